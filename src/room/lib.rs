@@ -1,0 +1,49 @@
+//! The room engine: how events enter a room, what the room's state is, and how it is read.
+//!
+//! Every event enters through [`Rooms::send`] and its relatives (create, join, invite, …) or through
+//! [`Rooms::receive_transaction`], and leaves as one atomic [`store::Batch`]. Nothing else writes a
+//! room, so a crash leaves all of an event or nothing of it. Nobody is called afterwards: who has to
+//! hear of an event reads it from the log ([`log`]).
+//!
+//! Reading order: [`ids`] and [`tables`] (what is stored), [`snapshot`] (the state before each
+//! event), then `pipeline` (draft → build → sign → place → batch), `receive` for the way in from
+//! other servers, and [`read`] for the answers.
+//!
+//! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
+
+mod create;
+mod error;
+mod events;
+mod fetch;
+mod graph;
+mod head;
+mod history;
+pub mod ids;
+mod inbox;
+mod invites;
+mod join;
+pub mod log;
+mod membership;
+mod pipeline;
+pub mod ports;
+mod projections;
+pub mod read;
+mod receive;
+mod redact;
+mod resident;
+mod rooms;
+mod send;
+pub mod snapshot;
+pub mod state;
+pub mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    create::{CreateRoom, Preset},
+    error::Error,
+    ids::{EventSerial, Order, RoomSerial, Root, StateKeySerial},
+    ports::{AllowAll, Denial, KeySource, NoRemote, Remote, RemoteError, RoomPolicy},
+    rooms::{Config, Rooms},
+    send::Txn,
+};

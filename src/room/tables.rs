@@ -1,0 +1,369 @@
+//! All tables of the room engine, and their rows.
+//!
+//! Ids: 20–49 the write side, 50–59 snapshots, 60–99 tables that only the read side and the simple
+//! things beside the event graph (receipts, aliases, directory) use. Keys begin with the room's
+//! serial wherever they can, so that purging a room is a set of prefix deletes.
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+use store::{Counter, Position, Stamped, Table, Tuning};
+
+use crate::ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial};
+
+// ---- rooms -------------------------------------------------------------------------------------
+
+/// Every room we have heard of; key: room id. A room we take or took part in has a [`HEADS`] row too.
+pub static ROOMS: Table<String, RoomRow> = Table::new(20, "room.rooms", Tuning::Point);
+
+/// The one mutable row of a room; every event's batch replaces it, which is its precondition.
+pub static HEADS: Table<RoomSerial, Head> = Table::new(21, "room.heads", Tuning::Point);
+
+/// A room's serial back to its id.
+pub static ROOM_IDS: Table<RoomSerial, RoomIdRow> = Table::new(22, "room.room_ids", Tuning::Small);
+
+/// Row of [`ROOMS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRow {
+    /// Its name in all other tables.
+    pub serial: RoomSerial,
+    /// Room version, as the specification spells it.
+    pub version: String,
+}
+store::row!(RoomRow, schema = 1);
+
+/// Row of [`ROOM_IDS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomIdRow {
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// Room version, as the specification spells it.
+    pub version: String,
+}
+store::row!(RoomIdRow, schema = 1);
+
+/// Row of [`HEADS`]: the tip of a room as we know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Grows by one with each batch that writes the room.
+    pub generation: u64,
+    /// Events that no accepted event names as previous; never empty, at most 20.
+    pub extremities: Vec<Extremity>,
+    /// The state now: the resolution of the states after all extremities.
+    pub current: Root,
+    /// Place that the next backfilled event gets; counts down.
+    pub history_floor: u64,
+}
+store::row!(Head, schema = 1);
+
+/// A forward extremity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extremity {
+    /// The event.
+    pub serial: EventSerial,
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// Its depth.
+    pub depth: u64,
+    /// The state after it.
+    pub after: Root,
+}
+
+// ---- events ------------------------------------------------------------------------------------
+
+/// Where an event is; key: event id.
+pub static EVENT_IDS: Table<String, EventPlace> = Table::new(23, "room.event_ids", Tuning::Point);
+
+/// An event's canonical JSON as it was signed (or as redacted since), stored once.
+pub static EVENTS: Table<(RoomSerial, EventSerial), Bytes> = Table::new(24, "room.events", Tuning::Large);
+
+/// What we found out about an event. The stamp is its position, 0 for one without a place in the log.
+pub static EVENT_META: Table<(RoomSerial, EventSerial), Stamped<EventMeta>> =
+    Table::new(25, "room.event_meta", Tuning::Point);
+
+/// The order in which clients see a room's events; key: room, then [`Order::key`].
+pub static TIMELINE: Table<(RoomSerial, u8, Position), TimelineRow> =
+    Table::new(26, "room.timeline", Tuning::Append);
+
+/// Events that our part of the graph names but lacks; key: room and the missing event's id.
+pub static GAPS: Table<(RoomSerial, String), Gap> = Table::new(27, "room.gaps", Tuning::Small);
+
+/// Row of [`EVENT_IDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPlace {
+    /// Its room.
+    pub room: RoomSerial,
+    /// Its serial.
+    pub event: EventSerial,
+}
+store::row!(EventPlace, schema = 1);
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Part of the room.
+    Accepted,
+    /// Valid where it stands in the graph, but not by the state now: never shown, never named as previous.
+    SoftFailed,
+    /// Breaks the authorisation rules: kept only so that it is not fetched again.
+    Rejected,
+    /// Valid by its own auth events; its place in the graph is not known to us.
+    Outlier,
+}
+
+/// Where an event stands in its room's timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Not in the timeline.
+    None,
+    /// Committed as it happened; its order follows from the stamp.
+    Live,
+    /// Backfilled.
+    History(u64),
+}
+
+/// Row of [`EVENT_META`], stamped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventMeta {
+    /// The event's id.
+    pub event_id: OwnedEventId,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Where it stands; see [`EventMeta::order`].
+    pub place: Place,
+    /// Depth in the graph.
+    pub depth: u64,
+    /// State before it; meaningless for outliers.
+    pub before: Root,
+    /// State after it; the same as `before` unless it is an accepted or soft-failed state event.
+    pub after: Root,
+    /// Its auth events, as far as we have them.
+    pub auth: Vec<EventSerial>,
+    /// Sent here by this device with this transaction id.
+    pub txn: Option<EventTxn>,
+    /// The redaction that emptied it.
+    pub redacted_by: Option<EventSerial>,
+    /// The state event of the same type and key that it took the place of.
+    pub replaces: Option<EventSerial>,
+}
+store::row!(EventMeta, schema = 1);
+
+/// The device that sent an event here, and its name for the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTxn {
+    /// Device of the event's sender.
+    pub device: String,
+    /// Transaction id.
+    pub id: String,
+}
+
+impl EventMeta {
+    /// The event's place in the timeline; `stamp` is the row's stamp.
+    pub const fn order(&self, stamp: Position) -> Option<Order> {
+        match self.place {
+            Place::None => None,
+            Place::Live => Some(Order::live(stamp)),
+            Place::History(place) => Some(Order::history(place)),
+        }
+    }
+}
+
+/// Row of [`TIMELINE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineRow {
+    /// The event.
+    pub event: EventSerial,
+    /// The room's current state once it was there. Backfilled events: the state after them.
+    pub current: Root,
+}
+store::row!(TimelineRow, schema = 1);
+
+/// Row of [`GAPS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// An event that names the missing one as previous.
+    pub child: EventSerial,
+    /// That event's depth.
+    pub depth: u64,
+}
+store::row!(Gap, schema = 1);
+
+// ---- state keys --------------------------------------------------------------------------------
+
+/// Serial of a pair of event type and state key; key: room, type, state key.
+pub static STATE_KEYS: Table<(RoomSerial, String, String), StateKeySerial> =
+    Table::new(28, "room.state_keys", Tuning::Point);
+
+/// The pair that a serial stands for.
+pub static STATE_KEY_NAMES: Table<(RoomSerial, StateKeySerial), StateKeyName> =
+    Table::new(29, "room.state_key_names", Tuning::Point);
+
+/// Row of [`STATE_KEY_NAMES`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StateKeyName {
+    /// Event type.
+    pub kind: String,
+    /// State key.
+    pub key: String,
+}
+store::row!(StateKeyName, schema = 1);
+
+// ---- projections -------------------------------------------------------------------------------
+
+/// The rooms of a user of ours; key: user id, room. The stamp is the position of the last change.
+pub static MEMBERSHIPS: Table<(String, RoomSerial), Stamped<MembershipRow>> =
+    Table::new(30, "room.memberships", Tuning::Point);
+
+/// The members of a room by its current state, of every server; key: room, user id.
+pub static MEMBERS: Table<(RoomSerial, String), MemberRow> = Table::new(31, "room.members", Tuning::Point);
+
+/// How many joined members each server has in a room; key: room, server name.
+pub static SERVERS: Table<(RoomSerial, String), Counter> = Table::new(32, "room.servers", Tuning::Small);
+
+/// How many members of each membership a room has; key: room, [`Membership`] as its number.
+pub static MEMBER_COUNTS: Table<(RoomSerial, u8), Counter> =
+    Table::new(33, "room.member_counts", Tuning::Small);
+
+/// What lists of rooms show, by the room's current state.
+pub static SUMMARIES: Table<RoomSerial, Summary> = Table::new(34, "room.summaries", Tuning::Point);
+
+/// Events that relate to an event; key: room, the parent's id, then the child's [`Order::key`].
+pub static RELATIONS: Table<(RoomSerial, String, u8, Position), RelationRow> =
+    Table::new(35, "room.relations", Tuning::Append);
+
+/// Redactions of events that have not come yet; key: room, the awaited event's id.
+pub static AWAITED: Table<(RoomSerial, String), EventSerial> = Table::new(36, "room.awaited", Tuning::Small);
+
+/// What came with an invite (or knock) to a room we are not in; key: room, user id.
+pub static INVITES: Table<(RoomSerial, String), InviteRow> = Table::new(37, "room.invites", Tuning::Small);
+
+/// A user's relation to a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Membership {
+    /// Asked in.
+    Invite = 1,
+    /// In it.
+    Join = 2,
+    /// Asks to come in.
+    Knock = 3,
+    /// Out of it, by own will or not.
+    Leave = 4,
+    /// Kept out.
+    Ban = 5,
+}
+
+/// Row of [`MEMBERSHIPS`], stamped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipRow {
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// What the user is in it.
+    pub membership: Membership,
+    /// What the user was before.
+    pub previous: Option<Membership>,
+    /// The member event that says so. None when we made it up (an invite rejected that could not be told).
+    pub event: Option<EventSerial>,
+    /// Who sent that event.
+    pub sender: OwnedUserId,
+    /// The user does not want to see it again.
+    pub forgotten: bool,
+    /// The room's current state with this change. Empty for a room we are not in.
+    pub current: Root,
+}
+store::row!(MembershipRow, schema = 1);
+
+/// Row of [`MEMBERS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRow {
+    /// What the user is in the room.
+    pub membership: Membership,
+    /// The member event.
+    pub event: EventSerial,
+}
+store::row!(MemberRow, schema = 1);
+
+/// Row of [`SUMMARIES`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// `m.room.name`.
+    pub name: Option<String>,
+    /// `m.room.topic`.
+    pub topic: Option<String>,
+    /// `m.room.avatar`.
+    pub avatar: Option<String>,
+    /// `m.room.canonical_alias`.
+    pub canonical_alias: Option<String>,
+    /// `m.room.join_rules`.
+    pub join_rule: Option<String>,
+    /// Rooms whose members may join, for restricted join rules.
+    pub allowed_rooms: Vec<OwnedRoomId>,
+    /// `m.room.guest_access`.
+    pub guest_access: Option<String>,
+    /// `m.room.history_visibility`.
+    pub history_visibility: Option<String>,
+    /// `type` of the create event.
+    pub room_type: Option<String>,
+    /// `algorithm` of `m.room.encryption`.
+    pub encryption: Option<String>,
+    /// Who created the room (the sender of its create event).
+    pub creator: Option<OwnedUserId>,
+    /// The room that took this one's place (`m.room.tombstone`).
+    pub replacement: Option<OwnedRoomId>,
+    /// Whether other servers may come in: `m.federate` of the create event.
+    pub federate: bool,
+}
+store::row!(Summary, schema = 1);
+
+/// Row of [`RELATIONS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationRow {
+    /// The related event.
+    pub child: EventSerial,
+    /// `rel_type`.
+    pub rel_type: String,
+    /// Type of the related event.
+    pub kind: String,
+    /// Who sent it.
+    pub sender: OwnedUserId,
+}
+store::row!(RelationRow, schema = 1);
+
+/// Row of [`INVITES`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteRow {
+    /// The member event, JSON in federation format.
+    pub event: Bytes,
+    /// Stripped state for the invited user: a JSON array of stripped events, without the invite itself.
+    pub stripped: Bytes,
+}
+store::row!(InviteRow, schema = 1);
+
+// ---- ways in -----------------------------------------------------------------------------------
+
+/// Requests already served; key: room, user, device, endpoint (the event's type), transaction id.
+pub static TXNS: Table<(RoomSerial, String, String, String, String), TxnRow> =
+    Table::new(38, "room.txns", Tuning::Point);
+
+/// PDUs received and answered for, not yet worked on; key: room, order of arrival.
+pub static INBOX: Table<(RoomSerial, InboxSerial), InboxRow> = Table::new(39, "room.inbox", Tuning::Queue);
+
+/// Row of [`TXNS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxnRow {
+    /// The event that came of it.
+    pub event_id: OwnedEventId,
+    /// When, in ms since 1970; old rows are removed.
+    pub at: u64,
+}
+store::row!(TxnRow, schema = 1);
+
+/// Row of [`INBOX`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxRow {
+    /// The server that sent it.
+    pub origin: String,
+    /// The PDU as received.
+    pub pdu: Bytes,
+}
+store::row!(InboxRow, schema = 1);
