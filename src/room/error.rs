@@ -1,1 +1,113 @@
-//! In the making.
+//! Why a room did not do what was asked.
+
+use pdu::{AuthFailure, FormatError, VerifyError};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
+
+use crate::{Denial, RemoteError};
+
+/// Why a room did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// We know no such room, or take no part in it.
+    #[error("no room {0} here")]
+    NoRoom(OwnedRoomId),
+    /// We have no such event in the room, or the asker may not see it.
+    #[error("no event {0} here")]
+    NoEvent(OwnedEventId),
+    /// The room has no state of this type and key.
+    #[error("no such state")]
+    NoState,
+    /// What was asked for does not exist; the sentence says what.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The user does not take part in the room.
+    #[error("{user} is not joined to {room}")]
+    NotJoined {
+        /// The user.
+        user: OwnedUserId,
+        /// The room.
+        room: OwnedRoomId,
+    },
+    /// A user who is not of this process was to act here.
+    #[error("{0} is not a user of this server")]
+    NotOurs(OwnedUserId),
+    /// The event breaks the authorisation rules of its room version.
+    #[error("refused by the auth rules: {0}")]
+    Forbidden(AuthFailure),
+    /// The caller may not do this, for a reason outside the auth rules.
+    #[error("not allowed: {0}")]
+    NotAllowed(String),
+    /// A policy of this deployment refused.
+    #[error("refused by policy: {}", .0.private)]
+    Denied(Denial),
+    /// The server ACL of the room keeps this server out.
+    #[error("{0} is kept out by the room's server ACL")]
+    AclDenied(OwnedServerName),
+    /// The event is malformed.
+    #[error("bad event: {0}")]
+    Format(#[from] FormatError),
+    /// Hash or signature do not hold.
+    #[error("the event cannot be verified: {0}")]
+    Unverified(#[from] VerifyError),
+    /// The event is larger than 65,536 bytes.
+    #[error("the event is too large")]
+    TooLarge,
+    /// A request that makes no sense; the sentence says why.
+    #[error("bad request: {0}")]
+    Invalid(String),
+    /// The requested initial state or power levels are refused by the auth rules.
+    #[error("the room cannot be made so: {0}")]
+    BadRoomState(String),
+    /// We do not support this room version.
+    #[error("room version {0} is not supported")]
+    UnsupportedVersion(String),
+    /// The other server does not support the room's version.
+    #[error("the room has version {0}, which the other server does not know")]
+    IncompatibleVersion(RoomVersionId),
+    /// The alias exists already.
+    #[error("the alias is taken")]
+    AliasTaken,
+    /// A restricted join that we cannot decide: we are not in the rooms that it depends on.
+    #[error("this server cannot tell whether the join is allowed")]
+    UnableToAuthoriseJoin,
+    /// A restricted join that is allowed, but no user of ours may grant it.
+    #[error("no user of this server may grant the join")]
+    UnableToGrantJoin,
+    /// No server could be asked, or none helped.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Too much is under way in this room.
+    #[error("too busy")]
+    Busy,
+    /// The room was written by others each time we tried.
+    #[error("the room changed under every attempt")]
+    Contended,
+    /// A stored row contradicts another; somebody has to look.
+    #[error("inconsistent data: {0}")]
+    Inconsistent(&'static str),
+    /// The store could not be read.
+    #[error("the store could not be read: {0}")]
+    Store(#[from] store::Error),
+    /// The store could not be written.
+    #[error("the store could not be written: {0}")]
+    Commit(store::CommitError),
+    /// State resolution failed.
+    #[error("state resolution failed: {0}")]
+    Resolution(String),
+    /// The process is shutting down, or a worker of it was lost.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<AuthFailure> for Error {
+    fn from(cause: AuthFailure) -> Self {
+        Self::Forbidden(cause)
+    }
+}
+
+impl From<Denial> for Error {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}

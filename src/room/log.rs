@@ -1,1 +1,107 @@
-//! In the making.
+//! Entries of the log of changes that rooms write.
+//!
+//! A reader of the log (sync, the federation sender, push, …) gets kind and payload; what it needs
+//! beyond that it reads from the tables. Kinds 1–49 belong to rooms.
+
+use bytes::Bytes;
+use ruma::{OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{EventSerial, RoomSerial},
+    tables::Membership,
+};
+
+/// [`EventEntry`]: an event took its place in a room's timeline.
+pub const EVENT: u8 = 1;
+/// [`ReceiptEntry`]: a receipt moved.
+pub const RECEIPT: u8 = 2;
+/// [`MembershipEntry`]: a user of ours was invited to, or got out of, a room that we are not in; or forgot one.
+pub const MEMBERSHIP: u8 = 3;
+
+/// An event took its place in a room's timeline. Its order is `Order::live(position)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventEntry {
+    /// The room.
+    pub room: RoomSerial,
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// The event.
+    pub event: EventSerial,
+    /// Whether we have to send it to the other servers of the room: it was made here, or another
+    /// server joined, left or knocked through us.
+    pub outgoing: bool,
+    /// For member events: whose membership it is, and what it is now. An outgoing one goes to the
+    /// target's server too, in the room or not.
+    pub member: Option<(OwnedUserId, Membership)>,
+}
+
+/// A receipt moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptEntry {
+    /// The room.
+    pub room: RoomSerial,
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// Whose receipt.
+    pub user_id: OwnedUserId,
+    /// Receipt type: `m.read`, `m.read.private`.
+    pub kind: String,
+    /// Thread, empty for an unthreaded receipt.
+    pub thread: String,
+    /// Whether other servers have to hear of it.
+    pub outgoing: bool,
+}
+
+/// A user's membership changed without an event in a timeline of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipEntry {
+    /// The room.
+    pub room: RoomSerial,
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// Whose membership.
+    pub user_id: OwnedUserId,
+    /// What it is now.
+    pub membership: Membership,
+}
+
+/// An entry of the log that a room wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// See [`EVENT`].
+    Event(EventEntry),
+    /// See [`RECEIPT`].
+    Receipt(ReceiptEntry),
+    /// See [`MEMBERSHIP`].
+    Membership(MembershipEntry),
+}
+
+impl Entry {
+    /// Reads an entry; `None` when the kind is not one of ours.
+    ///
+    /// # Errors
+    /// When the payload is not what the kind says.
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<Option<Self>, postcard::Error> {
+        Ok(match kind {
+            EVENT => Some(Self::Event(postcard::from_bytes(payload)?)),
+            RECEIPT => Some(Self::Receipt(postcard::from_bytes(payload)?)),
+            MEMBERSHIP => Some(Self::Membership(postcard::from_bytes(payload)?)),
+            _ => None,
+        })
+    }
+
+    /// Kind and payload, for [`store::Batch::log`].
+    pub fn encode(&self) -> (u8, Bytes) {
+        match self {
+            Self::Event(entry) => (EVENT, to_bytes(entry)),
+            Self::Receipt(entry) => (RECEIPT, to_bytes(entry)),
+            Self::Membership(entry) => (MEMBERSHIP, to_bytes(entry)),
+        }
+    }
+}
+
+fn to_bytes<T: Serialize>(entry: &T) -> Bytes {
+    // These types hold only strings, numbers and enums, which always encode.
+    postcard::to_stdvec(entry).map(Bytes::from).unwrap_or_default()
+}

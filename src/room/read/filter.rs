@@ -1,0 +1,159 @@
+//! Filters on room events, as clients give them to `/sync`, `/messages` and `/context`.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#filtering>
+
+use std::collections::HashSet;
+
+use ruma::{
+    OwnedRoomId, OwnedUserId, RoomId, UserId,
+    api::client::filter::{LazyLoadOptions, RoomEventFilter, UrlFilter},
+};
+
+use super::event::StoredEvent;
+
+/// A [`RoomEventFilter`] made ready for many events.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    types: Option<Vec<Pattern>>,
+    not_types: Vec<Pattern>,
+    senders: Option<HashSet<OwnedUserId>>,
+    not_senders: HashSet<OwnedUserId>,
+    rooms: Option<HashSet<OwnedRoomId>>,
+    not_rooms: HashSet<OwnedRoomId>,
+    contains_url: Option<bool>,
+    /// How many events are wanted at most.
+    pub limit: Option<usize>,
+    /// Whether and how members are loaded lazily.
+    pub lazy: LazyMembers,
+}
+
+/// What the caller wants to hear of members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LazyMembers {
+    /// All members, like any other state.
+    #[default]
+    Off,
+    /// Only members that matter for the events of the answer, and not again what was sent before.
+    On,
+    /// Only members that matter for the events of the answer, always.
+    Redundant,
+}
+
+/// A type name in which `*` stands for any run of characters.
+#[derive(Clone, Debug)]
+struct Pattern(String);
+
+impl EventFilter {
+    /// Prepares what a client sent.
+    pub fn new(filter: &RoomEventFilter) -> Self {
+        let patterns = |types: &[String]| types.iter().cloned().map(Pattern).collect::<Vec<_>>();
+        Self {
+            types: filter.types.as_deref().map(patterns),
+            not_types: patterns(&filter.not_types),
+            senders: filter.senders.as_ref().map(|list| list.iter().cloned().collect()),
+            not_senders: filter.not_senders.iter().cloned().collect(),
+            rooms: filter.rooms.as_ref().map(|list| list.iter().cloned().collect()),
+            not_rooms: filter.not_rooms.iter().cloned().collect(),
+            contains_url: filter.url_filter.map(|wanted| matches!(wanted, UrlFilter::EventsWithUrl)),
+            limit: filter.limit.map(|limit| usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)),
+            lazy: match filter.lazy_load_options {
+                LazyLoadOptions::Disabled => LazyMembers::Off,
+                LazyLoadOptions::Enabled { include_redundant_members: false } => LazyMembers::On,
+                LazyLoadOptions::Enabled { include_redundant_members: true } => LazyMembers::Redundant,
+            },
+        }
+    }
+
+    /// Whether every event passes, so that none needs to be looked at.
+    pub fn passes_all(&self) -> bool {
+        self.types.is_none()
+            && self.not_types.is_empty()
+            && self.senders.is_none()
+            && self.not_senders.is_empty()
+            && self.contains_url.is_none()
+    }
+
+    /// Whether no event can pass.
+    pub fn passes_none(&self) -> bool {
+        self.types.as_ref().is_some_and(Vec::is_empty)
+            || self.senders.as_ref().is_some_and(HashSet::is_empty)
+            || self.rooms.as_ref().is_some_and(HashSet::is_empty)
+            || self.limit == Some(0)
+    }
+
+    /// Whether events of this room may pass.
+    pub fn passes_room(&self, room: &RoomId) -> bool {
+        !self.not_rooms.contains(room) && self.rooms.as_ref().is_none_or(|rooms| rooms.contains(room))
+    }
+
+    /// Whether events of this type may pass.
+    pub fn passes_type(&self, kind: &str) -> bool {
+        !self.not_types.iter().any(|pattern| pattern.matches(kind))
+            && self.types.as_ref().is_none_or(|types| types.iter().any(|pattern| pattern.matches(kind)))
+    }
+
+    /// Whether events of this sender may pass.
+    pub fn passes_sender(&self, sender: &UserId) -> bool {
+        !self.not_senders.contains(sender)
+            && self.senders.as_ref().is_none_or(|senders| senders.contains(sender))
+    }
+
+    /// Whether the event passes; the room is not asked about again.
+    pub fn passes(&self, event: &StoredEvent) -> bool {
+        self.passes_all()
+            || (self.passes_type(event.kind())
+                && self.passes_sender(event.sender())
+                && self.contains_url.is_none_or(|wanted| wanted == event.has_url()))
+    }
+}
+
+impl Pattern {
+    fn matches(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = text.strip_prefix(first) else { return false };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        for part in parts {
+            let Some(at) = rest.find(part) else { return false };
+            rest = &rest[at + part.len()..];
+        }
+        rest.len() >= last.len() && rest.ends_with(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run_of_characters() {
+        let table = [
+            ("m.room.message", "m.room.message", true),
+            ("m.room.message", "m.room.messages", false),
+            ("m.*", "m.room.message", true),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("m.*.member", "m.room.member", true),
+            ("m.*.member", "m.member", false),
+            ("*room*", "m.room.member", true),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("", "", true),
+            ("", "x", false),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(Pattern(pattern.to_owned()).matches(text), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn exclusion_wins_over_inclusion() {
+        let mut filter = RoomEventFilter::default();
+        filter.types = Some(vec!["m.*".to_owned()]);
+        filter.not_types = vec!["m.room.member".to_owned()];
+        let filter = EventFilter::new(&filter);
+        assert!(filter.passes_type("m.room.message"));
+        assert!(!filter.passes_type("m.room.member"));
+        assert!(!filter.passes_type("org.example"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Tokens: a place between two events of a room's timeline, as clients carry it about.
+//!
+//! A token is one number with a format version, `s1_<number>`. The number is the timeline order of
+//! the last event before the place, moved so that live orders are commit positions (`s1_4711`) and
+//! backfilled ones are negative (`s1_-3`). So a `next_batch` of `/sync` is at once a place in every
+//! room's timeline, and tokens outlive restarts: nothing about them is kept anywhere.
+
+use std::{fmt, str::FromStr};
+
+use store::Position;
+
+use crate::tables::Order;
+
+/// The version of the token format written by this server.
+const PREFIX: &str = "s1_";
+
+/// Live events begin here; backfilled ones lie below.
+const LIVE: u64 = 1 << 63;
+
+/// A place in a timeline: everything up to and including this order lies before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub Order);
+
+/// The text is not a token that this server gave out.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a token of this server")]
+pub struct BadToken;
+
+impl Token {
+    /// The place after everything that was committed up to `position`.
+    pub fn after(position: Position) -> Self {
+        Self(Order(LIVE.saturating_add(position.0)))
+    }
+
+    /// The place just before the event of this order.
+    pub fn before(order: Order) -> Self {
+        Self(Order(order.0.saturating_sub(1)))
+    }
+
+    /// The place before everything.
+    pub const START: Self = Self(Order(0));
+
+    /// The place after everything that can ever be.
+    pub const END: Self = Self(Order(u64::MAX));
+
+    /// The commit position that the place stands for; places among backfilled events are before everything live.
+    pub fn position(self) -> Position {
+        Position(self.0.0.saturating_sub(LIVE))
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.0.checked_sub(LIVE) {
+            Some(live) => write!(out, "{PREFIX}{live}"),
+            None => write!(out, "{PREFIX}-{}", LIVE - self.0.0),
+        }
+    }
+}
+
+impl FromStr for Token {
+    type Err = BadToken;
+
+    fn from_str(text: &str) -> Result<Self, BadToken> {
+        let number = text.strip_prefix(PREFIX).ok_or(BadToken)?;
+        let (below, digits) = match number.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, number),
+        };
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BadToken);
+        }
+        let distance: u64 = digits.parse().map_err(|_| BadToken)?;
+        let order = if below { LIVE.checked_sub(distance) } else { LIVE.checked_add(distance) };
+        order.map(|order| Self(Order(order))).ok_or(BadToken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_as_it_was_written() {
+        for order in [0, 1, LIVE - 1, LIVE, LIVE + 1, LIVE + 4711, u64::MAX] {
+            let token = Token(Order(order));
+            assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+        }
+        assert_eq!(Token::after(Position(4711)).to_string(), "s1_4711");
+        assert_eq!(Token(Order(LIVE - 3)).to_string(), "s1_-3");
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for text in ["", "s1_", "s2_4", "4", "s1_x", "s1_+4", "s1_--4", "s1_ 4", "s1_99999999999999999999"] {
+            assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");
+        }
+    }
+}
