@@ -7,7 +7,6 @@ use crate::{Denial, RemoteError};
 
 /// Why a room did not do what was asked.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// We know no such room, or take no part in it.
     #[error("no room {0} here")]

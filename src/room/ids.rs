@@ -4,7 +4,7 @@
 //! place in a room's timeline ([`Order`]) is known only when the commit has happened.
 
 use serde::{Deserialize, Serialize};
-use store::Position;
+use store::{CodecError, Key, Position, PositionKey};
 
 store::key_newtype!(
     /// A room, in the keys of all tables of the room engine.
@@ -31,12 +31,6 @@ impl Root {
     /// The state of a room in which nothing has happened yet.
     pub const EMPTY: Self = Self([0; 16]);
 }
-
-/// The part of a timeline before a room was joined: filled by backfill, newest first.
-pub const HISTORY: u8 = 0;
-
-/// The part of a timeline that was committed as it happened; ordered by [`Position`].
-pub const LIVE: u8 = 1;
 
 /// A place in a room's timeline. Greater is later.
 ///
@@ -67,15 +61,26 @@ impl Order {
     pub const fn position(self) -> Option<Position> {
         if self.0 & Self::LIVE_BIT == 0 { None } else { Some(Position(self.0 & !Self::LIVE_BIT)) }
     }
+}
 
-    /// This place as the end of a key of [`crate::tables::TIMELINE`].
-    pub const fn key(self) -> (u8, Position) {
-        let era = if self.0 & Self::LIVE_BIT == 0 { HISTORY } else { LIVE };
-        (era, Position(self.0 & !Self::LIVE_BIT))
+impl Key for Order {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
     }
+    fn decode(input: &mut &[u8]) -> Result<Self, CodecError> {
+        u64::decode(input).map(Self)
+    }
+}
 
-    /// The place that a key of [`crate::tables::TIMELINE`] ends with.
-    pub const fn from_key(era: u8, place: Position) -> Self {
-        if era == LIVE { Self::live(place) } else { Self::history(place.0) }
+impl PositionKey for Order {
+    const OFFSET: u64 = Self::LIVE_BIT;
+}
+
+impl Key for Root {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+    fn decode(input: &mut &[u8]) -> Result<Self, CodecError> {
+        <[u8; 16]>::decode(input).map(Self)
     }
 }

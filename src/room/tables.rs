@@ -81,8 +81,8 @@ pub static EVENTS: Table<(RoomSerial, EventSerial), Bytes> = Table::new(24, "roo
 pub static EVENT_META: Table<(RoomSerial, EventSerial), Stamped<EventMeta>> =
     Table::new(25, "room.event_meta", Tuning::Point);
 
-/// The order in which clients see a room's events; key: room, then [`Order::key`].
-pub static TIMELINE: Table<(RoomSerial, u8, Position), TimelineRow> =
+/// The order in which clients see a room's events.
+pub static TIMELINE: Table<(RoomSerial, Order), TimelineRow> =
     Table::new(26, "room.timeline", Tuning::Append);
 
 /// Events that our part of the graph names but lacks; key: room and the missing event's id.
@@ -227,8 +227,8 @@ pub static MEMBER_COUNTS: Table<(RoomSerial, u8), Counter> =
 /// What lists of rooms show, by the room's current state.
 pub static SUMMARIES: Table<RoomSerial, Summary> = Table::new(34, "room.summaries", Tuning::Point);
 
-/// Events that relate to an event; key: room, the parent's id, then the child's [`Order::key`].
-pub static RELATIONS: Table<(RoomSerial, String, u8, Position), RelationRow> =
+/// Events that relate to an event; key: room, the parent's id, the child's place.
+pub static RELATIONS: Table<(RoomSerial, String, Order), RelationRow> =
     Table::new(35, "room.relations", Tuning::Append);
 
 /// Redactions of events that have not come yet; key: room, the awaited event's id.
