@@ -1,0 +1,189 @@
+//! Time: the machine's clock, or one that a test moves by hand.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    ops::Add,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::future::{Either, select};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+/// A moment: milliseconds since the beginning of 1970, UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Milliseconds since the beginning of 1970.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// The time that has passed since `earlier`; zero when `earlier` is later.
+    pub const fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `duration` before this one, or the beginning of time.
+    pub fn before(self, duration: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(to_millis(duration)))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Timestamp;
+
+    fn add(self, duration: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(to_millis(duration)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn to_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The wait of [`Clock::timeout`] was over before the work was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time allowed is over")]
+pub struct Elapsed;
+
+/// Where time comes from. Cheap to clone; clones share the same time.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Manual(ManualClock),
+}
+
+impl Clock {
+    /// The clock of the machine.
+    pub const fn system() -> Clock {
+        Clock(Source::System)
+    }
+
+    /// A clock that stands still at `start_ms` until its handle moves it.
+    pub fn manual(start_ms: u64) -> (Clock, ManualClock) {
+        let manual = ManualClock {
+            inner: Arc::new(Mutex::new(Manual { now: start_ms, next_sleeper: 0, sleepers: BTreeMap::new() })),
+        };
+        (Clock(Source::Manual(manual.clone())), manual)
+    }
+
+    /// This moment.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => {
+                let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(to_millis(since_1970))
+            }
+            Source::Manual(manual) => Timestamp(manual.inner.lock().now),
+        }
+    }
+
+    /// Waits until `duration` has passed on this clock. Dropping the future ends the wait.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.0 {
+            Source::System => tokio::time::sleep(duration).await,
+            Source::Manual(manual) => manual.sleep(duration).await,
+        }
+    }
+
+    /// Waits for `work`, at most for `duration`; unfinished work is dropped.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time is over first.
+    pub async fn timeout<F: Future>(&self, duration: Duration, work: F) -> Result<F::Output, Elapsed> {
+        match &self.0 {
+            Source::System => tokio::time::timeout(duration, work).await.map_err(|_| Elapsed),
+            Source::Manual(manual) => match select(pin!(work), pin!(manual.sleep(duration))).await {
+                Either::Left((output, _)) => Ok(output),
+                Either::Right(_) => Err(Elapsed),
+            },
+        }
+    }
+}
+
+/// The hand that moves a manual clock.
+#[derive(Clone)]
+pub struct ManualClock {
+    inner: Arc<Mutex<Manual>>,
+}
+
+struct Manual {
+    now: u64,
+    next_sleeper: u64,
+    /// Who waits, by the moment to wake at; the second number keeps equal moments apart.
+    sleepers: BTreeMap<(u64, u64), oneshot::Sender<()>>,
+}
+
+impl ManualClock {
+    /// Moves time forward and wakes every sleeper whose moment has come, earliest first.
+    pub fn advance(&self, duration: Duration) {
+        let mut inner = self.inner.lock();
+        inner.now = inner.now.saturating_add(to_millis(duration));
+        let later = match inner.now.checked_add(1) {
+            Some(next) => inner.sleepers.split_off(&(next, 0)),
+            None => BTreeMap::new(),
+        };
+        for (_, sleeper) in std::mem::replace(&mut inner.sleepers, later) {
+            // A sleeper that was dropped meanwhile needs no waking.
+            sleeper.send(()).ok();
+        }
+    }
+
+    /// How many futures wait on this clock now; lets a test know that somebody has gone to sleep.
+    pub fn sleepers(&self) -> usize {
+        self.inner.lock().sleepers.len()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let millis = to_millis(duration);
+        if millis == 0 {
+            return tokio::task::yield_now().await;
+        }
+        let (key, woken) = {
+            let mut inner = self.inner.lock();
+            let key = (inner.now.saturating_add(millis), inner.next_sleeper);
+            inner.next_sleeper += 1;
+            let (sender, receiver) = oneshot::channel();
+            inner.sleepers.insert(key, sender);
+            (key, receiver)
+        };
+        let _guard = Sleeping { clock: self, key };
+        // The sender lives in the map until it is used, so an error means woken as well.
+        woken.await.ok();
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManualClock").field("now", &self.inner.lock().now).finish_non_exhaustive()
+    }
+}
+
+/// Takes a sleeper off the list when its future is dropped.
+struct Sleeping<'a> {
+    clock: &'a ManualClock,
+    key: (u64, u64),
+}
+
+impl Drop for Sleeping<'_> {
+    fn drop(&mut self) {
+        self.clock.inner.lock().sleepers.remove(&self.key);
+    }
+}

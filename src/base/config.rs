@@ -1,0 +1,352 @@
+//! Reading a configuration: one TOML file, overrides from the environment, and every mistake
+//! reported at once with its key, its line and the nearest key that exists.
+//!
+//! The types that are read carry `#[serde(deny_unknown_fields)]`; so a misspelt key is a mistake
+//! and not silently a default.
+
+use std::{borrow::Cow, fmt, ops::Range};
+
+use serde::de::DeserializeOwned;
+use toml::{
+    Spanned,
+    de::{DeArray, DeString, DeTable, DeValue, Deserializer},
+};
+
+/// What environment variables that override the file begin with.
+pub const PREFIX: &str = "YAKUBA_";
+
+/// So many mistakes are reported at most.
+const MOST_PROBLEMS: usize = 50;
+
+/// One mistake in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: the key with its tables, such as `store.path` or `authorities.0.name`; empty when the
+    /// file as a whole is meant.
+    pub key: String,
+    /// The line of the file, counted from 1, if it is in the file.
+    pub line: Option<usize>,
+    /// The environment variable it came from, if it did.
+    pub variable: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// The key that was perhaps meant.
+    pub nearest: Option<String>,
+}
+
+impl Problem {
+    /// A mistake that the reading itself cannot see, for instance two keys that exclude each other.
+    pub fn of_key(key: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem { key: key.into(), line: None, variable: None, message: message.into(), nearest: None }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if let Some(variable) = &self.variable {
+            write!(f, "environment variable {variable}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(nearest) = &self.nearest {
+            write!(f, "; did you mean `{nearest}`?")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a configuration.
+///
+/// `environment` is the process's environment, or part of it: `YAKUBA_A__B=x` sets key `b` of
+/// table `a`, a number names an element of a list (`YAKUBA_AUTHORITIES__0__NAME`). A value that is
+/// a TOML literal (`true`, `8008`, `["a", "b"]`, `"text"`) is taken as one, all else as text.
+///
+/// # Errors
+/// All mistakes found, in the order of the file.
+pub fn load<T: DeserializeOwned>(
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, Vec<Problem>> {
+    let overrides = overrides(environment);
+    let mut document = parse(text)?;
+    let mut variables = override_from(&mut document, &overrides, text.len());
+    let mut problems = Vec::new();
+
+    // The deserializer stops at its first mistake. So note it, take the entry out, read again.
+    while problems.len() < MOST_PROBLEMS {
+        let root = Spanned::new(0..text.len(), document.clone());
+        let error = match T::deserialize(Deserializer::from(root)) {
+            Ok(value) if problems.is_empty() => return Ok(value),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        let path = error.span().and_then(|span| find(&document, &span)).unwrap_or_default();
+        if error.message().starts_with("missing field") || path.is_empty() {
+            // An entry taken out above is missing now; that is no mistake of its own.
+            if !is_taken_out(&problems, error.message()) {
+                problems.push(problem(text, &error, &path, &variables));
+            }
+            break;
+        }
+        let variable = variables.iter_mut().find(|variable| Some(&variable.span) == error.span().as_ref());
+        if variable.is_some_and(|variable| variable.retry_as_text(&mut document)) {
+            continue;
+        }
+        problems.push(problem(text, &error, &path, &variables));
+        remove(&mut document, &path);
+    }
+    problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+    Err(problems)
+}
+
+fn parse(text: &str) -> Result<DeTable<'_>, Vec<Problem>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Ok(document.into_inner());
+    }
+    let problems = errors.iter().map(|error| Problem {
+        key: String::new(),
+        line: error.span().map(|span| line_of(text, span.start)),
+        variable: None,
+        message: format!("this is no TOML: {}", error.message()),
+        nearest: None,
+    });
+    Err(problems.collect())
+}
+
+/// A value that came from the environment.
+struct Variable<'a> {
+    name: &'a str,
+    value: &'a str,
+    path: Vec<String>,
+    /// A place beyond the end of the file that marks its entries.
+    span: Range<usize>,
+    is_text: bool,
+}
+
+impl<'a> Variable<'a> {
+    /// `8008` may be meant as text; whoever reads decides. Returns whether it is worth a retry.
+    fn retry_as_text(&mut self, document: &mut DeTable<'a>) -> bool {
+        if std::mem::replace(&mut self.is_text, true) {
+            return false;
+        }
+        set(document, &self.path, DeValue::String(Cow::Borrowed(self.value)), &self.span);
+        true
+    }
+}
+
+/// The variables that are meant for us, in order, so that lists grow element by element.
+fn overrides(environment: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let mut found: Vec<_> = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+    found.sort();
+    found
+}
+
+fn override_from<'a>(
+    document: &mut DeTable<'a>,
+    overrides: &'a [(String, String)],
+    end_of_text: usize,
+) -> Vec<Variable<'a>> {
+    let mut variables = Vec::new();
+    for (index, (name, value)) in overrides.iter().enumerate() {
+        let path: Vec<String> = name[PREFIX.len()..].to_lowercase().split("__").map(str::to_owned).collect();
+        let start = end_of_text + 1 + index;
+        let span = start..start + 1;
+        let (literal, is_text) = match DeValue::parse(value) {
+            Ok(literal) => (marked(literal.into_inner(), &span), false),
+            Err(_) => (DeValue::String(Cow::Borrowed(value.as_str())), true),
+        };
+        set(document, &path, literal, &span);
+        variables.push(Variable { name, value, path, span, is_text });
+    }
+    variables
+}
+
+/// The same value with `span` as the place of all its parts.
+fn marked<'a>(value: DeValue<'a>, span: &Range<usize>) -> DeValue<'a> {
+    match value {
+        DeValue::Array(items) => {
+            let mut array = DeArray::new();
+            for item in items {
+                array.push(Spanned::new(span.clone(), marked(item.into_inner(), span)));
+            }
+            DeValue::Array(array)
+        }
+        DeValue::Table(entries) => {
+            let mut table = DeTable::new();
+            for (key, item) in entries {
+                let item = Spanned::new(span.clone(), marked(item.into_inner(), span));
+                table.insert(Spanned::new(span.clone(), key.into_inner()), item);
+            }
+            DeValue::Table(table)
+        }
+        plain => plain,
+    }
+}
+
+/// Puts a value at a path, making the tables on the way.
+fn set<'a>(table: &mut DeTable<'a>, path: &[String], value: DeValue<'a>, span: &Range<usize>) {
+    let [name, rest @ ..] = path else { return };
+    let key = Spanned::new(span.clone(), DeString::Owned(name.clone()));
+    if rest.is_empty() {
+        table.insert(key, Spanned::new(span.clone(), value));
+        return;
+    }
+    let known = table.iter_mut().find(|(known, _)| known.get_ref() == name).map(|(_, value)| value.get_mut());
+    match known {
+        Some(DeValue::Table(inner)) => set(inner, rest, value, span),
+        Some(DeValue::Array(items)) => set_in_list(items, rest, value, span),
+        _ => {
+            let mut inner = DeTable::new();
+            let inner = if rest[0].parse::<usize>().is_ok() {
+                let mut items = DeArray::new();
+                set_in_list(&mut items, rest, value, span);
+                DeValue::Array(items)
+            } else {
+                set(&mut inner, rest, value, span);
+                DeValue::Table(inner)
+            };
+            table.insert(key, Spanned::new(span.clone(), inner));
+        }
+    }
+}
+
+/// Puts a value at a path that begins with the number of an element; one past the end appends.
+fn set_in_list<'a>(items: &mut DeArray<'a>, path: &[String], value: DeValue<'a>, span: &Range<usize>) {
+    let [index, rest @ ..] = path else { return };
+    let index = index.parse().unwrap_or(items.len()).min(items.len());
+    if index == items.len() {
+        items.push(Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
+    }
+    let Some(item) = items.get_mut(index) else { return };
+    match item.get_mut() {
+        DeValue::Table(inner) if !rest.is_empty() => set(inner, rest, value, span),
+        _ => *item = Spanned::new(span.clone(), value),
+    }
+}
+
+/// The path of the innermost entry whose key or value stands at this place.
+fn find(table: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<String>> {
+    let entries = table.iter().map(|(key, value)| (key.get_ref().to_string(), Some(key.span()), value));
+    find_among(entries, span)
+}
+
+fn find_among<'v, 'a: 'v>(
+    entries: impl Iterator<Item = (String, Option<Range<usize>>, &'v Spanned<DeValue<'a>>)>,
+    span: &Range<usize>,
+) -> Option<Vec<String>> {
+    for (name, key_span, value) in entries {
+        let inner = match value.get_ref() {
+            DeValue::Table(inner) => find(inner, span),
+            DeValue::Array(items) => find_among(
+                items.iter().enumerate().map(|(index, item)| (index.to_string(), None, item)),
+                span,
+            ),
+            _ => None,
+        };
+        if let Some(mut path) = inner {
+            path.insert(0, name);
+            return Some(path);
+        }
+        if key_span.as_ref() == Some(span) || value.span() == *span {
+            return Some(vec![name]);
+        }
+    }
+    None
+}
+
+fn remove(table: &mut DeTable<'_>, path: &[String]) {
+    let [name, rest @ ..] = path else { return };
+    if rest.is_empty() {
+        table.remove(name.as_str());
+        return;
+    }
+    let Some((_, value)) = table.iter_mut().find(|(key, _)| key.get_ref() == name) else { return };
+    remove_from(value, rest);
+}
+
+fn remove_from(value: &mut Spanned<DeValue<'_>>, path: &[String]) {
+    match value.get_mut() {
+        DeValue::Table(inner) => remove(inner, path),
+        DeValue::Array(items) => {
+            let Some(index) = path[0].parse::<usize>().ok().filter(|index| *index < items.len()) else {
+                return;
+            };
+            if let [_, rest @ ..] = path
+                && !rest.is_empty()
+            {
+                return items.get_mut(index).map_or((), |item| remove_from(item, rest));
+            }
+            let all = std::mem::replace(items, DeArray::new());
+            for (_, item) in all.into_iter().enumerate().filter(|(at, _)| *at != index) {
+                items.push(item);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn problem(text: &str, error: &toml::de::Error, path: &[String], variables: &[Variable<'_>]) -> Problem {
+    let span = error.span();
+    let variable = variables.iter().find(|variable| Some(&variable.span) == span.as_ref());
+    let line =
+        span.filter(|span| span.start < text.len() || text.is_empty()).map(|span| line_of(text, span.start));
+    let (message, nearest) = match error.message().split_once(", expected") {
+        Some((unknown, expected)) if unknown.starts_with("unknown field") => {
+            ("there is no such key".to_owned(), nearest(path.last().map_or("", String::as_str), expected))
+        }
+        _ => (error.message().to_owned(), None),
+    };
+    Problem {
+        key: path.join("."),
+        line: line.filter(|_| variable.is_none()),
+        variable: variable.map(|variable| variable.name.to_owned()),
+        message,
+        nearest,
+    }
+}
+
+/// Whether a missing key is one that was noted as wrong and taken out.
+fn is_taken_out(problems: &[Problem], message: &str) -> bool {
+    quoted(message)
+        .next()
+        .is_some_and(|name| problems.iter().any(|problem| problem.key.rsplit('.').next() == Some(name)))
+}
+
+/// The words between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The name of those between backticks that was perhaps meant: at most every third letter wrong.
+fn nearest(name: &str, expected: &str) -> Option<String> {
+    quoted(expected)
+        .map(|known| (distance(name, known), known))
+        .filter(|(distance, known)| *distance <= known.chars().count().max(name.chars().count()).div_ceil(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known.to_owned())
+}
+
+/// How many letters have to be put in, taken out or changed to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, known) in other.iter().enumerate() {
+            let change = diagonal + usize::from(*known != letter);
+            diagonal = row[column + 1];
+            row[column + 1] = change.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+fn line_of(text: &str, place: usize) -> usize {
+    1 + text.bytes().take(place).filter(|byte| *byte == b'\n').count()
+}

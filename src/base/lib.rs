@@ -1,0 +1,22 @@
+//! What every part of Yakuba needs and nothing that knows Matrix or storage: the clock, chance,
+//! tasks with names, retries, sizes, metrics, logs and the reading of configuration.
+//!
+//! All of it is passed in, never global, so that a test runs ten servers in one process with a
+//! clock it can steer and chance it can repeat.
+
+mod backoff;
+mod clock;
+pub mod config;
+mod metrics;
+mod random;
+mod size;
+mod tasks;
+pub mod telemetry;
+
+pub use backoff::Backoff;
+pub use clock::{Clock, Elapsed, ManualClock, Timestamp};
+pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
+pub use random::Random;
+pub use size::{ByteSize, SizeError};
+pub use tasks::{Task, TaskFailed, Tasks};
+pub use tokio_util::sync::CancellationToken;
