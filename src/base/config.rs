@@ -232,32 +232,28 @@ fn set_in_list<'a>(items: &mut DeArray<'a>, path: &[String], value: DeValue<'a>,
 
 /// The path of the innermost entry whose key or value stands at this place.
 fn find(table: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<String>> {
-    let entries = table.iter().map(|(key, value)| (key.get_ref().to_string(), Some(key.span()), value));
-    find_among(entries, span)
+    table.iter().find_map(|(key, value)| {
+        let inner = find_in(value, span).or_else(|| (key.span() == *span).then(Vec::new));
+        inner.map(|path| below(key.get_ref(), path))
+    })
 }
 
-fn find_among<'v, 'a: 'v>(
-    entries: impl Iterator<Item = (String, Option<Range<usize>>, &'v Spanned<DeValue<'a>>)>,
-    span: &Range<usize>,
-) -> Option<Vec<String>> {
-    for (name, key_span, value) in entries {
-        let inner = match value.get_ref() {
-            DeValue::Table(inner) => find(inner, span),
-            DeValue::Array(items) => find_among(
-                items.iter().enumerate().map(|(index, item)| (index.to_string(), None, item)),
-                span,
-            ),
-            _ => None,
-        };
-        if let Some(mut path) = inner {
-            path.insert(0, name);
-            return Some(path);
-        }
-        if key_span.as_ref() == Some(span) || value.span() == *span {
-            return Some(vec![name]);
-        }
-    }
-    None
+/// The path within a value: empty when it is the value itself.
+fn find_in(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Vec<String>> {
+    let inner = match value.get_ref() {
+        DeValue::Table(inner) => find(inner, span),
+        DeValue::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| find_in(item, span).map(|path| below(&index.to_string(), path))),
+        _ => None,
+    };
+    inner.or_else(|| (value.span() == *span).then(Vec::new))
+}
+
+fn below(name: &str, mut path: Vec<String>) -> Vec<String> {
+    path.insert(0, name.to_owned());
+    path
 }
 
 fn remove(table: &mut DeTable<'_>, path: &[String]) {
