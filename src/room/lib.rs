@@ -13,7 +13,7 @@
 
 mod create;
 mod error;
-mod events;
+
 mod fetch;
 mod graph;
 mod head;
@@ -38,6 +38,7 @@ pub mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use self::{
     create::{CreateRoom, Preset},

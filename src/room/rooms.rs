@@ -1,1 +1,210 @@
-//! In the making.
+//! [`Rooms`]: the handle through which everything about rooms is asked and said.
+
+use std::sync::Arc;
+
+use base::{Clock, Metrics, Random, Tasks};
+use parking_lot::Mutex;
+use pdu::{Authorities, Authority};
+use ruma::{ServerName, UserId};
+use store::{Sequence, Store};
+
+use crate::{
+    Error, KeySource, Remote, RoomPolicy,
+    head::Lives,
+    ids::{EventSerial, InboxSerial, RoomSerial, StateKeySerial},
+    inbox::Workers,
+    read::Reader,
+    snapshot::Snapshots,
+};
+
+/// Bounds of the room engine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Version of new rooms when the creator names none.
+    pub default_version: pdu::RoomVersion,
+    /// How many rooms are kept in memory with their tip.
+    pub live_rooms: usize,
+    /// Memory for recently used events, in bytes.
+    pub event_cache_bytes: u64,
+    /// Memory for chunks of state snapshots, in bytes.
+    pub chunk_cache_bytes: u64,
+    /// How many rooms' inboxes are worked on at the same time.
+    pub inbox_workers: usize,
+    /// How many PDUs may wait in one room's inbox; above it, transactions are refused.
+    pub inbox_limit: usize,
+    /// How many missing events are fetched for one received event at most.
+    pub fetch_limit: usize,
+    /// How many servers are tried for a join.
+    pub join_attempts: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_version: pdu::RoomVersion::DEFAULT,
+            live_rooms: 4_096,
+            event_cache_bytes: 32 << 20,
+            chunk_cache_bytes: 16 << 20,
+            inbox_workers: 16,
+            inbox_limit: 10_000,
+            fetch_limit: 200,
+            join_attempts: 8,
+        }
+    }
+}
+
+/// All rooms of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) config: Config,
+    pub(crate) authorities: Arc<Authorities>,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) policy: Arc<dyn RoomPolicy>,
+    pub(crate) remote: Arc<dyn Remote>,
+    pub(crate) keys: Arc<dyn KeySource>,
+    pub(crate) tasks: Tasks,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) reader: Reader,
+    pub(crate) lives: Lives,
+    pub(crate) workers: Workers,
+    pub(crate) serials: Serials,
+    pub(crate) metrics: RoomMetrics,
+    /// Invites that are being made to users of other servers, so that two do not overtake each other.
+    pub(crate) inviting: Mutex<()>,
+}
+
+/// Where new serials come from.
+pub(crate) struct Serials {
+    rooms: Sequence,
+    events: Sequence,
+    state_keys: Sequence,
+    inbox: Sequence,
+}
+
+/// What the engine counts.
+pub(crate) struct RoomMetrics {
+    pub(crate) sent: base::Counter,
+    pub(crate) received: base::CounterFamily,
+    pub(crate) retries: base::Counter,
+}
+
+impl Rooms {
+    /// Opens the room engine over a store, and goes on with PDUs received before the last stop.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store cannot be read.
+    #[expect(clippy::too_many_arguments, reason = "these are the parts the engine is made of")]
+    pub async fn open(
+        store: Store,
+        config: Config,
+        authorities: Arc<Authorities>,
+        clock: Clock,
+        random: Random,
+        policy: Arc<dyn RoomPolicy>,
+        remote: Arc<dyn Remote>,
+        keys: Arc<dyn KeySource>,
+        tasks: &Tasks,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let serials = Serials {
+            rooms: store.sequence("room.rooms"),
+            events: store.sequence("room.events"),
+            state_keys: store.sequence("room.state_keys"),
+            inbox: store.sequence("room.inbox"),
+        };
+        let inner = Inner {
+            snapshots: Snapshots::new(store.clone(), config.chunk_cache_bytes),
+            reader: Reader::new(&config),
+            lives: Lives::new(config.live_rooms),
+            workers: Workers::new(config.inbox_workers),
+            metrics: RoomMetrics {
+                sent: metrics.counter("yakuba_room_events_sent", "Events made here"),
+                received: metrics.counter_family("yakuba_room_events_received", "PDUs received, by verdict"),
+                retries: metrics.counter("yakuba_room_retries", "Writes done again after a conflict"),
+            },
+            store,
+            config,
+            authorities,
+            clock,
+            random,
+            policy,
+            remote,
+            keys,
+            tasks: tasks.clone(),
+            serials,
+            inviting: Mutex::new(()),
+        };
+        let rooms = Self(Arc::new(inner));
+        rooms.resume_inbox().await?;
+        Ok(rooms)
+    }
+
+    /// The store below.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Caches of the read side.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    /// The trees of room state.
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.0.snapshots
+    }
+
+    /// The server names of this process.
+    pub fn authorities(&self) -> &Authorities {
+        &self.0.authorities
+    }
+
+    /// Whether a user lives on this process.
+    pub fn is_local(&self, user: &UserId) -> bool {
+        self.0.authorities.is_ours(user.server_name())
+    }
+
+    /// Whether a server name is one of this process.
+    pub fn is_ours(&self, server: &ServerName) -> bool {
+        self.0.authorities.is_ours(server)
+    }
+
+    /// The authority that speaks for a user.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] when the user lives elsewhere.
+    pub(crate) fn authority_of(&self, user: &UserId) -> Result<&Arc<Authority>, Error> {
+        self.0.authorities.find(user.server_name()).ok_or_else(|| Error::NotOurs(user.to_owned()))
+    }
+
+    /// Now, in ms since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.clock.now().millis()
+    }
+
+    pub(crate) async fn new_room_serial(&self) -> Result<RoomSerial, Error> {
+        Ok(RoomSerial(self.0.serials.rooms.next().await?))
+    }
+
+    pub(crate) async fn new_event_serial(&self) -> Result<EventSerial, Error> {
+        Ok(EventSerial(self.0.serials.events.next().await?))
+    }
+
+    pub(crate) async fn new_state_key_serial(&self) -> Result<StateKeySerial, Error> {
+        Ok(StateKeySerial(self.0.serials.state_keys.next().await?))
+    }
+
+    pub(crate) async fn new_inbox_serial(&self) -> Result<InboxSerial, Error> {
+        Ok(InboxSerial(self.0.serials.inbox.next().await?))
+    }
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rooms").finish_non_exhaustive()
+    }
+}

@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr};
 
 use store::Position;
 
-use crate::tables::Order;
+use crate::Order;
 
 /// The version of the token format written by this server.
 const PREFIX: &str = "s1_";
@@ -29,7 +29,7 @@ pub struct BadToken;
 impl Token {
     /// The place after everything that was committed up to `position`.
     pub fn after(position: Position) -> Self {
-        Self(Order(LIVE.saturating_add(position.0)))
+        Self(Order::live(position))
     }
 
     /// The place just before the event of this order.

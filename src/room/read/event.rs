@@ -1,0 +1,313 @@
+//! Stored events as readers need them, and the cache of them.
+//!
+//! A [`StoredEvent`] is loaded once: bytes, parsed PDU, what we found out about it. Its client
+//! format is made on first use and then shared by everyone who is sent the event; only `unsigned`
+//! differs from reader to reader (see [`super::view`]).
+//!
+//! Events do not change, but for two things: a redaction empties one, and one that came without its
+//! place in the graph may get it later. Who writes such a change calls [`EventCache::forget`] after
+//! the commit.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use pdu::Pdu;
+use quick_cache::{Weighter, sync::Cache};
+use ruma::{EventId, RoomId, UserId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use store::{Position, Stamped};
+
+use crate::{
+    Error, EventSerial, Order, RoomSerial, Rooms,
+    read::room::RoomInfo,
+    tables::{EVENT_META, EVENTS, EventMeta, Membership, Verdict},
+};
+
+/// An event of a room, with what we know of it.
+#[derive(Debug)]
+pub struct StoredEvent {
+    room: RoomSerial,
+    serial: EventSerial,
+    pdu: Pdu,
+    kind: Box<str>,
+    stamp: Position,
+    meta: EventMeta,
+    membership: Option<Membership>,
+    body: OnceLock<Bytes>,
+    url: OnceLock<bool>,
+}
+
+impl StoredEvent {
+    pub(crate) fn new(room: RoomSerial, serial: EventSerial, pdu: Pdu, meta: Stamped<EventMeta>) -> Self {
+        let membership = match (pdu.state_key(), pdu.membership()) {
+            (Some(_), Some(membership)) => membership_named(membership.as_str()),
+            _ => None,
+        };
+        Self {
+            room,
+            serial,
+            kind: pdu.kind().to_string().into(),
+            pdu,
+            stamp: meta.position,
+            meta: meta.value,
+            membership,
+            body: OnceLock::new(),
+            url: OnceLock::new(),
+        }
+    }
+
+    /// The room it is in.
+    pub fn room(&self) -> RoomSerial {
+        self.room
+    }
+
+    /// Its name inside the store.
+    pub fn serial(&self) -> EventSerial {
+        self.serial
+    }
+
+    /// The PDU; of a redacted event what the redaction left.
+    pub fn pdu(&self) -> &Pdu {
+        &self.pdu
+    }
+
+    /// What we found out about it.
+    pub fn meta(&self) -> &EventMeta {
+        &self.meta
+    }
+
+    /// Its id.
+    pub fn event_id(&self) -> &EventId {
+        self.pdu.event_id()
+    }
+
+    /// Its room's id.
+    pub fn room_id(&self) -> &RoomId {
+        self.pdu.room_id()
+    }
+
+    /// Who sent it.
+    pub fn sender(&self) -> &UserId {
+        self.pdu.sender()
+    }
+
+    /// Its type.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Its state key, if it is a state event.
+    pub fn state_key(&self) -> Option<&str> {
+        self.pdu.state_key()
+    }
+
+    /// Its place in the timeline; outliers and refused events have none.
+    pub fn order(&self) -> Option<Order> {
+        self.meta.order(self.stamp)
+    }
+
+    /// For a member event: what it makes of the user in its state key.
+    pub fn membership(&self) -> Option<Membership> {
+        self.membership
+    }
+
+    /// Whether it is the member event of this user.
+    pub fn is_member_event_of(&self, user: &UserId) -> bool {
+        self.membership.is_some() && self.state_key() == Some(user.as_str())
+    }
+
+    /// Whether clients may be shown it at all.
+    pub fn is_shown(&self) -> bool {
+        self.meta.verdict == Verdict::Accepted
+    }
+
+    /// Whether its content has a `url` that is a string.
+    pub fn has_url(&self) -> bool {
+        *self.url.get_or_init(|| {
+            #[derive(Deserialize)]
+            struct Content<'a> {
+                #[serde(borrow, default)]
+                url: Option<&'a RawValue>,
+            }
+            self.pdu
+                .content_as::<Content<'_>>()
+                .is_ok_and(|content| content.url.is_some_and(|url| url.get().starts_with('"')))
+        })
+    }
+
+    /// The event in client format without its braces, without `room_id` and without `unsigned`:
+    /// `"content":{…},"event_id":"$…",…,"type":"m.room.message"`.
+    pub(crate) fn body(&self) -> &Bytes {
+        self.body.get_or_init(|| super::view::body(&self.pdu))
+    }
+
+    /// What it weighs in the cache, in bytes: JSON twice, the parsed head, and our own fields.
+    fn weight(&self) -> u64 {
+        let json = u64::try_from(self.pdu.json().len()).unwrap_or(u64::MAX);
+        json.saturating_mul(2).saturating_add(900)
+    }
+}
+
+/// The membership that the specification spells so.
+pub fn membership_named(name: &str) -> Option<Membership> {
+    Some(match name {
+        "invite" => Membership::Invite,
+        "join" => Membership::Join,
+        "knock" => Membership::Knock,
+        "leave" => Membership::Leave,
+        "ban" => Membership::Ban,
+        _ => return None,
+    })
+}
+
+/// How the specification spells a membership.
+pub const fn name_of(membership: Membership) -> &'static str {
+    match membership {
+        Membership::Invite => "invite",
+        Membership::Join => "join",
+        Membership::Knock => "knock",
+        Membership::Leave => "leave",
+        Membership::Ban => "ban",
+    }
+}
+
+/// Recently used events, bounded by their weight.
+#[derive(Debug)]
+pub(crate) struct EventCache {
+    events: Cache<EventSerial, Arc<StoredEvent>, ByWeight>,
+    /// Counts what was forgotten, so that something read before is not put back after.
+    forgotten: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct ByWeight;
+
+impl Weighter<EventSerial, Arc<StoredEvent>> for ByWeight {
+    fn weight(&self, _: &EventSerial, event: &Arc<StoredEvent>) -> u64 {
+        event.weight()
+    }
+}
+
+impl EventCache {
+    /// A cache of about this many bytes.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let items = usize::try_from(bytes / 2_500).unwrap_or(usize::MAX).max(64);
+        Self { events: Cache::with_weighter(items, bytes, ByWeight), forgotten: AtomicU64::new(0) }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    fn remember(&self, event: &Arc<StoredEvent>, epoch: u64) {
+        if self.epoch() == epoch {
+            self.events.insert(event.serial, event.clone());
+            // Forgotten in between: what was just put in may be what was to go.
+            if self.epoch() != epoch {
+                self.events.remove(&event.serial);
+            }
+        }
+    }
+
+    /// Drops an event whose stored rows were changed.
+    pub(crate) fn forget(&self, event: EventSerial) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.events.remove(&event);
+    }
+}
+
+impl Rooms {
+    /// Loads events, in the order of `wanted`; absent ones are `None`.
+    ///
+    /// What is cached costs no read; all the rest is read in one round.
+    pub(crate) async fn load_events(
+        &self,
+        wanted: &[(RoomSerial, EventSerial)],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        let cache = &self.reader().events;
+        let mut found: Vec<Option<Arc<StoredEvent>>> =
+            wanted.iter().map(|(_, event)| cache.events.get(event)).collect();
+
+        let mut places: HashMap<EventSerial, Vec<usize>> = HashMap::new();
+        let mut missing = Vec::new();
+        for (index, key) in wanted.iter().enumerate() {
+            if found[index].is_none() {
+                let places = places.entry(key.1).or_default();
+                if places.is_empty() {
+                    missing.push(*key);
+                }
+                places.push(index);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+
+        for event in self.load_uncached(&missing).await?.into_iter().flatten() {
+            for index in places.get(&event.serial).into_iter().flatten() {
+                found[*index] = Some(event.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Loads events from the store, whatever the cache says, and leaves them in the cache.
+    pub(crate) async fn load_uncached(
+        &self,
+        wanted: &[(RoomSerial, EventSerial)],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        let cache = &self.reader().events;
+        // Before the read: a change in between must not be covered up by what we read.
+        let epoch = cache.epoch();
+        let store = self.store();
+        let (jsons, metas) =
+            tokio::try_join!(store.get_many(&EVENTS, wanted), store.get_many(&EVENT_META, wanted))?;
+        let mut serials: Vec<RoomSerial> = wanted.iter().map(|(room, _)| *room).collect();
+        serials.sort_unstable();
+        serials.dedup();
+        let rooms: HashMap<RoomSerial, Arc<RoomInfo>> =
+            self.room_infos(&serials).await?.into_iter().flatten().map(|room| (room.serial, room)).collect();
+
+        let mut events = Vec::with_capacity(wanted.len());
+        for (((room, serial), json), meta) in wanted.iter().zip(jsons).zip(metas) {
+            let (Some(json), Some(meta), Some(info)) = (json, meta, rooms.get(room)) else {
+                events.push(None);
+                continue;
+            };
+            let pdu = Pdu::from_stored(info.version, json, meta.value.event_id.clone())
+                .map_err(|_| Error::Inconsistent("a stored event cannot be parsed"))?;
+            let event = Arc::new(StoredEvent::new(*room, *serial, pdu, meta));
+            cache.remember(&event, epoch);
+            events.push(Some(event));
+        }
+        Ok(events)
+    }
+
+    /// Loads events of one room that must be there.
+    ///
+    /// # Errors
+    /// [`Error::Inconsistent`] when one is not.
+    pub(crate) async fn load_all(
+        &self,
+        room: RoomSerial,
+        wanted: &[EventSerial],
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let keys: Vec<_> = wanted.iter().map(|event| (room, *event)).collect();
+        let events: Option<Vec<_>> = self.load_events(&keys).await?.into_iter().collect();
+        events.ok_or(Error::Inconsistent("an event that a row names is not there"))
+    }
+
+    /// Forgets cached forms of events whose stored rows were just changed (redacted, or given a place).
+    pub(crate) fn forget_cached(&self, events: impl IntoIterator<Item = EventSerial>) {
+        for event in events {
+            self.reader().events.forget(event);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which room is which: ids, serials and versions, which never change and so are cached for good.
+
+use std::{collections::HashMap, sync::Arc};
+
+use pdu::RoomVersion;
+use quick_cache::sync::Cache;
+use ruma::{OwnedRoomId, RoomId};
+
+use crate::{
+    Error, RoomSerial, Rooms,
+    tables::{HEADS, Head, ROOM_IDS, ROOMS},
+};
+
+/// A room we have heard of.
+#[derive(Clone, Debug)]
+pub struct RoomInfo {
+    /// Its name inside the store.
+    pub serial: RoomSerial,
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// Its version.
+    pub version: RoomVersion,
+}
+
+/// Known rooms, both ways.
+#[derive(Debug)]
+pub(crate) struct RoomCache {
+    by_id: Cache<OwnedRoomId, Arc<RoomInfo>>,
+    by_serial: Cache<RoomSerial, Arc<RoomInfo>>,
+}
+
+impl RoomCache {
+    pub(crate) fn new(items: usize) -> Self {
+        Self { by_id: Cache::new(items), by_serial: Cache::new(items) }
+    }
+
+    fn remember(&self, room: &Arc<RoomInfo>) {
+        self.by_id.insert(room.room_id.clone(), room.clone());
+        self.by_serial.insert(room.serial, room.clone());
+    }
+
+    /// Drops a room that is being purged.
+    pub(crate) fn forget(&self, room: &RoomInfo) {
+        self.by_id.remove(&room.room_id);
+        self.by_serial.remove(&room.serial);
+    }
+}
+
+impl Rooms {
+    /// The room of this id, if we have heard of it; we need not take part in it.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::Inconsistent`] for a room of a version we do not know.
+    pub async fn room(&self, room_id: &RoomId) -> Result<Option<Arc<RoomInfo>>, Error> {
+        if let Some(room) = self.reader().rooms.by_id.get(room_id) {
+            return Ok(Some(room));
+        }
+        let Some(row) = self.store().get(&ROOMS, room_id.as_str()).await? else { return Ok(None) };
+        let room =
+            Arc::new(RoomInfo { serial: row.serial, room_id: room_id.to_owned(), version: version(&row.version)? });
+        self.reader().rooms.remember(&room);
+        Ok(Some(room))
+    }
+
+    /// The room of this id.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when we have never heard of it.
+    pub(crate) async fn get_room(&self, room_id: &RoomId) -> Result<Arc<RoomInfo>, Error> {
+        self.room(room_id).await?.ok_or_else(|| Error::NoRoom(room_id.to_owned()))
+    }
+
+    /// The rooms with these serials, in their order.
+    ///
+    /// # Errors
+    /// As [`Rooms::room`].
+    pub async fn room_infos(&self, serials: &[RoomSerial]) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
+        let cache = &self.reader().rooms;
+        let mut found: Vec<_> = serials.iter().map(|serial| cache.by_serial.get(serial)).collect();
+        let missing: Vec<RoomSerial> =
+            serials.iter().zip(&found).filter(|(_, room)| room.is_none()).map(|(serial, _)| *serial).collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let mut loaded = HashMap::new();
+        for (serial, row) in missing.iter().zip(self.store().get_many(&ROOM_IDS, &missing).await?) {
+            let Some(row) = row else { continue };
+            let room =
+                Arc::new(RoomInfo { serial: *serial, room_id: row.room_id, version: version(&row.version)? });
+            cache.remember(&room);
+            loaded.insert(*serial, room);
+        }
+        for (serial, room) in serials.iter().zip(&mut found) {
+            if room.is_none() {
+                *room = loaded.get(serial).cloned();
+            }
+        }
+        Ok(found)
+    }
+
+    /// The tips of rooms we take or took part in, in the order of `rooms`.
+    pub(crate) async fn heads(&self, rooms: &[RoomSerial]) -> Result<Vec<Option<Head>>, Error> {
+        Ok(self.store().get_many(&HEADS, rooms).await?)
+    }
+
+    /// The tip of a room.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when we never took part in it.
+    pub(crate) async fn get_head(&self, room: &RoomInfo) -> Result<Head, Error> {
+        self.store().get(&HEADS, &room.serial).await?.ok_or_else(|| Error::NoRoom(room.room_id.clone()))
+    }
+}
+
+fn version(name: &str) -> Result<RoomVersion, Error> {
+    RoomVersion::parse(name).map_err(|_| Error::UnsupportedVersion(name.to_owned()))
+}

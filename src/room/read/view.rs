@@ -1,0 +1,270 @@
+//! The client format: an event as one reader is sent it.
+//!
+//! All but `unsigned` is the same for everyone and made once per event; [`Look::write`] splices the
+//! shared bytes and this reader's `unsigned` into the answer. What `unsigned` needs of other events
+//! (the state event that was replaced, the redaction) is loaded for a whole answer at once by
+//! [`Rooms::looks`].
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
+
+use std::{collections::HashMap, sync::Arc};
+
+use base::Timestamp;
+use bytes::Bytes;
+use pdu::Pdu;
+use ruma::{DeviceId, EventId, UserId, serde::Raw};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    Error, EventSerial, Rooms,
+    read::event::{StoredEvent, name_of},
+    tables::Membership,
+};
+
+/// Who reads, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer<'a> {
+    /// The reader.
+    pub user: &'a UserId,
+    /// The device that asks, if one does: it learns the transaction ids of what it sent.
+    pub device: Option<&'a DeviceId>,
+}
+
+impl<'a> Viewer<'a> {
+    /// A reader without a device.
+    pub const fn user(user: &'a UserId) -> Self {
+        Self { user, device: None }
+    }
+}
+
+/// Whether the answer's surroundings already say which room an event is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// They do not: `room_id` is written.
+    Full,
+    /// They do, as in `/sync`.
+    InRoom,
+}
+
+/// An event as one reader sees it.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The event.
+    pub event: Arc<StoredEvent>,
+    /// What the reader was in the room at the event, changes by the event included.
+    pub membership: Option<Membership>,
+    /// The state event whose place it took, if the reader may see that one.
+    pub replaced: Option<Arc<StoredEvent>>,
+    /// The redaction that emptied it.
+    pub redaction: Option<Arc<StoredEvent>>,
+    /// The transaction id, if the reader's device sent it.
+    pub own_txn: bool,
+    /// The id of the state event whose place it took.
+    pub replaces: Option<ruma::OwnedEventId>,
+}
+
+impl Look {
+    /// The event with as much of `unsigned` as follows from itself and the reader.
+    pub fn plain(event: Arc<StoredEvent>, viewer: &Viewer<'_>) -> Self {
+        let own_txn = event.meta().txn.as_ref().is_some_and(|txn| {
+            viewer.device.is_some_and(|device| device.as_str() == txn.device) && event.sender() == viewer.user
+        });
+        Self { event, membership: None, replaced: None, redaction: None, own_txn, replaces: None }
+    }
+
+    /// Writes the event as a JSON object.
+    pub fn write(&self, out: &mut Vec<u8>, form: Form, now: Timestamp) {
+        let body = self.event.body();
+        out.reserve(body.len() + 160);
+        out.push(b'{');
+        out.extend_from_slice(body);
+        if form == Form::Full {
+            out.extend_from_slice(b",\"room_id\":");
+            write_str(out, self.event.room_id().as_str());
+        }
+        self.write_unsigned(out, form, now);
+        out.push(b'}');
+    }
+
+    /// The event as a JSON object, with `room_id`.
+    pub fn to_json(&self, now: Timestamp) -> Box<RawValue> {
+        let mut out = Vec::new();
+        self.write(&mut out, Form::Full, now);
+        raw_value(out)
+    }
+
+    /// The event as ruma's answers hold it, with `room_id`.
+    pub fn to_raw<T>(&self, now: Timestamp) -> Raw<T> {
+        Raw::from_json(self.to_json(now))
+    }
+
+    fn write_unsigned(&self, out: &mut Vec<u8>, form: Form, now: Timestamp) {
+        let sent = u64::from(self.event.pdu().origin_server_ts().get());
+        out.extend_from_slice(b",\"unsigned\":{\"age\":");
+        write_age(out, now.millis(), sent);
+        if let Some(membership) = self.membership {
+            out.extend_from_slice(b",\"membership\":\"");
+            out.extend_from_slice(name_of(membership).as_bytes());
+            out.push(b'"');
+        }
+        if let Some(replaced) = &self.replaced {
+            out.extend_from_slice(b",\"prev_content\":");
+            out.extend_from_slice(replaced.pdu().content_str().as_bytes());
+            out.extend_from_slice(b",\"prev_sender\":");
+            write_str(out, replaced.sender().as_str());
+        }
+        if let Some(redaction) = &self.redaction {
+            out.extend_from_slice(b",\"redacted_because\":{");
+            out.extend_from_slice(redaction.body());
+            if form == Form::Full {
+                out.extend_from_slice(b",\"room_id\":");
+                write_str(out, redaction.room_id().as_str());
+            }
+            out.extend_from_slice(b",\"unsigned\":{\"age\":");
+            write_age(out, now.millis(), u64::from(redaction.pdu().origin_server_ts().get()));
+            out.extend_from_slice(b"}},\"redacted_by\":");
+            write_str(out, redaction.event_id().as_str());
+        }
+        if let Some(replaces) = &self.replaces {
+            out.extend_from_slice(b",\"replaces_state\":");
+            write_str(out, replaces.as_str());
+        }
+        if self.own_txn
+            && let Some(txn) = &self.event.meta().txn
+        {
+            out.extend_from_slice(b",\"transaction_id\":");
+            write_str(out, &txn.id);
+        }
+        out.push(b'}');
+    }
+}
+
+/// See [`StoredEvent::body`].
+pub(crate) fn body(pdu: &Pdu) -> Bytes {
+    let content = pdu.content_str();
+    let mut out = Vec::with_capacity(content.len() + 256);
+    out.extend_from_slice(b"\"content\":");
+    // Old versions redact at the top level, new ones in the content; clients are given both.
+    let inner_redacts = match pdu.redacts() {
+        Some(redacts) if pdu.kind().to_string() == "m.room.redaction" => Some(redacts),
+        _ => None,
+    };
+    match inner_redacts {
+        Some(redacts) => write_content_with_redacts(&mut out, content, redacts),
+        None => out.extend_from_slice(content.as_bytes()),
+    }
+    out.extend_from_slice(b",\"event_id\":");
+    write_str(&mut out, pdu.event_id().as_str());
+    out.extend_from_slice(b",\"origin_server_ts\":");
+    out.extend_from_slice(u64::from(pdu.origin_server_ts().get()).to_string().as_bytes());
+    if let Some(redacts) = inner_redacts {
+        out.extend_from_slice(b",\"redacts\":");
+        write_str(&mut out, redacts.as_str());
+    }
+    out.extend_from_slice(b",\"sender\":");
+    write_str(&mut out, pdu.sender().as_str());
+    if let Some(state_key) = pdu.state_key() {
+        out.extend_from_slice(b",\"state_key\":");
+        write_str(&mut out, state_key);
+    }
+    out.extend_from_slice(b",\"type\":");
+    write_str(&mut out, &pdu.kind().to_string());
+    Bytes::from(out)
+}
+
+/// Content of a redaction, with `redacts` if it is not there.
+fn write_content_with_redacts(out: &mut Vec<u8>, content: &str, redacts: &EventId) {
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow, default)]
+        redacts: Option<&'a RawValue>,
+    }
+    let there = serde_json::from_str::<Content<'_>>(content).is_ok_and(|content| content.redacts.is_some());
+    match content.strip_suffix('}') {
+        Some(open) if !there => {
+            out.extend_from_slice(open.as_bytes());
+            if open != "{" {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"redacts\":");
+            write_str(out, redacts.as_str());
+            out.push(b'}');
+        }
+        _ => out.extend_from_slice(content.as_bytes()),
+    }
+}
+
+/// Writes a JSON string.
+pub fn write_str(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    // A string always serialises into memory.
+    out.extend_from_slice(&serde_json::to_vec(text).unwrap_or_else(|_| b"\"\"".to_vec()));
+}
+
+/// The age in milliseconds; negative when the sender's clock is ahead of ours.
+fn write_age(out: &mut Vec<u8>, now: u64, sent: u64) {
+    let mut buffer = itoa(now.abs_diff(sent));
+    if sent > now {
+        out.push(b'-');
+    }
+    out.append(&mut buffer);
+}
+
+fn itoa(number: u64) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+/// Bytes that are a JSON value, as one.
+pub(crate) fn raw_value(json: Vec<u8>) -> Box<RawValue> {
+    // Our own writers make valid JSON; were one wrong, an empty object would be the answer.
+    String::from_utf8(json).ok().and_then(|text| RawValue::from_string(text).ok()).unwrap_or_default()
+}
+
+impl Rooms {
+    /// Loads what the reader's copies of these events need beyond the events themselves.
+    ///
+    /// `membership` is what [`Rooms::views`] found, in the order of `events`, or empty.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(crate) async fn looks(
+        &self,
+        viewer: &Viewer<'_>,
+        events: Vec<Arc<StoredEvent>>,
+        memberships: &[Option<Membership>],
+    ) -> Result<Vec<Look>, Error> {
+        let mut wanted: Vec<_> = events
+            .iter()
+            .flat_map(|event| {
+                let meta = event.meta();
+                [meta.redacted_by, meta.replaces].into_iter().flatten().map(|other| (event.room(), other))
+            })
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let loaded = if wanted.is_empty() { Vec::new() } else { self.load_events(&wanted).await? };
+        let others: HashMap<EventSerial, Arc<StoredEvent>> =
+            wanted.iter().zip(loaded).filter_map(|((_, serial), event)| Some((*serial, event?))).collect();
+        let seen = self.replaced_seen(viewer, &events, &others).await?;
+
+        let looks = events.into_iter().enumerate().map(|(index, event)| {
+            let find = |serial: Option<EventSerial>| serial.and_then(|serial| others.get(&serial)).cloned();
+            let replaced = find(event.meta().replaces);
+            let redaction = find(event.meta().redacted_by);
+            let replaces = replaced.as_ref().map(|replaced| replaced.event_id().to_owned());
+            let mut look = Look::plain(event, viewer);
+            look.membership = memberships.get(index).copied().flatten();
+            look.replaced = replaced.filter(|replaced| seen.contains(&replaced.serial()));
+            look.redaction = redaction;
+            look.replaces = replaces;
+            look
+        });
+        Ok(looks.collect())
+    }
+}
