@@ -77,6 +77,8 @@ pub fn load<T: DeserializeOwned>(
     let mut variables = override_from(&mut document, &overrides, text.len());
     let mut problems = Vec::new();
 
+    let whole = document.clone();
+
     // The deserializer stops at its first mistake. So note it, take the entry out, read again.
     while problems.len() < MOST_PROBLEMS {
         let root = Spanned::new(0..text.len(), document.clone());
@@ -85,19 +87,18 @@ pub fn load<T: DeserializeOwned>(
             Ok(_) => break,
             Err(error) => error,
         };
-        let path = error.span().and_then(|span| find(&document, &span)).unwrap_or_default();
-        if error.message().starts_with("missing field") || path.is_empty() {
-            // An entry taken out above is missing now; that is no mistake of its own.
-            if !is_taken_out(&problems, error.message()) {
-                problems.push(problem(text, &error, &path, &variables));
-            }
-            break;
-        }
         let variable = variables.iter_mut().find(|variable| Some(&variable.span) == error.span().as_ref());
         if variable.is_some_and(|variable| variable.retry_as_text(&mut document)) {
             continue;
         }
-        problems.push(problem(text, &error, &path, &variables));
+        // An entry taken out before is missing now; that is no mistake of its own.
+        if !is_taken_out(&problems, error.message()) {
+            problems.push(problem(text, &error, &place(&whole, &error), &variables));
+        }
+        let path = place(&document, &error);
+        if path.is_empty() {
+            break;
+        }
         remove(&mut document, &path);
     }
     problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
@@ -230,25 +231,32 @@ fn set_in_list<'a>(items: &mut DeArray<'a>, path: &[String], value: DeValue<'a>,
     }
 }
 
-/// The path of the innermost entry whose key or value stands at this place.
-fn find(table: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<String>> {
+/// Where the mistake is; empty when it is in the file as a whole.
+fn place(document: &DeTable<'_>, error: &toml::de::Error) -> Vec<String> {
+    let unknown =
+        error.message().starts_with("unknown field").then(|| quoted(error.message()).next()).flatten();
+    error.span().and_then(|span| find(document, &span, unknown)).unwrap_or_default()
+}
+
+/// The path of the innermost entry whose key, or value unless a key is `wanted`, stands here.
+fn find(table: &DeTable<'_>, span: &Range<usize>, wanted: Option<&str>) -> Option<Vec<String>> {
     table.iter().find_map(|(key, value)| {
-        let inner = find_in(value, span).or_else(|| (key.span() == *span).then(Vec::new));
+        let is_it = key.span() == *span && wanted.is_none_or(|wanted| wanted == key.get_ref());
+        let inner = find_in(value, span, wanted).or_else(|| is_it.then(Vec::new));
         inner.map(|path| below(key.get_ref(), path))
     })
 }
 
 /// The path within a value: empty when it is the value itself.
-fn find_in(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Vec<String>> {
+fn find_in(value: &Spanned<DeValue<'_>>, span: &Range<usize>, wanted: Option<&str>) -> Option<Vec<String>> {
     let inner = match value.get_ref() {
-        DeValue::Table(inner) => find(inner, span),
-        DeValue::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(index, item)| find_in(item, span).map(|path| below(&index.to_string(), path))),
+        DeValue::Table(inner) => find(inner, span, wanted),
+        DeValue::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
+            find_in(item, span, wanted).map(|path| below(&index.to_string(), path))
+        }),
         _ => None,
     };
-    inner.or_else(|| (value.span() == *span).then(Vec::new))
+    inner.or_else(|| (wanted.is_none() && value.span() == *span).then(Vec::new))
 }
 
 fn below(name: &str, mut path: Vec<String>) -> Vec<String> {
@@ -290,8 +298,8 @@ fn remove_from(value: &mut Spanned<DeValue<'_>>, path: &[String]) {
 fn problem(text: &str, error: &toml::de::Error, path: &[String], variables: &[Variable<'_>]) -> Problem {
     let span = error.span();
     let variable = variables.iter().find(|variable| Some(&variable.span) == span.as_ref());
-    let line =
-        span.filter(|span| span.start < text.len() || text.is_empty()).map(|span| line_of(text, span.start));
+    let in_file = variable.is_none() && !path.is_empty();
+    let line = span.filter(|_| in_file).map(|span| line_of(text, span.start));
     let (message, nearest) = match error.message().split_once(", expected") {
         Some((unknown, expected)) if unknown.starts_with("unknown field") => {
             ("there is no such key".to_owned(), nearest(path.last().map_or("", String::as_str), expected))
@@ -300,7 +308,7 @@ fn problem(text: &str, error: &toml::de::Error, path: &[String], variables: &[Va
     };
     Problem {
         key: path.join("."),
-        line: line.filter(|_| variable.is_none()),
+        line,
         variable: variable.map(|variable| variable.name.to_owned()),
         message,
         nearest,
@@ -309,6 +317,9 @@ fn problem(text: &str, error: &toml::de::Error, path: &[String], variables: &[Va
 
 /// Whether a missing key is one that was noted as wrong and taken out.
 fn is_taken_out(problems: &[Problem], message: &str) -> bool {
+    if !message.starts_with("missing field") {
+        return false;
+    }
     quoted(message)
         .next()
         .is_some_and(|name| problems.iter().any(|problem| problem.key.rsplit('.').next() == Some(name)))

@@ -20,3 +20,6 @@ pub use random::Random;
 pub use size::{ByteSize, SizeError};
 pub use tasks::{Task, TaskFailed, Tasks};
 pub use tokio_util::sync::CancellationToken;
+
+#[cfg(test)]
+mod tests;

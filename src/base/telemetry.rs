@@ -51,7 +51,11 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
 
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let reason = info.payload_as_str().unwrap_or("no reason given");
+        let reason = {
+            let payload = info.payload();
+            let text = payload.downcast_ref::<&'static str>().copied();
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
+        };
         error!(%place, error = reason, "panic");
     }));
     Ok(())

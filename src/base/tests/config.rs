@@ -1,0 +1,111 @@
+//! Reading configurations.
+
+use serde::Deserialize;
+
+use crate::{ByteSize, config::load};
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Example {
+    name: String,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    authorities: Vec<Authority>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Limits {
+    body: ByteSize,
+    requests: u32,
+    strict: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { body: ByteSize::kib(64), requests: 10, strict: true }
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Authority {
+    name: String,
+}
+
+fn read(text: &str, environment: &[(&str, &str)]) -> Result<Example, Vec<String>> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    load(text, environment).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_file_is_read_with_its_defaults() {
+    let example = read("name = \"a\"\n[limits]\nbody = \"1 MiB\"\n", &[]).unwrap();
+    assert_eq!(example.limits, Limits { body: ByteSize::mib(1), ..Limits::default() });
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_key_line_and_nearest_key() {
+    let text = "nmae = \"a\"\nname = \"b\"\n\n[limits]\nbody = \"much\"\nreqests = 3\nstrict = 7\n\n[[authorities]]\nname = true\n";
+    let problems = read(text, &[]).unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "line 1: nmae: there is no such key; did you mean `name`?",
+            "line 5: limits.body: `much` is no size; write for instance 65536, \"64 KiB\", \"512 MiB\" or \"2 GiB\"",
+            "line 6: limits.reqests: there is no such key; did you mean `requests`?",
+            "line 7: limits.strict: invalid type: integer `7`, expected a boolean",
+            "line 10: authorities.0.name: invalid type: boolean `true`, expected a string",
+        ]
+    );
+}
+
+#[test]
+fn a_missing_key_is_named() {
+    assert_eq!(read("", &[]).unwrap_err(), ["missing field `name`"]);
+    let problems = read("name = \"a\"\n[[authorities]]\n", &[]).unwrap_err();
+    assert_eq!(problems, ["line 2: authorities.0: missing field `name`"]);
+}
+
+#[test]
+fn text_that_is_no_toml_is_reported_with_its_line() {
+    let problems = read("name = \"a\"\nlimits = = 3\n", &[]).unwrap_err();
+    assert!(problems[0].starts_with("line 2: this is no TOML"), "{problems:?}");
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let environment = [
+        ("YAKUBA_NAME", "1234"),
+        ("YAKUBA_LIMITS__REQUESTS", "77"),
+        ("YAKUBA_LIMITS__BODY", "2 MiB"),
+        ("YAKUBA_LIMITS__STRICT", "false"),
+        ("YAKUBA_TAGS", "[\"a\", \"b\"]"),
+        ("YAKUBA_AUTHORITIES__0__NAME", "wajima.test"),
+        ("YAKUBA_AUTHORITIES__1__NAME", "suzu.test"),
+        ("HOME", "/root"),
+    ];
+    let example = read("name = \"a\"\n[limits]\nrequests = 3\n", &environment).unwrap();
+    assert_eq!(example.name, "1234");
+    assert_eq!(example.limits, Limits { body: ByteSize::mib(2), requests: 77, strict: false });
+    assert_eq!(example.tags, ["a", "b"]);
+    assert_eq!(
+        example.authorities.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(),
+        ["wajima.test", "suzu.test"]
+    );
+}
+
+#[test]
+fn a_mistake_in_the_environment_names_the_variable() {
+    let environment = [("YAKUBA_LIMITS__REQUESTS", "many"), ("YAKUBA_LIMIT__BODY", "1")];
+    let problems = read("name = \"a\"\n", &environment).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().any(|p| {
+        p.starts_with("environment variable YAKUBA_LIMITS__REQUESTS: limits.requests: invalid type")
+    }));
+    assert!(problems.iter().any(|p| p
+        == "environment variable YAKUBA_LIMIT__BODY: limit: there is no such key; did you mean `limits`?"));
+}

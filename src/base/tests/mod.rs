@@ -1,0 +1,8 @@
+//! What the crate promises, as tests.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod config;
+mod small;
+mod tasks;
+mod time;
