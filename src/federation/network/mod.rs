@@ -1,0 +1,319 @@
+//! The real [`Transport`]: pooled HTTPS connections to servers that the [`Resolver`] finds.
+//!
+//! A request first takes a place among those to its destination, then one among all; both waits and
+//! everything after them run under the request's one deadline. So a slow peer fills only its own
+//! places, and no wait is without an end.
+
+mod connect;
+mod tls;
+mod web;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{Clock, CounterFamily, GaugeFamily, HistogramFamily, Metrics, Random};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_util::{
+    client::legacy::{Client, Error as ClientError},
+    rt::{TokioExecutor, TokioTimer},
+};
+use parking_lot::Mutex;
+use ruma::{OwnedServerName, ServerName};
+use tokio::sync::Semaphore;
+
+use self::{
+    connect::{Connector, Dialer},
+    web::HttpsWellKnown,
+};
+use crate::{
+    config::NetworkConfig,
+    resolver::{Dns, DnsError, NoDns, ResolveError, Resolver, SystemDns, WellKnown, make_room},
+    transport::{Budget, Transport, TransportError},
+};
+
+/// Destinations whose places are remembered while nobody uses them.
+const MOST_DESTINATIONS: usize = 20_000;
+
+/// The network could not be made ready; the configuration is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A certificate file cannot be used.
+    #[error("certificates of {file}: {cause}")]
+    Certificates {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A fixed address cannot be one.
+    #[error("a fixed address is wrong: {0}")]
+    FixedAddress(#[from] ResolveError),
+    /// The machine's DNS settings cannot be read.
+    #[error("DNS: {0}")]
+    Dns(#[from] DnsError),
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
+}
+
+/// HTTPS to other servers. Cheap to clone; clones share connections, caches and limits.
+#[derive(Clone)]
+pub struct Network {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    resolver: Arc<Resolver>,
+    client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
+    places: Semaphore,
+    places_by_peer: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
+    config: NetworkConfig,
+    clock: Clock,
+    outcomes: CounterFamily,
+    under_way: GaugeFamily,
+    seconds: HistogramFamily,
+}
+
+impl Network {
+    /// Reads certificates and DNS settings; connects to nobody yet.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work.
+    pub fn open(
+        config: &NetworkConfig,
+        clock: &Clock,
+        random: &Random,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
+        let dns: Arc<dyn Dns> = if config.dns { Arc::new(SystemDns::open()?) } else { Arc::new(NoDns) };
+        Self::with_dns(config, dns, clock, random, metrics)
+    }
+
+    /// The same with another DNS.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work.
+    pub fn with_dns(
+        config: &NetworkConfig,
+        dns: Arc<dyn Dns>,
+        clock: &Clock,
+        random: &Random,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
+        let tls = tls::client_config(config.trust, &config.ca_files)?;
+        let dialer = Dialer::new(tls, config.connect_timeout, clock.clone());
+        let web = HttpsWellKnown::new(
+            dns.clone(),
+            config.addresses.clone(),
+            dialer.clone(),
+            config.dns,
+            clock.clone(),
+        );
+        let well_known: Arc<dyn WellKnown> = Arc::new(web);
+        let resolver = Resolver::new(
+            &config.fixed,
+            config.addresses.clone(),
+            dns,
+            well_known,
+            clock.clone(),
+            random.clone(),
+        )?;
+        let resolver = Arc::new(resolver);
+        let connector = Connector::new(resolver.clone(), dialer);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(config.idle_timeout)
+            .pool_max_idle_per_host(4)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .set_host(false)
+            .build(connector.clone());
+        let buckets = &[0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
+        let inner = Inner {
+            resolver,
+            client,
+            connector,
+            places: Semaphore::new(config.requests.max(1)),
+            places_by_peer: Mutex::default(),
+            config: config.clone(),
+            clock: clock.clone(),
+            outcomes: metrics
+                .counter_family("yakuba_federation_requests_sent", "Requests to other servers, by outcome"),
+            under_way: metrics.gauge_family(
+                "yakuba_federation_requests_under_way",
+                "Requests to other servers that wait for a place or an answer",
+            ),
+            seconds: metrics.histogram_family(
+                "yakuba_federation_request_seconds",
+                "Time from a request to the end of its answer",
+                buckets,
+            ),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The resolver that this network uses.
+    pub fn resolver(&self) -> &Arc<Resolver> {
+        &self.inner.resolver
+    }
+}
+
+#[async_trait]
+impl Transport for Network {
+    async fn send(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let inner = &self.inner;
+        let budget = request.extensions().get::<Budget>().copied().unwrap_or(Budget {
+            deadline: inner.config.request_timeout,
+            response: inner.config.largest_response,
+        });
+        let under_way = inner.under_way.with(&[("state", "any")]);
+        under_way.inc();
+        let started = inner.clock.now();
+        let answer = inner
+            .clock
+            .timeout(budget.deadline, inner.send(destination, request, budget))
+            .await
+            .unwrap_or(Err(TransportError::Deadline(budget.deadline)));
+        under_way.dec();
+        let outcome = outcome(&answer);
+        inner.outcomes.with(&[("outcome", outcome)]).inc();
+        let elapsed = inner.clock.now().since(started);
+        inner.seconds.with(&[("outcome", outcome)]).observe(elapsed.as_secs_f64());
+        answer
+    }
+}
+
+fn outcome(answer: &Result<Response<Bytes>, TransportError>) -> &'static str {
+    match answer {
+        Ok(response) if response.status().is_success() => "ok",
+        Ok(response) if response.status().is_server_error() => "server_error",
+        Ok(_) => "refused",
+        Err(TransportError::Resolve(_)) => "not_found",
+        Err(TransportError::Connect(_)) => "no_connection",
+        Err(TransportError::Deadline(_)) => "timeout",
+        Err(TransportError::TooLarge(_)) => "too_large",
+        Err(TransportError::Broken(_)) => "broken",
+        Err(TransportError::Request(_)) => "bad_request",
+    }
+}
+
+impl Inner {
+    async fn send(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+        budget: Budget,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let closed = |_| TransportError::Broken("shutting down".to_owned());
+        let peer = self.places_of(destination);
+        let _one_of_the_peers = peer.acquire().await.map_err(closed)?;
+        let _one_of_all = self.places.acquire().await.map_err(closed)?;
+
+        let route = self.resolver.route(destination).await?;
+        let request = self.addressed(&route.host, request)?;
+        self.connector.prepare(route);
+
+        let mut again = Some(copy(&request));
+        let mut answer = self.client.request(request.map(Full::new)).await;
+        // A connection that the peer closed just as we began to use it is no sign of trouble, and
+        // everything that we send may be sent twice.
+        if let Err(error) = &answer
+            && is_stale(error)
+            && let Some(request) = again.take()
+        {
+            answer = self.client.request(request.map(Full::new)).await;
+        }
+        let response = answer.map_err(|error| failure(&error))?;
+        read(response, budget).await
+    }
+
+    fn places_of(&self, destination: &ServerName) -> Arc<Semaphore> {
+        let mut places = self.places_by_peer.lock();
+        if let Some(peer) = places.get(destination) {
+            return peer.clone();
+        }
+        make_room(&mut places, MOST_DESTINATIONS, |peer| Arc::strong_count(peer) > 1);
+        let peer = Arc::new(Semaphore::new(self.config.requests_per_peer.max(1)));
+        places.insert(destination.to_owned(), peer.clone());
+        peer
+    }
+
+    /// The request with a full URI, for the pool, and the `Host` header of its route.
+    fn addressed(&self, host: &str, request: Request<Bytes>) -> Result<Request<Bytes>, TransportError> {
+        let wrong = |error: &dyn std::fmt::Display| TransportError::Request(error.to_string());
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        parts.uri = Uri::builder()
+            .scheme("https")
+            .authority(host)
+            .path_and_query(path)
+            .build()
+            .map_err(|error| wrong(&error))?;
+        let host = HeaderValue::from_str(host).map_err(|error| wrong(&error))?;
+        parts.headers.insert(header::HOST, host);
+        parts.headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("Yakuba/", env!("CARGO_PKG_VERSION"))),
+        );
+        parts.extensions.clear();
+        Ok(Request::from_parts(parts, body))
+    }
+}
+
+fn copy(request: &Request<Bytes>) -> Request<Bytes> {
+    let mut copy = Request::new(request.body().clone());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Whether the connection ended before a single byte of an answer came.
+fn is_stale(error: &ClientError) -> bool {
+    let source = std::error::Error::source(error);
+    let hyper = source.and_then(|source| source.downcast_ref::<hyper::Error>());
+    hyper.is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
+}
+
+fn failure(error: &ClientError) -> TransportError {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    let mut resolve = None;
+    while let Some(cause) = source {
+        text = cause.to_string();
+        resolve = resolve.or_else(|| cause.downcast_ref::<ResolveError>().cloned());
+        source = cause.source();
+    }
+    match resolve {
+        Some(cause) => TransportError::Resolve(cause),
+        None if error.is_connect() => TransportError::Connect(text),
+        None => TransportError::Broken(text),
+    }
+}
+
+async fn read(
+    response: Response<hyper::body::Incoming>,
+    budget: Budget,
+) -> Result<Response<Bytes>, TransportError> {
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, budget.response.as_usize()).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            TransportError::TooLarge(budget.response)
+        } else {
+            TransportError::Broken(error.to_string())
+        }
+    })?;
+    Ok(Response::from_parts(parts, body.to_bytes()))
+}
+
+/// What is left of `timeout` is shared by the addresses that are tried.
+fn share(timeout: Duration, addresses: usize) -> Duration {
+    let parts = u32::try_from(addresses.clamp(1, 3)).unwrap_or(1);
+    timeout / parts
+}

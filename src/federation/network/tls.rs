@@ -1,0 +1,58 @@
+//! Whom we believe: certificate authorities for connections to other servers.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tracing::warn;
+
+use super::OpenError;
+use crate::config::Trust;
+
+/// TLS as a client: TLS 1.2 or later, HTTP/1.1, certificates checked against the trusted authorities.
+pub(super) fn client_config(trust: Trust, files: &[PathBuf]) -> Result<Arc<ClientConfig>, OpenError> {
+    let mut roots = RootCertStore::empty();
+    match trust {
+        Trust::System => add_system(&mut roots),
+        Trust::Mozilla => add_mozilla(&mut roots),
+        Trust::FilesOnly => {}
+    }
+    for file in files {
+        add_file(&mut roots, file)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| OpenError::Tls(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn add_mozilla(roots: &mut RootCertStore) {
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+}
+
+fn add_system(roots: &mut RootCertStore) {
+    let found = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        warn!("the operating system has no list of certificate authorities, Mozilla's is used");
+        add_mozilla(roots);
+    }
+}
+
+fn add_file(roots: &mut RootCertStore, file: &PathBuf) -> Result<(), OpenError> {
+    let wrong = |cause: String| OpenError::Certificates { file: file.display().to_string(), cause };
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))?;
+    let mut count = 0_usize;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+        count += 1;
+    }
+    if count == 0 {
+        return Err(wrong("the file holds no certificate".to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Fetching `/.well-known/matrix/server` from ordinary web servers.
+//!
+//! These are strangers' machines, reached by names that strangers chose: every hop is HTTPS, its
+//! address is checked like a peer's, and what is read has a bound.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::{Clock, Random};
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+
+use super::connect::Dialer;
+use crate::{
+    addresses::AddressPolicy,
+    resolver::{Dns, Endpoint, FetchedWellKnown, Resolver, WellKnown, WellKnownError, certificate_name},
+};
+
+const MOST_REDIRECTS: usize = 5;
+const LARGEST_BODY: usize = 50 * 1024;
+const PATH: &str = "/.well-known/matrix/server";
+
+/// Asks web servers over HTTPS.
+pub(super) struct HttpsWellKnown {
+    /// Only its look-up of addresses is used, which has the deadline and the address policy.
+    lookup: Option<Resolver>,
+    dialer: Dialer,
+}
+
+/// Stands where a resolver needs one that is never asked.
+struct Nowhere;
+
+#[async_trait]
+impl WellKnown for Nowhere {
+    async fn fetch(&self, _: &str) -> Result<FetchedWellKnown, WellKnownError> {
+        Err(WellKnownError("not asked here".to_owned()))
+    }
+}
+
+impl HttpsWellKnown {
+    pub(super) fn new(
+        dns: Arc<dyn Dns>,
+        policy: AddressPolicy,
+        dialer: Dialer,
+        allowed: bool,
+        clock: Clock,
+    ) -> Self {
+        let fixed = Default::default();
+        let lookup = Resolver::new(&fixed, policy, dns, Arc::new(Nowhere), clock, Random::os()).ok();
+        Self { lookup: lookup.filter(|_| allowed), dialer }
+    }
+
+    async fn get(&self, uri: &Uri) -> Result<Hop, WellKnownError> {
+        let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
+        let lookup = self.lookup.as_ref().ok_or_else(|| wrong(&"look-ups are switched off"))?;
+        if uri.scheme_str() != Some("https") {
+            return Err(wrong(&"redirected away from https"));
+        }
+        let authority = uri.authority().ok_or_else(|| wrong(&"redirected to no host"))?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let certificate = certificate_name(&host).map_err(|error| wrong(&error))?;
+        let endpoint = Endpoint { host, port: authority.port_u16().unwrap_or(443) };
+        let addresses = lookup.addresses_of(&endpoint, false).await.map_err(|error| wrong(&error))?;
+        let stream = self.dialer.dial(&addresses, &certificate).await.map_err(|error| wrong(&error))?;
+
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| wrong(&error))?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = Request::get(path)
+            .header(header::HOST, authority.as_str())
+            .header(header::USER_AGENT, concat!("Yakuba/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| wrong(&error))?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(|error| wrong(&error))?;
+            let (parts, body) = response.into_parts();
+            if parts.status.is_redirection()
+                && let Some(location) = parts.headers.get(header::LOCATION)
+            {
+                let location = location.to_str().map_err(|error| wrong(&error))?.to_owned();
+                return Ok(Hop::Redirect(location));
+            }
+            let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(|error| wrong(&error))?;
+            Ok(Hop::Answer(FetchedWellKnown {
+                status: parts.status,
+                headers: parts.headers,
+                body: body.to_bytes().to_vec(),
+            }))
+        };
+        // The connection must be driven while the exchange waits; it ends with it.
+        tokio::select! {
+            answer = exchange => answer,
+            ended = connection => Err(match ended {
+                Ok(()) => wrong(&"the connection was closed"),
+                Err(error) => wrong(&error),
+            }),
+        }
+    }
+}
+
+enum Hop {
+    Answer(FetchedWellKnown),
+    Redirect(String),
+}
+
+#[async_trait]
+impl WellKnown for HttpsWellKnown {
+    async fn fetch(&self, host: &str) -> Result<FetchedWellKnown, WellKnownError> {
+        let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
+        let mut uri: Uri = format!("https://{host}{PATH}").parse().map_err(|error| wrong(&error))?;
+        for _ in 0..=MOST_REDIRECTS {
+            match self.get(&uri).await? {
+                Hop::Answer(answer) => return Ok(answer),
+                Hop::Redirect(location) => uri = follow(&uri, &location)?,
+            }
+        }
+        Err(WellKnownError("too many redirects".to_owned()))
+    }
+}
+
+/// The target of a redirect: a full URI, or a path on the same host.
+fn follow(from: &Uri, location: &str) -> Result<Uri, WellKnownError> {
+    let wrong = || WellKnownError(format!("redirected to `{location}`"));
+    if location.starts_with("//") {
+        return format!("https:{location}").parse().map_err(|_| wrong());
+    }
+    if location.contains("://") {
+        return location.parse().map_err(|_| wrong());
+    }
+    let authority = from.authority().ok_or_else(wrong)?;
+    let path = if location.starts_with('/') {
+        location.to_owned()
+    } else {
+        let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/{location}")
+    };
+    format!("https://{authority}{path}").parse().map_err(|_| wrong())
+}

@@ -1,0 +1,65 @@
+//! The way to other servers, as the rest of federation sees it.
+//!
+//! [`Transport`] carries one request to a named server and brings the answer back; it knows no
+//! signatures and no Matrix beyond server names. The real one is [`crate::Network`]; tests put one in its
+//! place that calls the other server in memory, or loses what it is given.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::ByteSize;
+use bytes::Bytes;
+use http::{Request, Response};
+use ruma::ServerName;
+
+use crate::resolver::ResolveError;
+
+/// Carries requests to other servers.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Sends `request` to `destination` and waits for the whole answer.
+    ///
+    /// The URI is path and query only, and is sent byte for byte: it is signed. A [`Budget`] among the
+    /// request's extensions replaces the transport's own bounds.
+    ///
+    /// # Errors
+    /// [`TransportError`] when no complete answer was had. Whether the other server has seen the
+    /// request is then unknown, except where the variant says so.
+    async fn send(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, TransportError>;
+}
+
+/// What one request may cost; goes into the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Time for all of it, from finding the peer to the last byte of its answer.
+    pub deadline: Duration,
+    /// Largest answer.
+    pub response: ByteSize,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The name leads nowhere; nothing was sent.
+    #[error("the server was not found: {0}")]
+    Resolve(#[from] ResolveError),
+    /// No connection, or none that proves to be the right server; nothing was sent.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// The time allowed was over.
+    #[error("no answer within {0:?}")]
+    Deadline(Duration),
+    /// The answer was larger than allowed.
+    #[error("the answer is larger than {0}")]
+    TooLarge(ByteSize),
+    /// The connection broke in the middle.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The request cannot be sent as it is; nothing was sent.
+    #[error("the request is not valid: {0}")]
+    Request(String),
+}
