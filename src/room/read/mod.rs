@@ -1,1 +1,41 @@
-//! Reading rooms.
+//! Reading rooms: events, timelines, state, members, and who may see what.
+//!
+//! Readers see what is committed and nothing else; they take no locks of the write side. Whatever is
+//! asked for is asked for in plural and read in as few rounds as it takes. Immutable things are
+//! cached without invalidation, tips of timelines by the store's knowledge of what has moved.
+//!
+//! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
+//! [`visibility`] (who may see it), [`token`] and [`timeline`] (the order of events), then the
+//! answers: [`messages`], [`state`], [`members`], [`membership`], [`federation`]; and beside the
+//! event graph [`receipts`], [`typing`], [`aliases`] and [`directory`].
+
+pub mod event;
+pub mod filter;
+pub(crate) mod lookup;
+pub mod room;
+pub mod token;
+pub mod view;
+pub mod visibility;
+
+use crate::Config;
+
+/// Caches of the read side.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) events: event::EventCache,
+    pub(crate) rooms: room::RoomCache,
+    pub(crate) keys: lookup::KeyCache,
+    pub(crate) visibility: visibility::VisibilityCache,
+}
+
+impl Reader {
+    /// Empty caches of the configured sizes.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            events: event::EventCache::new(config.event_cache_bytes),
+            rooms: room::RoomCache::new(config.live_rooms.max(64)),
+            keys: lookup::KeyCache::new(64 * 1024),
+            visibility: visibility::VisibilityCache::new(16 * 1024),
+        }
+    }
+}

@@ -111,8 +111,6 @@ impl Look {
         if let Some(replaced) = &self.replaced {
             out.extend_from_slice(b",\"prev_content\":");
             out.extend_from_slice(replaced.pdu().content_str().as_bytes());
-            out.extend_from_slice(b",\"prev_sender\":");
-            write_str(out, replaced.sender().as_str());
         }
         if let Some(redaction) = &self.redaction {
             out.extend_from_slice(b",\"redacted_because\":{");
@@ -123,8 +121,7 @@ impl Look {
             }
             out.extend_from_slice(b",\"unsigned\":{\"age\":");
             write_age(out, now.millis(), u64::from(redaction.pdu().origin_server_ts().get()));
-            out.extend_from_slice(b"}},\"redacted_by\":");
-            write_str(out, redaction.event_id().as_str());
+            out.extend_from_slice(b"}}");
         }
         if let Some(replaces) = &self.replaces {
             out.extend_from_slice(b",\"replaces_state\":");

@@ -1,0 +1,335 @@
+//! History visibility: which events a reader may see.
+//!
+//! The rule is a pure function of what was set and who the reader was at the event
+//! ([`HistoryVisibility::allows`]); the rest of this file finds these facts in snapshots, for many
+//! events at once. Visibility at a snapshot never changes and is cached.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-7>
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use quick_cache::sync::Cache;
+use ruma::{ServerName, UserId};
+use serde::Deserialize;
+use store::{Position, Range};
+
+use crate::{
+    Error, EventSerial, Order, RoomSerial, Rooms, Root,
+    read::{event::StoredEvent, lookup::StateQuery, view::Viewer},
+    tables::{MEMBERS, MEMBERSHIPS, Membership, MembershipRow, Verdict},
+};
+
+const KIND: &str = "m.room.history_visibility";
+
+/// Who may see events sent while this was set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistoryVisibility {
+    /// Anyone.
+    WorldReadable,
+    /// Members, also those who joined later.
+    #[default]
+    Shared,
+    /// Those who were invited or joined when it was sent.
+    Invited,
+    /// Those who were joined when it was sent.
+    Joined,
+}
+
+impl HistoryVisibility {
+    /// Reads the content of an `m.room.history_visibility` event; what is not understood is [`Self::Shared`].
+    pub fn of(event: &StoredEvent) -> Self {
+        #[derive(Deserialize)]
+        struct Content<'a> {
+            #[serde(borrow)]
+            history_visibility: std::borrow::Cow<'a, str>,
+        }
+        match event.pdu().content_as::<Content<'_>>() {
+            Ok(content) => match content.history_visibility.as_ref() {
+                "world_readable" => Self::WorldReadable,
+                "invited" => Self::Invited,
+                "joined" => Self::Joined,
+                _ => Self::Shared,
+            },
+            Err(_) => Self::Shared,
+        }
+    }
+
+    /// Whether somebody who was `membership` at the event, and who did or did not join after it, may see it.
+    ///
+    /// The steps are those of the specification.
+    pub fn allows(self, membership: Option<Membership>, joined_later: bool) -> bool {
+        // 1.
+        if self == Self::WorldReadable {
+            return true;
+        }
+        // 2.
+        if membership == Some(Membership::Join) {
+            return true;
+        }
+        // 3.
+        if self == Self::Shared && joined_later {
+            return true;
+        }
+        // 4. and 5.
+        self == Self::Invited && membership == Some(Membership::Invite)
+    }
+}
+
+/// What a reader has to do with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Whether the reader may see it.
+    pub visible: bool,
+    /// What the reader was in the room at the event, changes by the event included; `None` is: nothing yet.
+    pub membership: Option<Membership>,
+}
+
+/// Visibility by snapshot.
+#[derive(Debug)]
+pub(crate) struct VisibilityCache(Cache<(RoomSerial, Root), HistoryVisibility>);
+
+impl VisibilityCache {
+    pub(crate) fn new(items: usize) -> Self {
+        Self(Cache::new(items))
+    }
+}
+
+/// Whether the user came (back) into the room after an event of this place at which he was not in it.
+fn joined_after(row: Option<&(Position, MembershipRow)>, order: Option<Order>) -> bool {
+    let Some((position, row)) = row else { return false };
+    match row.membership {
+        Membership::Join => true,
+        // He was in until then; what came later he may not see.
+        Membership::Leave | Membership::Ban => {
+            row.previous == Some(Membership::Join) && order.is_some_and(|order| order < Order::live(*position))
+        }
+        Membership::Invite | Membership::Knock => false,
+    }
+}
+
+impl Rooms {
+    /// What the user has to do with these events, in their order. The events may be of many rooms.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn sights(&self, user: &UserId, events: &[Arc<StoredEvent>]) -> Result<Vec<Sight>, Error> {
+        let visibility = self.visibility_before(events).await?;
+        let members = self.memberships_before(user, events).await?;
+        let mut rooms: Vec<RoomSerial> = events.iter().map(|event| event.room()).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        let keys: Vec<_> = rooms.iter().map(|room| (user.as_str(), *room)).collect();
+        let rows: HashMap<RoomSerial, (Position, MembershipRow)> = rooms
+            .iter()
+            .copied()
+            .zip(self.store().get_many(&MEMBERSHIPS, &keys).await?)
+            .filter_map(|(room, row)| row.map(|row| (room, (row.position, row.value))))
+            .collect();
+
+        let sights = events.iter().map(|event| {
+            let at = (event.room(), event.meta().before);
+            let before = members.get(&at).copied().flatten();
+            let own = event.is_member_event_of(user);
+            let after = if own { event.membership() } else { before };
+            if event.meta().verdict == Verdict::Outlier {
+                // Nothing is known of the room at that place, only what the event says of the user himself.
+                return Sight { visible: own, membership: after };
+            }
+            let later = joined_after(rows.get(&event.room()), event.order());
+            let set = visibility.get(&at).copied().unwrap_or_default();
+            let visible = set.allows(before, later)
+                || (own && set.allows(after, later))
+                || (is_visibility_event(event) && HistoryVisibility::of(event).allows(before, later));
+            Sight { visible: visible && event.is_shown(), membership: after }
+        });
+        Ok(sights.collect())
+    }
+
+    /// Keeps the events that the user may see.
+    ///
+    /// # Errors
+    /// As [`Rooms::sights`].
+    pub async fn visible_to(
+        &self,
+        user: &UserId,
+        events: Vec<Arc<StoredEvent>>,
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let sights = self.sights(user, &events).await?;
+        Ok(events.into_iter().zip(sights).filter(|(_, sight)| sight.visible).map(|(event, _)| event).collect())
+    }
+
+    /// Of the state events that `events` took the place of, those that the viewer may see.
+    pub(crate) async fn replaced_seen(
+        &self,
+        viewer: &Viewer<'_>,
+        events: &[Arc<StoredEvent>],
+        loaded: &HashMap<EventSerial, Arc<StoredEvent>>,
+    ) -> Result<HashSet<EventSerial>, Error> {
+        let replaced: Vec<_> =
+            events.iter().filter_map(|event| loaded.get(&event.meta().replaces?)).cloned().collect();
+        if replaced.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let seen = self.visible_to(viewer.user, replaced).await?;
+        Ok(seen.iter().map(|event| event.serial()).collect())
+    }
+
+    /// For each of these events, whether the server may see its content.
+    ///
+    /// The server is taken to be in the room now. So what is shared may be seen, and what is only for
+    /// those invited or joined then, if one of its users was.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn visible_to_server(
+        &self,
+        server: &ServerName,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<Vec<bool>, Error> {
+        let visibility = self.visibility_before(events).await?;
+        let mut visible = Vec::with_capacity(events.len());
+        let mut narrow = HashSet::new();
+        for event in events {
+            let at = (event.room(), event.meta().before);
+            let set = visibility.get(&at).copied().unwrap_or_default();
+            let open = matches!(set, HistoryVisibility::WorldReadable | HistoryVisibility::Shared);
+            let own = event.sender().server_name() == server;
+            if !open && !own {
+                narrow.insert(at);
+            }
+            visible.push(open || own);
+        }
+        if narrow.is_empty() {
+            return Ok(visible);
+        }
+
+        let mut there = HashMap::new();
+        let mut rooms: Vec<RoomSerial> = narrow.iter().map(|(room, _)| *room).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        for room in rooms {
+            let rows = self.store().scan(&MEMBERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
+            let users: Vec<String> = rows
+                .into_iter()
+                .map(|((_, user), _)| user)
+                .filter(|user| user.split_once(':').is_some_and(|(_, name)| name == server.as_str()))
+                .collect();
+            for root in narrow.iter().filter(|(of, _)| *of == room).map(|(_, root)| *root) {
+                let queries: Vec<_> = users
+                    .iter()
+                    .map(|user| StateQuery { room, root, kind: "m.room.member", key: user })
+                    .collect();
+                let members = self.state_events(&queries).await?;
+                let best = members.into_iter().flatten().filter_map(|event| event.membership());
+                let best: HashSet<Membership> = best.collect();
+                there.insert((room, root), best);
+            }
+        }
+        for (event, visible) in events.iter().zip(&mut visible) {
+            let at = (event.room(), event.meta().before);
+            if let (false, Some(memberships)) = (*visible, there.get(&at)) {
+                let set = visibility.get(&at).copied().unwrap_or_default();
+                *visible = memberships.iter().any(|membership| set.allows(Some(*membership), false));
+            }
+        }
+        Ok(visible)
+    }
+
+    /// What visibility was set before each event, by room and snapshot.
+    async fn visibility_before(
+        &self,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<HashMap<(RoomSerial, Root), HistoryVisibility>, Error> {
+        let mut known = HashMap::new();
+        let mut missing = Vec::new();
+        for event in events {
+            let at = (event.room(), event.meta().before);
+            if known.contains_key(&at) {
+                continue;
+            }
+            let cached = self.reader().visibility.0.get(&at);
+            if cached.is_none() {
+                missing.push(at);
+            }
+            known.insert(at, cached.unwrap_or_default());
+        }
+        if missing.is_empty() {
+            return Ok(known);
+        }
+        let queries: Vec<_> =
+            missing.iter().map(|(room, root)| StateQuery { room: *room, root: *root, kind: KIND, key: "" }).collect();
+        for (at, event) in missing.iter().zip(self.state_events(&queries).await?) {
+            let set = event.map(|event| HistoryVisibility::of(&event)).unwrap_or_default();
+            self.reader().visibility.0.insert(*at, set);
+            known.insert(*at, set);
+        }
+        Ok(known)
+    }
+
+    /// The visibility that is set in a snapshot.
+    pub(crate) async fn visibility_at(&self, room: RoomSerial, root: Root) -> Result<HistoryVisibility, Error> {
+        let query = StateQuery { room, root, kind: KIND, key: "" };
+        let event = self.state_events(&[query]).await?.into_iter().flatten().next();
+        Ok(event.map(|event| HistoryVisibility::of(&event)).unwrap_or_default())
+    }
+
+    /// What the user was before each event, by room and snapshot.
+    async fn memberships_before(
+        &self,
+        user: &UserId,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<HashMap<(RoomSerial, Root), Option<Membership>>, Error> {
+        let mut places: Vec<_> = events.iter().map(|event| (event.room(), event.meta().before)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let queries: Vec<_> = places
+            .iter()
+            .map(|(room, root)| StateQuery { room: *room, root: *root, kind: "m.room.member", key: user.as_str() })
+            .collect();
+        let found = self.state_events(&queries).await?;
+        Ok(places
+            .into_iter()
+            .zip(found.into_iter().map(|event| event.and_then(|event| event.membership())))
+            .collect())
+    }
+}
+
+fn is_visibility_event(event: &StoredEvent) -> bool {
+    event.kind() == KIND && event.state_key() == Some("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HistoryVisibility::*, Membership::*, *};
+
+    #[test]
+    fn the_table_of_the_specification_holds() {
+        // Visibility; what the reader was; whether he joined later; whether he may see it.
+        let table = [
+            (WorldReadable, None, false, true),
+            (WorldReadable, Some(Ban), false, true),
+            (Shared, None, false, false),
+            (Shared, None, true, true),
+            (Shared, Some(Join), false, true),
+            (Shared, Some(Invite), false, false),
+            (Shared, Some(Invite), true, true),
+            (Shared, Some(Leave), false, false),
+            (Shared, Some(Leave), true, true),
+            (Invited, None, true, false),
+            (Invited, Some(Invite), false, true),
+            (Invited, Some(Join), false, true),
+            (Invited, Some(Leave), true, false),
+            (Invited, Some(Knock), true, false),
+            (Joined, Some(Invite), true, false),
+            (Joined, Some(Join), false, true),
+            (Joined, Some(Leave), true, false),
+            (Joined, None, true, false),
+        ];
+        for (set, membership, later, expected) in table {
+            assert_eq!(set.allows(membership, later), expected, "{set:?} {membership:?} later: {later}");
+        }
+    }
+}
