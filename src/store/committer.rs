@@ -1,0 +1,280 @@
+//! The group committer: one task per store that turns all waiting batches into one durable write.
+//!
+//! Batches queue in the order of [`Queue::push`], which never waits. While a group is being
+//! written, the next one gathers; so the more writers there are, the more a sync is shared.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tracing::warn;
+
+use crate::{
+    backend::{Backend, RawBatch, RawCommitted},
+    batch::Slot,
+    error::{CommitError, Error},
+    metrics::StoreMetrics,
+    position::{Position, Topic},
+    store::Options,
+    watch::Hub,
+};
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    first: Position,
+    count: u32,
+    head: Position,
+}
+
+impl Committed {
+    /// The position that a log entry of the batch got.
+    #[must_use]
+    pub fn position(&self, slot: Slot) -> Position {
+        debug_assert!(slot.0 < self.count, "the slot is of another batch");
+        self.first.plus(u64::from(slot.0))
+    }
+
+    /// The last position of the batch; without log entries, that of the state it was applied to.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        self.first.plus(u64::from(self.count.saturating_sub(1)))
+    }
+
+    /// How many positions it got.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The head after the group in which it was committed.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.head
+    }
+}
+
+type Outcome = Result<Committed, CommitError>;
+
+/// The answer to a submitted batch, once it is durable. Dropping it does not withdraw the batch.
+#[derive(Debug)]
+#[must_use = "a batch that failed must be noticed"]
+pub struct Receipt(oneshot::Receiver<Outcome>);
+
+impl Receipt {
+    fn refused(error: CommitError) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        // The receiver is alive: it is returned below.
+        sender.send(Err(error)).ok();
+        Self(receiver)
+    }
+}
+
+impl Future for Receipt {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        // The committer dropped the question unanswered: it may have written before.
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(CommitError::Unknown)))
+    }
+}
+
+struct Waiting {
+    batch: RawBatch,
+    size_bytes: usize,
+    answer: oneshot::Sender<Outcome>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    size_bytes: usize,
+    closed: bool,
+}
+
+/// The batches that wait for the committer.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    arrived: Notify,
+    taken: Notify,
+    options: Options,
+    metrics: StoreMetrics,
+}
+
+impl Queue {
+    pub(crate) fn new(options: Options, metrics: StoreMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            taken: Notify::new(),
+            options,
+            metrics,
+        })
+    }
+
+    /// Takes its place behind the batches pushed before.
+    pub(crate) fn push(&self, batch: RawBatch) -> Receipt {
+        let size_bytes = batch.size_bytes();
+        let (answer, receipt) = oneshot::channel();
+        {
+            let mut state = self.state.lock();
+            if state.closed {
+                return Receipt::refused(Error::Closed.into());
+            }
+            // Those who wait for `ready` first stop at the bound; four times it is a hard end.
+            let bound = &self.options;
+            if state.waiting.len() >= 4 * bound.queue_batches || state.size_bytes >= 4 * bound.queue_bytes {
+                return Receipt::refused(CommitError::Busy);
+            }
+            state.size_bytes += size_bytes;
+            state.waiting.push_back(Waiting { batch, size_bytes, answer });
+            self.metrics.waiting.set(i64::try_from(state.waiting.len()).unwrap_or(i64::MAX));
+        }
+        self.arrived.notify_one();
+        Receipt(receipt)
+    }
+
+    /// Waits until the queue is below its bound.
+    pub(crate) async fn ready(&self) {
+        loop {
+            let mut taken = std::pin::pin!(self.taken.notified());
+            taken.as_mut().enable();
+            {
+                let state = self.state.lock();
+                let full = state.waiting.len() >= self.options.queue_batches
+                    || state.size_bytes >= self.options.queue_bytes;
+                if !full || state.closed {
+                    return;
+                }
+            }
+            taken.await;
+        }
+    }
+
+    /// Takes no more; what waits is still written.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.arrived.notify_one();
+        self.taken.notify_waiters();
+    }
+
+    async fn next_group(&self) -> Option<Vec<Waiting>> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if !state.waiting.is_empty() {
+                    let group = self.take_group(&mut state);
+                    self.metrics.waiting.set(i64::try_from(state.waiting.len()).unwrap_or(i64::MAX));
+                    return Some(group);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn take_group(&self, state: &mut State) -> Vec<Waiting> {
+        let mut group = Vec::with_capacity(state.waiting.len().min(self.options.group_batches));
+        let mut size_bytes = 0;
+        while let Some(next) = state.waiting.front()
+            && group.len() < self.options.group_batches
+            && (group.is_empty() || size_bytes + next.size_bytes <= self.options.group_bytes)
+        {
+            size_bytes += next.size_bytes;
+            group.extend(state.waiting.pop_front());
+        }
+        state.size_bytes -= size_bytes;
+        self.taken.notify_waiters();
+        group
+    }
+}
+
+/// Writes groups until the queue is closed and empty.
+pub(crate) async fn run(queue: Arc<Queue>, backend: Arc<dyn Backend>, hub: Arc<Hub>) {
+    while let Some(group) = queue.next_group().await {
+        let (batches, answers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|waiting| (waiting.batch, waiting.answer)).unzip();
+        let batches = Arc::new(batches);
+
+        let started = Instant::now();
+        let results = backend.commit(batches.clone()).await;
+        queue.metrics.note_group(&results, started.elapsed());
+
+        if backend.is_shared() {
+            catch_up(backend.as_ref(), &hub).await;
+        } else {
+            advance(&hub, &batches, &results);
+        }
+        let head = hub.head();
+        for (answer, result) in answers.into_iter().zip(results) {
+            let outcome = result.map(|RawCommitted { first, count }| Committed { first, count, head });
+            // Whoever submitted may have lost interest.
+            answer.send(outcome).ok();
+        }
+    }
+}
+
+/// Makes a group visible that this process alone can have written.
+fn advance(hub: &Hub, batches: &[RawBatch], results: &[Result<RawCommitted, CommitError>]) {
+    let committed =
+        batches.iter().zip(results).filter_map(|(batch, result)| Some((batch, result.as_ref().ok()?)));
+    let head = committed
+        .clone()
+        .filter(|(_, done)| done.count > 0)
+        .map(|(_, done)| done.first.plus(u64::from(done.count) - 1));
+    let Some(head) = head.max() else { return };
+    let touched = committed.flat_map(|(batch, done)| {
+        let positions = (done.first.0..).map(Position);
+        positions.zip(&batch.slots).map(|(position, slot)| (position, slot.topics.as_slice()))
+    });
+    hub.advance(touched, head);
+}
+
+/// How many positions are read from shared data at once.
+const CATCH_UP: usize = 1_000;
+
+/// Makes visible what this and other processes have written to shared data.
+pub(crate) async fn catch_up(backend: &dyn Backend, hub: &Hub) {
+    loop {
+        let before = hub.head();
+        match backend.touched(before, CATCH_UP).await {
+            Ok(touched) if touched.through <= before => return,
+            Ok(touched) => {
+                let positions = touched.positions.iter();
+                let positions =
+                    positions.map(|(at, topics): &(Position, Vec<Topic>)| (*at, topics.as_slice()));
+                hub.advance(positions, touched.through);
+            }
+            Err(error) => {
+                warn!(error = %error, "the log of shared data could not be followed; will try again");
+                return;
+            }
+        }
+    }
+}
+
+/// Follows shared data for as long as the store is open.
+pub(crate) async fn follow(backend: Arc<dyn Backend>, hub: Arc<Hub>, closed: Arc<Notify>) {
+    let mut closed = std::pin::pin!(closed.notified());
+    loop {
+        tokio::select! {
+            () = &mut closed => return,
+            moved = backend.moved_on(hub.head()) => match moved {
+                Ok(()) => catch_up(backend.as_ref(), &hub).await,
+                Err(error) => {
+                    warn!(error = %error, "shared data cannot be followed");
+                    return;
+                }
+            },
+        }
+    }
+}

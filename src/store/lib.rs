@@ -1,0 +1,51 @@
+//! The store: typed tables, batches with preconditions, one order of commits, a log of changes.
+//!
+//! Above the port ([`Backend`]) are types, below it bytes. Everything that is written goes through
+//! one committer per store, which turns waiting batches into one durable write; a write is
+//! acknowledged once it is on stable storage. What a reader may have to hear of goes into the log
+//! in the same batch as the data.
+//!
+//! Reading order: [`Table`], [`Batch`], [`Store`]; then `committer`, `watch` and `stage` for how it
+//! works, and [`Backend`] for what a back end must do.
+
+mod backend;
+mod batch;
+mod committer;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod error;
+mod key;
+mod log;
+mod memory;
+mod metrics;
+mod position;
+mod reads;
+mod sequence;
+pub mod stage;
+mod store;
+mod table;
+mod value;
+mod watch;
+
+pub use backend::{
+    Backend, Change, RawBatch, RawCommitted, RawOp, RawRange, RawRequire, RawRow, RawSlot, RowKey, Touched,
+};
+pub use batch::{Batch, EPHEMERAL, Slot};
+pub use committer::{Committed, Receipt};
+pub use error::{CodecError, CommitError, Error, Precondition};
+pub use key::{AppendKey, AsKey, Key, PositionKey, PrefixOf, decode_key, encode_key};
+pub use log::{decode_entry, encode_entry};
+pub use memory::{MemoryBackend, MemoryDisk};
+pub use position::{Position, Topic};
+pub use reads::{Found, ManyTickets, Reads, Ticket};
+pub use sequence::Sequence;
+pub use store::{Options, Store};
+pub use table::{Order, Range, RawTable, Table, TableId, Tuning};
+pub use value::{Counter, Stamped, Value, decode_row, encode_row};
+pub use watch::{Moved, Watch};
+
+/// What the macros of this crate refer to.
+pub mod reexport {
+    pub use bytes::Bytes;
+    pub use serde;
+}

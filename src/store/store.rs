@@ -1,0 +1,317 @@
+//! The store: typed reads, submitted batches, the log, waiting.
+//!
+//! Reading order: [`Store::get`] and [`Store::scan`], then [`Store::submit`], then
+//! [`Store::changes`], [`Store::watch`] and [`Store::moved`].
+
+use std::{collections::HashMap, sync::Arc};
+
+use base::{Metrics, Tasks};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{
+    backend::{Backend, Change, RawRange, RowKey},
+    batch::Batch,
+    committer::{self, Committed, Queue, Receipt},
+    error::{CommitError, Error},
+    key::{AsKey, Key, decode_key, encode_key},
+    metrics::StoreMetrics,
+    position::{Position, Topic},
+    reads::{Found, Reads},
+    sequence::{Block, Sequence},
+    table::{Order, Range, Table, Tuning},
+    value::Value,
+    watch::{Hub, Moved, Watch},
+};
+
+/// How far durable readers of the log have come; key: the reader's name.
+pub(crate) static CURSORS: Table<String, Position> = Table::new(2, "store.cursors", Tuning::Small);
+
+/// The first number of each sequence that is not reserved; key: the sequence's name.
+pub(crate) static SEQUENCES: Table<String, u64> = Table::new(3, "store.sequences", Tuning::Small);
+
+/// Bounds of a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// At most so many batches are written with one sync.
+    pub group_batches: usize,
+    /// At most so many bytes are written with one sync, unless one batch alone is larger.
+    pub group_bytes: usize,
+    /// [`Store::ready`] waits while more batches wait than this.
+    pub queue_batches: usize,
+    /// [`Store::ready`] waits while batches of more bytes wait than this.
+    pub queue_bytes: usize,
+    /// The recent moves of at least so many topics are remembered (some 100 bytes each at most).
+    pub remembered_topics: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            group_batches: 1_024,
+            group_bytes: 8 << 20,
+            queue_batches: 4_096,
+            queue_bytes: 32 << 20,
+            remembered_topics: 32_768,
+        }
+    }
+}
+
+/// Rows, batches and the log of changes over a back end. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    queue: Arc<Queue>,
+    hub: Arc<Hub>,
+    committer: tokio::sync::watch::Receiver<bool>,
+    closed: Arc<Notify>,
+    sequences: Mutex<HashMap<String, Arc<Block>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.closed.notify_one();
+    }
+}
+
+impl Store {
+    /// Opens a store and starts its committer.
+    ///
+    /// The committer ends with [`Store::close`] or with the last handle, not with the shutdown
+    /// token of `tasks`: others still have to write when they stop. So close the store before
+    /// `tasks` is stopped, or give it a `Tasks` of its own that is stopped last.
+    ///
+    /// # Errors
+    /// When the back end cannot be read.
+    pub async fn open(
+        backend: Arc<dyn Backend>,
+        options: Options,
+        tasks: &Tasks,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let hub = Hub::new(backend.head().await?, options.remembered_topics);
+        let queue = Queue::new(options, StoreMetrics::new(metrics));
+        let closed = Arc::new(Notify::new());
+        let (done, committer) = tokio::sync::watch::channel(false);
+
+        let parts = (queue.clone(), backend.clone(), hub.clone(), Arc::new(done));
+        tasks.spawn_restarting("store committer", move || {
+            let (queue, backend, hub, done) = parts.clone();
+            async move {
+                committer::run(queue, backend, hub).await;
+                done.send_replace(true);
+            }
+        });
+        if backend.is_shared() {
+            tasks.spawn("store follower", committer::follow(backend.clone(), hub.clone(), closed.clone()));
+        }
+        let sequences = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { backend, queue, hub, committer, closed, sequences }) })
+    }
+
+    /// Takes no more batches, waits for those submitted before, and lets the back end go.
+    ///
+    /// # Errors
+    /// When the back end fails to write out its rest. What was acknowledged is safe all the same.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.inner.queue.close();
+        self.inner.closed.notify_one();
+        // An error means that the committer was killed; then there is nothing to wait for.
+        self.inner.committer.clone().wait_for(|done| *done).await.ok();
+        self.inner.backend.close().await
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// When the back end fails or the row cannot be read.
+    pub async fn get<K: Key, V: Value, Q: AsKey<K> + ?Sized>(
+        &self,
+        table: &Table<K, V>,
+        key: &Q,
+    ) -> Result<Option<V>, Error> {
+        let keys = [RowKey { table: table.raw(), key: encode_key(key) }];
+        let row = self.inner.backend.get(&keys).await?.pop().flatten();
+        row.map(|bytes| decode_value(table, &bytes)).transpose()
+    }
+
+    /// Reads rows of one table, in one round trip; the answer follows the order of `keys`.
+    ///
+    /// # Errors
+    /// When the back end fails or a row cannot be read.
+    pub async fn get_many<K: Key, V: Value, Q: AsKey<K>>(
+        &self,
+        table: &Table<K, V>,
+        keys: &[Q],
+    ) -> Result<Vec<Option<V>>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<_> =
+            keys.iter().map(|key| RowKey { table: table.raw(), key: encode_key(key) }).collect();
+        let rows = self.inner.backend.get(&keys).await?;
+        rows.into_iter().map(|row| row.map(|bytes| decode_value(table, &bytes)).transpose()).collect()
+    }
+
+    /// Reads rows of several tables, in one round trip.
+    ///
+    /// # Errors
+    /// When the back end fails.
+    pub async fn read(&self, reads: Reads) -> Result<Found, Error> {
+        if reads.keys.is_empty() {
+            return Ok(Found::default());
+        }
+        Ok(Found { rows: self.inner.backend.get(&reads.keys).await? })
+    }
+
+    /// Reads at most `limit` rows of a range.
+    ///
+    /// # Errors
+    /// When the back end fails or a row cannot be read.
+    pub async fn scan<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        range: Range<K>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, Error> {
+        Ok(self.scan_many(table, vec![range], order, limit).await?.pop().unwrap_or_default())
+    }
+
+    /// Reads at most `limit` rows of each range, in one round trip; one element per range.
+    ///
+    /// # Errors
+    /// When the back end fails or a row cannot be read.
+    pub async fn scan_many<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        ranges: Vec<Range<K>>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Vec<(K, V)>>, Error> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ranges: Vec<_> = ranges
+            .into_iter()
+            .map(|range| RawRange { table: table.raw(), start: range.start, end: range.end })
+            .collect();
+        let found = self.inner.backend.scan(&ranges, order, limit).await?;
+        found
+            .into_iter()
+            .map(|rows| {
+                rows.into_iter()
+                    .map(|(key, value)| Ok((decode_row_key(table, &key)?, decode_value(table, &value)?)))
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// Queues a batch now, behind all batches submitted before, and returns at once.
+    ///
+    /// The receipt answers when the batch is durable and visible, or refused. Dropping it does not
+    /// withdraw the batch. A batch sees the effects of those before it, also in its
+    /// preconditions, even before they are on disk; if they fail, so does a precondition on them.
+    ///
+    /// With too many batches waiting the receipt says [`CommitError::Busy`] at once; who can wait
+    /// calls [`Store::ready`] first, as [`Store::commit`] does.
+    pub fn submit(&self, batch: Batch) -> Receipt {
+        self.inner.queue.push(batch.into_raw())
+    }
+
+    /// Waits until the committer's queue has room.
+    pub async fn ready(&self) {
+        self.inner.queue.ready().await;
+    }
+
+    /// Commits a batch: submits it when there is room, and waits until it is durable and visible.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        self.ready().await;
+        self.submit(batch).await
+    }
+
+    /// Gives a position to something ephemeral and wakes the readers waiting for the topics.
+    ///
+    /// Nothing is stored, but the position is never given again, not even after a crash.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub async fn publish(&self, topics: impl IntoIterator<Item = Topic>) -> Result<Position, CommitError> {
+        let mut batch = Batch::new();
+        batch.touch(topics);
+        Ok(self.commit(batch).await?.last())
+    }
+
+    /// The last position: everything up to it is durable and visible.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.inner.hub.head()
+    }
+
+    /// Reads at most `limit` log entries after a position and up to the head, oldest first.
+    ///
+    /// # Errors
+    /// When the back end fails or an entry cannot be read.
+    pub async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        let head = self.head();
+        if after >= head {
+            return Ok(Vec::new());
+        }
+        let mut changes = self.inner.backend.changes(after, limit).await?;
+        changes.truncate(changes.partition_point(|change| change.position <= head));
+        Ok(changes)
+    }
+
+    /// Stands ready for commits that touch one of the topics. Make it *before* reading: what is
+    /// committed after this call wakes it.
+    #[must_use]
+    pub fn watch(&self, topics: Vec<Topic>) -> Watch {
+        self.inner.hub.watch(topics)
+    }
+
+    /// Whether a commit after `since` touched the topic. Exact for recent positions.
+    ///
+    /// Take the [`Store::head`] that the answer is to hold for before asking.
+    #[must_use]
+    pub fn moved(&self, topic: Topic, since: Position) -> Moved {
+        self.inner.hub.moved(topic, since)
+    }
+
+    /// A source of numbers that are never given twice, by name.
+    #[must_use]
+    pub fn sequence(&self, name: &str) -> Sequence {
+        let mut sequences = self.inner.sequences.lock();
+        let block = sequences.entry(name.to_owned()).or_insert_with(|| Block::new(name));
+        Sequence::new(self.clone(), block.clone())
+    }
+
+    /// How far a durable reader has come; 0 for a new one. See [`Batch::set_cursor`].
+    ///
+    /// # Errors
+    /// When the back end fails.
+    pub async fn cursor(&self, name: &str) -> Result<Position, Error> {
+        Ok(self.get(&CURSORS, name).await?.unwrap_or_default())
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("head", &self.head()).finish_non_exhaustive()
+    }
+}
+
+fn decode_row_key<K: Key, V>(table: &Table<K, V>, bytes: &[u8]) -> Result<K, Error> {
+    decode_key(bytes).map_err(|cause| Error::Corrupt { table: table.name(), cause })
+}
+
+fn decode_value<K, V: Value>(table: &Table<K, V>, bytes: &bytes::Bytes) -> Result<V, Error> {
+    V::decode(bytes).map_err(|cause| Error::Corrupt { table: table.name(), cause })
+}
