@@ -1,0 +1,193 @@
+//! Authorisation: whether a room's rules allow an event.
+//!
+//! [`auth_types`] names the state that decides; [`check_auth_independent`] judges an event by what it
+//! refers to, once, on receipt; [`check_auth`] judges it by a state, up to three times: the state that
+//! its auth events are, the state before it, the present state.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#authorisation-rules>
+
+use ruma::{
+    EventId, UserId,
+    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+    state_res,
+};
+use serde_json::value::RawValue as RawJsonValue;
+
+use crate::{Draft, Pdu, RoomVersion, power::RoomPower};
+
+/// Why the rules do not allow an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthFailure {
+    /// The sender is not joined.
+    #[error("the sender is not joined to the room")]
+    NotJoined,
+    /// The sender's power does not suffice.
+    #[error("the sender has not the power to send `{kind}`")]
+    NotEnoughPower {
+        /// The event type.
+        kind: String,
+    },
+    /// The state key is the id of another user.
+    #[error("the state key is the id of another user")]
+    OthersStateKey,
+    /// The room is closed to other servers and the sender is on one.
+    #[error("the room is not federated")]
+    NotFederated,
+    /// An event that the rules must read cannot be read.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// Another rule, in the rule's own words.
+    #[error("{0}")]
+    Rule(String),
+}
+
+impl AuthFailure {
+    pub(crate) fn malformed(reason: &str) -> Self {
+        Self::Malformed(reason.to_owned())
+    }
+
+    /// A sentence for the person who tried it.
+    pub fn public(&self) -> &'static str {
+        match self {
+            Self::NotJoined => "このルームに参加していません。 / You are not in this room.",
+            Self::NotEnoughPower { .. } => {
+                "この操作をする権限がありません。 / You do not have the power to do this in this room."
+            }
+            Self::OthersStateKey => {
+                "他の利用者の状態は変更できません。 / You cannot set another user's state."
+            }
+            Self::NotFederated => {
+                "このルームは他のサーバーに公開されていません。 / This room is closed to other servers."
+            }
+            Self::Malformed(_) | Self::Rule(_) => {
+                "ルームの規則により許可されていません。 / The rules of this room do not allow this."
+            }
+        }
+    }
+}
+
+/// The state that decides whether an event is allowed, and that its auth events must be taken from.
+///
+/// # Errors
+/// [`AuthFailure::Malformed`] when the content of a membership event cannot be read.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#auth-events-selection>
+pub fn auth_types(pdu: &Pdu) -> Result<Vec<(StateEventType, String)>, AuthFailure> {
+    auth_types_of(pdu.version(), pdu.kind(), pdu.sender(), pdu.state_key(), pdu.content())
+}
+
+/// As [`auth_types`], for what is not yet an event.
+///
+/// # Errors
+/// As [`auth_types`].
+pub fn auth_types_of_draft(
+    version: RoomVersion,
+    draft: &Draft,
+) -> Result<Vec<(StateEventType, String)>, AuthFailure> {
+    auth_types_of(version, &draft.kind, &draft.sender, draft.state_key.as_deref(), &draft.content)
+}
+
+fn auth_types_of(
+    version: RoomVersion,
+    kind: &TimelineEventType,
+    sender: &UserId,
+    state_key: Option<&str>,
+    content: &RawJsonValue,
+) -> Result<Vec<(StateEventType, String)>, AuthFailure> {
+    let rules = &version.rules().authorization;
+    state_res::auth_types_for_event(kind, sender, state_key, content, rules).map_err(AuthFailure::Malformed)
+}
+
+/// Judges an event by the events it refers to; `fetch` finds them, marked with
+/// [`Pdu::with_rejected`] if the room rejected them.
+///
+/// Auth events must be known, of the same room, accepted, wanted and without doubles; the create event
+/// must be there, or in version 12 be the one that the room is named after.
+///
+/// # Errors
+/// [`AuthFailure`]; the event is then rejected.
+pub fn check_auth_independent(pdu: &Pdu, fetch: impl Fn(&EventId) -> Option<Pdu>) -> Result<(), AuthFailure> {
+    if *pdu.kind() == TimelineEventType::RoomCreate {
+        check_version(pdu)?;
+    }
+    let rules = &pdu.version().rules().authorization;
+    state_res::check_state_independent_auth_rules(rules, pdu, fetch).map_err(AuthFailure::Rule)
+}
+
+/// A create event must name the version by which we read it.
+fn check_version(create: &Pdu) -> Result<(), AuthFailure> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        #[serde(default)]
+        room_version: Option<String>,
+    }
+    let content =
+        create.content_as::<Content>().map_err(|error| AuthFailure::Malformed(error.to_string()))?;
+    let named = content.room_version.as_deref().unwrap_or("1");
+    if named == create.version().as_str() {
+        return Ok(());
+    }
+    Err(AuthFailure::Rule(format!("the create event names room version `{named}`")))
+}
+
+/// Judges an event by a state, which `state` looks up.
+///
+/// # Errors
+/// [`AuthFailure`]
+pub fn check_auth(
+    pdu: &Pdu,
+    state: &dyn Fn(&StateEventType, &str) -> Option<Pdu>,
+) -> Result<(), AuthFailure> {
+    if let Some(verdict) = check_ordinary(pdu, state) {
+        return verdict;
+    }
+    check_by_all_rules(pdu, state)
+}
+
+pub(crate) fn check_by_all_rules(
+    pdu: &Pdu,
+    state: &dyn Fn(&StateEventType, &str) -> Option<Pdu>,
+) -> Result<(), AuthFailure> {
+    let rules = &pdu.version().rules().authorization;
+    state_res::check_state_dependent_auth_rules(rules, pdu, state).map_err(AuthFailure::Rule)
+}
+
+/// The rules for events without rules of their own, on state that is parsed once and kept.
+///
+/// `None` leaves the event to the full rules: types with their own rules, and state that we cannot read.
+fn check_ordinary(
+    pdu: &Pdu,
+    state: &dyn Fn(&StateEventType, &str) -> Option<Pdu>,
+) -> Option<Result<(), AuthFailure>> {
+    use TimelineEventType as Kind;
+    let own_rules = matches!(
+        pdu.kind(),
+        Kind::RoomCreate | Kind::RoomMember | Kind::RoomPowerLevels | Kind::RoomThirdPartyInvite
+    ) || *pdu.kind() == TimelineEventType::from("m.room.aliases");
+    if own_rules {
+        return None;
+    }
+    let create = state(&StateEventType::RoomCreate, "")?;
+    let member = state(&StateEventType::RoomMember, pdu.sender().as_str());
+    let levels = state(&StateEventType::RoomPowerLevels, "");
+
+    let creation = create.creation().ok()?;
+    if !creation.federate && create.sender().server_name() != pdu.sender().server_name() {
+        return Some(Err(AuthFailure::NotFederated));
+    }
+    let joined = match &member {
+        Some(member) => *member.membership()? == MembershipState::Join,
+        None => false,
+    };
+    if !joined {
+        return Some(Err(AuthFailure::NotJoined));
+    }
+    let power = RoomPower::new(create, levels).ok()?;
+    if !power.may_send(pdu.sender(), pdu.kind(), pdu.state_key().is_some()) {
+        return Some(Err(AuthFailure::NotEnoughPower { kind: pdu.kind().to_string() }));
+    }
+    if pdu.state_key().is_some_and(|key| key.starts_with('@') && key != pdu.sender().as_str()) {
+        return Some(Err(AuthFailure::OthersStateKey));
+    }
+    Some(Ok(()))
+}

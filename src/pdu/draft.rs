@@ -1,0 +1,202 @@
+//! Making events of our own: from what someone wants to say to signed canonical JSON.
+//!
+//! Reading order: [`Draft`], [`build`], [`sign`]; then [`countersign`] for events of others.
+
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, RoomId, UserId,
+    events::{StateEventType, TimelineEventType},
+};
+use serde_json::value::RawValue as RawJsonValue;
+
+use crate::{
+    Authority, MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PREV_EVENTS, Pdu, RoomVersion, Verified,
+    error::FormatError,
+    hash,
+    json::{self, Numbers, Value},
+    members::{ObjectWriter, find, with_member},
+    redact::{Keep, redacted},
+};
+
+/// What someone wants to say in a room, before it has a place there.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The event type.
+    pub kind: TimelineEventType,
+    /// The state key, if it is a state event.
+    pub state_key: Option<String>,
+    /// The content: a JSON object, in any spelling.
+    pub content: Box<RawJsonValue>,
+    /// Who says it.
+    pub sender: OwnedUserId,
+    /// What an `m.room.redaction` redacts; [`build`] puts it where the room version wants it.
+    pub redacts: Option<OwnedEventId>,
+}
+
+impl Draft {
+    /// A message event.
+    ///
+    /// # Errors
+    /// When the content cannot be written as JSON.
+    pub fn message(
+        sender: &UserId,
+        kind: TimelineEventType,
+        content: &impl serde::Serialize,
+    ) -> Result<Self, serde_json::Error> {
+        let content = serde_json::value::to_raw_value(content)?;
+        Ok(Self { kind, state_key: None, content, sender: sender.to_owned(), redacts: None })
+    }
+
+    /// A state event.
+    ///
+    /// # Errors
+    /// When the content cannot be written as JSON.
+    pub fn state(
+        sender: &UserId,
+        kind: StateEventType,
+        state_key: &str,
+        content: &impl serde::Serialize,
+    ) -> Result<Self, serde_json::Error> {
+        let content = serde_json::value::to_raw_value(content)?;
+        let state_key = Some(state_key.to_owned());
+        Ok(Self { kind: kind.into(), state_key, content, sender: sender.to_owned(), redacts: None })
+    }
+}
+
+/// An event that has its place in the room, but neither hash nor signature nor id.
+#[derive(Debug, Clone)]
+pub struct Unsigned {
+    version: RoomVersion,
+    json: String,
+}
+
+/// Gives a draft its place in the room.
+///
+/// `room_id` is `None` only for the create event of a version 12 room, which makes its own.
+/// The create event must not be among `auth` in version 12.
+///
+/// # Errors
+/// [`FormatError`] when the draft cannot be an event: content that is no canonical JSON object, ids
+/// that are too long, too many events referred to, or certainly too large.
+pub fn build(
+    version: RoomVersion,
+    draft: &Draft,
+    room_id: Option<&RoomId>,
+    prev: &[OwnedEventId],
+    auth: &[OwnedEventId],
+    depth: u64,
+    origin_server_ts: MilliSecondsSinceUnixEpoch,
+) -> Result<Unsigned, FormatError> {
+    let names_room = version.has_hashed_room_id() && draft.kind == TimelineEventType::RoomCreate;
+    let room_id = match room_id {
+        Some(_) if names_room => return Err(FormatError::Unexpected { field: "room_id" }),
+        None if !names_room => return Err(FormatError::Missing { field: "room_id" }),
+        room_id => room_id,
+    };
+    limit("prev_events", prev, MAX_PREV_EVENTS)?;
+    limit("auth_events", auth, MAX_AUTH_EVENTS)?;
+    let kind = draft.kind.to_string();
+    id_length("type", &kind)?;
+    id_length("state_key", draft.state_key.as_deref().unwrap_or_default())?;
+    id_length("sender", draft.sender.as_str())?;
+    let depth = i64::try_from(depth)
+        .ok()
+        .filter(|depth| *depth <= json::MAX_SAFE_INTEGER)
+        .ok_or(FormatError::OutOfRange { field: "depth" })?;
+
+    // New events are strict in every version: a number that servers spell differently helps nobody.
+    let Value::Object(mut content) = json::parse(draft.content.get().as_bytes(), Numbers::Strict)? else {
+        return Err(FormatError::WrongType { field: "content", expected: "an object" });
+    };
+    let redacts = draft.redacts.as_ref().filter(|_| draft.kind == TimelineEventType::RoomRedaction);
+    if let Some(redacts) = redacts
+        && version.has_redacts_in_content()
+    {
+        content.retain(|(key, _)| key != "redacts");
+        let place = content.partition_point(|(key, _)| key.as_ref() < "redacts");
+        content.insert(place, ("redacts".into(), Value::String(redacts.as_str().into())));
+    }
+
+    let mut writer = ObjectWriter::with_capacity(draft.content.get().len() + 512);
+    write_ids(writer.key("auth_events"), auth);
+    Value::Object(content).write(writer.key("content"));
+    writer.integer("depth", depth);
+    writer.integer("origin_server_ts", i64::from(origin_server_ts.get()));
+    write_ids(writer.key("prev_events"), prev);
+    if let Some(redacts) = redacts
+        && !version.has_redacts_in_content()
+    {
+        writer.string("redacts", redacts.as_str());
+    }
+    if let Some(room_id) = room_id {
+        writer.string("room_id", room_id.as_str());
+    }
+    writer.string("sender", draft.sender.as_str());
+    if let Some(state_key) = &draft.state_key {
+        writer.string("state_key", state_key);
+    }
+    writer.string("type", &kind);
+    let json = writer.finish();
+    if json.len() > crate::MAX_PDU_BYTES {
+        return Err(FormatError::TooLarge { size_bytes: json.len() });
+    }
+    Ok(Unsigned { version, json })
+}
+
+/// Hashes and signs an event, which gives it its id.
+///
+/// The authority should be that of the sender; the event is otherwise worth nothing to others.
+///
+/// # Errors
+/// [`FormatError::TooLarge`] when hash and signature make it too long.
+pub fn sign(unsigned: Unsigned, authority: &Authority) -> Result<Verified, FormatError> {
+    let Unsigned { version, json } = unsigned;
+    let hashes = format!(r#"{{"sha256":"{}"}}"#, hash::base64(&hash::content_hash(&json)));
+    let hashed = with_member(&json, "hashes", &hashes);
+    let signed = redacted(version, &hashed, Keep::Signed);
+    let event_id = hash::event_id(version, &signed)?;
+    let json = with_member(&hashed, "signatures", &signature_member("{}", authority, &signed));
+    Ok(Verified::trusted(Pdu::read(version, json, event_id)?))
+}
+
+/// Adds an authority's signature to an event of someone else: an invitation that one of its users
+/// gets, a join that it vouches for. Hash and id stay.
+///
+/// # Errors
+/// [`FormatError::TooLarge`] when there is no room for another signature.
+pub fn countersign(event: &Verified, authority: &Authority) -> Result<Verified, FormatError> {
+    let pdu = event.pdu();
+    let signed = redacted(pdu.version(), pdu.json_str(), Keep::Signed);
+    let signatures = find(pdu.json_str(), "signatures").unwrap_or("{}");
+    let signatures = signature_member(signatures, authority, &signed);
+    let json = with_member(pdu.json_str(), "signatures", &signatures);
+    let countersigned = Pdu::read(pdu.version(), json, pdu.event_id().to_owned())?.like(pdu);
+    Ok(event.with_pdu(countersigned))
+}
+
+/// `signatures` with that of `authority` over `message` put in.
+fn signature_member(signatures: &str, authority: &Authority, message: &str) -> String {
+    let mut signature = String::with_capacity(88);
+    json::write_string(&authority.sign_bytes(message.as_bytes()), &mut signature);
+    let name = authority.name().as_str();
+    let own = find(signatures, name).filter(|own| own.starts_with('{')).unwrap_or("{}");
+    with_member(signatures, name, &with_member(own, authority.key_id().as_str(), &signature))
+}
+
+fn limit(field: &'static str, ids: &[OwnedEventId], limit: usize) -> Result<(), FormatError> {
+    if ids.len() > limit { Err(FormatError::TooMany { field, limit }) } else { Ok(()) }
+}
+
+fn id_length(field: &'static str, id: &str) -> Result<(), FormatError> {
+    if id.len() > MAX_ID_BYTES { Err(FormatError::TooLong { field }) } else { Ok(()) }
+}
+
+fn write_ids(out: &mut String, ids: &[OwnedEventId]) {
+    out.push('[');
+    for (index, id) in ids.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        json::write_string(id.as_str(), out);
+    }
+    out.push(']');
+}

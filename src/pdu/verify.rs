@@ -1,0 +1,183 @@
+//! Checking that an event is what its servers said: signatures, key validity, content hash.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#validating-hashes-and-signatures-on-received-events>
+
+use ruma::{
+    OwnedServerName, OwnedServerSigningKeyId, ServerSigningKeyId, UserId,
+    events::{TimelineEventType, room::member::MembershipState},
+};
+
+use crate::{
+    KeyRing, Pdu,
+    error::FormatError,
+    hash,
+    members::{find, members, string},
+    redact::{Keep, redact, redacted},
+};
+
+/// An event whose form, hash and signatures hold.
+///
+/// Only [`verify`], [`crate::sign`] and [`Verified::from_own_store`] make one.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    pdu: Pdu,
+    redacted: bool,
+}
+
+/// Why an event is not to be believed. It is then dropped, or tried again with other keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// A server that had to sign did not.
+    #[error("{server} did not sign the event")]
+    NotSigned {
+        /// Which one.
+        server: OwnedServerName,
+    },
+    /// None of the keys that the server signed with is in the key ring.
+    #[error("no key of {server} that signed the event is known")]
+    KeyUnknown {
+        /// Whose keys to fetch.
+        server: OwnedServerName,
+    },
+    /// The key was not valid when the event claims to have been made.
+    #[error("the key of {server} was not valid at the time of the event")]
+    KeyExpired {
+        /// Whose key.
+        server: OwnedServerName,
+    },
+    /// A signature is wrong.
+    #[error("the signature of {server} is wrong")]
+    WrongSignature {
+        /// Whose.
+        server: OwnedServerName,
+    },
+    /// The redacted form that a wrong content hash asks for is no event.
+    #[error("the redacted event is malformed")]
+    Format(#[from] FormatError),
+}
+
+impl Verified {
+    pub(crate) fn trusted(pdu: Pdu) -> Self {
+        Self { pdu, redacted: false }
+    }
+
+    pub(crate) fn with_pdu(&self, pdu: Pdu) -> Self {
+        Self { pdu, redacted: self.redacted }
+    }
+
+    /// An event that was verified before it was put into our own store.
+    pub fn from_own_store(pdu: Pdu) -> Self {
+        Self::trusted(pdu)
+    }
+
+    /// The event, redacted if its content hash did not hold.
+    pub fn pdu(&self) -> &Pdu {
+        &self.pdu
+    }
+
+    /// As [`Self::pdu`].
+    pub fn into_pdu(self) -> Pdu {
+        self.pdu
+    }
+
+    /// Whether the content hash did not hold, so that only the redacted form was taken.
+    pub fn is_redacted(&self) -> bool {
+        self.redacted
+    }
+}
+
+/// The servers that must have signed the event.
+///
+/// The sender's, unless it is an invitation by third party; and for a join to a restricted room (from
+/// version 8) that of the user who vouches for it.
+pub fn required_servers(pdu: &Pdu) -> Vec<OwnedServerName> {
+    let mut servers = Vec::with_capacity(2);
+    let is_member = *pdu.kind() == TimelineEventType::RoomMember;
+    let membership = if is_member { pdu.membership() } else { None };
+    let by_third_party = membership == Some(&MembershipState::Invite)
+        && find(pdu.content_str(), "third_party_invite").is_some_and(|value| value.starts_with('{'));
+    if !by_third_party {
+        servers.push(pdu.sender().server_name().to_owned());
+    }
+    if pdu.version().rules().signatures.check_join_authorised_via_users_server
+        && membership == Some(&MembershipState::Join)
+        && let Some(user) = find(pdu.content_str(), "join_authorised_via_users_server").and_then(string)
+        && let Ok(user) = <&UserId>::try_from(user.as_ref())
+        && !servers.iter().any(|server| server == user.server_name())
+    {
+        servers.push(user.server_name().to_owned());
+    }
+    servers
+}
+
+/// The keys that [`verify`] needs of the servers that had to sign, as far as the event names them.
+///
+/// Spec: <https://spec.matrix.org/v1.19/appendices/#checking-for-a-signature>
+pub fn required_keys(pdu: &Pdu) -> Vec<(OwnedServerName, OwnedServerSigningKeyId)> {
+    let mut keys = Vec::with_capacity(2);
+    let Some(signatures) = find(pdu.json_str(), "signatures") else { return keys };
+    for server in required_servers(pdu) {
+        for (key_id, _) in signatures_of(signatures, server.as_str()) {
+            if let Ok(key_id) = ServerSigningKeyId::parse(key_id) {
+                keys.push((server.clone(), key_id));
+            }
+        }
+    }
+    keys
+}
+
+/// Checks the signatures of the servers that had to sign, and the content hash.
+///
+/// A wrong content hash is no error: the content was taken out or changed on the way, and the redacted
+/// form, which the signatures cover, is returned instead. From room version 5 the key must have been
+/// valid at the event's `origin_server_ts`.
+///
+/// # Errors
+/// [`VerifyError`]; on [`VerifyError::KeyUnknown`] and [`VerifyError::KeyExpired`] fetching keys again
+/// may help.
+pub fn verify(pdu: Pdu, keys: &KeyRing) -> Result<Verified, VerifyError> {
+    let signed = redacted(pdu.version(), pdu.json_str(), Keep::Signed);
+    let signatures = find(pdu.json_str(), "signatures").unwrap_or("{}");
+    for server in required_servers(&pdu) {
+        check_server(&pdu, server, signatures, signed.as_bytes(), keys)?;
+    }
+    let claimed = find(pdu.json_str(), "hashes").and_then(|hashes| find(hashes, "sha256")).and_then(string);
+    let claimed = claimed.and_then(|hash| hash::from_base64(&hash));
+    if claimed.is_some_and(|claimed| claimed == hash::content_hash(pdu.json_str())) {
+        return Ok(Verified { pdu, redacted: false });
+    }
+    Ok(Verified { pdu: redact(&pdu)?, redacted: true })
+}
+
+fn check_server(
+    pdu: &Pdu,
+    server: OwnedServerName,
+    signatures: &str,
+    signed: &[u8],
+    keys: &KeyRing,
+) -> Result<(), VerifyError> {
+    let enforce_validity = pdu.version().rules().enforce_key_validity;
+    let at = u64::from(pdu.origin_server_ts().get());
+    let mut error = None;
+    for (key_id, signature) in signatures_of(signatures, server.as_str()) {
+        let Some(key) = keys.find(&server, key_id) else {
+            error.get_or_insert(VerifyError::KeyUnknown { server: server.clone() });
+            continue;
+        };
+        let right = string(signature).is_some_and(|signature| key.has_signed_base64(signed, &signature));
+        if !right {
+            error = Some(VerifyError::WrongSignature { server: server.clone() });
+        } else if enforce_validity && !key.is_valid_at(at) {
+            error = Some(VerifyError::KeyExpired { server: server.clone() });
+        } else {
+            return Ok(());
+        }
+    }
+    Err(error.unwrap_or(VerifyError::NotSigned { server }))
+}
+
+/// Key ids and raw signatures of a server; other algorithms than Ed25519 are passed over.
+fn signatures_of<'a>(signatures: &'a str, server: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let own = find(signatures, server).unwrap_or("{}");
+    members(own).filter(|(key_id, _)| key_id.starts_with("ed25519:"))
+}
