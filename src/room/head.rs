@@ -1,1 +1,229 @@
-//! In the making.
+//! The tip of a room in memory: the lock that writers take, and what they find under it.
+//!
+//! A writer holds the room's lock while it builds, signs, checks and *submits*, not while the batch
+//! goes to disk. So [`Live`] describes the room after all batches submitted so far, some of which
+//! are still on their way ([`Flight`]). When one of them fails, everything after it fails too (each
+//! batch demands the head row that the one before wrote), and the next writer starts again from the
+//! store. So several processes over one store stay correct without knowing of each other.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    sync::Arc,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use quick_cache::sync::Cache;
+use store::{CommitError, Committed};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::{
+    Error, Rooms,
+    ids::RoomSerial,
+    pipeline::Staged,
+    read::{event::StoredEvent, room::RoomInfo},
+    tables::{HEADS, Head, SUMMARIES, StateKeyName, Summary},
+    view::{Fresh, View},
+};
+
+/// State events of a room's current state, by type and key; `None` where the room has none.
+pub(crate) type KnownState = HashMap<StateKeyName, Option<Arc<StoredEvent>>>;
+
+/// The outcome of a submitted batch, for any number of those who wait for it.
+pub(crate) type Landing = Shared<BoxFuture<'static, Result<Committed, CommitError>>>;
+
+/// How many entries of the current state are kept in memory for a room.
+const KNOWN_STATE_LIMIT: usize = 4_096;
+
+/// How much may be on its way to disk for one room before writers wait.
+const FRESH_LIMIT: usize = 4_096;
+
+/// A batch on its way to disk.
+pub(crate) struct Flight {
+    pub(crate) landing: Landing,
+    /// The request it serves.
+    pub(crate) txn: Option<TxnKey>,
+}
+
+/// Names a client's request: room, user, device, endpoint, transaction id; a key of [`crate::tables::TXNS`].
+pub(crate) type TxnKey = (RoomSerial, String, String, String, String);
+
+/// A room's tip.
+pub(crate) struct Live {
+    /// The head row as of the last submitted batch; `None` while the room has none.
+    pub(crate) head: Option<Head>,
+    pub(crate) summary: Summary,
+    pub(crate) state: KnownState,
+    pub(crate) fresh: Fresh,
+    pub(crate) flights: VecDeque<Flight>,
+}
+
+impl Live {
+    /// A room that has no head row yet.
+    pub(crate) fn empty() -> Self {
+        Self {
+            head: None,
+            summary: Summary { federate: true, ..Summary::default() },
+            state: KnownState::new(),
+            fresh: Fresh::default(),
+            flights: VecDeque::new(),
+        }
+    }
+
+    /// Takes landed batches off the list. False: one failed, and this tip is not the room's.
+    fn settle(&mut self) -> bool {
+        while let Some(flight) = self.flights.front() {
+            match flight.landing.clone().now_or_never() {
+                None => return true,
+                Some(Err(_)) => return false,
+                Some(Ok(_)) => {
+                    self.flights.pop_front();
+                }
+            }
+        }
+        self.fresh = Fresh::default();
+        true
+    }
+
+    /// Waits until everything submitted is on disk. False: something failed.
+    async fn land(&mut self) -> bool {
+        while let Some(flight) = self.flights.front() {
+            if flight.landing.clone().await.is_err() {
+                return false;
+            }
+            self.flights.pop_front();
+        }
+        self.fresh = Fresh::default();
+        true
+    }
+}
+
+/// The tips of recently written rooms.
+pub(crate) struct Lives {
+    rooms: Cache<RoomSerial, Arc<Mutex<Option<Live>>>>,
+}
+
+impl Lives {
+    pub(crate) fn new(rooms: usize) -> Self {
+        Self { rooms: Cache::new(rooms.max(16)) }
+    }
+
+    /// An evicted tip that somebody still uses costs a conflict and a retry, nothing else.
+    fn entry(&self, room: RoomSerial) -> Arc<Mutex<Option<Live>>> {
+        match self.rooms.get_or_insert_with(&room, || Ok::<_, Infallible>(Arc::default())) {
+            Ok(entry) => entry,
+        }
+    }
+}
+
+/// A locked room.
+pub(crate) struct Guard {
+    pub(crate) room: Arc<RoomInfo>,
+    live: OwnedMutexGuard<Option<Live>>,
+}
+
+impl Rooms {
+    /// Locks a room and makes sure that its tip is in memory.
+    pub(crate) async fn lock(&self, room: &Arc<RoomInfo>) -> Result<Guard, Error> {
+        // Before the lock: who waits for the disk must not hold up the room.
+        self.store().ready().await;
+        let live = self.0.lives.entry(room.serial).lock_owned().await;
+        let mut guard = Guard { room: room.clone(), live };
+        let current = match guard.live.as_mut() {
+            None => false,
+            Some(live) if live.fresh.len() > FRESH_LIMIT => live.land().await,
+            Some(live) => live.settle(),
+        };
+        if !current {
+            guard.reload(self).await?;
+        }
+        Ok(guard)
+    }
+}
+
+impl Guard {
+    /// The tip. Loaded by [`Rooms::lock`]; gone only after a failed [`Guard::land`] whose error was ignored.
+    pub(crate) fn live(&self) -> Result<&Live, Error> {
+        self.live.as_ref().ok_or(Error::Contended)
+    }
+
+    /// The head row.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when we take no part in the room.
+    pub(crate) fn head(&self) -> Result<&Head, Error> {
+        self.live()?.head.as_ref().ok_or_else(|| Error::NoRoom(self.room.room_id.clone()))
+    }
+
+    /// Looks at the room as of the last submitted batch.
+    pub(crate) fn view<'a>(&'a self, rooms: &'a Rooms) -> Result<View<'a>, Error> {
+        let fresh = &self.live()?.fresh;
+        Ok(View { rooms, room: &self.room, layers: [fresh, fresh] })
+    }
+
+    /// Waits until everything submitted is on disk, so that the store alone tells all of the room.
+    ///
+    /// # Errors
+    /// [`Error::Contended`] when something failed; the tip has been loaded anew then.
+    pub(crate) async fn land(&mut self, rooms: &Rooms) -> Result<(), Error> {
+        match self.live.as_mut() {
+            Some(live) if live.land().await => Ok(()),
+            _ => {
+                self.reload(rooms).await?;
+                Err(Error::Contended)
+            }
+        }
+    }
+
+    /// A batch in flight that serves this request.
+    pub(crate) fn find_flight(&self, txn: &TxnKey) -> Option<Landing> {
+        let flights = &self.live.as_ref()?.flights;
+        flights.iter().find(|flight| flight.txn.as_ref() == Some(txn)).map(|flight| flight.landing.clone())
+    }
+
+    /// Reads the tip from the store.
+    async fn reload(&mut self, rooms: &Rooms) -> Result<(), Error> {
+        *self.live = None;
+        let mut reads = store::Reads::new();
+        let head = reads.get(&HEADS, &self.room.serial);
+        let summary = reads.get(&SUMMARIES, &self.room.serial);
+        let mut found = rooms.store().read(reads).await?;
+        let (head, summary) = (found.take(head)?, found.take(summary)?);
+        let empty = Live::empty();
+        *self.live = Some(Live { head, summary: summary.unwrap_or(empty.summary.clone()), ..empty });
+        Ok(())
+    }
+
+    /// Hands a finished batch to the store; from here on the room is what the batch makes of it.
+    pub(crate) fn submit(&mut self, rooms: &Rooms, staged: Staged, txn: Option<TxnKey>) -> Landing {
+        let Staged { batch, head, summary, state, forget_state, fresh, placed, changed } = staged;
+        // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
+        rooms.forget_cached(changed.iter().copied());
+        let receipt = rooms.store().submit(batch);
+        let events = rooms.clone();
+        let landed = rooms.0.tasks.spawn("room landing", async move {
+            let committed = receipt.await;
+            if let Ok(committed) = &committed {
+                events.remember_committed(&placed, committed);
+                events.forget_cached(changed);
+            }
+            committed
+        });
+        // A landing that was stopped at shutdown: the batch may be written or not.
+        let landing = landed.map(|done| done.unwrap_or(Err(CommitError::Unknown))).boxed().shared();
+        if let Some(live) = self.live.as_mut() {
+            live.head = Some(head);
+            live.summary = summary;
+            if forget_state || live.state.len() > KNOWN_STATE_LIMIT {
+                live.state.clear();
+            }
+            live.state.extend(state);
+            live.fresh.merge(fresh);
+            live.flights.push_back(Flight { landing: landing.clone(), txn });
+        }
+        landing
+    }
+}

@@ -13,7 +13,6 @@
 
 mod create;
 mod error;
-
 mod fetch;
 mod graph;
 mod head;

@@ -79,6 +79,9 @@ pub enum BadChunk {
     /// The bytes are not those that were named by the hash.
     #[error("the chunk's bytes do not have its hash")]
     Hash,
+    /// It is named but not there.
+    #[error("the chunk is missing")]
+    Missing,
     /// It lies where it cannot lie: too deep, or its entries belong elsewhere.
     #[error("the chunk is in the wrong place")]
     Place,
@@ -101,6 +104,15 @@ pub(super) const fn slot(key: StateKeySerial, depth: u32) -> usize {
     let bits = if used <= 61 { place(key) >> (61 - used) } else { place(key) };
     let mask = if used <= 61 { 7 } else { 1 };
     (bits & mask) as usize
+}
+
+/// The bits of a key's place that lead to a chunk at `depth`.
+pub(super) const fn path(key: StateKeySerial, depth: u32) -> u64 {
+    match 3 * depth {
+        0 => 0,
+        used if used < 64 => place(key) >> (64 - used),
+        _ => place(key),
+    }
 }
 
 impl Node {

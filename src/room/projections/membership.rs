@@ -1,0 +1,83 @@
+//! Who is in the room: its members, how many of each server, and the rooms of our users.
+
+use ruma::UserId;
+use store::{Position, Stamped};
+
+use super::Projection;
+use crate::{
+    pipeline::StateChange,
+    read::event::StoredEvent,
+    tables::{
+        INVITES, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow, Membership, MembershipRow, SERVERS,
+    },
+};
+
+/// Follows all changes of member events in the current state.
+pub(super) fn project(projection: &mut Projection<'_>) {
+    for change in projection.changes {
+        if change.name.kind != "m.room.member" {
+            continue;
+        }
+        // A state key that is no user id names nobody.
+        if let Ok(user) = <&UserId>::try_from(change.name.key.as_str()) {
+            follow(projection, user, change);
+        }
+    }
+}
+
+fn follow(projection: &mut Projection<'_>, user: &UserId, change: &StateChange) {
+    let room = projection.room.serial;
+    let membership_of = |event: &Option<std::sync::Arc<StoredEvent>>| -> Option<Membership> {
+        event.as_ref().and_then(|event| event.membership())
+    };
+    let (old, new) = (membership_of(&change.old), membership_of(&change.new));
+
+    match (&change.new, new) {
+        (Some(event), Some(membership)) => {
+            let row = MemberRow { membership, event: event.serial() };
+            projection.batch.put(&MEMBERS, &(room, user.as_str()), &row);
+        }
+        _ => projection.batch.delete(&MEMBERS, &(room, user.as_str())),
+    }
+    if old != new {
+        for (membership, delta) in [(old, -1), (new, 1)] {
+            if let Some(membership) = membership {
+                projection.batch.add(&MEMBER_COUNTS, &(room, membership as u8), delta);
+            }
+        }
+        let joined = i64::from(new == Some(Membership::Join)) - i64::from(old == Some(Membership::Join));
+        if joined != 0 {
+            projection.batch.add(&SERVERS, &(room, user.server_name().as_str()), joined);
+        }
+    }
+    if projection.authorities.is_ours(user.server_name()) {
+        our_user(projection, user, change, old, new);
+    }
+}
+
+/// The row by which a user of ours finds the room.
+fn our_user(
+    projection: &mut Projection<'_>,
+    user: &UserId,
+    change: &StateChange,
+    old: Option<Membership>,
+    new: Option<Membership>,
+) {
+    let room = projection.room.serial;
+    projection.batch.delete(&INVITES, &(room, user.as_str()));
+    let row = MembershipRow {
+        room_id: projection.room.room_id.clone(),
+        // A member event that state resolution took away leaves the user outside.
+        membership: new.unwrap_or(Membership::Leave),
+        previous: old,
+        event: change.new.as_ref().map(|event| event.serial()),
+        sender: change.new.as_ref().map_or_else(|| user.to_owned(), |event| event.sender().to_owned()),
+        forgotten: false,
+        current: projection.current,
+    };
+    let key = (user.as_str(), room);
+    match projection.slot {
+        Some(slot) => projection.batch.put_stamped(&MEMBERSHIPS, &key, slot, &row),
+        None => projection.batch.put(&MEMBERSHIPS, &key, &Stamped { position: Position::START, value: row }),
+    }
+}

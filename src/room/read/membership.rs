@@ -1,0 +1,147 @@
+//! A user's rooms.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use store::{Moved, Position, Range, Topic};
+
+use crate::{
+    Error, EventSerial, RoomSerial, Rooms, Root,
+    read::room::RoomInfo,
+    tables::{MEMBERS, MEMBERSHIPS, Membership},
+};
+
+/// A user's relation to one room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRoom {
+    /// The room.
+    pub room: RoomSerial,
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// What the user is in it.
+    pub membership: Membership,
+    /// What the user was before.
+    pub previous: Option<Membership>,
+    /// The member event that says so, if there is one.
+    pub event: Option<EventSerial>,
+    /// Who sent that event.
+    pub sender: OwnedUserId,
+    /// Since which position.
+    pub position: Position,
+    /// The user does not want to see it again.
+    pub forgotten: bool,
+    /// The room's state with this change; empty for a room we are not in.
+    pub current: Root,
+}
+
+/// The rooms of a user, as of some position.
+#[derive(Debug)]
+pub struct UserRooms {
+    /// Nothing that was committed up to here is missing; later changes may be in it too.
+    pub as_of: Position,
+    /// The latest position of a change among the rooms.
+    pub newest: Position,
+    /// The rooms, by serial.
+    pub rooms: Vec<UserRoom>,
+}
+
+impl UserRooms {
+    /// The rooms in which the user is this.
+    pub fn with(&self, membership: Membership) -> impl Iterator<Item = &UserRoom> {
+        self.rooms.iter().filter(move |room| room.membership == membership)
+    }
+
+    /// The user's relation to one room.
+    pub fn find(&self, room: RoomSerial) -> Option<&UserRoom> {
+        self.rooms.binary_search_by_key(&room, |row| row.room).ok().map(|index| &self.rooms[index])
+    }
+}
+
+/// Lists of rooms of users who were asked about recently.
+#[derive(Debug)]
+pub(crate) struct UserRoomsCache(Cache<OwnedUserId, Arc<UserRooms>>);
+
+impl UserRoomsCache {
+    pub(crate) fn new(items: usize) -> Self {
+        Self(Cache::new(items))
+    }
+}
+
+impl Rooms {
+    /// All rooms that a user of ours has or had to do with, forgotten ones included.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn memberships(&self, user: &UserId) -> Result<Arc<UserRooms>, Error> {
+        let cache = &self.reader().user_rooms.0;
+        let topic = Topic::user(user.as_str());
+        if let Some(known) = cache.get(user)
+            && self.store().moved(topic, known.as_of) == Moved::No
+        {
+            return Ok(known);
+        }
+        // Before the read: what is committed during it may be in it, what was before surely is.
+        let as_of = self.store().head();
+        let range = Range::prefix(user.as_str());
+        let rows = self.store().scan(&MEMBERSHIPS, range, store::Order::Ascending, usize::MAX).await?;
+        let rooms: Vec<UserRoom> = rows
+            .into_iter()
+            .map(|((_, room), row)| UserRoom {
+                room,
+                room_id: row.value.room_id,
+                membership: row.value.membership,
+                previous: row.value.previous,
+                event: row.value.event,
+                sender: row.value.sender,
+                position: row.position,
+                forgotten: row.value.forgotten,
+                current: row.value.current,
+            })
+            .collect();
+        let newest = rooms.iter().map(|room| room.position).max().unwrap_or_default();
+        let fresh = Arc::new(UserRooms { as_of, newest, rooms });
+        cache.insert(user.to_owned(), fresh.clone());
+        Ok(fresh)
+    }
+
+    /// A user of ours' relation to a room.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn membership(&self, user: &UserId, room_id: &RoomId) -> Result<Option<UserRoom>, Error> {
+        let Some(room) = self.room(room_id).await? else { return Ok(None) };
+        Ok(self.memberships(user).await?.find(room.serial).cloned())
+    }
+
+    /// The rooms that a user of ours is joined to.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn joined_rooms(&self, user: &UserId) -> Result<Vec<OwnedRoomId>, Error> {
+        let rooms = self.memberships(user).await?;
+        Ok(rooms.with(Membership::Join).map(|room| room.room_id.clone()).collect())
+    }
+
+    /// What any user, of ours or not, is in a room by its current state.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn membership_in(
+        &self,
+        room: &RoomInfo,
+        user: &UserId,
+    ) -> Result<Option<Membership>, Error> {
+        let row = self.store().get(&MEMBERS, &(room.serial, user.as_str())).await?;
+        Ok(row.map(|row| row.membership))
+    }
+
+    /// Whether a user is joined to a room now.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_joined(&self, user: &UserId, room_id: &RoomId) -> Result<bool, Error> {
+        let Some(room) = self.room(room_id).await? else { return Ok(false) };
+        Ok(self.membership_in(&room, user).await? == Some(Membership::Join))
+    }
+}
