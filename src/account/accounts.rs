@@ -1,0 +1,89 @@
+//! The crate's one handle and what its verbs share.
+
+use std::sync::Arc;
+
+use base::{Clock, Metrics, Random, Tasks};
+use room::Rooms;
+use ruma::ServerName;
+use store::Store;
+
+use crate::{
+    Config, Error, Settings, chores::Working, devices::SeenNotes, log::Change, password::Passwords,
+    sessions::SessionCache, shared_secret::Nonces,
+};
+
+/// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
+/// files of this crate by subject.
+#[derive(Clone)]
+pub struct Accounts {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) rooms: Rooms,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) tasks: Tasks,
+    pub(crate) passwords: Passwords,
+    pub(crate) sessions: SessionCache,
+    pub(crate) nonces: Nonces,
+    pub(crate) seen_notes: SeenNotes,
+    pub(crate) working: Working,
+}
+
+impl Accounts {
+    /// Opens the accounts in a store, starts the task that writes when devices were last seen, and
+    /// takes up what was left to do in rooms at the last stop.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParam`] when the password cost cannot be used, [`Error::Store`].
+    pub async fn open(
+        store: Store,
+        rooms: Rooms,
+        config: Config,
+        clock: Clock,
+        random: Random,
+        tasks: &Tasks,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let passwords = Passwords::new(config.password, &random, tasks)?;
+        let accounts = Self {
+            inner: Arc::new(Inner {
+                store,
+                rooms,
+                config,
+                clock,
+                random,
+                tasks: tasks.clone(),
+                passwords,
+                sessions: SessionCache::new(metrics),
+                nonces: Nonces::new(),
+                seen_notes: SeenNotes::default(),
+                working: Working::default(),
+            }),
+        };
+        accounts.start_writing_last_seen();
+        accounts.resume_chores().await?;
+        Ok(accounts)
+    }
+
+    /// The settings of an authority's accounts.
+    pub fn settings(&self, authority: &ServerName) -> &Settings {
+        self.inner.config.settings(authority)
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.inner.clock.now().millis()
+    }
+}
+
+/// Adds a change to the log of a batch.
+pub(crate) fn log_change(
+    batch: &mut store::Batch,
+    change: &Change,
+    topics: impl IntoIterator<Item = store::Topic>,
+) -> store::Slot {
+    batch.log(change.kind(), change.encode(), topics)
+}

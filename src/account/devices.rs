@@ -1,0 +1,204 @@
+//! Devices: where a user is logged in.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use base::Timestamp;
+use ruma::{DeviceId, OwnedDeviceId, UserId, api::client::uiaa::AuthData};
+use store::{Batch, Range, Topic};
+
+use crate::{
+    Accounts, Error, Operation, Session,
+    accounts::log_change,
+    log::Change,
+    sessions::millis,
+    tables::{self, DeviceRow, SeenRow},
+};
+
+/// How exact "last seen" is: within this time a device is noted once.
+const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// How often notes are written to the store.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
+/// Longest name of a device, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// A device, as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its id.
+    pub device_id: OwnedDeviceId,
+    /// Name for people.
+    pub display_name: Option<String>,
+    /// When it was last used, exact to a minute or two.
+    pub last_seen: Option<Timestamp>,
+    /// Where it was last used from, if the listener knows.
+    pub last_seen_ip: Option<String>,
+}
+
+/// When a cached session last left a note.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(AtomicU64);
+
+/// Notes of devices seen, waiting to be written; key: user, device.
+pub(crate) type SeenNotes = parking_lot::Mutex<HashMap<(String, String), u64>>;
+
+impl Accounts {
+    /// The caller's devices.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn devices(&self, user: &UserId) -> Result<Vec<DeviceInfo>, Error> {
+        let user = user.as_str();
+        let store = &self.inner.store;
+        let rows =
+            store.scan(&tables::DEVICES, Range::prefix(user), store::Order::Ascending, usize::MAX).await?;
+        let keys: Vec<_> = rows.iter().map(|(key, _)| key.clone()).collect();
+        let seen = store.get_many(&tables::SEEN, &keys).await?;
+        Ok(rows.into_iter().zip(seen).map(|((key, row), seen)| self.device_info(key, row, seen)).collect())
+    }
+
+    /// One device of a user.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`].
+    pub async fn device(&self, user: &UserId, device: &DeviceId) -> Result<DeviceInfo, Error> {
+        let key = (user.as_str(), device.as_str());
+        let row = self.inner.store.get(&tables::DEVICES, &key).await?;
+        let row = row.ok_or(Error::NotFound("no such device"))?;
+        let seen = self.inner.store.get(&tables::SEEN, &key).await?;
+        Ok(self.device_info((key.0.to_owned(), key.1.to_owned()), row, seen))
+    }
+
+    fn device_info(&self, key: (String, String), row: DeviceRow, seen: Option<SeenRow>) -> DeviceInfo {
+        let noted = self.inner.seen_notes.lock().get(&key).copied();
+        let written = seen.as_ref().map(|seen| seen.at_ms);
+        DeviceInfo {
+            device_id: key.1.into(),
+            display_name: row.display_name,
+            last_seen: noted.max(written).map(Timestamp),
+            last_seen_ip: seen.and_then(|seen| seen.ip),
+        }
+    }
+
+    /// Renames a device.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::TooLarge`], [`Error::Store`].
+    pub async fn rename_device(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        name: Option<String>,
+    ) -> Result<(), Error> {
+        if name.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES) {
+            return Err(Error::TooLarge("the name of a device has at most 256 bytes"));
+        }
+        let key = (user.as_str(), device.as_str());
+        let row = self.inner.store.get(&tables::DEVICES, &key).await?;
+        let row = row.ok_or(Error::NotFound("no such device"))?;
+        let renamed = DeviceRow { display_name: name.or(row.display_name.clone()), ..row.clone() };
+
+        let mut batch = Batch::new();
+        batch.replace(&tables::DEVICES, &key, &row, &renamed);
+        log_device(&mut batch, user, device);
+        self.commit(batch).await
+    }
+
+    /// Removes devices and ends their sessions, after the caller has given the password. Unknown
+    /// devices are as good as removed.
+    ///
+    /// # Errors
+    /// [`Error::Interactive`] until the password was given, [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3delete_devices>
+    pub async fn remove_devices(
+        &self,
+        caller: &Session,
+        devices: &[OwnedDeviceId],
+        auth: Option<&AuthData>,
+    ) -> Result<(), Error> {
+        self.confirm_with_password(&caller.user_id, Operation::RemoveDevices, auth).await?;
+        let mut batch = Batch::new();
+        let ends = |device: &str| devices.iter().any(|removed| removed.as_str() == device);
+        let ended = self.end_devices(&mut batch, &caller.user_id, ends).await?;
+        self.commit(batch).await?;
+        self.forget_tokens(&ended);
+        Ok(())
+    }
+
+    /// Adds a device to a batch, keeping the name of one that exists.
+    pub(crate) async fn put_device(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        device: &DeviceId,
+        name: Option<String>,
+    ) -> Result<(), Error> {
+        let key = (user.as_str(), device.as_str());
+        let old = self.inner.store.get(&tables::DEVICES, &key).await?;
+        if old.is_some() {
+            return Ok(());
+        }
+        // A log-in does not fail for a long name: the name is cut.
+        let name = name.map(|name| name.chars().take(MAX_NAME_BYTES / 4).collect());
+        batch.put(&tables::DEVICES, &key, &DeviceRow { display_name: name, created_ms: self.now_ms() });
+        log_device(batch, user, device);
+        Ok(())
+    }
+
+    /// Notes that a session was used; writes nothing.
+    pub(crate) fn note_seen(&self, session: &Session, seen: &Seen, now: Timestamp) {
+        let last = seen.0.load(Ordering::Relaxed);
+        if now.millis().saturating_sub(last) < millis(SEEN_EVERY) {
+            return;
+        }
+        seen.0.store(now.millis(), Ordering::Relaxed);
+        let key = (session.user_id.to_string(), session.device_id.to_string());
+        self.inner.seen_notes.lock().insert(key, now.millis());
+    }
+
+    /// Starts the task that writes the notes now and then, and once more at shutdown.
+    pub(crate) fn start_writing_last_seen(&self) {
+        let accounts = self.clone();
+        let stopping = self.inner.tasks.shutdown_token();
+        self.inner.tasks.spawn("account.last_seen", async move {
+            loop {
+                let stop = tokio::select! {
+                    () = accounts.inner.clock.sleep(WRITE_EVERY) => false,
+                    () = stopping.cancelled() => true,
+                };
+                if let Err(error) = accounts.write_last_seen().await {
+                    tracing::warn!(error = %error, "could not write when devices were last seen");
+                }
+                if stop {
+                    return;
+                }
+            }
+        });
+    }
+
+    pub(crate) async fn write_last_seen(&self) -> Result<(), Error> {
+        let notes = std::mem::take(&mut *self.inner.seen_notes.lock());
+        if notes.is_empty() {
+            return Ok(());
+        }
+        // A device that logged out in between must not come back as a row of its own.
+        let keys: Vec<_> = notes.keys().cloned().collect();
+        let devices = self.inner.store.get_many(&tables::DEVICES, &keys).await?;
+        let mut batch = Batch::new();
+        for (key, device) in keys.iter().zip(devices) {
+            if let (Some(_), Some(at_ms)) = (device, notes.get(key)) {
+                batch.put(&tables::SEEN, key, &SeenRow { at_ms: *at_ms, ip: None });
+            }
+        }
+        self.commit(batch).await
+    }
+}
+
+fn log_device(batch: &mut Batch, user: &UserId, device: &DeviceId) {
+    let change = Change::Devices { user_id: user.to_owned(), device_id: device.to_owned(), removed: false };
+    log_change(batch, &change, [Topic::user(user.as_str()), Topic::device(user.as_str(), device.as_str())]);
+}

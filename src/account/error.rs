@@ -1,0 +1,82 @@
+//! Why an account operation did not happen.
+
+use ruma::{OwnedUserId, api::client::uiaa::UiaaInfo};
+
+/// Why an account operation did not happen. Each variant is something a caller answers differently.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody has, or had, this user name.
+    #[error("the user name is taken")]
+    UserInUse,
+    /// The localpart breaks the rules for user names; the text says which.
+    #[error("the user name is not valid: {0}")]
+    InvalidUsername(&'static str),
+    /// The password does not meet the rules; the text says which.
+    #[error("the password is too weak: {0}")]
+    WeakPassword(&'static str),
+    /// This authority registers nobody over its client interface.
+    #[error("registration is closed")]
+    RegistrationClosed,
+    /// More steps of user-interactive authentication are needed; the value is the answer's body.
+    #[error("user-interactive authentication is needed")]
+    Interactive(Box<UiaaInfo>),
+    /// The user name or the password is wrong, or the account has no password.
+    #[error("the user name or the password is wrong")]
+    WrongCredentials,
+    /// The account has been deactivated.
+    #[error("{0} is deactivated")]
+    Deactivated(OwnedUserId),
+    /// The access or refresh token is unknown here or has run out.
+    #[error("the token is not known")]
+    UnknownToken {
+        /// Whether the device still exists, so that the client may refresh or log in again to it.
+        soft_logout: bool,
+    },
+    /// The caller may not do this; the text is public.
+    #[error("forbidden: {0}")]
+    Forbidden(&'static str),
+    /// No such user, device, filter or entry; the text is public.
+    #[error("not found: {0}")]
+    NotFound(&'static str),
+    /// A needed value is absent; the text is public.
+    #[error("missing: {0}")]
+    MissingParam(&'static str),
+    /// A value cannot be used; the text is public.
+    #[error("invalid: {0}")]
+    InvalidParam(String),
+    /// A value is larger than is kept; the text is public.
+    #[error("too large: {0}")]
+    TooLarge(&'static str),
+    /// The profile would be larger than the 64 KiB that one may have.
+    #[error("the profile would be too large")]
+    ProfileTooLarge,
+    /// This type of account data is kept by the server and not set through account data (405).
+    #[error("{0} is not set through account data")]
+    Managed(&'static str),
+    /// Too many password checks are waiting; worth another try soon.
+    #[error("too many password checks are waiting")]
+    Overloaded,
+    /// The rooms did not do their part.
+    #[error("the rooms could not be used")]
+    Room(#[from] room::Error),
+    /// The account was changed by somebody else at the same time, again and again.
+    #[error("the account changed under every attempt")]
+    Contended,
+    /// The store could not be read.
+    #[error("the store could not be read: {0}")]
+    Store(#[from] store::Error),
+    /// The store could not be written.
+    #[error("the store could not be written: {0}")]
+    Commit(store::CommitError),
+}
+
+impl From<store::CommitError> for Error {
+    fn from(cause: store::CommitError) -> Self {
+        match cause {
+            store::CommitError::Conflict { .. } => Self::Contended,
+            store::CommitError::Unknown | store::CommitError::Busy | store::CommitError::Store(_) => {
+                Self::Commit(cause)
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Accounts: who the people of our authorities are and how they prove it.
+//!
+//! Users, passwords, sessions and devices, profiles, account data, filters and the short-lived
+//! tokens that hang on a user. Nothing here knows HTTP: the handlers of the client and federation
+//! interfaces call the verbs of [`Accounts`] and answer.
+//!
+//! A process serves several authorities. Every verb takes either a full user id or the server name
+//! of the authority whose face was asked, and a token of one authority is unknown at another.
+//!
+//! Reading order: [`Accounts`], `sessions` (the hot path of every request), `register`, `login`.
+
+mod accounts;
+mod chores;
+mod config;
+mod data;
+mod devices;
+mod error;
+mod filters;
+pub mod log;
+mod login;
+mod openid;
+mod password;
+mod profile;
+mod push_rules;
+mod register;
+mod registration_tokens;
+mod sessions;
+mod shared_secret;
+mod tables;
+mod tokens;
+mod uia;
+mod users;
+
+pub use accounts::Accounts;
+pub use config::{Config, PasswordCost, Registration, Settings};
+pub use data::{DataChange, FULLY_READ, PUSH_RULES};
+pub use devices::DeviceInfo;
+pub use error::Error;
+pub use login::{Credentials, LogIn};
+pub use openid::OpenIdToken;
+pub use profile::Profile;
+pub use register::{NewUser, Register, Registered};
+pub use registration_tokens::RegistrationToken;
+pub use sessions::{Session, SessionTokens};
+pub use shared_secret::SharedSecretRegister;
+pub use uia::Operation;
+pub use users::UserInfo;

@@ -1,0 +1,96 @@
+//! Logging in.
+
+use ruma::{OwnedDeviceId, OwnedUserId, ServerName, api::client::uiaa::UserIdentifier};
+use store::Batch;
+
+use crate::{Accounts, Error, SessionTokens, register::check_device_id, uia::parse_login_name};
+
+/// What somebody shows to log in.
+#[derive(Debug)]
+pub enum Credentials {
+    /// An identifier and a password.
+    Password {
+        /// Who it is.
+        identifier: UserIdentifier,
+        /// The password.
+        password: String,
+    },
+    /// A user name, as clients before r0.4 send it, and a password.
+    NameAndPassword {
+        /// Localpart or full user id.
+        name: String,
+        /// The password.
+        password: String,
+    },
+}
+
+/// A request to log in.
+#[derive(Debug)]
+pub struct LogIn {
+    /// The proof.
+    pub credentials: Credentials,
+    /// The device to log in to; a new one is made up without it.
+    pub device_id: Option<OwnedDeviceId>,
+    /// Name of the device if it is new.
+    pub device_name: Option<String>,
+    /// Whether the client can refresh tokens.
+    pub refresh: bool,
+}
+
+impl Accounts {
+    /// Logs in. Sessions that the device had so far end; a device of that id keeps its name.
+    ///
+    /// Whether the user exists, has a password or gave the wrong one takes the same time and gives
+    /// the same answer.
+    ///
+    /// # Errors
+    /// [`Error::WrongCredentials`], [`Error::Deactivated`] (only after the right password would not
+    /// help either), [`Error::Overloaded`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
+    pub async fn log_in(
+        &self,
+        authority: &ServerName,
+        request: LogIn,
+    ) -> Result<(OwnedUserId, OwnedDeviceId, SessionTokens), Error> {
+        let user_id = self.check_credentials(authority, &request.credentials).await?;
+        let device = request.device_id.unwrap_or_else(|| self.new_device_id());
+        check_device_id(&device)?;
+
+        let mut batch = Batch::new();
+        let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device.as_str()).await?;
+        self.put_device(&mut batch, &user_id, &device, request.device_name).await?;
+        let issued =
+            self.put_tokens(&mut batch, authority, user_id.as_str(), device.as_str(), request.refresh, None);
+        batch.touch([store::Topic::device(user_id.as_str(), device.as_str())]);
+        self.commit(batch).await?;
+        self.forget_tokens(&ended);
+        Ok((user_id, device, issued.tokens))
+    }
+
+    async fn check_credentials(
+        &self,
+        authority: &ServerName,
+        credentials: &Credentials,
+    ) -> Result<OwnedUserId, Error> {
+        let (user_id, password) = match credentials {
+            Credentials::Password { identifier, password } => {
+                (self.identify(authority, identifier)?, password)
+            }
+            Credentials::NameAndPassword { name, password } => (parse_login_name(name, authority)?, password),
+        };
+        // A user of another authority of this process does not exist here.
+        let row = match user_id.server_name() == authority {
+            true => self.find_user_row(&user_id).await?,
+            false => None,
+        };
+        let hash = row.as_ref().and_then(|row| row.password.as_deref());
+        if self.inner.passwords.check(password, hash).await? {
+            return Ok(user_id);
+        }
+        match row {
+            Some(row) if row.deactivated => Err(Error::Deactivated(user_id)),
+            _ => Err(Error::WrongCredentials),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! OpenID tokens: a short-lived proof of who a user is, for third parties.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#openid>
+
+use std::time::Duration;
+
+use ruma::{OwnedUserId, ServerName, UserId};
+use store::Batch;
+
+use crate::{
+    Accounts, Error,
+    sessions::{millis, parse_user},
+    tables::{self, OpenIdRow},
+    tokens,
+};
+
+/// How long an OpenID token is good.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// A token that a user may hand to a third party.
+#[derive(Clone, Debug)]
+pub struct OpenIdToken {
+    /// The token.
+    pub token: String,
+    /// How long it is good.
+    pub expires_in: Duration,
+}
+
+impl Accounts {
+    /// Makes an OpenID token for a user.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn request_openid_token(&self, user: &UserId) -> Result<OpenIdToken, Error> {
+        let token = tokens::new_token(&self.inner.random, "yot");
+        let row =
+            OpenIdRow { user: user.to_string(), expires_ms: self.now_ms().saturating_add(millis(LIFETIME)) };
+        let mut batch = Batch::new();
+        batch.put(&tables::OPENID, &tokens::hash(&token), &row);
+        self.commit(batch).await?;
+        Ok(OpenIdToken { token, expires_in: LIFETIME })
+    }
+
+    /// Whose OpenID token this is, if it is a good one of this authority.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1openiduserinfo>
+    pub async fn openid_user(&self, authority: &ServerName, token: &str) -> Result<OwnedUserId, Error> {
+        let unknown = || Error::UnknownToken { soft_logout: false };
+        let hash = tokens::hash(token);
+        let row = self.inner.store.get(&tables::OPENID, &hash).await?.ok_or_else(unknown)?;
+        let user = parse_user(&row.user)?;
+        if row.expires_ms <= self.now_ms() {
+            let mut batch = Batch::new();
+            batch.delete(&tables::OPENID, &hash);
+            self.commit(batch).await?;
+            return Err(unknown());
+        }
+        if user.server_name() == authority { Ok(user) } else { Err(unknown()) }
+    }
+}

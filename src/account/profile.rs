@@ -1,0 +1,158 @@
+//! Profiles: what a user shows of themselves.
+//!
+//! Display name and avatar are also part of the user's member events. A change of them commits the
+//! profile together with a note that the rooms have to follow, and answers; `chores` then sends the
+//! member events, and does so after a crash too.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ruma::{OwnedMxcUri, UserId};
+use serde_json::value::RawValue;
+use store::{Batch, Range, Topic};
+
+use crate::{Accounts, Error, accounts::log_change, chores::Chore, data::ATTEMPTS, log::Change, tables};
+
+/// The field with the display name.
+pub(crate) const DISPLAY_NAME: &str = "displayname";
+/// The field with the avatar.
+pub(crate) const AVATAR_URL: &str = "avatar_url";
+/// Largest profile: the sum of all names and values, in bytes.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#profiles>
+const MAX_PROFILE_BYTES: usize = 64 * 1024;
+/// Longest name of a field, in bytes.
+const MAX_FIELD_NAME_BYTES: usize = 255;
+/// Longest display name that is taken, in bytes, so that member events stay small.
+const MAX_DISPLAY_NAME_BYTES: usize = 1024;
+
+/// A user's profile: the JSON of each field.
+#[derive(Clone, Debug, Default)]
+pub struct Profile(pub BTreeMap<String, Box<RawValue>>);
+
+impl Profile {
+    /// The display name, if there is one.
+    pub fn display_name(&self) -> Option<String> {
+        self.text(DISPLAY_NAME)
+    }
+
+    /// The avatar, if there is one.
+    pub fn avatar_url(&self) -> Option<OwnedMxcUri> {
+        self.text(AVATAR_URL).map(OwnedMxcUri::from)
+    }
+
+    fn text(&self, field: &str) -> Option<String> {
+        let value = self.0.get(field)?;
+        serde_json::from_str::<String>(value.get()).ok().filter(|text| !text.is_empty())
+    }
+}
+
+impl Accounts {
+    /// The profile of a user of ours.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when we have no such user or the account is closed, [`Error::Store`].
+    pub async fn profile(&self, user: &UserId) -> Result<Profile, Error> {
+        if self.get_user_row(user).await?.deactivated {
+            return Err(Error::NotFound("no such user"));
+        }
+        self.read_profile(user).await
+    }
+
+    /// One field of the profile of a user of ours.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the user or the field does not exist, [`Error::Store`].
+    pub async fn profile_field(&self, user: &UserId, field: &str) -> Result<Box<RawValue>, Error> {
+        let mut profile = self.profile(user).await?;
+        profile.0.remove(field).ok_or(Error::NotFound("the profile has no such field"))
+    }
+
+    /// Sets a field of a user's profile to a JSON value.
+    ///
+    /// # Errors
+    /// [`Error::ProfileTooLarge`], [`Error::InvalidParam`] when the value does not fit the field,
+    /// [`Error::NotFound`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
+    pub async fn set_profile_field(&self, user: &UserId, field: &str, value: &RawValue) -> Result<(), Error> {
+        check_field(field, value)?;
+        self.change_profile(user, field, Some(Bytes::copy_from_slice(value.get().as_bytes()))).await
+    }
+
+    /// Removes a field from a user's profile; one that is not there is as good as removed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when we have no such user, [`Error::Store`].
+    pub async fn remove_profile_field(&self, user: &UserId, field: &str) -> Result<(), Error> {
+        self.change_profile(user, field, None).await
+    }
+
+    pub(crate) async fn read_profile(&self, user: &UserId) -> Result<Profile, Error> {
+        let range = Range::prefix(user.as_str());
+        let rows =
+            self.inner.store.scan(&tables::PROFILES, range, store::Order::Ascending, usize::MAX).await?;
+        let mut profile = Profile::default();
+        for ((_, field), value) in rows {
+            if let Ok(value) = serde_json::from_slice(&value) {
+                profile.0.insert(field, value);
+            }
+        }
+        Ok(profile)
+    }
+
+    async fn change_profile(&self, user: &UserId, field: &str, value: Option<Bytes>) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let profile = self.profile(user).await?;
+            let others: usize = profile
+                .0
+                .iter()
+                .filter(|(name, _)| name.as_str() != field)
+                .map(|(name, value)| name.len() + value.get().len())
+                .sum();
+            let ours = value.as_ref().map_or(0, |value| field.len() + value.len());
+            if others + ours > MAX_PROFILE_BYTES {
+                return Err(Error::ProfileTooLarge);
+            }
+
+            let key = (user.as_str(), field);
+            let mut batch = Batch::new();
+            match &value {
+                Some(value) => batch.put(&tables::PROFILES, &key, value),
+                None => batch.delete(&tables::PROFILES, &key),
+            }
+            let change = Change::Profile { user_id: user.to_owned(), field: field.to_owned() };
+            log_change(&mut batch, &change, [Topic::user(user.as_str())]);
+            let in_rooms = matches!(field, DISPLAY_NAME | AVATAR_URL);
+            if in_rooms {
+                self.put_chore(&mut batch, user, Chore::SpreadProfile);
+            }
+            match self.commit(batch).await {
+                Err(Error::Contended) => continue,
+                Err(error) => return Err(error),
+                Ok(()) => {}
+            }
+            if in_rooms {
+                self.start_chore(user, Chore::SpreadProfile);
+            }
+            return Ok(());
+        }
+        Err(Error::Contended)
+    }
+}
+
+fn check_field(field: &str, value: &RawValue) -> Result<(), Error> {
+    if field.is_empty() || field.len() > MAX_FIELD_NAME_BYTES {
+        return Err(Error::InvalidParam("the name of a profile field has 1 to 255 bytes".to_owned()));
+    }
+    if !matches!(field, DISPLAY_NAME | AVATAR_URL) {
+        return Ok(());
+    }
+    // Null unsets, as clients have long done.
+    let text = serde_json::from_str::<Option<String>>(value.get())
+        .map_err(|_not_text| Error::InvalidParam(format!("{field} is a string")))?;
+    if text.is_some_and(|text| text.len() > MAX_DISPLAY_NAME_BYTES) {
+        return Err(Error::InvalidParam(format!("{field} has at most 1,024 bytes")));
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Registration: making accounts.
+
+use base::Timestamp;
+use bytes::Bytes;
+use ruma::{
+    DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::AuthData,
+    events::GlobalAccountDataEventType, push::Ruleset,
+};
+use store::{Batch, CommitError};
+
+use crate::{
+    Accounts, Error, SessionTokens,
+    data::put_global,
+    tables::{self, UserRow},
+    uia::Admission,
+};
+
+/// Letters of a device id that we make up.
+const DEVICE_ID_CHARS: usize = 10;
+
+/// A request to register over the client interface.
+#[derive(Debug, Default)]
+pub struct Register {
+    /// The wished localpart; without one the server makes one up.
+    pub username: Option<String>,
+    /// The password; without one the account can only be used in this first session.
+    pub password: Option<String>,
+    /// The wished device id.
+    pub device_id: Option<OwnedDeviceId>,
+    /// The device's name.
+    pub device_name: Option<String>,
+    /// Whether to register without logging in.
+    pub inhibit_login: bool,
+    /// Whether the client can refresh tokens.
+    pub refresh: bool,
+}
+
+/// A new account.
+#[derive(Debug)]
+pub struct Registered {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// Device and tokens, unless log-in was inhibited.
+    pub session: Option<(OwnedDeviceId, SessionTokens)>,
+}
+
+/// An account that an administrator, the command line or a test makes.
+#[derive(Clone, Debug, Default)]
+pub struct NewUser {
+    /// The localpart.
+    pub localpart: String,
+    /// The password, if the user is to log in with one.
+    pub password: Option<String>,
+    /// The display name; without one it is the localpart.
+    pub display_name: Option<String>,
+    /// Whether the user administers the server.
+    pub admin: bool,
+}
+
+impl Accounts {
+    /// Registers a user of an authority, as that authority's settings allow.
+    ///
+    /// The account, its default profile and push rules, its first session and the use of its
+    /// registration token are on disk together when this returns.
+    ///
+    /// # Errors
+    /// [`Error::RegistrationClosed`], [`Error::InvalidUsername`], [`Error::UserInUse`],
+    /// [`Error::WeakPassword`], [`Error::Interactive`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
+    pub async fn register(
+        &self,
+        authority: &ServerName,
+        request: Register,
+        auth: Option<&AuthData>,
+    ) -> Result<Registered, Error> {
+        // Before the proof is asked for: a user who cannot have the name should hear so first.
+        let user_id = match &request.username {
+            Some(name) => self.check_available(authority, name).await?,
+            None => self.make_up_user_id(authority)?,
+        };
+        if let Some(password) = &request.password {
+            self.check_password_rules(authority, password)?;
+        }
+        let admission = self.admit(authority, auth).await?;
+
+        let mut batch = Batch::new();
+        if let Admission::Token(token) = &admission {
+            token.count(&mut batch);
+        }
+        let new = NewUser {
+            localpart: user_id.localpart().to_owned(),
+            password: request.password,
+            ..NewUser::default()
+        };
+        let taken = self.put_user(&mut batch, &user_id, &new).await?;
+        let session = if request.inhibit_login {
+            None
+        } else {
+            let device = request.device_id.unwrap_or_else(|| self.new_device_id());
+            check_device_id(&device)?;
+            self.put_device(&mut batch, &user_id, &device, request.device_name).await?;
+            let (user, device_key) = (user_id.as_str(), device.as_str());
+            let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
+            Some((device, issued.tokens))
+        };
+        self.commit_new_user(batch, taken).await?;
+        tracing::info!(user_id = %user_id, "registered");
+        Ok(Registered { user_id, session })
+    }
+
+    /// Makes an account without asking: for the command line, administrators and tests.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Store`].
+    pub async fn create_user(&self, authority: &ServerName, new: NewUser) -> Result<OwnedUserId, Error> {
+        let user_id = self.check_available(authority, &new.localpart).await?;
+        let mut batch = Batch::new();
+        let taken = self.put_user(&mut batch, &user_id, &new).await?;
+        self.commit_new_user(batch, taken).await?;
+        tracing::info!(user_id = %user_id, admin = new.admin, "made an account");
+        Ok(user_id)
+    }
+
+    /// Whether a user name can be registered, and the user id that it gives.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3registeravailable>
+    pub async fn check_available(&self, authority: &ServerName, name: &str) -> Result<OwnedUserId, Error> {
+        let user_id = parse_new_user_id(name, authority)?;
+        match self.find_user_row(&user_id).await? {
+            Some(_) => Err(Error::UserInUse),
+            None => Ok(user_id),
+        }
+    }
+
+    pub(crate) fn new_device_id(&self) -> OwnedDeviceId {
+        self.inner.random.token(DEVICE_ID_CHARS).to_uppercase().into()
+    }
+
+    fn make_up_user_id(&self, authority: &ServerName) -> Result<OwnedUserId, Error> {
+        parse_new_user_id(&self.inner.random.token(16).to_lowercase(), authority)
+    }
+
+    async fn put_user(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        new: &NewUser,
+    ) -> Result<store::Precondition, Error> {
+        let password = match &new.password {
+            Some(password) => Some(self.inner.passwords.hash(password).await?),
+            None => None,
+        };
+        let Timestamp(created_ms) = self.inner.clock.now();
+        let row = UserRow { password, created_ms, admin: new.admin, deactivated: false };
+        let taken = batch.insert(&tables::USERS, user.as_str(), &row);
+
+        let name = new.display_name.as_deref().unwrap_or(user.localpart());
+        if let Ok(name) = serde_json::to_vec(name) {
+            batch.put(&tables::PROFILES, &(user.as_str(), "displayname"), &Bytes::from(name));
+        }
+        // Kept from the start, so that clients find them in their first sync.
+        let rules = serde_json::json!({ "global": Ruleset::server_default(user) });
+        let kind = GlobalAccountDataEventType::PushRules;
+        put_global(batch, user, &kind.to_string(), Bytes::from(rules.to_string()));
+        Ok(taken)
+    }
+
+    async fn commit_new_user(&self, batch: Batch, taken: store::Precondition) -> Result<(), Error> {
+        match self.inner.store.commit(batch).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict { which, .. }) if which == taken => Err(Error::UserInUse),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+}
+
+/// The user id that a wished name gives: capitals become small, the rest must fit the grammar.
+///
+/// Spec: <https://spec.matrix.org/v1.19/appendices/#user-identifiers>
+fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, Error> {
+    let localpart = name.to_ascii_lowercase();
+    if localpart.is_empty() {
+        return Err(Error::InvalidUsername("the user name is empty"));
+    }
+    let allowed =
+        |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'=' | b'-' | b'/' | b'+');
+    if !localpart.bytes().all(allowed) {
+        return Err(Error::InvalidUsername("user names are made of a-z, 0-9 and . _ = - / +"));
+    }
+    UserId::parse_with_server_name(localpart, authority)
+        .map_err(|_invalid| Error::InvalidUsername("the user name is too long"))
+}
+
+/// Device ids come from clients; they are keys of rows and must stay small.
+pub(crate) fn check_device_id(device: &DeviceId) -> Result<(), Error> {
+    match device.as_str().len() {
+        1..=255 => Ok(()),
+        _ => Err(Error::InvalidParam("a device id has 1 to 255 bytes".to_owned())),
+    }
+}

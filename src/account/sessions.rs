@@ -1,0 +1,346 @@
+//! Sessions: access and refresh tokens, and the check that every request begins with.
+//!
+//! [`Accounts::authenticate`] answers from a cache. An entry remembers the position at which it was
+//! read; anything that ends or changes a session touches the topic of its device, so an entry is
+//! good as long as nothing touched that topic since. That also covers a look-up that races with a
+//! log-out, and other processes on the same store.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Counter, Metrics, Timestamp};
+use quick_cache::sync::Cache;
+use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
+use store::{Batch, Position, Range, Topic};
+
+use crate::{
+    Accounts, Error,
+    accounts::log_change,
+    devices::Seen,
+    log::Change,
+    tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow},
+    tokens,
+};
+
+/// Sessions kept in memory; each takes some 300 bytes.
+const CACHED_SESSIONS: usize = 50_000;
+
+/// Who is asking: the user and device that an access token stands for.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The device.
+    pub device_id: OwnedDeviceId,
+    /// Whether the user administers the server.
+    pub admin: bool,
+    /// When the token runs out.
+    pub expires: Option<Timestamp>,
+}
+
+/// New tokens for a device.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionTokens {
+    /// The access token; it is kept only as a hash.
+    pub access: String,
+    /// The refresh token, if the client asked for one.
+    pub refresh: Option<String>,
+    /// How long the access token lives; `None` is until log-out.
+    pub expires_in: Option<Duration>,
+}
+
+/// Sessions that were looked up lately.
+pub(crate) struct SessionCache {
+    entries: Cache<TokenHash, Arc<Entry>>,
+    misses: Counter,
+}
+
+struct Entry {
+    session: Session,
+    seen: Seen,
+    read_at: Position,
+}
+
+impl SessionCache {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self {
+            entries: Cache::new(CACHED_SESSIONS),
+            misses: metrics.counter(
+                "yakuba_account_session_misses",
+                "Requests whose session had to be read from the store",
+            ),
+        }
+    }
+}
+
+impl Accounts {
+    /// Who holds this access token at this authority. Reads the store only the first time.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`] when it is not a token of this authority or has run out,
+    /// [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
+    pub async fn authenticate(&self, authority: &ServerName, token: &str) -> Result<Session, Error> {
+        let hash = tokens::hash(token);
+        let entry = match self.find_cached(&hash) {
+            Some(entry) => entry,
+            None => self.read_session(hash).await?,
+        };
+        // Towards another authority of this process the token does not exist.
+        if entry.session.user_id.server_name() != authority {
+            return Err(Error::UnknownToken { soft_logout: false });
+        }
+        let now = self.inner.clock.now();
+        if entry.session.expires.is_some_and(|expires| expires <= now) {
+            return Err(Error::UnknownToken { soft_logout: true });
+        }
+        self.note_seen(&entry.session, &entry.seen, now);
+        Ok(entry.session.clone())
+    }
+
+    fn find_cached(&self, hash: &TokenHash) -> Option<Arc<Entry>> {
+        let entry = self.inner.sessions.entries.get(hash)?;
+        let topic = device_topic(&entry.session);
+        match self.inner.store.moved(topic, entry.read_at) {
+            store::Moved::No => Some(entry),
+            store::Moved::Maybe => None,
+        }
+    }
+
+    async fn read_session(&self, hash: TokenHash) -> Result<Arc<Entry>, Error> {
+        self.inner.sessions.misses.inc();
+        // Before the reads: a change after this position makes the entry stale.
+        let read_at = self.inner.store.head();
+        let unknown = Error::UnknownToken { soft_logout: false };
+
+        let row = self.inner.store.get(&tables::ACCESS, &hash).await?.ok_or(unknown)?;
+        let user_id = parse_user(&row.user)?;
+        let user = self.find_user_row(&user_id).await?;
+        let user = user.ok_or(Error::UnknownToken { soft_logout: false })?;
+        if let Some(replaced) = row.replaces {
+            self.end_replaced(hash, &row, replaced).await?;
+        }
+
+        let session = Session {
+            user_id,
+            device_id: row.device.as_str().into(),
+            admin: user.admin,
+            expires: row.expires_ms.map(Timestamp),
+        };
+        let entry = Arc::new(Entry { session, seen: Seen::default(), read_at });
+        self.inner.sessions.entries.insert(hash, entry.clone());
+        Ok(entry)
+    }
+
+    /// The first use of a refreshed access token: the pair that it replaces ends.
+    async fn end_replaced(&self, hash: TokenHash, row: &AccessRow, replaced: Replaced) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let settled = AccessRow { replaces: None, ..row.clone() };
+        batch.replace(&tables::ACCESS, &hash, row, &settled);
+        delete_pair(&mut batch, &row.user, &row.device, replaced);
+        batch.touch([Topic::device(&row.user, &row.device)]);
+        match self.commit(batch).await {
+            // Another request with the same token did it.
+            Ok(()) | Err(Error::Contended) => {}
+            Err(error) => return Err(error),
+        }
+        self.inner.sessions.entries.remove(&replaced.access);
+        Ok(())
+    }
+
+    /// Trades a refresh token for a new pair. The old pair works until the new one is used, so a
+    /// client that lost the answer can ask again; then the pair that was never used ends.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
+    pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
+        let hash = tokens::hash(token);
+        let unknown = || Error::UnknownToken { soft_logout: false };
+        let row = self.inner.store.get(&tables::REFRESH, &hash).await?.ok_or_else(unknown)?;
+        if parse_user(&row.user)?.server_name() != authority {
+            return Err(unknown());
+        }
+
+        let mut batch = Batch::new();
+        if let Some(older) = row.replaces {
+            // This pair is in use now: the one before it ends.
+            delete_pair(&mut batch, &row.user, &row.device, older);
+            self.inner.sessions.entries.remove(&older.access);
+        }
+        if let Some((access, refresh)) = row.traded_for {
+            delete_pair(&mut batch, &row.user, &row.device, Replaced { access, refresh });
+            self.inner.sessions.entries.remove(&access);
+        }
+        let replaces = Replaced { access: row.access, refresh: hash };
+        let issued = self.put_tokens(&mut batch, authority, &row.user, &row.device, true, Some(replaces));
+        let traded = RefreshRow { replaces: None, traded_for: Some(issued.hashes), ..row.clone() };
+        batch.replace(&tables::REFRESH, &hash, &row, &traded);
+        batch.touch([Topic::device(&row.user, &row.device)]);
+        self.commit(batch).await?;
+        Ok(issued.tokens)
+    }
+
+    /// Ends the caller's session and removes its device.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
+    pub async fn log_out(&self, caller: &Session) -> Result<(), Error> {
+        self.end_sessions(&caller.user_id, |device| device == caller.device_id.as_str()).await
+    }
+
+    /// Ends all sessions of the caller and removes all devices.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
+    pub async fn log_out_everywhere(&self, caller: &Session) -> Result<(), Error> {
+        self.end_sessions(&caller.user_id, |_| true).await
+    }
+
+    async fn end_sessions(&self, user: &UserId, ends: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let ended = self.end_devices(&mut batch, user, ends).await?;
+        self.commit(batch).await?;
+        self.forget_tokens(&ended);
+        Ok(())
+    }
+
+    /// Adds the end of some devices to a batch: their tokens, their rows, a log entry for each.
+    /// Answers with the hashes to [`Accounts::forget_tokens`] once the batch is committed.
+    pub(crate) async fn end_devices(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ends: impl Fn(&str) -> bool,
+    ) -> Result<Vec<TokenHash>, Error> {
+        let user_key = user.as_str();
+        let devices = self.inner.store.scan(
+            &tables::DEVICES,
+            Range::prefix(user_key),
+            store::Order::Ascending,
+            usize::MAX,
+        );
+        for ((_, device), _) in devices.await? {
+            if !ends(&device) {
+                continue;
+            }
+            batch.delete(&tables::DEVICES, &(user_key, device.as_str()));
+            batch.delete(&tables::SEEN, &(user_key, device.as_str()));
+            let change = Change::Devices {
+                user_id: user.to_owned(),
+                device_id: device.as_str().into(),
+                removed: true,
+            };
+            log_change(batch, &change, [Topic::user(user_key), Topic::device(user_key, &device)]);
+        }
+        self.end_tokens(batch, user, ends).await
+    }
+
+    /// Adds the end of the tokens of some devices to a batch.
+    pub(crate) async fn end_tokens(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ends: impl Fn(&str) -> bool,
+    ) -> Result<Vec<TokenHash>, Error> {
+        let range = Range::prefix(user.as_str());
+        let rows =
+            self.inner.store.scan(&tables::TOKENS_OF, range, store::Order::Ascending, usize::MAX).await?;
+        let mut ended = Vec::new();
+        for (key, kind) in rows {
+            if !ends(&key.1) {
+                continue;
+            }
+            match kind {
+                TokenKindRow::Access => batch.delete(&tables::ACCESS, &key.2),
+                TokenKindRow::Refresh => batch.delete(&tables::REFRESH, &key.2),
+            }
+            batch.delete(&tables::TOKENS_OF, &key);
+            ended.push(key.2);
+        }
+        Ok(ended)
+    }
+
+    /// Drops sessions from the cache at once. The topics of the batch would do it as well.
+    pub(crate) fn forget_tokens(&self, ended: &[TokenHash]) {
+        for hash in ended {
+            self.inner.sessions.entries.remove(hash);
+        }
+    }
+
+    /// Adds new tokens for a device to a batch.
+    pub(crate) fn put_tokens(
+        &self,
+        batch: &mut Batch,
+        authority: &ServerName,
+        user: &str,
+        device: &str,
+        refreshable: bool,
+        replaces: Option<Replaced>,
+    ) -> Issued {
+        let access = tokens::new_token(&self.inner.random, "yat");
+        let access_hash = tokens::hash(&access);
+        let lifetime = self.settings(authority).access_token_lifetime;
+        let expires_in = refreshable.then_some(lifetime);
+        let expires_ms = expires_in.map(|lifetime| self.now_ms().saturating_add(millis(lifetime)));
+
+        let row = AccessRow { user: user.to_owned(), device: device.to_owned(), expires_ms, replaces };
+        batch.put(&tables::ACCESS, &access_hash, &row);
+        batch.put(&tables::TOKENS_OF, &(user, device, access_hash), &TokenKindRow::Access);
+
+        let mut hashes = (access_hash, [0; 32]);
+        let refresh = refreshable.then(|| {
+            let refresh = tokens::new_token(&self.inner.random, "yrt");
+            hashes.1 = tokens::hash(&refresh);
+            let row = RefreshRow {
+                user: user.to_owned(),
+                device: device.to_owned(),
+                access: access_hash,
+                replaces,
+                traded_for: None,
+            };
+            batch.put(&tables::REFRESH, &hashes.1, &row);
+            batch.put(&tables::TOKENS_OF, &(user, device, hashes.1), &TokenKindRow::Refresh);
+            refresh
+        });
+        Issued { tokens: SessionTokens { access, refresh, expires_in }, hashes }
+    }
+}
+
+/// Tokens that a batch will make valid.
+pub(crate) struct Issued {
+    pub(crate) tokens: SessionTokens,
+    /// Of the access and the refresh token.
+    hashes: (TokenHash, TokenHash),
+}
+
+fn delete_pair(batch: &mut Batch, user: &str, device: &str, pair: Replaced) {
+    batch.delete(&tables::ACCESS, &pair.access);
+    batch.delete(&tables::REFRESH, &pair.refresh);
+    batch.delete(&tables::TOKENS_OF, &(user, device, pair.access));
+    batch.delete(&tables::TOKENS_OF, &(user, device, pair.refresh));
+}
+
+fn device_topic(session: &Session) -> Topic {
+    Topic::device(session.user_id.as_str(), session.device_id.as_str())
+}
+
+pub(crate) fn parse_user(stored: &str) -> Result<OwnedUserId, Error> {
+    OwnedUserId::try_from(stored).map_err(|_invalid| Error::UnknownToken { soft_logout: false })
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl std::fmt::Debug for SessionTokens {
+    /// Tokens do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionTokens").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}

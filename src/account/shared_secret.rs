@@ -1,0 +1,137 @@
+//! Registration with a shared secret, as Synapse's admin interface does it.
+//!
+//! Whoever knows the secret asks for a nonce and signs it together with the new account's name,
+//! password and role. A nonce is good once, for a minute, in the process that gave it out.
+//!
+//! Format: <https://element-hq.github.io/synapse/latest/admin_api/register_api.html>
+
+use std::{collections::HashMap, time::Duration};
+
+use base::Timestamp;
+use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
+use ruma::{OwnedUserId, ServerName};
+use sha1::Sha1;
+
+use crate::{Accounts, Error, NewUser, sessions::millis};
+
+/// How long a nonce is good.
+const NONCE_LIFETIME: Duration = Duration::from_secs(60);
+/// Nonces outstanding at a time; the oldest goes when there is one more.
+const MAX_NONCES: usize = 1_000;
+
+/// A request to register with the shared secret.
+#[derive(Debug, Clone)]
+pub struct SharedSecretRegister {
+    /// A nonce of ours.
+    pub nonce: String,
+    /// The wished localpart.
+    pub username: String,
+    /// The display name; without one it is the localpart.
+    pub displayname: Option<String>,
+    /// The password.
+    pub password: String,
+    /// Whether the user is to administer the server.
+    pub admin: bool,
+    /// Kind of user, which the signature covers when it is given; we keep no kinds.
+    pub user_type: Option<String>,
+    /// Hexadecimal HMAC-SHA1 under the secret.
+    pub mac: String,
+}
+
+/// Nonces that were given out, and until when they are good.
+#[derive(Default)]
+pub(crate) struct Nonces(Mutex<HashMap<String, Timestamp>>);
+
+impl Nonces {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn add(&self, nonce: String, until: Timestamp, now: Timestamp) {
+        let mut nonces = self.0.lock();
+        nonces.retain(|_, until| *until > now);
+        if nonces.len() >= MAX_NONCES
+            && let Some(oldest) =
+                nonces.iter().min_by_key(|(_, until)| **until).map(|(nonce, _)| nonce.clone())
+        {
+            nonces.remove(&oldest);
+        }
+        nonces.insert(nonce, until);
+    }
+
+    /// Takes a nonce away, and says whether it was good.
+    fn take(&self, nonce: &str, now: Timestamp) -> bool {
+        self.0.lock().remove(nonce).is_some_and(|until| until > now)
+    }
+}
+
+impl Accounts {
+    /// A nonce for [`Accounts::register_with_shared_secret`], if this authority has a secret.
+    pub fn shared_secret_nonce(&self, authority: &ServerName) -> Option<String> {
+        self.settings(authority).shared_secret.as_ref()?;
+        let nonce = self.inner.random.token(32);
+        let now = self.inner.clock.now();
+        self.inner.nonces.add(nonce.clone(), Timestamp(now.millis() + millis(NONCE_LIFETIME)), now);
+        Some(nonce)
+    }
+
+    /// Makes an account for somebody who knows the shared secret. Password rules do not apply.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a bad nonce or signature or where there is no secret,
+    /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Store`].
+    pub async fn register_with_shared_secret(
+        &self,
+        authority: &ServerName,
+        request: SharedSecretRegister,
+    ) -> Result<OwnedUserId, Error> {
+        let Some(secret) = &self.settings(authority).shared_secret else {
+            return Err(Error::Forbidden("registration with a shared secret is switched off"));
+        };
+        if !self.inner.nonces.take(&request.nonce, self.inner.clock.now()) {
+            return Err(Error::InvalidParam("the nonce is not known".to_owned()));
+        }
+        if !mac_holds(secret, &request) {
+            return Err(Error::Forbidden("the signature does not hold"));
+        }
+        let new = NewUser {
+            localpart: request.username,
+            password: Some(request.password),
+            display_name: request.displayname,
+            admin: request.admin,
+        };
+        self.create_user(authority, new).await
+    }
+}
+
+fn mac_holds(secret: &str, request: &SharedSecretRegister) -> bool {
+    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(secret.as_bytes()) else {
+        return false;
+    };
+    let role = if request.admin { "admin" } else { "notadmin" };
+    let parts = [&request.nonce, &request.username, &request.password, role];
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            mac.update(b"\0");
+        }
+        mac.update(part.as_bytes());
+    }
+    if let Some(kind) = &request.user_type {
+        mac.update(b"\0");
+        mac.update(kind.as_bytes());
+    }
+    match decode_hex(&request.mac) {
+        Some(given) => mac.verify_slice(&given).is_ok(),
+        None => false,
+    }
+}
+
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(digit(high)? * 16 + digit(low)?)).collect()
+}

@@ -1,0 +1,151 @@
+//! Tables of this crate and the rows in them.
+//!
+//! Users are keyed by their full id, so that all of a user's rows lie together and authorities never
+//! mix. Tokens are keyed by their SHA-256: a stolen store opens no session.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use store::{Stamped, Table, Tuning, row};
+
+/// SHA-256 of a token.
+pub(crate) type TokenHash = [u8; 32];
+
+/// Users; key: user id.
+pub(crate) static USERS: Table<String, UserRow> = Table::new(100, "account.users", Tuning::Point);
+/// Devices; key: user id, device id.
+pub(crate) static DEVICES: Table<(String, String), DeviceRow> =
+    Table::new(101, "account.devices", Tuning::Small);
+/// When and from where a device was last seen, written late; key: user id, device id.
+pub(crate) static SEEN: Table<(String, String), SeenRow> = Table::new(102, "account.seen", Tuning::Small);
+/// Access tokens; key: hash of the token.
+pub(crate) static ACCESS: Table<TokenHash, AccessRow> = Table::new(103, "account.access", Tuning::Point);
+/// Refresh tokens; key: hash of the token.
+pub(crate) static REFRESH: Table<TokenHash, RefreshRow> = Table::new(104, "account.refresh", Tuning::Point);
+/// The tokens of a device; key: user id, device id, hash of the token.
+pub(crate) static TOKENS_OF: Table<(String, String, TokenHash), TokenKindRow> =
+    Table::new(105, "account.tokens_of", Tuning::Small);
+/// Profile fields; key: user id, field; value: the field's JSON.
+pub(crate) static PROFILES: Table<(String, String), Bytes> =
+    Table::new(106, "account.profiles", Tuning::Small);
+/// Global account data; key: user id, type; value: the content's JSON and when it was set.
+pub(crate) static DATA: Table<(String, String), Stamped<Bytes>> =
+    Table::new(107, "account.data", Tuning::Small);
+/// Account data of a room; key: user id, room id, type; value: the content's JSON and when it was set.
+pub(crate) static ROOM_DATA: Table<(String, String, String), Stamped<Bytes>> =
+    Table::new(108, "account.room_data", Tuning::Small);
+/// Filters; key: user id, filter id (a hash of the filter, so equal filters are one); value: its JSON.
+pub(crate) static FILTERS: Table<(String, String), Bytes> = Table::new(109, "account.filters", Tuning::Small);
+/// Registration tokens; key: authority, token.
+pub(crate) static REGISTRATION_TOKENS: Table<(String, String), RegistrationTokenRow> =
+    Table::new(110, "account.registration_tokens", Tuning::Small);
+/// OpenID tokens; key: hash of the token.
+pub(crate) static OPENID: Table<TokenHash, OpenIdRow> = Table::new(111, "account.openid", Tuning::Small);
+
+/// What remains to be done in a user's rooms; key: user id, number of the chore; value: a number that
+/// is new each time.
+pub(crate) static CHORES: Table<(String, u8), u64> = Table::new(112, "account.chores", Tuning::Queue);
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UserRow {
+    /// Password hash as a PHC string; without one nobody can log in with a password.
+    pub(crate) password: Option<String>,
+    /// When the account was made, in milliseconds since 1970.
+    pub(crate) created_ms: u64,
+    /// Whether the user administers the server.
+    pub(crate) admin: bool,
+    /// Whether the account is closed for good; its name stays taken.
+    pub(crate) deactivated: bool,
+}
+row!(UserRow, schema = 1);
+
+/// A device of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceRow {
+    /// Name for people.
+    pub(crate) display_name: Option<String>,
+    /// When it first logged in, in milliseconds since 1970.
+    pub(crate) created_ms: u64,
+}
+row!(DeviceRow, schema = 1);
+
+/// The last use of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SeenRow {
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// Address it came from.
+    pub(crate) ip: Option<String>,
+}
+row!(SeenRow, schema = 1);
+
+/// An access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AccessRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// The device it speaks for.
+    pub(crate) device: String,
+    /// When it runs out, in milliseconds since 1970; `None` is never.
+    pub(crate) expires_ms: Option<u64>,
+    /// The pair of tokens that ends when this token is first used: access, then refresh.
+    pub(crate) replaces: Option<Replaced>,
+}
+row!(AccessRow, schema = 1);
+
+/// A refresh token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefreshRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// The device it renews.
+    pub(crate) device: String,
+    /// The access token that was given out with it.
+    pub(crate) access: TokenHash,
+    /// The pair that ends when this token is first used.
+    pub(crate) replaces: Option<Replaced>,
+    /// The pair that this token was traded for, as long as that one is unused: access, then refresh.
+    pub(crate) traded_for: Option<(TokenHash, TokenHash)>,
+}
+row!(RefreshRow, schema = 1);
+
+/// The tokens that a new pair replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replaced {
+    /// The old access token.
+    pub(crate) access: TokenHash,
+    /// The old refresh token.
+    pub(crate) refresh: TokenHash,
+}
+
+/// What kind of token a row of [`TOKENS_OF`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum TokenKindRow {
+    /// It is in [`ACCESS`].
+    Access,
+    /// It is in [`REFRESH`].
+    Refresh,
+}
+row!(TokenKindRow, schema = 1);
+
+/// A registration token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RegistrationTokenRow {
+    /// How many accounts it may make; `None` is any number.
+    pub(crate) uses_allowed: Option<u32>,
+    /// How many accounts it has made.
+    pub(crate) used: u32,
+    /// When it runs out, in milliseconds since 1970; `None` is never.
+    pub(crate) expires_ms: Option<u64>,
+}
+row!(RegistrationTokenRow, schema = 1);
+
+/// A token that proves a user's identity to a third party.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenIdRow {
+    /// Who asked for it.
+    pub(crate) user: String,
+    /// When it runs out, in milliseconds since 1970.
+    pub(crate) expires_ms: u64,
+}
+row!(OpenIdRow, schema = 1);
