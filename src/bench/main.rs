@@ -1,0 +1,85 @@
+//! `bench`: a load generator that drives any Matrix homeserver by URL.
+//!
+//! It speaks only the public client-server API, so the same work runs against Yakuba, Synapse or
+//! anything else, and ratios come from one run on one machine. It talks to loopback addresses only,
+//! and every scenario is bounded in time and in count.
+//!
+//! Reading order: [`plan`] (what is done, with its bounds), [`client`] (one user over HTTP),
+//! [`process`] (what the server costs), [`report`].
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints its findings")]
+
+mod client;
+mod plan;
+mod process;
+mod report;
+mod statistics;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+use crate::{client::Server, plan::Plan, process::Processes};
+
+/// Drives a homeserver on this machine and prints a table, and the same as one JSON line.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Base URL of the client-server API; only loopback addresses are accepted.
+    #[arg(long)]
+    url: String,
+    /// What to call this server in the report.
+    #[arg(long, default_value = "homeserver")]
+    name: String,
+    /// Command that starts the server in the foreground; without it the server must be running.
+    /// Its start-up time is measured, and it is stopped at the end.
+    #[arg(long)]
+    spawn: Option<String>,
+    /// Process id of a running server (not needed with --spawn).
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Further processes to charge to the server, for instance its PostgreSQL.
+    #[arg(long)]
+    also_pid: Vec<u32>,
+    /// Directories that hold the server's data, for the disk figure.
+    #[arg(long)]
+    data: Vec<PathBuf>,
+    /// Seconds per load scenario (at most 60).
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Rooms of the account for the initial sync (at most 1,000).
+    #[arg(long, default_value_t = 200)]
+    rooms: usize,
+    /// Messages in each of those rooms (at most 500).
+    #[arg(long, default_value_t = 50)]
+    messages: usize,
+    /// Run only the message scenarios.
+    #[arg(long)]
+    only_send: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let server = Server::new(&arguments.url)?;
+    let mut processes = Processes::new(arguments.pid, &arguments.also_pid);
+    let mut report = report::Report::new(&arguments.name);
+
+    if let Some(command) = &arguments.spawn {
+        let started = processes.spawn(command).await.context("the server could not be started")?;
+        server.wait_until_ready(started).await?;
+        report.number("start_up_ms", started.elapsed().as_secs_f64() * 1000.0);
+    }
+    let plan = Plan {
+        load_seconds: arguments.seconds.min(60),
+        rooms: arguments.rooms.min(1_000),
+        messages: arguments.messages.min(500),
+        only_send: arguments.only_send,
+        data: arguments.data.clone(),
+    };
+    let outcome = plan.run(&server, &processes, &mut report).await;
+    processes.stop().await;
+    println!("{}", report.table());
+    println!("{}", report.json_line());
+    outcome
+}
