@@ -343,6 +343,9 @@ impl<'a> Stage<'a> {
 
         if verdict == Verdict::Accepted {
             self.advance(&event, after, state_name, slot, &missing).await?;
+            if *event.pdu().kind() == TimelineEventType::RoomRedaction {
+                self.apply_redaction(&event).await?;
+            }
         }
         Ok(event)
     }
@@ -523,6 +526,15 @@ impl<'a> Stage<'a> {
     /// Notes an event stored before whose rows this batch changes.
     pub(crate) fn note_changed(&mut self, event: EventSerial) {
         self.changed.push(event);
+    }
+
+    /// Corrects what is known of the current state without changing it.
+    pub(crate) fn set_known(&mut self, name: StateKeyName, event: Arc<StoredEvent>) {
+        self.state.insert(name, Some(event));
+    }
+
+    pub(crate) fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.summary
     }
 
     /// Adds an event to what can be seen of the room through this batch.

@@ -117,7 +117,7 @@ impl Rooms {
             inbox: store.sequence("room.inbox"),
         };
         let inner = Inner {
-            snapshots: Snapshots::new(store.clone(), config.chunk_cache_bytes),
+            snapshots: Snapshots::new(store.clone(), config.chunk_cache_bytes, tasks),
             reader: Reader::new(&config),
             lives: Lives::new(config.live_rooms),
             workers: Workers::new(config.inbox_workers),

@@ -1,1 +1,258 @@
-//! In the making.
+//! Sending events from here: [`Rooms::send`], and how a write is tried again.
+
+use ruma::{
+    OwnedDeviceId, OwnedEventId, OwnedTransactionId, RoomId,
+    events::{StateEventType, TimelineEventType},
+};
+use store::{CommitError, Committed};
+use tracing::debug;
+
+use crate::{
+    Error, Rooms,
+    head::{Landing, TxnKey},
+    ids::RoomSerial,
+    pipeline::{Sending, Stage, name},
+    tables::{EVENT_IDS, Membership, TXNS},
+};
+
+pub use pdu::Draft;
+
+/// How often a write is tried when others write the room at the same time.
+const ATTEMPTS: u32 = 20;
+
+/// A client's name for a request: whoever repeats it gets the same answer, and no second event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Txn {
+    /// The sender's device.
+    pub device: OwnedDeviceId,
+    /// The transaction id, unique for device, room and event type.
+    pub id: OwnedTransactionId,
+}
+
+impl Txn {
+    fn key(&self, room: RoomSerial, draft: &Draft) -> TxnKey {
+        let sender = draft.sender.to_string();
+        (room, sender, self.device.to_string(), draft.kind.to_string(), self.id.to_string())
+    }
+}
+
+/// Counts tries of one write.
+#[derive(Default)]
+pub(crate) struct Attempts(u32);
+
+impl Attempts {
+    /// Whether this is not the first try.
+    pub(crate) fn is_repeat(&self) -> bool {
+        self.0 > 0
+    }
+
+    /// Judges a landing: `None` means try again.
+    pub(crate) fn judge(
+        &mut self,
+        rooms: &Rooms,
+        landed: Result<Committed, CommitError>,
+    ) -> Result<Option<Committed>, Error> {
+        match landed {
+            Ok(committed) => Ok(Some(committed)),
+            Err(error @ CommitError::Store(_)) => Err(Error::Commit(error)),
+            Err(error) => {
+                self.again(rooms)?;
+                debug!(%error, attempt = self.0, "the room was written by others, trying again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Counts another try.
+    pub(crate) fn again(&mut self, rooms: &Rooms) -> Result<(), Error> {
+        self.0 += 1;
+        rooms.0.metrics.retries.inc();
+        if self.0 < ATTEMPTS { Ok(()) } else { Err(Error::Contended) }
+    }
+}
+
+impl Rooms {
+    /// Says something in a room, for a user of ours: a message or a state event.
+    ///
+    /// When it returns, the event is on stable storage. A repeated `txn` gets the id of the first
+    /// event, also after a restart. A state event equal to the current one is not sent again: the
+    /// id of the current one is the answer.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Denied`], [`Error::NoRoom`], [`Error::NotOurs`],
+    /// [`Error::Format`]; [`Error::NoEvent`] for a redaction of an event we lack.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
+    pub async fn send(
+        &self,
+        room_id: &RoomId,
+        draft: Draft,
+        txn: Option<&Txn>,
+    ) -> Result<OwnedEventId, Error> {
+        self.0.policy.send(&draft.sender, room_id, &draft.kind.to_cow_str())?;
+        if draft.kind == TimelineEventType::RoomMember {
+            self.check_member_draft(room_id, &draft)?;
+            if let Some(target) = self.foreign_invitee(&draft) {
+                return self.invite_foreign(room_id, draft, &target).await;
+            }
+        }
+        self.send_unchecked(room_id, &draft, txn, None).await
+    }
+
+    /// As [`Rooms::send`], after policy was asked, with another authority's signature where one is needed.
+    pub(crate) async fn send_unchecked(
+        &self,
+        room_id: &RoomId,
+        draft: &Draft,
+        txn: Option<&Txn>,
+        cosigner: Option<&std::sync::Arc<pdu::Authority>>,
+    ) -> Result<OwnedEventId, Error> {
+        let room = self.get_room(room_id).await?;
+        let key = txn.map(|txn| txn.key(room.serial, draft));
+        let mut attempts = Attempts::default();
+        loop {
+            let mut guard = self.lock(&room).await?;
+            if let Some(key) = &key {
+                if let Some(landing) = guard.find_flight(key) {
+                    drop(guard);
+                    // However it landed: its row tells, or its absence.
+                    landing.await.ok();
+                    if let Some(event_id) = self.find_txn(key).await? {
+                        return Ok(event_id);
+                    }
+                    attempts.again(self)?;
+                    continue;
+                }
+                // On the first try the batch itself demands that the row is absent, which spares a read.
+                if attempts.is_repeat()
+                    && let Some(event_id) = self.find_txn(key).await?
+                {
+                    return Ok(event_id);
+                }
+            }
+            guard.head()?;
+            if let Some(redacts) = &draft.redacts
+                && guard.live()?.fresh.holds(redacts)
+                && guard.land(self).await.is_err()
+            {
+                attempts.again(self)?;
+                continue;
+            }
+
+            let mut stage = Stage::new(self, &room, guard.live()?);
+            let sending = Sending { txn, at: None, cosigner: cosigner.cloned() };
+            let event_id = match stage_draft(&mut stage, draft, sending).await {
+                Ok(Outcome::Placed(event_id)) => event_id,
+                Ok(Outcome::Unchanged(event_id)) => return Ok(event_id),
+                Err(error) => {
+                    // A request that was served before is answered, whatever the room says now.
+                    let served = match &key {
+                        Some(key) => self.find_txn(key).await?,
+                        None => None,
+                    };
+                    return served.ok_or(error);
+                }
+            };
+            if let Some(key) = &key {
+                stage.serve(key, &event_id);
+            }
+            let staged = stage.finish();
+            let landing = guard.submit(self, staged, key.clone());
+            drop(guard);
+            if self.landed(landing, &event_id, &mut attempts).await? {
+                self.0.metrics.sent.inc();
+                return Ok(event_id);
+            }
+        }
+    }
+
+    /// Waits for a batch that holds this event. False: it was not written, try again.
+    pub(crate) async fn landed(
+        &self,
+        landing: Landing,
+        event_id: &OwnedEventId,
+        attempts: &mut Attempts,
+    ) -> Result<bool, Error> {
+        let landed = landing.await;
+        if matches!(landed, Err(CommitError::Unknown))
+            && self.store().get(&EVENT_IDS, event_id.as_str()).await?.is_some()
+        {
+            return Ok(true);
+        }
+        Ok(attempts.judge(self, landed)?.is_some())
+    }
+
+    /// The event that this request made, if it was served.
+    async fn find_txn(&self, key: &TxnKey) -> Result<Option<OwnedEventId>, Error> {
+        Ok(self.store().get(&TXNS, key).await?.map(|row| row.event_id))
+    }
+
+    /// Member events sent as plain state must not go around the verbs that they stand for.
+    fn check_member_draft(&self, room_id: &RoomId, draft: &Draft) -> Result<(), Error> {
+        let target = draft.state_key.as_deref().map(<&ruma::UserId>::try_from);
+        let Some(Ok(target)) = target else {
+            return Err(Error::Invalid("a member event needs a user id as its state key".to_owned()));
+        };
+        match crate::read::event::membership_in(&draft.content) {
+            Some(Membership::Invite) => Ok(self.0.policy.invite(&draft.sender, target, room_id)?),
+            Some(Membership::Join) => Ok(self.0.policy.join(target, room_id)?),
+            Some(_) => Ok(()),
+            None => Err(Error::Invalid("`membership` is missing or unknown".to_owned())),
+        }
+    }
+
+    /// The user of another server whom this draft invites.
+    fn foreign_invitee(&self, draft: &Draft) -> Option<ruma::OwnedUserId> {
+        let target = <&ruma::UserId>::try_from(draft.state_key.as_deref()?).ok()?;
+        let invites = crate::read::event::membership_in(&draft.content) == Some(Membership::Invite);
+        (invites && !self.is_local(target)).then(|| target.to_owned())
+    }
+}
+
+/// What became of a draft.
+pub(crate) enum Outcome {
+    /// It is in the batch.
+    Placed(OwnedEventId),
+    /// The room's state says so already, by this event.
+    Unchanged(OwnedEventId),
+}
+
+/// Puts a draft into a batch, unless it says what the state says already.
+pub(crate) async fn stage_draft(
+    stage: &mut Stage<'_>,
+    draft: &Draft,
+    sending: Sending<'_>,
+) -> Result<Outcome, Error> {
+    if let Some(state_key) = &draft.state_key
+        && draft.kind != TimelineEventType::RoomCreate
+    {
+        let current = stage.current_one(name(&draft.kind, state_key.as_str())).await?;
+        if let Some(current) = current
+            && current.sender() == draft.sender
+            && same_json(current.pdu().content_str(), draft.content.get())
+        {
+            // Not for those who may not send: they must hear that.
+            stage.author(draft, sending.at).await?;
+            return Ok(Outcome::Unchanged(current.event_id().to_owned()));
+        }
+    }
+    if let Some(redacts) = &draft.redacts {
+        stage.check_redaction(&draft.sender, redacts).await?;
+    }
+    let event = stage.send(draft, sending).await?;
+    Ok(Outcome::Placed(event.event_id().to_owned()))
+}
+
+/// Whether two texts are the same JSON value.
+fn same_json(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    let parse = serde_json::from_str::<serde_json::Value>;
+    matches!((parse(one), parse(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// The name of a state event type that has the empty state key.
+pub(crate) fn single(kind: StateEventType) -> crate::tables::StateKeyName {
+    name(kind, "")
+}

@@ -37,3 +37,10 @@ pub(crate) fn run(projection: &mut Projection<'_>) {
     summary::project(projection);
     relations::project(projection);
 }
+
+/// Follows the change of one state event in the room's summary.
+pub(crate) fn follow_summary(summary: &mut Summary, change: &StateChange) {
+    if change.name.key.is_empty() {
+        summary::follow(summary, change);
+    }
+}

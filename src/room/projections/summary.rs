@@ -15,7 +15,7 @@ pub(super) fn project(projection: &mut Projection<'_>) {
     }
 }
 
-fn follow(summary: &mut Summary, change: &StateChange) {
+pub(super) fn follow(summary: &mut Summary, change: &StateChange) {
     match change.name.kind.as_str() {
         "m.room.create" => {
             let content: Create = content(change);

@@ -22,7 +22,7 @@ use quick_cache::{Weighter, sync::Cache};
 use ruma::{EventId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use store::{Position, Stamped};
+use store::{Committed, Position, Reads, Slot, Stamped};
 
 use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms,
@@ -142,10 +142,9 @@ impl StoredEvent {
         })
     }
 
-    /// The event in client format without its braces, without `room_id` and without `unsigned`:
-    /// `"content":{…},"event_id":"$…",…,"type":"m.room.message"`.
-    pub(crate) fn body(&self) -> &Bytes {
-        self.body.get_or_init(|| super::view::body(&self.pdu))
+    /// The event in client format, without `room_id` and without `unsigned`; a JSON object, made once.
+    pub fn body(&self) -> &Bytes {
+        self.body.get_or_init(|| pdu::client_event_without_room(&self.pdu))
     }
 
     /// What it weighs in the cache, in bytes: JSON twice, the parsed head, and our own fields.
@@ -153,6 +152,17 @@ impl StoredEvent {
         let json = u64::try_from(self.pdu.json().len()).unwrap_or(u64::MAX);
         json.saturating_mul(2).saturating_add(900)
     }
+}
+
+/// `membership` of the content of a member event.
+pub(crate) fn membership_in(content: &RawValue) -> Option<Membership> {
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow)]
+        membership: std::borrow::Cow<'a, str>,
+    }
+    let content: Content<'_> = serde_json::from_str(content.get()).ok()?;
+    membership_named(&content.membership)
 }
 
 /// The membership that the specification spells so.
@@ -266,9 +276,10 @@ impl Rooms {
         let cache = &self.reader().events;
         // Before the read: a change in between must not be covered up by what we read.
         let epoch = cache.epoch();
-        let store = self.store();
-        let (jsons, metas) =
-            tokio::try_join!(store.get_many(&EVENTS, wanted), store.get_many(&EVENT_META, wanted))?;
+        let mut reads = Reads::new();
+        let (jsons, metas) = (reads.get_many(&EVENTS, wanted), reads.get_many(&EVENT_META, wanted));
+        let mut found = self.store().read(reads).await?;
+        let (jsons, metas) = (found.take_many(jsons)?, found.take_many(metas)?);
         let mut serials: Vec<RoomSerial> = wanted.iter().map(|(room, _)| *room).collect();
         serials.sort_unstable();
         serials.dedup();
@@ -302,6 +313,25 @@ impl Rooms {
         let keys: Vec<_> = wanted.iter().map(|event| (room, *event)).collect();
         let events: Option<Vec<_>> = self.load_events(&keys).await?.into_iter().collect();
         events.ok_or(Error::Inconsistent("an event that a row names is not there"))
+    }
+
+    /// Keeps events that were just committed, with the positions that they got.
+    pub(crate) fn remember_committed(
+        &self,
+        placed: &[(Arc<StoredEvent>, Option<Slot>)],
+        committed: &Committed,
+    ) {
+        let cache = &self.reader().events;
+        for (event, slot) in placed {
+            let event = match slot {
+                None => event.clone(),
+                Some(slot) => {
+                    let meta = Stamped { position: committed.position(*slot), value: event.meta.clone() };
+                    Arc::new(StoredEvent::new(event.room, event.serial, event.pdu.clone(), meta))
+                }
+            };
+            cache.remember(&event, cache.epoch());
+        }
     }
 
     /// Forgets cached forms of events whose stored rows were just changed (redacted, or given a place).

@@ -12,7 +12,11 @@
 pub mod event;
 pub mod filter;
 pub(crate) mod lookup;
+pub mod members;
+pub mod membership;
 pub mod room;
+pub mod state;
+pub mod timeline;
 pub mod token;
 pub mod view;
 pub mod visibility;
@@ -26,16 +30,21 @@ pub(crate) struct Reader {
     pub(crate) rooms: room::RoomCache,
     pub(crate) keys: lookup::KeyCache,
     pub(crate) visibility: visibility::VisibilityCache,
+    pub(crate) user_rooms: membership::UserRoomsCache,
+    pub(crate) tails: timeline::TailCache,
 }
 
 impl Reader {
     /// Empty caches of the configured sizes.
     pub(crate) fn new(config: &Config) -> Self {
+        let rooms = config.live_rooms.max(64);
         Self {
             events: event::EventCache::new(config.event_cache_bytes),
-            rooms: room::RoomCache::new(config.live_rooms.max(64)),
+            rooms: room::RoomCache::new(rooms),
             keys: lookup::KeyCache::new(64 * 1024),
             visibility: visibility::VisibilityCache::new(16 * 1024),
+            user_rooms: membership::UserRoomsCache::new(rooms),
+            tails: timeline::TailCache::new(rooms),
         }
     }
 }

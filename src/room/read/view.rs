@@ -10,10 +10,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use base::Timestamp;
-use bytes::Bytes;
-use pdu::Pdu;
-use ruma::{DeviceId, EventId, UserId, serde::Raw};
-use serde::Deserialize;
+use ruma::{DeviceId, UserId, serde::Raw};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -75,9 +72,8 @@ impl Look {
 
     /// Writes the event as a JSON object.
     pub fn write(&self, out: &mut Vec<u8>, form: Form, now: Timestamp) {
-        let body = self.event.body();
+        let body = open(self.event.body());
         out.reserve(body.len() + 160);
-        out.push(b'{');
         out.extend_from_slice(body);
         if form == Form::Full {
             out.extend_from_slice(b",\"room_id\":");
@@ -113,8 +109,8 @@ impl Look {
             out.extend_from_slice(replaced.pdu().content_str().as_bytes());
         }
         if let Some(redaction) = &self.redaction {
-            out.extend_from_slice(b",\"redacted_because\":{");
-            out.extend_from_slice(redaction.body());
+            out.extend_from_slice(b",\"redacted_because\":");
+            out.extend_from_slice(open(redaction.body()));
             if form == Form::Full {
                 out.extend_from_slice(b",\"room_id\":");
                 write_str(out, redaction.room_id().as_str());
@@ -137,59 +133,9 @@ impl Look {
     }
 }
 
-/// See [`StoredEvent::body`].
-pub(crate) fn body(pdu: &Pdu) -> Bytes {
-    let content = pdu.content_str();
-    let mut out = Vec::with_capacity(content.len() + 256);
-    out.extend_from_slice(b"\"content\":");
-    // Old versions redact at the top level, new ones in the content; clients are given both.
-    let inner_redacts = match pdu.redacts() {
-        Some(redacts) if pdu.kind().to_string() == "m.room.redaction" => Some(redacts),
-        _ => None,
-    };
-    match inner_redacts {
-        Some(redacts) => write_content_with_redacts(&mut out, content, redacts),
-        None => out.extend_from_slice(content.as_bytes()),
-    }
-    out.extend_from_slice(b",\"event_id\":");
-    write_str(&mut out, pdu.event_id().as_str());
-    out.extend_from_slice(b",\"origin_server_ts\":");
-    out.extend_from_slice(u64::from(pdu.origin_server_ts().get()).to_string().as_bytes());
-    if let Some(redacts) = inner_redacts {
-        out.extend_from_slice(b",\"redacts\":");
-        write_str(&mut out, redacts.as_str());
-    }
-    out.extend_from_slice(b",\"sender\":");
-    write_str(&mut out, pdu.sender().as_str());
-    if let Some(state_key) = pdu.state_key() {
-        out.extend_from_slice(b",\"state_key\":");
-        write_str(&mut out, state_key);
-    }
-    out.extend_from_slice(b",\"type\":");
-    write_str(&mut out, &pdu.kind().to_string());
-    Bytes::from(out)
-}
-
-/// Content of a redaction, with `redacts` if it is not there.
-fn write_content_with_redacts(out: &mut Vec<u8>, content: &str, redacts: &EventId) {
-    #[derive(Deserialize)]
-    struct Content<'a> {
-        #[serde(borrow, default)]
-        redacts: Option<&'a RawValue>,
-    }
-    let there = serde_json::from_str::<Content<'_>>(content).is_ok_and(|content| content.redacts.is_some());
-    match content.strip_suffix('}') {
-        Some(open) if !there => {
-            out.extend_from_slice(open.as_bytes());
-            if open != "{" {
-                out.push(b',');
-            }
-            out.extend_from_slice(b"\"redacts\":");
-            write_str(out, redacts.as_str());
-            out.push(b'}');
-        }
-        _ => out.extend_from_slice(content.as_bytes()),
-    }
+/// A JSON object without its last brace.
+fn open(object: &[u8]) -> &[u8] {
+    object.strip_suffix(b"}").unwrap_or(object)
 }
 
 /// Writes a JSON string.
@@ -206,15 +152,25 @@ pub fn write_str(out: &mut Vec<u8>, text: &str) {
 
 /// The age in milliseconds; negative when the sender's clock is ahead of ours.
 fn write_age(out: &mut Vec<u8>, now: u64, sent: u64) {
-    let mut buffer = itoa(now.abs_diff(sent));
     if sent > now {
         out.push(b'-');
     }
-    out.append(&mut buffer);
+    write_number(out, now.abs_diff(sent));
 }
 
-fn itoa(number: u64) -> Vec<u8> {
-    number.to_string().into_bytes()
+/// Writes a number.
+pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
 /// Bytes that are a JSON value, as one.

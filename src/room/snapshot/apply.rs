@@ -16,8 +16,7 @@ use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};
 pub type Change = (StateKeySerial, Option<EventSerial>);
 
 /// Applies changes to a map: the new root, and the chunks made for it.
-///
-/// Of several changes of a key the last one counts. Removing an absent key does nothing.
+#[cfg(test)]
 pub(super) async fn apply<C: Chunks>(
     chunks: &C,
     room: RoomSerial,
@@ -32,8 +31,8 @@ pub(super) async fn apply<C: Chunks>(
     Ok(build(&loaded, &changes)?)
 }
 
-/// Sorted by key, one change each.
-fn settled(changes: &[Change]) -> Vec<Change> {
+/// Sorted by key, one change each: the last.
+pub(super) fn settled(changes: &[Change]) -> Vec<Change> {
     let mut settled = changes.to_vec();
     settled.reverse();
     // Stable, so that the last wish for a key comes first.

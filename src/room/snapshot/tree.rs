@@ -106,6 +106,12 @@ pub(super) async fn look_up<C: Chunks>(
     Ok(answers)
 }
 
+/// The number of a map's entries.
+pub(super) async fn len<C: Chunks>(chunks: &C, room: RoomSerial, root: Root) -> Result<u64, C::Error> {
+    let top: Vec<_> = ChunkHash::top(root).map(|hash| ChunkId { room, hash }).into_iter().collect();
+    Ok(chunks.get(&top).await?.iter().map(|node| node.count()).sum())
+}
+
 /// The event for a key in a leaf's entries.
 pub(super) fn find(entries: &[Entry], key: StateKeySerial) -> Option<EventSerial> {
     entries.binary_search_by_key(&key, |entry| entry.0).ok().map(|index| entries[index].1)

@@ -1,0 +1,242 @@
+//! Who is in a room.
+
+use ruma::{OwnedMxcUri, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use serde::Deserialize;
+use store::Range;
+
+use crate::{
+    Error, RoomSerial, Rooms,
+    read::{
+        room::RoomInfo,
+        token::Token,
+        view::{Look, Viewer},
+    },
+    tables::{MEMBER_COUNTS, MEMBERS, Membership, SERVERS},
+};
+
+/// Which members are wanted. Both conditions set: members that meet one of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemberFilter {
+    /// Members that are this.
+    pub membership: Option<Membership>,
+    /// Members that are not this.
+    pub not_membership: Option<Membership>,
+}
+
+/// A joined member, as others see him.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedMember {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// Name for people.
+    pub displayname: Option<String>,
+    /// Picture.
+    pub avatar_url: Option<OwnedMxcUri>,
+}
+
+/// How many members of the kinds that summaries speak of a room has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberCounts {
+    /// Joined.
+    pub joined: u64,
+    /// Invited.
+    pub invited: u64,
+}
+
+impl MemberFilter {
+    fn passes(&self, membership: Membership) -> bool {
+        match (self.membership, self.not_membership) {
+            (None, None) => true,
+            (Some(is), None) => membership == is,
+            (None, Some(is_not)) => membership != is_not,
+            (Some(is), Some(is_not)) => membership == is || membership != is_not,
+        }
+    }
+}
+
+impl Rooms {
+    /// The member events of a room: now, at a place, or as the viewer left it.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmembers>
+    pub async fn members(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+        at: Option<Token>,
+        filter: MemberFilter,
+    ) -> Result<Vec<Look>, Error> {
+        let room = self.get_room(room_id).await?;
+        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let root = match at {
+            Some(at) if at.0 < standpoint.until => {
+                self.state_at(room.serial, at).await?.unwrap_or(standpoint.root)
+            }
+            _ => standpoint.root,
+        };
+        let mut events = if root == self.get_head(&room).await.map(|head| head.current).unwrap_or_default() {
+            let rows = self.member_rows(room.serial).await?;
+            let wanted: Vec<_> = rows
+                .into_iter()
+                .filter(|(_, row)| filter.passes(row.membership))
+                .map(|(_, row)| row.event)
+                .collect();
+            self.load_all(room.serial, &wanted).await?
+        } else {
+            self.all_state(room.serial, root).await?
+        };
+        events.retain(|event| event.membership().is_some_and(|membership| filter.passes(membership)));
+        self.looks(viewer, events, &[]).await
+    }
+
+    /// The joined members of a room, for one of them.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::NotJoined`] when the user is not joined now.
+    pub async fn joined_members(&self, user: &UserId, room_id: &RoomId) -> Result<Vec<JoinedMember>, Error> {
+        let room = self.get_room(room_id).await?;
+        if self.membership_in(&room, user).await? != Some(Membership::Join) {
+            return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
+        }
+        self.joined_profiles(&room).await
+    }
+
+    /// The joined members of a room, whoever asks; for use inside the server.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn joined_profiles(&self, room: &RoomInfo) -> Result<Vec<JoinedMember>, Error> {
+        #[derive(Deserialize)]
+        struct Profile {
+            #[serde(default)]
+            displayname: Option<serde_json::Value>,
+            #[serde(default)]
+            avatar_url: Option<serde_json::Value>,
+        }
+        // Contents come from anyone: what is not a string is no name.
+        let text = |value: Option<serde_json::Value>| value.and_then(|value| value.as_str().map(str::to_owned));
+        let rows = self.member_rows(room.serial).await?;
+        let joined: Vec<_> =
+            rows.into_iter().filter(|(_, row)| row.membership == Membership::Join).collect();
+        let serials: Vec<_> = joined.iter().map(|(_, row)| row.event).collect();
+        let events = self.load_all(room.serial, &serials).await?;
+        Ok(joined
+            .into_iter()
+            .zip(events)
+            .map(|((user_id, _), event)| {
+                let profile = event.pdu().content_as::<Profile>().ok();
+                let (name, avatar) = profile.map(|p| (p.displayname, p.avatar_url)).unwrap_or_default();
+                let avatar_url = text(avatar).map(OwnedMxcUri::from);
+                JoinedMember { user_id, displayname: text(name), avatar_url }
+            })
+            .collect())
+    }
+
+    /// The ids of the joined members of a room.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn joined_users(&self, room: &RoomInfo) -> Result<Vec<OwnedUserId>, Error> {
+        let rows = self.member_rows(room.serial).await?;
+        Ok(rows
+            .into_iter()
+            .filter(|(_, row)| row.membership == Membership::Join)
+            .map(|(user, _)| user)
+            .collect())
+    }
+
+    /// The members of a room by its current state. Rows whose key is no user id are left out.
+    pub(crate) async fn member_rows(
+        &self,
+        room: RoomSerial,
+    ) -> Result<Vec<(OwnedUserId, crate::tables::MemberRow)>, Error> {
+        let rows =
+            self.store().scan(&MEMBERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|((_, user), row)| Some((UserId::parse(user).ok()?, row)))
+            .collect())
+    }
+
+    /// How many members rooms have, in the order of `rooms`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn member_counts(&self, rooms: &[RoomSerial]) -> Result<Vec<MemberCounts>, Error> {
+        let keys: Vec<(RoomSerial, u8)> = rooms
+            .iter()
+            .flat_map(|room| [(*room, Membership::Join as u8), (*room, Membership::Invite as u8)])
+            .collect();
+        let counters = self.store().get_many(&MEMBER_COUNTS, &keys).await?;
+        let number = |counter: &Option<store::Counter>| {
+            counter.map_or(0, |counter| u64::try_from(counter.0).unwrap_or(0))
+        };
+        Ok(counters
+            .chunks(2)
+            .map(|pair| MemberCounts {
+                joined: pair.first().map_or(0, number),
+                invited: pair.get(1).map_or(0, number),
+            })
+            .collect())
+    }
+
+    /// The servers that have joined members in a room.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn servers_in_room(&self, room: RoomSerial) -> Result<Vec<OwnedServerName>, Error> {
+        let rows =
+            self.store().scan(&SERVERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
+        Ok(rows
+            .into_iter()
+            .filter(|(_, count)| count.0 > 0)
+            .filter_map(|((_, server), _)| ServerName::parse(server).ok())
+            .collect())
+    }
+
+    /// The servers that have joined members in many rooms, in the order of `rooms`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn servers_in_rooms(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<OwnedServerName>>, Error> {
+        let ranges = rooms.iter().map(Range::prefix).collect();
+        let found =
+            self.store().scan_many(&SERVERS, ranges, store::Order::Ascending, usize::MAX).await?;
+        Ok(found
+            .into_iter()
+            .map(|rows| {
+                rows.into_iter()
+                    .filter(|(_, count)| count.0 > 0)
+                    .filter_map(|((_, server), _)| ServerName::parse(server).ok())
+                    .collect()
+            })
+            .collect())
+    }
+
+    /// Whether a server has a joined member in a room.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_server_in_room(&self, server: &ServerName, room: RoomSerial) -> Result<bool, Error> {
+        let count = self.store().get(&SERVERS, &(room, server.as_str())).await?;
+        Ok(count.is_some_and(|count| count.0 > 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Membership::*, *};
+
+    #[test]
+    fn two_conditions_on_members_are_alternatives() {
+        let both = MemberFilter { membership: Some(Join), not_membership: Some(Leave) };
+        assert!(both.passes(Join) && both.passes(Invite) && !both.passes(Leave));
+        let same = MemberFilter { membership: Some(Join), not_membership: Some(Join) };
+        assert!(same.passes(Join) && same.passes(Leave));
+        let not = MemberFilter { membership: None, not_membership: Some(Leave) };
+        assert!(not.passes(Ban) && !not.passes(Leave));
+        assert!(MemberFilter::default().passes(Knock));
+    }
+}

@@ -1,0 +1,218 @@
+//! The state of a room for somebody who asks.
+//!
+//! Members are given the state now; who left, the state in which he left; everybody, the state of a
+//! room that is open to the world.
+
+use std::sync::Arc;
+
+use ruma::{EventId, RoomId, UserId};
+
+use crate::{
+    Error, Order, RoomSerial, Rooms, Root,
+    read::{
+        event::StoredEvent,
+        lookup::StateQuery,
+        room::RoomInfo,
+        view::{Look, Viewer},
+        visibility::HistoryVisibility,
+    },
+    tables::{EVENT_IDS, Membership},
+};
+
+/// From where somebody may look at a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standpoint {
+    /// The state that he is given.
+    pub root: Root,
+    /// The last place of the timeline that he is given.
+    pub until: Order,
+    /// What he is in the room.
+    pub membership: Option<Membership>,
+}
+
+impl Rooms {
+    /// From where a user may look at a room.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::NotJoined`] when the user never was in the room, or forgot it, and
+    /// it is not open to the world.
+    pub async fn standpoint(&self, user: &UserId, room: &RoomInfo) -> Result<Standpoint, Error> {
+        let rooms = self.memberships(user).await?;
+        let row = rooms.find(room.serial).filter(|row| !row.forgotten);
+        let membership = row.map(|row| row.membership);
+        let refused = || Error::NotJoined { user: user.to_owned(), room: room.room_id.clone() };
+        let left = row.filter(|row| {
+            matches!(row.membership, Membership::Leave | Membership::Ban)
+                && row.previous == Some(Membership::Join)
+                && row.current != Root::EMPTY
+        });
+        let Some(head) = self.heads(&[room.serial]).await?.pop().flatten() else {
+            // Rooms we are not in, or not any more.
+            return match left {
+                Some(row) => {
+                    Ok(Standpoint { root: row.current, until: Order::live(row.position), membership })
+                }
+                None => Err(refused()),
+            };
+        };
+        if membership == Some(Membership::Join) {
+            return Ok(Standpoint { root: head.current, until: Order::LAST, membership });
+        }
+        if self.visibility_at(room.serial, head.current).await? == HistoryVisibility::WorldReadable {
+            return Ok(Standpoint { root: head.current, until: Order::LAST, membership });
+        }
+        match left {
+            Some(row) => Ok(Standpoint { root: row.current, until: Order::live(row.position), membership }),
+            None => Err(refused()),
+        }
+    }
+
+    /// All state of a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn all_state(&self, room: RoomSerial, root: Root) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let entries = self.snapshots().entries(room, root).await?;
+        let serials: Vec<_> = entries.into_iter().map(|(_, event)| event).collect();
+        self.load_all(room, &serials).await
+    }
+
+    /// The state of a room, as the viewer may see it.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstate>
+    pub async fn state(&self, viewer: &Viewer<'_>, room_id: &RoomId) -> Result<Vec<Look>, Error> {
+        let room = self.get_room(room_id).await?;
+        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let events = self.all_state(room.serial, standpoint.root).await?;
+        self.looks(viewer, events, &[]).await
+    }
+
+    /// One piece of the state of a room, as the viewer may see it.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`]; [`Error::NoState`] when nothing was ever set.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstateeventtypestatekey>
+    pub async fn state_event(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+        kind: &str,
+        key: &str,
+    ) -> Result<Look, Error> {
+        let room = self.get_room(room_id).await?;
+        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let query = StateQuery { room: room.serial, root: standpoint.root, kind, key };
+        let event = self.state_events(&[query]).await?.into_iter().flatten().next().ok_or(Error::NoState)?;
+        self.looks(viewer, vec![event], &[]).await?.pop().ok_or(Error::NoState)
+    }
+
+    /// One piece of the current state of a room, whoever asks; for use inside the server.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when we never took part in the room.
+    pub async fn current_state_event(
+        &self,
+        room: &RoomInfo,
+        kind: &str,
+        key: &str,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let head = self.get_head(room).await?;
+        let query = StateQuery { room: room.serial, root: head.current, kind, key };
+        Ok(self.state_events(&[query]).await?.into_iter().flatten().next())
+    }
+
+    /// Several pieces of the state in a snapshot, in the order of `names` (type, state key).
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn state_in(
+        &self,
+        room: RoomSerial,
+        root: Root,
+        names: &[(&str, &str)],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        let queries: Vec<_> =
+            names.iter().map(|(kind, key)| StateQuery { room, root, kind, key }).collect();
+        self.state_events(&queries).await
+    }
+
+    /// The state before an event of a room.
+    ///
+    /// # Errors
+    /// [`Error::NoEvent`] when we lack the event or do not know the state before it.
+    pub async fn state_at_event(
+        &self,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let event = self.get_event(room_id, event_id).await?;
+        if event.meta().verdict == crate::tables::Verdict::Outlier {
+            return Err(Error::NoEvent(event_id.to_owned()));
+        }
+        self.all_state(event.room(), event.meta().before).await
+    }
+
+    /// An event of a room, whoever asks; rejected events and outliers too.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn event(
+        &self,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let Some(room) = self.room(room_id).await? else { return Ok(None) };
+        let place = self.store().get(&EVENT_IDS, event_id.as_str()).await?;
+        let Some(place) = place.filter(|place| place.room == room.serial) else { return Ok(None) };
+        Ok(self.load_events(&[(place.room, place.event)]).await?.pop().flatten())
+    }
+
+    /// Events by id, in the order of `ids`, of whatever rooms; absent ones are `None`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn events_by_id<I: AsRef<EventId>>(
+        &self,
+        ids: &[I],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        let keys: Vec<&str> = ids.iter().map(|id| id.as_ref().as_str()).collect();
+        let places = self.store().get_many(&EVENT_IDS, &keys).await?;
+        let wanted: Vec<_> = places.iter().flatten().map(|place| (place.room, place.event)).collect();
+        let mut events = self.load_events(&wanted).await?.into_iter();
+        Ok(places.into_iter().map(|place| place.and_then(|_| events.next().flatten())).collect())
+    }
+
+    /// As [`Rooms::event`].
+    ///
+    /// # Errors
+    /// [`Error::NoEvent`] when it is not there.
+    pub async fn get_event(&self, room_id: &RoomId, event_id: &EventId) -> Result<Arc<StoredEvent>, Error> {
+        self.event(room_id, event_id).await?.ok_or_else(|| Error::NoEvent(event_id.to_owned()))
+    }
+
+    /// An event as the viewer may see it.
+    ///
+    /// # Errors
+    /// [`Error::NoEvent`] when there is none that he may see.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomideventeventid>
+    pub async fn event_for(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Look, Error> {
+        let event = self.get_event(room_id, event_id).await?;
+        let sight = self.sights(viewer.user, std::slice::from_ref(&event)).await?;
+        let membership = match sight.first() {
+            Some(sight) if sight.visible => sight.membership.or(Some(Membership::Leave)),
+            _ => return Err(Error::NoEvent(event_id.to_owned())),
+        };
+        let look = self.looks(viewer, vec![event], &[membership]).await?.pop();
+        look.ok_or_else(|| Error::NoEvent(event_id.to_owned()))
+    }
+}

@@ -1,0 +1,174 @@
+//! Where chunks come from: those just made, those recently used, the store.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use quick_cache::{Weighter, sync::Cache};
+use store::{Batch, Store, Table, Tuning};
+
+use super::{
+    Error,
+    node::{BadChunk, ChunkHash, Made, Node},
+    tree::{ChunkId, Chunks},
+};
+use crate::ids::RoomSerial;
+
+/// Chunks of state snapshots, by their hash; never changed once written.
+pub static CHUNKS: Table<(RoomSerial, [u8; 16]), Bytes> = Table::new(50, "room.chunks", Tuning::Large);
+
+/// Chunks in memory, over those in the store.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    store: Store,
+    used: Cache<ChunkId, Arc<Node>, Weigh>,
+    made: Mutex<JustMade>,
+}
+
+/// Chunks made lately. They may be on their way to the store, so the cache must not lose them.
+#[derive(Debug, Default)]
+struct JustMade {
+    nodes: HashMap<ChunkId, Arc<Node>>,
+    order: VecDeque<(ChunkId, usize)>,
+    bytes: usize,
+    limit_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Weigh;
+
+impl Weighter<ChunkId, Arc<Node>> for Weigh {
+    fn weight(&self, _: &ChunkId, node: &Arc<Node>) -> u64 {
+        (size_of::<ChunkId>() + node.memory_bytes()) as u64
+    }
+}
+
+/// Never less for chunks just made, for they may be nowhere else: some thousands of changes.
+const MIN_MADE_BYTES: usize = 4 << 20;
+/// A guess, to size the cache's tables.
+const USUAL_CHUNK_BYTES: u64 = 1_000;
+
+impl Shelf {
+    pub(super) fn new(store: Store, cache_bytes: u64) -> Self {
+        let made_bytes = usize::try_from(cache_bytes / 4).unwrap_or(usize::MAX).max(MIN_MADE_BYTES);
+        let used_bytes = (cache_bytes - cache_bytes / 4).max(1 << 16);
+        let items = usize::try_from(used_bytes / USUAL_CHUNK_BYTES).unwrap_or(usize::MAX);
+        Self {
+            store,
+            used: Cache::with_weighter(items, used_bytes, Weigh),
+            made: Mutex::new(JustMade { limit_bytes: made_bytes, ..JustMade::default() }),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Puts new chunks into the caller's batch, and keeps them at hand until it is written.
+    pub(super) fn add(&self, room: RoomSerial, made: Vec<Made>, batch: &mut Batch) {
+        let mut at_hand = self.made.lock();
+        for Made { hash, bytes, node } in made {
+            batch.put(&CHUNKS, &(room, hash.0), &bytes);
+            at_hand.add(ChunkId { room, hash }, node);
+        }
+    }
+
+    /// Forgets chunks that are being deleted.
+    pub(super) fn forget(&self, room: RoomSerial, hashes: &[ChunkHash]) {
+        let mut at_hand = self.made.lock();
+        for hash in hashes {
+            let id = ChunkId { room, hash: *hash };
+            self.used.remove(&id);
+            at_hand.nodes.remove(&id);
+        }
+    }
+
+    fn at_hand(&self, id: &ChunkId) -> Option<Arc<Node>> {
+        if let Some(node) = self.used.get(id) {
+            return Some(node);
+        }
+        let node = self.made.lock().nodes.get(id).cloned()?;
+        self.used.insert(*id, node.clone());
+        Some(node)
+    }
+
+    /// Reads chunks from the store alone; checks their hashes.
+    pub(super) async fn read(&self, ids: &[ChunkId]) -> Result<Vec<Result<Node, BadChunk>>, Error> {
+        let keys: Vec<_> = ids.iter().map(|id| (id.room, id.hash.0)).collect();
+        let rows = self.store.get_many(&CHUNKS, &keys).await?;
+        let nodes = rows.into_iter().zip(ids).map(|(bytes, id)| {
+            let bytes = bytes.ok_or(BadChunk::Missing)?;
+            if ChunkHash::of(&bytes) != id.hash {
+                return Err(BadChunk::Hash);
+            }
+            Node::decode(&bytes)
+        });
+        Ok(nodes.collect())
+    }
+
+    /// Reads chunks that are not at hand, by their ids.
+    async fn fetch(&self, mut missing: HashSet<ChunkId>) -> Result<HashMap<ChunkId, Arc<Node>>, Error> {
+        let mut fetched = HashMap::with_capacity(missing.len());
+        let mut waited = false;
+        while !missing.is_empty() {
+            let ids: Vec<_> = missing.into_iter().collect();
+            missing = HashSet::new();
+            for (id, node) in ids.iter().zip(self.read(&ids).await?) {
+                match node {
+                    Ok(node) => {
+                        let node = Arc::new(node);
+                        self.used.insert(*id, node.clone());
+                        fetched.insert(*id, node);
+                    }
+                    Err(BadChunk::Missing) if !waited => {
+                        missing.insert(*id);
+                    }
+                    Err(cause) => return Err(id.broken(cause).into()),
+                }
+            }
+            if !missing.is_empty() {
+                // Submitted but not written yet? Then it is written before this batch is.
+                self.store.commit(Batch::new()).await.map_err(|_| Error::Interrupted)?;
+                waited = true;
+            }
+        }
+        Ok(fetched)
+    }
+}
+
+impl Chunks for Shelf {
+    type Error = Error;
+
+    async fn get(&self, wanted: &[ChunkId]) -> Result<Vec<Arc<Node>>, Error> {
+        let found: Vec<_> = wanted.iter().map(|id| self.at_hand(id)).collect();
+        let missing: HashSet<_> =
+            wanted.iter().zip(&found).filter(|(_, node)| node.is_none()).map(|(id, _)| *id).collect();
+        if missing.is_empty() {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        let fetched = self.fetch(missing).await?;
+        let nodes = wanted.iter().zip(found).map(|(id, node)| {
+            node.or_else(|| fetched.get(id).cloned()).ok_or_else(|| id.broken(BadChunk::Missing).into())
+        });
+        nodes.collect()
+    }
+}
+
+impl JustMade {
+    fn add(&mut self, id: ChunkId, node: Arc<Node>) {
+        let bytes = size_of::<ChunkId>() + node.memory_bytes();
+        if self.nodes.insert(id, node).is_some() {
+            return;
+        }
+        self.order.push_back((id, bytes));
+        self.bytes += bytes;
+        while self.bytes > self.limit_bytes {
+            let Some((oldest, bytes)) = self.order.pop_front() else { break };
+            self.nodes.remove(&oldest);
+            self.bytes -= bytes;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Snapshots over a store.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use base::{Metrics, Tasks};
+use store::{Batch, Options, Store, Table, Tuning};
+
+use super::{Change, Error, Snapshots};
+use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};
+
+const ROOM: RoomSerial = RoomSerial(4);
+static MARK: Table<u64, u64> = Table::new(999, "test.mark", Tuning::Small);
+
+async fn open(cache_bytes: u64) -> (Store, Snapshots) {
+    let metrics = Metrics::new();
+    let tasks = Tasks::new(&metrics);
+    let backend = Arc::new(store::MemoryBackend::new(&store::MemoryDisk::default()));
+    let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
+    (store.clone(), Snapshots::new(store, cache_bytes, &tasks))
+}
+
+fn set(key: u64, event: u64) -> Change {
+    (StateKeySerial(key), Some(EventSerial(event)))
+}
+
+async fn stored(store: &Store, snapshots: &Snapshots, root: Root, changes: &[Change]) -> Root {
+    let mut batch = Batch::new();
+    let root = snapshots.apply(ROOM, root, changes, &mut batch).await.unwrap();
+    store.commit(batch).await.unwrap();
+    root
+}
+
+#[tokio::test]
+async fn a_snapshot_is_read_by_another_process() {
+    let (store, snapshots) = open(1 << 20).await;
+    let many: Vec<_> = (0..3_000).map(|key| set(key, key + 1)).collect();
+    let root = stored(&store, &snapshots, Root::EMPTY, &many).await;
+
+    let tasks = Tasks::new(&Metrics::new());
+    let other = Snapshots::new(store, 0, &tasks);
+    let keys = [StateKeySerial(2_999), StateKeySerial(3_000)];
+    assert_eq!(other.get(ROOM, root, &keys).await.unwrap(), [Some(EventSerial(3_000)), None]);
+    assert_eq!(other.all(ROOM, root).await.unwrap().len(), 3_000);
+    assert_eq!(other.len(ROOM, root).await.unwrap(), 3_000);
+    assert!(other.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
+}
+
+#[tokio::test]
+async fn a_new_root_can_be_used_before_its_batch_is_written() {
+    let (store, snapshots) = open(0).await;
+    let mut root = Root::EMPTY;
+    let mut receipts = Vec::new();
+    for key in 0..500 {
+        let mut batch = Batch::new();
+        root = snapshots.apply(ROOM, root, &[set(key, key)], &mut batch).await.unwrap();
+        receipts.push(store.submit(batch));
+    }
+    assert_eq!(snapshots.all(ROOM, root).await.unwrap().len(), 500);
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert!(snapshots.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
+}
+
+#[tokio::test]
+async fn reclaiming_keeps_what_live_snapshots_reach_and_deletes_the_rest() {
+    let (store, snapshots) = open(1 << 20).await;
+    let many: Vec<_> = (0..2_000).map(|key| set(key, key)).collect();
+    let first = stored(&store, &snapshots, Root::EMPTY, &many).await;
+    let mut last = first;
+    for key in 0..200 {
+        last = stored(&store, &snapshots, last, &[set(key * 7, 90_000 + key)]).await;
+    }
+
+    let done = snapshots.reclaim(ROOM, &[first, last], |_| ()).await.unwrap();
+
+    assert!(done.deleted > 300 && done.kept > 50, "{done:?}");
+    let report = snapshots.verify(ROOM, &[first, last]).await.unwrap();
+    assert_eq!((report.chunks, report.broken), (done.kept, Vec::new()));
+    let again = snapshots.reclaim(ROOM, &[first, last], |_| ()).await.unwrap();
+    assert_eq!((again.kept, again.deleted), (done.kept, 0));
+    assert_eq!(snapshots.reclaim(ROOM, &[], |_| ()).await.unwrap().deleted, done.kept);
+    assert_eq!(snapshots.verify(ROOM, &[last]).await.unwrap().broken.len(), 1);
+}
+
+#[tokio::test]
+async fn reclaiming_stops_when_the_room_is_written_meanwhile() {
+    let (store, snapshots) = open(1 << 20).await;
+    stored(&store, &snapshots, Root::EMPTY, &[set(1, 1)]).await;
+    let mut batch = Batch::new();
+    batch.put(&MARK, &1, &2);
+    store.commit(batch).await.unwrap();
+
+    let outcome = snapshots.reclaim(ROOM, &[], |batch| {
+        batch.require(&MARK, &1, Some(&1));
+    });
+    assert!(matches!(outcome.await, Err(Error::Changed)));
+}
+
+#[tokio::test]
+async fn a_damaged_chunk_is_found_and_not_believed() {
+    let (store, snapshots) = open(1 << 20).await;
+    let many: Vec<_> = (0..1_000).map(|key| set(key, key)).collect();
+    let root = stored(&store, &snapshots, Root::EMPTY, &many).await;
+    let mut batch = Batch::new();
+    let mut bytes = store.get(&super::CHUNKS, &(ROOM, root.0)).await.unwrap().unwrap().to_vec();
+    bytes[5] ^= 1;
+    batch.put(&super::CHUNKS, &(ROOM, root.0), &bytes.into());
+    store.commit(batch).await.unwrap();
+
+    let tasks = Tasks::new(&Metrics::new());
+    let other = Snapshots::new(store, 0, &tasks);
+    assert!(matches!(other.all(ROOM, root).await, Err(Error::Broken(_))));
+    assert_eq!(other.verify(ROOM, &[root]).await.unwrap().broken.len(), 1);
+}
