@@ -45,10 +45,11 @@ impl Processes {
         if let Some(pid) = child.id() {
             // The shell's own command spares a dependency for one signal.
             let asked = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await;
-            if asked.is_err() || tokio::time::timeout(Duration::from_secs(15), child.wait()).await.is_err() {
-                if let Err(error) = child.kill().await {
-                    eprintln!("the server could not be stopped: {error}");
-                }
+            let ended = tokio::time::timeout(Duration::from_secs(15), child.wait()).await;
+            if (asked.is_err() || ended.is_err())
+                && let Err(error) = child.kill().await
+            {
+                eprintln!("the server could not be stopped: {error}");
             }
         }
     }
