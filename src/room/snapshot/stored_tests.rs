@@ -15,7 +15,7 @@ static MARK: Table<u64, u64> = Table::new(999, "test.mark", Tuning::Small);
 async fn open(cache_bytes: u64) -> (Store, Snapshots) {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
-    let backend = Arc::new(store::MemoryBackend::new(&store::MemoryDisk::default()));
+    let backend = Arc::new(store::MemoryBackend::new());
     let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
     (store.clone(), Snapshots::new(store, cache_bytes, &tasks))
 }

@@ -56,7 +56,7 @@ impl Snapshots {
         let reached = self.reach(room, live).await?;
         let store = self.shelf().store();
         let mut done = Reclaimed::default();
-        let mut range = Range::prefix(&(room,));
+        let mut range = Range::prefix(&room);
         loop {
             let rows = store.scan(&CHUNKS, range.clone(), Order::Ascending, STEP).await?;
             let Some((last, _)) = rows.last() else { return Ok(done) };
