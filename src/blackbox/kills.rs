@@ -1,1 +1,213 @@
-//! x
+//! The crash harness: a server under load is killed with SIGKILL again and again, at random points.
+//! Afterwards every acknowledged event is there once, the log has no gap, and `yakuba verify` finds
+//! nothing wrong.
+//!
+//! `YAKUBA_KILLS=200 cargo test --release --test kills` is the long run; without it there are 12.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(missing_docs, unreachable_pub, dead_code, reason = "tests")]
+
+mod demo;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::demo::{base_port, signal, yakuba};
+
+const WRITERS: usize = 8;
+
+/// A server of one authority in a directory of its own.
+struct Server {
+    url: String,
+    config: std::path::PathBuf,
+    process: Option<Child>,
+    http: Client,
+}
+
+impl Server {
+    fn new(directory: &Path) -> Self {
+        let port = base_port();
+        let made = yakuba()
+            .args(["init", "--server-name", "kanazawa.test"])
+            .arg(directory)
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        Self {
+            url: format!("http://127.0.0.1:{port}"),
+            config: directory.join("yakuba.toml"),
+            process: None,
+            http: Client::builder().timeout(Duration::from_secs(20)).build().unwrap(),
+        }
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let address = self.url.trim_start_matches("http://");
+        let mut command = yakuba();
+        command
+            .arg(verb)
+            .arg("--config")
+            .arg(&self.config)
+            .env("YAKUBA_REGISTRATION__OPEN", "true")
+            .env("YAKUBA_LISTENERS__CLIENT", address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    async fn start(&mut self) {
+        self.process = Some(self.command("serve").spawn().unwrap());
+        let begun = Instant::now();
+        while self.call(Method::GET, "/_matrix/client/versions", "", None).await.is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "the server does not start");
+            assert!(self.process.as_mut().unwrap().try_wait().unwrap().is_none(), "the server ended");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn end(&mut self, how: &str) {
+        let mut process = self.process.take().unwrap();
+        signal(process.id(), how);
+        process.wait().unwrap();
+    }
+
+    /// An answer, or nothing when the server was not there to give one.
+    async fn call(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Option<(StatusCode, Value)> {
+        call(&self.http, &self.url, method, path, token, body).await
+    }
+}
+
+async fn call(
+    http: &Client,
+    url: &str,
+    method: Method,
+    path: &str,
+    token: &str,
+    body: Option<Value>,
+) -> Option<(StatusCode, Value)> {
+    let mut request = http.request(method, format!("{url}{path}")).bearer_auth(token);
+    if let Some(body) = body {
+        request = request.header("content-type", "application/json").body(body.to_string());
+    }
+    let answer = request.send().await.ok()?;
+    let status = answer.status();
+    let text = answer.text().await.ok()?;
+    Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+/// What the server acknowledged: body to event id.
+type Acknowledged = Arc<Mutex<HashMap<String, String>>>;
+
+/// Sends numbered messages until told to stop; one that got no answer is sent again with the same
+/// transaction id once the server is back, as clients do, so it must not appear twice.
+async fn write(
+    writer: usize,
+    url: String,
+    token: String,
+    room: String,
+    acknowledged: Acknowledged,
+    stop: Arc<AtomicBool>,
+) {
+    let http = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let body = format!("w{writer} n{n}");
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/w{writer}n{n}");
+        let content = json!({ "msgtype": "m.text", "body": body });
+        match call(&http, &url, Method::PUT, &path, &token, Some(content)).await {
+            Some((StatusCode::OK, answer)) => {
+                let id = answer["event_id"].as_str().unwrap().to_owned();
+                acknowledged.lock().unwrap().insert(body, id);
+                n += 1;
+            }
+            Some((status, answer)) => panic!("{status} {answer}"),
+            None => tokio::time::sleep(Duration::from_millis(2)).await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_kill_loses_or_repeats_what_was_acknowledged() {
+    let kills: u32 = std::env::var("YAKUBA_KILLS").map_or(12, |n| n.parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path());
+    server.start().await;
+
+    let account = json!({ "username": "hanako", "password": "kills-password", "auth": { "type": "m.login.dummy" } });
+    let (status, answer) =
+        server.call(Method::POST, "/_matrix/client/v3/register", "", Some(account)).await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let token = answer["access_token"].as_str().unwrap().to_owned();
+    let mut rooms = Vec::new();
+    for _ in 0..2 {
+        let (_, answer) =
+            server.call(Method::POST, "/_matrix/client/v3/createRoom", &token, Some(json!({}))).await.unwrap();
+        rooms.push(answer["room_id"].as_str().unwrap().to_owned());
+    }
+
+    let acknowledged = Acknowledged::default();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let room = rooms[writer % rooms.len()].clone();
+            tokio::spawn(write(writer, server.url.clone(), token.clone(), room, acknowledged.clone(), stop.clone()))
+        })
+        .collect();
+
+    // Points from "still starting" to "long under way"; a fixed walk so that a failure can be repeated.
+    let mut chance: u64 = 0x9E37_79B9_7F4A_7C15;
+    for _ in 0..kills {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        tokio::time::sleep(Duration::from_millis((chance >> 33) % 400)).await;
+        server.end("KILL");
+        server.start().await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+
+    let mut stored: HashMap<String, Vec<String>> = HashMap::new();
+    for room in &rooms {
+        let mut from = String::new();
+        loop {
+            let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=500{from}");
+            let (status, page) = server.call(Method::GET, &path, &token, None).await.unwrap();
+            assert_eq!(status, StatusCode::OK, "{page}");
+            for event in page["chunk"].as_array().unwrap() {
+                if let Some(body) = event["content"]["body"].as_str() {
+                    let id = event["event_id"].as_str().unwrap().to_owned();
+                    stored.entry(body.to_owned()).or_default().push(id);
+                }
+            }
+            match page["end"].as_str() {
+                Some(end) => from = format!("&from={end}"),
+                None => break,
+            }
+        }
+    }
+    let acknowledged = acknowledged.lock().unwrap();
+    assert!(acknowledged.len() > kills as usize, "too little was written to mean anything");
+    for (body, id) in &*acknowledged {
+        assert_eq!(stored.get(body), Some(&vec![id.clone()]), "{body} was acknowledged");
+    }
+    for (body, ids) in &stored {
+        assert_eq!(ids.len(), 1, "{body} is there {} times", ids.len());
+    }
+    server.end("TERM");
+    let verified = server.command("verify").status().unwrap();
+    assert!(verified.success(), "verify found something");
+    eprintln!("{kills} kills, {} acknowledged events, all present once", acknowledged.len());
+}

@@ -1,0 +1,129 @@
+//! A running `yakuba demo`, as the black-box tests use it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// What `yakuba demo --json` prints when all is ready.
+#[derive(Debug, Deserialize)]
+pub struct Ready {
+    pub servers: Vec<DemoServer>,
+    pub accounts: Vec<Account>,
+    pub room_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct DemoServer {
+    pub name: String,
+    pub client_url: String,
+    pub pid: u32,
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Account {
+    pub user_id: String,
+    pub password: String,
+    pub client_url: String,
+}
+
+/// Three servers of the demo, each a process of its own, stopped when this value goes.
+#[derive(Debug)]
+pub struct Demo {
+    pub ready: Ready,
+    process: Child,
+    restarted: Vec<Child>,
+    _directory: TempDir,
+}
+
+/// The binary under test, built by the same command that built this test.
+pub fn yakuba() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_yakuba"))
+}
+
+/// Ports for tests that run beside each other: 40 for each caller.
+pub fn base_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 300).expect("below 300");
+    20_000 + own * 80 + NEXT.fetch_add(20, Ordering::Relaxed)
+}
+
+impl Demo {
+    /// Starts the demo in a directory of its own and waits until it says that all is ready.
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut process = yakuba()
+            .args(["demo", "--json", "--base-port", &base_port().to_string(), "--dir"])
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the demo starts");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the demo prints a line");
+        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        Self { ready, process, restarted: Vec::new(), _directory: directory }
+    }
+
+    pub fn account(&self, server_name: &str) -> &Account {
+        let ends = format!(":{server_name}");
+        self.ready.accounts.iter().find(|a| a.user_id.ends_with(&ends)).expect("each server has an account")
+    }
+
+    /// Kills the process of one server with SIGKILL and waits until it is gone.
+    pub fn kill(&self, server: usize) {
+        let pid = self.ready.servers[server].pid;
+        signal(pid, "KILL");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while is_running(pid) {
+            assert!(Instant::now() < deadline, "process {pid} does not die");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts the process of a killed server again, over the same files.
+    pub fn restart(&mut self, server: usize) {
+        let child = yakuba()
+            .args(["serve", "--config"])
+            .arg(&self.ready.servers[server].config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        self.ready.servers[server].pid = child.id();
+        self.restarted.push(child);
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        for child in &mut self.restarted {
+            signal(child.id(), "TERM");
+        }
+        signal(self.process.id(), "TERM");
+        for child in self.restarted.iter_mut().chain([&mut self.process]) {
+            let ended = child.wait();
+            assert!(ended.is_ok() || std::thread::panicking(), "a server could not be stopped");
+        }
+    }
+}
+
+/// Sends a signal to a process that this test started.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+    assert!(sent.is_ok(), "kill(1) is missing");
+}
+
+/// Whether a process runs; one that ended and was not waited for by its parent does not.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}

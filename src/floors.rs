@@ -1,0 +1,134 @@
+//! The house as ARCHITECTURE.md draws it, held by a test: a crate depends on lower floors only, the
+//! edges do not know each other, and what belongs to one crate is named in no other.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Crate and floor. Crates of one floor do not know each other.
+const FLOORS: &[(&str, u8)] = &[
+    ("base", 0),
+    ("pdu", 1),
+    ("store", 1),
+    ("store_rocksdb", 2),
+    ("store_postgres", 2),
+    ("room", 3),
+    ("account", 4),
+    ("web", 5),
+    ("client", 6),
+    ("federation", 6),
+    ("sync", 6),
+    ("server", 8),
+    ("yakuba", 9),
+];
+
+/// Crates that stand aside: tests and tools, which may know any other and which none of the house knows.
+const ASIDE: &[&str] = &["testkit", "bench"];
+
+/// Libraries that one place alone names, and the path where it does.
+const OWNED: &[(&str, &str)] =
+    &[("rocksdb", "src/store_rocksdb"), ("tokio-postgres", "src/store_postgres"), ("axum", "src/web")];
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The names in the tables of a manifest whose heading ends with `dependencies`.
+fn dependencies(manifest: &str, table: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut inside = false;
+    for line in manifest.lines() {
+        if let Some(heading) = line.strip_prefix('[') {
+            inside = heading.trim_end_matches(']') == table;
+        } else if inside && let Some((name, _)) = line.split_once(['.', '=', ' ']) {
+            found.insert(name.trim().to_owned());
+        }
+    }
+    found
+}
+
+fn crates() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(top().join("src")).unwrap() {
+        let manifest = entry.unwrap().path().join("Cargo.toml");
+        if let Ok(text) = fs::read_to_string(&manifest) {
+            let name = manifest.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+            found.insert(name, text);
+        }
+    }
+    found.insert("yakuba".to_owned(), fs::read_to_string(top().join("Cargo.toml")).unwrap());
+    found
+}
+
+fn floor(name: &str) -> Option<u8> {
+    FLOORS.iter().find(|(known, _)| *known == name).map(|(_, floor)| *floor)
+}
+
+#[test]
+fn every_crate_has_its_floor() {
+    for name in crates().keys() {
+        assert!(floor(name).is_some() || ASIDE.contains(&name.as_str()), "{name} stands on no floor");
+    }
+}
+
+#[test]
+fn imports_go_down_only() {
+    let mut wrong = Vec::new();
+    for (name, manifest) in crates() {
+        let Some(own) = floor(&name) else { continue };
+        for below in dependencies(&manifest, "dependencies") {
+            if ASIDE.contains(&below.as_str()) || floor(&below).is_some_and(|below| below >= own) {
+                wrong.push(format!("{name} depends on {below}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_library_is_named_by_its_owner_only() {
+    let mut wrong = Vec::new();
+    for (name, manifest) in crates() {
+        for (library, owner) in OWNED {
+            let place = format!("src/{name}");
+            if dependencies(&manifest, "dependencies").contains(*library) && place != *owner {
+                wrong.push(format!("{name} names {library}, which belongs to {owner}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_engine_knows_no_http() {
+    let mut wrong = Vec::new();
+    for name in ["base", "pdu", "store", "room", "account"] {
+        let below = dependencies(&crates()[name], "dependencies");
+        wrong.extend(["http", "hyper", "axum", "web"].iter().filter(|l| below.contains(**l)).map(|l| (name, *l)));
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn no_file_grows_past_eight_hundred_lines() {
+    let mut long = Vec::new();
+    let mut folders = vec![top().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let lines = fs::read_to_string(&path).unwrap().lines().count();
+                if lines > 800 {
+                    long.push(format!("{} has {lines} lines", path.display()));
+                }
+            }
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
+}
