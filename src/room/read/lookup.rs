@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use quick_cache::sync::Cache;
 
 use crate::{
-    Error, EventSerial, RoomSerial, Rooms, Root, StateKeySerial, read::event::StoredEvent, tables::STATE_KEYS,
+    Error, EventSerial, RoomSerial, Rooms, Root, StateKeySerial, read::event::StoredEvent, snapshot::Query,
+    tables::STATE_KEYS,
 };
 
 /// One piece of state of a snapshot.
@@ -75,24 +76,26 @@ impl Rooms {
     ) -> Result<Vec<Option<EventSerial>>, Error> {
         let names: Vec<_> = queries.iter().map(|query| (query.room, query.kind, query.key)).collect();
         let keys = self.state_keys(&names).await?;
-        let mut wanted = Vec::new();
-        let mut places = HashMap::new();
-        for (query, key) in queries.iter().zip(&keys) {
-            if let Some(key) = key
-                && query.root != Root::EMPTY
-            {
-                places.entry((query.room, query.root, *key)).or_insert_with(|| {
-                    wanted.push((query.room, query.root, *key));
-                    wanted.len() - 1
-                });
-            }
-        }
-        let found = self.snapshots().get_many(&wanted).await?;
-        Ok(queries
+        // One visit to each snapshot.
+        let mut visits: Vec<(RoomSerial, Root, Vec<StateKeySerial>)> = Vec::new();
+        let mut visit_of: HashMap<(RoomSerial, Root), usize> = HashMap::new();
+        let places: Vec<Option<(usize, usize)>> = queries
             .iter()
             .zip(keys)
-            .map(|(query, key)| found[*places.get(&(query.room, query.root, key?))?])
-            .collect())
+            .map(|(query, key)| {
+                let key = key.filter(|_| query.root != Root::EMPTY)?;
+                let visit = *visit_of.entry((query.room, query.root)).or_insert_with(|| {
+                    visits.push((query.room, query.root, Vec::new()));
+                    visits.len() - 1
+                });
+                visits[visit].2.push(key);
+                Some((visit, visits[visit].2.len() - 1))
+            })
+            .collect();
+        let wanted: Vec<_> =
+            visits.iter().map(|(room, root, keys)| Query { room: *room, root: *root, keys }).collect();
+        let found = self.snapshots().get_many(&wanted).await?;
+        Ok(places.into_iter().map(|place| place.and_then(|(visit, key)| found[visit][key])).collect())
     }
 
     /// These pieces of state, in the order of `queries`.

@@ -11,7 +11,7 @@ use crate::{
         token::Token,
         view::{Look, Viewer},
     },
-    tables::{MEMBER_COUNTS, MEMBERS, Membership, SERVERS},
+    tables::{MEMBER_COUNTS, MEMBERS, MemberRow, Membership, SERVERS},
 };
 
 /// Which members are wanted. Both conditions set: members that meet one of them.
@@ -148,15 +148,24 @@ impl Rooms {
     }
 
     /// The members of a room by its current state. Rows whose key is no user id are left out.
-    pub(crate) async fn member_rows(
+    pub(crate) async fn member_rows(&self, room: RoomSerial) -> Result<Vec<(OwnedUserId, MemberRow)>, Error> {
+        Ok(self.member_rows_of(&[room]).await?.pop().unwrap_or_default())
+    }
+
+    /// The members of rooms, in the order of `rooms`.
+    pub(crate) async fn member_rows_of(
         &self,
-        room: RoomSerial,
-    ) -> Result<Vec<(OwnedUserId, crate::tables::MemberRow)>, Error> {
-        let rows =
-            self.store().scan(&MEMBERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
-        Ok(rows
+        rooms: &[RoomSerial],
+    ) -> Result<Vec<Vec<(OwnedUserId, MemberRow)>>, Error> {
+        let ranges = rooms.iter().map(Range::prefix).collect();
+        let found = self.store().scan_many(&MEMBERS, ranges, store::Order::Ascending, usize::MAX).await?;
+        Ok(found
             .into_iter()
-            .filter_map(|((_, user), row)| Some((UserId::parse(user).ok()?, row)))
+            .map(|rows| {
+                rows.into_iter()
+                    .filter_map(|((_, user), row)| Some((UserId::parse(user).ok()?, row)))
+                    .collect()
+            })
             .collect())
     }
 

@@ -16,6 +16,7 @@ pub mod members;
 pub mod membership;
 pub mod room;
 pub mod state;
+pub mod summary;
 pub mod timeline;
 pub mod token;
 pub mod view;
@@ -32,6 +33,7 @@ pub(crate) struct Reader {
     pub(crate) visibility: visibility::VisibilityCache,
     pub(crate) user_rooms: membership::UserRoomsCache,
     pub(crate) tails: timeline::TailCache,
+    pub(crate) namings: summary::NamingCache,
 }
 
 impl Reader {
@@ -45,6 +47,7 @@ impl Reader {
             visibility: visibility::VisibilityCache::new(16 * 1024),
             user_rooms: membership::UserRoomsCache::new(rooms),
             tails: timeline::TailCache::new(rooms),
+            namings: summary::NamingCache::new(rooms),
         }
     }
 }

@@ -72,7 +72,7 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`], [`Error::Inconsistent`].
     pub async fn all_state(&self, room: RoomSerial, root: Root) -> Result<Vec<Arc<StoredEvent>>, Error> {
-        let entries = self.snapshots().entries(room, root).await?;
+        let entries = self.snapshots().all(room, root).await?;
         let serials: Vec<_> = entries.into_iter().map(|(_, event)| event).collect();
         self.load_all(room, &serials).await
     }

@@ -1,0 +1,123 @@
+//! What a client needs to name a room that has no name: heroes and member counts.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> (`RoomSummary`)
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use ruma::{OwnedUserId, UserId};
+use store::{Moved, Position, Topic};
+
+use crate::{
+    Error, EventSerial, RoomSerial, Rooms,
+    read::{members::MemberCounts, room::RoomInfo},
+    tables::{Membership, SUMMARIES, Summary},
+};
+
+/// So many heroes a client is told of.
+const HEROES: usize = 5;
+
+/// Members and name of a room, the same for all who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomNaming {
+    /// Whether the room has a name or an alias, so that heroes are not needed.
+    pub named: bool,
+    /// How many members it has.
+    pub counts: MemberCounts,
+    /// The first members with their member events, one more than heroes are told of, since nobody is his own.
+    first: Vec<(OwnedUserId, EventSerial)>,
+}
+
+impl RoomNaming {
+    /// The heroes for one user, with their member events; none for a named room.
+    pub fn heroes<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a (OwnedUserId, EventSerial)> {
+        let wanted = if self.named { 0 } else { HEROES };
+        self.first.iter().filter(move |(hero, _)| hero != user).take(wanted)
+    }
+}
+
+/// Naming of recently asked rooms, with the position that it is good for.
+#[derive(Debug)]
+pub(crate) struct NamingCache(Cache<RoomSerial, (Position, Arc<RoomNaming>)>);
+
+impl NamingCache {
+    pub(crate) fn new(items: usize) -> Self {
+        Self(Cache::new(items))
+    }
+}
+
+impl Rooms {
+    /// How rooms are called, in the order of `rooms`: as of now, or a little later.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn namings(&self, rooms: &[Arc<RoomInfo>]) -> Result<Vec<Arc<RoomNaming>>, Error> {
+        let cache = &self.reader().namings.0;
+        let mut known: Vec<Option<Arc<RoomNaming>>> = rooms
+            .iter()
+            .map(|room| {
+                let (as_of, naming) = cache.get(&room.serial)?;
+                let rests = self.store().moved(Topic::room(room.room_id.as_str()), as_of) == Moved::No;
+                rests.then_some(naming)
+            })
+            .collect();
+        let missing: Vec<usize> = (0..rooms.len()).filter(|index| known[*index].is_none()).collect();
+        if !missing.is_empty() {
+            let as_of = self.store().head();
+            let serials: Vec<RoomSerial> = missing.iter().map(|index| rooms[*index].serial).collect();
+            let (summaries, counts) = (self.summaries(&serials).await?, self.member_counts(&serials).await?);
+            let unnamed: Vec<RoomSerial> = serials
+                .iter()
+                .zip(&summaries)
+                .filter(|(_, summary)| !is_named(summary))
+                .map(|(serial, _)| *serial)
+                .collect();
+            let mut first = self.first_members(&unnamed).await?.into_iter();
+            for ((index, summary), counts) in missing.into_iter().zip(summaries).zip(counts) {
+                let named = is_named(&summary);
+                let first = if named { Vec::new() } else { first.next().unwrap_or_default() };
+                let naming = Arc::new(RoomNaming { named, counts, first });
+                cache.insert(rooms[index].serial, (as_of, naming.clone()));
+                known[index] = Some(naming);
+            }
+        }
+        Ok(known.into_iter().flatten().collect())
+    }
+
+    /// What lists of rooms show, in the order of `rooms`; an unknown room has nothing to show.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn summaries(&self, rooms: &[RoomSerial]) -> Result<Vec<Summary>, Error> {
+        let rows = self.store().get_many(&SUMMARIES, rooms).await?;
+        Ok(rows.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    /// The first members of each room, oldest member event first: joined or invited ones, or when there
+    /// are no others, those that left.
+    async fn first_members(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<(OwnedUserId, EventSerial)>>, Error> {
+        let mut answers = Vec::with_capacity(rooms.len());
+        for rows in self.member_rows_of(rooms).await? {
+            let pick = |present: bool| {
+                let mut rows: Vec<_> = rows
+                    .iter()
+                    .filter(|(_, row)| {
+                        matches!(row.membership, Membership::Join | Membership::Invite) == present
+                            && row.membership != Membership::Knock
+                    })
+                    .map(|(user, row)| (user.clone(), row.event))
+                    .collect();
+                rows.sort_unstable_by_key(|(_, event)| *event);
+                rows.truncate(HEROES + 1);
+                rows
+            };
+            let present = pick(true);
+            answers.push(if present.len() > 1 { present } else { [present, pick(false)].concat() });
+        }
+        Ok(answers)
+    }
+}
+
+fn is_named(summary: &Summary) -> bool {
+    summary.name.is_some() || summary.canonical_alias.is_some()
+}
