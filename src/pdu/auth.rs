@@ -108,14 +108,17 @@ fn auth_types_of(
 /// [`AuthFailure`]; the event is then rejected.
 pub fn check_auth_independent(pdu: &Pdu, fetch: impl Fn(&EventId) -> Option<Pdu>) -> Result<(), AuthFailure> {
     if *pdu.kind() == TimelineEventType::RoomCreate {
-        check_version(pdu)?;
+        check_create(pdu)?;
     }
     let rules = &pdu.version().rules().authorization;
     state_res::check_state_independent_auth_rules(rules, pdu, fetch).map_err(AuthFailure::Rule)
 }
 
-/// A create event must name the version by which we read it.
-fn check_version(create: &Pdu) -> Result<(), AuthFailure> {
+/// A create event must be the one of its room and name the version by which we read it.
+fn check_create(create: &Pdu) -> Result<(), AuthFailure> {
+    if create.state_key() != Some("") {
+        return Err(AuthFailure::Rule("the create event must have the empty state key".to_owned()));
+    }
     #[derive(serde::Deserialize)]
     struct Content {
         #[serde(default)]

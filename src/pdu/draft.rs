@@ -3,7 +3,7 @@
 //! Reading order: [`Draft`], [`build`], [`sign`]; then [`countersign`] for events of others.
 
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, RoomId, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
     events::{StateEventType, TimelineEventType},
 };
 use serde_json::value::RawValue as RawJsonValue;
@@ -69,6 +69,64 @@ pub struct Unsigned {
     json: String,
 }
 
+impl Unsigned {
+    /// The event as a template for another server, which completes and signs it: the answer to
+    /// `make_join`, `make_leave` and `make_knock`.
+    pub fn to_raw(&self) -> Box<RawJsonValue> {
+        RawJsonValue::from_string(self.json.clone()).unwrap_or_default()
+    }
+}
+
+/// A template that another server made for an event of ours.
+///
+/// It is a proposal: the caller compares the draft with what was wanted before [building](build) it.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// What we would say.
+    pub draft: Draft,
+    /// Where.
+    pub room_id: OwnedRoomId,
+    /// The newest events of the room.
+    pub prev_events: Vec<OwnedEventId>,
+    /// The events that should allow it.
+    pub auth_events: Vec<OwnedEventId>,
+    /// Its distance from the create event.
+    pub depth: u64,
+}
+
+impl Template {
+    /// Reads the `event` of an answer to `make_join` and its like.
+    ///
+    /// # Errors
+    /// [`FormatError`]
+    pub fn parse(version: RoomVersion, raw: &RawJsonValue) -> Result<Self, FormatError> {
+        let json = json::canonicalize(raw.get().as_bytes(), Numbers::Strict)?;
+        if json.len() > crate::MAX_PDU_BYTES {
+            return Err(FormatError::TooLarge { size_bytes: json.len() });
+        }
+        // What the template need not have, the head must.
+        let mut json = with_member(&json, "hashes", "{}");
+        json = with_member(&json, "signatures", "{}");
+        if find(&json, "origin_server_ts").is_none() {
+            json = with_member(&json, "origin_server_ts", "0");
+        }
+        let pdu = Pdu::from_canonical(version, json)?;
+        Ok(Self {
+            draft: Draft {
+                kind: pdu.kind().clone(),
+                state_key: pdu.state_key().map(str::to_owned),
+                content: pdu.content().to_owned(),
+                sender: pdu.sender().to_owned(),
+                redacts: None,
+            },
+            room_id: pdu.room_id().to_owned(),
+            prev_events: pdu.prev_events().to_vec(),
+            auth_events: pdu.auth_events().to_vec(),
+            depth: pdu.depth(),
+        })
+    }
+}
+
 /// Gives a draft its place in the room.
 ///
 /// `room_id` is `None` only for the create event of a version 12 room, which makes its own.
@@ -104,7 +162,8 @@ pub fn build(
         .ok_or(FormatError::OutOfRange { field: "depth" })?;
 
     // New events are strict in every version: a number that servers spell differently helps nobody.
-    let Value::Object(mut content) = json::parse(draft.content.get().as_bytes(), Numbers::Strict)? else {
+    let Value::Object(mut content) = json::parse_inside(draft.content.get().as_bytes(), Numbers::Strict, 1)?
+    else {
         return Err(FormatError::WrongType { field: "content", expected: "an object" });
     };
     let redacts = draft.redacts.as_ref().filter(|_| draft.kind == TimelineEventType::RoomRedaction);

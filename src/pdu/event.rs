@@ -353,8 +353,7 @@ impl ruma::state_res::Event for Pdu {
 
     fn room_id(&self) -> Option<&RoomId> {
         // The rules ask for what stands in the event, not for what follows from it.
-        let derived =
-            self.version().has_hashed_room_id() && self.is_state(&TimelineEventType::RoomCreate, "");
+        let derived = self.version().has_hashed_room_id() && *self.kind() == TimelineEventType::RoomCreate;
         (!derived).then(|| Pdu::room_id(self))
     }
 

@@ -92,10 +92,18 @@ pub enum Value<'a> {
 /// # Errors
 /// [`JsonError`] as described in the module.
 pub fn parse(bytes: &[u8], numbers: Numbers) -> Result<Value<'_>, JsonError> {
+    parse_inside(bytes, numbers, 0)
+}
+
+/// As [`parse`], for a value that will stand inside `depth` levels of nesting.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_inside(bytes: &[u8], numbers: Numbers, depth: usize) -> Result<Value<'_>, JsonError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| JsonError { offset: error.valid_up_to(), fault: JsonFault::Utf8 })?;
     let mut reader = Reader { text, at: 0, numbers };
-    let value = reader.value(0)?;
+    let value = reader.value(depth)?;
     reader.skip_space();
     if reader.at != text.len() {
         return Err(reader.fault(JsonFault::Trailing));

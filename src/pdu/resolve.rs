@@ -172,25 +172,25 @@ pub fn conflicted_subgraph(
 #[derive(Debug, Clone, Default)]
 pub struct Preload {
     known: HashMap<OwnedEventId, Pdu>,
+    /// What something that we have refers to: has been walked, is needed or is absent.
+    wanted: HashSet<OwnedEventId>,
     needed: HashSet<OwnedEventId>,
-    absent: HashSet<OwnedEventId>,
 }
 
 impl Preload {
     /// For these states: nothing at all if they agree, else their events with their auth chains.
     pub fn new(states: &[StateMap]) -> Self {
-        let mut preload = Self::default();
         let (common, conflicted) = split(states);
-        if conflicted.iter().any(|ids| !ids.is_empty()) {
-            preload.needed.extend(common);
-            preload.needed.extend(conflicted.into_iter().flatten());
+        if conflicted.iter().all(Vec::is_empty) {
+            return Self::default();
         }
-        preload
+        Self::of_chains(common.into_iter().chain(conflicted.into_iter().flatten()))
     }
 
-    /// For the auth chains of these events.
+    /// For these events and their auth chains.
     pub fn of_chains(ids: impl IntoIterator<Item = OwnedEventId>) -> Self {
-        Self { needed: ids.into_iter().collect(), ..Self::default() }
+        let needed: HashSet<_> = ids.into_iter().collect();
+        Self { known: HashMap::new(), wanted: needed.clone(), needed }
     }
 
     /// The events to load next; empty when all that exists is there.
@@ -198,32 +198,25 @@ impl Preload {
         self.needed.iter().cloned().collect()
     }
 
-    /// Takes loaded events. What was needed and is not among them counts as absent from the store.
+    /// Takes loaded events, also ones that were not asked for. What was needed and is not among them
+    /// counts as absent from the store and is not asked for again.
     pub fn supply(&mut self, events: impl IntoIterator<Item = Pdu>) {
         for pdu in events {
             self.known.insert(pdu.event_id().to_owned(), pdu);
         }
-        let needed = std::mem::take(&mut self.needed);
-        let mut pending: Vec<OwnedEventId> = Vec::new();
-        for id in needed {
-            if self.known.contains_key(&id) {
-                pending.push(id);
-            } else {
-                self.absent.insert(id);
-            }
-        }
-        // Also through events that were supplied without being asked for.
-        let mut walked = HashSet::new();
-        while let Some(id) = pending.pop() {
-            let Some(pdu) = self.known.get(&id) else {
-                if !self.absent.contains(&id) {
-                    self.needed.insert(id);
+        let mut pending: Vec<Pdu> =
+            self.needed.drain().filter_map(|id| self.known.get(&id).cloned()).collect();
+        while let Some(pdu) = pending.pop() {
+            for id in references(&pdu) {
+                if self.wanted.contains(&id) {
+                    continue;
                 }
-                continue;
-            };
-            for next in references(pdu) {
-                if walked.insert(next.clone()) {
-                    pending.push(next);
+                self.wanted.insert(id.clone());
+                match self.known.get(&id) {
+                    Some(known) => pending.push(known.clone()),
+                    None => {
+                        self.needed.insert(id);
+                    }
                 }
             }
         }

@@ -2,8 +2,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#validating-hashes-and-signatures-on-received-events>
 
+use std::collections::BTreeMap;
+
 use ruma::{
-    OwnedServerName, OwnedServerSigningKeyId, ServerSigningKeyId, UserId,
+    CanonicalJsonObject, OwnedServerName, OwnedServerSigningKeyId, ServerName, ServerSigningKeyId, UserId,
     events::{TimelineEventType, room::member::MembershipState},
 };
 
@@ -138,8 +140,10 @@ pub fn required_keys(pdu: &Pdu) -> Vec<(OwnedServerName, OwnedServerSigningKeyId
 pub fn verify(pdu: Pdu, keys: &KeyRing) -> Result<Verified, VerifyError> {
     let signed = redacted(pdu.version(), pdu.json_str(), Keep::Signed);
     let signatures = find(pdu.json_str(), "signatures").unwrap_or("{}");
+    let enforce_validity = pdu.version().rules().enforce_key_validity;
+    let at_ts = enforce_validity.then(|| u64::from(pdu.origin_server_ts().get()));
     for server in required_servers(&pdu) {
-        check_server(&pdu, server, signatures, signed.as_bytes(), keys)?;
+        check_server(server, signatures, signed.as_bytes(), keys, at_ts)?;
     }
     let claimed = find(pdu.json_str(), "hashes").and_then(|hashes| find(hashes, "sha256")).and_then(string);
     let claimed = claimed.and_then(|hash| hash::from_base64(&hash));
@@ -149,15 +153,14 @@ pub fn verify(pdu: Pdu, keys: &KeyRing) -> Result<Verified, VerifyError> {
     Ok(Verified { pdu: redact(&pdu)?, redacted: true })
 }
 
+/// Looks for one right signature of the server, by a key that is valid at the time, if one is given.
 fn check_server(
-    pdu: &Pdu,
     server: OwnedServerName,
     signatures: &str,
     signed: &[u8],
     keys: &KeyRing,
+    at_ts: Option<u64>,
 ) -> Result<(), VerifyError> {
-    let enforce_validity = pdu.version().rules().enforce_key_validity;
-    let at = u64::from(pdu.origin_server_ts().get());
     let mut error = None;
     for (key_id, signature) in signatures_of(signatures, server.as_str()) {
         let Some(key) = keys.find(&server, key_id) else {
@@ -167,13 +170,35 @@ fn check_server(
         let right = string(signature).is_some_and(|signature| key.has_signed_base64(signed, &signature));
         if !right {
             error = Some(VerifyError::WrongSignature { server: server.clone() });
-        } else if enforce_validity && !key.is_valid_at(at) {
+        } else if at_ts.is_some_and(|at_ts| !key.is_valid_at(at_ts)) {
             error = Some(VerifyError::KeyExpired { server: server.clone() });
         } else {
             return Ok(());
         }
     }
     Err(error.unwrap_or(VerifyError::NotSigned { server }))
+}
+
+/// Checks that a server signed a JSON object that is no event: a key document, a third party's invitation.
+///
+/// The key must be valid at `at_ts`, in milliseconds since 1970.
+///
+/// # Errors
+/// [`VerifyError`]
+///
+/// Spec: <https://spec.matrix.org/v1.19/appendices/#checking-for-a-signature>
+pub fn verify_json(
+    object: &CanonicalJsonObject,
+    server: &ServerName,
+    keys: &KeyRing,
+    at_ts: u64,
+) -> Result<(), VerifyError> {
+    let covered: BTreeMap<_, _> =
+        object.iter().filter(|(key, _)| !matches!(key.as_str(), "signatures" | "unsigned")).collect();
+    let malformed = |_| FormatError::WrongType { field: "object", expected: "canonical JSON" };
+    let message = serde_json::to_vec(&covered).map_err(malformed)?;
+    let signatures = object.get("signatures").map(ToString::to_string).unwrap_or_default();
+    check_server(server.to_owned(), &signatures, &message, keys, Some(at_ts))
 }
 
 /// Key ids and raw signatures of a server; other algorithms than Ed25519 are passed over.
