@@ -1,1 +1,50 @@
-//! Placeholder.
+//! The HTTP kit: endpoints become routes, requests become calls, errors become answers.
+//!
+//! A crate of the edge makes a [`Routes`] over its own state, registers one handler for each ruma
+//! endpoint, and hands it to [`router`], which makes one axum router of them all:
+//!
+//! ```ignore
+//! pub fn routes(api: Arc<ClientApi>) -> Routes<ClientApi> {
+//!     Routes::new(api).ruma(tags::create_tag).ruma(tags::get_tags)
+//! }
+//!
+//! async fn create_tag(
+//!     api: Arc<ClientApi>,
+//!     call: Call<create_tag::v3::Request, User>,
+//! ) -> Result<create_tag::v3::Response, ApiError>
+//! ```
+//!
+//! The type of the caller follows from the endpoint's authentication scheme ([`Caller`]): asking for
+//! a [`User`] on an open endpoint does not compile. Every answer, errors too, carries the CORS
+//! headers and a request id; a panic costs its request only.
+//!
+//! Reading order: [`Routes`], [`Call`], `caller`, `serve`, [`ApiError`].
+
+mod call;
+mod caller;
+mod convert;
+mod error;
+mod face;
+mod json;
+mod kit;
+mod routes;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+pub use axum::{Router, body::Body};
+pub use http::{HeaderMap, Method, StatusCode};
+
+pub use call::{Call, PathArgs, Peer, RawCall};
+pub use caller::{
+    Caller, Identify, NoSignatures, Open, Origin, SignatureCheck, SignatureError, SignedRequest, TokenCheck,
+    TokenError, User,
+};
+pub use error::ApiError;
+pub use face::{Face, Faces, TlsName};
+pub use json::{MAX_NESTING, json_response, parse_json};
+pub use kit::Kit;
+pub use routes::{DuplicateRoute, Routes, router};
+
+/// What a raw handler answers with.
+pub type Response = http::Response<Body>;

@@ -1,0 +1,83 @@
+//! A request that has been taken apart and whose caller is known.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::{ApiError, Face, json::parse_json};
+
+/// Where the connection comes from; the listener adds it to its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// A request of a ruma endpoint and who makes it.
+#[derive(Debug)]
+pub struct Call<R, C> {
+    /// What is asked.
+    pub request: R,
+    /// Who asks.
+    pub caller: C,
+    /// Which of our authorities is asked.
+    pub face: Face,
+    /// Where the connection comes from, if the transport knows.
+    pub peer: Option<SocketAddr>,
+}
+
+/// A request whose body the handler reads by itself: for hot paths, and for endpoints that ruma
+/// does not know.
+#[derive(Debug)]
+pub struct RawCall<C> {
+    /// Method, path, query and headers.
+    pub parts: Parts,
+    /// The variables of the path.
+    pub args: PathArgs,
+    /// The body as sent, within the route's limit.
+    pub body: Bytes,
+    /// Who asks.
+    pub caller: C,
+    /// Which of our authorities is asked.
+    pub face: Face,
+    /// Where the connection comes from, if the transport knows.
+    pub peer: Option<SocketAddr>,
+}
+
+impl<C> RawCall<C> {
+    /// The body, read as JSON of this type.
+    ///
+    /// # Errors
+    /// 400 `M_NOT_JSON` or `M_BAD_JSON`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        parse_json(&self.body)
+    }
+
+    /// The query string, read as this type; see serde's attributes for absent keys.
+    ///
+    /// # Errors
+    /// 400 `M_MISSING_PARAM` or `M_INVALID_PARAM`.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        ruma::exports::serde_html_form::from_str(self.parts.uri.query().unwrap_or_default())
+            .map_err(|error| crate::convert::bad_parameter(&error))
+    }
+}
+
+/// The variables of a path, percent-decoded, in the order in which they stand there.
+#[derive(Clone, Debug, Default)]
+pub struct PathArgs(pub(crate) Vec<String>);
+
+impl PathArgs {
+    /// The variable at this place, read as this type (an id, a number, a `String`).
+    ///
+    /// # Errors
+    /// 400 `M_INVALID_PARAM` when it cannot be one.
+    pub fn get<T: for<'a> TryFrom<&'a str>>(&self, index: usize) -> Result<T, ApiError> {
+        let text = self.0.get(index).map_or("", String::as_str);
+        T::try_from(text).map_err(|_| ApiError::invalid_param(format!("`{text}` is not valid in this path")))
+    }
+
+    /// All of them, borrowed.
+    pub fn as_strs(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+}

@@ -1,0 +1,237 @@
+//! Errors as clients and servers see them: a status, an errcode and a sentence.
+
+use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use ruma::api::client::uiaa::UiaaInfo;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::error;
+
+use crate::{Response, json::json_bytes};
+
+/// An error answer. The cause, if there is one, goes to the log and not to the caller.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#standard-error-response>
+pub struct ApiError(Box<Inner>);
+
+struct Inner {
+    status: StatusCode,
+    errcode: Cow<'static, str>,
+    message: Cow<'static, str>,
+    /// Further keys of the answer's object.
+    more: Map<String, Value>,
+    retry_after: Option<Duration>,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl ApiError {
+    /// An error of this status and errcode with a sentence for people.
+    pub fn new(
+        status: StatusCode,
+        errcode: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> ApiError {
+        ApiError(Box::new(Inner {
+            status,
+            errcode: errcode.into(),
+            message: message.into(),
+            more: Map::new(),
+            retry_after: None,
+            cause: None,
+        }))
+    }
+
+    /// 400 `M_BAD_JSON`: JSON, but not what the endpoint takes.
+    pub fn bad_json(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", message)
+    }
+
+    /// 400 `M_NOT_JSON`.
+    pub fn not_json(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", message)
+    }
+
+    /// 400 `M_INVALID_PARAM`.
+    pub fn invalid_param(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", message)
+    }
+
+    /// 400 `M_MISSING_PARAM`.
+    pub fn missing_param(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "M_MISSING_PARAM", message)
+    }
+
+    /// 400 `M_UNKNOWN`: a request that makes no sense and has no errcode of its own.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", message)
+    }
+
+    /// 401 `M_UNAUTHORIZED`.
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", message)
+    }
+
+    /// 403 `M_FORBIDDEN`.
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)
+    }
+
+    /// 404 `M_NOT_FOUND`.
+    pub fn not_found(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", message)
+    }
+
+    /// 404 `M_UNRECOGNIZED`: there is no such endpoint, or it is not built.
+    pub fn unrecognized() -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "Unrecognized request")
+    }
+
+    /// 413 `M_TOO_LARGE`.
+    pub fn too_large(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", message)
+    }
+
+    /// 429 `M_LIMIT_EXCEEDED`: come back after this wait.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#rate-limiting>
+    pub fn limited(retry_after: Duration) -> ApiError {
+        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests");
+        error.0.retry_after = Some(retry_after);
+        let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+        error.with("retry_after_ms", millis)
+    }
+
+    /// 401 with the steps of user-interactive authentication that are left.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
+    pub fn interactive(info: &UiaaInfo) -> ApiError {
+        let mut error = ApiError::new(StatusCode::UNAUTHORIZED, "", "");
+        match serde_json::to_value(info) {
+            Ok(Value::Object(object)) => error.0.more = object,
+            Ok(_) => return ApiError::internal("user-interactive authentication has no object"),
+            Err(cause) => return ApiError::internal(cause),
+        }
+        error
+    }
+
+    /// 500 `M_UNKNOWN`: our fault. The cause is logged, the caller gets the request id only.
+    pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> ApiError {
+        let mut error =
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error");
+        error.0.cause = Some(cause.into());
+        error
+    }
+
+    /// 503 `M_UNKNOWN`: not now; another attempt may work.
+    pub fn unavailable(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> ApiError {
+        let mut error = ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "M_UNKNOWN",
+            "The server cannot do this at the moment",
+        );
+        error.0.cause = Some(cause.into());
+        error.0.retry_after = Some(Duration::from_secs(1));
+        error
+    }
+
+    /// Adds a key to the answer's object.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> ApiError {
+        self.0.more.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Keeps a cause for the log.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> ApiError {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The errcode, such as `M_FORBIDDEN`; empty for user-interactive authentication.
+    pub fn errcode(&self) -> &str {
+        &self.0.errcode
+    }
+
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The answer. An error of ours is logged here, once.
+    pub(crate) fn into_response(self, request_id: &str) -> Response {
+        let Inner { status, errcode, mut message, more, retry_after, cause } = *self.0;
+        if status.is_server_error() {
+            let cause = cause.as_deref().map(Chain);
+            let cause =
+                cause.as_ref().map_or(&message as &dyn fmt::Display, |chain| chain as &dyn fmt::Display);
+            error!(request_id, status = status.as_u16(), error = %cause, "request failed");
+            if !request_id.is_empty() {
+                message = format!("{message} (request {request_id})").into();
+            }
+        }
+        let body = Body { errcode: &errcode, error: &message, more: &more };
+        // Strings and values that were JSON before always serialise.
+        let body = serde_json::to_vec(&body).map(Bytes::from).unwrap_or_default();
+        let mut response = json_bytes(status, body);
+        if let Some(wait) = retry_after {
+            let seconds = wait.as_millis().div_ceil(1_000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(RETRY_AFTER, value);
+            }
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    errcode: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error: &'a str,
+    #[serde(flatten)]
+    more: &'a Map<String, Value>,
+}
+
+/// An error with all its sources in one line.
+struct Chain<'a>(&'a (dyn StdError + Send + Sync));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.0, f)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiError")
+            .field("status", &self.0.status.as_u16())
+            .field("errcode", &self.0.errcode)
+            .field("message", &self.0.message)
+            .field("more", &self.0.more)
+            .field("cause", &self.0.cause)
+            .finish()
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.0.status.as_u16(), self.0.errcode, self.0.message)
+    }
+}
+
+impl StdError for ApiError {}

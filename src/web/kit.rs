@@ -1,0 +1,80 @@
+//! What every request needs besides its handler.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use base::{Clock, Counter, CounterFamily, Gauge, HistogramFamily, Metrics, Random};
+
+use crate::{Faces, SignatureCheck, TokenCheck};
+
+/// A body that takes longer to arrive is given up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What every request needs besides its handler: who checks tokens and signatures, whose faces
+/// there are, where it is counted.
+pub struct Kit {
+    pub(crate) tokens: Arc<dyn TokenCheck>,
+    pub(crate) signatures: Arc<dyn SignatureCheck>,
+    pub(crate) faces: Faces,
+    pub(crate) clock: Clock,
+    pub(crate) body_timeout: Duration,
+    pub(crate) requests: CounterFamily,
+    pub(crate) durations: HistogramFamily,
+    pub(crate) in_flight: Gauge,
+    pub(crate) panics: Counter,
+    /// Begins every request id, so that ids of two runs differ.
+    run: String,
+    next_request: AtomicU64,
+}
+
+impl Kit {
+    /// A kit for one process.
+    pub fn new(
+        tokens: Arc<dyn TokenCheck>,
+        signatures: Arc<dyn SignatureCheck>,
+        faces: Faces,
+        clock: Clock,
+        random: &Random,
+        metrics: &Metrics,
+    ) -> Kit {
+        Kit {
+            tokens,
+            signatures,
+            faces,
+            clock,
+            body_timeout: BODY_TIMEOUT,
+            requests: metrics.counter_family("yakuba_web_requests", "Requests answered"),
+            durations: metrics.histogram_family(
+                "yakuba_web_request_duration_seconds",
+                "Time from a request's head to its answer's head; long polls wait on purpose",
+                &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0],
+            ),
+            in_flight: metrics.gauge("yakuba_web_requests_in_flight", "Requests that are being answered"),
+            panics: metrics.counter("yakuba_web_request_panics", "Requests that ended in a panic"),
+            run: random.token(6),
+            next_request: AtomicU64::new(1),
+        }
+    }
+
+    /// The faces of this process.
+    pub fn faces(&self) -> &Faces {
+        &self.faces
+    }
+
+    /// An id for a request, unlike that of any other: for the log and the answer.
+    pub(crate) fn request_id(&self) -> String {
+        format!("{}-{}", self.run, self.next_request.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for Kit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kit").field("faces", &self.faces).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+//! What happens around every handler: identify, bound, count, catch.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use base::{ByteSize, Counter, Gauge, Histogram};
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tracing::{Instrument, debug, error_span};
+
+use crate::{
+    ApiError, Body, Face, Identify, Kit, PathArgs, Peer, RawCall, Response, TlsName,
+    routes::{Handler, Route},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request on its way to a handler.
+pub(crate) struct Incoming {
+    kit: Arc<Kit>,
+    parts: Parts,
+    body: Body,
+    args: PathArgs,
+    body_limit: ByteSize,
+    face: Face,
+    peer: Option<SocketAddr>,
+}
+
+impl Incoming {
+    /// Finds out who calls, and reads the body.
+    pub(crate) async fn identified<C: Identify>(self) -> Result<RawCall<C>, ApiError> {
+        let Incoming { kit, parts, body, args, body_limit, face, peer } = self;
+        let (caller, body) = if C::NEEDS_BODY {
+            let body = read(&kit, body, body_limit).await?;
+            (C::identify(&kit, &parts, &body, &face).await?, body)
+        } else {
+            let caller = C::identify(&kit, &parts, &Bytes::new(), &face).await?;
+            (caller, read(&kit, body, body_limit).await?)
+        };
+        Ok(RawCall { parts, args, body, caller, face, peer })
+    }
+}
+
+async fn read(kit: &Kit, body: Body, limit: ByteSize) -> Result<Bytes, ApiError> {
+    let collected = kit.clock.timeout(kit.body_timeout, Limited::new(body, limit.as_usize()).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ApiError::too_large(format!("The body is larger than {limit}")))
+        }
+        Ok(Err(_)) => Err(ApiError::bad_request("The body could not be read")),
+        Err(_) => {
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body took too long to arrive"))
+        }
+    }
+}
+
+/// A route as a service; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Endpoint(Arc<Inner>);
+
+struct Inner {
+    kit: Arc<Kit>,
+    route: Route,
+    /// Made with the first request, so that unused endpoints cost nothing.
+    counts: OnceLock<Counts>,
+}
+
+struct Counts {
+    duration: Histogram,
+    /// By the hundreds of the status.
+    answered: [Counter; 4],
+}
+
+impl Endpoint {
+    pub(crate) fn new(kit: Arc<Kit>, route: Route) -> Endpoint {
+        Endpoint(Arc::new(Inner { kit, route, counts: OnceLock::new() }))
+    }
+}
+
+impl tower_service::Service<Request<Body>> for Endpoint {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { Ok(inner.serve(request).await) })
+    }
+}
+
+impl Inner {
+    async fn serve(&self, request: Request<Body>) -> Response {
+        let request_id = self.kit.request_id();
+        let started = self.kit.clock.now();
+        let _in_flight = InFlight::enter(&self.kit.in_flight);
+        let span = error_span!("request", request_id, endpoint = &*self.route.name);
+
+        let response = async {
+            let handled = AssertUnwindSafe(self.handle(request)).catch_unwind().await;
+            let response = match handled {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => error.into_response(&request_id),
+                Err(_) => {
+                    self.kit.panics.inc();
+                    ApiError::internal("the handler panicked").into_response(&request_id)
+                }
+            };
+            let elapsed = self.kit.clock.now().since(started);
+            self.count(response.status(), elapsed);
+            debug!(status = response.status().as_u16(), elapsed_ms = elapsed.as_secs_f64() * 1e3, "answered");
+            response
+        }
+        .instrument(span)
+        .await;
+
+        finish(response, &request_id)
+    }
+
+    async fn handle(&self, request: Request<Body>) -> Result<Response, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let face = self.face(&parts)?;
+        let mut args = path_args(&mut parts).await?;
+        args.extend(std::iter::repeat_n(String::new(), self.route.empty_args));
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let incoming = Incoming {
+            kit: self.kit.clone(),
+            parts,
+            body,
+            args: PathArgs(args),
+            body_limit: self.route.body_limit,
+            face,
+            peer,
+        };
+        let handler: &Handler = &self.route.handler;
+        handler(incoming).await
+    }
+
+    fn face(&self, parts: &Parts) -> Result<Face, ApiError> {
+        let header = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = header.or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+        let tls_name = parts.extensions.get::<TlsName>().map(|name| &*name.0);
+        match self.kit.faces.find(host, tls_name) {
+            Some(face) => Ok(face.clone()),
+            None if self.route.any_host => Ok(self.kit.faces.first().clone()),
+            None => Err(ApiError::not_found("There is no server of this name here")),
+        }
+    }
+
+    fn count(&self, status: StatusCode, elapsed: Duration) {
+        let counts = self.counts.get_or_init(|| {
+            let endpoint = &*self.route.name;
+            Counts {
+                duration: self.kit.durations.with(&[("endpoint", endpoint)]),
+                answered: ["2xx", "3xx", "4xx", "5xx"]
+                    .map(|status| self.kit.requests.with(&[("endpoint", endpoint), ("status", status)])),
+            }
+        });
+        counts.duration.observe(elapsed.as_secs_f64());
+        let hundreds = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
+        counts.answered[hundreds].inc();
+    }
+}
+
+async fn path_args(parts: &mut Parts) -> Result<Vec<String>, ApiError> {
+    let params = RawPathParams::from_request_parts(parts, &())
+        .await
+        .map_err(|_| ApiError::invalid_param("The path is not valid UTF-8"))?;
+    Ok(params.iter().map(|(_, value)| value.to_owned()).collect())
+}
+
+/// Counts a request for as long as it is worked on, also when it is dropped half-way.
+struct InFlight<'a>(&'a Gauge);
+
+impl<'a> InFlight<'a> {
+    fn enter(gauge: &'a Gauge) -> InFlight<'a> {
+        gauge.inc();
+        InFlight(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Answers what no route takes: a browser's preflight with the CORS headers, the rest with
+/// `M_UNRECOGNIZED`.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients>
+#[derive(Clone)]
+pub(crate) struct Unrecognized {
+    pub(crate) kit: Arc<Kit>,
+    pub(crate) status: StatusCode,
+}
+
+impl tower_service::Service<Request<Body>> for Unrecognized {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let request_id = self.kit.request_id();
+        let response = if request.method() == Method::OPTIONS {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        } else {
+            self.kit.requests.with(&[("endpoint", "unrecognized"), ("status", "4xx")]).inc();
+            ApiError::new(self.status, "M_UNRECOGNIZED", "Unrecognized request").into_response(&request_id)
+        };
+        std::future::ready(Ok(finish(response, &request_id)))
+    }
+}
+
+/// Adds what every answer carries.
+fn finish(mut response: Response, request_id: &str) -> Response {
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("X-Requested-With, Content-Type, Authorization, Date"),
+    );
+    headers
+        .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("X-Request-Id, Retry-After"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
