@@ -65,6 +65,11 @@ impl Batch {
         self.raw.ops.push(RawOp::DeleteRange { table: table.raw(), start: Bytes::from(start), end });
     }
 
+    /// Removes all rows of a table.
+    pub fn delete_all<K: Key, V: Value>(&mut self, table: &Table<K, V>) {
+        self.raw.ops.push(RawOp::DeleteRange { table: table.raw(), start: Bytes::new(), end: None });
+    }
+
     /// Adds to a counter; a missing one counts as 0, and one that comes to 0 loses its row.
     pub fn add<K: Key, Q: AsKey<K> + ?Sized>(&mut self, table: &Table<K, Counter>, key: &Q, delta: i64) {
         self.raw.ops.push(RawOp::Add { table: table.raw(), key: encode_key(key), delta });

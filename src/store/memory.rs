@@ -149,3 +149,23 @@ fn scan_one(data: &Data, range: &RawRange, order: Order, limit: usize) -> Vec<Ra
         Order::Descending => rows.rev().take(limit).map(row).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use super::*;
+    use crate::conformance::Place;
+
+    #[derive(Default)]
+    struct MemoryPlace(MemoryDisk);
+
+    impl Place for MemoryPlace {
+        fn open(&self) -> Pin<Box<dyn Future<Output = Arc<dyn Backend>> + Send + '_>> {
+            let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::open(&self.0));
+            Box::pin(std::future::ready(backend))
+        }
+    }
+
+    crate::conformance_tests!(std::future::ready(MemoryPlace::default()));
+}
