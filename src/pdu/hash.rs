@@ -61,3 +61,77 @@ pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     );
     LENIENT.decode(text).ok()
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::{
+        Authority,
+        json::{Numbers, canonicalize},
+        members::with_member,
+        redact::{Keep, redacted},
+    };
+
+    /// The key of the specification's test vectors.
+    fn authority() -> Authority {
+        let file = "ed25519 1 YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1";
+        Authority::from_key_file(ruma::owned_server_name!("domain"), file).unwrap()
+    }
+
+    /// Spec: <https://spec.matrix.org/v1.19/appendices/#event-signing>
+    #[test]
+    fn events_are_hashed_and_signed_as_in_the_specification() {
+        let minimal = r#"{"room_id":"!x:domain","sender":"@a:domain","origin":"domain","origin_server_ts":1000000,
+            "signatures":{},"hashes":{},"type":"X","content":{},"prev_events":[],"auth_events":[],"depth":3,
+            "unsigned":{"age_ts":1000000}}"#;
+        let with_content = r#"{"content":{"body":"Here is the message content"},"event_id":"$0:domain",
+            "origin":"domain","origin_server_ts":1000000,"type":"m.room.message","room_id":"!r:domain",
+            "sender":"@u:domain","signatures":{},"unsigned":{"age_ts":1000000}}"#;
+        for (event, content_hash_expected, signature) in [
+            (
+                minimal,
+                "5jM4wQpv6lnBo7CLIghJuHdW+s2CMBJPUOGOC89ncos",
+                "KxwGjPSDEtvnFgU00fwFz+l6d2pJM6XBIaMEn81SXPTRl16AqLAYqfIReFGZlHi5KLjAWbOoMszkwsQma+lYAg",
+            ),
+            (
+                with_content,
+                "onLKD1bGljeBWQhWZ1kaP9SorVmRQNdN5aM2JYU2n/g",
+                "Wm+VzmOUOz08Ds+0NTWb1d4CZrVsJSikkeRxh6aCcUwu6pNC78FunoD7KNWzqFn241eYHYMGCA5McEiVPdhzBA",
+            ),
+        ] {
+            let event = canonicalize(event.as_bytes(), Numbers::Strict).unwrap();
+            let hash = base64(&content_hash(&event));
+            assert_eq!(hash, content_hash_expected);
+            let hashed = with_member(&event, "hashes", &format!(r#"{{"sha256":"{hash}"}}"#));
+            let signed = redacted(RoomVersion::V5, &hashed, Keep::Signed);
+            assert_eq!(authority().sign_bytes(signed.as_bytes()), signature);
+        }
+    }
+
+    /// Spec: <https://spec.matrix.org/v1.19/appendices/#json-signing>
+    #[test]
+    fn json_is_signed_as_in_the_specification() {
+        for (object, signature) in [
+            ("{}", "K8280/U9SSy9IVtjBuVeLr+HpOB4BQFWbg+UZaADMtTdGYI7Geitb76LTrr5QV/7Xg4ahLwYGYZzuHGZKM5ZAQ"),
+            (
+                r#"{"one":1,"two":"Two"}"#,
+                "KqmLSbO39/Bzb0QIYE82zqLwsA+PDzYIpIRA2sRQ4sL53+sN6/fpNSoqE7BP7vBZhG6kYdD13EIMJpvhJI+6Bw",
+            ),
+        ] {
+            let mut object = serde_json::from_str(object).unwrap();
+            authority().sign_json(&mut object);
+            let signatures = serde_json::to_string(&object["signatures"]).unwrap();
+            assert_eq!(signatures, format!(r#"{{"domain":{{"ed25519:1":"{signature}"}}}}"#));
+        }
+    }
+
+    #[test]
+    fn base64_is_read_with_and_without_padding() {
+        assert_eq!(from_base64("YQ").unwrap(), b"a");
+        assert_eq!(from_base64("YQ==").unwrap(), b"a");
+        assert_eq!(from_base64("YR").unwrap(), b"a");
+        assert_eq!(from_base64("Y Q"), None);
+        assert_eq!(from_base64("_-8"), None);
+    }
+}
