@@ -9,16 +9,24 @@
 //! answers: [`messages`], [`state`], [`members`], [`membership`], [`federation`]; and beside the
 //! event graph [`receipts`], [`typing`], [`aliases`] and [`directory`].
 
+pub mod aliases;
+pub mod directory;
 pub mod event;
+pub mod federation;
 pub mod filter;
+mod history;
 pub(crate) mod lookup;
 pub mod members;
 pub mod membership;
+pub mod messages;
+pub mod receipts;
 pub mod room;
 pub mod state;
+pub mod stripped;
 pub mod summary;
 pub mod timeline;
 pub mod token;
+pub mod typing;
 pub mod view;
 pub mod visibility;
 
@@ -34,6 +42,7 @@ pub(crate) struct Reader {
     pub(crate) user_rooms: membership::UserRoomsCache,
     pub(crate) tails: timeline::TailCache,
     pub(crate) namings: summary::NamingCache,
+    pub(crate) typing: typing::Typing,
 }
 
 impl Reader {
@@ -48,6 +57,7 @@ impl Reader {
             user_rooms: membership::UserRoomsCache::new(rooms),
             tails: timeline::TailCache::new(rooms),
             namings: summary::NamingCache::new(rooms),
+            typing: typing::Typing::default(),
         }
     }
 }

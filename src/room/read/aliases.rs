@@ -1,0 +1,172 @@
+//! Aliases of rooms: names that people can say.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-aliases>
+
+use pdu::RoomPower;
+use ruma::{
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId, events::TimelineEventType,
+};
+use serde::{Deserialize, Serialize};
+use store::{Batch, CommitError, Range, Table, Tuning};
+
+use crate::{
+    Error, RoomSerial, Rooms,
+    ports::AliasAnswer,
+    read::{room::RoomInfo, view::Viewer},
+    tables::Membership,
+};
+
+/// Who owns an alias; key: alias, value: room and creator.
+pub(crate) static ALIASES: Table<String, AliasRow> = Table::new(62, "room.aliases", Tuning::Small);
+
+/// The aliases of a room; key: room, alias.
+pub(crate) static ROOM_ALIASES: Table<(RoomSerial, String), ()> =
+    Table::new(63, "room.room_aliases", Tuning::Small);
+
+/// Row of [`ALIASES`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AliasRow {
+    /// The room.
+    pub(crate) room_id: OwnedRoomId,
+    /// Its serial.
+    pub(crate) room: RoomSerial,
+    /// Who made it.
+    pub(crate) creator: OwnedUserId,
+}
+store::row!(AliasRow, schema = 1);
+
+impl Rooms {
+    /// The room that an alias of ours stands for.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, Error> {
+        Ok(self.store().get(&ALIASES, alias.as_str()).await?.map(|row| row.room_id))
+    }
+
+    /// The room that an alias of ours stands for, and servers that can help to join it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn local_alias(&self, alias: &RoomAliasId) -> Result<Option<AliasAnswer>, Error> {
+        let Some(row) = self.store().get(&ALIASES, alias.as_str()).await? else { return Ok(None) };
+        let mut servers = self.servers_in_room(row.room).await?;
+        // We are asked, so we come first.
+        servers.retain(|server| server != alias.server_name());
+        servers.insert(0, alias.server_name().to_owned());
+        Ok(Some(AliasAnswer { room_id: row.room_id, servers }))
+    }
+
+    /// The room that any alias stands for; another server's alias is asked for there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it stands for nothing; [`Error::Denied`]; [`Error::Remote`].
+    pub async fn resolve_alias(&self, user: Option<&UserId>, alias: &RoomAliasId) -> Result<AliasAnswer, Error> {
+        if let Some(user) = user {
+            self.0.policy.look_up(user, alias.server_name())?;
+        }
+        let unknown = || Error::NotFound(format!("the alias {alias} stands for no room"));
+        if self.is_ours(alias.server_name()) {
+            return self.local_alias(alias).await?.ok_or_else(unknown);
+        }
+        let asker = user.filter(|user| self.is_local(user)).map(UserId::server_name);
+        let from = match asker {
+            Some(asker) => asker,
+            None => {
+                let first = self.authorities().iter().next();
+                first.map(|authority| authority.name()).ok_or_else(unknown)?
+            }
+        };
+        Ok(self.0.remote.query_directory(from, alias.server_name(), alias).await?)
+    }
+
+    /// Gives a room an alias of ours.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] when the alias is of another server than the user; [`Error::AliasTaken`];
+    /// [`Error::NoRoom`]; [`Error::NotJoined`].
+    pub async fn create_alias(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        room_id: &RoomId,
+    ) -> Result<(), Error> {
+        if alias.server_name() != user.server_name() {
+            return Err(Error::Invalid("the alias is one of another server".to_owned()));
+        }
+        let room = self.get_room(room_id).await?;
+        if !self.is_joined(user, room_id).await? {
+            return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
+        }
+        let mut batch = Batch::new();
+        self.stage_alias(&mut batch, alias, &room, user);
+        match self.store().commit(batch).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict { .. }) => Err(Error::AliasTaken),
+            Err(error) => Err(Error::Commit(error)),
+        }
+    }
+
+    /// Adds an alias to a batch, which fails with a conflict when the alias is taken.
+    pub(crate) fn stage_alias(&self, batch: &mut Batch, alias: &RoomAliasId, room: &RoomInfo, creator: &UserId) {
+        let row =
+            AliasRow { room_id: room.room_id.clone(), room: room.serial, creator: creator.to_owned() };
+        batch.insert(&ALIASES, alias.as_str(), &row);
+        batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
+    }
+
+    /// Takes an alias of ours away: whoever made it may, and whoever may set the room's main alias.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NotAllowed`].
+    pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId) -> Result<(), Error> {
+        let row = self.store().get(&ALIASES, alias.as_str()).await?;
+        let row = row.ok_or_else(|| Error::NotFound(format!("the alias {alias} stands for no room")))?;
+        if row.creator != user && !self.may_set_state(user, &row.room_id, "m.room.canonical_alias").await? {
+            return Err(Error::NotAllowed("only who made an alias, or may name the room, can delete it".to_owned()));
+        }
+        let mut batch = Batch::new();
+        batch.require(&ALIASES, alias.as_str(), Some(&row));
+        batch.delete(&ALIASES, alias.as_str());
+        batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
+        match self.store().commit(batch).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict { .. }) => Err(Error::Contended),
+            Err(error) => Err(Error::Commit(error)),
+        }
+    }
+
+    /// The aliases of ours that a room has, for somebody who may look at the room.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`].
+    pub async fn room_aliases(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+    ) -> Result<Vec<OwnedRoomAliasId>, Error> {
+        let room = self.get_room(room_id).await?;
+        self.standpoint(viewer.user, &room).await?;
+        let range = Range::prefix(&room.serial);
+        let rows = self.store().scan(&ROOM_ALIASES, range, store::Order::Ascending, 1_000).await?;
+        Ok(rows.into_iter().filter_map(|((_, alias), ())| RoomAliasId::parse(alias).ok()).collect())
+    }
+
+    /// Whether a user is joined and has the power to set state of a type.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::NoRoom`].
+    pub async fn may_set_state(&self, user: &UserId, room_id: &RoomId, kind: &str) -> Result<bool, Error> {
+        let room = self.get_room(room_id).await?;
+        if self.membership_in(&room, user).await? != Some(Membership::Join) {
+            return Ok(false);
+        }
+        let head = self.get_head(&room).await?;
+        let names = [("m.room.create", ""), ("m.room.power_levels", "")];
+        let state = self.state_in(room.serial, head.current, &names).await?;
+        let [Some(create), levels] = &state[..] else { return Ok(false) };
+        let levels = levels.as_ref().map(|levels| levels.pdu().clone());
+        let Ok(power) = RoomPower::new(create.pdu().clone(), levels) else { return Ok(false) };
+        Ok(power.may_send(user, &TimelineEventType::from(kind), true))
+    }
+}

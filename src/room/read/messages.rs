@@ -1,0 +1,307 @@
+//! Pages of a room's history: `/messages` and `/context`.
+
+use std::{collections::HashSet, sync::Arc};
+
+use ruma::{EventId, OwnedUserId, RoomId};
+
+use crate::{
+    Error, Order, RoomSerial, Rooms, Root,
+    read::{
+        event::StoredEvent,
+        filter::{EventFilter, LazyMembers},
+        lookup::StateQuery,
+        room::RoomInfo,
+        state::Standpoint,
+        timeline::{Direction, Entry, Stretch},
+        token::Token,
+        view::{Look, Viewer},
+        visibility::Sight,
+    },
+    tables::Membership,
+};
+
+/// The most events of a page, whatever is asked for.
+pub const MAX_PAGE: usize = 1_000;
+
+/// How many rows are looked at for one page when a filter or visibility lets little through.
+const MAX_ROWS: usize = 5_000;
+
+/// Which part of a room's history is wanted.
+#[derive(Clone, Debug)]
+pub struct PageQuery {
+    /// Where to begin; the end of the history that the direction comes from, if absent.
+    pub from: Option<Token>,
+    /// Where to stop.
+    pub to: Option<Token>,
+    /// Which way.
+    pub direction: Direction,
+    /// At most this many events, and at most [`MAX_PAGE`].
+    pub limit: usize,
+    /// Which events.
+    pub filter: EventFilter,
+}
+
+/// A part of a room's history.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where it begins.
+    pub start: Token,
+    /// Where to go on; absent when there is nothing more to be had.
+    pub end: Option<Token>,
+    /// The events, in the direction that was asked for.
+    pub chunk: Vec<Look>,
+    /// The members who sent them, if members are loaded lazily.
+    pub state: Vec<Look>,
+}
+
+/// An event and what is around it.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where to go on backward.
+    pub start: Token,
+    /// Where to go on forward.
+    pub end: Token,
+    /// The event.
+    pub event: Look,
+    /// What was before it, newest first.
+    pub before: Vec<Look>,
+    /// What came after it, oldest first.
+    pub after: Vec<Look>,
+    /// The state after the last of these events.
+    pub state: Vec<Look>,
+}
+
+/// What a walk over a timeline found.
+#[derive(Default)]
+struct Found {
+    events: Vec<(Arc<StoredEvent>, Sight)>,
+    /// The last row that was looked at.
+    last: Option<Entry>,
+    /// Whether the stretch came to its end.
+    exhausted: bool,
+}
+
+impl Rooms {
+    /// A page of a room's history, as the viewer may see it.
+    ///
+    /// Going backward past what we have, other servers are asked for more, and what they give is
+    /// part of the page.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages>
+    pub async fn messages(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+        query: &PageQuery,
+    ) -> Result<Page, Error> {
+        let room = self.get_room(room_id).await?;
+        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let limit = query.limit.min(MAX_PAGE);
+        let until = Token(standpoint.until);
+        let start = match (query.from, query.direction) {
+            (Some(from), _) => from.min(until),
+            (None, Direction::Forward) => Token::START,
+            (None, Direction::Backward) => Token::after(self.store().head()).min(until),
+        };
+        let stretch = match query.direction {
+            Direction::Backward => {
+                Stretch { room: room.serial, after: query.to.unwrap_or(Token::START), through: start }
+            }
+            Direction::Forward => {
+                Stretch { room: room.serial, after: start, through: query.to.unwrap_or(Token::END).min(until) }
+            }
+        };
+
+        let mut found = self.walk(viewer, stretch, query.direction, limit, &query.filter).await?;
+        if query.direction == Direction::Backward
+            && query.to.is_none()
+            && found.exhausted
+            && found.events.len() < limit
+            && self.fetch_history(&room, limit).await
+        {
+            let rest = Stretch {
+                through: found.last.map_or(stretch.through, |last| Token::before(last.order)),
+                ..stretch
+            };
+            let more =
+                self.walk(viewer, rest, query.direction, limit - found.events.len(), &query.filter).await?;
+            found.events.extend(more.events);
+            found.last = more.last.or(found.last);
+            found.exhausted = more.exhausted;
+        }
+
+        let end = match (found.last, found.exhausted) {
+            (_, true) => self.end_of_exhausted(&room, query, found.last).await?,
+            (Some(last), false) => Some(past(last.order, query.direction)),
+            (None, false) => None,
+        };
+        let state = self.lazy_members(viewer, &room, &standpoint, &found.events, query.filter.lazy).await?;
+        let chunk = self.dress(viewer, found.events).await?;
+        Ok(Page { start, end, chunk, state })
+    }
+
+    /// An event, what is around it, and the state there.
+    ///
+    /// # Errors
+    /// As [`Rooms::event_for`] and [`Rooms::standpoint`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidcontexteventid>
+    pub async fn context(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+        event_id: &EventId,
+        limit: usize,
+        filter: &EventFilter,
+    ) -> Result<Context, Error> {
+        let room = self.get_room(room_id).await?;
+        let event = self.event_for(viewer, room_id, event_id).await?;
+        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let order = event.event.order().ok_or_else(|| Error::NoEvent(event_id.to_owned()))?;
+        let limit = limit.min(MAX_PAGE);
+        let here = Token(order);
+        let backward = Stretch { room: room.serial, after: Token::START, through: Token::before(order) };
+        let forward = Stretch { room: room.serial, after: here, through: Token(standpoint.until) };
+        let before = self.walk(viewer, backward, Direction::Backward, limit / 2, filter).await?;
+        let after = self.walk(viewer, forward, Direction::Forward, limit - limit / 2, filter).await?;
+
+        let start = before.last.map_or(Token::before(order), |last| Token::before(last.order));
+        let end = after.last.map_or(here, |last| Token(last.order));
+        let newest = after.events.last().map_or(&event.event, |(event, _)| event);
+        let root = newest.meta().after;
+        let mut senders: HashSet<OwnedUserId> =
+            before.events.iter().chain(&after.events).map(|(event, _)| event.sender().to_owned()).collect();
+        senders.insert(event.event.sender().to_owned());
+        let mut state = self.all_state(room.serial, root).await?;
+        state.retain(|event| {
+            let wanted = filter.lazy == LazyMembers::Off
+                || event.kind() != "m.room.member"
+                || event.state_key().is_some_and(|key| senders.iter().any(|sender| sender == key));
+            wanted && filter.passes(event)
+        });
+        Ok(Context {
+            start,
+            end,
+            before: self.dress(viewer, before.events).await?,
+            after: self.dress(viewer, after.events).await?,
+            state: self.looks(viewer, state, &[]).await?,
+            event,
+        })
+    }
+
+    /// Collects events of a stretch that the viewer may see and the filter lets through.
+    async fn walk(
+        &self,
+        viewer: &Viewer<'_>,
+        stretch: Stretch,
+        direction: Direction,
+        limit: usize,
+        filter: &EventFilter,
+    ) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let mut rest = stretch;
+        let mut looked_at = 0;
+        while found.events.len() < limit && looked_at < MAX_ROWS {
+            let wanted = (limit - found.events.len()).max(20);
+            let rows = self.timeline(rest, direction, wanted).await?;
+            found.exhausted = rows.len() < wanted;
+            looked_at += rows.len();
+            let Some(last) = rows.last().copied() else { break };
+            let places: Vec<_> = rows.iter().map(|entry| (stretch.room, *entry)).collect();
+            let events = self.events_of(&places).await?;
+            let sights = self.sights(viewer.user, &events).await?;
+            found.last = Some(last);
+            for ((event, sight), entry) in events.into_iter().zip(sights).zip(&rows) {
+                if sight.visible && filter.passes(&event) {
+                    found.events.push((event, sight));
+                    if found.events.len() == limit {
+                        found.exhausted = found.exhausted && entry.order == last.order;
+                        found.last = Some(*entry);
+                        return Ok(found);
+                    }
+                }
+            }
+            match direction {
+                Direction::Backward => rest.through = Token::before(last.order),
+                Direction::Forward => rest.after = Token(last.order),
+            }
+            if found.exhausted {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn dress(
+        &self,
+        viewer: &Viewer<'_>,
+        events: Vec<(Arc<StoredEvent>, Sight)>,
+    ) -> Result<Vec<Look>, Error> {
+        let (events, sights): (Vec<_>, Vec<_>) = events.into_iter().unzip();
+        let memberships: Vec<_> =
+            sights.into_iter().map(|sight| Some(sight.membership.unwrap_or(Membership::Leave))).collect();
+        self.looks(viewer, events, &memberships).await
+    }
+
+    /// The member events of those who sent these events, if members are loaded lazily.
+    async fn lazy_members(
+        &self,
+        viewer: &Viewer<'_>,
+        room: &RoomInfo,
+        standpoint: &Standpoint,
+        events: &[(Arc<StoredEvent>, Sight)],
+        lazy: LazyMembers,
+    ) -> Result<Vec<Look>, Error> {
+        if lazy == LazyMembers::Off || events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut senders: Vec<&str> = events.iter().map(|(event, _)| event.sender().as_str()).collect();
+        senders.sort_unstable();
+        senders.dedup();
+        let members = self.members_in(room.serial, standpoint.root, &senders).await?;
+        self.looks(viewer, members, &[]).await
+    }
+
+    /// The member events of these users in a snapshot, as far as there are any.
+    pub(crate) async fn members_in(
+        &self,
+        room: RoomSerial,
+        root: Root,
+        users: &[&str],
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let queries: Vec<_> =
+            users.iter().map(|user| StateQuery { room, root, kind: "m.room.member", key: user }).collect();
+        Ok(self.state_events(&queries).await?.into_iter().flatten().collect())
+    }
+
+    /// Where to go on when the rows came to an end: going backward there may still be something that
+    /// other servers have, as long as we have not seen the beginning of the room.
+    async fn end_of_exhausted(
+        &self,
+        room: &RoomInfo,
+        query: &PageQuery,
+        last: Option<Entry>,
+    ) -> Result<Option<Token>, Error> {
+        let Some(last) = last else { return Ok(None) };
+        if query.to.is_some() || query.direction == Direction::Forward {
+            return Ok(None);
+        }
+        let first = self.events_of(&[(room.serial, last)]).await?;
+        let is_beginning = first.first().is_some_and(|event| event.kind() == "m.room.create");
+        if is_beginning || !self.has_gaps(room.serial).await? {
+            return Ok(None);
+        }
+        Ok(Some(past(last.order, query.direction)))
+    }
+}
+
+/// The place behind a row, in the direction of reading.
+fn past(order: Order, direction: Direction) -> Token {
+    match direction {
+        Direction::Backward => Token::before(order),
+        Direction::Forward => Token(order),
+    }
+}
