@@ -13,6 +13,7 @@ use crate::{
     error::{CommitError, Error},
     position::{Position, Topic},
     table::{Order, RawTable},
+    verify::Report,
 };
 
 /// One row's place.
@@ -166,6 +167,9 @@ pub trait Backend: Send + Sync + 'static {
     async fn moved_on(&self, _after: Position) -> Result<(), Error> {
         std::future::pending().await
     }
+
+    /// Reads everything there is into the report: all rows, all log entries in order.
+    async fn verify(&self, report: Report) -> Result<Report, Error>;
 
     /// Writes out what can be written out and lets go of the data; later calls fail.
     async fn close(&self) -> Result<(), Error> {

@@ -20,11 +20,13 @@ mod memory;
 mod metrics;
 mod position;
 mod reads;
+mod schema;
 mod sequence;
 pub mod stage;
 mod store;
 mod table;
 mod value;
+mod verify;
 mod watch;
 
 pub use backend::{
@@ -38,10 +40,12 @@ pub use log::{decode_entry, encode_entry};
 pub use memory::{MemoryBackend, MemoryDisk};
 pub use position::{Position, Topic};
 pub use reads::{Found, ManyTickets, Reads, Ticket};
+pub use schema::Migration;
 pub use sequence::Sequence;
 pub use store::{Options, Store};
 pub use table::{Order, Range, RawTable, Table, TableId, Tuning};
 pub use value::{Counter, Stamped, Value, decode_row, encode_row};
+pub use verify::{Report, TableCheck};
 pub use watch::{Moved, Watch};
 
 /// What the macros of this crate refer to.

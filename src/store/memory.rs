@@ -16,6 +16,7 @@ use crate::{
     position::Position,
     stage::{Needs, Staged, Write},
     table::{Order, TableId},
+    verify::Report,
 };
 
 /// How many ephemeral positions are reserved at a time.
@@ -107,6 +108,15 @@ impl Backend for MemoryBackend {
 
     async fn head(&self) -> Result<Position, Error> {
         Ok(*self.head.read())
+    }
+
+    async fn verify(&self, mut report: Report) -> Result<Report, Error> {
+        let data = self.disk.0.read();
+        for (table, rows) in &data.tables {
+            rows.iter().for_each(|(key, value)| report.row(*table, key, value));
+        }
+        data.log.iter().for_each(|(position, bytes)| report.entry(*position, bytes));
+        Ok(report)
     }
 }
 

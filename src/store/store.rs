@@ -18,9 +18,11 @@ use crate::{
     metrics::StoreMetrics,
     position::{Position, Topic},
     reads::{Found, Reads},
+    schema::{self, Migration},
     sequence::{Block, Sequence},
     table::{Order, Range, Table, Tuning},
     value::Value,
+    verify::{Report, TableCheck},
     watch::{Hub, Moved, Watch},
 };
 
@@ -43,6 +45,8 @@ pub struct Options {
     pub queue_bytes: usize,
     /// The recent moves of at least so many topics are remembered (some 100 bytes each at most).
     pub remembered_topics: usize,
+    /// The steps from schema version 1 on; the version of this program is one more than their number.
+    pub migrations: &'static [Migration],
 }
 
 impl Default for Options {
@@ -53,6 +57,7 @@ impl Default for Options {
             queue_batches: 4_096,
             queue_bytes: 32 << 20,
             remembered_topics: 32_768,
+            migrations: &[],
         }
     }
 }
@@ -87,13 +92,14 @@ impl Store {
     /// `tasks` is stopped, or give it a `Tasks` of its own that is stopped last.
     ///
     /// # Errors
-    /// When the back end cannot be read.
+    /// When the back end cannot be read, or its data are newer than this program.
     pub async fn open(
         backend: Arc<dyn Backend>,
         options: Options,
         tasks: &Tasks,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
+        let migrations = options.migrations;
         let hub = Hub::new(backend.head().await?, options.remembered_topics);
         let queue = Queue::new(options, StoreMetrics::new(metrics));
         let closed = Arc::new(Notify::new());
@@ -111,7 +117,9 @@ impl Store {
             tasks.spawn("store follower", committer::follow(backend.clone(), hub.clone(), closed.clone()));
         }
         let sequences = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { backend, queue, hub, committer, closed, sequences }) })
+        let store = Self { inner: Arc::new(Inner { backend, queue, hub, committer, closed, sequences }) };
+        schema::bring_up(&store, migrations).await?;
+        Ok(store)
     }
 
     /// Takes no more batches, waits for those submitted before, and lets the back end go.
@@ -291,6 +299,17 @@ impl Store {
         let mut sequences = self.inner.sequences.lock();
         let block = sequences.entry(name.to_owned()).or_insert_with(|| Block::new(name));
         Sequence::new(self.clone(), block.clone())
+    }
+
+    /// Reads all data and checks that every row can be read and no log entry is missing.
+    ///
+    /// Rows of tables without a check count as [`Report::unchecked`]. Costs as much as reading the
+    /// whole disk space; writers go on meanwhile.
+    ///
+    /// # Errors
+    /// When the back end cannot be read at all; what is wrong with the data is in the report.
+    pub async fn verify(&self, checks: &[TableCheck]) -> Result<Report, Error> {
+        self.inner.backend.verify(Report::new(checks)).await
     }
 
     /// How far a durable reader has come; 0 for a new one. See [`Batch::set_cursor`].

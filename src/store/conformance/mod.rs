@@ -100,6 +100,7 @@ macro_rules! conformance_tests {
             cursors_and_sequences_survive
             watchers_are_woken_and_moves_are_known
             a_closed_store_refuses
+            what_was_written_verifies
         );
     };
     (@each $place:expr; $($law:ident)*) => {$(

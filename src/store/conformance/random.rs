@@ -72,6 +72,23 @@ pub async fn a_crash_loses_nothing_acknowledged_and_reuses_no_position(place: &d
     }
 }
 
+/// After random work and ephemeral positions, every row and the chain of the log are in order.
+pub async fn what_was_written_verifies(place: &dyn Place) {
+    let opened = Opened::at(place).await;
+    let mut random = StdRng::seed_from_u64(3);
+    let (mut model, mut head) = (Model::default(), opened.store.head());
+    for _ in 0..20 {
+        random_group(&opened.store, &mut model, &mut random, &mut head).await;
+        head = opened.store.publish([Topic::room("!a")]).await.expect("a position");
+    }
+    let report = opened.store.verify(&[WORDS.check(), NUMBERS.check(), COUNTERS.check()]).await;
+    let report = report.expect("a report");
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert_eq!(report.entries, model.log.len() as u64);
+    assert_eq!(report.unchecked, (model.queue.len() + model.stamps.len()) as u64);
+    opened.close().await;
+}
+
 /// Many tasks that read, add one and replace, again and again until it works, lose no step.
 pub async fn racing_writers_lose_no_update(place: &dyn Place) {
     const WRITERS: u8 = 8;
