@@ -1,1 +1,583 @@
-//! In the making.
+//! Fetching what received events lack: auth events, ancestors, the state before a gap.
+//!
+//! All of it happens outside the room's lock, in batches and with a budget. What is fetched for its
+//! own sake becomes part of the timeline; auth and state events become outliers.
+//!
+//! Reading order: [`Rooms::complete`], `fetch_ancestors`, then [`Rooms::import_outliers`].
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream};
+use pdu::{Pdu, Verified};
+use ruma::{EventId, OwnedEventId, OwnedServerName};
+use serde_json::value::RawValue;
+use store::{Batch, CommitError, Position, Stamped};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Error, Rooms,
+    ids::{EventSerial, Root},
+    pipeline::{LoadedState, Stage, find_in, name},
+    ports::MissingEvents,
+    read::{event::StoredEvent, room::RoomInfo},
+    receive::{Arrival, implied_create},
+    send::Attempts,
+    tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, Place, StateKeyName, Verdict},
+    view::{Fresh, View},
+};
+
+/// How many events one `get_missing_events` asks for.
+const MISSING_LIMIT: u32 = 20;
+/// How many rounds of it are made for one event.
+const MISSING_ROUNDS: usize = 10;
+/// For how many events of one arrival the state is fetched.
+const STATE_BUDGET: usize = 3;
+/// How many servers are asked for one thing.
+const SERVERS: usize = 3;
+/// Above this many missing events, the whole state is fetched in one request.
+const SINGLE_EVENTS: usize = 30;
+/// How many single events are fetched at a time.
+const PARALLEL: usize = 8;
+/// How many outliers go into one batch.
+const OUTLIERS_PER_BATCH: usize = 500;
+
+impl Rooms {
+    /// Looks at a room as it is on disk.
+    pub(crate) fn stored_view<'a>(&'a self, room: &'a RoomInfo, nothing: &'a Fresh) -> View<'a> {
+        View { rooms: self, room, layers: [nothing, nothing] }
+    }
+
+    /// Which events of a room are stored; true: in their place in the graph.
+    pub(crate) async fn stored(
+        &self,
+        room: &RoomInfo,
+        ids: &[OwnedEventId],
+    ) -> Result<HashMap<OwnedEventId, bool>, Error> {
+        let nothing = Fresh::default();
+        let events = self.stored_view(room, &nothing).events_by_id(ids).await?;
+        Ok(events
+            .into_iter()
+            .flatten()
+            .map(|event| (event.event_id().to_owned(), event.meta().is_placed()))
+            .collect())
+    }
+
+    /// Brings the auth events and ancestors that arrivals lack; ancestors stand before them in the answer.
+    pub(crate) async fn complete(
+        &self,
+        room: &Arc<RoomInfo>,
+        arrivals: Vec<Arrival>,
+    ) -> Result<Vec<Arrival>, Error> {
+        let mut complete: Vec<Arrival> = Vec::with_capacity(arrivals.len());
+        let mut at_hand: HashSet<OwnedEventId> = HashSet::new();
+        for mut arrival in arrivals {
+            let pdu = arrival.event.pdu().clone();
+            let mut wanted = pdu.prev_events().to_vec();
+            wanted.extend_from_slice(pdu.auth_events());
+            wanted.push(pdu.event_id().to_owned());
+            let stored = self.stored(room, &wanted).await?;
+            let is_placed =
+                |id: &OwnedEventId| at_hand.contains(id) || stored.get(id).is_some_and(|placed| *placed);
+            if at_hand.contains(pdu.event_id()) || is_placed(&pdu.event_id().to_owned()) {
+                complete.push(arrival);
+                continue;
+            }
+            if arrival.before.is_none() && !pdu.prev_events().iter().all(is_placed) {
+                let found = self.fetch_ancestors(room, &arrival, &at_hand).await?;
+                at_hand.extend(found.older.iter().map(|older| older.id().to_owned()));
+                complete.extend(found.older);
+                arrival.before = found.before;
+            }
+            let has_auth = |id: &OwnedEventId| at_hand.contains(id) || stored.contains_key(id);
+            if !pdu.auth_events().iter().all(has_auth) {
+                self.fetch_auth(room, &arrival.origin, &pdu, &at_hand).await?;
+            }
+            at_hand.insert(pdu.event_id().to_owned());
+            complete.push(arrival);
+        }
+        Ok(complete)
+    }
+
+    /// The authority in whose name we ask about a room: one that is in it, if any is.
+    pub(crate) async fn speaker(&self, room: &RoomInfo) -> Result<OwnedServerName, Error> {
+        let mut first = None;
+        for server in self.servers_in(room).await? {
+            if self.is_ours(&server) {
+                return Ok(server);
+            }
+        }
+        for authority in self.authorities().iter() {
+            first.get_or_insert_with(|| authority.name().to_owned());
+        }
+        first.ok_or(Error::Inconsistent("a process without an authority"))
+    }
+
+    /// Whom to ask about a room: the server that brought it up, then others in it.
+    async fn whom_to_ask(
+        &self,
+        room: &RoomInfo,
+        first: &OwnedServerName,
+    ) -> Result<Vec<OwnedServerName>, Error> {
+        let mut servers = Vec::with_capacity(SERVERS);
+        if !self.is_ours(first) {
+            servers.push(first.clone());
+        }
+        for server in self.servers_in(room).await? {
+            if servers.len() < SERVERS && !self.is_ours(&server) && !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+        Ok(servers)
+    }
+
+    /// Fetches the ancestors that an arrival names and we lack.
+    async fn fetch_ancestors(
+        &self,
+        room: &Arc<RoomInfo>,
+        child: &Arrival,
+        at_hand: &HashSet<OwnedEventId>,
+    ) -> Result<Ancestors, Error> {
+        let servers = self.whom_to_ask(room, &child.origin).await?;
+        let Some(server) = servers.first() else { return Ok(Ancestors::default()) };
+        let from = self.speaker(room).await?;
+        let head = self.get_head(room).await?;
+        let earliest: Vec<OwnedEventId> =
+            head.extremities.iter().map(|extremity| extremity.event_id.clone()).collect();
+        let min_depth = head.extremities.iter().map(|extremity| extremity.depth).min().unwrap_or(0);
+
+        let mut found: HashMap<OwnedEventId, Verified> = HashMap::new();
+        let mut latest = vec![child.id().to_owned()];
+        let mut open = self.lacking(room, &[child.event.pdu()], &found, at_hand).await?;
+        for _ in 0..MISSING_ROUNDS {
+            if open.is_empty() || found.len() >= self.0.config.fetch_limit {
+                break;
+            }
+            let question = MissingEvents {
+                room_id: &room.room_id,
+                earliest: &earliest,
+                latest: &latest,
+                limit: MISSING_LIMIT,
+                min_depth,
+            };
+            let answer = match self.0.remote.get_missing_events(&from, server, question).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    info!(room_id = %room.room_id, destination = %server, %error, "missing events were not given");
+                    break;
+                }
+            };
+            let before = found.len();
+            for event in self.verify_raw(room, &answer).await? {
+                found.entry(event.pdu().event_id().to_owned()).or_insert(event);
+            }
+            if found.len() == before {
+                break;
+            }
+            let pdus: Vec<&Pdu> = found.values().map(Verified::pdu).chain([child.event.pdu()]).collect();
+            open = self.lacking(room, &pdus, &found, at_hand).await?;
+            latest = pdus
+                .iter()
+                .filter(|pdu| pdu.prev_events().iter().any(|id| open.contains(id)))
+                .map(|pdu| pdu.event_id().to_owned())
+                .take(MISSING_LIMIT as usize)
+                .collect();
+        }
+        self.order_ancestors(room, child, found, &open, &servers).await
+    }
+
+    /// Which previous events of these are neither stored in their place nor at hand.
+    async fn lacking(
+        &self,
+        room: &RoomInfo,
+        pdus: &[&Pdu],
+        found: &HashMap<OwnedEventId, Verified>,
+        at_hand: &HashSet<OwnedEventId>,
+    ) -> Result<HashSet<OwnedEventId>, Error> {
+        let prev: HashSet<OwnedEventId> = pdus
+            .iter()
+            .flat_map(|pdu| pdu.prev_events())
+            .filter(|id| !found.contains_key(*id) && !at_hand.contains(*id))
+            .cloned()
+            .collect();
+        let prev: Vec<OwnedEventId> = prev.into_iter().collect();
+        let stored = self.stored(room, &prev).await?;
+        let placed = |id: &OwnedEventId| stored.get(id).is_some_and(|placed| *placed);
+        Ok(prev.into_iter().filter(|id| !placed(id)).collect())
+    }
+
+    /// Orders fetched ancestors, parents first, and fetches the state before those with missing parents.
+    async fn order_ancestors(
+        &self,
+        room: &Arc<RoomInfo>,
+        child: &Arrival,
+        found: HashMap<OwnedEventId, Verified>,
+        open: &HashSet<OwnedEventId>,
+        servers: &[OwnedServerName],
+    ) -> Result<Ancestors, Error> {
+        let mut ancestors = Ancestors::default();
+        let mut budget = STATE_BUDGET;
+        for id in parents_first(child.event.pdu(), &found) {
+            let Some(event) = found.get(&id) else { continue };
+            let mut arrival = Arrival::new(event.clone(), child.origin.clone());
+            if has_open(event.pdu(), open) && budget > 0 {
+                budget -= 1;
+                arrival.before = self.fetch_state_before(room, servers, &id).await?;
+            }
+            self.fetch_auth_if_lacking(room, &child.origin, event.pdu(), &found).await?;
+            ancestors.older.push(arrival);
+        }
+        if has_open(child.event.pdu(), open) {
+            ancestors.before = self.fetch_state_before(room, servers, child.id()).await?;
+        }
+        Ok(ancestors)
+    }
+
+    async fn fetch_auth_if_lacking(
+        &self,
+        room: &Arc<RoomInfo>,
+        origin: &OwnedServerName,
+        pdu: &Pdu,
+        found: &HashMap<OwnedEventId, Verified>,
+    ) -> Result<(), Error> {
+        let stored = self.stored(room, pdu.auth_events()).await?;
+        if pdu.auth_events().iter().all(|id| stored.contains_key(id) || found.contains_key(id)) {
+            return Ok(());
+        }
+        let at_hand = found.keys().cloned().collect();
+        self.fetch_auth(room, origin, pdu, &at_hand).await
+    }
+
+    /// Fetches the auth chain of an event.
+    async fn fetch_auth(
+        &self,
+        room: &Arc<RoomInfo>,
+        origin: &OwnedServerName,
+        pdu: &Pdu,
+        at_hand: &HashSet<OwnedEventId>,
+    ) -> Result<(), Error> {
+        let from = self.speaker(room).await?;
+        for server in self.whom_to_ask(room, origin).await? {
+            match self.0.remote.event_auth(&from, &server, &room.room_id, pdu.event_id()).await {
+                Ok(chain) => self.import_outliers(room, &chain).await?,
+                Err(error) => {
+                    debug!(room_id = %room.room_id, destination = %server, %error, "auth events were not given");
+                }
+            }
+            let stored = self.stored(room, pdu.auth_events()).await?;
+            let missing: Vec<OwnedEventId> = pdu
+                .auth_events()
+                .iter()
+                .filter(|id| !stored.contains_key(*id) && !at_hand.contains(*id))
+                .cloned()
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let single = self.fetch_events(&from, &server, &missing).await;
+            self.import_outliers(room, &single).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches single events; those that cannot be had are left out.
+    async fn fetch_events(
+        &self,
+        from: &OwnedServerName,
+        server: &OwnedServerName,
+        ids: &[OwnedEventId],
+    ) -> Vec<Box<RawValue>> {
+        let mut requests = Vec::with_capacity(ids.len());
+        for id in ids.iter().take(self.0.config.fetch_limit) {
+            requests.push(self.0.remote.event(from, server, id));
+        }
+        let answers = stream::iter(requests).buffered(PARALLEL).collect::<Vec<_>>().await;
+        answers.into_iter().filter_map(Result::ok).collect()
+    }
+
+    /// The state before an event, by what another server says, as a snapshot of ours.
+    pub(crate) async fn fetch_state_before(
+        &self,
+        room: &Arc<RoomInfo>,
+        servers: &[OwnedServerName],
+        event_id: &EventId,
+    ) -> Result<Option<Root>, Error> {
+        let from = self.speaker(room).await?;
+        for server in servers {
+            let ids = match self.0.remote.state_ids(&from, server, &room.room_id, event_id).await {
+                Ok(ids) => ids,
+                Err(error) => {
+                    info!(room_id = %room.room_id, %event_id, destination = %server, %error, "the state at a gap was not given");
+                    continue;
+                }
+            };
+            let mut all = ids.state.clone();
+            all.extend(ids.auth_chain);
+            let stored = self.stored(room, &all).await?;
+            let missing: Vec<OwnedEventId> = all.into_iter().filter(|id| !stored.contains_key(id)).collect();
+            if missing.len() > SINGLE_EVENTS {
+                if let Ok(answer) = self.0.remote.state(&from, server, &room.room_id, event_id).await {
+                    let mut events = answer.auth_chain;
+                    events.extend(answer.state);
+                    self.import_outliers(room, &events).await?;
+                }
+            } else if !missing.is_empty() {
+                let events = self.fetch_events(&from, server, &missing).await;
+                self.import_outliers(room, &events).await?;
+            }
+            if let Some(root) = self.make_snapshot(room, &ids.state).await? {
+                return Ok(Some(root));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a snapshot of stored state events; rejected and unknown ones are left out. `None` when
+    /// there is no create event among them.
+    async fn make_snapshot(&self, room: &Arc<RoomInfo>, ids: &[OwnedEventId]) -> Result<Option<Root>, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let mut guard = self.lock(room).await?;
+            guard.head()?;
+            let mut stage = Stage::new(self, room, guard.live()?);
+            let state = stage.state_of(ids).await?;
+            if !state.iter().any(|(name, _)| name.kind == "m.room.create") {
+                return Ok(None);
+            }
+            let root = stage.snapshot_of(&state).await?;
+            let landing = {
+                let staged = stage.finish();
+                guard.submit(self, staged, None)
+            };
+            drop(guard);
+            if attempts.judge(self, landing.await)?.is_some() {
+                return Ok(Some(root));
+            }
+        }
+    }
+
+    /// Parses and verifies events of a room; what fails, or is of another room, is left out.
+    pub(crate) async fn verify_raw(
+        &self,
+        room: &RoomInfo,
+        raw: &[Box<RawValue>],
+    ) -> Result<Vec<Verified>, Error> {
+        let mut seen = HashSet::new();
+        let mut pdus = Vec::with_capacity(raw.len());
+        for one in raw {
+            match Pdu::parse_raw(room.version, one) {
+                Ok(pdu) if pdu.room_id() == room.room_id => {
+                    if seen.insert(pdu.event_id().to_owned()) {
+                        pdus.push(pdu);
+                    }
+                }
+                Ok(pdu) => {
+                    warn!(room_id = %room.room_id, event_id = %pdu.event_id(), "event of another room")
+                }
+                Err(error) => warn!(room_id = %room.room_id, %error, "malformed event"),
+            }
+        }
+        Ok(self.verify_all(pdus).await?.into_iter().flatten().collect())
+    }
+
+    /// Stores auth and state events of other servers, as far as they can be verified and their auth
+    /// events allow them, without a place in the graph.
+    pub(crate) async fn import_outliers(
+        &self,
+        room: &Arc<RoomInfo>,
+        raw: &[Box<RawValue>],
+    ) -> Result<(), Error> {
+        let mut pdus: HashMap<OwnedEventId, Pdu> = HashMap::new();
+        for one in raw {
+            match Pdu::parse_raw(room.version, one) {
+                Ok(pdu) if pdu.room_id() == room.room_id => {
+                    pdus.insert(pdu.event_id().to_owned(), pdu);
+                }
+                Ok(_) => {}
+                Err(error) => warn!(room_id = %room.room_id, %error, "malformed event"),
+            }
+        }
+        let ids: Vec<OwnedEventId> = pdus.keys().cloned().collect();
+        for id in self.stored(room, &ids).await?.into_keys() {
+            pdus.remove(&id);
+        }
+        let verified = self.verify_all(pdus.into_values().collect()).await?;
+        let events: HashMap<OwnedEventId, Verified> =
+            verified.into_iter().flatten().map(|event| (event.pdu().event_id().to_owned(), event)).collect();
+        let order = auth_first(&events);
+        let events: Vec<Verified> = order.iter().filter_map(|id| events.get(id).cloned()).collect();
+        for part in events.chunks(OUTLIERS_PER_BATCH) {
+            self.store_outliers(room, part).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores verified events as outliers; `events` has auth events before those that they allow.
+    async fn store_outliers(&self, room: &Arc<RoomInfo>, events: &[Verified]) -> Result<(), Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let mut batch = Batch::new();
+            let mut fresh = Fresh::default();
+            let nothing = Fresh::default();
+            let ids: Vec<OwnedEventId> =
+                events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
+            let known = self.stored(room, &ids).await?;
+            for event in events.iter().filter(|event| !known.contains_key(event.pdu().event_id())) {
+                let view = View { rooms: self, room, layers: [&nothing, &fresh] };
+                if let Some((verdict, auth)) = judge_outlier(&view, event.pdu()).await? {
+                    let stored = self.stage_outlier(&mut batch, room, event.pdu(), verdict, auth).await?;
+                    fresh.add_event(stored);
+                }
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match self.store().commit(batch).await {
+                Err(error @ CommitError::Store(_)) => return Err(Error::Commit(error)),
+                outcome => {
+                    if attempts.judge(self, outcome)?.is_some() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds an event without a place to a batch.
+    pub(crate) async fn stage_outlier(
+        &self,
+        batch: &mut Batch,
+        room: &RoomInfo,
+        pdu: &Pdu,
+        verdict: Verdict,
+        auth: Vec<EventSerial>,
+    ) -> Result<Arc<StoredEvent>, Error> {
+        let serial = self.new_event_serial().await?;
+        let meta = EventMeta {
+            event_id: pdu.event_id().to_owned(),
+            verdict,
+            place: Place::None,
+            depth: pdu.depth(),
+            before: Root::EMPTY,
+            after: Root::EMPTY,
+            auth,
+            txn: None,
+            redacted_by: None,
+            replaces: None,
+        };
+        let meta = Stamped { position: Position::START, value: meta };
+        let place = EventPlace { room: room.serial, event: serial };
+        batch.insert(&EVENT_IDS, pdu.event_id().as_str(), &place);
+        batch.put(&EVENTS, &(room.serial, serial), pdu.json());
+        batch.put(&EVENT_META, &(room.serial, serial), &meta);
+        Ok(Arc::new(StoredEvent::new(room.serial, serial, pdu.clone(), meta)))
+    }
+}
+
+/// What was found before an arrival.
+#[derive(Default)]
+struct Ancestors {
+    /// Parents first.
+    older: Vec<Arrival>,
+    /// The state before the arrival itself, when some of its previous events could not be had.
+    before: Option<Root>,
+}
+
+impl Stage<'_> {
+    /// The state that stored events make: by type and key, without rejected ones.
+    pub(crate) async fn state_of(
+        &self,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<(StateKeyName, Arc<StoredEvent>)>, Error> {
+        let events = self.view().events_by_id(ids).await?;
+        let usable = events.into_iter().flatten().filter(|event| event.meta().verdict != Verdict::Rejected);
+        Ok(usable
+            .filter_map(|event| {
+                let name = name(event.kind(), event.state_key()?);
+                Some((name, event))
+            })
+            .collect())
+    }
+
+    /// A snapshot of this state.
+    pub(crate) async fn snapshot_of(
+        &mut self,
+        state: &[(StateKeyName, Arc<StoredEvent>)],
+    ) -> Result<Root, Error> {
+        let names: Vec<StateKeyName> = state.iter().map(|(name, _)| name.clone()).collect();
+        let keys = self.intern_all(&names).await?;
+        let changes: Vec<_> =
+            keys.into_iter().zip(state).map(|(key, (_, event))| (key, Some(event.serial()))).collect();
+        let room = self.room.serial;
+        Ok(self.rooms.snapshots().apply(room, Root::EMPTY, &changes, &mut self.batch).await?)
+    }
+}
+
+/// Judges an event by its auth events alone. `None`: one of them is missing.
+async fn judge_outlier(view: &View<'_>, pdu: &Pdu) -> Result<Option<(Verdict, Vec<EventSerial>)>, Error> {
+    let mut ids = pdu.auth_events().to_vec();
+    let is_create = pdu.is_state(&ruma::events::TimelineEventType::RoomCreate, "");
+    let implied = implied_create(pdu.version(), pdu.room_id()).filter(|_| !is_create);
+    ids.extend(implied.clone());
+    let mut serials = Vec::with_capacity(ids.len());
+    let mut state: LoadedState = Vec::with_capacity(ids.len());
+    let mut by_id: HashMap<OwnedEventId, Pdu> = HashMap::new();
+    for (id, event) in ids.iter().zip(view.events_by_id(&ids).await?) {
+        let Some(event) = event else { return Ok(None) };
+        let marked = event.pdu().clone().with_rejected(event.meta().verdict == Verdict::Rejected);
+        if let Some(key) = marked.state_key() {
+            state.push((name(marked.kind(), key), marked.clone()));
+        }
+        if implied.as_ref() != Some(id) {
+            serials.push(event.serial());
+        }
+        by_id.insert(id.clone(), marked);
+    }
+    let allowed = pdu::check_auth_independent(pdu, |id| by_id.get(id).cloned())
+        .and_then(|()| pdu::check_auth(pdu, &|kind, key| find_in(&state, kind, key)));
+    if let Err(failure) = &allowed {
+        info!(room_id = %pdu.room_id(), event_id = %pdu.event_id(), error = %failure, "outlier rejected");
+    }
+    Ok(Some((if allowed.is_ok() { Verdict::Outlier } else { Verdict::Rejected }, serials)))
+}
+
+fn has_open(pdu: &Pdu, open: &HashSet<OwnedEventId>) -> bool {
+    pdu.prev_events().iter().any(|id| open.contains(id))
+}
+
+/// The fetched ancestors of an event, each after its own ancestors.
+pub(crate) fn parents_first(child: &Pdu, found: &HashMap<OwnedEventId, Verified>) -> Vec<OwnedEventId> {
+    walk_first(child.prev_events(), found, |pdu| pdu.prev_events())
+}
+
+/// Events, each after those among them that are its auth events.
+fn auth_first(events: &HashMap<OwnedEventId, Verified>) -> Vec<OwnedEventId> {
+    let mut ids: Vec<OwnedEventId> = events.keys().cloned().collect();
+    ids.sort_unstable();
+    walk_first(&ids, events, |pdu| pdu.auth_events())
+}
+
+/// A depth-first order over links, without recursion; cycles, which honest events have not, are cut.
+fn walk_first(
+    starts: &[OwnedEventId],
+    events: &HashMap<OwnedEventId, Verified>,
+    links: impl Fn(&Pdu) -> &[OwnedEventId],
+) -> Vec<OwnedEventId> {
+    let mut order = Vec::with_capacity(events.len());
+    let mut seen: HashSet<&OwnedEventId> = HashSet::new();
+    for start in starts {
+        let mut stack: Vec<(&OwnedEventId, bool)> = vec![(start, false)];
+        while let Some((id, done)) = stack.pop() {
+            let Some((id, event)) = events.get_key_value(id) else { continue };
+            if done {
+                order.push(id.clone());
+            } else if seen.insert(id) {
+                stack.push((id, true));
+                stack.extend(links(event.pdu()).iter().map(|link| (link, false)));
+            }
+        }
+    }
+    order
+}

@@ -26,7 +26,7 @@ use crate::{
     pipeline::Staged,
     read::{event::StoredEvent, room::RoomInfo},
     tables::{HEADS, Head, SUMMARIES, StateKeyName, Summary},
-    view::{Fresh, View},
+    view::Fresh,
 };
 
 /// State events of a room's current state, by type and key; `None` where the room has none.
@@ -158,24 +158,20 @@ impl Guard {
         self.live()?.head.as_ref().ok_or_else(|| Error::NoRoom(self.room.room_id.clone()))
     }
 
-    /// Looks at the room as of the last submitted batch.
-    pub(crate) fn view<'a>(&'a self, rooms: &'a Rooms) -> Result<View<'a>, Error> {
-        let fresh = &self.live()?.fresh;
-        Ok(View { rooms, room: &self.room, layers: [fresh, fresh] })
-    }
-
     /// Waits until everything submitted is on disk, so that the store alone tells all of the room.
     ///
     /// # Errors
     /// [`Error::Contended`] when something failed; the tip has been loaded anew then.
     pub(crate) async fn land(&mut self, rooms: &Rooms) -> Result<(), Error> {
-        match self.live.as_mut() {
-            Some(live) if live.land().await => Ok(()),
-            _ => {
-                self.reload(rooms).await?;
-                Err(Error::Contended)
-            }
+        let landed = match self.live.as_mut() {
+            Some(live) => live.land().await,
+            None => false,
+        };
+        if landed {
+            return Ok(());
         }
+        self.reload(rooms).await?;
+        Err(Error::Contended)
     }
 
     /// A batch in flight that serves this request.

@@ -23,6 +23,9 @@ store::key_newtype!(
     InboxSerial(u64)
 );
 
+store::row!(EventSerial, schema = 1);
+store::row!(StateKeySerial, schema = 1);
+
 /// The root of a state snapshot: equal roots are equal states of a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Root(pub [u8; 16]);

@@ -1,1 +1,329 @@
-//! In the making.
+//! Joining a room through another server.
+//!
+//! Another server gives a template, we complete and sign it, and get the room's state back. Each event
+//! of it is verified and judged by its auth events; what fails is left out. The join itself must
+//! be allowed by what remains. Auth and state events become outliers; the join is the first event of
+//! our timeline.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
+
+use std::sync::Arc;
+
+use pdu::{RoomVersion, Verified};
+use ruma::{
+    OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::TimelineEventType,
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use store::{Batch, CommitError};
+use tracing::{info, warn};
+
+use crate::{
+    Error, RemoteError, Rooms,
+    create::raw,
+    membership::{Joining, is_final, member_content, nobody},
+    pipeline::{LoadedState, Stage, find_in, timestamp},
+    place::Placement,
+    ports::{Joined, Template},
+    read::{event::name_of, room::RoomInfo},
+    receive::deciding_names,
+    send::Attempts,
+    tables::{INVITES, MEMBERSHIPS, Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
+};
+
+impl Rooms {
+    /// Joins a room with the help of one of these servers, or of others that we know of.
+    pub(crate) async fn join_through(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+        joining: Joining,
+    ) -> Result<(), Error> {
+        let servers = self.helpers(user, room_id, via).await?;
+        let mark = self.0.workers.mark_joining(&room_id.to_owned());
+        let mut outcome = Err(nobody(room_id));
+        for server in servers.iter().take(self.0.config.join_attempts) {
+            outcome = self.join_by(user, room_id, server, &joining).await;
+            match &outcome {
+                Ok(()) => break,
+                Err(Error::Remote(error)) if is_final(error) => break,
+                Err(error) => {
+                    info!(%room_id, destination = %server, %error, "a server did not help to join");
+                }
+            }
+        }
+        drop(mark);
+        if outcome.is_ok() {
+            self.wake_worker(self.get_room(room_id).await?);
+        }
+        outcome
+    }
+
+    /// Whom to ask for help: those named, who invited us, the room's creator, who was in it.
+    pub(crate) async fn helpers(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+    ) -> Result<Vec<OwnedServerName>, Error> {
+        let mut servers = via.to_vec();
+        if let Some(room) = self.room(room_id).await? {
+            let membership = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
+            if let Some(row) = membership
+                && matches!(row.value.membership, Membership::Invite | Membership::Knock)
+            {
+                servers.push(row.value.sender.server_name().to_owned());
+            }
+            servers.extend(room_id.server_name().map(ToOwned::to_owned));
+            servers.extend(self.servers_in(&room).await?);
+        } else {
+            servers.extend(room_id.server_name().map(ToOwned::to_owned));
+        }
+        let mut unique: Vec<OwnedServerName> = Vec::new();
+        for server in servers {
+            if !self.is_ours(&server) && !unique.contains(&server) {
+                unique.push(server);
+            }
+        }
+        Ok(unique)
+    }
+
+    /// Joins with the help of one server.
+    async fn join_by(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        server: &ServerName,
+        joining: &Joining,
+    ) -> Result<(), Error> {
+        let authority = self.authority_of(user)?.clone();
+        let versions: Vec<RoomVersionId> =
+            RoomVersion::SUPPORTED.iter().map(|version| version.id()).collect();
+        let template = self.0.remote.make_join(authority.name(), server, room_id, user, &versions).await?;
+        let (version, mut template) = open_template(server, template, room_id, user, Membership::Join)?;
+
+        let mut content = member_content(Membership::Join, &joining.profile, joining.reason.as_deref());
+        content.extend(joining.content.clone());
+        if let Some(granting) = granting_in(&template.draft.content) {
+            content.insert("join_authorised_via_users_server".to_owned(), granting.into());
+        }
+        template.draft.content = raw(&Value::Object(content));
+        let own = self.complete_template(version, &template, &authority)?;
+        let room = self.ensure_room(room_id, version).await?;
+
+        let answer = self
+            .0
+            .remote
+            .send_join(authority.name(), server, room_id, own.pdu().event_id(), &own.pdu().to_raw(), false)
+            .await?;
+        let event = self.signed_join(&room, server, own, &answer)?;
+        self.import_join(&room, server, event, answer).await
+    }
+
+    /// Gives a template our time and signature.
+    pub(crate) fn complete_template(
+        &self,
+        version: RoomVersion,
+        template: &pdu::Template,
+        authority: &pdu::Authority,
+    ) -> Result<Verified, Error> {
+        let unsigned = pdu::build(
+            version,
+            &template.draft,
+            Some(&template.room_id),
+            &template.prev_events,
+            &template.auth_events,
+            template.depth,
+            timestamp(self.now()),
+        )?;
+        Ok(pdu::sign(unsigned, authority)?)
+    }
+
+    /// The join event as the room gets it: with the other server's signature, where it added one.
+    fn signed_join(
+        &self,
+        room: &RoomInfo,
+        server: &ServerName,
+        own: Verified,
+        answer: &Joined,
+    ) -> Result<Verified, Error> {
+        let Some(raw) = &answer.event else { return Ok(own) };
+        let signed = pdu::Pdu::parse_raw(room.version, raw)
+            .ok()
+            .filter(|signed| signed.event_id() == own.pdu().event_id())
+            .ok_or_else(|| bad_answer(server, "the join came back as another event"))?;
+        // The id covers all but signatures and what redaction removes, and that is ours.
+        if signed.content_str() == own.pdu().content_str() {
+            return Ok(Verified::from_own_store(signed));
+        }
+        Ok(own)
+    }
+
+    /// The row of a room that we begin to hear of.
+    pub(crate) async fn ensure_room(
+        &self,
+        room_id: &RoomId,
+        version: RoomVersion,
+    ) -> Result<Arc<RoomInfo>, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            if let Some(room) = self.room(room_id).await? {
+                if room.version != version {
+                    return Err(Error::Invalid(format!("the room has version {}", room.version)));
+                }
+                return Ok(room);
+            }
+            let serial = self.new_room_serial().await?;
+            let mut batch = Batch::new();
+            let row = RoomRow { serial, version: version.as_str().to_owned() };
+            batch.insert(&ROOMS, room_id.as_str(), &row);
+            let row = RoomIdRow { room_id: room_id.to_owned(), version: row.version };
+            batch.put(&ROOM_IDS, &serial, &row);
+            match self.store().commit(batch).await {
+                Err(error @ CommitError::Store(_)) => return Err(Error::Commit(error)),
+                outcome => {
+                    attempts.judge(self, outcome)?;
+                }
+            }
+        }
+    }
+
+    /// Makes the room ours: its state as another server gave it, and the join on top.
+    async fn import_join(
+        &self,
+        room: &Arc<RoomInfo>,
+        server: &ServerName,
+        join: Verified,
+        answer: Joined,
+    ) -> Result<(), Error> {
+        let ids = self.import_state(room, &answer).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            let mut guard = self.lock(room).await?;
+            let mut stage = Stage::new(self, room, guard.live()?);
+            let known = stage.view().events_by_id(&[join.pdu().event_id().to_owned()]).await?.pop().flatten();
+            if known.as_ref().is_some_and(|event| event.meta().is_placed()) {
+                return Ok(());
+            }
+            let prev = join.pdu().prev_events();
+            let stored = self.stored(room, prev).await?;
+            let missing = prev.iter().filter(|id| !stored.get(*id).is_some_and(|placed| *placed));
+            let missing: Vec<OwnedEventId> = missing.cloned().collect();
+            let state = stage.state_of(&ids).await?;
+            check_create(room, server, &state)?;
+            let auth = check_join(server, &join, &state)?;
+            let before = stage.snapshot_of(&state).await?;
+            stage.stand_on(before);
+            let mut placement = Placement::ours(join.pdu().clone(), before, auth);
+            placement.outgoing = false;
+            placement.missing = missing;
+            placement.known_as = known.map(|event| event.serial());
+            stage.place(placement).await?;
+            if let Some(user) = join.pdu().state_key() {
+                let room = room.serial;
+                stage.batch().delete(&INVITES, &(room, user));
+            }
+            let staged = stage.finish();
+            let landing = guard.submit(self, staged, None);
+            drop(guard);
+            if self.landed(landing, &join.pdu().event_id().to_owned(), &mut attempts).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stores the events of an answer to `send_join`; returns the ids of the state.
+    async fn import_state(&self, room: &Arc<RoomInfo>, answer: &Joined) -> Result<Vec<OwnedEventId>, Error> {
+        let parse = |raw: &Box<RawValue>| match pdu::Pdu::parse_raw(room.version, raw) {
+            Ok(pdu) => Some(pdu.event_id().to_owned()),
+            Err(error) => {
+                warn!(room_id = %room.room_id, %error, "a malformed event in the state of a room");
+                None
+            }
+        };
+        let ids = answer.state.iter().filter_map(parse).collect();
+        let mut all: Vec<Box<RawValue>> = Vec::with_capacity(answer.state.len() + answer.auth_chain.len());
+        all.extend(answer.auth_chain.iter().cloned());
+        all.extend(answer.state.iter().cloned());
+        self.import_outliers(room, &all).await?;
+        Ok(ids)
+    }
+}
+
+type NamedState = [(crate::tables::StateKeyName, Arc<crate::read::event::StoredEvent>)];
+
+/// The state must hold the create event of the room that was asked for.
+fn check_create(room: &RoomInfo, server: &ServerName, state: &NamedState) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(default)]
+        room_version: Option<String>,
+    }
+    let create = state
+        .iter()
+        .find(|(name, _)| name.kind == "m.room.create" && name.key.is_empty())
+        .ok_or_else(|| bad_answer(server, "no create event in the state"))?;
+    let content = create.1.pdu().content_as::<Content>();
+    let version = content.ok().and_then(|content| content.room_version);
+    if version.as_deref().unwrap_or("1") != room.version.as_str() {
+        return Err(bad_answer(server, "the create event names another room version"));
+    }
+    Ok(())
+}
+
+/// The join must be allowed by the state that came with it. Returns its auth events.
+fn check_join(
+    server: &ServerName,
+    join: &Verified,
+    state: &NamedState,
+) -> Result<Vec<crate::EventSerial>, Error> {
+    let names = deciding_names(join.pdu()).map_err(Error::Forbidden)?;
+    let loaded: LoadedState = state
+        .iter()
+        .filter(|(name, _)| names.contains(name))
+        .map(|(name, event)| (name.clone(), event.pdu().clone()))
+        .collect();
+    pdu::check_auth(join.pdu(), &|kind, key| find_in(&loaded, kind, key))
+        .map_err(|failure| bad_answer(server, &format!("the state does not allow the join: {failure}")))?;
+    let is_auth = |id: &ruma::EventId| join.pdu().auth_events().iter().any(|auth| auth == id);
+    Ok(state.iter().filter(|(_, event)| is_auth(event.event_id())).map(|(_, event)| event.serial()).collect())
+}
+
+/// Checks that a template is what was asked for.
+pub(crate) fn open_template(
+    server: &ServerName,
+    template: Template,
+    room_id: &RoomId,
+    user: &UserId,
+    membership: Membership,
+) -> Result<(RoomVersion, pdu::Template), Error> {
+    let version = template.version.as_ref().map_or("1", |version| version.as_str());
+    let version = RoomVersion::parse(version).map_err(|_| Error::UnsupportedVersion(version.to_owned()))?;
+    let parsed = pdu::Template::parse(version, &template.event)
+        .map_err(|error| bad_answer(server, &format!("malformed template: {error}")))?;
+    let draft = &parsed.draft;
+    let right = draft.kind == TimelineEventType::RoomMember
+        && draft.sender == user
+        && draft.state_key.as_deref() == Some(user.as_str())
+        && parsed.room_id == room_id
+        && crate::read::event::membership_in(&draft.content) == Some(membership);
+    if !right {
+        let cause = format!("the template is not one of our {}", name_of(membership));
+        return Err(bad_answer(server, &cause));
+    }
+    Ok((version, parsed))
+}
+
+/// Who grants a restricted join, by the template.
+fn granting_in(content: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Content {
+        join_authorised_via_users_server: Option<String>,
+    }
+    serde_json::from_str::<Content>(content.get()).ok()?.join_authorised_via_users_server
+}
+
+pub(crate) fn bad_answer(server: &ServerName, cause: &str) -> Error {
+    Error::Remote(RemoteError::BadAnswer { server: server.to_owned(), cause: cause.to_owned() })
+}

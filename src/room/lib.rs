@@ -24,6 +24,7 @@ mod join;
 pub mod log;
 mod membership;
 mod pipeline;
+mod place;
 pub mod ports;
 mod projections;
 pub mod read;
@@ -33,17 +34,21 @@ mod resident;
 mod rooms;
 mod send;
 pub mod snapshot;
-pub mod state;
+mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use self::{
-    create::{CreateRoom, Preset},
+    create::{CreateRoom, InitialState, Invitee, Preset, alias_of},
     error::Error,
     ids::{EventSerial, Order, RoomSerial, Root, StateKeySerial},
+    inbox::PduAnswer,
+    invites::ReceivedInvite,
+    membership::{Joining, Profile},
     ports::{AllowAll, Denial, KeySource, NoRemote, Remote, RemoteError, RoomPolicy},
+    resident::{AcceptedJoin, MemberTemplate},
     rooms::{Config, Rooms},
     send::Txn,
 };

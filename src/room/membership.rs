@@ -1,1 +1,446 @@
-//! In the making.
+//! Joining, leaving, kicking, banning, unbanning, forgetting; for users of ours.
+//!
+//! Here is what happens in rooms that we take part in, all of it local. Joining through another
+//! server is [`crate::join`]'s, invites are [`crate::invites`]'s.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
+
+use std::sync::Arc;
+
+use pdu::{Authority, Draft};
+use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType};
+use serde_json::{Map, Value};
+use store::{Batch, Topic};
+
+use crate::{
+    Error, RemoteError, Rooms,
+    create::draft,
+    pipeline::{Sending, Stage, name},
+    read::{event::name_of, room::RoomInfo},
+    send::{Attempts, Outcome, single, stage_draft},
+    tables::{INVITES, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
+};
+
+/// How a user appears in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Display name.
+    pub displayname: Option<String>,
+    /// `mxc:` address of the picture.
+    pub avatar_url: Option<String>,
+}
+
+/// How a user joins.
+#[derive(Clone, Debug, Default)]
+pub struct Joining {
+    /// How the user appears.
+    pub profile: Profile,
+    /// Why, in the user's words.
+    pub reason: Option<String>,
+    /// Further content of the member event.
+    pub content: Map<String, Value>,
+}
+
+/// The content of a member event.
+pub(crate) fn member_content(
+    membership: Membership,
+    profile: &Profile,
+    reason: Option<&str>,
+) -> Map<String, Value> {
+    let mut content = Map::new();
+    content.insert("membership".to_owned(), name_of(membership).into());
+    if let Some(displayname) = &profile.displayname {
+        content.insert("displayname".to_owned(), displayname.as_str().into());
+    }
+    if let Some(avatar_url) = &profile.avatar_url {
+        content.insert("avatar_url".to_owned(), avatar_url.as_str().into());
+    }
+    if let Some(reason) = reason {
+        content.insert("reason".to_owned(), reason.into());
+    }
+    content
+}
+
+/// A change of somebody's membership by one of our users.
+struct MemberChange<'a> {
+    sender: &'a UserId,
+    target: &'a UserId,
+    content: Map<String, Value>,
+    /// What the target must be; anything else is refused with this sentence.
+    from: &'a [Membership],
+    otherwise: &'static str,
+}
+
+impl Rooms {
+    /// Lets a user of ours join a room: here if the room is here, else with the help of `via`.
+    ///
+    /// Joining a room one is in already changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Denied`]; [`Error::NoRoom`] when nobody knows the room;
+    /// [`Error::Remote`] with the last server's answer when none helped.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#joining-rooms>
+    pub async fn join(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+        joining: Joining,
+    ) -> Result<(), Error> {
+        self.authority_of(user)?;
+        self.0.policy.join(user, room_id)?;
+        if let Some(room) = self.room(room_id).await? {
+            let residents = self.servers_in(&room).await?;
+            let (ours, others): (Vec<_>, Vec<_>) =
+                residents.into_iter().partition(|server| self.is_ours(server));
+            if !ours.is_empty() || (others.is_empty() && self.has_head(&room).await?) {
+                return match self.join_here(user, &room, &joining).await {
+                    Err(Error::UnableToAuthoriseJoin | Error::UnableToGrantJoin) if !others.is_empty() => {
+                        self.join_through(user, room_id, &others, joining).await
+                    }
+                    outcome => outcome,
+                };
+            }
+        }
+        self.join_through(user, room_id, via, joining).await
+    }
+
+    /// A join of a room that we take part in.
+    async fn join_here(&self, user: &UserId, room: &Arc<RoomInfo>, joining: &Joining) -> Result<(), Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let mut guard = self.lock(room).await?;
+            guard.head()?;
+            let mut stage = Stage::new(self, room, guard.live()?);
+            let before = stage.membership(user).await?;
+            if before == Some(Membership::Join) {
+                return Ok(());
+            }
+            let mut content = member_content(Membership::Join, &joining.profile, joining.reason.as_deref());
+            content.extend(joining.content.clone());
+            let mut cosigner = None;
+            if before != Some(Membership::Invite)
+                && let Some(granting) = self.find_granting(&mut stage, user).await?
+            {
+                content.insert("join_authorised_via_users_server".to_owned(), granting.as_str().into());
+                cosigner = self.cosigner(user, &granting)?;
+            }
+            let draft = draft(user, StateEventType::RoomMember, user.as_str(), &Value::Object(content));
+            let sending = Sending { cosigner, ..Sending::default() };
+            let event_id = match stage_draft(&mut stage, &draft, sending).await? {
+                Outcome::Placed(event_id) => event_id,
+                Outcome::Unchanged(_) => return Ok(()),
+            };
+            let staged = stage.finish();
+            let landing = guard.submit(self, staged, None);
+            drop(guard);
+            if self.landed(landing, &event_id, &mut attempts).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The other authority of ours that must sign a join which one of its users grants.
+    fn cosigner(&self, joining: &UserId, granting: &UserId) -> Result<Option<Arc<Authority>>, Error> {
+        if joining.server_name() == granting.server_name() {
+            return Ok(None);
+        }
+        Ok(Some(self.authority_of(granting)?.clone()))
+    }
+
+    /// For a restricted room: the user of ours in whose name the join is granted. `None` when the join
+    /// rules do not ask for one, or the user is in none of the rooms that would allow the join.
+    ///
+    /// # Errors
+    /// [`Error::UnableToAuthoriseJoin`] when a room that would allow it is not one of ours;
+    /// [`Error::UnableToGrantJoin`] when it is allowed, but nobody here may invite.
+    pub(crate) async fn find_granting(
+        &self,
+        stage: &mut Stage<'_>,
+        user: &UserId,
+    ) -> Result<Option<OwnedUserId>, Error> {
+        // Loads the join rules into the summary's view of the tip; the summary itself is up to date.
+        let summary = stage.summary_mut().clone();
+        let rule = summary.join_rule.as_deref();
+        if !matches!(rule, Some("restricted" | "knock_restricted")) {
+            return Ok(None);
+        }
+        match self.is_allowed_by_rooms(user, &summary.allowed_rooms).await? {
+            Some(true) => {}
+            Some(false) => return Ok(None),
+            None => return Err(Error::UnableToAuthoriseJoin),
+        }
+        self.find_inviter(stage).await?.map(Some).ok_or(Error::UnableToGrantJoin)
+    }
+
+    /// Whether the user is in one of these rooms; `None` when that cannot be told here.
+    async fn is_allowed_by_rooms(
+        &self,
+        user: &UserId,
+        rooms: &[ruma::OwnedRoomId],
+    ) -> Result<Option<bool>, Error> {
+        let mut unknown = false;
+        let mut known = Vec::new();
+        for room_id in rooms {
+            match self.room(room_id).await? {
+                Some(room) if self.is_resident(&room).await? => known.push((room.serial, user.as_str())),
+                _ => unknown = true,
+            }
+        }
+        let members = self.store().get_many(&MEMBERS, &known).await?;
+        if members.iter().flatten().any(|member| member.membership == Membership::Join) {
+            return Ok(Some(true));
+        }
+        Ok(if unknown { None } else { Some(false) })
+    }
+
+    /// A joined user of ours who may invite to the room.
+    async fn find_inviter(&self, stage: &mut Stage<'_>) -> Result<Option<OwnedUserId>, Error> {
+        let power = stage.power().await?;
+        let levels = stage.current_one(single(StateEventType::RoomPowerLevels)).await?;
+        let mut candidates: Vec<OwnedUserId> =
+            power.creators().iter().filter(|user| self.is_local(user)).cloned().collect();
+        if let Some(levels) = &levels
+            && let Ok(levels) = levels.pdu().power_levels()
+        {
+            candidates.extend(levels.users().keys().filter(|user| self.is_local(user)).cloned());
+        }
+        candidates.retain(|user| power.may_invite(user));
+        let names: Vec<_> =
+            candidates.iter().map(|user| name(StateEventType::RoomMember, user.as_str())).collect();
+        let members = stage.current(&names).await?;
+        let joined = |event: &Option<Arc<crate::read::event::StoredEvent>>| {
+            event.as_ref().is_some_and(|event| event.membership() == Some(Membership::Join))
+        };
+        if let Some(index) = members.iter().position(joined) {
+            return Ok(candidates.get(index).cloned());
+        }
+        self.any_local_member(stage, &power).await
+    }
+
+    /// Any joined user of ours who may invite, for rooms where everybody may.
+    async fn any_local_member(
+        &self,
+        stage: &Stage<'_>,
+        power: &pdu::RoomPower,
+    ) -> Result<Option<OwnedUserId>, Error> {
+        let room = stage.view().room.serial;
+        let range = store::Range::prefix(&room);
+        let rows = self.store().scan(&MEMBERS, range, store::Order::Ascending, 2_000).await?;
+        let users = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
+        Ok(users
+            .filter_map(|((_, user), _)| OwnedUserId::try_from(user).ok())
+            .find(|user| self.is_local(user) && power.may_invite(user)))
+    }
+
+    /// Lets a user of ours leave a room, refuse an invite, or take back a knock.
+    ///
+    /// An invite to a room we are not in is refused through the inviter's server; when that cannot be
+    /// told, the user is rid of it all the same.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when banned; [`Error::NotJoined`] when there is nothing to leave.
+    pub async fn leave(&self, user: &UserId, room_id: &RoomId, reason: Option<&str>) -> Result<(), Error> {
+        self.authority_of(user)?;
+        let room = self.get_room(room_id).await?;
+        if self.store().get(&INVITES, &(room.serial, user.as_str())).await?.is_some() {
+            return self.leave_from_outside(user, &room, reason).await;
+        }
+        let change = MemberChange {
+            sender: user,
+            target: user,
+            content: member_content(Membership::Leave, &Profile::default(), reason),
+            from: &[Membership::Join, Membership::Invite, Membership::Knock, Membership::Leave],
+            otherwise: "you are not in this room",
+        };
+        self.change_member(&room, change).await
+    }
+
+    /// Puts somebody out of a room.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]; [`Error::NotAllowed`] when the target is not in it.
+    pub async fn kick(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        let room = self.get_room(room_id).await?;
+        let change = MemberChange {
+            sender,
+            target,
+            content: member_content(Membership::Leave, &Profile::default(), reason),
+            from: &[Membership::Join, Membership::Invite, Membership::Knock],
+            otherwise: "the user is not in this room",
+        };
+        self.change_member(&room, change).await
+    }
+
+    /// Puts somebody out of a room for good.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]
+    pub async fn ban(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        let room = self.get_room(room_id).await?;
+        let change = MemberChange {
+            sender,
+            target,
+            content: member_content(Membership::Ban, &Profile::default(), reason),
+            from: &[],
+            otherwise: "",
+        };
+        self.change_member(&room, change).await
+    }
+
+    /// Lifts a ban.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]; [`Error::NotAllowed`] when the target is not banned.
+    pub async fn unban(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        let room = self.get_room(room_id).await?;
+        let change = MemberChange {
+            sender,
+            target,
+            content: member_content(Membership::Leave, &Profile::default(), reason),
+            from: &[Membership::Ban],
+            otherwise: "the user is not banned",
+        };
+        self.change_member(&room, change).await
+    }
+
+    /// Shows a user's new name or picture in a room that the user is in. Elsewhere nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]
+    pub async fn update_profile(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        profile: &Profile,
+    ) -> Result<(), Error> {
+        let room = self.get_room(room_id).await?;
+        if !self.is_joined(user, room_id).await? {
+            return Ok(());
+        }
+        let change = MemberChange {
+            sender: user,
+            target: user,
+            content: member_content(Membership::Join, profile, None),
+            from: &[Membership::Join],
+            otherwise: "you are not in this room",
+        };
+        self.change_member(&room, change).await
+    }
+
+    /// Takes a room that a user left off the user's lists.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] while the user is in it.
+    pub async fn forget(&self, user: &UserId, room_id: &RoomId) -> Result<(), Error> {
+        let room = self.get_room(room_id).await?;
+        let key = (user.as_str(), room.serial);
+        let mut attempts = Attempts::default();
+        loop {
+            let Some(old) = self.store().get(&MEMBERSHIPS, &key).await? else {
+                return Err(Error::NoRoom(room_id.to_owned()));
+            };
+            if !matches!(old.value.membership, Membership::Leave | Membership::Ban) {
+                return Err(Error::NotAllowed("you are still in this room".to_owned()));
+            }
+            if old.value.forgotten {
+                return Ok(());
+            }
+            let mut new = old.clone();
+            new.value.forgotten = true;
+            let mut batch = Batch::new();
+            batch.replace(&MEMBERSHIPS, &key, &old, &new);
+            batch.touch([Topic::user(user.as_str())]);
+            if attempts.judge(self, self.store().commit(batch).await)?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn change_member(&self, room: &Arc<RoomInfo>, change: MemberChange<'_>) -> Result<(), Error> {
+        self.authority_of(change.sender)?;
+        let draft: Draft = draft(
+            change.sender,
+            StateEventType::RoomMember,
+            change.target.as_str(),
+            &Value::Object(change.content),
+        );
+        let mut attempts = Attempts::default();
+        loop {
+            let mut guard = self.lock(room).await?;
+            guard.head()?;
+            let mut stage = Stage::new(self, room, guard.live()?);
+            let before = stage.membership(change.target).await?;
+            if before == Some(Membership::Leave) && change.sender == change.target {
+                return Ok(());
+            }
+            if !change.from.is_empty() && before.is_none_or(|before| !change.from.contains(&before)) {
+                // Who may not do it at all hears that first.
+                let banned = before == Some(Membership::Ban) && change.sender == change.target;
+                if banned || change.sender != change.target {
+                    stage.author(&draft, None).await?;
+                }
+                return Err(Error::NotAllowed(change.otherwise.to_owned()));
+            }
+            let event_id = match stage_draft(&mut stage, &draft, Sending::default()).await? {
+                Outcome::Placed(event_id) => event_id,
+                Outcome::Unchanged(_) => return Ok(()),
+            };
+            let staged = stage.finish();
+            let landing = guard.submit(self, staged, None);
+            drop(guard);
+            if self.landed(landing, &event_id, &mut attempts).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The servers with joined members in a room, by its current state.
+    pub(crate) async fn servers_in(&self, room: &RoomInfo) -> Result<Vec<OwnedServerName>, Error> {
+        let range = store::Range::prefix(&room.serial);
+        let rows = self.store().scan(&SERVERS, range, store::Order::Ascending, usize::MAX).await?;
+        let servers = rows.into_iter().filter(|(_, count)| count.0 > 0);
+        Ok(servers.filter_map(|((_, server), _)| OwnedServerName::try_from(server).ok()).collect())
+    }
+
+    /// Whether a user of ours is joined to the room, so that we keep up with it.
+    pub(crate) async fn is_resident(&self, room: &RoomInfo) -> Result<bool, Error> {
+        let names: Vec<_> =
+            self.authorities().iter().map(|authority| (room.serial, authority.name().as_str())).collect();
+        let counts = self.store().get_many(&SERVERS, &names).await?;
+        Ok(counts.into_iter().flatten().any(|count| count.0 > 0))
+    }
+
+    async fn has_head(&self, room: &RoomInfo) -> Result<bool, Error> {
+        Ok(self.store().get(&crate::tables::HEADS, &room.serial).await?.is_some())
+    }
+}
+
+/// The error for a request to no server at all.
+pub(crate) fn nobody(room_id: &RoomId) -> Error {
+    Error::NoRoom(room_id.to_owned())
+}
+
+/// Whether another server's refusal is final, so that asking the next one is of no use.
+pub(crate) fn is_final(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::Refused { code, .. } if code == "M_FORBIDDEN")
+}

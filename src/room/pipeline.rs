@@ -13,19 +13,17 @@ use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedEventId, UInt,
     events::{StateEventType, TimelineEventType},
 };
-use store::{Batch, Position, Slot, Stamped, Topic};
+use store::{Batch, Slot};
 
 use crate::{
     Error, Rooms,
     head::{KnownState, Live, TxnKey},
     ids::{EventSerial, Root, StateKeySerial},
-    log::{Entry, EventEntry},
-    projections::{self, Projection},
+    place::Placement,
     read::{event::StoredEvent, room::RoomInfo},
     tables::{
-        EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, HEADS, Head,
-        Membership, Place, STATE_KEY_NAMES, STATE_KEYS, StateKeyName, Summary, TIMELINE, TXNS, TimelineRow,
-        TxnRow, Verdict,
+        EventTxn, HEADS, Head, Membership, STATE_KEY_NAMES, STATE_KEYS, SUMMARIES, StateKeyName, Summary,
+        TXNS, TxnRow,
     },
     view::{Fresh, View},
 };
@@ -41,19 +39,21 @@ const MAX_DEPTH: u64 = (1 << 53) - 1;
 
 /// A batch in the making.
 pub(crate) struct Stage<'a> {
-    rooms: &'a Rooms,
-    room: &'a RoomInfo,
-    live: &'a Live,
-    head: Head,
-    summary: Summary,
+    pub(crate) rooms: &'a Rooms,
+    pub(crate) room: &'a RoomInfo,
+    pub(crate) live: &'a Live,
+    /// The current state that the projections describe.
+    pub(crate) projected: Root,
+    pub(crate) head: Head,
+    pub(crate) summary: Summary,
     /// The current state where this batch, or a look at it, went beyond what `live` knows.
-    state: KnownState,
+    pub(crate) state: KnownState,
     /// What `live` knows of the current state does not hold any more.
     forget_state: bool,
-    fresh: Fresh,
-    placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
-    changed: Vec<EventSerial>,
-    batch: Batch,
+    pub(crate) fresh: Fresh,
+    pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
+    pub(crate) changed: Vec<EventSerial>,
+    pub(crate) batch: Batch,
 }
 
 /// A finished batch, and what the room is when it is submitted.
@@ -68,30 +68,6 @@ pub(crate) struct Staged {
     pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
     /// Events stored before whose rows the batch changes.
     pub(crate) changed: Vec<EventSerial>,
-}
-
-/// What [`Stage::place`] has to know of an event.
-pub(crate) struct Placement {
-    pub(crate) pdu: Pdu,
-    /// Its serial, when it is stored already without its place.
-    pub(crate) known_as: Option<EventSerial>,
-    pub(crate) verdict: Verdict,
-    /// Not shown to clients although it is accepted (a redaction that redacts nothing).
-    pub(crate) hidden: bool,
-    pub(crate) before: Root,
-    pub(crate) auth: Vec<EventSerial>,
-    pub(crate) txn: Option<EventTxn>,
-    /// Whether we have to send it to the other servers.
-    pub(crate) outgoing: bool,
-    /// Previous events that we lack.
-    pub(crate) missing: Vec<OwnedEventId>,
-}
-
-/// A change of the room's current state.
-pub(crate) struct StateChange {
-    pub(crate) name: StateKeyName,
-    pub(crate) old: Option<Arc<StoredEvent>>,
-    pub(crate) new: Option<Arc<StoredEvent>>,
 }
 
 /// How an event of ours is sent.
@@ -124,6 +100,7 @@ impl<'a> Stage<'a> {
             rooms,
             room,
             live,
+            projected: head.current,
             head,
             summary: live.summary.clone(),
             state: KnownState::new(),
@@ -135,13 +112,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(crate) fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// Stands on another tip than the stored one: that of a join through another server.
-    pub(crate) fn stand_on(&mut self, extremities: Vec<Extremity>, current: Root) {
-        self.head.extremities = extremities;
+    /// Stands on another state than the stored one, with no extremities: that before a join through
+    /// another server. The first event placed carries the difference into the projections.
+    pub(crate) fn stand_on(&mut self, current: Root) {
+        self.head.extremities.clear();
         self.head.current = current;
         self.forget_state = true;
         self.state.clear();
@@ -187,7 +161,10 @@ impl<'a> Stage<'a> {
     }
 
     /// One state event of the current state.
-    pub(crate) async fn current_one(&mut self, name: StateKeyName) -> Result<Option<Arc<StoredEvent>>, Error> {
+    pub(crate) async fn current_one(
+        &mut self,
+        name: StateKeyName,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
         Ok(self.current(&[name]).await?.pop().flatten())
     }
 
@@ -205,19 +182,9 @@ impl<'a> Stage<'a> {
             None => verified,
             Some(cosigner) => pdu::countersign(&verified, cosigner)?,
         };
-        let placement = Placement {
-            pdu: verified.into_pdu(),
-            known_as: None,
-            verdict: Verdict::Accepted,
-            hidden: false,
-            before: self.head.current,
-            auth,
-            txn: sending
-                .txn
-                .map(|txn| EventTxn { device: txn.device.to_string(), id: txn.id.to_string() }),
-            outgoing: true,
-            missing: Vec::new(),
-        };
+        let mut placement = Placement::ours(verified.into_pdu(), self.head.current, auth);
+        placement.txn =
+            sending.txn.map(|txn| EventTxn { device: txn.device.to_string(), id: txn.id.to_string() });
         self.place(placement).await
     }
 
@@ -270,203 +237,6 @@ impl<'a> Stage<'a> {
         pdu::check_auth(event, &|kind, key| find_in(state, kind, key)).map_err(Error::Forbidden)
     }
 
-    /// Puts an event into the batch, with all that follows from it.
-    ///
-    /// The event must have passed, or failed, its checks: `verdict` says which. An accepted one
-    /// becomes a forward extremity and part of the timeline, and the room's state moves on.
-    pub(crate) async fn place(&mut self, placement: Placement) -> Result<Arc<StoredEvent>, Error> {
-        let Placement { pdu, known_as, verdict, hidden, before, auth, txn, outgoing, missing } = placement;
-        let room = self.room.serial;
-        let serial = match known_as {
-            Some(serial) => serial,
-            None => self.rooms.new_event_serial().await?,
-        };
-
-        let state_name = pdu.state_key().map(|key| name(pdu.kind(), key));
-        let counts = matches!(verdict, Verdict::Accepted | Verdict::SoftFailed);
-        let after = match &state_name {
-            Some(state_name) if counts => {
-                let key = self.intern(state_name).await?;
-                let changes = [(key, Some(serial))];
-                self.rooms.snapshots().apply(room, before, &changes, &mut self.batch).await?
-            }
-            _ => before,
-        };
-
-        let replaces = match &state_name {
-            Some(state_name) if counts && before == self.head.current => {
-                self.current_one(state_name.clone()).await?.map(|event| event.serial())
-            }
-            Some(state_name) if counts => {
-                let old = self.view().state(before, std::slice::from_ref(state_name)).await?;
-                old.into_iter().flatten().next().map(|event| event.serial())
-            }
-            _ => None,
-        };
-        let shown = verdict == Verdict::Accepted && !hidden;
-        let meta = EventMeta {
-            event_id: pdu.event_id().to_owned(),
-            verdict,
-            place: if shown { Place::Live } else { Place::None },
-            depth: pdu.depth(),
-            before,
-            after,
-            auth,
-            txn,
-            redacted_by: None,
-            replaces,
-        };
-        let event = Arc::new(StoredEvent::new(
-            room,
-            serial,
-            pdu.clone(),
-            Stamped { position: Position::START, value: meta.clone() },
-        ));
-        self.fresh.add_event(event.clone());
-
-        let slot = if shown { Some(self.log(&event, outgoing)) } else { None };
-        if known_as.is_none() {
-            let place = EventPlace { room, event: serial };
-            self.batch.insert(&EVENT_IDS, event.event_id().as_str(), &place);
-        } else {
-            self.changed.push(serial);
-        }
-        self.batch.put(&EVENTS, &(room, serial), pdu.json());
-        match slot {
-            Some(slot) => self.batch.put_stamped(&EVENT_META, &(room, serial), slot, &meta),
-            None => {
-                let unplaced = Stamped { position: Position::START, value: meta };
-                self.batch.put(&EVENT_META, &(room, serial), &unplaced);
-            }
-        }
-        self.placed.push((event.clone(), slot));
-
-        if verdict == Verdict::Accepted {
-            self.advance(&event, after, state_name, slot, &missing).await?;
-            if *event.pdu().kind() == TimelineEventType::RoomRedaction {
-                self.apply_redaction(&event).await?;
-            }
-        }
-        Ok(event)
-    }
-
-    /// Moves the tip on to an accepted event and projects what changed.
-    async fn advance(
-        &mut self,
-        event: &Arc<StoredEvent>,
-        after: Root,
-        state_name: Option<StateKeyName>,
-        slot: Option<Slot>,
-        missing: &[OwnedEventId],
-    ) -> Result<(), Error> {
-        let room = self.room.serial;
-        let old = self.head.current;
-        let prev = event.pdu().prev_events();
-        self.head.extremities.retain(|extremity| !prev.contains(&extremity.event_id));
-        self.head.extremities.push(Extremity {
-            serial: event.serial(),
-            event_id: event.event_id().to_owned(),
-            depth: event.pdu().depth(),
-            after,
-        });
-        self.bound_extremities();
-
-        let changes = if self.head.extremities.len() == 1 && event.meta().before == old {
-            self.head.current = after;
-            self.own_change(event, state_name).await?
-        } else {
-            let roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
-            self.head.current = self.resolve(&roots).await?;
-            self.changes_since(old).await?
-        };
-        for change in &changes {
-            self.state.insert(change.name.clone(), change.new.clone());
-        }
-
-        for id in missing {
-            let gap = Gap { child: event.serial(), depth: event.pdu().depth() };
-            self.batch.put(&GAPS, &(room, id.as_str()), &gap);
-        }
-        if let Some(slot) = slot {
-            let row = TimelineRow { event: event.serial(), current: self.head.current };
-            self.batch.append(&TIMELINE, &room, slot, &row);
-        }
-        projections::run(&mut Projection {
-            room: self.room,
-            authorities: self.rooms.authorities(),
-            batch: &mut self.batch,
-            slot,
-            event,
-            current: self.head.current,
-            summary: &mut self.summary,
-            changes: &changes,
-        });
-        Ok(())
-    }
-
-    /// The change that an event on the tip makes to the current state.
-    async fn own_change(
-        &mut self,
-        event: &Arc<StoredEvent>,
-        state_name: Option<StateKeyName>,
-    ) -> Result<Vec<StateChange>, Error> {
-        let Some(name) = state_name else { return Ok(Vec::new()) };
-        // Already loaded by `place`, and not yet overwritten.
-        let old = self.known(&name);
-        Ok(vec![StateChange { name, old, new: Some(event.clone()) }])
-    }
-
-    /// What differs between a former current state and the present one.
-    pub(crate) async fn changes_since(&mut self, old: Root) -> Result<Vec<StateChange>, Error> {
-        if old == self.head.current {
-            return Ok(Vec::new());
-        }
-        let room = self.room.serial;
-        let differences = self.rooms.snapshots().difference(room, old, self.head.current).await?;
-        let keys: Vec<StateKeySerial> = differences.iter().map(|difference| difference.key).collect();
-        let view = self.view();
-        let names = view.key_names(&keys).await?;
-        let serials: Vec<EventSerial> =
-            differences.iter().flat_map(|difference| [difference.before, difference.after]).flatten().collect();
-        let mut events = view.events(&serials).await?.into_iter();
-        let mut next = |serial: Option<EventSerial>| serial.and_then(|_| events.next().flatten());
-        Ok(names
-            .into_iter()
-            .zip(&differences)
-            .map(|(name, difference)| {
-                let old = next(difference.before);
-                let new = next(difference.after);
-                StateChange { name, old, new }
-            })
-            .collect())
-    }
-
-    /// The state that results from several.
-    pub(crate) async fn resolve(&mut self, roots: &[Root]) -> Result<Root, Error> {
-        let mut distinct: Vec<Root> = Vec::new();
-        for root in roots {
-            if !distinct.contains(root) {
-                distinct.push(*root);
-            }
-        }
-        if let [only] = distinct.as_slice() {
-            return Ok(*only);
-        }
-        let view = View { rooms: self.rooms, room: self.room, layers: [&self.live.fresh, &self.fresh] };
-        crate::state::resolve(&view, &distinct, &mut self.batch).await
-    }
-
-    /// Keeps the newest extremities when there are too many; those left out stay in the graph.
-    fn bound_extremities(&mut self) {
-        while self.head.extremities.len() > MAX_EXTREMITIES {
-            let oldest = self.head.extremities.iter().enumerate().min_by_key(|(_, extremity)| extremity.depth);
-            match oldest.map(|(index, _)| index) {
-                Some(index) => self.head.extremities.remove(index),
-                None => return,
-            };
-        }
-    }
-
     /// The serial of a state key, given now if it has none.
     pub(crate) async fn intern(&mut self, name: &StateKeyName) -> Result<StateKeySerial, Error> {
         if let [Some(key)] = self.view().find_keys(std::slice::from_ref(name)).await?.as_slice() {
@@ -497,26 +267,6 @@ impl<'a> Stage<'a> {
         Ok(key)
     }
 
-    fn log(&mut self, event: &StoredEvent, outgoing: bool) -> Slot {
-        let member = member_change(event.pdu());
-        let mut topics = vec![Topic::room(self.room.room_id.as_str())];
-        if let Some((user, _)) = &member {
-            topics.push(Topic::user(user.as_str()));
-        }
-        if outgoing {
-            topics.push(Topic::destination("*"));
-        }
-        let entry = Entry::Event(EventEntry {
-            room: self.room.serial,
-            room_id: self.room.room_id.clone(),
-            event: event.serial(),
-            outgoing,
-            member,
-        });
-        let (kind, payload) = entry.encode();
-        self.batch.log(kind, payload, topics)
-    }
-
     /// Notes the request that the last event serves.
     pub(crate) fn serve(&mut self, txn: &TxnKey, event_id: &ruma::EventId) {
         let row = TxnRow { event_id: event_id.to_owned(), at: self.rooms.now() };
@@ -544,15 +294,26 @@ impl<'a> Stage<'a> {
 
     /// Closes the batch: the new head takes the place of the one that the batch stands on.
     pub(crate) fn finish(self) -> Staged {
-        let Self { room, live, mut head, summary, state, forget_state, fresh, placed, changed, mut batch, .. } =
-            self;
+        let Self {
+            room,
+            live,
+            mut head,
+            summary,
+            state,
+            forget_state,
+            fresh,
+            placed,
+            changed,
+            mut batch,
+            ..
+        } = self;
         head.generation += 1;
         match &live.head {
             Some(old) => batch.replace(&HEADS, &room.serial, old, &head),
             None => batch.insert(&HEADS, &room.serial, &head),
         };
         if live.head.is_none() || live.summary != summary {
-            batch.put(&crate::tables::SUMMARIES, &room.serial, &summary);
+            batch.put(&SUMMARIES, &room.serial, &summary);
         }
         Staged { batch, head, summary, state, forget_state, fresh, placed, changed }
     }
@@ -573,7 +334,7 @@ fn auth_names(version: pdu::RoomVersion, draft: &Draft) -> Result<Vec<StateKeyNa
 
 /// Finds in state that was loaded for a check.
 pub(crate) fn find_in(state: &LoadedState, kind: &StateEventType, key: &str) -> Option<Pdu> {
-    let kind = kind.to_cow_str();
+    let kind = kind.to_string();
     state.iter().find(|(name, _)| name.key == key && name.kind == kind).map(|(_, pdu)| pdu.clone())
 }
 

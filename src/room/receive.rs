@@ -1,1 +1,328 @@
-//! In the making.
+//! Judging an event of another server, and giving it its place.
+//!
+//! The event is [`Verified`] and its ancestors are here, or the state before it is given. What is left
+//! of the checks on receipt: by its auth events, by the state before it (else it is rejected), by
+//! the current state (else it is soft-failed).
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+
+use std::{collections::HashMap, sync::Arc};
+
+use pdu::{AuthFailure, Pdu, Verified};
+use ruma::{
+    EventId, OwnedEventId, OwnedServerName, RoomId,
+    events::{StateEventType, TimelineEventType},
+};
+use tracing::info;
+
+use crate::{
+    Error, Rooms,
+    ids::{EventSerial, InboxSerial, Root},
+    pipeline::{LoadedState, Stage, find_in, name},
+    place::{Goes, Placement},
+    read::{event::StoredEvent, room::RoomInfo},
+    send::Attempts,
+    tables::{AWAITED, GAPS, INBOX, StateKeyName, Verdict},
+};
+
+/// A verified event and how it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) event: Verified,
+    /// The server that sent it.
+    pub(crate) origin: OwnedServerName,
+    /// Its row in the inbox, which goes when the event is stored.
+    pub(crate) inbox: Option<InboxSerial>,
+    /// The state before it, where its previous events are not here.
+    pub(crate) before: Option<Root>,
+    /// Whether we have to send it on: its server joined, left or knocked through us.
+    pub(crate) outgoing: bool,
+    pub(crate) goes: Goes,
+}
+
+impl Arrival {
+    pub(crate) fn new(event: Verified, origin: OwnedServerName) -> Self {
+        Self { event, origin, inbox: None, before: None, outgoing: false, goes: Goes::Tip }
+    }
+
+    pub(crate) fn id(&self) -> &EventId {
+        self.event.pdu().event_id()
+    }
+}
+
+/// What became of an arrival.
+#[derive(Clone, Debug)]
+pub(crate) enum Received {
+    /// It has its place, or was refused one.
+    Placed(Arc<StoredEvent>),
+    /// It was here before.
+    Known(Arc<StoredEvent>),
+    /// Auth events or ancestors are missing, so it cannot be judged.
+    Unjudged,
+}
+
+impl Received {
+    /// The event, if it is stored now.
+    pub(crate) fn event(&self) -> Option<&Arc<StoredEvent>> {
+        match self {
+            Self::Placed(event) | Self::Known(event) => Some(event),
+            Self::Unjudged => None,
+        }
+    }
+}
+
+impl Rooms {
+    /// Judges and places events in order, as one batch where that is possible.
+    pub(crate) async fn place_arrivals(
+        &self,
+        room: &Arc<RoomInfo>,
+        arrivals: &[Arrival],
+    ) -> Result<Vec<Received>, Error> {
+        let mut done: Vec<Received> = Vec::with_capacity(arrivals.len());
+        let mut attempts = Attempts::default();
+        while done.len() < arrivals.len() {
+            let mut guard = self.lock(room).await?;
+            guard.head()?;
+            let mut stage = Stage::new(self, room, guard.live()?);
+            let mut staged = Vec::new();
+            let mut must_land = false;
+            for arrival in &arrivals[done.len()..] {
+                // What a redaction empties must be on disk, for its place is written anew.
+                if arrival.event.pdu().redacts().is_some_and(|id| stage.is_fresh(id)) {
+                    must_land = true;
+                    break;
+                }
+                staged.push(stage.receive(arrival).await?);
+            }
+            if staged.is_empty() && must_land {
+                if guard.land(self).await.is_err() {
+                    attempts.again(self)?;
+                }
+                continue;
+            }
+            let batch = stage.finish();
+            let landing = guard.submit(self, batch, None);
+            drop(guard);
+            if attempts.judge(self, landing.await)?.is_some() {
+                self.count_received(&staged);
+                done.append(&mut staged);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Judges and places one event.
+    pub(crate) async fn place_arrival(
+        &self,
+        room: &Arc<RoomInfo>,
+        arrival: Arrival,
+    ) -> Result<Received, Error> {
+        let received = self.place_arrivals(room, std::slice::from_ref(&arrival)).await?.pop();
+        received.ok_or(Error::Inconsistent("an arrival without an outcome"))
+    }
+
+    fn count_received(&self, received: &[Received]) {
+        for one in received {
+            let verdict = match one {
+                Received::Known(_) => "known",
+                Received::Unjudged => "unjudged",
+                Received::Placed(event) => match event.meta().verdict {
+                    Verdict::Accepted => "accepted",
+                    Verdict::SoftFailed => "soft_failed",
+                    Verdict::Rejected => "rejected",
+                    Verdict::Outlier => "outlier",
+                },
+            };
+            self.0.metrics.received.with(&[("verdict", verdict)]).inc();
+        }
+    }
+}
+
+/// The auth events of an event, and what is known of them.
+struct AuthEvents {
+    serials: Vec<EventSerial>,
+    state: LoadedState,
+    by_id: HashMap<OwnedEventId, Pdu>,
+}
+
+impl Stage<'_> {
+    /// Judges an event and places it in this batch.
+    pub(crate) async fn receive(&mut self, arrival: &Arrival) -> Result<Received, Error> {
+        if let Some(inbox) = arrival.inbox {
+            let room = self.room.serial;
+            self.batch.delete(&INBOX, &(room, inbox));
+        }
+        let pdu = arrival.event.pdu();
+        let known = self.view().events_by_id(&[pdu.event_id().to_owned()]).await?.pop().flatten();
+        let known_as = match known {
+            Some(known) if known.meta().is_placed() => return Ok(Received::Known(known)),
+            Some(outlier) => Some(outlier.serial()),
+            None => None,
+        };
+        let Some(auth) = self.auth_events(pdu).await? else { return Ok(Received::Unjudged) };
+        let Some((before, missing)) = self.state_before(arrival).await? else {
+            return Ok(Received::Unjudged);
+        };
+
+        let verdict = match self.judge(pdu, &auth, before).await? {
+            Err(failure) => {
+                info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %failure, "event rejected");
+                Verdict::Rejected
+            }
+            Ok(()) if matches!(arrival.goes, Goes::History(_)) => Verdict::Accepted,
+            Ok(()) => self.soft_verdict(arrival, before).await?,
+        };
+        let (goes, redaction) = self.waited_for(arrival).await?;
+        let mut placement = Placement {
+            pdu: pdu.clone(),
+            known_as,
+            verdict,
+            before,
+            auth: auth.serials,
+            txn: None,
+            outgoing: arrival.outgoing,
+            missing,
+            redacted_by: None,
+            goes,
+        };
+        if let Some(redaction) = redaction
+            && verdict == Verdict::Accepted
+        {
+            placement.pdu = pdu::redact(pdu)?;
+            placement.redacted_by = Some(redaction);
+        }
+        Ok(Received::Placed(self.place(placement).await?))
+    }
+
+    /// The event's auth events; `None` when one of them is not here.
+    async fn auth_events(&self, pdu: &Pdu) -> Result<Option<AuthEvents>, Error> {
+        let mut ids = pdu.auth_events().to_vec();
+        // From version 12 the create event is not named: the room's id says which it is.
+        let implied = implied_create(pdu.version(), pdu.room_id());
+        ids.extend(implied.clone());
+        let mut auth = AuthEvents { serials: Vec::new(), state: Vec::new(), by_id: HashMap::new() };
+        for (id, event) in ids.iter().zip(self.view().events_by_id(&ids).await?) {
+            let Some(event) = event else { return Ok(None) };
+            let marked = event.pdu().clone().with_rejected(event.meta().verdict == Verdict::Rejected);
+            if let Some(key) = marked.state_key() {
+                auth.state.push((name(marked.kind(), key), marked.clone()));
+            }
+            if implied.as_ref() != Some(id) {
+                auth.serials.push(event.serial());
+            }
+            auth.by_id.insert(id.clone(), marked);
+        }
+        Ok(Some(auth))
+    }
+
+    /// The state before an event, and which of its previous events are missing. `None`: it is unknown.
+    async fn state_before(&mut self, arrival: &Arrival) -> Result<Option<(Root, Vec<OwnedEventId>)>, Error> {
+        let pdu = arrival.event.pdu();
+        if pdu.is_state(&TimelineEventType::RoomCreate, "") {
+            return Ok(Some((Root::EMPTY, Vec::new())));
+        }
+        let prev = pdu.prev_events();
+        let mut roots = Vec::new();
+        let mut missing = Vec::new();
+        for (id, event) in prev.iter().zip(self.view().events_by_id(prev).await?) {
+            match event {
+                Some(event) if event.meta().is_placed() => roots.push(event.meta().after),
+                _ => missing.push(id.clone()),
+            }
+        }
+        Ok(match (missing.is_empty(), arrival.before) {
+            (_, Some(given)) => Some((given, missing)),
+            (true, None) if !roots.is_empty() => Some((self.resolve(&roots).await?, missing)),
+            _ => None,
+        })
+    }
+
+    /// Whether the auth events, and the state before it, allow an event.
+    async fn judge(
+        &mut self,
+        pdu: &Pdu,
+        auth: &AuthEvents,
+        before: Root,
+    ) -> Result<Result<(), AuthFailure>, Error> {
+        let by_its_own = pdu::check_auth_independent(pdu, |id| auth.by_id.get(id).cloned())
+            .and_then(|()| pdu::check_auth(pdu, &|kind, key| find_in(&auth.state, kind, key)));
+        if by_its_own.is_err() {
+            return Ok(by_its_own);
+        }
+        self.check_by(pdu, before).await
+    }
+
+    /// Whether a state of the room allows an event.
+    async fn check_by(&mut self, pdu: &Pdu, root: Root) -> Result<Result<(), AuthFailure>, Error> {
+        let names = match deciding_names(pdu) {
+            Ok(names) => names,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let events = if root == self.head.current {
+            self.current(&names).await?
+        } else {
+            self.view().state(root, &names).await?
+        };
+        let state: LoadedState = names
+            .into_iter()
+            .zip(events)
+            .filter_map(|(name, event)| Some((name, event?.pdu().clone())))
+            .collect();
+        Ok(pdu::check_auth(pdu, &|kind, key| find_in(&state, kind, key)))
+    }
+
+    /// Whether the current state, and policy, still want an event that is right where it stands.
+    async fn soft_verdict(&mut self, arrival: &Arrival, before: Root) -> Result<Verdict, Error> {
+        let pdu = arrival.event.pdu();
+        if before != self.head.current
+            && let Err(failure) = self.check_by(pdu, self.head.current).await?
+        {
+            info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %failure, "event soft-failed");
+            return Ok(Verdict::SoftFailed);
+        }
+        let wanted = self.rooms.0.policy.accept_from(&arrival.origin, &self.room.room_id, pdu);
+        if let Err(denial) = wanted {
+            info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %denial, "event soft-failed");
+            return Ok(Verdict::SoftFailed);
+        }
+        Ok(Verdict::Accepted)
+    }
+
+    /// Whether other events came before this one that refer to it: children, or a redaction.
+    async fn waited_for(&mut self, arrival: &Arrival) -> Result<(Goes, Option<EventSerial>), Error> {
+        let pdu = arrival.event.pdu();
+        let key = (self.room.serial, pdu.event_id().as_str());
+        let mut reads = store::Reads::new();
+        let gap = reads.get(&GAPS, &key);
+        let redaction = reads.get(&AWAITED, &key);
+        let mut found = self.rooms.store().read(reads).await?;
+        let (gap, redaction) = (found.take(gap)?, found.take(redaction)?);
+        let goes = if gap.is_some() && arrival.goes == Goes::Tip { Goes::Late } else { arrival.goes };
+        let Some(redaction) = redaction else { return Ok((goes, None)) };
+        let Some(redaction) = self.view().events(&[redaction]).await?.pop().flatten() else {
+            return Ok((goes, None));
+        };
+        let allowed = redaction.sender().server_name() == pdu.sender().server_name()
+            || self.power().await?.may_redact(redaction.sender());
+        Ok((goes, allowed.then(|| redaction.serial())))
+    }
+}
+
+/// The state that decides about an event, the create event included.
+pub(crate) fn deciding_names(pdu: &Pdu) -> Result<Vec<StateKeyName>, AuthFailure> {
+    let mut names: Vec<StateKeyName> =
+        pdu::auth_types(pdu)?.into_iter().map(|(kind, key)| name(kind, key)).collect();
+    let create = name(StateEventType::RoomCreate, "");
+    if *pdu.kind() != TimelineEventType::RoomCreate && !names.contains(&create) {
+        names.push(create);
+    }
+    Ok(names)
+}
+
+/// The create event that a version 12 room id names.
+pub(crate) fn implied_create(version: pdu::RoomVersion, room_id: &RoomId) -> Option<OwnedEventId> {
+    if !version.has_hashed_room_id() {
+        return None;
+    }
+    EventId::parse(room_id.as_str().replacen('!', "$", 1)).ok()
+}

@@ -15,7 +15,8 @@ use store::{Position, Stamped};
 
 use crate::{
     Error,
-    pipeline::{Stage, StateChange, name},
+    pipeline::{Stage, name},
+    place::StateChange,
     projections,
     read::event::StoredEvent,
     send::single,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use base::{Clock, Metrics, Random, Tasks};
-use parking_lot::Mutex;
 use pdu::{Authorities, Authority};
 use ruma::{ServerName, UserId};
 use store::{Sequence, Store};
@@ -15,6 +14,7 @@ use crate::{
     inbox::Workers,
     read::Reader,
     snapshot::Snapshots,
+    state::Resolver,
 };
 
 /// Bounds of the room engine.
@@ -68,13 +68,12 @@ pub(crate) struct Inner {
     pub(crate) keys: Arc<dyn KeySource>,
     pub(crate) tasks: Tasks,
     pub(crate) snapshots: Snapshots,
+    pub(crate) resolver: Resolver,
     pub(crate) reader: Reader,
     pub(crate) lives: Lives,
     pub(crate) workers: Workers,
     pub(crate) serials: Serials,
     pub(crate) metrics: RoomMetrics,
-    /// Invites that are being made to users of other servers, so that two do not overtake each other.
-    pub(crate) inviting: Mutex<()>,
 }
 
 /// Where new serials come from.
@@ -118,6 +117,7 @@ impl Rooms {
         };
         let inner = Inner {
             snapshots: Snapshots::new(store.clone(), config.chunk_cache_bytes, tasks),
+            resolver: Resolver::new(),
             reader: Reader::new(&config),
             lives: Lives::new(config.live_rooms),
             workers: Workers::new(config.inbox_workers),
@@ -136,7 +136,6 @@ impl Rooms {
             keys,
             tasks: tasks.clone(),
             serials,
-            inviting: Mutex::new(()),
         };
         let rooms = Self(Arc::new(inner));
         rooms.resume_inbox().await?;
@@ -156,6 +155,11 @@ impl Rooms {
     /// The trees of room state.
     pub(crate) fn snapshots(&self) -> &Snapshots {
         &self.0.snapshots
+    }
+
+    /// What is remembered between state resolutions.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.0.resolver
     }
 
     /// The server names of this process.
@@ -187,19 +191,19 @@ impl Rooms {
     }
 
     pub(crate) async fn new_room_serial(&self) -> Result<RoomSerial, Error> {
-        Ok(RoomSerial(self.0.serials.rooms.next().await?))
+        Ok(RoomSerial(self.0.serials.rooms.next().await.map_err(Error::Commit)?))
     }
 
     pub(crate) async fn new_event_serial(&self) -> Result<EventSerial, Error> {
-        Ok(EventSerial(self.0.serials.events.next().await?))
+        Ok(EventSerial(self.0.serials.events.next().await.map_err(Error::Commit)?))
     }
 
     pub(crate) async fn new_state_key_serial(&self) -> Result<StateKeySerial, Error> {
-        Ok(StateKeySerial(self.0.serials.state_keys.next().await?))
+        Ok(StateKeySerial(self.0.serials.state_keys.next().await.map_err(Error::Commit)?))
     }
 
     pub(crate) async fn new_inbox_serial(&self) -> Result<InboxSerial, Error> {
-        Ok(InboxSerial(self.0.serials.inbox.next().await?))
+        Ok(InboxSerial(self.0.serials.inbox.next().await.map_err(Error::Commit)?))
     }
 }
 

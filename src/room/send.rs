@@ -1,5 +1,6 @@
 //! Sending events from here: [`Rooms::send`], and how a write is tried again.
 
+use pdu::Draft;
 use ruma::{
     OwnedDeviceId, OwnedEventId, OwnedTransactionId, RoomId,
     events::{StateEventType, TimelineEventType},
@@ -14,8 +15,6 @@ use crate::{
     pipeline::{Sending, Stage, name},
     tables::{EVENT_IDS, Membership, TXNS},
 };
-
-pub use pdu::Draft;
 
 /// How often a write is tried when others write the room at the same time.
 const ATTEMPTS: u32 = 20;
@@ -89,7 +88,7 @@ impl Rooms {
         draft: Draft,
         txn: Option<&Txn>,
     ) -> Result<OwnedEventId, Error> {
-        self.0.policy.send(&draft.sender, room_id, &draft.kind.to_cow_str())?;
+        self.0.policy.send(&draft.sender, room_id, &draft.kind.to_string())?;
         if draft.kind == TimelineEventType::RoomMember {
             self.check_member_draft(room_id, &draft)?;
             if let Some(target) = self.foreign_invitee(&draft) {

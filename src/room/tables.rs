@@ -158,6 +158,13 @@ pub struct EventTxn {
 }
 
 impl EventMeta {
+    /// Whether the event has its place in the graph, with the states before and after it.
+    ///
+    /// Those stored only because others refer to them (outliers, accepted or rejected) have none.
+    pub fn is_placed(&self) -> bool {
+        self.after != Root::EMPTY
+    }
+
     /// The event's place in the timeline; `stamp` is the row's stamp.
     pub const fn order(&self, stamp: Position) -> Option<Order> {
         match self.place {

@@ -13,7 +13,7 @@ use crate::{
     Error, Rooms,
     ids::{EventSerial, RoomSerial, Root, StateKeySerial},
     read::{event::StoredEvent, room::RoomInfo},
-    tables::{EVENT_IDS, STATE_KEY_NAMES, STATE_KEYS, StateKeyName},
+    tables::{EVENT_IDS, STATE_KEY_NAMES, StateKeyName},
 };
 
 /// What batches that are not on disk yet add to a room.
@@ -42,10 +42,6 @@ impl Fresh {
 
     pub(crate) fn len(&self) -> usize {
         self.events.len() + self.keys.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &Arc<StoredEvent>> {
@@ -133,7 +129,7 @@ impl View<'_> {
         if missing.is_empty() {
             return Ok(found);
         }
-        let loaded = self.rooms.store().get_many(&STATE_KEYS, &missing).await?;
+        let loaded = self.rooms.state_keys(&missing).await?;
         fill(&mut found, loaded.into_iter());
         Ok(found)
     }

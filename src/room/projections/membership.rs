@@ -5,11 +5,9 @@ use store::{Position, Stamped};
 
 use super::Projection;
 use crate::{
-    pipeline::StateChange,
+    place::StateChange,
     read::event::StoredEvent,
-    tables::{
-        INVITES, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow, Membership, MembershipRow, SERVERS,
-    },
+    tables::{INVITES, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow, Membership, MembershipRow, SERVERS},
 };
 
 /// Follows all changes of member events in the current state.

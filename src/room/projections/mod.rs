@@ -12,7 +12,7 @@ use store::{Batch, Slot};
 
 use crate::{
     ids::Root,
-    pipeline::StateChange,
+    place::StateChange,
     read::{event::StoredEvent, room::RoomInfo},
     tables::Summary,
 };

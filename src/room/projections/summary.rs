@@ -4,7 +4,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::Projection;
-use crate::{pipeline::StateChange, tables::Summary};
+use crate::{place::StateChange, tables::Summary};
 
 /// Follows changes of the state events that summaries are made of.
 pub(super) fn project(projection: &mut Projection<'_>) {

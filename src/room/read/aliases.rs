@@ -61,7 +61,11 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::NotFound`] when it stands for nothing; [`Error::Denied`]; [`Error::Remote`].
-    pub async fn resolve_alias(&self, user: Option<&UserId>, alias: &RoomAliasId) -> Result<AliasAnswer, Error> {
+    pub async fn resolve_alias(
+        &self,
+        user: Option<&UserId>,
+        alias: &RoomAliasId,
+    ) -> Result<AliasAnswer, Error> {
         if let Some(user) = user {
             self.0.policy.look_up(user, alias.server_name())?;
         }
@@ -108,9 +112,14 @@ impl Rooms {
     }
 
     /// Adds an alias to a batch, which fails with a conflict when the alias is taken.
-    pub(crate) fn stage_alias(&self, batch: &mut Batch, alias: &RoomAliasId, room: &RoomInfo, creator: &UserId) {
-        let row =
-            AliasRow { room_id: room.room_id.clone(), room: room.serial, creator: creator.to_owned() };
+    pub(crate) fn stage_alias(
+        &self,
+        batch: &mut Batch,
+        alias: &RoomAliasId,
+        room: &RoomInfo,
+        creator: &UserId,
+    ) {
+        let row = AliasRow { room_id: room.room_id.clone(), room: room.serial, creator: creator.to_owned() };
         batch.insert(&ALIASES, alias.as_str(), &row);
         batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
     }
@@ -123,7 +132,9 @@ impl Rooms {
         let row = self.store().get(&ALIASES, alias.as_str()).await?;
         let row = row.ok_or_else(|| Error::NotFound(format!("the alias {alias} stands for no room")))?;
         if row.creator != user && !self.may_set_state(user, &row.room_id, "m.room.canonical_alias").await? {
-            return Err(Error::NotAllowed("only who made an alias, or may name the room, can delete it".to_owned()));
+            return Err(Error::NotAllowed(
+                "only who made an alias, or may name the room, can delete it".to_owned(),
+            ));
         }
         let mut batch = Batch::new();
         batch.require(&ALIASES, alias.as_str(), Some(&row));

@@ -161,8 +161,7 @@ fn describe(room_id: OwnedRoomId, summary: Summary, counts: MemberCounts) -> Pub
         world_readable: summary.history_visibility.as_deref() == Some("world_readable"),
         guest_can_join: summary.guest_access.as_deref() == Some("can_join"),
     });
-    room.canonical_alias =
-        summary.canonical_alias.and_then(|alias| OwnedRoomAliasId::try_from(alias).ok());
+    room.canonical_alias = summary.canonical_alias.and_then(|alias| OwnedRoomAliasId::try_from(alias).ok());
     room.name = summary.name;
     room.topic = summary.topic;
     room.avatar_url = summary.avatar.map(OwnedMxcUri::from);

@@ -338,6 +338,7 @@ impl Rooms {
     pub(crate) fn forget_cached(&self, events: impl IntoIterator<Item = EventSerial>) {
         for event in events {
             self.reader().events.forget(event);
+            self.resolver().forget(event);
         }
     }
 }

@@ -226,11 +226,7 @@ impl Rooms {
     }
 
     /// Those of the named events that have their place in the room's graph.
-    async fn in_graph(
-        &self,
-        room: &RoomInfo,
-        ids: &[OwnedEventId],
-    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+    async fn in_graph(&self, room: &RoomInfo, ids: &[OwnedEventId]) -> Result<Vec<Arc<StoredEvent>>, Error> {
         let events = self.events_by_id(ids).await?;
         Ok(events
             .into_iter()

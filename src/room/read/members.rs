@@ -116,10 +116,10 @@ impl Rooms {
             avatar_url: Option<serde_json::Value>,
         }
         // Contents come from anyone: what is not a string is no name.
-        let text = |value: Option<serde_json::Value>| value.and_then(|value| value.as_str().map(str::to_owned));
+        let text =
+            |value: Option<serde_json::Value>| value.and_then(|value| value.as_str().map(str::to_owned));
         let rows = self.member_rows(room.serial).await?;
-        let joined: Vec<_> =
-            rows.into_iter().filter(|(_, row)| row.membership == Membership::Join).collect();
+        let joined: Vec<_> = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join).collect();
         let serials: Vec<_> = joined.iter().map(|(_, row)| row.event).collect();
         let events = self.load_all(room.serial, &serials).await?;
         Ok(joined
@@ -211,8 +211,7 @@ impl Rooms {
     /// [`Error::Store`].
     pub async fn servers_in_rooms(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<OwnedServerName>>, Error> {
         let ranges = rooms.iter().map(Range::prefix).collect();
-        let found =
-            self.store().scan_many(&SERVERS, ranges, store::Order::Ascending, usize::MAX).await?;
+        let found = self.store().scan_many(&SERVERS, ranges, store::Order::Ascending, usize::MAX).await?;
         Ok(found
             .into_iter()
             .map(|rows| {

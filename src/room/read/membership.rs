@@ -127,11 +127,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn membership_in(
-        &self,
-        room: &RoomInfo,
-        user: &UserId,
-    ) -> Result<Option<Membership>, Error> {
+    pub async fn membership_in(&self, room: &RoomInfo, user: &UserId) -> Result<Option<Membership>, Error> {
         let row = self.store().get(&MEMBERS, &(room.serial, user.as_str())).await?;
         Ok(row.map(|row| row.membership))
     }

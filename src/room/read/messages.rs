@@ -110,9 +110,11 @@ impl Rooms {
             Direction::Backward => {
                 Stretch { room: room.serial, after: query.to.unwrap_or(Token::START), through: start }
             }
-            Direction::Forward => {
-                Stretch { room: room.serial, after: start, through: query.to.unwrap_or(Token::END).min(until) }
-            }
+            Direction::Forward => Stretch {
+                room: room.serial,
+                after: start,
+                through: query.to.unwrap_or(Token::END).min(until),
+            },
         };
 
         let mut found = self.walk(viewer, stretch, query.direction, limit, &query.filter).await?;
@@ -266,7 +268,10 @@ impl Rooms {
     }
 
     /// The member events of these users in a snapshot, as far as there are any.
-    pub(crate) async fn members_in(
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn members_in(
         &self,
         room: RoomSerial,
         root: Root,

@@ -151,12 +151,10 @@ impl Rooms {
         room_id: &RoomId,
         mut receipts: Vec<NewReceipt>,
     ) -> Result<(), Error> {
-        receipts.retain(|receipt| {
-            receipt.user_id.server_name() == origin && receipt.kind == ReceiptKind::Public
-        });
+        receipts
+            .retain(|receipt| receipt.user_id.server_name() == origin && receipt.kind == ReceiptKind::Public);
         let Some(room) = self.room(room_id).await? else { return Ok(()) };
-        let keys: Vec<_> =
-            receipts.iter().map(|receipt| (room.serial, receipt.user_id.as_str())).collect();
+        let keys: Vec<_> = receipts.iter().map(|receipt| (room.serial, receipt.user_id.as_str())).collect();
         let members = self.store().get_many(&MEMBERS, &keys).await?;
         let mut joined =
             members.iter().map(|row| row.as_ref().is_some_and(|row| row.membership == Membership::Join));
@@ -294,8 +292,7 @@ impl Rooms {
         kind: ReceiptKind,
         thread: Option<&str>,
     ) -> Result<Option<Receipt>, Error> {
-        let key =
-            (room, user.to_string(), kind.as_str().to_owned(), thread.unwrap_or_default().to_owned());
+        let key = (room, user.to_string(), kind.as_str().to_owned(), thread.unwrap_or_default().to_owned());
         let row = self.store().get(&RECEIPTS, &key).await?;
         Ok(row.map(|row| Receipt {
             user_id: user.to_owned(),

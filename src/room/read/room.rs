@@ -56,8 +56,11 @@ impl Rooms {
             return Ok(Some(room));
         }
         let Some(row) = self.store().get(&ROOMS, room_id.as_str()).await? else { return Ok(None) };
-        let room =
-            Arc::new(RoomInfo { serial: row.serial, room_id: room_id.to_owned(), version: version(&row.version)? });
+        let room = Arc::new(RoomInfo {
+            serial: row.serial,
+            room_id: room_id.to_owned(),
+            version: version(&row.version)?,
+        });
         self.reader().rooms.remember(&room);
         Ok(Some(room))
     }
@@ -77,8 +80,12 @@ impl Rooms {
     pub async fn room_infos(&self, serials: &[RoomSerial]) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
         let cache = &self.reader().rooms;
         let mut found: Vec<_> = serials.iter().map(|serial| cache.by_serial.get(serial)).collect();
-        let missing: Vec<RoomSerial> =
-            serials.iter().zip(&found).filter(|(_, room)| room.is_none()).map(|(serial, _)| *serial).collect();
+        let missing: Vec<RoomSerial> = serials
+            .iter()
+            .zip(&found)
+            .filter(|(_, room)| room.is_none())
+            .map(|(serial, _)| *serial)
+            .collect();
         if missing.is_empty() {
             return Ok(found);
         }

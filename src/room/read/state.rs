@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use ruma::{EventId, RoomId, UserId};
+use store::Range;
 
 use crate::{
-    Error, Order, RoomSerial, Rooms, Root,
+    Error, EventSerial, Order, RoomSerial, Rooms, Root, StateKeySerial,
     read::{
         event::StoredEvent,
         lookup::StateQuery,
@@ -16,7 +17,8 @@ use crate::{
         view::{Look, Viewer},
         visibility::HistoryVisibility,
     },
-    tables::{EVENT_IDS, Membership},
+    snapshot::Query,
+    tables::{EVENT_IDS, Membership, STATE_KEYS},
 };
 
 /// From where somebody may look at a room.
@@ -77,6 +79,88 @@ impl Rooms {
         self.load_all(room, &serials).await
     }
 
+    /// The states of several snapshots, in the order of `places`, with or without members.
+    ///
+    /// Without members the cost does not follow their number: their entries are not even looked at.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn full_states(
+        &self,
+        places: &[(RoomSerial, Root)],
+        with_members: bool,
+    ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
+        let serials: Vec<Vec<EventSerial>> = if with_members {
+            let mut all = Vec::with_capacity(places.len());
+            for (room, root) in places {
+                let entries = self.snapshots().all(*room, *root).await?;
+                all.push(entries.into_iter().map(|(_, event)| event).collect());
+            }
+            all
+        } else {
+            let rooms: Vec<RoomSerial> = places.iter().map(|(room, _)| *room).collect();
+            let keys = self.keys_without_members(&rooms).await?;
+            let queries: Vec<_> = places
+                .iter()
+                .zip(&keys)
+                .map(|((room, root), keys)| Query { room: *room, root: *root, keys })
+                .collect();
+            let found = self.snapshots().get_many(&queries).await?;
+            found.into_iter().map(|events| events.into_iter().flatten().collect()).collect()
+        };
+        self.load_lists(places.iter().map(|(room, _)| *room).zip(serials).collect()).await
+    }
+
+    /// What the second of two snapshots of a room holds otherwise than the first, for several rooms.
+    /// What it does not hold at all is left out.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn state_changes(
+        &self,
+        places: &[(RoomSerial, Root, Root)],
+    ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
+        let mut lists = Vec::with_capacity(places.len());
+        for (room, before, after) in places {
+            let changed = match before == after {
+                true => Vec::new(),
+                false => self.snapshots().difference(*room, *before, *after).await?,
+            };
+            lists.push((*room, changed.into_iter().filter_map(|difference| difference.after).collect()));
+        }
+        self.load_lists(lists).await
+    }
+
+    /// Loads lists of events in one round.
+    async fn load_lists(
+        &self,
+        lists: Vec<(RoomSerial, Vec<EventSerial>)>,
+    ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
+        let wanted: Vec<_> =
+            lists.iter().flat_map(|(room, events)| events.iter().map(|event| (*room, *event))).collect();
+        let events = self.load_events(&wanted).await?.into_iter().collect::<Option<Vec<_>>>();
+        let events = events.ok_or(Error::Inconsistent("an event of a snapshot is not there"))?;
+        let mut events = events.into_iter();
+        Ok(lists.iter().map(|(_, list)| events.by_ref().take(list.len()).collect()).collect())
+    }
+
+    /// The state keys that rooms have ever had, but for those of members.
+    async fn keys_without_members(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<StateKeySerial>>, Error> {
+        const MEMBER: &str = "m.room.member";
+        const BEHIND: &str = "m.room.member\u{0}";
+        let ranges = rooms
+            .iter()
+            .flat_map(|room| {
+                [
+                    Range::prefix(room).before(&(*room, MEMBER, "")),
+                    Range::prefix(room).from(&(*room, BEHIND, "")),
+                ]
+            })
+            .collect();
+        let found = self.store().scan_many(&STATE_KEYS, ranges, store::Order::Ascending, usize::MAX).await?;
+        Ok(found.chunks(2).map(|pair| pair.iter().flatten().map(|(_, serial)| *serial).collect()).collect())
+    }
+
     /// The state of a room, as the viewer may see it.
     ///
     /// # Errors
@@ -135,8 +219,7 @@ impl Rooms {
         root: Root,
         names: &[(&str, &str)],
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
-        let queries: Vec<_> =
-            names.iter().map(|(kind, key)| StateQuery { room, root, kind, key }).collect();
+        let queries: Vec<_> = names.iter().map(|(kind, key)| StateQuery { room, root, kind, key }).collect();
         self.state_events(&queries).await
     }
 

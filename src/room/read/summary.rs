@@ -95,7 +95,10 @@ impl Rooms {
 
     /// The first members of each room, oldest member event first: joined or invited ones, or when there
     /// are no others, those that left.
-    async fn first_members(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<(OwnedUserId, EventSerial)>>, Error> {
+    async fn first_members(
+        &self,
+        rooms: &[RoomSerial],
+    ) -> Result<Vec<Vec<(OwnedUserId, EventSerial)>>, Error> {
         let mut answers = Vec::with_capacity(rooms.len());
         for rows in self.member_rows_of(rooms).await? {
             let pick = |present: bool| {

@@ -341,6 +341,17 @@ impl Rooms {
         Ok(row.first().map(|entry| entry.current))
     }
 
+    /// As [`Rooms::state_at`], for many rooms.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn states_at(&self, rooms: &[RoomSerial], place: Token) -> Result<Vec<Option<Root>>, Error> {
+        let stretches: Vec<_> =
+            rooms.iter().map(|room| Stretch { room: *room, after: Token::START, through: place }).collect();
+        let rows = self.scan_timelines(&stretches, Direction::Backward, 1).await?;
+        Ok(rows.iter().map(|rows| rows.first().map(|entry| entry.current)).collect())
+    }
+
     /// The events of rows of timelines, in their order.
     ///
     /// An event is loaded anew when what is cached is from before it got its place.

@@ -16,11 +16,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use store::{Position, Topic};
 use tracing::debug;
 
-use crate::{
-    Error, RoomSerial, Rooms,
-    read::room::RoomInfo,
-    tables::Membership,
-};
+use crate::{Error, RoomSerial, Rooms, read::room::RoomInfo, tables::Membership};
 
 /// Longest time for which a client may say that its user types.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -124,11 +120,8 @@ impl Inner {
     fn settle(&mut self, rooms: &[RoomSerial], position: Position) {
         for room in rooms {
             if let Some(typing) = self.rooms.get_mut(room) {
-                typing.position = if typing.position == PENDING {
-                    position
-                } else {
-                    typing.position.max(position)
-                };
+                typing.position =
+                    if typing.position == PENDING { position } else { typing.position.max(position) };
                 for change in self.changes.iter_mut().filter(|change| change.position == PENDING) {
                     if change.room_id == typing.room_id {
                         change.position = position;

@@ -182,11 +182,11 @@ pub(crate) fn raw_value(json: Vec<u8>) -> Box<RawValue> {
 impl Rooms {
     /// Loads what the reader's copies of these events need beyond the events themselves.
     ///
-    /// `membership` is what [`Rooms::views`] found, in the order of `events`, or empty.
+    /// `memberships` is what [`Rooms::sights`] found, in the order of `events`, or empty.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn looks(
+    pub async fn looks(
         &self,
         viewer: &Viewer<'_>,
         events: Vec<Arc<StoredEvent>>,

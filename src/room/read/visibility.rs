@@ -14,12 +14,12 @@ use std::{
 use quick_cache::sync::Cache;
 use ruma::{ServerName, UserId};
 use serde::Deserialize;
-use store::{Position, Range};
+use store::Range;
 
 use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms, Root,
-    read::{event::StoredEvent, lookup::StateQuery, view::Viewer},
-    tables::{MEMBERS, MEMBERSHIPS, Membership, MembershipRow, Verdict},
+    read::{event::StoredEvent, lookup::StateQuery, membership::UserRoom, view::Viewer},
+    tables::{MEMBERS, Membership, Verdict},
 };
 
 const KIND: &str = "m.room.history_visibility";
@@ -98,13 +98,14 @@ impl VisibilityCache {
 }
 
 /// Whether the user came (back) into the room after an event of this place at which he was not in it.
-fn joined_after(row: Option<&(Position, MembershipRow)>, order: Option<Order>) -> bool {
-    let Some((position, row)) = row else { return false };
+fn joined_after(row: Option<&UserRoom>, order: Option<Order>) -> bool {
+    let Some(row) = row else { return false };
     match row.membership {
         Membership::Join => true,
         // He was in until then; what came later he may not see.
         Membership::Leave | Membership::Ban => {
-            row.previous == Some(Membership::Join) && order.is_some_and(|order| order < Order::live(*position))
+            row.previous == Some(Membership::Join)
+                && order.is_some_and(|order| order < Order::live(row.position))
         }
         Membership::Invite | Membership::Knock => false,
     }
@@ -118,16 +119,7 @@ impl Rooms {
     pub async fn sights(&self, user: &UserId, events: &[Arc<StoredEvent>]) -> Result<Vec<Sight>, Error> {
         let visibility = self.visibility_before(events).await?;
         let members = self.memberships_before(user, events).await?;
-        let mut rooms: Vec<RoomSerial> = events.iter().map(|event| event.room()).collect();
-        rooms.sort_unstable();
-        rooms.dedup();
-        let keys: Vec<_> = rooms.iter().map(|room| (user.as_str(), *room)).collect();
-        let rows: HashMap<RoomSerial, (Position, MembershipRow)> = rooms
-            .iter()
-            .copied()
-            .zip(self.store().get_many(&MEMBERSHIPS, &keys).await?)
-            .filter_map(|(room, row)| row.map(|row| (room, (row.position, row.value))))
-            .collect();
+        let rooms = self.memberships(user).await?;
 
         let sights = events.iter().map(|event| {
             let at = (event.room(), event.meta().before);
@@ -138,7 +130,7 @@ impl Rooms {
                 // Nothing is known of the room at that place, only what the event says of the user himself.
                 return Sight { visible: own, membership: after };
             }
-            let later = joined_after(rows.get(&event.room()), event.order());
+            let later = joined_after(rooms.find(event.room()), event.order());
             let set = visibility.get(&at).copied().unwrap_or_default();
             let visible = set.allows(before, later)
                 || (own && set.allows(after, later))
@@ -158,7 +150,12 @@ impl Rooms {
         events: Vec<Arc<StoredEvent>>,
     ) -> Result<Vec<Arc<StoredEvent>>, Error> {
         let sights = self.sights(user, &events).await?;
-        Ok(events.into_iter().zip(sights).filter(|(_, sight)| sight.visible).map(|(event, _)| event).collect())
+        Ok(events
+            .into_iter()
+            .zip(sights)
+            .filter(|(_, sight)| sight.visible)
+            .map(|(event, _)| event)
+            .collect())
     }
 
     /// Of the state events that `events` took the place of, those that the viewer may see.
@@ -211,7 +208,10 @@ impl Rooms {
         rooms.sort_unstable();
         rooms.dedup();
         for room in rooms {
-            let rows = self.store().scan(&MEMBERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
+            let rows = self
+                .store()
+                .scan(&MEMBERS, Range::prefix(&room), store::Order::Ascending, usize::MAX)
+                .await?;
             let users: Vec<String> = rows
                 .into_iter()
                 .map(|((_, user), _)| user)
@@ -259,8 +259,10 @@ impl Rooms {
         if missing.is_empty() {
             return Ok(known);
         }
-        let queries: Vec<_> =
-            missing.iter().map(|(room, root)| StateQuery { room: *room, root: *root, kind: KIND, key: "" }).collect();
+        let queries: Vec<_> = missing
+            .iter()
+            .map(|(room, root)| StateQuery { room: *room, root: *root, kind: KIND, key: "" })
+            .collect();
         for (at, event) in missing.iter().zip(self.state_events(&queries).await?) {
             let set = event.map(|event| HistoryVisibility::of(&event)).unwrap_or_default();
             self.reader().visibility.0.insert(*at, set);
@@ -270,7 +272,11 @@ impl Rooms {
     }
 
     /// The visibility that is set in a snapshot.
-    pub(crate) async fn visibility_at(&self, room: RoomSerial, root: Root) -> Result<HistoryVisibility, Error> {
+    pub(crate) async fn visibility_at(
+        &self,
+        room: RoomSerial,
+        root: Root,
+    ) -> Result<HistoryVisibility, Error> {
         let query = StateQuery { room, root, kind: KIND, key: "" };
         let event = self.state_events(&[query]).await?.into_iter().flatten().next();
         Ok(event.map(|event| HistoryVisibility::of(&event)).unwrap_or_default())
@@ -287,7 +293,12 @@ impl Rooms {
         places.dedup();
         let queries: Vec<_> = places
             .iter()
-            .map(|(room, root)| StateQuery { room: *room, root: *root, kind: "m.room.member", key: user.as_str() })
+            .map(|(room, root)| StateQuery {
+                room: *room,
+                root: *root,
+                kind: "m.room.member",
+                key: user.as_str(),
+            })
             .collect();
         let found = self.state_events(&queries).await?;
         Ok(places

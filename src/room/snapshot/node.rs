@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::ids::{EventSerial, Root, StateKeySerial};
 
 /// A subtree of more entries is a branch. Chosen by measurement: `examples/snapshot_cost.rs`.
-pub(super) const MAX_LEAF_ENTRIES: usize = 80;
+pub(super) const MAX_LEAF_ENTRIES: usize = 64;
 /// Chunks below a branch.
 pub(super) const FANOUT: usize = 8;
 /// Branches lie at depths below this; there, all bits of a key's place are used up.
@@ -314,8 +314,7 @@ mod tests {
         children[6] = Some(Child { hash: ChunkHash([9; 16]), count: 1 });
         let branch = Node::Branch(Box::new(children));
         let bytes = branch.encode();
-        let expected =
-            [&[2, 0b0100_0001][..], &[7; 16], &[0xac, 0x02], &[9; 16], &[1]].concat();
+        let expected = [&[2, 0b0100_0001][..], &[7; 16], &[0xac, 0x02], &[9; 16], &[1]].concat();
         assert_eq!(bytes[..], expected);
         assert_eq!(Node::decode(&bytes), Ok(branch));
     }

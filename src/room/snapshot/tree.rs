@@ -146,7 +146,8 @@ impl Walk {
             if batch.is_empty() {
                 return Ok(None);
             }
-            let ids: Vec<_> = batch.iter().map(|(hash, _)| ChunkId { room: self.room, hash: *hash }).collect();
+            let ids: Vec<_> =
+                batch.iter().map(|(hash, _)| ChunkId { room: self.room, hash: *hash }).collect();
             for ((node, id), (_, depth)) in chunks.get(&ids).await?.into_iter().zip(ids).zip(batch) {
                 match &*node {
                     Node::Leaf(entries) => found.extend_from_slice(entries),

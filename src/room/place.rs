@@ -1,0 +1,326 @@
+//! Placing an event: what becomes of the room when it is there.
+//!
+//! The event has passed, or failed, its checks before. Here it gets its rows, the state after it, its
+//! place in the timeline and in the log; the room's extremities and current state move on; and the
+//! projections follow.
+
+use std::sync::Arc;
+
+use pdu::Pdu;
+use ruma::{OwnedEventId, events::TimelineEventType};
+use store::{Position, Slot, Stamped, Topic};
+
+use crate::{
+    Error,
+    ids::{EventSerial, Order, Root, StateKeySerial},
+    log::{Entry, EventEntry},
+    pipeline::{MAX_EXTREMITIES, Stage, member_change, name},
+    projections::{self, Projection},
+    read::event::StoredEvent,
+    tables::{
+        AWAITED, EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, Place,
+        StateKeyName, TIMELINE, TimelineRow, Verdict,
+    },
+};
+
+/// What [`Stage::place`] has to know of an event.
+pub(crate) struct Placement {
+    pub(crate) pdu: Pdu,
+    /// Its serial, when it is stored already without its place.
+    pub(crate) known_as: Option<EventSerial>,
+    pub(crate) verdict: Verdict,
+    pub(crate) before: Root,
+    pub(crate) auth: Vec<EventSerial>,
+    pub(crate) txn: Option<EventTxn>,
+    /// Whether we have to send it to the other servers.
+    pub(crate) outgoing: bool,
+    /// Previous events that we lack.
+    pub(crate) missing: Vec<OwnedEventId>,
+    /// A redaction that came before it; `pdu` is redacted already.
+    pub(crate) redacted_by: Option<EventSerial>,
+    /// Where it goes.
+    pub(crate) goes: Goes,
+}
+
+/// Where an accepted event goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goes {
+    /// To the tip: it becomes a forward extremity.
+    Tip,
+    /// Behind the tip: an accepted event names it as previous already, and it came late.
+    Late,
+    /// To this place before all that we have.
+    History(u64),
+}
+
+impl Placement {
+    /// An event of ours on the tip.
+    pub(crate) fn ours(pdu: Pdu, before: Root, auth: Vec<EventSerial>) -> Self {
+        Self {
+            pdu,
+            known_as: None,
+            verdict: Verdict::Accepted,
+            before,
+            auth,
+            txn: None,
+            outgoing: true,
+            missing: Vec::new(),
+            redacted_by: None,
+            goes: Goes::Tip,
+        }
+    }
+}
+
+/// A change of the room's current state.
+pub(crate) struct StateChange {
+    pub(crate) name: StateKeyName,
+    pub(crate) old: Option<Arc<StoredEvent>>,
+    pub(crate) new: Option<Arc<StoredEvent>>,
+}
+
+impl Stage<'_> {
+    /// Puts an event into the batch, with all that follows from it.
+    ///
+    /// The event must have passed, or failed, its checks: `verdict` says which. An accepted one
+    /// becomes part of the timeline and, on the tip, moves the room's state on.
+    pub(crate) async fn place(&mut self, placement: Placement) -> Result<Arc<StoredEvent>, Error> {
+        let Placement { pdu, known_as, verdict, before, auth, txn, outgoing, missing, redacted_by, goes } =
+            placement;
+        let room = self.room.serial;
+        let serial = match known_as {
+            Some(serial) => serial,
+            None => self.rooms.new_event_serial().await?,
+        };
+        let counts = matches!(verdict, Verdict::Accepted | Verdict::SoftFailed);
+        let state_name = pdu.state_key().filter(|_| counts).map(|key| name(pdu.kind(), key));
+        let (after, replaces) = match &state_name {
+            Some(state_name) => self.state_after(before, state_name, serial).await?,
+            None => (before, None),
+        };
+        let place = match (verdict, goes) {
+            (Verdict::Accepted, Goes::History(place)) => Place::History(place),
+            (Verdict::Accepted, _) => Place::Live,
+            _ => Place::None,
+        };
+        let meta = EventMeta {
+            event_id: pdu.event_id().to_owned(),
+            verdict,
+            place,
+            depth: pdu.depth(),
+            before,
+            after,
+            auth,
+            txn,
+            redacted_by,
+            replaces,
+        };
+        let unstamped = Stamped { position: Position::START, value: meta };
+        let event = Arc::new(StoredEvent::new(room, serial, pdu, unstamped.clone()));
+        self.fresh.add_event(event.clone());
+
+        let slot = (place == Place::Live).then(|| self.log(&event, outgoing));
+        if known_as.is_none() {
+            let place = EventPlace { room, event: serial };
+            self.batch.insert(&EVENT_IDS, event.event_id().as_str(), &place);
+        } else {
+            self.changed.push(serial);
+        }
+        self.batch.put(&EVENTS, &(room, serial), event.pdu().json());
+        match slot {
+            Some(slot) => self.batch.put_stamped(&EVENT_META, &(room, serial), slot, &unstamped.value),
+            None => self.batch.put(&EVENT_META, &(room, serial), &unstamped),
+        }
+        if redacted_by.is_some() {
+            self.batch.delete(&AWAITED, &(room, event.event_id().as_str()));
+        }
+        self.placed.push((event.clone(), slot));
+
+        if verdict == Verdict::Accepted {
+            self.note_gaps(&event, goes, &missing);
+            if goes == Goes::Tip {
+                self.move_tip(&event, after).await?;
+            }
+            self.show(&event, slot).await?;
+            if *event.pdu().kind() == TimelineEventType::RoomRedaction {
+                self.apply_redaction(&event).await?;
+            }
+        }
+        Ok(event)
+    }
+
+    /// The state after a state event, and the event whose place it takes.
+    async fn state_after(
+        &mut self,
+        before: Root,
+        state_name: &StateKeyName,
+        serial: EventSerial,
+    ) -> Result<(Root, Option<EventSerial>), Error> {
+        let key = self.intern(state_name).await?;
+        let room = self.room.serial;
+        let changes = [(key, Some(serial))];
+        let after = self.rooms.snapshots().apply(room, before, &changes, &mut self.batch).await?;
+        let replaced = if before == self.head.current {
+            self.current_one(state_name.clone()).await?
+        } else {
+            let old = self.view().state(before, std::slice::from_ref(state_name)).await?;
+            old.into_iter().flatten().next()
+        };
+        Ok((after, replaced.map(|event| event.serial())))
+    }
+
+    /// Keeps the list of events that our part of the graph names but lacks.
+    fn note_gaps(&mut self, event: &StoredEvent, goes: Goes, missing: &[OwnedEventId]) {
+        let room = self.room.serial;
+        if goes != Goes::Tip {
+            self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
+        }
+        for id in missing {
+            let gap = Gap { child: event.serial(), depth: event.pdu().depth() };
+            self.batch.put(&GAPS, &(room, id.as_str()), &gap);
+        }
+    }
+
+    /// Makes an event a forward extremity, in place of those it names as previous.
+    async fn move_tip(&mut self, event: &Arc<StoredEvent>, after: Root) -> Result<(), Error> {
+        let prev = event.pdu().prev_events();
+        self.head.extremities.retain(|extremity| !prev.contains(&extremity.event_id));
+        self.head.extremities.push(Extremity {
+            serial: event.serial(),
+            event_id: event.event_id().to_owned(),
+            depth: event.pdu().depth(),
+            after,
+        });
+        self.bound_extremities();
+        let roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
+        self.head.current = self.resolve(&roots).await?;
+        Ok(())
+    }
+
+    /// Puts an accepted event into the timeline, and projects what changed of the current state.
+    async fn show(&mut self, event: &Arc<StoredEvent>, slot: Option<Slot>) -> Result<(), Error> {
+        let room = self.room.serial;
+        let changes = self.take_changes(event).await?;
+        match (event.meta().place, slot) {
+            (_, Some(slot)) => {
+                let row = TimelineRow { event: event.serial(), current: self.head.current };
+                self.batch.append(&TIMELINE, &room, slot, &row);
+            }
+            (Place::History(place), None) => {
+                let row = TimelineRow { event: event.serial(), current: event.meta().after };
+                self.batch.put(&TIMELINE, &(room, Order::history(place)), &row);
+            }
+            _ => {}
+        }
+        projections::run(&mut Projection {
+            room: self.room,
+            authorities: self.rooms.authorities(),
+            batch: &mut self.batch,
+            slot,
+            event,
+            current: self.head.current,
+            summary: &mut self.summary,
+            changes: &changes,
+        });
+        Ok(())
+    }
+
+    /// What differs between the current state as the projections know it and as it is now.
+    async fn take_changes(&mut self, event: &Arc<StoredEvent>) -> Result<Vec<StateChange>, Error> {
+        let (projected, current) = (self.projected, self.head.current);
+        self.projected = current;
+        if projected == current {
+            return Ok(Vec::new());
+        }
+        let own = event.state_key().map(|key| name(event.kind(), key));
+        let changes = match own {
+            Some(name) if event.meta().before == projected && event.meta().after == current => {
+                let old = self.current_before(&name).await?;
+                vec![StateChange { name, old, new: Some(event.clone()) }]
+            }
+            _ => self.changes_between(projected, current).await?,
+        };
+        for change in &changes {
+            self.state.insert(change.name.clone(), change.new.clone());
+        }
+        Ok(changes)
+    }
+
+    /// The event that an event on the tip took the place of: [`Stage::state_after`] has loaded it.
+    async fn current_before(&mut self, name: &StateKeyName) -> Result<Option<Arc<StoredEvent>>, Error> {
+        Ok(self.current(std::slice::from_ref(name)).await?.pop().flatten())
+    }
+
+    /// What differs between two states of the room.
+    async fn changes_between(&mut self, old: Root, new: Root) -> Result<Vec<StateChange>, Error> {
+        let differences = self.rooms.snapshots().difference(self.room.serial, old, new).await?;
+        let keys: Vec<StateKeySerial> = differences.iter().map(|difference| difference.key).collect();
+        let view = self.view();
+        let names = view.key_names(&keys).await?;
+        let serials: Vec<EventSerial> = differences
+            .iter()
+            .flat_map(|difference| [difference.before, difference.after])
+            .flatten()
+            .collect();
+        let mut events = view.events(&serials).await?.into_iter();
+        let mut next = |serial: Option<EventSerial>| serial.and_then(|_| events.next().flatten());
+        let mut changes = Vec::with_capacity(names.len());
+        for (name, difference) in names.into_iter().zip(&differences) {
+            let old = next(difference.before);
+            let new = next(difference.after);
+            changes.push(StateChange { name, old, new });
+        }
+        Ok(changes)
+    }
+
+    /// The state that results from several.
+    pub(crate) async fn resolve(&mut self, roots: &[Root]) -> Result<Root, Error> {
+        let mut distinct: Vec<Root> = Vec::new();
+        for root in roots {
+            if !distinct.contains(root) {
+                distinct.push(*root);
+            }
+        }
+        if let [only] = distinct.as_slice() {
+            return Ok(*only);
+        }
+        let resolution = crate::state::resolve(&self.view(), &distinct).await?;
+        let (names, events): (Vec<StateKeyName>, Vec<Option<EventSerial>>) =
+            resolution.changes.iter().cloned().unzip();
+        let keys = self.intern_all(&names).await?;
+        let changes: Vec<_> = keys.into_iter().zip(events).collect();
+        let snapshots = self.rooms.snapshots();
+        Ok(snapshots.apply(self.room.serial, resolution.base, &changes, &mut self.batch).await?)
+    }
+
+    /// Keeps the newest extremities when there are too many; those left out stay in the graph.
+    fn bound_extremities(&mut self) {
+        while self.head.extremities.len() > MAX_EXTREMITIES {
+            let oldest =
+                self.head.extremities.iter().enumerate().min_by_key(|(_, extremity)| extremity.depth);
+            match oldest.map(|(index, _)| index) {
+                Some(index) => self.head.extremities.remove(index),
+                None => return,
+            };
+        }
+    }
+
+    fn log(&mut self, event: &StoredEvent, outgoing: bool) -> Slot {
+        let member = member_change(event.pdu());
+        let mut topics = vec![Topic::room(self.room.room_id.as_str())];
+        if let Some((user, _)) = &member {
+            topics.push(Topic::user(user.as_str()));
+        }
+        if outgoing {
+            topics.push(Topic::destination("*"));
+        }
+        let entry = Entry::Event(EventEntry {
+            room: self.room.serial,
+            room_id: self.room.room_id.clone(),
+            event: event.serial(),
+            outgoing,
+            member,
+        });
+        let (kind, payload) = entry.encode();
+        self.batch.log(kind, payload, topics)
+    }
+}
