@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"log"
@@ -39,8 +40,27 @@ func main() {
 	template, err := os.ReadFile(home + "/template.toml")
 	must(err)
 	must(os.WriteFile(home+"/yakuba.toml", []byte(strings.ReplaceAll(string(template), "@SERVER_NAME@", name)), 0o600))
+	must(os.WriteFile(home+"/secret", []byte("complement"), 0o600))
+	must(writeSigningKey())
 	must(os.Chdir(home))
 	must(syscall.Exec("/bin/yakuba", []string{"yakuba", "serve", "--config", home + "/yakuba.toml"}, os.Environ()))
+}
+
+// writeSigningKey makes the server's Matrix signing key, once. A blueprint's copy keeps it.
+func writeSigningKey() error {
+	path := home + "/keys/server.key"
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(home+"/keys", 0o700); err != nil {
+		return err
+	}
+	seed := make([]byte, 32)
+	if _, err := rand.Read(seed); err != nil {
+		return err
+	}
+	line := "ed25519 c1 " + base64.RawStdEncoding.EncodeToString(seed) + "\n"
+	return os.WriteFile(path, []byte(line), 0o600)
 }
 
 // writeCertificate signs a certificate for name with Complement's authority.

@@ -5,7 +5,7 @@
 //! `YAKUBA_KILLS=200 cargo test --release --test kills` is the long run; without it there are 12.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
-#![expect(missing_docs, unreachable_pub, dead_code, reason = "tests")]
+#![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared module")]
 
 mod demo;
 
@@ -45,6 +45,21 @@ impl Server {
             .status()
             .unwrap();
         assert!(made.success());
+        let config = format!(
+            r#"
+            [[authorities]]
+            name = "kanazawa.test"
+            key_file = "keys/kanazawa.test.key"
+            [authorities.registration]
+            mode = "open"
+            [[listeners]]
+            address = "127.0.0.1:{port}"
+            serves = ["client"]
+            [log]
+            filter = "warn"
+            "#
+        );
+        std::fs::write(directory.join("yakuba.toml"), config).unwrap();
         Self {
             url: format!("http://127.0.0.1:{port}"),
             config: directory.join("yakuba.toml"),
@@ -54,16 +69,8 @@ impl Server {
     }
 
     fn command(&self, verb: &str) -> Command {
-        let address = self.url.trim_start_matches("http://");
         let mut command = yakuba();
-        command
-            .arg(verb)
-            .arg("--config")
-            .arg(&self.config)
-            .env("YAKUBA_REGISTRATION__OPEN", "true")
-            .env("YAKUBA_LISTENERS__CLIENT", address)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
+        command.arg(verb).arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
 
