@@ -72,11 +72,27 @@ pub fn resolve(
     states: &[StateMap],
     graph: &impl AuthGraph,
 ) -> Result<StateMap, ResolveError> {
+    resolve_part(version, states, auth_difference(states, graph), graph)
+}
+
+/// As [`resolve`], for one who has found the auth difference already.
+///
+/// The states may then leave out what they all agree on, except what the events of the full
+/// conflicted set stand for and are checked against ([`crate::auth_types`]), the power levels and
+/// the create event. The answer leaves out the same.
+///
+/// # Errors
+/// [`ResolveError`]
+pub fn resolve_part(
+    version: RoomVersion,
+    states: &[StateMap],
+    difference: HashSet<OwnedEventId>,
+    graph: &impl AuthGraph,
+) -> Result<StateMap, ResolveError> {
     let rules = version.rules();
     let StateResolutionVersion::V2(resolution) = &rules.state_res else {
         return Err(ResolveError::Version(version));
     };
-    let difference = auth_difference(states, graph);
     // The callee takes what is not in every chain: so this is its difference as it stands.
     let chains = vec![difference.into_iter().collect::<EventIdSet<_>>(), EventIdSet::new()];
     let subgraph = |conflicted: &HashMap<_, Vec<OwnedEventId>>| {

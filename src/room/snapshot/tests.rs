@@ -4,7 +4,6 @@
 use std::{
     cell::Cell,
     collections::{BTreeMap, HashMap},
-    convert::Infallible,
     sync::Arc,
 };
 
