@@ -10,8 +10,10 @@ fn content(version: RoomVersion, kind: &str, content: Value) -> Value {
     serde_json::from_str(&redact_content(version, kind, &content.to_string())).unwrap()
 }
 
-/// Per type: the whole content, what always stays, and what stays from which version on.
-fn table() -> Vec<(&'static str, Value, Value, Vec<(u8, Value)>)> {
+/// A type, its whole content, what always stays, and what stays from which version on.
+type Row = (&'static str, Value, Value, Vec<(u8, Value)>);
+
+fn table() -> Vec<Row> {
     vec![
         ("m.room.message", json!({ "body": "x", "membership": "x" }), json!({}), vec![]),
         (

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use pdu::{
     Pdu, RoomVersion,
-    resolve::{AuthGraph, Preload, StateMap, auth_chain, auth_difference, conflicted_subgraph, resolve},
+    resolve::{
+        AuthGraph, Preload, StateMap, auth_chain, auth_difference, conflicted_subgraph, resolve, resolve_part,
+    },
 };
 use proptest::prelude::*;
 use ruma::{EventId, OwnedEventId, events::StateEventType};
@@ -236,6 +238,29 @@ fn step(room: &mut Room, (who, what, value): (usize, u8, u32)) {
     room.try_send(me, kind, Some(state_key), content).ok();
 }
 
+type StateKey = (StateEventType, String);
+
+/// The states, cut down to what [`resolve_part`] must be given.
+fn without_bystanders(states: &[StateMap], graph: &impl AuthGraph) -> (HashSet<StateKey>, Vec<StateMap>) {
+    let agreed = |key: &StateKey| states.iter().all(|state| state.get(key) == states[0].get(key));
+    let conflicted = states.iter().flatten().filter(|(key, _)| !agreed(key)).map(|(_, id)| id.clone());
+    let conflicted: Vec<OwnedEventId> = conflicted.collect();
+    let mut full = auth_difference(states, graph);
+    full.extend(conflicted_subgraph(conflicted, graph));
+    let mut needed: HashSet<StateKey> = [key("m.room.create", ""), key("m.room.power_levels", "")].into();
+    for pdu in full.iter().filter_map(|id| graph.event(id)) {
+        needed.insert((pdu.kind().to_string().into(), pdu.state_key().unwrap().to_owned()));
+        needed.extend(pdu::auth_types(&pdu).unwrap());
+    }
+    let cut = |state: &StateMap| {
+        let mut state = state.clone();
+        state.retain(|key, _| needed.contains(key));
+        state
+    };
+    let parts = states.iter().map(cut).collect();
+    (needed, parts)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -277,6 +302,12 @@ proptest! {
         // A state given twice is no other vote than given once.
         states.push(states[0].clone());
         prop_assert_eq!(&result, &resolve(version, &states, &loaded).unwrap());
+        // Leaving out what all agree on and nothing is checked against leaves the same out of the answer.
+        let (needed, parts) = without_bystanders(&states, &loaded);
+        let part = resolve_part(version, &parts, auth_difference(&states, &loaded), &loaded).unwrap();
+        let mut expected = result.clone();
+        expected.retain(|key, _| needed.contains(key));
+        prop_assert_eq!(&expected, &part);
         // What is resolved was in one of the states.
         for (key, id) in &result {
             prop_assert!(states.iter().any(|state| state.get(key) == Some(id)));
