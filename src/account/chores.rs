@@ -6,19 +6,14 @@
 
 use std::collections::HashMap;
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use room::tables::Membership;
+use ruma::{OwnedUserId, UserId};
 use store::{Batch, Range};
 
-use crate::{
-    Accounts, Error,
-    profile::{AVATAR_URL, DISPLAY_NAME, Profile},
-    tables,
-};
+use crate::{Accounts, Error, tables};
 
 /// What is to be done in the rooms of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Chore {
     /// Bring the member events up to date with the profile.
     SpreadProfile,
@@ -118,14 +113,29 @@ impl Accounts {
         }
     }
 
-    /// Sends a member event with the present profile to every room that the user is joined to and
-    /// whose member event says something else.
-    async fn spread_profile(&self, _user: &UserId) -> Result<(), Error> {
+    /// Brings the user's member event up to date in every room that the user is joined to. One room
+    /// that refuses does not keep the others from following.
+    async fn spread_profile(&self, user: &UserId) -> Result<(), Error> {
+        let profile = self.member_profile(user).await?;
+        for room in self.inner.rooms.joined_rooms(user).await? {
+            if let Err(error) = self.inner.rooms.update_profile(user, &room, &profile).await {
+                tracing::info!(user_id = %user, room_id = %room, error = %error, "the room does not show the new profile");
+            }
+        }
         Ok(())
     }
 
-    /// Leaves every room that the user is joined or invited to.
-    async fn leave_rooms(&self, _user: &UserId) -> Result<(), Error> {
+    /// Leaves every room that the user is joined, invited or knocking to.
+    async fn leave_rooms(&self, user: &UserId) -> Result<(), Error> {
+        let rooms = self.inner.rooms.memberships(user).await?;
+        let leaving = rooms.rooms.iter().filter(|room| {
+            matches!(room.membership, Membership::Join | Membership::Invite | Membership::Knock)
+        });
+        for room in leaving {
+            if let Err(error) = self.inner.rooms.leave(user, &room.room_id, None).await {
+                tracing::info!(user_id = %user, room_id = %room.room_id, error = %error, "could not leave");
+            }
+        }
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Seen(AtomicU64);
 pub(crate) type SeenNotes = parking_lot::Mutex<HashMap<(String, String), u64>>;
 
 impl Accounts {
-    /// The caller's devices.
+    /// The devices of a user.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -107,7 +107,7 @@ impl Accounts {
         self.commit(batch).await
     }
 
-    /// Removes devices and ends their sessions, after the caller has given the password. Unknown
+    /// Removes devices and ends their sessions, after the user has given the password. Unknown
     /// devices are as good as removed.
     ///
     /// # Errors
@@ -116,14 +116,14 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3delete_devices>
     pub async fn remove_devices(
         &self,
-        caller: &Session,
+        user: &UserId,
         devices: &[OwnedDeviceId],
         auth: Option<&AuthData>,
     ) -> Result<(), Error> {
-        self.confirm_with_password(&caller.user_id, Operation::RemoveDevices, auth).await?;
+        self.confirm_with_password(user, Operation::RemoveDevices, auth).await?;
         let mut batch = Batch::new();
         let ends = |device: &str| devices.iter().any(|removed| removed.as_str() == device);
-        let ended = self.end_devices(&mut batch, &caller.user_id, ends).await?;
+        let ended = self.end_devices(&mut batch, user, ends).await?;
         self.commit(batch).await?;
         self.forget_tokens(&ended);
         Ok(())

@@ -27,6 +27,8 @@ mod registration_tokens;
 mod sessions;
 mod shared_secret;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod uia;
 mod users;

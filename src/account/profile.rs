@@ -88,6 +88,15 @@ impl Accounts {
         self.change_profile(user, field, None).await
     }
 
+    /// How a user of ours appears in rooms.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn member_profile(&self, user: &UserId) -> Result<room::Profile, Error> {
+        let profile = self.read_profile(user).await?;
+        Ok(room::Profile { displayname: profile.display_name(), avatar_url: profile.text(AVATAR_URL) })
+    }
+
     pub(crate) async fn read_profile(&self, user: &UserId) -> Result<Profile, Error> {
         let range = Range::prefix(user.as_str());
         let rows =

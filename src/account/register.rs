@@ -18,6 +18,9 @@ use crate::{
 /// Letters of a device id that we make up.
 const DEVICE_ID_CHARS: usize = 10;
 
+/// Longest user id, with its sigil and server name.
+const MAX_USER_ID_BYTES: usize = 255;
+
 /// A request to register over the client interface.
 #[derive(Debug, Default)]
 pub struct Register {
@@ -191,8 +194,11 @@ fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, 
     if !localpart.bytes().all(allowed) {
         return Err(Error::InvalidUsername("user names are made of a-z, 0-9 and . _ = - / +"));
     }
+    if localpart.len() + authority.as_str().len() + 2 > MAX_USER_ID_BYTES {
+        return Err(Error::InvalidUsername("the user name is too long"));
+    }
     UserId::parse_with_server_name(localpart, authority)
-        .map_err(|_invalid| Error::InvalidUsername("the user name is too long"))
+        .map_err(|_invalid| Error::InvalidUsername("the user name cannot be used"))
 }
 
 /// Device ids come from clients; they are keys of rows and must stay small.

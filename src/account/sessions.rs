@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Counter, Metrics, Timestamp};
 use quick_cache::sync::Cache;
-use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Position, Range, Topic};
 
 use crate::{
@@ -98,6 +98,12 @@ impl Accounts {
         Ok(entry.session.clone())
     }
 
+    /// How many sessions were read from the store so far.
+    #[cfg(test)]
+    pub(crate) fn session_misses(&self) -> u64 {
+        self.inner.sessions.misses.get()
+    }
+
     fn find_cached(&self, hash: &TokenHash) -> Option<Arc<Entry>> {
         let entry = self.inner.sessions.entries.get(hash)?;
         let topic = device_topic(&entry.session);
@@ -182,24 +188,24 @@ impl Accounts {
         Ok(issued.tokens)
     }
 
-    /// Ends the caller's session and removes its device.
+    /// Ends the session of a device and removes the device.
     ///
     /// # Errors
     /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
-    pub async fn log_out(&self, caller: &Session) -> Result<(), Error> {
-        self.end_sessions(&caller.user_id, |device| device == caller.device_id.as_str()).await
+    pub async fn log_out(&self, user: &UserId, device: &DeviceId) -> Result<(), Error> {
+        self.end_sessions(user, |ended| ended == device.as_str()).await
     }
 
-    /// Ends all sessions of the caller and removes all devices.
+    /// Ends all sessions of a user and removes all devices.
     ///
     /// # Errors
     /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
-    pub async fn log_out_everywhere(&self, caller: &Session) -> Result<(), Error> {
-        self.end_sessions(&caller.user_id, |_| true).await
+    pub async fn log_out_everywhere(&self, user: &UserId) -> Result<(), Error> {
+        self.end_sessions(user, |_| true).await
     }
 
     async fn end_sessions(&self, user: &UserId, ends: impl Fn(&str) -> bool) -> Result<(), Error> {

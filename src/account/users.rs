@@ -1,11 +1,11 @@
 //! Users as such: looking them up, changing the password, closing the account.
 
 use base::Timestamp;
-use ruma::{ServerName, UserId, api::client::uiaa::AuthData};
+use ruma::{DeviceId, ServerName, UserId, api::client::uiaa::AuthData};
 use store::Batch;
 
 use crate::{
-    Accounts, Error, Operation, Session,
+    Accounts, Error, Operation,
     chores::Chore,
     tables::{self, UserRow},
 };
@@ -34,9 +34,9 @@ impl Accounts {
         }))
     }
 
-    /// Changes the caller's password, after the caller has proved to know the old one.
+    /// Changes a user's password, after the user has proved to know the old one.
     ///
-    /// With `end_other_sessions` all devices but the caller's are logged out in the same commit.
+    /// With `end_other_sessions` all devices but `device` are logged out in the same commit.
     ///
     /// # Errors
     /// [`Error::Interactive`] until the old password was given, [`Error::WeakPassword`],
@@ -45,12 +45,12 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
     pub async fn change_password(
         &self,
-        caller: &Session,
+        user: &UserId,
+        device: &DeviceId,
         new_password: &str,
         end_other_sessions: bool,
         auth: Option<&AuthData>,
     ) -> Result<(), Error> {
-        let user = &caller.user_id;
         self.check_password_rules(user.server_name(), new_password)?;
         self.confirm_with_password(user, Operation::ChangePassword, auth).await?;
 
@@ -58,7 +58,7 @@ impl Accounts {
         let mut batch = Batch::new();
         self.put_password(&mut batch, user, Some(hash)).await?;
         let ended = if end_other_sessions {
-            self.end_devices(&mut batch, user, |device| device != caller.device_id.as_str()).await?
+            self.end_devices(&mut batch, user, |other| other != device.as_str()).await?
         } else {
             Vec::new()
         };
@@ -67,15 +67,14 @@ impl Accounts {
         Ok(())
     }
 
-    /// Closes the caller's account for good: no log-in, no sessions, no devices, no profile; its
+    /// Closes a user's account for good: no log-in, no sessions, no devices, no profile; its
     /// name stays taken. The user leaves the rooms in the background.
     ///
     /// # Errors
     /// [`Error::Interactive`] until the password was given, [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
-    pub async fn deactivate(&self, caller: &Session, auth: Option<&AuthData>) -> Result<(), Error> {
-        let user = &caller.user_id;
+    pub async fn deactivate(&self, user: &UserId, auth: Option<&AuthData>) -> Result<(), Error> {
         self.confirm_with_password(user, Operation::Deactivate, auth).await?;
         self.close_account(user).await
     }
