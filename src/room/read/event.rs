@@ -301,6 +301,18 @@ impl Rooms {
         Ok(events)
     }
 
+    /// Loads one event.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn load_event(
+        &self,
+        room: RoomSerial,
+        event: EventSerial,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        Ok(self.load_events(&[(room, event)]).await?.pop().flatten())
+    }
+
     /// Loads events of one room that must be there.
     ///
     /// # Errors

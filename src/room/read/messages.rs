@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use ruma::{EventId, OwnedUserId, RoomId};
+use ruma::{EventId, OwnedUserId, RoomId, UserId};
 
 use crate::{
     Error, Order, RoomSerial, Rooms, Root,
@@ -280,6 +280,26 @@ impl Rooms {
         let queries: Vec<_> =
             users.iter().map(|user| StateQuery { room, root, kind: "m.room.member", key: user }).collect();
         Ok(self.state_events(&queries).await?.into_iter().flatten().collect())
+    }
+
+    /// The member events of users in snapshots, in the order of `places`.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn members_at(
+        &self,
+        places: &[(RoomSerial, Root, &UserId)],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        let queries: Vec<_> = places
+            .iter()
+            .map(|(room, root, user)| StateQuery {
+                room: *room,
+                root: *root,
+                kind: "m.room.member",
+                key: user.as_str(),
+            })
+            .collect();
+        self.state_events(&queries).await
     }
 
     /// Where to go on when the rows came to an end: going backward there may still be something that

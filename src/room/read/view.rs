@@ -67,7 +67,12 @@ impl Look {
         let own_txn = event.meta().txn.as_ref().is_some_and(|txn| {
             viewer.device.is_some_and(|device| device.as_str() == txn.device) && event.sender() == viewer.user
         });
-        Self { event, membership: None, replaced: None, redaction: None, own_txn, replaces: None }
+        Self { own_txn, ..Self::bare(event) }
+    }
+
+    /// The event with nothing but its age in `unsigned`.
+    pub fn bare(event: Arc<StoredEvent>) -> Self {
+        Self { event, membership: None, replaced: None, redaction: None, own_txn: false, replaces: None }
     }
 
     /// Writes the event as a JSON object.

@@ -1,0 +1,461 @@
+//! What joined rooms tell: timeline, state, summary, receipts, typing, account data.
+//!
+//! Many rooms are read together: each step below asks for what all rooms need and costs one round
+//! of reads or none.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use room::{
+    EventSerial, Root,
+    read::{
+        event::StoredEvent,
+        filter::LazyMembers,
+        receipts::Receipt,
+        room::RoomInfo,
+        summary::RoomNaming,
+        timeline::{Recent, RecentQuery},
+        token::Token,
+        view::Look,
+        visibility::Sight,
+    },
+    tables::Membership,
+};
+use ruma::{OwnedRoomId, OwnedUserId};
+use store::Position;
+
+use crate::{
+    Error, Syncs,
+    data::Items,
+    lazy::Known,
+    rooms::{Extent, JoinedPlan, Scene},
+};
+
+/// The most rows that are looked at for a room's timeline when not every event passes.
+const MAX_ROWS: usize = 120;
+
+/// What a joined room tells.
+#[derive(Debug)]
+pub(crate) struct JoinedPart {
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) extent: Extent,
+    pub(crate) timeline: Vec<Look>,
+    pub(crate) limited: bool,
+    pub(crate) prev_batch: Token,
+    pub(crate) state: Vec<Arc<StoredEvent>>,
+    pub(crate) naming: Option<Arc<RoomNaming>>,
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) typing: Option<Vec<OwnedUserId>>,
+    pub(crate) data: Items,
+}
+
+impl JoinedPart {
+    /// Whether it tells nothing, so that it need not be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.extent, Extent::News | Extent::DataOnly)
+            && self.timeline.is_empty()
+            && !self.limited
+            && self.state.is_empty()
+            && self.naming.is_none()
+            && self.receipts.is_empty()
+            && self.typing.is_none()
+            && self.data.is_empty()
+    }
+}
+
+/// The timeline of one room, chosen from its newest rows.
+struct Chosen {
+    /// Oldest first.
+    events: Vec<(Arc<StoredEvent>, Sight)>,
+    limited: bool,
+    prev_batch: Token,
+    /// The state before the first of the events.
+    start: Root,
+    /// The state after the last row.
+    end: Root,
+    /// The state that the client has; not known yet when the rows do not tell.
+    base: Option<Root>,
+    /// The same events by serial.
+    sent: HashSet<EventSerial>,
+    /// Whether members came, went or changed.
+    members_changed: bool,
+}
+
+impl Syncs {
+    /// What these joined rooms tell, in their order.
+    pub(crate) async fn joined_parts(
+        &self,
+        scene: &Scene<'_>,
+        plans: &[JoinedPlan],
+    ) -> Result<Vec<JoinedPart>, Error> {
+        let mut parts: Vec<JoinedPart> = plans
+            .iter()
+            .map(|plan| JoinedPart {
+                room_id: plan.row.room_id.clone(),
+                extent: plan.extent,
+                timeline: Vec::new(),
+                limited: false,
+                prev_batch: Token::after(scene.head),
+                state: Vec::new(),
+                naming: None,
+                receipts: Vec::new(),
+                typing: None,
+                data: self.wanted_data(scene, plan),
+            })
+            .collect();
+        let moved: Vec<usize> =
+            (0..plans.len()).filter(|index| plans[*index].extent != Extent::DataOnly).collect();
+        if moved.is_empty() {
+            return Ok(parts);
+        }
+        let rooms: Vec<&JoinedPlan> = moved.iter().map(|index| &plans[*index]).collect();
+
+        let mut chosen = self.choose_timelines(scene, &rooms).await?;
+        self.find_bases(scene, &rooms, &mut chosen).await?;
+        let mut states = self.states(scene, &rooms, &mut chosen).await?;
+        let namings = self.namings_for(&rooms, &chosen).await?;
+        if scene.request.filter.state.lazy != LazyMembers::Off {
+            self.add_lazy_members(scene, &rooms, &chosen, &namings, &mut states).await?;
+        }
+        let (receipts, typing) = self.ephemeral(scene, &rooms).await?;
+        let mut timelines = self.dress(scene, &mut chosen).await?.into_iter();
+
+        let all = moved.iter().zip(chosen).zip(states).zip(namings).zip(receipts).zip(typing);
+        for (((((index, chosen), state), naming), receipts), typing) in all {
+            let part = &mut parts[*index];
+            part.timeline = timelines.next().unwrap_or_default();
+            part.limited = chosen.limited;
+            part.prev_batch = chosen.prev_batch;
+            part.state = state;
+            part.naming = naming;
+            part.receipts = receipts;
+            part.typing = typing;
+        }
+        Ok(parts)
+    }
+
+    fn wanted_data(&self, scene: &Scene<'_>, plan: &JoinedPlan) -> Items {
+        let filter = &scene.request.filter.room_data;
+        if !filter.passes_room(&plan.row.room_id) {
+            return Items::new();
+        }
+        plan.data.iter().filter(|(kind, _)| filter.passes_type(kind)).cloned().collect()
+    }
+
+    /// Reads the newest rows of the rooms and chooses what the client is sent of them.
+    async fn choose_timelines(&self, scene: &Scene<'_>, rooms: &[&JoinedPlan]) -> Result<Vec<Chosen>, Error> {
+        let filter = &scene.request.filter.timeline;
+        let limit = scene.request.filter.timeline_limit();
+        let fetch = match filter.passes_all() && scene.ignored.is_empty() {
+            true => limit,
+            false => limit.saturating_mul(4).clamp(20, MAX_ROWS),
+        };
+        let queries: Vec<_> = rooms
+            .iter()
+            .map(|plan| RecentQuery {
+                room: plan.row.room,
+                room_id: &plan.row.room_id,
+                after: known_of(scene, plan),
+                through: scene.head,
+                limit: fetch,
+            })
+            .collect();
+        let recents = self.rooms().recent(&queries).await?;
+        let rows: Vec<_> = rooms
+            .iter()
+            .zip(&recents)
+            .flat_map(|(plan, recent)| recent.entries.iter().map(|entry| (plan.row.room, *entry)))
+            .collect();
+        let events = self.rooms().events_of(&rows).await?;
+        let sights = self.rooms().sights(scene.user(), &events).await?;
+
+        let mut seen = events.into_iter().zip(sights);
+        let chosen = rooms.iter().zip(&recents).map(|(plan, recent)| {
+            let events: Vec<_> = seen.by_ref().take(recent.entries.len()).collect();
+            let none = filter.passes_none() || !filter.passes_room(&plan.row.room_id);
+            choose(scene, plan, recent, events, if none { 0 } else { limit })
+        });
+        Ok(chosen.collect())
+    }
+
+    /// Finds the states that the client has where the rows read so far do not tell.
+    async fn find_bases(
+        &self,
+        scene: &Scene<'_>,
+        rooms: &[&JoinedPlan],
+        chosen: &mut [Chosen],
+    ) -> Result<(), Error> {
+        let Some(since) = scene.since else { return Ok(()) };
+        let open: Vec<usize> = (0..rooms.len()).filter(|index| chosen[*index].base.is_none()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let serials: Vec<_> = open.iter().map(|index| rooms[*index].row.room).collect();
+        let roots = self.rooms().states_at(&serials, Token::after(since)).await?;
+        for (index, root) in open.into_iter().zip(roots) {
+            chosen[index].base = Some(root.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// The state events that the client lacks, without the members that lazy loading adds.
+    async fn states(
+        &self,
+        scene: &Scene<'_>,
+        rooms: &[&JoinedPlan],
+        chosen: &mut [Chosen],
+    ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
+        let after = scene.request.state_after.is_wanted();
+        let lazy = scene.request.filter.state.lazy != LazyMembers::Off;
+        let is_full = |plan: &JoinedPlan| matches!(plan.extent, Extent::Whole | Extent::FullState);
+
+        let mut full = Vec::new();
+        let mut changes = Vec::new();
+        for (plan, chosen) in rooms.iter().zip(&*chosen) {
+            let target = if after { chosen.end } else { chosen.start };
+            if is_full(plan) {
+                full.push((plan.row.room, target));
+            } else {
+                changes.push((plan.row.room, chosen.base.unwrap_or_default(), target));
+            }
+            // What changed without an event of the timeline: by state resolution, or filtered out there.
+            if !after {
+                changes.push((plan.row.room, chosen.start, chosen.end));
+            }
+        }
+        let mut full = self.rooms().full_states(&full, !lazy).await?.into_iter();
+        let mut changes = self.rooms().state_changes(&changes).await?.into_iter();
+
+        let filter = &scene.request.filter.state;
+        let mut states = Vec::with_capacity(rooms.len());
+        for (plan, chosen) in rooms.iter().zip(chosen) {
+            let mut state = match is_full(plan) {
+                true => full.next(),
+                false => changes.next(),
+            }
+            .unwrap_or_default();
+            chosen.members_changed |= !is_full(plan) && state.iter().any(|event| event.membership().is_some());
+            if !after {
+                let beside: Vec<_> = changes
+                    .next()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter(|event| !chosen.sent.contains(&event.serial()))
+                    .collect();
+                chosen.members_changed |= beside.iter().any(|event| event.membership().is_some());
+                replace_state(&mut state, beside);
+            }
+            state.retain(|event| filter.passes(event));
+            if filter.passes_none() || !filter.passes_room(&plan.row.room_id) {
+                state.clear();
+            }
+            states.push(state);
+        }
+        Ok(states)
+    }
+
+    /// Names and counts of rooms whose members changed, or that the client does not know.
+    async fn namings_for(
+        &self,
+        rooms: &[&JoinedPlan],
+        chosen: &[Chosen],
+    ) -> Result<Vec<Option<Arc<RoomNaming>>>, Error> {
+        let wanted: Vec<usize> = (0..rooms.len())
+            .filter(|index| rooms[*index].extent != Extent::News || chosen[*index].members_changed)
+            .collect();
+        let mut namings = vec![None; rooms.len()];
+        if wanted.is_empty() {
+            return Ok(namings);
+        }
+        let serials: Vec<_> = wanted.iter().map(|index| rooms[*index].row.room).collect();
+        let infos = self.rooms().room_infos(&serials).await?;
+        let infos: Option<Vec<Arc<RoomInfo>>> = infos.into_iter().collect();
+        let infos = infos.ok_or(room::Error::Inconsistent("a membership names a room that is not there"))?;
+        for (index, naming) in wanted.into_iter().zip(self.rooms().namings(&infos).await?) {
+            namings[index] = Some(naming);
+        }
+        Ok(namings)
+    }
+
+    /// Adds the members that matter for the timelines, as far as the device does not have them.
+    async fn add_lazy_members(
+        &self,
+        scene: &Scene<'_>,
+        rooms: &[&JoinedPlan],
+        chosen: &[Chosen],
+        namings: &[Option<Arc<RoomNaming>>],
+        states: &mut [Vec<Arc<StoredEvent>>],
+    ) -> Result<(), Error> {
+        let redundant = scene.request.filter.state.lazy == LazyMembers::Redundant;
+        let after = scene.request.state_after.is_wanted();
+        let mut places = Vec::new();
+        let mut owners = Vec::new();
+        for (index, (plan, chosen)) in rooms.iter().zip(chosen).enumerate() {
+            let root = if after { chosen.end } else { chosen.start };
+            let mut users: HashSet<&ruma::UserId> =
+                chosen.events.iter().map(|(event, _)| event.sender()).collect();
+            if plan.extent != Extent::News {
+                users.insert(scene.user());
+            }
+            if let Some(naming) = &namings[index] {
+                users.extend(naming.heroes(scene.user()).map(|(hero, _)| &**hero));
+            }
+            for user in users {
+                places.push((plan.row.room, root, user));
+                owners.push(index);
+            }
+        }
+        let members = self.rooms().members_at(&places).await?;
+
+        let known: Vec<Known> = rooms
+            .iter()
+            .map(|plan| {
+                let place = (scene.request.user.clone(), scene.request.device.clone(), plan.row.room);
+                let since = scene.since.filter(|_| plan.extent == Extent::News);
+                self.lazy().of(&place, since)
+            })
+            .collect();
+        for (index, member) in owners.into_iter().zip(members) {
+            let Some(member) = member else { continue };
+            let is_there = states[index].iter().any(|event| event.serial() == member.serial());
+            let needless = !redundant && known[index].has(member.serial());
+            if !is_there && !needless && scene.request.filter.state.passes(&member) {
+                states[index].push(member);
+            }
+        }
+        for ((known, state), chosen) in known.iter().zip(states).zip(chosen) {
+            let timeline = chosen.events.iter().map(|(event, _)| event);
+            let members = state.iter().chain(timeline).filter(|event| event.membership().is_some());
+            known.note(members.map(|event| event.serial()).filter(|member| !known.has(*member)), scene.head);
+        }
+        Ok(())
+    }
+
+    /// Receipts and typing that are new to the client.
+    #[expect(clippy::type_complexity, reason = "two lists, an element per room each")]
+    async fn ephemeral(
+        &self,
+        scene: &Scene<'_>,
+        rooms: &[&JoinedPlan],
+    ) -> Result<(Vec<Vec<Receipt>>, Vec<Option<Vec<OwnedUserId>>>), Error> {
+        let filter = &scene.request.filter.ephemeral;
+        let nothing = filter.passes_none();
+        let mut receipts = vec![Vec::new(); rooms.len()];
+        if !nothing && filter.passes_type("m.receipt") {
+            // Rooms that the client does not know are asked from the beginning.
+            for whole in [true, false] {
+                let of_kind: Vec<usize> = (0..rooms.len())
+                    .filter(|index| (rooms[*index].extent == Extent::Whole) == whole)
+                    .filter(|index| filter.passes_room(&rooms[*index].row.room_id))
+                    .collect();
+                let after = scene.since.filter(|_| !whole).unwrap_or(Position::START);
+                let serials: Vec<_> = of_kind.iter().map(|index| rooms[*index].row.room).collect();
+                let found = self.rooms().receipts_since(scene.user(), &serials, after).await?;
+                for (index, found) in of_kind.into_iter().zip(found) {
+                    receipts[index] = found;
+                }
+            }
+        }
+        let typing = rooms
+            .iter()
+            .map(|plan| {
+                if nothing || !filter.passes_type("m.typing") || !filter.passes_room(&plan.row.room_id) {
+                    return None;
+                }
+                match scene.since.filter(|_| plan.extent != Extent::Whole) {
+                    Some(since) => self.rooms().typing_since(plan.row.room, since),
+                    None => Some(self.rooms().typing_in(plan.row.room)).filter(|users| !users.is_empty()),
+                }
+            })
+            .collect();
+        Ok((receipts, typing))
+    }
+
+    /// The timelines with what this reader's copies of the events need.
+    async fn dress(&self, scene: &Scene<'_>, chosen: &mut [Chosen]) -> Result<Vec<Vec<Look>>, Error> {
+        let lengths: Vec<usize> = chosen.iter().map(|chosen| chosen.events.len()).collect();
+        let (events, sights): (Vec<_>, Vec<_>) =
+            chosen.iter().flat_map(|chosen| chosen.events.iter().cloned()).unzip();
+        let memberships: Vec<_> =
+            sights.into_iter().map(|sight| Some(sight.membership.unwrap_or(Membership::Leave))).collect();
+        let mut looks = self.rooms().looks(&scene.viewer(), events, &memberships).await?.into_iter();
+        Ok(lengths.into_iter().map(|length| looks.by_ref().take(length).collect()).collect())
+    }
+}
+
+/// What the client knows of a room.
+fn known_of(scene: &Scene<'_>, plan: &JoinedPlan) -> Position {
+    match plan.extent {
+        Extent::Whole => Position::START,
+        Extent::FullState | Extent::News | Extent::DataOnly => scene.since.unwrap_or(Position::START),
+    }
+}
+
+/// Chooses from the newest rows of a room what is sent, and finds the states around it.
+fn choose(
+    scene: &Scene<'_>,
+    plan: &JoinedPlan,
+    recent: &Recent,
+    events: Vec<(Arc<StoredEvent>, Sight)>,
+    limit: usize,
+) -> Chosen {
+    let filter = &scene.request.filter.timeline;
+    let passes = |(event, sight): &(Arc<StoredEvent>, Sight)| {
+        sight.visible
+            && filter.passes(event)
+            && (event.state_key().is_some() || !scene.ignored.contains(event.sender()))
+    };
+    let passing: Vec<usize> = (0..events.len()).filter(|index| passes(&events[*index])).collect();
+    let kept = &passing[passing.len().saturating_sub(limit)..];
+    let begins_here = recent.before.is_none()
+        && !recent.more
+        && events.first().is_none_or(|(event, _)| event.kind() == "m.room.create");
+    let limited = recent.more
+        || kept.len() < passing.len()
+        || (plan.extent == Extent::Whole && !begins_here);
+
+    // Where the timeline begins: before its first event, or at its end when there is none.
+    let first = kept.first().copied().unwrap_or(events.len());
+    let before_rows = recent.before.map(|entry| entry.current);
+    let first_before = || events.first().map(|(event, _)| event.meta().before);
+    let end = recent.entries.last().map(|entry| entry.current).or(before_rows).unwrap_or_default();
+    let start = match first.checked_sub(1) {
+        Some(previous) => recent.entries[previous].current,
+        None => before_rows.or_else(first_before).unwrap_or_default(),
+    };
+    let prev_batch = match recent.entries.get(first) {
+        Some(entry) => Token::before(entry.order),
+        None => Token::after(scene.head),
+    };
+    let base = match plan.extent {
+        Extent::Whole | Extent::FullState => Some(Root::EMPTY),
+        Extent::News | Extent::DataOnly if recent.more => None,
+        Extent::News | Extent::DataOnly => before_rows.or(Some(Root::EMPTY)),
+    };
+    let members_changed = events.iter().any(|(event, _)| event.membership().is_some());
+    let sent = kept.iter().map(|index| events[*index].0.serial()).collect();
+    let mut events: HashMap<usize, _> = events.into_iter().enumerate().collect();
+    Chosen {
+        events: kept.iter().filter_map(|index| events.remove(index)).collect(),
+        limited,
+        prev_batch,
+        start,
+        end,
+        base,
+        sent,
+        members_changed,
+    }
+}
+
+/// Puts state events in the place of those of the same type and key.
+fn replace_state(state: &mut Vec<Arc<StoredEvent>>, newer: Vec<Arc<StoredEvent>>) {
+    if newer.is_empty() {
+        return;
+    }
+    state.retain(|old| {
+        !newer.iter().any(|new| new.kind() == old.kind() && new.state_key() == old.state_key())
+    });
+    state.extend(newer);
+}

@@ -1,0 +1,108 @@
+//! Which members a device was sent, so that lazy loading need not send them again.
+//!
+//! A memory, not a record: it is bounded, and what is forgotten is sent once more. What was sent
+//! counts only when the client comes back with the token of that answer, so an answer that was lost
+//! on its way is no loss.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use room::{EventSerial, RoomSerial};
+use ruma::{OwnedDeviceId, OwnedUserId};
+use store::Position;
+
+/// Rooms of devices that are remembered.
+const ROOMS_KEPT: usize = 16_384;
+
+/// Members of one room that are remembered for one device.
+const MEMBERS_KEPT: usize = 1_024;
+
+/// A device's room.
+type Place = (OwnedUserId, OwnedDeviceId, RoomSerial);
+
+/// What was sent of one room: member event, and the token of the answer.
+type Sent = Arc<Mutex<HashMap<EventSerial, Position>>>;
+
+/// What all devices were sent.
+#[derive(Debug)]
+pub(crate) struct LazyMemory(Cache<Place, Sent>);
+
+impl LazyMemory {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(ROOMS_KEPT))
+    }
+
+    /// What this device was sent of a room; after nothing was, from the beginning.
+    pub(crate) fn of(&self, place: &Place, since: Option<Position>) -> Known {
+        if since.is_none() {
+            self.0.remove(place);
+        }
+        let sent = match self.0.get(place) {
+            Some(sent) => sent,
+            None => {
+                let sent = Sent::default();
+                self.0.insert(place.clone(), sent.clone());
+                sent
+            }
+        };
+        Known { sent, since }
+    }
+}
+
+/// What one device was sent of one room and has acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    sent: Sent,
+    since: Option<Position>,
+}
+
+impl Known {
+    /// Whether the device surely has this member event.
+    pub(crate) fn has(&self, member: EventSerial) -> bool {
+        match (self.since, self.sent.lock().get(&member)) {
+            (Some(since), Some(sent)) => *sent <= since,
+            _ => false,
+        }
+    }
+
+    /// Notes that these member events are part of the answer that gives the token `next`.
+    pub(crate) fn note(&self, members: impl IntoIterator<Item = EventSerial>, next: Position) {
+        let mut sent = self.sent.lock();
+        for member in members {
+            if sent.len() >= MEMBERS_KEPT {
+                sent.clear();
+            }
+            sent.insert(member, next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_device_id, owned_user_id};
+
+    use super::*;
+
+    #[test]
+    fn a_member_counts_as_sent_once_the_answer_was_acknowledged() {
+        let memory = LazyMemory::new();
+        let place = (owned_user_id!("@a:x"), owned_device_id!("D"), RoomSerial(1));
+        let member = EventSerial(7);
+        memory.of(&place, None).note([member], Position(10));
+        assert!(!memory.of(&place, Some(Position(9))).has(member), "the answer was lost");
+        assert!(memory.of(&place, Some(Position(10))).has(member));
+        assert!(!memory.of(&place, Some(Position(10))).has(EventSerial(8)));
+        assert!(!memory.of(&place, None).has(member), "a new beginning");
+        assert!(!memory.of(&place, Some(Position(10))).has(member), "forgotten with it");
+    }
+
+    #[test]
+    fn the_memory_of_a_room_is_bounded() {
+        let memory = LazyMemory::new();
+        let place = (owned_user_id!("@a:x"), owned_device_id!("D"), RoomSerial(1));
+        let known = memory.of(&place, Some(Position(1)));
+        known.note((0..5_000).map(EventSerial), Position(1));
+        assert!(known.sent.lock().len() <= MEMBERS_KEPT);
+    }
+}

@@ -1,0 +1,28 @@
+//! `/sync`: what a client missed, and a wait for what comes next.
+//!
+//! An answer is read from the tables between two positions of the one order of commits, `since` and
+//! the head. Nothing is kept per client but a memory of which members were sent to it, which may be
+//! lost at any time. A client that waits stands in no queue: it watches the topics of its user and
+//! rooms, and looks again when one is touched.
+//!
+//! Reading order: [`Syncs::sync`] (the wait), `rooms` (which rooms have something to tell), `joined`
+//! and `left` (what they tell), `write` (the answer's JSON), and [`http`].
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
+
+mod data;
+mod error;
+mod filter;
+pub mod http;
+mod joined;
+mod lazy;
+mod left;
+mod rooms;
+mod syncs;
+mod write;
+
+pub use self::{
+    error::Error,
+    filter::SyncFilter,
+    syncs::{Answer, StateAfter, SyncRequest, Syncs},
+};

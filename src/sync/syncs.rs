@@ -1,0 +1,385 @@
+//! [`Syncs`]: answers, and the wait for something to answer with.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use account::Accounts;
+use base::{Clock, Metrics, Tasks};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use quick_cache::sync::Cache;
+use room::{Rooms, read::membership::UserRooms, read::token::Token};
+use ruma::{OwnedDeviceId, OwnedUserId};
+use store::{Position, Store};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    Error, SyncFilter,
+    data::{IgnoredCache, Items},
+    joined::JoinedPart,
+    lazy::LazyMemory,
+    rooms::{JoinedPlan, Scene, same_joined, topics},
+    write::Out,
+};
+
+/// The longest wait that is granted.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// So many rooms are read, and held in memory, at a time.
+const GROUP: usize = 50;
+
+/// Everything that is answered to one request.
+pub enum Answer {
+    /// At once.
+    Whole(Bytes),
+    /// Part by part, a few rooms each.
+    Parts(BoxStream<'static, Bytes>),
+}
+
+/// Under which names, if any, the state after the timeline is wanted instead of that before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateAfter {
+    /// `state_after`.
+    pub stable: bool,
+    /// `org.matrix.msc4222.state_after`: all that some clients read.
+    pub unstable: bool,
+}
+
+impl StateAfter {
+    /// Whether it is wanted at all.
+    pub fn is_wanted(self) -> bool {
+        self.stable || self.unstable
+    }
+}
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub struct SyncRequest {
+    /// The user.
+    pub user: OwnedUserId,
+    /// The device.
+    pub device: OwnedDeviceId,
+    /// Up to where the client knows everything; `None` is: nothing.
+    pub since: Option<Position>,
+    /// How long to wait for something new.
+    pub timeout: Duration,
+    /// Whether all state of all joined rooms is wanted.
+    pub full_state: bool,
+    /// Which state is wanted.
+    pub state_after: StateAfter,
+    /// What is wanted.
+    pub filter: Arc<SyncFilter>,
+}
+
+/// Answers `/sync`. Cheap to clone.
+#[derive(Clone)]
+pub struct Syncs(Arc<Inner>);
+
+struct Inner {
+    rooms: Rooms,
+    accounts: Accounts,
+    store: Store,
+    clock: Clock,
+    stop: CancellationToken,
+    lazy: LazyMemory,
+    ignored: IgnoredCache,
+    filters: Cache<(OwnedUserId, String), Arc<SyncFilter>>,
+    waiting: base::Gauge,
+    answers: base::Counter,
+}
+
+impl Syncs {
+    /// Answers from these rooms and accounts.
+    pub fn new(
+        rooms: Rooms,
+        accounts: Accounts,
+        store: Store,
+        clock: Clock,
+        tasks: &Tasks,
+        metrics: &Metrics,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            rooms,
+            accounts,
+            store,
+            clock,
+            stop: tasks.shutdown_token(),
+            lazy: LazyMemory::new(),
+            ignored: IgnoredCache::new(),
+            filters: Cache::new(1_024),
+            waiting: metrics.gauge("yakuba_sync_requests_waiting", "Clients that wait for something new"),
+            answers: metrics.counter("yakuba_sync_answers", "Answers to /sync"),
+        }))
+    }
+
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.0.rooms
+    }
+
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn lazy(&self) -> &LazyMemory {
+        &self.0.lazy
+    }
+
+    pub(crate) fn ignored_cache(&self) -> &IgnoredCache {
+        &self.0.ignored
+    }
+
+    /// A filter that a client stored; filters never change.
+    ///
+    /// # Errors
+    /// [`Error::BadFilter`] when there is none of this id.
+    pub async fn stored_filter(&self, user: &OwnedUserId, id: &str) -> Result<Arc<SyncFilter>, Error> {
+        let key = (user.clone(), id.to_owned());
+        if let Some(filter) = self.0.filters.get(&key) {
+            return Ok(filter);
+        }
+        let json = match self.0.accounts.filter(user, id).await {
+            Ok(json) => json,
+            Err(account::Error::NotFound(_)) => {
+                return Err(Error::BadFilter("there is no filter of this id".to_owned()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let filter = Arc::new(SyncFilter::parse(&json)?);
+        self.0.filters.insert(key, filter.clone());
+        Ok(filter)
+    }
+
+    /// Answers with what the client misses, or waits until there is something.
+    ///
+    /// A first answer, or one with all state, comes at once. A wait ends with an empty answer when
+    /// its time is over or the process stops.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn sync(&self, request: SyncRequest) -> Result<Answer, Error> {
+        self.0.answers.inc();
+        let request = Arc::new(request);
+        let Some(mut since) = request.since else { return self.whole(request).await };
+        if request.full_state {
+            return self.whole(request).await;
+        }
+        // A token from a later time than this store's: the store was put back to an older state.
+        since = since.min(self.0.store.head());
+
+        let deadline = self.0.clock.now() + request.timeout.min(LONGEST_WAIT);
+        loop {
+            let known = self.0.rooms.memberships(&request.user).await?;
+            // Before the read: what is committed after it must wake us.
+            let mut watch = self.0.store.watch(topics(&request.user, &known));
+            let (head, rooms) = self.rooms_at_head(&request.user).await?;
+            if !same_joined(&known, &rooms) {
+                continue;
+            }
+            if let Some(answer) = self.news(&request, since, head, &rooms).await? {
+                return Ok(Answer::Whole(answer));
+            }
+            // There is nothing up to here, so there is no need to look again.
+            since = head;
+            let left = deadline.since(self.0.clock.now());
+            if left.is_zero() || self.0.stop.is_cancelled() {
+                return Ok(Answer::Whole(nothing(head)));
+            }
+            let _waiting = Waiting::new(&self.0.waiting);
+            let woken = self.0.clock.timeout(left, watch.changed());
+            if !matches!(self.0.stop.run_until_cancelled(woken).await, Some(Ok(()))) {
+                return Ok(Answer::Whole(nothing(head)));
+            }
+        }
+    }
+
+    /// What is new between two positions; `None` when nothing is.
+    async fn news(
+        &self,
+        request: &SyncRequest,
+        since: Position,
+        head: Position,
+        rooms: &UserRooms,
+    ) -> Result<Option<Bytes>, Error> {
+        let data = self.new_data(&request.user, Some(since)).await?;
+        let ignored = self.ignored(&request.user).await?;
+        let scene = Scene { request, since: Some(since), head, ignored };
+        let plan = self.plan(&scene, rooms, data.rooms).await?;
+        let global = wanted(request, data.global);
+
+        let mut joined = self.joined_or_less(&scene, &plan.joined).await;
+        joined.retain(|part| !part.is_empty());
+        let invited = self.stripped_parts(&scene, &plan.invited).await?;
+        let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
+        let left = self.left_parts(&scene, &plan.left).await;
+        let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
+        if no_rooms && global.is_empty() {
+            return Ok(None);
+        }
+
+        let now = self.0.clock.now();
+        let mut out = Out::with_capacity(2_048);
+        out.head(Token::after(head), &global);
+        if !no_rooms {
+            out.open("rooms");
+            out.stripped("invite", "invite_state", &invited);
+            out.stripped("knock", "knock_state", &knocked);
+            out.left(&scene, &left, now);
+            if !joined.is_empty() {
+                out.open("join");
+                for part in &joined {
+                    out.joined(&scene, part, now);
+                }
+                out.raw("}");
+            }
+            out.raw("}");
+        }
+        out.raw("}");
+        Ok(Some(out.into_bytes()))
+    }
+
+    /// A first answer, or one with all state: as large as the account, so a part at a time.
+    async fn whole(&self, request: Arc<SyncRequest>) -> Result<Answer, Error> {
+        let (head, rooms) = self.rooms_at_head(&request.user).await?;
+        let since = request.since.map(|since| since.min(head));
+        let data = self.new_data(&request.user, since).await?;
+        let ignored = self.ignored(&request.user).await?;
+        let scene = Scene { request: &request, since, head, ignored: ignored.clone() };
+        let plan = self.plan(&scene, &rooms, data.rooms).await?;
+        let global = wanted(&request, data.global);
+        let invited = self.stripped_parts(&scene, &plan.invited).await?;
+        let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
+        let left = self.left_parts(&scene, &plan.left).await;
+
+        let now = self.0.clock.now();
+        let mut out = Out::with_capacity(64 * 1024);
+        out.head(Token::after(head), &global);
+        out.open("rooms");
+        out.stripped("invite", "invite_state", &invited);
+        out.stripped("knock", "knock_state", &knocked);
+        out.left(&scene, &left, now);
+        out.open("join");
+
+        let mut groups = plan.joined;
+        let rest = groups.split_off(groups.len().min(GROUP));
+        for part in self.joined_or_less(&scene, &groups).await {
+            out.joined(&scene, &part, now);
+        }
+        if rest.is_empty() {
+            out.raw("}}}");
+            return Ok(Answer::Whole(out.into_bytes()));
+        }
+        let has_rooms = !groups.is_empty();
+        let first = stream::once(std::future::ready(out.into_bytes()));
+        let syncs = self.clone();
+        let state = (syncs, request, rest.into_iter().collect::<Vec<_>>(), has_rooms, false);
+        let following = stream::unfold(state, move |(syncs, request, mut rest, mut started, done)| {
+            let ignored = ignored.clone();
+            async move {
+                if done {
+                    return None;
+                }
+                let scene = Scene { request: &request, since, head, ignored };
+                let later = rest.split_off(rest.len().min(GROUP));
+                let mut out = Out::with_capacity(64 * 1024);
+                for part in syncs.joined_or_less(&scene, &rest).await {
+                    if started && out.len() == 0 {
+                        out.raw(",");
+                    }
+                    started = true;
+                    out.joined(&scene, &part, now);
+                }
+                let done = later.is_empty();
+                if done {
+                    out.raw("}}}");
+                }
+                Some((out.into_bytes(), (syncs, request, later, started, done)))
+            }
+        });
+        Ok(Answer::Parts(first.chain(following).boxed()))
+    }
+
+    /// What joined rooms tell. A room that cannot be read is left out, whatever is wrong with it.
+    async fn joined_or_less(&self, scene: &Scene<'_>, plans: &[JoinedPlan]) -> Vec<JoinedPart> {
+        if plans.is_empty() {
+            return Vec::new();
+        }
+        match self.joined_parts(scene, plans).await {
+            Ok(parts) => return parts,
+            Err(error) => warn!(%error, count = plans.len(), "rooms cannot be read together, one by one then"),
+        }
+        let mut parts = Vec::with_capacity(plans.len());
+        for plan in plans {
+            match self.joined_parts(scene, std::slice::from_ref(plan)).await {
+                Ok(part) => parts.extend(part),
+                Err(error) => warn!(room_id = %plan.row.room_id, %error, "a joined room cannot be shown"),
+            }
+        }
+        parts
+    }
+}
+
+/// Global account data that the filter lets through.
+fn wanted(request: &SyncRequest, mut data: Items) -> Items {
+    let filter = &request.filter.data;
+    data.retain(|(kind, _)| !filter.passes_none() && filter.passes_type(kind));
+    data
+}
+
+/// The answer when nothing happened.
+fn nothing(head: Position) -> Bytes {
+    let mut out = Out::with_capacity(64);
+    out.head(Token::after(head), &Items::new());
+    out.raw("}");
+    out.into_bytes()
+}
+
+/// Counts one who waits, as long as he does.
+struct Waiting<'a>(&'a base::Gauge);
+
+impl<'a> Waiting<'a> {
+    fn new(gauge: &'a base::Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl fmt::Debug for Syncs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Syncs").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => f.debug_tuple("Whole").field(&bytes.len()).finish(),
+            Self::Parts(_) => f.write_str("Parts"),
+        }
+    }
+}
+
+impl Answer {
+    /// The whole answer, gathered; for tests and for those who want it in one piece.
+    pub async fn gather(self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Parts(mut parts) => {
+                let mut all = Vec::new();
+                while let Some(part) = parts.next().await {
+                    all.extend_from_slice(&part);
+                }
+                Bytes::from(all)
+            }
+        }
+    }
+}

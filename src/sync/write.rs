@@ -1,0 +1,280 @@
+//! The answer's JSON, written straight into bytes.
+//!
+//! Events are spliced in as they were made once for everybody; only what frames them, and each
+//! reader's `unsigned`, is written here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base::Timestamp;
+use bytes::Bytes;
+use room::read::{
+    event::StoredEvent,
+    receipts::Receipt,
+    summary::RoomNaming,
+    token::Token,
+    view::{Form, Look, write_number, write_str},
+};
+use ruma::{OwnedUserId, UserId};
+
+use crate::{
+    StateAfter,
+    data::Items,
+    joined::JoinedPart,
+    left::{LeftPart, StrippedPart},
+    rooms::{Extent, Scene},
+};
+
+/// JSON in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Out(Vec<u8>);
+
+impl Out {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    pub(crate) fn raw(&mut self, json: &str) {
+        self.0.extend_from_slice(json.as_bytes());
+    }
+
+    fn bytes(&mut self, json: &[u8]) {
+        self.0.extend_from_slice(json);
+    }
+
+    fn string(&mut self, text: &str) {
+        write_str(&mut self.0, text);
+    }
+
+    /// A comma, unless an object or list was just opened.
+    fn comma(&mut self) {
+        if !matches!(self.0.last(), None | Some(b'{' | b'[' | b',')) {
+            self.0.push(b',');
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        self.comma();
+        self.string(key);
+        self.0.push(b':');
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from(self.0)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The opening brace, the token and the global account data.
+    pub(crate) fn head(&mut self, token: Token, data: &Items) {
+        self.raw("{");
+        self.key("next_batch");
+        self.string(&token.to_string());
+        if !data.is_empty() {
+            self.account_data(data);
+        }
+    }
+
+    fn account_data(&mut self, data: &Items) {
+        self.key("account_data");
+        self.raw("{\"events\":[");
+        for (kind, content) in data {
+            self.comma();
+            self.raw("{");
+            self.key("type");
+            self.string(kind);
+            self.key("content");
+            self.bytes(content);
+            self.raw("}");
+        }
+        self.raw("]}");
+    }
+
+    /// Rooms that the user is invited to (`invite`, `invite_state`) or knocks at (`knock`, `knock_state`).
+    pub(crate) fn stripped(&mut self, section: &str, state: &str, parts: &[StrippedPart]) {
+        if parts.is_empty() {
+            return;
+        }
+        self.key(section);
+        self.raw("{");
+        for part in parts {
+            self.key(part.room_id.as_str());
+            self.raw("{");
+            self.key(state);
+            self.raw("{\"events\":");
+            self.bytes(&part.events);
+            self.raw("}}");
+        }
+        self.raw("}");
+    }
+
+    /// Rooms that were left.
+    pub(crate) fn left(&mut self, scene: &Scene<'_>, parts: &[LeftPart], now: Timestamp) {
+        if parts.is_empty() {
+            return;
+        }
+        self.key("leave");
+        self.raw("{");
+        for part in parts {
+            self.key(part.room_id.as_str());
+            self.raw("{");
+            self.state(&scene.request.state_after, &part.state, now);
+            self.timeline(&part.timeline, part.limited, part.prev_batch, now);
+            self.raw("}");
+        }
+        self.raw("}");
+    }
+
+    /// One joined room; `join` must be open.
+    pub(crate) fn joined(&mut self, scene: &Scene<'_>, part: &JoinedPart, now: Timestamp) {
+        self.key(part.room_id.as_str());
+        self.raw("{");
+        if let Some(naming) = &part.naming {
+            self.summary(scene.user(), naming);
+        }
+        if part.extent != Extent::DataOnly {
+            self.state(&scene.request.state_after, &part.state, now);
+            self.timeline(&part.timeline, part.limited, part.prev_batch, now);
+        }
+        if !part.receipts.is_empty() || part.typing.is_some() {
+            self.ephemeral(&part.receipts, part.typing.as_deref());
+        }
+        if !part.data.is_empty() {
+            self.account_data(&part.data);
+        }
+        self.raw("}");
+    }
+
+    fn summary(&mut self, user: &UserId, naming: &Arc<RoomNaming>) {
+        self.key("summary");
+        self.raw("{");
+        if !naming.named {
+            self.key("m.heroes");
+            self.raw("[");
+            for (hero, _) in naming.heroes(user) {
+                self.comma();
+                self.string(hero.as_str());
+            }
+            self.raw("]");
+        }
+        self.key("m.invited_member_count");
+        write_number(&mut self.0, naming.counts.invited);
+        self.key("m.joined_member_count");
+        write_number(&mut self.0, naming.counts.joined);
+        self.raw("}");
+    }
+
+    fn state(&mut self, after: &StateAfter, state: &[Arc<StoredEvent>], now: Timestamp) {
+        if !after.is_wanted() {
+            if !state.is_empty() {
+                self.events("state", state, now);
+            }
+            return;
+        }
+        // Required even if it is empty: by its presence the client knows that it was understood.
+        if after.stable {
+            self.events("state_after", state, now);
+        }
+        if after.unstable {
+            self.events("org.matrix.msc4222.state_after", state, now);
+        }
+    }
+
+    fn events(&mut self, key: &str, events: &[Arc<StoredEvent>], now: Timestamp) {
+        self.key(key);
+        self.raw("{\"events\":[");
+        for event in events {
+            self.comma();
+            Look::bare(event.clone()).write(&mut self.0, Form::InRoom, now);
+        }
+        self.raw("]}");
+    }
+
+    fn timeline(&mut self, timeline: &[Look], limited: bool, prev_batch: Token, now: Timestamp) {
+        if timeline.is_empty() && !limited {
+            return;
+        }
+        self.key("timeline");
+        self.raw("{\"events\":[");
+        for look in timeline {
+            self.comma();
+            look.write(&mut self.0, Form::InRoom, now);
+        }
+        self.raw("]");
+        self.key("limited");
+        self.raw(if limited { "true" } else { "false" });
+        self.key("prev_batch");
+        self.string(&prev_batch.to_string());
+        self.raw("}");
+    }
+
+    fn ephemeral(&mut self, receipts: &[Receipt], typing: Option<&[OwnedUserId]>) {
+        self.key("ephemeral");
+        self.raw("{\"events\":[");
+        if !receipts.is_empty() {
+            self.receipts(receipts);
+        }
+        if let Some(users) = typing {
+            self.comma();
+            self.raw("{\"type\":\"m.typing\",\"content\":{\"user_ids\":[");
+            for user in users {
+                self.comma();
+                self.string(user.as_str());
+            }
+            self.raw("]}}");
+        }
+        self.raw("]}");
+    }
+
+    fn receipts(&mut self, receipts: &[Receipt]) {
+        type OfUser<'a> = BTreeMap<&'a UserId, &'a Receipt>;
+        // One user may have several receipts on one event, one per thread; JSON holds one of them, so the
+        // others follow in an event of their own.
+        let mut rest: Vec<&Receipt> = receipts.iter().collect();
+        while !rest.is_empty() {
+            let mut by_event: BTreeMap<&str, BTreeMap<&str, OfUser<'_>>> = BTreeMap::new();
+            let mut later = Vec::new();
+            for receipt in rest {
+                let users = by_event.entry(receipt.event_id.as_str()).or_default();
+                let users = users.entry(receipt.kind.as_str()).or_default();
+                if users.contains_key(&*receipt.user_id) {
+                    later.push(receipt);
+                } else {
+                    users.insert(&receipt.user_id, receipt);
+                }
+            }
+            self.comma();
+            self.raw("{\"type\":\"m.receipt\",\"content\":{");
+            for (event_id, kinds) in by_event {
+                self.key(event_id);
+                self.raw("{");
+                for (kind, users) in kinds {
+                    self.key(kind);
+                    self.raw("{");
+                    for (user, receipt) in users {
+                        self.key(user.as_str());
+                        self.raw("{");
+                        self.key("ts");
+                        write_number(&mut self.0, receipt.ts);
+                        if let Some(thread) = &receipt.thread {
+                            self.key("thread_id");
+                            self.string(thread);
+                        }
+                        self.raw("}");
+                    }
+                    self.raw("}");
+                }
+                self.raw("}");
+            }
+            self.raw("}}");
+            rest = later;
+        }
+    }
+
+    /// Opens an object under a key.
+    pub(crate) fn open(&mut self, key: &str) {
+        self.key(key);
+        self.raw("{");
+    }
+}
