@@ -321,7 +321,10 @@ impl Rooms {
     }
 
     /// Whether the room's server ACL lets a server in.
-    pub(crate) async fn is_admitted(&self, server: &ServerName, room: &RoomInfo) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn is_admitted(&self, server: &ServerName, room: &RoomInfo) -> Result<bool, Error> {
         let acl = self.current_event(room, "m.room.server_acl", "").await?;
         let Some(acl) = acl else { return Ok(true) };
         let content = acl.pdu().content_as::<ruma::events::room::server_acl::RoomServerAclEventContent>();

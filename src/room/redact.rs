@@ -140,3 +140,33 @@ fn parent_of(event: &StoredEvent) -> Option<OwnedEventId> {
     }
     serde_json::from_str::<Content>(event.pdu().content_str()).ok().map(|content| content.relates_to.event_id)
 }
+
+impl crate::Rooms {
+    /// Takes the content of an event out of a room.
+    ///
+    /// # Errors
+    /// [`Error::NoEvent`]; [`Error::Forbidden`]; as [`crate::Rooms::send`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#redactions>
+    pub async fn redact(
+        &self,
+        sender: &UserId,
+        room_id: &ruma::RoomId,
+        target: &EventId,
+        reason: Option<&str>,
+        txn: Option<&crate::Txn>,
+    ) -> Result<OwnedEventId, Error> {
+        let mut content = serde_json::Map::new();
+        if let Some(reason) = reason {
+            content.insert("reason".to_owned(), reason.into());
+        }
+        let draft = pdu::Draft {
+            kind: ruma::events::TimelineEventType::RoomRedaction,
+            state_key: None,
+            content: crate::create::raw(&serde_json::Value::Object(content)),
+            sender: sender.to_owned(),
+            redacts: Some(target.to_owned()),
+        };
+        self.send(room_id, draft, txn).await
+    }
+}

@@ -85,9 +85,12 @@ impl Rooms {
     pub async fn send(
         &self,
         room_id: &RoomId,
-        draft: Draft,
+        mut draft: Draft,
         txn: Option<&Txn>,
     ) -> Result<OwnedEventId, Error> {
+        if draft.kind == TimelineEventType::RoomRedaction && draft.redacts.is_none() {
+            draft.redacts = redacts_in(&draft);
+        }
         self.0.policy.send(&draft.sender, room_id, &draft.kind.to_string())?;
         if draft.kind == TimelineEventType::RoomMember {
             self.check_member_draft(room_id, &draft)?;
@@ -249,6 +252,15 @@ fn same_json(one: &str, other: &str) -> bool {
     }
     let parse = serde_json::from_str::<serde_json::Value>;
     matches!((parse(one), parse(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// What a redaction sent as an ordinary event redacts: from room version 11 its content says it.
+fn redacts_in(draft: &Draft) -> Option<OwnedEventId> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        redacts: OwnedEventId,
+    }
+    serde_json::from_str::<Content>(draft.content.get()).ok().map(|content| content.redacts)
 }
 
 /// The name of a state event type that has the empty state key.

@@ -1,1 +1,8 @@
-//! Tests of the write side.
+//! Tests of the write side: whole servers over memory stores.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod convergence;
+mod federation;
+mod local;
+mod model;
+mod net;

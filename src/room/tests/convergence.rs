@@ -1,0 +1,280 @@
+//! Servers that hear of the same events agree on the state, in whatever order they hear of them.
+//!
+//! Random rooms: several users of several servers act at the same time on different tips of the
+//! graph, with kicks, bans and changes of power levels and join rules against each other. Three
+//! servers under test join, get all events each in an order of its own, and must come to the state
+//! of the plain model, before every single event.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use base::{Clock, Metrics, Random, Tasks};
+use parking_lot::Mutex;
+use pdu::{Authorities, Draft, Pdu, RoomVersion, resolve::StateMap};
+use proptest::prelude::*;
+use ruma::{
+    OwnedEventId, OwnedServerName, OwnedUserId,
+    events::{StateEventType, TimelineEventType},
+};
+use serde_json::{Value, json};
+use store::{MemoryBackend, Options, Order, Range, Store};
+
+use super::model::{Federation, World, authority, raw, user};
+use crate::{AllowAll, Config, RoomSerial, Rooms, Root, membership::Joining, tables::{INBOX, Verdict}};
+
+const SERVERS: [&str; 3] = ["kanazawa.test", "wajima.test", "hakusan.test"];
+const OBSERVERS: [&str; 3] = ["kyoto.test", "osaka.test", "nara.test"];
+const STEPS: u64 = 60;
+/// So many tips the graph may have.
+const MAX_TIPS: usize = 5;
+
+/// In which order a server gets events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    /// Each event after those that it names as previous.
+    ParentsFirst,
+    /// Any order; missing events have to be fetched.
+    Shuffled,
+}
+
+struct Server {
+    rooms: Rooms,
+    world: Federation,
+    _tasks: Tasks,
+}
+
+impl Server {
+    async fn new(name: &str, world: &Federation, seed: u64) -> Self {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let store =
+            Store::open(Arc::new(MemoryBackend::new()), Options::default(), &tasks, &metrics).await.unwrap();
+        let (clock, _) = Clock::manual(1_700_000_000_000);
+        let world = world.clone();
+        let rooms = Rooms::open(
+            store,
+            Config::default(),
+            Arc::new(Authorities::new([authority(name)])),
+            clock,
+            Random::seeded(seed),
+            Arc::new(AllowAll),
+            Arc::new(world.clone()),
+            Arc::new(world.clone()),
+            &tasks,
+            &metrics,
+        );
+        Self { rooms: rooms.await.unwrap(), world, _tasks: tasks }
+    }
+
+    async fn join(&self, observer: &OwnedUserId) {
+        let room_id = self.world.0.lock().room_id.clone();
+        let via = [OwnedServerName::try_from(SERVERS[0]).unwrap()];
+        self.rooms.join(observer, &room_id, &via, Joining::default()).await.unwrap();
+    }
+
+    async fn deliver(&self, pdus: &[Pdu]) {
+        let Some(first) = pdus.first() else { return };
+        let raws: Vec<_> = pdus.iter().map(raw).collect();
+        let answers = self.rooms.receive_transaction(first.sender().server_name(), &raws).await.unwrap();
+        for answer in answers {
+            answer.result.unwrap();
+        }
+    }
+
+    /// Waits until all that was delivered has its place.
+    async fn settle(&self) {
+        loop {
+            let left = self.rooms.store().scan(&INBOX, Range::all(), Order::Ascending, 1).await.unwrap();
+            if left.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn state(&self, room: RoomSerial, root: Root) -> BTreeSet<OwnedEventId> {
+        let state = self.rooms.all_state(room, root).await.unwrap();
+        state.iter().map(|event| event.event_id().to_owned()).collect()
+    }
+}
+
+fn ids(state: &StateMap) -> BTreeSet<OwnedEventId> {
+    state.values().cloned().collect()
+}
+
+fn pick<'a, T>(random: &Random, items: &'a [T]) -> &'a T {
+    &items[random.range(0..items.len() as u64) as usize]
+}
+
+/// What a user might do next; whether the room allows it is another question.
+fn act(random: &Random, world: &World, state: &StateMap, users: &[OwnedUserId]) -> Draft {
+    let sender = pick(random, users);
+    // The administrator stays and stays in power, so that somebody can always speak.
+    let target = pick(random, &users[1..]);
+    let text = random.token(6);
+    let set = |kind: &str, key: &str, content: Value| {
+        Draft::state(sender, StateEventType::from(kind), key, &content).unwrap()
+    };
+    match random.range(0..14) {
+        0..2 => set("m.room.topic", "", json!({ "topic": text })),
+        2 => set("m.room.name", "", json!({ "name": text })),
+        3..5 => {
+            let membership = if sender == &users[0] { "join" } else { *pick(random, &["join", "join", "leave"]) };
+            set("m.room.member", sender.as_str(), json!({ "membership": membership, "displayname": text }))
+        }
+        5..9 => {
+            let membership = *pick(random, &["leave", "leave", "ban", "ban", "invite"]);
+            set("m.room.member", target.as_str(), json!({ "membership": membership, "reason": text }))
+        }
+        9..11 => {
+            let key = (StateEventType::RoomPowerLevels, String::new());
+            let mut levels: Value = state
+                .get(&key)
+                .and_then(|id| serde_json::from_str(world.events[id].pdu.content().get()).ok())
+                .unwrap_or_default();
+            match random.range(0..4) {
+                0..2 => levels["users"][target.as_str()] = (*pick(random, &[0, 25, 50, 75])).into(),
+                2 => levels["events"]["m.room.topic"] = (*pick(random, &[0, 50, 75])).into(),
+                _ => levels["ban"] = (*pick(random, &[25, 50, 75])).into(),
+            }
+            set("m.room.power_levels", "", levels)
+        }
+        11 => set("m.room.join_rules", "", json!({ "join_rule": *pick(random, &["public", "invite"]) })),
+        _ => Draft::message(sender, TimelineEventType::RoomMessage, &json!({"msgtype": "m.text", "body": text}))
+            .unwrap(),
+    }
+}
+
+/// Grows the room by concurrent acts; answers the events that the rules forbid.
+fn grow(random: &Random, world: &mut World, users: &[OwnedUserId]) -> Vec<Pdu> {
+    let mut forbidden = Vec::new();
+    for _ in 0..STEPS {
+        let mut prev: BTreeSet<OwnedEventId> = BTreeSet::new();
+        if world.tips.len() >= MAX_TIPS {
+            prev.extend(world.tips.iter().take(3).cloned());
+        } else {
+            let recent = &world.order[world.order.len().saturating_sub(6)..];
+            for _ in 0..=random.range(0..3) {
+                prev.insert(pick(random, recent).clone());
+            }
+        }
+        let prev: Vec<_> = prev.into_iter().collect();
+        let state = world.state_after(&prev);
+        let draft = act(random, world, &state, users);
+        let (pdu, before) = world.say(&draft, &prev, random);
+        if world.add(pdu.clone(), before).is_none() && random.range(0..4) == 0 {
+            forbidden.push(pdu);
+        }
+    }
+    forbidden
+}
+
+/// All events but those known already, in an order for one server, some of them twice.
+fn delivery(random: &Random, order: Delivery, known: &BTreeSet<OwnedEventId>, events: &[Pdu]) -> Vec<Pdu> {
+    let mut left: Vec<Pdu> =
+        events.iter().filter(|pdu| !known.contains(pdu.event_id())).cloned().collect();
+    let mut given = known.clone();
+    let mut sequence: Vec<Pdu> = Vec::new();
+    while !left.is_empty() {
+        let is_ready = |pdu: &Pdu| {
+            order == Delivery::Shuffled || pdu.prev_events().iter().all(|id| given.contains(id))
+        };
+        let ready: Vec<usize> = (0..left.len()).filter(|index| is_ready(&left[*index])).collect();
+        let pdu = left.swap_remove(*pick(random, &ready));
+        given.insert(pdu.event_id().to_owned());
+        sequence.push(pdu);
+        if random.range(0..8) == 0 {
+            sequence.push(pick(random, &sequence).clone());
+        }
+    }
+    sequence
+}
+
+async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
+    let random = Random::seeded(seed);
+    let users = ["@aoi:kanazawa.test", "@ren:wajima.test", "@mei:hakusan.test", "@sho:kanazawa.test", "@yui:wajima.test"]
+        .map(user);
+    let mut world = World::new(version, &SERVERS, &users, &random);
+    OBSERVERS.iter().for_each(|name| world.introduce(name));
+    let world = Federation(Arc::new(Mutex::new(world)));
+
+    let mut servers = Vec::new();
+    for (name, seed) in OBSERVERS.iter().zip(1..) {
+        let server = Server::new(name, &world, seed).await;
+        server.join(&user(&format!("@watcher:{name}"))).await;
+        let known: BTreeSet<OwnedEventId> = world.0.lock().order.iter().cloned().collect();
+        servers.push((server, known));
+    }
+    let forbidden = grow(&random, &mut world.0.lock(), &users);
+    let (events, last) = {
+        let mut world = world.0.lock();
+        // In the end somebody speaks who has seen everything.
+        let tips = world.tips.clone();
+        let word = json!({"msgtype": "m.text", "body": "以上"});
+        let draft = Draft::message(&users[0], TimelineEventType::RoomMessage, &word).unwrap();
+        let (pdu, before) = world.say(&draft, &tips, &random);
+        let last = world.add(pdu.clone(), before).expect("the administrator may speak");
+        let mut events: Vec<Pdu> = world.order.iter().map(|id| world.events[id].pdu.clone()).collect();
+        events.extend(forbidden.iter().cloned());
+        (events, last)
+    };
+
+    for (server, known) in &servers {
+        let mut sequence = &delivery(&random, order, known, &events)[..];
+        while !sequence.is_empty() {
+            let (some, rest) = sequence.split_at(sequence.len().min(1 + random.range(0..12) as usize));
+            server.deliver(some).await;
+            sequence = rest;
+        }
+        server.settle().await;
+    }
+
+    let world = world.0.lock().events.clone();
+    let room_id = world[&last].pdu.room_id().to_owned();
+    for ((server, known), name) in servers.iter().zip(OBSERVERS) {
+        let room = server.rooms.room(&room_id).await.unwrap().unwrap();
+        for (id, model) in world.iter().filter(|(id, _)| !known.contains(*id)) {
+            let event = server.rooms.event(&room_id, id).await.unwrap().expect("delivered");
+            let meta = event.meta();
+            assert!(
+                matches!(meta.verdict, Verdict::Accepted | Verdict::SoftFailed),
+                "{name}: {id} {} is {:?}",
+                event.kind(),
+                meta.verdict
+            );
+            assert_eq!(server.state(room.serial, meta.before).await, ids(&model.before), "{name} before {id}");
+            assert_eq!(server.state(room.serial, meta.after).await, ids(&model.after), "{name} after {id}");
+        }
+        for pdu in &forbidden {
+            if let Some(event) = server.rooms.event(&room_id, pdu.event_id()).await.unwrap() {
+                assert_eq!(event.meta().verdict, Verdict::Rejected, "{name}: {}", pdu.event_id());
+            }
+        }
+        let head = server.rooms.get_head(&room).await.unwrap();
+        let tips: Vec<_> = head.extremities.iter().map(|tip| tip.event_id.clone()).collect();
+        assert_eq!(tips, [last.clone()], "{name}");
+        assert_eq!(server.state(room.serial, head.current).await, ids(&world[&last].after), "{name} now");
+    }
+}
+
+fn run(seed: u64, version: &str, order: Delivery) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(all_servers_agree(seed, RoomVersion::parse(version).unwrap(), order));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn servers_agree_on_the_state_whatever_order_events_come_in(
+        seed: u64, version in prop::sample::select(vec!["6", "10", "11", "12"]),
+    ) {
+        run(seed, version, Delivery::ParentsFirst);
+    }
+
+    #[test]
+    fn servers_agree_on_the_state_when_events_come_before_their_ancestors(
+        seed: u64, version in prop::sample::select(vec!["6", "10", "11", "12"]),
+    ) {
+        run(seed, version, Delivery::Shuffled);
+    }
+}

@@ -1,0 +1,504 @@
+//! Servers in one process for tests: real signatures, memory stores, and a network of function calls.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use base::{Clock, Metrics, Random, Tasks, Timestamp};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pdu::{Authorities, Authority, Draft, KeyRing, RoomVersion};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedServerSigningKeyId, OwnedUserId, RoomAliasId,
+    RoomId, RoomVersionId, ServerName, UserId,
+    events::{StateEventType, TimelineEventType},
+};
+use serde_json::{Value, json, value::RawValue};
+use store::{MemoryBackend, MemoryDisk, Options, Position, Store};
+
+use crate::{
+    AllowAll, Config, CreateRoom, Error, Joining, KeySource, Profile, ReceivedInvite, Remote, RemoteError,
+    Rooms,
+    log::Entry,
+    ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
+    read::{event::StoredEvent, federation::Missing},
+    tables::{INBOX, Membership, TIMELINE},
+};
+
+/// All servers, and the wires between them.
+#[derive(Clone, Default)]
+pub(super) struct Net(Arc<NetInner>);
+
+#[derive(Default)]
+struct NetInner {
+    peers: Mutex<HashMap<OwnedServerName, Rooms>>,
+    ring: Mutex<KeyRing>,
+    /// No server can be reached while set.
+    cut: AtomicBool,
+    /// `get_missing_events` is answered with nothing while set.
+    mute: AtomicBool,
+}
+
+/// A running server.
+pub(super) struct Server {
+    pub(super) rooms: Rooms,
+    pub(super) store: Store,
+    pub(super) disk: MemoryDisk,
+    names: Vec<&'static str>,
+    sent: Mutex<HashMap<String, Position>>,
+}
+
+pub(super) fn authority(name: &str) -> Authority {
+    let mut seed = [7; 32];
+    for (place, byte) in seed.iter_mut().zip(name.bytes()) {
+        *place = byte;
+    }
+    Authority::new(OwnedServerName::try_from(name).unwrap(), "1", &seed).unwrap()
+}
+
+impl Net {
+    /// Starts a server with these authorities.
+    pub(super) async fn server(&self, names: &[&'static str]) -> Server {
+        self.server_on(names, &MemoryDisk::default()).await
+    }
+
+    /// Starts a server over data that an earlier one left.
+    pub(super) async fn server_on(&self, names: &[&'static str], disk: &MemoryDisk) -> Server {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let backend = Arc::new(MemoryBackend::open(disk));
+        let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
+        self.server_over(names, disk, store).await
+    }
+
+    /// Starts a server on a store that another one may use too.
+    pub(super) async fn server_over(
+        &self,
+        names: &[&'static str],
+        disk: &MemoryDisk,
+        store: Store,
+    ) -> Server {
+        for name in names {
+            self.0.ring.lock().insert_authority(&authority(name));
+        }
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let rooms = Rooms::open(
+            store.clone(),
+            Config { default_version: RoomVersion::V11, ..Config::default() },
+            Arc::new(Authorities::new(names.iter().map(|name| authority(name)))),
+            Clock::system(),
+            Random::os(),
+            Arc::new(AllowAll),
+            Arc::new(self.clone()),
+            Arc::new(self.clone()),
+            &tasks,
+            &metrics,
+        )
+        .await
+        .unwrap();
+        for name in names {
+            self.0.peers.lock().insert(OwnedServerName::try_from(*name).unwrap(), rooms.clone());
+        }
+        Server { rooms, store, disk: disk.clone(), names: names.to_vec(), sent: Mutex::default() }
+    }
+
+    pub(super) fn cut(&self, cut: bool) {
+        self.0.cut.store(cut, Ordering::SeqCst);
+    }
+
+    pub(super) fn mute(&self, mute: bool) {
+        self.0.mute.store(mute, Ordering::SeqCst);
+    }
+
+    fn peer(&self, to: &ServerName) -> Result<Rooms, RemoteError> {
+        let unreachable =
+            || RemoteError::Unreachable { server: to.to_owned(), cause: "no such peer".to_owned() };
+        if self.0.cut.load(Ordering::SeqCst) {
+            return Err(unreachable());
+        }
+        self.0.peers.lock().get(to).cloned().ok_or_else(unreachable)
+    }
+}
+
+fn refused(to: &ServerName, error: &Error) -> RemoteError {
+    let code = match error {
+        Error::UnableToAuthoriseJoin => "M_UNABLE_TO_AUTHORISE_JOIN",
+        Error::UnableToGrantJoin => "M_UNABLE_TO_GRANT_JOIN",
+        Error::Forbidden(_) | Error::NotAllowed(_) | Error::AclDenied(_) => "M_FORBIDDEN",
+        _ => "M_UNKNOWN",
+    };
+    RemoteError::Refused {
+        server: to.to_owned(),
+        status: 400,
+        code: code.to_owned(),
+        message: error.to_string(),
+        room_version: None,
+    }
+}
+
+fn raw(bytes: &Bytes) -> Box<RawValue> {
+    RawValue::from_string(String::from_utf8(bytes.to_vec()).unwrap()).unwrap()
+}
+
+#[async_trait]
+impl Remote for Net {
+    async fn make_join(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        user_id: &UserId,
+        versions: &[RoomVersionId],
+    ) -> Result<Template, RemoteError> {
+        let made = self
+            .peer(to)?
+            .make_member_template(from, room_id, user_id, Membership::Join, versions)
+            .await
+            .map_err(|error| refused(to, &error))?;
+        Ok(Template { version: Some(made.version.id()), event: made.event })
+    }
+
+    async fn send_join(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        event: &RawValue,
+        omit_members: bool,
+    ) -> Result<Joined, RemoteError> {
+        let accepted = self
+            .peer(to)?
+            .accept_join(from, room_id, event_id, event, omit_members)
+            .await
+            .map_err(|error| refused(to, &error))?;
+        Ok(Joined {
+            state: accepted.state,
+            auth_chain: accepted.auth_chain,
+            event: Some(accepted.event),
+            members_omitted: accepted.members_omitted,
+            servers_in_room: accepted.servers_in_room,
+        })
+    }
+
+    async fn make_leave(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<Template, RemoteError> {
+        let made = self
+            .peer(to)?
+            .make_member_template(from, room_id, user_id, Membership::Leave, &[])
+            .await
+            .map_err(|error| refused(to, &error))?;
+        Ok(Template { version: Some(made.version.id()), event: made.event })
+    }
+
+    async fn send_leave(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        event: &RawValue,
+    ) -> Result<(), RemoteError> {
+        let peer = self.peer(to)?;
+        peer.accept_leave(from, room_id, event_id, event).await.map_err(|error| refused(to, &error))
+    }
+
+    async fn make_knock(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        user_id: &UserId,
+        versions: &[RoomVersionId],
+    ) -> Result<Template, RemoteError> {
+        let made = self
+            .peer(to)?
+            .make_member_template(from, room_id, user_id, Membership::Knock, versions)
+            .await
+            .map_err(|error| refused(to, &error))?;
+        Ok(Template { version: Some(made.version.id()), event: made.event })
+    }
+
+    async fn send_knock(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        event: &RawValue,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        let peer = self.peer(to)?;
+        peer.accept_knock(from, room_id, event_id, event).await.map_err(|error| refused(to, &error))
+    }
+
+    async fn invite(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        version: &RoomVersionId,
+        event: &RawValue,
+        invite_room_state: &[Box<RawValue>],
+    ) -> Result<Box<RawValue>, RemoteError> {
+        let invite = ReceivedInvite {
+            room_id: room_id.to_owned(),
+            event_id: event_id.to_owned(),
+            version: version.to_string(),
+            event: event.to_owned(),
+            invite_room_state: invite_room_state.to_vec(),
+        };
+        self.peer(to)?.receive_invite(from, invite).await.map_err(|error| refused(to, &error))
+    }
+
+    async fn get_missing_events(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        question: MissingEvents<'_>,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        if self.0.mute.load(Ordering::SeqCst) {
+            return Ok(Vec::new());
+        }
+        let missing = Missing {
+            earliest: question.earliest,
+            latest: question.latest,
+            limit: usize::try_from(question.limit).unwrap(),
+            min_depth: question.min_depth,
+        };
+        let events = self.peer(to)?.missing_events_for_server(from, question.room_id, &missing).await;
+        Ok(events.map_err(|error| refused(to, &error))?.iter().map(raw).collect())
+    }
+
+    async fn state_ids(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<StateIds, RemoteError> {
+        let state = self.peer(to)?.state_for_server(from, room_id, event_id).await;
+        let state = state.map_err(|error| refused(to, &error))?;
+        Ok(StateIds {
+            state: state.state.iter().map(|event| event.event_id().to_owned()).collect(),
+            auth_chain: state.auth_chain.iter().map(|event| event.event_id().to_owned()).collect(),
+        })
+    }
+
+    async fn state(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<StateEvents, RemoteError> {
+        let state = self.peer(to)?.state_for_server(from, room_id, event_id).await;
+        let state = state.map_err(|error| refused(to, &error))?;
+        Ok(StateEvents {
+            state: state.state.iter().map(|event| event.pdu().to_raw()).collect(),
+            auth_chain: state.auth_chain.iter().map(|event| event.pdu().to_raw()).collect(),
+        })
+    }
+
+    async fn event(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        event_id: &EventId,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        let event = self.peer(to)?.event_for_server(from, event_id).await;
+        Ok(raw(&event.map_err(|error| refused(to, &error))?))
+    }
+
+    async fn event_auth(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        let chain = self.peer(to)?.auth_chain_for_server(from, room_id, event_id).await;
+        let chain = chain.map_err(|error| refused(to, &error))?;
+        Ok(chain.iter().map(|event| event.pdu().to_raw()).collect())
+    }
+
+    async fn backfill(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        events: &[OwnedEventId],
+        limit: u32,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        let limit = usize::try_from(limit).unwrap();
+        let events = self.peer(to)?.backfill_for_server(from, room_id, events, limit).await;
+        Ok(events.map_err(|error| refused(to, &error))?.iter().map(raw).collect())
+    }
+
+    async fn query_directory(
+        &self,
+        _: &ServerName,
+        to: &ServerName,
+        alias: &RoomAliasId,
+    ) -> Result<AliasAnswer, RemoteError> {
+        let answer = self.peer(to)?.local_alias(alias).await.map_err(|error| refused(to, &error))?;
+        answer.ok_or_else(|| refused(to, &Error::NotFound(alias.to_string())))
+    }
+}
+
+#[async_trait]
+impl KeySource for Net {
+    async fn keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
+        self.0.ring.lock().clone()
+    }
+}
+
+pub(super) fn user(id: &str) -> OwnedUserId {
+    OwnedUserId::try_from(id).unwrap()
+}
+
+pub(super) fn message(sender: &UserId, body: &str) -> Draft {
+    let content = json!({ "msgtype": "m.text", "body": body });
+    Draft::message(sender, TimelineEventType::RoomMessage, &content).unwrap()
+}
+
+pub(super) fn state(sender: &UserId, kind: &str, key: &str, content: &Value) -> Draft {
+    Draft::state(sender, StateEventType::from(kind), key, content).unwrap()
+}
+
+impl Server {
+    /// A public room.
+    pub(super) async fn public_room(&self, creator: &UserId) -> OwnedRoomId {
+        self.room_of(creator, RoomVersion::V11).await
+    }
+
+    pub(super) async fn room_of(&self, creator: &UserId, version: RoomVersion) -> OwnedRoomId {
+        let wishes = CreateRoom {
+            version: Some(version),
+            preset: crate::Preset::PublicChat,
+            name: Some("石川県 災害連絡".to_owned()),
+            ..CreateRoom::default()
+        };
+        self.rooms.create(creator, wishes).await.unwrap()
+    }
+
+    pub(super) async fn join(&self, who: &UserId, room: &RoomId, via: &str) -> Result<(), Error> {
+        let via = [OwnedServerName::try_from(via).unwrap()];
+        self.rooms.join(who, room, &via, Joining::default()).await
+    }
+
+    pub(super) async fn invite(&self, sender: &UserId, room: &RoomId, target: &UserId) -> Result<(), Error> {
+        self.rooms.invite(sender, room, target, &Profile::default(), None).await
+    }
+
+    pub(super) async fn say(&self, sender: &UserId, room: &RoomId, body: &str) -> OwnedEventId {
+        self.rooms.send(room, message(sender, body), None).await.unwrap()
+    }
+
+    /// What a user is in a room, by the room's state.
+    pub(super) async fn membership(&self, who: &UserId, room: &RoomId) -> Option<Membership> {
+        let room = self.rooms.room(room).await.unwrap()?;
+        self.rooms.membership_in(&room, who).await.unwrap()
+    }
+
+    /// Bodies of the room's messages, oldest first.
+    pub(super) async fn bodies(&self, room: &RoomId) -> Vec<String> {
+        let events = self.timeline(room).await;
+        let body = |event: &Arc<StoredEvent>| {
+            let content: Value = serde_json::from_str(event.pdu().content_str()).unwrap();
+            (event.kind() == "m.room.message").then(|| content["body"].as_str().unwrap_or("").to_owned())
+        };
+        events.iter().filter_map(body).collect()
+    }
+
+    /// The events of the room's timeline, oldest first, as they are in the store.
+    pub(super) async fn timeline(&self, room: &RoomId) -> Vec<Arc<StoredEvent>> {
+        let room = self.rooms.room(room).await.unwrap().unwrap();
+        let range = store::Range::prefix(&room.serial);
+        let rows = self.store.scan(&TIMELINE, range, store::Order::Ascending, usize::MAX).await.unwrap();
+        let serials: Vec<_> = rows.into_iter().map(|(_, row)| (room.serial, row.event)).collect();
+        self.rooms.load_uncached(&serials).await.unwrap().into_iter().map(Option::unwrap).collect()
+    }
+
+    /// The current state: event ids by type and key.
+    pub(super) async fn state(&self, room: &RoomId) -> Vec<(String, String, OwnedEventId)> {
+        let room = self.rooms.room(room).await.unwrap().unwrap();
+        let head = self.rooms.get_head(&room).await.unwrap();
+        let state = self.rooms.all_state(room.serial, head.current).await.unwrap();
+        let mut all: Vec<_> = state
+            .iter()
+            .map(|event| {
+                let key = event.state_key().unwrap().to_owned();
+                (event.kind().to_owned(), key, event.event_id().to_owned())
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// The PDUs that must go to another server, since this was asked last for it.
+    pub(super) async fn outgoing(&self, to: &str) -> Vec<Box<RawValue>> {
+        let since = self.sent.lock().get(to).copied().unwrap_or_default();
+        let changes = self.store.changes(since, usize::MAX).await.unwrap();
+        let mut events = Vec::new();
+        for change in &changes {
+            self.sent.lock().insert(to.to_owned(), change.position);
+            let Some(Entry::Event(entry)) = Entry::decode(change.kind, &change.payload).unwrap() else {
+                continue;
+            };
+            if !entry.outgoing {
+                continue;
+            }
+            let servers = self.rooms.servers_in_room(entry.room).await.unwrap();
+            let is_target = entry.member.as_ref().is_some_and(|(user, _)| user.server_name() == to);
+            if !is_target && !servers.iter().any(|server| server == to) {
+                continue;
+            }
+            let event = self.rooms.load_all(entry.room, &[entry.event]).await.unwrap().remove(0);
+            if event.sender().server_name() != to {
+                events.push(event.pdu().to_raw());
+            }
+        }
+        events
+    }
+
+    /// Sends what is to be sent to another server, and waits until that server has worked on it.
+    pub(super) async fn deliver(&self, to: &Server) {
+        for name in &to.names {
+            let pdus = self.outgoing(name).await;
+            to.receive(self.names[0], &pdus).await;
+        }
+    }
+
+    /// Receives PDUs and waits until the inbox is empty.
+    pub(super) async fn receive(&self, origin: &str, pdus: &[Box<RawValue>]) {
+        let origin = OwnedServerName::try_from(origin).unwrap();
+        for part in pdus.chunks(50) {
+            self.rooms.receive_transaction(&origin, part).await.unwrap();
+        }
+        self.settled().await;
+    }
+
+    /// Waits until no PDU waits in an inbox.
+    pub(super) async fn settled(&self) {
+        loop {
+            let range = store::Range::all();
+            let rows = self.store.scan(&INBOX, range, store::Order::Ascending, 1).await.unwrap();
+            if rows.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
