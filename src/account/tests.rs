@@ -6,8 +6,10 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Clock, ManualClock, Metrics, Random, Tasks};
 use bytes::Bytes;
+use pdu::{Authorities, Authority};
+use room::{AllowAll, CreateRoom, NoRemote, Rooms};
 use ruma::{
-    OwnedUserId, ServerName, UserId,
+    OwnedUserId, RoomId, ServerName, UserId,
     api::client::uiaa::{AuthData, AuthType, Dummy, MatrixUserIdentifier, Password, UserIdentifier},
     room_id, server_name,
 };
@@ -22,6 +24,7 @@ const PASSWORD: &str = "correct horse";
 
 struct Town {
     accounts: Accounts,
+    rooms: Rooms,
     store: Store,
     clock: ManualClock,
     _tasks: Tasks,
@@ -32,14 +35,13 @@ async fn town(settings: Settings) -> Town {
     let tasks = Tasks::new(&metrics);
     let (clock, manual) = Clock::manual(1_700_000_000_000);
     let random = Random::seeded(7);
-    let store = Store::open(Arc::new(MemoryBackend::default()), Default::default(), &tasks, &metrics)
-        .await
-        .unwrap();
+    let store =
+        Store::open(Arc::new(MemoryBackend::default()), Default::default(), &tasks, &metrics).await.unwrap();
     let rooms = rooms(&store, &clock, &random, &tasks, &metrics).await;
     let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
     let accounts =
-        Accounts::open(store.clone(), rooms, config, clock, random, &tasks, &metrics).await.unwrap();
-    Town { accounts, store, clock: manual, _tasks: tasks }
+        Accounts::open(store.clone(), rooms.clone(), config, clock, random, &tasks, &metrics).await.unwrap();
+    Town { accounts, rooms, store, clock: manual, _tasks: tasks }
 }
 
 async fn open_town() -> Town {
@@ -79,6 +81,12 @@ impl Town {
             refresh: false,
         };
         Ok(self.accounts.log_in(kanazawa(), request).await?.2)
+    }
+
+    async fn shown_name(&self, user: &UserId, room_id: &RoomId) -> Option<String> {
+        let room = self.rooms.room(room_id).await.unwrap().unwrap();
+        let members = self.rooms.joined_profiles(&room).await.unwrap();
+        members.into_iter().find(|member| member.user_id == user).unwrap().displayname
     }
 
     async fn session(&self, tokens: &SessionTokens) -> Result<Session, Error> {
@@ -124,12 +132,8 @@ async fn closed_registration_registers_nobody() {
 #[tokio::test]
 async fn a_registration_token_makes_as_many_accounts_as_it_allows() {
     let town = town(Settings { registration: Registration::Token, ..Settings::default() }).await;
-    let token = RegistrationToken {
-        token: "sakura".to_owned(),
-        uses_allowed: Some(1),
-        used: 0,
-        expires: None,
-    };
+    let token =
+        RegistrationToken { token: "sakura".to_owned(), uses_allowed: Some(1), used: 0, expires: None };
     town.accounts.put_registration_token(kanazawa(), token).await.unwrap();
     let with = |word: &str| {
         AuthData::RegistrationToken(ruma::api::client::uiaa::RegistrationToken::new(word.to_owned()))
@@ -305,7 +309,9 @@ async fn changing_the_password_takes_the_old_one_and_ends_other_sessions() {
     town.session(&other).await.unwrap();
     let change = |word: &'static str, auth: Option<AuthData>| {
         let (accounts, session) = (town.accounts.clone(), session.clone());
-        async move { accounts.change_password(&session.user_id, &session.device_id, word, true, auth.as_ref()).await }
+        async move {
+            accounts.change_password(&session.user_id, &session.device_id, word, true, auth.as_ref()).await
+        }
     };
 
     assert!(matches!(change("another word", None).await, Err(Error::Interactive(_))));
@@ -419,8 +425,10 @@ async fn account_data_is_kept_and_logged() {
     assert!(all.iter().any(|change| change.kind == "m.push_rules"));
 
     let logged = town.store.changes(before, 10).await.unwrap();
-    let logged: Vec<_> =
-        logged.iter().map(|entry| (entry.kind, crate::log::Change::decode(&entry.payload).unwrap())).collect();
+    let logged: Vec<_> = logged
+        .iter()
+        .map(|entry| (entry.kind, crate::log::Change::decode(&entry.payload).unwrap()))
+        .collect();
     assert_eq!(logged.len(), 2);
     assert!(logged.iter().all(|(kind, change)| *kind == change.kind()));
 }
@@ -529,12 +537,50 @@ async fn push_rules_start_with_the_defaults_and_can_be_changed() {
     assert!(after.override_.iter().any(|rule| rule.rule_id == ".m.rule.master" && rule.enabled));
 }
 
-async fn rooms(
-    _store: &Store,
-    _clock: &Clock,
-    _random: &Random,
-    _tasks: &Tasks,
-    _metrics: &Metrics,
-) -> room::Rooms {
-    room::Rooms
+async fn rooms(store: &Store, clock: &Clock, random: &Random, tasks: &Tasks, metrics: &Metrics) -> Rooms {
+    let authority = Authority::generate(kanazawa().to_owned(), "1", &mut |seed| random.fill(seed)).unwrap();
+    let (policy, nobody) = (Arc::new(AllowAll), Arc::new(NoRemote));
+    Rooms::open(
+        store.clone(),
+        room::Config::default(),
+        Arc::new(Authorities::new([authority])),
+        clock.clone(),
+        random.clone(),
+        policy,
+        nobody.clone(),
+        nobody,
+        tasks,
+        metrics,
+    )
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_new_name_is_shown_in_the_users_rooms() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let profile = town.accounts.member_profile(&user).await.unwrap();
+    let wishes = CreateRoom { profile, ..CreateRoom::default() };
+    let room_id = town.rooms.create(&user, wishes).await.unwrap();
+    let mut watch = town.store.watch(vec![store::Topic::room(room_id.as_str())]);
+
+    let name = serde_json::value::to_raw_value("花子").unwrap();
+    town.accounts.set_profile_field(&user, "displayname", &name).await.unwrap();
+
+    watch.changed().await;
+    assert_eq!(town.shown_name(&user, &room_id).await.as_deref(), Some("花子"));
+}
+
+#[tokio::test]
+async fn a_closed_account_leaves_its_rooms() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let room_id = town.rooms.create(&user, CreateRoom::default()).await.unwrap();
+    let mut watch = town.store.watch(vec![store::Topic::room(room_id.as_str())]);
+
+    town.accounts.close_account(&user).await.unwrap();
+
+    watch.changed().await;
+    assert!(town.rooms.joined_rooms(&user).await.unwrap().is_empty());
 }
