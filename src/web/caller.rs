@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, future::Future, sync::Arc};
 
+use account::{Accounts, Session};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, header::AUTHORIZATION, request::Parts};
@@ -80,6 +81,19 @@ pub enum TokenError {
     /// It could not be looked up.
     #[error("the access token could not be checked: {0}")]
     Failed(Box<dyn StdError + Send + Sync>),
+}
+
+#[async_trait]
+impl TokenCheck for Accounts {
+    async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError> {
+        match Accounts::authenticate(self, authority, token).await {
+            Ok(Session { user_id, device_id, admin, .. }) => Ok(User { user_id, device_id, is_admin: admin }),
+            Err(account::Error::UnknownToken { soft_logout }) => Err(TokenError::Unknown { soft_logout }),
+            // The account went, and its tokens with it.
+            Err(account::Error::Deactivated(_)) => Err(TokenError::Unknown { soft_logout: false }),
+            Err(error) => Err(TokenError::Failed(Box::new(error))),
+        }
+    }
 }
 
 /// Whether a server's signature on its request holds.

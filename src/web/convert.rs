@@ -3,6 +3,8 @@
 //! Every `match` is exhaustive without `_`: a new variant does not compile until somebody has
 //! chosen its answer.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use ruma::api::error::{DeserializationError, FromHttpRequestError, HeaderDeserializationError};
 use store::CommitError;
@@ -62,6 +64,138 @@ impl From<CommitError> for ApiError {
             CommitError::Conflict { .. } | CommitError::Unknown => ApiError::internal(error),
             CommitError::Busy => ApiError::unavailable(error),
             CommitError::Store(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<room::Error> for ApiError {
+    fn from(error: room::Error) -> ApiError {
+        use room::Error;
+        let bad = |errcode, message: String| ApiError::new(StatusCode::BAD_REQUEST, errcode, message);
+        match error {
+            Error::NoRoom(room) => ApiError::not_found(format!("There is no room {room} here")),
+            Error::NoEvent(event) => ApiError::not_found(format!("There is no event {event} here")),
+            Error::NoState => ApiError::not_found("There is no such state"),
+            Error::NotFound(message) => ApiError::not_found(message),
+            Error::NotJoined { .. } => ApiError::forbidden("You are not in this room"),
+            Error::NotOurs(user) => ApiError::forbidden(format!("{user} is not a user of this server")),
+            Error::Forbidden(failure) => ApiError::forbidden(failure.to_string()),
+            Error::NotAllowed(message) => ApiError::forbidden(message),
+            Error::Denied(denial) => {
+                let room::Denial { public, private } = denial;
+                ApiError::forbidden(public).because(private)
+            }
+            Error::AclDenied(server) => {
+                ApiError::forbidden(format!("{server} is kept out of this room by its server ACL"))
+            }
+            Error::Format(failure) => failure.into(),
+            Error::Unverified(failure) => ApiError::forbidden(failure.to_string()),
+            Error::TooLarge => ApiError::too_large("The event is larger than 65,536 bytes"),
+            Error::Invalid(message) => ApiError::invalid_param(message),
+            Error::BadRoomState(message) => bad("M_INVALID_ROOM_STATE", message),
+            Error::UnsupportedVersion(version) => {
+                bad("M_UNSUPPORTED_ROOM_VERSION", format!("Room version {version} is not supported here"))
+            }
+            Error::IncompatibleVersion(version) => bad(
+                "M_INCOMPATIBLE_ROOM_VERSION",
+                format!("Your server does not know room version {version}"),
+            )
+            .with("room_version", version.as_str()),
+            Error::AliasTaken => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", "The alias is taken"),
+            Error::UnableToAuthoriseJoin => {
+                bad("M_UNABLE_TO_AUTHORISE_JOIN", "This server cannot tell whether you may join".to_owned())
+            }
+            Error::UnableToGrantJoin => {
+                bad("M_UNABLE_TO_GRANT_JOIN", "Nobody of this server may grant the join".to_owned())
+            }
+            Error::Remote(failure) => failure.into(),
+            Error::Busy => ApiError::limited(Duration::from_secs(1)).because(error),
+            Error::Contended | Error::Interrupted => ApiError::unavailable(error),
+            Error::Inconsistent(_) | Error::Resolution(_) => ApiError::internal(error),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<pdu::FormatError> for ApiError {
+    fn from(error: pdu::FormatError) -> ApiError {
+        use pdu::FormatError;
+        match error {
+            FormatError::TooLarge { .. } => ApiError::too_large(error.to_string()),
+            FormatError::Json(_)
+            | FormatError::Missing { .. }
+            | FormatError::WrongType { .. }
+            | FormatError::TooLong { .. }
+            | FormatError::OutOfRange { .. }
+            | FormatError::TooMany { .. }
+            | FormatError::Id { .. }
+            | FormatError::Unexpected { .. }
+            | FormatError::CreateInAuthEvents => ApiError::bad_json(error.to_string()),
+        }
+    }
+}
+
+impl From<room::RemoteError> for ApiError {
+    fn from(error: room::RemoteError) -> ApiError {
+        use room::RemoteError;
+        match error {
+            RemoteError::Unreachable { ref server, .. } => {
+                let message = format!("{server} cannot be reached");
+                ApiError::new(StatusCode::BAD_GATEWAY, "M_UNREACHABLE", message).because(error)
+            }
+            // What the other server refused is our user's matter: pass its answer on.
+            RemoteError::Refused { status, code, message, room_version, .. } => {
+                let status = match status {
+                    400..=499 => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+                    _ => StatusCode::BAD_GATEWAY,
+                };
+                let answer = ApiError::new(status, code, message);
+                match room_version {
+                    Some(version) => answer.with("room_version", version),
+                    None => answer,
+                }
+            }
+            RemoteError::BadAnswer { ref server, .. } => {
+                let message = format!("{server} gave a bad answer");
+                ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message).because(error)
+            }
+            RemoteError::Off => ApiError::forbidden("This server does not talk with others"),
+        }
+    }
+}
+
+impl From<account::Error> for ApiError {
+    fn from(error: account::Error) -> ApiError {
+        use account::Error;
+        let bad = |errcode, message: String| ApiError::new(StatusCode::BAD_REQUEST, errcode, message);
+        match error {
+            Error::UserInUse => bad("M_USER_IN_USE", "The user name is taken".to_owned()),
+            Error::InvalidUsername(why) => bad("M_INVALID_USERNAME", why.to_owned()),
+            Error::WeakPassword(why) => bad("M_WEAK_PASSWORD", why.to_owned()),
+            Error::RegistrationClosed => ApiError::forbidden("Registration is closed on this server"),
+            Error::Interactive(info) => ApiError::interactive(&info),
+            Error::WrongCredentials => ApiError::forbidden("The user name or the password is wrong"),
+            Error::Deactivated(_) => {
+                ApiError::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", "This account is deactivated")
+            }
+            Error::UnknownToken { soft_logout } => TokenError::Unknown { soft_logout }.into(),
+            Error::Forbidden(why) => ApiError::forbidden(why),
+            Error::NotFound(what) => ApiError::not_found(what),
+            Error::MissingParam(what) => ApiError::missing_param(what),
+            Error::InvalidParam(why) => ApiError::invalid_param(why),
+            Error::TooLarge(what) => ApiError::too_large(what),
+            Error::ProfileTooLarge => bad("M_PROFILE_TOO_LARGE", "The profile would be too large".to_owned()),
+            Error::Managed(kind) => ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "M_BAD_JSON",
+                format!("{kind} cannot be set through account data"),
+            ),
+            Error::Overloaded => ApiError::limited(Duration::from_secs(2)).because(error),
+            Error::Room(cause) => cause.into(),
+            Error::Contended => ApiError::unavailable(error),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
         }
     }
 }
