@@ -1,0 +1,86 @@
+//! The caller's own account: who it is, its password, its end.
+
+use std::sync::Arc;
+
+use ruma::{
+    api::client::account::{
+        ThirdPartyIdRemovalStatus, change_password, deactivate, get_3pids, request_openid_token, whoami,
+    },
+    authentication::TokenType,
+};
+use web::{ApiError, Call, User};
+
+use crate::ClientApi;
+
+/// `GET /_matrix/client/v3/account/whoami`: whose token this is.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3accountwhoami>
+pub(crate) async fn whoami(
+    _api: Arc<ClientApi>,
+    call: Call<whoami::v3::Request, User>,
+) -> Result<whoami::v3::Response, ApiError> {
+    let mut response = whoami::v3::Response::new(call.caller.user_id, false);
+    response.device_id = Some(call.caller.device_id);
+    Ok(response)
+}
+
+/// `POST /_matrix/client/v3/account/password`: changes the caller's password.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
+pub(crate) async fn change_password(
+    api: Arc<ClientApi>,
+    call: Call<change_password::v3::Request, Option<User>>,
+) -> Result<change_password::v3::Response, ApiError> {
+    let User { user_id, device_id, .. } = known(call.caller)?;
+    let change_password::v3::Request { new_password, logout_devices, auth, .. } = call.request;
+
+    let accounts = &api.accounts;
+    accounts.change_password(&user_id, &device_id, &new_password, logout_devices, auth.as_ref()).await?;
+
+    Ok(change_password::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/account/deactivate`: closes the caller's account for good.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
+pub(crate) async fn deactivate(
+    api: Arc<ClientApi>,
+    call: Call<deactivate::v3::Request, Option<User>>,
+) -> Result<deactivate::v3::Response, ApiError> {
+    let caller = known(call.caller)?;
+    api.accounts.deactivate(&caller.user_id, call.request.auth.as_ref()).await?;
+    Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::NoSupport))
+}
+
+/// Without e-mail addresses there is no other proof than being logged in.
+fn known(caller: Option<User>) -> Result<User, ApiError> {
+    caller.ok_or_else(|| web::TokenError::Missing.into())
+}
+
+/// `GET /_matrix/client/v3/account/3pid`: e-mail addresses and telephone numbers; we keep none.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3account3pid>
+pub(crate) async fn third_party_ids(
+    _api: Arc<ClientApi>,
+    _call: Call<get_3pids::v3::Request, User>,
+) -> Result<get_3pids::v3::Response, ApiError> {
+    Ok(get_3pids::v3::Response::new(Vec::new()))
+}
+
+/// `POST /_matrix/client/v3/user/{userId}/openid/request_token`: a token that proves to a third
+/// party who the caller is.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3useruseridopenidrequest_token>
+pub(crate) async fn request_openid_token(
+    api: Arc<ClientApi>,
+    call: Call<request_openid_token::v3::Request, User>,
+) -> Result<request_openid_token::v3::Response, ApiError> {
+    call.caller.must_be(&call.request.user_id)?;
+    let token = api.accounts.request_openid_token(&call.caller.user_id).await?;
+    Ok(request_openid_token::v3::Response::new(
+        token.token,
+        TokenType::Bearer,
+        call.face.server_name().to_owned(),
+        token.expires_in,
+    ))
+}

@@ -1,0 +1,79 @@
+//! What the handlers share.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use account::Accounts;
+use base::Clock;
+use pdu::{Authorities, RoomVersion};
+use room::{Profile, Rooms, read::view::Viewer};
+use ruma::{OwnedServerName, UserId};
+use web::{ApiError, User};
+
+use crate::{Elsewhere, Presence};
+
+/// Settings of the client interface.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The version of new rooms, as the room engine is set to.
+    pub default_room_version: RoomVersion,
+    /// The address at which clients reach an authority, for `/.well-known/matrix/client`. An
+    /// authority that is not named does not answer there.
+    pub base_urls: BTreeMap<OwnedServerName, String>,
+    /// Unstable features that other crates of the process add to those of this one.
+    pub unstable_features: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_room_version: RoomVersion::DEFAULT,
+            base_urls: BTreeMap::new(),
+            unstable_features: Vec::new(),
+        }
+    }
+}
+
+/// The state of the handlers.
+pub struct ClientApi {
+    pub(crate) accounts: Accounts,
+    pub(crate) rooms: Rooms,
+    pub(crate) authorities: Arc<Authorities>,
+    pub(crate) clock: Clock,
+    pub(crate) elsewhere: Arc<dyn Elsewhere>,
+    pub(crate) presence: Presence,
+    pub(crate) config: Config,
+}
+
+impl ClientApi {
+    /// The state of the handlers, from the parts of the process.
+    pub fn new(
+        accounts: Accounts,
+        rooms: Rooms,
+        authorities: Arc<Authorities>,
+        clock: Clock,
+        elsewhere: Arc<dyn Elsewhere>,
+        presence: Presence,
+        config: Config,
+    ) -> Self {
+        Self { accounts, rooms, authorities, clock, elsewhere, presence, config }
+    }
+
+    /// Whether a user is of one of our authorities.
+    pub(crate) fn is_ours(&self, user: &UserId) -> bool {
+        self.authorities.is_ours(user.server_name())
+    }
+
+    /// How a user appears in rooms: our own users by their profile, others as nothing is known.
+    pub(crate) async fn member_profile(&self, user: &UserId) -> Result<Profile, ApiError> {
+        if self.is_ours(user) {
+            Ok(self.accounts.member_profile(user).await?)
+        } else {
+            Ok(Profile::default())
+        }
+    }
+}
+
+/// The eyes of the caller.
+pub(crate) fn viewer(caller: &User) -> Viewer<'_> {
+    Viewer { user: &caller.user_id, device: Some(&caller.device_id) }
+}

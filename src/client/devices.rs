@@ -1,0 +1,79 @@
+//! The caller's devices.
+
+use std::sync::Arc;
+
+use account::DeviceInfo;
+use ruma::{
+    MilliSecondsSinceUnixEpoch, UInt,
+    api::client::device::{Device, delete_device, delete_devices, get_device, get_devices, update_device},
+};
+use web::{ApiError, Call, User};
+
+use crate::ClientApi;
+
+/// `GET /_matrix/client/v3/devices`: all devices of the caller.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3devices>
+pub(crate) async fn devices(
+    api: Arc<ClientApi>,
+    call: Call<get_devices::v3::Request, User>,
+) -> Result<get_devices::v3::Response, ApiError> {
+    let devices = api.accounts.devices(&call.caller.user_id).await?;
+    Ok(get_devices::v3::Response::new(devices.into_iter().map(shown).collect()))
+}
+
+/// `GET /_matrix/client/v3/devices/{deviceId}`: one device of the caller.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3devicesdeviceid>
+pub(crate) async fn device(
+    api: Arc<ClientApi>,
+    call: Call<get_device::v3::Request, User>,
+) -> Result<get_device::v3::Response, ApiError> {
+    let device = api.accounts.device(&call.caller.user_id, &call.request.device_id).await?;
+    Ok(get_device::v3::Response::new(shown(device)))
+}
+
+/// `PUT /_matrix/client/v3/devices/{deviceId}`: renames a device of the caller.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3devicesdeviceid>
+pub(crate) async fn rename(
+    api: Arc<ClientApi>,
+    call: Call<update_device::v3::Request, User>,
+) -> Result<update_device::v3::Response, ApiError> {
+    let update_device::v3::Request { device_id, display_name, .. } = call.request;
+    api.accounts.rename_device(&call.caller.user_id, &device_id, display_name).await?;
+    Ok(update_device::v3::Response::new())
+}
+
+/// `DELETE /_matrix/client/v3/devices/{deviceId}`: removes a device of the caller.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3devicesdeviceid>
+pub(crate) async fn remove(
+    api: Arc<ClientApi>,
+    call: Call<delete_device::v3::Request, User>,
+) -> Result<delete_device::v3::Response, ApiError> {
+    let delete_device::v3::Request { device_id, auth, .. } = call.request;
+    api.accounts.remove_devices(&call.caller.user_id, &[device_id], auth.as_ref()).await?;
+    Ok(delete_device::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/delete_devices`: removes several devices of the caller.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3delete_devices>
+pub(crate) async fn remove_many(
+    api: Arc<ClientApi>,
+    call: Call<delete_devices::v3::Request, User>,
+) -> Result<delete_devices::v3::Response, ApiError> {
+    let delete_devices::v3::Request { devices, auth, .. } = call.request;
+    api.accounts.remove_devices(&call.caller.user_id, &devices, auth.as_ref()).await?;
+    Ok(delete_devices::v3::Response::new())
+}
+
+fn shown(device: DeviceInfo) -> Device {
+    let mut shown = Device::new(device.device_id);
+    shown.display_name = device.display_name;
+    shown.last_seen_ip = device.last_seen_ip;
+    shown.last_seen_ts =
+        device.last_seen.and_then(|seen| UInt::try_from(seen.millis()).ok()).map(MilliSecondsSinceUnixEpoch);
+    shown
+}

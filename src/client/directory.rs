@@ -1,0 +1,176 @@
+//! Aliases of rooms and the directory of public rooms.
+
+use std::sync::Arc;
+
+use room::{
+    Error,
+    read::directory::{DirectoryPage, DirectoryQuery},
+};
+use ruma::{
+    ServerName, UInt,
+    api::client::{
+        alias::{create_alias, delete_alias, get_alias},
+        directory::{get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility},
+        room::{Visibility, aliases},
+    },
+    directory::RoomTypeFilter,
+    room::RoomType,
+};
+use web::{ApiError, Call, Open, StatusCode, User};
+
+use crate::{
+    ClientApi,
+    api::viewer,
+    send::{drop_canonical_alias, hide_room},
+};
+
+/// `PUT /_matrix/client/v3/directory/room/{roomAlias}`: gives a room an alias.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3directoryroomroomalias>
+pub(crate) async fn create_alias(
+    api: Arc<ClientApi>,
+    call: Call<create_alias::v3::Request, User>,
+) -> Result<create_alias::v3::Response, ApiError> {
+    let create_alias::v3::Request { room_alias, room_id, .. } = call.request;
+    match api.rooms.create_alias(&call.caller.user_id, &room_alias, &room_id).await {
+        Ok(()) => Ok(create_alias::v3::Response::new()),
+        Err(Error::AliasTaken) => Err(ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", "The alias is taken")),
+        Err(error) => Err(hide_room(error)),
+    }
+}
+
+/// `GET /_matrix/client/v3/directory/room/{roomAlias}`: the room that an alias stands for.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3directoryroomroomalias>
+pub(crate) async fn get_alias(
+    api: Arc<ClientApi>,
+    call: Call<get_alias::v3::Request, Open>,
+) -> Result<get_alias::v3::Response, ApiError> {
+    let answer = api.rooms.resolve_alias(None, &call.request.room_alias).await?;
+    Ok(get_alias::v3::Response::new(answer.room_id, answer.servers))
+}
+
+/// `DELETE /_matrix/client/v3/directory/room/{roomAlias}`: takes an alias away, also from the
+/// room's own list of aliases if the caller may change that.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3directoryroomroomalias>
+pub(crate) async fn delete_alias(
+    api: Arc<ClientApi>,
+    call: Call<delete_alias::v3::Request, User>,
+) -> Result<delete_alias::v3::Response, ApiError> {
+    let (user, alias) = (&call.caller.user_id, &call.request.room_alias);
+    let room_id = api.rooms.find_alias(alias).await?;
+    api.rooms.delete_alias(user, alias).await?;
+    if let Some(room_id) = room_id {
+        drop_canonical_alias(&api, user, &room_id, alias).await?;
+    }
+    Ok(delete_alias::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/aliases`: the aliases that a room has at this server.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidaliases>
+pub(crate) async fn room_aliases(
+    api: Arc<ClientApi>,
+    call: Call<aliases::v3::Request, User>,
+) -> Result<aliases::v3::Response, ApiError> {
+    let viewer = viewer(&call.caller);
+    let aliases = api.rooms.room_aliases(&viewer, &call.request.room_id).await.map_err(hide_room)?;
+    Ok(aliases::v3::Response::new(aliases))
+}
+
+/// `GET /_matrix/client/v3/directory/list/room/{roomId}`: whether the directory shows a room.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3directorylistroomroomid>
+pub(crate) async fn get_visibility(
+    api: Arc<ClientApi>,
+    call: Call<get_room_visibility::v3::Request, Open>,
+) -> Result<get_room_visibility::v3::Response, ApiError> {
+    let published = api.rooms.is_published(call.face.server_name(), &call.request.room_id).await?;
+    let visibility = if published { Visibility::Public } else { Visibility::Private };
+    Ok(get_room_visibility::v3::Response::new(visibility))
+}
+
+/// `PUT /_matrix/client/v3/directory/list/room/{roomId}`: shows a room in the directory, or takes it out.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3directorylistroomroomid>
+pub(crate) async fn set_visibility(
+    api: Arc<ClientApi>,
+    call: Call<set_room_visibility::v3::Request, User>,
+) -> Result<set_room_visibility::v3::Response, ApiError> {
+    let set_room_visibility::v3::Request { room_id, visibility, .. } = call.request;
+    let published = match visibility {
+        Visibility::Public => true,
+        Visibility::Private => false,
+        _ => return Err(ApiError::bad_json("The visibility is `public` or `private`")),
+    };
+    api.rooms.set_published(&call.caller.user_id, &room_id, published).await?;
+    Ok(set_room_visibility::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/publicRooms`: a page of a directory.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3publicrooms>
+pub(crate) async fn public_rooms(
+    api: Arc<ClientApi>,
+    call: Call<get_public_rooms::v3::Request, Open>,
+) -> Result<get_public_rooms::v3::Response, ApiError> {
+    let get_public_rooms::v3::Request { limit, since, server, .. } = call.request;
+    let query = DirectoryQuery { limit: limit.map(count), since, ..DirectoryQuery::default() };
+
+    let page = directory_of(&api, call.face.server_name(), server.as_deref(), &query).await?;
+
+    let mut response = get_public_rooms::v3::Response::new(page.chunk);
+    response.total_room_count_estimate = UInt::try_from(page.total).ok();
+    response.next_batch = page.next;
+    response.prev_batch = page.previous;
+    Ok(response)
+}
+
+/// `POST /_matrix/client/v3/publicRooms`: a page of a directory, searched.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3publicrooms>
+pub(crate) async fn search_public_rooms(
+    api: Arc<ClientApi>,
+    call: Call<get_public_rooms_filtered::v3::Request, User>,
+) -> Result<get_public_rooms_filtered::v3::Response, ApiError> {
+    let get_public_rooms_filtered::v3::Request { limit, since, server, filter, .. } = call.request;
+    let types =
+        (!filter.room_types.is_empty()).then(|| filter.room_types.into_iter().map(room_type).collect());
+    let query = DirectoryQuery { limit: limit.map(count), since, search: filter.generic_search_term, types };
+
+    let page = directory_of(&api, call.face.server_name(), server.as_deref(), &query).await?;
+
+    let mut response = get_public_rooms_filtered::v3::Response::new();
+    response.total_room_count_estimate = UInt::try_from(page.total).ok();
+    response.chunk = page.chunk;
+    response.next_batch = page.next;
+    response.prev_batch = page.previous;
+    Ok(response)
+}
+
+/// The directory of one of our authorities, or of another server.
+async fn directory_of(
+    api: &ClientApi,
+    face: &ServerName,
+    server: Option<&ServerName>,
+    query: &DirectoryQuery,
+) -> Result<DirectoryPage, ApiError> {
+    let server = server.unwrap_or(face);
+    if api.authorities.is_ours(server) {
+        return Ok(api.rooms.public_rooms(server, query).await?);
+    }
+    Ok(api.elsewhere.public_rooms(face, server, query).await.map_err(Error::from)?)
+}
+
+fn count(limit: UInt) -> usize {
+    usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
+}
+
+fn room_type(filter: RoomTypeFilter) -> Option<RoomType> {
+    match filter {
+        RoomTypeFilter::Default => None,
+        RoomTypeFilter::Space => Some(RoomType::Space),
+        other => Some(RoomType::from(other.as_str().unwrap_or_default())),
+    }
+}

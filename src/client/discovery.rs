@@ -1,0 +1,54 @@
+//! What this server speaks, and where it is.
+
+use std::sync::Arc;
+
+use ruma::api::client::discovery::{
+    discover_homeserver::{self, HomeserverInfo},
+    get_supported_versions,
+};
+use web::{ApiError, Call, Open, User};
+
+use crate::ClientApi;
+
+/// Clients ask for single versions, so every one is named.
+const VERSIONS: [&str; 19] = [
+    "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12",
+    "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
+];
+
+/// Unstable names of what this crate serves; clients that know the versions need none of them.
+const UNSTABLE_FEATURES: [&str; 4] = [
+    // Private read receipts.
+    "org.matrix.msc2285.stable",
+    // Types of rooms in the directory.
+    "org.matrix.msc3827.stable",
+    // Profile fields.
+    "uk.tcpip.msc4133",
+    "uk.tcpip.msc4133.stable",
+];
+
+/// `GET /_matrix/client/versions`: the versions of the specification that this server speaks.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientversions>
+pub(crate) async fn versions(
+    api: Arc<ClientApi>,
+    _call: Call<get_supported_versions::Request, Option<User>>,
+) -> Result<get_supported_versions::Response, ApiError> {
+    let mut response = get_supported_versions::Response::new(VERSIONS.map(str::to_owned).to_vec());
+    let own = UNSTABLE_FEATURES.map(str::to_owned);
+    let all = own.into_iter().chain(api.config.unstable_features.iter().cloned());
+    response.unstable_features = all.map(|feature| (feature, true)).collect();
+    Ok(response)
+}
+
+/// `GET /.well-known/matrix/client`: where clients reach this authority.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixclient>
+pub(crate) async fn well_known(
+    api: Arc<ClientApi>,
+    call: Call<discover_homeserver::Request, Open>,
+) -> Result<discover_homeserver::Response, ApiError> {
+    let base_url = api.config.base_urls.get(call.face.server_name());
+    let base_url = base_url.ok_or_else(|| ApiError::not_found("There is no discovery information here"))?;
+    Ok(discover_homeserver::Response::new(HomeserverInfo::new(base_url.clone())))
+}

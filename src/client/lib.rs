@@ -1,0 +1,40 @@
+//! The client-server interface: what Matrix clients ask of their homeserver.
+//!
+//! Each file holds the handlers of one part of the specification. A handler takes its request
+//! apart, checks who asks, calls one verb of `account` or `room` and answers; it knows no tables.
+//! `/sync` has a crate of its own.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/>
+//!
+//! Reading order: [`ClientApi`], [`routes`], then any part.
+
+mod account_data;
+mod accounts;
+mod api;
+mod capabilities;
+mod create;
+mod devices;
+mod directory;
+mod discovery;
+mod elsewhere;
+mod filters;
+mod history;
+mod login;
+mod membership;
+mod misc;
+mod presence;
+mod profile;
+mod push_rules;
+mod receipts;
+mod register;
+mod routes;
+mod send;
+mod shared_secret;
+mod state;
+mod tags;
+mod user_directory;
+
+pub use api::{ClientApi, Config};
+pub use elsewhere::{Elsewhere, NoElsewhere};
+pub use presence::{Presence, UserPresence};
+pub use routes::routes;

@@ -1,0 +1,127 @@
+//! Logging in and out, and staying logged in.
+
+use std::sync::Arc;
+
+use account::{Credentials, LogIn};
+use ruma::{
+    OwnedDeviceId,
+    api::client::{
+        session::{
+            get_login_types::{self, v3::LoginType},
+            logout, logout_all, refresh_token,
+        },
+        uiaa::UserIdentifier,
+    },
+};
+use serde::{Deserialize, Serialize};
+use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_response};
+
+use crate::ClientApi;
+
+/// `GET /_matrix/client/v3/login`: the ways to log in.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3login>
+pub(crate) async fn login_types(
+    _api: Arc<ClientApi>,
+    _call: Call<get_login_types::v3::Request, Open>,
+) -> Result<get_login_types::v3::Response, ApiError> {
+    Ok(get_login_types::v3::Response::new(vec![LoginType::Password(Default::default())]))
+}
+
+/// The body of a log-in. Read here and not by ruma, whose type panics without a `type`.
+#[derive(Deserialize)]
+struct LoginBody {
+    #[serde(rename = "type")]
+    kind: String,
+    identifier: Option<UserIdentifier>,
+    user: Option<String>,
+    password: Option<String>,
+    device_id: Option<OwnedDeviceId>,
+    initial_device_display_name: Option<String>,
+    #[serde(default)]
+    refresh_token: bool,
+}
+
+#[derive(Serialize)]
+struct LoginAnswer<'a> {
+    user_id: &'a str,
+    access_token: &'a str,
+    device_id: &'a str,
+    /// Deprecated, and still read by some clients.
+    home_server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u128>,
+}
+
+/// `POST /_matrix/client/v3/login`: logs in with a password.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
+pub(crate) async fn log_in(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let body: LoginBody = call.json()?;
+    if body.kind != "m.login.password" {
+        return Err(ApiError::bad_request("This way to log in is not offered here"));
+    }
+    let password = body.password.ok_or_else(|| ApiError::missing_param("The password is missing"))?;
+    let credentials = match (body.identifier, body.user) {
+        (Some(identifier), _) => Credentials::Password { identifier, password },
+        (None, Some(name)) => Credentials::NameAndPassword { name, password },
+        (None, None) => return Err(ApiError::missing_param("The identifier is missing")),
+    };
+    let request = LogIn {
+        credentials,
+        device_id: body.device_id,
+        device_name: body.initial_device_display_name,
+        refresh: body.refresh_token,
+    };
+
+    let (user_id, device_id, tokens) = api.accounts.log_in(call.face.server_name(), request).await?;
+
+    let answer = LoginAnswer {
+        user_id: user_id.as_str(),
+        access_token: &tokens.access,
+        device_id: device_id.as_str(),
+        home_server: user_id.server_name().as_str(),
+        refresh_token: tokens.refresh.as_deref(),
+        expires_in_ms: tokens.expires_in.map(|lifetime| lifetime.as_millis()),
+    };
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// `POST /_matrix/client/v3/refresh`: trades a refresh token for new tokens.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
+pub(crate) async fn refresh(
+    api: Arc<ClientApi>,
+    call: Call<refresh_token::v3::Request, Open>,
+) -> Result<refresh_token::v3::Response, ApiError> {
+    let tokens = api.accounts.refresh(call.face.server_name(), &call.request.refresh_token).await?;
+
+    let mut response = refresh_token::v3::Response::new(tokens.access);
+    response.refresh_token = tokens.refresh;
+    response.expires_in_ms = tokens.expires_in;
+    Ok(response)
+}
+
+/// `POST /_matrix/client/v3/logout`: ends the caller's session.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
+pub(crate) async fn log_out(
+    api: Arc<ClientApi>,
+    call: Call<logout::v3::Request, User>,
+) -> Result<logout::v3::Response, ApiError> {
+    api.accounts.log_out(&call.caller.user_id, &call.caller.device_id).await?;
+    Ok(logout::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/logout/all`: ends all sessions of the caller.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
+pub(crate) async fn log_out_everywhere(
+    api: Arc<ClientApi>,
+    call: Call<logout_all::v3::Request, User>,
+) -> Result<logout_all::v3::Response, ApiError> {
+    api.accounts.log_out_everywhere(&call.caller.user_id).await?;
+    Ok(logout_all::v3::Response::new())
+}

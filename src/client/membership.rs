@@ -1,0 +1,175 @@
+//! Who is in a room: joining, leaving, inviting, putting out.
+
+use std::sync::Arc;
+
+use room::Joining;
+use ruma::{
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UserId,
+    api::client::membership::{
+        ban_user, forget_room,
+        invite_user::{self, v3::InvitationRecipient},
+        joined_rooms, kick_user, leave_room, unban_user,
+    },
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
+
+use crate::ClientApi;
+
+/// Keys of a join's body that are no content of the member event.
+const NOT_CONTENT: [&str; 4] =
+    ["reason", "third_party_signed", "membership", "join_authorised_via_users_server"];
+
+#[derive(Deserialize)]
+struct Via {
+    #[serde(default)]
+    via: Vec<OwnedServerName>,
+    /// The name of `via` before version 1.12 of the specification.
+    #[serde(default)]
+    server_name: Vec<OwnedServerName>,
+}
+
+/// `POST /_matrix/client/v3/join/{roomIdOrAlias}`: joins a room by its id or an alias.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3joinroomidoralias>
+pub(crate) async fn join_by_id_or_alias(
+    api: Arc<ClientApi>,
+    call: RawCall<User>,
+) -> Result<Response, ApiError> {
+    let target: OwnedRoomOrAliasId = call.args.get(0)?;
+    let Via { mut via, server_name } = call.query()?;
+    via.extend(server_name);
+    let room_id = match <&RoomId>::try_from(&*target) {
+        Ok(room_id) => room_id.to_owned(),
+        Err(alias) => {
+            let answer = api.rooms.resolve_alias(Some(&call.caller.user_id), alias).await?;
+            via.extend(answer.servers);
+            answer.room_id
+        }
+    };
+    join(&api, &call, room_id, via).await
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/join`: joins a room that this server takes part in, or
+/// that the caller is invited to.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidjoin>
+pub(crate) async fn join_by_id(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    join(&api, &call, room_id, Vec::new()).await
+}
+
+async fn join(
+    api: &ClientApi,
+    call: &RawCall<User>,
+    room_id: OwnedRoomId,
+    via: Vec<OwnedServerName>,
+) -> Result<Response, ApiError> {
+    let user = &call.caller.user_id;
+    let mut content: Map<String, Value> = if call.body.is_empty() { Map::new() } else { call.json()? };
+    let reason = content.get("reason").and_then(Value::as_str).map(str::to_owned);
+    content.retain(|key, _| !NOT_CONTENT.contains(&key.as_str()));
+    let joining = Joining { profile: api.member_profile(user).await?, reason, content };
+
+    api.rooms.join(user, &room_id, &via, joining).await?;
+
+    Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/leave`: leaves a room, or refuses an invite.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidleave>
+pub(crate) async fn leave(
+    api: Arc<ClientApi>,
+    call: Call<leave_room::v3::Request, User>,
+) -> Result<leave_room::v3::Response, ApiError> {
+    let leave_room::v3::Request { room_id, reason, .. } = call.request;
+    api.rooms.leave(&call.caller.user_id, &room_id, reason.as_deref()).await?;
+    Ok(leave_room::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/forget`: takes a room that was left off the caller's lists.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidforget>
+pub(crate) async fn forget(
+    api: Arc<ClientApi>,
+    call: Call<forget_room::v3::Request, User>,
+) -> Result<forget_room::v3::Response, ApiError> {
+    match api.rooms.forget(&call.caller.user_id, &call.request.room_id).await {
+        Ok(()) => Ok(forget_room::v3::Response::new()),
+        Err(room::Error::NotAllowed(why)) => Err(ApiError::bad_request(why)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/invite`: invites a user.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidinvite>
+pub(crate) async fn invite(
+    api: Arc<ClientApi>,
+    call: Call<invite_user::v3::Request, User>,
+) -> Result<invite_user::v3::Response, ApiError> {
+    let InvitationRecipient::UserId(invitee) = call.request.recipient else {
+        return Err(ApiError::forbidden("Nobody is invited by e-mail or telephone here"));
+    };
+    let profile = api.member_profile(&invitee.user_id).await?;
+    let (sender, room_id) = (&call.caller.user_id, &call.request.room_id);
+    api.rooms.invite(sender, room_id, &invitee.user_id, &profile, invitee.reason.as_deref()).await?;
+    Ok(invite_user::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/kick`: puts a user out of a room.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidkick>
+pub(crate) async fn kick(
+    api: Arc<ClientApi>,
+    call: Call<kick_user::v3::Request, User>,
+) -> Result<kick_user::v3::Response, ApiError> {
+    let kick_user::v3::Request { room_id, user_id, reason, .. } = call.request;
+    api.rooms.kick(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await?;
+    Ok(kick_user::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/ban`: puts a user out of a room for good.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidban>
+pub(crate) async fn ban(
+    api: Arc<ClientApi>,
+    call: Call<ban_user::v3::Request, User>,
+) -> Result<ban_user::v3::Response, ApiError> {
+    let ban_user::v3::Request { room_id, user_id, reason, .. } = call.request;
+    api.rooms.ban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await?;
+    Ok(ban_user::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/unban`: lifts a ban.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidunban>
+pub(crate) async fn unban(
+    api: Arc<ClientApi>,
+    call: Call<unban_user::v3::Request, User>,
+) -> Result<unban_user::v3::Response, ApiError> {
+    let unban_user::v3::Request { room_id, user_id, reason, .. } = call.request;
+    api.rooms.unban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await?;
+    Ok(unban_user::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/joined_rooms`: the rooms that the caller is joined to.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3joined_rooms>
+pub(crate) async fn joined_rooms(
+    api: Arc<ClientApi>,
+    call: Call<joined_rooms::v3::Request, User>,
+) -> Result<joined_rooms::v3::Response, ApiError> {
+    let rooms = api.rooms.joined_rooms(&call.caller.user_id).await?;
+    Ok(joined_rooms::v3::Response::new(rooms))
+}
+
+/// Asks whether a user is joined to a room.
+pub(crate) async fn must_be_joined(api: &ClientApi, user: &UserId, room_id: &RoomId) -> Result<(), ApiError> {
+    if api.rooms.is_joined(user, room_id).await? {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("You are not in this room"))
+}

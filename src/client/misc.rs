@@ -1,0 +1,75 @@
+//! Endpoints that have a short true answer.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ruma::api::client::{
+    reporting::report_user,
+    room::{report_content, report_room},
+    thirdparty::get_protocols,
+};
+use serde_json::json;
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
+
+use crate::{ClientApi, membership::must_be_joined};
+
+/// `GET /_matrix/client/v3/voip/turnServer`: the relays for calls; there is none.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3voipturnserver>
+pub(crate) async fn turn_server(_api: Arc<ClientApi>, _call: RawCall<User>) -> Result<Response, ApiError> {
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+/// `GET /_matrix/client/v3/thirdparty/protocols`: the networks that are bridged; there is none.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3thirdpartyprotocols>
+pub(crate) async fn protocols(
+    _api: Arc<ClientApi>,
+    _call: Call<get_protocols::v3::Request, User>,
+) -> Result<get_protocols::v3::Response, ApiError> {
+    Ok(get_protocols::v3::Response::new(BTreeMap::new()))
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}`: tells the administrators of an event.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreporteventid>
+pub(crate) async fn report_event(
+    api: Arc<ClientApi>,
+    call: Call<report_content::v3::Request, User>,
+) -> Result<report_content::v3::Response, ApiError> {
+    let report_content::v3::Request { room_id, event_id, .. } = call.request;
+    let user = &call.caller.user_id;
+    must_be_joined(&api, user, &room_id).await.map_err(|_| ApiError::not_found("There is no such event"))?;
+    api.rooms.get_event(&room_id, &event_id).await?;
+    tracing::warn!(user_id = %user, room_id = %room_id, event_id = %event_id, "an event was reported");
+    Ok(report_content::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/report`: tells the administrators of a room.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreport>
+pub(crate) async fn report_room(
+    api: Arc<ClientApi>,
+    call: Call<report_room::v3::Request, User>,
+) -> Result<report_room::v3::Response, ApiError> {
+    let room_id = &call.request.room_id;
+    if api.rooms.room(room_id).await?.is_none() {
+        return Err(ApiError::not_found("There is no such room"));
+    }
+    tracing::warn!(user_id = %call.caller.user_id, room_id = %room_id, "a room was reported");
+    Ok(report_room::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/users/{userId}/report`: tells the administrators of a user.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3usersuseridreport>
+pub(crate) async fn report_user(
+    api: Arc<ClientApi>,
+    call: Call<report_user::v3::Request, User>,
+) -> Result<report_user::v3::Response, ApiError> {
+    let reported = &call.request.user_id;
+    if api.is_ours(reported) && api.accounts.find_user(reported).await?.is_none() {
+        return Err(ApiError::not_found("There is no such user"));
+    }
+    tracing::warn!(user_id = %call.caller.user_id, reported = %reported, "a user was reported");
+    Ok(report_user::v3::Response::new())
+}

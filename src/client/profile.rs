@@ -1,0 +1,103 @@
+//! Profiles of users, ours and others'.
+
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, ServerName, UserId};
+use serde_json::{Map, Value, json, value::RawValue};
+use web::{ApiError, Open, RawCall, Response, StatusCode, User, json_response};
+
+use crate::ClientApi;
+
+/// Fields that every profile has, though they may be empty; clients expect no error for them.
+const ALWAYS_THERE: [&str; 2] = ["displayname", "avatar_url"];
+
+/// `GET /_matrix/client/v3/profile/{userId}`: all fields of a profile.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3profileuserid>
+pub(crate) async fn get(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let user: OwnedUserId = call.args.get(0)?;
+    if !api.is_ours(&user) {
+        return Ok(json_response(
+            StatusCode::OK,
+            &ask_elsewhere(&api, call.face.server_name(), &user, None).await?,
+        ));
+    }
+    let profile = api.accounts.profile(&user).await?;
+    Ok(json_response(StatusCode::OK, &profile.0))
+}
+
+/// `GET /_matrix/client/v3/profile/{userId}/{keyName}`: one field of a profile.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3profileuseridkeyname>
+pub(crate) async fn get_field(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let user: OwnedUserId = call.args.get(0)?;
+    let field: String = call.args.get(1)?;
+    if !api.is_ours(&user) {
+        let found = ask_elsewhere(&api, call.face.server_name(), &user, Some(&field)).await?;
+        return match found.get(&field) {
+            Some(value) => Ok(json_response(StatusCode::OK, &json!({ field: value }))),
+            None => absent(&field),
+        };
+    }
+    let profile = api.accounts.profile(&user).await?;
+    match profile.0.get(&field) {
+        Some(value) => Ok(json_response(StatusCode::OK, &Map::from_iter([(field, parsed(value)?)]))),
+        None => absent(&field),
+    }
+}
+
+fn absent(field: &str) -> Result<Response, ApiError> {
+    if ALWAYS_THERE.contains(&field) {
+        return Ok(json_response(StatusCode::OK, &json!({})));
+    }
+    Err(ApiError::not_found("The profile has no such field"))
+}
+
+fn parsed(value: &RawValue) -> Result<Value, ApiError> {
+    serde_json::from_str(value.get()).map_err(ApiError::internal)
+}
+
+async fn ask_elsewhere(
+    api: &ClientApi,
+    from: &ServerName,
+    user: &UserId,
+    field: Option<&str>,
+) -> Result<Map<String, Value>, ApiError> {
+    Ok(api.elsewhere.profile(from, user, field).await.map_err(room::Error::from)?)
+}
+
+/// `PUT /_matrix/client/v3/profile/{userId}/{keyName}`: sets a field of the caller's profile.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
+pub(crate) async fn set_field(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let user: OwnedUserId = call.args.get(0)?;
+    let field: String = call.args.get(1)?;
+    call.caller.must_be(&user)?;
+    let mut body: Map<String, Value> = call.json()?;
+    let value = body.remove(&field);
+    let value = value.ok_or_else(|| ApiError::missing_param(format!("`{field}` is missing in the body")))?;
+
+    match value {
+        // Long before fields could be deleted, null and the empty string took them away.
+        Value::Null => api.accounts.remove_profile_field(&user, &field).await?,
+        Value::String(text) if text.is_empty() && ALWAYS_THERE.contains(&field.as_str()) => {
+            api.accounts.remove_profile_field(&user, &field).await?;
+        }
+        value => {
+            let value = serde_json::value::to_raw_value(&value).map_err(ApiError::internal)?;
+            api.accounts.set_profile_field(&user, &field, &value).await?;
+        }
+    }
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+/// `DELETE /_matrix/client/v3/profile/{userId}/{keyName}`: removes a field of the caller's profile.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3profileuseridkeyname>
+pub(crate) async fn delete_field(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let user: OwnedUserId = call.args.get(0)?;
+    let field: String = call.args.get(1)?;
+    call.caller.must_be(&user)?;
+    api.accounts.remove_profile_field(&user, &field).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}

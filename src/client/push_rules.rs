@@ -1,0 +1,146 @@
+//! Push rules: when the caller's clients are to ring.
+
+use std::sync::Arc;
+
+use account::Error;
+use ruma::{
+    api::client::push::{
+        PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
+        get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
+        set_pushrule_enabled,
+    },
+    push::{AnyPushRuleRef, InsertPushRuleError, RemovePushRuleError, RuleKind, Ruleset},
+};
+use web::{ApiError, Call, User};
+
+use crate::ClientApi;
+
+const NO_RULE: &str = "there is no such push rule";
+
+/// `GET /_matrix/client/v3/pushrules/`: all rules.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrules>
+pub(crate) async fn all(
+    api: Arc<ClientApi>,
+    call: Call<get_pushrules_all::v3::Request, User>,
+) -> Result<get_pushrules_all::v3::Response, ApiError> {
+    let rules = api.accounts.push_rules(&call.caller.user_id).await?;
+    Ok(get_pushrules_all::v3::Response::new(rules))
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/`: all rules, without the scope.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobal>
+pub(crate) async fn global(
+    api: Arc<ClientApi>,
+    call: Call<get_pushrules_global_scope::v3::Request, User>,
+) -> Result<get_pushrules_global_scope::v3::Response, ApiError> {
+    let rules = api.accounts.push_rules(&call.caller.user_id).await?;
+    Ok(get_pushrules_global_scope::v3::Response::new(rules))
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: one rule.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobalkindruleid>
+pub(crate) async fn get(
+    api: Arc<ClientApi>,
+    call: Call<get_pushrule::v3::Request, User>,
+) -> Result<get_pushrule::v3::Response, ApiError> {
+    let rules = api.accounts.push_rules(&call.caller.user_id).await?;
+    let rule = find(&rules, call.request.kind, &call.request.rule_id)?;
+    Ok(get_pushrule::v3::Response::new(PushRule::from(rule.to_owned())))
+}
+
+fn find<'a>(rules: &'a Ruleset, kind: RuleKind, id: &str) -> Result<AnyPushRuleRef<'a>, ApiError> {
+    rules.get(kind, id).ok_or_else(|| Error::NotFound(NO_RULE).into())
+}
+
+/// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: adds or changes a rule.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3pushrulesglobalkindruleid>
+pub(crate) async fn put(
+    api: Arc<ClientApi>,
+    call: Call<set_pushrule::v3::Request, User>,
+) -> Result<set_pushrule::v3::Response, ApiError> {
+    let set_pushrule::v3::Request { rule, before, after, .. } = call.request;
+    let change = |rules: &mut Ruleset| {
+        rules.insert(rule.clone(), after.as_deref(), before.as_deref()).map_err(|error| match error {
+            InsertPushRuleError::UnknownRuleId => Error::NotFound("there is no rule to put it beside"),
+            error => Error::InvalidParam(error.to_string()),
+        })
+    };
+    api.accounts.change_push_rules(&call.caller.user_id, change).await?;
+    Ok(set_pushrule::v3::Response::new())
+}
+
+/// `DELETE /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: removes a rule of the caller's own.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3pushrulesglobalkindruleid>
+pub(crate) async fn delete(
+    api: Arc<ClientApi>,
+    call: Call<delete_pushrule::v3::Request, User>,
+) -> Result<delete_pushrule::v3::Response, ApiError> {
+    let delete_pushrule::v3::Request { kind, rule_id, .. } = call.request;
+    let change = |rules: &mut Ruleset| {
+        rules.remove(kind.clone(), &rule_id).map_err(|error| match error {
+            RemovePushRuleError::NotFound => Error::NotFound(NO_RULE),
+            error => Error::InvalidParam(error.to_string()),
+        })
+    };
+    api.accounts.change_push_rules(&call.caller.user_id, change).await?;
+    Ok(delete_pushrule::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled`: whether a rule is in force.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobalkindruleidenabled>
+pub(crate) async fn get_enabled(
+    api: Arc<ClientApi>,
+    call: Call<get_pushrule_enabled::v3::Request, User>,
+) -> Result<get_pushrule_enabled::v3::Response, ApiError> {
+    let rules = api.accounts.push_rules(&call.caller.user_id).await?;
+    let rule = find(&rules, call.request.kind, &call.request.rule_id)?;
+    Ok(get_pushrule_enabled::v3::Response::new(rule.enabled()))
+}
+
+/// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled`: puts a rule in or out of force.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3pushrulesglobalkindruleidenabled>
+pub(crate) async fn set_enabled(
+    api: Arc<ClientApi>,
+    call: Call<set_pushrule_enabled::v3::Request, User>,
+) -> Result<set_pushrule_enabled::v3::Response, ApiError> {
+    let set_pushrule_enabled::v3::Request { kind, rule_id, enabled, .. } = call.request;
+    let change = |rules: &mut Ruleset| {
+        rules.set_enabled(kind.clone(), &rule_id, enabled).map_err(|_| Error::NotFound(NO_RULE))
+    };
+    api.accounts.change_push_rules(&call.caller.user_id, change).await?;
+    Ok(set_pushrule_enabled::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions`: what a rule does.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobalkindruleidactions>
+pub(crate) async fn get_actions(
+    api: Arc<ClientApi>,
+    call: Call<get_pushrule_actions::v3::Request, User>,
+) -> Result<get_pushrule_actions::v3::Response, ApiError> {
+    let rules = api.accounts.push_rules(&call.caller.user_id).await?;
+    let rule = find(&rules, call.request.kind, &call.request.rule_id)?;
+    Ok(get_pushrule_actions::v3::Response::new(rule.actions().to_owned()))
+}
+
+/// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions`: changes what a rule does.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3pushrulesglobalkindruleidactions>
+pub(crate) async fn set_actions(
+    api: Arc<ClientApi>,
+    call: Call<set_pushrule_actions::v3::Request, User>,
+) -> Result<set_pushrule_actions::v3::Response, ApiError> {
+    let set_pushrule_actions::v3::Request { kind, rule_id, actions, .. } = call.request;
+    let change = |rules: &mut Ruleset| {
+        rules.set_actions(kind.clone(), &rule_id, actions.clone()).map_err(|_| Error::NotFound(NO_RULE))
+    };
+    api.accounts.change_push_rules(&call.caller.user_id, change).await?;
+    Ok(set_pushrule_actions::v3::Response::new())
+}

@@ -1,0 +1,122 @@
+//! Which handler answers what.
+
+use std::sync::Arc;
+
+use ruma::api::client as c;
+use web::{Method, Routes};
+
+use crate::{
+    ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters, history,
+    login, membership, misc, presence, profile, push_rules, receipts, register, send, shared_secret, state,
+    tags, user_directory,
+};
+
+const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
+
+/// All routes of the client interface but those of `/sync`.
+pub fn routes(api: Arc<ClientApi>) -> Routes<ClientApi> {
+    let routes = Routes::new(api);
+    in_rooms(about_rooms(about_users(about_server(routes))))
+}
+
+fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
+    routes
+        .ruma(discovery::versions)
+        .ruma(discovery::well_known)
+        .ruma(capabilities::get_capabilities)
+        .ruma(login::login_types)
+        .raw_ruma::<c::session::login::v3::Request, _, _, _>(login::log_in)
+        .ruma(login::refresh)
+        .ruma(login::log_out)
+        .ruma(login::log_out_everywhere)
+        .ruma(register::register)
+        .ruma(register::username_available)
+        .ruma(register::registration_token_validity)
+        .raw(Method::GET, SHARED_SECRET, shared_secret::nonce)
+        .raw(Method::POST, SHARED_SECRET, shared_secret::register)
+        .raw_ruma::<c::voip::get_turn_server_info::v3::Request, _, _, _>(misc::turn_server)
+        .ruma(misc::protocols)
+}
+
+fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
+    routes
+        .ruma(accounts::whoami)
+        .ruma(accounts::change_password)
+        .ruma(accounts::deactivate)
+        .ruma(accounts::third_party_ids)
+        .ruma(accounts::request_openid_token)
+        .ruma(devices::devices)
+        .ruma(devices::device)
+        .ruma(devices::rename)
+        .ruma(devices::remove)
+        .ruma(devices::remove_many)
+        .ruma(account_data::set)
+        .ruma(account_data::get)
+        .ruma(account_data::set_of_room)
+        .ruma(account_data::get_of_room)
+        .ruma(tags::create_tag)
+        .ruma(tags::delete_tag)
+        .ruma(tags::get_tags)
+        .raw_ruma::<c::filter::create_filter::v3::Request, _, _, _>(filters::create)
+        .raw_ruma::<c::filter::get_filter::v3::Request, _, _, _>(filters::get)
+        .raw_ruma::<c::profile::get_profile::v3::Request, _, _, _>(profile::get)
+        .raw_ruma::<c::profile::get_profile_field::v3::Request, _, _, _>(profile::get_field)
+        .raw_ruma::<c::profile::set_profile_field::v3::Request, _, _, _>(profile::set_field)
+        .raw_ruma::<c::profile::delete_profile_field::v3::Request, _, _, _>(profile::delete_field)
+        .ruma(push_rules::all)
+        .ruma(push_rules::global)
+        .ruma(push_rules::get)
+        .ruma(push_rules::put)
+        .ruma(push_rules::delete)
+        .ruma(push_rules::get_enabled)
+        .ruma(push_rules::set_enabled)
+        .ruma(push_rules::get_actions)
+        .ruma(push_rules::set_actions)
+        .ruma(presence::get)
+        .ruma(presence::set)
+        .ruma(user_directory::search)
+        .ruma(misc::report_user)
+}
+
+fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
+    routes
+        .ruma(create::create_room)
+        .raw_ruma::<c::membership::join_room_by_id_or_alias::v3::Request, _, _, _>(
+            membership::join_by_id_or_alias,
+        )
+        .raw_ruma::<c::membership::join_room_by_id::v3::Request, _, _, _>(membership::join_by_id)
+        .ruma(membership::leave)
+        .ruma(membership::forget)
+        .ruma(membership::invite)
+        .ruma(membership::kick)
+        .ruma(membership::ban)
+        .ruma(membership::unban)
+        .ruma(membership::joined_rooms)
+        .ruma(directory::create_alias)
+        .ruma(directory::get_alias)
+        .ruma(directory::delete_alias)
+        .ruma(directory::room_aliases)
+        .ruma(directory::get_visibility)
+        .ruma(directory::set_visibility)
+        .ruma(directory::public_rooms)
+        .ruma(directory::search_public_rooms)
+        .ruma(misc::report_room)
+        .ruma(misc::report_event)
+}
+
+fn in_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
+    routes
+        .raw_ruma::<c::message::send_message_event::v3::Request, _, _, _>(send::message)
+        .raw_ruma::<c::state::send_state_event::v3::Request, _, _, _>(send::state)
+        .ruma(send::redact)
+        .ruma(state::all)
+        .raw_ruma::<c::state::get_state_event_for_key::v3::Request, _, _, _>(state::one)
+        .ruma(state::members)
+        .raw_ruma::<c::membership::joined_members::v3::Request, _, _, _>(state::joined_members)
+        .raw_ruma::<c::message::get_message_events::v3::Request, _, _, _>(history::messages)
+        .ruma(history::context)
+        .ruma(history::event)
+        .ruma(receipts::receipt)
+        .ruma(receipts::read_markers)
+        .raw_ruma::<c::typing::create_typing_event::v3::Request, _, _, _>(receipts::typing)
+}

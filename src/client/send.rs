@@ -1,0 +1,215 @@
+//! Saying something in a room.
+//!
+//! Content is taken as it was sent: it is not read into types and written again, so the hot path
+//! of a message parses its JSON once, where the event is built.
+
+use std::sync::Arc;
+
+use pdu::Draft;
+use room::Txn;
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId,
+    api::client::redact::redact_event, events::TimelineEventType,
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
+
+use crate::ClientApi;
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`: sends a message event.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>
+pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    let kind: String = call.args.get(1)?;
+    let txn: String = call.args.get(2)?;
+    let content: Box<RawValue> = call.json()?;
+    let User { user_id, device_id, .. } = call.caller;
+
+    let txn = Txn { device: device_id, id: OwnedTransactionId::from(txn) };
+    let redacts = if kind == "m.room.redaction" { redacted_by(&content)? } else { None };
+    let draft = Draft { kind: kind.into(), state_key: None, content, sender: user_id, redacts };
+
+    let event_id = api.rooms.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
+
+    Ok(answer(&event_id))
+}
+
+/// What a redaction that is sent as a plain event redacts.
+fn redacted_by(content: &RawValue) -> Result<Option<OwnedEventId>, ApiError> {
+    #[derive(Deserialize)]
+    struct Content {
+        redacts: Option<OwnedEventId>,
+    }
+    let content: Content = serde_json::from_str(content.get())
+        .map_err(|_| ApiError::bad_json("`redacts` is to be an event id"))?;
+    Ok(content.redacts)
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`: sets a piece of state.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey>
+pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    let kind: String = call.args.get(1)?;
+    let state_key: String = call.args.get(2)?;
+    let content: Box<RawValue> = call.json()?;
+    if kind == "m.room.canonical_alias" && state_key.is_empty() {
+        check_canonical_alias(&api, &room_id, &content).await?;
+    }
+    let sender = call.caller.user_id;
+    let draft = Draft { kind: kind.into(), state_key: Some(state_key), content, sender, redacts: None };
+
+    let event_id = api.rooms.send(&room_id, draft, None).await.map_err(hide_room)?;
+
+    Ok(answer(&event_id))
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`: takes the content of an event away.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidredacteventidtxnid>
+pub(crate) async fn redact(
+    api: Arc<ClientApi>,
+    call: Call<redact_event::v3::Request, User>,
+) -> Result<redact_event::v3::Response, ApiError> {
+    let redact_event::v3::Request { room_id, event_id, txn_id, reason, .. } = call.request;
+    let User { user_id, device_id, .. } = call.caller;
+    let content = match reason {
+        Some(reason) => json!({ "reason": reason }),
+        None => json!({}),
+    };
+    let draft = Draft {
+        kind: TimelineEventType::RoomRedaction,
+        state_key: None,
+        content: serde_json::value::to_raw_value(&content).map_err(ApiError::internal)?,
+        sender: user_id,
+        redacts: Some(event_id),
+    };
+    let txn = Txn { device: device_id, id: txn_id };
+
+    let event_id = api.rooms.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
+
+    Ok(redact_event::v3::Response::new(event_id))
+}
+
+fn answer(event_id: &EventId) -> Response {
+    json_response(StatusCode::OK, &json!({ "event_id": event_id }))
+}
+
+/// Every alias that a room calls its own must be one, and lead to it. Aliases that stand there
+/// already are not asked for again: their server may be gone.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey>
+async fn check_canonical_alias(
+    api: &ClientApi,
+    room_id: &RoomId,
+    content: &RawValue,
+) -> Result<(), ApiError> {
+    let wanted = Aliases::parse(content)?;
+    let Some(room) = api.rooms.room(room_id).await? else { return Ok(()) };
+    let known = match api.rooms.current_state_event(&room, "m.room.canonical_alias", "").await {
+        Ok(Some(event)) => Aliases::parse(event.pdu().content()).unwrap_or_default(),
+        Ok(None) | Err(room::Error::NoRoom(_)) => Aliases::default(),
+        Err(error) => return Err(error.into()),
+    };
+    for alias in wanted.all() {
+        if known.all().any(|known| known == alias) {
+            continue;
+        }
+        let leads_here = match api.rooms.resolve_alias(None, alias).await {
+            Ok(answer) => answer.room_id == room_id,
+            Err(room::Error::Store(cause)) => return Err(cause.into()),
+            Err(_) => false,
+        };
+        if !leads_here {
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "M_BAD_ALIAS",
+                format!("The alias {alias} does not lead to this room"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The aliases that a room calls its own.
+#[derive(Default)]
+struct Aliases {
+    main: Option<OwnedRoomAliasId>,
+    others: Vec<OwnedRoomAliasId>,
+}
+
+impl Aliases {
+    fn parse(content: &RawValue) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Content {
+            alias: Option<String>,
+            #[serde(default)]
+            alt_aliases: Vec<String>,
+        }
+        let content: Content = serde_json::from_str(content.get())
+            .map_err(|error| ApiError::bad_json(format!("These are no aliases: {error}")))?;
+        let parse = |text: &String| {
+            OwnedRoomAliasId::try_from(text.as_str())
+                .map_err(|_| ApiError::invalid_param(format!("`{text}` is not an alias")))
+        };
+        Ok(Self {
+            main: content.alias.as_ref().filter(|alias| !alias.is_empty()).map(parse).transpose()?,
+            others: content.alt_aliases.iter().map(parse).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &OwnedRoomAliasId> {
+        self.main.iter().chain(&self.others)
+    }
+}
+
+/// Takes an alias that was deleted out of the room's own list of aliases, if the user may. That
+/// the user may not is no error: the alias is gone all the same.
+pub(crate) async fn drop_canonical_alias(
+    api: &ClientApi,
+    sender: &OwnedUserId,
+    room_id: &RoomId,
+    alias: &OwnedRoomAliasId,
+) -> Result<(), ApiError> {
+    let Some(room) = api.rooms.room(room_id).await? else { return Ok(()) };
+    let current = match api.rooms.current_state_event(&room, "m.room.canonical_alias", "").await {
+        Ok(Some(event)) => event,
+        Ok(None) | Err(room::Error::NoRoom(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(aliases) = Aliases::parse(current.pdu().content()) else { return Ok(()) };
+    if !aliases.all().any(|own| own == alias) {
+        return Ok(());
+    }
+    let mut content = serde_json::Map::new();
+    if let Some(main) = aliases.main.filter(|main| main != alias) {
+        content.insert("alias".to_owned(), json!(main));
+    }
+    let others: Vec<_> = aliases.others.into_iter().filter(|other| other != alias).collect();
+    if !others.is_empty() {
+        content.insert("alt_aliases".to_owned(), json!(others));
+    }
+    let draft = Draft {
+        kind: TimelineEventType::RoomCanonicalAlias,
+        state_key: Some(String::new()),
+        content: serde_json::value::to_raw_value(&content).map_err(ApiError::internal)?,
+        sender: sender.clone(),
+        redacts: None,
+    };
+    match api.rooms.send(room_id, draft, None).await {
+        Ok(_) | Err(room::Error::Forbidden(_) | room::Error::NotJoined { .. } | room::Error::Denied(_)) => {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// To somebody who is not in it, a room that we do not know and one that is closed look the same.
+pub(crate) fn hide_room(error: room::Error) -> ApiError {
+    match error {
+        room::Error::NoRoom(_) => ApiError::forbidden("You are not in this room"),
+        error => error.into(),
+    }
+}
