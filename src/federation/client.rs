@@ -1,0 +1,197 @@
+//! Signed requests to other servers.
+
+use std::{sync::Arc, time::Duration};
+
+use base::ByteSize;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use pdu::Authorities;
+use room::RemoteError;
+use ruma::ServerName;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    config::Peers,
+    contacts::Contacts,
+    path::Path,
+    transport::{Budget, Transport, TransportError},
+    xmatrix::{Target, canonical_body},
+};
+
+/// Bounds of an ordinary request.
+pub(crate) const SMALL: Budget = Budget { deadline: Duration::from_secs(30), response: ByteSize::mib(8) };
+
+/// Bounds of a request whose answer may hold the whole state of a large room.
+pub(crate) const LARGE: Budget = Budget { deadline: Duration::from_secs(300), response: ByteSize::mib(512) };
+
+/// Sends requests in the name of our authorities. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Client {
+    transport: Arc<dyn Transport>,
+    authorities: Arc<Authorities>,
+    peers: Arc<Peers>,
+    contacts: Arc<Contacts>,
+}
+
+/// A request before it is signed.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) from: &'a ServerName,
+    pub(crate) to: &'a ServerName,
+    pub(crate) method: Method,
+    pub(crate) path: Path,
+    pub(crate) body: Body,
+    pub(crate) budget: Budget,
+}
+
+/// What is sent along.
+pub(crate) enum Body {
+    /// Nothing.
+    None,
+    /// JSON.
+    Json(Bytes),
+    /// JSON that is canonical already, so that it is signed as it stands.
+    Canonical(Bytes),
+}
+
+impl Client {
+    pub(crate) fn new(
+        transport: Arc<dyn Transport>,
+        authorities: Arc<Authorities>,
+        peers: Peers,
+        contacts: Arc<Contacts>,
+    ) -> Self {
+        Self { transport, authorities, peers: Arc::new(peers), contacts }
+    }
+
+    pub(crate) fn authorities(&self) -> &Arc<Authorities> {
+        &self.authorities
+    }
+
+    /// Whether we talk to this server over the network at all.
+    pub(crate) fn may_contact(&self, server: &ServerName) -> bool {
+        !self.authorities.is_ours(server) && self.peers.include(server)
+    }
+
+    /// Sends a signed request; any HTTP status is an answer.
+    pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Response<Bytes>, RemoteError> {
+        let to = outgoing.to;
+        if !self.may_contact(to) {
+            return Err(unreachable(to, "we do not federate with this server"));
+        }
+        let request = self.sign(&outgoing).map_err(|cause| unreachable(to, cause))?;
+        let answer = self.carry(to, request).await?;
+        if answer.status().is_success() {
+            self.contacts.heard_from(to);
+        }
+        Ok(answer)
+    }
+
+    /// The same, with a successful answer read as JSON.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, outgoing: Outgoing<'_>) -> Result<T, RemoteError> {
+        let to = outgoing.to;
+        let answer = self.send(outgoing).await?;
+        read(to, &answer)
+    }
+
+    /// Sends a request without a signature, for keys and versions.
+    pub(crate) async fn ask_unsigned(
+        &self,
+        to: &ServerName,
+        path: &Path,
+        budget: Budget,
+    ) -> Result<Response<Bytes>, RemoteError> {
+        if !self.may_contact(to) {
+            return Err(unreachable(to, "we do not federate with this server"));
+        }
+        let mut request = Request::get(path.as_str())
+            .body(Bytes::new())
+            .map_err(|error| unreachable(to, error.to_string()))?;
+        request.extensions_mut().insert(budget);
+        self.carry(to, request).await
+    }
+
+    async fn carry(&self, to: &ServerName, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
+        self.transport.send(to, request).await.map_err(|error| match error {
+            TransportError::TooLarge(_) => bad_answer(to, error.to_string()),
+            error => unreachable(to, error.to_string()),
+        })
+    }
+
+    fn sign(&self, outgoing: &Outgoing<'_>) -> Result<Request<Bytes>, String> {
+        let authority = self
+            .authorities
+            .find(outgoing.from)
+            .ok_or_else(|| format!("{} is not a server name of ours", outgoing.from))?;
+        let canonical;
+        let (content, body) = match &outgoing.body {
+            Body::None => (None, Bytes::new()),
+            Body::Json(body) => {
+                canonical = canonical_body(body).map_err(|error| error.to_string())?;
+                (canonical.as_deref(), body.clone())
+            }
+            Body::Canonical(body) => {
+                let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+                (Some(text), body.clone())
+            }
+        };
+        let target = Target {
+            method: outgoing.method.as_str(),
+            uri: outgoing.path.as_str(),
+            origin: outgoing.from,
+            destination: outgoing.to,
+            content,
+        };
+        let authorization =
+            target.authorization(authority).ok_or_else(|| "the signature fits in no header".to_owned())?;
+        let mut request = Request::builder()
+            .method(outgoing.method.clone())
+            .uri(outgoing.path.as_str())
+            .header(header::AUTHORIZATION, authorization);
+        if content.is_some() {
+            request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let mut request = request.body(body).map_err(|error| error.to_string())?;
+        request.extensions_mut().insert(outgoing.budget);
+        Ok(request)
+    }
+}
+
+/// A successful answer read as JSON; an error as what the other server said.
+pub(crate) fn read<T: DeserializeOwned>(
+    from: &ServerName,
+    answer: &Response<Bytes>,
+) -> Result<T, RemoteError> {
+    if !answer.status().is_success() {
+        return Err(refused(from, answer));
+    }
+    serde_json::from_slice(answer.body()).map_err(|error| bad_answer(from, error.to_string()))
+}
+
+fn refused(server: &ServerName, answer: &Response<Bytes>) -> RemoteError {
+    #[derive(Default, Deserialize)]
+    struct Said {
+        #[serde(default)]
+        errcode: String,
+        #[serde(default)]
+        error: String,
+        room_version: Option<String>,
+    }
+
+    // Not everything between us and the other server speaks Matrix; then the status has to do.
+    let said: Said = serde_json::from_slice(answer.body()).unwrap_or_default();
+    RemoteError::Refused {
+        server: server.to_owned(),
+        status: answer.status().as_u16(),
+        code: if said.errcode.is_empty() { "M_UNKNOWN".to_owned() } else { said.errcode },
+        message: said.error,
+        room_version: said.room_version,
+    }
+}
+
+pub(crate) fn unreachable(server: &ServerName, cause: impl Into<String>) -> RemoteError {
+    RemoteError::Unreachable { server: server.to_owned(), cause: cause.into() }
+}
+
+pub(crate) fn bad_answer(server: &ServerName, cause: impl Into<String>) -> RemoteError {
+    RemoteError::BadAnswer { server: server.to_owned(), cause: cause.into() }
+}

@@ -1,0 +1,130 @@
+//! The server interface: what other servers ask us.
+//!
+//! Handlers take a request apart, ask the room engine or the accounts, and write the answer. Events
+//! go into answers as the bytes they are stored as.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/>
+
+mod events;
+mod json;
+mod keys;
+mod membership;
+mod queries;
+mod transactions;
+
+use std::sync::Arc;
+
+use account::Accounts;
+use base::{ByteSize, Clock, CounterFamily, Metrics};
+use http::Method;
+use pdu::Authorities;
+use room::{Rooms, read::room::RoomInfo};
+use ruma::{
+    RoomId, ServerName,
+    api::federation::{
+        authorization::get_event_authorization,
+        backfill::get_backfill,
+        device::get_devices,
+        directory::{get_public_rooms, get_public_rooms_filtered},
+        discovery::{get_remote_server_keys, get_remote_server_keys_batch, get_server_version},
+        event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+        membership::{
+            create_invite, create_join_event, create_knock_event, create_leave_event, prepare_join_event,
+            prepare_knock_event, prepare_leave_event,
+        },
+        openid::get_openid_userinfo,
+        query::{get_profile_information, get_room_information},
+        transactions::send_transaction_message,
+    },
+};
+use web::{ApiError, Open, Origin, Routes};
+
+use self::transactions::Served;
+use crate::keys::Keys;
+
+/// Largest transaction: fifty events of 64 KiB, and ephemeral units.
+const LARGEST_TRANSACTION: ByteSize = ByteSize::mib(16);
+
+/// What the handlers share.
+pub struct FederationApi {
+    rooms: Rooms,
+    accounts: Accounts,
+    keys: Keys,
+    authorities: Arc<Authorities>,
+    clock: Clock,
+    served: Served,
+    received: CounterFamily,
+}
+
+impl FederationApi {
+    pub(crate) fn new(
+        rooms: Rooms,
+        accounts: Accounts,
+        keys: Keys,
+        authorities: Arc<Authorities>,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Self {
+        let received = metrics.counter_family(
+            "yakuba_federation_units_received",
+            "PDUs and EDUs of other servers' transactions, by what became of them",
+        );
+        Self { rooms, accounts, keys, authorities, clock, served: Served::default(), received }
+    }
+
+    /// Refuses a server that a room's server ACL keeps out.
+    async fn admit(&self, server: &ServerName, room_id: &RoomId) -> Result<Arc<RoomInfo>, ApiError> {
+        let Some(room) = self.rooms.room(room_id).await? else {
+            return Err(room::Error::NoRoom(room_id.to_owned()).into());
+        };
+        if self.rooms.is_admitted(server, &room).await? {
+            Ok(room)
+        } else {
+            Err(room::Error::AclDenied(server.to_owned()).into())
+        }
+    }
+}
+
+/// All routes of the server interface.
+pub(crate) fn routes(api: Arc<FederationApi>) -> Routes<FederationApi> {
+    // Which authority is meant stands in the signature, not in the `Host` header: that may be any name
+    // that a delegation leads to.
+    Routes::new(api)
+        .any_host()
+        .raw_ruma::<get_server_version::v1::Request, Open, _, _>(keys::version)
+        .raw::<Open, _, _>(Method::GET, "/_matrix/key/v2/server", keys::own)
+        .raw::<Open, _, _>(Method::GET, "/_matrix/key/v2/server/{key_id}", keys::own)
+        .raw_ruma::<get_remote_server_keys::v2::Request, Open, _, _>(keys::query_one)
+        .raw_ruma::<get_remote_server_keys_batch::v2::Request, Open, _, _>(keys::query_many)
+        .raw_ruma::<get_openid_userinfo::v1::Request, Open, _, _>(queries::openid_userinfo)
+        .raw_ruma::<get_profile_information::v1::Request, Origin, _, _>(queries::profile)
+        .raw_ruma::<get_room_information::v1::Request, Origin, _, _>(queries::directory)
+        .raw_ruma::<get_public_rooms::v1::Request, Origin, _, _>(queries::public_rooms)
+        .raw_ruma::<get_public_rooms_filtered::v1::Request, Origin, _, _>(queries::public_rooms_filtered)
+        .raw_ruma::<get_devices::v1::Request, Origin, _, _>(queries::devices)
+        .raw_ruma::<prepare_join_event::v1::Request, Origin, _, _>(membership::make_join)
+        .raw_ruma::<create_join_event::v2::Request, Origin, _, _>(membership::send_join)
+        .raw::<Origin, _, _>(
+            Method::PUT,
+            "/_matrix/federation/v1/send_join/{room_id}/{event_id}",
+            membership::send_join_v1,
+        )
+        .raw_ruma::<prepare_leave_event::v1::Request, Origin, _, _>(membership::make_leave)
+        .raw_ruma::<create_leave_event::v2::Request, Origin, _, _>(membership::send_leave)
+        .raw::<Origin, _, _>(
+            Method::PUT,
+            "/_matrix/federation/v1/send_leave/{room_id}/{event_id}",
+            membership::send_leave_v1,
+        )
+        .raw_ruma::<prepare_knock_event::v1::Request, Origin, _, _>(membership::make_knock)
+        .raw_ruma::<create_knock_event::v1::Request, Origin, _, _>(membership::send_knock)
+        .raw_ruma::<create_invite::v2::Request, Origin, _, _>(membership::invite)
+        .raw_ruma::<get_event::v1::Request, Origin, _, _>(events::event)
+        .raw_ruma::<get_event_authorization::v1::Request, Origin, _, _>(events::event_auth)
+        .raw_ruma::<get_room_state::v1::Request, Origin, _, _>(events::state)
+        .raw_ruma::<get_room_state_ids::v1::Request, Origin, _, _>(events::state_ids)
+        .raw_ruma::<get_backfill::v1::Request, Origin, _, _>(events::backfill)
+        .raw_ruma::<get_missing_events::v1::Request, Origin, _, _>(events::missing_events)
+        .body_limit(LARGEST_TRANSACTION)
+        .raw_ruma::<send_transaction_message::v1::Request, Origin, _, _>(transactions::send)
+}

@@ -1,0 +1,169 @@
+//! Questions about users, aliases and the room directory.
+
+use std::sync::Arc;
+
+use room::read::directory::DirectoryQuery;
+use ruma::{OwnedRoomAliasId, OwnedUserId, UserId, room::RoomType};
+use serde::Deserialize;
+use web::{ApiError, Open, Origin, RawCall, Response, StatusCode, json_response};
+
+use super::{
+    FederationApi,
+    json::{Object, json_answer},
+};
+
+/// `GET /query/profile`: the profile of a user of ours, or one field of it.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryprofile>
+pub(super) async fn profile(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        user_id: OwnedUserId,
+        field: Option<String>,
+    }
+
+    let Query { user_id, field } = call.query()?;
+    must_be_of(&call.caller, &user_id)?;
+    let profile = api.accounts.profile(&user_id).await?;
+    let mut object = Object::new();
+    for (name, value) in &profile.0 {
+        if field.as_ref().is_none_or(|field| field == name) {
+            object = object.json(name, value.get());
+        }
+    }
+    Ok(object.answer())
+}
+
+/// `GET /query/directory`: the room that an alias of ours stands for.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1querydirectory>
+pub(super) async fn directory(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        room_alias: OwnedRoomAliasId,
+    }
+
+    let Query { room_alias } = call.query()?;
+    let unknown = || ApiError::not_found("There is no such alias here");
+    if room_alias.server_name() != call.caller.destination {
+        return Err(unknown());
+    }
+    let found = api.rooms.local_alias(&room_alias).await?.ok_or_else(unknown)?;
+    Ok(Object::new()
+        .string("room_id", found.room_id.as_str())
+        .strings("servers", found.servers.iter().map(|server| server.as_str()))
+        .answer())
+}
+
+/// `GET /publicRooms`
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1publicrooms>
+pub(super) async fn public_rooms(
+    api: Arc<FederationApi>,
+    call: RawCall<Origin>,
+) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        limit: Option<u32>,
+        since: Option<String>,
+    }
+
+    let Query { limit, since } = call.query()?;
+    let query = DirectoryQuery { limit: to_limit(limit), since, ..DirectoryQuery::default() };
+    page(&api, &call.caller, &query).await
+}
+
+/// `POST /publicRooms`
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#post_matrixfederationv1publicrooms>
+pub(super) async fn public_rooms_filtered(
+    api: Arc<FederationApi>,
+    call: RawCall<Origin>,
+) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Body {
+        limit: Option<u32>,
+        since: Option<String>,
+        #[serde(default)]
+        filter: Filter,
+    }
+    #[derive(Default, Deserialize)]
+    struct Filter {
+        generic_search_term: Option<String>,
+        room_types: Option<Vec<Option<RoomType>>>,
+    }
+
+    let Body { limit, since, filter } = call.json()?;
+    let query = DirectoryQuery {
+        limit: to_limit(limit),
+        since,
+        search: filter.generic_search_term,
+        types: filter.room_types,
+    };
+    page(&api, &call.caller, &query).await
+}
+
+fn to_limit(limit: Option<u32>) -> Option<usize> {
+    limit.and_then(|limit| usize::try_from(limit).ok())
+}
+
+async fn page(api: &FederationApi, caller: &Origin, query: &DirectoryQuery) -> Result<Response, ApiError> {
+    let page = api.rooms.public_rooms(&caller.destination, query).await?;
+    let answer = serde_json::json!({
+        "chunk": page.chunk,
+        "total_room_count_estimate": page.total,
+    });
+    let mut answer = answer;
+    if let Some(fields) = answer.as_object_mut() {
+        let tokens = [("next_batch", page.next), ("prev_batch", page.previous)];
+        for (name, token) in tokens {
+            if let Some(token) = token {
+                fields.insert(name.to_owned(), token.into());
+            }
+        }
+    }
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// `GET /openid/userinfo`: whose OpenID token this is.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1openiduserinfo>
+pub(super) async fn openid_userinfo(
+    api: Arc<FederationApi>,
+    call: RawCall<Open>,
+) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        access_token: Option<String>,
+    }
+
+    let query: Query = call.query()?;
+    let Some(token) = query.access_token else {
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "M_MISSING_TOKEN", "`access_token` is required"));
+    };
+    let user = api.accounts.openid_user(call.face.server_name(), &token).await?;
+    Ok(Object::new().string("sub", user.as_str()).answer())
+}
+
+/// `GET /user/devices/{userId}`: the devices of a user of ours that take part in encryption.
+///
+/// Devices without keys are of no use to others and are not named.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1userdevicesuserid>
+pub(super) async fn devices(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    let user_id: OwnedUserId = call.args.get(0)?;
+    must_be_of(&call.caller, &user_id)?;
+    if api.accounts.find_user(&user_id).await?.is_none() {
+        return Err(ApiError::not_found("There is no such user here"));
+    }
+    // No device of ours can upload keys yet, so there is none to name.
+    let answer = Object::new().list("devices", []).number("stream_id", 0).string("user_id", user_id.as_str());
+    Ok(json_answer(answer.finish()))
+}
+
+fn must_be_of(caller: &Origin, user: &UserId) -> Result<(), ApiError> {
+    if user.server_name() == caller.destination {
+        return Ok(());
+    }
+    Err(ApiError::not_found("There is no such user here"))
+}

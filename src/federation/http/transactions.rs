@@ -1,0 +1,228 @@
+//! Transactions of other servers.
+//!
+//! An event or unit that cannot be used is answered for by itself; it never fails the others. A
+//! transaction that comes again gets the same answer and is not worked on again: in memory for the
+//! recent ones, and because all that is in it is idempotent for those from before a crash.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::future::join;
+use parking_lot::Mutex;
+use room::read::receipts::{NewReceipt, ReceiptKind};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::OnceCell;
+use tracing::debug;
+use web::{ApiError, Origin, RawCall, Response};
+
+use super::{
+    FederationApi,
+    json::{Object, json_answer},
+};
+
+const MOST_PDUS: usize = 50;
+const MOST_EDUS: usize = 100;
+
+/// Answers that are remembered.
+const MOST_ANSWERS: usize = 10_000;
+
+type Answer = Arc<OnceCell<Bytes>>;
+
+/// Recent transactions and their answers.
+#[derive(Default)]
+pub(super) struct Served(Mutex<Answers>);
+
+#[derive(Default)]
+struct Answers {
+    by_id: HashMap<(OwnedServerName, String), Answer>,
+    /// Oldest first.
+    order: VecDeque<(OwnedServerName, String)>,
+}
+
+impl Served {
+    /// The place of this transaction's answer. Who comes while the first one is worked on waits for it.
+    fn answer(&self, origin: &ServerName, id: &str) -> Answer {
+        let key = (origin.to_owned(), id.to_owned());
+        let mut answers = self.0.lock();
+        if let Some(known) = answers.by_id.get(&key) {
+            return known.clone();
+        }
+        while answers.order.len() >= MOST_ANSWERS
+            && let Some(oldest) = answers.order.pop_front()
+        {
+            answers.by_id.remove(&oldest);
+        }
+        let new = Answer::default();
+        answers.by_id.insert(key.clone(), new.clone());
+        answers.order.push_back(key);
+        new
+    }
+}
+
+#[derive(Deserialize)]
+struct Transaction {
+    #[serde(default)]
+    pdus: Vec<Box<RawValue>>,
+    #[serde(default)]
+    edus: Vec<Box<RawValue>>,
+}
+
+/// `PUT /send/{txnId}`
+pub(super) async fn send(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    let id: String = call.args.get(0)?;
+    let origin = &call.caller.server;
+    let answer = api.served.answer(origin, &id);
+    let body = answer.get_or_try_init(|| work(&api, &call)).await?;
+    Ok(json_answer(body.clone()))
+}
+
+async fn work(api: &FederationApi, call: &RawCall<Origin>) -> Result<Bytes, ApiError> {
+    let transaction: Transaction = call.json()?;
+    let Transaction { pdus, edus } = transaction;
+    if pdus.len() > MOST_PDUS || edus.len() > MOST_EDUS {
+        return Err(ApiError::bad_json(format!(
+            "A transaction may have {MOST_PDUS} PDUs and {MOST_EDUS} EDUs, not more"
+        )));
+    }
+    let origin = &call.caller.server;
+    let (received, ()) =
+        join(api.rooms.receive_transaction(origin, &pdus), api.receive_edus(origin, &edus)).await;
+    let received = received?;
+    let dropped = pdus.len().saturating_sub(received.len());
+    api.count("pdu", "dropped", dropped);
+
+    let mut verdicts = Object::new();
+    for answer in &received {
+        let mut verdict = Object::new();
+        let outcome = match &answer.result {
+            Ok(()) => "taken",
+            Err(error) => {
+                debug!(%origin, event_id = %answer.event_id, %error, "a PDU was not taken");
+                verdict = verdict.string("error", &public_reason(error));
+                "refused"
+            }
+        };
+        api.count("pdu", outcome, 1);
+        verdicts = verdicts.json(answer.event_id.as_str(), &verdict.finish());
+    }
+    Ok(Bytes::from(Object::new().json("pdus", &verdicts.finish()).finish()))
+}
+
+/// What another server is told of an event that was not taken: nothing of our own troubles.
+fn public_reason(error: &room::Error) -> String {
+    match error {
+        room::Error::Store(_) | room::Error::Commit(_) | room::Error::Inconsistent(_) => {
+            "The server has a problem".to_owned()
+        }
+        room::Error::Denied(denial) => denial.public.clone(),
+        error => error.to_string(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Edu {
+    edu_type: String,
+    content: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Typing {
+    room_id: OwnedRoomId,
+    user_id: OwnedUserId,
+    typing: bool,
+}
+
+type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, Box<RawValue>>>;
+type ReadReceipts = BTreeMap<OwnedUserId, ReadReceipt>;
+
+#[derive(Deserialize)]
+struct ReadReceipt {
+    data: ReceiptData,
+    event_ids: Vec<OwnedEventId>,
+}
+
+#[derive(Deserialize)]
+struct ReceiptData {
+    #[serde(default)]
+    ts: u64,
+    thread_id: Option<String>,
+}
+
+impl FederationApi {
+    fn count(&self, unit: &str, outcome: &str, count: usize) {
+        self.received.with(&[("unit", unit), ("outcome", outcome)]).inc_by(count as u64);
+    }
+
+    async fn receive_edus(&self, origin: &ServerName, edus: &[Box<RawValue>]) {
+        for raw in edus {
+            let outcome = match self.receive_edu(origin, raw).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    debug!(%origin, error, "an EDU was not taken");
+                    "refused"
+                }
+            };
+            self.count("edu", outcome, 1);
+        }
+    }
+
+    async fn receive_edu(&self, origin: &ServerName, raw: &RawValue) -> Result<&'static str, String> {
+        let malformed = |error: serde_json::Error| error.to_string();
+        let edu: Edu = serde_json::from_str(raw.get()).map_err(malformed)?;
+        match edu.edu_type.as_str() {
+            "m.typing" => {
+                let typing: Typing = serde_json::from_str(edu.content.get()).map_err(malformed)?;
+                self.receive_typing(origin, &typing).await.map_err(|error| error.to_string())?;
+            }
+            "m.receipt" => {
+                let receipts: Receipts = serde_json::from_str(edu.content.get()).map_err(malformed)?;
+                for (room_id, kinds) in receipts {
+                    let Some(read) = kinds.get("m.read") else { continue };
+                    let read: ReadReceipts = serde_json::from_str(read.get()).map_err(malformed)?;
+                    self.receive_receipts(origin, &room_id, read).await.map_err(|error| error.to_string())?;
+                }
+            }
+            // Presence, device lists, to-device messages: nothing here takes them yet.
+            _ => return Ok("ignored"),
+        }
+        Ok("taken")
+    }
+
+    async fn receive_typing(&self, origin: &ServerName, typing: &Typing) -> Result<(), room::Error> {
+        if self.is_kept_out(origin, &typing.room_id).await? {
+            return Ok(());
+        }
+        self.rooms.receive_typing(origin, &typing.room_id, &typing.user_id, typing.typing).await
+    }
+
+    async fn receive_receipts(
+        &self,
+        origin: &ServerName,
+        room_id: &OwnedRoomId,
+        read: ReadReceipts,
+    ) -> Result<(), room::Error> {
+        if self.is_kept_out(origin, room_id).await? {
+            return Ok(());
+        }
+        let receipts = read.into_iter().filter_map(|(user_id, receipt)| {
+            // One event is named; a server that names several means the last.
+            let event_id = receipt.event_ids.into_iter().next_back()?;
+            let ReceiptData { ts, thread_id } = receipt.data;
+            Some(NewReceipt { user_id, kind: ReceiptKind::Public, thread: thread_id, event_id, ts })
+        });
+        self.rooms.receive_receipts(origin, room_id, receipts.collect()).await
+    }
+
+    /// Whether we are not in the room, or its server ACL keeps the server out.
+    async fn is_kept_out(&self, server: &ServerName, room_id: &OwnedRoomId) -> Result<bool, room::Error> {
+        let Some(room) = self.rooms.room(room_id).await? else { return Ok(true) };
+        Ok(!self.rooms.is_admitted(server, &room).await?)
+    }
+}

@@ -1,0 +1,366 @@
+//! Server keys: ours published, those of others fetched, checked, kept and handed out.
+//!
+//! A key once seen is kept forever, because events that it signed stay. A document is fetched anew
+//! when half of its time is over, in the background; and at once when somebody needs a key that it
+//! does not name, or needs it for a later time. One fetch per server runs at a time and everybody
+//! waits for its outcome; a server that fails is left alone for a growing while.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys>
+
+mod document;
+mod notary;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base::{Backoff, Clock, CounterFamily, Metrics, Random, Tasks, Timestamp};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
+use pdu::{Authority, KeyRing, VerifyKey};
+use room::KeySource;
+use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName};
+use store::{Batch, Order, Range, Store};
+use tracing::{debug, warn};
+
+use self::document::{Document, publish, stale_after};
+pub(crate) use self::notary::{MOST_ASKED, Question};
+use crate::{
+    client::Client,
+    config::KeyConfig,
+    path::Path,
+    resolver::make_room,
+    tables::{KEY_DOCUMENTS, KEYS, KeyDocumentRow, KeyRow},
+    transport::Budget,
+};
+
+/// Servers whose keys are held in memory.
+const MOST_SERVERS: usize = 20_000;
+
+/// Servers that are asked at a time for the keys of one batch of events.
+const FETCHES_AT_ONCE: usize = 32;
+
+/// Keys of one server that are read from the store.
+const MOST_KEYS: usize = 1_024;
+
+/// The first and the longest time for which a server that failed is left alone.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
+
+/// A server whose document does not have what is needed is not asked again for so long.
+const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(10);
+
+/// Largest key document.
+const LARGEST_DOCUMENT: base::ByteSize = base::ByteSize::kib(256);
+
+/// The keys of all servers. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    client: Client,
+    config: KeyConfig,
+    clock: Clock,
+    random: Random,
+    tasks: Tasks,
+    known: Mutex<HashMap<OwnedServerName, Arc<Known>>>,
+    fetches: Mutex<HashMap<OwnedServerName, Cell>>,
+    fetched: CounterFamily,
+}
+
+/// What we know of a server's keys.
+#[derive(Debug, Default)]
+struct Known {
+    keys: BTreeMap<String, KeyRow>,
+    /// When the last document was fetched, and when it is to be fetched anew; 0 for never.
+    fetched: u64,
+    stale_after: u64,
+}
+
+/// The state of fetching from one server; who holds it fetches.
+type Cell = Arc<tokio::sync::Mutex<Fetch>>;
+
+struct Fetch {
+    backoff: Backoff,
+    not_before: Timestamp,
+}
+
+/// What is needed of a server.
+#[derive(Clone, Debug)]
+enum Need {
+    /// Its keys with these ids, believable at this time.
+    Keys { ids: Vec<String>, at: Timestamp },
+    /// A newer document than the one we have.
+    Newer,
+}
+
+impl Known {
+    fn meets(&self, need: &Need) -> bool {
+        match need {
+            Need::Keys { ids, at } => ids.iter().all(|id| {
+                self.keys.get(id).is_some_and(|key| key.expired.is_some() || key.valid_until >= at.millis())
+            }),
+            Need::Newer => false,
+        }
+    }
+
+    fn key(&self, id: &str) -> Option<VerifyKey> {
+        let row = self.keys.get(id)?;
+        match row.expired {
+            Some(expired) => VerifyKey::old(&row.public_key, expired).ok(),
+            None => VerifyKey::current(&row.public_key, row.valid_until, row.valid_until).ok(),
+        }
+    }
+}
+
+impl Keys {
+    pub(crate) fn new(
+        store: Store,
+        client: Client,
+        config: KeyConfig,
+        clock: Clock,
+        random: Random,
+        tasks: Tasks,
+        metrics: &Metrics,
+    ) -> Self {
+        let fetched =
+            metrics.counter_family("yakuba_federation_key_fetches", "Fetches of server keys, by outcome");
+        Self(Arc::new(Inner {
+            store,
+            client,
+            config,
+            clock,
+            random,
+            tasks,
+            known: Mutex::default(),
+            fetches: Mutex::default(),
+            fetched,
+        }))
+    }
+
+    /// The key document of an authority of ours, in canonical JSON and signed.
+    pub fn own_document(&self, authority: &Authority) -> Bytes {
+        publish(authority, self.0.clock.now() + self.0.config.lifetime)
+    }
+
+    /// The key with which `server` may sign a request now.
+    ///
+    /// Requests are signed with present keys only. A server whose clock is behind may publish a document
+    /// that is over when we fetch it; its keys count for as long as we would not ask again.
+    pub(crate) async fn find_request_key(
+        &self,
+        server: &ServerName,
+        key_id: &OwnedServerSigningKeyId,
+    ) -> Result<Option<VerifyKey>, store::Error> {
+        let now = self.0.clock.now();
+        let id = key_id.as_str();
+        let usable = |known: &Known| {
+            let row = known.keys.get(id)?;
+            let fresh = row.valid_until >= now.millis() || known.stale_after >= now.millis();
+            if row.expired.is_some() || !fresh { None } else { known.key(id) }
+        };
+        let mut known = self.load(&[server.to_owned()]).await?.pop().unwrap_or_default();
+        if usable(&known).is_none() {
+            let need = if known.keys.get(id).is_some_and(|row| row.expired.is_none()) {
+                Need::Newer
+            } else {
+                Need::Keys { ids: vec![id.to_owned()], at: Timestamp(0) }
+            };
+            known = self.fetch(server, &need, known).await?;
+        } else if known.stale_after < now.millis() {
+            self.refresh_later(server);
+        }
+        Ok(usable(&known))
+    }
+
+    /// What is known of these servers, from memory or the store; in their order.
+    async fn load(&self, servers: &[OwnedServerName]) -> Result<Vec<Arc<Known>>, store::Error> {
+        let missing: Vec<OwnedServerName> = {
+            let known = self.0.known.lock();
+            servers.iter().filter(|server| !known.contains_key(*server)).cloned().collect()
+        };
+        if !missing.is_empty() {
+            let ranges = missing.iter().map(|server| Range::prefix(server.as_str())).collect();
+            let names: Vec<&str> = missing.iter().map(|server| server.as_str()).collect();
+            let rows = self.0.store.scan_many(&KEYS, ranges, Order::Ascending, MOST_KEYS).await?;
+            let documents = self.0.store.get_many(&KEY_DOCUMENTS, &names).await?;
+            let mut known = self.0.known.lock();
+            make_room(&mut known, MOST_SERVERS, |_| false);
+            for ((server, rows), document) in missing.iter().zip(rows).zip(documents) {
+                let keys = rows.into_iter().map(|((_, id), row)| (id, row)).collect();
+                let (fetched, valid_until) = document.map_or((0, 0), |row| (row.fetched, row.valid_until));
+                let stale_after = if fetched == 0 { 0 } else { stale_after(fetched, valid_until) };
+                // A fetch that ended meanwhile knows better.
+                known.entry(server.clone()).or_insert_with(|| Arc::new(Known { keys, fetched, stale_after }));
+            }
+        }
+        let known = self.0.known.lock();
+        Ok(servers.iter().map(|server| known.get(server).cloned().unwrap_or_default()).collect())
+    }
+
+    fn refresh_later(&self, server: &ServerName) {
+        let (keys, server) = (self.clone(), server.to_owned());
+        self.0.tasks.spawn("key refresh", async move {
+            let Ok(Some(known)) = keys.load(&[server.clone()]).await.map(|mut known| known.pop()) else {
+                return;
+            };
+            if let Err(error) = keys.fetch(&server, &Need::Newer, known).await {
+                warn!(origin = %server, %error, "fetched keys could not be stored");
+            }
+        });
+    }
+
+    /// Fetches from a server what `before` does not meet, unless somebody else just did or it is to be left alone.
+    /// Gives what is known then, which may still not be enough.
+    async fn fetch(
+        &self,
+        server: &ServerName,
+        need: &Need,
+        before: Arc<Known>,
+    ) -> Result<Arc<Known>, store::Error> {
+        let cell = self.cell(server);
+        let mut fetch = cell.lock().await;
+        let known = self.load(&[server.to_owned()]).await?.pop().unwrap_or_default();
+        let now = self.0.clock.now();
+        if known.meets(need) || known.fetched > before.fetched || now < fetch.not_before {
+            return Ok(known);
+        }
+        let outcome = match self.fetch_document(server).await {
+            Ok(document) => Ok(document),
+            Err(cause) => self.ask_notaries(server).await.ok_or(cause),
+        };
+        match outcome {
+            Ok(document) => {
+                self.0.fetched.with(&[("outcome", "ok")]).inc();
+                let known = self.keep(server, document, &known).await?;
+                fetch.backoff.reset();
+                let enough = matches!(need, Need::Newer) || known.meets(need);
+                let wait = if enough { Duration::ZERO } else { UNKNOWN_KEY_WAIT };
+                fetch.not_before = self.0.clock.now() + wait;
+                Ok(known)
+            }
+            Err(cause) => {
+                self.0.fetched.with(&[("outcome", "failed")]).inc();
+                let wait = fetch.backoff.next(&self.0.random);
+                fetch.not_before = self.0.clock.now() + wait;
+                debug!(origin = %server, error = %cause, "keys could not be fetched");
+                Ok(known)
+            }
+        }
+    }
+
+    fn cell(&self, server: &ServerName) -> Cell {
+        let mut fetches = self.0.fetches.lock();
+        if !fetches.contains_key(server) {
+            make_room(&mut fetches, MOST_SERVERS, |cell| Arc::strong_count(cell) > 1);
+        }
+        let new = || {
+            let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+            Arc::new(tokio::sync::Mutex::new(Fetch { backoff, not_before: Timestamp(0) }))
+        };
+        fetches.entry(server.to_owned()).or_insert_with(new).clone()
+    }
+
+    async fn fetch_document(&self, server: &ServerName) -> Result<Document, String> {
+        let budget = Budget { deadline: self.0.config.fetch_timeout, response: LARGEST_DOCUMENT };
+        let path = Path::key().segment("server");
+        let asked = self.0.client.ask_unsigned(server, &path, budget);
+        // The transport keeps the deadline; this bounds a transport of a test that does not.
+        let answer = self.0.clock.timeout(budget.deadline, asked).await.map_err(|error| error.to_string())?;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if !answer.status().is_success() {
+            return Err(format!("status {}", answer.status()));
+        }
+        Document::read(server, answer.body(), self.0.clock.now()).map_err(|error| error.to_string())
+    }
+
+    /// Stores a document and its keys; keys that it does not name any more stay as they were.
+    async fn keep(
+        &self,
+        server: &ServerName,
+        document: Document,
+        before: &Known,
+    ) -> Result<Arc<Known>, store::Error> {
+        let fetched = self.0.clock.now().millis();
+        let mut keys = before.keys.clone();
+        let mut batch = Batch::new();
+        for (id, row) in document.keys {
+            batch.put(&KEYS, &(server.as_str(), id.as_str()), &row);
+            keys.insert(id, row);
+        }
+        let row = KeyDocumentRow { document: document.json, fetched, valid_until: document.valid_until };
+        batch.put(&KEY_DOCUMENTS, server.as_str(), &row);
+        if let Err(error) = self.0.store.commit(batch).await {
+            // They hold for now all the same; after a restart they are fetched again.
+            warn!(origin = %server, %error, "fetched keys could not be stored");
+        }
+        let stale_after = stale_after(fetched, document.valid_until);
+        let known = Arc::new(Known { keys, fetched, stale_after });
+        self.0.known.lock().insert(server.to_owned(), known.clone());
+        Ok(known)
+    }
+
+    /// What is known of each server once its need is met as far as it can be.
+    async fn gather(
+        &self,
+        needs: Vec<(OwnedServerName, Need)>,
+    ) -> Result<Vec<(OwnedServerName, Arc<Known>)>, store::Error> {
+        let servers: Vec<OwnedServerName> = needs.iter().map(|(server, _)| server.clone()).collect();
+        let loaded = self.load(&servers).await?;
+        let now = self.0.clock.now().millis();
+        let work = needs.into_iter().zip(loaded).map(|((server, need), known)| async move {
+            if known.meets(&need) {
+                if known.stale_after < now {
+                    self.refresh_later(&server);
+                }
+                return Ok((server, known));
+            }
+            let known = self.fetch(&server, &need, known).await?;
+            Ok((server, known))
+        });
+        let done: Vec<Result<_, store::Error>> =
+            stream::iter(work).buffer_unordered(FETCHES_AT_ONCE).collect().await;
+        done.into_iter().collect()
+    }
+}
+
+#[async_trait]
+impl KeySource for Keys {
+    async fn keys(&self, wanted: &[(OwnedServerName, OwnedServerSigningKeyId)], at: Timestamp) -> KeyRing {
+        let mut ring = KeyRing::new();
+        let mut ids: BTreeMap<OwnedServerName, HashSet<String>> = BTreeMap::new();
+        for (server, id) in wanted {
+            match self.0.client.authorities().find(server) {
+                Some(authority) if !ring.has_server(server) => ring.insert_authority(authority),
+                Some(_) => {}
+                None => {
+                    ids.entry(server.clone()).or_default().insert(id.as_str().to_owned());
+                }
+            }
+        }
+        let needs = ids
+            .iter()
+            .map(|(server, ids)| (server.clone(), Need::Keys { ids: ids.iter().cloned().collect(), at }));
+        let gathered = match self.gather(needs.collect()).await {
+            Ok(gathered) => gathered,
+            Err(error) => {
+                warn!(%error, "server keys could not be read");
+                return ring;
+            }
+        };
+        for (server, known) in gathered {
+            for id in ids.get(&server).into_iter().flatten() {
+                let key_id = ruma::ServerSigningKeyId::parse(id.as_str());
+                if let (Some(key), Ok(key_id)) = (known.key(id), key_id) {
+                    ring.insert(server.clone(), key_id, key);
+                }
+            }
+        }
+        ring
+    }
+}

@@ -1,0 +1,427 @@
+//! The requests that the room engine makes to other servers, as HTTP.
+//!
+//! Which servers to ask, and whom next, is the engine's business; here one request goes to one server.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
+use room::{
+    Remote, RemoteError,
+    ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
+};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomVersionId, ServerName,
+    UserId,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::{
+    client::{Body, Client, LARGE, Outgoing, SMALL, bad_answer},
+    path::Path,
+    transport::Budget,
+};
+
+/// The room engine's way to other servers. Cheap to clone.
+#[derive(Clone)]
+pub struct Peering {
+    client: Client,
+}
+
+impl Peering {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        path: Path,
+        budget: Budget,
+    ) -> Result<T, RemoteError> {
+        let outgoing = Outgoing { from, to, method: Method::GET, path, body: Body::None, budget };
+        self.client.ask(outgoing).await
+    }
+
+    async fn put<T: DeserializeOwned>(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        path: Path,
+        body: Bytes,
+        budget: Budget,
+    ) -> Result<T, RemoteError> {
+        let outgoing = Outgoing { from, to, method: Method::PUT, path, body: Body::Json(body), budget };
+        self.client.ask(outgoing).await
+    }
+
+    /// `GET /query/profile`: the profile of a user of another server, or one field of it.
+    ///
+    /// # Errors
+    /// [`RemoteError`] as the other server, or the way to it, has it.
+    pub async fn query_profile(
+        &self,
+        from: &ServerName,
+        user_id: &UserId,
+        field: Option<&str>,
+    ) -> Result<serde_json::Map<String, serde_json::Value>, RemoteError> {
+        let mut path = query("profile").query("user_id", user_id);
+        if let Some(field) = field {
+            path = path.query("field", field);
+        }
+        self.get(from, user_id.server_name(), path, SMALL).await
+    }
+
+    /// `GET` or `POST /publicRooms`: the room directory of another server, as JSON.
+    ///
+    /// # Errors
+    /// [`RemoteError`] as the other server, or the way to it, has it.
+    pub async fn public_rooms(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        question: &PublicRoomsQuestion,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        let body = to_body(to, question)?;
+        let outgoing = Outgoing {
+            from,
+            to,
+            method: Method::POST,
+            path: v1("publicRooms"),
+            body: Body::Json(body),
+            budget: SMALL,
+        };
+        self.client.ask(outgoing).await
+    }
+}
+
+/// What is asked of another server's room directory.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PublicRoomsQuestion {
+    /// At most so many rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Where an earlier answer left off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What rooms are wanted, as in the specification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Box<RawValue>>,
+}
+
+fn v1(endpoint: &str) -> Path {
+    Path::federation("v1").segment(endpoint)
+}
+
+fn v2(endpoint: &str) -> Path {
+    Path::federation("v2").segment(endpoint)
+}
+
+fn query(what: &str) -> Path {
+    v1("query").segment(what)
+}
+
+fn body_of(event: &RawValue) -> Bytes {
+    Bytes::copy_from_slice(event.get().as_bytes())
+}
+
+fn to_body<T: Serialize>(to: &ServerName, value: &T) -> Result<Bytes, RemoteError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| bad_answer(to, error.to_string()))
+}
+
+#[derive(Deserialize)]
+struct TemplateAnswer {
+    room_version: Option<RoomVersionId>,
+    event: Box<RawValue>,
+}
+
+impl From<TemplateAnswer> for Template {
+    fn from(answer: TemplateAnswer) -> Self {
+        Self { version: answer.room_version, event: answer.event }
+    }
+}
+
+#[derive(Deserialize)]
+struct PdusAnswer {
+    pdus: Vec<Box<RawValue>>,
+}
+
+/// Nothing of interest; some servers answer `{}`, some `[]`.
+#[derive(Deserialize)]
+struct Ignored(#[expect(dead_code, reason = "only its being JSON counts")] Box<RawValue>);
+
+#[async_trait]
+impl Remote for Peering {
+    async fn make_join(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        user_id: &UserId,
+        versions: &[RoomVersionId],
+    ) -> Result<Template, RemoteError> {
+        let mut path = v1("make_join").segment(room_id).segment(user_id);
+        for version in versions {
+            path = path.query("ver", version.as_str());
+        }
+        self.get::<TemplateAnswer>(from, to, path, SMALL).await.map(Template::from)
+    }
+
+    async fn send_join(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        event: &RawValue,
+        omit_members: bool,
+    ) -> Result<Joined, RemoteError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            state: Vec<Box<RawValue>>,
+            auth_chain: Vec<Box<RawValue>>,
+            event: Option<Box<RawValue>>,
+            #[serde(default)]
+            members_omitted: bool,
+            #[serde(default)]
+            servers_in_room: Vec<String>,
+        }
+
+        let mut path = v2("send_join").segment(room_id).segment(event_id);
+        if omit_members {
+            path = path.query("omit_members", "true");
+        }
+        let answer: Answer = self.put(from, to, path, body_of(event), LARGE).await?;
+        // A server whose name makes no sense cannot be talked to anyway.
+        let servers = answer.servers_in_room.iter().filter_map(|name| ServerName::parse(name.as_str()).ok());
+        Ok(Joined {
+            state: answer.state,
+            auth_chain: answer.auth_chain,
+            event: answer.event,
+            members_omitted: answer.members_omitted,
+            servers_in_room: servers.collect(),
+        })
+    }
+
+    async fn make_leave(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        user_id: &UserId,
+    ) -> Result<Template, RemoteError> {
+        let path = v1("make_leave").segment(room_id).segment(user_id);
+        self.get::<TemplateAnswer>(from, to, path, SMALL).await.map(Template::from)
+    }
+
+    async fn send_leave(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        event: &RawValue,
+    ) -> Result<(), RemoteError> {
+        let path = v2("send_leave").segment(room_id).segment(event_id);
+        self.put::<Ignored>(from, to, path, body_of(event), SMALL).await.map(|_| ())
+    }
+
+    async fn make_knock(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        user_id: &UserId,
+        versions: &[RoomVersionId],
+    ) -> Result<Template, RemoteError> {
+        let mut path = v1("make_knock").segment(room_id).segment(user_id);
+        for version in versions {
+            path = path.query("ver", version.as_str());
+        }
+        self.get::<TemplateAnswer>(from, to, path, SMALL).await.map(Template::from)
+    }
+
+    async fn send_knock(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        event: &RawValue,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(alias = "knock_state_events")]
+            knock_room_state: Vec<Box<RawValue>>,
+        }
+
+        let path = v1("send_knock").segment(room_id).segment(event_id);
+        let answer: Answer = self.put(from, to, path, body_of(event), SMALL).await?;
+        Ok(answer.knock_room_state)
+    }
+
+    async fn invite(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+        version: &RoomVersionId,
+        event: &RawValue,
+        invite_room_state: &[Box<RawValue>],
+    ) -> Result<Box<RawValue>, RemoteError> {
+        #[derive(Serialize)]
+        struct Question<'a> {
+            event: &'a RawValue,
+            invite_room_state: &'a [Box<RawValue>],
+            room_version: &'a RoomVersionId,
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            event: Box<RawValue>,
+        }
+
+        let path = v2("invite").segment(room_id).segment(event_id);
+        let body = to_body(to, &Question { event, invite_room_state, room_version: version })?;
+        let answer: Answer = self.put(from, to, path, body, SMALL).await?;
+        Ok(answer.event)
+    }
+
+    async fn get_missing_events(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        question: MissingEvents<'_>,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        #[derive(Serialize)]
+        struct Question<'a> {
+            earliest_events: &'a [OwnedEventId],
+            latest_events: &'a [OwnedEventId],
+            limit: u32,
+            min_depth: u64,
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            events: Vec<Box<RawValue>>,
+        }
+
+        let body = to_body(
+            to,
+            &Question {
+                earliest_events: question.earliest,
+                latest_events: question.latest,
+                limit: question.limit,
+                min_depth: question.min_depth,
+            },
+        )?;
+        let outgoing = Outgoing {
+            from,
+            to,
+            method: Method::POST,
+            path: v1("get_missing_events").segment(question.room_id),
+            body: Body::Json(body),
+            budget: SMALL,
+        };
+        let answer: Answer = self.client.ask(outgoing).await?;
+        Ok(answer.events)
+    }
+
+    async fn state_ids(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<StateIds, RemoteError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            pdu_ids: Vec<OwnedEventId>,
+            auth_chain_ids: Vec<OwnedEventId>,
+        }
+
+        let path = v1("state_ids").segment(room_id).query("event_id", event_id);
+        let answer: Answer = self.get(from, to, path, LARGE).await?;
+        Ok(StateIds { state: answer.pdu_ids, auth_chain: answer.auth_chain_ids })
+    }
+
+    async fn state(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<StateEvents, RemoteError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            pdus: Vec<Box<RawValue>>,
+            auth_chain: Vec<Box<RawValue>>,
+        }
+
+        let path = v1("state").segment(room_id).query("event_id", event_id);
+        let answer: Answer = self.get(from, to, path, LARGE).await?;
+        Ok(StateEvents { state: answer.pdus, auth_chain: answer.auth_chain })
+    }
+
+    async fn event(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        event_id: &EventId,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        let answer: PdusAnswer = self.get(from, to, v1("event").segment(event_id), SMALL).await?;
+        answer.pdus.into_iter().next().ok_or_else(|| bad_answer(to, "an answer without the event"))
+    }
+
+    async fn event_auth(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            auth_chain: Vec<Box<RawValue>>,
+        }
+
+        let path = v1("event_auth").segment(room_id).segment(event_id);
+        let answer: Answer = self.get(from, to, path, LARGE).await?;
+        Ok(answer.auth_chain)
+    }
+
+    async fn backfill(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        events: &[OwnedEventId],
+        limit: u32,
+    ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        let mut path = v1("backfill").segment(room_id).query("limit", limit.to_string());
+        for event in events {
+            path = path.query("v", event);
+        }
+        let answer: PdusAnswer = self.get(from, to, path, LARGE).await?;
+        Ok(answer.pdus)
+    }
+
+    async fn query_directory(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        alias: &RoomAliasId,
+    ) -> Result<AliasAnswer, RemoteError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            room_id: OwnedRoomId,
+            #[serde(default)]
+            servers: Vec<OwnedServerName>,
+        }
+
+        let path = query("directory").query("room_alias", alias);
+        let answer: Answer = self.get(from, to, path, SMALL).await?;
+        Ok(AliasAnswer { room_id: answer.room_id, servers: answer.servers })
+    }
+}

@@ -1,0 +1,134 @@
+//! Giving a peer that was away what it lacks of a room.
+//!
+//! Read from the room's timeline, not from a queue: only the events of the authority that owes them,
+//! only the newest if there are very many (the peer asks for the rest, as for any gap), and only what the peer may see.
+
+use std::sync::Arc;
+
+use room::{
+    Order, RoomSerial,
+    read::{
+        event::StoredEvent,
+        timeline::{Direction, Stretch},
+        token::Token,
+    },
+};
+use ruma::{OwnedRoomId, OwnedServerName, ServerName};
+use store::Position;
+use tracing::{debug, warn};
+
+use super::{
+    Destination, Inner,
+    lane::{Item, Owed},
+    transaction::{MOST_PDUS, build, fitting},
+    worker::Outcome,
+};
+
+impl Inner {
+    /// Sends what a peer lacks of a room, as far as it goes; what is left stays owed.
+    pub(super) async fn catch_up(
+        &self,
+        destination: &Destination,
+        from: &OwnedServerName,
+        room: OwnedRoomId,
+        owed: Owed,
+    ) {
+        let items = match self.lacking(&destination.name, from, &room, owed).await {
+            Ok(items) => items,
+            Err(error) => {
+                warn!(destination = %destination.name, room_id = %room, %error, "what a peer lacks could not be read");
+                self.note(destination, &Outcome::Failed { wait: None });
+                return;
+            }
+        };
+        debug!(destination = %destination.name, room_id = %room, count = items.len(), "peer catches up");
+        let mut rest = items.as_slice();
+        let mut limit = MOST_PDUS;
+        while !rest.is_empty() {
+            let count = fitting(rest, limit);
+            let part: Vec<&Item> = rest.iter().take(count).collect();
+            let transaction = build(from, self.now(), &part, &[]);
+            let outcome = self.attempt(destination, from, &transaction).await;
+            self.note(destination, &outcome);
+            match outcome {
+                Outcome::Delivered => limit = MOST_PDUS,
+                Outcome::Refused if count > 1 => {
+                    limit = count / 2;
+                    continue;
+                }
+                Outcome::Refused => {
+                    let event_id = part.first().map(|item| item.event.event_id());
+                    warn!(destination = %destination.name, ?event_id, "the peer refuses an event for good");
+                }
+                Outcome::Failed { .. } => return,
+            }
+            rest = rest.get(count..).unwrap_or_default();
+            self.caught_up(destination, from, &room, transaction.last);
+        }
+        self.caught_up(destination, from, &room, owed.through);
+    }
+
+    fn caught_up(
+        &self,
+        destination: &Destination,
+        from: &OwnedServerName,
+        room: &OwnedRoomId,
+        through: Position,
+    ) {
+        if let Some(lane) = destination.state.lock().lanes.get_mut(from) {
+            lane.caught_up(room, through);
+        }
+    }
+
+    /// The events of `from` in a room that a peer lacks, oldest first.
+    async fn lacking(
+        &self,
+        peer: &ServerName,
+        from: &ServerName,
+        room_id: &OwnedRoomId,
+        owed: Owed,
+    ) -> Result<Vec<Item>, room::Error> {
+        let Some(room) = self.rooms.room(room_id).await? else { return Ok(Vec::new()) };
+        let stretch = Stretch {
+            room: room.serial,
+            after: Token(Order::live(owed.after)),
+            through: Token(Order::live(owed.through)),
+        };
+        let limit = self.config.catch_up_events;
+        let mut rows = self.rooms.timeline(stretch, Direction::Backward, limit).await?;
+        rows.reverse();
+        let rows: Vec<_> = rows.into_iter().map(|row| (room.serial, row)).collect();
+        let events = self.rooms.events_of(&rows).await?;
+        let own: Vec<Arc<StoredEvent>> =
+            events.into_iter().filter(|event| event.sender().server_name() == from).collect();
+        let own = self.permitted(peer, room.serial, own).await?;
+        let items = own.into_iter().filter_map(|event| {
+            let position = event.order()?.position()?;
+            Some(Item { position, room: room.serial, room_id: room_id.clone(), event })
+        });
+        Ok(items.collect())
+    }
+
+    /// Those of the events that a peer may get now: all that it may see while it is in the room, else only
+    /// what was done to its own users.
+    async fn permitted(
+        &self,
+        peer: &ServerName,
+        room: RoomSerial,
+        events: Vec<Arc<StoredEvent>>,
+    ) -> Result<Vec<Arc<StoredEvent>>, room::Error> {
+        let concerns = |event: &StoredEvent| {
+            let target = event.membership().and_then(|_| event.state_key());
+            target.and_then(|user| user.split_once(':')).is_some_and(|(_, server)| server == peer.as_str())
+        };
+        if !self.rooms.is_server_in_room(peer, room).await? {
+            return Ok(events.into_iter().filter(|event| concerns(event)).collect());
+        }
+        let visible = self.rooms.visible_to_server(peer, &events).await?;
+        let permitted = events.into_iter().zip(visible).filter(|(event, visible)| {
+            // State has to be known to whoever takes part, or its view of the room would differ.
+            *visible || event.state_key().is_some()
+        });
+        Ok(permitted.map(|(event, _)| event).collect())
+    }
+}

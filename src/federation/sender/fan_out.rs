@@ -1,0 +1,308 @@
+//! From the log of changes to the queues of peers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use room::{
+    Order as Place, RoomSerial, Root,
+    log::{Entry, EventEntry, ReceiptEntry},
+    read::{
+        event::StoredEvent, receipts::ReceiptKind, timeline::Entry as TimelineEntry, typing::TypingChange,
+    },
+    tables::Membership,
+};
+use ruma::{OwnedRoomId, OwnedServerName, ServerName};
+use store::{Change, Position, Topic};
+use tracing::{error, warn};
+
+use super::{
+    Inner,
+    lane::Item,
+    transaction::{OutgoingReceipt, ReceiptKey},
+};
+use crate::resolver::make_room;
+
+/// Log entries read at a time.
+const STEP: usize = 500;
+
+/// The log is read this often even when nothing is to be sent, so that the cursor moves on.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
+/// Rooms whose servers are held in memory.
+const MOST_ROOMS: usize = 10_000;
+
+/// Why a step was not done; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Room(#[from] room::Error),
+}
+
+/// The servers of a room, as they were when last read.
+struct Servers {
+    servers: Arc<Vec<OwnedServerName>>,
+    /// A membership has changed since.
+    is_old: bool,
+}
+
+/// The task that reads the log.
+pub(super) struct FanOut {
+    sender: Arc<Inner>,
+    servers: HashMap<RoomSerial, Servers>,
+    typing_seen: Position,
+    /// The changes of that position that were dealt with.
+    typing_done: Vec<TypingChange>,
+}
+
+impl FanOut {
+    pub(super) fn new(sender: Arc<Inner>) -> Self {
+        let typing_seen = sender.store.head();
+        Self { sender, servers: HashMap::new(), typing_seen, typing_done: Vec::new() }
+    }
+
+    pub(super) async fn run(mut self) {
+        let sender = self.sender.clone();
+        let stop = sender.tasks.shutdown_token();
+        while !stop.is_cancelled() {
+            // Before reading: what is committed meanwhile must wake us.
+            let mut watch = sender.store.watch(vec![Topic::destination("*")]);
+            if let Err(error) = self.read_on().await {
+                warn!(reader = "federation", %error, "the log of changes could not be read, trying again");
+                let pause = sender.clock.sleep(Duration::from_secs(1));
+                stop.run_until_cancelled(pause).await;
+                continue;
+            }
+            tokio::select! {
+                () = watch.changed() => {}
+                () = sender.clock.sleep(AT_LEAST_EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn read_on(&mut self) -> Result<(), Error> {
+        self.typing().await?;
+        loop {
+            let after = Position(self.sender.fanned.load(Ordering::Acquire));
+            let head = self.sender.store.head();
+            self.sender.counts.lag.set(i64::try_from(head.0.saturating_sub(after.0)).unwrap_or(i64::MAX));
+            let changes = self.sender.store.changes(after, STEP).await?;
+            let Some(last) = changes.last().map(|change| change.position) else {
+                // What lies between holds no entries, or they would have been given.
+                self.sender.fanned.fetch_max(head.0, Ordering::AcqRel);
+                self.sender.counts.lag.set(0);
+                return Ok(());
+            };
+            self.fan_out(&changes).await?;
+            self.sender.fanned.fetch_max(last.0, Ordering::AcqRel);
+        }
+    }
+
+    async fn fan_out(&mut self, changes: &[Change]) -> Result<(), Error> {
+        let mut events: Vec<(Position, EventEntry)> = Vec::new();
+        let mut receipts: Vec<(Position, ReceiptEntry)> = Vec::new();
+        for change in changes {
+            match Entry::decode(change.kind, &change.payload) {
+                Ok(Some(Entry::Event(entry))) => {
+                    if entry.member.is_some()
+                        && let Some(known) = self.servers.get_mut(&entry.room)
+                    {
+                        known.is_old = true;
+                    }
+                    if entry.outgoing {
+                        events.push((change.position, entry));
+                    }
+                }
+                Ok(Some(Entry::Receipt(entry))) if entry.outgoing => receipts.push((change.position, entry)),
+                Ok(_) => {}
+                Err(error) => {
+                    error!(position = %change.position, %error, "an entry of the log cannot be read")
+                }
+            }
+        }
+        if events.is_empty() && receipts.is_empty() {
+            return Ok(());
+        }
+        let rooms: HashSet<RoomSerial> = events
+            .iter()
+            .map(|(_, entry)| entry.room)
+            .chain(receipts.iter().map(|(_, entry)| entry.room))
+            .collect();
+        let servers = self.servers_around(&rooms).await?;
+        let rows: Vec<_> = events
+            .iter()
+            .map(|(position, entry)| {
+                let place = Place::live(*position);
+                (entry.room, TimelineEntry { order: place, event: entry.event, current: Root::EMPTY })
+            })
+            .collect();
+        let stored = self.sender.rooms.events_of(&rows).await?;
+        for ((position, entry), event) in events.into_iter().zip(stored) {
+            self.send_event(position, entry, event, &servers);
+        }
+        for (position, entry) in receipts {
+            self.send_receipt(position, entry, &servers).await?;
+        }
+        Ok(())
+    }
+
+    /// The servers of each room: those from before these entries of the log and those from after them.
+    async fn servers_around(
+        &mut self,
+        rooms: &HashSet<RoomSerial>,
+    ) -> Result<HashMap<RoomSerial, Arc<Vec<OwnedServerName>>>, Error> {
+        let mut around = HashMap::new();
+        let mut wanted = Vec::new();
+        for room in rooms {
+            match self.servers.get(room) {
+                Some(known) if !known.is_old => {
+                    around.insert(*room, known.servers.clone());
+                }
+                _ => wanted.push(*room),
+            }
+        }
+        let found = self.sender.rooms.servers_in_rooms(&wanted).await?;
+        make_room(&mut self.servers, MOST_ROOMS, |_| false);
+        for (room, now) in wanted.into_iter().zip(found) {
+            let now = Arc::new(now);
+            let before = self.servers.insert(room, Servers { servers: now.clone(), is_old: false });
+            let union = match before {
+                None => now,
+                Some(before) => {
+                    let gone = before.servers.iter().filter(|server| !now.contains(server));
+                    Arc::new(now.iter().chain(gone).cloned().collect())
+                }
+            };
+            around.insert(room, union);
+        }
+        Ok(around)
+    }
+
+    fn send_event(
+        &self,
+        position: Position,
+        entry: EventEntry,
+        event: Arc<StoredEvent>,
+        servers: &HashMap<RoomSerial, Arc<Vec<OwnedServerName>>>,
+    ) {
+        let EventEntry { room, room_id, member, .. } = entry;
+        let in_room = servers.get(&room).map(|servers| servers.as_slice()).unwrap_or_default();
+        let Some(from) = self.speaker(&event, in_room) else { return };
+        let item = Item { position, room, room_id, event };
+        let author = item.event.sender().server_name().to_owned();
+        for server in in_room {
+            // Who joined through us knows it already, and got the room's state with the answer.
+            if *server != author {
+                self.push_item(&from, server, &item);
+            }
+        }
+        // Who was thrown out must hear of it although nobody of that server may be left in the room. One
+        // who is invited hears of it by `/invite`.
+        if let Some((user, Membership::Leave | Membership::Ban)) = member {
+            let server = user.server_name();
+            if server != author && !in_room.iter().any(|known| known == server) {
+                self.push_item(&from, server, &item);
+            }
+        }
+    }
+
+    /// The authority of ours that sends an event: its sender's; for one that came in through us, one
+    /// that takes part in the room.
+    fn speaker(&self, event: &StoredEvent, in_room: &[OwnedServerName]) -> Option<OwnedServerName> {
+        let authorities = self.sender.client.authorities();
+        let author = event.sender().server_name();
+        if authorities.is_ours(author) {
+            return Some(author.to_owned());
+        }
+        let present = in_room.iter().find(|server| authorities.is_ours(server)).cloned();
+        present.or_else(|| authorities.iter().next().map(|first| first.name().to_owned()))
+    }
+
+    fn push_item(&self, from: &ServerName, to: &ServerName, item: &Item) {
+        if !self.sender.client.may_contact(to) {
+            return;
+        }
+        let destination = self.sender.destination(to);
+        let limit = self.sender.config.queue;
+        destination.state.lock().lanes.entry(from.to_owned()).or_default().push(item.clone(), limit);
+        self.sender.serve(&destination);
+    }
+
+    async fn send_receipt(
+        &self,
+        position: Position,
+        entry: ReceiptEntry,
+        servers: &HashMap<RoomSerial, Arc<Vec<OwnedServerName>>>,
+    ) -> Result<(), Error> {
+        let in_room = servers.get(&entry.room).map(|servers| servers.as_slice()).unwrap_or_default();
+        let others = self.others(in_room);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let thread = Some(entry.thread.as_str()).filter(|thread| !thread.is_empty());
+        let found =
+            self.sender.rooms.receipt(entry.room, &entry.user_id, ReceiptKind::Public, thread).await?;
+        let Some(found) = found else { return Ok(()) };
+        let key: ReceiptKey = (entry.room_id, entry.user_id.clone(), found.thread);
+        let receipt = OutgoingReceipt { event_id: found.event_id, ts: found.ts, position };
+        for server in others {
+            let destination = self.sender.destination(server);
+            destination
+                .state
+                .lock()
+                .lanes
+                .entry(entry.user_id.server_name().to_owned())
+                .or_default()
+                .push_receipt(key.clone(), receipt.clone());
+            self.sender.serve(&destination);
+        }
+        Ok(())
+    }
+
+    /// The servers that hear of ephemeral things of a room; none in a very large one.
+    fn others<'a>(&self, in_room: &'a [OwnedServerName]) -> Vec<&'a OwnedServerName> {
+        if in_room.len() > self.sender.config.largest_ephemeral_room {
+            return Vec::new();
+        }
+        in_room.iter().filter(|server| self.sender.client.may_contact(server)).collect()
+    }
+
+    async fn typing(&mut self) -> Result<(), Error> {
+        // Two changes may have one position, so those of the last one are asked for again.
+        let since = Position(self.typing_seen.0.saturating_sub(1));
+        let mut changes = self.sender.rooms.typing_changes_since(since);
+        changes.retain(|change| !self.typing_done.contains(change));
+        for change in changes {
+            if change.position > self.typing_seen {
+                self.typing_seen = change.position;
+                self.typing_done.clear();
+            }
+            self.typing_done.push(change.clone());
+            let TypingChange { room_id, user_id, typing, position } = change;
+            let in_room = self.servers_of(&room_id).await?;
+            for server in self.others(&in_room) {
+                let destination = self.sender.destination(server);
+                destination
+                    .state
+                    .lock()
+                    .lanes
+                    .entry(user_id.server_name().to_owned())
+                    .or_default()
+                    .push_typing(room_id.clone(), user_id.clone(), typing, position);
+                self.sender.serve(&destination);
+            }
+        }
+        Ok(())
+    }
+
+    async fn servers_of(&mut self, room_id: &OwnedRoomId) -> Result<Arc<Vec<OwnedServerName>>, Error> {
+        let Some(room) = self.sender.rooms.room(room_id).await? else { return Ok(Arc::default()) };
+        let around = self.servers_around(&HashSet::from([room.serial])).await?;
+        Ok(around.get(&room.serial).cloned().unwrap_or_default())
+    }
+}

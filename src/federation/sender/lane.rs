@@ -1,0 +1,263 @@
+//! What one authority of ours has to tell one peer: a queue in memory, or, for a peer that is behind,
+//! the rooms in which it lacks events.
+//!
+//! Plain values and decisions; nothing here waits.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use base::Timestamp;
+use room::{RoomSerial, read::event::StoredEvent};
+use ruma::{OwnedRoomId, OwnedUserId, ServerName};
+use store::Position;
+
+use super::transaction::{
+    MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, build, fitting, receipt_edus, typing_edu,
+};
+
+/// Receipts and typing notifications that wait for one peer; above it the oldest are forgotten.
+const MOST_EPHEMERAL: usize = 500;
+
+/// An event on its way out; the event itself is shared by all who get it.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) position: Position,
+    pub(crate) room: RoomSerial,
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) event: Arc<StoredEvent>,
+}
+
+/// What a peer lacks of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owed {
+    /// It has everything up to here.
+    pub(crate) after: Position,
+    /// The last event that it has to get is not later than this.
+    pub(crate) through: Position,
+}
+
+/// What one authority of ours has to tell one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    /// Events, oldest first. Empty while the peer is behind.
+    queue: VecDeque<Item>,
+    typing: BTreeMap<(OwnedRoomId, OwnedUserId), (bool, Position)>,
+    receipts: BTreeMap<ReceiptKey, OutgoingReceipt>,
+    /// A transaction that was tried and has to be tried again as it is.
+    pending: Option<Transaction>,
+    /// `Some` while the peer is behind: the rooms in which it lacks something.
+    owed: Option<BTreeMap<OwnedRoomId, Owed>>,
+    /// What the store says of `owed`.
+    stored: BTreeMap<OwnedRoomId, Position>,
+    /// Events per transaction at most; fewer after one was refused as a whole.
+    limit: Option<usize>,
+}
+
+/// Rows to write so that the store says what memory says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) put: Vec<(OwnedRoomId, Position)>,
+    pub(crate) delete: Vec<OwnedRoomId>,
+}
+
+/// What a lane has to do next.
+pub(crate) enum Work {
+    /// Send this.
+    Send(Transaction),
+    /// Look up what the peer lacks of this room.
+    CatchUp(OwnedRoomId, Owed),
+    /// Nothing.
+    Rest,
+}
+
+impl Lane {
+    /// A lane as the store remembers it.
+    pub(crate) fn restored(rooms: BTreeMap<OwnedRoomId, Position>, head: Position) -> Self {
+        let owed = rooms.iter().map(|(room, after)| (room.clone(), Owed { after: *after, through: head }));
+        Self { owed: Some(owed.collect()), stored: rooms, ..Self::default() }
+    }
+
+    /// Adds an event. With more than `limit` waiting, the peer is behind from here on.
+    pub(crate) fn push(&mut self, item: Item, limit: usize) {
+        if let Some(owed) = &mut self.owed {
+            owe(owed, &item);
+            return;
+        }
+        // After a crash the log is read again from a little earlier on.
+        if self.queue.back().is_some_and(|last| last.position >= item.position) {
+            return;
+        }
+        self.queue.push_back(item);
+        if self.queue.len() > limit {
+            self.fall_behind();
+        }
+    }
+
+    pub(crate) fn push_receipt(&mut self, key: ReceiptKey, receipt: OutgoingReceipt) {
+        self.receipts.insert(key, receipt);
+        if self.receipts.len() > MOST_EPHEMERAL {
+            let oldest = self.receipts.iter().min_by_key(|(_, receipt)| receipt.position);
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                self.receipts.remove(&key);
+            }
+        }
+    }
+
+    pub(crate) fn push_typing(&mut self, room: OwnedRoomId, user: OwnedUserId, typing: bool, at: Position) {
+        if self.owed.is_none() && self.typing.len() < MOST_EPHEMERAL {
+            self.typing.insert((room, user), (typing, at));
+        }
+    }
+
+    /// Gives up the queue: from here on only the rooms are remembered.
+    pub(crate) fn fall_behind(&mut self) {
+        let owed = self.owed.get_or_insert_default();
+        for item in self.queue.drain(..) {
+            owe(owed, &item);
+        }
+        self.queue.shrink_to_fit();
+        self.pending = None;
+        self.typing.clear();
+    }
+
+    pub(crate) fn is_behind(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+            && self.typing.is_empty()
+            && self.receipts.is_empty()
+            && self.pending.is_none()
+            && self.owed.is_none()
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn owed_rooms(&self) -> usize {
+        self.owed.as_ref().map_or(0, BTreeMap::len)
+    }
+
+    /// What to do next. A transaction stays the pending one until it is settled.
+    pub(crate) fn next(&mut self, origin: &ServerName, now: Timestamp) -> Work {
+        if let Some(pending) = &self.pending {
+            return Work::Send(pending.clone());
+        }
+        if let Some(owed) = &self.owed {
+            // The room that waits longest first.
+            if let Some((room, owed)) = owed.iter().min_by_key(|(_, owed)| owed.after) {
+                return Work::CatchUp(room.clone(), *owed);
+            }
+            self.owed = None;
+        }
+        let count = fitting(&self.queue, self.limit.unwrap_or(MOST_PDUS));
+        let pdus: Vec<&Item> = self.queue.iter().take(count).collect();
+        let mut edus: Vec<(Position, String)> = std::mem::take(&mut self.typing)
+            .into_iter()
+            .map(|((room, user), (typing, at))| (at, typing_edu(&room, &user, typing)))
+            .collect();
+        edus.truncate(MOST_EDUS / 2);
+        let mut receipts = std::mem::take(&mut self.receipts);
+        let mut units = receipt_edus(&receipts);
+        if edus.len() + units.len() > MOST_EDUS {
+            // Only users with dozens of threads come here; they are served one room after the other.
+            receipts.retain(|(_, _, thread), _| thread.is_none());
+            units = receipt_edus(&receipts);
+            units.truncate(MOST_EDUS - edus.len());
+        }
+        edus.append(&mut units);
+        if pdus.is_empty() && edus.is_empty() {
+            return Work::Rest;
+        }
+        let transaction = build(origin, now, &pdus, &edus);
+        self.pending = Some(transaction.clone());
+        Work::Send(transaction)
+    }
+
+    /// The peer has taken the pending transaction.
+    pub(crate) fn delivered(&mut self, id: &str) {
+        if self.pending.as_ref().is_some_and(|pending| pending.id == id)
+            && let Some(done) = self.pending.take()
+        {
+            self.queue.drain(..done.pdus.min(self.queue.len()));
+            self.limit = None;
+        }
+    }
+
+    /// The peer refuses the pending transaction itself, not us. Fewer events are tried next; a single
+    /// one that is refused has to go, or all later ones would wait for ever. Returns that one.
+    pub(crate) fn refused(&mut self, id: &str) -> Option<Item> {
+        let pending = self.pending.take_if(|pending| pending.id == id)?;
+        if pending.edus > 0 {
+            return None;
+        }
+        self.limit = Some((pending.pdus / 2).max(1));
+        if pending.pdus == 1 { self.queue.pop_front() } else { None }
+    }
+
+    /// The peer has got everything of a room up to `through`.
+    pub(crate) fn caught_up(&mut self, room: &OwnedRoomId, through: Position) {
+        let Some(owed) = &mut self.owed else { return };
+        if let Some(entry) = owed.get_mut(room) {
+            entry.after = entry.after.max(through);
+            if entry.after >= entry.through {
+                owed.remove(room);
+            }
+        }
+    }
+
+    /// Everything up to here has been delivered, or is remembered as owed.
+    pub(crate) fn low_water(&self) -> Option<Position> {
+        let before = |position: Position| Position(position.0.saturating_sub(1));
+        let queued = self.queue.front().map(|item| before(item.position));
+        let receipts = match self.owed {
+            None => self.receipts.values().map(|receipt| before(receipt.position)).min(),
+            Some(_) => None,
+        };
+        let pending =
+            self.pending.as_ref().filter(|_| self.owed.is_none()).map(|pending| before(pending.first));
+        [queued, receipts, pending].into_iter().flatten().min()
+    }
+
+    /// What has to be written so that the store remembers what is owed; counts as written from now on.
+    pub(crate) fn changes(&mut self) -> Changes {
+        let empty = BTreeMap::new();
+        let owed = self.owed.as_ref().unwrap_or(&empty);
+        let mut changes = Changes::default();
+        for (room, owed) in owed {
+            if self.stored.get(room) != Some(&owed.after) {
+                changes.put.push((room.clone(), owed.after));
+            }
+        }
+        changes.delete.extend(self.stored.keys().filter(|room| !owed.contains_key(*room)).cloned());
+        for (room, after) in &changes.put {
+            self.stored.insert(room.clone(), *after);
+        }
+        for room in &changes.delete {
+            self.stored.remove(room);
+        }
+        changes
+    }
+
+    /// The last changes could not be written.
+    pub(crate) fn changes_failed(&mut self, changes: Changes) {
+        for (room, _) in changes.put {
+            self.stored.remove(&room);
+        }
+        for room in changes.delete {
+            // Any value but the true one: it is deleted, or put again, next time.
+            self.stored.insert(room, Position::START);
+        }
+    }
+}
+
+fn owe(owed: &mut BTreeMap<OwnedRoomId, Owed>, item: &Item) {
+    let before = Position(item.position.0.saturating_sub(1));
+    let entry = owed.entry(item.room_id.clone()).or_insert(Owed { after: before, through: item.position });
+    entry.after = entry.after.min(before);
+    entry.through = entry.through.max(item.position);
+}

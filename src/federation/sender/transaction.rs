@@ -1,0 +1,225 @@
+//! Transactions as bytes.
+//!
+//! The body is written in canonical form at once, from events that are canonical already, so that it
+//! is signed as it stands and no event is parsed or written a second time.
+//!
+//! The transaction's id follows from the positions it covers and from what is in it. So the same
+//! transaction tried again, even after a crash, has the same id, and another one has not.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use bytes::Bytes;
+use pdu::json::{write_integer, write_string};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
+use store::Position;
+
+use super::lane::Item;
+
+/// A transaction has at most so many events, and so many ephemeral units.
+pub(crate) const MOST_PDUS: usize = 50;
+pub(crate) const MOST_EDUS: usize = 100;
+
+/// Events of more bytes in all are spread over several transactions.
+const MOST_BYTES: usize = 1 << 20;
+
+/// A receipt on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutgoingReceipt {
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) ts: u64,
+    pub(crate) position: Position,
+}
+
+/// Whose receipt in which room and thread.
+pub(crate) type ReceiptKey = (OwnedRoomId, OwnedUserId, Option<String>);
+
+/// A transaction ready to be sent, and sent again as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Transaction {
+    pub(crate) id: String,
+    pub(crate) body: Bytes,
+    /// How many events are in it.
+    pub(crate) pdus: usize,
+    /// How many ephemeral units are in it.
+    pub(crate) edus: usize,
+    /// Of the first and last thing in it.
+    pub(crate) first: Position,
+    pub(crate) last: Position,
+}
+
+/// How many of these events, from the first on, go into one transaction of at most `limit` events.
+pub(crate) fn fitting<'a>(items: impl IntoIterator<Item = &'a Item>, limit: usize) -> usize {
+    let mut bytes = 0;
+    let mut count = 0;
+    for item in items.into_iter().take(limit.min(MOST_PDUS)) {
+        bytes += item.event.pdu().json().len();
+        if count > 0 && bytes > MOST_BYTES {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+/// Writes a transaction. `edus` are in canonical JSON, each with its position.
+pub(crate) fn build(
+    origin: &ServerName,
+    now: Timestamp,
+    pdus: &[&Item],
+    edus: &[(Position, String)],
+) -> Transaction {
+    let mut size = 128;
+    for pdu in pdus {
+        size += pdu.event.pdu().json().len() + 1;
+    }
+    let mut body = String::with_capacity(size + edus.iter().map(|(_, edu)| edu.len() + 1).sum::<usize>());
+    let mut hash = blake3::Hasher::new();
+    body.push('{');
+    if !edus.is_empty() {
+        body.push_str("\"edus\":[");
+        for (index, (_, edu)) in edus.iter().enumerate() {
+            if index > 0 {
+                body.push(',');
+            }
+            body.push_str(edu);
+            hash.update(edu.as_bytes());
+        }
+        body.push_str("],");
+    }
+    body.push_str("\"origin\":");
+    write_string(origin.as_str(), &mut body);
+    body.push_str(",\"origin_server_ts\":");
+    write_integer(i64::try_from(now.millis()).unwrap_or(i64::MAX), &mut body);
+    body.push_str(",\"pdus\":[");
+    for (index, item) in pdus.iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        body.push_str(item.event.pdu().json_str());
+        hash.update(item.event.event_id().as_bytes());
+    }
+    body.push_str("]}");
+
+    let positions = pdus.iter().map(|item| item.position).chain(edus.iter().map(|(position, _)| *position));
+    let first = positions.clone().min().unwrap_or(Position(now.millis()));
+    let last = positions.max().unwrap_or(first);
+    let hash = hash.finalize().to_hex();
+    let id = format!("{first}-{last}-{}", &hash[..12]);
+    Transaction { id, body: Bytes::from(body), pdus: pdus.len(), edus: edus.len(), first, last }
+}
+
+/// A typing notification as an ephemeral unit in canonical JSON.
+pub(crate) fn typing_edu(room_id: &OwnedRoomId, user_id: &OwnedUserId, typing: bool) -> String {
+    let mut out = String::from("{\"content\":{\"room_id\":");
+    write_string(room_id.as_str(), &mut out);
+    out.push_str(if typing { ",\"typing\":true,\"user_id\":" } else { ",\"typing\":false,\"user_id\":" });
+    write_string(user_id.as_str(), &mut out);
+    out.push_str("},\"edu_type\":\"m.typing\"}");
+    out
+}
+
+/// Receipts as ephemeral units in canonical JSON: as few as can be, since one unit has one receipt
+/// for each user and room.
+pub(crate) fn receipt_edus(receipts: &BTreeMap<ReceiptKey, OutgoingReceipt>) -> Vec<(Position, String)> {
+    type Unit<'a> =
+        BTreeMap<&'a OwnedRoomId, BTreeMap<&'a OwnedUserId, (&'a Option<String>, &'a OutgoingReceipt)>>;
+    let mut units: Vec<Unit<'_>> = Vec::new();
+    for ((room, user, thread), receipt) in receipts {
+        let is_free = |unit: &Unit<'_>| !unit.get(room).is_some_and(|users| users.contains_key(user));
+        let index = units.iter().position(is_free).unwrap_or_else(|| {
+            units.push(Unit::new());
+            units.len() - 1
+        });
+        units[index].entry(room).or_default().insert(user, (thread, receipt));
+    }
+    units.into_iter().map(|unit| receipt_edu(&unit)).collect()
+}
+
+fn receipt_edu(
+    unit: &BTreeMap<&OwnedRoomId, BTreeMap<&OwnedUserId, (&Option<String>, &OutgoingReceipt)>>,
+) -> (Position, String) {
+    let mut out = String::from("{\"content\":{");
+    let mut last = Position::START;
+    for (index, (room, users)) in unit.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_string(room.as_str(), &mut out);
+        out.push_str(":{\"m.read\":{");
+        for (index, (user, (thread, receipt))) in users.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            write_string(user.as_str(), &mut out);
+            out.push_str(":{\"data\":{");
+            if let Some(thread) = thread {
+                out.push_str("\"thread_id\":");
+                write_string(thread, &mut out);
+                out.push(',');
+            }
+            out.push_str("\"ts\":");
+            write_integer(i64::try_from(receipt.ts).unwrap_or(i64::MAX), &mut out);
+            out.push_str("},\"event_ids\":[");
+            write_string(receipt.event_id.as_str(), &mut out);
+            out.push_str("]}");
+            last = last.max(receipt.position);
+        }
+        out.push_str("}}");
+    }
+    out.push_str("},\"edu_type\":\"m.receipt\"}");
+    (last, out)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use ruma::{owned_event_id, owned_room_id, owned_user_id, server_name};
+
+    use super::*;
+    use crate::xmatrix::canonical_body;
+
+    fn receipts(users: &[(&str, Option<&str>)]) -> BTreeMap<ReceiptKey, OutgoingReceipt> {
+        let room = owned_room_id!("!r:a.test");
+        let one = |(user, thread): &(&str, Option<&str>)| {
+            let key = (room.clone(), ruma::UserId::parse(*user).unwrap(), thread.map(str::to_owned));
+            let receipt = OutgoingReceipt { event_id: owned_event_id!("$e"), ts: 7, position: Position(3) };
+            (key, receipt)
+        };
+        users.iter().map(one).collect()
+    }
+
+    #[test]
+    fn receipts_of_a_room_share_a_unit_unless_one_user_has_two() {
+        let one = receipt_edus(&receipts(&[("@a:a.test", None), ("@b:a.test", Some("main"))]));
+        assert_eq!(
+            one,
+            [(
+                Position(3),
+                r#"{"content":{"!r:a.test":{"m.read":{"@a:a.test":{"data":{"ts":7},"event_ids":["$e"]},"@b:a.test":{"data":{"thread_id":"main","ts":7},"event_ids":["$e"]}}}},"edu_type":"m.receipt"}"#.to_owned()
+            )]
+        );
+        assert_eq!(receipt_edus(&receipts(&[("@a:a.test", None), ("@a:a.test", Some("$t"))])).len(), 2);
+        assert!(receipt_edus(&BTreeMap::new()).is_empty());
+    }
+
+    #[test]
+    fn a_transaction_is_canonical_and_its_id_follows_from_its_content() {
+        let typing = typing_edu(&owned_room_id!("!r:a.test"), &owned_user_id!("@a:a.test"), true);
+        let edus = [(Position(9), typing)];
+        let first = build(server_name!("a.test"), Timestamp(5), &[], &edus);
+        assert_eq!(
+            first.body,
+            r#"{"edus":[{"content":{"room_id":"!r:a.test","typing":true,"user_id":"@a:a.test"},"edu_type":"m.typing"}],"origin":"a.test","origin_server_ts":5,"pdus":[]}"#
+        );
+        assert_eq!(canonical_body(&first.body).unwrap().unwrap(), first.body);
+
+        let later = build(server_name!("a.test"), Timestamp(6), &[], &edus);
+        assert_eq!(first.id, later.id);
+        let again = [(Position(10), edus[0].1.clone())];
+        assert_ne!(first.id, build(server_name!("a.test"), Timestamp(5), &[], &again).id);
+    }
+}

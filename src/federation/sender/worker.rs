@@ -1,0 +1,299 @@
+//! Serving one peer: one transaction at a time, in order, until there is nothing left.
+
+use std::{sync::Arc, time::Duration};
+
+use base::Timestamp;
+use http::{Method, StatusCode};
+use room::RemoteError;
+use ruma::OwnedServerName;
+use tracing::{debug, info, warn};
+
+use super::{
+    BEHIND_AFTER, Destination, Inner,
+    lane::{Lane, Work},
+    transaction::{Transaction, build},
+};
+use crate::{
+    client::{Body, Outgoing},
+    path::Path,
+    transport::Budget,
+};
+
+/// Bounds of a transaction: the peer answers once it has put the events away.
+const BUDGET: Budget = Budget { deadline: Duration::from_secs(60), response: base::ByteSize::mib(1) };
+
+/// A worker that ended by a fault is started again after this time.
+const AFTER_A_FAULT: Duration = Duration::from_secs(60);
+
+/// How an attempt ended.
+pub(super) enum Outcome {
+    /// The peer has it.
+    Delivered,
+    /// The peer will never take it as it is.
+    Refused,
+    /// It may work later.
+    Failed {
+        /// The peer asked for this wait.
+        wait: Option<Duration>,
+    },
+}
+
+/// Frees the place of the worker however it ends, a panic included: or a single fault would end
+/// all traffic to a peer until the next start.
+struct Serving {
+    sender: Arc<Inner>,
+    destination: Arc<Destination>,
+    done: bool,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.done || self.sender.tasks.shutdown_token().is_cancelled() {
+            return;
+        }
+        {
+            let mut state = self.destination.state.lock();
+            state.is_served = false;
+            state.not_before = self.sender.clock.now() + AFTER_A_FAULT;
+            // Built anew, and from the store: what was in memory may be what it failed on.
+            state.lanes.values_mut().for_each(Lane::fall_behind);
+        }
+        self.sender.serve(&self.destination);
+    }
+}
+
+impl Inner {
+    /// Makes sure that somebody serves this peer.
+    pub(super) fn serve(self: &Arc<Self>, destination: &Arc<Destination>) {
+        {
+            let mut state = destination.state.lock();
+            if state.is_served || self.tasks.shutdown_token().is_cancelled() {
+                return;
+            }
+            state.is_served = true;
+        }
+        let serving = Serving { sender: self.clone(), destination: destination.clone(), done: false };
+        self.tasks.spawn("federation worker", async move {
+            let mut serving = serving;
+            let (sender, destination) = (serving.sender.clone(), serving.destination.clone());
+            let stop = sender.tasks.shutdown_token();
+            stop.run_until_cancelled(sender.work(&destination)).await;
+            serving.done = true;
+        });
+    }
+
+    /// Returns, with the place freed, once there is nothing to do.
+    async fn work(&self, destination: &Destination) {
+        loop {
+            self.wait_for_turn(destination).await;
+            let Some((from, work)) = self.next_work(destination) else { return };
+            match work {
+                Work::Send(transaction) => {
+                    let outcome = self.attempt(destination, &from, &transaction).await;
+                    self.settle(destination, &from, &transaction, &outcome);
+                }
+                Work::CatchUp(room, owed) => self.catch_up(destination, &from, room, owed).await,
+                Work::Rest => {}
+            }
+        }
+    }
+
+    /// Waits until the next attempt is due; a sign of life of the peer ends the wait.
+    async fn wait_for_turn(&self, destination: &Destination) {
+        loop {
+            let wait = destination.state.lock().not_before.since(self.clock.now());
+            if wait.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = destination.wake.notified() => {}
+            }
+        }
+    }
+
+    /// What to do next: the lanes take turns. Frees the worker's place when there is nothing.
+    fn next_work(&self, destination: &Destination) -> Option<(OwnedServerName, Work)> {
+        let mut state = destination.state.lock();
+        let now = self.clock.now();
+        let turns: Vec<OwnedServerName> = state.lanes.keys().cloned().collect();
+        // Whom it was the turn of last is not remembered: who has waited longest is served first.
+        let waiting = turns.iter().filter(|from| state.lanes.get(*from).is_some_and(|lane| !lane.is_idle()));
+        let longest = waiting.min_by_key(|from| state.lanes.get(*from).and_then(Lane::low_water)).cloned();
+        let order = longest.into_iter().chain(turns);
+        for from in order {
+            let Some(lane) = state.lanes.get_mut(&from) else { continue };
+            match lane.next(&from, now) {
+                Work::Rest => {}
+                work => {
+                    state.greet = false;
+                    return Some((from, work));
+                }
+            }
+        }
+        if std::mem::take(&mut state.greet)
+            && let Some(authority) = self.client.authorities().iter().next()
+        {
+            let from = authority.name().to_owned();
+            let greeting = build(&from, now, &[], &[]);
+            return Some((from, Work::Send(greeting)));
+        }
+        state.is_served = false;
+        None
+    }
+
+    /// Sends a transaction once.
+    pub(super) async fn attempt(
+        &self,
+        destination: &Destination,
+        from: &OwnedServerName,
+        transaction: &Transaction,
+    ) -> Outcome {
+        // Peers that failed last time share few places, so that they cannot take those of the others.
+        let is_suspect = destination.state.lock().failing_since.is_some();
+        let places = if is_suspect { &self.suspect } else { &self.healthy };
+        let Ok(_place) = places.acquire().await else { return Outcome::Failed { wait: None } };
+        destination.state.lock().last_attempt = self.clock.now();
+        let outgoing = Outgoing {
+            from,
+            to: &destination.name,
+            method: Method::PUT,
+            path: Path::federation("v1").segment("send").segment(&transaction.id),
+            body: Body::Canonical(transaction.body.clone()),
+            budget: BUDGET,
+        };
+        let answer = self.client.send(outgoing).await;
+        let name = &destination.name;
+        let (outcome, label) = match answer {
+            Ok(answer) if answer.status().is_success() => {
+                note_refused_events(name, answer.body());
+                (Outcome::Delivered, "ok")
+            }
+            Ok(answer) => match answer.status() {
+                status if is_final(status, answer.body()) => (Outcome::Refused, "refused"),
+                status => {
+                    debug!(destination = %name, txn_id = transaction.id, %status, "transaction not taken");
+                    let wait = answer.headers().get(http::header::RETRY_AFTER);
+                    let wait =
+                        wait.and_then(|value| value.to_str().ok()?.parse().ok().map(Duration::from_secs));
+                    let wait = wait.map(|wait| wait.min(self.config.longest_retry));
+                    (Outcome::Failed { wait }, "error")
+                }
+            },
+            Err(error) => {
+                debug!(destination = %name, txn_id = transaction.id, %error, "transaction not delivered");
+                let label =
+                    if matches!(error, RemoteError::BadAnswer { .. }) { "error" } else { "unreachable" };
+                (Outcome::Failed { wait: None }, label)
+            }
+        };
+        self.counts.transactions.with(&[("outcome", label)]).inc();
+        if matches!(outcome, Outcome::Delivered) {
+            self.counts.events.inc_by(transaction.pdus as u64);
+        }
+        outcome
+    }
+
+    /// Notes how an attempt with a lane's pending transaction ended.
+    fn settle(
+        &self,
+        destination: &Destination,
+        from: &OwnedServerName,
+        transaction: &Transaction,
+        outcome: &Outcome,
+    ) {
+        self.note(destination, outcome);
+        let mut state = destination.state.lock();
+        let Some(lane) = state.lanes.get_mut(from) else { return };
+        match outcome {
+            Outcome::Delivered => lane.delivered(&transaction.id),
+            Outcome::Refused => {
+                if let Some(item) = lane.refused(&transaction.id) {
+                    warn!(
+                        destination = %destination.name, event_id = %item.event.event_id(),
+                        "the peer refuses an event for good, it is not sent again"
+                    );
+                }
+            }
+            Outcome::Failed { .. } => {}
+        }
+    }
+
+    /// Keeps the books on how a peer is doing, and sets when it is tried next.
+    pub(super) fn note(&self, destination: &Destination, outcome: &Outcome) {
+        let now = self.clock.now();
+        let name = &destination.name;
+        let mut state = destination.state.lock();
+        match outcome {
+            Outcome::Delivered | Outcome::Refused => {
+                if let Some(since) = state.failing_since.take() {
+                    info!(destination = %name, elapsed_ms = now.since(since).as_millis() as u64, "peer answers again");
+                }
+                state.backoff.reset();
+                state.not_before = now;
+                self.contacts.set_troubled(name, false);
+                // A transaction that is refused over and over must not become a busy loop.
+                if matches!(outcome, Outcome::Refused) {
+                    state.not_before = now + self.random.jitter(self.config.first_retry);
+                }
+            }
+            Outcome::Failed { wait } => {
+                let since = *state.failing_since.get_or_insert(now);
+                let backoff = state.backoff.next(&self.random);
+                let wait = wait.unwrap_or_default().max(backoff);
+                state.not_before = now + wait;
+                self.contacts.set_troubled(name, true);
+                if now.since(since) >= BEHIND_AFTER {
+                    let first = state.lanes.values().any(|lane| !lane.is_behind());
+                    state.lanes.values_mut().for_each(Lane::fall_behind);
+                    if first {
+                        let retry_in_ms = wait.as_millis() as u64;
+                        warn!(destination = %name, retry_in_ms, "peer has not answered for a minute, it will have to catch up");
+                    }
+                }
+            }
+        }
+    }
+
+    /// This moment.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// Whether the peer itself says that it will never take this transaction. A 400 of something that
+/// stands before the peer does not count.
+fn is_final(status: StatusCode, body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        errcode: String,
+    }
+
+    let final_status = matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE);
+    let Ok(Said { errcode }) = serde_json::from_slice(body) else { return false };
+    final_status
+        && matches!(
+            errcode.as_str(),
+            "M_NOT_JSON" | "M_BAD_JSON" | "M_TOO_LARGE" | "M_INVALID_PARAM" | "M_MISSING_PARAM"
+        )
+}
+
+/// Logs what a peer says of single events; there is nothing that we could do about it.
+fn note_refused_events(destination: &OwnedServerName, body: &[u8]) {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        pdus: std::collections::BTreeMap<String, Verdict>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Verdict {
+        error: Option<String>,
+    }
+
+    let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return };
+    for (event_id, verdict) in answer.pdus {
+        if let Some(error) = verdict.error {
+            debug!(%destination, event_id, error, "the peer has not taken an event");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The tables of federation, ids 150–169, and their rows.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use store::{Position, Table, Tuning};
+
+/// Keys of other servers, kept forever: old events must stay verifiable. Key: server name, key id.
+pub static KEYS: Table<(String, String), KeyRow> = Table::new(150, "federation.keys", Tuning::Point);
+
+/// The last key document of each server, as it was signed. Key: server name.
+pub static KEY_DOCUMENTS: Table<String, KeyDocumentRow> =
+    Table::new(151, "federation.key_documents", Tuning::Point);
+
+/// Rooms in which a peer that is behind lacks events of ours; key: authority of ours, peer, room id.
+/// The value is a position before the first event that it lacks. A peer that keeps up has no rows.
+pub static OWED: Table<(String, String, String), Position> =
+    Table::new(152, "federation.owed", Tuning::Queue);
+
+/// Servers that we have exchanged requests with; key: server name. The value is the time of the first
+/// contact since a start, in ms since 1970.
+pub static PEERS: Table<String, u64> = Table::new(153, "federation.peers", Tuning::Small);
+
+/// Row of [`KEYS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// The Ed25519 public key.
+    pub public_key: [u8; 32],
+    /// Until when it may be believed, in ms since 1970: what its server said, but no more than seven
+    /// days after it was fetched last.
+    pub valid_until: u64,
+    /// When its server gave it up, if it did, in ms since 1970.
+    pub expired: Option<u64>,
+}
+store::row!(KeyRow, schema = 1);
+
+/// Row of [`KEY_DOCUMENTS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDocumentRow {
+    /// The document in canonical JSON, with its signatures.
+    pub document: Bytes,
+    /// When it was fetched, in ms since 1970.
+    pub fetched: u64,
+    /// Its `valid_until_ts`, in ms since 1970.
+    pub valid_until: u64,
+}
+store::row!(KeyDocumentRow, schema = 1);
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use store::Value;
+
+    use super::*;
+
+    #[test]
+    fn stored_rows_keep_their_bytes() {
+        let key = KeyRow { public_key: [7; 32], valid_until: 300, expired: Some(5) };
+        let mut bytes = vec![1];
+        bytes.extend([7; 32]);
+        bytes.extend([0xac, 0x02, 1, 5]);
+        assert_eq!(key.encode(), bytes);
+        assert_eq!(KeyRow::decode(&bytes.into()).unwrap(), key);
+
+        let document = KeyDocumentRow { document: Bytes::from_static(b"{}"), fetched: 1, valid_until: 2 };
+        assert_eq!(document.encode(), vec![1, 2, b'{', b'}', 1, 2]);
+    }
+}
