@@ -1,0 +1,407 @@
+//! The port over one RocksDB database.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use rocksdb::{Cache, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use store::{
+    Backend, Change, CommitError, Error, Order, Position, RawBatch, RawCommitted, RawRange, RawRow, Report,
+    RowKey, TableId, Tuning, decode_entry,
+    stage::{Needs, Staged, Write},
+};
+
+use crate::{
+    columns::{self, FACTS, LOG, column, log_key, log_position, stored_key, table_end},
+    settings::{Durability, Settings},
+};
+
+/// The version of the layout described in `columns`.
+const LAYOUT: u64 = 1;
+const LAYOUT_FACT: &[u8] = b"layout";
+
+/// Positions up to this one may have been given to something ephemeral.
+const RESERVED_FACT: &[u8] = b"reserved";
+
+/// How many ephemeral positions are reserved with one write.
+const EPHEMERAL_BLOCK: u64 = 4_096;
+
+/// Reads of more rows than this leave the async threads.
+const INLINE_ROWS: usize = 256;
+
+/// A RocksDB database in a directory.
+pub struct RocksBackend {
+    db: RwLock<Option<Arc<DB>>>,
+    writer: Arc<Mutex<Writer>>,
+    head: Arc<RwLock<Position>>,
+}
+
+/// What the writer knows between two groups.
+struct Writer {
+    options: WriteOptions,
+    last_entry: Position,
+    reserved: Position,
+    /// Set after a failed write: what is on disk is then known only after opening again.
+    failed: bool,
+}
+
+impl RocksBackend {
+    /// Opens the database, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process has it open, [`Error::NewerSchema`] when a newer
+    /// program laid it out, else what RocksDB says.
+    pub fn open(settings: &Settings) -> Result<Self, Error> {
+        std::fs::create_dir_all(&settings.path)
+            .map_err(|error| Error::backend("make the directory", error))?;
+        let cache = Cache::new_lru_cache(columns::memory_bytes(settings));
+        let options = columns::database_options(settings, &cache);
+        let descriptors = columns::descriptors(settings, &cache);
+        let db = DB::open_cf_descriptors(&options, &settings.path, descriptors)
+            .map_err(|error| open_error(&settings.path, error))?;
+
+        let mut writing = WriteOptions::default();
+        writing.set_sync(settings.durability == Durability::Fsync);
+        check_layout(&db, &writing)?;
+        let reserved = Position(fact(&db, RESERVED_FACT)?.unwrap_or(0));
+        let last_entry = last_entry(&db)?;
+        let head = last_entry.max(reserved);
+        let writer = Writer { options: writing, last_entry, reserved, failed: false };
+        Ok(Self {
+            db: RwLock::new(Some(Arc::new(db))),
+            writer: Arc::new(Mutex::new(writer)),
+            head: Arc::new(RwLock::new(head)),
+        })
+    }
+
+    pub(crate) fn db(&self) -> Result<Arc<DB>, Error> {
+        self.db.read().clone().ok_or(Error::Closed)
+    }
+
+    /// Bytes of memory that cached blocks and write buffers take now.
+    ///
+    /// # Errors
+    /// When the database is closed or does not say.
+    pub fn memory_used(&self) -> Result<u64, Error> {
+        let used = self.db()?.property_int_value(rocksdb::properties::BLOCK_CACHE_USAGE);
+        Ok(used.map_err(|error| Error::backend("measure", error))?.unwrap_or(0))
+    }
+}
+
+#[async_trait]
+impl Backend for RocksBackend {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        let db = self.db()?;
+        if keys.len() <= INLINE_ROWS {
+            return get_rows(&db, keys);
+        }
+        let keys = keys.to_vec();
+        blocking(move || get_rows(&db, &keys)).await
+    }
+
+    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        let db = self.db()?;
+        if ranges.len().saturating_mul(limit) <= INLINE_ROWS {
+            return ranges.iter().map(|range| scan_rows(&db, range, order, limit)).collect();
+        }
+        let ranges = ranges.to_vec();
+        blocking(move || ranges.iter().map(|range| scan_rows(&db, range, order, limit)).collect()).await
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        let count = batches.len();
+        let db = match self.db() {
+            Ok(db) => db,
+            Err(error) => return vec![Err(error.into()); count],
+        };
+        let (writer, head) = (self.writer.clone(), self.head.clone());
+        if writes_nothing(&batches) {
+            let mut writer = writer.lock();
+            if head.read().plus(count as u64) <= writer.reserved {
+                return writer.commit(&db, &head, &batches);
+            }
+        }
+        let work = move || Ok(writer.lock().commit(&db, &head, &batches));
+        blocking(work).await.unwrap_or_else(|_| vec![Err(CommitError::Unknown); count])
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        let db = self.db()?;
+        let read = move || -> Result<Vec<Change>, Error> {
+            let start = Bytes::copy_from_slice(&after.plus(1).0.to_be_bytes());
+            let range = RawRange { table: LOG, start, end: None };
+            let rows = scan_rows(&db, &range, Order::Ascending, limit)?;
+            rows.into_iter()
+                .map(|(key, value)| {
+                    let position = key.as_ref().try_into().map_or(0, u64::from_be_bytes);
+                    let entry = decode_entry(Position(position), &value);
+                    Ok(entry.map_err(|cause| Error::Corrupt { table: "log", cause })?.1)
+                })
+                .collect()
+        };
+        if limit <= INLINE_ROWS { read() } else { blocking(read).await }
+    }
+
+    async fn head(&self) -> Result<Position, Error> {
+        Ok(*self.head.read())
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, Error> {
+        let db = self.db()?;
+        blocking(move || verify(&db, report)).await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        let Some(db) = self.db.write().take() else { return Ok(()) };
+        let (writer, head) = (self.writer.clone(), self.head.clone());
+        blocking(move || {
+            let mut writer = writer.lock();
+            let head = *head.read();
+            if !writer.failed && writer.reserved > head {
+                // The rest of the block was not given to anybody.
+                writer.write(&db, WriteBatch::default(), Some(head))?;
+            }
+            for tuning in Tuning::ALL {
+                db.flush_cf(column(&db, tuning)).map_err(|error| Error::backend("flush", error))?;
+            }
+            db.flush().map_err(|error| Error::backend("flush", error))
+        })
+        .await
+    }
+}
+
+impl Writer {
+    fn commit(
+        &mut self,
+        db: &DB,
+        head: &RwLock<Position>,
+        batches: &[RawBatch],
+    ) -> Vec<Result<RawCommitted, CommitError>> {
+        let refuse = |error: Error| vec![Err(CommitError::Store(error)); batches.len()];
+        if self.failed {
+            return refuse(Error::Refused(
+                "a write failed before; the store must be opened again".to_owned(),
+            ));
+        }
+        let needs = Needs::of(batches);
+        let found = match get_rows(db, needs.keys()) {
+            Ok(found) => found,
+            Err(error) => return refuse(error),
+        };
+        let before = *head.read();
+        let staged = needs.stage(found, before, self.last_entry);
+        // A new block is reserved with the first ephemeral position that no block covers.
+        let uncovered = staged.head > staged.last_entry.max(self.reserved);
+        let reserve = uncovered.then(|| staged.head.plus(EPHEMERAL_BLOCK));
+        if !staged.writes.is_empty() || !staged.entries.is_empty() || reserve.is_some() {
+            let batch = write_batch(db, &staged);
+            if let Err(error) = self.write(db, batch, reserve) {
+                tracing::error!(error = ?error, "a write failed; the store takes no more until it is opened again");
+                self.failed = true;
+                return vec![Err(CommitError::Unknown); batches.len()];
+            }
+        }
+        self.last_entry = staged.last_entry;
+        *head.write() = staged.head;
+        staged.results
+    }
+
+    fn write(&mut self, db: &DB, mut batch: WriteBatch, reserve: Option<Position>) -> Result<(), Error> {
+        if let Some(reserve) = reserve {
+            batch.put_cf(facts(db), RESERVED_FACT, reserve.0.to_be_bytes());
+        }
+        db.write_opt(batch, &self.options).map_err(|error| Error::backend("write", error))?;
+        self.reserved = reserve.unwrap_or(self.reserved);
+        Ok(())
+    }
+}
+
+fn write_batch(db: &DB, staged: &Staged<'_>) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    for write in &staged.writes {
+        match write {
+            Write::Put { table, key, value } => {
+                batch.put_cf(column(db, table.tuning), stored_key(*table, key), value);
+            }
+            Write::Delete { table, key } => {
+                batch.delete_cf(column(db, table.tuning), stored_key(*table, key))
+            }
+            Write::DeleteRange { table, start, end } => {
+                let end = end.map_or_else(|| table_end(*table), |end| stored_key(*table, end));
+                batch.delete_range_cf(column(db, table.tuning), stored_key(*table, start), end);
+            }
+        }
+    }
+    for entry in &staged.entries {
+        batch.put_cf(column(db, LOG.tuning), log_key(entry.position), &entry.bytes);
+    }
+    batch
+}
+
+fn writes_nothing(batches: &[RawBatch]) -> bool {
+    batches.iter().all(|batch| {
+        batch.ops.is_empty()
+            && batch.requires.is_empty()
+            && batch.slots.len() <= 1
+            && batch.slots.iter().all(|slot| slot.kind == store::EPHEMERAL)
+    })
+}
+
+fn get_rows(db: &DB, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+    let failed = |error| Error::backend("read rows", error);
+    if let [row] = keys {
+        let found = db.get_pinned_cf(column(db, row.table.tuning), stored_key(row.table, &row.key));
+        return Ok(vec![found.map_err(failed)?.map(|value| Bytes::copy_from_slice(&value))]);
+    }
+    let mut rows = vec![None; keys.len()];
+    for tuning in Tuning::ALL {
+        let wanted = keys.iter().enumerate().filter(|(_, row)| row.table.tuning == tuning);
+        let (places, stored): (Vec<_>, Vec<_>) =
+            wanted.map(|(at, row)| (at, stored_key(row.table, &row.key))).unzip();
+        if stored.is_empty() {
+            continue;
+        }
+        let found = db.batched_multi_get_cf(column(db, tuning), &stored, false);
+        for (at, value) in places.into_iter().zip(found) {
+            rows[at] = value.map_err(failed)?.map(|value| Bytes::copy_from_slice(&value));
+        }
+    }
+    Ok(rows)
+}
+
+fn scan_rows(db: &DB, range: &RawRange, order: Order, limit: usize) -> Result<Vec<RawRow>, Error> {
+    let table = range.table;
+    let start = stored_key(table, &range.start);
+    let end = range.end.as_ref().map_or_else(|| table_end(table), |end| stored_key(table, end));
+    if limit == 0 || start >= end {
+        return Ok(Vec::new());
+    }
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(start);
+    options.set_iterate_upper_bound(end);
+    let mut rows = db.raw_iterator_cf_opt(column(db, table.tuning), options);
+    match order {
+        Order::Ascending => rows.seek_to_first(),
+        Order::Descending => rows.seek_to_last(),
+    }
+    let mut out = Vec::with_capacity(limit.min(64));
+    while let Some((key, value)) = rows.item() {
+        out.push((Bytes::copy_from_slice(key.get(2..).unwrap_or_default()), Bytes::copy_from_slice(value)));
+        if out.len() == limit {
+            break;
+        }
+        match order {
+            Order::Ascending => rows.next(),
+            Order::Descending => rows.prev(),
+        }
+    }
+    rows.status().map_err(|error| Error::backend("scan rows", error))?;
+    Ok(out)
+}
+
+/// Reads every block of every column, with its checksum, without filling the cache.
+fn verify(db: &DB, mut report: Report) -> Result<Report, Error> {
+    for tuning in Tuning::ALL {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        options.set_verify_checksums(true);
+        options.set_readahead_size(2 << 20);
+        let mode = IteratorMode::From(&[], Direction::Forward);
+        for row in db.iterator_cf_opt(column(db, tuning), options, mode) {
+            let (key, value) = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    report.problem(format!("{}: {error}", columns::name(tuning)));
+                    break;
+                }
+            };
+            match key.split_first_chunk::<2>() {
+                None => report.problem(format!("{}: the key {key:02x?} is too short", columns::name(tuning))),
+                Some((id, key)) => {
+                    check_row(&mut report, tuning, TableId(u16::from_be_bytes(*id)), key, &value)
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn check_row(report: &mut Report, tuning: Tuning, table: TableId, key: &[u8], value: &[u8]) {
+    if (table, tuning) != (LOG.id, LOG.tuning) {
+        return report.row(table, key, value);
+    }
+    match key.try_into() {
+        Ok(position) => report.entry(Position(u64::from_be_bytes(position)), value),
+        Err(_) => report.problem(format!("log: the key {key:02x?} is no position")),
+    }
+}
+
+fn check_layout(db: &DB, options: &WriteOptions) -> Result<(), Error> {
+    match fact(db, LAYOUT_FACT)? {
+        None => db
+            .put_cf_opt(facts(db), LAYOUT_FACT, LAYOUT.to_be_bytes(), options)
+            .map_err(|error| Error::backend("write", error)),
+        Some(LAYOUT) => Ok(()),
+        Some(found) => {
+            let short = |version| u32::try_from(version).unwrap_or(u32::MAX);
+            Err(Error::NewerSchema { found: short(found), known: short(LAYOUT) })
+        }
+    }
+}
+
+fn facts(db: &DB) -> &rocksdb::ColumnFamily {
+    db.cf_handle(FACTS).expect("every column is opened with the database")
+}
+
+fn fact(db: &DB, name: &[u8]) -> Result<Option<u64>, Error> {
+    let found = db.get_pinned_cf(facts(db), name).map_err(|error| Error::backend("read rows", error))?;
+    found
+        .map(|bytes| {
+            let cause = store::CodecError::Invalid("not eight bytes");
+            let bytes = bytes.as_ref().try_into().map_err(|_| Error::Corrupt { table: "facts", cause })?;
+            Ok(u64::from_be_bytes(bytes))
+        })
+        .transpose()
+}
+
+fn last_entry(db: &DB) -> Result<Position, Error> {
+    let range = RawRange { table: LOG, start: Bytes::new(), end: None };
+    let last = scan_rows(db, &range, Order::Descending, 1)?.pop();
+    Ok(last.and_then(|(key, _)| log_position(&stored_key(LOG, &key))).unwrap_or_default())
+}
+
+fn open_error(path: &Path, error: rocksdb::Error) -> Error {
+    let text = error.to_string();
+    if text.contains("LOCK") && (text.contains("lock hold") || text.contains("temporarily unavailable")) {
+        return Error::InUse { place: path.display().to_string() };
+    }
+    Error::backend("open the database", error)
+}
+
+/// Runs what may wait for the disk on a thread that may wait.
+async fn blocking<T, W>(work: W) -> Result<T, Error>
+where
+    T: Send + 'static,
+    W: FnOnce() -> Result<T, Error> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(stopped) => Err(Error::backend("finish a blocking call", stopped)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::RawTable;
+
+    use super::*;
+
+    #[test]
+    fn a_table_ends_where_the_next_begins() {
+        let table = |id| RawTable { id: TableId(id), tuning: Tuning::Point };
+        assert!(stored_key(table(7), &[0xff; 40]) < table_end(table(7)));
+        assert_eq!(table_end(table(7)), stored_key(table(8), &[]));
+        assert!(stored_key(table(u16::MAX), b"key") < table_end(table(u16::MAX)));
+    }
+}

@@ -1,0 +1,297 @@
+//! The conformance suite on RocksDB, with crashes as images of the directory and as killed
+//! processes; backups.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    pin::Pin,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use base::{ByteSize, Metrics, Tasks};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use store::{
+    Backend, Batch, Error, Options, Order, Position, Range, Stamped, Store, Table, Topic, Tuning,
+    conformance::Place,
+};
+use tempfile::TempDir;
+
+use crate::{Durability, RocksBackend, Settings, restore};
+
+static ROWS: Table<u64, Stamped<Bytes>> = Table::new(195, "test.rows", Tuning::Point);
+static QUEUE: Table<(u8, Position), u64> = Table::new(196, "test.queue", Tuning::Queue);
+
+/// A directory, and after each crash the next.
+struct RocksPlace {
+    root: TempDir,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    crashes: usize,
+    open: Option<Arc<RocksBackend>>,
+}
+
+impl RocksPlace {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), state: Mutex::default() }
+    }
+
+    fn path(&self, crashes: usize) -> PathBuf {
+        self.root.path().join(crashes.to_string())
+    }
+}
+
+impl Place for RocksPlace {
+    fn open(&self) -> Pin<Box<dyn Future<Output = Arc<dyn Backend>> + Send + '_>> {
+        let mut state = self.state.lock();
+        let backend = Arc::new(RocksBackend::open(&small(&self.path(state.crashes))).unwrap());
+        state.open = Some(backend.clone());
+        Box::pin(std::future::ready(backend as Arc<dyn Backend>))
+    }
+
+    /// What a power failure would leave is what the files hold now.
+    fn crash(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut state = self.state.lock();
+        let from = self.path(state.crashes);
+        state.crashes += 1;
+        let backend = state.open.take().unwrap();
+        let db = backend.db().unwrap();
+        db.disable_file_deletions().unwrap();
+        copy_image(&from, &self.path(state.crashes));
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Copies a database that is in use: what names files first, then the files.
+fn copy_image(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    let mut names: Vec<_> =
+        std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort_by_key(|name| {
+        let name = name.to_string_lossy();
+        (!name.starts_with("CURRENT"), !name.starts_with("MANIFEST"))
+    });
+    for name in names {
+        std::fs::copy(from.join(&name), to.join(&name)).unwrap();
+    }
+}
+
+fn small(path: &Path) -> Settings {
+    Settings { memory: ByteSize::mib(16), ..Settings::at(path) }
+}
+
+async fn open(settings: &Settings) -> (Arc<RocksBackend>, Store) {
+    let backend = Arc::new(RocksBackend::open(settings).unwrap());
+    let metrics = Metrics::new();
+    let store = Store::open(backend.clone(), Options::default(), &Tasks::new(&metrics), &metrics).await;
+    (backend, store.unwrap())
+}
+
+fn numbered(number: u64) -> Batch {
+    let mut batch = Batch::new();
+    let slot = batch.log(1, Bytes::copy_from_slice(&number.to_be_bytes()), [Topic::room("!a")]);
+    batch.put_stamped(&ROWS, &number, slot, &Bytes::from(vec![number as u8; 300]));
+    batch.append(&QUEUE, &1, slot, &number);
+    batch
+}
+
+store::conformance_tests!(std::future::ready(RocksPlace::new()));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_opener_is_told_that_the_directory_is_in_use() {
+    let root = tempfile::tempdir().unwrap();
+    let (_backend, store) = open(&small(root.path())).await;
+    let refused = RocksBackend::open(&small(root.path())).err().unwrap();
+    assert!(matches!(refused, Error::InUse { .. }), "{refused:?}");
+    store.close().await.unwrap();
+    open(&small(root.path())).await.1.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_made_while_writing_restores_to_a_clean_store() {
+    let root = tempfile::tempdir().unwrap();
+    let (live, backups, restored) =
+        (root.path().join("live"), root.path().join("backups"), root.path().join("restored"));
+    let (backend, store) = open(&small(&live)).await;
+    for number in 0..50 {
+        store.commit(numbered(number)).await.unwrap();
+    }
+    let acknowledged = store.head();
+    let writing = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in 50..400 {
+                store.commit(numbered(number)).await.unwrap();
+            }
+        })
+    };
+    let to = backups.clone();
+    let first = tokio::task::spawn_blocking({
+        let backend = backend.clone();
+        move || backend.backup(&to).unwrap()
+    });
+    let first = first.await.unwrap();
+    writing.await.unwrap();
+    let second = backend.backup(&backups).unwrap();
+    assert!(second.id > first.id);
+
+    let refused = restore(&backups, &live).unwrap_err();
+    assert!(refused.to_string().contains("not empty"), "{refused}");
+    restore(&root.path().join("nothing"), &restored).unwrap_err();
+    assert_eq!(restore(&backups, &restored).unwrap().id, second.id);
+
+    let (_, copy) = open(&small(&restored)).await;
+    assert!(copy.head() >= acknowledged);
+    assert_eq!(copy.scan(&ROWS, Range::all(), Order::Ascending, 1_000).await.unwrap().len(), 400);
+    let report = copy.verify(&[ROWS.check(), QUEUE.check()]).await.unwrap();
+    assert!(report.is_clean() && report.unchecked == 0, "{report:?}");
+    assert_eq!((report.entries, report.rows), (400, 801));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verify_finds_a_flipped_byte() {
+    let root = tempfile::tempdir().unwrap();
+    let (_, store) = open(&small(root.path())).await;
+    for number in 0..200 {
+        store.commit(numbered(number)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let files = std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().path());
+    let largest = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+
+    let (_, store) = open(&small(root.path())).await;
+    let report = store.verify(&[ROWS.check(), QUEUE.check()]).await.unwrap();
+    assert!(!report.is_clean());
+}
+
+/// The environment variable that tells the child where to write.
+const CHILD: &str = "YAKUBA_TEST_CRASH_DIRECTORY";
+
+/// Not a test of its own: the process that the next test kills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child process of a test"]
+async fn child_that_writes_until_it_is_killed() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let (_, store) = open(&small(Path::new(&path))).await;
+    let mut number =
+        store.scan(&ROWS, Range::all(), Order::Descending, 1).await.unwrap().pop().map_or(0, |row| row.0);
+    let mut out = std::io::stdout();
+    loop {
+        let receipts: Vec<_> =
+            (1..=number % 9 + 1).map(|step| (number + step, store.submit(numbered(number + step)))).collect();
+        for (written, receipt) in receipts {
+            let position = receipt.await.unwrap().last();
+            writeln!(out, "\nacknowledged {written} {position}").unwrap();
+            number = written;
+        }
+        if number.is_multiple_of(3) {
+            let position = store.publish([Topic::room("!typing")]).await.unwrap();
+            writeln!(out, "\nephemeral {position}").unwrap();
+        }
+        out.flush().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_had_acknowledged_is_there() {
+    const KILLS: usize = 10;
+    let root = tempfile::tempdir().unwrap();
+    let settings = small(root.path());
+    let mut acknowledged: Vec<(u64, u64)> = Vec::new();
+    let mut highest = 0;
+    for round in 0..KILLS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::child_that_writes_until_it_is_killed", "--ignored", "--nocapture"])
+            .env(CHILD, root.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut wanted = 40 + 37 * round;
+        let mut note = |line: &str, highest: &mut u64| -> bool {
+            let words: Vec<_> = line.split(' ').collect();
+            match words.as_slice() {
+                ["acknowledged", number, position] => {
+                    let entry = (number.parse().unwrap(), position.parse().unwrap());
+                    assert!(entry.1 > *highest, "{entry:?} after {highest}");
+                    *highest = entry.1;
+                    acknowledged.push(entry);
+                    true
+                }
+                ["ephemeral", position] => {
+                    let position = position.parse().unwrap();
+                    assert!(position > *highest);
+                    *highest = position;
+                    false
+                }
+                _ => false,
+            }
+        };
+        while wanted > 0 {
+            if note(&lines.next().expect("the child writes").unwrap(), &mut highest) {
+                wanted -= 1;
+            }
+        }
+        let refused = RocksBackend::open(&settings).err().unwrap();
+        assert!(matches!(refused, Error::InUse { .. }), "{refused:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The last line may be cut off.
+        for line in lines.map_while(Result::ok).filter(|line| line.split(' ').count() > 1) {
+            if line.starts_with("acknowledged") && line.split(' ').count() == 3 {
+                note(&line, &mut highest);
+            }
+        }
+
+        let (_, store) = open(&settings).await;
+        assert!(store.head().0 >= highest);
+        let numbers: Vec<_> = acknowledged.iter().map(|entry| entry.0).collect();
+        let rows = store.get_many(&ROWS, &numbers).await.unwrap();
+        for ((number, position), row) in acknowledged.iter().zip(rows) {
+            assert_eq!(row.map(|row| row.position.0), Some(*position), "{number} is lost");
+        }
+        let log = store.changes(Position::START, usize::MAX).await.unwrap();
+        assert!(log.len() >= acknowledged.len());
+        let report = store.verify(&[ROWS.check(), QUEUE.check()]).await.unwrap();
+        assert!(report.is_clean(), "{report:?}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_stays_within_its_budget() {
+    let root = tempfile::tempdir().unwrap();
+    let settings =
+        Settings { durability: Durability::Os, memory: ByteSize::mib(8), ..Settings::at(root.path()) };
+    let (backend, store) = open(&settings).await;
+    let mut receipts = Vec::new();
+    for number in 0..40_000_u64 {
+        let mut batch = Batch::new();
+        let slot = batch.log(1, Bytes::new(), []);
+        let noise: Vec<u8> = (0..60)
+            .flat_map(|at: u64| (number * 31 + at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
+            .collect();
+        batch.put_stamped(&ROWS, &number, slot, &Bytes::from(noise));
+        store.ready().await;
+        receipts.push(store.submit(batch));
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    for _ in 0..2 {
+        store.scan(&ROWS, Range::all(), Order::Ascending, usize::MAX).await.unwrap();
+    }
+    let used = backend.memory_used().unwrap();
+    assert!(used <= 12 << 20, "{used} bytes");
+}
