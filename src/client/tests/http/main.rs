@@ -1,0 +1,9 @@
+//! The client interface as a client sees it: requests in, answers out, through the real router over
+//! the store in memory. What is expected is what the specification and Complement expect.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod accounts;
+mod bad_input;
+mod rooms;
+mod town;

@@ -1,0 +1,238 @@
+//! Rooms over HTTP.
+
+use serde_json::{Value, json};
+
+use crate::town::Town;
+
+#[tokio::test]
+async fn a_room_is_made_as_wished() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako
+        .create_room(json!({
+            "preset": "public_chat", "visibility": "public", "name": "災害連絡", "topic": "Test Room",
+            "room_alias_name": "saigai", "creation_content": { "m.federate": false, "room_version": "x" },
+            "initial_state": [{ "type": "m.room.guest_access", "content": { "guest_access": "forbidden" } }],
+        }))
+        .await;
+    let state = |path: &'static str| {
+        let path = format!("/rooms/{room}/state/{path}");
+        async { path }
+    };
+    let get = async |path: &'static str| hanako.get(&state(path).await).await.ok();
+
+    assert_eq!(get("m.room.name").await["name"], "災害連絡");
+    assert_eq!(get("m.room.topic/").await["m.topic"]["m.text"][0]["body"], "Test Room");
+    assert_eq!(get("m.room.create").await["m.federate"], false);
+    assert_eq!(get("m.room.create").await["room_version"], "12");
+    assert_eq!(get("m.room.canonical_alias").await["alias"], "#saigai:hs1");
+    assert_eq!(get("m.room.guest_access").await["guest_access"], "forbidden");
+    let levels = get("m.room.power_levels").await;
+    for key in
+        ["ban", "kick", "redact", "users_default", "state_default", "events_default", "users", "events"]
+    {
+        assert!(levels.get(key).is_some(), "{key}");
+    }
+    let member =
+        hanako.get(&format!("/rooms/{room}/state/m.room.member/{}?format=event", hanako.id)).await.ok();
+    assert_eq!((&member["sender"], &member["room_id"]), (&json!(hanako.id), &json!(room)));
+    assert_eq!(member["content"], json!({ "membership": "join", "displayname": "hanako" }));
+    let all = hanako.get(&format!("/rooms/{room}/state")).await.ok();
+    assert!(all.as_array().unwrap().iter().any(|event| event["type"] == "m.room.join_rules"));
+    let found = town.ask("GET", "/_matrix/client/v3/directory/room/%23saigai:hs1", Value::Null).await.ok();
+    assert_eq!((&found["room_id"], &found["servers"]), (&json!(room), &json!(["hs1"])));
+    let listed = town.ask("GET", "/_matrix/client/v3/publicRooms", Value::Null).await.ok();
+    assert_eq!(listed["chunk"][0]["room_id"], room);
+    let searched = json!({ "filter": { "generic_search_term": "災害" } });
+    assert_eq!(hanako.post("/publicRooms", searched).await.ok()["total_room_count_estimate"], 1);
+    assert_eq!(hanako.get("/joined_rooms").await.ok()["joined_rooms"], json!([room]));
+}
+
+#[tokio::test]
+async fn impossible_rooms_are_refused() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    hanako.post("/createRoom", json!({ "room_version": 1 })).await.fails(400, "M_BAD_JSON");
+    let unknown = json!({ "room_version": "ahfgwjyerhgiuveisbruvybseyrugvi" });
+    hanako.post("/createRoom", unknown).await.fails(400, "M_UNSUPPORTED_ROOM_VERSION");
+    hanako.create_room(json!({ "room_alias_name": "a" })).await;
+    let taken = hanako.post("/createRoom", json!({ "room_alias_name": "a" })).await;
+    taken.fails(400, "M_ROOM_IN_USE");
+}
+
+#[tokio::test]
+async fn people_invite_join_talk_and_leave() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    let room = hanako.create_room(json!({ "preset": "private_chat" })).await;
+
+    taro.post(&format!("/join/{room}"), json!({})).await.fails(403, "M_FORBIDDEN");
+    hanako.post(&format!("/rooms/{room}/invite"), json!({ "user_id": taro.id })).await.ok();
+    hanako
+        .post(&format!("/rooms/{room}/invite"), json!({ "user_id": hanako.id }))
+        .await
+        .fails(403, "M_FORBIDDEN");
+    let joined = taro.post(&format!("/rooms/{room}/join"), Value::Null).await.ok();
+    assert_eq!(joined["room_id"], room);
+    let members = hanako.get(&format!("/rooms/{room}/joined_members")).await.ok();
+    assert_eq!(members["joined"][&taro.id], json!({ "display_name": "taro", "avatar_url": null }));
+
+    let first = taro.say(&room, "1", "こんにちは").await;
+    assert_eq!(taro.say(&room, "1", "another text").await, first, "the transaction was served");
+    let event = hanako.get(&format!("/rooms/{room}/event/{first}")).await.ok();
+    assert_eq!(event["content"]["body"], "こんにちは");
+    assert_eq!(event["unsigned"].get("transaction_id"), None);
+    let own = taro.get(&format!("/rooms/{room}/event/{first}")).await.ok();
+    assert_eq!(own["unsigned"]["transaction_id"], "1");
+    let page = hanako.get(&format!("/rooms/{room}/messages?dir=b&limit=2")).await.ok();
+    assert_eq!(page["chunk"][0]["event_id"], first);
+    assert!(page["end"].is_string() && page["start"].is_string());
+    let context = hanako.get(&format!("/rooms/{room}/context/{first}")).await.ok();
+    assert_eq!(context["event"]["event_id"], first);
+
+    let redact = format!("/rooms/{room}/redact/{first}/r1");
+    taro.put(&redact, json!({ "reason": "typo" })).await.ok();
+    let redacted = hanako.get(&format!("/rooms/{room}/event/{first}")).await.ok();
+    assert_eq!(redacted["content"], json!({}));
+    assert_eq!(redacted["unsigned"]["redacted_because"]["sender"], taro.id);
+
+    taro.post(&format!("/rooms/{room}/forget"), json!({})).await.fails(400, "M_UNKNOWN");
+    taro.post(&format!("/rooms/{room}/leave"), json!({})).await.ok();
+    taro.get(&format!("/rooms/{room}/joined_members")).await.fails(403, "M_FORBIDDEN");
+    let members = hanako.get(&format!("/rooms/{room}/members?not_membership=leave")).await.ok();
+    assert_eq!(members["chunk"].as_array().unwrap().len(), 1);
+    taro.post(&format!("/rooms/{room}/forget"), json!({})).await.ok();
+    taro.get(&format!("/rooms/{room}/messages?dir=b")).await.fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn people_of_two_authorities_of_one_process_share_a_room() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let jiro = town.user_at("hs2", "jiro").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    jiro.post(&format!("/join/{room}"), json!({ "foo": "bar" })).await.ok();
+    let member = hanako.get(&format!("/rooms/{room}/state/m.room.member/{}", jiro.id)).await.ok();
+    assert_eq!((&member["membership"], &member["foo"]), (&json!("join"), &json!("bar")));
+    let event = jiro.say(&room, "1", "やあ").await;
+    hanako.get(&format!("/rooms/{room}/event/{event}")).await.ok();
+}
+
+#[tokio::test]
+async fn powers_are_checked() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    let jiro = town.user("jiro").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    let name = format!("/rooms/{room}/state/m.room.name");
+    taro.put(&name, json!({ "name": "x" })).await.fails(403, "M_FORBIDDEN");
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    taro.put(&name, json!({ "name": "x" })).await.fails(403, "M_FORBIDDEN");
+    let kick = |user: &str| json!({ "user_id": user, "reason": "testing" });
+    hanako.post(&format!("/rooms/{room}/kick"), kick(&jiro.id)).await.fails(403, "M_FORBIDDEN");
+    hanako.post(&format!("/rooms/{room}/ban"), kick(&taro.id)).await.ok();
+    taro.post(&format!("/join/{room}"), json!({})).await.fails(403, "M_FORBIDDEN");
+    hanako.post(&format!("/rooms/{room}/unban"), kick(&taro.id)).await.ok();
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    hanako.post(&format!("/rooms/{room}/kick"), kick(&taro.id)).await.ok();
+}
+
+#[tokio::test]
+async fn setting_the_same_state_twice_is_one_event() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({})).await;
+    let path = format!("/rooms/{room}/state/a.test/");
+    let first = hanako.put(&path, json!({ "a": 1 })).await.ok();
+    assert_eq!(hanako.put(&path, json!({ "a": 1 })).await.ok(), first);
+    assert_ne!(hanako.put(&path, json!({ "a": 2 })).await.ok(), first);
+    hanako.get(&format!("/rooms/{room}/state/none")).await.fails(404, "M_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn aliases_lead_to_their_room_and_go_with_their_maker() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    let alias = "/directory/room/%23one:hs1";
+
+    taro.put(alias, json!({ "room_id": room })).await.fails(403, "M_FORBIDDEN");
+    hanako.put(alias, json!({ "room_id": room })).await.ok();
+    hanako.put(alias, json!({ "room_id": room })).await.fails(409, "M_UNKNOWN");
+    let listed = hanako.get(&format!("/rooms/{room}/aliases")).await.ok();
+    assert_eq!(listed["aliases"], json!(["#one:hs1"]));
+    taro.get(&format!("/rooms/{room}/aliases")).await.fails(403, "M_FORBIDDEN");
+
+    let canonical = format!("/rooms/{room}/state/m.room.canonical_alias");
+    hanako.put(&canonical, json!({ "alias": "#two:hs1" })).await.fails(400, "M_BAD_ALIAS");
+    hanako.put(&canonical, json!({ "alias": "%one:hs1" })).await.fails(400, "M_INVALID_PARAM");
+    hanako
+        .put(&canonical, json!({ "alias": "#one:hs1", "alt_aliases": ["#two:hs1"] }))
+        .await
+        .fails(400, "M_BAD_ALIAS");
+    hanako.put(&canonical, json!({ "alias": "#one:hs1", "alt_aliases": ["#one:hs1"] })).await.ok();
+
+    taro.ask("DELETE", alias, Value::Null).await.fails(403, "M_FORBIDDEN");
+    hanako.ask("DELETE", alias, Value::Null).await.ok();
+    assert_eq!(hanako.get(&canonical).await.ok(), json!({}));
+    hanako.ask("DELETE", alias, Value::Null).await.fails(404, "M_NOT_FOUND");
+    hanako.get(alias).await.fails(404, "M_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn receipts_markers_and_typing_are_for_members() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    let room = hanako.create_room(json!({})).await;
+    let event = hanako.say(&room, "1", "hello").await;
+    let receipt = format!("/rooms/{room}/receipt/m.read/{event}");
+    hanako.post(&receipt, json!({})).await.ok();
+    hanako.post(&receipt, json!({ "thread_id": "main" })).await.ok();
+    taro.post(&receipt, json!({})).await.fails(403, "M_FORBIDDEN");
+    let markers = json!({ "m.fully_read": event, "m.read": event, "m.read.private": event });
+    hanako.post(&format!("/rooms/{room}/read_markers"), markers).await.ok();
+    let marker = format!("/user/{}/rooms/{room}/account_data/m.fully_read", hanako.id);
+    assert_eq!(hanako.get(&marker).await.ok()["event_id"], event);
+    let typing = |who: &str| format!("/rooms/{room}/typing/{who}");
+    hanako.put(&typing(&hanako.id), json!({ "typing": true, "timeout": 10_000 })).await.ok();
+    hanako.put(&typing(&hanako.id), json!({ "typing": false })).await.ok();
+    hanako.put(&typing(&taro.id), json!({ "typing": true })).await.fails(403, "M_FORBIDDEN");
+    taro.put(&typing(&taro.id), json!({ "typing": true })).await.fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn unknown_rooms_and_closed_rooms_look_the_same() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    let closed = hanako.create_room(json!({})).await;
+    for room in [closed.as_str(), "!does-not-exist:hs1"] {
+        taro.get(&format!("/rooms/{room}/messages")).await.fails(403, "M_FORBIDDEN");
+        taro.get(&format!("/rooms/{room}/messages?dir=b")).await.fails(403, "M_FORBIDDEN");
+        taro.get(&format!("/rooms/{room}/state")).await.fails(403, "M_FORBIDDEN");
+        taro.get(&format!("/rooms/{room}/members")).await.fails(403, "M_FORBIDDEN");
+        taro.put(&format!("/rooms/{room}/send/m.room.message/1"), json!({})).await.fails(403, "M_FORBIDDEN");
+    }
+    hanako.get(&format!("/rooms/{closed}/messages")).await.fails(400, "M_MISSING_PARAM");
+}
+
+#[tokio::test]
+async fn the_user_directory_knows_profiles_and_not_nicknames_of_rooms() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    let nick = json!({ "membership": "join", "displayname": "Nickname" });
+    taro.put(&format!("/rooms/{room}/state/m.room.member/{}", taro.id), nick).await.ok();
+    let search = async |term: &str| {
+        let answer = hanako.post("/user_directory/search", json!({ "search_term": term })).await.ok();
+        answer["results"].as_array().unwrap().len()
+    };
+    assert_eq!(search("TARO").await, 1);
+    assert_eq!(search("nickname").await, 0);
+}

@@ -1,0 +1,208 @@
+//! A server without sockets, and its users.
+
+use std::sync::Arc;
+
+use account::{Accounts, Config, PasswordCost, Registration, Settings};
+use base::{Clock, Metrics, Random, Tasks};
+use client::{ClientApi, NoElsewhere, Presence, routes};
+use http_body_util::BodyExt;
+use pdu::{Authorities, Authority};
+use room::{AllowAll, NoRemote, Rooms};
+use ruma::{OwnedServerName, server_name};
+use serde_json::{Value, json};
+use store::{MemoryBackend, Store};
+use tower::ServiceExt;
+use web::{Body, Faces, Kit, NoSignatures, Router, router};
+
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// A process with two authorities, `hs1` and `hs2`.
+pub(crate) struct Town {
+    router: Router,
+    _tasks: Tasks,
+}
+
+/// An answer: its status and its JSON.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    #[track_caller]
+    pub(crate) fn fails(self, status: u16, errcode: &str) -> Value {
+        assert_eq!((self.status, self.body["errcode"].as_str()), (status, Some(errcode)), "{}", self.body);
+        self.body
+    }
+}
+
+impl Town {
+    pub(crate) async fn new() -> Town {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let (clock, random) = (Clock::system(), Random::seeded(11));
+        let backend = Arc::new(MemoryBackend::default());
+        let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
+        let names: [OwnedServerName; 2] = [server_name!("hs1").to_owned(), server_name!("hs2").to_owned()];
+        let authority =
+            |name: OwnedServerName| Authority::generate(name, "1", &mut |seed| random.fill(seed)).unwrap();
+        let authorities = Arc::new(Authorities::new(names.clone().map(authority)));
+        let nobody = Arc::new(NoRemote);
+        let rooms = Rooms::open(
+            store.clone(),
+            room::Config::default(),
+            authorities.clone(),
+            clock.clone(),
+            random.clone(),
+            Arc::new(AllowAll),
+            nobody.clone(),
+            nobody,
+            &tasks,
+            &metrics,
+        )
+        .await
+        .unwrap();
+        let settings = Settings {
+            registration: Registration::Open,
+            shared_secret: Some("complement".to_owned()),
+            ..Settings::default()
+        };
+        let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
+        let accounts =
+            Accounts::open(store, rooms.clone(), config, clock.clone(), random.clone(), &tasks, &metrics)
+                .await
+                .unwrap();
+        let [first, second] = names;
+        let faces = Faces::new((first, Vec::new()), [(second, Vec::new())]);
+        let kit = Kit::new(
+            Arc::new(accounts.clone()),
+            Arc::new(NoSignatures),
+            faces,
+            clock.clone(),
+            &random,
+            &metrics,
+        );
+        let api = ClientApi::new(
+            accounts,
+            rooms,
+            authorities,
+            clock,
+            Arc::new(NoElsewhere),
+            Presence::default(),
+            client::Config::default(),
+        );
+        let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();
+        Town { router, _tasks: tasks }
+    }
+
+    pub(crate) async fn raw(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request = web_request(host, method, path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    }
+
+    /// A request without a token, to `hs1`.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.raw("hs1", method, path, None, bytes(&body)).await
+    }
+
+    pub(crate) async fn user(&self, name: &str) -> Person<'_> {
+        self.user_at("hs1", name).await
+    }
+
+    pub(crate) async fn user_at(&self, host: &'static str, name: &str) -> Person<'_> {
+        let body = json!({ "auth": { "type": "m.login.dummy" }, "username": name, "password": PASSWORD });
+        let body = self.raw(host, "POST", "/_matrix/client/v3/register", None, bytes(&body)).await.ok();
+        self.person(host, &body)
+    }
+
+    pub(crate) fn person(&self, host: &'static str, session: &Value) -> Person<'_> {
+        let text = |key: &str| session[key].as_str().unwrap().to_owned();
+        Person {
+            town: self,
+            host,
+            id: text("user_id"),
+            token: text("access_token"),
+            device: text("device_id"),
+        }
+    }
+}
+
+fn web_request(host: &str, method: &str, path: &str) -> http::request::Builder {
+    http::Request::builder().method(method).uri(path).header("host", host)
+}
+
+fn bytes(body: &Value) -> Vec<u8> {
+    if body.is_null() { Vec::new() } else { body.to_string().into_bytes() }
+}
+
+/// A user with a session.
+pub(crate) struct Person<'a> {
+    town: &'a Town,
+    host: &'static str,
+    pub(crate) id: String,
+    pub(crate) token: String,
+    pub(crate) device: String,
+}
+
+impl Person<'_> {
+    /// A request under `/_matrix/client/v3`, or under `/_matrix` when the path begins so.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.send(method, path, bytes(&body)).await
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Answer {
+        let path = if path.starts_with("/_") { path.to_owned() } else { format!("/_matrix/client/v3{path}") };
+        self.town.raw(self.host, method, &path, Some(&self.token), body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, Value::Null).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.ask("PUT", path, body).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask("POST", path, body).await
+    }
+
+    pub(crate) async fn create_room(&self, wishes: Value) -> String {
+        self.post("/createRoom", wishes).await.ok()["room_id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn say(&self, room: &str, txn: &str, text: &str) -> String {
+        let body = json!({ "msgtype": "m.text", "body": text });
+        let answer = self.put(&format!("/rooms/{room}/send/m.room.message/{txn}"), body).await.ok();
+        answer["event_id"].as_str().unwrap().to_owned()
+    }
+
+    /// The password stage of user-interactive authentication.
+    pub(crate) fn proof(&self, password: &str) -> Value {
+        json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": self.id },
+            "password": password,
+        })
+    }
+}
