@@ -3,40 +3,36 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use pdu::RoomVersion;
-use ruma::{
-    RoomVersionId,
-    api::client::discovery::get_capabilities::{
-        self,
-        v3::{
-            Capabilities, ChangePasswordCapability, GetLoginTokenCapability, ProfileFieldsCapability,
-            RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
-        },
-    },
-};
-use web::{ApiError, Call, User};
+use serde_json::json;
+use web::{ApiError, RawCall, Response, StatusCode, User, json_response};
 
 use crate::ClientApi;
 
 /// `GET /_matrix/client/v3/capabilities`: what users may do here.
 ///
+/// Every capability is named, also where it is what clients assume: some look for the key.
+///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3capabilities>
 pub(crate) async fn get_capabilities(
     api: Arc<ClientApi>,
-    _call: Call<get_capabilities::v3::Request, User>,
-) -> Result<get_capabilities::v3::Response, ApiError> {
-    let mut capabilities = Capabilities::new();
-    capabilities.change_password = ChangePasswordCapability::new(true);
-    capabilities.room_versions = room_versions(api.config.default_room_version);
-    capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
-    capabilities.get_login_token = GetLoginTokenCapability::new(false);
-    capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
-    Ok(get_capabilities::v3::Response::new(capabilities))
-}
-
-fn room_versions(default: RoomVersion) -> RoomVersionsCapability {
-    let available: BTreeMap<RoomVersionId, RoomVersionStability> = RoomVersion::SUPPORTED
-        .iter()
-        .map(|version| (version.id().clone(), RoomVersionStability::Stable))
-        .collect();
-    RoomVersionsCapability::new(default.id().clone(), available)
+    _call: RawCall<User>,
+) -> Result<Response, ApiError> {
+    let versions: BTreeMap<&str, &str> =
+        RoomVersion::SUPPORTED.iter().map(|version| (version.as_str(), "stable")).collect();
+    let yes = json!({ "enabled": true });
+    let no = json!({ "enabled": false });
+    let capabilities = json!({
+        "m.change_password": yes,
+        "m.room_versions": {
+            "default": api.config.default_room_version.as_str(),
+            "available": versions,
+        },
+        "m.set_displayname": yes,
+        "m.set_avatar_url": yes,
+        "m.profile_fields": yes,
+        "uk.tcpip.msc4133.profile_fields": yes,
+        "m.3pid_changes": no,
+        "m.get_login_token": no,
+    });
+    Ok(json_response(StatusCode::OK, &json!({ "capabilities": capabilities })))
 }

@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
-use web::{ApiError, Call, User};
+use web::{ApiError, Call, StatusCode, User};
 
 use crate::ClientApi;
 
@@ -29,9 +29,13 @@ pub(crate) async fn create_room(
     let creator = call.caller.user_id;
     let wishes = wishes(&api, &creator, call.request).await?;
 
-    let room_id = api.rooms.create(&creator, wishes).await?;
-
-    Ok(create_room::v3::Response::new(room_id))
+    match api.rooms.create(&creator, wishes).await {
+        Ok(room_id) => Ok(create_room::v3::Response::new(room_id)),
+        Err(room::Error::AliasTaken) => {
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "M_ROOM_IN_USE", "The alias is taken"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn wishes(

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use account::{Credentials, LogIn};
+use account::{Credentials, LogIn, SessionTokens};
 use ruma::{
-    OwnedDeviceId,
+    DeviceId, OwnedDeviceId, UserId,
     api::client::{
         session::{
             get_login_types::{self, v3::LoginType},
@@ -42,8 +42,9 @@ struct LoginBody {
     refresh_token: bool,
 }
 
+/// A new session, as log-in and registration answer.
 #[derive(Serialize)]
-struct LoginAnswer<'a> {
+pub(crate) struct SessionAnswer<'a> {
     user_id: &'a str,
     access_token: &'a str,
     device_id: &'a str,
@@ -53,6 +54,19 @@ struct LoginAnswer<'a> {
     refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in_ms: Option<u128>,
+}
+
+impl<'a> SessionAnswer<'a> {
+    pub(crate) fn new(user_id: &'a UserId, device_id: &'a DeviceId, tokens: &'a SessionTokens) -> Self {
+        Self {
+            user_id: user_id.as_str(),
+            access_token: &tokens.access,
+            device_id: device_id.as_str(),
+            home_server: user_id.server_name().as_str(),
+            refresh_token: tokens.refresh.as_deref(),
+            expires_in_ms: tokens.expires_in.map(|lifetime| lifetime.as_millis()),
+        }
+    }
 }
 
 /// `POST /_matrix/client/v3/login`: logs in with a password.
@@ -78,15 +92,7 @@ pub(crate) async fn log_in(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<R
 
     let (user_id, device_id, tokens) = api.accounts.log_in(call.face.server_name(), request).await?;
 
-    let answer = LoginAnswer {
-        user_id: user_id.as_str(),
-        access_token: &tokens.access,
-        device_id: device_id.as_str(),
-        home_server: user_id.server_name().as_str(),
-        refresh_token: tokens.refresh.as_deref(),
-        expires_in_ms: tokens.expires_in.map(|lifetime| lifetime.as_millis()),
-    };
-    Ok(json_response(StatusCode::OK, &answer))
+    Ok(json_response(StatusCode::OK, &SessionAnswer::new(&user_id, &device_id, &tokens)))
 }
 
 /// `POST /_matrix/client/v3/refresh`: trades a refresh token for new tokens.

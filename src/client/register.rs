@@ -3,47 +3,77 @@
 use std::sync::Arc;
 
 use account::Register;
-use ruma::api::client::account::{
-    check_registration_token_validity, get_username_availability,
-    register::{self, LoginType, RegistrationKind},
+use ruma::{
+    OwnedDeviceId,
+    api::client::{
+        account::{
+            check_registration_token_validity, get_username_availability,
+            register::{LoginType, RegistrationKind},
+        },
+        uiaa::AuthData,
+    },
 };
-use web::{ApiError, Call, Open, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use web::{ApiError, Call, Open, RawCall, Response, StatusCode, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, login::SessionAnswer};
+
+/// The body of a registration. Read here and not by ruma, to be strict about its encoding.
+#[derive(Deserialize)]
+struct Body {
+    username: Option<String>,
+    password: Option<String>,
+    device_id: Option<OwnedDeviceId>,
+    initial_device_display_name: Option<String>,
+    auth: Option<AuthData>,
+    #[serde(default)]
+    inhibit_login: bool,
+    #[serde(default)]
+    refresh_token: bool,
+    #[serde(rename = "type")]
+    login_type: Option<LoginType>,
+}
+
+#[derive(Deserialize)]
+struct Query {
+    #[serde(default)]
+    kind: RegistrationKind,
+}
 
 /// `POST /_matrix/client/v3/register`: registers a user.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
-pub(crate) async fn register(
-    api: Arc<ClientApi>,
-    call: Call<register::v3::Request, Open>,
-) -> Result<register::v3::Response, ApiError> {
-    let request = call.request;
-    if request.kind == RegistrationKind::Guest {
-        return Err(guests_are_not_served());
+pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let Query { kind } = call.query()?;
+    // serde looks at the encoding of what it reads only, and clients send more than that.
+    if std::str::from_utf8(&call.body).is_err() {
+        return Err(ApiError::not_json("The body is not valid UTF-8"));
     }
-    if let Some(LoginType::ApplicationService) = request.login_type {
+    let body: Body = call.json()?;
+    match kind {
+        RegistrationKind::User => {}
+        RegistrationKind::Guest => return Err(guests_are_not_served()),
+        _ => return Err(ApiError::invalid_param("There is no such kind of account")),
+    }
+    if let Some(LoginType::ApplicationService) = body.login_type {
         return Err(ApiError::forbidden("No application service is registered here"));
     }
     let wish = Register {
-        username: request.username,
-        password: request.password,
-        device_id: request.device_id,
-        device_name: request.initial_device_display_name,
-        inhibit_login: request.inhibit_login,
-        refresh: request.refresh_token,
+        username: body.username,
+        password: body.password,
+        device_id: body.device_id,
+        device_name: body.initial_device_display_name,
+        inhibit_login: body.inhibit_login,
+        refresh: body.refresh_token,
     };
 
-    let registered = api.accounts.register(call.face.server_name(), wish, request.auth.as_ref()).await?;
+    let registered = api.accounts.register(call.face.server_name(), wish, body.auth.as_ref()).await?;
 
-    let mut response = register::v3::Response::new(registered.user_id);
-    if let Some((device_id, tokens)) = registered.session {
-        response.device_id = Some(device_id);
-        response.access_token = Some(tokens.access);
-        response.refresh_token = tokens.refresh;
-        response.expires_in = tokens.expires_in;
-    }
-    Ok(response)
+    let Some((device_id, tokens)) = registered.session else {
+        return Ok(json_response(StatusCode::OK, &json!({ "user_id": registered.user_id })));
+    };
+    Ok(json_response(StatusCode::OK, &SessionAnswer::new(&registered.user_id, &device_id, &tokens)))
 }
 
 fn guests_are_not_served() -> ApiError {
