@@ -1,6 +1,10 @@
-//! The `yakuba` command.
+//! The `yakuba` command: see `server::cli` for what it can do.
+
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    server::cli::run()
+}

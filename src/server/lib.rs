@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The server: configuration, wiring, listeners, and the commands of `yakuba`.
+//!
+//! Reading order: [`config`], [`house`] (how the crates are put together), [`serve`](serve::serve),
+//! [`listen`], [`tls`]; then [`cli`] and the commands, with `demo` as the largest.
+
+mod admin;
+mod ask;
+pub mod cli;
+mod commands;
+pub mod config;
+mod demo;
+mod elsewhere;
+mod health;
+pub mod house;
+pub mod listen;
+mod process;
+pub mod serve;
+mod storage;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+pub use admin::BackUp;
+pub use process::resident_bytes;
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

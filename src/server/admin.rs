@@ -1,0 +1,145 @@
+//! What the administrator's commands ask of a running process.
+//!
+//! These paths are ours, not Matrix's. They are on listeners that serve `admin` only, answer this
+//! machine only unless told otherwise, and want the token that the process writes to
+//! `admin.token` beside the configuration, readable by its user alone.
+
+use std::{path::PathBuf, sync::Arc};
+
+use account::{Accounts, NewUser};
+use base::{Clock, Random, Tasks, Timestamp};
+use federation::Sender;
+use http::{Method, StatusCode, header::AUTHORIZATION};
+use ruma::OwnedServerName;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use store::Store;
+use web::{ApiError, Open, RawCall, Response, Routes, json_response};
+
+use crate::health::Desk;
+
+/// Makes a backup in a directory and says what was made; blocks.
+pub type BackUp = Arc<dyn Fn(PathBuf) -> anyhow::Result<String> + Send + Sync>;
+
+/// What this file's handlers need.
+pub(crate) struct AdminApi {
+    desk: Arc<Desk>,
+    store: Store,
+    accounts: Accounts,
+    sender: Sender,
+    tasks: Tasks,
+    clock: Clock,
+    started: Timestamp,
+    token: String,
+    back_up: Option<BackUp>,
+}
+
+/// An account to make.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UserOrder {
+    pub(crate) server_name: OwnedServerName,
+    pub(crate) localpart: String,
+    pub(crate) password: String,
+    pub(crate) display_name: Option<String>,
+    pub(crate) admin: bool,
+}
+
+/// A directory to back up to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BackUpOrder {
+    pub(crate) to: PathBuf,
+}
+
+impl AdminApi {
+    #[expect(clippy::too_many_arguments, reason = "these are the parts it is made of")]
+    pub(crate) fn new(
+        desk: Arc<Desk>,
+        store: Store,
+        accounts: Accounts,
+        sender: Sender,
+        tasks: Tasks,
+        clock: Clock,
+        random: &Random,
+        back_up: Option<BackUp>,
+    ) -> AdminApi {
+        let started = clock.now();
+        AdminApi { desk, store, accounts, sender, tasks, clock, started, token: random.token(43), back_up }
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(crate) fn routes(self: &Arc<Self>) -> Routes<AdminApi> {
+        Routes::new(self.clone())
+            .any_host()
+            .raw(Method::GET, "/_yakuba/v1/status", status)
+            .raw(Method::POST, "/_yakuba/v1/users", create_user)
+            .raw(Method::POST, "/_yakuba/v1/backup", back_up)
+            .raw(Method::POST, "/_yakuba/v1/verify", verify)
+    }
+
+    fn admit(&self, call: &RawCall<Open>) -> Result<(), ApiError> {
+        self.desk.admit(call)?;
+        let header = call.parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        // Compared in the same time whatever is wrong, so that nobody can feel his way forward.
+        let differing =
+            shown.bytes().zip(self.token.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
+        if shown.len() != self.token.len() || differing != 0 {
+            return Err(ApiError::unauthorized("The administrator's token is needed"));
+        }
+        Ok(())
+    }
+}
+
+async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let peers: Vec<_> = api
+        .sender
+        .peers()
+        .into_iter()
+        .map(|peer| {
+            json!({
+                "server": peer.server,
+                "queued": peer.queued,
+                "owed_rooms": peer.owed_rooms,
+                "failing_since": peer.failing_since,
+            })
+        })
+        .collect();
+    let answer = json!({
+        "version": crate::VERSION,
+        "pid": std::process::id(),
+        "uptime_s": api.clock.now().since(api.started).as_secs(),
+        "position": api.store.head().0,
+        "resident_bytes": crate::process::resident_bytes(),
+        "peers": peers,
+    });
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+async fn create_user(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let UserOrder { server_name, localpart, password, display_name, admin } = call.json()?;
+    let new = NewUser { localpart, password: Some(password), display_name, admin };
+    let user_id = api.accounts.create_user(&server_name, new).await?;
+    Ok(json_response(StatusCode::OK, &json!({ "user_id": user_id })))
+}
+
+async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let BackUpOrder { to } = call.json()?;
+    let Some(back_up) = api.back_up.clone() else {
+        return Err(ApiError::bad_request("This storage is backed up with its own tools"));
+    };
+    let made = api.tasks.spawn_blocking("backup", move || back_up(to)).await.map_err(ApiError::internal)?;
+    let made = made.map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
+    Ok(json_response(StatusCode::OK, &json!({ "backup": made })))
+}
+
+async fn verify(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let report = crate::storage::verify(&api.store).await?;
+    Ok(json_response(StatusCode::OK, &report))
+}

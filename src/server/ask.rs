@@ -1,0 +1,72 @@
+//! A small HTTP client for the commands: JSON over plain HTTP to a server of ours.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+/// Nothing that the commands ask takes longer.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Asks one server; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+impl Asker {
+    /// Asks the server at this URL, `http://` with host and port.
+    pub(crate) fn new(base: impl Into<String>) -> Asker {
+        Asker { client: Client::builder(TokioExecutor::new()).build_http(), base: base.into() }
+    }
+
+    /// Asks, and gives status and body whatever they are. A body that is no JSON is null.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let bytes = match body {
+            Some(body) => Bytes::from(serde_json::to_vec(body)?),
+            None => Bytes::new(),
+        };
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(Full::new(bytes))?;
+        let response = async {
+            let response = self.client.request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            anyhow::Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+        };
+        tokio::time::timeout(TIMEOUT, response).await.context("no answer in time")?
+    }
+
+    /// Asks, and takes nothing but a success.
+    pub(crate) async fn must(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let name = format!("{method} {path}");
+        let (status, body) = self.ask(method, path, token, body).await.with_context(|| name.clone())?;
+        if !status.is_success() {
+            bail!("{name}: {status}: {body}");
+        }
+        Ok(body)
+    }
+}

@@ -1,0 +1,159 @@
+//! The command line.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use ruma::OwnedServerName;
+
+use crate::{
+    commands, config,
+    demo::{self, DemoArgs},
+    serve,
+};
+
+/// Yakuba (役場): a Matrix homeserver for public authorities.
+#[derive(Debug, Parser)]
+#[command(name = "yakuba", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// 設定と鍵を新しく作る / writes a commented configuration and keys into a new directory
+    Init(InitArgs),
+    /// 設定を確かめる / checks the configuration and the files that it names
+    Check(ConfigArg),
+    /// サーバーを動かす / runs the server
+    Serve(ServeArgs),
+    /// 三つのサーバーで試す / runs three federating servers on this machine, with accounts and a room
+    Demo(DemoArgs),
+    /// 利用者 / users
+    #[command(subcommand)]
+    User(UserCommand),
+    /// 控えを取る / backs the data up, while the server runs or not
+    Backup(BackupArgs),
+    /// 控えから戻す / puts the newest backup of a directory back
+    Restore(RestoreArgs),
+    /// データを検査する / reads all stored data and says what is wrong
+    Verify(ConfigArg),
+    /// 動いているサーバーの様子 / how the running server is
+    Status(ConfigArg),
+    /// バージョン / prints the version
+    Version,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArg {
+    /// The configuration file
+    #[arg(long, env = "YAKUBA_CONFIG", default_value = "yakuba.toml")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The directory; made if need be
+    pub(crate) directory: PathBuf,
+    /// The server name: what stands behind the colon of user ids. It can never be changed
+    #[arg(long)]
+    pub(crate) server_name: OwnedServerName,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Stop when standard input ends, that is, when whoever started this process is gone
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// 利用者を作る / makes an account, while the server runs or not
+    Create(UserCreateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserCreateArgs {
+    /// The user name: the part between @ and the colon
+    pub(crate) localpart: String,
+    /// The authority, if the configuration has several
+    #[arg(long)]
+    pub(crate) server_name: Option<OwnedServerName>,
+    /// The name that others see
+    #[arg(long)]
+    pub(crate) display_name: Option<String>,
+    /// Whether the user may administer the server
+    #[arg(long)]
+    pub(crate) admin: bool,
+    /// A file with the password; `-` is standard input. Without one a password is made up and printed
+    #[arg(long)]
+    pub(crate) password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The directory of the backups; several backups share what they have in common
+    pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The directory of the backups
+    pub(crate) from: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+/// Runs the command of this process's arguments.
+pub fn run() -> ExitCode {
+    match execute(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            commands::complain(&format!("yakuba: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Init(args) => commands::init::init(&args)?,
+        Command::Check(args) => commands::check::check(&args)?,
+        Command::Serve(args) => {
+            let config = config::Config::read(&args.config.config)?;
+            base::telemetry::init(config.log.format, &config.log.filter)?;
+            run_async(serve::serve(&config, args.until_stdin_ends))?;
+        }
+        Command::Demo(args) => run_async(demo::demo(&args))?,
+        Command::User(UserCommand::Create(args)) => run_async(commands::user::create(&args))?,
+        Command::Backup(args) => run_async(commands::data::backup(&args))?,
+        Command::Restore(args) => commands::data::restore(&args)?,
+        Command::Verify(args) => return run_async(commands::data::verify(&args)),
+        Command::Status(args) => return run_async(commands::status::status(&args)),
+        Command::Version => commands::say(&format!("yakuba {}", crate::VERSION))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs to the end on a small runtime: threads follow the processors, and those for blocking work
+/// come and go.
+fn run_async<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(work);
+    // A thread that waits for standard input cannot be woken; do not wait for it.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,75 @@
+//! `yakuba backup`, `restore` and `verify`.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, bail};
+use base::{Metrics, Tasks};
+use http::Method;
+use store::Store;
+
+use crate::{
+    admin::BackUpOrder,
+    cli::{BackupArgs, ConfigArg, RestoreArgs},
+    commands::{Running, say},
+    config::{Backend, Config},
+    storage::{self, Findings},
+};
+
+/// Adds a backup to a directory; the server may run meanwhile.
+pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.config.config)?;
+    // The running server has another working directory.
+    let to: PathBuf = std::path::absolute(&args.to)?;
+    let made = match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(BackUpOrder { to })?;
+            let answer = running.must(Method::POST, "/_yakuba/v1/backup", Some(&body)).await?;
+            answer["backup"].as_str().unwrap_or_default().to_owned()
+        }
+        None => {
+            let opened = storage::open(&config).await?;
+            let back_up = opened.back_up.context("this storage is backed up with its own tools")?;
+            let made = tokio::task::spawn_blocking(move || back_up(to)).await??;
+            opened.backend.close().await?;
+            made
+        }
+    };
+    say(&format!("控え / backup: {made}"))?;
+    Ok(())
+}
+
+/// Puts the newest backup of a directory into the place of the data, which must be empty.
+pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.config.config)?;
+    if config.store.backend != Backend::Rocksdb {
+        bail!("only RocksDB is restored by this command; PostgreSQL has its own tools");
+    }
+    let to = config.path(&config.store.path);
+    let made = store_rocksdb::restore(&args.from, &to)?;
+    say(&format!("戻しました / restored: {} into {}, {} bytes", made.id, to.display(), made.size_bytes))?;
+    Ok(())
+}
+
+/// Reads all stored data and prints what is wrong; a failure when something is.
+pub(crate) async fn verify(args: &ConfigArg) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.config)?;
+    let findings = match Running::find(&config).await {
+        Some(running) => {
+            let answer = running.must(Method::POST, "/_yakuba/v1/verify", None).await?;
+            serde_json::from_value(answer)?
+        }
+        None => verify_here(&config).await?,
+    };
+    say(&serde_json::to_string_pretty(&findings)?)?;
+    Ok(if findings.problem_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
+    let (tasks, metrics) = (Tasks::new(&Metrics::new()), Metrics::new());
+    let opened = storage::open(config).await?;
+    let store = Store::open(opened.backend, store::Options::default(), &tasks, &metrics).await?;
+    let findings = storage::verify(&store).await;
+    store.close().await?;
+    tasks.stop(Duration::from_secs(5)).await;
+    Ok(findings?)
+}

@@ -1,0 +1,84 @@
+//! The commands that are done in a moment.
+
+pub(crate) mod check;
+pub(crate) mod data;
+pub(crate) mod init;
+pub(crate) mod status;
+pub(crate) mod user;
+
+use std::{io::Write, path::Path};
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::{
+    ask::Asker,
+    config::{Config, Serves},
+    serve::ADMIN_TOKEN_FILE,
+};
+
+/// Prints a line on standard output.
+///
+/// # Errors
+/// When nobody listens any more.
+pub(crate) fn say(line: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// Prints a line on standard error.
+pub(crate) fn complain(line: &str) {
+    // Nobody listens: then there is nobody to tell either.
+    writeln!(std::io::stderr().lock(), "{line}").ok();
+}
+
+/// The administrator's interface of the running server.
+pub(crate) struct Running {
+    asker: Asker,
+    token: String,
+}
+
+impl Running {
+    /// The server of this configuration, if one runs on this machine and lets us in.
+    pub(crate) async fn find(config: &Config) -> Option<Running> {
+        let token = std::fs::read_to_string(config.path(Path::new(ADMIN_TOKEN_FILE))).ok()?;
+        let listener = config
+            .listeners
+            .iter()
+            .find(|listener| listener.serves.contains(&Serves::Admin) && !listener.tls)?;
+        let mut address = listener.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        let running =
+            Running { asker: Asker::new(format!("http://{address}")), token: token.trim().to_owned() };
+        let (status, _) = running.ask(Method::GET, "/_yakuba/v1/status", None).await.ok()?;
+        status.is_success().then_some(running)
+    }
+
+    /// Asks the running server.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        self.asker.ask(method, path, Some(&self.token), body).await
+    }
+
+    /// Asks the running server, and takes nothing but a success.
+    pub(crate) async fn must(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let (status, answer) = self.ask(method, path, body).await?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let sentence = answer["error"].as_str().unwrap_or("no reason given");
+        anyhow::bail!("the server refused: {sentence} ({status})")
+    }
+}

@@ -1,0 +1,23 @@
+//! `yakuba status`: how the running server is.
+
+use std::process::ExitCode;
+
+use http::Method;
+
+use crate::{
+    cli::ConfigArg,
+    commands::{Running, say},
+    config::Config,
+};
+
+/// Prints what the running server says of itself; a failure when none runs.
+pub(crate) async fn status(args: &ConfigArg) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.config)?;
+    let Some(running) = Running::find(&config).await else {
+        say("動いていません / not running (or its admin listener cannot be reached)")?;
+        return Ok(ExitCode::FAILURE);
+    };
+    let status = running.must(Method::GET, "/_yakuba/v1/status", None).await?;
+    say(&serde_json::to_string_pretty(&status)?)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,81 @@
+//! `yakuba user create`: an account, made by the running server or, when none runs, in its data.
+
+use std::{io::Read, path::Path, time::Duration};
+
+use account::NewUser;
+use anyhow::{Context, bail};
+use base::Random;
+use http::Method;
+use ruma::OwnedServerName;
+
+use crate::{
+    admin::UserOrder,
+    cli::UserCreateArgs,
+    commands::{Running, say},
+    config::Config,
+    house::{Foundation, House},
+    storage::{self, Storage},
+};
+
+/// Letters of a password that we make up: 95 bits.
+const PASSWORD_LENGTH: usize = 16;
+
+/// Makes an account and prints its user id, and its password if it was made up.
+pub(crate) async fn create(args: &UserCreateArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.config.config)?;
+    let given = args.password_file.as_deref().map(read_password).transpose()?;
+    let password = given.clone().unwrap_or_else(|| Random::os().token(PASSWORD_LENGTH));
+    let order = UserOrder {
+        server_name: server_name(args, &config)?,
+        localpart: args.localpart.clone(),
+        password: password.clone(),
+        display_name: args.display_name.clone(),
+        admin: args.admin,
+    };
+    let user_id = match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            let answer = running.must(Method::POST, "/_yakuba/v1/users", Some(&body)).await?;
+            answer["user_id"].as_str().unwrap_or_default().to_owned()
+        }
+        None => create_here(&config, order).await?,
+    };
+    say(&format!("利用者 / user: {user_id}"))?;
+    if given.is_none() {
+        say(&format!("パスワード / password: {password}"))?;
+    }
+    Ok(())
+}
+
+async fn create_here(config: &Config, order: UserOrder) -> anyhow::Result<String> {
+    let Storage { backend, back_up } = storage::open(config).await?;
+    let house = House::open(config, Foundation::of(config, backend, back_up)?).await?;
+    let UserOrder { server_name, localpart, password, display_name, admin } = order;
+    let new = NewUser { localpart, password: Some(password), display_name, admin };
+    let made = house.accounts.create_user(&server_name, new).await;
+    house.close(Duration::from_secs(10)).await;
+    Ok(made?.to_string())
+}
+
+fn server_name(args: &UserCreateArgs, config: &Config) -> anyhow::Result<OwnedServerName> {
+    match (&args.server_name, config.authorities.as_slice()) {
+        (Some(name), all) if all.iter().any(|authority| authority.name == *name) => Ok(name.clone()),
+        (Some(name), _) => bail!("{name} is none of the configuration's authorities"),
+        (None, [only]) => Ok(only.name.clone()),
+        (None, _) => bail!("the configuration has several authorities: choose one with --server-name"),
+    }
+}
+
+fn read_password(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+    } else {
+        text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    }
+    let password = text.trim_end_matches(['\n', '\r']).to_owned();
+    if password.is_empty() {
+        bail!("the password is empty");
+    }
+    Ok(password)
+}

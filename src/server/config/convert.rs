@@ -1,0 +1,181 @@
+//! The configuration in the words of the crates that it is for.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, bail};
+use base::ByteSize;
+use pdu::{Authorities, Authority, RoomVersion};
+
+use super::{
+    AuthorityConfig, Config, PeersSetting, PrivateAddresses, Registration, RegistrationMode, TrustSetting,
+};
+
+impl Config {
+    /// Our server names with their keys, read from their files.
+    ///
+    /// # Errors
+    /// The first key that cannot be read.
+    pub fn load_authorities(&self) -> anyhow::Result<Authorities> {
+        let authorities = self.authorities.iter().map(|authority| self.load_authority(authority));
+        Ok(Authorities::new(authorities.collect::<anyhow::Result<Vec<_>>>()?))
+    }
+
+    fn load_authority(&self, config: &AuthorityConfig) -> anyhow::Result<Authority> {
+        let path = self.path(&config.key_file);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("the signing key {} of {} cannot be read", path.display(), config.name)
+        })?;
+        let mut authority = Authority::from_key_file(config.name.clone(), &text)
+            .with_context(|| format!("the signing key {} of {}", path.display(), config.name))?;
+        for old in &config.old_keys {
+            let key = ruma::serde::Base64::<ruma::serde::base64::Standard>::parse(&old.public_key)
+                .ok()
+                .and_then(|key| <[u8; 32]>::try_from(key.into_inner()).ok());
+            let Some(public_key) = key else {
+                bail!("the public key of {} of {} is not 32 bytes in base64", old.key_id, config.name);
+            };
+            let (key_id, expired_ts) = (old.key_id.clone(), old.expired_ts);
+            authority = authority.with_old_key(pdu::OldKey { key_id, public_key, expired_ts });
+        }
+        Ok(authority)
+    }
+
+    /// The version of new rooms.
+    pub fn room_version(&self) -> RoomVersion {
+        // Checked when the configuration was read.
+        RoomVersion::parse(&self.rooms.default_version).unwrap_or(RoomVersion::DEFAULT)
+    }
+
+    /// Memory of the storage back end: half of the budget.
+    pub fn store_memory(&self) -> ByteSize {
+        ByteSize::bytes(self.store.memory.as_u64() / 2)
+    }
+
+    /// Settings of the room engine; its caches are three eighths of the memory budget.
+    pub fn room_config(&self) -> room::Config {
+        let budget = self.store.memory.as_u64();
+        room::Config {
+            default_version: self.room_version(),
+            event_cache_bytes: budget / 4,
+            chunk_cache_bytes: budget / 8,
+            ..room::Config::default()
+        }
+    }
+
+    /// Settings of accounts, with the secrets read from their files.
+    ///
+    /// # Errors
+    /// A secret's file that cannot be read.
+    pub fn account_config(&self) -> anyhow::Result<account::Config> {
+        let mut authorities = BTreeMap::new();
+        for authority in &self.authorities {
+            authorities.insert(authority.name.clone(), self.account_settings(&authority.registration)?);
+        }
+        Ok(account::Config { authorities, ..account::Config::default() })
+    }
+
+    fn account_settings(&self, registration: &Registration) -> anyhow::Result<account::Settings> {
+        let shared_secret =
+            registration.shared_secret_file.as_deref().map(|file| self.secret(file)).transpose()?;
+        Ok(account::Settings {
+            registration: match registration.mode {
+                RegistrationMode::Closed => account::Registration::Closed,
+                RegistrationMode::Token => account::Registration::Token,
+                RegistrationMode::Open => account::Registration::Open,
+            },
+            registration_tokens: registration.tokens.iter().map(|token| token.0.clone()).collect(),
+            shared_secret,
+            min_password_chars: registration.min_password_length,
+            ..account::Settings::default()
+        })
+    }
+
+    /// Settings of the client interface.
+    pub fn client_config(&self) -> client::Config {
+        let urls = self.authorities.iter().filter_map(|authority| {
+            let url = authority.client_url.as_ref()?;
+            Some((authority.name.clone(), url.trim_end_matches('/').to_owned()))
+        });
+        client::Config {
+            default_room_version: self.room_version(),
+            base_urls: urls.collect(),
+            ..client::Config::default()
+        }
+    }
+
+    /// Settings of federation.
+    ///
+    /// # Errors
+    /// An address range that is none.
+    pub fn federation_config(&self) -> anyhow::Result<federation::Config> {
+        let config = &self.federation;
+        let ranges = |texts: &[String]| {
+            texts.iter().map(|text| text.parse()).collect::<Result<Vec<federation::AddressRange>, _>>()
+        };
+        let fixed = config.fixed.iter().map(|(name, fixed)| {
+            let fixed = federation::FixedAddress {
+                address: fixed.address.clone(),
+                certificate_name: fixed.certificate_name.clone(),
+            };
+            (name.clone(), fixed)
+        });
+        Ok(federation::Config {
+            network: federation::NetworkConfig {
+                fixed: fixed.collect(),
+                addresses: federation::AddressPolicy {
+                    private: config.private_addresses == PrivateAddresses::Allow,
+                    allow: ranges(&config.allow_ranges)?,
+                    deny: ranges(&config.deny_ranges)?,
+                },
+                ca_files: config.ca_files.iter().map(|file| self.path(file)).collect(),
+                trust: match config.trust {
+                    TrustSetting::System => federation::Trust::System,
+                    TrustSetting::Mozilla => federation::Trust::Mozilla,
+                    TrustSetting::Files => federation::Trust::FilesOnly,
+                },
+                dns: config.dns,
+                ..federation::NetworkConfig::default()
+            },
+            keys: federation::KeyConfig {
+                notaries: config.trusted_notaries.clone(),
+                ..federation::KeyConfig::default()
+            },
+            peers: match &config.peers {
+                PeersSetting::Nobody => federation::Peers::Nobody,
+                PeersSetting::Everybody => federation::Peers::Everybody,
+                PeersSetting::Only(servers) => federation::Peers::Only(servers.clone()),
+            },
+            ..federation::Config::default()
+        })
+    }
+
+    /// The faces of this process; `None` without an authority.
+    pub fn faces(&self) -> Option<web::Faces> {
+        let mut all =
+            self.authorities.iter().map(|authority| (authority.name.clone(), face_hosts(authority)));
+        let first = all.next()?;
+        Some(web::Faces::new(first, all))
+    }
+
+    /// The content of a file with a secret, without the line's end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn secret(&self, file: &Path) -> anyhow::Result<String> {
+        let path = self.path(file);
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+}
+
+/// Further hosts that stand for an authority: those that it names and those that it publishes.
+fn face_hosts(authority: &AuthorityConfig) -> Vec<String> {
+    let published = [
+        authority.client_url.as_deref().and_then(crate::tls::host_of_url),
+        authority.federation_address.as_deref(),
+    ];
+    let published =
+        published.into_iter().flatten().map(|host| crate::tls::host_without_port(host).to_owned());
+    authority.hosts.iter().cloned().chain(published).collect()
+}

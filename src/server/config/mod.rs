@@ -1,0 +1,93 @@
+//! The configuration: one TOML file, strict, with overrides from the environment.
+//!
+//! What each key means to an operator stands in the reference, `conf/yakuba.toml`; a test holds the
+//! two together. Paths are taken from the directory of the file.
+
+mod check;
+mod convert;
+mod types;
+
+use std::path::{Path, PathBuf};
+
+use base::config::Problem;
+
+pub use self::types::{
+    Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, Listener, Log,
+    OldKey, PeersSetting, PrivateAddresses, Registration, RegistrationMode, Rooms, Secret, Serves,
+    StoreConfig, TlsFiles, TrustSetting,
+};
+
+/// The commented reference, as `yakuba init` writes it.
+pub const REFERENCE: &str = include_str!("../../../conf/yakuba.toml");
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("{path} cannot be read: {cause}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Its content is wrong.
+    #[error("{}", Listed { path, problems })]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Every mistake found.
+        problems: Vec<Problem>,
+    },
+}
+
+struct Listed<'a> {
+    path: &'a Path,
+    problems: &'a [Problem],
+}
+
+impl std::fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} has {} mistake(s):", self.path.display(), self.problems.len())?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl Config {
+    /// Reads the file with the overrides of this process's environment, and checks it.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn read(path: &Path) -> Result<Config, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| Error::Unreadable { path: path.to_owned(), cause })?;
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        // Names and values that are no text cannot be meant for us.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Config::parse(&text, environment, &directory)
+            .map_err(|problems| Error::Wrong { path: path.to_owned(), problems })
+    }
+
+    /// Reads a configuration from text; `directory` is where its relative paths begin.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn parse(
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        directory: &Path,
+    ) -> Result<Config, Vec<Problem>> {
+        // Variables that choose the file are not keys in it.
+        let environment = environment.into_iter().filter(|(name, _)| name != "YAKUBA_CONFIG");
+        let mut config: Config = base::config::load(text, environment)?;
+        config.directory = directory.to_owned();
+        let problems = check::problems(&config);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// A path of the configuration, seen from the configuration's directory.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+}

@@ -1,0 +1,382 @@
+//! The keys of the configuration and their defaults.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use base::{ByteSize, telemetry::LogFormat};
+use ruma::{OwnedServerName, OwnedServerSigningKeyId};
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration of a process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The server names that this process answers for; at least one.
+    pub authorities: Vec<AuthorityConfig>,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Where its data are.
+    pub store: StoreConfig,
+    /// Settings of rooms.
+    pub rooms: Rooms,
+    /// How it talks with other servers.
+    pub federation: FederationConfig,
+    /// Logs.
+    pub log: Log,
+    /// The administrative interface.
+    pub admin: Admin,
+    /// Where relative paths begin; not a key.
+    #[serde(skip)]
+    pub directory: PathBuf,
+}
+
+/// One server name of ours.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityConfig {
+    /// The server name: what stands behind the colon of its users' ids. It can never be changed.
+    pub name: OwnedServerName,
+    /// The file of its signing key.
+    pub key_file: PathBuf,
+    /// Keys that it signed with before.
+    #[serde(default)]
+    pub old_keys: Vec<OldKey>,
+    /// Further hosts that stand for it, with or without a port.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Where its clients reach it; published in `.well-known/matrix/client`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_url: Option<String>,
+    /// Where other servers reach it, host and port; published in `.well-known/matrix/server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federation_address: Option<String>,
+    /// Its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+    /// Who may register.
+    #[serde(default)]
+    pub registration: Registration,
+}
+
+/// A key that an authority signed with before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldKey {
+    /// `ed25519:` and its version.
+    pub key_id: OwnedServerSigningKeyId,
+    /// The public key in base64.
+    pub public_key: String,
+    /// When it was used last, in milliseconds since 1970.
+    pub expired_ts: u64,
+}
+
+/// The PEM files of a certificate; read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate and those between it and its authority.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Who may register at an authority, and what its passwords must be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registration {
+    /// Who may register over the client interface.
+    pub mode: RegistrationMode,
+    /// Registration tokens without a limit of uses.
+    pub tokens: Vec<Secret>,
+    /// A file with the secret of `/_synapse/admin/v1/register`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_secret_file: Option<PathBuf>,
+    /// The shortest password that is taken, in characters.
+    pub min_password_length: usize,
+}
+
+impl Default for Registration {
+    fn default() -> Registration {
+        Registration {
+            mode: RegistrationMode::Closed,
+            tokens: Vec::new(),
+            shared_secret_file: None,
+            min_password_length: 8,
+        }
+    }
+}
+
+/// Who may register over the client interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistrationMode {
+    /// Nobody.
+    #[default]
+    Closed,
+    /// Whoever has a token.
+    Token,
+    /// Everybody.
+    Open,
+}
+
+/// Text that is not printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// An address that is listened on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// IP address and port.
+    pub address: SocketAddr,
+    /// What is answered there.
+    pub serves: Vec<Serves>,
+    /// Whether it speaks TLS, with the certificates of the authorities.
+    #[serde(default)]
+    pub tls: bool,
+    /// The authority that a request meets whose host names none of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<OwnedServerName>,
+}
+
+/// What a listener answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serves {
+    /// The client-server API and `.well-known`.
+    Client,
+    /// The server-server API and `.well-known`.
+    Federation,
+    /// Metrics and the administrator's commands.
+    Admin,
+}
+
+/// Where the data are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Which storage.
+    pub backend: Backend,
+    /// The directory of RocksDB.
+    pub path: PathBuf,
+    /// The address of PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Secret>,
+    /// A file that holds the address of PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_file: Option<PathBuf>,
+    /// When a write counts as done.
+    pub durability: Durability,
+    /// All caches together.
+    pub memory: ByteSize,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            backend: Backend::Rocksdb,
+            path: PathBuf::from("data"),
+            url: None,
+            url_file: None,
+            durability: Durability::Fsync,
+            memory: ByteSize::mib(256),
+        }
+    }
+}
+
+/// Which storage is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Embedded, in a directory.
+    #[default]
+    Rocksdb,
+    /// A PostgreSQL server.
+    Postgres,
+    /// In memory: everything is gone at the stop.
+    Memory,
+}
+
+/// When a write counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Once it is on stable storage.
+    #[default]
+    Fsync,
+    /// Once the operating system has it: a power cut can lose the last moments.
+    Os,
+}
+
+/// Settings of rooms.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rooms {
+    /// The version of new rooms.
+    pub default_version: String,
+}
+
+impl Default for Rooms {
+    fn default() -> Rooms {
+        Rooms { default_version: "12".to_owned() }
+    }
+}
+
+/// How the process talks with other servers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FederationConfig {
+    /// With whom.
+    pub peers: PeersSetting,
+    /// Whether names may lead to addresses that are not of the public internet.
+    pub private_addresses: PrivateAddresses,
+    /// Address ranges that are allowed besides.
+    pub allow_ranges: Vec<String>,
+    /// Address ranges that are refused besides.
+    pub deny_ranges: Vec<String>,
+    /// PEM files with further certificate authorities.
+    pub ca_files: Vec<PathBuf>,
+    /// Which certificate authorities are trusted without being named.
+    pub trust: TrustSetting,
+    /// Whether DNS and `.well-known` are asked.
+    pub dns: bool,
+    /// Servers that are asked for the keys of servers that do not answer.
+    pub trusted_notaries: Vec<OwnedServerName>,
+    /// Fixed addresses by server name.
+    pub fixed: BTreeMap<OwnedServerName, FixedAddress>,
+}
+
+impl Default for FederationConfig {
+    fn default() -> FederationConfig {
+        FederationConfig {
+            peers: PeersSetting::Nobody,
+            private_addresses: PrivateAddresses::Deny,
+            allow_ranges: Vec::new(),
+            deny_ranges: Vec::new(),
+            ca_files: Vec::new(),
+            trust: TrustSetting::System,
+            dns: true,
+            trusted_notaries: Vec::new(),
+            fixed: BTreeMap::new(),
+        }
+    }
+}
+
+/// With whom the process federates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PeersSetting {
+    /// `"nobody"`
+    #[default]
+    Nobody,
+    /// `"everybody"`
+    Everybody,
+    /// A list of server names.
+    Only(Vec<OwnedServerName>),
+}
+
+impl Serialize for PeersSetting {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            PeersSetting::Nobody => serializer.serialize_str("nobody"),
+            PeersSetting::Everybody => serializer.serialize_str("everybody"),
+            PeersSetting::Only(servers) => servers.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PeersSetting {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<PeersSetting, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = PeersSetting;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"nobody\", \"everybody\" or a list of server names")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PeersSetting, E> {
+                match text {
+                    "nobody" => Ok(PeersSetting::Nobody),
+                    "everybody" => Ok(PeersSetting::Everybody),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<PeersSetting, A::Error> {
+                let mut servers = Vec::new();
+                while let Some(server) = items.next_element()? {
+                    servers.push(server);
+                }
+                Ok(PeersSetting::Only(servers))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Whether names may lead to private addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrivateAddresses {
+    /// They may not.
+    #[default]
+    Deny,
+    /// They may.
+    Allow,
+}
+
+/// Which certificate authorities are trusted without being named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrustSetting {
+    /// Those of the operating system.
+    #[default]
+    System,
+    /// Mozilla's, as built in.
+    Mozilla,
+    /// None but those of `ca_files`.
+    Files,
+}
+
+/// Where a server is, without asking anybody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixedAddress {
+    /// Host or IP address, with a port.
+    pub address: String,
+    /// The name that its certificate must be for, if it is not the server name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_name: Option<String>,
+}
+
+/// Logs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Which lines: a level, or a list of `target=level`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+/// The administrative interface: metrics and the administrator's commands.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Whether it is answered to others than this machine.
+    pub remote: bool,
+}

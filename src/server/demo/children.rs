@@ -1,0 +1,130 @@
+//! The servers as processes of their own.
+
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use futures_util::future::select_all;
+use http::Method;
+use tokio::process::{Child, Command};
+
+use super::{
+    STOP_DEADLINE,
+    place::{Place, Server},
+};
+use crate::{ask::Asker, commands::complain};
+
+/// How long a server may take until it is healthy: a start after a kill replays its log.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A killed server is started again after this.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// The running servers. When this is dropped they stop: each ends with its standard input.
+pub(super) struct Children {
+    servers: Vec<Server>,
+    running: Vec<Child>,
+}
+
+impl Children {
+    /// Starts all servers.
+    pub(super) fn start(place: &Place) -> anyhow::Result<Children> {
+        let running = place.servers.iter().map(spawn).collect::<anyhow::Result<_>>()?;
+        Ok(Children { servers: place.servers.clone(), running })
+    }
+
+    /// The process id of each server, in the order of the place; `None` if it is not running.
+    pub(super) fn pids(&self) -> Vec<Option<u32>> {
+        self.running.iter().map(Child::id).collect()
+    }
+
+    /// Waits until all servers answer.
+    pub(super) async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
+        for (server, child) in self.servers.iter().zip(&mut self.running) {
+            wait_until_healthy(server, child).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs until the future is dropped. A server that ends is started again, if wanted.
+    pub(super) async fn keep_running(&mut self, restart: bool) -> anyhow::Result<()> {
+        loop {
+            let waits = self.running.iter_mut().enumerate().map(|(index, child)| {
+                // A child that has ended and stays so would be reported for ever.
+                let gone = child.id().is_none();
+                Box::pin(async move {
+                    if gone {
+                        std::future::pending::<()>().await;
+                    }
+                    (index, child.wait().await)
+                })
+            });
+            let ((index, status), _, _) = select_all(waits.collect::<Vec<_>>()).await;
+            let server = &self.servers[index];
+            let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            complain(&format!("{} ({}) ended: {status}", server.title, server.name));
+            if restart {
+                tokio::time::sleep(RESTART_AFTER).await;
+                self.running[index] = spawn(server)?;
+                complain(&format!("{} ({}) started again", server.title, server.name));
+            }
+        }
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        // Closing their standard input asks them to stop.
+        for child in &mut self.running {
+            drop(child.stdin.take());
+        }
+        let deadline = Instant::now() + STOP_DEADLINE;
+        for child in &mut self.running {
+            while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if matches!(child.try_wait(), Ok(None))
+                && let Err(error) = child.start_kill()
+            {
+                complain(&format!("a server could not be killed: {error}"));
+            }
+        }
+    }
+}
+
+fn spawn(server: &Server) -> anyhow::Result<Child> {
+    let log = File::options().create(true).append(true).open(server.directory.join("server.log"))?;
+    let program = std::env::current_exe().context("this program cannot be found")?;
+    Command::new(program)
+        .arg("serve")
+        .arg("--config")
+        .arg(server.config_file())
+        .arg("--until-stdin-ends")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::from(OwnedFd::from(log.try_clone()?)))
+        .stderr(Stdio::from(OwnedFd::from(log)))
+        // A signal to the terminal's group must reach us only; we stop them in order.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("{} cannot be started", server.name))
+}
+
+async fn wait_until_healthy(server: &Server, child: &mut Child) -> anyhow::Result<()> {
+    let asker = Asker::new(server.client_url());
+    let deadline = Instant::now() + HEALTHY_WITHIN;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            let log = server.directory.join("server.log");
+            bail!("{} ended at once ({status}); see {}", server.name, log.display());
+        }
+        match asker.ask(Method::GET, "/health", None, None).await {
+            Ok((status, _)) if status.is_success() => return Ok(()),
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    bail!("{} is not healthy within {} s", server.name, HEALTHY_WITHIN.as_secs())
+}

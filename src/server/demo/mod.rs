@@ -1,0 +1,78 @@
+//! `yakuba demo`: 石川県, 金沢市 and 輪島市 as three servers that federate on this machine.
+//!
+//! Each server is a process of its own, with its own keys, certificate and data, so that one can be
+//! killed while the others run; a killed one is started again after a second, unless
+//! `--no-restart`. Accounts and the room are made through the servers' ordinary client interface.
+//! Only the first start of a directory makes them; a later one finds them there.
+//!
+//! Reading order: [`demo`], `place` (what lies in the directory), `children` (the processes),
+//! `people` (accounts and room), `story` (who they are and what they say), `report`.
+
+mod children;
+mod people;
+mod place;
+mod report;
+mod story;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{children::Children, place::Place};
+use crate::commands::complain;
+
+/// A child that is asked to stop and does not is killed after this.
+const STOP_DEADLINE: Duration = Duration::from_secs(25);
+
+/// Arguments of `yakuba demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// 一行の JSON で知らせる / print one JSON object on one line when all is ready
+    #[arg(long)]
+    json: bool,
+    /// Where it lives; kept at the end. Without one, a directory that is removed at the end
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The first of the ports: each server takes three of ten (client, federation, admin)
+    #[arg(long, default_value_t = 8400)]
+    base_port: u16,
+    /// Leave a server that was killed as it is
+    #[arg(long)]
+    no_restart: bool,
+}
+
+/// Starts the servers, makes what is missing, says what there is, and runs until a signal.
+///
+/// # Errors
+/// Whatever keeps it from being ready.
+pub(crate) async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let temporary = args.dir.is_none();
+    let directory = match &args.dir {
+        Some(directory) => std::path::absolute(directory)?,
+        None => std::env::temp_dir().join(format!("yakuba-demo-{}", std::process::id())),
+    };
+
+    let outcome = tokio::select! {
+        outcome = run(args, directory.clone()) => outcome,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    if temporary && let Err(error) = std::fs::remove_dir_all(&directory) {
+        complain(&format!("{} cannot be removed: {error}", directory.display()));
+    }
+    outcome
+}
+
+async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
+    let place = Place::prepare(directory, args.base_port)?;
+    let mut children = Children::start(&place)?;
+    // From here on the children stop with this future, however it ends.
+    children.wait_until_healthy().await?;
+    let world = people::find_or_make(&place).await.context("accounts and room cannot be made")?;
+    report::print(&place, &children, &world, args.json)?;
+    children.keep_running(!args.no_restart).await
+}

@@ -1,0 +1,192 @@
+//! What lies in the demonstration's directory: one configuration, key, certificate and data
+//! directory for each server, the certificate of the throw-away authority, and who has which account.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use ruma::ServerName;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::story::{TOWNS, Town};
+use crate::{commands::init::write_key, serve::write_private};
+
+/// Ports of one server begin so far behind those of the one before.
+const PORTS_EACH: u16 = 10;
+
+/// The demonstration's directory and ports.
+pub(super) struct Place {
+    pub(super) directory: PathBuf,
+    pub(super) servers: Vec<Server>,
+}
+
+/// One server of the demonstration.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) directory: PathBuf,
+    pub(super) client_port: u16,
+    pub(super) federation_port: u16,
+    pub(super) admin_port: u16,
+}
+
+/// Accounts and room, as they are remembered from one start to the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct World {
+    pub(super) accounts: Vec<Account>,
+    pub(super) room_id: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Account {
+    pub(super) user_id: String,
+    pub(super) password: String,
+    pub(super) server: String,
+}
+
+impl Server {
+    fn new(root: &Path, index: u16, town: &Town, base_port: u16) -> anyhow::Result<Server> {
+        let first = index.checked_mul(PORTS_EACH).and_then(|offset| base_port.checked_add(offset));
+        let first =
+            first.filter(|port| *port < u16::MAX - PORTS_EACH).context("the base port is too high")?;
+        Ok(Server {
+            name: town.name,
+            title: town.title,
+            directory: root.join(town.directory),
+            client_port: first,
+            federation_port: first + 1,
+            admin_port: first + 2,
+        })
+    }
+
+    pub(super) fn config_file(&self) -> PathBuf {
+        self.directory.join("yakuba.toml")
+    }
+
+    pub(super) fn client_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    pub(super) fn federation_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.federation_port)
+    }
+}
+
+impl Place {
+    /// Makes what is missing in the directory. Configurations are written anew, for the ports may
+    /// be others than last time; keys, certificates and data stay.
+    pub(super) fn prepare(directory: PathBuf, base_port: u16) -> anyhow::Result<Place> {
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("{} cannot be made", directory.display()))?;
+        let servers = (0..).zip(&TOWNS).map(|(index, town)| Server::new(&directory, index, town, base_port));
+        let place = Place { servers: servers.collect::<anyhow::Result<_>>()?, directory };
+        for server in &place.servers {
+            std::fs::create_dir_all(&server.directory)?;
+            let key = server.directory.join("signing.key");
+            if !key.exists() {
+                write_key(&key, <&ServerName>::try_from(server.name)?)?;
+            }
+        }
+        if !place.ca_file().exists() {
+            place.make_certificates()?;
+        }
+        for server in &place.servers {
+            std::fs::write(server.config_file(), place.config_of(server))?;
+        }
+        Ok(place)
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
+    /// A throw-away certificate authority, whose key is not kept, and a certificate for each server.
+    fn make_certificates(&self) -> anyhow::Result<()> {
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "Yakuba demo CA");
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+
+        for server in &self.servers {
+            let names = [server.name, "localhost", "127.0.0.1"].map(str::to_owned);
+            let mut params = CertificateParams::new(names.to_vec())?;
+            params.distinguished_name.push(DnType::CommonName, server.name);
+            let key = KeyPair::generate()?;
+            let certificate = params.signed_by(&key, &authority)?;
+            std::fs::write(server.directory.join("certificate.pem"), certificate.pem())?;
+            write_private(&server.directory.join("certificate.key"), &key.serialize_pem())?;
+        }
+        // Last: its presence says that all others are there.
+        std::fs::write(self.ca_file(), authority.as_ref().pem())?;
+        Ok(())
+    }
+
+    fn config_of(&self, server: &Server) -> String {
+        let Server { name, title, client_port, federation_port, admin_port, .. } = server;
+        let client_url = server.client_url();
+        let fixed = self.servers.iter().filter(|other| other.name != *name).map(|other| {
+            format!(
+                "[federation.fixed.\"{}\"]\naddress = \"127.0.0.1:{}\"\n",
+                other.name, other.federation_port
+            )
+        });
+        let fixed = fixed.collect::<Vec<_>>().join("\n");
+        format!(
+            r#"# {title}: written by `yakuba demo` at every start.
+
+[[authorities]]
+name = "{name}"
+key_file = "signing.key"
+client_url = "{client_url}"
+federation_address = "127.0.0.1:{federation_port}"
+tls = {{ certificate = "certificate.pem", key = "certificate.key" }}
+registration = {{ mode = "open" }}
+
+[[listeners]]
+address = "127.0.0.1:{client_port}"
+serves = ["client"]
+
+[[listeners]]
+address = "127.0.0.1:{federation_port}"
+serves = ["federation"]
+tls = true
+
+[[listeners]]
+address = "127.0.0.1:{admin_port}"
+serves = ["admin"]
+
+[store]
+path = "data"
+memory = "64 MiB"
+
+[federation]
+peers = "everybody"
+ca_files = ["../ca.pem"]
+trust = "files"
+dns = false
+
+{fixed}"#
+        )
+    }
+
+    /// Accounts and room of an earlier start, if there was one.
+    pub(super) fn known_world(&self) -> anyhow::Result<Option<World>> {
+        self.read_json("world.json")
+    }
+
+    /// Remembers accounts and room for the next start.
+    pub(super) fn remember(&self, world: &World) -> anyhow::Result<()> {
+        Ok(write_private(&self.directory.join("world.json"), &serde_json::to_string_pretty(world)?)?)
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
+        let path = self.directory.join(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path)?;
+        Ok(Some(serde_json::from_str(&text).with_context(|| format!("{} cannot be read", path.display()))?))
+    }
+}

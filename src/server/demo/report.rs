@@ -1,0 +1,68 @@
+//! What the demonstration says when it is ready.
+
+use serde_json::json;
+
+use super::{
+    children::Children,
+    place::{Place, Server, World},
+    story::ROOM_NAME,
+};
+use crate::commands::say;
+
+/// Prints addresses, accounts and passwords, for people or as one line of JSON.
+pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return Ok(say(&to_json(place, children, world).to_string())?);
+    }
+    say("役場のデモを開始しました。終了するには Ctrl-C を押してください。")?;
+    say("The Yakuba demo is running; Ctrl-C ends it.")?;
+    say("")?;
+    say("サーバー / servers")?;
+    for server in &place.servers {
+        say(&format!("  {}  {}  {}", server.title, server.name, server.client_url()))?;
+    }
+    say("")?;
+    say("アカウント / accounts (Matrix クライアントで「ホームサーバー」に上の URL を指定してログイン)")?;
+    for account in &world.accounts {
+        let url = server_of(place, &account.server).map(Server::client_url).unwrap_or_default();
+        say(&format!("  {:<26} {}  {url}", account.user_id, account.password))?;
+    }
+    say("")?;
+    say(&format!("部屋 / room: 「{ROOM_NAME}」 {}", world.room_id))?;
+    say(&format!("保存場所 / directory: {}", place.directory.display()))?;
+    Ok(())
+}
+
+fn to_json(place: &Place, children: &Children, world: &World) -> serde_json::Value {
+    let servers: Vec<_> = place
+        .servers
+        .iter()
+        .zip(children.pids())
+        .map(|(server, pid)| {
+            json!({
+                "name": server.name,
+                "client_url": server.client_url(),
+                "federation_url": server.federation_url(),
+                "admin_url": format!("http://127.0.0.1:{}", server.admin_port),
+                "config": server.config_file(),
+                "pid": pid,
+            })
+        })
+        .collect();
+    let accounts: Vec<_> = world
+        .accounts
+        .iter()
+        .map(|account| {
+            json!({
+                "user_id": account.user_id,
+                "password": account.password,
+                "client_url": server_of(place, &account.server).map(Server::client_url),
+            })
+        })
+        .collect();
+    json!({ "servers": servers, "accounts": accounts, "room_id": world.room_id, "dir": place.directory })
+}
+
+fn server_of<'a>(place: &'a Place, name: &str) -> Option<&'a Server> {
+    place.servers.iter().find(|server| server.name == name)
+}

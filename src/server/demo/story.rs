@@ -1,0 +1,70 @@
+//! Who takes part in the demonstration and what they say.
+
+/// A server of the demonstration.
+pub(super) struct Town {
+    /// Its server name.
+    pub(super) name: &'static str,
+    /// What people call it.
+    pub(super) title: &'static str,
+    /// Its directory.
+    pub(super) directory: &'static str,
+}
+
+/// Somebody with an account.
+pub(super) struct Person {
+    /// Which of [`TOWNS`] the account is of.
+    pub(super) town: usize,
+    pub(super) localpart: &'static str,
+    pub(super) display_name: &'static str,
+    /// What the person says first.
+    pub(super) words: &'static str,
+}
+
+pub(super) const TOWNS: [Town; 3] = [
+    Town { name: "ishikawa.test", title: "石川県", directory: "ishikawa" },
+    Town { name: "kanazawa.test", title: "金沢市", directory: "kanazawa" },
+    Town { name: "wajima.test", title: "輪島市", directory: "wajima" },
+];
+
+/// The first one makes the room and invites the others.
+pub(super) const PEOPLE: [Person; 6] = [
+    Person {
+        town: 0,
+        localpart: "hanako",
+        display_name: "石川 花子（石川県 危機対策課）",
+        words: "石川県災害対策本部を設置しました。各市町は被害状況をこの部屋に報告してください。",
+    },
+    Person {
+        town: 0,
+        localpart: "ichiro",
+        display_name: "能登 一郎（石川県 土木部）",
+        words: "国道249号は一部区間で通行止めです。迂回路は県道1号を利用してください。",
+    },
+    Person {
+        town: 1,
+        localpart: "taro",
+        display_name: "金沢 太郎（金沢市 危機管理課）",
+        words: "金沢市です。市内の避難所12か所を開設しました。給水車2台を派遣できます。",
+    },
+    Person {
+        town: 1,
+        localpart: "sakura",
+        display_name: "犀川 さくら（金沢市 福祉政策課）",
+        words: "福祉避難所の受け入れは40名まで可能です。",
+    },
+    Person {
+        town: 2,
+        localpart: "jiro",
+        display_name: "輪島 次郎（輪島市 防災対策課）",
+        words: "輪島市です。河井町で断水しています。給水車の派遣をお願いします。",
+    },
+    Person {
+        town: 2,
+        localpart: "midori",
+        display_name: "町野 みどり（輪島市 健康推進課）",
+        words: "門前町の避難所に保健師1名を派遣しました。",
+    },
+];
+
+pub(super) const ROOM_NAME: &str = "石川県 災害連絡";
+pub(super) const ROOM_TOPIC: &str = "県と市町の災害時連絡（デモ）";

@@ -1,0 +1,234 @@
+//! The house: all crates of a process put together over one store.
+//!
+//! Reading order: [`Foundation`] (what a process stands on, which tests replace), [`House::open`],
+//! [`House::router`], [`House::close`].
+
+use std::{sync::Arc, time::Duration};
+
+use account::Accounts;
+use anyhow::Context;
+use base::{Clock, Metrics, Random, Tasks};
+use client::{ClientApi, Presence};
+use federation::{Federation, Sender, Transport};
+use pdu::Authorities;
+use room::{AllowAll, RoomPolicy, Rooms};
+use store::{Backend, Store};
+use sync::Syncs;
+use tracing::{error, info, warn};
+use web::{Kit, Router, Routes};
+
+use crate::{
+    admin::{AdminApi, BackUp},
+    config::{Config, Serves},
+    elsewhere::Elsewhere,
+    health::Desk,
+};
+
+/// What a process stands on.
+pub struct Foundation {
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub random: Random,
+    /// Where everything is counted.
+    pub metrics: Metrics,
+    /// The storage.
+    pub backend: Arc<dyn Backend>,
+    /// How the storage is backed up while it is in use, if it can be.
+    pub back_up: Option<BackUp>,
+    /// Our server names with their keys.
+    pub authorities: Arc<Authorities>,
+    /// The way to other servers.
+    pub transport: Arc<dyn Transport>,
+    /// Who may do what.
+    pub policy: Arc<dyn RoomPolicy>,
+}
+
+impl Foundation {
+    /// The foundation of a real process, over this storage.
+    ///
+    /// # Errors
+    /// Keys or certificates that cannot be read.
+    pub fn of(
+        config: &Config,
+        backend: Arc<dyn Backend>,
+        back_up: Option<BackUp>,
+    ) -> anyhow::Result<Foundation> {
+        let (clock, random, metrics) = (Clock::system(), Random::os(), Metrics::new());
+        let network = config.federation_config()?.network;
+        let transport = federation::Network::open(&network, &clock, &random, &metrics)?;
+        Ok(Foundation {
+            authorities: Arc::new(config.load_authorities()?),
+            transport: Arc::new(transport),
+            policy: Arc::new(AllowAll),
+            clock,
+            random,
+            metrics,
+            backend,
+            back_up,
+        })
+    }
+}
+
+/// All parts of a running process.
+pub struct House {
+    /// The store.
+    pub store: Store,
+    /// The rooms.
+    pub rooms: Rooms,
+    /// The accounts.
+    pub accounts: Accounts,
+    /// The way to other servers and from them.
+    pub federation: Federation,
+    /// What sends our events to other servers.
+    pub sender: Sender,
+    /// `/sync`.
+    pub syncs: Arc<Syncs>,
+    /// Metrics of the process.
+    pub metrics: Metrics,
+    /// The tasks of everything above the store.
+    pub edges: Tasks,
+    /// The tasks of the store, which end last.
+    core: Tasks,
+    kit: Arc<Kit>,
+    desk: Arc<Desk>,
+    client: Arc<ClientApi>,
+    admin: Arc<AdminApi>,
+}
+
+impl House {
+    /// Opens the store and puts everything together over it. Nothing listens yet.
+    ///
+    /// # Errors
+    /// Whatever cannot be opened.
+    pub async fn open(config: &Config, foundation: Foundation) -> anyhow::Result<House> {
+        let Foundation { clock, random, metrics, backend, back_up, authorities, transport, policy } =
+            foundation;
+        let faces = config.faces().context("the configuration has no authority")?;
+        let core = Tasks::new(&metrics);
+        let edges = Tasks::new(&metrics);
+
+        let store = Store::open(backend, store::Options::default(), &core, &metrics).await?;
+        let federation = Federation::open(federation::Parts {
+            config: config.federation_config()?,
+            store: store.clone(),
+            authorities: authorities.clone(),
+            transport,
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
+        let rooms = Rooms::open(
+            store.clone(),
+            config.room_config(),
+            authorities.clone(),
+            clock.clone(),
+            random.clone(),
+            policy,
+            federation.remote(),
+            federation.key_source(),
+            &edges,
+            &metrics,
+        )
+        .await?;
+        let accounts = Accounts::open(
+            store.clone(),
+            rooms.clone(),
+            config.account_config()?,
+            clock.clone(),
+            random.clone(),
+            &edges,
+            &metrics,
+        )
+        .await?;
+        let sender = federation.start_sender(&rooms).await?;
+        let syncs =
+            Syncs::new(rooms.clone(), accounts.clone(), store.clone(), clock.clone(), &edges, &metrics);
+        let client = ClientApi::new(
+            accounts.clone(),
+            rooms.clone(),
+            authorities.clone(),
+            clock.clone(),
+            Arc::new(Elsewhere(federation.clone())),
+            Presence::default(),
+            config.client_config(),
+        );
+        let kit = Kit::new(
+            Arc::new(accounts.clone()),
+            federation.signature_check(),
+            faces,
+            clock.clone(),
+            &random,
+            &metrics,
+        );
+        let desk = Desk::new(config, store.clone(), metrics.clone(), edges.shutdown_token());
+        let admin = AdminApi::new(
+            desk.clone(),
+            store.clone(),
+            accounts.clone(),
+            sender.clone(),
+            edges.clone(),
+            clock,
+            &random,
+            back_up,
+        );
+        Ok(House {
+            store,
+            rooms,
+            accounts,
+            federation,
+            sender,
+            syncs: Arc::new(syncs),
+            metrics,
+            edges,
+            core,
+            kit: Arc::new(kit),
+            desk,
+            client: Arc::new(client),
+            admin: Arc::new(admin),
+        })
+    }
+
+    /// The router of a listener that serves these; `/health` is always there.
+    ///
+    /// # Errors
+    /// Two handlers for one path: a mistake in the program.
+    pub fn router(&self, serves: &[Serves]) -> Result<Router, web::DuplicateRoute> {
+        let mut routes: Routes<()> = self.desk.health_routes().erase();
+        if serves.contains(&Serves::Client) {
+            routes = routes
+                .merge(client::routes(self.client.clone()))
+                .merge(sync::http::routes(self.syncs.clone()));
+        }
+        if serves.contains(&Serves::Federation) {
+            routes = routes.merge(self.federation.routes(&self.rooms, &self.accounts));
+        }
+        if serves.contains(&Serves::Client) || serves.contains(&Serves::Federation) {
+            routes = routes.merge(self.desk.well_known_routes());
+        }
+        if serves.contains(&Serves::Admin) {
+            routes = routes.merge(self.desk.admin_routes()).merge(self.admin.routes());
+        }
+        web::router(routes, self.kit.clone())
+    }
+
+    /// The token that the administrator's commands show to this process.
+    pub fn admin_token(&self) -> &str {
+        self.admin.token()
+    }
+
+    /// Ends in order: requests are finished and long polls answered, readers write their cursors,
+    /// the committer drains, the store closes.
+    pub async fn close(self, deadline: Duration) {
+        let left = self.edges.stop(deadline).await;
+        if left > 0 {
+            warn!(count = left, "tasks had to be ended");
+        }
+        if let Err(error) = self.store.close().await {
+            error!(%error, "the store did not close well");
+        }
+        self.core.stop(Duration::from_secs(5)).await;
+        info!("stopped");
+    }
+}

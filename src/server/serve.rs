@@ -1,0 +1,128 @@
+//! `yakuba serve`: open everything, listen, and end in order.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use base::Clock;
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{SignalKind, signal},
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::{Config, Serves},
+    house::{Foundation, House},
+    listen::{self, Service},
+    storage::{self, Storage},
+    tls::Certificates,
+};
+
+/// How long requests and tasks may take to finish at a stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The file with the token of the administrator's commands, beside the configuration.
+pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// Serves until a signal asks to stop, or, if wanted, until standard input ends: so a server that
+/// somebody else started does not outlive him.
+///
+/// # Errors
+/// Whatever keeps the process from starting.
+pub async fn serve(config: &Config, until_stdin_ends: bool) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    let started = clock.now();
+    // Before anything is opened: a signal that comes early must not be missed.
+    let stop = Stop::listen(until_stdin_ends).context("signals cannot be heard")?;
+
+    let certificates = Certificates::open(config)?;
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        bound.push((listener, listen::bind(listener.address).await?));
+    }
+    let Storage { backend, back_up } = storage::open(config).await?;
+    let house = House::open(config, Foundation::of(config, backend, back_up)?).await?;
+    let token_file = config.path(Path::new(ADMIN_TOKEN_FILE));
+    if let Err(error) = write_private(&token_file, house.admin_token()) {
+        let file = token_file.display();
+        warn!(%file, %error, "the administrator's token cannot be written, so commands cannot use it");
+    }
+
+    certificates.watch(&clock, &house.edges);
+    for (listener, socket) in bound {
+        let service = Service {
+            router: house.router(&listener.serves)?,
+            tls: listener.tls.then(|| certificates.acceptor()).transpose()?,
+            default_name: listener.authority.as_ref().map(|name| Arc::from(name.as_str())),
+        };
+        listen::announce(socket.local_addr()?, &names(&listener.serves), listener.tls);
+        listen::start(socket, service, &house.edges, &house.metrics);
+    }
+    let elapsed_ms = clock.now().since(started).as_millis();
+    let authorities = config.authorities.len();
+    info!(version = crate::VERSION, authorities, elapsed_ms, "ready");
+
+    let reason = stop.wait().await;
+    info!(reason, "stopping");
+    house.close(STOP_DEADLINE).await;
+    Ok(())
+}
+
+fn names(serves: &[Serves]) -> String {
+    let names = serves.iter().map(|serves| match serves {
+        Serves::Client => "client",
+        Serves::Federation => "federation",
+        Serves::Admin => "admin",
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// What asks the process to stop.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    until_stdin_ends: bool,
+}
+
+impl Stop {
+    fn listen(until_stdin_ends: bool) -> io::Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            until_stdin_ends,
+        })
+    }
+
+    async fn wait(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            () = stdin_ends(), if self.until_stdin_ends => "standard input ended",
+        }
+    }
+}
+
+async fn stdin_ends() {
+    let mut buffer = [0; 64];
+    let mut stdin = tokio::io::stdin();
+    loop {
+        match stdin.read(&mut buffer).await {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => return warn!(%error, "standard input"),
+        }
+    }
+}
+
+/// Writes a file that only its owner can read.
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    use std::{
+        io::Write,
+        os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    };
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // The file may have been there with other rights.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
+}

@@ -1,0 +1,80 @@
+//! Opening the storage that the configuration names, and checking it.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use store::{Backend, MemoryBackend, Store};
+use store_rocksdb::RocksBackend;
+
+use crate::{
+    admin::BackUp,
+    config::{self, Config, Durability},
+};
+
+/// An opened storage, and how it is backed up while in use, if it can be.
+pub(crate) struct Storage {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) back_up: Option<BackUp>,
+}
+
+/// Opens the storage that the configuration names.
+///
+/// # Errors
+/// When it cannot be opened, for instance because another process has it.
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Storage> {
+    match config.store.backend {
+        config::Backend::Memory => Ok(Storage { backend: Arc::new(MemoryBackend::new()), back_up: None }),
+        config::Backend::Rocksdb => {
+            let backend = Arc::new(open_rocksdb(config)?);
+            let backed_up = backend.clone();
+            let back_up: BackUp = Arc::new(move |to| {
+                let made = backed_up.backup(&to)?;
+                Ok(format!("{} in {}, {} bytes", made.id, to.display(), made.size_bytes))
+            });
+            Ok(Storage { backend, back_up: Some(back_up) })
+        }
+        config::Backend::Postgres => anyhow::bail!("PostgreSQL is not built in yet"),
+    }
+}
+
+fn open_rocksdb(config: &Config) -> anyhow::Result<RocksBackend> {
+    let settings = rocksdb_settings(config);
+    RocksBackend::open(&settings)
+        .with_context(|| format!("the data in {} cannot be opened", settings.path.display()))
+}
+
+fn rocksdb_settings(config: &Config) -> store_rocksdb::Settings {
+    store_rocksdb::Settings {
+        path: config.path(&config.store.path),
+        durability: match config.store.durability {
+            Durability::Fsync => store_rocksdb::Durability::Fsync,
+            Durability::Os => store_rocksdb::Durability::Os,
+        },
+        memory: config.store_memory(),
+    }
+}
+
+/// What a check of all stored data found.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Findings {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) unchecked: u64,
+    pub(crate) problem_count: u64,
+    pub(crate) problems: Vec<String>,
+}
+
+/// Reads all stored data: every row must be readable, and no entry of the log may be missing.
+pub(crate) async fn verify(store: &Store) -> Result<Findings, store::Error> {
+    let report = store.verify(&[]).await?;
+    Ok(Findings {
+        rows: report.rows,
+        bytes: report.bytes,
+        entries: report.entries,
+        unchecked: report.unchecked,
+        problem_count: report.problem_count,
+        problems: report.problems,
+    })
+}
