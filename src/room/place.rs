@@ -4,7 +4,7 @@
 //! place in the timeline and in the log; the room's extremities and current state move on; and the
 //! projections follow.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use pdu::Pdu;
 use ruma::{OwnedEventId, events::TimelineEventType};
@@ -137,9 +137,7 @@ impl Stage<'_> {
 
         if verdict == Verdict::Accepted {
             self.note_gaps(&event, goes, &missing);
-            if goes == Goes::Tip {
-                self.move_tip(&event, after).await?;
-            }
+            self.move_tip(&event, after, goes).await?;
             self.show(&event, slot).await?;
             if *event.pdu().kind() == TimelineEventType::RoomRedaction {
                 self.apply_redaction(&event).await?;
@@ -180,16 +178,48 @@ impl Stage<'_> {
         }
     }
 
-    /// Makes an event a forward extremity, in place of those it names as previous.
-    async fn move_tip(&mut self, event: &Arc<StoredEvent>, after: Root) -> Result<(), Error> {
-        let prev = event.pdu().prev_events();
-        self.head.extremities.retain(|extremity| !prev.contains(&extremity.event_id));
-        self.head.extremities.push(Extremity {
-            serial: event.serial(),
-            event_id: event.event_id().to_owned(),
-            depth: event.pdu().depth(),
-            after,
-        });
+    /// The previous events of an event, and those behind such of them as never were extremities:
+    /// what a soft-failed event stands on is covered by what stands on that.
+    async fn behind(&self, event: &StoredEvent) -> Result<HashSet<OwnedEventId>, Error> {
+        let mut behind: HashSet<OwnedEventId> = event.pdu().prev_events().iter().cloned().collect();
+        let mut next: Vec<OwnedEventId> = behind.iter().cloned().collect();
+        for extremity in &self.head.extremities {
+            next.retain(|id| *id != extremity.event_id);
+        }
+        while !next.is_empty() && self.head.extremities.iter().any(|tip| !behind.contains(&tip.event_id)) {
+            let events = self.view().events_by_id(&next).await?;
+            next.clear();
+            for event in events.iter().flatten().filter(|event| event.meta().verdict != Verdict::Accepted) {
+                let further = event.pdu().prev_events().iter().filter(|id| !behind.contains(*id));
+                next.extend(further.cloned());
+            }
+            behind.extend(next.iter().cloned());
+        }
+        Ok(behind)
+    }
+
+    /// Makes an event on the tip a forward extremity, in place of those behind it. What is behind one
+    /// that came late is covered by what was there before it, and is none either.
+    async fn move_tip(&mut self, event: &Arc<StoredEvent>, after: Root, goes: Goes) -> Result<(), Error> {
+        if matches!(goes, Goes::History(_)) {
+            return Ok(());
+        }
+        let behind = self.behind(event).await?;
+        let extremities = self.head.extremities.iter();
+        let mut left: Vec<Extremity> =
+            extremities.filter(|extremity| !behind.contains(&extremity.event_id)).cloned().collect();
+        if goes == Goes::Tip {
+            left.push(Extremity {
+                serial: event.serial(),
+                event_id: event.event_id().to_owned(),
+                depth: event.pdu().depth(),
+                after,
+            });
+        }
+        if left.is_empty() || left == self.head.extremities {
+            return Ok(());
+        }
+        self.head.extremities = left;
         self.bound_extremities();
         let roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
         self.head.current = self.resolve(&roots).await?;

@@ -23,7 +23,7 @@ use crate::{AllowAll, Config, RoomSerial, Rooms, Root, membership::Joining, tabl
 
 const SERVERS: [&str; 3] = ["kanazawa.test", "wajima.test", "hakusan.test"];
 const OBSERVERS: [&str; 3] = ["kyoto.test", "osaka.test", "nara.test"];
-const STEPS: u64 = 60;
+const STEPS: u64 = 48;
 /// So many tips the graph may have.
 const MAX_TIPS: usize = 5;
 
@@ -262,7 +262,7 @@ fn run(seed: u64, version: &str, order: Delivery) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 0, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 0, ..ProptestConfig::default() })]
 
     #[test]
     fn servers_agree_on_the_state_whatever_order_events_come_in(
