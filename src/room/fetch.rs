@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use pdu::{Pdu, Verified};
-use ruma::{EventId, OwnedEventId, OwnedServerName};
+use ruma::{EventId, OwnedEventId, OwnedServerName, events::TimelineEventType};
 use serde_json::value::RawValue;
 use store::{Batch, CommitError, Position, Stamped};
 use tracing::{debug, info, warn};
@@ -21,6 +21,7 @@ use crate::{
     Error, Rooms,
     ids::{EventSerial, Root},
     pipeline::{LoadedState, Stage, find_in, name},
+    place::Goes,
     ports::MissingEvents,
     read::{event::StoredEvent, room::RoomInfo},
     receive::{Arrival, implied_create},
@@ -217,11 +218,16 @@ impl Rooms {
         open: &HashSet<OwnedEventId>,
         servers: &[OwnedServerName],
     ) -> Result<Ancestors, Error> {
+        let since = self.get_head(room).await?.since_depth;
         let mut ancestors = Ancestors::default();
         let mut budget = STATE_BUDGET;
         for id in parents_first(child.event.pdu(), &found) {
             let Some(event) = found.get(&id) else { continue };
             let mut arrival = Arrival::new(event.clone(), child.origin.clone());
+            if event.pdu().depth() < since {
+                // From before we came: others have long built on it.
+                arrival.goes = Goes::Late;
+            }
             if has_open(event.pdu(), open) && budget > 0 {
                 budget -= 1;
                 arrival.before = self.fetch_state_before(room, servers, &id).await?;
@@ -352,7 +358,7 @@ impl Rooms {
                 guard.submit(self, staged, None)
             };
             drop(guard);
-            if attempts.judge(self, landing.await)?.is_some() {
+            if attempts.judge(self, landing.await).await?.is_some() {
                 return Ok(Some(root));
             }
         }
@@ -437,7 +443,7 @@ impl Rooms {
             match self.store().commit(batch).await {
                 Err(error @ CommitError::Store(_)) => return Err(Error::Commit(error)),
                 outcome => {
-                    if attempts.judge(self, outcome)?.is_some() {
+                    if attempts.judge(self, outcome).await?.is_some() {
                         return Ok(());
                     }
                 }
@@ -518,8 +524,7 @@ impl Stage<'_> {
 /// Judges an event by its auth events alone. `None`: one of them is missing.
 async fn judge_outlier(view: &View<'_>, pdu: &Pdu) -> Result<Option<(Verdict, Vec<EventSerial>)>, Error> {
     let mut ids = pdu.auth_events().to_vec();
-    let is_create = pdu.is_state(&ruma::events::TimelineEventType::RoomCreate, "");
-    let implied = implied_create(pdu.version(), pdu.room_id()).filter(|_| !is_create);
+    let implied = implied_create(pdu.version(), pdu.room_id()).filter(|_| !is_create(pdu));
     ids.extend(implied.clone());
     let mut serials = Vec::with_capacity(ids.len());
     let mut state: LoadedState = Vec::with_capacity(ids.len());
@@ -543,6 +548,10 @@ async fn judge_outlier(view: &View<'_>, pdu: &Pdu) -> Result<Option<(Verdict, Ve
     Ok(Some((if allowed.is_ok() { Verdict::Outlier } else { Verdict::Rejected }, serials)))
 }
 
+fn is_create(pdu: &Pdu) -> bool {
+    pdu.is_state(&TimelineEventType::RoomCreate, "")
+}
+
 fn has_open(pdu: &Pdu, open: &HashSet<OwnedEventId>) -> bool {
     pdu.prev_events().iter().any(|id| open.contains(id))
 }
@@ -555,7 +564,11 @@ pub(crate) fn parents_first(child: &Pdu, found: &HashMap<OwnedEventId, Verified>
 /// Events, each after those among them that are its auth events.
 fn auth_first(events: &HashMap<OwnedEventId, Verified>) -> Vec<OwnedEventId> {
     let mut ids: Vec<OwnedEventId> = events.keys().cloned().collect();
-    ids.sort_unstable();
+    // From version 12 nobody names the create event, but all need it.
+    let is_create = |id: &OwnedEventId| {
+        events.get(id).is_some_and(|event| *event.pdu().kind() == TimelineEventType::RoomCreate)
+    };
+    ids.sort_unstable_by_key(|id| (!is_create(id), id.clone()));
     walk_first(&ids, events, |pdu| pdu.auth_events())
 }
 

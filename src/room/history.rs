@@ -130,7 +130,7 @@ impl Rooms {
             let staged = stage.finish();
             let landing = guard.submit(self, staged, None);
             drop(guard);
-            if attempts.judge(self, landing.await)?.is_some() {
+            if attempts.judge(self, landing.await).await?.is_some() {
                 return Ok(received);
             }
         }

@@ -299,7 +299,7 @@ impl Rooms {
                 Some(kept) => batch.put(&INVITES, &kept_key, kept),
                 None => batch.delete(&INVITES, &kept_key),
             }
-            if attempts.judge(self, self.store().commit(batch).await)?.is_some() {
+            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
                 return Ok(());
             }
         }

@@ -183,7 +183,7 @@ impl Rooms {
             match self.store().commit(batch).await {
                 Err(error @ CommitError::Store(_)) => return Err(Error::Commit(error)),
                 outcome => {
-                    attempts.judge(self, outcome)?;
+                    attempts.judge(self, outcome).await?;
                 }
             }
         }
@@ -215,6 +215,7 @@ impl Rooms {
             let auth = check_join(server, &join, &state)?;
             let before = stage.snapshot_of(&state).await?;
             stage.stand_on(before);
+            stage.head.since_depth = join.pdu().depth();
             let mut placement = Placement::ours(join.pdu().clone(), before, auth);
             placement.outgoing = false;
             placement.missing = missing;

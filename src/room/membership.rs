@@ -370,7 +370,7 @@ impl Rooms {
             let mut batch = Batch::new();
             batch.replace(&MEMBERSHIPS, &key, &old, &new);
             batch.touch([Topic::user(user.as_str())]);
-            if attempts.judge(self, self.store().commit(batch).await)?.is_some() {
+            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
                 return Ok(());
             }
         }

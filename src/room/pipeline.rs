@@ -95,6 +95,7 @@ impl<'a> Stage<'a> {
             extremities: Vec::new(),
             current: Root::EMPTY,
             history_floor: HISTORY_START,
+            since_depth: 0,
         });
         Self {
             rooms,

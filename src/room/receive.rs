@@ -96,14 +96,14 @@ impl Rooms {
             }
             if staged.is_empty() && must_land {
                 if guard.land(self).await.is_err() {
-                    attempts.again(self)?;
+                    attempts.again(self).await?;
                 }
                 continue;
             }
             let batch = stage.finish();
             let landing = guard.submit(self, batch, None);
             drop(guard);
-            if attempts.judge(self, landing.await)?.is_some() {
+            if attempts.judge(self, landing.await).await?.is_some() {
                 self.count_received(&staged);
                 done.append(&mut staged);
             }
@@ -198,7 +198,8 @@ impl Stage<'_> {
     async fn auth_events(&self, pdu: &Pdu) -> Result<Option<AuthEvents>, Error> {
         let mut ids = pdu.auth_events().to_vec();
         // From version 12 the create event is not named: the room's id says which it is.
-        let implied = implied_create(pdu.version(), pdu.room_id());
+        let is_create = pdu.is_state(&TimelineEventType::RoomCreate, "");
+        let implied = implied_create(pdu.version(), pdu.room_id()).filter(|_| !is_create);
         ids.extend(implied.clone());
         let mut auth = AuthEvents { serials: Vec::new(), state: Vec::new(), by_id: HashMap::new() };
         for (id, event) in ids.iter().zip(self.view().events_by_id(&ids).await?) {

@@ -1,5 +1,7 @@
 //! Sending events from here: [`Rooms::send`], and how a write is tried again.
 
+use std::time::Duration;
+
 use pdu::Draft;
 use ruma::{
     OwnedDeviceId, OwnedEventId, OwnedTransactionId, RoomId,
@@ -17,7 +19,7 @@ use crate::{
 };
 
 /// How often a write is tried when others write the room at the same time.
-const ATTEMPTS: u32 = 20;
+const ATTEMPTS: u32 = 50;
 
 /// A client's name for a request: whoever repeats it gets the same answer, and no second event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +48,7 @@ impl Attempts {
     }
 
     /// Judges a landing: `None` means try again.
-    pub(crate) fn judge(
+    pub(crate) async fn judge(
         &mut self,
         rooms: &Rooms,
         landed: Result<Committed, CommitError>,
@@ -55,18 +57,27 @@ impl Attempts {
             Ok(committed) => Ok(Some(committed)),
             Err(error @ CommitError::Store(_)) => Err(Error::Commit(error)),
             Err(error) => {
-                self.again(rooms)?;
+                self.again(rooms).await?;
                 debug!(%error, attempt = self.0, "the room was written by others, trying again");
                 Ok(None)
             }
         }
     }
 
-    /// Counts another try.
-    pub(crate) fn again(&mut self, rooms: &Rooms) -> Result<(), Error> {
+    /// Counts another try, and waits a moment when there were several: of two that write in step, the
+    /// one that lost once would lose again.
+    pub(crate) async fn again(&mut self, rooms: &Rooms) -> Result<(), Error> {
         self.0 += 1;
         rooms.0.metrics.retries.inc();
-        if self.0 < ATTEMPTS { Ok(()) } else { Err(Error::Contended) }
+        if self.0 >= ATTEMPTS {
+            return Err(Error::Contended);
+        }
+        if self.0 > 2 {
+            let most = 1_u64 << self.0.min(5);
+            // Real time on purpose: a steered clock must not hold up a write.
+            tokio::time::sleep(Duration::from_millis(rooms.0.random.range(0..most))).await;
+        }
+        Ok(())
     }
 }
 
@@ -122,7 +133,7 @@ impl Rooms {
                     if let Some(event_id) = self.find_txn(key).await? {
                         return Ok(event_id);
                     }
-                    attempts.again(self)?;
+                    attempts.again(self).await?;
                     continue;
                 }
                 // On the first try the batch itself demands that the row is absent, which spares a read.
@@ -137,7 +148,7 @@ impl Rooms {
                 && guard.live()?.fresh.holds(redacts)
                 && guard.land(self).await.is_err()
             {
-                attempts.again(self)?;
+                attempts.again(self).await?;
                 continue;
             }
 
@@ -181,7 +192,7 @@ impl Rooms {
         {
             return Ok(true);
         }
-        Ok(attempts.judge(self, landed)?.is_some())
+        Ok(attempts.judge(self, landed).await?.is_some())
     }
 
     /// The event that this request made, if it was served.

@@ -53,6 +53,8 @@ pub struct Head {
     pub current: Root,
     /// Place that the next backfilled event gets; counts down.
     pub history_floor: u64,
+    /// Depth of the event by which we came in; what is fetched from below it is the past.
+    pub since_depth: u64,
 }
 store::row!(Head, schema = 1);
 
