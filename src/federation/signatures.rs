@@ -122,3 +122,151 @@ fn read_claims(headers: &[&str]) -> Result<Vec<Claim>, SignatureError> {
     }
     Ok(claims)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use base::{Clock, Metrics, Random, Tasks};
+    use bytes::Bytes;
+    use http::{Method, Request, Response};
+    use pdu::Authority;
+    use ruma::{ServerName, owned_server_name, server_name};
+    use store::{MemoryBackend, Options, Store};
+    use web::Face;
+
+    use super::*;
+    use crate::{
+        client::Client,
+        config::KeyConfig,
+        transport::{Transport, TransportError},
+    };
+
+    fn peer(name: &str) -> Authority {
+        Authority::new(ServerName::parse(name).unwrap(), "1", &[7; 32]).unwrap()
+    }
+
+    /// Every server is there and publishes the same key.
+    struct Net(Clock);
+
+    #[async_trait]
+    impl Transport for Net {
+        async fn send(
+            &self,
+            destination: &ServerName,
+            _: Request<Bytes>,
+        ) -> Result<Response<Bytes>, TransportError> {
+            let valid_until = self.0.now() + std::time::Duration::from_secs(3600);
+            Ok(Response::new(crate::keys::publish(&peer(destination.as_str()), valid_until)))
+        }
+    }
+
+    async fn signatures(peers: Peers) -> Signatures {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let clock = Clock::system();
+        let backend = Arc::new(MemoryBackend::new());
+        let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
+        let authorities = Arc::new(Authorities::new([peer("here.test"), peer("also.here.test")]));
+        let contacts = Arc::new(Contacts::default());
+        let net = Arc::new(Net(clock.clone()));
+        let client = Client::new(net, authorities.clone(), peers.clone(), contacts.clone());
+        let keys = Keys::new(store, client, KeyConfig::default(), clock, Random::os(), tasks, &metrics);
+        let checked = metrics.counter_family("checked", "test");
+        Signatures { authorities, keys, peers, contacts, checked }
+    }
+
+    const URI: &str = "/_matrix/federation/v1/query/profile?user_id=%40a%3Ahere.test";
+
+    fn header(origin: &str, destination: &str, body: &str) -> String {
+        let content = canonical_body(body.as_bytes()).unwrap();
+        let (origin, destination) =
+            (ServerName::parse(origin).unwrap(), ServerName::parse(destination).unwrap());
+        let target = Target {
+            method: "GET",
+            uri: URI,
+            origin: &origin,
+            destination: &destination,
+            content: content.as_deref(),
+        };
+        target.authorization(&peer(origin.as_str())).unwrap().to_str().unwrap().to_owned()
+    }
+
+    async fn check(
+        signatures: &Signatures,
+        headers: &[&str],
+        body: &'static [u8],
+    ) -> Result<Origin, SignatureError> {
+        let face = Face::new(owned_server_name!("here.test"));
+        let body = Bytes::from_static(body);
+        let request = SignedRequest {
+            method: &Method::GET,
+            uri: URI,
+            authorization: headers.to_vec(),
+            body: &body,
+            face: &face,
+        };
+        signatures.check(request).await
+    }
+
+    #[tokio::test]
+    async fn a_signed_request_is_from_its_origin_for_the_authority_it_names() {
+        let signatures = signatures(Peers::Everybody).await;
+        let origin = check(&signatures, &[&header("peer.test", "also.here.test", "")], b"").await.unwrap();
+        assert_eq!(origin.server, "peer.test");
+        assert_eq!(origin.destination, "also.here.test");
+        assert_eq!(signatures.contacts.take_new(), [server_name!("peer.test")]);
+        let body = header("peer.test", "here.test", r#"{"b":1,"a":[]}"#);
+        assert!(check(&signatures, &[&body], br#" { "a" : [ ], "b":1 } "#).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_old_server_that_names_no_destination_means_the_host_it_asked() {
+        let signatures = signatures(Peers::Everybody).await;
+        let header = header("peer.test", "here.test", "").replace("destination=\"here.test\",", "");
+        assert_eq!(check(&signatures, &[&header], b"").await.unwrap().destination, "here.test");
+    }
+
+    #[tokio::test]
+    async fn one_of_several_signatures_is_enough() {
+        let signatures = signatures(Peers::Everybody).await;
+        let good = header("peer.test", "here.test", "");
+        let unknown = good.replace("ed25519:1", "ed25519:2");
+        assert!(check(&signatures, &["Bearer x", &unknown, &good], b"").await.is_ok());
+        let (other, elsewhere) =
+            (header("other.test", "here.test", ""), header("peer.test", "also.here.test", ""));
+        for second in [&other, &elsewhere] {
+            let outcome = check(&signatures, &[&good, second], b"").await;
+            assert!(matches!(outcome, Err(SignatureError::Malformed(_))), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_prove_nothing_are_refused_each_for_its_reason() {
+        let signatures = signatures(Peers::Everybody).await;
+        let good = header("peer.test", "here.test", "");
+        assert!(matches!(check(&signatures, &[], b"").await, Err(SignatureError::Missing)));
+        assert!(matches!(check(&signatures, &["Bearer x"], b"").await, Err(SignatureError::Missing)));
+        assert!(matches!(check(&signatures, &["X-Matrix x"], b"").await, Err(SignatureError::Malformed(_))));
+        let elsewhere = header("peer.test", "elsewhere.test", "");
+        assert!(matches!(
+            check(&signatures, &[&elsewhere], b"").await,
+            Err(SignatureError::WrongDestination)
+        ));
+        assert!(matches!(check(&signatures, &[&good], b"{").await, Err(SignatureError::BadBody(_))));
+        assert!(matches!(check(&signatures, &[&good], b"\xff\xfe").await, Err(SignatureError::BadBody(_))));
+        assert!(matches!(check(&signatures, &[&good], b"{}").await, Err(SignatureError::Unverified(_))));
+        let spoofed = good.replace("peer.test", "other.test");
+        assert!(matches!(check(&signatures, &[&spoofed], b"").await, Err(SignatureError::Unverified(_))));
+        let ours = header("also.here.test", "here.test", "");
+        assert!(matches!(check(&signatures, &[&ours], b"").await, Err(SignatureError::Unverified(_))));
+    }
+
+    #[tokio::test]
+    async fn who_is_not_on_the_list_is_not_even_asked_for_keys() {
+        let signatures = signatures(Peers::Only(vec![owned_server_name!("friend.test")])).await;
+        assert!(check(&signatures, &[&header("friend.test", "here.test", "")], b"").await.is_ok());
+        let stranger = check(&signatures, &[&header("peer.test", "here.test", "")], b"").await;
+        assert!(matches!(stranger, Err(SignatureError::Denied(server)) if server == "peer.test"));
+    }
+}

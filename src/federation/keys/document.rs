@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::tables::KeyRow;
 
 /// The key document of an authority of ours, good until `valid_until`, in canonical JSON.
-pub(super) fn publish(authority: &Authority, valid_until: Timestamp) -> Bytes {
+pub(crate) fn publish(authority: &Authority, valid_until: Timestamp) -> Bytes {
     let key = |base64: String| object([("key", base64.into())]);
     let verify_keys = object([(authority.key_id().as_str(), key(authority.public_key_base64()))]);
     let old_keys = authority.old_keys().iter().map(|old| {

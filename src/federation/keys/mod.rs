@@ -27,7 +27,8 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName};
 use store::{Batch, Order, Range, Store};
 use tracing::{debug, warn};
 
-use self::document::{Document, publish, stale_after};
+pub(crate) use self::document::publish;
+use self::document::{Document, stale_after};
 pub(crate) use self::notary::{MOST_ASKED, Question};
 use crate::{
     client::Client,
@@ -206,7 +207,8 @@ impl Keys {
     fn refresh_later(&self, server: &ServerName) {
         let (keys, server) = (self.clone(), server.to_owned());
         self.0.tasks.spawn("key refresh", async move {
-            let Ok(Some(known)) = keys.load(&[server.clone()]).await.map(|mut known| known.pop()) else {
+            let Ok(Some(known)) = keys.load(std::slice::from_ref(&server)).await.map(|mut known| known.pop())
+            else {
                 return;
             };
             if let Err(error) = keys.fetch(&server, &Need::Newer, known).await {
@@ -364,3 +366,6 @@ impl KeySource for Keys {
         ring
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,7 @@ impl Inner {
         let own = self.permitted(peer, room.serial, own).await?;
         let items = own.into_iter().filter_map(|event| {
             let position = event.order()?.position()?;
-            Some(Item { position, room: room.serial, room_id: room_id.clone(), event })
+            Some(Item { position, room_id: room_id.clone(), event })
         });
         Ok(items.collect())
     }

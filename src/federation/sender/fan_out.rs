@@ -193,7 +193,7 @@ impl FanOut {
         let EventEntry { room, room_id, member, .. } = entry;
         let in_room = servers.get(&room).map(|servers| servers.as_slice()).unwrap_or_default();
         let Some(from) = self.speaker(&event, in_room) else { return };
-        let item = Item { position, room, room_id, event };
+        let item = Item { position, room_id, event };
         let author = item.event.sender().server_name().to_owned();
         for server in in_room {
             // Who joined through us knows it already, and got the room's state with the answer.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base::Timestamp;
-use room::{RoomSerial, read::event::StoredEvent};
+use room::read::event::StoredEvent;
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
 use store::Position;
 
@@ -24,7 +24,6 @@ const MOST_EPHEMERAL: usize = 500;
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) position: Position,
-    pub(crate) room: RoomSerial,
     pub(crate) room_id: OwnedRoomId,
     pub(crate) event: Arc<StoredEvent>,
 }
