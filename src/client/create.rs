@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 use web::{ApiError, Call, StatusCode, User};
 
-use crate::ClientApi;
+use crate::{ClientApi, upgrade::carry_over_from_predecessor};
 
 /// `POST /_matrix/client/v3/createRoom`: creates a room with its first state and invites.
 ///
@@ -30,7 +30,10 @@ pub(crate) async fn create_room(
     let wishes = wishes(&api, &creator, call.request).await?;
 
     match api.rooms.create(&creator, wishes).await {
-        Ok(room_id) => Ok(create_room::v3::Response::new(room_id)),
+        Ok(room_id) => {
+            carry_over_from_predecessor(&api, &creator, &room_id).await;
+            Ok(create_room::v3::Response::new(room_id))
+        }
         Err(room::Error::AliasTaken) => {
             Err(ApiError::new(StatusCode::BAD_REQUEST, "M_ROOM_IN_USE", "The alias is taken"))
         }

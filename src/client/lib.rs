@@ -31,7 +31,9 @@ mod routes;
 mod send;
 mod shared_secret;
 mod state;
+mod summary;
 mod tags;
+mod upgrade;
 mod user_directory;
 
 pub use api::{ClientApi, Config};

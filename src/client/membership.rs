@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use room::Joining;
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UserId,
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt, UserId,
     api::client::membership::{
-        ban_user, forget_room,
+        ban_user, forget_room, get_mutual_rooms,
         invite_user::{self, v3::InvitationRecipient},
         joined_rooms, kick_user, leave_room, unban_user,
     },
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, upgrade::carry_over_from_predecessor};
 
 /// Keys of a join's body that are no content of the member event.
 const NOT_CONTENT: [&str; 4] =
@@ -73,6 +73,7 @@ async fn join(
     let joining = Joining { profile: api.member_profile(user).await?, reason, content };
 
     api.rooms.join(user, &room_id, &via, joining).await?;
+    carry_over_from_predecessor(api, user, &room_id).await;
 
     Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
 }
@@ -164,6 +165,26 @@ pub(crate) async fn joined_rooms(
 ) -> Result<joined_rooms::v3::Response, ApiError> {
     let rooms = api.rooms.joined_rooms(&call.caller.user_id).await?;
     Ok(joined_rooms::v3::Response::new(rooms))
+}
+
+/// `GET /_matrix/client/v1/mutual_rooms`: the rooms that the caller shares with somebody.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mutual_rooms>
+pub(crate) async fn mutual_rooms(
+    api: Arc<ClientApi>,
+    call: Call<get_mutual_rooms::v1::Request, User>,
+) -> Result<get_mutual_rooms::v1::Response, ApiError> {
+    let other = &call.request.user_id;
+    if *other == call.caller.user_id {
+        return Err(ApiError::invalid_param("You share all your rooms with yourself"));
+    }
+    let mut shared = Vec::new();
+    for room_id in api.rooms.joined_rooms(&call.caller.user_id).await? {
+        if api.rooms.is_joined(other, &room_id).await? {
+            shared.push(room_id);
+        }
+    }
+    Ok(get_mutual_rooms::v1::Response::new(UInt::try_from(shared.len()).unwrap_or_default(), shared))
 }
 
 /// Asks whether a user is joined to a room.

@@ -8,9 +8,11 @@ use web::{Method, Routes};
 use crate::{
     ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters, history,
     login, membership, misc, presence, profile, push_rules, receipts, register, send, shared_secret, state,
-    tags, user_directory,
+    summary, tags, upgrade, user_directory,
 };
 
+/// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
+const OLD_SUMMARY: &str = "/_matrix/client/unstable/im.nheko.summary/summary/{room}";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// All routes of the client interface but those of `/sync`.
@@ -100,6 +102,11 @@ fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(directory::set_visibility)
         .ruma(directory::public_rooms)
         .ruma(directory::search_public_rooms)
+        .ruma(upgrade::upgrade)
+        .ruma(membership::mutual_rooms)
+        .raw_ruma::<c::room::get_summary::v1::Request, _, _, _>(summary::room_summary)
+        .raw(Method::GET, OLD_SUMMARY, summary::room_summary)
+        .raw_ruma::<c::space::get_hierarchy::v1::Request, _, _, _>(summary::hierarchy)
         .ruma(misc::report_room)
         .ruma(misc::report_event)
 }

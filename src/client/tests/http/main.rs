@@ -6,4 +6,5 @@
 mod accounts;
 mod bad_input;
 mod rooms;
+mod spaces;
 mod town;
