@@ -236,7 +236,8 @@ impl Syncs {
                 false => changes.next(),
             }
             .unwrap_or_default();
-            chosen.members_changed |= !is_full(plan) && state.iter().any(|event| event.membership().is_some());
+            chosen.members_changed |=
+                !is_full(plan) && state.iter().any(|event| event.membership().is_some());
             if !after {
                 let beside: Vec<_> = changes
                     .next()
@@ -328,7 +329,9 @@ impl Syncs {
         for ((known, state), chosen) in known.iter().zip(states).zip(chosen) {
             let timeline = chosen.events.iter().map(|(event, _)| event);
             let members = state.iter().chain(timeline).filter(|event| event.membership().is_some());
-            known.note(members.map(|event| event.serial()).filter(|member| !known.has(*member)), scene.head);
+            let unknown: Vec<_> =
+                members.map(|event| event.serial()).filter(|member| !known.has(*member)).collect();
+            known.note(unknown, scene.head);
         }
         Ok(())
     }
@@ -412,9 +415,7 @@ fn choose(
     let begins_here = recent.before.is_none()
         && !recent.more
         && events.first().is_none_or(|(event, _)| event.kind() == "m.room.create");
-    let limited = recent.more
-        || kept.len() < passing.len()
-        || (plan.extent == Extent::Whole && !begins_here);
+    let limited = recent.more || kept.len() < passing.len() || (plan.extent == Extent::Whole && !begins_here);
 
     // Where the timeline begins: before its first event, or at its end when there is none.
     let first = kept.first().copied().unwrap_or(events.len());

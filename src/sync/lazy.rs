@@ -67,7 +67,7 @@ impl Known {
     }
 
     /// Notes that these member events are part of the answer that gives the token `next`.
-    pub(crate) fn note(&self, members: impl IntoIterator<Item = EventSerial>, next: Position) {
+    pub(crate) fn note(&self, members: Vec<EventSerial>, next: Position) {
         let mut sent = self.sent.lock();
         for member in members {
             if sent.len() >= MEMBERS_KEPT {
@@ -89,7 +89,7 @@ mod tests {
         let memory = LazyMemory::new();
         let place = (owned_user_id!("@a:x"), owned_device_id!("D"), RoomSerial(1));
         let member = EventSerial(7);
-        memory.of(&place, None).note([member], Position(10));
+        memory.of(&place, None).note(vec![member], Position(10));
         assert!(!memory.of(&place, Some(Position(9))).has(member), "the answer was lost");
         assert!(memory.of(&place, Some(Position(10))).has(member));
         assert!(!memory.of(&place, Some(Position(10))).has(EventSerial(8)));
@@ -102,7 +102,7 @@ mod tests {
         let memory = LazyMemory::new();
         let place = (owned_user_id!("@a:x"), owned_device_id!("D"), RoomSerial(1));
         let known = memory.of(&place, Some(Position(1)));
-        known.note((0..5_000).map(EventSerial), Position(1));
+        known.note((0..5_000).map(EventSerial).collect(), Position(1));
         assert!(known.sent.lock().len() <= MEMBERS_KEPT);
     }
 }

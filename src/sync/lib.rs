@@ -19,6 +19,8 @@ mod lazy;
 mod left;
 mod rooms;
 mod syncs;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use self::{

@@ -144,7 +144,8 @@ impl Syncs {
     /// Of rooms whose membership changed, finds those that the client did not have before.
     async fn find_newly_joined(&self, scene: &Scene<'_>, joined: &mut [JoinedPlan]) -> Result<(), Error> {
         let Some(since) = scene.since else { return Ok(()) };
-        let changed: Vec<usize> = (0..joined.len()).filter(|index| joined[*index].row.position > since).collect();
+        let changed: Vec<usize> =
+            (0..joined.len()).filter(|index| joined[*index].row.position > since).collect();
         if changed.is_empty() {
             return Ok(());
         }

@@ -309,7 +309,9 @@ impl Syncs {
         }
         match self.joined_parts(scene, plans).await {
             Ok(parts) => return parts,
-            Err(error) => warn!(%error, count = plans.len(), "rooms cannot be read together, one by one then"),
+            Err(error) => {
+                warn!(%error, count = plans.len(), "rooms cannot be read together, one by one then")
+            }
         }
         let mut parts = Vec::with_capacity(plans.len());
         for plan in plans {

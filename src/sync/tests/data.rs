@@ -1,0 +1,123 @@
+//! Account data, receipts, typing.
+
+use std::time::Duration;
+
+use room::read::receipts::ReceiptKind;
+use serde_json::{Value, json};
+
+use super::town::{client, joined, town, user};
+
+fn of_type<'a>(events: &'a Value, kind: &str) -> Option<&'a Value> {
+    events.as_array()?.iter().find(|event| event["type"] == kind)
+}
+
+#[tokio::test]
+async fn account_data_reaches_other_devices_once() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut desktop = client("hanako").on("DESKTOP");
+    let first = desktop.sync(&town).await;
+    let rules = of_type(&first["account_data"]["events"], "m.push_rules").unwrap();
+    assert!(rules["content"]["global"]["override"].is_array(), "push rules are always there: {rules}");
+
+    let (hanako, content) = (user("hanako"), json!({ "a": 1 }).to_string());
+    town.accounts.set_account_data(&hanako, "org.example", content.clone().into()).await.unwrap();
+    town.accounts.set_room_account_data(&hanako, &room, "org.room", content.into()).await.unwrap();
+    let answer = desktop.sync(&town).await;
+    assert_eq!(of_type(&answer["account_data"]["events"], "org.example").unwrap()["content"]["a"], 1);
+    let part = joined(&answer, &room);
+    assert_eq!(of_type(&part["account_data"]["events"], "org.room").unwrap()["content"]["a"], 1);
+    assert!(part.get("timeline").is_none());
+    let nothing = desktop.sync(&town).await;
+    assert_eq!(nothing.as_object().unwrap().len(), 1, "{nothing}");
+}
+
+#[tokio::test]
+async fn public_receipts_reach_the_room_and_private_ones_their_user() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let event = town.say("hanako", &room, "一").await;
+    let (mut hanako, mut taro) = (client("hanako"), client("taro"));
+    hanako.sync(&town).await;
+    taro.sync(&town).await;
+    let id = user("taro");
+    town.rooms.set_receipt(&id, &room, ReceiptKind::Public, None, &event).await.unwrap();
+    town.rooms.set_receipt(&id, &room, ReceiptKind::Private, None, &event).await.unwrap();
+    town.rooms.set_receipt(&id, &room, ReceiptKind::Public, Some("main"), &event).await.unwrap();
+
+    let kinds = |answer: &Value| -> Vec<(String, Option<String>)> {
+        let events = joined(answer, &room)["ephemeral"]["events"].as_array().unwrap().clone();
+        let mut kinds: Vec<_> = events
+            .iter()
+            .flat_map(|receipts| receipts["content"][event.as_str()].as_object().unwrap().clone())
+            .map(|(kind, users)| {
+                let thread = users[id.as_str()]["thread_id"].as_str().map(str::to_owned);
+                (kind, thread)
+            })
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    let public = [("m.read".to_owned(), None), ("m.read".to_owned(), Some("main".to_owned()))];
+    assert_eq!(kinds(&hanako.sync(&town).await), public);
+    let own = kinds(&taro.sync(&town).await);
+    assert_eq!(own.len(), 3);
+    assert_eq!(own[2].0, "m.read.private");
+    // A first sync is told of all that is there, an older receipt changes nothing.
+    assert_eq!(kinds(&client("hanako").sync(&town).await), public);
+    let newer = town.say("hanako", &room, "二").await;
+    town.rooms.set_receipt(&id, &room, ReceiptKind::Public, None, &newer).await.unwrap();
+    hanako.sync(&town).await;
+    town.rooms.set_receipt(&id, &room, ReceiptKind::Public, None, &event).await.unwrap();
+    assert!(hanako.sync(&town).await.get("rooms").is_none());
+}
+
+#[tokio::test]
+async fn typing_is_told_ends_by_itself_and_is_told_again() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    town.rooms.set_typing(&user("taro"), &room, Some(Duration::from_secs(5))).await.unwrap();
+    let answer = hanako.sync(&town).await;
+    let typing = |answer: &Value| {
+        let events = &joined(answer, &room)["ephemeral"]["events"];
+        of_type(events, "m.typing").unwrap()["content"]["user_ids"].clone()
+    };
+    assert_eq!(typing(&answer), json!([user("taro")]));
+    assert!(hanako.sync(&town).await.get("rooms").is_none());
+
+    hanako.timeout = Duration::from_secs(60);
+    let waiting = {
+        let (request, syncs) = (hanako.request(), town.syncs.clone());
+        tokio::spawn(async move {
+            let answer = syncs.sync(request).await.unwrap().gather().await;
+            serde_json::from_slice::<Value>(&answer).unwrap()
+        })
+    };
+    // The clock moves only while somebody sleeps, so nothing is slept through.
+    while !waiting.is_finished() {
+        if town.clock.sleepers() > 0 {
+            town.clock.advance(Duration::from_millis(500));
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(typing(&waiting.await.unwrap()), json!([]));
+}
+
+#[tokio::test]
+async fn filters_hold_back_data_and_ephemeral_events() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let filter = json!({
+        "account_data": { "types": [] },
+        "room": { "ephemeral": { "not_types": ["m.typing"] }, "account_data": { "types": ["m.tag"] } },
+    });
+    let mut hanako = client("hanako").with_filter(filter);
+    assert!(hanako.sync(&town).await.get("account_data").is_none());
+    town.rooms.set_typing(&user("hanako"), &room, Some(Duration::from_secs(5))).await.unwrap();
+    town.accounts.set_room_account_data(&user("hanako"), &room, "x", "{}".into()).await.unwrap();
+    assert!(hanako.sync(&town).await.get("rooms").is_none());
+}

@@ -1,0 +1,61 @@
+//! Large accounts and bad input.
+
+use serde_json::json;
+
+use super::town::{client, joined, town};
+use crate::{Answer, Error, SyncFilter};
+
+#[tokio::test]
+async fn a_large_account_is_sent_in_parts_that_are_one_answer() {
+    let town = town().await;
+    let mut rooms = Vec::new();
+    for _ in 0..120 {
+        rooms.push(town.room("hanako").await);
+    }
+    let request = client("hanako").request();
+    assert!(matches!(town.syncs.sync(request).await.unwrap(), Answer::Parts(_)));
+    let mut hanako = client("hanako");
+    let answer = hanako.sync(&town).await;
+    assert!(rooms.iter().all(|room| joined(&answer, room)["timeline"]["events"].is_array()));
+    assert!(hanako.sync(&town).await.get("rooms").is_none());
+}
+
+#[tokio::test]
+async fn a_user_without_rooms_gets_an_empty_answer() {
+    let answer = client("nobody").sync(&town().await).await;
+    assert!(answer["next_batch"].is_string());
+    assert_eq!(answer["rooms"]["join"], json!({}));
+}
+
+#[tokio::test]
+async fn filters_that_choose_rooms_leave_the_others_out() {
+    let town = town().await;
+    let (wanted, other) = (town.room("hanako").await, town.room("hanako").await);
+    let filter = json!({ "room": { "rooms": [wanted], "not_rooms": [other] } });
+    let answer = client("hanako").with_filter(filter).sync(&town).await;
+    let join = answer["rooms"]["join"].as_object().unwrap();
+    assert_eq!(join.keys().collect::<Vec<_>>(), [wanted.as_str()]);
+}
+
+#[tokio::test]
+async fn a_stored_filter_is_found_by_its_id_and_an_unknown_one_refused() {
+    let town = town().await;
+    let user = client("hanako").user;
+    let filter = json!({ "room": { "timeline": { "limit": 3 } } }).to_string();
+    let id = town.accounts.put_filter(&user, filter.into()).await.unwrap();
+    assert_eq!(town.syncs.stored_filter(&user, &id).await.unwrap().timeline_limit(), 3);
+    assert!(matches!(town.syncs.stored_filter(&user, "none").await, Err(Error::BadFilter(_))));
+    assert!(SyncFilter::parse(b"{\"room\":3}").is_err());
+    assert!(SyncFilter::parse(b"[").is_err());
+}
+
+#[tokio::test]
+async fn a_token_from_the_future_is_taken_as_now() {
+    let town = town().await;
+    town.room("hanako").await;
+    let mut hanako = client("hanako");
+    hanako.since = Some("s1_999999999".to_owned());
+    let answer = hanako.sync(&town).await;
+    assert_eq!(answer.as_object().unwrap().len(), 1);
+    assert_ne!(hanako.since.as_deref(), Some("s1_999999999"));
+}

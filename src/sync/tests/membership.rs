@@ -1,0 +1,124 @@
+//! Rooms that one is invited to, joins, leaves.
+
+use serde_json::json;
+
+use super::town::{client, joined, members, said, town, user};
+
+#[tokio::test]
+async fn an_invite_shows_stripped_state_and_is_gone_after_the_join() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    town.invite("hanako", &room, "taro").await;
+    let answer = taro.sync(&town).await;
+    let invite = &answer["rooms"]["invite"][room.as_str()]["invite_state"]["events"];
+    let kinds = said(invite);
+    for kind in ["m.room.create", "m.room.name", "m.room.join_rules", "m.room.member"] {
+        assert!(kinds.contains(&kind.to_owned()), "{kind} in {invite}");
+    }
+    assert_eq!(members(invite), ["hanako", "taro"]);
+    assert!(invite[0].get("event_id").is_none());
+    assert!(taro.sync(&town).await.get("rooms").is_none(), "told once");
+
+    town.say("hanako", &room, "前").await;
+    town.join("taro", &room).await;
+    let answer = taro.sync(&town).await;
+    assert!(answer["rooms"].get("invite").is_none());
+    let part = joined(&answer, &room);
+    let all: Vec<_> = [said(&part["state"]["events"]), said(&part["timeline"]["events"])].concat();
+    assert!(all.contains(&"m.room.create".to_owned()), "the whole state: {all:?}");
+    assert!(all.contains(&"前".to_owned()), "shared history: {all:?}");
+}
+
+#[tokio::test]
+async fn who_leaves_is_told_everything_up_to_his_leaving_and_nothing_after() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    town.say("hanako", &room, "行くな").await;
+    town.leave("taro", &room).await;
+    town.say("hanako", &room, "秘").await;
+    let answer = taro.sync(&town).await;
+    assert!(answer["rooms"].get("join").is_none());
+    let part = &answer["rooms"]["leave"][room.as_str()];
+    assert_eq!(said(&part["timeline"]["events"]), ["行くな", "m.room.member"]);
+    assert!(taro.sync(&town).await.get("rooms").is_none());
+
+    let fresh = client("taro").sync(&town).await;
+    assert!(fresh["rooms"].get("leave").is_none());
+    let filter = json!({ "room": { "include_leave": true } });
+    let fresh = client("taro").with_filter(filter).sync(&town).await;
+    let left = said(&fresh["rooms"]["leave"][room.as_str()]["timeline"]["events"]);
+    assert!(left.contains(&"行くな".to_owned()) && !left.contains(&"秘".to_owned()), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_declined_invite_shows_only_the_end_of_it() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut taro = client("taro");
+    town.invite("hanako", &room, "taro").await;
+    taro.sync(&town).await;
+    town.say("hanako", &room, "秘").await;
+    town.leave("taro", &room).await;
+    let answer = taro.sync(&town).await;
+    let part = &answer["rooms"]["leave"][room.as_str()];
+    assert_eq!(said(&part["timeline"]["events"]), ["m.room.member"]);
+    assert!(part.get("state").is_none());
+}
+
+#[tokio::test]
+async fn a_room_left_and_joined_again_between_two_syncs_has_no_hole() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    town.leave("taro", &room).await;
+    town.say("hanako", &room, "間").await;
+    town.join("taro", &room).await;
+    let answer = taro.sync(&town).await;
+    let events = said(&joined(&answer, &room)["timeline"]["events"]);
+    assert_eq!(events, ["m.room.member", "間", "m.room.member"]);
+}
+
+#[tokio::test]
+async fn a_forgotten_room_is_not_mentioned() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    town.leave("taro", &room).await;
+    town.rooms.forget(&user("taro"), &room).await.unwrap();
+    let filter = json!({ "room": { "include_leave": true } });
+    let answer = client("taro").with_filter(filter).sync(&town).await;
+    assert!(answer["rooms"].get("leave").is_none(), "{answer}");
+}
+
+#[tokio::test]
+async fn one_who_joins_sees_no_more_of_the_past_than_the_room_allows() {
+    for (visibility, sees_past, sees_since_invite) in [
+        ("shared", true, true),
+        ("invited", false, true),
+        ("joined", false, false),
+        ("world_readable", true, true),
+    ] {
+        let town = town().await;
+        let room = town.room("hanako").await;
+        town.set("hanako", &room, "m.room.history_visibility", json!({ "history_visibility": visibility }))
+            .await;
+        town.say("hanako", &room, "過去").await;
+        town.invite("hanako", &room, "taro").await;
+        town.say("hanako", &room, "招待後").await;
+        town.join("taro", &room).await;
+        town.say("hanako", &room, "今").await;
+        let filter = json!({ "room": { "timeline": { "limit": 50 } } });
+        let answer = client("taro").with_filter(filter).sync(&town).await;
+        let seen = said(&joined(&answer, &room)["timeline"]["events"]);
+        assert_eq!(seen.contains(&"過去".to_owned()), sees_past, "{visibility}: {seen:?}");
+        assert_eq!(seen.contains(&"招待後".to_owned()), sees_since_invite, "{visibility}: {seen:?}");
+        assert!(seen.contains(&"今".to_owned()), "{visibility}: {seen:?}");
+    }
+}

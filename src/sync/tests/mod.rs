@@ -1,0 +1,10 @@
+//! Tests of `/sync` over whole rooms and accounts in memory.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod data;
+mod limits;
+mod membership;
+mod state;
+mod timeline;
+mod town;
+mod waiting;

@@ -1,0 +1,187 @@
+//! State before and after timelines, lazy members, summaries.
+
+use serde_json::{Value, json};
+
+use super::town::{Client, client, joined, members, said, town};
+use crate::StateAfter;
+
+fn lazy(mut filter: Value) -> Value {
+    filter["room"]["state"]["lazy_load_members"] = json!(true);
+    filter
+}
+
+fn after(mut client: Client) -> Client {
+    client.state_after = StateAfter { stable: true, unstable: false };
+    client
+}
+
+#[tokio::test]
+async fn state_and_timeline_together_are_the_state_of_the_room() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    for number in 0..20 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "乙" })).await;
+    let filter = json!({ "room": { "timeline": { "limit": 2 } } });
+    let answer = client("hanako").with_filter(filter.clone()).sync(&town).await;
+    let part = joined(&answer, &room);
+    assert_eq!(said(&part["timeline"]["events"]), ["19", "m.room.topic"]);
+    let before = said(&part["state"]["events"]);
+    assert!(before.contains(&"m.room.create".to_owned()) && !before.contains(&"m.room.topic".to_owned()));
+
+    let answer = after(client("hanako")).with_filter(filter).sync(&town).await;
+    let part = joined(&answer, &room);
+    assert!(part.get("state").is_none());
+    assert!(said(&part["state_after"]["events"]).contains(&"m.room.topic".to_owned()));
+}
+
+#[tokio::test]
+async fn the_state_delta_of_a_gap_is_what_the_timeline_left_out() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let filter = json!({ "room": { "timeline": { "limit": 2 } } });
+    let mut before = client("hanako").with_filter(filter.clone());
+    let mut behind = after(client("hanako")).with_filter(filter);
+    before.sync(&town).await;
+    behind.sync(&town).await;
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "甲" })).await;
+    town.join("taro", &room).await;
+    for number in 0..3 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    town.set("hanako", &room, "m.room.name", json!({ "name": "新" })).await;
+    let answer = before.sync(&town).await;
+    let part = joined(&answer, &room);
+    let mut state = said(&part["state"]["events"]);
+    state.sort();
+    assert_eq!(state, ["m.room.member", "m.room.topic"]);
+    assert_eq!(said(&part["timeline"]["events"]), ["2", "m.room.name"]);
+    assert_eq!(part["summary"]["m.joined_member_count"], 2);
+
+    let answer = behind.sync(&town).await;
+    let mut state = said(&joined(&answer, &room)["state_after"]["events"]);
+    state.sort();
+    assert_eq!(state, ["m.room.member", "m.room.name", "m.room.topic"]);
+}
+
+#[tokio::test]
+async fn the_unstable_name_of_state_after_is_answered_under_that_name() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut hanako = client("hanako");
+    hanako.state_after = StateAfter { stable: false, unstable: true };
+    hanako.sync(&town).await;
+    town.say("hanako", &room, "一").await;
+    let answer = hanako.sync(&town).await;
+    let part = joined(&answer, &room);
+    assert_eq!(part["org.matrix.msc4222.state_after"]["events"], json!([]));
+    assert!(part.get("state_after").is_none() && part.get("state").is_none());
+}
+
+#[tokio::test]
+async fn full_state_is_sent_at_once_even_when_nothing_is_new() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    hanako.full_state = true;
+    hanako.timeout = std::time::Duration::from_secs(1_000);
+    let answer = hanako.sync(&town).await;
+    let part = joined(&answer, &room);
+    assert!(said(&part["state"]["events"]).contains(&"m.room.create".to_owned()));
+    assert!(part.get("timeline").is_none(), "{part}");
+}
+
+#[tokio::test]
+async fn lazy_loading_sends_senders_and_oneself_and_nobody_twice() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    for name in ["taro", "jiro", "saburo"] {
+        town.join(name, &room).await;
+    }
+    for number in 0..3 {
+        town.say("taro", &room, &number.to_string()).await;
+    }
+    let filter = lazy(json!({ "room": { "timeline": { "limit": 2 } } }));
+    let mut hanako = client("hanako").with_filter(filter.clone());
+    let first = hanako.sync(&town).await;
+    assert_eq!(members(&joined(&first, &room)["state"]["events"]), ["hanako", "taro"]);
+
+    town.say("taro", &room, "又").await;
+    let second = hanako.sync(&town).await;
+    assert!(joined(&second, &room).get("state").is_none(), "{second}");
+
+    town.say("jiro", &room, "初").await;
+    let third = hanako.sync(&town).await;
+    assert_eq!(members(&joined(&third, &room)["state"]["events"]), ["jiro"]);
+
+    let mut redundant = filter;
+    redundant["room"]["state"]["include_redundant_members"] = json!(true);
+    let mut hanako = hanako.with_filter(redundant);
+    town.say("taro", &room, "再").await;
+    let fourth = hanako.sync(&town).await;
+    assert_eq!(members(&joined(&fourth, &room)["state"]["events"]), ["taro"]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_loses_no_lazy_member() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    for number in 0..12 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    let mut hanako = client("hanako").with_filter(lazy(json!({})));
+    hanako.sync(&town).await;
+    town.say("taro", &room, "一").await;
+    let mut lost = hanako.clone();
+    assert_eq!(members(&joined(&lost.sync(&town).await, &room)["state"]["events"]), ["taro"]);
+    assert_eq!(members(&joined(&hanako.sync(&town).await, &room)["state"]["events"]), ["taro"]);
+    town.say("taro", &room, "二").await;
+    assert!(joined(&hanako.sync(&town).await, &room).get("state").is_none());
+}
+
+#[tokio::test]
+async fn with_lazy_loading_members_who_changed_in_a_gap_are_sent() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut hanako = client("hanako").with_filter(lazy(json!({ "room": { "timeline": { "limit": 1 } } })));
+    hanako.sync(&town).await;
+    town.leave("taro", &room).await;
+    for number in 0..3 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    let answer = hanako.sync(&town).await;
+    assert!(members(&joined(&answer, &room)["state"]["events"]).contains(&"taro".to_owned()));
+}
+
+#[tokio::test]
+async fn a_nameless_room_has_heroes() {
+    let town = town().await;
+    let wishes = room::CreateRoom { preset: room::Preset::PublicChat, ..Default::default() };
+    let room = town.rooms.create(&super::town::user("hanako"), wishes).await.unwrap();
+    town.join("taro", &room).await;
+    town.invite("hanako", &room, "jiro").await;
+    let answer = client("hanako").sync(&town).await;
+    let summary = &joined(&answer, &room)["summary"];
+    assert_eq!(summary["m.heroes"], json!(["@taro:kanazawa.test", "@jiro:kanazawa.test"]));
+    assert_eq!(summary["m.joined_member_count"], 2);
+    assert_eq!(summary["m.invited_member_count"], 1);
+}
+
+#[tokio::test]
+async fn state_that_the_timeline_filter_hides_is_sent_as_state() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let filter = json!({ "room": { "timeline": { "types": ["m.room.message"] } } });
+    let mut hanako = client("hanako").with_filter(filter);
+    hanako.sync(&town).await;
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "甲" })).await;
+    town.say("hanako", &room, "一").await;
+    let answer = hanako.sync(&town).await;
+    let part = joined(&answer, &room);
+    assert_eq!(said(&part["timeline"]["events"]), ["一"]);
+    assert_eq!(said(&part["state"]["events"]), ["m.room.topic"]);
+}

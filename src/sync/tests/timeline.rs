@@ -1,0 +1,183 @@
+//! Timelines, gaps and tokens.
+
+use ruma::{OwnedEventId, UserId};
+use serde_json::json;
+use store::MemoryDisk;
+
+use super::town::{client, joined, said, town, town_on, user};
+
+#[tokio::test]
+async fn a_first_sync_tells_of_the_room_and_the_next_only_what_is_new() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.say("hanako", &room, "一").await;
+    let mut hanako = client("hanako");
+    let first = hanako.sync(&town).await;
+    let timeline = &joined(&first, &room)["timeline"];
+    assert_eq!(said(&timeline["events"]).last().unwrap(), "一");
+    assert_eq!(joined(&first, &room)["summary"]["m.joined_member_count"], 1);
+
+    let nothing = hanako.sync(&town).await;
+    assert!(nothing.get("rooms").is_none(), "{nothing}");
+
+    town.say("hanako", &room, "二").await;
+    let second = hanako.sync(&town).await;
+    let part = joined(&second, &room);
+    assert_eq!(said(&part["timeline"]["events"]), ["二"]);
+    assert_eq!(part["timeline"]["limited"], false);
+    assert!(part.get("state").is_none(), "{part}");
+    assert!(part.get("summary").is_none(), "{part}");
+    assert!(part["timeline"]["events"][0].get("room_id").is_none());
+    assert_eq!(part["timeline"]["events"][0]["unsigned"]["membership"], "join");
+}
+
+#[tokio::test]
+async fn a_room_whose_beginning_is_sent_is_not_limited() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let filter = json!({ "room": { "timeline": { "limit": 50 } } });
+    let answer = client("hanako").with_filter(filter).sync(&town).await;
+    let part = joined(&answer, &room);
+    assert_eq!(part["timeline"]["limited"], false);
+    assert_eq!(part["timeline"]["events"][0]["type"], "m.room.create");
+    assert!(part.get("state").is_none(), "the timeline holds all of it: {part}");
+}
+
+#[tokio::test]
+async fn a_gap_is_limited_and_its_token_leads_to_what_was_left_out() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let filter = json!({ "room": { "timeline": { "limit": 3 } } });
+    let mut hanako = client("hanako").with_filter(filter);
+    hanako.sync(&town).await;
+    let known = hanako.since.clone().unwrap();
+    for number in 0..8 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "訓練" })).await;
+    for number in 8..10 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    let answer = hanako.sync(&town).await;
+    let timeline = &joined(&answer, &room)["timeline"];
+    assert_eq!(said(&timeline["events"]), ["m.room.topic", "8", "9"]);
+    assert_eq!(timeline["limited"], true);
+
+    let info = town.rooms.room(&room).await.unwrap().unwrap();
+    let stretch = room::read::timeline::Stretch {
+        room: info.serial,
+        after: known.parse().unwrap(),
+        through: timeline["prev_batch"].as_str().unwrap().parse().unwrap(),
+    };
+    let rows = town.rooms.timeline(stretch, room::read::timeline::Direction::Forward, 100).await.unwrap();
+    assert_eq!(rows.len(), 8, "exactly what was left out");
+}
+
+#[tokio::test]
+async fn a_token_holds_over_a_restart() {
+    let disk = MemoryDisk::default();
+    let before = town_on(&disk).await;
+    let room = before.room("hanako").await;
+    let mut hanako = client("hanako");
+    hanako.sync(&before).await;
+    before.say("hanako", &room, "前").await;
+    before.store.close().await.unwrap();
+
+    let after = town_on(&disk).await;
+    after.say("hanako", &room, "後").await;
+    let answer = hanako.sync(&after).await;
+    assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["前", "後"]);
+    assert!(hanako.sync(&after).await.get("rooms").is_none());
+}
+
+#[tokio::test]
+async fn a_transaction_id_is_told_to_the_sending_device_only() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut devices = [client("hanako"), client("hanako").on("DESKTOP"), client("taro")];
+    town.join("taro", &room).await;
+    for device in &mut devices {
+        device.sync(&town).await;
+    }
+    town.say_as("hanako", "PHONE", "m1", &room).await;
+    let mut told = Vec::new();
+    for device in &mut devices {
+        let answer = device.sync(&town).await;
+        let unsigned = &joined(&answer, &room)["timeline"]["events"][0]["unsigned"];
+        told.push(unsigned.get("transaction_id").cloned());
+    }
+    assert_eq!(told, [Some(json!("m1")), None, None]);
+}
+
+#[tokio::test]
+async fn a_state_event_tells_what_it_replaced() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let old = town.set("hanako", &room, "m.room.topic", json!({ "topic": "甲" })).await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "乙" })).await;
+    let answer = hanako.sync(&town).await;
+    let unsigned = &joined(&answer, &room)["timeline"]["events"][0]["unsigned"];
+    assert_eq!(unsigned["prev_content"], json!({ "topic": "甲" }));
+    assert_eq!(unsigned["replaces_state"], old.as_str());
+}
+
+#[tokio::test]
+async fn a_redacted_event_is_sent_empty_with_the_redaction() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let event: OwnedEventId = town.say("hanako", &room, "秘").await;
+    // Somebody who has it in every cache.
+    client("hanako").sync(&town).await;
+    let sender: &UserId = &user("hanako");
+    town.rooms.redact(sender, &room, &event, Some("誤り"), None).await.unwrap();
+    let answer = client("hanako").sync(&town).await;
+    let events = joined(&answer, &room)["timeline"]["events"].as_array().unwrap().clone();
+    let redacted = events.iter().find(|found| found["event_id"] == event.as_str()).unwrap();
+    assert_eq!(redacted["content"], json!({}));
+    let because = &redacted["unsigned"]["redacted_because"];
+    assert_eq!(because["content"]["reason"], "誤り");
+    assert_eq!(because["redacts"], event.as_str());
+    assert_eq!(because["content"]["redacts"], event.as_str());
+}
+
+#[tokio::test]
+async fn ignored_users_are_not_heard() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let content = json!({ "ignored_users": { user("taro"): {} } }).to_string();
+    town.accounts.set_account_data(&user("hanako"), "m.ignored_user_list", content.into()).await.unwrap();
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    town.say("taro", &room, "騒").await;
+    town.say("hanako", &room, "静").await;
+    let answer = hanako.sync(&town).await;
+    assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["静"]);
+}
+
+#[tokio::test]
+async fn an_answer_reads_as_ruma_reads_it() {
+    use ruma::api::IncomingResponseExt as _;
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let event = town.say("hanako", &room, "一").await;
+    town.invite("hanako", &room, "taro").await;
+    town.rooms
+        .set_receipt(&user("hanako"), &room, room::read::receipts::ReceiptKind::Public, None, &event)
+        .await
+        .unwrap();
+    for name in ["hanako", "taro"] {
+        let answer = town.syncs.sync(client(name).request()).await.unwrap().gather().await;
+        let response = http::Response::builder().status(200).body(&*answer).unwrap();
+        let read =
+            ruma::api::client::sync::sync_events::v3::Response::try_from_http_response(response).unwrap();
+        assert_eq!(read.rooms.join.len() + read.rooms.invite.len(), 1);
+        for part in read.rooms.join.values() {
+            assert!(part.timeline.events.iter().all(|event| event.deserialize().is_ok()));
+            assert!(part.ephemeral.events.iter().all(|event| event.deserialize().is_ok()));
+        }
+        assert!(read.account_data.events.iter().all(|event| event.deserialize().is_ok()));
+    }
+}

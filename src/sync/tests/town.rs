@@ -1,0 +1,198 @@
+//! A server in memory, and clients that sync with it.
+
+use std::{sync::Arc, time::Duration};
+
+use account::{Accounts, PasswordCost};
+use base::{Clock, ManualClock, Metrics, Random, Tasks};
+use pdu::{Authorities, Authority, Draft};
+use room::{AllowAll, CreateRoom, Joining, NoRemote, Preset, Profile, Rooms, Txn, read::token::Token};
+use ruma::{
+    OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId, OwnedUserId, RoomId,
+    UserId,
+    events::{StateEventType, TimelineEventType},
+};
+use serde_json::{Value, json};
+use store::{MemoryBackend, MemoryDisk, Options, Store};
+
+use crate::{StateAfter, SyncFilter, SyncRequest, Syncs};
+
+pub(super) struct Town {
+    pub(super) rooms: Rooms,
+    pub(super) accounts: Accounts,
+    pub(super) store: Store,
+    pub(super) syncs: Syncs,
+    pub(super) clock: ManualClock,
+    pub(super) tasks: Tasks,
+}
+
+/// A client with its token.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) user: OwnedUserId,
+    pub(super) device: OwnedDeviceId,
+    pub(super) since: Option<String>,
+    pub(super) filter: Value,
+    pub(super) full_state: bool,
+    pub(super) state_after: StateAfter,
+    pub(super) timeout: Duration,
+}
+
+pub(super) fn user(name: &str) -> OwnedUserId {
+    UserId::parse(format!("@{name}:kanazawa.test")).unwrap()
+}
+
+pub(super) fn client(name: &str) -> Client {
+    Client {
+        user: user(name),
+        device: OwnedDeviceId::from("PHONE"),
+        since: None,
+        filter: json!({}),
+        full_state: false,
+        state_after: StateAfter::default(),
+        timeout: Duration::ZERO,
+    }
+}
+
+impl Client {
+    pub(super) fn with_filter(mut self, filter: Value) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    pub(super) fn on(mut self, device: &str) -> Self {
+        self.device = OwnedDeviceId::from(device);
+        self
+    }
+
+    pub(super) fn request(&self) -> SyncRequest {
+        SyncRequest {
+            user: self.user.clone(),
+            device: self.device.clone(),
+            since: self.since.as_ref().map(|since| since.parse::<Token>().unwrap().position()),
+            timeout: self.timeout,
+            full_state: self.full_state,
+            state_after: self.state_after,
+            filter: Arc::new(SyncFilter::parse(self.filter.to_string().as_bytes()).unwrap()),
+        }
+    }
+
+    /// Syncs and goes on from there.
+    pub(super) async fn sync(&mut self, town: &Town) -> Value {
+        let answer = town.syncs.sync(self.request()).await.unwrap().gather().await;
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        self.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
+        answer
+    }
+}
+
+pub(super) async fn town() -> Town {
+    town_on(&MemoryDisk::default()).await
+}
+
+pub(super) async fn town_on(disk: &MemoryDisk) -> Town {
+    let metrics = Metrics::new();
+    let tasks = Tasks::new(&metrics);
+    let (clock, manual) = Clock::manual(1_800_000_000_000);
+    let random = Random::seeded(7);
+    let backend = Arc::new(MemoryBackend::open(disk));
+    let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
+    let name = OwnedServerName::try_from("kanazawa.test").unwrap();
+    let authorities = Arc::new(Authorities::new([Authority::new(name, "1", &[7; 32]).unwrap()]));
+    let rooms = Rooms::open(
+        store.clone(),
+        room::Config::default(),
+        authorities.clone(),
+        clock.clone(),
+        random.clone(),
+        Arc::new(AllowAll),
+        Arc::new(NoRemote),
+        Arc::new(NoRemote),
+        &tasks,
+        &metrics,
+    )
+    .await
+    .unwrap();
+    let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };
+    let accounts =
+        Accounts::open(store.clone(), rooms.clone(), config, clock.clone(), random, &tasks, &metrics)
+            .await
+            .unwrap();
+    let syncs = Syncs::new(rooms.clone(), accounts.clone(), store.clone(), clock, &tasks, &metrics);
+    Town { rooms, accounts, store, syncs, clock: manual, tasks }
+}
+
+impl Town {
+    /// A public room.
+    pub(super) async fn room(&self, creator: &str) -> OwnedRoomId {
+        // A room's id is the hash of its first event, so two of one moment would be the same room.
+        self.clock.advance(Duration::from_millis(1));
+        let wishes = CreateRoom {
+            preset: Preset::PublicChat,
+            name: Some("石川県 災害連絡".to_owned()),
+            ..CreateRoom::default()
+        };
+        self.rooms.create(&user(creator), wishes).await.unwrap()
+    }
+
+    pub(super) async fn join(&self, name: &str, room: &RoomId) {
+        self.rooms.join(&user(name), room, &[], Joining::default()).await.unwrap();
+    }
+
+    pub(super) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {
+        self.rooms.invite(&user(sender), room, &user(target), &Profile::default(), None).await.unwrap();
+    }
+
+    pub(super) async fn leave(&self, name: &str, room: &RoomId) {
+        self.rooms.leave(&user(name), room, None).await.unwrap();
+    }
+
+    pub(super) async fn say(&self, name: &str, room: &RoomId, body: &str) -> OwnedEventId {
+        self.rooms.send(room, message(name, body), None).await.unwrap()
+    }
+
+    pub(super) async fn say_as(&self, name: &str, device: &str, txn: &str, room: &RoomId) -> OwnedEventId {
+        let txn = Txn { device: OwnedDeviceId::from(device), id: OwnedTransactionId::from(txn) };
+        self.rooms.send(room, message(name, "txn"), Some(&txn)).await.unwrap()
+    }
+
+    pub(super) async fn set(&self, name: &str, room: &RoomId, kind: &str, content: Value) -> OwnedEventId {
+        let draft = Draft::state(&user(name), StateEventType::from(kind), "", &content).unwrap();
+        self.rooms.send(room, draft, None).await.unwrap()
+    }
+}
+
+pub(super) fn message(name: &str, body: &str) -> Draft {
+    let content = json!({ "msgtype": "m.text", "body": body });
+    Draft::message(&user(name), TimelineEventType::RoomMessage, &content).unwrap()
+}
+
+/// A joined room of an answer.
+pub(super) fn joined<'a>(answer: &'a Value, room: &RoomId) -> &'a Value {
+    &answer["rooms"]["join"][room.as_str()]
+}
+
+/// Bodies of messages, and types of other events, of a list of events.
+pub(super) fn said(events: &Value) -> Vec<String> {
+    let empty = Vec::new();
+    let events = events.as_array().unwrap_or(&empty);
+    events
+        .iter()
+        .map(|event| match event["content"]["body"].as_str() {
+            Some(body) => body.to_owned(),
+            None => event["type"].as_str().unwrap().to_owned(),
+        })
+        .collect()
+}
+
+/// Who is a member by these events, sorted.
+pub(super) fn members(events: &Value) -> Vec<String> {
+    let empty = Vec::new();
+    let events = events.as_array().unwrap_or(&empty);
+    let mut members: Vec<_> = events
+        .iter()
+        .filter(|event| event["type"] == "m.room.member")
+        .map(|event| event["state_key"].as_str().unwrap()[1..].split(':').next().unwrap().to_owned())
+        .collect();
+    members.sort();
+    members
+}

@@ -1,0 +1,169 @@
+//! Long polling: nobody waits in vain, nothing is missed.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde_json::Value;
+
+use super::town::{Client, Town, client, joined, message, said, town};
+
+/// Starts a sync and lets it come to its wait.
+async fn start(town: &Town, client: &Client) -> tokio::task::JoinHandle<Value> {
+    let (syncs, request) = (town.syncs.clone(), client.request());
+    let sleepers = town.clock.sleepers();
+    let waiting = tokio::spawn(async move {
+        let answer = syncs.sync(request).await.unwrap().gather().await;
+        serde_json::from_slice(&answer).unwrap()
+    });
+    while town.clock.sleepers() == sleepers && !waiting.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    waiting
+}
+
+fn patient(name: &str) -> Client {
+    Client { timeout: Duration::from_secs(30), ..client(name) }
+}
+
+#[tokio::test]
+async fn a_waiting_client_is_woken_by_a_message() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut hanako = patient("hanako");
+    hanako.sync(&town).await;
+    let waiting = start(&town, &hanako).await;
+    assert!(!waiting.is_finished());
+    town.say("hanako", &room, "起").await;
+    assert_eq!(said(&joined(&waiting.await.unwrap(), &room)["timeline"]["events"]), ["起"]);
+}
+
+#[tokio::test]
+async fn a_wait_ends_empty_handed_when_its_time_is_over() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.room("taro").await;
+    let mut hanako = patient("hanako");
+    hanako.sync(&town).await;
+    let waiting = start(&town, &hanako).await;
+    town.room("taro").await;
+    town.clock.advance(Duration::from_secs(30));
+    let answer = waiting.await.unwrap();
+    assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
+    town.say("hanako", &room, "後").await;
+    hanako.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
+    assert_eq!(said(&joined(&hanako.sync(&town).await, &room)["timeline"]["events"]), ["後"]);
+}
+
+#[tokio::test]
+async fn a_waiting_client_hears_of_a_room_that_it_joins_meanwhile_and_of_an_invite() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut taro = patient("taro");
+    taro.sync(&town).await;
+    let waiting = start(&town, &taro).await;
+    town.invite("hanako", &room, "taro").await;
+    let answer = waiting.await.unwrap();
+    assert!(answer["rooms"]["invite"].get(room.as_str()).is_some());
+    taro.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
+    let waiting = start(&town, &taro).await;
+    town.join("taro", &room).await;
+    assert!(waiting.await.unwrap()["rooms"]["join"].get(room.as_str()).is_some());
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_those_who_wait() {
+    let town = town().await;
+    town.room("hanako").await;
+    let mut hanako = patient("hanako");
+    hanako.sync(&town).await;
+    let waiting = start(&town, &hanako).await;
+    town.tasks.shutdown_token().cancel();
+    assert!(waiting.await.unwrap()["next_batch"].is_string());
+}
+
+/// Everybody writes and reads at once; each reader must see every message exactly once and in one order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_message_is_missed_or_doubled_while_many_write() {
+    const WRITERS: usize = 4;
+    const MESSAGES: usize = 40;
+    let town = std::sync::Arc::new(town().await);
+    let rooms = [town.room("hanako").await, town.room("hanako").await];
+    for room in &rooms {
+        for reader in 0..6 {
+            town.join(&format!("reader{reader}"), room).await;
+        }
+    }
+    let mut readers = Vec::new();
+    for reader in 0..6 {
+        // Readers differ in how much they take at a time, and two wait for no news at all.
+        let filter = serde_json::json!({ "room": {
+            "timeline": { "limit": if reader % 2 == 0 { 100 } else { 3 } },
+            "state": { "lazy_load_members": reader % 3 == 0 },
+        } });
+        let mut client = Client {
+            timeout: if reader < 4 { Duration::from_secs(30) } else { Duration::ZERO },
+            ..client(&format!("reader{reader}")).with_filter(filter)
+        };
+        client.sync(&town).await;
+        let (town, rooms) = (town.clone(), rooms.clone());
+        readers.push(tokio::spawn(async move {
+            let mut seen: Vec<Vec<String>> = vec![Vec::new(); rooms.len()];
+            while seen.iter().any(|seen| seen.len() < WRITERS * MESSAGES) {
+                let from = client.since.clone();
+                let answer = client.sync(&town).await;
+                for (room, seen) in rooms.iter().zip(&mut seen) {
+                    let timeline = &joined(&answer, room)["timeline"];
+                    if timeline["limited"] == true {
+                        seen.extend(gap(&town, room, from.as_deref(), timeline).await);
+                    }
+                    seen.extend(said(&timeline["events"]));
+                }
+                tokio::task::yield_now().await;
+            }
+            seen
+        }));
+    }
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let (town, rooms) = (town.clone(), rooms.clone());
+        writers.push(tokio::spawn(async move {
+            for number in 0..MESSAGES {
+                for room in &rooms {
+                    let draft = message("hanako", &format!("{writer}-{number}"));
+                    town.rooms.send(room, draft, None).await.unwrap();
+                }
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let mut orders = HashSet::new();
+    for reader in readers {
+        let seen = reader.await.unwrap();
+        for seen in &seen {
+            let distinct: HashSet<_> = seen.iter().collect();
+            assert_eq!((seen.len(), distinct.len()), (WRITERS * MESSAGES, WRITERS * MESSAGES));
+        }
+        orders.insert(seen);
+    }
+    assert_eq!(orders.len(), 1, "all readers saw the same order");
+}
+
+/// What a limited timeline left out, as `/messages` gives it.
+async fn gap(town: &Town, room: &ruma::RoomId, from: Option<&str>, timeline: &Value) -> Vec<String> {
+    let query = room::read::messages::PageQuery {
+        from: from.map(|from| from.parse().unwrap()),
+        to: Some(timeline["prev_batch"].as_str().unwrap().parse().unwrap()),
+        direction: room::read::timeline::Direction::Forward,
+        limit: 1_000,
+        filter: Default::default(),
+    };
+    let reader = super::town::user("hanako");
+    let viewer = room::read::view::Viewer::user(&reader);
+    let page = town.rooms.messages(&viewer, room, &query).await.unwrap();
+    page.chunk
+        .iter()
+        .map(|look| serde_json::from_str::<Value>(look.event.pdu().content_str()).unwrap())
+        .map(|content| content["body"].as_str().unwrap().to_owned())
+        .collect()
+}
