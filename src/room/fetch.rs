@@ -26,7 +26,7 @@ use crate::{
     read::{event::StoredEvent, room::RoomInfo},
     receive::{Arrival, implied_create},
     send::Attempts,
-    tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, Place, StateKeyName, Verdict},
+    tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, GAPS, Place, StateKeyName, Verdict},
     view::{Fresh, View},
 };
 
@@ -72,6 +72,7 @@ impl Rooms {
         room: &Arc<RoomInfo>,
         arrivals: Vec<Arrival>,
     ) -> Result<Vec<Arrival>, Error> {
+        let since = self.get_head(room).await?.since_depth;
         let mut complete: Vec<Arrival> = Vec::with_capacity(arrivals.len());
         let mut at_hand: HashSet<OwnedEventId> = HashSet::new();
         for mut arrival in arrivals {
@@ -84,6 +85,10 @@ impl Rooms {
                 |id: &OwnedEventId| at_hand.contains(id) || stored.get(id).is_some_and(|placed| *placed);
             if at_hand.contains(pdu.event_id()) || is_placed(&pdu.event_id().to_owned()) {
                 complete.push(arrival);
+                continue;
+            }
+            if arrival.goes == Goes::Tip && pdu.depth() < since && self.is_gap(room, pdu.event_id()).await? {
+                // From before we came: it has its place in the past, where backfill will put it.
                 continue;
             }
             if arrival.before.is_none() && !pdu.prev_events().iter().all(is_placed) {
@@ -100,6 +105,10 @@ impl Rooms {
             complete.push(arrival);
         }
         Ok(complete)
+    }
+
+    async fn is_gap(&self, room: &RoomInfo, event_id: &EventId) -> Result<bool, Error> {
+        Ok(self.store().get(&GAPS, &(room.serial, event_id.as_str())).await?.is_some())
     }
 
     /// The authority in whose name we ask about a room: one that is in it, if any is.
@@ -171,7 +180,9 @@ impl Rooms {
                 }
             };
             let before = found.len();
-            for event in self.verify_raw(room, &answer).await? {
+            // What was before we came is the past, and has its place there when somebody asks for it.
+            let answer = self.verify_raw(room, &answer).await?;
+            for event in answer.into_iter().filter(|event| event.pdu().depth() >= head.since_depth) {
                 found.entry(event.pdu().event_id().to_owned()).or_insert(event);
             }
             if found.len() == before {
@@ -218,16 +229,11 @@ impl Rooms {
         open: &HashSet<OwnedEventId>,
         servers: &[OwnedServerName],
     ) -> Result<Ancestors, Error> {
-        let since = self.get_head(room).await?.since_depth;
         let mut ancestors = Ancestors::default();
         let mut budget = STATE_BUDGET;
         for id in parents_first(child.event.pdu(), &found) {
             let Some(event) = found.get(&id) else { continue };
             let mut arrival = Arrival::new(event.clone(), child.origin.clone());
-            if event.pdu().depth() < since {
-                // From before we came: others have long built on it.
-                arrival.goes = Goes::Late;
-            }
             if has_open(event.pdu(), open) && budget > 0 {
                 budget -= 1;
                 arrival.before = self.fetch_state_before(room, servers, &id).await?;

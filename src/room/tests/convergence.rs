@@ -19,7 +19,11 @@ use serde_json::{Value, json};
 use store::{MemoryBackend, Options, Order, Range, Store};
 
 use super::model::{Federation, World, authority, raw, user};
-use crate::{AllowAll, Config, RoomSerial, Rooms, Root, membership::Joining, tables::{INBOX, Verdict}};
+use crate::{
+    AllowAll, Config, RoomSerial, Rooms, Root,
+    membership::Joining,
+    tables::{INBOX, Verdict},
+};
 
 const SERVERS: [&str; 3] = ["kanazawa.test", "wajima.test", "hakusan.test"];
 const OBSERVERS: [&str; 3] = ["kyoto.test", "osaka.test", "nara.test"];
@@ -118,7 +122,8 @@ fn act(random: &Random, world: &World, state: &StateMap, users: &[OwnedUserId]) 
         0..2 => set("m.room.topic", "", json!({ "topic": text })),
         2 => set("m.room.name", "", json!({ "name": text })),
         3..5 => {
-            let membership = if sender == &users[0] { "join" } else { *pick(random, &["join", "join", "leave"]) };
+            let membership =
+                if sender == &users[0] { "join" } else { *pick(random, &["join", "join", "leave"]) };
             set("m.room.member", sender.as_str(), json!({ "membership": membership, "displayname": text }))
         }
         5..9 => {
@@ -139,8 +144,12 @@ fn act(random: &Random, world: &World, state: &StateMap, users: &[OwnedUserId]) 
             set("m.room.power_levels", "", levels)
         }
         11 => set("m.room.join_rules", "", json!({ "join_rule": *pick(random, &["public", "invite"]) })),
-        _ => Draft::message(sender, TimelineEventType::RoomMessage, &json!({"msgtype": "m.text", "body": text}))
-            .unwrap(),
+        _ => Draft::message(
+            sender,
+            TimelineEventType::RoomMessage,
+            &json!({"msgtype": "m.text", "body": text}),
+        )
+        .unwrap(),
     }
 }
 
@@ -170,14 +179,12 @@ fn grow(random: &Random, world: &mut World, users: &[OwnedUserId]) -> Vec<Pdu> {
 
 /// All events but those known already, in an order for one server, some of them twice.
 fn delivery(random: &Random, order: Delivery, known: &BTreeSet<OwnedEventId>, events: &[Pdu]) -> Vec<Pdu> {
-    let mut left: Vec<Pdu> =
-        events.iter().filter(|pdu| !known.contains(pdu.event_id())).cloned().collect();
+    let mut left: Vec<Pdu> = events.iter().filter(|pdu| !known.contains(pdu.event_id())).cloned().collect();
     let mut given = known.clone();
     let mut sequence: Vec<Pdu> = Vec::new();
     while !left.is_empty() {
-        let is_ready = |pdu: &Pdu| {
-            order == Delivery::Shuffled || pdu.prev_events().iter().all(|id| given.contains(id))
-        };
+        let is_ready =
+            |pdu: &Pdu| order == Delivery::Shuffled || pdu.prev_events().iter().all(|id| given.contains(id));
         let ready: Vec<usize> = (0..left.len()).filter(|index| is_ready(&left[*index])).collect();
         let pdu = left.swap_remove(*pick(random, &ready));
         given.insert(pdu.event_id().to_owned());
@@ -191,8 +198,14 @@ fn delivery(random: &Random, order: Delivery, known: &BTreeSet<OwnedEventId>, ev
 
 async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
     let random = Random::seeded(seed);
-    let users = ["@aoi:kanazawa.test", "@ren:wajima.test", "@mei:hakusan.test", "@sho:kanazawa.test", "@yui:wajima.test"]
-        .map(user);
+    let users = [
+        "@aoi:kanazawa.test",
+        "@ren:wajima.test",
+        "@mei:hakusan.test",
+        "@sho:kanazawa.test",
+        "@yui:wajima.test",
+    ]
+    .map(user);
     let mut world = World::new(version, &SERVERS, &users, &random);
     OBSERVERS.iter().for_each(|name| world.introduce(name));
     let world = Federation(Arc::new(Mutex::new(world)));
@@ -241,7 +254,11 @@ async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
                 event.kind(),
                 meta.verdict
             );
-            assert_eq!(server.state(room.serial, meta.before).await, ids(&model.before), "{name} before {id}");
+            assert_eq!(
+                server.state(room.serial, meta.before).await,
+                ids(&model.before),
+                "{name} before {id}"
+            );
             assert_eq!(server.state(room.serial, meta.after).await, ids(&model.after), "{name} after {id}");
         }
         for pdu in &forbidden {

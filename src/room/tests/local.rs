@@ -215,11 +215,8 @@ async fn state_that_changes_nothing_makes_no_event() {
     let first = server.rooms.send(&room, topic("一"), None).await.unwrap();
     assert_eq!(server.rooms.send(&room, topic("一"), None).await.unwrap(), first);
     assert_ne!(server.rooms.send(&room, topic("二"), None).await.unwrap(), first);
-    let summary = &server
-        .rooms
-        .summaries(&[server.rooms.room(&room).await.unwrap().unwrap().serial])
-        .await
-        .unwrap()[0];
+    let summary =
+        &server.rooms.summaries(&[server.rooms.room(&room).await.unwrap().unwrap().serial]).await.unwrap()[0];
     assert_eq!(summary.topic.as_deref(), Some("二"));
 }
 

@@ -63,7 +63,12 @@ pub(super) fn user(id: &str) -> OwnedUserId {
 
 impl World {
     /// A room in which `users` take part; the first made it and is its administrator.
-    pub(super) fn new(version: RoomVersion, servers: &[&str], users: &[OwnedUserId], random: &Random) -> Self {
+    pub(super) fn new(
+        version: RoomVersion,
+        servers: &[&str],
+        users: &[OwnedUserId],
+        random: &Random,
+    ) -> Self {
         let authorities: HashMap<_, _> =
             servers.iter().map(|name| (name.parse_server(), Arc::new(authority(name)))).collect();
         let mut world = Self {
@@ -85,8 +90,11 @@ impl World {
             world.room_id = world.events[&create].pdu.room_id().to_owned();
         }
         world.state(creator, "m.room.member", creator.as_str(), &json!({"membership": "join"}), random);
-        let mut levels: serde_json::Map<String, Value> =
-            users[1..].iter().zip([50, 50, 75]).map(|(user, level)| (user.to_string(), level.into())).collect();
+        let mut levels: serde_json::Map<String, Value> = users[1..]
+            .iter()
+            .zip([50, 50, 75])
+            .map(|(user, level)| (user.to_string(), level.into()))
+            .collect();
         if !version.has_hashed_room_id() {
             levels.insert(creator.to_string(), 100.into());
         }
@@ -99,7 +107,14 @@ impl World {
     }
 
     /// A state event on all tips that the room must allow.
-    fn state(&mut self, sender: &UserId, kind: &str, key: &str, content: &Value, random: &Random) -> OwnedEventId {
+    fn state(
+        &mut self,
+        sender: &UserId,
+        kind: &str,
+        key: &str,
+        content: &Value,
+        random: &Random,
+    ) -> OwnedEventId {
         let draft = Draft::state(sender, StateEventType::from(kind), key, content).unwrap();
         let tips = self.tips.clone();
         let (pdu, before) = self.say(&draft, &tips, random);
