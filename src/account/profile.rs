@@ -93,8 +93,28 @@ impl Accounts {
     /// # Errors
     /// [`Error::Store`].
     pub async fn member_profile(&self, user: &UserId) -> Result<room::Profile, Error> {
-        let profile = self.read_profile(user).await?;
-        Ok(room::Profile { displayname: profile.display_name(), avatar_url: profile.text(AVATAR_URL) })
+        Ok(self.member_profiles(&[user]).await?.pop().unwrap_or_default())
+    }
+
+    /// How users of ours appear in rooms, in the order of `users`; a user we do not have has no name.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn member_profiles(&self, users: &[&UserId]) -> Result<Vec<room::Profile>, Error> {
+        let keys: Vec<(&str, &str)> = users
+            .iter()
+            .flat_map(|user| [(user.as_str(), DISPLAY_NAME), (user.as_str(), AVATAR_URL)])
+            .collect();
+        let fields = self.inner.store.get_many(&tables::PROFILES, &keys).await?;
+        let text = |field: &Option<Bytes>| {
+            let text = serde_json::from_slice::<String>(field.as_ref()?).ok()?;
+            (!text.is_empty()).then_some(text)
+        };
+        let (pairs, _) = fields.as_chunks::<2>();
+        Ok(pairs
+            .iter()
+            .map(|[name, avatar]| room::Profile { displayname: text(name), avatar_url: text(avatar) })
+            .collect())
     }
 
     pub(crate) async fn read_profile(&self, user: &UserId) -> Result<Profile, Error> {

@@ -336,7 +336,8 @@ async fn nobody_confirms_with_somebody_elses_password() {
     let device = session.device_id.clone();
 
     let auth = password(&taro, PASSWORD);
-    let answer = town.accounts.remove_devices(&session.user_id, &[device.clone()], Some(&auth)).await;
+    let answer =
+        town.accounts.remove_devices(&session.user_id, std::slice::from_ref(&device), Some(&auth)).await;
     assert!(matches!(answer, Err(Error::Forbidden(_))));
     town.session(&tokens).await.unwrap();
 

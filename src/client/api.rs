@@ -65,11 +65,15 @@ impl ClientApi {
 
     /// How a user appears in rooms: our own users by their profile, others as nothing is known.
     pub(crate) async fn member_profile(&self, user: &UserId) -> Result<Profile, ApiError> {
-        if self.is_ours(user) {
-            Ok(self.accounts.member_profile(user).await?)
-        } else {
-            Ok(Profile::default())
-        }
+        Ok(self.member_profiles(&[user]).await?.pop().unwrap_or_default())
+    }
+
+    /// As [`ClientApi::member_profile`], for many users at once and in their order.
+    pub(crate) async fn member_profiles(&self, users: &[&UserId]) -> Result<Vec<Profile>, ApiError> {
+        let ours: Vec<&UserId> = users.iter().copied().filter(|user| self.is_ours(user)).collect();
+        let mut known = self.accounts.member_profiles(&ours).await?.into_iter();
+        let profile = |user: &&UserId| if self.is_ours(user) { known.next() } else { None };
+        Ok(users.iter().map(profile).map(Option::unwrap_or_default).collect())
     }
 }
 

@@ -68,11 +68,10 @@ async fn wishes(
         Some(localpart) => Some(alias_of(creator, localpart)?),
         None => None,
     };
-    let mut invite = Vec::with_capacity(request.invite.len());
-    for user_id in request.invite {
-        let profile = api.member_profile(&user_id).await?;
-        invite.push(Invitee { user_id, profile });
-    }
+    let invited: Vec<&UserId> = request.invite.iter().map(|user| &**user).collect();
+    let profiles = api.member_profiles(&invited).await?;
+    let invitees = request.invite.iter().cloned().zip(profiles);
+    let invite = invitees.map(|(user_id, profile)| Invitee { user_id, profile }).collect();
     Ok(CreateRoom {
         version,
         preset,

@@ -248,7 +248,7 @@ fn child(pdu: &Pdu, suggested_only: bool) -> Option<Child> {
     };
     let order = content.order.and_then(|order| order.as_str().map(str::to_owned));
     let since = u64::from(pdu.origin_server_ts().get());
-    let raw: &RawValue = &pdu.content();
+    let raw: &RawValue = pdu.content();
     let event = json!({
         "type": "m.space.child",
         "state_key": room_id,

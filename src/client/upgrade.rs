@@ -161,7 +161,7 @@ async fn quieten(api: &ClientApi, user: &UserId, old_room: &RoomId) -> Result<()
     let Some(event) = api.rooms.current_state_event(&room, "m.room.power_levels", "").await? else {
         return Ok(());
     };
-    let content: &RawValue = &event.pdu().content();
+    let content: &RawValue = event.pdu().content();
     let Ok(mut levels) = serde_json::from_str::<Map<String, Value>>(content.get()) else { return Ok(()) };
     let ordinary = levels.get("users_default").and_then(Value::as_i64).unwrap_or(0);
     let needed = ordinary.saturating_add(1).max(50);
@@ -226,7 +226,7 @@ async fn predecessor(api: &ClientApi, room_id: &RoomId) -> Result<Option<OwnedRo
     let Some(event) = api.rooms.current_state_event(&room, "m.room.create", "").await? else {
         return Ok(None);
     };
-    let content: &RawValue = &event.pdu().content();
+    let content: &RawValue = event.pdu().content();
     let create = serde_json::from_str::<Create>(content.get()).ok();
     Ok(create.and_then(|create| create.predecessor).map(|predecessor| predecessor.room_id))
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use room::tables::Membership;
 use ruma::{
-    OwnedUserId, RoomId,
+    OwnedUserId, RoomId, UserId,
     api::client::user_directory::search_users::{self, v3::User as Found},
 };
 use web::{ApiError, Call, User};
@@ -15,6 +15,8 @@ use crate::ClientApi;
 const MAX_FOUND: usize = 50;
 /// Rooms of the caller that are searched, the ones with the smallest serials first.
 const MAX_ROOMS: usize = 200;
+/// When so many users were looked at, no further room is.
+const MAX_CANDIDATES: usize = 5_000;
 
 /// `POST /_matrix/client/v3/user_directory/search`: users whose id or name holds the term, among
 /// those who share a room with the caller or are in a room of the directory.
@@ -30,7 +32,7 @@ pub(crate) async fn search(
     let limit = usize::try_from(u64::from(call.request.limit)).unwrap_or(MAX_FOUND).min(MAX_FOUND);
     let caller = &call.caller.user_id;
 
-    let mut candidates: BTreeMap<OwnedUserId, Found> = BTreeMap::new();
+    let mut candidates = BTreeMap::new();
     let rooms = api.rooms.memberships(caller).await?;
     for room in rooms.with(Membership::Join).take(MAX_ROOMS) {
         collect(&api, &room.room_id, &mut candidates).await?;
@@ -40,6 +42,7 @@ pub(crate) async fn search(
         collect(&api, &room.room_id, &mut candidates).await?;
     }
     candidates.remove(caller);
+    show_profiles(&api, &mut candidates).await?;
 
     let mut found: Vec<Found> = candidates
         .into_values()
@@ -53,26 +56,32 @@ pub(crate) async fn search(
     Ok(search_users::v3::Response::new(found, limited))
 }
 
-async fn collect(
-    api: &ClientApi,
-    room_id: &RoomId,
-    into: &mut BTreeMap<OwnedUserId, Found>,
-) -> Result<(), ApiError> {
+type Candidates = BTreeMap<OwnedUserId, Found>;
+
+/// Adds the members of a room, until there are enough.
+async fn collect(api: &ClientApi, room_id: &RoomId, into: &mut Candidates) -> Result<(), ApiError> {
+    if into.len() >= MAX_CANDIDATES {
+        return Ok(());
+    }
     let Some(room) = api.rooms.room(room_id).await? else { return Ok(()) };
     for member in api.rooms.joined_profiles(&room).await? {
-        if into.contains_key(&member.user_id) {
-            continue;
-        }
         let mut user = Found::new(member.user_id.clone());
-        if api.is_ours(&member.user_id) {
-            let profile = api.member_profile(&member.user_id).await?;
-            user.display_name = profile.displayname;
-            user.avatar_url = profile.avatar_url.map(Into::into);
-        } else {
-            user.display_name = member.displayname;
-            user.avatar_url = member.avatar_url;
+        user.display_name = member.displayname;
+        user.avatar_url = member.avatar_url;
+        into.entry(member.user_id).or_insert(user);
+    }
+    Ok(())
+}
+
+/// Puts the profiles of our own users in the place of what they show in rooms.
+async fn show_profiles(api: &ClientApi, candidates: &mut Candidates) -> Result<(), ApiError> {
+    let ours: Vec<OwnedUserId> = candidates.keys().filter(|user| api.is_ours(user)).cloned().collect();
+    let users: Vec<&UserId> = ours.iter().map(|user| &**user).collect();
+    for (user, profile) in ours.iter().zip(api.member_profiles(&users).await?) {
+        if let Some(found) = candidates.get_mut(user) {
+            found.display_name = profile.displayname;
+            found.avatar_url = profile.avatar_url.map(Into::into);
         }
-        into.insert(member.user_id, user);
     }
     Ok(())
 }
