@@ -376,15 +376,10 @@ impl Rooms {
         room: &RoomInfo,
         raw: &[Box<RawValue>],
     ) -> Result<Vec<Verified>, Error> {
-        let mut seen = HashSet::new();
         let mut pdus = Vec::with_capacity(raw.len());
         for one in raw {
             match Pdu::parse_raw(room.version, one) {
-                Ok(pdu) if pdu.room_id() == room.room_id => {
-                    if seen.insert(pdu.event_id().to_owned()) {
-                        pdus.push(pdu);
-                    }
-                }
+                Ok(pdu) if pdu.room_id() == room.room_id => pdus.push(pdu),
                 Ok(pdu) => {
                     warn!(room_id = %room.room_id, event_id = %pdu.event_id(), "event of another room")
                 }
@@ -401,23 +396,23 @@ impl Rooms {
         room: &Arc<RoomInfo>,
         raw: &[Box<RawValue>],
     ) -> Result<(), Error> {
-        let mut pdus: HashMap<OwnedEventId, Pdu> = HashMap::new();
+        let mut pdus = Vec::with_capacity(raw.len());
         for one in raw {
             match Pdu::parse_raw(room.version, one) {
-                Ok(pdu) if pdu.room_id() == room.room_id => {
-                    pdus.insert(pdu.event_id().to_owned(), pdu);
-                }
+                Ok(pdu) if pdu.room_id() == room.room_id => pdus.push(pdu),
                 Ok(_) => {}
                 Err(error) => warn!(room_id = %room.room_id, %error, "malformed event"),
             }
         }
-        let ids: Vec<OwnedEventId> = pdus.keys().cloned().collect();
-        for id in self.stored(room, &ids).await?.into_keys() {
-            pdus.remove(&id);
-        }
-        let verified = self.verify_all(pdus.into_values().collect()).await?;
-        let events: HashMap<OwnedEventId, Verified> =
-            verified.into_iter().flatten().map(|event| (event.pdu().event_id().to_owned(), event)).collect();
+        let ids: Vec<OwnedEventId> = pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        let stored = self.stored(room, &ids).await?;
+        pdus.retain(|pdu| !stored.contains_key(pdu.event_id()));
+        let verified = self.verify_all(pdus).await?;
+        let events: HashMap<OwnedEventId, Verified> = verified
+            .into_iter()
+            .flatten()
+            .map(|event| (event.pdu().event_id().to_owned(), event))
+            .collect();
         let order = auth_first(&events);
         let events: Vec<Verified> = order.iter().filter_map(|id| events.get(id).cloned()).collect();
         for part in events.chunks(OUTLIERS_PER_BATCH) {

@@ -321,7 +321,6 @@ impl Rooms {
         room: &RoomInfo,
         rows: Vec<((RoomSerial, InboxSerial), InboxRow)>,
     ) -> Result<Vec<Arrival>, Error> {
-        let mut seen: HashSet<OwnedEventId> = HashSet::new();
         let mut waiting = Vec::with_capacity(rows.len());
         for ((_, serial), row) in rows {
             let (Ok(pdu), Ok(origin)) =
@@ -329,9 +328,9 @@ impl Rooms {
             else {
                 continue;
             };
-            if seen.insert(pdu.event_id().to_owned()) {
-                waiting.push((serial, origin, pdu));
-            }
+            // Several of one id are all looked at: the id does not cover the signatures, so a bad copy
+            // must not keep the good one out.
+            waiting.push((serial, origin, pdu));
         }
         let (places, pdus): (Vec<(InboxSerial, OwnedServerName)>, Vec<Pdu>) =
             waiting.into_iter().map(|(serial, origin, pdu)| ((serial, origin), pdu)).unzip();

@@ -236,14 +236,14 @@ impl Rooms {
 
     /// Stores the events of an answer to `send_join`; returns the ids of the state.
     async fn import_state(&self, room: &Arc<RoomInfo>, answer: &Joined) -> Result<Vec<OwnedEventId>, Error> {
-        let parse = |raw: &Box<RawValue>| match pdu::Pdu::parse_raw(room.version, raw) {
+        let parse = |raw: &RawValue| match pdu::Pdu::parse_raw(room.version, raw) {
             Ok(pdu) => Some(pdu.event_id().to_owned()),
             Err(error) => {
                 warn!(room_id = %room.room_id, %error, "a malformed event in the state of a room");
                 None
             }
         };
-        let ids = answer.state.iter().filter_map(parse).collect();
+        let ids = answer.state.iter().filter_map(|raw| parse(raw)).collect();
         let mut all: Vec<Box<RawValue>> = Vec::with_capacity(answer.state.len() + answer.auth_chain.len());
         all.extend(answer.auth_chain.iter().cloned());
         all.extend(answer.state.iter().cloned());

@@ -174,6 +174,7 @@ pub struct AliasAnswer {
 /// Requests to other servers. `from` is the authority of ours in whose name we ask.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/server-server-api/>
+#[expect(clippy::too_many_arguments, reason = "as many as the request has parts")]
 #[async_trait]
 pub trait Remote: Send + Sync {
     /// `GET /make_join`: a join event to complete. We understand `versions`.

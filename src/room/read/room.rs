@@ -38,12 +38,6 @@ impl RoomCache {
         self.by_id.insert(room.room_id.clone(), room.clone());
         self.by_serial.insert(room.serial, room.clone());
     }
-
-    /// Drops a room that is being purged.
-    pub(crate) fn forget(&self, room: &RoomInfo) {
-        self.by_id.remove(&room.room_id);
-        self.by_serial.remove(&room.serial);
-    }
 }
 
 impl Rooms {

@@ -314,7 +314,7 @@ fn is_visibility_event(event: &StoredEvent) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HistoryVisibility::*, Membership::*, *};
+    use super::{HistoryVisibility::*, Membership::*};
 
     #[test]
     fn the_table_of_the_specification_holds() {

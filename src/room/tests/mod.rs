@@ -6,3 +6,4 @@ mod federation;
 mod local;
 mod model;
 mod net;
+mod reading;

@@ -1,0 +1,375 @@
+//! Reading rooms: history, context, members, state, and what other servers may see.
+
+use std::time::Duration;
+
+use pdu::RoomVersion;
+use ruma::{OwnedRoomId, RoomAliasId, UserId, api::client::filter::RoomEventFilter};
+use serde_json::{Value, json};
+
+use super::net::{Net, Server, message, state, user};
+use crate::{
+    Error,
+    read::{
+        directory::DirectoryQuery,
+        federation::Missing,
+        filter::{EventFilter, LazyMembers},
+        members::MemberFilter,
+        messages::{Page, PageQuery},
+        timeline::Direction,
+        token::Token,
+        view::{Look, Viewer},
+    },
+    tables::Membership,
+};
+
+fn query(direction: Direction, limit: usize) -> PageQuery {
+    PageQuery { from: None, to: None, direction, limit, filter: EventFilter::default() }
+}
+
+/// Bodies of messages, types of other events.
+fn said(looks: &[Look]) -> Vec<String> {
+    looks
+        .iter()
+        .map(|look| {
+            let content: Value = serde_json::from_str(look.event.pdu().content_str()).unwrap();
+            content["body"].as_str().map_or_else(|| look.event.kind().to_owned(), str::to_owned)
+        })
+        .collect()
+}
+
+async fn page(server: &Server, who: &UserId, room: &OwnedRoomId, query: &PageQuery) -> Page {
+    server.rooms.messages(&Viewer::user(who), room, query).await.unwrap()
+}
+
+/// All pages of a room's history, one after the other.
+async fn whole(
+    server: &Server,
+    who: &UserId,
+    room: &OwnedRoomId,
+    direction: Direction,
+    limit: usize,
+) -> Vec<String> {
+    let mut query = query(direction, limit);
+    let mut all = Vec::new();
+    loop {
+        let page = page(server, who, room, &query).await;
+        assert!(page.chunk.len() <= limit);
+        all.extend(said(&page.chunk));
+        match page.end {
+            Some(end) => query.from = Some(end),
+            None => return all,
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_any_size_give_the_whole_history_both_ways() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    for number in 0..37 {
+        server.say(&hanako, &room, &number.to_string()).await;
+    }
+    let expected = whole(&server, &hanako, &room, Direction::Forward, 1_000).await;
+    assert_eq!(expected.len(), 37 + 7);
+    for limit in [1, 2, 7, 20, 43, 44, 45] {
+        assert_eq!(whole(&server, &hanako, &room, Direction::Forward, limit).await, expected);
+        let mut backward = whole(&server, &hanako, &room, Direction::Backward, limit).await;
+        backward.reverse();
+        assert_eq!(backward, expected, "pages of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_stops_at_its_end_token_and_follows_its_filter() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    let start = Token::after(server.store.head());
+    for number in 0..6 {
+        let who = if number % 2 == 0 { &hanako } else { &taro };
+        server.say(who, &room, &number.to_string()).await;
+    }
+    let back = PageQuery { to: Some(start), ..query(Direction::Backward, 50) };
+    let found = page(&server, &hanako, &room, &back).await;
+    assert_eq!(said(&found.chunk), ["5", "4", "3", "2", "1", "0"]);
+    assert!(found.end.is_none());
+
+    let mut filter = RoomEventFilter::with_lazy_loading();
+    filter.senders = Some(vec![taro.clone()]);
+    let filter = EventFilter::new(&filter);
+    assert_eq!(filter.lazy, LazyMembers::On);
+    let found = page(&server, &hanako, &room, &PageQuery { filter, ..query(Direction::Backward, 2) }).await;
+    assert_eq!(said(&found.chunk), ["5", "3"]);
+    let members: Vec<_> = found.state.iter().map(|look| look.event.state_key().unwrap().to_owned()).collect();
+    assert_eq!(members, [taro.as_str()]);
+}
+
+#[tokio::test]
+async fn context_is_what_stood_around_an_event() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let mut ids = Vec::new();
+    for number in 0..9 {
+        ids.push(server.say(&hanako, &room, &number.to_string()).await);
+    }
+    let viewer = Viewer::user(&hanako);
+    let filter = EventFilter::default();
+    let context = server.rooms.context(&viewer, &room, &ids[4], 5, &filter).await.unwrap();
+    assert_eq!(said(&context.before), ["3", "2"]);
+    assert_eq!(said(&context.after), ["5", "6", "7"]);
+    assert_eq!(said(&[context.event]), ["4"]);
+    assert!(said(&context.state).contains(&"m.room.create".to_owned()));
+    let older = PageQuery { from: Some(context.start), ..query(Direction::Backward, 1) };
+    assert_eq!(said(&page(&server, &hanako, &room, &older).await.chunk), ["1"]);
+    let newer = PageQuery { from: Some(context.end), ..query(Direction::Forward, 1) };
+    assert_eq!(said(&page(&server, &hanako, &room, &newer).await.chunk), ["8"]);
+    let alone = server.rooms.context(&viewer, &room, &ids[4], 0, &filter).await.unwrap();
+    assert!(alone.before.is_empty() && alone.after.is_empty());
+}
+
+#[tokio::test]
+async fn strangers_read_nothing_unless_the_room_is_open_to_the_world() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, stranger) = (user("@hanako:a.test"), user("@stranger:a.test"));
+    let room = server.public_room(&hanako).await;
+    let event = server.say(&hanako, &room, "内").await;
+    let viewer = Viewer::user(&stranger);
+    let refused = server.rooms.messages(&viewer, &room, &query(Direction::Backward, 5)).await;
+    assert!(matches!(refused, Err(Error::NotJoined { .. })), "{refused:?}");
+    assert!(matches!(server.rooms.state(&viewer, &room).await, Err(Error::NotJoined { .. })));
+    assert!(matches!(server.rooms.event_for(&viewer, &room, &event).await, Err(Error::NoEvent(_))));
+
+    let open = json!({ "history_visibility": "world_readable" });
+    server.rooms.send(&room, state(&hanako, "m.room.history_visibility", "", &open), None).await.unwrap();
+    server.say(&hanako, &room, "外").await;
+    let seen = said(&page(&server, &stranger, &room, &query(Direction::Backward, 50)).await.chunk);
+    assert_eq!(seen, ["外", "m.room.history_visibility"], "only what was open when it was sent");
+    assert!(!server.rooms.state(&viewer, &room).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_left_sees_the_room_as_he_left_it() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = server.public_room(&hanako).await;
+    let topic = |text: &str| state(&hanako, "m.room.topic", "", &json!({ "topic": text }));
+    server.join(&taro, &room, "a.test").await.unwrap();
+    server.rooms.send(&room, topic("前"), None).await.unwrap();
+    server.say(&hanako, &room, "前").await;
+    server.rooms.leave(&taro, &room, None).await.unwrap();
+    server.rooms.send(&room, topic("後"), None).await.unwrap();
+    let late = server.say(&hanako, &room, "後").await;
+
+    let viewer = Viewer::user(&taro);
+    let seen = said(&page(&server, &taro, &room, &query(Direction::Backward, 3)).await.chunk);
+    assert_eq!(seen, ["m.room.member", "前", "m.room.topic"]);
+    let seen = server.rooms.state_event(&viewer, &room, "m.room.topic", "").await.unwrap();
+    assert!(seen.event.pdu().content_str().contains('前'));
+    assert!(matches!(server.rooms.event_for(&viewer, &room, &late).await, Err(Error::NoEvent(_))));
+    let members = server.rooms.members(&viewer, &room, None, MemberFilter::default()).await.unwrap();
+    let left = members.iter().find(|look| look.event.state_key() == Some(taro.as_str())).unwrap();
+    assert_eq!(left.event.membership(), Some(Membership::Leave));
+    assert!(matches!(server.rooms.joined_members(&taro, &room).await, Err(Error::NotJoined { .. })));
+    server.rooms.forget(&taro, &room).await.unwrap();
+    assert!(matches!(server.rooms.state(&viewer, &room).await, Err(Error::NotJoined { .. })));
+}
+
+#[tokio::test]
+async fn members_are_listed_as_they_were_at_a_place() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:a.test"), user("@jiro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    let then = Token::after(server.store.head());
+    server.rooms.leave(&taro, &room, None).await.unwrap();
+    server.join(&jiro, &room, "a.test").await.unwrap();
+
+    let viewer = Viewer::user(&hanako);
+    let list = |at: Option<Token>, filter: MemberFilter| {
+        let (rooms, room) = (server.rooms.clone(), room.clone());
+        async move {
+            let members = rooms.members(&viewer, &room, at, filter).await.unwrap();
+            let mut names: Vec<_> = members
+                .iter()
+                .map(|look| look.event.state_key().unwrap()[1..].split(':').next().unwrap().to_owned())
+                .collect();
+            names.sort();
+            names
+        }
+    };
+    let join = MemberFilter { membership: Some(Membership::Join), ..MemberFilter::default() };
+    let not_join = MemberFilter { not_membership: Some(Membership::Join), ..MemberFilter::default() };
+    assert_eq!(list(None, join).await, ["hanako", "jiro"]);
+    assert_eq!(list(None, not_join).await, ["taro"]);
+    assert_eq!(list(Some(then), join).await, ["hanako", "taro"]);
+    let joined = server.rooms.joined_members(&hanako, &room).await.unwrap();
+    assert_eq!(joined.len(), 2);
+    let counts = server.rooms.room(&room).await.unwrap().unwrap().serial;
+    assert_eq!(server.rooms.member_counts(&[counts]).await.unwrap()[0].joined, 2);
+}
+
+#[tokio::test]
+async fn history_from_before_the_join_is_fetched_when_somebody_reads_so_far() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    for number in 0..30 {
+        a.say(&hanako, &room, &number.to_string()).await;
+    }
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.say(&taro, &room, "今").await;
+    let mut seen = whole(&b, &taro, &room, Direction::Backward, 8).await;
+    seen.reverse();
+    let expected = whole(&a, &hanako, &room, Direction::Forward, 100).await;
+    let with_now = [expected, vec!["今".to_owned()]].concat();
+    assert_eq!(seen, with_now, "all of it, oldest first");
+}
+
+#[tokio::test]
+async fn another_server_gets_redacted_copies_of_what_it_may_not_see() {
+    for version in [RoomVersion::V6, RoomVersion::V11] {
+        let net = Net::default();
+        let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+        let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+        let room = a.room_of(&hanako, version).await;
+        let set = json!({ "history_visibility": "joined" });
+        a.rooms.send(&room, state(&hanako, "m.room.history_visibility", "", &set), None).await.unwrap();
+        let hidden = a.say(&hanako, &room, "秘").await;
+        let refused = a.rooms.event_for_server(taro.server_name(), &hidden).await;
+        assert!(matches!(refused, Err(Error::NotAllowed(_))), "a server that is not in the room");
+        b.join(&taro, &room, "a.test").await.unwrap();
+        let open = a.say(&hanako, &room, "公").await;
+
+        let copies = |from: ruma::OwnedEventId| {
+            let (rooms, room) = (a.rooms.clone(), room.clone());
+            async move {
+                let server = ruma::server_name!("b.test");
+                let bytes = rooms.backfill_for_server(server, &room, &[from], 3).await.unwrap();
+                bytes.iter().map(|b| serde_json::from_slice::<Value>(b).unwrap()).collect::<Vec<_>>()
+            }
+        };
+        let copies = copies(open.clone()).await;
+        assert_eq!(copies.len(), 3);
+        assert_eq!(copies[0]["content"]["body"], "公");
+        assert_eq!(copies[1]["type"], "m.room.member", "state is never withheld");
+        assert_eq!(copies[2]["content"], json!({}));
+        assert!(copies[2]["signatures"].is_object() && copies[2]["hashes"].is_object());
+
+        let earliest = [hidden];
+        let missing =
+            Missing { earliest: &earliest, latest: std::slice::from_ref(&open), limit: 10, min_depth: 0 };
+        let between = a.rooms.missing_events_for_server(taro.server_name(), &room, &missing).await.unwrap();
+        assert_eq!(between.len(), 1, "the join");
+    }
+}
+
+#[tokio::test]
+async fn the_state_and_its_auth_chain_are_given_for_any_event() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let event = a.say(&hanako, &room, "一").await;
+    let answer = a.rooms.state_for_server(taro.server_name(), &room, &event).await.unwrap();
+    assert_eq!(answer.state.len(), a.state(&room).await.len());
+    let ids: Vec<_> = answer.auth_chain.iter().map(|event| event.kind().to_owned()).collect();
+    assert!(ids.contains(&"m.room.create".to_owned()), "{ids:?}");
+    // Closed: whatever one of them refers to is among them.
+    let known: std::collections::HashSet<_> =
+        answer.auth_chain.iter().map(|event| event.event_id()).collect();
+    let all = answer.state.iter().chain(&answer.auth_chain);
+    assert!(all.flat_map(|event| event.pdu().auth_events()).all(|id| known.contains(&**id)));
+}
+
+#[tokio::test]
+async fn an_alias_has_one_room_and_the_directory_shows_what_was_published() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let (room, other) = (a.public_room(&hanako).await, a.public_room(&hanako).await);
+    let alias = RoomAliasId::parse("#saigai:a.test").unwrap();
+    a.rooms.create_alias(&hanako, &alias, &room).await.unwrap();
+    assert!(matches!(a.rooms.create_alias(&hanako, &alias, &other).await, Err(Error::AliasTaken)));
+    let foreign = user("@x:b.test");
+    let found = b.rooms.resolve_alias(Some(&foreign), &alias).await.unwrap();
+    assert_eq!((found.room_id, found.servers.len()), (room.clone(), 1));
+    assert!(matches!(a.rooms.delete_alias(&taro, &alias).await, Err(Error::NotAllowed(_))));
+    assert_eq!(a.rooms.room_aliases(&Viewer::user(&hanako), &room).await.unwrap(), [alias.clone()]);
+
+    let refused = a.rooms.set_published(&taro, &room, true).await;
+    assert!(matches!(refused, Err(Error::NotAllowed(_))));
+    for room in [&room, &other] {
+        a.rooms.set_published(&hanako, room, true).await.unwrap();
+    }
+    a.join(&taro, &other, "a.test").await.unwrap();
+    let authority = hanako.server_name();
+    let mut query = DirectoryQuery { limit: Some(1), ..DirectoryQuery::default() };
+    let first = a.rooms.public_rooms(authority, &query).await.unwrap();
+    assert_eq!((first.chunk[0].room_id.clone(), first.total), (other.clone(), 2), "the largest first");
+    query.since = first.next;
+    let second = a.rooms.public_rooms(authority, &query).await.unwrap();
+    assert_eq!(second.chunk[0].room_id, room);
+    assert!(second.next.is_none() && second.previous.is_some());
+    let search = DirectoryQuery { search: Some("災害".to_owned()), ..DirectoryQuery::default() };
+    assert_eq!(a.rooms.public_rooms(authority, &search).await.unwrap().total, 2);
+    let search = DirectoryQuery { search: Some("釣り".to_owned()), ..DirectoryQuery::default() };
+    assert_eq!(a.rooms.public_rooms(authority, &search).await.unwrap().total, 0);
+    a.rooms.delete_alias(&hanako, &alias).await.unwrap();
+    assert!(a.rooms.find_alias(&alias).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn receipts_and_typing_of_other_servers_count_only_for_their_own_members() {
+    use crate::read::receipts::{NewReceipt, ReceiptKind};
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let event = a.say(&hanako, &room, "一").await;
+    let receipt = |who: &UserId| NewReceipt {
+        user_id: who.to_owned(),
+        kind: ReceiptKind::Public,
+        thread: None,
+        event_id: event.clone(),
+        ts: 5,
+    };
+    let origin = taro.server_name();
+    let all = vec![receipt(&hanako), receipt(&taro), receipt(&user("@other:b.test"))];
+    a.rooms.receive_receipts(origin, &room, all).await.unwrap();
+    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
+    let noted = a.rooms.receipts_since(&hanako, &[serial], Default::default()).await.unwrap().remove(0);
+    assert_eq!(noted.iter().map(|receipt| receipt.user_id.clone()).collect::<Vec<_>>(), [taro.clone()]);
+
+    for who in [&hanako, &taro, &user("@other:b.test")] {
+        a.rooms.receive_typing(origin, &room, who, true).await.unwrap();
+    }
+    assert_eq!(a.rooms.typing_in(serial), [taro.clone()]);
+    assert!(a.rooms.typing_changes_since(Default::default()).is_empty(), "not ours to tell others");
+    a.rooms.set_typing(&hanako, &room, Some(Duration::from_secs(9))).await.unwrap();
+    let changes = a.rooms.typing_changes_since(Default::default());
+    assert_eq!((changes.len(), changes[0].typing, &changes[0].user_id), (1, true, &hanako));
+    assert!(a.rooms.typing_changes_since(changes[0].position).is_empty());
+}
+
+#[tokio::test]
+async fn a_transaction_id_is_shown_to_the_device_that_sent_it() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let txn = crate::Txn { device: "PHONE".into(), id: "m1".into() };
+    let event = server.rooms.send(&room, message(&hanako, "一"), Some(&txn)).await.unwrap();
+    for (device, shown) in [("PHONE", true), ("DESKTOP", false)] {
+        let device = ruma::OwnedDeviceId::from(device);
+        let viewer = Viewer { user: &hanako, device: Some(&device) };
+        let look = server.rooms.event_for(&viewer, &room, &event).await.unwrap();
+        let json: Value = serde_json::from_str(look.to_json(base::Timestamp(0)).get()).unwrap();
+        assert_eq!(json["unsigned"].get("transaction_id").is_some(), shown);
+        assert_eq!(json["room_id"], room.as_str());
+    }
+}
