@@ -337,7 +337,6 @@ impl Syncs {
     }
 
     /// Receipts and typing that are new to the client.
-    #[expect(clippy::type_complexity, reason = "two lists, an element per room each")]
     async fn ephemeral(
         &self,
         scene: &Scene<'_>,

@@ -299,7 +299,7 @@ async fn an_alias_has_one_room_and_the_directory_shows_what_was_published() {
     let found = b.rooms.resolve_alias(Some(&foreign), &alias).await.unwrap();
     assert_eq!((found.room_id, found.servers.len()), (room.clone(), 1));
     assert!(matches!(a.rooms.delete_alias(&taro, &alias).await, Err(Error::NotAllowed(_))));
-    assert_eq!(a.rooms.room_aliases(&Viewer::user(&hanako), &room).await.unwrap(), [alias.clone()]);
+    assert_eq!(a.rooms.room_aliases(&Viewer::user(&hanako), &room).await.unwrap(), std::slice::from_ref(&alias));
 
     let refused = a.rooms.set_published(&taro, &room, true).await;
     assert!(matches!(refused, Err(Error::NotAllowed(_))));
@@ -344,12 +344,12 @@ async fn receipts_and_typing_of_other_servers_count_only_for_their_own_members()
     a.rooms.receive_receipts(origin, &room, all).await.unwrap();
     let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
     let noted = a.rooms.receipts_since(&hanako, &[serial], Default::default()).await.unwrap().remove(0);
-    assert_eq!(noted.iter().map(|receipt| receipt.user_id.clone()).collect::<Vec<_>>(), [taro.clone()]);
+    assert_eq!(noted.iter().map(|receipt| &receipt.user_id).collect::<Vec<_>>(), [&taro]);
 
     for who in [&hanako, &taro, &user("@other:b.test")] {
         a.rooms.receive_typing(origin, &room, who, true).await.unwrap();
     }
-    assert_eq!(a.rooms.typing_in(serial), [taro.clone()]);
+    assert_eq!(a.rooms.typing_in(serial), std::slice::from_ref(&taro));
     assert!(a.rooms.typing_changes_since(Default::default()).is_empty(), "not ours to tell others");
     a.rooms.set_typing(&hanako, &room, Some(Duration::from_secs(9))).await.unwrap();
     let changes = a.rooms.typing_changes_since(Default::default());
