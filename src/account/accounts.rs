@@ -8,8 +8,8 @@ use ruma::ServerName;
 use store::Store;
 
 use crate::{
-    Config, Error, Settings, chores::Working, devices::SeenNotes, log::Change, password::Passwords,
-    sessions::SessionCache, shared_secret::Nonces,
+    Config, Error, Settings, chores::Working, devices::SeenNotes, guesses::Guesses, log::Change,
+    password::Passwords, sessions::SessionCache, shared_secret::Nonces,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -28,6 +28,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) passwords: Passwords,
     pub(crate) sessions: SessionCache,
+    pub(crate) guesses: Guesses,
     pub(crate) nonces: Nonces,
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
@@ -59,6 +60,7 @@ impl Accounts {
                 tasks: tasks.clone(),
                 passwords,
                 sessions: SessionCache::new(metrics),
+                guesses: Guesses::default(),
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),

@@ -16,6 +16,7 @@ mod data;
 mod devices;
 mod error;
 mod filters;
+mod guesses;
 pub mod log;
 mod login;
 mod openid;

@@ -69,3 +69,36 @@ impl Change {
         serde_json::from_slice(payload).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{room_id, user_id};
+
+    use super::*;
+
+    #[test]
+    fn changes_have_the_payload_that_is_in_logs() {
+        let user_id = user_id!("@a:b").to_owned();
+        let room_id = Some(room_id!("!r:b").to_owned());
+        let device_id = "D".into();
+        let table = [
+            (
+                Change::AccountData { user_id: user_id.clone(), room_id, kind: "m.tag".to_owned() },
+                r#"{"AccountData":{"user_id":"@a:b","room_id":"!r:b","kind":"m.tag"}}"#,
+            ),
+            (
+                Change::Profile { user_id: user_id.clone(), field: "m.tz".to_owned() },
+                r#"{"Profile":{"user_id":"@a:b","field":"m.tz"}}"#,
+            ),
+            (
+                Change::Devices { user_id, device_id, removed: true },
+                r#"{"Devices":{"user_id":"@a:b","device_id":"D","removed":true}}"#,
+            ),
+        ];
+        for (change, payload) in table {
+            assert_eq!(change.encode(), payload);
+            assert_eq!(Change::decode(payload.as_bytes()), Some(change));
+        }
+        assert_eq!(Change::decode(b"nonsense"), None);
+    }
+}

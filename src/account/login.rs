@@ -1,6 +1,6 @@
 //! Logging in.
 
-use ruma::{OwnedDeviceId, OwnedUserId, ServerName, api::client::uiaa::UserIdentifier};
+use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
 use store::Batch;
 
 use crate::{Accounts, Error, SessionTokens, register::check_device_id, uia::parse_login_name};
@@ -41,11 +41,11 @@ impl Accounts {
     /// Logs in. Sessions that the device had so far end; a device of that id keeps its name.
     ///
     /// Whether the user exists, has a password or gave the wrong one takes the same time and gives
-    /// the same answer.
+    /// the same answer; only closed accounts are told apart.
     ///
     /// # Errors
-    /// [`Error::WrongCredentials`], [`Error::Deactivated`] (only after the right password would not
-    /// help either), [`Error::Overloaded`], [`Error::Store`].
+    /// [`Error::WrongCredentials`]; [`Error::Deactivated`] for a closed account, which no password
+    /// opens; [`Error::Overloaded`], also after too many wrong passwords; [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
     pub async fn log_in(
@@ -68,6 +68,22 @@ impl Accounts {
         Ok((user_id, device, issued.tokens))
     }
 
+    /// Whether this is the user's password; only so many wrong ones may be tried.
+    pub(crate) async fn check_password(
+        &self,
+        user: &UserId,
+        password: &str,
+        hash: Option<&str>,
+    ) -> Result<bool, Error> {
+        self.inner.guesses.check(user, self.inner.clock.now())?;
+        let right = self.inner.passwords.check(password, hash).await?;
+        match right {
+            true => self.inner.guesses.right(user),
+            false => self.inner.guesses.wrong(user, self.inner.clock.now()),
+        }
+        Ok(right)
+    }
+
     async fn check_credentials(
         &self,
         authority: &ServerName,
@@ -85,7 +101,7 @@ impl Accounts {
             false => None,
         };
         let hash = row.as_ref().and_then(|row| row.password.as_deref());
-        if self.inner.passwords.check(password, hash).await? {
+        if self.check_password(&user_id, password, hash).await? {
             return Ok(user_id);
         }
         match row {

@@ -149,3 +149,45 @@ pub(crate) struct OpenIdRow {
     pub(crate) expires_ms: u64,
 }
 row!(OpenIdRow, schema = 1);
+
+#[cfg(test)]
+mod tests {
+    use store::Value;
+
+    use super::*;
+
+    /// What is on disk must stay readable: a change here needs a new schema number.
+    #[test]
+    fn rows_have_the_bytes_that_are_on_disk() {
+        let user = UserRow { password: Some("$x".into()), created_ms: 300, admin: true, deactivated: false };
+        assert_eq!(&user.encode()[..], b"\x01\x01\x02$x\xac\x02\x01\x00");
+        let device = DeviceRow { display_name: None, created_ms: 1 };
+        assert_eq!(&device.encode()[..], b"\x01\x00\x01");
+        let seen = SeenRow { at_ms: 2, ip: Some("::1".into()) };
+        assert_eq!(&seen.encode()[..], b"\x01\x02\x01\x03::1");
+        let replaced = Replaced { access: [7; 32], refresh: [8; 32] };
+        let access = AccessRow {
+            user: "@a:b".into(),
+            device: "D".into(),
+            expires_ms: Some(3),
+            replaces: Some(replaced),
+        };
+        let bytes = access.encode();
+        assert_eq!((&bytes[..12], bytes.len()), (&b"\x01\x04@a:b\x01D\x01\x03\x01\x07"[..], 75));
+        let refresh = RefreshRow {
+            user: "@a:b".into(),
+            device: "D".into(),
+            access: [9; 32],
+            replaces: None,
+            traded_for: None,
+        };
+        assert_eq!(refresh.encode().len(), 42);
+        assert_eq!(&TokenKindRow::Refresh.encode()[..], b"\x01\x01");
+        let token = RegistrationTokenRow { uses_allowed: Some(1), used: 0, expires_ms: None };
+        assert_eq!(&token.encode()[..], b"\x01\x01\x01\x00\x00");
+        let openid = OpenIdRow { user: "@a:b".into(), expires_ms: 4 };
+        assert_eq!(&openid.encode()[..], b"\x01\x04@a:b\x04");
+        assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
+        assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
+    }
+}

@@ -207,6 +207,18 @@ async fn wrong_passwords_and_unknown_users_get_the_same_answer() {
 }
 
 #[tokio::test]
+async fn guessing_passwords_ends_after_ten_wrong_ones() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    for _ in 0..10 {
+        assert!(matches!(town.log_in("hanako", "wrong", None).await, Err(Error::WrongCredentials)));
+    }
+    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Overloaded)));
+    town.clock.advance(Duration::from_secs(10));
+    town.log_in("hanako", PASSWORD, None).await.unwrap();
+}
+
+#[tokio::test]
 async fn logging_in_to_a_device_again_ends_its_old_session_and_keeps_its_name() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;

@@ -26,8 +26,6 @@ pub enum Operation {
     Deactivate,
     /// Removing devices.
     RemoveDevices,
-    /// Replacing the cross-signing keys.
-    ReplaceCrossSigningKeys,
 }
 
 /// What somebody who registers has proved.
@@ -62,7 +60,7 @@ impl Accounts {
             return Err(Error::Forbidden("this has to be confirmed by the user who asks for it"));
         }
         let row = self.get_user_row(user).await?;
-        if self.inner.passwords.check(&given.password, row.password.as_deref()).await? {
+        if self.check_password(user, &given.password, row.password.as_deref()).await? {
             return Ok(());
         }
         Err(self.challenge(stage(), Some(auth), Some("the password is wrong")))
