@@ -215,6 +215,11 @@ fn drafts_that_cannot_be_events_are_refused() {
     for content in ["[]", "null", "1", "\"x\"", r#"{"a":1.5}"#, r#"{"a":1,"a":2}"#, r#"{"a":"\ud800"}"#] {
         assert!(with(content).is_err(), "{content}");
     }
+    // What we say must not be too deep for others once it stands in an event.
+    let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let deepest = sign(with(&nested(98)).unwrap(), &authority("kanazawa.test")).unwrap();
+    assert!(Pdu::parse(RoomVersion::V11, deepest.pdu().json()).is_ok());
+    assert!(with(&nested(99)).is_err());
     let huge = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_PDU_BYTES));
     assert!(matches!(with(&huge), Err(FormatError::TooLarge { .. })));
     // Room is left for the head, but not for hash and signature.
