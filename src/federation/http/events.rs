@@ -10,7 +10,10 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
 use web::{ApiError, Origin, RawCall, Response};
 
-use super::{FederationApi, json::Object};
+use super::{
+    FederationApi,
+    json::{Object, object_body},
+};
 
 /// Events of an answer when the asker names no limit, as the specification says.
 const DEFAULT_LIMIT: u32 = 10;
@@ -96,7 +99,7 @@ pub(super) async fn missing_events(
     }
 
     let room_id: OwnedRoomId = call.args.get(0)?;
-    let body: Body = call.json()?;
+    let body: Body = object_body(&call)?;
     let server = &call.caller.server;
     api.admit(server, &room_id).await?;
     let question = Missing {

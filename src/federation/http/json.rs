@@ -2,8 +2,9 @@
 
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use pdu::json::{write_integer, write_string};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use web::{Body, Response};
+use web::{ApiError, Body, RawCall, Response};
 
 /// A JSON object in the making.
 pub(super) struct Object(String);
@@ -91,6 +92,16 @@ pub(super) fn json_answer(json: impl Into<Body>) -> Response {
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// The body as this type. It must be an object: serde would take a list of the fields' values too.
+pub(super) fn object_body<T: DeserializeOwned, C>(call: &RawCall<C>) -> Result<T, ApiError> {
+    let start = call.body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(start, Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n')) {
+        // What is no JSON at all says so in the signature's check or below.
+        return Err(ApiError::bad_json("The body is not an object"));
+    }
+    call.json()
 }
 
 /// The text of raw values.

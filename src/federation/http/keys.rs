@@ -12,7 +12,7 @@ use web::{ApiError, Face, Open, RawCall, Response};
 
 use super::{
     FederationApi,
-    json::{Object, json_answer},
+    json::{Object, json_answer, object_body},
 };
 use crate::keys::{MOST_ASKED, Question};
 
@@ -54,7 +54,7 @@ pub(super) async fn query_many(api: Arc<FederationApi>, call: RawCall<Open>) -> 
         minimum_valid_until_ts: Option<u64>,
     }
 
-    let body: Body = call.json()?;
+    let body: Body = object_body(&call)?;
     if body.server_keys.len() > MOST_ASKED {
         return Err(ApiError::invalid_param(format!(
             "At most {MOST_ASKED} servers can be asked for at a time"

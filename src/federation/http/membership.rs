@@ -12,7 +12,7 @@ use web::{ApiError, Origin, RawCall, Response, StatusCode};
 
 use super::{
     FederationApi,
-    json::{Object, json_answer, texts},
+    json::{Object, json_answer, object_body, texts},
 };
 
 /// `GET /make_join/{roomId}/{userId}`
@@ -142,7 +142,7 @@ pub(super) async fn invite(api: Arc<FederationApi>, call: RawCall<Origin>) -> Re
         invite_room_state: Vec<Box<RawValue>>,
     }
 
-    let Body { room_version, event, invite_room_state } = call.json()?;
+    let Body { room_version, event, invite_room_state } = object_body(&call)?;
     let invite = ReceivedInvite {
         room_id: call.args.get(0)?,
         event_id: call.args.get(1)?,

@@ -9,7 +9,7 @@ use web::{ApiError, Open, Origin, RawCall, Response, StatusCode, json_response};
 
 use super::{
     FederationApi,
-    json::{Object, json_answer},
+    json::{Object, json_answer, object_body},
 };
 
 /// `GET /query/profile`: the profile of a user of ours, or one field of it.
@@ -93,7 +93,7 @@ pub(super) async fn public_rooms_filtered(
         room_types: Option<Vec<Option<RoomType>>>,
     }
 
-    let Body { limit, since, filter } = call.json()?;
+    let Body { limit, since, filter } = object_body(&call)?;
     let query = DirectoryQuery {
         limit: to_limit(limit),
         since,

@@ -24,7 +24,7 @@ use web::{ApiError, Origin, RawCall, Response};
 
 use super::{
     FederationApi,
-    json::{Object, json_answer},
+    json::{Object, json_answer, object_body},
 };
 
 const MOST_PDUS: usize = 50;
@@ -84,7 +84,7 @@ pub(super) async fn send(api: Arc<FederationApi>, call: RawCall<Origin>) -> Resu
 }
 
 async fn work(api: &FederationApi, call: &RawCall<Origin>) -> Result<Bytes, ApiError> {
-    let transaction: Transaction = call.json()?;
+    let transaction: Transaction = object_body(call)?;
     let Transaction { pdus, edus } = transaction;
     if pdus.len() > MOST_PDUS || edus.len() > MOST_EDUS {
         return Err(ApiError::bad_json(format!(

@@ -287,7 +287,9 @@ fn failure(error: &ClientError) -> TransportError {
     let mut resolve = None;
     while let Some(cause) = source {
         text = cause.to_string();
-        resolve = resolve.or_else(|| cause.downcast_ref::<ResolveError>().cloned());
+        // The connector wraps what the resolver said into an I/O error.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        resolve = resolve.or_else(|| inner?.downcast_ref::<ResolveError>().cloned());
         source = cause.source();
     }
     match resolve {

@@ -260,3 +260,77 @@ fn owe(owed: &mut BTreeMap<OwnedRoomId, Owed>, item: &Item) {
     entry.after = entry.after.min(before);
     entry.through = entry.through.max(item.position);
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use ruma::{owned_room_id, owned_user_id, server_name};
+
+    use super::*;
+
+    fn room(number: u64) -> OwnedRoomId {
+        ruma::RoomId::parse(format!("!{number}:a.test")).unwrap()
+    }
+
+    fn lane(rooms: &[(u64, u64)]) -> Lane {
+        Lane::restored(rooms.iter().map(|(id, after)| (room(*id), Position(*after))).collect(), Position(100))
+    }
+
+    fn next(lane: &mut Lane) -> Work {
+        lane.next(server_name!("a.test"), Timestamp(1))
+    }
+
+    #[test]
+    fn the_room_that_waits_longest_is_caught_up_first() {
+        let mut lane = lane(&[(1, 50), (2, 7)]);
+        let Work::CatchUp(first, owed) = next(&mut lane) else { panic!("nothing to catch up") };
+        assert_eq!((&first, owed), (&room(2), Owed { after: Position(7), through: Position(100) }));
+        lane.caught_up(&first, Position(60));
+        let Work::CatchUp(second, _) = next(&mut lane) else { panic!("nothing to catch up") };
+        assert_eq!(second, room(1));
+        lane.caught_up(&room(1), Position(100));
+        lane.caught_up(&room(2), Position(100));
+        assert!(matches!(next(&mut lane), Work::Rest));
+        assert!(!lane.is_behind());
+    }
+
+    #[test]
+    fn the_store_is_told_what_changed_and_nothing_twice() {
+        let mut lane = lane(&[(1, 50), (2, 7)]);
+        assert_eq!(lane.changes(), Changes::default());
+        lane.caught_up(&room(1), Position(100));
+        lane.caught_up(&room(2), Position(60));
+        let expected = Changes { put: vec![(room(2), Position(60))], delete: vec![room(1)] };
+        assert_eq!(lane.changes(), expected);
+        assert_eq!(lane.changes(), Changes::default());
+        lane.changes_failed(expected);
+        assert_eq!(lane.changes().delete, [room(1)]);
+    }
+
+    #[test]
+    fn ephemeral_things_wait_until_they_are_sent_and_hold_the_cursor_back() {
+        let mut lane = Lane::default();
+        assert_eq!(lane.low_water(), None);
+        let receipt = |position| OutgoingReceipt {
+            event_id: ruma::owned_event_id!("$e"),
+            ts: 1,
+            position: Position(position),
+        };
+        let key: ReceiptKey = (owned_room_id!("!r:a.test"), owned_user_id!("@a:a.test"), None);
+        lane.push_receipt(key.clone(), receipt(9));
+        lane.push_typing(key.0.clone(), key.1.clone(), true, Position(8));
+        assert_eq!(lane.low_water(), Some(Position(8)));
+        let Work::Send(first) = next(&mut lane) else { panic!("nothing to send") };
+        assert_eq!((first.pdus, first.edus), (0, 2));
+        lane.push_receipt(key, receipt(12));
+        let Work::Send(again) = next(&mut lane) else { panic!("nothing to send") };
+        assert_eq!((&again.id, &again.body), (&first.id, &first.body), "tried again as it is");
+        assert_eq!(lane.low_water(), Some(Position(7)));
+        lane.delivered(&first.id);
+        assert_eq!(lane.low_water(), Some(Position(11)));
+        let Work::Send(second) = next(&mut lane) else { panic!("nothing to send") };
+        assert!(lane.refused(&second.id).is_none());
+        assert!(matches!(next(&mut lane), Work::Rest), "refused ephemeral units are dropped");
+    }
+}

@@ -1,6 +1,12 @@
 //! Serving one peer: one transaction at a time, in order, until there is nothing left.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use base::Timestamp;
 use http::{Method, StatusCode};
@@ -22,9 +28,6 @@ use crate::{
 /// Bounds of a transaction: the peer answers once it has put the events away.
 const BUDGET: Budget = Budget { deadline: Duration::from_secs(60), response: base::ByteSize::mib(1) };
 
-/// A worker that ended by a fault is started again after this time.
-const AFTER_A_FAULT: Duration = Duration::from_secs(60);
-
 /// How an attempt ended.
 pub(super) enum Outcome {
     /// The peer has it.
@@ -38,30 +41,6 @@ pub(super) enum Outcome {
     },
 }
 
-/// Frees the place of the worker however it ends, a panic included: or a single fault would end
-/// all traffic to a peer until the next start.
-struct Serving {
-    sender: Arc<Inner>,
-    destination: Arc<Destination>,
-    done: bool,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        if self.done || self.sender.tasks.shutdown_token().is_cancelled() {
-            return;
-        }
-        {
-            let mut state = self.destination.state.lock();
-            state.is_served = false;
-            state.not_before = self.sender.clock.now() + AFTER_A_FAULT;
-            // Built anew, and from the store: what was in memory may be what it failed on.
-            state.lanes.values_mut().for_each(Lane::fall_behind);
-        }
-        self.sender.serve(&self.destination);
-    }
-}
-
 impl Inner {
     /// Makes sure that somebody serves this peer.
     pub(super) fn serve(self: &Arc<Self>, destination: &Arc<Destination>) {
@@ -72,13 +51,19 @@ impl Inner {
             }
             state.is_served = true;
         }
-        let serving = Serving { sender: self.clone(), destination: destination.clone(), done: false };
-        self.tasks.spawn("federation worker", async move {
-            let mut serving = serving;
-            let (sender, destination) = (serving.sender.clone(), serving.destination.clone());
-            let stop = sender.tasks.shutdown_token();
-            stop.run_until_cancelled(sender.work(&destination)).await;
-            serving.done = true;
+        let (sender, destination) = (self.clone(), destination.clone());
+        let starts = AtomicUsize::new(0);
+        // Started again after a fault, or that would end all traffic to a peer until the next start.
+        self.tasks.spawn_restarting("federation worker", move || {
+            if starts.fetch_add(1, Ordering::Relaxed) > 0 {
+                // What was in memory may be what it failed on: it is read from the store instead.
+                destination.state.lock().lanes.values_mut().for_each(Lane::fall_behind);
+            }
+            let (sender, destination) = (sender.clone(), destination.clone());
+            async move {
+                let stop = sender.tasks.shutdown_token();
+                stop.run_until_cancelled(sender.work(&destination)).await;
+            }
         });
     }
 

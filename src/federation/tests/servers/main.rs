@@ -1,0 +1,9 @@
+//! Servers that talk to each other: rooms across them, outages, crashes, and what strangers may ask.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod net;
+mod outages;
+mod rooms;
+mod strangers;
+mod tls;

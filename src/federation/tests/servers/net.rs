@@ -1,0 +1,360 @@
+//! Several servers in one process: real rooms, signatures, routes and senders; a network in memory that
+//! can be cut.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use account::Accounts;
+use async_trait::async_trait;
+use base::{Clock, Metrics, Random, Tasks};
+use bytes::Bytes;
+use federation::{Config, Federation, Parts, Peers, Sender, SenderConfig, Transport, TransportError};
+use http::{Request, Response, header};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use pdu::{Authorities, Authority, Draft};
+use room::{
+    AllowAll, CreateRoom, Joining, Preset, Profile, Rooms,
+    read::{
+        event::StoredEvent,
+        timeline::{Direction, Stretch},
+        token::Token,
+    },
+};
+use ruma::{
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::TimelineEventType,
+};
+use store::{
+    Backend, Change, CommitError, MemoryBackend, MemoryDisk, Options, Order, Position, RawBatch,
+    RawCommitted, RawRange, RawRow, Report, RowKey, Store, Topic,
+};
+use tower::ServiceExt;
+use web::{Body, Faces, Kit, Router, TokenCheck};
+
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The network: who can be reached, and what has been asked of whom.
+#[derive(Clone, Default)]
+pub(crate) struct Net(Arc<Mutex<Wires>>);
+
+#[derive(Default)]
+struct Wires {
+    routers: HashMap<OwnedServerName, Router>,
+    /// Requests to these are refused.
+    cut: HashSet<OwnedServerName>,
+    /// Requests to these are never answered.
+    silent: HashSet<OwnedServerName>,
+    asked: Vec<String>,
+}
+
+impl Net {
+    pub(crate) fn cut(&self, server: &str) {
+        self.0.lock().cut.insert(name(server));
+    }
+
+    pub(crate) fn silence(&self, server: &str) {
+        self.0.lock().silent.insert(name(server));
+    }
+
+    pub(crate) fn mend(&self, server: &str) {
+        let mut wires = self.0.lock();
+        wires.cut.remove(&name(server));
+        wires.silent.remove(&name(server));
+    }
+
+    /// What was asked so far: `server method path`.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.0.lock().asked.clone()
+    }
+
+    pub(crate) async fn request(
+        &self,
+        server: &str,
+        mut request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let server = name(server);
+        let path = request.uri().path();
+        let line = format!("{server} {} {path}", request.method());
+        let router = {
+            let mut wires = self.0.lock();
+            wires.asked.push(line);
+            let router = wires.routers.get(&server).cloned();
+            if wires.cut.contains(&server) || router.is_none() {
+                return Err(TransportError::Connect("nobody is there".to_owned()));
+            }
+            router.filter(|_| !wires.silent.contains(&server))
+        };
+        let Some(router) = router else {
+            let deadline = Duration::from_secs(30);
+            tokio::time::sleep(deadline).await;
+            return Err(TransportError::Deadline(deadline));
+        };
+        let host = http::HeaderValue::from_str(server.as_str()).unwrap();
+        request.headers_mut().insert(header::HOST, host);
+        let response = router.oneshot(request.map(Body::from)).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+#[async_trait]
+impl Transport for Net {
+    async fn send(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, TransportError> {
+        self.request(destination.as_str(), request).await
+    }
+}
+
+pub(crate) fn name(server: &str) -> OwnedServerName {
+    ServerName::parse(server).unwrap()
+}
+
+pub(crate) fn user(id: &str) -> OwnedUserId {
+    UserId::parse(id).unwrap()
+}
+
+/// A memory disk that a crash can be played on: after it nothing more is written.
+struct Mortal {
+    inner: MemoryBackend,
+    is_dead: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Backend for Mortal {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
+        self.inner.get(keys).await
+    }
+
+    async fn scan(
+        &self,
+        ranges: &[RawRange],
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Vec<RawRow>>, store::Error> {
+        self.inner.scan(ranges, order, limit).await
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        if self.is_dead.load(Ordering::SeqCst) {
+            return batches.iter().map(|_| Err(CommitError::Store(store::Error::Closed))).collect();
+        }
+        self.inner.commit(batches).await
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
+        self.inner.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, store::Error> {
+        self.inner.head().await
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
+        self.inner.verify(report).await
+    }
+}
+
+/// A server with one or more authorities.
+pub(crate) struct Node {
+    pub(crate) names: Vec<OwnedServerName>,
+    pub(crate) store: Store,
+    pub(crate) rooms: Rooms,
+    pub(crate) accounts: Accounts,
+    pub(crate) sender: Sender,
+    pub(crate) metrics: Metrics,
+    net: Net,
+    disk: MemoryDisk,
+    is_dead: Arc<AtomicBool>,
+    tasks: Tasks,
+    config: SenderConfig,
+}
+
+pub(crate) fn sender_config() -> SenderConfig {
+    SenderConfig {
+        first_retry: Duration::from_millis(20),
+        spread: Duration::from_millis(20),
+        ..SenderConfig::default()
+    }
+}
+
+pub(crate) fn authority(server: &str) -> Authority {
+    let mut seed = [0; 32];
+    for (at, byte) in server.bytes().enumerate() {
+        seed[at % 32] ^= byte;
+    }
+    Authority::new(name(server), "1", &seed).unwrap()
+}
+
+impl Node {
+    pub(crate) async fn start(net: &Net, names: &[&str]) -> Self {
+        let names = names.iter().map(|server| name(server)).collect();
+        Self::open(net, names, MemoryDisk::default(), sender_config()).await
+    }
+
+    pub(crate) async fn with_queue(net: &Net, server: &str, queue: usize) -> Self {
+        let config = SenderConfig { queue, ..sender_config() };
+        Self::open(net, vec![name(server)], MemoryDisk::default(), config).await
+    }
+
+    async fn open(net: &Net, names: Vec<OwnedServerName>, disk: MemoryDisk, config: SenderConfig) -> Self {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let (clock, random) = (Clock::system(), Random::os());
+        let is_dead = Arc::new(AtomicBool::new(false));
+        let backend = Arc::new(Mortal { inner: MemoryBackend::open(&disk), is_dead: is_dead.clone() });
+        let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
+        let authorities = Arc::new(Authorities::new(names.iter().map(|name| authority(name.as_str()))));
+        let settings = Config { peers: Peers::Everybody, sender: config.clone(), ..Config::default() };
+        let federation = Federation::open(Parts {
+            config: settings,
+            store: store.clone(),
+            authorities: authorities.clone(),
+            transport: Arc::new(net.clone()),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &tasks,
+            metrics: &metrics,
+        });
+        let rooms = Rooms::open(
+            store.clone(),
+            room::Config::default(),
+            authorities,
+            clock.clone(),
+            random.clone(),
+            Arc::new(AllowAll),
+            federation.remote(),
+            federation.key_source(),
+            &tasks,
+            &metrics,
+        )
+        .await
+        .unwrap();
+        let accounts_config =
+            account::Config { password: account::PasswordCost::cheapest(), ..account::Config::default() };
+        let accounts = Accounts::open(
+            store.clone(),
+            rooms.clone(),
+            accounts_config,
+            clock.clone(),
+            random.clone(),
+            &tasks,
+            &metrics,
+        )
+        .await
+        .unwrap();
+        let tokens: Arc<dyn TokenCheck> = Arc::new(accounts.clone());
+        let mut faces = names.iter().map(|name| (name.clone(), Vec::new()));
+        let faces = Faces::new(faces.next().unwrap(), faces);
+        let kit = Kit::new(tokens, federation.signature_check(), faces, clock, &random, &metrics);
+        let router = web::router(federation.routes(&rooms, &accounts), Arc::new(kit)).unwrap();
+        {
+            let mut wires = net.0.lock();
+            for name in &names {
+                wires.routers.insert(name.clone(), router.clone());
+            }
+        }
+        let sender = federation.start_sender(&rooms).await.unwrap();
+        Self {
+            names,
+            store,
+            rooms,
+            accounts,
+            sender,
+            metrics,
+            net: net.clone(),
+            disk,
+            is_dead,
+            tasks,
+            config,
+        }
+    }
+
+    /// Ends the server as SIGKILL would, and starts it again from its disk.
+    pub(crate) async fn crash_and_restart(self) -> Self {
+        self.is_dead.store(true, Ordering::SeqCst);
+        {
+            let mut wires = self.net.0.lock();
+            for name in &self.names {
+                wires.routers.remove(name);
+            }
+        }
+        self.tasks.stop(Duration::ZERO).await;
+        Self::open(&self.net, self.names, self.disk, self.config).await
+    }
+
+    pub(crate) async fn create_room(&self, creator: &str) -> OwnedRoomId {
+        let wishes = CreateRoom { preset: Preset::PublicChat, ..CreateRoom::default() };
+        self.rooms.create(&user(creator), wishes).await.unwrap()
+    }
+
+    pub(crate) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {
+        let profile = Profile::default();
+        self.rooms.invite(&user(sender), room, &user(target), &profile, None).await.unwrap();
+    }
+
+    pub(crate) async fn join(&self, who: &str, room: &RoomId, via: &str) {
+        self.rooms.join(&user(who), room, &[name(via)], Joining::default()).await.unwrap();
+    }
+
+    pub(crate) async fn say(&self, who: &str, room: &RoomId, text: &str) {
+        let content = serde_json::json!({ "msgtype": "m.text", "body": text });
+        let draft = Draft::message(&user(who), TimelineEventType::RoomMessage, &content).unwrap();
+        self.rooms.send(room, draft, None).await.unwrap();
+    }
+
+    pub(crate) async fn events(&self, room: &RoomId) -> Vec<Arc<StoredEvent>> {
+        let Some(info) = self.rooms.room(room).await.unwrap() else { return Vec::new() };
+        let stretch = Stretch { room: info.serial, after: Token::START, through: Token::END };
+        let rows = self.rooms.timeline(stretch, Direction::Forward, 10_000).await.unwrap();
+        let rows: Vec<_> = rows.into_iter().map(|row| (info.serial, row)).collect();
+        self.rooms.events_of(&rows).await.unwrap()
+    }
+
+    /// What was said in a room, in the order of this server's timeline.
+    pub(crate) async fn said(&self, room: &RoomId) -> Vec<String> {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            body: String,
+        }
+        let events = self.events(room).await;
+        let messages = events.iter().filter(|event| event.kind() == "m.room.message");
+        messages.map(|event| event.pdu().content_as::<Content>().unwrap().body).collect()
+    }
+
+    /// Waits until `what` is so, looking again whenever something happens in the room.
+    pub(crate) async fn until(&self, room: &RoomId, what: impl AsyncFn() -> bool) {
+        let wait = async {
+            loop {
+                let mut watch = self.store.watch(vec![Topic::room(room.as_str())]);
+                if what().await {
+                    return;
+                }
+                // Not everything that is waited for is an event of the room.
+                tokio::time::timeout(Duration::from_millis(50), watch.changed()).await.ok();
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(done.is_ok(), "{:?} waited in vain; said: {:?}", self.names, self.said(room).await);
+    }
+
+    pub(crate) async fn until_said(&self, room: &RoomId, expected: &[&str]) {
+        self.until(room, async || self.said(room).await.len() >= expected.len()).await;
+        assert_eq!(self.said(room).await, expected);
+    }
+
+    pub(crate) async fn membership(&self, room: &RoomId, who: &str) -> Option<room::tables::Membership> {
+        let info = self.rooms.room(room).await.unwrap()?;
+        self.rooms.membership_in(&info, &user(who)).await.unwrap()
+    }
+}

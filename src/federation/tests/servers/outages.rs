@@ -1,0 +1,167 @@
+//! Peers that are away, slow, or killed.
+
+use std::time::{Duration, Instant};
+
+use crate::net::{Net, Node, name};
+
+const A: &str = "kanazawa.test";
+const B: &str = "wajima.test";
+const C: &str = "ishikawa.test";
+const ALICE: &str = "@alice:kanazawa.test";
+const BOB: &str = "@bob:wajima.test";
+const CAROL: &str = "@carol:ishikawa.test";
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("message {number}")).collect()
+}
+
+async fn say_all(node: &Node, room: &ruma::RoomId, messages: &[String]) {
+    for message in messages {
+        node.say(ALICE, room, message).await;
+    }
+}
+
+fn strs(messages: &[String]) -> Vec<&str> {
+    messages.iter().map(String::as_str).collect()
+}
+
+/// Whether some peer of `node` is behind, that is, has its debts in the store and no queue.
+fn is_behind(node: &Node, server: &str) -> bool {
+    node.sender.peers().iter().any(|peer| peer.server == name(server) && peer.owed_rooms > 0)
+}
+
+#[tokio::test]
+async fn a_peer_that_was_away_for_a_moment_gets_everything_once_and_in_order() {
+    let net = Net::default();
+    let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    net.cut(B);
+    let messages = numbers(120);
+    say_all(&a, &room, &messages).await;
+    assert!(b.said(&room).await.is_empty());
+    net.mend(B);
+    b.until_said(&room, &strs(&messages)).await;
+    a.until(&room, async || a.sender.is_idle()).await;
+    let transactions = net
+        .asked()
+        .iter()
+        .filter(|line| line.starts_with("wajima.test PUT /_matrix/federation/v1/send/"))
+        .count();
+    assert!(transactions < 60, "{transactions} attempts for 120 events");
+}
+
+#[tokio::test]
+async fn a_peer_that_was_away_for_long_catches_up_from_the_timeline_when_it_speaks() {
+    let net = Net::default();
+    let (a, b) = (Node::with_queue(&net, A, 5).await, Node::start(&net, &[B]).await);
+    let (first, second) = (a.create_room(ALICE).await, a.create_room(ALICE).await);
+    b.join(BOB, &first, A).await;
+    b.join(BOB, &second, A).await;
+    net.cut(B);
+    let messages = numbers(70);
+    say_all(&a, &first, &messages).await;
+    say_all(&a, &second, &messages[..3]).await;
+    a.until(&first, async || is_behind(&a, B)).await;
+    net.mend(B);
+    b.say(BOB, &first, "we are back").await;
+    b.until(&first, async || b.said(&first).await.len() == 71).await;
+    b.until_said(&second, &strs(&messages[..3])).await;
+    let said = b.said(&first).await;
+    let from_a: Vec<&String> = said.iter().filter(|text| *text != "we are back").collect();
+    assert_eq!(from_a, messages.iter().collect::<Vec<_>>());
+    a.until(&first, async || a.sender.is_idle()).await;
+
+    // And from there on as ever.
+    a.say(ALICE, &second, "good").await;
+    b.until(&second, async || b.said(&second).await.contains(&"good".to_owned())).await;
+}
+
+#[tokio::test]
+async fn what_is_owed_to_a_peer_survives_a_kill() {
+    let net = Net::default();
+    let (a, b) = (Node::with_queue(&net, A, 5).await, Node::start(&net, &[B]).await);
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    net.cut(B);
+    let messages = numbers(30);
+    say_all(&a, &room, &messages[..20]).await;
+    a.until(&room, async || is_behind(&a, B)).await;
+    let a = a.crash_and_restart().await;
+    say_all(&a, &room, &messages[20..]).await;
+    let a = a.crash_and_restart().await;
+    net.mend(B);
+    b.until_said(&room, &strs(&messages)).await;
+    a.until(&room, async || a.sender.is_idle()).await;
+}
+
+#[tokio::test]
+async fn what_was_in_a_queue_survives_a_kill() {
+    let net = Net::default();
+    let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    net.cut(B);
+    let messages = numbers(60);
+    say_all(&a, &room, &messages).await;
+    let a = a.crash_and_restart().await;
+    net.mend(B);
+    b.until_said(&room, &strs(&messages)).await;
+    a.until(&room, async || a.sender.is_idle()).await;
+    assert_eq!(b.said(&room).await.len(), 60);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_killed_loses_nothing_that_it_acknowledged() {
+    let net = Net::default();
+    let (a, mut b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    let messages = numbers(90);
+    for part in messages.chunks(30) {
+        say_all(&a, &room, part).await;
+        b = b.crash_and_restart().await;
+    }
+    b.until_said(&room, &strs(&messages)).await;
+}
+
+#[tokio::test]
+async fn a_silent_peer_does_not_keep_others_waiting() {
+    let net = Net::default();
+    let (a, b, c) =
+        (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await, Node::start(&net, &[C]).await);
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    c.join(CAROL, &room, A).await;
+    b.until(&room, async || b.membership(&room, CAROL).await.is_some()).await;
+    net.silence(C);
+    let started = Instant::now();
+    a.say(ALICE, &room, "one").await;
+    b.until_said(&room, &["one"]).await;
+    a.say(ALICE, &room, "two").await;
+    b.until_said(&room, &["one", "two"]).await;
+    assert!(started.elapsed() < Duration::from_secs(10));
+    drop(c);
+}
+
+#[tokio::test]
+async fn a_server_that_starts_again_greets_the_peers_it_knows() {
+    let net = Net::default();
+    let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    // The peer is written down within a second or so of the first contact.
+    b.until(&room, async || {
+        let row = b.store.get(&federation::tables::PEERS, A).await.unwrap();
+        row.is_some()
+    })
+    .await;
+    net.cut(B);
+    a.say(ALICE, &room, "one").await;
+    let before = net.asked().len();
+    net.mend(B);
+    let b = b.crash_and_restart().await;
+    b.until_said(&room, &["one"]).await;
+    let greeted = |line: &String| line.starts_with("kanazawa.test PUT /_matrix/federation/v1/send/");
+    b.until(&room, async || net.asked()[before..].iter().any(greeted)).await;
+}

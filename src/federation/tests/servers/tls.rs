@@ -1,0 +1,241 @@
+//! The real network: TLS on loopback with a throw-away certificate authority.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base::{ByteSize, Clock, Metrics, Random};
+use bytes::Bytes;
+use federation::{
+    AddressPolicy, Budget, Dns, DnsError, FixedAddress, Network, NetworkConfig, ResolveError, Service,
+    Transport, TransportError, Trust,
+};
+use http::{Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use ruma::owned_server_name;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// A certificate authority, and its certificate as a file.
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+impl Ca {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        std::fs::write(&file, certificate.pem()).unwrap();
+        Self { issuer: Issuer::new(params, key), file, _folder: folder }
+    }
+
+    /// What a server for these names and addresses needs.
+    fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+/// A web server that answers with what it was asked; counts its connections.
+struct Web {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+}
+
+async fn serve(acceptor: TlsAcceptor) -> Web {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let http = hyper::server::conn::http1::Builder::new();
+                http.serve_connection(TokioIo::new(stream), service_fn(answer)).await.ok();
+            });
+        }
+    });
+    Web { port, connections }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let host = request.headers().get(header::HOST).unwrap().to_str().unwrap().to_owned();
+    let line = format!("{} {} host {host}", request.method(), request.uri());
+    let body = request.into_body().collect().await?.to_bytes();
+    let text = match line.as_str() {
+        line if line.contains("/large") => "x".repeat(1 << 20),
+        line if line.contains("/never") => {
+            std::future::pending::<()>().await;
+            String::new()
+        }
+        line => format!("{line} body {}", String::from_utf8_lossy(&body)),
+    };
+    Ok(Response::new(Full::new(Bytes::from(text))))
+}
+
+/// Every name is this machine.
+struct Loopback;
+
+#[async_trait]
+impl Dns for Loopback {
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        if host == "nowhere.test" { Err(DnsError::NoRecords) } else { Ok(vec![Ipv4Addr::LOCALHOST.into()]) }
+    }
+
+    async fn services(&self, _: &str) -> Result<Vec<Service>, DnsError> {
+        Err(DnsError::NoRecords)
+    }
+}
+
+fn network(ca: &Ca, change: impl FnOnce(&mut NetworkConfig)) -> Network {
+    let mut config = NetworkConfig {
+        addresses: AddressPolicy::anywhere(),
+        ca_files: vec![ca.file.clone()],
+        trust: Trust::FilesOnly,
+        ..NetworkConfig::default()
+    };
+    change(&mut config);
+    Network::with_dns(&config, Arc::new(Loopback), &Clock::system(), &Random::os(), &Metrics::new()).unwrap()
+}
+
+async fn get(network: &Network, server: &str, path: &str) -> Result<String, TransportError> {
+    let request = Request::get(path).body(Bytes::new()).unwrap();
+    let answer = network.send(&crate::net::name(server), request).await?;
+    Ok(String::from_utf8(answer.into_body().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn requests_reach_the_server_that_its_certificate_proves() {
+    let ca = Ca::new();
+    let web = serve(ca.acceptor(&["peer.test", "127.0.0.1"])).await;
+    let network = network(&ca, |_| {});
+    let by_name = format!("peer.test:{}", web.port);
+    let by_address = format!("127.0.0.1:{}", web.port);
+    for server in [&by_name, &by_address] {
+        let answer = get(&network, server, "/a/%21b%3Ac?d=%2F&e=+").await.unwrap();
+        assert_eq!(answer, format!("GET /a/%21b%3Ac?d=%2F&e=+ host {server} body "));
+    }
+    let request = Request::put("/x").body(Bytes::from_static(b"{}")).unwrap();
+    let answer = network.send(&crate::net::name(&by_name), request).await.unwrap();
+    assert_eq!(answer.body(), format!("PUT /x host {by_name} body {{}}").as_bytes());
+    assert_eq!(web.connections.load(Ordering::SeqCst), 2, "connections are used again");
+}
+
+#[tokio::test]
+async fn a_server_without_the_right_certificate_is_not_talked_to() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let wrong_name = serve(ca.acceptor(&["else.test"])).await;
+    let wrong_ca = serve(other.acceptor(&["peer.test"])).await;
+    let network = network(&ca, |_| {});
+    for web in [wrong_name, wrong_ca] {
+        let answer = get(&network, &format!("peer.test:{}", web.port), "/").await;
+        assert!(matches!(answer, Err(TransportError::Connect(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn fixed_addresses_go_before_everything_and_may_name_the_certificate() {
+    let ca = Ca::new();
+    let web = serve(ca.acceptor(&["pref.test", "inside.test"])).await;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, web.port)).to_string();
+    let fixed = BTreeMap::from([
+        (owned_server_name!("pref.test"), FixedAddress { address: address.clone(), certificate_name: None }),
+        (
+            owned_server_name!("town.test"),
+            FixedAddress { address, certificate_name: Some("inside.test".to_owned()) },
+        ),
+    ]);
+    // Although private addresses are denied: the configuration knows what it does.
+    let network = network(&ca, |config| {
+        config.fixed = fixed;
+        config.addresses = AddressPolicy::default();
+        config.dns = false;
+    });
+    assert_eq!(get(&network, "pref.test", "/").await.unwrap(), "GET / host pref.test body ");
+    assert_eq!(get(&network, "town.test", "/").await.unwrap(), "GET / host town.test body ");
+    let denied = get(&network, &format!("127.0.0.1:{}", web.port), "/").await;
+    assert!(matches!(denied, Err(TransportError::Resolve(ResolveError::NotPermitted { .. }))), "{denied:?}");
+}
+
+#[tokio::test]
+async fn answers_have_bounds_in_size_and_time() {
+    let ca = Ca::new();
+    let web = serve(ca.acceptor(&["peer.test"])).await;
+    let network = network(&ca, |config| config.largest_response = ByteSize::kib(64));
+    let server = format!("peer.test:{}", web.port);
+    let large = get(&network, &server, "/large").await;
+    assert!(matches!(large, Err(TransportError::TooLarge(_))), "{large:?}");
+
+    let mut request = Request::get("/never").body(Bytes::new()).unwrap();
+    let deadline = Duration::from_millis(200);
+    request.extensions_mut().insert(Budget { deadline, response: ByteSize::kib(1) });
+    let late = network.send(&crate::net::name(&server), request).await;
+    assert!(matches!(late, Err(TransportError::Deadline(_))), "{late:?}");
+}
+
+#[tokio::test]
+async fn one_peer_that_never_answers_takes_only_its_own_places() {
+    let ca = Ca::new();
+    let web = serve(ca.acceptor(&["slow.test", "quick.test"])).await;
+    let network = network(&ca, |config| config.requests_per_peer = 2);
+    let slow = format!("slow.test:{}", web.port);
+    for _ in 0..5 {
+        let (network, slow) = (network.clone(), slow.clone());
+        tokio::spawn(async move { get(&network, &slow, "/never").await });
+    }
+    assert!(get(&network, &format!("quick.test:{}", web.port), "/").await.is_ok());
+}
+
+#[tokio::test]
+async fn names_that_lead_nowhere_say_so() {
+    let ca = Ca::new();
+    let network = network(&ca, |_| {});
+    let answer = get(&network, "nowhere.test:1", "/").await;
+    assert!(matches!(answer, Err(TransportError::Resolve(ResolveError::NoAddress { .. }))), "{answer:?}");
+    let refused = get(&network, "peer.test:1", "/").await;
+    assert!(matches!(refused, Err(TransportError::Connect(_))), "{refused:?}");
+}
+
+#[test]
+fn a_file_without_certificates_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.pem");
+    std::fs::write(&file, "nothing").unwrap();
+    let config = NetworkConfig { ca_files: vec![file.clone()], dns: false, ..NetworkConfig::default() };
+    let error = Network::open(&config, &Clock::system(), &Random::os(), &Metrics::new()).err().unwrap();
+    assert!(error.to_string().contains("empty.pem"), "{error}");
+}
