@@ -3,7 +3,13 @@
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
 use store::Batch;
 
-use crate::{Accounts, Error, SessionTokens, register::check_device_id, uia::parse_login_name};
+use crate::{
+    Accounts, Error, SessionTokens,
+    data::ATTEMPTS,
+    register::check_device_id,
+    tables::{self, UserRow},
+    uia::parse_login_name,
+};
 
 /// What somebody shows to log in.
 #[derive(Debug)]
@@ -53,19 +59,27 @@ impl Accounts {
         authority: &ServerName,
         request: LogIn,
     ) -> Result<(OwnedUserId, OwnedDeviceId, SessionTokens), Error> {
-        let user_id = self.check_credentials(authority, &request.credentials).await?;
         let device = request.device_id.unwrap_or_else(|| self.new_device_id());
         check_device_id(&device)?;
-
-        let mut batch = Batch::new();
-        let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device.as_str()).await?;
-        self.put_device(&mut batch, &user_id, &device, request.device_name).await?;
-        let issued =
-            self.put_tokens(&mut batch, authority, user_id.as_str(), device.as_str(), request.refresh, None);
-        batch.touch([store::Topic::device(user_id.as_str(), device.as_str())]);
-        self.commit(batch).await?;
-        self.forget_tokens(&ended);
-        Ok((user_id, device, issued.tokens))
+        for _ in 0..ATTEMPTS {
+            let (user_id, row) = self.check_credentials(authority, &request.credentials).await?;
+            let mut batch = Batch::new();
+            // A password that is changed or an account that is closed meanwhile must not let this in.
+            batch.require(&tables::USERS, user_id.as_str(), Some(&row));
+            let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device.as_str()).await?;
+            self.put_device(&mut batch, &user_id, &device, request.device_name.clone()).await?;
+            let (user, device_key) = (user_id.as_str(), device.as_str());
+            let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
+            batch.touch([store::Topic::device(user, device_key)]);
+            match self.commit(batch).await {
+                Err(Error::Contended) => continue,
+                Err(error) => return Err(error),
+                Ok(()) => {}
+            }
+            self.forget_tokens(&ended);
+            return Ok((user_id, device, issued.tokens));
+        }
+        Err(Error::Contended)
     }
 
     /// Whether this is the user's password; only so many wrong ones may be tried.
@@ -88,7 +102,7 @@ impl Accounts {
         &self,
         authority: &ServerName,
         credentials: &Credentials,
-    ) -> Result<OwnedUserId, Error> {
+    ) -> Result<(OwnedUserId, UserRow), Error> {
         let (user_id, password) = match credentials {
             Credentials::Password { identifier, password } => {
                 (self.identify(authority, identifier)?, password)
@@ -101,10 +115,9 @@ impl Accounts {
             false => None,
         };
         let hash = row.as_ref().and_then(|row| row.password.as_deref());
-        if self.check_password(&user_id, password, hash).await? {
-            return Ok(user_id);
-        }
+        let right = self.check_password(&user_id, password, hash).await?;
         match row {
+            Some(row) if right => Ok((user_id, row)),
             Some(row) if row.deactivated => Err(Error::Deactivated(user_id)),
             _ => Err(Error::WrongCredentials),
         }

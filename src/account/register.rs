@@ -10,7 +10,7 @@ use store::{Batch, CommitError};
 
 use crate::{
     Accounts, Error, SessionTokens,
-    data::put_global,
+    data::{ATTEMPTS, put_global},
     tables::{self, UserRow},
     uia::Admission,
 };
@@ -85,31 +85,49 @@ impl Accounts {
         if let Some(password) = &request.password {
             self.check_password_rules(authority, password)?;
         }
-        let admission = self.admit(authority, auth).await?;
+        if let Some(device) = &request.device_id {
+            check_device_id(device)?;
+        }
+        let mut hash = None;
+        for _ in 0..ATTEMPTS {
+            let admission = self.admit(authority, auth).await?;
+            if let (None, Some(password)) = (&hash, &request.password) {
+                hash = Some(self.inner.passwords.hash(password).await?);
+            }
+            match self.try_to_register(authority, &user_id, &request, &admission, hash.clone()).await {
+                // Somebody else used the same registration token: ask again whether it is still good.
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
+    }
 
+    async fn try_to_register(
+        &self,
+        authority: &ServerName,
+        user_id: &UserId,
+        request: &Register,
+        admission: &Admission,
+        password_hash: Option<String>,
+    ) -> Result<Registered, Error> {
         let mut batch = Batch::new();
-        if let Admission::Token(token) = &admission {
+        if let Admission::Token(token) = admission {
             token.count(&mut batch);
         }
-        let new = NewUser {
-            localpart: user_id.localpart().to_owned(),
-            password: request.password,
-            ..NewUser::default()
-        };
-        let taken = self.put_user(&mut batch, &user_id, &new).await?;
+        let taken = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
         let session = if request.inhibit_login {
             None
         } else {
-            let device = request.device_id.unwrap_or_else(|| self.new_device_id());
-            check_device_id(&device)?;
-            self.put_device(&mut batch, &user_id, &device, request.device_name).await?;
+            let device = request.device_id.clone().unwrap_or_else(|| self.new_device_id());
+            self.put_device(&mut batch, user_id, &device, request.device_name.clone()).await?;
             let (user, device_key) = (user_id.as_str(), device.as_str());
             let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
             Some((device, issued.tokens))
         };
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, "registered");
-        Ok(Registered { user_id, session })
+        Ok(Registered { user_id: user_id.to_owned(), session })
     }
 
     /// Makes an account without asking: for the command line, administrators and tests.
@@ -118,8 +136,12 @@ impl Accounts {
     /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Store`].
     pub async fn create_user(&self, authority: &ServerName, new: NewUser) -> Result<OwnedUserId, Error> {
         let user_id = self.check_available(authority, &new.localpart).await?;
+        let password_hash = match &new.password {
+            Some(password) => Some(self.inner.passwords.hash(password).await?),
+            None => None,
+        };
         let mut batch = Batch::new();
-        let taken = self.put_user(&mut batch, &user_id, &new).await?;
+        let taken = self.put_user(&mut batch, &user_id, &new, password_hash);
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, admin = new.admin, "made an account");
         Ok(user_id)
@@ -147,16 +169,15 @@ impl Accounts {
         parse_new_user_id(&self.inner.random.token(16).to_lowercase(), authority)
     }
 
-    async fn put_user(
+    /// Adds a user with the default profile and push rules to a batch. Of `new` only the name to show
+    /// and the role are read.
+    fn put_user(
         &self,
         batch: &mut Batch,
         user: &UserId,
         new: &NewUser,
-    ) -> Result<store::Precondition, Error> {
-        let password = match &new.password {
-            Some(password) => Some(self.inner.passwords.hash(password).await?),
-            None => None,
-        };
+        password: Option<String>,
+    ) -> store::Precondition {
         let Timestamp(created_ms) = self.inner.clock.now();
         let row = UserRow { password, created_ms, admin: new.admin, deactivated: false };
         let taken = batch.insert(&tables::USERS, user.as_str(), &row);
@@ -169,7 +190,7 @@ impl Accounts {
         let rules = serde_json::json!({ "global": Ruleset::server_default(user) });
         let kind = GlobalAccountDataEventType::PushRules;
         put_global(batch, user, &kind.to_string(), Bytes::from(rules.to_string()));
-        Ok(taken)
+        taken
     }
 
     async fn commit_new_user(&self, batch: Batch, taken: store::Precondition) -> Result<(), Error> {

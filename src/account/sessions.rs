@@ -10,11 +10,12 @@ use std::{sync::Arc, time::Duration};
 use base::{Counter, Metrics, Timestamp};
 use quick_cache::sync::Cache;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
-use store::{Batch, Position, Range, Topic};
+use store::{Batch, Position, Range, Reads, Topic};
 
 use crate::{
     Accounts, Error,
     accounts::log_change,
+    data::ATTEMPTS,
     devices::Seen,
     log::Change,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow},
@@ -117,12 +118,18 @@ impl Accounts {
         self.inner.sessions.misses.inc();
         // Before the reads: a change after this position makes the entry stale.
         let read_at = self.inner.store.head();
-        let unknown = Error::UnknownToken { soft_logout: false };
+        let unknown = || Error::UnknownToken { soft_logout: false };
+        let store = &self.inner.store;
 
-        let row = self.inner.store.get(&tables::ACCESS, &hash).await?.ok_or(unknown)?;
+        let row = store.get(&tables::ACCESS, &hash).await?.ok_or_else(unknown)?;
         let user_id = parse_user(&row.user)?;
-        let user = self.find_user_row(&user_id).await?;
-        let user = user.ok_or(Error::UnknownToken { soft_logout: false })?;
+        let mut reads = Reads::new();
+        let user = reads.get(&tables::USERS, row.user.as_str());
+        let device = reads.get(&tables::DEVICES, &(row.user.as_str(), row.device.as_str()));
+        let mut found = store.read(reads).await?;
+        let user = found.take(user)?.ok_or_else(unknown)?;
+        // A refresh that ran while the device logged out may leave tokens without one: they are dead.
+        found.take(device)?.ok_or_else(unknown)?;
         if let Some(replaced) = row.replaces {
             self.end_replaced(hash, &row, replaced).await?;
         }
@@ -163,28 +170,45 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
     pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
         let hash = tokens::hash(token);
-        let unknown = || Error::UnknownToken { soft_logout: false };
-        let row = self.inner.store.get(&tables::REFRESH, &hash).await?.ok_or_else(unknown)?;
-        if parse_user(&row.user)?.server_name() != authority {
-            return Err(unknown());
+        for _ in 0..ATTEMPTS {
+            let row = self.inner.store.get(&tables::REFRESH, &hash).await?;
+            let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;
+            if parse_user(&row.user)?.server_name() != authority {
+                return Err(Error::UnknownToken { soft_logout: false });
+            }
+            match self.trade(authority, hash, &row).await {
+                // Somebody else traded or ended it: look again.
+                Err(Error::Contended) => {}
+                done => return done,
+            }
         }
+        Err(Error::Contended)
+    }
 
+    async fn trade(
+        &self,
+        authority: &ServerName,
+        hash: TokenHash,
+        row: &RefreshRow,
+    ) -> Result<SessionTokens, Error> {
         let mut batch = Batch::new();
+        let mut ended = Vec::new();
         if let Some(older) = row.replaces {
             // This pair is in use now: the one before it ends.
             delete_pair(&mut batch, &row.user, &row.device, older);
-            self.inner.sessions.entries.remove(&older.access);
+            ended.push(older.access);
         }
         if let Some((access, refresh)) = row.traded_for {
             delete_pair(&mut batch, &row.user, &row.device, Replaced { access, refresh });
-            self.inner.sessions.entries.remove(&access);
+            ended.push(access);
         }
         let replaces = Replaced { access: row.access, refresh: hash };
         let issued = self.put_tokens(&mut batch, authority, &row.user, &row.device, true, Some(replaces));
         let traded = RefreshRow { replaces: None, traded_for: Some(issued.hashes), ..row.clone() };
-        batch.replace(&tables::REFRESH, &hash, &row, &traded);
+        batch.replace(&tables::REFRESH, &hash, row, &traded);
         batch.touch([Topic::device(&row.user, &row.device)]);
         self.commit(batch).await?;
+        self.forget_tokens(&ended);
         Ok(issued.tokens)
     }
 

@@ -1,0 +1,123 @@
+//! Tests of accounts over the store in memory.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod data;
+mod register;
+mod rooms;
+mod sessions;
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Clock, ManualClock, Metrics, Random, Tasks};
+use bytes::Bytes;
+use pdu::{Authorities, Authority};
+use room::{AllowAll, CreateRoom, NoRemote, Rooms};
+use ruma::{
+    OwnedUserId, RoomId, ServerName, UserId,
+    api::client::uiaa::{AuthData, AuthType, Dummy, MatrixUserIdentifier, Password, UserIdentifier},
+    room_id, server_name,
+};
+use store::{MemoryBackend, Position, Store};
+
+use crate::{
+    Accounts, Config, Credentials, Error, LogIn, NewUser, PasswordCost, Register, Registration,
+    RegistrationToken, Session, SessionTokens, Settings, SharedSecretRegister,
+};
+
+const PASSWORD: &str = "correct horse";
+
+struct Town {
+    accounts: Accounts,
+    rooms: Rooms,
+    store: Store,
+    clock: ManualClock,
+    _tasks: Tasks,
+}
+
+async fn town(settings: Settings) -> Town {
+    let metrics = Metrics::new();
+    let tasks = Tasks::new(&metrics);
+    let (clock, manual) = Clock::manual(1_700_000_000_000);
+    let random = Random::seeded(7);
+    let store =
+        Store::open(Arc::new(MemoryBackend::default()), Default::default(), &tasks, &metrics).await.unwrap();
+    let rooms = rooms(&store, &clock, &random, &tasks, &metrics).await;
+    let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
+    let accounts =
+        Accounts::open(store.clone(), rooms.clone(), config, clock, random, &tasks, &metrics).await.unwrap();
+    Town { accounts, rooms, store, clock: manual, _tasks: tasks }
+}
+
+async fn open_town() -> Town {
+    town(Settings { registration: Registration::Open, ..Settings::default() }).await
+}
+
+fn kanazawa() -> &'static ServerName {
+    server_name!("kanazawa.test")
+}
+
+fn dummy() -> AuthData {
+    AuthData::Dummy(Dummy::new())
+}
+
+fn password(user: &UserId, password: &str) -> AuthData {
+    let identifier = UserIdentifier::Matrix(MatrixUserIdentifier::new(user.to_string()));
+    AuthData::Password(Password::new(identifier, password.to_owned()))
+}
+
+impl Town {
+    async fn register(&self, name: &str, refresh: bool) -> (OwnedUserId, SessionTokens) {
+        let request = Register {
+            username: Some(name.to_owned()),
+            password: Some(PASSWORD.to_owned()),
+            refresh,
+            ..Register::default()
+        };
+        let registered = self.accounts.register(kanazawa(), request, Some(&dummy())).await.unwrap();
+        (registered.user_id, registered.session.unwrap().1)
+    }
+
+    async fn log_in(&self, name: &str, word: &str, device: Option<&str>) -> Result<SessionTokens, Error> {
+        let request = LogIn {
+            credentials: Credentials::NameAndPassword { name: name.to_owned(), password: word.to_owned() },
+            device_id: device.map(Into::into),
+            device_name: None,
+            refresh: false,
+        };
+        Ok(self.accounts.log_in(kanazawa(), request).await?.2)
+    }
+
+    async fn shown_name(&self, user: &UserId, room_id: &RoomId) -> Option<String> {
+        let room = self.rooms.room(room_id).await.unwrap().unwrap();
+        let members = self.rooms.joined_profiles(&room).await.unwrap();
+        members.into_iter().find(|member| member.user_id == user).unwrap().displayname
+    }
+
+    async fn session(&self, tokens: &SessionTokens) -> Result<Session, Error> {
+        self.accounts.authenticate(kanazawa(), &tokens.access).await
+    }
+}
+
+fn is_unknown(result: Result<impl Sized, Error>) -> bool {
+    matches!(result, Err(Error::UnknownToken { soft_logout: false }))
+}
+
+async fn rooms(store: &Store, clock: &Clock, random: &Random, tasks: &Tasks, metrics: &Metrics) -> Rooms {
+    let authority = Authority::generate(kanazawa().to_owned(), "1", &mut |seed| random.fill(seed)).unwrap();
+    let (policy, nobody) = (Arc::new(AllowAll), Arc::new(NoRemote));
+    Rooms::open(
+        store.clone(),
+        room::Config::default(),
+        Arc::new(Authorities::new([authority])),
+        clock.clone(),
+        random.clone(),
+        policy,
+        nobody.clone(),
+        nobody,
+        tasks,
+        metrics,
+    )
+    .await
+    .unwrap()
+}

@@ -1,0 +1,159 @@
+//! Registration.
+
+use super::*;
+
+#[tokio::test]
+async fn dummy_authentication_in_the_first_request_registers_where_registration_is_open() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("Hanako", false).await;
+
+    assert_eq!(user, "@hanako:kanazawa.test");
+    let session = town.session(&tokens).await.unwrap();
+    assert_eq!(session.user_id, user);
+    assert!(!session.admin);
+    assert_eq!(session.device_id.as_str().len(), 10);
+    assert_eq!(town.accounts.profile(&user).await.unwrap().display_name().as_deref(), Some("hanako"));
+}
+
+#[tokio::test]
+async fn without_proof_registration_answers_with_the_flows_and_a_session() {
+    let town = open_town().await;
+    let request = Register { username: Some("hanako".to_owned()), ..Register::default() };
+    let answer = town.accounts.register(kanazawa(), request, None).await;
+
+    let Err(Error::Interactive(info)) = answer else { panic!("{answer:?}") };
+    assert_eq!(info.flows[0].stages, [AuthType::Dummy]);
+    assert!(info.session.is_some() && info.params.is_some() && info.auth_error.is_none());
+}
+
+#[tokio::test]
+async fn closed_registration_registers_nobody() {
+    let town = town(Settings::default()).await;
+    let answer = town.accounts.register(kanazawa(), Register::default(), Some(&dummy())).await;
+    assert!(matches!(answer, Err(Error::RegistrationClosed)));
+}
+
+#[tokio::test]
+async fn a_registration_token_makes_as_many_accounts_as_it_allows() {
+    let town = town(Settings { registration: Registration::Token, ..Settings::default() }).await;
+    let token =
+        RegistrationToken { token: "sakura".to_owned(), uses_allowed: Some(1), used: 0, expires: None };
+    town.accounts.put_registration_token(kanazawa(), token).await.unwrap();
+    let with = |word: &str| {
+        AuthData::RegistrationToken(ruma::api::client::uiaa::RegistrationToken::new(word.to_owned()))
+    };
+    let register = |auth: AuthData| {
+        let accounts = town.accounts.clone();
+        async move { accounts.register(kanazawa(), Register::default(), Some(&auth)).await }
+    };
+
+    let wrong = register(with("momiji")).await;
+    let Err(Error::Interactive(info)) = wrong else { panic!("{wrong:?}") };
+    assert_eq!(info.flows[0].stages, [AuthType::RegistrationToken]);
+    assert!(info.auth_error.is_some());
+    assert!(matches!(register(dummy()).await, Err(Error::Interactive(_))));
+
+    assert!(town.accounts.registration_token_is_valid(kanazawa(), "sakura").await.unwrap());
+    register(with("sakura")).await.unwrap();
+    assert!(!town.accounts.registration_token_is_valid(kanazawa(), "sakura").await.unwrap());
+    assert!(matches!(register(with("sakura")).await, Err(Error::Interactive(_))));
+    assert_eq!(town.accounts.registration_tokens(kanazawa()).await.unwrap()[0].used, 1);
+}
+
+#[tokio::test]
+async fn user_names_follow_the_grammar() {
+    let town = open_town().await;
+    let long = "a".repeat(250);
+    for name in ["", "us,er", "user:x", "u ser", "gebäude", "user!", "user\n", "日本", &long] {
+        let answer = town.accounts.check_available(kanazawa(), name).await;
+        assert!(matches!(answer, Err(Error::InvalidUsername(_))), "{name:?}: {answer:?}");
+    }
+    for name in ["q3._=-/+", "A"] {
+        town.accounts.check_available(kanazawa(), name).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_given_once() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    let again = town.accounts.check_available(kanazawa(), "hanako").await;
+    assert!(matches!(again, Err(Error::UserInUse)));
+
+    // Two at the same moment: the store decides.
+    let new = NewUser { localpart: "taro".to_owned(), ..NewUser::default() };
+    let (one, two) = tokio::join!(
+        town.accounts.create_user(kanazawa(), new.clone()),
+        town.accounts.create_user(kanazawa(), new),
+    );
+    assert_eq!([&one, &two].iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert!([one, two].iter().any(|answer| matches!(answer, Err(Error::UserInUse))));
+}
+
+#[tokio::test]
+async fn the_shared_secret_registers_administrators() {
+    let settings = Settings { shared_secret: Some("complement".to_owned()), ..Settings::default() };
+    let town = town(settings).await;
+    let nonce = town.accounts.shared_secret_nonce(kanazawa()).unwrap();
+    let request = SharedSecretRegister {
+        mac: sign("complement", &format!("{nonce}\0Adminuser\0sUp3rs3kr1t\0admin")),
+        nonce,
+        username: "Adminuser".to_owned(),
+        displayname: None,
+        password: "sUp3rs3kr1t".to_owned(),
+        admin: true,
+        user_type: None,
+    };
+
+    let user = town.accounts.register_with_shared_secret(kanazawa(), request.clone()).await.unwrap();
+
+    assert_eq!(user, "@adminuser:kanazawa.test");
+    assert!(town.accounts.find_user(&user).await.unwrap().unwrap().admin);
+    let replay = town.accounts.register_with_shared_secret(kanazawa(), request.clone()).await;
+    assert!(matches!(replay, Err(Error::InvalidParam(_))));
+    let nonce = town.accounts.shared_secret_nonce(kanazawa()).unwrap();
+    let forged = SharedSecretRegister { nonce, ..request };
+    let forged = town.accounts.register_with_shared_secret(kanazawa(), forged).await;
+    assert!(matches!(forged, Err(Error::Forbidden(_))));
+}
+
+#[tokio::test]
+async fn without_a_secret_nobody_registers_by_it() {
+    let town = open_town().await;
+    assert!(town.accounts.shared_secret_nonce(kanazawa()).is_none());
+}
+
+fn sign(secret: &str, text: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn an_openid_token_names_its_user_for_an_hour() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let token = town.accounts.request_openid_token(&user).await.unwrap();
+    assert_eq!(town.accounts.openid_user(kanazawa(), &token.token).await.unwrap(), user);
+    assert!(is_unknown(town.accounts.openid_user(server_name!("wajima.test"), &token.token).await));
+    town.clock.advance(token.expires_in);
+    assert!(is_unknown(town.accounts.openid_user(kanazawa(), &token.token).await));
+}
+#[tokio::test]
+async fn two_who_use_a_token_at_the_same_time_are_both_counted() {
+    let town = town(Settings { registration: Registration::Token, ..Settings::default() }).await;
+    let token =
+        RegistrationToken { token: "sakura".to_owned(), uses_allowed: Some(2), used: 0, expires: None };
+    town.accounts.put_registration_token(kanazawa(), token).await.unwrap();
+    let word = ruma::api::client::uiaa::RegistrationToken::new("sakura".to_owned());
+    let auth = AuthData::RegistrationToken(word);
+    let register = || town.accounts.register(kanazawa(), Register::default(), Some(&auth));
+
+    let (one, two) = tokio::join!(register(), register());
+
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(town.accounts.registration_tokens(kanazawa()).await.unwrap()[0].used, 2);
+    assert!(matches!(register().await, Err(Error::Interactive(_))));
+}

@@ -1,0 +1,201 @@
+//! Logging in, sessions, devices, passwords.
+
+use super::*;
+
+#[tokio::test]
+async fn log_in_takes_localparts_and_full_ids_in_any_case() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    for name in ["hanako", "@hanako:kanazawa.test", "@HANAKO:kanazawa.test"] {
+        let tokens = town.log_in(name, PASSWORD, None).await.unwrap();
+        assert_eq!(town.session(&tokens).await.unwrap().user_id, "@hanako:kanazawa.test");
+    }
+}
+
+#[tokio::test]
+async fn wrong_passwords_and_unknown_users_get_the_same_answer() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    for (name, word) in [("hanako", "wrong"), ("nobody", PASSWORD), ("@hanako:wajima.test", PASSWORD)] {
+        let answer = town.log_in(name, word, None).await;
+        assert!(matches!(answer, Err(Error::WrongCredentials)), "{name}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn guessing_passwords_ends_after_ten_wrong_ones() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    for _ in 0..10 {
+        assert!(matches!(town.log_in("hanako", "wrong", None).await, Err(Error::WrongCredentials)));
+    }
+    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Overloaded)));
+    town.clock.advance(Duration::from_secs(10));
+    town.log_in("hanako", PASSWORD, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn logging_in_to_a_device_again_ends_its_old_session_and_keeps_its_name() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let first = town.log_in("hanako", PASSWORD, Some("PHONE")).await.unwrap();
+    town.accounts.rename_device(&user, "PHONE".into(), Some("電話".to_owned())).await.unwrap();
+    town.session(&first).await.unwrap();
+
+    let second = town.log_in("hanako", PASSWORD, Some("PHONE")).await.unwrap();
+
+    assert!(is_unknown(town.session(&first).await));
+    town.session(&second).await.unwrap();
+    let device = town.accounts.device(&user, "PHONE".into()).await.unwrap();
+    assert_eq!(device.display_name.as_deref(), Some("電話"));
+}
+
+#[tokio::test]
+async fn a_token_of_one_authority_is_unknown_at_another() {
+    let town = open_town().await;
+    let (_, tokens) = town.register("hanako", false).await;
+    town.session(&tokens).await.unwrap();
+    let elsewhere = town.accounts.authenticate(server_name!("wajima.test"), &tokens.access).await;
+    assert!(is_unknown(elsewhere));
+}
+
+#[tokio::test]
+async fn the_second_look_at_a_token_reads_nothing() {
+    let town = open_town().await;
+    let (_, tokens) = town.register("hanako", false).await;
+    town.session(&tokens).await.unwrap();
+    let misses = town.accounts.session_misses();
+    for _ in 0..10 {
+        town.session(&tokens).await.unwrap();
+    }
+    assert_eq!(town.accounts.session_misses(), misses);
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_session_and_removes_the_device() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", false).await;
+    let other = town.log_in("hanako", PASSWORD, None).await.unwrap();
+    let session = town.session(&tokens).await.unwrap();
+
+    town.accounts.log_out(&session.user_id, &session.device_id).await.unwrap();
+
+    assert!(is_unknown(town.session(&tokens).await));
+    assert_eq!(town.accounts.devices(&user).await.unwrap().len(), 1);
+    let session = town.session(&other).await.unwrap();
+    town.accounts.log_out_everywhere(&session.user_id).await.unwrap();
+    assert!(is_unknown(town.session(&other).await));
+    assert!(town.accounts.devices(&user).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_expired_token_is_a_soft_log_out_and_can_be_refreshed() {
+    let town = open_town().await;
+    let (_, old) = town.register("hanako", true).await;
+    town.session(&old).await.unwrap();
+    town.clock.advance(old.expires_in.unwrap() + Duration::from_secs(1));
+    assert!(matches!(town.session(&old).await, Err(Error::UnknownToken { soft_logout: true })));
+
+    let new = town.accounts.refresh(kanazawa(), old.refresh.as_ref().unwrap()).await.unwrap();
+    town.session(&new).await.unwrap();
+    assert!(is_unknown(town.session(&old).await));
+}
+
+#[tokio::test]
+async fn an_old_refresh_token_is_good_until_the_new_pair_is_used() {
+    let town = open_town().await;
+    let (_, first) = town.register("hanako", true).await;
+    let refresh = |tokens: &SessionTokens| {
+        let token = tokens.refresh.clone().unwrap();
+        let accounts = town.accounts.clone();
+        async move { accounts.refresh(kanazawa(), &token).await }
+    };
+
+    let lost = refresh(&first).await.unwrap();
+    town.session(&first).await.unwrap();
+    let second = refresh(&first).await.unwrap();
+    assert!(is_unknown(town.session(&lost).await));
+    town.session(&second).await.unwrap();
+
+    assert!(is_unknown(refresh(&first).await));
+    assert!(is_unknown(town.session(&first).await));
+
+    // Using the new refresh token counts as using the pair.
+    let third = refresh(&second).await.unwrap();
+    let fourth = refresh(&third).await.unwrap();
+    assert!(is_unknown(refresh(&second).await));
+    assert!(is_unknown(town.session(&second).await));
+    town.session(&fourth).await.unwrap();
+}
+
+#[tokio::test]
+async fn changing_the_password_takes_the_old_one_and_ends_other_sessions() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", false).await;
+    let other = town.log_in("hanako", PASSWORD, None).await.unwrap();
+    let session = town.session(&tokens).await.unwrap();
+    town.session(&other).await.unwrap();
+    let change = |word: &'static str, auth: Option<AuthData>| {
+        let (accounts, session) = (town.accounts.clone(), session.clone());
+        async move {
+            accounts.change_password(&session.user_id, &session.device_id, word, true, auth.as_ref()).await
+        }
+    };
+
+    assert!(matches!(change("another word", None).await, Err(Error::Interactive(_))));
+    let wrong = change("another word", Some(password(&user, "wrong"))).await;
+    assert!(matches!(wrong, Err(Error::Interactive(info)) if info.auth_error.is_some()));
+    let weak = change("short", Some(password(&user, PASSWORD))).await;
+    assert!(matches!(weak, Err(Error::WeakPassword(_))));
+    change("another word", Some(password(&user, PASSWORD))).await.unwrap();
+
+    town.session(&tokens).await.unwrap();
+    assert!(is_unknown(town.session(&other).await));
+    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::WrongCredentials)));
+    town.log_in("hanako", "another word", None).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_confirms_with_somebody_elses_password() {
+    let town = open_town().await;
+    let (_, tokens) = town.register("hanako", false).await;
+    let (taro, _) = town.register("taro", false).await;
+    let session = town.session(&tokens).await.unwrap();
+    let device = session.device_id.clone();
+
+    let auth = password(&taro, PASSWORD);
+    let answer =
+        town.accounts.remove_devices(&session.user_id, std::slice::from_ref(&device), Some(&auth)).await;
+    assert!(matches!(answer, Err(Error::Forbidden(_))));
+    town.session(&tokens).await.unwrap();
+
+    let auth = password(&session.user_id, PASSWORD);
+    town.accounts.remove_devices(&session.user_id, &[device], Some(&auth)).await.unwrap();
+    assert!(is_unknown(town.session(&tokens).await));
+}
+
+#[tokio::test]
+async fn a_closed_account_lets_nobody_in_and_keeps_its_name() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", false).await;
+    let session = town.session(&tokens).await.unwrap();
+
+    town.accounts.deactivate(&session.user_id, Some(&password(&user, PASSWORD))).await.unwrap();
+
+    assert!(is_unknown(town.session(&tokens).await));
+    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Deactivated(_))));
+    assert!(matches!(town.accounts.profile(&user).await, Err(Error::NotFound(_))));
+    let again = town.accounts.check_available(kanazawa(), "hanako").await;
+    assert!(matches!(again, Err(Error::UserInUse)));
+}
+
+#[tokio::test]
+async fn devices_show_when_they_were_last_seen_before_and_after_it_is_written() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", false).await;
+    let session = town.session(&tokens).await.unwrap();
+    let seen = || async { town.accounts.device(&user, &session.device_id).await.unwrap().last_seen.unwrap() };
+    assert_eq!(seen().await.millis(), 1_700_000_000_000);
+    town.accounts.write_last_seen().await.unwrap();
+    assert_eq!(seen().await.millis(), 1_700_000_000_000);
+}
