@@ -131,16 +131,6 @@ fn sign(secret: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_openid_token_names_its_user_for_an_hour() {
-    let town = open_town().await;
-    let (user, _) = town.register("hanako", false).await;
-    let token = town.accounts.request_openid_token(&user).await.unwrap();
-    assert_eq!(town.accounts.openid_user(kanazawa(), &token.token).await.unwrap(), user);
-    assert!(is_unknown(town.accounts.openid_user(server_name!("wajima.test"), &token.token).await));
-    town.clock.advance(token.expires_in);
-    assert!(is_unknown(town.accounts.openid_user(kanazawa(), &token.token).await));
-}
-#[tokio::test]
 async fn two_who_use_a_token_at_the_same_time_are_both_counted() {
     let town = town(Settings { registration: Registration::Token, ..Settings::default() }).await;
     let token =

@@ -199,3 +199,14 @@ async fn devices_show_when_they_were_last_seen_before_and_after_it_is_written() 
     town.accounts.write_last_seen().await.unwrap();
     assert_eq!(seen().await.millis(), 1_700_000_000_000);
 }
+
+#[tokio::test]
+async fn an_openid_token_names_its_user_for_an_hour() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let token = town.accounts.request_openid_token(&user).await.unwrap();
+    assert_eq!(town.accounts.openid_user(kanazawa(), &token.token).await.unwrap(), user);
+    assert!(is_unknown(town.accounts.openid_user(server_name!("wajima.test"), &token.token).await));
+    town.clock.advance(token.expires_in);
+    assert!(is_unknown(town.accounts.openid_user(kanazawa(), &token.token).await));
+}
