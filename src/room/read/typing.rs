@@ -122,16 +122,16 @@ impl Inner {
             if let Some(typing) = self.rooms.get_mut(room) {
                 typing.position =
                     if typing.position == PENDING { position } else { typing.position.max(position) };
-                for change in self.changes.iter_mut().filter(|change| change.position == PENDING) {
-                    if change.room_id == typing.room_id {
-                        change.position = position;
-                    }
-                }
             }
         }
     }
 
-    fn note(&mut self, change: TypingChange) {
+    /// Keeps a change for other servers. Positions never go back in the list, so that whoever has seen one
+    /// finds all later ones behind it.
+    fn note(&mut self, mut change: TypingChange) {
+        if let Some(last) = self.changes.back() {
+            change.position = change.position.max(last.position);
+        }
         self.changes.push_back(change);
         while self.changes.len() > CHANGES_KEPT {
             self.changes.pop_front();
@@ -224,33 +224,33 @@ impl Rooms {
         &self,
         changed: &[(RoomSerial, OwnedRoomId, Vec<(OwnedUserId, bool)>)],
     ) -> Result<(), Error> {
-        let mut topics: Vec<Topic> =
-            changed.iter().map(|(_, room_id, _)| Topic::room(room_id.as_str())).collect();
-        if changed.iter().any(|(_, _, users)| !users.is_empty()) {
-            topics.push(Topic::destination("*"));
-        }
-        // Before the publication: who is woken by it for other servers must find it.
+        let topics = changed.iter().map(|(_, room_id, _)| Topic::room(room_id.as_str()));
+        let published = self.store().publish(topics).await;
+        let position = match &published {
+            Ok(position) => *position,
+            Err(_) => self.store().head(),
+        };
+        let rooms: Vec<RoomSerial> = changed.iter().map(|(room, _, _)| *room).collect();
         {
             let mut inner = self.reader().typing.0.lock();
+            inner.settle(&rooms, position);
             for (_, room_id, users) in changed {
                 for (user_id, typing) in users {
                     inner.note(TypingChange {
                         room_id: room_id.clone(),
                         user_id: user_id.clone(),
                         typing: *typing,
-                        position: PENDING,
+                        position,
                     });
                 }
             }
         }
-        let published = self.store().publish(topics).await;
-        let rooms: Vec<RoomSerial> = changed.iter().map(|(room, _, _)| *room).collect();
-        let position = match &published {
-            Ok(position) => *position,
-            Err(_) => self.store().head(),
-        };
-        self.reader().typing.0.lock().settle(&rooms, position);
-        published.map(|_| ()).map_err(Error::Commit)
+        published.map_err(Error::Commit)?;
+        // Only now, when the change can be found with its position.
+        if changed.iter().any(|(_, _, users)| !users.is_empty()) {
+            self.store().publish([Topic::destination("*")]).await.map_err(Error::Commit)?;
+        }
+        Ok(())
     }
 
     /// Makes sure that a task waits for those whose time runs out.
