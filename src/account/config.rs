@@ -35,8 +35,6 @@ pub struct Settings {
     pub min_password_chars: usize,
     /// How long an access token lives when the client can refresh it.
     pub access_token_lifetime: Duration,
-    /// Whether profiles can be looked up without being logged in or sharing a room.
-    pub open_profiles: bool,
 }
 
 impl Default for Settings {
@@ -47,7 +45,6 @@ impl Default for Settings {
             shared_secret: None,
             min_password_chars: 8,
             access_token_lifetime: Duration::from_secs(60 * 60),
-            open_profiles: true,
         }
     }
 }
