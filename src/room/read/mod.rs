@@ -6,8 +6,8 @@
 //!
 //! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
 //! [`visibility`] (who may see it), [`token`] and [`timeline`] (the order of events), then the
-//! answers: [`messages`], [`state`], [`members`], [`membership`], [`federation`]; and beside the
-//! event graph [`receipts`], [`typing`], [`aliases`] and [`directory`].
+//! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
+//! beside the event graph [`receipts`], [`typing`], [`aliases`] and [`directory`].
 
 pub mod aliases;
 pub mod directory;
@@ -20,6 +20,7 @@ pub mod members;
 pub mod membership;
 pub mod messages;
 pub mod receipts;
+pub mod relations;
 pub mod room;
 pub mod state;
 pub mod stripped;

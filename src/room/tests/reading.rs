@@ -15,6 +15,7 @@ use crate::{
         filter::{EventFilter, LazyMembers},
         members::MemberFilter,
         messages::{Page, PageQuery},
+        relations::RelationQuery,
         timeline::Direction,
         token::Token,
         view::{Look, Viewer},
@@ -128,6 +129,50 @@ async fn context_is_what_stood_around_an_event() {
     assert_eq!(said(&page(&server, &hanako, &room, &newer).await.chunk), ["8"]);
     let alone = server.rooms.context(&viewer, &room, &ids[4], 0, &filter).await.unwrap();
     assert!(alone.before.is_empty() && alone.after.is_empty());
+}
+
+#[tokio::test]
+async fn what_relates_to_an_event_is_found_page_by_page() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let parent = server.say(&hanako, &room, "親").await;
+    for number in 0..7 {
+        let rel_type = if number % 2 == 0 { "m.thread" } else { "m.reference" };
+        let content = json!({
+            "msgtype": "m.text", "body": number.to_string(),
+            "m.relates_to": { "rel_type": rel_type, "event_id": parent },
+        });
+        let kind = ruma::events::TimelineEventType::RoomMessage;
+        let draft = pdu::Draft::message(&hanako, kind, &content).unwrap();
+        server.rooms.send(&room, draft, None).await.unwrap();
+    }
+    for (direction, expected) in
+        [(Direction::Forward, ["0", "2", "4", "6"]), (Direction::Backward, ["6", "4", "2", "0"])]
+    {
+        for limit in 1..6 {
+            let mut query = RelationQuery {
+                rel_type: Some("m.thread"),
+                kind: None,
+                from: None,
+                to: None,
+                direction,
+                limit,
+            };
+            let mut all = Vec::new();
+            loop {
+                let page =
+                    server.rooms.relations(&Viewer::user(&hanako), &room, &parent, &query).await.unwrap();
+                assert!(page.chunk.len() <= limit);
+                all.extend(said(&page.chunk));
+                query.from = page.end;
+                if page.end.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(all, expected, "pages of {limit}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -299,7 +344,10 @@ async fn an_alias_has_one_room_and_the_directory_shows_what_was_published() {
     let found = b.rooms.resolve_alias(Some(&foreign), &alias).await.unwrap();
     assert_eq!((found.room_id, found.servers.len()), (room.clone(), 1));
     assert!(matches!(a.rooms.delete_alias(&taro, &alias).await, Err(Error::NotAllowed(_))));
-    assert_eq!(a.rooms.room_aliases(&Viewer::user(&hanako), &room).await.unwrap(), std::slice::from_ref(&alias));
+    assert_eq!(
+        a.rooms.room_aliases(&Viewer::user(&hanako), &room).await.unwrap(),
+        std::slice::from_ref(&alias)
+    );
 
     let refused = a.rooms.set_published(&taro, &room, true).await;
     assert!(matches!(refused, Err(Error::NotAllowed(_))));

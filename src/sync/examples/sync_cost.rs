@@ -1,0 +1,193 @@
+//! What `/sync` costs over a store in memory: a wake-up of many readers, and a first answer.
+//!
+//! `cargo run --release -p sync --example sync_cost`
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for people")]
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use account::{Accounts, PasswordCost};
+use base::{Clock, Metrics, Random, Tasks};
+use pdu::{Authorities, Authority, Draft};
+use room::{AllowAll, CreateRoom, Joining, NoRemote, Preset, Rooms};
+use ruma::{OwnedRoomId, OwnedUserId, UserId, events::TimelineEventType};
+use store::{MemoryBackend, MemoryDisk, Options, Store};
+use sync::{StateAfter, SyncFilter, SyncRequest, Syncs};
+
+const READERS: usize = 50;
+const ROUNDS: usize = 400;
+const ROOMS: usize = 200;
+const MESSAGES: usize = 50;
+
+struct Server {
+    rooms: Rooms,
+    syncs: Syncs,
+    store: Store,
+}
+
+async fn server(disk: &MemoryDisk) -> Server {
+    let (metrics, clock, random) = (Metrics::new(), Clock::system(), Random::os());
+    let tasks = Tasks::new(&metrics);
+    let store =
+        Store::open(Arc::new(MemoryBackend::open(disk)), Options::default(), &tasks, &metrics).await.unwrap();
+    let authority = Authority::new("a.test".try_into().unwrap(), "1", &[7; 32]).unwrap();
+    let rooms = Rooms::open(
+        store.clone(),
+        room::Config::default(),
+        Arc::new(Authorities::new([authority])),
+        clock.clone(),
+        random.clone(),
+        Arc::new(AllowAll),
+        Arc::new(NoRemote),
+        Arc::new(NoRemote),
+        &tasks,
+        &metrics,
+    )
+    .await
+    .unwrap();
+    let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };
+    let accounts =
+        Accounts::open(store.clone(), rooms.clone(), config, clock.clone(), random, &tasks, &metrics)
+            .await
+            .unwrap();
+    let syncs = Syncs::new(rooms.clone(), accounts, store.clone(), clock, &tasks, &metrics);
+    Server { rooms, syncs, store }
+}
+
+fn user(name: &str) -> OwnedUserId {
+    UserId::parse(format!("@{name}:a.test")).unwrap()
+}
+
+fn request(user: &UserId, filter: &Arc<SyncFilter>) -> SyncRequest {
+    SyncRequest {
+        user: user.to_owned(),
+        device: "PHONE".into(),
+        since: None,
+        timeout: Duration::from_secs(30),
+        full_state: false,
+        state_after: StateAfter::default(),
+        filter: filter.clone(),
+    }
+}
+
+fn token(answer: &[u8]) -> store::Position {
+    let answer: serde_json::Value = serde_json::from_slice(answer).unwrap();
+    answer["next_batch"].as_str().unwrap().parse::<room::read::token::Token>().unwrap().position()
+}
+
+async fn room(server: &Server, creator: &UserId) -> OwnedRoomId {
+    let wishes =
+        CreateRoom { preset: Preset::PublicChat, name: Some("連絡".to_owned()), ..CreateRoom::default() };
+    server.rooms.create(creator, wishes).await.unwrap()
+}
+
+async fn say(server: &Server, sender: &UserId, room: &OwnedRoomId, number: usize) {
+    let content = serde_json::json!({ "msgtype": "m.text", "body": format!("本日の連絡 {number}") });
+    let draft = Draft::message(sender, TimelineEventType::RoomMessage, &content).unwrap();
+    server.rooms.send(room, draft, None).await.unwrap();
+}
+
+/// CPU time of this process so far, in seconds.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / 100.0
+}
+
+#[tokio::main]
+async fn main() {
+    let disk = MemoryDisk::default();
+    let server = Arc::new(server(&disk).await);
+    wake_ups(&server).await;
+    first_answers(&disk, server).await;
+}
+
+async fn wake_ups(server: &Arc<Server>) {
+    let hanako = user("hanako");
+    let shared = room(server, &hanako).await;
+    let filter = Arc::new(SyncFilter::parse(b"{}").unwrap());
+    let mut readers = Vec::new();
+    for reader in 0..READERS {
+        let reader = user(&format!("reader{reader}"));
+        server.rooms.join(&reader, &shared, &[], Joining::default()).await.unwrap();
+        let mut request = request(&reader, &filter);
+        request.since = Some(token(&server.syncs.sync(request.clone()).await.unwrap().gather().await));
+        readers.push(request);
+    }
+
+    // What sending alone costs.
+    let before = cpu();
+    for number in 0..ROUNDS {
+        say(server, &hanako, &shared, number).await;
+    }
+    let sending = cpu() - before;
+    for reader in &mut readers {
+        reader.since = Some(server.store.head());
+    }
+
+    // Each reader waits in a long poll for each message.
+    let (told, mut heard) = tokio::sync::mpsc::channel(READERS);
+    for mut request in readers {
+        let (server, told) = (server.clone(), told.clone());
+        tokio::spawn(async move {
+            for _ in 0..ROUNDS {
+                let answer = server.syncs.sync(request.clone()).await.unwrap().gather().await;
+                request.since = Some(token(&answer));
+                told.send(Instant::now()).await.unwrap();
+            }
+        });
+    }
+    let before = cpu();
+    let mut delays = Vec::new();
+    for number in 0..ROUNDS {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let sent = Instant::now();
+        say(server, &hanako, &shared, number).await;
+        for _ in 0..READERS {
+            delays.push(heard.recv().await.unwrap().duration_since(sent));
+        }
+    }
+    let reading = cpu() - before - sending;
+    delays.sort_unstable();
+    let answers = (READERS * ROUNDS) as f64;
+    println!(
+        "wake-up: {:.3} ms CPU an answer ({READERS} readers of one room); delivered in {:.2} ms (p50), {:.2} ms (p99); sending {:.3} ms CPU",
+        reading * 1_000.0 / answers,
+        delays[delays.len() / 2].as_secs_f64() * 1_000.0,
+        delays[delays.len() * 99 / 100].as_secs_f64() * 1_000.0,
+        sending * 1_000.0 / ROUNDS as f64,
+    );
+}
+
+async fn first_answers(disk: &MemoryDisk, server: Arc<Server>) {
+    let taro = user("taro");
+    for _ in 0..ROOMS {
+        let room = room(&server, &taro).await;
+        for number in 0..MESSAGES {
+            say(&server, &taro, &room, number).await;
+        }
+    }
+    for (filter, name) in [
+        (&br#"{"room":{"timeline":{"limit":50}}}"#[..], "limit 50"),
+        (&br#"{"room":{"timeline":{"limit":50},"state":{"lazy_load_members":true}}}"#[..], "limit 50, lazy"),
+        (&b"{}"[..], "default limit"),
+    ] {
+        let filter = Arc::new(SyncFilter::parse(filter).unwrap());
+        for round in 0..4 {
+            let (start, before) = (Instant::now(), cpu());
+            let answer = server.syncs.sync(request(&taro, &filter)).await.unwrap().gather().await;
+            println!(
+                "first sync of {ROOMS} rooms x {MESSAGES} ({name}), round {round}: {:.1} ms, {:.0} ms CPU, {} KiB",
+                start.elapsed().as_secs_f64() * 1_000.0,
+                (cpu() - before) * 1_000.0,
+                answer.len() / 1024,
+            );
+        }
+    }
+    server.store.close().await.unwrap();
+    let again = self::server(disk).await;
+    let filter = Arc::new(SyncFilter::parse(br#"{"room":{"timeline":{"limit":50}}}"#).unwrap());
+    let start = Instant::now();
+    again.syncs.sync(request(&taro, &filter)).await.unwrap().gather().await;
+    println!("the same with nothing in any cache: {:.1} ms", start.elapsed().as_secs_f64() * 1_000.0);
+}
