@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 use pdu::{Pdu, Verified};
 use ruma::{EventId, OwnedEventId, OwnedServerName, events::TimelineEventType};
 use serde_json::value::RawValue;
-use store::{Batch, CommitError, Position, Stamped};
+use store::{Batch, Position, Stamped};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -415,39 +415,38 @@ impl Rooms {
             .collect();
         let order = auth_first(&events);
         let events: Vec<Verified> = order.iter().filter_map(|id| events.get(id).cloned()).collect();
+        let mut done = Fresh::default();
         for part in events.chunks(OUTLIERS_PER_BATCH) {
-            self.store_outliers(room, part).await?;
+            let stored = self.store_outliers(room, part, &done).await?;
+            done.merge(stored);
         }
         Ok(())
     }
 
-    /// Stores verified events as outliers; `events` has auth events before those that they allow.
-    async fn store_outliers(&self, room: &Arc<RoomInfo>, events: &[Verified]) -> Result<(), Error> {
+    /// Stores verified events as outliers; `events` has auth events before those that they allow. What
+    /// was stored just before is in `done`, which spares reading it back.
+    async fn store_outliers(
+        &self,
+        room: &Arc<RoomInfo>,
+        events: &[Verified],
+        done: &Fresh,
+    ) -> Result<Fresh, Error> {
         let mut attempts = Attempts::default();
         loop {
             let mut batch = Batch::new();
             let mut fresh = Fresh::default();
-            let nothing = Fresh::default();
             let ids: Vec<OwnedEventId> =
                 events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
             let known = self.stored(room, &ids).await?;
             for event in events.iter().filter(|event| !known.contains_key(event.pdu().event_id())) {
-                let view = View { rooms: self, room, layers: [&nothing, &fresh] };
+                let view = View { rooms: self, room, layers: [done, &fresh] };
                 if let Some((verdict, auth)) = judge_outlier(&view, event.pdu()).await? {
                     let stored = self.stage_outlier(&mut batch, room, event.pdu(), verdict, auth).await?;
                     fresh.add_event(stored);
                 }
             }
-            if batch.is_empty() {
-                return Ok(());
-            }
-            match self.store().commit(batch).await {
-                Err(error @ CommitError::Store(_)) => return Err(Error::Commit(error)),
-                outcome => {
-                    if attempts.judge(self, outcome).await?.is_some() {
-                        return Ok(());
-                    }
-                }
+            if batch.is_empty() || attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
+                return Ok(fresh);
             }
         }
     }

@@ -12,8 +12,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pdu::{Pdu, Verified};
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
+use pdu::{Draft, Pdu, Verified};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, ServerName, events::TimelineEventType,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::{Batch, Order, Range};
@@ -23,6 +25,7 @@ use tracing::{debug, error, warn};
 use crate::{
     Error, Rooms,
     ids::{InboxSerial, RoomSerial},
+    pipeline::{Sending, Stage},
     read::room::RoomInfo,
     receive::{Arrival, Received},
     tables::{INBOX, InboxRow},
@@ -30,6 +33,9 @@ use crate::{
 
 /// How many PDUs a worker takes at a time.
 const BITE: usize = 50;
+
+/// With more forward extremities than this, they are merged by an event of ours.
+const MANY_EXTREMITIES: usize = 10;
 
 /// How long a worker waits after a failure of the store before it goes on.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -291,6 +297,7 @@ impl Rooms {
             // Something about one of these events: it must not stall the room, nor take others with it.
             Err(_) => self.place_singly(room, &arrivals).await?,
         }
+        self.merge_extremities(room).await?;
         if !left.is_empty() {
             let mut batch = Batch::new();
             for serial in left {
@@ -299,6 +306,34 @@ impl Rooms {
             self.store().commit(batch).await.map_err(Error::Commit)?;
         }
         Ok(count)
+    }
+
+    /// Ties a fraying graph together: an event that nobody sees names all extremities as previous.
+    async fn merge_extremities(&self, room: &Arc<RoomInfo>) -> Result<(), Error> {
+        let mut guard = self.lock(room).await?;
+        if guard.head().is_ok_and(|head| head.extremities.len() <= MANY_EXTREMITIES) {
+            return Ok(());
+        }
+        let mut stage = Stage::new(self, room, guard.live()?);
+        let kind = TimelineEventType::from("org.matrix.dummy_event");
+        let power = stage.power().await?;
+        let speaker = self.find_local_member(&stage, |user| power.may_send(user, &kind, false)).await?;
+        let Some(sender) = speaker else { return Ok(()) };
+        let content = crate::create::raw(&serde_json::json!({}));
+        let draft = Draft { kind, state_key: None, content, sender, redacts: None };
+        match stage.send(&draft, Sending { hidden: true, ..Sending::default() }).await {
+            Ok(_) => {
+                let staged = stage.finish();
+                // If it fails, another try follows with the next events.
+                guard.submit(self, staged, None).await.ok();
+                Ok(())
+            }
+            Err(cause) if is_passing(&cause) => Err(cause),
+            Err(cause) => {
+                warn!(room_id = %room.room_id, error = %cause, "extremities could not be merged");
+                Ok(())
+            }
+        }
     }
 
     /// Places events one by one, leaving out those that fail.

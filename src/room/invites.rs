@@ -60,13 +60,13 @@ pub struct ReceivedInvite {
 }
 
 /// A user's out-of-room membership that is to be written.
-struct OutsideChange<'a> {
-    user: &'a UserId,
-    membership: Membership,
-    sender: &'a UserId,
-    event: Option<&'a Pdu>,
+pub(crate) struct OutsideChange<'a> {
+    pub(crate) user: &'a UserId,
+    pub(crate) membership: Membership,
+    pub(crate) sender: &'a UserId,
+    pub(crate) event: Option<&'a Pdu>,
     /// What to keep for the user; nothing: what was kept goes.
-    kept: Option<InviteRow>,
+    pub(crate) kept: Option<InviteRow>,
 }
 
 impl Rooms {
@@ -171,6 +171,9 @@ impl Rooms {
         if let Some(room) = self.room(&invite.room_id).await?
             && self.is_resident(&room).await?
         {
+            if !self.is_admitted(origin, &room).await? {
+                return Err(Error::AclDenied(origin.to_owned()));
+            }
             // The room's servers, us among them, get the event itself.
             return Ok(signed.pdu().to_raw());
         }
@@ -265,7 +268,7 @@ impl Rooms {
     }
 
     /// Writes the membership of a user of ours in a room that we are not in.
-    async fn write_outside(&self, room: &Arc<RoomInfo>, change: OutsideChange<'_>) -> Result<(), Error> {
+    pub(crate) async fn write_outside(&self, room: &Arc<RoomInfo>, change: OutsideChange<'_>) -> Result<(), Error> {
         let key = (change.user.as_str(), room.serial);
         let mut attempts = Attempts::default();
         loop {
@@ -396,7 +399,7 @@ fn check_invite_state(version: RoomVersion, invite: &ReceivedInvite) -> Result<(
 }
 
 /// State events cut down to what invited users are shown, as a JSON array.
-fn stripped_list(events: &[Box<RawValue>]) -> String {
+pub(crate) fn stripped_list(events: &[Box<RawValue>]) -> String {
     const KEPT: [&str; 4] = ["content", "sender", "state_key", "type"];
     let mut list = Vec::with_capacity(events.len());
     for raw in events {

@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use store::{Batch, CommitError};
+use store::Batch;
 use tracing::{info, warn};
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     place::Placement,
     ports::{Joined, Template},
     read::{event::name_of, room::RoomInfo},
-    receive::deciding_names,
+    receive::{Arrival, deciding_names},
     send::Attempts,
     tables::{INVITES, MEMBERSHIPS, Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
 };
@@ -180,12 +180,7 @@ impl Rooms {
             batch.insert(&ROOMS, room_id.as_str(), &row);
             let row = RoomIdRow { room_id: room_id.to_owned(), version: row.version };
             batch.put(&ROOM_IDS, &serial, &row);
-            match self.store().commit(batch).await {
-                Err(error @ CommitError::Store(_)) => return Err(Error::Commit(error)),
-                outcome => {
-                    attempts.judge(self, outcome).await?;
-                }
-            }
+            attempts.judge(self, self.store().commit(batch).await).await?;
         }
     }
 
@@ -198,6 +193,13 @@ impl Rooms {
         answer: Joined,
     ) -> Result<(), Error> {
         let ids = self.import_state(room, &answer).await?;
+        if self.is_resident(room).await? {
+            // Another user of ours got in meanwhile: the room is here, and this join one more event.
+            let arrival = Arrival::new(join, server.to_owned());
+            let arrivals = self.complete(room, vec![arrival]).await?;
+            self.place_arrivals(room, &arrivals).await?;
+            return Ok(());
+        }
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(room).await?;

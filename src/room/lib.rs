@@ -21,6 +21,7 @@ pub mod ids;
 mod inbox;
 mod invites;
 mod join;
+mod knock;
 pub mod log;
 mod membership;
 mod pipeline;

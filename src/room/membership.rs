@@ -216,22 +216,22 @@ impl Rooms {
         if let Some(index) = members.iter().position(joined) {
             return Ok(candidates.get(index).cloned());
         }
-        self.any_local_member(stage, &power).await
+        self.find_local_member(stage, |user| power.may_invite(user)).await
     }
 
-    /// Any joined user of ours who may invite, for rooms where everybody may.
-    async fn any_local_member(
+    /// A joined user of ours of whom something holds, among the first thousands of members.
+    pub(crate) async fn find_local_member(
         &self,
         stage: &Stage<'_>,
-        power: &pdu::RoomPower,
+        may: impl Fn(&UserId) -> bool,
     ) -> Result<Option<OwnedUserId>, Error> {
         let room = stage.view().room.serial;
         let range = store::Range::prefix(&room);
-        let rows = self.store().scan(&MEMBERS, range, store::Order::Ascending, 2_000).await?;
+        let rows = self.store().scan(&MEMBERS, range, store::Order::Ascending, 5_000).await?;
         let users = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
         Ok(users
             .filter_map(|((_, user), _)| OwnedUserId::try_from(user).ok())
-            .find(|user| self.is_local(user) && power.may_invite(user)))
+            .find(|user| self.is_local(user) && may(user)))
     }
 
     /// Lets a user of ours leave a room, refuse an invite, or take back a knock.

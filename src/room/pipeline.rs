@@ -78,6 +78,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) at: Option<u64>,
     /// Another authority of ours that has to sign too.
     pub(crate) cosigner: Option<Arc<pdu::Authority>>,
+    /// Part of the graph only: neither shown to clients nor sent of itself.
+    pub(crate) hidden: bool,
 }
 
 /// State loaded for a check; a handful of events, so a list.
@@ -184,6 +186,7 @@ impl<'a> Stage<'a> {
             Some(cosigner) => pdu::countersign(&verified, cosigner)?,
         };
         let mut placement = Placement::ours(verified.into_pdu(), self.head.current, auth);
+        placement.hidden = sending.hidden;
         placement.txn =
             sending.txn.map(|txn| EventTxn { device: txn.device.to_string(), id: txn.id.to_string() });
         self.place(placement).await

@@ -36,6 +36,8 @@ pub(crate) struct Placement {
     pub(crate) outgoing: bool,
     /// Previous events that we lack.
     pub(crate) missing: Vec<OwnedEventId>,
+    /// Part of the graph only: neither shown to clients nor sent of itself.
+    pub(crate) hidden: bool,
     /// A redaction that came before it; `pdu` is redacted already.
     pub(crate) redacted_by: Option<EventSerial>,
     /// Where it goes.
@@ -65,6 +67,7 @@ impl Placement {
             txn: None,
             outgoing: true,
             missing: Vec::new(),
+            hidden: false,
             redacted_by: None,
             goes: Goes::Tip,
         }
@@ -84,7 +87,7 @@ impl Stage<'_> {
     /// The event must have passed, or failed, its checks: `verdict` says which. An accepted one
     /// becomes part of the timeline and, on the tip, moves the room's state on.
     pub(crate) async fn place(&mut self, placement: Placement) -> Result<Arc<StoredEvent>, Error> {
-        let Placement { pdu, known_as, verdict, before, auth, txn, outgoing, missing, redacted_by, goes } =
+        let Placement { pdu, known_as, verdict, before, auth, txn, outgoing, missing, hidden, redacted_by, goes } =
             placement;
         let room = self.room.serial;
         let serial = match known_as {
@@ -99,7 +102,7 @@ impl Stage<'_> {
         };
         let place = match (verdict, goes) {
             (Verdict::Accepted, Goes::History(place)) => Place::History(place),
-            (Verdict::Accepted, _) => Place::Live,
+            (Verdict::Accepted, _) if !hidden => Place::Live,
             _ => Place::None,
         };
         let meta = EventMeta {

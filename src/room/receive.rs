@@ -182,6 +182,7 @@ impl Stage<'_> {
             txn: None,
             outgoing: arrival.outgoing,
             missing,
+            hidden: false,
             redacted_by: None,
             goes,
         };

@@ -153,7 +153,7 @@ impl Rooms {
             }
 
             let mut stage = Stage::new(self, &room, guard.live()?);
-            let sending = Sending { txn, at: None, cosigner: cosigner.cloned() };
+            let sending = Sending { txn, cosigner: cosigner.cloned(), ..Sending::default() };
             let event_id = match stage_draft(&mut stage, draft, sending).await {
                 Ok(Outcome::Placed(event_id)) => event_id,
                 Ok(Outcome::Unchanged(event_id)) => return Ok(event_id),
