@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use room::{AcceptedJoin, Error, ReceivedInvite, tables::Membership};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
@@ -86,14 +86,18 @@ async fn accept_join(api: &FederationApi, call: &RawCall<Origin>) -> Result<Stri
     let Origin { server, destination } = &call.caller;
     let accepted = api.rooms.accept_join(server, &room_id, &event_id, &event, omit_members).await?;
     let AcceptedJoin { event, state, auth_chain, members_omitted, servers_in_room } = accepted;
+    // In a short answer nothing stands twice.
+    let given: HashSet<&str> = if members_omitted { texts(&state).collect() } else { HashSet::new() };
     let mut answer = Object::new()
-        .list("auth_chain", texts(&auth_chain))
+        .list("auth_chain", texts(&auth_chain).filter(|event| !given.contains(event)))
         .json("event", event.get())
         .bool("members_omitted", members_omitted)
         .string("origin", destination.as_str())
         .list("state", texts(&state));
     if members_omitted {
-        answer = answer.strings("servers_in_room", servers_in_room.iter().map(|server| server.as_str()));
+        // Those from before the join.
+        let others = servers_in_room.iter().filter(|known| *known != server);
+        answer = answer.strings("servers_in_room", others.map(|server| server.as_str()));
     }
     Ok(answer.finish())
 }

@@ -88,7 +88,8 @@ impl Network {
         random: &Random,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
-        let dns: Arc<dyn Dns> = if config.dns { Arc::new(SystemDns::open()?) } else { Arc::new(NoDns) };
+        let dns: Arc<dyn Dns> =
+            if config.dns { Arc::new(SystemDns::open(clock.clone())?) } else { Arc::new(NoDns) };
         Self::with_dns(config, dns, clock, random, metrics)
     }
 

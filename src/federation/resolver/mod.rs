@@ -18,7 +18,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{Clock, Random};
+use base::{Clock, Random, Timestamp};
+use futures_util::future::join;
+use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use rustls_pki_types::{DnsName, ServerName as CertificateName};
 
@@ -32,6 +34,16 @@ const DEFAULT_PORT: u16 = 8448;
 
 /// A DNS question may take this long; a dead DNS must not hold up more than the one who asks.
 const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same for SRV records, which few servers have.
+const SERVICES_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For so long it is remembered that a host has no SRV records, and that DNS would not say.
+const NO_SERVICES: Duration = Duration::from_secs(5 * 60);
+const UNKNOWN_SERVICES: Duration = Duration::from_secs(60);
+
+/// Hosts without SRV records that are remembered.
+const MOST_HOSTS: usize = 20_000;
 
 /// So many addresses of a peer are tried.
 const MOST_ADDRESSES: usize = 8;
@@ -125,6 +137,8 @@ pub struct Resolver {
     fixed: BTreeMap<OwnedServerName, Route>,
     dns: Arc<dyn Dns>,
     well_known: WellKnownCache,
+    /// Hosts without SRV records, and until when that is believed. What DNS finds it caches itself.
+    without_services: Mutex<HashMap<String, Timestamp>>,
     policy: AddressPolicy,
     clock: Clock,
     random: Random,
@@ -148,7 +162,8 @@ impl Resolver {
             routes.insert(server.clone(), fixed_route(server, address)?);
         }
         let well_known = WellKnownCache::new(well_known, clock.clone(), random.clone());
-        Ok(Self { fixed: routes, dns, well_known, policy, clock, random })
+        let without_services = Mutex::default();
+        Ok(Self { fixed: routes, dns, well_known, without_services, policy, clock, random })
     }
 
     /// How to reach a server. Answers from caches are the normal case, so this is asked anew for each
@@ -181,23 +196,45 @@ impl Resolver {
     /// The SRV records of a host, else port 8448. Host header and certificate are for the host itself.
     async fn services_or_default(&self, host: &str) -> Result<Route, ResolveError> {
         let certificate = certificate_name(host)?;
-        for service in ["_matrix-fed._tcp", "_matrix._tcp"] {
-            let question = self.dns_services(&format!("{service}.{host}")).await;
-            // A DNS that fails here (SERVFAIL, time out) counts as "no such record": many a DNS
-            // fails for names it does not know, and the address look-up that follows tells.
-            if let Ok(services) = question {
-                let endpoints = order(services, &self.random);
-                if !endpoints.is_empty() {
-                    return Ok(Route { endpoints, host: host.to_owned(), certificate, fixed: false });
-                }
-            }
+        let mut endpoints = self.services(host).await;
+        if endpoints.is_empty() {
+            endpoints.push(Endpoint { host: host.to_owned(), port: DEFAULT_PORT });
         }
-        let endpoints = vec![Endpoint { host: host.to_owned(), port: DEFAULT_PORT }];
         Ok(Route { endpoints, host: host.to_owned(), certificate, fixed: false })
     }
 
+    /// What the SRV records of a host name, the newer service name first.
+    ///
+    /// A DNS that fails here (SERVFAIL, time out) counts as "no such record": many a DNS fails for
+    /// names that it does not know, and the address look-up that follows tells.
+    async fn services(&self, host: &str) -> Vec<Endpoint> {
+        let is_over = |until: &Timestamp| *until <= self.clock.now();
+        if self.without_services.lock().get(host).is_some_and(|until| !is_over(until)) {
+            return Vec::new();
+        }
+        let (newer, older) = (format!("_matrix-fed._tcp.{host}"), format!("_matrix._tcp.{host}"));
+        let (newer, older) = join(self.dns_services(&newer), self.dns_services(&older)).await;
+        let mut believed = NO_SERVICES;
+        for answer in [newer, older] {
+            match answer {
+                Ok(services) => {
+                    let endpoints = order(services, &self.random);
+                    if !endpoints.is_empty() {
+                        return endpoints;
+                    }
+                }
+                Err(DnsError::NoRecords) => {}
+                Err(DnsError::Failed(_)) => believed = UNKNOWN_SERVICES,
+            }
+        }
+        let mut hosts = self.without_services.lock();
+        make_room(&mut hosts, MOST_HOSTS, |until| !is_over(until));
+        hosts.insert(host.to_owned(), self.clock.now() + believed);
+        Vec::new()
+    }
+
     async fn dns_services(&self, name: &str) -> Result<Vec<Service>, DnsError> {
-        let asked = self.clock.timeout(DNS_TIMEOUT, self.dns.services(name)).await;
+        let asked = self.clock.timeout(SERVICES_TIMEOUT, self.dns.services(name)).await;
         asked.unwrap_or_else(|_| Err(DnsError::Failed("DNS did not answer in time".to_owned())))
     }
 

@@ -4,7 +4,6 @@
 
 use base::ManualClock;
 use http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL};
-use parking_lot::Mutex;
 use ruma::owned_server_name;
 
 use super::*;
@@ -15,6 +14,7 @@ struct FakeDns {
     addresses: HashMap<&'static str, Vec<IpAddr>>,
     services: HashMap<&'static str, Vec<Service>>,
     failing: Vec<&'static str>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 #[async_trait]
@@ -24,6 +24,7 @@ impl Dns for FakeDns {
     }
 
     async fn services(&self, name: &str) -> Result<Vec<Service>, DnsError> {
+        self.asked.lock().push(name.to_owned());
         if self.failing.contains(&name) {
             return Err(DnsError::Failed("SERVFAIL".to_owned()));
         }
@@ -253,6 +254,26 @@ async fn many_who_ask_for_one_host_at_once_make_one_request() {
         assert_eq!(route.unwrap().host, "m.test");
     }
     assert_eq!(world.web.asked("a.test"), 1);
+}
+
+#[tokio::test]
+async fn a_host_without_services_is_not_asked_for_them_with_every_request() {
+    let dns = records();
+    let asked = dns.asked.clone();
+    let world = world(dns, AddressPolicy::anywhere());
+    let (none, broken) = (owned_server_name!("plain.test"), owned_server_name!("broken.test"));
+    for _ in 0..3 {
+        world.resolver.route(&none).await.unwrap();
+        world.resolver.route(&broken).await.unwrap();
+    }
+    assert_eq!(asked.lock().len(), 4);
+    world.clock.advance(UNKNOWN_SERVICES);
+    world.resolver.route(&none).await.unwrap();
+    world.resolver.route(&broken).await.unwrap();
+    assert_eq!(asked.lock().len(), 6, "a DNS that failed is asked again sooner");
+    world.clock.advance(NO_SERVICES);
+    world.resolver.route(&none).await.unwrap();
+    assert_eq!(asked.lock().len(), 8);
 }
 
 #[tokio::test]

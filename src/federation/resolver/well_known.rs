@@ -25,7 +25,7 @@ const LONGEST_ERROR: Duration = Duration::from_secs(60 * 60);
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A whole fetch, redirects included.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Hosts that are remembered.
 const MOST_HOSTS: usize = 20_000;

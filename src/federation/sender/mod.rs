@@ -37,7 +37,7 @@ use base::{Backoff, Clock, Counter, CounterFamily, Gauge, Metrics, Random, Tasks
 use parking_lot::Mutex;
 use room::Rooms;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use store::{Order, Position, Range, Store};
+use store::{Moved, Order, Position, Range, Store, Topic};
 use tokio::sync::{Notify, Semaphore};
 
 use self::{fan_out::FanOut, lane::Lane};
@@ -198,9 +198,11 @@ impl Sender {
     /// Whether everything that was in the log when this was called has been delivered to everybody,
     /// as far as memory tells. For tests and a graceful stop.
     pub fn is_idle(&self) -> bool {
-        let head = self.0.store.head();
+        let read = self.position();
+        let is_read =
+            read >= self.0.store.head() || self.0.store.moved(Topic::destination("*"), read) == Moved::No;
         let destinations: Vec<_> = self.0.destinations.lock().values().cloned().collect();
-        self.position() >= head
+        is_read
             && destinations.iter().all(|destination| {
                 let state = destination.state.lock();
                 state.lanes.values().all(Lane::is_idle)

@@ -27,7 +27,18 @@ async fn two_servers_invite_join_and_talk_both_ways() {
 
     let info = b.rooms.room(&room).await.unwrap().unwrap();
     assert_eq!(b.rooms.servers_in_room(info.serial).await.unwrap(), [name(A), name(B)]);
-    assert!(!net.asked().iter().any(|line| line.contains("/send/") && line.starts_with("other")));
+}
+
+#[tokio::test]
+async fn a_join_is_not_sent_back_to_the_server_that_helped() {
+    let net = Net::default();
+    let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
+    let room = a.create_room(ALICE).await;
+    a.invite(ALICE, &room, BOB).await;
+    b.join(BOB, &room, A).await;
+    b.until(&room, async || a.sender.is_idle() && b.sender.is_idle()).await;
+    let sent: Vec<String> = net.asked().into_iter().filter(|line| line.contains("/send/")).collect();
+    assert_eq!(sent, Vec::<String>::new(), "an invite goes by `/invite`, a join by `/send_join`");
 }
 
 #[tokio::test]

@@ -230,6 +230,21 @@ async fn names_that_lead_nowhere_say_so() {
     assert!(matches!(refused, Err(TransportError::Connect(_))), "{refused:?}");
 }
 
+#[tokio::test]
+async fn names_of_the_hosts_file_are_found_without_any_dns() {
+    let ca = Ca::new();
+    let web = serve(ca.acceptor(&["localhost"])).await;
+    let config = NetworkConfig {
+        addresses: AddressPolicy::anywhere(),
+        ca_files: vec![ca.file.clone()],
+        trust: Trust::FilesOnly,
+        ..NetworkConfig::default()
+    };
+    let network = Network::open(&config, &Clock::system(), &Random::os(), &Metrics::new()).unwrap();
+    let server = format!("localhost:{}", web.port);
+    assert_eq!(get(&network, &server, "/").await.unwrap(), format!("GET / host {server} body "));
+}
+
 #[test]
 fn a_file_without_certificates_is_named() {
     let folder = tempfile::tempdir().unwrap();
