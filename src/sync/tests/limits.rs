@@ -1,8 +1,9 @@
 //! Large accounts and bad input.
 
 use serde_json::json;
+use store::{Batch, MemoryDisk};
 
-use super::town::{client, joined, town};
+use super::town::{client, joined, said, town, town_on};
 use crate::{Answer, Error, SyncFilter};
 
 #[tokio::test]
@@ -58,4 +59,29 @@ async fn a_token_from_the_future_is_taken_as_now() {
     let answer = hanako.sync(&town).await;
     assert_eq!(answer.as_object().unwrap().len(), 1);
     assert_ne!(hanako.since.as_deref(), Some("s1_999999999"));
+}
+
+#[tokio::test]
+async fn a_damaged_room_costs_that_room_and_no_other() {
+    let disk = MemoryDisk::default();
+    let before = town_on(&disk).await;
+    let (good, bad) = (before.room("hanako").await, before.room("hanako").await);
+    let mut known = client("hanako");
+    known.sync(&before).await;
+    before.say("hanako", &good, "無事").await;
+    let event = before.say("hanako", &bad, "破損").await;
+    let stored = before.rooms.event(&bad, &event).await.unwrap().unwrap();
+    let mut batch = Batch::new();
+    let row = (stored.room(), stored.serial());
+    batch.put(&room::tables::EVENTS, &row, &bytes::Bytes::from_static(b"{"));
+    before.store.commit(batch).await.unwrap();
+    before.store.close().await.unwrap();
+
+    // Nothing in any cache hides the damage from this one.
+    let after = town_on(&disk).await;
+    for mut client in [known, client("hanako")] {
+        let answer = client.sync(&after).await;
+        assert!(said(&joined(&answer, &good)["timeline"]["events"]).contains(&"無事".to_owned()));
+        assert!(answer["rooms"]["join"].get(bad.as_str()).is_none(), "{answer}");
+    }
 }
