@@ -31,7 +31,7 @@ const MOST_PDUS: usize = 50;
 const MOST_EDUS: usize = 100;
 
 /// Answers that are remembered.
-const MOST_ANSWERS: usize = 10_000;
+const MOST_ANSWERS: usize = 4_000;
 
 type Answer = Arc<OnceCell<Bytes>>;
 

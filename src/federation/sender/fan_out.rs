@@ -141,14 +141,40 @@ impl FanOut {
                 (entry.room, TimelineEntry { order: place, event: entry.event, current: Root::EMPTY })
             })
             .collect();
-        let stored = self.sender.rooms.events_of(&rows).await?;
+        let stored = self.events_of(&rows).await?;
         for ((position, entry), event) in events.into_iter().zip(stored) {
-            self.send_event(position, entry, event, &servers);
+            if let Some(event) = event {
+                self.send_event(position, entry, event, &servers);
+            }
         }
         for (position, entry) in receipts {
             self.send_receipt(position, entry, &servers).await?;
         }
         Ok(())
+    }
+
+    /// The events of these rows. One that is gone (its room was purged) costs that event, not the log.
+    async fn events_of(
+        &self,
+        rows: &[(RoomSerial, TimelineEntry)],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        match self.sender.rooms.events_of(rows).await {
+            Ok(events) => return Ok(events.into_iter().map(Some).collect()),
+            Err(room::Error::Inconsistent(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.sender.rooms.events_of(std::slice::from_ref(row)).await {
+                Ok(mut found) => events.push(found.pop()),
+                Err(room::Error::Inconsistent(cause)) => {
+                    warn!(cause, "an event to be sent is gone");
+                    events.push(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(events)
     }
 
     /// The servers of each room: those from before these entries of the log and those from after them.

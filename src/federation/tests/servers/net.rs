@@ -51,6 +51,8 @@ struct Wires {
     cut: HashSet<OwnedServerName>,
     /// Requests to these are never answered.
     silent: HashSet<OwnedServerName>,
+    /// Transactions that hold this text are refused for good.
+    poison: Option<&'static str>,
     asked: Vec<String>,
 }
 
@@ -67,6 +69,10 @@ impl Net {
         let mut wires = self.0.lock();
         wires.cut.remove(&name(server));
         wires.silent.remove(&name(server));
+    }
+
+    pub(crate) fn refuse_transactions_with(&self, text: &'static str) {
+        self.0.lock().poison = Some(text);
     }
 
     /// What was asked so far: `server method path`.
@@ -86,6 +92,12 @@ impl Net {
             let mut wires = self.0.lock();
             wires.asked.push(line);
             let router = wires.routers.get(&server).cloned();
+            let text = String::from_utf8_lossy(request.body());
+            if path.contains("/send/") && wires.poison.is_some_and(|poison| text.contains(poison)) {
+                let mut answer = Response::new(Bytes::from_static(br#"{"errcode":"M_BAD_JSON"}"#));
+                *answer.status_mut() = http::StatusCode::BAD_REQUEST;
+                return Ok(answer);
+            }
             if wires.cut.contains(&server) || router.is_none() {
                 return Err(TransportError::Connect("nobody is there".to_owned()));
             }

@@ -145,6 +145,28 @@ async fn a_silent_peer_does_not_keep_others_waiting() {
 }
 
 #[tokio::test]
+async fn an_event_that_a_peer_refuses_for_good_does_not_stop_those_after_it() {
+    for queue in [1_000, 5] {
+        let net = Net::default();
+        let (a, b) = (Node::with_queue(&net, A, queue).await, Node::start(&net, &[B]).await);
+        let room = a.create_room(ALICE).await;
+        b.join(BOB, &room, A).await;
+        net.refuse_transactions_with("message 7\"");
+        net.cut(B);
+        let messages = numbers(20);
+        say_all(&a, &room, &messages).await;
+        net.mend(B);
+        let mut expected = strs(&messages);
+        expected.remove(7);
+        // The peer misses one, and asks for it when it sees the gap.
+        b.until(&room, async || b.said(&room).await.len() >= expected.len()).await;
+        let said = b.said(&room).await;
+        assert!(expected.iter().all(|text| said.iter().any(|known| known == text)), "{said:?}");
+        a.until(&room, async || a.sender.is_idle()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_starts_again_greets_the_peers_it_knows() {
     let net = Net::default();
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
