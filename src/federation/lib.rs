@@ -1,5 +1,18 @@
 //! Federation: finding other servers, talking to them with signed requests, answering theirs, and
 //! sending them what happens here.
+//!
+//! [`Federation`] puts it together. Below it, from the wire upwards:
+//!
+//! - [`Transport`] carries one request to a named server; [`Network`] is the real one: [`Resolver`] finds the
+//!   server, TLS proves that it is the right one, and everything has a bound.
+//! - `client` signs requests (`xmatrix`), [`Peering`] asks what the room engine wants to know, and
+//!   [`Keys`] gets, checks and keeps the keys of servers.
+//! - `signatures` checks requests that come in; `http` answers them.
+//! - [`Sender`] reads the log of changes and sends each peer what it has to hear.
+//!
+//! All of it serves any number of authorities: each request of ours is signed by the authority in whose name
+//! it is made, each request of others names the one that it is for, and what authorities of one process have
+//! to tell each other never takes the network.
 
 mod addresses;
 mod client;

@@ -21,6 +21,7 @@ use tracing::{error, warn};
 use super::{
     Inner,
     lane::Item,
+    presence::{self, Presence},
     transaction::{OutgoingReceipt, ReceiptKey},
 };
 use crate::resolver::make_room;
@@ -43,9 +44,12 @@ enum Error {
     Room(#[from] room::Error),
 }
 
+/// The changes of membership in a stretch of the log.
+type Memberships = HashMap<RoomSerial, Vec<presence::Change>>;
+
 /// The servers of a room, as they were when last read.
 struct Servers {
-    servers: Arc<Vec<OwnedServerName>>,
+    servers: Vec<OwnedServerName>,
     /// A membership has changed since.
     is_old: bool,
 }
@@ -106,34 +110,37 @@ impl FanOut {
     async fn fan_out(&mut self, changes: &[Change]) -> Result<(), Error> {
         let mut events: Vec<(Position, EventEntry)> = Vec::new();
         let mut receipts: Vec<(Position, ReceiptEntry)> = Vec::new();
+        let mut memberships: Memberships = HashMap::new();
         for change in changes {
+            let position = change.position;
             match Entry::decode(change.kind, &change.payload) {
                 Ok(Some(Entry::Event(entry))) => {
-                    if entry.member.is_some()
-                        && let Some(known) = self.servers.get_mut(&entry.room)
-                    {
-                        known.is_old = true;
+                    if let Some((user, membership)) = &entry.member {
+                        let server = user.server_name().to_owned();
+                        let change = presence::Change { position, server, membership: *membership };
+                        memberships.entry(entry.room).or_default().push(change);
                     }
                     if entry.outgoing {
-                        events.push((change.position, entry));
+                        events.push((position, entry));
                     }
                 }
-                Ok(Some(Entry::Receipt(entry))) if entry.outgoing => receipts.push((change.position, entry)),
+                Ok(Some(Entry::Receipt(entry))) if entry.outgoing => receipts.push((position, entry)),
                 Ok(_) => {}
-                Err(error) => {
-                    error!(position = %change.position, %error, "an entry of the log cannot be read")
-                }
+                Err(error) => error!(%position, %error, "an entry of the log cannot be read"),
             }
         }
-        if events.is_empty() && receipts.is_empty() {
+        for room in memberships.keys() {
+            if let Some(known) = self.servers.get_mut(room) {
+                known.is_old = true;
+            }
+        }
+        let of_events = events.iter().map(|(_, entry)| entry.room);
+        let rooms: HashSet<RoomSerial> =
+            of_events.chain(receipts.iter().map(|(_, entry)| entry.room)).collect();
+        if rooms.is_empty() {
             return Ok(());
         }
-        let rooms: HashSet<RoomSerial> = events
-            .iter()
-            .map(|(_, entry)| entry.room)
-            .chain(receipts.iter().map(|(_, entry)| entry.room))
-            .collect();
-        let servers = self.servers_around(&rooms).await?;
+        let servers = self.servers_around(&rooms, &memberships).await?;
         let rows: Vec<_> = events
             .iter()
             .map(|(position, entry)| {
@@ -143,12 +150,14 @@ impl FanOut {
             .collect();
         let stored = self.events_of(&rows).await?;
         for ((position, entry), event) in events.into_iter().zip(stored) {
-            if let Some(event) = event {
-                self.send_event(position, entry, event, &servers);
+            if let (Some(event), Some(servers)) = (event, servers.get(&entry.room)) {
+                self.send_event(position, entry, event, servers);
             }
         }
         for (position, entry) in receipts {
-            self.send_receipt(position, entry, &servers).await?;
+            if let Some(servers) = servers.get(&entry.room) {
+                self.send_receipt(position, entry, servers).await?;
+            }
         }
         Ok(())
     }
@@ -177,17 +186,18 @@ impl FanOut {
         Ok(events)
     }
 
-    /// The servers of each room: those from before these entries of the log and those from after them.
+    /// Who is in each room over a stretch of the log in which these memberships changed.
     async fn servers_around(
         &mut self,
         rooms: &HashSet<RoomSerial>,
-    ) -> Result<HashMap<RoomSerial, Arc<Vec<OwnedServerName>>>, Error> {
+        memberships: &Memberships,
+    ) -> Result<HashMap<RoomSerial, Presence>, Error> {
         let mut around = HashMap::new();
         let mut wanted = Vec::new();
         for room in rooms {
             match self.servers.get(room) {
                 Some(known) if !known.is_old => {
-                    around.insert(*room, known.servers.clone());
+                    around.insert(*room, Presence::new(None, &known.servers, &[]));
                 }
                 _ => wanted.push(*room),
             }
@@ -195,43 +205,28 @@ impl FanOut {
         let found = self.sender.rooms.servers_in_rooms(&wanted).await?;
         make_room(&mut self.servers, MOST_ROOMS, |_| false);
         for (room, now) in wanted.into_iter().zip(found) {
-            let now = Arc::new(now);
-            let before = self.servers.insert(room, Servers { servers: now.clone(), is_old: false });
-            let union = match before {
-                None => now,
-                Some(before) => {
-                    let gone = before.servers.iter().filter(|server| !now.contains(server));
-                    Arc::new(now.iter().chain(gone).cloned().collect())
-                }
-            };
-            around.insert(room, union);
+            let before = self.servers.get(&room).map(|known| known.servers.as_slice());
+            let changes = memberships.get(&room).map(Vec::as_slice).unwrap_or_default();
+            around.insert(room, Presence::new(before, &now, changes));
+            self.servers.insert(room, Servers { servers: now, is_old: false });
         }
         Ok(around)
     }
 
-    fn send_event(
-        &self,
-        position: Position,
-        entry: EventEntry,
-        event: Arc<StoredEvent>,
-        servers: &HashMap<RoomSerial, Arc<Vec<OwnedServerName>>>,
-    ) {
-        let EventEntry { room, room_id, member, .. } = entry;
-        let in_room = servers.get(&room).map(|servers| servers.as_slice()).unwrap_or_default();
-        let Some(from) = self.speaker(&event, in_room) else { return };
+    fn send_event(&self, position: Position, entry: EventEntry, event: Arc<StoredEvent>, servers: &Presence) {
+        let EventEntry { room_id, member, .. } = entry;
+        let Some(from) = self.speaker(&event, position, servers) else { return };
         let item = Item { position, room_id, event };
         let author = item.event.sender().server_name().to_owned();
-        for server in in_room {
-            // Who joined through us knows it already, and got the room's state with the answer.
-            if *server != author {
-                self.push_item(&from, server, &item);
-            }
+        // Who joined through us knows it already, and got the room's state with the answer.
+        for server in servers.at(position).filter(|server| **server != author) {
+            self.push_item(&from, server, &item);
         }
         // Who was thrown out must hear of it although nobody of that server may be left in the room. One
         // who is invited hears of it by `/invite`.
         if let Some((user, Membership::Leave | Membership::Ban)) = member {
             let server = user.server_name();
-            if server != author && !in_room.iter().any(|known| known == server) {
+            if server != author && !servers.includes(server, position) {
                 self.push_item(&from, server, &item);
             }
         }
@@ -239,13 +234,18 @@ impl FanOut {
 
     /// The authority of ours that sends an event: its sender's; for one that came in through us, one
     /// that takes part in the room.
-    fn speaker(&self, event: &StoredEvent, in_room: &[OwnedServerName]) -> Option<OwnedServerName> {
+    fn speaker(
+        &self,
+        event: &StoredEvent,
+        position: Position,
+        servers: &Presence,
+    ) -> Option<OwnedServerName> {
         let authorities = self.sender.client.authorities();
         let author = event.sender().server_name();
         if authorities.is_ours(author) {
             return Some(author.to_owned());
         }
-        let present = in_room.iter().find(|server| authorities.is_ours(server)).cloned();
+        let present = servers.at(position).find(|server| authorities.is_ours(server)).cloned();
         present.or_else(|| authorities.iter().next().map(|first| first.name().to_owned()))
     }
 
@@ -263,10 +263,9 @@ impl FanOut {
         &self,
         position: Position,
         entry: ReceiptEntry,
-        servers: &HashMap<RoomSerial, Arc<Vec<OwnedServerName>>>,
+        servers: &Presence,
     ) -> Result<(), Error> {
-        let in_room = servers.get(&entry.room).map(|servers| servers.as_slice()).unwrap_or_default();
-        let others = self.others(in_room);
+        let others = self.others(servers, position);
         if others.is_empty() {
             return Ok(());
         }
@@ -291,11 +290,11 @@ impl FanOut {
     }
 
     /// The servers that hear of ephemeral things of a room; none in a very large one.
-    fn others<'a>(&self, in_room: &'a [OwnedServerName]) -> Vec<&'a OwnedServerName> {
-        if in_room.len() > self.sender.config.largest_ephemeral_room {
+    fn others<'a>(&self, servers: &'a Presence, position: Position) -> Vec<&'a OwnedServerName> {
+        if servers.at(position).count() > self.sender.config.largest_ephemeral_room {
             return Vec::new();
         }
-        in_room.iter().filter(|server| self.sender.client.may_contact(server)).collect()
+        servers.at(position).filter(|server| self.sender.client.may_contact(server)).collect()
     }
 
     async fn typing(&mut self) -> Result<(), Error> {
@@ -310,8 +309,8 @@ impl FanOut {
             }
             self.typing_done.push(change.clone());
             let TypingChange { room_id, user_id, typing, position } = change;
-            let in_room = self.servers_of(&room_id).await?;
-            for server in self.others(&in_room) {
+            let servers = self.servers_of(&room_id).await?;
+            for server in self.others(&servers, position) {
                 let destination = self.sender.destination(server);
                 destination
                     .state
@@ -326,9 +325,10 @@ impl FanOut {
         Ok(())
     }
 
-    async fn servers_of(&mut self, room_id: &OwnedRoomId) -> Result<Arc<Vec<OwnedServerName>>, Error> {
-        let Some(room) = self.sender.rooms.room(room_id).await? else { return Ok(Arc::default()) };
-        let around = self.servers_around(&HashSet::from([room.serial])).await?;
-        Ok(around.get(&room.serial).cloned().unwrap_or_default())
+    async fn servers_of(&self, room_id: &OwnedRoomId) -> Result<Presence, Error> {
+        let Some(room) = self.sender.rooms.room(room_id).await? else { return Ok(Presence::default()) };
+        // Typing is of this moment: who is there now hears of it, whoever was there before.
+        let now = self.sender.rooms.servers_in_room(room.serial).await?;
+        Ok(Presence::new(None, &now, &[]))
     }
 }

@@ -14,13 +14,14 @@
 //! or is in [`OWED`], written in the same commit. From there the log is read again. So an event may be
 //! sent twice, which its receiver sees by its id, but none is lost.
 //!
-//! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `fan_out`, `worker`,
+//! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `presence`, `fan_out`, `worker`,
 //! `catch_up`, `persist`.
 
 mod catch_up;
 mod fan_out;
 mod lane;
 mod persist;
+mod presence;
 mod transaction;
 mod worker;
 
