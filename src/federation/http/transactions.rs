@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use room::read::receipts::{NewReceipt, ReceiptKind};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tracing::debug;
 use web::{ApiError, Origin, RawCall, Response};
 
@@ -26,6 +27,7 @@ use super::{
     FederationApi,
     json::{Object, json_answer, object_body},
 };
+use crate::resolver::make_room;
 
 const MOST_PDUS: usize = 50;
 const MOST_EDUS: usize = 100;
@@ -33,11 +35,23 @@ const MOST_EDUS: usize = 100;
 /// Answers that are remembered.
 const MOST_ANSWERS: usize = 4_000;
 
+/// Transactions of one server that are worked on at a time; honest servers send one after the other.
+const AT_ONCE: usize = 4;
+
+/// A transaction that has to wait longer for its turn is refused for now.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Servers whose places are remembered while nobody uses them.
+const MOST_SERVERS: usize = 20_000;
+
 type Answer = Arc<OnceCell<Bytes>>;
 
-/// Recent transactions and their answers.
+/// Recent transactions and their answers, and who is being served.
 #[derive(Default)]
-pub(super) struct Served(Mutex<Answers>);
+pub(super) struct Served {
+    answers: Mutex<Answers>,
+    places: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
+}
 
 #[derive(Default)]
 struct Answers {
@@ -50,7 +64,7 @@ impl Served {
     /// The place of this transaction's answer. Who comes while the first one is worked on waits for it.
     fn answer(&self, origin: &ServerName, id: &str) -> Answer {
         let key = (origin.to_owned(), id.to_owned());
-        let mut answers = self.0.lock();
+        let mut answers = self.answers.lock();
         if let Some(known) = answers.by_id.get(&key) {
             return known.clone();
         }
@@ -63,6 +77,15 @@ impl Served {
         answers.by_id.insert(key.clone(), new.clone());
         answers.order.push_back(key);
         new
+    }
+
+    /// The places for transactions of this server.
+    fn places(&self, origin: &ServerName) -> Arc<Semaphore> {
+        let mut places = self.places.lock();
+        if !places.contains_key(origin) {
+            make_room(&mut places, MOST_SERVERS, |places| Arc::strong_count(places) > 1);
+        }
+        places.entry(origin.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
     }
 }
 
@@ -78,6 +101,9 @@ struct Transaction {
 pub(super) async fn send(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
     let id: String = call.args.get(0)?;
     let origin = &call.caller.server;
+    let places = api.served.places(origin);
+    let turn = api.clock.timeout(LONGEST_WAIT, places.acquire()).await;
+    let Ok(Ok(_place)) = turn else { return Err(ApiError::limited(Duration::from_secs(1))) };
     let answer = api.served.answer(origin, &id);
     let body = answer.get_or_try_init(|| work(&api, &call)).await?;
     Ok(json_answer(body.clone()))
