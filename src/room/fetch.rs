@@ -408,11 +408,8 @@ impl Rooms {
         let stored = self.stored(room, &ids).await?;
         pdus.retain(|pdu| !stored.contains_key(pdu.event_id()));
         let verified = self.verify_all(pdus).await?;
-        let events: HashMap<OwnedEventId, Verified> = verified
-            .into_iter()
-            .flatten()
-            .map(|event| (event.pdu().event_id().to_owned(), event))
-            .collect();
+        let events: HashMap<OwnedEventId, Verified> =
+            verified.into_iter().flatten().map(|event| (event.pdu().event_id().to_owned(), event)).collect();
         let order = auth_first(&events);
         let events: Vec<Verified> = order.iter().filter_map(|id| events.get(id).cloned()).collect();
         let mut done = Fresh::default();

@@ -133,13 +133,24 @@ impl Rooms {
         let live = self.0.lives.entry(room.serial).lock_owned().await;
         let mut guard = Guard { room: room.clone(), live };
         let current = match guard.live.as_mut() {
-            None => false,
+            // Somebody else may have come in since.
+            None | Some(Live { head: None, .. }) => false,
             Some(live) if live.fresh.len() > FRESH_LIMIT => live.land().await,
             Some(live) => live.settle(),
         };
         if !current {
             guard.reload(self).await?;
         }
+        Ok(guard)
+    }
+}
+
+impl Rooms {
+    /// As [`Rooms::lock`], with a tip that was the room's a moment ago: for what is decided without a
+    /// batch of its own.
+    pub(crate) async fn lock_current(&self, room: &Arc<RoomInfo>) -> Result<Guard, Error> {
+        let mut guard = self.lock(room).await?;
+        guard.is_current(self).await?;
         Ok(guard)
     }
 }
@@ -172,6 +183,23 @@ impl Guard {
         }
         self.reload(rooms).await?;
         Err(Error::Contended)
+    }
+
+    /// Whether the tip is still the room's. Asked before somebody is told no, or that there is nothing to
+    /// do: no batch's precondition shows then that another process wrote the room. If it is not, the
+    /// tip has been loaded anew, and the decision must be made again.
+    pub(crate) async fn is_current(&mut self, rooms: &Rooms) -> Result<bool, Error> {
+        match self.land(rooms).await {
+            Ok(()) => {}
+            Err(Error::Contended) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let stored = rooms.store().get(&HEADS, &self.room.serial).await?;
+        if stored == self.live()?.head {
+            return Ok(true);
+        }
+        self.reload(rooms).await?;
+        Ok(false)
     }
 
     /// A batch in flight that serves this request.

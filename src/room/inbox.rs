@@ -13,9 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use pdu::{Draft, Pdu, Verified};
-use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, ServerName, events::TimelineEventType,
-};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName, events::TimelineEventType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::{Batch, Order, Range};

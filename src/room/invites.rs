@@ -114,7 +114,7 @@ impl Rooms {
     ) -> Result<OwnedEventId, Error> {
         let room = self.get_room(room_id).await?;
         let (event, state) = {
-            let guard = self.lock(&room).await?;
+            let guard = self.lock_current(&room).await?;
             guard.head()?;
             let mut stage = Stage::new(self, &room, guard.live()?);
             let (event, _) = stage.author(&draft, None).await?;
@@ -268,7 +268,11 @@ impl Rooms {
     }
 
     /// Writes the membership of a user of ours in a room that we are not in.
-    pub(crate) async fn write_outside(&self, room: &Arc<RoomInfo>, change: OutsideChange<'_>) -> Result<(), Error> {
+    pub(crate) async fn write_outside(
+        &self,
+        room: &Arc<RoomInfo>,
+        change: OutsideChange<'_>,
+    ) -> Result<(), Error> {
         let key = (change.user.as_str(), room.serial);
         let mut attempts = Attempts::default();
         loop {

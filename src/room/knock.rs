@@ -71,8 +71,7 @@ impl Rooms {
         let authority = self.authority_of(user)?.clone();
         let versions: Vec<RoomVersionId> =
             RoomVersion::SUPPORTED.iter().map(|version| version.id()).collect();
-        let template =
-            self.0.remote.make_knock(authority.name(), server, room_id, user, &versions).await?;
+        let template = self.0.remote.make_knock(authority.name(), server, room_id, user, &versions).await?;
         let (version, mut template) = open_template(server, template, room_id, user, Membership::Knock)?;
         template.draft.content = raw(&Value::Object(member_content(Membership::Knock, profile, reason)));
         let event = self.complete_template(version, &template, &authority)?;

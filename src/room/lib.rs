@@ -39,6 +39,7 @@ mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+mod txns;
 mod view;
 
 pub use self::{

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use pdu::{Authority, Draft};
-use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType};
+use pdu::Authority;
+use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType};
 use serde_json::{Map, Value};
 use store::{Batch, Topic};
 
@@ -113,24 +113,13 @@ impl Rooms {
             let mut guard = self.lock(room).await?;
             guard.head()?;
             let mut stage = Stage::new(self, room, guard.live()?);
-            let before = stage.membership(user).await?;
-            if before == Some(Membership::Join) {
-                return Ok(());
-            }
-            let mut content = member_content(Membership::Join, &joining.profile, joining.reason.as_deref());
-            content.extend(joining.content.clone());
-            let mut cosigner = None;
-            if before != Some(Membership::Invite)
-                && let Some(granting) = self.find_granting(&mut stage, user).await?
-            {
-                content.insert("join_authorised_via_users_server".to_owned(), granting.as_str().into());
-                cosigner = self.cosigner(user, &granting)?;
-            }
-            let draft = draft(user, StateEventType::RoomMember, user.as_str(), &Value::Object(content));
-            let sending = Sending { cosigner, ..Sending::default() };
-            let event_id = match stage_draft(&mut stage, &draft, sending).await? {
-                Outcome::Placed(event_id) => event_id,
-                Outcome::Unchanged(_) => return Ok(()),
+            let outcome = self.stage_join(&mut stage, user, joining).await;
+            let Ok(Some(event_id)) = outcome else {
+                if guard.is_current(self).await? {
+                    return outcome.map(|_| ());
+                }
+                attempts.again(self).await?;
+                continue;
             };
             let staged = stage.finish();
             let landing = guard.submit(self, staged, None);
@@ -139,6 +128,31 @@ impl Rooms {
                 return Ok(());
             }
         }
+    }
+
+    /// Puts a join into a batch; `None` when the user is in the room already.
+    async fn stage_join(
+        &self,
+        stage: &mut Stage<'_>,
+        user: &UserId,
+        joining: &Joining,
+    ) -> Result<Option<OwnedEventId>, Error> {
+        let before = stage.membership(user).await?;
+        if before == Some(Membership::Join) {
+            return Ok(None);
+        }
+        let mut content = member_content(Membership::Join, &joining.profile, joining.reason.as_deref());
+        content.extend(joining.content.clone());
+        let mut cosigner = None;
+        if before != Some(Membership::Invite)
+            && let Some(granting) = self.find_granting(stage, user).await?
+        {
+            content.insert("join_authorised_via_users_server".to_owned(), granting.as_str().into());
+            cosigner = self.cosigner(user, &granting)?;
+        }
+        let draft = draft(user, StateEventType::RoomMember, user.as_str(), &Value::Object(content));
+        let sending = Sending { cosigner, ..Sending::default() };
+        Ok(Some(stage.send(&draft, sending).await?.event_id().to_owned()))
     }
 
     /// The other authority of ours that must sign a join which one of its users grants.
@@ -378,32 +392,18 @@ impl Rooms {
 
     async fn change_member(&self, room: &Arc<RoomInfo>, change: MemberChange<'_>) -> Result<(), Error> {
         self.authority_of(change.sender)?;
-        let draft: Draft = draft(
-            change.sender,
-            StateEventType::RoomMember,
-            change.target.as_str(),
-            &Value::Object(change.content),
-        );
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(room).await?;
             guard.head()?;
             let mut stage = Stage::new(self, room, guard.live()?);
-            let before = stage.membership(change.target).await?;
-            if before == Some(Membership::Leave) && change.sender == change.target {
-                return Ok(());
-            }
-            if !change.from.is_empty() && before.is_none_or(|before| !change.from.contains(&before)) {
-                // Who may not do it at all hears that first.
-                let banned = before == Some(Membership::Ban) && change.sender == change.target;
-                if banned || change.sender != change.target {
-                    stage.author(&draft, None).await?;
+            let outcome = stage_change(&mut stage, &change).await;
+            let Ok(Outcome::Placed(event_id)) = outcome else {
+                if guard.is_current(self).await? {
+                    return outcome.map(|_| ());
                 }
-                return Err(Error::NotAllowed(change.otherwise.to_owned()));
-            }
-            let event_id = match stage_draft(&mut stage, &draft, Sending::default()).await? {
-                Outcome::Placed(event_id) => event_id,
-                Outcome::Unchanged(_) => return Ok(()),
+                attempts.again(self).await?;
+                continue;
             };
             let staged = stage.finish();
             let landing = guard.submit(self, staged, None);
@@ -433,6 +433,30 @@ impl Rooms {
     async fn has_head(&self, room: &RoomInfo) -> Result<bool, Error> {
         Ok(self.store().get(&crate::tables::HEADS, &room.serial).await?.is_some())
     }
+}
+
+/// Puts a change of membership into a batch.
+async fn stage_change(stage: &mut Stage<'_>, change: &MemberChange<'_>) -> Result<Outcome, Error> {
+    let target = change.target.as_str();
+    let content = Value::Object(change.content.clone());
+    let draft = draft(change.sender, StateEventType::RoomMember, target, &content);
+    let current = stage.current_one(name(StateEventType::RoomMember, target)).await?;
+    let before = current.as_ref().and_then(|event| event.membership());
+    let is_own = change.sender == change.target;
+    if let Some(current) = &current
+        && is_own
+        && before == Some(Membership::Leave)
+    {
+        return Ok(Outcome::Unchanged(current.event_id().to_owned()));
+    }
+    if !change.from.is_empty() && before.is_none_or(|before| !change.from.contains(&before)) {
+        // Who may not do it at all hears that first.
+        if !is_own || before == Some(Membership::Ban) {
+            stage.author(&draft, None).await?;
+        }
+        return Err(Error::NotAllowed(change.otherwise.to_owned()));
+    }
+    stage_draft(stage, &draft, Sending::default()).await
 }
 
 /// The error for a request to no server at all.

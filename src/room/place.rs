@@ -87,8 +87,19 @@ impl Stage<'_> {
     /// The event must have passed, or failed, its checks: `verdict` says which. An accepted one
     /// becomes part of the timeline and, on the tip, moves the room's state on.
     pub(crate) async fn place(&mut self, placement: Placement) -> Result<Arc<StoredEvent>, Error> {
-        let Placement { pdu, known_as, verdict, before, auth, txn, outgoing, missing, hidden, redacted_by, goes } =
-            placement;
+        let Placement {
+            pdu,
+            known_as,
+            verdict,
+            before,
+            auth,
+            txn,
+            outgoing,
+            missing,
+            hidden,
+            redacted_by,
+            goes,
+        } = placement;
         let room = self.room.serial;
         let serial = match known_as {
             Some(serial) => serial,

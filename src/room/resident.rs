@@ -68,7 +68,7 @@ impl Rooms {
         if !versions.is_empty() && !versions.iter().any(|version| version.as_str() == room.version.as_str()) {
             return Err(Error::IncompatibleVersion(room.version.id()));
         }
-        let guard = self.lock(&room).await?;
+        let guard = self.lock_current(&room).await?;
         guard.head()?;
         let mut stage = Stage::new(self, &room, guard.live()?);
         let mut content = member_content(membership, &Profile::default(), None);
@@ -153,7 +153,7 @@ impl Rooms {
         event: &RawValue,
     ) -> Result<Vec<Box<RawValue>>, Error> {
         let (room, stored) = self.accept_member(origin, room_id, event_id, event, Membership::Knock).await?;
-        let guard = self.lock(&room).await?;
+        let guard = self.lock_current(&room).await?;
         let mut stage = Stage::new(self, &room, guard.live()?);
         stage.invite_state(stored.sender()).await
     }
@@ -211,7 +211,7 @@ impl Rooms {
         }
         // A user of another server: that server's signature is there, or the event fails.
         let Some(authority) = self.0.authorities.find(granting.server_name()) else { return Ok(pdu) };
-        let guard = self.lock(room).await?;
+        let guard = self.lock_current(room).await?;
         let mut stage = Stage::new(self, room, guard.live()?);
         let before = stage.membership(pdu.sender()).await?;
         if !matches!(before, Some(Membership::Invite | Membership::Join))

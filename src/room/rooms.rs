@@ -139,6 +139,7 @@ impl Rooms {
         };
         let rooms = Self(Arc::new(inner));
         rooms.resume_inbox().await?;
+        rooms.start_forgetting();
         Ok(rooms)
     }
 

@@ -154,17 +154,13 @@ impl Rooms {
 
             let mut stage = Stage::new(self, &room, guard.live()?);
             let sending = Sending { txn, cosigner: cosigner.cloned(), ..Sending::default() };
-            let event_id = match stage_draft(&mut stage, draft, sending).await {
-                Ok(Outcome::Placed(event_id)) => event_id,
-                Ok(Outcome::Unchanged(event_id)) => return Ok(event_id),
-                Err(error) => {
-                    // A request that was served before is answered, whatever the room says now.
-                    let served = match &key {
-                        Some(key) => self.find_txn(key).await?,
-                        None => None,
-                    };
-                    return served.ok_or(error);
+            let outcome = stage_draft(&mut stage, draft, sending).await;
+            let Ok(Outcome::Placed(event_id)) = outcome else {
+                if !guard.is_current(self).await? {
+                    attempts.again(self).await?;
+                    continue;
                 }
+                return self.answer_without_event(key.as_ref(), outcome).await;
             };
             if let Some(key) = &key {
                 stage.serve(key, &event_id);
@@ -176,6 +172,24 @@ impl Rooms {
                 self.0.metrics.sent.inc();
                 return Ok(event_id);
             }
+        }
+    }
+
+    /// The answer when a draft made no event. A request that was served before is answered as it was
+    /// then, whatever the room says now.
+    async fn answer_without_event(
+        &self,
+        key: Option<&TxnKey>,
+        outcome: Result<Outcome, Error>,
+    ) -> Result<OwnedEventId, Error> {
+        let served = match key {
+            Some(key) => self.find_txn(key).await?,
+            None => None,
+        };
+        match (served, outcome) {
+            (Some(event_id), _) => Ok(event_id),
+            (None, Ok(Outcome::Placed(event_id) | Outcome::Unchanged(event_id))) => Ok(event_id),
+            (None, Err(error)) => Err(error),
         }
     }
 

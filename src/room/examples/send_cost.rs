@@ -76,8 +76,7 @@ async fn send(rooms: &Rooms, room: &OwnedRoomId, users: &[OwnedUserId]) {
             for index in 0..each {
                 let content = json!({ "msgtype": "m.text", "body": format!("避難所を開設しました {index}") });
                 let draft = Draft::message(&user, TimelineEventType::RoomMessage, &content).unwrap();
-                let txn =
-                    Txn { device: "DEVICE".into(), id: format!("{senders}-{index}").into() };
+                let txn = Txn { device: "DEVICE".into(), id: format!("{senders}-{index}").into() };
                 rooms.send(&room, draft, Some(&txn)).await.unwrap();
             }
         }));

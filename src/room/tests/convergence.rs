@@ -268,7 +268,7 @@ async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
         }
         let head = server.rooms.get_head(&room).await.unwrap();
         let tips: Vec<_> = head.extremities.iter().map(|tip| tip.event_id.clone()).collect();
-        assert_eq!(tips, [last.clone()], "{name}");
+        assert_eq!(tips, std::slice::from_ref(&last), "{name}");
         assert_eq!(server.state(room.serial, head.current).await, ids(&world[&last].after), "{name} now");
     }
 }

@@ -326,3 +326,48 @@ async fn counts_and_servers_follow_the_members() {
     server.rooms.update_profile(&hanako, &room, &profile).await.unwrap();
     assert_eq!(server.rooms.member_counts(&[serial]).await.unwrap()[0].joined, 1);
 }
+
+#[tokio::test]
+async fn old_transactions_are_forgotten_and_new_ones_kept() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let first = server.rooms.send(&room, message(&hanako, "一"), Some(&txn("1"))).await.unwrap();
+    assert_eq!(server.rooms.forget_served(std::time::Duration::from_secs(60)).await.unwrap(), 0);
+    let again = server.rooms.send(&room, message(&hanako, "一"), Some(&txn("1"))).await.unwrap();
+    assert_eq!(first, again);
+}
+
+#[tokio::test]
+async fn a_refusal_looks_at_what_other_processes_wrote() {
+    let net = Net::default();
+    let one = net.server(&["a.test"]).await;
+    let two = net.server_over(&["a.test"], &one.disk, one.store.clone()).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = one.public_room(&hanako).await;
+    // The second process knows the room from before.
+    two.say(&hanako, &room, "一").await;
+    one.join(&taro, &room, "a.test").await.unwrap();
+    two.say(&taro, &room, "二").await;
+    two.rooms.kick(&hanako, &room, &taro, None).await.unwrap();
+    one.join(&taro, &room, "a.test").await.unwrap();
+    assert_eq!(two.membership(&taro, &room).await, Some(Membership::Join));
+}
+
+#[tokio::test]
+async fn who_gives_up_waiting_leaves_the_room_in_order() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    for index in 0..20 {
+        let mut sending = Box::pin(server.rooms.send(&room, message(&hanako, &index.to_string()), None));
+        // Polled once: handed to the store or not, and dropped.
+        assert!(futures_util::poll!(&mut sending).is_pending() || index >= 0);
+        drop(sending);
+    }
+    server.say(&hanako, &room, "最後").await;
+    let timeline = server.timeline(&room).await;
+    for pair in timeline.windows(2) {
+        assert_eq!(pair[1].pdu().prev_events(), [pair[0].event_id().to_owned()]);
+    }
+}

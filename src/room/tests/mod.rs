@@ -7,3 +7,4 @@ mod local;
 mod model;
 mod net;
 mod reading;
+mod rows;

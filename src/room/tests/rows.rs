@@ -1,0 +1,156 @@
+//! The stored bytes of the write side's rows: changing one needs a new schema number.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use store::{Position, Stamped, Value, decode_key, encode_key};
+
+use crate::{
+    EventSerial, Order, RoomSerial, Root, StateKeySerial,
+    log::{Entry, EventEntry, MembershipEntry},
+    tables::{
+        EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InboxRow, InviteRow, MemberRow, Membership,
+        MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, TimelineRow, TxnRow,
+        Verdict,
+    },
+};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").unwrap();
+        out
+    })
+}
+
+#[track_caller]
+fn pinned<T: Value + PartialEq + std::fmt::Debug>(row: &T, expected: &str) {
+    let bytes = row.encode();
+    assert_eq!(hex(&bytes), expected);
+    assert_eq!(T::decode(&bytes).unwrap(), *row);
+}
+
+fn event_id() -> OwnedEventId {
+    OwnedEventId::try_from("$e").unwrap()
+}
+
+fn room_id() -> OwnedRoomId {
+    OwnedRoomId::try_from("!r:a").unwrap()
+}
+
+fn user_id() -> OwnedUserId {
+    OwnedUserId::try_from("@u:a").unwrap()
+}
+
+#[test]
+fn rows_of_rooms_are_stored_as_ever() {
+    pinned(&RoomRow { serial: RoomSerial(300), version: "12".to_owned() }, "01ac02023132");
+    pinned(&RoomIdRow { room_id: room_id(), version: "11".to_owned() }, "010421723a61023131");
+    let head = Head {
+        generation: 2,
+        extremities: vec![Extremity {
+            serial: EventSerial(5),
+            event_id: event_id(),
+            depth: 9,
+            after: Root([1; 16]),
+        }],
+        current: Root([2; 16]),
+        history_floor: 1,
+        since_depth: 3,
+    };
+    let ones = "01".repeat(16);
+    let twos = "02".repeat(16);
+    pinned(&head, &format!("0102010502246509{ones}{twos}0103"));
+    let summary = Summary { name: Some("n".to_owned()), federate: true, ..Summary::default() };
+    pinned(&summary, "0101016e000000000000000000000001");
+}
+
+#[test]
+fn rows_of_events_are_stored_as_ever() {
+    pinned(&EventPlace { room: RoomSerial(1), event: EventSerial(2) }, "010102");
+    let meta = EventMeta {
+        event_id: event_id(),
+        verdict: Verdict::SoftFailed,
+        place: Place::History(7),
+        depth: 9,
+        before: Root([1; 16]),
+        after: Root([2; 16]),
+        auth: vec![EventSerial(3), EventSerial(4)],
+        txn: Some(EventTxn { device: "D".to_owned(), id: "t".to_owned() }),
+        redacted_by: None,
+        replaces: Some(EventSerial(8)),
+    };
+    let (ones, twos) = ("01".repeat(16), "02".repeat(16));
+    let expected = format!("000000000000000601022465010207{}{ones}{twos}02030401014401740001{}", "09", "08");
+    pinned(&Stamped { position: Position(6), value: meta }, &expected);
+    pinned(&TimelineRow { event: EventSerial(2), current: Root([1; 16]) }, &format!("0102{ones}"));
+    pinned(&Gap { child: EventSerial(2), depth: 3 }, "010203");
+    pinned(&EventSerial(300), "01ac02");
+    pinned(&StateKeySerial(300), "01ac02");
+    let name = StateKeyName { kind: "m.x".to_owned(), key: "k".to_owned() };
+    pinned(&name, "01036d2e78016b");
+    let relation = RelationRow {
+        child: EventSerial(1),
+        rel_type: "r".to_owned(),
+        kind: "k".to_owned(),
+        sender: user_id(),
+    };
+    pinned(&relation, "01010172016b0440753a61");
+}
+
+#[test]
+fn rows_of_members_and_requests_are_stored_as_ever() {
+    pinned(&MemberRow { membership: Membership::Join, event: EventSerial(2) }, "010102");
+    let row = MembershipRow {
+        room_id: room_id(),
+        membership: Membership::Ban,
+        previous: Some(Membership::Invite),
+        event: None,
+        sender: user_id(),
+        forgotten: true,
+        current: Root([1; 16]),
+    };
+    pinned(&row, &format!("010421723a61040100000440753a6101{}", "01".repeat(16)));
+    let invite = InviteRow { event: Bytes::from_static(b"{}"), stripped: Bytes::from_static(b"[]") };
+    pinned(&invite, "01027b7d025b5d");
+    pinned(&TxnRow { event_id: event_id(), at: 5 }, "0102246505");
+    pinned(&InboxRow { origin: "a".to_owned(), pdu: Bytes::from_static(b"{}") }, "010161027b7d");
+}
+
+#[test]
+fn log_entries_are_stored_as_ever() {
+    let event = Entry::Event(EventEntry {
+        room: RoomSerial(1),
+        room_id: room_id(),
+        event: EventSerial(2),
+        outgoing: true,
+        member: Some((user_id(), Membership::Join)),
+    });
+    let membership = Entry::Membership(MembershipEntry {
+        room: RoomSerial(1),
+        room_id: room_id(),
+        user_id: user_id(),
+        membership: Membership::Leave,
+    });
+    for (entry, expected) in
+        [(event, (1, "010421723a610201010440753a6101")), (membership, (3, "010421723a610440753a6103"))]
+    {
+        let (kind, payload) = entry.encode();
+        assert_eq!((kind, hex(&payload).as_str()), expected);
+        assert_eq!(Entry::decode(kind, &payload).unwrap(), Some(entry));
+    }
+}
+
+#[test]
+fn orders_sort_the_past_before_what_happened_and_by_position() {
+    let sorted = [Order::FIRST, Order::history(1), Order::history(u64::MAX >> 1), Order::live(Position(1))];
+    for pair in sorted.windows(2) {
+        assert!(pair[0] < pair[1]);
+        assert!(encode_key::<Order, _>(&pair[0]) < encode_key::<Order, _>(&pair[1]));
+    }
+    for order in sorted {
+        assert_eq!(decode_key::<Order>(&encode_key::<Order, _>(&order)).unwrap(), order);
+    }
+    assert_eq!(Order::live(Position(7)).position(), Some(Position(7)));
+    assert_eq!(Order::history(7).position(), None);
+}
