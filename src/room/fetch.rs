@@ -26,7 +26,7 @@ use crate::{
     read::{event::StoredEvent, room::RoomInfo},
     receive::{Arrival, implied_create},
     send::Attempts,
-    tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, GAPS, Place, StateKeyName, Verdict},
+    tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, GAPS, Gap, Place, StateKeyName, Verdict},
     view::{Fresh, View},
 };
 
@@ -35,7 +35,7 @@ const MISSING_LIMIT: u32 = 20;
 /// How many rounds of it are made for one event.
 const MISSING_ROUNDS: usize = 10;
 /// For how many events of one arrival the state is fetched.
-const STATE_BUDGET: usize = 3;
+const STATE_BUDGET: usize = 10;
 /// How many servers are asked for one thing.
 const SERVERS: usize = 3;
 /// Above this many missing events, the whole state is fetched in one request.
@@ -72,7 +72,8 @@ impl Rooms {
         room: &Arc<RoomInfo>,
         arrivals: Vec<Arrival>,
     ) -> Result<Vec<Arrival>, Error> {
-        let since = self.get_head(room).await?.since_depth;
+        let ids: Vec<OwnedEventId> = arrivals.iter().map(|arrival| arrival.id().to_owned()).collect();
+        let past = self.past(room, &ids, self.get_head(room).await?.since_depth).await?;
         let mut complete: Vec<Arrival> = Vec::with_capacity(arrivals.len());
         let mut at_hand: HashSet<OwnedEventId> = HashSet::new();
         for mut arrival in arrivals {
@@ -87,8 +88,7 @@ impl Rooms {
                 complete.push(arrival);
                 continue;
             }
-            if arrival.goes == Goes::Tip && pdu.depth() < since && self.is_gap(room, pdu.event_id()).await? {
-                // From before we came: it has its place in the past, where backfill will put it.
+            if arrival.goes == Goes::Tip && past.contains(pdu.event_id()) {
                 continue;
             }
             if arrival.before.is_none() && !pdu.prev_events().iter().all(is_placed) {
@@ -107,8 +107,18 @@ impl Rooms {
         Ok(complete)
     }
 
-    async fn is_gap(&self, room: &RoomInfo, event_id: &EventId) -> Result<bool, Error> {
-        Ok(self.store().get(&GAPS, &(room.serial, event_id.as_str())).await?.is_some())
+    /// Which of these events our join stands on: they are the past, and have their place there when
+    /// backfill brings them.
+    async fn past(
+        &self,
+        room: &RoomInfo,
+        ids: &[OwnedEventId],
+        since_depth: u64,
+    ) -> Result<HashSet<OwnedEventId>, Error> {
+        let keys: Vec<_> = ids.iter().map(|id| (room.serial, id.as_str())).collect();
+        let gaps = self.store().get_many(&GAPS, &keys).await?;
+        let below_join = |gap: &Option<Gap>| gap.is_some_and(|gap| gap.depth == since_depth);
+        Ok(ids.iter().zip(gaps).filter(|(_, gap)| below_join(gap)).map(|(id, _)| id.clone()).collect())
     }
 
     /// The authority in whose name we ask about a room: one that is in it, if any is.
@@ -180,9 +190,11 @@ impl Rooms {
                 }
             };
             let before = found.len();
-            // What was before we came is the past, and has its place there when somebody asks for it.
             let answer = self.verify_raw(room, &answer).await?;
-            for event in answer.into_iter().filter(|event| event.pdu().depth() >= head.since_depth) {
+            let ids: Vec<OwnedEventId> =
+                answer.iter().map(|event| event.pdu().event_id().to_owned()).collect();
+            let past = self.past(room, &ids, head.since_depth).await?;
+            for event in answer.into_iter().filter(|event| !past.contains(event.pdu().event_id())) {
                 found.entry(event.pdu().event_id().to_owned()).or_insert(event);
             }
             if found.len() == before {
@@ -229,11 +241,16 @@ impl Rooms {
         open: &HashSet<OwnedEventId>,
         servers: &[OwnedServerName],
     ) -> Result<Ancestors, Error> {
+        let since = self.get_head(room).await?.since_depth;
         let mut ancestors = Ancestors::default();
         let mut budget = STATE_BUDGET;
         for id in parents_first(child.event.pdu(), &found) {
             let Some(event) = found.get(&id) else { continue };
             let mut arrival = Arrival::new(event.clone(), child.origin.clone());
+            if event.pdu().depth() < since {
+                // Most likely from before we came: others have long built on it.
+                arrival.goes = Goes::Late;
+            }
             if has_open(event.pdu(), open) && budget > 0 {
                 budget -= 1;
                 arrival.before = self.fetch_state_before(room, servers, &id).await?;

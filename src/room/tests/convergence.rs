@@ -295,3 +295,9 @@ proptest! {
         run(seed, version, Delivery::Shuffled);
     }
 }
+
+/// Rooms in which servers once disagreed.
+#[test]
+fn servers_agree_where_they_once_did_not() {
+    run(13_265_902_582_752_789_450, "10", Delivery::Shuffled);
+}
