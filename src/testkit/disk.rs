@@ -1,0 +1,191 @@
+//! Disks in memory that survive crashes, and the switch that makes a crash.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use store::{
+    Backend, Change, CommitError, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch, RawCommitted,
+    RawRange, RawRow, Report, RowKey, Topic, Touched,
+};
+use tokio::sync::watch;
+
+/// What a server's data lie on. Several processes may have it open if it is shared.
+#[derive(Default)]
+pub(crate) struct Disk {
+    data: MemoryDisk,
+    shared: bool,
+    open: Mutex<Weak<Shared>>,
+}
+
+impl Disk {
+    pub(crate) fn shared() -> Self {
+        Self { shared: true, ..Self::default() }
+    }
+
+    /// Opens it for one process.
+    pub(crate) fn plug_in(&self) -> Arc<Plug> {
+        let inner: Arc<dyn Backend> =
+            if self.shared { self.open_shared() } else { Arc::new(self.open_alone()) };
+        Arc::new(Plug { inner, on: AtomicBool::new(true) })
+    }
+
+    fn open_alone(&self) -> MemoryBackend {
+        MemoryBackend::open(&self.data)
+    }
+
+    fn open_shared(&self) -> Arc<Shared> {
+        let mut open = self.open.lock();
+        if let Some(shared) = open.upgrade() {
+            return shared;
+        }
+        let (head, _) = watch::channel(Position::default());
+        let shared = Arc::new(Shared {
+            memory: self.open_alone(),
+            one: tokio::sync::Mutex::default(),
+            touched: Mutex::default(),
+            head,
+        });
+        *open = Arc::downgrade(&shared);
+        shared
+    }
+}
+
+/// A process's access to its disk. Pulled, it reads and writes nothing any more: whatever the
+/// process still does, the disk stays as it was at that moment.
+pub(crate) struct Plug {
+    inner: Arc<dyn Backend>,
+    on: AtomicBool,
+}
+
+impl Plug {
+    pub(crate) fn pull(&self) {
+        self.on.store(false, SeqCst);
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.on.load(SeqCst) { Ok(()) } else { Err(Error::Closed) }
+    }
+}
+
+#[async_trait]
+impl Backend for Plug {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        self.check()?;
+        self.inner.get(keys).await
+    }
+
+    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        self.check()?;
+        self.inner.scan(ranges, order, limit).await
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        if self.check().is_err() {
+            return batches.iter().map(|_| Err(CommitError::Unknown)).collect();
+        }
+        let count = batches.len();
+        let answers = self.inner.commit(batches).await;
+        // The process died between the write and the answer.
+        if self.check().is_err() { (0..count).map(|_| Err(CommitError::Unknown)).collect() } else { answers }
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.check()?;
+        self.inner.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, Error> {
+        self.check()?;
+        self.inner.head().await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    async fn touched(&self, after: Position, limit: usize) -> Result<Touched, Error> {
+        self.check()?;
+        self.inner.touched(after, limit).await
+    }
+
+    async fn moved_on(&self, after: Position) -> Result<(), Error> {
+        self.check()?;
+        self.inner.moved_on(after).await
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, Error> {
+        self.check()?;
+        self.inner.verify(report).await
+    }
+}
+
+/// One back end for several processes: what a database server would be.
+struct Shared {
+    memory: MemoryBackend,
+    /// Commits of all processes, one after the other.
+    one: tokio::sync::Mutex<()>,
+    touched: Mutex<Vec<(Position, Vec<Topic>)>>,
+    head: watch::Sender<Position>,
+}
+
+#[async_trait]
+impl Backend for Shared {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        self.memory.get(keys).await
+    }
+
+    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        self.memory.scan(ranges, order, limit).await
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        let _one = self.one.lock().await;
+        let answers = self.memory.commit(batches.clone()).await;
+        let mut touched = self.touched.lock();
+        for (batch, answer) in batches.iter().zip(&answers) {
+            let Ok(committed) = answer else { continue };
+            for (slot, offset) in batch.slots.iter().zip(0..) {
+                touched.push((Position(committed.first.0 + offset), slot.topics.clone()));
+            }
+        }
+        if let Some((last, _)) = touched.last() {
+            self.head.send_replace(*last);
+        }
+        answers
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.memory.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, Error> {
+        self.memory.head().await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn touched(&self, after: Position, limit: usize) -> Result<Touched, Error> {
+        let touched = self.touched.lock();
+        let positions: Vec<_> =
+            touched.iter().filter(|(position, _)| *position > after).take(limit).cloned().collect();
+        let through = positions.last().map_or(after, |(position, _)| *position);
+        Ok(Touched { positions, through })
+    }
+
+    async fn moved_on(&self, after: Position) -> Result<(), Error> {
+        let mut head = self.head.subscribe();
+        head.wait_for(|head| *head > after).await.map_err(|_| Error::Closed)?;
+        Ok(())
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, Error> {
+        self.memory.verify(report).await
+    }
+}

@@ -1,0 +1,198 @@
+//! [`Net`]: a small federation.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use base::{Clock, ManualClock, Metrics, Random, Tasks, Timestamp};
+use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, TransportError, Trust};
+use parking_lot::RwLock;
+use ruma::{OwnedServerName, ServerName};
+
+use crate::{
+    certificates::CertificateAuthority,
+    disk::Disk,
+    link::{Link, Links},
+    server::{Machine, Server},
+    transport::refused,
+};
+
+/// How requests go from one server to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// By a call in memory.
+    #[default]
+    Memory,
+    /// Over HTTP and TLS, each server on an address of its own in 127.0.0.0/8. Users speak plain HTTP.
+    Tls,
+}
+
+/// Servers that know of each other, with one clock and one seed of chance.
+///
+/// The clock runs like the real one and can be put forward. Cheap to clone.
+#[derive(Clone)]
+pub struct Net(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) links: Links,
+    pub(crate) authority: Option<CertificateAuthority>,
+    hand: ManualClock,
+    machines: RwLock<Vec<Arc<Machine>>>,
+    /// Where servers listen, and how often that changed.
+    addresses: RwLock<(u64, BTreeMap<OwnedServerName, SocketAddr>)>,
+    tasks: Tasks,
+}
+
+/// The moment at which the clock of a net begins: 2026-04-01 00:00 in Japan.
+const START_MS: u64 = 1_774_969_200_000;
+/// How often the clock moves.
+const TICK: Duration = Duration::from_millis(2);
+
+impl Net {
+    /// A federation in memory.
+    pub fn new() -> Self {
+        Self::with(Wire::Memory, 1)
+    }
+
+    /// A federation over this wire, whose chance follows from a seed.
+    pub fn with(wire: Wire, seed: u64) -> Self {
+        let (clock, hand) = Clock::manual(START_MS);
+        let inner = Arc::new(Inner {
+            clock,
+            random: Random::seeded(seed),
+            links: Links::default(),
+            authority: (wire == Wire::Tls).then(CertificateAuthority::new),
+            hand,
+            machines: RwLock::default(),
+            addresses: RwLock::default(),
+            tasks: Tasks::new(&Metrics::new()),
+        });
+        inner.tasks.spawn("testkit clock", run_clock(Arc::downgrade(&inner)));
+        Self(inner)
+    }
+
+    /// Starts a server with one authority.
+    pub async fn server(&self, name: &str) -> Server {
+        self.process(&[name]).await
+    }
+
+    /// Starts a server with several authorities.
+    pub async fn process(&self, names: &[&str]) -> Server {
+        self.add(names, Arc::new(Disk::default())).await
+    }
+
+    /// Starts several processes of one server over one back end. Requests of others meet the first
+    /// one that is up.
+    pub async fn replicas(&self, name: &str, count: usize) -> Vec<Server> {
+        let disk = Arc::new(Disk::shared());
+        let mut replicas = Vec::with_capacity(count);
+        for _ in 0..count {
+            replicas.push(self.add(&[name], disk.clone()).await);
+        }
+        replicas
+    }
+
+    async fn add(&self, names: &[&str], disk: Arc<Disk>) -> Server {
+        let machine = {
+            let mut machines = self.0.machines.write();
+            let machine = Arc::new(Machine::new(machines.len(), names, disk));
+            machines.push(machine.clone());
+            machine
+        };
+        let server = Server { net: self.clone(), machine };
+        server.start().await;
+        server
+    }
+
+    /// The link between two servers, both ways.
+    pub fn link(&self, one: &Server, other: &Server) -> Link {
+        self.0.links.between(one.machine.number, other.machine.number)
+    }
+
+    /// Requests from one server to another.
+    pub fn way(&self, from: &Server, to: &Server) -> Link {
+        self.0.links.way(from.machine.number, to.machine.number)
+    }
+
+    /// Puts the clock forward and wakes whoever sleeps until then.
+    pub fn advance(&self, duration: Duration) {
+        self.0.hand.advance(duration);
+    }
+
+    /// Now, for all servers.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Lets the clock run while the net is there.
+async fn run_clock(net: Weak<Inner>) {
+    let mut last = Instant::now();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let Some(net) = net.upgrade() else { return };
+        // Whole milliseconds; the rest stays for the next tick.
+        let passed = Duration::from_millis(u64::try_from(last.elapsed().as_millis()).unwrap_or(u64::MAX));
+        last += passed;
+        net.hand.advance(passed);
+    }
+}
+
+impl Inner {
+    /// The server of this name: a process that is up, if there is one.
+    pub(crate) fn find(&self, name: &ServerName) -> Option<Arc<Machine>> {
+        let machines = self.machines.read();
+        let mut named = machines.iter().filter(|machine| machine.names.iter().any(|own| own == name));
+        let first = named.clone().next();
+        named.find(|machine| machine.is_up()).or(first).cloned()
+    }
+
+    /// Notes where a server's names are reached.
+    pub(crate) fn publish(&self, machine: &Machine, address: SocketAddr) {
+        let mut addresses = self.addresses.write();
+        for name in &machine.names {
+            addresses.1.insert(name.clone(), address);
+        }
+        addresses.0 += 1;
+    }
+
+    /// The network of a server; none if requests go in memory.
+    pub(crate) fn network(&self, number: usize) -> Result<Option<Arc<Network>>, TransportError> {
+        let Some(authority) = &self.authority else { return Ok(None) };
+        let machine = self.machines.read().get(number).cloned().ok_or_else(|| refused("no such server"))?;
+        let addresses = self.addresses.read();
+        let mut network = machine.network.lock();
+        if let Some((made_for, network)) = &*network
+            && *made_for == addresses.0
+        {
+            return Ok(Some(network.clone()));
+        }
+        let fixed = addresses.1.iter().map(|(name, address)| {
+            (name.clone(), FixedAddress { address: address.to_string(), certificate_name: None })
+        });
+        let config = NetworkConfig {
+            fixed: fixed.collect(),
+            addresses: AddressPolicy { private: true, ..AddressPolicy::default() },
+            ca_files: vec![authority.file()],
+            trust: Trust::FilesOnly,
+            dns: false,
+            ..NetworkConfig::default()
+        };
+        let made = Arc::new(
+            Network::open(&config, &self.clock, &self.random, &Metrics::new()).expect("a network opens"),
+        );
+        *network = Some((addresses.0, made.clone()));
+        Ok(Some(made))
+    }
+}

@@ -1,0 +1,249 @@
+//! [`Server`]: a whole server of the net, which can be stopped, crashed and started again.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use base::{ByteSize, CancellationToken, Metrics, Tasks};
+use bytes::Bytes;
+use federation::{Network, TransportError};
+use http::{Request, Response};
+use parking_lot::Mutex;
+use pdu::{Authorities, Authority};
+use room::AllowAll;
+use ruma::{OwnedServerName, ServerName};
+use server::{
+    config::{
+        AuthorityConfig, Backend, Config, FederationConfig, PeersSetting, Registration, RegistrationMode,
+        Serves, StoreConfig,
+    },
+    house::{Foundation, House},
+    listen::{self, Service},
+    tls::Certificates,
+};
+use tokio::sync::watch;
+
+use crate::{
+    disk::{Disk, Plug},
+    net::Net,
+    transport::{Road, ask, refused},
+    user::User,
+};
+
+/// How long an orderly stop may take.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What stays of a server while it is down.
+pub(crate) struct Machine {
+    pub(crate) number: usize,
+    pub(crate) names: Vec<OwnedServerName>,
+    pub(crate) network: Mutex<Option<(u64, Arc<Network>)>>,
+    authorities: Arc<Authorities>,
+    disk: Arc<Disk>,
+    running: Mutex<Option<Running>>,
+    up: watch::Sender<bool>,
+    /// Where it listens, once it did: for users, and for other servers.
+    sockets: Mutex<Option<(SocketAddr, SocketAddr)>>,
+}
+
+struct Running {
+    house: House,
+    router: web::Router,
+    plug: Arc<Plug>,
+    dead: CancellationToken,
+}
+
+/// A server. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) net: Net,
+    pub(crate) machine: Arc<Machine>,
+}
+
+impl Server {
+    /// Its first server name.
+    pub fn name(&self) -> &ServerName {
+        &self.machine.names[0]
+    }
+
+    /// Registers an account at its first authority.
+    pub async fn user(&self, localpart: &str) -> User {
+        User::register(self, self.name(), localpart).await
+    }
+
+    /// Registers an account at one of its authorities.
+    pub async fn user_of(&self, authority: &str, localpart: &str) -> User {
+        let authority = self.machine.names.iter().find(|name| *name == authority);
+        User::register(self, authority.expect("one of its authorities"), localpart).await
+    }
+
+    /// Looks into the parts of the running server.
+    ///
+    /// # Panics
+    /// When it is down.
+    pub fn look<T>(&self, look: impl FnOnce(&House) -> T) -> T {
+        look(&self.machine.running.lock().as_ref().expect("the server is up").house)
+    }
+
+    /// Starts it over what is on its disk. Nothing happens if it is up.
+    pub async fn start(&self) {
+        if self.machine.is_up() {
+            return;
+        }
+        let net = &self.net.0;
+        let plug = self.machine.disk.plug_in();
+        let config = self.config();
+        let metrics = Metrics::new();
+        let foundation = Foundation {
+            clock: net.clock.clone(),
+            random: base::Random::seeded(net.random.u64()),
+            core: Tasks::new(&metrics),
+            metrics,
+            backend: plug.clone(),
+            back_up: None,
+            authorities: self.machine.authorities.clone(),
+            transport: Arc::new(Road { net: Arc::downgrade(net), from: self.machine.number }),
+            policy: Arc::new(AllowAll),
+        };
+        let house = House::open(&config, foundation).await.expect("the server opens");
+        let router = house.router(&[Serves::Client, Serves::Federation, Serves::Admin]).expect("routes");
+        if net.authority.is_some() {
+            self.listen(&config, &house).await;
+        }
+        *self.machine.running.lock() = Some(Running { house, router, plug, dead: CancellationToken::new() });
+        self.machine.up.send_replace(true);
+    }
+
+    /// Stops it in order: requests are finished, nothing is lost.
+    pub async fn stop(&self) {
+        let Some(running) = self.machine.take() else { return };
+        running.house.close(STOP_DEADLINE).await;
+        running.plug.pull();
+    }
+
+    /// Kills it: from this moment nothing of it reaches its disk, and requests under way break.
+    pub async fn crash(&self) {
+        let Some(running) = self.machine.take() else { return };
+        running.plug.pull();
+        running.dead.cancel();
+        running.house.close(Duration::ZERO).await;
+    }
+
+    /// Kills it and starts it again.
+    pub async fn crash_and_restart(&self) {
+        self.crash().await;
+        self.start().await;
+    }
+
+    fn config(&self) -> Config {
+        let authorities = self.machine.names.iter().map(|name| AuthorityConfig {
+            name: name.clone(),
+            key_file: "unused: the key is given".into(),
+            old_keys: Vec::new(),
+            hosts: Vec::new(),
+            client_url: None,
+            federation_address: None,
+            tls: self.net.0.authority.as_ref().map(|authority| authority.issue(name)),
+            registration: Registration { mode: RegistrationMode::Open, ..Registration::default() },
+        });
+        Config {
+            authorities: authorities.collect(),
+            store: StoreConfig {
+                backend: Backend::Memory,
+                memory: ByteSize::mib(32),
+                ..StoreConfig::default()
+            },
+            federation: FederationConfig { peers: PeersSetting::Everybody, ..FederationConfig::default() },
+            ..Config::default()
+        }
+    }
+
+    /// Listens on the address that it had before, or on one of its own.
+    async fn listen(&self, config: &Config, house: &House) {
+        let host = u8::try_from(self.machine.number + 2).expect("not so many servers");
+        let fresh = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
+        let (for_users, for_servers) = self.machine.sockets.lock().unwrap_or((fresh, fresh));
+        let for_users = listen::bind(for_users).await.expect("an address for users");
+        let for_servers = listen::bind(for_servers).await.expect("an address for servers");
+        let addresses = (for_users.local_addr().expect("bound"), for_servers.local_addr().expect("bound"));
+        *self.machine.sockets.lock() = Some(addresses);
+        self.net.0.publish(&self.machine, addresses.1);
+
+        let certificates = Certificates::open(config).expect("certificates");
+        let service = |serves, tls| Service {
+            router: house.router(&[serves]).expect("routes"),
+            tls,
+            default_name: None,
+        };
+        let acceptor = certificates.acceptor().expect("TLS");
+        listen::start(for_users, service(Serves::Client, None), &house.edges, &Metrics::new());
+        listen::start(
+            for_servers,
+            service(Serves::Federation, Some(acceptor)),
+            &house.edges,
+            &Metrics::new(),
+        );
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(number: usize, names: &[&str], disk: Arc<Disk>) -> Self {
+        let names: Vec<OwnedServerName> =
+            names.iter().map(|name| OwnedServerName::try_from(*name).expect("a server name")).collect();
+        let authorities = names.iter().map(|name| {
+            // The same key at every start, and in every replica.
+            let mut seed = [0; 32];
+            let bytes = name.as_bytes();
+            seed.iter_mut().zip(bytes.iter().cycle()).for_each(|(seed, byte)| *seed = *byte);
+            Authority::new(name.clone(), "testkit", &seed).expect("a key version")
+        });
+        Self {
+            number,
+            authorities: Arc::new(Authorities::new(authorities.collect::<Vec<_>>())),
+            names,
+            network: Mutex::default(),
+            disk,
+            running: Mutex::default(),
+            up: watch::Sender::new(false),
+            sockets: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        *self.up.borrow()
+    }
+
+    /// Waits until it is up.
+    pub(crate) async fn wait_up(&self) {
+        self.up.subscribe().wait_for(|up| *up).await.expect("the machine is there");
+    }
+
+    /// Where users reach it over the network.
+    pub(crate) fn address_for_users(&self) -> Option<SocketAddr> {
+        self.sockets.lock().map(|(for_users, _)| for_users)
+    }
+
+    fn take(&self) -> Option<Running> {
+        self.up.send_replace(false);
+        self.running.lock().take()
+    }
+
+    /// Answers a request in memory, unless it is down or goes down meanwhile.
+    pub(crate) async fn answer(
+        &self,
+        host: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let (router, dead) = {
+            let running = self.running.lock();
+            let running = running.as_ref().ok_or_else(|| refused("the server is down"))?;
+            (running.router.clone(), running.dead.clone())
+        };
+        match dead.run_until_cancelled(ask(router, host.as_str(), request)).await {
+            Some(answer) => answer.map_err(TransportError::Broken),
+            None => Err(TransportError::Broken("the server crashed".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! People of several authorities in one room.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use ruma::OwnedRoomId;
+use testkit::{Fault, Net, Preset, Seen, Server, User, Wire};
+
+/// Two authorities with a person each, in one room that the first one made.
+struct Towns {
+    net: Net,
+    kanazawa: Server,
+    wajima: Server,
+    hanako: User,
+    taro: User,
+    room: OwnedRoomId,
+}
+
+impl Towns {
+    async fn over(wire: Wire) -> Self {
+        let net = Net::with(wire, 7);
+        let (kanazawa, wajima) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+        let (hanako, taro) = (kanazawa.user("hanako").await, wajima.user("taro").await);
+        let room = hanako.create_room(Preset::PrivateChat).await;
+        hanako.invite(&room, taro.id()).await;
+        taro.sync_until(|seen| seen.is_invited(&room)).await;
+        taro.join(&room, "kanazawa.test").await;
+        hanako.sync_until(|seen| seen.room(&room).membership(taro.id().as_str()) == Some("join")).await;
+        Self { net, kanazawa, wajima, hanako, taro, room }
+    }
+
+    async fn new() -> Self {
+        Self::over(Wire::Memory).await
+    }
+
+    async fn both_see(&self, text: &str) -> (Seen, Seen) {
+        let see = |user: &User| {
+            let (user, room, text) = (user.clone(), self.room.clone(), text.to_owned());
+            async move { user.sync_until(|seen| seen.has_message(&room, &text)).await }
+        };
+        tokio::join!(see(&self.hanako), see(&self.taro))
+    }
+
+    /// Both people have the same messages in the same room, each once.
+    async fn agree(&self, texts: &[String]) {
+        for user in [&self.hanako, &self.taro] {
+            let mut history = user.history(&self.room).await;
+            history.sort();
+            let mut expected = texts.to_vec();
+            expected.sort();
+            assert_eq!(history, expected, "{}", user.id());
+        }
+    }
+}
+
+#[tokio::test]
+async fn people_of_two_authorities_chat_both_ways() {
+    let towns = Towns::new().await;
+
+    towns.hanako.send(&towns.room, "断水しています").await;
+    towns.both_see("断水しています").await;
+    towns.taro.send(&towns.room, "給水車を出します").await;
+    let (hanako, taro) = towns.both_see("給水車を出します").await;
+
+    let expected = ["断水しています", "給水車を出します"];
+    assert_eq!(hanako.room(&towns.room).messages(), expected);
+    assert_eq!(taro.room(&towns.room).messages(), expected);
+    assert_eq!(towns.taro.history(&towns.room).await, expected);
+}
+
+#[tokio::test]
+async fn people_of_two_authorities_chat_over_real_tls() {
+    let towns = Towns::over(Wire::Tls).await;
+    towns.hanako.send(&towns.room, "聞こえますか").await;
+    towns.both_see("聞こえますか").await;
+    towns.taro.send(&towns.room, "聞こえます").await;
+    towns.both_see("聞こえます").await;
+}
+
+#[tokio::test]
+async fn what_was_said_while_the_link_was_cut_arrives_when_it_is_healed() {
+    let towns = Towns::new().await;
+    let link = towns.net.link(&towns.kanazawa, &towns.wajima);
+    link.cut();
+    let mut texts = Vec::new();
+    for number in 0..20 {
+        let (one, other) = (format!("金沢 {number}"), format!("輪島 {number}"));
+        towns.hanako.send(&towns.room, &one).await;
+        towns.taro.send(&towns.room, &other).await;
+        texts.extend([one, other]);
+    }
+    link.heal();
+    towns.net.advance(Duration::from_secs(3_600));
+
+    towns.hanako.sync_until(|seen| seen.has_message(&towns.room, "輪島 19")).await;
+    towns.taro.sync_until(|seen| seen.has_message(&towns.room, "金沢 19")).await;
+    towns.agree(&texts).await;
+}
+
+#[tokio::test]
+async fn lost_answers_and_overtaking_requests_double_nothing() {
+    let towns = Towns::new().await;
+    let way = towns.net.way(&towns.kanazawa, &towns.wajima);
+    let mut texts = Vec::new();
+    for (number, fault) in
+        (0..).zip([Fault::AnswersLost, Fault::Reorder(Duration::from_millis(50)), Fault::None])
+    {
+        way.set(fault);
+        for part in 0..5 {
+            let text = format!("{number}-{part}");
+            towns.hanako.send(&towns.room, &text).await;
+            texts.push(text);
+        }
+        towns.net.advance(Duration::from_secs(60));
+    }
+    towns.net.advance(Duration::from_secs(3_600));
+    towns.both_see("2-4").await;
+    towns.agree(&texts).await;
+}
+
+#[tokio::test]
+async fn a_crash_loses_nothing_that_was_acknowledged() {
+    let towns = Towns::new().await;
+    let mut texts = Vec::new();
+    for round in 0..3 {
+        for part in 0..5 {
+            let text = format!("金沢 {round}-{part}");
+            towns.hanako.send(&towns.room, &text).await;
+            texts.push(text);
+        }
+        // Killed with transactions on their way out and in.
+        towns.wajima.crash().await;
+        let text = format!("独り言 {round}");
+        towns.hanako.send(&towns.room, &text).await;
+        texts.push(text);
+        towns.kanazawa.crash_and_restart().await;
+        towns.wajima.start().await;
+        let text = format!("輪島 {round}");
+        towns.taro.send(&towns.room, &text).await;
+        texts.push(text.clone());
+        towns.net.advance(Duration::from_secs(3_600));
+        towns.both_see(&text).await;
+    }
+    towns.both_see("独り言 2").await;
+    towns.agree(&texts).await;
+}
+
+#[tokio::test]
+async fn a_room_of_two_authorities_of_one_process_needs_no_network() {
+    let net = Net::new();
+    let host = net.process(&["suzu.test", "noto.test"]).await;
+    let (aya, ken) = (host.user_of("suzu.test", "aya").await, host.user_of("noto.test", "ken").await);
+    let room = aya.create_room(Preset::PrivateChat).await;
+    aya.invite(&room, ken.id()).await;
+    ken.sync_until(|seen| seen.is_invited(&room)).await;
+    ken.join(&room, "suzu.test").await;
+    ken.send(&room, "同じ屋根の下").await;
+    let seen = aya.sync_until(|seen| seen.has_message(&room, "同じ屋根の下")).await;
+    assert_eq!(seen.room(&room).membership(ken.id().as_str()), Some("join"));
+}
+
+#[tokio::test]
+async fn what_is_said_through_one_replica_is_heard_through_the_other() {
+    let net = Net::new();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let desk = replicas[0].user("mio").await;
+    let phone = desk.device_at(&replicas[1]).await;
+    let room = desk.create_room(Preset::PrivateChat).await;
+    phone.sync_until(|seen| seen.is_joined(&room)).await;
+
+    desk.send(&room, "机から").await;
+    phone.sync_until(|seen| seen.has_message(&room, "机から")).await;
+    phone.send(&room, "電話から").await;
+    desk.sync_until(|seen| seen.has_message(&room, "電話から")).await;
+
+    replicas[0].crash().await;
+    phone.send(&room, "一台でも").await;
+    assert!(phone.history(&room).await.contains(&"一台でも".to_owned()));
+}
+
+#[tokio::test]
+async fn a_tag_set_on_one_device_reaches_the_other() {
+    let net = Net::new();
+    let kanazawa = net.server("kanazawa.test").await;
+    let phone = kanazawa.user("hanako").await;
+    let desktop = phone.another_device().await;
+    let room = phone.create_room(Preset::PrivateChat).await;
+
+    phone.set_tag(&room, "m.favourite").await;
+
+    let seen = desktop.sync_until(|seen| seen.room(&room).has_account_data("m.tag")).await;
+    let tags = &seen.room(&room).account_data["m.tag"];
+    assert!(tags["tags"].as_object().unwrap().contains_key("m.favourite"), "{tags}");
+}
