@@ -24,6 +24,7 @@ mod join;
 mod knock;
 pub mod log;
 mod membership;
+mod outliers;
 mod pipeline;
 mod place;
 pub mod ports;

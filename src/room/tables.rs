@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
-use store::{Counter, Position, Stamped, Table, Tuning};
+use store::{Counter, Position, Stamped, Table, TableCheck, Tuning};
 
 use crate::ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial};
 
@@ -376,3 +376,43 @@ pub struct InboxRow {
     pub pdu: Bytes,
 }
 store::row!(InboxRow, schema = 1);
+
+/// The checks of all tables of this crate, for `verify`.
+pub fn checks() -> Vec<TableCheck> {
+    use crate::{
+        read::{
+            aliases::{ALIASES, ROOM_ALIASES},
+            directory::PUBLISHED,
+            receipts::{RECEIPT_LOG, RECEIPTS},
+        },
+        snapshot::CHUNKS,
+    };
+    vec![
+        ROOMS.check(),
+        HEADS.check(),
+        ROOM_IDS.check(),
+        EVENT_IDS.check(),
+        EVENTS.check(),
+        EVENT_META.check(),
+        TIMELINE.check(),
+        GAPS.check(),
+        STATE_KEYS.check(),
+        STATE_KEY_NAMES.check(),
+        MEMBERSHIPS.check(),
+        MEMBERS.check(),
+        SERVERS.check(),
+        MEMBER_COUNTS.check(),
+        SUMMARIES.check(),
+        RELATIONS.check(),
+        AWAITED.check(),
+        INVITES.check(),
+        TXNS.check(),
+        INBOX.check(),
+        ALIASES.check(),
+        ROOM_ALIASES.check(),
+        PUBLISHED.check(),
+        RECEIPTS.check(),
+        RECEIPT_LOG.check(),
+        CHUNKS.check(),
+    ]
+}
