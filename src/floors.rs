@@ -108,7 +108,9 @@ fn the_engine_knows_no_http() {
     let mut wrong = Vec::new();
     for name in ["base", "pdu", "store", "room", "account"] {
         let below = dependencies(&crates()[name], "dependencies");
-        wrong.extend(["http", "hyper", "axum", "web"].iter().filter(|l| below.contains(**l)).map(|l| (name, *l)));
+        wrong.extend(
+            ["http", "hyper", "axum", "web"].iter().filter(|l| below.contains(**l)).map(|l| (name, *l)),
+        );
     }
     assert!(wrong.is_empty(), "{wrong:?}");
 }

@@ -46,5 +46,6 @@ pub use register::{NewUser, Register, Registered};
 pub use registration_tokens::RegistrationToken;
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
+pub use tables::checks;
 pub use uia::Operation;
 pub use users::UserInfo;

@@ -24,12 +24,10 @@ struct Inner {
     permits: Semaphore,
     waiting: AtomicUsize,
     most_waiting: usize,
-    /// Checked against when there is no such user, so that time does not tell who exists.
-    nobody: String,
 }
 
 impl Passwords {
-    /// A hasher of this cost. Computes one hash to stand in for users that do not exist.
+    /// A hasher of this cost.
     ///
     /// # Errors
     /// [`Error::InvalidParam`] when argon2 does not allow these parameters.
@@ -37,8 +35,6 @@ impl Passwords {
         let params = Params::new(cost.memory_kib, cost.passes, 1, None)
             .map_err(|cause| Error::InvalidParam(format!("password cost: {cause}")))?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobody = hash_now(&argon, random, &random.token(24))?;
-
         Ok(Self {
             inner: Arc::new(Inner {
                 argon,
@@ -47,7 +43,6 @@ impl Passwords {
                 permits: Semaphore::new(cost.concurrent.max(1)),
                 waiting: AtomicUsize::new(0),
                 most_waiting: cost.waiting,
-                nobody,
             }),
         })
     }
@@ -63,11 +58,13 @@ impl Passwords {
         let password = password.to_owned();
         let hash = hash.map(str::to_owned);
         self.compute(move |inner| {
-            let against = hash.as_deref().unwrap_or(&inner.nobody);
-            let matches = inner.argon.verify_password(password.as_bytes(), against).is_ok();
-            matches && hash.is_some()
+            let Some(hash) = hash else {
+                // Hashed for nothing, so that time does not tell who exists.
+                return hash_now(&inner.argon, &inner.random, &password).map(|_| false);
+            };
+            Ok(inner.argon.verify_password(password.as_bytes(), hash.as_str()).is_ok())
         })
-        .await
+        .await?
     }
 
     async fn compute<T, W>(&self, work: W) -> Result<T, Error>

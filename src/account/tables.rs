@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use store::{Stamped, Table, Tuning, row};
+use store::{Stamped, Table, TableCheck, Tuning, row};
 
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
@@ -190,4 +190,23 @@ mod tests {
         assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
         assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
     }
+}
+
+/// The checks of all tables of this crate, for `verify`.
+pub fn checks() -> Vec<TableCheck> {
+    vec![
+        USERS.check(),
+        DEVICES.check(),
+        SEEN.check(),
+        ACCESS.check(),
+        REFRESH.check(),
+        TOKENS_OF.check(),
+        PROFILES.check(),
+        DATA.check(),
+        ROOM_DATA.check(),
+        FILTERS.check(),
+        REGISTRATION_TOKENS.check(),
+        OPENID.check(),
+        CHORES.check(),
+    ]
 }

@@ -71,7 +71,12 @@ impl Person {
     async fn sync_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !done(self) {
-            assert!(begun.elapsed() < PATIENCE, "{} still waits for: {what}; saw {:?}", self.id(), self.bodies());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} still waits for: {what}; saw {:?}",
+                self.id(),
+                self.bodies()
+            );
             self.sync().await;
         }
     }

@@ -118,7 +118,8 @@ impl Drop for Demo {
 
 /// Sends a signal to a process that this test started.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+    let sent =
+        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
     assert!(sent.is_ok(), "kill(1) is missing");
 }
 

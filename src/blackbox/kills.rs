@@ -91,7 +91,13 @@ impl Server {
     }
 
     /// An answer, or nothing when the server was not there to give one.
-    async fn call(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Option<(StatusCode, Value)> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> Option<(StatusCode, Value)> {
         call(&self.http, &self.url, method, path, token, body).await
     }
 }
@@ -152,15 +158,18 @@ async fn no_kill_loses_or_repeats_what_was_acknowledged() {
     let mut server = Server::new(directory.path());
     server.start().await;
 
-    let account = json!({ "username": "hanako", "password": "kills-password", "auth": { "type": "m.login.dummy" } });
+    let account =
+        json!({ "username": "hanako", "password": "kills-password", "auth": { "type": "m.login.dummy" } });
     let (status, answer) =
         server.call(Method::POST, "/_matrix/client/v3/register", "", Some(account)).await.unwrap();
     assert_eq!(status, StatusCode::OK, "{answer}");
     let token = answer["access_token"].as_str().unwrap().to_owned();
     let mut rooms = Vec::new();
     for _ in 0..2 {
-        let (_, answer) =
-            server.call(Method::POST, "/_matrix/client/v3/createRoom", &token, Some(json!({}))).await.unwrap();
+        let (_, answer) = server
+            .call(Method::POST, "/_matrix/client/v3/createRoom", &token, Some(json!({})))
+            .await
+            .unwrap();
         rooms.push(answer["room_id"].as_str().unwrap().to_owned());
     }
 
@@ -169,7 +178,14 @@ async fn no_kill_loses_or_repeats_what_was_acknowledged() {
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let room = rooms[writer % rooms.len()].clone();
-            tokio::spawn(write(writer, server.url.clone(), token.clone(), room, acknowledged.clone(), stop.clone()))
+            tokio::spawn(write(
+                writer,
+                server.url.clone(),
+                token.clone(),
+                room,
+                acknowledged.clone(),
+                stop.clone(),
+            ))
         })
         .collect();
 

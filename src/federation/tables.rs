@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use store::{Position, Table, Tuning};
+use store::{Position, Table, TableCheck, Tuning};
 
 /// Keys of other servers, kept forever: old events must stay verifiable. Key: server name, key id.
 pub static KEYS: Table<(String, String), KeyRow> = Table::new(150, "federation.keys", Tuning::Point);
@@ -44,6 +44,11 @@ pub struct KeyDocumentRow {
     pub valid_until: u64,
 }
 store::row!(KeyDocumentRow, schema = 1);
+
+/// The checks of all tables of this crate, for `verify`.
+pub fn checks() -> Vec<TableCheck> {
+    vec![KEYS.check(), KEY_DOCUMENTS.check(), OWED.check(), PEERS.check()]
+}
 
 #[cfg(test)]
 mod tests {

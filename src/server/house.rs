@@ -22,6 +22,7 @@ use crate::{
     config::{Config, Serves},
     elsewhere::Elsewhere,
     health::Desk,
+    storage::{self, Storage},
 };
 
 /// What a process stands on.
@@ -32,6 +33,8 @@ pub struct Foundation {
     pub random: Random,
     /// Where everything is counted.
     pub metrics: Metrics,
+    /// Who runs the tasks of the store, which end last.
+    pub core: Tasks,
     /// The storage.
     pub backend: Arc<dyn Backend>,
     /// How the storage is backed up while it is in use, if it can be.
@@ -45,27 +48,28 @@ pub struct Foundation {
 }
 
 impl Foundation {
-    /// The foundation of a real process, over this storage.
+    /// The foundation of a real process: this machine's clock, the storage, keys and network that
+    /// the configuration names.
     ///
     /// # Errors
-    /// Keys or certificates that cannot be read.
-    pub fn of(
-        config: &Config,
-        backend: Arc<dyn Backend>,
-        back_up: Option<BackUp>,
-    ) -> anyhow::Result<Foundation> {
+    /// Storage that cannot be opened, keys or certificates that cannot be read.
+    pub async fn of(config: &Config) -> anyhow::Result<Foundation> {
         let (clock, random, metrics) = (Clock::system(), Random::os(), Metrics::new());
+        let authorities = config.load_authorities()?;
         let network = config.federation_config()?.network;
         let transport = federation::Network::open(&network, &clock, &random, &metrics)?;
+        let core = Tasks::new(&metrics);
+        let Storage { backend, back_up } = storage::open(config, &core).await?;
         Ok(Foundation {
-            authorities: Arc::new(config.load_authorities()?),
-            transport: Arc::new(transport),
-            policy: Arc::new(AllowAll),
             clock,
             random,
             metrics,
+            core,
             backend,
             back_up,
+            authorities: Arc::new(authorities),
+            transport: Arc::new(transport),
+            policy: Arc::new(AllowAll),
         })
     }
 }
@@ -102,10 +106,9 @@ impl House {
     /// # Errors
     /// Whatever cannot be opened.
     pub async fn open(config: &Config, foundation: Foundation) -> anyhow::Result<House> {
-        let Foundation { clock, random, metrics, backend, back_up, authorities, transport, policy } =
+        let Foundation { clock, random, metrics, core, backend, back_up, authorities, transport, policy } =
             foundation;
         let faces = config.faces().context("the configuration has no authority")?;
-        let core = Tasks::new(&metrics);
         let edges = Tasks::new(&metrics);
 
         let store = Store::open(backend, store::Options::default(), &core, &metrics).await?;

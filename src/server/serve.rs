@@ -14,7 +14,6 @@ use crate::{
     config::{Config, Serves},
     house::{Foundation, House},
     listen::{self, Service},
-    storage::{self, Storage},
     tls::Certificates,
 };
 
@@ -40,8 +39,7 @@ pub async fn serve(config: &Config, until_stdin_ends: bool) -> anyhow::Result<()
     for listener in &config.listeners {
         bound.push((listener, listen::bind(listener.address).await?));
     }
-    let Storage { backend, back_up } = storage::open(config).await?;
-    let house = House::open(config, Foundation::of(config, backend, back_up)?).await?;
+    let house = House::open(config, Foundation::of(config).await?).await?;
     let token_file = config.path(Path::new(ADMIN_TOKEN_FILE));
     if let Err(error) = write_private(&token_file, house.admin_token()) {
         let file = token_file.display();

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use base::Tasks;
 use serde::{Deserialize, Serialize};
 use store::{Backend, MemoryBackend, Store};
+use store_postgres::PostgresBackend;
 use store_rocksdb::RocksBackend;
 
 use crate::{
@@ -18,11 +20,11 @@ pub(crate) struct Storage {
     pub(crate) back_up: Option<BackUp>,
 }
 
-/// Opens the storage that the configuration names.
+/// Opens the storage that the configuration names; `tasks` must end after it.
 ///
 /// # Errors
 /// When it cannot be opened, for instance because another process has it.
-pub(crate) async fn open(config: &Config) -> anyhow::Result<Storage> {
+pub(crate) async fn open(config: &Config, tasks: &Tasks) -> anyhow::Result<Storage> {
     match config.store.backend {
         config::Backend::Memory => Ok(Storage { backend: Arc::new(MemoryBackend::new()), back_up: None }),
         config::Backend::Rocksdb => {
@@ -34,7 +36,12 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Storage> {
             });
             Ok(Storage { backend, back_up: Some(back_up) })
         }
-        config::Backend::Postgres => anyhow::bail!("PostgreSQL is not built in yet"),
+        config::Backend::Postgres => {
+            let backend = PostgresBackend::open(postgres_settings(config)?, tasks)
+                .await
+                .context("the database cannot be opened")?;
+            Ok(Storage { backend: Arc::new(backend), back_up: None })
+        }
     }
 }
 
@@ -42,6 +49,19 @@ fn open_rocksdb(config: &Config) -> anyhow::Result<RocksBackend> {
     let settings = rocksdb_settings(config);
     RocksBackend::open(&settings)
         .with_context(|| format!("the data in {} cannot be opened", settings.path.display()))
+}
+
+fn postgres_settings(config: &Config) -> anyhow::Result<store_postgres::Settings> {
+    let url = match (&config.store.url, &config.store.url_file) {
+        (Some(url), _) => url.0.clone(),
+        (None, Some(file)) => config.secret(file)?,
+        (None, None) => anyhow::bail!("PostgreSQL needs `url` or `url_file`"),
+    };
+    let durability = match config.store.durability {
+        Durability::Fsync => store_postgres::Durability::Fsync,
+        Durability::Os => store_postgres::Durability::Os,
+    };
+    Ok(store_postgres::Settings { durability, ..store_postgres::Settings::at(url) })
 }
 
 fn rocksdb_settings(config: &Config) -> store_rocksdb::Settings {
@@ -68,7 +88,8 @@ pub(crate) struct Findings {
 
 /// Reads all stored data: every row must be readable, and no entry of the log may be missing.
 pub(crate) async fn verify(store: &Store) -> Result<Findings, store::Error> {
-    let report = store.verify(&[]).await?;
+    let checks = [room::tables::checks(), account::checks(), federation::tables::checks()].concat();
+    let report = store.verify(&checks).await?;
     Ok(Findings {
         rows: report.rows,
         bytes: report.bytes,

@@ -342,6 +342,8 @@ impl Rooms {
                     Arc::new(StoredEvent::new(event.room, event.serial, event.pdu.clone(), meta))
                 }
             };
+            // Somebody will be sent it; who comes first should not wait for it.
+            event.body();
             cache.remember(&event, cache.epoch());
         }
     }

@@ -9,6 +9,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
 
 mod unconflicted;
+mod upkeep;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

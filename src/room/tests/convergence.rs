@@ -266,6 +266,11 @@ async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
                 assert_eq!(event.meta().verdict, Verdict::Rejected, "{name}: {}", pdu.event_id());
             }
         }
+        let report = server.rooms.verify_state(&room_id).await.unwrap();
+        assert_eq!(report.broken, [], "{name}");
+        let reclaimed = server.rooms.reclaim_state(&room_id).await.unwrap();
+        assert_eq!(reclaimed.kept, report.chunks, "{name}: {reclaimed:?}");
+        assert_eq!(server.rooms.verify_state(&room_id).await.unwrap(), report, "{name}");
         let head = server.rooms.get_head(&room).await.unwrap();
         let tips: Vec<_> = head.extremities.iter().map(|tip| tip.event_id.clone()).collect();
         assert_eq!(tips, std::slice::from_ref(&last), "{name}");

@@ -27,10 +27,12 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
             answer["backup"].as_str().unwrap_or_default().to_owned()
         }
         None => {
-            let opened = storage::open(&config).await?;
+            let tasks = Tasks::new(&Metrics::new());
+            let opened = storage::open(&config, &tasks).await?;
             let back_up = opened.back_up.context("this storage is backed up with its own tools")?;
             let made = tokio::task::spawn_blocking(move || back_up(to)).await??;
             opened.backend.close().await?;
+            tasks.stop(Duration::from_secs(5)).await;
             made
         }
     };
@@ -65,8 +67,9 @@ pub(crate) async fn verify(args: &ConfigArg) -> anyhow::Result<ExitCode> {
 }
 
 async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
-    let (tasks, metrics) = (Tasks::new(&Metrics::new()), Metrics::new());
-    let opened = storage::open(config).await?;
+    let metrics = Metrics::new();
+    let tasks = Tasks::new(&metrics);
+    let opened = storage::open(config, &tasks).await?;
     let store = Store::open(opened.backend, store::Options::default(), &tasks, &metrics).await?;
     let findings = storage::verify(&store).await;
     store.close().await?;

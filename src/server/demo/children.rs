@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use futures_util::future::select_all;
 use http::Method;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::{
     STOP_DEADLINE,
@@ -27,7 +27,13 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// The running servers. When this is dropped they stop: each ends with its standard input.
 pub(super) struct Children {
     servers: Vec<Server>,
-    running: Vec<Child>,
+    running: Vec<Running>,
+}
+
+/// A running server. Its standard input is kept apart: waiting for a child closes the child's own.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
 }
 
 impl Children {
@@ -39,13 +45,13 @@ impl Children {
 
     /// The process id of each server, in the order of the place; `None` if it is not running.
     pub(super) fn pids(&self) -> Vec<Option<u32>> {
-        self.running.iter().map(Child::id).collect()
+        self.running.iter().map(|running| running.child.id()).collect()
     }
 
     /// Waits until all servers answer.
     pub(super) async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
-        for (server, child) in self.servers.iter().zip(&mut self.running) {
-            wait_until_healthy(server, child).await?;
+        for (server, running) in self.servers.iter().zip(&mut self.running) {
+            wait_until_healthy(server, &mut running.child).await?;
         }
         Ok(())
     }
@@ -53,7 +59,7 @@ impl Children {
     /// Runs until the future is dropped. A server that ends is started again, if wanted.
     pub(super) async fn keep_running(&mut self, restart: bool) -> anyhow::Result<()> {
         loop {
-            let waits = self.running.iter_mut().enumerate().map(|(index, child)| {
+            let waits = self.running.iter_mut().enumerate().map(|(index, Running { child, .. })| {
                 // A child that has ended and stays so would be reported for ever.
                 let gone = child.id().is_none();
                 Box::pin(async move {
@@ -79,11 +85,11 @@ impl Children {
 impl Drop for Children {
     fn drop(&mut self) {
         // Closing their standard input asks them to stop.
-        for child in &mut self.running {
-            drop(child.stdin.take());
+        for running in &mut self.running {
+            drop(running.stdin.take());
         }
         let deadline = Instant::now() + STOP_DEADLINE;
-        for child in &mut self.running {
+        for Running { child, .. } in &mut self.running {
             while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -96,10 +102,10 @@ impl Drop for Children {
     }
 }
 
-fn spawn(server: &Server) -> anyhow::Result<Child> {
+fn spawn(server: &Server) -> anyhow::Result<Running> {
     let log = File::options().create(true).append(true).open(server.directory.join("server.log"))?;
     let program = std::env::current_exe().context("this program cannot be found")?;
-    Command::new(program)
+    let mut child = Command::new(program)
         .arg("serve")
         .arg("--config")
         .arg(server.config_file())
@@ -110,7 +116,9 @@ fn spawn(server: &Server) -> anyhow::Result<Child> {
         // A signal to the terminal's group must reach us only; we stop them in order.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("{} cannot be started", server.name))
+        .with_context(|| format!("{} cannot be started", server.name))?;
+    let stdin = child.stdin.take();
+    Ok(Running { child, stdin })
 }
 
 async fn wait_until_healthy(server: &Server, child: &mut Child) -> anyhow::Result<()> {

@@ -1,8 +1,7 @@
 //! `yakuba demo`: 石川県, 金沢市 and 輪島市 as three servers that federate on this machine.
 //!
 //! Each server is a process of its own, with its own keys, certificate and data, so that one can be
-//! killed while the others run; a killed one is started again after a second, unless
-//! `--no-restart`. Accounts and the room are made through the servers' ordinary client interface.
+//! killed while the others run; with `--restart` a killed one is started again after a second. Accounts and the room are made through the servers' ordinary client interface.
 //! Only the first start of a directory makes them; a later one finds them there.
 //!
 //! Reading order: [`demo`], `place` (what lies in the directory), `children` (the processes),
@@ -35,12 +34,12 @@ pub(crate) struct DemoArgs {
     /// Where it lives; kept at the end. Without one, a directory that is removed at the end
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// The first of the ports: each server takes three of ten (client, federation, admin)
+    /// The first of the ports: each server takes three of five (client, federation, admin)
     #[arg(long, default_value_t = 8400)]
     base_port: u16,
-    /// Leave a server that was killed as it is
+    /// Start a server that was killed again, after a second
     #[arg(long)]
-    no_restart: bool,
+    restart: bool,
 }
 
 /// Starts the servers, makes what is missing, says what there is, and runs until a signal.
@@ -74,5 +73,5 @@ async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
     children.wait_until_healthy().await?;
     let world = people::find_or_make(&place).await.context("accounts and room cannot be made")?;
     report::print(&place, &children, &world, args.json)?;
-    children.keep_running(!args.no_restart).await
+    children.keep_running(args.restart).await
 }

@@ -12,7 +12,7 @@ use super::story::{TOWNS, Town};
 use crate::{commands::init::write_key, serve::write_private};
 
 /// Ports of one server begin so far behind those of the one before.
-const PORTS_EACH: u16 = 10;
+const PORTS_EACH: u16 = 5;
 
 /// The demonstration's directory and ports.
 pub(super) struct Place {

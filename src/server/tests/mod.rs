@@ -1,1 +1,7 @@
 //! What the crate promises, as tests.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod config;
+mod house;
+mod tls;

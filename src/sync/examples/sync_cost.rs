@@ -98,7 +98,9 @@ fn cpu() -> f64 {
 async fn main() {
     let disk = MemoryDisk::default();
     let server = Arc::new(server(&disk).await);
-    wake_ups(&server).await;
+    if std::env::var_os("COLD").is_none() {
+        wake_ups(&server).await;
+    }
     first_answers(&disk, server).await;
 }
 
@@ -189,5 +191,15 @@ async fn first_answers(disk: &MemoryDisk, server: Arc<Server>) {
     let filter = Arc::new(SyncFilter::parse(br#"{"room":{"timeline":{"limit":50}}}"#).unwrap());
     let start = Instant::now();
     again.syncs.sync(request(&taro, &filter)).await.unwrap().gather().await;
+    if std::env::var_os("COLD").is_some() {
+        again.store.close().await.unwrap();
+        for _ in 0..40 {
+            let again = self::server(disk).await;
+            let start = Instant::now();
+            again.syncs.sync(request(&taro, &filter)).await.unwrap().gather().await;
+            println!("cold {:.1}", start.elapsed().as_secs_f64() * 1_000.0);
+            again.store.close().await.unwrap();
+        }
+    }
     println!("the same with nothing in any cache: {:.1} ms", start.elapsed().as_secs_f64() * 1_000.0);
 }

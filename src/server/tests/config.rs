@@ -1,0 +1,140 @@
+//! The configuration and its reference.
+
+use std::path::Path;
+
+use crate::{
+    commands::init::reference_for,
+    config::{Config, PeersSetting, REFERENCE, Serves},
+};
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    Config::parse(text, [], Path::new("/etc/yakuba"))
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+/// The reference with every key that is shown in a comment taken as set.
+fn all_keys_set() -> String {
+    let lines = REFERENCE.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with([' ', '#']) && !key.is_empty() => key,
+        _ => line,
+    });
+    // `url` and `url_file` exclude each other.
+    lines.filter(|line| !line.starts_with("url_file")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_reference_is_a_good_configuration_with_the_defaults() {
+    let config = parse(REFERENCE).unwrap();
+    assert_eq!(config.authorities[0].name, "example.test");
+    assert_eq!(config.federation.peers, PeersSetting::Nobody);
+
+    let shown: toml::Table = toml::from_str(&all_keys_set()).unwrap();
+    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    for table in ["store", "rooms", "federation", "log", "admin"] {
+        for (key, default) in defaults[table].as_table().unwrap() {
+            let shown =
+                &shown[table].get(key).unwrap_or_else(|| panic!("{table}.{key} is not in the reference"));
+            if key != "fixed" {
+                assert_eq!(*shown, default, "{table}.{key} is shown with another value than its default");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_that_the_reference_shows_is_a_key() {
+    let config = parse(&all_keys_set()).unwrap();
+    assert_eq!(config.federation.fixed.len(), 1);
+    assert_eq!(config.listeners.len(), 3);
+    assert!(config.authorities[0].tls.is_some() && config.authorities[0].client_url.is_some());
+    assert_eq!(config.authorities[0].old_keys.len(), 1);
+    assert!(config.authorities[0].registration.shared_secret_file.is_some());
+    assert_eq!(config.listeners[2].serves, [Serves::Federation]);
+}
+
+#[test]
+fn a_new_configuration_carries_the_name_everywhere() {
+    let text = reference_for("wajima.test:8448");
+    let config = parse(&text).unwrap();
+    assert_eq!(config.authorities[0].name, "wajima.test:8448");
+    assert_eq!(config.authorities[0].key_file, Path::new("keys/wajima.test_8448.key"));
+    assert!(text.contains("\"pref.example.test\""));
+}
+
+#[test]
+fn contradictions_are_reported_all_at_once() {
+    let text = r#"
+[[authorities]]
+name = "a.test"
+key_file = "a.key"
+hosts = ["x.test"]
+client_url = "a.test"
+
+[[authorities]]
+name = "a.test"
+key_file = "b.key"
+hosts = ["X.test"]
+
+[[listeners]]
+address = "0.0.0.0:8448"
+serves = ["federation"]
+
+[[listeners]]
+address = "0.0.0.0:8448"
+serves = []
+tls = true
+authority = "c.test"
+
+[store]
+backend = "postgres"
+memory = "1 MiB"
+
+[rooms]
+default_version = "99"
+
+[federation]
+allow_ranges = ["10.0.0.0/99"]
+"#;
+    let problems = parse(text).unwrap_err();
+    for key in [
+        "authorities.1.name",
+        "authorities.1.hosts",
+        "authorities.0.client_url",
+        "listeners.0.tls",
+        "listeners.1.address",
+        "listeners.1.serves",
+        "listeners.1.tls",
+        "listeners.1.authority",
+        "store.url",
+        "store.memory",
+        "rooms.default_version",
+        "federation.allow_ranges",
+    ] {
+        assert!(
+            problems.iter().any(|problem| problem.starts_with(&format!("{key}: "))),
+            "{key}: {problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line() {
+    let problems = parse("[store]\ndurabilty = \"fsync\"\n").unwrap_err();
+    assert_eq!(problems, ["line 2: store.durabilty: there is no such key; did you mean `durability`?"]);
+}
+
+#[test]
+fn the_environment_overrides_keys_but_may_name_the_file() {
+    let environment = [("YAKUBA_STORE__MEMORY", "64 MiB"), ("YAKUBA_CONFIG", "/etc/yakuba/yakuba.toml")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::parse(REFERENCE, environment, Path::new("")).unwrap();
+    assert_eq!(config.store.memory, base::ByteSize::mib(64));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let text = REFERENCE.replace("#tokens = [\"a-long-random-word\"]", "tokens = [\"a-long-random-word\"]");
+    let config = parse(&text).unwrap();
+    assert_eq!(config.authorities[0].registration.tokens.len(), 1);
+    assert!(!format!("{config:?}").contains("a-long-random-word"));
+}
