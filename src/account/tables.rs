@@ -150,6 +150,25 @@ pub(crate) struct OpenIdRow {
 }
 row!(OpenIdRow, schema = 1);
 
+/// The checks of all tables of this crate, for `verify`.
+pub fn checks() -> Vec<TableCheck> {
+    vec![
+        USERS.check(),
+        DEVICES.check(),
+        SEEN.check(),
+        ACCESS.check(),
+        REFRESH.check(),
+        TOKENS_OF.check(),
+        PROFILES.check(),
+        DATA.check(),
+        ROOM_DATA.check(),
+        FILTERS.check(),
+        REGISTRATION_TOKENS.check(),
+        OPENID.check(),
+        CHORES.check(),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use store::Value;
@@ -190,23 +209,4 @@ mod tests {
         assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
         assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
     }
-}
-
-/// The checks of all tables of this crate, for `verify`.
-pub fn checks() -> Vec<TableCheck> {
-    vec![
-        USERS.check(),
-        DEVICES.check(),
-        SEEN.check(),
-        ACCESS.check(),
-        REFRESH.check(),
-        TOKENS_OF.check(),
-        PROFILES.check(),
-        DATA.check(),
-        ROOM_DATA.check(),
-        FILTERS.check(),
-        REGISTRATION_TOKENS.check(),
-        OPENID.check(),
-        CHORES.check(),
-    ]
 }
