@@ -67,18 +67,32 @@ impl Place for RocksPlace {
     }
 }
 
-/// Copies a database that is in use: what names files first, then the files.
+/// Copies a database that is in use and deletes no files: again, until no file vanished on the way
+/// (one whose deletion had begun before, or a temporary one that got its name).
 fn copy_image(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    let mut names: Vec<_> =
-        std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    loop {
+        std::fs::create_dir(to).unwrap();
+        match copy_files(from, to) {
+            Ok(()) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::remove_dir_all(to).unwrap();
+            }
+            Err(error) => panic!("copying {}: {error}", from.display()),
+        }
+    }
+}
+
+/// Copies what names files first, then the files.
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(from)? {
+        names.push(entry?.file_name());
+    }
     names.sort_by_key(|name| {
         let name = name.to_string_lossy();
         (!name.starts_with("CURRENT"), !name.starts_with("MANIFEST"))
     });
-    for name in names {
-        std::fs::copy(from.join(&name), to.join(&name)).unwrap();
-    }
+    names.iter().try_for_each(|name| std::fs::copy(from.join(name), to.join(name)).map(drop))
 }
 
 fn small(path: &Path) -> Settings {
