@@ -2,7 +2,7 @@
 //! Afterwards every acknowledged event is there once, the log has no gap, and `yakuba verify` finds
 //! nothing wrong.
 //!
-//! `YAKUBA_KILLS=200 cargo test --release --test kills` is the long run; without it there are 12.
+//! `KILLS=200 cargo test --test kills` is the long run; without it there are 12.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared module")]
@@ -153,7 +153,7 @@ async fn write(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_kill_loses_or_repeats_what_was_acknowledged() {
-    let kills: u32 = std::env::var("YAKUBA_KILLS").map_or(12, |n| n.parse().unwrap());
+    let kills: u32 = std::env::var("KILLS").map_or(12, |n| n.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::new(directory.path());
     server.start().await;
