@@ -7,118 +7,24 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared module")]
 
+mod alone;
 mod demo;
 
 use std::{
     collections::HashMap,
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use reqwest::{Client, Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::demo::{base_port, signal, yakuba};
+use crate::alone::{Server, call};
 
 const WRITERS: usize = 8;
-
-/// A server of one authority in a directory of its own.
-struct Server {
-    url: String,
-    config: std::path::PathBuf,
-    process: Option<Child>,
-    http: Client,
-}
-
-impl Server {
-    fn new(directory: &Path) -> Self {
-        let port = base_port();
-        let made = yakuba()
-            .args(["init", "--server-name", "kanazawa.test"])
-            .arg(directory)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(made.success());
-        let config = format!(
-            r#"
-            [[authorities]]
-            name = "kanazawa.test"
-            key_file = "keys/kanazawa.test.key"
-            [authorities.registration]
-            mode = "open"
-            [[listeners]]
-            address = "127.0.0.1:{port}"
-            serves = ["client"]
-            [log]
-            filter = "warn"
-            "#
-        );
-        std::fs::write(directory.join("yakuba.toml"), config).unwrap();
-        Self {
-            url: format!("http://127.0.0.1:{port}"),
-            config: directory.join("yakuba.toml"),
-            process: None,
-            http: Client::builder().timeout(Duration::from_secs(20)).build().unwrap(),
-        }
-    }
-
-    fn command(&self, verb: &str) -> Command {
-        let mut command = yakuba();
-        command.arg(verb).arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null());
-        command
-    }
-
-    async fn start(&mut self) {
-        self.process = Some(self.command("serve").spawn().unwrap());
-        let begun = Instant::now();
-        while self.call(Method::GET, "/_matrix/client/versions", "", None).await.is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the server does not start");
-            assert!(self.process.as_mut().unwrap().try_wait().unwrap().is_none(), "the server ended");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    fn end(&mut self, how: &str) {
-        let mut process = self.process.take().unwrap();
-        signal(process.id(), how);
-        process.wait().unwrap();
-    }
-
-    /// An answer, or nothing when the server was not there to give one.
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        token: &str,
-        body: Option<Value>,
-    ) -> Option<(StatusCode, Value)> {
-        call(&self.http, &self.url, method, path, token, body).await
-    }
-}
-
-async fn call(
-    http: &Client,
-    url: &str,
-    method: Method,
-    path: &str,
-    token: &str,
-    body: Option<Value>,
-) -> Option<(StatusCode, Value)> {
-    let mut request = http.request(method, format!("{url}{path}")).bearer_auth(token);
-    if let Some(body) = body {
-        request = request.header("content-type", "application/json").body(body.to_string());
-    }
-    let answer = request.send().await.ok()?;
-    let status = answer.status();
-    let text = answer.text().await.ok()?;
-    Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
-}
 
 /// What the server acknowledged: body to event id.
 type Acknowledged = Arc<Mutex<HashMap<String, String>>>;
@@ -158,12 +64,7 @@ async fn no_kill_loses_or_repeats_what_was_acknowledged() {
     let mut server = Server::new(directory.path());
     server.start().await;
 
-    let account =
-        json!({ "username": "hanako", "password": "kills-password", "auth": { "type": "m.login.dummy" } });
-    let (status, answer) =
-        server.call(Method::POST, "/_matrix/client/v3/register", "", Some(account)).await.unwrap();
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    let token = answer["access_token"].as_str().unwrap().to_owned();
+    let token = server.register("hanako").await;
     let mut rooms = Vec::new();
     for _ in 0..2 {
         let (_, answer) = server

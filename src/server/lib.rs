@@ -19,6 +19,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod unread;
 
 pub use admin::BackUp;
 pub use process::resident_bytes;

@@ -1,9 +1,9 @@
 //! Listeners: HTTP/1.1 and HTTP/2, plain or over TLS, and their orderly end.
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use base::{CancellationToken, Gauge, Metrics, Tasks};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 use web::{Peer, Router, TlsName};
+
+use crate::unread;
 
 /// A client that has not finished its greeting by then is left.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -141,7 +143,7 @@ impl Connection {
             if let Some(name) = &name {
                 request.extensions_mut().insert(TlsName(name.clone()));
             }
-            router.clone().oneshot(request)
+            answer_whole(router.clone(), request)
         });
 
         let mut builder = auto::Builder::new(Spawner(tasks));
@@ -165,6 +167,19 @@ impl Connection {
             debug!(%error, "connection ended");
         }
     }
+}
+
+/// Answers a request, and takes what its handler left of the body, so that the answer arrives.
+async fn answer_whole(router: Router, request: http::Request<Incoming>) -> Result<web::Response, Infallible> {
+    if request.body().is_end_stream() || request.version() == http::Version::HTTP_2 {
+        return router.oneshot(request).await;
+    }
+    let awaits_permission = request.headers().contains_key(http::header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let (body, rest) = unread::share(body);
+    let answer = router.oneshot(http::Request::from_parts(parts, body)).await;
+    rest.discard(awaits_permission).await;
+    answer
 }
 
 /// Lets hyper start the tasks of HTTP/2 streams under our supervisor.
