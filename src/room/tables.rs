@@ -184,6 +184,9 @@ pub struct TimelineRow {
     pub event: EventSerial,
     /// The room's current state once it was there. Backfilled events: the state after them.
     pub current: Root,
+    /// All its previous events were missing here when it got its place, so that what stands before it
+    /// in the timeline does not lead up to it.
+    pub gap: bool,
 }
 store::row!(TimelineRow, schema = 1);
 

@@ -409,12 +409,22 @@ fn choose(
             && filter.passes(event)
             && (event.state_key().is_some() || !scene.ignored.contains(event.sender()))
     };
+    // What is before a gap does not lead up to what is after it, so it is not sent with it.
+    let gap = recent.entries.iter().rposition(|entry| entry.gap);
     let passing: Vec<usize> = (0..events.len()).filter(|index| passes(&events[*index])).collect();
-    let kept = &passing[passing.len().saturating_sub(limit)..];
+    let after_gap = passing.partition_point(|index| gap.is_some_and(|gap| *index < gap));
+    let kept = &passing[passing.len().saturating_sub(limit).max(after_gap)..];
     let begins_here = recent.before.is_none()
         && !recent.more
         && events.first().is_none_or(|(event, _)| event.kind() == "m.room.create");
-    let limited = recent.more || kept.len() < passing.len() || (plan.extent == Extent::Whole && !begins_here);
+    // A client that goes on from earlier may have a timeline from before the user left, and must not
+    // append the whole room to that.
+    let is_joined_anew = plan.extent == Extent::Whole && scene.since.is_some();
+    let limited = recent.more
+        || gap.is_some()
+        || kept.len() < passing.len()
+        || is_joined_anew
+        || (plan.extent == Extent::Whole && !begins_here);
 
     // Where the timeline begins: before its first event, or at its end when there is none.
     let first = kept.first().copied().unwrap_or(events.len());

@@ -82,7 +82,7 @@ impl Rooms {
                 .filter(|(_, row)| query.wants(row))
                 .map(|((room, _, order), row)| {
                     let current = parent.meta().after;
-                    (*room, Entry { order: *order, event: row.child, current })
+                    (*room, Entry { order: *order, event: row.child, current, gap: false })
                 })
                 .collect();
             let events = self.events_of(&wanted).await?;

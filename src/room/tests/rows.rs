@@ -83,7 +83,10 @@ fn rows_of_events_are_stored_as_ever() {
     let (ones, twos) = ("01".repeat(16), "02".repeat(16));
     let expected = format!("000000000000000601022465010207{}{ones}{twos}02030401014401740001{}", "09", "08");
     pinned(&Stamped { position: Position(6), value: meta }, &expected);
-    pinned(&TimelineRow { event: EventSerial(2), current: Root([1; 16]) }, &format!("0102{ones}"));
+    pinned(
+        &TimelineRow { event: EventSerial(2), current: Root([1; 16]), gap: true },
+        &format!("0102{ones}01"),
+    );
     pinned(&Gap { child: EventSerial(2), depth: 3 }, "010203");
     pinned(&EventSerial(300), "01ac02");
     pinned(&StateKeySerial(300), "01ac02");
