@@ -133,7 +133,34 @@ impl Syncs {
             part.receipts = receipts;
             part.typing = typing;
         }
+        self.aggregate(scene, &mut parts).await?;
         Ok(parts)
+    }
+
+    /// Adds what is told of the events' relations, where a timeline leaves events out: there the
+    /// client cannot know of them by itself.
+    async fn aggregate(&self, scene: &Scene<'_>, parts: &mut [JoinedPart]) -> Result<(), Error> {
+        let limited: Vec<usize> = (0..parts.len())
+            .filter(|index| parts[*index].limited && !parts[*index].timeline.is_empty())
+            .collect();
+        let rooms: Vec<_> = limited.iter().map(|index| parts[*index].timeline[0].event.room()).collect();
+        let have = self.rooms().have_relations(&rooms).await?;
+        let wanted: Vec<usize> =
+            limited.into_iter().zip(have).filter(|(_, have)| *have).map(|(index, _)| index).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let lengths: Vec<usize> = wanted.iter().map(|index| parts[*index].timeline.len()).collect();
+        let mut all = Vec::with_capacity(lengths.iter().sum());
+        for index in &wanted {
+            all.append(&mut parts[*index].timeline);
+        }
+        self.rooms().aggregate(&scene.viewer(), &mut all).await?;
+        let mut all = all.into_iter();
+        for (index, length) in wanted.into_iter().zip(lengths) {
+            parts[index].timeline = all.by_ref().take(length).collect();
+        }
+        Ok(())
     }
 
     fn wanted_data(&self, scene: &Scene<'_>, plan: &JoinedPlan) -> Items {

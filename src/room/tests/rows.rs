@@ -11,8 +11,8 @@ use crate::{
     log::{Entry, EventEntry, MembershipEntry},
     tables::{
         EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InboxRow, InviteRow, MemberRow, Membership,
-        MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, TimelineRow, TxnRow,
-        Verdict,
+        MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow, TimelineRow,
+        TxnRow, Verdict,
     },
 };
 
@@ -99,6 +99,8 @@ fn rows_of_events_are_stored_as_ever() {
         sender: user_id(),
     };
     pinned(&relation, "01010172016b0440753a61");
+    let root = OwnedEventId::try_from("$r").unwrap();
+    pinned(&ThreadRow { root }, "01022472");
 }
 
 #[test]
