@@ -8,7 +8,7 @@ use store::Position;
 use super::net::{Net, Server, message, state, user};
 use crate::{
     CreateRoom, Error,
-    tables::{GAPS, INVITES, MEMBERSHIPS, Membership, Verdict},
+    tables::{GAPS, INVITES, MEMBERSHIPS, Membership, TIMELINE, Verdict},
 };
 
 async fn pair(net: &Net) -> (Server, Server) {
