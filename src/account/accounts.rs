@@ -50,6 +50,7 @@ impl Accounts {
         metrics: &Metrics,
     ) -> Result<Self, Error> {
         let passwords = Passwords::new(config.password, &random, tasks)?;
+        let guesses = Guesses::new(config.guesses);
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,
@@ -60,7 +61,7 @@ impl Accounts {
                 tasks: tasks.clone(),
                 passwords,
                 sessions: SessionCache::new(metrics),
-                guesses: Guesses::default(),
+                guesses,
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),

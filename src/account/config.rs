@@ -9,6 +9,8 @@ use ruma::{OwnedServerName, ServerName};
 pub struct Config {
     /// What it costs to check one password.
     pub password: PasswordCost,
+    /// How often a password may be guessed wrong.
+    pub guesses: GuessLimit,
     /// Settings of authorities that are not named in `authorities`.
     pub settings: Settings,
     /// Settings by authority.
@@ -85,5 +87,20 @@ impl PasswordCost {
     /// The least argon2 allows: for tests, where the hash guards nothing.
     pub fn cheapest() -> Self {
         Self { memory_kib: 8, passes: 1, ..Self::default() }
+    }
+}
+
+/// How often somebody may get the password of one account wrong. The right one makes up for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuessLimit {
+    /// So many wrong ones are let through at once; with 0, nobody logs in with a password.
+    pub wrong_allowed: u32,
+    /// After this time one more is.
+    pub pause: Duration,
+}
+
+impl Default for GuessLimit {
+    fn default() -> Self {
+        Self { wrong_allowed: 10, pause: Duration::from_secs(10) }
     }
 }

@@ -35,7 +35,7 @@ mod uia;
 mod users;
 
 pub use accounts::Accounts;
-pub use config::{Config, PasswordCost, Registration, Settings};
+pub use config::{Config, GuessLimit, PasswordCost, Registration, Settings};
 pub use data::{DataChange, FULLY_READ, PUSH_RULES};
 pub use devices::DeviceInfo;
 pub use error::Error;

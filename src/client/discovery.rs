@@ -17,11 +17,13 @@ const VERSIONS: [&str; 19] = [
 ];
 
 /// Unstable names of what this crate serves; clients that know the versions need none of them.
-const UNSTABLE_FEATURES: [&str; 4] = [
+const UNSTABLE_FEATURES: [&str; 5] = [
     // Private read receipts.
     "org.matrix.msc2285.stable",
     // Types of rooms in the directory.
     "org.matrix.msc3827.stable",
+    // Filtering /messages by relations.
+    "org.matrix.msc3874",
     // Profile fields.
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",

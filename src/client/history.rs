@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use room::read::{filter::EventFilter, messages::PageQuery, timeline::Direction};
+use room::read::{
+    filter::{EventFilter, RelationFilter},
+    messages::PageQuery,
+    timeline::Direction,
+};
 use ruma::{
     OwnedRoomId,
     api::client::{context::get_context, filter::RoomEventFilter, room::get_room_event},
@@ -46,10 +50,13 @@ pub(crate) async fn messages(api: Arc<ClientApi>, call: RawCall<User>) -> Result
     let room_id: OwnedRoomId = call.args.get(0)?;
     let query: MessagesQuery = call.query()?;
     let filter = match query.filter.as_deref().filter(|filter| !filter.is_empty()) {
-        Some(filter) => web::parse_json::<RoomEventFilter>(filter.as_bytes())?,
-        None => RoomEventFilter::default(),
+        Some(filter) => {
+            let relations: RelationFilter = web::parse_json(filter.as_bytes())?;
+            let filter: RoomEventFilter = web::parse_json(filter.as_bytes())?;
+            EventFilter::new(&filter).with_relations(relations)
+        }
+        None => EventFilter::default(),
     };
-    let filter = EventFilter::new(&filter);
     let page = PageQuery {
         from: query.from.as_deref().map(parse_token).transpose()?,
         to: query.to.as_deref().map(parse_token).transpose()?,
@@ -127,6 +134,8 @@ pub(crate) async fn event(
     call: Call<get_room_event::v3::Request, User>,
 ) -> Result<get_room_event::v3::Response, ApiError> {
     let get_room_event::v3::Request { room_id, event_id, .. } = call.request;
-    let look = api.rooms.event_for(&viewer(&call.caller), &room_id, &event_id).await?;
+    let viewer = viewer(&call.caller);
+    let mut look = api.rooms.event_for(&viewer, &room_id, &event_id).await?;
+    api.rooms.aggregate(&viewer, std::slice::from_mut(&mut look)).await?;
     Ok(get_room_event::v3::Response::new(look.to_raw(api.clock.now())))
 }

@@ -27,6 +27,7 @@ mod profile;
 mod push_rules;
 mod receipts;
 mod register;
+mod relations;
 mod routes;
 mod send;
 mod shared_secret;

@@ -7,8 +7,8 @@ use web::{Method, Routes};
 
 use crate::{
     ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters, history,
-    login, membership, misc, presence, profile, push_rules, receipts, register, send, shared_secret, state,
-    summary, tags, upgrade, user_directory,
+    login, membership, misc, presence, profile, push_rules, receipts, register, relations, send,
+    shared_secret, state, summary, tags, upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -123,6 +123,10 @@ fn in_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::message::get_message_events::v3::Request, _, _, _>(history::messages)
         .ruma(history::context)
         .ruma(history::event)
+        .ruma(relations::related)
+        .ruma(relations::related_so)
+        .ruma(relations::related_so_of_type)
+        .ruma(relations::threads)
         .ruma(receipts::receipt)
         .ruma(receipts::read_markers)
         .raw_ruma::<c::typing::create_typing_event::v3::Request, _, _, _>(receipts::typing)

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use pdu::Draft;
-use room::Txn;
+use room::{Txn, read::event::Relation};
 use ruma::{
     EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId,
     api::client::redact::redact_event, events::TimelineEventType,
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, api::viewer};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`: sends a message event.
 ///
@@ -25,6 +25,7 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
     let kind: String = call.args.get(1)?;
     let txn: String = call.args.get(2)?;
     let content: Box<RawValue> = call.json()?;
+    check_thread(&api, &call.caller, &room_id, &content).await?;
     let User { user_id, device_id, .. } = call.caller;
 
     let txn = Txn { device: device_id, id: OwnedTransactionId::from(txn) };
@@ -34,6 +35,38 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
     let event_id = api.rooms.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
 
     Ok(answer(&event_id))
+}
+
+/// A thread cannot begin with an event that relates to another one itself.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#validation-of-mthread-relationships>
+async fn check_thread(
+    api: &ClientApi,
+    caller: &User,
+    room_id: &RoomId,
+    content: &RawValue,
+) -> Result<(), ApiError> {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(rename = "m.relates_to")]
+        relates_to: Relation,
+    }
+    // Most events have no thread: looking for the name is cheaper than parsing.
+    if !content.get().contains("m.thread") {
+        return Ok(());
+    }
+    let Ok(Content { relates_to }) = serde_json::from_str::<Content>(content.get()) else { return Ok(()) };
+    if !relates_to.is_thread() {
+        return Ok(());
+    }
+    match api.rooms.event_for(&viewer(caller), room_id, &relates_to.event_id).await {
+        Ok(root) if root.event.relation().is_some() => {
+            Err(ApiError::bad_request("A thread cannot begin with an event that relates to another one"))
+        }
+        // What we do not know may be right.
+        Ok(_) | Err(room::Error::NoEvent(_) | room::Error::NoRoom(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a redaction that is sent as a plain event redacts.

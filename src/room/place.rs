@@ -152,7 +152,8 @@ impl Stage<'_> {
         if verdict == Verdict::Accepted {
             self.note_gaps(&event, goes, &missing);
             self.move_tip(&event, after, goes).await?;
-            self.show(&event, slot).await?;
+            let gap = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
+            self.show(&event, slot, gap).await?;
             if *event.pdu().kind() == TimelineEventType::RoomRedaction {
                 self.apply_redaction(&event).await?;
             }
@@ -241,16 +242,16 @@ impl Stage<'_> {
     }
 
     /// Puts an accepted event into the timeline, and projects what changed of the current state.
-    async fn show(&mut self, event: &Arc<StoredEvent>, slot: Option<Slot>) -> Result<(), Error> {
+    async fn show(&mut self, event: &Arc<StoredEvent>, slot: Option<Slot>, gap: bool) -> Result<(), Error> {
         let room = self.room.serial;
         let changes = self.take_changes(event).await?;
         match (event.meta().place, slot) {
             (_, Some(slot)) => {
-                let row = TimelineRow { event: event.serial(), current: self.head.current };
+                let row = TimelineRow { event: event.serial(), current: self.head.current, gap };
                 self.batch.append(&TIMELINE, &room, slot, &row);
             }
             (Place::History(place), None) => {
-                let row = TimelineRow { event: event.serial(), current: event.meta().after };
+                let row = TimelineRow { event: event.serial(), current: event.meta().after, gap };
                 self.batch.put(&TIMELINE, &(room, Order::history(place)), &row);
             }
             _ => {}

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use pdu::RoomPower;
 use ruma::{EventId, OwnedEventId, UserId, events::StateEventType};
-use serde::Deserialize;
 use store::{Position, Stamped};
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     projections,
     read::event::StoredEvent,
     send::single,
-    tables::{AWAITED, EVENT_META, EVENTS, Membership, Place, RELATIONS},
+    tables::{AWAITED, EVENT_META, EVENTS, Membership, Place, RELATIONS, THREAD_SENDERS, THREADS},
 };
 
 impl Stage<'_> {
@@ -99,8 +98,14 @@ impl Stage<'_> {
         self.batch().put(&EVENTS, &key, redacted.json());
         self.batch().put(&EVENT_META, &key, &meta);
         self.batch().delete(&AWAITED, &(target.room(), target.event_id().as_str()));
-        if let (Some(parent), Some(order)) = (parent_of(target), target.order()) {
-            self.batch().delete(&RELATIONS, &(target.room(), parent.to_string(), order));
+        if let (Some(relation), Some(order)) = (target.relation(), target.order()) {
+            let (room, parent) = (target.room(), relation.event_id.to_string());
+            if relation.is_thread() {
+                self.batch().delete(&THREADS, &(room, order));
+                let sender = (room, parent.as_str(), target.sender().as_str());
+                self.batch().add(&THREAD_SENDERS, &sender, -1);
+            }
+            self.batch().delete(&RELATIONS, &(room, parent, order));
         }
         self.note_changed(target.serial());
         let emptied = Arc::new(StoredEvent::new(target.room(), target.serial(), redacted, meta));
@@ -125,20 +130,6 @@ impl Stage<'_> {
         projections::follow_summary(self.summary_mut(), &change);
         Ok(())
     }
-}
-
-/// The event that this one relates to.
-fn parent_of(event: &StoredEvent) -> Option<OwnedEventId> {
-    #[derive(Deserialize)]
-    struct Content {
-        #[serde(rename = "m.relates_to")]
-        relates_to: Relation,
-    }
-    #[derive(Deserialize)]
-    struct Relation {
-        event_id: OwnedEventId,
-    }
-    serde_json::from_str::<Content>(event.pdu().content_str()).ok().map(|content| content.relates_to.event_id)
 }
 
 impl crate::Rooms {

@@ -184,6 +184,9 @@ pub struct TimelineRow {
     pub event: EventSerial,
     /// The room's current state once it was there. Backfilled events: the state after them.
     pub current: Root,
+    /// All its previous events were missing here when it got its place, so that what stands before it
+    /// in the timeline does not lead up to it.
+    pub gap: bool,
 }
 store::row!(TimelineRow, schema = 1);
 
@@ -239,6 +242,13 @@ pub static SUMMARIES: Table<RoomSerial, Summary> = Table::new(34, "room.summarie
 /// Events that relate to an event; key: room, the parent's id, the child's place.
 pub static RELATIONS: Table<(RoomSerial, String, Order), RelationRow> =
     Table::new(35, "room.relations", Tuning::Append);
+
+/// The events that belong to threads, in the order of the timeline; key: room, the event's place.
+pub static THREADS: Table<(RoomSerial, Order), ThreadRow> = Table::new(80, "room.threads", Tuning::Append);
+
+/// How many events each user has in a thread; key: room, the root's id, user id.
+pub static THREAD_SENDERS: Table<(RoomSerial, String, String), Counter> =
+    Table::new(81, "room.thread_senders", Tuning::Small);
 
 /// Redactions of events that have not come yet; key: room, the awaited event's id.
 pub static AWAITED: Table<(RoomSerial, String), EventSerial> = Table::new(36, "room.awaited", Tuning::Small);
@@ -338,6 +348,14 @@ pub struct RelationRow {
 }
 store::row!(RelationRow, schema = 1);
 
+/// Row of [`THREADS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadRow {
+    /// The event that the thread began with.
+    pub root: OwnedEventId,
+}
+store::row!(ThreadRow, schema = 1);
+
 /// Row of [`INVITES`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteRow {
@@ -404,6 +422,8 @@ pub fn checks() -> Vec<TableCheck> {
         MEMBER_COUNTS.check(),
         SUMMARIES.check(),
         RELATIONS.check(),
+        THREADS.check(),
+        THREAD_SENDERS.check(),
         AWAITED.check(),
         INVITES.check(),
         TXNS.check(),

@@ -133,7 +133,34 @@ impl Syncs {
             part.receipts = receipts;
             part.typing = typing;
         }
+        self.aggregate(scene, &mut parts).await?;
         Ok(parts)
+    }
+
+    /// Adds what is told of the events' relations, where a timeline leaves events out: there the
+    /// client cannot know of them by itself.
+    async fn aggregate(&self, scene: &Scene<'_>, parts: &mut [JoinedPart]) -> Result<(), Error> {
+        let limited: Vec<usize> = (0..parts.len())
+            .filter(|index| parts[*index].limited && !parts[*index].timeline.is_empty())
+            .collect();
+        let rooms: Vec<_> = limited.iter().map(|index| parts[*index].timeline[0].event.room()).collect();
+        let have = self.rooms().have_relations(&rooms).await?;
+        let wanted: Vec<usize> =
+            limited.into_iter().zip(have).filter(|(_, have)| *have).map(|(index, _)| index).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let lengths: Vec<usize> = wanted.iter().map(|index| parts[*index].timeline.len()).collect();
+        let mut all = Vec::with_capacity(lengths.iter().sum());
+        for index in &wanted {
+            all.append(&mut parts[*index].timeline);
+        }
+        self.rooms().aggregate(&scene.viewer(), &mut all).await?;
+        let mut all = all.into_iter();
+        for (index, length) in wanted.into_iter().zip(lengths) {
+            parts[index].timeline = all.by_ref().take(length).collect();
+        }
+        Ok(())
     }
 
     fn wanted_data(&self, scene: &Scene<'_>, plan: &JoinedPlan) -> Items {
@@ -409,12 +436,22 @@ fn choose(
             && filter.passes(event)
             && (event.state_key().is_some() || !scene.ignored.contains(event.sender()))
     };
+    // What is before a gap does not lead up to what is after it, so it is not sent with it.
+    let gap = recent.entries.iter().rposition(|entry| entry.gap);
     let passing: Vec<usize> = (0..events.len()).filter(|index| passes(&events[*index])).collect();
-    let kept = &passing[passing.len().saturating_sub(limit)..];
+    let after_gap = passing.partition_point(|index| gap.is_some_and(|gap| *index < gap));
+    let kept = &passing[passing.len().saturating_sub(limit).max(after_gap)..];
     let begins_here = recent.before.is_none()
         && !recent.more
         && events.first().is_none_or(|(event, _)| event.kind() == "m.room.create");
-    let limited = recent.more || kept.len() < passing.len() || (plan.extent == Extent::Whole && !begins_here);
+    // A client that goes on from earlier may have a timeline from before the user left, and must not
+    // append the whole room to that.
+    let is_joined_anew = plan.extent == Extent::Whole && scene.since.is_some();
+    let limited = recent.more
+        || gap.is_some()
+        || kept.len() < passing.len()
+        || is_joined_anew
+        || (plan.extent == Extent::Whole && !begins_here);
 
     // Where the timeline begins: before its first event, or at its end when there is none.
     let first = kept.first().copied().unwrap_or(events.len());

@@ -44,7 +44,9 @@ impl Syncs {
         // Few at a time are left, so each is read by itself.
         for row in rows {
             let part = match row.previous {
-                Some(Membership::Join) => self.left_part(scene, row).await,
+                // Of a forgotten room there is no history any more, but other devices have to hear that
+                // it was left.
+                Some(Membership::Join) if !row.forgotten => self.left_part(scene, row).await,
                 _ => self.declined_part(scene, row).await,
             };
             match part {
@@ -65,6 +67,11 @@ impl Syncs {
         let mut rows = self.rooms().timeline(stretch, Direction::Backward, limit.saturating_add(1)).await?;
         let mut limited = rows.len() > limit;
         rows.truncate(limit);
+        // What is before a gap does not lead up to what is after it.
+        if let Some(gap) = rows.iter().position(|entry| entry.gap) {
+            limited = true;
+            rows.truncate(gap + 1);
+        }
         rows.reverse();
         let places: Vec<_> = rows.iter().map(|entry| (row.room, *entry)).collect();
         let events = self.rooms().events_of(&places).await?;
@@ -100,7 +107,7 @@ impl Syncs {
         Ok(LeftPart { room_id: row.room_id.clone(), timeline, limited, prev_batch, state })
     }
 
-    /// A room that the user never was in: only the event that says so, if there is one.
+    /// A room that the user never was in, or forgot: only the event that says so, if there is one.
     async fn declined_part(&self, scene: &Scene<'_>, row: &UserRoom) -> Result<LeftPart, Error> {
         let event = match row.event {
             Some(event) => self.rooms().load_event(row.room, event).await?,
@@ -111,7 +118,7 @@ impl Syncs {
         Ok(LeftPart {
             room_id: row.room_id.clone(),
             timeline,
-            limited: false,
+            limited: row.forgotten,
             prev_batch: Token(Order::live(row.position)),
             state: Vec::new(),
         })

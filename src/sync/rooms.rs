@@ -104,8 +104,12 @@ impl Syncs {
     ) -> Result<Plan, Error> {
         let filter = &scene.request.filter;
         let mut plan = Plan::default();
-        for row in rooms.rooms.iter().filter(|row| !row.forgotten && filter.passes_room(&row.room_id)) {
+        for row in rooms.rooms.iter().filter(|row| filter.passes_room(&row.room_id)) {
             let is_new = scene.since.is_none_or(|since| row.position > since);
+            // A room left and forgotten is still left for those who have not heard of that.
+            if row.forgotten && scene.since.is_none() {
+                continue;
+            }
             match row.membership {
                 Membership::Join => {
                     let data = data.remove(&row.room_id).unwrap_or_default();

@@ -18,7 +18,7 @@ pub const MAX_NESTING: usize = 100;
 /// # Errors
 /// 400 `M_NOT_JSON` when it is none, `M_BAD_JSON` when it has another shape or is nested too deep.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    check_nesting(body)?;
+    check_body(body)?;
     serde_json::from_slice(body).map_err(|error| bad_body(&error, body))
 }
 
@@ -40,15 +40,25 @@ pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response {
 /// What is wrong with a body that could not be read.
 pub(crate) fn bad_body(error: &serde_json::Error, body: &[u8]) -> ApiError {
     // A wrong type is seen before broken syntax that stands behind it; broken syntax weighs more.
-    if serde_json::from_slice::<IgnoredAny>(body).is_err() || std::str::from_utf8(body).is_err() {
+    if serde_json::from_slice::<IgnoredAny>(body).is_err() {
         return ApiError::not_json(format!("The body is not valid JSON: {error}"));
     }
     ApiError::bad_json(format!("The body has an unexpected shape: {error}"))
 }
 
-/// Refuses bodies that are nested deeper than [`MAX_NESTING`], so that nobody behind has to
-/// recurse without a bound. Bodies that are no JSON pass; their reader refuses them.
-pub(crate) fn check_nesting(body: &[u8]) -> Result<(), ApiError> {
+/// Refuses bodies that are not UTF-8, and those that are nested deeper than [`MAX_NESTING`].
+///
+/// Readers skip what they do not know without looking at its text, so the first is seen to here; and
+/// nobody behind has to recurse without a bound. Other bodies that are no JSON pass; their reader
+/// refuses them.
+pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
+    if std::str::from_utf8(body).is_err() {
+        return Err(ApiError::not_json("The body is not UTF-8"));
+    }
+    check_nesting(body)
+}
+
+fn check_nesting(body: &[u8]) -> Result<(), ApiError> {
     let mut depth = 0_usize;
     let mut bytes = body.iter();
     while let Some(byte) = bytes.next() {

@@ -19,7 +19,7 @@ use ruma::api::{
 use crate::{
     ApiError, Body, Call, Caller, Identify, Kit, RawCall, Response, Router,
     convert::bad_request,
-    json::check_nesting,
+    json::check_body,
     serve::{Endpoint, Incoming, Unrecognized},
 };
 
@@ -253,7 +253,7 @@ fn numbered(path: &str) -> String {
 /// Reads the request as the endpoint's type.
 fn typed<R: IncomingRequest, C>(call: RawCall<C>) -> Result<Call<R, C>, ApiError> {
     let RawCall { parts, args, body, caller, face, peer } = call;
-    check_nesting(&body)?;
+    check_body(&body)?;
     let request = http::Request::from_parts(parts, &*body);
     let request =
         R::try_from_http_request(request, &args.as_strs()).map_err(|error| bad_request(error, &body))?;

@@ -145,7 +145,10 @@ impl FanOut {
             .iter()
             .map(|(position, entry)| {
                 let place = Place::live(*position);
-                (entry.room, TimelineEntry { order: place, event: entry.event, current: Root::EMPTY })
+                (
+                    entry.room,
+                    TimelineEntry { order: place, event: entry.event, current: Root::EMPTY, gap: false },
+                )
             })
             .collect();
         let stored = self.events_of(&rows).await?;

@@ -1,39 +1,46 @@
 //! Which events relate to which: edits, reactions, threads, references.
 
-use ruma::OwnedEventId;
-use serde::Deserialize;
-
 use super::Projection;
-use crate::tables::{RELATIONS, RelationRow};
+use crate::{
+    ids::Order,
+    tables::{Place, RELATIONS, RelationRow, THREAD_SENDERS, THREADS, ThreadRow},
+};
 
-#[derive(Deserialize)]
-struct Content {
-    #[serde(rename = "m.relates_to")]
-    relates_to: Relation,
-}
-
-#[derive(Deserialize)]
-struct Relation {
-    rel_type: String,
-    event_id: OwnedEventId,
-}
-
-/// Adds the event to the relations of its parent. Replies without a `rel_type` are no relations.
+/// Adds the event to the relations of its parent, and to its thread.
 pub(super) fn project(projection: &mut Projection<'_>) {
-    let Some(slot) = projection.slot else { return };
     let event = projection.event;
-    let content = event.pdu().content_str();
-    // Most events have none: looking for the name is cheaper than parsing.
-    if !content.contains("m.relates_to") {
+    let place = event.meta().place;
+    if place == Place::None {
         return;
     }
-    let Ok(Content { relates_to }) = serde_json::from_str::<Content>(content) else { return };
+    let Some(relation) = event.relation() else { return };
+    let (room, parent) = (projection.room.serial, relation.event_id.as_str());
+    let is_thread = relation.is_thread();
     let row = RelationRow {
         child: event.serial(),
-        rel_type: relates_to.rel_type,
+        rel_type: relation.rel_type.clone(),
         kind: event.kind().to_owned(),
         sender: event.sender().to_owned(),
     };
-    let parent = (projection.room.serial, relates_to.event_id.as_str());
-    projection.batch.append(&RELATIONS, &parent, slot, &row);
+    let thread = ThreadRow { root: relation.event_id.clone() };
+    let batch = &mut *projection.batch;
+    match (place, projection.slot) {
+        (Place::History(place), _) => {
+            let order = Order::history(place);
+            batch.put(&RELATIONS, &(room, parent.to_owned(), order), &row);
+            if is_thread {
+                batch.put(&THREADS, &(room, order), &thread);
+            }
+        }
+        (_, Some(slot)) => {
+            batch.append(&RELATIONS, &(room, parent), slot, &row);
+            if is_thread {
+                batch.append(&THREADS, &room, slot, &thread);
+            }
+        }
+        (_, None) => return,
+    }
+    if is_thread {
+        batch.add(&THREAD_SENDERS, &(room, parent, event.sender().as_str()), 1);
+    }
 }

@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use pdu::Pdu;
 use quick_cache::{Weighter, sync::Cache};
-use ruma::{EventId, RoomId, UserId};
+use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::{Committed, Position, Reads, Slot, Stamped};
@@ -29,6 +29,25 @@ use crate::{
     read::room::RoomInfo,
     tables::{EVENT_META, EVENTS, EventMeta, Membership, Verdict},
 };
+
+/// `m.relates_to`: how an event relates to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Relation {
+    /// In which way.
+    pub rel_type: String,
+    /// To which event.
+    pub event_id: OwnedEventId,
+}
+
+impl Relation {
+    /// Whether the event is part of a thread.
+    pub fn is_thread(&self) -> bool {
+        self.rel_type == THREAD
+    }
+}
+
+/// The `rel_type` of what belongs to a thread.
+pub const THREAD: &str = "m.thread";
 
 /// An event of a room, with what we know of it.
 #[derive(Debug)]
@@ -126,6 +145,20 @@ impl StoredEvent {
     /// Whether clients may be shown it at all.
     pub fn is_shown(&self) -> bool {
         self.meta.verdict == Verdict::Accepted
+    }
+
+    /// What it says of its relation to another event. Replies without a `rel_type` are no relations.
+    pub fn relation(&self) -> Option<Relation> {
+        #[derive(Deserialize)]
+        struct Content {
+            #[serde(rename = "m.relates_to")]
+            relates_to: Relation,
+        }
+        // Most events have none: looking for the name is cheaper than parsing.
+        if !self.pdu.content_str().contains("m.relates_to") {
+            return None;
+        }
+        self.pdu.content_as::<Content>().ok().map(|content| content.relates_to)
     }
 
     /// Whether its content has a `url` that is a string.

@@ -8,8 +8,9 @@ use ruma::{
     OwnedRoomId, OwnedUserId, RoomId, UserId,
     api::client::filter::{LazyLoadOptions, RoomEventFilter, UrlFilter},
 };
+use serde::Deserialize;
 
-use super::event::StoredEvent;
+use super::event::{Relation, StoredEvent};
 
 /// A [`RoomEventFilter`] made ready for many events.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +22,23 @@ pub struct EventFilter {
     rooms: Option<HashSet<OwnedRoomId>>,
     not_rooms: HashSet<OwnedRoomId>,
     contains_url: Option<bool>,
+    rel_types: Option<Vec<String>>,
+    not_rel_types: Vec<String>,
     /// How many events are wanted at most.
     pub limit: Option<usize>,
     /// Whether and how members are loaded lazily.
     pub lazy: LazyMembers,
+}
+
+/// The part of a filter that is about relations. ruma's filters do not have it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RelationFilter {
+    /// Only events with one of these `rel_type`s.
+    #[serde(rename = "org.matrix.msc3874.rel_types")]
+    rel_types: Option<Vec<String>>,
+    /// No events with one of these.
+    #[serde(rename = "org.matrix.msc3874.not_rel_types", default)]
+    not_rel_types: Vec<String>,
 }
 
 /// What the caller wants to hear of members.
@@ -56,12 +70,25 @@ impl EventFilter {
             not_rooms: filter.not_rooms.iter().cloned().collect(),
             contains_url: filter.url_filter.map(|wanted| matches!(wanted, UrlFilter::EventsWithUrl)),
             limit: filter.limit.map(|limit| usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)),
+            rel_types: None,
+            not_rel_types: Vec::new(),
             lazy: match filter.lazy_load_options {
                 LazyLoadOptions::Disabled => LazyMembers::Off,
                 LazyLoadOptions::Enabled { include_redundant_members: false } => LazyMembers::On,
                 LazyLoadOptions::Enabled { include_redundant_members: true } => LazyMembers::Redundant,
             },
         }
+    }
+
+    /// Lets through only events that relate to another one in one of these ways, or not in one of
+    /// those: what a filter on relations asks.
+    ///
+    /// Spec: <https://github.com/matrix-org/matrix-spec-proposals/pull/3874>
+    #[must_use]
+    pub fn with_relations(mut self, filter: RelationFilter) -> Self {
+        self.rel_types = filter.rel_types;
+        self.not_rel_types = filter.not_rel_types;
+        self
     }
 
     /// Whether every event passes, so that none needs to be looked at.
@@ -71,6 +98,8 @@ impl EventFilter {
             && self.senders.is_none()
             && self.not_senders.is_empty()
             && self.contains_url.is_none()
+            && self.rel_types.is_none()
+            && self.not_rel_types.is_empty()
     }
 
     /// Whether no event can pass.
@@ -103,7 +132,21 @@ impl EventFilter {
         self.passes_all()
             || (self.passes_type(event.kind())
                 && self.passes_sender(event.sender())
-                && self.contains_url.is_none_or(|wanted| wanted == event.has_url()))
+                && self.contains_url.is_none_or(|wanted| wanted == event.has_url())
+                && self.passes_relation(event))
+    }
+
+    fn passes_relation(&self, event: &StoredEvent) -> bool {
+        if self.rel_types.is_none() && self.not_rel_types.is_empty() {
+            return true;
+        }
+        match event.relation() {
+            None => self.rel_types.is_none(),
+            Some(Relation { rel_type, .. }) => {
+                self.rel_types.as_ref().is_none_or(|wanted| wanted.contains(&rel_type))
+                    && !self.not_rel_types.contains(&rel_type)
+            }
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use serde::Deserialize;
 use store::Range;
 
 use crate::{
-    Error, RoomSerial, Rooms,
+    Error, RoomSerial, Rooms, Root,
     read::{
         room::RoomInfo,
+        timeline::{Direction, Stretch},
         token::Token,
         view::{Look, Viewer},
     },
@@ -71,9 +72,10 @@ impl Rooms {
         let room = self.get_room(room_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let root = match at {
-            Some(at) if at.0 < standpoint.until => {
-                self.state_at(room.serial, at).await?.unwrap_or(standpoint.root)
-            }
+            Some(at) if at.0 < standpoint.until => match self.state_at(room.serial, at).await? {
+                Some(root) => root,
+                None => self.first_state(room.serial).await?.unwrap_or(standpoint.root),
+            },
             _ => standpoint.root,
         };
         let mut events = if root == self.get_head(&room).await.map(|head| head.current).unwrap_or_default() {
@@ -89,6 +91,18 @@ impl Rooms {
         };
         events.retain(|event| event.membership().is_some_and(|membership| filter.passes(membership)));
         self.looks(viewer, events, &[]).await
+    }
+
+    /// The state in which what we have of a room begins: as soon as somebody is in it.
+    ///
+    /// A room whose creator has not come in yet is no place to look at, so that is after his join; in
+    /// one that we came to later, after the first event that we have.
+    async fn first_state(&self, room: RoomSerial) -> Result<Option<Root>, Error> {
+        let stretch = Stretch { room, after: Token::START, through: Token::END };
+        let rows = self.timeline(stretch, Direction::Forward, 2).await?;
+        let events = self.events_of(&rows.iter().map(|row| (room, *row)).collect::<Vec<_>>()).await?;
+        let first = rows.iter().zip(&events).find(|(_, event)| event.kind() != "m.room.create");
+        Ok(first.map(|(row, _)| row.current))
     }
 
     /// The joined members of a room, for one of them.

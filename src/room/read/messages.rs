@@ -141,7 +141,8 @@ impl Rooms {
             (None, false) => None,
         };
         let state = self.lazy_members(viewer, &room, &standpoint, &found.events, query.filter.lazy).await?;
-        let chunk = self.dress(viewer, found.events).await?;
+        let mut chunk = self.dress(viewer, found.events).await?;
+        self.aggregate(viewer, &mut chunk).await?;
         Ok(Page { start, end, chunk, state })
     }
 
@@ -160,7 +161,7 @@ impl Rooms {
         filter: &EventFilter,
     ) -> Result<Context, Error> {
         let room = self.get_room(room_id).await?;
-        let event = self.event_for(viewer, room_id, event_id).await?;
+        let mut event = self.event_for(viewer, room_id, event_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let order = event.event.order().ok_or_else(|| Error::NoEvent(event_id.to_owned()))?;
         let limit = limit.min(MAX_PAGE);
@@ -184,14 +185,12 @@ impl Rooms {
                 || event.state_key().is_some_and(|key| senders.iter().any(|sender| sender == key));
             wanted && filter.passes(event)
         });
-        Ok(Context {
-            start,
-            end,
-            before: self.dress(viewer, before.events).await?,
-            after: self.dress(viewer, after.events).await?,
-            state: self.looks(viewer, state, &[]).await?,
-            event,
-        })
+        let mut before = self.dress(viewer, before.events).await?;
+        let mut after = self.dress(viewer, after.events).await?;
+        for part in [&mut before[..], &mut after[..], std::slice::from_mut(&mut event)] {
+            self.aggregate(viewer, part).await?;
+        }
+        Ok(Context { start, end, before, after, state: self.looks(viewer, state, &[]).await?, event })
     }
 
     /// Collects events of a stretch that the viewer may see and the filter lets through.

@@ -9,6 +9,7 @@
 //! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
 //! beside the event graph [`receipts`], [`typing`], [`aliases`] and [`directory`].
 
+pub mod aggregations;
 pub mod aliases;
 pub mod directory;
 pub mod event;
@@ -25,6 +26,7 @@ pub mod room;
 pub mod state;
 pub mod stripped;
 pub mod summary;
+pub mod threads;
 pub mod timeline;
 pub mod token;
 pub mod typing;

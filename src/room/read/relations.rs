@@ -2,12 +2,15 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#relationships-api>
 
-use ruma::{EventId, RoomId};
+use std::collections::BTreeMap;
+
+use ruma::{EventId, OwnedEventId, RoomId};
 use store::Range;
 
 use crate::{
-    Error, Order, Rooms,
+    Error, Order, Rooms, Root,
     read::{
+        event::StoredEvent,
         messages::{MAX_PAGE, Page},
         timeline::{Direction, Entry},
         token::Token,
@@ -15,6 +18,12 @@ use crate::{
     },
     tables::{Membership, RELATIONS, RelationRow},
 };
+
+/// How many rows are looked at for one page when a filter or visibility lets little through.
+const MAX_ROWS: usize = 5_000;
+
+/// Over how many events indirect relations are followed.
+pub const RECURSION_DEPTH: usize = 3;
 
 /// Which related events are wanted.
 #[derive(Clone, Debug)]
@@ -31,6 +40,16 @@ pub struct RelationQuery<'a> {
     pub direction: Direction,
     /// At most this many, and at most [`MAX_PAGE`].
     pub limit: usize,
+    /// Also what relates to what relates to it, [`RECURSION_DEPTH`] deep.
+    pub recurse: bool,
+}
+
+/// Where the rows of a page come from.
+enum Source<'a> {
+    /// From the store, a part at a time.
+    Direct(&'a StoredEvent),
+    /// They were gathered before.
+    Gathered(BTreeMap<Order, RelationRow>),
 }
 
 impl RelationQuery<'_> {
@@ -41,7 +60,8 @@ impl RelationQuery<'_> {
 }
 
 impl Rooms {
-    /// A page of the events that directly relate to an event, as the viewer may see them.
+    /// A page of the events that relate to an event, as the viewer may see them, with their
+    /// aggregations.
     ///
     /// # Errors
     /// [`Error::NoEvent`] when he may not see the event itself.
@@ -53,61 +73,132 @@ impl Rooms {
         query: &RelationQuery<'_>,
     ) -> Result<Page, Error> {
         let parent = self.event_for(viewer, room_id, event_id).await?.event;
-        let limit = query.limit.min(MAX_PAGE);
-        let (after, through, order) = match query.direction {
-            Direction::Forward => (query.from, query.to, store::Order::Ascending),
-            Direction::Backward => (query.to, query.from, store::Order::Descending),
+        let source = match query.recurse {
+            false => Source::Direct(&parent),
+            true => Source::Gathered(self.all_related(&parent).await?),
         };
-        let key = |place: Order| (parent.room(), event_id.to_string(), place);
-        let mut after = after.unwrap_or(Token::START).0;
-        let mut through = through.unwrap_or(Token::END).0;
+        let limit = query.limit.min(MAX_PAGE);
+        let (after, through) = match query.direction {
+            Direction::Forward => (query.from, query.to),
+            Direction::Backward => (query.to, query.from),
+        };
+        let mut after = after.unwrap_or(Token::START);
+        let mut through = through.unwrap_or(Token::END);
         let start = query.from.unwrap_or(match query.direction {
             Direction::Forward => Token::START,
             Direction::Backward => Token::after(self.store().head()),
         });
 
         let mut page = Page { start, end: None, chunk: Vec::new(), state: Vec::new() };
-        while page.chunk.len() < limit {
-            let range =
-                Range::prefix(&(parent.room(), event_id.as_str())).after(&key(after)).through(&key(through));
-            let rows = self.store().scan(&RELATIONS, range, order, limit).await?;
-            let is_last = rows.len() < limit;
-            let Some(((_, _, last), _)) = rows.last() else { break };
+        let mut looked_at = 0;
+        while page.chunk.len() < limit && looked_at < MAX_ROWS {
+            let part = limit.max(20);
+            let rows = self.related_rows(&source, after, through, query.direction, part).await?;
+            let is_last = rows.len() < part;
+            looked_at += rows.len();
+            let Some((last, _)) = rows.last() else { break };
             match query.direction {
-                Direction::Forward => after = *last,
-                Direction::Backward => through = Token::before(*last).0,
+                Direction::Forward => after = Token(*last),
+                Direction::Backward => through = Token::before(*last),
             }
+            page.end = (!is_last).then(|| past(*last, query.direction));
             let wanted: Vec<_> = rows
                 .iter()
                 .filter(|(_, row)| query.wants(row))
-                .map(|((room, _, order), row)| {
-                    let current = parent.meta().after;
-                    (*room, Entry { order: *order, event: row.child, current })
-                })
+                .map(|(order, row)| (parent.room(), place_of(*order, row)))
                 .collect();
             let events = self.events_of(&wanted).await?;
             let sights = self.sights(viewer.user, &events).await?;
-            let (mut seen, mut memberships, mut places) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut seen, mut memberships) = (Vec::new(), Vec::new());
             for ((event, sight), (_, entry)) in events.into_iter().zip(sights).zip(&wanted) {
-                if sight.visible {
-                    seen.push(event);
-                    memberships.push(Some(sight.membership.unwrap_or(Membership::Leave)));
-                    places.push(entry.order);
+                if !sight.visible {
+                    continue;
+                }
+                seen.push(event);
+                memberships.push(Some(sight.membership.unwrap_or(Membership::Leave)));
+                if page.chunk.len() + seen.len() == limit {
+                    let is_end = is_last && entry.order == *last;
+                    page.end = (!is_end).then(|| past(entry.order, query.direction));
+                    break;
                 }
             }
-            let room_left = limit - page.chunk.len();
-            let cut = seen.len() > room_left;
-            seen.truncate(room_left);
-            let last_taken = places.get(room_left.wrapping_sub(1)).copied().filter(|_| cut).unwrap_or(*last);
             page.chunk.extend(self.looks(viewer, seen, &memberships).await?);
-            page.end = (cut || !is_last).then(|| match query.direction {
-                Direction::Forward => Token(last_taken),
-                Direction::Backward => Token::before(last_taken),
-            });
             if is_last {
                 break;
             }
         }
+        self.aggregate(viewer, &mut page.chunk).await?;
         Ok(page)
+    }
+
+    /// The next rows of a page, in its direction.
+    async fn related_rows(
+        &self,
+        source: &Source<'_>,
+        after: Token,
+        through: Token,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<(Order, RelationRow)>, Error> {
+        let parent = match source {
+            Source::Direct(parent) => parent,
+            Source::Gathered(rows) => {
+                let inside = rows.iter().filter(|(order, _)| **order > after.0 && **order <= through.0);
+                let inside = inside.map(|(order, row)| (*order, row.clone()));
+                return Ok(match direction {
+                    Direction::Forward => inside.take(limit).collect(),
+                    Direction::Backward => inside.rev().take(limit).collect(),
+                });
+            }
+        };
+        let order = match direction {
+            Direction::Forward => store::Order::Ascending,
+            Direction::Backward => store::Order::Descending,
+        };
+        let key = |place: Order| (parent.room(), parent.event_id().to_string(), place);
+        let range = Range::prefix(&(parent.room(), parent.event_id().as_str()))
+            .after(&key(after.0))
+            .through(&key(through.0));
+        let rows = self.store().scan(&RELATIONS, range, order, limit).await?;
+        Ok(rows.into_iter().map(|((_, _, order), row)| (order, row)).collect())
+    }
+
+    /// What relates to an event, directly or over others; at most [`MAX_ROWS`].
+    async fn all_related(&self, event: &StoredEvent) -> Result<BTreeMap<Order, RelationRow>, Error> {
+        let mut all = BTreeMap::new();
+        let mut parents: Vec<OwnedEventId> = vec![event.event_id().to_owned()];
+        for _ in 0..=RECURSION_DEPTH {
+            let ranges =
+                parents.iter().map(|parent| Range::prefix(&(event.room(), parent.as_str()))).collect();
+            let left = MAX_ROWS.saturating_sub(all.len());
+            let rows = self.store().scan_many(&RELATIONS, ranges, store::Order::Descending, left).await?;
+            let mut children = Vec::new();
+            for ((_, _, order), row) in rows.into_iter().flatten().take(left) {
+                // What was met before is not followed again, so a ring has an end.
+                if !all.contains_key(&order) {
+                    children.push((event.room(), place_of(order, &row)));
+                    all.insert(order, row);
+                }
+            }
+            if children.is_empty() {
+                break;
+            }
+            let events = self.events_of(&children).await?;
+            parents = events.iter().map(|event| event.event_id().to_owned()).collect();
+        }
+        Ok(all)
+    }
+}
+
+/// A related event's place in the timeline; the state there is not asked about.
+pub(crate) fn place_of(order: Order, row: &RelationRow) -> Entry {
+    Entry { order, event: row.child, current: Root::EMPTY, gap: false }
+}
+
+/// The place behind a row, in the direction of reading.
+fn past(order: Order, direction: Direction) -> Token {
+    match direction {
+        Direction::Forward => Token(order),
+        Direction::Backward => Token::before(order),
     }
 }

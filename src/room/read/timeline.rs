@@ -33,6 +33,8 @@ pub struct Entry {
     pub event: EventSerial,
     /// The room's state once it was there; for a backfilled event, the state after it.
     pub current: Root,
+    /// Whether all that came just before it was missing here: the row before does not lead up to it.
+    pub gap: bool,
 }
 
 /// Which way to read.
@@ -152,7 +154,7 @@ impl Tail {
 }
 
 fn entry(((_, order), row): ((RoomSerial, Order), TimelineRow)) -> Entry {
-    Entry { order, event: row.event, current: row.current }
+    Entry { order, event: row.event, current: row.current, gap: row.gap }
 }
 
 impl Rooms {
@@ -391,7 +393,12 @@ mod tests {
     use super::*;
 
     fn row(position: u64) -> Entry {
-        Entry { order: Order::live(Position(position)), event: EventSerial(position), current: Root::EMPTY }
+        Entry {
+            order: Order::live(Position(position)),
+            event: EventSerial(position),
+            current: Root::EMPTY,
+            gap: false,
+        }
     }
 
     fn query(after: u64, through: u64, limit: usize) -> RecentQuery<'static> {

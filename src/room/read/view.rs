@@ -15,7 +15,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     Error, EventSerial, Rooms,
-    read::event::{StoredEvent, name_of},
+    read::{
+        aggregations::Aggregations,
+        event::{StoredEvent, name_of},
+    },
     tables::Membership,
 };
 
@@ -59,6 +62,8 @@ pub struct Look {
     pub own_txn: bool,
     /// The id of the state event whose place it took.
     pub replaces: Option<ruma::OwnedEventId>,
+    /// What is told of its relations, where that is told ([`Rooms::aggregate`]).
+    pub aggregations: Option<Box<Aggregations>>,
 }
 
 impl Look {
@@ -72,7 +77,15 @@ impl Look {
 
     /// The event with nothing but its age in `unsigned`.
     pub fn bare(event: Arc<StoredEvent>) -> Self {
-        Self { event, membership: None, replaced: None, redaction: None, own_txn: false, replaces: None }
+        Self {
+            event,
+            membership: None,
+            replaced: None,
+            redaction: None,
+            own_txn: false,
+            replaces: None,
+            aggregations: None,
+        }
     }
 
     /// Writes the event as a JSON object.
@@ -127,6 +140,10 @@ impl Look {
         if let Some(replaces) = &self.replaces {
             out.extend_from_slice(b",\"replaces_state\":");
             write_str(out, replaces.as_str());
+        }
+        if let Some(aggregations) = &self.aggregations {
+            out.extend_from_slice(b",\"m.relations\":");
+            aggregations.write(out, form, now);
         }
         if self.own_txn
             && let Some(txn) = &self.event.meta().txn

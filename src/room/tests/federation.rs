@@ -8,7 +8,7 @@ use store::Position;
 use super::net::{Net, Server, message, state, user};
 use crate::{
     CreateRoom, Error,
-    tables::{GAPS, INVITES, MEMBERSHIPS, Membership, Verdict},
+    tables::{GAPS, INVITES, MEMBERSHIPS, Membership, TIMELINE, Verdict},
 };
 
 async fn pair(net: &Net) -> (Server, Server) {
@@ -105,6 +105,11 @@ async fn a_gap_that_cannot_be_filled_takes_the_state_from_there() {
     net.mute(true);
     b.receive("a.test", &pdus[pdus.len() - 1..]).await;
     assert_eq!(b.bodies(&room).await, ["二"]);
+    let serial = b.rooms.room(&room).await.unwrap().unwrap().serial;
+    let range = store::Range::prefix(&serial);
+    let rows = b.store.scan(&TIMELINE, range, store::Order::Descending, 2).await.unwrap();
+    // The join has one before it, too: nothing of the past is here.
+    assert_eq!(rows.iter().map(|(_, row)| row.gap).collect::<Vec<_>>(), [true, true]);
     // Our own tip and the new one: two extremities, and a topic that only the gap could have told.
     assert!(b.state(&room).await.iter().any(|(kind, ..)| kind == "m.room.topic"));
     net.mute(false);

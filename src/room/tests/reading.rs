@@ -16,6 +16,7 @@ use crate::{
         members::MemberFilter,
         messages::{Page, PageQuery},
         relations::RelationQuery,
+        threads::ThreadQuery,
         timeline::Direction,
         token::Token,
         view::{Look, Viewer},
@@ -158,6 +159,7 @@ async fn what_relates_to_an_event_is_found_page_by_page() {
                 to: None,
                 direction,
                 limit,
+                recurse: false,
             };
             let mut all = Vec::new();
             loop {
@@ -172,6 +174,165 @@ async fn what_relates_to_an_event_is_found_page_by_page() {
             }
             assert_eq!(all, expected, "pages of {limit}");
         }
+    }
+}
+
+/// Says something that relates to an event.
+async fn relate(server: &Server, who: &UserId, room: &OwnedRoomId, to: (&str, &str), body: &str) -> String {
+    let content = json!({
+        "msgtype": "m.text", "body": body, "m.new_content": { "msgtype": "m.text", "body": body },
+        "m.relates_to": { "rel_type": to.0, "event_id": to.1 },
+    });
+    let kind = ruma::events::TimelineEventType::RoomMessage;
+    let draft = pdu::Draft::message(who, kind, &content).unwrap();
+    server.rooms.send(room, draft, None).await.unwrap().to_string()
+}
+
+/// `m.relations` of an event, as its reader is told.
+async fn told(server: &Server, who: &UserId, room: &OwnedRoomId, event: &str) -> Value {
+    let page = page(server, who, room, &query(Direction::Backward, 100)).await;
+    let look = page.chunk.iter().find(|look| look.event.event_id() == event).unwrap();
+    let json: Value = serde_json::from_str(look.to_json(base::Timestamp(0)).get()).unwrap();
+    json["unsigned"]["m.relations"].clone()
+}
+
+#[tokio::test]
+async fn an_event_tells_of_its_newest_edit_its_thread_and_what_refers_to_it() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    let parent = server.say(&hanako, &room, "親").await.to_string();
+    assert!(told(&server, &hanako, &room, &parent).await.is_null());
+
+    relate(&server, &hanako, &room, ("m.replace", &parent), "一").await;
+    let edit = relate(&server, &hanako, &room, ("m.replace", &parent), "二").await;
+    // Only its author can edit an event.
+    relate(&server, &taro, &room, ("m.replace", &parent), "三").await;
+    let first = relate(&server, &hanako, &room, ("m.reference", &parent), "四").await;
+    let second = relate(&server, &hanako, &room, ("m.reference", &parent), "五").await;
+    let reply = relate(&server, &hanako, &room, ("m.thread", &parent), "六").await;
+    let last = relate(&server, &hanako, &room, ("m.thread", &parent), "七").await;
+    for _ in 0..40 {
+        relate(&server, &taro, &room, ("m.annotation", &parent), "絵").await;
+    }
+    // Neither an edit of an edit nor a thread in a thread is one.
+    relate(&server, &hanako, &room, ("m.replace", &edit), "八").await;
+    relate(&server, &hanako, &room, ("m.thread", &reply), "九").await;
+
+    let relations = told(&server, &taro, &room, &parent).await;
+    assert_eq!(relations["m.replace"]["event_id"], edit.as_str());
+    assert_eq!(relations["m.reference"]["chunk"], json!([{ "event_id": first }, { "event_id": second }]));
+    assert_eq!(relations["m.thread"]["count"], 2);
+    assert_eq!(relations["m.thread"]["latest_event"]["event_id"], last.as_str());
+    assert_eq!(relations["m.thread"]["current_user_participated"], false);
+    assert!(told(&server, &taro, &room, &edit).await.is_null());
+    assert!(told(&server, &taro, &room, &reply).await.is_null());
+    let own = told(&server, &hanako, &room, &parent).await;
+    assert_eq!(own["m.thread"]["current_user_participated"], true);
+
+    // What is redacted relates to nothing any more.
+    for event in [&last, &edit, &first] {
+        let event = ruma::EventId::parse(event).unwrap();
+        server.rooms.redact(&hanako, &room, &event, None, None).await.unwrap();
+    }
+    let relations = told(&server, &taro, &room, &parent).await;
+    assert_ne!(relations["m.replace"]["event_id"], edit.as_str());
+    assert_eq!(relations["m.reference"]["chunk"], json!([{ "event_id": second }]));
+    assert_eq!(relations["m.thread"]["count"], 1);
+    assert_eq!(relations["m.thread"]["latest_event"]["event_id"], reply.as_str());
+}
+
+#[tokio::test]
+async fn threads_stand_in_the_order_of_their_newest_events() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    let mut roots = Vec::new();
+    for number in 0..5 {
+        let root = server.say(&hanako, &room, &format!("題{number}")).await.to_string();
+        relate(&server, &hanako, &room, ("m.thread", &root), "答").await;
+        roots.push(root);
+    }
+    let latest = relate(&server, &taro, &room, ("m.thread", &roots[1]), "後").await;
+    let redacted = relate(&server, &taro, &room, ("m.thread", &roots[0]), "消").await;
+    let redacted = ruma::EventId::parse(redacted).unwrap();
+    server.rooms.redact(&taro, &room, &redacted, None, None).await.unwrap();
+
+    let viewer = Viewer::user(&taro);
+    for limit in 1..7 {
+        let mut query = ThreadQuery { from: None, limit, participated: false };
+        let mut all = Vec::new();
+        loop {
+            let page = server.rooms.threads(&viewer, &room, &query).await.unwrap();
+            assert!(page.chunk.len() <= limit);
+            all.extend(said(&page.chunk));
+            query.from = page.end;
+            if page.end.is_none() {
+                break;
+            }
+        }
+        assert_eq!(all, ["題1", "題4", "題3", "題2", "題0"], "pages of {limit}");
+    }
+    let query = ThreadQuery { from: None, limit: 9, participated: true };
+    let page = server.rooms.threads(&viewer, &room, &query).await.unwrap();
+    assert_eq!(said(&page.chunk), ["題1"]);
+    let thread = page.chunk[0].aggregations.as_ref().unwrap().thread.as_ref().unwrap();
+    assert_eq!((thread.latest.event.event_id().as_str(), thread.count), (latest.as_str(), 2));
+}
+
+#[tokio::test]
+async fn relations_over_other_events_are_found_and_rings_have_an_end() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let root = server.say(&hanako, &room, "根").await;
+    let mut parent = root.to_string();
+    for number in 0..6 {
+        parent = relate(&server, &hanako, &room, ("m.reference", &parent), &number.to_string()).await;
+    }
+    let mut query = RelationQuery {
+        rel_type: None,
+        kind: None,
+        from: None,
+        to: None,
+        direction: Direction::Forward,
+        limit: 10,
+        recurse: true,
+    };
+    let viewer = Viewer::user(&hanako);
+    let page = server.rooms.relations(&viewer, &room, &root, &query).await.unwrap();
+    assert_eq!(said(&page.chunk), ["0", "1", "2", "3"]);
+    query.limit = 2;
+    query.direction = Direction::Backward;
+    let page = server.rooms.relations(&viewer, &room, &root, &query).await.unwrap();
+    assert_eq!(said(&page.chunk), ["3", "2"]);
+    query.from = page.end;
+    let page = server.rooms.relations(&viewer, &room, &root, &query).await.unwrap();
+    assert_eq!(said(&page.chunk), ["1", "0"]);
+    assert_eq!(page.end, None);
+}
+
+#[tokio::test]
+async fn history_is_filtered_by_relations() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let root = server.say(&hanako, &room, "根").await.to_string();
+    relate(&server, &hanako, &room, ("m.thread", &root), "糸").await;
+    relate(&server, &hanako, &room, ("m.reference", &root), "参").await;
+    for (filter, expected) in [
+        (json!({ "org.matrix.msc3874.rel_types": ["m.thread"] }), &["糸"][..]),
+        (json!({ "org.matrix.msc3874.rel_types": ["m.thread", "m.reference"] }), &["参", "糸"]),
+        (json!({ "org.matrix.msc3874.not_rel_types": ["m.thread"] }), &["参", "根"]),
+    ] {
+        let mut query = query(Direction::Backward, 50);
+        let relations = serde_json::from_value(filter).unwrap();
+        query.filter = EventFilter::default().with_relations(relations);
+        let mut seen = said(&page(&server, &hanako, &room, &query).await.chunk);
+        seen.truncate(expected.len());
+        assert_eq!(seen, expected);
     }
 }
 
@@ -250,6 +411,8 @@ async fn members_are_listed_as_they_were_at_a_place() {
     assert_eq!(list(None, join).await, ["hanako", "jiro"]);
     assert_eq!(list(None, not_join).await, ["taro"]);
     assert_eq!(list(Some(then), join).await, ["hanako", "taro"]);
+    let before_all = list(Some(Token::START), MemberFilter::default()).await;
+    assert_eq!(before_all, ["hanako"], "as the room began");
     let joined = server.rooms.joined_members(&hanako, &room).await.unwrap();
     assert_eq!(joined.len(), 2);
     let counts = server.rooms.room(&room).await.unwrap().unwrap().serial;

@@ -11,8 +11,8 @@ use crate::{
     log::{Entry, EventEntry, MembershipEntry},
     tables::{
         EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InboxRow, InviteRow, MemberRow, Membership,
-        MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, TimelineRow, TxnRow,
-        Verdict,
+        MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow, TimelineRow,
+        TxnRow, Verdict,
     },
 };
 
@@ -83,7 +83,10 @@ fn rows_of_events_are_stored_as_ever() {
     let (ones, twos) = ("01".repeat(16), "02".repeat(16));
     let expected = format!("000000000000000601022465010207{}{ones}{twos}02030401014401740001{}", "09", "08");
     pinned(&Stamped { position: Position(6), value: meta }, &expected);
-    pinned(&TimelineRow { event: EventSerial(2), current: Root([1; 16]) }, &format!("0102{ones}"));
+    pinned(
+        &TimelineRow { event: EventSerial(2), current: Root([1; 16]), gap: true },
+        &format!("0102{ones}01"),
+    );
     pinned(&Gap { child: EventSerial(2), depth: 3 }, "010203");
     pinned(&EventSerial(300), "01ac02");
     pinned(&StateKeySerial(300), "01ac02");
@@ -96,6 +99,8 @@ fn rows_of_events_are_stored_as_ever() {
         sender: user_id(),
     };
     pinned(&relation, "01010172016b0440753a61");
+    let root = OwnedEventId::try_from("$r").unwrap();
+    pinned(&ThreadRow { root }, "01022472");
 }
 
 #[test]

@@ -83,6 +83,12 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         wrong("store.memory".into(), "at least 16 MiB are needed".into());
     }
 
+    if config.passwords.wrong_allowed == 0 {
+        wrong("passwords.wrong_allowed".into(), "with 0 nobody could log in; at least 1".into());
+    }
+    if config.passwords.pause_seconds == 0 {
+        wrong("passwords.pause_seconds".into(), "at least 1".into());
+    }
     if let Err(error) = pdu::RoomVersion::parse(&config.rooms.default_version) {
         wrong("rooms.default_version".into(), error.to_string());
     }

@@ -1,6 +1,6 @@
 //! The configuration in the words of the crates that it is for.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use base::ByteSize;
@@ -71,7 +71,11 @@ impl Config {
         for authority in &self.authorities {
             authorities.insert(authority.name.clone(), self.account_settings(&authority.registration)?);
         }
-        Ok(account::Config { authorities, ..account::Config::default() })
+        let guesses = account::GuessLimit {
+            wrong_allowed: self.passwords.wrong_allowed,
+            pause: Duration::from_secs(self.passwords.pause_seconds),
+        };
+        Ok(account::Config { authorities, guesses, ..account::Config::default() })
     }
 
     fn account_settings(&self, registration: &Registration) -> anyhow::Result<account::Settings> {

@@ -16,6 +16,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where its data are.
     pub store: StoreConfig,
+    /// How passwords are guarded.
+    pub passwords: Passwords,
     /// Settings of rooms.
     pub rooms: Rooms,
     /// How it talks with other servers.
@@ -212,6 +214,22 @@ pub enum Durability {
     Fsync,
     /// Once the operating system has it: a power cut can lose the last moments.
     Os,
+}
+
+/// How passwords are guarded against guessing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Passwords {
+    /// How often the password of one account may be wrong at once.
+    pub wrong_allowed: u32,
+    /// After so many seconds one more wrong one is allowed.
+    pub pause_seconds: u64,
+}
+
+impl Default for Passwords {
+    fn default() -> Passwords {
+        Passwords { wrong_allowed: 10, pause_seconds: 10 }
+    }
 }
 
 /// Settings of rooms.

@@ -86,15 +86,23 @@ async fn a_room_left_and_joined_again_between_two_syncs_has_no_hole() {
 }
 
 #[tokio::test]
-async fn a_forgotten_room_is_not_mentioned() {
+async fn a_forgotten_room_is_mentioned_only_to_those_who_have_not_heard_that_it_was_left() {
     let town = town().await;
     let room = town.room("hanako").await;
     town.join("taro", &room).await;
+    let mut other = client("taro").on("DESK");
+    other.sync(&town).await;
+    town.say("hanako", &room, "秘").await;
     town.leave("taro", &room).await;
     town.rooms.forget(&user("taro"), &room).await.unwrap();
     let filter = json!({ "room": { "include_leave": true } });
     let answer = client("taro").with_filter(filter).sync(&town).await;
     assert!(answer["rooms"].get("leave").is_none(), "{answer}");
+
+    let answer = other.sync(&town).await;
+    let timeline = &answer["rooms"]["leave"][room.as_str()]["timeline"];
+    assert_eq!(said(&timeline["events"]), ["m.room.member"], "the leaving, and no history");
+    assert!(other.sync(&town).await.get("rooms").is_none(), "once");
 }
 
 #[tokio::test]

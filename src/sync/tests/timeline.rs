@@ -1,8 +1,12 @@
 //! Timelines, gaps and tokens.
 
+use room::{
+    read::token::Token,
+    tables::{TIMELINE, TimelineRow},
+};
 use ruma::{OwnedEventId, UserId};
 use serde_json::json;
-use store::MemoryDisk;
+use store::{Batch, MemoryDisk, Order, Range};
 
 use super::town::{client, joined, said, town, town_on, user};
 
@@ -71,6 +75,45 @@ async fn a_gap_is_limited_and_its_token_leads_to_what_was_left_out() {
     };
     let rows = town.rooms.timeline(stretch, room::read::timeline::Direction::Forward, 100).await.unwrap();
     assert_eq!(rows.len(), 8, "exactly what was left out");
+}
+
+#[tokio::test]
+async fn what_stands_before_a_gap_is_not_sent_with_what_stands_after_it() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    town.say("hanako", &room, "前").await;
+    town.say("hanako", &room, "遠").await;
+    // As if it had come from elsewhere, and others before it had not.
+    let serial = town.rooms.room(&room).await.unwrap().unwrap().serial;
+    let rows = town.store.scan(&TIMELINE, Range::prefix(&serial), Order::Descending, 1).await.unwrap();
+    let (key, old) = rows[0];
+    let mut batch = Batch::new();
+    batch.put(&TIMELINE, &key, &TimelineRow { gap: true, ..old });
+    town.store.commit(batch).await.unwrap();
+    town.say("hanako", &room, "後").await;
+
+    let answer = hanako.sync(&town).await;
+    let timeline = &joined(&answer, &room)["timeline"];
+    assert_eq!(said(&timeline["events"]), ["遠", "後"]);
+    assert_eq!(timeline["limited"], true);
+    let before = Token::before(key.1).to_string();
+    assert_eq!(timeline["prev_batch"], before.as_str());
+}
+
+#[tokio::test]
+async fn a_room_joined_between_two_syncs_is_limited_though_all_of_it_is_sent() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let filter = json!({ "room": { "timeline": { "limit": 50 } } });
+    let mut taro = client("taro").with_filter(filter);
+    taro.sync(&town).await;
+    town.join("taro", &room).await;
+    let answer = taro.sync(&town).await;
+    let timeline = &joined(&answer, &room)["timeline"];
+    assert_eq!(said(&timeline["events"])[0], "m.room.create");
+    assert_eq!(timeline["limited"], true);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ async fn what_is_no_json_is_told_apart_from_json_of_the_wrong_shape() {
         (b"{\"name\": 1", "M_NOT_JSON"),
         (b"not json", "M_NOT_JSON"),
         (b"{\"name\": \"\xff\"}", "M_NOT_JSON"),
+        (b"{\"\xff\": 1}", "M_NOT_JSON"),
+        (b"{\"unknown\": {\"\xff\": \"\xff\"}}", "M_NOT_JSON"),
         (b"{\"name\": NaN}", "M_NOT_JSON"),
         (b"{\"name\": 7}", "M_BAD_JSON"),
         (b"[]", "M_BAD_JSON"),
@@ -29,6 +31,7 @@ async fn what_is_no_json_is_told_apart_from_json_of_the_wrong_shape() {
 async fn a_handler_that_reads_the_body_itself_refuses_in_the_same_way() {
     let server = server();
     assert!(server.put(SEND, "{").await.is(400, "M_NOT_JSON"));
+    assert!(server.put(SEND, &b"{\"\xff\": 1}"[..]).await.is(400, "M_NOT_JSON"));
     assert_eq!(server.put(SEND, "{\"body\": 1}").await.body["content"]["body"], 1);
 }
 
