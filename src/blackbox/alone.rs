@@ -42,7 +42,7 @@ impl Server {
             address = "127.0.0.1:{port}"
             serves = ["client", "federation", "admin"]
             [log]
-            filter = "warn"
+            filter = "error"
             "#
         );
         std::fs::write(directory.join("yakuba.toml"), config).unwrap();

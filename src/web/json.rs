@@ -46,26 +46,24 @@ pub(crate) fn bad_body(error: &serde_json::Error, body: &[u8]) -> ApiError {
     ApiError::bad_json(format!("The body has an unexpected shape: {error}"))
 }
 
-/// Refuses bodies that are not UTF-8, and those that are nested deeper than [`MAX_NESTING`].
+/// Refuses bodies that are not UTF-8, that hold half a surrogate pair, and those that are nested deeper
+/// than [`MAX_NESTING`].
 ///
-/// Readers skip what they do not know without looking at its text, so the first is seen to here; and
-/// nobody behind has to recurse without a bound. Other bodies that are no JSON pass; their reader
-/// refuses them.
+/// Readers skip what they do not know without looking at its text, and it would be stored and given to
+/// clients that cannot read it; so the first two are seen to here. And nobody behind has to recurse
+/// without a bound. Other bodies that are no JSON pass; their reader refuses them.
 pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
     if std::str::from_utf8(body).is_err() {
         return Err(ApiError::not_json("The body is not UTF-8"));
     }
-    check_nesting(body)
-}
-
-fn check_nesting(body: &[u8]) -> Result<(), ApiError> {
     let mut depth = 0_usize;
-    let mut bytes = body.iter();
-    while let Some(byte) = bytes.next() {
+    let mut rest = body;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
         match byte {
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => skip_string(&mut bytes),
+            b'"' => rest = skip_string(rest)?,
             _ => {}
         }
         if depth > MAX_NESTING {
@@ -75,14 +73,29 @@ fn check_nesting(body: &[u8]) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => {
-                bytes.next();
-            }
-            _ => {}
-        }
+/// What follows the string whose inside begins here.
+fn skip_string(mut rest: &[u8]) -> Result<&[u8], ApiError> {
+    loop {
+        rest = match rest {
+            [] => return Ok(rest),
+            [b'"', after @ ..] => return Ok(after),
+            [b'\\', b'u', after @ ..] => match (escaped(after), after.get(4..)) {
+                (Some(0xD800..=0xDBFF), Some([b'\\', b'u', low @ ..]))
+                    if matches!(escaped(low), Some(0xDC00..=0xDFFF)) =>
+                {
+                    &low[4..]
+                }
+                (Some(0xD800..=0xDFFF), _) => {
+                    return Err(ApiError::not_json("The body holds half a surrogate pair"));
+                }
+                _ => after,
+            },
+            [b'\\', _, after @ ..] | [_, after @ ..] => after,
+        };
     }
+}
+
+/// The code unit that four hexadecimal digits at the beginning stand for.
+fn escaped(digits: &[u8]) -> Option<u16> {
+    u16::from_str_radix(std::str::from_utf8(digits.get(..4)?).ok()?, 16).ok()
 }

@@ -15,6 +15,9 @@ async fn what_is_no_json_is_told_apart_from_json_of_the_wrong_shape() {
         (b"{\"name\": \"\xff\"}", "M_NOT_JSON"),
         (b"{\"\xff\": 1}", "M_NOT_JSON"),
         (b"{\"unknown\": {\"\xff\": \"\xff\"}}", "M_NOT_JSON"),
+        (br#"{"unknown": "\ud800"}"#, "M_NOT_JSON"),
+        (br#"{"\udc00": 1}"#, "M_NOT_JSON"),
+        (br#"{"unknown": "\ud83d\u0041"}"#, "M_NOT_JSON"),
         (b"{\"name\": NaN}", "M_NOT_JSON"),
         (b"{\"name\": 7}", "M_BAD_JSON"),
         (b"[]", "M_BAD_JSON"),
@@ -25,6 +28,7 @@ async fn what_is_no_json_is_told_apart_from_json_of_the_wrong_shape() {
         assert!(answer.is(400, errcode), "{} gave {:?}", String::from_utf8_lossy(body), answer.body);
     }
     assert!(server.post(CREATE, "{\"name\": \"役場\"}").await.is(403, "M_FORBIDDEN"));
+    assert!(server.post(CREATE, r#"{"name": "\\ud800 \ud83c\udfe2"}"#).await.is(403, "M_FORBIDDEN"));
 }
 
 #[tokio::test]
