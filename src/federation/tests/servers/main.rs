@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod forgeries;
 mod net;
 mod outages;
 mod rooms;

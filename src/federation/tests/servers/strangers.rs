@@ -13,14 +13,8 @@ const B: &str = "wajima.test";
 const ALICE: &str = "@alice:kanazawa.test";
 const BOB: &str = "@bob:wajima.test";
 
-/// A request of `wajima.test` to `destination` as it would sign it, sent to the machine of `kanazawa.test`.
-async fn ask_as(
-    net: &Net,
-    destination: &str,
-    method: &str,
-    uri: &str,
-    body: Option<&str>,
-) -> (StatusCode, Value) {
+/// How `wajima.test` would sign a request to `destination`.
+fn authorization(destination: &str, method: &str, uri: &str, body: Option<&str>) -> String {
     let content = body.map(|body| pdu::json::canonicalize(body.as_bytes(), Numbers::Lax).unwrap_or_default());
     let mut message = String::from("{");
     if let Some(content) = &content {
@@ -31,10 +25,20 @@ async fn ask_as(
     ));
     let signer = authority(B);
     let signature = signer.sign_bytes(message.as_bytes());
-    let authorization = format!(
+    format!(
         "X-Matrix origin={B},destination=\"{destination}\",key=\"{}\",sig=\"{signature}\"",
         signer.key_id()
-    );
+    )
+}
+
+/// A request with this `Authorization` to the machine of `kanazawa.test`.
+async fn ask_with(
+    net: &Net,
+    authorization: &str,
+    method: &str,
+    uri: &str,
+    body: Option<&str>,
+) -> (StatusCode, Value) {
     let request = Request::builder()
         .method(method)
         .uri(uri)
@@ -46,7 +50,18 @@ async fn ask_as(
     (answer.status(), json)
 }
 
-async fn ask(net: &Net, method: &str, uri: &str, body: Option<&str>) -> (StatusCode, Value) {
+/// A request of `wajima.test` to `destination` as it would sign it, sent to the machine of `kanazawa.test`.
+async fn ask_as(
+    net: &Net,
+    destination: &str,
+    method: &str,
+    uri: &str,
+    body: Option<&str>,
+) -> (StatusCode, Value) {
+    ask_with(net, &authorization(destination, method, uri, body), method, uri, body).await
+}
+
+pub(crate) async fn ask(net: &Net, method: &str, uri: &str, body: Option<&str>) -> (StatusCode, Value) {
     ask_as(net, A, method, uri, body).await
 }
 
@@ -59,7 +74,8 @@ fn encoded(id: &str) -> String {
     id.replace('!', "%21").replace(':', "%3A").replace('$', "%24").replace('@', "%40").replace('#', "%23")
 }
 
-async fn two() -> (Net, Node, Node, ruma::OwnedRoomId) {
+/// Two servers in one room.
+pub(crate) async fn two() -> (Net, Node, Node, ruma::OwnedRoomId) {
     let net = Net::default();
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
     let room = a.create_room(ALICE).await;
@@ -148,8 +164,28 @@ async fn requests_that_prove_nothing_are_refused() {
     );
     let (status, answer) = ask_unsigned(&net, &uri).await;
     assert_eq!((status, answer["errcode"].as_str()), (StatusCode::UNAUTHORIZED, Some("M_UNAUTHORIZED")));
-    let (status, _) = ask_as(&net, "elsewhere.test", "GET", &uri, None).await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let good = authorization(A, "GET", &uri, None);
+    let bad = [
+        authorization("elsewhere.test", "GET", &uri, None),
+        authorization(A, "GET", "/_matrix/federation/v1/version", None),
+        authorization(A, "PUT", &uri, None),
+        authorization(A, "GET", &uri, Some("{}")),
+        good.replace(&format!("origin={B}"), "origin=noto.test"),
+        good.replace("ed25519:1", "ed25519:2"),
+        good.replace("ed25519:1", "curve25519:1"),
+        good.replace("sig=\"", "sig=\"A"),
+        good.replace("X-Matrix", "Bearer"),
+        "X-Matrix".to_owned(),
+        "X-Matrix origin=,destination=,key=,sig=".to_owned(),
+        format!("X-Matrix origin=\"{}\",key=\"ed25519:1\",sig=\"AAAA\"", "x".repeat(5_000)),
+    ];
+    for authorization in bad {
+        let (status, answer) = ask_with(&net, &authorization, "GET", &uri, None).await;
+        let code = answer["errcode"].as_str();
+        assert_eq!((status, code), (StatusCode::UNAUTHORIZED, Some("M_UNAUTHORIZED")), "{authorization}");
+    }
+    let (status, answer) = ask_with(&net, &good, "GET", &format!("{uri}?ver=12"), None).await;
+    assert_eq!((status, answer["errcode"].as_str()), (StatusCode::UNAUTHORIZED, Some("M_UNAUTHORIZED")));
     let (status, answer) = ask(&net, "PUT", "/_matrix/federation/v1/send/x", Some("{\"pdus\":")).await;
     assert_eq!((status, answer["errcode"].as_str()), (StatusCode::BAD_REQUEST, Some("M_NOT_JSON")));
     let (status, answer) = ask(&net, "GET", "/_matrix/federation/v1/nothing", None).await;
