@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#relationships-api>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use ruma::{EventId, OwnedEventId, RoomId};
 use store::Range;
@@ -175,9 +175,9 @@ impl Rooms {
             let mut children = Vec::new();
             for ((_, _, order), row) in rows.into_iter().flatten().take(left) {
                 // What was met before is not followed again, so a ring has an end.
-                if !all.contains_key(&order) {
+                if let Entry::Vacant(vacant) = all.entry(order) {
                     children.push((event.room(), place_of(order, &row)));
-                    all.insert(order, row);
+                    vacant.insert(row);
                 }
             }
             if children.is_empty() {
