@@ -42,6 +42,8 @@ pub struct ClientApi {
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
     pub(crate) presence: Presence,
     pub(crate) config: Config,
+    /// Rooms are upgraded one at a time.
+    pub(crate) upgrades: tokio::sync::Mutex<()>,
 }
 
 impl ClientApi {
@@ -55,7 +57,16 @@ impl ClientApi {
         presence: Presence,
         config: Config,
     ) -> Self {
-        Self { accounts, rooms, authorities, clock, elsewhere, presence, config }
+        Self {
+            accounts,
+            rooms,
+            authorities,
+            clock,
+            elsewhere,
+            presence,
+            config,
+            upgrades: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Whether a user is of one of our authorities.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use pdu::{Draft, RoomVersion};
-use room::{CreateRoom, InitialState, Preset, Rooms, read::view::Viewer};
+use room::{CreateRoom, InitialState, Preset, Rooms, read::view::Viewer, tables::Membership};
 use ruma::{
     OwnedRoomId, OwnedUserId, RoomId, UserId,
     api::client::room::upgrade_room,
@@ -31,6 +31,9 @@ const TAKEN_OVER: [&str; 9] = [
     "m.room.canonical_alias",
 ];
 
+/// So many of the user's newest rooms are looked at for an upgrade that did not come to its end.
+const LOOKED_AT: usize = 50;
+
 /// `POST /_matrix/client/v3/rooms/{roomId}/upgrade`: replaces a room by one of another version.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidupgrade>
@@ -46,14 +49,85 @@ pub(crate) async fn upgrade(
         return Err(ApiError::forbidden("You may not replace this room"));
     }
 
-    let wishes = successor(&api, user, &room_id, version, &additional_creators).await?;
-    let new_room = api.rooms.create(user, wishes).await?;
-    let tombstone = json!({ "body": "This room has been replaced", "replacement_room": new_room });
-    send_state(&api.rooms, user, &room_id, TimelineEventType::RoomTombstone, &tombstone).await?;
+    // Two requests at once would make two rooms.
+    let _turn = api.upgrades.lock().await;
+    let new_room = match find_begun(&api, user, &room_id, version, &additional_creators).await? {
+        Some(begun) => begun,
+        None => {
+            let wishes = successor(&api, user, &room_id, version, &additional_creators).await?;
+            api.rooms.create(user, wishes).await?
+        }
+    };
+    // From here on each step may have been done before.
+    entomb(&api, user, &room_id, &new_room).await?;
     move_aliases(&api, user, &room_id, &new_room).await?;
     quieten(&api, user, &room_id).await?;
     carry_over(&api, user, &room_id, &new_room).await?;
     Ok(upgrade_room::v3::Response::new(new_room))
+}
+
+/// The room that an upgrade like this one has made already.
+///
+/// Two rooms cannot be written in one batch, and a request can end between any two steps: by a crash,
+/// or because the client went away. Then the same request, made again, goes on where it ended.
+async fn find_begun(
+    api: &ClientApi,
+    user: &UserId,
+    old_room: &RoomId,
+    version: RoomVersion,
+    additional_creators: &[OwnedUserId],
+) -> Result<Option<OwnedRoomId>, ApiError> {
+    let rooms = api.rooms.memberships(user).await?;
+    let mut newest: Vec<_> = rooms.with(Membership::Join).collect();
+    newest.sort_unstable_by_key(|row| std::cmp::Reverse(row.position));
+    let replacement = replacement(api, old_room).await?;
+    let names_creators = version.rules().authorization.additional_room_creators;
+    let others = additional_creators.iter().filter(|other| names_creators && *other != user);
+    let others: Vec<&OwnedUserId> = others.collect();
+    for row in newest.into_iter().take(LOOKED_AT) {
+        if replacement.as_ref().is_some_and(|replacement| *replacement != row.room_id) {
+            continue;
+        }
+        let Some(room) = api.rooms.room(&row.room_id).await?.filter(|room| room.version == version) else {
+            continue;
+        };
+        let Some(event) = api.rooms.current_state_event(&room, "m.room.create", "").await? else { continue };
+        let content = serde_json::from_str::<Create>(event.pdu().content().get()).ok();
+        let is_it = content.is_some_and(|create| {
+            create.predecessor.is_some_and(|predecessor| predecessor.room_id == old_room)
+                && create.additional_creators.iter().eq(others.iter().copied())
+        });
+        if event.sender() == user && is_it {
+            return Ok(Some(row.room_id.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// The room that a room says took its place.
+async fn replacement(api: &ClientApi, room_id: &RoomId) -> Result<Option<OwnedRoomId>, ApiError> {
+    #[derive(Deserialize)]
+    struct Tombstone {
+        replacement_room: OwnedRoomId,
+    }
+    let Some(room) = api.rooms.room(room_id).await? else { return Ok(None) };
+    let event = api.rooms.current_state_event(&room, "m.room.tombstone", "").await?;
+    let content = event.and_then(|event| serde_json::from_str::<Tombstone>(event.pdu().content().get()).ok());
+    Ok(content.map(|tombstone| tombstone.replacement_room))
+}
+
+/// Says in the old room which one took its place.
+async fn entomb(
+    api: &ClientApi,
+    user: &UserId,
+    old_room: &RoomId,
+    new_room: &RoomId,
+) -> Result<(), ApiError> {
+    if replacement(api, old_room).await?.is_some_and(|replacement| replacement == new_room) {
+        return Ok(());
+    }
+    let tombstone = json!({ "body": "This room has been replaced", "replacement_room": new_room });
+    send_state(&api.rooms, user, old_room, TimelineEventType::RoomTombstone, &tombstone).await
 }
 
 /// The wishes for the room that takes another's place.
@@ -142,15 +216,15 @@ async fn move_aliases(
 ) -> Result<(), ApiError> {
     for alias in api.rooms.room_aliases(&Viewer::user(user), old_room).await? {
         // Those that the user may not take away stay with the old room.
-        match api.rooms.delete_alias(user, &alias).await {
-            Ok(()) => api.rooms.create_alias(user, &alias, new_room).await?,
-            Err(room::Error::NotAllowed(_)) => {}
+        match api.rooms.move_alias(user, &alias, new_room).await {
+            Ok(()) | Err(room::Error::NotAllowed(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
     if api.rooms.is_published(user.server_name(), old_room).await? {
-        api.rooms.set_published(user, old_room, false).await?;
+        // In this order, so that one of the two is listed at any time.
         api.rooms.set_published(user, new_room, true).await?;
+        api.rooms.set_published(user, old_room, false).await?;
     }
     Ok(())
 }
@@ -165,9 +239,14 @@ async fn quieten(api: &ClientApi, user: &UserId, old_room: &RoomId) -> Result<()
     let Ok(mut levels) = serde_json::from_str::<Map<String, Value>>(content.get()) else { return Ok(()) };
     let ordinary = levels.get("users_default").and_then(Value::as_i64).unwrap_or(0);
     let needed = ordinary.saturating_add(1).max(50);
+    let mut is_quiet = true;
     for key in ["events_default", "invite"] {
         let now = levels.get(key).and_then(Value::as_i64).unwrap_or(0);
+        is_quiet &= now >= needed;
         levels.insert(key.to_owned(), needed.max(now).into());
+    }
+    if is_quiet {
+        return Ok(());
     }
     let levels = Value::Object(levels);
     match send_state(&api.rooms, user, old_room, TimelineEventType::RoomPowerLevels, &levels).await {
@@ -213,15 +292,20 @@ pub(crate) async fn carry_over_from_predecessor(api: &ClientApi, user: &UserId, 
     }
 }
 
+/// What is asked of a create event here.
+#[derive(Deserialize)]
+struct Create {
+    predecessor: Option<Predecessor>,
+    #[serde(default)]
+    additional_creators: Vec<OwnedUserId>,
+}
+
+#[derive(Deserialize)]
+struct Predecessor {
+    room_id: OwnedRoomId,
+}
+
 async fn predecessor(api: &ClientApi, room_id: &RoomId) -> Result<Option<OwnedRoomId>, ApiError> {
-    #[derive(Deserialize)]
-    struct Create {
-        predecessor: Option<Predecessor>,
-    }
-    #[derive(Deserialize)]
-    struct Predecessor {
-        room_id: OwnedRoomId,
-    }
     let Some(room) = api.rooms.room(room_id).await? else { return Ok(None) };
     let Some(event) = api.rooms.current_state_event(&room, "m.room.create", "").await? else {
         return Ok(None);

@@ -129,13 +129,7 @@ impl Rooms {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotAllowed`].
     pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId) -> Result<(), Error> {
-        let row = self.store().get(&ALIASES, alias.as_str()).await?;
-        let row = row.ok_or_else(|| Error::NotFound(format!("the alias {alias} stands for no room")))?;
-        if row.creator != user && !self.may_set_state(user, &row.room_id, "m.room.canonical_alias").await? {
-            return Err(Error::NotAllowed(
-                "only who made an alias, or may name the room, can delete it".to_owned(),
-            ));
-        }
+        let row = self.alias_at_disposal(user, alias).await?;
         let mut batch = Batch::new();
         batch.require(&ALIASES, alias.as_str(), Some(&row));
         batch.delete(&ALIASES, alias.as_str());
@@ -145,6 +139,39 @@ impl Rooms {
             Err(CommitError::Conflict { .. }) => Err(Error::Contended),
             Err(error) => Err(Error::Commit(error)),
         }
+    }
+
+    /// Lets an alias of ours stand for another room, for who may take it away. It stands for one of the
+    /// two at any time, and whoever made it stays its maker.
+    ///
+    /// # Errors
+    /// As [`Rooms::delete_alias`]; [`Error::NoRoom`]; [`Error::NotJoined`].
+    pub async fn move_alias(&self, user: &UserId, alias: &RoomAliasId, to: &RoomId) -> Result<(), Error> {
+        let row = self.alias_at_disposal(user, alias).await?;
+        let room = self.get_room(to).await?;
+        if !self.is_joined(user, to).await? {
+            return Err(Error::NotJoined { user: user.to_owned(), room: to.to_owned() });
+        }
+        let moved = AliasRow { room_id: to.to_owned(), room: room.serial, creator: row.creator.clone() };
+        let mut batch = Batch::new();
+        batch.replace(&ALIASES, alias.as_str(), &row, &moved);
+        batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
+        batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
+        match self.store().commit(batch).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict { .. }) => Err(Error::Contended),
+            Err(error) => Err(Error::Commit(error)),
+        }
+    }
+
+    /// An alias that the user may take away.
+    async fn alias_at_disposal(&self, user: &UserId, alias: &RoomAliasId) -> Result<AliasRow, Error> {
+        let row = self.store().get(&ALIASES, alias.as_str()).await?;
+        let row = row.ok_or_else(|| Error::NotFound(format!("the alias {alias} stands for no room")))?;
+        if row.creator == user || self.may_set_state(user, &row.room_id, "m.room.canonical_alias").await? {
+            return Ok(row);
+        }
+        Err(Error::NotAllowed("only who made an alias, or may name the room, can delete it".to_owned()))
     }
 
     /// The aliases of ours that a room has, for somebody who may look at the room.

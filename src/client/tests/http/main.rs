@@ -5,6 +5,7 @@
 
 mod accounts;
 mod bad_input;
+mod relations;
 mod rooms;
 mod spaces;
 mod town;
