@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#relationships-api>
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, btree_map};
 
 use ruma::{EventId, OwnedEventId, RoomId};
 use store::Range;
@@ -175,7 +175,7 @@ impl Rooms {
             let mut children = Vec::new();
             for ((_, _, order), row) in rows.into_iter().flatten().take(left) {
                 // What was met before is not followed again, so a ring has an end.
-                if let Entry::Vacant(vacant) = all.entry(order) {
+                if let btree_map::Entry::Vacant(vacant) = all.entry(order) {
                     children.push((event.room(), place_of(order, &row)));
                     vacant.insert(row);
                 }
