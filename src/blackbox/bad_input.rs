@@ -4,7 +4,7 @@
 //! Requests of servers are refused here for want of a signature; what is wrong in signed ones is walked
 //! in `federation/tests/servers/strangers.rs`.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests; their figures are printed")]
 #![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared modules")]
 
 mod alone;

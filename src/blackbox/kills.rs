@@ -4,7 +4,7 @@
 //!
 //! `KILLS=200 cargo test --test kills` is the long run; without it there are 12.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests; their figures are printed")]
 #![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared module")]
 
 mod alone;
