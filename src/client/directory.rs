@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use room::{
-    Error,
-    read::directory::{DirectoryPage, DirectoryQuery},
-};
+use room::{Error, read::directory::DirectoryQuery};
 use ruma::{
-    ServerName, UInt,
+    OwnedServerName, ServerName, UInt,
     api::client::{
         alias::{create_alias, delete_alias, get_alias},
-        directory::{get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility},
+        directory::{get_room_visibility, set_room_visibility},
         room::{Visibility, aliases},
     },
     directory::RoomTypeFilter,
     room::RoomType,
 };
-use web::{ApiError, Call, Open, StatusCode, User};
+use serde::Deserialize;
+use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_response};
 
 use crate::{
     ClientApi,
@@ -111,20 +109,17 @@ pub(crate) async fn set_visibility(
 /// `GET /_matrix/client/v3/publicRooms`: a page of a directory.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3publicrooms>
-pub(crate) async fn public_rooms(
-    api: Arc<ClientApi>,
-    call: Call<get_public_rooms::v3::Request, Open>,
-) -> Result<get_public_rooms::v3::Response, ApiError> {
-    let get_public_rooms::v3::Request { limit, since, server, .. } = call.request;
+pub(crate) async fn public_rooms(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        limit: Option<UInt>,
+        since: Option<String>,
+        server: Option<OwnedServerName>,
+    }
+    let Query { limit, since, server } = call.query()?;
     let query = DirectoryQuery { limit: limit.map(count), since, ..DirectoryQuery::default() };
 
-    let page = directory_of(&api, call.face.server_name(), server.as_deref(), &query).await?;
-
-    let mut response = get_public_rooms::v3::Response::new(page.chunk);
-    response.total_room_count_estimate = UInt::try_from(page.total).ok();
-    response.next_batch = page.next;
-    response.prev_batch = page.previous;
-    Ok(response)
+    directory_of(&api, call.face.server_name(), server.as_deref(), &query).await
 }
 
 /// `POST /_matrix/client/v3/publicRooms`: a page of a directory, searched.
@@ -132,35 +127,48 @@ pub(crate) async fn public_rooms(
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3publicrooms>
 pub(crate) async fn search_public_rooms(
     api: Arc<ClientApi>,
-    call: Call<get_public_rooms_filtered::v3::Request, User>,
-) -> Result<get_public_rooms_filtered::v3::Response, ApiError> {
-    let get_public_rooms_filtered::v3::Request { limit, since, server, filter, .. } = call.request;
+    call: RawCall<User>,
+) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        server: Option<OwnedServerName>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Body {
+        limit: Option<UInt>,
+        since: Option<String>,
+        #[serde(default)]
+        filter: Filter,
+    }
+    #[derive(Default, Deserialize)]
+    struct Filter {
+        generic_search_term: Option<String>,
+        #[serde(default)]
+        room_types: Vec<RoomTypeFilter>,
+    }
+    let Query { server } = call.query()?;
+    let Body { limit, since, filter } = if call.body.is_empty() { Body::default() } else { call.json()? };
     let types =
         (!filter.room_types.is_empty()).then(|| filter.room_types.into_iter().map(room_type).collect());
     let query = DirectoryQuery { limit: limit.map(count), since, search: filter.generic_search_term, types };
 
-    let page = directory_of(&api, call.face.server_name(), server.as_deref(), &query).await?;
-
-    let mut response = get_public_rooms_filtered::v3::Response::new();
-    response.total_room_count_estimate = UInt::try_from(page.total).ok();
-    response.chunk = page.chunk;
-    response.next_batch = page.next;
-    response.prev_batch = page.previous;
-    Ok(response)
+    directory_of(&api, call.face.server_name(), server.as_deref(), &query).await
 }
 
-/// The directory of one of our authorities, or of another server.
+/// A page of the directory of one of our authorities, or of another server.
 async fn directory_of(
     api: &ClientApi,
     face: &ServerName,
     server: Option<&ServerName>,
     query: &DirectoryQuery,
-) -> Result<DirectoryPage, ApiError> {
+) -> Result<Response, ApiError> {
     let server = server.unwrap_or(face);
-    if api.authorities.is_ours(server) {
-        return Ok(api.rooms.public_rooms(server, query).await?);
-    }
-    Ok(api.elsewhere.public_rooms(face, server, query).await.map_err(Error::from)?)
+    let page = if api.authorities.is_ours(server) {
+        api.rooms.public_rooms(server, query).await?
+    } else {
+        api.elsewhere.public_rooms(face, server, query).await.map_err(Error::from)?
+    };
+    Ok(json_response(StatusCode::OK, &page.to_json().map_err(ApiError::internal)?))
 }
 
 fn count(limit: UInt) -> usize {

@@ -3,9 +3,12 @@
 use async_trait::async_trait;
 use room::{
     RemoteError,
-    read::directory::{DirectoryPage, DirectoryQuery},
+    read::{
+        directory::{DirectoryPage, DirectoryQuery},
+        space::SpaceAnswer,
+    },
 };
-use ruma::{ServerName, UserId};
+use ruma::{RoomId, ServerName, UserId};
 use serde_json::{Map, Value};
 
 /// Questions to other servers. `from` is the authority of ours in whose name they are asked.
@@ -26,6 +29,15 @@ pub trait Elsewhere: Send + Sync {
         server: &ServerName,
         query: &DirectoryQuery,
     ) -> Result<DirectoryPage, RemoteError>;
+
+    /// What another server tells of a space, or another room, and of the rooms in it.
+    async fn space(
+        &self,
+        from: &ServerName,
+        server: &ServerName,
+        room_id: &RoomId,
+        suggested_only: bool,
+    ) -> Result<SpaceAnswer, RemoteError>;
 }
 
 /// No other servers.
@@ -49,6 +61,16 @@ impl Elsewhere for NoElsewhere {
         _: &ServerName,
         _: &DirectoryQuery,
     ) -> Result<DirectoryPage, RemoteError> {
+        Err(RemoteError::Off)
+    }
+
+    async fn space(
+        &self,
+        _: &ServerName,
+        _: &ServerName,
+        _: &RoomId,
+        _: bool,
+    ) -> Result<SpaceAnswer, RemoteError> {
         Err(RemoteError::Off)
     }
 }

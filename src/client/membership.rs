@@ -37,6 +37,15 @@ pub(crate) async fn join_by_id_or_alias(
     api: Arc<ClientApi>,
     call: RawCall<User>,
 ) -> Result<Response, ApiError> {
+    let (room_id, via) = find_room(&api, &call).await?;
+    join(&api, &call, room_id, via).await
+}
+
+/// The room that a path names by its id or an alias, and servers that may help to get in.
+async fn find_room(
+    api: &ClientApi,
+    call: &RawCall<User>,
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), ApiError> {
     let target: OwnedRoomOrAliasId = call.args.get(0)?;
     let Via { mut via, server_name } = call.query()?;
     via.extend(server_name);
@@ -48,7 +57,7 @@ pub(crate) async fn join_by_id_or_alias(
             answer.room_id
         }
     };
-    join(&api, &call, room_id, via).await
+    Ok((room_id, via))
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/join`: joins a room that this server takes part in, or
@@ -74,6 +83,24 @@ async fn join(
 
     api.rooms.join(user, &room_id, &via, joining).await?;
     carry_over_from_predecessor(api, user, &room_id).await;
+
+    Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
+}
+
+/// `POST /_matrix/client/v3/knock/{roomIdOrAlias}`: asks to be let into a room.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3knockroomidoralias>
+pub(crate) async fn knock(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    #[derive(Default, Deserialize)]
+    struct Body {
+        reason: Option<String>,
+    }
+    let (room_id, via) = find_room(&api, &call).await?;
+    let Body { reason } = if call.body.is_empty() { Body::default() } else { call.json()? };
+    let user = &call.caller.user_id;
+    let profile = api.member_profile(user).await?;
+
+    api.rooms.knock(user, &room_id, &via, &profile, reason.as_deref()).await?;
 
     Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
 }

@@ -87,6 +87,7 @@ fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
             membership::join_by_id_or_alias,
         )
         .raw_ruma::<c::membership::join_room_by_id::v3::Request, _, _, _>(membership::join_by_id)
+        .raw_ruma::<c::knock::knock_room::v3::Request, _, _, _>(membership::knock)
         .ruma(membership::leave)
         .ruma(membership::forget)
         .ruma(membership::invite)
@@ -100,8 +101,10 @@ fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(directory::room_aliases)
         .ruma(directory::get_visibility)
         .ruma(directory::set_visibility)
-        .ruma(directory::public_rooms)
-        .ruma(directory::search_public_rooms)
+        .raw_ruma::<c::directory::get_public_rooms::v3::Request, _, _, _>(directory::public_rooms)
+        .raw_ruma::<c::directory::get_public_rooms_filtered::v3::Request, _, _, _>(
+            directory::search_public_rooms,
+        )
         .ruma(upgrade::upgrade)
         .ruma(membership::mutual_rooms)
         .raw_ruma::<c::room::get_summary::v1::Request, _, _, _>(summary::room_summary)

@@ -8,6 +8,7 @@ use http::Method;
 use room::{
     Remote, RemoteError,
     ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
+    read::space::SpaceAnswer,
 };
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomVersionId, ServerName,
@@ -71,6 +72,22 @@ impl Peering {
             path = path.query("field", field);
         }
         self.get(from, user_id.server_name(), path, SMALL).await
+    }
+
+    /// `GET /hierarchy`: what another server tells of a space, or another room, and of the rooms in it.
+    ///
+    /// # Errors
+    /// [`RemoteError`] as the other server, or the way to it, has it.
+    pub async fn space(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        suggested_only: bool,
+    ) -> Result<SpaceAnswer, RemoteError> {
+        let suggested = if suggested_only { "true" } else { "false" };
+        let path = v1("hierarchy").segment(room_id).query("suggested_only", suggested);
+        self.get(from, to, path, SMALL).await
     }
 
     /// `GET` or `POST /publicRooms`: the room directory of another server, as JSON.

@@ -65,7 +65,4 @@ pub enum FormatError {
         /// Which one.
         field: &'static str,
     },
-    /// The create event stands among the auth events of a version 12 room.
-    #[error("the create event may not be an auth event in this room version")]
-    CreateInAuthEvents,
 }

@@ -236,15 +236,16 @@ impl Plan {
 
     /// The preset's events, but for those that `initial_state` sets.
     fn add_preset(&mut self, creator: &UserId, wishes: &CreateRoom) {
-        let (join_rule, guests) = match wishes.preset {
-            Preset::PublicChat => ("public", "forbidden"),
-            Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", "can_join"),
-        };
-        let events = [
+        let is_public = wishes.preset == Preset::PublicChat;
+        let join_rule = if is_public { "public" } else { "invite" };
+        let mut events = vec![
             (StateEventType::RoomJoinRules, json!({ "join_rule": join_rule })),
             (StateEventType::RoomHistoryVisibility, json!({ "history_visibility": "shared" })),
-            (StateEventType::RoomGuestAccess, json!({ "guest_access": guests })),
         ];
+        if !is_public {
+            // In a public room guests are forbidden, which is what a room without the event says.
+            events.push((StateEventType::RoomGuestAccess, json!({ "guest_access": "can_join" })));
+        }
         for (kind, content) in events {
             let set = |state: &InitialState| state.kind == kind && state.state_key.is_empty();
             if !wishes.initial_state.iter().any(set) {

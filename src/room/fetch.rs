@@ -33,8 +33,10 @@ use crate::{
 const MISSING_LIMIT: u32 = 20;
 /// How many rounds of it are made for one event.
 const MISSING_ROUNDS: usize = 10;
-/// For how many events of one arrival the state is fetched.
-const STATE_BUDGET: usize = 10;
+/// A server that gives fewer events than this, the limit by default, has no more of them.
+const SHORT_ANSWER: usize = 10;
+/// At how many events the state is fetched for one arrival: an event has 20 previous ones at most.
+const STATE_BUDGET: usize = 20;
 /// How many servers are asked for one thing.
 const SERVERS: usize = 3;
 /// Above this many missing events, the whole state is fetched in one request.
@@ -89,10 +91,9 @@ impl Rooms {
                 continue;
             }
             if arrival.before.is_none() && !pdu.prev_events().iter().all(is_placed) {
-                let found = self.fetch_ancestors(room, &arrival, &at_hand).await?;
-                at_hand.extend(found.older.iter().map(|older| older.id().to_owned()));
-                complete.extend(found.older);
-                arrival.before = found.before;
+                let older = self.fetch_ancestors(room, &mut arrival, &at_hand).await?;
+                at_hand.extend(older.iter().map(|older| older.id().to_owned()));
+                complete.extend(older);
             }
             let has_auth = |id: &OwnedEventId| at_hand.contains(id) || stored.contains_key(id);
             if !pdu.auth_events().iter().all(has_auth) {
@@ -150,15 +151,16 @@ impl Rooms {
         Ok(servers)
     }
 
-    /// Fetches the ancestors that an arrival names and we lack.
+    /// Fetches the ancestors that an arrival names and we lack, parents first; where some cannot be had, the
+    /// states behind them.
     async fn fetch_ancestors(
         &self,
         room: &Arc<RoomInfo>,
-        child: &Arrival,
+        child: &mut Arrival,
         at_hand: &HashSet<OwnedEventId>,
-    ) -> Result<Ancestors, Error> {
+    ) -> Result<Vec<Arrival>, Error> {
         let servers = self.whom_to_ask(room, &child.origin).await?;
-        let Some(server) = servers.first() else { return Ok(Ancestors::default()) };
+        let Some(server) = servers.first() else { return Ok(Vec::new()) };
         let from = self.speaker(room).await?;
         let head = self.get_head(room).await?;
         let earliest: Vec<OwnedEventId> =
@@ -187,6 +189,7 @@ impl Rooms {
                 }
             };
             let before = found.len();
+            let is_last = answer.len() < SHORT_ANSWER;
             let answer = self.verify_raw(room, &answer).await?;
             let ids: Vec<OwnedEventId> =
                 answer.iter().map(|event| event.pdu().event_id().to_owned()).collect();
@@ -205,6 +208,9 @@ impl Rooms {
                 .map(|pdu| pdu.event_id().to_owned())
                 .take(MISSING_LIMIT as usize)
                 .collect();
+            if is_last {
+                break;
+            }
         }
         self.order_ancestors(room, child, found, &open, &servers).await
     }
@@ -229,18 +235,19 @@ impl Rooms {
         Ok(prev.into_iter().filter(|id| !placed(id)).collect())
     }
 
-    /// Orders fetched ancestors, parents first, and fetches the state before those with missing parents.
+    /// Orders fetched ancestors, parents first, and fetches the states behind their missing parents, and
+    /// those of the child.
     async fn order_ancestors(
         &self,
         room: &Arc<RoomInfo>,
-        child: &Arrival,
+        child: &mut Arrival,
         found: HashMap<OwnedEventId, Verified>,
         open: &HashSet<OwnedEventId>,
         servers: &[OwnedServerName],
-    ) -> Result<Ancestors, Error> {
+    ) -> Result<Vec<Arrival>, Error> {
         let since = self.get_head(room).await?.since_depth;
-        let mut ancestors = Ancestors::default();
-        let mut budget = STATE_BUDGET;
+        let mut older = Vec::with_capacity(found.len());
+        let mut states = States { open, servers, after: HashMap::new(), budget: STATE_BUDGET };
         for id in parents_first(child.event.pdu(), &found) {
             let Some(event) = found.get(&id) else { continue };
             let mut arrival = Arrival::new(event.clone(), child.origin.clone());
@@ -248,17 +255,55 @@ impl Rooms {
                 // Most likely from before we came: others have long built on it.
                 arrival.goes = Goes::Late;
             }
-            if has_open(event.pdu(), open) && budget > 0 {
-                budget -= 1;
-                arrival.before = self.fetch_state_before(room, servers, &id).await?;
-            }
+            self.fetch_states(room, &mut arrival, &mut states).await?;
             self.fetch_auth_if_lacking(room, &child.origin, event.pdu(), &found).await?;
-            ancestors.older.push(arrival);
+            older.push(arrival);
         }
-        if has_open(child.event.pdu(), open) {
-            ancestors.before = self.fetch_state_before(room, servers, child.id()).await?;
+        self.fetch_states(room, child, &mut states).await?;
+        Ok(older)
+    }
+
+    /// Fetches the states behind those previous events of an arrival that could not be had. What we know
+    /// ourselves of the others is resolved with them when the arrival is placed.
+    async fn fetch_states(
+        &self,
+        room: &Arc<RoomInfo>,
+        arrival: &mut Arrival,
+        states: &mut States<'_>,
+    ) -> Result<(), Error> {
+        let pdu = arrival.event.pdu().clone();
+        let mut is_whole = true;
+        for prev in pdu.prev_events().iter().filter(|id| states.open.contains(*id)) {
+            let told = match states.after.get(prev) {
+                Some(told) => *told,
+                None if states.budget == 0 => return Ok(()),
+                None => {
+                    states.budget -= 1;
+                    let told = self.fetch_state(room, states.servers, prev, Side::After).await?;
+                    states.after.insert(prev.clone(), told);
+                    told
+                }
+            };
+            match told {
+                Told::State(given) => {
+                    is_whole &= given.is_whole;
+                    arrival.behind.insert(prev.clone(), given.root);
+                }
+                Told::Unusable => return Ok(()),
+                Told::Nothing => {
+                    // Nobody has it. Who has the arrival knows the state before that one at least.
+                    states.budget = states.budget.saturating_sub(1);
+                    let told = self.fetch_state(room, states.servers, pdu.event_id(), Side::Before).await?;
+                    if let Told::State(given) = told {
+                        arrival.before = Some(given.root);
+                        arrival.unsure = !given.is_whole;
+                    }
+                    return Ok(());
+                }
+            }
         }
-        Ok(ancestors)
+        arrival.unsure = !is_whole;
+        Ok(())
     }
 
     async fn fetch_auth_if_lacking(
@@ -323,14 +368,17 @@ impl Rooms {
         answers.into_iter().filter_map(Result::ok).collect()
     }
 
-    /// The state before an event, by what another server says, as a snapshot of ours.
-    pub(crate) async fn fetch_state_before(
+    /// The state before or after an event, by what other servers say, as a snapshot of ours. From the first
+    /// server of whose answer all events can be had; else from the first that answers at all.
+    pub(crate) async fn fetch_state(
         &self,
         room: &Arc<RoomInfo>,
         servers: &[OwnedServerName],
         event_id: &EventId,
-    ) -> Result<Option<Root>, Error> {
+        side: Side,
+    ) -> Result<Told, Error> {
         let from = self.speaker(room).await?;
+        let mut best = Told::Nothing;
         for server in servers {
             let ids = match self.0.remote.state_ids(&from, server, &room.room_id, event_id).await {
                 Ok(ids) => ids,
@@ -341,8 +389,7 @@ impl Rooms {
             };
             let mut all = ids.state.clone();
             all.extend(ids.auth_chain);
-            let stored = self.stored(room, &all).await?;
-            let missing: Vec<OwnedEventId> = all.into_iter().filter(|id| !stored.contains_key(id)).collect();
+            let missing = self.not_stored(room, all).await?;
             if missing.len() > SINGLE_EVENTS {
                 if let Ok(answer) = self.0.remote.state(&from, server, &room.room_id, event_id).await {
                     let mut events = answer.auth_chain;
@@ -353,15 +400,45 @@ impl Rooms {
                 let events = self.fetch_events(&from, server, &missing).await;
                 self.import_outliers(room, &events).await?;
             }
-            if let Some(root) = self.make_snapshot(room, &ids.state).await? {
-                return Ok(Some(root));
+            let mut of = ids.state;
+            if side == Side::After {
+                // Its auth events are in the state before it, so it comes last.
+                let own = self.not_stored(room, vec![event_id.to_owned()]).await?;
+                let own = self.fetch_events(&from, server, &own).await;
+                self.import_outliers(room, &own).await?;
+                of.push(event_id.to_owned());
+            }
+            let lacking = self.not_stored(room, of.clone()).await?;
+            if !lacking.is_empty() {
+                info!(room_id = %room.room_id, %event_id, destination = %server, count = lacking.len(), "events of the state at a gap cannot be had");
+            }
+            let has_own = side == Side::Before || !lacking.iter().any(|id| id == event_id);
+            let root = if has_own { self.make_snapshot(room, &of).await? } else { None };
+            match (root, best) {
+                (Some(root), _) if lacking.is_empty() => {
+                    return Ok(Told::State(GivenState { root, is_whole: true }));
+                }
+                (_, Told::State(_)) => {}
+                (Some(root), _) => best = Told::State(GivenState { root, is_whole: false }),
+                (None, _) => best = Told::Unusable,
             }
         }
-        Ok(None)
+        Ok(best)
     }
 
-    /// Makes a snapshot of stored state events; rejected and unknown ones are left out. `None` when
-    /// there is no create event among them.
+    /// Those of these events that are not stored.
+    async fn not_stored(
+        &self,
+        room: &RoomInfo,
+        mut ids: Vec<OwnedEventId>,
+    ) -> Result<Vec<OwnedEventId>, Error> {
+        let stored = self.stored(room, &ids).await?;
+        ids.retain(|id| !stored.contains_key(id));
+        Ok(ids)
+    }
+
+    /// Makes a snapshot of stored events, later ones over earlier ones; messages, rejected and unknown ones
+    /// are left out. `None` when there is no create event among them.
     async fn make_snapshot(&self, room: &Arc<RoomInfo>, ids: &[OwnedEventId]) -> Result<Option<Root>, Error> {
         let mut attempts = Attempts::default();
         loop {
@@ -385,29 +462,64 @@ impl Rooms {
     }
 }
 
-/// What was found before an arrival.
-#[derive(Default)]
-struct Ancestors {
-    /// Parents first.
-    older: Vec<Arrival>,
-    /// The state before the arrival itself, when some of its previous events could not be had.
-    before: Option<Root>,
+/// On which side of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
+/// A state of the room as another server told it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenState {
+    pub(crate) root: Root,
+    /// None of its events is missing here.
+    pub(crate) is_whole: bool,
+}
+
+/// What other servers told of the state at an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    /// This state.
+    State(GivenState),
+    /// A state of which the deciding events cannot be had.
+    Unusable,
+    /// No server answered, or none knows.
+    Nothing,
+}
+
+/// The states behind events that could not be had.
+struct States<'a> {
+    /// Those events.
+    open: &'a HashSet<OwnedEventId>,
+    servers: &'a [OwnedServerName],
+    /// What was learnt.
+    after: HashMap<OwnedEventId, Told>,
+    budget: usize,
 }
 
 impl Stage<'_> {
-    /// The state that stored events make: by type and key, without rejected ones.
+    /// The state that stored events make: by type and key, without rejected ones, later ones over earlier.
     pub(crate) async fn state_of(
         &self,
         ids: &[OwnedEventId],
     ) -> Result<Vec<(StateKeyName, Arc<StoredEvent>)>, Error> {
         let events = self.view().events_by_id(ids).await?;
         let usable = events.into_iter().flatten().filter(|event| event.meta().verdict != Verdict::Rejected);
-        Ok(usable
-            .filter_map(|event| {
-                let name = name(event.kind(), event.state_key()?);
-                Some((name, event))
-            })
-            .collect())
+        let mut state: Vec<(StateKeyName, Arc<StoredEvent>)> = Vec::with_capacity(ids.len());
+        let mut places: HashMap<StateKeyName, usize> = HashMap::with_capacity(ids.len());
+        for event in usable {
+            let Some(state_key) = event.state_key() else { continue };
+            let name = name(event.kind(), state_key);
+            match places.get(&name).and_then(|place| state.get_mut(*place)) {
+                Some(earlier) => earlier.1 = event,
+                None => {
+                    places.insert(name.clone(), state.len());
+                    state.push((name, event));
+                }
+            }
+        }
+        Ok(state)
     }
 
     /// A snapshot of this state.
@@ -422,10 +534,6 @@ impl Stage<'_> {
         let room = self.room.serial;
         Ok(self.rooms.snapshots().apply(room, Root::EMPTY, &changes, &mut self.batch).await?)
     }
-}
-
-fn has_open(pdu: &Pdu, open: &HashSet<OwnedEventId>) -> bool {
-    pdu.prev_events().iter().any(|id| open.contains(id))
 }
 
 /// The fetched ancestors of an event, each after its own ancestors.

@@ -18,6 +18,7 @@ use tracing::info;
 
 use crate::{
     Error, Rooms,
+    fetch::{Side, Told},
     pipeline::Stage,
     place::Goes,
     read::room::RoomInfo,
@@ -96,10 +97,10 @@ impl Rooms {
             let has = |id: &OwnedEventId| at_hand.contains(id) || prev.get(id).is_some_and(|placed| *placed);
             if !pdu.prev_events().is_empty() && !pdu.prev_events().iter().all(has) {
                 let servers = std::slice::from_ref(server);
-                arrival.before = self.fetch_state_before(room, servers, pdu.event_id()).await?;
-                if arrival.before.is_none() {
-                    continue;
-                }
+                let told = self.fetch_state(room, servers, pdu.event_id(), Side::Before).await?;
+                let Told::State(given) = told else { continue };
+                arrival.before = Some(given.root);
+                arrival.unsure = !given.is_whole;
             }
             at_hand.insert(pdu.event_id().to_owned());
             arrivals.push(arrival);

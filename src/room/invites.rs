@@ -24,7 +24,7 @@ use crate::{
     join::{bad_answer, open_template},
     log::{Entry, MembershipEntry},
     membership::{Profile, member_content},
-    pipeline::{Stage, name},
+    pipeline::{MAX_DEPTH, Stage, name},
     read::{event::StoredEvent, room::RoomInfo},
     receive::{Arrival, Received},
     send::Attempts,
@@ -212,9 +212,39 @@ impl Rooms {
                 }
             }
         }
-        let event = told.as_ref().map(Verified::pdu);
+        // The user's other devices learn of it by an event, also where no other server knows that.
+        let event = match told {
+            Some(told) => Some(told),
+            None => self.leave_alone(user, room, reason).await?,
+        };
+        let event = event.as_ref().map(Verified::pdu);
         let change = OutsideChange { user, membership: Membership::Leave, sender: user, event, kept: None };
         self.write_outside(room, change).await
+    }
+
+    /// A leave after an invite (or knock) that is known to us only. It is shown to the user and sent to nobody.
+    async fn leave_alone(
+        &self,
+        user: &UserId,
+        room: &RoomInfo,
+        reason: Option<&str>,
+    ) -> Result<Option<Verified>, Error> {
+        let Some(kept) = self.store().get(&INVITES, &(room.serial, user.as_str())).await? else {
+            return Ok(None);
+        };
+        let Ok(before) = Pdu::parse(room.version, &kept.event) else { return Ok(None) };
+        let mut auth = before.auth_events().to_vec();
+        auth.truncate(pdu::MAX_AUTH_EVENTS - 1);
+        auth.push(before.event_id().to_owned());
+        let content = member_content(Membership::Leave, &Profile::default(), reason);
+        let template = pdu::Template {
+            draft: draft(user, StateEventType::RoomMember, user.as_str(), &Value::Object(content)),
+            room_id: room.room_id.clone(),
+            prev_events: vec![before.event_id().to_owned()],
+            auth_events: auth,
+            depth: before.depth().saturating_add(1).min(MAX_DEPTH),
+        };
+        self.complete_template(room.version, &template, self.authority_of(user)?).map(Some)
     }
 
     async fn leave_by(
@@ -254,6 +284,12 @@ impl Rooms {
         let waits = self.store().get(&INVITES, &(room.serial, user.as_str())).await?.is_some();
         let ends = matches!(membership, Membership::Leave | Membership::Ban);
         if !waits || !ends || !self.is_local(&user) || pdu.sender().server_name() != origin {
+            return Err(refused());
+        }
+        // We cannot see what power others have in the room: who invited may take that back, nobody else.
+        let outside = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
+        let outside = outside.map(|row| row.value);
+        if outside.is_some_and(|row| row.membership == Membership::Invite && row.sender != pdu.sender()) {
             return Err(refused());
         }
         let event = self.verify_all(vec![pdu]).await?.pop().flatten().ok_or_else(refused)?;

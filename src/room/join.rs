@@ -21,14 +21,14 @@ use tracing::{info, warn};
 use crate::{
     Error, RemoteError, Rooms,
     create::raw,
-    membership::{Joining, is_final, member_content, nobody},
+    membership::{Joining, Refusals, member_content, nobody},
     pipeline::{LoadedState, Stage, find_in, timestamp},
     place::Placement,
     ports::{Joined, Template},
     read::{event::name_of, room::RoomInfo},
-    receive::{Arrival, deciding_names},
+    receive::{Arrival, Received, deciding_names},
     send::Attempts,
-    tables::{INVITES, MEMBERSHIPS, Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
+    tables::{INVITES, MEMBERSHIPS, Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow, Verdict},
 };
 
 impl Rooms {
@@ -43,11 +43,12 @@ impl Rooms {
         let servers = self.helpers(user, room_id, via).await?;
         let mark = self.0.workers.mark_joining(&room_id.to_owned());
         let mut outcome = Err(nobody(room_id));
+        let mut refusals = Refusals::default();
         for server in servers.iter().take(self.0.config.join_attempts) {
             outcome = self.join_by(user, room_id, server, &joining).await;
             match &outcome {
                 Ok(()) => break,
-                Err(Error::Remote(error)) if is_final(error) => break,
+                Err(Error::Remote(error)) if refusals.is_final(error) => break,
                 Err(error) => {
                     info!(%room_id, destination = %server, %error, "a server did not help to join");
                 }
@@ -57,10 +58,11 @@ impl Rooms {
         if outcome.is_ok() {
             self.wake_worker(self.get_room(room_id).await?);
         }
-        outcome
+        refusals.conclude(outcome)
     }
 
-    /// Whom to ask for help: those named, who invited us, the room's creator, who was in it.
+    /// Whom to ask for help: those named, and who invited us; where none is named, also the room's creator and
+    /// who was in it.
     pub(crate) async fn helpers(
         &self,
         user: &UserId,
@@ -68,6 +70,7 @@ impl Rooms {
         via: &[OwnedServerName],
     ) -> Result<Vec<OwnedServerName>, Error> {
         let mut servers = via.to_vec();
+        let creator = room_id.server_name().filter(|_| via.is_empty()).map(ToOwned::to_owned);
         if let Some(room) = self.room(room_id).await? {
             let membership = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
             if let Some(row) = membership
@@ -75,10 +78,12 @@ impl Rooms {
             {
                 servers.push(row.value.sender.server_name().to_owned());
             }
-            servers.extend(room_id.server_name().map(ToOwned::to_owned));
-            servers.extend(self.servers_in(&room).await?);
+            servers.extend(creator);
+            if via.is_empty() {
+                servers.extend(self.servers_in(&room).await?);
+            }
         } else {
-            servers.extend(room_id.server_name().map(ToOwned::to_owned));
+            servers.extend(creator);
         }
         let mut unique: Vec<OwnedServerName> = Vec::new();
         for server in servers {
@@ -193,16 +198,18 @@ impl Rooms {
         answer: Joined,
     ) -> Result<(), Error> {
         let ids = self.import_state(room, &answer).await?;
-        if self.is_resident(room).await? {
-            // Another user of ours got in meanwhile: the room is here, and this join one more event.
-            let arrival = Arrival::new(join, server.to_owned());
-            let arrivals = self.complete(room, vec![arrival]).await?;
-            self.place_arrivals(room, &arrivals).await?;
-            return Ok(());
-        }
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(room).await?;
+            // What is under way may be the join of another user of ours, which ours must not undo.
+            if guard.land(self).await.is_err() {
+                attempts.again(self).await?;
+                continue;
+            }
+            if self.is_resident(room).await? {
+                drop(guard);
+                return self.join_beside(room, server, join).await;
+            }
             let mut stage = Stage::new(self, room, guard.live()?);
             let known = stage.view().events_by_id(&[join.pdu().event_id().to_owned()]).await?.pop().flatten();
             if known.as_ref().is_some_and(|event| event.meta().is_placed()) {
@@ -233,6 +240,21 @@ impl Rooms {
             if self.landed(landing, &join.pdu().event_id().to_owned(), &mut attempts).await? {
                 return Ok(());
             }
+        }
+    }
+
+    /// Another user of ours got in meanwhile: the room is here, and this join is one more event of it.
+    async fn join_beside(
+        &self,
+        room: &Arc<RoomInfo>,
+        server: &ServerName,
+        join: Verified,
+    ) -> Result<(), Error> {
+        let arrivals = self.complete(room, vec![Arrival::new(join, server.to_owned())]).await?;
+        let placed = self.place_arrivals(room, &arrivals).await?.pop();
+        match placed.as_ref().and_then(Received::event) {
+            Some(event) if event.meta().verdict == Verdict::Accepted => Ok(()),
+            _ => Err(Error::NotAllowed("the room does not allow it".to_owned())),
         }
     }
 

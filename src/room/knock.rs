@@ -15,7 +15,7 @@ use crate::{
     create::{draft, raw},
     invites::{OutsideChange, stripped_list},
     join::open_template,
-    membership::{is_final, member_content, nobody},
+    membership::{Refusals, member_content, nobody},
     read::room::RoomInfo,
     tables::{InviteRow, Membership},
 };
@@ -47,17 +47,18 @@ impl Rooms {
             return Ok(());
         }
         let mut outcome = Err(nobody(room_id));
+        let mut refusals = Refusals::default();
         for server in self.helpers(user, room_id, via).await?.iter().take(self.0.config.join_attempts) {
             outcome = self.knock_by(user, room_id, server, profile, reason).await;
             match &outcome {
                 Ok(()) => break,
-                Err(Error::Remote(error)) if is_final(error) => break,
+                Err(Error::Remote(error)) if refusals.is_final(error) => break,
                 Err(error) => {
                     info!(%room_id, destination = %server, %error, "a server did not help to knock");
                 }
             }
         }
-        outcome
+        refusals.conclude(outcome)
     }
 
     async fn knock_by(

@@ -464,7 +464,25 @@ pub(crate) fn nobody(room_id: &RoomId) -> Error {
     Error::NoRoom(room_id.to_owned())
 }
 
-/// Whether another server's refusal is final, so that asking the next one is of no use.
-pub(crate) fn is_final(error: &RemoteError) -> bool {
-    matches!(error, RemoteError::Refused { code, .. } if code == "M_FORBIDDEN")
+/// What servers answered who said that the room does not want the user.
+#[derive(Default)]
+pub(crate) struct Refusals(Vec<RemoteError>);
+
+impl Refusals {
+    /// Whether asking the next server is of no use. One that refuses may be behind the others: it need not
+    /// know yet that the user came into a room whose members are let in. Two know enough.
+    pub(crate) fn is_final(&mut self, error: &RemoteError) -> bool {
+        if matches!(error, RemoteError::Refused { code, .. } if code == "M_FORBIDDEN") {
+            self.0.push(error.clone());
+        }
+        self.0.len() > 1
+    }
+
+    /// The outcome for the user: a refusal tells more than that the next server could not be reached.
+    pub(crate) fn conclude(self, outcome: Result<(), Error>) -> Result<(), Error> {
+        match (outcome, self.0.into_iter().next()) {
+            (Err(_), Some(refusal)) => Err(Error::Remote(refusal)),
+            (outcome, _) => outcome,
+        }
+    }
 }

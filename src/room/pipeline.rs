@@ -35,7 +35,7 @@ pub(crate) const MAX_EXTREMITIES: usize = 20;
 pub(crate) const HISTORY_START: u64 = (1 << 63) - 1;
 
 /// The largest depth an event may claim: 2^53 - 1.
-const MAX_DEPTH: u64 = (1 << 53) - 1;
+pub(crate) const MAX_DEPTH: u64 = (1 << 53) - 1;
 
 /// A batch in the making.
 pub(crate) struct Stage<'a> {

@@ -204,7 +204,12 @@ impl Stage<'_> {
         while !next.is_empty() && self.head.extremities.iter().any(|tip| !behind.contains(&tip.event_id)) {
             let events = self.view().events_by_id(&next).await?;
             next.clear();
-            for event in events.iter().flatten().filter(|event| event.meta().verdict != Verdict::Accepted) {
+            // Not through an outlier: the state behind it is somebody else's word, which must be
+            // resolved with what we know, not take its place.
+            let refused = |event: &&Arc<StoredEvent>| {
+                event.meta().is_placed() && event.meta().verdict != Verdict::Accepted
+            };
+            for event in events.iter().flatten().filter(refused) {
                 let further = event.pdu().prev_events().iter().filter(|id| !behind.contains(*id));
                 next.extend(further.cloned());
             }

@@ -35,6 +35,10 @@ pub(crate) struct Arrival {
     pub(crate) inbox: Option<InboxSerial>,
     /// The state before it, where its previous events are not here.
     pub(crate) before: Option<Root>,
+    /// The states after those of its previous events that are not here, where `before` is not known.
+    pub(crate) behind: HashMap<OwnedEventId, Root>,
+    /// Those states lack events that could not be had: they can allow the event, but not refuse it.
+    pub(crate) unsure: bool,
     /// Whether we have to send it on: its server joined, left or knocked through us.
     pub(crate) outgoing: bool,
     pub(crate) goes: Goes,
@@ -42,7 +46,16 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     pub(crate) fn new(event: Verified, origin: OwnedServerName) -> Self {
-        Self { event, origin, inbox: None, before: None, outgoing: false, goes: Goes::Tip }
+        Self {
+            event,
+            origin,
+            inbox: None,
+            before: None,
+            behind: HashMap::new(),
+            unsure: false,
+            outgoing: false,
+            goes: Goes::Tip,
+        }
     }
 
     pub(crate) fn id(&self) -> &EventId {
@@ -165,6 +178,7 @@ impl Stage<'_> {
         };
 
         let verdict = match self.judge(pdu, &auth, before).await? {
+            Err(_) if arrival.unsure => return Ok(Received::Unjudged),
             Err(failure) => {
                 info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %failure, "event rejected");
                 Verdict::Rejected
@@ -229,14 +243,19 @@ impl Stage<'_> {
         for (id, event) in prev.iter().zip(self.view().events_by_id(prev).await?) {
             match event {
                 Some(event) if event.meta().is_placed() => roots.push(event.meta().after),
-                _ => missing.push(id.clone()),
+                _ => {
+                    roots.extend(arrival.behind.get(id));
+                    missing.push(id.clone());
+                }
             }
         }
-        Ok(match (missing.is_empty(), arrival.before) {
-            (_, Some(given)) => Some((given, missing)),
-            (true, None) if !roots.is_empty() => Some((self.resolve(&roots).await?, missing)),
-            _ => None,
-        })
+        if let Some(given) = arrival.before {
+            return Ok(Some((given, missing)));
+        }
+        if roots.is_empty() || roots.len() < prev.len() {
+            return Ok(None);
+        }
+        Ok(Some((self.resolve(&roots).await?, missing)))
     }
 
     /// Whether the auth events, and the state before it, allow an event.

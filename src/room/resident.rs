@@ -114,12 +114,12 @@ impl Rooms {
         let kept: Vec<Arc<StoredEvent>> = if omit_members { without_members(&state) } else { state.clone() };
         let mut start = kept.clone();
         start.push(stored.clone());
-        let chain = view.auth_chain(&start).await?;
+        let chain = self.auth_chain(&room, &start).await?;
         let raw = |event: &Arc<StoredEvent>| event.pdu().to_raw();
         Ok(AcceptedJoin {
             event: stored.pdu().to_raw(),
             // With members left out, the auth chain still explains the events that are given.
-            auth_chain: chain.values().map(raw).collect(),
+            auth_chain: chain.iter().map(raw).collect(),
             state: kept.iter().map(raw).collect(),
             members_omitted: omit_members,
             servers_in_room: if omit_members { self.servers_in(&room).await? } else { Vec::new() },

@@ -90,7 +90,8 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::Denied`], [`Error::NoRoom`], [`Error::NotOurs`],
-    /// [`Error::Format`]; [`Error::NoEvent`] for a redaction of an event we lack.
+    /// [`Error::Format`]; [`Error::Invalid`] for what no room can accept; [`Error::NoEvent`] for a redaction
+    /// of an event we lack, by one who may redact his own events only.
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
     pub async fn send(
@@ -103,7 +104,11 @@ impl Rooms {
             draft.redacts = redacts_in(&draft);
         }
         self.0.policy.send(&draft.sender, room_id, &draft.kind.to_string())?;
+        if draft.kind == TimelineEventType::RoomCreate {
+            return Err(Error::Invalid("a room has one create event, and it is there".to_owned()));
+        }
         if draft.kind == TimelineEventType::RoomMember {
+            forget_granting(&mut draft);
             self.check_member_draft(room_id, &draft)?;
             if let Some(target) = self.foreign_invitee(&draft) {
                 return self.invite_foreign(room_id, draft, &target).await;
@@ -266,8 +271,44 @@ pub(crate) async fn stage_draft(
     if let Some(redacts) = &draft.redacts {
         stage.check_redaction(&draft.sender, redacts).await?;
     }
+    check_levels(stage, draft).await?;
     let event = stage.send(draft, sending).await?;
     Ok(Outcome::Placed(event.event_id().to_owned()))
+}
+
+/// Takes from a member event who granted an earlier join: whoever changes his name sends it along, but it
+/// would need that server's signature anew. Where a join has to be granted, the server does that.
+fn forget_granting(draft: &mut Draft) {
+    const GRANTING: &str = "join_authorised_via_users_server";
+    if !draft.content.get().contains(GRANTING) {
+        return;
+    }
+    if let Ok(mut content) =
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(draft.content.get())
+    {
+        content.remove(GRANTING);
+        draft.content = crate::create::raw(&serde_json::Value::Object(content));
+    }
+}
+
+/// From version 12 the room's creators have all power, and power levels may not name them. The sender hears
+/// that this is a fault of the request; for the auth rules it is a refusal like others.
+async fn check_levels(stage: &mut Stage<'_>, draft: &Draft) -> Result<(), Error> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        #[serde(default)]
+        users: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
+    }
+    if draft.kind != TimelineEventType::RoomPowerLevels
+        || !stage.room.version.rules().authorization.explicitly_privilege_room_creators
+    {
+        return Ok(());
+    }
+    let Ok(content) = serde_json::from_str::<Content>(draft.content.get()) else { return Ok(()) };
+    if stage.power().await?.creators().iter().any(|creator| content.users.contains_key(creator.as_str())) {
+        return Err(Error::Invalid("creators of a version 12 room have no power level".to_owned()));
+    }
+    Ok(())
 }
 
 /// Whether two texts are the same JSON value.

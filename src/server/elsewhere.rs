@@ -4,9 +4,12 @@ use async_trait::async_trait;
 use federation::{Federation, PublicRoomsQuestion};
 use room::{
     RemoteError,
-    read::directory::{DirectoryPage, DirectoryQuery},
+    read::{
+        directory::{DirectoryPage, DirectoryQuery},
+        space::SpaceAnswer,
+    },
 };
-use ruma::{ServerName, UserId, directory::PublicRoomsChunk};
+use ruma::{RoomId, ServerName, UserId, directory::PublicRoomsChunk};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::to_raw_value};
 
@@ -60,5 +63,15 @@ impl client::Elsewhere for Elsewhere {
             next: page.next_batch,
             previous: page.prev_batch,
         })
+    }
+
+    async fn space(
+        &self,
+        from: &ServerName,
+        server: &ServerName,
+        room_id: &RoomId,
+        suggested_only: bool,
+    ) -> Result<SpaceAnswer, RemoteError> {
+        self.0.peering().space(from, server, room_id, suggested_only).await
     }
 }

@@ -123,7 +123,10 @@ impl Syncs {
                 }
                 Membership::Knock if is_new => plan.knocked.push(row.clone()),
                 Membership::Leave | Membership::Ban if is_new => {
-                    if scene.since.is_some() || filter.include_leave {
+                    // What the user left need not be told of again; that he was put out, or refused, he
+                    // may never have heard.
+                    let by_another = row.sender != *scene.user();
+                    if scene.since.is_some() || filter.include_leave || by_another {
                         plan.left.push(row.clone());
                     }
                 }

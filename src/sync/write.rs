@@ -137,7 +137,8 @@ impl Out {
             self.state(&scene.request.state_after, &part.state, now);
             self.timeline(&part.timeline, part.limited, part.prev_batch, now);
         }
-        if !part.receipts.is_empty() || part.typing.is_some() {
+        // A room told of for the first time says so too when nobody types and nobody has read anything.
+        if !part.receipts.is_empty() || part.typing.is_some() || part.extent == Extent::Whole {
             self.ephemeral(&part.receipts, part.typing.as_deref());
         }
         if !part.data.is_empty() {

@@ -130,8 +130,7 @@ impl From<pdu::FormatError> for ApiError {
             | FormatError::OutOfRange { .. }
             | FormatError::TooMany { .. }
             | FormatError::Id { .. }
-            | FormatError::Unexpected { .. }
-            | FormatError::CreateInAuthEvents => ApiError::bad_json(error.to_string()),
+            | FormatError::Unexpected { .. } => ApiError::bad_json(error.to_string()),
         }
     }
 }

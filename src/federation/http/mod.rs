@@ -34,6 +34,7 @@ use ruma::{
         },
         openid::get_openid_userinfo,
         query::{get_profile_information, get_room_information},
+        space::get_hierarchy,
         transactions::send_transaction_message,
     },
 };
@@ -101,6 +102,7 @@ pub(crate) fn routes(api: Arc<FederationApi>) -> Routes<FederationApi> {
         .raw_ruma::<get_room_information::v1::Request, Origin, _, _>(queries::directory)
         .raw_ruma::<get_public_rooms::v1::Request, Origin, _, _>(queries::public_rooms)
         .raw_ruma::<get_public_rooms_filtered::v1::Request, Origin, _, _>(queries::public_rooms_filtered)
+        .raw_ruma::<get_hierarchy::v1::Request, Origin, _, _>(queries::hierarchy)
         .raw_ruma::<get_devices::v1::Request, Origin, _, _>(queries::devices)
         .raw_ruma::<prepare_join_event::v1::Request, Origin, _, _>(membership::make_join)
         .raw_ruma::<create_join_event::v2::Request, Origin, _, _>(membership::send_join)

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use room::read::directory::DirectoryQuery;
-use ruma::{OwnedRoomAliasId, OwnedUserId, UserId, room::RoomType};
+use room::read::{
+    directory::DirectoryQuery,
+    space::{Looker, SpaceAnswer},
+};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, UserId, room::RoomType};
 use serde::Deserialize;
 use web::{ApiError, Open, Origin, RawCall, Response, StatusCode, json_response};
 
@@ -11,6 +14,9 @@ use super::{
     FederationApi,
     json::{Object, json_answer, object_body},
 };
+
+/// Rooms of a space that are described in one answer.
+const MAX_CHILDREN: usize = 100;
 
 /// `GET /query/profile`: the profile of a user of ours, or one field of it.
 ///
@@ -109,19 +115,44 @@ fn to_limit(limit: Option<u32>) -> Option<usize> {
 
 async fn page(api: &FederationApi, caller: &Origin, query: &DirectoryQuery) -> Result<Response, ApiError> {
     let page = api.rooms.public_rooms(&caller.destination, query).await?;
-    let answer = serde_json::json!({
-        "chunk": page.chunk,
-        "total_room_count_estimate": page.total,
-    });
-    let mut answer = answer;
-    if let Some(fields) = answer.as_object_mut() {
-        let tokens = [("next_batch", page.next), ("prev_batch", page.previous)];
-        for (name, token) in tokens {
-            if let Some(token) = token {
-                fields.insert(name.to_owned(), token.into());
-            }
+    Ok(json_response(StatusCode::OK, &page.to_json().map_err(ApiError::internal)?))
+}
+
+/// `GET /hierarchy/{roomId}`: what a space, or another room, and the rooms in it show to the asking server.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1hierarchyroomid>
+pub(super) async fn hierarchy(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        #[serde(default)]
+        suggested_only: bool,
+    }
+
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    let Query { suggested_only } = call.query()?;
+    let looker = Looker::Server(&call.caller.server);
+    let unknown = || ApiError::not_found("There is no such room here");
+    if !api.rooms.takes_part_in(&room_id).await? {
+        return Err(unknown());
+    }
+    api.admit(&call.caller.server, &room_id).await?;
+    let (info, mut room) = api.rooms.room_summary(&room_id, looker).await?.ok_or_else(unknown)?;
+    let mut children =
+        if room.is_space() { api.rooms.space_children(&info, suggested_only).await? } else { Vec::new() };
+    children.truncate(MAX_CHILDREN);
+    let mut answer =
+        SpaceAnswer { room: room.clone(), children: Vec::new(), inaccessible_children: Vec::new() };
+    for child in &children {
+        if !api.rooms.takes_part_in(&child.room_id).await? {
+            continue;
+        }
+        match api.rooms.room_summary(&child.room_id, looker).await? {
+            Some((_, child)) => answer.children.push(child),
+            None => answer.inaccessible_children.push(child.room_id.clone()),
         }
     }
+    room.children_state = Some(children.into_iter().map(|child| child.event).collect());
+    answer.room = room;
     Ok(json_response(StatusCode::OK, &answer))
 }
 

@@ -7,6 +7,7 @@ use ruma::{
     directory::{PublicRoomsChunk, PublicRoomsChunkInit},
     room::{JoinRuleKind, RoomType},
 };
+use serde_json::{Value, json};
 use store::{Batch, Range, Table, Tuning};
 
 use crate::{
@@ -46,6 +47,29 @@ pub struct DirectoryPage {
     pub previous: Option<String>,
     /// How many rooms the query finds in all.
     pub total: usize,
+}
+
+impl DirectoryPage {
+    /// The page as answers to clients and servers hold it. The join rule is always told: that a room without
+    /// one is public is not what every reader takes it for.
+    ///
+    /// # Errors
+    /// When the rooms cannot be written as JSON.
+    pub fn to_json(&self) -> Result<Value, serde_json::Error> {
+        let mut chunk = Vec::with_capacity(self.chunk.len());
+        for room in &self.chunk {
+            let mut shown = serde_json::to_value(room)?;
+            shown["join_rule"] = json!(room.join_rule);
+            chunk.push(shown);
+        }
+        let mut page = json!({ "chunk": chunk, "total_room_count_estimate": self.total });
+        for (name, token) in [("next_batch", &self.next), ("prev_batch", &self.previous)] {
+            if let Some(token) = token {
+                page[name] = json!(token);
+            }
+        }
+        Ok(page)
+    }
 }
 
 impl Rooms {

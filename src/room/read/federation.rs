@@ -17,6 +17,7 @@ use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use crate::{
     Error, Rooms,
     read::{event::StoredEvent, room::RoomInfo},
+    receive::implied_create,
     tables::Verdict,
     view::{Fresh, View},
 };
@@ -111,7 +112,8 @@ impl Rooms {
         self.auth_chain(&room, &[event]).await
     }
 
-    /// The auth chain of events of a room: their auth events, the auth events of those, and so on.
+    /// The auth chain of events of a room: their auth events, the auth events of those, and so on. From
+    /// version 12 no event names the create event, but none can be judged without it, so it is given too.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Inconsistent`].
@@ -122,7 +124,15 @@ impl Rooms {
     ) -> Result<Vec<Arc<StoredEvent>>, Error> {
         let nothing = Fresh::default();
         let view = View { rooms: self, room, layers: [&nothing, &nothing] };
-        let mut chain: Vec<_> = view.auth_chain(events).await?.into_values().collect();
+        let mut chain = view.auth_chain(events).await?;
+        let is_create = |event: &Arc<StoredEvent>| event.kind() == "m.room.create";
+        if let Some(create) = implied_create(room.version, &room.room_id)
+            && !events.iter().all(is_create)
+            && let Some(create) = view.events_by_id(&[create]).await?.pop().flatten()
+        {
+            chain.insert(create.serial(), create);
+        }
+        let mut chain: Vec<_> = chain.into_values().collect();
         chain.sort_unstable_by_key(|event| event.serial());
         Ok(chain)
     }

@@ -7,7 +7,7 @@
 //! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
 //! [`visibility`] (who may see it), [`token`] and [`timeline`] (the order of events), then the
 //! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
-//! beside the event graph [`receipts`], [`typing`], [`aliases`] and [`directory`].
+//! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`] and [`space`].
 
 pub mod aggregations;
 pub mod aliases;
@@ -23,6 +23,7 @@ pub mod messages;
 pub mod receipts;
 pub mod relations;
 pub mod room;
+pub mod space;
 pub mod state;
 pub mod stripped;
 pub mod summary;

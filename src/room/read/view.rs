@@ -125,6 +125,9 @@ impl Look {
         if let Some(replaced) = &self.replaced {
             out.extend_from_slice(b",\"prev_content\":");
             out.extend_from_slice(replaced.pdu().content_str().as_bytes());
+            // Not of the specification, but clients learn from it who had invited them.
+            out.extend_from_slice(b",\"prev_sender\":");
+            write_str(out, replaced.sender().as_str());
         }
         if let Some(redaction) = &self.redaction {
             out.extend_from_slice(b",\"redacted_because\":");

@@ -169,6 +169,24 @@ async fn an_invite_taken_back_ends_where_the_room_is_not() {
 }
 
 #[tokio::test]
+async fn an_invite_is_taken_back_from_outside_by_the_inviter_only() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, jiro, taro) = (user("@hanako:a.test"), user("@jiro:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&jiro).await;
+    a.join(&hanako, &room, "a.test").await.unwrap();
+    let levels = json!({ "users": { "@jiro:a.test": 100, "@hanako:a.test": 50 } });
+    a.rooms.send(&room, state(&jiro, "m.room.power_levels", "", &levels), None).await.unwrap();
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    // b.test cannot tell whether 次郎 has the power for that.
+    a.rooms.kick(&jiro, &room, &taro, None).await.unwrap();
+    a.deliver(&b).await;
+    let info = b.rooms.room(&room).await.unwrap().unwrap();
+    let row = b.store.get(&MEMBERSHIPS, &(taro.as_str(), info.serial)).await.unwrap().unwrap();
+    assert_eq!(row.value.membership, Membership::Invite);
+}
+
+#[tokio::test]
 async fn an_invite_that_cannot_be_delivered_is_not_in_the_room() {
     let net = Net::default();
     let (a, _b) = pair(&net).await;
@@ -191,7 +209,11 @@ async fn an_invite_from_outside_can_be_refused_when_its_server_is_gone() {
     b.rooms.leave(&taro, &room, None).await.unwrap();
     let info = b.rooms.room(&room).await.unwrap().unwrap();
     let row = b.store.get(&MEMBERSHIPS, &(taro.as_str(), info.serial)).await.unwrap().unwrap();
-    assert_eq!((row.value.membership, row.value.event), (Membership::Leave, None));
+    assert_eq!(row.value.membership, Membership::Leave);
+    // An event all the same, by which the user's devices learn of it.
+    let event = b.rooms.load_event(info.serial, row.value.event.unwrap()).await.unwrap().unwrap();
+    assert_eq!((event.sender(), event.membership()), (&*taro, Some(Membership::Leave)));
+    assert!(!event.meta().is_placed());
 }
 
 #[tokio::test]

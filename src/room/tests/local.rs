@@ -57,6 +57,47 @@ async fn a_room_of_every_version_is_created_in_one_commit() {
 }
 
 #[tokio::test]
+async fn what_no_room_accepts_is_a_fault_of_the_request() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    for version in [RoomVersion::V11, RoomVersion::V12] {
+        let room = server.room_of(&hanako, version).await;
+        let create = state(&hanako, "m.room.create", "", &json!({ "room_version": version.as_str() }));
+        let sent = server.rooms.send(&room, create, None).await;
+        assert!(matches!(sent, Err(Error::Invalid(_))), "version {version}");
+    }
+    let room = server.room_of(&hanako, RoomVersion::V12).await;
+    let levels = state(&hanako, "m.room.power_levels", "", &json!({ "users": { "@hanako:a.test": 100 } }));
+    assert!(matches!(server.rooms.send(&room, levels, None).await, Err(Error::Invalid(_))));
+}
+
+#[tokio::test]
+async fn who_grants_a_join_is_for_the_server_to_say() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let content = json!({
+        "membership": "join", "displayname": "花", "join_authorised_via_users_server": "unused",
+    });
+    let member = state(&hanako, "m.room.member", hanako.as_str(), &content);
+    let event_id = server.rooms.send(&room, member, None).await.unwrap();
+    let event = server.rooms.get_event(&room, &event_id).await.unwrap();
+    assert!(!event.pdu().content_str().contains("join_authorised_via_users_server"));
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_here_is_redacted_by_who_may_redact_everybodys() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    let unknown = ruma::event_id!("$unknown");
+    server.rooms.redact(&hanako, &room, unknown, None, None).await.unwrap();
+    let refused = server.rooms.redact(&taro, &room, unknown, None, None).await;
+    assert!(matches!(refused, Err(Error::NoEvent(_))));
+}
+
+#[tokio::test]
 async fn a_version_12_room_has_its_creators_above_all_levels() {
     let server = Net::default().server(&["a.test"]).await;
     let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));

@@ -105,13 +105,21 @@ fn wrong_types_and_missing_fields_are_refused_in_every_version() {
 }
 
 #[test]
-fn ids_types_and_state_keys_may_have_255_bytes() {
+fn types_and_state_keys_may_have_255_bytes_and_in_old_rooms_as_many_characters() {
     for version in RoomVersion::SUPPORTED {
         let mut value = message(version);
         value["type"] = "t".repeat(255).into();
         value["state_key"] = "語".repeat(85).into();
         assert!(parse(version, &value).is_ok());
         value["state_key"] = ("語".repeat(85) + "x").into();
+        let longer = parse(version, &value);
+        if version >= RoomVersion::V11 {
+            assert_eq!(longer, Err(FormatError::TooLong { field: "state_key" }));
+            continue;
+        }
+        // Older rooms have such events, from when servers counted characters.
+        assert!(longer.is_ok());
+        value["state_key"] = "語".repeat(256).into();
         assert_eq!(parse(version, &value), Err(FormatError::TooLong { field: "state_key" }));
     }
 }
@@ -176,9 +184,11 @@ fn version_12_names_the_room_after_its_create_event() {
     assert!(!pdu.json_str().contains("room_id"));
     assert_eq!(parse(RoomVersion::V11, &create), Err(FormatError::Missing { field: "room_id" }));
 
+    // That the create event may not stand among the auth events is for the auth rules to say: such an
+    // event is rejected, not unknown.
     let mut other = message(version);
     other["room_id"] = "!a".into();
-    assert_eq!(parse(version, &other), Err(FormatError::CreateInAuthEvents));
+    assert!(parse(version, &other).is_ok());
 }
 
 #[test]
