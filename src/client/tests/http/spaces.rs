@@ -98,7 +98,7 @@ async fn an_upgraded_room_keeps_its_state_aliases_and_settings() {
         let begun = match version {
             "12" => {
                 let content = json!({ "predecessor": { "room_id": old } });
-                let wishes = json!({ "room_version": version, "name": "old name", "creation_content": content,
+                let wishes = json!({ "preset": "public_chat", "room_version": version, "name": "old name", "creation_content": content,
                     "power_level_content_override": { "users": { &taro.id: 50 } } });
                 Some(hanako.create_room(wishes).await)
             }
