@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#relationships-api>
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use ruma::{EventId, OwnedEventId, RoomId};
 use store::Range;
@@ -12,7 +12,7 @@ use crate::{
     read::{
         event::StoredEvent,
         messages::{MAX_PAGE, Page},
-        timeline::{Direction, Entry},
+        timeline::{self, Direction},
         token::Token,
         view::Viewer,
     },
@@ -175,7 +175,7 @@ impl Rooms {
             let mut children = Vec::new();
             for ((_, _, order), row) in rows.into_iter().flatten().take(left) {
                 // What was met before is not followed again, so a ring has an end.
-                if let btree_map::Entry::Vacant(vacant) = all.entry(order) {
+                if let Entry::Vacant(vacant) = all.entry(order) {
                     children.push((event.room(), place_of(order, &row)));
                     vacant.insert(row);
                 }
@@ -191,8 +191,8 @@ impl Rooms {
 }
 
 /// A related event's place in the timeline; the state there is not asked about.
-pub(crate) fn place_of(order: Order, row: &RelationRow) -> Entry {
-    Entry { order, event: row.child, current: Root::EMPTY, gap: false }
+pub(crate) fn place_of(order: Order, row: &RelationRow) -> timeline::Entry {
+    timeline::Entry { order, event: row.child, current: Root::EMPTY, gap: false }
 }
 
 /// The place behind a row, in the direction of reading.

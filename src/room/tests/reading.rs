@@ -188,6 +188,16 @@ async fn relate(server: &Server, who: &UserId, room: &OwnedRoomId, to: (&str, &s
     server.rooms.send(room, draft, None).await.unwrap().to_string()
 }
 
+/// The newest of some events by their time; of one moment, that with the greatest id.
+async fn newest_of(server: &Server, room: &OwnedRoomId, ids: [String; 2]) -> String {
+    let mut aged = Vec::new();
+    for id in ids {
+        let event = server.rooms.get_event(room, &ruma::EventId::parse(&id).unwrap()).await.unwrap();
+        aged.push((event.pdu().origin_server_ts(), id));
+    }
+    aged.into_iter().max().unwrap().1
+}
+
 /// `m.relations` of an event, as its reader is told.
 async fn told(server: &Server, who: &UserId, room: &OwnedRoomId, event: &str) -> Value {
     let page = page(server, who, room, &query(Direction::Backward, 100)).await;
@@ -205,8 +215,9 @@ async fn an_event_tells_of_its_newest_edit_its_thread_and_what_refers_to_it() {
     let parent = server.say(&hanako, &room, "親").await.to_string();
     assert!(told(&server, &hanako, &room, &parent).await.is_null());
 
-    relate(&server, &hanako, &room, ("m.replace", &parent), "一").await;
-    let edit = relate(&server, &hanako, &room, ("m.replace", &parent), "二").await;
+    let one = relate(&server, &hanako, &room, ("m.replace", &parent), "一").await;
+    let two = relate(&server, &hanako, &room, ("m.replace", &parent), "二").await;
+    let edit = newest_of(&server, &room, [one, two]).await;
     // Only its author can edit an event.
     relate(&server, &taro, &room, ("m.replace", &parent), "三").await;
     let first = relate(&server, &hanako, &room, ("m.reference", &parent), "四").await;
