@@ -154,14 +154,18 @@ fn act(random: &Random, world: &World, state: &StateMap, users: &[OwnedUserId]) 
 }
 
 /// Grows the room by concurrent acts; answers the events that the rules forbid.
+///
+/// All of it stands on the last observer's join: on a fork from before it the room may become closed, and
+/// that observer, put out of it, would rightly refuse what is delivered.
 fn grow(random: &Random, world: &mut World, users: &[OwnedUserId]) -> Vec<Pdu> {
     let mut forbidden = Vec::new();
+    let begun = world.order.len() - 1;
     for _ in 0..STEPS {
         let mut prev: BTreeSet<OwnedEventId> = BTreeSet::new();
         if world.tips.len() >= MAX_TIPS {
             prev.extend(world.tips.iter().take(3).cloned());
         } else {
-            let recent = &world.order[world.order.len().saturating_sub(6)..];
+            let recent = &world.order[world.order.len().saturating_sub(6).max(begun)..];
             for _ in 0..=random.range(0..3) {
                 prev.insert(pick(random, recent).clone());
             }
