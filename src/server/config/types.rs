@@ -387,7 +387,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Log {
-        Log { format: LogFormat::Text, filter: "info".to_owned() }
+        Log { format: LogFormat::Text, filter: "info,ruma_state_res=warn".to_owned() }
     }
 }
 
