@@ -152,7 +152,8 @@ impl Accounts {
     /// Notes that a session was used; writes nothing.
     pub(crate) fn note_seen(&self, session: &Session, seen: &Seen, now: Timestamp) {
         let last = seen.0.load(Ordering::Relaxed);
-        if now.millis().saturating_sub(last) < millis(SEEN_EVERY) {
+        // In either direction: a calendar that was set back must not keep notes away until it is as late again.
+        if now.millis().abs_diff(last) < millis(SEEN_EVERY) {
             return;
         }
         seen.0.store(now.millis(), Ordering::Relaxed);

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Counter, Metrics, Timestamp};
+use base::{Counter, Instant, Metrics, Timestamp};
 use quick_cache::sync::Cache;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Position, Range, Reads, Topic};
@@ -57,6 +57,8 @@ pub(crate) struct SessionCache {
 
 struct Entry {
     session: Session,
+    /// [`Session::expires`] by the stopwatch.
+    ends: Option<Instant>,
     seen: Seen,
     read_at: Position,
 }
@@ -91,11 +93,11 @@ impl Accounts {
         if entry.session.user_id.server_name() != authority {
             return Err(Error::UnknownToken { soft_logout: false });
         }
-        let now = self.inner.clock.now();
-        if entry.session.expires.is_some_and(|expires| expires <= now) {
+        let clock = &self.inner.clock;
+        if entry.ends.is_some_and(|ends| ends <= clock.instant()) {
             return Err(Error::UnknownToken { soft_logout: true });
         }
-        self.note_seen(&entry.session, &entry.seen, now);
+        self.note_seen(&entry.session, &entry.seen, clock.now());
         Ok(entry.session.clone())
     }
 
@@ -140,7 +142,9 @@ impl Accounts {
             admin: user.admin,
             expires: row.expires_ms.map(Timestamp),
         };
-        let entry = Arc::new(Entry { session, seen: Seen::default(), read_at });
+        let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
+        let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
+        let entry = Arc::new(Entry { session, ends, seen: Seen::default(), read_at });
         self.inner.sessions.entries.insert(hash, entry.clone());
         Ok(entry)
     }

@@ -7,13 +7,13 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use base::Timestamp;
+use base::Instant;
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
 use ruma::{OwnedUserId, ServerName};
 use sha1::Sha1;
 
-use crate::{Accounts, Error, NewUser, sessions::millis};
+use crate::{Accounts, Error, NewUser};
 
 /// How long a nonce is good.
 const NONCE_LIFETIME: Duration = Duration::from_secs(60);
@@ -41,14 +41,14 @@ pub struct SharedSecretRegister {
 
 /// Nonces that were given out, and until when they are good.
 #[derive(Default)]
-pub(crate) struct Nonces(Mutex<HashMap<String, Timestamp>>);
+pub(crate) struct Nonces(Mutex<HashMap<String, Instant>>);
 
 impl Nonces {
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    fn add(&self, nonce: String, until: Timestamp, now: Timestamp) {
+    fn add(&self, nonce: String, until: Instant, now: Instant) {
         let mut nonces = self.0.lock();
         nonces.retain(|_, until| *until > now);
         if nonces.len() >= MAX_NONCES
@@ -61,7 +61,7 @@ impl Nonces {
     }
 
     /// Takes a nonce away, and says whether it was good.
-    fn take(&self, nonce: &str, now: Timestamp) -> bool {
+    fn take(&self, nonce: &str, now: Instant) -> bool {
         self.0.lock().remove(nonce).is_some_and(|until| until > now)
     }
 }
@@ -71,8 +71,8 @@ impl Accounts {
     pub fn shared_secret_nonce(&self, authority: &ServerName) -> Option<String> {
         self.settings(authority).shared_secret.as_ref()?;
         let nonce = self.inner.random.token(32);
-        let now = self.inner.clock.now();
-        self.inner.nonces.add(nonce.clone(), Timestamp(now.millis() + millis(NONCE_LIFETIME)), now);
+        let now = self.inner.clock.instant();
+        self.inner.nonces.add(nonce.clone(), now + NONCE_LIFETIME, now);
         Some(nonce)
     }
 
@@ -89,7 +89,7 @@ impl Accounts {
         let Some(secret) = &self.settings(authority).shared_secret else {
             return Err(Error::Forbidden("registration with a shared secret is switched off"));
         };
-        if !self.inner.nonces.take(&request.nonce, self.inner.clock.now()) {
+        if !self.inner.nonces.take(&request.nonce, self.inner.clock.instant()) {
             return Err(Error::InvalidParam("the nonce is not known".to_owned()));
         }
         if !mac_holds(secret, &request) {

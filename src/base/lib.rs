@@ -14,7 +14,7 @@ mod tasks;
 pub mod telemetry;
 
 pub use backoff::Backoff;
-pub use clock::{Clock, Elapsed, ManualClock, Timestamp};
+pub use clock::{Clock, Elapsed, Instant, ManualClock, Timestamp};
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;
 pub use size::{ByteSize, SizeError};

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use base::Timestamp;
+use base::Instant;
 use parking_lot::RwLock;
 use ruma::{
     OwnedUserId, UserId,
@@ -24,7 +24,7 @@ pub struct UserPresence {
     /// What the user is doing.
     pub status: Option<String>,
     /// When the user said so.
-    pub since: Timestamp,
+    pub since: Instant,
 }
 
 /// What users of this process say of being there. Cheap to clone.
@@ -56,7 +56,7 @@ pub(crate) async fn set(
         return Err(ApiError::bad_json("`presence` is `online`, `offline` or `unavailable`"));
     }
     let status = status_msg.map(|status| status.chars().take(MAX_STATUS_CHARS).collect());
-    api.presence.set(&user_id, UserPresence { state: presence, status, since: api.clock.now() });
+    api.presence.set(&user_id, UserPresence { state: presence, status, since: api.clock.instant() });
     Ok(set_presence::v3::Response::new())
 }
 
@@ -77,7 +77,7 @@ pub(crate) async fn get(
     };
     let mut response = get_presence::v3::Response::new(presence.state.clone());
     response.status_msg = presence.status;
-    response.last_active_ago = Some(api.clock.now().since(presence.since));
+    response.last_active_ago = Some(api.clock.instant().since(presence.since));
     response.currently_active = Some(presence.state == PresenceState::Online);
     Ok(response)
 }

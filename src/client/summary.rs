@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use base::Timestamp;
+use base::Instant;
 use room::read::space::{Looker, RoomSummary, SpaceChild};
 use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UserId};
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,7 @@ struct Walk<'a> {
     /// How many questions to other servers are left.
     questions: usize,
     /// When the walk began; after [`MAX_ASKING`], none is asked.
-    since: Timestamp,
+    since: Instant,
 }
 
 impl<'a> Walk<'a> {
@@ -160,7 +160,7 @@ impl<'a> Walk<'a> {
             told: HashMap::new(),
             closed: HashSet::new(),
             questions: MAX_QUESTIONS,
-            since: api.clock.now(),
+            since: api.clock.instant(),
         }
     }
 
@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
     async fn ask(&mut self, room_id: &RoomId, via: &[OwnedServerName]) -> Option<RoomSummary> {
         let from = self.user.server_name();
         for server in via.iter().filter(|server| !self.api.authorities.is_ours(server)).take(MAX_SERVERS) {
-            if self.questions == 0 || self.api.clock.now().since(self.since) > MAX_ASKING {
+            if self.questions == 0 || self.api.clock.instant().since(self.since) > MAX_ASKING {
                 return None;
             }
             self.questions -= 1;

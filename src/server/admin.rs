@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use account::{Accounts, NewUser};
-use base::{Clock, Random, Tasks, Timestamp};
+use base::{Clock, Instant, Random, Tasks};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use ruma::OwnedServerName;
@@ -29,7 +29,7 @@ pub(crate) struct AdminApi {
     sender: Sender,
     tasks: Tasks,
     clock: Clock,
-    started: Timestamp,
+    started: Instant,
     token: String,
     back_up: Option<BackUp>,
 }
@@ -62,7 +62,7 @@ impl AdminApi {
         random: &Random,
         back_up: Option<BackUp>,
     ) -> AdminApi {
-        let started = clock.now();
+        let started = clock.instant();
         AdminApi { desk, store, accounts, sender, tasks, clock, started, token: random.token(43), back_up }
     }
 
@@ -111,7 +111,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
-        "uptime_s": api.clock.now().since(api.started).as_secs(),
+        "uptime_s": api.clock.instant().since(api.started).as_secs(),
         "position": api.store.head().0,
         "resident_bytes": crate::process::resident_bytes(),
         "peers": peers,

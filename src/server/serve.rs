@@ -30,7 +30,7 @@ pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 /// Whatever keeps the process from starting.
 pub async fn serve(config: &Config, until_stdin_ends: bool) -> anyhow::Result<()> {
     let clock = Clock::system();
-    let started = clock.now();
+    let started = clock.instant();
     // Before anything is opened: a signal that comes early must not be missed.
     let stop = Stop::listen(until_stdin_ends).context("signals cannot be heard")?;
 
@@ -56,7 +56,7 @@ pub async fn serve(config: &Config, until_stdin_ends: bool) -> anyhow::Result<()
         listen::announce(socket.local_addr()?, &names(&listener.serves), listener.tls);
         listen::start(socket, service, &house.edges, &house.metrics);
     }
-    let elapsed_ms = clock.now().since(started).as_millis();
+    let elapsed_ms = clock.instant().since(started).as_millis();
     let authorities = config.authorities.len();
     info!(version = crate::VERSION, authorities, elapsed_ms, "ready");
 

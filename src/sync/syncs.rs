@@ -170,7 +170,7 @@ impl Syncs {
         // A token from a later time than this store's: the store was put back to an older state.
         since = since.min(self.0.store.head());
 
-        let deadline = self.0.clock.now() + request.timeout.min(LONGEST_WAIT);
+        let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
@@ -184,7 +184,7 @@ impl Syncs {
             }
             // There is nothing up to here, so there is no need to look again.
             since = head;
-            let left = deadline.since(self.0.clock.now());
+            let left = deadline.since(self.0.clock.instant());
             if left.is_zero() || self.0.stop.is_cancelled() {
                 return Ok(Answer::Whole(nothing(head)));
             }

@@ -4,8 +4,12 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use ruma::ServerName;
-use server::config::TlsFiles;
+use server::{
+    config::{AuthorityConfig, Config, Registration, TlsFiles},
+    tls::Certificates,
+};
 use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
 
 /// Issues certificates into a directory that goes with it.
 pub(crate) struct CertificateAuthority {
@@ -47,5 +51,23 @@ impl CertificateAuthority {
             std::fs::write(&files.certificate, certificate.pem()).expect("written");
         }
         files
+    }
+
+    /// What a server that is none of ours needs to listen with TLS.
+    pub(crate) fn acceptor(&self, name: &ServerName) -> TlsAcceptor {
+        let config = Config {
+            authorities: vec![AuthorityConfig {
+                name: name.to_owned(),
+                key_file: "unused".into(),
+                old_keys: Vec::new(),
+                hosts: Vec::new(),
+                client_url: None,
+                federation_address: None,
+                tls: Some(self.issue(name)),
+                registration: Registration::default(),
+            }],
+            ..Config::default()
+        };
+        Certificates::open(&config).expect("certificates").acceptor().expect("TLS")
     }
 }

@@ -4,7 +4,7 @@
 //! ([`server::house::House`]), with real signatures and handlers, over storage in memory. Requests go
 //! from one to the other in memory, or over HTTP and TLS on addresses of the loopback network. Links
 //! can be broken in several ways, servers crash and come back with what was on their disks, time
-//! can be put forward.
+//! can be put forward, the calendar set, and [hostile servers](Net::hostile) take part.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -42,6 +42,7 @@ mod server;
 mod transport;
 mod user;
 
+pub use hostile::{Conduct, Hostile};
 pub use room::Preset;
 
 pub use self::{

@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use base::{Clock, ManualClock, Metrics, Random, Tasks, Timestamp};
-use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, TransportError, Trust};
+use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, Transport, TransportError, Trust};
+use hostile::Hostile;
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
 
@@ -17,7 +18,7 @@ use crate::{
     disk::Disk,
     link::{Link, Links},
     server::{Machine, Server},
-    transport::refused,
+    transport::{Outside, refused},
 };
 
 /// How requests go from one server to another.
@@ -32,7 +33,7 @@ pub enum Wire {
 
 /// Servers that know of each other, with one clock and one seed of chance.
 ///
-/// The clock runs like the real one and can be put forward. Cheap to clone.
+/// The clock runs like the real one, can be put forward, and its calendar can be set. Cheap to clone.
 #[derive(Clone)]
 pub struct Net(pub(crate) Arc<Inner>);
 
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) authority: Option<CertificateAuthority>,
     hand: ManualClock,
     machines: RwLock<Vec<Arc<Machine>>>,
+    hostile: RwLock<BTreeMap<OwnedServerName, Hostile>>,
     /// Where servers listen, and how often that changed.
     addresses: RwLock<(u64, BTreeMap<OwnedServerName, SocketAddr>)>,
     tasks: Tasks,
@@ -69,6 +71,7 @@ impl Net {
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,
             machines: RwLock::default(),
+            hostile: RwLock::default(),
             addresses: RwLock::default(),
             tasks: Tasks::new(&Metrics::new()),
         });
@@ -109,6 +112,28 @@ impl Net {
         server
     }
 
+    /// Starts a server that means harm. Over [`Wire::Tls`] its answers are streams on a connection.
+    pub async fn hostile(&self, name: &str) -> Hostile {
+        let hostile = Hostile::with(name, self.0.clock.clone());
+        let name = hostile.name().to_owned();
+        let number = {
+            let mut all = self.0.hostile.write();
+            all.insert(name.clone(), hostile.clone());
+            u8::try_from(all.len()).expect("not so many hostile servers")
+        };
+        if let Some(authority) = &self.0.authority {
+            let acceptor = authority.acceptor(&name);
+            let address = hostile.listen(Ipv4Addr::new(127, 0, 1, number).into(), Some(acceptor)).await;
+            self.0.publish(std::slice::from_ref(&name), address);
+        }
+        hostile
+    }
+
+    /// The way from outside to the servers of this net, past all links: for what a hostile server asks.
+    pub fn outside(&self) -> impl Transport + use<> {
+        Outside(Arc::downgrade(&self.0))
+    }
+
     /// The link between two servers, both ways.
     pub fn link(&self, one: &Server, other: &Server) -> Link {
         self.0.links.between(one.machine.number, other.machine.number)
@@ -119,12 +144,22 @@ impl Net {
         self.0.links.way(from.machine.number, to.machine.number)
     }
 
-    /// Puts the clock forward and wakes whoever sleeps until then.
+    /// Lets time pass at once and wakes whoever sleeps until then.
     pub fn advance(&self, duration: Duration) {
         self.0.hand.advance(duration);
     }
 
-    /// Now, for all servers.
+    /// Sets the calendar of all servers back, as an administrator would. No time passes.
+    pub fn set_back(&self, duration: Duration) {
+        self.0.hand.set_back(duration);
+    }
+
+    /// Sets the calendar of all servers forward. No time passes.
+    pub fn set_forward(&self, duration: Duration) {
+        self.0.hand.set_forward(duration);
+    }
+
+    /// Now by the calendar of all servers.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
@@ -158,10 +193,15 @@ impl Inner {
         named.find(|machine| machine.is_up()).or(first).cloned()
     }
 
+    /// The hostile server of this name.
+    pub(crate) fn hostile(&self, name: &ServerName) -> Option<Hostile> {
+        self.hostile.read().get(name).cloned()
+    }
+
     /// Notes where a server's names are reached.
-    pub(crate) fn publish(&self, machine: &Machine, address: SocketAddr) {
+    pub(crate) fn publish(&self, names: &[OwnedServerName], address: SocketAddr) {
         let mut addresses = self.addresses.write();
-        for name in &machine.names {
+        for name in names {
             addresses.1.insert(name.clone(), address);
         }
         addresses.0 += 1;

@@ -169,7 +169,7 @@ impl Server {
         let for_servers = listen::bind(for_servers).await.expect("an address for servers");
         let addresses = (for_users.local_addr().expect("bound"), for_servers.local_addr().expect("bound"));
         *self.machine.sockets.lock() = Some(addresses);
-        self.net.0.publish(&self.machine, addresses.1);
+        self.net.0.publish(&self.machine.names, addresses.1);
 
         let certificates = Certificates::open(config).expect("certificates");
         let service = |serves, tls| Service {

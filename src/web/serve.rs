@@ -105,7 +105,7 @@ impl tower_service::Service<Request<Body>> for Endpoint {
 impl Inner {
     async fn serve(&self, request: Request<Body>) -> Response {
         let request_id = self.kit.request_id();
-        let started = self.kit.clock.now();
+        let started = self.kit.clock.instant();
         let _in_flight = InFlight::enter(&self.kit.in_flight);
         let span = error_span!("request", request_id, endpoint = &*self.route.name);
 
@@ -119,7 +119,7 @@ impl Inner {
                     ApiError::internal("the handler panicked").into_response(&request_id)
                 }
             };
-            let elapsed = self.kit.clock.now().since(started);
+            let elapsed = self.kit.clock.instant().since(started);
             self.count(response.status(), elapsed);
             debug!(status = response.status().as_u16(), elapsed_ms = elapsed.as_secs_f64() * 1e3, "answered");
             response

@@ -102,6 +102,20 @@ async fn an_expired_token_is_a_soft_log_out_and_can_be_refreshed() {
 }
 
 #[tokio::test]
+async fn a_token_lives_as_long_as_it_was_promised_however_the_calendar_is_set() {
+    let town = open_town().await;
+    let (_, tokens) = town.register("hanako", true).await;
+    let lifetime = tokens.expires_in.unwrap();
+    town.session(&tokens).await.unwrap();
+    town.clock.set_forward(Duration::from_secs(365 * 24 * 3_600));
+    town.session(&tokens).await.unwrap();
+    town.clock.set_back(Duration::from_secs(366 * 24 * 3_600));
+    town.session(&tokens).await.unwrap();
+    town.clock.advance(lifetime);
+    assert!(matches!(town.session(&tokens).await, Err(Error::UnknownToken { soft_logout: true })));
+}
+
+#[tokio::test]
 async fn an_old_refresh_token_is_good_until_the_new_pair_is_used() {
     let town = open_town().await;
     let (_, first) = town.register("hanako", true).await;

@@ -55,3 +55,43 @@ fn a_moment_before_the_beginning_is_the_beginning() {
     assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
     assert_eq!(Timestamp(u64::MAX) + Duration::from_secs(1), Timestamp(u64::MAX));
 }
+
+#[tokio::test]
+async fn setting_the_calendar_moves_no_stopwatch_and_wakes_nobody() {
+    let (clock, hand) = Clock::manual(10_000_000);
+    let began = clock.instant();
+    let mut sleep = pin!(clock.sleep(Duration::from_secs(10)));
+    assert!(poll!(sleep.as_mut()).is_pending());
+
+    hand.set_forward(Duration::from_secs(3_600));
+    assert_eq!(clock.now(), Timestamp(13_600_000));
+    hand.set_back(Duration::from_secs(7_200));
+    assert_eq!(clock.now(), Timestamp(6_400_000));
+    assert_eq!(clock.instant().since(began), Duration::ZERO);
+    assert!(poll!(sleep.as_mut()).is_pending());
+
+    hand.advance(Duration::from_secs(10));
+    assert_eq!(clock.instant().since(began), Duration::from_secs(10));
+    assert_eq!(poll!(sleep.as_mut()), Poll::Ready(()));
+}
+
+#[test]
+fn a_stored_wait_is_never_longer_than_it_can_have_been() {
+    let (clock, hand) = Clock::manual(1_000_000_000);
+    let longest = Duration::from_secs(900);
+    let stored = clock.now() + Duration::from_secs(60);
+    let wait = |clock: &Clock| clock.instant_of(stored, longest).since(clock.instant());
+    assert_eq!(wait(&clock), Duration::from_secs(60));
+    hand.set_back(Duration::from_secs(3_600));
+    assert_eq!(wait(&clock), longest, "the calendar was set back while nobody looked");
+    hand.set_forward(Duration::from_secs(365 * 24 * 3_600));
+    assert_eq!(wait(&clock), Duration::ZERO);
+}
+
+#[test]
+fn no_instant_is_out_of_range() {
+    let clock = Clock::system();
+    let now = clock.instant();
+    assert!(now + Duration::MAX > now + Duration::from_secs(1));
+    assert_eq!(now.since(now + Duration::from_secs(1)), Duration::ZERO);
+}

@@ -175,7 +175,7 @@ impl Transport for Network {
         });
         let under_way = inner.under_way.with(&[("state", "any")]);
         under_way.inc();
-        let started = inner.clock.now();
+        let started = inner.clock.instant();
         let answer = inner
             .clock
             .timeout(budget.deadline, inner.send(destination, request, budget))
@@ -184,7 +184,7 @@ impl Transport for Network {
         under_way.dec();
         let outcome = outcome(&answer);
         inner.outcomes.with(&[("outcome", outcome)]).inc();
-        let elapsed = inner.clock.now().since(started);
+        let elapsed = inner.clock.instant().since(started);
         inner.seconds.with(&[("outcome", outcome)]).observe(elapsed.as_secs_f64());
         answer
     }

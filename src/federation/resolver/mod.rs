@@ -18,7 +18,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{Clock, Random, Timestamp};
+use base::{Clock, Instant, Random};
 use futures_util::future::join;
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
@@ -138,7 +138,7 @@ pub struct Resolver {
     dns: Arc<dyn Dns>,
     well_known: WellKnownCache,
     /// Hosts without SRV records, and until when that is believed. What DNS finds it caches itself.
-    without_services: Mutex<HashMap<String, Timestamp>>,
+    without_services: Mutex<HashMap<String, Instant>>,
     policy: AddressPolicy,
     clock: Clock,
     random: Random,
@@ -208,7 +208,7 @@ impl Resolver {
     /// A DNS that fails here (SERVFAIL, time out) counts as "no such record": many a DNS fails for
     /// names that it does not know, and the address look-up that follows tells.
     async fn services(&self, host: &str) -> Vec<Endpoint> {
-        let is_over = |until: &Timestamp| *until <= self.clock.now();
+        let is_over = |until: &Instant| *until <= self.clock.instant();
         if self.without_services.lock().get(host).is_some_and(|until| !is_over(until)) {
             return Vec::new();
         }
@@ -229,7 +229,7 @@ impl Resolver {
         }
         let mut hosts = self.without_services.lock();
         make_room(&mut hosts, MOST_HOSTS, |until| !is_over(until));
-        hosts.insert(host.to_owned(), self.clock.now() + believed);
+        hosts.insert(host.to_owned(), self.clock.instant() + believed);
         Vec::new()
     }
 

@@ -8,7 +8,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use base::{Backoff, Clock, Random, Timestamp};
+use base::{Backoff, Clock, Instant, Random};
 use http::{HeaderMap, StatusCode, header::CACHE_CONTROL};
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
@@ -59,9 +59,9 @@ pub trait WellKnown: Send + Sync + 'static {
 #[derive(Default)]
 struct Entry {
     /// Where the host delegates to, and until when this may be used at most.
-    delegated: Option<(OwnedServerName, Timestamp)>,
-    /// When to ask again.
-    fresh_until: Timestamp,
+    delegated: Option<(OwnedServerName, Instant)>,
+    /// When to ask again; at once if nobody has asked yet.
+    fresh_until: Option<Instant>,
     failures: u32,
 }
 
@@ -91,17 +91,17 @@ impl WellKnownCache {
             hosts.entry(host.to_owned()).or_default().clone()
         };
         let mut entry = cell.lock().await;
-        let now = self.clock.now();
-        if now >= entry.fresh_until {
+        let now = self.clock.instant();
+        if entry.fresh_until.is_none_or(|until| now >= until) {
             self.refresh(host, &mut entry).await;
         }
-        let now = self.clock.now();
+        let now = self.clock.instant();
         entry.delegated.as_ref().filter(|(_, until)| now < *until).map(|(name, _)| name.clone())
     }
 
     async fn refresh(&self, host: &str, entry: &mut Entry) {
         let fetched = self.clock.timeout(FETCH_TIMEOUT, self.source.fetch(host)).await;
-        let now = self.clock.now();
+        let now = self.clock.instant();
         let answer = match &fetched {
             Ok(Ok(answer)) => read(answer).map(|name| (name, lifetime(&answer.headers))),
             Ok(Err(error)) => Err(Problem { is_final: false, cause: error.to_string() }),
@@ -113,7 +113,7 @@ impl WellKnownCache {
                 let fresh = lifetime - lifetime / 10 + self.random.jitter(lifetime / 10);
                 *entry = Entry {
                     delegated: Some((name, now + fresh + GRACE)),
-                    fresh_until: now + fresh,
+                    fresh_until: Some(now + fresh),
                     failures: 0,
                 };
             }
@@ -121,7 +121,7 @@ impl WellKnownCache {
                 debug!(host, error = %cause, "no delegation by .well-known");
                 let mut backoff = Backoff::new(FIRST_ERROR, LONGEST_ERROR);
                 backoff.resume(entry.failures);
-                entry.fresh_until = now + backoff.next(&self.random);
+                entry.fresh_until = Some(now + backoff.next(&self.random));
                 entry.failures = backoff.failures();
                 if is_final {
                     entry.delegated = None;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use base::Timestamp;
+use base::Instant;
 use parking_lot::Mutex;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use store::{Position, Topic};
@@ -70,8 +70,8 @@ struct RoomTyping {
 
 #[derive(Clone, Copy, Debug)]
 struct UserTyping {
-    until: Timestamp,
-    told: Timestamp,
+    until: Instant,
+    told: Instant,
 }
 
 /// Not known yet.
@@ -79,13 +79,7 @@ const PENDING: Position = Position(u64::MAX);
 
 impl Inner {
     /// Notes that a user types or not. Whether the readers have to hear of it, and whether others have.
-    fn set(
-        &mut self,
-        room: &RoomInfo,
-        user: &UserId,
-        until: Option<Timestamp>,
-        now: Timestamp,
-    ) -> (bool, bool) {
+    fn set(&mut self, room: &RoomInfo, user: &UserId, until: Option<Instant>, now: Instant) -> (bool, bool) {
         if self.rooms.len() >= ROOMS_KEPT && !self.rooms.contains_key(&room.serial) {
             self.rooms.retain(|_, typing| !typing.users.is_empty());
         }
@@ -139,7 +133,7 @@ impl Inner {
     }
 
     /// Takes out all whose time has come.
-    fn expire(&mut self, now: Timestamp) -> Vec<(RoomSerial, OwnedRoomId, Vec<OwnedUserId>)> {
+    fn expire(&mut self, now: Instant) -> Vec<(RoomSerial, OwnedRoomId, Vec<OwnedUserId>)> {
         let mut expired = Vec::new();
         for (room, typing) in &mut self.rooms {
             let gone: Vec<OwnedUserId> = typing
@@ -157,7 +151,7 @@ impl Inner {
         expired
     }
 
-    fn next_expiry(&self) -> Option<Timestamp> {
+    fn next_expiry(&self) -> Option<Instant> {
         self.rooms.values().flat_map(|typing| typing.users.values()).map(|typing| typing.until).min()
     }
 }
@@ -205,7 +199,7 @@ impl Rooms {
         timeout: Option<Duration>,
         local: bool,
     ) -> Result<(), Error> {
-        let now = Timestamp(self.now());
+        let now = self.0.clock.instant();
         let (readers, others) =
             self.reader().typing.0.lock().set(room, user, timeout.map(|timeout| now + timeout), now);
         if timeout.is_some() {
@@ -276,12 +270,12 @@ impl Rooms {
                 next
             };
             let Some(next) = next else { return };
-            let now = self.0.clock.now();
+            let now = self.0.clock.instant();
             if next > now {
                 // At most a second, so that one who ceased and began again is not missed for long.
                 self.0.clock.sleep(next.since(now).min(Duration::from_secs(1))).await;
             }
-            let expired = self.reader().typing.0.lock().expire(self.0.clock.now());
+            let expired = self.reader().typing.0.lock().expire(self.0.clock.instant());
             if expired.is_empty() {
                 continue;
             }

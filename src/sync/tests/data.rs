@@ -108,6 +108,31 @@ async fn typing_is_told_ends_by_itself_and_is_told_again() {
 }
 
 #[tokio::test]
+async fn typing_ends_in_its_time_however_the_calendar_is_set() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let serial = town.rooms.room(&room).await.unwrap().unwrap().serial;
+    for back in [true, false] {
+        town.rooms.set_typing(&user("hanako"), &room, Some(Duration::from_secs(5))).await.unwrap();
+        match back {
+            true => town.clock.set_back(Duration::from_secs(3_600)),
+            false => town.clock.set_forward(Duration::from_secs(365 * 24 * 3_600)),
+        }
+        let mut passed = 0;
+        while !town.rooms.typing_in(serial).is_empty() {
+            // The clock moves only while the task that ends it sleeps.
+            if town.clock.sleepers() > 0 {
+                town.clock.advance(Duration::from_millis(500));
+                passed += 500;
+            }
+            tokio::task::yield_now().await;
+            assert!(passed <= 60_000, "it never ends");
+        }
+        assert!(passed >= 4_500, "it ended after {passed} ms");
+    }
+}
+
+#[tokio::test]
 async fn filters_hold_back_data_and_ephemeral_events() {
     let town = town().await;
     let room = town.room("hanako").await;

@@ -167,3 +167,28 @@ async fn gap(town: &Town, room: &ruma::RoomId, from: Option<&str>, timeline: &Va
         .map(|content| content["body"].as_str().unwrap().to_owned())
         .collect()
 }
+
+#[tokio::test]
+async fn a_wait_is_as_long_as_it_was_meant_however_the_calendar_is_set() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut hanako = patient("hanako")
+        .with_filter(serde_json::json!({ "room": { "timeline": { "not_types": ["m.room.message"] } } }));
+    hanako.sync(&town).await;
+    let steps: [&dyn Fn(); 2] = [&|| town.clock.set_back(Duration::from_secs(3_600)), &|| {
+        town.clock.set_forward(Duration::from_secs(365 * 24 * 3_600))
+    }];
+    for set in steps {
+        let waiting = start(&town, &hanako).await;
+        set();
+        // Something that wakes the client and is not for it: the rest of the wait is looked at again.
+        town.say("hanako", &room, "起").await;
+        town.clock.advance(Duration::from_secs(29));
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        town.clock.advance(Duration::from_secs(1));
+        waiting.await.unwrap();
+    }
+}

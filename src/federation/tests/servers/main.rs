@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod forgeries;
+mod hostile;
 mod net;
 mod outages;
 mod rooms;

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use base::{Clock, Metrics, Random, Tasks};
 use bytes::Bytes;
 use federation::{Config, Federation, Parts, Peers, Sender, SenderConfig, Transport, TransportError};
+use hostile::Hostile;
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -47,6 +48,7 @@ pub(crate) struct Net(Arc<Mutex<Wires>>);
 #[derive(Default)]
 struct Wires {
     routers: HashMap<OwnedServerName, Router>,
+    hostile: HashMap<OwnedServerName, Hostile>,
     /// Requests to these are refused.
     cut: HashSet<OwnedServerName>,
     /// Requests to these are never answered.
@@ -57,6 +59,11 @@ struct Wires {
 }
 
 impl Net {
+    /// Lets a hostile server be reached by its name.
+    pub(crate) fn add(&self, hostile: &Hostile) {
+        self.0.lock().hostile.insert(hostile.name().to_owned(), hostile.clone());
+    }
+
     pub(crate) fn cut(&self, server: &str) {
         self.0.lock().cut.insert(name(server));
     }
@@ -88,9 +95,16 @@ impl Net {
         let server = name(server);
         let path = request.uri().path();
         let line = format!("{server} {} {path}", request.method());
-        let router = {
+        let hostile = {
             let mut wires = self.0.lock();
             wires.asked.push(line);
+            wires.hostile.get(&server).filter(|_| !wires.cut.contains(&server)).cloned()
+        };
+        if let Some(hostile) = hostile {
+            return hostile.carry(request).await;
+        }
+        let router = {
+            let wires = self.0.lock();
             let router = wires.routers.get(&server).cloned();
             let text = String::from_utf8_lossy(request.body());
             if path.contains("/send/") && wires.poison.is_some_and(|poison| text.contains(poison)) {
