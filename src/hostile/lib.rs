@@ -31,7 +31,7 @@
 //!
 //! Reading order: [`Hostile`], [`Conduct`], [`Hosted`]; then `forge` and `serve`.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+#![expect(clippy::expect_used, reason = "a failing test panics")]
 
 mod conduct;
 mod forge;

@@ -117,11 +117,12 @@ impl Hostile {
                 let (server, tls) = (server.clone(), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => server.converse(stream).await,
-                            // Somebody who does not trust it; that is to be expected.
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            // An error is somebody who does not trust it; that is to be expected.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                server.converse(stream).await;
+                            }
+                        }
                         None => server.converse(stream).await,
                     }
                 });
