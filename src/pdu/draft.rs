@@ -3,7 +3,7 @@
 //! Reading order: [`Draft`], [`build`], [`sign`]; then [`countersign`] for events of others.
 
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
     events::{StateEventType, TimelineEventType},
 };
 use serde_json::value::RawValue as RawJsonValue;
@@ -15,6 +15,7 @@ use crate::{
     json::{self, Numbers, Value},
     members::{ObjectWriter, find, with_member},
     redact::{Keep, redacted},
+    verify::required_servers,
 };
 
 /// What someone wants to say in a room, before it has a place there.
@@ -201,35 +202,86 @@ pub fn build(
     Ok(Unsigned { version, json })
 }
 
-/// Hashes and signs an event, which gives it its id.
+/// Why an event could not be signed here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// Hash and signatures make it too long.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// It needs the signature of a server that is none of the signers.
+    #[error("the event needs the signature of {server}")]
+    NotOurs {
+        /// Which one.
+        server: OwnedServerName,
+    },
+}
+
+/// Hashes and signs an event that needs no signature but this authority's, which gives it its id.
 ///
-/// The authority should be that of the sender; the event is otherwise worth nothing to others.
+/// # Errors
+/// [`SignError`]
+pub fn sign(unsigned: Unsigned, authority: &Authority) -> Result<Verified, SignError> {
+    sign_together(unsigned, authority, None)
+}
+
+/// As [`sign`], for an event that may need the signature of two authorities of ours: a join that a user
+/// of the second one vouches for.
+///
+/// # Errors
+/// [`SignError`]
+pub fn sign_together(
+    unsigned: Unsigned,
+    authority: &Authority,
+    cosigner: Option<&Authority>,
+) -> Result<Verified, SignError> {
+    let mut pdu = sign_part(unsigned, authority)?;
+    if let Some(cosigner) = cosigner {
+        pdu = add_signature(&pdu, cosigner)?;
+    }
+    let has_signed = |server: &OwnedServerName| {
+        server == authority.name() || cosigner.is_some_and(|cosigner| server == cosigner.name())
+    };
+    match required_servers(&pdu).into_iter().find(|server| !has_signed(server)) {
+        Some(server) => Err(SignError::NotOurs { server }),
+        None => Ok(Verified::signed_here(pdu)),
+    }
+}
+
+/// Hashes an event and puts one signature to it, which need not be all that it needs: for what goes to
+/// another server to be signed there too.
 ///
 /// # Errors
 /// [`FormatError::TooLarge`] when hash and signature make it too long.
-pub fn sign(unsigned: Unsigned, authority: &Authority) -> Result<Verified, FormatError> {
+pub fn sign_part(unsigned: Unsigned, authority: &Authority) -> Result<Pdu, FormatError> {
     let Unsigned { version, json } = unsigned;
     let hashes = format!(r#"{{"sha256":"{}"}}"#, hash::base64(&hash::content_hash(&json)));
     let hashed = with_member(&json, "hashes", &hashes);
     let signed = redacted(version, &hashed, Keep::Signed);
     let event_id = hash::event_id(version, &signed)?;
     let json = with_member(&hashed, "signatures", &signature_member("{}", authority, &signed));
-    Ok(Verified::trusted(Pdu::read(version, json, event_id)?))
+    Pdu::read(version, json, event_id)
 }
 
 /// Adds an authority's signature to an event of someone else: an invitation that one of its users
-/// gets, a join that it vouches for. Hash and id stay.
+/// gets. Hash and id stay.
 ///
 /// # Errors
 /// [`FormatError::TooLarge`] when there is no room for another signature.
 pub fn countersign(event: &Verified, authority: &Authority) -> Result<Verified, FormatError> {
-    let pdu = event.pdu();
+    Ok(event.with_pdu(add_signature(event.pdu(), authority)?))
+}
+
+/// As [`countersign`], for an event that can be verified only when this signature is there: a join that
+/// the authority vouches for.
+///
+/// # Errors
+/// [`FormatError::TooLarge`] when there is no room for another signature.
+pub fn add_signature(pdu: &Pdu, authority: &Authority) -> Result<Pdu, FormatError> {
     let signed = redacted(pdu.version(), pdu.json_str(), Keep::Signed);
     let signatures = find(pdu.json_str(), "signatures").unwrap_or("{}");
     let signatures = signature_member(signatures, authority, &signed);
     let json = with_member(pdu.json_str(), "signatures", &signatures);
-    let countersigned = Pdu::read(pdu.version(), json, pdu.event_id().to_owned())?.like(pdu);
-    Ok(event.with_pdu(countersigned))
+    Ok(Pdu::read(pdu.version(), json, pdu.event_id().to_owned())?.like(pdu))
 }
 
 /// `signatures` with that of `authority` over `message` put in.

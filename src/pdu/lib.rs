@@ -31,11 +31,16 @@ mod version;
 pub use auth::{AuthFailure, auth_types, auth_types_of_draft, check_auth, check_auth_independent};
 pub use authority::{Authorities, Authority, KeyFileError, OldKey};
 pub use client::{client_event, client_event_without_room, stripped, with_unsigned};
-pub use draft::{Draft, Template, Unsigned, build, countersign, sign};
+pub use draft::{
+    Draft, SignError, Template, Unsigned, add_signature, build, countersign, sign, sign_part, sign_together,
+};
 pub use error::FormatError;
 pub use event::{MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS, Pdu};
 pub use keys::{InvalidKey, KeyRing, MAX_VALIDITY_MS, VerifyKey};
 pub use power::{PowerLevels, RoomPower};
 pub use redact::{redact, redact_content};
-pub use verify::{Verified, VerifyError, required_keys, required_servers, verify, verify_json};
+pub use verify::{
+    Verified, VerifyError, required_keys, required_keys_with, required_servers, verify, verify_json,
+    verify_signed_by,
+};
 pub use version::{RoomVersion, UnsupportedVersion};

@@ -19,7 +19,8 @@ use crate::{
 
 /// An event whose form, hash and signatures hold.
 ///
-/// Only [`verify`], [`crate::sign`] and [`Verified::from_own_store`] make one.
+/// Only [`verify`] and [`crate::sign`] make one, from what has all the signatures that the event needs.
+/// Answers of other servers to requests of ours are no exception.
 #[derive(Debug, Clone)]
 pub struct Verified {
     pdu: Pdu,
@@ -59,17 +60,13 @@ pub enum VerifyError {
 }
 
 impl Verified {
-    pub(crate) fn trusted(pdu: Pdu) -> Self {
+    /// What [`crate::sign`] made: hashed here, and signed by all who have to.
+    pub(crate) fn signed_here(pdu: Pdu) -> Self {
         Self { pdu, redacted: false }
     }
 
     pub(crate) fn with_pdu(&self, pdu: Pdu) -> Self {
         Self { pdu, redacted: self.redacted }
-    }
-
-    /// An event that was verified before it was put into our own store.
-    pub fn from_own_store(pdu: Pdu) -> Self {
-        Self::trusted(pdu)
     }
 
     /// The event, redacted if its content hash did not hold.
@@ -116,9 +113,26 @@ pub fn required_servers(pdu: &Pdu) -> Vec<OwnedServerName> {
 ///
 /// Spec: <https://spec.matrix.org/v1.19/appendices/#checking-for-a-signature>
 pub fn required_keys(pdu: &Pdu) -> Vec<(OwnedServerName, OwnedServerSigningKeyId)> {
+    keys_of(pdu, required_servers(pdu))
+}
+
+/// The keys that [`verify_signed_by`] needs, as far as the event names them.
+pub fn required_keys_with(pdu: &Pdu, also: &ServerName) -> Vec<(OwnedServerName, OwnedServerSigningKeyId)> {
+    keys_of(pdu, servers_with(pdu, also))
+}
+
+fn servers_with(pdu: &Pdu, also: &ServerName) -> Vec<OwnedServerName> {
+    let mut servers = required_servers(pdu);
+    if !servers.iter().any(|server| server == also) {
+        servers.push(also.to_owned());
+    }
+    servers
+}
+
+fn keys_of(pdu: &Pdu, servers: Vec<OwnedServerName>) -> Vec<(OwnedServerName, OwnedServerSigningKeyId)> {
     let mut keys = Vec::with_capacity(2);
     let Some(signatures) = find(pdu.json_str(), "signatures") else { return keys };
-    for server in required_servers(pdu) {
+    for server in servers {
         for (key_id, _) in signatures_of(signatures, server.as_str()) {
             if let Ok(key_id) = ServerSigningKeyId::parse(key_id) {
                 keys.push((server.clone(), key_id));
@@ -138,11 +152,27 @@ pub fn required_keys(pdu: &Pdu) -> Vec<(OwnedServerName, OwnedServerSigningKeyId
 /// [`VerifyError`]; on [`VerifyError::KeyUnknown`] and [`VerifyError::KeyExpired`] fetching keys again
 /// may help.
 pub fn verify(pdu: Pdu, keys: &KeyRing) -> Result<Verified, VerifyError> {
+    let servers = required_servers(&pdu);
+    verify_by(pdu, servers, keys)
+}
+
+/// As [`verify`], with one more server that must have signed: that of an invited user.
+///
+/// # Errors
+/// As [`verify`].
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>
+pub fn verify_signed_by(pdu: Pdu, also: &ServerName, keys: &KeyRing) -> Result<Verified, VerifyError> {
+    let servers = servers_with(&pdu, also);
+    verify_by(pdu, servers, keys)
+}
+
+fn verify_by(pdu: Pdu, servers: Vec<OwnedServerName>, keys: &KeyRing) -> Result<Verified, VerifyError> {
     let signed = redacted(pdu.version(), pdu.json_str(), Keep::Signed);
     let signatures = find(pdu.json_str(), "signatures").unwrap_or("{}");
     let enforce_validity = pdu.version().rules().enforce_key_validity;
     let at_ts = enforce_validity.then(|| u64::from(pdu.origin_server_ts().get()));
-    for server in required_servers(&pdu) {
+    for server in servers {
         check_server(server, signatures, signed.as_bytes(), keys, at_ts)?;
     }
     let claimed = find(pdu.json_str(), "hashes").and_then(|hashes| find(hashes, "sha256")).and_then(string);

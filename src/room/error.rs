@@ -1,6 +1,6 @@
 //! Why a room did not do what was asked.
 
-use pdu::{AuthFailure, FormatError, VerifyError};
+use pdu::{AuthFailure, FormatError, SignError, VerifyError};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
 
 use crate::{Denial, RemoteError};
@@ -102,6 +102,16 @@ pub enum Error {
 impl From<AuthFailure> for Error {
     fn from(cause: AuthFailure) -> Self {
         Self::Forbidden(cause)
+    }
+}
+
+impl From<SignError> for Error {
+    fn from(cause: SignError) -> Self {
+        match cause {
+            SignError::Format(cause) => Self::Format(cause),
+            // Only what a caller put into the content can ask for the signature of somebody else.
+            SignError::NotOurs { server } => Self::Invalid(format!("{server} would have to sign that")),
+        }
     }
 }
 

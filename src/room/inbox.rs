@@ -12,8 +12,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pdu::{Draft, Pdu, Verified};
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName, events::TimelineEventType};
+use pdu::{Pdu, Verified};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::{Batch, Order, Range};
@@ -23,7 +23,6 @@ use tracing::{debug, error, warn};
 use crate::{
     Error, Rooms,
     ids::{InboxSerial, RoomSerial},
-    pipeline::{Sending, Stage},
     read::room::RoomInfo,
     receive::{Arrival, Received},
     tables::{INBOX, InboxRow},
@@ -31,9 +30,6 @@ use crate::{
 
 /// How many PDUs a worker takes at a time.
 const BITE: usize = 50;
-
-/// With more forward extremities than this, they are merged by an event of ours.
-const MANY_EXTREMITIES: usize = 10;
 
 /// How long a worker waits after a failure of the store before it goes on.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -295,7 +291,6 @@ impl Rooms {
             // Something about one of these events: it must not stall the room, nor take others with it.
             Err(_) => self.place_singly(room, &arrivals).await?,
         }
-        self.merge_extremities(room).await?;
         if !left.is_empty() {
             let mut batch = Batch::new();
             for serial in left {
@@ -304,34 +299,6 @@ impl Rooms {
             self.store().commit(batch).await.map_err(Error::Commit)?;
         }
         Ok(count)
-    }
-
-    /// Ties a fraying graph together: an event that nobody sees names all extremities as previous.
-    async fn merge_extremities(&self, room: &Arc<RoomInfo>) -> Result<(), Error> {
-        let mut guard = self.lock(room).await?;
-        if guard.head().is_ok_and(|head| head.extremities.len() <= MANY_EXTREMITIES) {
-            return Ok(());
-        }
-        let mut stage = Stage::new(self, room, guard.live()?);
-        let kind = TimelineEventType::from("org.matrix.dummy_event");
-        let power = stage.power().await?;
-        let speaker = self.find_local_member(&stage, |user| power.may_send(user, &kind, false)).await?;
-        let Some(sender) = speaker else { return Ok(()) };
-        let content = crate::create::raw(&serde_json::json!({}));
-        let draft = Draft { kind, state_key: None, content, sender, redacts: None };
-        match stage.send(&draft, Sending { hidden: true, ..Sending::default() }).await {
-            Ok(_) => {
-                let staged = stage.finish();
-                // If it fails, another try follows with the next events.
-                guard.submit(self, staged, None).await.ok();
-                Ok(())
-            }
-            Err(cause) if is_passing(&cause) => Err(cause),
-            Err(cause) => {
-                warn!(room_id = %room.room_id, error = %cause, "extremities could not be merged");
-                Ok(())
-            }
-        }
     }
 
     /// Places events one by one, leaving out those that fail.
@@ -381,21 +348,8 @@ impl Rooms {
 
     /// Verifies events, in the order given; `None` for one that fails.
     pub(crate) async fn verify_all(&self, pdus: Vec<Pdu>) -> Result<Vec<Option<Verified>>, Error> {
-        let mut wanted: Vec<_> = pdus.iter().flat_map(pdu::required_keys).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            wanted.into_iter().partition(|(server, _)| self.is_ours(server));
-        let mut ring = if theirs.is_empty() {
-            pdu::KeyRing::new()
-        } else {
-            self.0.keys.keys(&theirs, self.0.clock.now()).await
-        };
-        for (server, _) in ours {
-            if let Some(authority) = self.0.authorities.find(&server) {
-                ring.insert_authority(authority);
-            }
-        }
+        let wanted = pdus.iter().flat_map(pdu::required_keys).collect();
+        let ring = self.key_ring(wanted).await;
         if pdus.len() < 8 {
             return Ok(pdus.into_iter().map(|pdu| verify_one(pdu, &ring)).collect());
         }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pdu::{Draft, Pdu, RoomVersion, Verified};
+use pdu::{Draft, Pdu, RoomVersion};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
     events::{StateEventType, TimelineEventType},
@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{
     Error, Rooms,
     create::draft,
-    join::{bad_answer, open_template},
+    join::open_template,
     log::{Entry, MembershipEntry},
     membership::{Profile, member_content},
     pipeline::{MAX_DEPTH, Stage, name},
@@ -117,7 +117,7 @@ impl Rooms {
             let guard = self.lock_current(&room).await?;
             guard.head()?;
             let mut stage = Stage::new(self, &room, guard.live()?);
-            let (event, _) = stage.author(&draft, None).await?;
+            let event = stage.author(&draft, None, None).await?.event;
             (event, stage.invite_state(&draft.sender).await?)
         };
         let pdu = event.pdu();
@@ -125,13 +125,10 @@ impl Rooms {
         let (from, to) = (draft.sender.server_name(), target.server_name());
         let signed =
             self.0.remote.invite(from, to, room_id, pdu.event_id(), &version, &pdu.to_raw(), &state).await?;
-        let signed = Pdu::parse_raw(room.version, &signed)
-            .ok()
-            .filter(|signed| signed.event_id() == pdu.event_id() && signed.content_str() == pdu.content_str())
-            .ok_or_else(|| bad_answer(to, "the invite came back as another event"))?;
+        let signed = self.verify_returned(&room, to, to, pdu, &signed).await?;
 
-        let event_id = signed.event_id().to_owned();
-        let mut arrival = Arrival::new(Verified::from_own_store(signed), from.to_owned());
+        let event_id = pdu.event_id().to_owned();
+        let mut arrival = Arrival::new(signed, from.to_owned());
         arrival.outgoing = true;
         match self.place_arrival(&room, arrival).await? {
             Received::Placed(event) | Received::Known(event) if event.meta().verdict == Verdict::Accepted => {
@@ -217,7 +214,7 @@ impl Rooms {
             Some(told) => Some(told),
             None => self.leave_alone(user, room, reason).await?,
         };
-        let event = event.as_ref().map(Verified::pdu);
+        let event = event.as_ref();
         let change = OutsideChange { user, membership: Membership::Leave, sender: user, event, kept: None };
         self.write_outside(room, change).await
     }
@@ -228,7 +225,7 @@ impl Rooms {
         user: &UserId,
         room: &RoomInfo,
         reason: Option<&str>,
-    ) -> Result<Option<Verified>, Error> {
+    ) -> Result<Option<Pdu>, Error> {
         let Some(kept) = self.store().get(&INVITES, &(room.serial, user.as_str())).await? else {
             return Ok(None);
         };
@@ -253,22 +250,20 @@ impl Rooms {
         room: &RoomInfo,
         server: &ServerName,
         reason: Option<&str>,
-    ) -> Result<Verified, Error> {
+    ) -> Result<Pdu, Error> {
         let authority = self.authority_of(user)?.clone();
         let template = self.0.remote.make_leave(authority.name(), server, &room.room_id, user).await?;
         let (version, mut template) =
             open_template(server, template, &room.room_id, user, Membership::Leave)?;
-        if let Some(reason) = reason {
-            let content = member_content(Membership::Leave, &Profile::default(), Some(reason));
-            template.draft.content = crate::create::raw(&Value::Object(content));
-        }
-        let event = self.complete_template(version, &template, &authority)?;
-        let pdu = event.pdu();
+        // The place is theirs to propose; what we sign as said by our user is our word only.
+        let content = member_content(Membership::Leave, &Profile::default(), reason);
+        template.draft.content = crate::create::raw(&Value::Object(content));
+        let pdu = self.complete_template(version, &template, &authority)?;
         self.0
             .remote
             .send_leave(authority.name(), server, &room.room_id, pdu.event_id(), &pdu.to_raw())
             .await?;
-        Ok(event)
+        Ok(pdu)
     }
 
     /// Takes an event of a room that we are not in: only one that ends the invite or knock of a user of

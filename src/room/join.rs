@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use pdu::{RoomVersion, Verified};
+use pdu::{Pdu, RoomVersion, Verified};
 use ruma::{
     OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::TimelineEventType,
 };
@@ -120,19 +120,19 @@ impl Rooms {
         let answer = self
             .0
             .remote
-            .send_join(authority.name(), server, room_id, own.pdu().event_id(), &own.pdu().to_raw(), false)
+            .send_join(authority.name(), server, room_id, own.event_id(), &own.to_raw(), false)
             .await?;
-        let event = self.signed_join(&room, server, own, &answer)?;
+        let event = self.signed_join(&room, server, own, &answer).await?;
         self.import_join(&room, server, event, answer).await
     }
 
-    /// Gives a template our time and signature.
+    /// Gives a template our time and signature; a join may need another one before it is worth something.
     pub(crate) fn complete_template(
         &self,
         version: RoomVersion,
         template: &pdu::Template,
         authority: &pdu::Authority,
-    ) -> Result<Verified, Error> {
+    ) -> Result<Pdu, Error> {
         let unsigned = pdu::build(
             version,
             &template.draft,
@@ -142,27 +142,27 @@ impl Rooms {
             template.depth,
             timestamp(self.now()),
         )?;
-        Ok(pdu::sign(unsigned, authority)?)
+        Ok(pdu::sign_part(unsigned, authority)?)
     }
 
-    /// The join event as the room gets it: with the other server's signature, where it added one.
-    fn signed_join(
+    /// The join event as the room gets it: with the signature of the server of the one who vouches for it,
+    /// where the join needs that.
+    async fn signed_join(
         &self,
         room: &RoomInfo,
         server: &ServerName,
-        own: Verified,
+        own: Pdu,
         answer: &Joined,
     ) -> Result<Verified, Error> {
-        let Some(raw) = &answer.event else { return Ok(own) };
-        let signed = pdu::Pdu::parse_raw(room.version, raw)
-            .ok()
-            .filter(|signed| signed.event_id() == own.pdu().event_id())
-            .ok_or_else(|| bad_answer(server, "the join came back as another event"))?;
-        // The id covers all but signatures and what redaction removes, and that is ours.
-        if signed.content_str() == own.pdu().content_str() {
-            return Ok(Verified::from_own_store(signed));
-        }
-        Ok(own)
+        let needed = pdu::required_servers(&own).into_iter().find(|needed| !self.is_ours(needed));
+        let Some(signer) = needed else {
+            // Nothing that another server could add is needed.
+            return self.verify_own(own).await;
+        };
+        let returned = answer.event.as_ref();
+        let returned =
+            returned.ok_or_else(|| bad_answer(server, "the join came back without a signature"))?;
+        self.verify_returned(room, server, &signer, &own, returned).await
     }
 
     /// The row of a room that we begin to hear of.
@@ -260,7 +260,7 @@ impl Rooms {
 
     /// Stores the events of an answer to `send_join`; returns the ids of the state.
     async fn import_state(&self, room: &Arc<RoomInfo>, answer: &Joined) -> Result<Vec<OwnedEventId>, Error> {
-        let parse = |raw: &RawValue| match pdu::Pdu::parse_raw(room.version, raw) {
+        let parse = |raw: &RawValue| match Pdu::parse_raw(room.version, raw) {
             Ok(pdu) => Some(pdu.event_id().to_owned()),
             Err(error) => {
                 warn!(room_id = %room.room_id, %error, "a malformed event in the state of a room");

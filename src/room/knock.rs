@@ -75,8 +75,7 @@ impl Rooms {
         let template = self.0.remote.make_knock(authority.name(), server, room_id, user, &versions).await?;
         let (version, mut template) = open_template(server, template, room_id, user, Membership::Knock)?;
         template.draft.content = raw(&Value::Object(member_content(Membership::Knock, profile, reason)));
-        let event = self.complete_template(version, &template, &authority)?;
-        let pdu = event.pdu();
+        let pdu = &self.complete_template(version, &template, &authority)?;
         let state = self
             .0
             .remote

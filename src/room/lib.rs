@@ -24,6 +24,7 @@ mod join;
 mod knock;
 pub mod log;
 mod membership;
+mod merge;
 mod outliers;
 mod pipeline;
 mod place;
@@ -41,6 +42,7 @@ pub mod tables;
 #[cfg(test)]
 mod tests;
 mod txns;
+mod verify;
 mod view;
 
 pub use self::{

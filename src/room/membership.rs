@@ -452,7 +452,7 @@ async fn stage_change(stage: &mut Stage<'_>, change: &MemberChange<'_>) -> Resul
     if !change.from.is_empty() && before.is_none_or(|before| !change.from.contains(&before)) {
         // Who may not do it at all hears that first.
         if !is_own || before == Some(Membership::Ban) {
-            stage.author(&draft, None).await?;
+            stage.author(&draft, None, None).await?;
         }
         return Err(Error::NotAllowed(change.otherwise.to_owned()));
     }

@@ -53,6 +53,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) fresh: Fresh,
     pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
     pub(crate) changed: Vec<EventSerial>,
+    /// Nobody of ours may tie the room's extremities together.
+    pub(crate) mute: bool,
     pub(crate) batch: Batch,
 }
 
@@ -98,6 +100,7 @@ impl<'a> Stage<'a> {
             current: Root::EMPTY,
             history_floor: HISTORY_START,
             since_depth: 0,
+            beside: Root::EMPTY,
         });
         Self {
             rooms,
@@ -111,6 +114,7 @@ impl<'a> Stage<'a> {
             fresh: Fresh::default(),
             placed: Vec::new(),
             changed: Vec::new(),
+            mute: false,
             batch: Batch::new(),
         }
     }
@@ -119,6 +123,7 @@ impl<'a> Stage<'a> {
     /// another server. The first event placed carries the difference into the projections.
     pub(crate) fn stand_on(&mut self, current: Root) {
         self.head.extremities.clear();
+        self.head.beside = Root::EMPTY;
         self.head.current = current;
         self.forget_state = true;
         self.state.clear();
@@ -180,31 +185,39 @@ impl<'a> Stage<'a> {
         draft: &Draft,
         sending: Sending<'_>,
     ) -> Result<Arc<StoredEvent>, Error> {
-        let (verified, auth) = self.author(draft, sending.at).await?;
-        let verified = match &sending.cosigner {
-            None => verified,
-            Some(cosigner) => pdu::countersign(&verified, cosigner)?,
-        };
-        let mut placement = Placement::ours(verified.into_pdu(), self.head.current, auth);
+        let Authored { event, auth, before } =
+            self.author(draft, sending.at, sending.cosigner.as_deref()).await?;
+        let mut placement = Placement::ours(event.into_pdu(), before, auth);
         placement.hidden = sending.hidden;
         placement.txn =
             sending.txn.map(|txn| EventTxn { device: txn.device.to_string(), id: txn.id.to_string() });
         self.place(placement).await
     }
 
-    /// Builds and signs an event of ours on the tip and checks that the room allows it.
-    ///
-    /// Returns it with its auth events; nothing is placed.
+    /// Builds and signs an event of ours on the tip and checks that the room allows it. Nothing is placed.
     pub(crate) async fn author(
         &mut self,
         draft: &Draft,
         at: Option<u64>,
-    ) -> Result<(Verified, Vec<EventSerial>), Error> {
+        cosigner: Option<&pdu::Authority>,
+    ) -> Result<Authored, Error> {
         let authority = self.rooms.authority_of(&draft.sender)?.clone();
-        let unsigned = self.build(draft, at).await?;
-        let verified = pdu::sign(unsigned.event, &authority)?;
-        self.authorise(verified.pdu(), &unsigned.state)?;
-        Ok((verified, unsigned.auth))
+        let Unsigned { event, auth, state, before } = self.build(draft, at).await?;
+        let event = pdu::sign_together(event, &authority, cosigner)?;
+        self.authorise(event.pdu(), &state)?;
+        if before != self.head.current {
+            self.check_by(event.pdu(), self.head.current).await?.map_err(Error::Forbidden)?;
+        }
+        Ok(Authored { event, auth, before })
+    }
+
+    /// The state before an event of ours: that after the extremities, all of which it names.
+    async fn tip_state(&mut self) -> Result<Root, Error> {
+        if self.head.beside == Root::EMPTY {
+            return Ok(self.head.current);
+        }
+        let roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
+        self.resolve(&roots).await
     }
 
     /// Gives a draft its place on the tip.
@@ -216,7 +229,8 @@ impl<'a> Stage<'a> {
         if !looked_up.contains(&create) {
             looked_up.push(create);
         }
-        let events = self.current(&looked_up).await?;
+        let before = self.tip_state().await?;
+        let events = self.state_by(before, &looked_up).await?;
         let state: LoadedState = looked_up
             .iter()
             .zip(events.iter())
@@ -233,7 +247,19 @@ impl<'a> Stage<'a> {
         let room_id = (!names_itself).then_some(&*self.room.room_id);
         let at = timestamp(at.unwrap_or_else(|| self.rooms.now()));
         let event = pdu::build(version, draft, room_id, &prev, &auth_ids, depth, at)?;
-        Ok(Unsigned { event, auth, state })
+        Ok(Unsigned { event, auth, state, before })
+    }
+
+    /// State events of a state of the room, in the order of `names`.
+    pub(crate) async fn state_by(
+        &mut self,
+        root: Root,
+        names: &[StateKeyName],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        if root == self.head.current {
+            return self.current(names).await;
+        }
+        self.view().state(root, names).await
     }
 
     /// Checks an event against state that was loaded for it.
@@ -328,6 +354,16 @@ pub(crate) struct Unsigned {
     pub(crate) event: pdu::Unsigned,
     pub(crate) auth: Vec<EventSerial>,
     pub(crate) state: LoadedState,
+    /// The state before it.
+    pub(crate) before: Root,
+}
+
+/// An event of ours that the room allows, and what is needed to place it.
+pub(crate) struct Authored {
+    pub(crate) event: Verified,
+    pub(crate) auth: Vec<EventSerial>,
+    /// The state before it.
+    pub(crate) before: Root,
 }
 
 /// The state that decides about a draft.

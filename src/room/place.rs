@@ -220,6 +220,10 @@ impl Stage<'_> {
 
     /// Makes an event on the tip a forward extremity, in place of those behind it. What is behind one
     /// that came late is covered by what was there before it, and is none either.
+    ///
+    /// The list has room for as many as an event of ours can name. What is in it stays until something
+    /// stands on it, so nothing that others send can put the state that we have out of what is resolved.
+    /// One that finds no room is not named by us, but its state counts all the same.
     async fn move_tip(&mut self, event: &Arc<StoredEvent>, after: Root, goes: Goes) -> Result<(), Error> {
         if matches!(goes, Goes::History(_)) {
             return Ok(());
@@ -228,7 +232,10 @@ impl Stage<'_> {
         let extremities = self.head.extremities.iter();
         let mut left: Vec<Extremity> =
             extremities.filter(|extremity| !behind.contains(&extremity.event_id)).cloned().collect();
-        if goes == Goes::Tip {
+        let mut unlisted = false;
+        if goes == Goes::Tip && left.len() >= MAX_EXTREMITIES {
+            unlisted = true;
+        } else if goes == Goes::Tip {
             left.push(Extremity {
                 serial: event.serial(),
                 event_id: event.event_id().to_owned(),
@@ -236,13 +243,31 @@ impl Stage<'_> {
                 after,
             });
         }
-        if left.is_empty() || left == self.head.extremities {
+        if left.is_empty() || (!unlisted && left == self.head.extremities) {
             return Ok(());
         }
         self.head.extremities = left;
-        self.bound_extremities();
-        let roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
-        self.head.current = self.resolve(&roots).await?;
+        if unlisted {
+            let beside: Vec<Root> =
+                [self.head.beside, after].into_iter().filter(|root| *root != Root::EMPTY).collect();
+            self.head.beside = self.resolve(&beside).await?;
+        }
+        self.resolve_current().await
+    }
+
+    /// Resolves the states after all extremities.
+    async fn resolve_current(&mut self) -> Result<(), Error> {
+        let mut roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
+        let listed = self.resolve(&roots).await?;
+        self.head.current = listed;
+        if self.head.beside != Root::EMPTY {
+            roots.push(self.head.beside);
+            self.head.current = self.resolve(&roots).await?;
+            if self.head.current == listed {
+                // What was beside has come into the state of those that are listed.
+                self.head.beside = Root::EMPTY;
+            }
+        }
         Ok(())
     }
 
@@ -340,18 +365,6 @@ impl Stage<'_> {
         let changes: Vec<_> = keys.into_iter().zip(events).collect();
         let snapshots = self.rooms.snapshots();
         Ok(snapshots.apply(self.room.serial, resolution.base, &changes, &mut self.batch).await?)
-    }
-
-    /// Keeps the newest extremities when there are too many; those left out stay in the graph.
-    fn bound_extremities(&mut self) {
-        while self.head.extremities.len() > MAX_EXTREMITIES {
-            let oldest =
-                self.head.extremities.iter().enumerate().min_by_key(|(_, extremity)| extremity.depth);
-            match oldest.map(|(index, _)| index) {
-                Some(index) => self.head.extremities.remove(index),
-                None => return,
-            };
-        }
     }
 
     fn log(&mut self, event: &StoredEvent, outgoing: bool) -> Slot {

@@ -206,7 +206,9 @@ impl Stage<'_> {
             placement.pdu = pdu::redact(pdu)?;
             placement.redacted_by = Some(redaction);
         }
-        Ok(Received::Placed(self.place(placement).await?))
+        let placed = self.place(placement).await?;
+        self.merge_extremities().await?;
+        Ok(Received::Placed(placed))
     }
 
     /// The event's auth events; `None` when one of them is not here.
@@ -274,16 +276,12 @@ impl Stage<'_> {
     }
 
     /// Whether a state of the room allows an event.
-    async fn check_by(&mut self, pdu: &Pdu, root: Root) -> Result<Result<(), AuthFailure>, Error> {
+    pub(crate) async fn check_by(&mut self, pdu: &Pdu, root: Root) -> Result<Result<(), AuthFailure>, Error> {
         let names = match deciding_names(pdu) {
             Ok(names) => names,
             Err(failure) => return Ok(Err(failure)),
         };
-        let events = if root == self.head.current {
-            self.current(&names).await?
-        } else {
-            self.view().state(root, &names).await?
-        };
+        let events = self.state_by(root, &names).await?;
         let state: LoadedState = names
             .into_iter()
             .zip(events)

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use pdu::{Pdu, RoomVersion, Verified};
+use pdu::{Pdu, RoomVersion};
 use ruma::{EventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::StateEventType};
 use serde_json::{Map, Value, value::RawValue};
 
@@ -85,7 +85,7 @@ impl Rooms {
         // Signed for the check only; the one who completes it signs anew.
         let authority =
             self.authorities().iter().next().ok_or(Error::Inconsistent("a process without an authority"))?;
-        let event = pdu::sign(built.event, authority)?.into_pdu();
+        let event = pdu::sign_part(built.event, authority)?;
         stage.authorise(&event, &built.state)?;
         Ok(MemberTemplate { version: room.version, event: unsigned(&event) })
     }
@@ -219,7 +219,8 @@ impl Rooms {
         {
             return Err(Error::NotAllowed("the user is in none of the rooms that allow the join".to_owned()));
         }
-        Ok(pdu::countersign(&Verified::from_own_store(pdu), authority)?.into_pdu())
+        // The event can be verified only with this signature, and goes nowhere before it is.
+        Ok(pdu::add_signature(&pdu, authority)?)
     }
 }
 

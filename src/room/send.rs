@@ -264,7 +264,7 @@ pub(crate) async fn stage_draft(
             && same_json(current.pdu().content_str(), draft.content.get())
         {
             // Not for those who may not send: they must hear that.
-            stage.author(draft, sending.at).await?;
+            stage.author(draft, sending.at, sending.cosigner.as_deref()).await?;
             return Ok(Outcome::Unchanged(current.event_id().to_owned()));
         }
     }

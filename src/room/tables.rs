@@ -47,16 +47,36 @@ store::row!(RoomIdRow, schema = 1);
 pub struct Head {
     /// Grows by one with each batch that writes the room.
     pub generation: u64,
-    /// Events that no accepted event names as previous; never empty, at most 20.
+    /// Events that no accepted event names as previous; never empty, at most 20: an event of ours names all
+    /// of them as its previous ones.
     pub extremities: Vec<Extremity>,
-    /// The state now: the resolution of the states after all extremities.
+    /// The state now: the resolution of the states after all extremities, and of `beside`.
     pub current: Root,
     /// Place that the next backfilled event gets; counts down.
     pub history_floor: u64,
     /// Depth of the event by which we came in; what is fetched from below it is the past.
     pub since_depth: u64,
+    /// The resolved states after further extremities, for which there was no room in the list. Empty: none.
+    pub beside: Root,
 }
-store::row!(Head, schema = 1);
+store::row!(Head, schema = 2, older = { 1 => HeadV1 });
+
+/// [`Head`] as it was when extremities above the limit were dropped.
+#[derive(Deserialize)]
+struct HeadV1 {
+    generation: u64,
+    extremities: Vec<Extremity>,
+    current: Root,
+    history_floor: u64,
+    since_depth: u64,
+}
+
+impl From<HeadV1> for Head {
+    fn from(old: HeadV1) -> Self {
+        let HeadV1 { generation, extremities, current, history_floor, since_depth } = old;
+        Self { generation, extremities, current, history_floor, since_depth, beside: Root::EMPTY }
+    }
+}
 
 /// A forward extremity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,6 +54,7 @@ impl Rooms {
         if let Some(head) = head {
             roots.insert(head.current);
             roots.extend(head.extremities.iter().map(|extremity| extremity.after));
+            roots.insert(head.beside);
         }
         self.each_row(&EVENT_META, room.serial, |_, meta| {
             roots.extend([meta.value.before, meta.value.after]);

@@ -22,14 +22,33 @@ use super::model::{Federation, World, authority, raw, user};
 use crate::{
     AllowAll, Config, RoomSerial, Rooms, Root,
     membership::Joining,
-    tables::{INBOX, Verdict},
+    tables::{EVENTS, INBOX, Verdict},
 };
 
 const SERVERS: [&str; 3] = ["kanazawa.test", "wajima.test", "hakusan.test"];
 const OBSERVERS: [&str; 3] = ["kyoto.test", "osaka.test", "nara.test"];
 const STEPS: u64 = 48;
-/// So many tips the graph may have.
-const MAX_TIPS: usize = 5;
+/// So many tips a wide graph has at least.
+const WIDE: usize = 24;
+
+/// What the graph looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Few tips, and depths that are so.
+    Narrow,
+    /// More tips than an event can name, and depths that servers make up.
+    Wide,
+}
+
+impl Shape {
+    /// So many tips the graph may have.
+    const fn max_tips(self) -> usize {
+        match self {
+            Self::Narrow => 5,
+            Self::Wide => usize::MAX,
+        }
+    }
+}
 
 /// In which order a server gets events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +114,19 @@ impl Server {
         }
     }
 
+    /// The events of this server by which it tied extremities together, parents first.
+    async fn merges(&self) -> Vec<Pdu> {
+        let rows =
+            self.rooms.store().scan(&EVENTS, Range::all(), Order::Ascending, usize::MAX).await.unwrap();
+        let version = self.world.0.lock().version;
+        let pdus = rows.iter().map(|(_, json)| Pdu::parse(version, json).unwrap());
+        pdus.filter(|pdu| {
+            *pdu.kind() == TimelineEventType::from("org.matrix.dummy_event")
+                && self.rooms.is_local(pdu.sender())
+        })
+        .collect()
+    }
+
     async fn state(&self, room: RoomSerial, root: Root) -> BTreeSet<OwnedEventId> {
         let state = self.rooms.all_state(room, root).await.unwrap();
         state.iter().map(|event| event.event_id().to_owned()).collect()
@@ -157,13 +189,17 @@ fn act(random: &Random, world: &World, state: &StateMap, users: &[OwnedUserId]) 
 ///
 /// All of it stands on the last observer's join: on a fork from before it the room may become closed, and
 /// that observer, put out of it, would rightly refuse what is delivered.
-fn grow(random: &Random, world: &mut World, users: &[OwnedUserId]) -> Vec<Pdu> {
+fn grow(random: &Random, world: &mut World, users: &[OwnedUserId], shape: Shape) -> Vec<Pdu> {
     let mut forbidden = Vec::new();
     let begun = world.order.len() - 1;
     for _ in 0..STEPS {
         let mut prev: BTreeSet<OwnedEventId> = BTreeSet::new();
-        if world.tips.len() >= MAX_TIPS {
+        if world.tips.len() >= shape.max_tips() {
             prev.extend(world.tips.iter().take(3).cloned());
+        } else if shape == Shape::Wide && random.range(0..4) > 0 {
+            // Somebody who has heard of nothing for long.
+            let early = &world.order[begun..world.order.len().min(begun + 4)];
+            prev.insert(pick(random, early).clone());
         } else {
             let recent = &world.order[world.order.len().saturating_sub(6).max(begun)..];
             for _ in 0..=random.range(0..3) {
@@ -177,6 +213,13 @@ fn grow(random: &Random, world: &mut World, users: &[OwnedUserId]) -> Vec<Pdu> {
         if world.add(pdu.clone(), before).is_none() && random.range(0..4) == 0 {
             forbidden.push(pdu);
         }
+    }
+    while shape == Shape::Wide && world.tips.len() <= WIDE {
+        // What the administrator says on an early event is always allowed.
+        let topic = json!({ "topic": random.token(6) });
+        let draft = Draft::state(&users[0], StateEventType::RoomTopic, "", &topic).unwrap();
+        let (pdu, before) = world.say(&draft, &world.order[begun..=begun], random);
+        world.add(pdu, before).expect("the administrator may set the topic");
     }
     forbidden
 }
@@ -200,7 +243,64 @@ fn delivery(random: &Random, order: Delivery, known: &BTreeSet<OwnedEventId>, ev
     sequence
 }
 
-async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
+/// Tells everybody of the events by which servers under test tied the graph together.
+async fn hear_of_merges(servers: &[(Server, BTreeSet<OwnedEventId>)], world: &Federation) {
+    loop {
+        let mut merges = Vec::new();
+        for (server, _) in servers {
+            merges.extend(server.merges().await);
+        }
+        let new: Vec<Pdu> = {
+            let mut world = world.0.lock();
+            merges.retain(|pdu| !world.events.contains_key(pdu.event_id()));
+            merges.sort_by_key(|pdu| (pdu.sender().to_owned(), pdu.depth()));
+            for pdu in &merges {
+                let before = world.state_after(pdu.prev_events());
+                world.add(pdu.clone(), before).expect("the room allows what servers do here");
+            }
+            merges
+        };
+        if new.is_empty() {
+            return;
+        }
+        for (server, _) in servers {
+            for pdu in &new {
+                server.deliver(std::slice::from_ref(pdu)).await;
+            }
+            server.settle().await;
+        }
+    }
+}
+
+/// In the end somebody speaks who has seen everything.
+async fn conclude(
+    servers: &[(Server, BTreeSet<OwnedEventId>)],
+    world: &Federation,
+    speaker: &OwnedUserId,
+    random: &Random,
+) -> OwnedEventId {
+    loop {
+        let (pdu, is_last) = {
+            let mut world = world.0.lock();
+            let tips: Vec<OwnedEventId> = world.tips.iter().take(pdu::MAX_PREV_EVENTS).cloned().collect();
+            let word = json!({"msgtype": "m.text", "body": "以上"});
+            let draft = Draft::message(speaker, TimelineEventType::RoomMessage, &word).unwrap();
+            let (pdu, before) = world.say(&draft, &tips, random);
+            world.add(pdu.clone(), before).expect("the administrator may speak");
+            (pdu, world.tips.len() == 1)
+        };
+        for (server, _) in servers {
+            server.deliver(std::slice::from_ref(&pdu)).await;
+            server.settle().await;
+        }
+        hear_of_merges(servers, world).await;
+        if is_last && world.0.lock().tips.len() == 1 {
+            return pdu.event_id().to_owned();
+        }
+    }
+}
+
+async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery, shape: Shape) {
     let random = Random::seeded(seed);
     let users = [
         "@aoi:kanazawa.test",
@@ -221,19 +321,13 @@ async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
         let known: BTreeSet<OwnedEventId> = world.0.lock().order.iter().cloned().collect();
         servers.push((server, known));
     }
-    let forbidden = grow(&random, &mut world.0.lock(), &users);
-    let (events, last) = {
-        let mut world = world.0.lock();
-        // In the end somebody speaks who has seen everything.
-        let tips = world.tips.clone();
-        let word = json!({"msgtype": "m.text", "body": "以上"});
-        let draft = Draft::message(&users[0], TimelineEventType::RoomMessage, &word).unwrap();
-        let (pdu, before) = world.say(&draft, &tips, &random);
-        let last = world.add(pdu.clone(), before).expect("the administrator may speak");
-        let mut events: Vec<Pdu> = world.order.iter().map(|id| world.events[id].pdu.clone()).collect();
-        events.extend(forbidden.iter().cloned());
-        (events, last)
+    world.0.lock().lies = shape == Shape::Wide;
+    let forbidden = grow(&random, &mut world.0.lock(), &users, shape);
+    let mut events: Vec<Pdu> = {
+        let world = world.0.lock();
+        world.order.iter().map(|id| world.events[id].pdu.clone()).collect()
     };
+    events.extend(forbidden.iter().cloned());
 
     for (server, known) in &servers {
         let mut sequence = &delivery(&random, order, known, &events)[..];
@@ -244,6 +338,8 @@ async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
         }
         server.settle().await;
     }
+    hear_of_merges(&servers, &world).await;
+    let last = conclude(&servers, &world, &users[0], &random).await;
 
     let world = world.0.lock().events.clone();
     let room_id = world[&last].pdu.room_id().to_owned();
@@ -282,9 +378,9 @@ async fn all_servers_agree(seed: u64, version: RoomVersion, order: Delivery) {
     }
 }
 
-fn run(seed: u64, version: &str, order: Delivery) {
+fn run(seed: u64, version: &str, order: Delivery, shape: Shape) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(all_servers_agree(seed, RoomVersion::parse(version).unwrap(), order));
+    runtime.block_on(all_servers_agree(seed, RoomVersion::parse(version).unwrap(), order, shape));
 }
 
 proptest! {
@@ -294,19 +390,27 @@ proptest! {
     fn servers_agree_on_the_state_whatever_order_events_come_in(
         seed: u64, version in prop::sample::select(vec!["6", "10", "11", "12"]),
     ) {
-        run(seed, version, Delivery::ParentsFirst);
+        run(seed, version, Delivery::ParentsFirst, Shape::Narrow);
     }
 
     #[test]
     fn servers_agree_on_the_state_when_events_come_before_their_ancestors(
         seed: u64, version in prop::sample::select(vec!["6", "10", "11", "12"]),
     ) {
-        run(seed, version, Delivery::Shuffled);
+        run(seed, version, Delivery::Shuffled, Shape::Narrow);
+    }
+
+    #[test]
+    fn servers_agree_where_the_graph_has_more_tips_than_an_event_can_name_and_depths_are_lies(
+        seed: u64, version in prop::sample::select(vec!["6", "10", "11", "12"]),
+        order in prop::sample::select(vec![Delivery::ParentsFirst, Delivery::Shuffled]),
+    ) {
+        run(seed, version, order, Shape::Wide);
     }
 }
 
 /// Rooms in which servers once disagreed.
 #[test]
 fn servers_agree_where_they_once_did_not() {
-    run(13_265_902_582_752_789_450, "10", Delivery::Shuffled);
+    run(13_265_902_582_752_789_450, "10", Delivery::Shuffled, Shape::Narrow);
 }

@@ -5,7 +5,7 @@ use ruma::OwnedServerName;
 use serde_json::{Value, json, value::RawValue};
 use store::Position;
 
-use super::net::{Net, Server, message, state, user};
+use super::net::{Net, Server, state, user};
 use crate::{
     CreateRoom, Error,
     tables::{GAPS, INVITES, MEMBERSHIPS, Membership, TIMELINE, Verdict},
@@ -238,36 +238,6 @@ async fn forked_rooms_come_together_again() {
     assert_eq!(a.rooms.get_head(&info).await.unwrap().extremities.len(), 1);
     a.deliver(&b).await;
     assert_eq!(a.state(&room).await, b.state(&room).await);
-}
-
-#[tokio::test]
-async fn extremities_stay_bounded() {
-    let net = Net::default();
-    let (a, b) = pair(&net).await;
-    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
-    let room = a.public_room(&hanako).await;
-    b.join(&taro, &room, "a.test").await.unwrap();
-    // Thirty events on the same tip: each alone is delivered to a copy that knows nothing of the others.
-    let info = b.rooms.room(&room).await.unwrap().unwrap();
-    let head = b.rooms.get_head(&info).await.unwrap();
-    let mut forks = Vec::new();
-    for index in 0..30 {
-        let mut guard = b.rooms.lock(&info).await.unwrap();
-        let mut stage = crate::pipeline::Stage::new(&b.rooms, &info, guard.live().unwrap());
-        stage.head = head.clone();
-        let (event, _) = stage.author(&message(&taro, &index.to_string()), None).await.unwrap();
-        forks.push(event.pdu().to_raw());
-        drop(stage);
-        guard.land(&b.rooms).await.unwrap();
-    }
-    a.receive("b.test", &forks).await;
-    let info = a.rooms.room(&room).await.unwrap().unwrap();
-    assert_eq!(a.bodies(&room).await.len(), 30);
-    // Bounded while they came, and merged behind the scenes by an event that nobody sees.
-    assert!(a.rooms.get_head(&info).await.unwrap().extremities.len() <= 10);
-    assert!(a.timeline(&room).await.iter().all(|event| event.kind() != "org.matrix.dummy_event"));
-    a.say(&hanako, &room, "まとめ").await;
-    assert_eq!(a.rooms.get_head(&info).await.unwrap().extremities.len(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod convergence;
+mod extremities;
 mod federation;
+mod liars;
 mod local;
 mod model;
 mod net;

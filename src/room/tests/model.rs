@@ -25,6 +25,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     KeySource, Remote, RemoteError,
+    pipeline::MAX_DEPTH,
     ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
 };
 
@@ -46,6 +47,8 @@ pub(super) struct World {
     pub(super) order: Vec<OwnedEventId>,
     /// Events without children.
     pub(super) tips: Vec<OwnedEventId>,
+    /// Servers claim depths that are not so.
+    pub(super) lies: bool,
     authorities: HashMap<OwnedServerName, Arc<Authority>>,
     pdus: HashMap<OwnedEventId, Pdu>,
 }
@@ -77,6 +80,7 @@ impl World {
             events: HashMap::new(),
             order: Vec::new(),
             tips: Vec::new(),
+            lies: false,
             authorities,
             pdus: HashMap::new(),
         };
@@ -129,7 +133,11 @@ impl World {
             .into_iter()
             .filter_map(|key| before.get(&key).cloned())
             .collect();
-        let depth = prev.iter().map(|id| self.events[id].pdu.depth()).max().unwrap_or(0) + 1;
+        let depth = match if self.lies { random.range(0..3) } else { 2 } {
+            0 => MAX_DEPTH,
+            1 => 1,
+            _ => self.depth_on(prev),
+        };
         let is_create = draft.kind == TimelineEventType::RoomCreate;
         let room_id = (!is_create || !self.version.has_hashed_room_id()).then_some(&*self.room_id);
         // Clocks of servers disagree, and ties happen.
@@ -137,6 +145,12 @@ impl World {
         let unsigned = pdu::build(self.version, draft, room_id, prev, &auth, depth, at).unwrap();
         let authority = &self.authorities[draft.sender.server_name()];
         (pdu::sign(unsigned, authority).unwrap().into_pdu(), before)
+    }
+
+    /// The depth of an event that follows these.
+    fn depth_on(&self, prev: &[OwnedEventId]) -> u64 {
+        let deepest = prev.iter().map(|id| self.events[id].pdu.depth()).max().unwrap_or(0);
+        (deepest + 1).min(MAX_DEPTH)
     }
 
     /// Takes an event into the room, if the state before it allows it.
@@ -244,7 +258,7 @@ impl Remote for Federation {
             .into_iter()
             .filter_map(|key| before.get(&key).cloned())
             .collect();
-        let depth = world.tips.iter().map(|id| world.events[id].pdu.depth()).max().unwrap_or(0) + 1;
+        let depth = world.depth_on(&world.tips);
         let at = MilliSecondsSinceUnixEpoch(UInt::new_saturating(1_700_000_000_000));
         let event =
             pdu::build(world.version, &draft, Some(room_id), &world.tips, &auth, depth, at).unwrap().to_raw();

@@ -42,7 +42,12 @@ struct NetInner {
     cut: AtomicBool,
     /// `get_missing_events` is answered with nothing while set.
     mute: AtomicBool,
+    /// What is done to events that come back signed.
+    forge: Mutex<Option<Forge>>,
 }
+
+/// Changes an event on its way back.
+pub(super) type Forge = fn(&mut Value);
 
 /// A running server.
 pub(super) struct Server {
@@ -116,6 +121,18 @@ impl Net {
         self.0.mute.store(mute, Ordering::SeqCst);
     }
 
+    /// From now on, events that come back signed are changed.
+    pub(super) fn forge(&self, forge: Forge) {
+        *self.0.forge.lock() = Some(forge);
+    }
+
+    fn forged(&self, event: Box<RawValue>) -> Box<RawValue> {
+        let Some(forge) = *self.0.forge.lock() else { return event };
+        let mut value = serde_json::from_str(event.get()).unwrap();
+        forge(&mut value);
+        RawValue::from_string(value.to_string()).unwrap()
+    }
+
     fn peer(&self, to: &ServerName) -> Result<Rooms, RemoteError> {
         let unreachable =
             || RemoteError::Unreachable { server: to.to_owned(), cause: "no such peer".to_owned() };
@@ -181,7 +198,7 @@ impl Remote for Net {
         Ok(Joined {
             state: accepted.state,
             auth_chain: accepted.auth_chain,
-            event: Some(accepted.event),
+            event: Some(self.forged(accepted.event)),
             members_omitted: accepted.members_omitted,
             servers_in_room: accepted.servers_in_room,
         })
@@ -259,7 +276,8 @@ impl Remote for Net {
             event: event.to_owned(),
             invite_room_state: invite_room_state.to_vec(),
         };
-        self.peer(to)?.receive_invite(from, invite).await.map_err(|error| refused(to, &error))
+        let signed = self.peer(to)?.receive_invite(from, invite).await;
+        signed.map(|event| self.forged(event)).map_err(|error| refused(to, &error))
     }
 
     async fn get_missing_events(

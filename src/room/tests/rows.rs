@@ -23,6 +23,11 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+fn unhex(text: &str) -> Bytes {
+    let digits = |index: usize| u8::from_str_radix(&text[index..index + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
 #[track_caller]
 fn pinned<T: Value + PartialEq + std::fmt::Debug>(row: &T, expected: &str) {
     let bytes = row.encode();
@@ -57,10 +62,14 @@ fn rows_of_rooms_are_stored_as_ever() {
         current: Root([2; 16]),
         history_floor: 1,
         since_depth: 3,
+        beside: Root([3; 16]),
     };
     let ones = "01".repeat(16);
     let twos = "02".repeat(16);
-    pinned(&head, &format!("0102010502246509{ones}{twos}0103"));
+    let threes = "03".repeat(16);
+    pinned(&head, &format!("0202010502246509{ones}{twos}0103{threes}"));
+    let older = unhex(&format!("0102010502246509{ones}{twos}0103"));
+    assert_eq!(Head::decode(&older).unwrap(), Head { beside: Root::EMPTY, ..head });
     let summary = Summary { name: Some("n".to_owned()), federate: true, ..Summary::default() };
     pinned(&summary, "0101016e000000000000000000000001");
 }

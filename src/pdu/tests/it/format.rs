@@ -1,6 +1,8 @@
 //! The form of events: what is read, what is refused, and that nothing panics.
 
-use pdu::{Draft, FormatError, MAX_PDU_BYTES, Pdu, RoomVersion, build, json::JsonFault, sign, verify};
+use pdu::{
+    Draft, FormatError, MAX_PDU_BYTES, Pdu, RoomVersion, SignError, build, json::JsonFault, sign, verify,
+};
 use proptest::prelude::*;
 use ruma::{MilliSecondsSinceUnixEpoch, UInt, room_id};
 use serde_json::{Value, json};
@@ -235,7 +237,8 @@ fn drafts_that_cannot_be_events_are_refused() {
     // Room is left for the head, but not for hash and signature.
     let nearly = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_PDU_BYTES - 250));
     let unsigned = with(&nearly).unwrap();
-    assert!(matches!(sign(unsigned, &authority("kanazawa.test")), Err(FormatError::TooLarge { .. })));
+    let signed = sign(unsigned, &authority("kanazawa.test"));
+    assert!(matches!(signed, Err(SignError::Format(FormatError::TooLarge { .. }))));
 
     let long = "x".repeat(256);
     assert!(make(&draft(HANAKO, &long, None, &json!({}))).is_err());

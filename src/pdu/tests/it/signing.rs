@@ -1,8 +1,8 @@
 //! Building, signing, countersigning and verifying.
 
 use pdu::{
-    KeyRing, Pdu, RoomVersion, Template, VerifyError, VerifyKey, build, countersign, required_keys,
-    required_servers, sign, verify,
+    KeyRing, Pdu, RoomVersion, Template, VerifyError, VerifyKey, add_signature, build, countersign,
+    required_keys, required_keys_with, required_servers, sign, sign_together, verify, verify_signed_by,
 };
 use ruma::{MilliSecondsSinceUnixEpoch, UInt};
 use serde_json::{Value, json};
@@ -153,10 +153,33 @@ fn a_restricted_join_needs_the_signature_of_the_one_who_vouches() {
         let verified = verify(pdu.clone(), &both);
         assert_eq!(verified.is_err(), needed, "{version}");
 
-        let signed = countersign(&pdu::Verified::from_own_store(pdu.clone()), &authority(KANAZAWA)).unwrap();
-        assert_eq!(signed.pdu().event_id(), pdu.event_id());
-        assert!(verify(signed.into_pdu(), &both).is_ok());
+        let signed = add_signature(&pdu, &authority(KANAZAWA)).unwrap();
+        assert_eq!(signed.event_id(), pdu.event_id());
+        assert!(verify(signed, &both).is_ok());
+
+        // Nor do we take it for signed when we make it ourselves.
+        let unsigned = || room.build(&draft(TARO, "m.room.member", Some(TARO), &content));
+        let alone = sign(unsigned(), &authority(WAJIMA));
+        assert_eq!(alone.is_err(), needed, "{version}");
+        let together = sign_together(unsigned(), &authority(WAJIMA), Some(&authority(KANAZAWA))).unwrap();
+        assert!(verify(together.into_pdu(), &both).is_ok());
     }
+}
+
+#[test]
+fn an_invite_is_verified_with_the_signature_of_the_invited_users_server() {
+    let room = Room::new(RoomVersion::V11);
+    let pdu = room.make(&draft(HANAKO, "m.room.member", Some(TARO), &json!({ "membership": "invite" })));
+    let (both, wajima) = (keys(&[KANAZAWA, WAJIMA]), authority(WAJIMA));
+    assert!(verify(pdu.clone(), &both).is_ok());
+    let alone = verify_signed_by(pdu.clone(), wajima.name(), &both);
+    assert!(matches!(alone, Err(VerifyError::NotSigned { server }) if server == wajima.name()));
+    let verified = verify(pdu.clone(), &both).unwrap();
+    let signed = countersign(&verified, &wajima).unwrap().into_pdu();
+    assert_eq!(required_keys_with(&signed, wajima.name()).len(), 2);
+    assert!(verify_signed_by(signed.clone(), wajima.name(), &both).is_ok());
+    // One signature does not stand for the other.
+    assert!(verify_signed_by(signed, wajima.name(), &keys(&[WAJIMA])).is_err());
 }
 
 #[test]

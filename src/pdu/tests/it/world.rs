@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use pdu::{
-    AuthFailure, Authority, Draft, KeyRing, Pdu, RoomVersion, auth_types_of_draft, build, check_auth,
-    check_auth_independent, resolve::StateMap, sign,
+    AuthFailure, Authority, Draft, KeyRing, Pdu, RoomVersion, Unsigned, auth_types_of_draft, build,
+    check_auth, check_auth_independent, resolve::StateMap, sign_part,
 };
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, UInt, UserId,
@@ -85,8 +85,14 @@ impl Room {
         self
     }
 
-    /// Makes an event on the present state, without judging it.
+    /// Makes an event on the present state, signed by its sender's server, without judging it.
     pub(crate) fn make(&self, draft: &Draft) -> Pdu {
+        let authority = authority(draft.sender.server_name().as_str());
+        sign_part(self.build(draft), &authority).unwrap()
+    }
+
+    /// Builds an event on the present state.
+    pub(crate) fn build(&self, draft: &Draft) -> Unsigned {
         let types = auth_types_of_draft(self.version, draft).unwrap();
         let auth: Vec<_> = types.iter().filter_map(|key| self.state.get(key).cloned()).collect();
         let create = self.state.get(&(StateEventType::RoomCreate, String::new()));
@@ -96,10 +102,7 @@ impl Room {
             None => Some(ruma::room_id!("!saigai:kanazawa.test").to_owned()),
         };
         let at = MilliSecondsSinceUnixEpoch(UInt::from(self.clock));
-        let unsigned =
-            build(self.version, draft, room_id.as_deref(), &self.tip, &auth, self.depth + 1, at).unwrap();
-        let authority = authority(draft.sender.server_name().as_str());
-        sign(unsigned, &authority).unwrap().into_pdu()
+        build(self.version, draft, room_id.as_deref(), &self.tip, &auth, self.depth + 1, at).unwrap()
     }
 
     pub(crate) fn find(&self, kind: &StateEventType, key: &str) -> Option<Pdu> {
