@@ -131,6 +131,10 @@ pub struct Change {
 }
 
 /// A place where bytes are kept: memory, an embedded database, a database server.
+///
+/// Reads give what is committed now; there are no snapshots. So rows may be ahead of a head that a
+/// reader has taken before, and they are never behind it. Over shared data each process hears of
+/// the others' commits a moment later; its head and its log move together, without a gap.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Reads rows; the answer has one element per key, in order.

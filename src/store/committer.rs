@@ -9,12 +9,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use base::{Backoff, Random};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     backend::{Backend, RawBatch, RawCommitted},
@@ -206,11 +207,15 @@ pub(crate) async fn run(queue: Arc<Queue>, backend: Arc<dyn Backend>, hub: Arc<H
         let batches = Arc::new(batches);
 
         let started = Instant::now();
-        let results = backend.commit(batches.clone()).await;
+        let mut results = backend.commit(batches.clone()).await;
         queue.metrics.note_group(&results, started.elapsed());
 
         if backend.is_shared() {
-            catch_up(backend.as_ref(), &hub).await;
+            if let Err(error) = show(backend.as_ref(), &hub, &results).await {
+                warn!(error = ?error, "a group was written, but the log cannot be read up to it");
+                let written = results.iter_mut().filter(|result| result.is_ok());
+                written.for_each(|result| *result = Err(CommitError::Unknown));
+            }
         } else {
             advance(&hub, &batches, &results);
         }
@@ -225,13 +230,9 @@ pub(crate) async fn run(queue: Arc<Queue>, backend: Arc<dyn Backend>, hub: Arc<H
 
 /// Makes a group visible that this process alone can have written.
 fn advance(hub: &Hub, batches: &[RawBatch], results: &[Result<RawCommitted, CommitError>]) {
+    let Some(head) = last_given(results) else { return };
     let committed =
         batches.iter().zip(results).filter_map(|(batch, result)| Some((batch, result.as_ref().ok()?)));
-    let head = committed
-        .clone()
-        .filter(|(_, done)| done.count > 0)
-        .map(|(_, done)| done.first.plus(u64::from(done.count) - 1));
-    let Some(head) = head.max() else { return };
     let touched = committed.flat_map(|(batch, done)| {
         let positions = (done.first.0..).map(Position);
         positions.zip(&batch.slots).map(|(position, slot)| (position, slot.topics.as_slice()))
@@ -239,42 +240,80 @@ fn advance(hub: &Hub, batches: &[RawBatch], results: &[Result<RawCommitted, Comm
     hub.advance(touched, head);
 }
 
+/// The last position that a group got; none when it got none.
+fn last_given(results: &[Result<RawCommitted, CommitError>]) -> Option<Position> {
+    let committed = results.iter().filter_map(|result| result.as_ref().ok());
+    committed.filter(|done| done.count > 0).map(|done| done.first.plus(u64::from(done.count) - 1)).max()
+}
+
+/// How often the log is read again when it cannot be read up to a group of our own.
+const ATTEMPTS: usize = 3;
+
+/// Makes a group visible that was written to shared data, with all that others wrote before it:
+/// nobody is told that a batch is committed before this store's head covers it.
+async fn show(
+    backend: &dyn Backend,
+    hub: &Hub,
+    results: &[Result<RawCommitted, CommitError>],
+) -> Result<(), Error> {
+    let Some(last) = last_given(results) else { return Ok(()) };
+    let mut outcome = Ok(());
+    for _ in 0..ATTEMPTS {
+        outcome = catch_up(backend, hub).await;
+        if hub.head() >= last {
+            return Ok(());
+        }
+    }
+    outcome.and(Err(Error::Refused("the log of shared data ends before what was just written".to_owned())))
+}
+
 /// How many positions are read from shared data at once.
 const CATCH_UP: usize = 1_000;
 
-/// Makes visible what this and other processes have written to shared data.
-pub(crate) async fn catch_up(backend: &dyn Backend, hub: &Hub) {
+/// Makes visible what this and other processes have written to shared data before the call.
+///
+/// # Errors
+/// When the log cannot be read; what was read until then is visible.
+pub(crate) async fn catch_up(backend: &dyn Backend, hub: &Hub) -> Result<(), Error> {
     loop {
         let before = hub.head();
-        match backend.touched(before, CATCH_UP).await {
-            Ok(touched) if touched.through <= before => return,
-            Ok(touched) => {
-                let positions = touched.positions.iter();
-                let positions =
-                    positions.map(|(at, topics): &(Position, Vec<Topic>)| (*at, topics.as_slice()));
-                hub.advance(positions, touched.through);
-            }
-            Err(error) => {
-                warn!(error = %error, "the log of shared data could not be followed; will try again");
-                return;
-            }
+        let touched = backend.touched(before, CATCH_UP).await?;
+        if touched.through <= before {
+            return Ok(());
         }
+        let positions = touched.positions.iter();
+        let positions = positions.map(|(at, topics): &(Position, Vec<Topic>)| (*at, topics.as_slice()));
+        hub.advance(positions, touched.through);
     }
 }
 
-/// Follows shared data for as long as the store is open.
+/// Follows shared data for as long as the store is open, whatever the back end says.
 pub(crate) async fn follow(backend: Arc<dyn Backend>, hub: Arc<Hub>, closed: Arc<Notify>) {
     let mut closed = std::pin::pin!(closed.notified());
+    let random = Random::os();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
+        let step = async {
+            backend.moved_on(hub.head()).await?;
+            catch_up(backend.as_ref(), &hub).await
+        };
+        let followed = tokio::select! {
+            () = &mut closed => return,
+            followed = step => followed,
+        };
+        let Err(error) = followed else {
+            if backoff.failures() > 0 {
+                info!("the log of shared data is followed again");
+            }
+            backoff.reset();
+            continue;
+        };
+        if backoff.failures() == 0 {
+            warn!(error = ?error, "the log of shared data cannot be followed; will try again");
+        }
         tokio::select! {
             () = &mut closed => return,
-            moved = backend.moved_on(hub.head()) => match moved {
-                Ok(()) => catch_up(backend.as_ref(), &hub).await,
-                Err(error) => {
-                    warn!(error = %error, "shared data cannot be followed");
-                    return;
-                }
-            },
+            () = tokio::time::sleep(backoff.next(&random)) => {}
         }
     }
 }

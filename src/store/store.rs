@@ -259,12 +259,41 @@ impl Store {
     }
 
     /// The last position: everything up to it is durable and visible.
+    ///
+    /// Rows are never behind it: a read that begins after this call finds everything up to here.
+    /// They may be ahead of it, for a moment in one process and for as long as the news from another
+    /// takes over shared data. So whoever says "as of a position" takes the head *before* he reads; and
+    /// a position that came from elsewhere, in a row or from a client, is first [reached](Store::reach).
     #[must_use]
     pub fn head(&self) -> Position {
         self.inner.hub.head()
     }
 
+    /// Brings the head, and with it the log, watches and moves, up to a position that was met in a row
+    /// or given out by another process over the same data; gives the head, which is at or behind it.
+    ///
+    /// A head before the position after that means that the position was never given: the data were
+    /// put back to an older state, or somebody made it up. Costs nothing when the head is there already.
+    ///
+    /// # Errors
+    /// When the back end fails; then the head may still be before the position.
+    pub async fn reach(&self, position: Position) -> Result<Position, Error> {
+        let hub = &self.inner.hub;
+        if hub.head() < position {
+            let backend = self.inner.backend.as_ref();
+            if backend.is_shared() {
+                committer::catch_up(backend, hub).await?;
+            } else {
+                // What the back end has given becomes visible at once; more is not waited for in vain.
+                hub.reached(position.min(backend.head().await?)).await;
+            }
+        }
+        Ok(hub.head())
+    }
+
     /// Reads at most `limit` log entries after a position and up to the head, oldest first.
+    ///
+    /// The log never shows more than the head, so that whoever reads an entry finds its topics moved.
     ///
     /// # Errors
     /// When the back end fails or an entry cannot be read.

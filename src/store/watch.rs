@@ -32,6 +32,7 @@ pub enum Moved {
 pub(crate) struct Hub {
     head: AtomicU64,
     advancing: Mutex<()>,
+    advanced: Notify,
     moves: Mutex<Moves>,
     shards: [Mutex<HashMap<Topic, Vec<Waiter>>>; SHARDS],
     next_waiter: AtomicU64,
@@ -49,6 +50,7 @@ impl Hub {
         Arc::new(Self {
             head: AtomicU64::new(head.0),
             advancing: Mutex::new(()),
+            advanced: Notify::new(),
             moves: Mutex::new(Moves::new(head, remembered)),
             shards: std::array::from_fn(|_| Mutex::default()),
             next_waiter: AtomicU64::new(0),
@@ -57,6 +59,19 @@ impl Hub {
 
     pub(crate) fn head(&self) -> Position {
         Position(self.head.load(Ordering::Acquire))
+    }
+
+    /// Waits until everything up to a position is visible.
+    pub(crate) async fn reached(&self, position: Position) {
+        loop {
+            let mut advanced = std::pin::pin!(self.advanced.notified());
+            // Before the look: an advance in between must not be missed.
+            advanced.as_mut().enable();
+            if self.head() >= position {
+                return;
+            }
+            advanced.await;
+        }
     }
 
     /// Makes everything up to `head` visible and wakes those who wait for the topics.
@@ -78,6 +93,7 @@ impl Hub {
             drop(moves);
             self.head.fetch_max(head.0, Ordering::AcqRel);
         }
+        self.advanced.notify_waiters();
         for (_, topics) in touched {
             for topic in topics {
                 self.wake(*topic);

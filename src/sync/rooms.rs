@@ -87,9 +87,9 @@ impl Syncs {
     pub(crate) async fn rooms_at_head(&self, user: &UserId) -> Result<(Position, Arc<UserRooms>), Error> {
         let mut head = self.store().head();
         let mut rooms = self.rooms().memberships(user).await?;
-        // A row from after the head hides what was there at the head. It does so for a moment only.
+        // A row from after the head hides what was there at the head.
         while rooms.newest > head {
-            head = self.store().head();
+            head = self.store().reach(rooms.newest).await?;
             rooms = self.rooms().memberships(user).await?;
         }
         Ok((head, rooms))

@@ -164,11 +164,12 @@ impl Syncs {
         self.0.answers.inc();
         let request = Arc::new(request);
         let Some(mut since) = request.since else { return self.whole(request).await };
+        // Another process may have given the token. One that is still ahead then is from a later time:
+        // the store was put back to an older state.
+        since = since.min(self.0.store.reach(since).await?);
         if request.full_state {
             return self.whole(request).await;
         }
-        // A token from a later time than this store's: the store was put back to an older state.
-        since = since.min(self.0.store.head());
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
         loop {

@@ -164,6 +164,7 @@ impl Backend for Shared {
     }
 
     async fn head(&self) -> Result<Position, Error> {
+        let _one = self.one.lock().await;
         self.memory.head().await
     }
 
@@ -172,6 +173,8 @@ impl Backend for Shared {
     }
 
     async fn touched(&self, after: Position, limit: usize) -> Result<Touched, Error> {
+        // A commit under way is in memory before it is in the list.
+        let _one = self.one.lock().await;
         let touched = self.touched.lock();
         let positions: Vec<_> =
             touched.iter().filter(|(position, _)| *position > after).take(limit).cloned().collect();

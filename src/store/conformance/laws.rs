@@ -343,6 +343,53 @@ pub async fn readers_of_the_log_see_each_entry_once_while_writers_race(place: &d
     opened.close().await;
 }
 
+/// While somebody writes, a read that begins after a head was taken finds everything up to it; and
+/// a position met in a row is reached: the head, the log and the moves then cover it.
+pub async fn rows_are_never_behind_the_head_and_the_head_reaches_them(place: &dyn Place) {
+    let opened = Opened::at(place).await;
+    rows_lead_the_head(&opened.store, &opened.store).await;
+    opened.close().await;
+}
+
+/// The law above, of a reader on one store and a writer on the same or another over the same data.
+pub(super) async fn rows_lead_the_head(writer: &Store, reader: &Store) {
+    const ROWS: u64 = 150;
+    let topic = Topic::room("!a");
+    let start = reader.head();
+    let writing = {
+        let writer = writer.clone();
+        tokio::spawn(async move {
+            for number in 0..ROWS {
+                let mut batch = Batch::new();
+                let slot = batch.log(1, Bytes::copy_from_slice(&number.to_be_bytes()), [topic]);
+                batch.append(&QUEUE, &1, slot, &text("row"));
+                writer.commit(batch).await.expect("committed");
+            }
+        })
+    };
+    let mut newest = start;
+    while newest < start.plus(ROWS) {
+        let head = reader.head();
+        let rows = reader.scan(&QUEUE, Range::prefix(&1), Order::Descending, 1).await.expect("scan");
+        let met = rows.first().map_or(start, |((_, position), _)| *position);
+        assert!(met >= head, "the head is {head}, the newest row of {met}");
+        if met > newest {
+            assert!(reader.reach(met).await.expect("reached") >= met);
+            assert!(reader.head() >= met);
+            assert_eq!(reader.moved(topic, newest), Moved::Maybe);
+            let log = reader.changes(newest, 1_000).await.expect("the log");
+            let positions: Vec<_> = log.iter().map(|entry| entry.position).take_while(|at| *at <= met).collect();
+            assert_eq!(positions, (newest.0 + 1..=met.0).map(Position).collect::<Vec<_>>());
+            newest = met;
+        }
+        // Reads that need no disk let nobody else run.
+        tokio::task::yield_now().await;
+    }
+    writing.await.expect("the writer ends");
+    let never_given = newest.plus(1_000);
+    assert_eq!(reader.reach(never_given).await.expect("an answer"), newest, "it is not waited for");
+}
+
 /// A position given to something ephemeral is not given to anything else, whatever happens.
 pub async fn ephemeral_positions_are_not_given_again(place: &dyn Place) {
     let mut highest = Position::START;

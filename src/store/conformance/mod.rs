@@ -96,6 +96,7 @@ macro_rules! conformance_tests {
             rows_of_any_size_come_back
             the_log_is_read_in_order_and_in_pages
             readers_of_the_log_see_each_entry_once_while_writers_race
+            rows_are_never_behind_the_head_and_the_head_reaches_them
             ephemeral_positions_are_not_given_again
             cursors_and_sequences_survive
             watchers_are_woken_and_moves_are_known
@@ -120,6 +121,7 @@ macro_rules! replica_tests {
             two_replicas_lose_no_update
             a_replica_wakes_for_the_commits_of_the_other
             a_replica_never_passes_over_a_commit_of_the_other
+            what_one_replica_was_told_the_other_reaches
             two_replicas_share_sequences
         );
     };

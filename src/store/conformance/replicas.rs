@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{NUMBERS, Opened, Place, random::*};
+use super::{NUMBERS, Opened, Place, laws::rows_lead_the_head, random::*};
 use crate::{Batch, Moved, Position, Store, Topic};
 use bytes::Bytes;
 
@@ -91,6 +91,21 @@ pub async fn a_replica_never_passes_over_a_commit_of_the_other(place: &dyn Place
         let second = log_number(&right.store, number, ours).await;
         assert!(first < second && right.store.head() >= second);
         assert_eq!(right.store.moved(theirs, before), Moved::Maybe);
+    }
+    left.close().await;
+    right.close().await;
+}
+
+/// What one store commits, the other's reads find at once, and its head reaches it when asked to.
+pub async fn what_one_replica_was_told_the_other_reaches(place: &dyn Place) {
+    let (left, right) = (Opened::at(place).await, Opened::at(place).await);
+    rows_lead_the_head(&left.store, &right.store).await;
+    for number in 0..20 {
+        let position = log_number(&left.store, number, Topic::room("!a")).await;
+        assert!(right.store.get(&NUMBERS, &number).await.expect("read").is_some());
+        assert!(right.store.reach(position).await.expect("reached") >= position);
+        let log = right.store.changes(Position(position.0 - 1), 10).await.expect("the log");
+        assert_eq!(log.first().map(|entry| entry.position), Some(position));
     }
     left.close().await;
     right.close().await;

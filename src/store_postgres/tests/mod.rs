@@ -78,7 +78,10 @@ async fn count_while(store: Store, key: u64, running: Arc<AtomicBool>) -> (u64, 
         };
         batch.log(1, new, [Topic::room("!a")]);
         match store.commit(batch).await {
-            Ok(_) => worked += 1,
+            Ok(committed) => {
+                assert!(store.head() >= committed.last(), "acknowledged before it is visible");
+                worked += 1;
+            }
             Err(CommitError::Unknown) => unknown += 1,
             Err(CommitError::Conflict { .. } | CommitError::Busy) => {}
             Err(CommitError::Store(error)) => panic!("{error:?}"),
@@ -143,6 +146,8 @@ async fn connections_that_are_cut_lose_and_repeat_nothing() {
 }
 
 async fn check_log(store: &Store, entries: u64) {
+    // The last of them may have been acknowledged by another replica.
+    assert_eq!(store.reach(Position(entries)).await.unwrap(), Position(entries));
     let log = store.changes(Position::START, 1_000_000).await.unwrap();
     let positions: Vec<_> = log.iter().map(|entry| entry.position.0).collect();
     assert_eq!(positions, (1..=entries).collect::<Vec<_>>());
