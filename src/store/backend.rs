@@ -148,12 +148,16 @@ pub trait Backend: Send + Sync + 'static {
     /// A batch sees the effects of those before it, also in its preconditions; one whose
     /// precondition fails has no effect and takes no position. When the call returns, what it
     /// reports as committed survives a crash. One call at a time: the committer's.
+    ///
+    /// After [`CommitError::Unknown`], or an error that [stops writes](Error::stops_writes), nothing
+    /// more is committed until [`Backend::heal`] has said yes.
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>>;
 
     /// Reads at most `limit` log entries after a position, oldest first.
     async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error>;
 
-    /// The last position that was given: everything up to it is decided and visible.
+    /// The last position that was given: everything up to it is decided and visible, and nothing that
+    /// a read has shown before the call is behind it.
     async fn head(&self) -> Result<Position, Error>;
 
     /// Whether other processes may commit to the same data.
@@ -170,6 +174,15 @@ pub trait Backend: Send + Sync + 'static {
     /// For shared data: waits until another process may have committed something after a position.
     async fn moved_on(&self, _after: Position) -> Result<(), Error> {
         std::future::pending().await
+    }
+
+    /// Says whether it takes writes, after trying to heal what stands in their way.
+    ///
+    /// Asked from time to time, and again and again after a write failed until it answers; until
+    /// then no batch is given to it, while reads go on. Whatever a group of unknown outcome has
+    /// written after all is visible then, and is in the answer: what it touched, up to the head.
+    async fn heal(&self) -> Result<Touched, Error> {
+        Ok(Touched { positions: Vec::new(), through: Position::START })
     }
 
     /// Reads everything there is into the report: all rows, all log entries in order.

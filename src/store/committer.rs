@@ -2,6 +2,9 @@
 //!
 //! Batches queue in the order of [`Queue::push`], which never waits. While a group is being
 //! written, the next one gathers; so the more writers there are, the more a sync is shared.
+//!
+//! When the back end takes no writes (no room, no connection), the committer refuses batches at
+//! once and asks the back end to heal, again and again; then it goes on where it stopped.
 
 use std::{
     collections::VecDeque,
@@ -14,12 +17,16 @@ use std::{
 
 use base::{Backoff, Random};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::MissedTickBehavior,
+};
 use tracing::{info, warn};
 
 use crate::{
-    backend::{Backend, RawBatch, RawCommitted},
+    backend::{Backend, RawBatch, RawCommitted, Touched},
     batch::Slot,
+    condition::{Condition, Sign},
     error::{CommitError, Error},
     metrics::StoreMetrics,
     position::{Position, Topic},
@@ -106,6 +113,7 @@ pub(crate) struct Queue {
     arrived: Notify,
     taken: Notify,
     options: Options,
+    sign: Sign,
     metrics: StoreMetrics,
 }
 
@@ -116,6 +124,7 @@ impl Queue {
             arrived: Notify::new(),
             taken: Notify::new(),
             options,
+            sign: Sign::new(metrics.clone()),
             metrics,
         })
     }
@@ -166,6 +175,20 @@ impl Queue {
         self.taken.notify_waiters();
     }
 
+    /// Whether its batches are written or refused.
+    pub(crate) fn condition(&self) -> Condition {
+        self.sign.get()
+    }
+
+    /// Answers a group with the reason for which nothing can be written.
+    fn refuse(&self, group: Vec<Waiting>, reason: &Error) {
+        self.metrics.note_refused(group.len());
+        for Waiting { answer, .. } in group {
+            // Whoever submitted may have lost interest.
+            answer.send(Err(reason.clone().into())).ok();
+        }
+    }
+
     async fn next_group(&self) -> Option<Vec<Waiting>> {
         loop {
             {
@@ -199,32 +222,108 @@ impl Queue {
     }
 }
 
+/// How often the back end is asked whether it takes writes while it does.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The first and the longest pause before it is asked again while it does not.
+const HEAL_FIRST: Duration = Duration::from_millis(200);
+const HEAL_LATER: Duration = Duration::from_secs(10);
+
 /// Writes groups until the queue is closed and empty.
 pub(crate) async fn run(queue: Arc<Queue>, backend: Arc<dyn Backend>, hub: Arc<Hub>) {
-    while let Some(group) = queue.next_group().await {
-        let (batches, answers): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|waiting| (waiting.batch, waiting.answer)).unzip();
-        let batches = Arc::new(batches);
-
-        let started = Instant::now();
-        let mut results = backend.commit(batches.clone()).await;
-        queue.metrics.note_group(&results, started.elapsed());
-
-        if backend.is_shared() {
-            if let Err(error) = show(backend.as_ref(), &hub, &results).await {
-                warn!(error = ?error, "a group was written, but the log cannot be read up to it");
-                let written = results.iter_mut().filter(|result| result.is_ok());
-                written.for_each(|result| *result = Err(CommitError::Unknown));
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A committer that is started again takes up what the last one knew.
+    let mut trouble = queue.sign.trouble();
+    loop {
+        if let Some(reason) = trouble.take() {
+            if !refuse_until_healed(&queue, backend.as_ref(), &hub, reason).await {
+                return;
             }
-        } else {
-            advance(&hub, &batches, &results);
+            look.reset();
         }
-        let head = hub.head();
-        for (answer, result) in answers.into_iter().zip(results) {
-            let outcome = result.map(|RawCommitted { first, count }| Committed { first, count, head });
-            // Whoever submitted may have lost interest.
-            answer.send(outcome).ok();
+        trouble = tokio::select! {
+            group = queue.next_group() => match group {
+                Some(group) => write(&queue, backend.as_ref(), &hub, group).await,
+                None => return,
+            },
+            _ = look.tick() => heal(backend.as_ref(), &hub).await.err(),
+        };
+    }
+}
+
+/// Writes a group and answers; gives the reason if nothing more can be written.
+async fn write(queue: &Queue, backend: &dyn Backend, hub: &Hub, group: Vec<Waiting>) -> Option<Error> {
+    let (batches, answers): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|waiting| (waiting.batch, waiting.answer)).unzip();
+    let batches = Arc::new(batches);
+
+    let started = Instant::now();
+    let mut results = backend.commit(batches.clone()).await;
+    queue.metrics.note_group(&results, started.elapsed());
+    let trouble = results.iter().find_map(|result| match result {
+        Err(CommitError::Unknown) => {
+            Some(Error::unavailable("commit", "it is not known what the last write did"))
         }
+        Err(CommitError::Store(error)) if error.stops_writes() => Some(error.clone()),
+        Ok(_) | Err(_) => None,
+    });
+
+    if backend.is_shared() {
+        if let Err(error) = show(backend, hub, &results).await {
+            warn!(error = ?error, "a group was written, but the log cannot be read up to it");
+            let written = results.iter_mut().filter(|result| result.is_ok());
+            written.for_each(|result| *result = Err(CommitError::Unknown));
+        }
+    } else {
+        advance(hub, &batches, &results);
+    }
+    let head = hub.head();
+    for (answer, result) in answers.into_iter().zip(results) {
+        let outcome = result.map(|RawCommitted { first, count }| Committed { first, count, head });
+        // Whoever submitted may have lost interest.
+        answer.send(outcome).ok();
+    }
+    trouble
+}
+
+/// Asks the back end whether it takes writes, and shows what it found written on the way.
+async fn heal(backend: &dyn Backend, hub: &Hub) -> Result<(), Error> {
+    let touched = backend.heal().await?;
+    if touched.through > hub.head() {
+        show_touched(hub, &touched);
+    }
+    Ok(())
+}
+
+/// Refuses every batch until the back end takes writes again. False: the queue is closed and empty.
+async fn refuse_until_healed(queue: &Queue, backend: &dyn Backend, hub: &Hub, mut reason: Error) -> bool {
+    let random = Random::os();
+    let mut backoff = Backoff::new(HEAL_FIRST, HEAL_LATER);
+    let mut pause = Duration::ZERO;
+    queue.sign.note(Err(reason.clone()));
+    loop {
+        // Batches are refused meanwhile, however long it takes.
+        let waited = tokio::time::sleep(pause);
+        let mut healing = std::pin::pin!(async {
+            waited.await;
+            heal(backend, hub).await
+        });
+        let healed = loop {
+            tokio::select! {
+                healed = &mut healing => break healed,
+                group = queue.next_group() => match group {
+                    Some(group) => queue.refuse(group, &reason),
+                    None => return false,
+                },
+            }
+        };
+        queue.sign.note(healed.clone());
+        match healed {
+            Ok(()) => return true,
+            Err(error) => reason = error,
+        }
+        pause = backoff.next(&random);
     }
 }
 
@@ -281,10 +380,14 @@ pub(crate) async fn catch_up(backend: &dyn Backend, hub: &Hub) -> Result<(), Err
         if touched.through <= before {
             return Ok(());
         }
-        let positions = touched.positions.iter();
-        let positions = positions.map(|(at, topics): &(Position, Vec<Topic>)| (*at, topics.as_slice()));
-        hub.advance(positions, touched.through);
+        show_touched(hub, &touched);
     }
+}
+
+fn show_touched(hub: &Hub, touched: &Touched) {
+    let positions = touched.positions.iter();
+    let positions = positions.map(|(at, topics): &(Position, Vec<Topic>)| (*at, topics.as_slice()));
+    hub.advance(positions, touched.through);
 }
 
 /// Follows shared data for as long as the store is open, whatever the back end says.

@@ -41,6 +41,20 @@ pub enum Error {
         #[source]
         cause: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// There is no room left for more data, or only what is kept in reserve. Nothing was written;
+    /// reading goes on, and writing does once there is room again.
+    #[error("there is no room left to write to: {0}")]
+    Full(String),
+    /// The back end does not take this now, though it may later: the connection is lost, the disk is
+    /// read-only or failed. Nothing was written.
+    #[error("the storage back end cannot {doing} at the moment")]
+    Unavailable {
+        /// What was tried.
+        doing: &'static str,
+        /// What the back end said.
+        #[source]
+        cause: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// Stored bytes are not what they should be.
     #[error("a row of table {table} cannot be read")]
     Corrupt {
@@ -76,6 +90,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// A failure that may pass while `doing` ("read rows", "commit").
+    pub fn unavailable(
+        doing: &'static str,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { doing, cause: Arc::from(cause.into()) }
+    }
+
+    /// Whether the back end, as it is, takes no writes from anybody.
+    #[must_use]
+    pub fn stops_writes(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Unavailable { .. })
+    }
+
     /// A failure of the back end while `doing` ("read rows", "commit").
     pub fn backend(doing: &'static str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Backend { doing, cause: Arc::from(cause.into()) }

@@ -11,6 +11,7 @@
 mod backend;
 mod batch;
 mod committer;
+mod condition;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
@@ -34,6 +35,7 @@ pub use backend::{
 };
 pub use batch::{Batch, EPHEMERAL, Slot};
 pub use committer::{Committed, Receipt};
+pub use condition::Condition;
 pub use error::{CodecError, CommitError, Error, Precondition};
 pub use key::{AppendKey, AsKey, Key, PositionKey, PrefixOf, decode_key, encode_key};
 pub use log::{decode_entry, encode_entry};

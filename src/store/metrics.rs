@@ -9,6 +9,7 @@ use crate::{backend::RawCommitted, error::CommitError};
 #[derive(Clone)]
 pub(crate) struct StoreMetrics {
     pub(crate) waiting: Gauge,
+    pub(crate) writable: Gauge,
     batches: Counter,
     conflicts: Counter,
     failures: Counter,
@@ -23,6 +24,8 @@ impl StoreMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         Self {
             waiting: metrics.gauge("yakuba_store_waiting_batches", "Batches that wait for the committer"),
+            writable: metrics
+                .gauge("yakuba_store_writable", "1 while writes are taken, 0 while they are refused"),
             batches: metrics.counter("yakuba_store_batches", "Batches committed"),
             conflicts: metrics.counter("yakuba_store_conflicts", "Batches refused by a precondition"),
             failures: metrics.counter("yakuba_store_failures", "Batches that failed or are unknown"),
@@ -37,6 +40,11 @@ impl StoreMetrics {
                 SECONDS,
             ),
         }
+    }
+
+    /// Counts batches that were refused unseen, for nothing can be written.
+    pub(crate) fn note_refused(&self, batches: usize) {
+        self.failures.inc_by(batches as u64);
     }
 
     pub(crate) fn note_group(&self, results: &[Result<RawCommitted, CommitError>], elapsed: Duration) {

@@ -13,6 +13,7 @@ use crate::{
     backend::{Backend, Change, RawRange, RowKey},
     batch::Batch,
     committer::{self, Committed, Queue, Receipt},
+    condition::Condition,
     error::{CommitError, Error},
     key::{AsKey, Key, decode_key, encode_key},
     metrics::StoreMetrics,
@@ -230,6 +231,12 @@ impl Store {
     /// calls [`Store::ready`] first, as [`Store::commit`] does.
     pub fn submit(&self, batch: Batch) -> Receipt {
         self.inner.queue.push(batch.into_raw())
+    }
+
+    /// Whether it takes writes. When it does not, it heals by itself as soon as the back end can.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.inner.queue.condition()
     }
 
     /// Waits until the committer's queue has room.

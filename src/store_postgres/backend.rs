@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
@@ -34,6 +34,8 @@ pub struct PostgresBackend {
     open: parking_lot::Mutex<Option<watch::Sender<()>>>,
     process: u64,
     groups: AtomicU64,
+    /// Set when a group could not be written; then it is tried out whether one can be.
+    failed: AtomicBool,
 }
 
 impl PostgresBackend {
@@ -57,6 +59,7 @@ impl PostgresBackend {
             open: parking_lot::Mutex::new(Some(open)),
             process,
             groups: AtomicU64::new(1),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -82,7 +85,23 @@ impl Backend for PostgresBackend {
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
         let (number, id) = self.next_group();
-        commit::commit(&self.pool, &batches, &id, number).await
+        let results = commit::commit(&self.pool, &batches, &id, number).await;
+        let failed = results.iter().any(|result| match result {
+            Err(CommitError::Unknown) => true,
+            Err(CommitError::Store(error)) => error.stops_writes(),
+            Ok(_) | Err(_) => false,
+        });
+        self.failed.fetch_or(failed, Ordering::Relaxed);
+        results
+    }
+
+    async fn heal(&self) -> Result<Touched, Error> {
+        if self.failed.load(Ordering::Relaxed) {
+            commit::probe(&self.pool).await?;
+            self.failed.store(false, Ordering::Relaxed);
+        }
+        // What a group of unknown outcome has written is read from the log, like that of others.
+        Ok(Touched { positions: Vec::new(), through: Position::START })
     }
 
     async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {

@@ -23,7 +23,7 @@ use tokio_postgres::{Client, Statement, types::ToSql};
 use crate::{
     pool::Pool,
     schema::{stored_key, table_end},
-    session::Session,
+    session::{Session, meaning},
 };
 
 pub(crate) type Results = Vec<Result<RawCommitted, CommitError>>;
@@ -39,6 +39,10 @@ const HOUSEKEEPING: u64 = 1_024;
 
 /// Entries of ephemeral positions are kept this far back, for replicas that lag.
 const EPHEMERAL_KEPT: i64 = 100_000;
+
+/// A key behind those of all tables, and how much is written there to see whether it can be.
+const PROBE_KEY: [u8; 3] = [0xff; 3];
+const PROBE_WORDS: u64 = 32_768;
 
 /// How far a group came before its transaction ended badly.
 enum Failure {
@@ -86,15 +90,57 @@ pub(crate) async fn commit(pool: &Pool, batches: &[RawBatch], id: &[u8], number:
 }
 
 async fn was_committed(pool: &Pool, id: &[u8]) -> Result<bool, Error> {
-    let session = pool.take_writer().await?;
-    let statements = &session.statements;
-    let failed = |error| Error::backend("look for a commit", error);
-    session.client.batch_execute("BEGIN").await.map_err(failed)?;
-    session.client.query_one(&statements.lock_clock, &[]).await.map_err(failed)?;
-    let found = session.client.query_opt(&statements.find_group, &[&id]).await.map_err(failed)?;
-    session.client.batch_execute("COMMIT").await.map_err(failed)?;
-    pool.return_writer(session).await;
+    let mut last = Error::Closed;
+    for _ in 0..ATTEMPTS {
+        let session = pool.take_writer().await?;
+        match find_group(&session, id).await {
+            Ok(found) => {
+                pool.return_writer(session).await;
+                return Ok(found);
+            }
+            // This connection may be cut as well.
+            Err(error) if session.is_lost(&error) => last = meaning("look for a commit", error, true),
+            Err(error) => return Err(meaning("look for a commit", error, false)),
+        }
+    }
+    Err(last)
+}
+
+async fn find_group(session: &Session, id: &[u8]) -> Result<bool, tokio_postgres::Error> {
+    let Session { client, statements } = session;
+    client.batch_execute("BEGIN").await?;
+    client.query_one(&statements.lock_clock, &[]).await?;
+    let found = client.query_opt(&statements.find_group, &[&id]).await?;
+    client.batch_execute("COMMIT").await?;
     Ok(found.is_some())
+}
+
+/// Writes a row as large as many, and removes it: whether the server takes writes.
+pub(crate) async fn probe(pool: &Pool) -> Result<(), Error> {
+    let session = pool.take_writer().await?;
+    let rows = session.statements.rows(Tuning::Large);
+    let keys = vec![PROBE_KEY.to_vec()];
+    // Noise, which the server cannot store in less.
+    let noise =
+        (0..PROBE_WORDS).flat_map(|at: u64| (at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    let values = vec![noise.collect::<Vec<u8>>()];
+    let write = async {
+        session.client.batch_execute("BEGIN").await?;
+        session.client.execute(&rows.put, &[&keys, &values]).await?;
+        session.client.execute(&rows.delete, &[&keys]).await?;
+        session.client.batch_execute("COMMIT").await
+    };
+    match tokio::time::timeout(TRANSACTION, write).await {
+        Ok(Ok(())) => {
+            pool.return_writer(session).await;
+            Ok(())
+        }
+        Ok(Err(error)) => {
+            let lost = session.is_lost(&error);
+            Err(meaning("write", error, lost))
+        }
+        Err(late) => Err(Error::unavailable("write", late)),
+    }
 }
 
 async fn transaction(
@@ -107,7 +153,7 @@ async fn transaction(
     let failed = |error: tokio_postgres::Error| {
         // A connection on which a statement failed is in a broken transaction: both let it go.
         let gone = session.is_lost(&error);
-        let error = Error::backend("commit", error);
+        let error = meaning("commit", error, gone);
         if gone { Failure::Lost(error) } else { Failure::Refused(error) }
     };
     let needs = Needs::of(batches);
@@ -127,9 +173,9 @@ async fn transaction(
     match write(session, pool, batches, &staged, id, number).await {
         Ok(()) => Ok(staged.results),
         Err(error) if session.is_lost(&error) => {
-            Err(Failure::Perhaps(staged.results, Error::backend("commit", error)))
+            Err(Failure::Perhaps(staged.results, meaning("commit", error, true)))
         }
-        Err(error) => Err(Failure::Refused(Error::backend("commit", error))),
+        Err(error) => Err(Failure::Refused(meaning("commit", error, false))),
     }
 }
 

@@ -13,7 +13,7 @@ use store::Error;
 use tokio::sync::Mutex;
 
 use crate::{
-    session::{Session, connect},
+    session::{Session, connect, meaning},
     settings::Settings,
 };
 
@@ -90,10 +90,8 @@ impl Pool {
             match self.reader().await {
                 Ok(session) => match read(session.clone()).await {
                     Ok(found) => return Ok(found),
-                    Err(error) if session.is_lost(&error) => {
-                        last = Error::backend(doing, error);
-                    }
-                    Err(error) => return Err(Error::backend(doing, error)),
+                    Err(error) if session.is_lost(&error) => last = meaning(doing, error, true),
+                    Err(error) => return Err(meaning(doing, error, false)),
                 },
                 Err(Error::Closed) => return Err(Error::Closed),
                 Err(error) => last = error,

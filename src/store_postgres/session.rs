@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use store::{Error, Tuning};
 use tokio_postgres::{
     Client, Config, NoTls, Statement,
-    error::{DbError, Severity},
+    error::{DbError, Severity, SqlState},
 };
 
 use crate::{
@@ -57,6 +57,20 @@ impl Session {
             |error: &DbError| matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
         self.client.is_closed() || error.is_closed() || error.as_db_error().is_none_or(ending)
     }
+}
+
+/// What an error means to the store: there is no room, it may pass, or it is of this request alone.
+pub(crate) fn meaning(doing: &'static str, error: tokio_postgres::Error, is_lost: bool) -> Error {
+    let code = error.code().map(SqlState::code).unwrap_or_default();
+    if error.code() == Some(&SqlState::DISK_FULL) {
+        return Error::Full(error.as_db_error().map_or_else(String::new, ToString::to_string));
+    }
+    // Resources, the operator, the connection, the system below; a server that is to be read only.
+    let passing = ["53", "57", "08", "58"].iter().any(|class| code.starts_with(class));
+    if is_lost || passing || error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+        return Error::unavailable(doing, error);
+    }
+    Error::backend(doing, error)
 }
 
 impl Statements {
@@ -157,7 +171,7 @@ pub(crate) fn config(settings: &Settings) -> Result<Config, Error> {
 
 /// Connects, makes the tables if asked to, and prepares the statements.
 pub(crate) async fn connect(settings: &Settings, tasks: &Tasks, make_tables: bool) -> Result<Session, Error> {
-    let failed = |error| Error::backend("connect to PostgreSQL", error);
+    let failed = |error| Error::unavailable("reach PostgreSQL", error);
     let (client, connection) = config(settings)?.connect(NoTls).await.map_err(failed)?;
     tasks.spawn("postgres connection", async move {
         if let Err(error) = connection.await {

@@ -8,13 +8,15 @@ use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use store::{
     Backend, Change, CommitError, Error, Order, Position, RawBatch, RawCommitted, RawRange, RawRow, Report,
-    RowKey, TableId, Tuning, decode_entry,
+    RowKey, TableId, Touched, Tuning, decode_entry,
     stage::{Needs, Staged, Write},
 };
 
 use crate::{
     columns::{self, FACTS, LOG, column, log_key, log_position, stored_key, table_end},
     settings::{Durability, Settings},
+    slot::Slot,
+    space::{Space, write_error},
 };
 
 /// The version of the layout described in `columns`.
@@ -24,6 +26,9 @@ const LAYOUT_FACT: &[u8] = b"layout";
 /// Positions up to this one may have been given to something ephemeral.
 const RESERVED_FACT: &[u8] = b"reserved";
 
+/// The number of the last group, so that one of unknown outcome is found or known to be missing.
+const GROUP_FACT: &[u8] = b"group";
+
 /// How many ephemeral positions are reserved with one write.
 const EPHEMERAL_BLOCK: u64 = 4_096;
 
@@ -31,19 +36,39 @@ const EPHEMERAL_BLOCK: u64 = 4_096;
 const INLINE_ROWS: usize = 256;
 
 /// A RocksDB database in a directory.
-pub struct RocksBackend {
-    db: RwLock<Option<Arc<DB>>>,
-    writer: Arc<Mutex<Writer>>,
-    head: Arc<RwLock<Position>>,
+///
+/// When a write fails, the database goes on reading and takes no more writes: what is on disk is
+/// then known only after opening again. [`Backend::heal`] does that behind the port, as soon as the
+/// disk takes a write.
+pub struct RocksBackend(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    slot: Slot,
+    writer: Mutex<Writer>,
+    head: RwLock<Position>,
 }
 
 /// What the writer knows between two groups.
 struct Writer {
     options: WriteOptions,
+    space: Space,
     last_entry: Position,
     reserved: Position,
-    /// Set after a failed write: what is on disk is then known only after opening again.
-    failed: bool,
+    /// The number of the last group.
+    group: u64,
+    /// Set when too little was free: then it takes a little more to go on.
+    short: bool,
+    /// The group whose write failed; nothing more is written until it is known what became of it.
+    doubtful: Option<Doubtful>,
+}
+
+/// A group of which it is not known whether it is on disk.
+struct Doubtful {
+    group: u64,
+    batches: Arc<Vec<RawBatch>>,
+    results: Vec<Result<RawCommitted, CommitError>>,
+    head: Position,
 }
 
 impl RocksBackend {
@@ -51,32 +76,36 @@ impl RocksBackend {
     ///
     /// # Errors
     /// [`Error::InUse`] when another process has it open, [`Error::NewerSchema`] when a newer
-    /// program laid it out, else what RocksDB says.
+    /// program laid it out, [`Error::Full`] when there is no room, else what RocksDB says.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
         std::fs::create_dir_all(&settings.path)
             .map_err(|error| Error::backend("make the directory", error))?;
-        let cache = Cache::new_lru_cache(columns::memory_bytes(settings));
-        let options = columns::database_options(settings, &cache);
-        let descriptors = columns::descriptors(settings, &cache);
-        let db = DB::open_cf_descriptors(&options, &settings.path, descriptors)
-            .map_err(|error| open_error(&settings.path, error))?;
+        let db = open_database(settings)?;
 
-        let mut writing = WriteOptions::default();
-        writing.set_sync(settings.durability == Durability::Fsync);
-        check_layout(&db, &writing)?;
-        let reserved = Position(fact(&db, RESERVED_FACT)?.unwrap_or(0));
-        let last_entry = last_entry(&db)?;
-        let head = last_entry.max(reserved);
-        let writer = Writer { options: writing, last_entry, reserved, failed: false };
-        Ok(Self {
-            db: RwLock::new(Some(Arc::new(db))),
-            writer: Arc::new(Mutex::new(writer)),
-            head: Arc::new(RwLock::new(head)),
-        })
+        let mut options = WriteOptions::default();
+        options.set_sync(settings.durability == Durability::Fsync);
+        check_layout(&db, &options)?;
+        let mut writer = Writer {
+            options,
+            space: Space::new(&settings.path, settings.reserve),
+            last_entry: Position::START,
+            reserved: Position::START,
+            group: 0,
+            short: false,
+            doubtful: None,
+        };
+        writer.read_facts(&db)?;
+        let head = writer.last_entry.max(writer.reserved);
+        Ok(Self(Arc::new(Inner {
+            settings: settings.clone(),
+            slot: Slot::new(db),
+            writer: Mutex::new(writer),
+            head: RwLock::new(head),
+        })))
     }
 
     pub(crate) fn db(&self) -> Result<Arc<DB>, Error> {
-        self.db.read().clone().ok_or(Error::Closed)
+        self.0.slot.get_now()
     }
 
     /// Bytes of memory that cached blocks and write buffers take now.
@@ -92,7 +121,7 @@ impl RocksBackend {
 #[async_trait]
 impl Backend for RocksBackend {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
-        let db = self.db()?;
+        let db = self.0.slot.get().await?;
         if keys.len() <= INLINE_ROWS {
             return get_rows(&db, keys);
         }
@@ -101,7 +130,7 @@ impl Backend for RocksBackend {
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
-        let db = self.db()?;
+        let db = self.0.slot.get().await?;
         if ranges.len().saturating_mul(limit) <= INLINE_ROWS {
             return ranges.iter().map(|range| scan_rows(&db, range, order, limit)).collect();
         }
@@ -111,23 +140,23 @@ impl Backend for RocksBackend {
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
         let count = batches.len();
-        let db = match self.db() {
+        let db = match self.0.slot.get().await {
             Ok(db) => db,
             Err(error) => return vec![Err(error.into()); count],
         };
-        let (writer, head) = (self.writer.clone(), self.head.clone());
+        let inner = self.0.clone();
         if writes_nothing(&batches) {
-            let mut writer = writer.lock();
-            if head.read().plus(count as u64) <= writer.reserved {
-                return writer.commit(&db, &head, &batches);
+            let mut writer = inner.writer.lock();
+            if inner.head.read().plus(count as u64) <= writer.reserved {
+                return writer.commit(&db, &inner.head, &batches);
             }
         }
-        let work = move || Ok(writer.lock().commit(&db, &head, &batches));
+        let work = move || Ok(inner.writer.lock().commit(&db, &inner.head, &batches));
         blocking(work).await.unwrap_or_else(|_| vec![Err(CommitError::Unknown); count])
     }
 
     async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        let db = self.db()?;
+        let db = self.0.slot.get().await?;
         let read = move || -> Result<Vec<Change>, Error> {
             let start = Bytes::copy_from_slice(&after.plus(1).0.to_be_bytes());
             let range = RawRange { table: LOG, start, end: None };
@@ -144,44 +173,86 @@ impl Backend for RocksBackend {
     }
 
     async fn head(&self) -> Result<Position, Error> {
-        Ok(*self.head.read())
+        // A group that is being written may be read before its positions are noted.
+        let inner = self.0.clone();
+        blocking(move || {
+            let _no_group = inner.writer.lock();
+            Ok(*inner.head.read())
+        })
+        .await
+    }
+
+    async fn heal(&self) -> Result<Touched, Error> {
+        let inner = self.0.clone();
+        blocking(move || inner.heal()).await
     }
 
     async fn verify(&self, report: Report) -> Result<Report, Error> {
-        let db = self.db()?;
+        let db = self.0.slot.get().await?;
         blocking(move || verify(&db, report)).await
     }
 
     async fn close(&self) -> Result<(), Error> {
-        let Some(db) = self.db.write().take() else { return Ok(()) };
-        let (writer, head) = (self.writer.clone(), self.head.clone());
+        let Some(db) = self.0.slot.close() else { return Ok(()) };
+        let inner = self.0.clone();
         blocking(move || {
-            let mut writer = writer.lock();
-            let head = *head.read();
-            if !writer.failed && writer.reserved > head {
+            let mut writer = inner.writer.lock();
+            let head = *inner.head.read();
+            if writer.doubtful.is_none() && writer.reserved > head {
                 // The rest of the block was not given to anybody.
-                writer.write(&db, WriteBatch::default(), Some(head))?;
+                writer
+                    .write(&db, WriteBatch::default(), Some(head))
+                    .map_err(|error| write_error("write", &error))?;
             }
             for tuning in Tuning::ALL {
-                db.flush_cf(column(&db, tuning)).map_err(|error| Error::backend("flush", error))?;
+                db.flush_cf(column(&db, tuning)).map_err(|error| write_error("flush", &error))?;
             }
-            db.flush().map_err(|error| Error::backend("flush", error))
+            db.flush().map_err(|error| write_error("flush", &error))
         })
         .await
     }
 }
 
+impl Inner {
+    /// Sees whether there is room, and after a failed write opens the database again.
+    fn heal(&self) -> Result<Touched, Error> {
+        let nothing = Touched { positions: Vec::new(), through: Position::START };
+        let mut writer = self.writer.lock();
+        let careful = writer.short || writer.doubtful.is_some();
+        let room = if careful { writer.space.check_again() } else { writer.space.check() };
+        writer.short = room.is_err();
+        room?;
+        if writer.doubtful.is_none() {
+            return Ok(nothing);
+        }
+        writer.space.probe()?;
+        let fresh = self.slot.renew(|| open_database(&self.settings), || open_for_reading(&self.settings))?;
+        let touched = writer.resume(fresh.db(), &self.head)?;
+        fresh.show();
+        Ok(touched.unwrap_or(nothing))
+    }
+}
+
 impl Writer {
+    /// Takes up what the database knows of the writer's past.
+    fn read_facts(&mut self, db: &DB) -> Result<(), Error> {
+        self.reserved = Position(fact(db, RESERVED_FACT)?.unwrap_or(0));
+        self.group = fact(db, GROUP_FACT)?.unwrap_or(0);
+        self.last_entry = last_entry(db)?;
+        Ok(())
+    }
+
     fn commit(
         &mut self,
         db: &DB,
         head: &RwLock<Position>,
-        batches: &[RawBatch],
+        batches: &Arc<Vec<RawBatch>>,
     ) -> Vec<Result<RawCommitted, CommitError>> {
         let refuse = |error: Error| vec![Err(CommitError::Store(error)); batches.len()];
-        if self.failed {
-            return refuse(Error::Refused(
-                "a write failed before; the store must be opened again".to_owned(),
+        if self.doubtful.is_some() {
+            return refuse(Error::unavailable(
+                "write",
+                "a write failed before, and the database has not healed",
             ));
         }
         let needs = Needs::of(batches);
@@ -195,10 +266,14 @@ impl Writer {
         let uncovered = staged.head > staged.last_entry.max(self.reserved);
         let reserve = uncovered.then(|| staged.head.plus(EPHEMERAL_BLOCK));
         if !staged.writes.is_empty() || !staged.entries.is_empty() || reserve.is_some() {
+            if let Err(error) = self.space.check() {
+                return refuse(error);
+            }
             let batch = write_batch(db, &staged);
             if let Err(error) = self.write(db, batch, reserve) {
-                tracing::error!(error = ?error, "a write failed; the store takes no more until it is opened again");
-                self.failed = true;
+                tracing::warn!(error = %error, "a write failed; the database must be opened again");
+                let Staged { results, head, .. } = staged;
+                self.doubtful = Some(Doubtful { group: self.group, batches: batches.clone(), results, head });
                 return vec![Err(CommitError::Unknown); batches.len()];
             }
         }
@@ -207,14 +282,56 @@ impl Writer {
         staged.results
     }
 
-    fn write(&mut self, db: &DB, mut batch: WriteBatch, reserve: Option<Position>) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        db: &DB,
+        mut batch: WriteBatch,
+        reserve: Option<Position>,
+    ) -> Result<(), rocksdb::Error> {
+        self.group += 1;
+        batch.put_cf(facts(db), GROUP_FACT, self.group.to_be_bytes());
         if let Some(reserve) = reserve {
             batch.put_cf(facts(db), RESERVED_FACT, reserve.0.to_be_bytes());
         }
-        db.write_opt(batch, &self.options).map_err(|error| Error::backend("write", error))?;
+        db.write_opt(batch, &self.options)?;
         self.reserved = reserve.unwrap_or(self.reserved);
         Ok(())
     }
+
+    /// Goes on with a database that was opened again; says what the doubtful group touched if it was
+    /// written after all.
+    fn resume(&mut self, db: &DB, head: &RwLock<Position>) -> Result<Option<Touched>, Error> {
+        self.read_facts(db)?;
+        let Some(doubtful) = self.doubtful.take() else { return Ok(None) };
+        if self.group != doubtful.group {
+            return Ok(None);
+        }
+        *head.write() = doubtful.head;
+        let committed = doubtful.batches.iter().zip(&doubtful.results);
+        let committed = committed.filter_map(|(batch, result)| Some((batch, result.as_ref().ok()?)));
+        let positions = committed.flat_map(|(batch, done)| {
+            let given = (done.first.0..).map(Position);
+            given.zip(&batch.slots).map(|(position, slot)| (position, slot.topics.clone()))
+        });
+        Ok(Some(Touched { positions: positions.collect(), through: doubtful.head }))
+    }
+}
+
+fn open_database(settings: &Settings) -> Result<DB, Error> {
+    let cache = Cache::new_lru_cache(columns::memory_bytes(settings));
+    let options = columns::database_options(settings, &cache);
+    let descriptors = columns::descriptors(settings, &cache);
+    DB::open_cf_descriptors(&options, &settings.path, descriptors)
+        .map_err(|error| open_error(&settings.path, &error))
+}
+
+/// Opens the database without writing anything, as far as that is possible.
+fn open_for_reading(settings: &Settings) -> Result<DB, Error> {
+    let cache = Cache::new_lru_cache(columns::memory_bytes(settings));
+    let options = columns::database_options(settings, &cache);
+    let descriptors = columns::descriptors(settings, &cache);
+    DB::open_cf_descriptors_read_only(&options, &settings.path, descriptors, false)
+        .map_err(|error| open_error(&settings.path, &error))
 }
 
 fn write_batch(db: &DB, staged: &Staged<'_>) -> WriteBatch {
@@ -341,7 +458,7 @@ fn check_layout(db: &DB, options: &WriteOptions) -> Result<(), Error> {
     match fact(db, LAYOUT_FACT)? {
         None => db
             .put_cf_opt(facts(db), LAYOUT_FACT, LAYOUT.to_be_bytes(), options)
-            .map_err(|error| Error::backend("write", error)),
+            .map_err(|error| write_error("write", &error)),
         Some(LAYOUT) => Ok(()),
         Some(found) => {
             let short = |version| u32::try_from(version).unwrap_or(u32::MAX);
@@ -371,12 +488,12 @@ fn last_entry(db: &DB) -> Result<Position, Error> {
     Ok(last.and_then(|(key, _)| log_position(&stored_key(LOG, &key))).unwrap_or_default())
 }
 
-fn open_error(path: &Path, error: rocksdb::Error) -> Error {
+fn open_error(path: &Path, error: &rocksdb::Error) -> Error {
     let text = error.to_string();
     if text.contains("LOCK") && (text.contains("lock hold") || text.contains("temporarily unavailable")) {
         return Error::InUse { place: path.display().to_string() };
     }
-    Error::backend("open the database", error)
+    write_error("open the database", error)
 }
 
 /// Runs what may wait for the disk on a thread that may wait.

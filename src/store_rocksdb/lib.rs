@@ -4,13 +4,18 @@
 //! and writes one `WriteBatch` with one sync per group. All caches and write buffers are charged
 //! to one memory budget.
 //!
-//! Reading order: [`Settings`], [`RocksBackend`], then `columns` for how data are laid out and
+//! When a write fails, reading goes on, and the database is opened again behind the port once the
+//! disk takes writes.
+//!
+//! Reading order: [`Settings`], [`RocksBackend`], `slot` and `space` for what a failed write leads to, then `columns` for how data are laid out and
 //! `backup` for online backups.
 
 mod backend;
 mod backup;
 mod columns;
 mod settings;
+mod slot;
+mod space;
 #[cfg(test)]
 mod tests;
 

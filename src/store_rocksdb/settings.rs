@@ -25,12 +25,20 @@ pub struct Settings {
     pub durability: Durability,
     /// What block cache and write buffers may use together, at least 8 MiB.
     pub memory: ByteSize,
+    /// What stays free on the disk: with less, writes are refused before the disk refuses them, and
+    /// what the database does by itself (compaction, the log at a start) still finds room.
+    pub reserve: ByteSize,
 }
 
 impl Settings {
-    /// Durable, with 64 MiB of memory.
+    /// Durable, with 64 MiB of memory and 64 MiB of reserve.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), durability: Durability::Fsync, memory: ByteSize::mib(64) }
+        Self {
+            path: path.into(),
+            durability: Durability::Fsync,
+            memory: ByteSize::mib(64),
+            reserve: ByteSize::mib(64),
+        }
     }
 }

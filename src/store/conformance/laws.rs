@@ -378,7 +378,8 @@ pub(super) async fn rows_lead_the_head(writer: &Store, reader: &Store) {
             assert!(reader.head() >= met);
             assert_eq!(reader.moved(topic, newest), Moved::Maybe);
             let log = reader.changes(newest, 1_000).await.expect("the log");
-            let positions: Vec<_> = log.iter().map(|entry| entry.position).take_while(|at| *at <= met).collect();
+            let positions: Vec<_> =
+                log.iter().map(|entry| entry.position).take_while(|at| *at <= met).collect();
             assert_eq!(positions, (newest.0 + 1..=met.0).map(Position).collect::<Vec<_>>());
             newest = met;
         }

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some("os") => Durability::Os,
         _ => Durability::Fsync,
     };
-    let settings = Settings { path, durability, memory: ByteSize::mib(64) };
+    let settings = Settings { path, durability, memory: ByteSize::mib(64), ..Settings::at("") };
     println!("{} ({durability:?})", settings.path.display());
     println!("opening: {} KiB resident", resident_kib());
     let started = Instant::now();

@@ -2,6 +2,8 @@
 //! processes; backups.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod full_disk;
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
