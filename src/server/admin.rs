@@ -13,7 +13,7 @@ use http::{Method, StatusCode, header::AUTHORIZATION};
 use ruma::OwnedServerName;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::Store;
+use store::{Condition, Store};
 use web::{ApiError, Open, RawCall, Response, Routes, json_response};
 
 use crate::health::Desk;
@@ -108,11 +108,16 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
             })
         })
         .collect();
+    let read_only_because = match api.store.condition() {
+        Condition::Writable => None,
+        Condition::ReadOnly(reason) => Some(reason.to_string()),
+    };
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
         "uptime_s": api.clock.instant().since(api.started).as_secs(),
         "position": api.store.head().0,
+        "read_only_because": read_only_because,
         "resident_bytes": crate::process::resident_bytes(),
         "peers": peers,
     });

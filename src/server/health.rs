@@ -6,7 +6,7 @@ use base::{CancellationToken, Metrics};
 use http::{HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use ruma::OwnedServerName;
 use serde_json::json;
-use store::Store;
+use store::{Condition, Store};
 use web::{ApiError, Body, Open, RawCall, Response, Routes, json_response};
 
 use crate::config::Config;
@@ -76,6 +76,11 @@ async fn health(desk: Arc<Desk>, _: RawCall<Open>) -> Result<Response, ApiError>
     if let Err(error) = desk.store.cursor("server.health").await {
         tracing::error!(%error, "the store cannot be read");
         return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "store" })));
+    }
+    if let Condition::ReadOnly(reason) = desk.store.condition() {
+        let reason = if matches!(reason, store::Error::Full(_)) { "full" } else { "storage" };
+        let answer = json!({ "status": "read-only", "reason": reason });
+        return Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &answer));
     }
     let answer = json!({ "status": "ok", "version": crate::VERSION, "position": desk.store.head().0 });
     Ok(json_response(StatusCode::OK, &answer))

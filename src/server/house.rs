@@ -164,7 +164,8 @@ impl House {
             clock.clone(),
             &random,
             &metrics,
-        );
+        )
+        .with_contact(config.contact());
         let desk = Desk::new(config, store.clone(), metrics.clone(), edges.shutdown_token());
         let admin = AdminApi::new(
             desk.clone(),

@@ -72,6 +72,7 @@ fn rocksdb_settings(config: &Config) -> store_rocksdb::Settings {
             Durability::Os => store_rocksdb::Durability::Os,
         },
         memory: config.store_memory(),
+        reserve: config.store.reserve,
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 pub(crate) struct Disk {
     data: MemoryDisk,
     shared: bool,
+    full: Arc<AtomicBool>,
     open: Mutex<Weak<Shared>>,
 }
 
@@ -31,7 +32,13 @@ impl Disk {
     pub(crate) fn plug_in(&self) -> Arc<Plug> {
         let inner: Arc<dyn Backend> =
             if self.shared { self.open_shared() } else { Arc::new(self.open_alone()) };
-        Arc::new(Plug { inner, on: AtomicBool::new(true) })
+        let full = self.full.clone();
+        Arc::new(Plug { inner, on: AtomicBool::new(true), full, hears: watch::Sender::new(true) })
+    }
+
+    /// Leaves no room for writes, or gives it back.
+    pub(crate) fn fill(&self, full: bool) {
+        self.full.store(full, SeqCst);
     }
 
     fn open_alone(&self) -> MemoryBackend {
@@ -60,9 +67,20 @@ impl Disk {
 pub(crate) struct Plug {
     inner: Arc<dyn Backend>,
     on: AtomicBool,
+    full: Arc<AtomicBool>,
+    /// Whether the process hears of what others have written.
+    hears: watch::Sender<bool>,
 }
 
 impl Plug {
+    pub(crate) fn hear(&self, hears: bool) {
+        self.hears.send_replace(hears);
+    }
+
+    fn room(&self) -> Result<(), Error> {
+        if self.full.load(SeqCst) { Err(Error::Full("the test's disk is full".to_owned())) } else { Ok(()) }
+    }
+
     pub(crate) fn pull(&self) {
         self.on.store(false, SeqCst);
     }
@@ -88,6 +106,9 @@ impl Backend for Plug {
         if self.check().is_err() {
             return batches.iter().map(|_| Err(CommitError::Unknown)).collect();
         }
+        if let Err(full) = self.room() {
+            return batches.iter().map(|_| Err(full.clone().into())).collect();
+        }
         let count = batches.len();
         let answers = self.inner.commit(batches).await;
         // The process died between the write and the answer.
@@ -104,6 +125,11 @@ impl Backend for Plug {
         self.inner.head().await
     }
 
+    async fn heal(&self) -> Result<Touched, Error> {
+        self.room()?;
+        self.inner.heal().await
+    }
+
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }
@@ -115,7 +141,9 @@ impl Backend for Plug {
 
     async fn moved_on(&self, after: Position) -> Result<(), Error> {
         self.check()?;
-        self.inner.moved_on(after).await
+        self.inner.moved_on(after).await?;
+        self.hears.subscribe().wait_for(|hears| *hears).await.map_err(|_| Error::Closed)?;
+        Ok(())
     }
 
     async fn verify(&self, report: Report) -> Result<Report, Error> {

@@ -9,11 +9,12 @@ use std::{
 use base::{ByteSize, CancellationToken, Metrics, Tasks};
 use bytes::Bytes;
 use federation::{Network, TransportError};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use pdu::{Authorities, Authority};
 use room::AllowAll;
 use ruma::{OwnedServerName, ServerName};
+use serde_json::Value;
 use server::{
     config::{
         AuthorityConfig, Backend, Config, FederationConfig, PeersSetting, Registration, RegistrationMode,
@@ -135,6 +136,31 @@ impl Server {
     pub async fn crash_and_restart(&self) {
         self.crash().await;
         self.start().await;
+    }
+
+    /// Fills its disk: nothing more can be written, until there is room again.
+    pub fn fill_disk(&self) {
+        self.machine.disk.fill(true);
+    }
+
+    /// Makes room on its disk.
+    pub fn make_room_on_disk(&self) {
+        self.machine.disk.fill(false);
+    }
+
+    /// Whether a replica hears by itself of what the others write. Whatever else it does, it reads.
+    ///
+    /// # Panics
+    /// When it is down.
+    pub fn hear_of_others(&self, hears: bool) {
+        self.machine.running.lock().as_ref().expect("the server is up").plug.hear(hears);
+    }
+
+    /// What it answers to those who supervise it.
+    pub async fn health(&self) -> (StatusCode, Value) {
+        let request = Request::get("/health").body(Bytes::new()).expect("a request");
+        let answer = self.machine.answer(self.name(), request).await.expect("an answer");
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 
     fn config(&self) -> Config {

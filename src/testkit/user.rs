@@ -293,8 +293,7 @@ async fn call(
             let request = request.header("content-type", "application/json").body(Bytes::from(body));
             match ask(server, name, request.expect("a request")).await {
                 // A server that is going down while it answers.
-                Ok(answer)
-                    if answer.status() == StatusCode::INTERNAL_SERVER_ERROR && !server.machine.is_up() => {}
+                Ok(answer) if answer.status().is_server_error() && !server.machine.is_up() => {}
                 Ok(answer) => return judge(&answer),
                 Err(_) if repeatable || !server.machine.is_up() => tokio::task::yield_now().await,
                 Err(error) => panic!("{method} {path}: {error}"),

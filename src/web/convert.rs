@@ -53,6 +53,9 @@ impl From<store::Error> for ApiError {
             | store::Error::NewerSchema { .. }
             | store::Error::InUse { .. }
             | store::Error::Refused(_) => ApiError::internal(error),
+            store::Error::Full(_) => ApiError::no_room(error),
+            // The store says once, for all, that it cannot be used.
+            store::Error::Unavailable { .. } => ApiError::unavailable(error).known(),
             store::Error::Closed => ApiError::unavailable(error),
         }
     }
@@ -61,8 +64,8 @@ impl From<store::Error> for ApiError {
 impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> ApiError {
         match error {
-            CommitError::Conflict { .. } | CommitError::Unknown => ApiError::internal(error),
-            CommitError::Busy => ApiError::unavailable(error),
+            CommitError::Conflict { .. } => ApiError::internal(error),
+            CommitError::Busy | CommitError::Unknown => ApiError::unavailable(error),
             CommitError::Store(cause) => cause.into(),
         }
     }

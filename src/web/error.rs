@@ -7,9 +7,11 @@ use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use ruma::api::client::uiaa::UiaaInfo;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tracing::error;
+use tracing::{debug, error};
 
 use crate::{Response, json::json_bytes};
+
+const NO_ROOM: &str = "M_RESOURCE_LIMIT_EXCEEDED";
 
 /// An error answer. The cause, if there is one, goes to the log and not to the caller.
 ///
@@ -23,6 +25,8 @@ struct Inner {
     /// Further keys of the answer's object.
     more: Map<String, Value>,
     retry_after: Option<Duration>,
+    /// It was logged where it was noticed, for all requests that meet it.
+    known: bool,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -39,6 +43,7 @@ impl ApiError {
             message: message.into(),
             more: Map::new(),
             retry_after: None,
+            known: false,
             cause: None,
         }))
     }
@@ -136,6 +141,36 @@ impl ApiError {
         error
     }
 
+    /// 503 `M_RESOURCE_LIMIT_EXCEEDED`: there is no room to store anything; reading works.
+    ///
+    /// A status of the 500s, so that clients keep what they could not send and try again. Whom to turn
+    /// to is added by the [`Kit`](crate::Kit).
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#common-error-codes>
+    pub fn no_room(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> ApiError {
+        let mut error = ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            NO_ROOM,
+            "The server has no room left to store anything; what it has can be read",
+        );
+        error.0.cause = Some(cause.into());
+        error.0.retry_after = Some(Duration::from_secs(30));
+        error.known()
+    }
+
+    /// Keeps it out of the log of errors: it was logged where it was noticed.
+    #[must_use]
+    pub fn known(mut self) -> ApiError {
+        self.0.known = true;
+        self
+    }
+
+    /// Names whom to turn to, where the specification demands that.
+    #[must_use]
+    pub(crate) fn naming(self, contact: &str) -> ApiError {
+        if self.0.errcode == NO_ROOM { self.with("admin_contact", contact) } else { self }
+    }
+
     /// Adds a key to the answer's object.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> ApiError {
@@ -167,12 +202,17 @@ impl ApiError {
 
     /// The answer. An error of ours is logged here, once.
     pub(crate) fn into_response(self, request_id: &str) -> Response {
-        let Inner { status, errcode, mut message, more, retry_after, cause } = *self.0;
+        let Inner { status, errcode, mut message, more, retry_after, known, cause } = *self.0;
         if status.is_server_error() {
             let cause = cause.as_deref().map(Chain);
             let cause =
                 cause.as_ref().map_or(&message as &dyn fmt::Display, |chain| chain as &dyn fmt::Display);
-            error!(request_id, status = status.as_u16(), error = %cause, "request failed");
+            let status = status.as_u16();
+            if known {
+                debug!(request_id, status, error = %cause, "request failed");
+            } else {
+                error!(request_id, status, error = %cause, "request failed");
+            }
             if !request_id.is_empty() {
                 message = format!("{message} (request {request_id})").into();
             }

@@ -28,6 +28,7 @@ pub struct Kit {
     pub(crate) durations: HistogramFamily,
     pub(crate) in_flight: Gauge,
     pub(crate) panics: Counter,
+    contact: String,
     /// Begins every request id, so that ids of two runs differ.
     run: String,
     next_request: AtomicU64,
@@ -57,9 +58,21 @@ impl Kit {
             ),
             in_flight: metrics.gauge("yakuba_web_requests_in_flight", "Requests that are being answered"),
             panics: metrics.counter("yakuba_web_request_panics", "Requests that ended in a panic"),
+            contact: String::new(),
             run: random.token(6),
             next_request: AtomicU64::new(1),
         }
+    }
+
+    /// Whom users turn to when the server cannot help itself: a URI.
+    #[must_use]
+    pub fn with_contact(mut self, contact: String) -> Kit {
+        self.contact = contact;
+        self
+    }
+
+    pub(crate) fn contact(&self) -> &str {
+        &self.contact
     }
 
     /// The faces of this process.

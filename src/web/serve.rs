@@ -113,7 +113,7 @@ impl Inner {
             let handled = AssertUnwindSafe(self.handle(request)).catch_unwind().await;
             let response = match handled {
                 Ok(Ok(response)) => response,
-                Ok(Err(error)) => error.into_response(&request_id),
+                Ok(Err(error)) => error.naming(self.kit.contact()).into_response(&request_id),
                 Err(_) => {
                     self.kit.panics.inc();
                     ApiError::internal("the handler panicked").into_response(&request_id)

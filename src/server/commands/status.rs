@@ -19,5 +19,9 @@ pub(crate) async fn status(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     };
     let status = running.must(Method::GET, "/_yakuba/v1/status", None).await?;
     say(&serde_json::to_string_pretty(&status)?)?;
+    if status.get("read_only_because").is_some_and(|reason| !reason.is_null()) {
+        say("書き込めません。読むことはできます / nothing can be written; reading works")?;
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }

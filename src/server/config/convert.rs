@@ -51,6 +51,14 @@ impl Config {
         ByteSize::bytes(self.store.memory.as_u64() / 2)
     }
 
+    /// Whom users turn to when the server cannot help itself; every domain is to have a postmaster.
+    pub fn contact(&self) -> String {
+        let named = self.admin.contact.clone();
+        let first =
+            self.authorities.first().map(|authority| format!("mailto:postmaster@{}", authority.name.host()));
+        named.or(first).unwrap_or_default()
+    }
+
     /// Settings of the room engine; its caches are three eighths of the memory budget.
     pub fn room_config(&self) -> room::Config {
         let budget = self.store.memory.as_u64();

@@ -177,6 +177,8 @@ pub struct StoreConfig {
     pub durability: Durability,
     /// All caches together.
     pub memory: ByteSize,
+    /// What stays free on the disk of RocksDB.
+    pub reserve: ByteSize,
 }
 
 impl Default for StoreConfig {
@@ -188,6 +190,7 @@ impl Default for StoreConfig {
             url_file: None,
             durability: Durability::Fsync,
             memory: ByteSize::mib(256),
+            reserve: ByteSize::mib(64),
         }
     }
 }
@@ -397,4 +400,7 @@ impl Default for Log {
 pub struct Admin {
     /// Whether it is answered to others than this machine.
     pub remote: bool,
+    /// Whom users turn to when the server is full: a URI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use ruma::OwnedRoomId;
+use serde_json::{Value, json};
 use testkit::{Fault, Net, Preset, Seen, Server, User, Wire};
 
 /// Two authorities with a person each, in one room that the first one made.
@@ -176,6 +178,76 @@ async fn what_is_said_through_one_replica_is_heard_through_the_other() {
     replicas[0].crash().await;
     phone.send(&room, "一台でも").await;
     assert!(phone.history(&room).await.contains(&"一台でも".to_owned()));
+}
+
+#[tokio::test]
+async fn a_token_of_one_replica_repeats_nothing_at_another_that_has_not_heard() {
+    let net = Net::new();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let desk = replicas[0].user("mio").await;
+    let phone = desk.device_at(&replicas[1]).await;
+    let room = desk.create_room(Preset::PrivateChat).await;
+    phone.sync_until(|seen| seen.is_joined(&room)).await;
+    replicas[1].hear_of_others(false);
+    for text in ["一", "二", "三"] {
+        desk.send(&room, text).await;
+    }
+    let sync = |user: User, since: String| async move {
+        let path = format!("/sync?timeout=0&since={since}");
+        user.call(Method::GET, &path, None).await
+    };
+    let token = |answer: &Value| answer["next_batch"].as_str().unwrap().to_owned();
+    let here = token(&desk.call(Method::GET, "/sync?timeout=0", None).await);
+
+    let there = sync(phone.clone(), here.clone()).await;
+    assert_eq!(there.get("rooms"), None, "{there}");
+    assert_eq!(token(&there), here);
+
+    // A first sync as well is of the time of what it has read.
+    let left = desk.create_room(Preset::PrivateChat).await;
+    let first = phone.call(Method::GET, "/sync?timeout=0", None).await;
+    assert!(first["rooms"]["join"].get(left.as_str()).is_some(), "{first}");
+    let next = sync(phone, token(&first)).await;
+    assert_eq!(next.get("rooms"), None, "{next}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_with_its_reason_and_loses_nothing() {
+    let towns = Towns::new().await;
+    let Towns { net, kanazawa, hanako, taro, room, .. } = &towns;
+    hanako.send(room, "前").await;
+    towns.both_see("前").await;
+    assert_eq!(kanazawa.health().await.0, StatusCode::OK);
+
+    kanazawa.fill_disk();
+    let refused = hanako.try_send(room, "満杯").await.unwrap_err();
+    assert_eq!(
+        (refused.status, refused.code.as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "M_RESOURCE_LIMIT_EXCEEDED")
+    );
+    assert_eq!(refused.answer["admin_contact"], "mailto:postmaster@kanazawa.test");
+    let (status, health) = kanazawa.health().await;
+    assert_eq!(
+        (status, &health["status"], &health["reason"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("read-only"), &json!("full"))
+    );
+    assert_eq!(hanako.history(room).await, ["前"], "reading goes on");
+    hanako.call(Method::GET, "/sync?timeout=0", None).await;
+    taro.send(room, "輪島から").await;
+
+    kanazawa.make_room_on_disk();
+    let mut ready = hanako.try_send(room, "後").await;
+    while let Err(refusal) = &ready {
+        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        ready = hanako.try_send(room, "後").await;
+    }
+    assert_eq!(kanazawa.health().await.0, StatusCode::OK);
+    // The other server's transaction was refused, not taken; it comes again.
+    net.advance(Duration::from_secs(3_600));
+    towns.both_see("後").await;
+    towns.both_see("輪島から").await;
+    towns.agree(&["前", "後", "輪島から"].map(str::to_owned)).await;
 }
 
 #[tokio::test]
