@@ -112,15 +112,26 @@ async fn stdin_ends() {
     }
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that only its owner can read: all of it, or nothing.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::{
         io::Write,
         os::unix::fs::{OpenOptionsExt, PermissionsExt},
     };
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    // The file may have been there with other rights.
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    file.write_all(text.as_bytes())
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let write = || {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        // A part may have been left behind with other rights.
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().inspect_err(|_| {
+        // What could not be written need not be there either; the first error is the one to tell.
+        std::fs::remove_file(&part).ok();
+    })
 }

@@ -110,6 +110,15 @@ impl Error {
     }
 }
 
+impl CommitError {
+    /// Whether it says that the store takes no writes from anybody: the store tells the operator, so
+    /// who meets it need not.
+    #[must_use]
+    pub fn stops_writes(&self) -> bool {
+        matches!(self, Self::Store(error) if error.stops_writes())
+    }
+}
+
 /// Which precondition of a batch: they are numbered from 0 in the order of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Precondition(pub(crate) u32);

@@ -3,7 +3,7 @@
 use store::{Error, RawTable, Tuning};
 use tokio_postgres::Client;
 
-use crate::settings::Settings;
+use crate::{session::meaning, settings::Settings};
 
 /// The version of the layout made here.
 const LAYOUT: i32 = 1;
@@ -67,9 +67,9 @@ pub(crate) async fn prepare(client: &Client, settings: &Settings) -> Result<(), 
              ON CONFLICT DO NOTHING;
          COMMIT;"
     );
-    client.batch_execute(&statements).await.map_err(|error| Error::backend("make the tables", error))?;
+    client.batch_execute(&statements).await.map_err(|error| meaning("make the tables", error, false))?;
     let found = client.query_one(&format!("SELECT layout FROM {schema}.clock"), &[]).await;
-    let found: i32 = found.map_err(|error| Error::backend("read the layout", error))?.get(0);
+    let found: i32 = found.map_err(|error| meaning("read the layout", error, false))?.get(0);
     if found > LAYOUT {
         let short = |version| u32::try_from(version).unwrap_or(0);
         return Err(Error::NewerSchema { found: short(found), known: short(LAYOUT) });

@@ -67,6 +67,7 @@ pub(crate) fn meaning(doing: &'static str, error: tokio_postgres::Error, is_lost
     }
     // Resources, the operator, the connection, the system below; a server that is to be read only.
     let passing = ["53", "57", "08", "58"].iter().any(|class| code.starts_with(class));
+    let is_lost = is_lost || error.as_db_error().is_none();
     if is_lost || passing || error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
         return Error::unavailable(doing, error);
     }

@@ -31,6 +31,7 @@ impl Inner {
             self.measure();
             match self.persist(written).await {
                 Ok(position) => written = position,
+                Err(error) if error.stops_writes() => {}
                 Err(error) => warn!(reader = "federation", %error, "the cursor could not be written"),
             }
             if is_last {
