@@ -13,6 +13,7 @@ use std::{
 
 use base::ByteSize;
 use bytes::Bytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{
     Batch, CommitError, Condition, Error, Order, Position, Range, Stamped, Store, Table, Topic, Tuning,
 };
@@ -288,6 +289,41 @@ async fn child_that_writes() {
         writeln!(out, "\n{line}").unwrap();
         out.flush().unwrap();
     }
+}
+
+#[test]
+fn a_process_without_file_handles_reads_on_and_is_healed_when_it_has_some() {
+    inside("child_without_handles");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child process of a test"]
+async fn child_without_handles() {
+    let Some(root) = directory() else { return };
+    let (_, store) = open(&settings(&root.join("data"), ByteSize::mib(1))).await;
+    let (mut acknowledged, mut number) = (Vec::new(), 0);
+    let before = getrlimit(Resource::Nofile);
+    // The next file that is opened is one too many: that of a new log, sooner or later.
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
+    let refused = loop {
+        match store.commit(batch(number)).await {
+            Ok(done) => acknowledged.push((number, done.last())),
+            Err(refused) => break refused,
+        }
+        number += 1;
+        assert!(number < 10_000, "it is never refused");
+    };
+    assert!(matches!(refused, CommitError::Unknown | CommitError::Store(_)), "{refused:?}");
+    let read = store.get(&NOISE, &0).await.unwrap();
+    assert!(read.is_some(), "reading goes on");
+    setrlimit(Resource::Nofile, before).unwrap();
+    healed(&store).await;
+    let head = store.head();
+    let done = store.commit(batch(number + 1)).await.unwrap().last();
+    assert_eq!(done, head.plus(1));
+    acknowledged.push((number + 1, done));
+    check(&store, &acknowledged).await;
+    store.close().await.unwrap();
 }
 
 #[test]
