@@ -18,7 +18,7 @@ use crate::{
     pipeline::{Sending, Stage, name},
     read::{event::name_of, room::RoomInfo},
     send::{Attempts, Outcome, single, stage_draft},
-    tables::{INVITES, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
+    tables::{DEPARTURES, INVITES, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
 };
 
 /// How a user appears in a room.
@@ -383,6 +383,7 @@ impl Rooms {
             new.value.forgotten = true;
             let mut batch = Batch::new();
             batch.replace(&MEMBERSHIPS, &key, &old, &new);
+            batch.delete(&DEPARTURES, &key);
             batch.touch([Topic::user(user.as_str())]);
             if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
                 return Ok(());

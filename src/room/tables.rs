@@ -246,6 +246,11 @@ store::row!(StateKeyName, schema = 1);
 pub static MEMBERSHIPS: Table<(String, RoomSerial), Stamped<MembershipRow>> =
     Table::new(30, "room.memberships", Tuning::Point);
 
+/// Where a user of ours was last put out of a room or left it, having been in it; key: user id, room. It
+/// stays when more is done to him outside (a ban, another invite); forgetting the room takes it away.
+pub static DEPARTURES: Table<(String, RoomSerial), Stamped<DepartureRow>> =
+    Table::new(82, "room.departures", Tuning::Point);
+
 /// The members of a room by its current state, of every server; key: room, user id.
 pub static MEMBERS: Table<(RoomSerial, String), MemberRow> = Table::new(31, "room.members", Tuning::Point);
 
@@ -311,6 +316,14 @@ pub struct MembershipRow {
     pub current: Root,
 }
 store::row!(MembershipRow, schema = 1);
+
+/// Row of [`DEPARTURES`], stamped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepartureRow {
+    /// The room's current state with the departure.
+    pub current: Root,
+}
+store::row!(DepartureRow, schema = 1);
 
 /// Row of [`MEMBERS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -437,6 +450,7 @@ pub fn checks() -> Vec<TableCheck> {
         STATE_KEYS.check(),
         STATE_KEY_NAMES.check(),
         MEMBERSHIPS.check(),
+        DEPARTURES.check(),
         MEMBERS.check(),
         SERVERS.check(),
         MEMBER_COUNTS.check(),

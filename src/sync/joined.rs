@@ -1,4 +1,5 @@
-//! What joined rooms tell: timeline, state, summary, receipts, typing, account data.
+//! What rooms tell that the user is in, or was in until he got out: timeline, state, summary, receipts,
+//! typing, account data.
 //!
 //! Many rooms are read together: each step below asks for what all rooms need and costs one round
 //! of reads or none.
@@ -30,15 +31,15 @@ use crate::{
     Error, Syncs,
     data::Items,
     lazy::Known,
-    rooms::{Extent, JoinedPlan, Scene},
+    rooms::{Extent, RoomPlan, Scene},
 };
 
 /// The most rows that are looked at for a room's timeline when not every event passes.
 const MAX_ROWS: usize = 120;
 
-/// What a joined room tells.
+/// What a room tells.
 #[derive(Debug)]
-pub(crate) struct JoinedPart {
+pub(crate) struct RoomPart {
     pub(crate) room_id: OwnedRoomId,
     pub(crate) extent: Extent,
     pub(crate) timeline: Vec<Look>,
@@ -51,7 +52,23 @@ pub(crate) struct JoinedPart {
     pub(crate) data: Items,
 }
 
-impl JoinedPart {
+impl RoomPart {
+    /// A part that tells nothing yet.
+    pub(crate) fn of_nothing(room_id: OwnedRoomId, extent: Extent, prev_batch: Token) -> Self {
+        Self {
+            room_id,
+            extent,
+            timeline: Vec::new(),
+            limited: false,
+            prev_batch,
+            state: Vec::new(),
+            naming: None,
+            receipts: Vec::new(),
+            typing: None,
+            data: Items::new(),
+        }
+    }
+
     /// Whether it tells nothing, so that it need not be sent.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.extent, Extent::News | Extent::DataOnly)
@@ -75,7 +92,7 @@ struct Chosen {
     start: Root,
     /// The state after the last row.
     end: Root,
-    /// The state that the client has; not known yet when the rows do not tell.
+    /// The state that the client has, whole or but for members; not known yet when the rows do not tell.
     base: Option<Root>,
     /// The same events by serial.
     sent: HashSet<EventSerial>,
@@ -88,21 +105,17 @@ impl Syncs {
     pub(crate) async fn joined_parts(
         &self,
         scene: &Scene<'_>,
-        plans: &[JoinedPlan],
-    ) -> Result<Vec<JoinedPart>, Error> {
-        let mut parts: Vec<JoinedPart> = plans
+        plans: &[RoomPlan],
+    ) -> Result<Vec<RoomPart>, Error> {
+        let mut parts: Vec<RoomPart> = plans
             .iter()
-            .map(|plan| JoinedPart {
-                room_id: plan.row.room_id.clone(),
-                extent: plan.extent,
-                timeline: Vec::new(),
-                limited: false,
-                prev_batch: Token::after(scene.head),
-                state: Vec::new(),
-                naming: None,
-                receipts: Vec::new(),
-                typing: None,
+            .map(|plan| RoomPart {
                 data: self.wanted_data(scene, plan),
+                ..RoomPart::of_nothing(
+                    plan.row.room_id.clone(),
+                    plan.extent,
+                    Token::after(plan.through(scene)),
+                )
             })
             .collect();
         let moved: Vec<usize> =
@@ -110,7 +123,7 @@ impl Syncs {
         if moved.is_empty() {
             return Ok(parts);
         }
-        let rooms: Vec<&JoinedPlan> = moved.iter().map(|index| &plans[*index]).collect();
+        let rooms: Vec<&RoomPlan> = moved.iter().map(|index| &plans[*index]).collect();
 
         let mut chosen = self.choose_timelines(scene, &rooms).await?;
         self.find_bases(scene, &rooms, &mut chosen).await?;
@@ -139,7 +152,7 @@ impl Syncs {
 
     /// Adds what is told of the events' relations, where a timeline leaves events out: there the
     /// client cannot know of them by itself.
-    async fn aggregate(&self, scene: &Scene<'_>, parts: &mut [JoinedPart]) -> Result<(), Error> {
+    async fn aggregate(&self, scene: &Scene<'_>, parts: &mut [RoomPart]) -> Result<(), Error> {
         let limited: Vec<usize> = (0..parts.len())
             .filter(|index| parts[*index].limited && !parts[*index].timeline.is_empty())
             .collect();
@@ -163,7 +176,7 @@ impl Syncs {
         Ok(())
     }
 
-    fn wanted_data(&self, scene: &Scene<'_>, plan: &JoinedPlan) -> Items {
+    fn wanted_data(&self, scene: &Scene<'_>, plan: &RoomPlan) -> Items {
         let filter = &scene.request.filter.room_data;
         if !filter.passes_room(&plan.row.room_id) {
             return Items::new();
@@ -172,7 +185,7 @@ impl Syncs {
     }
 
     /// Reads the newest rows of the rooms and chooses what the client is sent of them.
-    async fn choose_timelines(&self, scene: &Scene<'_>, rooms: &[&JoinedPlan]) -> Result<Vec<Chosen>, Error> {
+    async fn choose_timelines(&self, scene: &Scene<'_>, rooms: &[&RoomPlan]) -> Result<Vec<Chosen>, Error> {
         let filter = &scene.request.filter.timeline;
         let limit = scene.request.filter.timeline_limit();
         let fetch = match filter.passes_all() && scene.ignored.is_empty() {
@@ -185,7 +198,7 @@ impl Syncs {
                 room: plan.row.room,
                 room_id: &plan.row.room_id,
                 after: known_of(scene, plan),
-                through: scene.head,
+                through: plan.through(scene),
                 limit: fetch,
             })
             .collect();
@@ -211,7 +224,7 @@ impl Syncs {
     async fn find_bases(
         &self,
         scene: &Scene<'_>,
-        rooms: &[&JoinedPlan],
+        rooms: &[&RoomPlan],
         chosen: &mut [Chosen],
     ) -> Result<(), Error> {
         let Some(since) = scene.since else { return Ok(()) };
@@ -231,12 +244,12 @@ impl Syncs {
     async fn states(
         &self,
         scene: &Scene<'_>,
-        rooms: &[&JoinedPlan],
+        rooms: &[&RoomPlan],
         chosen: &mut [Chosen],
     ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
         let after = scene.request.state_after.is_wanted();
         let lazy = scene.request.filter.state.lazy != LazyMembers::Off;
-        let is_full = |plan: &JoinedPlan| matches!(plan.extent, Extent::Whole | Extent::FullState);
+        let is_full = |plan: &RoomPlan| matches!(plan.extent, Extent::Whole | Extent::FullState);
 
         let mut full = Vec::new();
         let mut changes = Vec::new();
@@ -244,9 +257,13 @@ impl Syncs {
             let target = if after { chosen.end } else { chosen.start };
             if is_full(plan) {
                 full.push((plan.row.room, target));
-            } else {
-                changes.push((plan.row.room, chosen.base.unwrap_or_default(), target));
             }
+            let known = match is_full(plan) {
+                true => known_members(scene, plan, chosen).filter(|_| lazy),
+                false => Some(chosen.base.unwrap_or_default()),
+            };
+            // Always a comparison, so that each room has as many: without one, of the state with itself.
+            changes.push((plan.row.room, known.unwrap_or(target), target));
             // What changed without an event of the timeline: by state resolution, or filtered out there.
             if !after {
                 changes.push((plan.row.room, chosen.start, chosen.end));
@@ -258,11 +275,15 @@ impl Syncs {
         let filter = &scene.request.filter.state;
         let mut states = Vec::with_capacity(rooms.len());
         for (plan, chosen) in rooms.iter().zip(chosen) {
+            let changed = changes.next().unwrap_or_default();
             let mut state = match is_full(plan) {
-                true => full.next(),
-                false => changes.next(),
-            }
-            .unwrap_or_default();
+                true => {
+                    let mut state = full.next().unwrap_or_default();
+                    state.extend(changed.into_iter().filter(|event| event.membership().is_some()));
+                    state
+                }
+                false => changed,
+            };
             chosen.members_changed |=
                 !is_full(plan) && state.iter().any(|event| event.membership().is_some());
             if !after {
@@ -284,13 +305,15 @@ impl Syncs {
         Ok(states)
     }
 
-    /// Names and counts of rooms whose members changed, or that the client does not know.
+    /// Names and counts of rooms whose members changed, or that the client does not know. They are those of
+    /// now, which who got out is not told.
     async fn namings_for(
         &self,
-        rooms: &[&JoinedPlan],
+        rooms: &[&RoomPlan],
         chosen: &[Chosen],
     ) -> Result<Vec<Option<Arc<RoomNaming>>>, Error> {
         let wanted: Vec<usize> = (0..rooms.len())
+            .filter(|index| rooms[*index].until.is_none())
             .filter(|index| rooms[*index].extent != Extent::News || chosen[*index].members_changed)
             .collect();
         let mut namings = vec![None; rooms.len()];
@@ -311,7 +334,7 @@ impl Syncs {
     async fn add_lazy_members(
         &self,
         scene: &Scene<'_>,
-        rooms: &[&JoinedPlan],
+        rooms: &[&RoomPlan],
         chosen: &[Chosen],
         namings: &[Option<Arc<RoomNaming>>],
         states: &mut [Vec<Arc<StoredEvent>>],
@@ -367,7 +390,7 @@ impl Syncs {
     async fn ephemeral(
         &self,
         scene: &Scene<'_>,
-        rooms: &[&JoinedPlan],
+        rooms: &[&RoomPlan],
     ) -> Result<(Vec<Vec<Receipt>>, Vec<Option<Vec<OwnedUserId>>>), Error> {
         let filter = &scene.request.filter.ephemeral;
         let nothing = filter.passes_none();
@@ -377,6 +400,7 @@ impl Syncs {
             for whole in [true, false] {
                 let of_kind: Vec<usize> = (0..rooms.len())
                     .filter(|index| (rooms[*index].extent == Extent::Whole) == whole)
+                    .filter(|index| rooms[*index].until.is_none())
                     .filter(|index| filter.passes_room(&rooms[*index].row.room_id))
                     .collect();
                 let after = scene.since.filter(|_| !whole).unwrap_or(Position::START);
@@ -390,7 +414,8 @@ impl Syncs {
         let typing = rooms
             .iter()
             .map(|plan| {
-                if nothing || !filter.passes_type("m.typing") || !filter.passes_room(&plan.row.room_id) {
+                let is_wanted = !nothing && filter.passes_type("m.typing") && plan.until.is_none();
+                if !is_wanted || !filter.passes_room(&plan.row.room_id) {
                     return None;
                 }
                 match scene.since.filter(|_| plan.extent != Extent::Whole) {
@@ -415,17 +440,33 @@ impl Syncs {
 }
 
 /// What the client knows of a room.
-fn known_of(scene: &Scene<'_>, plan: &JoinedPlan) -> Position {
+fn known_of(scene: &Scene<'_>, plan: &RoomPlan) -> Position {
     match plan.extent {
         Extent::Whole => Position::START,
         Extent::FullState | Extent::News | Extent::DataOnly => scene.since.unwrap_or(Position::START),
     }
 }
 
+/// The state whose members a client may still have of a room whose state it is sent without members:
+/// those that changed since must be sent, or it goes on showing who is gone. `None`: it has none.
+fn known_members(scene: &Scene<'_>, plan: &RoomPlan, chosen: &Chosen) -> Option<Root> {
+    let since = scene.since?;
+    match plan.extent {
+        Extent::FullState => chosen.base,
+        // It may have been there before. What it last heard then is not known if the user was in and out
+        // again meanwhile: then all members are sent.
+        Extent::Whole => plan.row.departure.map(|left| match left.position <= since {
+            true => left.current,
+            false => Root::EMPTY,
+        }),
+        Extent::News | Extent::DataOnly => None,
+    }
+}
+
 /// Chooses from the newest rows of a room what is sent, and finds the states around it.
 fn choose(
     scene: &Scene<'_>,
-    plan: &JoinedPlan,
+    plan: &RoomPlan,
     recent: &Recent,
     events: Vec<(Arc<StoredEvent>, Sight)>,
     limit: usize,
@@ -464,12 +505,12 @@ fn choose(
     };
     let prev_batch = match recent.entries.get(first) {
         Some(entry) => Token::before(entry.order),
-        None => Token::after(scene.head),
+        None => Token::after(plan.through(scene)),
     };
     let base = match plan.extent {
-        Extent::Whole | Extent::FullState => Some(Root::EMPTY),
-        Extent::News | Extent::DataOnly if recent.more => None,
-        Extent::News | Extent::DataOnly => before_rows.or(Some(Root::EMPTY)),
+        Extent::Whole => Some(Root::EMPTY),
+        Extent::FullState | Extent::News | Extent::DataOnly if recent.more => None,
+        Extent::FullState | Extent::News | Extent::DataOnly => before_rows.or(Some(Root::EMPTY)),
     };
     let members_changed = events.iter().any(|(event, _)| event.membership().is_some());
     let sent = kept.iter().map(|index| events[*index].0.serial()).collect();

@@ -37,7 +37,7 @@ impl Scene<'_> {
     }
 }
 
-/// How much of a joined room a client has to be told.
+/// How much of a room a client has to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// Everything: it does not know the room.
@@ -50,21 +50,33 @@ pub(crate) enum Extent {
     DataOnly,
 }
 
-/// A joined room with something to tell.
+/// A room with something to tell that the user is in, or was in until he got out.
 #[derive(Clone, Debug)]
-pub(crate) struct JoinedPlan {
+pub(crate) struct RoomPlan {
     pub(crate) row: UserRoom,
     pub(crate) extent: Extent,
     pub(crate) data: Items,
+    /// Where he got out, if he is not in: nothing later is told.
+    pub(crate) until: Option<Position>,
+}
+
+impl RoomPlan {
+    /// The last position of the room that is told.
+    pub(crate) fn through(&self, scene: &Scene<'_>) -> Position {
+        self.until.unwrap_or(scene.head)
+    }
 }
 
 /// The rooms of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) joined: Vec<JoinedPlan>,
+    pub(crate) joined: Vec<RoomPlan>,
     pub(crate) invited: Vec<UserRoom>,
     pub(crate) knocked: Vec<UserRoom>,
-    pub(crate) left: Vec<UserRoom>,
+    /// Rooms of which the client has not heard all that the user saw before he got out.
+    pub(crate) left: Vec<RoomPlan>,
+    /// Rooms of which there is nothing to tell but that the user is out.
+    pub(crate) declined: Vec<UserRoom>,
 }
 
 /// The topics that a waiting client watches.
@@ -115,7 +127,7 @@ impl Syncs {
                     let data = data.remove(&row.room_id).unwrap_or_default();
                     let extent = self.extent(scene, row);
                     if extent != Extent::DataOnly || !data.is_empty() {
-                        plan.joined.push(JoinedPlan { row: row.clone(), extent, data });
+                        plan.joined.push(RoomPlan { row: row.clone(), extent, data, until: None });
                     }
                 }
                 Membership::Invite if is_new && !scene.ignored.contains(&row.sender) => {
@@ -127,36 +139,52 @@ impl Syncs {
                     // may never have heard.
                     let by_another = row.sender != *scene.user();
                     if scene.since.is_some() || filter.include_leave || by_another {
-                        plan.left.push(row.clone());
+                        match row
+                            .seen_until()
+                            .filter(|until| scene.since.is_none_or(|it| until.position > it))
+                        {
+                            Some(until) => plan.left.push(RoomPlan {
+                                row: row.clone(),
+                                extent: extent_of_moved(scene),
+                                data: data.remove(&row.room_id).unwrap_or_default(),
+                                until: Some(until.position),
+                            }),
+                            None => plan.declined.push(row.clone()),
+                        }
                     }
                 }
                 Membership::Invite | Membership::Knock | Membership::Leave | Membership::Ban => {}
             }
         }
-        self.find_newly_joined(scene, &mut plan.joined).await?;
+        let changed: Vec<&mut RoomPlan> = plan
+            .joined
+            .iter_mut()
+            .chain(&mut plan.left)
+            .filter(|plan| scene.since.is_some_and(|since| plan.row.position > since))
+            .collect();
+        self.find_newly_joined(scene, changed).await?;
         Ok(plan)
     }
 
     fn extent(&self, scene: &Scene<'_>, row: &UserRoom) -> Extent {
-        let Some(since) = scene.since else { return Extent::Whole };
-        if scene.request.full_state {
-            return Extent::FullState;
-        }
-        match self.store().moved(Topic::room(row.room_id.as_str()), since) {
-            Moved::No => Extent::DataOnly,
-            Moved::Maybe => Extent::News,
+        match (extent_of_moved(scene), scene.since) {
+            (Extent::News, Some(since))
+                if self.store().moved(Topic::room(row.room_id.as_str()), since) == Moved::No =>
+            {
+                Extent::DataOnly
+            }
+            (extent, _) => extent,
         }
     }
 
-    /// Of rooms whose membership changed, finds those that the client did not have before.
-    async fn find_newly_joined(&self, scene: &Scene<'_>, joined: &mut [JoinedPlan]) -> Result<(), Error> {
+    /// Of rooms whose membership changed, finds those that the client did not have before: he was not
+    /// in them when it last asked.
+    async fn find_newly_joined(&self, scene: &Scene<'_>, changed: Vec<&mut RoomPlan>) -> Result<(), Error> {
         let Some(since) = scene.since else { return Ok(()) };
-        let changed: Vec<usize> =
-            (0..joined.len()).filter(|index| joined[*index].row.position > since).collect();
         if changed.is_empty() {
             return Ok(());
         }
-        let serials: Vec<RoomSerial> = changed.iter().map(|index| joined[*index].row.room).collect();
+        let serials: Vec<RoomSerial> = changed.iter().map(|plan| plan.row.room).collect();
         let roots = self.rooms().states_at(&serials, Token::after(since)).await?;
         let places: Vec<_> = serials
             .iter()
@@ -165,19 +193,28 @@ impl Syncs {
             .collect();
         let members = self.rooms().members_at(&places).await?;
         let mut whole = Vec::new();
-        for (index, member) in changed.into_iter().zip(members) {
+        for (plan, member) in changed.into_iter().zip(members) {
             if member.and_then(|event| event.membership()) != Some(Membership::Join) {
-                joined[index].extent = Extent::Whole;
-                whole.push(index);
+                plan.extent = Extent::Whole;
+                whole.push(plan);
             }
         }
         if !whole.is_empty() {
             // Account data from before the join is new to the client, too.
             let mut all = self.new_data(scene.user(), None).await?;
-            for index in whole {
-                joined[index].data = all.rooms.remove(&joined[index].row.room_id).unwrap_or_default();
+            for plan in whole {
+                plan.data = all.rooms.remove(&plan.row.room_id).unwrap_or_default();
             }
         }
         Ok(())
+    }
+}
+
+/// How much is told of a room in which something happened.
+fn extent_of_moved(scene: &Scene<'_>) -> Extent {
+    match scene.since {
+        None => Extent::Whole,
+        Some(_) if scene.request.full_state => Extent::FullState,
+        Some(_) => Extent::News,
     }
 }

@@ -16,9 +16,9 @@ use tracing::warn;
 use crate::{
     Error, SyncFilter,
     data::{IgnoredCache, Items},
-    joined::JoinedPart,
+    joined::RoomPart,
     lazy::LazyMemory,
-    rooms::{JoinedPlan, Scene, same_joined, topics},
+    rooms::{RoomPlan, Scene, same_joined, topics},
     write::Out,
 };
 
@@ -26,7 +26,7 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// So many rooms are read, and held in memory, at a time.
-const GROUP: usize = 50;
+pub(crate) const GROUP: usize = 50;
 
 /// Everything that is answered to one request.
 pub enum Answer {
@@ -215,7 +215,7 @@ impl Syncs {
         joined.retain(|part| !part.is_empty());
         let invited = self.stripped_parts(&scene, &plan.invited).await?;
         let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
-        let left = self.left_parts(&scene, &plan.left).await;
+        let left = self.left_parts(&scene, &plan).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
         if no_rooms && global.is_empty() {
             return Ok(None);
@@ -253,7 +253,7 @@ impl Syncs {
         let global = wanted(&request, data.global);
         let invited = self.stripped_parts(&scene, &plan.invited).await?;
         let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
-        let left = self.left_parts(&scene, &plan.left).await;
+        let left = self.left_parts(&scene, &plan).await?;
 
         let now = self.0.clock.now();
         let mut out = Out::with_capacity(64 * 1024);
@@ -303,8 +303,8 @@ impl Syncs {
         Ok(Answer::Parts(first.chain(following).boxed()))
     }
 
-    /// What joined rooms tell. A room that cannot be read is left out, whatever is wrong with it.
-    async fn joined_or_less(&self, scene: &Scene<'_>, plans: &[JoinedPlan]) -> Vec<JoinedPart> {
+    /// What rooms tell that the user is or was in. A room that cannot be read is left out, whatever is wrong with it.
+    pub(crate) async fn joined_or_less(&self, scene: &Scene<'_>, plans: &[RoomPlan]) -> Vec<RoomPart> {
         if plans.is_empty() {
             return Vec::new();
         }
@@ -318,7 +318,7 @@ impl Syncs {
         for plan in plans {
             match self.joined_parts(scene, std::slice::from_ref(plan)).await {
                 Ok(part) => parts.extend(part),
-                Err(error) => warn!(room_id = %plan.row.room_id, %error, "a joined room cannot be shown"),
+                Err(error) => warn!(room_id = %plan.row.room_id, %error, "a room cannot be shown"),
             }
         }
         parts

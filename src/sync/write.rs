@@ -19,8 +19,8 @@ use ruma::{OwnedUserId, UserId};
 use crate::{
     StateAfter,
     data::Items,
-    joined::JoinedPart,
-    left::{LeftPart, StrippedPart},
+    joined::RoomPart,
+    left::StrippedPart,
     rooms::{Extent, Scene},
 };
 
@@ -110,7 +110,7 @@ impl Out {
     }
 
     /// Rooms that were left.
-    pub(crate) fn left(&mut self, scene: &Scene<'_>, parts: &[LeftPart], now: Timestamp) {
+    pub(crate) fn left(&mut self, scene: &Scene<'_>, parts: &[RoomPart], now: Timestamp) {
         if parts.is_empty() {
             return;
         }
@@ -121,13 +121,16 @@ impl Out {
             self.raw("{");
             self.state(&scene.request.state_after, &part.state, now);
             self.timeline(&part.timeline, part.limited, part.prev_batch, now);
+            if !part.data.is_empty() {
+                self.account_data(&part.data);
+            }
             self.raw("}");
         }
         self.raw("}");
     }
 
     /// One joined room; `join` must be open.
-    pub(crate) fn joined(&mut self, scene: &Scene<'_>, part: &JoinedPart, now: Timestamp) {
+    pub(crate) fn joined(&mut self, scene: &Scene<'_>, part: &RoomPart, now: Timestamp) {
         self.key(part.room_id.as_str());
         self.raw("{");
         if let Some(naming) = &part.naming {

@@ -7,7 +7,10 @@ use super::Projection;
 use crate::{
     place::StateChange,
     read::event::StoredEvent,
-    tables::{INVITES, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow, Membership, MembershipRow, SERVERS},
+    tables::{
+        DEPARTURES, DepartureRow, INVITES, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow, Membership,
+        MembershipRow, SERVERS,
+    },
 };
 
 /// Follows all changes of member events in the current state.
@@ -74,6 +77,15 @@ fn our_user(
         current: projection.current,
     };
     let key = (user.as_str(), room);
+    if old == Some(Membership::Join) && new != Some(Membership::Join) {
+        let row = DepartureRow { current: projection.current };
+        match projection.slot {
+            Some(slot) => projection.batch.put_stamped(&DEPARTURES, &key, slot, &row),
+            None => {
+                projection.batch.put(&DEPARTURES, &key, &Stamped { position: Position::START, value: row })
+            }
+        }
+    }
     match projection.slot {
         Some(slot) => projection.batch.put_stamped(&MEMBERSHIPS, &key, slot, &row),
         None => projection.batch.put(&MEMBERSHIPS, &key, &Stamped { position: Position::START, value: row }),

@@ -270,7 +270,10 @@ impl Rooms {
     /// Loads events, in the order of `wanted`; absent ones are `None`.
     ///
     /// What is cached costs no read; all the rest is read in one round.
-    pub(crate) async fn load_events(
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn load_events(
         &self,
         wanted: &[(RoomSerial, EventSerial)],
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {

@@ -72,10 +72,17 @@ impl Rooms {
         let room = self.get_room(room_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let root = match at {
-            Some(at) if at.0 < standpoint.until => match self.state_at(room.serial, at).await? {
-                Some(root) => root,
-                None => self.first_state(room.serial).await?.unwrap_or(standpoint.root),
-            },
+            Some(at) if at.0 < standpoint.until => {
+                let then = match self.state_at(room.serial, at).await? {
+                    Some(root) => Some(root),
+                    None => self.first_state(room.serial).await?,
+                };
+                // A place that he may not see tells him nothing: he is given what he may.
+                match then {
+                    Some(root) if self.may_see_state(viewer.user, room.serial, root, at.0).await? => root,
+                    _ => standpoint.root,
+                }
+            }
             _ => standpoint.root,
         };
         let mut events = if root == self.get_head(&room).await.map(|head| head.current).unwrap_or_default() {

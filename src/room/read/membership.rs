@@ -1,6 +1,6 @@
 //! A user's rooms.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -9,8 +9,17 @@ use store::{Moved, Position, Range, Topic};
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
     read::room::RoomInfo,
-    tables::{MEMBERS, MEMBERSHIPS, Membership},
+    tables::{DEPARTURES, MEMBERS, MEMBERSHIPS, Membership},
 };
+
+/// Where a user who was in a room got out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The position at which he got out.
+    pub position: Position,
+    /// The room's current state with that.
+    pub current: Root,
+}
 
 /// A user's relation to one room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +30,6 @@ pub struct UserRoom {
     pub room_id: OwnedRoomId,
     /// What the user is in it.
     pub membership: Membership,
-    /// What the user was before.
-    pub previous: Option<Membership>,
     /// The member event that says so, if there is one.
     pub event: Option<EventSerial>,
     /// Who sent that event.
@@ -31,8 +38,18 @@ pub struct UserRoom {
     pub position: Position,
     /// The user does not want to see it again.
     pub forgotten: bool,
-    /// The room's state with this change; empty for a room we are not in.
+    /// The room's state with the last change; empty for a room we are not in.
     pub current: Root,
+    /// Where he last got out after he had been in, however much happened since; also of one who is in
+    /// again. What he saw until then he may go on seeing.
+    pub departure: Option<Departure>,
+}
+
+impl UserRoom {
+    /// Where the history ends that the user may look back at, having been in and being out.
+    pub fn seen_until(&self) -> Option<Departure> {
+        self.departure.filter(|_| self.membership != Membership::Join && !self.forgotten)
+    }
 }
 
 /// The rooms of a user, as of some position.
@@ -83,20 +100,33 @@ impl Rooms {
         }
         // Before the read: what is committed during it may be in it, what was before surely is.
         let as_of = self.store().head();
-        let range = Range::prefix(user.as_str());
-        let rows = self.store().scan(&MEMBERSHIPS, range, store::Order::Ascending, usize::MAX).await?;
+        let prefix = || Range::prefix(user.as_str());
+        let rows = self.store().scan(&MEMBERSHIPS, prefix(), store::Order::Ascending, usize::MAX).await?;
+        // After the memberships: whose row says that he is out, his departure is there.
+        let departures =
+            self.store().scan(&DEPARTURES, prefix(), store::Order::Ascending, usize::MAX).await?;
+        let departures: HashMap<RoomSerial, Departure> = departures
+            .into_iter()
+            .map(|((_, room), row)| (room, Departure { position: row.position, current: row.value.current }))
+            .collect();
         let rooms: Vec<UserRoom> = rows
             .into_iter()
             .map(|((_, room), row)| UserRoom {
                 room,
                 room_id: row.value.room_id,
                 membership: row.value.membership,
-                previous: row.value.previous,
                 event: row.value.event,
                 sender: row.value.sender,
                 position: row.position,
                 forgotten: row.value.forgotten,
                 current: row.value.current,
+                // The change itself may be the departure, in rows from before those were kept apart.
+                departure: departures.get(&room).copied().or_else(|| {
+                    let left = row.value.previous == Some(Membership::Join)
+                        && row.value.membership != Membership::Join
+                        && row.value.current != Root::EMPTY;
+                    left.then_some(Departure { position: row.position, current: row.value.current })
+                }),
             })
             .collect();
         let newest = rooms.iter().map(|room| room.position).max().unwrap_or_default();

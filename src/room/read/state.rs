@@ -1,7 +1,7 @@
 //! The state of a room for somebody who asks.
 //!
-//! Members are given the state now; who left, the state in which he left; everybody, the state of a
-//! room that is open to the world.
+//! Members are given the state now; who was in and got out, by whatever steps, the state in which he
+//! got out; everybody, the state of a room that is open to the world.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::{
     read::{
         event::StoredEvent,
         lookup::StateQuery,
+        membership::UserRoom,
         room::RoomInfo,
         view::{Look, Viewer},
         visibility::HistoryVisibility,
@@ -43,19 +44,14 @@ impl Rooms {
         let row = rooms.find(room.serial).filter(|row| !row.forgotten);
         let membership = row.map(|row| row.membership);
         let refused = || Error::NotJoined { user: user.to_owned(), room: room.room_id.clone() };
-        let left = row.filter(|row| {
-            matches!(row.membership, Membership::Leave | Membership::Ban)
-                && row.previous == Some(Membership::Join)
-                && row.current != Root::EMPTY
+        let left = row.and_then(UserRoom::seen_until).map(|until| Standpoint {
+            root: until.current,
+            until: Order::live(until.position),
+            membership,
         });
         let Some(head) = self.heads(&[room.serial]).await?.pop().flatten() else {
             // Rooms we are not in, or not any more.
-            return match left {
-                Some(row) => {
-                    Ok(Standpoint { root: row.current, until: Order::live(row.position), membership })
-                }
-                None => Err(refused()),
-            };
+            return left.ok_or_else(refused);
         };
         if membership == Some(Membership::Join) {
             return Ok(Standpoint { root: head.current, until: Order::LAST, membership });
@@ -63,10 +59,7 @@ impl Rooms {
         if self.visibility_at(room.serial, head.current).await? == HistoryVisibility::WorldReadable {
             return Ok(Standpoint { root: head.current, until: Order::LAST, membership });
         }
-        match left {
-            Some(row) => Ok(Standpoint { root: row.current, until: Order::live(row.position), membership }),
-            None => Err(refused()),
-        }
+        left.ok_or_else(refused)
     }
 
     /// All state of a snapshot.

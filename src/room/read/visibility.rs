@@ -100,15 +100,11 @@ impl VisibilityCache {
 /// Whether the user came (back) into the room after an event of this place at which he was not in it.
 fn joined_after(row: Option<&UserRoom>, order: Option<Order>) -> bool {
     let Some(row) = row else { return false };
-    match row.membership {
-        Membership::Join => true,
-        // He was in until then; what came later he may not see.
-        Membership::Leave | Membership::Ban => {
-            row.previous == Some(Membership::Join)
-                && order.is_some_and(|order| order < Order::live(row.position))
-        }
-        Membership::Invite | Membership::Knock => false,
+    if row.membership == Membership::Join {
+        return true;
     }
+    // He was in until he got out; what came later he may not see, whatever was done to him since.
+    row.seen_until().zip(order).is_some_and(|(until, order)| order < Order::live(until.position))
 }
 
 impl Rooms {
@@ -280,6 +276,26 @@ impl Rooms {
         let query = StateQuery { room, root, kind: KIND, key: "" };
         let event = self.state_events(&[query]).await?.into_iter().flatten().next();
         Ok(event.map(|event| HistoryVisibility::of(&event)).unwrap_or_default())
+    }
+
+    /// Whether the user may see the room as it was in a snapshot at a place of the timeline: whether he
+    /// might see an event sent there.
+    pub(crate) async fn may_see_state(
+        &self,
+        user: &UserId,
+        room: RoomSerial,
+        root: Root,
+        place: Order,
+    ) -> Result<bool, Error> {
+        let queries = [
+            StateQuery { room, root, kind: KIND, key: "" },
+            StateQuery { room, root, kind: "m.room.member", key: user.as_str() },
+        ];
+        let mut found = self.state_events(&queries).await?.into_iter();
+        let set = found.next().flatten().map(|event| HistoryVisibility::of(&event)).unwrap_or_default();
+        let membership = found.next().flatten().and_then(|event| event.membership());
+        let rooms = self.memberships(user).await?;
+        Ok(set.allows(membership, joined_after(rooms.find(room), Some(place))))
     }
 
     /// What the user was before each event, by room and snapshot.

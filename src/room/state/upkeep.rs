@@ -10,7 +10,7 @@ use crate::{
     ids::{RoomSerial, Root},
     read::room::RoomInfo,
     snapshot::{Reclaimed, Report},
-    tables::{EVENT_META, HEADS, Head, MEMBERS, MEMBERSHIPS, TIMELINE},
+    tables::{DEPARTURES, EVENT_META, HEADS, Head, MEMBERS, MEMBERSHIPS, TIMELINE},
 };
 
 /// Rows read at once.
@@ -73,6 +73,8 @@ impl Rooms {
         .await?;
         for some in ours.chunks(STEP) {
             let rows = self.store().get_many(&MEMBERSHIPS, some).await?;
+            roots.extend(rows.into_iter().flatten().map(|row| row.value.current));
+            let rows = self.store().get_many(&DEPARTURES, some).await?;
             roots.extend(rows.into_iter().flatten().map(|row| row.value.current));
         }
         roots.remove(&Root::EMPTY);

@@ -10,9 +10,9 @@ use crate::{
     EventSerial, Order, RoomSerial, Root, StateKeySerial,
     log::{Entry, EventEntry, MembershipEntry},
     tables::{
-        EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InboxRow, InviteRow, MemberRow, Membership,
-        MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow, TimelineRow,
-        TxnRow, Verdict,
+        DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InboxRow, InviteRow, MemberRow,
+        Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow,
+        TimelineRow, TxnRow, Verdict,
     },
 };
 
@@ -125,6 +125,7 @@ fn rows_of_members_and_requests_are_stored_as_ever() {
         current: Root([1; 16]),
     };
     pinned(&row, &format!("010421723a61040100000440753a6101{}", "01".repeat(16)));
+    pinned(&DepartureRow { current: Root([1; 16]) }, &format!("01{}", "01".repeat(16)));
     let invite = InviteRow { event: Bytes::from_static(b"{}"), stripped: Bytes::from_static(b"[]") };
     pinned(&invite, "01027b7d025b5d");
     pinned(&TxnRow { event_id: event_id(), at: 5 }, "0102246505");

@@ -1,5 +1,9 @@
 //! Rooms that one is invited to, joins, leaves.
 
+use room::{
+    read::{messages::PageQuery, timeline::Direction, token::Token, view::Viewer},
+    tables::Membership,
+};
 use serde_json::json;
 
 use super::town::{client, joined, members, said, town, user};
@@ -129,4 +133,120 @@ async fn one_who_joins_sees_no_more_of_the_past_than_the_room_allows() {
         assert_eq!(seen.contains(&"招待後".to_owned()), sees_since_invite, "{visibility}: {seen:?}");
         assert!(seen.contains(&"今".to_owned()), "{visibility}: {seen:?}");
     }
+}
+
+#[tokio::test]
+async fn who_is_put_out_in_several_steps_keeps_what_he_had_seen() {
+    for steps in [&["leave", "ban"][..], &["kick", "ban"], &["kick", "ban", "unban"], &["ban"], &["kick"]] {
+        let town = town().await;
+        let room = town.room("hanako").await;
+        town.set("hanako", &room, "m.room.topic", json!({ "topic": "甲" })).await;
+        town.join("taro", &room).await;
+        let mut taro = client("taro");
+        taro.sync(&town).await;
+        town.say("hanako", &room, "見た").await;
+        let (hanako, target) = (user("hanako"), user("taro"));
+        for step in steps {
+            match *step {
+                "leave" => town.leave("taro", &room).await,
+                "kick" => town.rooms.kick(&hanako, &room, &target, None).await.unwrap(),
+                "ban" => town.rooms.ban(&hanako, &room, &target, None).await.unwrap(),
+                _ => town.rooms.unban(&hanako, &room, &target, None).await.unwrap(),
+            }
+            town.say("hanako", &room, "秘").await;
+            town.set("hanako", &room, "m.room.topic", json!({ "topic": "秘" })).await;
+        }
+        let answer = taro.sync(&town).await;
+        let part = &answer["rooms"]["leave"][room.as_str()];
+        let seen = said(&part["timeline"]["events"]);
+        let expected = match steps.len() {
+            1 => vec!["見た", "m.room.member"],
+            _ => vec!["見た", "m.room.member", "m.room.member"],
+        };
+        assert_eq!(seen, expected, "{steps:?}");
+        assert!(!answer.to_string().contains('秘'), "{steps:?}: {answer}");
+
+        let filter = json!({ "room": { "include_leave": true } });
+        let fresh = client("taro").with_filter(filter).sync(&town).await;
+        assert!(
+            said(&fresh["rooms"]["leave"][room.as_str()]["timeline"]["events"]).contains(&"見た".to_owned())
+        );
+        let viewer = Viewer::user(&target);
+        let topic = town.rooms.state_event(&viewer, &room, "m.room.topic", "").await.unwrap();
+        assert_eq!(topic.event.pdu().content_str(), json!({ "topic": "甲" }).to_string(), "{steps:?}");
+        let page = PageQuery {
+            from: None,
+            to: None,
+            direction: Direction::Backward,
+            limit: 50,
+            filter: Default::default(),
+        };
+        let page = town.rooms.messages(&viewer, &room, &page).await.unwrap();
+        let texts: Vec<_> = page.chunk.iter().map(|look| look.event.pdu().content_str()).collect();
+        assert!(texts.iter().any(|text| text.contains("見た")), "{steps:?}: {texts:?}");
+        assert!(!texts.iter().any(|text| text.contains('秘')), "{steps:?}: {texts:?}");
+    }
+}
+
+#[tokio::test]
+async fn forgetting_a_room_ends_what_one_had_seen_also_when_more_is_done_to_one_later() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    town.say("hanako", &room, "見た").await;
+    town.leave("taro", &room).await;
+    town.rooms.forget(&user("taro"), &room).await.unwrap();
+    town.rooms.ban(&user("hanako"), &room, &user("taro"), None).await.unwrap();
+    let viewer = user("taro");
+    let state = town.rooms.state(&Viewer::user(&viewer), &room).await;
+    assert!(matches!(state, Err(room::Error::NotJoined { .. })), "{state:?}");
+}
+
+#[tokio::test]
+async fn a_room_joined_and_left_between_two_syncs_comes_with_its_state() {
+    let town = town().await;
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    let room = town.room("hanako").await;
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "甲" })).await;
+    for number in 0..20 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    town.join("taro", &room).await;
+    town.leave("taro", &room).await;
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "秘" })).await;
+    let answer = taro.sync(&town).await;
+    let part = &answer["rooms"]["leave"][room.as_str()];
+    let state = said(&part["state"]["events"]);
+    for kind in ["m.room.create", "m.room.name", "m.room.topic", "m.room.power_levels"] {
+        assert!(state.contains(&kind.to_owned()), "{kind} in {part}");
+    }
+    assert_eq!(part["timeline"]["limited"], true);
+    assert_eq!(said(&part["timeline"]["events"]).last().unwrap(), "m.room.member");
+    assert!(!answer.to_string().contains('秘'));
+}
+
+#[tokio::test]
+async fn a_place_before_ones_join_shows_no_members_where_history_is_closed() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.set("hanako", &room, "m.room.history_visibility", json!({ "history_visibility": "joined" })).await;
+    town.join("jiro", &room).await;
+    let before: Token = client("hanako").sync(&town).await["next_batch"].as_str().unwrap().parse().unwrap();
+    town.leave("jiro", &room).await;
+    town.join("taro", &room).await;
+    let members_at = async |who: &str| -> Vec<(String, Option<Membership>)> {
+        let user = user(who);
+        let looks = town.rooms.members(&Viewer::user(&user), &room, Some(before), Default::default()).await;
+        let looks = looks.unwrap();
+        looks
+            .iter()
+            .map(|look| (look.event.state_key().unwrap().to_owned(), look.event.membership()))
+            .collect()
+    };
+    let jiro = user("jiro").to_string();
+    let then = members_at("hanako").await;
+    assert!(then.contains(&(jiro.clone(), Some(Membership::Join))) && then.len() == 2, "{then:?}");
+    let now = members_at("taro").await;
+    assert!(now.contains(&(jiro, Some(Membership::Leave))) && now.len() == 3, "{now:?}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::town::{Client, client, joined, members, said, town};
+use super::town::{Client, client, joined, members, said, town, user};
 use crate::StateAfter;
 
 fn lazy(mut filter: Value) -> Value {
@@ -184,4 +184,60 @@ async fn state_that_the_timeline_filter_hides_is_sent_as_state() {
     let part = joined(&answer, &room);
     assert_eq!(said(&part["timeline"]["events"]), ["一"]);
     assert_eq!(said(&part["state"]["events"]), ["m.room.topic"]);
+}
+
+#[tokio::test]
+async fn with_lazy_loading_who_left_meanwhile_is_sent_to_one_who_was_away_or_asks_for_all_state() {
+    for (away, full_state) in [(true, false), (false, true)] {
+        let town = town().await;
+        let room = town.room("hanako").await;
+        for name in ["taro", "jiro", "saburo"] {
+            town.join(name, &room).await;
+        }
+        let filter = lazy(json!({ "room": { "timeline": { "limit": 1 } } }));
+        let mut taro = client("taro").with_filter(filter);
+        taro.sync(&town).await;
+        if away {
+            town.leave("taro", &room).await;
+            taro.sync(&town).await;
+        }
+        town.leave("jiro", &room).await;
+        town.rooms.ban(&user("hanako"), &room, &user("saburo"), None).await.unwrap();
+        if away {
+            town.join("taro", &room).await;
+        }
+        for number in 0..3 {
+            town.say("hanako", &room, &number.to_string()).await;
+        }
+        taro.full_state = full_state;
+        let answer = taro.sync(&town).await;
+        let state = &joined(&answer, &room)["state"]["events"];
+        for (name, membership) in [("jiro", "leave"), ("saburo", "ban")] {
+            let id = user(name).to_string();
+            let event = state.as_array().unwrap().iter().find(|event| event["state_key"] == id.as_str());
+            assert_eq!(event.unwrap()["content"]["membership"], membership, "away: {away}, {state}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_lazy_loading_one_who_was_in_and_out_again_unheard_is_sent_all_members() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    for name in ["taro", "jiro"] {
+        town.join(name, &room).await;
+    }
+    let mut taro = client("taro").with_filter(lazy(json!({ "room": { "timeline": { "limit": 1 } } })));
+    taro.sync(&town).await;
+    town.leave("taro", &room).await;
+    taro.sync(&town).await;
+    town.leave("jiro", &room).await;
+    town.join("taro", &room).await;
+    town.leave("taro", &room).await;
+    town.join("taro", &room).await;
+    for number in 0..3 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    let answer = taro.sync(&town).await;
+    assert_eq!(members(&joined(&answer, &room)["state"]["events"]), ["hanako", "jiro", "taro"]);
 }
