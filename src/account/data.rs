@@ -3,11 +3,14 @@
 //! Every change writes the row and a log entry in one batch, so that the user's other devices hear
 //! of it in `/sync`. Read markers, tags and push rules are account data with verbs of their own.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use ruma::{
-    EventId, OwnedRoomId, RoomId, UserId,
+    EventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
     events::tag::{TagEventContent, TagInfo, TagName, Tags},
 };
+use serde_json::Value;
 use store::{Batch, Position, Range, Stamped, Topic};
 
 use crate::{Accounts, Error, accounts::log_change, log::Change, tables};
@@ -156,6 +159,21 @@ impl Accounts {
             tags.remove(tag);
         })
         .await
+    }
+
+    /// Whom a user ignores. Clients may write anything into the list: what is no user id ignores nobody, and takes
+    /// nothing from the rest.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#ignoring-users>
+    pub async fn ignored_users(&self, user: &UserId) -> Result<HashSet<OwnedUserId>, Error> {
+        let row = self.inner.store.get(&tables::DATA, &(user.as_str(), "m.ignored_user_list")).await?;
+        let content = row.and_then(|row| serde_json::from_slice::<Value>(&row.value).ok());
+        let listed = content.as_ref().and_then(|content| content.get("ignored_users")?.as_object());
+        let users = listed.into_iter().flat_map(|listed| listed.keys());
+        Ok(users.filter_map(|user| OwnedUserId::try_from(user.as_str()).ok()).collect())
     }
 
     async fn find_tags(&self, user: &UserId, room: &RoomId) -> Result<Option<Stamped<Bytes>>, Error> {

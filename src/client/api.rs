@@ -1,12 +1,15 @@
 //! What the handlers share.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use account::Accounts;
 use base::Clock;
 use pdu::{Authorities, RoomVersion};
 use room::{Profile, Rooms, read::view::Viewer};
-use ruma::{OwnedServerName, UserId};
+use ruma::{OwnedServerName, OwnedUserId, UserId};
 use web::{ApiError, User};
 
 use crate::{Elsewhere, Presence};
@@ -69,6 +72,11 @@ impl ClientApi {
         }
     }
 
+    /// The caller, and whom he ignores.
+    pub(crate) async fn eyes<'a>(&self, caller: &'a User) -> Result<Eyes<'a>, ApiError> {
+        Ok(Eyes { caller, ignored: self.accounts.ignored_users(&caller.user_id).await? })
+    }
+
     /// Whether a user is of one of our authorities.
     pub(crate) fn is_ours(&self, user: &UserId) -> bool {
         self.authorities.is_ours(user.server_name())
@@ -88,7 +96,19 @@ impl ClientApi {
     }
 }
 
-/// The eyes of the caller.
+/// The caller as he looks at state, which others' ignoring does not hide.
 pub(crate) fn viewer(caller: &User) -> Viewer<'_> {
-    Viewer { user: &caller.user_id, device: Some(&caller.device_id) }
+    Viewer { device: Some(&caller.device_id), ..Viewer::user(&caller.user_id) }
+}
+
+/// The caller as he looks at events: spared those of users whom he ignores.
+pub(crate) struct Eyes<'a> {
+    caller: &'a User,
+    ignored: HashSet<OwnedUserId>,
+}
+
+impl Eyes<'_> {
+    pub(crate) fn viewer(&self) -> Viewer<'_> {
+        Viewer { ignored: Some(&self.ignored), ..viewer(self.caller) }
+    }
 }

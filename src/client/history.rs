@@ -8,8 +8,8 @@ use room::read::{
     timeline::Direction,
 };
 use ruma::{
-    OwnedRoomId,
-    api::client::{context::get_context, filter::RoomEventFilter, room::get_room_event},
+    OwnedEventId, OwnedRoomId,
+    api::client::{filter::RoomEventFilter, room::get_room_event},
     events::{AnyStateEvent, AnyTimelineEvent},
     serde::Raw,
 };
@@ -18,7 +18,6 @@ use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
 use crate::{
     ClientApi,
-    api::viewer,
     send::hide_room,
     state::{parse_token, raw_events},
 };
@@ -49,14 +48,7 @@ enum Dir {
 pub(crate) async fn messages(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let room_id: OwnedRoomId = call.args.get(0)?;
     let query: MessagesQuery = call.query()?;
-    let filter = match query.filter.as_deref().filter(|filter| !filter.is_empty()) {
-        Some(filter) => {
-            let relations: RelationFilter = web::parse_json(filter.as_bytes())?;
-            let filter: RoomEventFilter = web::parse_json(filter.as_bytes())?;
-            EventFilter::new(&filter).with_relations(relations)
-        }
-        None => EventFilter::default(),
-    };
+    let filter = parse_filter(query.filter.as_deref())?;
     let page = PageQuery {
         from: query.from.as_deref().map(parse_token).transpose()?,
         to: query.to.as_deref().map(parse_token).transpose()?,
@@ -69,7 +61,8 @@ pub(crate) async fn messages(api: Arc<ClientApi>, call: RawCall<User>) -> Result
         filter,
     };
 
-    let page = api.rooms.messages(&viewer(&call.caller), &room_id, &page).await.map_err(hide_room)?;
+    let eyes = api.eyes(&call.caller).await?;
+    let page = api.rooms.messages(&eyes.viewer(), &room_id, &page).await.map_err(hide_room)?;
 
     let answer = MessagesAnswer {
         start: page.start.to_string(),
@@ -92,38 +85,63 @@ async fn no_direction(api: &ClientApi, call: &RawCall<User>, room_id: &OwnedRoom
     }
 }
 
+/// A filter on events, as JSON in a query.
+fn parse_filter(json: Option<&str>) -> Result<EventFilter, ApiError> {
+    let Some(json) = json.filter(|json| !json.is_empty()) else { return Ok(EventFilter::default()) };
+    let relations: RelationFilter = web::parse_json(json.as_bytes())?;
+    let filter: RoomEventFilter = web::parse_json(json.as_bytes())?;
+    Ok(EventFilter::new(&filter).with_relations(relations))
+}
+
+/// Clients read the lists of an answer without asking whether they are there, so empty ones are.
 #[derive(Serialize)]
 struct MessagesAnswer {
     start: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<String>,
     chunk: Vec<Raw<AnyTimelineEvent>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     state: Vec<Raw<AnyStateEvent>>,
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`: an event and what is around it.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidcontexteventid>
-pub(crate) async fn context(
-    api: Arc<ClientApi>,
-    call: Call<get_context::v3::Request, User>,
-) -> Result<get_context::v3::Response, ApiError> {
-    let get_context::v3::Request { room_id, event_id, limit, filter, .. } = call.request;
-    let limit = usize::try_from(u64::from(limit)).unwrap_or(usize::MAX);
-    let filter = EventFilter::new(&filter);
+pub(crate) async fn context(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    let event_id: OwnedEventId = call.args.get(1)?;
+    let query: ContextQuery = call.query()?;
+    let filter = parse_filter(query.filter.as_deref())?;
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
 
-    let viewer = viewer(&call.caller);
-    let context = api.rooms.context(&viewer, &room_id, &event_id, limit, &filter).await?;
+    let eyes = api.eyes(&call.caller).await?;
+    let context = api.rooms.context(&eyes.viewer(), &room_id, &event_id, limit, &filter).await?;
 
-    let mut response = get_context::v3::Response::new();
-    response.start = Some(context.start.to_string());
-    response.end = Some(context.end.to_string());
-    response.event = Some(context.event.to_raw(api.clock.now()));
-    response.events_before = raw_events(&api, &context.before);
-    response.events_after = raw_events(&api, &context.after);
-    response.state = raw_events(&api, &context.state);
-    Ok(response)
+    let answer = ContextAnswer {
+        start: context.start.to_string(),
+        end: context.end.to_string(),
+        event: context.event.to_raw(api.clock.now()),
+        events_before: raw_events(&api, &context.before),
+        events_after: raw_events(&api, &context.after),
+        state: raw_events(&api, &context.state),
+    };
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+#[derive(Deserialize)]
+struct ContextQuery {
+    limit: Option<usize>,
+    filter: Option<String>,
+}
+
+/// See [`MessagesAnswer`] for the lists.
+#[derive(Serialize)]
+struct ContextAnswer {
+    start: String,
+    end: String,
+    event: Raw<AnyTimelineEvent>,
+    events_before: Vec<Raw<AnyTimelineEvent>>,
+    events_after: Vec<Raw<AnyTimelineEvent>>,
+    state: Vec<Raw<AnyStateEvent>>,
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}`: one event.
@@ -134,7 +152,8 @@ pub(crate) async fn event(
     call: Call<get_room_event::v3::Request, User>,
 ) -> Result<get_room_event::v3::Response, ApiError> {
     let get_room_event::v3::Request { room_id, event_id, .. } = call.request;
-    let viewer = viewer(&call.caller);
+    let eyes = api.eyes(&call.caller).await?;
+    let viewer = eyes.viewer();
     let mut look = api.rooms.event_for(&viewer, &room_id, &event_id).await?;
     api.rooms.aggregate(&viewer, std::slice::from_mut(&mut look)).await?;
     Ok(get_room_event::v3::Response::new(look.to_raw(api.clock.now())))

@@ -25,7 +25,6 @@ use web::{ApiError, Call, User};
 
 use crate::{
     ClientApi,
-    api::viewer,
     send::hide_room,
     state::{parse_token, raw_events},
 };
@@ -127,7 +126,8 @@ async fn page(
     event_id: &EventId,
     query: RelationQuery<'_>,
 ) -> Result<Page, ApiError> {
-    Ok(api.rooms.relations(&viewer(caller), room_id, event_id, &query).await?)
+    let eyes = api.eyes(caller).await?;
+    Ok(api.rooms.relations(&eyes.viewer(), room_id, event_id, &query).await?)
 }
 
 fn size(limit: Option<UInt>) -> usize {
@@ -151,7 +151,8 @@ pub(crate) async fn threads(
         limit: size(limit),
         participated: include == IncludeThreads::Participated,
     };
-    let page = api.rooms.threads(&viewer(&call.caller), &room_id, &query).await.map_err(hide_room)?;
+    let eyes = api.eyes(&call.caller).await?;
+    let page = api.rooms.threads(&eyes.viewer(), &room_id, &query).await.map_err(hide_room)?;
     let mut response = get_threads::v1::Response::new(raw_events(&api, &page.chunk));
     response.next_batch = page.end.map(|end| end.to_string());
     Ok(response)

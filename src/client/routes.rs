@@ -124,7 +124,7 @@ fn in_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(state::members)
         .raw_ruma::<c::membership::joined_members::v3::Request, _, _, _>(state::joined_members)
         .raw_ruma::<c::message::get_message_events::v3::Request, _, _, _>(history::messages)
-        .ruma(history::context)
+        .raw_ruma::<c::context::get_context::v3::Request, _, _, _>(history::context)
         .ruma(history::event)
         .ruma(relations::related)
         .ruma(relations::related_so)

@@ -226,10 +226,16 @@ impl Guard {
         let Staged { batch, head, summary, state, forget_state, fresh, placed, changed } = staged;
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         rooms.forget_cached(changed.iter().copied());
+        let room = self.room.serial;
+        let typing_ended = rooms.end_typing(room, placed.iter().map(|(event, _)| &**event));
         let receipt = rooms.store().submit(batch);
         let events = rooms.clone();
         let landed = rooms.0.tasks.spawn("room landing", async move {
             let committed = receipt.await;
+            if typing_ended {
+                let at = committed.as_ref().map_or_else(|_| events.store().head(), |done| done.last());
+                events.settle_typing(room, at);
+            }
             if let Ok(committed) = &committed {
                 events.remember_committed(&placed, committed);
                 events.forget_cached(changed);

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use account::{DataChange, Error as AccountError};
+use account::DataChange;
 use bytes::Bytes;
 use quick_cache::sync::Cache;
-use ruma::{OwnedRoomId, OwnedUserId, UserId, events::ignored_user_list::IgnoredUserListEventContent};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use store::{Moved, Position, Topic};
 
 use crate::{Error, Syncs};
@@ -71,14 +71,7 @@ impl Syncs {
             return Ok(ignored);
         }
         let as_of = self.store().head();
-        let ignored = match self.accounts().account_data(user, "m.ignored_user_list").await {
-            Ok(content) => serde_json::from_slice::<IgnoredUserListEventContent>(&content)
-                .map(|list| list.ignored_users.into_keys().collect())
-                .unwrap_or_default(),
-            Err(AccountError::NotFound(_)) => HashSet::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let ignored = Arc::new(ignored);
+        let ignored = Arc::new(self.accounts().ignored_users(user).await?);
         self.ignored_cache().0.insert(user.to_owned(), (as_of, ignored.clone()));
         Ok(ignored)
     }

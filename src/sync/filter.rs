@@ -8,7 +8,7 @@ use ruma::{
     api::client::filter::{Filter, FilterDefinition, RoomEventFilter},
 };
 
-use crate::Error;
+use crate::{Error, shape::Shape};
 
 /// How many timeline events of a room are sent when the client does not say.
 const TIMELINE_LIMIT: usize = 10;
@@ -31,6 +31,8 @@ pub struct SyncFilter {
     pub(crate) data: EventFilter,
     /// Whether rooms that were left before the first sync are told of.
     pub(crate) include_leave: bool,
+    /// The form of events.
+    pub(crate) shape: Shape,
     rooms: Option<HashSet<OwnedRoomId>>,
     not_rooms: HashSet<OwnedRoomId>,
 }
@@ -45,6 +47,7 @@ impl SyncFilter {
             room_data: EventFilter::new(&filter.room.account_data),
             data: EventFilter::new(&of_types(&filter.account_data)),
             include_leave: filter.room.include_leave,
+            shape: Shape::new(filter),
             rooms: filter.room.rooms.as_ref().map(|rooms| rooms.iter().cloned().collect()),
             not_rooms: filter.room.not_rooms.iter().cloned().collect(),
         }

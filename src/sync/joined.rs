@@ -69,13 +69,16 @@ impl RoomPart {
         }
     }
 
-    /// Whether it tells nothing, so that it need not be sent.
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.extent, Extent::News | Extent::DataOnly)
+    /// Whether it tells nothing, so that it need not be sent. Names and counts alone are nothing: without a
+    /// filter they come with the event that changed them.
+    pub(crate) fn is_empty(&self, scene: &Scene<'_>) -> bool {
+        // A room that is new to a client that knows others is told of in any case.
+        let is_new = self.extent == Extent::Whole && scene.since.is_some();
+        !is_new
+            && self.extent != Extent::FullState
             && self.timeline.is_empty()
             && !self.limited
             && self.state.is_empty()
-            && self.naming.is_none()
             && self.receipts.is_empty()
             && self.typing.is_none()
             && self.data.is_empty()
@@ -188,9 +191,11 @@ impl Syncs {
     async fn choose_timelines(&self, scene: &Scene<'_>, rooms: &[&RoomPlan]) -> Result<Vec<Chosen>, Error> {
         let filter = &scene.request.filter.timeline;
         let limit = scene.request.filter.timeline_limit();
-        let fetch = match filter.passes_all() && scene.ignored.is_empty() {
+        let fetch = |plan: &RoomPlan| match filter.passes_all() && scene.ignored.is_empty() {
             true => limit,
-            false => limit.saturating_mul(4).clamp(20, MAX_ROWS),
+            false if plan.extent == Extent::Whole => limit.saturating_mul(4).clamp(20, MAX_ROWS),
+            // Whether a room has news at all is known only after a look at all of them.
+            false => MAX_ROWS,
         };
         let queries: Vec<_> = rooms
             .iter()
@@ -199,7 +204,7 @@ impl Syncs {
                 room_id: &plan.row.room_id,
                 after: known_of(scene, plan),
                 through: plan.through(scene),
-                limit: fetch,
+                limit: fetch(plan),
             })
             .collect();
         let recents = self.rooms().recent(&queries).await?;
@@ -214,8 +219,7 @@ impl Syncs {
         let mut seen = events.into_iter().zip(sights);
         let chosen = rooms.iter().zip(&recents).map(|(plan, recent)| {
             let events: Vec<_> = seen.by_ref().take(recent.entries.len()).collect();
-            let none = filter.passes_none() || !filter.passes_room(&plan.row.room_id);
-            choose(scene, plan, recent, events, if none { 0 } else { limit })
+            choose(scene, plan, recent, events)
         });
         Ok(chosen.collect())
     }
@@ -469,13 +473,12 @@ fn choose(
     plan: &RoomPlan,
     recent: &Recent,
     events: Vec<(Arc<StoredEvent>, Sight)>,
-    limit: usize,
 ) -> Chosen {
     let filter = &scene.request.filter.timeline;
+    let is_off = filter.is_off() || !filter.passes_room(&plan.row.room_id);
+    let limit = if is_off { 0 } else { scene.request.filter.timeline_limit() };
     let passes = |(event, sight): &(Arc<StoredEvent>, Sight)| {
-        sight.visible
-            && filter.passes(event)
-            && (event.state_key().is_some() || !scene.ignored.contains(event.sender()))
+        sight.visible && filter.passes(event) && !scene.viewer().is_spared(event)
     };
     // What is before a gap does not lead up to what is after it, so it is not sent with it.
     let gap = recent.entries.iter().rposition(|entry| entry.gap);
@@ -488,11 +491,15 @@ fn choose(
     // A client that goes on from earlier may have a timeline from before the user left, and must not
     // append the whole room to that.
     let is_joined_anew = plan.extent == Extent::Whole && scene.since.is_some();
-    let limited = recent.more
+    let leaves_out = recent.more
         || gap.is_some()
         || kept.len() < passing.len()
         || is_joined_anew
         || (plan.extent == Extent::Whole && !begins_here);
+    // Who wants no timeline misses none of it. But one that asks for none of a room's events at first
+    // may go on from the token that comes with it.
+    let wants_timeline = !is_off && (limit > 0 || plan.extent == Extent::Whole);
+    let limited = wants_timeline && leaves_out;
 
     // Where the timeline begins: before its first event, or at its end when there is none.
     let first = kept.first().copied().unwrap_or(events.len());

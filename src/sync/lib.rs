@@ -18,6 +18,7 @@ mod joined;
 mod lazy;
 mod left;
 mod rooms;
+mod shape;
 mod syncs;
 #[cfg(test)]
 mod tests;

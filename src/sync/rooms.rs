@@ -29,7 +29,7 @@ pub(crate) struct Scene<'a> {
 
 impl Scene<'_> {
     pub(crate) fn viewer(&self) -> Viewer<'_> {
-        Viewer { user: &self.request.user, device: Some(&self.request.device) }
+        Viewer { user: &self.request.user, device: Some(&self.request.device), ignored: Some(&self.ignored) }
     }
 
     pub(crate) fn user(&self) -> &UserId {

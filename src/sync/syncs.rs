@@ -212,7 +212,7 @@ impl Syncs {
         let global = wanted(request, data.global);
 
         let mut joined = self.joined_or_less(&scene, &plan.joined).await;
-        joined.retain(|part| !part.is_empty());
+        joined.retain(|part| !part.is_empty(&scene));
         let invited = self.stripped_parts(&scene, &plan.invited).await?;
         let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
         let left = self.left_parts(&scene, &plan).await?;
@@ -266,14 +266,17 @@ impl Syncs {
 
         let mut groups = plan.joined;
         let rest = groups.split_off(groups.len().min(GROUP));
+        let mut has_rooms = false;
         for part in self.joined_or_less(&scene, &groups).await {
-            out.joined(&scene, &part, now);
+            if !part.is_empty(&scene) {
+                has_rooms = true;
+                out.joined(&scene, &part, now);
+            }
         }
         if rest.is_empty() {
             out.raw("}}}");
             return Ok(Answer::Whole(out.into_bytes()));
         }
-        let has_rooms = !groups.is_empty();
         let first = stream::once(std::future::ready(out.into_bytes()));
         let syncs = self.clone();
         let state = (syncs, request, rest.into_iter().collect::<Vec<_>>(), has_rooms, false);
@@ -286,7 +289,9 @@ impl Syncs {
                 let scene = Scene { request: &request, since, head, ignored };
                 let later = rest.split_off(rest.len().min(GROUP));
                 let mut out = Out::with_capacity(64 * 1024);
-                for part in syncs.joined_or_less(&scene, &rest).await {
+                let mut parts = syncs.joined_or_less(&scene, &rest).await;
+                parts.retain(|part| !part.is_empty(&scene));
+                for part in parts {
                     if started && out.len() == 0 {
                         out.raw(",");
                     }

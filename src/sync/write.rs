@@ -12,12 +12,11 @@ use room::read::{
     receipts::Receipt,
     summary::RoomNaming,
     token::Token,
-    view::{Form, Look, write_number, write_str},
+    view::{Look, write_number, write_str},
 };
 use ruma::{OwnedUserId, UserId};
 
 use crate::{
-    StateAfter,
     data::Items,
     joined::RoomPart,
     left::StrippedPart,
@@ -119,8 +118,8 @@ impl Out {
         for part in parts {
             self.key(part.room_id.as_str());
             self.raw("{");
-            self.state(&scene.request.state_after, &part.state, now);
-            self.timeline(&part.timeline, part.limited, part.prev_batch, now);
+            self.state(scene, &part.state, now);
+            self.timeline(scene, part, now);
             if !part.data.is_empty() {
                 self.account_data(&part.data);
             }
@@ -137,8 +136,8 @@ impl Out {
             self.summary(scene.user(), naming);
         }
         if part.extent != Extent::DataOnly {
-            self.state(&scene.request.state_after, &part.state, now);
-            self.timeline(&part.timeline, part.limited, part.prev_batch, now);
+            self.state(scene, &part.state, now);
+            self.timeline(scene, part, now);
         }
         // A room told of for the first time says so too when nobody types and nobody has read anything.
         if !part.receipts.is_empty() || part.typing.is_some() || part.extent == Extent::Whole {
@@ -169,47 +168,48 @@ impl Out {
         self.raw("}");
     }
 
-    fn state(&mut self, after: &StateAfter, state: &[Arc<StoredEvent>], now: Timestamp) {
+    fn state(&mut self, scene: &Scene<'_>, state: &[Arc<StoredEvent>], now: Timestamp) {
+        let after = scene.request.state_after;
         if !after.is_wanted() {
             if !state.is_empty() {
-                self.events("state", state, now);
+                self.events(scene, "state", state, now);
             }
             return;
         }
         // Required even if it is empty: by its presence the client knows that it was understood.
         if after.stable {
-            self.events("state_after", state, now);
+            self.events(scene, "state_after", state, now);
         }
         if after.unstable {
-            self.events("org.matrix.msc4222.state_after", state, now);
+            self.events(scene, "org.matrix.msc4222.state_after", state, now);
         }
     }
 
-    fn events(&mut self, key: &str, events: &[Arc<StoredEvent>], now: Timestamp) {
+    fn events(&mut self, scene: &Scene<'_>, key: &str, events: &[Arc<StoredEvent>], now: Timestamp) {
         self.key(key);
         self.raw("{\"events\":[");
         for event in events {
             self.comma();
-            Look::bare(event.clone()).write(&mut self.0, Form::InRoom, now);
+            scene.request.filter.shape.write(&mut self.0, &Look::bare(event.clone()), now);
         }
         self.raw("]}");
     }
 
-    fn timeline(&mut self, timeline: &[Look], limited: bool, prev_batch: Token, now: Timestamp) {
-        if timeline.is_empty() && !limited {
+    fn timeline(&mut self, scene: &Scene<'_>, part: &RoomPart, now: Timestamp) {
+        if part.timeline.is_empty() && !part.limited {
             return;
         }
         self.key("timeline");
         self.raw("{\"events\":[");
-        for look in timeline {
+        for look in &part.timeline {
             self.comma();
-            look.write(&mut self.0, Form::InRoom, now);
+            scene.request.filter.shape.write(&mut self.0, look, now);
         }
         self.raw("]");
         self.key("limited");
-        self.raw(if limited { "true" } else { "false" });
+        self.raw(if part.limited { "true" } else { "false" });
         self.key("prev_batch");
-        self.string(&prev_batch.to_string());
+        self.string(&part.prev_batch.to_string());
         self.raw("}");
     }
 

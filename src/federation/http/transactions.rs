@@ -166,7 +166,8 @@ struct Typing {
 }
 
 type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, Box<RawValue>>>;
-type ReadReceipts = BTreeMap<OwnedUserId, ReadReceipt>;
+/// By user. Each is read by itself, so that one that makes no sense costs no other.
+type ReadReceipts = BTreeMap<String, Box<RawValue>>;
 
 #[derive(Deserialize)]
 struct ReadReceipt {
@@ -238,6 +239,8 @@ impl FederationApi {
             return Ok(());
         }
         let receipts = read.into_iter().filter_map(|(user_id, receipt)| {
+            let user_id = OwnedUserId::try_from(user_id).ok()?;
+            let receipt: ReadReceipt = serde_json::from_str(receipt.get()).ok()?;
             // One event is named; a server that names several means the last.
             let event_id = receipt.event_ids.into_iter().next_back()?;
             let ReceiptData { ts, thread_id } = receipt.data;

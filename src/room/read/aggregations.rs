@@ -3,10 +3,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::Timestamp;
-use ruma::OwnedEventId;
+use ruma::{OwnedEventId, UserId};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use store::Range;
@@ -55,10 +55,6 @@ pub struct Thread {
 }
 
 impl Aggregations {
-    fn is_empty(&self) -> bool {
-        self.edit.is_none() && self.thread.is_none() && self.references.is_empty()
-    }
-
     /// Writes `m.relations` as a JSON object.
     pub(crate) fn write(&self, out: &mut Vec<u8>, form: Form, now: Timestamp) {
         out.push(b'{');
@@ -123,9 +119,19 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`], [`Error::Inconsistent`].
     pub async fn aggregate(&self, viewer: &Viewer<'_>, looks: &mut [Look]) -> Result<(), Error> {
+        let told = self.told_of(viewer, looks).await?;
+        if told.is_empty() {
+            return Ok(());
+        }
+        self.tell(viewer, looks, told).await
+    }
+
+    /// Chooses what is told of these events, by their places in the list; those of which nothing is are
+    /// absent.
+    async fn told_of(&self, viewer: &Viewer<'_>, looks: &[Look]) -> Result<BTreeMap<usize, Told>, Error> {
         let related = self.related_to(looks).await?;
         if related.is_empty() {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let (mut wanted, mut owners) = (Vec::new(), Vec::new());
         for (index, rows) in &related {
@@ -147,14 +153,15 @@ impl Rooms {
         let events = self.events_of(&wanted).await?;
         let sights = self.sights(viewer.user, &events).await?;
 
-        let mut told: HashMap<usize, Told> = HashMap::new();
+        let mut told: BTreeMap<usize, Told> = BTreeMap::new();
         for ((owner, event), sight) in owners.into_iter().zip(events).zip(sights) {
             // A redaction takes the row away, but the two may have come at once.
-            if sight.visible && event.meta().redacted_by.is_none() {
+            let is_seen = sight.visible && !viewer.is_spared(&event);
+            if is_seen && event.meta().redacted_by.is_none() {
                 told.entry(owner.0).or_default().take(owner.1, event, sight);
             }
         }
-        self.tell(viewer, looks, told).await
+        Ok(told)
     }
 
     /// The relations of these events, newest first, of those that have any. State events have none.
@@ -187,10 +194,10 @@ impl Rooms {
         &self,
         viewer: &Viewer<'_>,
         looks: &mut [Look],
-        told: HashMap<usize, Told>,
+        mut told: BTreeMap<usize, Told>,
     ) -> Result<(), Error> {
-        let roots: Vec<usize> =
-            told.iter().filter(|(_, told)| told.thread.is_some()).map(|(index, _)| *index).collect();
+        let mut latest = self.shown(viewer, &mut told, |told| told.thread.take()).await?;
+        let roots: Vec<usize> = latest.iter().map(|(index, _)| *index).collect();
         let ranges = roots.iter().map(|index| {
             let root = &looks[*index].event;
             Range::prefix(&(root.room(), root.event_id().as_str()))
@@ -199,42 +206,75 @@ impl Rooms {
             .store()
             .scan_many(&THREAD_SENDERS, ranges.collect(), store::Order::Ascending, usize::MAX)
             .await?;
-        let mut senders: HashMap<usize, _> = roots.into_iter().zip(senders).collect();
+        // The newest event of a thread may itself have been edited since. It cannot begin a thread.
+        let mut inner: Vec<Look> = latest.iter().map(|(_, look)| look.clone()).collect();
+        let of_latest = self.told_of(viewer, &inner).await?;
+        self.tell_simply(viewer, &mut inner, of_latest).await?;
+        for ((_, look), told) in latest.iter_mut().zip(inner) {
+            *look = told;
+        }
 
+        self.tell_simply(viewer, looks, told).await?;
+        for ((index, latest), senders) in latest.into_iter().zip(senders) {
+            let heard = || writers(&senders).filter(|(user, _)| !viewer.ignores(user));
+            let wrote = heard().any(|(user, count)| user == viewer.user && count > 0);
+            let count = heard().map(|(_, count)| count).sum();
+            let participated = wrote || looks[index].event.sender() == viewer.user;
+            let thread = Thread { latest, count, participated };
+            looks[index].aggregations.get_or_insert_default().thread = Some(thread);
+        }
+        Ok(())
+    }
+
+    /// Puts edits and references beside the events.
+    async fn tell_simply(
+        &self,
+        viewer: &Viewer<'_>,
+        looks: &mut [Look],
+        mut told: BTreeMap<usize, Told>,
+    ) -> Result<(), Error> {
+        for (index, edit) in self.shown(viewer, &mut told, |told| told.edit.take()).await? {
+            looks[index].aggregations.get_or_insert_default().edit = Some(edit);
+        }
         for (index, told) in told {
-            let mut chosen = Vec::new();
-            chosen.extend(told.edit.clone());
-            chosen.extend(told.thread.clone());
-            let (events, memberships): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
-            let mut shown = self.looks(viewer, events, &memberships).await?.into_iter();
-            let mut aggregations = Aggregations::default();
-            if told.edit.is_some() {
-                aggregations.edit = shown.next();
-            }
-            if told.thread.is_some()
-                && let Some(latest) = shown.next()
-            {
-                let senders = senders.remove(&index).unwrap_or_default();
-                let wrote =
-                    senders.iter().any(|((_, _, user), count)| user == viewer.user.as_str() && count.0 > 0);
-                let count = senders.iter().map(|(_, count)| u64::try_from(count.0).unwrap_or(0)).sum();
-                let participated = wrote || looks[index].event.sender() == viewer.user;
-                aggregations.thread = Some(Thread { latest, count, participated });
-            }
-            aggregations.references = told.references.into_iter().rev().collect();
-            if !aggregations.is_empty() {
-                looks[index].aggregations = Some(Box::new(aggregations));
+            if !told.references.is_empty() {
+                let references = told.references.into_iter().rev().collect();
+                looks[index].aggregations.get_or_insert_default().references = references;
             }
         }
         Ok(())
     }
+
+    /// What was chosen of one kind, as the viewer is shown it, by the events that it is told of.
+    async fn shown(
+        &self,
+        viewer: &Viewer<'_>,
+        told: &mut BTreeMap<usize, Told>,
+        mut take: impl FnMut(&mut Told) -> Option<Chosen>,
+    ) -> Result<Vec<(usize, Look)>, Error> {
+        let chosen = told.iter_mut().filter_map(|(index, told)| Some((*index, take(told)?)));
+        let (indices, chosen): (Vec<usize>, Vec<Chosen>) = chosen.unzip();
+        let (events, memberships): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
+        let looks = self.looks(viewer, events, &memberships).await?;
+        Ok(indices.into_iter().zip(looks).collect())
+    }
+}
+
+/// An event and what the viewer was at it.
+type Chosen = (Arc<StoredEvent>, Option<Membership>);
+
+/// Who wrote how much in a thread.
+fn writers(rows: &[((RoomSerial, String, String), store::Counter)]) -> impl Iterator<Item = (&UserId, u64)> {
+    rows.iter().filter_map(|((_, _, user), count)| {
+        Some((<&UserId>::try_from(user.as_str()).ok()?, u64::try_from(count.0).unwrap_or(0)))
+    })
 }
 
 /// What is told of one event, in the making.
 #[derive(Default)]
 struct Told {
-    edit: Option<(Arc<StoredEvent>, Option<Membership>)>,
-    thread: Option<(Arc<StoredEvent>, Option<Membership>)>,
+    edit: Option<Chosen>,
+    thread: Option<Chosen>,
     /// Newest first.
     references: Vec<OwnedEventId>,
 }

@@ -104,10 +104,14 @@ impl EventFilter {
 
     /// Whether no event can pass.
     pub fn passes_none(&self) -> bool {
+        self.is_off() || self.limit == Some(0)
+    }
+
+    /// Whether no event can pass, however many are wanted.
+    pub fn is_off(&self) -> bool {
         self.types.as_ref().is_some_and(Vec::is_empty)
             || self.senders.as_ref().is_some_and(HashSet::is_empty)
             || self.rooms.as_ref().is_some_and(HashSet::is_empty)
-            || self.limit == Some(0)
     }
 
     /// Whether events of this room may pass.

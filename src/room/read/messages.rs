@@ -216,7 +216,7 @@ impl Rooms {
             let sights = self.sights(viewer.user, &events).await?;
             found.last = Some(last);
             for ((event, sight), entry) in events.into_iter().zip(sights).zip(&rows) {
-                if sight.visible && filter.passes(&event) {
+                if sight.visible && !viewer.is_spared(&event) && filter.passes(&event) {
                     found.events.push((event, sight));
                     if found.events.len() == limit {
                         found.exhausted = found.exhausted && entry.order == last.order;

@@ -1,9 +1,12 @@
 //! Receipts: how far users have read.
 //!
-//! For each user, type and thread only the latest receipt is kept. It lies in two tables, by whom it
-//! is of and by when it came; the second is what `/sync` reads, and has one row per receipt.
+//! For each user, type and thread only the latest receipt is kept, and of each user only those of the
+//! threads that he read last. A receipt lies in two tables, by whom it is of and by when it came; the
+//! second is what `/sync` reads, and has one row per receipt.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#receipts>
+
+use std::sync::Arc;
 
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
@@ -12,12 +15,15 @@ use store::{Batch, CommitError, Position, Range, Stamped, Table, Topic, Tuning};
 use crate::{
     Error, Order, RoomSerial, Rooms,
     log::{Entry, ReceiptEntry},
-    read::room::RoomInfo,
+    read::{event::StoredEvent, room::RoomInfo},
     tables::{MEMBERS, Membership},
 };
 
-/// The latest receipts; key: room, user, type, thread (empty for an unthreaded one).
-pub(crate) static RECEIPTS: Table<(RoomSerial, String, String, String), Stamped<ReceiptRow>> =
+/// Room, user, type, thread (empty for an unthreaded receipt).
+type ReceiptKey = (RoomSerial, String, String, String);
+
+/// The latest receipts.
+pub(crate) static RECEIPTS: Table<ReceiptKey, Stamped<ReceiptRow>> =
     Table::new(60, "room.receipts", Tuning::Point);
 
 /// The same receipts by the position at which they came.
@@ -46,6 +52,18 @@ pub(crate) struct ReceiptLogRow {
     ts: u64,
 }
 store::row!(ReceiptLogRow, schema = 1);
+
+/// Of so many threads of a room a user's receipts are kept; when there are more, the oldest go.
+const THREADS_KEPT: usize = 64;
+
+/// So many receipts of other users in one room are told in one answer, the newest.
+const MOST_TOLD: usize = 2_000;
+
+/// So many receipts are written in one commit.
+const AT_ONCE: usize = 500;
+
+/// The longest id of an event, in bytes.
+const LONGEST_ID: usize = 255;
 
 /// How often a receipt is tried when the same user's clients race.
 const ATTEMPTS: usize = 8;
@@ -114,7 +132,8 @@ impl Rooms {
     /// Notes how far a user of ours has read. A receipt for an older event than the last one changes nothing.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::NotJoined`]; [`Error::Invalid`] for a thread without a name.
+    /// [`Error::NoRoom`]; [`Error::NotJoined`]; [`Error::NoEvent`] for an event that he does not see in this
+    /// room; [`Error::Invalid`] for a thread without a name.
     pub async fn set_receipt(
         &self,
         user: &UserId,
@@ -123,12 +142,17 @@ impl Rooms {
         thread: Option<&str>,
         event_id: &EventId,
     ) -> Result<(), Error> {
-        if thread.is_some_and(|thread| thread != "main" && !thread.starts_with('$')) {
+        if thread.is_some_and(|thread| !is_thread(thread)) {
             return Err(Error::Invalid("`thread_id` is neither `main` nor an event id".to_owned()));
         }
         let room = self.get_room(room_id).await?;
         if self.membership_in(&room, user).await? != Some(Membership::Join) {
             return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
+        }
+        // A receipt for what nobody knows would have no place among the others.
+        let event = self.event(room_id, event_id).await?.filter(|event| event.order().is_some());
+        if self.visible_to(user, event.into_iter().collect()).await?.is_empty() {
+            return Err(Error::NoEvent(event_id.to_owned()));
         }
         let receipt = NewReceipt {
             user_id: user.to_owned(),
@@ -141,7 +165,7 @@ impl Rooms {
     }
 
     /// Notes receipts that another server told us of; those of users that are not its own, or not in
-    /// the room, are left out.
+    /// the room, and those of threads that are none, are left out.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Commit`].
@@ -151,8 +175,13 @@ impl Rooms {
         room_id: &RoomId,
         mut receipts: Vec<NewReceipt>,
     ) -> Result<(), Error> {
-        receipts
-            .retain(|receipt| receipt.user_id.server_name() == origin && receipt.kind == ReceiptKind::Public);
+        let now = self.now();
+        receipts.retain(|receipt| {
+            receipt.user_id.server_name() == origin
+                && receipt.kind == ReceiptKind::Public
+                && receipt.event_id.as_str().len() <= LONGEST_ID
+                && receipt.thread.as_deref().is_none_or(is_thread)
+        });
         let Some(room) = self.room(room_id).await? else { return Ok(()) };
         let keys: Vec<_> = receipts.iter().map(|receipt| (room.serial, receipt.user_id.as_str())).collect();
         let members = self.store().get_many(&MEMBERS, &keys).await?;
@@ -163,7 +192,13 @@ impl Rooms {
         let mut seen = std::collections::HashSet::new();
         receipts.reverse();
         receipts.retain(|receipt| seen.insert((receipt.user_id.clone(), receipt.thread.clone())));
-        self.note_receipts(&room, &receipts, false).await
+        for receipt in &mut receipts {
+            receipt.ts = receipt.ts.min(now);
+        }
+        for some in receipts.chunks(AT_ONCE) {
+            self.note_receipts(&room, some, false).await?;
+        }
+        Ok(())
     }
 
     async fn note_receipts(
@@ -176,12 +211,7 @@ impl Rooms {
             return Ok(());
         }
         let ids: Vec<&EventId> = receipts.iter().map(|receipt| &*receipt.event_id).collect();
-        let orders: Vec<Option<Order>> = self
-            .events_by_id(&ids)
-            .await?
-            .into_iter()
-            .map(|event| event.filter(|event| event.room() == room.serial).and_then(|event| event.order()))
-            .collect();
+        let orders = self.orders_of(room, &ids).await?;
         let keys: Vec<_> = receipts
             .iter()
             .map(|receipt| {
@@ -192,12 +222,15 @@ impl Rooms {
 
         for _ in 0..ATTEMPTS {
             let old = self.store().get_many(&RECEIPTS, &keys).await?;
+            let old_orders = self.orders_now(room, &old).await?;
             let mut batch = Batch::new();
-            for (((receipt, order), key), old) in receipts.iter().zip(&orders).zip(&keys).zip(&old) {
-                if old.as_ref().is_none_or(|old| moves_on(&old.value, receipt, *order)) {
+            let news = receipts.iter().zip(&orders).zip(&keys).zip(old.iter().zip(&old_orders));
+            for (((receipt, order), key), (old, old_order)) in news {
+                if old.as_ref().is_none_or(|old| moves_on((&old.value, *old_order), (receipt, *order))) {
                     self.stage_receipt(&mut batch, room, receipt, *order, key, old.as_ref(), outgoing);
                 }
             }
+            self.drop_oldest_threads(&mut batch, room, &keys, &old).await?;
             if batch.is_empty() {
                 return Ok(());
             }
@@ -210,6 +243,74 @@ impl Rooms {
         Err(Error::Contended)
     }
 
+    /// The places of events in the room's timeline, as far as we have them.
+    async fn orders_of(&self, room: &RoomInfo, ids: &[&EventId]) -> Result<Vec<Option<Order>>, Error> {
+        let place = |event: Option<Arc<StoredEvent>>| {
+            event.filter(|event| event.room() == room.serial).and_then(|event| event.order())
+        };
+        Ok(self.events_by_id(ids).await?.into_iter().map(place).collect())
+    }
+
+    /// The places of the events that receipts name; what was not here when a receipt came may be now.
+    async fn orders_now(
+        &self,
+        room: &RoomInfo,
+        receipts: &[Option<Stamped<ReceiptRow>>],
+    ) -> Result<Vec<Option<Order>>, Error> {
+        let mut orders: Vec<Option<Order>> =
+            receipts.iter().map(|row| row.as_ref().and_then(|row| row.value.order)).collect();
+        let open: Vec<usize> = (0..receipts.len()).filter(|index| orders[*index].is_none()).collect();
+        let named: Vec<(usize, &EventId)> = open
+            .into_iter()
+            .filter_map(|index| Some((index, &*receipts[index].as_ref()?.value.event_id)))
+            .collect();
+        if named.is_empty() {
+            return Ok(orders);
+        }
+        let ids: Vec<&EventId> = named.iter().map(|(_, id)| *id).collect();
+        for ((index, _), order) in named.iter().zip(self.orders_of(room, &ids).await?) {
+            orders[*index] = order;
+        }
+        Ok(orders)
+    }
+
+    /// Makes room for receipts of threads that are new to their users.
+    async fn drop_oldest_threads(
+        &self,
+        batch: &mut Batch,
+        room: &RoomInfo,
+        keys: &[ReceiptKey],
+        old: &[Option<Stamped<ReceiptRow>>],
+    ) -> Result<(), Error> {
+        let mut users: Vec<&str> = keys
+            .iter()
+            .zip(old)
+            .filter(|((_, _, _, thread), old)| old.is_none() && thread.starts_with('$'))
+            .map(|((_, user, _, _), _)| user.as_str())
+            .collect();
+        users.sort_unstable();
+        users.dedup();
+        if users.is_empty() {
+            return Ok(());
+        }
+        let ranges = users.iter().map(|user| Range::prefix(&(room.serial, *user))).collect();
+        let found = self.store().scan_many(&RECEIPTS, ranges, store::Order::Ascending, usize::MAX).await?;
+        for (user, rows) in users.iter().zip(found) {
+            let more =
+                keys.iter().zip(old).filter(|((_, of, _, _), old)| of == user && old.is_none()).count();
+            let mut kept: Vec<_> =
+                rows.into_iter().filter(|(key, _)| key.3.starts_with('$') && !keys.contains(key)).collect();
+            kept.sort_unstable_by_key(|(_, row)| row.position);
+            let too_many = (kept.len() + more).saturating_sub(THREADS_KEPT);
+            for (key, row) in kept.into_iter().take(too_many) {
+                batch.require(&RECEIPTS, &key, Some(&row));
+                batch.delete(&RECEIPTS, &key);
+                batch.delete(&RECEIPT_LOG, &(room.serial, row.position));
+            }
+        }
+        Ok(())
+    }
+
     #[expect(clippy::too_many_arguments, reason = "what is old, what is new, and where it goes")]
     fn stage_receipt(
         &self,
@@ -217,7 +318,7 @@ impl Rooms {
         room: &RoomInfo,
         receipt: &NewReceipt,
         order: Option<Order>,
-        key: &(RoomSerial, String, String, String),
+        key: &ReceiptKey,
         old: Option<&Stamped<ReceiptRow>>,
         outgoing: bool,
     ) {
@@ -258,6 +359,8 @@ impl Rooms {
 
     /// The receipts of rooms that came after a position and that a user may see, in the order of `rooms`.
     ///
+    /// Of other users the newest [`MOST_TOLD`] of each room; of the user himself all.
+    ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn receipts_since(
@@ -267,7 +370,7 @@ impl Rooms {
         after: Position,
     ) -> Result<Vec<Vec<Receipt>>, Error> {
         let ranges = rooms.iter().map(|room| Range::prefix(room).after(&(*room, after))).collect();
-        let found = self.store().scan_many(&RECEIPT_LOG, ranges, store::Order::Ascending, usize::MAX).await?;
+        let found = self.store().scan_many(&RECEIPT_LOG, ranges, store::Order::Descending, MOST_TOLD).await?;
         let receipt = |((_, position), row): ((RoomSerial, Position), ReceiptLogRow)| {
             (!row.private || row.user == user).then(|| Receipt {
                 user_id: row.user,
@@ -278,7 +381,27 @@ impl Rooms {
                 position,
             })
         };
-        Ok(found.into_iter().map(|rows| rows.into_iter().filter_map(receipt).collect()).collect())
+        let cut: Vec<usize> = (0..rooms.len()).filter(|index| found[*index].len() == MOST_TOLD).collect();
+        let mut told: Vec<Vec<Receipt>> =
+            found.into_iter().map(|rows| rows.into_iter().rev().filter_map(receipt).collect()).collect();
+        if !cut.is_empty() {
+            let ranges = cut.iter().map(|index| Range::prefix(&(rooms[*index], user.as_str()))).collect();
+            let own = self.store().scan_many(&RECEIPTS, ranges, store::Order::Ascending, usize::MAX).await?;
+            for (index, rows) in cut.into_iter().zip(own) {
+                told[index].retain(|receipt| receipt.user_id != user);
+                told[index].extend(rows.into_iter().filter_map(|((_, _, kind, thread), row)| {
+                    (row.position > after).then_some(Receipt {
+                        user_id: user.to_owned(),
+                        kind: ReceiptKind::parse(&kind)?,
+                        thread: Some(thread).filter(|thread| !thread.is_empty()),
+                        event_id: row.value.event_id,
+                        ts: row.value.ts,
+                        position: row.position,
+                    })
+                }));
+            }
+        }
+        Ok(told)
     }
 
     /// A user's receipt, for use inside the server.
@@ -305,13 +428,19 @@ impl Rooms {
     }
 }
 
-/// Whether a receipt goes further than the one we have. Of events that we lack we believe it.
-fn moves_on(old: &ReceiptRow, new: &NewReceipt, order: Option<Order>) -> bool {
-    if old.event_id == new.event_id {
+/// Whether the name is one of a thread.
+fn is_thread(name: &str) -> bool {
+    name == "main" || (name.len() <= LONGEST_ID && name.starts_with('$') && EventId::parse(name).is_ok())
+}
+
+/// Whether a receipt goes further than the one we have. Where we lack one of the events, the one counts
+/// that was read later.
+fn moves_on(old: (&ReceiptRow, Option<Order>), new: (&NewReceipt, Option<Order>)) -> bool {
+    if old.0.event_id == new.0.event_id {
         return false;
     }
-    match (old.order, order) {
+    match (old.1, new.1) {
         (Some(old), Some(new)) => new > old,
-        _ => true,
+        _ => new.0.ts > old.0.ts,
     }
 }

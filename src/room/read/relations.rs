@@ -111,7 +111,7 @@ impl Rooms {
             let sights = self.sights(viewer.user, &events).await?;
             let (mut seen, mut memberships) = (Vec::new(), Vec::new());
             for ((event, sight), (_, entry)) in events.into_iter().zip(sights).zip(&wanted) {
-                if !sight.visible {
+                if !sight.visible || viewer.is_spared(&event) {
                     continue;
                 }
                 seen.push(event);

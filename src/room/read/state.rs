@@ -285,7 +285,9 @@ impl Rooms {
         let event = self.get_event(room_id, event_id).await?;
         let sight = self.sights(viewer.user, std::slice::from_ref(&event)).await?;
         let membership = match sight.first() {
-            Some(sight) if sight.visible => sight.membership.or(Some(Membership::Leave)),
+            Some(sight) if sight.visible && !viewer.is_spared(&event) => {
+                sight.membership.or(Some(Membership::Leave))
+            }
             _ => return Err(Error::NoEvent(event_id.to_owned())),
         };
         let look = self.looks(viewer, vec![event], &[membership]).await?.pop();

@@ -130,7 +130,7 @@ impl Rooms {
         let sights = self.sights(viewer.user, &events).await?;
         let (mut places, mut seen, mut memberships) = (Vec::new(), Vec::new(), Vec::new());
         for ((order, event), sight) in orders.into_iter().zip(events).zip(sights) {
-            if sight.visible {
+            if sight.visible && !viewer.is_spared(&event) {
                 places.push(order);
                 seen.push(event);
                 memberships.push(Some(sight.membership.unwrap_or(Membership::Leave)));

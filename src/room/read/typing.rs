@@ -16,7 +16,11 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use store::{Position, Topic};
 use tracing::debug;
 
-use crate::{Error, RoomSerial, Rooms, read::room::RoomInfo, tables::Membership};
+use crate::{
+    Error, RoomSerial, Rooms,
+    read::{event::StoredEvent, room::RoomInfo},
+    tables::Membership,
+};
 
 /// Longest time for which a client may say that its user types.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -29,6 +33,9 @@ const REPEAT: Duration = Duration::from_secs(40);
 
 /// Rooms in which nobody types any more are forgotten above this number.
 const ROOMS_KEPT: usize = 4_096;
+
+/// So many are shown typing in one room; who comes later is not.
+const USERS_KEPT: usize = 100;
 
 /// Changes kept for other servers.
 const CHANGES_KEPT: usize = 1_024;
@@ -88,6 +95,7 @@ impl Inner {
             users: BTreeMap::new(),
             position: Position::START,
         });
+        let is_full = typing.users.len() >= USERS_KEPT;
         let changed = match until {
             None => typing.users.remove(user).is_some(),
             Some(until) => match typing.users.get_mut(user) {
@@ -99,6 +107,7 @@ impl Inner {
                     }
                     return (false, repeat);
                 }
+                None if is_full => false,
                 None => {
                     typing.users.insert(user.to_owned(), UserTyping { until, told: now });
                     true
@@ -109,6 +118,21 @@ impl Inner {
             typing.position = PENDING;
         }
         (changed, changed)
+    }
+
+    /// Takes out users who are not in the room any more; whether anybody was. The change waits for its
+    /// position.
+    fn take_out<'a>(&mut self, room: RoomSerial, users: impl Iterator<Item = &'a UserId>) -> bool {
+        let Some(typing) = self.rooms.get_mut(&room) else { return false };
+        let before = typing.users.len();
+        for user in users {
+            typing.users.remove(user);
+        }
+        let changed = typing.users.len() != before;
+        if changed {
+            typing.position = PENDING;
+        }
+        changed
     }
 
     fn settle(&mut self, rooms: &[RoomSerial], position: Position) {
@@ -190,6 +214,26 @@ impl Rooms {
             return Ok(());
         }
         self.note_typing(&room, user, typing.then_some(REMOTE), false).await
+    }
+
+    /// Those who are put out by events that are about to be committed do not type any more. The change
+    /// gets the events' position ([`Rooms::settle_typing`]), so whoever hears of them hears of it too.
+    /// Whether there is a change.
+    pub(crate) fn end_typing<'a>(
+        &self,
+        room: RoomSerial,
+        events: impl Iterator<Item = &'a StoredEvent>,
+    ) -> bool {
+        let mut gone = events
+            .filter(|event| event.is_shown() && event.membership().is_some_and(|is| is != Membership::Join))
+            .filter_map(|event| <&UserId>::try_from(event.state_key()?).ok())
+            .peekable();
+        gone.peek().is_some() && self.reader().typing.0.lock().take_out(room, gone)
+    }
+
+    /// Gives what [`Rooms::end_typing`] changed its position.
+    pub(crate) fn settle_typing(&self, room: RoomSerial, position: Position) {
+        self.reader().typing.0.lock().settle(&[room], position);
     }
 
     async fn note_typing(

@@ -7,10 +7,13 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use base::Timestamp;
-use ruma::{DeviceId, UserId, serde::Raw};
+use ruma::{DeviceId, OwnedUserId, UserId, serde::Raw};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -29,12 +32,27 @@ pub struct Viewer<'a> {
     pub user: &'a UserId,
     /// The device that asks, if one does: it learns the transaction ids of what it sent.
     pub device: Option<&'a DeviceId>,
+    /// Whom the reader ignores, if anybody.
+    pub ignored: Option<&'a HashSet<OwnedUserId>>,
 }
 
 impl<'a> Viewer<'a> {
-    /// A reader without a device.
+    /// A reader without a device, who ignores nobody.
     pub const fn user(user: &'a UserId) -> Self {
-        Self { user, device: None }
+        Self { user, device: None, ignored: None }
+    }
+
+    /// Whether the reader is spared an event because he ignores its sender. State is shown to him all
+    /// the same, or he would see another room than the others.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#ignoring-users>
+    pub fn is_spared(&self, event: &StoredEvent) -> bool {
+        event.state_key().is_none() && self.ignores(event.sender())
+    }
+
+    /// Whether the reader ignores a user.
+    pub fn ignores(&self, user: &UserId) -> bool {
+        self.ignored.is_some_and(|ignored| ignored.contains(user))
     }
 }
 
@@ -98,6 +116,22 @@ impl Look {
             write_str(out, self.event.room_id().as_str());
         }
         self.write_unsigned(out, form, now);
+        out.push(b'}');
+    }
+
+    /// Writes the event in the form in which servers send it to each other, with its id and with
+    /// `unsigned` as in the client format.
+    pub fn write_federation(&self, out: &mut Vec<u8>, now: Timestamp) {
+        let pdu = self.event.pdu();
+        let mut id = Vec::new();
+        write_str(&mut id, self.event.event_id().as_str());
+        let id = raw_value(id);
+        // What is stored was parsed before; an event that is not an object would be no event.
+        let mut fields: BTreeMap<&str, &RawValue> = serde_json::from_slice(pdu.json()).unwrap_or_default();
+        fields.insert("event_id", &id);
+        let json = serde_json::to_vec(&fields).unwrap_or_else(|_| b"{}".to_vec());
+        out.extend_from_slice(open(&json));
+        self.write_unsigned(out, Form::Full, now);
         out.push(b'}');
     }
 

@@ -255,6 +255,60 @@ async fn an_event_tells_of_its_newest_edit_its_thread_and_what_refers_to_it() {
 }
 
 #[tokio::test]
+async fn the_newest_event_of_a_thread_tells_of_its_own_edit() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let parent = server.say(&hanako, &room, "親").await.to_string();
+    relate(&server, &hanako, &room, ("m.thread", &parent), "初").await;
+    let last = relate(&server, &hanako, &room, ("m.thread", &parent), "旧").await;
+    let edit = relate(&server, &hanako, &room, ("m.replace", &last), "新").await;
+    let latest = &told(&server, &hanako, &room, &parent).await["m.thread"]["latest_event"];
+    assert_eq!(latest["event_id"], last.as_str());
+    assert_eq!(latest["unsigned"]["m.relations"]["m.replace"]["event_id"], edit.as_str(), "{latest}");
+}
+
+#[tokio::test]
+async fn what_an_ignored_user_said_is_not_read_but_the_state_that_he_set_is() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    let parent = server.say(&hanako, &room, "親").await;
+    let reply = relate(&server, &hanako, &room, ("m.thread", parent.as_str()), "静").await;
+    relate(&server, &taro, &room, ("m.thread", parent.as_str()), "騒").await;
+    let other = server.say(&taro, &room, "騒").await;
+    relate(&server, &hanako, &room, ("m.thread", other.as_str()), "静").await;
+    let ignored = std::collections::HashSet::from([taro.clone()]);
+    let viewer = Viewer { ignored: Some(&ignored), ..Viewer::user(&hanako) };
+    let rooms = &server.rooms;
+    let page = rooms.messages(&viewer, &room, &query(Direction::Backward, 50)).await.unwrap();
+    let seen = said(&page.chunk);
+    assert!(seen.contains(&"静".to_owned()) && !seen.contains(&"騒".to_owned()), "{seen:?}");
+    let joined = page.chunk.iter().any(|look| look.event.is_member_event_of(&taro));
+    assert!(joined, "his joining is state");
+    let around = rooms.context(&viewer, &room, &parent, 50, &EventFilter::default()).await.unwrap();
+    assert!(!said(&around.after).contains(&"騒".to_owned()));
+    assert!(matches!(rooms.event_for(&viewer, &room, &other).await, Err(Error::NoEvent(_))));
+    let related = RelationQuery {
+        rel_type: None,
+        kind: None,
+        from: None,
+        to: None,
+        direction: Direction::Forward,
+        limit: 10,
+        recurse: false,
+    };
+    let related = rooms.relations(&viewer, &room, &parent, &related).await.unwrap();
+    assert_eq!(said(&related.chunk), ["静"]);
+    let threads = ThreadQuery { from: None, limit: 10, participated: false };
+    let threads = rooms.threads(&viewer, &room, &threads).await.unwrap();
+    assert_eq!(said(&threads.chunk), ["親"]);
+    let thread = threads.chunk[0].aggregations.as_ref().unwrap().thread.as_ref().unwrap();
+    assert_eq!((thread.latest.event.event_id().as_str(), thread.count), (reply.as_str(), 1));
+}
+
+#[tokio::test]
 async fn threads_stand_in_the_order_of_their_newest_events() {
     let server = Net::default().server(&["a.test"]).await;
     let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
@@ -588,10 +642,113 @@ async fn a_transaction_id_is_shown_to_the_device_that_sent_it() {
     let event = server.rooms.send(&room, message(&hanako, "一"), Some(&txn)).await.unwrap();
     for (device, shown) in [("PHONE", true), ("DESKTOP", false)] {
         let device = ruma::OwnedDeviceId::from(device);
-        let viewer = Viewer { user: &hanako, device: Some(&device) };
+        let viewer = Viewer { device: Some(&device), ..Viewer::user(&hanako) };
         let look = server.rooms.event_for(&viewer, &room, &event).await.unwrap();
         let json: Value = serde_json::from_str(look.to_json(base::Timestamp(0)).get()).unwrap();
         assert_eq!(json["unsigned"].get("transaction_id").is_some(), shown);
         assert_eq!(json["room_id"], room.as_str());
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_for_an_event_that_nobody_knows_is_refused_and_moves_nothing_back() {
+    use crate::read::receipts::{NewReceipt, ReceiptKind::Public};
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let (old, new) = (a.say(&hanako, &room, "一").await, a.say(&hanako, &room, "二").await);
+    let unknown = ruma::EventId::parse("$unknown").unwrap();
+    let other = a.public_room(&hanako).await;
+    let elsewhere = a.say(&hanako, &other, "他").await;
+    a.rooms.set_receipt(&hanako, &room, Public, None, &new).await.unwrap();
+    for event in [&unknown, &elsewhere] {
+        let refused = a.rooms.set_receipt(&hanako, &room, Public, None, event).await;
+        assert!(matches!(refused, Err(Error::NoEvent(_))), "{refused:?}");
+    }
+    a.rooms.set_receipt(&hanako, &room, Public, None, &old).await.unwrap();
+    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
+    let at = async |who: &UserId| a.rooms.receipt(serial, who, Public, None).await.unwrap().unwrap().event_id;
+    assert_eq!(at(&hanako).await, new);
+
+    // What another server says of events that we lack is told apart by when it was read.
+    let receive = async |event: &ruma::EventId, ts: u64| {
+        let receipt =
+            NewReceipt { user_id: taro.clone(), kind: Public, thread: None, event_id: event.to_owned(), ts };
+        a.rooms.receive_receipts(taro.server_name(), &room, vec![receipt]).await.unwrap();
+    };
+    receive(&unknown, 5).await;
+    receive(&old, 4).await;
+    assert_eq!(at(&taro).await, unknown);
+    receive(&new, 6).await;
+    assert_eq!(at(&taro).await, new);
+    receive(&unknown, 5).await;
+    assert_eq!(at(&taro).await, new);
+}
+
+#[tokio::test]
+async fn receipts_of_another_server_are_bounded_in_length_and_number() {
+    use crate::read::receipts::{NewReceipt, ReceiptKind::Public};
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let event = a.say(&hanako, &room, "一").await;
+    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
+    let receive = async |threads: Vec<String>| {
+        let receipt = |(ts, thread): (usize, String)| NewReceipt {
+            user_id: taro.clone(),
+            kind: Public,
+            thread: Some(thread),
+            event_id: event.clone(),
+            ts: ts as u64,
+        };
+        let receipts = threads.into_iter().enumerate().map(receipt).collect();
+        a.rooms.receive_receipts(taro.server_name(), &room, receipts).await.unwrap();
+        a.rooms.receipts_since(&hanako, &[serial], Default::default()).await.unwrap().remove(0)
+    };
+    let long = format!("${}", "x".repeat(255));
+    assert!(receive(vec!["x".to_owned(), "mainly".to_owned(), String::new(), long]).await.is_empty());
+    assert_eq!(receive(vec!["main".to_owned()]).await.len(), 1);
+    for part in 0..10 {
+        receive((0..30).map(|number| format!("$thread{part}x{number}")).collect()).await;
+    }
+    let kept = receive(vec!["$last".to_owned()]).await;
+    assert!(kept.len() <= 100, "{}", kept.len());
+    let threads: Vec<_> = kept.iter().filter_map(|receipt| receipt.thread.as_deref()).collect();
+    assert!(threads.contains(&"main") && threads.contains(&"$last"), "{threads:?}");
+    assert!(!threads.contains(&"$thread0x0"), "the oldest are gone");
+}
+
+#[tokio::test]
+async fn nobody_types_in_a_room_that_he_is_out_of() {
+    for step in ["leave", "kick", "ban"] {
+        let net = Net::default();
+        let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+        let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:a.test"));
+        let room = a.public_room(&hanako).await;
+        b.join(&taro, &room, "a.test").await.unwrap();
+        a.join(&jiro, &room, "a.test").await.unwrap();
+        a.rooms.receive_typing(taro.server_name(), &room, &taro, true).await.unwrap();
+        a.rooms.set_typing(&jiro, &room, Some(Duration::from_secs(30))).await.unwrap();
+        let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
+        assert_eq!(a.rooms.typing_in(serial).len(), 2);
+        let since = a.store.head();
+        for who in [&taro, &jiro] {
+            match step {
+                "kick" => a.rooms.kick(&hanako, &room, who, None).await.unwrap(),
+                "ban" => a.rooms.ban(&hanako, &room, who, None).await.unwrap(),
+                _ if who == &jiro => a.rooms.leave(&jiro, &room, None).await.unwrap(),
+                _ => {
+                    b.rooms.leave(&taro, &room, None).await.unwrap();
+                    b.deliver(&a).await;
+                    a.settled().await;
+                }
+            }
+        }
+        assert!(a.rooms.typing_in(serial).is_empty(), "{step}");
+        assert_eq!(a.rooms.typing_since(serial, since), Some(Vec::new()), "{step}: clients hear of it");
     }
 }

@@ -201,6 +201,87 @@ async fn ignored_users_are_not_heard() {
 }
 
 #[tokio::test]
+async fn ignored_users_are_not_heard_in_rooms_that_were_left_but_their_state_is() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    for name in ["taro", "jiro"] {
+        town.join(name, &room).await;
+    }
+    let content = json!({ "ignored_users": { user("hanako"): {}, "nobody": 3 } }).to_string();
+    town.accounts.set_account_data(&user("taro"), "m.ignored_user_list", content.into()).await.unwrap();
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    town.say("hanako", &room, "騒").await;
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "甲" })).await;
+    town.say("jiro", &room, "静").await;
+    town.leave("taro", &room).await;
+    let answer = taro.sync(&town).await;
+    let timeline = &answer["rooms"]["leave"][room.as_str()]["timeline"];
+    assert_eq!(said(&timeline["events"]), ["m.room.topic", "静", "m.room.member"]);
+}
+
+#[tokio::test]
+async fn event_fields_and_event_format_shape_the_events() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let mut fields =
+        client("hanako").with_filter(json!({ "event_fields": ["content.body", "type", "sender"] }));
+    let mut federation = client("hanako").with_filter(json!({ "event_format": "federation" }));
+    fields.sync(&town).await;
+    federation.sync(&town).await;
+    let id = town.say("hanako", &room, "一").await;
+    town.set("hanako", &room, "m.room.topic", json!({ "topic": "甲" })).await;
+
+    let answer = fields.sync(&town).await;
+    let events = &joined(&answer, &room)["timeline"]["events"];
+    let hanako = user("hanako");
+    assert_eq!(events[0], json!({ "type": "m.room.message", "sender": hanako, "content": { "body": "一" } }));
+    assert_eq!(events[1], json!({ "type": "m.room.topic", "sender": hanako, "content": {} }));
+
+    let answer = federation.sync(&town).await;
+    let event = &joined(&answer, &room)["timeline"]["events"][0];
+    for field in ["hashes", "signatures", "auth_events", "prev_events", "depth", "unsigned"] {
+        assert!(event.get(field).is_some(), "{field} in {event}");
+    }
+    assert_eq!((event["event_id"].as_str(), &event["content"]["body"]), (Some(id.as_str()), &json!("一")));
+
+    let answer = client("hanako").with_filter(json!({ "event_fields": ["state_key"] })).sync(&town).await;
+    let part = joined(&answer, &room);
+    let all = [part["timeline"]["events"].as_array().unwrap().clone()].concat();
+    assert!(
+        all.iter().all(|event| event.as_object().unwrap().keys().all(|key| key == "state_key")),
+        "{part}"
+    );
+}
+
+#[tokio::test]
+async fn a_room_of_whose_events_the_filter_lets_none_pass_is_not_sent() {
+    let off = json!({ "types": [] });
+    let filters = [
+        json!({ "room": { "timeline": { "types": ["m.room.topic"] }, "state": off } }),
+        json!({ "room": { "timeline": off, "state": off } }),
+        json!({ "room": { "timeline": { "limit": 0 }, "state": off } }),
+        json!({ "room": { "timeline": { "not_senders": [user("hanako"), user("taro")] }, "state": off } }),
+    ];
+    for filter in filters {
+        let town = town().await;
+        let room = town.room("hanako").await;
+        let mut hanako = client("hanako").with_filter(filter.clone());
+        hanako.sync(&town).await;
+        town.join("taro", &room).await;
+        for number in 0..30 {
+            town.say("hanako", &room, &number.to_string()).await;
+        }
+        let answer = hanako.sync(&town).await;
+        assert!(answer.get("rooms").is_none(), "{filter}: {answer}");
+        hanako.since = None;
+        let all_off = json!({ "timeline": off, "state": off, "ephemeral": off, "account_data": off });
+        let first = client("hanako").with_filter(json!({ "room": all_off })).sync(&town).await;
+        assert!(joined(&first, &room).is_null(), "{first}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_reads_as_ruma_reads_it() {
     use ruma::api::IncomingResponseExt as _;
     let town = town().await;
