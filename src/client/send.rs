@@ -3,12 +3,12 @@
 //! Content is taken as it was sent: it is not read into types and written again, so the hot path
 //! of a message parses its JSON once, where the event is built.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pdu::Draft;
 use room::{Txn, read::event::Relation};
 use ruma::{
-    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId,
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, UserId,
     api::client::redact::redact_event, events::TimelineEventType,
 };
 use serde::Deserialize;
@@ -89,7 +89,7 @@ pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let state_key: String = call.args.get(2)?;
     let content: Box<RawValue> = call.json()?;
     if kind == "m.room.canonical_alias" && state_key.is_empty() {
-        check_canonical_alias(&api, &room_id, &content).await?;
+        check_canonical_alias(&api, &call.caller.user_id, &room_id, &content).await?;
     }
     let sender = call.caller.user_id;
     let draft = Draft { kind: kind.into(), state_key: Some(state_key), content, sender, redacts: None };
@@ -130,12 +130,19 @@ fn answer(event_id: &EventId) -> Response {
     json_response(StatusCode::OK, &json!({ "event_id": event_id }))
 }
 
+/// Aliases of other servers that one event may add: each is a request to its server.
+const MOST_NEW_ALIASES: usize = 10;
+
 /// Every alias that a room calls its own must be one, and lead to it. Aliases that stand there
 /// already are not asked for again: their server may be gone.
+///
+/// Servers are asked for one who may set the aliases only, and for few aliases at a time: the names are
+/// the caller's, and each would be a request of ours.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey>
 async fn check_canonical_alias(
     api: &ClientApi,
+    sender: &UserId,
     room_id: &RoomId,
     content: &RawValue,
 ) -> Result<(), ApiError> {
@@ -146,10 +153,18 @@ async fn check_canonical_alias(
         Ok(None) | Err(room::Error::NoRoom(_)) => Aliases::default(),
         Err(error) => return Err(error.into()),
     };
-    for alias in wanted.all() {
-        if known.all().any(|known| known == alias) {
-            continue;
-        }
+    let new: BTreeSet<_> = wanted.all().filter(|alias| !known.all().any(|known| known == *alias)).collect();
+    if new.is_empty() || !api.rooms.may_set_state(sender, room_id, "m.room.canonical_alias").await? {
+        // Sending says why not.
+        return Ok(());
+    }
+    let foreign = new.iter().filter(|alias| !api.rooms.is_ours(alias.server_name())).count();
+    if foreign > MOST_NEW_ALIASES {
+        return Err(ApiError::invalid_param(format!(
+            "At most {MOST_NEW_ALIASES} aliases of other servers can be added at a time"
+        )));
+    }
+    for alias in new {
         let leads_here = match api.rooms.resolve_alias(None, alias).await {
             Ok(answer) => answer.room_id == room_id,
             Err(room::Error::Store(cause)) => return Err(cause.into()),

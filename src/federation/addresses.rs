@@ -73,8 +73,13 @@ impl fmt::Display for Network {
     }
 }
 
-/// Ranges that are not the public internet: private, loopback, link-local, documentation, multicast.
-const SPECIAL: [Network; 26] = [
+/// Ranges that are not the public internet: private, loopback, link-local, documentation, multicast,
+/// anycast to something near, tunnels, and all of IPv6 that is not given out for the internet.
+///
+/// Sources: <https://www.iana.org/assignments/iana-ipv4-special-registry>,
+/// <https://www.iana.org/assignments/iana-ipv6-special-registry>,
+/// <https://www.iana.org/assignments/ipv6-address-space>
+const SPECIAL: [Network; 22] = [
     Network::v4(0, 0, 0, 0, 8),
     Network::v4(10, 0, 0, 0, 8),
     Network::v4(100, 64, 0, 0, 10),
@@ -90,18 +95,41 @@ const SPECIAL: [Network; 26] = [
     Network::v4(203, 0, 113, 0, 24),
     Network::v4(224, 0, 0, 0, 4),
     Network::v4(240, 0, 0, 0, 4),
-    Network::v6(0, 0, 96),
-    Network::v6(0x64, 0xff9b, 96),
-    Network::v6(0x100, 0, 64),
-    Network::v6(0x2001, 0, 32),
+    // Everything outside 2000::/3, which is what the internet has.
+    Network::v6(0, 0, 3),
+    Network::v6(0x4000, 0, 2),
+    Network::v6(0x8000, 0, 1),
+    // And of that: protocol assignments with Teredo, documentation twice, 6to4.
+    Network::v6(0x2001, 0, 23),
     Network::v6(0x2001, 0xdb8, 32),
     Network::v6(0x2002, 0, 16),
-    Network::v6(0xfc00, 0, 7),
-    Network::v6(0xfe80, 0, 10),
-    Network::v6(0xfec0, 0, 10),
-    Network::v6(0xff00, 0, 8),
-    Network::v6(0x5f00, 0, 16),
+    Network::v6(0x3fff, 0, 20),
 ];
+
+/// IPv4 addresses of which a translator makes IPv6 addresses, and the other way round (RFC 6052). Where
+/// a network has no IPv4 of its own, DNS gives these for peers that have nothing else.
+const TRANSLATED: Network = Network::v6(0x64, 0xff9b, 96);
+
+/// The IPv4 addresses that packets to an IPv6 address may end up at: by translation, or in a tunnel.
+fn carried(address: Ipv6Addr) -> Vec<IpAddr> {
+    let bits = u128::from(address);
+    let v4 = |bits: u128| IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits & 0xffff_ffff).unwrap_or(0)));
+    // So many bits from the right, as an IPv4 address.
+    let at = |shift: u32| v4(bits >> shift);
+    match address.segments() {
+        // Translated, by the well-known prefix and by those of local use; IPv4-compatible.
+        [0x64, 0xff9b, ..] | [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![at(0)],
+        // 6to4.
+        [0x2002, ..] => vec![at(80)],
+        // Teredo: its server, and its client with all bits turned round.
+        [0x2001, 0, ..] => {
+            vec![at(64), v4(!bits)]
+        }
+        // ISATAP.
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => vec![at(0)],
+        _ => Vec::new(),
+    }
+}
 
 /// Decides whether an address may be connected to.
 #[derive(Clone, Debug)]
@@ -129,9 +157,26 @@ impl AddressPolicy {
     }
 
     /// Whether a connection to this address may be made.
+    ///
+    /// An IPv6 address that carries an IPv4 address reaches what that reaches, so both have to be
+    /// permitted.
     pub fn permits(&self, address: IpAddr) -> bool {
         // `::ffff:10.0.0.1` reaches the same machine as `10.0.0.1`.
         let address = address.to_canonical();
+        let mut reached = match address {
+            IpAddr::V4(_) => Vec::new(),
+            IpAddr::V6(address) => carried(address),
+        };
+        // The prefix itself is as public as what it carries.
+        if !TRANSLATED.contains(address) {
+            reached.push(address);
+        }
+        let within = |ranges: &[Network]| ranges.iter().any(|range| range.contains(address));
+        let all = reached.into_iter().all(|address| self.permits_alone(address));
+        within(&self.allow) || (all && !within(&self.deny))
+    }
+
+    fn permits_alone(&self, address: IpAddr) -> bool {
         let within = |ranges: &[Network]| ranges.iter().any(|range| range.contains(address));
         within(&self.allow) || (!within(&self.deny) && (self.private || !within(&SPECIAL)))
     }
@@ -173,6 +218,143 @@ mod tests {
             "::10.0.0.1",
         ] {
             assert!(!policy.permits(ip(closed)), "{closed}");
+        }
+    }
+
+    /// IANA's registries of special-purpose addresses, a row an entry: an address of the block, and whether we
+    /// connect to it. Blocks that the registries call globally reachable are open, but for anycast
+    /// addresses, which lead to something in our own network.
+    #[test]
+    fn every_special_purpose_block_of_iana_is_closed_unless_it_is_part_of_the_internet() {
+        let closed = [
+            ("this network, RFC 791", "0.0.0.1"),
+            ("this host, RFC 1122", "0.0.0.0"),
+            ("private use, RFC 1918", "10.1.2.3"),
+            ("shared address space, RFC 6598", "100.64.0.1"),
+            ("shared address space, RFC 6598", "100.127.255.254"),
+            ("loopback, RFC 1122", "127.255.255.254"),
+            ("link local, RFC 3927", "169.254.169.254"),
+            ("private use, RFC 1918", "172.16.0.1"),
+            ("private use, RFC 1918", "172.31.255.255"),
+            ("IETF protocol assignments, RFC 6890", "192.0.0.200"),
+            ("IPv4 service continuity prefix, RFC 7335", "192.0.0.1"),
+            ("dummy address, RFC 7600", "192.0.0.8"),
+            ("port control protocol anycast, RFC 7723", "192.0.0.9"),
+            ("TURN anycast, RFC 8155", "192.0.0.10"),
+            ("NAT64/DNS64 discovery, RFC 8880", "192.0.0.170"),
+            ("documentation TEST-NET-1, RFC 5737", "192.0.2.1"),
+            ("6to4 relay anycast, RFC 7526", "192.88.99.1"),
+            ("private use, RFC 1918", "192.168.255.255"),
+            ("benchmarking, RFC 2544", "198.18.0.1"),
+            ("benchmarking, RFC 2544", "198.19.255.255"),
+            ("documentation TEST-NET-2, RFC 5737", "198.51.100.1"),
+            ("documentation TEST-NET-3, RFC 5737", "203.0.113.1"),
+            ("multicast, RFC 5771", "224.0.0.1"),
+            ("multicast, RFC 5771", "239.255.255.255"),
+            ("reserved, RFC 1112", "240.0.0.1"),
+            ("limited broadcast, RFC 8190", "255.255.255.255"),
+            ("loopback, RFC 4291", "::1"),
+            ("unspecified, RFC 4291", "::"),
+            ("IPv4-mapped, private", "::ffff:10.0.0.1"),
+            ("IPv4-mapped, loopback", "::ffff:127.0.0.1"),
+            ("IPv4-mapped, metadata", "::ffff:169.254.169.254"),
+            ("IPv4-compatible, RFC 4291", "::10.0.0.1"),
+            ("IPv4-compatible, RFC 4291", "::8.8.8.8"),
+            ("IPv4-translated, RFC 2765", "::ffff:0:10.0.0.1"),
+            ("translated, private", "64:ff9b::10.0.0.1"),
+            ("translated, loopback", "64:ff9b::127.0.0.1"),
+            ("translated, metadata", "64:ff9b::169.254.169.254"),
+            ("local translation, RFC 8215", "64:ff9b:1::1"),
+            ("local translation, RFC 8215", "64:ff9b:1:ffff::8.8.8.8"),
+            ("discard only, RFC 6666", "100::1"),
+            ("dummy prefix, RFC 9780", "100:0:0:1::1"),
+            ("IETF protocol assignments, RFC 2928", "2001:1ff::1"),
+            ("Teredo, RFC 4380", "2001::1"),
+            ("Teredo, RFC 4380", "2001:0:808:808::f5ff:fffe"),
+            ("port control protocol anycast, RFC 7723", "2001:1::1"),
+            ("TURN anycast, RFC 8155", "2001:1::2"),
+            ("DNS-SD SRP anycast, RFC 9665", "2001:1::3"),
+            ("benchmarking, RFC 5180", "2001:2::1"),
+            ("AMT, RFC 7450", "2001:3::1"),
+            ("AS112, RFC 7535", "2001:4:112::1"),
+            ("ORCHID, RFC 4843", "2001:10::1"),
+            ("ORCHIDv2, RFC 7343", "2001:20::1"),
+            ("drone remote ID, RFC 9374", "2001:30::1"),
+            ("documentation, RFC 3849", "2001:db8::1"),
+            ("6to4, RFC 3056", "2002:808:808::1"),
+            ("6to4, private", "2002:a00:1::1"),
+            ("documentation, RFC 9637", "3fff::1"),
+            ("documentation, RFC 9637", "3fff:fff:ffff::1"),
+            ("segment routing SIDs, RFC 9602", "5f00::1"),
+            ("unique local, RFC 4193", "fc00::1"),
+            ("unique local, RFC 4193", "fd00::7"),
+            ("link local, RFC 4291", "fe80::1"),
+            ("site local, RFC 3879", "fec0::1"),
+            ("multicast, RFC 4291", "ff02::1"),
+            ("ISATAP to private, RFC 5214", "2606:4700::5efe:a00:1"),
+            ("ISATAP to loopback, RFC 5214", "2606:4700::200:5efe:7f00:1"),
+            ("not given out", "200::1"),
+            ("not given out", "1fff::1"),
+            ("not given out", "4000::1"),
+            ("not given out", "8000::1"),
+            ("not given out", "e000::1"),
+        ];
+        let open = [
+            ("AS112, RFC 7535", "192.31.196.1"),
+            ("AMT, RFC 7450", "192.52.193.1"),
+            ("AS112, RFC 7534", "192.175.48.1"),
+            ("AS112, RFC 7534", "2620:4f:8000::1"),
+            ("the internet", "8.8.8.8"),
+            ("the internet", "100.63.255.255"),
+            ("the internet", "100.128.0.0"),
+            ("the internet", "172.15.255.255"),
+            ("the internet", "172.32.0.0"),
+            ("the internet", "198.17.255.255"),
+            ("the internet", "198.20.0.0"),
+            ("the internet", "223.255.255.255"),
+            ("the internet, IPv4-mapped", "::ffff:8.8.8.8"),
+            ("the internet, translated", "64:ff9b::8.8.8.8"),
+            ("the internet", "2001:200::1"),
+            ("the internet", "2001:db7:ffff::1"),
+            ("the internet", "2001:db9::1"),
+            ("the internet", "2003::1"),
+            ("the internet", "2400:4050::1"),
+            ("the internet", "3ffe:ffff::1"),
+            ("the internet", "3fff:1000::1"),
+        ];
+        let policy = AddressPolicy::default();
+        for (what, address) in closed {
+            assert!(!policy.permits(ip(address)), "{address} is open: {what}");
+        }
+        for (what, address) in open {
+            assert!(policy.permits(ip(address)), "{address} is closed: {what}");
+        }
+    }
+
+    #[test]
+    fn a_denied_address_is_denied_in_every_dress_and_an_allowed_one_allowed() {
+        let policy = AddressPolicy {
+            private: true,
+            deny: vec!["10.0.0.0/8".parse().unwrap(), "64:ff9b::808:0/112".parse().unwrap()],
+            allow: vec!["10.1.2.0/24".parse().unwrap()],
+        };
+        for denied in [
+            "10.9.9.9",
+            "::ffff:10.9.9.9",
+            "::10.9.9.9",
+            "64:ff9b::10.9.9.9",
+            "64:ff9b:1::10.9.9.9",
+            "2002:a09:909::1",
+            "2001:0:a09:909::1",
+            "2001:0:808:808::f5f6:f6f6",
+            "fd00::5efe:a09:909",
+            "::ffff:0:10.9.9.9",
+            "64:ff9b::8.8.8.8",
+        ] {
+            assert!(!policy.permits(ip(denied)), "{denied}");
+        }
+        for allowed in ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "fd00::1", "2002:808:808::1"] {
+            assert!(policy.permits(ip(allowed)), "{allowed}");
         }
     }
 

@@ -145,6 +145,14 @@ pub struct SenderConfig {
     pub healthy: usize,
     /// Transactions under way at a time to peers that did not.
     pub suspect: usize,
+    /// Transactions under way at a time to servers that never answered.
+    pub strangers: usize,
+    /// Servers that never answered which are tried at all; with more, the one that failed most is given up.
+    pub most_strangers: usize,
+    /// The longest wait between two attempts to reach a server that never answered.
+    pub longest_stranger_retry: Duration,
+    /// A server that never answered is given up after so long.
+    pub give_up: Duration,
     /// After an outage, the newest events of a room that are sent; older ones the peer asks for.
     pub catch_up_events: usize,
     /// Time over which peers that were left waiting are tried after a start.
@@ -161,6 +169,10 @@ impl Default for SenderConfig {
             queue: 1_000,
             healthy: 1_024,
             suspect: 64,
+            strangers: 16,
+            most_strangers: 1_000,
+            longest_stranger_retry: Duration::from_secs(60 * 60),
+            give_up: Duration::from_secs(24 * 60 * 60),
             catch_up_events: 500,
             spread: Duration::from_secs(10),
             largest_ephemeral_room: 200,

@@ -66,7 +66,7 @@ impl Federation {
     /// Puts the parts together. Nothing is read and nothing sent yet.
     pub fn open(parts: Parts<'_>) -> Self {
         let Parts { config, store, authorities, transport, clock, random, tasks, metrics } = parts;
-        let contacts = Arc::new(Contacts::default());
+        let contacts = Arc::new(Contacts::new(clock.clone()));
         let client = Client::new(transport, authorities.clone(), config.peers.clone(), contacts.clone());
         let keys = Keys::new(
             store.clone(),

@@ -16,8 +16,8 @@ pub static KEY_DOCUMENTS: Table<String, KeyDocumentRow> =
 pub static OWED: Table<(String, String, String), Position> =
     Table::new(152, "federation.owed", Tuning::Queue);
 
-/// Servers that we have exchanged requests with; key: server name. The value is the time of the first
-/// contact since a start, in ms since 1970.
+/// Servers that we have exchanged requests with; key: server name. The value is the time of a contact, at
+/// most a day older than the last one, in ms since 1970.
 pub static PEERS: Table<String, u64> = Table::new(153, "federation.peers", Tuning::Small);
 
 /// Row of [`KEYS`].
@@ -26,7 +26,7 @@ pub struct KeyRow {
     /// The Ed25519 public key.
     pub public_key: [u8; 32],
     /// Until when it may be believed, in ms since 1970: what its server said, but no more than seven
-    /// days after it was fetched last.
+    /// days after it was fetched last, and no longer than its server has named it.
     pub valid_until: u64,
     /// When its server gave it up, if it did, in ms since 1970.
     pub expired: Option<u64>,

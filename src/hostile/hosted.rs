@@ -81,7 +81,7 @@ impl Hosted {
     /// What [`Hosted::event`] makes, before it is signed and seen.
     pub fn draft(&self, user: &str, kind: &str, state_key: Option<&str>, content: Value) -> Value {
         let sender = self.hostile.user(user);
-        let auth_events = self.auth_events(sender.as_str(), kind, state_key);
+        let auth_events = self.auth_events(sender.as_str(), kind, state_key, &content);
         let mut event = json!({
             "type": kind,
             "room_id": self.id,
@@ -99,14 +99,22 @@ impl Hosted {
     }
 
     /// The ids of the events that give a sender the right to an event.
-    pub fn auth_events(&self, sender: &str, kind: &str, state_key: Option<&str>) -> Vec<String> {
+    pub fn auth_events(
+        &self,
+        sender: &str,
+        kind: &str,
+        state_key: Option<&str>,
+        content: &Value,
+    ) -> Vec<String> {
         let mut wanted = vec![("m.room.power_levels", ""), ("m.room.member", sender)];
         // Where the room's id is the hash of its create event, that is not named again.
         if self.id.as_str().contains(':') {
             wanted.push(("m.room.create", ""));
         }
         if let (true, Some(target)) = (kind == "m.room.member", state_key) {
-            wanted.push(("m.room.join_rules", ""));
+            if matches!(content["membership"].as_str(), Some("join" | "invite" | "knock")) {
+                wanted.push(("m.room.join_rules", ""));
+            }
             if target != sender {
                 wanted.push(("m.room.member", target));
             }

@@ -290,6 +290,16 @@ impl Hostile {
         joined
     }
 
+    /// A room as somebody has told it, from its first event on: for forging events of rooms that this server
+    /// has no business in.
+    pub fn learn(&self, room: &RoomId, version: &str, events: &[Value]) -> Hosted {
+        let mut learnt = Hosted::new(self, room, version);
+        for event in events {
+            learnt.see(event);
+        }
+        learnt
+    }
+
     /// Makes a public room of its own, of this version, and [hosts](Hostile::host) it.
     pub fn found(&self, creator: &str, version: &str) -> Hosted {
         let user = self.user(creator);

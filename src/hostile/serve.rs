@@ -171,9 +171,10 @@ impl Hostile {
             ["federation", "v1", "make_join", room, user] => match self.hosted(room) {
                 Some(room) => {
                     let content = json!({ "membership": "join" });
+                    let auth_events = room.auth_events(user, "m.room.member", Some(user), &content);
                     let mut event = room.draft("x", "m.room.member", Some(user), content);
                     event["sender"] = json!(user);
-                    event["auth_events"] = json!(room.auth_events(user, "m.room.member", Some(user)));
+                    event["auth_events"] = json!(auth_events);
                     (StatusCode::OK, json!({ "room_version": room.version, "event": event }))
                 }
                 None => unknown(),

@@ -164,6 +164,15 @@ impl<S: Send + Sync + 'static> Routes<S> {
         });
     }
 
+    /// What is registered: method and path of each, `{variables}` in braces, as the specification writes them.
+    pub fn endpoints(&self) -> Vec<(Method, String)> {
+        let path = |name: &str| name.split_once(' ').map_or(String::new(), |(_, path)| path.to_owned());
+        let mut all: Vec<(Method, String)> =
+            self.routes.iter().map(|route| (route.method.clone(), path(&route.name))).collect();
+        all.dedup();
+        all
+    }
+
     /// Forgets the state's type, so that routes of several crates become one list.
     pub fn erase(self) -> Routes<()> {
         Routes {

@@ -2,7 +2,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -56,6 +59,8 @@ pub(super) struct Document {
     pub(super) valid_until: u64,
     /// Its keys by id, present and old.
     pub(super) keys: BTreeMap<String, KeyRow>,
+    /// The ids of the present ones.
+    pub(super) present: BTreeSet<String>,
 }
 
 /// Why a key document is not believed.
@@ -112,11 +117,14 @@ impl Document {
         for (id, old) in &fields.old_verify_keys {
             // A key of a kind that we do not know, or a broken one, takes nothing from the others.
             if let Some(public_key) = ed25519(id, &old.key) {
-                let row = KeyRow { public_key, valid_until: old.expired_ts, expired: Some(old.expired_ts) };
+                // What it has given up it cannot use later than now, whatever it says.
+                let expired = old.expired_ts.min(now.millis());
+                let row = KeyRow { public_key, valid_until: expired, expired: Some(expired) };
                 keys.insert(id.clone(), row);
             }
         }
         let signatures = fields.signatures.get(server.as_str());
+        let mut present = BTreeSet::new();
         let mut signed = 0_usize;
         for (id, key) in &fields.verify_keys {
             let Some(public_key) = ed25519(id, &key.key) else { continue };
@@ -130,11 +138,12 @@ impl Document {
             }
             let row = KeyRow { public_key, valid_until: key.valid_until_ts(), expired: None };
             keys.insert(id.clone(), row);
+            present.insert(id.clone());
         }
         if signed == 0 {
             return Err(DocumentError::NotSigned);
         }
-        Ok(Self { json: Bytes::from(json), valid_until: fields.valid_until_ts, keys })
+        Ok(Self { json: Bytes::from(json), valid_until: fields.valid_until_ts, keys, present })
     }
 
     /// The server whose document this says to be.
@@ -143,17 +152,28 @@ impl Document {
     }
 }
 
-/// Checks that a notary has signed a document with one of these keys.
+/// The ids of the keys that a stored document names as present.
+pub(super) fn present(document: &[u8]) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct Names {
+        verify_keys: BTreeMap<String, serde::de::IgnoredAny>,
+    }
+
+    // It was read before it was stored.
+    let names = serde_json::from_slice(document).map(|names: Names| names.verify_keys);
+    names.map(|keys| keys.into_keys().collect()).unwrap_or_default()
+}
+
+/// Checks that a notary has signed a document with one of its keys that `find` gives by id.
 pub(super) fn check_notary(
     notary: &ServerName,
-    keys: &BTreeMap<String, KeyRow>,
+    find: impl Fn(&str) -> Option<VerifyKey>,
     bytes: &[u8],
 ) -> Result<(), DocumentError> {
     let (fields, message, _) = parse(bytes)?;
     let signatures = fields.signatures.get(notary.as_str()).ok_or(DocumentError::NotByNotary)?;
     let right = signatures.iter().any(|(id, signature)| {
-        let key = keys.get(id).and_then(|key| VerifyKey::old(&key.public_key, key.valid_until).ok());
-        key.is_some_and(|key| key.has_signed_base64(message.as_bytes(), signature))
+        find(id).is_some_and(|key| key.has_signed_base64(message.as_bytes(), signature))
     });
     if right { Ok(()) } else { Err(DocumentError::NotByNotary) }
 }
@@ -187,8 +207,8 @@ fn ed25519(id: &str, base64: &str) -> Option<[u8; 32]> {
 /// Half of the time for which a document may be used: then it is fetched anew, in peace.
 ///
 /// A server whose clock is wrong, or that promises nothing, is asked once an hour.
-pub(super) fn stale_after(fetched: u64, valid_until: u64) -> u64 {
+pub(super) fn lifetime_of(fetched: u64, valid_until: u64) -> Duration {
     const HOUR: u64 = 60 * 60 * 1000;
     let lifetime = valid_until.saturating_sub(fetched).min(MAX_VALIDITY_MS);
-    fetched.saturating_add((lifetime / 2).max(HOUR))
+    Duration::from_millis((lifetime / 2).max(HOUR))
 }

@@ -1,8 +1,11 @@
 //! Server keys: ours published, those of others fetched, checked, kept and handed out.
 //!
-//! A key once seen is kept forever, because events that it signed stay. A document is fetched anew
-//! when half of its time is over, in the background; and at once when somebody needs a key that it
-//! does not name, or needs it for a later time. One fetch per server runs at a time and everybody
+//! Two questions are told apart. *Requests* are signed with a key that the newest document of a server names
+//! as present, and only while that document is valid. *Events* stay, so a key once seen is kept forever, and
+//! judges events of its time: an event is of the time that it says, up to the key's validity.
+//!
+//! A document is fetched anew when half of its time is over, in the background; and at once when somebody
+//! needs a key that it does not name, or needs it for a later time. One fetch per server runs at a time and everybody
 //! waits for its outcome; a server that fails is left alone for a growing while.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys>
@@ -11,25 +14,28 @@ mod document;
 mod notary;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use base::{Backoff, Clock, CounterFamily, Metrics, Random, Tasks, Timestamp};
+use base::{Backoff, Clock, CounterFamily, Instant, Metrics, Random, Tasks, Timestamp};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use pdu::{Authority, KeyRing, VerifyKey};
+use pdu::{Authority, KeyRing, MAX_VALIDITY_MS, VerifyKey};
 use room::KeySource;
 use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName};
 use store::{Batch, Order, Range, Store};
 use tracing::{debug, warn};
 
 pub(crate) use self::document::publish;
-use self::document::{Document, stale_after};
 pub(crate) use self::notary::{MOST_ASKED, Question};
+use self::{
+    document::{Document, lifetime_of},
+    notary::Allowance,
+};
 use crate::{
     client::Client,
     config::KeyConfig,
@@ -55,6 +61,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// A server whose document does not have what is needed is not asked again for so long.
 const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(10);
 
+/// A document counts as valid for so long after its time, for servers whose clock is a little behind.
+const SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// A document is used for so long at most without asking again.
+const LONGEST_USE: Duration = Duration::from_millis(MAX_VALIDITY_MS);
+
 /// Largest key document.
 const LARGEST_DOCUMENT: base::ByteSize = base::ByteSize::kib(256);
 
@@ -71,6 +83,8 @@ struct Inner {
     tasks: Tasks,
     known: Mutex<HashMap<OwnedServerName, Arc<Known>>>,
     fetches: Mutex<HashMap<OwnedServerName, Cell>>,
+    /// What strangers may have us fetch.
+    allowance: Allowance,
     fetched: CounterFamily,
 }
 
@@ -78,9 +92,14 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Known {
     keys: BTreeMap<String, KeyRow>,
-    /// When the last document was fetched, and when it is to be fetched anew; 0 for never.
-    fetched: u64,
-    stale_after: u64,
+    /// The ids that the newest document names as present.
+    present: BTreeSet<String>,
+    /// `valid_until_ts` of that document.
+    valid_until: u64,
+    /// How often a document was fetched while this was in memory.
+    fetches: u64,
+    /// When the document is to be fetched anew; there is none yet without it.
+    stale: Option<Instant>,
 }
 
 /// The state of fetching from one server; who holds it fetches.
@@ -88,7 +107,7 @@ type Cell = Arc<tokio::sync::Mutex<Fetch>>;
 
 struct Fetch {
     backoff: Backoff,
-    not_before: Timestamp,
+    not_before: Instant,
 }
 
 /// What is needed of a server.
@@ -96,8 +115,19 @@ struct Fetch {
 enum Need {
     /// Its keys with these ids, believable at this time.
     Keys { ids: Vec<String>, at: Timestamp },
+    /// A key with which it may sign requests at this time.
+    Present { id: String, at: Timestamp },
     /// A newer document than the one we have.
     Newer,
+}
+
+/// Where a document comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The server whose keys they are.
+    Itself,
+    /// A notary.
+    Notary,
 }
 
 impl Known {
@@ -106,8 +136,20 @@ impl Known {
             Need::Keys { ids, at } => ids.iter().all(|id| {
                 self.keys.get(id).is_some_and(|key| key.expired.is_some() || key.valid_until >= at.millis())
             }),
+            Need::Present { id, at } => self.request_key(id, *at).is_some(),
             Need::Newer => false,
         }
+    }
+
+    /// The key of this id, if requests may be signed with it now.
+    fn request_key(&self, id: &str, now: Timestamp) -> Option<VerifyKey> {
+        let row = self.keys.get(id).filter(|row| row.expired.is_none())?;
+        let is_valid = Timestamp(row.valid_until) + SKEW >= now;
+        if is_valid && self.present.contains(id) { self.key(id) } else { None }
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        self.stale.is_none_or(|stale| stale <= now)
     }
 
     fn key(&self, id: &str) -> Option<VerifyKey> {
@@ -129,6 +171,7 @@ impl Keys {
         tasks: Tasks,
         metrics: &Metrics,
     ) -> Self {
+        let allowance = Allowance::new(&clock);
         let fetched =
             metrics.counter_family("yakuba_federation_key_fetches", "Fetches of server keys, by outcome");
         Self(Arc::new(Inner {
@@ -140,6 +183,7 @@ impl Keys {
             tasks,
             known: Mutex::default(),
             fetches: Mutex::default(),
+            allowance,
             fetched,
         }))
     }
@@ -149,10 +193,8 @@ impl Keys {
         publish(authority, self.0.clock.now() + self.0.config.lifetime)
     }
 
-    /// The key with which `server` may sign a request now.
-    ///
-    /// Requests are signed with present keys only. A server whose clock is behind may publish a document
-    /// that is over when we fetch it; its keys count for as long as we would not ask again.
+    /// The key with which `server` may sign a request now: one that its newest document names as
+    /// present, while that is valid.
     pub(crate) async fn find_request_key(
         &self,
         server: &ServerName,
@@ -160,23 +202,16 @@ impl Keys {
     ) -> Result<Option<VerifyKey>, store::Error> {
         let now = self.0.clock.now();
         let id = key_id.as_str();
-        let usable = |known: &Known| {
-            let row = known.keys.get(id)?;
-            let fresh = row.valid_until >= now.millis() || known.stale_after >= now.millis();
-            if row.expired.is_some() || !fresh { None } else { known.key(id) }
-        };
-        let mut known = self.load(&[server.to_owned()]).await?.pop().unwrap_or_default();
-        if usable(&known).is_none() {
-            let need = if known.keys.get(id).is_some_and(|row| row.expired.is_none()) {
-                Need::Newer
-            } else {
-                Need::Keys { ids: vec![id.to_owned()], at: Timestamp(0) }
-            };
-            known = self.fetch(server, &need, known).await?;
-        } else if known.stale_after < now.millis() {
-            self.refresh_later(server);
+        let known = self.load(&[server.to_owned()]).await?.pop().unwrap_or_default();
+        if let Some(key) = known.request_key(id, now) {
+            if known.is_stale(self.0.clock.instant()) {
+                self.refresh_later(server);
+            }
+            return Ok(Some(key));
         }
-        Ok(usable(&known))
+        let need = Need::Present { id: id.to_owned(), at: now };
+        let known = self.fetch(server, &need, known).await?;
+        Ok(known.request_key(id, now))
     }
 
     /// What is known of these servers, from memory or the store; in their order.
@@ -194,17 +229,35 @@ impl Keys {
             make_room(&mut known, MOST_SERVERS, |_| false);
             for ((server, rows), document) in missing.iter().zip(rows).zip(documents) {
                 let keys = rows.into_iter().map(|((_, id), row)| (id, row)).collect();
-                let (fetched, valid_until) = document.map_or((0, 0), |row| (row.fetched, row.valid_until));
-                let stale_after = if fetched == 0 { 0 } else { stale_after(fetched, valid_until) };
+                let found = match document {
+                    Some(row) => self.recalled(keys, &row),
+                    None => Known { keys, ..Known::default() },
+                };
                 // A fetch that ended meanwhile knows better.
-                known.entry(server.clone()).or_insert_with(|| Arc::new(Known { keys, fetched, stale_after }));
+                known.entry(server.clone()).or_insert_with(|| Arc::new(found));
             }
         }
         let known = self.0.known.lock();
         Ok(servers.iter().map(|server| known.get(server).cloned().unwrap_or_default()).collect())
     }
 
+    /// What an earlier process, or this one before it forgot, knew.
+    fn recalled(&self, keys: BTreeMap<String, KeyRow>, row: &KeyDocumentRow) -> Known {
+        let stale = Timestamp(row.fetched) + lifetime_of(row.fetched, row.valid_until);
+        Known {
+            keys,
+            present: document::present(&row.document),
+            valid_until: row.valid_until,
+            fetches: 0,
+            stale: Some(self.0.clock.instant_of(stale, LONGEST_USE)),
+        }
+    }
+
     fn refresh_later(&self, server: &ServerName) {
+        if self.cell(server).try_lock().is_err() {
+            // Somebody is at it.
+            return;
+        }
         let (keys, server) = (self.clone(), server.to_owned());
         self.0.tasks.spawn("key refresh", async move {
             let Ok(Some(known)) = keys.load(std::slice::from_ref(&server)).await.map(|mut known| known.pop())
@@ -228,28 +281,29 @@ impl Keys {
         let cell = self.cell(server);
         let mut fetch = cell.lock().await;
         let known = self.load(&[server.to_owned()]).await?.pop().unwrap_or_default();
-        let now = self.0.clock.now();
-        if known.meets(need) || known.fetched > before.fetched || now < fetch.not_before {
+        if known.meets(need) || known.fetches > before.fetches || self.0.clock.instant() < fetch.not_before {
             return Ok(known);
         }
         let outcome = match self.fetch_document(server).await {
-            Ok(document) => Ok(document),
-            Err(cause) => self.ask_notaries(server).await.ok_or(cause),
+            Ok(document) => Ok((document, Source::Itself)),
+            Err(cause) => {
+                let helped = self.ask_notaries(server).await;
+                helped.map(|document| (document, Source::Notary)).ok_or(cause)
+            }
         };
         match outcome {
-            Ok(document) => {
+            Ok((document, source)) => {
                 self.0.fetched.with(&[("outcome", "ok")]).inc();
-                let known = self.keep(server, document, &known).await?;
+                let known = self.keep(server, document, source, &known).await;
                 fetch.backoff.reset();
-                let enough = matches!(need, Need::Newer) || known.meets(need);
-                let wait = if enough { Duration::ZERO } else { UNKNOWN_KEY_WAIT };
-                fetch.not_before = self.0.clock.now() + wait;
+                let wait = if known.meets(need) { Duration::ZERO } else { UNKNOWN_KEY_WAIT };
+                fetch.not_before = self.0.clock.instant() + wait;
                 Ok(known)
             }
             Err(cause) => {
                 self.0.fetched.with(&[("outcome", "failed")]).inc();
                 let wait = fetch.backoff.next(&self.0.random);
-                fetch.not_before = self.0.clock.now() + wait;
+                fetch.not_before = self.0.clock.instant() + wait;
                 debug!(origin = %server, error = %cause, "keys could not be fetched");
                 Ok(known)
             }
@@ -263,7 +317,7 @@ impl Keys {
         }
         let new = || {
             let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-            Arc::new(tokio::sync::Mutex::new(Fetch { backoff, not_before: Timestamp(0) }))
+            Arc::new(tokio::sync::Mutex::new(Fetch { backoff, not_before: self.0.clock.instant() }))
         };
         fetches.entry(server.to_owned()).or_insert_with(new).clone()
     }
@@ -281,30 +335,62 @@ impl Keys {
         Document::read(server, answer.body(), self.0.clock.now()).map_err(|error| error.to_string())
     }
 
-    /// Stores a document and its keys; keys that it does not name any more stay as they were.
+    /// Stores a document and its keys. A key that it does not name any more stays for events of the time
+    /// until now.
+    ///
+    /// What a notary gives may be older than what we have. Then it only adds keys that we did not know,
+    /// for events of their time: a key that was given up since must not come back.
     async fn keep(
         &self,
         server: &ServerName,
         document: Document,
+        source: Source,
         before: &Known,
-    ) -> Result<Arc<Known>, store::Error> {
+    ) -> Arc<Known> {
         let fetched = self.0.clock.now().millis();
+        let is_newest = match source {
+            Source::Itself => true,
+            Source::Notary => document.valid_until > before.valid_until,
+        };
         let mut keys = before.keys.clone();
         let mut batch = Batch::new();
-        for (id, row) in document.keys {
-            batch.put(&KEYS, &(server.as_str(), id.as_str()), &row);
-            keys.insert(id, row);
+        if is_newest {
+            let is_dropped = |id: &String, row: &KeyRow| {
+                !document.keys.contains_key(id) && row.expired.is_none() && row.valid_until > fetched
+            };
+            for (id, row) in keys.iter_mut().filter(|(id, row)| is_dropped(id, row)) {
+                row.valid_until = fetched;
+                batch.put(&KEYS, &(server.as_str(), id.as_str()), row);
+            }
         }
-        let row = KeyDocumentRow { document: document.json, fetched, valid_until: document.valid_until };
-        batch.put(&KEY_DOCUMENTS, server.as_str(), &row);
+        for (id, row) in document.keys {
+            if is_newest || !keys.contains_key(&id) {
+                batch.put(&KEYS, &(server.as_str(), id.as_str()), &row);
+                keys.insert(id, row);
+            }
+        }
+        // Of an older document there is nothing to use, so it is soon asked for again.
+        let lifetime = lifetime_of(fetched, if is_newest { document.valid_until } else { 0 });
+        let mut known = Known {
+            keys,
+            present: before.present.clone(),
+            valid_until: before.valid_until,
+            fetches: before.fetches + 1,
+            stale: Some(self.0.clock.instant() + lifetime),
+        };
+        if is_newest {
+            known.present = document.present;
+            known.valid_until = document.valid_until;
+            let row = KeyDocumentRow { document: document.json, fetched, valid_until: document.valid_until };
+            batch.put(&KEY_DOCUMENTS, server.as_str(), &row);
+        }
         if let Err(error) = self.0.store.commit(batch).await {
             // They hold for now all the same; after a restart they are fetched again.
             warn!(origin = %server, %error, "fetched keys could not be stored");
         }
-        let stale_after = stale_after(fetched, document.valid_until);
-        let known = Arc::new(Known { keys, fetched, stale_after });
+        let known = Arc::new(known);
         self.0.known.lock().insert(server.to_owned(), known.clone());
-        Ok(known)
+        known
     }
 
     /// What is known of each server once its need is met as far as it can be.
@@ -314,10 +400,10 @@ impl Keys {
     ) -> Result<Vec<(OwnedServerName, Arc<Known>)>, store::Error> {
         let servers: Vec<OwnedServerName> = needs.iter().map(|(server, _)| server.clone()).collect();
         let loaded = self.load(&servers).await?;
-        let now = self.0.clock.now().millis();
+        let now = self.0.clock.instant();
         let work = needs.into_iter().zip(loaded).map(|((server, need), known)| async move {
             if known.meets(&need) {
-                if known.stale_after < now {
+                if known.is_stale(now) {
                     self.refresh_later(&server);
                 }
                 return Ok((server, known));

@@ -1,9 +1,10 @@
 //! Keys by way of a third server: asked by us where a server does not answer, and answered by us.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use base::Timestamp;
+use base::{Clock, Instant, Timestamp};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pdu::Authority;
 use ruma::{CanonicalJsonObject, OwnedServerName, ServerName};
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use serde_json::{json, value::RawValue};
 use tracing::debug;
 
 use super::{
-    Keys, LARGEST_DOCUMENT, Need,
+    Keys, Known, LARGEST_DOCUMENT, Need, Source,
     document::{self, Document},
 };
 use crate::{
@@ -28,10 +29,43 @@ pub(crate) type Question = BTreeMap<OwnedServerName, BTreeMap<String, Option<Tim
 /// Servers that one question may name.
 pub(crate) const MOST_ASKED: usize = 100;
 
+/// Servers of one question that we ask for their keys on the spot.
+const MOST_FETCHES: usize = 2;
+
+/// How many servers strangers may have us ask at once, and the pause after which it is one more.
+const BURST: u32 = 20;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What whoever asks us as a notary, unsigned and for any name, may have us fetch, over all who ask.
+///
+/// Without it a small question would become many requests to names that its sender chose.
+pub(super) struct Allowance(Mutex<(u32, Instant)>);
+
+impl Allowance {
+    pub(super) fn new(clock: &Clock) -> Self {
+        Self(Mutex::new((BURST, clock.instant())))
+    }
+
+    /// Takes one fetch, if there is one.
+    fn take(&self, now: Instant) -> bool {
+        let mut state = self.0.lock();
+        let (left, since) = &mut *state;
+        let pauses = now.since(*since).as_millis() / PAUSE.as_millis();
+        if pauses > 0 {
+            *left = left.saturating_add(u32::try_from(pauses).unwrap_or(u32::MAX)).min(BURST);
+            *since = now;
+        }
+        let is_left = *left > 0;
+        *left = left.saturating_sub(1);
+        is_left
+    }
+}
+
 impl Keys {
     /// Answers as a notary: key documents of these servers, each with the signature of `notary` added.
     ///
-    /// A server that we know nothing of is asked first. Those that have no keys are left out.
+    /// A server that we know nothing of is asked first, within what strangers may have us ask; for others the
+    /// answer is what we have. Those that have no keys are left out.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -55,7 +89,7 @@ impl Keys {
         }
         let needs = self.with_all_keys(needs).await?;
         let servers: Vec<OwnedServerName> = needs.iter().map(|(server, _)| server.clone()).collect();
-        self.gather(needs).await?;
+        self.gather(self.allowed(needs).await?).await?;
         let names: Vec<&str> = servers.iter().map(|server| server.as_str()).collect();
         let rows: Vec<Option<KeyDocumentRow>> = self.0.store.get_many(&KEY_DOCUMENTS, &names).await?;
         documents.extend(rows.into_iter().flatten().map(|row| row.document));
@@ -79,6 +113,19 @@ impl Keys {
             need => (server, need),
         });
         Ok(named.collect())
+    }
+
+    /// Those of the needs for which a server may be asked now.
+    async fn allowed(
+        &self,
+        needs: Vec<(OwnedServerName, Need)>,
+    ) -> Result<Vec<(OwnedServerName, Need)>, store::Error> {
+        let servers: Vec<OwnedServerName> = needs.iter().map(|(server, _)| server.clone()).collect();
+        let known = self.load(&servers).await?;
+        let unmet = needs.into_iter().zip(known).filter(|((_, need), known)| !known.meets(need));
+        let now = self.0.clock.instant();
+        let allowed = unmet.map(|(need, _)| need).take(MOST_FETCHES);
+        Ok(allowed.take_while(|_| self.0.allowance.take(now)).collect())
     }
 
     /// Asks the notaries of the configuration, one after the other, for the keys of a server.
@@ -112,23 +159,31 @@ impl Keys {
             budget: Budget { deadline: self.0.config.fetch_timeout, response: LARGEST_DOCUMENT },
         };
         let answer: Answer = self.0.client.ask(question).await.map_err(|error| error.to_string())?;
-        // Its own keys come from itself, never from another notary, so this cannot go on for ever.
-        let notary_keys = match self.load(&[notary.to_owned()]).await {
-            Ok(mut known) => known.pop().unwrap_or_default(),
-            Err(error) => return Err(error.to_string()),
-        };
-        let keys = if notary_keys.keys.is_empty() {
-            self.fetch_document(notary).await?.keys
-        } else {
-            notary_keys.keys.clone()
-        };
         for document in &answer.server_keys {
             let bytes = document.get().as_bytes();
             if Document::server_of(bytes).is_ok_and(|name| name == server.as_str()) {
-                document::check_notary(notary, &keys, bytes).map_err(|error| error.to_string())?;
+                self.check_notary(notary, bytes).await?;
                 return Document::read(server, bytes, self.0.clock.now()).map_err(|error| error.to_string());
             }
         }
         Err("it knows no keys of the server".to_owned())
+    }
+
+    /// Checks that a notary has signed a document with a key that is good for signing today.
+    async fn check_notary(&self, notary: &ServerName, bytes: &[u8]) -> Result<(), String> {
+        let now = self.0.clock.now();
+        let known = self.load(&[notary.to_owned()]).await.map_err(|error| error.to_string())?;
+        let known = known.into_iter().next().unwrap_or_default();
+        let holds = |known: &Known| {
+            document::check_notary(notary, |id| known.request_key(id, now), bytes)
+                .map_err(|error| error.to_string())
+        };
+        if holds(&known).is_ok() {
+            return Ok(());
+        }
+        // Perhaps it has new keys. They come from itself, never from another notary, so this cannot go on
+        // for ever.
+        let document = self.fetch_document(notary).await?;
+        holds(&*self.keep(notary, document, Source::Itself, &known).await)
     }
 }

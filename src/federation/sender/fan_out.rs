@@ -256,9 +256,10 @@ impl FanOut {
         if !self.sender.client.may_contact(to) {
             return;
         }
-        let destination = self.sender.destination(to);
         let limit = self.sender.config.queue;
-        destination.state.lock().lanes.entry(from.to_owned()).or_default().push(item.clone(), limit);
+        let destination = self.sender.with_destination(to, |state| {
+            state.lanes.entry(from.to_owned()).or_default().push(item.clone(), limit);
+        });
         self.sender.serve(&destination);
     }
 
@@ -279,14 +280,10 @@ impl FanOut {
         let key: ReceiptKey = (entry.room_id, entry.user_id.clone(), found.thread);
         let receipt = OutgoingReceipt { event_id: found.event_id, ts: found.ts, position };
         for server in others {
-            let destination = self.sender.destination(server);
-            destination
-                .state
-                .lock()
-                .lanes
-                .entry(entry.user_id.server_name().to_owned())
-                .or_default()
-                .push_receipt(key.clone(), receipt.clone());
+            let destination = self.sender.with_destination(server, |state| {
+                let lane = state.lanes.entry(entry.user_id.server_name().to_owned()).or_default();
+                lane.push_receipt(key.clone(), receipt.clone());
+            });
             self.sender.serve(&destination);
         }
         Ok(())
@@ -314,14 +311,10 @@ impl FanOut {
             let TypingChange { room_id, user_id, typing, position } = change;
             let servers = self.servers_of(&room_id).await?;
             for server in self.others(&servers, position) {
-                let destination = self.sender.destination(server);
-                destination
-                    .state
-                    .lock()
-                    .lanes
-                    .entry(user_id.server_name().to_owned())
-                    .or_default()
-                    .push_typing(room_id.clone(), user_id.clone(), typing, position);
+                let destination = self.sender.with_destination(server, |state| {
+                    let lane = state.lanes.entry(user_id.server_name().to_owned()).or_default();
+                    lane.push_typing(room_id.clone(), user_id.clone(), typing, position);
+                });
                 self.sender.serve(&destination);
             }
         }

@@ -121,6 +121,11 @@ impl Lane {
         self.typing.clear();
     }
 
+    /// Gives up everything that was to be sent.
+    pub(crate) fn forget(&mut self) {
+        *self = Self { stored: std::mem::take(&mut self.stored), ..Self::default() };
+    }
+
     pub(crate) fn is_behind(&self) -> bool {
         self.owed.is_some()
     }
@@ -131,6 +136,11 @@ impl Lane {
             && self.receipts.is_empty()
             && self.pending.is_none()
             && self.owed.is_none()
+    }
+
+    /// Whether there is nothing to send and nothing to write.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_idle() && self.stored.is_empty()
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -306,6 +316,14 @@ mod tests {
         assert_eq!(lane.changes(), Changes::default());
         lane.changes_failed(expected);
         assert_eq!(lane.changes().delete, [room(1)]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_taken_from_the_store_too() {
+        let mut lane = lane(&[(1, 50), (2, 7)]);
+        lane.forget();
+        assert!(lane.is_idle());
+        assert_eq!(lane.changes(), Changes { put: vec![], delete: vec![room(1), room(2)] });
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //! lacks room by room from the timelines. It is tried after growing waits of at most 15 minutes, and
 //! at once when it gives a sign of life.
 //!
+//! A server that never answered may be a name that somebody invented. Such *strangers* have few places of
+//! their own, so that they take none from peers, and an end: after a day what they were owed is forgotten.
+//!
 //! What happens in a crash: the cursor stands at a place before which everything has been delivered
 //! or is in [`OWED`], written in the same commit. From there the log is read again. So an event may be
 //! sent twice, which its receiver sees by its id, but none is lost.
@@ -34,12 +37,13 @@ use std::{
     time::Duration,
 };
 
-use base::{Backoff, Clock, Counter, CounterFamily, Gauge, Metrics, Random, Tasks, Timestamp};
+use base::{Backoff, Clock, Counter, CounterFamily, Gauge, Instant, Metrics, Random, Tasks, Timestamp};
 use parking_lot::Mutex;
 use room::Rooms;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use store::{Moved, Order, Position, Range, Store, Topic};
+use store::{Batch, Moved, Order, Position, Range, Store, Topic};
 use tokio::sync::{Notify, Semaphore};
+use tracing::{debug, warn};
 
 use self::{fan_out::FanOut, lane::Lane};
 use crate::{
@@ -57,6 +61,9 @@ const BEHIND_AFTER: Duration = Duration::from_secs(60);
 
 /// A sign of life makes us try at once, but not more often than this.
 const SHORTEST_RETRY: Duration = Duration::from_millis(500);
+
+/// Only peers heard from within this time are told that we are back after a start.
+const GREET_WITHIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a sender is made of.
 pub(crate) struct Parts {
@@ -89,6 +96,7 @@ pub(crate) struct Inner {
     fanned: AtomicU64,
     healthy: Semaphore,
     suspect: Semaphore,
+    strangers: Semaphore,
     counts: Counts,
 }
 
@@ -99,6 +107,7 @@ struct Counts {
     owed_rooms: Gauge,
     behind: Gauge,
     troubled: Gauge,
+    given_up: Counter,
     lag: Gauge,
 }
 
@@ -115,28 +124,58 @@ struct State {
     lanes: BTreeMap<OwnedServerName, Lane>,
     backoff: Backoff,
     /// Since when it has failed.
-    failing_since: Option<Timestamp>,
-    last_attempt: Timestamp,
+    failing_since: Option<Failing>,
+    last_attempt: Option<Instant>,
+    /// Whether it has never answered, as far as we know.
+    is_stranger: bool,
+    /// What it was owed is forgotten; it goes once that is written.
+    is_given_up: bool,
+    /// Nobody finds it any more; another one has taken its place, or will.
+    is_gone: bool,
     /// Whether a worker serves it.
     is_served: bool,
     /// Whether to send an empty transaction, so that the peer notices that we are here again.
     greet: bool,
     /// No attempt before this.
-    not_before: Timestamp,
+    not_before: Instant,
+}
+
+/// The beginning of an outage: for people, and for reckoning.
+#[derive(Clone, Copy)]
+struct Failing {
+    at: Timestamp,
+    since: Instant,
 }
 
 impl Destination {
-    fn new(name: OwnedServerName, config: &SenderConfig) -> Self {
+    fn new(name: OwnedServerName, config: &SenderConfig, is_stranger: bool, now: Instant) -> Self {
+        let longest = if is_stranger { config.longest_stranger_retry } else { config.longest_retry };
         let state = State {
             lanes: BTreeMap::new(),
-            backoff: Backoff::new(config.first_retry, config.longest_retry),
+            backoff: Backoff::new(config.first_retry, longest),
             failing_since: None,
-            last_attempt: Timestamp(0),
+            last_attempt: None,
+            is_stranger,
+            is_given_up: false,
+            is_gone: false,
             is_served: false,
             greet: false,
-            not_before: Timestamp(0),
+            not_before: now,
         };
         Self { name, state: Mutex::new(state), wake: Notify::new() }
+    }
+}
+
+impl State {
+    /// The server is there: from now on it is a peer like others.
+    fn has_answered(&mut self, config: &SenderConfig) {
+        if std::mem::take(&mut self.is_stranger) {
+            self.backoff = Backoff::new(config.first_retry, config.longest_retry);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.lanes.values().all(Lane::is_idle)
     }
 }
 
@@ -159,6 +198,10 @@ impl Sender {
             ),
             behind: gauge("yakuba_federation_peers_behind", "Peers that have to catch up"),
             troubled: gauge("yakuba_federation_peers_failing", "Peers that transactions do not reach"),
+            given_up: metrics.counter(
+                "yakuba_federation_strangers_given_up",
+                "Servers that never answered and are not tried any more",
+            ),
             lag: gauge(
                 "yakuba_federation_fan_out_lag_positions",
                 "Positions of the log that the sender has not read",
@@ -167,6 +210,7 @@ impl Sender {
         let inner = Arc::new(Inner {
             healthy: Semaphore::new(config.healthy.max(1)),
             suspect: Semaphore::new(config.suspect.max(1)),
+            strangers: Semaphore::new(config.strangers.max(1)),
             config,
             store,
             rooms,
@@ -179,9 +223,12 @@ impl Sender {
             fanned: AtomicU64::new(cursor.0),
             counts,
         });
+        // Before anybody is owed anything: who is known is no stranger.
+        let peers = inner.recall_peers().await?;
         inner.restore().await?;
-        inner.greet_peers().await?;
 
+        let greeter = inner.clone();
+        tasks.spawn("federation greeting", async move { greeter.greet(peers).await });
         let fan_out = inner.clone();
         tasks.spawn_restarting("federation fan-out", move || FanOut::new(fan_out.clone()).run());
         let listener = inner.clone();
@@ -206,7 +253,7 @@ impl Sender {
         is_read
             && destinations.iter().all(|destination| {
                 let state = destination.state.lock();
-                state.lanes.values().all(Lane::is_idle)
+                state.is_idle()
             })
     }
 
@@ -221,7 +268,7 @@ impl Sender {
                     server: destination.name.clone(),
                     queued: state.lanes.values().map(Lane::queued).sum(),
                     owed_rooms: state.lanes.values().map(Lane::owed_rooms).sum(),
-                    failing_since: state.failing_since,
+                    failing_since: state.failing_since.map(|failing| failing.at),
                 }
             })
             .collect();
@@ -254,9 +301,66 @@ impl Inner {
         if let Some(known) = destinations.get(name) {
             return known.clone();
         }
-        let new = Arc::new(Destination::new(name.to_owned(), &self.config));
+        let is_stranger = !self.contacts.is_known(name);
+        if is_stranger {
+            self.make_room_for_stranger(&destinations);
+        }
+        let new =
+            Arc::new(Destination::new(name.to_owned(), &self.config, is_stranger, self.clock.instant()));
         destinations.insert(name.to_owned(), new.clone());
         new
+    }
+
+    /// Has something to say to a server, also to one that was given up.
+    fn with_destination(&self, name: &ServerName, act: impl FnOnce(&mut State)) -> Arc<Destination> {
+        loop {
+            let destination = self.destination(name);
+            let mut state = destination.state.lock();
+            if state.is_gone {
+                continue;
+            }
+            state.is_given_up = false;
+            act(&mut state);
+            drop(state);
+            return destination;
+        }
+    }
+
+    /// Gives up the stranger that failed most, if there are too many.
+    fn make_room_for_stranger(&self, destinations: &HashMap<OwnedServerName, Arc<Destination>>) {
+        if destinations.len() < self.config.most_strangers {
+            return;
+        }
+        let mut count = 0;
+        let mut worst: Option<(u32, &Arc<Destination>)> = None;
+        for destination in destinations.values() {
+            let state = destination.state.lock();
+            if !state.is_stranger || state.is_given_up {
+                continue;
+            }
+            count += 1;
+            let failures = state.backoff.failures();
+            if worst.is_none_or(|(most, _)| failures > most) {
+                worst = Some((failures, destination));
+            }
+        }
+        if let Some((_, worst)) = worst.filter(|_| count >= self.config.most_strangers.max(1)) {
+            self.give_up(worst, &mut worst.state.lock());
+        }
+    }
+
+    /// Forgets what a server is owed. Who never answered has no need of it; should it be there after all, it
+    /// asks for what it lacks when it hears of something newer.
+    fn give_up(&self, destination: &Destination, state: &mut State) {
+        debug!(destination = %destination.name, "a server that never answered is given up");
+        state.lanes.values_mut().for_each(Lane::forget);
+        state.greet = false;
+        state.is_given_up = true;
+        // The worker need not wait for anything.
+        state.not_before = self.clock.instant();
+        destination.wake.notify_one();
+        self.contacts.set_troubled(&destination.name, false);
+        self.counts.given_up.inc();
     }
 
     /// Takes up what peers were owed when the process ended.
@@ -282,24 +386,48 @@ impl Inner {
         Ok(())
     }
 
-    /// Says to every known peer that we are here again: one that has something for us may be waiting.
-    async fn greet_peers(self: &Arc<Self>) -> Result<(), store::Error> {
-        let peers = self.store.scan(&PEERS, Range::all(), Order::Ascending, usize::MAX).await?;
-        for (peer, _) in peers {
-            let Ok(peer) = ServerName::parse(peer) else { continue };
-            if self.client.may_contact(&peer) {
-                let destination = self.destination(&peer);
-                destination.state.lock().greet = true;
+    /// Recalls whom we have heard from, and when.
+    async fn recall_peers(&self) -> Result<Vec<(OwnedServerName, Timestamp)>, store::Error> {
+        let rows = self.store.scan(&PEERS, Range::all(), Order::Ascending, usize::MAX).await?;
+        let peers: Vec<_> = rows
+            .into_iter()
+            .filter_map(|(peer, at)| Some((ServerName::parse(peer).ok()?, Timestamp(at))))
+            .collect();
+        self.contacts.recall(peers.iter().map(|(peer, _)| peer.clone()));
+        Ok(peers)
+    }
+
+    /// Says that we are here again to the peers that may have something for us: those heard from not too
+    /// long ago that are in a room with us. Whoever is in none is forgotten.
+    async fn greet(self: Arc<Self>, peers: Vec<(OwnedServerName, Timestamp)>) {
+        let with_us = match self.rooms.servers_in_our_rooms().await {
+            Ok(servers) => servers,
+            Err(error) => {
+                warn!(%error, "the servers of our rooms cannot be read, so nobody is told that we are back");
+                return;
+            }
+        };
+        let now = self.clock.now();
+        let mut batch = Batch::new();
+        for (peer, heard) in peers {
+            if !with_us.contains(&peer) {
+                batch.delete(&PEERS, peer.as_str());
+            } else if now.since(heard) < GREET_WITHIN && self.client.may_contact(&peer) {
+                let destination = self.with_destination(&peer, |state| state.greet = true);
                 self.serve_later(&destination);
             }
         }
-        Ok(())
+        if !batch.is_empty()
+            && let Err(error) = self.store.commit(batch).await
+        {
+            warn!(%error, "servers that are in no room of ours could not be forgotten");
+        }
     }
 
     /// Serves a peer some time soon, so that after a start not all are tried at once.
     fn serve_later(self: &Arc<Self>, destination: &Arc<Destination>) {
         let wait = Duration::from_millis(self.random.range(0..self.config.spread.as_millis() as u64 + 1));
-        destination.state.lock().not_before = self.clock.now() + wait;
+        destination.state.lock().not_before = self.clock.instant() + wait;
         self.serve(destination);
     }
 
@@ -308,6 +436,9 @@ impl Inner {
         let stop = self.tasks.shutdown_token();
         while stop.run_until_cancelled(self.contacts.changed()).await.is_some() {
             for server in self.contacts.take_recovered() {
+                if let Some(destination) = self.destinations.lock().get(&server) {
+                    destination.state.lock().has_answered(&self.config);
+                }
                 self.wake(&server, SHORTEST_RETRY);
             }
         }
@@ -318,12 +449,13 @@ impl Inner {
         let Some(destination) = self.destinations.lock().get(server).cloned() else { return };
         {
             let mut state = destination.state.lock();
-            let now = self.clock.now();
-            if now.since(state.last_attempt) < recently {
+            let now = self.clock.instant();
+            match state.last_attempt {
                 // Too soon: then at the end of that time.
-                state.not_before = state.not_before.min(state.last_attempt + recently);
-            } else {
-                state.not_before = now;
+                Some(last) if now.since(last) < recently => {
+                    state.not_before = state.not_before.min(last + recently);
+                }
+                _ => state.not_before = now,
             }
             state.backoff.reset();
         }

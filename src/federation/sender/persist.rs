@@ -30,7 +30,10 @@ impl Inner {
             let is_last = stop.run_until_cancelled(self.clock.sleep(EVERY)).await.is_none();
             self.measure();
             match self.persist(written).await {
-                Ok(position) => written = position,
+                Ok(position) => {
+                    written = position;
+                    self.forget_given_up();
+                }
                 Err(error) if error.stops_writes() => {}
                 Err(error) => warn!(reader = "federation", %error, "the cursor could not be written"),
             }
@@ -67,8 +70,8 @@ impl Inner {
             }
         }
         let now = self.clock.now().millis();
-        let new = self.contacts.take_new();
-        for peer in &new {
+        let to_note = self.contacts.take_to_note();
+        for peer in &to_note {
             batch.put(&PEERS, peer.as_str(), &now);
         }
         if low_water != written {
@@ -79,6 +82,7 @@ impl Inner {
         }
         let committed = self.store.commit(batch).await;
         if committed.is_err() {
+            self.contacts.note_again(to_note);
             for (destination, from, changes) in noted {
                 if let Some(lane) = destination.state.lock().lanes.get_mut(&from) {
                     lane.changes_failed(changes);
@@ -86,6 +90,16 @@ impl Inner {
             }
         }
         committed.map(|_| low_water)
+    }
+
+    /// Drops what is kept of servers that were given up, once nothing of it is left to be written.
+    fn forget_given_up(&self) {
+        self.destinations.lock().retain(|_, destination| {
+            let mut state = destination.state.lock();
+            let stays = !state.is_given_up || state.is_served || !state.lanes.values().all(Lane::is_settled);
+            state.is_gone = !stays;
+            stays
+        });
     }
 
     fn measure(&self) {

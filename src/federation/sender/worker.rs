@@ -15,7 +15,7 @@ use ruma::OwnedServerName;
 use tracing::{debug, info, warn};
 
 use super::{
-    BEHIND_AFTER, Destination, Inner,
+    BEHIND_AFTER, Destination, Failing, Inner,
     lane::{Lane, Work},
     transaction::{Transaction, build},
 };
@@ -27,6 +27,9 @@ use crate::{
 
 /// Bounds of a transaction: the peer answers once it has put the events away.
 const BUDGET: Budget = Budget { deadline: Duration::from_secs(60), response: base::ByteSize::mib(1) };
+
+/// The same for a server that never answered: somebody else waits for its place.
+const STRANGERS_BUDGET: Budget = Budget { deadline: Duration::from_secs(20), ..BUDGET };
 
 /// How an attempt ended.
 pub(super) enum Outcome {
@@ -86,7 +89,7 @@ impl Inner {
     /// Waits until the next attempt is due; a sign of life of the peer ends the wait.
     async fn wait_for_turn(&self, destination: &Destination) {
         loop {
-            let wait = destination.state.lock().not_before.since(self.clock.now());
+            let wait = destination.state.lock().not_before.since(self.clock.instant());
             if wait.is_zero() {
                 return;
             }
@@ -134,21 +137,37 @@ impl Inner {
         from: &OwnedServerName,
         transaction: &Transaction,
     ) -> Outcome {
-        // Peers that failed last time share few places, so that they cannot take those of the others.
-        let is_suspect = destination.state.lock().failing_since.is_some();
-        let places = if is_suspect { &self.suspect } else { &self.healthy };
+        // Peers that failed last time share few places, so that they cannot take those of the others; and
+        // names that never answered fewer still.
+        let (places, budget) = {
+            let state = destination.state.lock();
+            match (state.is_stranger, state.failing_since) {
+                (true, _) => (&self.strangers, STRANGERS_BUDGET),
+                (false, Some(_)) => (&self.suspect, BUDGET),
+                (false, None) => (&self.healthy, BUDGET),
+            }
+        };
         let Ok(_place) = places.acquire().await else { return Outcome::Failed { wait: None } };
-        destination.state.lock().last_attempt = self.clock.now();
+        {
+            let mut state = destination.state.lock();
+            if state.is_given_up {
+                return Outcome::Failed { wait: None };
+            }
+            state.last_attempt = Some(self.clock.instant());
+        }
         let outgoing = Outgoing {
             from,
             to: &destination.name,
             method: Method::PUT,
             path: Path::federation("v1").segment("send").segment(&transaction.id),
             body: Body::Canonical(transaction.body.clone()),
-            budget: BUDGET,
+            budget,
         };
         let answer = self.client.send(outgoing).await;
         let name = &destination.name;
+        if answer.is_ok() {
+            destination.state.lock().has_answered(&self.config);
+        }
         let (outcome, label) = match answer {
             Ok(answer) if answer.status().is_success() => {
                 note_refused_events(name, answer.body());
@@ -206,13 +225,14 @@ impl Inner {
 
     /// Keeps the books on how a peer is doing, and sets when it is tried next.
     pub(super) fn note(&self, destination: &Destination, outcome: &Outcome) {
-        let now = self.clock.now();
+        let now = self.clock.instant();
         let name = &destination.name;
         let mut state = destination.state.lock();
         match outcome {
             Outcome::Delivered | Outcome::Refused => {
-                if let Some(since) = state.failing_since.take() {
-                    info!(destination = %name, elapsed_ms = now.since(since).as_millis() as u64, "peer answers again");
+                if let Some(failing) = state.failing_since.take() {
+                    let elapsed_ms = now.since(failing.since).as_millis() as u64;
+                    info!(destination = %name, elapsed_ms, "peer answers again");
                 }
                 state.backoff.reset();
                 state.not_before = now;
@@ -223,10 +243,18 @@ impl Inner {
                 }
             }
             Outcome::Failed { wait } => {
-                let since = *state.failing_since.get_or_insert(now);
+                if state.is_given_up {
+                    return;
+                }
+                let Failing { since, .. } =
+                    *state.failing_since.get_or_insert(Failing { at: self.clock.now(), since: now });
                 let backoff = state.backoff.next(&self.random);
                 let wait = wait.unwrap_or_default().max(backoff);
                 state.not_before = now + wait;
+                if state.is_stranger && now.since(since) >= self.config.give_up {
+                    self.give_up(destination, &mut state);
+                    return;
+                }
                 self.contacts.set_troubled(name, true);
                 if now.since(since) >= BEHIND_AFTER {
                     let first = state.lanes.values().any(|lane| !lane.is_behind());

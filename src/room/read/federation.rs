@@ -48,21 +48,23 @@ pub struct Missing<'a> {
 }
 
 impl Rooms {
-    /// The room, if the server takes part in it.
+    /// The room, if the server takes part in it and no server ACL keeps it out.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::NotAllowed`] when the server has nobody in the room.
+    /// [`Error::NoRoom`]; [`Error::NotAllowed`] when the server has nobody in the room; [`Error::AclDenied`].
     pub async fn room_for_server(
         &self,
         server: &ServerName,
         room_id: &RoomId,
     ) -> Result<Arc<RoomInfo>, Error> {
         let room = self.get_room(room_id).await?;
-        if self.is_server_in_room(server, room.serial).await? {
-            Ok(room)
-        } else {
-            Err(Error::NotAllowed(format!("{server} is not in the room")))
+        if !self.is_server_in_room(server, room.serial).await? {
+            return Err(Error::NotAllowed(format!("{server} is not in the room")));
         }
+        if !self.is_admitted(server, &room).await? {
+            return Err(Error::AclDenied(server.to_owned()));
+        }
+        Ok(room)
     }
 
     /// One event, in federation format: whole or redacted.

@@ -1,5 +1,7 @@
 //! Who is in a room.
 
+use std::collections::HashSet;
+
 use ruma::{OwnedMxcUri, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use serde::Deserialize;
 use store::Range;
@@ -14,6 +16,9 @@ use crate::{
     },
     tables::{MEMBER_COUNTS, MEMBERS, MemberRow, Membership, SERVERS},
 };
+
+/// Rows that are read at a time for the servers of all rooms.
+const SERVERS_AT_A_TIME: usize = 5_000;
 
 /// Which members are wanted. Both conditions set: members that meet one of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -242,6 +247,40 @@ impl Rooms {
                     .collect()
             })
             .collect())
+    }
+
+    /// The servers that have joined members in a room that users of ours are joined to, over all rooms.
+    ///
+    /// Reads a row for each server of each room: for a start, not for a request.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn servers_in_our_rooms(&self) -> Result<HashSet<OwnedServerName>, Error> {
+        let mut found = HashSet::new();
+        let mut range = Range::all();
+        let (mut room, mut here, mut is_ours) = (None, Vec::new(), false);
+        loop {
+            let rows = self.store().scan(&SERVERS, range, store::Order::Ascending, SERVERS_AT_A_TIME).await?;
+            let Some((last, _)) = rows.last() else { break };
+            range = Range::all().after(last);
+            for ((serial, server), count) in rows {
+                if room != Some(serial) {
+                    room = Some(serial);
+                    let left = std::mem::take(&mut here);
+                    if std::mem::take(&mut is_ours) {
+                        found.extend(left);
+                    }
+                }
+                let Some(server) = ServerName::parse(server).ok().filter(|_| count.0 > 0) else { continue };
+                is_ours |= self.is_ours(&server);
+                here.push(server);
+            }
+        }
+        if is_ours {
+            found.extend(here);
+        }
+        found.retain(|server| !self.is_ours(server));
+        Ok(found)
     }
 
     /// Whether a server has a joined member in a room.

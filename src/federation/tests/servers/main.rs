@@ -7,5 +7,7 @@ mod hostile;
 mod net;
 mod outages;
 mod rooms;
+mod strange_names;
 mod strangers;
 mod tls;
+mod walk;

@@ -16,7 +16,7 @@ use base::{Clock, Metrics, Random, Tasks};
 use bytes::Bytes;
 use federation::{Config, Federation, Parts, Peers, Sender, SenderConfig, Transport, TransportError};
 use hostile::Hostile;
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use pdu::{Authorities, Authority, Draft};
@@ -199,11 +199,14 @@ pub(crate) struct Node {
     pub(crate) accounts: Accounts,
     pub(crate) sender: Sender,
     pub(crate) metrics: Metrics,
+    /// Every endpoint that other servers can ask.
+    pub(crate) endpoints: Vec<(Method, String)>,
     net: Net,
     disk: MemoryDisk,
     is_dead: Arc<AtomicBool>,
     tasks: Tasks,
     config: SenderConfig,
+    clock: Clock,
 }
 
 pub(crate) fn sender_config() -> SenderConfig {
@@ -230,18 +233,28 @@ pub(crate) fn seed(server: &str) -> [u8; 32] {
 impl Node {
     pub(crate) async fn start(net: &Net, names: &[&str]) -> Self {
         let names = names.iter().map(|server| name(server)).collect();
-        Self::open(net, names, MemoryDisk::default(), sender_config()).await
+        Self::open(net, names, MemoryDisk::default(), sender_config(), Clock::system()).await
     }
 
     pub(crate) async fn with_queue(net: &Net, server: &str, queue: usize) -> Self {
         let config = SenderConfig { queue, ..sender_config() };
-        Self::open(net, vec![name(server)], MemoryDisk::default(), config).await
+        Self::with(net, server, config, Clock::system()).await
     }
 
-    async fn open(net: &Net, names: Vec<OwnedServerName>, disk: MemoryDisk, config: SenderConfig) -> Self {
+    pub(crate) async fn with(net: &Net, server: &str, config: SenderConfig, clock: Clock) -> Self {
+        Self::open(net, vec![name(server)], MemoryDisk::default(), config, clock).await
+    }
+
+    async fn open(
+        net: &Net,
+        names: Vec<OwnedServerName>,
+        disk: MemoryDisk,
+        config: SenderConfig,
+        clock: Clock,
+    ) -> Self {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
-        let (clock, random) = (Clock::system(), Random::os());
+        let random = Random::os();
         let is_dead = Arc::new(AtomicBool::new(false));
         let backend = Arc::new(Mortal { inner: MemoryBackend::open(&disk), is_dead: is_dead.clone() });
         let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
@@ -287,8 +300,10 @@ impl Node {
         let tokens: Arc<dyn TokenCheck> = Arc::new(accounts.clone());
         let mut faces = names.iter().map(|name| (name.clone(), Vec::new()));
         let faces = Faces::new(faces.next().unwrap(), faces);
-        let kit = Kit::new(tokens, federation.signature_check(), faces, clock, &random, &metrics);
-        let router = web::router(federation.routes(&rooms, &accounts), Arc::new(kit)).unwrap();
+        let kit = Kit::new(tokens, federation.signature_check(), faces, clock.clone(), &random, &metrics);
+        let routes = federation.routes(&rooms, &accounts);
+        let endpoints = routes.endpoints();
+        let router = web::router(routes, Arc::new(kit)).unwrap();
         {
             let mut wires = net.0.lock();
             for name in &names {
@@ -303,11 +318,13 @@ impl Node {
             accounts,
             sender,
             metrics,
+            endpoints,
             net: net.clone(),
             disk,
             is_dead,
             tasks,
             config,
+            clock,
         }
     }
 
@@ -321,7 +338,7 @@ impl Node {
             }
         }
         self.tasks.stop(Duration::ZERO).await;
-        Self::open(&self.net, self.names, self.disk, self.config).await
+        Self::open(&self.net, self.names, self.disk, self.config, self.clock).await
     }
 
     pub(crate) async fn create_room(&self, creator: &str) -> OwnedRoomId {

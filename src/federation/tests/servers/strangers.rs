@@ -323,7 +323,7 @@ async fn events_state_and_history_are_given_to_servers_in_the_room_only() {
     }
 }
 
-async fn set_state(node: &Node, room: &RoomId, kind: &str, content: &Value) {
+pub(crate) async fn set_state(node: &Node, room: &RoomId, kind: &str, content: &Value) {
     let content = serde_json::value::to_raw_value(content).unwrap();
     let draft = Draft {
         kind: TimelineEventType::from(kind),
