@@ -17,7 +17,7 @@ use crate::{
     keys::Keys,
     remote::Peering,
     sender::Sender,
-    signatures::Signatures,
+    signatures::{Outcomes, Signatures},
     transport::Transport,
 };
 
@@ -82,10 +82,10 @@ impl Federation {
             keys: keys.clone(),
             peers: config.peers.clone(),
             contacts: contacts.clone(),
-            checked: metrics.counter_family(
+            outcomes: Outcomes(metrics.counter_family(
                 "yakuba_federation_signatures_checked",
                 "Requests of other servers by what their signature was worth",
-            ),
+            )),
         };
         Self(Arc::new(Inner {
             config,

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::CounterFamily;
-use pdu::Authorities;
-use ruma::OwnedServerName;
+use bytes::Bytes;
+use http::Method;
+use pdu::{Authorities, VerifyKey};
+use ruma::{OwnedServerName, ServerName};
 use tracing::debug;
-use web::{Origin, SignatureCheck, SignatureError, SignedRequest};
+use web::{Claimed, Origin, SignatureCheck, SignatureError, SignedHead};
 
 use crate::{
     config::Peers,
@@ -27,39 +29,33 @@ pub(crate) struct Signatures {
     pub(crate) keys: Keys,
     pub(crate) peers: Peers,
     pub(crate) contacts: Arc<Contacts>,
-    pub(crate) checked: CounterFamily,
+    pub(crate) outcomes: Outcomes,
 }
 
 #[async_trait]
 impl SignatureCheck for Signatures {
-    async fn check(&self, request: SignedRequest<'_>) -> Result<Origin, SignatureError> {
-        let checked = self.check_claims(&request).await;
-        let outcome = match &checked {
-            Ok(_) => "ok",
-            Err(SignatureError::Missing) => "missing",
-            Err(SignatureError::Malformed(_) | SignatureError::BadBody(_)) => "malformed",
-            Err(SignatureError::WrongDestination) => "wrong_destination",
-            Err(SignatureError::Unverified(_)) => "unverified",
-            Err(SignatureError::Denied(_)) => "denied",
-        };
-        self.checked.with(&[("outcome", outcome)]).inc();
-        match &checked {
-            Ok(origin) => self.contacts.heard_from(&origin.server),
-            Err(error) => debug!(uri = request.uri, %error, "a request of another server was not taken"),
+    async fn look(&self, head: SignedHead<'_>) -> Result<Box<dyn Claimed>, SignatureError> {
+        match self.read(&head).await {
+            Ok(request) => Ok(Box::new(request)),
+            Err(error) => {
+                self.outcomes.count(Some(&error));
+                debug!(uri = head.uri, %error, "a request of another server was not taken");
+                Err(error)
+            }
         }
-        checked
     }
 }
 
 impl Signatures {
-    async fn check_claims(&self, request: &SignedRequest<'_>) -> Result<Origin, SignatureError> {
-        let claims = read_claims(&request.authorization)?;
+    /// Everything that can be known without the body: what is claimed, and the keys for it.
+    async fn read(&self, head: &SignedHead<'_>) -> Result<Request, SignatureError> {
+        let claims = read_claims(&head.authorization)?;
         let [first, ..] = claims.as_slice() else { return Err(SignatureError::Missing) };
         let origin = first.origin.clone();
         if claims.iter().any(|claim| claim.origin != origin) {
             return Err(SignatureError::Malformed("signatures of several servers".to_owned()));
         }
-        let destination = self.destination(&claims, request)?;
+        let destination = self.destination(&claims, head)?;
         if !self.peers.include(&origin) {
             return Err(SignatureError::Denied(origin));
         }
@@ -68,36 +64,34 @@ impl Signatures {
         if self.authorities.is_ours(&origin) {
             return Err(SignatureError::Unverified("the origin is one of our own names".to_owned()));
         }
-        let content =
-            canonical_body(request.body).map_err(|error| SignatureError::BadBody(error.to_string()))?;
-
+        let mut usable = Vec::new();
         let mut cause = "no usable signature".to_owned();
-        for claim in &claims {
+        for claim in claims {
             let key = self.keys.find_request_key(&origin, &claim.key_id).await;
-            let Some(key) = key.map_err(|error| SignatureError::Unverified(error.to_string()))? else {
-                cause = format!("no valid key {} of {origin} can be had", claim.key_id);
-                continue;
-            };
-            let target = Target {
-                method: request.method.as_str(),
-                uri: request.uri,
-                origin: &origin,
-                destination: &destination,
-                content: content.as_deref(),
-            };
-            if claim.holds(&target.message(), &key) {
-                return Ok(Origin { server: origin, destination });
+            match key.map_err(|error| SignatureError::Unverified(error.to_string()))? {
+                Some(key) => usable.push((claim, key)),
+                None => cause = format!("no valid key {} of {origin} can be had", claim.key_id),
             }
-            cause = format!("the signature with {} is wrong", claim.key_id);
         }
-        Err(SignatureError::Unverified(cause))
+        if usable.is_empty() {
+            return Err(SignatureError::Unverified(cause));
+        }
+        Ok(Request {
+            origin,
+            destination,
+            method: head.method.clone(),
+            uri: head.uri.to_owned(),
+            usable,
+            contacts: self.contacts.clone(),
+            outcomes: self.outcomes.clone(),
+        })
     }
 
     /// The authority of ours that the request is for.
     fn destination(
         &self,
         claims: &[Claim],
-        request: &SignedRequest<'_>,
+        head: &SignedHead<'_>,
     ) -> Result<OwnedServerName, SignatureError> {
         let mut named = claims.iter().filter_map(|claim| claim.destination.as_ref());
         let destination = match named.next() {
@@ -105,13 +99,77 @@ impl Signatures {
                 return Err(SignatureError::Malformed("several destinations".to_owned()));
             }
             Some(destination) => destination.clone(),
-            None => request.face.server_name().to_owned(),
+            None => head.face.server_name().to_owned(),
         };
         if self.authorities.is_ours(&destination) {
             Ok(destination)
         } else {
             Err(SignatureError::WrongDestination)
         }
+    }
+}
+
+/// A request whose head is in order, and the keys that its signatures are to hold with.
+struct Request {
+    origin: OwnedServerName,
+    destination: OwnedServerName,
+    method: Method,
+    uri: String,
+    usable: Vec<(Claim, VerifyKey)>,
+    contacts: Arc<Contacts>,
+    outcomes: Outcomes,
+}
+
+impl Claimed for Request {
+    fn origin(&self) -> &ServerName {
+        &self.origin
+    }
+
+    fn prove(self: Box<Self>, body: &Bytes) -> Result<Origin, SignatureError> {
+        let held = self.holds(body);
+        self.outcomes.count(held.as_ref().err());
+        if let Err(error) = held {
+            debug!(uri = self.uri, %error, "a request of another server was not taken");
+            return Err(error);
+        }
+        self.contacts.heard_from(&self.origin);
+        Ok(Origin { server: self.origin, destination: self.destination })
+    }
+}
+
+impl Request {
+    fn holds(&self, body: &[u8]) -> Result<(), SignatureError> {
+        let content = canonical_body(body).map_err(|error| SignatureError::BadBody(error.to_string()))?;
+        let target = Target {
+            method: self.method.as_str(),
+            uri: &self.uri,
+            origin: &self.origin,
+            destination: &self.destination,
+            content: content.as_deref(),
+        };
+        let message = target.message();
+        if self.usable.iter().any(|(claim, key)| claim.holds(&message, key)) {
+            return Ok(());
+        }
+        Err(SignatureError::Unverified("the signature is wrong".to_owned()))
+    }
+}
+
+/// Counts checked requests by what came of them.
+#[derive(Clone)]
+pub(crate) struct Outcomes(pub(crate) CounterFamily);
+
+impl Outcomes {
+    fn count(&self, error: Option<&SignatureError>) {
+        let outcome = match error {
+            None => "ok",
+            Some(SignatureError::Missing) => "missing",
+            Some(SignatureError::Malformed(_) | SignatureError::BadBody(_)) => "malformed",
+            Some(SignatureError::WrongDestination) => "wrong_destination",
+            Some(SignatureError::Unverified(_)) => "unverified",
+            Some(SignatureError::Denied(_)) => "denied",
+        };
+        self.0.with(&[("outcome", outcome)]).inc();
     }
 }
 
@@ -128,10 +186,9 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use base::{Clock, Metrics, Random, Tasks};
-    use bytes::Bytes;
-    use http::{Method, Request, Response};
+    use http::{Request, Response};
     use pdu::Authority;
-    use ruma::{ServerName, owned_server_name, server_name};
+    use ruma::{owned_server_name, server_name};
     use store::{MemoryBackend, Options, Store};
     use web::Face;
 
@@ -172,8 +229,8 @@ mod tests {
         let net = Arc::new(Net(clock.clone()));
         let client = Client::new(net, authorities.clone(), peers.clone(), contacts.clone());
         let keys = Keys::new(store, client, KeyConfig::default(), clock, Random::os(), tasks, &metrics);
-        let checked = metrics.counter_family("checked", "test");
-        Signatures { authorities, keys, peers, contacts, checked }
+        let outcomes = Outcomes(metrics.counter_family("checked", "test"));
+        Signatures { authorities, keys, peers, contacts, outcomes }
     }
 
     const URI: &str = "/_matrix/federation/v1/query/profile?user_id=%40a%3Ahere.test";
@@ -197,16 +254,14 @@ mod tests {
         headers: &[&str],
         body: &'static [u8],
     ) -> Result<Origin, SignatureError> {
+        look(signatures, headers).await?.prove(&Bytes::from_static(body))
+    }
+
+    async fn look(signatures: &Signatures, headers: &[&str]) -> Result<Box<dyn Claimed>, SignatureError> {
         let face = Face::new(owned_server_name!("here.test"));
-        let body = Bytes::from_static(body);
-        let request = SignedRequest {
-            method: &Method::GET,
-            uri: URI,
-            authorization: headers.to_vec(),
-            body: &body,
-            face: &face,
-        };
-        signatures.check(request).await
+        let head =
+            SignedHead { method: &Method::GET, uri: URI, authorization: headers.to_vec(), face: &face };
+        signatures.look(head).await
     }
 
     #[tokio::test]
@@ -260,6 +315,23 @@ mod tests {
         assert!(matches!(check(&signatures, &[&spoofed], b"").await, Err(SignatureError::Unverified(_))));
         let ours = header("also.here.test", "here.test", "");
         assert!(matches!(check(&signatures, &[&ours], b"").await, Err(SignatureError::Unverified(_))));
+    }
+
+    #[tokio::test]
+    async fn a_head_that_cannot_be_good_is_refused_before_its_body_is_asked_for() {
+        let signatures = signatures(Peers::Only(vec![owned_server_name!("peer.test")])).await;
+        let good = header("peer.test", "here.test", "");
+        assert_eq!(look(&signatures, &[&good]).await.unwrap().origin(), "peer.test");
+        for bad in [
+            "X-Matrix x".to_owned(),
+            header("peer.test", "elsewhere.test", ""),
+            header("also.here.test", "here.test", ""),
+            header("stranger.test", "here.test", ""),
+            good.replace("ed25519:1", "ed25519:2"),
+        ] {
+            assert!(look(&signatures, &[&bad]).await.is_err(), "{bad}");
+        }
+        assert!(look(&signatures, &[]).await.is_err());
     }
 
     #[tokio::test]

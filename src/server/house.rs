@@ -165,7 +165,9 @@ impl House {
             &random,
             &metrics,
         )
-        .with_contact(config.contact());
+        .with_contact(config.contact())
+        .behind(config.proxies()?)
+        .with_body_bounds(web::BodyBounds::of(config.limits.bodies), &metrics);
         let desk = Desk::new(config, store.clone(), metrics.clone(), edges.shutdown_token());
         let admin = AdminApi::new(
             desk.clone(),

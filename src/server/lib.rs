@@ -13,6 +13,7 @@ mod elsewhere;
 mod health;
 pub mod house;
 pub mod listen;
+mod patience;
 mod process;
 pub mod serve;
 mod storage;

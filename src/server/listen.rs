@@ -18,7 +18,10 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 use web::{Peer, Router, TlsName};
 
-use crate::unread;
+use crate::{
+    patience::{Patient, Sliced, WINDOW},
+    unread,
+};
 
 /// A client that has not finished its greeting by then is left.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,12 +141,22 @@ impl Connection {
     ) {
         let Connection { peer, service, tasks, shutdown, .. } = self;
         let router = service.router;
+        let given_up = CancellationToken::new();
+        let (give_up, watchers) = (given_up.clone(), tasks.clone());
         let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             if let Some(name) = &name {
                 request.extensions_mut().insert(TlsName(name.clone()));
             }
-            answer_whole(router.clone(), request)
+            let (router, give_up, watchers) = (router.clone(), give_up.clone(), watchers.clone());
+            async move {
+                let many_at_once = request.version() == http::Version::HTTP_2;
+                let answer = answer_whole(router, request).await?;
+                if !many_at_once {
+                    return Ok::<_, Infallible>(answer);
+                }
+                Ok(answer.map(|body| web::Body::new(Sliced::watched(body, WINDOW, &give_up, &watchers))))
+            }
         });
 
         let mut builder = auto::Builder::new(Spawner(tasks));
@@ -152,15 +165,23 @@ impl Connection {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(256)
+            // What a client sends before anybody reads it is held for it.
+            .initial_stream_window_size(64 << 10)
+            .initial_connection_window_size(256 << 10)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(20));
 
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
+        let stream = TokioIo::new(Patient::new(stream, WINDOW));
+        let mut connection = pin!(builder.serve_connection(stream, answer));
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
+            () = given_up.cancelled() => return,
             () = shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = given_up.cancelled() => return,
+                }
             }
         };
         if let Err(error) = outcome {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::{ApiError, Face, json::parse_json};
+use crate::{Address, ApiError, Face, json::parse_json};
 
 /// Where the connection comes from; the listener adds it to its requests.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub struct Call<R, C> {
     pub face: Face,
     /// Where the connection comes from, if the transport knows.
     pub peer: Option<SocketAddr>,
+    /// Where the client is, as far as that can be believed; see [`Proxies`](crate::Proxies).
+    pub address: Option<Address>,
 }
 
 /// A request whose body the handler reads by itself: for hot paths, and for endpoints that ruma
@@ -41,6 +43,8 @@ pub struct RawCall<C> {
     pub face: Face,
     /// Where the connection comes from, if the transport knows.
     pub peer: Option<SocketAddr>,
+    /// Where the client is, as far as that can be believed; see [`Proxies`](crate::Proxies).
+    pub address: Option<Address>,
 }
 
 impl<C> RawCall<C> {

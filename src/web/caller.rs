@@ -19,6 +19,9 @@ use ruma::{
 
 use crate::{ApiError, Face, Kit};
 
+/// A longer access token counts as none.
+const LONGEST_TOKEN: usize = 4 << 10;
+
 /// A user of ours who has shown an access token of the authority that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -97,25 +100,37 @@ impl TokenCheck for Accounts {
 }
 
 /// Whether a server's signature on its request holds.
+///
+/// It is asked twice. The signature covers the body, but a stranger's body is not taken before its
+/// head has shown that it could be good: [`SignatureCheck::look`] comes first, [`Claimed::prove`] once
+/// the body is here.
 #[async_trait]
 pub trait SignatureCheck: Send + Sync {
-    /// Checks the `X-Matrix` signature of a request. Keys that are not at hand are fetched.
+    /// Reads the `X-Matrix` headers of a request: whether they are whole, for one of ours and from a
+    /// server that we talk with, and whether its key can be had. A key that is not at hand is fetched.
     ///
     /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
-    async fn check(&self, request: SignedRequest<'_>) -> Result<Origin, SignatureError>;
+    async fn look(&self, head: SignedHead<'_>) -> Result<Box<dyn Claimed>, SignatureError>;
 }
 
-/// What a server signs of its request.
+/// A server's signature that its body is still to be held against.
+pub trait Claimed: Send {
+    /// Who says to have signed; nothing proves it yet.
+    fn origin(&self) -> &ServerName;
+
+    /// Whether the signature holds for this body, as sent; empty when there is none.
+    fn prove(self: Box<Self>, body: &Bytes) -> Result<Origin, SignatureError>;
+}
+
+/// What a server signs of its request besides the body.
 #[derive(Clone, Debug)]
-pub struct SignedRequest<'a> {
+pub struct SignedHead<'a> {
     /// The method.
     pub method: &'a Method,
     /// Path and query exactly as sent.
     pub uri: &'a str,
     /// Every `Authorization` header, in order.
     pub authorization: Vec<&'a str>,
-    /// The body as sent; empty when there is none.
-    pub body: &'a Bytes,
     /// Whom the host names: the destination when the signature names none.
     pub face: &'a Face,
 }
@@ -149,23 +164,43 @@ pub struct NoSignatures;
 
 #[async_trait]
 impl SignatureCheck for NoSignatures {
-    async fn check(&self, _request: SignedRequest<'_>) -> Result<Origin, SignatureError> {
+    async fn look(&self, _head: SignedHead<'_>) -> Result<Box<dyn Claimed>, SignatureError> {
         Err(SignatureError::Unverified("this server does not federate".to_owned()))
     }
 }
 
-/// A kind of caller: how it proves itself.
+/// A kind of caller: how it proves itself. What the head of a request can show is looked at before its
+/// body is read.
 pub trait Identify: Sized + Send + 'static {
-    /// Whether the proof covers the body, so that the body is read first.
-    const NEEDS_BODY: bool = false;
+    /// What the head has shown.
+    type Shown: Send;
 
-    /// Finds out who makes the request. `body` is empty unless [`Identify::NEEDS_BODY`].
-    fn identify(
+    /// Looks at the head of a request.
+    fn look(
         kit: &Arc<Kit>,
         parts: &Parts,
-        body: &Bytes,
         face: &Face,
-    ) -> impl Future<Output = Result<Self, ApiError>> + Send;
+    ) -> impl Future<Output = Result<Self::Shown, ApiError>> + Send;
+
+    /// Who that is, as far as it is known without the body.
+    fn standing(shown: &Self::Shown) -> Standing;
+
+    /// Finds out who makes the request, now that its body is here.
+    ///
+    /// # Errors
+    /// When the body is not what the head promised.
+    fn prove(shown: Self::Shown, body: &Bytes) -> Result<Self, ApiError>;
+}
+
+/// Who sends a request, before its body is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Anybody.
+    Stranger,
+    /// A user of ours, on a device.
+    User(OwnedUserId, OwnedDeviceId),
+    /// Somebody who says to be this server, and whose signature covers the body.
+    Claims(OwnedServerName),
 }
 
 /// This kind of caller fits an endpoint with the authentication scheme `A`.
@@ -190,45 +225,77 @@ impl Caller<AppserviceToken> for User {}
 impl Caller<ServerSignatures> for Origin {}
 
 impl Identify for Open {
-    async fn identify(_: &Arc<Kit>, _: &Parts, _: &Bytes, _: &Face) -> Result<Open, ApiError> {
+    type Shown = ();
+
+    async fn look(_: &Arc<Kit>, _: &Parts, _: &Face) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn standing((): &()) -> Standing {
+        Standing::Stranger
+    }
+
+    fn prove((): (), _: &Bytes) -> Result<Open, ApiError> {
         Ok(Open)
     }
 }
 
 impl Identify for User {
-    async fn identify(kit: &Arc<Kit>, parts: &Parts, body: &Bytes, face: &Face) -> Result<User, ApiError> {
-        let user = Option::<User>::identify(kit, parts, body, face).await?;
+    type Shown = User;
+
+    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<User, ApiError> {
+        let user = Option::<User>::look(kit, parts, face).await?;
         user.ok_or_else(|| ApiError::from(TokenError::Missing))
+    }
+
+    fn standing(shown: &User) -> Standing {
+        Standing::User(shown.user_id.clone(), shown.device_id.clone())
+    }
+
+    fn prove(shown: User, _: &Bytes) -> Result<User, ApiError> {
+        Ok(shown)
     }
 }
 
 impl Identify for Option<User> {
-    async fn identify(
-        kit: &Arc<Kit>,
-        parts: &Parts,
-        _: &Bytes,
-        face: &Face,
-    ) -> Result<Option<User>, ApiError> {
+    type Shown = Option<User>;
+
+    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Option<User>, ApiError> {
         match find_token(parts) {
             Some(token) => Ok(Some(kit.tokens.authenticate(&token, face.server_name()).await?)),
             None => Ok(None),
         }
     }
+
+    fn standing(shown: &Option<User>) -> Standing {
+        shown.as_ref().map_or(Standing::Stranger, User::standing)
+    }
+
+    fn prove(shown: Option<User>, _: &Bytes) -> Result<Option<User>, ApiError> {
+        Ok(shown)
+    }
 }
 
 impl Identify for Origin {
-    const NEEDS_BODY: bool = true;
+    type Shown = Box<dyn Claimed>;
 
-    async fn identify(kit: &Arc<Kit>, parts: &Parts, body: &Bytes, face: &Face) -> Result<Origin, ApiError> {
+    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Box<dyn Claimed>, ApiError> {
         let authorization = parts.headers.get_all(AUTHORIZATION).iter();
-        let request = SignedRequest {
+        let head = SignedHead {
             method: &parts.method,
             uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()),
             authorization: authorization.filter_map(|value| value.to_str().ok()).collect(),
-            body,
             face,
         };
-        Ok(kit.signatures.check(request).await?)
+        Ok(kit.signatures.look(head).await?)
+    }
+
+    fn standing(shown: &Box<dyn Claimed>) -> Standing {
+        Standing::Claims(shown.origin().to_owned())
+    }
+
+    fn prove(shown: Box<dyn Claimed>, body: &Bytes) -> Result<Origin, ApiError> {
+        Ok(shown.prove(body)?)
     }
 }
 
@@ -249,5 +316,6 @@ fn find_token(parts: &Parts) -> Option<String> {
         let query = parts.uri.query().filter(|query| query.contains("access_token="))?;
         ruma::exports::serde_html_form::from_str::<Query>(query).ok()?.access_token
     };
-    bearer.or_else(from_query).filter(|token| !token.is_empty())
+    // Ours are short; nobody hashes a longer one for nothing.
+    bearer.or_else(from_query).filter(|token| (1..=LONGEST_TOKEN).contains(&token.len()))
 }

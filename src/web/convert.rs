@@ -146,15 +146,18 @@ impl From<room::RemoteError> for ApiError {
                 let message = format!("{server} cannot be reached");
                 ApiError::new(StatusCode::BAD_GATEWAY, "M_UNREACHABLE", message).because(error)
             }
-            // What the other server refused is our user's matter: pass its answer on.
-            RemoteError::Refused { status, code, message, room_version, .. } => {
-                let status = match status {
-                    400..=499 => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
-                    _ => StatusCode::BAD_GATEWAY,
+            RemoteError::Refused { ref server, ref code, ref message, ref room_version, .. } => {
+                let told = format!("{server} refused: {}", beginning(message, MOST_OF_A_SENTENCE));
+                let Some((status, code)) = refusal_for_clients(code) else {
+                    return ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", told).because(error);
                 };
-                let answer = ApiError::new(status, code, message);
+                let answer = ApiError::new(status, code, told);
+                let answer = match status {
+                    StatusCode::TOO_MANY_REQUESTS => answer.after(Duration::from_secs(5)),
+                    _ => answer,
+                };
                 match room_version {
-                    Some(version) => answer.with("room_version", version),
+                    Some(version) => answer.with("room_version", beginning(version, MOST_OF_A_VERSION)),
                     None => answer,
                 }
             }
@@ -165,6 +168,36 @@ impl From<room::RemoteError> for ApiError {
             RemoteError::Off => ApiError::forbidden("This server does not talk with others"),
         }
     }
+}
+
+/// How much of another server's sentence is told, in characters.
+const MOST_OF_A_SENTENCE: usize = 300;
+
+/// How much of what another server calls a room version.
+const MOST_OF_A_VERSION: usize = 32;
+
+/// What our client is told when another server refused with this errcode, if the refusal is a matter of
+/// the client's request. All others are between that server and us: a client that heard of a token
+/// which the other server does not know would sign its user out here.
+///
+/// The status goes with the errcode and not with what the other server sent.
+fn refusal_for_clients(code: &str) -> Option<(StatusCode, &'static str)> {
+    Some(match code {
+        "M_FORBIDDEN" => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+        "M_NOT_FOUND" => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+        "M_LIMIT_EXCEEDED" => (StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED"),
+        "M_INCOMPATIBLE_ROOM_VERSION" => (StatusCode::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION"),
+        "M_UNSUPPORTED_ROOM_VERSION" => (StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION"),
+        "M_UNABLE_TO_AUTHORISE_JOIN" => (StatusCode::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
+        "M_UNABLE_TO_GRANT_JOIN" => (StatusCode::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN"),
+        "M_RESOURCE_LIMIT_EXCEEDED" => (StatusCode::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED"),
+        "M_INVITE_BLOCKED" => (StatusCode::FORBIDDEN, "M_INVITE_BLOCKED"),
+        _ => return None,
+    })
+}
+
+fn beginning(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
 }
 
 impl From<account::Error> for ApiError {

@@ -102,10 +102,15 @@ impl ApiError {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#rate-limiting>
     pub fn limited(retry_after: Duration) -> ApiError {
-        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests");
-        error.0.retry_after = Some(retry_after);
-        let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-        error.with("retry_after_ms", millis)
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests")
+            .after(retry_after)
+    }
+
+    /// 429 of a limit that has a name, which the answer and the log tell.
+    pub fn over(limit: &'static str, retry_after: Duration) -> ApiError {
+        let mut error = ApiError::limited(retry_after).with("limit", limit);
+        error.0.message = format!("Too many requests (limit: {limit})").into();
+        error
     }
 
     /// 401 with the steps of user-interactive authentication that are left.
@@ -176,6 +181,15 @@ impl ApiError {
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> ApiError {
         self.0.more.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// Says when to come back.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> ApiError {
+        self.0.retry_after = Some(wait);
+        // Rounded up: who comes back after the time told must not be too early.
+        let millis = u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        self.with("retry_after_ms", millis)
     }
 
     /// Keeps a cause for the log.

@@ -11,10 +11,10 @@ use std::{
 
 use base::{Clock, Counter, CounterFamily, Gauge, HistogramFamily, Metrics, Random};
 
-use crate::{Faces, SignatureCheck, TokenCheck};
-
-/// A body that takes longer to arrive is given up.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::{
+    BodyBounds, Faces, Proxies, SignatureCheck, TokenCheck,
+    bodies::{BODY_PAUSE, BODY_TIMEOUT, Bodies},
+};
 
 /// What every request needs besides its handler: who checks tokens and signatures, whose faces
 /// there are, where it is counted.
@@ -23,7 +23,10 @@ pub struct Kit {
     pub(crate) signatures: Arc<dyn SignatureCheck>,
     pub(crate) faces: Faces,
     pub(crate) clock: Clock,
+    pub(crate) proxies: Proxies,
+    pub(crate) bodies: Arc<Bodies>,
     pub(crate) body_timeout: Duration,
+    pub(crate) body_pause: Duration,
     pub(crate) requests: CounterFamily,
     pub(crate) durations: HistogramFamily,
     pub(crate) in_flight: Gauge,
@@ -49,7 +52,10 @@ impl Kit {
             signatures,
             faces,
             clock,
+            proxies: Proxies::default(),
+            bodies: Bodies::new(BodyBounds::default(), metrics),
             body_timeout: BODY_TIMEOUT,
+            body_pause: BODY_PAUSE,
             requests: metrics.counter_family("yakuba_web_requests", "Requests answered"),
             durations: metrics.histogram_family(
                 "yakuba_web_request_duration_seconds",
@@ -73,6 +79,20 @@ impl Kit {
 
     pub(crate) fn contact(&self) -> &str {
         &self.contact
+    }
+
+    /// Believes these proxies; without any, a client is where its connection comes from.
+    #[must_use]
+    pub fn behind(mut self, proxies: Proxies) -> Kit {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Holds so much of requests' bodies in memory.
+    #[must_use]
+    pub fn with_body_bounds(mut self, bounds: BodyBounds, metrics: &Metrics) -> Kit {
+        self.bodies = Bodies::new(bounds, metrics);
+        self
     }
 
     /// The faces of this process.

@@ -20,6 +20,8 @@
 //!
 //! Reading order: [`Routes`], [`Call`], `caller`, `serve`, [`ApiError`].
 
+mod address;
+mod bodies;
 mod call;
 mod caller;
 mod convert;
@@ -35,10 +37,12 @@ mod tests;
 pub use axum::{Router, body::Body};
 pub use http::{HeaderMap, Method, StatusCode};
 
+pub use address::{Address, Network, NotANetwork, Proxies, ProxyHeader};
+pub use bodies::{BodyBounds, Holder};
 pub use call::{Call, PathArgs, Peer, RawCall};
 pub use caller::{
-    Caller, Identify, NoSignatures, Open, Origin, SignatureCheck, SignatureError, SignedRequest, TokenCheck,
-    TokenError, User,
+    Caller, Claimed, Identify, NoSignatures, Open, Origin, SignatureCheck, SignatureError, SignedHead,
+    Standing, TokenCheck, TokenError, User,
 };
 pub use error::ApiError;
 pub use face::{Face, Faces, TlsName};

@@ -89,7 +89,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             let state = state.clone();
             let handler = handler.clone();
             Box::pin(async move {
-                let call = incoming.identified::<C>().await?;
+                let (call, _held) = incoming.identified::<C>().await?;
                 let response = handler(state, typed(call)?).await?;
                 answer(response)
             })
@@ -135,7 +135,10 @@ impl<S: Send + Sync + 'static> Routes<S> {
         Arc::new(move |incoming| {
             let state = state.clone();
             let handler = handler.clone();
-            Box::pin(async move { handler(state, incoming.identified::<C>().await?).await })
+            Box::pin(async move {
+                let (call, _held) = incoming.identified::<C>().await?;
+                handler(state, call).await
+            })
         })
     }
 
@@ -261,12 +264,12 @@ fn numbered(path: &str) -> String {
 
 /// Reads the request as the endpoint's type.
 fn typed<R: IncomingRequest, C>(call: RawCall<C>) -> Result<Call<R, C>, ApiError> {
-    let RawCall { parts, args, body, caller, face, peer } = call;
+    let RawCall { parts, args, body, caller, face, peer, address } = call;
     check_body(&body)?;
     let request = http::Request::from_parts(parts, &*body);
     let request =
         R::try_from_http_request(request, &args.as_strs()).map_err(|error| bad_request(error, &body))?;
-    Ok(Call { request, caller, face, peer })
+    Ok(Call { request, caller, face, peer, address })
 }
 
 fn answer<R: OutgoingResponse>(response: R) -> Result<Response, ApiError> {

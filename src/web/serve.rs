@@ -11,18 +11,21 @@ use std::{
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use base::{ByteSize, Counter, Gauge, Histogram};
-use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tracing::{Instrument, debug, error_span};
 
 use crate::{
-    ApiError, Body, Face, Identify, Kit, PathArgs, Peer, RawCall, Response, TlsName,
+    Address, ApiError, Body, Face, Holder, Identify, Kit, PathArgs, Peer, RawCall, Response, Standing,
+    TlsName,
+    bodies::{self, Held},
     routes::{Handler, Route},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Nobody has to send more than this before showing who he is.
+const STRANGERS_LIMIT: ByteSize = ByteSize::kib(64);
 
 /// A request on its way to a handler.
 pub(crate) struct Incoming {
@@ -33,34 +36,35 @@ pub(crate) struct Incoming {
     body_limit: ByteSize,
     face: Face,
     peer: Option<SocketAddr>,
+    address: Option<Address>,
 }
 
 impl Incoming {
-    /// Finds out who calls, and reads the body.
-    pub(crate) async fn identified<C: Identify>(self) -> Result<RawCall<C>, ApiError> {
-        let Incoming { kit, parts, body, args, body_limit, face, peer } = self;
-        let (caller, body) = if C::NEEDS_BODY {
-            let body = read(&kit, body, body_limit).await?;
-            (C::identify(&kit, &parts, &body, &face).await?, body)
-        } else {
-            let caller = C::identify(&kit, &parts, &Bytes::new(), &face).await?;
-            (caller, read(&kit, body, body_limit).await?)
-        };
-        Ok(RawCall { parts, args, body, caller, face, peer })
-    }
-}
+    /// Finds out who calls, as far as the head tells, then reads the body. The second value is to be
+    /// kept for as long as anything of the body is.
+    pub(crate) async fn identified<C: Identify>(self) -> Result<(RawCall<C>, Held), ApiError> {
+        let Incoming { kit, parts, body, args, body_limit, face, peer, address } = self;
+        let shown = C::look(&kit, &parts, &face).await?;
 
-async fn read(kit: &Kit, body: Body, limit: ByteSize) -> Result<Bytes, ApiError> {
-    let collected = kit.clock.timeout(kit.body_timeout, Limited::new(body, limit.as_usize()).collect()).await;
-    match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(ApiError::too_large(format!("The body is larger than {limit}")))
+        let standing = C::standing(&shown);
+        let limit = match standing {
+            Standing::Stranger => body_limit.min(STRANGERS_LIMIT),
+            Standing::User(..) | Standing::Claims(_) => body_limit,
+        };
+        let holders = match &standing {
+            Standing::User(user, _) => vec![Holder::User(user.clone())],
+            Standing::Stranger | Standing::Claims(_) => {
+                std::iter::once(Holder::Strangers).chain(address.map(Holder::Address)).collect()
+            }
+        };
+        let mut held = Held::nothing(&kit.bodies, holders);
+        let body = bodies::read(&kit, body, limit, &mut held).await?;
+
+        let caller = C::prove(shown, &body)?;
+        if let Standing::Claims(server) = standing {
+            held.belongs_to(Holder::Peer(server))?;
         }
-        Ok(Err(_)) => Err(ApiError::bad_request("The body could not be read")),
-        Err(_) => {
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body took too long to arrive"))
-        }
+        Ok((RawCall { parts, args, body, caller, face, peer, address }, held))
     }
 }
 
@@ -136,6 +140,7 @@ impl Inner {
         let mut args = path_args(&mut parts).await?;
         args.extend(std::iter::repeat_n(String::new(), self.route.empty_args));
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let address = self.kit.proxies.client(peer, &parts.headers).map(Address::of);
         let incoming = Incoming {
             kit: self.kit.clone(),
             parts,
@@ -144,6 +149,7 @@ impl Inner {
             body_limit: self.route.body_limit,
             face,
             peer,
+            address,
         };
         let handler: &Handler = &self.route.handler;
         handler(incoming).await

@@ -83,6 +83,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         wrong("store.memory".into(), "at least 16 MiB are needed".into());
     }
 
+    for network in &config.proxies.trusted {
+        if let Err(error) = network.parse::<web::Network>() {
+            wrong("proxies.trusted".into(), error.to_string());
+        }
+    }
+    if config.limits.bodies < base::ByteSize::mib(24) {
+        wrong("limits.bodies".into(), "at least 24 MiB are needed for one large transaction".into());
+    }
+
     if config.passwords.wrong_allowed == 0 {
         wrong("passwords.wrong_allowed".into(), "with 0 nobody could log in; at least 1".into());
     }

@@ -7,7 +7,8 @@ use base::ByteSize;
 use pdu::{Authorities, Authority, RoomVersion};
 
 use super::{
-    AuthorityConfig, Config, PeersSetting, PrivateAddresses, Registration, RegistrationMode, TrustSetting,
+    AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, Registration,
+    RegistrationMode, TrustSetting,
 };
 
 impl Config {
@@ -158,6 +159,21 @@ impl Config {
                 PeersSetting::Only(servers) => federation::Peers::Only(servers.clone()),
             },
             ..federation::Config::default()
+        })
+    }
+
+    /// The proxies that are believed.
+    ///
+    /// # Errors
+    /// An address range that is none.
+    pub fn proxies(&self) -> anyhow::Result<web::Proxies> {
+        let networks = self.proxies.trusted.iter().map(|text| text.parse());
+        Ok(web::Proxies {
+            networks: networks.collect::<Result<_, web::NotANetwork>>()?,
+            header: match self.proxies.header {
+                ProxyHeaderSetting::XForwardedFor => web::ProxyHeader::XForwardedFor,
+                ProxyHeaderSetting::Forwarded => web::ProxyHeader::Forwarded,
+            },
         })
     }
 

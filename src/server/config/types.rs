@@ -18,6 +18,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// How passwords are guarded.
     pub passwords: Passwords,
+    /// Which proxies are believed.
+    pub proxies: ProxiesConfig,
+    /// How much is taken at once.
+    pub limits: LimitsConfig,
     /// Settings of rooms.
     pub rooms: Rooms,
     /// How it talks with other servers.
@@ -232,6 +236,48 @@ pub struct Passwords {
 impl Default for Passwords {
     fn default() -> Passwords {
         Passwords { wrong_allowed: 10, pause_seconds: 10 }
+    }
+}
+
+/// Which proxies are believed about whom they ask for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxiesConfig {
+    /// The addresses that they connect from.
+    pub trusted: Vec<String>,
+    /// Where they write the client's address.
+    pub header: ProxyHeaderSetting,
+}
+
+impl Default for ProxiesConfig {
+    fn default() -> ProxiesConfig {
+        let trusted = ["127.0.0.0/8", "::1/128"].map(str::to_owned).to_vec();
+        ProxiesConfig { trusted, header: ProxyHeaderSetting::XForwardedFor }
+    }
+}
+
+/// Where proxies write the client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxyHeaderSetting {
+    /// The usual header.
+    #[default]
+    #[serde(rename = "X-Forwarded-For")]
+    XForwardedFor,
+    /// That of RFC 7239.
+    Forwarded,
+}
+
+/// How much is taken at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Bytes of requests' bodies that are in memory at once.
+    pub bodies: ByteSize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> LimitsConfig {
+        LimitsConfig { bodies: ByteSize::mib(192) }
     }
 }
 

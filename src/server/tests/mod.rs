@@ -4,4 +4,5 @@
 
 mod config;
 mod house;
+mod patience;
 mod tls;

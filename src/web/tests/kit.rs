@@ -5,10 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use base::{ByteSize, Clock, Metrics, Random};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use ruma::{
-    ServerName,
+    OwnedServerName, ServerName,
     api::{
         client::{
             account::whoami, discovery::get_supported_versions, message::send_message_event,
@@ -22,8 +23,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::{
-    ApiError, Call, Faces, Kit, NoSignatures, Open, Origin, RawCall, Response, Router, Routes, TokenCheck,
-    TokenError, User, json_response, router,
+    ApiError, Call, Claimed, Faces, Kit, Open, Origin, RawCall, Response, Router, Routes, SignatureCheck,
+    SignatureError, SignedHead, TokenCheck, TokenError, User, json_response, router,
 };
 
 pub(super) struct Api;
@@ -41,6 +42,37 @@ impl TokenCheck for Tokens {
             }),
             None => Err(TokenError::Unknown { soft_logout: token == "expired" }),
         }
+    }
+}
+
+/// `X-Matrix` and a name claims to be that server, and holds where the body says the same.
+struct Signatures;
+
+struct Claim(OwnedServerName, OwnedServerName);
+
+#[async_trait]
+impl SignatureCheck for Signatures {
+    async fn look(&self, head: SignedHead<'_>) -> Result<Box<dyn Claimed>, SignatureError> {
+        let name = head.authorization.iter().find_map(|header| header.strip_prefix("X-Matrix "));
+        let name = name.ok_or(SignatureError::Missing)?;
+        let origin = ServerName::parse(name).map_err(|_| SignatureError::Malformed(name.to_owned()))?;
+        Ok(Box::new(Claim(origin, head.face.server_name().to_owned())))
+    }
+}
+
+impl Claimed for Claim {
+    fn origin(&self) -> &ServerName {
+        &self.0
+    }
+
+    fn prove(self: Box<Self>, body: &Bytes) -> Result<Origin, SignatureError> {
+        let body: Value =
+            serde_json::from_slice(body).map_err(|error| SignatureError::BadBody(error.to_string()))?;
+        if body["origin"] != self.0.as_str() {
+            return Err(SignatureError::Unverified("the body says otherwise".to_owned()));
+        }
+        let Claim(server, destination) = *self;
+        Ok(Origin { server, destination })
     }
 }
 
@@ -67,14 +99,14 @@ pub(super) fn server() -> Server {
 
 pub(super) fn server_with(faces: Faces) -> Server {
     let metrics = Metrics::new();
-    let kit = Kit::new(
-        Arc::new(Tokens),
-        Arc::new(NoSignatures),
-        faces,
-        Clock::system(),
-        &Random::seeded(1),
-        &metrics,
-    );
+    server_of(kit(faces, Clock::system(), &metrics), metrics)
+}
+
+pub(super) fn kit(faces: Faces, clock: Clock, metrics: &Metrics) -> Kit {
+    Kit::new(Arc::new(Tokens), Arc::new(Signatures), faces, clock, &Random::seeded(1), metrics)
+}
+
+pub(super) fn server_of(kit: Kit, metrics: Metrics) -> Server {
     let routes = Routes::new(Arc::new(Api))
         .ruma(versions)
         .ruma(who_am_i)
@@ -85,6 +117,8 @@ pub(super) fn server_with(faces: Faces) -> Server {
         .raw_ruma::<send_message_event::v3::Request, _, _, _>(send)
         .raw(Method::GET, "/panic", panics)
         .raw(Method::GET, "/limited", limited)
+        .raw(Method::POST, "/open", open)
+        .raw(Method::PUT, "/signed", signed)
         .any_host()
         .raw(Method::GET, "/health", health);
     Server { router: router(routes, Arc::new(kit)).unwrap(), metrics }
@@ -172,6 +206,14 @@ async fn panics(_: Arc<Api>, _: RawCall<Open>) -> Result<Response, ApiError> {
 
 async fn limited(_: Arc<Api>, _: RawCall<Open>) -> Result<Response, ApiError> {
     Err(ApiError::limited(std::time::Duration::from_millis(1_500)))
+}
+
+async fn open(_: Arc<Api>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    Ok(json_response(StatusCode::OK, &serde_json::json!({ "read": call.body.len() })))
+}
+
+async fn signed(_: Arc<Api>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    Ok(json_response(StatusCode::OK, &serde_json::json!({ "origin": call.caller.server })))
 }
 
 async fn health(_: Arc<Api>, call: RawCall<Open>) -> Result<Response, ApiError> {

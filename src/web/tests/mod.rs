@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod addresses;
 mod bad_input;
+mod bodies;
 mod faces;
 mod kit;
+mod refusals;
 mod routing;
