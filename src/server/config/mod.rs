@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use base::config::Problem;
 
 pub use self::types::{
-    Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, Listener, Log,
-    OldKey, PeersSetting, PrivateAddresses, Registration, RegistrationMode, Rooms, Secret, Serves,
-    StoreConfig, TlsFiles, TrustSetting,
+    Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
+    Listener, Log, OldKey, PeersSetting, PrivateAddresses, ProxiesConfig, ProxyHeaderSetting, Registration,
+    RegistrationMode, Rooms, Secret, Serves, StoreConfig, TlsFiles, TrustSetting,
 };
 
 /// The commented reference, as `yakuba init` writes it.
