@@ -50,7 +50,7 @@ impl Accounts {
         metrics: &Metrics,
     ) -> Result<Self, Error> {
         let passwords = Passwords::new(config.password, &random, tasks)?;
-        let guesses = Guesses::new(config.guesses);
+        let guesses = Guesses::new(config.guesses, &clock);
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,

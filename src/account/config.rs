@@ -5,16 +5,27 @@ use std::{collections::BTreeMap, time::Duration};
 use ruma::{OwnedServerName, ServerName};
 
 /// Settings of the accounts of all authorities of this process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// What it costs to check one password.
     pub password: PasswordCost,
-    /// How often a password may be guessed wrong.
-    pub guesses: GuessLimit,
+    /// How often a password may be guessed wrong; `None` is as often as anybody likes.
+    pub guesses: Option<GuessLimit>,
     /// Settings of authorities that are not named in `authorities`.
     pub settings: Settings,
     /// Settings by authority.
     pub authorities: BTreeMap<OwnedServerName, Settings>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            password: PasswordCost::default(),
+            guesses: Some(GuessLimit::default()),
+            settings: Settings::default(),
+            authorities: BTreeMap::new(),
+        }
+    }
 }
 
 impl Config {
@@ -79,7 +90,7 @@ pub struct PasswordCost {
 impl Default for PasswordCost {
     /// OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
     fn default() -> Self {
-        Self { memory_kib: 19 * 1024, passes: 2, concurrent: 2, waiting: 200 }
+        Self { memory_kib: 19 * 1024, passes: 2, concurrent: 2, waiting: 1_000 }
     }
 }
 
@@ -90,7 +101,8 @@ impl PasswordCost {
     }
 }
 
-/// How often somebody may get the password of one account wrong. The right one makes up for all.
+/// How often the password of one account may be got wrong from one address. The right one makes up for
+/// all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuessLimit {
     /// So many wrong ones are let through at once; with 0, nobody logs in with a password.

@@ -107,7 +107,7 @@ impl Accounts {
         self.commit(batch).await
     }
 
-    /// Removes devices and ends their sessions, after the user has given the password. Unknown
+    /// Removes devices and ends their sessions, after the user has given the password on `own`. Unknown
     /// devices are as good as removed.
     ///
     /// # Errors
@@ -117,10 +117,11 @@ impl Accounts {
     pub async fn remove_devices(
         &self,
         user: &UserId,
+        own: &DeviceId,
         devices: &[OwnedDeviceId],
         auth: Option<&AuthData>,
     ) -> Result<(), Error> {
-        self.confirm_with_password(user, Operation::RemoveDevices, auth).await?;
+        self.confirm_with_password(user, own, Operation::RemoveDevices, auth).await?;
         let mut batch = Batch::new();
         let ends = |device: &str| devices.iter().any(|removed| removed.as_str() == device);
         let ended = self.end_devices(&mut batch, user, ends).await?;

@@ -1,5 +1,7 @@
 //! Why an account operation did not happen.
 
+use std::time::Duration;
+
 use ruma::{OwnedUserId, api::client::uiaa::UiaaInfo};
 
 /// Why an account operation did not happen. Each variant is something a caller answers differently.
@@ -53,9 +55,14 @@ pub enum Error {
     /// This type of account data is kept by the server and not set through account data (405).
     #[error("{0} is not set through account data")]
     Managed(&'static str),
-    /// Too many password checks are waiting; worth another try soon.
-    #[error("too many password checks are waiting")]
-    Overloaded,
+    /// Too often, or too many at once; worth another try after the wait.
+    #[error("over the limit {limit}")]
+    Limited {
+        /// Which limit; the name is public.
+        limit: &'static str,
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// The rooms did not do their part.
     #[error("the rooms could not be used")]
     Room(#[from] room::Error),

@@ -1,74 +1,158 @@
-//! Guesses: how often somebody may get a user's password wrong.
+//! Guesses: how often a password may be got wrong, and by whom.
 //!
-//! Each user name, taken or not, has so many wrong guesses, and one more after each pause (see
-//! [`GuessLimit`]). Who has used them up is turned away before a hash is computed. Held in memory: a
-//! restart forgives.
+//! A wrong guess is counted against the account *and* the address that it comes from, so that whoever
+//! guesses shuts out himself and not the account's owner. Guesses at one account from many addresses are
+//! counted together, and those from one address at many accounts; neither holds for an address from which
+//! the account's password was right before. A session of the user that is asked for the password again
+//! is counted by itself: nobody else can use up its guesses.
+//!
+//! A guess is counted before the password is looked at, and taken back when it was right; else a
+//! thousand at the same moment would all be allowed. Held in memory: a restart forgives.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
-use base::Timestamp;
-use parking_lot::Mutex;
-use ruma::{OwnedUserId, UserId};
+use base::{Address, Buckets, Clock, Rate};
+use quick_cache::sync::Cache;
+use ruma::{DeviceId, UserId};
 
-use crate::{Error, GuessLimit, sessions::millis};
+use crate::{Error, GuessLimit};
 
-/// User names kept in mind; when there are more, those with few guesses are forgotten.
-const MAX_NAMES: usize = 10_000;
+/// Pairs of account and address that are known to belong together.
+const MOST_KNOWN: usize = 50_000;
 
-/// Wrong guesses by user name.
+/// Strangers' guesses at one account, all addresses together: so many times what one address has.
+const STRANGERS: u32 = 10;
+
+/// Guesses from one address at all accounts: wrong ones, and those that are being looked at. An office of
+/// 500 may log in at the same moment, and some get it wrong.
+const OF_ADDRESS: Rate = Rate { per_second: 1.0, burst: 1_000 };
+
+/// Who shows a password.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Guesser<'a> {
+    /// Somebody who logs in, from this address if it is known.
+    LogIn(Option<Address>),
+    /// A session of the user itself.
+    Session(&'a DeviceId),
+}
+
+/// Wrong guesses.
 pub(crate) struct Guesses {
-    limit: GuessLimit,
-    names: Mutex<HashMap<OwnedUserId, Wrong>>,
+    clock: Clock,
+    /// By account and address.
+    here: Buckets,
+    /// By account, from addresses that it is not known at.
+    strangers: Buckets,
+    /// By address.
+    addresses: Buckets,
+    /// By account and device.
+    sessions: Buckets,
+    known: Cache<u64, ()>,
+    hasher: RandomState,
 }
 
-#[derive(Clone, Copy)]
-struct Wrong {
-    count: u32,
-    since: Timestamp,
-}
-
-impl Wrong {
-    /// What is left of the wrong guesses after time has passed.
-    fn at(self, now: Timestamp, limit: &GuessLimit) -> Self {
-        let periods = now.millis().saturating_sub(self.since.millis()) / millis(limit.pause).max(1);
-        let forgiven = u32::try_from(periods).unwrap_or(u32::MAX);
-        let count = self.count.saturating_sub(forgiven);
-        let since = if forgiven == 0 { self.since } else { now };
-        Self { count, since }
-    }
+/// A guess that has been counted.
+pub(crate) struct Guess<'a> {
+    user: &'a UserId,
+    by: Guesser<'a>,
+    known: bool,
 }
 
 impl Guesses {
-    pub(crate) fn new(limit: GuessLimit) -> Self {
-        Self { limit, names: Mutex::default() }
+    pub(crate) fn new(limit: Option<GuessLimit>, clock: &Clock) -> Self {
+        let (one, strangers, address) = match limit {
+            Some(GuessLimit { wrong_allowed, pause }) => {
+                let per_second = 1.0 / pause.as_secs_f64().max(0.001);
+                let one = Rate { per_second, burst: wrong_allowed };
+                let strangers = Rate { per_second, burst: wrong_allowed.saturating_mul(STRANGERS) };
+                (one, strangers, OF_ADDRESS)
+            }
+            None => (Rate::UNLIMITED, Rate::UNLIMITED, Rate::UNLIMITED),
+        };
+        Self {
+            clock: clock.clone(),
+            here: Buckets::new(one),
+            strangers: Buckets::new(strangers),
+            addresses: Buckets::new(address),
+            sessions: Buckets::new(one),
+            known: Cache::new(MOST_KNOWN),
+            hasher: RandomState::new(),
+        }
     }
 
-    /// Whether the user's password may be guessed once more.
+    /// Counts a guess that is about to be made.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when it was guessed wrong too often.
-    pub(crate) fn check(&self, user: &UserId, now: Timestamp) -> Result<(), Error> {
-        let wrong = self.names.lock().get(user).map_or(0, |wrong| wrong.at(now, &self.limit).count);
-        if wrong >= self.limit.wrong_allowed { Err(Error::Overloaded) } else { Ok(()) }
+    /// [`Error::Limited`] when there were too many wrong ones.
+    pub(crate) fn begin<'a>(&self, user: &'a UserId, by: Guesser<'a>) -> Result<Guess<'a>, Error> {
+        let now = self.clock.instant();
+        let limited = |limit| move |retry_after| Error::Limited { limit, retry_after };
+        let address = match by {
+            Guesser::Session(device) => {
+                self.sessions.take(&(user, device), now).map_err(limited("wrong_passwords_of_session"))?;
+                return Ok(Guess { user, by, known: true });
+            }
+            Guesser::LogIn(address) => address,
+        };
+        self.here.take(&(user, address), now).map_err(limited("wrong_passwords"))?;
+        let known = self.knows(user, address);
+        if !known {
+            let checked = self.strangers.take(&user, now).map_err(limited("wrong_passwords_of_account"));
+            let checked = checked.and_then(|()| match &address {
+                Some(address) => {
+                    let taken = self.addresses.take(address, now);
+                    taken
+                        .inspect_err(|_| self.strangers.put_back(&user, now))
+                        .map_err(limited("wrong_passwords_of_address"))
+                }
+                None => Ok(()),
+            });
+            checked.inspect_err(|_| self.here.put_back(&(user, address), now))?;
+        }
+        Ok(Guess { user, by, known })
     }
 
-    /// Notes a wrong guess.
-    pub(crate) fn wrong(&self, user: &UserId, now: Timestamp) {
-        let mut names = self.names.lock();
-        if names.len() >= MAX_NAMES {
-            names.retain(|_, wrong| wrong.at(now, &self.limit).count > self.limit.wrong_allowed / 2);
+    /// The password was right: the guess does not count, and those before it are forgiven.
+    pub(crate) fn right(&self, guess: &Guess<'_>) {
+        let now = self.clock.instant();
+        let user = guess.user;
+        match guess.by {
+            Guesser::Session(device) => self.sessions.forgive(&(user, device)),
+            Guesser::LogIn(address) => {
+                self.here.forgive(&(user, address));
+                self.forget_stranger(guess, address, now);
+                if let Some(address) = address {
+                    self.known.insert(self.hasher.hash_one((user, address)), ());
+                }
+            }
         }
-        if names.len() >= MAX_NAMES && !names.contains_key(user) {
+    }
+
+    /// Nothing was guessed after all: the server could not look.
+    pub(crate) fn undone(&self, guess: &Guess<'_>) {
+        let now = self.clock.instant();
+        match guess.by {
+            Guesser::Session(device) => self.sessions.put_back(&(guess.user, device), now),
+            Guesser::LogIn(address) => {
+                self.here.put_back(&(guess.user, address), now);
+                self.forget_stranger(guess, address, now);
+            }
+        }
+    }
+
+    fn forget_stranger(&self, guess: &Guess<'_>, address: Option<Address>, now: base::Instant) {
+        if guess.known {
             return;
         }
-        let wrong = names.entry(user.to_owned()).or_insert(Wrong { count: 0, since: now });
-        *wrong = wrong.at(now, &self.limit);
-        wrong.count = wrong.count.saturating_add(1);
+        self.strangers.put_back(&guess.user, now);
+        if let Some(address) = address {
+            self.addresses.put_back(&address, now);
+        }
     }
 
-    /// The right password makes up for all wrong ones.
-    pub(crate) fn right(&self, user: &UserId) {
-        self.names.lock().remove(user);
+    /// Whether this account's password was right at this address.
+    fn knows(&self, user: &UserId, address: Option<Address>) -> bool {
+        address.is_some_and(|address| self.known.get(&self.hasher.hash_one((user, address))).is_some())
     }
 }
 
@@ -76,25 +160,80 @@ impl Guesses {
 mod tests {
     use std::time::Duration;
 
+    use base::ManualClock;
     use ruma::user_id;
 
     use super::*;
 
-    #[test]
-    fn as_many_wrong_guesses_as_the_limit_are_too_many_until_time_passes() {
+    fn guesses() -> (Guesses, ManualClock) {
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
         let limit = GuessLimit { wrong_allowed: 3, pause: Duration::from_secs(10) };
-        let (guesses, user) = (Guesses::new(limit), user_id!("@hanako:kanazawa.test"));
-        let at = |seconds: u64| Timestamp(1_000_000 + seconds * 1_000);
+        (Guesses::new(Some(limit), &clock), hand)
+    }
+
+    fn at(ip: &str) -> Guesser<'static> {
+        Guesser::LogIn(ip.parse().ok().map(Address::of))
+    }
+
+    #[test]
+    fn who_guesses_shuts_out_himself_and_not_the_owner_of_the_account() {
+        let ((guesses, hand), hanako) = (guesses(), user_id!("@hanako:kanazawa.test"));
         for _ in 0..3 {
-            assert!(guesses.check(user, at(0)).is_ok());
-            guesses.wrong(user, at(0));
+            assert!(guesses.begin(hanako, at("192.0.2.1")).is_ok());
         }
-        assert!(matches!(guesses.check(user, at(9)), Err(Error::Overloaded)));
-        assert!(guesses.check(user_id!("@taro:kanazawa.test"), at(0)).is_ok());
-        assert!(guesses.check(user, at(10)).is_ok());
-        guesses.wrong(user, at(10));
-        assert!(guesses.check(user, at(10)).is_err());
-        guesses.right(user);
-        assert!(guesses.check(user, at(10)).is_ok());
+        let refused = guesses.begin(hanako, at("192.0.2.1"));
+        assert!(matches!(
+            refused,
+            Err(Error::Limited { limit: "wrong_passwords", retry_after }) if retry_after == Duration::from_secs(10)
+        ));
+        assert!(guesses.begin(user_id!("@taro:kanazawa.test"), at("192.0.2.1")).is_ok());
+        let right = guesses.begin(hanako, at("192.0.2.2")).ok();
+        guesses.right(&right.expect("another address"));
+        hand.advance(Duration::from_secs(10));
+        assert!(guesses.begin(hanako, at("192.0.2.1")).is_ok());
+        assert!(guesses.begin(hanako, at("192.0.2.1")).is_err());
+    }
+
+    #[test]
+    fn guesses_from_many_addresses_are_counted_together_but_not_where_the_owner_was_before() {
+        let ((guesses, _hand), hanako) = (guesses(), user_id!("@hanako:kanazawa.test"));
+        let home = guesses.begin(hanako, at("203.0.113.1")).ok();
+        guesses.right(&home.expect("nothing was guessed yet"));
+        let through = (0..100).filter(|n| guesses.begin(hanako, at(&format!("192.0.2.{n}"))).is_ok());
+        assert_eq!(through.count(), 30);
+        assert!(guesses.begin(hanako, at("203.0.113.1")).is_ok());
+        assert!(guesses.begin(hanako, at("203.0.113.2")).is_err());
+    }
+
+    #[test]
+    fn one_address_tries_only_so_many_accounts() {
+        let (guesses, _hand) = guesses();
+        let user = |n: usize| ruma::OwnedUserId::try_from(format!("@u{n}:kanazawa.test")).ok();
+        let users: Vec<_> = (0..2_000).filter_map(user).collect();
+        assert_eq!(users.iter().filter(|user| guesses.begin(user, at("192.0.2.1")).is_ok()).count(), 1_000);
+        assert!(guesses.begin(&users[1_999], at("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn a_session_is_not_locked_by_the_guesses_of_others() {
+        let ((guesses, _hand), hanako) = (guesses(), user_id!("@hanako:kanazawa.test"));
+        while guesses.begin(hanako, at("192.0.2.1")).is_ok() {}
+        let stolen = Guesser::Session("STOLEN".into());
+        while guesses.begin(hanako, stolen).is_ok() {}
+        let own = Guesser::Session("PHONE".into());
+        for _ in 0..10 {
+            let guess = guesses.begin(hanako, own).ok();
+            guesses.right(&guess.expect("its own guesses"));
+        }
+    }
+
+    #[test]
+    fn right_passwords_count_for_nothing() {
+        let ((guesses, _hand), hanako) = (guesses(), user_id!("@hanako:kanazawa.test"));
+        for _ in 0..100 {
+            let guess = guesses.begin(hanako, at("192.0.2.1")).ok();
+            guesses.right(&guess.expect("none was wrong"));
+        }
+        assert!(guesses.here.is_empty() && guesses.strangers.is_empty() && guesses.addresses.is_empty());
     }
 }

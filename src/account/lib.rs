@@ -31,6 +31,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod turns;
 mod uia;
 mod users;
 

@@ -1,11 +1,13 @@
 //! Logging in.
 
+use base::Address;
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
 use store::Batch;
 
 use crate::{
     Accounts, Error, SessionTokens,
     data::ATTEMPTS,
+    guesses::Guesser,
     register::check_device_id,
     tables::{self, UserRow},
     uia::parse_login_name,
@@ -41,6 +43,8 @@ pub struct LogIn {
     pub device_name: Option<String>,
     /// Whether the client can refresh tokens.
     pub refresh: bool,
+    /// Where the client is, if that is known.
+    pub from: Option<Address>,
 }
 
 impl Accounts {
@@ -51,7 +55,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::WrongCredentials`]; [`Error::Deactivated`] for a closed account, which no password
-    /// opens; [`Error::Overloaded`], also after too many wrong passwords; [`Error::Store`].
+    /// opens; [`Error::Limited`] after too many wrong passwords, or when too many wait; [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
     pub async fn log_in(
@@ -62,7 +66,8 @@ impl Accounts {
         let device = request.device_id.unwrap_or_else(|| self.new_device_id());
         check_device_id(&device)?;
         for _ in 0..ATTEMPTS {
-            let (user_id, row) = self.check_credentials(authority, &request.credentials).await?;
+            let (user_id, row) =
+                self.check_credentials(authority, &request.credentials, request.from).await?;
             let mut batch = Batch::new();
             // A password that is changed or an account that is closed meanwhile must not let this in.
             batch.require(&tables::USERS, user_id.as_str(), Some(&row));
@@ -88,20 +93,29 @@ impl Accounts {
         user: &UserId,
         password: &str,
         hash: Option<&str>,
+        by: Guesser<'_>,
     ) -> Result<bool, Error> {
-        self.inner.guesses.check(user, self.inner.clock.now())?;
-        let right = self.inner.passwords.check(password, hash).await?;
-        match right {
-            true => self.inner.guesses.right(user),
-            false => self.inner.guesses.wrong(user, self.inner.clock.now()),
+        let guesses = &self.inner.guesses;
+        let guess = guesses.begin(user, by)?;
+        let checked = match by {
+            Guesser::LogIn(Some(address)) => self.inner.passwords.check(password, hash, &address).await,
+            Guesser::LogIn(None) | Guesser::Session(_) => {
+                self.inner.passwords.check(password, hash, &user).await
+            }
+        };
+        match checked {
+            Ok(true) => guesses.right(&guess),
+            Ok(false) => {}
+            Err(_) => guesses.undone(&guess),
         }
-        Ok(right)
+        checked
     }
 
     async fn check_credentials(
         &self,
         authority: &ServerName,
         credentials: &Credentials,
+        from: Option<Address>,
     ) -> Result<(OwnedUserId, UserRow), Error> {
         let (user_id, password) = match credentials {
             Credentials::Password { identifier, password } => {
@@ -115,7 +129,7 @@ impl Accounts {
             false => None,
         };
         let hash = row.as_ref().and_then(|row| row.password.as_deref());
-        let right = self.check_password(&user_id, password, hash).await?;
+        let right = self.check_password(&user_id, password, hash, Guesser::LogIn(from)).await?;
         match row {
             Some(row) if right => Ok((user_id, row)),
             Some(row) if row.deactivated => Err(Error::Deactivated(user_id)),

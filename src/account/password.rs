@@ -1,15 +1,27 @@
 //! Passwords: hashing and checking them, away from the async threads and only so many at a time.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use base::{Random, Tasks};
-use tokio::sync::Semaphore;
 
-use crate::{Error, PasswordCost};
+use crate::{
+    Error, PasswordCost,
+    turns::{Crowded, Turns},
+};
+
+/// The name of the limit on password checks that wait.
+const PASSWORD_CHECKS: &str = "password_checks";
+
+/// Longest password, in bytes. argon2 takes more, but nobody types more.
+pub(crate) const LONGEST_PASSWORD: usize = 1_024;
 
 /// Hashes and checks passwords with argon2id.
 #[derive(Clone)]
@@ -21,9 +33,11 @@ struct Inner {
     argon: Argon2<'static>,
     random: Random,
     tasks: Tasks,
-    permits: Semaphore,
-    waiting: AtomicUsize,
-    most_waiting: usize,
+    turns: Turns,
+    hasher: RandomState,
+    concurrent: usize,
+    /// What the last one took, in microseconds.
+    took: AtomicU64,
 }
 
 impl Passwords {
@@ -40,24 +54,34 @@ impl Passwords {
                 argon,
                 random: random.clone(),
                 tasks: tasks.clone(),
-                permits: Semaphore::new(cost.concurrent.max(1)),
-                waiting: AtomicUsize::new(0),
-                most_waiting: cost.waiting,
+                turns: Turns::new(cost.concurrent, cost.waiting),
+                hasher: RandomState::new(),
+                concurrent: cost.concurrent.max(1),
+                took: AtomicU64::new(0),
             }),
         })
     }
 
-    /// The PHC string that is kept of a password.
-    pub(crate) async fn hash(&self, password: &str) -> Result<String, Error> {
+    /// The PHC string that is kept of a password. `lane` is who waits for it: see [`Turns`].
+    pub(crate) async fn hash(&self, password: &str, lane: &impl Hash) -> Result<String, Error> {
         let password = password.to_owned();
-        self.compute(move |inner| hash_now(&inner.argon, &inner.random, &password)).await?
+        self.compute(lane, move |inner| hash_now(&inner.argon, &inner.random, &password)).await?
     }
 
     /// Whether this is the password. Without a hash the answer is no, after the same time.
-    pub(crate) async fn check(&self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
+    pub(crate) async fn check(
+        &self,
+        password: &str,
+        hash: Option<&str>,
+        lane: &impl Hash,
+    ) -> Result<bool, Error> {
+        // Nothing longer was ever set; hashing it would only be work.
+        if password.len() > LONGEST_PASSWORD {
+            return Ok(false);
+        }
         let password = password.to_owned();
         let hash = hash.map(str::to_owned);
-        self.compute(move |inner| {
+        self.compute(lane, move |inner| {
             let Some(hash) = hash else {
                 // Hashed for nothing, so that time does not tell who exists.
                 return hash_now(&inner.argon, &inner.random, &password).map(|_| false);
@@ -67,35 +91,35 @@ impl Passwords {
         .await?
     }
 
-    async fn compute<T, W>(&self, work: W) -> Result<T, Error>
+    async fn compute<T, W>(&self, lane: &impl Hash, work: W) -> Result<T, Error>
     where
         T: Send + 'static,
         W: FnOnce(&Inner) -> T + Send + 'static,
     {
-        let _place = Place::take(&self.inner)?;
-        let Ok(_permit) = self.inner.permits.acquire().await else {
-            return Err(Error::Overloaded);
-        };
+        let lane = self.inner.hasher.hash_one(lane);
+        let turn = self.inner.turns.wait(lane).await.map_err(|crowded| self.inner.crowded(&crowded))?;
         let inner = self.inner.clone();
-        let done = self.inner.tasks.spawn_blocking("account.password", move || work(&inner)).await;
-        done.map_err(|_failed| Error::Overloaded)
+        let done = self.inner.tasks.spawn_blocking("account.password", move || {
+            // Held by the work and not by who waits for it, who may go away.
+            let _turn = turn;
+            let begun = Instant::now();
+            let done = work(&inner);
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            inner.took.store(took, Ordering::Relaxed);
+            done
+        });
+        done.await
+            .map_err(|_failed| Error::Limited { limit: PASSWORD_CHECKS, retry_after: Duration::from_secs(1) })
     }
 }
 
-/// A place in the queue for the permits, given back when it is dropped.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(inner: &'a Inner) -> Result<Self, Error> {
-        let place = Self(&inner.waiting);
-        let before = inner.waiting.fetch_add(1, Ordering::Relaxed);
-        if before >= inner.most_waiting { Err(Error::Overloaded) } else { Ok(place) }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Inner {
+    /// Those who wait will be through by then.
+    fn crowded(&self, crowded: &Crowded) -> Error {
+        let each = Duration::from_micros(self.took.load(Ordering::Relaxed));
+        let all = each.saturating_mul(u32::try_from(crowded.0 / self.concurrent).unwrap_or(u32::MAX));
+        let retry_after = all.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        Error::Limited { limit: PASSWORD_CHECKS, retry_after }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Registration: making accounts.
 
-use base::Timestamp;
+use base::{Address, Timestamp};
 use bytes::Bytes;
 use ruma::{
     DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::AuthData,
@@ -36,6 +36,8 @@ pub struct Register {
     pub inhibit_login: bool,
     /// Whether the client can refresh tokens.
     pub refresh: bool,
+    /// Where the client is, if that is known.
+    pub from: Option<Address>,
 }
 
 /// A new account.
@@ -92,7 +94,11 @@ impl Accounts {
         for _ in 0..ATTEMPTS {
             let admission = self.admit(authority, auth).await?;
             if let (None, Some(password)) = (&hash, &request.password) {
-                hash = Some(self.inner.passwords.hash(password).await?);
+                let hashed = match &request.from {
+                    Some(address) => self.inner.passwords.hash(password, address).await,
+                    None => self.inner.passwords.hash(password, &user_id).await,
+                };
+                hash = Some(hashed?);
             }
             match self.try_to_register(authority, &user_id, &request, &admission, hash.clone()).await {
                 // Somebody else used the same registration token: ask again whether it is still good.
@@ -137,7 +143,7 @@ impl Accounts {
     pub async fn create_user(&self, authority: &ServerName, new: NewUser) -> Result<OwnedUserId, Error> {
         let user_id = self.check_available(authority, &new.localpart).await?;
         let password_hash = match &new.password {
-            Some(password) => Some(self.inner.passwords.hash(password).await?),
+            Some(password) => Some(self.inner.passwords.hash(password, &user_id).await?),
             None => None,
         };
         let mut batch = Batch::new();

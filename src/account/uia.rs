@@ -7,7 +7,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
 use ruma::{
-    ServerName, UserId,
+    DeviceId, ServerName, UserId,
     api::{
         client::uiaa::{AuthData, AuthFlow, AuthType, UiaaInfo, UserIdentifier},
         error::{ErrorKind, StandardErrorBody},
@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Accounts, Error, Registration, registration_tokens::TokenUse};
+use crate::{Accounts, Error, Registration, guesses::Guesser, registration_tokens::TokenUse};
 
 /// What the caller has to prove before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) enum Admission {
 }
 
 impl Accounts {
-    /// Asks for the user's password.
+    /// Asks for the user's password, on a device where the user is logged in.
     ///
     /// # Errors
     /// [`Error::Interactive`] when it is not there or wrong, [`Error::Forbidden`] when it is somebody
@@ -45,6 +45,7 @@ impl Accounts {
     pub async fn confirm_with_password(
         &self,
         user: &UserId,
+        device: &DeviceId,
         operation: Operation,
         auth: Option<&AuthData>,
     ) -> Result<(), Error> {
@@ -60,7 +61,8 @@ impl Accounts {
             return Err(Error::Forbidden("this has to be confirmed by the user who asks for it"));
         }
         let row = self.get_user_row(user).await?;
-        if self.check_password(user, &given.password, row.password.as_deref()).await? {
+        let by = Guesser::Session(device);
+        if self.check_password(user, &given.password, row.password.as_deref(), by).await? {
             return Ok(());
         }
         Err(self.challenge(stage(), Some(auth), Some("the password is wrong")))

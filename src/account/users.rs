@@ -7,6 +7,7 @@ use store::Batch;
 use crate::{
     Accounts, Error, Operation,
     chores::Chore,
+    password::LONGEST_PASSWORD,
     tables::{self, UserRow},
 };
 
@@ -52,9 +53,9 @@ impl Accounts {
         auth: Option<&AuthData>,
     ) -> Result<(), Error> {
         self.check_password_rules(user.server_name(), new_password)?;
-        self.confirm_with_password(user, Operation::ChangePassword, auth).await?;
+        self.confirm_with_password(user, device, Operation::ChangePassword, auth).await?;
 
-        let hash = self.inner.passwords.hash(new_password).await?;
+        let hash = self.inner.passwords.hash(new_password, &user).await?;
         let mut batch = Batch::new();
         self.put_password(&mut batch, user, Some(hash)).await?;
         let ended = if end_other_sessions {
@@ -74,8 +75,13 @@ impl Accounts {
     /// [`Error::Interactive`] until the password was given, [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
-    pub async fn deactivate(&self, user: &UserId, auth: Option<&AuthData>) -> Result<(), Error> {
-        self.confirm_with_password(user, Operation::Deactivate, auth).await?;
+    pub async fn deactivate(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        auth: Option<&AuthData>,
+    ) -> Result<(), Error> {
+        self.confirm_with_password(user, device, Operation::Deactivate, auth).await?;
         self.close_account(user).await
     }
 
@@ -98,24 +104,27 @@ impl Accounts {
         Ok(())
     }
 
-    /// Sets a user's password without asking for the old one: for administrators.
+    /// Sets a user's password without asking for the old one: for administrators. Whoever is logged in
+    /// to the account is so no more, since it may be somebody who should not be.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::WeakPassword`], [`Error::Store`].
     pub async fn set_password(&self, user: &UserId, new_password: &str) -> Result<(), Error> {
         self.check_password_rules(user.server_name(), new_password)?;
-        let hash = self.inner.passwords.hash(new_password).await?;
+        let hash = self.inner.passwords.hash(new_password, &user).await?;
         let mut batch = Batch::new();
         self.put_password(&mut batch, user, Some(hash)).await?;
-        self.commit(batch).await
+        let ended = self.end_devices(&mut batch, user, |_| true).await?;
+        self.commit(batch).await?;
+        self.forget_tokens(&ended);
+        Ok(())
     }
 
     pub(crate) fn check_password_rules(&self, authority: &ServerName, password: &str) -> Result<(), Error> {
         if password.chars().count() < self.settings(authority).min_password_chars {
             return Err(Error::WeakPassword("the password is too short"));
         }
-        // argon2 takes more, but nobody types more: it would only be work for us.
-        if password.len() > 1024 {
+        if password.len() > LONGEST_PASSWORD {
             return Err(Error::WeakPassword("the password is too long"));
         }
         Ok(())

@@ -4,7 +4,9 @@
 //! All of it is passed in, never global, so that a test runs ten servers in one process with a
 //! clock it can steer and chance it can repeat.
 
+mod address;
 mod backoff;
+mod buckets;
 mod clock;
 pub mod config;
 mod metrics;
@@ -13,7 +15,9 @@ mod size;
 mod tasks;
 pub mod telemetry;
 
+pub use address::Address;
 pub use backoff::Backoff;
+pub use buckets::{Buckets, Rate};
 pub use clock::{Clock, Elapsed, Instant, ManualClock, Timestamp};
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;

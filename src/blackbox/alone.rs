@@ -41,6 +41,8 @@ impl Server {
             [[listeners]]
             address = "127.0.0.1:{port}"
             serves = ["client", "federation", "admin"]
+            [limits]
+            enabled = false
             [log]
             filter = "error"
             "#

@@ -49,7 +49,7 @@ pub(crate) async fn deactivate(
     call: Call<deactivate::v3::Request, Option<User>>,
 ) -> Result<deactivate::v3::Response, ApiError> {
     let caller = known(call.caller)?;
-    api.accounts.deactivate(&caller.user_id, call.request.auth.as_ref()).await?;
+    api.accounts.deactivate(&caller.user_id, &caller.device_id, call.request.auth.as_ref()).await?;
     Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::NoSupport))
 }
 

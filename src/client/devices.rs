@@ -53,7 +53,8 @@ pub(crate) async fn remove(
     call: Call<delete_device::v3::Request, User>,
 ) -> Result<delete_device::v3::Response, ApiError> {
     let delete_device::v3::Request { device_id, auth, .. } = call.request;
-    api.accounts.remove_devices(&call.caller.user_id, &[device_id], auth.as_ref()).await?;
+    let User { user_id, device_id: own, .. } = call.caller;
+    api.accounts.remove_devices(&user_id, &own, &[device_id], auth.as_ref()).await?;
     Ok(delete_device::v3::Response::new())
 }
 
@@ -65,7 +66,8 @@ pub(crate) async fn remove_many(
     call: Call<delete_devices::v3::Request, User>,
 ) -> Result<delete_devices::v3::Response, ApiError> {
     let delete_devices::v3::Request { devices, auth, .. } = call.request;
-    api.accounts.remove_devices(&call.caller.user_id, &devices, auth.as_ref()).await?;
+    let User { user_id, device_id: own, .. } = call.caller;
+    api.accounts.remove_devices(&user_id, &own, &devices, auth.as_ref()).await?;
     Ok(delete_devices::v3::Response::new())
 }
 

@@ -88,6 +88,7 @@ pub(crate) async fn log_in(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<R
         device_id: body.device_id,
         device_name: body.initial_device_display_name,
         refresh: body.refresh_token,
+        from: call.address,
     };
 
     let (user_id, device_id, tokens) = api.accounts.log_in(call.face.server_name(), request).await?;

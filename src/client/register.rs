@@ -66,6 +66,7 @@ pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result
         device_name: body.initial_device_display_name,
         inhibit_login: body.inhibit_login,
         refresh: body.refresh_token,
+        from: call.address,
     };
 
     let registered = api.accounts.register(call.face.server_name(), wish, body.auth.as_ref()).await?;

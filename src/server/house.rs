@@ -15,7 +15,7 @@ use room::{AllowAll, RoomPolicy, Rooms};
 use store::{Backend, Store};
 use sync::Syncs;
 use tracing::{error, info, warn};
-use web::{Kit, Router, Routes};
+use web::{Kit, Limits, Router, Routes};
 
 use crate::{
     admin::{AdminApi, BackUp},
@@ -157,6 +157,7 @@ impl House {
             Presence::default(),
             config.client_config(),
         );
+        let limits = Limits::new(|class| config.rate(class), &clock, &metrics);
         let kit = Kit::new(
             Arc::new(accounts.clone()),
             federation.signature_check(),
@@ -167,6 +168,7 @@ impl House {
         )
         .with_contact(config.contact())
         .behind(config.proxies()?)
+        .with_limits(limits)
         .with_body_bounds(web::BodyBounds::of(config.limits.bodies), &metrics);
         let desk = Desk::new(config, store.clone(), metrics.clone(), edges.shutdown_token());
         let admin = AdminApi::new(

@@ -17,8 +17,8 @@ use ruma::{OwnedServerName, ServerName};
 use serde_json::Value;
 use server::{
     config::{
-        AuthorityConfig, Backend, Config, FederationConfig, PeersSetting, Registration, RegistrationMode,
-        Serves, StoreConfig,
+        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, PeersSetting, Registration,
+        RegistrationMode, Serves, StoreConfig,
     },
     house::{Foundation, House},
     listen::{self, Service},
@@ -181,6 +181,8 @@ impl Server {
                 memory: ByteSize::mib(32),
                 ..StoreConfig::default()
             },
+            // Its clock may stand still, and a bucket with it.
+            limits: LimitsConfig::off(),
             federation: FederationConfig { peers: PeersSetting::Everybody, ..FederationConfig::default() },
             ..Config::default()
         }

@@ -18,21 +18,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// So many entries of the header are looked at, from its end.
 const MOST_ENTRIES: usize = 16;
 
-/// A client's address, as limits count it: an IPv4 address, or the /64 network of an IPv6 address, since
-/// whoever has one address of such a network has all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address(u128);
-
-impl Address {
-    /// The address that this one counts as.
-    pub fn of(ip: IpAddr) -> Address {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Address(ip.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(ip) => Address(ip.to_bits() & !u128::from(u64::MAX)),
-        }
-    }
-}
-
 /// The addresses under one prefix, such as `10.0.0.0/8`, `fd00::/8` or `192.0.2.7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {

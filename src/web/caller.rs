@@ -175,6 +175,9 @@ pub trait Identify: Sized + Send + 'static {
     /// What the head has shown.
     type Shown: Send;
 
+    /// Whether the proof is a signature of another server.
+    const SIGNED: bool = false;
+
     /// Looks at the head of a request.
     fn look(
         kit: &Arc<Kit>,
@@ -278,6 +281,8 @@ impl Identify for Option<User> {
 
 impl Identify for Origin {
     type Shown = Box<dyn Claimed>;
+
+    const SIGNED: bool = true;
 
     async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Box<dyn Claimed>, ApiError> {
         let authorization = parts.headers.get_all(AUTHORIZATION).iter();

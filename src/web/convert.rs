@@ -226,7 +226,7 @@ impl From<account::Error> for ApiError {
                 "M_BAD_JSON",
                 format!("{kind} cannot be set through account data"),
             ),
-            Error::Overloaded => ApiError::limited(Duration::from_secs(2)).because(error),
+            Error::Limited { limit, retry_after } => ApiError::over(limit, retry_after),
             Error::Room(cause) => cause.into(),
             Error::Contended => ApiError::unavailable(error),
             Error::Store(cause) => cause.into(),

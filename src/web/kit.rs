@@ -12,7 +12,7 @@ use std::{
 use base::{Clock, Counter, CounterFamily, Gauge, HistogramFamily, Metrics, Random};
 
 use crate::{
-    BodyBounds, Faces, Proxies, SignatureCheck, TokenCheck,
+    BodyBounds, Faces, Limits, Proxies, SignatureCheck, TokenCheck,
     bodies::{BODY_PAUSE, BODY_TIMEOUT, Bodies},
 };
 
@@ -24,6 +24,7 @@ pub struct Kit {
     pub(crate) faces: Faces,
     pub(crate) clock: Clock,
     pub(crate) proxies: Proxies,
+    pub(crate) limits: Limits,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) body_timeout: Duration,
     pub(crate) body_pause: Duration,
@@ -51,6 +52,7 @@ impl Kit {
             tokens,
             signatures,
             faces,
+            limits: Limits::off(&clock, metrics),
             clock,
             proxies: Proxies::default(),
             bodies: Bodies::new(BodyBounds::default(), metrics),
@@ -85,6 +87,13 @@ impl Kit {
     #[must_use]
     pub fn behind(mut self, proxies: Proxies) -> Kit {
         self.proxies = proxies;
+        self
+    }
+
+    /// Answers so often; without this, there are no limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Kit {
+        self.limits = limits;
         self
     }
 

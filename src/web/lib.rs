@@ -24,20 +24,23 @@ mod address;
 mod bodies;
 mod call;
 mod caller;
+mod classes;
 mod convert;
 mod error;
 mod face;
 mod json;
 mod kit;
+mod limits;
 mod routes;
 mod serve;
 #[cfg(test)]
 mod tests;
 
 pub use axum::{Router, body::Body};
+pub use base::{Address, Rate};
 pub use http::{HeaderMap, Method, StatusCode};
 
-pub use address::{Address, Network, NotANetwork, Proxies, ProxyHeader};
+pub use address::{Network, NotANetwork, Proxies, ProxyHeader};
 pub use bodies::{BodyBounds, Holder};
 pub use call::{Call, PathArgs, Peer, RawCall};
 pub use caller::{
@@ -48,6 +51,7 @@ pub use error::ApiError;
 pub use face::{Face, Faces, TlsName};
 pub use json::{MAX_NESTING, json_response, parse_json};
 pub use kit::Kit;
+pub use limits::{Class, Limits};
 pub use routes::{DuplicateRoute, Routes, router};
 
 /// What a raw handler answers with.

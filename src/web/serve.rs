@@ -16,9 +16,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use tracing::{Instrument, debug, error_span};
 
 use crate::{
-    Address, ApiError, Body, Face, Holder, Identify, Kit, PathArgs, Peer, RawCall, Response, Standing,
+    Address, ApiError, Body, Class, Face, Holder, Identify, Kit, PathArgs, Peer, RawCall, Response, Standing,
     TlsName,
     bodies::{self, Held},
+    classes::class_of,
     routes::{Handler, Route},
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Incoming {
     body: Body,
     args: PathArgs,
     body_limit: ByteSize,
+    class: Option<Class>,
     face: Face,
     peer: Option<SocketAddr>,
     address: Option<Address>,
@@ -43,10 +45,23 @@ impl Incoming {
     /// Finds out who calls, as far as the head tells, then reads the body. The second value is to be
     /// kept for as long as anything of the body is.
     pub(crate) async fn identified<C: Identify>(self) -> Result<(RawCall<C>, Held), ApiError> {
-        let Incoming { kit, parts, body, args, body_limit, face, peer, address } = self;
-        let shown = C::look(&kit, &parts, &face).await?;
+        let Incoming { kit, parts, body, args, body_limit, class, face, peer, address } = self;
+        let limits = &kit.limits;
+        if C::SIGNED {
+            // Looking costs a request for the server's keys, and anybody can make names up.
+            limits.count_stranger(Class::PeerUnproven, address)?;
+        }
+        let shown = match C::look(&kit, &parts, &face).await {
+            Ok(shown) => shown,
+            Err(error) if C::SIGNED => return Err(error),
+            Err(error) => {
+                limits.count_stranger(Class::Open, address)?;
+                return Err(error);
+            }
+        };
 
         let standing = C::standing(&shown);
+        limits.admit(class, &standing, address)?;
         let limit = match standing {
             Standing::Stranger => body_limit.min(STRANGERS_LIMIT),
             Standing::User(..) | Standing::Claims(_) => body_limit,
@@ -62,6 +77,8 @@ impl Incoming {
 
         let caller = C::prove(shown, &body)?;
         if let Standing::Claims(server) = standing {
+            limits.uncount_stranger(Class::PeerUnproven, address);
+            limits.count_server(class, server.as_str())?;
             held.belongs_to(Holder::Peer(server))?;
         }
         Ok((RawCall { parts, args, body, caller, face, peer, address }, held))
@@ -75,6 +92,7 @@ pub(crate) struct Endpoint(Arc<Inner>);
 struct Inner {
     kit: Arc<Kit>,
     route: Route,
+    class: Option<Class>,
     /// Made with the first request, so that unused endpoints cost nothing.
     counts: OnceLock<Counts>,
 }
@@ -87,7 +105,9 @@ struct Counts {
 
 impl Endpoint {
     pub(crate) fn new(kit: Arc<Kit>, route: Route) -> Endpoint {
-        Endpoint(Arc::new(Inner { kit, route, counts: OnceLock::new() }))
+        let newest = route.name.split_once(' ').map_or("", |(_, path)| path);
+        let class = class_of(&route.method, newest);
+        Endpoint(Arc::new(Inner { kit, route, class, counts: OnceLock::new() }))
     }
 }
 
@@ -147,6 +167,7 @@ impl Inner {
             body,
             args: PathArgs(args),
             body_limit: self.route.body_limit,
+            class: self.class,
             face,
             peer,
             address,

@@ -9,7 +9,7 @@ mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Clock, ManualClock, Metrics, Random, Tasks};
+use base::{Address, Clock, ManualClock, Metrics, Random, Tasks};
 use bytes::Bytes;
 use pdu::{Authorities, Authority};
 use room::{AllowAll, CreateRoom, NoRemote, Rooms};
@@ -79,11 +79,22 @@ impl Town {
     }
 
     async fn log_in(&self, name: &str, word: &str, device: Option<&str>) -> Result<SessionTokens, Error> {
+        self.log_in_from(None, name, word, device).await
+    }
+
+    async fn log_in_from(
+        &self,
+        from: Option<Address>,
+        name: &str,
+        word: &str,
+        device: Option<&str>,
+    ) -> Result<SessionTokens, Error> {
         let request = LogIn {
             credentials: Credentials::NameAndPassword { name: name.to_owned(), password: word.to_owned() },
             device_id: device.map(Into::into),
             device_name: None,
             refresh: false,
+            from,
         };
         Ok(self.accounts.log_in(kanazawa(), request).await?.2)
     }

@@ -29,7 +29,7 @@ async fn guessing_passwords_ends_after_ten_wrong_ones() {
     for _ in 0..10 {
         assert!(matches!(town.log_in("hanako", "wrong", None).await, Err(Error::WrongCredentials)));
     }
-    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Overloaded)));
+    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Limited { .. })));
     town.clock.advance(Duration::from_secs(10));
     town.log_in("hanako", PASSWORD, None).await.unwrap();
 }
@@ -178,13 +178,15 @@ async fn nobody_confirms_with_somebody_elses_password() {
     let device = session.device_id.clone();
 
     let auth = password(&taro, PASSWORD);
-    let answer =
-        town.accounts.remove_devices(&session.user_id, std::slice::from_ref(&device), Some(&auth)).await;
+    let answer = town
+        .accounts
+        .remove_devices(&session.user_id, &device, std::slice::from_ref(&device), Some(&auth))
+        .await;
     assert!(matches!(answer, Err(Error::Forbidden(_))));
     town.session(&tokens).await.unwrap();
 
     let auth = password(&session.user_id, PASSWORD);
-    town.accounts.remove_devices(&session.user_id, &[device], Some(&auth)).await.unwrap();
+    town.accounts.remove_devices(&session.user_id, &device.clone(), &[device], Some(&auth)).await.unwrap();
     assert!(is_unknown(town.session(&tokens).await));
 }
 
@@ -194,7 +196,8 @@ async fn a_closed_account_lets_nobody_in_and_keeps_its_name() {
     let (user, tokens) = town.register("hanako", false).await;
     let session = town.session(&tokens).await.unwrap();
 
-    town.accounts.deactivate(&session.user_id, Some(&password(&user, PASSWORD))).await.unwrap();
+    let auth = password(&user, PASSWORD);
+    town.accounts.deactivate(&session.user_id, &session.device_id, Some(&auth)).await.unwrap();
 
     assert!(is_unknown(town.session(&tokens).await));
     assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Deactivated(_))));
@@ -223,4 +226,89 @@ async fn an_openid_token_names_its_user_for_an_hour() {
     assert!(is_unknown(town.accounts.openid_user(server_name!("wajima.test"), &token.token).await));
     town.clock.advance(token.expires_in);
     assert!(is_unknown(town.accounts.openid_user(kanazawa(), &token.token).await));
+}
+
+fn at(ip: &str) -> Option<Address> {
+    Some(Address::of(ip.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn ten_wrong_guesses_from_elsewhere_lock_the_owner_out_of_nothing() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", false).await;
+    let session = town.session(&tokens).await.unwrap();
+    let mut refused = 0;
+    for _ in 0..20 {
+        match town.log_in_from(at("192.0.2.66"), "hanako", "wrong", None).await {
+            Err(Error::WrongCredentials) => {}
+            Err(Error::Limited { limit, retry_after }) => {
+                assert_eq!(limit, "wrong_passwords");
+                assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(10));
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, 10);
+    town.log_in_from(at("203.0.113.1"), "hanako", PASSWORD, None).await.unwrap();
+    // Nor out of confirming what a session asks for.
+    let auth = password(&user, PASSWORD);
+    let (accounts, own) = (&town.accounts, &session.device_id);
+    accounts.remove_devices(&user, own, &["NONE".into()], Some(&auth)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stolen_session_guesses_a_few_times_and_the_owners_own_confirms_all_the_same() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let remove = |own: &'static str, word: &'static str| {
+        let (accounts, user) = (town.accounts.clone(), user.clone());
+        async move {
+            let auth = password(&user, word);
+            accounts.remove_devices(&user, own.into(), &["NONE".into()], Some(&auth)).await
+        }
+    };
+    for _ in 0..10 {
+        assert!(matches!(remove("STOLEN", "wrong").await, Err(Error::Interactive(_))));
+    }
+    assert!(matches!(remove("STOLEN", PASSWORD).await, Err(Error::Limited { .. })));
+    remove("PHONE", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn five_hundred_people_behind_one_address_log_in_within_a_minute() {
+    let town = open_town().await;
+    let office = at("203.0.113.1");
+    for n in 0..500 {
+        let new =
+            NewUser { localpart: format!("u{n}"), password: Some(PASSWORD.to_owned()), ..NewUser::default() };
+        town.accounts.create_user(kanazawa(), new).await.unwrap();
+    }
+    // One in five gets it wrong at first; all at the same moment.
+    let all = (0..500).map(|n| {
+        let town = &town;
+        async move {
+            let name = format!("u{n}");
+            if n % 5 == 0 {
+                let wrong = town.log_in_from(office, &name, "wrong", None).await;
+                assert!(matches!(wrong, Err(Error::WrongCredentials)), "{wrong:?}");
+            }
+            town.log_in_from(office, &name, PASSWORD, None).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test]
+async fn a_password_set_by_an_administrator_ends_all_sessions() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", true).await;
+    town.session(&tokens).await.unwrap();
+
+    town.accounts.set_password(&user, "another word").await.unwrap();
+
+    assert!(is_unknown(town.session(&tokens).await));
+    assert!(is_unknown(town.accounts.refresh(kanazawa(), tokens.refresh.as_ref().unwrap()).await));
+    assert!(town.accounts.devices(&user).await.unwrap().is_empty());
+    town.log_in("hanako", "another word", None).await.unwrap();
 }

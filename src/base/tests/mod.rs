@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod buckets;
 mod config;
 mod small;
 mod tasks;

@@ -92,6 +92,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         wrong("limits.bodies".into(), "at least 24 MiB are needed for one large transaction".into());
     }
 
+    for class in web::Class::ALL {
+        let rate = config.limits.rate(class);
+        let key = || format!("limits.{}", class.name());
+        if !rate.per_second.is_finite() || rate.per_second < 0.0 {
+            wrong(key(), "per_second is a number of 0 (no limit) or more".into());
+        } else if rate.per_second > 0.0 && rate.burst == 0 {
+            wrong(key(), "with a burst of 0 nobody could ask; at least 1".into());
+        }
+    }
+
     if config.passwords.wrong_allowed == 0 {
         wrong("passwords.wrong_allowed".into(), "with 0 nobody could log in; at least 1".into());
     }

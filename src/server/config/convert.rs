@@ -7,7 +7,7 @@ use base::ByteSize;
 use pdu::{Authorities, Authority, RoomVersion};
 
 use super::{
-    AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, Registration,
+    AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, Registration,
     RegistrationMode, TrustSetting,
 };
 
@@ -80,10 +80,10 @@ impl Config {
         for authority in &self.authorities {
             authorities.insert(authority.name.clone(), self.account_settings(&authority.registration)?);
         }
-        let guesses = account::GuessLimit {
+        let guesses = self.limits.enabled.then(|| account::GuessLimit {
             wrong_allowed: self.passwords.wrong_allowed,
             pause: Duration::from_secs(self.passwords.pause_seconds),
-        };
+        });
         Ok(account::Config { authorities, guesses, ..account::Config::default() })
     }
 
@@ -175,6 +175,15 @@ impl Config {
                 ProxyHeaderSetting::Forwarded => web::ProxyHeader::Forwarded,
             },
         })
+    }
+
+    /// How often a kind of request is answered.
+    pub fn rate(&self, class: web::Class) -> web::Rate {
+        if !self.limits.enabled {
+            return web::Rate::UNLIMITED;
+        }
+        let RateSetting { per_second, burst } = self.limits.rate(class);
+        web::Rate { per_second, burst }
     }
 
     /// The faces of this process; `None` without an authority.

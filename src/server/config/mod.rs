@@ -13,8 +13,8 @@ use base::config::Problem;
 
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
-    Listener, Log, OldKey, PeersSetting, PrivateAddresses, ProxiesConfig, ProxyHeaderSetting, Registration,
-    RegistrationMode, Rooms, Secret, Serves, StoreConfig, TlsFiles, TrustSetting,
+    Listener, Log, OldKey, PeersSetting, PrivateAddresses, ProxiesConfig, ProxyHeaderSetting, RateSetting,
+    Registration, RegistrationMode, Rooms, Secret, Serves, StoreConfig, TlsFiles, TrustSetting,
 };
 
 /// The commented reference, as `yakuba init` writes it.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use base::{ByteSize, telemetry::LogFormat};
 use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
+use web::Class;
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -267,18 +268,110 @@ pub enum ProxyHeaderSetting {
     Forwarded,
 }
 
-/// How much is taken at once.
+/// How much is taken at once, and how often.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
+    /// Whether there are limits on how often something is asked; on bodies there always are.
+    pub enabled: bool,
     /// Bytes of requests' bodies that are in memory at once.
     pub bodies: ByteSize,
+    /// Log-ins, by address.
+    pub login: RateSetting,
+    /// Registrations, by address.
+    pub registration: RateSetting,
+    /// Requests that need no proof of who asks, by address.
+    pub open: RateSetting,
+    /// Messages, state and redactions, by user.
+    pub send: RateSetting,
+    /// Making, joining and leaving rooms, inviting and putting out, by user.
+    pub membership: RateSetting,
+    /// Searching people and rooms, by user.
+    pub search: RateSetting,
+    /// `/sync`, by device.
+    pub sync: RateSetting,
+    /// Everything else that changes something, by user.
+    pub write: RateSetting,
+    /// Everything else that is read, by user.
+    pub read: RateSetting,
+    /// Requests whose signature is still to be checked, by address.
+    pub peer_unproven: RateSetting,
+    /// Questions for other servers' keys, by address.
+    pub peer_keys: RateSetting,
+    /// Transactions, by server.
+    pub peer_transactions: RateSetting,
+    /// Joins, knocks, invites and leaves, by server.
+    pub peer_membership: RateSetting,
+    /// Whole states of rooms, by server.
+    pub peer_state: RateSetting,
+    /// Everything else that a server asks, by server.
+    pub peer_queries: RateSetting,
 }
 
 impl Default for LimitsConfig {
     fn default() -> LimitsConfig {
-        LimitsConfig { bodies: ByteSize::mib(192) }
+        let rate = |class: Class| {
+            let web::Rate { per_second, burst } = class.default_rate();
+            RateSetting { per_second, burst }
+        };
+        LimitsConfig {
+            enabled: true,
+            bodies: ByteSize::mib(192),
+            login: rate(Class::Login),
+            registration: rate(Class::Registration),
+            open: rate(Class::Open),
+            send: rate(Class::Send),
+            membership: rate(Class::Membership),
+            search: rate(Class::Search),
+            sync: rate(Class::Sync),
+            write: rate(Class::Write),
+            read: rate(Class::Read),
+            peer_unproven: rate(Class::PeerUnproven),
+            peer_keys: rate(Class::PeerKeys),
+            peer_transactions: rate(Class::PeerTransactions),
+            peer_membership: rate(Class::PeerMembership),
+            peer_state: rate(Class::PeerState),
+            peer_queries: rate(Class::PeerQueries),
+        }
     }
+}
+
+impl LimitsConfig {
+    /// No limits on how often something is asked.
+    pub fn off() -> LimitsConfig {
+        LimitsConfig { enabled: false, ..LimitsConfig::default() }
+    }
+
+    /// The setting of a class.
+    pub fn rate(&self, class: Class) -> RateSetting {
+        match class {
+            Class::Login => self.login,
+            Class::Registration => self.registration,
+            Class::Open => self.open,
+            Class::Send => self.send,
+            Class::Membership => self.membership,
+            Class::Search => self.search,
+            Class::Sync => self.sync,
+            Class::Write => self.write,
+            Class::Read => self.read,
+            Class::PeerUnproven => self.peer_unproven,
+            Class::PeerKeys => self.peer_keys,
+            Class::PeerTransactions => self.peer_transactions,
+            Class::PeerMembership => self.peer_membership,
+            Class::PeerState => self.peer_state,
+            Class::PeerQueries => self.peer_queries,
+        }
+    }
+}
+
+/// How often something may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateSetting {
+    /// So often in the long run; 0 is without a limit.
+    pub per_second: f64,
+    /// So often at once.
+    pub burst: u32,
 }
 
 /// Settings of rooms.

@@ -89,6 +89,13 @@ authority = "c.test"
 backend = "postgres"
 memory = "1 MiB"
 
+[proxies]
+trusted = ["10.0.0.0/99"]
+
+[limits]
+bodies = "1 MiB"
+login = { per_second = -1.0, burst = 1 }
+
 [rooms]
 default_version = "99"
 
@@ -107,6 +114,9 @@ allow_ranges = ["10.0.0.0/99"]
         "listeners.1.authority",
         "store.url",
         "store.memory",
+        "proxies.trusted",
+        "limits.bodies",
+        "limits.login",
         "rooms.default_version",
         "federation.allow_ranges",
     ] {
@@ -137,4 +147,22 @@ fn secrets_are_not_printed() {
     let config = parse(&text).unwrap();
     assert_eq!(config.authorities[0].registration.tokens.len(), 1);
     assert!(!format!("{config:?}").contains("a-long-random-word"));
+}
+
+#[test]
+fn limits_are_switched_off_one_by_one_or_all_at_once() {
+    let limits =
+        |text: &str| parse(&REFERENCE.replace("[limits]\n", &format!("[limits]\n{text}\n"))).unwrap();
+    let rate = |config: &Config, class| config.rate(class);
+    let default = limits("");
+    for class in web::Class::ALL {
+        assert_eq!(rate(&default, class), class.default_rate());
+        let name = class.name();
+        let one_off = limits(&format!("{name} = {{ per_second = 0.0, burst = 0 }}"));
+        assert!(rate(&one_off, class).is_unlimited());
+    }
+    assert!(default.account_config().unwrap().guesses.is_some());
+    let off = limits("enabled = false");
+    assert!(web::Class::ALL.iter().all(|class| rate(&off, *class).is_unlimited()));
+    assert!(off.account_config().unwrap().guesses.is_none());
 }

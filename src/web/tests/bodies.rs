@@ -56,10 +56,13 @@ async fn nothing_of_a_body_is_taken_before_the_head_names_a_server_that_could_ha
     let server = server();
     for authorization in ["Bearer token-of-hanako", "X-Matrix !"] {
         let (body, taken) = counted(1);
-        let answer = server.ask(from(Method::PUT, "/signed", authorization, body)).await;
+        let answer =
+            server.ask(from(Method::PUT, "/_matrix/federation/v1/send/raw", authorization, body)).await;
         assert_eq!((answer.status.as_u16(), taken.load(Ordering::Relaxed)), (401, 0), "{authorization}");
     }
-    let signed = |body: &'static str| from(Method::PUT, "/signed", "X-Matrix peer.test", Body::from(body));
+    let signed = |body: &'static str| {
+        from(Method::PUT, "/_matrix/federation/v1/send/raw", "X-Matrix peer.test", Body::from(body))
+    };
     let answer = server.ask(signed(r#"{"origin":"peer.test"}"#)).await;
     assert_eq!(answer.body["origin"], "peer.test");
     assert!(server.ask(signed(r#"{"origin":"other.test"}"#)).await.is(401, "M_UNAUTHORIZED"));

@@ -118,7 +118,7 @@ pub(super) fn server_of(kit: Kit, metrics: Metrics) -> Server {
         .raw(Method::GET, "/panic", panics)
         .raw(Method::GET, "/limited", limited)
         .raw(Method::POST, "/open", open)
-        .raw(Method::PUT, "/signed", signed)
+        .raw(Method::PUT, "/_matrix/federation/v1/send/raw", signed)
         .any_host()
         .raw(Method::GET, "/health", health);
     Server { router: router(routes, Arc::new(kit)).unwrap(), metrics }

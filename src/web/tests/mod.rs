@@ -7,5 +7,6 @@ mod bad_input;
 mod bodies;
 mod faces;
 mod kit;
+mod limits;
 mod refusals;
 mod routing;

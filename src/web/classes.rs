@@ -1,0 +1,93 @@
+//! Which endpoint is in which class of [`Class`].
+//!
+//! Endpoints are told by their newest path, as the specification writes it. One that is not named here
+//! falls under reading or writing, so none is without a limit.
+
+use http::Method;
+
+use crate::Class;
+
+/// The class of an endpoint; `None` for what is no one's but the administrator's.
+pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match segments.as_slice() {
+        ["_matrix", "client", _version, rest @ ..] => Some(of_client(method, rest)),
+        ["_matrix", "federation", _version, rest @ ..] => Some(of_peer(rest)),
+        ["_matrix", "key", _version, "query", ..] => Some(Class::PeerKeys),
+        ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
+        ["_matrix" | "_synapse" | ".well-known", ..] => Some(Class::Open),
+        _ => None,
+    }
+}
+
+fn of_client(method: &Method, segments: &[&str]) -> Class {
+    let post = method == Method::POST;
+    match segments {
+        ["login"] if post => Class::Login,
+        ["register"] | ["register", "m.login.registration_token", ..] => Class::Registration,
+        ["sync"] => Class::Sync,
+        ["rooms", _, "send" | "redact", ..] => Class::Send,
+        ["rooms", _, "state", ..] if method == Method::PUT => Class::Send,
+        ["createRoom"] | ["join" | "knock", _] => Class::Membership,
+        ["rooms", _, "join" | "leave" | "forget" | "invite" | "kick" | "ban" | "unban" | "upgrade"] => {
+            Class::Membership
+        }
+        ["publicRooms" | "search"] | ["user_directory" | "directory" | "room_summary", ..] => Class::Search,
+        ["rooms", _, "hierarchy" | "summary"] | [.., "mutual_rooms"] => Class::Search,
+        _ if method == Method::GET => Class::Read,
+        _ => Class::Write,
+    }
+}
+
+fn of_peer(segments: &[&str]) -> Class {
+    match segments {
+        ["send", _] => Class::PeerTransactions,
+        ["state" | "state_ids", ..] => Class::PeerState,
+        [verb, ..] if verb.starts_with("make_") || verb.starts_with("send_") => Class::PeerMembership,
+        ["invite", ..] => Class::PeerMembership,
+        _ => Class::PeerQueries,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_of_the_two_interfaces_is_in_a_class_and_each_class_has_its_own() {
+        for (method, path, class) in [
+            ("POST", "/_matrix/client/v3/login", Class::Login),
+            ("GET", "/_matrix/client/v3/login", Class::Read),
+            ("POST", "/_matrix/client/v3/register", Class::Registration),
+            ("GET", "/_matrix/client/v1/register/m.login.registration_token/validity", Class::Registration),
+            ("GET", "/_matrix/client/v3/register/available", Class::Read),
+            ("GET", "/_matrix/client/v3/sync", Class::Sync),
+            ("PUT", "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", Class::Send),
+            ("PUT", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Send),
+            ("GET", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Read),
+            ("PUT", "/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", Class::Send),
+            ("POST", "/_matrix/client/v3/createRoom", Class::Membership),
+            ("POST", "/_matrix/client/v3/join/{room_id_or_alias}", Class::Membership),
+            ("POST", "/_matrix/client/v3/rooms/{room_id}/invite", Class::Membership),
+            ("POST", "/_matrix/client/v3/user_directory/search", Class::Search),
+            ("GET", "/_matrix/client/v3/publicRooms", Class::Search),
+            ("GET", "/_matrix/client/v1/rooms/{room_id}/hierarchy", Class::Search),
+            ("GET", "/_matrix/client/v3/rooms/{room_id}/messages", Class::Read),
+            ("PUT", "/_matrix/client/v3/rooms/{room_id}/typing/{user_id}", Class::Write),
+            ("PUT", "/_matrix/federation/v1/send/{transaction_id}", Class::PeerTransactions),
+            ("PUT", "/_matrix/federation/v2/send_join/{room_id}/{event_id}", Class::PeerMembership),
+            ("GET", "/_matrix/federation/v1/make_knock/{room_id}/{user_id}", Class::PeerMembership),
+            ("PUT", "/_matrix/federation/v2/invite/{room_id}/{event_id}", Class::PeerMembership),
+            ("GET", "/_matrix/federation/v1/state/{room_id}", Class::PeerState),
+            ("GET", "/_matrix/federation/v1/backfill/{room_id}", Class::PeerQueries),
+            ("POST", "/_matrix/key/v2/query", Class::PeerKeys),
+            ("GET", "/_matrix/key/v2/server", Class::Open),
+            ("GET", "/.well-known/matrix/client", Class::Open),
+            ("POST", "/_synapse/admin/v1/register", Class::Registration),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            assert_eq!(class_of(&method, path), Some(class), "{method} {path}");
+        }
+        assert_eq!(class_of(&Method::GET, "/health"), None);
+    }
+}
