@@ -21,8 +21,26 @@ use crate::{
 /// Bounds of an ordinary request.
 pub(crate) const SMALL: Budget = Budget { deadline: Duration::from_secs(30), response: ByteSize::mib(8) };
 
-/// Bounds of a request whose answer may hold the whole state of a large room.
-pub(crate) const LARGE: Budget = Budget { deadline: Duration::from_secs(300), response: ByteSize::mib(512) };
+/// Bounds of a request whose answer is one event, or a template of one.
+pub(crate) const ONE_EVENT: Budget =
+    Budget { deadline: Duration::from_secs(15), response: ByteSize::kib(256) };
+
+/// Bounds of a request for a few events: twenty of the largest size.
+pub(crate) const FEW_EVENTS: Budget =
+    Budget { deadline: Duration::from_secs(15), response: ByteSize::mib(2) };
+
+/// Bounds of a request for a page of history, or for an auth chain.
+pub(crate) const PAGE_OF_EVENTS: Budget =
+    Budget { deadline: Duration::from_secs(20), response: ByteSize::mib(8) };
+
+/// Bounds of a request for the ids of a room's state: some 150,000 of them.
+pub(crate) const STATE_IDS: Budget = Budget { deadline: Duration::from_secs(20), response: ByteSize::mib(8) };
+
+/// Bounds of a request for a room's state. What does not fit is fetched event by event.
+pub(crate) const STATE: Budget = Budget { deadline: Duration::from_secs(20), response: ByteSize::mib(24) };
+
+/// Bounds of a join: a user of ours waits for it, and the whole state of a large room comes with it.
+pub(crate) const JOIN: Budget = Budget { deadline: Duration::from_secs(180), response: ByteSize::mib(192) };
 
 /// Sends requests in the name of our authorities. Cheap to clone.
 #[derive(Clone)]

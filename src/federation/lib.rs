@@ -15,6 +15,7 @@
 //! to tell each other never takes the network.
 
 mod addresses;
+mod bounded;
 mod client;
 mod config;
 mod contacts;

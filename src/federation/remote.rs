@@ -18,7 +18,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    client::{Body, Client, LARGE, Outgoing, SMALL, bad_answer},
+    bounded::{AtMost, Lenient},
+    client::{
+        Body, Client, FEW_EVENTS, JOIN, ONE_EVENT, Outgoing, PAGE_OF_EVENTS, SMALL, STATE, STATE_IDS,
+        bad_answer,
+    },
     path::Path,
     transport::Budget,
 };
@@ -127,6 +131,21 @@ pub struct PublicRoomsQuestion {
     pub filter: Option<Box<RawValue>>,
 }
 
+/// Events in a page of history; we ask for a hundred.
+const MOST_HISTORY: usize = 200;
+/// Events in an answer to `get_missing_events`; we ask for twenty.
+const MOST_MISSING: usize = 100;
+/// Events in an auth chain.
+const MOST_AUTH: usize = 20_000;
+/// Ids of a state, and of its auth chain.
+const MOST_IDS: usize = 150_000;
+/// Events of a state, and of its auth chain, that come in one answer.
+const MOST_STATE: usize = 50_000;
+/// Events of the state of a room that is joined, and of its auth chain.
+const MOST_JOINED: usize = 400_000;
+/// Servers of a room that is joined.
+const MOST_SERVERS: usize = 20_000;
+
 fn v1(endpoint: &str) -> Path {
     Path::federation("v1").segment(endpoint)
 }
@@ -160,8 +179,13 @@ impl From<TemplateAnswer> for Template {
 }
 
 #[derive(Deserialize)]
-struct PdusAnswer {
-    pdus: Vec<Box<RawValue>>,
+struct EventAnswer {
+    pdus: AtMost<Box<RawValue>, 1>,
+}
+
+#[derive(Deserialize)]
+struct HistoryAnswer {
+    pdus: AtMost<Box<RawValue>, MOST_HISTORY>,
 }
 
 /// Nothing of interest; some servers answer `{}`, some `[]`.
@@ -182,7 +206,7 @@ impl Remote for Peering {
         for version in versions {
             path = path.query("ver", version.as_str());
         }
-        self.get::<TemplateAnswer>(from, to, path, SMALL).await.map(Template::from)
+        self.get::<TemplateAnswer>(from, to, path, ONE_EVENT).await.map(Template::from)
     }
 
     async fn send_join(
@@ -196,25 +220,26 @@ impl Remote for Peering {
     ) -> Result<Joined, RemoteError> {
         #[derive(Deserialize)]
         struct Answer {
-            state: Vec<Box<RawValue>>,
-            auth_chain: Vec<Box<RawValue>>,
+            state: AtMost<Box<RawValue>, MOST_JOINED>,
+            auth_chain: AtMost<Box<RawValue>, MOST_JOINED>,
             event: Option<Box<RawValue>>,
             #[serde(default)]
             members_omitted: bool,
             #[serde(default)]
-            servers_in_room: Vec<String>,
+            servers_in_room: AtMost<String, MOST_SERVERS>,
         }
 
         let mut path = v2("send_join").segment(room_id).segment(event_id);
         if omit_members {
             path = path.query("omit_members", "true");
         }
-        let answer: Answer = self.put(from, to, path, body_of(event), LARGE).await?;
+        let answer: Answer = self.put(from, to, path, body_of(event), JOIN).await?;
         // A server whose name makes no sense cannot be talked to anyway.
-        let servers = answer.servers_in_room.iter().filter_map(|name| ServerName::parse(name.as_str()).ok());
+        let servers =
+            answer.servers_in_room.0.iter().filter_map(|name| ServerName::parse(name.as_str()).ok());
         Ok(Joined {
-            state: answer.state,
-            auth_chain: answer.auth_chain,
+            state: answer.state.0,
+            auth_chain: answer.auth_chain.0,
             event: answer.event,
             members_omitted: answer.members_omitted,
             servers_in_room: servers.collect(),
@@ -229,7 +254,7 @@ impl Remote for Peering {
         user_id: &UserId,
     ) -> Result<Template, RemoteError> {
         let path = v1("make_leave").segment(room_id).segment(user_id);
-        self.get::<TemplateAnswer>(from, to, path, SMALL).await.map(Template::from)
+        self.get::<TemplateAnswer>(from, to, path, ONE_EVENT).await.map(Template::from)
     }
 
     async fn send_leave(
@@ -256,7 +281,7 @@ impl Remote for Peering {
         for version in versions {
             path = path.query("ver", version.as_str());
         }
-        self.get::<TemplateAnswer>(from, to, path, SMALL).await.map(Template::from)
+        self.get::<TemplateAnswer>(from, to, path, ONE_EVENT).await.map(Template::from)
     }
 
     async fn send_knock(
@@ -321,7 +346,7 @@ impl Remote for Peering {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(default)]
-            events: Vec<Box<RawValue>>,
+            events: AtMost<Box<RawValue>, MOST_MISSING>,
         }
 
         let body = to_body(
@@ -339,10 +364,10 @@ impl Remote for Peering {
             method: Method::POST,
             path: v1("get_missing_events").segment(question.room_id),
             body: Body::Json(body),
-            budget: SMALL,
+            budget: FEW_EVENTS,
         };
         let answer: Answer = self.client.ask(outgoing).await?;
-        Ok(answer.events)
+        Ok(answer.events.0)
     }
 
     async fn state_ids(
@@ -354,13 +379,13 @@ impl Remote for Peering {
     ) -> Result<StateIds, RemoteError> {
         #[derive(Deserialize)]
         struct Answer {
-            pdu_ids: Vec<OwnedEventId>,
-            auth_chain_ids: Vec<OwnedEventId>,
+            pdu_ids: Lenient<OwnedEventId, MOST_IDS>,
+            auth_chain_ids: Lenient<OwnedEventId, MOST_IDS>,
         }
 
         let path = v1("state_ids").segment(room_id).query("event_id", event_id);
-        let answer: Answer = self.get(from, to, path, LARGE).await?;
-        Ok(StateIds { state: answer.pdu_ids, auth_chain: answer.auth_chain_ids })
+        let answer: Answer = self.get(from, to, path, STATE_IDS).await?;
+        Ok(StateIds { state: answer.pdu_ids.0, auth_chain: answer.auth_chain_ids.0 })
     }
 
     async fn state(
@@ -372,13 +397,13 @@ impl Remote for Peering {
     ) -> Result<StateEvents, RemoteError> {
         #[derive(Deserialize)]
         struct Answer {
-            pdus: Vec<Box<RawValue>>,
-            auth_chain: Vec<Box<RawValue>>,
+            pdus: AtMost<Box<RawValue>, MOST_STATE>,
+            auth_chain: AtMost<Box<RawValue>, MOST_STATE>,
         }
 
         let path = v1("state").segment(room_id).query("event_id", event_id);
-        let answer: Answer = self.get(from, to, path, LARGE).await?;
-        Ok(StateEvents { state: answer.pdus, auth_chain: answer.auth_chain })
+        let answer: Answer = self.get(from, to, path, STATE).await?;
+        Ok(StateEvents { state: answer.pdus.0, auth_chain: answer.auth_chain.0 })
     }
 
     async fn event(
@@ -387,8 +412,8 @@ impl Remote for Peering {
         to: &ServerName,
         event_id: &EventId,
     ) -> Result<Box<RawValue>, RemoteError> {
-        let answer: PdusAnswer = self.get(from, to, v1("event").segment(event_id), SMALL).await?;
-        answer.pdus.into_iter().next().ok_or_else(|| bad_answer(to, "an answer without the event"))
+        let answer: EventAnswer = self.get(from, to, v1("event").segment(event_id), ONE_EVENT).await?;
+        answer.pdus.0.into_iter().next().ok_or_else(|| bad_answer(to, "an answer without the event"))
     }
 
     async fn event_auth(
@@ -400,12 +425,12 @@ impl Remote for Peering {
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
         #[derive(Deserialize)]
         struct Answer {
-            auth_chain: Vec<Box<RawValue>>,
+            auth_chain: AtMost<Box<RawValue>, MOST_AUTH>,
         }
 
         let path = v1("event_auth").segment(room_id).segment(event_id);
-        let answer: Answer = self.get(from, to, path, LARGE).await?;
-        Ok(answer.auth_chain)
+        let answer: Answer = self.get(from, to, path, PAGE_OF_EVENTS).await?;
+        Ok(answer.auth_chain.0)
     }
 
     async fn backfill(
@@ -420,8 +445,8 @@ impl Remote for Peering {
         for event in events {
             path = path.query("v", event);
         }
-        let answer: PdusAnswer = self.get(from, to, path, LARGE).await?;
-        Ok(answer.pdus)
+        let answer: HistoryAnswer = self.get(from, to, path, PAGE_OF_EVENTS).await?;
+        Ok(answer.pdus.0)
     }
 
     async fn query_directory(

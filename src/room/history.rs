@@ -18,11 +18,13 @@ use tracing::info;
 
 use crate::{
     Error, Rooms,
-    fetch::{Side, Told},
+    inbound::{
+        receive::{Arrival, Received},
+        state_at::{Side, Told},
+    },
     pipeline::Stage,
     place::Goes,
     read::room::RoomInfo,
-    receive::{Arrival, Received},
     send::Attempts,
     tables::GAPS,
 };

@@ -21,12 +21,12 @@ use tracing::{info, warn};
 use crate::{
     Error, Rooms,
     create::draft,
+    inbound::receive::{Arrival, Received},
     join::open_template,
     log::{Entry, MembershipEntry},
     membership::{Profile, member_content},
     pipeline::{MAX_DEPTH, Stage, name},
     read::{event::StoredEvent, room::RoomInfo},
-    receive::{Arrival, Received},
     send::Attempts,
     tables::{INVITES, InviteRow, MEMBERSHIPS, Membership, MembershipRow, StateKeyName, Verdict},
     view::Fresh,

@@ -21,12 +21,15 @@ use tracing::{info, warn};
 use crate::{
     Error, RemoteError, Rooms,
     create::raw,
+    inbound::{
+        outliers::Asked,
+        receive::{Arrival, Received, deciding_names},
+    },
     membership::{Joining, Refusals, member_content, nobody},
     pipeline::{LoadedState, Stage, find_in, timestamp},
     place::Placement,
     ports::{Joined, Template},
     read::{event::name_of, room::RoomInfo},
-    receive::{Arrival, Received, deciding_names},
     send::Attempts,
     tables::{INVITES, MEMBERSHIPS, Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow, Verdict},
 };
@@ -55,8 +58,10 @@ impl Rooms {
             }
         }
         drop(mark);
-        if outcome.is_ok() {
-            self.wake_worker(self.get_room(room_id).await?);
+        match self.room(room_id).await? {
+            Some(room) if outcome.is_ok() => self.wake_worker(room),
+            Some(room) => self.sweep_after_join(&room).await?,
+            None => {}
         }
         refusals.conclude(outcome)
     }
@@ -271,7 +276,7 @@ impl Rooms {
         let mut all: Vec<Box<RawValue>> = Vec::with_capacity(answer.state.len() + answer.auth_chain.len());
         all.extend(answer.auth_chain.iter().cloned());
         all.extend(answer.state.iter().cloned());
-        self.import_outliers(room, &all).await?;
+        self.import_outliers(room, all, Asked::All).await?;
         Ok(ids)
     }
 }

@@ -6,32 +6,29 @@
 //! hear of an event reads it from the log ([`log`]).
 //!
 //! Reading order: [`ids`] and [`tables`] (what is stored), [`snapshot`] (the state before each
-//! event), then `pipeline` (draft → build → sign → place → batch), `receive` for the way in from
+//! event), then `pipeline` (draft → build → sign → place → batch), `inbound` for the way in from
 //! other servers, and [`read`] for the answers.
 //!
 //! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
 
 mod create;
 mod error;
-mod fetch;
 mod graph;
 mod head;
 mod history;
 pub mod ids;
-mod inbox;
+mod inbound;
 mod invites;
 mod join;
 mod knock;
 pub mod log;
 mod membership;
 mod merge;
-mod outliers;
 mod pipeline;
 mod place;
 pub mod ports;
 mod projections;
 pub mod read;
-mod receive;
 mod redact;
 mod resident;
 mod rooms;
@@ -49,7 +46,7 @@ pub use self::{
     create::{CreateRoom, InitialState, Invitee, Preset, alias_of},
     error::Error,
     ids::{EventSerial, Order, RoomSerial, Root, StateKeySerial},
-    inbox::PduAnswer,
+    inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
     membership::{Joining, Profile},
     ports::{AllowAll, Denial, KeySource, NoRemote, Remote, RemoteError, RoomPolicy},

@@ -319,6 +319,13 @@ pub trait KeySource: Send + Sync {
     /// `at` is the time for which they are wanted: a key whose known validity ends before is fetched
     /// again. One call asks for all that a batch of events needs.
     async fn keys(&self, wanted: &[(OwnedServerName, OwnedServerSigningKeyId)], at: Timestamp) -> KeyRing;
+
+    /// Those of the keys named that are here; nobody is asked.
+    async fn held_keys(
+        &self,
+        wanted: &[(OwnedServerName, OwnedServerSigningKeyId)],
+        at: Timestamp,
+    ) -> KeyRing;
 }
 
 /// No other servers: every request answers [`RemoteError::Off`].
@@ -473,6 +480,10 @@ impl Remote for NoRemote {
 #[async_trait]
 impl KeySource for NoRemote {
     async fn keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
+        KeyRing::default()
+    }
+
+    async fn held_keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
         KeyRing::default()
     }
 }

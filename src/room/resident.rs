@@ -14,10 +14,10 @@ use serde_json::{Map, Value, value::RawValue};
 use crate::{
     Error, Rooms,
     create::draft,
+    inbound::receive::Arrival,
     membership::{Profile, member_content},
     pipeline::Stage,
     read::{event::StoredEvent, room::RoomInfo},
-    receive::Arrival,
     tables::{Membership, Verdict},
     view::Fresh,
 };

@@ -11,7 +11,7 @@ use crate::{
     Error, KeySource, Remote, RoomPolicy,
     head::Lives,
     ids::{EventSerial, InboxSerial, RoomSerial, StateKeySerial},
-    inbox::Workers,
+    inbound::{InboxLimits, peers::Peers, workers::Workers},
     read::Reader,
     snapshot::Snapshots,
     state::Resolver,
@@ -30,8 +30,8 @@ pub struct Config {
     pub chunk_cache_bytes: u64,
     /// How many rooms' inboxes are worked on at the same time.
     pub inbox_workers: usize,
-    /// How many PDUs may wait in one room's inbox; above it, transactions are refused.
-    pub inbox_limit: usize,
+    /// How many received PDUs may wait; above it, transactions are refused.
+    pub inbox_limits: InboxLimits,
     /// How many missing events are fetched for one received event at most.
     pub fetch_limit: usize,
     /// How many servers are tried for a join.
@@ -46,7 +46,7 @@ impl Default for Config {
             event_cache_bytes: 32 << 20,
             chunk_cache_bytes: 16 << 20,
             inbox_workers: 16,
-            inbox_limit: 10_000,
+            inbox_limits: InboxLimits::default(),
             fetch_limit: 200,
             join_attempts: 8,
         }
@@ -72,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) reader: Reader,
     pub(crate) lives: Lives,
     pub(crate) workers: Workers,
+    pub(crate) peers: Peers,
     pub(crate) serials: Serials,
     pub(crate) metrics: RoomMetrics,
 }
@@ -120,7 +121,8 @@ impl Rooms {
             resolver: Resolver::new(),
             reader: Reader::new(&config),
             lives: Lives::new(config.live_rooms),
-            workers: Workers::new(config.inbox_workers),
+            workers: Workers::new(config.inbox_workers, config.inbox_limits),
+            peers: Peers::default(),
             metrics: RoomMetrics {
                 sent: metrics.counter("yakuba_room_events_sent", "Events made here"),
                 received: metrics.counter_family("yakuba_room_events_received", "PDUs received, by verdict"),

@@ -408,6 +408,10 @@ pub static TXNS: Table<(RoomSerial, String, String, String, String), TxnRow> =
 /// PDUs received and answered for, not yet worked on; key: room, order of arrival.
 pub static INBOX: Table<(RoomSerial, InboxSerial), InboxRow> = Table::new(39, "room.inbox", Tuning::Queue);
 
+/// PDUs received and answered for that lack something, or came to no end; key: room, order of arrival.
+pub static WAITING: Table<(RoomSerial, InboxSerial), WaitingRow> =
+    Table::new(40, "room.waiting", Tuning::Queue);
+
 /// Row of [`TXNS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnRow {
@@ -427,6 +431,42 @@ pub struct InboxRow {
     pub pdu: Bytes,
 }
 store::row!(InboxRow, schema = 1);
+
+/// Row of [`WAITING`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRow {
+    /// The server that sent it.
+    pub origin: String,
+    /// The PDU as received.
+    pub pdu: Bytes,
+    /// How many attempts were made to bring what it lacks.
+    pub tries: u8,
+    /// Why it has no end yet.
+    pub why: Why,
+    /// When it was set aside, in ms since 1970.
+    pub since: u64,
+}
+store::row!(WaitingRow, schema = 1);
+
+/// Why a received event has no end yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Its server is not in the room, and it lacks something.
+    Stranger,
+    /// The keys that it is signed with cannot be had.
+    NoKeys,
+    /// An auth event of it cannot be had.
+    NoAuth,
+    /// A previous event of it cannot be had, nor the state there.
+    NoPrevious,
+    /// The state before it, as other servers tell it, neither allows nor forbids it.
+    NoState,
+    /// No server answered in time.
+    Unanswered,
+    /// We cannot do with it what we should: a fault of ours, or data that contradicts itself.
+    Fault,
+}
 
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
@@ -462,6 +502,7 @@ pub fn checks() -> Vec<TableCheck> {
         INVITES.check(),
         TXNS.check(),
         INBOX.check(),
+        WAITING.check(),
         ALIASES.check(),
         ROOM_ALIASES.check(),
         PUBLISHED.check(),

@@ -5,20 +5,36 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName};
 
 use crate::{Error, Rooms, join::bad_answer, read::room::RoomInfo};
 
+/// Where keys come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Keys {
+    /// From memory and store, without asking anybody.
+    Held,
+    /// From other servers too.
+    Fetched,
+}
+
 impl Rooms {
     /// These keys, as far as they can be had.
-    pub(crate) async fn key_ring(
+    pub(crate) async fn key_ring(&self, wanted: Vec<(OwnedServerName, OwnedServerSigningKeyId)>) -> KeyRing {
+        self.key_ring_from(wanted, Keys::Fetched).await
+    }
+
+    /// These keys, as far as they are here, or can be had.
+    pub(crate) async fn key_ring_from(
         &self,
         mut wanted: Vec<(OwnedServerName, OwnedServerSigningKeyId)>,
+        from: Keys,
     ) -> KeyRing {
         wanted.sort_unstable();
         wanted.dedup();
         let (ours, theirs): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|(server, _)| self.is_ours(server));
-        let mut ring = if theirs.is_empty() {
-            KeyRing::new()
-        } else {
-            self.0.keys.keys(&theirs, self.0.clock.now()).await
+        let now = self.0.clock.now();
+        let mut ring = match from {
+            _ if theirs.is_empty() => KeyRing::new(),
+            Keys::Held => self.0.keys.held_keys(&theirs, now).await,
+            Keys::Fetched => self.0.keys.keys(&theirs, now).await,
         };
         for (server, _) in ours {
             if let Some(authority) = self.0.authorities.find(&server) {

@@ -10,6 +10,7 @@ use account::{Accounts, NewUser};
 use base::{Clock, Instant, Random, Tasks};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
+use room::Rooms;
 use ruma::OwnedServerName;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,12 +22,16 @@ use crate::health::Desk;
 /// Makes a backup in a directory and says what was made; blocks.
 pub type BackUp = Arc<dyn Fn(PathBuf) -> anyhow::Result<String> + Send + Sync>;
 
+/// How many parked events are told one by one.
+const MOST_PARKED: usize = 100;
+
 /// What this file's handlers need.
 pub(crate) struct AdminApi {
     desk: Arc<Desk>,
     store: Store,
     accounts: Accounts,
     sender: Sender,
+    rooms: Rooms,
     tasks: Tasks,
     clock: Clock,
     started: Instant,
@@ -57,13 +62,25 @@ impl AdminApi {
         store: Store,
         accounts: Accounts,
         sender: Sender,
+        rooms: Rooms,
         tasks: Tasks,
         clock: Clock,
         random: &Random,
         back_up: Option<BackUp>,
     ) -> AdminApi {
         let started = clock.instant();
-        AdminApi { desk, store, accounts, sender, tasks, clock, started, token: random.token(43), back_up }
+        AdminApi {
+            desk,
+            store,
+            accounts,
+            sender,
+            rooms,
+            tasks,
+            clock,
+            started,
+            token: random.token(43),
+            back_up,
+        }
     }
 
     pub(crate) fn token(&self) -> &str {
@@ -112,6 +129,23 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         Condition::Writable => None,
         Condition::ReadOnly(reason) => Some(reason.to_string()),
     };
+    let totals = api.rooms.inbox_totals();
+    let parked: Vec<_> = api
+        .rooms
+        .parked(MOST_PARKED)
+        .await?
+        .into_iter()
+        .map(|parked| {
+            json!({
+                "room_id": parked.room_id,
+                "event_id": parked.event_id,
+                "origin": parked.origin,
+                "reason": parked.reason,
+                "tries": parked.tries,
+                "since": parked.since,
+            })
+        })
+        .collect();
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
@@ -120,6 +154,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         "read_only_because": read_only_because,
         "resident_bytes": crate::process::resident_bytes(),
         "peers": peers,
+        "received": { "waiting": totals.waiting, "parked": totals.parked, "parked_events": parked },
     });
     Ok(json_response(StatusCode::OK, &answer))
 }

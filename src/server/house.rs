@@ -176,6 +176,7 @@ impl House {
             store.clone(),
             accounts.clone(),
             sender.clone(),
+            rooms.clone(),
             edges.clone(),
             clock,
             &random,

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
+use base::Instant;
 use bytes::Bytes;
-use futures_util::future::join;
 use parking_lot::Mutex;
 use room::read::receipts::{NewReceipt, ReceiptKind};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
@@ -32,8 +32,10 @@ use crate::resolver::make_room;
 const MOST_PDUS: usize = 50;
 const MOST_EDUS: usize = 100;
 
-/// Answers that are remembered.
+/// Answers that are remembered: in all, of one server, and for how long.
 const MOST_ANSWERS: usize = 4_000;
+const MOST_ANSWERS_OF_ONE: usize = 32;
+const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Transactions of one server that are worked on at a time; honest servers send one after the other.
 const AT_ONCE: usize = 4;
@@ -44,7 +46,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Servers whose places are remembered while nobody uses them.
 const MOST_SERVERS: usize = 20_000;
 
+/// Longer names of transactions are refused: they are kept, and nobody needs them.
+const LONGEST_ID: usize = 255;
+
 type Answer = Arc<OnceCell<Bytes>>;
+
+/// What names a transaction: its id is the sender's, for one destination; several of them may be ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name {
+    destination: OwnedServerName,
+    id: String,
+}
 
 /// Recent transactions and their answers, and who is being served.
 #[derive(Default)]
@@ -53,29 +65,72 @@ pub(super) struct Served {
     places: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
 }
 
+/// The last answers to each server, and the servers in the order in which they came.
 #[derive(Default)]
 struct Answers {
-    by_id: HashMap<(OwnedServerName, String), Answer>,
+    by_origin: HashMap<OwnedServerName, OfOrigin>,
+    count: usize,
+}
+
+#[derive(Default)]
+struct OfOrigin {
     /// Oldest first.
-    order: VecDeque<(OwnedServerName, String)>,
+    answers: VecDeque<(Name, Answer, Instant)>,
+}
+
+impl Answers {
+    fn expire(&mut self, now: Instant) {
+        self.by_origin.retain(|_, of_origin| {
+            of_origin.answers.retain(|(_, _, at)| now.since(*at) < KEPT_FOR);
+            !of_origin.answers.is_empty()
+        });
+        self.count = self.by_origin.values().map(|of_origin| of_origin.answers.len()).sum();
+    }
+
+    /// Forgets the oldest answer of all.
+    fn drop_oldest(&mut self) {
+        let oldest = self
+            .by_origin
+            .iter()
+            .filter_map(|(origin, of_origin)| Some((of_origin.answers.front()?.2, origin.clone())))
+            .min_by_key(|(at, _)| *at);
+        let Some((_, origin)) = oldest else { return };
+        if let Some(of_origin) = self.by_origin.get_mut(&origin) {
+            of_origin.answers.pop_front();
+            self.count -= 1;
+            if of_origin.answers.is_empty() {
+                self.by_origin.remove(&origin);
+            }
+        }
+    }
 }
 
 impl Served {
     /// The place of this transaction's answer. Who comes while the first one is worked on waits for it.
-    fn answer(&self, origin: &ServerName, id: &str) -> Answer {
-        let key = (origin.to_owned(), id.to_owned());
+    fn answer(&self, origin: &ServerName, name: &Name, now: Instant) -> Answer {
         let mut answers = self.answers.lock();
-        if let Some(known) = answers.by_id.get(&key) {
+        if let Some(of_origin) = answers.by_origin.get(origin)
+            && let Some((_, known, at)) = of_origin.answers.iter().find(|(known, ..)| known == name)
+            && now.since(*at) < KEPT_FOR
+        {
             return known.clone();
         }
-        while answers.order.len() >= MOST_ANSWERS
-            && let Some(oldest) = answers.order.pop_front()
-        {
-            answers.by_id.remove(&oldest);
+        if answers.count >= MOST_ANSWERS {
+            answers.expire(now);
+        }
+        if answers.count >= MOST_ANSWERS {
+            answers.drop_oldest();
         }
         let new = Answer::default();
-        answers.by_id.insert(key.clone(), new.clone());
-        answers.order.push_back(key);
+        let of_origin = answers.by_origin.entry(origin.to_owned()).or_default();
+        let before = of_origin.answers.len();
+        of_origin.answers.retain(|(known, ..)| known != name);
+        while of_origin.answers.len() >= MOST_ANSWERS_OF_ONE {
+            of_origin.answers.pop_front();
+        }
+        of_origin.answers.push_back((name.clone(), new.clone(), now));
+        let after = of_origin.answers.len();
+        answers.count = answers.count + after - before;
         new
     }
 
@@ -100,11 +155,17 @@ struct Transaction {
 /// `PUT /send/{txnId}`
 pub(super) async fn send(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
     let id: String = call.args.get(0)?;
+    if id.len() > LONGEST_ID {
+        return Err(ApiError::invalid_param(format!(
+            "The id of a transaction may have {LONGEST_ID} bytes, not more"
+        )));
+    }
     let origin = &call.caller.server;
     let places = api.served.places(origin);
     let turn = api.clock.timeout(LONGEST_WAIT, places.acquire()).await;
     let Ok(Ok(_place)) = turn else { return Err(ApiError::limited(Duration::from_secs(1))) };
-    let answer = api.served.answer(origin, &id);
+    let name = Name { destination: call.caller.destination.clone(), id };
+    let answer = api.served.answer(origin, &name, api.clock.instant());
     let body = answer.get_or_try_init(|| work(&api, &call)).await?;
     Ok(json_answer(body.clone()))
 }
@@ -118,9 +179,9 @@ async fn work(api: &FederationApi, call: &RawCall<Origin>) -> Result<Bytes, ApiE
         )));
     }
     let origin = &call.caller.server;
-    let (received, ()) =
-        join(api.rooms.receive_transaction(origin, &pdus), api.receive_edus(origin, &edus)).await;
-    let received = received?;
+    // First what may be refused as a whole: the sender repeats all of it then.
+    let received = api.rooms.receive_transaction(origin, &pdus).await?;
+    api.receive_edus(origin, &edus).await;
     let dropped = pdus.len().saturating_sub(received.len());
     api.count("pdu", "dropped", dropped);
 
@@ -253,5 +314,46 @@ impl FederationApi {
     async fn is_kept_out(&self, server: &ServerName, room_id: &OwnedRoomId) -> Result<bool, room::Error> {
         let Some(room) = self.rooms.room(room_id).await? else { return Ok(true) };
         Ok(!self.rooms.is_admitted(server, &room).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use base::Clock;
+    use ruma::{OwnedServerName, server_name};
+
+    use super::{KEPT_FOR, MOST_ANSWERS, MOST_ANSWERS_OF_ONE, Name, Served};
+
+    fn named(destination: &OwnedServerName, id: usize) -> Name {
+        Name { destination: destination.clone(), id: id.to_string() }
+    }
+
+    #[test]
+    fn one_server_does_not_push_out_the_answers_to_others() {
+        let (clock, hand) = Clock::manual(0);
+        let (served, ours) = (Served::default(), server_name!("ours.test").to_owned());
+        let (honest, flood) = (server_name!("honest.test"), server_name!("flood.test"));
+        let kept = served.answer(honest, &named(&ours, 1), clock.instant());
+        for id in 0..MOST_ANSWERS * 2 {
+            served.answer(flood, &named(&ours, id), clock.instant());
+        }
+        assert!(Arc::ptr_eq(&kept, &served.answer(honest, &named(&ours, 1), clock.instant())));
+        assert_eq!(served.answers.lock().count, MOST_ANSWERS_OF_ONE + 1);
+        hand.advance(KEPT_FOR + Duration::from_secs(1));
+        assert!(!Arc::ptr_eq(&kept, &served.answer(honest, &named(&ours, 1), clock.instant())));
+    }
+
+    #[test]
+    fn many_servers_together_are_bounded() {
+        let (clock, hand) = Clock::manual(0);
+        let (served, ours) = (Served::default(), server_name!("ours.test").to_owned());
+        for id in 0..MOST_ANSWERS + 100 {
+            let origin = OwnedServerName::try_from(format!("s{id}.test")).unwrap_or_else(|_| ours.clone());
+            served.answer(&origin, &named(&ours, 1), clock.instant());
+            hand.advance(Duration::from_millis(1));
+        }
+        assert_eq!(served.answers.lock().count, MOST_ANSWERS);
     }
 }

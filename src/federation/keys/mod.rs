@@ -451,6 +451,31 @@ impl KeySource for Keys {
         }
         ring
     }
+
+    async fn held_keys(
+        &self,
+        wanted: &[(OwnedServerName, OwnedServerSigningKeyId)],
+        _: Timestamp,
+    ) -> KeyRing {
+        let mut ring = KeyRing::new();
+        let mut servers: Vec<OwnedServerName> = wanted.iter().map(|(server, _)| server.clone()).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        let known = match self.load(&servers).await {
+            Ok(known) => known,
+            Err(error) => {
+                warn!(%error, "server keys could not be read");
+                return ring;
+            }
+        };
+        let known: BTreeMap<&OwnedServerName, Arc<Known>> = servers.iter().zip(known).collect();
+        for (server, id) in wanted {
+            if let Some(key) = known.get(server).and_then(|known| known.key(id.as_str())) {
+                ring.insert(server.clone(), id.clone(), key);
+            }
+        }
+        ring
+    }
 }
 
 #[cfg(test)]

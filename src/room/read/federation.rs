@@ -16,8 +16,8 @@ use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
 use crate::{
     Error, Rooms,
+    inbound::receive::implied_create,
     read::{event::StoredEvent, room::RoomInfo},
-    receive::implied_create,
     tables::Verdict,
     view::{Fresh, View},
 };

@@ -22,7 +22,7 @@ use super::model::{Federation, World, authority, raw, user};
 use crate::{
     AllowAll, Config, RoomSerial, Rooms, Root,
     membership::Joining,
-    tables::{EVENTS, INBOX, Verdict},
+    tables::{EVENTS, Verdict},
 };
 
 const SERVERS: [&str; 3] = ["kanazawa.test", "wajima.test", "hakusan.test"];
@@ -105,13 +105,7 @@ impl Server {
 
     /// Waits until all that was delivered has its place.
     async fn settle(&self) {
-        loop {
-            let left = self.rooms.store().scan(&INBOX, Range::all(), Order::Ascending, 1).await.unwrap();
-            if left.is_empty() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+        super::net::settled(self.rooms.store()).await;
     }
 
     /// The events of this server by which it tied extremities together, parents first.

@@ -4,6 +4,7 @@
 mod convergence;
 mod extremities;
 mod federation;
+mod inbound;
 mod liars;
 mod local;
 mod model;

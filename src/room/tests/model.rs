@@ -427,4 +427,12 @@ impl KeySource for Federation {
         }
         ring
     }
+
+    async fn held_keys(
+        &self,
+        wanted: &[(OwnedServerName, OwnedServerSigningKeyId)],
+        at: Timestamp,
+    ) -> KeyRing {
+        self.keys(wanted, at).await
+    }
 }

@@ -1,7 +1,7 @@
 //! Servers in one process for tests: real signatures, memory stores, and a network of function calls.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,12 +22,12 @@ use serde_json::{Value, json, value::RawValue};
 use store::{MemoryBackend, MemoryDisk, Options, Position, Store};
 
 use crate::{
-    AllowAll, Config, CreateRoom, Error, Joining, KeySource, Profile, ReceivedInvite, Remote, RemoteError,
-    Rooms,
+    AllowAll, Config, CreateRoom, Error, InboxLimits, Joining, KeySource, Profile, ReceivedInvite, Remote,
+    RemoteError, Rooms,
     log::Entry,
     ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
     read::{event::StoredEvent, federation::Missing},
-    tables::{INBOX, Membership, TIMELINE},
+    tables::{INBOX, Membership, TIMELINE, WAITING, WaitingRow},
 };
 
 /// All servers, and the wires between them.
@@ -44,6 +44,14 @@ struct NetInner {
     mute: AtomicBool,
     /// What is done to events that come back signed.
     forge: Mutex<Option<Forge>>,
+    /// Requests to these are never answered.
+    silent: Mutex<HashSet<OwnedServerName>>,
+    /// What was asked of whom, one entry a request.
+    asked: Mutex<Vec<String>>,
+    /// Auth chains that are told instead of the true ones, by the server asked.
+    told_chains: Mutex<HashMap<OwnedServerName, Vec<Box<RawValue>>>>,
+    /// The time of servers started from now on.
+    clock: Mutex<Option<Clock>>,
 }
 
 /// Changes an event on its way back.
@@ -88,16 +96,39 @@ impl Net {
         disk: &MemoryDisk,
         store: Store,
     ) -> Server {
+        let config = Config { default_version: RoomVersion::V11, ..Config::default() };
+        self.server_with(names, disk, store, config).await
+    }
+
+    /// Starts a server with other bounds.
+    pub(super) async fn small_server(&self, names: &[&'static str], limits: InboxLimits) -> Server {
+        let disk = MemoryDisk::default();
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let backend = Arc::new(MemoryBackend::open(&disk));
+        let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
+        let config = Config { default_version: RoomVersion::V11, inbox_limits: limits, ..Config::default() };
+        self.server_with(names, &disk, store, config).await
+    }
+
+    async fn server_with(
+        &self,
+        names: &[&'static str],
+        disk: &MemoryDisk,
+        store: Store,
+        config: Config,
+    ) -> Server {
         for name in names {
             self.0.ring.lock().insert_authority(&authority(name));
         }
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
+        let clock = self.0.clock.lock().clone().unwrap_or_else(Clock::system);
         let rooms = Rooms::open(
             store.clone(),
-            Config { default_version: RoomVersion::V11, ..Config::default() },
+            config,
             Arc::new(Authorities::new(names.iter().map(|name| authority(name)))),
-            Clock::system(),
+            clock,
             Random::os(),
             Arc::new(AllowAll),
             Arc::new(self.clone()),
@@ -131,6 +162,43 @@ impl Net {
         let mut value = serde_json::from_str(event.get()).unwrap();
         forge(&mut value);
         RawValue::from_string(value.to_string()).unwrap()
+    }
+
+    /// Servers started from now on live by this clock.
+    pub(super) fn set_clock(&self, clock: Clock) {
+        *self.0.clock.lock() = Some(clock);
+    }
+
+    /// Requests to this server are never answered.
+    pub(super) fn silence(&self, server: &str) {
+        self.0.silent.lock().insert(OwnedServerName::try_from(server).unwrap());
+    }
+
+    pub(super) fn unsilence(&self, server: &str) {
+        self.0.silent.lock().remove(<&ServerName>::try_from(server).unwrap());
+    }
+
+    /// What was asked so far: `request server`, one entry each.
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.0.asked.lock().clone()
+    }
+
+    /// Makes a key known without a server.
+    pub(super) fn know_key(&self, server: &str) {
+        self.0.ring.lock().insert_authority(&authority(server));
+    }
+
+    /// This server tells this auth chain from now on, whatever it is asked about.
+    pub(super) fn tell_chain(&self, server: &str, chain: Vec<Box<RawValue>>) {
+        self.0.told_chains.lock().insert(OwnedServerName::try_from(server).unwrap(), chain);
+    }
+
+    /// Notes a request for what events lack, and never returns when the server does not answer.
+    async fn note(&self, request: &str, to: &ServerName) {
+        self.0.asked.lock().push(format!("{request} {to}"));
+        if self.0.silent.lock().contains(to) {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn peer(&self, to: &ServerName) -> Result<Rooms, RemoteError> {
@@ -286,6 +354,7 @@ impl Remote for Net {
         to: &ServerName,
         question: MissingEvents<'_>,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        self.note("get_missing_events", to).await;
         if self.0.mute.load(Ordering::SeqCst) {
             return Ok(Vec::new());
         }
@@ -306,6 +375,7 @@ impl Remote for Net {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<StateIds, RemoteError> {
+        self.note("state_ids", to).await;
         let state = self.peer(to)?.state_for_server(from, room_id, event_id).await;
         let state = state.map_err(|error| refused(to, &error))?;
         Ok(StateIds {
@@ -321,6 +391,7 @@ impl Remote for Net {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<StateEvents, RemoteError> {
+        self.note("state", to).await;
         let state = self.peer(to)?.state_for_server(from, room_id, event_id).await;
         let state = state.map_err(|error| refused(to, &error))?;
         Ok(StateEvents {
@@ -335,6 +406,7 @@ impl Remote for Net {
         to: &ServerName,
         event_id: &EventId,
     ) -> Result<Box<RawValue>, RemoteError> {
+        self.note("event", to).await;
         let event = self.peer(to)?.event_for_server(from, event_id).await;
         Ok(raw(&event.map_err(|error| refused(to, &error))?))
     }
@@ -346,6 +418,11 @@ impl Remote for Net {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
+        self.note("event_auth", to).await;
+        let told = self.0.told_chains.lock().get(to).cloned();
+        if let Some(told) = told {
+            return Ok(told);
+        }
         let chain = self.peer(to)?.auth_chain_for_server(from, room_id, event_id).await;
         let chain = chain.map_err(|error| refused(to, &error))?;
         Ok(chain.iter().map(|event| event.pdu().to_raw()).collect())
@@ -378,6 +455,10 @@ impl Remote for Net {
 #[async_trait]
 impl KeySource for Net {
     async fn keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
+        self.0.ring.lock().clone()
+    }
+
+    async fn held_keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
         self.0.ring.lock().clone()
     }
 }
@@ -508,15 +589,21 @@ impl Server {
         self.settled().await;
     }
 
-    /// Waits until no PDU waits in an inbox.
+    /// Waits until every received PDU has come to its end, or was tried in vain.
     pub(super) async fn settled(&self) {
-        loop {
-            let range = store::Range::all();
-            let rows = self.store.scan(&INBOX, range, store::Order::Ascending, 1).await.unwrap();
-            if rows.is_empty() {
-                return;
-            }
-            tokio::task::yield_now().await;
+        settled(&self.store).await;
+    }
+}
+
+/// Waits until every received PDU of a store has come to its end, or was tried in vain.
+pub(super) async fn settled(store: &Store) {
+    loop {
+        let inbox = store.scan(&INBOX, store::Range::all(), store::Order::Ascending, 1).await.unwrap();
+        let waiting = store.scan(&WAITING, store::Range::all(), store::Order::Ascending, usize::MAX);
+        let is_done = |row: &WaitingRow| row.tries > 0 || row.is_parked();
+        if inbox.is_empty() && waiting.await.unwrap().iter().all(|(_, row)| is_done(row)) {
+            return;
         }
+        tokio::task::yield_now().await;
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     tables::{
         DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InboxRow, InviteRow, MemberRow,
         Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow,
-        TimelineRow, TxnRow, Verdict,
+        TimelineRow, TxnRow, Verdict, WaitingRow, Why,
     },
 };
 
@@ -129,6 +129,14 @@ fn rows_of_members_and_requests_are_stored_as_ever() {
     let invite = InviteRow { event: Bytes::from_static(b"{}"), stripped: Bytes::from_static(b"[]") };
     pinned(&invite, "01027b7d025b5d");
     pinned(&TxnRow { event_id: event_id(), at: 5 }, "0102246505");
+    let waiting = WaitingRow {
+        origin: "a".to_owned(),
+        pdu: Bytes::from_static(b"{}"),
+        tries: 2,
+        why: Why::NoAuth,
+        since: 9,
+    };
+    pinned(&waiting, "010161027b7d020209");
     pinned(&InboxRow { origin: "a".to_owned(), pdu: Bytes::from_static(b"{}") }, "010161027b7d");
 }
 

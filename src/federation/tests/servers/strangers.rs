@@ -390,3 +390,41 @@ async fn profiles_and_the_directory_are_told() {
     .await;
     assert_eq!(rooms["chunk"], json!([]));
 }
+
+/// A transaction with one message of `wajima.test` that has not been delivered.
+async fn undelivered(net: &Net, b: &Node, room: &RoomId, text: &str) -> String {
+    net.cut(A);
+    b.say(BOB, room, text).await;
+    let event = b.events(room).await.pop().unwrap();
+    net.mend(A);
+    format!("{{\"origin\":\"{B}\",\"origin_server_ts\":1,\"pdus\":[{}]}}", event.pdu().json_str())
+}
+
+#[tokio::test]
+async fn the_id_of_a_transaction_counts_for_its_destination_only() {
+    const BESIDE: &str = "hakui.test";
+    let net = Net::default();
+    let a = Node::start(&net, &[A, BESIDE]).await;
+    let b = Node::start(&net, &[B]).await;
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    let uri = "/_matrix/federation/v1/send/same";
+    let nothing = r#"{"pdus":[]}"#;
+    let (status, _) = ask_as(&net, A, "PUT", uri, Some(nothing)).await;
+    assert_eq!(status, StatusCode::OK);
+    let body = undelivered(&net, &b, &room, "to the other").await;
+    let (status, answer) = ask_as(&net, BESIDE, "PUT", uri, Some(&body)).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(answer["pdus"].as_object().map(serde_json::Map::len), Some(1), "{answer}");
+    a.until_said(&room, &["to the other"]).await;
+}
+
+#[tokio::test]
+async fn ids_of_transactions_are_bounded() {
+    let (net, _a, _b, _room) = two().await;
+    for (length, expected) in [(255, StatusCode::OK), (256, StatusCode::BAD_REQUEST)] {
+        let uri = format!("/_matrix/federation/v1/send/{}", "t".repeat(length));
+        let (status, answer) = ask(&net, "PUT", &uri, Some(r#"{"pdus":[]}"#)).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+}

@@ -22,7 +22,7 @@ use crate::{
     place::{Goes, Placement},
     read::{event::StoredEvent, room::RoomInfo},
     send::Attempts,
-    tables::{AWAITED, GAPS, INBOX, StateKeyName, Verdict},
+    tables::{AWAITED, EVENT_IDS, GAPS, INBOX, StateKeyName, Verdict, WAITING},
 };
 
 /// A verified event and how it came.
@@ -31,8 +31,8 @@ pub(crate) struct Arrival {
     pub(crate) event: Verified,
     /// The server that sent it.
     pub(crate) origin: OwnedServerName,
-    /// Its row in the inbox, which goes when the event is stored.
-    pub(crate) inbox: Option<InboxSerial>,
+    /// Its row, which goes when the event is judged.
+    pub(crate) row: Option<Row>,
     /// The state before it, where its previous events are not here.
     pub(crate) before: Option<Root>,
     /// The states after those of its previous events that are not here, where `before` is not known.
@@ -42,6 +42,15 @@ pub(crate) struct Arrival {
     /// Whether we have to send it on: its server joined, left or knocked through us.
     pub(crate) outgoing: bool,
     pub(crate) goes: Goes,
+    /// It names an auth event that is refused or of another room, and so is refused itself.
+    pub(crate) refuted: bool,
+}
+
+/// Where a received event is stored until it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    Inbox(InboxSerial),
+    Waiting(InboxSerial),
 }
 
 impl Arrival {
@@ -49,12 +58,13 @@ impl Arrival {
         Self {
             event,
             origin,
-            inbox: None,
+            row: None,
             before: None,
             behind: HashMap::new(),
             unsure: false,
             outgoing: false,
             goes: Goes::Tip,
+            refuted: false,
         }
     }
 
@@ -70,6 +80,8 @@ pub(crate) enum Received {
     Placed(Arc<StoredEvent>),
     /// It was here before.
     Known(Arc<StoredEvent>),
+    /// It was refused, and as nobody knows where it stands, nothing of it is kept.
+    Refused,
     /// Auth events or ancestors are missing, so it cannot be judged.
     Unjudged,
 }
@@ -79,7 +91,7 @@ impl Received {
     pub(crate) fn event(&self) -> Option<&Arc<StoredEvent>> {
         match self {
             Self::Placed(event) | Self::Known(event) => Some(event),
-            Self::Unjudged => None,
+            Self::Refused | Self::Unjudged => None,
         }
     }
 }
@@ -118,6 +130,7 @@ impl Rooms {
             drop(guard);
             if attempts.judge(self, landing.await).await?.is_some() {
                 self.count_received(&staged);
+                self.arrived(room, staged.iter().filter_map(Received::event));
                 done.append(&mut staged);
             }
         }
@@ -138,6 +151,7 @@ impl Rooms {
         for one in received {
             let verdict = match one {
                 Received::Known(_) => "known",
+                Received::Refused => "rejected",
                 Received::Unjudged => "unjudged",
                 Received::Placed(event) => match event.meta().verdict {
                     Verdict::Accepted => "accepted",
@@ -151,7 +165,17 @@ impl Rooms {
     }
 }
 
-/// The auth events of an event, and what is known of them.
+/// What is known of the auth events that an event names.
+enum NamedAuth {
+    Here(AuthEvents),
+    /// One of them is of another room.
+    Foreign,
+    /// One of them is not here.
+    Missing,
+}
+
+/// The auth events of an event.
+#[derive(Default)]
 struct AuthEvents {
     serials: Vec<EventSerial>,
     state: LoadedState,
@@ -161,21 +185,38 @@ struct AuthEvents {
 impl Stage<'_> {
     /// Judges an event and places it in this batch.
     pub(crate) async fn receive(&mut self, arrival: &Arrival) -> Result<Received, Error> {
-        if let Some(inbox) = arrival.inbox {
-            let room = self.room.serial;
-            self.batch.delete(&INBOX, &(room, inbox));
-        }
         let pdu = arrival.event.pdu();
         let known = self.view().events_by_id(&[pdu.event_id().to_owned()]).await?.pop().flatten();
         let known_as = match known {
-            Some(known) if known.meta().is_placed() => return Ok(Received::Known(known)),
+            Some(known) if known.meta().is_placed() => {
+                self.strike(arrival);
+                return Ok(Received::Known(known));
+            }
             Some(outlier) => Some(outlier.serial()),
             None => None,
         };
-        let Some(auth) = self.auth_events(pdu).await? else { return Ok(Received::Unjudged) };
-        let Some((before, missing)) = self.state_before(arrival).await? else {
-            return Ok(Received::Unjudged);
+        let (auth, refuted) = match self.auth_events(pdu).await? {
+            NamedAuth::Here(auth) => (auth, arrival.refuted),
+            NamedAuth::Missing if !arrival.refuted => return Ok(Received::Unjudged),
+            NamedAuth::Missing | NamedAuth::Foreign => (AuthEvents::default(), true),
         };
+        let Some((before, missing)) = self.state_before(arrival).await? else {
+            if !refuted {
+                return Ok(Received::Unjudged);
+            }
+            self.strike(arrival);
+            return Ok(Received::Refused);
+        };
+        if refuted {
+            self.strike(arrival);
+            info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), "event rejected: so is one that it names for its right");
+            let mut placement = Placement::ours(pdu.clone(), before, auth.serials);
+            placement.verdict = Verdict::Rejected;
+            placement.known_as = known_as;
+            placement.outgoing = false;
+            placement.goes = arrival.goes;
+            return Ok(Received::Placed(self.place(placement).await?));
+        }
 
         let verdict = match self.judge(pdu, &auth, before).await? {
             Err(_) if arrival.unsure => return Ok(Received::Unjudged),
@@ -186,6 +227,7 @@ impl Stage<'_> {
             Ok(()) if matches!(arrival.goes, Goes::History(_)) => Verdict::Accepted,
             Ok(()) => self.soft_verdict(arrival, before).await?,
         };
+        self.strike(arrival);
         let (goes, redaction) = self.waited_for(arrival).await?;
         let mut placement = Placement {
             pdu: pdu.clone(),
@@ -211,16 +253,30 @@ impl Stage<'_> {
         Ok(Received::Placed(placed))
     }
 
-    /// The event's auth events; `None` when one of them is not here.
-    async fn auth_events(&self, pdu: &Pdu) -> Result<Option<AuthEvents>, Error> {
+    /// Takes the row of an arrival away, in the batch that gives it its end.
+    fn strike(&mut self, arrival: &Arrival) {
+        let room = self.room.serial;
+        match arrival.row {
+            Some(Row::Inbox(serial)) => self.batch.delete(&INBOX, &(room, serial)),
+            Some(Row::Waiting(serial)) => self.batch.delete(&WAITING, &(room, serial)),
+            None => {}
+        }
+    }
+
+    /// The event's auth events.
+    async fn auth_events(&self, pdu: &Pdu) -> Result<NamedAuth, Error> {
         let mut ids = pdu.auth_events().to_vec();
         // From version 12 the create event is not named: the room's id says which it is.
         let is_create = pdu.is_state(&TimelineEventType::RoomCreate, "");
         let implied = implied_create(pdu.version(), pdu.room_id()).filter(|_| !is_create);
         ids.extend(implied.clone());
-        let mut auth = AuthEvents { serials: Vec::new(), state: Vec::new(), by_id: HashMap::new() };
+        let mut auth = AuthEvents::default();
         for (id, event) in ids.iter().zip(self.view().events_by_id(&ids).await?) {
-            let Some(event) = event else { return Ok(None) };
+            let Some(event) = event else {
+                let place = self.rooms.store().get(&EVENT_IDS, id.as_str()).await?;
+                let is_foreign = place.is_some_and(|place| place.room != self.room.serial);
+                return Ok(if is_foreign { NamedAuth::Foreign } else { NamedAuth::Missing });
+            };
             let marked = event.pdu().clone().with_rejected(event.meta().verdict == Verdict::Rejected);
             if let Some(key) = marked.state_key() {
                 auth.state.push((name(marked.kind(), key), marked.clone()));
@@ -230,7 +286,7 @@ impl Stage<'_> {
             }
             auth.by_id.insert(id.clone(), marked);
         }
-        Ok(Some(auth))
+        Ok(NamedAuth::Here(auth))
     }
 
     /// The state before an event, and which of its previous events are missing. `None`: it is unknown.

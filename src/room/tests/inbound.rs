@@ -1,0 +1,418 @@
+//! The way in, with peers that hang, lie and flood.
+
+use base::Clock;
+use bytes::Bytes;
+use pdu::{Draft, Pdu, RoomVersion};
+use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
+use serde_json::{json, value::RawValue};
+use std::time::Duration;
+
+use super::net::{Net, Server, authority, message, state, user};
+use crate::{
+    Error, InboxLimits, InboxTotals,
+    inbound::outliers::Asked,
+    tables::{EVENTS, INBOX, InboxRow, Membership, Verdict, WAITING, Why},
+};
+
+fn server(name: &str) -> OwnedServerName {
+    OwnedServerName::try_from(name).unwrap()
+}
+
+fn invented(name: &str) -> OwnedEventId {
+    // As long as a hash: the form of an id is checked.
+    OwnedEventId::try_from(format!("${name:x<43}")).unwrap()
+}
+
+/// An event that stands where its sender likes.
+fn forge(
+    version: RoomVersion,
+    room: &RoomId,
+    draft: &Draft,
+    prev: &[OwnedEventId],
+    auth: &[OwnedEventId],
+) -> Pdu {
+    let at = ruma::MilliSecondsSinceUnixEpoch(1_700_000_000_000_u64.try_into().unwrap());
+    let unsigned = pdu::build(version, draft, Some(room), prev, auth, 100, at).unwrap();
+    pdu::sign(unsigned, &authority(draft.sender.server_name().as_str())).unwrap().into_pdu()
+}
+
+/// A message that stands on an event that nobody has, with the right auth events.
+async fn on_nothing(of: &Server, room: &RoomId, sender: &str, prev: &str) -> Pdu {
+    let auth = auth_of(of, room, sender).await;
+    forge(RoomVersion::V11, room, &message(&user(sender), prev), &[invented(prev)], &auth)
+}
+
+/// The auth events of a message of this user.
+async fn auth_of(of: &Server, room: &RoomId, sender: &str) -> Vec<OwnedEventId> {
+    let state = of.state(room).await;
+    let is_auth = |(kind, key, _): &&(String, String, OwnedEventId)| {
+        matches!(kind.as_str(), "m.room.create" | "m.room.power_levels")
+            || (kind == "m.room.member" && key == sender)
+    };
+    state.iter().filter(is_auth).map(|(.., id)| id.clone()).collect()
+}
+
+impl Server {
+    async fn take(&self, origin: &str, pdu: &Pdu) -> Result<Vec<crate::PduAnswer>, Error> {
+        self.rooms.receive_transaction(&server(origin), &[pdu.to_raw()]).await
+    }
+
+    /// Waits until something is so.
+    async fn until(&self, what: impl AsyncFn() -> bool) {
+        let wait = async {
+            while !what().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it never was so");
+    }
+
+    async fn why_parked(&self) -> Vec<Why> {
+        self.rooms.parked(100).await.unwrap().into_iter().map(|parked| parked.reason).collect()
+    }
+}
+
+#[tokio::test]
+async fn events_of_a_server_that_is_not_in_the_room_make_nobody_ask_anybody() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    net.know_key("x.test");
+    // As one would who came in while we did not listen.
+    let mut auth = auth_of(&a, &room, "@eve:x.test").await;
+    auth.push(invented("join"));
+    let eve = user("@eve:x.test");
+    let stray = forge(RoomVersion::V11, &room, &message(&eve, "stray"), &[invented("stray")], &auth);
+    a.receive("x.test", &[stray.to_raw()]).await;
+    // Nor when a member relays it, or a member's event comes by the stranger.
+    a.receive("b.test", &[stray.to_raw()]).await;
+    let relayed = on_nothing(&a, &room, "@taro:b.test", "relayed").await;
+    a.receive("x.test", &[relayed.to_raw()]).await;
+    assert_eq!(net.asked(), [] as [String; 0]);
+    assert_eq!(a.why_parked().await, [Why::Stranger; 3]);
+}
+
+#[tokio::test]
+async fn sixteen_rooms_whose_answers_hang_do_not_hold_up_the_seventeenth() {
+    let net = Net::default();
+    let (a, b, c) =
+        (net.server(&["a.test"]).await, net.server(&["b.test"]).await, net.server(&["c.test"]).await);
+    let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:c.test"));
+    let honest = a.public_room(&hanako).await;
+    c.join(&jiro, &honest, "a.test").await.unwrap();
+    let mut hung = Vec::new();
+    for index in 0..40 {
+        let room = a.public_room(&hanako).await;
+        b.join(&taro, &room, "a.test").await.unwrap();
+        c.join(&jiro, &room, "a.test").await.unwrap();
+        let lost = on_nothing(&a, &room, "@taro:b.test", &format!("lost{index}")).await;
+        hung.push((room, lost));
+    }
+    net.silence("b.test");
+    for (_, lost) in &hung {
+        a.take("b.test", lost).await.unwrap();
+    }
+    a.until(async || net.asked().iter().any(|asked| asked.ends_with("b.test"))).await;
+    // The rooms that nobody hangs in, and what lacks nothing in those where somebody does.
+    c.say(&jiro, &honest, "間に合った").await;
+    c.say(&jiro, &hung[0].0, "ここも").await;
+    let pdus = c.outgoing("a.test").await;
+    let pdus: Vec<Box<RawValue>> = pdus.into_iter().filter(|pdu| pdu.get().contains("m.text")).collect();
+    a.rooms.receive_transaction(&server("c.test"), &pdus).await.unwrap();
+    a.until(async || a.bodies(&honest).await == ["間に合った"] && a.bodies(&hung[0].0).await == ["ここも"])
+        .await;
+    // A server is asked a few things at a time, however many rooms want something of it.
+    let asked = net.asked().iter().filter(|asked| asked.ends_with("b.test")).count();
+    assert!(asked <= 5, "{asked} requests hang");
+}
+
+#[tokio::test]
+async fn what_nobody_can_give_is_tried_a_few_times_and_parked_with_a_reason() {
+    let (clock, hand) = Clock::manual(1_700_000_000_000);
+    let net = Net::default();
+    net.set_clock(clock);
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let lost = on_nothing(&a, &room, "@taro:b.test", "lost").await;
+    a.take("b.test", &lost).await.unwrap();
+    a.until(async || {
+        // Whatever wait there is, it passes.
+        hand.advance(Duration::from_secs(30));
+        !a.rooms.parked(1).await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(a.why_parked().await, [Why::NoPrevious]);
+    assert_eq!(a.rooms.inbox_totals(), InboxTotals { waiting: 0, parked: 1 });
+    let parked = a.rooms.parked(1).await.unwrap().remove(0);
+    assert_eq!((parked.event_id, parked.origin), (lost.event_id().to_owned(), server("b.test")));
+    // Later, too, there is an end to it.
+    let mut before = usize::MAX;
+    let mut rounds = 0;
+    while before != net.asked().len() || rounds < 12 {
+        before = net.asked().len();
+        rounds += 1;
+        hand.advance(Duration::from_secs(24 * 60 * 60));
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let row = a.store.scan(&WAITING, store::Range::all(), store::Order::Ascending, 9).await.unwrap();
+    assert_eq!(row[0].1.tries, 9);
+    let asked = net.asked().iter().filter(|asked| asked.starts_with("get_missing_events")).count();
+    assert!(asked <= 9, "asked {asked} times");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_and_the_event_waits() {
+    let (clock, hand) = Clock::manual(1_700_000_000_000);
+    let net = Net::default();
+    net.set_clock(clock);
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.say(&taro, &room, "一").await;
+    b.say(&taro, &room, "二").await;
+    let pdus = b.outgoing("a.test").await;
+    net.silence("b.test");
+    a.rooms.receive_transaction(&server("b.test"), &pdus[1..]).await.unwrap();
+    a.until(async || !net.asked().is_empty()).await;
+    a.until(async || {
+        hand.advance(Duration::from_secs(1));
+        let rows = a.store.scan(&WAITING, store::Range::all(), store::Order::Ascending, 9).await.unwrap();
+        rows.first().is_some_and(|(_, row)| row.tries > 0)
+    })
+    .await;
+    assert_eq!(a.bodies(&room).await, [] as [String; 0]);
+    // It answers again: with the next attempt all is there.
+    net.unsilence("b.test");
+    a.until(async || {
+        hand.advance(Duration::from_secs(30));
+        a.bodies(&room).await == ["一", "二"]
+    })
+    .await;
+    assert_eq!(a.rooms.inbox_totals(), InboxTotals::default());
+}
+
+#[tokio::test]
+async fn a_waiting_event_gets_its_place_when_what_it_lacked_arrives() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.say(&taro, &room, "一").await;
+    b.say(&taro, &room, "二").await;
+    b.say(&taro, &room, "三").await;
+    let pdus = b.outgoing("a.test").await;
+    net.cut(true);
+    a.receive("b.test", &pdus[1..]).await;
+    assert_eq!(a.bodies(&room).await, [] as [String; 0]);
+    a.receive("b.test", &pdus[..1]).await;
+    a.until(async || a.bodies(&room).await == ["一", "二", "三"]).await;
+    a.until(async || a.rooms.inbox_totals() == InboxTotals::default()).await;
+}
+
+#[tokio::test]
+async fn a_message_that_overtakes_its_servers_join_waits_for_it() {
+    let net = Net::default();
+    let (a, b, c) =
+        (net.server(&["a.test"]).await, net.server(&["b.test"]).await, net.server(&["c.test"]).await);
+    let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:c.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    c.join(&jiro, &room, "b.test").await.unwrap();
+    c.say(&jiro, &room, "来ました").await;
+    // c's message comes before b has told of c's join.
+    c.deliver(&a).await;
+    assert_eq!(a.bodies(&room).await, [] as [String; 0]);
+    assert_eq!(net.asked(), [] as [String; 0]);
+    b.deliver(&a).await;
+    a.until(async || a.bodies(&room).await == ["来ました"]).await;
+    assert_eq!(a.membership(&jiro, &room).await, Some(Membership::Join));
+    a.until(async || a.rooms.inbox_totals() == InboxTotals::default()).await;
+}
+
+#[tokio::test]
+async fn waiting_events_are_taken_up_after_a_restart() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.say(&taro, &room, "一").await;
+    b.say(&taro, &room, "二").await;
+    let pdus = b.outgoing("a.test").await;
+    net.cut(true);
+    a.receive("b.test", &pdus[1..]).await;
+    assert_eq!(a.rooms.inbox_totals().waiting, 1);
+    let disk = a.disk.clone();
+    drop(a);
+    let a = net.server_on(&["a.test"], &disk).await;
+    assert_eq!(a.rooms.inbox_totals().waiting, 1);
+    a.receive("b.test", &pdus[..1]).await;
+    a.until(async || a.bodies(&room).await == ["一", "二"]).await;
+}
+
+#[tokio::test]
+async fn what_a_failed_first_join_left_is_dropped_at_the_next_start() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let hanako = user("@hanako:a.test");
+    let room = a.public_room(&hanako).await;
+    let info = b.rooms.ensure_room(&room, RoomVersion::V11).await.unwrap();
+    let pdu = a.timeline(&room).await.pop().unwrap().pdu().json().clone();
+    let mut batch = store::Batch::new();
+    for serial in 0..3 {
+        let row = InboxRow { origin: "a.test".to_owned(), pdu: Bytes::clone(&pdu) };
+        batch.put(&INBOX, &(info.serial, crate::ids::InboxSerial(serial)), &row);
+    }
+    b.store.commit(batch).await.unwrap();
+    let disk = b.disk.clone();
+    drop(b);
+    let b = net.server_on(&["b.test"], &disk).await;
+    b.settled().await;
+    b.until(async || b.rooms.inbox_totals() == InboxTotals::default()).await;
+}
+
+#[tokio::test]
+async fn a_full_inbox_refuses_the_transaction_as_a_whole_and_others_are_let_in() {
+    let net = Net::default();
+    let limits = InboxLimits { peer_in_room: 3, ..InboxLimits::default() };
+    let a = net.small_server(&["a.test"], limits).await;
+    let (b, c) = (net.server(&["b.test"]).await, net.server(&["c.test"]).await);
+    let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:c.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    c.join(&jiro, &room, "a.test").await.unwrap();
+    net.silence("b.test");
+    net.silence("c.test");
+    for index in 0..2 {
+        a.take("b.test", &on_nothing(&a, &room, "@taro:b.test", &format!("b{index}")).await).await.unwrap();
+    }
+    let both = [
+        on_nothing(&a, &room, "@taro:b.test", "b2").await.to_raw(),
+        on_nothing(&a, &room, "@taro:b.test", "b3").await.to_raw(),
+    ];
+    let refused = a.rooms.receive_transaction(&server("b.test"), &both).await;
+    assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
+    assert_eq!(a.rooms.inbox_totals().waiting, 2, "nothing of it was taken");
+    a.take("b.test", &on_nothing(&a, &room, "@taro:b.test", "b2").await).await.unwrap();
+    a.take("c.test", &on_nothing(&a, &room, "@jiro:c.test", "c0").await).await.unwrap();
+    assert_eq!(a.rooms.inbox_totals().waiting, 4);
+}
+
+#[tokio::test]
+async fn a_known_event_costs_no_row_and_no_signature() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.say(&taro, &room, "一").await;
+    let pdus = b.outgoing("a.test").await;
+    a.receive("b.test", &pdus).await;
+    let answers = a.rooms.receive_transaction(&server("b.test"), &pdus).await.unwrap();
+    assert!(answers.iter().all(|answer| answer.result.is_ok()));
+    assert_eq!(a.rooms.inbox_totals(), InboxTotals::default());
+    let rows = a.store.scan(&INBOX, store::Range::all(), store::Order::Ascending, 1).await.unwrap();
+    assert!(rows.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_names_an_auth_event_of_another_room_is_refused_and_takes_no_other_with_it() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    let other = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let elsewhere =
+        a.state(&other).await.into_iter().find(|(kind, ..)| kind == "m.room.power_levels").unwrap();
+    let tip = a.timeline(&room).await.pop().unwrap().event_id().to_owned();
+    let auth = auth_of(&a, &room, "@taro:b.test").await;
+
+    let mut wrong = auth.clone();
+    wrong.push(elsewhere.2);
+    let wrong = forge(RoomVersion::V11, &room, &message(&taro, "違反"), &[tip], &wrong);
+    let right =
+        forge(RoomVersion::V11, &room, &message(&taro, "正しい"), &[wrong.event_id().to_owned()], &auth);
+    a.receive("b.test", &[wrong.to_raw(), right.to_raw()]).await;
+    assert_eq!(a.bodies(&room).await, ["正しい"]);
+    let stored = a.rooms.event(&room, wrong.event_id()).await.unwrap().unwrap();
+    assert_eq!(stored.meta().verdict, Verdict::Rejected);
+    assert_eq!(a.rooms.inbox_totals(), InboxTotals::default());
+}
+
+#[tokio::test]
+async fn an_auth_event_of_another_room_that_must_be_fetched_refuses_the_event_too() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let other = b.public_room(&taro).await;
+    let elsewhere = b.timeline(&other).await.pop().unwrap();
+    net.tell_chain("b.test", vec![elsewhere.pdu().to_raw()]);
+    let tip = a.timeline(&room).await.pop().unwrap().event_id().to_owned();
+    let auth = auth_of(&a, &room, "@taro:b.test").await;
+    let mut wrong = auth.clone();
+    wrong.push(elsewhere.event_id().to_owned());
+    let wrong = forge(RoomVersion::V11, &room, &message(&taro, "違反"), &[tip], &wrong);
+    let right =
+        forge(RoomVersion::V11, &room, &message(&taro, "正しい"), &[wrong.event_id().to_owned()], &auth);
+    a.receive("b.test", &[wrong.to_raw(), right.to_raw()]).await;
+    a.until(async || a.bodies(&room).await == ["正しい"]).await;
+    a.until(async || a.rooms.inbox_totals() == InboxTotals::default()).await;
+}
+
+#[tokio::test]
+async fn of_an_answer_only_what_was_asked_for_is_kept_and_nothing_that_is_refused() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let info = a.rooms.room(&room).await.unwrap().unwrap();
+    let auth = auth_of(&a, &room, "@taro:b.test").await;
+    let tip = [a.timeline(&room).await.pop().unwrap().event_id().to_owned()];
+    // Rightly signed, and allowed, and yet nobody asked for them.
+    let unasked: Vec<Pdu> = (0..50)
+        .map(|index| forge(RoomVersion::V11, &room, &message(&taro, &index.to_string()), &tip, &auth))
+        .collect();
+    let asked = forge(RoomVersion::V11, &room, &message(&taro, "asked"), &tip, &auth);
+    let beyond = state(&taro, "m.room.name", "", &json!({ "name": "乗っ取り" }));
+    let beyond = forge(RoomVersion::V11, &room, &beyond, &tip, &auth);
+    let count = async || {
+        let range = store::Range::prefix(&info.serial);
+        a.store.scan(&EVENTS, range, store::Order::Ascending, usize::MAX).await.unwrap().len()
+    };
+    let before = count().await;
+    let mut answer: Vec<Box<RawValue>> = unasked.iter().map(Pdu::to_raw).collect();
+    answer.push(asked.to_raw());
+    answer.push(beyond.to_raw());
+    let wanted = [asked.event_id().to_owned(), beyond.event_id().to_owned()];
+    let refused = a.rooms.import_outliers(&info, answer, Asked::For(&wanted)).await.unwrap();
+    assert_eq!(count().await, before + 1);
+    assert_eq!(refused.into_iter().collect::<Vec<_>>(), [beyond.event_id().to_owned()]);
+}
+
+#[tokio::test]
+async fn what_its_own_auth_events_forbid_is_refused_before_its_ancestors_are_asked_for() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let auth = auth_of(&a, &room, "@taro:b.test").await;
+    let beyond = state(&taro, "m.room.name", "", &json!({ "name": "乗っ取り" }));
+    let beyond = forge(RoomVersion::V11, &room, &beyond, &[invented("nowhere")], &auth);
+    a.receive("b.test", &[beyond.to_raw()]).await;
+    assert_eq!(net.asked(), [] as [String; 0]);
+    assert_eq!(a.rooms.inbox_totals(), InboxTotals::default());
+    let _: &ServerName = hanako.server_name();
+}
