@@ -68,6 +68,7 @@ impl Accounts {
             }),
         };
         accounts.start_writing_last_seen();
+        accounts.start_sweeping_openid();
         accounts.resume_chores().await?;
         Ok(accounts)
     }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use room::tables::Membership;
+use room::{ProfileChange, tables::Membership};
 use ruma::{OwnedUserId, UserId};
 use store::{Batch, Range};
 
@@ -15,10 +15,21 @@ use crate::{Accounts, Error, tables};
 /// What is to be done in the rooms of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Chore {
-    /// Bring the member events up to date with the profile.
+    /// Bring the member events up to date with name and picture: noted by former versions.
     SpreadProfile,
     /// Leave all rooms, as the account is closed.
     LeaveRooms,
+    /// Bring the member events up to date with the display name.
+    SpreadName,
+    /// Bring the member events up to date with the picture.
+    SpreadPicture,
+}
+
+/// A part of the profile that rooms show.
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Name,
+    Picture,
 }
 
 impl Chore {
@@ -26,6 +37,8 @@ impl Chore {
         match self {
             Self::SpreadProfile => 1,
             Self::LeaveRooms => 2,
+            Self::SpreadName => 3,
+            Self::SpreadPicture => 4,
         }
     }
 
@@ -33,6 +46,8 @@ impl Chore {
         match number {
             1 => Some(Self::SpreadProfile),
             2 => Some(Self::LeaveRooms),
+            3 => Some(Self::SpreadName),
+            4 => Some(Self::SpreadPicture),
             _ => None,
         }
     }
@@ -100,7 +115,9 @@ impl Accounts {
             return Ok(());
         };
         match chore {
-            Chore::SpreadProfile => self.spread_profile(user).await?,
+            Chore::SpreadProfile => self.spread_profile(user, &[Field::Name, Field::Picture]).await?,
+            Chore::SpreadName => self.spread_profile(user, &[Field::Name]).await?,
+            Chore::SpreadPicture => self.spread_profile(user, &[Field::Picture]).await?,
             Chore::LeaveRooms => self.leave_rooms(user).await?,
         }
         let mut batch = Batch::new();
@@ -115,11 +132,17 @@ impl Accounts {
 
     /// Brings the user's member event up to date in every room that the user is joined to. One room
     /// that refuses does not keep the others from following.
-    async fn spread_profile(&self, user: &UserId) -> Result<(), Error> {
-        let profile = self.member_profile(user).await?;
+    async fn spread_profile(&self, user: &UserId, fields: &[Field]) -> Result<(), Error> {
+        let room::Profile { displayname, avatar_url } = self.member_profile(user).await?;
+        let change = |field: &Field| match field {
+            Field::Name => ProfileChange::DisplayName(displayname.clone()),
+            Field::Picture => ProfileChange::AvatarUrl(avatar_url.clone()),
+        };
         for room in self.inner.rooms.joined_rooms(user).await? {
-            if let Err(error) = self.inner.rooms.update_profile(user, &room, &profile).await {
-                tracing::info!(user_id = %user, room_id = %room, error = %error, "the room does not show the new profile");
+            for change in fields.iter().map(change) {
+                if let Err(error) = self.inner.rooms.update_profile(user, &room, &change).await {
+                    tracing::info!(user_id = %user, room_id = %room, error = %error, "the room does not show the new profile");
+                }
             }
         }
         Ok(())

@@ -2,15 +2,15 @@
 //!
 //! Every change writes the row and a log entry in one batch, so that the user's other devices hear
 //! of it in `/sync`. Read markers, tags and push rules are account data with verbs of their own.
+//!
+//! How much a user may keep is bounded: in one piece, in one room, and in all. What is kept in all is counted in
+//! the batch of each change; the push rules, which have a bound of their own, are not counted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
-use ruma::{
-    EventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
-    events::tag::{TagEventContent, TagInfo, TagName, Tags},
-};
-use serde_json::Value;
+use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde::{Deserialize, de::IgnoredAny};
 use store::{Batch, Position, Range, Stamped, Topic};
 
 use crate::{Accounts, Error, accounts::log_change, log::Change, tables};
@@ -19,8 +19,20 @@ use crate::{Accounts, Error, accounts::log_change, log::Change, tables};
 pub const FULLY_READ: &str = "m.fully_read";
 /// Type of the push rules in the global account data.
 pub const PUSH_RULES: &str = "m.push_rules";
-/// Type of a room's tags in its account data.
-const TAG: &str = "m.tag";
+/// Type of the list of ignored users in the global account data.
+const IGNORED_USERS: &str = "m.ignored_user_list";
+/// Longest type, and largest content of one type, in bytes.
+const MAX_TYPE_BYTES: usize = 255;
+const MAX_CONTENT_BYTES: usize = 512 * 1024;
+/// Most types of a user, and of a user in one room.
+const MAX_TYPES: usize = 1_000;
+const MAX_TYPES_OF_ROOM: usize = 100;
+/// Most that a user keeps in all: pieces, and bytes of types and contents.
+const MAX_ROWS: i64 = 20_000;
+const MAX_BYTES: i64 = 32 << 20;
+/// What the rows of [`tables::DATA_USE`] count.
+const ROWS: u8 = 1;
+const BYTES: u8 = 2;
 /// How often a change that others raced with is tried.
 pub(crate) const ATTEMPTS: usize = 8;
 
@@ -42,12 +54,10 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Managed`] for types that the server keeps, [`Error::InvalidParam`] when the content is
-    /// not an object, [`Error::Store`].
+    /// not an object, [`Error::TooLarge`] when it is too much, [`Error::Contended`], [`Error::Store`].
     pub async fn set_account_data(&self, user: &UserId, kind: &str, content: Bytes) -> Result<(), Error> {
         check_settable(kind, &content)?;
-        let mut batch = Batch::new();
-        put_global(&mut batch, user, kind, content);
-        self.commit(batch).await
+        self.change_data(user, None, kind, |_| Ok(content.clone())).await
     }
 
     /// Global account data of a type.
@@ -71,9 +81,7 @@ impl Accounts {
         content: Bytes,
     ) -> Result<(), Error> {
         check_settable(kind, &content)?;
-        let mut batch = Batch::new();
-        put_of_room(&mut batch, user, room, kind, content);
-        self.commit(batch).await
+        self.change_data(user, Some(room), kind, |_| Ok(content.clone())).await
     }
 
     /// Account data of a room, of a type.
@@ -116,49 +124,109 @@ impl Accounts {
     /// Moves a user's read marker in a room.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::TooLarge`], [`Error::Contended`], [`Error::Store`].
     pub async fn set_fully_read(&self, user: &UserId, room: &RoomId, event: &EventId) -> Result<(), Error> {
-        let content = serde_json::json!({ "event_id": event });
-        let mut batch = Batch::new();
-        put_of_room(&mut batch, user, room, FULLY_READ, Bytes::from(content.to_string()));
-        self.commit(batch).await
+        let content = Bytes::from(serde_json::json!({ "event_id": event }).to_string());
+        self.change_data(user, Some(room), FULLY_READ, |_| Ok(content.clone())).await
     }
 
-    /// The tags that a user gave a room.
+    /// Changes one piece of account data, of a room or of none. `change` gets the old content and may run several
+    /// times.
     ///
     /// # Errors
+    /// What `change` says; [`Error::TooLarge`] when the user would keep too much; [`Error::Contended`],
     /// [`Error::Store`].
-    pub async fn room_tags(&self, user: &UserId, room: &RoomId) -> Result<Tags, Error> {
-        let row = self.find_tags(user, room).await?;
-        Ok(parse_tags(row.as_ref()))
-    }
-
-    /// Tags a room.
-    ///
-    /// # Errors
-    /// [`Error::Contended`], [`Error::Store`].
-    pub async fn set_room_tag(
+    pub(crate) async fn change_data(
         &self,
         user: &UserId,
-        room: &RoomId,
-        tag: TagName,
-        info: TagInfo,
+        room: Option<&RoomId>,
+        kind: &str,
+        change: impl Fn(Option<&Bytes>) -> Result<Bytes, Error>,
     ) -> Result<(), Error> {
-        self.change_tags(user, room, |tags| {
-            tags.insert(tag.clone(), info.clone());
-        })
-        .await
+        let (store, user_id) = (&self.inner.store, user.as_str());
+        let of_room = room.map(|room| (user_id, room.as_str(), kind));
+        for _ in 0..ATTEMPTS {
+            let old = match &of_room {
+                Some(key) => store.get(&tables::ROOM_DATA, key).await?,
+                None => store.get(&tables::DATA, &(user_id, kind)).await?,
+            };
+            let content = change(old.as_ref().map(|old| &old.value))?;
+            let size = |content: &Bytes| kind.len() + content.len();
+            let growth = Growth::new(old.as_ref().map(|old| size(&old.value)), size(&content));
+            self.check_growth(user, room, kind, content.len(), &growth).await?;
+
+            let mut batch = Batch::new();
+            match (&of_room, room) {
+                (Some(key), Some(room)) => {
+                    batch.require(&tables::ROOM_DATA, key, old.as_ref());
+                    put_of_room(&mut batch, user, room, kind, content);
+                }
+                _ => {
+                    batch.require(&tables::DATA, &(user_id, kind), old.as_ref());
+                    put_global(&mut batch, user, kind, content);
+                }
+            }
+            batch.add(&tables::DATA_USE, &(user_id, ROWS), growth.rows);
+            batch.add(&tables::DATA_USE, &(user_id, BYTES), growth.bytes);
+            match self.commit(batch).await {
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
     }
 
-    /// Takes a tag off a room.
-    ///
-    /// # Errors
-    /// [`Error::Contended`], [`Error::Store`].
-    pub async fn remove_room_tag(&self, user: &UserId, room: &RoomId, tag: &TagName) -> Result<(), Error> {
-        self.change_tags(user, room, |tags| {
-            tags.remove(tag);
-        })
-        .await
+    /// Refuses what would be too much. Less than before is never too much.
+    async fn check_growth(
+        &self,
+        user: &UserId,
+        room: Option<&RoomId>,
+        kind: &str,
+        content_bytes: usize,
+        growth: &Growth,
+    ) -> Result<(), Error> {
+        if growth.bytes <= 0 {
+            return Ok(());
+        }
+        if kind.len() > MAX_TYPE_BYTES {
+            return Err(Error::TooLarge("a type of account data has at most 255 bytes"));
+        }
+        if content_bytes > MAX_CONTENT_BYTES {
+            return Err(Error::TooLarge("account data of one type has at most 512 KiB"));
+        }
+        let store = &self.inner.store;
+        let keys = [(user.as_str(), ROWS), (user.as_str(), BYTES)];
+        let used = store.get_many(&tables::DATA_USE, &keys).await?;
+        let after = |index: usize, growth: i64| {
+            let used = used.get(index).copied().flatten().map_or(0, |counter: store::Counter| counter.0);
+            used.saturating_add(growth)
+        };
+        if after(0, growth.rows) > MAX_ROWS || after(1, growth.bytes) > MAX_BYTES {
+            return Err(Error::TooLarge("a user keeps at most 20,000 pieces of account data, 32 MiB in all"));
+        }
+        if growth.rows <= 0 {
+            return Ok(());
+        }
+        let ascending = store::Order::Ascending;
+        let kinds = match room {
+            Some(room) => {
+                let range = Range::prefix(&(user.as_str(), room.as_str()));
+                store.scan(&tables::ROOM_DATA, range, ascending, MAX_TYPES_OF_ROOM).await?.len()
+            }
+            None => {
+                let range = Range::prefix(user.as_str());
+                store.scan(&tables::DATA, range, ascending, MAX_TYPES).await?.len()
+            }
+        };
+        match room {
+            Some(_) if kinds >= MAX_TYPES_OF_ROOM => {
+                Err(Error::TooLarge("a user keeps account data of at most 100 types for a room"))
+            }
+            None if kinds >= MAX_TYPES => {
+                Err(Error::TooLarge("a user keeps account data of at most 1,000 types"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whom a user ignores. Clients may write anything into the list: what is no user id ignores nobody, and takes
@@ -169,47 +237,29 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#ignoring-users>
     pub async fn ignored_users(&self, user: &UserId) -> Result<HashSet<OwnedUserId>, Error> {
-        let row = self.inner.store.get(&tables::DATA, &(user.as_str(), "m.ignored_user_list")).await?;
-        let content = row.and_then(|row| serde_json::from_slice::<Value>(&row.value).ok());
-        let listed = content.as_ref().and_then(|content| content.get("ignored_users")?.as_object());
-        let users = listed.into_iter().flat_map(|listed| listed.keys());
-        Ok(users.filter_map(|user| OwnedUserId::try_from(user.as_str()).ok()).collect())
-    }
-
-    async fn find_tags(&self, user: &UserId, room: &RoomId) -> Result<Option<Stamped<Bytes>>, Error> {
-        Ok(self.inner.store.get(&tables::ROOM_DATA, &(user.as_str(), room.as_str(), TAG)).await?)
-    }
-
-    async fn change_tags(
-        &self,
-        user: &UserId,
-        room: &RoomId,
-        change: impl Fn(&mut Tags),
-    ) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
-            let old = self.find_tags(user, room).await?;
-            let mut tags = parse_tags(old.as_ref());
-            change(&mut tags);
-            let content = serde_json::to_vec(&TagEventContent::new(tags))
-                .map_err(|cause| Error::InvalidParam(cause.to_string()))?;
-
-            let mut batch = Batch::new();
-            batch.require(&tables::ROOM_DATA, &(user.as_str(), room.as_str(), TAG), old.as_ref());
-            put_of_room(&mut batch, user, room, TAG, Bytes::from(content));
-            match self.commit(batch).await {
-                Err(Error::Contended) => {}
-                done => return done,
-            }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Content {
+            #[serde(deserialize_with = "pdu::lenient::map")]
+            ignored_users: BTreeMap<OwnedUserId, IgnoredAny>,
         }
-        Err(Error::Contended)
+        let row = self.inner.store.get(&tables::DATA, &(user.as_str(), IGNORED_USERS)).await?;
+        let content = row.and_then(|row| serde_json::from_slice::<Content>(&row.value).ok());
+        Ok(content.unwrap_or_default().ignored_users.into_keys().collect())
     }
 }
 
-/// Clients may write anything into a room's tags; what is no tags counts as none.
-fn parse_tags(row: Option<&Stamped<Bytes>>) -> Tags {
-    row.and_then(|row| serde_json::from_slice::<TagEventContent>(&row.value).ok())
-        .map(|content| content.tags)
-        .unwrap_or_default()
+/// By how much more a user keeps.
+struct Growth {
+    rows: i64,
+    bytes: i64,
+}
+
+impl Growth {
+    fn new(old: Option<usize>, new: usize) -> Self {
+        let bytes = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+        Self { rows: i64::from(old.is_none()), bytes: bytes(new).saturating_sub(old.map_or(0, bytes)) }
+    }
 }
 
 /// Adds global account data and its log entry to a batch.

@@ -3,28 +3,45 @@
 use bytes::Bytes;
 use ruma::UserId;
 use sha2::{Digest, Sha256};
-use store::Batch;
+use store::{Batch, Range};
 
 use crate::{Accounts, Error, tables};
 
-/// Largest filter that is kept, in bytes of JSON.
+/// Largest filter that is kept, in bytes of JSON, and most filters of a user.
 const MAX_FILTER_BYTES: usize = 32 * 1024;
+const MAX_FILTERS: usize = 500;
 
 impl Accounts {
-    /// Keeps a filter and answers with its id. The id is a hash, so the same filter is kept once.
+    /// Keeps a filter and answers with its id. The id is a hash of what the filter says, so equal filters are
+    /// kept once, however they are written.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::Store`].
+    /// [`Error::InvalidParam`] when it is no JSON, [`Error::TooLarge`] for a large one or one too many,
+    /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3useruseridfilter>
     pub async fn put_filter(&self, user: &UserId, filter: Bytes) -> Result<String, Error> {
         if filter.len() > MAX_FILTER_BYTES {
             return Err(Error::TooLarge("a filter has at most 32 KiB"));
         }
-        let hash: [u8; 32] = Sha256::digest(&filter).into();
+        // Parsed, the keys of objects are sorted.
+        let parsed: serde_json::Value =
+            serde_json::from_slice(&filter).map_err(|cause| Error::InvalidParam(cause.to_string()))?;
+        let hash: [u8; 32] = Sha256::digest(parsed.to_string().as_bytes()).into();
         let id: String = hash.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+        let (store, key) = (&self.inner.store, (user.as_str(), id.as_str()));
+        if store.get(&tables::FILTERS, &key).await?.is_some() {
+            return Ok(id);
+        }
+        let range = Range::prefix(user.as_str());
+        let kept = store.scan(&tables::FILTERS, range, store::Order::Ascending, MAX_FILTERS).await?;
+        if kept.len() >= MAX_FILTERS {
+            return Err(Error::TooLarge(
+                "a user keeps at most 500 filters; one may also stand in the request",
+            ));
+        }
         let mut batch = Batch::new();
-        batch.put(&tables::FILTERS, &(user.as_str(), id.as_str()), &filter);
+        batch.put(&tables::FILTERS, &key, &filter);
         self.commit(batch).await?;
         Ok(id)
     }

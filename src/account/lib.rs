@@ -28,6 +28,7 @@ mod registration_tokens;
 mod sessions;
 mod shared_secret;
 mod tables;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ruma::{OwnedUserId, ServerName, UserId};
-use store::Batch;
+use store::{Batch, Range};
 
 use crate::{
     Accounts, Error,
@@ -16,6 +16,9 @@ use crate::{
 
 /// How long an OpenID token is good.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How often those that are over are removed, and how many in one batch.
+const SWEPT_EVERY: Duration = Duration::from_secs(15 * 60);
+const SWEPT_AT_ONCE: usize = 1_000;
 
 /// A token that a user may hand to a third party.
 #[derive(Clone, Debug)]
@@ -59,5 +62,39 @@ impl Accounts {
             return Err(unknown());
         }
         if user.server_name() == authority { Ok(user) } else { Err(unknown()) }
+    }
+
+    /// Starts the task that removes tokens whose time is over.
+    pub(crate) fn start_sweeping_openid(&self) {
+        let accounts = self.clone();
+        let stopping = self.inner.tasks.shutdown_token();
+        self.inner.tasks.spawn("account.openid", async move {
+            loop {
+                if let Err(error) = accounts.sweep_openid().await {
+                    tracing::warn!(error = %error, "could not remove old OpenID tokens");
+                }
+                tokio::select! {
+                    () = accounts.inner.clock.sleep(SWEPT_EVERY) => {}
+                    () = stopping.cancelled() => return,
+                }
+            }
+        });
+    }
+
+    /// Removes the tokens whose time is over; returns how many.
+    pub(crate) async fn sweep_openid(&self) -> Result<usize, Error> {
+        let now = self.now_ms();
+        let all = Range::all();
+        let rows = self.inner.store.scan(&tables::OPENID, all, store::Order::Ascending, usize::MAX).await?;
+        let over: Vec<_> =
+            rows.into_iter().filter(|(_, row)| row.expires_ms <= now).map(|(hash, _)| hash).collect();
+        for some in over.chunks(SWEPT_AT_ONCE) {
+            let mut batch = Batch::new();
+            for hash in some {
+                batch.delete(&tables::OPENID, hash);
+            }
+            self.commit(batch).await?;
+        }
+        Ok(over.len())
     }
 }

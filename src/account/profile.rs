@@ -152,17 +152,21 @@ impl Accounts {
             }
             let change = Change::Profile { user_id: user.to_owned(), field: field.to_owned() };
             log_change(&mut batch, &change, [Topic::user(user.as_str())]);
-            let in_rooms = matches!(field, DISPLAY_NAME | AVATAR_URL);
-            if in_rooms {
-                self.put_chore(&mut batch, user, Chore::SpreadProfile);
+            let chore = match field {
+                DISPLAY_NAME => Some(Chore::SpreadName),
+                AVATAR_URL => Some(Chore::SpreadPicture),
+                _ => None,
+            };
+            if let Some(chore) = chore {
+                self.put_chore(&mut batch, user, chore);
             }
             match self.commit(batch).await {
                 Err(Error::Contended) => continue,
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }
-            if in_rooms {
-                self.start_chore(user, Chore::SpreadProfile);
+            if let Some(chore) = chore {
+                self.start_chore(user, chore);
             }
             return Ok(());
         }

@@ -1,7 +1,12 @@
 //! Push rules: kept as account data of the type `m.push_rules`, changed through their own verbs.
 
 use bytes::Bytes;
-use ruma::{UserId, events::push_rules::PushRulesEventContent, push::Ruleset};
+use ruma::{
+    OwnedRoomId, OwnedUserId, UserId,
+    events::push_rules::PushRulesEventContent,
+    push::{ConditionalPushRule, PatternedPushRule, Ruleset, SimplePushRule},
+};
+use serde::Deserialize;
 use store::Batch;
 
 use crate::{
@@ -9,6 +14,9 @@ use crate::{
     data::{ATTEMPTS, PUSH_RULES, put_global},
     tables,
 };
+
+/// Largest set of rules, in bytes of JSON.
+const MAX_BYTES: usize = 256 * 1024;
 
 impl Accounts {
     /// A user's push rules.
@@ -42,6 +50,10 @@ impl Accounts {
             change(&mut rules)?;
             let content = serde_json::to_vec(&PushRulesEventContent::new(rules))
                 .map_err(|cause| Error::InvalidParam(cause.to_string()))?;
+            let had = old.as_ref().map_or(0, |old| old.value.len());
+            if content.len() > MAX_BYTES.max(had) {
+                return Err(Error::TooLarge("push rules have at most 256 KiB in all"));
+            }
 
             let mut batch = Batch::new();
             batch.require(&tables::DATA, &key, old.as_ref());
@@ -55,7 +67,55 @@ impl Accounts {
     }
 }
 
+/// Reads stored rules, rule by rule: one that a later version of us wrote, or an earlier one, and that cannot be
+/// read now, must not cost the others.
 fn parse(content: &[u8], user: &UserId) -> Ruleset {
-    serde_json::from_slice::<PushRulesEventContent>(content)
-        .map_or_else(|_unreadable| Ruleset::server_default(user), |content| content.global)
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(deserialize_with = "pdu::lenient::field")]
+        global: Option<Rules>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Rules {
+        #[serde(rename = "override", deserialize_with = "pdu::lenient::list")]
+        override_: Vec<ConditionalPushRule>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        content: Vec<PatternedPushRule>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        room: Vec<SimplePushRule<OwnedRoomId>>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        sender: Vec<SimplePushRule<OwnedUserId>>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        underride: Vec<ConditionalPushRule>,
+    }
+    let read = serde_json::from_slice::<Content>(content).ok().and_then(|content| content.global);
+    let Some(Rules { override_, content, room, sender, underride }) = read else {
+        return Ruleset::server_default(user);
+    };
+    let mut rules = Ruleset::new();
+    rules.override_.extend(override_);
+    rules.content.extend(content);
+    rules.room.extend(room);
+    rules.sender.extend(sender);
+    rules.underride.extend(underride);
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_that_cannot_be_read_does_not_cost_the_others() {
+        let content =
+            br#"{"global":{"override":[5,{"rule_id":"a","default":false,"enabled":true,"conditions":[],
+            "actions":["notify"]},{"rule_id":7}],"room":[{"rule_id":"no room","actions":[]},{"rule_id":"!a:b",
+            "default":false,"enabled":true,"actions":[]}],"sender":null}}"#;
+        let rules = parse(content, user_id!("@a:b"));
+        assert_eq!((rules.override_.len(), rules.room.len(), rules.sender.len()), (1, 1, 0));
+        assert!(!parse(b"[]", user_id!("@a:b")).override_.is_empty());
+    }
 }

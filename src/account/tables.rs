@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use store::{Stamped, Table, TableCheck, Tuning, row};
+use store::{Counter, Stamped, Table, TableCheck, Tuning, row};
 
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
@@ -44,6 +44,9 @@ pub(crate) static OPENID: Table<TokenHash, OpenIdRow> = Table::new(111, "account
 /// What remains to be done in a user's rooms; key: user id, number of the chore; value: a number that
 /// is new each time.
 pub(crate) static CHORES: Table<(String, u8), u64> = Table::new(112, "account.chores", Tuning::Queue);
+
+/// How much account data a user keeps; key: user id, what is counted.
+pub(crate) static DATA_USE: Table<(String, u8), Counter> = Table::new(113, "account.data_use", Tuning::Small);
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +169,7 @@ pub fn checks() -> Vec<TableCheck> {
         REGISTRATION_TOKENS.check(),
         OPENID.check(),
         CHORES.check(),
+        DATA_USE.check(),
     ]
 }
 

@@ -1,5 +1,5 @@
 //! What every part of Yakuba needs and nothing that knows Matrix or storage: the clock, chance,
-//! tasks with names, retries, sizes, metrics, logs and the reading of configuration.
+//! tasks with names, retries, sizes, metrics, logs, the folding of texts and the reading of configuration.
 //!
 //! All of it is passed in, never global, so that a test runs ten servers in one process with a
 //! clock it can steer and chance it can repeat.
@@ -9,6 +9,7 @@ mod backoff;
 mod buckets;
 mod clock;
 pub mod config;
+mod fold;
 mod metrics;
 mod random;
 mod size;
@@ -19,6 +20,7 @@ pub use address::Address;
 pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};
 pub use clock::{Clock, Elapsed, Instant, ManualClock, Timestamp};
+pub use fold::fold;
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;
 pub use size::{ByteSize, SizeError};

@@ -12,7 +12,7 @@ use room::{Profile, Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use web::{ApiError, User};
 
-use crate::{Elsewhere, Presence};
+use crate::{Elsewhere, Presence, hierarchy::Walks};
 
 /// Settings of the client interface.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct ClientApi {
     pub(crate) config: Config,
     /// Rooms are upgraded one at a time.
     pub(crate) upgrades: tokio::sync::Mutex<()>,
+    /// Walks through spaces that have a next page.
+    pub(crate) walks: Walks,
 }
 
 impl ClientApi {
@@ -69,6 +71,7 @@ impl ClientApi {
             presence,
             config,
             upgrades: tokio::sync::Mutex::new(()),
+            walks: Walks::default(),
         }
     }
 

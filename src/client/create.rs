@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use pdu::RoomVersion;
-use room::{CreateRoom, InitialState, Invitee, Preset, alias_of};
+use room::{CreateRoom, InitialState, Invitee, MAX_INVITES, Preset, alias_of};
 use ruma::{
-    UserId,
+    RoomAliasId, UserId,
     api::client::room::{
         Visibility,
         create_room::{self, v3::RoomPreset},
@@ -17,7 +17,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 use web::{ApiError, Call, StatusCode, User};
 
-use crate::{ClientApi, upgrade::carry_over_from_predecessor};
+use crate::{
+    ClientApi,
+    send::{Aliases, bad_alias},
+    upgrade::carry_over_from_predecessor,
+};
 
 /// `POST /_matrix/client/v3/createRoom`: creates a room with its first state and invites.
 ///
@@ -68,6 +72,14 @@ async fn wishes(
         Some(localpart) => Some(alias_of(creator, localpart)?),
         None => None,
     };
+    if request.invite.len() > MAX_INVITES {
+        return Err(ApiError::invalid_param(format!("A new room takes {MAX_INVITES} invites")));
+    }
+    let initial_state: Vec<InitialState> =
+        request.initial_state.iter().map(initial_state).collect::<Result<_, _>>()?;
+    for state in &initial_state {
+        check_alias(state, alias.as_deref())?;
+    }
     let invited: Vec<&UserId> = request.invite.iter().map(|user| &**user).collect();
     let profiles = api.member_profiles(&invited).await?;
     let invitees = request.invite.iter().cloned().zip(profiles);
@@ -80,12 +92,25 @@ async fn wishes(
         alias,
         publish: request.visibility == Visibility::Public,
         creation_content: object(request.creation_content.as_ref())?,
-        initial_state: request.initial_state.iter().map(initial_state).collect::<Result<_, _>>()?,
+        initial_state,
         power_level_content_override: object(request.power_level_content_override.as_ref())?,
         invite,
         is_direct: request.is_direct,
         profile: api.member_profile(creator).await?,
+        ..CreateRoom::default()
     })
+}
+
+/// The aliases that a new room calls its own must lead to it, which only the one can that is made with it.
+fn check_alias(state: &InitialState, made: Option<&RoomAliasId>) -> Result<(), ApiError> {
+    if state.kind != StateEventType::RoomCanonicalAlias || !state.state_key.is_empty() {
+        return Ok(());
+    }
+    let aliases = Aliases::parse(&state.content)?;
+    match aliases.all().find(|alias| Some(&***alias) != made) {
+        Some(alias) => Err(bad_alias(alias)),
+        None => Ok(()),
+    }
 }
 
 fn object<T>(raw: Option<&Raw<T>>) -> Result<Map<String, Value>, ApiError> {

@@ -18,6 +18,7 @@ mod directory;
 mod discovery;
 mod elsewhere;
 mod filters;
+mod hierarchy;
 mod history;
 mod login;
 mod membership;

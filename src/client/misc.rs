@@ -10,7 +10,7 @@ use ruma::api::client::{
 use serde_json::json;
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::{ClientApi, membership::must_be_joined};
+use crate::{ClientApi, api::viewer, membership::must_be_joined};
 
 /// `GET /_matrix/client/v3/voip/turnServer`: the relays for calls; there is none.
 ///
@@ -31,6 +31,8 @@ pub(crate) async fn protocols(
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}`: tells the administrators of an event.
 ///
+/// Whoever may not see the event is answered as if there were none.
+///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreporteventid>
 pub(crate) async fn report_event(
     api: Arc<ClientApi>,
@@ -38,13 +40,20 @@ pub(crate) async fn report_event(
 ) -> Result<report_content::v3::Response, ApiError> {
     let report_content::v3::Request { room_id, event_id, .. } = call.request;
     let user = &call.caller.user_id;
-    must_be_joined(&api, user, &room_id).await.map_err(|_| ApiError::not_found("There is no such event"))?;
-    api.rooms.get_event(&room_id, &event_id).await?;
+    let hidden = || ApiError::not_found("There is no such event, or you may not see it");
+    must_be_joined(&api, user, &room_id).await.map_err(|_| hidden())?;
+    match api.rooms.event_for(&viewer(&call.caller), &room_id, &event_id).await {
+        Ok(_) => {}
+        Err(room::Error::Store(cause)) => return Err(cause.into()),
+        Err(_) => return Err(hidden()),
+    }
     tracing::warn!(user_id = %user, room_id = %room_id, event_id = %event_id, "an event was reported");
     Ok(report_content::v3::Response::new())
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/report`: tells the administrators of a room.
+///
+/// The answer is the same whether the room exists or not.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreport>
 pub(crate) async fn report_room(
@@ -52,14 +61,14 @@ pub(crate) async fn report_room(
     call: Call<report_room::v3::Request, User>,
 ) -> Result<report_room::v3::Response, ApiError> {
     let room_id = &call.request.room_id;
-    if api.rooms.room(room_id).await?.is_none() {
-        return Err(ApiError::not_found("There is no such room"));
-    }
-    tracing::warn!(user_id = %call.caller.user_id, room_id = %room_id, "a room was reported");
+    let is_known = api.rooms.room(room_id).await?.is_some();
+    tracing::warn!(user_id = %call.caller.user_id, room_id = %room_id, is_known, "a room was reported");
     Ok(report_room::v3::Response::new())
 }
 
 /// `POST /_matrix/client/v3/users/{userId}/report`: tells the administrators of a user.
+///
+/// The answer is the same whether the user exists or not.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3usersuseridreport>
 pub(crate) async fn report_user(
@@ -67,9 +76,7 @@ pub(crate) async fn report_user(
     call: Call<report_user::v3::Request, User>,
 ) -> Result<report_user::v3::Response, ApiError> {
     let reported = &call.request.user_id;
-    if api.is_ours(reported) && api.accounts.find_user(reported).await?.is_none() {
-        return Err(ApiError::not_found("There is no such user"));
-    }
-    tracing::warn!(user_id = %call.caller.user_id, reported = %reported, "a user was reported");
+    let is_known = !api.is_ours(reported) || api.accounts.find_user(reported).await?.is_some();
+    tracing::warn!(user_id = %call.caller.user_id, reported = %reported, is_known, "a user was reported");
     Ok(report_user::v3::Response::new())
 }

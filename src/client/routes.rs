@@ -6,9 +6,9 @@ use ruma::api::client as c;
 use web::{Method, Routes};
 
 use crate::{
-    ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters, history,
-    login, membership, misc, presence, profile, push_rules, receipts, register, relations, send,
-    shared_secret, state, summary, tags, upgrade, user_directory,
+    ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters,
+    hierarchy, history, login, membership, misc, presence, profile, push_rules, receipts, register,
+    relations, send, shared_secret, state, summary, tags, upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -56,9 +56,9 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(account_data::get)
         .ruma(account_data::set_of_room)
         .ruma(account_data::get_of_room)
-        .ruma(tags::create_tag)
-        .ruma(tags::delete_tag)
-        .ruma(tags::get_tags)
+        .raw_ruma::<c::tag::create_tag::v3::Request, _, _, _>(tags::create_tag)
+        .raw_ruma::<c::tag::delete_tag::v3::Request, _, _, _>(tags::delete_tag)
+        .raw_ruma::<c::tag::get_tags::v3::Request, _, _, _>(tags::get_tags)
         .raw_ruma::<c::filter::create_filter::v3::Request, _, _, _>(filters::create)
         .raw_ruma::<c::filter::get_filter::v3::Request, _, _, _>(filters::get)
         .raw_ruma::<c::profile::get_profile::v3::Request, _, _, _>(profile::get)
@@ -109,7 +109,7 @@ fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(membership::mutual_rooms)
         .raw_ruma::<c::room::get_summary::v1::Request, _, _, _>(summary::room_summary)
         .raw(Method::GET, OLD_SUMMARY, summary::room_summary)
-        .raw_ruma::<c::space::get_hierarchy::v1::Request, _, _, _>(summary::hierarchy)
+        .raw_ruma::<c::space::get_hierarchy::v1::Request, _, _, _>(hierarchy::hierarchy)
         .ruma(misc::report_room)
         .ruma(misc::report_event)
 }

@@ -8,11 +8,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use pdu::Draft;
 use room::{Txn, read::event::Relation};
 use ruma::{
-    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, UserId,
-    api::client::redact::redact_event, events::TimelineEventType,
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId,
+    RoomId, UserId, api::client::redact::redact_event, events::TimelineEventType,
 };
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
 use crate::{ClientApi, api::viewer};
@@ -149,7 +149,7 @@ async fn check_canonical_alias(
     let wanted = Aliases::parse(content)?;
     let Some(room) = api.rooms.room(room_id).await? else { return Ok(()) };
     let known = match api.rooms.current_state_event(&room, "m.room.canonical_alias", "").await {
-        Ok(Some(event)) => Aliases::parse(event.pdu().content()).unwrap_or_default(),
+        Ok(Some(event)) => Aliases::standing(event.pdu().content_str()),
         Ok(None) | Err(room::Error::NoRoom(_)) => Aliases::default(),
         Err(error) => return Err(error.into()),
     };
@@ -171,25 +171,27 @@ async fn check_canonical_alias(
             Err(_) => false,
         };
         if !leads_here {
-            return Err(ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "M_BAD_ALIAS",
-                format!("The alias {alias} does not lead to this room"),
-            ));
+            return Err(bad_alias(alias));
         }
     }
     Ok(())
 }
 
+/// The answer to a wish for an alias that is not the room's.
+pub(crate) fn bad_alias(alias: &RoomAliasId) -> ApiError {
+    let message = format!("The alias {alias} does not lead to this room");
+    ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message)
+}
+
 /// The aliases that a room calls its own.
 #[derive(Default)]
-struct Aliases {
+pub(crate) struct Aliases {
     main: Option<OwnedRoomAliasId>,
     others: Vec<OwnedRoomAliasId>,
 }
 
 impl Aliases {
-    fn parse(content: &RawValue) -> Result<Self, ApiError> {
+    pub(crate) fn parse(content: &RawValue) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Content {
             alias: Option<String>,
@@ -208,7 +210,21 @@ impl Aliases {
         })
     }
 
-    fn all(&self) -> impl Iterator<Item = &OwnedRoomAliasId> {
+    /// Those of an event that is there already, as far as they are aliases.
+    fn standing(content: &str) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Content {
+            #[serde(deserialize_with = "pdu::lenient::field")]
+            alias: Option<OwnedRoomAliasId>,
+            #[serde(deserialize_with = "pdu::lenient::list")]
+            alt_aliases: Vec<OwnedRoomAliasId>,
+        }
+        let Content { alias, alt_aliases } = pdu::lenient::read(content);
+        Self { main: alias, others: alt_aliases }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &OwnedRoomAliasId> {
         self.main.iter().chain(&self.others)
     }
 }
@@ -227,18 +243,7 @@ pub(crate) async fn drop_canonical_alias(
         Ok(None) | Err(room::Error::NoRoom(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let Ok(aliases) = Aliases::parse(current.pdu().content()) else { return Ok(()) };
-    if !aliases.all().any(|own| own == alias) {
-        return Ok(());
-    }
-    let mut content = serde_json::Map::new();
-    if let Some(main) = aliases.main.filter(|main| main != alias) {
-        content.insert("alias".to_owned(), json!(main));
-    }
-    let others: Vec<_> = aliases.others.into_iter().filter(|other| other != alias).collect();
-    if !others.is_empty() {
-        content.insert("alt_aliases".to_owned(), json!(others));
-    }
+    let Some(content) = without_alias(current.pdu().content_str(), alias) else { return Ok(()) };
     let draft = Draft {
         kind: TimelineEventType::RoomCanonicalAlias,
         state_key: Some(String::new()),
@@ -254,10 +259,49 @@ pub(crate) async fn drop_canonical_alias(
     }
 }
 
+/// The content of an `m.room.canonical_alias` without an alias, and otherwise as it was; nothing when it does not
+/// name it.
+fn without_alias(content: &str, alias: &RoomAliasId) -> Option<Map<String, Value>> {
+    let mut content: Map<String, Value> = serde_json::from_str(content).ok()?;
+    let is_it = |value: &Value| value.as_str() == Some(alias.as_str());
+    let mut found = false;
+    if content.get("alias").is_some_and(is_it) {
+        content.remove("alias");
+        found = true;
+    }
+    if let Some(Value::Array(others)) = content.get_mut("alt_aliases") {
+        found |= others.iter().any(is_it);
+        others.retain(|other| !is_it(other));
+        if others.is_empty() {
+            content.remove("alt_aliases");
+        }
+    }
+    found.then_some(content)
+}
+
 /// To somebody who is not in it, a room that we do not know and one that is closed look the same.
 pub(crate) fn hide_room(error: room::Error) -> ApiError {
     match error {
         room::Error::NoRoom(_) => ApiError::forbidden("You are not in this room"),
         error => error.into(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use ruma::room_alias_id;
+
+    use super::*;
+
+    #[test]
+    fn taking_an_alias_out_keeps_everything_else_of_the_event() {
+        let alias = room_alias_id!("#a:b");
+        let content = r##"{"alias":"#a:b","alt_aliases":["#c:d",5,"#a:b"],"org.example":1}"##;
+        let left = Value::Object(without_alias(content, alias).unwrap());
+        assert_eq!(left, json!({ "alt_aliases": ["#c:d", 5], "org.example": 1 }));
+        assert!(without_alias(r##"{"alias":"#x:y"}"##, alias).is_none());
+        assert_eq!(Aliases::standing(content).all().count(), 3);
+        assert_eq!(Aliases::standing(r##"{"alias":7,"alt_aliases":["#c:d"]}"##).all().count(), 1);
     }
 }

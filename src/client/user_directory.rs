@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use room::tables::Membership;
+use base::fold;
+use room::{EventSerial, RoomSerial, tables::Membership};
 use ruma::{
-    OwnedUserId, RoomId, UserId,
+    OwnedUserId, UserId,
     api::client::user_directory::search_users::{self, v3::User as Found},
 };
 use web::{ApiError, Call, User};
@@ -13,13 +14,17 @@ use crate::ClientApi;
 
 /// Most users that one search gives.
 const MAX_FOUND: usize = 50;
-/// Rooms of the caller that are searched, the ones with the smallest serials first.
-const MAX_ROOMS: usize = 200;
-/// When so many users were looked at, no further room is.
-const MAX_CANDIDATES: usize = 5_000;
+/// So many rooms are read, and names compared, in one round.
+const ROOMS_AT_ONCE: usize = 100;
+const NAMES_AT_ONCE: usize = 500;
+/// Most people that one search looks for among the members of rooms. Who comes after them is found by a room that
+/// fewer are in.
+const MAX_PEOPLE: usize = 200_000;
+/// Most people of other servers whose names one search reads; all are compared by their ids.
+const MAX_NAMES_ELSEWHERE: usize = 20_000;
 
 /// `POST /_matrix/client/v3/user_directory/search`: users whose id or name holds the term, among
-/// those who share a room with the caller or are in a room of the directory.
+/// those who share a room with the caller or are in a room that is open to everybody.
 ///
 /// Names are those of profiles: what somebody calls himself in one room is not shown elsewhere.
 ///
@@ -28,60 +33,91 @@ pub(crate) async fn search(
     api: Arc<ClientApi>,
     call: Call<search_users::v3::Request, User>,
 ) -> Result<search_users::v3::Response, ApiError> {
-    let term = call.request.search_term.to_lowercase();
+    let term = fold(&call.request.search_term);
     let limit = usize::try_from(u64::from(call.request.limit)).unwrap_or(MAX_FOUND).min(MAX_FOUND);
-    let caller = &call.caller.user_id;
+    let mut people = people(&api, &call.caller.user_id).await?;
+    people.remove(&call.caller.user_id);
 
-    let mut candidates = BTreeMap::new();
-    let rooms = api.rooms.memberships(caller).await?;
-    for room in rooms.with(Membership::Join).take(MAX_ROOMS) {
-        collect(&api, &room.room_id, &mut candidates).await?;
+    let mut found = Vec::new();
+    let mut names_left = MAX_NAMES_ELSEWHERE;
+    let mut limited = people.len() >= MAX_PEOPLE;
+    let people: Vec<Person> = people.into_iter().collect();
+    for some in people.chunks(NAMES_AT_ONCE) {
+        let shown = show(&api, some, &term, &mut names_left).await?;
+        found.extend(shown.into_iter().filter(|user| matches(user, &term)));
+        if found.len() > limit {
+            limited = true;
+            break;
+        }
     }
-    let listed = api.rooms.public_rooms(call.face.server_name(), &Default::default()).await?;
-    for room in listed.chunk.iter().take(MAX_ROOMS) {
-        collect(&api, &room.room_id, &mut candidates).await?;
-    }
-    candidates.remove(caller);
-    show_profiles(&api, &mut candidates).await?;
-
-    let mut found: Vec<Found> = candidates
-        .into_values()
-        .filter(|user| {
-            let name = user.display_name.as_deref().unwrap_or_default().to_lowercase();
-            user.user_id.as_str().to_lowercase().contains(&term) || name.contains(&term)
-        })
-        .collect();
-    let limited = found.len() > limit;
+    limited |= names_left == 0;
     found.truncate(limit);
     Ok(search_users::v3::Response::new(found, limited))
 }
 
-type Candidates = BTreeMap<OwnedUserId, Found>;
+/// Somebody, and a member event that tells how he appears.
+type Person = (OwnedUserId, (RoomSerial, EventSerial));
 
-/// Adds the members of a room, until there are enough.
-async fn collect(api: &ClientApi, room_id: &RoomId, into: &mut Candidates) -> Result<(), ApiError> {
-    if into.len() >= MAX_CANDIDATES {
-        return Ok(());
-    }
-    let Some(room) = api.rooms.room(room_id).await? else { return Ok(()) };
-    for member in api.rooms.joined_profiles(&room).await? {
-        let mut user = Found::new(member.user_id.clone());
-        user.display_name = member.displayname;
-        user.avatar_url = member.avatar_url;
-        into.entry(member.user_id).or_insert(user);
-    }
-    Ok(())
+fn matches(user: &Found, term: &str) -> bool {
+    let name = user.display_name.as_deref();
+    fold(user.user_id.as_str()).contains(term) || name.is_some_and(|name| fold(name).contains(term))
 }
 
-/// Puts the profiles of our own users in the place of what they show in rooms.
-async fn show_profiles(api: &ClientApi, candidates: &mut Candidates) -> Result<(), ApiError> {
-    let ours: Vec<OwnedUserId> = candidates.keys().filter(|user| api.is_ours(user)).cloned().collect();
-    let users: Vec<&UserId> = ours.iter().map(|user| &**user).collect();
-    for (user, profile) in ours.iter().zip(api.member_profiles(&users).await?) {
-        if let Some(found) = candidates.get_mut(user) {
+/// Everybody whom the caller may find.
+async fn people(
+    api: &ClientApi,
+    caller: &UserId,
+) -> Result<BTreeMap<OwnedUserId, (RoomSerial, EventSerial)>, ApiError> {
+    let memberships = api.rooms.memberships(caller).await?;
+    let mut rooms: Vec<RoomSerial> = memberships.with(Membership::Join).map(|room| room.room).collect();
+    // Of many rooms with many people, the caller's own come first.
+    rooms.extend(api.rooms.open_rooms().await?);
+    let mut people = BTreeMap::new();
+    for some in rooms.chunks(ROOMS_AT_ONCE) {
+        for (room, members) in some.iter().zip(api.rooms.people_of(some).await?) {
+            for (user, event) in members {
+                people.entry(user).or_insert((*room, event));
+            }
+        }
+        if people.len() >= MAX_PEOPLE {
+            break;
+        }
+    }
+    Ok(people)
+}
+
+/// People as they are shown to others: ours by their profiles, others as they appear in a room.
+async fn show(
+    api: &ClientApi,
+    people: &[Person],
+    term: &str,
+    names_left: &mut usize,
+) -> Result<Vec<Found>, ApiError> {
+    let (ours, others): (Vec<&Person>, Vec<&Person>) = people.iter().partition(|(user, _)| api.is_ours(user));
+    let mut found: BTreeMap<&UserId, Found> =
+        people.iter().map(|(user, _)| (&**user, Found::new(user.clone()))).collect();
+
+    let users: Vec<&UserId> = ours.iter().map(|(user, _)| &**user).collect();
+    for (user, profile) in users.iter().zip(api.member_profiles(&users).await?) {
+        if let Some(found) = found.get_mut(user) {
             found.display_name = profile.displayname;
             found.avatar_url = profile.avatar_url.map(Into::into);
         }
     }
-    Ok(())
+    // Whose id matches is shown with a name even when no more names are read for their own sake.
+    let mut read = Vec::new();
+    for person in others {
+        if *names_left > 0 || fold(person.0.as_str()).contains(term) {
+            *names_left = names_left.saturating_sub(1);
+            read.push(person);
+        }
+    }
+    let events: Vec<_> = read.iter().map(|(_, event)| *event).collect();
+    for ((user, _), appearance) in read.iter().zip(api.rooms.appearances(&events).await?) {
+        if let Some(found) = found.get_mut(&**user) {
+            found.display_name = appearance.displayname;
+            found.avatar_url = appearance.avatar_url;
+        }
+    }
+    Ok(found.into_values().collect())
 }

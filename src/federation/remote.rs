@@ -223,10 +223,10 @@ impl Remote for Peering {
             state: AtMost<Box<RawValue>, MOST_JOINED>,
             auth_chain: AtMost<Box<RawValue>, MOST_JOINED>,
             event: Option<Box<RawValue>>,
-            #[serde(default)]
+            #[serde(default, deserialize_with = "pdu::lenient::field")]
             members_omitted: bool,
             #[serde(default)]
-            servers_in_room: AtMost<String, MOST_SERVERS>,
+            servers_in_room: AtMost<Box<RawValue>, MOST_SERVERS>,
         }
 
         let mut path = v2("send_join").segment(room_id).segment(event_id);
@@ -235,8 +235,7 @@ impl Remote for Peering {
         }
         let answer: Answer = self.put(from, to, path, body_of(event), JOIN).await?;
         // A server whose name makes no sense cannot be talked to anyway.
-        let servers =
-            answer.servers_in_room.0.iter().filter_map(|name| ServerName::parse(name.as_str()).ok());
+        let servers = answer.servers_in_room.0.iter().filter_map(|name| serde_json::from_str(name.get()).ok());
         Ok(Joined {
             state: answer.state.0,
             auth_chain: answer.auth_chain.0,
@@ -294,7 +293,7 @@ impl Remote for Peering {
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
         #[derive(Deserialize)]
         struct Answer {
-            #[serde(alias = "knock_state_events")]
+            #[serde(default, alias = "knock_state_events", deserialize_with = "pdu::lenient::list")]
             knock_room_state: Vec<Box<RawValue>>,
         }
 
@@ -458,7 +457,7 @@ impl Remote for Peering {
         #[derive(Deserialize)]
         struct Answer {
             room_id: OwnedRoomId,
-            #[serde(default)]
+            #[serde(default, deserialize_with = "pdu::lenient::list")]
             servers: Vec<OwnedServerName>,
         }
 

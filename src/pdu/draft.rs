@@ -163,7 +163,9 @@ pub fn build(
         .ok_or(FormatError::OutOfRange { field: "depth" })?;
 
     // New events are strict in every version: a number that servers spell differently helps nobody.
-    let Value::Object(mut content) = json::parse_inside(draft.content.get().as_bytes(), Numbers::Strict, 1)?
+    let nesting = json::MAX_OWN_NESTING - 1;
+    let Value::Object(mut content) =
+        json::parse_within(draft.content.get().as_bytes(), Numbers::Strict, nesting)?
     else {
         return Err(FormatError::WrongType { field: "content", expected: "an object" });
     };

@@ -21,6 +21,7 @@ mod float;
 mod hash;
 pub mod json;
 mod keys;
+pub mod lenient;
 mod members;
 mod power;
 mod redact;

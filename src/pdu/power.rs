@@ -96,7 +96,8 @@ impl PowerLevels {
     }
 }
 
-/// The content of an `m.room.power_levels` event, field by field.
+/// The content of an `m.room.power_levels` event, field by field. Where levels need not be integers, nothing checks
+/// them before they are state either; there a null counts as absent, as it does for other servers.
 struct Fields {
     content: serde_json::Map<String, JsonValue>,
     strict: bool,
@@ -105,6 +106,9 @@ struct Fields {
 impl Fields {
     fn level(&self, field: &str, default: i32) -> Result<Int, String> {
         let Some(value) = self.content.get(field) else { return Ok(default.into()) };
+        if value.is_null() && !self.strict {
+            return Ok(default.into());
+        }
         let level = if self.strict {
             serde::Deserialize::deserialize(value)
         } else {
@@ -115,10 +119,15 @@ impl Fields {
 
     fn levels<K: Ord + DeserializeOwned>(&self, field: &str) -> Result<BTreeMap<K, Int>, String> {
         let Some(value) = self.content.get(field) else { return Ok(BTreeMap::new()) };
-        let levels = if self.strict {
-            serde::Deserialize::deserialize(value)
-        } else {
-            btreemap_deserialize_v1_powerlevel_values(value)
+        let levels = match (self.strict, value) {
+            (true, value) => serde::Deserialize::deserialize(value),
+            (false, JsonValue::Null) => return Ok(BTreeMap::new()),
+            (false, JsonValue::Object(levels)) => {
+                let mut levels = levels.clone();
+                levels.retain(|_, level| !level.is_null());
+                btreemap_deserialize_v1_powerlevel_values(JsonValue::Object(levels))
+            }
+            (false, value) => btreemap_deserialize_v1_powerlevel_values(value),
         };
         levels.map_err(|error: serde_json::Error| format!("`{field}` of `m.room.power_levels`: {error}"))
     }
@@ -216,5 +225,33 @@ impl RoomPower {
     pub fn may_ban(&self, user: &UserId, target: &UserId) -> bool {
         let power = self.user(user);
         power >= self.levels().map_or(Int::from(50), PowerLevels::ban) && power > self.user(target)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use ruma::user_id;
+    use serde_json::json;
+
+    use super::*;
+    use crate::RoomVersion;
+
+    fn levels(version: RoomVersion, content: JsonValue) -> Result<PowerLevels, String> {
+        let event = json!({ "type": "m.room.power_levels", "state_key": "", "sender": "@a:b", "room_id": "!r:b",
+            "content": content, "auth_events": [], "prev_events": [], "depth": 1, "origin_server_ts": 1,
+            "hashes": { "sha256": "" }, "signatures": {} });
+        PowerLevels::read(&Pdu::parse(version, event.to_string().as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_null_among_the_levels_of_old_rooms_counts_as_absent() {
+        let content = json!({ "users": { "@a:b": "70" }, "ban": null, "state_default": "60",
+            "events": { "m.room.name": null, "m.room.topic": 30 }, "notifications": null });
+        let read = levels(RoomVersion::V9, content.clone()).unwrap();
+        assert_eq!((read.ban(), read.user(user_id!("@a:b"))), (Int::from(50), Int::from(70)));
+        assert_eq!(read.event(&TimelineEventType::RoomName, true), Int::from(60));
+        assert_eq!(read.event(&TimelineEventType::RoomTopic, true), Int::from(30));
+        assert!(levels(RoomVersion::V10, content).is_err(), "from version 10 the rules keep such levels out");
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use pdu::{Draft, RoomVersion};
 use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId,
@@ -55,6 +56,10 @@ pub struct CreateRoom {
     pub initial_state: Vec<InitialState>,
     /// Put over the default power levels, key by key.
     pub power_level_content_override: Map<String, Value>,
+    /// Users that are kept out from the beginning.
+    pub bans: Vec<Ban>,
+    /// The power levels that hold in the end, where the first events need more than the creator is to keep.
+    pub settled_levels: Option<Map<String, Value>>,
     /// Users to invite.
     pub invite: Vec<Invitee>,
     /// Marks the invites as those of a direct chat.
@@ -74,6 +79,15 @@ pub struct InitialState {
     pub content: Box<RawValue>,
 }
 
+/// A user who is kept out of a new room.
+#[derive(Clone, Debug)]
+pub struct Ban {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// A user to invite to a new room.
 #[derive(Clone, Debug)]
 pub struct Invitee {
@@ -82,6 +96,17 @@ pub struct Invitee {
     /// Name and picture, as far as we know them.
     pub profile: Profile,
 }
+
+/// Most events of `initial_state`, users invited, and users banned, of a new room. All are made in one commit, so
+/// these lists bound its size.
+pub const MAX_INITIAL_STATE: usize = 10_000;
+/// See [`MAX_INITIAL_STATE`].
+pub const MAX_INVITES: usize = 1_000;
+/// See [`MAX_INITIAL_STATE`].
+pub const MAX_BANS: usize = 5_000;
+
+/// So many users of other servers are invited side by side.
+const INVITES_AT_ONCE: usize = 8;
 
 impl Rooms {
     /// Creates a room, with all its first events in one commit.
@@ -141,6 +166,10 @@ impl Rooms {
             let draft = plan.invite(creator, invitee, wishes.is_direct);
             stage.send(&draft, Sending::default()).await.map_err(as_bad_state)?;
         }
+        if let Some(levels) = &wishes.settled_levels {
+            let draft = draft(creator, StateEventType::RoomPowerLevels, "", &Value::Object(levels.clone()));
+            stage.send(&draft, Sending::default()).await.map_err(as_bad_state)?;
+        }
         if let Some(alias) = &wishes.alias {
             self.stage_alias(stage.batch(), alias, &room, creator);
         }
@@ -175,14 +204,38 @@ impl Rooms {
 
     /// Invites the users of other servers.
     async fn invite_first(&self, creator: &UserId, room: &RoomInfo, wishes: &CreateRoom) {
-        for invitee in wishes.invite.iter().filter(|invitee| !self.is_local(&invitee.user_id)) {
-            let content = invite_content(invitee, wishes.is_direct);
-            let invited =
-                self.invite_with(creator, &room.room_id, &invitee.user_id, Value::Object(content)).await;
-            if let Err(error) = invited {
-                warn!(room_id = %room.room_id, user_id = %invitee.user_id, %error, "first invite failed");
-            }
+        let others = wishes.invite.iter().filter(|invitee| !self.is_local(&invitee.user_id));
+        self.invite_all(creator, &room.room_id, others, wishes.is_direct).await;
+    }
+
+    /// Invites users, in the background where that goes over the network. One who cannot be invited is skipped.
+    pub async fn invite_many(&self, sender: &UserId, room_id: &RoomId, invitees: Vec<Invitee>) {
+        let (ours, others): (Vec<_>, Vec<_>) =
+            invitees.into_iter().partition(|invitee| self.is_local(&invitee.user_id));
+        self.invite_all(sender, room_id, ours.iter(), false).await;
+        if others.is_empty() {
+            return;
         }
+        let (rooms, sender, room_id) = (self.clone(), sender.to_owned(), room_id.to_owned());
+        self.0.tasks.spawn("invites", async move {
+            rooms.invite_all(&sender, &room_id, others.iter(), false).await;
+        });
+    }
+
+    async fn invite_all<'a>(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        invitees: impl Iterator<Item = &'a Invitee>,
+        is_direct: bool,
+    ) {
+        let invite = async |invitee: &Invitee| {
+            let content = Value::Object(invite_content(invitee, is_direct));
+            if let Err(error) = self.invite_with(sender, room_id, &invitee.user_id, content).await {
+                warn!(%room_id, user_id = %invitee.user_id, %error, "first invite failed");
+            }
+        };
+        stream::iter(invitees).for_each_concurrent(INVITES_AT_ONCE, invite).await;
     }
 }
 
@@ -195,6 +248,7 @@ struct Plan {
 
 impl Plan {
     fn new(creator: &UserId, version: RoomVersion, wishes: &CreateRoom) -> Result<Self, Error> {
+        check_lengths(wishes)?;
         let create = create_content(creator, version, wishes)?;
         let mut plan = Self {
             version,
@@ -231,6 +285,10 @@ impl Plan {
             let rich = json!({ "topic": topic, "m.topic": { "m.text": [{ "body": topic }] } });
             plan.add(creator, StateEventType::RoomTopic, "", &rich);
         }
+        for Ban { user_id, reason } in &wishes.bans {
+            let member = member_content(Membership::Ban, &Profile::default(), reason.as_deref());
+            plan.add(creator, StateEventType::RoomMember, user_id.as_str(), &Value::Object(member));
+        }
         Ok(plan)
     }
 
@@ -262,6 +320,19 @@ impl Plan {
         let content = Value::Object(invite_content(invitee, is_direct));
         draft(creator, StateEventType::RoomMember, invitee.user_id.as_str(), &content)
     }
+}
+
+fn check_lengths(wishes: &CreateRoom) -> Result<(), Error> {
+    for (name, length, limit) in [
+        ("initial_state", wishes.initial_state.len(), MAX_INITIAL_STATE),
+        ("invite", wishes.invite.len(), MAX_INVITES),
+        ("bans", wishes.bans.len(), MAX_BANS),
+    ] {
+        if length > limit {
+            return Err(Error::Invalid(format!("`{name}` has {length} entries; a new room takes {limit}")));
+        }
+    }
+    Ok(())
 }
 
 fn invite_content(invitee: &Invitee, is_direct: bool) -> Map<String, Value> {

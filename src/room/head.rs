@@ -223,12 +223,13 @@ impl Guard {
 
     /// Hands a finished batch to the store; from here on the room is what the batch makes of it.
     pub(crate) fn submit(&mut self, rooms: &Rooms, staged: Staged, txn: Option<TxnKey>) -> Landing {
-        let Staged { batch, head, summary, state, forget_state, fresh, placed, changed } = staged;
+        let Staged { batch, head, summary, state, forget_state, fresh, placed, changed, hold } = staged;
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         rooms.forget_cached(changed.iter().copied());
         let room = self.room.serial;
         let typing_ended = rooms.end_typing(room, placed.iter().map(|(event, _)| &**event));
         let receipt = rooms.store().submit(batch);
+        drop(hold);
         let events = rooms.clone();
         let landed = rooms.0.tasks.spawn("room landing", async move {
             let committed = receipt.await;

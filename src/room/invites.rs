@@ -364,10 +364,7 @@ impl Rooms {
     /// [`Error::Store`], [`Error::Inconsistent`].
     pub async fn is_admitted(&self, server: &ServerName, room: &RoomInfo) -> Result<bool, Error> {
         let acl = self.current_event(room, "m.room.server_acl", "").await?;
-        let Some(acl) = acl else { return Ok(true) };
-        let content = acl.pdu().content_as::<ruma::events::room::server_acl::RoomServerAclEventContent>();
-        // An ACL that cannot be read keeps everybody out, by the specification.
-        Ok(content.is_ok_and(|content| content.is_allowed(server)))
+        Ok(acl.is_none_or(|acl| crate::acl::admits(acl.pdu().content_str(), server)))
     }
 
     /// A state event of the room's current state, as of the last commit.

@@ -11,6 +11,7 @@
 //!
 //! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
 
+mod acl;
 mod create;
 mod error;
 mod graph;
@@ -43,12 +44,14 @@ mod verify;
 mod view;
 
 pub use self::{
-    create::{CreateRoom, InitialState, Invitee, Preset, alias_of},
+    create::{
+        Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
+    },
     error::Error,
     ids::{EventSerial, Order, RoomSerial, Root, StateKeySerial},
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
-    membership::{Joining, Profile},
+    membership::{Joining, Profile, ProfileChange},
     ports::{AllowAll, Denial, KeySource, NoRemote, Remote, RemoteError, RoomPolicy},
     resident::{AcceptedJoin, MemberTemplate},
     rooms::{Config, Rooms},

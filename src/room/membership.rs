@@ -69,6 +69,38 @@ struct MemberChange<'a> {
     /// What the target must be; anything else is refused with this sentence.
     from: &'a [Membership],
     otherwise: &'static str,
+    /// What of the present member event's content changes, in the place of `content`.
+    profile: Option<&'a ProfileChange>,
+}
+
+/// A change of how a user appears; the rest stays as it is in each room, a nickname for one room too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProfileChange {
+    /// The display name becomes this, or none.
+    DisplayName(Option<String>),
+    /// The address of the picture becomes this, or none.
+    AvatarUrl(Option<String>),
+}
+
+impl ProfileChange {
+    /// The content of a member event after the change.
+    fn apply(&self, content: &str) -> Map<String, Value> {
+        // These speak of how the user came in, once.
+        const OF_THE_STEP: [&str; 4] =
+            ["join_authorised_via_users_server", "third_party_invite", "reason", "is_direct"];
+        let mut content: Map<String, Value> = serde_json::from_str(content).unwrap_or_default();
+        content.retain(|key, _| !OF_THE_STEP.contains(&key.as_str()));
+        content.insert("membership".to_owned(), name_of(Membership::Join).into());
+        let (key, value) = match self {
+            Self::DisplayName(value) => ("displayname", value),
+            Self::AvatarUrl(value) => ("avatar_url", value),
+        };
+        match value {
+            Some(value) => content.insert(key.to_owned(), value.as_str().into()),
+            None => content.remove(key),
+        };
+        content
+    }
 }
 
 impl Rooms {
@@ -267,6 +299,7 @@ impl Rooms {
             content: member_content(Membership::Leave, &Profile::default(), reason),
             from: &[Membership::Join, Membership::Invite, Membership::Knock, Membership::Leave],
             otherwise: "you are not in this room",
+            profile: None,
         };
         self.change_member(&room, change).await
     }
@@ -289,6 +322,7 @@ impl Rooms {
             content: member_content(Membership::Leave, &Profile::default(), reason),
             from: &[Membership::Join, Membership::Invite, Membership::Knock],
             otherwise: "the user is not in this room",
+            profile: None,
         };
         self.change_member(&room, change).await
     }
@@ -311,6 +345,7 @@ impl Rooms {
             content: member_content(Membership::Ban, &Profile::default(), reason),
             from: &[],
             otherwise: "",
+            profile: None,
         };
         self.change_member(&room, change).await
     }
@@ -333,6 +368,7 @@ impl Rooms {
             content: member_content(Membership::Leave, &Profile::default(), reason),
             from: &[Membership::Ban],
             otherwise: "the user is not banned",
+            profile: None,
         };
         self.change_member(&room, change).await
     }
@@ -345,7 +381,7 @@ impl Rooms {
         &self,
         user: &UserId,
         room_id: &RoomId,
-        profile: &Profile,
+        change: &ProfileChange,
     ) -> Result<(), Error> {
         let room = self.get_room(room_id).await?;
         if !self.is_joined(user, room_id).await? {
@@ -354,9 +390,10 @@ impl Rooms {
         let change = MemberChange {
             sender: user,
             target: user,
-            content: member_content(Membership::Join, profile, None),
+            content: member_content(Membership::Join, &Profile::default(), None),
             from: &[Membership::Join],
             otherwise: "you are not in this room",
+            profile: Some(change),
         };
         self.change_member(&room, change).await
     }
@@ -439,9 +476,12 @@ impl Rooms {
 /// Puts a change of membership into a batch.
 async fn stage_change(stage: &mut Stage<'_>, change: &MemberChange<'_>) -> Result<Outcome, Error> {
     let target = change.target.as_str();
-    let content = Value::Object(change.content.clone());
-    let draft = draft(change.sender, StateEventType::RoomMember, target, &content);
     let current = stage.current_one(name(StateEventType::RoomMember, target)).await?;
+    let content = match (change.profile, &current) {
+        (Some(profile), Some(current)) => profile.apply(current.pdu().content_str()),
+        _ => change.content.clone(),
+    };
+    let draft = draft(change.sender, StateEventType::RoomMember, target, &Value::Object(content));
     let before = current.as_ref().and_then(|event| event.membership());
     let is_own = change.sender == change.target;
     if let Some(current) = &current

@@ -20,7 +20,8 @@ use crate::{
     head::{KnownState, Live, TxnKey},
     ids::{EventSerial, Root, StateKeySerial},
     place::Placement,
-    read::{event::StoredEvent, room::RoomInfo},
+    read::{event::StoredEvent, open, room::RoomInfo},
+    snapshot::Hold,
     tables::{
         EventTxn, HEADS, Head, Membership, STATE_KEY_NAMES, STATE_KEYS, SUMMARIES, StateKeyName, Summary,
         TXNS, TxnRow,
@@ -56,6 +57,8 @@ pub(crate) struct Stage<'a> {
     /// Nobody of ours may tie the room's extremities together.
     pub(crate) mute: bool,
     pub(crate) batch: Batch,
+    /// Until the batch is submitted, the chunks of its snapshots are nowhere but in memory.
+    hold: Hold,
 }
 
 /// A finished batch, and what the room is when it is submitted.
@@ -70,6 +73,8 @@ pub(crate) struct Staged {
     pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
     /// Events stored before whose rows the batch changes.
     pub(crate) changed: Vec<EventSerial>,
+    /// To be kept until the batch is submitted.
+    pub(crate) hold: Hold,
 }
 
 /// How an event of ours is sent.
@@ -116,6 +121,7 @@ impl<'a> Stage<'a> {
             changed: Vec::new(),
             mute: false,
             batch: Batch::new(),
+            hold: rooms.snapshots().hold(),
         }
     }
 
@@ -335,6 +341,7 @@ impl<'a> Stage<'a> {
             placed,
             changed,
             mut batch,
+            hold,
             ..
         } = self;
         head.generation += 1;
@@ -344,8 +351,9 @@ impl<'a> Stage<'a> {
         };
         if live.head.is_none() || live.summary != summary {
             batch.put(&SUMMARIES, &room.serial, &summary);
+            open::note(&mut batch, room, &summary);
         }
-        Staged { batch, head, summary, state, forget_state, fresh, placed, changed }
+        Staged { batch, head, summary, state, forget_state, fresh, placed, changed, hold }
     }
 }
 

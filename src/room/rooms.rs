@@ -140,6 +140,7 @@ impl Rooms {
             serials,
         };
         let rooms = Self(Arc::new(inner));
+        rooms.index_open_rooms().await?;
         rooms.resume_inbox().await?;
         rooms.start_forgetting();
         Ok(rooms)

@@ -474,6 +474,7 @@ pub fn checks() -> Vec<TableCheck> {
         read::{
             aliases::{ALIASES, ROOM_ALIASES},
             directory::PUBLISHED,
+            open::OPEN_ROOMS,
             receipts::{RECEIPT_LOG, RECEIPTS},
         },
         snapshot::CHUNKS,
@@ -506,6 +507,7 @@ pub fn checks() -> Vec<TableCheck> {
         ALIASES.check(),
         ROOM_ALIASES.check(),
         PUBLISHED.check(),
+        OPEN_ROOMS.check(),
         RECEIPTS.check(),
         RECEIPT_LOG.check(),
         CHUNKS.check(),

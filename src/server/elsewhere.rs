@@ -16,12 +16,17 @@ use serde_json::{Map, Value, json, value::to_raw_value};
 /// The way from the client interface to other servers.
 pub(crate) struct Elsewhere(pub(crate) Federation);
 
-#[derive(Deserialize)]
+/// A page of a directory, of which a room that cannot be read costs that room alone.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Page {
-    #[serde(default)]
+    #[serde(deserialize_with = "pdu::lenient::list")]
     chunk: Vec<PublicRoomsChunk>,
+    #[serde(deserialize_with = "pdu::lenient::field")]
     next_batch: Option<String>,
+    #[serde(deserialize_with = "pdu::lenient::field")]
     prev_batch: Option<String>,
+    #[serde(deserialize_with = "pdu::lenient::field")]
     total_room_count_estimate: Option<usize>,
 }
 

@@ -10,8 +10,9 @@ use serde::{
 
 use crate::{ApiError, Response};
 
-/// Bodies nested deeper are refused. serde_json itself refuses typed values at 128.
-pub const MAX_NESTING: usize = 100;
+/// Bodies nested deeper are refused: an event of the deepest kind, inside a request that carries it. Whatever is read
+/// into types, serde_json refuses at 128.
+pub const MAX_NESTING: usize = pdu::json::MAX_NESTING + 8;
 
 /// Reads a body as JSON of this type.
 ///

@@ -52,36 +52,161 @@ async fn tags_set_at_the_same_time_are_all_kept() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;
     let room = room_id!("!room:kanazawa.test");
-    let tag = |name: &'static str| town.accounts.set_room_tag(&user, room, name.into(), Default::default());
+    let details = json(r#"{"order":0.5}"#);
+    let tag = |name: &'static str| town.accounts.set_room_tag(&user, room, name, &details);
 
     let (one, two, three) = tokio::join!(tag("m.favourite"), tag("u.work"), tag("u.play"));
 
     one.and(two).and(three).unwrap();
     assert_eq!(town.accounts.room_tags(&user, room).await.unwrap().len(), 3);
-    town.accounts.remove_room_tag(&user, room, &"u.play".into()).await.unwrap();
+    town.accounts.remove_room_tag(&user, room, "u.play").await.unwrap();
     assert_eq!(town.accounts.room_tags(&user, room).await.unwrap().len(), 2);
+}
+
+fn json(text: &str) -> Box<serde_json::value::RawValue> {
+    serde_json::value::RawValue::from_string(text.to_owned()).unwrap()
+}
+
+#[tokio::test]
+async fn setting_a_tag_keeps_what_was_not_understood() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let room = room_id!("!room:kanazawa.test");
+    let odd = br#"{"org.example":[1],"tags":{"m.favourite":{"order":"0.5"},"u.odd":7,"u.null":null}}"#;
+    town.accounts.set_room_account_data(&user, room, "m.tag", Bytes::from_static(odd)).await.unwrap();
+
+    assert_eq!(town.accounts.room_tags(&user, room).await.unwrap().len(), 3);
+    town.accounts.set_room_tag(&user, room, "u.new", &json(r#"{"order":0.1,"org.x":1}"#)).await.unwrap();
+    town.accounts.remove_room_tag(&user, room, "u.null").await.unwrap();
+
+    let kept = town.accounts.room_account_data(&user, room, "m.tag").await.unwrap();
+    let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    let expected = serde_json::json!({
+        "org.example": [1],
+        "tags": { "m.favourite": { "order": "0.5" }, "u.odd": 7, "u.new": { "order": 0.1, "org.x": 1 } },
+    });
+    assert_eq!(kept, expected);
+}
+
+#[tokio::test]
+async fn tags_are_bounded_in_number_and_size() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let room = room_id!("!room:kanazawa.test");
+    let set =
+        async |tag: &str, details: &str| town.accounts.set_room_tag(&user, room, tag, &json(details)).await;
+    assert!(matches!(set(&"x".repeat(256), "{}").await, Err(Error::InvalidParam(_))));
+    assert!(matches!(set("u.list", "[]").await, Err(Error::InvalidParam(_))));
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(5_000));
+    assert!(matches!(set("u.large", &large).await, Err(Error::TooLarge(_))));
+    for number in 0..200 {
+        set(&format!("u.{number}"), "{}").await.unwrap();
+    }
+    set("u.0", "{}").await.unwrap();
+    assert!(matches!(set("u.200", "{}").await, Err(Error::TooLarge(_))));
+}
+
+#[tokio::test]
+async fn an_odd_entry_among_the_ignored_users_saves_nobody_else() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    assert!(town.accounts.ignored_users(&user).await.unwrap().is_empty());
+    let list = br#"{"ignored_users":{"@a:b.test":{},"nobody":{},"@c:d.test":5,"@":null},"more":1}"#;
+    town.accounts.set_account_data(&user, "m.ignored_user_list", Bytes::from_static(list)).await.unwrap();
+
+    let ignored = town.accounts.ignored_users(&user).await.unwrap();
+
+    assert_eq!(ignored.len(), 2);
+    assert!(ignored.contains(ruma::user_id!("@a:b.test")) && ignored.contains(ruma::user_id!("@c:d.test")));
+    let odd = Bytes::from_static(br#"{"ignored_users":[]}"#);
+    town.accounts.set_account_data(&user, "m.ignored_user_list", odd).await.unwrap();
+    assert!(town.accounts.ignored_users(&user).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn profiles_hold_any_fields_within_their_size() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;
-    let json = |text: String| serde_json::value::RawValue::from_string(text).unwrap();
     let accounts = &town.accounts;
 
-    accounts.set_profile_field(&user, "m.tz", &json(r#""Asia/Tokyo""#.to_owned())).await.unwrap();
-    accounts.set_profile_field(&user, "displayname", &json(r#""花子""#.to_owned())).await.unwrap();
+    accounts.set_profile_field(&user, "m.tz", &json(r#""Asia/Tokyo""#)).await.unwrap();
+    accounts.set_profile_field(&user, "displayname", &json(r#""花子""#)).await.unwrap();
 
     let profile = accounts.profile(&user).await.unwrap();
     assert_eq!(profile.display_name().as_deref(), Some("花子"));
     assert_eq!(profile.0["m.tz"].get(), r#""Asia/Tokyo""#);
-    let number = accounts.set_profile_field(&user, "displayname", &json("4".to_owned())).await;
+    let number = accounts.set_profile_field(&user, "displayname", &json("4")).await;
     assert!(matches!(number, Err(Error::InvalidParam(_))));
-    let large = json(format!("\"{}\"", "x".repeat(65_536)));
+    let large = json(&format!("\"{}\"", "x".repeat(65_536)));
     let large = accounts.set_profile_field(&user, "org.example", &large).await;
     assert!(matches!(large, Err(Error::ProfileTooLarge)));
     accounts.remove_profile_field(&user, "m.tz").await.unwrap();
     assert!(matches!(accounts.profile_field(&user, "m.tz").await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn account_data_is_bounded_in_size_and_number() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let room = room_id!("!room:kanazawa.test");
+    let small = || Bytes::from_static(b"{}");
+    let of = |bytes: usize| Bytes::from(format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes)));
+    let global =
+        async |kind: &str, content: Bytes| town.accounts.set_account_data(&user, kind, content).await;
+    let in_room = async |kind: &str, content: Bytes| {
+        town.accounts.set_room_account_data(&user, room, kind, content).await
+    };
+
+    assert!(matches!(global(&"x".repeat(256), small()).await, Err(Error::TooLarge(_))));
+    assert!(matches!(global("x", of(600_000)).await, Err(Error::TooLarge(_))));
+    for number in 0..100 {
+        in_room(&format!("t{number}"), small()).await.unwrap();
+    }
+    assert!(matches!(in_room("one.more", small()).await, Err(Error::TooLarge(_))));
+    in_room("t7", of(10)).await.unwrap();
+    let other = room_id!("!other:kanazawa.test");
+    town.accounts.set_room_account_data(&user, other, "t", small()).await.unwrap();
+
+    for number in 0..67 {
+        global(&format!("g{number}"), of(500_000)).await.unwrap();
+    }
+    assert!(matches!(global("more", of(500_000)).await, Err(Error::TooLarge(_))));
+    assert!(matches!(in_room("t7", of(500_000)).await, Err(Error::TooLarge(_))));
+    // Less than before is always taken, and makes room.
+    global("g1", small()).await.unwrap();
+    global("more", of(500_000)).await.unwrap();
+    assert!(matches!(global("g1", of(500_000)).await, Err(Error::TooLarge(_))));
+}
+
+#[tokio::test]
+async fn filters_are_bounded_in_number_and_equal_ones_are_one() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let put = async |json: String| town.accounts.put_filter(&user, Bytes::from(json)).await;
+    let id = put(r#"{"room":{"timeline":{"limit":5,"lazy_load_members":true}}}"#.to_owned()).await.unwrap();
+    let same = r#"{ "room": { "timeline": { "lazy_load_members": true, "limit": 5 } } }"#;
+    assert_eq!(put(same.to_owned()).await.unwrap(), id);
+    for limit in 1..500 {
+        put(format!(r#"{{"presence":{{"limit":{limit}}}}}"#)).await.unwrap();
+    }
+    assert!(matches!(put(r#"{"presence":{"limit":500}}"#.to_owned()).await, Err(Error::TooLarge(_))));
+    assert_eq!(put(same.to_owned()).await.unwrap(), id, "one that is there may be named again");
+}
+
+#[tokio::test]
+async fn openid_tokens_are_gone_when_their_time_is_over() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    town.accounts.request_openid_token(&user).await.unwrap();
+    town.clock.advance(std::time::Duration::from_secs(30 * 60));
+    let later = town.accounts.request_openid_token(&user).await.unwrap();
+    assert_eq!(town.accounts.sweep_openid().await.unwrap(), 0);
+    town.clock.advance(std::time::Duration::from_secs(31 * 60));
+    town.accounts.sweep_openid().await.unwrap();
+
+    let rows = town.store.scan(&crate::tables::OPENID, store::Range::all(), store::Order::Ascending, 9);
+    assert_eq!(rows.await.unwrap().len(), 1);
+    assert_eq!(town.accounts.openid_user(user.server_name(), &later.token).await.unwrap(), user);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use room::read::{
     directory::DirectoryQuery,
-    space::{Looker, SpaceAnswer},
+    space::{Looker, Shown, SpaceAnswer},
 };
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, UserId, room::RoomType};
 use serde::Deserialize;
@@ -15,8 +15,10 @@ use super::{
     json::{Object, json_answer, object_body},
 };
 
-/// Rooms of a space that are described in one answer.
-const MAX_CHILDREN: usize = 100;
+/// Rooms of a space that are named in one answer, and how many of them are described too. The asking server asks
+/// for the others one by one.
+const MAX_CHILDREN: usize = 10_000;
+const MAX_DESCRIBED: usize = 500;
 
 /// `GET /query/profile`: the profile of a user of ours, or one field of it.
 ///
@@ -142,13 +144,13 @@ pub(super) async fn hierarchy(api: Arc<FederationApi>, call: RawCall<Origin>) ->
     children.truncate(MAX_CHILDREN);
     let mut answer =
         SpaceAnswer { room: room.clone(), children: Vec::new(), inaccessible_children: Vec::new() };
-    for child in &children {
-        if !api.rooms.takes_part_in(&child.room_id).await? {
-            continue;
-        }
-        match api.rooms.room_summary(&child.room_id, looker).await? {
-            Some((_, child)) => answer.children.push(child),
-            None => answer.inaccessible_children.push(child.room_id.clone()),
+    let ids: Vec<OwnedRoomId> =
+        children.iter().take(MAX_DESCRIBED).map(|child| child.room_id.clone()).collect();
+    for (room_id, shown) in ids.iter().zip(api.rooms.room_summaries(&ids, looker).await?) {
+        match shown {
+            Shown::Room(_, child) => answer.children.push(child),
+            Shown::Closed => answer.inaccessible_children.push(room_id.clone()),
+            Shown::Unknown => {}
         }
     }
     room.children_state = Some(children.into_iter().map(|child| child.event).collect());

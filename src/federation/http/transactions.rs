@@ -15,6 +15,7 @@ use std::{
 use base::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use pdu::lenient;
 use room::read::receipts::{NewReceipt, ReceiptKind};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use serde::Deserialize;
@@ -226,20 +227,30 @@ struct Typing {
     typing: bool,
 }
 
-type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, Box<RawValue>>>;
+/// The receipts of a room; those that clients are not shown are left out.
+#[derive(Deserialize)]
+struct Receipts {
+    #[serde(rename = "m.read", default, deserialize_with = "lenient::map")]
+    read: ReadReceipts,
+}
+
 /// By user. Each is read by itself, so that one that makes no sense costs no other.
-type ReadReceipts = BTreeMap<String, Box<RawValue>>;
+type ReadReceipts = BTreeMap<OwnedUserId, ReadReceipt>;
 
 #[derive(Deserialize)]
 struct ReadReceipt {
+    #[serde(default)]
     data: ReceiptData,
+    #[serde(default, deserialize_with = "lenient::list")]
     event_ids: Vec<OwnedEventId>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct ReceiptData {
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     ts: u64,
+    /// Without a thread it would be a receipt for the whole room, so this one is not read leniently.
     thread_id: Option<String>,
 }
 
@@ -270,10 +281,9 @@ impl FederationApi {
                 self.receive_typing(origin, &typing).await.map_err(|error| error.to_string())?;
             }
             "m.receipt" => {
-                let receipts: Receipts = serde_json::from_str(edu.content.get()).map_err(malformed)?;
-                for (room_id, kinds) in receipts {
-                    let Some(read) = kinds.get("m.read") else { continue };
-                    let read: ReadReceipts = serde_json::from_str(read.get()).map_err(malformed)?;
+                let content = &mut serde_json::Deserializer::from_str(edu.content.get());
+                let rooms: BTreeMap<OwnedRoomId, Receipts> = lenient::map(content).map_err(malformed)?;
+                for (room_id, Receipts { read }) in rooms {
                     self.receive_receipts(origin, &room_id, read).await.map_err(|error| error.to_string())?;
                 }
             }
@@ -300,8 +310,6 @@ impl FederationApi {
             return Ok(());
         }
         let receipts = read.into_iter().filter_map(|(user_id, receipt)| {
-            let user_id = OwnedUserId::try_from(user_id).ok()?;
-            let receipt: ReadReceipt = serde_json::from_str(receipt.get()).ok()?;
             // One event is named; a server that names several means the last.
             let event_id = receipt.event_ids.into_iter().next_back()?;
             let ReceiptData { ts, thread_id } = receipt.data;

@@ -1,5 +1,6 @@
 //! What lists of rooms show of a room.
 
+use pdu::lenient;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -47,17 +48,17 @@ pub(super) fn follow(summary: &mut Summary, change: &StateChange) {
     }
 }
 
-/// The new content; the default when the event is gone or has another form.
+/// The new content, field by field; nothing when the event is gone.
 fn content<T: DeserializeOwned + Default>(change: &StateChange) -> T {
-    let event = change.new.as_ref();
-    event.and_then(|event| serde_json::from_str(event.pdu().content_str()).ok()).unwrap_or_default()
+    change.new.as_ref().map(|event| lenient::read(event.pdu().content_str())).unwrap_or_default()
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct Create {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "lenient::field")]
     room_type: Option<String>,
-    #[serde(rename = "m.federate")]
+    #[serde(rename = "m.federate", deserialize_with = "lenient::field")]
     federate: Option<bool>,
 }
 
@@ -82,16 +83,20 @@ struct Alias {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct JoinRules {
+    #[serde(deserialize_with = "lenient::field")]
     join_rule: Option<String>,
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::list")]
     allow: Vec<Allow>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct Allow {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", deserialize_with = "lenient::field")]
     kind: String,
+    #[serde(deserialize_with = "lenient::field")]
     room_id: Option<OwnedRoomId>,
 }
 
@@ -113,4 +118,25 @@ struct Encryption {
 #[derive(Default, Deserialize)]
 struct Tombstone {
     replacement_room: Option<OwnedRoomId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_odd_entry_of_allow_hides_neither_the_rule_nor_the_other_rooms() {
+        let rules: JoinRules = lenient::read(
+            r#"{"join_rule":"restricted","allow":[{"type":"m.room_membership","room_id":"!a:b"},5,null,{"room_id":7},
+                {"type":"m.room_membership","room_id":"no room"},{"type":3,"room_id":"!c:d"}]}"#,
+        );
+        assert_eq!(rules.join_rule.as_deref(), Some("restricted"));
+        let named = rules.allow.iter().filter(|allow| allow.kind == "m.room_membership");
+        assert_eq!(named.filter_map(|allow| allow.room_id.as_deref()).collect::<Vec<_>>(), ["!a:b"]);
+
+        let rules: JoinRules = lenient::read(r#"{"join_rule":"knock","allow":"everybody"}"#);
+        assert_eq!((rules.join_rule.as_deref(), rules.allow.len()), (Some("knock"), 0));
+        let create: Create = lenient::read(r#"{"type":5,"m.federate":false}"#);
+        assert_eq!((create.room_type, create.federate), (None, Some(false)));
+    }
 }

@@ -164,8 +164,12 @@ impl Rooms {
         }
     }
 
-    /// An alias that the user may take away.
+    /// An alias that the user may take away. Power in a room reaches the aliases of the user's own authority only,
+    /// as it would if the other one were another server.
     async fn alias_at_disposal(&self, user: &UserId, alias: &RoomAliasId) -> Result<AliasRow, Error> {
+        if alias.server_name() != user.server_name() {
+            return Err(Error::NotAllowed("the alias is one of another server".to_owned()));
+        }
         let row = self.store().get(&ALIASES, alias.as_str()).await?;
         let row = row.ok_or_else(|| Error::NotFound(format!("the alias {alias} stands for no room")))?;
         if row.creator == user || self.may_set_state(user, &row.room_id, "m.room.canonical_alias").await? {

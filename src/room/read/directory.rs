@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#published-room-directory>
 
+use base::fold;
 use ruma::{
     OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, RoomId, ServerName, UInt, UserId,
     directory::{PublicRoomsChunk, PublicRoomsChunkInit},
@@ -30,7 +31,7 @@ pub struct DirectoryQuery {
     pub limit: Option<usize>,
     /// Where to go on; [`DirectoryPage::next`] or [`DirectoryPage::previous`] of an earlier page.
     pub since: Option<String>,
-    /// Only rooms whose name, topic or alias contains this, whatever the case.
+    /// Only rooms whose name, topic or alias contains this, both [folded](fold).
     pub search: Option<String>,
     /// Only rooms of these types; `None` in the list is a room without a type.
     pub types: Option<Vec<Option<RoomType>>>,
@@ -165,11 +166,11 @@ impl Rooms {
 
 impl DirectoryQuery {
     fn matches(&self, summary: &Summary) -> bool {
-        let found = self.search.as_deref().map(str::to_lowercase).is_none_or(|search| {
+        let found = self.search.as_deref().map(fold).is_none_or(|search| {
             [&summary.name, &summary.topic, &summary.canonical_alias]
                 .into_iter()
                 .flatten()
-                .any(|text| text.to_lowercase().contains(&search))
+                .any(|text| fold(text).contains(&search))
         });
         let of_type = self.types.as_ref().is_none_or(|types| {
             types.iter().any(|kind| kind.as_ref().map(RoomType::as_str) == summary.room_type.as_deref())

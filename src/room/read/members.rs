@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use ruma::{OwnedMxcUri, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
-use serde::Deserialize;
 use store::Range;
 
 use crate::{
     Error, RoomSerial, Rooms, Root,
     read::{
+        open::{Appearance, appearance},
         room::RoomInfo,
         timeline::{Direction, Stretch},
         token::Token,
@@ -134,16 +134,6 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`].
     pub async fn joined_profiles(&self, room: &RoomInfo) -> Result<Vec<JoinedMember>, Error> {
-        #[derive(Deserialize)]
-        struct Profile {
-            #[serde(default)]
-            displayname: Option<serde_json::Value>,
-            #[serde(default)]
-            avatar_url: Option<serde_json::Value>,
-        }
-        // Contents come from anyone: what is not a string is no name.
-        let text =
-            |value: Option<serde_json::Value>| value.and_then(|value| value.as_str().map(str::to_owned));
         let rows = self.member_rows(room.serial).await?;
         let joined: Vec<_> = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join).collect();
         let serials: Vec<_> = joined.iter().map(|(_, row)| row.event).collect();
@@ -152,10 +142,8 @@ impl Rooms {
             .into_iter()
             .zip(events)
             .map(|((user_id, _), event)| {
-                let profile = event.pdu().content_as::<Profile>().ok();
-                let (name, avatar) = profile.map(|p| (p.displayname, p.avatar_url)).unwrap_or_default();
-                let avatar_url = text(avatar).map(OwnedMxcUri::from);
-                JoinedMember { user_id, displayname: text(name), avatar_url }
+                let Appearance { displayname, avatar_url } = appearance(event.pdu().content_str());
+                JoinedMember { user_id, displayname, avatar_url }
             })
             .collect())
     }

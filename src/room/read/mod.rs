@@ -7,7 +7,8 @@
 //! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
 //! [`visibility`] (who may see it), [`token`] and [`timeline`] (the order of events), then the
 //! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
-//! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`] and [`space`].
+//! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`], [`open`] and
+//! [`space`].
 
 pub mod aggregations;
 pub mod aliases;
@@ -20,6 +21,7 @@ pub(crate) mod lookup;
 pub mod members;
 pub mod membership;
 pub mod messages;
+pub mod open;
 pub mod receipts;
 pub mod relations;
 pub mod room;

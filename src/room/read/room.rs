@@ -59,6 +59,28 @@ impl Rooms {
         Ok(Some(room))
     }
 
+    /// The rooms of these ids, in their order.
+    ///
+    /// # Errors
+    /// As [`Rooms::room`].
+    pub(crate) async fn rooms_by_id(
+        &self,
+        room_ids: &[OwnedRoomId],
+    ) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
+        let cache = &self.reader().rooms;
+        let mut found: Vec<_> = room_ids.iter().map(|room_id| cache.by_id.get(room_id)).collect();
+        let missing: Vec<usize> = (0..room_ids.len()).filter(|index| found[*index].is_none()).collect();
+        let keys: Vec<&str> = missing.iter().map(|index| room_ids[*index].as_str()).collect();
+        for (index, row) in missing.into_iter().zip(self.store().get_many(&ROOMS, &keys).await?) {
+            let Some(row) = row else { continue };
+            let room_id = room_ids[index].clone();
+            let room = Arc::new(RoomInfo { serial: row.serial, room_id, version: version(&row.version)? });
+            cache.remember(&room);
+            found[index] = Some(room);
+        }
+        Ok(found)
+    }
+
     /// The room of this id.
     ///
     /// # Errors

@@ -8,69 +8,82 @@
 
 use std::sync::Arc;
 
+use pdu::lenient;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    Error, Rooms,
+    Error, RoomSerial, Rooms,
     read::{event::StoredEvent, room::RoomInfo, token::Token},
-    tables::{Membership, Summary},
+    tables::{Membership, SERVERS, Summary},
 };
 
 /// `room_type` of a space.
 pub const SPACE: &str = "m.space";
 const CHILD: &str = "m.space.child";
+/// So many rooms are looked up in one round, each of them for every authority of the process.
+const ROOMS_AT_ONCE: usize = 100;
 
-/// A room as summaries describe it.
+/// A room as summaries describe it. Those that other servers send are read field by field: an odd field counts as
+/// absent, and an odd join rule lets nobody in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoomSummary {
     /// The room.
     pub room_id: OwnedRoomId,
     /// Its main alias.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
     pub canonical_alias: Option<String>,
     /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its topic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Its picture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
     pub avatar_url: Option<String>,
     /// What it is for; [`SPACE`] or something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
     pub room_type: Option<String>,
     /// How many are in it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::field")]
     pub num_joined_members: u64,
     /// How one may come in.
-    #[serde(default = "public")]
+    #[serde(default = "public", deserialize_with = "join_rule")]
     pub join_rule: String,
     /// The rooms whose members may come in, where the join rule says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_list", skip_serializing_if = "Option::is_none")]
     pub allowed_room_ids: Option<Vec<OwnedRoomId>>,
     /// Whether all may read it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::field")]
     pub world_readable: bool,
     /// Whether guests may come in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::field")]
     pub guest_can_join: bool,
     /// How its messages are encrypted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
     /// Its version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
     pub room_version: Option<String>,
     /// The rooms that it names as its own: stripped `m.space.child` events with their time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_list", skip_serializing_if = "Option::is_none")]
     pub children_state: Option<Vec<Value>>,
 }
 
 /// What a summary that names no join rule means.
 fn public() -> String {
     "public".to_owned()
+}
+
+fn join_rule<'de, D: Deserializer<'de>>(json: D) -> Result<String, D::Error> {
+    let rule: Option<String> = lenient::field(json)?;
+    Ok(rule.unwrap_or_else(|| "invite".to_owned()))
+}
+
+fn some_list<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result<Option<Vec<T>>, D::Error> {
+    lenient::list(json).map(Some)
 }
 
 impl RoomSummary {
@@ -116,10 +129,10 @@ pub struct SpaceAnswer {
     /// The space, or another room, with its children's events.
     pub room: RoomSummary,
     /// Those of its children that the asking server may see.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::list")]
     pub children: Vec<RoomSummary>,
     /// Those that it may not see.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::list")]
     pub inaccessible_children: Vec<OwnedRoomId>,
 }
 
@@ -136,6 +149,17 @@ pub struct SpaceChild {
     since: u64,
 }
 
+/// What a room shows to somebody.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// We do not take part in it, so what we know of it may be wrong.
+    Unknown,
+    /// It is not for these eyes.
+    Closed,
+    /// This.
+    Room(Arc<RoomInfo>, RoomSummary),
+}
+
 impl SpaceChild {
     /// Reads a stripped `m.space.child` event with its time; one without servers names no child.
     pub fn read(event: Value, suggested_only: bool) -> Option<Self> {
@@ -144,14 +168,20 @@ impl SpaceChild {
             #[serde(rename = "type")]
             kind: String,
             state_key: OwnedRoomId,
-            origin_server_ts: u64,
+            /// What does not say since when it is a child stands behind those that do.
+            #[serde(default, deserialize_with = "lenient::field")]
+            origin_server_ts: Option<u64>,
+            #[serde(default, deserialize_with = "lenient::field")]
             content: Content,
         }
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
         struct Content {
+            #[serde(deserialize_with = "lenient::list")]
             via: Vec<String>,
-            order: Option<Value>,
-            #[serde(default)]
+            #[serde(deserialize_with = "lenient::field")]
+            order: Option<String>,
+            #[serde(deserialize_with = "lenient::field")]
             suggested: bool,
         }
         let Event { kind, state_key, origin_server_ts, content } = Event::deserialize(&event).ok()?;
@@ -161,12 +191,11 @@ impl SpaceChild {
         let is_order = |order: &str| {
             (1..=50).contains(&order.len()) && order.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
         };
-        let order = content.order.and_then(|order| order.as_str().map(str::to_owned));
         Some(Self {
             room_id: state_key,
             via: content.via.iter().filter_map(|name| ServerName::parse(name).ok()).collect(),
-            order: order.filter(|order| is_order(order)),
-            since: origin_server_ts,
+            order: content.order.filter(|order| is_order(order)),
+            since: origin_server_ts.unwrap_or(u64::MAX),
             event,
         })
     }
@@ -217,6 +246,52 @@ impl Rooms {
         let counts = self.member_counts(&[room.serial]).await?.pop().unwrap_or_default();
         let shown = RoomSummary::new(&room, summary, counts.joined);
         Ok(self.may_see_summary(&shown, looker).await?.then_some((room, shown)))
+    }
+
+    /// What several rooms show, in the order of `room_ids`; each in a few rounds to the store for all.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn room_summaries(
+        &self,
+        room_ids: &[OwnedRoomId],
+        looker: Looker<'_>,
+    ) -> Result<Vec<Shown>, Error> {
+        let known = self.rooms_by_id(room_ids).await?;
+        let rooms: Vec<&Arc<RoomInfo>> = known.iter().flatten().collect();
+        let serials: Vec<RoomSerial> = rooms.iter().map(|room| room.serial).collect();
+        let resident = self.are_resident(&serials).await?;
+        let (summaries, counts) = (self.summaries(&serials).await?, self.member_counts(&serials).await?);
+        let mut shown = Vec::with_capacity(rooms.len());
+        for ((room, resident), (summary, counts)) in
+            rooms.into_iter().zip(resident).zip(summaries.into_iter().zip(counts))
+        {
+            let summary = RoomSummary::new(room, summary, counts.joined);
+            shown.push(match resident {
+                false => Shown::Unknown,
+                true if self.may_see_summary(&summary, looker).await? => Shown::Room(room.clone(), summary),
+                true => Shown::Closed,
+            });
+        }
+        let mut shown = shown.into_iter();
+        let mut next =
+            |known: &Option<_>| known.as_ref().and_then(|_| shown.next()).unwrap_or(Shown::Unknown);
+        Ok(known.iter().map(&mut next).collect())
+    }
+
+    /// Whether we take part in rooms, in their order.
+    pub(crate) async fn are_resident(&self, rooms: &[RoomSerial]) -> Result<Vec<bool>, Error> {
+        let names: Vec<&str> = self.authorities().iter().map(|authority| authority.name().as_str()).collect();
+        let mut resident = Vec::with_capacity(rooms.len());
+        for some in rooms.chunks(ROOMS_AT_ONCE) {
+            let keys: Vec<(RoomSerial, &str)> =
+                some.iter().flat_map(|room| names.iter().map(|name| (*room, *name))).collect();
+            let counts = self.store().get_many(&SERVERS, &keys).await?;
+            let is_there =
+                |counts: &[Option<store::Counter>]| counts.iter().flatten().any(|count| count.0 > 0);
+            resident.extend(counts.chunks(names.len().max(1)).map(is_there));
+        }
+        Ok(resident)
     }
 
     /// Rooms are shown to those in them, to those who may join or knock, and where all may read.
@@ -282,4 +357,81 @@ fn stripped_child(event: &StoredEvent) -> Option<Value> {
         "origin_server_ts": u64::from(event.pdu().origin_server_ts().get()),
         "content": serde_json::from_str::<Value>(event.pdu().content_str()).ok()?,
     }))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{SpaceAnswer, SpaceChild};
+
+    fn child(content: Value) -> Option<SpaceChild> {
+        let event = json!({ "type": "m.space.child", "state_key": "!a:b.test", "sender": "@a:b.test",
+            "origin_server_ts": 5, "content": content });
+        SpaceChild::read(event, false)
+    }
+
+    #[test]
+    fn an_odd_field_of_a_child_does_not_hide_it() {
+        for content in [
+            json!({ "via": ["b.test"], "suggested": null }),
+            json!({ "via": ["b.test", 5, null] }),
+            json!({ "via": ["b.test", "no name"], "order": 7, "suggested": "yes" }),
+        ] {
+            let child = child(content.clone());
+            assert!(child.is_some_and(|child| child.via == ["b.test"] && child.order.is_none()), "{content}");
+        }
+        for content in [json!({}), json!({ "via": [] }), json!({ "via": "b.test" }), json!({ "via": [5] })] {
+            assert!(child(content.clone()).is_none(), "{content}");
+        }
+    }
+
+    #[test]
+    fn children_without_an_order_or_a_time_stand_last() {
+        let read = |key: &str, more: Value| {
+            let mut event =
+                json!({ "type": "m.space.child", "state_key": key, "content": { "via": ["b.test"] } });
+            for (name, value) in more.as_object().into_iter().flatten() {
+                match name.as_str() {
+                    "order" => event["content"]["order"] = value.clone(),
+                    _ => event[name] = value.clone(),
+                }
+            }
+            SpaceChild::read(event, false).unwrap()
+        };
+        let mut children = vec![
+            read("!d:b.test", json!({ "origin_server_ts": "soon" })),
+            read("!c:b.test", json!({ "origin_server_ts": 2 })),
+            read("!b:b.test", json!({ "origin_server_ts": 9, "order": "b" })),
+            read("!a:b.test", json!({ "origin_server_ts": 9, "order": "a" })),
+        ];
+        SpaceChild::sort(&mut children);
+        let order: Vec<_> = children.iter().map(|child| child.room_id.as_str()).collect();
+        assert_eq!(order, ["!a:b.test", "!b:b.test", "!c:b.test", "!d:b.test"]);
+    }
+
+    #[test]
+    fn an_odd_room_in_another_servers_answer_costs_that_room_alone() {
+        let answer: SpaceAnswer = serde_json::from_value(json!({
+            "room": { "room_id": "!a:b.test", "name": 5, "num_joined_members": "many", "room_type": "m.space",
+                "children_state": [{}, 5, { "type": "m.space.child" }], "world_readable": null },
+            "children": [{ "room_id": "!b:b.test", "join_rule": 7, "allowed_room_ids": ["!a:b.test", 3] },
+                { "name": "no id" }, { "room_id": "nonsense" }, 5, { "room_id": "!c:b.test", "topic": "t" }],
+            "inaccessible_children": ["!d:b.test", 5],
+        }))
+        .unwrap();
+
+        assert_eq!((answer.room.name, answer.room.num_joined_members), (None, 0));
+        assert!(answer.room.children_state.is_some_and(|children| children.len() == 3));
+        let ids: Vec<_> = answer.children.iter().map(|room| room.room_id.as_str()).collect();
+        assert_eq!(ids, ["!b:b.test", "!c:b.test"]);
+        // What cannot be read opens nothing.
+        assert_eq!(
+            (answer.children[0].join_rule.as_str(), answer.children[1].join_rule.as_str()),
+            ("invite", "public")
+        );
+        assert_eq!(answer.children[0].allowed_room_ids.as_deref().map(<[_]>::len), Some(1));
+        assert_eq!(answer.inaccessible_children.len(), 1);
+    }
 }

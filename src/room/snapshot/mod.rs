@@ -28,7 +28,7 @@ use tracing::error;
 pub use self::{
     apply::Change,
     node::{BadChunk, ChunkHash, Entry},
-    shelf::CHUNKS,
+    shelf::{CHUNKS, Hold},
     tree::{Broken, Difference, Query},
     upkeep::{Reclaimed, Report},
 };
@@ -87,6 +87,11 @@ impl Snapshots {
 
     fn shelf(&self) -> &Shelf {
         &self.0.shelf
+    }
+
+    /// To be held while a batch is in the making that [`Snapshots::apply`] adds to more than once.
+    pub fn hold(&self) -> Hold {
+        self.shelf().hold()
     }
 
     /// The events of some keys; an element per key, in order.

@@ -1,7 +1,7 @@
 //! Where chunks come from: those just made, those recently used, the store.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -25,16 +25,44 @@ pub static CHUNKS: Table<(RoomSerial, [u8; 16]), Bytes> = Table::new(50, "room.c
 pub(super) struct Shelf {
     store: Store,
     used: Cache<ChunkId, Arc<Node>, Weigh>,
-    made: Mutex<JustMade>,
+    made: Arc<Mutex<JustMade>>,
 }
 
 /// Chunks made lately. They may be on their way to the store, so the cache must not lose them.
 #[derive(Debug, Default)]
 struct JustMade {
     nodes: HashMap<ChunkId, Arc<Node>>,
-    order: VecDeque<(ChunkId, usize)>,
+    order: VecDeque<InOrder>,
+    /// How many chunks were ever made.
+    count: u64,
+    /// The batches in the making: how many chunks there were when each began, and how many began then.
+    open: BTreeMap<u64, usize>,
     bytes: usize,
     limit_bytes: usize,
+}
+
+/// A chunk in the order of making.
+#[derive(Debug)]
+struct InOrder {
+    number: u64,
+    id: ChunkId,
+    bytes: usize,
+}
+
+/// Keeps the chunks that are made from now on at hand until it is dropped.
+///
+/// Whoever builds on roots of a batch that is not submitted yet needs it: those chunks are nowhere else, however
+/// many they are. After the batch is submitted, the store has them soon.
+#[derive(Debug)]
+pub struct Hold {
+    made: Arc<Mutex<JustMade>>,
+    since: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.made.lock().release(self.since);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +74,7 @@ impl Weighter<ChunkId, Arc<Node>> for Weigh {
     }
 }
 
-/// Never less for chunks just made, for they may be nowhere else: some thousands of changes.
+/// Never less for chunks just made: those of submitted batches are asked for again soon.
 const MIN_MADE_BYTES: usize = 4 << 20;
 /// A guess, to size the cache's tables.
 const USUAL_CHUNK_BYTES: u64 = 1_000;
@@ -59,12 +87,23 @@ impl Shelf {
         Self {
             store,
             used: Cache::with_weighter(items, used_bytes, Weigh),
-            made: Mutex::new(JustMade { limit_bytes: made_bytes, ..JustMade::default() }),
+            made: Arc::new(Mutex::new(JustMade { limit_bytes: made_bytes, ..JustMade::default() })),
         }
+    }
+
+    /// Begins to hold what is made; see [`Hold`].
+    pub(super) fn hold(&self) -> Hold {
+        let since = self.made.lock().hold();
+        Hold { made: self.made.clone(), since }
     }
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    #[cfg(test)]
+    pub(super) fn made_bytes(&self) -> usize {
+        self.made.lock().bytes
     }
 
     /// Puts new chunks into the caller's batch, and keeps them at hand until it is written.
@@ -163,12 +202,35 @@ impl JustMade {
         if self.nodes.insert(id, node).is_some() {
             return;
         }
-        self.order.push_back((id, bytes));
+        self.order.push_back(InOrder { number: self.count, id, bytes });
+        self.count += 1;
         self.bytes += bytes;
-        while self.bytes > self.limit_bytes {
-            let Some((oldest, bytes)) = self.order.pop_front() else { break };
-            self.nodes.remove(&oldest);
-            self.bytes -= bytes;
+        self.shrink();
+    }
+
+    fn hold(&mut self) -> u64 {
+        *self.open.entry(self.count).or_default() += 1;
+        self.count
+    }
+
+    fn release(&mut self, since: u64) {
+        if let Some(holds) = self.open.get_mut(&since) {
+            *holds -= 1;
+            if *holds == 0 {
+                self.open.remove(&since);
+            }
+        }
+        self.shrink();
+    }
+
+    /// Lets the oldest go, but none that somebody holds.
+    fn shrink(&mut self) {
+        let held = self.open.first_key_value().map_or(self.count, |(since, _)| *since);
+        while self.bytes > self.limit_bytes
+            && let Some(oldest) = self.order.pop_front_if(|oldest| oldest.number < held)
+        {
+            self.nodes.remove(&oldest.id);
+            self.bytes -= oldest.bytes;
         }
     }
 }

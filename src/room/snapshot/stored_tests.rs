@@ -114,3 +114,38 @@ async fn a_damaged_chunk_is_found_and_not_believed() {
     assert!(matches!(other.all(ROOM, root).await, Err(Error::Broken(_))));
     assert_eq!(other.verify(ROOM, &[root]).await.unwrap().broken.len(), 1);
 }
+
+/// Each change stands on the one before, and all are in one batch that nobody has submitted.
+#[tokio::test]
+async fn a_batch_of_many_changes_can_be_built_upon_until_it_is_submitted() {
+    let (store, snapshots) = open(0).await;
+    let hold = snapshots.hold();
+    let mut batch = Batch::new();
+    let mut root = Root::EMPTY;
+    for key in 0..8_000 {
+        root = snapshots.apply(ROOM, root, &[set(key, key)], &mut batch).await.unwrap();
+    }
+    let receipt = store.submit(batch);
+    drop(hold);
+
+    assert_eq!(snapshots.len(ROOM, root).await.unwrap(), 8_000);
+    receipt.await.unwrap();
+    assert!(snapshots.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
+}
+
+#[tokio::test]
+async fn chunks_are_let_go_when_nobody_holds_them_any_more() {
+    let (_store, snapshots) = open(0).await;
+    let (first, second) = (snapshots.hold(), snapshots.hold());
+    let mut batch = Batch::new();
+    let mut root = Root::EMPTY;
+    for key in 0..8_000 {
+        root = snapshots.apply(ROOM, root, &[set(key, key)], &mut batch).await.unwrap();
+    }
+    let held = snapshots.shelf().made_bytes();
+
+    drop(first);
+    assert_eq!(snapshots.shelf().made_bytes(), held, "the second one holds them still");
+    drop(second);
+    assert!(snapshots.shelf().made_bytes() <= 4 << 20);
+}

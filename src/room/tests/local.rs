@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::net::{Net, message, state, user};
 use crate::{
-    CreateRoom, Error, InitialState, Invitee, Preset, Profile, Txn,
+    CreateRoom, Error, InitialState, Invitee, Preset, Profile, ProfileChange, Txn,
+    read::view::Viewer,
     tables::{HEADS, Membership},
 };
 
@@ -363,9 +364,34 @@ async fn counts_and_servers_follow_the_members() {
     assert_eq!(server.rooms.servers_in_room(serial).await.unwrap().len(), 2);
     server.rooms.leave(&taro, &room, None).await.unwrap();
     assert_eq!(server.rooms.servers_in_room(serial).await.unwrap(), ["a.test"]);
-    let profile = Profile { displayname: Some("花子".to_owned()), avatar_url: None };
-    server.rooms.update_profile(&hanako, &room, &profile).await.unwrap();
+    let change = ProfileChange::DisplayName(Some("花子".to_owned()));
+    server.rooms.update_profile(&hanako, &room, &change).await.unwrap();
     assert_eq!(server.rooms.member_counts(&[serial]).await.unwrap()[0].joined, 1);
+}
+
+#[tokio::test]
+async fn a_new_picture_leaves_the_nickname_of_a_room_alone() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let nick =
+        json!({ "membership": "join", "displayname": "会計の花子", "org.example": 1, "reason": "once" });
+    server.rooms.send(&room, state(&hanako, "m.room.member", hanako.as_str(), &nick), None).await.unwrap();
+    let shown = async || {
+        let viewer = Viewer::user(&hanako);
+        let look = server.rooms.state_event(&viewer, &room, "m.room.member", hanako.as_str()).await;
+        serde_json::from_str::<Value>(look.unwrap().event.pdu().content_str()).unwrap()
+    };
+
+    let picture = ProfileChange::AvatarUrl(Some("mxc://a.test/1".to_owned()));
+    server.rooms.update_profile(&hanako, &room, &picture).await.unwrap();
+
+    let expected = json!({ "membership": "join", "displayname": "会計の花子", "avatar_url": "mxc://a.test/1",
+        "org.example": 1 });
+    assert_eq!(shown().await, expected);
+    server.rooms.update_profile(&hanako, &room, &ProfileChange::DisplayName(None)).await.unwrap();
+    server.rooms.update_profile(&hanako, &room, &ProfileChange::AvatarUrl(None)).await.unwrap();
+    assert_eq!(shown().await, json!({ "membership": "join", "org.example": 1 }));
 }
 
 #[tokio::test]

@@ -5,7 +5,11 @@
 
 mod accounts;
 mod bad_input;
+mod creation;
+mod finding;
+mod hidden;
 mod relations;
 mod rooms;
 mod spaces;
 mod town;
+mod upgrades;

@@ -1,8 +1,59 @@
-//! Spaces, summaries and upgrades over HTTP.
+//! Spaces and summaries over HTTP.
 
-use serde_json::{Value, json};
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use client::Elsewhere;
+use room::{
+    RemoteError,
+    read::{
+        directory::{DirectoryPage, DirectoryQuery},
+        space::SpaceAnswer,
+    },
+};
+use ruma::{RoomId, ServerName, UserId};
+use serde_json::{Map, Value, json};
 
 use crate::town::{Person, Town};
+
+/// A server `hs3` with any number of open rooms, and `hung`, which never answers.
+struct Others;
+
+#[async_trait]
+impl Elsewhere for Others {
+    async fn profile(
+        &self,
+        _: &ServerName,
+        _: &UserId,
+        _: Option<&str>,
+    ) -> Result<Map<String, Value>, RemoteError> {
+        Err(RemoteError::Off)
+    }
+
+    async fn public_rooms(
+        &self,
+        _: &ServerName,
+        _: &ServerName,
+        _: &DirectoryQuery,
+    ) -> Result<DirectoryPage, RemoteError> {
+        Err(RemoteError::Off)
+    }
+
+    async fn space(
+        &self,
+        _: &ServerName,
+        server: &ServerName,
+        room_id: &RoomId,
+        _: bool,
+    ) -> Result<SpaceAnswer, RemoteError> {
+        if server == "hung" {
+            std::future::pending::<()>().await;
+        }
+        let answer =
+            json!({ "room": { "room_id": room_id, "num_joined_members": 1, "join_rule": "public" } });
+        Ok(serde_json::from_value(answer).unwrap())
+    }
+}
 
 async fn child(person: &Person<'_>, space: &str, room: &str, content: Value) {
     person.put(&format!("/rooms/{space}/state/m.space.child/{room}"), content).await.ok();
@@ -73,60 +124,81 @@ async fn a_summary_is_for_those_who_may_join() {
     assert_eq!(taro.get(&mutual).await.ok()["joined"], json!([space]));
 }
 
+/// All pages of a hierarchy; none of the rooms may come twice.
+async fn walk(person: &Person<'_>, space: &str, limit: usize) -> (BTreeSet<String>, usize) {
+    let path = format!("/_matrix/client/v1/rooms/{space}/hierarchy?limit={limit}");
+    let (mut seen, mut pages, mut from) = (BTreeSet::new(), 0, String::new());
+    loop {
+        let page = person.get(&format!("{path}{from}")).await.ok();
+        pages += 1;
+        assert!(pages < 100, "a walk has an end");
+        for room in ids(&page) {
+            assert!(seen.insert(room.to_owned()), "{room} came twice");
+        }
+        match page["next_batch"].as_str() {
+            Some(next) => from = format!("&from={next}"),
+            None => return (seen, pages),
+        }
+    }
+}
+
+async fn space_of(person: &Person<'_>, rooms: usize, via: impl Fn(usize) -> Value) -> String {
+    let children: Vec<Value> = (0..rooms)
+        .map(|number| {
+            json!({ "type": "m.space.child", "state_key": format!("!r{number:03}:hs3"), "content": { "via": via(number) } })
+        })
+        .collect();
+    let wishes = json!({ "creation_content": { "type": "m.space" }, "initial_state": children });
+    person.create_room(wishes).await
+}
+
 #[tokio::test]
-async fn an_upgraded_room_keeps_its_state_aliases_and_settings() {
+async fn a_space_of_many_rooms_elsewhere_is_walked_to_its_end() {
+    let town = Town::beside(Arc::new(Others)).await;
+    let hanako = town.user("hanako").await;
+    let space = space_of(&hanako, 120, |_| json!(["hs3"])).await;
+
+    for limit in [7, 50, 100] {
+        let (seen, pages) = walk(&hanako, &space, limit).await;
+        assert_eq!(seen.len(), 121, "{limit}");
+        assert!(pages >= 121 / limit);
+    }
+    // A page that is asked for twice is the same page, and a lost walk begins anew where it was.
+    let path = format!("/_matrix/client/v1/rooms/{space}/hierarchy?limit=10");
+    let next = hanako.get(&path).await.ok()["next_batch"].as_str().unwrap().to_owned();
+    let page = hanako.get(&format!("{path}&from={next}")).await.ok();
+    assert_eq!(ids(&hanako.get(&format!("{path}&from={next}")).await.ok()), ids(&page));
+    assert_eq!(ids(&hanako.get(&format!("{path}&from=h2_10_999999")).await.ok()), ids(&page));
+    hanako.get(&format!("{path}&from=nonsense")).await.fails(400, "M_INVALID_PARAM");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_hides_only_its_own_rooms() {
+    let town = Town::beside(Arc::new(Others)).await;
+    let hanako = town.user("hanako").await;
+    let via = |number: usize| if number.is_multiple_of(5) { json!(["hung"]) } else { json!(["hung", "hs3"]) };
+    let space = space_of(&hanako, 60, via).await;
+    let (seen, _) = walk(&hanako, &space, 100).await;
+    assert_eq!(seen.len(), 1 + 60 - 12);
+}
+
+#[tokio::test]
+async fn an_odd_entry_hides_neither_a_child_nor_a_restricted_room() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;
     let taro = town.user("taro").await;
-    for (version, alias) in [("11", "eleven"), ("12", "twelve")] {
-        let wishes = json!({
-            "preset": "public_chat", "room_version": "10", "name": "old name", "room_alias_name": alias,
-            "power_level_content_override": { "users": { &hanako.id: 100, &taro.id: 50 } },
-        });
-        let old = hanako.create_room(wishes).await;
-        taro.post(&format!("/join/{old}"), json!({})).await.ok();
-        for person in [&hanako, &taro] {
-            let rule = format!("/pushrules/global/room/{old}");
-            person.put(&rule, json!({ "actions": ["dont_notify"] })).await.ok();
-        }
-        let upgrade = format!("/rooms/{old}/upgrade");
-        let wish = json!({ "new_version": version });
-        taro.post(&upgrade, wish.clone()).await.fails(403, "M_FORBIDDEN");
-        hanako.post(&upgrade, json!({ "new_version": "x" })).await.fails(400, "M_UNSUPPORTED_ROOM_VERSION");
+    let space = hanako
+        .create_room(json!({ "preset": "public_chat", "creation_content": { "type": "m.space" } }))
+        .await;
+    let allow = json!([5, { "type": "m.room_membership", "room_id": space }, { "type": [] }, null]);
+    let rules = json!({ "join_rule": "restricted", "allow": allow });
+    let restricted = hanako
+        .create_room(json!({ "initial_state": [{ "type": "m.room.join_rules", "content": rules }] }))
+        .await;
+    child(&hanako, &space, &restricted, json!({ "via": ["hs1", 7], "suggested": null, "order": 3 })).await;
+    taro.post(&format!("/join/{space}"), json!({})).await.ok();
 
-        // As an upgrade leaves it that ended as soon as it had made the new room.
-        let begun = match version {
-            "12" => {
-                let content = json!({ "predecessor": { "room_id": old } });
-                let wishes = json!({ "preset": "public_chat", "room_version": version, "name": "old name", "creation_content": content,
-                    "power_level_content_override": { "users": { &taro.id: 50 } } });
-                Some(hanako.create_room(wishes).await)
-            }
-            _ => None,
-        };
-
-        let new =
-            hanako.post(&upgrade, wish.clone()).await.ok()["replacement_room"].as_str().unwrap().to_owned();
-        assert!(begun.is_none_or(|begun| begun == new), "an upgrade goes on where it ended");
-        let again = hanako.post(&upgrade, wish).await.ok();
-        assert_eq!(again["replacement_room"], new, "asked for again, nothing more happens");
-
-        let state =
-            async |room: &str, kind: &str| hanako.get(&format!("/rooms/{room}/state/{kind}")).await.ok();
-        assert_eq!(state(&old, "m.room.tombstone").await["replacement_room"], new);
-        assert_eq!(state(&new, "m.room.name").await["name"], "old name");
-        let create = state(&new, "m.room.create").await;
-        assert_eq!(
-            (&create["room_version"], &create["predecessor"]["room_id"]),
-            (&json!(version), &json!(old))
-        );
-        let found =
-            town.ask("GET", &format!("/_matrix/client/v3/directory/room/%23{alias}:hs1"), Value::Null).await;
-        assert_eq!(found.ok()["room_id"], new);
-        assert_eq!(state(&new, "m.room.power_levels").await["users"][&taro.id], 50);
-        taro.post(&format!("/join/{new}"), json!({})).await.ok();
-        for person in [&hanako, &taro] {
-            person.get(&format!("/pushrules/global/room/{new}")).await.ok();
-        }
-    }
+    let path = format!("/_matrix/client/v1/rooms/{space}/hierarchy");
+    assert_eq!(ids(&taro.get(&path).await.ok()), [&space, &restricted]);
+    taro.post(&format!("/join/{restricted}"), json!({})).await.ok();
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use account::{Accounts, Config, PasswordCost, Registration, Settings};
 use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, NoElsewhere, Presence, routes};
+use client::{ClientApi, Elsewhere, NoElsewhere, Presence, routes};
 use http_body_util::BodyExt;
 use pdu::{Authorities, Authority};
 use room::{AllowAll, NoRemote, Rooms};
@@ -45,6 +45,11 @@ impl Answer {
 
 impl Town {
     pub(crate) async fn new() -> Town {
+        Town::beside(Arc::new(NoElsewhere)).await
+    }
+
+    /// A process that can ask other servers.
+    pub(crate) async fn beside(elsewhere: Arc<dyn Elsewhere>) -> Town {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let (clock, random) = (Clock::system(), Random::seeded(11));
@@ -94,7 +99,7 @@ impl Town {
             rooms,
             authorities,
             clock,
-            Arc::new(NoElsewhere),
+            elsewhere,
             Presence::default(),
             client::Config::default(),
         );

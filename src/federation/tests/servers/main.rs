@@ -4,6 +4,7 @@
 
 mod forgeries;
 mod hostile;
+mod lenient;
 mod net;
 mod outages;
 mod rooms;

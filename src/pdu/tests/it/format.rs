@@ -1,7 +1,11 @@
 //! The form of events: what is read, what is refused, and that nothing panics.
 
 use pdu::{
-    Draft, FormatError, MAX_PDU_BYTES, Pdu, RoomVersion, SignError, build, json::JsonFault, sign, verify,
+use pdu::{
+    Draft, FormatError, MAX_PDU_BYTES, Pdu, RoomVersion, SignError, build,
+    json::{JsonFault, MAX_NESTING, MAX_OWN_NESTING},
+    sign, verify,
+};
 };
 use proptest::prelude::*;
 use ruma::{MilliSecondsSinceUnixEpoch, UInt, room_id};
@@ -153,9 +157,10 @@ fn duplicate_keys_and_deep_nesting_are_refused() {
         assert_eq!(fault(double), JsonFault::DuplicateKey);
         let inside = text.replace("\"hello\"", "{\"a\":1,\"\\u0061\":2}");
         assert_eq!(fault(inside), JsonFault::DuplicateKey);
-        let deep = text.replace("\"hello\"", &("[".repeat(99) + &"]".repeat(99)));
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let deep = text.replace("\"hello\"", &nested(MAX_NESTING - 1));
         assert_eq!(fault(deep), JsonFault::Nesting);
-        let fits = text.replace("\"hello\"", &("[".repeat(98) + &"]".repeat(98)));
+        let fits = text.replace("\"hello\"", &nested(MAX_NESTING - 2));
         assert!(Pdu::parse(version, fits.as_bytes()).is_ok());
     }
 }
@@ -215,6 +220,24 @@ fn redacts_is_read_where_the_version_puts_it() {
 }
 
 #[test]
+fn events_of_others_may_be_nested_deeper_than_ours() {
+    for version in [RoomVersion::V4, RoomVersion::V11] {
+        let event = message(version).to_string();
+        let (before, after) = event.split_once(r#""content":{"#).unwrap();
+        let nested = |depth: usize| {
+            format!(r#"{before}"content":{{"deep":{}{},{after}"#, "[".repeat(depth), "]".repeat(depth))
+        };
+        for depth in [120, 300, MAX_NESTING - 2] {
+            let pdu = Pdu::parse(version, nested(depth).as_bytes()).unwrap();
+            // What is done with an event later must bear it too.
+            assert!(pdu::redact(&pdu).unwrap().json().len() < pdu.json().len());
+            assert!(pdu::client_event(&pdu).len() > 2 * depth);
+        }
+        assert!(Pdu::parse(version, nested(MAX_NESTING - 1).as_bytes()).is_err());
+    }
+}
+
+#[test]
 fn drafts_that_cannot_be_events_are_refused() {
     let room_id = room_id!("!x:kanazawa.test");
     let at = MilliSecondsSinceUnixEpoch(UInt::from(1_u32));
@@ -229,9 +252,9 @@ fn drafts_that_cannot_be_events_are_refused() {
     }
     // What we say must not be too deep for others once it stands in an event.
     let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-    let deepest = sign(with(&nested(98)).unwrap(), &authority("kanazawa.test")).unwrap();
+    let deepest = sign(with(&nested(MAX_OWN_NESTING - 2)).unwrap(), &authority("kanazawa.test")).unwrap();
     assert!(Pdu::parse(RoomVersion::V11, deepest.pdu().json()).is_ok());
-    assert!(with(&nested(99)).is_err());
+    assert!(with(&nested(MAX_OWN_NESTING - 1)).is_err());
     let huge = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_PDU_BYTES));
     assert!(matches!(with(&huge), Err(FormatError::TooLarge { .. })));
     // Room is left for the head, but not for hash and signature.

@@ -2,34 +2,25 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-upgrades>
 
-use std::sync::Arc;
+mod levels;
+mod successor;
+
+use std::{collections::HashSet, sync::Arc};
 
 use pdu::{Draft, RoomVersion};
-use room::{CreateRoom, InitialState, Preset, Rooms, read::view::Viewer, tables::Membership};
+use room::{Rooms, read::view::Viewer, tables::Membership};
 use ruma::{
     OwnedRoomId, OwnedUserId, RoomId, UserId,
     api::client::room::upgrade_room,
-    events::{StateEventType, TimelineEventType},
+    events::TimelineEventType,
     push::{NewPushRule, NewSimplePushRule, Ruleset},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use web::{ApiError, Call, User};
 
+use self::successor::OldRoom;
 use crate::{ClientApi, send::hide_room};
-
-/// State that the new room takes over as it is.
-const TAKEN_OVER: [&str; 9] = [
-    "m.room.server_acl",
-    "m.room.encryption",
-    "m.room.name",
-    "m.room.avatar",
-    "m.room.topic",
-    "m.room.guest_access",
-    "m.room.history_visibility",
-    "m.room.join_rules",
-    "m.room.canonical_alias",
-];
 
 /// So many of the user's newest rooms are looked at for an upgrade that did not come to its end.
 const LOOKED_AT: usize = 50;
@@ -51,16 +42,18 @@ pub(crate) async fn upgrade(
 
     // Two requests at once would make two rooms.
     let _turn = api.upgrades.lock().await;
+    let old = OldRoom::read(&api, user, &room_id).await?;
     let new_room = match find_begun(&api, user, &room_id, version, &additional_creators).await? {
         Some(begun) => begun,
         None => {
-            let wishes = successor(&api, user, &room_id, version, &additional_creators).await?;
+            let wishes = successor::wishes(&api, user, &room_id, &old, version, &additional_creators).await?;
             api.rooms.create(user, wishes).await?
         }
     };
     // From here on each step may have been done before.
     entomb(&api, user, &room_id, &new_room).await?;
     move_aliases(&api, user, &room_id, &new_room).await?;
+    carry_members(&api, user, &old, &new_room).await?;
     quieten(&api, user, &room_id).await?;
     carry_over(&api, user, &room_id, &new_room).await?;
     Ok(upgrade_room::v3::Response::new(new_room))
@@ -92,11 +85,9 @@ async fn find_begun(
             continue;
         };
         let Some(event) = api.rooms.current_state_event(&room, "m.room.create", "").await? else { continue };
-        let content = serde_json::from_str::<Create>(event.pdu().content().get()).ok();
-        let is_it = content.is_some_and(|create| {
-            create.predecessor.is_some_and(|predecessor| predecessor.room_id == old_room)
-                && create.additional_creators.iter().eq(others.iter().copied())
-        });
+        let create: Create = pdu::lenient::read(event.pdu().content_str());
+        let is_it = create.predecessor.is_some_and(|predecessor| predecessor.room_id == old_room)
+            && create.additional_creators.iter().eq(others.iter().copied());
         if event.sender() == user && is_it {
             return Ok(Some(row.room_id.clone()));
         }
@@ -130,68 +121,6 @@ async fn entomb(
     send_state(&api.rooms, user, old_room, TimelineEventType::RoomTombstone, &tombstone).await
 }
 
-/// The wishes for the room that takes another's place.
-async fn successor(
-    api: &ClientApi,
-    user: &UserId,
-    old_room: &RoomId,
-    version: RoomVersion,
-    additional_creators: &[OwnedUserId],
-) -> Result<CreateRoom, ApiError> {
-    let state = api.rooms.state(&Viewer::user(user), old_room).await.map_err(hide_room)?;
-    let find = |kind: &str| {
-        let is_it =
-            |event: &room::read::event::StoredEvent| event.kind() == kind && event.state_key() == Some("");
-        state.iter().find(|look| is_it(&look.event)).map(|look| look.event.pdu().content())
-    };
-    let object = |kind: &str| -> Map<String, Value> {
-        find(kind).and_then(|content| serde_json::from_str(content.get()).ok()).unwrap_or_default()
-    };
-
-    let mut creation_content = object("m.room.create");
-    // These are the new room's own.
-    for key in ["creator", "room_version", "predecessor", "additional_creators"] {
-        creation_content.remove(key);
-    }
-    let mut predecessor = json!({ "room_id": old_room });
-    // From version 12 the id of the new room is known only after its create event is made, so the tombstone
-    // cannot be named here: clients are to look for it.
-    if !version.has_hashed_room_id()
-        && let Some(info) = api.rooms.room(old_room).await?
-        && let Some(last) = api.rooms.forward_extremities(&info).await?.pop()
-    {
-        predecessor["event_id"] = json!(last);
-    }
-    creation_content.insert("predecessor".to_owned(), predecessor);
-    let names_creators = version.rules().authorization.additional_room_creators;
-    if names_creators && !additional_creators.is_empty() {
-        creation_content.insert("additional_creators".to_owned(), json!(additional_creators));
-    }
-
-    let mut power_levels = object("m.room.power_levels");
-    if names_creators && let Some(Value::Object(users)) = power_levels.get_mut("users") {
-        // Creators have all power, and may not be named here.
-        users.retain(|named, _| named != user.as_str() && !additional_creators.iter().any(|c| c == named));
-    }
-
-    let mut initial_state = Vec::new();
-    for kind in TAKEN_OVER {
-        if let Some(content) = find(kind) {
-            let kind = StateEventType::from(kind);
-            initial_state.push(InitialState { kind, state_key: String::new(), content: content.to_owned() });
-        }
-    }
-    Ok(CreateRoom {
-        version: Some(version),
-        preset: Preset::PrivateChat,
-        creation_content,
-        initial_state,
-        power_level_content_override: power_levels,
-        profile: api.member_profile(user).await?,
-        ..CreateRoom::default()
-    })
-}
-
 async fn send_state(
     rooms: &Rooms,
     sender: &UserId,
@@ -207,6 +136,35 @@ async fn send_state(
         redacts: None,
     };
     rooms.send(room_id, draft, None).await?;
+    Ok(())
+}
+
+/// Keeps out of the new room whoever is banned from the old one, and invites whoever is invited there.
+///
+/// Bans come with the new room already, but for those of a very long list.
+async fn carry_members(
+    api: &ClientApi,
+    user: &UserId,
+    old: &OldRoom,
+    new_room: &RoomId,
+) -> Result<(), ApiError> {
+    let there = OldRoom::read(api, user, new_room).await?;
+    let known: HashSet<OwnedUserId> = there.member_ids().collect();
+    for ban in old.bans().into_iter().filter(|ban| !known.contains(&ban.user_id)) {
+        match api.rooms.ban(user, new_room, &ban.user_id, ban.reason.as_deref()).await {
+            Ok(()) => {}
+            Err(error @ (room::Error::Store(_) | room::Error::Commit(_))) => return Err(error.into()),
+            Err(error) => tracing::warn!(room_id = %new_room, %error, "a ban was not carried over"),
+        }
+    }
+    let mut invited = old.invited();
+    invited.retain(|invitee| !known.contains(&invitee.user_id));
+    let ids: Vec<&UserId> = invited.iter().map(|invitee| &*invitee.user_id).collect();
+    let profiles = api.member_profiles(&ids).await?;
+    for (invitee, profile) in invited.iter_mut().zip(profiles) {
+        invitee.profile = profile;
+    }
+    api.rooms.invite_many(user, new_room, invited).await;
     Ok(())
 }
 
@@ -239,20 +197,20 @@ async fn quieten(api: &ClientApi, user: &UserId, old_room: &RoomId) -> Result<()
         return Ok(());
     };
     let content: &RawValue = event.pdu().content();
-    let Ok(mut levels) = serde_json::from_str::<Map<String, Value>>(content.get()) else { return Ok(()) };
-    let ordinary = levels.get("users_default").and_then(Value::as_i64).unwrap_or(0);
+    let Ok(mut content) = serde_json::from_str::<Map<String, Value>>(content.get()) else { return Ok(()) };
+    let ordinary = content.get("users_default").and_then(levels::level).unwrap_or(0);
     let needed = ordinary.saturating_add(1).max(50);
     let mut is_quiet = true;
     for key in ["events_default", "invite"] {
-        let now = levels.get(key).and_then(Value::as_i64).unwrap_or(0);
+        let now = content.get(key).and_then(levels::level).unwrap_or(0);
         is_quiet &= now >= needed;
-        levels.insert(key.to_owned(), needed.max(now).into());
+        content.insert(key.to_owned(), needed.max(now).into());
     }
     if is_quiet {
         return Ok(());
     }
-    let levels = Value::Object(levels);
-    match send_state(&api.rooms, user, old_room, TimelineEventType::RoomPowerLevels, &levels).await {
+    let content = Value::Object(content);
+    match send_state(&api.rooms, user, old_room, TimelineEventType::RoomPowerLevels, &content).await {
         Err(error) if error.errcode() == "M_FORBIDDEN" => Ok(()),
         outcome => outcome,
     }
@@ -274,8 +232,8 @@ pub(crate) async fn carry_over(
         };
         api.accounts.change_push_rules(user, change).await?;
     }
-    for (tag, info) in api.accounts.room_tags(user, old_room).await? {
-        api.accounts.set_room_tag(user, new_room, tag, info).await?;
+    for (tag, details) in api.accounts.room_tags(user, old_room).await? {
+        api.accounts.set_room_tag(user, new_room, &tag, &details).await?;
     }
     Ok(())
 }
@@ -296,10 +254,12 @@ pub(crate) async fn carry_over_from_predecessor(api: &ClientApi, user: &UserId, 
 }
 
 /// What is asked of a create event here.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Create {
+    #[serde(deserialize_with = "pdu::lenient::field")]
     predecessor: Option<Predecessor>,
-    #[serde(default)]
+    #[serde(deserialize_with = "pdu::lenient::list")]
     additional_creators: Vec<OwnedUserId>,
 }
 
@@ -313,7 +273,6 @@ async fn predecessor(api: &ClientApi, room_id: &RoomId) -> Result<Option<OwnedRo
     let Some(event) = api.rooms.current_state_event(&room, "m.room.create", "").await? else {
         return Ok(None);
     };
-    let content: &RawValue = event.pdu().content();
-    let create = serde_json::from_str::<Create>(content.get()).ok();
-    Ok(create.and_then(|create| create.predecessor).map(|predecessor| predecessor.room_id))
+    let create: Create = pdu::lenient::read(event.pdu().content_str());
+    Ok(create.predecessor.map(|predecessor| predecessor.room_id))
 }

@@ -1,0 +1,109 @@
+//! Finding people and rooms.
+
+use serde_json::{Value, json};
+
+use crate::town::{Person, Town};
+
+async fn people(person: &Person<'_>, term: &str) -> Vec<String> {
+    let answer = person.post("/user_directory/search", json!({ "search_term": term })).await.ok();
+    let results = answer["results"].as_array().unwrap();
+    results.iter().map(|user| user["user_id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn call_oneself(person: &Person<'_>, name: &str) {
+    let path = format!("/profile/{}/displayname", person.id);
+    person.put(&path, json!({ "displayname": name })).await.ok();
+}
+
+async fn rooms(person: &Person<'_>, term: &str) -> usize {
+    let body = json!({ "filter": { "generic_search_term": term } });
+    person.post("/publicRooms", body).await.ok()["chunk"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn the_user_directory_finds_names_however_they_are_written() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let room = hanako.create_room(json!({ "invite": [taro.id] })).await;
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    for (name, terms) in [
+        ("山田　ガク", &["か\u{3099}く", "がく", "ｶﾞｸ", "山田が"][..]),
+        ("防災 ボウサイ係", &["ﾎﾞｳｻｲ", "ぼうさい"]),
+        ("AB課", &["ＡＢ", "ａｂ課"]),
+        ("髙橋 龍ヶ崎", &["高橋", "龍ケ崎"]),
+    ] {
+        call_oneself(&taro, name).await;
+        for term in terms {
+            assert_eq!(people(&hanako, term).await, [taro.id.clone()], "{name} {term}");
+        }
+        assert!(people(&hanako, "西田").await.is_empty());
+    }
+    let profile = hanako.get(&format!("/profile/{}/displayname", taro.id)).await.ok();
+    assert_eq!(profile["displayname"], "髙橋 龍ヶ崎", "what is stored stays as it was written");
+}
+
+#[tokio::test]
+async fn the_room_directory_finds_names_however_they_are_written() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let wishes = json!({ "visibility": "public", "name": "ボウサイ会議", "topic": "ＡＢＣサーバー" });
+    hanako.create_room(wishes).await;
+    for term in ["ﾎﾞｳｻｲ", "ぼうさい", "か\u{3099}", "abc", "サ‐バ", ""] {
+        let expected = usize::from(!term.contains('か'));
+        assert_eq!(rooms(&hanako, term).await, expected, "{term}");
+    }
+}
+
+#[tokio::test]
+async fn people_in_public_rooms_that_no_directory_lists_are_found() {
+    let town = Town::new().await;
+    let (hanako, taro, jiro) = (town.user("hanako").await, town.user("taro").await, town.user("jiro").await);
+    let closed = jiro.create_room(json!({})).await;
+    assert!(people(&hanako, "taro").await.is_empty());
+    let room = taro.create_room(json!({ "preset": "public_chat", "visibility": "private" })).await;
+    assert_eq!(people(&hanako, "taro").await, [taro.id.clone()]);
+    let rules = |rule: &str| json!({ "join_rule": rule });
+    taro.put(&format!("/rooms/{room}/state/m.room.join_rules"), rules("invite")).await.ok();
+    assert!(people(&hanako, "taro").await.is_empty());
+    let readable = json!({ "history_visibility": "world_readable" });
+    taro.put(&format!("/rooms/{room}/state/m.room.history_visibility"), readable).await.ok();
+    assert_eq!(people(&hanako, "taro").await, [taro.id.clone()]);
+    assert!(people(&hanako, "jiro").await.is_empty(), "{closed} is closed");
+}
+
+#[tokio::test]
+async fn people_in_ones_250th_room_are_found() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    for _ in 0..250 {
+        hanako.create_room(json!({})).await;
+    }
+    let last = hanako.create_room(json!({ "invite": [taro.id] })).await;
+    assert!(people(&hanako, "taro").await.is_empty());
+    taro.post(&format!("/join/{last}"), json!({})).await.ok();
+    assert_eq!(people(&hanako, "taro").await, [taro.id.clone()]);
+}
+
+#[tokio::test]
+async fn setting_a_picture_leaves_the_nickname_of_a_room_alone() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let (plain, special) = (hanako.create_room(json!({})).await, hanako.create_room(json!({})).await);
+    let nick = json!({ "membership": "join", "displayname": "会計" });
+    hanako.put(&format!("/rooms/{special}/state/m.room.member/{}", hanako.id), nick).await.ok();
+    let path = format!("/profile/{}/avatar_url", hanako.id);
+    hanako.put(&path, json!({ "avatar_url": "mxc://hs1/1" })).await.ok();
+
+    // Rooms follow a moment later.
+    let shown = async |room: &str| -> Value {
+        loop {
+            let member = hanako.get(&format!("/rooms/{room}/state/m.room.member/{}", hanako.id)).await.ok();
+            if member["avatar_url"] == "mxc://hs1/1" {
+                return member["displayname"].clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(shown(&special).await, "会計");
+    assert_ne!(shown(&plain).await, "会計");
+}

@@ -1,0 +1,174 @@
+//! Replacing rooms over HTTP.
+
+use serde_json::{Value, json};
+
+use crate::town::{Person, Town};
+
+async fn upgrade(person: &Person<'_>, room: &str, version: &str) -> String {
+    let answer = person.post(&format!("/rooms/{room}/upgrade"), json!({ "new_version": version })).await.ok();
+    answer["replacement_room"].as_str().unwrap().to_owned()
+}
+
+async fn state(person: &Person<'_>, room: &str, kind: &str) -> Value {
+    person.get(&format!("/rooms/{room}/state/{kind}")).await.ok()
+}
+
+#[tokio::test]
+async fn an_upgraded_room_keeps_its_state_aliases_and_settings() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    for (version, alias) in [("11", "eleven"), ("12", "twelve")] {
+        let wishes = json!({
+            "preset": "public_chat", "room_version": "10", "name": "old name", "room_alias_name": alias,
+            "power_level_content_override": { "users": { &hanako.id: 100, &taro.id: 50 } },
+        });
+        let old = hanako.create_room(wishes).await;
+        taro.post(&format!("/join/{old}"), json!({})).await.ok();
+        for person in [&hanako, &taro] {
+            let rule = format!("/pushrules/global/room/{old}");
+            person.put(&rule, json!({ "actions": ["dont_notify"] })).await.ok();
+        }
+        let upgrade = format!("/rooms/{old}/upgrade");
+        let wish = json!({ "new_version": version });
+        taro.post(&upgrade, wish.clone()).await.fails(403, "M_FORBIDDEN");
+        hanako.post(&upgrade, json!({ "new_version": "x" })).await.fails(400, "M_UNSUPPORTED_ROOM_VERSION");
+
+        // As an upgrade leaves it that ended as soon as it had made the new room.
+        let begun = match version {
+            "12" => {
+                let content = json!({ "predecessor": { "room_id": old } });
+                let wishes = json!({ "preset": "public_chat", "room_version": version, "name": "old name", "creation_content": content,
+                    "power_level_content_override": { "users": { &taro.id: 50 } } });
+                Some(hanako.create_room(wishes).await)
+            }
+            _ => None,
+        };
+
+        let new =
+            hanako.post(&upgrade, wish.clone()).await.ok()["replacement_room"].as_str().unwrap().to_owned();
+        assert!(begun.is_none_or(|begun| begun == new), "an upgrade goes on where it ended");
+        let again = hanako.post(&upgrade, wish).await.ok();
+        assert_eq!(again["replacement_room"], new, "asked for again, nothing more happens");
+
+        let state = async |room: &str, kind: &str| state(&hanako, room, kind).await;
+        assert_eq!(state(&old, "m.room.tombstone").await["replacement_room"], new);
+        assert_eq!(state(&new, "m.room.name").await["name"], "old name");
+        let create = state(&new, "m.room.create").await;
+        assert_eq!(
+            (&create["room_version"], &create["predecessor"]["room_id"]),
+            (&json!(version), &json!(old))
+        );
+        let found =
+            town.ask("GET", &format!("/_matrix/client/v3/directory/room/%23{alias}:hs1"), Value::Null).await;
+        assert_eq!(found.ok()["room_id"], new);
+        assert_eq!(state(&new, "m.room.power_levels").await["users"][&taro.id], 50);
+        taro.post(&format!("/join/{new}"), json!({})).await.ok();
+        for person in [&hanako, &taro] {
+            person.get(&format!("/pushrules/global/room/{new}")).await.ok();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_12_room_goes_back_to_11_with_its_creators_power() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let wishes = json!({ "preset": "public_chat", "room_version": "12", "name": "old",
+        "creation_content": { "additional_creators": [taro.id] } });
+    let old = hanako.create_room(wishes).await;
+    let new = upgrade(&hanako, &old, "11").await;
+
+    let levels = state(&hanako, &new, "m.room.power_levels").await;
+    // Replacing the room needed 150 there, so that is what all power is as a number.
+    assert_eq!(levels["users"], json!({ &hanako.id: 150, &taro.id: 150 }));
+    assert_eq!(state(&hanako, &new, "m.room.name").await["name"], "old");
+    let create = state(&hanako, &new, "m.room.create").await;
+    assert!(create.get("additional_creators").is_none());
+    assert_eq!(state(&hanako, &old, "m.room.tombstone").await["replacement_room"], new);
+}
+
+#[tokio::test]
+async fn levels_that_are_strings_are_numbers_in_the_new_room() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let old = hanako.create_room(json!({ "preset": "public_chat", "room_version": "9" })).await;
+    let mut levels = state(&hanako, &old, "m.room.power_levels").await;
+    levels["users"] = json!({ &hanako.id: "100", &taro.id: " 50 " });
+    levels["ban"] = json!("60");
+    levels["events"]["m.room.name"] = json!("75");
+    hanako.put(&format!("/rooms/{old}/state/m.room.power_levels"), levels).await.ok();
+
+    for version in ["10", "12"] {
+        let new = upgrade(&hanako, &old, version).await;
+        let levels = state(&hanako, &new, "m.room.power_levels").await;
+        assert_eq!((&levels["ban"], &levels["users"][&taro.id]), (&json!(60), &json!(50)), "{version}");
+        assert_eq!(levels["events"]["m.room.name"], 75);
+    }
+}
+
+#[tokio::test]
+async fn a_moderator_who_may_replaces_a_room_and_stays_a_moderator() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let old =
+        hanako.create_room(json!({ "preset": "public_chat", "room_version": "10", "name": "old" })).await;
+    taro.post(&format!("/join/{old}"), json!({})).await.ok();
+    let mut levels = state(&hanako, &old, "m.room.power_levels").await;
+    levels["users"] = json!({ &hanako.id: 100, &taro.id: 50 });
+    levels["events"]["m.room.tombstone"] = json!(50);
+    hanako.put(&format!("/rooms/{old}/state/m.room.power_levels"), levels).await.ok();
+    let acl = json!({ "allow": ["*"], "deny": ["bad.test"] });
+    hanako.put(&format!("/rooms/{old}/state/m.room.server_acl"), acl.clone()).await.ok();
+
+    let new = upgrade(&taro, &old, "11").await;
+
+    assert_eq!(
+        state(&taro, &new, "m.room.power_levels").await["users"],
+        json!({ &hanako.id: 100, &taro.id: 50 })
+    );
+    assert_eq!(state(&taro, &new, "m.room.server_acl").await, acl);
+    taro.put(&format!("/rooms/{new}/state/m.room.server_acl"), json!({ "allow": ["*"] }))
+        .await
+        .fails(403, "M_FORBIDDEN");
+    hanako.post(&format!("/join/{new}"), json!({})).await.ok();
+    hanako.put(&format!("/rooms/{new}/state/m.room.server_acl"), json!({ "allow": ["*"] })).await.ok();
+}
+
+#[tokio::test]
+async fn an_upgrade_carries_over_bans_invites_children_parents_pins_and_policies() {
+    let town = Town::new().await;
+    let (hanako, taro, jiro) = (town.user("hanako").await, town.user("taro").await, town.user("jiro").await);
+    let wishes = json!({ "preset": "private_chat", "room_version": "10", "invite": [jiro.id],
+        "creation_content": { "type": "m.space" } });
+    let old = hanako.create_room(wishes).await;
+    let put = async |kind: &str, content: Value| {
+        hanako.put(&format!("/rooms/{old}/state/{kind}"), content).await.ok()
+    };
+    let via = json!({ "via": ["hs1"] });
+    put("m.space.child/!child:hs1", via.clone()).await;
+    put("m.space.child/!gone:hs1", json!({})).await;
+    put("m.space.parent/!parent:hs1", via.clone()).await;
+    put("m.room.pinned_events", json!({ "pinned": ["$one"] })).await;
+    let rule = json!({ "entity": "bad.test", "reason": "spam", "recommendation": "m.ban" });
+    put("m.policy.rule.server/rule", rule.clone()).await;
+    for (user, reason) in [(taro.id.as_str(), "noise"), ("@eve:hs3", "spam")] {
+        let ban = json!({ "user_id": user, "reason": reason });
+        hanako.post(&format!("/rooms/{old}/ban"), ban).await.ok();
+    }
+
+    let new = upgrade(&hanako, &old, "11").await;
+
+    assert_eq!(state(&hanako, &new, "m.space.child/!child:hs1").await, via);
+    hanako.get(&format!("/rooms/{new}/state/m.space.child/!gone:hs1")).await.fails(404, "M_NOT_FOUND");
+    assert_eq!(state(&hanako, &new, "m.space.parent/!parent:hs1").await, via);
+    assert_eq!(state(&hanako, &new, "m.room.pinned_events").await["pinned"], json!(["$one"]));
+    assert_eq!(state(&hanako, &new, "m.policy.rule.server/rule").await, rule);
+    for (user, reason) in [(taro.id.as_str(), "noise"), ("@eve:hs3", "spam")] {
+        let member = state(&hanako, &new, &format!("m.room.member/{user}")).await;
+        assert_eq!((&member["membership"], &member["reason"]), (&json!("ban"), &json!(reason)));
+    }
+    assert_eq!(state(&hanako, &new, &format!("m.room.member/{}", jiro.id)).await["membership"], "invite");
+    jiro.post(&format!("/join/{new}"), json!({})).await.ok();
+    taro.post(&format!("/join/{new}"), json!({})).await.fails(403, "M_FORBIDDEN");
+}
