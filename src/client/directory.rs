@@ -79,6 +79,8 @@ pub(crate) async fn room_aliases(
 
 /// `GET /_matrix/client/v3/directory/list/room/{roomId}`: whether the directory shows a room.
 ///
+/// A room that does not exist is private too: anybody may ask, and is not told which rooms there are.
+///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3directorylistroomroomid>
 pub(crate) async fn get_visibility(
     api: Arc<ClientApi>,
@@ -102,7 +104,7 @@ pub(crate) async fn set_visibility(
         Visibility::Private => false,
         _ => return Err(ApiError::bad_json("The visibility is `public` or `private`")),
     };
-    api.rooms.set_published(&call.caller.user_id, &room_id, published).await?;
+    api.rooms.set_published(&call.caller.user_id, &room_id, published).await.map_err(hide_room)?;
     Ok(set_room_visibility::v3::Response::new())
 }
 

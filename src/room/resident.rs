@@ -5,11 +5,11 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use pdu::{Pdu, RoomVersion};
 use ruma::{EventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::StateEventType};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     Error, Rooms,
@@ -275,8 +275,9 @@ fn without_members(state: &[Arc<StoredEvent>]) -> Vec<Arc<StoredEvent>> {
 
 /// An event without hashes and signatures.
 fn unsigned(event: &Pdu) -> Box<RawValue> {
-    let mut object: Map<String, Value> = serde_json::from_str(event.json_str()).unwrap_or_default();
+    // Values as they are written: what is nested deeply would not come through as values.
+    let mut object: BTreeMap<String, &RawValue> = serde_json::from_str(event.json_str()).unwrap_or_default();
     object.remove("hashes");
     object.remove("signatures");
-    crate::create::raw(&Value::Object(object))
+    serde_json::value::to_raw_value(&object).unwrap_or_default()
 }

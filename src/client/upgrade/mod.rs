@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use web::{ApiError, Call, User};
 
 use self::successor::OldRoom;
-use crate::{ClientApi, send::hide_room};
+use crate::{ClientApi, membership::must_be_joined, send::hide_room};
 
 /// So many of the user's newest rooms are looked at for an upgrade that did not come to its end.
 const LOOKED_AT: usize = 50;
@@ -36,6 +36,7 @@ pub(crate) async fn upgrade(
     let user = &call.caller.user_id;
     let version = RoomVersion::parse(new_version.as_str())
         .map_err(|_| room::Error::UnsupportedVersion(new_version.to_string()))?;
+    must_be_joined(&api, user, &room_id).await?;
     if !api.rooms.may_set_state(user, &room_id, "m.room.tombstone").await.map_err(hide_room)? {
         return Err(ApiError::forbidden("You may not replace this room"));
     }

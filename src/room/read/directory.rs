@@ -14,7 +14,7 @@ use store::{Batch, Range, Table, Tuning};
 use crate::{
     Error, RoomSerial, Rooms,
     read::{members::MemberCounts, room::RoomInfo},
-    tables::Summary,
+    tables::{Membership, Summary},
 };
 
 /// Rooms in an authority's directory; key: server name, room, value: the room's id.
@@ -83,10 +83,13 @@ impl Rooms {
     /// Shows a room in the directory of the user's authority, or takes it out.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] when the user lacks the power to name the room's main alias;
+    /// [`Error::NotAllowed`] when the user lacks the power to name the room's main alias; [`Error::NotJoined`];
     /// [`Error::Denied`]; [`Error::NoRoom`].
     pub async fn set_published(&self, user: &UserId, room_id: &RoomId, published: bool) -> Result<(), Error> {
         let room = self.get_room(room_id).await?;
+        if self.membership_in(&room, user).await? != Some(Membership::Join) {
+            return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
+        }
         if !self.may_set_state(user, room_id, "m.room.canonical_alias").await? {
             return Err(Error::NotAllowed("you may not change the room's entry in the directory".to_owned()));
         }
@@ -100,12 +103,12 @@ impl Rooms {
         self.store().commit(batch).await.map(|_| ()).map_err(Error::Commit)
     }
 
-    /// Whether an authority's directory shows a room.
+    /// Whether an authority's directory shows a room; it does not show one that we do not know.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::Store`].
+    /// [`Error::Store`], [`Error::Inconsistent`].
     pub async fn is_published(&self, authority: &ServerName, room_id: &RoomId) -> Result<bool, Error> {
-        let room = self.get_room(room_id).await?;
+        let Some(room) = self.room(room_id).await? else { return Ok(false) };
         Ok(self.store().get(&PUBLISHED, &(authority.as_str(), room.serial)).await?.is_some())
     }
 

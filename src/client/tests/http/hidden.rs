@@ -63,3 +63,21 @@ async fn power_in_a_room_does_not_reach_aliases_of_another_authority() {
     hanako.ask("DELETE", "/directory/room/%23open:hs1", json!({})).await.ok();
     jiro.ask("DELETE", "/directory/room/%23open:hs2", json!({})).await.ok();
 }
+
+#[tokio::test]
+async fn upgrades_and_the_directory_do_not_tell_whether_a_room_exists() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let room = hanako.create_room(json!({})).await;
+    let list = |room: &str| format!("/directory/list/room/{room}");
+    let ask = async |room: &str| {
+        let upgrade = taro.post(&format!("/rooms/{room}/upgrade"), json!({ "new_version": "12" })).await;
+        let publish = taro.put(&list(room), json!({ "visibility": "public" })).await;
+        [
+            upgrade.fails(403, "M_FORBIDDEN"),
+            publish.fails(403, "M_FORBIDDEN"),
+            taro.get(&list(room)).await.ok(),
+        ]
+    };
+    assert_eq!(ask(&room).await, ask("!none:hs1").await);
+}

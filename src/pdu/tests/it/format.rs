@@ -1,11 +1,9 @@
 //! The form of events: what is read, what is refused, and that nothing panics.
 
 use pdu::{
-use pdu::{
     Draft, FormatError, MAX_PDU_BYTES, Pdu, RoomVersion, SignError, build,
     json::{JsonFault, MAX_NESTING, MAX_OWN_NESTING},
     sign, verify,
-};
 };
 use proptest::prelude::*;
 use ruma::{MilliSecondsSinceUnixEpoch, UInt, room_id};
