@@ -148,7 +148,7 @@ pub(super) async fn hierarchy(api: Arc<FederationApi>, call: RawCall<Origin>) ->
         children.iter().take(MAX_DESCRIBED).map(|child| child.room_id.clone()).collect();
     for (room_id, shown) in ids.iter().zip(api.rooms.room_summaries(&ids, looker).await?) {
         match shown {
-            Shown::Room(_, child) => answer.children.push(child),
+            Shown::Room(_, child) => answer.children.push(*child),
             Shown::Closed => answer.inaccessible_children.push(room_id.clone()),
             Shown::Unknown => {}
         }

@@ -157,7 +157,7 @@ pub enum Shown {
     /// It is not for these eyes.
     Closed,
     /// This.
-    Room(Arc<RoomInfo>, RoomSummary),
+    Room(Arc<RoomInfo>, Box<RoomSummary>),
 }
 
 impl SpaceChild {
@@ -269,7 +269,9 @@ impl Rooms {
             let summary = RoomSummary::new(room, summary, counts.joined);
             shown.push(match resident {
                 false => Shown::Unknown,
-                true if self.may_see_summary(&summary, looker).await? => Shown::Room(room.clone(), summary),
+                true if self.may_see_summary(&summary, looker).await? => {
+                    Shown::Room(room.clone(), Box::new(summary))
+                }
                 true => Shown::Closed,
             });
         }
