@@ -34,7 +34,7 @@ async fn the_user_directory_finds_names_however_they_are_written() {
     ] {
         call_oneself(&taro, name).await;
         for term in terms {
-            assert_eq!(people(&hanako, term).await, [taro.id.clone()], "{name} {term}");
+            assert_eq!(people(&hanako, term).await, [taro.id.as_str()], "{name} {term}");
         }
         assert!(people(&hanako, "西田").await.is_empty());
     }
@@ -61,13 +61,13 @@ async fn people_in_public_rooms_that_no_directory_lists_are_found() {
     let closed = jiro.create_room(json!({})).await;
     assert!(people(&hanako, "taro").await.is_empty());
     let room = taro.create_room(json!({ "preset": "public_chat", "visibility": "private" })).await;
-    assert_eq!(people(&hanako, "taro").await, [taro.id.clone()]);
+    assert_eq!(people(&hanako, "taro").await, [taro.id.as_str()]);
     let rules = |rule: &str| json!({ "join_rule": rule });
     taro.put(&format!("/rooms/{room}/state/m.room.join_rules"), rules("invite")).await.ok();
     assert!(people(&hanako, "taro").await.is_empty());
     let readable = json!({ "history_visibility": "world_readable" });
     taro.put(&format!("/rooms/{room}/state/m.room.history_visibility"), readable).await.ok();
-    assert_eq!(people(&hanako, "taro").await, [taro.id.clone()]);
+    assert_eq!(people(&hanako, "taro").await, [taro.id.as_str()]);
     assert!(people(&hanako, "jiro").await.is_empty(), "{closed} is closed");
 }
 
@@ -81,7 +81,7 @@ async fn people_in_ones_250th_room_are_found() {
     let last = hanako.create_room(json!({ "invite": [taro.id] })).await;
     assert!(people(&hanako, "taro").await.is_empty());
     taro.post(&format!("/join/{last}"), json!({})).await.ok();
-    assert_eq!(people(&hanako, "taro").await, [taro.id.clone()]);
+    assert_eq!(people(&hanako, "taro").await, [taro.id.as_str()]);
 }
 
 #[tokio::test]
