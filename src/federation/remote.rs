@@ -235,7 +235,8 @@ impl Remote for Peering {
         }
         let answer: Answer = self.put(from, to, path, body_of(event), JOIN).await?;
         // A server whose name makes no sense cannot be talked to anyway.
-        let servers = answer.servers_in_room.0.iter().filter_map(|name| serde_json::from_str(name.get()).ok());
+        let servers =
+            answer.servers_in_room.0.iter().filter_map(|name| serde_json::from_str(name.get()).ok());
         Ok(Joined {
             state: answer.state.0,
             auth_chain: answer.auth_chain.0,
