@@ -183,6 +183,24 @@ async fn aliases_lead_to_their_room_and_go_with_their_maker() {
 }
 
 #[tokio::test]
+async fn names_of_aliases_make_no_requests_for_who_may_not_set_them_and_few_for_who_may() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let taro = town.user("taro").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    let canonical = format!("/rooms/{room}/state/m.room.canonical_alias");
+    let aliases = |count: usize| -> Value {
+        json!({ "alt_aliases": (0..count).map(|n| format!("#a:s{n}.test")).collect::<Vec<_>>() })
+    };
+    // A server that was asked would have said that the alias is bad: nobody is there.
+    taro.put(&canonical, aliases(1_000)).await.fails(403, "M_FORBIDDEN");
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    taro.put(&canonical, aliases(1_000)).await.fails(403, "M_FORBIDDEN");
+    hanako.put(&canonical, aliases(1_000)).await.fails(400, "M_INVALID_PARAM");
+    hanako.put(&canonical, aliases(1)).await.fails(400, "M_BAD_ALIAS");
+}
+
+#[tokio::test]
 async fn receipts_markers_and_typing_are_for_members() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;
