@@ -1,6 +1,6 @@
 //! The crate's one handle and what its verbs share.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU32};
 
 use base::{Clock, Metrics, Random, Tasks};
 use room::Rooms;
@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     pub(crate) nonces: Nonces,
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
+    /// Sessions of user-interactive authentication that were begun.
+    pub(crate) interactive_begun: AtomicU32,
 }
 
 impl Accounts {
@@ -65,6 +67,7 @@ impl Accounts {
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),
+                interactive_begun: AtomicU32::new(0),
             }),
         };
         accounts.start_writing_last_seen();

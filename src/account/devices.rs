@@ -1,19 +1,22 @@
 //! Devices: where a user is logged in.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use base::Timestamp;
-use ruma::{DeviceId, OwnedDeviceId, UserId, api::client::uiaa::AuthData};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
+use serde::Deserialize;
 use store::{Batch, Range, Topic};
 
 use crate::{
-    Accounts, Error, Operation, Session,
+    Accounts, Asked, Error, Session,
     accounts::log_change,
+    interactive::Settled,
     log::Change,
+    register::check_device_id,
     sessions::millis,
     tables::{self, DeviceRow, SeenRow},
 };
@@ -107,23 +110,55 @@ impl Accounts {
         self.commit(batch).await
     }
 
-    /// Removes devices and ends their sessions, after the user has given the password on `own`. Unknown
-    /// devices are as good as removed.
+    /// Removes one device and ends its session, after the user has given the password on `own`. An
+    /// unknown device is as good as removed.
     ///
     /// # Errors
-    /// [`Error::Interactive`] until the password was given, [`Error::Store`].
+    /// [`Error::Interactive`] until the password was given, [`Error::Forbidden`], [`Error::Store`].
     ///
-    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3delete_devices>
-    pub async fn remove_devices(
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3devicesdeviceid>
+    pub async fn remove_device(
         &self,
         user: &UserId,
         own: &DeviceId,
-        devices: &[OwnedDeviceId],
-        auth: Option<&AuthData>,
+        device: &DeviceId,
+        asked: Asked,
     ) -> Result<(), Error> {
-        self.confirm_with_password(user, own, Operation::RemoveDevices, auth).await?;
+        check_device_id(device)?;
+        let settled = self.settle(user.as_str(), &format!("device {device}"), asked).await?;
+        self.confirm_with_password(user, own, &settled).await?;
+        self.remove_settled(user, &settled, |ended| ended == device.as_str()).await
+    }
+
+    /// Removes the `devices` that are asked for, as [`Accounts::remove_device`] does one.
+    ///
+    /// # Errors
+    /// [`Error::Interactive`] until the password was given, [`Error::BadRequest`],
+    /// [`Error::Forbidden`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3delete_devices>
+    pub async fn remove_devices(&self, user: &UserId, own: &DeviceId, asked: Asked) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Wish {
+            devices: HashSet<String>,
+        }
+        let settled = self.settle(user.as_str(), "devices", asked).await?;
+        if settled.only_looks() {
+            return self.confirm_with_password(user, own, &settled).await;
+        }
+        let wish: Wish = settled.parse()?;
+        self.confirm_with_password(user, own, &settled).await?;
+        self.remove_settled(user, &settled, |ended| wish.devices.contains(ended)).await
+    }
+
+    async fn remove_settled(
+        &self,
+        user: &UserId,
+        settled: &Settled,
+        ends: impl Fn(&str) -> bool,
+    ) -> Result<(), Error> {
         let mut batch = Batch::new();
-        let ends = |device: &str| devices.iter().any(|removed| removed.as_str() == device);
+        settled.end(&mut batch);
         let ended = self.end_devices(&mut batch, user, ends).await?;
         self.commit(batch).await?;
         self.forget_tokens(&ended);

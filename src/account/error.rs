@@ -46,6 +46,9 @@ pub enum Error {
     /// A value cannot be used; the text is public.
     #[error("invalid: {0}")]
     InvalidParam(String),
+    /// The request has not the shape that it must have; the text is public.
+    #[error("bad request: {0}")]
+    BadRequest(String),
     /// A value is larger than is kept; the text is public.
     #[error("too large: {0}")]
     TooLarge(&'static str),

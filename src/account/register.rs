@@ -3,15 +3,18 @@
 use base::{Address, Timestamp};
 use bytes::Bytes;
 use ruma::{
-    DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::AuthData,
-    events::GlobalAccountDataEventType, push::Ruleset,
+    DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType,
+    push::Ruleset,
 };
+use serde::Deserialize;
 use store::{Batch, CommitError};
 
 use crate::{
-    Accounts, Error, SessionTokens,
+    Accounts, Asked, Error, SessionTokens,
     data::{ATTEMPTS, put_global},
-    tables::{self, UserRow},
+    interactive::{Session, Settled, stamp_of},
+    sessions::parse_user,
+    tables::{self, RegisteredRow, UserRow},
     uia::Admission,
 };
 
@@ -21,23 +24,22 @@ const DEVICE_ID_CHARS: usize = 10;
 /// Longest user id, with its sigil and server name.
 const MAX_USER_ID_BYTES: usize = 255;
 
-/// A request to register over the client interface.
-#[derive(Debug, Default)]
-pub struct Register {
-    /// The wished localpart; without one the server makes one up.
-    pub username: Option<String>,
+/// What somebody who registers over the client interface wishes.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wish {
+    /// The localpart; without one the server makes one up.
+    username: Option<String>,
     /// The password; without one the account can only be used in this first session.
-    pub password: Option<String>,
-    /// The wished device id.
-    pub device_id: Option<OwnedDeviceId>,
+    password: Option<String>,
+    /// The device id.
+    device_id: Option<OwnedDeviceId>,
     /// The device's name.
-    pub device_name: Option<String>,
+    initial_device_display_name: Option<String>,
     /// Whether to register without logging in.
-    pub inhibit_login: bool,
+    inhibit_login: bool,
     /// Whether the client can refresh tokens.
-    pub refresh: bool,
-    /// Where the client is, if that is known.
-    pub from: Option<Address>,
+    refresh_token: bool,
 }
 
 /// A new account.
@@ -63,46 +65,62 @@ pub struct NewUser {
 }
 
 impl Accounts {
-    /// Registers a user of an authority, as that authority's settings allow.
+    /// Registers a user of an authority, as that authority's settings allow. `from` is where the client is,
+    /// if that is known.
     ///
     /// The account, its default profile and push rules, its first session and the use of its
-    /// registration token are on disk together when this returns.
+    /// registration token are on disk together when this returns. A session of user-interactive
+    /// authentication makes one account: who asks again in it, since the answer was lost, gets the same
+    /// one, with new tokens.
     ///
     /// # Errors
     /// [`Error::RegistrationClosed`], [`Error::InvalidUsername`], [`Error::UserInUse`],
-    /// [`Error::WeakPassword`], [`Error::Interactive`], [`Error::Store`].
+    /// [`Error::WeakPassword`], [`Error::Interactive`], [`Error::BadRequest`], [`Error::Forbidden`],
+    /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
     pub async fn register(
         &self,
         authority: &ServerName,
-        request: Register,
-        auth: Option<&AuthData>,
+        asked: Asked,
+        from: Option<Address>,
     ) -> Result<Registered, Error> {
-        // Before the proof is asked for: a user who cannot have the name should hear so first.
-        let user_id = match &request.username {
-            Some(name) => self.check_available(authority, name).await?,
-            None => self.make_up_user_id(authority)?,
-        };
-        if let Some(password) = &request.password {
-            self.check_password_rules(authority, password)?;
-        }
-        if let Some(device) = &request.device_id {
-            check_device_id(device)?;
-        }
         let mut hash = None;
         for _ in 0..ATTEMPTS {
-            let admission = self.admit(authority, auth).await?;
-            if let (None, Some(password)) = (&hash, &request.password) {
-                let hashed = match &request.from {
+            let again = Asked {
+                auth: asked.auth.clone(),
+                session: asked.session.clone(),
+                request: asked.request.clone(),
+            };
+            let settled = self.settle(authority.as_str(), "register", again).await?;
+            let wish: Wish = settled.parse()?;
+            if let Some(registered) = settled.session.as_ref().and_then(Session::registered) {
+                return self.register_again(authority, &wish, registered).await;
+            }
+            // Before the proof is asked for: a user who cannot have the name should hear so first.
+            let user_id = match &wish.username {
+                Some(name) => self.check_available(authority, name).await?,
+                None => self.make_up_user_id(authority)?,
+            };
+            if let Some(password) = &wish.password {
+                self.check_password_rules(authority, password)?;
+            }
+            if let Some(device) = &wish.device_id {
+                check_device_id(device)?;
+            }
+            let admission = self.admit(authority, &settled).await?;
+            if let (None, Some(password)) = (&hash, &wish.password) {
+                let hashed = match &from {
                     Some(address) => self.inner.passwords.hash(password, address).await,
                     None => self.inner.passwords.hash(password, &user_id).await,
                 };
                 hash = Some(hashed?);
             }
-            match self.try_to_register(authority, &user_id, &request, &admission, hash.clone()).await {
-                // Somebody else used the same registration token: ask again whether it is still good.
+            match self.try_to_register(authority, &user_id, &wish, &settled, &admission, hash.clone()).await {
+                // Somebody else used the same registration token, or another request of the session was
+                // faster: look again.
                 Err(Error::Contended) => {}
+                Err(Error::UserInUse) if settled.session.is_some() => {}
                 done => return done,
             }
         }
@@ -113,7 +131,8 @@ impl Accounts {
         &self,
         authority: &ServerName,
         user_id: &UserId,
-        request: &Register,
+        wish: &Wish,
+        settled: &Settled,
         admission: &Admission,
         password_hash: Option<String>,
     ) -> Result<Registered, Error> {
@@ -121,19 +140,55 @@ impl Accounts {
         if let Admission::Token(token) = admission {
             token.count(&mut batch);
         }
-        let taken = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
-        let session = if request.inhibit_login {
+        let (taken, row) = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
+        let session = if wish.inhibit_login {
             None
         } else {
-            let device = request.device_id.clone().unwrap_or_else(|| self.new_device_id());
-            self.put_device(&mut batch, user_id, &device, request.device_name.clone()).await?;
+            let device = wish.device_id.clone().unwrap_or_else(|| self.new_device_id());
+            self.put_device(&mut batch, user_id, &device, wish.initial_device_display_name.clone()).await?;
             let (user, device_key) = (user_id.as_str(), device.as_str());
-            let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
+            let issued = self.put_tokens(&mut batch, authority, user, device_key, wish.refresh_token, None);
             Some((device, issued.tokens))
         };
+        settled.note_registered(
+            &mut batch,
+            RegisteredRow {
+                user: user_id.to_string(),
+                device: session.as_ref().map(|(device, _)| device.to_string()),
+                stamp: stamp_of(&row),
+            },
+        );
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, "registered");
         Ok(Registered { user_id: user_id.to_owned(), session })
+    }
+
+    /// The account that a session has made, with new tokens for its device.
+    async fn register_again(
+        &self,
+        authority: &ServerName,
+        wish: &Wish,
+        registered: &RegisteredRow,
+    ) -> Result<Registered, Error> {
+        let user_id = parse_user(&registered.user)?;
+        let row = self.get_user_row(&user_id).await?;
+        if stamp_of(&row) != registered.stamp {
+            return Err(Error::Forbidden("this session has made an account that was changed since"));
+        }
+        let Some(device) = &registered.device else {
+            return Ok(Registered { user_id, session: None });
+        };
+        let mut batch = Batch::new();
+        batch.require(&tables::USERS, user_id.as_str(), Some(&row));
+        let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device).await?;
+        let device_id: OwnedDeviceId = device.as_str().into();
+        self.put_device(&mut batch, &user_id, &device_id, wish.initial_device_display_name.clone()).await?;
+        let issued =
+            self.put_tokens(&mut batch, authority, user_id.as_str(), device, wish.refresh_token, None);
+        batch.touch([store::Topic::device(user_id.as_str(), device)]);
+        self.commit(batch).await?;
+        self.forget_tokens(&ended);
+        Ok(Registered { user_id, session: Some((device_id, issued.tokens)) })
     }
 
     /// Makes an account without asking: for the command line, administrators and tests.
@@ -147,7 +202,7 @@ impl Accounts {
             None => None,
         };
         let mut batch = Batch::new();
-        let taken = self.put_user(&mut batch, &user_id, &new, password_hash);
+        let (taken, _) = self.put_user(&mut batch, &user_id, &new, password_hash);
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, admin = new.admin, "made an account");
         Ok(user_id)
@@ -183,7 +238,7 @@ impl Accounts {
         user: &UserId,
         new: &NewUser,
         password: Option<String>,
-    ) -> store::Precondition {
+    ) -> (store::Precondition, UserRow) {
         let Timestamp(created_ms) = self.inner.clock.now();
         let row = UserRow { password, created_ms, admin: new.admin, deactivated: false };
         let taken = batch.insert(&tables::USERS, user.as_str(), &row);
@@ -196,7 +251,7 @@ impl Accounts {
         let rules = serde_json::json!({ "global": Ruleset::server_default(user) });
         let kind = GlobalAccountDataEventType::PushRules;
         put_global(batch, user, &kind.to_string(), Bytes::from(rules.to_string()));
-        taken
+        (taken, row)
     }
 
     async fn commit_new_user(&self, batch: Batch, taken: store::Precondition) -> Result<(), Error> {

@@ -10,6 +10,11 @@ use crate::{
     tables::{self, RegistrationTokenRow},
 };
 
+/// Longest token, in bytes.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
+const LONGEST_TOKEN: usize = 64;
+
 /// A registration token, as an administrator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationToken {
@@ -67,7 +72,7 @@ impl Accounts {
         token: RegistrationToken,
     ) -> Result<(), Error> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
-        if token.token.is_empty() || token.token.len() > 64 || !token.token.chars().all(allowed) {
+        if token.token.is_empty() || token.token.len() > LONGEST_TOKEN || !token.token.chars().all(allowed) {
             return Err(Error::InvalidParam("a token has 1 to 64 of A-Z a-z 0-9 . _ ~ -".to_owned()));
         }
         let row = RegistrationTokenRow {
@@ -117,6 +122,9 @@ impl Accounts {
         let configured = &self.settings(authority).registration_tokens;
         if configured.iter().any(|known| known.as_bytes().ct_eq(token.as_bytes()).into()) {
             return Ok(Some(TokenUse::Configured));
+        }
+        if token.len() > LONGEST_TOKEN {
+            return Ok(None);
         }
         let key = (authority.to_string(), token.to_owned());
         let Some(row) = self.inner.store.get(&tables::REGISTRATION_TOKENS, &key).await? else {

@@ -48,6 +48,11 @@ pub(crate) static CHORES: Table<(String, u8), u64> = Table::new(112, "account.ch
 /// How much account data a user keeps; key: user id, what is counted.
 pub(crate) static DATA_USE: Table<(String, u8), Counter> = Table::new(113, "account.data_use", Tuning::Small);
 
+/// Sessions of user-interactive authentication; key: the user, or the authority that somebody registers
+/// at, and the hash of the session's id.
+pub(crate) static INTERACTIVE: Table<(String, TokenHash), InteractiveRow> =
+    Table::new(114, "account.interactive", Tuning::Small);
+
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRow {
@@ -153,6 +158,31 @@ pub(crate) struct OpenIdRow {
 }
 row!(OpenIdRow, schema = 1);
 
+/// A session of user-interactive authentication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InteractiveRow {
+    /// What is to be done.
+    pub(crate) operation: String,
+    /// With which parameters, sealed with the session's id; empty when none were said.
+    pub(crate) request: Vec<u8>,
+    /// When it was begun, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+    /// The account that it has made.
+    pub(crate) registered: Option<RegisteredRow>,
+}
+row!(InteractiveRow, schema = 1);
+
+/// An account that a session has made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RegisteredRow {
+    /// The user.
+    pub(crate) user: String,
+    /// The device, unless log-in was inhibited.
+    pub(crate) device: Option<String>,
+    /// SHA-256 of the user's row: the session is worth nothing once that has changed.
+    pub(crate) stamp: [u8; 32],
+}
+
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     vec![
@@ -170,6 +200,7 @@ pub fn checks() -> Vec<TableCheck> {
         OPENID.check(),
         CHORES.check(),
         DATA_USE.check(),
+        INTERACTIVE.check(),
     ]
 }
 
@@ -210,6 +241,15 @@ mod tests {
         assert_eq!(&token.encode()[..], b"\x01\x01\x01\x00\x00");
         let openid = OpenIdRow { user: "@a:b".into(), expires_ms: 4 };
         assert_eq!(&openid.encode()[..], b"\x01\x04@a:b\x04");
+        let registered = RegisteredRow { user: "@a:b".into(), device: None, stamp: [7; 32] };
+        let session = InteractiveRow {
+            operation: "r".into(),
+            request: vec![9],
+            began_ms: 5,
+            registered: Some(registered),
+        };
+        let bytes = session.encode();
+        assert_eq!((&bytes[..13], bytes.len()), (&b"\x01\x01r\x01\x09\x05\x01\x04@a:b\x00"[..], 45));
         assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
         assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
     }

@@ -1,8 +1,7 @@
 //! User-interactive authentication: asking for proof before something grave.
 //!
-//! Every flow that we offer has one stage, and a request that carries the stage's proof is complete.
-//! So the session id that the protocol wants ties nothing together, and nothing is kept between
-//! requests: an attacker cannot fill a table of sessions, and any process may answer any request.
+//! Every flow that we offer has one stage, and a request that carries the stage's proof is complete, with
+//! or without a session. What a session ties together is `interactive`'s matter.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
@@ -15,18 +14,9 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Accounts, Error, Registration, guesses::Guesser, registration_tokens::TokenUse};
-
-/// What the caller has to prove before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Changing the password.
-    ChangePassword,
-    /// Closing the account.
-    Deactivate,
-    /// Removing devices.
-    RemoveDevices,
-}
+use crate::{
+    Accounts, Error, Registration, guesses::Guesser, interactive::Settled, registration_tokens::TokenUse,
+};
 
 /// What somebody who registers has proved.
 pub(crate) enum Admission {
@@ -41,23 +31,20 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Interactive`] when it is not there or wrong, [`Error::Forbidden`] when it is somebody
-    /// else's, [`Error::Store`].
-    pub async fn confirm_with_password(
+    /// else's, [`Error::Limited`] after too many wrong ones of this device, [`Error::Store`].
+    pub(crate) async fn confirm_with_password(
         &self,
         user: &UserId,
         device: &DeviceId,
-        operation: Operation,
-        auth: Option<&AuthData>,
+        settled: &Settled,
     ) -> Result<(), Error> {
-        let stage = || vec![AuthType::Password];
-        let Some(auth) = auth else {
-            return Err(self.challenge(stage(), None, None));
-        };
-        let AuthData::Password(given) = auth else {
-            return Err(self.challenge(stage(), Some(auth), unknown_stage(auth)));
+        let stage = AuthType::Password;
+        let given = match &settled.auth {
+            Some(AuthData::Password(given)) if settled.lost.is_none() => given,
+            auth => return Err(self.challenge(stage, settled, auth.as_ref().and_then(unknown_stage)).await),
         };
         if self.identify(user.server_name(), &given.identifier)? != user {
-            tracing::info!(user_id = %user, ?operation, "tried to confirm as somebody else");
+            tracing::info!(user_id = %user, operation = settled.operation, "tried to confirm as somebody else");
             return Err(Error::Forbidden("this has to be confirmed by the user who asks for it"));
         }
         let row = self.get_user_row(user).await?;
@@ -65,36 +52,29 @@ impl Accounts {
         if self.check_password(user, &given.password, row.password.as_deref(), by).await? {
             return Ok(());
         }
-        Err(self.challenge(stage(), Some(auth), Some("the password is wrong")))
+        Err(self.challenge(stage, settled, Some("the password is wrong")).await)
     }
 
     /// Asks for what an authority wants from those who register.
-    pub(crate) async fn admit(
-        &self,
-        authority: &ServerName,
-        auth: Option<&AuthData>,
-    ) -> Result<Admission, Error> {
-        match self.settings(authority).registration {
-            Registration::Closed => Err(Error::RegistrationClosed),
-            Registration::Open => match auth {
-                Some(AuthData::Dummy(_)) => Ok(Admission::Open),
-                Some(other) => Err(self.challenge(vec![AuthType::Dummy], Some(other), unknown_stage(other))),
-                None => Err(self.challenge(vec![AuthType::Dummy], None, None)),
-            },
-            Registration::Token => {
-                let stage = || vec![AuthType::RegistrationToken];
-                let Some(auth) = auth else {
-                    return Err(self.challenge(stage(), None, None));
-                };
-                let AuthData::RegistrationToken(given) = auth else {
-                    return Err(self.challenge(stage(), Some(auth), unknown_stage(auth)));
-                };
+    pub(crate) async fn admit(&self, authority: &ServerName, settled: &Settled) -> Result<Admission, Error> {
+        let auth = settled.auth.as_ref().filter(|_| settled.lost.is_none());
+        match (self.settings(authority).registration, auth) {
+            (Registration::Closed, _) => Err(Error::RegistrationClosed),
+            (Registration::Open, Some(AuthData::Dummy(_))) => Ok(Admission::Open),
+            (Registration::Open, other) => {
+                Err(self.challenge(AuthType::Dummy, settled, other.and_then(unknown_stage)).await)
+            }
+            (Registration::Token, Some(AuthData::RegistrationToken(given))) => {
                 match self.find_usable_registration_token(authority, &given.token).await? {
                     Some(token) => Ok(Admission::Token(token)),
                     None => {
-                        Err(self.challenge(stage(), Some(auth), Some("the registration token is not valid")))
+                        let error = Some("the registration token is not valid");
+                        Err(self.challenge(AuthType::RegistrationToken, settled, error).await)
                     }
                 }
+            }
+            (Registration::Token, other) => {
+                Err(self.challenge(AuthType::RegistrationToken, settled, other.and_then(unknown_stage)).await)
             }
         }
     }
@@ -112,13 +92,18 @@ impl Accounts {
         }
     }
 
-    /// The answer that asks for a stage, with the error of the attempt before.
-    fn challenge(&self, stages: Vec<AuthType>, attempt: Option<&AuthData>, error: Option<&str>) -> Error {
-        let mut info = UiaaInfo::new(vec![AuthFlow::new(stages)]);
+    /// The answer that asks for a stage, with the error of the attempt before. It names the request's
+    /// session, which is kept from now on.
+    async fn challenge(&self, stage: AuthType, settled: &Settled, error: Option<&str>) -> Error {
+        let session = match self.keep_interactive(settled).await {
+            Ok(session) => session,
+            Err(error) => return error,
+        };
+        let mut info = UiaaInfo::new(vec![AuthFlow::new(vec![stage])]);
         // Clients read `params` even when it is empty.
         info.params = RawValue::from_string("{}".to_owned()).ok();
-        let session = attempt.and_then(AuthData::session).filter(|session| session.len() <= 64);
-        info.session = Some(session.map_or_else(|| self.inner.random.token(24), str::to_owned));
+        info.session = Some(session);
+        let error = settled.lost.or(error);
         info.auth_error =
             error.map(|error| Box::new(StandardErrorBody::new(ErrorKind::Forbidden, error.to_owned())));
         Error::Interactive(Box::new(info))

@@ -1,11 +1,12 @@
 //! Users as such: looking them up, changing the password, closing the account.
 
 use base::Timestamp;
-use ruma::{DeviceId, ServerName, UserId, api::client::uiaa::AuthData};
+use ruma::{DeviceId, ServerName, UserId};
+use serde::Deserialize;
 use store::Batch;
 
 use crate::{
-    Accounts, Error, Operation,
+    Accounts, Asked, Error,
     chores::Chore,
     password::LONGEST_PASSWORD,
     tables::{self, UserRow},
@@ -22,6 +23,15 @@ pub struct UserInfo {
     pub deactivated: bool,
 }
 
+/// What a closed account leaves behind besides its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remains {
+    /// What the user's clients kept here.
+    Data,
+    /// Nothing.
+    Nothing,
+}
+
 impl Accounts {
     /// Looks up a user of ours.
     ///
@@ -35,30 +45,38 @@ impl Accounts {
         }))
     }
 
-    /// Changes a user's password, after the user has proved to know the old one.
-    ///
-    /// With `end_other_sessions` all devices but `device` are logged out in the same commit.
+    /// Changes a user's password, after the user has proved to know the old one. What is asked has a
+    /// `new_password`, and `logout_devices`, with which (and by default) all devices but `device` are
+    /// logged out in the same commit.
     ///
     /// # Errors
     /// [`Error::Interactive`] until the old password was given, [`Error::WeakPassword`],
-    /// [`Error::Store`].
+    /// [`Error::BadRequest`], [`Error::Forbidden`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
-    pub async fn change_password(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        new_password: &str,
-        end_other_sessions: bool,
-        auth: Option<&AuthData>,
-    ) -> Result<(), Error> {
-        self.check_password_rules(user.server_name(), new_password)?;
-        self.confirm_with_password(user, device, Operation::ChangePassword, auth).await?;
+    pub async fn change_password(&self, user: &UserId, device: &DeviceId, asked: Asked) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Wish {
+            new_password: String,
+            #[serde(default = "yes")]
+            logout_devices: bool,
+        }
+        fn yes() -> bool {
+            true
+        }
+        let settled = self.settle(user.as_str(), "password", asked).await?;
+        if settled.only_looks() {
+            return self.confirm_with_password(user, device, &settled).await;
+        }
+        let wish: Wish = settled.parse()?;
+        self.check_password_rules(user.server_name(), &wish.new_password)?;
+        self.confirm_with_password(user, device, &settled).await?;
 
-        let hash = self.inner.passwords.hash(new_password, &user).await?;
+        let hash = self.inner.passwords.hash(&wish.new_password, &user).await?;
         let mut batch = Batch::new();
+        settled.end(&mut batch);
         self.put_password(&mut batch, user, Some(hash)).await?;
-        let ended = if end_other_sessions {
+        let ended = if wish.logout_devices {
             self.end_devices(&mut batch, user, |other| other != device.as_str()).await?
         } else {
             Vec::new()
@@ -69,20 +87,25 @@ impl Accounts {
     }
 
     /// Closes a user's account for good: no log-in, no sessions, no devices, no profile; its
-    /// name stays taken. The user leaves the rooms in the background.
+    /// name stays taken. The user leaves the rooms in the background. Where what is asked says `erase`,
+    /// what the user's clients kept here goes as well: account data and filters. Events that the user has
+    /// sent stay in their rooms as they are; other servers have them too.
     ///
     /// # Errors
-    /// [`Error::Interactive`] until the password was given, [`Error::Store`].
+    /// [`Error::Interactive`] until the password was given, [`Error::BadRequest`],
+    /// [`Error::Forbidden`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
-    pub async fn deactivate(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        auth: Option<&AuthData>,
-    ) -> Result<(), Error> {
-        self.confirm_with_password(user, device, Operation::Deactivate, auth).await?;
-        self.close_account(user).await
+    pub async fn deactivate(&self, user: &UserId, device: &DeviceId, asked: Asked) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Wish {
+            #[serde(default)]
+            erase: bool,
+        }
+        let settled = self.settle(user.as_str(), "deactivate", asked).await?;
+        let wish: Wish = settled.parse()?;
+        self.confirm_with_password(user, device, &settled).await?;
+        self.close(user, if wish.erase { Remains::Nothing } else { Remains::Data }).await
     }
 
     /// Closes an account without asking its owner: for administrators.
@@ -90,12 +113,23 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn close_account(&self, user: &UserId) -> Result<(), Error> {
+        self.close(user, Remains::Data).await
+    }
+
+    async fn close(&self, user: &UserId, remains: Remains) -> Result<(), Error> {
         let row = self.get_user_row(user).await?;
         let closed = UserRow { password: None, deactivated: true, ..row.clone() };
 
         let mut batch = Batch::new();
         batch.replace(&tables::USERS, user.as_str(), &row, &closed);
         batch.delete_prefix(&tables::PROFILES, user.as_str());
+        batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
+        if remains == Remains::Nothing {
+            batch.delete_prefix(&tables::DATA, user.as_str());
+            batch.delete_prefix(&tables::ROOM_DATA, user.as_str());
+            batch.delete_prefix(&tables::FILTERS, user.as_str());
+            batch.delete_prefix(&tables::DATA_USE, user.as_str());
+        }
         let ended = self.end_devices(&mut batch, user, |_| true).await?;
         self.put_chore(&mut batch, user, Chore::LeaveRooms);
         self.commit(batch).await?;

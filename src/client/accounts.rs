@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use ruma::{
-    api::client::account::{
-        ThirdPartyIdRemovalStatus, change_password, deactivate, request_openid_token, whoami,
-    },
+    api::client::account::{request_openid_token, whoami},
     authentication::TokenType,
 };
 use serde_json::json;
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, interactive::asked};
 
 /// `GET /_matrix/client/v3/account/whoami`: whose token this is.
 ///
@@ -30,15 +28,14 @@ pub(crate) async fn whoami(
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
 pub(crate) async fn change_password(
     api: Arc<ClientApi>,
-    call: Call<change_password::v3::Request, Option<User>>,
-) -> Result<change_password::v3::Response, ApiError> {
+    call: RawCall<Option<User>>,
+) -> Result<Response, ApiError> {
+    let asked = asked(&call.body)?;
     let User { user_id, device_id, .. } = known(call.caller)?;
-    let change_password::v3::Request { new_password, logout_devices, auth, .. } = call.request;
 
-    let accounts = &api.accounts;
-    accounts.change_password(&user_id, &device_id, &new_password, logout_devices, auth.as_ref()).await?;
+    api.accounts.change_password(&user_id, &device_id, asked).await?;
 
-    Ok(change_password::v3::Response::new())
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 /// `POST /_matrix/client/v3/account/deactivate`: closes the caller's account for good.
@@ -46,11 +43,14 @@ pub(crate) async fn change_password(
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
 pub(crate) async fn deactivate(
     api: Arc<ClientApi>,
-    call: Call<deactivate::v3::Request, Option<User>>,
-) -> Result<deactivate::v3::Response, ApiError> {
-    let caller = known(call.caller)?;
-    api.accounts.deactivate(&caller.user_id, &caller.device_id, call.request.auth.as_ref()).await?;
-    Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::NoSupport))
+    call: RawCall<Option<User>>,
+) -> Result<Response, ApiError> {
+    let asked = asked(&call.body)?;
+    let User { user_id, device_id, .. } = known(call.caller)?;
+
+    api.accounts.deactivate(&user_id, &device_id, asked).await?;
+
+    Ok(json_response(StatusCode::OK, &json!({ "id_server_unbind_result": "no-support" })))
 }
 
 /// Without e-mail addresses there is no other proof than being logged in.

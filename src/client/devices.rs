@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use account::DeviceInfo;
 use ruma::{
-    MilliSecondsSinceUnixEpoch, UInt,
-    api::client::device::{Device, delete_device, delete_devices, get_device, get_devices, update_device},
+    MilliSecondsSinceUnixEpoch, OwnedDeviceId, UInt,
+    api::client::device::{Device, get_device, get_devices, update_device},
 };
-use web::{ApiError, Call, User};
+use serde_json::json;
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, interactive::asked};
 
 /// `GET /_matrix/client/v3/devices`: all devices of the caller.
 ///
@@ -48,27 +49,26 @@ pub(crate) async fn rename(
 /// `DELETE /_matrix/client/v3/devices/{deviceId}`: removes a device of the caller.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3devicesdeviceid>
-pub(crate) async fn remove(
-    api: Arc<ClientApi>,
-    call: Call<delete_device::v3::Request, User>,
-) -> Result<delete_device::v3::Response, ApiError> {
-    let delete_device::v3::Request { device_id, auth, .. } = call.request;
+pub(crate) async fn remove(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let device: OwnedDeviceId = call.args.get::<String>(0)?.into();
+    let asked = asked(&call.body)?;
     let User { user_id, device_id: own, .. } = call.caller;
-    api.accounts.remove_devices(&user_id, &own, &[device_id], auth.as_ref()).await?;
-    Ok(delete_device::v3::Response::new())
+
+    api.accounts.remove_device(&user_id, &own, &device, asked).await?;
+
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 /// `POST /_matrix/client/v3/delete_devices`: removes several devices of the caller.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3delete_devices>
-pub(crate) async fn remove_many(
-    api: Arc<ClientApi>,
-    call: Call<delete_devices::v3::Request, User>,
-) -> Result<delete_devices::v3::Response, ApiError> {
-    let delete_devices::v3::Request { devices, auth, .. } = call.request;
+pub(crate) async fn remove_many(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let asked = asked(&call.body)?;
     let User { user_id, device_id: own, .. } = call.caller;
-    api.accounts.remove_devices(&user_id, &own, &devices, auth.as_ref()).await?;
-    Ok(delete_devices::v3::Response::new())
+
+    api.accounts.remove_devices(&user_id, &own, asked).await?;
+
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 fn shown(device: DeviceInfo) -> Device {

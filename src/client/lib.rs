@@ -20,6 +20,7 @@ mod elsewhere;
 mod filters;
 mod hierarchy;
 mod history;
+mod interactive;
 mod login;
 mod membership;
 mod misc;

@@ -2,38 +2,14 @@
 
 use std::sync::Arc;
 
-use account::Register;
-use ruma::{
-    OwnedDeviceId,
-    api::client::{
-        account::{
-            check_registration_token_validity, get_username_availability,
-            register::{LoginType, RegistrationKind},
-        },
-        uiaa::AuthData,
-    },
+use ruma::api::client::account::{
+    check_registration_token_validity, get_username_availability, register::RegistrationKind,
 };
 use serde::Deserialize;
 use serde_json::json;
 use web::{ApiError, Call, Open, RawCall, Response, StatusCode, json_response};
 
-use crate::{ClientApi, login::SessionAnswer};
-
-/// The body of a registration. Read here and not by ruma, to be strict about its encoding.
-#[derive(Deserialize)]
-struct Body {
-    username: Option<String>,
-    password: Option<String>,
-    device_id: Option<OwnedDeviceId>,
-    initial_device_display_name: Option<String>,
-    auth: Option<AuthData>,
-    #[serde(default)]
-    inhibit_login: bool,
-    #[serde(default)]
-    refresh_token: bool,
-    #[serde(rename = "type")]
-    login_type: Option<LoginType>,
-}
+use crate::{ClientApi, interactive::asked, login::SessionAnswer};
 
 #[derive(Deserialize)]
 struct Query {
@@ -46,30 +22,17 @@ struct Query {
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
 pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let Query { kind } = call.query()?;
-    // serde looks at the encoding of what it reads only, and clients send more than that.
-    if std::str::from_utf8(&call.body).is_err() {
-        return Err(ApiError::not_json("The body is not valid UTF-8"));
-    }
-    let body: Body = call.json()?;
     match kind {
         RegistrationKind::User => {}
         RegistrationKind::Guest => return Err(guests_are_not_served()),
         _ => return Err(ApiError::invalid_param("There is no such kind of account")),
     }
-    if let Some(LoginType::ApplicationService) = body.login_type {
+    let mut asked = asked(&call.body)?;
+    if asked.request.remove("type").is_some_and(|kind| kind == "m.login.application_service") {
         return Err(ApiError::forbidden("No application service is registered here"));
     }
-    let wish = Register {
-        username: body.username,
-        password: body.password,
-        device_id: body.device_id,
-        device_name: body.initial_device_display_name,
-        inhibit_login: body.inhibit_login,
-        refresh: body.refresh_token,
-        from: call.address,
-    };
 
-    let registered = api.accounts.register(call.face.server_name(), wish, body.auth.as_ref()).await?;
+    let registered = api.accounts.register(call.face.server_name(), asked, call.address).await?;
 
     let Some((device_id, tokens)) = registered.session else {
         return Ok(json_response(StatusCode::OK, &json!({ "user_id": registered.user_id })));

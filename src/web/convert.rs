@@ -219,6 +219,7 @@ impl From<account::Error> for ApiError {
             Error::NotFound(what) => ApiError::not_found(what),
             Error::MissingParam(what) => ApiError::missing_param(what),
             Error::InvalidParam(why) => ApiError::invalid_param(why),
+            Error::BadRequest(why) => ApiError::bad_json(format!("The body has an unexpected shape: {why}")),
             Error::TooLarge(what) => ApiError::too_large(what),
             Error::ProfileTooLarge => bad("M_PROFILE_TOO_LARGE", "The profile would be too large".to_owned()),
             Error::Managed(kind) => ApiError::new(

@@ -25,6 +25,10 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Longest variable of a path, in bytes: ids, types and keys have 255 at most, and transaction ids, which
+/// are kept, have no limit of their own.
+const LONGEST_ARG: usize = 1_024;
+
 /// Nobody has to send more than this before showing who he is.
 const STRANGERS_LIMIT: ByteSize = ByteSize::kib(64);
 
@@ -206,7 +210,13 @@ async fn path_args(parts: &mut Parts) -> Result<Vec<String>, ApiError> {
     let params = RawPathParams::from_request_parts(parts, &())
         .await
         .map_err(|_| ApiError::invalid_param("The path is not valid UTF-8"))?;
-    Ok(params.iter().map(|(_, value)| value.to_owned()).collect())
+    let args: Vec<String> = params.iter().map(|(_, value)| value.to_owned()).collect();
+    if args.iter().any(|arg| arg.len() > LONGEST_ARG) {
+        return Err(ApiError::invalid_param(format!(
+            "A part of the path is longer than {LONGEST_ARG} bytes"
+        )));
+    }
+    Ok(args)
 }
 
 /// Counts a request for as long as it is worked on, also when it is dropped half-way.

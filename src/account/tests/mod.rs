@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod data;
+mod interactive;
 mod register;
 mod rooms;
 mod sessions;
@@ -18,10 +19,11 @@ use ruma::{
     api::client::uiaa::{AuthData, AuthType, Dummy, MatrixUserIdentifier, Password, UserIdentifier},
     room_id, server_name,
 };
+use serde_json::{Value, json};
 use store::{MemoryBackend, Position, Store};
 
 use crate::{
-    Accounts, Config, Credentials, Error, LogIn, NewUser, PasswordCost, Register, Registration,
+    Accounts, Asked, Config, Credentials, Error, LogIn, NewUser, PasswordCost, Registration,
     RegistrationToken, Session, SessionTokens, Settings, SharedSecretRegister,
 };
 
@@ -66,15 +68,30 @@ fn password(user: &UserId, password: &str) -> AuthData {
     AuthData::Password(Password::new(identifier, password.to_owned()))
 }
 
+/// A request that needs proof, with what is shown.
+fn asked(request: Value, auth: Option<AuthData>) -> Asked {
+    let Value::Object(request) = request else { panic!("{request}") };
+    Asked { session: auth.as_ref().and_then(AuthData::session).map(str::to_owned), auth, request }
+}
+
+/// The same in a session, showing nothing.
+fn asked_in(session: &str, request: Value) -> Asked {
+    Asked { session: Some(session.to_owned()), ..asked(request, None) }
+}
+
+/// The session that an answer names.
+fn session_of(answer: Result<impl std::fmt::Debug, Error>) -> String {
+    match answer {
+        Err(Error::Interactive(info)) => info.session.unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 impl Town {
     async fn register(&self, name: &str, refresh: bool) -> (OwnedUserId, SessionTokens) {
-        let request = Register {
-            username: Some(name.to_owned()),
-            password: Some(PASSWORD.to_owned()),
-            refresh,
-            ..Register::default()
-        };
-        let registered = self.accounts.register(kanazawa(), request, Some(&dummy())).await.unwrap();
+        let request = json!({ "username": name, "password": PASSWORD, "refresh_token": refresh });
+        let registered =
+            self.accounts.register(kanazawa(), asked(request, Some(dummy())), None).await.unwrap();
         (registered.user_id, registered.session.unwrap().1)
     }
 

@@ -18,7 +18,7 @@ async fn dummy_authentication_in_the_first_request_registers_where_registration_
 #[tokio::test]
 async fn without_proof_registration_answers_with_the_flows_and_a_session() {
     let town = open_town().await;
-    let request = Register { username: Some("hanako".to_owned()), ..Register::default() };
+    let request = asked(json!({ "username": "hanako" }), None);
     let answer = town.accounts.register(kanazawa(), request, None).await;
 
     let Err(Error::Interactive(info)) = answer else { panic!("{answer:?}") };
@@ -29,7 +29,7 @@ async fn without_proof_registration_answers_with_the_flows_and_a_session() {
 #[tokio::test]
 async fn closed_registration_registers_nobody() {
     let town = town(Settings::default()).await;
-    let answer = town.accounts.register(kanazawa(), Register::default(), Some(&dummy())).await;
+    let answer = town.accounts.register(kanazawa(), asked(json!({}), Some(dummy())), None).await;
     assert!(matches!(answer, Err(Error::RegistrationClosed)));
 }
 
@@ -44,7 +44,7 @@ async fn a_registration_token_makes_as_many_accounts_as_it_allows() {
     };
     let register = |auth: AuthData| {
         let accounts = town.accounts.clone();
-        async move { accounts.register(kanazawa(), Register::default(), Some(&auth)).await }
+        async move { accounts.register(kanazawa(), asked(json!({}), Some(auth)), None).await }
     };
 
     let wrong = register(with("momiji")).await;
@@ -138,7 +138,7 @@ async fn two_who_use_a_token_at_the_same_time_are_both_counted() {
     town.accounts.put_registration_token(kanazawa(), token).await.unwrap();
     let word = ruma::api::client::uiaa::RegistrationToken::new("sakura".to_owned());
     let auth = AuthData::RegistrationToken(word);
-    let register = || town.accounts.register(kanazawa(), Register::default(), Some(&auth));
+    let register = || town.accounts.register(kanazawa(), asked(json!({}), Some(auth.clone())), None);
 
     let (one, two) = tokio::join!(register(), register());
 

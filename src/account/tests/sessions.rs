@@ -152,7 +152,8 @@ async fn changing_the_password_takes_the_old_one_and_ends_other_sessions() {
     let change = |word: &'static str, auth: Option<AuthData>| {
         let (accounts, session) = (town.accounts.clone(), session.clone());
         async move {
-            accounts.change_password(&session.user_id, &session.device_id, word, true, auth.as_ref()).await
+            let asked = asked(json!({ "new_password": word }), auth);
+            accounts.change_password(&session.user_id, &session.device_id, asked).await
         }
     };
 
@@ -178,15 +179,14 @@ async fn nobody_confirms_with_somebody_elses_password() {
     let device = session.device_id.clone();
 
     let auth = password(&taro, PASSWORD);
-    let answer = town
-        .accounts
-        .remove_devices(&session.user_id, &device, std::slice::from_ref(&device), Some(&auth))
-        .await;
+    let answer =
+        town.accounts.remove_device(&session.user_id, &device, &device, asked(json!({}), Some(auth))).await;
     assert!(matches!(answer, Err(Error::Forbidden(_))));
     town.session(&tokens).await.unwrap();
 
     let auth = password(&session.user_id, PASSWORD);
-    town.accounts.remove_devices(&session.user_id, &device.clone(), &[device], Some(&auth)).await.unwrap();
+    let own = asked(json!({}), Some(auth));
+    town.accounts.remove_device(&session.user_id, &device, &device, own).await.unwrap();
     assert!(is_unknown(town.session(&tokens).await));
 }
 
@@ -197,7 +197,8 @@ async fn a_closed_account_lets_nobody_in_and_keeps_its_name() {
     let session = town.session(&tokens).await.unwrap();
 
     let auth = password(&user, PASSWORD);
-    town.accounts.deactivate(&session.user_id, &session.device_id, Some(&auth)).await.unwrap();
+    let auth = asked(json!({}), Some(auth));
+    town.accounts.deactivate(&session.user_id, &session.device_id, auth).await.unwrap();
 
     assert!(is_unknown(town.session(&tokens).await));
     assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Deactivated(_))));
@@ -254,7 +255,7 @@ async fn ten_wrong_guesses_from_elsewhere_lock_the_owner_out_of_nothing() {
     // Nor out of confirming what a session asks for.
     let auth = password(&user, PASSWORD);
     let (accounts, own) = (&town.accounts, &session.device_id);
-    accounts.remove_devices(&user, own, &["NONE".into()], Some(&auth)).await.unwrap();
+    accounts.remove_device(&user, own, "NONE".into(), asked(json!({}), Some(auth))).await.unwrap();
 }
 
 #[tokio::test]
@@ -265,7 +266,7 @@ async fn a_stolen_session_guesses_a_few_times_and_the_owners_own_confirms_all_th
         let (accounts, user) = (town.accounts.clone(), user.clone());
         async move {
             let auth = password(&user, word);
-            accounts.remove_devices(&user, own.into(), &["NONE".into()], Some(&auth)).await
+            accounts.remove_device(&user, own.into(), "NONE".into(), asked(json!({}), Some(auth))).await
         }
     };
     for _ in 0..10 {

@@ -69,3 +69,11 @@ async fn paths_that_are_no_text_or_no_ids_are_invalid_parameters() {
         assert!(answer.is(400, "M_INVALID_PARAM"), "{path}: {:?}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn a_part_of_a_path_that_nobody_needs_so_long_is_refused_and_not_kept() {
+    let server = server();
+    let send = |txn: String| format!("/_matrix/client/v3/rooms/!a:b.test/send/m.room.message/{txn}");
+    assert_eq!(server.put(&send("x".repeat(1_024)), "{}").await.status, 200);
+    assert!(server.put(&send("x".repeat(1_025)), "{}").await.is(400, "M_INVALID_PARAM"));
+}

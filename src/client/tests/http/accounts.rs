@@ -273,3 +273,37 @@ async fn capabilities_and_the_rest_of_the_small_answers() {
     assert_eq!(presence["presence"], "online");
     town.ask("GET", "/.well-known/matrix/client", Value::Null).await.fails(404, "M_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_session_goes_on_with_what_it_was_begun_with_on_every_endpoint() {
+    let town = Town::new().await;
+    let wish = json!({ "username": "hanako", "password": PASSWORD, "device_id": "PHONE" });
+    let session = town.ask("POST", REGISTER, wish).await;
+    assert_eq!(session.status, 401);
+    let session = session.body["session"].clone();
+    // Nothing shown: the flows again, and the same session.
+    for auth in [json!({ "session": session }), json!({ "session": session, "type": "m.login.unknown" })] {
+        let again = town.ask("POST", REGISTER, json!({ "auth": auth })).await;
+        assert_eq!((again.status, &again.body["session"]), (401, &session), "{auth}");
+        assert!(again.body["flows"].is_array());
+    }
+    assert_eq!(town.ask("POST", REGISTER, json!({ "auth": {} })).await.status, 401);
+    let auth = json!({ "auth": { "session": session, "type": "m.login.dummy" } });
+    let kind_user = format!("{REGISTER}?kind=user");
+    let registered = town.ask("POST", &kind_user, auth.clone()).await.ok();
+    assert_eq!((&registered["user_id"], &registered["device_id"]), (&json!("@hanako:hs1"), &json!("PHONE")));
+    let again = town.ask("POST", REGISTER, auth).await.ok();
+    assert_eq!(again["user_id"], "@hanako:hs1");
+
+    let hanako = town.person("hs1", &again);
+    let mut proof = hanako.proof(PASSWORD);
+    let asked = hanako.post("/delete_devices", json!({ "devices": ["PHONE"] })).await;
+    proof["session"] = asked.body["session"].clone();
+    hanako.post("/account/deactivate", json!({ "auth": proof })).await.fails(403, "M_FORBIDDEN");
+    hanako
+        .post("/delete_devices", json!({ "auth": proof, "devices": ["X"] }))
+        .await
+        .fails(403, "M_FORBIDDEN");
+    hanako.post("/delete_devices", json!({ "auth": proof })).await.ok();
+    hanako.get("/devices").await.fails(401, "M_UNKNOWN_TOKEN");
+}

@@ -1,0 +1,262 @@
+//! Sessions of user-interactive authentication: what somebody began to ask for.
+//!
+//! The first answer to a request that needs proof names a session. It belongs to that request: to its
+//! operation, to who asks, and to its parameters, which the client need not say again. One rule holds
+//! for all such endpoints: a request in a session either repeats the session's parameters or leaves them
+//! all out; another set is refused, so nothing is done that is a mixture of two requests or that another
+//! request was meant for. A session without parameters takes those that come first.
+//!
+//! Sessions are rows, so that a restart or another process goes on with them. What a client said is sealed
+//! with the session's id, which is not kept: a stolen store tells no password that somebody was about
+//! to set. They run out, and both a user and the strangers who register at an authority have only so
+//! many.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
+
+use std::{fmt, sync::atomic::Ordering, time::Duration};
+
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::Aead};
+use ruma::api::client::uiaa::AuthData;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use store::{Batch, Range};
+
+use crate::{
+    Accounts, Error,
+    sessions::millis,
+    tables::{self, InteractiveRow, RegisteredRow, TokenHash},
+    tokens,
+};
+
+/// How long a session lives, and how long after a registration it answers the same again.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// Longest session id that is looked up; ours are shorter.
+const LONGEST_ID: usize = 64;
+
+/// Sessions of one user.
+const MOST_OF_USER: usize = 16;
+
+/// Sessions of those who register, at all authorities; the oldest go when there are more.
+const MOST_OF_STRANGERS: usize = 10_000;
+
+/// After so many new sessions, those that have run out are looked for.
+const TIDY_EVERY: u32 = 256;
+
+/// Largest request that a session keeps.
+const LARGEST_REQUEST: usize = 16 << 10;
+
+/// A request that needs user-interactive authentication.
+#[derive(Default)]
+pub struct Asked {
+    /// What the client shows, if it shows something.
+    pub auth: Option<AuthData>,
+    /// The session that it names.
+    pub session: Option<String>,
+    /// The rest of the body.
+    pub request: Map<String, Value>,
+}
+
+impl fmt::Debug for Asked {
+    /// Passwords do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").finish_non_exhaustive()
+    }
+}
+
+/// A request with what its session says.
+pub(crate) struct Settled {
+    pub(crate) owner: String,
+    pub(crate) operation: String,
+    pub(crate) session: Option<Session>,
+    pub(crate) auth: Option<AuthData>,
+    /// What is asked: in this request, or in the one that began the session.
+    pub(crate) request: Map<String, Value>,
+    /// Why what was shown does not count, though it may be good.
+    pub(crate) lost: Option<&'static str>,
+}
+
+/// A session that is known.
+pub(crate) struct Session {
+    id: String,
+    row: InteractiveRow,
+}
+
+impl Session {
+    pub(crate) fn registered(&self) -> Option<&RegisteredRow> {
+        self.row.registered.as_ref()
+    }
+}
+
+impl Settled {
+    /// What is asked, as this type.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`].
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_value(Value::Object(self.request.clone()))
+            .map_err(|error| Error::BadRequest(error.to_string()))
+    }
+
+    /// Whether the client only looks what it would have to show.
+    pub(crate) fn only_looks(&self) -> bool {
+        self.request.is_empty() && self.auth.is_none()
+    }
+
+    /// Adds to a batch that the session is over.
+    pub(crate) fn end(&self, batch: &mut Batch) {
+        if let Some(session) = &self.session {
+            batch.delete(&tables::INTERACTIVE, &(self.owner.as_str(), tokens::hash(&session.id)));
+        }
+    }
+
+    /// Adds to a batch that the session has made this account; the batch fails if another request of
+    /// the session was faster.
+    pub(crate) fn note_registered(&self, batch: &mut Batch, registered: RegisteredRow) {
+        if let Some(session) = &self.session {
+            let key = (self.owner.as_str(), tokens::hash(&session.id));
+            let noted = InteractiveRow { registered: Some(registered), ..session.row.clone() };
+            batch.replace(&tables::INTERACTIVE, &key, &session.row, &noted);
+        }
+    }
+}
+
+impl Accounts {
+    /// Puts a request together with the session that it names. `owner` is the user who asks, or the
+    /// authority that is asked by somebody who is no user yet.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when the session was begun for something else, [`Error::Store`].
+    pub(crate) async fn settle(&self, owner: &str, operation: &str, asked: Asked) -> Result<Settled, Error> {
+        let Asked { auth, session: id, request } = asked;
+        let (owner, operation) = (owner.to_owned(), operation.to_owned());
+        let mut settled = Settled { owner, operation, session: None, auth, request, lost: None };
+        let Some(id) = id else { return Ok(settled) };
+        let Some(row) = self.find_interactive(&settled.owner, &id).await? else {
+            settled.lost = Some("this session is over; begin again");
+            return Ok(settled);
+        };
+        if row.operation != settled.operation {
+            return Err(Error::Forbidden("this session was begun for another request"));
+        }
+        let kept = open(&id, &row.request);
+        if settled.request.is_empty() {
+            settled.request = kept;
+        } else if !kept.is_empty() && kept != settled.request {
+            return Err(Error::Forbidden("this session was begun with other parameters"));
+        }
+        settled.session = Some(Session { id, row });
+        Ok(settled)
+    }
+
+    async fn find_interactive(&self, owner: &str, id: &str) -> Result<Option<InteractiveRow>, Error> {
+        if id.is_empty() || id.len() > LONGEST_ID {
+            return Ok(None);
+        }
+        let row = self.inner.store.get(&tables::INTERACTIVE, &(owner, tokens::hash(id))).await?;
+        Ok(row.filter(|row| !self.is_over(row)))
+    }
+
+    /// The id of the request's session, which is kept now if it was not, with what is asked.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Store`].
+    pub(crate) async fn keep_interactive(&self, settled: &Settled) -> Result<String, Error> {
+        if let Some(Session { id, row }) = &settled.session {
+            if row.request.is_empty() && !settled.request.is_empty() {
+                let mut batch = Batch::new();
+                let bound = InteractiveRow { request: seal(id, &settled.request, self)?, ..row.clone() };
+                batch.replace(&tables::INTERACTIVE, &(settled.owner.as_str(), tokens::hash(id)), row, &bound);
+                match self.commit(batch).await {
+                    // Another request of the session was faster; the next one hears which.
+                    Ok(()) | Err(Error::Contended) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(id.clone());
+        }
+        let id = self.inner.random.token(24);
+        let row = InteractiveRow {
+            operation: settled.operation.clone(),
+            request: seal(&id, &settled.request, self)?,
+            began_ms: self.now_ms(),
+            registered: None,
+        };
+        let mut batch = Batch::new();
+        self.make_room_for(&mut batch, &settled.owner).await?;
+        batch.put(&tables::INTERACTIVE, &(settled.owner.as_str(), tokens::hash(&id)), &row);
+        self.commit(batch).await?;
+        Ok(id)
+    }
+
+    fn is_over(&self, row: &InteractiveRow) -> bool {
+        // In either direction: a calendar that was set back must not keep a session for years.
+        self.now_ms().abs_diff(row.began_ms) >= millis(LIFETIME)
+    }
+
+    /// Removes sessions that one more would be too many for.
+    async fn make_room_for(&self, batch: &mut Batch, owner: &str) -> Result<(), Error> {
+        let order = store::Order::Ascending;
+        if owner.starts_with('@') {
+            let range = Range::prefix(owner);
+            let rows = self.inner.store.scan(&tables::INTERACTIVE, range, order, usize::MAX).await?;
+            remove_oldest(batch, rows, MOST_OF_USER - 1);
+        }
+        let count = self.inner.interactive_begun.fetch_add(1, Ordering::Relaxed);
+        if !count.is_multiple_of(TIDY_EVERY) {
+            return Ok(());
+        }
+        let rows = self.inner.store.scan(&tables::INTERACTIVE, Range::all(), order, usize::MAX).await?;
+        let (over, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| self.is_over(row));
+        for (key, _) in over {
+            batch.delete(&tables::INTERACTIVE, &key);
+        }
+        let strangers = rest.into_iter().filter(|((owner, _), _)| !owner.starts_with('@'));
+        remove_oldest(batch, strangers.collect(), MOST_OF_STRANGERS);
+        Ok(())
+    }
+}
+
+fn remove_oldest(batch: &mut Batch, mut rows: Vec<((String, TokenHash), InteractiveRow)>, most: usize) {
+    let surplus = rows.len().saturating_sub(most);
+    rows.sort_by_key(|(_, row)| row.began_ms);
+    for (key, _) in rows.iter().take(surplus) {
+        batch.delete(&tables::INTERACTIVE, key);
+    }
+}
+
+/// Nothing for an empty request, so that each id seals once at most.
+fn seal(id: &str, request: &Map<String, Value>, accounts: &Accounts) -> Result<Vec<u8>, Error> {
+    if request.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = serde_json::to_vec(request).map_err(|error| Error::BadRequest(error.to_string()))?;
+    if text.len() > LARGEST_REQUEST {
+        return Err(Error::TooLarge("the request is too large"));
+    }
+    let mut nonce = [0; 12];
+    accounts.inner.random.fill(&mut nonce);
+    let sealed = cipher(id).encrypt(&nonce.into(), text.as_slice());
+    let sealed = sealed.map_err(|_too_large| Error::TooLarge("the request is too large"))?;
+    Ok([nonce.as_slice(), &sealed].concat())
+}
+
+/// What a session keeps; nothing where its row does not fit its id.
+fn open(id: &str, sealed: &[u8]) -> Map<String, Value> {
+    let Some((nonce, sealed)) = sealed.split_first_chunk::<12>() else { return Map::new() };
+    let text = cipher(id).decrypt(&(*nonce).into(), sealed);
+    text.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+fn cipher(id: &str) -> ChaCha20Poly1305 {
+    let mut key = Sha256::new_with_prefix(b"sealed with ");
+    key.update(id.as_bytes());
+    let key: [u8; 32] = key.finalize().into();
+    ChaCha20Poly1305::new(&key.into())
+}
+
+/// What tells a user row from what it is after a change of the password or the account's end.
+pub(crate) fn stamp_of(row: &tables::UserRow) -> [u8; 32] {
+    Sha256::digest(store::Value::encode(row)).into()
+}

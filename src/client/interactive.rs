@@ -1,0 +1,35 @@
+//! Reading requests that need user-interactive authentication.
+
+use account::Asked;
+use serde_json::{Map, Value};
+use web::{ApiError, parse_json};
+
+/// Takes a body apart into what is shown, the session that is named, and what is asked. No body asks for
+/// nothing, and an `auth` without a type shows nothing.
+///
+/// # Errors
+/// 400.
+pub(crate) fn asked(body: &[u8]) -> Result<Asked, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Asked::default());
+    }
+    let mut request: Map<String, Value> = parse_json(body)?;
+    let auth = match request.remove("auth") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(auth)) => auth,
+        Some(_) => return Err(ApiError::bad_json("`auth` is to be an object")),
+    };
+    let session = match auth.get("session") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(session)) => Some(session.clone()),
+        Some(_) => return Err(ApiError::bad_json("`session` is to be a string")),
+    };
+    let auth = match auth.contains_key("type") {
+        true => Some(
+            serde_json::from_value(Value::Object(auth))
+                .map_err(|error| ApiError::bad_json(format!("`auth` cannot be read: {error}")))?,
+        ),
+        false => None,
+    };
+    Ok(Asked { auth, session, request })
+}
