@@ -51,10 +51,6 @@ async fn check_thread(
         #[serde(rename = "m.relates_to")]
         relates_to: Relation,
     }
-    // Most events have no thread: looking for the name is cheaper than parsing.
-    if !content.get().contains("m.thread") {
-        return Ok(());
-    }
     let Ok(Content { relates_to }) = serde_json::from_str::<Content>(content.get()) else { return Ok(()) };
     if !relates_to.is_thread() {
         return Ok(());

@@ -15,7 +15,6 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use store::Batch;
 use tracing::{info, warn};
 
 use crate::{
@@ -25,13 +24,13 @@ use crate::{
         outliers::Asked,
         receive::{Arrival, Received, deciding_names},
     },
-    membership::{Joining, Refusals, member_content, nobody},
+    membership::{GRANTING, Joining, Refusals, nobody},
     pipeline::{LoadedState, Stage, find_in, timestamp},
     place::Placement,
     ports::{Joined, Template},
     read::{event::name_of, room::RoomInfo},
     send::Attempts,
-    tables::{INVITES, MEMBERSHIPS, Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow, Verdict},
+    tables::{INVITES, MEMBERSHIPS, Membership, Verdict},
 };
 
 impl Rooms {
@@ -83,6 +82,7 @@ impl Rooms {
             {
                 servers.push(row.value.sender.server_name().to_owned());
             }
+            servers.extend(self.helpers_of(&room).await?);
             servers.extend(creator);
             if via.is_empty() {
                 servers.extend(self.servers_in(&room).await?);
@@ -113,10 +113,9 @@ impl Rooms {
         let template = self.0.remote.make_join(authority.name(), server, room_id, user, &versions).await?;
         let (version, mut template) = open_template(server, template, room_id, user, Membership::Join)?;
 
-        let mut content = member_content(Membership::Join, &joining.profile, joining.reason.as_deref());
-        content.extend(joining.content.clone());
+        let mut content = joining.content();
         if let Some(granting) = granting_in(&template.draft.content) {
-            content.insert("join_authorised_via_users_server".to_owned(), granting.into());
+            content.insert(GRANTING.to_owned(), granting.into());
         }
         template.draft.content = raw(&Value::Object(content));
         let own = self.complete_template(version, &template, &authority)?;
@@ -170,30 +169,6 @@ impl Rooms {
         self.verify_returned(room, server, &signer, &own, returned).await
     }
 
-    /// The row of a room that we begin to hear of.
-    pub(crate) async fn ensure_room(
-        &self,
-        room_id: &RoomId,
-        version: RoomVersion,
-    ) -> Result<Arc<RoomInfo>, Error> {
-        let mut attempts = Attempts::default();
-        loop {
-            if let Some(room) = self.room(room_id).await? {
-                if room.version != version {
-                    return Err(Error::Invalid(format!("the room has version {}", room.version)));
-                }
-                return Ok(room);
-            }
-            let serial = self.new_room_serial().await?;
-            let mut batch = Batch::new();
-            let row = RoomRow { serial, version: version.as_str().to_owned() };
-            batch.insert(&ROOMS, room_id.as_str(), &row);
-            let row = RoomIdRow { room_id: room_id.to_owned(), version: row.version };
-            batch.put(&ROOM_IDS, &serial, &row);
-            attempts.judge(self, self.store().commit(batch).await).await?;
-        }
-    }
-
     /// Makes the room ours: its state as another server gave it, and the join on top.
     async fn import_join(
         &self,
@@ -235,6 +210,7 @@ impl Rooms {
             placement.missing = missing;
             placement.known_as = known.map(|event| event.serial());
             stage.place(placement).await?;
+            stage.bind_version();
             if let Some(user) = join.pdu().state_key() {
                 let room = room.serial;
                 stage.batch().delete(&INVITES, &(room, user));

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use pdu::RoomVersion;
 use ruma::{OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::StateEventType};
 use serde_json::Value;
@@ -13,11 +12,12 @@ use tracing::info;
 use crate::{
     Error, Profile, Rooms,
     create::{draft, raw},
-    invites::{OutsideChange, stripped_list},
     join::open_template,
     membership::{Refusals, member_content, nobody},
+    outside::OutsideChange,
     read::room::RoomInfo,
     tables::{InviteRow, Membership},
+    told::Told,
 };
 
 impl Rooms {
@@ -83,14 +83,17 @@ impl Rooms {
             .await?;
 
         let room: Arc<RoomInfo> = self.ensure_room(room_id, version).await?;
-        let kept = InviteRow { event: pdu.json().clone(), stripped: Bytes::from(stripped_list(&state)) };
+        let told = Told { room_id, version, users: &[user] };
+        let kept = InviteRow { event: pdu.json().clone(), stripped: told.by_knock(&state) };
         let change = OutsideChange {
             user,
             membership: Membership::Knock,
-            // Who let us knock is who can be told that we do not want to come in any more.
             sender: user,
             event: Some(pdu),
             kept: Some(kept),
+            // Who let us knock is who can be told that we do not want to come in any more.
+            helper: Some(server),
+            farewell: None,
         };
         self.write_outside(&room, change).await
     }

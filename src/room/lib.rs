@@ -14,6 +14,7 @@
 mod acl;
 mod create;
 mod error;
+mod farewells;
 mod graph;
 mod head;
 mod history;
@@ -25,6 +26,7 @@ mod knock;
 pub mod log;
 mod membership;
 mod merge;
+mod outside;
 mod pipeline;
 mod place;
 pub mod ports;
@@ -39,8 +41,10 @@ mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+mod told;
 mod txns;
 mod verify;
+mod versions;
 mod view;
 
 pub use self::{

@@ -41,6 +41,19 @@ pub struct Joining {
     pub content: Map<String, Value>,
 }
 
+impl Joining {
+    /// The content of the join, without a word on who grants it: that is not for the user to say.
+    pub(crate) fn content(&self) -> Map<String, Value> {
+        let mut content = member_content(Membership::Join, &self.profile, self.reason.as_deref());
+        content.extend(self.content.clone());
+        content.remove(GRANTING);
+        content
+    }
+}
+
+/// Who granted a join to a restricted room, in the content of the join.
+pub(crate) const GRANTING: &str = "join_authorised_via_users_server";
+
 /// The content of a member event.
 pub(crate) fn member_content(
     membership: Membership,
@@ -169,22 +182,30 @@ impl Rooms {
         user: &UserId,
         joining: &Joining,
     ) -> Result<Option<OwnedEventId>, Error> {
-        let before = stage.membership(user).await?;
-        if before == Some(Membership::Join) {
+        if stage.membership(user).await? == Some(Membership::Join) {
             return Ok(None);
         }
-        let mut content = member_content(Membership::Join, &joining.profile, joining.reason.as_deref());
-        content.extend(joining.content.clone());
-        let mut cosigner = None;
-        if before != Some(Membership::Invite)
-            && let Some(granting) = self.find_granting(stage, user).await?
-        {
-            content.insert("join_authorised_via_users_server".to_owned(), granting.as_str().into());
-            cosigner = self.cosigner(user, &granting)?;
-        }
+        let mut content = joining.content();
+        let cosigner = self.grant_here(stage, user, &mut content).await?.flatten();
         let draft = draft(user, StateEventType::RoomMember, user.as_str(), &Value::Object(content));
         let sending = Sending { cosigner, ..Sending::default() };
         Ok(Some(stage.send(&draft, sending).await?.event_id().to_owned()))
+    }
+
+    /// Puts into the content of a join who of ours grants it, if the room asks for that. `None`: it does not;
+    /// else the other authority of ours that must sign the join, if there is one.
+    pub(crate) async fn grant_here(
+        &self,
+        stage: &mut Stage<'_>,
+        user: &UserId,
+        content: &mut Map<String, Value>,
+    ) -> Result<Option<Option<Arc<Authority>>>, Error> {
+        if matches!(stage.membership(user).await?, Some(Membership::Join | Membership::Invite)) {
+            return Ok(None);
+        }
+        let Some(granting) = self.find_granting(stage, user).await? else { return Ok(None) };
+        content.insert(GRANTING.to_owned(), granting.as_str().into());
+        Ok(Some(self.cosigner(user, &granting)?))
     }
 
     /// The other authority of ours that must sign a join which one of its users grants.

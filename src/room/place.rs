@@ -36,7 +36,7 @@ pub(crate) struct Placement {
     pub(crate) outgoing: bool,
     /// Previous events that we lack.
     pub(crate) missing: Vec<OwnedEventId>,
-    /// Part of the graph only: neither shown to clients nor sent of itself.
+    /// Part of the graph only: neither shown to clients (yet) nor sent of itself.
     pub(crate) hidden: bool,
     /// A redaction that came before it; `pdu` is redacted already.
     pub(crate) redacted_by: Option<EventSerial>,
@@ -112,8 +112,9 @@ impl Stage<'_> {
             None => (before, None),
         };
         let place = match (verdict, goes) {
+            _ if hidden => Place::None,
             (Verdict::Accepted, Goes::History(place)) => Place::History(place),
-            (Verdict::Accepted, _) if !hidden => Place::Live,
+            (Verdict::Accepted, _) => Place::Live,
             _ => Place::None,
         };
         let meta = EventMeta {
@@ -188,7 +189,7 @@ impl Stage<'_> {
             self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
         }
         for id in missing {
-            let gap = Gap { child: event.serial(), depth: event.pdu().depth() };
+            let gap = Gap { child: event.serial(), depth: event.pdu().depth(), tries: 0 };
             self.batch.put(&GAPS, &(room, id.as_str()), &gap);
         }
     }
@@ -272,7 +273,12 @@ impl Stage<'_> {
     }
 
     /// Puts an accepted event into the timeline, and projects what changed of the current state.
-    async fn show(&mut self, event: &Arc<StoredEvent>, slot: Option<Slot>, gap: bool) -> Result<(), Error> {
+    pub(crate) async fn show(
+        &mut self,
+        event: &Arc<StoredEvent>,
+        slot: Option<Slot>,
+        gap: bool,
+    ) -> Result<(), Error> {
         let room = self.room.serial;
         let changes = self.take_changes(event).await?;
         match (event.meta().place, slot) {
@@ -367,7 +373,7 @@ impl Stage<'_> {
         Ok(snapshots.apply(self.room.serial, resolution.base, &changes, &mut self.batch).await?)
     }
 
-    fn log(&mut self, event: &StoredEvent, outgoing: bool) -> Slot {
+    pub(crate) fn log(&mut self, event: &StoredEvent, outgoing: bool) -> Slot {
         let member = member_change(event.pdu());
         let mut topics = vec![Topic::room(self.room.room_id.as_str())];
         if let Some((user, _)) = &member {

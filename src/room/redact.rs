@@ -2,43 +2,68 @@
 //!
 //! The event's stored bytes become what the redaction leaves of them: what was said is gone from the
 //! store, not just hidden. From room version 3 on a redaction is not an auth rule: the event itself
-//! is accepted, and takes effect if its sender may redact the other one.
+//! is accepted, and takes effect if its sender may redact the other one. Clients see it when it does.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
 
 use std::sync::Arc;
 
-use pdu::RoomPower;
-use ruma::{EventId, OwnedEventId, UserId, events::StateEventType};
+use pdu::{Pdu, RoomPower};
+use ruma::{
+    EventId, OwnedEventId, UserId,
+    events::{StateEventType, TimelineEventType},
+};
 use store::{Position, Stamped};
 
 use crate::{
     Error,
+    ids::EventSerial,
     pipeline::{Stage, name},
     place::StateChange,
     projections,
     read::event::StoredEvent,
     send::single,
-    tables::{AWAITED, EVENT_META, EVENTS, Membership, Place, RELATIONS, THREAD_SENDERS, THREADS},
+    tables::{
+        AWAITED, Awaited, EVENT_META, EVENTS, EventMeta, Membership, Place, RELATIONS, THREAD_SENDERS,
+        THREADS, Verdict,
+    },
 };
 
+/// So many redactions by people without power wait for one event.
+const MAX_WAITING: usize = 20;
+
+/// Whether the room stands on this event, whoever sent it.
+fn keeps_the_room(event: &Pdu) -> bool {
+    let is = |kind| event.is_state(&kind, "");
+    is(TimelineEventType::RoomCreate) || is(TimelineEventType::RoomServerAcl)
+}
+
 impl Stage<'_> {
-    /// Checks that a user of ours may redact an event. One that we lack may be anybody's, so only who may
-    /// redact everybody's can redact it; it is emptied when it comes.
+    /// Checks that a user of ours may redact an event: his own, or everybody's if he has the power for that.
+    /// That other servers let users of one server redact each other's events is their trust in a server,
+    /// not a right of its users. An event that we lack may be anybody's; it is emptied when it comes.
+    ///
+    /// The create event and the server ACL are not redacted at all: what would be left of them opens a
+    /// closed room, or shuts every server out.
     pub(crate) async fn check_redaction(&mut self, sender: &UserId, target: &EventId) -> Result<(), Error> {
+        let power = self.power().await?;
         let Some(target) = self.find_event(target).await? else {
-            if self.power().await?.may_redact(sender) {
+            if power.may_redact(sender) {
                 return Ok(());
             }
             return Err(Error::NoEvent(target.to_owned()));
         };
-        if self.may_redact(sender, &target).await? {
+        if keeps_the_room(target.pdu()) {
+            return Err(Error::NotAllowed(format!("an `{}` event is not redacted", target.kind())));
+        }
+        if target.sender() == sender || power.may_redact(sender) {
             return Ok(());
         }
         Err(Error::Forbidden(pdu::AuthFailure::NotEnoughPower { kind: "m.room.redaction".to_owned() }))
     }
 
-    /// Whether a redaction by this sender takes effect on that event, by the current state.
+    /// Whether a redaction by this sender takes effect on that event, by the current state: for all servers
+    /// of the room alike.
     pub(crate) async fn may_redact(&mut self, sender: &UserId, target: &StoredEvent) -> Result<bool, Error> {
         if target.sender().server_name() == sender.server_name() {
             return Ok(true);
@@ -65,6 +90,18 @@ impl Stage<'_> {
         Ok(self.view().events_by_id(&[id.to_owned()]).await?.pop().flatten())
     }
 
+    /// Whether a redaction of another server may be shown: the event that it redacts is of this room, and its
+    /// sender may redact it. Until that event comes nobody can tell.
+    pub(crate) async fn is_valid_redaction(&mut self, redaction: &Pdu) -> Result<bool, Error> {
+        let Some(target) = redaction.redacts() else { return Ok(false) };
+        match self.find_event(target).await? {
+            Some(target) if target.meta().verdict != Verdict::Rejected => {
+                self.may_redact(redaction.sender(), &target).await
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Lets an accepted redaction take effect, or waits for the event that it redacts.
     ///
     /// The event to redact must be on disk or unknown: its place is needed.
@@ -72,12 +109,84 @@ impl Stage<'_> {
         let Some(target_id) = redaction.pdu().redacts().map(ToOwned::to_owned) else { return Ok(()) };
         match self.find_event(&target_id).await? {
             Some(target) => self.redact(&target, redaction).await,
-            None => {
-                let key = (redaction.room(), target_id.as_str());
-                self.batch().put(&AWAITED, &key, &redaction.serial());
-                Ok(())
-            }
+            None => self.await_target(redaction, &target_id).await,
         }
+    }
+
+    /// Notes that a redaction waits for its event. Whether it may redact that shows when it comes; so each
+    /// server has one that waits, and one by somebody who may redact everybody's is enough for all.
+    async fn await_target(&mut self, redaction: &Arc<StoredEvent>, target: &EventId) -> Result<(), Error> {
+        let key = (redaction.room(), target.as_str());
+        let power = self.power().await?;
+        let stored = self.rooms.store().get(&AWAITED, &key).await?.unwrap_or_default();
+        let mut waiting: Vec<Arc<StoredEvent>> =
+            self.view().events(&stored.redactions).await?.into_iter().flatten().collect();
+        waiting.extend(self.fresh_redactions(target));
+        waiting.retain(|waiting| waiting.serial() != redaction.serial());
+        if waiting.iter().any(|waiting| power.may_redact(waiting.sender())) {
+            return Ok(());
+        }
+        let mut redactions: Vec<EventSerial> = Vec::new();
+        if !power.may_redact(redaction.sender()) {
+            let server = redaction.sender().server_name();
+            let is_served = waiting.iter().any(|waiting| waiting.sender().server_name() == server);
+            if is_served || waiting.len() >= MAX_WAITING {
+                return Ok(());
+            }
+            redactions.extend(waiting.iter().map(|waiting| waiting.serial()));
+        }
+        redactions.push(redaction.serial());
+        self.batch().put(&AWAITED, &key, &Awaited { redactions });
+        Ok(())
+    }
+
+    /// Accepted redactions of an event that are not on disk yet.
+    fn fresh_redactions(&self, target: &EventId) -> Vec<Arc<StoredEvent>> {
+        let view = self.view();
+        let fresh = view.layers.iter().flat_map(|layer| layer.events());
+        fresh
+            .filter(|event| {
+                event.meta().verdict == Verdict::Accepted && event.pdu().redacts() == Some(target)
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// Whether a redaction of this event is on its way to disk: what it waits for must not come before it
+    /// is there.
+    pub(crate) fn is_awaited_fresh(&self, target: &EventId) -> bool {
+        !self.fresh_redactions(target).is_empty()
+    }
+
+    /// The redaction that waits for this event and may redact it.
+    pub(crate) async fn find_waiting(
+        &mut self,
+        target: &Pdu,
+        awaited: Awaited,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let power = self.power().await?;
+        let waiting = self.view().events(&awaited.redactions).await?;
+        Ok(waiting.into_iter().flatten().find(|redaction| {
+            let sender = redaction.sender();
+            sender.server_name() == target.sender().server_name() || power.may_redact(sender)
+        }))
+    }
+
+    /// Shows a redaction that was withheld until its event came.
+    pub(crate) async fn show_redaction(&mut self, redaction: &Arc<StoredEvent>) -> Result<(), Error> {
+        if redaction.meta().place != Place::None {
+            return Ok(());
+        }
+        let (room, serial) = (redaction.room(), redaction.serial());
+        let meta = EventMeta { place: Place::Live, ..redaction.meta().clone() };
+        let unstamped = Stamped { position: Position::START, value: meta };
+        let shown = Arc::new(StoredEvent::new(room, serial, redaction.pdu().clone(), unstamped.clone()));
+        let slot = self.log(&shown, false);
+        self.batch().put_stamped(&EVENT_META, &(room, serial), slot, &unstamped.value);
+        self.note_changed(serial);
+        self.add_fresh(shown.clone());
+        self.placed.push((shown.clone(), Some(slot)));
+        self.show(&shown, Some(slot), false).await
     }
 
     /// Empties an event, if the redaction's sender may do that.
@@ -156,7 +265,7 @@ impl crate::Rooms {
             content.insert("reason".to_owned(), reason.into());
         }
         let draft = pdu::Draft {
-            kind: ruma::events::TimelineEventType::RoomRedaction,
+            kind: TimelineEventType::RoomRedaction,
             state_key: None,
             content: crate::create::raw(&serde_json::Value::Object(content)),
             sender: sender.to_owned(),

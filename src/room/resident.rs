@@ -15,7 +15,7 @@ use crate::{
     Error, Rooms,
     create::draft,
     inbound::receive::Arrival,
-    membership::{Profile, member_content},
+    membership::{GRANTING, Profile, member_content},
     pipeline::Stage,
     read::{event::StoredEvent, room::RoomInfo},
     tables::{Membership, Verdict},
@@ -77,7 +77,7 @@ impl Rooms {
             if !matches!(before, Some(Membership::Invite | Membership::Join))
                 && let Some(granting) = self.find_granting(&mut stage, user).await?
             {
-                content.insert("join_authorised_via_users_server".to_owned(), granting.as_str().into());
+                content.insert(GRANTING.to_owned(), granting.as_str().into());
             }
         }
         let draft = draft(user, StateEventType::RoomMember, user.as_str(), &Value::Object(content));

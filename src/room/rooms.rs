@@ -10,8 +10,10 @@ use store::{Sequence, Store};
 use crate::{
     Error, KeySource, Remote, RoomPolicy,
     head::Lives,
+    history::Backfills,
     ids::{EventSerial, InboxSerial, RoomSerial, StateKeySerial},
     inbound::{InboxLimits, peers::Peers, workers::Workers},
+    outside::Outside,
     read::Reader,
     snapshot::Snapshots,
     state::Resolver,
@@ -73,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) lives: Lives,
     pub(crate) workers: Workers,
     pub(crate) peers: Peers,
+    pub(crate) outside: Outside,
+    pub(crate) backfills: Backfills,
     pub(crate) serials: Serials,
     pub(crate) metrics: RoomMetrics,
 }
@@ -123,6 +127,8 @@ impl Rooms {
             lives: Lives::new(config.live_rooms),
             workers: Workers::new(config.inbox_workers, config.inbox_limits),
             peers: Peers::default(),
+            outside: Outside::default(),
+            backfills: Backfills::default(),
             metrics: RoomMetrics {
                 sent: metrics.counter("yakuba_room_events_sent", "Events made here"),
                 received: metrics.counter_family("yakuba_room_events_received", "PDUs received, by verdict"),
@@ -143,6 +149,7 @@ impl Rooms {
         rooms.index_open_rooms().await?;
         rooms.resume_inbox().await?;
         rooms.start_forgetting();
+        rooms.start_telling();
         Ok(rooms)
     }
 

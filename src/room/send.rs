@@ -1,6 +1,6 @@
 //! Sending events from here: [`Rooms::send`], and how a write is tried again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pdu::Draft;
 use ruma::{
@@ -14,6 +14,7 @@ use crate::{
     Error, Rooms,
     head::{Landing, TxnKey},
     ids::RoomSerial,
+    membership::GRANTING,
     pipeline::{Sending, Stage, name},
     tables::{EVENT_IDS, Membership, TXNS},
 };
@@ -108,7 +109,11 @@ impl Rooms {
             return Err(Error::Invalid("a room has one create event, and it is there".to_owned()));
         }
         if draft.kind == TimelineEventType::RoomMember {
-            forget_granting(&mut draft);
+            // Whoever changes his name sends along who granted an earlier join, but that would need that
+            // server's signature anew. Where a join has to be granted, the server does that.
+            let mut content = member_object(&draft)?;
+            content.remove(GRANTING);
+            draft.content = crate::create::raw(&serde_json::Value::Object(content));
             self.check_member_draft(room_id, &draft)?;
             if let Some(target) = self.foreign_invitee(&draft) {
                 return self.invite_foreign(room_id, draft, &target).await;
@@ -123,7 +128,7 @@ impl Rooms {
         room_id: &RoomId,
         draft: &Draft,
         txn: Option<&Txn>,
-        cosigner: Option<&std::sync::Arc<pdu::Authority>>,
+        cosigner: Option<&Arc<pdu::Authority>>,
     ) -> Result<OwnedEventId, Error> {
         let room = self.get_room(room_id).await?;
         let key = txn.map(|txn| txn.key(room.serial, draft));
@@ -272,23 +277,36 @@ pub(crate) async fn stage_draft(
         stage.check_redaction(&draft.sender, redacts).await?;
     }
     check_levels(stage, draft).await?;
-    let event = stage.send(draft, sending).await?;
+    let event = match grant_join(stage, draft).await? {
+        Some((granted, cosigner)) => stage.send(&granted, Sending { cosigner, ..sending }).await?,
+        None => stage.send(draft, sending).await?,
+    };
     Ok(Outcome::Placed(event.event_id().to_owned()))
 }
 
-/// Takes from a member event who granted an earlier join: whoever changes his name sends it along, but it
-/// would need that server's signature anew. Where a join has to be granted, the server does that.
-fn forget_granting(draft: &mut Draft) {
-    const GRANTING: &str = "join_authorised_via_users_server";
-    if !draft.content.get().contains(GRANTING) {
-        return;
+/// Makes a draft of one's own join a granted one, where the room asks for that: a join sent as plain state is
+/// a join like any other. Returns it with the other authority of ours that has to sign it.
+async fn grant_join(
+    stage: &mut Stage<'_>,
+    draft: &Draft,
+) -> Result<Option<(Draft, Option<Arc<pdu::Authority>>)>, Error> {
+    let is_own = draft.kind == TimelineEventType::RoomMember
+        && draft.state_key.as_deref() == Some(draft.sender.as_str())
+        && crate::read::event::membership_in(&draft.content) == Some(Membership::Join);
+    if !is_own {
+        return Ok(None);
     }
-    if let Ok(mut content) =
-        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(draft.content.get())
-    {
-        content.remove(GRANTING);
-        draft.content = crate::create::raw(&serde_json::Value::Object(content));
-    }
+    let mut content = member_object(draft)?;
+    let rooms = stage.rooms;
+    let Some(cosigner) = rooms.grant_here(stage, &draft.sender, &mut content).await? else { return Ok(None) };
+    let content = crate::create::raw(&serde_json::Value::Object(content));
+    Ok(Some((Draft { content, ..draft.clone() }, cosigner)))
+}
+
+/// The content of a member event, as JSON reads it and not as it is spelled.
+fn member_object(draft: &Draft) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
+    serde_json::from_str(draft.content.get())
+        .map_err(|_| Error::Invalid("the content of a member event is an object".to_owned()))
 }
 
 /// From version 12 the room's creators have all power, and power levels may not name them. The sender hears

@@ -217,8 +217,23 @@ pub struct Gap {
     pub child: EventSerial,
     /// That event's depth.
     pub depth: u64,
+    /// How often servers that were asked for it did not have it.
+    pub tries: u32,
 }
-store::row!(Gap, schema = 1);
+store::row!(Gap, schema = 2, older = { 1 => GapV1 });
+
+/// [`Gap`] as it was when all were asked for alike.
+#[derive(Deserialize)]
+struct GapV1 {
+    child: EventSerial,
+    depth: u64,
+}
+
+impl From<GapV1> for Gap {
+    fn from(GapV1 { child, depth }: GapV1) -> Self {
+        Self { child, depth, tries: 0 }
+    }
+}
 
 // ---- state keys --------------------------------------------------------------------------------
 
@@ -276,10 +291,31 @@ pub static THREAD_SENDERS: Table<(RoomSerial, String, String), Counter> =
     Table::new(81, "room.thread_senders", Tuning::Small);
 
 /// Redactions of events that have not come yet; key: room, the awaited event's id.
-pub static AWAITED: Table<(RoomSerial, String), EventSerial> = Table::new(36, "room.awaited", Tuning::Small);
+pub static AWAITED: Table<(RoomSerial, String), Awaited> = Table::new(36, "room.awaited", Tuning::Small);
+
+/// Row of [`AWAITED`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    /// Those of which it shows only by the event whether they may redact it.
+    pub redactions: Vec<EventSerial>,
+}
+store::row!(Awaited, schema = 2, older = { 1 => EventSerial });
+
+impl From<EventSerial> for Awaited {
+    fn from(redaction: EventSerial) -> Self {
+        Self { redactions: vec![redaction] }
+    }
+}
 
 /// What came with an invite (or knock) to a room we are not in; key: room, user id.
 pub static INVITES: Table<(RoomSerial, String), InviteRow> = Table::new(37, "room.invites", Tuning::Small);
+
+/// Servers that let us in, or told us of, a room that we are not in: whom to ask about it; key: room, server name.
+pub static HELPERS: Table<(RoomSerial, String), HelperRow> = Table::new(46, "room.helpers", Tuning::Small);
+
+/// Leaves of rooms that we are not in, of which no server of the room could be told yet; key: room, user id.
+pub static FAREWELLS: Table<(RoomSerial, String), FarewellRow> =
+    Table::new(47, "room.farewells", Tuning::Small);
 
 /// A user's relation to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -399,6 +435,28 @@ pub struct InviteRow {
 }
 store::row!(InviteRow, schema = 1);
 
+/// Row of [`HELPERS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelperRow {
+    /// When it helped last, in ms since 1970.
+    pub at: u64,
+}
+store::row!(HelperRow, schema = 1);
+
+/// Row of [`FAREWELLS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FarewellRow {
+    /// The user's words.
+    pub reason: Option<String>,
+    /// When the user left, in ms since 1970.
+    pub since: u64,
+    /// How often it was tried to tell.
+    pub tries: u32,
+    /// When it is tried again, in ms since 1970.
+    pub next_at: u64,
+}
+store::row!(FarewellRow, schema = 1);
+
 // ---- ways in -----------------------------------------------------------------------------------
 
 /// Requests already served; key: room, user, device, endpoint (the event's type), transaction id.
@@ -501,6 +559,8 @@ pub fn checks() -> Vec<TableCheck> {
         THREAD_SENDERS.check(),
         AWAITED.check(),
         INVITES.check(),
+        HELPERS.check(),
+        FAREWELLS.check(),
         TXNS.check(),
         INBOX.check(),
         WAITING.check(),

@@ -147,6 +147,7 @@ pub(super) async fn invite(api: Arc<FederationApi>, call: RawCall<Origin>) -> Re
     }
 
     let Body { room_version, event, invite_room_state } = object_body(&call)?;
+    check_invitee(&api, &event).await?;
     let invite = ReceivedInvite {
         room_id: call.args.get(0)?,
         event_id: call.args.get(1)?,
@@ -165,4 +166,23 @@ pub(super) async fn invite(api: Arc<FederationApi>, call: RawCall<Origin>) -> Re
             error => error.into(),
         })?;
     Ok(Object::new().json("event", signed.get()).answer())
+}
+
+/// Nothing is kept of invites of people who are not there, whoever sends them.
+async fn check_invitee(api: &FederationApi, event: &RawValue) -> Result<(), ApiError> {
+    #[derive(Deserialize)]
+    struct Event {
+        state_key: OwnedUserId,
+    }
+    let Ok(Event { state_key: invitee }) = serde_json::from_str(event.get()) else {
+        return Err(ApiError::bad_json("The event does not say who is invited"));
+    };
+    if !api.authorities.is_ours(invitee.server_name()) {
+        // The room engine says so in its own words.
+        return Ok(());
+    }
+    match api.accounts.find_user(&invitee).await? {
+        Some(user) if !user.deactivated => Ok(()),
+        _ => Err(ApiError::forbidden("There is no such user to invite")),
+    }
 }

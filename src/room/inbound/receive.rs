@@ -112,8 +112,12 @@ impl Rooms {
             let mut staged = Vec::new();
             let mut must_land = false;
             for arrival in &arrivals[done.len()..] {
-                // What a redaction empties must be on disk, for its place is written anew.
-                if arrival.event.pdu().redacts().is_some_and(|id| stage.is_fresh(id)) {
+                // What a redaction empties must be on disk, for its place is written anew; and so must one
+                // that waits for this event.
+                let pdu = arrival.event.pdu();
+                if pdu.redacts().is_some_and(|id| stage.is_fresh(id))
+                    || stage.is_awaited_fresh(pdu.event_id())
+                {
                     must_land = true;
                     break;
                 }
@@ -187,13 +191,17 @@ impl Stage<'_> {
     pub(crate) async fn receive(&mut self, arrival: &Arrival) -> Result<Received, Error> {
         let pdu = arrival.event.pdu();
         let known = self.view().events_by_id(&[pdu.event_id().to_owned()]).await?.pop().flatten();
-        let known_as = match known {
+        let known_as = match &known {
             Some(known) if known.meta().is_placed() => {
                 self.strike(arrival);
-                return Ok(Received::Known(known));
+                return Ok(Received::Known(known.clone()));
             }
             Some(outlier) => Some(outlier.serial()),
             None => None,
+        };
+        let is_behind = match &known {
+            Some(outlier) if arrival.goes == Goes::Tip => self.is_behind_tip(outlier).await?,
+            _ => false,
         };
         let (auth, refuted) = match self.auth_events(pdu).await? {
             NamedAuth::Here(auth) => (auth, arrival.refuted),
@@ -228,7 +236,11 @@ impl Stage<'_> {
             Ok(()) => self.soft_verdict(arrival, before).await?,
         };
         self.strike(arrival);
-        let (goes, redaction) = self.waited_for(arrival).await?;
+        let (mut goes, redaction) = self.waited_for(arrival).await?;
+        if is_behind {
+            goes = Goes::Late;
+        }
+        let is_redaction = *pdu.kind() == TimelineEventType::RoomRedaction;
         let mut placement = Placement {
             pdu: pdu.clone(),
             known_as,
@@ -238,17 +250,20 @@ impl Stage<'_> {
             txn: None,
             outgoing: arrival.outgoing,
             missing,
-            hidden: false,
+            hidden: is_redaction && !self.is_valid_redaction(pdu).await?,
             redacted_by: None,
             goes,
         };
-        if let Some(redaction) = redaction
-            && verdict == Verdict::Accepted
-        {
+        let redaction = redaction.filter(|_| verdict == Verdict::Accepted);
+        if let Some(redaction) = &redaction {
             placement.pdu = pdu::redact(pdu)?;
-            placement.redacted_by = Some(redaction);
+            placement.redacted_by = Some(redaction.serial());
         }
         let placed = self.place(placement).await?;
+        // Behind an event of the past, nobody would understand it: that one comes emptied.
+        if let Some(redaction) = redaction.filter(|_| !matches!(goes, Goes::History(_))) {
+            self.show_redaction(&redaction).await?;
+        }
         self.merge_extremities().await?;
         Ok(Received::Placed(placed))
     }
@@ -316,6 +331,23 @@ impl Stage<'_> {
         Ok(Some((self.resolve(&roots).await?, missing)))
     }
 
+    /// Whether what we have stands on an event that we knew only by what others said of it: it is in the
+    /// state now, or among the auth events of the tip and theirs. Somebody who sends it again does not
+    /// put the room back to where it was.
+    async fn is_behind_tip(&mut self, outlier: &Arc<StoredEvent>) -> Result<bool, Error> {
+        if outlier.meta().verdict != Verdict::Outlier {
+            return Ok(false);
+        }
+        let Some(key) = outlier.state_key() else { return Ok(false) };
+        let current = self.current_one(name(outlier.kind(), key)).await?;
+        if current.is_some_and(|current| current.serial() == outlier.serial()) {
+            return Ok(true);
+        }
+        let tips: Vec<EventSerial> = self.head.extremities.iter().map(|extremity| extremity.serial).collect();
+        let tips: Vec<Arc<StoredEvent>> = self.view().events(&tips).await?.into_iter().flatten().collect();
+        Ok(self.view().auth_chain(&tips).await?.contains_key(&outlier.serial()))
+    }
+
     /// Whether the auth events, and the state before it, allow an event.
     async fn judge(
         &mut self,
@@ -364,7 +396,7 @@ impl Stage<'_> {
     }
 
     /// Whether other events came before this one that refer to it: children, or a redaction.
-    async fn waited_for(&mut self, arrival: &Arrival) -> Result<(Goes, Option<EventSerial>), Error> {
+    async fn waited_for(&mut self, arrival: &Arrival) -> Result<(Goes, Option<Arc<StoredEvent>>), Error> {
         let pdu = arrival.event.pdu();
         let key = (self.room.serial, pdu.event_id().as_str());
         let mut reads = store::Reads::new();
@@ -373,13 +405,11 @@ impl Stage<'_> {
         let mut found = self.rooms.store().read(reads).await?;
         let (gap, redaction) = (found.take(gap)?, found.take(redaction)?);
         let goes = if gap.is_some() && arrival.goes == Goes::Tip { Goes::Late } else { arrival.goes };
-        let Some(redaction) = redaction else { return Ok((goes, None)) };
-        let Some(redaction) = self.view().events(&[redaction]).await?.pop().flatten() else {
-            return Ok((goes, None));
+        let redaction = match redaction {
+            Some(awaited) => self.find_waiting(pdu, awaited).await?,
+            None => None,
         };
-        let allowed = redaction.sender().server_name() == pdu.sender().server_name()
-            || self.power().await?.may_redact(redaction.sender());
-        Ok((goes, allowed.then(|| redaction.serial())))
+        Ok((goes, redaction))
     }
 }
 

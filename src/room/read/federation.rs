@@ -111,6 +111,9 @@ impl Rooms {
     ) -> Result<Vec<Arc<StoredEvent>>, Error> {
         let room = self.room_for_server(server, room_id).await?;
         let event = self.get_event(room_id, event_id).await?;
+        if event.meta().verdict == Verdict::Rejected {
+            return Err(Error::NoEvent(event_id.to_owned()));
+        }
         self.auth_chain(&room, &[event]).await
     }
 

@@ -46,7 +46,7 @@ pub struct PageQuery {
 pub struct Page {
     /// Where it begins.
     pub start: Token,
-    /// Where to go on; absent when there is nothing more to be had.
+    /// Where to go on; absent when there is nothing more: going backward, at the room's beginning only.
     pub end: Option<Token>,
     /// The events, in the direction that was asked for.
     pub chunk: Vec<Look>,
@@ -106,6 +106,8 @@ impl Rooms {
             (None, Direction::Forward) => Token::START,
             (None, Direction::Backward) => Token::after(self.store().head()).min(until),
         };
+        // Before the rows: what is fetched from now on gets places below it.
+        let floor = self.heads(&[room.serial]).await?.pop().flatten().map(|head| head.history_floor);
         let stretch = match query.direction {
             Direction::Backward => {
                 Stretch { room: room.serial, after: query.to.unwrap_or(Token::START), through: start }
@@ -136,7 +138,13 @@ impl Rooms {
         }
 
         let end = match (found.last, found.exhausted) {
-            (_, true) => self.end_of_exhausted(&room, query, found.last).await?,
+            (_, true) if query.direction == Direction::Backward && query.to.is_none() => {
+                match found.last.map(|last| Token::before(last.order)) {
+                    Some(reached) => self.has_more_history(&room).await?.then_some(reached),
+                    None => self.has_more_history(&room).await?.then(|| other_token(start, floor)),
+                }
+            }
+            (_, true) => None,
             (Some(last), false) => Some(past(last.order, query.direction)),
             (None, false) => None,
         };
@@ -300,26 +308,13 @@ impl Rooms {
             .collect();
         self.state_events(&queries).await
     }
+}
 
-    /// Where to go on when the rows came to an end: going backward there may still be something that
-    /// other servers have, as long as we have not seen the beginning of the room.
-    async fn end_of_exhausted(
-        &self,
-        room: &RoomInfo,
-        query: &PageQuery,
-        last: Option<Entry>,
-    ) -> Result<Option<Token>, Error> {
-        let Some(last) = last else { return Ok(None) };
-        if query.to.is_some() || query.direction == Direction::Forward {
-            return Ok(None);
-        }
-        let first = self.events_of(&[(room.serial, last)]).await?;
-        let is_beginning = first.first().is_some_and(|event| event.kind() == "m.room.create");
-        if is_beginning || !self.has_gaps(room.serial).await? {
-            return Ok(None);
-        }
-        Ok(Some(past(last.order, query.direction)))
-    }
+/// Another token for the place before everything that we have: clients take the same one for the end. Below
+/// the oldest event one place is always free ([`Rooms::backfill`]), so there are two.
+fn other_token(from: Token, floor: Option<u64>) -> Token {
+    let floor = floor.map_or(Token::START, |floor| Token(Order::history(floor)));
+    if from == floor { Token::before(floor.0) } else { floor }
 }
 
 /// The place behind a row, in the direction of reading.

@@ -1,10 +1,12 @@
-//! Which room is which: ids, serials and versions, which never change and so are cached for good.
+//! Which room is which: ids, serials and versions. Of a room that we are in or were in they never change, and
+//! are cached for good.
 
 use std::{collections::HashMap, sync::Arc};
 
 use pdu::RoomVersion;
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, RoomId};
+use store::Reads;
 
 use crate::{
     Error, RoomSerial, Rooms,
@@ -55,7 +57,9 @@ impl Rooms {
             room_id: room_id.to_owned(),
             version: version(&row.version)?,
         });
-        self.reader().rooms.remember(&room);
+        if self.store().get(&HEADS, &room.serial).await?.is_some() {
+            self.reader().rooms.remember(&room);
+        }
         Ok(Some(room))
     }
 
@@ -106,11 +110,17 @@ impl Rooms {
             return Ok(found);
         }
         let mut loaded = HashMap::new();
-        for (serial, row) in missing.iter().zip(self.store().get_many(&ROOM_IDS, &missing).await?) {
+        let mut reads = Reads::new();
+        let (rows, heads) = (reads.get_many(&ROOM_IDS, &missing), reads.get_many(&HEADS, &missing));
+        let mut answers = self.store().read(reads).await?;
+        let (rows, heads) = (answers.take_many(rows)?, answers.take_many(heads)?);
+        for ((serial, row), head) in missing.iter().zip(rows).zip(heads) {
             let Some(row) = row else { continue };
             let room =
                 Arc::new(RoomInfo { serial: *serial, room_id: row.room_id, version: version(&row.version)? });
-            cache.remember(&room);
+            if head.is_some() {
+                cache.remember(&room);
+            }
             loaded.insert(*serial, room);
         }
         for (serial, room) in serials.iter().zip(&mut found) {

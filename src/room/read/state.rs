@@ -19,7 +19,7 @@ use crate::{
         visibility::HistoryVisibility,
     },
     snapshot::Query,
-    tables::{EVENT_IDS, Membership, STATE_KEYS},
+    tables::{EVENT_IDS, Membership, STATE_KEYS, Verdict},
 };
 
 /// From where somebody may look at a room.
@@ -219,14 +219,15 @@ impl Rooms {
     /// The state before an event of a room.
     ///
     /// # Errors
-    /// [`Error::NoEvent`] when we lack the event or do not know the state before it.
+    /// [`Error::NoEvent`] when we lack the event, do not know the state before it, or the room rejected it:
+    /// then it has no place in the room, whatever we made of that.
     pub async fn state_at_event(
         &self,
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<Vec<Arc<StoredEvent>>, Error> {
         let event = self.get_event(room_id, event_id).await?;
-        if event.meta().verdict == crate::tables::Verdict::Outlier {
+        if matches!(event.meta().verdict, Verdict::Outlier | Verdict::Rejected) {
             return Err(Error::NoEvent(event_id.to_owned()));
         }
         self.all_state(event.room(), event.meta().before).await

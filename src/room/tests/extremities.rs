@@ -136,3 +136,21 @@ async fn forks_undo_nothing_where_nobody_here_may_merge_them() {
     assert_eq!(a.state(room).await, c.state(room).await);
     frayed.assert_holds(&c).await;
 }
+
+#[tokio::test]
+async fn events_from_before_the_join_put_nothing_back_when_they_are_sent_again() {
+    let net = Net::default();
+    let (a, c) = (net.server(&["a.test"]).await, net.server(&["c.test"]).await);
+    let (hanako, saburo) = (user("@hanako:a.test"), user("@saburo:c.test"));
+    let room = a.public_room(&hanako).await;
+    c.join(&saburo, &room, "a.test").await.unwrap();
+    // All that happened before he came, one by one; then the door is closed.
+    let past: Vec<_> = a.timeline(&room).await.iter().map(|event| event.pdu().to_raw()).collect();
+    c.receive("a.test", &past).await;
+    assert_eq!(tip(&c, &room).await.extremities.len(), 1);
+    let rule = json!({ "join_rule": "knock" });
+    a.rooms.send(&room, state(&hanako, "m.room.join_rules", "", &rule), None).await.unwrap();
+    a.deliver(&c).await;
+    assert_eq!(c.membership(&saburo, &room).await, Some(Membership::Join));
+    assert_eq!(a.state(&room).await, c.state(&room).await);
+}

@@ -297,7 +297,9 @@ async fn a_redaction_takes_the_content_out_of_the_store() {
         server.join(&taro, &room, "a.test").await.unwrap();
         let said = server.say(&hanako, &room, "秘密").await;
         server.say(&hanako, &room, "公開").await;
-        server.rooms.redact(&taro, &room, &said, None, None).await.unwrap();
+        let refused = server.rooms.redact(&taro, &room, &said, None, None).await;
+        assert!(matches!(refused, Err(Error::Forbidden(_))));
+        server.rooms.redact(&hanako, &room, &said, None, None).await.unwrap();
         assert_eq!(server.bodies(&room).await, ["", "公開"], "version {version}");
         let unknown = ruma::EventId::parse("$unknown").unwrap();
         let refused = server.rooms.redact(&taro, &room, &unknown, None, None).await;

@@ -4,10 +4,14 @@
 mod convergence;
 mod extremities;
 mod federation;
+mod gaps;
 mod inbound;
 mod liars;
 mod local;
 mod model;
 mod net;
+mod outside;
 mod reading;
+mod redactions;
+mod restricted;
 mod rows;

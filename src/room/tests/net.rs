@@ -6,10 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use base::{Clock, Metrics, Random, Tasks, Timestamp};
+use base::{Clock, ManualClock, Metrics, Random, Tasks, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pdu::{Authorities, Authority, Draft, KeyRing, RoomVersion};
@@ -193,15 +194,27 @@ impl Net {
         self.0.told_chains.lock().insert(OwnedServerName::try_from(server).unwrap(), chain);
     }
 
-    /// Notes a request for what events lack, and never returns when the server does not answer.
-    async fn note(&self, request: &str, to: &ServerName) {
+    /// Notes a request for what events lack.
+    fn note(&self, request: &str, to: &ServerName) {
         self.0.asked.lock().push(format!("{request} {to}"));
+    }
+
+    /// Lets servers that start from now on live by a clock of the test's.
+    pub(super) fn steer_clock(&self) -> ManualClock {
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
+        self.set_clock(clock);
+        hand
+    }
+
+    /// A server is gone for good.
+    pub(super) fn forget(&self, server: &str) {
+        self.0.peers.lock().remove(<&ServerName>::try_from(server).unwrap());
+    }
+
+    async fn peer(&self, to: &ServerName) -> Result<Rooms, RemoteError> {
         if self.0.silent.lock().contains(to) {
             std::future::pending::<()>().await;
         }
-    }
-
-    fn peer(&self, to: &ServerName) -> Result<Rooms, RemoteError> {
         let unreachable =
             || RemoteError::Unreachable { server: to.to_owned(), cause: "no such peer".to_owned() };
         if self.0.cut.load(Ordering::SeqCst) {
@@ -220,7 +233,7 @@ fn refused(to: &ServerName, error: &Error) -> RemoteError {
     };
     RemoteError::Refused {
         server: to.to_owned(),
-        status: 400,
+        status: if code == "M_FORBIDDEN" { 403 } else { 400 },
         code: code.to_owned(),
         message: error.to_string(),
         room_version: None,
@@ -242,7 +255,8 @@ impl Remote for Net {
         versions: &[RoomVersionId],
     ) -> Result<Template, RemoteError> {
         let made = self
-            .peer(to)?
+            .peer(to)
+            .await?
             .make_member_template(from, room_id, user_id, Membership::Join, versions)
             .await
             .map_err(|error| refused(to, &error))?;
@@ -259,7 +273,8 @@ impl Remote for Net {
         omit_members: bool,
     ) -> Result<Joined, RemoteError> {
         let accepted = self
-            .peer(to)?
+            .peer(to)
+            .await?
             .accept_join(from, room_id, event_id, event, omit_members)
             .await
             .map_err(|error| refused(to, &error))?;
@@ -280,11 +295,12 @@ impl Remote for Net {
         user_id: &UserId,
     ) -> Result<Template, RemoteError> {
         let made = self
-            .peer(to)?
+            .peer(to)
+            .await?
             .make_member_template(from, room_id, user_id, Membership::Leave, &[])
             .await
             .map_err(|error| refused(to, &error))?;
-        Ok(Template { version: Some(made.version.id()), event: made.event })
+        Ok(Template { version: Some(made.version.id()), event: self.forged(made.event) })
     }
 
     async fn send_leave(
@@ -295,7 +311,7 @@ impl Remote for Net {
         event_id: &EventId,
         event: &RawValue,
     ) -> Result<(), RemoteError> {
-        let peer = self.peer(to)?;
+        let peer = self.peer(to).await?;
         peer.accept_leave(from, room_id, event_id, event).await.map_err(|error| refused(to, &error))
     }
 
@@ -308,7 +324,8 @@ impl Remote for Net {
         versions: &[RoomVersionId],
     ) -> Result<Template, RemoteError> {
         let made = self
-            .peer(to)?
+            .peer(to)
+            .await?
             .make_member_template(from, room_id, user_id, Membership::Knock, versions)
             .await
             .map_err(|error| refused(to, &error))?;
@@ -323,7 +340,7 @@ impl Remote for Net {
         event_id: &EventId,
         event: &RawValue,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
-        let peer = self.peer(to)?;
+        let peer = self.peer(to).await?;
         peer.accept_knock(from, room_id, event_id, event).await.map_err(|error| refused(to, &error))
     }
 
@@ -344,7 +361,7 @@ impl Remote for Net {
             event: event.to_owned(),
             invite_room_state: invite_room_state.to_vec(),
         };
-        let signed = self.peer(to)?.receive_invite(from, invite).await;
+        let signed = self.peer(to).await?.receive_invite(from, invite).await;
         signed.map(|event| self.forged(event)).map_err(|error| refused(to, &error))
     }
 
@@ -354,7 +371,7 @@ impl Remote for Net {
         to: &ServerName,
         question: MissingEvents<'_>,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
-        self.note("get_missing_events", to).await;
+        self.note("get_missing_events", to);
         if self.0.mute.load(Ordering::SeqCst) {
             return Ok(Vec::new());
         }
@@ -364,7 +381,7 @@ impl Remote for Net {
             limit: usize::try_from(question.limit).unwrap(),
             min_depth: question.min_depth,
         };
-        let events = self.peer(to)?.missing_events_for_server(from, question.room_id, &missing).await;
+        let events = self.peer(to).await?.missing_events_for_server(from, question.room_id, &missing).await;
         Ok(events.map_err(|error| refused(to, &error))?.iter().map(raw).collect())
     }
 
@@ -375,8 +392,8 @@ impl Remote for Net {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<StateIds, RemoteError> {
-        self.note("state_ids", to).await;
-        let state = self.peer(to)?.state_for_server(from, room_id, event_id).await;
+        self.note("state_ids", to);
+        let state = self.peer(to).await?.state_for_server(from, room_id, event_id).await;
         let state = state.map_err(|error| refused(to, &error))?;
         Ok(StateIds {
             state: state.state.iter().map(|event| event.event_id().to_owned()).collect(),
@@ -391,8 +408,8 @@ impl Remote for Net {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<StateEvents, RemoteError> {
-        self.note("state", to).await;
-        let state = self.peer(to)?.state_for_server(from, room_id, event_id).await;
+        self.note("state", to);
+        let state = self.peer(to).await?.state_for_server(from, room_id, event_id).await;
         let state = state.map_err(|error| refused(to, &error))?;
         Ok(StateEvents {
             state: state.state.iter().map(|event| event.pdu().to_raw()).collect(),
@@ -406,8 +423,8 @@ impl Remote for Net {
         to: &ServerName,
         event_id: &EventId,
     ) -> Result<Box<RawValue>, RemoteError> {
-        self.note("event", to).await;
-        let event = self.peer(to)?.event_for_server(from, event_id).await;
+        self.note("event", to);
+        let event = self.peer(to).await?.event_for_server(from, event_id).await;
         Ok(raw(&event.map_err(|error| refused(to, &error))?))
     }
 
@@ -418,12 +435,12 @@ impl Remote for Net {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
-        self.note("event_auth", to).await;
+        self.note("event_auth", to);
         let told = self.0.told_chains.lock().get(to).cloned();
         if let Some(told) = told {
             return Ok(told);
         }
-        let chain = self.peer(to)?.auth_chain_for_server(from, room_id, event_id).await;
+        let chain = self.peer(to).await?.auth_chain_for_server(from, room_id, event_id).await;
         let chain = chain.map_err(|error| refused(to, &error))?;
         Ok(chain.iter().map(|event| event.pdu().to_raw()).collect())
     }
@@ -437,7 +454,7 @@ impl Remote for Net {
         limit: u32,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
         let limit = usize::try_from(limit).unwrap();
-        let events = self.peer(to)?.backfill_for_server(from, room_id, events, limit).await;
+        let events = self.peer(to).await?.backfill_for_server(from, room_id, events, limit).await;
         Ok(events.map_err(|error| refused(to, &error))?.iter().map(raw).collect())
     }
 
@@ -447,7 +464,7 @@ impl Remote for Net {
         to: &ServerName,
         alias: &RoomAliasId,
     ) -> Result<AliasAnswer, RemoteError> {
-        let answer = self.peer(to)?.local_alias(alias).await.map_err(|error| refused(to, &error))?;
+        let answer = self.peer(to).await?.local_alias(alias).await.map_err(|error| refused(to, &error))?;
         answer.ok_or_else(|| refused(to, &Error::NotFound(alias.to_string())))
     }
 }
@@ -461,6 +478,33 @@ impl KeySource for Net {
     async fn held_keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
         self.0.ring.lock().clone()
     }
+}
+
+/// Does some work while time passes on a steered clock, but at most so many seconds of it, and only while
+/// somebody waits who did not when `idle` was counted.
+pub(super) async fn within<T>(
+    hand: &ManualClock,
+    idle: usize,
+    seconds: u32,
+    work: impl Future<Output = T>,
+) -> T {
+    let passing = async {
+        for _ in 0..seconds {
+            while hand.sleepers() <= idle {
+                tokio::task::yield_now().await;
+            }
+            hand.advance(Duration::from_secs(1));
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let work = async {
+        tokio::select! { done = work => done, () = passing => unreachable!() }
+    };
+    // Real time, for a test that fails.
+    tokio::time::timeout(Duration::from_secs(120), work).await.expect("it takes too long")
 }
 
 pub(super) fn user(id: &str) -> OwnedUserId {

@@ -10,9 +10,9 @@ use crate::{
     EventSerial, Order, RoomSerial, Root, StateKeySerial,
     log::{Entry, EventEntry, MembershipEntry},
     tables::{
-        DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InboxRow, InviteRow, MemberRow,
-        Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow,
-        TimelineRow, TxnRow, Verdict, WaitingRow, Why,
+        Awaited, DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, FarewellRow, Gap, Head, HelperRow,
+        InboxRow, InviteRow, MemberRow, Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow,
+        StateKeyName, Summary, ThreadRow, TimelineRow, TxnRow, Verdict, WaitingRow, Why,
     },
 };
 
@@ -96,7 +96,15 @@ fn rows_of_events_are_stored_as_ever() {
         &TimelineRow { event: EventSerial(2), current: Root([1; 16]), gap: true },
         &format!("0102{ones}01"),
     );
-    pinned(&Gap { child: EventSerial(2), depth: 3 }, "010203");
+    let gap = Gap { child: EventSerial(2), depth: 3, tries: 4 };
+    pinned(&gap, "02020304");
+    assert_eq!(Gap::decode(&unhex("010203")).unwrap(), Gap { tries: 0, ..gap });
+    let awaited = Awaited { redactions: vec![EventSerial(5), EventSerial(6)] };
+    pinned(&awaited, "02020506");
+    assert_eq!(Awaited::decode(&unhex("0105")).unwrap(), EventSerial(5).into());
+    pinned(&HelperRow { at: 300 }, "01ac02");
+    let farewell = FarewellRow { reason: Some("r".to_owned()), since: 1, tries: 2, next_at: 3 };
+    pinned(&farewell, "01010172010203");
     pinned(&EventSerial(300), "01ac02");
     pinned(&StateKeySerial(300), "01ac02");
     let name = StateKeyName { kind: "m.x".to_owned(), key: "k".to_owned() };

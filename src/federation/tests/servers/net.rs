@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use account::Accounts;
+use account::{Accounts, NewUser};
 use async_trait::async_trait;
 use base::{Clock, Metrics, Random, Tasks};
 use bytes::Bytes;
@@ -344,6 +344,13 @@ impl Node {
     pub(crate) async fn create_room(&self, creator: &str) -> OwnedRoomId {
         let wishes = CreateRoom { preset: Preset::PublicChat, ..CreateRoom::default() };
         self.rooms.create(&user(creator), wishes).await.unwrap()
+    }
+
+    /// Makes the account of a user of this server.
+    pub(crate) async fn make_account(&self, who: &str) {
+        let who = user(who);
+        let new = NewUser { localpart: who.localpart().to_owned(), ..NewUser::default() };
+        self.accounts.create_user(who.server_name(), new).await.unwrap();
     }
 
     pub(crate) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {

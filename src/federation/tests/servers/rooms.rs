@@ -16,6 +16,7 @@ async fn two_servers_invite_join_and_talk_both_ways() {
     let net = Net::default();
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
     let room = a.create_room(ALICE).await;
+    b.make_account(BOB).await;
     a.invite(ALICE, &room, BOB).await;
     b.join(BOB, &room, A).await;
     a.say(ALICE, &room, "one").await;
@@ -34,6 +35,7 @@ async fn a_join_is_not_sent_back_to_the_server_that_helped() {
     let net = Net::default();
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
     let room = a.create_room(ALICE).await;
+    b.make_account(BOB).await;
     a.invite(ALICE, &room, BOB).await;
     b.join(BOB, &room, A).await;
     b.until(&room, async || a.sender.is_idle() && b.sender.is_idle()).await;
@@ -112,12 +114,24 @@ async fn an_invite_can_be_refused_and_a_room_left() {
     let net = Net::default();
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
     let room = a.create_room(ALICE).await;
+    b.make_account(BOB).await;
     a.invite(ALICE, &room, BOB).await;
     b.rooms.leave(&user(BOB), &room, None).await.unwrap();
     a.until(&room, async || a.membership(&room, BOB).await == Some(Membership::Leave)).await;
     b.join(BOB, &room, A).await;
     b.rooms.leave(&user(BOB), &room, None).await.unwrap();
     a.until(&room, async || a.membership(&room, BOB).await == Some(Membership::Leave)).await;
+}
+
+#[tokio::test]
+async fn nobody_is_invited_who_does_not_exist() {
+    let net = Net::default();
+    let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
+    let room = a.create_room(ALICE).await;
+    let profile = room::Profile::default();
+    let refused = a.rooms.invite(&user(ALICE), &room, &user("@nobody:wajima.test"), &profile, None).await;
+    assert!(matches!(refused, Err(room::Error::Remote(room::RemoteError::Refused { status: 403, .. }))));
+    assert!(b.rooms.room(&room).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -1,0 +1,278 @@
+//! Rooms that we are not in: what users of ours are invited to, or knock at.
+//!
+//! Nothing of such a room has its place in a graph of ours. That a user is invited, or knocks, lives in
+//! [`MEMBERSHIPS`], what he is told of the room in [`INVITES`], until he comes in or it ends; and who
+//! knows the room, in [`HELPERS`].
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use pdu::{Pdu, Verified};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use store::{Batch, Order, Range, Topic};
+use tracing::warn;
+
+use crate::{
+    Error, RemoteError, RoomSerial, Rooms,
+    log::{Entry, MembershipEntry},
+    read::{event::StoredEvent, room::RoomInfo},
+    send::Attempts,
+    tables::{
+        FAREWELLS, FarewellRow, HELPERS, HelperRow, INVITES, InviteRow, MEMBERSHIPS, Membership,
+        MembershipRow, Verdict,
+    },
+    view::Fresh,
+};
+
+/// So many servers are remembered for a room.
+const MAX_HELPERS: usize = 8;
+/// How long another server may take to answer what is asked beside something else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// So many withdrawn invites are looked into at a time.
+const MAX_WITHDRAWALS: usize = 64;
+
+/// A user's out-of-room membership that is to be written.
+pub(crate) struct OutsideChange<'a> {
+    pub(crate) user: &'a UserId,
+    pub(crate) membership: Membership,
+    pub(crate) sender: &'a UserId,
+    pub(crate) event: Option<&'a Pdu>,
+    /// What to keep for the user; nothing: what was kept goes.
+    pub(crate) kept: Option<InviteRow>,
+    /// A server that knows the room.
+    pub(crate) helper: Option<&'a ServerName>,
+    /// A leave that nobody in the room knows of yet.
+    pub(crate) farewell: Option<FarewellRow>,
+}
+
+/// An invite taken back by somebody of whom we do not know whether he may.
+struct Withdrawal {
+    room: Arc<RoomInfo>,
+    user: OwnedUserId,
+    membership: Membership,
+    event: Verified,
+    inviter: OwnedUserId,
+}
+
+/// What is under way about rooms that we are not in.
+#[derive(Default)]
+pub(crate) struct Outside {
+    withdrawals: Arc<Mutex<HashSet<(RoomSerial, OwnedUserId)>>>,
+    /// A leave waits to be told.
+    pub(crate) bidden: tokio::sync::Notify,
+}
+
+impl Outside {
+    /// Whether nothing is being looked into.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.withdrawals.lock().is_empty()
+    }
+
+    fn mark(&self, withdrawal: &Withdrawal) -> Option<Mark> {
+        let key = (withdrawal.room.serial, withdrawal.user.clone());
+        let mut marked = self.withdrawals.lock();
+        if marked.len() >= MAX_WITHDRAWALS || !marked.insert(key.clone()) {
+            return None;
+        }
+        Some(Mark { marked: self.withdrawals.clone(), key })
+    }
+}
+
+/// A withdrawal is being looked into while this lives.
+struct Mark {
+    marked: Arc<Mutex<HashSet<(RoomSerial, OwnedUserId)>>>,
+    key: (RoomSerial, OwnedUserId),
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.marked.lock().remove(&self.key);
+    }
+}
+
+impl Rooms {
+    /// Takes an event of a room that we are not in: only one that ends the invite or knock of a user of
+    /// ours means anything to us.
+    pub(crate) async fn receive_from_outside(
+        &self,
+        origin: &ServerName,
+        room: &Arc<RoomInfo>,
+        pdu: Pdu,
+    ) -> Result<(), Error> {
+        let refused = || Error::NoRoom(room.room_id.clone());
+        let Some((user, membership)) = crate::pipeline::member_change(&pdu) else { return Err(refused()) };
+        let waits = self.store().get(&INVITES, &(room.serial, user.as_str())).await?.is_some();
+        let ends = matches!(membership, Membership::Leave | Membership::Ban);
+        if !waits || !ends || !self.is_local(&user) || pdu.sender().server_name() != origin {
+            return Err(refused());
+        }
+        let event = self.verify_all(vec![pdu]).await?.pop().flatten().ok_or_else(refused)?;
+        // We cannot see what power others have in the room. The server that invited can speak for all its
+        // users; of anybody else it is asked whether that is so.
+        let outside = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
+        let inviter = outside.map(|row| row.value).filter(|row| row.membership == Membership::Invite);
+        if let Some(inviter) = inviter.filter(|inviter| inviter.sender.server_name() != origin) {
+            let withdrawal =
+                Withdrawal { room: room.clone(), user, membership, event, inviter: inviter.sender };
+            return self.confirm_withdrawal(withdrawal);
+        }
+        self.end_outside(room, &user, membership, event.pdu()).await
+    }
+
+    /// Writes that an invite or knock of a user of ours was ended by somebody else.
+    async fn end_outside(
+        &self,
+        room: &Arc<RoomInfo>,
+        user: &UserId,
+        membership: Membership,
+        event: &Pdu,
+    ) -> Result<(), Error> {
+        let change = OutsideChange {
+            user,
+            membership,
+            sender: event.sender(),
+            event: Some(event),
+            kept: None,
+            helper: None,
+            farewell: None,
+        };
+        self.write_outside(room, change).await
+    }
+
+    /// Asks the server that invited whether somebody else took the invite back, beside the transaction that
+    /// told of it: that server may hang.
+    fn confirm_withdrawal(&self, withdrawal: Withdrawal) -> Result<(), Error> {
+        let Some(mark) = self.0.outside.mark(&withdrawal) else {
+            // One is being looked into, or too many are: the sender repeats itself, or does not matter.
+            return Err(Error::Busy);
+        };
+        let rooms = self.clone();
+        self.0.tasks.spawn("withdrawn invite", async move {
+            let _mark = mark;
+            if let Err(error) = rooms.look_into(&withdrawal).await {
+                warn!(room_id = %withdrawal.room.room_id, user_id = %withdrawal.user, %error, "a withdrawn invite could not be looked into");
+            }
+        });
+        Ok(())
+    }
+
+    async fn look_into(&self, withdrawal: &Withdrawal) -> Result<(), Error> {
+        let Withdrawal { room, user, membership, event, inviter } = withdrawal;
+        let authority = self.authority_of(user)?.clone();
+        let server = inviter.server_name();
+        for wait in [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(300)] {
+            self.0.clock.sleep(wait).await;
+            // Who is invited still is given a leave to sign.
+            let asked = self.0.remote.make_leave(authority.name(), server, &room.room_id, user);
+            match self.0.clock.timeout(PATIENCE, asked).await {
+                Ok(Err(RemoteError::Refused { status: 403 | 404, .. })) => {
+                    let now = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
+                    let is_same = now.is_some_and(|now| {
+                        now.value.membership == Membership::Invite && now.value.sender == *inviter
+                    });
+                    if is_same {
+                        self.end_outside(room, user, *membership, event.pdu()).await?;
+                    }
+                    return Ok(());
+                }
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the membership of a user of ours in a room that we are not in.
+    pub(crate) async fn write_outside(
+        &self,
+        room: &Arc<RoomInfo>,
+        change: OutsideChange<'_>,
+    ) -> Result<(), Error> {
+        let key = (change.user.as_str(), room.serial);
+        let mut attempts = Attempts::default();
+        loop {
+            let old = self.store().get(&MEMBERSHIPS, &key).await?;
+            let mut batch = Batch::new();
+            let serial = match change.event {
+                None => None,
+                Some(pdu) => Some(self.keep_outside(&mut batch, room, pdu).await?.serial()),
+            };
+            let row = MembershipRow {
+                room_id: room.room_id.clone(),
+                membership: change.membership,
+                previous: old.as_ref().map(|old| old.value.membership),
+                event: serial,
+                sender: change.sender.to_owned(),
+                forgotten: false,
+                current: crate::Root::EMPTY,
+            };
+            let entry = Entry::Membership(MembershipEntry {
+                room: room.serial,
+                room_id: room.room_id.clone(),
+                user_id: change.user.to_owned(),
+                membership: change.membership,
+            });
+            let (kind, payload) = entry.encode();
+            let slot = batch.log(kind, payload, [Topic::user(change.user.as_str())]);
+            batch.require(&MEMBERSHIPS, &key, old.as_ref());
+            batch.put_stamped(&MEMBERSHIPS, &key, slot, &row);
+            let kept_key = (room.serial, change.user.as_str());
+            match &change.kept {
+                Some(kept) => batch.put(&INVITES, &kept_key, kept),
+                None => batch.delete(&INVITES, &kept_key),
+            }
+            match &change.farewell {
+                Some(farewell) => batch.put(&FAREWELLS, &kept_key, farewell),
+                None => batch.delete(&FAREWELLS, &kept_key),
+            }
+            if let Some(helper) = change.helper {
+                self.note_helper(&mut batch, room, helper).await?;
+            }
+            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Notes whom to ask about a room that we are not in; of many, the latest.
+    async fn note_helper(
+        &self,
+        batch: &mut Batch,
+        room: &RoomInfo,
+        helper: &ServerName,
+    ) -> Result<(), Error> {
+        let range = Range::prefix(&room.serial);
+        let mut known = self.store().scan(&HELPERS, range, Order::Ascending, 2 * MAX_HELPERS).await?;
+        known.retain(|((_, server), _)| server != helper.as_str());
+        known.sort_by_key(|(_, row)| row.at);
+        for ((_, server), _) in known.iter().take((known.len() + 1).saturating_sub(MAX_HELPERS)) {
+            batch.delete(&HELPERS, &(room.serial, server.as_str()));
+        }
+        batch.put(&HELPERS, &(room.serial, helper.as_str()), &HelperRow { at: self.now() });
+        Ok(())
+    }
+
+    /// The servers that are known to know a room that we are not in, the latest first.
+    pub(crate) async fn helpers_of(&self, room: &RoomInfo) -> Result<Vec<OwnedServerName>, Error> {
+        let range = Range::prefix(&room.serial);
+        let mut rows = self.store().scan(&HELPERS, range, Order::Ascending, 2 * MAX_HELPERS).await?;
+        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.at));
+        Ok(rows.into_iter().filter_map(|((_, server), _)| OwnedServerName::try_from(server).ok()).collect())
+    }
+
+    /// The stored form of a member event from outside, added to the batch if it is not there yet.
+    async fn keep_outside(
+        &self,
+        batch: &mut Batch,
+        room: &RoomInfo,
+        pdu: &Pdu,
+    ) -> Result<Arc<StoredEvent>, Error> {
+        let nothing = Fresh::default();
+        let view = self.stored_view(room, &nothing);
+        if let Some(known) = view.events_by_id(&[pdu.event_id().to_owned()]).await?.pop().flatten() {
+            return Ok(known);
+        }
+        self.stage_outlier(batch, room, pdu, Verdict::Outlier, Vec::new()).await
+    }
+}

@@ -1,0 +1,122 @@
+//! History that is fetched, from servers that lie and servers that hang.
+
+use std::time::Duration;
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use store::Range;
+
+use super::net::{Net, Server, user, within};
+use crate::{
+    read::{
+        filter::EventFilter,
+        messages::{Page, PageQuery},
+        timeline::Direction,
+        token::Token,
+        view::Viewer,
+    },
+    tables::{GAPS, Gap},
+};
+
+/// 太郎 (b.test) came into a room of 花子 (a.test) after she had said much.
+async fn latecomer(net: &Net, said: i32) -> (Server, Server, OwnedRoomId, OwnedUserId) {
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    for index in 0..said {
+        a.say(&hanako, &room, &index.to_string()).await;
+    }
+    b.join(&taro, &room, "a.test").await.unwrap();
+    (a, b, room, taro)
+}
+
+async fn page(server: &Server, who: &OwnedUserId, room: &OwnedRoomId, from: Option<Token>) -> Page {
+    let filter = EventFilter::default();
+    let query = PageQuery { from, to: None, direction: Direction::Backward, limit: 50, filter };
+    server.rooms.messages(&Viewer::user(who), room, &query).await.unwrap()
+}
+
+/// Adds gaps for events that nobody ever made, before all others.
+async fn invent_gaps(server: &Server, room: &OwnedRoomId, count: usize) {
+    let serial = server.rooms.room(room).await.unwrap().unwrap().serial;
+    let real = server.store.scan(&GAPS, Range::prefix(&serial), store::Order::Ascending, 1).await.unwrap();
+    let mut batch = store::Batch::new();
+    for index in 0..count {
+        let id = OwnedEventId::try_from(format!("$!{index:042}")).unwrap();
+        batch.put(&GAPS, &(serial, id.as_str()), &Gap { tries: 0, ..real[0].1 });
+    }
+    server.store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn invented_events_do_not_keep_history_away() {
+    let net = Net::default();
+    let (_a, b, room, _) = latecomer(&net, 12).await;
+    invent_gaps(&b, &room, 90).await;
+    let mut rounds = 0;
+    while b.bodies(&room).await.len() < 12 {
+        b.rooms.backfill(&room, 50).await.unwrap();
+        rounds += 1;
+        assert!(rounds < 10, "history stopped");
+    }
+    assert_eq!(b.timeline(&room).await[0].kind(), "m.room.create");
+}
+
+#[tokio::test]
+async fn a_reader_is_not_kept_waiting_for_what_nobody_has() {
+    let net = Net::default();
+    let (_a, b, room, taro) = latecomer(&net, 3).await;
+    while b.bodies(&room).await.len() < 3 {
+        b.rooms.backfill(&room, 50).await.unwrap();
+    }
+    invent_gaps_after_all(&b, &room).await;
+    for _ in 0..10 {
+        b.rooms.backfill(&room, 50).await.unwrap();
+    }
+    // Nobody would answer, and nobody is asked: the room's beginning is here.
+    net.silence("a.test");
+    let page = page(&b, &taro, &room, None).await;
+    assert_eq!(page.end, None);
+}
+
+async fn invent_gaps_after_all(server: &Server, room: &OwnedRoomId) {
+    let serial = server.rooms.room(room).await.unwrap().unwrap().serial;
+    let mut batch = store::Batch::new();
+    let gap = Gap { child: crate::EventSerial(1), depth: 1, tries: 0 };
+    batch.put(&GAPS, &(serial, "$nobody_has_it"), &gap);
+    server.store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hung_server_neither_blocks_a_reader_nor_ends_history() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (_a, b, room, taro) = latecomer(&net, 12).await;
+    let idle = hand.sleepers();
+    net.silence("a.test");
+    let read = async |from| within(&hand, idle, 9, page(&b, &taro, &room, from)).await;
+    let first = read(None).await;
+    assert!(!first.chunk.is_empty());
+    let mut end = first.end.expect("history does not end here");
+    for _ in 0..3 {
+        let next = read(Some(end)).await;
+        assert!(next.chunk.is_empty());
+        let new = next.end.expect("history does not end here");
+        assert_ne!(new, next.start, "clients take the same token for the end");
+        end = new;
+    }
+    // It answers again, when the last question is given up, and all is there.
+    while hand.sleepers() > idle {
+        hand.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    net.unsilence("a.test");
+    let mut said = Vec::new();
+    let mut from = Some(end);
+    while let Some(place) = from {
+        let page = page(&b, &taro, &room, Some(place)).await;
+        said.extend(page.chunk.iter().map(|look| look.event.event_id().to_owned()));
+        from = page.end;
+    }
+    assert_eq!(b.bodies(&room).await.len(), 12);
+    assert_eq!(said.len(), b.timeline(&room).await.len() - first.chunk.len());
+}

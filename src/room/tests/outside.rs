@@ -1,0 +1,287 @@
+//! Rooms that we are not in: invites and knocks, and their end.
+
+use std::time::Duration;
+
+use pdu::RoomVersion;
+use ruma::{OwnedRoomId, OwnedUserId};
+use serde_json::{Value, json, value::RawValue};
+
+use super::net::{Net, Server, state, user, within};
+use crate::{
+    CreateRoom, Error, Joining, Profile, ReceivedInvite,
+    pipeline::Stage,
+    tables::{FAREWELLS, INVITES, MEMBERSHIPS, Membership, MembershipRow},
+};
+
+async fn pair(net: &Net) -> (Server, Server) {
+    (net.server(&["a.test"]).await, net.server(&["b.test"]).await)
+}
+
+async fn outside(server: &Server, who: &OwnedUserId, room: &OwnedRoomId) -> Option<MembershipRow> {
+    let info = server.rooms.room(room).await.unwrap()?;
+    let row = server.store.get(&MEMBERSHIPS, &(who.as_str(), info.serial)).await.unwrap();
+    row.map(|row| row.value)
+}
+
+/// Waits until a user's membership is this.
+async fn until(server: &Server, who: &OwnedUserId, room: &OwnedRoomId, membership: Membership) {
+    while outside(server, who, room).await.map(|row| row.membership) != Some(membership) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A signed invite of 太郎 (b.test), as a.test would send it; nothing becomes of it there.
+async fn invite_event(a: &Server, room: &OwnedRoomId, taro: &OwnedUserId) -> Box<RawValue> {
+    let info = a.rooms.room(room).await.unwrap().unwrap();
+    let guard = a.rooms.lock(&info).await.unwrap();
+    let mut stage = Stage::new(&a.rooms, &info, guard.live().unwrap());
+    let draft =
+        state(&user("@hanako:a.test"), "m.room.member", taro.as_str(), &json!({ "membership": "invite" }));
+    stage.author(&draft, None, None).await.unwrap().event.pdu().to_raw()
+}
+
+fn invite_of(room: &OwnedRoomId, version: &str, event: &RawValue, told: &[Value]) -> ReceivedInvite {
+    let parsed = pdu::Pdu::parse_raw(RoomVersion::parse(version).unwrap(), event).unwrap();
+    let raw = |event: &Value| RawValue::from_string(event.to_string()).unwrap();
+    ReceivedInvite {
+        room_id: room.clone(),
+        event_id: parsed.event_id().to_owned(),
+        version: version.to_owned(),
+        event: event.to_owned(),
+        invite_room_state: told.iter().map(raw).collect(),
+    }
+}
+
+#[tokio::test]
+async fn an_invite_with_a_wrong_room_version_does_not_keep_anybody_out() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V11).await;
+    let event = invite_event(&a, &room, &taro).await;
+    let a_test = "a.test".try_into().unwrap();
+    b.rooms.receive_invite(a_test, invite_of(&room, "6", &event, &[])).await.unwrap();
+    assert_eq!(b.rooms.room(&room).await.unwrap().unwrap().version, RoomVersion::V6);
+
+    // Who invites rightly is heard, and who wants to come in comes in.
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    b.rooms.receive_invite(a_test, invite_of(&room, "6", &event, &[])).await.unwrap();
+    b.join(&taro, &room, "a.test").await.unwrap();
+    assert_eq!(b.membership(&taro, &room).await, Some(Membership::Join));
+    assert_eq!(b.rooms.room(&room).await.unwrap().unwrap().version, RoomVersion::V11);
+    assert_eq!(a.state(&room).await, b.state(&room).await);
+
+    // From now on the version is what the create event says.
+    b.rooms.leave(&taro, &room, None).await.unwrap();
+    b.deliver(&a).await;
+    let event = invite_event(&a, &room, &taro).await;
+    let refused = b.rooms.receive_invite(a_test, invite_of(&room, "6", &event, &[])).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    b.join(&taro, &room, "a.test").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_invite_tells_of_a_room_has_the_form_that_clients_count_on() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V11).await;
+    let event = invite_event(&a, &room, &taro).await;
+    let told = |kind: &str, key: &str, content: Value| json!({ "type": kind, "state_key": key, "sender": hanako, "content": content });
+    let huge = "長".repeat(500_000);
+    let state = [
+        told("m.room.name", "", json!({ "name": huge })),
+        told("m.room.name", "", json!({ "name": "会議" })),
+        told("m.room.name", "", json!({ "name": "二つ目" })),
+        told("m.room.topic", "", json!({ "topic": 5 })),
+        told("m.room.avatar", "", json!(["mxc://a.test/x"])),
+        told("m.room.member", hanako.as_str(), json!({ "membership": "join", "displayname": {} })),
+        told("m.room.member", "@mallory:a.test", json!({ "membership": "join" })),
+        told("org.example.advert", "", json!({ "text": "買って" })),
+        told("m.room.join_rules", "x", json!({ "join_rule": "public" })),
+        json!({ "type": 5 }),
+        json!("text"),
+    ];
+    b.rooms
+        .receive_invite("a.test".try_into().unwrap(), invite_of(&room, "11", &event, &state))
+        .await
+        .unwrap();
+    let info = b.rooms.room(&room).await.unwrap().unwrap();
+    let kept = b.store.get(&INVITES, &(info.serial, taro.as_str())).await.unwrap().unwrap();
+    let kept: Value = serde_json::from_slice(&kept.stripped).unwrap();
+    let expected = json!([
+        told("m.room.name", "", json!({ "name": "会議" })),
+        told("m.room.topic", "", json!({})),
+        told("m.room.member", hanako.as_str(), json!({ "membership": "join" })),
+    ]);
+    assert_eq!(kept, expected);
+}
+
+#[tokio::test]
+async fn a_version_12_invite_needs_the_create_event_that_the_room_is_named_after() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V12).await;
+    let other = a.room_of(&hanako, RoomVersion::V12).await;
+    let event = invite_event(&a, &room, &taro).await;
+    let create = async |room: &OwnedRoomId| -> Value {
+        let create = a.timeline(room).await.remove(0);
+        serde_json::from_str(create.pdu().json_str()).unwrap()
+    };
+    let (right, wrong) = (create(&room).await, create(&other).await);
+    let stripped = json!({
+        "type": "m.room.create", "state_key": "", "sender": hanako, "content": right["content"],
+    });
+    let a_test = "a.test".try_into().unwrap();
+    for told in [vec![], vec![wrong], vec![stripped]] {
+        let refused = b.rooms.receive_invite(a_test, invite_of(&room, "12", &event, &told)).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    }
+    b.rooms.receive_invite(a_test, invite_of(&room, "12", &event, &[right])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leave_says_only_what_the_user_says() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.rooms.create(&hanako, CreateRoom::default()).await.unwrap();
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    net.forge(|template| template["content"]["displayname"] = "馬鹿".into());
+    b.rooms.leave(&taro, &room, None).await.unwrap();
+    let leave = a.timeline(&room).await.pop().unwrap();
+    assert_eq!(leave.pdu().content_str(), r#"{"membership":"leave"}"#);
+}
+
+#[tokio::test]
+async fn a_refused_invite_is_told_again_until_the_other_server_answers() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.rooms.create(&hanako, CreateRoom::default()).await.unwrap();
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    let idle = hand.sleepers();
+    net.silence("a.test");
+    // The user is rid of it within seconds.
+    within(&hand, idle, 9, b.rooms.leave(&taro, &room, None)).await.unwrap();
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Leave);
+    let waiting = async |server: &Server| {
+        server.store.scan(&FAREWELLS, store::Range::all(), store::Order::Ascending, 9).await.unwrap().len()
+    };
+    assert_eq!(waiting(&b).await, 1);
+
+    // A restart in between loses nothing.
+    let disk = b.disk.clone();
+    let b = net.server_on(&["b.test"], &disk).await;
+    net.unsilence("a.test");
+    let mut looks = 0;
+    while a.membership(&taro, &room).await != Some(Membership::Leave) {
+        // Not all the time: what is asked for must have time to be answered.
+        if looks % 1_000 == 0 {
+            hand.advance(Duration::from_secs(40));
+        }
+        looks += 1;
+        tokio::task::yield_now().await;
+    }
+    while waiting(&b).await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_invite_accepted_again_is_not_refused_later() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.rooms.create(&hanako, CreateRoom::default()).await.unwrap();
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    net.cut(true);
+    b.rooms.leave(&taro, &room, None).await.unwrap();
+    net.cut(false);
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let serial = b.rooms.room(&room).await.unwrap().unwrap().serial;
+    let row = b.store.get(&FAREWELLS, &(serial, taro.as_str())).await.unwrap().unwrap();
+    b.rooms.tell_again(serial, taro.to_string(), row).await.unwrap();
+    assert!(b.store.get(&FAREWELLS, &(serial, taro.as_str())).await.unwrap().is_none());
+    assert_eq!(a.membership(&taro, &room).await, Some(Membership::Join));
+}
+
+/// A room of 花子 (a.test) with 三郎 (c.test) as moderator, who invited or withdraws.
+async fn moderated(a: &Server, c: &Server, version: RoomVersion) -> (OwnedRoomId, OwnedUserId, OwnedUserId) {
+    let (hanako, saburo) = (user("@hanako:a.test"), user("@saburo:c.test"));
+    let room = a.room_of(&hanako, version).await;
+    c.join(&saburo, &room, "a.test").await.unwrap();
+    let mut users = json!({ "@saburo:c.test": 50 });
+    if !version.has_hashed_room_id() {
+        users["@hanako:a.test"] = 100.into();
+    }
+    let levels = json!({ "users": users });
+    a.rooms.send(&room, state(&hanako, "m.room.power_levels", "", &levels), None).await.unwrap();
+    a.deliver(c).await;
+    (room, hanako, saburo)
+}
+
+#[tokio::test]
+async fn another_moderators_withdrawal_of_an_invite_is_heard() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let c = net.server(&["c.test"]).await;
+    let taro = user("@taro:b.test");
+    let (room, hanako, saburo) = moderated(&a, &c, RoomVersion::V11).await;
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    a.deliver(&c).await;
+    c.rooms.kick(&saburo, &room, &taro, None).await.unwrap();
+    c.deliver(&a).await;
+    c.deliver(&b).await;
+    until(&b, &taro, &room, Membership::Leave).await;
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().sender, saburo);
+}
+
+#[tokio::test]
+async fn a_withdrawal_that_the_inviting_server_knows_nothing_of_is_none() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let c = net.server(&["c.test"]).await;
+    let taro = user("@taro:b.test");
+    let (room, hanako, saburo) = moderated(&a, &c, RoomVersion::V11).await;
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    a.deliver(&c).await;
+    c.rooms.kick(&saburo, &room, &taro, None).await.unwrap();
+    // Only b.test hears of it.
+    c.deliver(&b).await;
+    while !b.rooms.0.outside.is_idle() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Invite);
+}
+
+#[tokio::test]
+async fn a_knock_is_taken_back_also_where_the_rooms_id_names_no_server() {
+    for version in [RoomVersion::V11, RoomVersion::V12] {
+        let net = Net::default();
+        let (a, b) = pair(&net).await;
+        let c = net.server(&["c.test"]).await;
+        let taro = user("@taro:b.test");
+        let (room, hanako, saburo) = moderated(&a, &c, version).await;
+        let rule = json!({ "join_rule": "knock" });
+        a.rooms.send(&room, state(&hanako, "m.room.join_rules", "", &rule), None).await.unwrap();
+        a.deliver(&c).await;
+        // The creator's server is gone when 太郎 knocks through c.test.
+        net.forget("a.test");
+        let via = ["c.test".try_into().unwrap()];
+        b.rooms.knock(&taro, &room, &via, &Profile::default(), None).await.unwrap();
+        assert_eq!(c.membership(&taro, &room).await, Some(Membership::Knock));
+        b.rooms.leave(&taro, &room, None).await.unwrap();
+        assert_eq!(c.membership(&taro, &room).await, Some(Membership::Leave), "version {version}");
+
+        // And joins without being told where, when the door is open.
+        b.rooms.knock(&taro, &room, &[], &Profile::default(), None).await.unwrap();
+        c.invite(&saburo, &room, &taro).await.unwrap();
+        b.rooms.leave(&taro, &room, None).await.unwrap();
+        c.invite(&saburo, &room, &taro).await.unwrap();
+        b.rooms.join(&taro, &room, &[], Joining::default()).await.unwrap();
+        assert_eq!(c.membership(&taro, &room).await, Some(Membership::Join));
+    }
+}
