@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::{ClientApi, upgrade::carry_over_from_predecessor};
+use crate::{ClientApi, send::hide_room, upgrade::carry_over_from_predecessor};
 
 /// Keys of a join's body that are no content of the member event.
 const NOT_CONTENT: [&str; 4] =
@@ -113,7 +113,7 @@ pub(crate) async fn leave(
     call: Call<leave_room::v3::Request, User>,
 ) -> Result<leave_room::v3::Response, ApiError> {
     let leave_room::v3::Request { room_id, reason, .. } = call.request;
-    api.rooms.leave(&call.caller.user_id, &room_id, reason.as_deref()).await?;
+    api.rooms.leave(&call.caller.user_id, &room_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(leave_room::v3::Response::new())
 }
 
@@ -143,7 +143,10 @@ pub(crate) async fn invite(
     };
     let profile = api.member_profile(&invitee.user_id).await?;
     let (sender, room_id) = (&call.caller.user_id, &call.request.room_id);
-    api.rooms.invite(sender, room_id, &invitee.user_id, &profile, invitee.reason.as_deref()).await?;
+    api.rooms
+        .invite(sender, room_id, &invitee.user_id, &profile, invitee.reason.as_deref())
+        .await
+        .map_err(hide_room)?;
     Ok(invite_user::v3::Response::new())
 }
 
@@ -155,7 +158,7 @@ pub(crate) async fn kick(
     call: Call<kick_user::v3::Request, User>,
 ) -> Result<kick_user::v3::Response, ApiError> {
     let kick_user::v3::Request { room_id, user_id, reason, .. } = call.request;
-    api.rooms.kick(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await?;
+    api.rooms.kick(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(kick_user::v3::Response::new())
 }
 
@@ -167,7 +170,7 @@ pub(crate) async fn ban(
     call: Call<ban_user::v3::Request, User>,
 ) -> Result<ban_user::v3::Response, ApiError> {
     let ban_user::v3::Request { room_id, user_id, reason, .. } = call.request;
-    api.rooms.ban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await?;
+    api.rooms.ban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(ban_user::v3::Response::new())
 }
 
@@ -179,7 +182,7 @@ pub(crate) async fn unban(
     call: Call<unban_user::v3::Request, User>,
 ) -> Result<unban_user::v3::Response, ApiError> {
     let unban_user::v3::Request { room_id, user_id, reason, .. } = call.request;
-    api.rooms.unban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await?;
+    api.rooms.unban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(unban_user::v3::Response::new())
 }
 

@@ -199,11 +199,16 @@ impl House {
         })
     }
 
-    /// The router of a listener that serves these; `/health` is always there.
+    /// The router of a listener that serves these.
     ///
     /// # Errors
     /// Two handlers for one path: a mistake in the program.
     pub fn router(&self, serves: &[Serves]) -> Result<Router, web::DuplicateRoute> {
+        web::router(self.routes(serves), self.kit.clone())
+    }
+
+    /// The routes of a listener that serves these; `/health` is always there.
+    pub fn routes(&self, serves: &[Serves]) -> Routes<()> {
         let mut routes: Routes<()> = self.desk.health_routes().erase();
         if serves.contains(&Serves::Client) {
             routes = routes
@@ -219,7 +224,7 @@ impl House {
         if serves.contains(&Serves::Admin) {
             routes = routes.merge(self.desk.admin_routes()).merge(self.admin.routes());
         }
-        web::router(routes, self.kit.clone())
+        routes
     }
 
     /// The token that the administrator's commands show to this process.

@@ -1,7 +1,7 @@
 //! From ruma's endpoints to one router.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     future::Future,
     sync::Arc,
 };
@@ -188,6 +188,11 @@ impl<S: Send + Sync + 'static> Routes<S> {
 }
 
 impl Routes<()> {
+    /// The endpoints, each once: method and path as the specification writes them.
+    pub fn names(&self) -> BTreeSet<Arc<str>> {
+        self.routes.iter().map(|route| route.name.clone()).collect()
+    }
+
     /// Adds the routes of another crate.
     #[must_use]
     pub fn merge<T: Send + Sync + 'static>(mut self, other: Routes<T>) -> Self {
