@@ -342,7 +342,7 @@ fn may_differ(endpoint: &str) -> bool {
     let is = |words: &[&str]| words.iter().any(|word| endpoint.contains(word));
     // To join or knock, a room is looked for in the whole world; that one is closed is an answer. Aliases
     // are public. Of a room that is not published anybody is told just that, of an unknown one that it is.
-    is(&["/join", "/knock", "directory/room", "/report"])
+    is(&["/join", "/knock", "directory/room"])
         || endpoint.starts_with("GET /_matrix/client/v3/directory/list")
 }
 
