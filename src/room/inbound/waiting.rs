@@ -374,16 +374,21 @@ impl Rooms {
         }
     }
 
-    /// A server may have come into the room between the look at the room and the entry in the list.
-    pub(super) async fn look_again(
-        &self,
-        room: RoomSerial,
-        server: Option<OwnedServerName>,
-    ) -> Result<(), Error> {
-        let Some(server) = server else { return Ok(()) };
-        let present = self.store().get(&SERVERS, &(room, server.as_str())).await?;
-        if present.is_some_and(|count| count.0 > 0) {
-            self.0.workers.waiting.revive(room, &[], &[server], self.0.clock.instant());
+    /// What is awaited may have come between the look at the room and the entry in the list, which nobody
+    /// would hear of then.
+    pub(super) async fn look_again(&self, room: RoomSerial, awaits: Awaits) -> Result<(), Error> {
+        let mut events: Vec<OwnedEventId> = awaits.event.into_iter().collect();
+        let mut servers: Vec<OwnedServerName> = awaits.server.into_iter().collect();
+        if let Some(info) = self.room_infos(&[room]).await?.pop().flatten() {
+            let stored = self.stored(&info, &events).await?;
+            events.retain(|id| stored.get(id).is_some_and(|placed| *placed));
+        }
+        let keys: Vec<_> = servers.iter().map(|server| (room, server.as_str())).collect();
+        let present = self.store().get_many(&SERVERS, &keys).await?;
+        let mut present = present.into_iter();
+        servers.retain(|_| present.next().flatten().is_some_and(|count| count.0 > 0));
+        if !events.is_empty() || !servers.is_empty() {
+            self.0.workers.waiting.revive(room, &events, &servers, self.0.clock.instant());
         }
         Ok(())
     }
@@ -421,9 +426,9 @@ impl Rooms {
             waiting.remove(room, given_up);
         }
         waiting.remove(room, serial);
-        let server = awaits.server.clone();
+        let looked_for = awaits.clone();
         waiting.add(room, serial, &(origin.clone(), row.tries), awaits, self.0.clock.instant());
-        self.look_again(room, server).await?;
+        self.look_again(room, looked_for).await?;
         if is_parked(row.tries) && !was_parked {
             self.0.workers.counts.release(room, &origin);
         }

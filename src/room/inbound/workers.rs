@@ -306,9 +306,9 @@ impl Rooms {
         let now = self.0.clock.instant();
         let mut origins: Vec<OwnedServerName> = Vec::new();
         for Aside { serial, origin, row, awaits } in aside {
-            let server = awaits.server.clone();
+            let looked_for = awaits.clone();
             workers.waiting.add(room.serial, serial, &(origin.clone(), row.tries), awaits, now);
-            self.look_again(room.serial, server).await?;
+            self.look_again(room.serial, looked_for).await?;
             if !origins.contains(&origin) {
                 origins.push(origin);
             }
