@@ -250,8 +250,7 @@ async fn waiting_events_are_taken_up_after_a_restart() {
     net.cut(true);
     a.receive("b.test", &pdus[1..]).await;
     assert_eq!(a.rooms.inbox_totals().waiting, 1);
-    let disk = a.disk.clone();
-    drop(a);
+    let disk = a.crash().await;
     let a = net.server_on(&["a.test"], &disk).await;
     assert_eq!(a.rooms.inbox_totals().waiting, 1);
     a.receive("b.test", &pdus[..1]).await;
@@ -272,8 +271,7 @@ async fn what_a_failed_first_join_left_is_dropped_at_the_next_start() {
         batch.put(&INBOX, &(info.serial, crate::ids::InboxSerial(serial)), &row);
     }
     b.store.commit(batch).await.unwrap();
-    let disk = b.disk.clone();
-    drop(b);
+    let disk = b.crash().await;
     let b = net.server_on(&["b.test"], &disk).await;
     b.settled().await;
     b.until(async || b.rooms.inbox_totals() == InboxTotals::default()).await;

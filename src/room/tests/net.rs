@@ -64,6 +64,7 @@ pub(super) struct Server {
     pub(super) store: Store,
     pub(super) disk: MemoryDisk,
     names: Vec<&'static str>,
+    tasks: Tasks,
     sent: Mutex<HashMap<String, Position>>,
 }
 
@@ -142,7 +143,7 @@ impl Net {
         for name in names {
             self.0.peers.lock().insert(OwnedServerName::try_from(*name).unwrap(), rooms.clone());
         }
-        Server { rooms, store, disk: disk.clone(), names: names.to_vec(), sent: Mutex::default() }
+        Server { rooms, store, disk: disk.clone(), names: names.to_vec(), tasks, sent: Mutex::default() }
     }
 
     pub(super) fn cut(&self, cut: bool) {
@@ -521,6 +522,12 @@ pub(super) fn state(sender: &UserId, kind: &str, key: &str, content: &Value) -> 
 }
 
 impl Server {
+    /// Ends the server as a crash would: what it is doing is not finished. Gives its disk.
+    pub(super) async fn crash(self) -> MemoryDisk {
+        self.tasks.stop(std::time::Duration::ZERO).await;
+        self.disk
+    }
+
     /// A public room.
     pub(super) async fn public_room(&self, creator: &UserId) -> OwnedRoomId {
         self.room_of(creator, RoomVersion::V11).await
