@@ -197,6 +197,9 @@ impl Accounts {
     /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Store`].
     pub async fn create_user(&self, authority: &ServerName, new: NewUser) -> Result<OwnedUserId, Error> {
         let user_id = self.check_available(authority, &new.localpart).await?;
+        if let Some(password) = &new.password {
+            self.check_password_rules(authority, password)?;
+        }
         let password_hash = match &new.password {
             Some(password) => Some(self.inner.passwords.hash(password, &user_id).await?),
             None => None,

@@ -304,7 +304,7 @@ fn problem(text: &str, error: &toml::de::Error, path: &[String], variables: &[Va
         Some((unknown, expected)) if unknown.starts_with("unknown field") => {
             ("there is no such key".to_owned(), nearest(path.last().map_or("", String::as_str), expected))
         }
-        _ => (error.message().to_owned(), None),
+        _ => (in_plain_words(error.message()), None),
     };
     Problem {
         key: path.join("."),
@@ -312,6 +312,77 @@ fn problem(text: &str, error: &toml::de::Error, path: &[String], variables: &[Va
         variable: variable.map(|variable| variable.name.to_owned()),
         message,
         nearest,
+    }
+}
+
+/// The reader's phrases for what was wanted, in words for people.
+const WANTED: &[(&str, &str)] = &[
+    ("expected u8", "a whole number from 0 to 255 is needed"),
+    ("expected u16", "a whole number from 0 to 65535 is needed"),
+    ("expected u32", "a whole number from 0 to 4294967295 is needed"),
+    ("expected u64", "a whole number of 0 or more is needed"),
+    ("expected usize", "a whole number of 0 or more is needed"),
+    ("expected f64", "a number is needed"),
+    ("expected a boolean", "true or false is needed"),
+    ("expected a string", "a text in quotation marks is needed"),
+    ("expected path string", "a path in quotation marks is needed"),
+    ("expected a sequence", "a list is needed: [ … ]"),
+    ("expected a map", "a table is needed"),
+];
+
+/// What a reader of types says of a value, said for people: `invalid type: string "x", expected u32`.
+fn in_plain_words(message: &str) -> String {
+    let kinds = ["invalid type: ", "invalid value: "];
+    let Some(rest) = kinds.iter().find_map(|kind| message.strip_prefix(kind)) else {
+        return message.to_owned();
+    };
+    let Some((found, wanted)) = rest.rsplit_once(", ") else { return message.to_owned() };
+    let said = WANTED.iter().find(|(phrase, _)| *phrase == wanted).map(|(_, words)| (*words).to_owned());
+    let said = said.unwrap_or_else(|| match wanted.strip_prefix("expected ") {
+        Some(wanted) => format!("{} is needed", wanted.trim_start_matches("struct ")),
+        None => wanted.to_owned(),
+    });
+    let found = found.replace("string ", "the text ").replace("integer ", "the number ");
+    format!("{said}, not {}", found.replace("floating point ", "the number ").replace('`', ""))
+}
+
+/// The line, counted from 1, of a key such as `listeners.0.address`; of the innermost table above it that
+/// is there, when it is not.
+pub fn line_of_key(text: &str, key: &str) -> Option<usize> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let mut line = None;
+    walk(document.get_ref(), key, &mut |span, _| line = Some(line_of(text, span.start)));
+    line
+}
+
+/// The text that stands in the file for a key.
+pub fn text_of_key(text: &str, key: &str) -> Option<String> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let mut found = None;
+    walk(document.get_ref(), key, &mut |_, value| found = value);
+    found
+}
+
+/// Follows a key down, telling of each step where its entry stands and which text it is, if it is one.
+fn walk(table: &DeTable<'_>, key: &str, tell: &mut dyn FnMut(Range<usize>, Option<String>)) {
+    let (name, mut rest) = key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest)));
+    let Some((entry, value)) = table.iter().find(|(entry, _)| entry.get_ref() == name) else { return };
+    let text = |value: &DeValue<'_>| value.as_str().filter(|_| rest.is_none()).map(ToOwned::to_owned);
+    tell(entry.span(), text(value.get_ref()));
+    let mut value = value.get_ref();
+    if let DeValue::Array(items) = value {
+        let Some((index, below)) =
+            rest.map(|rest| rest.split_once('.').map_or((rest, None), |(index, below)| (index, Some(below))))
+        else {
+            return;
+        };
+        let Some(item) = index.parse::<usize>().ok().and_then(|index| items.get(index)) else { return };
+        tell(item.span(), None);
+        value = item.get_ref();
+        rest = below;
+    }
+    if let (DeValue::Table(inner), Some(rest)) = (value, rest) {
+        walk(inner, rest, tell);
     }
 }
 

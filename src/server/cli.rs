@@ -8,7 +8,7 @@ use ruma::OwnedServerName;
 use crate::{
     commands, config,
     demo::{self, DemoArgs},
-    serve,
+    names, serve,
 };
 
 /// Yakuba (役場): a Matrix homeserver for public authorities.
@@ -57,7 +57,7 @@ pub(crate) struct InitArgs {
     /// The directory; made if need be
     pub(crate) directory: PathBuf,
     /// The server name: what stands behind the colon of user ids. It can never be changed
-    #[arg(long)]
+    #[arg(long, value_parser = names::parse)]
     pub(crate) server_name: OwnedServerName,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct UserCreateArgs {
     /// The user name: the part between @ and the colon
     pub(crate) localpart: String,
     /// The authority, if the configuration has several
-    #[arg(long)]
+    #[arg(long, value_parser = names::parse)]
     pub(crate) server_name: Option<OwnedServerName>,
     /// The name that others see
     #[arg(long)]
@@ -114,6 +114,8 @@ pub(crate) struct RestoreArgs {
 
 /// Runs the command of this process's arguments.
 pub fn run() -> ExitCode {
+    // What a server keeps is nobody else's on this machine: data, keys, tokens, backups and logs.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match execute(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
@@ -126,7 +128,7 @@ pub fn run() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Init(args) => commands::init::init(&args)?,
-        Command::Check(args) => commands::check::check(&args)?,
+        Command::Check(args) => return run_async(commands::check::check(&args)),
         Command::Serve(args) => {
             let config = config::Config::read(&args.config.config)?;
             base::telemetry::init(config.log.format, &config.log.filter)?;

@@ -22,7 +22,8 @@ use crate::{
     config::{Config, Serves},
     elsewhere::Elsewhere,
     health::Desk,
-    storage::{self, Storage},
+    names,
+    storage::{self, Data, Storage},
 };
 
 /// What a process stands on.
@@ -53,13 +54,13 @@ impl Foundation {
     ///
     /// # Errors
     /// Storage that cannot be opened, keys or certificates that cannot be read.
-    pub async fn of(config: &Config) -> anyhow::Result<Foundation> {
+    pub async fn of(config: &Config, data: Data) -> anyhow::Result<Foundation> {
         let (clock, random, metrics) = (Clock::system(), Random::os(), Metrics::new());
         let authorities = config.load_authorities()?;
         let network = config.federation_config()?.network;
         let transport = federation::Network::open(&network, &clock, &random, &metrics)?;
         let core = Tasks::new(&metrics);
-        let Storage { backend, back_up } = storage::open(config, &core).await?;
+        let Storage { backend, back_up } = storage::open(config, &core, data).await?;
         Ok(Foundation {
             clock,
             random,
@@ -112,6 +113,7 @@ impl House {
         let edges = Tasks::new(&metrics);
 
         let store = Store::open(backend, store::Options::default(), &core, &metrics).await?;
+        names::hold(&store, config).await?;
         let federation = Federation::open(federation::Parts {
             config: config.federation_config()?,
             store: store.clone(),

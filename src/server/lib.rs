@@ -13,10 +13,11 @@ mod elsewhere;
 mod health;
 pub mod house;
 pub mod listen;
+mod names;
 mod patience;
 mod process;
 pub mod serve;
-mod storage;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Serves},
     house::{Foundation, House},
     listen::{self, Service},
+    storage::Data,
     tls::Certificates,
 };
 
@@ -34,12 +35,15 @@ pub async fn serve(config: &Config, until_stdin_ends: bool) -> anyhow::Result<()
     // Before anything is opened: a signal that comes early must not be missed.
     let stop = Stop::listen(until_stdin_ends).context("signals cannot be heard")?;
 
+    for file in config.exposed_secrets() {
+        warn!(file = %file.display(), "others than its owner may read this secret; chmod 600 mends it");
+    }
     let certificates = Certificates::open(config)?;
     let mut bound = Vec::new();
     for listener in &config.listeners {
         bound.push((listener, listen::bind(listener.address).await?));
     }
-    let house = House::open(config, Foundation::of(config).await?).await?;
+    let house = House::open(config, Foundation::of(config, Data::MayBegin).await?).await?;
     let token_file = config.path(Path::new(ADMIN_TOKEN_FILE));
     if let Err(error) = write_private(&token_file, house.admin_token()) {
         let file = token_file.display();

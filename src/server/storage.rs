@@ -12,7 +12,11 @@ use store_rocksdb::RocksBackend;
 use crate::{
     admin::BackUp,
     config::{self, Config, Durability},
+    names,
 };
+
+/// The file of RocksDB that is there as soon as there are data.
+const CURRENT: &str = "CURRENT";
 
 /// An opened storage, and how it is backed up while in use, if it can be.
 pub(crate) struct Storage {
@@ -20,11 +24,24 @@ pub(crate) struct Storage {
     pub(crate) back_up: Option<BackUp>,
 }
 
+/// Whether there must be data already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// A server may begin with none.
+    MayBegin,
+    /// A command over data that are not there is a mistake: a wrong path, a volume that is not mounted.
+    MustExist,
+}
+
 /// Opens the storage that the configuration names; `tasks` must end after it.
 ///
 /// # Errors
-/// When it cannot be opened, for instance because another process has it.
-pub(crate) async fn open(config: &Config, tasks: &Tasks) -> anyhow::Result<Storage> {
+/// When it cannot be opened, for instance because another process has it, or because there is none and
+/// there must be.
+pub(crate) async fn open(config: &Config, tasks: &Tasks, data: Data) -> anyhow::Result<Storage> {
+    if data == Data::MustExist {
+        must_exist(config)?;
+    }
     match config.store.backend {
         config::Backend::Memory => Ok(Storage { backend: Arc::new(MemoryBackend::new()), back_up: None }),
         config::Backend::Rocksdb => {
@@ -42,6 +59,27 @@ pub(crate) async fn open(config: &Config, tasks: &Tasks) -> anyhow::Result<Stora
                 .context("the database cannot be opened")?;
             Ok(Storage { backend: Arc::new(backend), back_up: None })
         }
+    }
+}
+
+/// Refuses to go on where no server has kept data yet. Of PostgreSQL only the server itself can tell.
+fn must_exist(config: &Config) -> anyhow::Result<()> {
+    match config.store.backend {
+        config::Backend::Rocksdb => {
+            let path = config.path(&config.store.path);
+            if !path.join(CURRENT).is_file() {
+                anyhow::bail!(
+                    "there are no data in {}; nothing was made there. Is the path of [store] right, is the \
+                     volume mounted? `yakuba serve` begins new data",
+                    path.display()
+                );
+            }
+            Ok(())
+        }
+        config::Backend::Memory => {
+            anyhow::bail!("the data are in the memory of the running server, and none runs")
+        }
+        config::Backend::Postgres => Ok(()),
     }
 }
 
@@ -89,7 +127,8 @@ pub(crate) struct Findings {
 
 /// Reads all stored data: every row must be readable, and no entry of the log may be missing.
 pub(crate) async fn verify(store: &Store) -> Result<Findings, store::Error> {
-    let checks = [room::tables::checks(), account::checks(), federation::tables::checks()].concat();
+    let checks =
+        [room::tables::checks(), account::checks(), federation::tables::checks(), names::checks()].concat();
     let report = store.verify(&checks).await?;
     Ok(Findings {
         rows: report.rows,

@@ -1,26 +1,78 @@
-//! `yakuba check`: is the configuration usable, with all files that it names?
+//! `yakuba check`: is the configuration usable, with all files that it names, on this machine?
 
-use anyhow::Context;
+use std::{path::Path, process::ExitCode};
 
-use crate::{cli::ConfigArg, commands::say, config::Config, tls::Certificates};
+use rustix::fs::Access;
 
-/// Reads the configuration and every file that it names.
-pub(crate) fn check(args: &ConfigArg) -> anyhow::Result<()> {
+use crate::{
+    cli::ConfigArg,
+    commands::{Running, complain, say},
+    config::{Backend, Config},
+    tls::Certificates,
+};
+
+/// Reads the configuration and every file that it names, and looks at the place of the data and at the ports.
+/// Tells everything that is wrong at once.
+pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     let config = Config::read(&args.config)?;
-    let authorities = config.load_authorities()?;
-    config.account_config()?;
-    config.federation_config()?;
-    Certificates::open(&config)?;
-    for file in &config.federation.ca_files {
-        let path = config.path(file);
-        std::fs::metadata(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut problems = config.unreadable_files();
+    if problems.is_empty() {
+        // What is in the files is looked at once all of them are there.
+        let contents = [
+            config.load_authorities().err(),
+            config.account_config().err(),
+            config.federation_config().err(),
+            Certificates::open(&config).err().map(anyhow::Error::from),
+        ];
+        problems.extend(contents.into_iter().flatten().map(|error| format!("{error:#}")));
     }
-    if let Some(file) = &config.store.url_file {
-        config.secret(file)?;
+    problems.extend(wrong_with_data(&config));
+    if Running::find(&config).await.is_none() {
+        problems.extend(ports_in_use(&config));
     }
-    for authority in authorities.iter() {
+    for file in config.exposed_secrets() {
+        complain(&format!(
+            "{}: 他の利用者も読めます / others may read it (chmod go= mends it)",
+            file.display()
+        ));
+    }
+    if !problems.is_empty() {
+        for problem in &problems {
+            complain(problem);
+        }
+        complain(&format!("{}: {} 件の問題 / problem(s)", args.config.display(), problems.len()));
+        return Ok(ExitCode::FAILURE);
+    }
+    for authority in config.load_authorities()?.iter() {
         say(&format!("{}: {} {}", authority.name(), authority.key_id(), authority.public_key_base64()))?;
     }
     say(&format!("{}: 問題ありません / no problem found", args.config.display()))?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the data can be written where they are, or made where they are to be.
+fn wrong_with_data(config: &Config) -> Option<String> {
+    if config.store.backend != Backend::Rocksdb {
+        return None;
+    }
+    let path = std::path::absolute(config.path(&config.store.path)).ok()?;
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Some(format!(
+            "{} is no directory, so data cannot be kept in {}",
+            there.display(),
+            path.display()
+        ));
+    }
+    let error = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    Some(format!("data cannot be written to {}: {error}", there.display()))
+}
+
+/// The addresses that cannot be listened on.
+fn ports_in_use(config: &Config) -> Vec<String> {
+    let error = |address: std::net::SocketAddr| {
+        let error = std::net::TcpListener::bind(address).err()?;
+        Some(format!("{address} cannot be listened on: {error}"))
+    };
+    config.listeners.iter().filter_map(|listener| error(listener.address)).collect()
 }

@@ -1,6 +1,10 @@
 //! `yakuba backup`, `restore` and `verify`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use base::{Metrics, Tasks};
@@ -12,7 +16,7 @@ use crate::{
     cli::{BackupArgs, ConfigArg, RestoreArgs},
     commands::{Running, say},
     config::{Backend, Config},
-    storage::{self, Findings},
+    storage::{self, Data, Findings},
 };
 
 /// Adds a backup to a directory; the server may run meanwhile.
@@ -28,7 +32,7 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
         }
         None => {
             let tasks = Tasks::new(&Metrics::new());
-            let opened = storage::open(&config, &tasks).await?;
+            let opened = storage::open(&config, &tasks, Data::MustExist).await?;
             let back_up = opened.back_up.context("this storage is backed up with its own tools")?;
             let made = tokio::task::spawn_blocking(move || back_up(to)).await??;
             opened.backend.close().await?;
@@ -37,6 +41,10 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
         }
     };
     say(&format!("控え / backup: {made}"))?;
+    say(NOT_IN_A_BACKUP)?;
+    for file in keep_apart(&config, &args.config.config) {
+        say(&format!("  {}", file.display()))?;
+    }
     Ok(())
 }
 
@@ -49,7 +57,22 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     let to = config.path(&config.store.path);
     let made = store_rocksdb::restore(&args.from, &to)?;
     say(&format!("戻しました / restored: {} into {}, {} bytes", made.id, to.display(), made.size_bytes))?;
+    say(
+        "署名鍵と設定は控えにありません。元のものを使ってください / keys and configuration are in no backup: \
+         without the old signing keys others do not take this server for the same",
+    )?;
     Ok(())
+}
+
+/// A backup holds the data only: keys beside the data would open both to whoever finds the one.
+const NOT_IN_A_BACKUP: &str = "控えにないもの。別の場所に保管してください / not in it; keep these elsewhere:";
+
+/// The files that a server needs besides its data.
+fn keep_apart(config: &Config, config_file: &Path) -> Vec<PathBuf> {
+    let mut files = vec![config_file.to_owned()];
+    files.extend(config.secret_files());
+    files.extend(config.federation.ca_files.iter().map(|file| config.path(file)));
+    files
 }
 
 /// Reads all stored data and prints what is wrong; a failure when something is.
@@ -69,7 +92,7 @@ pub(crate) async fn verify(args: &ConfigArg) -> anyhow::Result<ExitCode> {
 async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
-    let opened = storage::open(config, &tasks).await?;
+    let opened = storage::open(config, &tasks, Data::MustExist).await?;
     let store = Store::open(opened.backend, store::Options::default(), &tasks, &metrics).await?;
     let findings = storage::verify(&store).await;
     store.close().await?;

@@ -27,6 +27,8 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<()> {
         "署名鍵 / signing key: {} (控えを安全な場所に / keep a copy in a safe place)",
         key.display()
     ))?;
+    say("client_url を書くと .well-known で知らされます / clients find the server by its name once \
+         `client_url` is set (.well-known)")?;
     say(&format!("次に / next: yakuba check --config {0} && yakuba serve --config {0}", config.display()))?;
     Ok(())
 }

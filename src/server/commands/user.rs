@@ -14,6 +14,7 @@ use crate::{
     commands::{Running, say},
     config::Config,
     house::{Foundation, House},
+    storage::Data,
 };
 
 /// Letters of a password that we make up: 95 bits.
@@ -47,7 +48,7 @@ pub(crate) async fn create(args: &UserCreateArgs) -> anyhow::Result<()> {
 }
 
 async fn create_here(config: &Config, order: UserOrder) -> anyhow::Result<String> {
-    let house = House::open(config, Foundation::of(config).await?).await?;
+    let house = House::open(config, Foundation::of(config, Data::MustExist).await?).await?;
     let UserOrder { server_name, localpart, password, display_name, admin } = order;
     let new = NewUser { localpart, password: Some(password), display_name, admin };
     let made = house.accounts.create_user(&server_name, new).await;

@@ -5,11 +5,14 @@
 
 mod check;
 mod convert;
+mod files;
 mod types;
 
 use std::path::{Path, PathBuf};
 
 use base::config::Problem;
+
+use crate::names;
 
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
@@ -53,6 +56,19 @@ impl std::fmt::Display for Listed<'_> {
     }
 }
 
+/// Adds how a server name is to be written that somebody wrote in Japanese.
+fn with_hints(text: &str) -> impl Fn(Vec<Problem>) -> Vec<Problem> {
+    move |mut problems| {
+        for problem in &mut problems {
+            let value = base::config::text_of_key(text, &problem.key);
+            if let Some(ascii) = value.and_then(|value| names::in_ascii(&value)) {
+                problem.message = format!("a server name is written in ASCII: {ascii}");
+            }
+        }
+        problems
+    }
+}
+
 impl Config {
     /// Reads the file with the overrides of this process's environment, and checks it.
     ///
@@ -80,9 +96,13 @@ impl Config {
     ) -> Result<Config, Vec<Problem>> {
         // Variables that choose the file are not keys in it.
         let environment = environment.into_iter().filter(|(name, _)| name != "YAKUBA_CONFIG");
-        let mut config: Config = base::config::load(text, environment)?;
+        let mut config: Config = base::config::load(text, environment).map_err(with_hints(text))?;
         config.directory = directory.to_owned();
-        let problems = check::problems(&config);
+        let mut problems = check::problems(&config);
+        for problem in &mut problems {
+            problem.line = base::config::line_of_key(text, &problem.key);
+        }
+        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 

@@ -184,6 +184,8 @@ pub struct StoreConfig {
     pub memory: ByteSize,
     /// What stays free on the disk of RocksDB.
     pub reserve: ByteSize,
+    /// Authorities that the data have users of and that are served no more.
+    pub retired_authorities: Vec<OwnedServerName>,
 }
 
 impl Default for StoreConfig {
@@ -196,6 +198,7 @@ impl Default for StoreConfig {
             durability: Durability::Fsync,
             memory: ByteSize::mib(256),
             reserve: ByteSize::mib(64),
+            retired_authorities: Vec::new(),
         }
     }
 }

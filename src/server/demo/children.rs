@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     os::fd::OwnedFd,
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -39,6 +40,9 @@ struct Running {
 impl Children {
     /// Starts all servers.
     pub(super) fn start(place: &Place) -> anyhow::Result<Children> {
+        for server in &place.servers {
+            must_be_free(server)?;
+        }
         let running = place.servers.iter().map(spawn).collect::<anyhow::Result<_>>()?;
         Ok(Children { servers: place.servers.clone(), running })
     }
@@ -121,13 +125,31 @@ fn spawn(server: &Server) -> anyhow::Result<Running> {
     Ok(Running { child, stdin })
 }
 
+/// Says which port is in use before a server fails over it.
+fn must_be_free(server: &Server) -> anyhow::Result<()> {
+    for port in [server.client_port, server.federation_port, server.admin_port] {
+        std::net::TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+            format!("port {port} for {} cannot be used; choose others with --base-port", server.name)
+        })?;
+    }
+    Ok(())
+}
+
+/// The end of a log, for somebody who should not have to look for the file first.
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.iter().rev().map(|line| format!("\n  {line}")).collect()
+}
+
 async fn wait_until_healthy(server: &Server, child: &mut Child) -> anyhow::Result<()> {
     let asker = Asker::new(server.client_url());
     let deadline = Instant::now() + HEALTHY_WITHIN;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
             let log = server.directory.join("server.log");
-            bail!("{} ended at once ({status}); see {}", server.name, log.display());
+            bail!("{} ended at once ({status}); see {}{}", server.name, log.display(), last_lines(&log));
         }
         match asker.ask(Method::GET, "/health", None, None).await {
             Ok((status, _)) if status.is_success() => return Ok(()),

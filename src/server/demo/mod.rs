@@ -60,7 +60,10 @@ pub(crate) async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    if temporary && let Err(error) = std::fs::remove_dir_all(&directory) {
+    if temporary && outcome.is_err() {
+        // What went wrong stands in the logs there.
+        complain(&format!("{} は残してあります / is kept", directory.display()));
+    } else if temporary && let Err(error) = std::fs::remove_dir_all(&directory) {
         complain(&format!("{} cannot be removed: {error}", directory.display()));
     }
     outcome

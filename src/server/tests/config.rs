@@ -121,7 +121,9 @@ allow_ranges = ["10.0.0.0/99"]
         "federation.allow_ranges",
     ] {
         assert!(
-            problems.iter().any(|problem| problem.starts_with(&format!("{key}: "))),
+            problems
+                .iter()
+                .any(|problem| { problem.starts_with("line ") && problem.contains(&format!(": {key}: ")) }),
             "{key}: {problems:#?}"
         );
     }
@@ -131,6 +133,23 @@ allow_ranges = ["10.0.0.0/99"]
 fn a_misspelt_key_is_named_with_its_line() {
     let problems = parse("[store]\ndurabilty = \"fsync\"\n").unwrap_err();
     assert_eq!(problems, ["line 2: store.durabilty: there is no such key; did you mean `durability`?"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_value_is_said_in_plain_words() {
+    let problems = parse("[passwords]\nwrong_allowed = \"many\"\n").unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("line 2: passwords.wrong_allowed: a whole number from 0"),
+        "{problems:?}"
+    );
+    assert!(problems[0].ends_with("is needed, not the text \"many\""), "{problems:?}");
+}
+
+#[test]
+fn a_server_name_in_japanese_is_told_in_the_form_of_dns() {
+    let problems = parse("[[authorities]]\nname = \"金沢.example.jp\"\nkey_file = \"k\"\n").unwrap_err();
+    assert!(problems.iter().any(|problem| problem.contains("ASCII: xn--6uw360f.example.jp")), "{problems:?}");
 }
 
 #[test]

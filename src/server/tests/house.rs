@@ -12,6 +12,7 @@ use crate::{
     commands::init::write_key,
     config::{Config, Serves},
     house::{Foundation, House},
+    storage::Data,
 };
 
 const CONFIG: &str = r#"
@@ -38,7 +39,7 @@ async fn house(directory: &Path) -> House {
     write_key(&directory.join("kanazawa.key"), ruma::server_name!("kanazawa.test")).unwrap();
     write_key(&directory.join("wajima.key"), ruma::server_name!("wajima.test")).unwrap();
     let config = Config::parse(CONFIG, [], directory).unwrap();
-    House::open(&config, Foundation::of(&config).await.unwrap()).await.unwrap()
+    House::open(&config, Foundation::of(&config, Data::MayBegin).await.unwrap()).await.unwrap()
 }
 
 async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Value) {

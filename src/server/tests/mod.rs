@@ -4,5 +4,6 @@
 
 mod config;
 mod house;
+mod names;
 mod patience;
 mod tls;

@@ -1,0 +1,129 @@
+//! What somebody meets who sets a server up: the commands over data that are not there, rights of files,
+//! a password that is too short, a port that is in use.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared modules")]
+
+mod alone;
+mod demo;
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{alone::Server, demo::yakuba};
+
+/// What a command says, and whether it succeeded.
+fn said(command: &mut Command) -> (bool, String) {
+    let output = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// Everything below a directory that others than its owner may read.
+fn open_to_others(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(path) = left.pop() {
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        if metadata.permissions().mode() & 0o077 != 0 {
+            found.push(path.clone());
+        }
+        if metadata.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_over_data_that_are_not_there_are_refused_and_make_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::new(directory.path());
+    let backup = directory.path().join("backup");
+    let mut back_up = server.command("backup");
+    back_up.arg(&backup);
+    let mut create = yakuba();
+    create.args(["user", "create", "hanako", "--config"]).arg(directory.path().join("yakuba.toml"));
+    for command in [&mut server.command("verify"), &mut back_up, &mut create] {
+        let (done, text) = said(command);
+        assert!(!done && text.contains("there are no data in"), "{command:?}: {text}");
+    }
+    assert!(!directory.path().join("data").exists());
+    assert!(!backup.exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_keeps_only_its_owner_can_read_and_a_short_password_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path());
+    server.start().await;
+    server.register("hanako").await;
+    server.end("TERM");
+    let data = directory.path().join("data");
+    assert_eq!(open_to_others(&data), Vec::<PathBuf>::new());
+    assert_eq!(open_to_others(&directory.path().join("keys")), Vec::<PathBuf>::new());
+
+    let password = directory.path().join("password");
+    std::fs::write(&password, "short\n").unwrap();
+    let mut create = yakuba();
+    create.args(["user", "create", "taro", "--password-file"]).arg(&password);
+    create.arg("--config").arg(directory.path().join("yakuba.toml"));
+    let (done, text) = said(&mut create);
+    assert!(!done && text.contains("too short"), "{text}");
+    std::fs::write(&password, "long enough for anybody\n").unwrap();
+    let (done, text) = said(&mut create);
+    assert!(done, "{text}");
+
+    let key = directory.path().join("keys/kanazawa.test.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (done, text) = said(&mut server.command("check"));
+    assert!(done && text.contains("others may read it"), "{text}");
+}
+
+#[test]
+fn check_tells_all_missing_files_and_ports_in_use_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let text = format!(
+        r#"
+        [[authorities]]
+        name = "kanazawa.test"
+        key_file = "keys/kanazawa.test.key"
+        [[authorities]]
+        name = "wajima.test"
+        key_file = "keys/wajima.test.key"
+        registration = {{ shared_secret_file = "keys/secret" }}
+        [[listeners]]
+        address = "127.0.0.1:{port}"
+        serves = ["client"]
+        [store]
+        path = "yakuba.toml/data"
+        "#
+    );
+    let config = directory.path().join("yakuba.toml");
+    std::fs::write(&config, text).unwrap();
+    let (done, text) = said(yakuba().arg("check").arg("--config").arg(&config));
+    assert!(!done);
+    for wanted in
+        ["kanazawa.test.key", "wajima.test.key", "keys/secret", &port.to_string(), "is no directory"]
+    {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+}
+
+#[test]
+fn a_demo_whose_port_is_in_use_names_the_port_and_keeps_its_directory() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let place = tempfile::tempdir().unwrap();
+    let mut demo = yakuba();
+    demo.args(["demo", "--base-port", &port.to_string()]).env("TMPDIR", place.path());
+    let (done, text) = said(&mut demo);
+    assert!(!done && text.contains(&format!("port {port} ")), "{text}");
+    let kept = std::fs::read_dir(place.path()).unwrap().next().unwrap().unwrap().path();
+    assert!(text.contains(kept.to_str().unwrap()), "{text}");
+}

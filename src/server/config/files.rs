@@ -1,0 +1,46 @@
+//! The files that a configuration names.
+
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+
+use super::Config;
+
+impl Config {
+    /// Every file with a secret: signing keys, private keys of certificates, shared secrets.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for authority in &self.authorities {
+            files.push(self.path(&authority.key_file));
+            files.extend(authority.tls.iter().map(|tls| self.path(&tls.key)));
+            files.extend(authority.registration.shared_secret_file.iter().map(|file| self.path(file)));
+        }
+        files.extend(self.store.url_file.iter().map(|file| self.path(file)));
+        files
+    }
+
+    /// Those secrets, and data, that others on this machine may read.
+    pub fn exposed_secrets(&self) -> Vec<PathBuf> {
+        let mut files = self.secret_files();
+        if self.store.backend == super::Backend::Rocksdb {
+            files.push(self.path(&self.store.path));
+        }
+        files.retain(|file| {
+            let mode = std::fs::metadata(file).map(|metadata| metadata.permissions().mode());
+            mode.is_ok_and(|mode| mode & 0o077 != 0)
+        });
+        files
+    }
+
+    /// Every file that is named and cannot be read, with the reason.
+    pub fn unreadable_files(&self) -> Vec<String> {
+        let mut files = self.secret_files();
+        for authority in &self.authorities {
+            files.extend(authority.tls.iter().map(|tls| self.path(&tls.certificate)));
+        }
+        files.extend(self.federation.ca_files.iter().map(|file| self.path(file)));
+        let reason = |file: PathBuf| {
+            let error = std::fs::File::open(&file).err()?;
+            Some(format!("{} cannot be read: {error}", file.display()))
+        };
+        files.into_iter().filter_map(reason).collect()
+    }
+}

@@ -1,0 +1,75 @@
+//! The server names that the data belong to.
+//!
+//! A name can never be changed: users, rooms and signatures carry it. A start over data that were begun with
+//! another name would serve nobody whom the data know, and would look like an empty server; so the names are
+//! kept beside the data and held against the configuration at each start.
+
+use anyhow::Context;
+use ruma::{OwnedServerName, ServerName};
+use store::{Batch, Order, Range, Store, Table, TableCheck, Tuning};
+
+use crate::config::Config;
+
+/// Names that this store has been served under; key: server name; value: 1.
+static NAMES: Table<String, u64> = Table::new(900, "server.names", Tuning::Small);
+
+/// More names than a process can have.
+const MOST_NAMES: usize = 10_000;
+
+/// The checks of this crate's tables, for `verify`.
+pub(crate) fn checks() -> Vec<TableCheck> {
+    vec![NAMES.check()]
+}
+
+/// Holds the names of the data against those of the configuration, and keeps the new ones.
+///
+/// # Errors
+/// A name of the data that the configuration neither has nor gives up.
+pub(crate) async fn hold(store: &Store, config: &Config) -> anyhow::Result<()> {
+    let known = store.scan(&NAMES, Range::all(), Order::Ascending, MOST_NAMES).await?;
+    let known: Vec<String> = known.into_iter().map(|(name, _)| name).collect();
+    let has = |name: &str| config.authorities.iter().any(|authority| authority.name == name);
+    let given_up = |name: &str| config.store.retired_authorities.iter().any(|retired| retired == name);
+    if let Some(name) = known.iter().find(|name| !has(name) && !given_up(name)) {
+        anyhow::bail!(
+            "the data are those of {name}, which the configuration does not name. A server name can never be \
+             changed; whoever gives one up for good lists it in `retired_authorities` of [store]"
+        );
+    }
+    let mut batch = Batch::new();
+    for authority in &config.authorities {
+        let name = authority.name.as_str();
+        if !known.iter().any(|known| known == name) {
+            batch.put(&NAMES, name, &1);
+        }
+    }
+    if !batch.is_empty() {
+        store.commit(batch).await.context("the server names cannot be kept")?;
+    }
+    Ok(())
+}
+
+/// Reads a server name as a person types it.
+///
+/// # Errors
+/// Why it is none; for one in Japanese, how it has to be written.
+pub(crate) fn parse(text: &str) -> Result<OwnedServerName, String> {
+    <&ServerName>::try_from(text).map(ToOwned::to_owned).map_err(|error| match in_ascii(text) {
+        Some(ascii) => format!("a server name is written in ASCII: {ascii}"),
+        None => error.to_string(),
+    })
+}
+
+/// How a name with other letters than those of ASCII is written in DNS.
+pub(crate) fn in_ascii(text: &str) -> Option<String> {
+    if text.is_ascii() {
+        return None;
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let ascii = idna::domain_to_ascii(host).ok()?;
+    let whole = port.map_or(ascii.clone(), |port| format!("{ascii}:{port}"));
+    <&ServerName>::try_from(whole.as_str()).is_ok().then_some(whole)
+}
