@@ -56,10 +56,22 @@ impl std::fmt::Display for Listed<'_> {
     }
 }
 
+/// Whether a server name stands at a key.
+fn is_of_a_name(key: &str) -> bool {
+    let parts: Vec<&str> = key.split('.').collect();
+    matches!(
+        parts.as_slice(),
+        ["authorities", _, "name"]
+            | ["listeners", _, "authority"]
+            | ["federation", "trusted_notaries", ..]
+            | ["store", "retired_authorities", ..]
+    )
+}
+
 /// Adds how a server name is to be written that somebody wrote in Japanese.
 fn with_hints(text: &str) -> impl Fn(Vec<Problem>) -> Vec<Problem> {
     move |mut problems| {
-        for problem in &mut problems {
+        for problem in problems.iter_mut().filter(|problem| is_of_a_name(&problem.key)) {
             let value = base::config::text_of_key(text, &problem.key);
             if let Some(ascii) = value.and_then(|value| names::in_ascii(&value)) {
                 problem.message = format!("a server name is written in ASCII: {ascii}");

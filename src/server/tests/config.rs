@@ -150,6 +150,9 @@ fn what_is_wrong_with_a_value_is_said_in_plain_words() {
 fn a_server_name_in_japanese_is_told_in_the_form_of_dns() {
     let problems = parse("[[authorities]]\nname = \"金沢.example.jp\"\nkey_file = \"k\"\n").unwrap_err();
     assert!(problems.iter().any(|problem| problem.contains("ASCII: xn--6uw360f.example.jp")), "{problems:?}");
+
+    let problems = parse("[rooms]\ndefault_version = 11\n[store]\nbackend = \"公開\"\n").unwrap_err();
+    assert!(!problems.iter().any(|problem| problem.contains("ASCII")), "{problems:?}");
 }
 
 #[test]
