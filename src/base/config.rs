@@ -332,6 +332,14 @@ const WANTED: &[(&str, &str)] = &[
 
 /// What a reader of types says of a value, said for people: `invalid type: string "x", expected u32`.
 fn in_plain_words(message: &str) -> String {
+    if let Some(name) = message.strip_prefix("missing field ") {
+        return format!("the key {name} is missing");
+    }
+    if let Some((unknown, known)) =
+        message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("{} is needed, not {unknown}", known.replace("one of ", "one of these: "));
+    }
     let kinds = ["invalid type: ", "invalid value: "];
     let Some(rest) = kinds.iter().find_map(|kind| message.strip_prefix(kind)) else {
         return message.to_owned();
@@ -342,7 +350,8 @@ fn in_plain_words(message: &str) -> String {
         Some(wanted) => format!("{} is needed", wanted.trim_start_matches("struct ")),
         None => wanted.to_owned(),
     });
-    let found = found.replace("string ", "the text ").replace("integer ", "the number ");
+    let found =
+        found.replace("string ", "the text ").replace("integer ", "the number ").replace("boolean ", "");
     format!("{said}, not {}", found.replace("floating point ", "the number ").replace('`', ""))
 }
 

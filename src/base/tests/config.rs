@@ -57,17 +57,17 @@ fn every_mistake_is_reported_at_once_with_key_line_and_nearest_key() {
             "line 1: nmae: there is no such key; did you mean `name`?",
             "line 5: limits.body: `much` is no size; write for instance 65536, \"64 KiB\", \"512 MiB\" or \"2 GiB\"",
             "line 6: limits.reqests: there is no such key; did you mean `requests`?",
-            "line 7: limits.strict: invalid type: integer `7`, expected a boolean",
-            "line 10: authorities.0.name: invalid type: boolean `true`, expected a string",
+            "line 7: limits.strict: true or false is needed, not the number 7",
+            "line 10: authorities.0.name: a text in quotation marks is needed, not true",
         ]
     );
 }
 
 #[test]
 fn a_missing_key_is_named() {
-    assert_eq!(read("", &[]).unwrap_err(), ["missing field `name`"]);
+    assert_eq!(read("", &[]).unwrap_err(), ["the key `name` is missing"]);
     let problems = read("name = \"a\"\n[[authorities]]\n", &[]).unwrap_err();
-    assert_eq!(problems, ["line 2: authorities.0: missing field `name`"]);
+    assert_eq!(problems, ["line 2: authorities.0: the key `name` is missing"]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_mistake_in_the_environment_names_the_variable() {
     let problems = read("name = \"a\"\n", &environment).unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems.iter().any(|p| {
-        p.starts_with("environment variable YAKUBA_LIMITS__REQUESTS: limits.requests: invalid type")
+        p.starts_with("environment variable YAKUBA_LIMITS__REQUESTS: limits.requests: a whole number from 0")
     }));
     assert!(problems.iter().any(|p| p
         == "environment variable YAKUBA_LIMIT__BODY: limit: there is no such key; did you mean `limits`?"));
