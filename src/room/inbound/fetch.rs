@@ -221,7 +221,6 @@ impl Rooms {
         let head = self.get_head(room).await?;
         let earliest: Vec<OwnedEventId> =
             head.extremities.iter().map(|extremity| extremity.event_id.clone()).collect();
-        let min_depth = head.extremities.iter().map(|extremity| extremity.depth).min().unwrap_or(0);
         for _ in 0..MISSING_ROUNDS {
             if search.open.is_empty()
                 || search.found.len() >= self.0.config.fetch_limit
@@ -234,7 +233,8 @@ impl Rooms {
                 earliest: &earliest,
                 latest: &search.latest,
                 limit: MISSING_LIMIT,
-                min_depth,
+                // Depths are claims: one extremity with a huge one would have honest peers give nothing.
+                min_depth: 0,
             };
             let request = self.0.remote.get_missing_events(&from, server, question);
             let mut answer = match self.ask(server, Size::Small, request).await {
