@@ -45,7 +45,10 @@ pub struct Demo {
 
 /// The binary under test, built by the same command that built this test.
 pub fn yakuba() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_yakuba"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_yakuba"));
+    // Tests look at texts in English, whatever the machine speaks.
+    command.env("LC_ALL", "C").env_remove("YAKUBA_LANG");
+    command
 }
 
 /// Ports for tests that run beside each other: 40 for each caller.

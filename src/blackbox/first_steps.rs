@@ -127,3 +127,31 @@ fn a_demo_whose_port_is_in_use_names_the_port_and_keeps_its_directory() {
     let kept = std::fs::read_dir(place.path()).unwrap().next().unwrap().unwrap().path();
     assert!(text.contains(kept.to_str().unwrap()), "{text}");
 }
+
+fn is_japanese(text: &str) -> bool {
+    text.chars().any(|c| ('\u{3041}'..='\u{30ff}').contains(&c))
+}
+
+#[test]
+fn what_commands_say_is_in_the_language_of_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::new(directory.path());
+    let in_language = |language: &str| {
+        let mut help = yakuba();
+        help.args(["user", "create", "--help"]);
+        let mut top = yakuba();
+        top.arg("--help");
+        let mut wrong = yakuba();
+        wrong.args(["check", "--colour"]);
+        let commands = [server.command("check"), server.command("verify"), help, top, wrong];
+        commands.map(|mut command| said(command.env("LC_ALL", language)).1)
+    };
+    for text in in_language("C") {
+        assert!(!is_japanese(&text), "{text}");
+    }
+    let english = ["no problem", "there are", "Print", "Usage", "Options", "the ", "error:", "unexpected"];
+    for text in in_language("ja_JP.UTF-8") {
+        assert!(is_japanese(&text), "{text}");
+        assert!(!english.iter().any(|word| text.contains(word)), "{text}");
+    }
+}

@@ -51,7 +51,9 @@ impl Asker {
             let body = response.into_body().collect().await?.to_bytes();
             anyhow::Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
         };
-        tokio::time::timeout(TIMEOUT, response).await.context("no answer in time")?
+        tokio::time::timeout(TIMEOUT, response)
+            .await
+            .with_context(|| crate::texts::tr!("時間内に答えがありません", "no answer in time"))?
     }
 
     /// Asks, and takes nothing but a success.

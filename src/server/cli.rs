@@ -2,16 +2,16 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruma::OwnedServerName;
 
 use crate::{
     commands, config,
     demo::{self, DemoArgs},
-    names, serve,
+    names, serve, texts,
 };
 
-/// Yakuba (役場): a Matrix homeserver for public authorities.
+/// 役場 (Yakuba): 公的機関のための Matrix ホームサーバー / Yakuba: a Matrix homeserver for public authorities
 #[derive(Debug, Parser)]
 #[command(name = "yakuba", version, propagate_version = true)]
 pub struct Cli {
@@ -47,16 +47,16 @@ enum Command {
 /// Where the configuration is.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArg {
-    /// The configuration file
+    /// 設定ファイル / The configuration file
     #[arg(long, env = "YAKUBA_CONFIG", default_value = "yakuba.toml")]
     pub(crate) config: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// The directory; made if need be
+    /// ディレクトリ。なければ作る / The directory; made if need be
     pub(crate) directory: PathBuf,
-    /// The server name: what stands behind the colon of user ids. It can never be changed
+    /// サーバー名。ユーザー ID のコロンの後の部分。後から変えられない / The server name: what stands behind the colon of user ids. It can never be changed
     #[arg(long, value_parser = names::parse)]
     pub(crate) server_name: OwnedServerName,
 }
@@ -65,7 +65,7 @@ pub(crate) struct InitArgs {
 struct ServeArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// Stop when standard input ends, that is, when whoever started this process is gone
+    /// 標準入力が終わったら止まる / Stop when standard input ends, that is, when whoever started this process is gone
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
 }
@@ -78,18 +78,18 @@ enum UserCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct UserCreateArgs {
-    /// The user name: the part between @ and the colon
+    /// ユーザー名。@ とコロンの間の部分 / The user name: the part between @ and the colon
     pub(crate) localpart: String,
-    /// The authority, if the configuration has several
+    /// 機関のサーバー名。設定に複数あるとき / The authority, if the configuration has several
     #[arg(long, value_parser = names::parse)]
     pub(crate) server_name: Option<OwnedServerName>,
-    /// The name that others see
+    /// 表示名 / The name that others see
     #[arg(long)]
     pub(crate) display_name: Option<String>,
-    /// Whether the user may administer the server
+    /// サーバーの管理者にする / Whether the user may administer the server
     #[arg(long)]
     pub(crate) admin: bool,
-    /// A file with the password; `-` is standard input. Without one a password is made up and printed
+    /// パスワードのファイル。`-` は標準入力。なければ作って表示する / A file with the password; `-` is standard input. Without one a password is made up and printed
     #[arg(long)]
     pub(crate) password_file: Option<PathBuf>,
     #[command(flatten)]
@@ -98,7 +98,7 @@ pub(crate) struct UserCreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// The directory of the backups; several backups share what they have in common
+    /// 控えのディレクトリ。複数の控えは共通部分を共有する / The directory of the backups; several backups share what they have in common
     pub(crate) to: PathBuf,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -106,7 +106,7 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The directory of the backups
+    /// 控えのディレクトリ / The directory of the backups
     pub(crate) from: PathBuf,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -116,7 +116,26 @@ pub(crate) struct RestoreArgs {
 pub fn run() -> ExitCode {
     // What a server keeps is nobody else's on this machine: data, keys, tokens, backups and logs.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    match execute(Cli::parse()) {
+    let parsed = texts::in_one_language(Cli::command())
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) if texts::japanese() => {
+            let text = texts::of_the_parser(&error);
+            if error.use_stderr() {
+                commands::complain(text.trim_end());
+                return ExitCode::from(2);
+            }
+            return if commands::say(text.trim_end()).is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
+        }
+        Err(error) => error.exit(),
+    };
+    match execute(cli) {
         Ok(code) => code,
         Err(error) => {
             commands::complain(&format!("yakuba: {error:#}"));

@@ -20,6 +20,7 @@ pub mod serve;
 pub mod storage;
 #[cfg(test)]
 mod tests;
+mod texts;
 pub mod tls;
 mod unread;
 

@@ -8,7 +8,10 @@ use anyhow::Context;
 use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Order, Range, Store, Table, TableCheck, Tuning};
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    texts::{self, tr},
+};
 
 /// Names that this store has been served under; key: server name; value: 1.
 static NAMES: Table<String, u64> = Table::new(900, "server.names", Tuning::Small);
@@ -31,10 +34,12 @@ pub(crate) async fn hold(store: &Store, config: &Config) -> anyhow::Result<()> {
     let has = |name: &str| config.authorities.iter().any(|authority| authority.name == name);
     let given_up = |name: &str| config.store.retired_authorities.iter().any(|retired| retired == name);
     if let Some(name) = known.iter().find(|name| !has(name) && !given_up(name)) {
-        anyhow::bail!(
+        anyhow::bail!(tr!(
+            "データは {name} のものですが、設定にその名前がありません。サーバー名は変えられません。使うのを\
+             やめた名前は [store] の `retired_authorities` に書いてください",
             "the data are those of {name}, which the configuration does not name. A server name can never be \
              changed; whoever gives one up for good lists it in `retired_authorities` of [store]"
-        );
+        ));
     }
     let mut batch = Batch::new();
     for authority in &config.authorities {
@@ -55,7 +60,10 @@ pub(crate) async fn hold(store: &Store, config: &Config) -> anyhow::Result<()> {
 /// Why it is none; for one in Japanese, how it has to be written.
 pub(crate) fn parse(text: &str) -> Result<OwnedServerName, String> {
     <&ServerName>::try_from(text).map(ToOwned::to_owned).map_err(|error| match in_ascii(text) {
-        Some(ascii) => format!("a server name is written in ASCII: {ascii}"),
+        Some(ascii) => {
+            tr!("サーバー名は ASCII で書きます: {ascii}", "a server name is written in ASCII: {ascii}")
+        }
+        None if texts::japanese() => "サーバー名ではありません".to_owned(),
         None => error.to_string(),
     })
 }

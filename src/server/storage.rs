@@ -13,6 +13,7 @@ use crate::{
     admin::BackUp,
     config::{self, Config, Durability},
     names,
+    texts::tr,
 };
 
 /// The file of RocksDB that is there as soon as there are data.
@@ -56,7 +57,7 @@ pub(crate) async fn open(config: &Config, tasks: &Tasks, data: Data) -> anyhow::
         config::Backend::Postgres => {
             let backend = PostgresBackend::open(postgres_settings(config)?, tasks)
                 .await
-                .context("the database cannot be opened")?;
+                .with_context(|| tr!("データベースを開けません", "the database cannot be opened"))?;
             Ok(Storage { backend: Arc::new(backend), back_up: None })
         }
     }
@@ -68,16 +69,21 @@ fn must_exist(config: &Config) -> anyhow::Result<()> {
         config::Backend::Rocksdb => {
             let path = config.path(&config.store.path);
             if !path.join(CURRENT).is_file() {
-                anyhow::bail!(
-                    "there are no data in {}; nothing was made there. Is the path of [store] right, is the \
+                anyhow::bail!(tr!(
+                    "{path} にデータがありません。何も作りませんでした。[store] の path は正しいですか。ボリュームは\
+                     マウントされていますか。新しいデータは `yakuba serve` が作ります",
+                    "there are no data in {path}; nothing was made there. Is the path of [store] right, is the \
                      volume mounted? `yakuba serve` begins new data",
-                    path.display()
-                );
+                    path = path.display()
+                ));
             }
             Ok(())
         }
         config::Backend::Memory => {
-            anyhow::bail!("the data are in the memory of the running server, and none runs")
+            anyhow::bail!(tr!(
+                "データは動いているサーバーのメモリーにありますが、動いていません",
+                "the data are in the memory of the running server, and none runs"
+            ))
         }
         config::Backend::Postgres => Ok(()),
     }
@@ -85,8 +91,13 @@ fn must_exist(config: &Config) -> anyhow::Result<()> {
 
 fn open_rocksdb(config: &Config) -> anyhow::Result<RocksBackend> {
     let settings = rocksdb_settings(config);
-    RocksBackend::open(&settings)
-        .with_context(|| format!("the data in {} cannot be opened", settings.path.display()))
+    RocksBackend::open(&settings).with_context(|| {
+        tr!(
+            "{path} のデータを開けません",
+            "the data in {path} cannot be opened",
+            path = settings.path.display()
+        )
+    })
 }
 
 fn postgres_settings(config: &Config) -> anyhow::Result<store_postgres::Settings> {

@@ -8,6 +8,7 @@ use crate::{
     cli::ConfigArg,
     commands::{Running, complain, say},
     config::{Backend, Config},
+    texts::tr,
     tls::Certificates,
 };
 
@@ -31,22 +32,28 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
         problems.extend(ports_in_use(&config));
     }
     for file in config.exposed_secrets() {
-        complain(&format!(
-            "{}: 他の利用者も読めます / others may read it (chmod go= mends it)",
-            file.display()
+        complain(&tr!(
+            "{path}: 他の利用者も読めます (chmod go= で直ります)",
+            "{path}: others may read it (chmod go= mends it)",
+            path = file.display()
         ));
     }
     if !problems.is_empty() {
         for problem in &problems {
             complain(problem);
         }
-        complain(&format!("{}: {} 件の問題 / problem(s)", args.config.display(), problems.len()));
+        complain(&tr!(
+            "{path}: {count} 件の問題",
+            "{path}: {count} problem(s)",
+            path = args.config.display(),
+            count = problems.len()
+        ));
         return Ok(ExitCode::FAILURE);
     }
     for authority in config.load_authorities()?.iter() {
         say(&format!("{}: {} {}", authority.name(), authority.key_id(), authority.public_key_base64()))?;
     }
-    say(&format!("{}: 問題ありません / no problem found", args.config.display()))?;
+    say(&tr!("{path}: 問題ありません", "{path}: no problem found", path = args.config.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,21 +65,26 @@ fn wrong_with_data(config: &Config) -> Option<String> {
     let path = std::path::absolute(config.path(&config.store.path)).ok()?;
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     if !there.is_dir() {
-        return Some(format!(
-            "{} is no directory, so data cannot be kept in {}",
-            there.display(),
-            path.display()
+        return Some(tr!(
+            "{there} はディレクトリではないので、{path} にデータを置けません",
+            "{there} is no directory, so data cannot be kept in {path}",
+            there = there.display(),
+            path = path.display()
         ));
     }
     let error = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
-    Some(format!("data cannot be written to {}: {error}", there.display()))
+    Some(tr!(
+        "{path} にデータを書けません: {error}",
+        "data cannot be written to {path}: {error}",
+        path = there.display()
+    ))
 }
 
 /// The addresses that cannot be listened on.
 fn ports_in_use(config: &Config) -> Vec<String> {
     let error = |address: std::net::SocketAddr| {
         let error = std::net::TcpListener::bind(address).err()?;
-        Some(format!("{address} cannot be listened on: {error}"))
+        Some(tr!("{address} で待ち受けられません: {error}", "{address} cannot be listened on: {error}"))
     };
     config.listeners.iter().filter_map(|listener| error(listener.address)).collect()
 }

@@ -17,6 +17,7 @@ use crate::{
     commands::{Running, say},
     config::{Backend, Config},
     storage::{self, Data, Findings},
+    texts::tr,
 };
 
 /// Adds a backup to a directory; the server may run meanwhile.
@@ -33,15 +34,21 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
         None => {
             let tasks = Tasks::new(&Metrics::new());
             let opened = storage::open(&config, &tasks, Data::MustExist).await?;
-            let back_up = opened.back_up.context("this storage is backed up with its own tools")?;
+            let back_up = opened.back_up.with_context(|| {
+                tr!(
+                    "このデータはそのデータベースの道具で控えを取ります",
+                    "this storage is backed up with its own tools"
+                )
+            })?;
             let made = tokio::task::spawn_blocking(move || back_up(to)).await??;
             opened.backend.close().await?;
             tasks.stop(Duration::from_secs(5)).await;
             made
         }
     };
-    say(&format!("控え / backup: {made}"))?;
-    say(NOT_IN_A_BACKUP)?;
+    say(&tr!("控え: {made}", "backup: {made}"))?;
+    // A backup holds the data only: keys beside the data would open both to whoever finds the one.
+    say(&tr!("控えにないもの。別の場所に保管してください:", "not in it; keep these elsewhere:"))?;
     for file in keep_apart(&config, &args.config.config) {
         say(&format!("  {}", file.display()))?;
     }
@@ -52,20 +59,27 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
 pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config.config)?;
     if config.store.backend != Backend::Rocksdb {
-        bail!("only RocksDB is restored by this command; PostgreSQL has its own tools");
+        bail!(tr!(
+            "このコマンドで戻せるのは RocksDB だけです。PostgreSQL にはその道具があります",
+            "only RocksDB is restored by this command; PostgreSQL has its own tools"
+        ));
     }
     let to = config.path(&config.store.path);
     let made = store_rocksdb::restore(&args.from, &to)?;
-    say(&format!("戻しました / restored: {} into {}, {} bytes", made.id, to.display(), made.size_bytes))?;
-    say(
-        "署名鍵と設定は控えにありません。元のものを使ってください / keys and configuration are in no backup: \
-         without the old signing keys others do not take this server for the same",
-    )?;
+    say(&tr!(
+        "戻しました: {id} → {path}, {bytes} バイト",
+        "restored: {id} into {path}, {bytes} bytes",
+        id = made.id,
+        path = to.display(),
+        bytes = made.size_bytes
+    ))?;
+    say(&tr!(
+        "署名鍵と設定は控えにありません。元のものを使ってください",
+        "keys and configuration are in no backup: without the old signing keys others do not take this server \
+         for the same"
+    ))?;
     Ok(())
 }
-
-/// A backup holds the data only: keys beside the data would open both to whoever finds the one.
-const NOT_IN_A_BACKUP: &str = "控えにないもの。別の場所に保管してください / not in it; keep these elsewhere:";
 
 /// The files that a server needs besides its data.
 fn keep_apart(config: &Config, config_file: &Path) -> Vec<PathBuf> {

@@ -15,6 +15,7 @@ use crate::{
     ask::Asker,
     config::{Config, Serves},
     serve::ADMIN_TOKEN_FILE,
+    texts::tr,
 };
 
 /// Prints a line on standard output.
@@ -79,6 +80,9 @@ impl Running {
             return Ok(answer);
         }
         let sentence = answer["error"].as_str().unwrap_or("no reason given");
-        anyhow::bail!("the server refused: {sentence} ({status})")
+        anyhow::bail!(tr!(
+            "サーバーが断りました: {sentence} ({status})",
+            "the server refused: {sentence} ({status})"
+        ))
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     house::{Foundation, House},
     storage::Data,
+    texts::tr,
 };
 
 /// Letters of a password that we make up: 95 bits.
@@ -40,9 +41,9 @@ pub(crate) async fn create(args: &UserCreateArgs) -> anyhow::Result<()> {
         }
         None => create_here(&config, order).await?,
     };
-    say(&format!("利用者 / user: {user_id}"))?;
+    say(&tr!("利用者: {user_id}", "user: {user_id}"))?;
     if given.is_none() {
-        say(&format!("パスワード / password: {password}"))?;
+        say(&tr!("パスワード: {password}", "password: {password}"))?;
     }
     Ok(())
 }
@@ -59,22 +60,28 @@ async fn create_here(config: &Config, order: UserOrder) -> anyhow::Result<String
 fn server_name(args: &UserCreateArgs, config: &Config) -> anyhow::Result<OwnedServerName> {
     match (&args.server_name, config.authorities.as_slice()) {
         (Some(name), all) if all.iter().any(|authority| authority.name == *name) => Ok(name.clone()),
-        (Some(name), _) => bail!("{name} is none of the configuration's authorities"),
+        (Some(name), _) => {
+            bail!(tr!("{name} は設定の機関にありません", "{name} is none of the configuration's authorities"))
+        }
         (None, [only]) => Ok(only.name.clone()),
-        (None, _) => bail!("the configuration has several authorities: choose one with --server-name"),
+        (None, _) => bail!(tr!(
+            "設定に複数の機関があります。--server-name で選んでください",
+            "the configuration has several authorities: choose one with --server-name"
+        )),
     }
 }
 
 fn read_password(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+        std::io::stdin().read_to_string(&mut text).with_context(|| tr!("標準入力", "standard input"))?;
     } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        text = std::fs::read_to_string(file)
+            .with_context(|| tr!("{path} を読めません", "{path} cannot be read", path = file.display()))?;
     }
     let password = text.trim_end_matches(['\n', '\r']).to_owned();
     if password.is_empty() {
-        bail!("the password is empty");
+        bail!(tr!("パスワードが空です", "the password is empty"));
     }
     Ok(password)
 }

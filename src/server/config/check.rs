@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use base::config::Problem;
 
 use super::{Backend, Config, Serves, StoreConfig};
+use crate::texts::tr;
 
 /// Every contradiction in a configuration. Files are not opened here; `yakuba check` does that.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -12,28 +13,46 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut wrong = |key: String, message: String| problems.push(Problem::of_key(key, message));
 
     if config.authorities.is_empty() {
-        wrong("authorities".into(), "at least one [[authorities]] with a name is needed".into());
+        wrong(
+            "authorities".into(),
+            tr!(
+                "名前のある [[authorities]] が少なくとも一つ必要です",
+                "at least one [[authorities]] with a name is needed"
+            ),
+        );
     }
     if config.listeners.is_empty() {
-        wrong("listeners".into(), "at least one [[listeners]] is needed".into());
+        wrong(
+            "listeners".into(),
+            tr!("[[listeners]] が少なくとも一つ必要です", "at least one [[listeners]] is needed"),
+        );
     }
 
     let mut names = HashSet::new();
     for (index, authority) in config.authorities.iter().enumerate() {
         if !names.insert(&authority.name) {
-            wrong(format!("authorities.{index}.name"), format!("{} is there twice", authority.name));
+            wrong(
+                format!("authorities.{index}.name"),
+                tr!("{name} が二度あります", "{name} is there twice", name = authority.name),
+            );
         }
         if let Some(url) = &authority.client_url
             && !(url.starts_with("https://") || url.starts_with("http://"))
         {
-            wrong(format!("authorities.{index}.client_url"), "a URL with https:// is needed".into());
+            wrong(
+                format!("authorities.{index}.client_url"),
+                tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
+            );
         }
     }
     let mut hosts = HashSet::new();
     for (index, authority) in config.authorities.iter().enumerate() {
         for host in &authority.hosts {
             if !hosts.insert(host.to_ascii_lowercase()) {
-                wrong(format!("authorities.{index}.hosts"), format!("{host} stands for two authorities"));
+                wrong(
+                    format!("authorities.{index}.hosts"),
+                    tr!("{host} が二つの機関にあります", "{host} stands for two authorities"),
+                );
             }
         }
     }
@@ -43,11 +62,17 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         if listener.serves.is_empty() {
             wrong(
                 format!("listeners.{index}.serves"),
-                "name what is answered: client, federation or admin".into(),
+                tr!(
+                    "答えるものを書いてください: client, federation, admin",
+                    "name what is answered: client, federation or admin"
+                ),
             );
         }
         if listener.address.port() != 0 && !addresses.insert(listener.address) {
-            wrong(format!("listeners.{index}.address"), format!("{} is there twice", listener.address));
+            wrong(
+                format!("listeners.{index}.address"),
+                tr!("{address} が二度あります", "{address} is there twice", address = listener.address),
+            );
         }
         if listener.serves.contains(&Serves::Federation)
             && !listener.tls
@@ -55,32 +80,49 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         {
             wrong(
                 format!("listeners.{index}.tls"),
-                "federation needs TLS; without it, listen on loopback only, behind a proxy that speaks it"
-                    .into(),
+                tr!(
+                    "連合には TLS が必要です。なければ、TLS を話すプロキシの後ろでループバックだけで待ち受けてください",
+                    "federation needs TLS; without it, listen on loopback only, behind a proxy that speaks it"
+                ),
             );
         }
         if listener.tls && !config.authorities.iter().any(|authority| authority.tls.is_some()) {
-            wrong(format!("listeners.{index}.tls"), "no authority has [authorities.tls] files".into());
+            wrong(
+                format!("listeners.{index}.tls"),
+                tr!(
+                    "[authorities.tls] のファイルを持つ機関がありません",
+                    "no authority has [authorities.tls] files"
+                ),
+            );
         }
         if let Some(name) = &listener.authority
             && !names.contains(name)
         {
-            wrong(format!("listeners.{index}.authority"), format!("{name} is none of the authorities"));
+            wrong(
+                format!("listeners.{index}.authority"),
+                tr!("{name} はどの機関でもありません", "{name} is none of the authorities"),
+            );
         }
     }
 
     let StoreConfig { backend, url, url_file, .. } = &config.store;
     match (backend, url, url_file) {
         (Backend::Postgres, None, None) => {
-            wrong("store.url".into(), "PostgreSQL needs `url` or `url_file`".into());
+            wrong(
+                "store.url".into(),
+                tr!("PostgreSQL には `url` か `url_file` が必要です", "PostgreSQL needs `url` or `url_file`"),
+            );
         }
         (Backend::Postgres, Some(_), Some(_)) => {
-            wrong("store.url".into(), "either `url` or `url_file`, not both".into());
+            wrong(
+                "store.url".into(),
+                tr!("`url` と `url_file` はどちらか一方だけです", "either `url` or `url_file`, not both"),
+            );
         }
         _ => {}
     }
     if config.store.memory < base::ByteSize::mib(16) {
-        wrong("store.memory".into(), "at least 16 MiB are needed".into());
+        wrong("store.memory".into(), tr!("少なくとも 16 MiB 必要です", "at least 16 MiB are needed"));
     }
 
     for network in &config.proxies.trusted {
@@ -89,24 +131,45 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
     }
     if config.limits.bodies < base::ByteSize::mib(24) {
-        wrong("limits.bodies".into(), "at least 24 MiB are needed for one large transaction".into());
+        wrong(
+            "limits.bodies".into(),
+            tr!(
+                "大きなトランザクション一つのために少なくとも 24 MiB 必要です",
+                "at least 24 MiB are needed for one large transaction"
+            ),
+        );
     }
 
     for class in web::Class::ALL {
         let rate = config.limits.rate(class);
         let key = || format!("limits.{}", class.name());
         if !rate.per_second.is_finite() || rate.per_second < 0.0 {
-            wrong(key(), "per_second is a number of 0 (no limit) or more".into());
+            wrong(
+                key(),
+                tr!(
+                    "per_second は 0 (制限なし) 以上の数です",
+                    "per_second is a number of 0 (no limit) or more"
+                ),
+            );
         } else if rate.per_second > 0.0 && rate.burst == 0 {
-            wrong(key(), "with a burst of 0 nobody could ask; at least 1".into());
+            wrong(
+                key(),
+                tr!(
+                    "burst が 0 では誰も使えません。少なくとも 1 です",
+                    "with a burst of 0 nobody could ask; at least 1"
+                ),
+            );
         }
     }
 
     if config.passwords.wrong_allowed == 0 {
-        wrong("passwords.wrong_allowed".into(), "with 0 nobody could log in; at least 1".into());
+        wrong(
+            "passwords.wrong_allowed".into(),
+            tr!("0 では誰もログインできません。少なくとも 1 です", "with 0 nobody could log in; at least 1"),
+        );
     }
     if config.passwords.pause_seconds == 0 {
-        wrong("passwords.pause_seconds".into(), "at least 1".into());
+        wrong("passwords.pause_seconds".into(), tr!("少なくとも 1 です", "at least 1"));
     }
     if let Err(error) = pdu::RoomVersion::parse(&config.rooms.default_version) {
         wrong("rooms.default_version".into(), error.to_string());

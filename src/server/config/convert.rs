@@ -10,6 +10,7 @@ use super::{
     AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, Registration,
     RegistrationMode, TrustSetting,
 };
+use crate::texts::tr;
 
 impl Config {
     /// Our server names with their keys, read from their files.
@@ -24,16 +25,32 @@ impl Config {
     fn load_authority(&self, config: &AuthorityConfig) -> anyhow::Result<Authority> {
         let path = self.path(&config.key_file);
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("the signing key {} of {} cannot be read", path.display(), config.name)
+            tr!(
+                "{name} の署名鍵 {path} を読めません",
+                "the signing key {path} of {name} cannot be read",
+                name = config.name,
+                path = path.display()
+            )
         })?;
-        let mut authority = Authority::from_key_file(config.name.clone(), &text)
-            .with_context(|| format!("the signing key {} of {}", path.display(), config.name))?;
+        let mut authority = Authority::from_key_file(config.name.clone(), &text).with_context(|| {
+            tr!(
+                "{name} の署名鍵 {path}",
+                "the signing key {path} of {name}",
+                name = config.name,
+                path = path.display()
+            )
+        })?;
         for old in &config.old_keys {
             let key = ruma::serde::Base64::<ruma::serde::base64::Standard>::parse(&old.public_key)
                 .ok()
                 .and_then(|key| <[u8; 32]>::try_from(key.into_inner()).ok());
             let Some(public_key) = key else {
-                bail!("the public key of {} of {} is not 32 bytes in base64", old.key_id, config.name);
+                bail!(tr!(
+                    "{name} の公開鍵 {id} は base64 の 32 バイトではありません",
+                    "the public key of {id} of {name} is not 32 bytes in base64",
+                    name = config.name,
+                    id = old.key_id
+                ));
             };
             let (key_id, expired_ts) = (old.key_id.clone(), old.expired_ts);
             authority = authority.with_old_key(pdu::OldKey { key_id, public_key, expired_ts });
@@ -200,8 +217,8 @@ impl Config {
     /// When it cannot be read.
     pub fn secret(&self, file: &Path) -> anyhow::Result<String> {
         let path = self.path(file);
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| tr!("{path} を読めません", "{path} cannot be read", path = path.display()))?;
         Ok(text.trim().to_owned())
     }
 }

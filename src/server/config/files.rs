@@ -3,6 +3,7 @@
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use super::Config;
+use crate::texts::tr;
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets.
@@ -39,7 +40,7 @@ impl Config {
         files.extend(self.federation.ca_files.iter().map(|file| self.path(file)));
         let reason = |file: PathBuf| {
             let error = std::fs::File::open(&file).err()?;
-            Some(format!("{} cannot be read: {error}", file.display()))
+            Some(tr!("{path} を読めません: {error}", "{path} cannot be read: {error}", path = file.display()))
         };
         files.into_iter().filter_map(reason).collect()
     }

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 
 use base::config::Problem;
 
-use crate::names;
+use crate::{
+    names,
+    texts::{self, tr},
+};
 
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
@@ -27,7 +30,7 @@ pub const REFERENCE: &str = include_str!("../../../conf/yakuba.toml");
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("{path} cannot be read: {cause}")]
+    #[error("{}", tr!("{path} を読めません: {cause}", "{path} cannot be read: {cause}", path = path.display()))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -51,8 +54,19 @@ struct Listed<'a> {
 
 impl std::fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} has {} mistake(s):", self.path.display(), self.problems.len())?;
-        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        f.write_str(&tr!(
+            "{path} に {count} 件の誤りがあります:",
+            "{path} has {count} mistake(s):",
+            path = self.path.display(),
+            count = self.problems.len()
+        ))?;
+        self.problems.iter().try_for_each(|problem| match problem.line {
+            Some(line) if texts::japanese() => {
+                let elsewhere = Problem { line: None, ..problem.clone() };
+                write!(f, "\n  {line} 行目: {elsewhere}")
+            }
+            _ => write!(f, "\n  {problem}"),
+        })
     }
 }
 
@@ -74,7 +88,10 @@ fn with_hints(text: &str) -> impl Fn(Vec<Problem>) -> Vec<Problem> {
         for problem in problems.iter_mut().filter(|problem| is_of_a_name(&problem.key)) {
             let value = base::config::text_of_key(text, &problem.key);
             if let Some(ascii) = value.and_then(|value| names::in_ascii(&value)) {
-                problem.message = format!("a server name is written in ASCII: {ascii}");
+                problem.message = tr!(
+                    "サーバー名は ASCII で書きます: {ascii}",
+                    "a server name is written in ASCII: {ascii}"
+                );
             }
         }
         problems
@@ -106,8 +123,9 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         directory: &Path,
     ) -> Result<Config, Vec<Problem>> {
-        // Variables that choose the file are not keys in it.
-        let environment = environment.into_iter().filter(|(name, _)| name != "YAKUBA_CONFIG");
+        // Variables that choose the file, and the language of what is said, are not keys in it.
+        let environment =
+            environment.into_iter().filter(|(name, _)| name != "YAKUBA_CONFIG" && name != "YAKUBA_LANG");
         let mut config: Config = base::config::load(text, environment).map_err(with_hints(text))?;
         config.directory = directory.to_owned();
         let mut problems = check::problems(&config);

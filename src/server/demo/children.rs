@@ -17,7 +17,7 @@ use super::{
     STOP_DEADLINE,
     place::{Place, Server},
 };
-use crate::{ask::Asker, commands::complain};
+use crate::{ask::Asker, commands::complain, texts::tr};
 
 /// How long a server may take until it is healthy: a start after a kill replays its log.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
@@ -76,11 +76,21 @@ impl Children {
             let ((index, status), _, _) = select_all(waits.collect::<Vec<_>>()).await;
             let server = &self.servers[index];
             let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            complain(&format!("{} ({}) ended: {status}", server.title, server.name));
+            complain(&tr!(
+                "{title} ({name}) が終わりました: {status}",
+                "{title} ({name}) ended: {status}",
+                title = server.title,
+                name = server.name
+            ));
             if restart {
                 tokio::time::sleep(RESTART_AFTER).await;
                 self.running[index] = spawn(server)?;
-                complain(&format!("{} ({}) started again", server.title, server.name));
+                complain(&tr!(
+                    "{title} ({name}) を起動し直しました",
+                    "{title} ({name}) started again",
+                    title = server.title,
+                    name = server.name
+                ));
             }
         }
     }
@@ -100,7 +110,7 @@ impl Drop for Children {
             if matches!(child.try_wait(), Ok(None))
                 && let Err(error) = child.start_kill()
             {
-                complain(&format!("a server could not be killed: {error}"));
+                complain(&tr!("サーバーを止められません: {error}", "a server could not be killed: {error}"));
             }
         }
     }
@@ -108,7 +118,8 @@ impl Drop for Children {
 
 fn spawn(server: &Server) -> anyhow::Result<Running> {
     let log = File::options().create(true).append(true).open(server.directory.join("server.log"))?;
-    let program = std::env::current_exe().context("this program cannot be found")?;
+    let program = std::env::current_exe()
+        .with_context(|| tr!("このプログラムが見つかりません", "this program cannot be found"))?;
     let mut child = Command::new(program)
         .arg("serve")
         .arg("--config")
@@ -120,7 +131,7 @@ fn spawn(server: &Server) -> anyhow::Result<Running> {
         // A signal to the terminal's group must reach us only; we stop them in order.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("{} cannot be started", server.name))?;
+        .with_context(|| tr!("{name} を起動できません", "{name} cannot be started", name = server.name))?;
     let stdin = child.stdin.take();
     Ok(Running { child, stdin })
 }
@@ -129,7 +140,11 @@ fn spawn(server: &Server) -> anyhow::Result<Running> {
 fn must_be_free(server: &Server) -> anyhow::Result<()> {
     for port in [server.client_port, server.federation_port, server.admin_port] {
         std::net::TcpListener::bind(("127.0.0.1", port)).with_context(|| {
-            format!("port {port} for {} cannot be used; choose others with --base-port", server.name)
+            tr!(
+                "{name} のポート {port} を使えません。--base-port で他のものを選んでください",
+                "port {port} for {name} cannot be used; choose others with --base-port",
+                name = server.name
+            )
         })?;
     }
     Ok(())
@@ -149,12 +164,23 @@ async fn wait_until_healthy(server: &Server, child: &mut Child) -> anyhow::Resul
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
             let log = server.directory.join("server.log");
-            bail!("{} ended at once ({status}); see {}{}", server.name, log.display(), last_lines(&log));
+            bail!(tr!(
+                "{name} がすぐに終わりました ({status})。{log} をご覧ください{end}",
+                "{name} ended at once ({status}); see {log}{end}",
+                name = server.name,
+                log = log.display(),
+                end = last_lines(&log)
+            ));
         }
         match asker.ask(Method::GET, "/health", None, None).await {
             Ok((status, _)) if status.is_success() => return Ok(()),
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
-    bail!("{} is not healthy within {} s", server.name, HEALTHY_WITHIN.as_secs())
+    bail!(tr!(
+        "{name} は {seconds} 秒以内に応答しませんでした",
+        "{name} is not healthy within {seconds} s",
+        name = server.name,
+        seconds = HEALTHY_WITHIN.as_secs()
+    ))
 }

@@ -20,7 +20,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{children::Children, place::Place};
-use crate::commands::complain;
+use crate::{commands::complain, texts::tr};
 
 /// A child that is asked to stop and does not is killed after this.
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
@@ -28,16 +28,16 @@ const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// Arguments of `yakuba demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// 一行の JSON で知らせる / print one JSON object on one line when all is ready
+    /// 準備ができたら一行の JSON で知らせる / print one JSON object on one line when all is ready
     #[arg(long)]
     json: bool,
-    /// Where it lives; kept at the end. Without one, a directory that is removed at the end
+    /// 置き場所。終わっても残る。なければ終わりに消える / Where it lives; kept at the end. Without one, a directory that is removed at the end
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// The first of the ports: each server takes three of five (client, federation, admin)
+    /// 最初のポート番号。各サーバーは五つのうち三つを使う / The first of the ports: each server takes three of five (client, federation, admin)
     #[arg(long, default_value_t = 8400)]
     base_port: u16,
-    /// Start a server that was killed again, after a second
+    /// 強制終了されたサーバーを一秒後に起動し直す / Start a server that was killed again, after a second
     #[arg(long)]
     restart: bool,
 }
@@ -62,9 +62,13 @@ pub(crate) async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
     };
     if temporary && outcome.is_err() {
         // What went wrong stands in the logs there.
-        complain(&format!("{} は残してあります / is kept", directory.display()));
+        complain(&tr!("{path} は残してあります", "{path} is kept", path = directory.display()));
     } else if temporary && let Err(error) = std::fs::remove_dir_all(&directory) {
-        complain(&format!("{} cannot be removed: {error}", directory.display()));
+        complain(&tr!(
+            "{path} を消せません: {error}",
+            "{path} cannot be removed: {error}",
+            path = directory.display()
+        ));
     }
     outcome
 }
@@ -74,7 +78,9 @@ async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
     let mut children = Children::start(&place)?;
     // From here on the children stop with this future, however it ends.
     children.wait_until_healthy().await?;
-    let world = people::find_or_make(&place).await.context("accounts and room cannot be made")?;
+    let world = people::find_or_make(&place)
+        .await
+        .with_context(|| tr!("アカウントと部屋を作れません", "accounts and room cannot be made"))?;
     report::print(&place, &children, &world, args.json)?;
     children.keep_running(args.restart).await
 }

@@ -48,8 +48,9 @@ pub(super) struct Account {
 impl Server {
     fn new(root: &Path, index: u16, town: &Town, base_port: u16) -> anyhow::Result<Server> {
         let first = index.checked_mul(PORTS_EACH).and_then(|offset| base_port.checked_add(offset));
-        let first =
-            first.filter(|port| *port < u16::MAX - PORTS_EACH).context("the base port is too high")?;
+        let first = first.filter(|port| *port < u16::MAX - PORTS_EACH).with_context(|| {
+            crate::texts::tr!("最初のポート番号が大きすぎます", "the base port is too high")
+        })?;
         Ok(Server {
             name: town.name,
             title: town.title,
@@ -77,8 +78,9 @@ impl Place {
     /// Makes what is missing in the directory. Configurations are written anew, for the ports may
     /// be others than last time; keys, certificates and data stay.
     pub(super) fn prepare(directory: PathBuf, base_port: u16) -> anyhow::Result<Place> {
-        std::fs::create_dir_all(&directory)
-            .with_context(|| format!("{} cannot be made", directory.display()))?;
+        std::fs::create_dir_all(&directory).with_context(|| {
+            crate::texts::tr!("{path} を作れません", "{path} cannot be made", path = directory.display())
+        })?;
         let servers = (0..).zip(&TOWNS).map(|(index, town)| Server::new(&directory, index, town, base_port));
         let place = Place { servers: servers.collect::<anyhow::Result<_>>()?, directory };
         for server in &place.servers {
@@ -187,6 +189,8 @@ dns = false
             return Ok(None);
         }
         let text = std::fs::read_to_string(&path)?;
-        Ok(Some(serde_json::from_str(&text).with_context(|| format!("{} cannot be read", path.display()))?))
+        Ok(Some(serde_json::from_str(&text).with_context(|| {
+            crate::texts::tr!("{path} を読めません", "{path} cannot be read", path = path.display())
+        })?))
     }
 }

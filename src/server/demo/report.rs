@@ -7,29 +7,34 @@ use super::{
     place::{Place, Server, World},
     story::ROOM_NAME,
 };
-use crate::commands::say;
+use crate::{commands::say, texts::tr};
 
 /// Prints addresses, accounts and passwords, for people or as one line of JSON.
 pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return Ok(say(&to_json(place, children, world).to_string())?);
     }
-    say("役場のデモを開始しました。終了するには Ctrl-C を押してください。")?;
-    say("The Yakuba demo is running; Ctrl-C ends it.")?;
+    say(&tr!(
+        "役場のデモを開始しました。終了するには Ctrl-C を押してください。",
+        "The Yakuba demo is running; Ctrl-C ends it."
+    ))?;
     say("")?;
-    say("サーバー / servers")?;
+    say(&tr!("サーバー", "servers"))?;
     for server in &place.servers {
         say(&format!("  {}  {}  {}", server.title, server.name, server.client_url()))?;
     }
     say("")?;
-    say("アカウント / accounts (Matrix クライアントで「ホームサーバー」に上の URL を指定してログイン)")?;
+    say(&tr!(
+        "アカウント (Matrix クライアントで「ホームサーバー」に上の URL を指定してログイン)",
+        "accounts (log in with a Matrix client, with the URL above as the homeserver)"
+    ))?;
     for account in &world.accounts {
         let url = server_of(place, &account.server).map(Server::client_url).unwrap_or_default();
         say(&format!("  {:<26} {}  {url}", account.user_id, account.password))?;
     }
     say("")?;
-    say(&format!("部屋 / room: 「{ROOM_NAME}」 {}", world.room_id))?;
-    say(&format!("保存場所 / directory: {}", place.directory.display()))?;
+    say(&tr!("部屋: 「{ROOM_NAME}」 {id}", "room: 「{ROOM_NAME}」 {id}", id = world.room_id))?;
+    say(&tr!("保存場所: {path}", "directory: {path}", path = place.directory.display()))?;
     Ok(())
 }
 

@@ -6,4 +6,5 @@ mod config;
 mod house;
 mod names;
 mod patience;
+mod texts;
 mod tls;
