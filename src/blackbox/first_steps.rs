@@ -83,6 +83,21 @@ async fn what_a_server_keeps_only_its_owner_can_read_and_a_short_password_is_ref
     assert!(done && text.contains("others may read it"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_name_over_the_data_ends_the_start_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path());
+    server.start().await;
+    server.end("TERM");
+    let config = directory.path().join("yakuba.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("name = \"kanazawa.test\"", "name = \"kanazwa.test\"")).unwrap();
+    let output = server.command("serve").stderr(Stdio::piped()).output().unwrap();
+    // A code, and no signal: nothing was torn down under a running thread.
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the data are those of kanazawa.test"));
+}
+
 #[test]
 fn check_tells_all_missing_files_and_ports_in_use_at_once() {
     let directory = tempfile::tempdir().unwrap();

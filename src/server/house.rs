@@ -107,13 +107,28 @@ impl House {
     /// # Errors
     /// Whatever cannot be opened.
     pub async fn open(config: &Config, foundation: Foundation) -> anyhow::Result<House> {
-        let Foundation { clock, random, metrics, core, backend, back_up, authorities, transport, policy } =
+        let (backend, core) = (foundation.backend.clone(), foundation.core.clone());
+        let store = Store::open(backend, store::Options::default(), &core, &foundation.metrics).await?;
+        let house = match names::hold(&store, config).await {
+            Ok(()) => House::over(store.clone(), config, foundation).await,
+            Err(error) => Err(error),
+        };
+        if house.is_err() {
+            // The storage's own threads must not outlive a process that ends with the error.
+            if let Err(error) = store.close().await {
+                error!(%error, "the store did not close well");
+            }
+            core.stop(Duration::from_secs(5)).await;
+        }
+        house
+    }
+
+    async fn over(store: Store, config: &Config, foundation: Foundation) -> anyhow::Result<House> {
+        let Foundation { clock, random, metrics, core, backend: _, back_up, authorities, transport, policy } =
             foundation;
         let faces = config.faces().context("the configuration has no authority")?;
         let edges = Tasks::new(&metrics);
 
-        let store = Store::open(backend, store::Options::default(), &core, &metrics).await?;
-        names::hold(&store, config).await?;
         let federation = Federation::open(federation::Parts {
             config: config.federation_config()?,
             store: store.clone(),
