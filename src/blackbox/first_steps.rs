@@ -170,3 +170,14 @@ fn what_commands_say_is_in_the_language_of_the_environment() {
         assert!(!english.iter().any(|word| text.contains(word)), "{text}");
     }
 }
+
+#[test]
+fn a_server_name_in_japanese_gets_its_form_of_dns_in_both_languages() {
+    let place = tempfile::tempdir().unwrap();
+    for language in ["C", "ja_JP.UTF-8"] {
+        let mut init = yakuba();
+        init.env("LC_ALL", language).args(["init", "--server-name", "金沢.example.jp"]);
+        let (done, text) = said(init.arg(place.path().join("new")));
+        assert!(!done && text.contains("xn--6uw360f.example.jp"), "{text}");
+    }
+}

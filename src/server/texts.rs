@@ -10,6 +10,8 @@ use clap::{
     error::{ContextKind, ErrorKind},
 };
 
+use crate::names;
+
 /// Whether people are spoken to in Japanese.
 pub(crate) fn japanese() -> bool {
     static JAPANESE: LazyLock<bool> =
@@ -93,6 +95,11 @@ fn wrong_arguments(kind: ErrorKind, error: &clap::Error) -> String {
         ErrorKind::MissingSubcommand => "コマンドがありません".to_owned(),
         ErrorKind::ArgumentConflict => format!("'{arg}' は重ねて、または他の引数と一緒には使えません"),
         ErrorKind::InvalidUtf8 => "引数が UTF-8 ではありません".to_owned(),
-        _ => format!("'{arg}' の値 '{}' は使えません", value(ContextKind::InvalidValue)),
+        _ => {
+            let given = value(ContextKind::InvalidValue);
+            let ascii = names::in_ascii(&given).filter(|_| arg.contains("server-name"));
+            let hint = ascii.map(|ascii| format!("。サーバー名は ASCII で書きます: {ascii}"));
+            format!("'{arg}' の値 '{given}' は使えません{}", hint.unwrap_or_default())
+        }
     }
 }
