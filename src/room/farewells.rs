@@ -159,7 +159,7 @@ impl Rooms {
         Ok(pdu)
     }
 
-    /// Starts the task that tells again what could not be told.
+    /// Starts the task that tells again what could not be told, and asks for what was to be confirmed.
     pub(crate) fn start_telling(&self) {
         let rooms = self.clone();
         let shutdown = self.0.tasks.shutdown_token();
@@ -175,10 +175,10 @@ impl Rooms {
         loop {
             // Before the read: one that is written meanwhile must not be missed.
             let bidden = self.0.outside.bidden.notified();
-            let next = match self.tell_due().await {
-                Ok(next) => next,
+            let next = match tokio::try_join!(self.tell_due(), self.confirm_due()) {
+                Ok((leave, withdrawal)) => leave.into_iter().chain(withdrawal).min(),
                 Err(error) => {
-                    error!(%error, "leaves that wait could not be told");
+                    error!(%error, "leaves and withdrawals that wait could not be seen to");
                     Some(pause(0))
                 }
             };

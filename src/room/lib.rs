@@ -46,6 +46,7 @@ mod txns;
 mod verify;
 mod versions;
 mod view;
+mod withdrawals;
 
 pub use self::{
     create::{

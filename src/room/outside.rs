@@ -4,22 +4,20 @@
 //! [`MEMBERSHIPS`], what he is told of the room in [`INVITES`], until he comes in or it ends; and who
 //! knows the room, in [`HELPERS`].
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-use pdu::{Pdu, Verified};
-use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use pdu::Pdu;
+use ruma::{OwnedServerName, ServerName, UserId};
 use store::{Batch, Order, Range, Topic};
-use tracing::warn;
 
 use crate::{
-    Error, RemoteError, RoomSerial, Rooms,
+    Error, Rooms,
     log::{Entry, MembershipEntry},
     read::{event::StoredEvent, room::RoomInfo},
     send::Attempts,
     tables::{
         FAREWELLS, FarewellRow, HELPERS, HelperRow, INVITES, InviteRow, MEMBERSHIPS, Membership,
-        MembershipRow, Verdict,
+        MembershipRow, Verdict, WITHDRAWALS,
     },
     view::Fresh,
 };
@@ -28,8 +26,6 @@ use crate::{
 const MAX_HELPERS: usize = 8;
 /// How long another server may take to answer what is asked beside something else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// So many withdrawn invites are looked into at a time.
-const MAX_WITHDRAWALS: usize = 64;
 
 /// A user's out-of-room membership that is to be written.
 pub(crate) struct OutsideChange<'a> {
@@ -45,50 +41,11 @@ pub(crate) struct OutsideChange<'a> {
     pub(crate) farewell: Option<FarewellRow>,
 }
 
-/// An invite taken back by somebody of whom we do not know whether he may.
-struct Withdrawal {
-    room: Arc<RoomInfo>,
-    user: OwnedUserId,
-    membership: Membership,
-    event: Verified,
-    inviter: OwnedUserId,
-}
-
 /// What is under way about rooms that we are not in.
 #[derive(Default)]
 pub(crate) struct Outside {
-    withdrawals: Arc<Mutex<HashSet<(RoomSerial, OwnedUserId)>>>,
-    /// A leave waits to be told.
+    /// A leave waits to be told, or a withdrawal to be confirmed.
     pub(crate) bidden: tokio::sync::Notify,
-}
-
-impl Outside {
-    /// Whether nothing is being looked into.
-    #[cfg(test)]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.withdrawals.lock().is_empty()
-    }
-
-    fn mark(&self, withdrawal: &Withdrawal) -> Option<Mark> {
-        let key = (withdrawal.room.serial, withdrawal.user.clone());
-        let mut marked = self.withdrawals.lock();
-        if marked.len() >= MAX_WITHDRAWALS || !marked.insert(key.clone()) {
-            return None;
-        }
-        Some(Mark { marked: self.withdrawals.clone(), key })
-    }
-}
-
-/// A withdrawal is being looked into while this lives.
-struct Mark {
-    marked: Arc<Mutex<HashSet<(RoomSerial, OwnedUserId)>>>,
-    key: (RoomSerial, OwnedUserId),
-}
-
-impl Drop for Mark {
-    fn drop(&mut self) {
-        self.marked.lock().remove(&self.key);
-    }
 }
 
 impl Rooms {
@@ -108,20 +65,16 @@ impl Rooms {
             return Err(refused());
         }
         let event = self.verify_all(vec![pdu]).await?.pop().flatten().ok_or_else(refused)?;
-        // We cannot see what power others have in the room. The server that invited can speak for all its
-        // users; of anybody else it is asked whether that is so.
         let outside = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
         let inviter = outside.map(|row| row.value).filter(|row| row.membership == Membership::Invite);
-        if let Some(inviter) = inviter.filter(|inviter| inviter.sender.server_name() != origin) {
-            let withdrawal =
-                Withdrawal { room: room.clone(), user, membership, event, inviter: inviter.sender };
-            return self.confirm_withdrawal(withdrawal);
+        if inviter.is_some_and(|inviter| inviter.sender != *event.pdu().sender()) {
+            return self.keep_withdrawal(room, &user, event.pdu()).await;
         }
         self.end_outside(room, &user, membership, event.pdu()).await
     }
 
     /// Writes that an invite or knock of a user of ours was ended by somebody else.
-    async fn end_outside(
+    pub(crate) async fn end_outside(
         &self,
         room: &Arc<RoomInfo>,
         user: &UserId,
@@ -138,49 +91,6 @@ impl Rooms {
             farewell: None,
         };
         self.write_outside(room, change).await
-    }
-
-    /// Asks the server that invited whether somebody else took the invite back, beside the transaction that
-    /// told of it: that server may hang.
-    fn confirm_withdrawal(&self, withdrawal: Withdrawal) -> Result<(), Error> {
-        let Some(mark) = self.0.outside.mark(&withdrawal) else {
-            // One is being looked into, or too many are: the sender repeats itself, or does not matter.
-            return Err(Error::Busy);
-        };
-        let rooms = self.clone();
-        self.0.tasks.spawn("withdrawn invite", async move {
-            let _mark = mark;
-            if let Err(error) = rooms.look_into(&withdrawal).await {
-                warn!(room_id = %withdrawal.room.room_id, user_id = %withdrawal.user, %error, "a withdrawn invite could not be looked into");
-            }
-        });
-        Ok(())
-    }
-
-    async fn look_into(&self, withdrawal: &Withdrawal) -> Result<(), Error> {
-        let Withdrawal { room, user, membership, event, inviter } = withdrawal;
-        let authority = self.authority_of(user)?.clone();
-        let server = inviter.server_name();
-        for wait in [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(300)] {
-            self.0.clock.sleep(wait).await;
-            // Who is invited still is given a leave to sign.
-            let asked = self.0.remote.make_leave(authority.name(), server, &room.room_id, user);
-            match self.0.clock.timeout(PATIENCE, asked).await {
-                Ok(Err(RemoteError::Refused { status: 403 | 404, .. })) => {
-                    let now = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
-                    let is_same = now.is_some_and(|now| {
-                        now.value.membership == Membership::Invite && now.value.sender == *inviter
-                    });
-                    if is_same {
-                        self.end_outside(room, user, *membership, event.pdu()).await?;
-                    }
-                    return Ok(());
-                }
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(_)) | Err(_) => {}
-            }
-        }
-        Ok(())
     }
 
     /// Writes the membership of a user of ours in a room that we are not in.
@@ -226,6 +136,7 @@ impl Rooms {
                 Some(farewell) => batch.put(&FAREWELLS, &kept_key, farewell),
                 None => batch.delete(&FAREWELLS, &kept_key),
             }
+            batch.delete(&WITHDRAWALS, &kept_key);
             if let Some(helper) = change.helper {
                 self.note_helper(&mut batch, room, helper).await?;
             }

@@ -317,6 +317,10 @@ pub static HELPERS: Table<(RoomSerial, String), HelperRow> = Table::new(46, "roo
 pub static FAREWELLS: Table<(RoomSerial, String), FarewellRow> =
     Table::new(47, "room.farewells", Tuning::Small);
 
+/// Invites taken back by others than who invited, not yet confirmed by the inviter's server; key: room, user id.
+pub static WITHDRAWALS: Table<(RoomSerial, String), WithdrawalRow> =
+    Table::new(48, "room.withdrawals", Tuning::Small);
+
 /// A user's relation to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
@@ -457,6 +461,20 @@ pub struct FarewellRow {
 }
 store::row!(FarewellRow, schema = 1);
 
+/// Row of [`WITHDRAWALS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawalRow {
+    /// The member event that takes the invite back.
+    pub event: Bytes,
+    /// When it came, in ms since 1970.
+    pub since: u64,
+    /// How often the inviter's server was asked.
+    pub tries: u32,
+    /// When it is asked next, in ms since 1970.
+    pub next_at: u64,
+}
+store::row!(WithdrawalRow, schema = 1);
+
 // ---- ways in -----------------------------------------------------------------------------------
 
 /// Requests already served; key: room, user, device, endpoint (the event's type), transaction id.
@@ -561,6 +579,7 @@ pub fn checks() -> Vec<TableCheck> {
         INVITES.check(),
         HELPERS.check(),
         FAREWELLS.check(),
+        WITHDRAWALS.check(),
         TXNS.check(),
         INBOX.check(),
         WAITING.check(),

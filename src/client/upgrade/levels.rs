@@ -26,7 +26,8 @@ pub(super) struct Creators<'a> {
     pub(super) upgrader: &'a UserId,
     /// All creators of the new room, where creators stand above all levels (from version 12).
     pub(super) new: Option<Vec<&'a UserId>>,
-    /// All creators of the old room, where its version has them so.
+    /// All creators of the old room, where its version has them so. Where the new one's has them as well, whoever
+    /// upgrades names those that keep the power; the others have the levels of everybody.
     pub(super) old: Vec<OwnedUserId>,
 }
 
@@ -55,8 +56,10 @@ pub(super) fn of_successor(old: Option<&Map<String, Value>>, creators: &Creators
     let creates = |user: &str| creators.new.iter().flatten().any(|creator| creator.as_str() == user);
     let users = object(&mut settled, "users");
     users.retain(|user, _| !creates(user));
-    for creator in creators.old.iter().filter(|creator| !creates(creator.as_str())) {
-        users.insert(creator.to_string(), json!(needed));
+    if creators.new.is_none() {
+        for creator in &creators.old {
+            users.insert(creator.to_string(), json!(needed));
+        }
     }
 
     let mut first = settled.clone();
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn creators_of_a_version_12_room_keep_all_power_as_a_number() {
+    fn creators_of_a_version_12_room_keep_all_power_as_a_number_where_creators_have_none() {
         let (a, c) = (user_id!("@a:b"), user_id!("@c:d"));
         let old = json!({ "users": { "@m:b": 50 }, "events": { "m.room.tombstone": 150 } });
         let to_11 = Creators { upgrader: a, new: None, old: vec![a.to_owned(), c.to_owned()] };
@@ -143,7 +146,7 @@ mod tests {
 
         let to_12 = Creators { upgrader: a, new: Some(vec![a]), old: vec![a.to_owned(), c.to_owned()] };
         let (first, settled) = of(old, &to_12);
-        assert_eq!((&first["users"], settled), (&json!({ "@m:b": 50, "@c:d": 150 }), None));
+        assert_eq!((&first["users"], settled), (&json!({ "@m:b": 50 }), None));
     }
 
     #[test]

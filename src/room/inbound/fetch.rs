@@ -314,17 +314,18 @@ impl Rooms {
                 // Most likely from before we came: others have long built on it.
                 arrival.goes = Goes::Late;
             }
+            // The state behind it first: its auth events are part of that.
+            self.fetch_states(room, &mut arrival, &mut states).await?;
             match self.fetch_auth(room, servers, event.pdu(), &found).await? {
                 Auth::Here => {}
                 Auth::Refused => arrival.refuted = true,
                 Auth::Missing => {
-                    // It cannot be judged, so it is no better than one that cannot be had.
+                    // It cannot be judged, and nor can the state after it: that stands on the same.
                     found.remove(&id);
-                    states.open.insert(id);
+                    states.give_up(id);
                     continue;
                 }
             }
-            self.fetch_states(room, &mut arrival, &mut states).await?;
             older.push(arrival);
         }
         self.fetch_states(room, child, &mut states).await?;

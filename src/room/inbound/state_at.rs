@@ -68,6 +68,12 @@ impl<'a> States<'a> {
     pub(super) fn new(open: HashSet<OwnedEventId>, servers: &'a [OwnedServerName]) -> Self {
         Self { open, servers, after: HashMap::new(), budget: STATE_BUDGET }
     }
+
+    /// What the state behind an event stands on cannot be had, so nobody is asked for it.
+    pub(super) fn give_up(&mut self, event_id: OwnedEventId) {
+        self.after.insert(event_id.clone(), Told::Unusable);
+        self.open.insert(event_id);
+    }
 }
 
 impl Rooms {
@@ -100,9 +106,10 @@ impl Rooms {
                     is_whole &= given.is_whole;
                     arrival.behind.insert(prev.clone(), given.root);
                 }
-                Told::Unusable | Told::Nothing => {
-                    // Nobody has it, or it cannot be judged. Who has the arrival knows the state before that
-                    // one at least.
+                // The state before the arrival would be the same.
+                Told::Unusable => return Ok(()),
+                Told::Nothing => {
+                    // Nobody knows that event. Who has the arrival knows the state before this one at least.
                     states.budget = states.budget.saturating_sub(1);
                     let told = self.fetch_state(room, states.servers, pdu.event_id(), Side::Before).await?;
                     if let Told::State(given) = told {
@@ -149,7 +156,10 @@ impl Rooms {
                 of.push(event_id.to_owned());
             }
             let mut lacking = self.not_stored(room, of.clone()).await?;
-            let has_own = side == Side::Before || !lacking.iter().any(|id| id == event_id);
+            // An event that is refused changes nothing: the state after it is the one before it.
+            let has_own = side == Side::Before
+                || refused.contains(event_id)
+                || !lacking.iter().any(|id| id == event_id);
             // What the auth rules refuse is no part of any state, whatever the other server says.
             lacking.retain(|id| !refused.contains(id));
             if !lacking.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::ManualClock;
 use pdu::RoomVersion;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::{Value, json, value::RawValue};
@@ -10,7 +11,7 @@ use super::net::{Net, Server, state, user, within};
 use crate::{
     CreateRoom, Error, Joining, Profile, ReceivedInvite,
     pipeline::Stage,
-    tables::{FAREWELLS, INVITES, MEMBERSHIPS, Membership, MembershipRow},
+    tables::{FAREWELLS, INVITES, MEMBERSHIPS, Membership, MembershipRow, WITHDRAWALS, WithdrawalRow},
 };
 
 async fn pair(net: &Net) -> (Server, Server) {
@@ -21,13 +22,6 @@ async fn outside(server: &Server, who: &OwnedUserId, room: &OwnedRoomId) -> Opti
     let info = server.rooms.room(room).await.unwrap()?;
     let row = server.store.get(&MEMBERSHIPS, &(who.as_str(), info.serial)).await.unwrap();
     row.map(|row| row.value)
-}
-
-/// Waits until a user's membership is this.
-async fn until(server: &Server, who: &OwnedUserId, room: &OwnedRoomId, membership: Membership) {
-    while outside(server, who, room).await.map(|row| row.membership) != Some(membership) {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// A signed invite of 太郎 (b.test), as a.test would send it; nothing becomes of it there.
@@ -223,37 +217,84 @@ async fn moderated(a: &Server, c: &Server, version: RoomVersion) -> (OwnedRoomId
     (room, hanako, saburo)
 }
 
-#[tokio::test]
-async fn another_moderators_withdrawal_of_an_invite_is_heard() {
-    let net = Net::default();
-    let (a, b) = pair(&net).await;
+/// 太郎 (b.test) is invited by 花子, and b.test hears that 三郎 takes the invite back.
+async fn withdrawn(net: &Net) -> (Server, Server, Server, OwnedRoomId, OwnedUserId) {
+    let (a, b) = pair(net).await;
     let c = net.server(&["c.test"]).await;
     let taro = user("@taro:b.test");
     let (room, hanako, saburo) = moderated(&a, &c, RoomVersion::V11).await;
     a.invite(&hanako, &room, &taro).await.unwrap();
     a.deliver(&c).await;
     c.rooms.kick(&saburo, &room, &taro, None).await.unwrap();
-    c.deliver(&a).await;
     c.deliver(&b).await;
-    until(&b, &taro, &room, Membership::Leave).await;
-    assert_eq!(outside(&b, &taro, &room).await.unwrap().sender, saburo);
+    (a, b, c, room, taro)
+}
+
+async fn withdrawals(server: &Server) -> Option<WithdrawalRow> {
+    let rows = server.store.scan(&WITHDRAWALS, store::Range::all(), store::Order::Ascending, 9);
+    rows.await.unwrap().pop().map(|(_, row)| row)
+}
+
+/// Lets time pass until the withdrawals are as wanted.
+async fn withdrawals_until(
+    server: &Server,
+    hand: &ManualClock,
+    wanted: impl Fn(Option<WithdrawalRow>) -> bool,
+) {
+    let mut looks = 0;
+    while !wanted(withdrawals(server).await) {
+        // Not all the time: what is asked must have time to be answered.
+        if looks % 1_000 == 0 {
+            hand.advance(Duration::from_secs(40));
+        }
+        looks += 1;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn another_moderators_withdrawal_of_an_invite_is_heard_also_before_the_inviters_server_knows() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b, c, room, taro) = withdrawn(&net).await;
+    // For the inviter's server the invite stands.
+    withdrawals_until(&b, &hand, |row| row.is_some_and(|row| row.tries > 0)).await;
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Invite);
+    // A restart in between loses nothing.
+    let disk = b.disk.clone();
+    let b = net.server_on(&["b.test"], &disk).await;
+    c.deliver(&a).await;
+    withdrawals_until(&b, &hand, |row| row.is_none()).await;
+    let ended = outside(&b, &taro, &room).await.unwrap();
+    assert_eq!((ended.membership, ended.sender), (Membership::Leave, user("@saburo:c.test")));
+}
+
+#[tokio::test]
+async fn a_colleagues_withdrawal_of_an_invite_is_heard() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b) = pair(&net).await;
+    let (hanako, jiro, taro) = (user("@hanako:a.test"), user("@jiro:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&jiro).await;
+    a.join(&hanako, &room, "a.test").await.unwrap();
+    let levels = json!({ "users": { "@jiro:a.test": 100, "@hanako:a.test": 50 } });
+    a.rooms.send(&room, state(&jiro, "m.room.power_levels", "", &levels), None).await.unwrap();
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    a.rooms.kick(&jiro, &room, &taro, None).await.unwrap();
+    a.deliver(&b).await;
+    withdrawals_until(&b, &hand, |row| row.is_none()).await;
+    let ended = outside(&b, &taro, &room).await.unwrap();
+    assert_eq!((ended.membership, ended.sender), (Membership::Leave, jiro));
 }
 
 #[tokio::test]
 async fn a_withdrawal_that_the_inviting_server_knows_nothing_of_is_none() {
     let net = Net::default();
-    let (a, b) = pair(&net).await;
-    let c = net.server(&["c.test"]).await;
-    let taro = user("@taro:b.test");
-    let (room, hanako, saburo) = moderated(&a, &c, RoomVersion::V11).await;
-    a.invite(&hanako, &room, &taro).await.unwrap();
-    a.deliver(&c).await;
-    c.rooms.kick(&saburo, &room, &taro, None).await.unwrap();
+    let hand = net.steer_clock();
     // Only b.test hears of it.
-    c.deliver(&b).await;
-    while !b.rooms.0.outside.is_idle() {
-        tokio::task::yield_now().await;
-    }
+    let (_a, b, _c, room, taro) = withdrawn(&net).await;
+    assert!(withdrawals(&b).await.is_some());
+    withdrawals_until(&b, &hand, |row| row.is_none()).await;
     assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Invite);
 }
 

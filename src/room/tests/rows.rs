@@ -12,7 +12,7 @@ use crate::{
     tables::{
         Awaited, DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, FarewellRow, Gap, Head, HelperRow,
         InboxRow, InviteRow, MemberRow, Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow,
-        StateKeyName, Summary, ThreadRow, TimelineRow, TxnRow, Verdict, WaitingRow, Why,
+        StateKeyName, Summary, ThreadRow, TimelineRow, TxnRow, Verdict, WaitingRow, Why, WithdrawalRow,
     },
 };
 
@@ -105,6 +105,8 @@ fn rows_of_events_are_stored_as_ever() {
     pinned(&HelperRow { at: 300 }, "01ac02");
     let farewell = FarewellRow { reason: Some("r".to_owned()), since: 1, tries: 2, next_at: 3 };
     pinned(&farewell, "01010172010203");
+    let withdrawal = WithdrawalRow { event: Bytes::from_static(b"{}"), since: 1, tries: 2, next_at: 3 };
+    pinned(&withdrawal, "01027b7d010203");
     pinned(&EventSerial(300), "01ac02");
     pinned(&StateKeySerial(300), "01ac02");
     let name = StateKeyName { kind: "m.x".to_owned(), key: "k".to_owned() };

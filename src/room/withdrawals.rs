@@ -1,0 +1,180 @@
+//! Invites to rooms that we are not in, taken back by somebody else than who invited.
+//!
+//! We cannot see what power others have in such a room, so the inviter's server is asked whether the invite
+//! stands. It may learn of the withdrawal after us, or not answer now: the question waits in [`WITHDRAWALS`]
+//! and is asked again, at growing intervals. What it says holds; without any answer the invite stays.
+
+use std::{sync::Arc, time::Duration};
+
+use base::Timestamp;
+use futures_util::{StreamExt, stream};
+use pdu::Pdu;
+use ruma::{OwnedUserId, UserId};
+use store::{Batch, Order, Range};
+use tracing::info;
+
+use crate::{
+    Error, RemoteError, RoomSerial, Rooms,
+    outside::PATIENCE,
+    read::room::RoomInfo,
+    tables::{MEMBERSHIPS, Membership, WITHDRAWALS, WithdrawalRow},
+};
+
+/// The pauses before the questions: the first one lets the withdrawal reach the inviter's server, too.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(300), Duration::from_secs(3600)];
+/// The pause after those, as long as no answer comes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
+/// For how long it is asked.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How many are seen to in one round, and how many of them at the same time.
+const ROUND: usize = 1_000;
+const PARALLEL: usize = 8;
+
+/// What the inviter's server says of an invite.
+enum Invite {
+    Stands,
+    IsGone,
+    /// Nothing that helps.
+    Unknown,
+}
+
+fn pause(tries: u32) -> Duration {
+    usize::try_from(tries).ok().and_then(|tries| PAUSES.get(tries)).copied().unwrap_or(LONGEST_PAUSE)
+}
+
+impl Rooms {
+    /// Keeps a withdrawal until it is confirmed. One that waits already stays as it is.
+    pub(crate) async fn keep_withdrawal(
+        &self,
+        room: &RoomInfo,
+        user: &UserId,
+        event: &Pdu,
+    ) -> Result<(), Error> {
+        let key = (room.serial, user.as_str());
+        if self.store().get(&WITHDRAWALS, &key).await?.is_some() {
+            return Ok(());
+        }
+        let now = self.0.clock.now();
+        let row = WithdrawalRow {
+            event: event.json().clone(),
+            since: now.millis(),
+            tries: 0,
+            next_at: (now + pause(0)).millis(),
+        };
+        let mut batch = Batch::new();
+        batch.require(&WITHDRAWALS, &key, None);
+        batch.put(&WITHDRAWALS, &key, &row);
+        match self.store().commit(batch).await {
+            Err(error @ store::CommitError::Store(_)) => return Err(Error::Commit(error)),
+            // Another one came first.
+            Ok(_) | Err(_) => {}
+        }
+        self.0.outside.bidden.notify_one();
+        Ok(())
+    }
+
+    /// Asks about the withdrawals whose time has come; answers how long the others wait.
+    pub(crate) async fn confirm_due(&self) -> Result<Option<Duration>, Error> {
+        let rows = self.store().scan(&WITHDRAWALS, Range::all(), Order::Ascending, ROUND).await?;
+        let now = self.0.clock.now();
+        // A clock that was set back must not hold them up.
+        let is_due =
+            |row: &WithdrawalRow| row.next_at <= now.millis() || row.next_at > (now + LONGEST_PAUSE).millis();
+        let (due, later): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| is_due(row));
+        let asked = !due.is_empty();
+        let work = due.into_iter().map(|((room, user), row)| self.confirm(room, user, row));
+        let outcomes: Vec<Result<(), Error>> = stream::iter(work).buffer_unordered(PARALLEL).collect().await;
+        outcomes.into_iter().collect::<Result<Vec<()>, Error>>()?;
+        let waits = later.iter().map(|(_, row)| Timestamp(row.next_at).since(now));
+        let next = waits.chain(asked.then_some(pause(0))).min();
+        Ok(next.map(|wait| wait.max(Duration::from_secs(1))))
+    }
+
+    async fn confirm(&self, room: RoomSerial, user: String, row: WithdrawalRow) -> Result<(), Error> {
+        let key = (room, user.as_str());
+        let now = self.0.clock.now();
+        let tries = row.tries.saturating_add(1);
+        let is_last = tries as usize >= PAUSES.len();
+        let is_over = match self.look_into(room, &user, &row).await? {
+            // Written with the leave.
+            None => return Ok(()),
+            Some(Invite::IsGone) => true,
+            Some(Invite::Stands) => is_last,
+            Some(Invite::Unknown) => now.since(Timestamp(row.since)) >= KEPT,
+        };
+        let mut batch = Batch::new();
+        if is_over {
+            batch.require(&WITHDRAWALS, &key, Some(&row));
+            batch.delete(&WITHDRAWALS, &key);
+        } else {
+            let next_at = (now + pause(tries)).millis();
+            batch.replace(&WITHDRAWALS, &key, &row, &WithdrawalRow { tries, next_at, ..row.clone() });
+        }
+        match self.store().commit(batch).await {
+            Err(error @ store::CommitError::Store(_)) => Err(Error::Commit(error)),
+            // It ended meanwhile, or another process saw to it.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Asks the inviter's server once; nothing: the invite was ended by what it said.
+    async fn look_into(
+        &self,
+        room: RoomSerial,
+        user: &str,
+        row: &WithdrawalRow,
+    ) -> Result<Option<Invite>, Error> {
+        let (Ok(user), Some(room)) =
+            (OwnedUserId::try_from(user), self.room_infos(&[room]).await?.pop().flatten())
+        else {
+            return Ok(Some(Invite::IsGone));
+        };
+        let key = (user.as_str(), room.serial);
+        let before = self.store().get(&MEMBERSHIPS, &key).await?;
+        let Some(before) = before.filter(|row| row.value.membership == Membership::Invite) else {
+            return Ok(Some(Invite::IsGone));
+        };
+        if !self.is_local(&user) || self.is_resident(&room).await? {
+            return Ok(Some(Invite::IsGone));
+        }
+        let said = self.ask_of_invite(&room, &user, &before.value.sender).await?;
+        if !matches!(said, Invite::IsGone) {
+            return Ok(Some(said));
+        }
+        let Ok(event) = Pdu::parse(room.version, &row.event) else { return Ok(Some(Invite::IsGone)) };
+        let Some((_, membership)) = crate::pipeline::member_change(&event) else {
+            return Ok(Some(Invite::IsGone));
+        };
+        if self.store().get(&MEMBERSHIPS, &key).await?.as_ref() != Some(&before) {
+            // Another invite, or an answer to this one.
+            return Ok(Some(Invite::Unknown));
+        }
+        self.end_outside(&room, &user, membership, &event).await?;
+        Ok(None)
+    }
+
+    async fn ask_of_invite(
+        &self,
+        room: &Arc<RoomInfo>,
+        user: &UserId,
+        inviter: &UserId,
+    ) -> Result<Invite, Error> {
+        let authority = self.authority_of(user)?.clone();
+        let server = inviter.server_name();
+        // Who is invited still is given a leave to sign.
+        let asked = self.0.remote.make_leave(authority.name(), server, &room.room_id, user);
+        Ok(match self.0.clock.timeout(PATIENCE, asked).await {
+            Ok(Ok(_)) => Invite::Stands,
+            Ok(Err(RemoteError::Refused { status: 403 | 404, .. })) => Invite::IsGone,
+            Ok(Err(error)) => {
+                info!(room_id = %room.room_id, destination = %server, %error, "a withdrawn invite could not be confirmed");
+                Invite::Unknown
+            }
+            Err(elapsed) => {
+                info!(room_id = %room.room_id, destination = %server, error = %elapsed, "a withdrawn invite could not be confirmed");
+                Invite::Unknown
+            }
+        })
+    }
+}
