@@ -43,7 +43,7 @@ func main() {
 	must(os.WriteFile(home+"/secret", []byte("complement"), 0o600))
 	must(writeSigningKey())
 	must(os.Chdir(home))
-	must(syscall.Exec("/bin/yakuba", []string{"yakuba", "serve", "--config", home + "/yakuba.toml"}, os.Environ()))
+	must(syscall.Exec("/bin/yakuba", []string{"yakuba", "serve", "--begin", "--config", home + "/yakuba.toml"}, os.Environ()))
 }
 
 // writeSigningKey makes the server's Matrix signing key, once. A blueprint's copy keeps it.

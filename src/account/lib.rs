@@ -51,4 +51,4 @@ pub use registration_tokens::RegistrationToken;
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
 pub use tables::checks;
-pub use users::UserInfo;
+pub use users::{UserInfo, names_with_accounts};

@@ -1,9 +1,11 @@
 //! Users as such: looking them up, changing the password, closing the account.
 
+use std::collections::BTreeSet;
+
 use base::Timestamp;
-use ruma::{DeviceId, ServerName, UserId};
+use ruma::{DeviceId, OwnedServerName, ServerName, UserId};
 use serde::Deserialize;
-use store::Batch;
+use store::{Batch, Order, Range, Store};
 
 use crate::{
     Accounts, Asked, Error,
@@ -21,6 +23,27 @@ pub struct UserInfo {
     pub admin: bool,
     /// Whether the account is closed for good.
     pub deactivated: bool,
+}
+
+/// Users that are read at a time, where all of them are.
+const PAGE: usize = 1_000;
+
+/// The server names of all accounts in a store, whoever it is opened for. Reads every user.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn names_with_accounts(store: &Store) -> Result<BTreeSet<OwnedServerName>, store::Error> {
+    let mut names = BTreeSet::new();
+    let mut rest = Range::all();
+    loop {
+        let page = store.scan(&tables::USERS, rest, Order::Ascending, PAGE).await?;
+        let ids = page.iter().filter_map(|(id, _)| <&UserId>::try_from(id.as_str()).ok());
+        names.extend(ids.map(|id| id.server_name().to_owned()));
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => rest = Range::all().after(last.as_str()),
+            _ => return Ok(names),
+        }
+    }
 }
 
 /// What a closed account leaves behind besides its name.

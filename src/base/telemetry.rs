@@ -1,6 +1,9 @@
 //! Logs: one line an event, as text for people or as JSON for machines, on standard error.
 
-use std::panic;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    panic,
+};
 
 use serde::{Deserialize, Serialize};
 use tracing::error;
@@ -35,7 +38,7 @@ pub enum Error {
 
 /// Starts logging for the process: the one global thing, set once by the binary.
 ///
-/// `filter` is a level (`info`) or a list of `target=level`. Panics are logged too.
+/// `filter` is a level (`info`) or a list of `target=level`. Panics are logged too, with a backtrace if `RUST_BACKTRACE=1`.
 ///
 /// # Errors
 /// When the filter cannot be read or logging was started before.
@@ -56,7 +59,10 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
             let text = payload.downcast_ref::<&'static str>().copied();
             text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
         };
-        error!(%place, error = reason, "panic");
+        // Taken only where RUST_BACKTRACE asks for it.
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        error!(%place, error = reason, backtrace, "panic");
     }));
     Ok(())
 }

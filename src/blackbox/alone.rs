@@ -65,7 +65,12 @@ impl Server {
 
     /// Starts it and waits until it answers.
     pub async fn start(&mut self) {
-        self.process = Some(self.command("serve").spawn().unwrap());
+        self.start_with(&[]).await;
+    }
+
+    /// The same with further arguments.
+    pub async fn start_with(&mut self, arguments: &[&str]) {
+        self.process = Some(self.command("serve").args(arguments).spawn().unwrap());
         let begun = Instant::now();
         while self.call(Method::GET, "/_matrix/client/versions", "", None).await.is_none() {
             assert!(begun.elapsed() < Duration::from_secs(30), "the server does not start");

@@ -42,17 +42,79 @@ fn open_to_others(directory: &Path) -> Vec<PathBuf> {
 async fn commands_over_data_that_are_not_there_are_refused_and_make_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::new(directory.path());
+    std::fs::remove_dir_all(directory.path().join("data")).unwrap();
     let backup = directory.path().join("backup");
     let mut back_up = server.command("backup");
     back_up.arg(&backup);
     let mut create = yakuba();
     create.args(["user", "create", "hanako", "--config"]).arg(directory.path().join("yakuba.toml"));
-    for command in [&mut server.command("verify"), &mut back_up, &mut create] {
+    for command in [&mut server.command("verify"), &mut server.command("serve"), &mut back_up, &mut create] {
         let (done, text) = said(command);
         assert!(!done && text.contains("there are no data in"), "{command:?}: {text}");
     }
     assert!(!directory.path().join("data").exists());
     assert!(!backup.exists());
+}
+
+/// The volume of the data is not mounted: what is there is an empty directory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serve_over_nothing_says_what_to_do_and_begins_only_when_asked_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path());
+    server.start().await;
+    server.register("hanako").await;
+    server.end("TERM");
+    let (data, away) = (directory.path().join("data"), directory.path().join("away"));
+    std::fs::rename(&data, &away).unwrap();
+    std::fs::create_dir(&data).unwrap();
+
+    for (language, wanted) in [("C", "there are no data in"), ("ja_JP.UTF-8", "データがありません")]
+    {
+        for verb in ["serve", "check"] {
+            let (done, text) = said(server.command(verb).env("LC_ALL", language));
+            let data = data.to_str().unwrap();
+            assert!(!done, "{verb}");
+            for wanted in [wanted, data, "yakuba serve --begin"] {
+                assert!(text.contains(wanted), "{verb}: {wanted}: {text}");
+            }
+        }
+    }
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "nothing was made");
+
+    server.start_with(&["--begin"]).await;
+    server.register("taro").await;
+    server.end("TERM");
+    // What was begun is there, and needs nothing more; nor do the old data, put back.
+    server.start().await;
+    server.end("TERM");
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&away, &data).unwrap();
+    server.start().await;
+    server.end("TERM");
+}
+
+#[test]
+fn init_makes_all_that_serve_needs_and_says_what_clients_need_and_touches_nothing_that_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("new");
+    let init = || {
+        let mut init = yakuba();
+        init.args(["init", "--server-name", "kanazawa.test"]).arg(&home);
+        said(&mut init)
+    };
+    let (done, text) = init();
+    assert!(done && text.contains("`client_url`"), "{text}");
+    assert_eq!(open_to_others(&home), Vec::<PathBuf>::new());
+    let (done, text) = said(yakuba().args(["verify", "--config"]).arg(home.join("yakuba.toml")));
+    assert!(done, "{text}");
+
+    let key = home.join("keys/kanazawa.test.key");
+    let before = std::fs::read(&key).unwrap();
+    std::fs::write(home.join("yakuba.toml"), "mine").unwrap();
+    let (done, text) = init();
+    assert!(!done && text.contains("nothing was written"), "{text}");
+    assert_eq!(std::fs::read(home.join("yakuba.toml")).unwrap(), b"mine");
+    assert_eq!(std::fs::read(&key).unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,6 +213,7 @@ fn is_japanese(text: &str) -> bool {
 fn what_commands_say_is_in_the_language_of_the_environment() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::new(directory.path());
+    std::fs::remove_dir_all(directory.path().join("data")).unwrap();
     let in_language = |language: &str| {
         let mut help = yakuba();
         help.args(["user", "create", "--help"]);
@@ -158,7 +221,7 @@ fn what_commands_say_is_in_the_language_of_the_environment() {
         top.arg("--help");
         let mut wrong = yakuba();
         wrong.args(["check", "--colour"]);
-        let commands = [server.command("check"), server.command("verify"), help, top, wrong];
+        let commands = [server.command("serve"), server.command("verify"), help, top, wrong];
         commands.map(|mut command| said(command.env("LC_ALL", language)).1)
     };
     for text in in_language("C") {

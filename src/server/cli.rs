@@ -8,7 +8,7 @@ use ruma::OwnedServerName;
 use crate::{
     commands, config,
     demo::{self, DemoArgs},
-    names, serve, texts,
+    names, serve, storage, texts,
 };
 
 /// 役場 (Yakuba): 公的機関のための Matrix ホームサーバー / Yakuba: a Matrix homeserver for public authorities
@@ -21,7 +21,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// 設定と鍵を新しく作る / writes a commented configuration and keys into a new directory
+    /// 設定と鍵とデータを新しく作る / makes a new directory with a commented configuration, a signing key and empty data
     Init(InitArgs),
     /// 設定を確かめる / checks the configuration and the files that it names
     Check(ConfigArg),
@@ -65,6 +65,9 @@ pub(crate) struct InitArgs {
 struct ServeArgs {
     #[command(flatten)]
     config: ConfigArg,
+    /// データがなければ新しく作って始める。コンテナや、データの場所を変えた最初の一回のために / Begin with new data where there are none: for containers, and for the first start after the place of the data was changed
+    #[arg(long)]
+    begin: bool,
     /// 標準入力が終わったら止まる / Stop when standard input ends, that is, when whoever started this process is gone
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
@@ -146,12 +149,13 @@ pub fn run() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Init(args) => commands::init::init(&args)?,
+        Command::Init(args) => run_async(commands::init::init(&args))?,
         Command::Check(args) => return run_async(commands::check::check(&args)),
         Command::Serve(args) => {
             let config = config::Config::read(&args.config.config)?;
             base::telemetry::init(config.log.format, &config.log.filter)?;
-            run_async(serve::serve(&config, args.until_stdin_ends))?;
+            let data = storage::Data::of_server(&config, args.begin);
+            run_async(serve::serve(&config, data, args.until_stdin_ends))?;
         }
         Command::Demo(args) => run_async(demo::demo(&args))?,
         Command::User(UserCommand::Create(args)) => run_async(commands::user::create(&args))?,

@@ -46,6 +46,8 @@ pub struct Foundation {
     pub transport: Arc<dyn Transport>,
     /// Who may do what.
     pub policy: Arc<dyn RoomPolicy>,
+    /// Whether the storage may be an empty one.
+    pub data: Data,
 }
 
 impl Foundation {
@@ -71,6 +73,7 @@ impl Foundation {
             authorities: Arc::new(authorities),
             transport: Arc::new(transport),
             policy: Arc::new(AllowAll),
+            data,
         })
     }
 }
@@ -109,7 +112,7 @@ impl House {
     pub async fn open(config: &Config, foundation: Foundation) -> anyhow::Result<House> {
         let (backend, core) = (foundation.backend.clone(), foundation.core.clone());
         let store = Store::open(backend, store::Options::default(), &core, &foundation.metrics).await?;
-        let house = match names::hold(&store, config).await {
+        let house = match names::hold(&store, config, foundation.data).await {
             Ok(()) => House::over(store.clone(), config, foundation).await,
             Err(error) => Err(error),
         };
@@ -124,8 +127,18 @@ impl House {
     }
 
     async fn over(store: Store, config: &Config, foundation: Foundation) -> anyhow::Result<House> {
-        let Foundation { clock, random, metrics, core, backend: _, back_up, authorities, transport, policy } =
-            foundation;
+        let Foundation {
+            clock,
+            random,
+            metrics,
+            core,
+            backend: _,
+            back_up,
+            authorities,
+            transport,
+            policy,
+            data: _,
+        } = foundation;
         let faces = config.faces().context("the configuration has no authority")?;
         let edges = Tasks::new(&metrics);
 

@@ -10,6 +10,7 @@ mod commands;
 pub mod config;
 mod demo;
 mod elsewhere;
+mod files;
 mod health;
 pub mod house;
 pub mod listen;

@@ -6,15 +6,16 @@
 
 use anyhow::Context;
 use ruma::{OwnedServerName, ServerName};
-use store::{Batch, Order, Range, Store, Table, TableCheck, Tuning};
+use store::{Batch, Order, Position, Range, Store, Table, TableCheck, Tuning};
 
 use crate::{
     config::Config,
+    storage::Data,
     texts::{self, tr},
 };
 
 /// Names that this store has been served under; key: server name; value: 1.
-static NAMES: Table<String, u64> = Table::new(900, "server.names", Tuning::Small);
+pub(crate) static NAMES: Table<String, u64> = Table::new(900, "server.names", Tuning::Small);
 
 /// More names than a process can have.
 const MOST_NAMES: usize = 10_000;
@@ -27,10 +28,21 @@ pub(crate) fn checks() -> Vec<TableCheck> {
 /// Holds the names of the data against those of the configuration, and keeps the new ones.
 ///
 /// # Errors
-/// A name of the data that the configuration neither has nor gives up.
-pub(crate) async fn hold(store: &Store, config: &Config) -> anyhow::Result<()> {
-    let known = store.scan(&NAMES, Range::all(), Order::Ascending, MOST_NAMES).await?;
-    let known: Vec<String> = known.into_iter().map(|(name, _)| name).collect();
+/// A name of the data that the configuration neither has nor gives up; data that nobody has begun, where
+/// there must be some.
+pub(crate) async fn hold(store: &Store, config: &Config, data: Data) -> anyhow::Result<()> {
+    let kept = store.scan(&NAMES, Range::all(), Order::Ascending, MOST_NAMES).await?;
+    let kept: Vec<String> = kept.into_iter().map(|(name, _)| name).collect();
+    // Data that were begun before names were kept belong to those whose accounts they hold.
+    let known = if kept.is_empty() { names_of_accounts(store).await? } else { kept.clone() };
+    if data == Data::MustExist && known.is_empty() && store.head() == Position(0) {
+        anyhow::bail!(tr!(
+            "データが空です。[store] の path や url は正しいですか。ここに新しいデータを作るときは、一度だけ \
+             `yakuba serve --begin` で始めてください",
+            "there are no data in the storage. Is [store] right? If new data are to begin here, start once with \
+             `yakuba serve --begin`"
+        ));
+    }
     let has = |name: &str| config.authorities.iter().any(|authority| authority.name == name);
     let given_up = |name: &str| config.store.retired_authorities.iter().any(|retired| retired == name);
     if let Some(name) = known.iter().find(|name| !has(name) && !given_up(name)) {
@@ -44,14 +56,22 @@ pub(crate) async fn hold(store: &Store, config: &Config) -> anyhow::Result<()> {
     let mut batch = Batch::new();
     for authority in &config.authorities {
         let name = authority.name.as_str();
-        if !known.iter().any(|known| known == name) {
+        if !kept.iter().any(|kept| kept == name) {
             batch.put(&NAMES, name, &1);
         }
     }
     if !batch.is_empty() {
-        store.commit(batch).await.context("the server names cannot be kept")?;
+        store
+            .commit(batch)
+            .await
+            .with_context(|| tr!("サーバー名を保存できません", "the server names cannot be kept"))?;
     }
     Ok(())
+}
+
+async fn names_of_accounts(store: &Store) -> Result<Vec<String>, store::Error> {
+    let names = account::names_with_accounts(store).await?;
+    Ok(names.into_iter().map(|name| name.to_string()).collect())
 }
 
 /// Reads a server name as a person types it.

@@ -12,9 +12,11 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, Serves},
+    files::write_private,
     house::{Foundation, House},
     listen::{self, Service},
     storage::Data,
+    texts::tr,
     tls::Certificates,
 };
 
@@ -24,16 +26,17 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// The file with the token of the administrator's commands, beside the configuration.
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// Serves until a signal asks to stop, or, if wanted, until standard input ends: so a server that
+/// Serves over data that are there, or that may begin, until a signal asks to stop, or, if wanted, until standard input ends: so a server that
 /// somebody else started does not outlive him.
 ///
 /// # Errors
 /// Whatever keeps the process from starting.
-pub async fn serve(config: &Config, until_stdin_ends: bool) -> anyhow::Result<()> {
+pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyhow::Result<()> {
     let clock = Clock::system();
     let started = clock.instant();
     // Before anything is opened: a signal that comes early must not be missed.
-    let stop = Stop::listen(until_stdin_ends).context("signals cannot be heard")?;
+    let stop = Stop::listen(until_stdin_ends)
+        .with_context(|| tr!("シグナルを受け取れません", "signals cannot be heard"))?;
 
     for file in config.exposed_secrets() {
         warn!(file = %file.display(), "others than its owner may read this secret; chmod 600 mends it");
@@ -43,7 +46,7 @@ pub async fn serve(config: &Config, until_stdin_ends: bool) -> anyhow::Result<()
     for listener in &config.listeners {
         bound.push((listener, listen::bind(listener.address).await?));
     }
-    let house = House::open(config, Foundation::of(config, Data::MayBegin).await?).await?;
+    let house = House::open(config, Foundation::of(config, data).await?).await?;
     let token_file = config.path(Path::new(ADMIN_TOKEN_FILE));
     if let Err(error) = write_private(&token_file, house.admin_token()) {
         let file = token_file.display();
@@ -114,28 +117,4 @@ async fn stdin_ends() {
             Err(error) => return warn!(%error, "standard input"),
         }
     }
-}
-
-/// Writes a file that only its owner can read: all of it, or nothing.
-pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    use std::{
-        io::Write,
-        os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let write = || {
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        // A part may have been left behind with other rights.
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write().inspect_err(|_| {
-        // What could not be written need not be there either; the first error is the one to tell.
-        std::fs::remove_file(&part).ok();
-    })
 }

@@ -1,9 +1,9 @@
 //! Opening the storage that the configuration names, and checking it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use base::Tasks;
+use base::{Metrics, Tasks};
 use serde::{Deserialize, Serialize};
 use store::{Backend, MemoryBackend, Store};
 use store_postgres::PostgresBackend;
@@ -28,10 +28,22 @@ pub(crate) struct Storage {
 /// Whether there must be data already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// A server may begin with none.
+    /// There may be none, and new ones begin.
     MayBegin,
-    /// A command over data that are not there is a mistake: a wrong path, a volume that is not mounted.
+    /// A server or a command over data that are not there is a mistake: a wrong path, a volume that is not
+    /// mounted. An empty server in place of the right one would send everybody away.
     MustExist,
+}
+
+impl Data {
+    /// What a server finds that is asked to begin new data or not. Those in memory are new at each start.
+    pub(crate) fn of_server(config: &Config, begin: bool) -> Data {
+        if begin || config.store.backend == config::Backend::Memory {
+            Data::MayBegin
+        } else {
+            Data::MustExist
+        }
+    }
 }
 
 /// Opens the storage that the configuration names; `tasks` must end after it.
@@ -63,17 +75,19 @@ pub(crate) async fn open(config: &Config, tasks: &Tasks, data: Data) -> anyhow::
     }
 }
 
-/// Refuses to go on where no server has kept data yet. Of PostgreSQL only the server itself can tell.
-fn must_exist(config: &Config) -> anyhow::Result<()> {
+/// Refuses to go on where no server has kept data yet, before anything is made there. Of a database only
+/// what is in it can tell; see [`names::hold`].
+pub(crate) fn must_exist(config: &Config) -> anyhow::Result<()> {
     match config.store.backend {
         config::Backend::Rocksdb => {
             let path = config.path(&config.store.path);
             if !path.join(CURRENT).is_file() {
                 anyhow::bail!(tr!(
                     "{path} にデータがありません。何も作りませんでした。[store] の path は正しいですか。ボリュームは\
-                     マウントされていますか。新しいデータは `yakuba serve` が作ります",
+                     マウントされていますか。ここに新しいデータを作るときは、一度だけ `yakuba serve --begin` で\
+                     始めてください",
                     "there are no data in {path}; nothing was made there. Is the path of [store] right, is the \
-                     volume mounted? `yakuba serve` begins new data",
+                     volume mounted? If new data are to begin here, start once with `yakuba serve --begin`",
                     path = path.display()
                 ));
             }
@@ -123,6 +137,22 @@ fn rocksdb_settings(config: &Config) -> store_rocksdb::Settings {
         memory: config.store_memory(),
         reserve: config.store.reserve,
     }
+}
+
+/// Begins the data of a configuration, or finds them there.
+///
+/// # Errors
+/// When they cannot be opened, or are those of other server names.
+pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
+    let metrics = Metrics::new();
+    let tasks = Tasks::new(&metrics);
+    let opened = open(config, &tasks, Data::MayBegin).await?;
+    let store = Store::open(opened.backend, store::Options::default(), &tasks, &metrics).await?;
+    let held = names::hold(&store, config, Data::MayBegin).await;
+    let closed = store.close().await;
+    tasks.stop(Duration::from_secs(5)).await;
+    held?;
+    Ok(closed?)
 }
 
 /// What a check of all stored data found.

@@ -22,6 +22,7 @@ use server::{
     },
     house::{Foundation, House},
     listen::{self, Service},
+    storage::Data,
     tls::Certificates,
 };
 use tokio::sync::watch;
@@ -107,6 +108,7 @@ impl Server {
             authorities: self.machine.authorities.clone(),
             transport: Arc::new(Road { net: Arc::downgrade(net), from: self.machine.number }),
             policy: Arc::new(AllowAll),
+            data: Data::MayBegin,
         };
         let house = House::open(&config, foundation).await.expect("the server opens");
         let router = house.router(&[Serves::Client, Serves::Federation, Serves::Admin]).expect("routes");

@@ -8,6 +8,7 @@ use crate::{
     cli::ConfigArg,
     commands::{Running, complain, say},
     config::{Backend, Config},
+    storage,
     texts::tr,
     tls::Certificates,
 };
@@ -57,7 +58,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the data can be written where they are, or made where they are to be.
+/// Whether the data are there and can be written.
 fn wrong_with_data(config: &Config) -> Option<String> {
     if config.store.backend != Backend::Rocksdb {
         return None;
@@ -72,12 +73,14 @@ fn wrong_with_data(config: &Config) -> Option<String> {
             path = path.display()
         ));
     }
-    let error = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
-    Some(tr!(
-        "{path} にデータを書けません: {error}",
-        "data cannot be written to {path}: {error}",
-        path = there.display()
-    ))
+    if let Err(error) = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        return Some(tr!(
+            "{path} にデータを書けません: {error}",
+            "data cannot be written to {path}: {error}",
+            path = there.display()
+        ));
+    }
+    storage::must_exist(config).err().map(|error| error.to_string())
 }
 
 /// The addresses that cannot be listened on.

@@ -121,7 +121,7 @@ fn spawn(server: &Server) -> anyhow::Result<Running> {
     let program = std::env::current_exe()
         .with_context(|| tr!("このプログラムが見つかりません", "this program cannot be found"))?;
     let mut child = Command::new(program)
-        .arg("serve")
+        .args(["serve", "--begin"])
         .arg("--config")
         .arg(server.config_file())
         .arg("--until-stdin-ends")

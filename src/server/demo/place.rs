@@ -9,7 +9,7 @@ use ruma::ServerName;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::story::{TOWNS, Town};
-use crate::{commands::init::write_key, serve::write_private};
+use crate::{commands::init::write_key, files::write_private};
 
 /// Ports of one server begin so far behind those of the one before.
 const PORTS_EACH: u16 = 5;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod config;
+mod files;
 mod house;
 mod names;
 mod patience;

@@ -2,10 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
+use account::NewUser;
+
 use crate::{
     commands::init::write_key,
     config::Config,
     house::{Foundation, House},
+    names,
     storage::Data,
 };
 
@@ -46,6 +49,44 @@ async fn another_name_over_the_same_data_is_refused_until_the_old_one_is_given_u
 
     let given_up = r#"retired_authorities = ["kanazawa.test"]"#;
     start(&config(directory.path(), "hakusan.test", given_up)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_without_kept_names_belong_to_those_whose_accounts_they_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let right = config(directory.path(), "kanazawa.test", "");
+    let house = House::open(&right, Foundation::of(&right, Data::MayBegin).await.unwrap()).await.unwrap();
+    let hanako = NewUser { localpart: "hanako".to_owned(), ..NewUser::default() };
+    house.accounts.create_user(ruma::server_name!("kanazawa.test"), hanako).await.unwrap();
+    // As if they had been begun before names were kept.
+    let mut batch = store::Batch::new();
+    batch.delete(&names::NAMES, "kanazawa.test");
+    house.store.commit(batch).await.unwrap();
+    house.close(Duration::from_secs(10)).await;
+
+    let refused = start(&config(directory.path(), "kanazwa.test", "")).await.unwrap_err();
+    assert!(refused.to_string().contains("those of kanazawa.test"), "{refused:#}");
+    start(&right).await.unwrap();
+    let refused = start(&config(directory.path(), "kanazwa.test", "")).await.unwrap_err();
+    assert!(refused.to_string().contains("those of kanazawa.test"), "{refused:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storage_that_nobody_has_begun_is_no_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path(), "kanazawa.test", "");
+    // RocksDB makes its files before anybody has said whose they are; a database is there always.
+    let tasks = base::Tasks::new(&base::Metrics::new());
+    let opened = crate::storage::open(&config, &tasks, Data::MayBegin).await.unwrap();
+    opened.backend.close().await.unwrap();
+    tasks.stop(Duration::from_secs(10)).await;
+
+    let foundation = Foundation::of(&config, Data::MustExist).await.unwrap();
+    let refused = House::open(&config, foundation).await.map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("no data in the storage"), "{refused:#}");
+    start(&config).await.unwrap();
+    let foundation = Foundation::of(&config, Data::MustExist).await.unwrap();
+    House::open(&config, foundation).await.unwrap().close(Duration::from_secs(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
