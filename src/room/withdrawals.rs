@@ -65,10 +65,9 @@ impl Rooms {
         let mut batch = Batch::new();
         batch.require(&WITHDRAWALS, &key, None);
         batch.put(&WITHDRAWALS, &key, &row);
-        match self.store().commit(batch).await {
-            Err(error @ store::CommitError::Store(_)) => return Err(Error::Commit(error)),
-            // Another one came first.
-            Ok(_) | Err(_) => {}
+        // Whatever else fails: another one came first.
+        if let Err(error @ store::CommitError::Store(_)) = self.store().commit(batch).await {
+            return Err(Error::Commit(error));
         }
         self.0.outside.bidden.notify_one();
         Ok(())
