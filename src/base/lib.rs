@@ -1,7 +1,8 @@
 //! What every part of Yakuba needs and nothing that knows Matrix or storage: the clock, chance,
 //! tasks with names, retries, sizes, metrics, logs, the folding of texts and the reading of configuration.
 //!
-//! All of it is passed in, never global, so that a test runs ten servers in one process with a
+//! All of it but the logs and the language at the command line, which are the process's own, is passed
+//! in, never global, so that a test runs ten servers in one process with a
 //! clock it can steer and chance it can repeat.
 
 mod address;
@@ -10,6 +11,7 @@ mod buckets;
 mod clock;
 pub mod config;
 mod fold;
+pub mod language;
 mod metrics;
 mod random;
 mod size;

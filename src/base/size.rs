@@ -4,13 +4,19 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::tr;
+
 /// A number of bytes; written `"64 KiB"`, `"512 MiB"`, or as a plain number of bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 
 /// The text is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no size; write for instance 65536, \"64 KiB\", \"512 MiB\" or \"2 GiB\"")]
+#[error("{}", tr!(
+    "`{text}` はサイズではありません。たとえば 65536、\"64 KiB\"、\"512 MiB\"、\"2 GiB\" と書きます",
+    "`{text}` is no size; write for instance 65536, \"64 KiB\", \"512 MiB\" or \"2 GiB\"",
+    text = .0
+))]
 pub struct SizeError(String);
 
 const UNITS: [(&str, u64); 8] = [
@@ -91,7 +97,10 @@ impl<'de> Deserialize<'de> for ByteSize {
             type Value = ByteSize;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as \"64 KiB\", or a number of bytes")
+                f.write_str(&tr!(
+                    "\"64 KiB\" のようなサイズ、またはバイト数",
+                    "a size such as \"64 KiB\", or a number of bytes"
+                ))
             }
 
             fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {

@@ -56,6 +56,11 @@ impl Server {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        self.url.trim_start_matches("http://").to_owned()
+    }
+
     /// `yakuba VERB` over this server's configuration.
     pub fn command(&self, verb: &str) -> Command {
         let mut command = yakuba();

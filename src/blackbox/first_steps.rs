@@ -8,7 +8,7 @@ mod alone;
 mod demo;
 
 use std::{
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -158,6 +158,49 @@ async fn another_name_over_the_data_ends_the_start_in_order() {
     // A code, and no signal: nothing was torn down under a running thread.
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("the data are those of kanazawa.test"));
+}
+
+#[test]
+fn check_tells_of_data_that_another_user_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::new(directory.path());
+    let (done, text) = said(&mut server.command("check"));
+    assert!(done, "{text}");
+    let file = directory.path().join("data/CURRENT");
+    // Root reaches everything, and can give a file away; others cannot, and meet what is closed.
+    let root = std::fs::metadata(&file).unwrap().uid() == 0;
+    if root {
+        std::os::unix::fs::chown(&file, Some(12_345), None).unwrap();
+    } else {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let (done, text) = said(&mut server.command("check"));
+    assert!(!done && text.contains("data/CURRENT") && text.contains("chown -R"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_says_that_nothing_can_be_written_and_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path());
+    server.start().await;
+    let (done, text) = said(&mut server.command("status"));
+    assert!(done && text.contains("\"read_only_because\": null"), "{text}");
+    server.end("TERM");
+
+    // No disk has so much to spare.
+    let config = directory.path().join("yakuba.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[store]\nreserve = \"1000000 GiB\"\n")).unwrap();
+    server.start().await;
+    let account = serde_json::json!({
+        "username": "hanako", "password": "a-long-password", "auth": { "type": "m.login.dummy" }
+    });
+    let (status, _) =
+        server.call(reqwest::Method::POST, "/_matrix/client/v3/register", "", Some(account)).await.unwrap();
+    assert_eq!(status, 503);
+    let (done, text) = said(&mut server.command("status"));
+    assert!(!done && text.contains("nothing can be written"), "{text}");
+    server.end("TERM");
 }
 
 #[test]

@@ -20,7 +20,18 @@ use web::{ApiError, Open, RawCall, Response, Routes, json_response};
 use crate::health::Desk;
 
 /// Makes a backup in a directory and says what was made; blocks.
-pub type BackUp = Arc<dyn Fn(PathBuf) -> anyhow::Result<String> + Send + Sync>;
+pub type BackUp = Arc<dyn Fn(PathBuf) -> anyhow::Result<BackedUp> + Send + Sync>;
+
+/// A backup that was made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BackedUp {
+    /// Its number; later ones are higher.
+    pub id: u32,
+    /// The directory of the backups.
+    pub to: PathBuf,
+    /// Its size, with what it shares with others.
+    pub size_bytes: u64,
+}
 
 /// How many parked events are told one by one.
 const MOST_PARKED: usize = 100;
@@ -175,7 +186,7 @@ async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Ap
     };
     let made = api.tasks.spawn_blocking("backup", move || back_up(to)).await.map_err(ApiError::internal)?;
     let made = made.map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
-    Ok(json_response(StatusCode::OK, &json!({ "backup": made })))
+    Ok(json_response(StatusCode::OK, &made))
 }
 
 async fn verify(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

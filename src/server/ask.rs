@@ -67,7 +67,7 @@ impl Asker {
         let name = format!("{method} {path}");
         let (status, body) = self.ask(method, path, token, body).await.with_context(|| name.clone())?;
         if !status.is_success() {
-            bail!("{name}: {status}: {body}");
+            bail!(crate::texts::tr!("{name} が断られました: {status}: {body}", "{name}: {status}: {body}"));
         }
         Ok(body)
     }

@@ -2,13 +2,15 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruma::OwnedServerName;
 
 use crate::{
     commands, config,
     demo::{self, DemoArgs},
-    names, serve, storage, texts,
+    names, serve, storage,
+    texts::{self, tr},
 };
 
 /// 役場 (Yakuba): 公的機関のための Matrix ホームサーバー / Yakuba: a Matrix homeserver for public authorities
@@ -118,6 +120,7 @@ pub(crate) struct RestoreArgs {
 /// Runs the command of this process's arguments.
 pub fn run() -> ExitCode {
     // What a server keeps is nobody else's on this machine: data, keys, tokens, backups and logs.
+    base::language::speak_as_asked(|name| std::env::var_os(name));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let parsed = texts::in_one_language(Cli::command())
         .try_get_matches()
@@ -141,7 +144,7 @@ pub fn run() -> ExitCode {
     match execute(cli) {
         Ok(code) => code,
         Err(error) => {
-            commands::complain(&format!("yakuba: {error:#}"));
+            commands::complain(&format!("yakuba: {}", texts::of_failure(&error)));
             ExitCode::FAILURE
         }
     }
@@ -153,7 +156,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => return run_async(commands::check::check(&args)),
         Command::Serve(args) => {
             let config = config::Config::read(&args.config.config)?;
-            base::telemetry::init(config.log.format, &config.log.filter)?;
+            base::telemetry::init(config.log.format, &config.log.filter)
+                .with_context(|| tr!("[log] の filter を使えません", "the filter of [log] cannot be used"))?;
             let data = storage::Data::of_server(&config, args.begin);
             run_async(serve::serve(&config, data, args.until_stdin_ends))?;
         }
@@ -176,7 +180,8 @@ fn run_async<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result
         .worker_threads(threads)
         .max_blocking_threads(64)
         .enable_all()
-        .build()?;
+        .build()
+        .with_context(|| tr!("スレッドを作れません", "no threads can be made"))?;
     let outcome = runtime.block_on(work);
     // A thread that waits for standard input cannot be woken; do not wait for it.
     runtime.shutdown_background();

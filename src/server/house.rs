@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use account::Accounts;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, Presence};
 use federation::{Federation, Sender, Transport};
@@ -19,11 +19,13 @@ use web::{Kit, Limits, Router, Routes};
 
 use crate::{
     admin::{AdminApi, BackUp},
+    causes,
     config::{Config, Serves},
     elsewhere::Elsewhere,
     health::Desk,
     names,
     storage::{self, Data, Storage},
+    texts::tr,
 };
 
 /// What a process stands on.
@@ -60,7 +62,8 @@ impl Foundation {
         let (clock, random, metrics) = (Clock::system(), Random::os(), Metrics::new());
         let authorities = config.load_authorities()?;
         let network = config.federation_config()?.network;
-        let transport = federation::Network::open(&network, &clock, &random, &metrics)?;
+        let transport = federation::Network::open(&network, &clock, &random, &metrics)
+            .map_err(|error| anyhow!(causes::of_network(&error)))?;
         let core = Tasks::new(&metrics);
         let Storage { backend, back_up } = storage::open(config, &core, data).await?;
         Ok(Foundation {
@@ -111,9 +114,11 @@ impl House {
     /// Whatever cannot be opened.
     pub async fn open(config: &Config, foundation: Foundation) -> anyhow::Result<House> {
         let (backend, core) = (foundation.backend.clone(), foundation.core.clone());
-        let store = Store::open(backend, store::Options::default(), &core, &foundation.metrics).await?;
+        let store = storage::open_store(backend, &core, &foundation.metrics).await?;
         let house = match names::hold(&store, config, foundation.data).await {
-            Ok(()) => House::over(store.clone(), config, foundation).await,
+            Ok(()) => House::over(store.clone(), config, foundation)
+                .await
+                .with_context(|| tr!("起動できません", "the server cannot start")),
             Err(error) => Err(error),
         };
         if house.is_err() {
@@ -139,7 +144,9 @@ impl House {
             policy,
             data: _,
         } = foundation;
-        let faces = config.faces().context("the configuration has no authority")?;
+        let faces = config
+            .faces()
+            .with_context(|| tr!("設定に機関がありません", "the configuration has no authority"))?;
         let edges = Tasks::new(&metrics);
 
         let federation = Federation::open(federation::Parts {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod ask;
+mod causes;
 pub mod cli;
 mod commands;
 pub mod config;
@@ -25,7 +26,7 @@ mod texts;
 pub mod tls;
 mod unread;
 
-pub use admin::BackUp;
+pub use admin::{BackUp, BackedUp};
 pub use process::resident_bytes;
 
 /// The version of the program.

@@ -19,7 +19,9 @@ use tracing::{debug, info, warn};
 use web::{Peer, Router, TlsName};
 
 use crate::{
+    causes,
     patience::{Patient, Sliced, WINDOW},
+    texts::tr,
     unread,
 };
 
@@ -34,7 +36,11 @@ const CONNECTIONS: usize = 16_384;
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}")]
+#[error("{}", tr!(
+    "{address} で待ち受けられません: {cause}",
+    "cannot listen on {address}: {cause}",
+    cause = causes::of_io(cause)
+))]
 pub struct Error {
     /// Where.
     pub address: SocketAddr,

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use base::Clock;
 use tokio::{
     io::AsyncReadExt,
@@ -11,6 +11,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    causes,
     config::{Config, Serves},
     files::write_private,
     house::{Foundation, House},
@@ -41,7 +42,7 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
     for file in config.exposed_secrets() {
         warn!(file = %file.display(), "others than its owner may read this secret; chmod 600 mends it");
     }
-    let certificates = Certificates::open(config)?;
+    let certificates = Certificates::open(config).map_err(|error| anyhow!(causes::of_tls(&error)))?;
     let mut bound = Vec::new();
     for listener in &config.listeners {
         bound.push((listener, listen::bind(listener.address).await?));

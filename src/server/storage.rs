@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::anyhow;
 use base::{Metrics, Tasks};
 use serde::{Deserialize, Serialize};
 use store::{Backend, MemoryBackend, Store};
@@ -10,7 +10,8 @@ use store_postgres::PostgresBackend;
 use store_rocksdb::RocksBackend;
 
 use crate::{
-    admin::BackUp,
+    admin::{BackUp, BackedUp},
+    causes,
     config::{self, Config, Durability},
     names,
     texts::tr,
@@ -62,14 +63,19 @@ pub(crate) async fn open(config: &Config, tasks: &Tasks, data: Data) -> anyhow::
             let backed_up = backend.clone();
             let back_up: BackUp = Arc::new(move |to| {
                 let made = backed_up.backup(&to)?;
-                Ok(format!("{} in {}, {} bytes", made.id, to.display(), made.size_bytes))
+                Ok(BackedUp { id: made.id, to, size_bytes: made.size_bytes })
             });
             Ok(Storage { backend, back_up: Some(back_up) })
         }
         config::Backend::Postgres => {
-            let backend = PostgresBackend::open(postgres_settings(config)?, tasks)
-                .await
-                .with_context(|| tr!("データベースを開けません", "the database cannot be opened"))?;
+            let backend =
+                PostgresBackend::open(postgres_settings(config)?, tasks).await.map_err(|error| {
+                    anyhow!(tr!(
+                        "データベースを開けません: {cause}",
+                        "the database cannot be opened: {cause}",
+                        cause = causes::of_store(&error)
+                    ))
+                })?;
             Ok(Storage { backend: Arc::new(backend), back_up: None })
         }
     }
@@ -105,12 +111,13 @@ pub(crate) fn must_exist(config: &Config) -> anyhow::Result<()> {
 
 fn open_rocksdb(config: &Config) -> anyhow::Result<RocksBackend> {
     let settings = rocksdb_settings(config);
-    RocksBackend::open(&settings).with_context(|| {
-        tr!(
-            "{path} のデータを開けません",
-            "the data in {path} cannot be opened",
-            path = settings.path.display()
-        )
+    RocksBackend::open(&settings).map_err(|error| {
+        anyhow!(tr!(
+            "{path} のデータを開けません: {cause}",
+            "the data in {path} cannot be opened: {cause}",
+            path = settings.path.display(),
+            cause = causes::of_store(&error)
+        ))
     })
 }
 
@@ -118,7 +125,10 @@ fn postgres_settings(config: &Config) -> anyhow::Result<store_postgres::Settings
     let url = match (&config.store.url, &config.store.url_file) {
         (Some(url), _) => url.0.clone(),
         (None, Some(file)) => config.secret(file)?,
-        (None, None) => anyhow::bail!("PostgreSQL needs `url` or `url_file`"),
+        (None, None) => anyhow::bail!(tr!(
+            "PostgreSQL には `url` か `url_file` が必要です",
+            "PostgreSQL needs `url` or `url_file`"
+        )),
     };
     let durability = match config.store.durability {
         Durability::Fsync => store_postgres::Durability::Fsync,
@@ -147,12 +157,25 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let opened = open(config, &tasks, Data::MayBegin).await?;
-    let store = Store::open(opened.backend, store::Options::default(), &tasks, &metrics).await?;
+    let store = open_store(opened.backend, &tasks, &metrics).await?;
     let held = names::hold(&store, config, Data::MayBegin).await;
     let closed = store.close().await;
     tasks.stop(Duration::from_secs(5)).await;
     held?;
-    Ok(closed?)
+    closed.map_err(|error| anyhow!(causes::of_store(&error)))
+}
+
+/// Opens the store over its storage.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) async fn open_store(
+    backend: Arc<dyn Backend>,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> anyhow::Result<Store> {
+    let opened = Store::open(backend, store::Options::default(), tasks, metrics).await;
+    opened.map_err(|error| anyhow!(causes::of_store(&error)))
 }
 
 /// What a check of all stored data found.

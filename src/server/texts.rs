@@ -1,9 +1,7 @@
-//! What commands say to a person: in Japanese or in English, decided once from the environment.
+//! What commands say to a person: in Japanese or in English, as [`base::language`] has it.
 //!
 //! Both wordings stand side by side where they are said, in [`tr!`]; of the command line's own texts, written
 //! `日本語 / English`, one half is picked here. Logs and JSON are in English always.
-
-use std::{ffi::OsString, sync::LazyLock};
 
 use clap::{
     Command,
@@ -12,30 +10,7 @@ use clap::{
 
 use crate::names;
 
-/// Whether people are spoken to in Japanese.
-pub(crate) fn japanese() -> bool {
-    static JAPANESE: LazyLock<bool> =
-        LazyLock::new(|| !cfg!(test) && wants_japanese(|name| std::env::var_os(name)));
-    *JAPANESE
-}
-
-/// The first variable that is set and not empty decides, as it does for other programs.
-pub(crate) fn wants_japanese(variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    let mut set = ["YAKUBA_LANG", "LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(variable);
-    set.find(|value| !value.is_empty()).is_some_and(|value| value.to_string_lossy().starts_with("ja"))
-}
-
-/// The text in the language of whoever reads it: `tr!("日本語 {x}", "English {x}")`.
-macro_rules! tr {
-    ($ja:literal, $en:literal $(, $name:ident = $value:expr)* $(,)?) => {
-        if $crate::texts::japanese() {
-            ::std::fmt::format(format_args!($ja $(, $name = $value)*))
-        } else {
-            ::std::fmt::format(format_args!($en $(, $name = $value)*))
-        }
-    };
-}
-pub(crate) use tr;
+pub(crate) use base::{language::japanese, tr};
 
 /// Of `日本語 / English`, the half that is wanted.
 fn half(text: &str) -> String {
@@ -102,4 +77,12 @@ fn wrong_arguments(kind: ErrorKind, error: &clap::Error) -> String {
             format!("'{arg}' の値 '{given}' は使えません{}", hint.unwrap_or_default())
         }
     }
+}
+
+/// A failure as it is told in the end. What has no words of ours yet gets a sentence at least.
+pub(crate) fn of_failure(error: &anyhow::Error) -> String {
+    let said = format!("{error:#}");
+    let ours =
+        said.lines().next().is_some_and(|line| line.chars().any(|c| ('\u{3041}'..='\u{9fff}').contains(&c)));
+    if ours { said } else { tr!("予期しないエラー: {said}", "{said}") }
 }

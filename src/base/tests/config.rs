@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::{ByteSize, config::load};
+use crate::{
+    ByteSize,
+    config::{Problem, load, locate},
+};
 
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,4 +111,38 @@ fn a_mistake_in_the_environment_names_the_variable() {
     }));
     assert!(problems.iter().any(|p| p
         == "environment variable YAKUBA_LIMIT__BODY: limit: there is no such key; did you mean `limits`?"));
+}
+
+#[test]
+fn a_contradiction_names_the_variable_that_made_it_else_its_line() {
+    let text = "name = \"a\"\n\n[[authorities]]\nname = \"b\"\n[[authorities]]\nname = \"b\"\n[limits]\nlogin = { burst = 1 }\n";
+    let keys = [
+        "limits.strict",
+        "authorities.1.name",
+        "authorities.0.port",
+        "nowhere",
+        "limits.requests",
+        "limits.login",
+    ];
+    let mut problems: Vec<Problem> = keys.map(|key| Problem::of_key(key, "wrong")).into();
+    // Neither key comes from a variable, but what it contradicts does.
+    problems.push(Problem {
+        with: vec!["limits.requests".to_owned()],
+        ..Problem::of_key("limits.body", "wrong")
+    });
+    let environment = [("YAKUBA_LIMITS__REQUESTS", "3"), ("YAKUBA_LIMITS__LOGIN__PER_SECOND", "-1")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    locate(text, environment, &mut problems);
+    assert_eq!(
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "line 3: authorities.0.port: wrong",
+            "line 6: authorities.1.name: wrong",
+            "line 7: limits.strict: wrong",
+            "nowhere: wrong",
+            "environment variable YAKUBA_LIMITS__REQUESTS: limits.requests: wrong",
+            "environment variable YAKUBA_LIMITS__LOGIN__PER_SECOND: limits.login: wrong",
+            "environment variable YAKUBA_LIMITS__REQUESTS: limits.body: wrong",
+        ]
+    );
 }

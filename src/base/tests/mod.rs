@@ -4,6 +4,7 @@
 
 mod buckets;
 mod config;
+mod language;
 mod small;
 mod tasks;
 mod time;

@@ -1,10 +1,14 @@
 //! `yakuba check`: is the configuration usable, with all files that it names, on this machine?
 
-use std::{path::Path, process::ExitCode};
+use std::{os::unix::fs::MetadataExt, path::Path, process::ExitCode};
 
+use anyhow::anyhow;
+use base::{Clock, Metrics, Random};
+use federation::Network;
 use rustix::fs::Access;
 
 use crate::{
+    causes,
     cli::ConfigArg,
     commands::{Running, complain, say},
     config::{Backend, Config},
@@ -23,8 +27,8 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
         let contents = [
             config.load_authorities().err(),
             config.account_config().err(),
-            config.federation_config().err(),
-            Certificates::open(&config).err().map(anyhow::Error::from),
+            wrong_with_network(&config).err(),
+            Certificates::open(&config).err().map(|error| anyhow!(causes::of_tls(&error))),
         ];
         problems.extend(contents.into_iter().flatten().map(|error| format!("{error:#}")));
     }
@@ -58,6 +62,13 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether the way to other servers can be opened.
+fn wrong_with_network(config: &Config) -> anyhow::Result<()> {
+    let network = config.federation_config()?.network;
+    let opened = Network::open(&network, &Clock::system(), &Random::os(), &Metrics::new());
+    opened.map(|_| ()).map_err(|error| anyhow!(causes::of_network(&error)))
+}
+
 /// Whether the data are there and can be written.
 fn wrong_with_data(config: &Config) -> Option<String> {
     if config.store.backend != Backend::Rocksdb {
@@ -77,17 +88,51 @@ fn wrong_with_data(config: &Config) -> Option<String> {
         return Some(tr!(
             "{path} にデータを書けません: {error}",
             "data cannot be written to {path}: {error}",
-            path = there.display()
+            path = there.display(),
+            error = causes::of_io(&error.into())
         ));
     }
-    storage::must_exist(config).err().map(|error| error.to_string())
+    let missing = storage::must_exist(config).err().map(|error| error.to_string());
+    missing.or_else(|| files_of_others(&path))
+}
+
+/// Data that were made by another user than the one who is to serve them: by root, for instance, who ran
+/// a command over them. Whoever runs this must reach every file; root, who reaches all, wants one owner.
+fn files_of_others(data: &Path) -> Option<String> {
+    let owner = std::fs::metadata(data).ok()?.uid();
+    let root = rustix::process::geteuid().is_root();
+    let entries = std::fs::read_dir(data).ok()?.filter_map(Result::ok);
+    let mut closed = entries.map(|entry| entry.path()).filter(|path| {
+        if root {
+            // What is gone by now was a file of the running server.
+            std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() != owner)
+        } else {
+            rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK)
+                .is_err_and(|error| error != rustix::io::Errno::NOENT)
+        }
+    });
+    let first = closed.next()?;
+    let count = closed.count() + 1;
+    let holder = std::fs::symlink_metadata(&first).map(|metadata| metadata.uid()).unwrap_or_default();
+    Some(tr!(
+        "{path} などデータの {count} 個のファイルが別の利用者 (uid {holder}) のもので、読み書きできません。\
+         `chown -R` で {data} の持ち主 (uid {owner}) に揃えてください",
+        "{count} file(s) of the data, such as {path}, belong to another user (uid {holder}) and cannot be read \
+         and written; give them to the owner of {data} (uid {owner}) with `chown -R`",
+        path = first.display(),
+        data = data.display()
+    ))
 }
 
 /// The addresses that cannot be listened on.
 fn ports_in_use(config: &Config) -> Vec<String> {
     let error = |address: std::net::SocketAddr| {
         let error = std::net::TcpListener::bind(address).err()?;
-        Some(tr!("{address} で待ち受けられません: {error}", "{address} cannot be listened on: {error}"))
+        Some(tr!(
+            "{address} で待ち受けられません: {error}",
+            "{address} cannot be listened on: {error}",
+            error = causes::of_io(&error)
+        ))
     };
     config.listeners.iter().filter_map(|listener| error(listener.address)).collect()
 }

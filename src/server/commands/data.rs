@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use base::{Metrics, Tasks};
 use http::Method;
-use store::Store;
 
 use crate::{
-    admin::BackUpOrder,
+    admin::{BackUpOrder, BackedUp},
+    causes,
     cli::{BackupArgs, ConfigArg, RestoreArgs},
     commands::{Running, say},
     config::{Backend, Config},
@@ -23,30 +23,42 @@ use crate::{
 /// Adds a backup to a directory; the server may run meanwhile.
 pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config.config)?;
+    if config.store.backend == Backend::Postgres {
+        bail!(tr!(
+            "PostgreSQL のデータは PostgreSQL の道具で控えを取ります",
+            "the data in PostgreSQL are backed up with PostgreSQL's own tools"
+        ));
+    }
     // The running server has another working directory.
     let to: PathBuf = std::path::absolute(&args.to)?;
-    let made = match Running::find(&config).await {
+    let made: BackedUp = match Running::find(&config).await {
         Some(running) => {
             let body = serde_json::to_value(BackUpOrder { to })?;
             let answer = running.must(Method::POST, "/_yakuba/v1/backup", Some(&body)).await?;
-            answer["backup"].as_str().unwrap_or_default().to_owned()
+            serde_json::from_value(answer)
+                .with_context(|| tr!("サーバーの答えが読めません", "the server's answer cannot be read"))?
         }
         None => {
             let tasks = Tasks::new(&Metrics::new());
             let opened = storage::open(&config, &tasks, Data::MustExist).await?;
             let back_up = opened.back_up.with_context(|| {
-                tr!(
-                    "このデータはそのデータベースの道具で控えを取ります",
-                    "this storage is backed up with its own tools"
-                )
+                tr!("メモリーのデータの控えは取れません", "data in memory cannot be backed up")
             })?;
-            let made = tokio::task::spawn_blocking(move || back_up(to)).await??;
-            opened.backend.close().await?;
+            let made = tokio::task::spawn_blocking(move || back_up(to)).await?;
+            let closed = opened.backend.close().await;
             tasks.stop(Duration::from_secs(5)).await;
+            let made = made.with_context(|| tr!("控えを取れません", "no backup could be made"))?;
+            closed.map_err(|error| anyhow!(causes::of_store(&error)))?;
             made
         }
     };
-    say(&tr!("控え: {made}", "backup: {made}"))?;
+    say(&tr!(
+        "控え: {id} 番、{to}、{bytes} バイト",
+        "backup: {id} in {to}, {bytes} bytes",
+        id = made.id,
+        to = made.to.display(),
+        bytes = made.size_bytes
+    ))?;
     // A backup holds the data only: keys beside the data would open both to whoever finds the one.
     say(&tr!("控えにないもの。別の場所に保管してください:", "not in it; keep these elsewhere:"))?;
     for file in keep_apart(&config, &args.config.config) {
@@ -65,7 +77,14 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
         ));
     }
     let to = config.path(&config.store.path);
-    let made = store_rocksdb::restore(&args.from, &to)?;
+    let made = store_rocksdb::restore(&args.from, &to).with_context(|| {
+        tr!(
+            "{from} の控えを {to} に戻せません。{to} は空でなければなりません",
+            "the backup in {from} cannot be put back into {to}",
+            from = args.from.display(),
+            to = to.display()
+        )
+    })?;
     say(&tr!(
         "戻しました: {id} → {path}, {bytes} バイト",
         "restored: {id} into {path}, {bytes} bytes",
@@ -107,9 +126,11 @@ async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let opened = storage::open(config, &tasks, Data::MustExist).await?;
-    let store = Store::open(opened.backend, store::Options::default(), &tasks, &metrics).await?;
+    let store = storage::open_store(opened.backend, &tasks, &metrics).await?;
     let findings = storage::verify(&store).await;
-    store.close().await?;
+    let closed = store.close().await;
     tasks.stop(Duration::from_secs(5)).await;
-    Ok(findings?)
+    let findings = findings.map_err(|error| anyhow!(causes::of_store(&error)))?;
+    closed.map_err(|error| anyhow!(causes::of_store(&error)))?;
+    Ok(findings)
 }

@@ -8,11 +8,13 @@ pub(crate) mod user;
 
 use std::{io::Write, path::Path};
 
+use anyhow::Context;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::{
     ask::Asker,
+    causes,
     config::{Config, Serves},
     serve::ADMIN_TOKEN_FILE,
     texts::tr,
@@ -65,7 +67,8 @@ impl Running {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<(StatusCode, Value)> {
-        self.asker.ask(method, path, Some(&self.token), body).await
+        let answer = self.asker.ask(method, path, Some(&self.token), body).await;
+        answer.with_context(|| tr!("サーバーに届きません", "the server cannot be reached"))
     }
 
     /// Asks the running server, and takes nothing but a success.
@@ -79,10 +82,14 @@ impl Running {
         if status.is_success() {
             return Ok(answer);
         }
-        let sentence = answer["error"].as_str().unwrap_or("no reason given");
+        let errcode = answer["errcode"].as_str().unwrap_or_default();
+        let reason = match answer["error"].as_str() {
+            Some(sentence) => causes::of_errcode(errcode, sentence),
+            None => tr!("理由は分かりません", "no reason given"),
+        };
         anyhow::bail!(tr!(
-            "サーバーが断りました: {sentence} ({status})",
-            "the server refused: {sentence} ({status})"
+            "サーバーが断りました: {reason} ({status})",
+            "the server refused: {reason} ({status})"
         ))
     }
 }

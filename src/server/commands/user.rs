@@ -3,13 +3,14 @@
 use std::{io::Read, path::Path, time::Duration};
 
 use account::NewUser;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use base::Random;
 use http::Method;
 use ruma::OwnedServerName;
 
 use crate::{
     admin::UserOrder,
+    causes,
     cli::UserCreateArgs,
     commands::{Running, say},
     config::Config,
@@ -54,7 +55,8 @@ async fn create_here(config: &Config, order: UserOrder) -> anyhow::Result<String
     let new = NewUser { localpart, password: Some(password), display_name, admin };
     let made = house.accounts.create_user(&server_name, new).await;
     house.close(Duration::from_secs(10)).await;
-    Ok(made?.to_string())
+    let user_id = made.map_err(|error| anyhow!(causes::of_account(&error)))?;
+    Ok(user_id.to_string())
 }
 
 fn server_name(args: &UserCreateArgs, config: &Config) -> anyhow::Result<OwnedServerName> {
@@ -76,8 +78,14 @@ fn read_password(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).with_context(|| tr!("標準入力", "standard input"))?;
     } else {
-        text = std::fs::read_to_string(file)
-            .with_context(|| tr!("{path} を読めません", "{path} cannot be read", path = file.display()))?;
+        text = std::fs::read_to_string(file).map_err(|error| {
+            anyhow!(tr!(
+                "{path} を読めません: {cause}",
+                "{path} cannot be read: {cause}",
+                path = file.display(),
+                cause = causes::of_io(&error)
+            ))
+        })?;
     }
     let password = text.trim_end_matches(['\n', '\r']).to_owned();
     if password.is_empty() {

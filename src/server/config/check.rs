@@ -1,19 +1,33 @@
 //! What types cannot see: keys that contradict each other, names that are none.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use base::config::Problem;
 
 use super::{Backend, Config, Serves, StoreConfig};
 use crate::texts::tr;
 
+/// What was found wrong.
+#[derive(Default)]
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn wrong(&mut self, key: String, message: String) {
+        self.0.push(Problem::of_key(key, message));
+    }
+
+    /// A key that would be right but for these others.
+    fn contradiction(&mut self, key: String, with: Vec<String>, message: String) {
+        self.0.push(Problem { with, ..Problem::of_key(key, message) });
+    }
+}
+
 /// Every contradiction in a configuration. Files are not opened here; `yakuba check` does that.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut wrong = |key: String, message: String| problems.push(Problem::of_key(key, message));
+    let mut found = Found::default();
 
     if config.authorities.is_empty() {
-        wrong(
+        found.wrong(
             "authorities".into(),
             tr!(
                 "名前のある [[authorities]] が少なくとも一つ必要です",
@@ -22,45 +36,49 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         );
     }
     if config.listeners.is_empty() {
-        wrong(
+        found.wrong(
             "listeners".into(),
             tr!("[[listeners]] が少なくとも一つ必要です", "at least one [[listeners]] is needed"),
         );
     }
 
-    let mut names = HashSet::new();
+    let mut names = HashMap::new();
     for (index, authority) in config.authorities.iter().enumerate() {
-        if !names.insert(&authority.name) {
-            wrong(
-                format!("authorities.{index}.name"),
+        let key = format!("authorities.{index}.name");
+        if let Some(first) = names.insert(&authority.name, key.clone()) {
+            found.contradiction(
+                key,
+                vec![first],
                 tr!("{name} が二度あります", "{name} is there twice", name = authority.name),
             );
         }
         if let Some(url) = &authority.client_url
             && !(url.starts_with("https://") || url.starts_with("http://"))
         {
-            wrong(
+            found.wrong(
                 format!("authorities.{index}.client_url"),
                 tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
             );
         }
     }
-    let mut hosts = HashSet::new();
+    let mut hosts = HashMap::new();
     for (index, authority) in config.authorities.iter().enumerate() {
         for host in &authority.hosts {
-            if !hosts.insert(host.to_ascii_lowercase()) {
-                wrong(
-                    format!("authorities.{index}.hosts"),
+            let key = format!("authorities.{index}.hosts");
+            if let Some(first) = hosts.insert(host.to_ascii_lowercase(), key.clone()) {
+                found.contradiction(
+                    key,
+                    vec![first],
                     tr!("{host} が二つの機関にあります", "{host} stands for two authorities"),
                 );
             }
         }
     }
 
-    let mut addresses = HashSet::new();
+    let mut addresses = HashMap::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         if listener.serves.is_empty() {
-            wrong(
+            found.wrong(
                 format!("listeners.{index}.serves"),
                 tr!(
                     "答えるものを書いてください: client, federation, admin",
@@ -68,9 +86,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 ),
             );
         }
-        if listener.address.port() != 0 && !addresses.insert(listener.address) {
-            wrong(
-                format!("listeners.{index}.address"),
+        let key = format!("listeners.{index}.address");
+        if listener.address.port() != 0
+            && let Some(first) = addresses.insert(listener.address, key.clone())
+        {
+            found.contradiction(
+                key,
+                vec![first],
                 tr!("{address} が二度あります", "{address} is there twice", address = listener.address),
             );
         }
@@ -78,8 +100,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             && !listener.tls
             && !listener.address.ip().is_loopback()
         {
-            wrong(
+            found.contradiction(
                 format!("listeners.{index}.tls"),
+                vec![format!("listeners.{index}.address"), format!("listeners.{index}.serves")],
                 tr!(
                     "連合には TLS が必要です。なければ、TLS を話すプロキシの後ろでループバックだけで待ち受けてください",
                     "federation needs TLS; without it, listen on loopback only, behind a proxy that speaks it"
@@ -87,7 +110,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             );
         }
         if listener.tls && !config.authorities.iter().any(|authority| authority.tls.is_some()) {
-            wrong(
+            found.wrong(
                 format!("listeners.{index}.tls"),
                 tr!(
                     "[authorities.tls] のファイルを持つ機関がありません",
@@ -96,9 +119,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             );
         }
         if let Some(name) = &listener.authority
-            && !names.contains(name)
+            && !names.contains_key(name)
         {
-            wrong(
+            found.wrong(
                 format!("listeners.{index}.authority"),
                 tr!("{name} はどの機関でもありません", "{name} is none of the authorities"),
             );
@@ -108,30 +131,32 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let StoreConfig { backend, url, url_file, .. } = &config.store;
     match (backend, url, url_file) {
         (Backend::Postgres, None, None) => {
-            wrong(
+            found.contradiction(
                 "store.url".into(),
+                vec!["store.backend".into()],
                 tr!("PostgreSQL には `url` か `url_file` が必要です", "PostgreSQL needs `url` or `url_file`"),
             );
         }
         (Backend::Postgres, Some(_), Some(_)) => {
-            wrong(
+            found.contradiction(
                 "store.url".into(),
+                vec!["store.url_file".into(), "store.backend".into()],
                 tr!("`url` と `url_file` はどちらか一方だけです", "either `url` or `url_file`, not both"),
             );
         }
         _ => {}
     }
     if config.store.memory < base::ByteSize::mib(16) {
-        wrong("store.memory".into(), tr!("少なくとも 16 MiB 必要です", "at least 16 MiB are needed"));
+        found.wrong("store.memory".into(), tr!("少なくとも 16 MiB 必要です", "at least 16 MiB are needed"));
     }
 
     for network in &config.proxies.trusted {
         if let Err(error) = network.parse::<web::Network>() {
-            wrong("proxies.trusted".into(), error.to_string());
+            found.wrong("proxies.trusted".into(), no_range(network, &error));
         }
     }
     if config.limits.bodies < base::ByteSize::mib(24) {
-        wrong(
+        found.wrong(
             "limits.bodies".into(),
             tr!(
                 "大きなトランザクション一つのために少なくとも 24 MiB 必要です",
@@ -144,7 +169,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         let rate = config.limits.rate(class);
         let key = || format!("limits.{}", class.name());
         if !rate.per_second.is_finite() || rate.per_second < 0.0 {
-            wrong(
+            found.wrong(
                 key(),
                 tr!(
                     "per_second は 0 (制限なし) 以上の数です",
@@ -152,7 +177,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 ),
             );
         } else if rate.per_second > 0.0 && rate.burst == 0 {
-            wrong(
+            found.wrong(
                 key(),
                 tr!(
                     "burst が 0 では誰も使えません。少なくとも 1 です",
@@ -163,25 +188,33 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
 
     if config.passwords.wrong_allowed == 0 {
-        wrong(
+        found.wrong(
             "passwords.wrong_allowed".into(),
             tr!("0 では誰もログインできません。少なくとも 1 です", "with 0 nobody could log in; at least 1"),
         );
     }
     if config.passwords.pause_seconds == 0 {
-        wrong("passwords.pause_seconds".into(), tr!("少なくとも 1 です", "at least 1"));
+        found.wrong("passwords.pause_seconds".into(), tr!("少なくとも 1 です", "at least 1"));
     }
-    if let Err(error) = pdu::RoomVersion::parse(&config.rooms.default_version) {
-        wrong("rooms.default_version".into(), error.to_string());
+    let version = &config.rooms.default_version;
+    if let Err(error) = pdu::RoomVersion::parse(version) {
+        found.wrong(
+            "rooms.default_version".into(),
+            tr!("部屋のバージョン `{version}` は使えません", "{error}"),
+        );
     }
     for (key, ranges) in
         [("allow_ranges", &config.federation.allow_ranges), ("deny_ranges", &config.federation.deny_ranges)]
     {
         for range in ranges {
             if let Err(error) = range.parse::<federation::AddressRange>() {
-                wrong(format!("federation.{key}"), error.to_string());
+                found.wrong(format!("federation.{key}"), no_range(range, &error));
             }
         }
     }
-    problems
+    found.0
+}
+
+fn no_range(given: &str, error: &dyn std::error::Error) -> String {
+    tr!("`{given}` は 10.0.0.0/8 や fd00::/8 のようなアドレスの範囲ではありません", "{error}")
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use base::ByteSize;
 use pdu::{Authorities, Authority, RoomVersion};
 
@@ -10,7 +10,7 @@ use super::{
     AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, Registration,
     RegistrationMode, TrustSetting,
 };
-use crate::texts::tr;
+use crate::{causes, texts::tr};
 
 impl Config {
     /// Our server names with their keys, read from their files.
@@ -24,21 +24,23 @@ impl Config {
 
     fn load_authority(&self, config: &AuthorityConfig) -> anyhow::Result<Authority> {
         let path = self.path(&config.key_file);
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            tr!(
-                "{name} の署名鍵 {path} を読めません",
-                "the signing key {path} of {name} cannot be read",
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            anyhow!(tr!(
+                "{name} の署名鍵 {path} を読めません: {cause}",
+                "the signing key {path} of {name} cannot be read: {cause}",
                 name = config.name,
-                path = path.display()
-            )
+                path = path.display(),
+                cause = causes::of_io(&error)
+            ))
         })?;
-        let mut authority = Authority::from_key_file(config.name.clone(), &text).with_context(|| {
-            tr!(
-                "{name} の署名鍵 {path}",
-                "the signing key {path} of {name}",
+        let mut authority = Authority::from_key_file(config.name.clone(), &text).map_err(|error| {
+            anyhow!(tr!(
+                "{name} の署名鍵 {path}: {cause}",
+                "the signing key {path} of {name}: {cause}",
                 name = config.name,
-                path = path.display()
-            )
+                path = path.display(),
+                cause = causes::of_key_file(&error)
+            ))
         })?;
         for old in &config.old_keys {
             let key = ruma::serde::Base64::<ruma::serde::base64::Standard>::parse(&old.public_key)
@@ -217,8 +219,14 @@ impl Config {
     /// When it cannot be read.
     pub fn secret(&self, file: &Path) -> anyhow::Result<String> {
         let path = self.path(file);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| tr!("{path} を読めません", "{path} cannot be read", path = path.display()))?;
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            anyhow!(tr!(
+                "{path} を読めません: {cause}",
+                "{path} cannot be read: {cause}",
+                path = path.display(),
+                cause = causes::of_io(&error)
+            ))
+        })?;
         Ok(text.trim().to_owned())
     }
 }

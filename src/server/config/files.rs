@@ -3,7 +3,7 @@
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use super::Config;
-use crate::texts::tr;
+use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets.
@@ -40,7 +40,12 @@ impl Config {
         files.extend(self.federation.ca_files.iter().map(|file| self.path(file)));
         let reason = |file: PathBuf| {
             let error = std::fs::File::open(&file).err()?;
-            Some(tr!("{path} を読めません: {error}", "{path} cannot be read: {error}", path = file.display()))
+            Some(tr!(
+                "{path} を読めません: {error}",
+                "{path} cannot be read: {error}",
+                path = file.display(),
+                error = causes::of_io(&error)
+            ))
         };
         files.into_iter().filter_map(reason).collect()
     }

@@ -12,10 +12,7 @@ use std::path::{Path, PathBuf};
 
 use base::config::Problem;
 
-use crate::{
-    names,
-    texts::{self, tr},
-};
+use crate::{causes, names, texts::tr};
 
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
@@ -30,7 +27,12 @@ pub const REFERENCE: &str = include_str!("../../../conf/yakuba.toml");
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("{}", tr!("{path} を読めません: {cause}", "{path} cannot be read: {cause}", path = path.display()))]
+    #[error("{}", tr!(
+        "{path} を読めません: {cause}",
+        "{path} cannot be read: {cause}",
+        path = path.display(),
+        cause = causes::of_io(cause)
+    ))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -60,13 +62,7 @@ impl std::fmt::Display for Listed<'_> {
             path = self.path.display(),
             count = self.problems.len()
         ))?;
-        self.problems.iter().try_for_each(|problem| match problem.line {
-            Some(line) if texts::japanese() => {
-                let elsewhere = Problem { line: None, ..problem.clone() };
-                write!(f, "\n  {line} 行目: {elsewhere}")
-            }
-            _ => write!(f, "\n  {problem}"),
-        })
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -83,19 +79,14 @@ fn is_of_a_name(key: &str) -> bool {
 }
 
 /// Adds how a server name is to be written that somebody wrote in Japanese.
-fn with_hints(text: &str) -> impl Fn(Vec<Problem>) -> Vec<Problem> {
-    move |mut problems| {
-        for problem in problems.iter_mut().filter(|problem| is_of_a_name(&problem.key)) {
-            let value = base::config::text_of_key(text, &problem.key);
-            if let Some(ascii) = value.and_then(|value| names::in_ascii(&value)) {
-                problem.message = tr!(
-                    "サーバー名は ASCII で書きます: {ascii}",
-                    "a server name is written in ASCII: {ascii}"
-                );
-            }
+fn with_hints(mut problems: Vec<Problem>) -> Vec<Problem> {
+    for problem in problems.iter_mut().filter(|problem| is_of_a_name(&problem.key)) {
+        if let Some(ascii) = problem.found.as_deref().and_then(names::in_ascii) {
+            problem.message =
+                tr!("サーバー名は ASCII で書きます: {ascii}", "a server name is written in ASCII: {ascii}");
         }
-        problems
     }
+    problems
 }
 
 impl Config {
@@ -124,15 +115,14 @@ impl Config {
         directory: &Path,
     ) -> Result<Config, Vec<Problem>> {
         // Variables that choose the file, and the language of what is said, are not keys in it.
-        let environment =
-            environment.into_iter().filter(|(name, _)| name != "YAKUBA_CONFIG" && name != "YAKUBA_LANG");
-        let mut config: Config = base::config::load(text, environment).map_err(with_hints(text))?;
+        let environment: Vec<(String, String)> = environment
+            .into_iter()
+            .filter(|(name, _)| name != "YAKUBA_CONFIG" && name != "YAKUBA_LANG")
+            .collect();
+        let mut config: Config = base::config::load(text, environment.iter().cloned()).map_err(with_hints)?;
         config.directory = directory.to_owned();
         let mut problems = check::problems(&config);
-        for problem in &mut problems {
-            problem.line = base::config::line_of_key(text, &problem.key);
-        }
-        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        base::config::locate(text, environment, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 

@@ -461,7 +461,10 @@ impl<'de> Deserialize<'de> for PeersSetting {
             type Value = PeersSetting;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("\"nobody\", \"everybody\" or a list of server names")
+                f.write_str(&crate::texts::tr!(
+                    "\"nobody\"、\"everybody\"、またはサーバー名のリスト",
+                    "\"nobody\", \"everybody\" or a list of server names"
+                ))
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PeersSetting, E> {

@@ -47,8 +47,9 @@ pub(crate) struct DemoArgs {
 /// # Errors
 /// Whatever keeps it from being ready.
 pub(crate) async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let deaf = || tr!("シグナルを受け取れません", "signals cannot be heard");
+    let mut terminate = signal(SignalKind::terminate()).with_context(deaf)?;
+    let mut interrupt = signal(SignalKind::interrupt()).with_context(deaf)?;
     let temporary = args.dir.is_none();
     let directory = match &args.dir {
         Some(directory) => std::path::absolute(directory)?,
@@ -74,7 +75,8 @@ pub(crate) async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
 }
 
 async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
-    let place = Place::prepare(directory, args.base_port)?;
+    let place = Place::prepare(directory, args.base_port)
+        .with_context(|| tr!("デモの場所を用意できません", "the demo's directory cannot be made ready"))?;
     let mut children = Children::start(&place)?;
     // From here on the children stop with this future, however it ends.
     children.wait_until_healthy().await?;

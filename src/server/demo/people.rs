@@ -9,7 +9,7 @@ use super::{
     place::{Account, Place, World},
     story::{PEOPLE, Person, ROOM_NAME, ROOM_TOPIC},
 };
-use crate::ask::Asker;
+use crate::{ask::Asker, texts::tr};
 
 /// Letters of a password: 71 bits.
 const PASSWORD_LENGTH: usize = 12;
@@ -44,7 +44,7 @@ pub(super) async fn find_or_make(place: &Place) -> anyhow::Result<World> {
 }
 
 async fn make_room(members: &[Member]) -> anyhow::Result<String> {
-    let (first, others) = members.split_first().context("nobody is there")?;
+    let (first, others) = members.split_first().with_context(|| tr!("だれもいません", "nobody is there"))?;
     let invited: Vec<&str> = others.iter().map(|member| member.user_id.as_str()).collect();
     let order = json!({
         "preset": "private_chat",
@@ -53,7 +53,10 @@ async fn make_room(members: &[Member]) -> anyhow::Result<String> {
         "invite": invited,
     });
     let room = first.ask(Method::POST, "/_matrix/client/v3/createRoom", &order).await?;
-    let room_id = room["room_id"].as_str().context("no room_id")?.to_owned();
+    let room_id = room["room_id"]
+        .as_str()
+        .with_context(|| tr!("答えに room_id がありません", "no room_id in the answer"))?
+        .to_owned();
     first.say(&room_id).await?;
     for member in others {
         let path = format!("/_matrix/client/v3/join/{}", escaped(&room_id));
@@ -72,7 +75,10 @@ impl Member {
             "initial_device_display_name": "yakuba demo",
         });
         let answer = asker.must(Method::POST, "/_matrix/client/v3/register", None, Some(&order)).await?;
-        let text = |key: &str| answer[key].as_str().map(str::to_owned).with_context(|| format!("no {key}"));
+        let text = |key: &str| {
+            let text = answer[key].as_str().map(str::to_owned);
+            text.with_context(|| tr!("答えに {key} がありません", "no {key} in the answer"))
+        };
         let member =
             Member { asker, token: text("access_token")?, user_id: text("user_id")?, words: person.words };
         let path = format!("/_matrix/client/v3/profile/{}/displayname", escaped(&member.user_id));

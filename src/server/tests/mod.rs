@@ -7,5 +7,4 @@ mod files;
 mod house;
 mod names;
 mod patience;
-mod texts;
 mod tls;

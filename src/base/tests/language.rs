@@ -1,4 +1,6 @@
-use crate::texts::wants_japanese;
+//! The choice of the language.
+
+use crate::language::wants_japanese;
 
 fn spoken(set: &[(&str, &str)]) -> bool {
     wants_japanese(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))

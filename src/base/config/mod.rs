@@ -4,6 +4,8 @@
 //! The types that are read carry `#[serde(deny_unknown_fields)]`; so a misspelt key is a mistake
 //! and not silently a default.
 
+mod wording;
+
 use std::{borrow::Cow, fmt, ops::Range};
 
 use serde::de::DeserializeOwned;
@@ -11,6 +13,8 @@ use toml::{
     Spanned,
     de::{DeArray, DeString, DeTable, DeValue, Deserializer},
 };
+
+use crate::tr;
 
 /// What environment variables that override the file begin with.
 pub const PREFIX: &str = "YAKUBA_";
@@ -32,29 +36,34 @@ pub struct Problem {
     pub message: String,
     /// The key that was perhaps meant.
     pub nearest: Option<String>,
+    /// The text that stands there, if it is one; so a reader that knows its kind can say more.
+    pub found: Option<String>,
+    /// Other keys that it contradicts.
+    pub with: Vec<String>,
 }
 
 impl Problem {
     /// A mistake that the reading itself cannot see, for instance two keys that exclude each other.
     pub fn of_key(key: impl Into<String>, message: impl Into<String>) -> Problem {
-        Problem { key: key.into(), line: None, variable: None, message: message.into(), nearest: None }
+        let (key, message) = (key.into(), message.into());
+        Problem { key, line: None, variable: None, message, nearest: None, found: None, with: Vec::new() }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
+            f.write_str(&tr!("{line} 行目: ", "line {line}: "))?;
         }
         if let Some(variable) = &self.variable {
-            write!(f, "environment variable {variable}: ")?;
+            f.write_str(&tr!("環境変数 {variable}: ", "environment variable {variable}: "))?;
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)?;
         if let Some(nearest) = &self.nearest {
-            write!(f, "; did you mean `{nearest}`?")?;
+            f.write_str(&tr!("（`{nearest}` のことですか）", "; did you mean `{nearest}`?"))?;
         }
         Ok(())
     }
@@ -93,7 +102,7 @@ pub fn load<T: DeserializeOwned>(
         }
         // An entry taken out before is missing now; that is no mistake of its own.
         if !is_taken_out(&problems, error.message()) {
-            problems.push(problem(text, &error, &place(&whole, &error), &variables));
+            problems.push(problem(text, &whole, &error, &variables));
         }
         let path = place(&document, &error);
         if path.is_empty() {
@@ -111,11 +120,11 @@ fn parse(text: &str) -> Result<DeTable<'_>, Vec<Problem>> {
         return Ok(document.into_inner());
     }
     let problems = errors.iter().map(|error| Problem {
-        key: String::new(),
         line: error.span().map(|span| line_of(text, span.start)),
-        variable: None,
-        message: format!("this is no TOML: {}", error.message()),
-        nearest: None,
+        ..Problem::of_key(
+            "",
+            tr!("TOML として読めません: {cause}", "this is no TOML: {cause}", cause = error.message()),
+        )
     });
     Err(problems.collect())
 }
@@ -295,104 +304,85 @@ fn remove_from(value: &mut Spanned<DeValue<'_>>, path: &[String]) {
     }
 }
 
-fn problem(text: &str, error: &toml::de::Error, path: &[String], variables: &[Variable<'_>]) -> Problem {
+fn problem(
+    text: &str,
+    document: &DeTable<'_>,
+    error: &toml::de::Error,
+    variables: &[Variable<'_>],
+) -> Problem {
+    let path = place(document, error);
     let span = error.span();
     let variable = variables.iter().find(|variable| Some(&variable.span) == span.as_ref());
     let in_file = variable.is_none() && !path.is_empty();
     let line = span.filter(|_| in_file).map(|span| line_of(text, span.start));
     let (message, nearest) = match error.message().split_once(", expected") {
         Some((unknown, expected)) if unknown.starts_with("unknown field") => {
-            ("there is no such key".to_owned(), nearest(path.last().map_or("", String::as_str), expected))
+            let meant = nearest(path.last().map_or("", String::as_str), expected);
+            (tr!("そのようなキーはありません", "there is no such key"), meant)
         }
-        _ => (in_plain_words(error.message()), None),
+        _ => (wording::in_plain_words(error.message()), None),
     };
     Problem {
-        key: path.join("."),
         line,
         variable: variable.map(|variable| variable.name.to_owned()),
-        message,
         nearest,
+        found: reach(document, &path).1.and_then(|value| value.as_str()).map(ToOwned::to_owned),
+        ..Problem::of_key(path.join("."), message)
     }
 }
 
-/// The reader's phrases for what was wanted, in words for people.
-const WANTED: &[(&str, &str)] = &[
-    ("expected u8", "a whole number from 0 to 255 is needed"),
-    ("expected u16", "a whole number from 0 to 65535 is needed"),
-    ("expected u32", "a whole number from 0 to 4294967295 is needed"),
-    ("expected u64", "a whole number of 0 or more is needed"),
-    ("expected usize", "a whole number of 0 or more is needed"),
-    ("expected f64", "a number is needed"),
-    ("expected a boolean", "true or false is needed"),
-    ("expected a string", "a text in quotation marks is needed"),
-    ("expected path string", "a path in quotation marks is needed"),
-    ("expected a sequence", "a list is needed: [ … ]"),
-    ("expected a map", "a table is needed"),
-];
-
-/// What a reader of types says of a value, said for people: `invalid type: string "x", expected u32`.
-fn in_plain_words(message: &str) -> String {
-    if let Some(name) = message.strip_prefix("missing field ") {
-        return format!("the key {name} is missing");
-    }
-    if let Some((unknown, known)) =
-        message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
-    {
-        return format!("{} is needed, not {unknown}", known.replace("one of ", "one of these: "));
-    }
-    let kinds = ["invalid type: ", "invalid value: "];
-    let Some(rest) = kinds.iter().find_map(|kind| message.strip_prefix(kind)) else {
-        return message.to_owned();
-    };
-    let Some((found, wanted)) = rest.rsplit_once(", ") else { return message.to_owned() };
-    let said = WANTED.iter().find(|(phrase, _)| *phrase == wanted).map(|(_, words)| (*words).to_owned());
-    let said = said.unwrap_or_else(|| match wanted.strip_prefix("expected ") {
-        Some(wanted) => format!("{} is needed", wanted.trim_start_matches("struct ")),
-        None => wanted.to_owned(),
-    });
-    let found =
-        found.replace("string ", "the text ").replace("integer ", "the number ").replace("boolean ", "");
-    format!("{said}, not {}", found.replace("floating point ", "the number ").replace('`', ""))
-}
-
-/// The line, counted from 1, of a key such as `listeners.0.address`; of the innermost table above it that
-/// is there, when it is not.
-pub fn line_of_key(text: &str, key: &str) -> Option<usize> {
-    let (document, _) = DeTable::parse_recoverable(text);
-    let mut line = None;
-    walk(document.get_ref(), key, &mut |span, _| line = Some(line_of(text, span.start)));
-    line
-}
-
-/// The text that stands in the file for a key.
-pub fn text_of_key(text: &str, key: &str) -> Option<String> {
-    let (document, _) = DeTable::parse_recoverable(text);
-    let mut found = None;
-    walk(document.get_ref(), key, &mut |_, value| found = value);
-    found
-}
-
-/// Follows a key down, telling of each step where its entry stands and which text it is, if it is one.
-fn walk(table: &DeTable<'_>, key: &str, tell: &mut dyn FnMut(Range<usize>, Option<String>)) {
-    let (name, mut rest) = key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest)));
-    let Some((entry, value)) = table.iter().find(|(entry, _)| entry.get_ref() == name) else { return };
-    let text = |value: &DeValue<'_>| value.as_str().filter(|_| rest.is_none()).map(ToOwned::to_owned);
-    tell(entry.span(), text(value.get_ref()));
-    let mut value = value.get_ref();
-    if let DeValue::Array(items) = value {
-        let Some((index, below)) =
-            rest.map(|rest| rest.split_once('.').map_or((rest, None), |(index, below)| (index, Some(below))))
-        else {
-            return;
+/// Follows a path as far as the document has it: the place of the last entry on it, and the value if
+/// the path is there to its end.
+fn reach<'d, 'a>(
+    document: &'d DeTable<'a>,
+    path: &[String],
+) -> (Option<Range<usize>>, Option<&'d DeValue<'a>>) {
+    let Some((name, mut rest)) = path.split_first() else { return (None, None) };
+    let Some((mut place, mut value)) = entry(document, name) else { return (None, None) };
+    while let Some((name, further)) = rest.split_first() {
+        let next = match value {
+            DeValue::Table(inner) => entry(inner, name),
+            DeValue::Array(items) => {
+                let item = name.parse::<usize>().ok().and_then(|index| items.get(index));
+                item.map(|item| (item.span(), item.get_ref()))
+            }
+            _ => None,
         };
-        let Some(item) = index.parse::<usize>().ok().and_then(|index| items.get(index)) else { return };
-        tell(item.span(), None);
-        value = item.get_ref();
-        rest = below;
+        let Some((next_place, next_value)) = next else { return (Some(place), None) };
+        (place, value, rest) = (next_place, next_value, further);
     }
-    if let (DeValue::Table(inner), Some(rest)) = (value, rest) {
-        walk(inner, rest, tell);
+    (Some(place), Some(value))
+}
+
+fn entry<'d, 'a>(table: &'d DeTable<'a>, name: &str) -> Option<(Range<usize>, &'d DeValue<'a>)> {
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
+    Some((key.span(), value.get_ref()))
+}
+
+/// Finds the line, or the environment variable, of mistakes that have a key only, and puts all into
+/// the order of the file. A variable that takes part in a mistake is named before any line; a key that is
+/// absent is placed where its table begins.
+pub fn locate(text: &str, environment: impl IntoIterator<Item = (String, String)>, problems: &mut [Problem]) {
+    let overrides = overrides(environment);
+    let Ok(mut document) = parse(text) else { return };
+    let variables = override_from(&mut document, &overrides, text.len());
+    let path_of = |key: &str| key.split('.').map(str::to_owned).collect::<Vec<String>>();
+    let variable_of = |key: &str| {
+        let path = path_of(key);
+        let place = reach(&document, &path).0;
+        let made = variables.iter().find(|variable| Some(&variable.span) == place.as_ref());
+        made.or_else(|| variables.iter().find(|variable| variable.path.starts_with(&path)))
+    };
+    for problem in problems.iter_mut() {
+        let variable =
+            variable_of(&problem.key).or_else(|| problem.with.iter().find_map(|key| variable_of(key)));
+        if let Some(variable) = variable {
+            problem.variable = Some(variable.name.to_owned());
+        } else {
+            problem.line = reach(&document, &path_of(&problem.key)).0.map(|place| line_of(text, place.start));
+        }
     }
+    problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
 }
 
 /// Whether a missing key is one that was noted as wrong and taken out.
