@@ -111,8 +111,8 @@ impl Accounts {
 
     /// Closes a user's account for good: no log-in, no sessions, no devices, no profile; its
     /// name stays taken. The user leaves the rooms in the background. Where what is asked says `erase`,
-    /// what the user's clients kept here goes as well: account data and filters. Events that the user has
-    /// sent stay in their rooms as they are; other servers have them too.
+    /// what the user's clients kept here goes as well: account data and filters; and who comes later into a room gets
+    /// redacted copies of what the user sent there. Other servers are told nothing and have the events too.
     ///
     /// # Errors
     /// [`Error::Interactive`] until the password was given, [`Error::BadRequest`],
@@ -152,6 +152,7 @@ impl Accounts {
             batch.delete_prefix(&tables::ROOM_DATA, user.as_str());
             batch.delete_prefix(&tables::FILTERS, user.as_str());
             batch.delete_prefix(&tables::DATA_USE, user.as_str());
+            self.inner.rooms.put_erasure(&mut batch, user);
         }
         let ended = self.end_devices(&mut batch, user, |_| true).await?;
         self.put_chore(&mut batch, user, Chore::LeaveRooms);

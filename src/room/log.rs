@@ -18,6 +18,8 @@ pub const EVENT: u8 = 1;
 pub const RECEIPT: u8 = 2;
 /// [`MembershipEntry`]: a user of ours was invited to, or got out of, a room that we are not in; or forgot one.
 pub const MEMBERSHIP: u8 = 3;
+/// A user of ours is erased ([`crate::read::erasure`]): an entry without content, whose topic alone is looked at.
+pub const ERASURE: u8 = 4;
 
 /// An event took its place in a room's timeline. Its order is `Order::live(position)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -115,6 +115,8 @@ impl Rooms {
         let mut start = kept.clone();
         start.push(stored.clone());
         let chain = self.auth_chain(&room, &start).await?;
+        let chain = self.shown_to_server(origin, chain).await?;
+        let kept = self.shown_to_server(origin, kept).await?;
         let raw = |event: &Arc<StoredEvent>| event.pdu().to_raw();
         Ok(AcceptedJoin {
             event: stored.pdu().to_raw(),

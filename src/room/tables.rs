@@ -550,6 +550,7 @@ pub fn checks() -> Vec<TableCheck> {
         read::{
             aliases::{ALIASES, ROOM_ALIASES},
             directory::PUBLISHED,
+            erasure::ERASED,
             open::OPEN_ROOMS,
             receipts::{RECEIPT_LOG, RECEIPTS},
         },
@@ -587,6 +588,7 @@ pub fn checks() -> Vec<TableCheck> {
         ROOM_ALIASES.check(),
         PUBLISHED.check(),
         OPEN_ROOMS.check(),
+        ERASED.check(),
         RECEIPTS.check(),
         RECEIPT_LOG.check(),
         CHUNKS.check(),

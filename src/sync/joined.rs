@@ -135,6 +135,7 @@ impl Syncs {
         if scene.request.filter.state.lazy != LazyMembers::Off {
             self.add_lazy_members(scene, &rooms, &chosen, &namings, &mut states).await?;
         }
+        let states = self.shown(scene, states).await?;
         let (receipts, typing) = self.ephemeral(scene, &rooms).await?;
         let mut timelines = self.dress(scene, &mut chosen).await?.into_iter();
 
@@ -429,6 +430,21 @@ impl Syncs {
             })
             .collect();
         Ok((receipts, typing))
+    }
+
+    /// The states as the reader may be shown them.
+    async fn shown(
+        &self,
+        scene: &Scene<'_>,
+        states: Vec<Vec<Arc<StoredEvent>>>,
+    ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
+        if !self.rooms().is_anybody_erased(scene.user()).await? {
+            return Ok(states);
+        }
+        let lengths: Vec<usize> = states.iter().map(Vec::len).collect();
+        let events = states.into_iter().flatten().collect();
+        let mut shown = self.rooms().shown_to(scene.user(), events).await?.into_iter();
+        Ok(lengths.into_iter().map(|length| shown.by_ref().take(length).collect()).collect())
     }
 
     /// The timelines with what this reader's copies of the events need.

@@ -129,6 +129,6 @@ impl Inner {
             // State has to be known to whoever takes part, or its view of the room would differ.
             *visible || event.state_key().is_some()
         });
-        Ok(permitted.map(|(event, _)| event).collect())
+        self.rooms.shown_to_server(peer, permitted.map(|(event, _)| event).collect()).await
     }
 }

@@ -234,7 +234,10 @@ impl Rooms {
         mut told: BTreeMap<usize, Told>,
     ) -> Result<(), Error> {
         for (index, edit) in self.shown(viewer, &mut told, |told| told.edit.take()).await? {
-            looks[index].aggregations.get_or_insert_default().edit = Some(edit);
+            // What it says now is in the edit's content, of which this copy has nothing.
+            if !edit.event.is_redacted_copy() {
+                looks[index].aggregations.get_or_insert_default().edit = Some(edit);
+            }
         }
         for (index, told) in told {
             if !told.references.is_empty() {
@@ -315,6 +318,7 @@ fn use_of(parent: &StoredEvent, row: &RelationRow) -> Option<As> {
             let is_valid = row.sender == parent.sender()
                 && row.kind == parent.kind()
                 && parent.meta().redacted_by.is_none()
+                && !parent.is_redacted_copy()
                 && parent.relation().is_none_or(|relation| relation.rel_type != "m.replace");
             is_valid.then_some(As::Edit)
         }

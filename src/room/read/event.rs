@@ -59,6 +59,7 @@ pub struct StoredEvent {
     stamp: Position,
     meta: EventMeta,
     membership: Option<Membership>,
+    erased: bool,
     body: OnceLock<Bytes>,
     url: OnceLock<bool>,
 }
@@ -77,9 +78,21 @@ impl StoredEvent {
             stamp: meta.position,
             meta: meta.value,
             membership,
+            erased: false,
             body: OnceLock::new(),
             url: OnceLock::new(),
         }
+    }
+
+    /// The same event with what a redaction leaves of it, for one who may not see more.
+    pub(super) fn redacted_copy(&self, redacted: Pdu) -> Self {
+        let meta = Stamped { position: self.stamp, value: self.meta.clone() };
+        Self { erased: true, ..Self::new(self.room, self.serial, redacted, meta) }
+    }
+
+    /// Whether it is a redacted copy, made for one who may not see more.
+    pub fn is_redacted_copy(&self) -> bool {
+        self.erased
     }
 
     /// The room it is in.

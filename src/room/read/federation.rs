@@ -96,7 +96,8 @@ impl Rooms {
         let room = self.room_for_server(server, room_id).await?;
         let state = self.state_at_event(room_id, event_id).await?;
         let auth_chain = self.auth_chain(&room, &state).await?;
-        Ok(StateBefore { state, auth_chain })
+        let state = self.shown_to_server(server, state).await?;
+        Ok(StateBefore { state, auth_chain: self.shown_to_server(server, auth_chain).await? })
     }
 
     /// The auth chain of an event.
@@ -114,7 +115,8 @@ impl Rooms {
         if event.meta().verdict == Verdict::Rejected {
             return Err(Error::NoEvent(event_id.to_owned()));
         }
-        self.auth_chain(&room, &[event]).await
+        let chain = self.auth_chain(&room, &[event]).await?;
+        self.shown_to_server(server, chain).await
     }
 
     /// The auth chain of events of a room: their auth events, the auth events of those, and so on. From
@@ -230,7 +232,8 @@ impl Rooms {
         events: &[Arc<StoredEvent>],
     ) -> Result<Vec<Bytes>, Error> {
         let visible = self.visible_to_server(server, events).await?;
-        events
+        let shown = self.shown_to_server(server, events.to_vec()).await?;
+        shown
             .iter()
             .zip(visible)
             .map(|(event, visible)| match visible || event.state_key().is_some() {

@@ -5,7 +5,7 @@
 //! cached without invalidation, tips of timelines by the store's knowledge of what has moved.
 //!
 //! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
-//! [`visibility`] (who may see it), [`token`] and [`timeline`] (the order of events), then the
+//! [`visibility`] (who may see it), [`erasure`] (who sees it redacted), [`token`] and [`timeline`] (the order of events), then the
 //! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
 //! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`], [`open`] and
 //! [`space`].
@@ -13,6 +13,7 @@
 pub mod aggregations;
 pub mod aliases;
 pub mod directory;
+pub mod erasure;
 pub mod event;
 pub mod federation;
 pub mod filter;
@@ -49,6 +50,7 @@ pub(crate) struct Reader {
     pub(crate) tails: timeline::TailCache,
     pub(crate) namings: summary::NamingCache,
     pub(crate) typing: typing::Typing,
+    pub(crate) erasures: erasure::Erasures,
 }
 
 impl Reader {
@@ -64,6 +66,7 @@ impl Reader {
             tails: timeline::TailCache::new(rooms),
             namings: summary::NamingCache::new(rooms),
             typing: typing::Typing::default(),
+            erasures: erasure::Erasures::default(),
         }
     }
 }

@@ -53,7 +53,8 @@ impl Rooms {
             let others = if row.current == Root::EMPTY {
                 invite.map(|invite| invite.stripped).unwrap_or_default()
             } else {
-                array(&self.telling_state(row.room, row.current, &row.sender).await?)
+                let state = self.telling_state(row.room, row.current, &row.sender).await?;
+                array(&self.shown_to(user, state).await?)
             };
             answers.push(with_own(&others, own.as_deref()));
         }

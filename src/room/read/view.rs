@@ -264,6 +264,7 @@ impl Rooms {
         let others: HashMap<EventSerial, Arc<StoredEvent>> =
             wanted.iter().zip(loaded).filter_map(|((_, serial), event)| Some((*serial, event?))).collect();
         let seen = self.replaced_seen(viewer, &events, &others).await?;
+        let (others, events) = self.shown_with(viewer, others, events).await?;
 
         let looks = events.into_iter().enumerate().map(|(index, event)| {
             let find = |serial: Option<EventSerial>| serial.and_then(|serial| others.get(&serial)).cloned();
@@ -278,5 +279,22 @@ impl Rooms {
             look
         });
         Ok(looks.collect())
+    }
+
+    /// [`Rooms::shown_to`], for events and what their copies need beyond them.
+    async fn shown_with(
+        &self,
+        viewer: &Viewer<'_>,
+        others: HashMap<EventSerial, Arc<StoredEvent>>,
+        mut events: Vec<Arc<StoredEvent>>,
+    ) -> Result<(HashMap<EventSerial, Arc<StoredEvent>>, Vec<Arc<StoredEvent>>), Error> {
+        if !self.is_anybody_erased(viewer.user).await? {
+            return Ok((others, events));
+        }
+        let count = events.len();
+        events.extend(others.into_values());
+        let mut events = self.shown_to(viewer.user, events).await?;
+        let others = events.split_off(count);
+        Ok((others.into_iter().map(|event| (event.serial(), event)).collect(), events))
     }
 }

@@ -14,12 +14,11 @@ use std::{
 use quick_cache::sync::Cache;
 use ruma::{ServerName, UserId};
 use serde::Deserialize;
-use store::Range;
 
 use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms, Root,
     read::{event::StoredEvent, lookup::StateQuery, membership::UserRoom, view::Viewer},
-    tables::{MEMBERS, Membership, Verdict},
+    tables::{Membership, Verdict},
 };
 
 const KIND: &str = "m.room.history_visibility";
@@ -204,15 +203,7 @@ impl Rooms {
         rooms.sort_unstable();
         rooms.dedup();
         for room in rooms {
-            let rows = self
-                .store()
-                .scan(&MEMBERS, Range::prefix(&room), store::Order::Ascending, usize::MAX)
-                .await?;
-            let users: Vec<String> = rows
-                .into_iter()
-                .map(|((_, user), _)| user)
-                .filter(|user| user.split_once(':').is_some_and(|(_, name)| name == server.as_str()))
-                .collect();
+            let users = self.users_of(server, room).await?;
             for root in narrow.iter().filter(|(of, _)| *of == room).map(|(_, root)| *root) {
                 let queries: Vec<_> = users
                     .iter()

@@ -24,7 +24,7 @@ use crate::{
     tables::Membership,
 };
 
-fn query(direction: Direction, limit: usize) -> PageQuery {
+pub(super) fn query(direction: Direction, limit: usize) -> PageQuery {
     PageQuery { from: None, to: None, direction, limit, filter: EventFilter::default() }
 }
 
@@ -39,7 +39,7 @@ fn said(looks: &[Look]) -> Vec<String> {
         .collect()
 }
 
-async fn page(server: &Server, who: &UserId, room: &OwnedRoomId, query: &PageQuery) -> Page {
+pub(super) async fn page(server: &Server, who: &UserId, room: &OwnedRoomId, query: &PageQuery) -> Page {
     server.rooms.messages(&Viewer::user(who), room, query).await.unwrap()
 }
 
@@ -178,7 +178,13 @@ async fn what_relates_to_an_event_is_found_page_by_page() {
 }
 
 /// Says something that relates to an event.
-async fn relate(server: &Server, who: &UserId, room: &OwnedRoomId, to: (&str, &str), body: &str) -> String {
+pub(super) async fn relate(
+    server: &Server,
+    who: &UserId,
+    room: &OwnedRoomId,
+    to: (&str, &str),
+    body: &str,
+) -> String {
     let content = json!({
         "msgtype": "m.text", "body": body, "m.new_content": { "msgtype": "m.text", "body": body },
         "m.relates_to": { "rel_type": to.0, "event_id": to.1 },

@@ -1,0 +1,94 @@
+//! Closing an account with `erase`, as clients and other servers meet it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt::Write;
+
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{Net, User};
+
+/// In everything that the erased user says.
+const WORD: &str = "himitsu";
+
+/// Closes the account and asks for erasure.
+async fn erase(user: &User) {
+    let path = "/account/deactivate";
+    let wish = json!({ "erase": true });
+    let session = user.try_call(Method::POST, path, Some(&wish)).await.unwrap_err().answer;
+    let auth = json!({
+        "type": "m.login.password", "session": session["session"], "password": "秘密の合言葉123",
+        "identifier": { "type": "m.id.user", "user": user.id() },
+    });
+    user.call(Method::POST, path, Some(&json!({ "erase": true, "auth": auth }))).await;
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        write!(out, "%{byte:02X}").unwrap();
+        out
+    })
+}
+
+#[tokio::test]
+async fn who_joins_after_an_erasure_is_served_redacted_copies_by_every_replica_and_to_every_server() {
+    let net = Net::new();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let (other, later) = (net.server("wajima.test").await, net.server("suzu.test").await);
+    let (hanako, taro) = (replicas[0].user("hanako").await, replicas[0].user("taro").await);
+    let jiro = replicas[1].user("jiro").await;
+    let (ken, mio) = (other.user("ken").await, later.user("mio").await);
+    let levels = json!({ "state_default": 0 });
+    let room = taro
+        .create_room_with(&json!({ "preset": "public_chat", "power_level_content_override": levels }))
+        .await;
+    for user in [&hanako, &ken] {
+        user.join(&room, "nanao.test").await;
+    }
+    let said = hanako.send(&room, WORD).await;
+    hanako.set_state(&room, "m.room.topic", "", &json!({ "topic": WORD })).await;
+    let (in_path, event) = (escaped(room.as_str()), escaped(said.as_str()));
+    let sees = |user: &User| {
+        let user = user.clone();
+        let (in_path, event, room) = (in_path.clone(), event.clone(), room.clone());
+        async move {
+            let sync = async |limit: u64| {
+                let filter = json!({ "room": { "timeline": { "limit": limit } } }).to_string();
+                let path = format!("/sync?timeout=0&filter={}", escaped(&filter));
+                user.call(Method::GET, &path, None).await
+            };
+            let (sync, small) = (sync(100).await, sync(1).await);
+            let part = |sync: &Value| sync["rooms"]["join"][room.as_str()].to_string();
+            let mut found = vec![
+                ("the timeline of /sync".to_owned(), part(&sync).contains(WORD)),
+                ("the state of /sync".to_owned(), part(&small).contains(WORD)),
+            ];
+            let paths = ["messages?dir=b&limit=100", "state", "state/m.room.topic/"].map(str::to_owned);
+            let of_event = [format!("event/{event}"), format!("context/{event}")];
+            for path in paths.into_iter().chain(of_event) {
+                let answer = user.call(Method::GET, &format!("/rooms/{in_path}/{path}"), None).await;
+                found.push((path, answer.to_string().contains(WORD)));
+            }
+            found
+        }
+    };
+    ken.sync_until(|seen| seen.has_message(&room, WORD)).await;
+
+    erase(&hanako).await;
+    taro.sync_until(|seen| seen.room(&room).membership(hanako.id().as_str()) == Some("leave")).await;
+    jiro.join(&room, "nanao.test").await;
+    let check = async |user: &User, whole: bool| {
+        for (way, seen) in sees(user).await {
+            assert_eq!(seen, whole, "{} in {way}", user.id());
+        }
+    };
+    check(&taro, true).await;
+    check(&ken, true).await;
+    check(&jiro, false).await;
+
+    // An erasure is not told to other servers: one that has the events whole would give them whole.
+    other.stop().await;
+    mio.join(&room, "nanao.test").await;
+    // What was before he came, his server fetches.
+    mio.call(Method::GET, &format!("/rooms/{in_path}/messages?dir=b&limit=100"), None).await;
+    check(&mio, false).await;
+}
