@@ -224,7 +224,7 @@ fn what_is_wrong_with_files_and_places_is_told_in_both_languages() {
     });
     home.write("names.toml", &with("").replace("name = \"kanazawa.test", "name = \"wajima.test"));
     refused("another name", || home.over("serve", "names.toml"));
-    let nobody = "[store]\nbackend = \"postgres\"\nurl = \"postgres://yakuba@127.0.0.1:1/yakuba\"\n";
+    let nobody = "[store]\nbackend = \"postgres\"\nurl = \"no such thing\"\n";
     home.write("postgres.toml", &format!("{}{nobody}", with("")));
     refused("no database", || home.over("verify", "postgres.toml"));
 }

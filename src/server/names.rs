@@ -4,11 +4,12 @@
 //! another name would serve nobody whom the data know, and would look like an empty server; so the names are
 //! kept beside the data and held against the configuration at each start.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Order, Position, Range, Store, Table, TableCheck, Tuning};
 
 use crate::{
+    causes,
     config::Config,
     storage::Data,
     texts::{self, tr},
@@ -31,10 +32,12 @@ pub(crate) fn checks() -> Vec<TableCheck> {
 /// A name of the data that the configuration neither has nor gives up; data that nobody has begun, where
 /// there must be some.
 pub(crate) async fn hold(store: &Store, config: &Config, data: Data) -> anyhow::Result<()> {
-    let kept = store.scan(&NAMES, Range::all(), Order::Ascending, MOST_NAMES).await?;
+    let unreadable = |error: store::Error| anyhow!(causes::of_store(&error));
+    let kept = store.scan(&NAMES, Range::all(), Order::Ascending, MOST_NAMES).await.map_err(unreadable)?;
     let kept: Vec<String> = kept.into_iter().map(|(name, _)| name).collect();
     // Data that were begun before names were kept belong to those whose accounts they hold.
-    let known = if kept.is_empty() { names_of_accounts(store).await? } else { kept.clone() };
+    let known =
+        if kept.is_empty() { names_of_accounts(store).await.map_err(unreadable)? } else { kept.clone() };
     if data == Data::MustExist && known.is_empty() && store.head() == Position(0) {
         anyhow::bail!(tr!(
             "データが空です。[store] の path や url は正しいですか。ここに新しいデータを作るときは、一度だけ \

@@ -20,7 +20,7 @@ use crate::{
     follow,
     pool::Pool,
     schema::{stored_key, table_end},
-    session::Session,
+    session::{self, Session},
     settings::Settings,
 };
 
@@ -45,6 +45,8 @@ impl PostgresBackend {
     /// When the server cannot be reached within some seconds, or a newer program made the tables.
     pub async fn open(settings: Settings, tasks: &Tasks) -> Result<Self, Error> {
         settings.check()?;
+        // An address that is none gets no better by trying again.
+        session::config(&settings)?;
         let pool = Arc::new(Pool::new(settings, tasks.clone()));
         let writer = pool.take_writer().await?;
         pool.return_writer(writer).await;

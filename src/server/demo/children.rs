@@ -117,7 +117,12 @@ impl Drop for Children {
 }
 
 fn spawn(server: &Server) -> anyhow::Result<Running> {
-    let log = File::options().create(true).append(true).open(server.directory.join("server.log"))?;
+    let log = server.directory.join("server.log");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(|| tr!("{path} に書けません", "{path} cannot be written", path = log.display()))?;
     let program = std::env::current_exe()
         .with_context(|| tr!("このプログラムが見つかりません", "this program cannot be found"))?;
     let mut child = Command::new(program)
