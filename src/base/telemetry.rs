@@ -36,6 +36,19 @@ pub enum Error {
     Twice,
 }
 
+/// Whether logging could start with this filter.
+///
+/// # Errors
+/// [`Error::Filter`] when it cannot be read.
+pub fn check(filter: &str) -> Result<(), Error> {
+    parse(filter).map(|_| ())
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(filter)
+        .map_err(|cause| Error::Filter { filter: filter.to_owned(), cause: cause.to_string() })
+}
+
 /// Starts logging for the process: the one global thing, set once by the binary.
 ///
 /// `filter` is a level (`info`) or a list of `target=level`. Panics are logged too, with a backtrace if `RUST_BACKTRACE=1`.
@@ -43,8 +56,7 @@ pub enum Error {
 /// # Errors
 /// When the filter cannot be read or logging was started before.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
-    let parsed = EnvFilter::try_new(filter)
-        .map_err(|cause| Error::Filter { filter: filter.to_owned(), cause: cause.to_string() })?;
+    let parsed = parse(filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),

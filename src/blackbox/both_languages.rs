@@ -217,11 +217,14 @@ fn what_is_wrong_with_files_and_places_is_told_in_both_languages() {
     home.write("memory.toml", &format!("{}[store]\nbackend = \"memory\"\n", with("")));
     refused("verify in memory", || home.over("verify", "memory.toml"));
     home.write("filter.toml", &format!("{}[log]\nfilter = \"a=b=c\"\n", with("")));
-    refused("a filter", || {
-        let mut serve = home.over("serve", "filter.toml");
-        serve.env_remove("YAKUBA_LOG__FILTER");
-        serve
-    });
+    for verb in ["serve", "check"] {
+        let said = refused("a filter", || {
+            let mut command = home.over(verb, "filter.toml");
+            command.env_remove("YAKUBA_LOG__FILTER");
+            command
+        });
+        assert!(said.contains("log.filter: "), "{said}");
+    }
     home.write("names.toml", &with("").replace("name = \"kanazawa.test", "name = \"wajima.test"));
     refused("another name", || home.over("serve", "names.toml"));
     let nobody = "[store]\nbackend = \"postgres\"\nurl = \"no such thing\"\n";

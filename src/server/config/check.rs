@@ -212,6 +212,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             }
         }
     }
+    if base::telemetry::check(&config.log.filter).is_err() {
+        found.wrong(
+            "log.filter".into(),
+            tr!(
+                "\"info\" や \"info,room=debug\" のようなレベルのリストが必要です",
+                "a list of levels is needed, such as \"info\" or \"info,room=debug\""
+            ),
+        );
+    }
     found.0
 }
 
