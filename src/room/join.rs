@@ -208,6 +208,7 @@ impl Rooms {
             let mut placement = Placement::ours(join.pdu().clone(), before, auth);
             placement.outgoing = false;
             placement.missing = missing;
+            placement.enters = true;
             placement.known_as = known.map(|event| event.serial());
             stage.place(placement).await?;
             stage.bind_version();

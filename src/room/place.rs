@@ -36,6 +36,8 @@ pub(crate) struct Placement {
     pub(crate) outgoing: bool,
     /// Previous events that we lack.
     pub(crate) missing: Vec<OwnedEventId>,
+    /// By it we come into the room: what it stands on is the past.
+    pub(crate) enters: bool,
     /// Part of the graph only: neither shown to clients (yet) nor sent of itself.
     pub(crate) hidden: bool,
     /// A redaction that came before it; `pdu` is redacted already.
@@ -67,6 +69,7 @@ impl Placement {
             txn: None,
             outgoing: true,
             missing: Vec::new(),
+            enters: false,
             hidden: false,
             redacted_by: None,
             goes: Goes::Tip,
@@ -96,6 +99,7 @@ impl Stage<'_> {
             txn,
             outgoing,
             missing,
+            enters,
             hidden,
             redacted_by,
             goes,
@@ -151,7 +155,8 @@ impl Stage<'_> {
         self.placed.push((event.clone(), slot));
 
         if verdict == Verdict::Accepted {
-            self.note_gaps(&event, goes, &missing);
+            let past = enters || matches!(goes, Goes::History(_));
+            self.note_gaps(&event, goes, past, &missing);
             self.move_tip(&event, after, goes).await?;
             let gap = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
             self.show(&event, slot, gap).await?;
@@ -183,13 +188,13 @@ impl Stage<'_> {
     }
 
     /// Keeps the list of events that our part of the graph names but lacks.
-    fn note_gaps(&mut self, event: &StoredEvent, goes: Goes, missing: &[OwnedEventId]) {
+    fn note_gaps(&mut self, event: &StoredEvent, goes: Goes, past: bool, missing: &[OwnedEventId]) {
         let room = self.room.serial;
         if goes != Goes::Tip {
             self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
         }
         for id in missing {
-            let gap = Gap { child: event.serial(), depth: event.pdu().depth(), tries: 0 };
+            let gap = Gap { child: event.serial(), depth: event.pdu().depth(), tries: 0, past };
             self.batch.put(&GAPS, &(room, id.as_str()), &gap);
         }
     }

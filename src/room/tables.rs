@@ -219,8 +219,11 @@ pub struct Gap {
     pub depth: u64,
     /// How often servers that were asked for it did not have it.
     pub tries: u32,
+    /// Whether it is from before we came, and comes with backfill only: what our join stands on, and what
+    /// that stands on.
+    pub past: bool,
 }
-store::row!(Gap, schema = 2, older = { 1 => GapV1 });
+store::row!(Gap, schema = 3, older = { 1 => GapV1, 2 => GapV2 });
 
 /// [`Gap`] as it was when all were asked for alike.
 #[derive(Deserialize)]
@@ -231,7 +234,21 @@ struct GapV1 {
 
 impl From<GapV1> for Gap {
     fn from(GapV1 { child, depth }: GapV1) -> Self {
-        Self { child, depth, tries: 0 }
+        Self { child, depth, tries: 0, past: true }
+    }
+}
+
+/// [`Gap`] as it was when the past was told by the depth.
+#[derive(Deserialize)]
+struct GapV2 {
+    child: EventSerial,
+    depth: u64,
+    tries: u32,
+}
+
+impl From<GapV2> for Gap {
+    fn from(GapV2 { child, depth, tries }: GapV2) -> Self {
+        Self { child, depth, tries, past: true }
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use pdu::{Pdu, Verified};
-use ruma::{OwnedEventId, OwnedServerName};
+use ruma::{EventId, OwnedEventId, OwnedServerName};
 use serde_json::value::RawValue;
 use tracing::{debug, info};
 
@@ -114,7 +114,7 @@ impl Rooms {
         if own.iter().all(is_placed) {
             return Ok(vec![arrival]);
         }
-        let past = self.past(room, &own, self.get_head(room).await?.since_depth).await?;
+        let past = self.past(room, &own).await?;
         if arrival.goes == Goes::Tip && !past.is_empty() {
             return Ok(Vec::new());
         }
@@ -138,18 +138,17 @@ impl Rooms {
         Ok(complete)
     }
 
-    /// Which of these events our join stands on: they are the past, and have their place there when
-    /// backfill brings them.
+    /// Which of these events our join, or history that we have, stands on: they are the past, and have their
+    /// place there when backfill brings them.
     pub(super) async fn past(
         &self,
         room: &RoomInfo,
         ids: &[OwnedEventId],
-        since_depth: u64,
     ) -> Result<HashSet<OwnedEventId>, Error> {
         let keys: Vec<_> = ids.iter().map(|id| (room.serial, id.as_str())).collect();
         let gaps = self.store().get_many(&GAPS, &keys).await?;
-        let below_join = |gap: &Option<Gap>| gap.is_some_and(|gap| gap.depth == since_depth);
-        Ok(ids.iter().zip(gaps).filter(|(_, gap)| below_join(gap)).map(|(id, _)| id.clone()).collect())
+        let is_past = |gap: &Option<Gap>| gap.is_some_and(|gap| gap.past);
+        Ok(ids.iter().zip(gaps).filter(|(_, gap)| is_past(gap)).map(|(id, _)| id.clone()).collect())
     }
 
     /// The authority in whose name we ask about a room: one that is in it, if any is.
@@ -250,11 +249,18 @@ impl Rooms {
             let answer = self.verify_raw(room, &answer).await?;
             let ids: Vec<OwnedEventId> =
                 answer.iter().map(|event| event.pdu().event_id().to_owned()).collect();
-            let past = self.past(room, &ids, head.since_depth).await?;
-            for event in answer.into_iter().filter(|event| !past.contains(event.pdu().event_id())) {
-                search.bytes += event.pdu().json().len();
+            // What we have ends the way back, and so does what our join stands on.
+            let past = self.past(room, &ids).await?;
+            let stored = self.stored(room, &ids).await?;
+            let ends = |id: &EventId| past.contains(id) || stored.get(id).is_some_and(|placed| *placed);
+            for event in answer.into_iter().filter(|event| !ends(event.pdu().event_id())) {
                 search.found.entry(event.pdu().event_id().to_owned()).or_insert(event);
             }
+            // Beyond those ends, an answer is not about the child.
+            let way: HashSet<OwnedEventId> =
+                parents_first(child.event.pdu(), &search.found).into_iter().collect();
+            search.found.retain(|id, _| way.contains(id));
+            search.bytes = search.found.values().map(|event| event.pdu().json().len()).sum();
             if search.found.len() == before {
                 return Ok(());
             }

@@ -250,6 +250,7 @@ impl Stage<'_> {
             txn: None,
             outgoing: arrival.outgoing,
             missing,
+            enters: false,
             hidden: is_redaction && !self.is_valid_redaction(pdu).await?,
             redacted_by: None,
             goes,

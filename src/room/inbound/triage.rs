@@ -89,7 +89,7 @@ impl Rooms {
         let stored = self.stored(room, &ids).await?;
         let placed = |id: &OwnedEventId| stored.get(id).is_some_and(|placed| *placed);
         let own: Vec<OwnedEventId> = slips.iter().map(|slip| slip.pdu.event_id().to_owned()).collect();
-        let past = self.past(room, &own, self.get_head(room).await?.since_depth).await?;
+        let past = self.past(room, &own).await?;
         let mut open = Vec::with_capacity(slips.len());
         for slip in slips {
             // By id, before any signature is looked at. What our join stands on comes with backfill.

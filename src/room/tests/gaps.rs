@@ -81,7 +81,7 @@ async fn a_reader_is_not_kept_waiting_for_what_nobody_has() {
 async fn invent_gaps_after_all(server: &Server, room: &OwnedRoomId) {
     let serial = server.rooms.room(room).await.unwrap().unwrap().serial;
     let mut batch = store::Batch::new();
-    let gap = Gap { child: crate::EventSerial(1), depth: 1, tries: 0 };
+    let gap = Gap { child: crate::EventSerial(1), depth: 1, tries: 0, past: true };
     batch.put(&GAPS, &(serial, "$nobody_has_it"), &gap);
     server.store.commit(batch).await.unwrap();
 }
@@ -119,4 +119,22 @@ async fn a_hung_server_neither_blocks_a_reader_nor_ends_history() {
     }
     assert_eq!(b.bodies(&room).await.len(), 12);
     assert_eq!(said.len(), b.timeline(&room).await.len() - first.chunk.len());
+}
+
+#[tokio::test]
+async fn the_past_is_not_taken_for_news_when_what_was_missed_is_asked_for() {
+    let net = Net::default();
+    let (a, b, room, taro) = latecomer(&net, 3).await;
+    // Some of the past is here already, and b.test has gone on alone, so that a.test cannot tell where to end.
+    b.rooms.backfill(&room, 2).await.unwrap();
+    b.say(&taro, &room, "別").await;
+    for body in ["四", "五", "六"] {
+        a.say(&user("@hanako:a.test"), &room, body).await;
+    }
+    let last = a.outgoing("b.test").await.pop().unwrap();
+    b.receive("a.test", &[last]).await;
+    let timeline = b.timeline(&room).await;
+    let joined = timeline.iter().position(|event| event.state_key() == Some(taro.as_str())).unwrap();
+    let news: Vec<&str> = timeline[joined + 1..].iter().map(|event| event.pdu().content_str()).collect();
+    assert_eq!(news.len(), 4, "{news:?}");
 }

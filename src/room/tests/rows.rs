@@ -96,8 +96,9 @@ fn rows_of_events_are_stored_as_ever() {
         &TimelineRow { event: EventSerial(2), current: Root([1; 16]), gap: true },
         &format!("0102{ones}01"),
     );
-    let gap = Gap { child: EventSerial(2), depth: 3, tries: 4 };
-    pinned(&gap, "02020304");
+    let gap = Gap { child: EventSerial(2), depth: 3, tries: 4, past: true };
+    pinned(&gap, "0302030401");
+    assert_eq!(Gap::decode(&unhex("02020304")).unwrap(), gap);
     assert_eq!(Gap::decode(&unhex("010203")).unwrap(), Gap { tries: 0, ..gap });
     let awaited = Awaited { redactions: vec![EventSerial(5), EventSerial(6)] };
     pinned(&awaited, "02020506");
