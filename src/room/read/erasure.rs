@@ -28,19 +28,6 @@ use crate::{
 /// Who is erased; key: user id. The stamp is the position since which.
 pub(crate) static ERASED: Table<String, Stamped<()>> = Table::new(66, "room.erased", Tuning::Small);
 
-/// State that says how the room works, not what somebody said: who may do what, which servers take part, how it is
-/// encrypted, where it goes on. A redacted copy of it would be another room, open or closed to others than it is.
-const RULES: [&str; 8] = [
-    "m.room.create",
-    "m.room.power_levels",
-    "m.room.join_rules",
-    "m.room.history_visibility",
-    "m.room.server_acl",
-    "m.room.encryption",
-    "m.room.third_party_invite",
-    "m.room.tombstone",
-];
-
 /// What of a member event the authorisation rules look at, and what some room versions do not keep.
 const MEMBER_RULES: [&str; 2] = ["join_authorised_via_users_server", "third_party_invite"];
 
@@ -71,6 +58,12 @@ impl Affected<'_> {
     fn root_then(&self, event: &StoredEvent, since: Position) -> Option<Root> {
         self.then.get(&(event.room(), since)).copied()
     }
+}
+
+/// Whether an event says what the room is (its name, who may do what, which rooms a space has) and not what its sender
+/// said: without that, the room would be another one for newcomers as soon as whoever set it up has left.
+fn is_of_room(event: &StoredEvent) -> bool {
+    event.state_key().is_some() && event.kind() != "m.room.member"
 }
 
 /// Whether the event was there when its sender was erased; of what has no place, that is not known to be otherwise.
@@ -203,8 +196,7 @@ impl Rooms {
         }
         let of_erased = events.iter().enumerate().filter_map(|(index, event)| {
             let since = erased.users.get(event.sender())?;
-            let rules = event.state_key().is_some() && RULES.contains(&event.kind());
-            (!rules).then_some((index, event, *since))
+            (!is_of_room(event)).then_some((index, event, *since))
         });
         let of_erased: Vec<_> = of_erased.collect();
         if of_erased.is_empty() {

@@ -47,8 +47,6 @@ impl Town {
             .send(&room, state(&hanako, "m.room.member", hanako.as_str(), &name), None)
             .await
             .unwrap();
-        let topic = json!({ "topic": WORD });
-        server.rooms.send(&room, state(&hanako, "m.room.topic", "", &topic), None).await.unwrap();
         let said = server.say(&hanako, &room, WORD).await;
         relate(&server, &hanako, &room, ("m.replace", said.as_str()), WORD).await;
         let root = server.say(&taro, &room, "題").await;
@@ -92,7 +90,7 @@ impl Town {
         let threads = ThreadQuery { from: None, limit: 9, participated: false };
         let threads = rooms.threads(&viewer, room, &threads).await.unwrap().chunk;
         let members = rooms.members(&viewer, room, None, MemberFilter::default()).await.unwrap();
-        let topic = rooms.state_event(&viewer, room, "m.room.topic", "").await.unwrap();
+        let member = rooms.state_event(&viewer, room, "m.room.member", "@hanako:a.test").await.unwrap();
         vec![
             ("messages", count(&messages)),
             ("around an event", count(&around)),
@@ -103,7 +101,7 @@ impl Town {
             ("answers in a thread", count(&related(self.root.clone()).await)),
             ("threads", count(&threads)),
             ("state", count(&rooms.state(&viewer, room).await.unwrap())),
-            ("a piece of state", count(&[topic])),
+            ("a piece of state", count(&[member])),
             ("members", count(&members)),
         ]
     }
@@ -166,12 +164,13 @@ async fn an_erasure_outlives_a_restart() {
 }
 
 #[tokio::test]
-async fn what_rules_a_room_stays_as_an_erased_user_set_it() {
+async fn what_a_room_is_stays_as_an_erased_user_set_it() {
     let town = Town::new(&Net::default()).await;
     let hanako = user("@hanako:a.test");
     let rules = [
         ("m.room.server_acl", json!({ "allow": ["*"], "deny": ["evil.test"] })),
         ("m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" })),
+        ("m.room.name", json!({ "name": "防災課" })),
     ];
     for (kind, content) in &rules {
         town.server.rooms.send(&town.room, state(&hanako, kind, "", content), None).await.unwrap();
@@ -221,8 +220,10 @@ async fn servers_that_come_after_an_erasure_get_valid_redacted_copies_and_those_
     }
 
     // The newcomer took the room with its state, and takes the history: the copies are valid.
-    let topic = late.rooms.state_event(&Viewer::user(&jiro), &town.room, "m.room.topic", "").await.unwrap();
-    assert!(!topic.event.pdu().content_str().contains(WORD));
+    let viewer = Viewer::user(&jiro);
+    let member =
+        late.rooms.state_event(&viewer, &town.room, "m.room.member", "@hanako:a.test").await.unwrap();
+    assert!(!member.event.pdu().content_str().contains(WORD));
     let history = page(&late, &jiro, &town.room, &query(Direction::Backward, 100)).await;
     let said = history.chunk.iter().find(|look| look.event.event_id() == town.said).unwrap();
     assert_eq!(said.event.pdu().content_str(), "{}");
