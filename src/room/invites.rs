@@ -103,7 +103,10 @@ impl Rooms {
             let guard = self.lock_current(&room).await?;
             guard.head()?;
             let mut stage = Stage::new(self, &room, guard.live()?);
-            let event = stage.author(&draft, None, None).await?.event;
+            let event = match stage.author(&draft, None, None).await {
+                Ok(authored) => authored.event,
+                Err(error) => return Err(stage.veil(&draft.sender, error).await?),
+            };
             (event, stage.invite_state(&draft.sender).await?)
         };
         let pdu = event.pdu();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use pdu::{Draft, Pdu, Verified};
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, UInt,
+    MilliSecondsSinceUnixEpoch, OwnedEventId, UInt, UserId,
     events::{StateEventType, TimelineEventType},
 };
 use store::{Batch, Slot};
@@ -180,6 +180,19 @@ impl<'a> Stage<'a> {
         name: StateKeyName,
     ) -> Result<Option<Arc<StoredEvent>>, Error> {
         Ok(self.current(&[name]).await?.pop().flatten())
+    }
+
+    /// What one who wanted to say something is told of why he cannot. What is wrong with it in itself is found
+    /// where the room is known; told to a stranger, it would tell that the room exists.
+    pub(crate) async fn veil(&mut self, sender: &UserId, error: Error) -> Result<Error, Error> {
+        if !matches!(error, Error::Invalid(_) | Error::Format(_) | Error::NoEvent(_)) {
+            return Ok(error);
+        }
+        let member = self.current_one(name(StateEventType::RoomMember, sender.as_str())).await?;
+        Ok(match member {
+            Some(_) => error,
+            None => Error::NotJoined { user: sender.to_owned(), room: self.room.room_id.clone() },
+        })
     }
 
     /// Builds, signs and authorises an event of ours on the tip, and places it.

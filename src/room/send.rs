@@ -164,7 +164,10 @@ impl Rooms {
 
             let mut stage = Stage::new(self, &room, guard.live()?);
             let sending = Sending { txn, cosigner: cosigner.cloned(), ..Sending::default() };
-            let outcome = stage_draft(&mut stage, draft, sending).await;
+            let outcome = match stage_draft(&mut stage, draft, sending).await {
+                Err(error) => Err(stage.veil(&draft.sender, error).await?),
+                done => done,
+            };
             let Ok(Outcome::Placed(event_id)) = outcome else {
                 if !guard.is_current(self).await? {
                     attempts.again(self).await?;

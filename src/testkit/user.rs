@@ -114,13 +114,18 @@ impl User {
 
     /// Makes a request under any path, once, and gives the answer as it comes.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, String) {
-        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let body = body.map(Value::to_string);
+        self.ask_text(method, path, body.as_deref()).await
+    }
+
+    /// The same with a body that need not be JSON.
+    pub async fn ask_text(&self, method: Method, path: &str, body: Option<&str>) -> (StatusCode, String) {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("authorization", format!("Bearer {}", self.0.token))
             .header("content-type", "application/json")
-            .body(Bytes::from(body))
+            .body(Bytes::from(body.unwrap_or_default().to_owned()))
             .expect("a request");
         let answer = ask(&self.0.server, self.0.user_id.server_name(), request).await.expect("an answer");
         (answer.status(), String::from_utf8_lossy(answer.body()).into_owned())
