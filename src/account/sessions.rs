@@ -132,9 +132,10 @@ impl Accounts {
         let user = found.take(user)?.ok_or_else(unknown)?;
         // A refresh that ran while the device logged out may leave tokens without one: they are dead.
         found.take(device)?.ok_or_else(unknown)?;
-        if let Some(replaced) = row.replaces {
-            self.end_replaced(hash, &row, replaced).await?;
-        }
+        let is_settled = match row.replaces {
+            Some(replaced) => self.end_replaced(hash, &row, replaced).await,
+            None => true,
+        };
 
         let session = Session {
             user_id,
@@ -145,12 +146,16 @@ impl Accounts {
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
         let entry = Arc::new(Entry { session, ends, seen: Seen::default(), read_at });
-        self.inner.sessions.entries.insert(hash, entry.clone());
+        // Not kept before the old pair has ended, so that every use is another chance to end it.
+        if is_settled {
+            self.inner.sessions.entries.insert(hash, entry.clone());
+        }
         Ok(entry)
     }
 
-    /// The first use of a refreshed access token: the pair that it replaces ends.
-    async fn end_replaced(&self, hash: TokenHash, row: &AccessRow, replaced: Replaced) -> Result<(), Error> {
+    /// The first use of a refreshed access token: the pair that it replaces ends. Whether it has: what only
+    /// reads goes on while nothing can be written.
+    async fn end_replaced(&self, hash: TokenHash, row: &AccessRow, replaced: Replaced) -> bool {
         let mut batch = Batch::new();
         let settled = AccessRow { replaces: None, ..row.clone() };
         batch.replace(&tables::ACCESS, &hash, row, &settled);
@@ -159,10 +164,13 @@ impl Accounts {
         match self.commit(batch).await {
             // Another request with the same token did it.
             Ok(()) | Err(Error::Contended) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                tracing::debug!(user_id = %row.user, device_id = %row.device, %error, "the replaced tokens stay for now");
+                return false;
+            }
         }
         self.inner.sessions.entries.remove(&replaced.access);
-        Ok(())
+        true
     }
 
     /// Trades a refresh token for a new pair. The old pair works until the new one is used, so a

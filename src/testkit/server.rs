@@ -145,9 +145,19 @@ impl Server {
         self.machine.disk.fill(true);
     }
 
-    /// Makes room on its disk.
-    pub fn make_room_on_disk(&self) {
+    /// Makes room on its disk and waits until it writes again, which it finds out by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn make_room_on_disk(&self) {
         self.machine.disk.fill(false);
+        let store = self.look(|house| house.store.clone());
+        let writes = async {
+            while !store.condition().is_writable() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), writes).await.expect("it writes again");
     }
 
     /// Whether a replica hears by itself of what the others write. Whatever else it does, it reads.

@@ -84,6 +84,27 @@ impl User {
         Self::of(server, &answer.expect("logged in"))
     }
 
+    /// Logs the user in on another device and refreshes its session: the device by its old token, and by the
+    /// new one, which was not used yet.
+    pub async fn refreshed_device(&self) -> (Self, Self) {
+        let server = &self.0.server;
+        let name = self.0.user_id.server_name();
+        let body = json!({
+            "type": "m.login.password", "refresh_token": true, "password": PASSWORD,
+            "identifier": { "type": "m.id.user", "user": self.0.user_id },
+        });
+        let post = |path: &'static str, body: Value| async move {
+            call(server, name, None, Method::POST, path, Some(&body)).await
+        };
+        let old = post("/_matrix/client/v3/login", body).await.expect("logged in");
+        let token = json!({ "refresh_token": old["refresh_token"] });
+        let mut new = post("/_matrix/client/v3/refresh", token).await.expect("refreshed");
+        for key in ["user_id", "device_id"] {
+            new[key] = old[key].clone();
+        }
+        (Self::of(server, &old), Self::of(server, &new))
+    }
+
     /// The user's id.
     pub fn id(&self) -> &UserId {
         &self.0.user_id

@@ -224,19 +224,37 @@ async fn a_full_disk_refuses_writes_with_its_reason_and_loses_nothing() {
     hanako.call(Method::GET, "/sync?timeout=0", None).await;
     taro.send(room, "輪島から").await;
 
-    kanazawa.make_room_on_disk();
-    let mut ready = hanako.try_send(room, "後").await;
-    while let Err(refusal) = &ready {
-        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        ready = hanako.try_send(room, "後").await;
-    }
+    kanazawa.make_room_on_disk().await;
+    hanako.send(room, "後").await;
     assert_eq!(kanazawa.health().await.0, StatusCode::OK);
     // The other server's transaction was refused, not taken; it comes again.
     net.advance(Duration::from_secs(3_600));
     towns.both_see("後").await;
     towns.both_see("輪島から").await;
     towns.agree(&["前", "後", "輪島から"].map(str::to_owned)).await;
+}
+
+#[tokio::test]
+async fn a_token_fresh_from_a_refresh_reads_while_the_disk_is_full_and_ends_the_old_one_when_there_is_room() {
+    let net = Net::new();
+    let kanazawa = net.server("kanazawa.test").await;
+    let hanako = kanazawa.user("hanako").await;
+    let room = hanako.create_room(Preset::PrivateChat).await;
+    hanako.send(&room, "前").await;
+    let (old, new) = hanako.refreshed_device().await;
+
+    kanazawa.fill_disk();
+    hanako.try_send(&room, "満杯").await.unwrap_err();
+    for _ in 0..2 {
+        let sync = new.call(Method::GET, "/sync?timeout=0", None).await;
+        assert!(sync.to_string().contains("前"));
+    }
+    assert_eq!(old.history(&room).await, ["前"], "nothing could end it");
+
+    kanazawa.make_room_on_disk().await;
+    new.call(Method::GET, "/account/whoami", None).await;
+    let refusal = old.try_call(Method::GET, "/account/whoami", None).await.unwrap_err();
+    assert_eq!(refusal.code, "M_UNKNOWN_TOKEN");
 }
 
 #[tokio::test]
