@@ -1,6 +1,7 @@
 //! One server of one authority as a process of its own, as the black-box tests use it.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -23,6 +24,11 @@ pub struct Server {
 impl Server {
     /// Makes the directory's files; open registration, clients and servers on one plain port.
     pub fn new(directory: &Path) -> Self {
+        Self::with(directory, "")
+    }
+
+    /// The same with more at the end of the configuration.
+    pub fn with(directory: &Path, more: &str) -> Self {
         let port = base_port();
         let made = yakuba()
             .args(["init", "--server-name", "kanazawa.test"])
@@ -45,6 +51,7 @@ impl Server {
             enabled = false
             [log]
             filter = "error"
+            {more}
             "#
         );
         std::fs::write(directory.join("yakuba.toml"), config).unwrap();
@@ -104,6 +111,27 @@ impl Server {
     /// The text that a path answers.
     pub async fn text(&self, path: &str) -> String {
         self.http.get(format!("{}{path}", self.url)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// All messages of a room: the ids under which each text is there.
+    pub async fn messages(&self, room: &str, token: &str) -> HashMap<String, Vec<String>> {
+        let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        let mut from = String::new();
+        loop {
+            let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=500{from}");
+            let (status, page) = self.call(Method::GET, &path, token, None).await.unwrap();
+            assert_eq!(status, StatusCode::OK, "{page}");
+            for event in page["chunk"].as_array().unwrap() {
+                if let Some(body) = event["content"]["body"].as_str() {
+                    let id = event["event_id"].as_str().unwrap().to_owned();
+                    found.entry(body.to_owned()).or_default().push(id);
+                }
+            }
+            match page["end"].as_str() {
+                Some(end) => from = format!("&from={end}"),
+                None => return found,
+            }
+        }
     }
 
     /// An answer, or nothing when the server was not there to give one.

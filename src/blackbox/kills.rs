@@ -105,21 +105,8 @@ async fn no_kill_loses_or_repeats_what_was_acknowledged() {
 
     let mut stored: HashMap<String, Vec<String>> = HashMap::new();
     for room in &rooms {
-        let mut from = String::new();
-        loop {
-            let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=500{from}");
-            let (status, page) = server.call(Method::GET, &path, &token, None).await.unwrap();
-            assert_eq!(status, StatusCode::OK, "{page}");
-            for event in page["chunk"].as_array().unwrap() {
-                if let Some(body) = event["content"]["body"].as_str() {
-                    let id = event["event_id"].as_str().unwrap().to_owned();
-                    stored.entry(body.to_owned()).or_default().push(id);
-                }
-            }
-            match page["end"].as_str() {
-                Some(end) => from = format!("&from={end}"),
-                None => break,
-            }
+        for (body, ids) in server.messages(room, &token).await {
+            stored.entry(body).or_default().extend(ids);
         }
     }
     let acknowledged = acknowledged.lock().unwrap();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use base::Clock;
 use bytes::Bytes;
-use federation::Transport;
+use federation::{Transport, TransportError};
 use http::{Request, header};
 use parking_lot::Mutex;
 use pdu::{
@@ -213,6 +213,21 @@ impl Hostile {
         uri: &str,
         body: Option<&Value>,
     ) -> Answer {
+        self.try_ask(road, to, method, uri, body).await.expect("an answer")
+    }
+
+    /// The same of a server that may be gone.
+    ///
+    /// # Errors
+    /// [`TransportError`] when there is no answer.
+    pub async fn try_ask(
+        &self,
+        road: &dyn Transport,
+        to: &str,
+        method: &str,
+        uri: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, TransportError> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let authorization = self.authorization(to, method, uri, body.as_bytes());
         let request = Request::builder()
@@ -223,10 +238,10 @@ impl Hostile {
             .body(Bytes::from(body))
             .expect("a request");
         let to = <&ServerName>::try_from(to).expect("a server name");
-        let answer = road.send(to, request).await.expect("an answer");
+        let answer = road.send(to, request).await?;
         let json = serde_json::from_slice(answer.body()).unwrap_or(Value::Null);
         let text = String::from_utf8_lossy(answer.body()).into_owned();
-        Answer { status: answer.status().as_u16(), json, text }
+        Ok(Answer { status: answer.status().as_u16(), json, text })
     }
 
     /// Sends a transaction of these events, under an id that it has not used before.
@@ -242,6 +257,13 @@ impl Hostile {
         events: &[Value],
         units: &[Value],
     ) -> Answer {
+        let (uri, body) = self.pack(events, units);
+        self.ask(road, to, "PUT", &uri, Some(&body)).await
+    }
+
+    /// Path and body of a transaction of these events and ephemeral units, under an id that was not used
+    /// before: for whoever has to send it again.
+    pub fn pack(&self, events: &[Value], units: &[Value]) -> (String, Value) {
         let number = {
             let mut books = self.0.books.lock();
             books.transactions += 1;
@@ -253,7 +275,7 @@ impl Hostile {
             "pdus": events,
             "edus": units,
         });
-        self.ask(road, to, "PUT", &format!("/_matrix/federation/v1/send/h{number}"), Some(&body)).await
+        (format!("/_matrix/federation/v1/send/h{number}"), body)
     }
 
     /// Joins a room with a user of this server by way of a server that is in it, as an honest one would.

@@ -7,7 +7,8 @@
 //! floods, sends lists of a million entries that it never holds, or breaks off in the middle. It
 //! also [founds](Hostile::found) rooms of its own, for victims to join.
 //!
-//! It needs a way to its victims, which is any [`federation::Transport`]; and they need one to it: in memory by
+//! It needs a way to its victims, which is any [`federation::Transport`] ([`Plain`] to a
+//! process of its own); and they need one to it: in memory by
 //! [`Hostile::carry`], or over HTTP and TLS by [`Hostile::listen`], where streams are streams.
 //!
 //! ```no_run
@@ -37,6 +38,7 @@ mod conduct;
 mod forge;
 mod hosted;
 mod hostile;
+mod road;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -46,5 +48,6 @@ pub use self::{
     forge::Event,
     hosted::Hosted,
     hostile::{Answer, Asked, Hostile, encoded},
+    road::Plain,
     serve::Body,
 };

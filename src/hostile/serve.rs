@@ -29,7 +29,7 @@ use crate::{conduct::Conduct, hostile::Hostile};
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// What a request without a [`Budget`] may cost in memory.
-const USUAL: Budget = Budget { deadline: Duration::from_secs(30), response: ByteSize::mib(64) };
+pub(crate) const USUAL: Budget = Budget { deadline: Duration::from_secs(30), response: ByteSize::mib(64) };
 
 /// Entries of a long list in one piece of its body.
 const PIECE: u64 = 1_000;

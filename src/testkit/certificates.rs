@@ -12,13 +12,20 @@ use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
 /// Issues certificates into a directory that goes with it.
-pub(crate) struct CertificateAuthority {
+pub struct CertificateAuthority {
     directory: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
+impl Default for CertificateAuthority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl CertificateAuthority {
-    pub(crate) fn new() -> Self {
+    /// A new one, whom nobody trusts who is not told to.
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory for certificates");
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,7 +38,7 @@ impl CertificateAuthority {
     }
 
     /// The authority's own certificate.
-    pub(crate) fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.path().join("ca.pem")
     }
 
@@ -54,7 +61,7 @@ impl CertificateAuthority {
     }
 
     /// What a server that is none of ours needs to listen with TLS.
-    pub(crate) fn acceptor(&self, name: &ServerName) -> TlsAcceptor {
+    pub fn acceptor(&self, name: &ServerName) -> TlsAcceptor {
         let config = Config {
             authorities: vec![AuthorityConfig {
                 name: name.to_owned(),

@@ -46,6 +46,7 @@ pub use hostile::{Conduct, Hostile};
 pub use room::Preset;
 
 pub use self::{
+    certificates::CertificateAuthority,
     link::{Fault, Link},
     net::{Net, Wire},
     seen::{Room, Seen},
