@@ -120,3 +120,18 @@ impl From<Denial> for Error {
         Self::Denied(denial)
     }
 }
+
+impl Error {
+    /// Whether it is nothing of the request's but a trouble of this server's store that may pass: what was to be
+    /// written must be sent again.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let passes = |error: &store::Error| error.stops_writes() || matches!(error, store::Error::Closed);
+        match self {
+            Error::Busy => true,
+            Error::Store(error) | Error::Commit(store::CommitError::Store(error)) => passes(error),
+            Error::Commit(store::CommitError::Busy | store::CommitError::Unknown) => true,
+            _ => false,
+        }
+    }
+}

@@ -165,6 +165,10 @@ impl Rooms {
             return Ok(signed.pdu().to_raw());
         }
         let room = self.ensure_room(&invite.room_id, version).await?;
+        if self.is_invited_by_another(origin, &room, &target).await? {
+            self.keep_helper(&room, origin).await?;
+            return Ok(signed.pdu().to_raw());
+        }
         let kept = InviteRow { event: signed.pdu().json().clone(), stripped };
         let change = OutsideChange {
             user: &target,

@@ -27,6 +27,11 @@ const MAX_HELPERS: usize = 8;
 /// How long another server may take to answer what is asked beside something else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether a user is invited, and had not knocked: then the inviter is the only one that we know of.
+pub(crate) fn is_plain_invite(row: &MembershipRow) -> bool {
+    row.membership == Membership::Invite && row.previous != Some(Membership::Knock)
+}
+
 /// A user's out-of-room membership that is to be written.
 pub(crate) struct OutsideChange<'a> {
     pub(crate) user: &'a UserId,
@@ -66,11 +71,34 @@ impl Rooms {
         }
         let event = self.verify_all(vec![pdu]).await?.pop().flatten().ok_or_else(refused)?;
         let outside = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
-        let inviter = outside.map(|row| row.value).filter(|row| row.membership == Membership::Invite);
-        if inviter.is_some_and(|inviter| inviter.sender != *event.pdu().sender()) {
-            return self.keep_withdrawal(room, &user, event.pdu()).await;
+        // Of the inviter we know that he has the power for that; of nobody who ends a knock.
+        let invite = outside.map(|row| row.value).filter(is_plain_invite);
+        if invite.as_ref().is_some_and(|invite| invite.sender == *event.pdu().sender()) {
+            return self.end_outside(room, &user, membership, event.pdu()).await;
         }
-        self.end_outside(room, &user, membership, event.pdu()).await
+        self.keep_withdrawal(room, &user, event.pdu(), invite.is_some()).await
+    }
+
+    /// Whether a user of ours is invited by another server than this one. The first invite stands until its
+    /// server, or the user, ends it: a later one may come from somebody who is not in the room at all.
+    pub(crate) async fn is_invited_by_another(
+        &self,
+        origin: &ServerName,
+        room: &RoomInfo,
+        user: &UserId,
+    ) -> Result<bool, Error> {
+        let row = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
+        Ok(row.is_some_and(|row| {
+            row.value.membership == Membership::Invite && row.value.sender.server_name() != origin
+        }))
+    }
+
+    /// Remembers a server that says it knows a room that we are not in.
+    pub(crate) async fn keep_helper(&self, room: &RoomInfo, helper: &ServerName) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        self.note_helper(&mut batch, room, helper).await?;
+        self.store().commit(batch).await.map_err(Error::Commit)?;
+        Ok(())
     }
 
     /// Writes that an invite or knock of a user of ours was ended by somebody else.

@@ -334,7 +334,8 @@ pub static HELPERS: Table<(RoomSerial, String), HelperRow> = Table::new(46, "roo
 pub static FAREWELLS: Table<(RoomSerial, String), FarewellRow> =
     Table::new(47, "room.farewells", Tuning::Small);
 
-/// Invites taken back by others than who invited, not yet confirmed by the inviter's server; key: room, user id.
+/// Invites taken back by others than who invited, and knocks ended by others, not yet confirmed by a server that
+/// must know; key: room, user id.
 pub static WITHDRAWALS: Table<(RoomSerial, String), WithdrawalRow> =
     Table::new(48, "room.withdrawals", Tuning::Small);
 

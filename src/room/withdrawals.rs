@@ -1,7 +1,7 @@
-//! Invites to rooms that we are not in, taken back by somebody else than who invited.
+//! Invites to rooms that we are not in, taken back by somebody else than who invited; and knocks ended by others.
 //!
 //! We cannot see what power others have in such a room, so the inviter's server is asked whether the invite
-//! stands. It may learn of the withdrawal after us, or not answer now: the question waits in [`WITHDRAWALS`]
+//! stands; of a knock, those servers that helped with it. It may learn of the withdrawal after us, or not answer now: the question waits in [`WITHDRAWALS`]
 //! and is asked again, at growing intervals. What it says holds; without any answer the invite stays.
 
 use std::{sync::Arc, time::Duration};
@@ -9,13 +9,13 @@ use std::{sync::Arc, time::Duration};
 use base::Timestamp;
 use futures_util::{StreamExt, stream};
 use pdu::Pdu;
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Batch, Order, Range};
 use tracing::info;
 
 use crate::{
     Error, RemoteError, RoomSerial, Rooms,
-    outside::PATIENCE,
+    outside::{PATIENCE, is_plain_invite},
     read::room::RoomInfo,
     tables::{MEMBERSHIPS, Membership, WITHDRAWALS, WithdrawalRow},
 };
@@ -31,7 +31,10 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const ROUND: usize = 1_000;
 const PARALLEL: usize = 8;
 
-/// What the inviter's server says of an invite.
+/// How many servers are asked about a knock.
+const ASKED: usize = 4;
+
+/// What a server says of an invite (or knock).
 enum Invite {
     Stands,
     IsGone,
@@ -44,12 +47,14 @@ fn pause(tries: u32) -> Duration {
 }
 
 impl Rooms {
-    /// Keeps a withdrawal until it is confirmed. One that waits already stays as it is.
+    /// Keeps a withdrawal until it is confirmed: that of an invite, or the end of a knock, which those that
+    /// helped with it know as soon as anybody. One that waits already stays as it is.
     pub(crate) async fn keep_withdrawal(
         &self,
         room: &RoomInfo,
         user: &UserId,
         event: &Pdu,
+        of_invite: bool,
     ) -> Result<(), Error> {
         let key = (room.serial, user.as_str());
         if self.store().get(&WITHDRAWALS, &key).await?.is_some() {
@@ -60,7 +65,7 @@ impl Rooms {
             event: event.json().clone(),
             since: now.millis(),
             tries: 0,
-            next_at: (now + pause(0)).millis(),
+            next_at: if of_invite { now + pause(0) } else { now }.millis(),
         };
         let mut batch = Batch::new();
         batch.require(&WITHDRAWALS, &key, None);
@@ -131,13 +136,27 @@ impl Rooms {
         };
         let key = (user.as_str(), room.serial);
         let before = self.store().get(&MEMBERSHIPS, &key).await?;
-        let Some(before) = before.filter(|row| row.value.membership == Membership::Invite) else {
+        let is_open = |row: &Membership| matches!(row, Membership::Invite | Membership::Knock);
+        let Some(before) = before.filter(|row| is_open(&row.value.membership)) else {
             return Ok(Some(Invite::IsGone));
         };
         if !self.is_local(&user) || self.is_resident(&room).await? {
             return Ok(Some(Invite::IsGone));
         }
-        let said = self.ask_of_invite(&room, &user, &before.value.sender).await?;
+        let servers = if is_plain_invite(&before.value) {
+            vec![before.value.sender.server_name().to_owned()]
+        } else {
+            self.helpers(&user, &room.room_id, &[]).await?
+        };
+        let mut said = Invite::Unknown;
+        for server in servers.iter().take(ASKED) {
+            match self.ask_of_invite(&room, &user, server).await? {
+                // Of several, one that would have the user leave is believed more than those that would not.
+                Invite::Stands => return Ok(Some(Invite::Stands)),
+                Invite::IsGone => said = Invite::IsGone,
+                Invite::Unknown => {}
+            }
+        }
         if !matches!(said, Invite::IsGone) {
             return Ok(Some(said));
         }
@@ -157,11 +176,10 @@ impl Rooms {
         &self,
         room: &Arc<RoomInfo>,
         user: &UserId,
-        inviter: &UserId,
+        server: &ServerName,
     ) -> Result<Invite, Error> {
         let authority = self.authority_of(user)?.clone();
-        let server = inviter.server_name();
-        // Who is invited still is given a leave to sign.
+        // Who is invited still, or knocks, is given a leave to sign.
         let asked = self.0.remote.make_leave(authority.name(), server, &room.room_id, user);
         Ok(match self.0.clock.timeout(PATIENCE, asked).await {
             Ok(Ok(_)) => Invite::Stands,

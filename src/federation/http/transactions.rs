@@ -1,7 +1,7 @@
 //! Transactions of other servers.
 //!
-//! An event or unit that cannot be used is answered for by itself; it never fails the others. A
-//! transaction that comes again gets the same answer and is not worked on again: in memory for the
+//! An event or unit that cannot be used is answered for by itself; it never fails the others. Where
+//! nothing can be kept at the moment the whole transaction fails, so that it is sent again. A transaction that comes again gets the same answer and is not worked on again: in memory for the
 //! recent ones, and because all that is in it is idempotent for those from before a crash.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
@@ -182,7 +182,7 @@ async fn work(api: &FederationApi, call: &RawCall<Origin>) -> Result<Bytes, ApiE
     let origin = &call.caller.server;
     // First what may be refused as a whole: the sender repeats all of it then.
     let received = api.rooms.receive_transaction(origin, &pdus).await?;
-    api.receive_edus(origin, &edus).await;
+    api.receive_edus(origin, &edus).await?;
     let dropped = pdus.len().saturating_sub(received.len());
     api.count("pdu", "dropped", dropped);
 
@@ -254,37 +254,48 @@ struct ReceiptData {
     thread_id: Option<String>,
 }
 
+/// Why a unit was not taken.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error(transparent)]
+    Malformed(#[from] serde_json::Error),
+    #[error(transparent)]
+    Refused(#[from] room::Error),
+}
+
 impl FederationApi {
     fn count(&self, unit: &str, outcome: &str, count: usize) {
         self.received.with(&[("unit", unit), ("outcome", outcome)]).inc_by(count as u64);
     }
 
-    async fn receive_edus(&self, origin: &ServerName, edus: &[Box<RawValue>]) {
+    /// Takes the units that make sense; fails only where this server cannot keep any at the moment.
+    async fn receive_edus(&self, origin: &ServerName, edus: &[Box<RawValue>]) -> Result<(), room::Error> {
         for raw in edus {
             let outcome = match self.receive_edu(origin, raw).await {
                 Ok(outcome) => outcome,
+                Err(NotTaken::Refused(error)) if error.is_passing() => return Err(error),
                 Err(error) => {
-                    debug!(%origin, error, "an EDU was not taken");
+                    debug!(%origin, %error, "an EDU was not taken");
                     "refused"
                 }
             };
             self.count("edu", outcome, 1);
         }
+        Ok(())
     }
 
-    async fn receive_edu(&self, origin: &ServerName, raw: &RawValue) -> Result<&'static str, String> {
-        let malformed = |error: serde_json::Error| error.to_string();
-        let edu: Edu = serde_json::from_str(raw.get()).map_err(malformed)?;
+    async fn receive_edu(&self, origin: &ServerName, raw: &RawValue) -> Result<&'static str, NotTaken> {
+        let edu: Edu = serde_json::from_str(raw.get())?;
         match edu.edu_type.as_str() {
             "m.typing" => {
-                let typing: Typing = serde_json::from_str(edu.content.get()).map_err(malformed)?;
-                self.receive_typing(origin, &typing).await.map_err(|error| error.to_string())?;
+                let typing: Typing = serde_json::from_str(edu.content.get())?;
+                self.receive_typing(origin, &typing).await?;
             }
             "m.receipt" => {
                 let content = &mut serde_json::Deserializer::from_str(edu.content.get());
-                let rooms: BTreeMap<OwnedRoomId, Receipts> = lenient::map(content).map_err(malformed)?;
+                let rooms: BTreeMap<OwnedRoomId, Receipts> = lenient::map(content)?;
                 for (room_id, Receipts { read }) in rooms {
-                    self.receive_receipts(origin, &room_id, read).await.map_err(|error| error.to_string())?;
+                    self.receive_receipts(origin, &room_id, read).await?;
                 }
             }
             // Presence, device lists, to-device messages: nothing here takes them yet.

@@ -82,7 +82,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Busy`] when too much of the server waits here, [`Error::Commit`] when the PDUs could not be
-    /// stored: nothing was taken then, and the sender must repeat the transaction.
+    /// stored: the sender must repeat the transaction then.
     ///
     /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
     pub async fn receive_transaction(
@@ -129,7 +129,11 @@ impl Rooms {
             let result = match way {
                 Way::Known => Ok(()),
                 Way::Refused(error) => Err(error),
-                Way::FromOutside => self.receive_from_outside(origin, &room, pdu).await,
+                Way::FromOutside => match self.receive_from_outside(origin, &room, pdu).await {
+                    // All of it comes again; what was taken so far is known then.
+                    Err(error) if error.is_passing() => return Err(error),
+                    result => result,
+                },
                 Way::In => {
                     let row = InboxRow { origin: origin.to_string(), pdu: pdu.json().clone() };
                     batch.put(&INBOX, &(room.serial, self.new_inbox_serial().await?), &row);

@@ -287,6 +287,64 @@ async fn a_colleagues_withdrawal_of_an_invite_is_heard() {
     assert_eq!((ended.membership, ended.sender), (Membership::Leave, jiro));
 }
 
+/// A member event about 太郎 by somebody of c.test, who is not in the room.
+fn strangers(room: &OwnedRoomId, taro: &OwnedUserId, membership: &str) -> pdu::Pdu {
+    let draft =
+        state(&user("@dare:c.test"), "m.room.member", taro.as_str(), &json!({ "membership": membership }));
+    let prev = [ruma::OwnedEventId::try_from(format!("${}", "p".repeat(43))).unwrap()];
+    let at = ruma::MilliSecondsSinceUnixEpoch(1_700_000_000_000_u64.try_into().unwrap());
+    let unsigned = pdu::build(RoomVersion::V11, &draft, Some(room), &prev, &prev, 100, at).unwrap();
+    pdu::sign(unsigned, &super::net::authority("c.test")).unwrap().into_pdu()
+}
+
+#[tokio::test]
+async fn a_stranger_ends_no_knock_and_who_is_in_the_room_does() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b) = pair(&net).await;
+    let _c = net.server(&["c.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V11).await;
+    let rule = json!({ "join_rule": "knock" });
+    a.rooms.send(&room, state(&hanako, "m.room.join_rules", "", &rule), None).await.unwrap();
+    let via = ["a.test".try_into().unwrap()];
+    b.rooms.knock(&taro, &room, &via, &Profile::default(), None).await.unwrap();
+    for membership in ["ban", "leave"] {
+        let origin = ruma::server_name!("c.test");
+        b.rooms.receive_transaction(origin, &[strangers(&room, &taro, membership).to_raw()]).await.unwrap();
+        assert!(withdrawals(&b).await.is_some());
+        withdrawals_until(&b, &hand, |row| row.is_none()).await;
+        assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Knock);
+    }
+    a.rooms.kick(&hanako, &room, &taro, None).await.unwrap();
+    a.deliver(&b).await;
+    withdrawals_until(&b, &hand, |row| row.is_none()).await;
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Leave);
+}
+
+#[tokio::test]
+async fn a_strangers_invite_takes_the_place_of_no_other() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b) = pair(&net).await;
+    let _c = net.server(&["c.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V11).await;
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    let origin = ruma::server_name!("c.test");
+    let told = [
+        json!({ "type": "m.room.name", "state_key": "", "sender": "@dare:c.test", "content": { "name": "罠" } }),
+    ];
+    let false_one = invite_of(&room, "11", &strangers(&room, &taro, "invite").to_raw(), &told);
+    b.rooms.receive_invite(origin, false_one).await.unwrap();
+    let row = outside(&b, &taro, &room).await.unwrap();
+    assert_eq!((row.membership, row.sender), (Membership::Invite, hanako));
+    b.rooms.receive_transaction(origin, &[strangers(&room, &taro, "leave").to_raw()]).await.unwrap();
+    withdrawals_until(&b, &hand, |row| row.is_none()).await;
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Invite);
+    b.rooms.join(&taro, &room, &[], Joining::default()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_withdrawal_that_the_inviting_server_knows_nothing_of_is_none() {
     let net = Net::default();
