@@ -40,6 +40,12 @@ const INVITE_STATE: [&str; 8] = [
     "m.room.power_levels",
 ];
 
+/// Of invites from other servers, so many may be open for one user: in all, and from one server.
+const OPEN_INVITES: usize = 500;
+const OPEN_INVITES_OF_ONE: usize = 100;
+/// Larger invites are not taken: they hold a name, a picture and a reason.
+const LARGEST_INVITE: usize = 16 << 10;
+
 /// An invite as another server sends it.
 #[derive(Debug)]
 pub struct ReceivedInvite {
@@ -147,6 +153,10 @@ impl Rooms {
         let pdu = Pdu::parse_raw(version, &invite.event)?;
         let target = check_invite(origin, &invite, &pdu)?;
         let authority = self.authority_of(&target)?.clone();
+        if invite.event.get().len() > LARGEST_INVITE {
+            return Err(Error::TooLarge);
+        }
+        self.check_open_invites(origin, &invite.room_id, &target).await?;
         let told = Told { room_id: &invite.room_id, version, users: &[pdu.sender(), &target] };
         let stripped = told.by_invite(&invite.invite_room_state)?;
         let event = self.verify_all(vec![pdu]).await?.pop().flatten();
@@ -181,6 +191,28 @@ impl Rooms {
         };
         self.write_outside(&room, change).await?;
         Ok(signed.pdu().to_raw())
+    }
+
+    /// Whether a user of ours may have one more invite from elsewhere: each of them is in every first sync.
+    async fn check_open_invites(
+        &self,
+        origin: &ServerName,
+        room_id: &RoomId,
+        user: &UserId,
+    ) -> Result<(), Error> {
+        let rooms = self.memberships(user).await?;
+        let is_foreign = |sender: &UserId| !self.is_local(sender);
+        let open =
+            rooms.with(Membership::Invite).filter(|row| row.room_id != room_id && is_foreign(&row.sender));
+        let (mut all, mut of_one) = (0, 0);
+        for row in open {
+            all += 1;
+            of_one += usize::from(row.sender.server_name() == origin);
+        }
+        if all >= OPEN_INVITES || of_one >= OPEN_INVITES_OF_ONE {
+            return Err(Error::NotAllowed(format!("{user} has too many invites that are not answered")));
+        }
+        Ok(())
     }
 
     /// Whether the room's server ACL lets a server in.

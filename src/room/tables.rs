@@ -482,6 +482,8 @@ store::row!(FarewellRow, schema = 1);
 /// Row of [`WITHDRAWALS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawalRow {
+    /// The server that sent it.
+    pub origin: String,
     /// The member event that takes the invite back.
     pub event: Bytes,
     /// When it came, in ms since 1970.

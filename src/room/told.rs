@@ -15,8 +15,11 @@ use crate::{Error, read::stripped::TELLING};
 
 /// More events than this are not looked at.
 const MAX_EVENTS: usize = 100;
-/// So many bytes may be kept in all.
-const MAX_BYTES: usize = 256 * 1024;
+/// So many bytes may be kept in all: what is kept goes into every first sync of whoever is invited.
+const MAX_BYTES: usize = 16 * 1024;
+/// Of an event that is larger only the texts are kept, cut to this length.
+const LARGE_EVENT: usize = 2 * 1024;
+const LONGEST_TEXT: usize = 512;
 /// The members of a stripped event.
 const KEPT: [&str; 4] = ["content", "sender", "state_key", "type"];
 /// Members of contents that clients show, which are text or absent.
@@ -67,8 +70,8 @@ impl Told<'_> {
         let mut kept: Vec<Map<String, Value>> = Vec::new();
         let mut left = MAX_BYTES;
         for raw in events.iter().take(MAX_EVENTS) {
-            let size = raw.get().len();
-            let Some(event) = self.fit(raw).filter(|_| size <= pdu::MAX_PDU_BYTES && size <= left) else {
+            let fit = if raw.get().len() <= pdu::MAX_PDU_BYTES { self.fit(raw) } else { None };
+            let Some((event, size)) = fit.map(reduced).filter(|(_, size)| *size <= left) else {
                 debug!(room_id = %self.room_id, "an event of a room's state is not shown");
                 continue;
             };
@@ -110,6 +113,25 @@ impl Told<'_> {
             Err(_) => !self.version.has_hashed_room_id(),
         }
     }
+}
+
+/// The event with its size in bytes; a large one with nothing but short texts in it.
+fn reduced(mut event: Map<String, Value>) -> (Map<String, Value>, usize) {
+    let size =
+        |event: &Map<String, Value>| serde_json::to_string(event).map_or(usize::MAX, |json| json.len());
+    let whole = size(&event);
+    if whole <= LARGE_EVENT {
+        return (event, whole);
+    }
+    if let Some(content) = event.get_mut("content").and_then(Value::as_object_mut) {
+        content.retain(|name, _| TEXTS.contains(&name.as_str()));
+        for text in content.values_mut() {
+            let cut = text.as_str().map(|text| text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned());
+            *text = cut.unwrap_or_default().into();
+        }
+    }
+    let size = size(&event);
+    (event, size)
 }
 
 fn list(events: Vec<Map<String, Value>>) -> Bytes {

@@ -15,7 +15,8 @@ use tracing::info;
 
 use crate::{
     Error, RemoteError, RoomSerial, Rooms,
-    outside::{PATIENCE, is_plain_invite},
+    inbound::peers::Size,
+    outside::is_plain_invite,
     read::room::RoomInfo,
     tables::{MEMBERSHIPS, Membership, WITHDRAWALS, WithdrawalRow},
 };
@@ -27,9 +28,13 @@ const PAUSES: [Duration; 4] =
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 /// For how long it is asked.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How many are seen to in one round, and how many of them at the same time.
-const ROUND: usize = 1_000;
-const PARALLEL: usize = 8;
+/// How many wait, in all and of one sending server.
+const KEPT_AT_ONCE: usize = 4_096;
+const KEPT_OF_ONE: usize = 32;
+/// Larger ones are not kept: what they say to the user is a reason of some words.
+const LARGEST: usize = 8 << 10;
+/// How many are seen to at the same time. A server that hangs is asked by few of them, then left alone.
+const PARALLEL: usize = 64;
 
 /// How many servers are asked about a knock.
 const ASKED: usize = 4;
@@ -57,11 +62,23 @@ impl Rooms {
         of_invite: bool,
     ) -> Result<(), Error> {
         let key = (room.serial, user.as_str());
-        if self.store().get(&WITHDRAWALS, &key).await?.is_some() {
+        let origin = event.sender().server_name().as_str();
+        let waiting = self.store().scan(&WITHDRAWALS, Range::all(), Order::Ascending, KEPT_AT_ONCE).await?;
+        if waiting.iter().any(|((room, user), _)| (*room, user.as_str()) == key) {
             return Ok(());
+        }
+        if event.json().len() > LARGEST {
+            return Err(Error::TooLarge);
+        }
+        if waiting.iter().filter(|(_, row)| row.origin == origin).count() >= KEPT_OF_ONE {
+            return Err(Error::NotAllowed("too many withdrawals of this server wait".to_owned()));
+        }
+        if waiting.len() >= KEPT_AT_ONCE {
+            return Err(Error::Busy);
         }
         let now = self.0.clock.now();
         let row = WithdrawalRow {
+            origin: origin.to_owned(),
             event: event.json().clone(),
             since: now.millis(),
             tries: 0,
@@ -80,7 +97,7 @@ impl Rooms {
 
     /// Asks about the withdrawals whose time has come; answers how long the others wait.
     pub(crate) async fn confirm_due(&self) -> Result<Option<Duration>, Error> {
-        let rows = self.store().scan(&WITHDRAWALS, Range::all(), Order::Ascending, ROUND).await?;
+        let rows = self.store().scan(&WITHDRAWALS, Range::all(), Order::Ascending, KEPT_AT_ONCE).await?;
         let now = self.0.clock.now();
         // A clock that was set back must not hold them up.
         let is_due =
@@ -179,17 +196,13 @@ impl Rooms {
         server: &ServerName,
     ) -> Result<Invite, Error> {
         let authority = self.authority_of(user)?.clone();
-        // Who is invited still, or knocks, is given a leave to sign.
+        // Who is invited still, or knocks, is given a leave to sign. A server that does not answer rests.
         let asked = self.0.remote.make_leave(authority.name(), server, &room.room_id, user);
-        Ok(match self.0.clock.timeout(PATIENCE, asked).await {
-            Ok(Ok(_)) => Invite::Stands,
-            Ok(Err(RemoteError::Refused { status: 403 | 404, .. })) => Invite::IsGone,
-            Ok(Err(error)) => {
+        Ok(match self.ask(server, Size::Small, asked).await {
+            Ok(_) => Invite::Stands,
+            Err(RemoteError::Refused { status: 403 | 404, .. }) => Invite::IsGone,
+            Err(error) => {
                 info!(room_id = %room.room_id, destination = %server, %error, "a withdrawn invite could not be confirmed");
-                Invite::Unknown
-            }
-            Err(elapsed) => {
-                info!(room_id = %room.room_id, destination = %server, error = %elapsed, "a withdrawn invite could not be confirmed");
                 Invite::Unknown
             }
         })

@@ -323,6 +323,65 @@ async fn a_stranger_ends_no_knock_and_who_is_in_the_room_does() {
 }
 
 #[tokio::test]
+async fn withdrawals_of_one_server_leave_room_for_those_of_others() {
+    let net = Net::default();
+    let _hand = net.steer_clock();
+    let (a, b) = pair(&net).await;
+    let c = net.server(&["c.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let mut kept = 0;
+    for _ in 0..40 {
+        let room = a.room_of(&hanako, RoomVersion::V11).await;
+        a.invite(&hanako, &room, &taro).await.unwrap();
+        let leave = strangers(&room, &taro, "leave").to_raw();
+        let answers = b.rooms.receive_transaction(ruma::server_name!("c.test"), &[leave]).await.unwrap();
+        kept += answers.iter().filter(|answer| answer.result.is_ok()).count();
+    }
+    assert_eq!(kept, 32);
+    let jiro = user("@jiro:a.test");
+    let room = a.public_room(&jiro).await;
+    a.join(&hanako, &room, "a.test").await.unwrap();
+    let levels = json!({ "users": { "@jiro:a.test": 100, "@hanako:a.test": 50 } });
+    a.rooms.send(&room, state(&jiro, "m.room.power_levels", "", &levels), None).await.unwrap();
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    a.rooms.kick(&jiro, &room, &taro, None).await.unwrap();
+    let kick = a.outgoing("b.test").await.pop().unwrap();
+    let answers = b.rooms.receive_transaction(ruma::server_name!("a.test"), &[kick]).await.unwrap();
+    answers[0].result.as_ref().unwrap();
+    drop(c);
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_room_is_short_and_invites_of_one_server_have_an_end() {
+    let net = Net::default();
+    let (_a, b) = pair(&net).await;
+    let _c = net.server(&["c.test"]).await;
+    let taro = user("@taro:b.test");
+    let long = "長".repeat(10_000);
+    let told = [
+        json!({ "type": "m.room.topic", "state_key": "", "sender": "@dare:c.test",
+            "content": { "topic": long, "m.topic": { "m.text": [{ "body": long }] } } }),
+        json!({ "type": "m.room.name", "state_key": "", "sender": "@dare:c.test", "content": { "name": "短い" } }),
+    ];
+    let mut taken = 0;
+    for number in 0..110 {
+        let room = OwnedRoomId::try_from(format!("!{number}:c.test")).unwrap();
+        let invite = invite_of(&room, "11", &strangers(&room, &taro, "invite").to_raw(), &told);
+        taken += usize::from(b.rooms.receive_invite(ruma::server_name!("c.test"), invite).await.is_ok());
+    }
+    assert_eq!(taken, 100);
+    let rows = b.store.scan(&INVITES, store::Range::all(), store::Order::Ascending, 999).await.unwrap();
+    for (_, row) in rows {
+        let told: Vec<Value> = serde_json::from_slice(&row.stripped).unwrap();
+        assert!(row.stripped.len() < 2_048 && told.iter().any(|event| event["content"]["name"] == "短い"));
+        assert!(
+            told.iter()
+                .any(|event| event["content"]["topic"].as_str().is_some_and(|topic| topic.len() > 500))
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_strangers_invite_takes_the_place_of_no_other() {
     let net = Net::default();
     let hand = net.steer_clock();

@@ -106,8 +106,14 @@ fn rows_of_events_are_stored_as_ever() {
     pinned(&HelperRow { at: 300 }, "01ac02");
     let farewell = FarewellRow { reason: Some("r".to_owned()), since: 1, tries: 2, next_at: 3 };
     pinned(&farewell, "01010172010203");
-    let withdrawal = WithdrawalRow { event: Bytes::from_static(b"{}"), since: 1, tries: 2, next_at: 3 };
-    pinned(&withdrawal, "01027b7d010203");
+    let withdrawal = WithdrawalRow {
+        origin: "o".to_owned(),
+        event: Bytes::from_static(b"{}"),
+        since: 1,
+        tries: 2,
+        next_at: 3,
+    };
+    pinned(&withdrawal, "01016f027b7d010203");
     pinned(&EventSerial(300), "01ac02");
     pinned(&StateKeySerial(300), "01ac02");
     let name = StateKeyName { kind: "m.x".to_owned(), key: "k".to_owned() };
