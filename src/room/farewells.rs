@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base::Timestamp;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use pdu::Pdu;
 use ruma::{OwnedUserId, ServerName, UserId, events::StateEventType};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use tracing::{error, info};
 use crate::{
     Error, RemoteError, RoomSerial, Rooms,
     create::draft,
+    inbound::peers::Size,
     join::open_template,
     membership::{Profile, member_content},
     outside::{OutsideChange, PATIENCE},
@@ -30,9 +31,18 @@ const WAIT: Duration = Duration::from_secs(8);
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// How many are told in one round, and how many of them at the same time.
-const ROUND: usize = 1_000;
-const PARALLEL: usize = 8;
+/// How many are seen to in one round, and how many of them at the same time. A server that does not answer is
+/// asked by few of them, then left alone.
+const ROUND: usize = 10_000;
+const PARALLEL: usize = 64;
+
+/// What waits for other servers, each with a task of its own.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Farewells,
+    /// See [`crate::withdrawals`].
+    Withdrawals,
+}
 
 /// What other servers know of a leave.
 enum Farewell {
@@ -145,7 +155,8 @@ impl Rooms {
         reason: Option<&str>,
     ) -> Result<Pdu, Error> {
         let authority = self.authority_of(user)?.clone();
-        let template = self.0.remote.make_leave(authority.name(), server, &room.room_id, user).await?;
+        let asked = self.0.remote.make_leave(authority.name(), server, &room.room_id, user);
+        let template = self.ask(server, Size::Small, asked).await?;
         let (version, mut template) =
             open_template(server, template, &room.room_id, user, Membership::Leave)?;
         // The place is theirs to propose; what we sign as said by our user is our word only.
@@ -159,26 +170,31 @@ impl Rooms {
         Ok(pdu)
     }
 
-    /// Starts the task that tells again what could not be told, and asks for what was to be confirmed.
+    /// Starts the tasks that tell again what could not be told, and ask for what is to be confirmed.
     pub(crate) fn start_telling(&self) {
-        let rooms = self.clone();
-        let shutdown = self.0.tasks.shutdown_token();
-        self.0.tasks.spawn_restarting("farewells", move || {
-            let (rooms, shutdown) = (rooms.clone(), shutdown.clone());
-            async move {
-                shutdown.run_until_cancelled(rooms.keep_telling()).await;
-            }
-        });
+        for (name, what) in [("farewells", What::Farewells), ("withdrawals", What::Withdrawals)] {
+            let rooms = self.clone();
+            let shutdown = self.0.tasks.shutdown_token();
+            self.0.tasks.spawn_restarting(name, move || {
+                let (rooms, shutdown) = (rooms.clone(), shutdown.clone());
+                async move {
+                    shutdown.run_until_cancelled(rooms.keep_seeing_to(what)).await;
+                }
+            });
+        }
     }
 
-    async fn keep_telling(&self) {
+    async fn keep_seeing_to(&self, what: What) {
         loop {
             // Before the read: one that is written meanwhile must not be missed.
-            let bidden = self.0.outside.bidden.notified();
-            let next = match tokio::try_join!(self.tell_due(), self.confirm_due()) {
-                Ok((leave, withdrawal)) => leave.into_iter().chain(withdrawal).min(),
+            let (bidden, due) = match what {
+                What::Farewells => (self.0.outside.bidden.notified(), self.tell_due().left_future()),
+                What::Withdrawals => (self.0.outside.withdrawn.notified(), self.confirm_due().right_future()),
+            };
+            let next = match due.await {
+                Ok(next) => next,
                 Err(error) => {
-                    error!(%error, "leaves and withdrawals that wait could not be seen to");
+                    error!(%error, ?what, "what waits for other servers could not be seen to");
                     Some(pause(0))
                 }
             };

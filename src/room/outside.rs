@@ -49,8 +49,10 @@ pub(crate) struct OutsideChange<'a> {
 /// What is under way about rooms that we are not in.
 #[derive(Default)]
 pub(crate) struct Outside {
-    /// A leave waits to be told, or a withdrawal to be confirmed.
+    /// A leave waits to be told.
     pub(crate) bidden: tokio::sync::Notify,
+    /// A withdrawal waits to be confirmed.
+    pub(crate) withdrawn: tokio::sync::Notify,
 }
 
 impl Rooms {

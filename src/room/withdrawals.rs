@@ -91,7 +91,7 @@ impl Rooms {
         if let Err(error @ store::CommitError::Store(_)) = self.store().commit(batch).await {
             return Err(Error::Commit(error));
         }
-        self.0.outside.bidden.notify_one();
+        self.0.outside.withdrawn.notify_one();
         Ok(())
     }
 
