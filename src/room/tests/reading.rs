@@ -731,6 +731,73 @@ async fn receipts_of_another_server_are_bounded_in_length_and_number() {
 }
 
 #[tokio::test]
+async fn of_others_the_newest_two_thousand_receipts_of_a_room_are_told_and_of_the_user_himself_all() {
+    use crate::read::receipts::{NewReceipt, ReceiptKind::Public};
+    const USERS: usize = 33;
+    const THREADS: usize = 61;
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let hanako = user("@hanako:a.test");
+    let room = a.public_room(&hanako).await;
+    let event = a.say(&hanako, &room, "一").await;
+    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
+    // Older than all others.
+    a.rooms.set_receipt(&hanako, &room, Public, Some("main"), &event).await.unwrap();
+    let users: Vec<_> = (0..USERS).map(|number| user(&format!("@u{number}:b.test"))).collect();
+    for who in &users {
+        b.join(who, &room, "a.test").await.unwrap();
+    }
+    b.deliver(&a).await;
+    a.settled().await;
+    for who in &users {
+        let receipt = |thread| NewReceipt {
+            user_id: who.clone(),
+            kind: Public,
+            thread: Some(format!("$thread{thread}")),
+            event_id: event.clone(),
+            ts: 5,
+        };
+        let receipts = (0..THREADS).map(receipt).collect();
+        a.rooms.receive_receipts(who.server_name(), &room, receipts).await.unwrap();
+    }
+    let told = async |after| a.rooms.receipts_since(&hanako, &[serial], after).await.unwrap().remove(0);
+
+    let all = told(Default::default()).await;
+    let (own, others): (Vec<_>, Vec<_>) = all.iter().partition(|receipt| receipt.user_id == hanako);
+    assert_eq!((own.len(), others.len()), (1, 2_000));
+    let of = |number: usize| others.iter().filter(|receipt| receipt.user_id == users[number]).count();
+    let left_out = USERS * THREADS - 2_000;
+    assert_eq!(
+        [of(0), of(1), of(USERS - 1)],
+        [THREADS - left_out, THREADS, THREADS],
+        "the oldest are left out"
+    );
+    let newest = others.iter().map(|receipt| receipt.position).max().unwrap();
+    assert!(told(newest).await.is_empty(), "nothing is told again");
+}
+
+#[tokio::test]
+async fn a_hundred_are_shown_typing_in_a_room_and_who_comes_later_when_one_of_them_ceases() {
+    let server = Net::default().server(&["a.test"]).await;
+    let room = server.public_room(&user("@owner:a.test")).await;
+    let serial = server.rooms.room(&room).await.unwrap().unwrap().serial;
+    let users: Vec<_> = (0..101).map(|number| user(&format!("@u{number}:a.test"))).collect();
+    let long = Some(Duration::from_secs(30));
+    for who in &users {
+        server.join(who, &room, "a.test").await.unwrap();
+        server.rooms.set_typing(who, &room, long).await.unwrap();
+    }
+    let (first, last) = (&users[0], &users[100]);
+    let shown = server.rooms.typing_in(serial);
+    assert_eq!((shown.len(), shown.contains(last)), (100, false));
+
+    server.rooms.set_typing(first, &room, None).await.unwrap();
+    server.rooms.set_typing(last, &room, long).await.unwrap();
+    let shown = server.rooms.typing_in(serial);
+    assert_eq!((shown.len(), shown.contains(first), shown.contains(last)), (100, false, true));
+}
+
+#[tokio::test]
 async fn nobody_types_in_a_room_that_he_is_out_of() {
     for step in ["leave", "kick", "ban"] {
         let net = Net::default();

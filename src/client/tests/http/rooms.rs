@@ -107,6 +107,20 @@ async fn people_invite_join_talk_and_leave() {
 }
 
 #[tokio::test]
+async fn the_context_of_an_event_names_its_lists_also_when_nothing_is_in_them() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({})).await;
+    let last = hanako.say(&room, "1", "終").await;
+    let around = hanako.get(&format!("/rooms/{room}/context/{last}")).await.ok();
+    assert_eq!(around["events_after"], json!([]), "nothing is newer");
+    assert!(!around["events_before"].as_array().unwrap().is_empty());
+    let alone = hanako.get(&format!("/rooms/{room}/context/{last}?limit=0")).await.ok();
+    assert_eq!((&alone["events_before"], &alone["events_after"]), (&json!([]), &json!([])));
+    assert!(alone["state"].is_array(), "{alone}");
+}
+
+#[tokio::test]
 async fn people_of_two_authorities_of_one_process_share_a_room() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;
