@@ -109,10 +109,7 @@ impl Rooms {
             let guard = self.lock_current(&room).await?;
             guard.head()?;
             let mut stage = Stage::new(self, &room, guard.live()?);
-            let event = match stage.author(&draft, None, None).await {
-                Ok(authored) => authored.event,
-                Err(error) => return Err(stage.veil(&draft.sender, error).await?),
-            };
+            let event = stage.author(&draft, None, None).await?.event;
             (event, stage.invite_state(&draft.sender).await?)
         };
         let pdu = event.pdu();

@@ -515,6 +515,9 @@ async fn stage_change(stage: &mut Stage<'_>, change: &MemberChange<'_>) -> Resul
         // Who may not do it at all hears that first.
         if !is_own || before == Some(Membership::Ban) {
             stage.author(&draft, None, None).await?;
+        } else if before.is_none() {
+            let room = stage.view().room.room_id.clone();
+            return Err(Error::NotJoined { user: change.sender.to_owned(), room });
         }
         return Err(Error::NotAllowed(change.otherwise.to_owned()));
     }

@@ -188,11 +188,14 @@ impl<'a> Stage<'a> {
         if !matches!(error, Error::Invalid(_) | Error::Format(_) | Error::NoEvent(_)) {
             return Ok(error);
         }
-        let member = self.current_one(name(StateEventType::RoomMember, sender.as_str())).await?;
-        Ok(match member {
-            Some(_) => error,
-            None => Error::NotJoined { user: sender.to_owned(), room: self.room.room_id.clone() },
-        })
+        let member = name(StateEventType::RoomMember, sender.as_str());
+        let known = self.current(&[member, name(StateEventType::RoomCreate, "")]).await?;
+        let (member, create) = (known.first().cloned().flatten(), known.get(1).cloned().flatten());
+        // Who makes a room is no member of it at first.
+        if member.is_some() || create.is_some_and(|create| create.sender() == sender) {
+            return Ok(error);
+        }
+        Ok(Error::NotJoined { user: sender.to_owned(), room: self.room.room_id.clone() })
     }
 
     /// Builds, signs and authorises an event of ours on the tip, and places it.
@@ -215,6 +218,18 @@ impl<'a> Stage<'a> {
 
     /// Builds and signs an event of ours on the tip and checks that the room allows it. Nothing is placed.
     pub(crate) async fn author(
+        &mut self,
+        draft: &Draft,
+        at: Option<u64>,
+        cosigner: Option<&pdu::Authority>,
+    ) -> Result<Authored, Error> {
+        match self.author_plainly(draft, at, cosigner).await {
+            Err(error) => Err(self.veil(&draft.sender, error).await?),
+            done => done,
+        }
+    }
+
+    async fn author_plainly(
         &mut self,
         draft: &Draft,
         at: Option<u64>,

@@ -164,10 +164,7 @@ impl Rooms {
 
             let mut stage = Stage::new(self, &room, guard.live()?);
             let sending = Sending { txn, cosigner: cosigner.cloned(), ..Sending::default() };
-            let outcome = match stage_draft(&mut stage, draft, sending).await {
-                Err(error) => Err(stage.veil(&draft.sender, error).await?),
-                done => done,
-            };
+            let outcome = stage_draft(&mut stage, draft, sending).await;
             let Ok(Outcome::Placed(event_id)) = outcome else {
                 if !guard.is_current(self).await? {
                     attempts.again(self).await?;
@@ -263,6 +260,13 @@ pub(crate) async fn stage_draft(
     draft: &Draft,
     sending: Sending<'_>,
 ) -> Result<Outcome, Error> {
+    match place_draft(stage, draft, sending).await {
+        Err(error) => Err(stage.veil(&draft.sender, error).await?),
+        done => done,
+    }
+}
+
+async fn place_draft(stage: &mut Stage<'_>, draft: &Draft, sending: Sending<'_>) -> Result<Outcome, Error> {
     if let Some(state_key) = &draft.state_key
         && draft.kind != TimelineEventType::RoomCreate
     {

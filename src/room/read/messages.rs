@@ -168,8 +168,9 @@ impl Rooms {
         limit: usize,
         filter: &EventFilter,
     ) -> Result<Context, Error> {
-        let room = self.get_room(room_id).await?;
+        // First the event: who may not see it is told the same of a room that is not there.
         let mut event = self.event_for(viewer, room_id, event_id).await?;
+        let room = self.get_room(room_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let order = event.event.order().ok_or_else(|| Error::NoEvent(event_id.to_owned()))?;
         let limit = limit.min(MAX_PAGE);

@@ -16,7 +16,7 @@ use room::tables::{HEADS, Head, ROOMS};
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::{Value, json};
 use server::config::Serves;
-use testkit::{Net, Server, User};
+use testkit::{Net, Preset, Server, User};
 
 /// What a caller is to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,6 +233,10 @@ async fn furnish(
     place
 }
 
+/// There is none.
+const ROOM: &str = "!NoRoomOfThisNameHasEverBeenSeenAnywhereAtAll01";
+const EVENT: &str = "$NoEventOfThisNameHasEverBeenSeenAnywhereAtAl01";
+
 /// A request.
 #[derive(Clone, Debug)]
 struct Asked {
@@ -244,8 +248,6 @@ struct Asked {
 impl Asked {
     /// The same request about a room that does not exist, and an event of it.
     fn elsewhere(&self, place: &Place, event: &str) -> Asked {
-        const ROOM: &str = "!NoRoomOfThisNameHasEverBeenSeenAnywhereAtAll01";
-        const EVENT: &str = "$NoEventOfThisNameHasEverBeenSeenAnywhereAtAl01";
         let change = |text: &str| {
             let text = text.replace(&escaped(place.id.as_str()), &escaped(ROOM));
             let text = text.replace(place.id.as_str(), ROOM);
@@ -485,6 +487,49 @@ async fn outsiders_learn_nothing_and_change_nothing_whatever_they_ask() {
 #[ignore = "half a minute; the walk above asks a part of it"]
 async fn outsiders_learn_nothing_and_change_nothing_in_ten_thousand_cases() {
     assert_right(walk(&World::new().await, 2, 4, 1).await, 10_000);
+}
+
+#[tokio::test]
+async fn what_is_malformed_tells_a_stranger_no_more_of_a_closed_room_than_of_none() {
+    let net = Net::new();
+    let server = net.server("kanazawa.test").await;
+    let (owner, stranger) = (server.user("owner").await, server.user("stranger").await);
+    let closed = owner.create_room(Preset::PrivateChat).await;
+    let (long, own) = ("x".repeat(70_000), escaped(stranger.id().as_str()));
+    let put = |path: &str, body: Value| (Method::PUT, path.to_owned(), body);
+    let post = |path: &str, body: Value| (Method::POST, path.to_owned(), body);
+    let asked = [
+        put("send/m.room.message/1", json!({ "body": 1.5 })),
+        put("send/m.room.message/2", json!({ "body": long })),
+        put("send/m.room.redaction/3", json!({ "redacts": 5 })),
+        put("send/m.room.redaction/4", json!({ "redacts": "$unknown" })),
+        put("send/m.room.member/5", json!({ "membership": "join" })),
+        put("send/m.room.create/6", json!({})),
+        put("redact/$unknown/7", json!({ "reason": long })),
+        put("state/m.room.topic", json!({ "topic": 1.5 })),
+        put("state/m.room.topic", json!({ "topic": long })),
+        put("state/m.room.create", json!({})),
+        put("state/m.room.power_levels", json!({ "users": 1.5 })),
+        put("state/m.room.canonical_alias", json!({ "alias": 5, "x": 1.5 })),
+        put(&format!("state/m.room.member/{own}"), json!({ "membership": 5 })),
+        put(&format!("state/m.room.member/{own}"), json!({ "membership": "leave", "reason": long })),
+        put("state/m.room.member/nobody", json!({ "membership": "invite" })),
+        post("invite", json!({ "user_id": "@taro:kanazawa.test", "reason": long })),
+        post("invite", json!({ "user_id": "@taro:wajima.test", "reason": long })),
+        post("ban", json!({ "user_id": owner.id(), "reason": long })),
+        post("kick", json!({ "user_id": owner.id(), "reason": long })),
+        post("leave", json!({ "reason": long })),
+        post("upgrade", json!({ "new_version": "none" })),
+    ];
+    for (method, path, body) in asked {
+        let ask = async |room: &str| {
+            let path = format!("/_matrix/client/v3/rooms/{}/{path}", escaped(room));
+            let (status, answer) = stranger.ask(method.clone(), &path, Some(&body)).await;
+            (status, serde_json::from_str::<Value>(&answer).unwrap())
+        };
+        let what = body.to_string().chars().take(80).collect::<String>();
+        assert_eq!(ask(closed.as_str()).await, ask(ROOM).await, "{method} {path} {what}");
+    }
 }
 
 #[tokio::test]
