@@ -1,8 +1,40 @@
 //! Folding: what people take for the same text becomes the same text.
 //!
 //! Every search compares folded texts. What is stored is never folded: it is shown as it was written.
+//!
+//! Texts come from strangers and some letters stand for eighteen others, so what one text costs is bounded: of a
+//! long one only the beginning is folded. A search is a [`Term`], folded once however many texts it is looked for in.
 
 use unicode_normalization::UnicodeNormalization;
+
+/// Most letters of a text that are folded, and most that come of it.
+const MAX_LETTERS: usize = 1_024;
+
+/// Most letters of a text that somebody looks for.
+const MAX_SOUGHT: usize = 256;
+
+/// A text that somebody looks for.
+///
+/// Nobody types more than a few words; of a text that was pasted the first 256 letters are looked for, so that it is
+/// found where it stands.
+pub struct Term(String);
+
+impl Term {
+    /// The term of what somebody wrote.
+    pub fn new(text: &str) -> Term {
+        Term(fold(beginning(text, MAX_SOUGHT)))
+    }
+
+    /// Whether the text holds it, among the first 1,024 letters.
+    pub fn is_in(&self, text: &str) -> bool {
+        fold(text).contains(&self.0)
+    }
+}
+
+fn beginning(text: &str, letters: usize) -> &str {
+    let end = text.char_indices().nth(letters);
+    end.map_or(text, |(end, _)| &text[..end])
+}
 
 /// A text as searches compare it.
 ///
@@ -10,13 +42,14 @@ use unicode_normalization::UnicodeNormalization;
 /// hiragana, and small kana and large (龍ヶ崎, 龍ケ崎; 四ッ谷, 四ツ谷); the long-vowel mark, hyphens, dashes and
 /// wave dashes; common variants of kanji in names (髙橋, 高橋). Variation selectors, invisible characters and spaces
 /// are left out (山田　太郎, 山田太郎).
-pub fn fold(text: &str) -> String {
+fn fold(text: &str) -> String {
+    let text = beginning(text, MAX_LETTERS);
     if text.is_ascii() {
         return text.bytes().filter_map(|byte| simplest(char::from(byte.to_ascii_lowercase()))).collect();
     }
     let visible = text.chars().filter_map(visible);
     // Lower case may come apart, and marks stand alone until a space is gone: so the text is composed again.
-    let lower: String = visible.nfkc().flat_map(char::to_lowercase).collect();
+    let lower: String = visible.nfkc().flat_map(char::to_lowercase).take(MAX_LETTERS).collect();
     lower.nfkc().filter_map(simplest).nfc().collect()
 }
 
@@ -105,7 +138,7 @@ fn usual(kanji: char) -> char {
 mod tests {
     use proptest::prelude::*;
 
-    use super::fold;
+    use super::{MAX_LETTERS, MAX_SOUGHT, Term, fold};
 
     #[test]
     fn what_people_take_for_the_same_is_the_same() {
@@ -146,6 +179,26 @@ mod tests {
         {
             assert_ne!(fold(one), fold(other));
         }
+    }
+
+    #[test]
+    fn of_a_text_of_any_length_a_bounded_part_is_folded() {
+        for letter in ["a", "山", "\u{fdfa}", "\u{301}", "\u{3300}", "İ", "\u{200b}"] {
+            let folded = fold(&letter.repeat(100_000));
+            assert!(folded.chars().count() <= MAX_LETTERS, "{letter}");
+        }
+        let Term(sought) = Term::new(&"\u{fdfa}".repeat(300_000));
+        assert!(sought.chars().count() <= MAX_LETTERS);
+    }
+
+    #[test]
+    fn a_long_text_is_found_where_it_stands_by_its_beginning() {
+        let pasted = "防災訓練のお知らせ。".repeat(100);
+        assert!(Term::new(&pasted).is_in(&pasted));
+        assert!(Term::new(&pasted).is_in(&format!("町内会：{pasted}")));
+        assert!(!Term::new(&format!("別{pasted}")).is_in(&pasted));
+        assert!(!Term::new("別").is_in(&format!("{}別", "防".repeat(MAX_LETTERS))));
+        assert!(Term::new("別").is_in(&format!("{}別", "防".repeat(MAX_SOUGHT))));
     }
 
     proptest! {

@@ -22,7 +22,7 @@ pub use address::Address;
 pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};
 pub use clock::{Clock, Elapsed, Instant, ManualClock, Timestamp};
-pub use fold::fold;
+pub use fold::Term;
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;
 pub use size::{ByteSize, SizeError};

@@ -2,7 +2,9 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#published-room-directory>
 
-use base::fold;
+use std::collections::HashSet;
+
+use base::Term;
 use ruma::{
     OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, RoomId, ServerName, UInt, UserId,
     directory::{PublicRoomsChunk, PublicRoomsChunkInit},
@@ -24,6 +26,9 @@ pub(crate) static PUBLISHED: Table<(String, RoomSerial), String> =
 /// The most rooms of one page.
 const MAX_PAGE: usize = 500;
 
+/// So many rooms are compared with a query in one go.
+const COMPARED_AT_ONCE: usize = 16;
+
 /// Which rooms of a directory are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct DirectoryQuery {
@@ -31,7 +36,7 @@ pub struct DirectoryQuery {
     pub limit: Option<usize>,
     /// Where to go on; [`DirectoryPage::next`] or [`DirectoryPage::previous`] of an earlier page.
     pub since: Option<String>,
-    /// Only rooms whose name, topic or alias contains this, both [folded](fold).
+    /// Only rooms whose name, topic or alias contains this, as searches compare it: [`Term`].
     pub search: Option<String>,
     /// Only rooms of these types; `None` in the list is a room without a type.
     pub types: Option<Vec<Option<RoomType>>>,
@@ -132,15 +137,21 @@ impl Rooms {
         let rows = self.store().scan(&PUBLISHED, range, store::Order::Ascending, usize::MAX).await?;
         let serials: Vec<RoomSerial> = rows.iter().map(|((_, room), _)| *room).collect();
         let (summaries, counts) = (self.summaries(&serials).await?, self.member_counts(&serials).await?);
-        let mut rooms: Vec<PublicRoomsChunk> = rows
-            .into_iter()
-            .zip(summaries)
-            .zip(counts)
-            .filter(|((_, summary), _)| query.matches(summary))
-            .filter_map(|(((_, room_id), summary), counts)| {
-                Some(describe(OwnedRoomId::try_from(room_id).ok()?, summary, counts))
-            })
-            .collect();
+        let wanted = Wanted::by(query);
+        let mut rooms: Vec<PublicRoomsChunk> = Vec::new();
+        for (number, (((_, room_id), summary), counts)) in
+            rows.into_iter().zip(summaries).zip(counts).enumerate()
+        {
+            if number % COMPARED_AT_ONCE == COMPARED_AT_ONCE - 1 {
+                // Long names of many rooms are not to hold up others' requests.
+                tokio::task::yield_now().await;
+            }
+            if wanted.matches(&summary)
+                && let Ok(room_id) = OwnedRoomId::try_from(room_id)
+            {
+                rooms.push(describe(room_id, summary, counts));
+            }
+        }
         rooms.sort_by(|a, b| b.num_joined_members.cmp(&a.num_joined_members).then(a.room_id.cmp(&b.room_id)));
 
         let limit = query.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
@@ -167,18 +178,25 @@ impl Rooms {
     }
 }
 
-impl DirectoryQuery {
+/// A query made ready: what it names is read once, however many rooms and however many words.
+struct Wanted<'a> {
+    term: Option<Term>,
+    types: Option<HashSet<Option<&'a str>>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn by(query: &'a DirectoryQuery) -> Wanted<'a> {
+        let types = query.types.as_ref();
+        Wanted {
+            term: query.search.as_deref().map(Term::new),
+            types: types.map(|types| types.iter().map(|kind| kind.as_ref().map(RoomType::as_str)).collect()),
+        }
+    }
+
     fn matches(&self, summary: &Summary) -> bool {
-        let found = self.search.as_deref().map(fold).is_none_or(|search| {
-            [&summary.name, &summary.topic, &summary.canonical_alias]
-                .into_iter()
-                .flatten()
-                .any(|text| fold(text).contains(&search))
-        });
-        let of_type = self.types.as_ref().is_none_or(|types| {
-            types.iter().any(|kind| kind.as_ref().map(RoomType::as_str) == summary.room_type.as_deref())
-        });
-        found && of_type
+        let of_type = self.types.as_ref().is_none_or(|types| types.contains(&summary.room_type.as_deref()));
+        let mut texts = [&summary.name, &summary.topic, &summary.canonical_alias].into_iter().flatten();
+        of_type && self.term.as_ref().is_none_or(|term| texts.any(|text| term.is_in(text)))
     }
 }
 

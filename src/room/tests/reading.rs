@@ -603,6 +603,13 @@ async fn an_alias_has_one_room_and_the_directory_shows_what_was_published() {
     assert_eq!(a.rooms.public_rooms(authority, &search).await.unwrap().total, 2);
     let search = DirectoryQuery { search: Some("釣り".to_owned()), ..DirectoryQuery::default() };
     assert_eq!(a.rooms.public_rooms(authority, &search).await.unwrap().total, 0);
+    let pasted = format!("#saigai:a.test {}", "\u{fdfa}".repeat(1 << 18));
+    let search = DirectoryQuery { search: Some(pasted), ..DirectoryQuery::default() };
+    assert_eq!(a.rooms.public_rooms(authority, &search).await.unwrap().total, 0);
+    let spaces = DirectoryQuery { types: Some(vec![Some("m.space".into())]), ..DirectoryQuery::default() };
+    assert_eq!(a.rooms.public_rooms(authority, &spaces).await.unwrap().total, 0);
+    let plain = DirectoryQuery { types: Some(vec![None; 1 << 10]), ..DirectoryQuery::default() };
+    assert_eq!(a.rooms.public_rooms(authority, &plain).await.unwrap().total, 2);
     a.rooms.delete_alias(&hanako, &alias).await.unwrap();
     assert!(a.rooms.find_alias(&alias).await.unwrap().is_none());
 }
