@@ -4,6 +4,8 @@
 //! connects directly can write the same header, so it is read only where the connection comes from a
 //! proxy that the configuration names. Each proxy adds an entry at the end of the list, so the last
 //! entry that is not itself such a proxy is the client; what stands before it is the client's own word.
+//! So the list is read from its end, as bytes: nothing that a client writes hides what a proxy wrote. Where the
+//! proxy's own entry tells no address, the request counts for the proxy.
 
 use std::{
     fmt,
@@ -97,46 +99,71 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// The client's address; `None` when the transport does not know it, or a proxy does not say.
+    /// The client's address; `None` when the transport does not know it, or a proxy does not write the header.
+    ///
+    /// Whoever is behind a proxy whose entry tells no address has the address of that proxy.
     pub fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<IpAddr> {
-        let peer = peer?.ip().to_canonical();
-        if !self.trust(peer) {
-            return Some(peer);
+        let mut writer = peer?.ip().to_canonical();
+        if !self.trust(writer) {
+            return Some(writer);
         }
-        for entry in self.entries(headers).iter().rev().take(MOST_ENTRIES) {
+        let mut entries = self.entries(headers).peekable();
+        entries.peek()?;
+        for entry in entries.take(MOST_ENTRIES) {
             // What a proxy of ours does not know or hides, nobody before it can tell.
-            let ip = parse_entry(entry)?;
+            let Some(ip) = entry.and_then(parse_entry) else { break };
+            writer = ip;
             if !self.trust(ip) {
-                return Some(ip);
+                break;
             }
         }
-        None
+        Some(writer)
     }
 
     fn trust(&self, ip: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(ip))
     }
 
-    /// The list of the header, the nearest proxy's entry last.
-    fn entries<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a str> {
-        let name = match self.header {
-            ProxyHeader::XForwardedFor => X_FORWARDED_FOR,
-            ProxyHeader::Forwarded => FORWARDED,
+    /// The list of the header, the nearest proxy's entry first; `None` for one that is no text.
+    fn entries<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
+        let (name, quotes) = match self.header {
+            ProxyHeader::XForwardedFor => (X_FORWARDED_FOR, false),
+            ProxyHeader::Forwarded => (FORWARDED, true),
         };
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let entries = values.flat_map(|value| value.split(','));
-        match self.header {
-            ProxyHeader::XForwardedFor => entries.collect(),
-            ProxyHeader::Forwarded => entries.map(forwarded_for).collect(),
-        }
+        let lines = headers.get_all(name).into_iter().rev();
+        let entries = lines.flat_map(move |line| from_the_end(line.as_bytes(), b',', quotes));
+        entries.map(move |entry| if quotes { forwarded_for(entry) } else { str::from_utf8(entry).ok() })
     }
 }
 
-/// The `for` of an element of `Forwarded`; empty when it has none.
-fn forwarded_for(element: &str) -> &str {
-    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+/// The parts between separators, the last first. With `quotes`, a separator inside a quoted string is none; strings
+/// are told from the end, where an open quote further left changes nothing.
+fn from_the_end(text: &[u8], separator: u8, quotes: bool) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let left = rest?;
+        let mut quoted = false;
+        for (at, &byte) in left.iter().enumerate().rev() {
+            let escaped = || left[..at].iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1;
+            if quotes && byte == b'"' && !escaped() {
+                quoted = !quoted;
+            } else if byte == separator && !quoted {
+                rest = Some(&left[..at]);
+                return Some(&left[at + 1..]);
+            }
+        }
+        rest = None;
+        Some(left)
+    })
+}
+
+/// The `for` of an element of `Forwarded`; nothing when it has none, or several.
+fn forwarded_for(element: &[u8]) -> Option<&str> {
+    let pairs =
+        from_the_end(element, b';', true).filter_map(|pair| str::from_utf8(pair).ok()?.split_once('='));
     let mut of_client = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
-    of_client.next().map_or("", |(_, value)| value.trim().trim_matches('"'))
+    let (_, value) = of_client.next()?;
+    of_client.next().is_none().then(|| value.trim().trim_matches('"'))
 }
 
 /// An address with or without a port; IPv6 with or without brackets.

@@ -11,18 +11,16 @@ fn proxies(header: ProxyHeader) -> Proxies {
     Proxies { networks: networks.map(|text| text.parse().unwrap()).to_vec(), header }
 }
 
-fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
-    let all = all
-        .iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+fn headers(all: &[(&'static str, impl AsRef<[u8]>)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in all {
-        headers.append(name, value);
+        let value = HeaderValue::from_bytes(value.as_ref()).unwrap();
+        headers.append(HeaderName::from_static(name), value);
     }
     headers
 }
 
-fn client(header: ProxyHeader, peer: &str, sent: &[(&'static str, &str)]) -> Option<String> {
+fn client(header: ProxyHeader, peer: &str, sent: &[(&'static str, impl AsRef<[u8]>)]) -> Option<String> {
     let peer: SocketAddr = peer.parse().unwrap();
     proxies(header).client(Some(peer), &headers(sent)).map(|ip| ip.to_string())
 }
@@ -44,10 +42,49 @@ fn only_a_named_proxy_is_believed_and_only_the_entry_that_it_wrote() {
     assert_eq!(forwarded("[fd00:9::1]:1", "2001:db8::7").as_deref(), Some("2001:db8::7"));
     assert_eq!(forwarded("127.0.0.1:1", "[2001:db8::7]:443").as_deref(), Some("2001:db8::7"));
     assert_eq!(forwarded("127.0.0.1:1", "198.51.100.1:5555").as_deref(), Some("198.51.100.1"));
-    // Who cannot be known is nobody, and never whoever stands further left.
-    for unknown in ["", "unknown", "198.51.100.1, unknown", "127.0.0.1", "198.51.100.1, _hidden"] {
-        assert_eq!(forwarded("127.0.0.1:1", unknown), None, "{unknown}");
+    // Who cannot be known counts for the proxy that does not know him, and never for whoever stands further left.
+    for unknown in
+        ["", "unknown", "198.51.100.1, unknown", "198.51.100.1, _hidden", "198.51.100.1,", "::1%lo"]
+    {
+        assert_eq!(forwarded("127.0.0.1:1", unknown).as_deref(), Some("127.0.0.1"), "{unknown}");
     }
+    assert_eq!(forwarded("127.0.0.1:1", "198.51.100.1, unknown, 10.9.3.4").as_deref(), Some("10.9.3.4"));
+    let proxies = ["10.9.3.4"; 40].join(",");
+    assert_eq!(forwarded("127.0.0.1:1", &proxies).as_deref(), Some("10.9.3.4"));
+    // A proxy that does not write the header at all tells nobody from anybody.
+    assert_eq!(client(ProxyHeader::XForwardedFor, "127.0.0.1:1", &[("forwarded", "for=192.0.2.66")]), None);
+}
+
+#[test]
+fn nothing_that_a_client_writes_hides_what_the_proxy_wrote() {
+    let own = "203.0.113.77";
+    for junk in [
+        &b"\xff"[..],
+        b"",
+        b",",
+        b"unknown",
+        b"\"",
+        b"for=\"",
+        b"\\",
+        b"1.2.3.4:x",
+        b"[::1",
+        b"\xe3\x81",
+        b"\t",
+    ] {
+        for (header, name, entry) in [
+            (ProxyHeader::XForwardedFor, "x-forwarded-for", own.to_owned()),
+            (ProxyHeader::XForwardedFor, "x-forwarded-for", format!("{own}:4711")),
+            (ProxyHeader::Forwarded, "forwarded", format!("for={own};proto=https")),
+            (ProxyHeader::Forwarded, "forwarded", format!("For=\"{own}:4711\"; host=\"a,for=192.0.2.66\"")),
+        ] {
+            let one_line = [(name, [junk, b", ", entry.as_bytes()].concat())];
+            assert_eq!(client(header, "127.0.0.1:1", &one_line).as_deref(), Some(own), "{one_line:?}");
+            let a_line_each = [(name, junk.to_vec()), (name, entry.into_bytes())];
+            assert_eq!(client(header, "127.0.0.1:1", &a_line_each).as_deref(), Some(own), "{a_line_each:?}");
+        }
+    }
+    let twice = [("forwarded", "for=192.0.2.66;for=192.0.2.67")];
+    assert_eq!(client(ProxyHeader::Forwarded, "127.0.0.1:1", &twice).as_deref(), Some("127.0.0.1"));
 }
 
 #[test]

@@ -81,6 +81,23 @@ async fn strangers_are_counted_by_their_address_behind_the_proxy() {
 }
 
 #[tokio::test]
+async fn junk_in_the_header_of_a_proxy_frees_nobody_from_limits() {
+    let (server, _hand) = limited();
+    let ask = |sent: &[u8]| {
+        let mut request = from("127.0.0.1", Method::GET, "/_matrix/client/versions", "", "");
+        request.headers_mut().insert("x-forwarded-for", http::HeaderValue::from_bytes(sent).unwrap());
+        server.ask(request)
+    };
+    for own in [&b"\xff, 192.0.2.1"[..], b"\xff"] {
+        for _ in 0..3 {
+            assert_eq!(ask(own).await.status, 200);
+        }
+        assert!(refused(&ask(own).await, "open"));
+    }
+    assert!(refused(&ask(b"192.0.2.1").await, "open"));
+}
+
+#[tokio::test]
 async fn nobody_uses_up_another_servers_share_in_its_name() {
     let (server, hand) = limited();
     let ask = |peer: &str, origin: &str| {
