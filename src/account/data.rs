@@ -245,7 +245,8 @@ impl Accounts {
         }
         let row = self.inner.store.get(&tables::DATA, &(user.as_str(), IGNORED_USERS)).await?;
         let content = row.and_then(|row| serde_json::from_slice::<Content>(&row.value).ok());
-        Ok(content.unwrap_or_default().ignored_users.into_keys().collect())
+        // Who names himself would see nothing of what he says.
+        Ok(content.unwrap_or_default().ignored_users.into_keys().filter(|ignored| ignored != user).collect())
     }
 }
 

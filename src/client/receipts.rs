@@ -35,6 +35,9 @@ pub(crate) async fn receipt(
         ReceiptType::Read => ReceiptKind::Public,
         ReceiptType::ReadPrivate => ReceiptKind::Private,
         ReceiptType::FullyRead => {
+            if thread != ReceiptThread::Unthreaded {
+                return Err(ApiError::invalid_param("`m.fully_read` is of the room, not of a thread"));
+            }
             must_be_joined(&api, user, &room_id).await?;
             api.accounts.set_fully_read(user, &room_id, &event_id).await?;
             return Ok(create_receipt::v3::Response::new());

@@ -172,6 +172,11 @@ impl Rooms {
             return Ok(signed.pdu().to_raw());
         }
         let room = self.ensure_room(&invite.room_id, version).await?;
+        let known = self.not_stored(&room, vec![signed.pdu().event_id().to_owned()]).await?.is_empty();
+        if known {
+            // Sent again: it may have been refused since, or taken back.
+            return Ok(signed.pdu().to_raw());
+        }
         if self.is_invited_by_another(origin, &room, &target).await? {
             self.keep_helper(&room, origin).await?;
             return Ok(signed.pdu().to_raw());

@@ -239,6 +239,12 @@ impl<'a> Stage<'a> {
         let Unsigned { event, auth, state, before } = self.build(draft, at).await?;
         let event = pdu::sign_together(event, &authority, cosigner)?;
         self.authorise(event.pdu(), &state)?;
+        if event.pdu().is_state(&TimelineEventType::RoomServerAcl, "")
+            && !crate::acl::admits(event.pdu().content_str(), draft.sender.server_name())
+        {
+            // Nobody of the sender's server could take that back: others would not listen any more.
+            return Err(Error::Invalid("this would shut your own server out of the room".to_owned()));
+        }
         if before != self.head.current {
             self.check_by(event.pdu(), self.head.current).await?.map_err(Error::Forbidden)?;
         }

@@ -1,9 +1,17 @@
 //! Verifying what other servers sign at our request, and the keys for it.
 
+use std::time::Duration;
+
+use base::Timestamp;
 use pdu::{KeyRing, Pdu, Verified};
 use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName};
 
 use crate::{Error, Rooms, join::bad_answer, read::room::RoomInfo};
+
+/// A document is believed for so long at most, whatever it says.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>
+const LONGEST_BELIEF: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Where keys come from.
 #[derive(Clone, Copy)]
@@ -17,20 +25,24 @@ pub(crate) enum Keys {
 impl Rooms {
     /// These keys, as far as they can be had.
     pub(crate) async fn key_ring(&self, wanted: Vec<(OwnedServerName, OwnedServerSigningKeyId)>) -> KeyRing {
-        self.key_ring_from(wanted, Keys::Fetched).await
+        self.key_ring_from(wanted, Timestamp(0), Keys::Fetched).await
     }
 
-    /// These keys, as far as they are here, or can be had.
+    /// These keys, as far as they are here, or can be had, believable for what is signed now and up to `until`.
     pub(crate) async fn key_ring_from(
         &self,
         mut wanted: Vec<(OwnedServerName, OwnedServerSigningKeyId)>,
+        until: Timestamp,
         from: Keys,
     ) -> KeyRing {
         wanted.sort_unstable();
         wanted.dedup();
         let (ours, theirs): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|(server, _)| self.is_ours(server));
+        // An event of a server whose clock is ahead needs a newer document than one of now; no server is believed
+        // for longer than that.
         let now = self.0.clock.now();
+        let now = now.max(until.min(now + LONGEST_BELIEF));
         let mut ring = match from {
             _ if theirs.is_empty() => KeyRing::new(),
             Keys::Held => self.0.keys.held_keys(&theirs, now).await,

@@ -6,6 +6,7 @@ use room::{
     RoomSerial,
     read::{
         membership::{UserRoom, UserRooms},
+        receipts::private_receipts,
         token::Token,
         view::Viewer,
     },
@@ -116,6 +117,9 @@ impl Syncs {
     ) -> Result<Plan, Error> {
         let filter = &scene.request.filter;
         let mut plan = Plan::default();
+        let own_news = scene
+            .since
+            .is_some_and(|since| self.store().moved(Topic::user(scene.user().as_str()), since) != Moved::No);
         for row in rooms.rooms.iter().filter(|row| filter.passes_room(&row.room_id)) {
             let is_new = scene.since.is_none_or(|since| row.position > since);
             // A room left and forgotten is still left for those who have not heard of that.
@@ -125,7 +129,7 @@ impl Syncs {
             match row.membership {
                 Membership::Join => {
                     let data = data.remove(&row.room_id).unwrap_or_default();
-                    let extent = self.extent(scene, row);
+                    let extent = self.extent(scene, row, own_news);
                     if extent != Extent::DataOnly || !data.is_empty() {
                         plan.joined.push(RoomPlan { row: row.clone(), extent, data, until: None });
                     }
@@ -166,10 +170,12 @@ impl Syncs {
         Ok(plan)
     }
 
-    fn extent(&self, scene: &Scene<'_>, row: &UserRoom) -> Extent {
+    fn extent(&self, scene: &Scene<'_>, row: &UserRoom, own_news: bool) -> Extent {
+        let moved = |topic, since| self.store().moved(topic, since) != Moved::No;
         match (extent_of_moved(scene), scene.since) {
             (Extent::News, Some(since))
-                if self.store().moved(Topic::room(row.room_id.as_str()), since) == Moved::No =>
+                if !moved(Topic::room(row.room_id.as_str()), since)
+                    && !(own_news && moved(private_receipts(scene.user(), row.room_id.as_str()), since)) =>
             {
                 Extent::DataOnly
             }

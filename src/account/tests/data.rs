@@ -118,6 +118,10 @@ async fn an_odd_entry_among_the_ignored_users_saves_nobody_else() {
 
     assert_eq!(ignored.len(), 2);
     assert!(ignored.contains(ruma::user_id!("@a:b.test")) && ignored.contains(ruma::user_id!("@c:d.test")));
+    // Who names himself goes on seeing what he says.
+    let own = Bytes::from(format!(r#"{{"ignored_users":{{"{user}":{{}}}}}}"#));
+    town.accounts.set_account_data(&user, "m.ignored_user_list", own).await.unwrap();
+    assert!(town.accounts.ignored_users(&user).await.unwrap().is_empty());
     let odd = Bytes::from_static(br#"{"ignored_users":[]}"#);
     town.accounts.set_account_data(&user, "m.ignored_user_list", odd).await.unwrap();
     assert!(town.accounts.ignored_users(&user).await.unwrap().is_empty());

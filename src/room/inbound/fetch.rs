@@ -417,7 +417,7 @@ impl Rooms {
     }
 
     /// Those of these events that are not stored.
-    pub(super) async fn not_stored(
+    pub(crate) async fn not_stored(
         &self,
         room: &RoomInfo,
         ids: Vec<OwnedEventId>,

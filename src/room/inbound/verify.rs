@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::Timestamp;
 use pdu::{KeyRing, Pdu, Verified, VerifyError};
 use serde_json::value::RawValue;
 use tracing::warn;
@@ -71,7 +72,8 @@ impl Rooms {
     }
 
     async fn ring_for(&self, pdus: &[Pdu], from: Keys) -> KeyRing {
-        self.key_ring_from(pdus.iter().flat_map(pdu::required_keys).collect(), from).await
+        let latest = pdus.iter().map(|pdu| pdu.origin_server_ts().get().into()).max().unwrap_or(0);
+        self.key_ring_from(pdus.iter().flat_map(pdu::required_keys).collect(), Timestamp(latest), from).await
     }
 
     async fn prove_all(&self, pdus: Vec<Pdu>, ring: KeyRing) -> Result<Vec<Proof>, Error> {

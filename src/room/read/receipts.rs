@@ -68,6 +68,12 @@ const LONGEST_ID: usize = 255;
 /// How often a receipt is tried when the same user's clients race.
 const ATTEMPTS: usize = 8;
 
+/// The timeline outside all threads.
+const MAIN: &str = "main";
+
+/// Through so many relations an event belongs to a thread: an edit of an answer in it, a reaction to that.
+const RELATIONS_FOLLOWED: usize = 3;
+
 /// Who is told of a receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReceiptKind {
@@ -113,6 +119,12 @@ pub struct Receipt {
     pub position: Position,
 }
 
+/// What moves when a user's own clients have something new to hear of how far he has read in a room.
+#[must_use]
+pub fn private_receipts(user: &UserId, room_id: &str) -> Topic {
+    Topic::new(17, &format!("{user} {room_id}"))
+}
+
 /// A receipt to be noted.
 #[derive(Clone, Debug)]
 pub struct NewReceipt {
@@ -151,8 +163,12 @@ impl Rooms {
         }
         // A receipt for what nobody knows would have no place among the others.
         let event = self.event(room_id, event_id).await?.filter(|event| event.order().is_some());
-        if self.visible_to(user, event.into_iter().collect()).await?.is_empty() {
-            return Err(Error::NoEvent(event_id.to_owned()));
+        let visible = self.visible_to(user, event.into_iter().collect()).await?;
+        let Some(event) = visible.first() else { return Err(Error::NoEvent(event_id.to_owned())) };
+        if let Some(thread) = thread
+            && !self.is_in_thread(event, thread).await?
+        {
+            return Err(Error::Invalid("the event is not in this thread".to_owned()));
         }
         let receipt = NewReceipt {
             user_id: user.to_owned(),
@@ -162,6 +178,28 @@ impl Rooms {
             ts: self.now(),
         };
         self.note_receipts(&room, &[receipt], true).await
+    }
+
+    /// Whether an event is part of a thread (or of `main`), by its own relation or by that of what it refers to. The
+    /// event that a thread begins with is in both.
+    async fn is_in_thread(&self, event: &Arc<StoredEvent>, thread: &str) -> Result<bool, Error> {
+        if event.event_id() == thread {
+            return Ok(true);
+        }
+        let mut of = event.clone();
+        for _ in 0..RELATIONS_FOLLOWED {
+            let Some(relation) = of.relation() else { break };
+            if relation.is_thread() {
+                return Ok(relation.event_id == thread);
+            }
+            let parent = self.events_by_id(&[&*relation.event_id]).await?.pop().flatten();
+            let Some(parent) = parent.filter(|parent| parent.room() == event.room()) else { break };
+            if parent.event_id() == thread {
+                return Ok(true);
+            }
+            of = parent;
+        }
+        Ok(thread == MAIN)
     }
 
     /// Notes receipts that another server told us of; those of users that are not its own, or not in
@@ -332,10 +370,13 @@ impl Rooms {
             thread: receipt.thread.clone().unwrap_or_default(),
             outgoing,
         });
-        let mut topics = vec![match public {
-            true => Topic::room(room.room_id.as_str()),
-            false => Topic::user(receipt.user_id.as_str()),
-        }];
+        let mut topics = match public {
+            true => vec![Topic::room(room.room_id.as_str())],
+            false => vec![
+                Topic::user(receipt.user_id.as_str()),
+                private_receipts(&receipt.user_id, room.room_id.as_str()),
+            ],
+        };
         if outgoing {
             topics.push(Topic::destination("*"));
         }
@@ -430,7 +471,7 @@ impl Rooms {
 
 /// Whether the name is one of a thread.
 fn is_thread(name: &str) -> bool {
-    name == "main" || (name.len() <= LONGEST_ID && name.starts_with('$') && EventId::parse(name).is_ok())
+    name == MAIN || (name.len() <= LONGEST_ID && name.starts_with('$') && EventId::parse(name).is_ok())
 }
 
 /// Whether a receipt goes further than the one we have. Where we lack one of the events, the one counts

@@ -414,3 +414,29 @@ async fn what_its_own_auth_events_forbid_is_refused_before_its_ancestors_are_ask
     assert_eq!(a.rooms.inbox_totals(), InboxTotals::default());
     let _: &ServerName = hanako.server_name();
 }
+
+#[tokio::test]
+async fn for_an_event_from_tomorrow_keys_are_wanted_that_hold_tomorrow() {
+    const HOUR: u64 = 3_600_000;
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let now = 1_700_000_000_000;
+    for (ahead, wanted) in [(48 * HOUR, 48 * HOUR), (24 * 365 * HOUR, 24 * 7 * HOUR)] {
+        let extremities =
+            b.rooms.forward_extremities(&b.rooms.room(&room).await.unwrap().unwrap()).await.unwrap();
+        let auth = auth_of(&a, &room, "@hanako:a.test").await;
+        let at = ruma::MilliSecondsSinceUnixEpoch((now + ahead).try_into().unwrap());
+        let draft = message(&hanako, "明日から");
+        let unsigned =
+            pdu::build(RoomVersion::V11, &draft, Some(&room), &extremities, &auth, 100, at).unwrap();
+        let pdu = pdu::sign(unsigned, &authority("a.test")).unwrap().into_pdu();
+        b.take("a.test", &pdu).await.unwrap();
+        b.settled().await;
+        assert_eq!(net.keys_until(), base::Timestamp(now + wanted));
+    }
+    drop(hand);
+}

@@ -441,3 +441,17 @@ async fn who_gives_up_waiting_leaves_the_room_in_order() {
         assert_eq!(pair[1].pdu().prev_events(), [pair[0].event_id().to_owned()]);
     }
 }
+
+#[tokio::test]
+async fn nobody_shuts_his_own_server_out() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    for content in [json!({}), json!({ "allow": [] }), json!({ "allow": ["*"], "deny": ["a.*"] })] {
+        let acl = state(&hanako, "m.room.server_acl", "", &content);
+        let refused = server.rooms.send(&room, acl, None).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{content}: {refused:?}");
+    }
+    let acl = state(&hanako, "m.room.server_acl", "", &json!({ "allow": ["*"], "deny": ["b.*"] }));
+    server.rooms.send(&room, acl, None).await.unwrap();
+}

@@ -47,6 +47,8 @@ struct NetInner {
     forge: Mutex<Option<Forge>>,
     /// Requests to these are never answered.
     silent: Mutex<HashSet<OwnedServerName>>,
+    /// For when keys were wanted last.
+    keys_until: Mutex<Timestamp>,
     /// What was asked of whom, one entry a request.
     asked: Mutex<Vec<String>>,
     /// Auth chains that are told instead of the true ones, by the server asked.
@@ -178,6 +180,11 @@ impl Net {
 
     pub(super) fn unsilence(&self, server: &str) {
         self.0.silent.lock().remove(<&ServerName>::try_from(server).unwrap());
+    }
+
+    /// For when the last keys that were wanted must be believable.
+    pub(super) fn keys_until(&self) -> Timestamp {
+        *self.0.keys_until.lock()
     }
 
     /// What was asked so far: `request server`, one entry each.
@@ -472,11 +479,13 @@ impl Remote for Net {
 
 #[async_trait]
 impl KeySource for Net {
-    async fn keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
+    async fn keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], at: Timestamp) -> KeyRing {
+        *self.0.keys_until.lock() = at;
         self.0.ring.lock().clone()
     }
 
-    async fn held_keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], _: Timestamp) -> KeyRing {
+    async fn held_keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], at: Timestamp) -> KeyRing {
+        *self.0.keys_until.lock() = at;
         self.0.ring.lock().clone()
     }
 }

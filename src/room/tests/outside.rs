@@ -382,6 +382,25 @@ async fn what_is_told_of_a_room_is_short_and_invites_of_one_server_have_an_end()
 }
 
 #[tokio::test]
+async fn an_invite_that_was_refused_does_not_come_again_by_being_sent_again() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V11).await;
+    let event = invite_event(&a, &room, &taro).await;
+    for membership in [Membership::Invite, Membership::Leave] {
+        b.rooms.receive_invite(hanako.server_name(), invite_of(&room, "11", &event, &[])).await.unwrap();
+        assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, membership);
+        if membership == Membership::Invite {
+            b.rooms.leave(&taro, &room, None).await.unwrap();
+        }
+    }
+    // Another invite is another matter.
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Invite);
+}
+
+#[tokio::test]
 async fn a_strangers_invite_takes_the_place_of_no_other() {
     let net = Net::default();
     let hand = net.steer_clock();

@@ -834,3 +834,31 @@ async fn nobody_types_in_a_room_that_he_is_out_of() {
         assert_eq!(a.rooms.typing_since(serial, since), Some(Vec::new()), "{step}: clients hear of it");
     }
 }
+
+#[tokio::test]
+async fn a_receipt_of_a_thread_names_an_event_of_that_thread() {
+    use crate::read::receipts::ReceiptKind::Public;
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let root = server.say(&hanako, &room, "題").await;
+    let beside = server.say(&hanako, &room, "別").await;
+    let answer = relate(&server, &hanako, &room, ("m.thread", root.as_str()), "答").await;
+    let edit = relate(&server, &hanako, &room, ("m.replace", &answer), "答え").await;
+    let (root, beside) = (root.as_str(), beside.as_str());
+    for (event, thread, is_right) in [
+        (root, "main", true),
+        (beside, "main", true),
+        (answer.as_str(), "main", false),
+        (edit.as_str(), "main", false),
+        (root, root, true),
+        (answer.as_str(), root, true),
+        (edit.as_str(), root, true),
+        (beside, root, false),
+        (beside, "$nobody_knows_it", false),
+    ] {
+        let id = <&ruma::EventId>::try_from(event).unwrap();
+        let set = server.rooms.set_receipt(&hanako, &room, Public, Some(thread), id).await;
+        assert_eq!(set.is_ok(), is_right, "{event} in {thread}");
+    }
+}

@@ -64,6 +64,16 @@ async fn public_receipts_reach_the_room_and_private_ones_their_user() {
     let own = kinds(&taro.sync(&town).await);
     assert_eq!(own.len(), 3);
     assert_eq!(own[2].0, "m.read.private");
+    // Also where nothing else has happened in the room, and only there.
+    let quiet = town.say("hanako", &room, "静か").await;
+    for client in [&mut hanako, &mut taro] {
+        client.sync(&town).await;
+    }
+    town.rooms.set_receipt(&id, &room, ReceiptKind::Private, None, &quiet).await.unwrap();
+    let told = taro.sync(&town).await;
+    let told = &joined(&told, &room)["ephemeral"]["events"][0]["content"][quiet.as_str()];
+    assert!(told["m.read.private"][id.as_str()].is_object(), "{told}");
+    assert!(hanako.sync(&town).await.get("rooms").is_none());
     // A first sync is told of all that is there, an older receipt changes nothing.
     assert_eq!(kinds(&client("hanako").sync(&town).await), public);
     let newer = town.say("hanako", &room, "二").await;

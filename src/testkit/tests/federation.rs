@@ -204,7 +204,7 @@ async fn a_token_of_one_replica_repeats_nothing_at_another_that_has_not_heard() 
 async fn a_full_disk_refuses_writes_with_its_reason_and_loses_nothing() {
     let towns = Towns::new().await;
     let Towns { net, kanazawa, hanako, taro, room, .. } = &towns;
-    hanako.send(room, "前").await;
+    let before = hanako.send(room, "前").await;
     towns.both_see("前").await;
     assert_eq!(kanazawa.health().await.0, StatusCode::OK);
 
@@ -222,6 +222,8 @@ async fn a_full_disk_refuses_writes_with_its_reason_and_loses_nothing() {
     );
     assert_eq!(hanako.history(room).await, ["前"], "reading goes on");
     hanako.call(Method::GET, "/sync?timeout=0", None).await;
+    let path = format!("/rooms/{room}/receipt/m.read/{before}");
+    taro.call(Method::POST, &path, Some(&json!({}))).await;
     taro.send(room, "輪島から").await;
 
     kanazawa.make_room_on_disk().await;
@@ -231,6 +233,11 @@ async fn a_full_disk_refuses_writes_with_its_reason_and_loses_nothing() {
     net.advance(Duration::from_secs(3_600));
     towns.both_see("後").await;
     towns.both_see("輪島から").await;
+    let has_read = |seen: &Seen| {
+        let receipts = seen.room(room).ephemeral.get("m.receipt").cloned().unwrap_or_default();
+        receipts[before.as_str()]["m.read"][taro.id().as_str()].is_object()
+    };
+    hanako.sync_until(has_read).await;
     towns.agree(&["前", "後", "輪島から"].map(str::to_owned)).await;
 }
 
