@@ -172,17 +172,18 @@ impl Accounts {
         user: &UserId,
         device: &DeviceId,
         name: Option<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<DeviceRow, Error> {
         let key = (user.as_str(), device.as_str());
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
-        if old.is_some() {
-            return Ok(());
+        if let Some(old) = old {
+            return Ok(old);
         }
         // A log-in does not fail for a long name: the name is cut.
         let name = name.map(|name| name.chars().take(MAX_NAME_BYTES / 4).collect());
-        batch.put(&tables::DEVICES, &key, &DeviceRow { display_name: name, created_ms: self.now_ms() });
+        let row = DeviceRow { display_name: name, created_ms: self.now_ms() };
+        batch.put(&tables::DEVICES, &key, &row);
         log_device(batch, user, device);
-        Ok(())
+        Ok(row)
     }
 
     /// Notes that a session was used; writes nothing.

@@ -29,7 +29,7 @@ use crate::{
     tokens,
 };
 
-/// How long a session lives, and how long after a registration it answers the same again.
+/// How long a session lives.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// Longest session id that is looked up; ours are shorter.
@@ -73,6 +73,8 @@ pub(crate) struct Settled {
     pub(crate) auth: Option<AuthData>,
     /// What is asked: in this request, or in the one that began the session.
     pub(crate) request: Map<String, Value>,
+    /// Whether the request says itself what is asked.
+    pub(crate) said: bool,
     /// Why what was shown does not count, though it may be good.
     pub(crate) lost: Option<&'static str>,
 }
@@ -112,13 +114,25 @@ impl Settled {
     }
 
     /// Adds to a batch that the session has made this account; the batch fails if another request of
-    /// the session was faster.
-    pub(crate) fn note_registered(&self, batch: &mut Batch, registered: RegisteredRow) {
+    /// the session was faster. From now on the session belongs to what was asked in the end.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    pub(crate) fn note_registered(
+        &self,
+        batch: &mut Batch,
+        registered: RegisteredRow,
+        accounts: &Accounts,
+    ) -> Result<(), Error> {
         if let Some(session) = &self.session {
             let key = (self.owner.as_str(), tokens::hash(&session.id));
-            let noted = InteractiveRow { registered: Some(registered), ..session.row.clone() };
+            let mut noted = InteractiveRow { registered: Some(registered), ..session.row.clone() };
+            if noted.request.is_empty() {
+                noted.request = seal(&session.id, &self.request, accounts)?;
+            }
             batch.replace(&tables::INTERACTIVE, &key, &session.row, &noted);
         }
+        Ok(())
     }
 }
 
@@ -131,7 +145,8 @@ impl Accounts {
     pub(crate) async fn settle(&self, owner: &str, operation: &str, asked: Asked) -> Result<Settled, Error> {
         let Asked { auth, session: id, request } = asked;
         let (owner, operation) = (owner.to_owned(), operation.to_owned());
-        let mut settled = Settled { owner, operation, session: None, auth, request, lost: None };
+        let said = !request.is_empty();
+        let mut settled = Settled { owner, operation, session: None, auth, request, said, lost: None };
         let Some(id) = id else { return Ok(settled) };
         let Some(row) = self.find_interactive(&settled.owner, &id).await? else {
             settled.lost = Some("this session is over; begin again");
@@ -256,7 +271,13 @@ fn cipher(id: &str) -> ChaCha20Poly1305 {
     ChaCha20Poly1305::new(&key.into())
 }
 
-/// What tells a user row from what it is after a change of the password or the account's end.
-pub(crate) fn stamp_of(row: &tables::UserRow) -> [u8; 32] {
-    Sha256::digest(store::Value::encode(row)).into()
+/// What tells an account from what it is after a change of the password or its end, or after the device was signed
+/// out; and whether the request that made it said what was asked, as its repetition has to.
+pub(crate) fn stamp_of(user: &tables::UserRow, device: Option<&tables::DeviceRow>, said: bool) -> [u8; 32] {
+    let mut stamp = Sha256::new_with_prefix([u8::from(said)]);
+    stamp.update(store::Value::encode(user));
+    if let Some(device) = device {
+        stamp.update(store::Value::encode(device));
+    }
+    stamp.finalize().into()
 }

@@ -1,5 +1,7 @@
 //! Registration: making accounts.
 
+use std::time::Duration;
+
 use base::{Address, Timestamp};
 use bytes::Bytes;
 use ruma::{
@@ -13,13 +15,16 @@ use crate::{
     Accounts, Asked, Error, SessionTokens,
     data::{ATTEMPTS, put_global},
     interactive::{Session, Settled, stamp_of},
-    sessions::parse_user,
+    sessions::{millis, parse_user},
     tables::{self, RegisteredRow, UserRow},
     uia::Admission,
 };
 
 /// Letters of a device id that we make up.
 const DEVICE_ID_CHARS: usize = 10;
+
+/// How long after a registration its repetition is answered the same again.
+const REPEATABLE: Duration = Duration::from_secs(5 * 60);
 
 /// Longest user id, with its sigil and server name.
 const MAX_USER_ID_BYTES: usize = 255;
@@ -70,8 +75,9 @@ impl Accounts {
     ///
     /// The account, its default profile and push rules, its first session and the use of its
     /// registration token are on disk together when this returns. A session of user-interactive
-    /// authentication makes one account: who asks again in it, since the answer was lost, gets the same
-    /// one, with new tokens.
+    /// authentication makes one account: who asks the very same again in it, since the answer was lost, gets
+    /// the same one, with new tokens. That holds for five minutes, and as long as nobody has used the tokens,
+    /// signed the device out or changed the account: a session is no key to an account that is in use.
     ///
     /// # Errors
     /// [`Error::RegistrationClosed`], [`Error::InvalidUsername`], [`Error::UserInUse`],
@@ -95,7 +101,10 @@ impl Accounts {
             let settled = self.settle(authority.as_str(), "register", again).await?;
             let wish: Wish = settled.parse()?;
             if let Some(registered) = settled.session.as_ref().and_then(Session::registered) {
-                return self.register_again(authority, &wish, registered).await;
+                match self.register_again(authority, &wish, &settled, registered).await {
+                    Err(Error::Contended) => continue,
+                    done => return done,
+                }
             }
             // Before the proof is asked for: a user who cannot have the name should hear so first.
             let user_id = match &wish.username {
@@ -141,11 +150,13 @@ impl Accounts {
             token.count(&mut batch);
         }
         let (taken, row) = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
+        let mut device_row = None;
         let session = if wish.inhibit_login {
             None
         } else {
             let device = wish.device_id.clone().unwrap_or_else(|| self.new_device_id());
-            self.put_device(&mut batch, user_id, &device, wish.initial_device_display_name.clone()).await?;
+            let name = wish.initial_device_display_name.clone();
+            device_row = Some(self.put_device(&mut batch, user_id, &device, name).await?);
             let (user, device_key) = (user_id.as_str(), device.as_str());
             let issued = self.put_tokens(&mut batch, authority, user, device_key, wish.refresh_token, None);
             Some((device, issued.tokens))
@@ -155,9 +166,10 @@ impl Accounts {
             RegisteredRow {
                 user: user_id.to_string(),
                 device: session.as_ref().map(|(device, _)| device.to_string()),
-                stamp: stamp_of(&row),
+                stamp: stamp_of(&row, device_row.as_ref(), settled.said),
             },
-        );
+            self,
+        )?;
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, "registered");
         Ok(Registered { user_id: user_id.to_owned(), session })
@@ -168,21 +180,37 @@ impl Accounts {
         &self,
         authority: &ServerName,
         wish: &Wish,
+        settled: &Settled,
         registered: &RegisteredRow,
     ) -> Result<Registered, Error> {
+        let over = Error::Forbidden("this session has made its account and is over; log in");
         let user_id = parse_user(&registered.user)?;
         let row = self.get_user_row(&user_id).await?;
-        if stamp_of(&row) != registered.stamp {
-            return Err(Error::Forbidden("this session has made an account that was changed since"));
+        // In either direction: a calendar that was set back must not keep a session for years.
+        if settled.auth.is_none() || self.now_ms().abs_diff(row.created_ms) >= millis(REPEATABLE) {
+            return Err(over);
         }
-        let Some(device) = &registered.device else {
+        let device_row = match &registered.device {
+            Some(device) => {
+                self.inner.store.get(&tables::DEVICES, &(user_id.as_str(), device.as_str())).await?
+            }
+            None => None,
+        };
+        if stamp_of(&row, device_row.as_ref(), settled.said) != registered.stamp {
+            return Err(over);
+        }
+        let (Some(device), Some(device_row)) = (&registered.device, device_row) else {
             return Ok(Registered { user_id, session: None });
         };
+        if self.device(&user_id, device.as_str().into()).await?.last_seen.is_some() {
+            // Who uses his tokens has got them.
+            return Err(over);
+        }
         let mut batch = Batch::new();
         batch.require(&tables::USERS, user_id.as_str(), Some(&row));
+        batch.require(&tables::DEVICES, &(user_id.as_str(), device.as_str()), Some(&device_row));
         let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device).await?;
         let device_id: OwnedDeviceId = device.as_str().into();
-        self.put_device(&mut batch, &user_id, &device_id, wish.initial_device_display_name.clone()).await?;
         let issued =
             self.put_tokens(&mut batch, authority, user_id.as_str(), device, wish.refresh_token, None);
         batch.touch([store::Topic::device(user_id.as_str(), device)]);

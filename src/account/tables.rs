@@ -179,7 +179,8 @@ pub(crate) struct RegisteredRow {
     pub(crate) user: String,
     /// The device, unless log-in was inhibited.
     pub(crate) device: Option<String>,
-    /// SHA-256 of the user's row: the session is worth nothing once that has changed.
+    /// SHA-256 of the user's row and the device's, and of whether the parameters were said: the session is worth
+    /// nothing once that has changed.
     pub(crate) stamp: [u8; 32],
 }
 

@@ -56,6 +56,81 @@ async fn a_retry_in_the_same_session_gets_the_same_account() {
     assert_eq!(users.unwrap().len(), 2);
 }
 
+/// Registers in a session that was begun with `first`, finishing it with `last`.
+async fn registered_by(town: &Town, first: &Value, last: &Value) -> (String, crate::Registered) {
+    let session = begin_to_register(town, first.clone()).await;
+    let finish = dummy_in(&session, last.clone());
+    let registered = town.accounts.register(kanazawa(), finish, None).await.unwrap();
+    (session, registered)
+}
+
+#[tokio::test]
+async fn a_registration_is_repeated_by_the_very_same_request_only() {
+    let town = open_town().await;
+    let wish = json!({ "username": "hanako", "password": PASSWORD });
+    for (first, last) in [(wish.clone(), wish.clone()), (json!({}), wish.clone()), (wish.clone(), json!({}))]
+    {
+        let (session, registered) = registered_by(&town, &first, &last).await;
+        let ask = |asked| town.accounts.register(kanazawa(), asked, None);
+        let others = [
+            asked_in(&session, json!({})),
+            asked_in(&session, last.clone()),
+            dummy_in(&session, json!({ "username": "hanako", "password": "a guess of it" })),
+            dummy_in(&session, if last == wish { json!({}) } else { wish.clone() }),
+        ];
+        for other in others {
+            let answer = ask(other).await;
+            assert!(matches!(answer, Err(Error::Forbidden(_))), "{first} {last}: {answer:?}");
+        }
+        let again = ask(dummy_in(&session, last)).await.unwrap();
+        assert_eq!(again.user_id, registered.user_id);
+        town.accounts.close_account(&registered.user_id).await.unwrap();
+        let row = town.accounts.find_user(&registered.user_id).await.unwrap().unwrap();
+        assert!(row.deactivated);
+        let mut batch = store::Batch::new();
+        batch.delete(&tables::USERS, registered.user_id.as_str());
+        town.store.commit(batch).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_has_made_an_account_is_no_key_to_it() {
+    let wish = json!({ "username": "hanako", "password": PASSWORD, "device_id": "KIOSK" });
+    for end in
+        ["time", "use", "log-out", "log-out and in", "everywhere", "device", "password", "closed", "nothing"]
+    {
+        let town = open_town().await;
+        let accounts = &town.accounts;
+        let (session, registered) = registered_by(&town, &wish, &wish).await;
+        let (user, (device, tokens)) = (&registered.user_id, registered.session.unwrap());
+        town.clock.advance(Duration::from_secs(1));
+        match end {
+            "time" => town.clock.advance(Duration::from_secs(300)),
+            "use" => drop(town.session(&tokens).await.unwrap()),
+            "log-out" => accounts.log_out(user, &device).await.unwrap(),
+            "log-out and in" => {
+                accounts.log_out(user, &device).await.unwrap();
+                town.log_in("hanako", PASSWORD, Some("KIOSK")).await.unwrap();
+            }
+            "everywhere" => accounts.log_out_everywhere(user).await.unwrap(),
+            "device" => {
+                let proof = asked(json!({}), Some(password(user, PASSWORD)));
+                accounts.remove_device(user, "OTHER".into(), &device, proof).await.unwrap();
+            }
+            "password" => accounts.set_password(user, "another word").await.unwrap(),
+            "closed" => accounts.close_account(user).await.unwrap(),
+            _ => {}
+        }
+        let before = accounts.devices(user).await.unwrap().len();
+        let again = accounts.register(kanazawa(), dummy_in(&session, wish.clone()), None).await;
+        match end {
+            "nothing" => assert_eq!(again.unwrap().user_id, *user),
+            _ => assert!(matches!(again, Err(Error::Forbidden(_))), "{end}: {again:?}"),
+        }
+        assert_eq!(accounts.devices(user).await.unwrap().len(), before, "{end}");
+    }
+}
+
 #[tokio::test]
 async fn a_session_is_finished_for_nothing_but_what_it_was_begun_for() {
     let town = open_town().await;
