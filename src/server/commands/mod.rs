@@ -9,6 +9,7 @@ pub(crate) mod user;
 use std::{io::Write, path::Path};
 
 use anyhow::Context;
+use base::telemetry::harmless;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
@@ -20,20 +21,28 @@ use crate::{
     texts::tr,
 };
 
-/// Prints a line on standard output.
+/// Prints a text on standard output, its lines as they may stand on a terminal: it may quote strangers.
 ///
 /// # Errors
 /// When nobody listens any more.
-pub(crate) fn say(line: &str) -> std::io::Result<()> {
+pub(crate) fn say(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
+    print(&mut out, text)?;
     out.flush()
 }
 
-/// Prints a line on standard error.
-pub(crate) fn complain(line: &str) {
+/// Prints a text on standard error, as [`say`] does.
+pub(crate) fn complain(text: &str) {
     // Nobody listens: then there is nobody to tell either.
-    writeln!(std::io::stderr().lock(), "{line}").ok();
+    print(&mut std::io::stderr().lock(), text).ok();
+}
+
+fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
+    // A text without anything is an empty line.
+    for line in text.split('\n') {
+        writeln!(out, "{}", harmless(line))?;
+    }
+    Ok(())
 }
 
 /// The administrator's interface of the running server.
@@ -91,5 +100,17 @@ impl Running {
             "サーバーが断りました: {reason} ({status})",
             "the server refused: {reason} ({status})"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::print;
+
+    #[test]
+    fn what_a_peer_is_quoted_with_does_nothing_to_the_terminal() {
+        let mut out = Vec::new();
+        print(&mut out, "理由\n  \u{1b}[2J\u{9b}31m\u{202e}x").ok();
+        assert_eq!(String::from_utf8_lossy(&out), "理由\n  \\u001b[2J\\u009b31m\\u202ex\n");
     }
 }
