@@ -174,8 +174,8 @@ impl Syncs {
         let moved = |topic, since| self.store().moved(topic, since) != Moved::No;
         match (extent_of_moved(scene), scene.since) {
             (Extent::News, Some(since))
-                if !moved(Topic::room(row.room_id.as_str()), since)
-                    && !(own_news && moved(private_receipts(scene.user(), row.room_id.as_str()), since)) =>
+                if !(moved(Topic::room(row.room_id.as_str()), since)
+                    || own_news && moved(private_receipts(scene.user(), row.room_id.as_str()), since)) =>
             {
                 Extent::DataOnly
             }
