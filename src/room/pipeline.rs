@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use pdu::{Draft, Pdu, Verified};
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, UInt, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedEventId, UInt,
     events::{StateEventType, TimelineEventType},
 };
 use store::{Batch, Slot};
@@ -184,8 +184,24 @@ impl<'a> Stage<'a> {
 
     /// What one who wanted to say something is told of why he cannot. What is wrong with it in itself is found
     /// where the room is known; told to a stranger, it would tell that the room exists.
-    pub(crate) async fn veil(&mut self, sender: &UserId, error: Error) -> Result<Error, Error> {
-        if !matches!(error, Error::Invalid(_) | Error::Format(_) | Error::NoEvent(_)) {
+    pub(crate) async fn veil(&mut self, draft: &Draft, error: Error) -> Result<Error, Error> {
+        let sender = &draft.sender;
+        // Why somebody cannot come in is his to know.
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Member {
+            #[serde(deserialize_with = "pdu::lenient::field")]
+            membership: Option<String>,
+        }
+        let Member { membership } = pdu::lenient::read(draft.content.get());
+        let comes_in = draft.state_key.as_deref() == Some(sender.as_str())
+            && matches!(membership.as_deref(), Some("join" | "knock"));
+        let tells = match error {
+            Error::Invalid(_) | Error::Format(_) | Error::NoEvent(_) => true,
+            Error::Forbidden(_) | Error::NotAllowed(_) => !comes_in,
+            _ => false,
+        };
+        if !tells {
             return Ok(error);
         }
         let member = name(StateEventType::RoomMember, sender.as_str());
@@ -224,7 +240,7 @@ impl<'a> Stage<'a> {
         cosigner: Option<&pdu::Authority>,
     ) -> Result<Authored, Error> {
         match self.author_plainly(draft, at, cosigner).await {
-            Err(error) => Err(self.veil(&draft.sender, error).await?),
+            Err(error) => Err(self.veil(draft, error).await?),
             done => done,
         }
     }

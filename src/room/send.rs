@@ -261,7 +261,7 @@ pub(crate) async fn stage_draft(
     sending: Sending<'_>,
 ) -> Result<Outcome, Error> {
     match place_draft(stage, draft, sending).await {
-        Err(error) => Err(stage.veil(&draft.sender, error).await?),
+        Err(error) => Err(stage.veil(draft, error).await?),
         done => done,
     }
 }

@@ -325,7 +325,7 @@ async fn who_is_not_in_the_room_cannot_speak() {
     let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
     let room = server.public_room(&hanako).await;
     let refused = server.rooms.send(&room, message(&taro, "やあ"), None).await;
-    assert!(matches!(refused, Err(Error::Forbidden(_))));
+    assert!(matches!(refused, Err(Error::NotJoined { .. })));
     let stranger = server.rooms.send(&room, message(&user("@x:far.test"), "やあ"), None).await;
     assert!(matches!(stranger, Err(Error::NotOurs(_))));
     // Neither changed what others see of the room.
