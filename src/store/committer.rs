@@ -268,6 +268,10 @@ async fn write(queue: &Queue, backend: &dyn Backend, hub: &Hub, group: Vec<Waiti
         Err(CommitError::Store(error)) if error.stops_writes() => Some(error.clone()),
         Ok(_) | Err(_) => None,
     });
+    if let Some(reason) = &trouble {
+        // Before the answers: who is refused finds the store in the condition that he was refused by.
+        queue.sign.note(Err(reason.clone()));
+    }
 
     if backend.is_shared() {
         if let Err(error) = show(backend, hub, &results).await {
