@@ -10,7 +10,7 @@ use base::Clock;
 use pdu::{Authorities, RoomVersion};
 use room::{Profile, Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
-use web::{ApiError, User};
+use web::{ApiError, TokenError, User};
 
 use crate::{Elsewhere, Presence, hierarchy::Walks};
 
@@ -97,6 +97,11 @@ impl ClientApi {
         let profile = |user: &&UserId| if self.is_ours(user) { known.next() } else { None };
         Ok(users.iter().map(profile).map(Option::unwrap_or_default).collect())
     }
+}
+
+/// The caller of an endpoint that is open, for what it does for users only: a stranger makes us contact nobody.
+pub(crate) fn known(caller: Option<&User>) -> Result<&User, ApiError> {
+    caller.ok_or_else(|| ApiError::from(TokenError::Missing))
 }
 
 /// The caller as he looks at state, which others' ignoring does not hide.

@@ -18,7 +18,7 @@ use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_respon
 
 use crate::{
     ClientApi,
-    api::viewer,
+    api::{known, viewer},
     send::{drop_canonical_alias, hide_room},
 };
 
@@ -37,14 +37,16 @@ pub(crate) async fn create_alias(
     }
 }
 
-/// `GET /_matrix/client/v3/directory/room/{roomAlias}`: the room that an alias stands for.
+/// `GET /_matrix/client/v3/directory/room/{roomAlias}`: the room that an alias stands for. A stranger hears of aliases of
+/// ours only.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3directoryroomroomalias>
 pub(crate) async fn get_alias(
     api: Arc<ClientApi>,
-    call: Call<get_alias::v3::Request, Open>,
+    call: Call<get_alias::v3::Request, Option<User>>,
 ) -> Result<get_alias::v3::Response, ApiError> {
-    let answer = api.rooms.resolve_alias(None, &call.request.room_alias).await?;
+    let caller = call.caller.as_ref().map(|user| &*user.user_id);
+    let answer = api.rooms.resolve_alias(caller, &call.request.room_alias).await?;
     Ok(get_alias::v3::Response::new(answer.room_id, answer.servers))
 }
 
@@ -108,10 +110,13 @@ pub(crate) async fn set_visibility(
     Ok(set_room_visibility::v3::Response::new())
 }
 
-/// `GET /_matrix/client/v3/publicRooms`: a page of a directory.
+/// `GET /_matrix/client/v3/publicRooms`: a page of a directory; for a stranger, of one of ours.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3publicrooms>
-pub(crate) async fn public_rooms(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+pub(crate) async fn public_rooms(
+    api: Arc<ClientApi>,
+    call: RawCall<Option<User>>,
+) -> Result<Response, ApiError> {
     #[derive(Deserialize)]
     struct Query {
         limit: Option<UInt>,
@@ -121,6 +126,11 @@ pub(crate) async fn public_rooms(api: Arc<ClientApi>, call: RawCall<Open>) -> Re
     let Query { limit, since, server } = call.query()?;
     let query = DirectoryQuery { limit: limit.map(count), since, ..DirectoryQuery::default() };
 
+    if let Some(server) = &server
+        && !api.authorities.is_ours(server)
+    {
+        known(call.caller.as_ref())?;
+    }
     directory_of(&api, call.face.server_name(), server.as_deref(), &query).await
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Rooms that we take no part in are described by the servers that the space names. Those are asked side by side,
 //! for a few seconds and with a bounded number of questions for one page; a page that ends for want of time says
-//! where to go on. What a walk has learnt is kept for its next pages in memory; where it is lost, by a restart or
-//! because many others walk, the same walk is made again from the beginning.
+//! where to go on. What a walk has learnt and not yet shown is kept for its next pages in memory, a few walks of each
+//! user and for some minutes; where it is lost, by a restart or because others walk, the same walk is made again from
+//! the beginning.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidhierarchy>
 
@@ -13,12 +14,13 @@ use std::{
     time::Duration,
 };
 
+use base::Instant;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use room::read::space::{Looker, RoomSummary, SpaceChild};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use tracing::debug;
 use web::{ApiError, RawCall, Response, StatusCode, User, json_response};
 
@@ -36,10 +38,15 @@ const MAX_ASKING: Duration = Duration::from_secs(15);
 /// How many servers are asked for one room, and the time for each: less than the whole, so that every page gets on.
 const MAX_SERVERS: usize = 3;
 const MAX_ANSWERING: Duration = Duration::from_secs(4);
-/// What walks may hold in memory, in bytes, together.
+/// What walks may hold in memory, in bytes: all together, and what one has been told by others before it takes no
+/// more.
 const MAX_KEPT_BYTES: usize = 32 << 20;
-/// A guess at what a room costs a walk, in bytes.
-const ROOM_BYTES: usize = 600;
+const MAX_TOLD_BYTES: usize = 4 << 20;
+/// Walks that are kept of one user, and for how long: each page leaves one behind, for who asks for it again.
+const MAX_KEPT_OF_USER: usize = 4;
+const MAX_KEPT_FOR: Duration = Duration::from_mins(10);
+/// What an entry of a list or table costs beside what it holds, about, in bytes.
+const ENTRY_BYTES: usize = 64;
 
 #[derive(Deserialize)]
 struct HierarchyQuery {
@@ -76,7 +83,7 @@ pub(crate) async fn hierarchy(api: Arc<ClientApi>, call: RawCall<User>) -> Resul
     }
     let mut answer = json!({ "rooms": page.rooms });
     if more {
-        answer["next_batch"] = Value::String(api.walks.keep(walk));
+        answer["next_batch"] = Value::String(api.walks.keep(walk, api.clock.instant()));
     }
     Ok(json_response(StatusCode::OK, &answer))
 }
@@ -179,11 +186,17 @@ impl Walk {
                 return Ok(true);
             }
             self.ahead.pop();
+            // It is looked at once, so what was told of it is needed no more.
+            self.answers.remove(&next.room_id);
+            self.told.remove(&next.room_id);
             self.walked.insert(next.room_id);
             let Look::Room(mut shown, children) = look else { continue };
             if self.start.max_depth.is_none_or(|max_depth| next.depth < max_depth) {
-                // The first child is to be taken first.
-                let children = children.iter().take(MAX_WALK).rev();
+                // The first child is to be taken first. More than a whole walk is never ahead.
+                let children = children.iter().filter(|child| !self.walked.contains(&child.room_id));
+                let children: Vec<&SpaceChild> =
+                    children.take(MAX_WALK.saturating_sub(self.ahead.len())).collect();
+                let children = children.into_iter().rev();
                 self.ahead.extend(children.map(|child| Ahead {
                     room_id: child.room_id.clone(),
                     via: child.via.iter().take(MAX_SERVERS).cloned().collect(),
@@ -232,7 +245,7 @@ impl Walk {
             return Ok(Look::Nothing);
         }
         let events = shown.children_state.take().unwrap_or_default();
-        let read = |event| SpaceChild::read(event, self.start.suggested_only);
+        let read = |event: Box<RawValue>| SpaceChild::read(event, self.start.suggested_only);
         let mut children: Vec<SpaceChild> = events.into_iter().filter_map(read).collect();
         SpaceChild::sort(&mut children);
         Ok(Look::Room(Box::new(shown), children))
@@ -261,7 +274,12 @@ impl Walk {
         page.questions -= wanted.len();
         let (user, suggested_only) = (&*self.start.user, self.start.suggested_only);
         let answers = join_all(wanted.iter().map(|wanted| describe(api, user, suggested_only, wanted))).await;
-        for (wanted, answer) in wanted.into_iter().zip(answers) {
+        for (place, (wanted, answer)) in wanted.into_iter().zip(answers).enumerate() {
+            let mut space = MAX_TOLD_BYTES.saturating_sub(self.bytes());
+            if place > 0 && answer.as_ref().is_some_and(|answer| answer.room.bytes() > space) {
+                // There is no room for what was asked for ahead of its turn.
+                continue;
+            }
             let (room, children, closed) = match answer {
                 Some(answer) => (Some(answer.room), answer.children, answer.inaccessible_children),
                 None => (None, Vec::new(), Vec::new()),
@@ -270,7 +288,14 @@ impl Walk {
             // What others tell beside the answer is bounded as the walk is.
             let room_for = |held: usize| MAX_WALK.saturating_sub(held);
             let children = children.into_iter().take(room_for(self.told.len()));
-            self.told.extend(children.map(|child| (child.room_id.clone(), child)));
+            let children =
+                children.filter(|child| !self.walked.contains(&child.room_id)).map_while(|mut child| {
+                    // Whom a child names is asked of the child itself.
+                    child.children_state = None;
+                    space = space.checked_sub(child.bytes() + ENTRY_BYTES)?;
+                    Some((child.room_id.clone(), child))
+                });
+            self.told.extend(children);
             self.closed.extend(closed.into_iter().take(room_for(self.closed.len())));
         }
         Ok(())
@@ -278,11 +303,16 @@ impl Walk {
 
     /// About what the walk holds in memory, in bytes.
     fn bytes(&self) -> usize {
-        let children = |room: &RoomSummary| room.children_state.as_ref().map_or(0, Vec::len);
-        let answers = self.answers.values().flatten();
-        let rooms =
-            self.ahead.len() + self.walked.len() + self.told.len() + self.answers.len() + self.closed.len();
-        (rooms + answers.map(children).sum::<usize>()).saturating_mul(ROOM_BYTES)
+        let id = |room_id: &OwnedRoomId| room_id.as_str().len() + ENTRY_BYTES;
+        let via = |ahead: &Ahead| ahead.via.iter().map(|name| name.as_str().len() + 16).sum::<usize>();
+        let ahead: usize = self.ahead.iter().map(|ahead| id(&ahead.room_id) + via(ahead)).sum();
+        let ids: usize = self.walked.iter().chain(&self.closed).map(id).sum();
+        let told = self.told.iter().map(|(room_id, room)| id(room_id) + room.bytes());
+        let answers = self.answers.iter();
+        let answers =
+            answers.map(|(room_id, room)| id(room_id) + room.as_ref().map_or(0, RoomSummary::bytes));
+        let left_over = self.left_over.as_ref().map_or(0, RoomSummary::bytes);
+        ahead + ids + told.sum::<usize>() + answers.sum::<usize>() + left_over
     }
 }
 
@@ -306,34 +336,72 @@ async fn describe(
     None
 }
 
-/// Walks that have a next page. The oldest go when they are too many.
+/// Walks that have a next page. Those go that are too old, and the oldest when they are too many or too large: of
+/// their user, and of all.
 #[derive(Default)]
 pub(crate) struct Walks(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    walks: HashMap<u64, (Walk, usize)>,
+    walks: HashMap<u64, KeptWalk>,
     order: VecDeque<u64>,
     bytes: usize,
     next: u64,
 }
 
+struct KeptWalk {
+    walk: Walk,
+    bytes: usize,
+    since: Instant,
+}
+
+impl Kept {
+    fn forget(&mut self, number: u64) {
+        if let Some(gone) = self.walks.remove(&number) {
+            self.bytes -= gone.bytes;
+        }
+        self.order.retain(|kept| *kept != number);
+    }
+
+    /// The oldest walk of a user, and how many there are.
+    fn oldest_of(&self, user: &UserId) -> (Option<u64>, usize) {
+        let is_theirs =
+            |number: &&u64| self.walks.get(*number).is_some_and(|kept| kept.walk.start.user == user);
+        let mut theirs = self.order.iter().filter(is_theirs);
+        let oldest = theirs.next().copied();
+        (oldest, usize::from(oldest.is_some()) + theirs.count())
+    }
+
+    fn drop_old(&mut self, now: Instant) {
+        while let Some(oldest) = self.order.front().copied()
+            && self.walks.get(&oldest).is_none_or(|kept| now.since(kept.since) > MAX_KEPT_FOR)
+        {
+            self.forget(oldest);
+        }
+    }
+}
+
 impl Walks {
     /// Keeps a walk; the token of its next page.
-    fn keep(&self, walk: Walk) -> String {
+    fn keep(&self, walk: Walk, now: Instant) -> String {
         let mut kept = self.0.lock();
         let number = kept.next;
         kept.next += 1;
         let sent = walk.found.saturating_sub(usize::from(walk.left_over.is_some())).max(walk.skip);
+        kept.drop_old(now);
+        while let (Some(oldest), count) = kept.oldest_of(&walk.start.user)
+            && count >= MAX_KEPT_OF_USER
+        {
+            kept.forget(oldest);
+        }
         let bytes = walk.bytes();
         kept.bytes += bytes;
-        kept.walks.insert(number, (walk, bytes));
+        kept.walks.insert(number, KeptWalk { walk, bytes, since: now });
         kept.order.push_back(number);
         while kept.bytes > MAX_KEPT_BYTES
-            && let Some(oldest) = kept.order.pop_front()
+            && let Some(oldest) = kept.order.front().copied()
         {
-            let bytes = kept.walks.remove(&oldest).map_or(0, |(_, bytes)| bytes);
-            kept.bytes -= bytes;
+            kept.forget(oldest);
         }
         format!("h2_{sent}_{number}")
     }
@@ -346,8 +414,53 @@ impl Walks {
             numbers.ok_or_else(|| ApiError::invalid_param("This is not a token of this server"))?;
         let kept = self.0.lock();
         match kept.walks.get(&number) {
-            Some((walk, _)) if walk.start == *start => Ok(walk.clone()),
+            Some(KeptWalk { walk, .. }) if walk.start == *start => Ok(walk.clone()),
             _ => Ok(Walk::new(start.clone(), via, sent)),
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use base::Clock;
+
+    use super::*;
+
+    fn walk(user: &str, topic: usize) -> Walk {
+        let room_id = RoomId::parse("!a:b.test").unwrap();
+        let start = Start {
+            user: UserId::parse(user).unwrap(),
+            room_id: room_id.clone(),
+            max_depth: None,
+            suggested_only: false,
+        };
+        let mut walk = Walk::new(start, Vec::new(), 0);
+        let told = json!({ "room_id": room_id, "topic": "t".repeat(topic) });
+        walk.told.insert(room_id, serde_json::from_value(told).unwrap());
+        walk
+    }
+
+    #[test]
+    fn of_each_user_few_walks_are_kept_and_all_are_counted_by_what_they_hold() {
+        let (walks, now) = (Walks::default(), Clock::system().instant());
+        for _ in 0..50 {
+            walks.keep(walk("@a:hs1", 4_000), now);
+        }
+        walks.keep(walk("@b:hs1", 0), now);
+        let kept = walks.0.lock();
+        assert_eq!((kept.walks.len(), kept.order.len()), (MAX_KEPT_OF_USER + 1, MAX_KEPT_OF_USER + 1));
+        assert!(kept.bytes > MAX_KEPT_OF_USER * 4_000);
+        assert_eq!(kept.bytes, kept.walks.values().map(|kept| kept.walk.bytes()).sum::<usize>());
+    }
+
+    #[test]
+    fn a_walk_that_nobody_goes_on_with_is_dropped_in_time() {
+        let walks = Walks::default();
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
+        walks.keep(walk("@a:hs1", 10), clock.instant());
+        hand.advance(MAX_KEPT_FOR + Duration::from_secs(1));
+        walks.keep(walk("@b:hs1", 10), clock.instant());
+        assert_eq!(walks.0.lock().walks.len(), 1);
     }
 }

@@ -161,7 +161,7 @@ async fn check_canonical_alias(
         )));
     }
     for alias in new {
-        let leads_here = match api.rooms.resolve_alias(None, alias).await {
+        let leads_here = match api.rooms.resolve_alias(Some(sender), alias).await {
             Ok(answer) => answer.room_id == room_id,
             Err(room::Error::Store(cause)) => return Err(cause.into()),
             Err(_) => false,

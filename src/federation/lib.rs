@@ -24,6 +24,7 @@ mod http;
 mod keys;
 mod network;
 mod path;
+mod profile;
 mod remote;
 mod resolver;
 mod sender;

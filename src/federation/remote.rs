@@ -8,14 +8,14 @@ use http::Method;
 use room::{
     Remote, RemoteError,
     ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
-    read::space::SpaceAnswer,
+    read::{aliases::MAX_SERVERS, bounded::first, space::SpaceAnswer},
 };
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomVersionId, ServerName,
     UserId,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     bounded::{AtMost, Lenient},
@@ -24,6 +24,7 @@ use crate::{
         bad_answer,
     },
     path::Path,
+    profile,
     transport::Budget,
 };
 
@@ -61,7 +62,8 @@ impl Peering {
         self.client.ask(outgoing).await
     }
 
-    /// `GET /query/profile`: the profile of a user of another server, or one field of it.
+    /// `GET /query/profile`: the profile of a user of another server, or one field of it; of what is told, what a
+    /// profile can hold.
     ///
     /// # Errors
     /// [`RemoteError`] as the other server, or the way to it, has it.
@@ -70,12 +72,13 @@ impl Peering {
         from: &ServerName,
         user_id: &UserId,
         field: Option<&str>,
-    ) -> Result<serde_json::Map<String, serde_json::Value>, RemoteError> {
+    ) -> Result<Map<String, Value>, RemoteError> {
         let mut path = query("profile").query("user_id", user_id);
         if let Some(field) = field {
             path = path.query("field", field);
         }
-        self.get(from, user_id.server_name(), path, SMALL).await
+        let told: Map<String, Value> = self.get(from, user_id.server_name(), path, SMALL).await?;
+        Ok(profile::bounded(told))
     }
 
     /// `GET /hierarchy`: what another server tells of a space, or another room, and of the rooms in it.
@@ -458,8 +461,11 @@ impl Remote for Peering {
         #[derive(Deserialize)]
         struct Answer {
             room_id: OwnedRoomId,
-            #[serde(default, deserialize_with = "pdu::lenient::list")]
+            #[serde(default, deserialize_with = "some_servers")]
             servers: Vec<OwnedServerName>,
+        }
+        fn some_servers<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<OwnedServerName>, D::Error> {
+            first(json, MAX_SERVERS)
         }
 
         let path = query("directory").query("room_alias", alias);

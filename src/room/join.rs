@@ -7,7 +7,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pdu::{Pdu, RoomVersion, Verified};
 use ruma::{
@@ -33,6 +33,11 @@ use crate::{
     tables::{INVITES, MEMBERSHIPS, Membership, Verdict},
 };
 
+/// Servers that may be asked for help with one room.
+const MAX_HELPERS: usize = 50;
+/// For how long one server after the other is asked; whoever is being asked then may still answer.
+pub(crate) const ASKING: Duration = Duration::from_secs(60);
+
 impl Rooms {
     /// Joins a room with the help of one of these servers, or of others that we know of.
     pub(crate) async fn join_through(
@@ -46,7 +51,11 @@ impl Rooms {
         let mark = self.0.workers.mark_joining(&room_id.to_owned());
         let mut outcome = Err(nobody(room_id));
         let mut refusals = Refusals::default();
+        let began = self.0.clock.instant();
         for server in servers.iter().take(self.0.config.join_attempts) {
+            if self.0.clock.instant().since(began) > ASKING {
+                break;
+            }
             outcome = self.join_by(user, room_id, server, &joining).await;
             match &outcome {
                 Ok(()) => break,
@@ -73,7 +82,8 @@ impl Rooms {
         room_id: &RoomId,
         via: &[OwnedServerName],
     ) -> Result<Vec<OwnedServerName>, Error> {
-        let mut servers = via.to_vec();
+        // Who is named is a stranger's choice, so it is bounded before it is looked through.
+        let mut servers: Vec<OwnedServerName> = via.iter().take(MAX_HELPERS).cloned().collect();
         let creator = room_id.server_name().filter(|_| via.is_empty()).map(ToOwned::to_owned);
         if let Some(room) = self.room(room_id).await? {
             let membership = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
@@ -92,6 +102,9 @@ impl Rooms {
         }
         let mut unique: Vec<OwnedServerName> = Vec::new();
         for server in servers {
+            if unique.len() == MAX_HELPERS {
+                break;
+            }
             if !self.is_ours(&server) && !unique.contains(&server) {
                 unique.push(server);
             }

@@ -12,7 +12,7 @@ use tracing::info;
 use crate::{
     Error, Profile, Rooms,
     create::{draft, raw},
-    join::open_template,
+    join::{ASKING, open_template},
     membership::{Refusals, member_content, nobody},
     outside::OutsideChange,
     read::room::RoomInfo,
@@ -48,7 +48,11 @@ impl Rooms {
         }
         let mut outcome = Err(nobody(room_id));
         let mut refusals = Refusals::default();
+        let began = self.0.clock.instant();
         for server in self.helpers(user, room_id, via).await?.iter().take(self.0.config.join_attempts) {
+            if self.0.clock.instant().since(began) > ASKING {
+                break;
+            }
             outcome = self.knock_by(user, room_id, server, profile, reason).await;
             match &outcome {
                 Ok(()) => break,

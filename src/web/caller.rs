@@ -215,7 +215,7 @@ pub enum Standing {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "an endpoint with `{A}` cannot have the caller `{Self}`",
-    note = "AccessToken: User; AccessTokenOptional: Option<User>; ServerSignatures: Origin; none: Open"
+    note = "AccessToken: User; AccessTokenOptional: Option<User>; ServerSignatures: Origin; none: Open, or Option<User> where users get more"
 )]
 pub trait Caller<A: AuthScheme>: Identify {}
 
@@ -223,7 +223,9 @@ impl Caller<AccessToken> for User {}
 impl Caller<AccessTokenOptional> for Option<User> {}
 impl Caller<AppserviceTokenOptional> for Open {}
 impl Caller<NoAccessToken> for Open {}
+impl Caller<NoAccessToken> for Option<User> {}
 impl Caller<NoAuthentication> for Open {}
+impl Caller<NoAuthentication> for Option<User> {}
 impl Caller<AppserviceToken> for User {}
 impl Caller<ServerSignatures> for Origin {}
 

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use pdu::json::MAX_SAFE_INTEGER;
 use serde::{
     Serialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -72,6 +73,40 @@ pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Refuses numbers that clients cannot hold as they are: integers outside ±(2⁵³−1), and what is larger than any number
+/// of theirs. Fractions pass, as not everything that is sent is canonical JSON.
+pub(crate) fn check_numbers(body: &[u8]) -> Result<(), ApiError> {
+    let mut rest = body;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = match byte {
+            b'"' => skip_string(after)?,
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let length = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+                let (number, after) = rest.split_at(length);
+                if !is_holdable(number) {
+                    return Err(ApiError::bad_json("The body holds a number that is out of range"));
+                }
+                after
+            }
+            _ => after,
+        };
+    }
+    Ok(())
+}
+
+fn is_holdable(number: &[u8]) -> bool {
+    let is_integer = number.iter().all(|byte| matches!(byte, b'-' | b'0'..=b'9'));
+    // What is no number at all is left to the reader of the body.
+    let text = std::str::from_utf8(number).unwrap_or_default();
+    match is_integer {
+        true => {
+            text.parse::<i64>().is_ok_and(|integer| integer.unsigned_abs() <= MAX_SAFE_INTEGER.unsigned_abs())
+        }
+        false => text.parse::<f64>().map_or(true, f64::is_finite),
+    }
 }
 
 /// What follows the string whose inside begins here.

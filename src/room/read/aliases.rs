@@ -35,6 +35,9 @@ pub(crate) struct AliasRow {
 }
 store::row!(AliasRow, schema = 1);
 
+/// Servers that are kept of those that another server names with an alias.
+pub const MAX_SERVERS: usize = 50;
+
 impl Rooms {
     /// The room that an alias of ours stands for.
     ///
@@ -57,7 +60,8 @@ impl Rooms {
         Ok(Some(AliasAnswer { room_id: row.room_id, servers }))
     }
 
-    /// The room that any alias stands for; another server's alias is asked for there.
+    /// The room that any alias stands for; for a user of ours another server's alias is asked for there. Nobody else
+    /// makes us ask others.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it stands for nothing; [`Error::Denied`]; [`Error::Remote`].
@@ -73,15 +77,10 @@ impl Rooms {
         if self.is_ours(alias.server_name()) {
             return self.local_alias(alias).await?.ok_or_else(unknown);
         }
-        let asker = user.filter(|user| self.is_local(user)).map(UserId::server_name);
-        let from = match asker {
-            Some(asker) => asker,
-            None => {
-                let first = self.authorities().iter().next();
-                first.map(|authority| authority.name()).ok_or_else(unknown)?
-            }
-        };
-        Ok(self.0.remote.query_directory(from, alias.server_name(), alias).await?)
+        let asker = user.filter(|user| self.is_local(user)).map(UserId::server_name).ok_or_else(unknown)?;
+        let mut answer = self.0.remote.query_directory(asker, alias.server_name(), alias).await?;
+        answer.servers.truncate(MAX_SERVERS);
+        Ok(answer)
     }
 
     /// Gives a room an alias of ours.

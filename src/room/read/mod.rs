@@ -8,10 +8,11 @@
 //! [`visibility`] (who may see it), [`erasure`] (who sees it redacted), [`token`] and [`timeline`] (the order of events), then the
 //! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
 //! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`], [`open`] and
-//! [`space`].
+//! [`space`]. What others tell of rooms is [`bounded`].
 
 pub mod aggregations;
 pub mod aliases;
+pub mod bounded;
 pub mod directory;
 pub mod erasure;
 pub mod event;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use pdu::lenient;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
 
 use crate::{
     Error, RoomSerial, Rooms,
-    read::{event::StoredEvent, room::RoomInfo, token::Token},
+    read::{bounded, event::StoredEvent, room::RoomInfo, token::Token},
     tables::{Membership, SERVERS, Summary},
 };
 
@@ -24,27 +24,32 @@ pub const SPACE: &str = "m.space";
 const CHILD: &str = "m.space.child";
 /// So many rooms are looked up in one round, each of them for every authority of the process.
 const ROOMS_AT_ONCE: usize = 100;
+/// Servers that are kept of those that are said to know a child.
+const MAX_VIA: usize = 20;
+/// What a summary takes in memory beside its texts and lists, about.
+const SUMMARY_BYTES: usize = 400;
 
 /// A room as summaries describe it. Those that other servers send are read field by field: an odd field counts as
-/// absent, and an odd join rule lets nobody in.
+/// absent, and an odd join rule lets nobody in. Every text and list of theirs is bounded where it is read
+/// ([`bounded`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoomSummary {
     /// The room.
     pub room_id: OwnedRoomId,
     /// Its main alias.
-    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::short", skip_serializing_if = "Option::is_none")]
     pub canonical_alias: Option<String>,
     /// Its name.
-    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::title", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its topic.
-    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::prose", skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Its picture.
-    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::short", skip_serializing_if = "Option::is_none")]
     pub avatar_url: Option<String>,
     /// What it is for; [`SPACE`] or something else.
-    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::short", skip_serializing_if = "Option::is_none")]
     pub room_type: Option<String>,
     /// How many are in it.
     #[serde(default, deserialize_with = "lenient::field")]
@@ -53,7 +58,7 @@ pub struct RoomSummary {
     #[serde(default = "public", deserialize_with = "join_rule")]
     pub join_rule: String,
     /// The rooms whose members may come in, where the join rule says so.
-    #[serde(default, deserialize_with = "some_list", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::some_ids", skip_serializing_if = "Option::is_none")]
     pub allowed_room_ids: Option<Vec<OwnedRoomId>>,
     /// Whether all may read it.
     #[serde(default, deserialize_with = "lenient::field")]
@@ -62,14 +67,14 @@ pub struct RoomSummary {
     #[serde(default, deserialize_with = "lenient::field")]
     pub guest_can_join: bool,
     /// How its messages are encrypted.
-    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::short", skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
     /// Its version.
-    #[serde(default, deserialize_with = "lenient::field", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bounded::short", skip_serializing_if = "Option::is_none")]
     pub room_version: Option<String>,
     /// The rooms that it names as its own: stripped `m.space.child` events with their time.
-    #[serde(default, deserialize_with = "some_list", skip_serializing_if = "Option::is_none")]
-    pub children_state: Option<Vec<Value>>,
+    #[serde(default, deserialize_with = "bounded::children", skip_serializing_if = "Option::is_none")]
+    pub children_state: Option<Vec<Box<RawValue>>>,
 }
 
 /// What a summary that names no join rule means.
@@ -77,13 +82,8 @@ fn public() -> String {
     "public".to_owned()
 }
 
-fn join_rule<'de, D: Deserializer<'de>>(json: D) -> Result<String, D::Error> {
-    let rule: Option<String> = lenient::field(json)?;
-    Ok(rule.unwrap_or_else(|| "invite".to_owned()))
-}
-
-fn some_list<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result<Option<Vec<T>>, D::Error> {
-    lenient::list(json).map(Some)
+fn join_rule<'de, D: serde::Deserializer<'de>>(json: D) -> Result<String, D::Error> {
+    Ok(bounded::short(json)?.unwrap_or_else(|| "invite".to_owned()))
 }
 
 impl RoomSummary {
@@ -113,6 +113,23 @@ impl RoomSummary {
         self.room_type.as_deref() == Some(SPACE)
     }
 
+    /// About what it takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            &self.canonical_alias,
+            &self.name,
+            &self.topic,
+            &self.avatar_url,
+            &self.room_type,
+            &self.encryption,
+            &self.room_version,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let allowed: usize = self.allowed_room_ids.iter().flatten().map(|id| id.as_str().len() + 16).sum();
+        let children: usize = self.children_state.iter().flatten().map(|child| child.get().len() + 16).sum();
+        SUMMARY_BYTES + self.room_id.as_str().len() + self.join_rule.len() + texts + allowed + children
+    }
+
     /// Whether it is shown to everybody: all may join, knock or read.
     fn is_open(&self) -> bool {
         self.world_readable || matches!(self.join_rule.as_str(), "public" | "knock" | "knock_restricted")
@@ -129,10 +146,10 @@ pub struct SpaceAnswer {
     /// The space, or another room, with its children's events.
     pub room: RoomSummary,
     /// Those of its children that the asking server may see.
-    #[serde(default, deserialize_with = "lenient::list")]
+    #[serde(default, deserialize_with = "bounded::rooms")]
     pub children: Vec<RoomSummary>,
     /// Those that it may not see.
-    #[serde(default, deserialize_with = "lenient::list")]
+    #[serde(default, deserialize_with = "bounded::ids")]
     pub inaccessible_children: Vec<OwnedRoomId>,
 }
 
@@ -144,7 +161,7 @@ pub struct SpaceChild {
     /// Servers that know it.
     pub via: Vec<OwnedServerName>,
     /// The stripped event, with its time.
-    pub event: Value,
+    pub event: Box<RawValue>,
     order: Option<String>,
     since: u64,
 }
@@ -162,7 +179,7 @@ pub enum Shown {
 
 impl SpaceChild {
     /// Reads a stripped `m.space.child` event with its time; one without servers names no child.
-    pub fn read(event: Value, suggested_only: bool) -> Option<Self> {
+    pub fn read(event: Box<RawValue>, suggested_only: bool) -> Option<Self> {
         #[derive(Deserialize)]
         struct Event {
             #[serde(rename = "type")]
@@ -184,7 +201,7 @@ impl SpaceChild {
             #[serde(deserialize_with = "lenient::field")]
             suggested: bool,
         }
-        let Event { kind, state_key, origin_server_ts, content } = Event::deserialize(&event).ok()?;
+        let Event { kind, state_key, origin_server_ts, content } = serde_json::from_str(event.get()).ok()?;
         if kind != CHILD || content.via.is_empty() || (suggested_only && !content.suggested) {
             return None;
         }
@@ -193,7 +210,7 @@ impl SpaceChild {
         };
         Some(Self {
             room_id: state_key,
-            via: content.via.iter().filter_map(|name| ServerName::parse(name).ok()).collect(),
+            via: content.via.iter().filter_map(|name| ServerName::parse(name).ok()).take(MAX_VIA).collect(),
             order: content.order.filter(|order| is_order(order)),
             since: origin_server_ts.unwrap_or(u64::MAX),
             event,
@@ -232,7 +249,8 @@ impl Rooms {
         }
     }
 
-    /// What a room shows; nothing where we know no such room or it is not for these eyes.
+    /// What a room shows; nothing where we take no part in such a room, as what we know of it may be wrong, or it is
+    /// not for these eyes.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Inconsistent`].
@@ -242,6 +260,9 @@ impl Rooms {
         looker: Looker<'_>,
     ) -> Result<Option<(Arc<RoomInfo>, RoomSummary)>, Error> {
         let Some(room) = self.room(room_id).await? else { return Ok(None) };
+        if !self.is_resident(&room).await? {
+            return Ok(None);
+        }
         let summary = self.summaries(&[room.serial]).await?.pop().unwrap_or_default();
         let counts = self.member_counts(&[room.serial]).await?.pop().unwrap_or_default();
         let shown = RoomSummary::new(&room, summary, counts.joined);
@@ -351,27 +372,29 @@ impl Rooms {
     }
 }
 
-fn stripped_child(event: &StoredEvent) -> Option<Value> {
-    Some(json!({
+fn stripped_child(event: &StoredEvent) -> Option<Box<RawValue>> {
+    let content: &RawValue = serde_json::from_str(event.pdu().content_str()).ok()?;
+    let stripped = json!({
         "type": event.kind(),
         "state_key": event.state_key()?,
         "sender": event.sender(),
         "origin_server_ts": u64::from(event.pdu().origin_server_ts().get()),
-        "content": serde_json::from_str::<Value>(event.pdu().content_str()).ok()?,
-    }))
+        "content": content,
+    });
+    serde_json::value::to_raw_value(&stripped).ok()
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::{Value, json, value::to_raw_value};
 
     use super::{SpaceAnswer, SpaceChild};
 
     fn child(content: Value) -> Option<SpaceChild> {
         let event = json!({ "type": "m.space.child", "state_key": "!a:b.test", "sender": "@a:b.test",
             "origin_server_ts": 5, "content": content });
-        SpaceChild::read(event, false)
+        SpaceChild::read(to_raw_value(&event).unwrap(), false)
     }
 
     #[test]
@@ -400,7 +423,7 @@ mod tests {
                     _ => event[name] = value.clone(),
                 }
             }
-            SpaceChild::read(event, false).unwrap()
+            SpaceChild::read(to_raw_value(&event).unwrap(), false).unwrap()
         };
         let mut children = vec![
             read("!d:b.test", json!({ "origin_server_ts": "soon" })),
@@ -435,5 +458,34 @@ mod tests {
         );
         assert_eq!(answer.children[0].allowed_room_ids.as_deref().map(<[_]>::len), Some(1));
         assert_eq!(answer.inaccessible_children.len(), 1);
+    }
+
+    #[test]
+    fn no_text_and_no_list_of_another_servers_summary_is_longer_than_its_bound() {
+        let (long, many) = ("字".repeat(1 << 20), vec![json!("!a:b.test"); 100_000]);
+        let child =
+            json!({ "type": "m.space.child", "state_key": "!b:b.test", "content": { "via": ["b.test"] } });
+        let fat = json!({ "type": "m.space.child", "state_key": "!c:b.test", "content": { "via": ["b.test"], "x": long } });
+        let mut children = vec![child; 20_000];
+        children.insert(0, fat);
+        let room = json!({ "room_id": "!a:b.test", "name": long, "topic": long, "avatar_url": long,
+            "canonical_alias": long, "room_type": long, "join_rule": long, "encryption": long, "room_version": long,
+            "allowed_room_ids": many, "children_state": children, "more": long });
+        let answer = json!({ "room": room, "children": vec![json!({ "room_id": "!d:b.test", "topic": "t" }); 20_000],
+            "inaccessible_children": many });
+        let answer: SpaceAnswer = serde_json::from_str(&answer.to_string()).unwrap();
+
+        let room = &answer.room;
+        assert!(room.name.as_ref().is_some_and(|name| name.len() <= 1_024 && name.starts_with('字')));
+        assert!(room.topic.as_ref().is_some_and(|topic| topic.len() <= 4_096 && topic.starts_with('字')));
+        assert!(room.avatar_url.is_none() && room.canonical_alias.is_none() && room.room_type.is_none());
+        assert_eq!(room.join_rule, "invite");
+        assert!(room.encryption.is_none() && room.room_version.is_none());
+        assert_eq!(room.allowed_room_ids.as_ref().map(Vec::len), Some(100));
+        assert!(room.children_state.as_ref().is_some_and(
+            |children| children.len() == 1_000 && children.iter().all(|child| child.get().len() <= 4_096)
+        ));
+        assert_eq!((answer.children.len(), answer.inaccessible_children.len()), (1_000, 1_000));
+        assert!((100_000..400_000).contains(&room.bytes()), "{}", room.bytes());
     }
 }

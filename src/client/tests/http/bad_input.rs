@@ -122,3 +122,18 @@ async fn what_is_not_built_is_not_recognized() {
     hanako.get("/_matrix/client/v3/room/unknown").await.fails(404, "M_UNRECOGNIZED");
     hanako.put("/_matrix/client/v3/login", json!({})).await.fails(405, "M_UNRECOGNIZED");
 }
+
+#[tokio::test]
+async fn a_number_that_clients_cannot_hold_is_refused_in_account_data() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let path = format!("/user/{}/account_data/org.example", hanako.id);
+    for number in ["1e400", "-1e400", "9007199254740992", "-9007199254740992", &"9".repeat(5_000)] {
+        for body in [format!(r#"{{"a":{number}}}"#), format!(r#"{{"a":["\"",{{"b":[0,{number}]}}]}}"#)] {
+            hanako.send("PUT", &path, body.into_bytes()).await.fails(400, "M_BAD_JSON");
+        }
+    }
+    let fine = r#"{"order":0.25,"n":[1e3,-9007199254740991,9007199254740991,-0],"text":"1e400 \" 99999999999999999999"}"#;
+    hanako.send("PUT", &path, fine.as_bytes().to_vec()).await.ok();
+    hanako.get(&path).await.ok();
+}

@@ -1,6 +1,21 @@
 //! What answers do not tell to those whom it does not concern, and what is out of their reach.
 
-use serde_json::json;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use client::Elsewhere;
+use room::{
+    RemoteError,
+    read::{
+        directory::{DirectoryPage, DirectoryQuery},
+        space::SpaceAnswer,
+    },
+};
+use ruma::{RoomId, ServerName, UserId};
+use serde_json::{Map, Value, json};
 
 use crate::town::Town;
 
@@ -80,4 +95,78 @@ async fn upgrades_and_the_directory_do_not_tell_whether_a_room_exists() {
         ]
     };
     assert_eq!(ask(&room).await, ask("!none:hs1").await);
+}
+
+/// Others who count how often they are asked.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Counting {
+    fn off<T>(&self) -> Result<T, RemoteError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(RemoteError::Off)
+    }
+}
+
+#[async_trait]
+impl Elsewhere for Counting {
+    async fn profile(
+        &self,
+        _: &ServerName,
+        _: &UserId,
+        _: Option<&str>,
+    ) -> Result<Map<String, Value>, RemoteError> {
+        self.off()
+    }
+
+    async fn public_rooms(
+        &self,
+        _: &ServerName,
+        _: &ServerName,
+        _: &DirectoryQuery,
+    ) -> Result<DirectoryPage, RemoteError> {
+        self.off()
+    }
+
+    async fn space(
+        &self,
+        _: &ServerName,
+        _: &ServerName,
+        _: &RoomId,
+        _: bool,
+    ) -> Result<SpaceAnswer, RemoteError> {
+        self.off()
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_makes_us_ask_no_other_server_and_a_user_does() {
+    let others = Arc::new(Counting::default());
+    let town = Town::beside(others.clone()).await;
+    let hanako = town.user("hanako").await;
+    let strange = [
+        ("/publicRooms?server=evil.test", 401, "M_MISSING_TOKEN"),
+        ("/profile/@x:evil.test", 401, "M_MISSING_TOKEN"),
+        ("/profile/@x:evil.test/displayname", 401, "M_MISSING_TOKEN"),
+        ("/directory/room/%23x:evil.test", 404, "M_NOT_FOUND"),
+    ];
+    for (path, status, errcode) in strange {
+        let path = format!("/_matrix/client/v3{path}");
+        town.ask("GET", &path, Value::Null).await.fails(status, errcode);
+    }
+    let summary = "/_matrix/client/v1/room_summary/%23x:evil.test";
+    town.ask("GET", summary, Value::Null).await.fails(404, "M_NOT_FOUND");
+    assert_eq!(others.0.load(Ordering::SeqCst), 0);
+
+    for (path, ..) in &strange[..3] {
+        hanako.get(path).await;
+    }
+    assert_eq!(others.0.load(Ordering::SeqCst), 3);
+    // This one is asked for on the way of the rooms, which is off here and says so.
+    let answer = hanako.get(strange[3].0).await;
+    assert_ne!(answer.status, 404, "{answer:?}");
+    // What is ours is open.
+    for path in ["/publicRooms", "/publicRooms?server=hs2", &format!("/profile/{}", hanako.id)] {
+        town.ask("GET", &format!("/_matrix/client/v3{path}"), Value::Null).await.ok();
+    }
 }

@@ -202,3 +202,16 @@ async fn an_odd_entry_hides_neither_a_child_nor_a_restricted_room() {
     assert_eq!(ids(&taro.get(&path).await.ok()), [&space, &restricted]);
     taro.post(&format!("/join/{restricted}"), json!({})).await.ok();
 }
+
+/// What is known of a room whose members of ours all left is what it was then.
+#[tokio::test]
+async fn a_room_that_all_of_us_left_has_no_summary() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat", "name": "old" })).await;
+    let path = format!("/_matrix/client/v1/room_summary/{room}");
+    assert_eq!(hanako.get(&path).await.ok()["name"], "old");
+    hanako.post(&format!("/rooms/{room}/leave"), json!({})).await.ok();
+    hanako.get(&path).await.fails(404, "M_NOT_FOUND");
+    town.ask("GET", &path, Value::Null).await.fails(404, "M_NOT_FOUND");
+}

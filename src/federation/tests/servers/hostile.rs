@@ -1,6 +1,8 @@
 //! A server that means harm, among honest ones.
 
 use hostile::{Conduct, Hostile};
+use room::Joining;
+use ruma::{OwnedServerName, RoomAliasId, UserId};
 use serde_json::json;
 
 use crate::net::{Net, Node};
@@ -44,4 +46,27 @@ async fn a_member_that_hangs_does_not_hold_up_the_others() {
     a.say(ALICE, &room, "is anybody there?").await;
     mallory.until_asked("/send/", 1).await;
     b.until_said(&room, &["is anybody there?"]).await;
+}
+
+#[tokio::test]
+async fn an_alias_with_countless_servers_costs_a_few_of_them() {
+    let net = Net::default();
+    let a = Node::start(&net, &[A]).await;
+    let mallory = Hostile::new("mallory.test");
+    net.add(&mallory);
+    let servers: Vec<String> = (0..100_000).map(|number| format!("s{number}.mallory.test")).collect();
+    let lie = json!({ "room_id": "!none:mallory.test", "servers": servers });
+    mallory.on("/query/directory", Conduct::say(lie));
+    let alias = RoomAliasId::parse("#x:mallory.test").unwrap();
+    let alice = UserId::parse(ALICE).unwrap();
+
+    let answer = a.rooms.resolve_alias(Some(&alice), &alias).await.unwrap();
+    assert_eq!(answer.servers.len(), 50);
+
+    // Whoever names the servers: a few are tried.
+    let servers: Vec<OwnedServerName> =
+        servers.iter().map(|server| OwnedServerName::try_from(server.as_str()).unwrap()).collect();
+    let join = a.rooms.join(&alice, &answer.room_id, &servers, Joining::default());
+    let outcome = tokio::time::timeout(std::time::Duration::from_secs(20), join).await;
+    assert!(outcome.is_ok_and(|joined| joined.is_err()), "the join ends, and soon");
 }
