@@ -1,7 +1,7 @@
 //! Reading requests that need user-interactive authentication.
 
 use account::Asked;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use web::{ApiError, parse_json};
 
 /// Takes a body apart into what is shown, the session that is named, and what is asked. No body asks for
@@ -25,11 +25,25 @@ pub(crate) fn asked(body: &[u8]) -> Result<Asked, ApiError> {
         Some(_) => return Err(ApiError::bad_json("`session` is to be a string")),
     };
     let auth = match auth.contains_key("type") {
-        true => Some(
-            serde_json::from_value(Value::Object(auth))
-                .map_err(|error| ApiError::bad_json(format!("`auth` cannot be read: {error}")))?,
-        ),
+        true => {
+            Some(serde_json::from_value(Value::Object(with_identifier(auth))).map_err(|_unreadable| {
+                ApiError::bad_json("`auth` lacks a key that its `type` needs, or has one in another form")
+            })?)
+        }
         false => None,
     };
     Ok(Asked { auth, session, request })
+}
+
+/// Passwords are shown with an `identifier`; older clients write the bare `user` in its place, as they do
+/// at `/login`.
+fn with_identifier(mut auth: Map<String, Value>) -> Map<String, Value> {
+    let lacks_identifier = auth.get("identifier").is_none_or(Value::is_null);
+    if lacks_identifier
+        && auth.get("type").is_some_and(|kind| kind == "m.login.password")
+        && let Some(user @ Value::String(_)) = auth.remove("user")
+    {
+        auth.insert("identifier".to_owned(), json!({ "type": "m.id.user", "user": user }));
+    }
+    auth
 }

@@ -59,7 +59,7 @@ pub(crate) struct InitArgs {
     /// ディレクトリ。なければ作る / The directory; made if need be
     pub(crate) directory: PathBuf,
     /// サーバー名。ユーザー ID のコロンの後の部分。後から変えられない / The server name: what stands behind the colon of user ids. It can never be changed
-    #[arg(long, value_parser = names::parse)]
+    #[arg(long, value_parser = names::parse_new)]
     pub(crate) server_name: OwnedServerName,
 }
 

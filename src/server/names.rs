@@ -8,12 +8,7 @@ use anyhow::{Context, anyhow};
 use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Order, Position, Range, Store, Table, TableCheck, Tuning};
 
-use crate::{
-    causes,
-    config::Config,
-    storage::Data,
-    texts::{self, tr},
-};
+use crate::{causes, config::Config, storage::Data, texts::tr};
 
 /// Names that this store has been served under; key: server name; value: 1.
 pub(crate) static NAMES: Table<String, u64> = Table::new(900, "server.names", Tuning::Small);
@@ -86,9 +81,32 @@ pub(crate) fn parse(text: &str) -> Result<OwnedServerName, String> {
         Some(ascii) => {
             tr!("サーバー名は ASCII で書きます: {ascii}", "a server name is written in ASCII: {ascii}")
         }
-        None if texts::japanese() => "サーバー名ではありません".to_owned(),
-        None => error.to_string(),
+        None if text.contains("://") => tr!(
+            "サーバー名は URL ではありません。https:// などは書かず、kanazawa.test のように書きます",
+            "a server name is no URL: it is written without https://, such as kanazawa.test"
+        ),
+        None => tr!(
+            "サーバー名ではありません。ホスト名と、必要ならポートだけを書きます (kanazawa.test や              kanazawa.test:8448)",
+            "{error}: a server name is a host and perhaps a port, such as kanazawa.test"
+        ),
     })
+}
+
+/// Reads the name of a new server. Capitals are refused: to DNS they are the same name as small letters, to
+/// Matrix another one, so whoever typed the name in the usual way would meet nobody.
+///
+/// # Errors
+/// Why it is none, or how it has to be written.
+pub(crate) fn parse_new(text: &str) -> Result<OwnedServerName, String> {
+    let name = parse(text)?;
+    if text.chars().any(|letter| letter.is_ascii_uppercase()) {
+        let lower = text.to_ascii_lowercase();
+        return Err(tr!(
+            "サーバー名は小文字で書きます: {lower}",
+            "a server name is written in small letters: {lower}"
+        ));
+    }
+    Ok(name)
 }
 
 /// How a name with other letters than those of ASCII is written in DNS.

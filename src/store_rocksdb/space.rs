@@ -26,16 +26,17 @@ impl Space {
 
     /// Refuses when less than the reserve is free. Costs a microsecond.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.has(self.reserve.as_u64())
+        self.has(self.reserve.as_u64(), "has to stay free")
     }
 
     /// Refuses when so little is free that writing would soon have to stop again.
     pub(crate) fn check_again(&self) -> Result<(), Error> {
         let reserve = self.reserve.as_u64();
-        self.has(reserve.saturating_add(reserve / 4))
+        let wanted = reserve.saturating_add(reserve / 4);
+        self.has(wanted, "has to be free (the reserve and a quarter) before writing begins again")
     }
 
-    fn has(&self, wanted: u64) -> Result<(), Error> {
+    fn has(&self, wanted: u64, why: &str) -> Result<(), Error> {
         let disk = match rustix::fs::statvfs(&self.directory) {
             Ok(disk) => disk,
             Err(error) => return Err(io_error("measure the disk", &error.into())),
@@ -44,8 +45,10 @@ impl Space {
         // Some file systems do not say; theirs is known to be full when a write fails.
         if disk.f_blocks > 0 && free < wanted {
             return Err(Error::Full(format!(
-                "{free} bytes are free in {}, {wanted} are to stay free",
-                self.directory.display()
+                "{} MiB is free in {}, {} MiB {why}",
+                free >> 20,
+                self.directory.display(),
+                wanted.div_ceil(1 << 20),
             )));
         }
         Ok(())

@@ -97,9 +97,15 @@ pub fn load<T: DeserializeOwned>(
             Err(error) => error,
         };
         let variable = variables.iter_mut().find(|variable| Some(&variable.span) == error.span().as_ref());
-        if variable.is_some_and(|variable| variable.retry_as_text(&mut document)) {
-            continue;
-        }
+        // Only a value of another type may be meant as text; a key that is missing below it is still missing.
+        let wrong_type = error.message().starts_with("invalid type: ");
+        let error = match variable {
+            Some(variable) if wrong_type => match variable.retry_as_text(&mut document, error) {
+                Some(error) => error,
+                None => continue,
+            },
+            _ => error,
+        };
         // An entry taken out before is missing now; that is no mistake of its own.
         if !is_taken_out(&problems, error.message()) {
             problems.push(problem(text, &whole, &error, &variables));
@@ -137,16 +143,24 @@ struct Variable<'a> {
     /// A place beyond the end of the file that marks its entries.
     span: Range<usize>,
     is_text: bool,
+    /// What was wrong with it as a literal.
+    as_literal: Option<toml::de::Error>,
 }
 
 impl<'a> Variable<'a> {
-    /// `8008` may be meant as text; whoever reads decides. Returns whether it is worth a retry.
-    fn retry_as_text(&mut self, document: &mut DeTable<'a>) -> bool {
+    /// `8008` may be meant as text; whoever reads decides. Returns nothing when that is worth a retry, and
+    /// what is to be told otherwise: when neither is wanted, what is wrong with the literal that was written.
+    fn retry_as_text(
+        &mut self,
+        document: &mut DeTable<'a>,
+        error: toml::de::Error,
+    ) -> Option<toml::de::Error> {
         if std::mem::replace(&mut self.is_text, true) {
-            return false;
+            return Some(self.as_literal.take().unwrap_or(error));
         }
+        self.as_literal = Some(error);
         set(document, &self.path, DeValue::String(Cow::Borrowed(self.value)), &self.span);
-        true
+        None
     }
 }
 
@@ -172,7 +186,7 @@ fn override_from<'a>(
             Err(_) => (DeValue::String(Cow::Borrowed(value.as_str())), true),
         };
         set(document, &path, literal, &span);
-        variables.push(Variable { name, value, path, span, is_text });
+        variables.push(Variable { name, value, path, span, is_text, as_literal: None });
     }
     variables
 }

@@ -31,11 +31,18 @@ pub(super) fn in_plain_words(message: &str) -> String {
         message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
     {
         let known = known.strip_prefix("one of ").unwrap_or(known);
+        let known = if japanese() { known.replace("` or `", "`、`") } else { known.to_owned() };
         let several = if known.contains(", ") { "one of these: " } else { "" };
         return tr!(
             "{unknown} は選べません。選べるもの: {known}",
             "{several}{known} is needed, not {unknown}"
         );
+    }
+    // The library's phrase for what is no address, whatever was wanted beside it.
+    let address = message.strip_prefix("invalid ").and_then(|rest| rest.strip_suffix(" syntax"));
+    if let Some(wanted) = address.filter(|wanted| WANTED.iter().any(|(known, ..)| known == wanted)) {
+        let wanted = wanted_in_our_words(wanted);
+        return tr!("{wanted}が必要です", "{wanted} is needed");
     }
     let kinds = ["invalid type: ", "invalid value: "];
     let kind = kinds.iter().find_map(|kind| message.strip_prefix(kind));

@@ -1,7 +1,7 @@
 //! `yakuba backup`, `restore` and `verify`.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -31,6 +31,9 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     }
     // The running server has another working directory.
     let to: PathBuf = std::path::absolute(&args.to)?;
+    if config.store.backend == Backend::Rocksdb {
+        apart(&config.path(&config.store.path), &to)?;
+    }
     let made: BackedUp = match Running::find(&config).await {
         Some(running) => {
             let body = serde_json::to_value(BackUpOrder { to })?;
@@ -77,14 +80,18 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
         ));
     }
     let to = config.path(&config.store.path);
-    let made = store_rocksdb::restore(&args.from, &to).with_context(|| {
-        tr!(
-            "{from} の控えを {to} に戻せません。{to} は空でなければなりません",
-            "the backup in {from} cannot be put back into {to}",
-            from = args.from.display(),
-            to = to.display()
-        )
-    })?;
+    let made = can_be_restored(&args.from, &to)
+        .and_then(|()| {
+            store_rocksdb::restore(&args.from, &to).map_err(|error| anyhow!(causes::of_store(&error)))
+        })
+        .with_context(|| {
+            tr!(
+                "{from} の控えを {to} に戻せません",
+                "the backup in {from} cannot be put back into {to}",
+                from = args.from.display(),
+                to = to.display()
+            )
+        })?;
     say(&tr!(
         "戻しました: {id} → {path}, {bytes} バイト",
         "restored: {id} into {path}, {bytes} bytes",
@@ -98,6 +105,56 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
          for the same"
     ))?;
     Ok(())
+}
+
+/// What commonly keeps a backup from being restored.
+fn can_be_restored(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !from.is_dir() {
+        bail!(tr!(
+            "{from} というディレクトリはありません",
+            "there is no directory {from}",
+            from = from.display()
+        ));
+    }
+    if !from.join("meta").is_dir() {
+        bail!(tr!("{from} に控えがありません", "there is no backup in {from}", from = from.display()));
+    }
+    // One that cannot be read is met again, with its cause, when it is to be written.
+    if std::fs::read_dir(to).is_ok_and(|mut there| there.next().is_some()) {
+        bail!(tr!("{to} は空ではありません。空でなければ戻せません", "{to} is not empty", to = to.display()));
+    }
+    Ok(())
+}
+
+/// Refuses to keep a backup within the data or around them: what removes, moves or restores the one would
+/// take the other along, and the files of both would stand between each other.
+pub(crate) fn apart(data: &Path, to: &Path) -> anyhow::Result<()> {
+    let (data, to) = (resolved(data)?, resolved(to)?);
+    if data.starts_with(&to) || to.starts_with(&data) {
+        bail!(tr!(
+            "控えはデータ ({data}) とは別のディレクトリに取ります。{to} には取れません。何も書きませんでした",
+            "a backup is kept apart from the data in {data}, not in {to}; nothing was written",
+            data = data.display(),
+            to = to.display()
+        ));
+    }
+    Ok(())
+}
+
+/// A path without links, of which the end need not be there yet.
+fn resolved(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let there = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    let Some((part, mut whole)) = there else { return Ok(path) };
+    for component in path.strip_prefix(part).unwrap_or(Path::new("")).components() {
+        match component {
+            Component::ParentDir => {
+                whole.pop();
+            }
+            component => whole.push(component),
+        }
+    }
+    Ok(whole)
 }
 
 /// The files that a server needs besides its data.

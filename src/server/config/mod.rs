@@ -6,6 +6,7 @@
 mod check;
 mod convert;
 mod files;
+mod rates;
 mod types;
 
 use std::path::{Path, PathBuf};

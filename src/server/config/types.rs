@@ -7,6 +7,8 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
+use super::rates;
+
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -280,43 +282,55 @@ pub struct LimitsConfig {
     /// Bytes of requests' bodies that are in memory at once.
     pub bodies: ByteSize,
     /// Log-ins, by address.
+    #[serde(deserialize_with = "rates::login")]
     pub login: RateSetting,
     /// Registrations, by address.
+    #[serde(deserialize_with = "rates::registration")]
     pub registration: RateSetting,
     /// Requests that need no proof of who asks, by address.
+    #[serde(deserialize_with = "rates::open")]
     pub open: RateSetting,
     /// Messages, state and redactions, by user.
+    #[serde(deserialize_with = "rates::send")]
     pub send: RateSetting,
     /// Making, joining and leaving rooms, inviting and putting out, by user.
+    #[serde(deserialize_with = "rates::membership")]
     pub membership: RateSetting,
     /// Searching people and rooms, by user.
+    #[serde(deserialize_with = "rates::search")]
     pub search: RateSetting,
     /// `/sync`, by device.
+    #[serde(deserialize_with = "rates::sync")]
     pub sync: RateSetting,
     /// Everything else that changes something, by user.
+    #[serde(deserialize_with = "rates::write")]
     pub write: RateSetting,
     /// Everything else that is read, by user.
+    #[serde(deserialize_with = "rates::read")]
     pub read: RateSetting,
     /// Requests whose signature is still to be checked, by address.
+    #[serde(deserialize_with = "rates::peer_unproven")]
     pub peer_unproven: RateSetting,
     /// Questions for other servers' keys, by address.
+    #[serde(deserialize_with = "rates::peer_keys")]
     pub peer_keys: RateSetting,
     /// Transactions, by server.
+    #[serde(deserialize_with = "rates::peer_transactions")]
     pub peer_transactions: RateSetting,
     /// Joins, knocks, invites and leaves, by server.
+    #[serde(deserialize_with = "rates::peer_membership")]
     pub peer_membership: RateSetting,
     /// Whole states of rooms, by server.
+    #[serde(deserialize_with = "rates::peer_state")]
     pub peer_state: RateSetting,
     /// Everything else that a server asks, by server.
+    #[serde(deserialize_with = "rates::peer_queries")]
     pub peer_queries: RateSetting,
 }
 
 impl Default for LimitsConfig {
     fn default() -> LimitsConfig {
-        let rate = |class: Class| {
-            let web::Rate { per_second, burst } = class.default_rate();
-            RateSetting { per_second, burst }
-        };
+        let rate = RateSetting::default_of;
         LimitsConfig {
             enabled: true,
             bodies: ByteSize::mib(192),
@@ -367,14 +381,21 @@ impl LimitsConfig {
     }
 }
 
-/// How often something may be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// How often something may be asked. Read by [`rates`], for what is left out depends on the class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RateSetting {
     /// So often in the long run; 0 is without a limit.
     pub per_second: f64,
     /// So often at once.
     pub burst: u32,
+}
+
+impl RateSetting {
+    /// What holds for a class when nothing is set.
+    pub(super) fn default_of(class: Class) -> RateSetting {
+        let web::Rate { per_second, burst } = class.default_rate();
+        RateSetting { per_second, burst }
+    }
 }
 
 /// Settings of rooms.

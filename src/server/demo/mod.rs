@@ -61,10 +61,14 @@ pub(crate) async fn demo(args: &DemoArgs) -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    if temporary && outcome.is_err() {
+    let made = directory.exists();
+    if !temporary || !made {
+        return outcome;
+    }
+    if outcome.is_err() {
         // What went wrong stands in the logs there.
         complain(&tr!("{path} は残してあります", "{path} is kept", path = directory.display()));
-    } else if temporary && let Err(error) = std::fs::remove_dir_all(&directory) {
+    } else if let Err(error) = std::fs::remove_dir_all(&directory) {
         complain(&tr!(
             "{path} を消せません: {error}",
             "{path} cannot be removed: {error}",

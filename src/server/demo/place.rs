@@ -48,9 +48,9 @@ pub(super) struct Account {
 impl Server {
     fn new(root: &Path, index: u16, town: &Town, base_port: u16) -> anyhow::Result<Server> {
         let first = index.checked_mul(PORTS_EACH).and_then(|offset| base_port.checked_add(offset));
-        let first = first.filter(|port| *port < u16::MAX - PORTS_EACH).with_context(|| {
-            crate::texts::tr!("最初のポート番号が大きすぎます", "the base port is too high")
-        })?;
+        let first = first
+            .filter(|_| (1..=HIGHEST_BASE_PORT).contains(&base_port))
+            .with_context(|| too_high(base_port))?;
         Ok(Server {
             name: town.name,
             title: town.title,
@@ -74,15 +74,27 @@ impl Server {
     }
 }
 
+/// The highest first port with which all servers have theirs.
+const HIGHEST_BASE_PORT: u16 = u16::MAX - PORTS_EACH * TOWNS.len() as u16 + 1;
+
+fn too_high(base_port: u16) -> String {
+    crate::texts::tr!(
+        "最初のポート番号は 1 から {HIGHEST_BASE_PORT} までです。{base_port} は使えません",
+        "the base port is to be from 1 to {HIGHEST_BASE_PORT}, not {base_port}"
+    )
+}
+
 impl Place {
     /// Makes what is missing in the directory. Configurations are written anew, for the ports may
     /// be others than last time; keys, certificates and data stay.
     pub(super) fn prepare(directory: PathBuf, base_port: u16) -> anyhow::Result<Place> {
+        // Before anything is written: a demo that cannot be leaves no directory behind.
+        let servers = (0..).zip(&TOWNS).map(|(index, town)| Server::new(&directory, index, town, base_port));
+        let servers = servers.collect::<anyhow::Result<_>>()?;
         std::fs::create_dir_all(&directory).with_context(|| {
             crate::texts::tr!("{path} を作れません", "{path} cannot be made", path = directory.display())
         })?;
-        let servers = (0..).zip(&TOWNS).map(|(index, town)| Server::new(&directory, index, town, base_port));
-        let place = Place { servers: servers.collect::<anyhow::Result<_>>()?, directory };
+        let place = Place { servers, directory };
         for server in &place.servers {
             std::fs::create_dir_all(&server.directory)?;
             let key = server.directory.join("signing.key");

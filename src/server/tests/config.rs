@@ -188,3 +188,36 @@ fn limits_are_switched_off_one_by_one_or_all_at_once() {
     assert!(web::Class::ALL.iter().all(|class| rate(&off, *class).is_unlimited()));
     assert!(off.account_config().unwrap().guesses.is_none());
 }
+
+#[test]
+fn half_a_rate_keeps_the_other_half_of_its_class_in_the_file_and_in_the_environment() {
+    for class in web::Class::ALL {
+        let (name, default) = (class.name(), class.default_rate());
+        let read = |line: &str, variable: Option<(&str, &str)>| {
+            let text = REFERENCE.replace("[limits]\n", &format!("[limits]\n{line}\n"));
+            let variable = variable.map(|(half, value)| {
+                (format!("YAKUBA_LIMITS__{}__{half}", name.to_uppercase()), value.to_owned())
+            });
+            Config::parse(&text, variable, Path::new("/etc/yakuba")).unwrap().rate(class)
+        };
+        let burst = web::Rate { burst: 7777, ..default };
+        assert_eq!(read(&format!("{name} = {{ burst = 7777 }}"), None), burst);
+        assert_eq!(read("", Some(("BURST", "7777"))), burst);
+        let per_second = web::Rate { per_second: 0.5, ..default };
+        assert_eq!(read(&format!("{name} = {{ per_second = 0.5 }}"), None), per_second);
+        assert_eq!(read("", Some(("PER_SECOND", "0.5"))), per_second);
+    }
+}
+
+#[test]
+fn wrong_values_from_the_environment_are_told_as_they_were_written() {
+    let told = |name: &str, value: &str| {
+        let variable = [(name.to_owned(), value.to_owned())];
+        let problems = Config::parse(REFERENCE, variable, Path::new("/etc/yakuba")).unwrap_err();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let address = told("YAKUBA_LISTENERS__0__ADDRESS", "127.0.0.1");
+    assert!(address.contains("an address with a port such as") && !address.contains("syntax"), "{address}");
+    let burst = told("YAKUBA_LIMITS__LOGIN__BURST", "1.5");
+    assert!(burst.contains("not the number 1.5"), "{burst}");
+}

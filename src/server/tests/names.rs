@@ -108,3 +108,12 @@ fn a_server_name_in_japanese_is_answered_with_its_form_in_ascii() {
     assert!(crate::names::parse("kanazawa.example.jp").is_ok());
     assert!(!crate::names::parse("a b").unwrap_err().contains("ASCII"));
 }
+
+#[test]
+fn a_new_name_in_capitals_or_with_a_scheme_is_refused_with_what_to_write() {
+    assert_eq!(names::parse_new("kanazawa.jp:8448").unwrap(), "kanazawa.jp:8448");
+    let capitals = names::parse_new("Kanazawa.jp").unwrap_err();
+    assert!(capitals.contains("small letters: kanazawa.jp"), "{capitals}");
+    let url = names::parse_new("https://kanazawa.jp").unwrap_err();
+    assert!(url.contains("no URL"), "{url}");
+}

@@ -141,6 +141,22 @@ async fn removing_a_device_takes_its_owners_password() {
 }
 
 #[tokio::test]
+async fn a_proof_may_name_its_user_as_older_clients_do_and_one_without_a_user_is_told_in_plain_words() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let path = format!("/devices/{}", hanako.device);
+
+    let nobody = json!({ "auth": { "type": "m.login.password", "password": PASSWORD } });
+    let refused = hanako.ask("DELETE", &path, nobody).await;
+    let said = refused.body["error"].as_str().unwrap_or_default();
+    assert!(!said.contains("line") && !said.contains("column"), "{said}");
+    refused.fails(400, "M_BAD_JSON");
+    let proof = |password: &str| json!({ "auth": { "type": "m.login.password", "user": "hanako", "password": password } });
+    hanako.ask("DELETE", &path, proof("wrong")).await.fails(401, "M_FORBIDDEN");
+    hanako.ask("DELETE", &path, proof(PASSWORD)).await.ok();
+}
+
+#[tokio::test]
 async fn passwords_change_and_accounts_close_with_proof() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;
