@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod convergence;
+mod ephemeral;
 mod erasure;
 mod extremities;
 mod federation;
