@@ -295,6 +295,8 @@ fn wrong_arguments_and_commands_that_cannot_be_done_are_told_in_both_languages()
         &["init"],
         &["init", "new", "--server-name", "a b"],
         &["init", "new", "--server-name", "金沢.test"],
+        &["init", "new", "--server-name", "Kanazawa.test"],
+        &["init", "new", "--server-name", "https://kanazawa.test"],
         &["init", ".", "--server-name", "kanazawa.test"],
         &["init", "file/new", "--server-name", "kanazawa.test"],
         &["user", "create"],

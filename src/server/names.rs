@@ -86,7 +86,7 @@ pub(crate) fn parse(text: &str) -> Result<OwnedServerName, String> {
             "a server name is no URL: it is written without https://, such as kanazawa.test"
         ),
         None => tr!(
-            "サーバー名ではありません。ホスト名と、必要ならポートだけを書きます (kanazawa.test や              kanazawa.test:8448)",
+            "サーバー名ではありません。ホスト名と、必要ならポートだけを書きます (kanazawa.test や kanazawa.test:8448)",
             "{error}: a server name is a host and perhaps a port, such as kanazawa.test"
         ),
     })

@@ -3,6 +3,8 @@
 //! Both wordings stand side by side where they are said, in [`tr!`]; of the command line's own texts, written
 //! `日本語 / English`, one half is picked here. Logs and JSON are in English always.
 
+use std::error::Error as _;
+
 use clap::{
     Command,
     error::{ContextKind, ErrorKind},
@@ -73,16 +75,22 @@ fn wrong_arguments(kind: ErrorKind, error: &clap::Error) -> String {
         _ => {
             let given = value(ContextKind::InvalidValue);
             let ascii = names::in_ascii(&given).filter(|_| arg.contains("server-name"));
-            let hint = ascii.map(|ascii| format!("。サーバー名は ASCII で書きます: {ascii}"));
+            let hint = ascii.map(|ascii| format!("サーバー名は ASCII で書きます: {ascii}"));
+            // The parser's own words, where they are ours.
+            let said = || error.source().map(ToString::to_string).filter(|said| is_japanese(said));
+            let hint = hint.or_else(said).map(|hint| format!("。{hint}"));
             format!("'{arg}' の値 '{given}' は使えません{}", hint.unwrap_or_default())
         }
     }
 }
 
+fn is_japanese(text: &str) -> bool {
+    text.chars().any(|letter| ('\u{3041}'..='\u{9fff}').contains(&letter))
+}
+
 /// A failure as it is told in the end. What has no words of ours yet gets a sentence at least.
 pub(crate) fn of_failure(error: &anyhow::Error) -> String {
     let said = format!("{error:#}");
-    let ours =
-        said.lines().next().is_some_and(|line| line.chars().any(|c| ('\u{3041}'..='\u{9fff}').contains(&c)));
+    let ours = said.lines().next().is_some_and(is_japanese);
     if ours { said } else { tr!("予期しないエラー: {said}", "{said}") }
 }
