@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
@@ -51,11 +52,20 @@ pub fn yakuba() -> Command {
     command
 }
 
-/// Ports for tests that run beside each other: 40 for each caller.
+/// Ports for tests that run beside each other: 20 for each caller, none of them in use, and none of those that the
+/// system gives to outgoing connections.
 pub fn base_port() -> u16 {
+    const EACH: u16 = 20;
+    const OF_A_PROCESS: u16 = 400;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 300).expect("below 300");
-    20_000 + own * 80 + NEXT.fetch_add(20, Ordering::Relaxed)
+    let own = u16::try_from(std::process::id() % 50).expect("below 50");
+    loop {
+        let first = 10_000 + own * OF_A_PROCESS + NEXT.fetch_add(EACH, Ordering::Relaxed) % OF_A_PROCESS;
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if (first..first + EACH).all(is_free) {
+            return first;
+        }
+    }
 }
 
 impl Demo {
