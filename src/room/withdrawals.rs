@@ -1,8 +1,8 @@
 //! Invites to rooms that we are not in, taken back by somebody else than who invited; and knocks ended by others.
 //!
 //! We cannot see what power others have in such a room, so the inviter's server is asked whether the invite
-//! stands; of a knock, those servers that helped with it. It may learn of the withdrawal after us, or not answer now: the question waits in [`WITHDRAWALS`]
-//! and is asked again, at growing intervals. What it says holds; without any answer the invite stays.
+//! stands; of a knock, those servers that helped with it. It may learn of the withdrawal after us, or not answer
+//! now: the question waits in [`WITHDRAWALS`] and is asked again, at growing intervals. What it says holds; without any answer the invite stays.
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,11 +87,13 @@ impl Rooms {
         let mut batch = Batch::new();
         batch.require(&WITHDRAWALS, &key, None);
         batch.put(&WITHDRAWALS, &key, &row);
-        // Whatever else fails: another one came first.
-        if let Err(error @ store::CommitError::Store(_)) = self.store().commit(batch).await {
-            return Err(Error::Commit(error));
+        match self.store().commit(batch).await {
+            Ok(_) => self.0.outside.withdrawn.notify_one(),
+            // Another one came first.
+            Err(store::CommitError::Conflict { .. }) => {}
+            // It may not be kept, so it must come again.
+            Err(error) => return Err(Error::Commit(error)),
         }
-        self.0.outside.withdrawn.notify_one();
         Ok(())
     }
 
