@@ -97,6 +97,7 @@ impl Rooms {
     }
 
     /// Tells servers of the room of a leave, until one of them knows.
+    #[crate::boxed]
     async fn tell_farewell(
         &self,
         user: &UserId,

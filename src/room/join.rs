@@ -266,7 +266,7 @@ impl Rooms {
         let mut all: Vec<Box<RawValue>> = Vec::with_capacity(answer.state.len() + answer.auth_chain.len());
         all.extend(answer.auth_chain.iter().cloned());
         all.extend(answer.state.iter().cloned());
-        self.import_outliers(room, all, Asked::All).await?;
+        self.import_outliers(room, all, &Asked::All).await?;
         Ok(ids)
     }
 }

@@ -48,6 +48,12 @@ mod versions;
 mod view;
 mod withdrawals;
 
+/// Puts the future of an `async fn` into a box. The machine code of an unboxed future is made anew in
+/// each crate that awaits it, with that of all that it awaits in turn: the way of an event through
+/// this crate stood eight times in the binary. So the functions where much comes together are boxed;
+/// it costs one small allocation per call.
+use async_recursion::async_recursion as boxed;
+
 pub use self::{
     create::{
         Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,

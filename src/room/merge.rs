@@ -18,6 +18,7 @@ const MANY_EXTREMITIES: usize = 10;
 
 impl Stage<'_> {
     /// Merges the extremities when there are many, if somebody of ours may speak in the room.
+    #[crate::boxed]
     pub(crate) async fn merge_extremities(&mut self) -> Result<(), Error> {
         if self.mute || self.head.extremities.len() <= MANY_EXTREMITIES {
             return Ok(());

@@ -233,6 +233,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Builds and signs an event of ours on the tip and checks that the room allows it. Nothing is placed.
+    #[crate::boxed]
     pub(crate) async fn author(
         &mut self,
         draft: &Draft,

@@ -89,6 +89,7 @@ impl Stage<'_> {
     ///
     /// The event must have passed, or failed, its checks: `verdict` says which. An accepted one
     /// becomes part of the timeline and, on the tip, moves the room's state on.
+    #[crate::boxed]
     pub(crate) async fn place(&mut self, placement: Placement) -> Result<Arc<StoredEvent>, Error> {
         let Placement {
             pdu,
@@ -278,6 +279,7 @@ impl Stage<'_> {
     }
 
     /// Puts an accepted event into the timeline, and projects what changed of the current state.
+    #[crate::boxed]
     pub(crate) async fn show(
         &mut self,
         event: &Arc<StoredEvent>,
@@ -359,6 +361,7 @@ impl Stage<'_> {
     }
 
     /// The state that results from several.
+    #[crate::boxed]
     pub(crate) async fn resolve(&mut self, roots: &[Root]) -> Result<Root, Error> {
         let mut distinct: Vec<Root> = Vec::new();
         for root in roots {

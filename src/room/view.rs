@@ -90,6 +90,7 @@ impl View<'_> {
     }
 
     /// Events of this room, in the order of `serials`; absent ones are `None`.
+    #[crate::boxed]
     pub(crate) async fn events(
         &self,
         serials: &[EventSerial],
@@ -106,6 +107,7 @@ impl View<'_> {
     }
 
     /// Events of this room by id; unknown ones are `None`.
+    #[crate::boxed]
     pub(crate) async fn events_by_id(
         &self,
         ids: &[OwnedEventId],
@@ -117,6 +119,7 @@ impl View<'_> {
     }
 
     /// Serials of state keys, in the order of `names`; one that nothing was ever set for is `None`.
+    #[crate::boxed]
     pub(crate) async fn find_keys(
         &self,
         names: &[StateKeyName],
@@ -153,6 +156,7 @@ impl View<'_> {
     }
 
     /// The state events of a snapshot with these names, in their order.
+    #[crate::boxed]
     pub(crate) async fn state(
         &self,
         root: Root,

@@ -250,6 +250,7 @@ impl Rooms {
     }
 
     /// Takes up the waiting events that an earlier process left.
+    #[crate::boxed]
     pub(super) async fn resume_waiting(&self) -> Result<(), Error> {
         let mut range = Range::all();
         loop {

@@ -187,6 +187,7 @@ impl Rooms {
 
     /// Fetches the ancestors that an arrival names and we lack, parents first; where some cannot be had, the
     /// states behind them.
+    #[crate::boxed]
     async fn fetch_ancestors(
         &self,
         room: &Arc<RoomInfo>,
@@ -339,6 +340,7 @@ impl Rooms {
     }
 
     /// Fetches the auth events of an event that are neither stored nor among `found`, and what they stand on.
+    #[crate::boxed]
     async fn fetch_auth(
         &self,
         room: &Arc<RoomInfo>,
@@ -358,7 +360,7 @@ impl Rooms {
             let request = self.0.remote.event_auth(&from, server, &room.room_id, pdu.event_id());
             match self.ask(server, Size::Large, request).await {
                 Ok(chain) => {
-                    let refused = self.import_outliers(room, chain, Asked::For(&missing)).await?;
+                    let refused = self.import_outliers(room, chain, &Asked::For(&missing)).await?;
                     if missing.iter().any(|id| refused.contains(id)) {
                         return Ok(Auth::Refused);
                     }
@@ -372,7 +374,7 @@ impl Rooms {
                 return Ok(Auth::Here);
             }
             let single = self.fetch_events(&from, server, &missing).await;
-            let refused = self.import_outliers(room, single, Asked::For(&missing)).await?;
+            let refused = self.import_outliers(room, single, &Asked::For(&missing)).await?;
             if missing.iter().any(|id| refused.contains(id)) {
                 return Ok(Auth::Refused);
             }

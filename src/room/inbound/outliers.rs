@@ -47,11 +47,12 @@ impl Rooms {
     /// their auth events allow them, without a place in the graph.
     ///
     /// Answers which of those asked for are refused: not allowed, or of another room.
+    #[crate::boxed]
     pub(crate) async fn import_outliers(
         &self,
         room: &Arc<RoomInfo>,
         raw: Vec<Box<RawValue>>,
-        asked: Asked<'_>,
+        asked: &Asked<'_>,
     ) -> Result<HashSet<OwnedEventId>, Error> {
         let (mut pdus, mut refused) = self.open_answer(room, raw, asked).await?;
         let ids: Vec<OwnedEventId> = pdus.keys().cloned().collect();
@@ -74,7 +75,7 @@ impl Rooms {
         &self,
         room: &Arc<RoomInfo>,
         raw: Vec<Box<RawValue>>,
-        asked: Asked<'_>,
+        asked: &Asked<'_>,
     ) -> Result<(HashMap<OwnedEventId, Pdu>, HashSet<OwnedEventId>), Error> {
         let size: usize = raw.iter().map(|one| one.get().len()).sum();
         let asked_ids: Option<HashSet<OwnedEventId>> = match asked {

@@ -188,6 +188,7 @@ struct AuthEvents {
 
 impl Stage<'_> {
     /// Judges an event and places it in this batch.
+    #[crate::boxed]
     pub(crate) async fn receive(&mut self, arrival: &Arrival) -> Result<Received, Error> {
         let pdu = arrival.event.pdu();
         let known = self.view().events_by_id(&[pdu.event_id().to_owned()]).await?.pop().flatten();

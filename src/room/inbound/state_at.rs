@@ -126,6 +126,7 @@ impl Rooms {
 
     /// The state before or after an event, by what other servers say, as a snapshot of ours. From the first
     /// server of whose answer all events can be had; else from the first that answers at all.
+    #[crate::boxed]
     pub(crate) async fn fetch_state(
         &self,
         room: &Arc<RoomInfo>,
@@ -152,7 +153,7 @@ impl Rooms {
                 // Its auth events are in the state before it, so it comes last.
                 let own = self.not_stored(room, vec![event_id.to_owned()]).await?;
                 let events = self.fetch_events(&from, server, &own).await;
-                refused.extend(self.import_outliers(room, events, Asked::For(&own)).await?);
+                refused.extend(self.import_outliers(room, events, &Asked::For(&own)).await?);
                 of.push(event_id.to_owned());
             }
             let mut lacking = self.not_stored(room, of.clone()).await?;
@@ -198,7 +199,7 @@ impl Rooms {
                 Ok(answer) => {
                     let mut events = answer.auth_chain;
                     events.extend(answer.state);
-                    refused = self.import_outliers(room, events, Asked::For(wanted)).await?;
+                    refused = self.import_outliers(room, events, &Asked::For(wanted)).await?;
                 }
                 Err(error) => {
                     info!(room_id = %room.room_id, %event_id, destination = %server, %error, "the events of a state were not given");
@@ -210,13 +211,14 @@ impl Rooms {
         // What is left one by one, as many as one attempt may; the next one goes on from there.
         if !missing.is_empty() && !self.is_resting(server) {
             let events = self.fetch_events(from, server, &missing).await;
-            refused.extend(self.import_outliers(room, events, Asked::For(&missing)).await?);
+            refused.extend(self.import_outliers(room, events, &Asked::For(&missing)).await?);
         }
         Ok(refused)
     }
 
     /// Makes a snapshot of stored events, later ones over earlier ones; messages, rejected and unknown ones
     /// are left out. `None` when there is no create event among them.
+    #[crate::boxed]
     async fn make_snapshot(&self, room: &Arc<RoomInfo>, ids: &[OwnedEventId]) -> Result<Option<Root>, Error> {
         let mut attempts = Attempts::default();
         loop {
@@ -269,6 +271,7 @@ impl Stage<'_> {
     }
 
     /// A snapshot of this state.
+    #[crate::boxed]
     pub(crate) async fn snapshot_of(
         &mut self,
         state: &[(StateKeyName, Arc<StoredEvent>)],

@@ -41,6 +41,7 @@ impl Rooms {
     }
 
     /// Verifies events, in the order given, fetching keys; `None` for one that fails.
+    #[crate::boxed]
     pub(crate) async fn verify_all(&self, pdus: Vec<Pdu>) -> Result<Vec<Option<Verified>>, Error> {
         let ring = self.ring_for(&pdus, Keys::Fetched).await;
         let proofs = self.prove_all(pdus, ring).await?;

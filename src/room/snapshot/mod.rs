@@ -98,6 +98,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::Store`] and [`Error::Broken`]; so for all reads.
+    #[crate::boxed]
     pub async fn get(
         &self,
         room: RoomSerial,
@@ -111,6 +112,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As [`Snapshots::get`].
+    #[crate::boxed]
     pub async fn get_many(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Option<EventSerial>>>, Error> {
         tree::look_up(self.shelf(), queries).await
     }
@@ -150,6 +152,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As [`Snapshots::get`].
+    #[crate::boxed]
     pub async fn apply(
         &self,
         room: RoomSerial,
@@ -178,6 +181,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As [`Snapshots::get`].
+    #[crate::boxed]
     pub async fn difference(
         &self,
         room: RoomSerial,

@@ -93,6 +93,7 @@ pub(crate) async fn resolve(view: &View<'_>, roots: &[Root]) -> Result<Arc<Resol
     Ok(resolution)
 }
 
+#[crate::boxed]
 async fn resolve_anew(view: &View<'_>, roots: &[Root]) -> Result<Resolution, Error> {
     let Some(base) = roots.first().copied() else {
         return Ok(Resolution { base: Root::EMPTY, changes: Vec::new() });

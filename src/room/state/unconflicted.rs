@@ -96,6 +96,7 @@ impl<'a> AuthWalk<'a> {
     }
 
     /// Takes the auth chains of these events from `open`; one round of reads per step of depth.
+    #[crate::boxed]
     async fn go(
         &mut self,
         mut events: Vec<EventSerial>,

@@ -394,7 +394,7 @@ async fn of_an_answer_only_what_was_asked_for_is_kept_and_nothing_that_is_refuse
     answer.push(asked.to_raw());
     answer.push(beyond.to_raw());
     let wanted = [asked.event_id().to_owned(), beyond.event_id().to_owned()];
-    let refused = a.rooms.import_outliers(&info, answer, Asked::For(&wanted)).await.unwrap();
+    let refused = a.rooms.import_outliers(&info, answer, &Asked::For(&wanted)).await.unwrap();
     assert_eq!(count().await, before + 1);
     assert_eq!(refused.into_iter().collect::<Vec<_>>(), [beyond.event_id().to_owned()]);
 }
