@@ -286,7 +286,6 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Store`].
-    #[crate::boxed]
     pub async fn load_events(
         &self,
         wanted: &[(RoomSerial, EventSerial)],
@@ -319,7 +318,6 @@ impl Rooms {
     }
 
     /// Loads events from the store, whatever the cache says, and leaves them in the cache.
-    #[crate::boxed]
     pub(crate) async fn load_uncached(
         &self,
         wanted: &[(RoomSerial, EventSerial)],

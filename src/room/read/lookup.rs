@@ -99,7 +99,6 @@ impl Rooms {
     }
 
     /// These pieces of state, in the order of `queries`.
-    #[crate::boxed]
     pub(crate) async fn state_events(
         &self,
         queries: &[StateQuery<'_>],

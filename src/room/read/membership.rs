@@ -90,7 +90,6 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Store`].
-    #[crate::boxed]
     pub async fn memberships(&self, user: &UserId) -> Result<Arc<UserRooms>, Error> {
         let cache = &self.reader().user_rooms.0;
         let topic = Topic::user(user.as_str());

@@ -97,7 +97,6 @@ impl Rooms {
     ///
     /// # Errors
     /// As [`Rooms::room`].
-    #[crate::boxed]
     pub async fn room_infos(&self, serials: &[RoomSerial]) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
         let cache = &self.reader().rooms;
         let mut found: Vec<_> = serials.iter().map(|serial| cache.by_serial.get(serial)).collect();

@@ -98,7 +98,6 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::Store`] and [`Error::Broken`]; so for all reads.
-    #[crate::boxed]
     pub async fn get(
         &self,
         room: RoomSerial,
@@ -112,7 +111,6 @@ impl Snapshots {
     ///
     /// # Errors
     /// As [`Snapshots::get`].
-    #[crate::boxed]
     pub async fn get_many(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Option<EventSerial>>>, Error> {
         tree::look_up(self.shelf(), queries).await
     }
@@ -181,7 +179,6 @@ impl Snapshots {
     ///
     /// # Errors
     /// As [`Snapshots::get`].
-    #[crate::boxed]
     pub async fn difference(
         &self,
         room: RoomSerial,
