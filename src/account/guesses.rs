@@ -3,8 +3,10 @@
 //! A wrong guess is counted against the account *and* the address that it comes from, so that whoever
 //! guesses shuts out himself and not the account's owner. Guesses at one account from many addresses are
 //! counted together, and those from one address at many accounts; neither holds for an address from which
-//! the account's password was right before. A session of the user that is asked for the password again
-//! is counted by itself: nobody else can use up its guesses.
+//! the account's password was right before. Where no address is known (behind a proxy that tells none), only
+//! that wide count holds: such guesses may be anybody's, and a few of them must not shut out the owner. A
+//! session of the user that is asked for the password again is counted by itself: nobody else can use up its
+//! guesses.
 //!
 //! A guess is counted before the password is looked at, and taken back when it was right; else a
 //! thousand at the same moment would all be allowed. Held in memory: a restart forgives.
@@ -41,7 +43,7 @@ pub(crate) struct Guesses {
     clock: Clock,
     /// By account and address.
     here: Buckets,
-    /// By account, from addresses that it is not known at.
+    /// By account, from addresses that it is not known at or that are not known themselves.
     strangers: Buckets,
     /// By address.
     addresses: Buckets,
@@ -92,20 +94,21 @@ impl Guesses {
                 self.sessions.take(&(user, device), now).map_err(limited("wrong_passwords_of_session"))?;
                 return Ok(Guess { user, by, known: true });
             }
-            Guesser::LogIn(address) => address,
+            Guesser::LogIn(None) => {
+                self.strangers.take(&user, now).map_err(limited("wrong_passwords_of_account"))?;
+                return Ok(Guess { user, by, known: false });
+            }
+            Guesser::LogIn(Some(address)) => address,
         };
         self.here.take(&(user, address), now).map_err(limited("wrong_passwords"))?;
         let known = self.knows(user, address);
         if !known {
             let checked = self.strangers.take(&user, now).map_err(limited("wrong_passwords_of_account"));
-            let checked = checked.and_then(|()| match &address {
-                Some(address) => {
-                    let taken = self.addresses.take(address, now);
-                    taken
-                        .inspect_err(|_| self.strangers.put_back(&user, now))
-                        .map_err(limited("wrong_passwords_of_address"))
-                }
-                None => Ok(()),
+            let checked = checked.and_then(|()| {
+                let taken = self.addresses.take(&address, now);
+                taken
+                    .inspect_err(|_| self.strangers.put_back(&user, now))
+                    .map_err(limited("wrong_passwords_of_address"))
             });
             checked.inspect_err(|_| self.here.put_back(&(user, address), now))?;
         }
@@ -119,9 +122,9 @@ impl Guesses {
         match guess.by {
             Guesser::Session(device) => self.sessions.forgive(&(user, device)),
             Guesser::LogIn(address) => {
-                self.here.forgive(&(user, address));
                 self.forget_stranger(guess, address, now);
                 if let Some(address) = address {
+                    self.here.forgive(&(user, address));
                     self.known.insert(self.hasher.hash_one((user, address)), ());
                 }
             }
@@ -134,7 +137,9 @@ impl Guesses {
         match guess.by {
             Guesser::Session(device) => self.sessions.put_back(&(guess.user, device), now),
             Guesser::LogIn(address) => {
-                self.here.put_back(&(guess.user, address), now);
+                if let Some(address) = address {
+                    self.here.put_back(&(guess.user, address), now);
+                }
                 self.forget_stranger(guess, address, now);
             }
         }
@@ -151,8 +156,8 @@ impl Guesses {
     }
 
     /// Whether this account's password was right at this address.
-    fn knows(&self, user: &UserId, address: Option<Address>) -> bool {
-        address.is_some_and(|address| self.known.get(&self.hasher.hash_one((user, address))).is_some())
+    fn knows(&self, user: &UserId, address: Address) -> bool {
+        self.known.get(&self.hasher.hash_one((user, address))).is_some()
     }
 }
 
@@ -203,6 +208,18 @@ mod tests {
         assert_eq!(through.count(), 30);
         assert!(guesses.begin(hanako, at("203.0.113.1")).is_ok());
         assert!(guesses.begin(hanako, at("203.0.113.2")).is_err());
+    }
+
+    #[test]
+    fn guesses_from_nowhere_are_counted_by_the_account_alone_and_widely() {
+        let ((guesses, _hand), hanako) = (guesses(), user_id!("@hanako:kanazawa.test"));
+        let nowhere = Guesser::LogIn(None);
+        let right = guesses.begin(hanako, nowhere).ok();
+        guesses.right(&right.expect("nothing was guessed yet"));
+        let undone = guesses.begin(hanako, nowhere).ok();
+        guesses.undone(&undone.expect("nothing was guessed yet"));
+        assert_eq!((0..100).filter(|_| guesses.begin(hanako, nowhere).is_ok()).count(), 30);
+        assert!(guesses.here.is_empty());
     }
 
     #[test]

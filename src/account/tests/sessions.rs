@@ -23,15 +23,30 @@ async fn wrong_passwords_and_unknown_users_get_the_same_answer() {
 }
 
 #[tokio::test]
-async fn guessing_passwords_ends_after_ten_wrong_ones() {
-    let town = open_town().await;
+async fn guessing_passwords_at_one_address_ends_after_ten_wrong_ones() {
+    let (town, here) = (open_town().await, at("192.0.2.1"));
     town.register("hanako", false).await;
     for _ in 0..10 {
+        let wrong = town.log_in_from(here, "hanako", "wrong", None).await;
+        assert!(matches!(wrong, Err(Error::WrongCredentials)));
+    }
+    let refused = town.log_in_from(here, "hanako", PASSWORD, None).await;
+    assert!(matches!(refused, Err(Error::Limited { .. })));
+    town.clock.advance(Duration::from_secs(10));
+    town.log_in_from(here, "hanako", PASSWORD, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_no_address_is_known_ten_wrong_guesses_of_somebody_lock_the_owner_out_of_nothing() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    for _ in 0..99 {
         assert!(matches!(town.log_in("hanako", "wrong", None).await, Err(Error::WrongCredentials)));
     }
-    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Limited { .. })));
-    town.clock.advance(Duration::from_secs(10));
     town.log_in("hanako", PASSWORD, None).await.unwrap();
+    // Guessing has an end there as well.
+    assert!(matches!(town.log_in("hanako", "wrong", None).await, Err(Error::WrongCredentials)));
+    assert!(matches!(town.log_in("hanako", PASSWORD, None).await, Err(Error::Limited { .. })));
 }
 
 #[tokio::test]
