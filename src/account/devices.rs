@@ -14,6 +14,7 @@ use store::{Batch, Range, Topic};
 use crate::{
     Accounts, Asked, Error, Session,
     accounts::log_change,
+    data::ATTEMPTS,
     interactive::Settled,
     log::Change,
     register::check_device_id,
@@ -126,8 +127,7 @@ impl Accounts {
     ) -> Result<(), Error> {
         check_device_id(device)?;
         let settled = self.settle(user.as_str(), &format!("device {device}"), asked).await?;
-        self.confirm_with_password(user, own, &settled).await?;
-        self.remove_settled(user, &settled, |ended| ended == device.as_str()).await
+        self.remove_settled(user, own, &settled, |ended| ended == device.as_str()).await
     }
 
     /// Removes the `devices` that are asked for, as [`Accounts::remove_device`] does one.
@@ -144,28 +144,35 @@ impl Accounts {
         }
         let settled = self.settle(user.as_str(), "devices", asked).await?;
         if settled.only_looks() {
-            return self.confirm_with_password(user, own, &settled).await;
+            return self.confirm_with_password(user, own, &settled).await.map(drop);
         }
         let wish: Wish = settled.parse()?;
-        self.confirm_with_password(user, own, &settled).await?;
-        self.remove_settled(user, &settled, |ended| wish.devices.contains(ended)).await
+        self.remove_settled(user, own, &settled, |ended| wish.devices.contains(ended)).await
     }
 
     async fn remove_settled(
         &self,
         user: &UserId,
+        own: &DeviceId,
         settled: &Settled,
         ends: impl Fn(&str) -> bool,
     ) -> Result<(), Error> {
-        let mut batch = Batch::new();
-        settled.end(&mut batch);
-        let ended = self.end_devices(&mut batch, user, ends).await?;
-        self.commit(batch).await?;
-        self.forget_tokens(&ended);
-        Ok(())
+        for _ in 0..ATTEMPTS {
+            let row = self.confirm_with_password(user, own, settled).await?;
+            let mut batch = Batch::new();
+            batch.require(&tables::USERS, user.as_str(), Some(&row));
+            settled.end(&mut batch);
+            let ended = self.end_devices(&mut batch, user, &ends).await?;
+            match self.commit_end(batch, &ended).await {
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
     }
 
-    /// Adds a device to a batch, keeping the name of one that exists.
+    /// Adds a device to a batch, keeping the name of one that exists. The batch fails when that changes:
+    /// tokens for a device that was removed meanwhile would be dead.
     pub(crate) async fn put_device(
         &self,
         batch: &mut Batch,
@@ -176,12 +183,13 @@ impl Accounts {
         let key = (user.as_str(), device.as_str());
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
         if let Some(old) = old {
+            batch.require(&tables::DEVICES, &key, Some(&old));
             return Ok(old);
         }
         // A log-in does not fail for a long name: the name is cut.
         let name = name.map(|name| name.chars().take(MAX_NAME_BYTES / 4).collect());
         let row = DeviceRow { display_name: name, created_ms: self.now_ms() };
-        batch.put(&tables::DEVICES, &key, &row);
+        batch.insert(&tables::DEVICES, &key, &row);
         log_device(batch, user, device);
         Ok(row)
     }

@@ -71,6 +71,7 @@ impl Accounts {
             let mut batch = Batch::new();
             // A password that is changed or an account that is closed meanwhile must not let this in.
             batch.require(&tables::USERS, user_id.as_str(), Some(&row));
+            batch.add(&tables::LOG_INS, user_id.as_str(), 1);
             let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device.as_str()).await?;
             self.put_device(&mut batch, &user_id, &device, request.device_name.clone()).await?;
             let (user, device_key) = (user_id.as_str(), device.as_str());
@@ -131,8 +132,8 @@ impl Accounts {
         let hash = row.as_ref().and_then(|row| row.password.as_deref());
         let right = self.check_password(&user_id, password, hash, Guesser::LogIn(from)).await?;
         match row {
-            Some(row) if right => Ok((user_id, row)),
             Some(row) if row.deactivated => Err(Error::Deactivated(user_id)),
+            Some(row) if right => Ok((user_id, row)),
             _ => Err(Error::WrongCredentials),
         }
     }

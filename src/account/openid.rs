@@ -61,7 +61,9 @@ impl Accounts {
             self.commit(batch).await?;
             return Err(unknown());
         }
-        if user.server_name() == authority { Ok(user) } else { Err(unknown()) }
+        // Given out before the account was closed, it proves nothing any more.
+        let is_closed = self.find_user_row(&user).await?.is_some_and(|row| row.deactivated);
+        if !is_closed && user.server_name() == authority { Ok(user) } else { Err(unknown()) }
     }
 
     /// Starts the task that removes tokens whose time is over.

@@ -91,6 +91,12 @@ impl Passwords {
         .await?
     }
 
+    /// Whose turn it is to hash.
+    #[cfg(test)]
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.inner.turns
+    }
+
     async fn compute<T, W>(&self, lane: &impl Hash, work: W) -> Result<T, Error>
     where
         T: Send + 'static,

@@ -129,7 +129,7 @@ impl Accounts {
         let user = reads.get(&tables::USERS, row.user.as_str());
         let device = reads.get(&tables::DEVICES, &(row.user.as_str(), row.device.as_str()));
         let mut found = store.read(reads).await?;
-        let user = found.take(user)?.ok_or_else(unknown)?;
+        let user = found.take(user)?.filter(|user| !user.deactivated).ok_or_else(unknown)?;
         // A refresh that ran while the device logged out may leave tokens without one: they are dead.
         found.take(device)?.ok_or_else(unknown)?;
         let is_settled = match row.replaces {
@@ -245,15 +245,27 @@ impl Accounts {
     }
 
     async fn end_sessions(&self, user: &UserId, ends: impl Fn(&str) -> bool) -> Result<(), Error> {
-        let mut batch = Batch::new();
-        let ended = self.end_devices(&mut batch, user, ends).await?;
+        for _ in 0..ATTEMPTS {
+            let mut batch = Batch::new();
+            let ended = self.end_devices(&mut batch, user, &ends).await?;
+            match self.commit_end(batch, &ended).await {
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Commits a batch that ends these tokens.
+    pub(crate) async fn commit_end(&self, batch: Batch, ended: &[TokenHash]) -> Result<(), Error> {
         self.commit(batch).await?;
-        self.forget_tokens(&ended);
+        self.forget_tokens(ended);
         Ok(())
     }
 
     /// Adds the end of some devices to a batch: their tokens, their rows, a log entry for each.
-    /// Answers with the hashes to [`Accounts::forget_tokens`] once the batch is committed.
+    /// Answers with the hashes for [`Accounts::commit_end`]. The batch fails with [`Error::Contended`] when
+    /// somebody logs in before it is committed; then it is to be made anew.
     pub(crate) async fn end_devices(
         &self,
         batch: &mut Batch,
@@ -261,6 +273,9 @@ impl Accounts {
         ends: impl Fn(&str) -> bool,
     ) -> Result<Vec<TokenHash>, Error> {
         let user_key = user.as_str();
+        // Before the scans: who logs in after this may be missed by them.
+        let log_ins = self.inner.store.get(&tables::LOG_INS, user_key).await?;
+        batch.require(&tables::LOG_INS, user_key, log_ins.as_ref());
         let devices = self.inner.store.scan(
             &tables::DEVICES,
             Range::prefix(user_key),

@@ -53,6 +53,10 @@ pub(crate) static DATA_USE: Table<(String, u8), Counter> = Table::new(113, "acco
 pub(crate) static INTERACTIVE: Table<(String, TokenHash), InteractiveRow> =
     Table::new(114, "account.interactive", Tuning::Small);
 
+/// How often somebody has logged in to an account, so that who ends its sessions notices one that began
+/// meanwhile; key: user id.
+pub(crate) static LOG_INS: Table<String, Counter> = Table::new(115, "account.log_ins", Tuning::Small);
+
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRow {
@@ -202,6 +206,7 @@ pub fn checks() -> Vec<TableCheck> {
         CHORES.check(),
         DATA_USE.check(),
         INTERACTIVE.check(),
+        LOG_INS.check(),
     ]
 }
 

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Accounts, Error, Registration, guesses::Guesser, interactive::Settled, registration_tokens::TokenUse,
+    tables::UserRow, users::refuse_closed,
 };
 
 /// What somebody who registers has proved.
@@ -27,17 +28,19 @@ pub(crate) enum Admission {
 }
 
 impl Accounts {
-    /// Asks for the user's password, on a device where the user is logged in.
+    /// Asks for the user's password, on a device where the user is logged in. Answers with the row that the
+    /// password is of: what was confirmed is done only as long as that is the account's.
     ///
     /// # Errors
     /// [`Error::Interactive`] when it is not there or wrong, [`Error::Forbidden`] when it is somebody
-    /// else's, [`Error::Limited`] after too many wrong ones of this device, [`Error::Store`].
+    /// else's, [`Error::Deactivated`], [`Error::Limited`] after too many wrong ones of this device,
+    /// [`Error::Store`].
     pub(crate) async fn confirm_with_password(
         &self,
         user: &UserId,
         device: &DeviceId,
         settled: &Settled,
-    ) -> Result<(), Error> {
+    ) -> Result<UserRow, Error> {
         let stage = AuthType::Password;
         let given = match &settled.auth {
             Some(AuthData::Password(given)) if settled.lost.is_none() => given,
@@ -48,9 +51,10 @@ impl Accounts {
             return Err(Error::Forbidden("this has to be confirmed by the user who asks for it"));
         }
         let row = self.get_user_row(user).await?;
+        refuse_closed(user, Some(&row))?;
         let by = Guesser::Session(device);
         if self.check_password(user, &given.password, row.password.as_deref(), by).await? {
-            return Ok(());
+            return Ok(row);
         }
         Err(self.challenge(stage, settled, Some("the password is wrong")).await)
     }

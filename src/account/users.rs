@@ -10,6 +10,7 @@ use store::{Batch, Order, Range, Store};
 use crate::{
     Accounts, Asked, Error,
     chores::Chore,
+    data::ATTEMPTS,
     password::LONGEST_PASSWORD,
     tables::{self, UserRow},
 };
@@ -70,11 +71,13 @@ impl Accounts {
 
     /// Changes a user's password, after the user has proved to know the old one. What is asked has a
     /// `new_password`, and `logout_devices`, with which (and by default) all devices but `device` are
-    /// logged out in the same commit.
+    /// logged out in the same commit. Where the account changed since the old password was looked at, it is
+    /// looked at again: another change counts from its commit on, whatever was confirmed before it.
     ///
     /// # Errors
     /// [`Error::Interactive`] until the old password was given, [`Error::WeakPassword`],
-    /// [`Error::BadRequest`], [`Error::Forbidden`], [`Error::Store`].
+    /// [`Error::BadRequest`], [`Error::Forbidden`], [`Error::Deactivated`], [`Error::Contended`],
+    /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
     pub async fn change_password(&self, user: &UserId, device: &DeviceId, asked: Asked) -> Result<(), Error> {
@@ -89,24 +92,30 @@ impl Accounts {
         }
         let settled = self.settle(user.as_str(), "password", asked).await?;
         if settled.only_looks() {
-            return self.confirm_with_password(user, device, &settled).await;
+            return self.confirm_with_password(user, device, &settled).await.map(drop);
         }
         let wish: Wish = settled.parse()?;
         self.check_password_rules(user.server_name(), &wish.new_password)?;
-        self.confirm_with_password(user, device, &settled).await?;
-
-        let hash = self.inner.passwords.hash(&wish.new_password, &user).await?;
-        let mut batch = Batch::new();
-        settled.end(&mut batch);
-        self.put_password(&mut batch, user, Some(hash)).await?;
-        let ended = if wish.logout_devices {
-            self.end_devices(&mut batch, user, |other| other != device.as_str()).await?
-        } else {
-            Vec::new()
-        };
-        self.commit(batch).await?;
-        self.forget_tokens(&ended);
-        Ok(())
+        let mut hash = None;
+        for _ in 0..ATTEMPTS {
+            let row = self.confirm_with_password(user, device, &settled).await?;
+            if hash.is_none() {
+                hash = Some(self.inner.passwords.hash(&wish.new_password, &user).await?);
+            }
+            let mut batch = Batch::new();
+            settled.end(&mut batch);
+            replace_password(&mut batch, user, &row, hash.clone());
+            let ended = if wish.logout_devices {
+                self.end_devices(&mut batch, user, |other| other != device.as_str()).await?
+            } else {
+                Vec::new()
+            };
+            match self.commit_end(batch, &ended).await {
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
     }
 
     /// Closes a user's account for good: no log-in, no sessions, no devices, no profile; its
@@ -116,7 +125,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Interactive`] until the password was given, [`Error::BadRequest`],
-    /// [`Error::Forbidden`], [`Error::Store`].
+    /// [`Error::Forbidden`], [`Error::Deactivated`], [`Error::Contended`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
     pub async fn deactivate(&self, user: &UserId, device: &DeviceId, asked: Asked) -> Result<(), Error> {
@@ -127,24 +136,38 @@ impl Accounts {
         }
         let settled = self.settle(user.as_str(), "deactivate", asked).await?;
         let wish: Wish = settled.parse()?;
-        self.confirm_with_password(user, device, &settled).await?;
-        self.close(user, if wish.erase { Remains::Nothing } else { Remains::Data }).await
+        let remains = if wish.erase { Remains::Nothing } else { Remains::Data };
+        for _ in 0..ATTEMPTS {
+            let row = self.confirm_with_password(user, device, &settled).await?;
+            match self.try_to_close(user, &row, remains).await {
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
     }
 
     /// Closes an account without asking its owner: for administrators.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::Contended`], [`Error::Store`].
     pub async fn close_account(&self, user: &UserId) -> Result<(), Error> {
-        self.close(user, Remains::Data).await
+        for _ in 0..ATTEMPTS {
+            let row = self.get_user_row(user).await?;
+            match self.try_to_close(user, &row, Remains::Data).await {
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
     }
 
-    async fn close(&self, user: &UserId, remains: Remains) -> Result<(), Error> {
-        let row = self.get_user_row(user).await?;
+    /// Closes the account of this row; one that is another by now stays as it is.
+    async fn try_to_close(&self, user: &UserId, row: &UserRow, remains: Remains) -> Result<(), Error> {
         let closed = UserRow { password: None, deactivated: true, ..row.clone() };
 
         let mut batch = Batch::new();
-        batch.replace(&tables::USERS, user.as_str(), &row, &closed);
+        batch.replace(&tables::USERS, user.as_str(), row, &closed);
         batch.delete_prefix(&tables::PROFILES, user.as_str());
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         if remains == Remains::Nothing {
@@ -155,9 +178,9 @@ impl Accounts {
             self.inner.rooms.put_erasure(&mut batch, user);
         }
         let ended = self.end_devices(&mut batch, user, |_| true).await?;
+        batch.delete(&tables::LOG_INS, user.as_str());
         self.put_chore(&mut batch, user, Chore::LeaveRooms);
-        self.commit(batch).await?;
-        self.forget_tokens(&ended);
+        self.commit_end(batch, &ended).await?;
         self.start_chore(user, Chore::LeaveRooms);
         Ok(())
     }
@@ -166,16 +189,24 @@ impl Accounts {
     /// to the account is so no more, since it may be somebody who should not be.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::WeakPassword`], [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::Deactivated`] for a closed account, which no password opens again,
+    /// [`Error::WeakPassword`], [`Error::Contended`], [`Error::Store`].
     pub async fn set_password(&self, user: &UserId, new_password: &str) -> Result<(), Error> {
         self.check_password_rules(user.server_name(), new_password)?;
+        refuse_closed(user, Some(&self.get_user_row(user).await?))?;
         let hash = self.inner.passwords.hash(new_password, &user).await?;
-        let mut batch = Batch::new();
-        self.put_password(&mut batch, user, Some(hash)).await?;
-        let ended = self.end_devices(&mut batch, user, |_| true).await?;
-        self.commit(batch).await?;
-        self.forget_tokens(&ended);
-        Ok(())
+        for _ in 0..ATTEMPTS {
+            let row = self.get_user_row(user).await?;
+            refuse_closed(user, Some(&row))?;
+            let mut batch = Batch::new();
+            replace_password(&mut batch, user, &row, Some(hash.clone()));
+            let ended = self.end_devices(&mut batch, user, |_| true).await?;
+            match self.commit_end(batch, &ended).await {
+                Err(Error::Contended) => {}
+                done => return done,
+            }
+        }
+        Err(Error::Contended)
     }
 
     pub(crate) fn check_password_rules(&self, authority: &ServerName, password: &str) -> Result<(), Error> {
@@ -196,20 +227,23 @@ impl Accounts {
         self.find_user_row(user).await?.ok_or(Error::NotFound("no such user"))
     }
 
-    async fn put_password(
-        &self,
-        batch: &mut Batch,
-        user: &UserId,
-        hash: Option<String>,
-    ) -> Result<(), Error> {
-        let row = self.get_user_row(user).await?;
-        let changed = UserRow { password: hash, ..row.clone() };
-        batch.replace(&tables::USERS, user.as_str(), &row, &changed);
-        Ok(())
-    }
-
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {
         self.inner.store.commit(batch).await?;
         Ok(())
     }
+}
+
+/// Refuses what a closed account may do no more. Whoever writes for a session also requires the row that was
+/// looked at in the batch, so that nothing lands after the account was closed.
+pub(crate) fn refuse_closed(user: &UserId, row: Option<&UserRow>) -> Result<(), Error> {
+    match row {
+        Some(row) if row.deactivated => Err(Error::Deactivated(user.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// Adds another password to a batch, for an account that must still be as `row` says.
+fn replace_password(batch: &mut Batch, user: &UserId, row: &UserRow, hash: Option<String>) {
+    let changed = UserRow { password: hash, ..row.clone() };
+    batch.replace(&tables::USERS, user.as_str(), row, &changed);
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod data;
+mod disk;
 mod interactive;
+mod meanwhile;
 mod register;
 mod rooms;
 mod sessions;
@@ -20,7 +22,7 @@ use ruma::{
     room_id, server_name,
 };
 use serde_json::{Value, json};
-use store::{MemoryBackend, Position, Store};
+use store::{Position, Store};
 
 use crate::{
     Accounts, Asked, Config, Credentials, Error, LogIn, NewUser, PasswordCost, Registration,
@@ -33,6 +35,7 @@ struct Town {
     accounts: Accounts,
     rooms: Rooms,
     store: Store,
+    disk: Arc<disk::Disk>,
     clock: ManualClock,
     _tasks: Tasks,
 }
@@ -42,13 +45,14 @@ async fn town(settings: Settings) -> Town {
     let tasks = Tasks::new(&metrics);
     let (clock, manual) = Clock::manual(1_700_000_000_000);
     let random = Random::seeded(7);
-    let store =
-        Store::open(Arc::new(MemoryBackend::default()), Default::default(), &tasks, &metrics).await.unwrap();
+    let disk = Arc::new(disk::Disk::default());
+    let store = Store::open(disk.clone(), Default::default(), &tasks, &metrics).await.unwrap();
     let rooms = rooms(&store, &clock, &random, &tasks, &metrics).await;
-    let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
+    let password = PasswordCost { concurrent: 1, ..PasswordCost::cheapest() };
+    let config = Config { password, settings, ..Config::default() };
     let accounts =
         Accounts::open(store.clone(), rooms.clone(), config, clock, random, &tasks, &metrics).await.unwrap();
-    Town { accounts, rooms, store, clock: manual, _tasks: tasks }
+    Town { accounts, rooms, store, disk, clock: manual, _tasks: tasks }
 }
 
 async fn open_town() -> Town {
@@ -124,6 +128,13 @@ impl Town {
 
     async fn session(&self, tokens: &SessionTokens) -> Result<Session, Error> {
         self.accounts.authenticate(kanazawa(), &tokens.access).await
+    }
+}
+
+/// Waits until something is so, letting the others work.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::task::yield_now().await;
     }
 }
 

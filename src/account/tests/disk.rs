@@ -1,0 +1,90 @@
+//! A disk in memory that holds up a read.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use store::{
+    Backend, Change, CommitError, Error, MemoryBackend, Order, Position, RawBatch, RawCommitted, RawRange,
+    RawRow, Report, RowKey, Table, TableId,
+};
+use tokio::sync::oneshot;
+
+#[derive(Default)]
+pub(super) struct Disk {
+    memory: MemoryBackend,
+    hold: Mutex<Option<Hold>>,
+}
+
+struct Hold {
+    table: TableId,
+    reached: oneshot::Sender<()>,
+    go_on: oneshot::Receiver<()>,
+}
+
+/// A read that does not come back before it is let go.
+pub(super) struct Held {
+    reached: Option<oneshot::Receiver<()>>,
+    go_on: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Waits until somebody has read and waits for the answer.
+    pub(super) async fn reached(&mut self) {
+        self.reached.take().unwrap().await.unwrap();
+    }
+
+    pub(super) fn let_go(self) {
+        self.go_on.send(()).unwrap();
+    }
+}
+
+impl Disk {
+    /// Holds up the next read of a table, with what it has found.
+    pub(super) fn hold<K, V>(&self, table: &Table<K, V>) -> Held {
+        let (reached, is_reached) = oneshot::channel();
+        let (go_on, goes_on) = oneshot::channel();
+        *self.hold.lock() = Some(Hold { table: table.raw().id, reached, go_on: goes_on });
+        Held { reached: Some(is_reached), go_on }
+    }
+
+    async fn wait(&self, mut tables: impl Iterator<Item = TableId>) {
+        let hold = self.hold.lock().take_if(|hold| tables.any(|table| table == hold.table));
+        if let Some(Hold { reached, go_on, .. }) = hold {
+            reached.send(()).unwrap();
+            go_on.await.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Disk {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        let found = self.memory.get(keys).await;
+        self.wait(keys.iter().map(|key| key.table.id)).await;
+        found
+    }
+
+    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        let found = self.memory.scan(ranges, order, limit).await?;
+        self.wait(ranges.iter().map(|range| range.table.id)).await;
+        Ok(found)
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        self.memory.commit(batches).await
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.memory.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, Error> {
+        self.memory.head().await
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, Error> {
+        self.memory.verify(report).await
+    }
+}
