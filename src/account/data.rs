@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::Bytes;
 use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, de::IgnoredAny};
-use store::{Batch, Position, Range, Stamped, Topic};
+use store::{Batch, Position, Range, Reads, Stamped, Topic};
 
-use crate::{Accounts, Error, accounts::log_change, log::Change, tables};
+use crate::{Accounts, Error, accounts::log_change, log::Change, tables, users::refuse_closed};
 
 /// Type of the read marker in a room's account data.
 pub const FULLY_READ: &str = "m.fully_read";
@@ -134,8 +134,8 @@ impl Accounts {
     /// times.
     ///
     /// # Errors
-    /// What `change` says; [`Error::TooLarge`] when the user would keep too much; [`Error::Contended`],
-    /// [`Error::Store`].
+    /// What `change` says; [`Error::TooLarge`] when the user would keep too much; [`Error::Deactivated`],
+    /// [`Error::Contended`], [`Error::Store`].
     pub(crate) async fn change_data(
         &self,
         user: &UserId,
@@ -146,16 +146,22 @@ impl Accounts {
         let (store, user_id) = (&self.inner.store, user.as_str());
         let of_room = room.map(|room| (user_id, room.as_str(), kind));
         for _ in 0..ATTEMPTS {
+            let mut reads = Reads::new();
+            let row = reads.get(&tables::USERS, user_id);
             let old = match &of_room {
-                Some(key) => store.get(&tables::ROOM_DATA, key).await?,
-                None => store.get(&tables::DATA, &(user_id, kind)).await?,
+                Some(key) => reads.get(&tables::ROOM_DATA, key),
+                None => reads.get(&tables::DATA, &(user_id, kind)),
             };
+            let mut found = store.read(reads).await?;
+            let (row, old) = (found.take(row)?, found.take(old)?);
+            refuse_closed(user, row.as_ref())?;
             let content = change(old.as_ref().map(|old| &old.value))?;
             let size = |content: &Bytes| kind.len() + content.len();
             let growth = Growth::new(old.as_ref().map(|old| size(&old.value)), size(&content));
             self.check_growth(user, room, kind, content.len(), &growth).await?;
 
             let mut batch = Batch::new();
+            batch.require(&tables::USERS, user_id, row.as_ref());
             match (&of_room, room) {
                 (Some(key), Some(room)) => {
                     batch.require(&tables::ROOM_DATA, key, old.as_ref());

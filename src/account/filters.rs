@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use ruma::UserId;
 use sha2::{Digest, Sha256};
-use store::{Batch, Range};
+use store::{Batch, Range, Reads};
 
-use crate::{Accounts, Error, tables};
+use crate::{Accounts, Error, tables, users::refuse_closed};
 
 /// Largest filter that is kept, in bytes of JSON, and most filters of a user.
 const MAX_FILTER_BYTES: usize = 32 * 1024;
@@ -17,7 +17,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::InvalidParam`] when it is no JSON, [`Error::TooLarge`] for a large one or one too many,
-    /// [`Error::Store`].
+    /// [`Error::Deactivated`], [`Error::Contended`] when the account changed meanwhile, [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3useruseridfilter>
     pub async fn put_filter(&self, user: &UserId, filter: Bytes) -> Result<String, Error> {
@@ -30,7 +30,12 @@ impl Accounts {
         let hash: [u8; 32] = Sha256::digest(parsed.to_string().as_bytes()).into();
         let id: String = hash.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
         let (store, key) = (&self.inner.store, (user.as_str(), id.as_str()));
-        if store.get(&tables::FILTERS, &key).await?.is_some() {
+        let mut reads = Reads::new();
+        let (row, known) = (reads.get(&tables::USERS, user.as_str()), reads.get(&tables::FILTERS, &key));
+        let mut found = store.read(reads).await?;
+        let (row, known) = (found.take(row)?, found.take(known)?);
+        refuse_closed(user, row.as_ref())?;
+        if known.is_some() {
             return Ok(id);
         }
         let range = Range::prefix(user.as_str());
@@ -41,6 +46,7 @@ impl Accounts {
             ));
         }
         let mut batch = Batch::new();
+        batch.require(&tables::USERS, user.as_str(), row.as_ref());
         batch.put(&tables::FILTERS, &key, &filter);
         self.commit(batch).await?;
         Ok(id)

@@ -11,7 +11,14 @@ use ruma::{OwnedMxcUri, UserId};
 use serde_json::value::RawValue;
 use store::{Batch, Range, Topic};
 
-use crate::{Accounts, Error, accounts::log_change, chores::Chore, data::ATTEMPTS, log::Change, tables};
+use crate::{
+    Accounts, Error,
+    accounts::log_change,
+    chores::Chore,
+    data::ATTEMPTS,
+    log::Change,
+    tables::{self, UserRow},
+};
 
 /// The field with the display name.
 pub(crate) const DISPLAY_NAME: &str = "displayname";
@@ -53,10 +60,13 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`] when we have no such user or the account is closed, [`Error::Store`].
     pub async fn profile(&self, user: &UserId) -> Result<Profile, Error> {
-        if self.get_user_row(user).await?.deactivated {
-            return Err(Error::NotFound("no such user"));
-        }
+        self.get_shown_user(user).await?;
         self.read_profile(user).await
+    }
+
+    async fn get_shown_user(&self, user: &UserId) -> Result<UserRow, Error> {
+        let row = self.get_user_row(user).await?;
+        if row.deactivated { Err(Error::NotFound("no such user")) } else { Ok(row) }
     }
 
     /// One field of the profile of a user of ours.
@@ -72,7 +82,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::ProfileTooLarge`], [`Error::InvalidParam`] when the value does not fit the field,
-    /// [`Error::NotFound`], [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::Contended`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
     pub async fn set_profile_field(&self, user: &UserId, field: &str, value: &RawValue) -> Result<(), Error> {
@@ -132,7 +142,8 @@ impl Accounts {
 
     async fn change_profile(&self, user: &UserId, field: &str, value: Option<Bytes>) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
-            let profile = self.profile(user).await?;
+            let row = self.get_shown_user(user).await?;
+            let profile = self.read_profile(user).await?;
             let others: usize = profile
                 .0
                 .iter()
@@ -146,6 +157,8 @@ impl Accounts {
 
             let key = (user.as_str(), field);
             let mut batch = Batch::new();
+            // An account that is closed meanwhile must not get a profile again.
+            batch.require(&tables::USERS, user.as_str(), Some(&row));
             match &value {
                 Some(value) => batch.put(&tables::PROFILES, &key, value),
                 None => batch.delete(&tables::PROFILES, &key),

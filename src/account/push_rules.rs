@@ -7,12 +7,13 @@ use ruma::{
     push::{ConditionalPushRule, PatternedPushRule, Ruleset, SimplePushRule},
 };
 use serde::Deserialize;
-use store::Batch;
+use store::{Batch, Reads};
 
 use crate::{
     Accounts, Error,
     data::{ATTEMPTS, PUSH_RULES, put_global},
     tables,
+    users::refuse_closed,
 };
 
 /// Largest set of rules, in bytes of JSON.
@@ -34,7 +35,7 @@ impl Accounts {
     /// Changes a user's push rules. `change` may run several times, each time on fresh rules.
     ///
     /// # Errors
-    /// What `change` says, [`Error::Contended`], [`Error::Store`].
+    /// What `change` says, [`Error::Deactivated`], [`Error::Contended`], [`Error::Store`].
     pub async fn change_push_rules(
         &self,
         user: &UserId,
@@ -42,7 +43,11 @@ impl Accounts {
     ) -> Result<(), Error> {
         let key = (user.as_str(), PUSH_RULES);
         for _ in 0..ATTEMPTS {
-            let old = self.inner.store.get(&tables::DATA, &key).await?;
+            let mut reads = Reads::new();
+            let (row, old) = (reads.get(&tables::USERS, user.as_str()), reads.get(&tables::DATA, &key));
+            let mut found = self.inner.store.read(reads).await?;
+            let (row, old) = (found.take(row)?, found.take(old)?);
+            refuse_closed(user, row.as_ref())?;
             let mut rules = match &old {
                 Some(row) => parse(&row.value, user),
                 None => Ruleset::server_default(user),
@@ -56,6 +61,7 @@ impl Accounts {
             }
 
             let mut batch = Batch::new();
+            batch.require(&tables::USERS, user.as_str(), row.as_ref());
             batch.require(&tables::DATA, &key, old.as_ref());
             put_global(&mut batch, user, PUSH_RULES, Bytes::from(content));
             match self.commit(batch).await {

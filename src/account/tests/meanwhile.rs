@@ -1,5 +1,7 @@
 //! What others do between the look at an account and the commit that follows from it.
 
+use store::{Order, Range};
+
 use super::*;
 use crate::{tables, turns::Turn};
 
@@ -156,6 +158,48 @@ fn log_in_to(name: &str, device: &str) -> LogIn {
         device_name: None,
         refresh: false,
         from: None,
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_was_about_to_write_leaves_nothing_on_an_erased_account() {
+    let room = room_id!("!a:kanazawa.test");
+    for what in ["profile", "data", "data of a room", "filter", "push rules"] {
+        let town = open_town().await;
+        let (user, _) = town.register("hanako", false).await;
+        let mut held = match what {
+            "profile" => town.disk.hold(&tables::PROFILES),
+            "data of a room" => town.disk.hold(&tables::ROOM_DATA),
+            "filter" => town.disk.hold(&tables::FILTERS),
+            _ => town.disk.hold(&tables::DATA),
+        };
+        let (accounts, of, some) = (town.accounts.clone(), user.clone(), Bytes::from_static(b"{}"));
+        let write = tokio::spawn(async move {
+            let value = serde_json::value::to_raw_value("花子").unwrap();
+            match what {
+                "profile" => accounts.set_profile_field(&of, "displayname", &value).await,
+                "data" => accounts.set_account_data(&of, "test.note", some).await,
+                "data of a room" => accounts.set_room_account_data(&of, room, "test.note", some).await,
+                "filter" => accounts.put_filter(&of, some).await.map(drop),
+                _ => accounts.change_push_rules(&of, |_| Ok(())).await,
+            }
+        });
+        held.reached().await;
+
+        town.close(&user).await.unwrap();
+
+        held.let_go();
+        assert!(write.await.unwrap().is_err(), "{what}");
+        let store = &town.store;
+        let (all, order) = (Range::all, Order::Ascending);
+        assert!(store.scan(&tables::PROFILES, all(), order, 9).await.unwrap().is_empty());
+        assert!(store.scan(&tables::FILTERS, all(), order, 9).await.unwrap().is_empty());
+        assert!(store.scan(&tables::DATA_USE, Range::all(), order, 9).await.unwrap().is_empty());
+        assert!(town.accounts.account_data_since(&user, Position::START).await.unwrap().is_empty(), "{what}");
+        if what != "profile" && what != "filter" {
+            let later = town.accounts.set_account_data(&user, "test.note", Bytes::from_static(b"{}")).await;
+            assert!(matches!(later, Err(Error::Deactivated(_))), "{what}: {later:?}");
+        }
     }
 }
 
