@@ -24,33 +24,9 @@ pub(crate) fn checks() -> Vec<TableCheck> {
 /// Holds the names of the data against those of the configuration, and keeps the new ones.
 ///
 /// # Errors
-/// A name of the data that the configuration neither has nor gives up; data that nobody has begun, where
-/// there must be some.
+/// Those of [`compare`]; a store that takes no writes.
 pub(crate) async fn hold(store: &Store, config: &Config, data: Data) -> anyhow::Result<()> {
-    let unreadable = |error: store::Error| anyhow!(causes::of_store(&error));
-    let kept = store.scan(&NAMES, Range::all(), Order::Ascending, MOST_NAMES).await.map_err(unreadable)?;
-    let kept: Vec<String> = kept.into_iter().map(|(name, _)| name).collect();
-    // Data that were begun before names were kept belong to those whose accounts they hold.
-    let known =
-        if kept.is_empty() { names_of_accounts(store).await.map_err(unreadable)? } else { kept.clone() };
-    if data == Data::MustExist && known.is_empty() && store.head() == Position(0) {
-        anyhow::bail!(tr!(
-            "データが空です。[store] の path や url は正しいですか。ここに新しいデータを作るときは、一度だけ \
-             `yakuba serve --begin` で始めてください",
-            "there are no data in the storage. Is [store] right? If new data are to begin here, start once with \
-             `yakuba serve --begin`"
-        ));
-    }
-    let has = |name: &str| config.authorities.iter().any(|authority| authority.name == name);
-    let given_up = |name: &str| config.store.retired_authorities.iter().any(|retired| retired == name);
-    if let Some(name) = known.iter().find(|name| !has(name) && !given_up(name)) {
-        anyhow::bail!(tr!(
-            "データは {name} のものですが、設定にその名前がありません。サーバー名は変えられません。使うのを\
-             やめた名前は [store] の `retired_authorities` に書いてください",
-            "the data are those of {name}, which the configuration does not name. A server name can never be \
-             changed; whoever gives one up for good lists it in `retired_authorities` of [store]"
-        ));
-    }
+    let kept = compare(store, config, data).await?;
     let mut batch = Batch::new();
     for authority in &config.authorities {
         let name = authority.name.as_str();
@@ -65,6 +41,44 @@ pub(crate) async fn hold(store: &Store, config: &Config, data: Data) -> anyhow::
             .with_context(|| tr!("サーバー名を保存できません", "the server names cannot be kept"))?;
     }
     Ok(())
+}
+
+/// Holds the names of the data against those of the configuration; gives those that are kept. Nothing is written.
+///
+/// # Errors
+/// A name of the data that the configuration neither has nor gives up; data that nobody has begun, where
+/// there must be some.
+pub(crate) async fn compare(store: &Store, config: &Config, data: Data) -> anyhow::Result<Vec<String>> {
+    let unreadable = |error: store::Error| anyhow!(causes::of_store(&error));
+    let kept = store.scan(&NAMES, Range::all(), Order::Ascending, MOST_NAMES).await.map_err(unreadable)?;
+    let kept: Vec<String> = kept.into_iter().map(|(name, _)| name).collect();
+    // Data that were begun before names were kept belong to those whose accounts they hold.
+    let known =
+        if kept.is_empty() { names_of_accounts(store).await.map_err(unreadable)? } else { kept.clone() };
+    if data == Data::MustExist && known.is_empty() && store.head() == Position(0) {
+        return Err(no_data());
+    }
+    let has = |name: &str| config.authorities.iter().any(|authority| authority.name == name);
+    let given_up = |name: &str| config.store.retired_authorities.iter().any(|retired| retired == name);
+    if let Some(name) = known.iter().find(|name| !has(name) && !given_up(name)) {
+        anyhow::bail!(tr!(
+            "データは {name} のものですが、設定にその名前がありません。サーバー名は変えられません。使うのを\
+             やめた名前は [store] の `retired_authorities` に書いてください",
+            "the data are those of {name}, which the configuration does not name. A server name can never be \
+             changed; whoever gives one up for good lists it in `retired_authorities` of [store]"
+        ));
+    }
+    Ok(kept)
+}
+
+/// There is a database, and nothing of ours in it.
+pub(crate) fn no_data() -> anyhow::Error {
+    anyhow!(tr!(
+        "データが空です。[store] の path や url は正しいですか。ここに新しいデータを作るときは、一度だけ \
+         `yakuba serve --begin` で始めてください",
+        "there are no data in the storage. Is [store] right? If new data are to begin here, start once with \
+         `yakuba serve --begin`"
+    ))
 }
 
 async fn names_of_accounts(store: &Store) -> Result<Vec<String>, store::Error> {

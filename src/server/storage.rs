@@ -1,6 +1,10 @@
 //! Opening the storage that the configuration names, and checking it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::anyhow;
 use base::{Metrics, Tasks};
@@ -53,37 +57,46 @@ impl Data {
 /// When it cannot be opened, for instance because another process has it, or because there is none and
 /// there must be.
 pub(crate) async fn open(config: &Config, tasks: &Tasks, data: Data) -> anyhow::Result<Storage> {
-    if data == Data::MustExist {
-        must_exist(config)?;
+    // A database is waited for by whoever opens it, who looks for its tables then.
+    if data == Data::MustExist && config.store.backend != config::Backend::Postgres {
+        must_exist(config).await?;
     }
     match config.store.backend {
         config::Backend::Memory => Ok(Storage { backend: Arc::new(MemoryBackend::new()), back_up: None }),
         config::Backend::Rocksdb => {
             let backend = Arc::new(open_rocksdb(config)?);
-            let backed_up = backend.clone();
+            let (backed_up, data) = (backend.clone(), config.path(&config.store.path));
             let back_up: BackUp = Arc::new(move |to| {
+                apart(&data, &to)?;
                 let made = backed_up.backup(&to)?;
                 Ok(BackedUp { id: made.id, to, size_bytes: made.size_bytes })
             });
             Ok(Storage { backend, back_up: Some(back_up) })
         }
         config::Backend::Postgres => {
-            let backend =
-                PostgresBackend::open(postgres_settings(config)?, tasks).await.map_err(|error| {
-                    anyhow!(tr!(
-                        "データベースを開けません: {cause}",
-                        "the database cannot be opened: {cause}",
-                        cause = causes::of_store(&error)
-                    ))
-                })?;
+            let begin = data == Data::MayBegin;
+            let settings = store_postgres::Settings { begin, ..postgres_settings(config)? };
+            let backend = PostgresBackend::open(settings, tasks).await.map_err(|error| match error {
+                // Tables that are to be there and are not; it refuses nothing else.
+                store::Error::Refused(_) if !begin => names::no_data(),
+                error => no_database(&error),
+            })?;
             Ok(Storage { backend: Arc::new(backend), back_up: None })
         }
     }
 }
 
-/// Refuses to go on where no server has kept data yet, before anything is made there. Of a database only
-/// what is in it can tell; see [`names::hold`].
-pub(crate) fn must_exist(config: &Config) -> anyhow::Result<()> {
+fn no_database(error: &store::Error) -> anyhow::Error {
+    anyhow!(tr!(
+        "データベースを開けません: {cause}",
+        "the database cannot be opened: {cause}",
+        cause = causes::of_store(error)
+    ))
+}
+
+/// Refuses to go on where no server has kept data yet, before anything is made there. Whose they are only what
+/// is in them can tell; see [`names::compare`].
+pub(crate) async fn must_exist(config: &Config) -> anyhow::Result<()> {
     match config.store.backend {
         config::Backend::Rocksdb => {
             let path = config.path(&config.store.path);
@@ -105,8 +118,42 @@ pub(crate) fn must_exist(config: &Config) -> anyhow::Result<()> {
                 "the data are in the memory of the running server, and none runs"
             ))
         }
-        config::Backend::Postgres => Ok(()),
+        config::Backend::Postgres => {
+            let begun = PostgresBackend::is_begun(&postgres_settings(config)?).await;
+            if begun.map_err(|error| no_database(&error))? { Ok(()) } else { Err(names::no_data()) }
+        }
     }
+}
+
+/// Refuses to keep a backup within the data or around them: what removes, moves or restores the one would
+/// take the other along, and the files of both would stand between each other.
+pub(crate) fn apart(data: &Path, to: &Path) -> anyhow::Result<()> {
+    let (data, to) = (resolved(data)?, resolved(to)?);
+    if data.starts_with(&to) || to.starts_with(&data) {
+        anyhow::bail!(tr!(
+            "控えはデータ ({data}) とは別のディレクトリに取ります。{to} には取れません。何も書きませんでした",
+            "a backup is kept apart from the data in {data}, not in {to}; nothing was written",
+            data = data.display(),
+            to = to.display()
+        ));
+    }
+    Ok(())
+}
+
+/// A path without links, of which the end need not be there yet.
+fn resolved(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let there = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    let Some((part, mut whole)) = there else { return Ok(path) };
+    for component in path.strip_prefix(part).unwrap_or(Path::new("")).components() {
+        match component {
+            Component::ParentDir => {
+                whole.pop();
+            }
+            component => whole.push(component),
+        }
+    }
+    Ok(whole)
 }
 
 fn open_rocksdb(config: &Config) -> anyhow::Result<RocksBackend> {

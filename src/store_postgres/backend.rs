@@ -39,10 +39,11 @@ pub struct PostgresBackend {
 }
 
 impl PostgresBackend {
-    /// Connects, and makes the tables in a new database.
+    /// Connects, and makes the tables in a new database if that may be begun.
     ///
     /// # Errors
-    /// When the server cannot be reached within some seconds, or a newer program made the tables.
+    /// When the server cannot be reached within some seconds, or a newer program made the tables;
+    /// [`Error::Refused`] when there are none and none may be made.
     pub async fn open(settings: Settings, tasks: &Tasks) -> Result<Self, Error> {
         settings.check()?;
         // An address that is none gets no better by trying again.
@@ -63,6 +64,15 @@ impl PostgresBackend {
             groups: AtomicU64::new(1),
             failed: AtomicBool::new(false),
         })
+    }
+
+    /// Whether there are tables in the database. Looks once, and changes nothing.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or does not answer within some seconds.
+    pub async fn is_begun(settings: &Settings) -> Result<bool, Error> {
+        settings.check()?;
+        session::is_begun(settings).await
     }
 
     fn next_group(&self) -> (u64, Vec<u8>) {

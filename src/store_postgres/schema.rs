@@ -35,8 +35,18 @@ pub(crate) fn table_end(table: RawTable) -> Vec<u8> {
     }
 }
 
-/// Makes what is not there yet, and refuses what a newer program has made.
+/// Whether the tables are there; looks only.
+pub(crate) async fn is_begun(client: &Client, settings: &Settings) -> Result<bool, Error> {
+    let clock = format!("{}.clock", settings.schema);
+    let found = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&clock]).await;
+    Ok(found.map_err(|error| meaning("look for the tables", error, false))?.get(0))
+}
+
+/// Makes what is not there yet, if it may, and refuses what a newer program has made.
 pub(crate) async fn prepare(client: &Client, settings: &Settings) -> Result<(), Error> {
+    if !settings.begin && !is_begun(client, settings).await? {
+        return Err(Error::Refused("there are no tables in the database".to_owned()));
+    }
     let schema = &settings.schema;
     let rows: String = Tuning::ALL
         .into_iter()

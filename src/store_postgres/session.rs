@@ -1,9 +1,9 @@
 //! One connection with its prepared statements.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use base::Tasks;
-use futures_util::future::try_join_all;
+use futures_util::future::{Either, select, try_join_all};
 use store::{Error, Tuning};
 use tokio_postgres::{
     Client, Config, NoTls, Statement,
@@ -168,6 +168,24 @@ pub(crate) fn config(settings: &Settings) -> Result<Config, Error> {
         settings.url.parse().map_err(|error| Error::backend("read the address", error))?;
     config.application_name("yakuba").connect_timeout(CONNECT).tcp_user_timeout(Duration::from_secs(30));
     Ok(config)
+}
+
+/// Connects for as long as it takes to see whether the tables are there.
+pub(crate) async fn is_begun(settings: &Settings) -> Result<bool, Error> {
+    let config = config(settings)?;
+    let look = async {
+        let failed = |error| Error::unavailable("reach PostgreSQL", error);
+        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+        let (looking, connection) = (pin!(schema::is_begun(&client, settings)), pin!(connection));
+        match select(looking, connection).await {
+            Either::Left((begun, _)) => begun,
+            Either::Right((Err(error), _)) => Err(failed(error)),
+            Either::Right((Ok(()), looking)) => looking.await,
+        }
+    };
+    // A server that is there and says nothing, too, has an end.
+    let late = |error| Error::unavailable("reach PostgreSQL", error);
+    tokio::time::timeout(CONNECT * 2, look).await.map_err(late)?
 }
 
 /// Connects, makes the tables if asked to, and prepares the statements.

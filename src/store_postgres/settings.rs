@@ -17,8 +17,10 @@ pub enum Durability {
 pub struct Settings {
     /// As libpq writes it: `host=/run/postgresql user=yakuba dbname=yakuba` or a `postgres://` URL.
     pub url: String,
-    /// The schema that holds the tables; made when it is not there. Lower-case letters, digits, `_`.
+    /// The schema that holds the tables. Lower-case letters, digits, `_`.
     pub schema: String,
+    /// Whether schema and tables are made where there are none; else such a database is refused.
+    pub begin: bool,
     /// When a write counts as done.
     pub durability: Durability,
     /// How many connections read, beside one that writes and one that listens.
@@ -26,10 +28,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Durable, in the schema `yakuba`, with four readers.
+    /// Durable, in the schema `yakuba`, which may be begun, with four readers.
     #[must_use]
     pub fn at(url: impl Into<String>) -> Self {
-        Self { url: url.into(), schema: "yakuba".to_owned(), durability: Durability::Fsync, readers: 4 }
+        let schema = "yakuba".to_owned();
+        Self { url: url.into(), schema, begin: true, durability: Durability::Fsync, readers: 4 }
     }
 
     /// Refuses a schema name that could be anything else in a statement.

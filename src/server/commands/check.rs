@@ -32,7 +32,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
         ];
         problems.extend(contents.into_iter().flatten().map(|error| format!("{error:#}")));
     }
-    problems.extend(wrong_with_data(&config));
+    problems.extend(wrong_with_data(&config).await);
     if Running::find(&config).await.is_none() {
         problems.extend(ports_in_use(&config));
     }
@@ -69,11 +69,21 @@ fn wrong_with_network(config: &Config) -> anyhow::Result<()> {
     opened.map(|_| ()).map_err(|error| anyhow!(causes::of_network(&error)))
 }
 
-/// Whether the data are there and can be written.
-fn wrong_with_data(config: &Config) -> Option<String> {
-    if config.store.backend != Backend::Rocksdb {
-        return None;
+/// Whether the data are there and can be written; of a database, whether it is there and has been begun.
+pub(crate) async fn wrong_with_data(config: &Config) -> Option<String> {
+    match config.store.backend {
+        Backend::Rocksdb => wrong_with_files(config).await,
+        Backend::Postgres => must_exist(config).await,
+        // They begin with each start.
+        Backend::Memory => None,
     }
+}
+
+async fn must_exist(config: &Config) -> Option<String> {
+    storage::must_exist(config).await.err().map(|error| format!("{error:#}"))
+}
+
+async fn wrong_with_files(config: &Config) -> Option<String> {
     let path = std::path::absolute(config.path(&config.store.path)).ok()?;
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     if !there.is_dir() {
@@ -92,8 +102,7 @@ fn wrong_with_data(config: &Config) -> Option<String> {
             error = causes::of_io(&error.into())
         ));
     }
-    let missing = storage::must_exist(config).err().map(|error| error.to_string());
-    missing.or_else(|| files_of_others(&path))
+    must_exist(config).await.or_else(|| files_of_others(&path))
 }
 
 /// Data that were made by another user than the one who is to serve them: by root, for instance, who ran

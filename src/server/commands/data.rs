@@ -1,7 +1,7 @@
 //! `yakuba backup`, `restore` and `verify`.
 
 use std::{
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -16,6 +16,7 @@ use crate::{
     cli::{BackupArgs, ConfigArg, RestoreArgs},
     commands::{Running, say},
     config::{Backend, Config},
+    names,
     storage::{self, Data, Findings},
     texts::tr,
 };
@@ -32,7 +33,8 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     // The running server has another working directory.
     let to: PathBuf = std::path::absolute(&args.to)?;
     if config.store.backend == Backend::Rocksdb {
-        apart(&config.path(&config.store.path), &to)?;
+        // Before anything is opened; whoever makes the backup looks as well.
+        storage::apart(&config.path(&config.store.path), &to)?;
     }
     let made: BackedUp = match Running::find(&config).await {
         Some(running) => {
@@ -126,37 +128,6 @@ fn can_be_restored(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses to keep a backup within the data or around them: what removes, moves or restores the one would
-/// take the other along, and the files of both would stand between each other.
-pub(crate) fn apart(data: &Path, to: &Path) -> anyhow::Result<()> {
-    let (data, to) = (resolved(data)?, resolved(to)?);
-    if data.starts_with(&to) || to.starts_with(&data) {
-        bail!(tr!(
-            "控えはデータ ({data}) とは別のディレクトリに取ります。{to} には取れません。何も書きませんでした",
-            "a backup is kept apart from the data in {data}, not in {to}; nothing was written",
-            data = data.display(),
-            to = to.display()
-        ));
-    }
-    Ok(())
-}
-
-/// A path without links, of which the end need not be there yet.
-fn resolved(path: &Path) -> std::io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let there = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
-    let Some((part, mut whole)) = there else { return Ok(path) };
-    for component in path.strip_prefix(part).unwrap_or(Path::new("")).components() {
-        match component {
-            Component::ParentDir => {
-                whole.pop();
-            }
-            component => whole.push(component),
-        }
-    }
-    Ok(whole)
-}
-
 /// The files that a server needs besides its data.
 fn keep_apart(config: &Config, config_file: &Path) -> Vec<PathBuf> {
     let mut files = vec![config_file.to_owned()];
@@ -179,15 +150,18 @@ pub(crate) async fn verify(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     Ok(if findings.problem_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
+pub(crate) async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let opened = storage::open(config, &tasks, Data::MustExist).await?;
     let store = storage::open_store(opened.backend, &tasks, &metrics).await?;
-    let findings = storage::verify(&store).await;
+    let found = match names::compare(&store, config, Data::MustExist).await {
+        Ok(_) => storage::verify(&store).await.map_err(|error| anyhow!(causes::of_store(&error))),
+        Err(error) => Err(error),
+    };
     let closed = store.close().await;
     tasks.stop(Duration::from_secs(5)).await;
-    let findings = findings.map_err(|error| anyhow!(causes::of_store(&error)))?;
+    let findings = found?;
     closed.map_err(|error| anyhow!(causes::of_store(&error)))?;
     Ok(findings)
 }

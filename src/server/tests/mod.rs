@@ -8,4 +8,5 @@ mod files;
 mod house;
 mod names;
 mod patience;
+mod postgres;
 mod tls;
