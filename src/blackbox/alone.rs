@@ -82,7 +82,22 @@ impl Server {
 
     /// The same with further arguments.
     pub async fn start_with(&mut self, arguments: &[&str]) {
-        self.process = Some(self.command("serve").args(arguments).spawn().unwrap());
+        let mut serve = self.command("serve");
+        serve.args(arguments);
+        self.start_by(serve).await;
+    }
+
+    /// The same with no more than so many open files.
+    pub async fn start_within(&mut self, open_files: u32) {
+        let serve = self.command("serve");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {open_files}; exec \"$0\" \"$@\"")]);
+        shell.arg(serve.get_program()).args(serve.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
+        self.start_by(shell).await;
+    }
+
+    async fn start_by(&mut self, mut command: Command) {
+        self.process = Some(command.spawn().unwrap());
         let begun = Instant::now();
         while self.call(Method::GET, "/_matrix/client/versions", "", None).await.is_none() {
             assert!(begun.elapsed() < Duration::from_secs(30), "the server does not start");

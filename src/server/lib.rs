@@ -14,9 +14,11 @@ mod elsewhere;
 mod files;
 mod health;
 pub mod house;
+mod idle;
 pub mod listen;
 mod names;
 mod patience;
+mod places;
 mod process;
 pub mod serve;
 pub mod storage;
@@ -27,6 +29,7 @@ pub mod tls;
 mod unread;
 
 pub use admin::{BackUp, BackedUp};
+pub use places::Bounds;
 pub use process::resident_bytes;
 
 /// The version of the program.

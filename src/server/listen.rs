@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use base::{CancellationToken, Gauge, Metrics, Tasks};
+use base::{CancellationToken, Counter, Gauge, Metrics, Tasks};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -11,7 +11,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -20,7 +20,9 @@ use web::{Peer, Router, TlsName};
 
 use crate::{
     causes,
+    idle::{Counted, Requests},
     patience::{Patient, Sliced, WINDOW},
+    places::{Bounds, Place, Places, Spell},
     texts::tr,
     unread,
 };
@@ -28,11 +30,8 @@ use crate::{
 /// A client that has not finished its greeting by then is left.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that has not sent a request's head by then is left.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Connections at a time on one listener; more wait in the system's queue.
-const CONNECTIONS: usize = 16_384;
+/// A client that is told to end its connection has so long to do it.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,46 +68,85 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// Answers on an open listener until the shutdown of `tasks`: then no connection is taken any more,
 /// and those that are open end with the answer they are at.
-pub fn start(listener: TcpListener, service: Service, tasks: &Tasks, metrics: &Metrics) {
-    let connections = metrics.gauge("yakuba_server_connections", "Open connections");
+pub fn start(listener: TcpListener, service: Service, bounds: Bounds, tasks: &Tasks, metrics: &Metrics) {
+    let open = metrics.gauge("yakuba_server_connections", "Open connections");
+    let mut door = Door::new(listener, bounds, metrics);
     let tasks_inside = tasks.clone();
     tasks.spawn("listener", async move {
         let shutdown = tasks_inside.shutdown_token();
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let accepted = shutdown.run_until_cancelled(async {
-                let place = places.clone().acquire_owned().await;
-                (place, listener.accept().await)
-            });
-            let (place, accepted) = match accepted.await {
-                Some((Ok(place), accepted)) => (place, accepted),
-                Some((Err(_), _)) | None => return,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to come back.
-                    warn!(%error, "a connection could not be taken");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
+        while let Some((stream, peer, place)) = shutdown.run_until_cancelled(door.next()).await {
             let connection = Connection {
                 peer,
                 service: service.clone(),
                 tasks: tasks_inside.clone(),
                 shutdown: shutdown.clone(),
-                open: connections.clone(),
+                open: open.clone(),
+                place,
             };
             tasks_inside.spawn("connection", async move {
                 connection.open.inc();
                 let open = connection.open.clone();
                 connection.run(stream).await;
                 open.dec();
-                drop(place);
             });
         }
     });
+}
+
+/// Where connections come in.
+struct Door {
+    listener: TcpListener,
+    places: Arc<Places>,
+    refused: Counter,
+    full: Spell,
+    crowded: Spell,
+    failing: Spell,
+}
+
+impl Door {
+    fn new(listener: TcpListener, bounds: Bounds, metrics: &Metrics) -> Door {
+        Door {
+            listener,
+            places: Places::new(bounds),
+            refused: metrics.counter(
+                "yakuba_server_connections_refused",
+                "Connections of addresses that have all they may have",
+            ),
+            full: Spell::new(),
+            crowded: Spell::new(),
+            failing: Spell::new(),
+        }
+    }
+
+    /// The next connection that has a place.
+    async fn next(&mut self) -> (TcpStream, SocketAddr, Place) {
+        loop {
+            if self.places.are_full() && self.full.begins(Instant::now()) {
+                warn!("all places for connections are taken, others wait");
+            }
+            let free = self.places.free().await;
+            match self.listener.accept().await {
+                Ok((stream, peer)) => match self.places.take(free, peer) {
+                    Some(place) => return (stream, peer, place),
+                    None => self.refuse(),
+                },
+                Err(error) => {
+                    if self.failing.begins(Instant::now()) {
+                        warn!(%error, "connections cannot be taken");
+                    }
+                    // Out of file descriptors, most likely: wait for some to come back.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self) {
+        self.refused.inc();
+        if self.crowded.begins(Instant::now()) {
+            warn!("an address has as many connections as one may have, more of it are refused");
+        }
+    }
 }
 
 struct Connection {
@@ -117,6 +155,7 @@ struct Connection {
     tasks: Tasks,
     shutdown: CancellationToken,
     open: Gauge,
+    place: Place,
 }
 
 impl Connection {
@@ -129,14 +168,25 @@ impl Connection {
             let name = self.service.default_name.clone();
             return self.answer(stream, name).await;
         };
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
+        let late = async {
+            let whole = tokio::time::sleep(HANDSHAKE_TIMEOUT);
+            let hurried = async {
+                self.place.crowded().await;
+                tokio::time::sleep(self.place.bounds().hurried).await;
+            };
+            tokio::select! { () = whole => {}, () = hurried => {} }
+        };
+        let greeted = tokio::select! {
+            greeted = acceptor.accept(stream) => greeted,
+            () = late => return debug!("TLS greeting took too long"),
+        };
+        match greeted {
+            Ok(stream) => {
                 let asked = stream.get_ref().1.server_name().map(Arc::from);
                 let name = asked.or_else(|| self.service.default_name.clone());
                 self.answer(stream, name).await;
             }
-            Ok(Err(error)) => debug!(%error, "TLS greeting failed"),
-            Err(_) => debug!("TLS greeting took too long"),
+            Err(error) => debug!(%error, "TLS greeting failed"),
         }
     }
 
@@ -145,28 +195,35 @@ impl Connection {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         name: Option<Arc<str>>,
     ) {
-        let Connection { peer, service, tasks, shutdown, .. } = self;
+        let Connection { peer, service, tasks, shutdown, place, .. } = self;
+        let &Bounds { head, idle, hurried, .. } = place.bounds();
         let router = service.router;
         let given_up = CancellationToken::new();
         let (give_up, watchers) = (given_up.clone(), tasks.clone());
+        let requests = Requests::default();
+        let coming = requests.clone();
         let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             if let Some(name) = &name {
                 request.extensions_mut().insert(TlsName(name.clone()));
             }
             let (router, give_up, watchers) = (router.clone(), give_up.clone(), watchers.clone());
+            let answering = coming.begin();
             async move {
                 let many_at_once = request.version() == http::Version::HTTP_2;
                 let answer = answer_whole(router, request).await?;
-                if !many_at_once {
-                    return Ok::<_, Infallible>(answer);
-                }
-                Ok(answer.map(|body| web::Body::new(Sliced::watched(body, WINDOW, &give_up, &watchers))))
+                Ok::<_, Infallible>(answer.map(|body| {
+                    if !many_at_once {
+                        return web::Body::new(Counted::new(body, answering));
+                    }
+                    let sliced = Sliced::watched(body, WINDOW, &give_up, &watchers);
+                    web::Body::new(Counted::new(sliced, answering))
+                }))
             }
         });
 
         let mut builder = auto::Builder::new(Spawner(tasks));
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 << 10);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(64 << 10);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -179,20 +236,29 @@ impl Connection {
 
         let stream = TokioIo::new(Patient::new(stream, WINDOW));
         let mut connection = pin!(builder.serve_connection(stream, answer));
-        let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
+        tokio::select! {
+            outcome = connection.as_mut() => return note(outcome),
             () = given_up.cancelled() => return,
-            () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    outcome = connection => outcome,
-                    () = given_up.cancelled() => return,
-                }
-            }
-        };
-        if let Err(error) = outcome {
-            debug!(%error, "connection ended");
+            () = shutdown.cancelled() => {}
+            () = requests.cease(head, idle) => {}
+            () = async {
+                place.crowded().await;
+                requests.pause(hurried).await;
+            } => {}
         }
+        // A request that is under way just now is answered still.
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            outcome = connection => note(outcome),
+            () = given_up.cancelled() => {}
+            () = requests.pause(FAREWELL.min(idle)) => debug!("a connection that does not end was left"),
+        }
+    }
+}
+
+fn note(outcome: Result<(), impl std::fmt::Display>) {
+    if let Err(error) = outcome {
+        debug!(%error, "connection ended");
     }
 }
 

@@ -57,14 +57,14 @@ impl<S> Patient<S> {
         }
     }
 
-    /// The other side takes nothing now.
-    fn pause(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// The other side takes nothing now; gives the error once that has been too long.
+    fn pause(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let window = self.window;
         let (sleep, taken) = self.waiting.get_or_insert_with(|| (Box::pin(tokio::time::sleep(window)), 0));
         loop {
             ready!(sleep.as_mut().poll(context));
             if *taken < LEAST {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")));
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client does not read"));
             }
             *taken = 0;
             sleep.as_mut().reset(Instant::now() + window);
@@ -84,10 +84,7 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => match ready!(self.pause(context)) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
+            Poll::Pending => self.pause(context).map(Err),
         }
     }
 }
@@ -122,14 +119,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
                 self.waiting = None;
                 Poll::Ready(outcome)
             }
-            Poll::Pending => self.pause(context),
+            Poll::Pending => self.pause(context).map(Err),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.inner).poll_shutdown(context) {
             Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => self.pause(context),
+            Poll::Pending => self.pause(context).map(Err),
         }
     }
 }

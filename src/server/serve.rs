@@ -16,6 +16,7 @@ use crate::{
     files::write_private,
     house::{Foundation, House},
     listen::{self, Service},
+    places, process,
     storage::Data,
     texts::tr,
     tls::Certificates,
@@ -27,8 +28,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// The file with the token of the administrator's commands, beside the configuration.
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// Serves over data that are there, or that may begin, until a signal asks to stop, or, if wanted, until standard input ends: so a server that
-/// somebody else started does not outlive him.
+/// Serves until a signal asks to stop; if wanted, also until standard input ends, so that a server does not
+/// outlive who started it. `data` says whether the data must be there already.
 ///
 /// # Errors
 /// Whatever keeps the process from starting.
@@ -40,7 +41,12 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
         .with_context(|| tr!("シグナルを受け取れません", "signals cannot be heard"))?;
 
     for file in config.exposed_secrets() {
-        warn!(file = %file.display(), "others than its owner may read this secret; chmod 600 mends it");
+        warn!(file = %file.display(), "others than its owner may read this secret; chmod go= mends it");
+    }
+    let bounds = config.bounds(process::raise_open_files())?;
+    if bounds.places < places::MOST {
+        let count = bounds.places;
+        warn!(count, "few open files are allowed (ulimit -n), so each listener takes few connections");
     }
     let certificates = Certificates::open(config).map_err(|error| anyhow!(causes::of_tls(&error)))?;
     let mut bound = Vec::new();
@@ -62,7 +68,7 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
             default_name: listener.authority.as_ref().map(|name| Arc::from(name.as_str())),
         };
         listen::announce(socket.local_addr()?, &names(&listener.serves), listener.tls);
-        listen::start(socket, service, &house.edges, &house.metrics);
+        listen::start(socket, service, bounds.clone(), &house.edges, &house.metrics);
     }
     let elapsed_ms = clock.instant().since(started).as_millis();
     let authorities = config.authorities.len();

@@ -16,6 +16,7 @@ use room::AllowAll;
 use ruma::{OwnedServerName, ServerName};
 use serde_json::Value;
 use server::{
+    Bounds,
     config::{
         AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, PeersSetting, Registration,
         RegistrationMode, Serves, StoreConfig,
@@ -218,13 +219,11 @@ impl Server {
             default_name: None,
         };
         let acceptor = certificates.acceptor().expect("TLS");
-        listen::start(for_users, service(Serves::Client, None), &house.edges, &Metrics::new());
-        listen::start(
-            for_servers,
-            service(Serves::Federation, Some(acceptor)),
-            &house.edges,
-            &Metrics::new(),
-        );
+        let start = |socket, service| {
+            listen::start(socket, service, Bounds::default(), &house.edges, &Metrics::new());
+        };
+        start(for_users, service(Serves::Client, None));
+        start(for_servers, service(Serves::Federation, Some(acceptor)));
     }
 }
 

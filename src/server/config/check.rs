@@ -165,6 +165,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         );
     }
 
+    if config.limits.connections_by_address == 0 {
+        found.wrong(
+            "limits.connections_by_address".into(),
+            tr!("0 では誰も接続できません。少なくとも 1 です", "with 0 nobody could connect; at least 1"),
+        );
+    }
+
     for class in web::Class::ALL {
         let rate = config.limits.rate(class);
         let key = || format!("limits.{}", class.name());

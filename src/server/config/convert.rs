@@ -10,7 +10,7 @@ use super::{
     AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, Registration,
     RegistrationMode, TrustSetting,
 };
-use crate::{causes, texts::tr};
+use crate::{causes, places::Bounds, texts::tr};
 
 impl Config {
     /// Our server names with their keys, read from their files.
@@ -194,6 +194,15 @@ impl Config {
                 ProxyHeaderSetting::Forwarded => web::ProxyHeader::Forwarded,
             },
         })
+    }
+
+    /// What a listener takes, where the process may have so many files open.
+    ///
+    /// # Errors
+    /// An address range that is none.
+    pub fn bounds(&self, open_files: u64) -> anyhow::Result<Bounds> {
+        let of_one_address = self.limits.connections_by_address;
+        Ok(Bounds::of(open_files, self.listeners.len(), of_one_address, self.proxies()?.networks))
     }
 
     /// How often a kind of request is answered.

@@ -36,6 +36,12 @@ pub struct Config {
     /// Where relative paths begin; not a key.
     #[serde(skip)]
     pub directory: PathBuf,
+    /// The file that all this was read from; not a key.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// Whether secrets stand in that file itself; not a key.
+    #[serde(skip)]
+    pub tells_secrets: bool,
 }
 
 /// One server name of ours.
@@ -281,6 +287,8 @@ pub struct LimitsConfig {
     pub enabled: bool,
     /// Bytes of requests' bodies that are in memory at once.
     pub bodies: ByteSize,
+    /// Connections at once from one address.
+    pub connections_by_address: u32,
     /// Log-ins, by address.
     #[serde(deserialize_with = "rates::login")]
     pub login: RateSetting,
@@ -334,6 +342,7 @@ impl Default for LimitsConfig {
         LimitsConfig {
             enabled: true,
             bodies: ByteSize::mib(192),
+            connections_by_address: 4_096,
             login: rate(Class::Login),
             registration: rate(Class::Registration),
             open: rate(Class::Open),

@@ -1,6 +1,6 @@
 //! Certificates and listeners, over real connections.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
 use base::{Metrics, Tasks};
 use http::Request;
@@ -12,23 +12,24 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use web::Router;
 
 use crate::{
     config::Config,
     listen::{self, Service},
+    places::Bounds,
     tls::Certificates,
 };
 
-fn make_certificate(directory: &Path, name: &str) {
+pub(super) fn make_certificate(directory: &Path, name: &str) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
     fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
     fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
-fn config_for(directory: &Path, names: &[&str]) -> Config {
+pub(super) fn config_for(directory: &Path, names: &[&str]) -> Config {
     let mut text =
         String::from("[[listeners]]\naddress = \"127.0.0.1:0\"\nserves = [\"federation\"]\ntls = true\n");
     for name in names {
@@ -41,7 +42,7 @@ fn config_for(directory: &Path, names: &[&str]) -> Config {
 }
 
 struct Listening {
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     tasks: Tasks,
 }
 
@@ -49,12 +50,17 @@ async fn listen_with(certificates: &Arc<Certificates>) -> Listening {
     let (metrics, socket) = (Metrics::new(), listen::bind("127.0.0.1:0".parse().unwrap()).await.unwrap());
     let (address, tasks) = (socket.local_addr().unwrap(), Tasks::new(&metrics));
     let tls = Some(certificates.acceptor().unwrap());
-    listen::start(socket, Service { router: Router::new(), tls, default_name: None }, &tasks, &metrics);
+    let service = Service { router: Router::new(), tls, default_name: None };
+    listen::start(socket, service, Bounds::default(), &tasks, &metrics);
     Listening { address, tasks }
 }
 
-/// Connects under this name, trusting the certificate of that name, and asks for something.
-async fn ask(listening: &Listening, directory: &Path, name: &str) -> Result<http::StatusCode, String> {
+/// Connects under this name, trusting the certificate of that name.
+pub(super) async fn connect(
+    address: SocketAddr,
+    directory: &Path,
+    name: &str,
+) -> Result<TlsStream<TcpStream>, String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(directory.join(format!("{name}.pem"))).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -62,10 +68,15 @@ async fn ask(listening: &Listening, directory: &Path, name: &str) -> Result<http
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = TcpStream::connect(listening.address).await.unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
     let server_name = ServerName::try_from(name.to_owned()).unwrap();
     let connected = TlsConnector::from(Arc::new(config)).connect(server_name, stream).await;
-    let stream = connected.map_err(|error| error.to_string())?;
+    connected.map_err(|error| error.to_string())
+}
+
+/// Connects under this name, and asks for something.
+async fn ask(listening: &Listening, directory: &Path, name: &str) -> Result<http::StatusCode, String> {
+    let stream = connect(listening.address, directory, name).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let request = Request::get("/").header("host", name).body(Empty::<bytes::Bytes>::new()).unwrap();
