@@ -18,9 +18,12 @@ impl Config {
         files
     }
 
-    /// Those secrets, and data, that others on this machine may read.
+    /// Those secrets, and data, that others on this machine may read; the configuration, too, if it tells secrets.
     pub fn exposed_secrets(&self) -> Vec<PathBuf> {
         let mut files = self.secret_files();
+        if self.tells_secrets {
+            files.push(self.file.clone());
+        }
         if self.store.backend == super::Backend::Rocksdb {
             files.push(self.path(&self.store.path));
         }

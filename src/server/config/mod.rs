@@ -90,6 +90,23 @@ fn with_hints(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
+/// Whether a configuration has secrets from its text. Those that the environment gives do not stand there.
+fn secrets_stand_in(
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+    config: &Config,
+) -> bool {
+    let of_authorities = config.authorities.iter().enumerate().filter_map(|(index, authority)| {
+        let has_tokens = !authority.registration.tokens.is_empty();
+        has_tokens.then(|| format!("authorities.{index}.registration.tokens"))
+    });
+    let of_store = config.store.url.iter().map(|_| "store.url".to_owned());
+    let mut secrets: Vec<Problem> =
+        of_authorities.chain(of_store).map(|key| Problem::of_key(key, "")).collect();
+    base::config::locate(text, environment, &mut secrets);
+    secrets.iter().any(|secret| secret.variable.is_none())
+}
+
 impl Config {
     /// Reads the file with the overrides of this process's environment, and checks it.
     ///
@@ -102,8 +119,9 @@ impl Config {
         // Names and values that are no text cannot be meant for us.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Config::parse(&text, environment, &directory)
-            .map_err(|problems| Error::Wrong { path: path.to_owned(), problems })
+        let config = Config::parse(&text, environment, &directory)
+            .map_err(|problems| Error::Wrong { path: path.to_owned(), problems })?;
+        Ok(Config { file: path.to_owned(), ..config })
     }
 
     /// Reads a configuration from text; `directory` is where its relative paths begin.
@@ -122,6 +140,7 @@ impl Config {
             .collect();
         let mut config: Config = base::config::load(text, environment.iter().cloned()).map_err(with_hints)?;
         config.directory = directory.to_owned();
+        config.tells_secrets = secrets_stand_in(text, environment.iter().cloned(), &config);
         let mut problems = check::problems(&config);
         base::config::locate(text, environment, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(problems) }

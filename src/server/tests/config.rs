@@ -1,6 +1,6 @@
 //! The configuration and its reference.
 
-use std::path::Path;
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use crate::{
     commands::init::reference_for,
@@ -169,6 +169,30 @@ fn secrets_are_not_printed() {
     let config = parse(&text).unwrap();
     assert_eq!(config.authorities[0].registration.tokens.len(), 1);
     assert!(!format!("{config:?}").contains("a-long-random-word"));
+}
+
+#[test]
+fn a_configuration_that_tells_secrets_is_to_be_read_by_its_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("yakuba.toml");
+    let token = "[authorities.registration]\ntokens = [\"a-long-random-word\"]\n";
+    let url = "[store]\nurl = \"postgres://yakuba:secret@localhost/yakuba\"\n";
+    let exposed = |text: &str, mode: u32| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        Config::read(&file).unwrap().exposed_secrets().contains(&file)
+    };
+    for (part, of) in [("[authorities.registration]\n", token), ("[store]\n", url)] {
+        let text = REFERENCE.replace(part, of);
+        assert!(exposed(&text, 0o644), "{text}");
+        assert!(!exposed(&text, 0o600), "{text}");
+    }
+    assert!(!exposed(REFERENCE, 0o644), "there is no secret in it");
+
+    // What the environment gives does not stand in the file.
+    let variable = [("YAKUBA_STORE__URL".to_owned(), "postgres://yakuba:secret@localhost".to_owned())];
+    let config = Config::parse(REFERENCE, variable, directory.path()).unwrap();
+    assert!(config.store.url.is_some() && !config.tells_secrets);
 }
 
 #[test]
