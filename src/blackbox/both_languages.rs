@@ -162,6 +162,7 @@ fn contradictions_are_told_in_both_languages() {
         pause_seconds = 0
         [limits]
         bodies = "1 MiB"
+        connections_by_address = 0
         login = {{ per_second = -1.0, burst = 1 }}
         registration = {{ per_second = 1.0, burst = 0 }}
         [rooms]
@@ -229,7 +230,9 @@ fn what_is_wrong_with_files_and_places_is_told_in_both_languages() {
     refused("another name", || home.over("serve", "names.toml"));
     let nobody = "[store]\nbackend = \"postgres\"\nurl = \"no such thing\"\n";
     home.write("postgres.toml", &format!("{}{nobody}", with("")));
-    refused("no database", || home.over("verify", "postgres.toml"));
+    for verb in ["verify", "check"] {
+        refused("no database", || home.over(verb, "postgres.toml"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,6 +305,7 @@ fn wrong_arguments_and_commands_that_cannot_be_done_are_told_in_both_languages()
         &["user", "create"],
         &["demo", "--base-port", "x"],
         &["demo", "--base-port", "65534", "--dir", "demo"],
+        &["demo", "--base-port", "70000", "--dir", "demo"],
         &["demo", "--dir", "file/demo"],
         &["check", "--config", "nowhere.toml", "--config", "nowhere.toml"],
         &["backup", "file/backup"],
@@ -311,6 +315,14 @@ fn wrong_arguments_and_commands_that_cannot_be_done_are_told_in_both_languages()
     ];
     for case in cases {
         refused(&case.join(" "), || command(case));
+    }
+    for port in ["0", "65534", "70000", "x"] {
+        for language in ["C", "ja_JP.UTF-8"] {
+            let mut demo = command(&["demo", "--base-port", port]);
+            let output = demo.env("LC_ALL", language).stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("65521"), "which ports there are: {said}");
+        }
     }
     let wrong_variables: &[(&str, &str)] = &[
         ("YAKUBA_LISTENERS__0__ADDRESS", "here"),

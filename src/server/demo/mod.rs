@@ -19,7 +19,10 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{children::Children, place::Place};
+use self::{
+    children::Children,
+    place::{BasePort, Place},
+};
 use crate::{commands::complain, texts::tr};
 
 /// A child that is asked to stop and does not is killed after this.
@@ -35,8 +38,8 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     dir: Option<PathBuf>,
     /// 最初のポート番号。各サーバーは五つのうち三つを使う / The first of the ports: each server takes three of five (client, federation, admin)
-    #[arg(long, default_value_t = 8400)]
-    base_port: u16,
+    #[arg(long, default_value = "8400")]
+    base_port: BasePort,
     /// 強制終了されたサーバーを一秒後に起動し直す / Start a server that was killed again, after a second
     #[arg(long)]
     restart: bool,

@@ -1,7 +1,10 @@
 //! What lies in the demonstration's directory: one configuration, key, certificate and data
 //! directory for each server, the certificate of the throw-away authority, and who has which account.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -46,19 +49,16 @@ pub(super) struct Account {
 }
 
 impl Server {
-    fn new(root: &Path, index: u16, town: &Town, base_port: u16) -> anyhow::Result<Server> {
-        let first = index.checked_mul(PORTS_EACH).and_then(|offset| base_port.checked_add(offset));
-        let first = first
-            .filter(|_| (1..=HIGHEST_BASE_PORT).contains(&base_port))
-            .with_context(|| too_high(base_port))?;
-        Ok(Server {
+    fn new(root: &Path, index: u16, town: &Town, BasePort(base_port): BasePort) -> Server {
+        let first = base_port + index * PORTS_EACH;
+        Server {
             name: town.name,
             title: town.title,
             directory: root.join(town.directory),
             client_port: first,
             federation_port: first + 1,
             admin_port: first + 2,
-        })
+        }
     }
 
     pub(super) fn config_file(&self) -> PathBuf {
@@ -74,23 +74,31 @@ impl Server {
     }
 }
 
-/// The highest first port with which all servers have theirs.
-const HIGHEST_BASE_PORT: u16 = u16::MAX - PORTS_EACH * TOWNS.len() as u16 + 1;
+/// The first of the ports, so low that all servers have theirs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BasePort(u16);
 
-fn too_high(base_port: u16) -> String {
-    crate::texts::tr!(
-        "最初のポート番号は 1 から {HIGHEST_BASE_PORT} までです。{base_port} は使えません",
-        "the base port is to be from 1 to {HIGHEST_BASE_PORT}, not {base_port}"
-    )
+impl FromStr for BasePort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<BasePort, String> {
+        const HIGHEST: u16 = u16::MAX - PORTS_EACH * TOWNS.len() as u16 + 1;
+        let port = text.parse().ok().filter(|port| (1..=HIGHEST).contains(port));
+        port.map(BasePort).ok_or_else(|| {
+            crate::texts::tr!(
+                "最初のポート番号は 1 から {HIGHEST} までです",
+                "the base port is to be from 1 to {HIGHEST}"
+            )
+        })
+    }
 }
 
 impl Place {
     /// Makes what is missing in the directory. Configurations are written anew, for the ports may
     /// be others than last time; keys, certificates and data stay.
-    pub(super) fn prepare(directory: PathBuf, base_port: u16) -> anyhow::Result<Place> {
-        // Before anything is written: a demo that cannot be leaves no directory behind.
+    pub(super) fn prepare(directory: PathBuf, base_port: BasePort) -> anyhow::Result<Place> {
         let servers = (0..).zip(&TOWNS).map(|(index, town)| Server::new(&directory, index, town, base_port));
-        let servers = servers.collect::<anyhow::Result<_>>()?;
+        let servers = servers.collect();
         std::fs::create_dir_all(&directory).with_context(|| {
             crate::texts::tr!("{path} を作れません", "{path} cannot be made", path = directory.display())
         })?;
