@@ -1,11 +1,12 @@
 //! A running `yakuba demo`, as the black-box tests use it.
 
 use std::{
+    fs::{File, OpenOptions},
     io::{BufRead as _, BufReader},
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -54,18 +55,29 @@ pub fn yakuba() -> Command {
 
 /// Ports for tests that run beside each other: 20 for each caller, none of them in use, and none of those that the
 /// system gives to outgoing connections.
+///
+/// A range is this process's until it ends: the lock on its file says so to the others on this machine, who
+/// might else take ports that are free now and listened on in a moment.
 pub fn base_port() -> u16 {
     const EACH: u16 = 20;
-    const OF_A_PROCESS: u16 = 400;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 50).expect("below 50");
-    loop {
-        let first = 10_000 + own * OF_A_PROCESS + NEXT.fetch_add(EACH, Ordering::Relaxed) % OF_A_PROCESS;
+    const RANGES: u16 = 1_000;
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let locks = std::env::temp_dir().join("yakuba-test-ports");
+    std::fs::create_dir_all(&locks).expect("a directory for the locks");
+    // Each begins to look elsewhere, so that few meet.
+    let own = u16::try_from(std::process::id() % u32::from(RANGES)).expect("below 1,000");
+    let mut held = HELD.lock().expect("nobody panics with it");
+    for range in (0..RANGES).map(|range| (own + range) % RANGES) {
+        let first = 10_000 + range * EACH;
+        let lock = OpenOptions::new().create(true).append(true).open(locks.join(first.to_string()));
+        let Some(lock) = lock.ok().filter(|lock| lock.try_lock().is_ok()) else { continue };
         let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         if (first..first + EACH).all(is_free) {
+            held.push(lock);
             return first;
         }
     }
+    panic!("all ports for tests are in use")
 }
 
 impl Demo {
