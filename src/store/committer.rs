@@ -362,7 +362,7 @@ async fn show(
     let Some(last) = last_given(results) else { return Ok(()) };
     let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
-        outcome = catch_up(backend, hub).await;
+        outcome = catch_up(backend, hub, last).await;
         if hub.head() >= last {
             return Ok(());
         }
@@ -373,13 +373,17 @@ async fn show(
 /// How many positions are read from shared data at once.
 const CATCH_UP: usize = 1_000;
 
-/// Makes visible what this and other processes have written to shared data before the call.
+/// Makes visible what this and other processes have written to shared data before the call, up to a position.
+/// What others write behind it while this reads is not waited for: that may have no end.
 ///
 /// # Errors
 /// When the log cannot be read; what was read until then is visible.
-pub(crate) async fn catch_up(backend: &dyn Backend, hub: &Hub) -> Result<(), Error> {
+pub(crate) async fn catch_up(backend: &dyn Backend, hub: &Hub, target: Position) -> Result<(), Error> {
     loop {
         let before = hub.head();
+        if before >= target {
+            return Ok(());
+        }
         let touched = backend.touched(before, CATCH_UP).await?;
         if touched.through <= before {
             return Ok(());
@@ -402,7 +406,7 @@ pub(crate) async fn follow(backend: Arc<dyn Backend>, hub: Arc<Hub>, closed: Arc
     loop {
         let step = async {
             backend.moved_on(hub.head()).await?;
-            catch_up(backend.as_ref(), &hub).await
+            catch_up(backend.as_ref(), &hub, Position(u64::MAX)).await
         };
         let followed = tokio::select! {
             () = &mut closed => return,
@@ -422,5 +426,84 @@ pub(crate) async fn follow(backend: Arc<dyn Backend>, hub: Arc<Hub>, closed: Arc
             () = &mut closed => return,
             () = tokio::time::sleep(backoff.next(&random)) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    use async_trait::async_trait;
+    use base::{Metrics, Tasks};
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        MemoryBackend, Order, Report, Store,
+        backend::{Change, RawRange, RawRow, RowKey},
+    };
+
+    /// Shared data to which others write one more entry each time that the log is read.
+    struct Lively {
+        memory: MemoryBackend,
+        to_come: AtomicU64,
+    }
+
+    #[async_trait]
+    impl Backend for Lively {
+        async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+            self.memory.get(keys).await
+        }
+
+        async fn scan(
+            &self,
+            ranges: &[RawRange],
+            order: Order,
+            limit: usize,
+        ) -> Result<Vec<Vec<RawRow>>, Error> {
+            self.memory.scan(ranges, order, limit).await
+        }
+
+        async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+            self.memory.commit(batches).await
+        }
+
+        async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+            self.memory.changes(after, limit).await
+        }
+
+        async fn head(&self) -> Result<Position, Error> {
+            self.memory.head().await
+        }
+
+        fn is_shared(&self) -> bool {
+            true
+        }
+
+        async fn touched(&self, after: Position, _limit: usize) -> Result<Touched, Error> {
+            // Not without end, so that the test has one.
+            let more = self.to_come.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+            Ok(Touched { positions: Vec::new(), through: after.plus(u64::from(more)) })
+        }
+
+        async fn verify(&self, report: Report) -> Result<Report, Error> {
+            self.memory.verify(report).await
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_a_commit_nor_who_reaches_for_a_position_waits_for_what_others_write_behind_it() {
+        let (metrics, backend) =
+            (Metrics::new(), Lively { memory: MemoryBackend::new(), to_come: 1_000.into() });
+        let tasks = Tasks::new(&metrics);
+        let store = Store::open(Arc::new(backend), Options::default(), &tasks, &metrics).await.unwrap();
+
+        let position = store.publish([Topic::room("!a")]).await.unwrap();
+        assert_eq!(store.head(), position);
+
+        let theirs = position.plus(10);
+        assert_eq!(store.reach(theirs).await.unwrap(), theirs);
     }
 }

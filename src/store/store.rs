@@ -289,7 +289,7 @@ impl Store {
         if hub.head() < position {
             let backend = self.inner.backend.as_ref();
             if backend.is_shared() {
-                committer::catch_up(backend, hub).await?;
+                committer::catch_up(backend, hub, position).await?;
             } else {
                 // What the back end has given becomes visible at once; more is not waited for in vain.
                 hub.reached(position.min(backend.head().await?)).await;
