@@ -126,7 +126,7 @@ impl Accounts {
         asked: Asked,
     ) -> Result<(), Error> {
         check_device_id(device)?;
-        let settled = self.settle(user.as_str(), &format!("device {device}"), asked).await?;
+        let settled = self.settle(user.as_str(), &format!("device {device}"), &[], asked).await?;
         self.remove_settled(user, own, &settled, |ended| ended == device.as_str()).await
     }
 
@@ -142,7 +142,7 @@ impl Accounts {
         struct Wish {
             devices: HashSet<String>,
         }
-        let settled = self.settle(user.as_str(), "devices", asked).await?;
+        let settled = self.settle(user.as_str(), "devices", &["devices"], asked).await?;
         if settled.only_looks() {
             return self.confirm_with_password(user, own, &settled).await.map(drop);
         }

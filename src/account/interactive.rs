@@ -9,18 +9,18 @@
 //! Sessions are rows, so that a restart or another process goes on with them. What a client said is sealed
 //! with the session's id, which is not kept: a stolen store tells no password that somebody was about
 //! to set. They run out, and both a user and the strangers who register at an authority have only so
-//! many.
+//! many. Of a request only the parameters that its operation knows are kept and compared.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
-use std::{fmt, sync::atomic::Ordering, time::Duration};
+use std::{fmt, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::Aead};
 use ruma::api::client::uiaa::AuthData;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use store::{Batch, Range};
+use store::{Batch, Order, Range};
 
 use crate::{
     Accounts, Error,
@@ -44,8 +44,13 @@ const MOST_OF_STRANGERS: usize = 10_000;
 /// After so many new sessions, those that have run out are looked for.
 const TIDY_EVERY: u32 = 256;
 
-/// Largest request that a session keeps.
+/// Largest request that a session keeps, of a user and of somebody who registers: there it holds a name, a
+/// password and a device, and there are many sessions.
 const LARGEST_REQUEST: usize = 16 << 10;
+const LARGEST_OF_STRANGER: usize = 2 << 10;
+
+/// Sessions that are read at a time, where all of them are: at most half a MiB.
+const PAGE: usize = 32;
 
 /// A request that needs user-interactive authentication.
 #[derive(Default)]
@@ -128,22 +133,46 @@ impl Settled {
             let key = (self.owner.as_str(), tokens::hash(&session.id));
             let mut noted = InteractiveRow { registered: Some(registered), ..session.row.clone() };
             if noted.request.is_empty() {
-                noted.request = seal(&session.id, &self.request, accounts)?;
+                noted.request = self.seal(&session.id, accounts)?;
             }
             batch.replace(&tables::INTERACTIVE, &key, &session.row, &noted);
         }
         Ok(())
     }
+
+    /// What is asked, for the session's row: nothing for an empty request, so that each id seals once at most.
+    fn seal(&self, id: &str, accounts: &Accounts) -> Result<Vec<u8>, Error> {
+        if self.request.is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = serde_json::to_vec(&self.request).map_err(|error| Error::BadRequest(error.to_string()))?;
+        let largest = if is_user(&self.owner) { LARGEST_REQUEST } else { LARGEST_OF_STRANGER };
+        if text.len() > largest {
+            return Err(Error::TooLarge("the request is too large"));
+        }
+        let mut nonce = [0; 12];
+        accounts.inner.random.fill(&mut nonce);
+        let sealed = cipher(id).encrypt(&nonce.into(), text.as_slice());
+        let sealed = sealed.map_err(|_too_large| Error::TooLarge("the request is too large"))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
 }
 
 impl Accounts {
     /// Puts a request together with the session that it names. `owner` is the user who asks, or the
-    /// authority that is asked by somebody who is no user yet.
+    /// authority that is asked by somebody who is no user yet; `known` are the parameters of the operation.
     ///
     /// # Errors
     /// [`Error::Forbidden`] when the session was begun for something else, [`Error::Store`].
-    pub(crate) async fn settle(&self, owner: &str, operation: &str, asked: Asked) -> Result<Settled, Error> {
-        let Asked { auth, session: id, request } = asked;
+    pub(crate) async fn settle(
+        &self,
+        owner: &str,
+        operation: &str,
+        known: &[&str],
+        asked: Asked,
+    ) -> Result<Settled, Error> {
+        let Asked { auth, session: id, mut request } = asked;
+        request.retain(|name, _| known.contains(&name.as_str()));
         let (owner, operation) = (owner.to_owned(), operation.to_owned());
         let said = !request.is_empty();
         let mut settled = Settled { owner, operation, session: None, auth, request, said, lost: None };
@@ -181,7 +210,7 @@ impl Accounts {
         if let Some(Session { id, row }) = &settled.session {
             if row.request.is_empty() && !settled.request.is_empty() {
                 let mut batch = Batch::new();
-                let bound = InteractiveRow { request: seal(id, &settled.request, self)?, ..row.clone() };
+                let bound = InteractiveRow { request: settled.seal(id, self)?, ..row.clone() };
                 batch.replace(&tables::INTERACTIVE, &(settled.owner.as_str(), tokens::hash(id)), row, &bound);
                 match self.commit(batch).await {
                     // Another request of the session was faster; the next one hears which.
@@ -194,7 +223,7 @@ impl Accounts {
         let id = self.inner.random.token(24);
         let row = InteractiveRow {
             operation: settled.operation.clone(),
-            request: seal(&id, &settled.request, self)?,
+            request: settled.seal(&id, self)?,
             began_ms: self.now_ms(),
             registered: None,
         };
@@ -212,49 +241,54 @@ impl Accounts {
 
     /// Removes sessions that one more would be too many for.
     async fn make_room_for(&self, batch: &mut Batch, owner: &str) -> Result<(), Error> {
-        let order = store::Order::Ascending;
-        if owner.starts_with('@') {
-            let range = Range::prefix(owner);
-            let rows = self.inner.store.scan(&tables::INTERACTIVE, range, order, usize::MAX).await?;
-            remove_oldest(batch, rows, MOST_OF_USER - 1);
+        if is_user(owner) {
+            let (store, range) = (&self.inner.store, Range::prefix(owner));
+            let rows = store.scan(&tables::INTERACTIVE, range, Order::Ascending, PAGE).await?;
+            let sessions = rows.into_iter().map(|(key, row)| (row.began_ms, key)).collect();
+            remove_oldest(batch, sessions, MOST_OF_USER - 1);
         }
-        let count = self.inner.interactive_begun.fetch_add(1, Ordering::Relaxed);
-        if !count.is_multiple_of(TIDY_EVERY) {
-            return Ok(());
+        let count = self.inner.interactive_begun.fetch_add(1, Relaxed);
+        if count.is_multiple_of(TIDY_EVERY) { self.tidy(batch).await } else { Ok(()) }
+    }
+
+    /// Removes the sessions that have run out, and the oldest of strangers when those are too many.
+    async fn tidy(&self, batch: &mut Batch) -> Result<(), Error> {
+        let mut of_strangers = Vec::new();
+        let mut rest = Range::all();
+        loop {
+            let page = self.inner.store.scan(&tables::INTERACTIVE, rest, Order::Ascending, PAGE).await?;
+            let next = page.get(PAGE - 1).map(|(last, _)| Range::all().after(last));
+            for (key, row) in page {
+                if self.is_over(&row) {
+                    batch.delete(&tables::INTERACTIVE, &key);
+                } else if !is_user(&key.0) {
+                    of_strangers.push((row.began_ms, key));
+                }
+            }
+            match next {
+                Some(next) => rest = next,
+                None => break,
+            }
         }
-        let rows = self.inner.store.scan(&tables::INTERACTIVE, Range::all(), order, usize::MAX).await?;
-        let (over, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| self.is_over(row));
-        for (key, _) in over {
-            batch.delete(&tables::INTERACTIVE, &key);
-        }
-        let strangers = rest.into_iter().filter(|((owner, _), _)| !owner.starts_with('@'));
-        remove_oldest(batch, strangers.collect(), MOST_OF_STRANGERS);
+        remove_oldest(batch, of_strangers, MOST_OF_STRANGERS);
         Ok(())
     }
 }
 
-fn remove_oldest(batch: &mut Batch, mut rows: Vec<((String, TokenHash), InteractiveRow)>, most: usize) {
-    let surplus = rows.len().saturating_sub(most);
-    rows.sort_by_key(|(_, row)| row.began_ms);
-    for (key, _) in rows.iter().take(surplus) {
-        batch.delete(&tables::INTERACTIVE, key);
-    }
+/// Whether sessions of this owner are a user's, and not those of strangers who register at an authority.
+fn is_user(owner: &str) -> bool {
+    owner.starts_with('@')
 }
 
-/// Nothing for an empty request, so that each id seals once at most.
-fn seal(id: &str, request: &Map<String, Value>, accounts: &Accounts) -> Result<Vec<u8>, Error> {
-    if request.is_empty() {
-        return Ok(Vec::new());
+/// When a session was begun, and its key.
+type Begun = (u64, (String, TokenHash));
+
+fn remove_oldest(batch: &mut Batch, mut sessions: Vec<Begun>, most: usize) {
+    let surplus = sessions.len().saturating_sub(most);
+    sessions.sort_by_key(|(began_ms, _)| *began_ms);
+    for (_, key) in sessions.iter().take(surplus) {
+        batch.delete(&tables::INTERACTIVE, key);
     }
-    let text = serde_json::to_vec(request).map_err(|error| Error::BadRequest(error.to_string()))?;
-    if text.len() > LARGEST_REQUEST {
-        return Err(Error::TooLarge("the request is too large"));
-    }
-    let mut nonce = [0; 12];
-    accounts.inner.random.fill(&mut nonce);
-    let sealed = cipher(id).encrypt(&nonce.into(), text.as_slice());
-    let sealed = sealed.map_err(|_too_large| Error::TooLarge("the request is too large"))?;
-    Ok([nonce.as_slice(), &sealed].concat())
 }
 
 /// What a session keeps; nothing where its row does not fit its id.

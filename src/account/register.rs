@@ -29,6 +29,10 @@ const REPEATABLE: Duration = Duration::from_secs(5 * 60);
 /// Longest user id, with its sigil and server name.
 const MAX_USER_ID_BYTES: usize = 255;
 
+/// The parameters of a registration, one for each field of [`Wish`].
+const PARAMETERS: &[&str] =
+    &["username", "password", "device_id", "initial_device_display_name", "inhibit_login", "refresh_token"];
+
 /// What somebody who registers over the client interface wishes.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -98,7 +102,7 @@ impl Accounts {
                 session: asked.session.clone(),
                 request: asked.request.clone(),
             };
-            let settled = self.settle(authority.as_str(), "register", again).await?;
+            let settled = self.settle(authority.as_str(), "register", PARAMETERS, again).await?;
             let wish: Wish = settled.parse()?;
             if let Some(registered) = settled.session.as_ref().and_then(Session::registered) {
                 match self.register_again(authority, &wish, &settled, registered).await {

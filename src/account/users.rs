@@ -90,7 +90,8 @@ impl Accounts {
         fn yes() -> bool {
             true
         }
-        let settled = self.settle(user.as_str(), "password", asked).await?;
+        let settled =
+            self.settle(user.as_str(), "password", &["new_password", "logout_devices"], asked).await?;
         if settled.only_looks() {
             return self.confirm_with_password(user, device, &settled).await.map(drop);
         }
@@ -134,7 +135,7 @@ impl Accounts {
             #[serde(default)]
             erase: bool,
         }
-        let settled = self.settle(user.as_str(), "deactivate", asked).await?;
+        let settled = self.settle(user.as_str(), "deactivate", &["erase"], asked).await?;
         let wish: Wish = settled.parse()?;
         let remains = if wish.erase { Remains::Nothing } else { Remains::Data };
         for _ in 0..ATTEMPTS {

@@ -1,19 +1,25 @@
-//! A disk in memory that holds up a read.
+//! A disk in memory that is full when told so, holds up a read, and says how much was read at once.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
     Backend, Change, CommitError, Error, MemoryBackend, Order, Position, RawBatch, RawCommitted, RawRange,
-    RawRow, Report, RowKey, Table, TableId,
+    RawRow, Report, RowKey, Table, TableId, Touched,
 };
 use tokio::sync::oneshot;
 
 #[derive(Default)]
 pub(super) struct Disk {
     memory: MemoryBackend,
+    full: AtomicBool,
+    fails: AtomicBool,
+    largest_scan: AtomicUsize,
     hold: Mutex<Option<Hold>>,
 }
 
@@ -49,6 +55,25 @@ impl Disk {
         Held { reached: Some(is_reached), go_on }
     }
 
+    /// Leaves no room for writes, or gives it back.
+    pub(super) fn fill(&self, full: bool) {
+        self.full.store(full, SeqCst);
+    }
+
+    /// Fails to write the next group, and no other.
+    pub(super) fn fail_next(&self) {
+        self.fails.store(true, SeqCst);
+    }
+
+    /// Bytes of the largest answer to a scan since the last call.
+    pub(super) fn take_largest_scan(&self) -> usize {
+        self.largest_scan.swap(0, SeqCst)
+    }
+
+    fn room(&self) -> Result<(), Error> {
+        if self.full.load(SeqCst) { Err(Error::Full("the test's disk is full".to_owned())) } else { Ok(()) }
+    }
+
     async fn wait(&self, mut tables: impl Iterator<Item = TableId>) {
         let hold = self.hold.lock().take_if(|hold| tables.any(|table| table == hold.table));
         if let Some(Hold { reached, go_on, .. }) = hold {
@@ -68,11 +93,22 @@ impl Backend for Disk {
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
         let found = self.memory.scan(ranges, order, limit).await?;
+        let bytes = found.iter().flatten().map(|(key, value)| key.len() + value.len()).sum();
+        self.largest_scan.fetch_max(bytes, SeqCst);
         self.wait(ranges.iter().map(|range| range.table.id)).await;
         Ok(found)
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        if let Err(full) = self.room() {
+            return batches.iter().map(|_| Err(full.clone().into())).collect();
+        }
+        if self.fails.swap(false, SeqCst) {
+            return batches
+                .iter()
+                .map(|_| Err(Error::backend("commit", "the test's disk failed").into()))
+                .collect();
+        }
         self.memory.commit(batches).await
     }
 
@@ -82,6 +118,11 @@ impl Backend for Disk {
 
     async fn head(&self) -> Result<Position, Error> {
         self.memory.head().await
+    }
+
+    async fn heal(&self) -> Result<Touched, Error> {
+        self.room()?;
+        self.memory.heal().await
     }
 
     async fn verify(&self, report: Report) -> Result<Report, Error> {

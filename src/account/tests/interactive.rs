@@ -214,7 +214,7 @@ async fn what_a_session_keeps_tells_a_thief_of_the_store_nothing_and_is_bounded(
     let text = format!("{rows:?}");
     let bytes = rows[0].1.request.as_slice();
     assert!(!text.contains(&id) && !bytes.windows(6).any(|part| part == b"hanako"));
-    let large = json!({ "username": "a", "initial_device_display_name": "x".repeat(100_000) });
+    let large = json!({ "username": "a", "initial_device_display_name": "x".repeat(3_000) });
     let large = town.accounts.register(kanazawa(), asked(large, None), None).await;
     assert!(matches!(large, Err(Error::TooLarge(_))));
 
@@ -226,6 +226,39 @@ async fn what_a_session_keeps_tells_a_thief_of_the_store_nothing_and_is_bounded(
         session_of(begun.await);
     }
     assert_eq!(all().await.unwrap().len(), 1 + 16);
+}
+
+#[tokio::test]
+async fn of_a_request_only_what_its_operation_knows_is_kept_and_compared() {
+    let town = open_town().await;
+    let padded = |padding: &str| json!({ "username": "hanako", "org.example": padding.repeat(15_000) });
+    let session = begin_to_register(&town, padded("x")).await;
+    let all = town.store.scan(&tables::INTERACTIVE, store::Range::all(), store::Order::Ascending, 9);
+    assert!(all.await.unwrap()[0].1.request.len() < 100);
+    let finish = dummy_in(&session, padded("y"));
+    let registered = town.accounts.register(kanazawa(), finish, None).await.unwrap();
+    assert_eq!(registered.user_id, "@hanako:kanazawa.test");
+}
+
+#[tokio::test]
+async fn many_large_sessions_are_tidied_without_being_in_memory_at_once() {
+    let town = open_town().await;
+    // As many as it takes until those that have run out are looked for; half of them are 2 MiB.
+    for number in 0..16 {
+        let (user, _) = town.register(&format!("u{number}"), false).await;
+        let device = "x".repeat(if number < 8 { 16_000 } else { 1 });
+        for _ in 0..16 {
+            let asked = asked(json!({ "devices": [device] }), None);
+            session_of(town.accounts.remove_devices(&user, "OWN".into(), asked).await);
+        }
+    }
+    town.clock.advance(Duration::from_secs(3_600));
+
+    begin_to_register(&town, json!({ "username": "hanako" })).await;
+
+    assert!(town.disk.take_largest_scan() < 1 << 20);
+    let all = town.store.scan(&tables::INTERACTIVE, store::Range::all(), store::Order::Ascending, 9_999);
+    assert_eq!(all.await.unwrap().len(), 1);
 }
 
 #[tokio::test]
