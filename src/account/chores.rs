@@ -2,15 +2,21 @@
 //!
 //! A chore is noted in the same batch as the change that calls for it, and the note is removed when
 //! the chore is done. So it survives a crash: [`Accounts::open`] takes up what it finds. At most one
-//! task works for a user at a time, and starts again when something was added meanwhile.
+//! task works for a user at a time, and starts again when something was added meanwhile. A room that
+//! refuses is done with; where the store was in the way, the note stays and the chore is tried again.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
+use base::Backoff;
 use room::{ProfileChange, tables::Membership};
 use ruma::{OwnedUserId, UserId};
-use store::{Batch, Range};
+use store::{Batch, CommitError, Range};
 
 use crate::{Accounts, Error, tables};
+
+/// The first and the longest pause before a chore is tried again that the store was in the way of.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+const AGAIN_LATER: Duration = Duration::from_secs(5 * 60);
 
 /// What is to be done in the rooms of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,11 +81,22 @@ impl Accounts {
             working.insert(key.clone(), false);
         }
         let accounts = self.clone();
+        let stopping = self.inner.tasks.shutdown_token();
         self.inner.tasks.spawn("account.chore", async move {
+            let mut backoff = Backoff::new(AGAIN_FIRST, AGAIN_LATER);
             loop {
                 if let Err(error) = accounts.do_chore(&key.0, chore).await {
-                    tracing::warn!(user_id = %key.0, ?chore, error = %error, "a chore is left for the next start");
+                    if backoff.failures() == 0 {
+                        tracing::warn!(user_id = %key.0, ?chore, error = %error, "a chore could not be done, will try again");
+                    }
+                    let pause = backoff.next(&accounts.inner.random);
+                    tokio::select! {
+                        () = accounts.inner.clock.sleep(pause) => continue,
+                        // The note is there for the next start.
+                        () = stopping.cancelled() => return,
+                    }
                 }
+                backoff.reset();
                 let mut working = accounts.inner.working.lock();
                 match working.get_mut(&key) {
                     Some(again) if *again => *again = false,
@@ -131,34 +148,56 @@ impl Accounts {
     }
 
     /// Brings the user's member event up to date in every room that the user is joined to. One room
-    /// that refuses does not keep the others from following.
+    /// that refuses does not keep the others from following. The error says that some may follow later.
     async fn spread_profile(&self, user: &UserId, fields: &[Field]) -> Result<(), Error> {
         let room::Profile { displayname, avatar_url } = self.member_profile(user).await?;
         let change = |field: &Field| match field {
             Field::Name => ProfileChange::DisplayName(displayname.clone()),
             Field::Picture => ProfileChange::AvatarUrl(avatar_url.clone()),
         };
+        let mut outcome = Ok(());
         for room in self.inner.rooms.joined_rooms(user).await? {
             for change in fields.iter().map(change) {
-                if let Err(error) = self.inner.rooms.update_profile(user, &room, &change).await {
-                    tracing::info!(user_id = %user, room_id = %room, error = %error, "the room does not show the new profile");
+                match self.inner.rooms.update_profile(user, &room, &change).await {
+                    Ok(()) => {}
+                    Err(error) if may_pass(&error) => outcome = Err(error.into()),
+                    Err(error) => {
+                        tracing::info!(user_id = %user, room_id = %room, error = %error, "the room does not show the new profile");
+                    }
                 }
             }
         }
-        Ok(())
+        outcome
     }
 
-    /// Leaves every room that the user is joined, invited or knocking to.
+    /// Leaves every room that the user is joined, invited or knocking to. The error says that some are to
+    /// be left later.
     async fn leave_rooms(&self, user: &UserId) -> Result<(), Error> {
         let rooms = self.inner.rooms.memberships(user).await?;
         let leaving = rooms.rooms.iter().filter(|room| {
             matches!(room.membership, Membership::Join | Membership::Invite | Membership::Knock)
         });
+        let mut outcome = Ok(());
         for room in leaving {
-            if let Err(error) = self.inner.rooms.leave(user, &room.room_id, None).await {
-                tracing::info!(user_id = %user, room_id = %room.room_id, error = %error, "could not leave");
+            match self.inner.rooms.leave(user, &room.room_id, None).await {
+                Ok(()) => {}
+                Err(error) if may_pass(&error) => outcome = Err(error.into()),
+                Err(error) => {
+                    tracing::info!(user_id = %user, room_id = %room.room_id, error = %error, "could not leave");
+                }
             }
         }
-        Ok(())
+        outcome
+    }
+}
+
+/// Whether it was not the room that refused, but this server that could not do it now.
+fn may_pass(error: &room::Error) -> bool {
+    use room::Error::{Commit, Contended, Interrupted, Store};
+    let failed = |error: &store::Error| matches!(error, store::Error::Backend { .. });
+    match error {
+        Contended | Interrupted => true,
+        Store(error) | Commit(CommitError::Store(error)) if failed(error) => true,
+        error => error.is_passing(),
     }
 }
