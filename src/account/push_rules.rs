@@ -1,4 +1,9 @@
 //! Push rules: kept as account data of the type `m.push_rules`, changed through their own verbs.
+//!
+//! Another version of us may have written rules that cannot be read now. They cost nothing but themselves, and a
+//! change of the others leaves them where they are.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ruma::{
@@ -6,7 +11,8 @@ use ruma::{
     events::push_rules::PushRulesEventContent,
     push::{ConditionalPushRule, PatternedPushRule, Ruleset, SimplePushRule},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
 use store::{Batch, Reads};
 
 use crate::{
@@ -53,7 +59,7 @@ impl Accounts {
                 None => Ruleset::server_default(user),
             };
             change(&mut rules)?;
-            let content = serde_json::to_vec(&PushRulesEventContent::new(rules))
+            let content = write(rules, old.as_ref().map(|old| &old.value))
                 .map_err(|cause| Error::InvalidParam(cause.to_string()))?;
             let had = old.as_ref().map_or(0, |old| old.value.len());
             if content.len() > MAX_BYTES.max(had) {
@@ -70,6 +76,57 @@ impl Accounts {
             }
         }
         Err(Error::Contended)
+    }
+}
+
+type Object = BTreeMap<String, Box<RawValue>>;
+type List = Vec<Box<RawValue>>;
+
+/// The kinds of rules, as they are called in the content.
+const KINDS: [&str; 5] = ["override", "content", "room", "sender", "underride"];
+
+/// The content that these rules make of the old one. What was not read there stays: rules come behind the others
+/// of their kind, unless one of them has their id now.
+fn write(rules: Ruleset, old: Option<&Bytes>) -> Result<Vec<u8>, serde_json::Error> {
+    let written = to_raw_value(&PushRulesEventContent::new(rules))?;
+    let mut content: Object = old.and_then(|old| serde_json::from_slice(old).ok()).unwrap_or_default();
+    let mut global: Object = read_field(&content, "global");
+    let written: Object = read_field(&serde_json::from_str(written.get())?, "global");
+    for kind in KINDS {
+        let mut rules: List = read_field(&written, kind);
+        let ids: Vec<_> = rules.iter().map(|rule| id_of(rule)).collect();
+        let unread = read_field::<List>(&global, kind).into_iter();
+        rules.extend(unread.filter(|rule| !is_read(kind, rule) && !ids.contains(&id_of(rule))));
+        global.remove(kind);
+        if !rules.is_empty() {
+            global.insert(kind.to_owned(), to_raw_value(&rules)?);
+        }
+    }
+    content.insert("global".to_owned(), to_raw_value(&global)?);
+    serde_json::to_vec(&content)
+}
+
+fn read_field<T: DeserializeOwned + Default>(object: &Object, name: &str) -> T {
+    object.get(name).and_then(|field| serde_json::from_str(field.get()).ok()).unwrap_or_default()
+}
+
+fn id_of(rule: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        rule_id: String,
+    }
+    serde_json::from_str::<Named>(rule.get()).ok().map(|rule| rule.rule_id)
+}
+
+fn is_read(kind: &str, rule: &RawValue) -> bool {
+    fn reads<T: DeserializeOwned>(rule: &RawValue) -> bool {
+        serde_json::from_str::<T>(rule.get()).is_ok()
+    }
+    match kind {
+        "content" => reads::<PatternedPushRule>(rule),
+        "room" => reads::<SimplePushRule<OwnedRoomId>>(rule),
+        "sender" => reads::<SimplePushRule<OwnedUserId>>(rule),
+        _ => reads::<ConditionalPushRule>(rule),
     }
 }
 
@@ -110,9 +167,34 @@ fn parse(content: &[u8], user: &UserId) -> Ruleset {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use ruma::user_id;
 
     use super::*;
+
+    #[test]
+    fn a_rule_that_cannot_be_read_outlives_a_change_of_the_others() {
+        let content = Bytes::from_static(
+            br#"{"later":1,"global":{"newer":[2],"override":[5,{"rule_id":"a","default":false,"enabled":true,
+            "conditions":[],"actions":["notify"]},{"rule_id":"b"}],"sender":null,"room":[{"rule_id":"!c:d"}]}}"#,
+        );
+        let user = user_id!("@a:b");
+        let mut rules = parse(&content, user);
+        rules.override_.clear();
+        let rule = ruma::push::NewSimplePushRule::new(ruma::owned_room_id!("!c:d"), Vec::new());
+        rules.insert(ruma::push::NewPushRule::Room(rule), None, None).unwrap();
+
+        let written = write(rules, Some(&content)).unwrap();
+
+        let json: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!((&json["later"], &json["global"]["newer"]), (&1.into(), &serde_json::json!([2])));
+        assert_eq!(json["global"]["override"], serde_json::json!([5, { "rule_id": "b" }]));
+        assert_eq!(json["global"]["room"].as_array().map(Vec::len), Some(1));
+        assert_eq!(parse(&written, user).room.len(), 1);
+        assert_eq!(write(parse(&written, user), Some(&written.clone().into())).unwrap(), written);
+        assert!(write(Ruleset::server_default(user), Some(&Bytes::from_static(b"[]"))).is_ok());
+    }
 
     #[test]
     fn a_rule_that_cannot_be_read_does_not_cost_the_others() {
