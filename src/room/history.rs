@@ -81,7 +81,7 @@ impl Rooms {
         let room = &self.get_room(room_id).await?;
         let limit = limit.min(MOST);
         let gaps = self.choose_gaps(room).await?;
-        let wanted: Vec<OwnedEventId> = gaps.iter().map(|(id, _)| id.clone()).collect();
+        let wanted = ids_of(&gaps, |_| true);
         if wanted.is_empty() {
             return Ok(0);
         }
@@ -94,7 +94,7 @@ impl Rooms {
                 Ok(Ok(raw)) => {
                     answered = true;
                     let events = self.verify_raw(room, &raw[..raw.len().min(limit)]).await?;
-                    let taken = self.take_history(room, &server, &wanted, events);
+                    let taken = self.take_history(room, &server, &gaps, events);
                     let came = self.0.clock.timeout(TAKING, taken).await.unwrap_or(Ok(0))?;
                     if came > 0 {
                         self.age_gaps(room, &gaps).await?;
@@ -187,12 +187,15 @@ impl Rooms {
         Ok(chosen)
     }
 
-    /// Places events of the past: the newest of them nearest to what we have.
+    /// Places events before what we have: the newest of them nearest to it.
+    ///
+    /// What is from before we came shows by the graph: it is behind what our join stands on. What fills a gap
+    /// behind a later event need not be, nor need what that names.
     async fn take_history(
         &self,
         room: &Arc<RoomInfo>,
         server: &OwnedServerName,
-        wanted: &[OwnedEventId],
+        gaps: &[OpenGap],
         events: Vec<Verified>,
     ) -> Result<usize, Error> {
         let ids: Vec<OwnedEventId> = events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
@@ -202,13 +205,16 @@ impl Rooms {
             .filter(|event| !stored.get(event.pdu().event_id()).is_some_and(|placed| *placed))
             .map(|event| (event.pdu().event_id().to_owned(), event))
             .collect();
+        let past: HashSet<OwnedEventId> =
+            oldest_first(&ids_of(gaps, |gap| gap.past), &found).into_iter().collect();
         let mut arrivals = Vec::with_capacity(found.len());
         let mut at_hand: HashSet<OwnedEventId> = HashSet::new();
         let mut budget = STATE_BUDGET;
-        for id in oldest_first(wanted, &found) {
+        for id in oldest_first(&ids_of(gaps, |_| true), &found) {
             let Some(event) = found.get(&id) else { continue };
             let pdu = event.pdu();
             let mut arrival = Arrival::new(event.clone(), server.clone());
+            arrival.past = past.contains(&id);
             let prev = self.stored(room, pdu.prev_events()).await?;
             let has = |id: &OwnedEventId| at_hand.contains(id) || prev.get(id).is_some_and(|placed| *placed);
             if !pdu.prev_events().is_empty() && !pdu.prev_events().iter().all(has) {
@@ -257,6 +263,11 @@ impl Rooms {
             }
         }
     }
+}
+
+/// The missing events of those gaps that are such.
+fn ids_of(gaps: &[OpenGap], is_such: impl Fn(&Gap) -> bool) -> Vec<OwnedEventId> {
+    gaps.iter().filter(|(_, gap)| is_such(gap)).map(|(id, _)| id.clone()).collect()
 }
 
 /// Takes a finished flight off the list, also when it panicked.

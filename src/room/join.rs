@@ -221,7 +221,7 @@ impl Rooms {
             let mut placement = Placement::ours(join.pdu().clone(), before, auth);
             placement.outgoing = false;
             placement.missing = missing;
-            placement.enters = true;
+            placement.past = true;
             placement.known_as = known.map(|event| event.serial());
             stage.place(placement).await?;
             stage.bind_version();

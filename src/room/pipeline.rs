@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`Stage::send`] for events of ours, [`Stage::place`] for all.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use pdu::{Draft, Pdu, Verified};
 use ruma::{
@@ -56,6 +56,9 @@ pub(crate) struct Stage<'a> {
     pub(crate) changed: Vec<EventSerial>,
     /// Nobody of ours may tie the room's extremities together.
     pub(crate) mute: bool,
+    /// The auth chain of the extremities that are named beside it: it may be long, and is asked for again and
+    /// again by who sends old events.
+    pub(crate) tip_chain: Option<(Vec<EventSerial>, HashSet<EventSerial>)>,
     pub(crate) batch: Batch,
     /// Until the batch is submitted, the chunks of its snapshots are nowhere but in memory.
     hold: Hold,
@@ -120,6 +123,7 @@ impl<'a> Stage<'a> {
             placed: Vec::new(),
             changed: Vec::new(),
             mute: false,
+            tip_chain: None,
             batch: Batch::new(),
             hold: rooms.snapshots().hold(),
         }

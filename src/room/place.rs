@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// So many events are looked at for the extremities that an event takes the place of.
+const MAX_LOOKED_BEHIND: usize = 100;
+
 /// What [`Stage::place`] has to know of an event.
 pub(crate) struct Placement {
     pub(crate) pdu: Pdu,
@@ -36,8 +39,8 @@ pub(crate) struct Placement {
     pub(crate) outgoing: bool,
     /// Previous events that we lack.
     pub(crate) missing: Vec<OwnedEventId>,
-    /// By it we come into the room: what it stands on is the past.
-    pub(crate) enters: bool,
+    /// What it stands on is from before we came: by it we come into the room, or it is of that time itself.
+    pub(crate) past: bool,
     /// Part of the graph only: neither shown to clients (yet) nor sent of itself.
     pub(crate) hidden: bool,
     /// A redaction that came before it; `pdu` is redacted already.
@@ -51,7 +54,10 @@ pub(crate) struct Placement {
 pub(crate) enum Goes {
     /// To the tip: it becomes a forward extremity.
     Tip,
-    /// Behind the tip: an accepted event names it as previous already, and it came late.
+    /// To the tip, though an accepted event names it as previous already: that one stands on a state that
+    /// others told, who need not have known this one.
+    Awaited,
+    /// Behind the tip, which it does not move: what we have stands on it.
     Late,
     /// To this place before all that we have.
     History(u64),
@@ -69,11 +75,18 @@ impl Placement {
             txn: None,
             outgoing: true,
             missing: Vec::new(),
-            enters: false,
+            past: false,
             hidden: false,
             redacted_by: None,
             goes: Goes::Tip,
         }
+    }
+
+    /// The same event as a redaction leaves it.
+    pub(crate) fn emptied_by(mut self, redaction: EventSerial) -> Result<Self, Error> {
+        self.pdu = pdu::redact(&self.pdu)?;
+        self.redacted_by = Some(redaction);
+        Ok(self)
     }
 }
 
@@ -100,7 +113,7 @@ impl Stage<'_> {
             txn,
             outgoing,
             missing,
-            enters,
+            past,
             hidden,
             redacted_by,
             goes,
@@ -122,6 +135,7 @@ impl Stage<'_> {
             (Verdict::Accepted, _) => Place::Live,
             _ => Place::None,
         };
+        let moves_tip = verdict == Verdict::Accepted && matches!(goes, Goes::Tip | Goes::Awaited);
         let meta = EventMeta {
             event_id: pdu.event_id().to_owned(),
             verdict,
@@ -133,6 +147,7 @@ impl Stage<'_> {
             txn,
             redacted_by,
             replaces,
+            covers_previous: !moves_tip && missing.is_empty(),
         };
         let unstamped = Stamped { position: Position::START, value: meta };
         let event = Arc::new(StoredEvent::new(room, serial, pdu, unstamped.clone()));
@@ -156,9 +171,10 @@ impl Stage<'_> {
         self.placed.push((event.clone(), slot));
 
         if verdict == Verdict::Accepted {
-            let past = enters || matches!(goes, Goes::History(_));
-            self.note_gaps(&event, goes, past, &missing);
-            self.move_tip(&event, after, goes).await?;
+            self.note_gaps(&event, goes, past, &missing).await?;
+            if moves_tip {
+                self.move_tip(&event, after, goes).await?;
+            }
             let gap = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
             self.show(&event, slot, gap).await?;
             if *event.pdu().kind() == TimelineEventType::RoomRedaction {
@@ -189,60 +205,77 @@ impl Stage<'_> {
     }
 
     /// Keeps the list of events that our part of the graph names but lacks.
-    fn note_gaps(&mut self, event: &StoredEvent, goes: Goes, past: bool, missing: &[OwnedEventId]) {
+    async fn note_gaps(
+        &mut self,
+        event: &StoredEvent,
+        goes: Goes,
+        past: bool,
+        missing: &[OwnedEventId],
+    ) -> Result<(), Error> {
         let room = self.room.serial;
         if goes != Goes::Tip {
             self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
         }
-        for id in missing {
-            let gap = Gap { child: event.serial(), depth: event.pdu().depth(), tries: 0, past };
-            self.batch.put(&GAPS, &(room, id.as_str()), &gap);
+        if missing.is_empty() {
+            return Ok(());
         }
+        let keys: Vec<_> = missing.iter().map(|id| (room, id.as_str())).collect();
+        let known = self.rooms.store().get_many(&GAPS, &keys).await?;
+        for (key, known) in keys.iter().zip(known) {
+            let new = Gap { child: event.serial(), depth: event.pdu().depth(), tries: 0, past };
+            // Who names it once more gives it no other turn, nor makes news of what is from before we came.
+            let gap = known.map_or(new, |known| Gap { past: known.past || past, ..known });
+            self.batch.put(&GAPS, key, &gap);
+        }
+        Ok(())
     }
 
-    /// The previous events of an event, and those behind such of them as never were extremities:
-    /// what a soft-failed event stands on is covered by what stands on that.
+    /// The previous events of an event, and those behind such of them as cover theirs
+    /// ([`EventMeta::covers_previous`]): what a soft-failed event stands on is covered by what stands on that.
+    ///
+    /// Not behind an event whose state is somebody's word: that must be resolved with what we know, not take
+    /// its place. And not for ever: anybody can send long chains of what is refused. What is not found stays
+    /// an extremity, until something names it.
     async fn behind(&self, event: &StoredEvent) -> Result<HashSet<OwnedEventId>, Error> {
         let mut behind: HashSet<OwnedEventId> = event.pdu().prev_events().iter().cloned().collect();
         let mut next: Vec<OwnedEventId> = behind.iter().cloned().collect();
         for extremity in &self.head.extremities {
             next.retain(|id| *id != extremity.event_id);
         }
-        while !next.is_empty() && self.head.extremities.iter().any(|tip| !behind.contains(&tip.event_id)) {
+        let mut left = MAX_LOOKED_BEHIND;
+        while self.head.extremities.iter().any(|tip| !behind.contains(&tip.event_id)) {
+            next.truncate(left);
+            left -= next.len();
+            if next.is_empty() {
+                break;
+            }
             let events = self.view().events_by_id(&next).await?;
             next.clear();
-            // Not through an outlier: the state behind it is somebody else's word, which must be
-            // resolved with what we know, not take its place.
-            let refused = |event: &&Arc<StoredEvent>| {
-                event.meta().is_placed() && event.meta().verdict != Verdict::Accepted
-            };
-            for event in events.iter().flatten().filter(refused) {
-                let further = event.pdu().prev_events().iter().filter(|id| !behind.contains(*id));
+            for event in events.iter().flatten().filter(|event| event.meta().covers_previous) {
+                let further = event.pdu().prev_events().iter().filter(|id| behind.insert((*id).clone()));
                 next.extend(further.cloned());
             }
-            behind.extend(next.iter().cloned());
         }
         Ok(behind)
     }
 
-    /// Makes an event on the tip a forward extremity, in place of those behind it. What is behind one
-    /// that came late is covered by what was there before it, and is none either.
+    /// Makes an event a forward extremity, in place of those behind it.
     ///
     /// The list has room for as many as an event of ours can name. What is in it stays until something
     /// stands on it, so nothing that others send can put the state that we have out of what is resolved.
     /// One that finds no room is not named by us, but its state counts all the same.
     async fn move_tip(&mut self, event: &Arc<StoredEvent>, after: Root, goes: Goes) -> Result<(), Error> {
-        if matches!(goes, Goes::History(_)) {
-            return Ok(());
-        }
         let behind = self.behind(event).await?;
         let extremities = self.head.extremities.iter();
         let mut left: Vec<Extremity> =
             extremities.filter(|extremity| !behind.contains(&extremity.event_id)).cloned().collect();
-        let mut unlisted = false;
-        if goes == Goes::Tip && left.len() >= MAX_EXTREMITIES {
-            unlisted = true;
-        } else if goes == Goes::Tip {
+        // Others stand on it already, and need it no more than this, where their states were told truly.
+        if goes == Goes::Awaited && self.is_covered(&left, after).await? {
+            self.head.extremities = left;
+            return self.resolve_current().await;
+        }
+        let is_listed = left.len() < MAX_EXTREMITIES;
+        if is_listed {
             left.push(Extremity {
                 serial: event.serial(),
                 event_id: event.event_id().to_owned(),
@@ -250,16 +283,24 @@ impl Stage<'_> {
                 after,
             });
         }
-        if left.is_empty() || (!unlisted && left == self.head.extremities) {
-            return Ok(());
-        }
         self.head.extremities = left;
-        if unlisted {
+        if !is_listed {
             let beside: Vec<Root> =
                 [self.head.beside, after].into_iter().filter(|root| *root != Root::EMPTY).collect();
             self.head.beside = self.resolve(&beside).await?;
         }
         self.resolve_current().await
+    }
+
+    /// Whether what these extremities resolve to is the same with this state and without it.
+    async fn is_covered(&mut self, extremities: &[Extremity], state: Root) -> Result<bool, Error> {
+        if extremities.is_empty() {
+            return Ok(false);
+        }
+        let mut roots: Vec<Root> = extremities.iter().map(|extremity| extremity.after).collect();
+        let without = self.resolve(&roots).await?;
+        roots.push(state);
+        Ok(self.resolve(&roots).await? == without)
     }
 
     /// Resolves the states after all extremities.

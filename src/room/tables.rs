@@ -167,8 +167,48 @@ pub struct EventMeta {
     pub redacted_by: Option<EventSerial>,
     /// The state event of the same type and key that it took the place of.
     pub replaces: Option<EventSerial>,
+    /// Who stands on it stands on its previous events too: it never was a forward extremity itself, and the
+    /// state before it was made of theirs alone, not of what others told.
+    pub covers_previous: bool,
 }
-store::row!(EventMeta, schema = 1);
+store::row!(EventMeta, schema = 2, older = { 1 => EventMetaV1 });
+
+/// [`EventMeta`] as it was when all refused events were taken to cover what they name.
+#[derive(Deserialize)]
+struct EventMetaV1 {
+    event_id: OwnedEventId,
+    verdict: Verdict,
+    place: Place,
+    depth: u64,
+    before: Root,
+    after: Root,
+    auth: Vec<EventSerial>,
+    txn: Option<EventTxn>,
+    redacted_by: Option<EventSerial>,
+    replaces: Option<EventSerial>,
+}
+
+impl From<EventMetaV1> for EventMeta {
+    fn from(old: EventMetaV1) -> Self {
+        let EventMetaV1 { event_id, verdict, place, depth, before, after, auth, txn, redacted_by, replaces } =
+            old;
+        // Nobody knows any more. It costs an extremity that stays until something names it.
+        let covers_previous = false;
+        Self {
+            event_id,
+            verdict,
+            place,
+            depth,
+            before,
+            after,
+            auth,
+            txn,
+            redacted_by,
+            replaces,
+            covers_previous,
+        }
+    }
+}
 
 /// The device that sent an event here, and its name for the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,9 +272,12 @@ struct GapV1 {
     depth: u64,
 }
 
+// Which of the older rows were of the past nobody knows: what is taken for news comes in late, but what is taken
+// for the past is dropped when it is sent.
+
 impl From<GapV1> for Gap {
     fn from(GapV1 { child, depth }: GapV1) -> Self {
-        Self { child, depth, tries: 0, past: true }
+        Self { child, depth, tries: 0, past: false }
     }
 }
 
@@ -248,7 +291,7 @@ struct GapV2 {
 
 impl From<GapV2> for Gap {
     fn from(GapV2 { child, depth, tries }: GapV2) -> Self {
-        Self { child, depth, tries, past: true }
+        Self { child, depth, tries, past: false }
     }
 }
 

@@ -146,6 +146,7 @@ impl Rooms {
             txn: None,
             redacted_by: None,
             replaces: None,
+            covers_previous: false,
         };
         let meta = Stamped { position: Position::START, value: meta };
         let place = EventPlace { room: room.serial, event: serial };

@@ -22,7 +22,7 @@ use crate::{
     place::{Goes, Placement},
     read::{event::StoredEvent, room::RoomInfo},
     send::Attempts,
-    tables::{AWAITED, EVENT_IDS, GAPS, INBOX, StateKeyName, Verdict, WAITING},
+    tables::{AWAITED, EVENT_IDS, GAPS, Gap, INBOX, StateKeyName, Verdict, WAITING},
 };
 
 /// A verified event and how it came.
@@ -33,15 +33,17 @@ pub(crate) struct Arrival {
     pub(crate) origin: OwnedServerName,
     /// Its row, which goes when the event is judged.
     pub(crate) row: Option<Row>,
-    /// The state before it, where its previous events are not here.
+    /// The state before it as others tell it, where not all of its previous events are here.
     pub(crate) before: Option<Root>,
-    /// The states after those of its previous events that are not here, where `before` is not known.
+    /// The states after those of its previous events that are not here, where `before` is not told.
     pub(crate) behind: HashMap<OwnedEventId, Root>,
     /// Those states lack events that could not be had: they can allow the event, but not refuse it.
     pub(crate) unsure: bool,
     /// Whether we have to send it on: its server joined, left or knocked through us.
     pub(crate) outgoing: bool,
     pub(crate) goes: Goes,
+    /// It is from before we came.
+    pub(crate) past: bool,
     /// It names an auth event that is refused or of another room, and so is refused itself.
     pub(crate) refuted: bool,
 }
@@ -64,6 +66,7 @@ impl Arrival {
             unsure: false,
             outgoing: false,
             goes: Goes::Tip,
+            past: false,
             refuted: false,
         }
     }
@@ -223,6 +226,7 @@ impl Stage<'_> {
             placement.verdict = Verdict::Rejected;
             placement.known_as = known_as;
             placement.outgoing = false;
+            placement.missing = missing;
             placement.goes = arrival.goes;
             return Ok(Received::Placed(self.place(placement).await?));
         }
@@ -237,10 +241,13 @@ impl Stage<'_> {
             Ok(()) => self.soft_verdict(arrival, before).await?,
         };
         self.strike(arrival);
-        let (mut goes, redaction) = self.waited_for(arrival).await?;
-        if is_behind {
-            goes = Goes::Late;
-        }
+        let (gap, redaction) = self.waited_for(arrival).await?;
+        let goes = match gap {
+            _ if is_behind => Goes::Late,
+            Some(gap) if arrival.goes == Goes::Tip && gap.past => Goes::Late,
+            Some(_) if arrival.goes == Goes::Tip => Goes::Awaited,
+            _ => arrival.goes,
+        };
         let is_redaction = *pdu.kind() == TimelineEventType::RoomRedaction;
         let mut placement = Placement {
             pdu: pdu.clone(),
@@ -251,15 +258,14 @@ impl Stage<'_> {
             txn: None,
             outgoing: arrival.outgoing,
             missing,
-            enters: false,
+            past: arrival.past || gap.is_some_and(|gap| gap.past),
             hidden: is_redaction && !self.is_valid_redaction(pdu).await?,
             redacted_by: None,
             goes,
         };
         let redaction = redaction.filter(|_| verdict == Verdict::Accepted);
         if let Some(redaction) = &redaction {
-            placement.pdu = pdu::redact(pdu)?;
-            placement.redacted_by = Some(redaction.serial());
+            placement = placement.emptied_by(redaction.serial())?;
         }
         let placed = self.place(placement).await?;
         // Behind an event of the past, nobody would understand it: that one comes emptied.
@@ -307,6 +313,9 @@ impl Stage<'_> {
     }
 
     /// The state before an event, and which of its previous events are missing. `None`: it is unknown.
+    ///
+    /// What others told of the missing ones counts beside what we know of those that are here: it may add to
+    /// that, but it does not take its place.
     async fn state_before(&mut self, arrival: &Arrival) -> Result<Option<(Root, Vec<OwnedEventId>)>, Error> {
         let pdu = arrival.event.pdu();
         if pdu.is_state(&TimelineEventType::RoomCreate, "") {
@@ -314,20 +323,23 @@ impl Stage<'_> {
         }
         let prev = pdu.prev_events();
         let mut roots = Vec::new();
+        let mut told: Vec<Root> = Vec::new();
         let mut missing = Vec::new();
         for (id, event) in prev.iter().zip(self.view().events_by_id(prev).await?) {
             match event {
                 Some(event) if event.meta().is_placed() => roots.push(event.meta().after),
                 _ => {
-                    roots.extend(arrival.behind.get(id));
+                    told.extend(arrival.behind.get(id));
                     missing.push(id.clone());
                 }
             }
         }
-        if let Some(given) = arrival.before {
-            return Ok(Some((given, missing)));
+        match arrival.before.filter(|_| !missing.is_empty()) {
+            Some(before) => roots.push(before),
+            None if told.len() < missing.len() => return Ok(None),
+            None => roots.extend(told),
         }
-        if roots.is_empty() || roots.len() < prev.len() {
+        if roots.is_empty() {
             return Ok(None);
         }
         Ok(Some((self.resolve(&roots).await?, missing)))
@@ -346,8 +358,12 @@ impl Stage<'_> {
             return Ok(true);
         }
         let tips: Vec<EventSerial> = self.head.extremities.iter().map(|extremity| extremity.serial).collect();
-        let tips: Vec<Arc<StoredEvent>> = self.view().events(&tips).await?.into_iter().flatten().collect();
-        Ok(self.view().auth_chain(&tips).await?.contains_key(&outlier.serial()))
+        if self.tip_chain.as_ref().is_none_or(|(of, _)| *of != tips) {
+            let events: Vec<_> = self.view().events(&tips).await?.into_iter().flatten().collect();
+            let chain = self.view().auth_chain(&events).await?.into_keys().collect();
+            self.tip_chain = Some((tips, chain));
+        }
+        Ok(self.tip_chain.as_ref().is_some_and(|(_, chain)| chain.contains(&outlier.serial())))
     }
 
     /// Whether the auth events, and the state before it, allow an event.
@@ -398,7 +414,10 @@ impl Stage<'_> {
     }
 
     /// Whether other events came before this one that refer to it: children, or a redaction.
-    async fn waited_for(&mut self, arrival: &Arrival) -> Result<(Goes, Option<Arc<StoredEvent>>), Error> {
+    async fn waited_for(
+        &mut self,
+        arrival: &Arrival,
+    ) -> Result<(Option<Gap>, Option<Arc<StoredEvent>>), Error> {
         let pdu = arrival.event.pdu();
         let key = (self.room.serial, pdu.event_id().as_str());
         let mut reads = store::Reads::new();
@@ -406,12 +425,11 @@ impl Stage<'_> {
         let redaction = reads.get(&AWAITED, &key);
         let mut found = self.rooms.store().read(reads).await?;
         let (gap, redaction) = (found.take(gap)?, found.take(redaction)?);
-        let goes = if gap.is_some() && arrival.goes == Goes::Tip { Goes::Late } else { arrival.goes };
         let redaction = match redaction {
             Some(awaited) => self.find_waiting(pdu, awaited).await?,
             None => None,
         };
-        Ok((goes, redaction))
+        Ok((gap, redaction))
     }
 }
 

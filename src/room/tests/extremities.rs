@@ -1,14 +1,14 @@
 //! Rooms whose graph frays, by chance or because somebody wants it to.
 
-use pdu::Draft;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId};
+use pdu::{Draft, Pdu, RoomVersion};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::{json, value::RawValue};
 
 use super::net::{Net, Server, message, state, user};
 use crate::{
-    Root,
+    EventSerial, Root,
     pipeline::{MAX_DEPTH, Stage},
-    tables::{Head, Membership},
+    tables::{Extremity, Head, Membership, Verdict},
 };
 
 /// The tip of a room, from which somebody forks it later.
@@ -17,7 +17,7 @@ async fn tip(server: &Server, room: &RoomId) -> Head {
     server.rooms.get_head(&info).await.unwrap()
 }
 
-/// An event on an old tip of the room, with this depth.
+/// An event on an old tip of the room, with this depth, whether the room allows it or not.
 async fn fork(server: &Server, room: &RoomId, tip: &Head, draft: &Draft, depth: u64) -> Box<RawValue> {
     let info = server.rooms.room(room).await.unwrap().unwrap();
     let guard = server.rooms.lock(&info).await.unwrap();
@@ -27,7 +27,14 @@ async fn fork(server: &Server, room: &RoomId, tip: &Head, draft: &Draft, depth: 
     for extremity in &mut stage.head.extremities {
         extremity.depth = depth - 1;
     }
-    stage.author(draft, None, None).await.unwrap().event.pdu().to_raw()
+    let built = stage.build(draft, None).await.unwrap();
+    pdu::sign(built.event, server.rooms.authority_of(&draft.sender).unwrap()).unwrap().pdu().to_raw()
+}
+
+/// An event that b.test has made and keeps to itself.
+struct Made {
+    id: OwnedEventId,
+    raw: Box<RawValue>,
 }
 
 /// A room of 花子 (a.test) with 太郎 (b.test) in it, who forks it where `tip` is; since then 次郎, of b.test too,
@@ -64,6 +71,50 @@ impl Frayed {
             forks.push(fork(&self.b, &self.room, &self.tip, &draft, depth).await);
         }
         forks
+    }
+
+    /// The extremities of a.test.
+    async fn tips(&self) -> Vec<OwnedEventId> {
+        tip(&self.a, &self.room).await.extremities.iter().map(|tip| tip.event_id.clone()).collect()
+    }
+
+    /// An event on these, made with the state that b.test had at `tip`.
+    async fn on(&self, prev: &[OwnedEventId], draft: &Draft) -> Made {
+        let mut tip = self.tip.clone();
+        let named = prev.iter().map(|id| Extremity {
+            serial: EventSerial(0),
+            event_id: id.clone(),
+            depth: 0,
+            after: tip.current,
+        });
+        tip.extremities = named.collect();
+        let raw = fork(&self.b, &self.room, &tip, draft, 9).await;
+        let id = Pdu::parse_raw(RoomVersion::V11, &raw).unwrap().event_id().to_owned();
+        Made { id, raw }
+    }
+
+    async fn say_on(&self, prev: &[OwnedEventId], body: &str) -> Made {
+        self.on(prev, &message(&self.taro, body)).await
+    }
+
+    /// What 太郎 does not have the power for.
+    async fn forbidden_on(&self, prev: &[OwnedEventId]) -> Made {
+        self.on(prev, &state(&self.taro, "m.room.name", "", &json!({ "name": "乗っ取り" }))).await
+    }
+
+    async fn receive(&self, event: &Made) {
+        self.a.receive("b.test", std::slice::from_ref(&event.raw)).await;
+    }
+
+    /// The room's state before the ban and the topic; or of that only what 太郎 needs to speak.
+    async fn old_state(&self, is_short: bool) -> Vec<OwnedEventId> {
+        let needed = |kind: &str, key: &str| {
+            matches!(kind, "m.room.create" | "m.room.join_rules") || key == self.taro.as_str()
+        };
+        let info = self.b.rooms.room(&self.room).await.unwrap().unwrap();
+        let state = self.b.rooms.all_state(info.serial, self.tip.current).await.unwrap();
+        let told = state.iter().filter(|event| !is_short || needed(event.kind(), event.state_key().unwrap()));
+        told.map(|event| event.event_id().to_owned()).collect()
     }
 
     /// That the ban and the topic are what the server knows.
@@ -135,6 +186,140 @@ async fn forks_undo_nothing_where_nobody_here_may_merge_them() {
     a.deliver(&c).await;
     assert_eq!(a.state(room).await, c.state(room).await);
     frayed.assert_holds(&c).await;
+}
+
+fn invented() -> OwnedEventId {
+    OwnedEventId::try_from(format!("$!{:042}", 7)).unwrap()
+}
+
+#[tokio::test]
+async fn a_state_that_somebody_tells_takes_nothing_away_from_what_we_know() {
+    for (is_short, names_ours) in [(false, true), (true, true), (false, false), (true, false)] {
+        let net = Net::default();
+        let frayed = Frayed::new(&net).await;
+        let before = frayed.a.state(&frayed.room).await;
+        let mut prev = vec![invented()];
+        prev.extend(frayed.tips().await.into_iter().filter(|_| names_ours));
+        let lie = frayed.say_on(&prev, "嘘").await;
+        net.tell_state(&lie.id, frayed.old_state(is_short).await);
+        frayed.receive(&lie).await;
+        assert_eq!(frayed.a.bodies(&frayed.room).await, ["嘘"], "it was placed on what was told");
+        frayed.assert_holds(&frayed.a).await;
+        assert_eq!(frayed.a.state(&frayed.room).await, before);
+        frayed.receive(&frayed.say_on(&[lie.id], "続き").await).await;
+        frayed.assert_holds(&frayed.a).await;
+        assert_eq!(frayed.a.state(&frayed.room).await, before);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_was_held_back_takes_nothing_away_when_it_comes() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let before = frayed.a.state(&frayed.room).await;
+    let held = frayed.say_on(&frayed.tips().await, "後").await;
+    let lie = frayed.say_on(std::slice::from_ref(&held.id), "先").await;
+    net.tell_state(&lie.id, frayed.old_state(false).await);
+    for event in [&lie, &held, &frayed.say_on(std::slice::from_ref(&lie.id), "続き").await] {
+        frayed.receive(event).await;
+        frayed.assert_holds(&frayed.a).await;
+        assert_eq!(frayed.a.state(&frayed.room).await, before);
+    }
+    assert_eq!(frayed.a.bodies(&frayed.room).await, ["先", "後", "続き"]);
+}
+
+#[tokio::test]
+async fn an_event_that_gave_another_its_right_takes_nothing_away_when_it_is_sent_again() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let Frayed { a, b, room, taro, .. } = &frayed;
+    let old = frayed.old_state(false).await;
+    a.deliver(b).await;
+    let named = json!({ "membership": "join", "displayname": "太" });
+    b.rooms.send(room, state(taro, "m.room.member", taro.as_str(), &named), None).await.unwrap();
+    let right = b.outgoing("a.test").await;
+    let mut head = tip(b, room).await;
+    head.extremities[0].event_id = invented();
+    let lie = fork(b, room, &head, &message(taro, "嘘"), 9).await;
+    net.tell_state(Pdu::parse_raw(RoomVersion::V11, &lie).unwrap().event_id(), old);
+    a.receive("b.test", &[lie]).await;
+    frayed.assert_holds(a).await;
+    a.receive("b.test", &right).await;
+    frayed.assert_holds(a).await;
+    assert_eq!(a.timeline(room).await.last().unwrap().event_id(), right_id(&right), "it has its place");
+}
+
+fn right_id(right: &[Box<RawValue>]) -> OwnedEventId {
+    assert_eq!(right.len(), 1);
+    Pdu::parse_raw(RoomVersion::V11, &right[0]).unwrap().event_id().to_owned()
+}
+
+#[tokio::test]
+async fn refused_events_do_not_lead_from_a_told_state_to_what_it_lacks() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let before = frayed.a.state(&frayed.room).await;
+    // By somebody who is banned, and was not yet by what is told.
+    let held = frayed.on(&frayed.tips().await, &message(&frayed.jiro, "後")).await;
+    let lie = frayed.on(std::slice::from_ref(&held.id), &message(&frayed.jiro, "先")).await;
+    net.tell_state(&lie.id, frayed.old_state(false).await);
+    for (event, verdict) in [(&lie, Verdict::SoftFailed), (&held, Verdict::Rejected)] {
+        frayed.receive(event).await;
+        let placed = frayed.a.rooms.event(&frayed.room, &event.id).await.unwrap().unwrap();
+        assert_eq!(placed.meta().verdict, verdict);
+    }
+    frayed.receive(&frayed.say_on(&[lie.id], "続き").await).await;
+    frayed.assert_holds(&frayed.a).await;
+    assert_eq!(frayed.a.state(&frayed.room).await, before);
+}
+
+#[tokio::test]
+async fn an_event_counts_though_somebody_named_it_before_it_came_and_told_a_state_without_it() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let taro = &frayed.taro;
+    let named = json!({ "membership": "join", "displayname": "太" });
+    let late = state(taro, "m.room.member", taro.as_str(), &named);
+    let late = frayed.on(&frayed.tips().await, &late).await;
+    let lie = frayed.say_on(std::slice::from_ref(&late.id), "嘘").await;
+    net.tell_state(&lie.id, frayed.old_state(false).await);
+    frayed.receive(&lie).await;
+    frayed.receive(&late).await;
+    frayed.assert_holds(&frayed.a).await;
+    assert!(frayed.a.state(&frayed.room).await.iter().any(|(_, _, id)| *id == late.id));
+}
+
+#[tokio::test]
+async fn an_event_that_comes_late_is_no_extremity_where_the_told_state_was_true() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let late = frayed.say_on(&frayed.tips().await, "後").await;
+    let child = frayed.say_on(std::slice::from_ref(&late.id), "先").await;
+    let truth = frayed.a.state(&frayed.room).await.into_iter().map(|(_, _, id)| id);
+    net.tell_state(&child.id, truth.collect());
+    frayed.receive(&child).await;
+    frayed.receive(&late).await;
+    assert_eq!(frayed.tips().await, [child.id]);
+}
+
+#[tokio::test]
+async fn a_long_chain_of_refused_events_is_not_walked_for_every_event_on_it() {
+    for (length, extremities) in [(20, 1), (150, 2)] {
+        let net = Net::default();
+        let frayed = Frayed::new(&net).await;
+        let mut chain: Vec<Made> = Vec::new();
+        let mut prev = frayed.tips().await;
+        for _ in 0..length {
+            let refused = frayed.forbidden_on(&prev).await;
+            prev = vec![refused.id.clone()];
+            chain.push(refused);
+        }
+        let chain: Vec<_> = chain.into_iter().map(|made| made.raw).collect();
+        frayed.a.receive("b.test", &chain).await;
+        frayed.receive(&frayed.say_on(&prev, "先").await).await;
+        assert_eq!(frayed.tips().await.len(), extremities);
+        frayed.assert_holds(&frayed.a).await;
+    }
 }
 
 #[tokio::test]

@@ -122,6 +122,27 @@ async fn a_hung_server_neither_blocks_a_reader_nor_ends_history() {
 }
 
 #[tokio::test]
+async fn what_fills_a_gap_of_later_makes_no_past_of_what_it_names() {
+    let net = Net::default();
+    let (a, b, room, _) = latecomer(&net, 1).await;
+    while b.bodies(&room).await.is_empty() {
+        b.rooms.backfill(&room, 50).await.unwrap();
+    }
+    for body in ["一", "二", "三"] {
+        a.say(&user("@hanako:a.test"), &room, body).await;
+    }
+    // The last comes first, and history brings the one before it, but no more.
+    let news = a.outgoing("b.test").await;
+    let [.., first, _, last] = news.as_slice() else { unreachable!("three were said") };
+    net.mute(true);
+    b.receive("a.test", std::slice::from_ref(last)).await;
+    b.rooms.backfill(&room, 1).await.unwrap();
+    assert!(b.bodies(&room).await.contains(&"二".to_owned()));
+    b.receive("a.test", std::slice::from_ref(first)).await;
+    assert!(b.bodies(&room).await.contains(&"一".to_owned()));
+}
+
+#[tokio::test]
 async fn the_past_is_not_taken_for_news_when_what_was_missed_is_asked_for() {
     let net = Net::default();
     let (a, b, room, taro) = latecomer(&net, 3).await;

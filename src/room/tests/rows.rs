@@ -88,18 +88,21 @@ fn rows_of_events_are_stored_as_ever() {
         txn: Some(EventTxn { device: "D".to_owned(), id: "t".to_owned() }),
         redacted_by: None,
         replaces: Some(EventSerial(8)),
+        covers_previous: true,
     };
     let (ones, twos) = ("01".repeat(16), "02".repeat(16));
-    let expected = format!("000000000000000601022465010207{}{ones}{twos}02030401014401740001{}", "09", "08");
-    pinned(&Stamped { position: Position(6), value: meta }, &expected);
+    let rest = format!("022465010207{}{ones}{twos}02030401014401740001{}", "09", "08");
+    pinned(&Stamped { position: Position(6), value: meta.clone() }, &format!("000000000000000602{rest}01"));
+    let older = EventMeta::decode(&unhex(&format!("01{rest}"))).unwrap();
+    assert_eq!(older, EventMeta { covers_previous: false, ..meta });
     pinned(
         &TimelineRow { event: EventSerial(2), current: Root([1; 16]), gap: true },
         &format!("0102{ones}01"),
     );
     let gap = Gap { child: EventSerial(2), depth: 3, tries: 4, past: true };
     pinned(&gap, "0302030401");
-    assert_eq!(Gap::decode(&unhex("02020304")).unwrap(), gap);
-    assert_eq!(Gap::decode(&unhex("010203")).unwrap(), Gap { tries: 0, ..gap });
+    assert_eq!(Gap::decode(&unhex("02020304")).unwrap(), Gap { past: false, ..gap });
+    assert_eq!(Gap::decode(&unhex("010203")).unwrap(), Gap { tries: 0, past: false, ..gap });
     let awaited = Awaited { redactions: vec![EventSerial(5), EventSerial(6)] };
     pinned(&awaited, "02020506");
     assert_eq!(Awaited::decode(&unhex("0105")).unwrap(), EventSerial(5).into());
