@@ -219,6 +219,8 @@ impl Stage<'_> {
             self.strike(arrival);
             return Ok(Received::Refused);
         };
+        // Whoever sends it again may have kept what we have redacted since.
+        let emptied_by = known.as_ref().and_then(|outlier| outlier.meta().redacted_by);
         if refuted {
             self.strike(arrival);
             info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), "event rejected: so is one that it names for its right");
@@ -228,6 +230,9 @@ impl Stage<'_> {
             placement.outgoing = false;
             placement.missing = missing;
             placement.goes = arrival.goes;
+            if let Some(redaction) = emptied_by {
+                placement = placement.emptied_by(redaction)?;
+            }
             return Ok(Received::Placed(self.place(placement).await?));
         }
 
@@ -263,9 +268,9 @@ impl Stage<'_> {
             redacted_by: None,
             goes,
         };
-        let redaction = redaction.filter(|_| verdict == Verdict::Accepted);
-        if let Some(redaction) = &redaction {
-            placement = placement.emptied_by(redaction.serial())?;
+        let redaction = redaction.filter(|_| verdict == Verdict::Accepted && emptied_by.is_none());
+        if let Some(redaction) = emptied_by.or(redaction.as_ref().map(|redaction| redaction.serial())) {
+            placement = placement.emptied_by(redaction)?;
         }
         let placed = self.place(placement).await?;
         // Behind an event of the past, nobody would understand it: that one comes emptied.

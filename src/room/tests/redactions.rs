@@ -188,6 +188,29 @@ async fn redactions_without_a_right_do_not_take_the_place_of_one_that_waits() {
 }
 
 #[tokio::test]
+async fn what_was_redacted_before_it_had_its_place_stays_empty_when_somebody_sends_the_original() {
+    let net = Net::default();
+    let (a, c) = (net.server(&["a.test"]).await, net.server(&["c.test"]).await);
+    let (hanako, saburo) = (user("@hanako:a.test"), user("@saburo:c.test"));
+    let room = a.public_room(&hanako).await;
+    let topic = state(&hanako, "m.room.topic", "", &json!({ "topic": "消える" }));
+    let topic = a.rooms.send(&room, topic, None).await.unwrap();
+    let original = a.rooms.event(&room, &topic).await.unwrap().unwrap().pdu().to_raw();
+    a.say(&hanako, &room, "次").await;
+    // To the one who comes later it is part of the state, no more.
+    c.join(&saburo, &room, "a.test").await.unwrap();
+    a.outgoing("c.test").await;
+    let redaction = a.rooms.redact(&hanako, &room, &topic, None, None).await.unwrap();
+    a.deliver(&c).await;
+    c.receive("a.test", &[original]).await;
+    let placed = c.rooms.event(&room, &topic).await.unwrap().unwrap();
+    assert!(placed.meta().is_placed());
+    assert_eq!(placed.pdu().content_str(), "{}");
+    let redaction = c.rooms.event(&room, &redaction).await.unwrap().unwrap();
+    assert_eq!(placed.meta().redacted_by, Some(redaction.serial()));
+}
+
+#[tokio::test]
 async fn the_state_before_a_rejected_event_is_not_told() {
     let scene = Scene::new().await;
     let Scene { a, b, room, taro, .. } = &scene;
