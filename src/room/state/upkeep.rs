@@ -33,6 +33,9 @@ impl Rooms {
     /// Deletes the chunks of a room's snapshots that nothing refers to any more, for instance after
     /// history was purged. The room is locked meanwhile.
     ///
+    /// Meant for a room at rest, as [`Rooms::verify_state`] is: a state that another server has just told has
+    /// its chunks in the store before any row names it, and would be deleted under the event that waits for it.
+    ///
     /// # Errors
     /// [`Error::NoRoom`]; [`Error::Contended`] when another process wrote the room: call again.
     pub async fn reclaim_state(&self, room_id: &RoomId) -> Result<Reclaimed, Error> {
