@@ -14,12 +14,15 @@ use crate::{
     config::Peers,
     contacts::Contacts,
     path::Path,
-    transport::{Budget, Transport, TransportError},
+    transport::{Budget, Cause, Transport, TransportError},
     xmatrix::{Target, canonical_body},
 };
 
 /// Bounds of an ordinary request.
 pub(crate) const SMALL: Budget = Budget { deadline: Duration::from_secs(30), response: ByteSize::mib(8) };
+
+/// Bounds of a question for a profile, which has 64 KiB at most: somebody waits, and anybody may ask.
+pub(crate) const PROFILE: Budget = Budget { deadline: Duration::from_secs(5), response: ByteSize::kib(128) };
 
 /// Bounds of a request whose answer is one event, or a template of one.
 pub(crate) const ONE_EVENT: Budget =
@@ -59,6 +62,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) path: Path,
     pub(crate) body: Body,
     pub(crate) budget: Budget,
+    pub(crate) cause: Cause,
 }
 
 /// What is sent along.
@@ -97,8 +101,8 @@ impl Client {
             return Err(unreachable(to, "we do not federate with this server"));
         }
         let request = self.sign(&outgoing).map_err(|cause| unreachable(to, cause))?;
-        let answer = self.carry(to, request).await?;
-        if answer.status().is_success() {
+        let answer = self.transport.send(to, request).await.map_err(|error| failure(to, &error))?;
+        if is_success(&answer) {
             self.contacts.heard_from(to);
         }
         Ok(answer)
@@ -117,22 +121,17 @@ impl Client {
         to: &ServerName,
         path: &Path,
         budget: Budget,
-    ) -> Result<Response<Bytes>, RemoteError> {
+        cause: Cause,
+    ) -> Result<Response<Bytes>, TransportError> {
         if !self.may_contact(to) {
-            return Err(unreachable(to, "we do not federate with this server"));
+            return Err(TransportError::Request("we do not federate with this server".to_owned()));
         }
         let mut request = Request::get(path.as_str())
             .body(Bytes::new())
-            .map_err(|error| unreachable(to, error.to_string()))?;
+            .map_err(|error| TransportError::Request(error.to_string()))?;
         request.extensions_mut().insert(budget);
-        self.carry(to, request).await
-    }
-
-    async fn carry(&self, to: &ServerName, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
-        self.transport.send(to, request).await.map_err(|error| match error {
-            TransportError::TooLarge(_) => bad_answer(to, error.to_string()),
-            error => unreachable(to, error.to_string()),
-        })
+        request.extensions_mut().insert(cause);
+        self.transport.send(to, request).await
     }
 
     fn sign(&self, outgoing: &Outgoing<'_>) -> Result<Request<Bytes>, String> {
@@ -170,8 +169,16 @@ impl Client {
         }
         let mut request = request.body(body).map_err(|error| error.to_string())?;
         request.extensions_mut().insert(outgoing.budget);
+        request.extensions_mut().insert(outgoing.cause);
         Ok(request)
     }
+}
+
+/// Whether a peer has answered well. Not every 200 is a peer's: whoever has a name for every name (a
+/// wildcard) may have a page for every path.
+pub(crate) fn is_success(answer: &Response<Bytes>) -> bool {
+    let first = answer.body().iter().find(|byte| !byte.is_ascii_whitespace());
+    answer.status().is_success() && matches!(first, Some(b'{' | b'['))
 }
 
 /// A successful answer read as JSON; an error as what the other server said.
@@ -203,6 +210,13 @@ fn refused(server: &ServerName, answer: &Response<Bytes>) -> RemoteError {
         code: if said.errcode.is_empty() { "M_UNKNOWN".to_owned() } else { said.errcode },
         message: said.error,
         room_version: said.room_version,
+    }
+}
+
+fn failure(to: &ServerName, error: &TransportError) -> RemoteError {
+    match error {
+        TransportError::TooLarge(_) => bad_answer(to, error.to_string()),
+        _ => unreachable(to, error.to_string()),
     }
 }
 

@@ -63,8 +63,12 @@ pub struct NetworkConfig {
     pub request_timeout: Duration,
     /// Requests to one peer at a time; more wait.
     pub requests_per_peer: usize,
-    /// Requests in all at a time; more wait.
+    /// Requests in all at a time; more wait. The two that follow come on top.
     pub requests: usize,
+    /// Questions for profiles at a time, which anybody may have us ask; more fail.
+    pub profiles: usize,
+    /// Requests at a time for keys of servers that somebody names without proof; more fail.
+    pub unproven_keys: usize,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
     /// Largest answer that is read, unless the request says otherwise.
@@ -83,6 +87,8 @@ impl Default for NetworkConfig {
             request_timeout: Duration::from_secs(60),
             requests_per_peer: 16,
             requests: 2_048,
+            profiles: 64,
+            unproven_keys: 256,
             idle_timeout: Duration::from_secs(90),
             largest_response: ByteSize::mib(32),
         }

@@ -46,5 +46,5 @@ pub use self::{
         WellKnownError,
     },
     sender::{PeerStatus, Sender},
-    transport::{Budget, Transport, TransportError},
+    transport::{Budget, Cause, Transport, TransportError},
 };

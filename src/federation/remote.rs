@@ -20,12 +20,12 @@ use serde_json::{Map, Value, value::RawValue};
 use crate::{
     bounded::{AtMost, Lenient},
     client::{
-        Body, Client, FEW_EVENTS, JOIN, ONE_EVENT, Outgoing, PAGE_OF_EVENTS, SMALL, STATE, STATE_IDS,
-        bad_answer,
+        Body, Client, FEW_EVENTS, JOIN, ONE_EVENT, Outgoing, PAGE_OF_EVENTS, PROFILE, SMALL, STATE,
+        STATE_IDS, bad_answer,
     },
     path::Path,
     profile,
-    transport::Budget,
+    transport::{Budget, Cause},
 };
 
 /// The room engine's way to other servers. Cheap to clone.
@@ -46,7 +46,8 @@ impl Peering {
         path: Path,
         budget: Budget,
     ) -> Result<T, RemoteError> {
-        let outgoing = Outgoing { from, to, method: Method::GET, path, body: Body::None, budget };
+        let cause = Cause::Ours;
+        let outgoing = Outgoing { from, to, method: Method::GET, path, body: Body::None, budget, cause };
         self.client.ask(outgoing).await
     }
 
@@ -58,7 +59,8 @@ impl Peering {
         body: Bytes,
         budget: Budget,
     ) -> Result<T, RemoteError> {
-        let outgoing = Outgoing { from, to, method: Method::PUT, path, body: Body::Json(body), budget };
+        let (body, cause) = (Body::Json(body), Cause::Ours);
+        let outgoing = Outgoing { from, to, method: Method::PUT, path, body, budget, cause };
         self.client.ask(outgoing).await
     }
 
@@ -77,7 +79,16 @@ impl Peering {
         if let Some(field) = field {
             path = path.query("field", field);
         }
-        let told: Map<String, Value> = self.get(from, user_id.server_name(), path, SMALL).await?;
+        let outgoing = Outgoing {
+            from,
+            to: user_id.server_name(),
+            method: Method::GET,
+            path,
+            body: Body::None,
+            budget: PROFILE,
+            cause: Cause::Profile,
+        };
+        let told: Map<String, Value> = self.client.ask(outgoing).await?;
         Ok(profile::bounded(told))
     }
 
@@ -115,6 +126,7 @@ impl Peering {
             path: v1("publicRooms"),
             body: Body::Json(body),
             budget: SMALL,
+            cause: Cause::Ours,
         };
         self.client.ask(outgoing).await
     }
@@ -368,6 +380,7 @@ impl Remote for Peering {
             path: v1("get_missing_events").segment(question.room_id),
             body: Body::Json(body),
             budget: FEW_EVENTS,
+            cause: Cause::Ours,
         };
         let answer: Answer = self.client.ask(outgoing).await?;
         Ok(answer.events.0)

@@ -20,7 +20,7 @@ pub trait Transport: Send + Sync + 'static {
     /// Sends `request` to `destination` and waits for the whole answer.
     ///
     /// The URI is path and query only, and is sent byte for byte: it is signed. A [`Budget`] among the
-    /// request's extensions replaces the transport's own bounds.
+    /// request's extensions replaces the transport's own bounds; a [`Cause`] tells whose places it takes.
     ///
     /// # Errors
     /// [`TransportError`] when no complete answer was had. Whether the other server has seen the
@@ -39,6 +39,19 @@ pub struct Budget {
     pub deadline: Duration,
     /// Largest answer.
     pub response: ByteSize,
+}
+
+/// Why a request is made; goes into the request's extensions. Each cause has places of its own, so that what
+/// strangers have us ask takes none of those that rooms need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// A room or a user of ours needs it.
+    #[default]
+    Ours,
+    /// Somebody asks for a profile: nobody has to show a token for that.
+    Profile,
+    /// Somebody names a server whose keys we lack, and nothing proves that he may.
+    UnprovenName,
 }
 
 /// Why there is no answer.
@@ -62,4 +75,7 @@ pub enum TransportError {
     /// The request cannot be sent as it is; nothing was sent.
     #[error("the request is not valid: {0}")]
     Request(String),
+    /// As many requests of this [`Cause`] are under way as may be; nothing was sent.
+    #[error("too many requests of this kind are under way")]
+    NoPlace,
 }

@@ -42,7 +42,7 @@ use crate::{
     path::Path,
     resolver::make_room,
     tables::{KEY_DOCUMENTS, KEYS, KeyDocumentRow, KeyRow},
-    transport::Budget,
+    transport::{Budget, Cause, TransportError},
 };
 
 /// Servers whose keys are held in memory.
@@ -119,6 +119,17 @@ enum Need {
     Present { id: String, at: Timestamp },
     /// A newer document than the one we have.
     Newer,
+}
+
+/// Why a document was not had.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    /// Nobody was asked: too many such questions are under way.
+    #[error("too many key documents are being fetched")]
+    NotAsked,
+    /// The server gave none.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Where a document comes from.
@@ -210,7 +221,8 @@ impl Keys {
             return Ok(Some(key));
         }
         let need = Need::Present { id: id.to_owned(), at: now };
-        let known = self.fetch(server, &need, known).await?;
+        // Whoever writes a name into a header has not shown yet that it is his.
+        let known = self.fetch(server, &need, known, Cause::UnprovenName).await?;
         Ok(known.request_key(id, now))
     }
 
@@ -264,7 +276,7 @@ impl Keys {
             else {
                 return;
             };
-            if let Err(error) = keys.fetch(&server, &Need::Newer, known).await {
+            if let Err(error) = keys.fetch(&server, &Need::Newer, known, Cause::Ours).await {
                 warn!(origin = %server, %error, "fetched keys could not be stored");
             }
         });
@@ -277,6 +289,7 @@ impl Keys {
         server: &ServerName,
         need: &Need,
         before: Arc<Known>,
+        cause: Cause,
     ) -> Result<Arc<Known>, store::Error> {
         let cell = self.cell(server);
         let mut fetch = cell.lock().await;
@@ -284,11 +297,16 @@ impl Keys {
         if known.meets(need) || known.fetches > before.fetches || self.0.clock.instant() < fetch.not_before {
             return Ok(known);
         }
-        let outcome = match self.fetch_document(server).await {
+        let outcome = match self.fetch_document(server, cause).await {
             Ok(document) => Ok((document, Source::Itself)),
-            Err(cause) => {
-                let helped = self.ask_notaries(server).await;
-                helped.map(|document| (document, Source::Notary)).ok_or(cause)
+            // That says nothing about the server, so it is no reason to leave it alone.
+            Err(FetchError::NotAsked) => {
+                self.0.fetched.with(&[("outcome", "no_place")]).inc();
+                return Ok(known);
+            }
+            Err(error) => {
+                let helped = self.ask_notaries(server, cause).await;
+                helped.map(|document| (document, Source::Notary)).ok_or(error)
             }
         };
         match outcome {
@@ -300,11 +318,11 @@ impl Keys {
                 fetch.not_before = self.0.clock.instant() + wait;
                 Ok(known)
             }
-            Err(cause) => {
+            Err(error) => {
                 self.0.fetched.with(&[("outcome", "failed")]).inc();
                 let wait = fetch.backoff.next(&self.0.random);
                 fetch.not_before = self.0.clock.instant() + wait;
-                debug!(origin = %server, error = %cause, "keys could not be fetched");
+                debug!(origin = %server, %error, "keys could not be fetched");
                 Ok(known)
             }
         }
@@ -322,17 +340,21 @@ impl Keys {
         fetches.entry(server.to_owned()).or_insert_with(new).clone()
     }
 
-    async fn fetch_document(&self, server: &ServerName) -> Result<Document, String> {
+    async fn fetch_document(&self, server: &ServerName, cause: Cause) -> Result<Document, FetchError> {
+        let failed = |error: &dyn std::fmt::Display| FetchError::Failed(error.to_string());
         let budget = Budget { deadline: self.0.config.fetch_timeout, response: LARGEST_DOCUMENT };
         let path = Path::key().segment("server");
-        let asked = self.0.client.ask_unsigned(server, &path, budget);
+        let asked = self.0.client.ask_unsigned(server, &path, budget, cause);
         // The transport keeps the deadline; this bounds a transport of a test that does not.
-        let answer = self.0.clock.timeout(budget.deadline, asked).await.map_err(|error| error.to_string())?;
-        let answer = answer.map_err(|error| error.to_string())?;
+        let answer = self.0.clock.timeout(budget.deadline, asked).await.map_err(|error| failed(&error))?;
+        let answer = answer.map_err(|error| match error {
+            TransportError::NoPlace => FetchError::NotAsked,
+            error => failed(&error),
+        })?;
         if !answer.status().is_success() {
-            return Err(format!("status {}", answer.status()));
+            return Err(FetchError::Failed(format!("status {}", answer.status())));
         }
-        Document::read(server, answer.body(), self.0.clock.now()).map_err(|error| error.to_string())
+        Document::read(server, answer.body(), self.0.clock.now()).map_err(|error| failed(&error))
     }
 
     /// Stores a document and its keys. A key that it does not name any more stays for events of the time
@@ -397,6 +419,7 @@ impl Keys {
     async fn gather(
         &self,
         needs: Vec<(OwnedServerName, Need)>,
+        cause: Cause,
     ) -> Result<Vec<(OwnedServerName, Arc<Known>)>, store::Error> {
         let servers: Vec<OwnedServerName> = needs.iter().map(|(server, _)| server.clone()).collect();
         let loaded = self.load(&servers).await?;
@@ -408,7 +431,7 @@ impl Keys {
                 }
                 return Ok((server, known));
             }
-            let known = self.fetch(&server, &need, known).await?;
+            let known = self.fetch(&server, &need, known, cause).await?;
             Ok((server, known))
         });
         let done: Vec<Result<_, store::Error>> =
@@ -434,7 +457,7 @@ impl KeySource for Keys {
         let needs = ids
             .iter()
             .map(|(server, ids)| (server.clone(), Need::Keys { ids: ids.iter().cloned().collect(), at }));
-        let gathered = match self.gather(needs.collect()).await {
+        let gathered = match self.gather(needs.collect(), Cause::Ours).await {
             Ok(gathered) => gathered,
             Err(error) => {
                 warn!(%error, "server keys could not be read");

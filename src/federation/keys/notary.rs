@@ -19,7 +19,7 @@ use crate::{
     client::{Body, Outgoing},
     path::Path,
     tables::{KEY_DOCUMENTS, KeyDocumentRow},
-    transport::Budget,
+    transport::{Budget, Cause},
 };
 
 /// What is asked of a notary about each server: key ids with the time they shall be valid until at
@@ -89,7 +89,7 @@ impl Keys {
         }
         let needs = self.with_all_keys(needs).await?;
         let servers: Vec<OwnedServerName> = needs.iter().map(|(server, _)| server.clone()).collect();
-        self.gather(self.allowed(needs).await?).await?;
+        self.gather(self.allowed(needs).await?, Cause::UnprovenName).await?;
         let names: Vec<&str> = servers.iter().map(|server| server.as_str()).collect();
         let rows: Vec<Option<KeyDocumentRow>> = self.0.store.get_many(&KEY_DOCUMENTS, &names).await?;
         documents.extend(rows.into_iter().flatten().map(|row| row.document));
@@ -129,20 +129,25 @@ impl Keys {
     }
 
     /// Asks the notaries of the configuration, one after the other, for the keys of a server.
-    pub(super) async fn ask_notaries(&self, server: &ServerName) -> Option<Document> {
+    pub(super) async fn ask_notaries(&self, server: &ServerName, cause: Cause) -> Option<Document> {
         for notary in &self.0.config.notaries {
             if notary == server || !self.0.client.may_contact(notary) {
                 continue;
             }
-            match self.ask_notary(notary, server).await {
+            match self.ask_notary(notary, server, cause).await {
                 Ok(document) => return Some(document),
-                Err(cause) => debug!(origin = %server, %notary, error = %cause, "the notary did not help"),
+                Err(error) => debug!(origin = %server, %notary, error, "the notary did not help"),
             }
         }
         None
     }
 
-    async fn ask_notary(&self, notary: &ServerName, server: &ServerName) -> Result<Document, String> {
+    async fn ask_notary(
+        &self,
+        notary: &ServerName,
+        server: &ServerName,
+        cause: Cause,
+    ) -> Result<Document, String> {
         #[derive(Deserialize)]
         struct Answer {
             server_keys: Vec<Box<RawValue>>,
@@ -157,12 +162,13 @@ impl Keys {
             path: Path::key().segment("query"),
             body: Body::Json(Bytes::from(body)),
             budget: Budget { deadline: self.0.config.fetch_timeout, response: LARGEST_DOCUMENT },
+            cause,
         };
         let answer: Answer = self.0.client.ask(question).await.map_err(|error| error.to_string())?;
         for document in &answer.server_keys {
             let bytes = document.get().as_bytes();
             if Document::server_of(bytes).is_ok_and(|name| name == server.as_str()) {
-                self.check_notary(notary, bytes).await?;
+                self.check_notary(notary, bytes, cause).await?;
                 return Document::read(server, bytes, self.0.clock.now()).map_err(|error| error.to_string());
             }
         }
@@ -170,7 +176,7 @@ impl Keys {
     }
 
     /// Checks that a notary has signed a document with a key that is good for signing today.
-    async fn check_notary(&self, notary: &ServerName, bytes: &[u8]) -> Result<(), String> {
+    async fn check_notary(&self, notary: &ServerName, bytes: &[u8], cause: Cause) -> Result<(), String> {
         let now = self.0.clock.now();
         let known = self.load(&[notary.to_owned()]).await.map_err(|error| error.to_string())?;
         let known = known.into_iter().next().unwrap_or_default();
@@ -183,7 +189,7 @@ impl Keys {
         }
         // Perhaps it has new keys. They come from itself, never from another notary, so this cannot go on
         // for ever.
-        let document = self.fetch_document(notary).await?;
+        let document = self.fetch_document(notary, cause).await.map_err(|error| error.to_string())?;
         holds(&*self.keep(notary, document, Source::Itself, &known).await)
     }
 }

@@ -1,14 +1,14 @@
 //! The real [`Transport`]: pooled HTTPS connections to servers that the [`Resolver`] finds.
 //!
-//! A request first takes a place among those to its destination, then one among all; both waits and
-//! everything after them run under the request's one deadline. So a slow peer fills only its own
-//! places, and no wait is without an end.
+//! A request first takes a place ([`places`]); that wait and everything after it run under the request's
+//! one deadline. So a slow peer fills only its own places, and no wait is without an end.
 
 mod connect;
+mod places;
 mod tls;
 mod web;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{Clock, CounterFamily, GaugeFamily, HistogramFamily, Metrics, Random};
@@ -19,22 +19,18 @@ use hyper_util::{
     client::legacy::{Client, Error as ClientError},
     rt::{TokioExecutor, TokioTimer},
 };
-use parking_lot::Mutex;
-use ruma::{OwnedServerName, ServerName};
-use tokio::sync::Semaphore;
+use ruma::ServerName;
 
 use self::{
     connect::{Connector, Dialer},
+    places::Places,
     web::HttpsWellKnown,
 };
 use crate::{
     config::NetworkConfig,
-    resolver::{Dns, DnsError, NoDns, ResolveError, Resolver, SystemDns, WellKnown, make_room},
-    transport::{Budget, Transport, TransportError},
+    resolver::{Dns, DnsError, NoDns, ResolveError, Resolver, SystemDns, WellKnown},
+    transport::{Budget, Cause, Transport, TransportError},
 };
-
-/// Destinations whose places are remembered while nobody uses them.
-const MOST_DESTINATIONS: usize = 20_000;
 
 /// The network could not be made ready; the configuration is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +64,7 @@ struct Inner {
     resolver: Arc<Resolver>,
     client: Client<Connector, Full<Bytes>>,
     connector: Connector,
-    places: Semaphore,
-    places_by_peer: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
+    places: Places,
     config: NetworkConfig,
     clock: Clock,
     outcomes: CounterFamily,
@@ -136,8 +131,7 @@ impl Network {
             resolver,
             client,
             connector,
-            places: Semaphore::new(config.requests.max(1)),
-            places_by_peer: Mutex::default(),
+            places: Places::new(config),
             config: config.clone(),
             clock: clock.clone(),
             outcomes: metrics
@@ -201,6 +195,7 @@ fn outcome(answer: &Result<Response<Bytes>, TransportError>) -> &'static str {
         Err(TransportError::TooLarge(_)) => "too_large",
         Err(TransportError::Broken(_)) => "broken",
         Err(TransportError::Request(_)) => "bad_request",
+        Err(TransportError::NoPlace) => "no_place",
     }
 }
 
@@ -211,10 +206,8 @@ impl Inner {
         request: Request<Bytes>,
         budget: Budget,
     ) -> Result<Response<Bytes>, TransportError> {
-        let closed = |_| TransportError::Broken("shutting down".to_owned());
-        let peer = self.places_of(destination);
-        let _one_of_the_peers = peer.acquire().await.map_err(closed)?;
-        let _one_of_all = self.places.acquire().await.map_err(closed)?;
+        let cause = request.extensions().get::<Cause>().copied().unwrap_or_default();
+        let _place = self.places.take(destination, cause).await?;
 
         let route = self.resolver.route(destination).await?;
         let request = self.addressed(&route.host, request)?;
@@ -232,17 +225,6 @@ impl Inner {
         }
         let response = answer.map_err(|error| failure(&error))?;
         read(response, budget).await
-    }
-
-    fn places_of(&self, destination: &ServerName) -> Arc<Semaphore> {
-        let mut places = self.places_by_peer.lock();
-        if let Some(peer) = places.get(destination) {
-            return peer.clone();
-        }
-        make_room(&mut places, MOST_DESTINATIONS, |peer| Arc::strong_count(peer) > 1);
-        let peer = Arc::new(Semaphore::new(self.config.requests_per_peer.max(1)));
-        places.insert(destination.to_owned(), peer.clone());
-        peer
     }
 
     /// The request with a full URI, for the pool, and the `Host` header of its route.

@@ -12,22 +12,26 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{ByteSize, Clock, Metrics, Random};
+use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use bytes::Bytes;
 use federation::{
-    AddressPolicy, Budget, Dns, DnsError, FixedAddress, Network, NetworkConfig, ResolveError, Service,
-    Transport, TransportError, Trust,
+    AddressPolicy, Budget, Config, Dns, DnsError, Federation, FixedAddress, Network, NetworkConfig, Parts,
+    Peers, ResolveError, Service, Transport, TransportError, Trust,
 };
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use pdu::Authorities;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use room::RemoteError;
 use ruma::owned_server_name;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use store::{MemoryBackend, Options, Store};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_rustls::TlsAcceptor;
+use web::{Face, SignedHead};
 
 /// A certificate authority, and its certificate as a file.
 struct Ca {
@@ -98,7 +102,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyp
     let body = request.into_body().collect().await?.to_bytes();
     let text = match line.as_str() {
         line if line.contains("/large") => "x".repeat(1 << 20),
-        line if line.contains("/never") => {
+        line if line.contains("/never") || line.contains(".evil.test") => {
             std::future::pending::<()>().await;
             String::new()
         }
@@ -122,6 +126,10 @@ impl Dns for Loopback {
 }
 
 fn network(ca: &Ca, change: impl FnOnce(&mut NetworkConfig)) -> Network {
+    network_at(ca, &Clock::system(), change)
+}
+
+fn network_at(ca: &Ca, clock: &Clock, change: impl FnOnce(&mut NetworkConfig)) -> Network {
     let mut config = NetworkConfig {
         addresses: AddressPolicy::anywhere(),
         ca_files: vec![ca.file.clone()],
@@ -129,7 +137,24 @@ fn network(ca: &Ca, change: impl FnOnce(&mut NetworkConfig)) -> Network {
         ..NetworkConfig::default()
     };
     change(&mut config);
-    Network::with_dns(&config, Arc::new(Loopback), &Clock::system(), &Random::os(), &Metrics::new()).unwrap()
+    Network::with_dns(&config, Arc::new(Loopback), clock, &Random::os(), &Metrics::new()).unwrap()
+}
+
+/// The server kanazawa.test over this network; it has no rooms.
+async fn federation_over(network: &Network, clock: &Clock) -> Federation {
+    let metrics = Metrics::new();
+    let tasks = Tasks::new(&metrics);
+    let backend = Arc::new(MemoryBackend::new());
+    Federation::open(Parts {
+        config: Config { peers: Peers::Everybody, ..Config::default() },
+        store: Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap(),
+        authorities: Arc::new(Authorities::new([crate::net::authority("kanazawa.test")])),
+        transport: Arc::new(network.clone()),
+        clock: clock.clone(),
+        random: Random::os(),
+        tasks: &tasks,
+        metrics: &metrics,
+    })
 }
 
 async fn get(network: &Network, server: &str, path: &str) -> Result<String, TransportError> {
@@ -218,6 +243,55 @@ async fn one_peer_that_never_answers_takes_only_its_own_places() {
         tokio::spawn(async move { get(&network, &slow, "/never").await });
     }
     assert!(get(&network, &format!("quick.test:{}", web.port), "/").await.is_ok());
+}
+
+/// Whether a stranger who asks for a profile is told that it cannot be had.
+async fn no_profile(federation: Federation, server: String) -> bool {
+    let who = crate::net::user(&format!("@x:{server}"));
+    let from = crate::net::name("kanazawa.test");
+    let answer = federation.peering().query_profile(&from, &who, None).await;
+    matches!(answer, Err(RemoteError::Unreachable { .. }))
+}
+
+/// Whether a stranger who writes a server's name into a header is refused.
+async fn no_proof(federation: Federation, server: String) -> bool {
+    let face = Face::new(crate::net::name("kanazawa.test"));
+    let signature = "A".repeat(86);
+    let header = format!(
+        r#"X-Matrix origin="{server}",destination="kanazawa.test",key="ed25519:1",sig="{signature}""#
+    );
+    let head = SignedHead { method: &Method::GET, uri: "/", authorization: vec![&header], face: &face };
+    federation.signature_check().look(head).await.is_err()
+}
+
+#[tokio::test]
+async fn names_that_strangers_have_us_ask_take_no_place_of_a_peer() {
+    let ca = Ca::new();
+    let web = serve(ca.acceptor(&["*.evil.test", "quick.test"])).await;
+    // Nobody moves the hand of this clock, so what hangs does so until the end.
+    let (clock, _hand) = Clock::manual(Clock::system().now().millis());
+    let network = network_at(&ca, &clock, |config| {
+        (config.requests, config.profiles, config.unproven_keys) = (4, 4, 4);
+    });
+    let federation = federation_over(&network, &clock).await;
+
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    for number in 0..20 {
+        let (ours, port) = (federation.clone(), web.port);
+        let told = ended.clone();
+        tokio::spawn(async move { told.send(no_profile(ours, format!("p{number}.evil.test:{port}")).await) });
+        let (ours, told) = (federation.clone(), ended.clone());
+        tokio::spawn(async move { told.send(no_proof(ours, format!("k{number}.evil.test:{port}")).await) });
+    }
+    let patience = Duration::from_secs(30);
+    for _ in 0..2 * (20 - 4) {
+        let is_refused = tokio::time::timeout(patience, ends.recv()).await.expect("who finds no place waits");
+        assert_eq!(is_refused, Some(true));
+    }
+    let quick = format!("quick.test:{}", web.port);
+    let quick = get(&network, &quick, "/");
+    tokio::time::timeout(patience, quick).await.expect("strangers take the place of a peer").unwrap();
+    assert!(ends.try_recv().is_err(), "what strangers asked hangs still");
 }
 
 #[tokio::test]
