@@ -366,20 +366,30 @@ impl Inner {
     /// Takes up what peers were owed when the process ended.
     async fn restore(self: &Arc<Self>) -> Result<(), store::Error> {
         type Rooms = BTreeMap<OwnedRoomId, Position>;
-        let mut lanes: BTreeMap<(String, String), Rooms> = BTreeMap::new();
+        // By peer: one that was given up to make room must not come back with its next lane.
+        let mut peers: BTreeMap<String, BTreeMap<String, Rooms>> = BTreeMap::new();
         let rows = self.store.scan(&OWED, Range::all(), Order::Ascending, usize::MAX).await?;
         for ((from, to, room), after) in rows {
             // Written by us from ids, so they read back as ids.
             if let Ok(room) = RoomId::parse(room) {
-                lanes.entry((from, to)).or_default().insert(room, after);
+                peers.entry(to).or_default().entry(from).or_default().insert(room, after);
             }
         }
         let head = self.store.head();
-        for ((from, to), rooms) in lanes {
-            let (Ok(from), Ok(to)) = (ServerName::parse(from), ServerName::parse(to)) else { continue };
-            if self.client.authorities().is_ours(&from) && self.client.may_contact(&to) {
-                let destination = self.destination(&to);
-                destination.state.lock().lanes.insert(from, Lane::restored(rooms, head));
+        for (to, lanes) in peers {
+            let Some(to) = ServerName::parse(to).ok().filter(|to| self.client.may_contact(to)) else {
+                continue;
+            };
+            let lanes: Vec<(OwnedServerName, Lane)> = lanes
+                .into_iter()
+                .filter_map(|(from, rooms)| {
+                    let from = ServerName::parse(from).ok()?;
+                    let is_ours = self.client.authorities().is_ours(&from);
+                    is_ours.then(|| (from, Lane::restored(rooms, head)))
+                })
+                .collect();
+            if !lanes.is_empty() {
+                let destination = self.with_destination(&to, |state| state.lanes.extend(lanes));
                 self.serve_later(&destination);
             }
         }

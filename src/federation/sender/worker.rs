@@ -20,9 +20,9 @@ use super::{
     transaction::{Transaction, build},
 };
 use crate::{
-    client::{Body, Outgoing},
+    client::{Body, Outgoing, is_success},
     path::Path,
-    transport::Budget,
+    transport::{Budget, Cause},
 };
 
 /// Bounds of a transaction: the peer answers once it has put the events away.
@@ -162,14 +162,12 @@ impl Inner {
             path: Path::federation("v1").segment("send").segment(&transaction.id),
             body: Body::Canonical(transaction.body.clone()),
             budget,
+            cause: Cause::Ours,
         };
         let answer = self.client.send(outgoing).await;
         let name = &destination.name;
-        if answer.is_ok() {
-            destination.state.lock().has_answered(&self.config);
-        }
         let (outcome, label) = match answer {
-            Ok(answer) if answer.status().is_success() => {
+            Ok(answer) if is_success(&answer) => {
                 note_refused_events(name, answer.body());
                 (Outcome::Delivered, "ok")
             }
@@ -192,6 +190,11 @@ impl Inner {
             }
         };
         self.counts.transactions.with(&[("outcome", label)]).inc();
+        // Something that is no peer may answer as well, and whatever it likes: only who takes a transaction, or
+        // says what is wrong with it, is no stranger any more.
+        if matches!(outcome, Outcome::Delivered | Outcome::Refused) {
+            destination.state.lock().has_answered(&self.config);
+        }
         if matches!(outcome, Outcome::Delivered) {
             self.counts.events.inc_by(transaction.pdus as u64);
         }

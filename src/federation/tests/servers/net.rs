@@ -53,6 +53,8 @@ struct Wires {
     cut: HashSet<OwnedServerName>,
     /// Requests to these are never answered.
     silent: HashSet<OwnedServerName>,
+    /// Requests to these have no end at all, whatever time passes.
+    deaf: HashSet<OwnedServerName>,
     /// Transactions that hold this text are refused for good.
     poison: Option<&'static str>,
     asked: Vec<String>,
@@ -70,6 +72,10 @@ impl Net {
 
     pub(crate) fn silence(&self, server: &str) {
         self.0.lock().silent.insert(name(server));
+    }
+
+    pub(crate) fn deafen(&self, server: &str) {
+        self.0.lock().deaf.insert(name(server));
     }
 
     pub(crate) fn mend(&self, server: &str) {
@@ -95,11 +101,15 @@ impl Net {
         let server = name(server);
         let path = request.uri().path();
         let line = format!("{server} {} {path}", request.method());
-        let hostile = {
+        let (hostile, is_deaf) = {
             let mut wires = self.0.lock();
             wires.asked.push(line);
-            wires.hostile.get(&server).filter(|_| !wires.cut.contains(&server)).cloned()
+            let hostile = wires.hostile.get(&server).filter(|_| !wires.cut.contains(&server)).cloned();
+            (hostile, wires.deaf.contains(&server))
         };
+        if is_deaf {
+            std::future::pending::<()>().await;
+        }
         if let Some(hostile) = hostile {
             return hostile.carry(request).await;
         }
@@ -150,15 +160,27 @@ pub(crate) fn user(id: &str) -> OwnedUserId {
     UserId::parse(id).unwrap()
 }
 
-/// A memory disk that a crash can be played on: after it nothing more is written.
+/// A memory disk that a crash can be played on, after which nothing more is written; and that can be away,
+/// when nothing is read.
 struct Mortal {
     inner: MemoryBackend,
     is_dead: Arc<AtomicBool>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Mortal {
+    fn is_there(&self) -> Result<(), store::Error> {
+        match self.is_away.load(Ordering::SeqCst) {
+            true => Err(store::Error::unavailable("read rows", "the back end is away")),
+            false => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
 impl Backend for Mortal {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
+        self.is_there()?;
         self.inner.get(keys).await
     }
 
@@ -168,6 +190,7 @@ impl Backend for Mortal {
         order: Order,
         limit: usize,
     ) -> Result<Vec<Vec<RawRow>>, store::Error> {
+        self.is_there()?;
         self.inner.scan(ranges, order, limit).await
     }
 
@@ -204,6 +227,7 @@ pub(crate) struct Node {
     net: Net,
     disk: MemoryDisk,
     is_dead: Arc<AtomicBool>,
+    is_away: Arc<AtomicBool>,
     tasks: Tasks,
     config: SenderConfig,
     clock: Clock,
@@ -232,8 +256,7 @@ pub(crate) fn seed(server: &str) -> [u8; 32] {
 
 impl Node {
     pub(crate) async fn start(net: &Net, names: &[&str]) -> Self {
-        let names = names.iter().map(|server| name(server)).collect();
-        Self::open(net, names, MemoryDisk::default(), sender_config(), Clock::system()).await
+        Self::with_names(net, names, sender_config(), Clock::system()).await
     }
 
     pub(crate) async fn with_queue(net: &Net, server: &str, queue: usize) -> Self {
@@ -242,7 +265,12 @@ impl Node {
     }
 
     pub(crate) async fn with(net: &Net, server: &str, config: SenderConfig, clock: Clock) -> Self {
-        Self::open(net, vec![name(server)], MemoryDisk::default(), config, clock).await
+        Self::with_names(net, &[server], config, clock).await
+    }
+
+    pub(crate) async fn with_names(net: &Net, names: &[&str], config: SenderConfig, clock: Clock) -> Self {
+        let names = names.iter().map(|server| name(server)).collect();
+        Self::open(net, names, MemoryDisk::default(), config, clock).await
     }
 
     async fn open(
@@ -256,7 +284,9 @@ impl Node {
         let tasks = Tasks::new(&metrics);
         let random = Random::os();
         let is_dead = Arc::new(AtomicBool::new(false));
-        let backend = Arc::new(Mortal { inner: MemoryBackend::open(&disk), is_dead: is_dead.clone() });
+        let is_away = Arc::new(AtomicBool::new(false));
+        let inner = MemoryBackend::open(&disk);
+        let backend = Arc::new(Mortal { inner, is_dead: is_dead.clone(), is_away: is_away.clone() });
         let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
         let authorities = Arc::new(Authorities::new(names.iter().map(|name| authority(name.as_str()))));
         let settings = Config { peers: Peers::Everybody, sender: config.clone(), ..Config::default() };
@@ -322,14 +352,26 @@ impl Node {
             net: net.clone(),
             disk,
             is_dead,
+            is_away,
             tasks,
             config,
             clock,
         }
     }
 
+    /// From now on nothing can be read from its disk.
+    pub(crate) fn take_disk_away(&self) {
+        self.is_away.store(true, Ordering::SeqCst);
+    }
+
     /// Ends the server as SIGKILL would, and starts it again from its disk.
     pub(crate) async fn crash_and_restart(self) -> Self {
+        let config = self.config.clone();
+        self.crash_and_restart_with(config).await
+    }
+
+    /// The same, with other settings from then on.
+    pub(crate) async fn crash_and_restart_with(self, config: SenderConfig) -> Self {
         self.is_dead.store(true, Ordering::SeqCst);
         {
             let mut wires = self.net.0.lock();
@@ -338,7 +380,7 @@ impl Node {
             }
         }
         self.tasks.stop(Duration::ZERO).await;
-        Self::open(&self.net, self.names, self.disk, self.config, self.clock).await
+        Self::open(&self.net, self.names, self.disk, config, self.clock).await
     }
 
     pub(crate) async fn create_room(&self, creator: &str) -> OwnedRoomId {

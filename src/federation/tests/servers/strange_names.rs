@@ -1,11 +1,13 @@
 //! Servers that never answer, servers of no room, and calendars that are set while a peer is away.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base::{Clock, ManualClock};
 use federation::{SenderConfig, tables::OWED};
 use hostile::{Conduct, Hostile};
+use http::StatusCode;
 use ruma::RoomId;
+use serde_json::json;
 use store::{Order, Range};
 
 use crate::net::{Net, Node, name, sender_config, user};
@@ -83,9 +85,7 @@ async fn names_that_never_answer_take_no_place_of_a_peer() {
     let room = a.create_room(ALICE).await;
     b.join(BOB, &room, A).await;
     for number in 0..40 {
-        let invented = Hostile::new(&format!("s{number}.test"));
-        invented.on("/send/", Conduct::Hang);
-        net.add(&invented);
+        net.deafen(&format!("s{number}.test"));
         ban(&a, &room, number).await;
     }
     a.until(&room, async || net.asked().iter().any(|line| line.starts_with('s'))).await;
@@ -100,7 +100,7 @@ async fn names_that_never_answer_take_no_place_of_a_peer() {
     net.mend(B);
     tokio::time::timeout(quick, b.until_said(&room, &["one", "two"])).await.unwrap();
     let under_way: usize = (0..40).map(|number| transactions(&net, &format!("s{number}.test"))).sum();
-    assert!(under_way <= 4, "{under_way} requests to invented names");
+    assert!(under_way <= 2, "{under_way} requests to invented names");
 }
 
 #[tokio::test]
@@ -123,15 +123,71 @@ async fn names_that_never_answer_are_given_up_and_nothing_is_kept_for_them() {
 }
 
 #[tokio::test]
-async fn of_very_many_names_that_never_answer_few_are_tried() {
+async fn names_that_answer_and_take_nothing_are_given_up_like_those_that_never_answer() {
     let net = Net::default();
+    let (clock, hand) = Clock::manual(1_800_000_000_000);
+    let a = Node::with(&net, A, sender_config(), clock).await;
+    let room = a.create_room(ALICE).await;
+    let page = || Conduct::Say(StatusCode::OK, json!("welcome to our web site"));
+    for (number, conduct) in
+        [Conduct::refuse(500, "M_UNKNOWN"), Conduct::refuse(404, "M_UNRECOGNIZED"), page()]
+            .into_iter()
+            .enumerate()
+    {
+        let wildcard = Hostile::new(&format!("s{number}.test"));
+        wildcard.on("/send/", conduct);
+        net.add(&wildcard);
+        ban(&a, &room, number).await;
+    }
+    a.until(&room, async || net.asked().iter().filter(|line| line.contains("/send/")).count() >= 3).await;
+    within(&hand, 30 * HOUR, Duration::from_secs(60), async || a.sender.peers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn of_very_many_names_that_never_answer_few_are_kept_and_tried_again() {
+    let net = Net::default();
+    let (clock, hand) = Clock::manual(1_800_000_000_000);
     let config = SenderConfig { most_strangers: 5, ..sender_config() };
-    let a = Node::with(&net, A, config, Clock::system()).await;
+    let a = Node::with(&net, A, config, clock).await;
     let room = a.create_room(ALICE).await;
     for number in 0..30 {
         ban(&a, &room, number).await;
     }
-    a.until(&room, async || !a.sender.peers().is_empty() && a.sender.peers().len() <= 6).await;
+    let head = a.store.head();
+    a.until(&room, async || a.sender.position() >= head).await;
+    within(&hand, Duration::from_secs(60), Duration::from_millis(100), async || a.sender.peers().len() <= 5)
+        .await;
+
+    let before = net.asked().len();
+    let tried = || net.asked().split_off(before);
+    within(&hand, 20 * HOUR, Duration::from_secs(60), async || tried().len() >= 40).await;
+    let names: BTreeSet<String> =
+        tried().iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect();
+    assert!((1..=5).contains(&names.len()), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_given_up_at_a_start_is_not_served_for_another_authority() {
+    let net = Net::default();
+    let (clock, hand) = Clock::manual(1_800_000_000_000);
+    let a = Node::with_names(&net, &[A, "suzu.test"], sender_config(), clock).await;
+    for who in [ALICE, "@dave:suzu.test"] {
+        let room = a.create_room(who).await;
+        for number in 0..3 {
+            let target = user(&format!("@x:s{number}.test"));
+            a.rooms.ban(&user(who), &room, &target, None).await.unwrap();
+        }
+    }
+    let owed = async |a: &Node| a.store.scan(&OWED, Range::all(), Order::Ascending, 100).await.unwrap().len();
+    within(&hand, 3 * HOUR, Duration::from_secs(5), async || owed(&a).await == 6).await;
+
+    let config = SenderConfig { most_strangers: 1, ..sender_config() };
+    let a = a.crash_and_restart_with(config).await;
+    let minute = Duration::from_secs(60);
+    within(&hand, minute, Duration::from_millis(100), async || {
+        a.sender.peers().len() == 1 && owed(&a).await == 2
+    })
+    .await;
 }
 
 #[tokio::test]
