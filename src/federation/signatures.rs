@@ -68,7 +68,7 @@ impl Signatures {
         let mut cause = "no usable signature".to_owned();
         for claim in claims {
             let key = self.keys.find_request_key(&origin, &claim.key_id).await;
-            match key.map_err(|error| SignatureError::Unverified(error.to_string()))? {
+            match key.map_err(SignatureError::Failed)? {
                 Some(key) => usable.push((claim, key)),
                 None => cause = format!("no valid key {} of {origin} can be had", claim.key_id),
             }
@@ -168,6 +168,7 @@ impl Outcomes {
             Some(SignatureError::WrongDestination) => "wrong_destination",
             Some(SignatureError::Unverified(_)) => "unverified",
             Some(SignatureError::Denied(_)) => "denied",
+            Some(SignatureError::Failed(_)) => "failed",
         };
         self.0.with(&[("outcome", outcome)]).inc();
     }

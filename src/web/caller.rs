@@ -1,6 +1,6 @@
 //! Who makes a request, as its endpoint's authentication scheme tells.
 
-use std::{error::Error as StdError, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use account::{Accounts, Session};
 use async_trait::async_trait;
@@ -83,7 +83,7 @@ pub enum TokenError {
     Locked,
     /// It could not be looked up.
     #[error("the access token could not be checked: {0}")]
-    Failed(Box<dyn StdError + Send + Sync>),
+    Failed(account::Error),
 }
 
 #[async_trait]
@@ -94,7 +94,7 @@ impl TokenCheck for Accounts {
             Err(account::Error::UnknownToken { soft_logout }) => Err(TokenError::Unknown { soft_logout }),
             // The account went, and its tokens with it.
             Err(account::Error::Deactivated(_)) => Err(TokenError::Unknown { soft_logout: false }),
-            Err(error) => Err(TokenError::Failed(Box::new(error))),
+            Err(error) => Err(TokenError::Failed(error)),
         }
     }
 }
@@ -156,6 +156,9 @@ pub enum SignatureError {
     /// We do not talk with this server.
     #[error("{0} is not accepted here")]
     Denied(OwnedServerName),
+    /// What we know of the server's keys could not be read.
+    #[error("the signature could not be checked: {0}")]
+    Failed(store::Error),
 }
 
 /// For a process that does not federate: no server's request is taken.

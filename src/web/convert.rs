@@ -22,7 +22,7 @@ impl From<TokenError> for ApiError {
             TokenError::Locked => {
                 unauthorized("M_USER_LOCKED", "This account is locked").with("soft_logout", true)
             }
-            TokenError::Failed(cause) => ApiError::internal(cause),
+            TokenError::Failed(cause) => cause.into(),
         }
     }
 }
@@ -40,6 +40,7 @@ impl From<SignatureError> for ApiError {
                 ApiError::unauthorized("The signature of the request does not hold")
             }
             SignatureError::Denied(_) => ApiError::forbidden("This server does not talk with yours"),
+            SignatureError::Failed(cause) => cause.into(),
         }
     }
 }
@@ -141,15 +142,17 @@ impl From<pdu::FormatError> for ApiError {
 impl From<room::RemoteError> for ApiError {
     fn from(error: room::RemoteError) -> ApiError {
         use room::RemoteError;
+        // Another server's trouble is no error of ours, and anybody may have us ask one that is not there: it
+        // is known, for the log.
         match error {
             RemoteError::Unreachable { ref server, .. } => {
                 let message = format!("{server} cannot be reached");
-                ApiError::new(StatusCode::BAD_GATEWAY, "M_UNREACHABLE", message).because(error)
+                ApiError::new(StatusCode::BAD_GATEWAY, "M_UNREACHABLE", message).because(error).known()
             }
             RemoteError::Refused { ref server, ref code, ref message, ref room_version, .. } => {
                 let told = format!("{server} refused: {}", beginning(message, MOST_OF_A_SENTENCE));
                 let Some((status, code)) = refusal_for_clients(code) else {
-                    return ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", told).because(error);
+                    return ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", told).because(error).known();
                 };
                 let answer = ApiError::new(status, code, told);
                 let answer = match status {
@@ -163,7 +166,7 @@ impl From<room::RemoteError> for ApiError {
             }
             RemoteError::BadAnswer { ref server, .. } => {
                 let message = format!("{server} gave a bad answer");
-                ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message).because(error)
+                ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message).because(error).known()
             }
             RemoteError::Off => ApiError::forbidden("This server does not talk with others"),
         }
@@ -178,7 +181,8 @@ const MOST_OF_A_VERSION: usize = 32;
 
 /// What our client is told when another server refused with this errcode, if the refusal is a matter of
 /// the client's request. All others are between that server and us: a client that heard of a token
-/// which the other server does not know would sign its user out here.
+/// which the other server does not know would sign its user out here, and one that heard of a limit would
+/// send its user to our administrators.
 ///
 /// The status goes with the errcode and not with what the other server sent.
 fn refusal_for_clients(code: &str) -> Option<(StatusCode, &'static str)> {
@@ -190,7 +194,6 @@ fn refusal_for_clients(code: &str) -> Option<(StatusCode, &'static str)> {
         "M_UNSUPPORTED_ROOM_VERSION" => (StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION"),
         "M_UNABLE_TO_AUTHORISE_JOIN" => (StatusCode::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN"),
         "M_UNABLE_TO_GRANT_JOIN" => (StatusCode::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN"),
-        "M_RESOURCE_LIMIT_EXCEEDED" => (StatusCode::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED"),
         "M_INVITE_BLOCKED" => (StatusCode::FORBIDDEN, "M_INVITE_BLOCKED"),
         _ => return None,
     })

@@ -57,7 +57,8 @@ impl Incoming {
         }
         let shown = match C::look(&kit, &parts, &face).await {
             Ok(shown) => shown,
-            Err(error) if C::SIGNED => return Err(error),
+            // What could not be looked up was no guess.
+            Err(error) if C::SIGNED || error.status().is_server_error() => return Err(error),
             Err(error) => {
                 limits.count_stranger(Class::Open, address)?;
                 return Err(error);

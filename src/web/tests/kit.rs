@@ -40,9 +40,15 @@ impl TokenCheck for Tokens {
                 device_id: "PHONE".into(),
                 is_admin: false,
             }),
+            None if token == "unreadable" => Err(TokenError::Failed(unreadable().into())),
             None => Err(TokenError::Unknown { soft_logout: token == "expired" }),
         }
     }
+}
+
+/// What a store says whose back end is away.
+fn unreadable() -> store::Error {
+    store::Error::unavailable("read rows", "the back end is away")
 }
 
 /// `X-Matrix` and a name claims to be that server, and holds where the body says the same.
@@ -55,6 +61,9 @@ impl SignatureCheck for Signatures {
     async fn look(&self, head: SignedHead<'_>) -> Result<Box<dyn Claimed>, SignatureError> {
         let name = head.authorization.iter().find_map(|header| header.strip_prefix("X-Matrix "));
         let name = name.ok_or(SignatureError::Missing)?;
+        if name == "unreadable" {
+            return Err(SignatureError::Failed(unreadable()));
+        }
         let origin = ServerName::parse(name).map_err(|_| SignatureError::Malformed(name.to_owned()))?;
         Ok(Box::new(Claim(origin, head.face.server_name().to_owned())))
     }

@@ -1,9 +1,11 @@
-//! What a client is told of another server's refusal.
+//! What is told when another server refuses, or our own store.
 
+use http::{Method, Request};
 use room::RemoteError;
 use ruma::server_name;
 
-use crate::ApiError;
+use super::kit::{request, server};
+use crate::{ApiError, Body};
 
 fn told(status: u16, code: &str) -> (u16, String) {
     let refused = RemoteError::Refused {
@@ -33,6 +35,8 @@ fn another_servers_trouble_with_us_never_signs_our_user_out() {
         (401, ""),
         (500, "M_UNKNOWN"),
         (418, "something of its own"),
+        // Or our user would be sent to our administrators, for the other server's limit.
+        (403, "M_RESOURCE_LIMIT_EXCEEDED"),
     ] {
         assert_eq!(told(status, code), (502, "M_UNKNOWN".to_owned()), "{status} {code}");
     }
@@ -50,4 +54,19 @@ fn a_refusal_that_is_the_users_matter_is_passed_on_with_the_status_that_its_errc
     ] {
         assert_eq!(told(status, code), (ours, code.to_owned()));
     }
+}
+
+#[tokio::test]
+async fn who_cannot_be_checked_because_the_store_cannot_be_read_may_come_again() {
+    let server = server();
+    for (method, path, authorization) in [
+        (Method::GET, "/_matrix/client/v3/account/whoami", "Bearer unreadable"),
+        (Method::PUT, "/_matrix/federation/v1/send/raw", "X-Matrix unreadable"),
+    ] {
+        let request = Request::builder().method(method).uri(path).header("authorization", authorization);
+        let answer = server.ask(request.body(Body::empty()).unwrap()).await;
+        assert!(answer.is(503, "M_UNKNOWN"), "{path}: {} {}", answer.status, answer.body);
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    assert_eq!(server.ask(request(Method::GET, "/_matrix/client/v3/account/whoami", "")).await.status, 200);
 }

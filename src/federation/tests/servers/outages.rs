@@ -1,6 +1,9 @@
-//! Peers that are away, slow, or killed.
+//! Peers that are away, slow, or killed, and a disk that is away.
 
 use std::time::{Duration, Instant};
+
+use hostile::Hostile;
+use web::{ApiError, TokenCheck};
 
 use crate::net::{Net, Node, name};
 
@@ -186,4 +189,17 @@ async fn a_server_that_starts_again_greets_the_peers_it_knows() {
     b.until_said(&room, &["one"]).await;
     let greeted = |line: &String| line.starts_with("kanazawa.test PUT /_matrix/federation/v1/send/");
     b.until(&room, async || net.asked()[before..].iter().any(greeted)).await;
+}
+
+#[tokio::test]
+async fn who_asks_while_the_disk_is_away_is_told_to_come_again_and_not_that_he_has_no_right() {
+    let net = Net::default();
+    let a = Node::start(&net, &[A]).await;
+    let peer = Hostile::new(B);
+    net.add(&peer);
+    a.take_disk_away();
+    let asked = peer.ask(&net, A, "GET", "/_matrix/federation/v1/publicRooms", None).await;
+    assert_eq!((asked.status, asked.errcode()), (503, Some("M_UNKNOWN")), "{}", asked.text);
+    let user = TokenCheck::authenticate(&a.accounts, "a token", &name(A)).await;
+    assert_eq!(ApiError::from(user.unwrap_err()).status().as_u16(), 503);
 }
