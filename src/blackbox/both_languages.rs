@@ -274,6 +274,15 @@ fn accounts_are_refused(home: &Home, config: &str) {
             create
         });
     }
+    for verb in ["password", "close"] {
+        for (case, name) in [("nobody", "taro"), ("no name", "ta ro")] {
+            refused(&format!("{verb}: {case}"), || {
+                let mut user = yakuba();
+                user.args(["user", verb, name, "--config"]).arg(home.path(config));
+                user
+            });
+        }
+    }
     refused("no authority of ours", || {
         let mut create = yakuba();
         create

@@ -145,6 +145,60 @@ async fn what_a_server_keeps_only_its_owner_can_read_and_a_short_password_is_ref
     assert!(done && text.contains("others may read it"), "{text}");
 }
 
+/// The status of a log-in.
+async fn log_in(server: &Server, name: &str, password: &str) -> u16 {
+    let order = serde_json::json!({
+        "type": "m.login.password", "password": password, "identifier": { "type": "m.id.user", "user": name }
+    });
+    let path = "/_matrix/client/v3/login";
+    server.call(reqwest::Method::POST, path, "", Some(order)).await.unwrap().0.as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_set_and_an_account_is_closed_while_the_server_runs_and_while_it_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("yakuba.toml");
+    let mut server = Server::new(directory.path());
+    server.start().await;
+    for runs in [true, false] {
+        let name = if runs { "hanako" } else { "taro" };
+        let token = server.register(name).await;
+        let user = |verb: &str, more: &[&str]| {
+            let mut user = yakuba();
+            user.args(["user", verb, name, "--config"]).arg(&config).args(more);
+            said(&mut user)
+        };
+        if !runs {
+            server.end("TERM");
+        }
+        let (done, text) = user("password", &[]);
+        assert!(done && text.contains("all its devices are logged out"), "{text}");
+        let password = text.lines().find_map(|line| line.strip_prefix("password: ")).unwrap().to_owned();
+        if !runs {
+            server.start().await;
+        }
+        let (status, _) = server
+            .call(reqwest::Method::GET, "/_matrix/client/v3/account/whoami", &token, None)
+            .await
+            .unwrap();
+        assert_eq!(status, 401, "who was logged in is so no more");
+        assert_eq!(log_in(&server, name, "a-long-password").await, 403);
+        assert_eq!(log_in(&server, name, &password).await, 200);
+        if !runs {
+            server.end("TERM");
+        }
+        let (done, text) = user("close", &[]);
+        assert!(done && text.contains("is closed"), "{text}");
+        let (done, text) = user("password", &[]);
+        assert!(!done, "no password opens it again: {text}");
+        if !runs {
+            server.start().await;
+        }
+        assert_eq!(log_in(&server, name, &password).await, 403);
+    }
+    server.end("TERM");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_name_over_the_data_ends_the_start_in_order() {
     let directory = tempfile::tempdir().unwrap();

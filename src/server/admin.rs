@@ -11,7 +11,7 @@ use base::{Clock, Instant, Random, Tasks};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use room::Rooms;
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Condition, Store};
@@ -60,6 +60,19 @@ pub(crate) struct UserOrder {
     pub(crate) admin: bool,
 }
 
+/// A password to set.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PasswordOrder {
+    pub(crate) user_id: OwnedUserId,
+    pub(crate) password: String,
+}
+
+/// An account to close.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CloseOrder {
+    pub(crate) user_id: OwnedUserId,
+}
+
 /// A directory to back up to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BackUpOrder {
@@ -103,6 +116,8 @@ impl AdminApi {
             .any_host()
             .raw(Method::GET, "/_yakuba/v1/status", status)
             .raw(Method::POST, "/_yakuba/v1/users", create_user)
+            .raw(Method::POST, "/_yakuba/v1/users/password", set_password)
+            .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/backup", back_up)
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
     }
@@ -176,6 +191,20 @@ async fn create_user(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response
     let new = NewUser { localpart, password: Some(password), display_name, admin };
     let user_id = api.accounts.create_user(&server_name, new).await?;
     Ok(json_response(StatusCode::OK, &json!({ "user_id": user_id })))
+}
+
+async fn set_password(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let PasswordOrder { user_id, password } = call.json()?;
+    api.accounts.set_password(&user_id, &password).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn close_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let CloseOrder { user_id } = call.json()?;
+    api.accounts.close_account(&user_id).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

@@ -39,13 +39,15 @@ pub(crate) fn of_io(error: &io::Error) -> String {
     }
 }
 
-/// Why an account could not be made.
+/// Why an account could not be made or changed.
 pub(crate) fn of_account(error: &account::Error) -> String {
     use account::Error as E;
     match error {
         E::UserInUse => of_errcode("M_USER_IN_USE", &error.to_string()),
         E::InvalidUsername(_) => of_errcode("M_INVALID_USERNAME", &error.to_string()),
         E::WeakPassword(_) => of_errcode("M_WEAK_PASSWORD", &error.to_string()),
+        E::NotFound(_) => of_errcode("M_NOT_FOUND", &error.to_string()),
+        E::Deactivated(_) => of_errcode("M_USER_DEACTIVATED", &error.to_string()),
         _ => of_errcode("", &error.to_string()),
     }
 }
@@ -59,6 +61,8 @@ pub(crate) fn of_errcode(errcode: &str, sentence: &str) -> String {
             "{sentence}"
         ),
         "M_WEAK_PASSWORD" => tr!("そのパスワードは短すぎるか長すぎます ({sentence})", "{sentence}"),
+        "M_NOT_FOUND" => tr!("その利用者はいません", "{sentence}"),
+        "M_USER_DEACTIVATED" => tr!("そのアカウントは閉じられています", "{sentence}"),
         _ => tr!("できませんでした: {sentence}", "{sentence}"),
     }
 }

@@ -79,15 +79,37 @@ struct ServeArgs {
 enum UserCommand {
     /// 利用者を作る / makes an account, while the server runs or not
     Create(UserCreateArgs),
+    /// パスワードを替え、ログインしている端末をすべてログアウトさせる / sets a password and logs all devices of the account out
+    Password(UserPasswordArgs),
+    /// アカウントを閉じ、ルームから退出させる。元に戻せない / closes an account, which leaves its rooms; it cannot be opened again
+    Close(WhichUser),
 }
 
+/// Whose account is meant.
 #[derive(Debug, Args)]
-pub(crate) struct UserCreateArgs {
+pub(crate) struct WhichUser {
     /// ユーザー名。@ とコロンの間の部分 / The user name: the part between @ and the colon
     pub(crate) localpart: String,
     /// 機関のサーバー名。設定に複数あるとき / The authority, if the configuration has several
     #[arg(long, value_parser = names::parse)]
     pub(crate) server_name: Option<OwnedServerName>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserPasswordArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    /// パスワードのファイル。`-` は標準入力。なければ作って表示する / A file with the password; `-` is standard input. Without one a password is made up and printed
+    #[arg(long)]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserCreateArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
     /// 表示名 / The name that others see
     #[arg(long)]
     pub(crate) display_name: Option<String>,
@@ -97,8 +119,6 @@ pub(crate) struct UserCreateArgs {
     /// パスワードのファイル。`-` は標準入力。なければ作って表示する / A file with the password; `-` is standard input. Without one a password is made up and printed
     #[arg(long)]
     pub(crate) password_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) config: ConfigArg,
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +183,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Demo(args) => run_async(demo::demo(&args))?,
         Command::User(UserCommand::Create(args)) => run_async(commands::user::create(&args))?,
+        Command::User(UserCommand::Password(args)) => run_async(commands::user::set_password(&args))?,
+        Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,
         Command::Restore(args) => commands::data::restore(&args)?,
         Command::Verify(args) => return run_async(commands::data::verify(&args)),

@@ -1,17 +1,18 @@
-//! `yakuba user create`: an account, made by the running server or, when none runs, in its data.
+//! `yakuba user`: accounts are made, get passwords and are closed, by the running server or, when none runs, in
+//! its data.
 
 use std::{io::Read, path::Path, time::Duration};
 
-use account::NewUser;
+use account::{Accounts, NewUser};
 use anyhow::{Context, anyhow, bail};
 use base::Random;
 use http::Method;
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, OwnedUserId, UserId};
 
 use crate::{
-    admin::UserOrder,
+    admin::{CloseOrder, PasswordOrder, UserOrder},
     causes,
-    cli::UserCreateArgs,
+    cli::{UserCreateArgs, UserPasswordArgs, WhichUser},
     commands::{Running, say},
     config::Config,
     house::{Foundation, House},
@@ -24,13 +25,12 @@ const PASSWORD_LENGTH: usize = 16;
 
 /// Makes an account and prints its user id, and its password if it was made up.
 pub(crate) async fn create(args: &UserCreateArgs) -> anyhow::Result<()> {
-    let config = Config::read(&args.config.config)?;
-    let given = args.password_file.as_deref().map(read_password).transpose()?;
-    let password = given.clone().unwrap_or_else(|| Random::os().token(PASSWORD_LENGTH));
+    let config = Config::read(&args.user.config.config)?;
+    let password = Password::given(args.password_file.as_deref())?;
     let order = UserOrder {
-        server_name: server_name(args, &config)?,
-        localpart: args.localpart.clone(),
-        password: password.clone(),
+        server_name: server_name(&args.user, &config)?,
+        localpart: args.user.localpart.clone(),
+        password: password.text.clone(),
         display_name: args.display_name.clone(),
         admin: args.admin,
     };
@@ -43,24 +43,97 @@ pub(crate) async fn create(args: &UserCreateArgs) -> anyhow::Result<()> {
         None => create_here(&config, order).await?,
     };
     say(&tr!("利用者: {user_id}", "user: {user_id}"))?;
-    if given.is_none() {
-        say(&tr!("パスワード: {password}", "password: {password}"))?;
-    }
-    Ok(())
+    password.tell()
 }
 
 async fn create_here(config: &Config, order: UserOrder) -> anyhow::Result<String> {
-    let house = House::open(config, Foundation::of(config, Data::MustExist).await?).await?;
     let UserOrder { server_name, localpart, password, display_name, admin } = order;
     let new = NewUser { localpart, password: Some(password), display_name, admin };
-    let made = house.accounts.create_user(&server_name, new).await;
-    house.close(Duration::from_secs(10)).await;
-    let user_id = made.map_err(|error| anyhow!(causes::of_account(&error)))?;
+    let user_id = here(config, async |accounts| accounts.create_user(&server_name, new).await).await?;
     Ok(user_id.to_string())
 }
 
-fn server_name(args: &UserCreateArgs, config: &Config) -> anyhow::Result<OwnedServerName> {
-    match (&args.server_name, config.authorities.as_slice()) {
+/// Sets a password, and prints it if it was made up; whoever is logged in to the account is so no more.
+pub(crate) async fn set_password(args: &UserPasswordArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.user.config.config)?;
+    let password = Password::given(args.password_file.as_deref())?;
+    let order = PasswordOrder { user_id: user_id(&args.user, &config)?, password: password.text.clone() };
+    match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            running.must(Method::POST, "/_yakuba/v1/users/password", Some(&body)).await?;
+        }
+        None => {
+            let PasswordOrder { user_id, password } = &order;
+            here(&config, async |accounts| accounts.set_password(user_id, password).await).await?;
+        }
+    }
+    let user_id = order.user_id;
+    say(&tr!(
+        "{user_id} のパスワードを替え、ログインしている端末をすべてログアウトさせました",
+        "{user_id} has a new password, and all its devices are logged out"
+    ))?;
+    password.tell()
+}
+
+/// Closes an account for good.
+pub(crate) async fn close(args: &WhichUser) -> anyhow::Result<()> {
+    let config = Config::read(&args.config.config)?;
+    let order = CloseOrder { user_id: user_id(args, &config)? };
+    match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            running.must(Method::POST, "/_yakuba/v1/users/close", Some(&body)).await?;
+        }
+        None => here(&config, async |accounts| accounts.close_account(&order.user_id).await).await?,
+    }
+    let user_id = order.user_id;
+    say(&tr!("{user_id} のアカウントを閉じました", "the account of {user_id} is closed"))?;
+    Ok(())
+}
+
+/// Does something to the accounts in the data, of which no server runs.
+async fn here<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Accounts) -> Result<T, account::Error>,
+) -> anyhow::Result<T> {
+    let house = House::open(config, Foundation::of(config, Data::MustExist).await?).await?;
+    let done = work(&house.accounts).await;
+    house.close(Duration::from_secs(10)).await;
+    done.map_err(|error| anyhow!(causes::of_account(&error)))
+}
+
+/// A password that was given in a file, or made up.
+struct Password {
+    text: String,
+    made_up: bool,
+}
+
+impl Password {
+    fn given(file: Option<&Path>) -> anyhow::Result<Password> {
+        match file {
+            Some(file) => Ok(Password { text: read_password(file)?, made_up: false }),
+            None => Ok(Password { text: Random::os().token(PASSWORD_LENGTH), made_up: true }),
+        }
+    }
+
+    /// Prints it if nobody knows it yet.
+    fn tell(&self) -> anyhow::Result<()> {
+        if self.made_up {
+            say(&tr!("パスワード: {password}", "password: {password}", password = self.text))?;
+        }
+        Ok(())
+    }
+}
+
+fn user_id(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedUserId> {
+    let (localpart, server_name) = (&which.localpart, server_name(which, config)?);
+    UserId::parse(format!("@{localpart}:{server_name}"))
+        .map_err(|error| anyhow!(causes::of_errcode("M_INVALID_USERNAME", &error.to_string())))
+}
+
+fn server_name(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedServerName> {
+    match (&which.server_name, config.authorities.as_slice()) {
         (Some(name), all) if all.iter().any(|authority| authority.name == *name) => Ok(name.clone()),
         (Some(name), _) => {
             bail!(tr!("{name} は設定の機関にありません", "{name} is none of the configuration's authorities"))
