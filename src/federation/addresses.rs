@@ -116,8 +116,13 @@ fn carried(address: Ipv6Addr) -> Vec<IpAddr> {
     let v4 = |bits: u128| IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits & 0xffff_ffff).unwrap_or(0)));
     // So many bits from the right, as an IPv4 address.
     let at = |shift: u32| v4(bits >> shift);
+    // Without the octet that a translator leaves free after the 64th bit, RFC 6052, 2.2.
+    let embedding = (bits >> 64 << 56) | (bits & ((1 << 56) - 1));
     match address.segments() {
-        // Translated, by the well-known prefix and by those of local use; IPv4-compatible.
+        // Translated, by a prefix of local use: of 48, 56, 64 or 96 bits, which nobody tells us. So each place
+        // that the IPv4 address may stand at counts.
+        [0x64, 0xff9b, 1, ..] => vec![v4(embedding >> 40), v4(embedding >> 32), v4(embedding >> 24), at(0)],
+        // Translated, by the well-known prefix; IPv4-compatible.
         [0x64, 0xff9b, ..] | [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![at(0)],
         // 6to4.
         [0x2002, ..] => vec![at(80)],
@@ -344,6 +349,9 @@ mod tests {
             "::10.9.9.9",
             "64:ff9b::10.9.9.9",
             "64:ff9b:1::10.9.9.9",
+            "64:ff9b:1:a09:9:900::",
+            "64:ff9b:1:a:9:909::",
+            "64:ff9b:1:0:a:909:900:0",
             "2002:a09:909::1",
             "2001:0:a09:909::1",
             "2001:0:808:808::f5f6:f6f6",
