@@ -29,7 +29,7 @@ mod transaction;
 mod worker;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -134,8 +134,9 @@ struct State {
     is_gone: bool,
     /// Whether a worker serves it.
     is_served: bool,
-    /// Whether to send an empty transaction, so that the peer notices that we are here again.
-    greet: bool,
+    /// Authorities of ours that send an empty transaction, so that the peer, which may have something for each,
+    /// notices that they are here again.
+    greet: BTreeSet<OwnedServerName>,
     /// No attempt before this.
     not_before: Instant,
 }
@@ -159,7 +160,7 @@ impl Destination {
             is_given_up: false,
             is_gone: false,
             is_served: false,
-            greet: false,
+            greet: BTreeSet::new(),
             not_before: now,
         };
         Self { name, state: Mutex::new(state), wake: Notify::new() }
@@ -354,7 +355,7 @@ impl Inner {
     fn give_up(&self, destination: &Destination, state: &mut State) {
         debug!(destination = %destination.name, "a server that never answered is given up");
         state.lanes.values_mut().for_each(Lane::forget);
-        state.greet = false;
+        state.greet.clear();
         state.is_given_up = true;
         // The worker need not wait for anything.
         state.not_before = self.clock.instant();
@@ -410,7 +411,7 @@ impl Inner {
     /// Says that we are here again to the peers that may have something for us: those heard from not too
     /// long ago that are in a room with us. Whoever is in none is forgotten.
     async fn greet(self: Arc<Self>, peers: Vec<(OwnedServerName, Timestamp)>) {
-        let with_us = match self.rooms.servers_in_our_rooms().await {
+        let mut with_us = match self.rooms.servers_in_our_rooms().await {
             Ok(servers) => servers,
             Err(error) => {
                 warn!(%error, "the servers of our rooms cannot be read, so nobody is told that we are back");
@@ -420,10 +421,12 @@ impl Inner {
         let now = self.clock.now();
         let mut batch = Batch::new();
         for (peer, heard) in peers {
-            if !with_us.contains(&peer) {
+            let Some(ours) = with_us.remove(&peer) else {
                 batch.delete(&PEERS, peer.as_str());
-            } else if now.since(heard) < GREET_WITHIN && self.client.may_contact(&peer) {
-                let destination = self.with_destination(&peer, |state| state.greet = true);
+                continue;
+            };
+            if now.since(heard) < GREET_WITHIN && self.client.may_contact(&peer) {
+                let destination = self.with_destination(&peer, |state| state.greet = ours);
                 self.serve_later(&destination);
             }
         }

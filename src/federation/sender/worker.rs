@@ -114,15 +114,12 @@ impl Inner {
             match lane.next(&from, now) {
                 Work::Rest => {}
                 work => {
-                    state.greet = false;
+                    state.greet.remove(&from);
                     return Some((from, work));
                 }
             }
         }
-        if std::mem::take(&mut state.greet)
-            && let Some(authority) = self.client.authorities().iter().next()
-        {
-            let from = authority.name().to_owned();
+        if let Some(from) = state.greet.pop_first() {
             let greeting = build(&from, now, &[], &[]);
             return Some((from, Work::Send(greeting)));
         }

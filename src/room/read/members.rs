@@ -1,6 +1,6 @@
 //! Who is in a room.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 
 use ruma::{OwnedMxcUri, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use store::Range;
@@ -237,16 +237,19 @@ impl Rooms {
             .collect())
     }
 
-    /// The servers that have joined members in a room that users of ours are joined to, over all rooms.
+    /// The servers that have joined members in a room that users of ours are joined to, over all rooms, each
+    /// with the authorities of ours that it shares a room with.
     ///
     /// Reads a row for each server of each room: for a start, not for a request.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn servers_in_our_rooms(&self) -> Result<HashSet<OwnedServerName>, Error> {
-        let mut found = HashSet::new();
+    pub async fn servers_in_our_rooms(
+        &self,
+    ) -> Result<HashMap<OwnedServerName, BTreeSet<OwnedServerName>>, Error> {
+        let mut found = HashMap::new();
         let mut range = Range::all();
-        let (mut room, mut here, mut is_ours) = (None, Vec::new(), false);
+        let (mut room, mut here, mut ours) = (None, Vec::new(), Vec::new());
         loop {
             let rows = self.store().scan(&SERVERS, range, store::Order::Ascending, SERVERS_AT_A_TIME).await?;
             let Some((last, _)) = rows.last() else { break };
@@ -254,20 +257,14 @@ impl Rooms {
             for ((serial, server), count) in rows {
                 if room != Some(serial) {
                     room = Some(serial);
-                    let left = std::mem::take(&mut here);
-                    if std::mem::take(&mut is_ours) {
-                        found.extend(left);
-                    }
+                    meet(&mut found, std::mem::take(&mut here), &std::mem::take(&mut ours));
                 }
                 let Some(server) = ServerName::parse(server).ok().filter(|_| count.0 > 0) else { continue };
-                is_ours |= self.is_ours(&server);
-                here.push(server);
+                let side = if self.is_ours(&server) { &mut ours } else { &mut here };
+                side.push(server);
             }
         }
-        if is_ours {
-            found.extend(here);
-        }
-        found.retain(|server| !self.is_ours(server));
+        meet(&mut found, here, &ours);
         Ok(found)
     }
 
@@ -278,6 +275,25 @@ impl Rooms {
     pub async fn is_server_in_room(&self, server: &ServerName, room: RoomSerial) -> Result<bool, Error> {
         let count = self.store().get(&SERVERS, &(room, server.as_str())).await?;
         Ok(count.is_some_and(|count| count.0 > 0))
+    }
+}
+
+/// Notes that these servers share a room with these authorities of ours.
+fn meet(
+    found: &mut HashMap<OwnedServerName, BTreeSet<OwnedServerName>>,
+    servers: Vec<OwnedServerName>,
+    ours: &[OwnedServerName],
+) {
+    if ours.is_empty() {
+        return;
+    }
+    for server in servers {
+        let known = found.entry(server).or_default();
+        for authority in ours {
+            if !known.contains(authority) {
+                known.insert(authority.clone());
+            }
+        }
     }
 }
 

@@ -212,3 +212,32 @@ async fn who_is_in_no_room_with_us_is_not_greeted_and_not_remembered() {
     assert!(mallory.asked("/send/").is_empty());
     assert!(is_noted(&a, B).await);
 }
+
+#[tokio::test]
+async fn after_a_start_each_authority_greets_the_peers_of_its_own_rooms() {
+    let net = Net::default();
+    let (second, third) = ("suzu.test", "nanao.test");
+    let a = Node::start(&net, &[A, second, third]).await;
+    let peer = Hostile::new("peer.test");
+    net.add(&peer);
+    let room = a.create_room(ALICE).await;
+    for (authority, room) in [(A, room.clone()), (second, a.create_room("@dave:suzu.test").await)] {
+        peer.join(&net, authority, &room, "eve").await;
+    }
+    let noted = async || {
+        a.store.get(&federation::tables::PEERS, "peer.test").await.unwrap().is_some() && a.sender.is_idle()
+    };
+    a.until(&room, noted).await;
+
+    let before = peer.asked("/send/").len();
+    let greeted = || {
+        let asked = peer.asked("/send/").split_off(before);
+        asked
+            .iter()
+            .filter_map(|asked| asked.body["origin"].as_str().map(str::to_owned))
+            .collect::<BTreeSet<_>>()
+    };
+    let a = a.crash_and_restart().await;
+    a.until(&room, async || greeted().len() >= 2 && a.sender.is_idle()).await;
+    assert_eq!(greeted(), BTreeSet::from([A.to_owned(), second.to_owned()]));
+}
