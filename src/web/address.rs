@@ -88,6 +88,15 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
+impl ProxyHeader {
+    pub(crate) fn name(self) -> HeaderName {
+        match self {
+            Self::XForwardedFor => X_FORWARDED_FOR,
+            Self::Forwarded => FORWARDED,
+        }
+    }
+}
+
 /// The proxies whose word on the client's address is believed.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
@@ -99,7 +108,8 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// The client's address; `None` when the transport does not know it, or a proxy does not write the header.
+    /// The client's address; `None` when the transport does not know it, or a proxy does not write the header:
+    /// then nobody behind it is told from anybody.
     ///
     /// Whoever is behind a proxy whose entry tells no address has the address of that proxy.
     pub fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<IpAddr> {
@@ -126,11 +136,8 @@ impl Proxies {
 
     /// The list of the header, the nearest proxy's entry first; `None` for one that is no text.
     fn entries<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
-        let (name, quotes) = match self.header {
-            ProxyHeader::XForwardedFor => (X_FORWARDED_FOR, false),
-            ProxyHeader::Forwarded => (FORWARDED, true),
-        };
-        let lines = headers.get_all(name).into_iter().rev();
+        let quotes = self.header == ProxyHeader::Forwarded;
+        let lines = headers.get_all(self.header.name()).into_iter().rev();
         let entries = lines.flat_map(move |line| from_the_end(line.as_bytes(), b',', quotes));
         entries.map(move |entry| if quotes { forwarded_for(entry) } else { str::from_utf8(entry).ok() })
     }

@@ -2,14 +2,16 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use base::{Clock, Counter, CounterFamily, Gauge, HistogramFamily, Metrics, Random};
+use tracing::warn;
 
 use crate::{
     BodyBounds, Faces, Limits, Proxies, SignatureCheck, TokenCheck,
@@ -33,6 +35,8 @@ pub struct Kit {
     pub(crate) in_flight: Gauge,
     pub(crate) panics: Counter,
     contact: String,
+    /// Whether it was said that a proxy names nobody.
+    told_nameless: AtomicBool,
     /// Begins every request id, so that ids of two runs differ.
     run: String,
     next_request: AtomicU64,
@@ -67,6 +71,7 @@ impl Kit {
             in_flight: metrics.gauge("yakuba_web_requests_in_flight", "Requests that are being answered"),
             panics: metrics.counter("yakuba_web_request_panics", "Requests that ended in a panic"),
             contact: String::new(),
+            told_nameless: AtomicBool::new(false),
             run: random.token(6),
             next_request: AtomicU64::new(1),
         }
@@ -88,6 +93,17 @@ impl Kit {
     pub fn behind(mut self, proxies: Proxies) -> Kit {
         self.proxies = proxies;
         self
+    }
+
+    /// Says, once, that a proxy does not tell for whom it asks.
+    pub(crate) fn note_nameless(&self, proxy: IpAddr) {
+        if self.told_nameless.load(Ordering::Relaxed) || self.told_nameless.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        warn!(
+            %proxy, header = %self.proxies.header.name(),
+            "a trusted proxy does not say for whom it asks, so limits count all behind it together; it has to write the header"
+        );
     }
 
     /// Answers so often; without this, there are no limits.

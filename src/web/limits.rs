@@ -3,7 +3,8 @@
 //! Every endpoint belongs to a [`Class`]; the class says who is counted: a user, a device, an address or
 //! another server. Whoever goes over his rate gets a 429 that names the limit and the time to wait. Users
 //! and servers are counted only once they have shown who they are, so that nobody uses up another's
-//! share; strangers are counted by their address, where it is known.
+//! share; strangers are counted by their address. Where a proxy does not tell whose it is, all of them are
+//! counted together and have more.
 //!
 //! Reading order: [`Class`], [`Limits::admit`]; which endpoint is in which class stands in `classes`.
 
@@ -17,6 +18,10 @@ use crate::{ApiError, Standing};
 
 /// A limit that is reached is logged at most so often.
 const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// So many times what one address may do, all may do together whose address is not known: an office and the
+/// strangers behind a proxy that does not tell them apart.
+const TOGETHER: u32 = 10;
 
 /// A kind of requests with a limit of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +127,10 @@ impl Class {
     }
 }
 
+fn together(rate: Rate) -> Rate {
+    Rate { per_second: rate.per_second * f64::from(TOGETHER), burst: rate.burst.saturating_mul(TOGETHER) }
+}
+
 /// Who is counted.
 #[derive(Hash)]
 enum Who<'a> {
@@ -140,6 +149,8 @@ pub struct Limits {
 
 struct OfClass {
     buckets: Buckets,
+    /// One bucket: of all whose address is not known.
+    nameless: Buckets,
     refused: Counter,
     /// When it was logged last, and how many were refused since.
     told: Mutex<(Option<Instant>, u64)>,
@@ -151,6 +162,7 @@ impl Limits {
         let family = metrics.counter_family("yakuba_web_limited", "Requests refused by a limit");
         let classes = Class::ALL.map(|class| OfClass {
             buckets: Buckets::new(rate(class)),
+            nameless: Buckets::at_most(together(rate(class)), 1),
             refused: family.with(&[("limit", class.name())]),
             told: Mutex::default(),
         });
@@ -204,22 +216,26 @@ impl Limits {
         }
     }
 
-    /// Counts a request that proves nothing; not where the address is not known, since then all would be
-    /// counted as one.
+    /// Counts a request that proves nothing.
     ///
     /// # Errors
     /// 429.
     pub(crate) fn count_stranger(&self, class: Class, address: Option<Address>) -> Result<(), ApiError> {
         match address {
             Some(address) => self.take(class, &Who::Address(address), "a stranger"),
-            None => Ok(()),
+            None => {
+                let taken = self.of(class).nameless.take(&(), self.clock.instant());
+                taken.map_err(|wait| self.refuse(class, "strangers whose address is not known", wait))
+            }
         }
     }
 
     /// Takes a request back that [`Limits::count_stranger`] counted: it was no stranger's.
     pub(crate) fn uncount_stranger(&self, class: Class, address: Option<Address>) {
-        if let Some(address) = address {
-            self.of(class).buckets.put_back(&Who::Address(address), self.clock.instant());
+        let (of_class, now) = (self.of(class), self.clock.instant());
+        match address {
+            Some(address) => of_class.buckets.put_back(&Who::Address(address), now),
+            None => of_class.nameless.put_back(&(), now),
         }
     }
 

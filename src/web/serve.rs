@@ -166,6 +166,9 @@ impl Inner {
         args.extend(std::iter::repeat_n(String::new(), self.route.empty_args));
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         let address = self.kit.proxies.client(peer, &parts.headers).map(Address::of);
+        if let (None, Some(proxy), Some(_)) = (address, peer, self.class) {
+            self.kit.note_nameless(proxy.ip());
+        }
         let incoming = Incoming {
             kit: self.kit.clone(),
             parts,

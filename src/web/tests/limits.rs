@@ -71,13 +71,34 @@ async fn strangers_are_counted_by_their_address_behind_the_proxy() {
     assert!(guess("Bearer x").await.is(401, "M_UNKNOWN_TOKEN"));
     assert!(guess("Bearer x").await.is(401, "M_UNKNOWN_TOKEN"));
     assert!(refused(&guess("Bearer x").await, "open"));
-    // A proxy that does not say for whom it asks: nobody is counted for all.
-    for _ in 0..10 {
-        assert_eq!(server.ask(from("127.0.0.1", Method::GET, versions, "", "")).await.status, 200);
-    }
     let mut behind = from("127.0.0.1", Method::GET, versions, "", "");
     behind.headers_mut().insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
     assert!(refused(&server.ask(behind).await, "open"));
+}
+
+#[tokio::test]
+async fn who_stands_behind_a_proxy_that_names_nobody_is_counted_with_all_others_and_there_is_more_for_them() {
+    let (server, hand) = limited();
+    let ask = || server.ask(from("127.0.0.1", Method::GET, "/_matrix/client/versions", "", ""));
+    for _ in 0..30 {
+        assert_eq!(ask().await.status, 200);
+    }
+    assert!(refused(&ask().await, "open"));
+    // Users who show who they are notice nothing, nor do servers that have signed.
+    let user = from("127.0.0.1", Method::GET, WHOAMI, "Bearer token-of-hanako", "");
+    assert_eq!(server.ask(user).await.status, 200);
+    let signed = |origin: &str| {
+        let body = format!(r#"{{"origin":"{origin}"}}"#);
+        server.ask(from("127.0.0.1", Method::PUT, SIGNED, "X-Matrix peer.test", &body))
+    };
+    for _ in 0..30 {
+        assert!(signed("other.test").await.is(401, "M_UNAUTHORIZED"));
+    }
+    assert!(refused(&signed("peer.test").await, "peer_unproven"));
+    for _ in 0..3 {
+        hand.advance(Duration::from_millis(100));
+        assert_eq!(signed("peer.test").await.status, 200, "what is proved is not counted");
+    }
 }
 
 #[tokio::test]
