@@ -1,6 +1,7 @@
 //! The rooms of a space, walked depth first and page by page.
 //!
-//! Rooms that we take no part in are described by the servers that the space names. Those are asked side by side,
+//! Rooms that we take no part in are described by the servers that the space names, and a server that answers for a
+//! space is believed of that space's own children only, and of none that a space nearer to the beginning names as well. Those are asked side by side,
 //! for a few seconds and with a bounded number of questions for one page; a page that ends for want of time says
 //! where to go on. What a walk has learnt and not yet shown is kept for its next pages in memory, a few walks of each
 //! user and for some minutes; where it is lost, by a restart or because others walk, the same walk is made again from
@@ -17,10 +18,10 @@ use std::{
 use base::Instant;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use room::read::space::{Looker, RoomSummary, SpaceChild};
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use room::read::space::{Looker, RoomSummary, SpaceAnswer, SpaceChild};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tracing::debug;
 use web::{ApiError, RawCall, Response, StatusCode, User, json_response};
 
@@ -29,6 +30,9 @@ use crate::ClientApi;
 /// Rooms of a page when the client does not say, and at most.
 const DEFAULT_ROOMS: usize = 50;
 const MAX_ROOMS: usize = 100;
+/// What a page may hold, and of that the events that name the children of one room, in bytes.
+const MAX_PAGE_BYTES: usize = 4 << 20;
+const MAX_CHILDREN_BYTES: usize = 3 << 20;
 /// Rooms that are walked in all, so that a large space cannot keep the server busy.
 const MAX_WALK: usize = 5_000;
 /// Rooms that other servers are asked for on one page, how many side by side, and the time for all of them.
@@ -81,11 +85,15 @@ pub(crate) async fn hierarchy(api: Arc<ClientApi>, call: RawCall<User>) -> Resul
     if walk.found == 0 && walk.is_root_closed(more) {
         return Err(ApiError::forbidden("You cannot see this room"));
     }
-    let mut answer = json!({ "rooms": page.rooms });
-    if more {
-        answer["next_batch"] = Value::String(api.walks.keep(walk, api.clock.instant()));
-    }
-    Ok(json_response(StatusCode::OK, &answer))
+    let next_batch = more.then(|| api.walks.keep(walk, api.clock.instant()));
+    Ok(json_response(StatusCode::OK, &Answer { rooms: page.rooms, next_batch }))
+}
+
+#[derive(Serialize)]
+struct Answer {
+    rooms: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_batch: Option<String>,
 }
 
 /// What makes two requests pages of the same walk.
@@ -103,11 +111,33 @@ struct Ahead {
     room_id: OwnedRoomId,
     via: Vec<OwnedServerName>,
     depth: usize,
+    /// What was told of it together with the space that names it. A space is believed of its own children and of no
+    /// other rooms.
+    told: Option<Telling>,
+}
+
+/// What another server tells of a room in its answer for a space that names it.
+#[derive(Clone)]
+enum Telling {
+    Room(Box<RoomSummary>),
+    /// That it is not for our eyes.
+    Closed,
+}
+
+type Tellings = HashMap<OwnedRoomId, Telling>;
+
+/// What others answered for a room: itself, and what they told of its children.
+#[derive(Clone)]
+struct Answered {
+    room: RoomSummary,
+    told: Tellings,
 }
 
 /// A page in the making.
 struct Page {
-    rooms: Vec<RoomSummary>,
+    /// As they are written, so that they are counted by what they are on the wire.
+    rooms: Vec<Box<RawValue>>,
+    bytes: usize,
     limit: usize,
     /// How many rooms others may still be asked for.
     questions: usize,
@@ -115,7 +145,19 @@ struct Page {
 
 impl Page {
     fn new(limit: usize) -> Self {
-        Self { rooms: Vec::new(), limit, questions: MAX_QUESTIONS }
+        Self { rooms: Vec::new(), bytes: 0, limit, questions: MAX_QUESTIONS }
+    }
+
+    /// Takes a room in; gives it back if there is no place for it. The first one always has its place, or no page
+    /// would get on.
+    fn add(&mut self, room: Box<RawValue>) -> Result<(), Box<RawValue>> {
+        let bytes = self.bytes + room.get().len();
+        if self.rooms.len() == self.limit || (!self.rooms.is_empty() && bytes > MAX_PAGE_BYTES) {
+            return Err(room);
+        }
+        self.bytes = bytes;
+        self.rooms.push(room);
+        Ok(())
     }
 }
 
@@ -126,24 +168,24 @@ struct Walk {
     /// The next one is last.
     ahead: Vec<Ahead>,
     walked: HashSet<OwnedRoomId>,
-    /// Rooms of which another server told together with their space.
-    told: HashMap<OwnedRoomId, RoomSummary>,
+    /// How many rooms were looked at, those included that came to nothing.
+    looked: usize,
     /// What others answered for rooms of their own; nothing when none did.
-    answers: HashMap<OwnedRoomId, Option<RoomSummary>>,
-    /// Rooms that we may not see, by what another server said.
-    closed: HashSet<OwnedRoomId>,
+    answers: HashMap<OwnedRoomId, Option<Answered>>,
     /// How many rooms were found, and how many of them the client has had before this walk was lost.
     found: usize,
     skip: usize,
     /// The room that did not fit on the last page.
-    left_over: Option<RoomSummary>,
+    left_over: Option<Box<RawValue>>,
 }
 
 /// What looking at a room gave.
 enum Look {
-    /// It, and its children.
-    Room(Box<RoomSummary>, Vec<SpaceChild>),
-    /// It is not for these eyes, or nobody knows it.
+    /// It, its children, and what was told of them.
+    Room(Box<RoomSummary>, Vec<SpaceChild>, Tellings),
+    /// It is not for these eyes.
+    Closed,
+    /// Of those whom its space names nobody shows it; those whom another space names may.
     Nothing,
     /// Others would have to be asked, and this page may not.
     Later,
@@ -151,14 +193,13 @@ enum Look {
 
 impl Walk {
     fn new(start: Start, via: Vec<OwnedServerName>, skip: usize) -> Self {
-        let first = Ahead { room_id: start.room_id.clone(), via, depth: 0 };
+        let first = Ahead { room_id: start.room_id.clone(), via, depth: 0, told: None };
         Self {
             start,
             ahead: vec![first],
             walked: HashSet::new(),
-            told: HashMap::new(),
+            looked: 0,
             answers: HashMap::new(),
-            closed: HashSet::new(),
             found: 0,
             skip,
             left_over: None,
@@ -167,18 +208,23 @@ impl Walk {
 
     /// Whether the room where the walk begins is not for these eyes: nothing came of it, and nothing will.
     fn is_root_closed(&self, more: bool) -> bool {
-        !more || self.walked.contains(&self.start.room_id)
+        !more || self.looked > 0
     }
 
     /// Adds rooms to a page. Whether there are more; stopping it at any moment loses nothing but time.
     async fn fill(&mut self, api: &ClientApi, page: &mut Page) -> Result<bool, ApiError> {
-        page.rooms.extend(self.left_over.take());
+        if let Some(room) = self.left_over.take()
+            && let Err(room) = page.add(room)
+        {
+            self.left_over = Some(room);
+            return Ok(true);
+        }
         while let Some(next) = self.ahead.last().cloned() {
             if self.walked.contains(&next.room_id) {
                 self.ahead.pop();
                 continue;
             }
-            if self.walked.len() >= MAX_WALK {
+            if self.looked >= MAX_WALK {
                 return Ok(false);
             }
             let look = self.look(api, page, &next).await?;
@@ -186,35 +232,55 @@ impl Walk {
                 return Ok(true);
             }
             self.ahead.pop();
-            // It is looked at once, so what was told of it is needed no more.
+            self.looked += 1;
+            // It is looked at once, so what was answered for it is needed no more.
             self.answers.remove(&next.room_id);
-            self.told.remove(&next.room_id);
-            self.walked.insert(next.room_id);
-            let Look::Room(mut shown, children) = look else { continue };
+            if !matches!(look, Look::Nothing) {
+                self.walked.insert(next.room_id);
+            }
+            let Look::Room(shown, children, told) = look else { continue };
             if self.start.max_depth.is_none_or(|max_depth| next.depth < max_depth) {
-                // The first child is to be taken first. More than a whole walk is never ahead.
-                let children = children.iter().filter(|child| !self.walked.contains(&child.room_id));
-                let children: Vec<&SpaceChild> =
-                    children.take(MAX_WALK.saturating_sub(self.ahead.len())).collect();
-                let children = children.into_iter().rev();
-                self.ahead.extend(children.map(|child| Ahead {
-                    room_id: child.room_id.clone(),
-                    via: child.via.iter().take(MAX_SERVERS).cloned().collect(),
-                    depth: next.depth + 1,
-                }));
+                self.go_into(&children, told, next.depth + 1);
             }
             self.found += 1;
             if self.found <= self.skip {
                 continue;
             }
-            shown.children_state = Some(children.into_iter().map(|child| child.event).collect());
-            if page.rooms.len() == page.limit {
-                self.left_over = Some(*shown);
+            if let Err(room) = page.add(written(*shown, children)?) {
+                self.left_over = Some(room);
                 return Ok(true);
             }
-            page.rooms.push(*shown);
         }
         Ok(false)
+    }
+
+    /// Puts the children of a room ahead, the first of them to be taken first. More than a whole walk is never ahead.
+    ///
+    /// One that is ahead already keeps its place, and what was told of it there: a space further down may say other
+    /// things of it, but is not the one to be asked first.
+    fn go_into(&mut self, children: &[SpaceChild], mut told: Tellings, depth: usize) {
+        let places: HashMap<OwnedRoomId, usize> =
+            self.ahead.iter().enumerate().map(|(place, ahead)| (ahead.room_id.clone(), place)).collect();
+        let (mut fresh, mut named) = (Vec::new(), HashSet::new());
+        for child in children {
+            if self.walked.contains(&child.room_id) || !named.insert(&child.room_id) {
+                continue;
+            }
+            if let Some(place) = places.get(&child.room_id) {
+                let via = &mut self.ahead[*place].via;
+                let others: Vec<_> = child.via.iter().filter(|name| !via.contains(name)).cloned().collect();
+                via.extend(others);
+                via.truncate(MAX_SERVERS);
+            } else if self.ahead.len() + fresh.len() < MAX_WALK {
+                fresh.push(Ahead {
+                    room_id: child.room_id.clone(),
+                    via: child.via.iter().take(MAX_SERVERS).cloned().collect(),
+                    depth,
+                    told: told.remove(&child.room_id),
+                });
+            }
+        }
+        self.ahead.extend(fresh.into_iter().rev());
     }
 
     /// What a room shows to the user, and its children.
@@ -223,38 +289,42 @@ impl Walk {
         let user = self.start.user.clone();
         if rooms.takes_part_in(room_id).await? {
             let Some((room, shown)) = rooms.room_summary(room_id, Looker::User(&user)).await? else {
-                return Ok(Look::Nothing);
+                return Ok(Look::Closed);
             };
             let children = match shown.is_space() {
                 true => rooms.space_children(&room, self.start.suggested_only).await?,
                 false => Vec::new(),
             };
-            return Ok(Look::Room(Box::new(shown), children));
+            return Ok(Look::Room(Box::new(shown), children, Tellings::new()));
         }
-        if self.must_be_asked(room_id) {
+        if self.must_be_asked(next) {
             if page.questions == 0 {
                 return Ok(Look::Later);
             }
             self.ask(api, page).await?;
         }
-        let answer = self.answers.get(room_id).cloned().flatten();
-        let Some(mut shown) = answer.or_else(|| self.told.get(room_id).cloned()) else {
-            return Ok(Look::Nothing);
+        let (mut shown, told) = match (self.answers.get(room_id).cloned().flatten(), &next.told) {
+            (_, Some(Telling::Closed)) | (None, None) => return Ok(Look::Nothing),
+            (Some(answer), _) => (answer.room, answer.told),
+            (None, Some(Telling::Room(told))) => ((**told).clone(), Tellings::new()),
         };
-        if self.closed.contains(room_id) || !rooms.may_see_summary(&shown, Looker::User(&user)).await? {
+        if !rooms.may_see_summary(&shown, Looker::User(&user)).await? {
             return Ok(Look::Nothing);
         }
-        let events = shown.children_state.take().unwrap_or_default();
-        let read = |event: Box<RawValue>| SpaceChild::read(event, self.start.suggested_only);
-        let mut children: Vec<SpaceChild> = events.into_iter().filter_map(read).collect();
+        let mut children = children_of(&shown, self.start.suggested_only);
+        shown.children_state = None;
         SpaceChild::sort(&mut children);
-        Ok(Look::Room(Box::new(shown), children))
+        Ok(Look::Room(Box::new(shown), children, told))
     }
 
     /// Whether a room that is not ours has to be asked for: a space always, for its children.
-    fn must_be_asked(&self, room_id: &RoomId) -> bool {
-        let is_told = self.told.get(room_id).is_some_and(|told| !told.is_space());
-        !is_told && !self.answers.contains_key(room_id) && !self.closed.contains(room_id)
+    fn must_be_asked(&self, ahead: &Ahead) -> bool {
+        let is_told = match &ahead.told {
+            Some(Telling::Room(told)) => !told.is_space(),
+            Some(Telling::Closed) => true,
+            None => false,
+        };
+        !is_told && !self.answers.contains_key(&ahead.room_id)
     }
 
     /// Asks others for the next rooms that have to be asked for, the very next one among them.
@@ -266,7 +336,7 @@ impl Walk {
             }
             let is_new = !self.walked.contains(&ahead.room_id)
                 && wanted.iter().all(|wanted| wanted.room_id != ahead.room_id)
-                && self.must_be_asked(&ahead.room_id);
+                && self.must_be_asked(ahead);
             if is_new && !api.rooms.takes_part_in(&ahead.room_id).await? {
                 wanted.push(ahead.clone());
             }
@@ -275,28 +345,13 @@ impl Walk {
         let (user, suggested_only) = (&*self.start.user, self.start.suggested_only);
         let answers = join_all(wanted.iter().map(|wanted| describe(api, user, suggested_only, wanted))).await;
         for (place, (wanted, answer)) in wanted.into_iter().zip(answers).enumerate() {
-            let mut space = MAX_TOLD_BYTES.saturating_sub(self.bytes());
-            if place > 0 && answer.as_ref().is_some_and(|answer| answer.room.bytes() > space) {
+            let space = MAX_TOLD_BYTES.saturating_sub(self.bytes());
+            let answered = answer.map(|answer| Answered::new(answer, suggested_only, space));
+            if place > 0 && answered.as_ref().is_some_and(|answered| answered.room.bytes() > space) {
                 // There is no room for what was asked for ahead of its turn.
                 continue;
             }
-            let (room, children, closed) = match answer {
-                Some(answer) => (Some(answer.room), answer.children, answer.inaccessible_children),
-                None => (None, Vec::new(), Vec::new()),
-            };
-            self.answers.insert(wanted.room_id, room);
-            // What others tell beside the answer is bounded as the walk is.
-            let room_for = |held: usize| MAX_WALK.saturating_sub(held);
-            let children = children.into_iter().take(room_for(self.told.len()));
-            let children =
-                children.filter(|child| !self.walked.contains(&child.room_id)).map_while(|mut child| {
-                    // Whom a child names is asked of the child itself.
-                    child.children_state = None;
-                    space = space.checked_sub(child.bytes() + ENTRY_BYTES)?;
-                    Some((child.room_id.clone(), child))
-                });
-            self.told.extend(children);
-            self.closed.extend(closed.into_iter().take(room_for(self.closed.len())));
+            self.answers.insert(wanted.room_id, answered);
         }
         Ok(())
     }
@@ -305,15 +360,75 @@ impl Walk {
     fn bytes(&self) -> usize {
         let id = |room_id: &OwnedRoomId| room_id.as_str().len() + ENTRY_BYTES;
         let via = |ahead: &Ahead| ahead.via.iter().map(|name| name.as_str().len() + 16).sum::<usize>();
-        let ahead: usize = self.ahead.iter().map(|ahead| id(&ahead.room_id) + via(ahead)).sum();
-        let ids: usize = self.walked.iter().chain(&self.closed).map(id).sum();
-        let told = self.told.iter().map(|(room_id, room)| id(room_id) + room.bytes());
+        let ahead = self
+            .ahead
+            .iter()
+            .map(|ahead| id(&ahead.room_id) + via(ahead) + ahead.told.as_ref().map_or(0, Telling::bytes));
+        let walked = self.walked.iter().map(id);
         let answers = self.answers.iter();
         let answers =
-            answers.map(|(room_id, room)| id(room_id) + room.as_ref().map_or(0, RoomSummary::bytes));
-        let left_over = self.left_over.as_ref().map_or(0, RoomSummary::bytes);
-        ahead + ids + told.sum::<usize>() + answers.sum::<usize>() + left_over
+            answers.map(|(room_id, answer)| id(room_id) + answer.as_ref().map_or(0, Answered::bytes));
+        let left_over = self.left_over.as_ref().map_or(0, |room| room.get().len());
+        ahead.sum::<usize>() + walked.sum::<usize>() + answers.sum::<usize>() + left_over
     }
+}
+
+impl Telling {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Room(room) => room.bytes(),
+            Self::Closed => 0,
+        }
+    }
+}
+
+impl Answered {
+    /// Keeps of an answer what it tells of the room and of the room's own children, in so many bytes.
+    fn new(answer: SpaceAnswer, suggested_only: bool, space: usize) -> Self {
+        let SpaceAnswer { room, children, inaccessible_children } = answer;
+        let own: HashSet<OwnedRoomId> =
+            children_of(&room, suggested_only).into_iter().map(|child| child.room_id).collect();
+        let rooms = children.into_iter().map(|mut child| {
+            // Whom a child names is asked of the child itself.
+            child.children_state = None;
+            (child.room_id.clone(), Telling::Room(Box::new(child)))
+        });
+        let closed = inaccessible_children.into_iter().map(|room_id| (room_id, Telling::Closed));
+        let mut space = space.saturating_sub(room.bytes());
+        let mut told = Tellings::new();
+        for (room_id, telling) in rooms.chain(closed).filter(|(room_id, _)| own.contains(room_id)) {
+            let Some(left) = space.checked_sub(telling.bytes() + room_id.as_str().len() + ENTRY_BYTES) else {
+                break;
+            };
+            space = left;
+            told.entry(room_id).or_insert(telling);
+        }
+        Self { room, told }
+    }
+
+    fn bytes(&self) -> usize {
+        let told = |(room_id, telling): (&OwnedRoomId, &Telling)| {
+            room_id.as_str().len() + ENTRY_BYTES + telling.bytes()
+        };
+        self.room.bytes() + self.told.iter().map(told).sum::<usize>()
+    }
+}
+
+/// The children that a room names, by what another server tells of it.
+fn children_of(room: &RoomSummary, suggested_only: bool) -> Vec<SpaceChild> {
+    let events = room.children_state.iter().flatten().cloned();
+    events.filter_map(|event| SpaceChild::read(event, suggested_only)).collect()
+}
+
+/// A room as a page holds it: with the events of as many of its children as fit.
+fn written(mut shown: RoomSummary, children: Vec<SpaceChild>) -> Result<Box<RawValue>, ApiError> {
+    let mut space = MAX_CHILDREN_BYTES;
+    let events = children.into_iter().map_while(|child| {
+        space = space.checked_sub(child.event.get().len() + 1)?;
+        Some(child.event)
+    });
+    shown.children_state = Some(events.collect());
+    serde_json::value::to_raw_value(&shown).map_err(ApiError::internal)
 }
 
 /// What other servers tell of a room, and of its children.
@@ -322,7 +437,7 @@ async fn describe(
     user: &UserId,
     suggested_only: bool,
     wanted: &Ahead,
-) -> Option<room::read::space::SpaceAnswer> {
+) -> Option<SpaceAnswer> {
     let (from, room_id) = (user.server_name(), &wanted.room_id);
     for server in wanted.via.iter().filter(|server| !api.authorities.is_ours(server)).take(MAX_SERVERS) {
         let question = api.elsewhere.space(from, server, room_id, suggested_only);
@@ -424,6 +539,8 @@ impl Walks {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use base::Clock;
+    use ruma::RoomId;
+    use serde_json::json;
 
     use super::*;
 
@@ -437,7 +554,8 @@ mod tests {
         };
         let mut walk = Walk::new(start, Vec::new(), 0);
         let told = json!({ "room_id": room_id, "topic": "t".repeat(topic) });
-        walk.told.insert(room_id, serde_json::from_value(told).unwrap());
+        let room = serde_json::from_value(told).unwrap();
+        walk.answers.insert(room_id, Some(Answered { room, told: Tellings::new() }));
         walk
     }
 

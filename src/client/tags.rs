@@ -1,6 +1,6 @@
 //! Tags of rooms.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::{json, value::RawValue};
@@ -48,5 +48,5 @@ pub(crate) async fn get_tags(api: Arc<ClientApi>, call: RawCall<User>) -> Result
 
     let tags = api.accounts.room_tags(&user, &room).await?;
 
-    Ok(json_response(StatusCode::OK, &json!({ "tags": tags })))
+    Ok(json_response(StatusCode::OK, &BTreeMap::from([("tags", tags)])))
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use pdu::lenient;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use crate::{
     Error, RoomSerial, Rooms,
@@ -372,16 +372,33 @@ impl Rooms {
     }
 }
 
+/// A stripped event with its time. Not by way of a `Value`: content of other servers is nested more deeply than those
+/// can be read.
+#[derive(Serialize)]
+struct Stripped<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    state_key: &'a str,
+    sender: &'a UserId,
+    origin_server_ts: u64,
+    content: &'a RawValue,
+}
+
+impl Stripped<'_> {
+    fn to_json(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(self).ok()
+    }
+}
+
 fn stripped_child(event: &StoredEvent) -> Option<Box<RawValue>> {
-    let content: &RawValue = serde_json::from_str(event.pdu().content_str()).ok()?;
-    let stripped = json!({
-        "type": event.kind(),
-        "state_key": event.state_key()?,
-        "sender": event.sender(),
-        "origin_server_ts": u64::from(event.pdu().origin_server_ts().get()),
-        "content": content,
-    });
-    serde_json::value::to_raw_value(&stripped).ok()
+    let stripped = Stripped {
+        kind: event.kind(),
+        state_key: event.state_key()?,
+        sender: event.sender(),
+        origin_server_ts: event.pdu().origin_server_ts().get().into(),
+        content: serde_json::from_str(event.pdu().content_str()).ok()?,
+    };
+    stripped.to_json()
 }
 
 #[cfg(test)]
@@ -389,12 +406,27 @@ fn stripped_child(event: &StoredEvent) -> Option<Box<RawValue>> {
 mod tests {
     use serde_json::{Value, json, value::to_raw_value};
 
-    use super::{SpaceAnswer, SpaceChild};
+    use super::{SpaceAnswer, SpaceChild, Stripped};
 
     fn child(content: Value) -> Option<SpaceChild> {
         let event = json!({ "type": "m.space.child", "state_key": "!a:b.test", "sender": "@a:b.test",
             "origin_server_ts": 5, "content": content });
         SpaceChild::read(to_raw_value(&event).unwrap(), false)
+    }
+
+    #[test]
+    fn a_child_whose_content_is_nested_deeply_is_a_child() {
+        let content = format!(r#"{{"via":["b.test"],"x":{}1{}}}"#, "[".repeat(490), "]".repeat(490));
+        let stripped = Stripped {
+            kind: "m.space.child",
+            state_key: "!a:b.test",
+            sender: ruma::user_id!("@a:b.test"),
+            origin_server_ts: 5,
+            content: serde_json::from_str(&content).unwrap(),
+        };
+        let child = SpaceChild::read(stripped.to_json().unwrap(), false).unwrap();
+        assert_eq!((child.room_id.as_str(), child.since), ("!a:b.test", 5));
+        assert!(child.event.get().contains(&content));
     }
 
     #[test]

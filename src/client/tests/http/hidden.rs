@@ -1,23 +1,8 @@
 //! What answers do not tell to those whom it does not concern, and what is out of their reach.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use serde_json::{Value, json};
 
-use async_trait::async_trait;
-use client::Elsewhere;
-use room::{
-    RemoteError,
-    read::{
-        directory::{DirectoryPage, DirectoryQuery},
-        space::SpaceAnswer,
-    },
-};
-use ruma::{RoomId, ServerName, UserId};
-use serde_json::{Map, Value, json};
-
-use crate::town::Town;
+use crate::{others::Others, town::Town};
 
 #[tokio::test]
 async fn a_report_does_not_tell_whether_a_room_or_a_user_exists() {
@@ -97,51 +82,9 @@ async fn upgrades_and_the_directory_do_not_tell_whether_a_room_exists() {
     assert_eq!(ask(&room).await, ask("!none:hs1").await);
 }
 
-/// Others who count how often they are asked.
-#[derive(Default)]
-struct Counting(AtomicUsize);
-
-impl Counting {
-    fn off<T>(&self) -> Result<T, RemoteError> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Err(RemoteError::Off)
-    }
-}
-
-#[async_trait]
-impl Elsewhere for Counting {
-    async fn profile(
-        &self,
-        _: &ServerName,
-        _: &UserId,
-        _: Option<&str>,
-    ) -> Result<Map<String, Value>, RemoteError> {
-        self.off()
-    }
-
-    async fn public_rooms(
-        &self,
-        _: &ServerName,
-        _: &ServerName,
-        _: &DirectoryQuery,
-    ) -> Result<DirectoryPage, RemoteError> {
-        self.off()
-    }
-
-    async fn space(
-        &self,
-        _: &ServerName,
-        _: &ServerName,
-        _: &RoomId,
-        _: bool,
-    ) -> Result<SpaceAnswer, RemoteError> {
-        self.off()
-    }
-}
-
 #[tokio::test]
 async fn a_stranger_makes_us_ask_no_other_server_but_for_a_profile_and_a_user_does() {
-    let others = Arc::new(Counting::default());
+    let others = Others::silent();
     let town = Town::beside(others.clone()).await;
     let hanako = town.user("hanako").await;
     let strange = [
@@ -154,13 +97,13 @@ async fn a_stranger_makes_us_ask_no_other_server_but_for_a_profile_and_a_user_do
     }
     let summary = "/_matrix/client/v1/room_summary/%23x:evil.test";
     town.ask("GET", summary, Value::Null).await.fails(404, "M_NOT_FOUND");
-    assert_eq!(others.0.load(Ordering::SeqCst), 0);
+    assert_eq!(others.asked(), 0);
 
     hanako.get(strange[0].0).await;
-    assert_eq!(others.0.load(Ordering::SeqCst), 1);
+    assert_eq!(others.asked(), 1);
     // Profiles are open to everybody by the specification.
     town.ask("GET", "/_matrix/client/v3/profile/@x:evil.test", Value::Null).await;
-    assert_eq!(others.0.load(Ordering::SeqCst), 2);
+    assert_eq!(others.asked(), 2);
     // This one is asked for on the way of the rooms, which is off here and says so.
     let answer = hanako.get(strange[1].0).await;
     assert_ne!(answer.status, 404, "{answer:?}");

@@ -8,6 +8,7 @@ mod bad_input;
 mod creation;
 mod finding;
 mod hidden;
+mod others;
 mod relations;
 mod rooms;
 mod spaces;

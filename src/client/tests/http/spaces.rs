@@ -2,57 +2,19 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use async_trait::async_trait;
-use client::Elsewhere;
-use room::{
-    RemoteError,
-    read::{
-        directory::{DirectoryPage, DirectoryQuery},
-        space::SpaceAnswer,
-    },
+use serde_json::{Value, json};
+
+use crate::{
+    others::Others,
+    town::{Person, Town},
 };
-use ruma::{RoomId, ServerName, UserId};
-use serde_json::{Map, Value, json};
 
-use crate::town::{Person, Town};
-
-/// A server `hs3` with any number of open rooms, and `hung`, which never answers.
-struct Others;
-
-#[async_trait]
-impl Elsewhere for Others {
-    async fn profile(
-        &self,
-        _: &ServerName,
-        _: &UserId,
-        _: Option<&str>,
-    ) -> Result<Map<String, Value>, RemoteError> {
-        Err(RemoteError::Off)
-    }
-
-    async fn public_rooms(
-        &self,
-        _: &ServerName,
-        _: &ServerName,
-        _: &DirectoryQuery,
-    ) -> Result<DirectoryPage, RemoteError> {
-        Err(RemoteError::Off)
-    }
-
-    async fn space(
-        &self,
-        _: &ServerName,
-        server: &ServerName,
-        room_id: &RoomId,
-        _: bool,
-    ) -> Result<SpaceAnswer, RemoteError> {
-        if server == "hung" {
-            std::future::pending::<()>().await;
-        }
-        let answer =
-            json!({ "room": { "room_id": room_id, "num_joined_members": 1, "join_rule": "public" } });
-        Ok(serde_json::from_value(answer).unwrap())
-    }
+/// A server with any number of open rooms.
+fn open_rooms() -> Arc<Others> {
+    Others::who_tell(|_, room_id| {
+        let room = json!({ "room_id": room_id, "num_joined_members": 1, "join_rule": "public" });
+        Some(json!({ "room": room }).to_string())
+    })
 }
 
 async fn child(person: &Person<'_>, space: &str, room: &str, content: Value) {
@@ -154,7 +116,7 @@ async fn space_of(person: &Person<'_>, rooms: usize, via: impl Fn(usize) -> Valu
 
 #[tokio::test]
 async fn a_space_of_many_rooms_elsewhere_is_walked_to_its_end() {
-    let town = Town::beside(Arc::new(Others)).await;
+    let town = Town::beside(open_rooms()).await;
     let hanako = town.user("hanako").await;
     let space = space_of(&hanako, 120, |_| json!(["hs3"])).await;
 
@@ -174,7 +136,7 @@ async fn a_space_of_many_rooms_elsewhere_is_walked_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_hides_only_its_own_rooms() {
-    let town = Town::beside(Arc::new(Others)).await;
+    let town = Town::beside(open_rooms()).await;
     let hanako = town.user("hanako").await;
     let via = |number: usize| if number.is_multiple_of(5) { json!(["hung"]) } else { json!(["hung", "hs3"]) };
     let space = space_of(&hanako, 60, via).await;
@@ -214,4 +176,130 @@ async fn a_room_that_all_of_us_left_has_no_summary() {
     hanako.post(&format!("/rooms/{room}/leave"), json!({})).await.ok();
     hanako.get(&path).await.fails(404, "M_NOT_FOUND");
     town.ask("GET", &path, Value::Null).await.fails(404, "M_NOT_FOUND");
+}
+
+/// A space of 花子 with these children, in this order, each known to a server.
+async fn space_with(person: &Person<'_>, children: &[(&str, &str)]) -> String {
+    let children: Vec<Value> = children
+        .iter()
+        .enumerate()
+        .map(|(place, (room, server))| {
+            json!({ "type": "m.space.child", "state_key": room,
+                "content": { "via": [server], "order": format!("{place:03}") } })
+        })
+        .collect();
+    let wishes = json!({ "creation_content": { "type": "m.space" }, "initial_state": children });
+    person.create_room(wishes).await
+}
+
+fn space_told(room_id: &str, children: &[(&str, &str)], more: &Value) -> String {
+    let state: Vec<Value> = children
+        .iter()
+        .map(|(room, server)| {
+            json!({ "type": "m.space.child", "state_key": room, "sender": "@a:evil",
+            "origin_server_ts": 1, "content": { "via": [server] } })
+        })
+        .collect();
+    let room =
+        json!({ "room_id": room_id, "room_type": "m.space", "join_rule": "public", "children_state": state });
+    json!({ "room": room, "children": more["children"], "inaccessible_children": more["closed"] }).to_string()
+}
+
+#[tokio::test]
+async fn a_space_is_believed_of_no_rooms_but_those_that_it_alone_names() {
+    let false_name = json!([{ "room_id": "!b:other", "name": "evil", "join_rule": "public" }]);
+    let lies = [json!({ "closed": ["!b:other"] }), json!({ "children": false_name })];
+    let names = [vec![], vec![("!b:other", "evil")]];
+    for (lie, names) in
+        lies.iter().flat_map(|lie| names.iter().map(move |names| (lie.clone(), names.clone())))
+    {
+        let others = Others::who_tell(move |server, room_id| match server.as_str() {
+            "evil" if room_id == "!evil:evil" => Some(space_told("!evil:evil", &names, &lie)),
+            "evil" => Some(json!({ "room": { "room_id": room_id, "name": "evil" } }).to_string()),
+            _ => Some(json!({ "room": { "room_id": room_id, "name": "other" } }).to_string()),
+        });
+        let town = Town::beside(others).await;
+        let hanako = town.user("hanako").await;
+        let space = space_with(&hanako, &[("!evil:evil", "evil"), ("!b:other", "other")]).await;
+        let all = hanako.get(&format!("/_matrix/client/v1/rooms/{space}/hierarchy")).await.ok();
+        assert_eq!(ids(&all), [&space, "!evil:evil", "!b:other"]);
+        assert_eq!(all["rooms"][2]["name"], "other");
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_one_space_calls_closed_is_found_by_way_of_another() {
+    let others = Others::who_tell(|server, room_id| match (server.as_str(), room_id.as_str()) {
+        ("evil", _) => {
+            Some(space_told("!evil:evil", &[("!b:other", "evil")], &json!({ "closed": ["!b:other"] })))
+        }
+        (_, "!honest:other") => Some(space_told("!honest:other", &[("!b:other", "other")], &json!({}))),
+        _ => Some(json!({ "room": { "room_id": room_id } }).to_string()),
+    });
+    let town = Town::beside(others).await;
+    let hanako = town.user("hanako").await;
+    let space = space_with(&hanako, &[("!evil:evil", "evil"), ("!honest:other", "other")]).await;
+    let all = hanako.get(&format!("/_matrix/client/v1/rooms/{space}/hierarchy")).await.ok();
+    assert_eq!(ids(&all), [&space, "!evil:evil", "!honest:other", "!b:other"]);
+}
+
+#[tokio::test]
+async fn a_page_of_rooms_that_are_as_large_as_they_may_be_is_bounded_and_goes_on() {
+    // Each names the next, and a thousand more.
+    let others = Others::who_tell(|_, room_id| {
+        let number: usize = room_id.as_str()[2..].split(':').next()?.parse().ok()?;
+        let child = |number: usize, fat: usize| {
+            json!({ "type": "m.space.child", "state_key": format!("!c{number}:evil"), "sender": "@a:evil",
+                "origin_server_ts": 1, "content": { "via": ["evil"], "order": "a", "x": "x".repeat(fat) } })
+        };
+        let mut children = vec![child(number + 1, 10)];
+        children.extend((0..900).map(|other| child(100_000 + other, 3_000)));
+        let room = json!({ "room_id": room_id, "room_type": "m.space", "join_rule": "public",
+            "children_state": children });
+        Some(json!({ "room": room }).to_string())
+    });
+    let town = Town::beside(others).await;
+    let hanako = town.user("hanako").await;
+    let space = space_with(&hanako, &[("!c1:evil", "evil")]).await;
+    let path = format!("/_matrix/client/v1/rooms/{space}/hierarchy");
+    let mut from = String::new();
+    let mut found = BTreeSet::new();
+    for _ in 0..3 {
+        let page = hanako.get(&format!("{path}{from}")).await;
+        assert!(page.text.len() < 5 << 20, "{}", page.text.len());
+        let page = page.ok();
+        assert!(ids(&page).iter().all(|room| found.insert((*room).to_owned())), "none comes twice");
+        from = format!("?from={}", page["next_batch"].as_str().unwrap());
+    }
+    assert!(found.len() >= 3);
+}
+
+#[tokio::test]
+async fn what_is_nested_deeply_breaks_no_answer() {
+    let deep = format!("{}1{}", "[".repeat(150), "]".repeat(150));
+    let event = format!(
+        r#"{{"type":"m.space.child","state_key":"!x:hs3","sender":"@a:hs3","origin_server_ts":1,"content":{{"via":["hs3"],"x":{deep}}}}}"#
+    );
+    let room = format!(
+        r#"{{"room_id":"!evil:hs3","room_type":"m.space","join_rule":"public","children_state":[{event}]}}"#
+    );
+    let others = Others::who_tell(move |_, room_id| match room_id.as_str() {
+        "!evil:hs3" => Some(format!(r#"{{"room":{room}}}"#)),
+        _ => Some(json!({ "room": { "room_id": room_id } }).to_string()),
+    });
+    let town = Town::beside(others).await;
+    let hanako = town.user("hanako").await;
+    let space = space_with(&hanako, &[("!evil:hs3", "hs3"), ("!b:hs3", "hs3")]).await;
+    let answer = hanako.get(&format!("/_matrix/client/v1/rooms/{space}/hierarchy")).await;
+    assert_eq!(answer.status, 200);
+    for room in [space.as_str(), "!evil:hs3", "!x:hs3", "!b:hs3"] {
+        assert!(answer.text.contains(&format!(r#""room_id":"{room}""#)), "{room}");
+    }
+
+    let tags = format!("/user/{}/rooms/{space}/tags", hanako.id);
+    let tag = format!(r#"{{"order":0.5,"x":{deep}}}"#);
+    hanako.send("PUT", &format!("{tags}/u.x"), tag.into_bytes()).await.ok();
+    let answer = hanako.get(&tags).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.text.contains(&deep));
 }
