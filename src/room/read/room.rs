@@ -6,7 +6,6 @@ use std::{collections::HashMap, sync::Arc};
 use pdu::RoomVersion;
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, RoomId};
-use store::Reads;
 
 use crate::{
     Error, RoomSerial, Rooms,
@@ -52,15 +51,7 @@ impl Rooms {
             return Ok(Some(room));
         }
         let Some(row) = self.store().get(&ROOMS, room_id.as_str()).await? else { return Ok(None) };
-        let room = Arc::new(RoomInfo {
-            serial: row.serial,
-            room_id: room_id.to_owned(),
-            version: version(&row.version)?,
-        });
-        if self.store().get(&HEADS, &room.serial).await?.is_some() {
-            self.reader().rooms.remember(&room);
-        }
-        Ok(Some(room))
+        Ok(self.load_rooms(&[row.serial]).await?.pop().flatten())
     }
 
     /// The rooms of these ids, in their order.
@@ -75,14 +66,35 @@ impl Rooms {
         let mut found: Vec<_> = room_ids.iter().map(|room_id| cache.by_id.get(room_id)).collect();
         let missing: Vec<usize> = (0..room_ids.len()).filter(|index| found[*index].is_none()).collect();
         let keys: Vec<&str> = missing.iter().map(|index| room_ids[*index].as_str()).collect();
-        for (index, row) in missing.into_iter().zip(self.store().get_many(&ROOMS, &keys).await?) {
-            let Some(row) = row else { continue };
-            let room_id = room_ids[index].clone();
-            let room = Arc::new(RoomInfo { serial: row.serial, room_id, version: version(&row.version)? });
-            cache.remember(&room);
-            found[index] = Some(room);
+        let rows = self.store().get_many(&ROOMS, &keys).await?;
+        let known = missing.into_iter().zip(rows).filter_map(|(index, row)| Some((index, row?.serial)));
+        let (known, serials): (Vec<usize>, Vec<RoomSerial>) = known.unzip();
+        for (index, room) in known.into_iter().zip(self.load_rooms(&serials).await?) {
+            found[index] = room;
         }
         Ok(found)
+    }
+
+    /// Rooms that are not cached, in the order of `serials`. Those are cached in which somebody of ours is or was.
+    async fn load_rooms(&self, serials: &[RoomSerial]) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
+        // The heads before the rows: a room that has one changes its version no more, so no older version is
+        // taken for the last one.
+        let heads = self.heads(serials).await?;
+        let rows = self.store().get_many(&ROOM_IDS, serials).await?;
+        let mut loaded = Vec::with_capacity(serials.len());
+        for ((serial, row), head) in serials.iter().zip(rows).zip(heads) {
+            let Some(row) = row else {
+                loaded.push(None);
+                continue;
+            };
+            let room =
+                Arc::new(RoomInfo { serial: *serial, room_id: row.room_id, version: version(&row.version)? });
+            if head.is_some() {
+                self.reader().rooms.remember(&room);
+            }
+            loaded.push(Some(room));
+        }
+        Ok(loaded)
     }
 
     /// The room of this id.
@@ -109,20 +121,8 @@ impl Rooms {
         if missing.is_empty() {
             return Ok(found);
         }
-        let mut loaded = HashMap::new();
-        let mut reads = Reads::new();
-        let (rows, heads) = (reads.get_many(&ROOM_IDS, &missing), reads.get_many(&HEADS, &missing));
-        let mut answers = self.store().read(reads).await?;
-        let (rows, heads) = (answers.take_many(rows)?, answers.take_many(heads)?);
-        for ((serial, row), head) in missing.iter().zip(rows).zip(heads) {
-            let Some(row) = row else { continue };
-            let room =
-                Arc::new(RoomInfo { serial: *serial, room_id: row.room_id, version: version(&row.version)? });
-            if head.is_some() {
-                cache.remember(&room);
-            }
-            loaded.insert(*serial, room);
-        }
+        let loaded: HashMap<RoomSerial, Arc<RoomInfo>> =
+            self.load_rooms(&missing).await?.into_iter().flatten().map(|room| (room.serial, room)).collect();
         for (serial, room) in serials.iter().zip(&mut found) {
             if room.is_none() {
                 *room = loaded.get(serial).cloned();

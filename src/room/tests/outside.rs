@@ -75,6 +75,23 @@ async fn an_invite_with_a_wrong_room_version_does_not_keep_anybody_out() {
 }
 
 #[tokio::test]
+async fn a_look_at_a_room_that_we_are_not_in_does_not_keep_a_wrong_version_of_it() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V11).await;
+    let event = invite_event(&a, &room, &taro).await;
+    let invite = invite_of(&room, "6", &event, &[]);
+    b.rooms.receive_invite("a.test".try_into().unwrap(), invite).await.unwrap();
+
+    // As for a space that names the room.
+    let looker = crate::read::space::Looker::Server("a.test".try_into().unwrap());
+    b.rooms.room_summaries(std::slice::from_ref(&room), looker).await.unwrap();
+    b.join(&taro, &room, "a.test").await.unwrap();
+    assert_eq!(b.rooms.room(&room).await.unwrap().unwrap().version, RoomVersion::V11);
+}
+
+#[tokio::test]
 async fn what_an_invite_tells_of_a_room_has_the_form_that_clients_count_on() {
     let net = Net::default();
     let (a, b) = pair(&net).await;
