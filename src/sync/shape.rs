@@ -2,10 +2,12 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#filtering>
 
+use std::collections::BTreeMap;
+
 use base::Timestamp;
-use room::read::view::{Form, Look};
+use room::read::view::{Form, Look, write_str};
 use ruma::api::client::filter::{EventFormat, FilterDefinition};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 /// The form of the events of an answer.
 #[derive(Clone, Debug, Default)]
@@ -30,13 +32,8 @@ impl Shape {
         let Some(fields) = &self.fields else { return self.write_whole(out, look, now) };
         let mut whole = Vec::new();
         self.write_whole(&mut whole, look, now);
-        // Our own writers make valid JSON.
-        let whole: Value = serde_json::from_slice(&whole).unwrap_or_default();
-        let mut chosen = Value::Object(Map::new());
-        for way in fields {
-            copy(&whole, way, &mut chosen);
-        }
-        out.extend_from_slice(chosen.to_string().as_bytes());
+        let ways: Vec<&[String]> = fields.iter().map(Vec::as_slice).collect();
+        choose(out, &whole, &ways);
     }
 
     fn write_whole(&self, out: &mut Vec<u8>, look: &Look, now: Timestamp) {
@@ -65,33 +62,62 @@ fn way_to(field: &str) -> Vec<String> {
     way
 }
 
-/// Copies one field, with the objects that it lies in, if it is there.
-fn copy(from: &Value, way: &[String], to: &mut Value) {
-    let (Some((name, rest)), Value::Object(to)) = (way.split_first(), to) else { return };
-    let Some(field) = from.get(name) else { return };
-    if rest.is_empty() {
-        to.insert(name.clone(), field.clone());
-    } else if field.is_object() {
-        copy(field, rest, to.entry(name.clone()).or_insert_with(|| Value::Object(Map::new())));
+/// Writes those fields of an object to which the ways lead, with the objects that they lie in. What is below a field
+/// is copied as it is written, however deeply it is nested.
+fn choose(out: &mut Vec<u8>, object: &[u8], ways: &[&[String]]) {
+    // Our own writers make valid JSON.
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(object).unwrap_or_default();
+    out.push(b'{');
+    let mut is_first = true;
+    for (name, field) in &fields {
+        let through = ways.iter().filter_map(|way| way.split_first().filter(|(first, _)| *first == name));
+        let rests: Vec<&[String]> = through.map(|(_, rest)| rest).collect();
+        let is_whole = rests.iter().any(|rest| rest.is_empty());
+        if rests.is_empty() || !(is_whole || field.get().starts_with('{')) {
+            continue;
+        }
+        if !std::mem::replace(&mut is_first, false) {
+            out.push(b',');
+        }
+        write_str(out, name);
+        out.push(b':');
+        match is_whole {
+            true => out.extend_from_slice(field.get().as_bytes()),
+            false => choose(out, field.get().as_bytes(), &rests),
+        }
     }
+    out.push(b'}');
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn chosen(event: &str, fields: &[&str]) -> Value {
+        let ways: Vec<_> = fields.iter().map(|field| way_to(field)).collect();
+        let mut out = Vec::new();
+        choose(&mut out, event.as_bytes(), &ways.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_field_is_found_in_an_event_that_is_nested_deeply() {
+        let deep = format!("{}1{}", "[".repeat(490), "]".repeat(490));
+        let event = format!(r#"{{"type":"t","content":{{"body":"b","x":{deep}}},"a\"b":1}}"#);
+        assert_eq!(
+            chosen(&event, &["type", "content.body"]),
+            json!({ "type": "t", "content": { "body": "b" } })
+        );
+        assert_eq!(chosen(&event, &["a\"b"]), json!({ "a\"b": 1 }));
+    }
 
     #[test]
     fn a_field_is_found_by_its_way() {
         let event = json!({ "type": "t", "content": { "body": "b", "a.b": 1, "c": { "d": 2, "e": 3 } } });
-        let chosen = |fields: &[&str]| {
-            let mut chosen = json!({});
-            for field in fields {
-                copy(&event, &way_to(field), &mut chosen);
-            }
-            chosen
-        };
+        let chosen = |fields: &[&str]| chosen(&event.to_string(), fields);
         assert_eq!(chosen(&["content.body", "type"]), json!({ "type": "t", "content": { "body": "b" } }));
         assert_eq!(chosen(&[r"content.a\.b"]), json!({ "content": { "a.b": 1 } }));
         assert_eq!(chosen(&["content.c.d", "content.c"]), json!({ "content": { "c": { "d": 2, "e": 3 } } }));

@@ -13,7 +13,7 @@ use std::{
 };
 
 use base::Timestamp;
-use ruma::{DeviceId, OwnedUserId, UserId, serde::Raw};
+use ruma::{DeviceId, EventId, OwnedUserId, UserId, serde::Raw};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -122,14 +122,7 @@ impl Look {
     /// Writes the event in the form in which servers send it to each other, with its id and with
     /// `unsigned` as in the client format.
     pub fn write_federation(&self, out: &mut Vec<u8>, now: Timestamp) {
-        let pdu = self.event.pdu();
-        let mut id = Vec::new();
-        write_str(&mut id, self.event.event_id().as_str());
-        let id = raw_value(id);
-        // What is stored was parsed before; an event that is not an object would be no event.
-        let mut fields: BTreeMap<&str, &RawValue> = serde_json::from_slice(pdu.json()).unwrap_or_default();
-        fields.insert("event_id", &id);
-        let json = serde_json::to_vec(&fields).unwrap_or_else(|_| b"{}".to_vec());
+        let json = with_id(self.event.pdu().json(), self.event.event_id());
         out.extend_from_slice(open(&json));
         self.write_unsigned(out, Form::Full, now);
         out.push(b'}');
@@ -190,6 +183,18 @@ impl Look {
         }
         out.push(b'}');
     }
+}
+
+/// An event in federation format, with its id.
+fn with_id(pdu: &[u8], event_id: &EventId) -> Vec<u8> {
+    let mut id = Vec::new();
+    write_str(&mut id, event_id.as_str());
+    let id = raw_value(id);
+    // What is stored was parsed before; an event that is not an object would be no event. Keys are owned, as one
+    // with an escape cannot be lent.
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(pdu).unwrap_or_default();
+    fields.insert("event_id".to_owned(), &id);
+    serde_json::to_vec(&fields).unwrap_or_else(|_| b"{}".to_vec())
 }
 
 /// A JSON object without its last brace.
@@ -296,5 +301,21 @@ impl Rooms {
         let mut events = self.shown_to(viewer.user, events).await?;
         let others = events.split_off(count);
         Ok((others.into_iter().map(|event| (event.serial(), event)).collect(), events))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_key_with_an_escape_costs_an_event_in_federation_format_nothing() {
+        let event = with_id(br#"{"type":"m.room.message","a\"b":1,"content":{}}"#, ruma::event_id!("$x"));
+        let event: Value = serde_json::from_slice(&event).unwrap();
+        assert_eq!((&event["type"], &event["event_id"]), (&"m.room.message".into(), &"$x".into()));
+        assert_eq!(event["a\"b"], 1);
     }
 }
