@@ -16,6 +16,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use pdu::Pdu;
 use ruma::{OwnedUserId, ServerName, UserId};
+use serde::de::IgnoredAny;
 use store::{Batch, Moved, Position, Range, Stamped, Table, Topic, Tuning};
 
 use crate::{
@@ -277,8 +278,14 @@ impl Rooms {
 /// The redacted copy of an event; the event itself where the room's rules would judge the copy otherwise.
 fn redacted(event: &Arc<StoredEvent>) -> Result<Arc<StoredEvent>, Error> {
     let copy = pdu::redact(event.pdu())?;
-    let has = |pdu: &Pdu, name: &str| pdu.content_str().contains(name);
-    let loses_rules = event.membership().is_some()
-        && MEMBER_RULES.iter().any(|name| has(event.pdu(), name) && !has(&copy, name));
+    let loses_rules = event.membership().is_some() && {
+        let (before, after) = (fields(event.pdu()), fields(&copy));
+        MEMBER_RULES.iter().any(|name| before.contains_key(*name) && !after.contains_key(*name))
+    };
     Ok(if loses_rules { event.clone() } else { Arc::new(event.redacted_copy(copy)) })
+}
+
+/// The fields of an event's content.
+fn fields(pdu: &Pdu) -> HashMap<String, IgnoredAny> {
+    serde_json::from_str(pdu.content_str()).unwrap_or_default()
 }

@@ -186,6 +186,19 @@ async fn what_a_room_is_stays_as_an_erased_user_set_it() {
 }
 
 #[tokio::test]
+async fn an_erased_users_name_hides_nothing_of_itself_by_what_it_says() {
+    let town = Town::new(&Net::default()).await;
+    let (hanako, jiro) = (user("@hanako:a.test"), user("@jiro:a.test"));
+    let name = format!("{WORD} third_party_invite join_authorised_via_users_server");
+    let name = json!({ "membership": "join", "displayname": name });
+    let member = state(&hanako, "m.room.member", hanako.as_str(), &name);
+    town.server.rooms.send(&town.room, member, None).await.unwrap();
+    town.erase().await;
+    town.server.join(&jiro, &town.room, "a.test").await.unwrap();
+    town.assert_redacted(&jiro).await;
+}
+
+#[tokio::test]
 async fn servers_that_come_after_an_erasure_get_valid_redacted_copies_and_those_before_whole_ones() {
     let net = Net::default();
     let town = Town::new(&net).await;
