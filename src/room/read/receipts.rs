@@ -6,7 +6,10 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#receipts>
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
@@ -58,6 +61,9 @@ const THREADS_KEPT: usize = 64;
 
 /// So many receipts of other users in one room are told in one answer, the newest.
 const MOST_TOLD: usize = 2_000;
+
+/// So often as many are read at once to find them among those that their users keep to themselves.
+const ROUNDS: usize = 5;
 
 /// So many receipts are written in one commit.
 const AT_ONCE: usize = 500;
@@ -226,10 +232,7 @@ impl Rooms {
         let mut joined =
             members.iter().map(|row| row.as_ref().is_some_and(|row| row.membership == Membership::Join));
         receipts.retain(|_| joined.next().unwrap_or(false));
-        // The last one of each user and thread in a unit is the one that counts.
-        let mut seen = std::collections::HashSet::new();
-        receipts.reverse();
-        receipts.retain(|receipt| seen.insert((receipt.user_id.clone(), receipt.thread.clone())));
+        keep_last(&mut receipts);
         for receipt in &mut receipts {
             receipt.ts = receipt.ts.min(now);
         }
@@ -239,7 +242,8 @@ impl Rooms {
         Ok(())
     }
 
-    async fn note_receipts(
+    /// Notes receipts in one commit; of each user those of at most [`THREADS_KEPT`] threads.
+    pub(crate) async fn note_receipts(
         &self,
         room: &RoomInfo,
         receipts: &[NewReceipt],
@@ -334,12 +338,12 @@ impl Rooms {
         let ranges = users.iter().map(|user| Range::prefix(&(room.serial, *user))).collect();
         let found = self.store().scan_many(&RECEIPTS, ranges, store::Order::Ascending, usize::MAX).await?;
         for (user, rows) in users.iter().zip(found) {
-            let more =
-                keys.iter().zip(old).filter(|((_, of, _, _), old)| of == user && old.is_none()).count();
+            let named =
+                keys.iter().filter(|(_, of, _, thread)| of == user && thread.starts_with('$')).count();
             let mut kept: Vec<_> =
                 rows.into_iter().filter(|(key, _)| key.3.starts_with('$') && !keys.contains(key)).collect();
             kept.sort_unstable_by_key(|(_, row)| row.position);
-            let too_many = (kept.len() + more).saturating_sub(THREADS_KEPT);
+            let too_many = (kept.len() + named).saturating_sub(THREADS_KEPT);
             for (key, row) in kept.into_iter().take(too_many) {
                 batch.require(&RECEIPTS, &key, Some(&row));
                 batch.delete(&RECEIPTS, &key);
@@ -400,7 +404,8 @@ impl Rooms {
 
     /// The receipts of rooms that came after a position and that a user may see, in the order of `rooms`.
     ///
-    /// Of other users the newest [`MOST_TOLD`] of each room; of the user himself all.
+    /// Of other users the newest [`MOST_TOLD`] of each room, as far as they are among the newest 10,000 of all; of the
+    /// user himself all.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -410,21 +415,7 @@ impl Rooms {
         rooms: &[RoomSerial],
         after: Position,
     ) -> Result<Vec<Vec<Receipt>>, Error> {
-        let ranges = rooms.iter().map(|room| Range::prefix(room).after(&(*room, after))).collect();
-        let found = self.store().scan_many(&RECEIPT_LOG, ranges, store::Order::Descending, MOST_TOLD).await?;
-        let receipt = |((_, position), row): ((RoomSerial, Position), ReceiptLogRow)| {
-            (!row.private || row.user == user).then(|| Receipt {
-                user_id: row.user,
-                kind: if row.private { ReceiptKind::Private } else { ReceiptKind::Public },
-                thread: Some(row.thread).filter(|thread| !thread.is_empty()),
-                event_id: row.event_id,
-                ts: row.ts,
-                position,
-            })
-        };
-        let cut: Vec<usize> = (0..rooms.len()).filter(|index| found[*index].len() == MOST_TOLD).collect();
-        let mut told: Vec<Vec<Receipt>> =
-            found.into_iter().map(|rows| rows.into_iter().rev().filter_map(receipt).collect()).collect();
+        let (mut told, cut) = self.newest_receipts(user, rooms, after).await?;
         if !cut.is_empty() {
             let ranges = cut.iter().map(|index| Range::prefix(&(rooms[*index], user.as_str()))).collect();
             let own = self.store().scan_many(&RECEIPTS, ranges, store::Order::Ascending, usize::MAX).await?;
@@ -443,6 +434,59 @@ impl Rooms {
             }
         }
         Ok(told)
+    }
+
+    /// The newest receipts of rooms that a user may see, oldest first, and in which rooms there may be older ones.
+    async fn newest_receipts(
+        &self,
+        user: &UserId,
+        rooms: &[RoomSerial],
+        after: Position,
+    ) -> Result<(Vec<Vec<Receipt>>, Vec<usize>), Error> {
+        let receipt = |((_, position), row): ((RoomSerial, Position), ReceiptLogRow)| {
+            (!row.private || row.user == user).then(|| Receipt {
+                user_id: row.user,
+                kind: if row.private { ReceiptKind::Private } else { ReceiptKind::Public },
+                thread: Some(row.thread).filter(|thread| !thread.is_empty()),
+                event_id: row.event_id,
+                ts: row.ts,
+                position,
+            })
+        };
+        let mut told = vec![Vec::new(); rooms.len()];
+        let mut cut = BTreeSet::new();
+        let mut open: Vec<(usize, Position)> =
+            (0..rooms.len()).map(|index| (index, Position(u64::MAX))).collect();
+        for _ in 0..ROUNDS {
+            let range = |(index, before): &(usize, Position)| {
+                let room = rooms[*index];
+                Range::prefix(&room).after(&(room, after)).before(&(room, *before))
+            };
+            let ranges = open.iter().map(range).collect();
+            let found =
+                self.store().scan_many(&RECEIPT_LOG, ranges, store::Order::Descending, MOST_TOLD).await?;
+            let mut next = Vec::new();
+            for ((index, _), rows) in open.into_iter().zip(found) {
+                let oldest =
+                    rows.last().filter(|_| rows.len() == MOST_TOLD).map(|((_, position), _)| *position);
+                told[index].extend(rows.into_iter().filter_map(receipt));
+                let Some(oldest) = oldest else { continue };
+                cut.insert(index);
+                // What others keep to themselves takes no place.
+                if told[index].len() < MOST_TOLD {
+                    next.push((index, oldest));
+                }
+            }
+            open = next;
+            if open.is_empty() {
+                break;
+            }
+        }
+        for told in &mut told {
+            told.truncate(MOST_TOLD);
+            told.reverse();
+        }
+        Ok((told, cut.into_iter().collect()))
     }
 
     /// A user's receipt, for use inside the server.
@@ -467,6 +511,24 @@ impl Rooms {
             position: row.position,
         }))
     }
+}
+
+/// Of what one unit says, the last receipt of each user and thread counts, and of the threads of a user the last ones.
+fn keep_last(receipts: &mut Vec<NewReceipt>) {
+    let (mut seen, mut threads) = (HashSet::new(), HashMap::<OwnedUserId, usize>::new());
+    receipts.reverse();
+    receipts.retain(|receipt| {
+        if !seen.insert((receipt.user_id.clone(), receipt.thread.clone())) {
+            return false;
+        }
+        if receipt.thread.as_deref().is_none_or(|thread| thread == MAIN) {
+            return true;
+        }
+        let threads = threads.entry(receipt.user_id.clone()).or_default();
+        *threads += 1;
+        *threads <= THREADS_KEPT
+    });
+    receipts.reverse();
 }
 
 /// Whether the name is one of a thread.

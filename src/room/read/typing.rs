@@ -13,7 +13,7 @@ use std::{
 use base::Instant;
 use parking_lot::Mutex;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
-use store::{Position, Topic};
+use store::{CommitError, Position, Topic};
 use tracing::debug;
 
 use crate::{
@@ -251,7 +251,14 @@ impl Rooms {
         }
         if readers || (others && local) {
             let change = (local && others).then(|| (user.to_owned(), timeout.is_some()));
-            self.publish_typing(&[(room.serial, room.room_id.clone(), change.into_iter().collect())]).await?;
+            let changed = [(room.serial, room.room_id.clone(), change.into_iter().collect())];
+            let rooms = self.clone();
+            // In a task of its own: whoever asked may be gone before the change has its position, and without one
+            // readers would be told of it again and again, and others never.
+            let published =
+                self.0.tasks.spawn("typing change", async move { rooms.publish_typing(&changed).await });
+            // One that was stopped at shutdown: told or not.
+            return published.await.unwrap_or(Err(Error::Commit(CommitError::Unknown)));
         }
         Ok(())
     }

@@ -132,6 +132,58 @@ async fn receipts_of_another_server_are_bounded_in_length_and_number() {
     let threads: Vec<_> = kept.iter().filter_map(|receipt| receipt.thread.as_deref()).collect();
     assert!(threads.contains(&"main") && threads.contains(&"$last"), "{threads:?}");
     assert!(!threads.contains(&"$thread0x0"), "the oldest are gone");
+    let kept = receive((0..200).map(|number| format!("$many{number}")).collect()).await;
+    let threads: Vec<_> = kept.iter().filter_map(|receipt| receipt.thread.as_deref()).collect();
+    assert_eq!(threads.len(), 64 + 1, "those of a single unit as well");
+    assert!(threads.contains(&"main") && threads.contains(&"$many199") && threads.contains(&"$many136"));
+}
+
+#[tokio::test]
+async fn receipts_that_others_keep_to_themselves_take_no_place_among_those_that_are_told() {
+    use crate::read::receipts::{NewReceipt, ReceiptKind};
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let event = server.say(&hanako, &room, "一").await;
+    let info = server.rooms.room(&room).await.unwrap().unwrap();
+    let receipt = |user_id, kind| NewReceipt { user_id, kind, thread: None, event_id: event.clone(), ts: 5 };
+    let open = receipt(user("@open:a.test"), ReceiptKind::Public);
+    server.rooms.note_receipts(&info, &[open], false).await.unwrap();
+    let hidden: Vec<_> =
+        (0..2_001).map(|number| receipt(user(&format!("@u{number}:a.test")), ReceiptKind::Private)).collect();
+    for some in hidden.chunks(500) {
+        server.rooms.note_receipts(&info, some, false).await.unwrap();
+    }
+
+    let told =
+        server.rooms.receipts_since(&hanako, &[info.serial], Default::default()).await.unwrap().remove(0);
+    let users: Vec<_> = told.iter().map(|receipt| receipt.user_id.as_str()).collect();
+    assert_eq!(users, ["@open:a.test"]);
+}
+
+#[tokio::test]
+async fn typing_of_one_who_hangs_up_before_the_answer_is_told_once_and_to_all() {
+    let server = Net::default().server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = server.public_room(&hanako).await;
+    let serial = server.rooms.room(&room).await.unwrap().unwrap().serial;
+    let mut request = Box::pin(server.rooms.set_typing(&hanako, &room, Some(Duration::from_secs(30))));
+    while server.rooms.typing_in(serial).is_empty() {
+        let is_done = std::future::poll_fn(|cx| std::task::Poll::Ready(request.as_mut().poll(cx).is_ready()));
+        assert!(!is_done.await, "it is to be dropped on its way");
+        tokio::task::yield_now().await;
+    }
+    drop(request);
+
+    for _ in 0..100_000 {
+        if !server.rooms.typing_changes_since(Default::default()).is_empty() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let changes = server.rooms.typing_changes_since(Default::default());
+    assert_eq!(changes.iter().map(|change| &change.user_id).collect::<Vec<_>>(), [&hanako]);
+    assert_eq!(server.rooms.typing_since(serial, changes[0].position), None);
 }
 
 #[tokio::test]
