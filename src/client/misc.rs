@@ -10,7 +10,7 @@ use ruma::api::client::{
 use serde_json::json;
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::{ClientApi, api::viewer, membership::must_be_joined};
+use crate::{ClientApi, api::viewer};
 
 /// `GET /_matrix/client/v3/voip/turnServer`: the relays for calls; there is none.
 ///
@@ -41,12 +41,14 @@ pub(crate) async fn report_event(
     let report_content::v3::Request { room_id, event_id, .. } = call.request;
     let user = &call.caller.user_id;
     let hidden = || ApiError::not_found("There is no such event, or you may not see it");
-    must_be_joined(&api, user, &room_id).await.map_err(|_| hidden())?;
-    match api.rooms.event_for(&viewer(&call.caller), &room_id, &event_id).await {
-        Ok(_) => {}
-        Err(room::Error::Store(cause)) => return Err(cause.into()),
-        Err(_) => return Err(hidden()),
+    if !api.rooms.is_joined(user, &room_id).await? {
+        return Err(hidden());
     }
+    api.rooms.event_for(&viewer(&call.caller), &room_id, &event_id).await.map_err(|error| match error {
+        room::Error::NotJoined { .. } | room::Error::NoRoom(_) | room::Error::NoEvent(_) => hidden(),
+        // Whoever reports is not to be told that there is nothing where we could not look.
+        error => error.into(),
+    })?;
     tracing::warn!(user_id = %user, room_id = %room_id, event_id = %event_id, "an event was reported");
     Ok(report_content::v3::Response::new())
 }

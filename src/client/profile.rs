@@ -1,9 +1,9 @@
 //! Profiles of users, ours and others'.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{OwnedUserId, ServerName, UserId};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, json};
 use web::{ApiError, Open, RawCall, Response, StatusCode, User, json_response};
 
 use crate::ClientApi;
@@ -40,7 +40,7 @@ pub(crate) async fn get_field(api: Arc<ClientApi>, call: RawCall<Open>) -> Resul
     }
     let profile = api.accounts.profile(&user).await?;
     match profile.0.get(&field) {
-        Some(value) => Ok(json_response(StatusCode::OK, &Map::from_iter([(field, parsed(value)?)]))),
+        Some(value) => Ok(json_response(StatusCode::OK, &BTreeMap::from([(field, value)]))),
         None => absent(&field),
     }
 }
@@ -50,10 +50,6 @@ fn absent(field: &str) -> Result<Response, ApiError> {
         return Ok(json_response(StatusCode::OK, &json!({})));
     }
     Err(ApiError::not_found("The profile has no such field"))
-}
-
-fn parsed(value: &RawValue) -> Result<Value, ApiError> {
-    serde_json::from_str(value.get()).map_err(ApiError::internal)
 }
 
 async fn ask_elsewhere(
