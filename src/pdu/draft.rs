@@ -11,8 +11,9 @@ use serde_json::value::RawValue as RawJsonValue;
 use crate::{
     Authority, MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PREV_EVENTS, Pdu, RoomVersion, Verified,
     error::FormatError,
+    event::raw_size,
     hash,
-    json::{self, Numbers, Value},
+    json::{self, Numbers},
     members::{ObjectWriter, find, with_member},
     redact::{Keep, redacted},
     verify::required_servers,
@@ -101,6 +102,7 @@ impl Template {
     /// # Errors
     /// [`FormatError`]
     pub fn parse(version: RoomVersion, raw: &RawJsonValue) -> Result<Self, FormatError> {
+        raw_size(raw.get().as_bytes())?;
         let json = json::canonicalize(raw.get().as_bytes(), Numbers::Strict)?;
         if json.len() > crate::MAX_PDU_BYTES {
             return Err(FormatError::TooLarge { size_bytes: json.len() });
@@ -164,23 +166,22 @@ pub fn build(
 
     // New events are strict in every version: a number that servers spell differently helps nobody.
     let nesting = json::MAX_OWN_NESTING - 1;
-    let Value::Object(mut content) =
-        json::parse_within(draft.content.get().as_bytes(), Numbers::Strict, nesting)?
-    else {
+    let mut content = json::canonicalize_within(draft.content.get().as_bytes(), Numbers::Strict, nesting)?;
+    if !content.starts_with('{') {
         return Err(FormatError::WrongType { field: "content", expected: "an object" });
-    };
+    }
     let redacts = draft.redacts.as_ref().filter(|_| draft.kind == TimelineEventType::RoomRedaction);
     if let Some(redacts) = redacts
         && version.has_redacts_in_content()
     {
-        content.retain(|(key, _)| key != "redacts");
-        let place = content.partition_point(|(key, _)| key.as_ref() < "redacts");
-        content.insert(place, ("redacts".into(), Value::String(redacts.as_str().into())));
+        let mut id = String::new();
+        json::write_string(redacts.as_str(), &mut id);
+        content = with_member(&content, "redacts", &id);
     }
 
     let mut writer = ObjectWriter::with_capacity(draft.content.get().len() + 512);
     write_ids(writer.key("auth_events"), auth);
-    Value::Object(content).write(writer.key("content"));
+    writer.raw("content", &content);
     writer.integer("depth", depth);
     writer.integer("origin_server_ts", i64::from(origin_server_ts.get()));
     write_ids(writer.key("prev_events"), prev);

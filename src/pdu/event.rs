@@ -18,7 +18,7 @@ use crate::{
     RoomVersion,
     error::FormatError,
     hash,
-    json::{self, Numbers, Value},
+    json::{Numbers, canonicalize},
     members::{self, items},
     power::{Creation, PowerLevels},
     redact::{Keep, redacted},
@@ -26,6 +26,11 @@ use crate::{
 
 /// The largest event, in bytes of its canonical JSON with signatures and without `unsigned`.
 pub const MAX_PDU_BYTES: usize = 65_536;
+/// The largest event as others send it, before it is in its canonical form and without its `unsigned`.
+///
+/// Others may spell Japanese with twice the bytes (`\u5f79`), add white space, and in `unsigned` as much as an
+/// event again. What is larger is refused before anybody looks into it.
+const MAX_RAW_BYTES: usize = 4 * MAX_PDU_BYTES;
 /// The longest sender, room id, event id, type and state key, in bytes.
 pub const MAX_ID_BYTES: usize = 255;
 /// The most previous events that an event may have.
@@ -82,14 +87,11 @@ impl Pdu {
     /// # Errors
     /// [`FormatError`]; the event must then be dropped.
     pub fn parse(version: RoomVersion, bytes: &[u8]) -> Result<Self, FormatError> {
+        raw_size(bytes)?;
         let numbers = if version.has_strict_json() { Numbers::Strict } else { Numbers::Lax };
-        let Value::Object(mut object) = json::parse(bytes, numbers)? else {
-            return Err(FormatError::WrongType { field: "event", expected: "an object" });
-        };
-        object.retain(|(key, _)| key != "unsigned");
-        let mut canonical = String::with_capacity(bytes.len());
-        Value::Object(object).write(&mut canonical);
-        Self::from_canonical(version, canonical)
+        let canonical = canonicalize(bytes, numbers)?;
+        object("event", &canonical)?;
+        Self::from_canonical(version, members::without_member(canonical, "unsigned"))
     }
 
     /// As [`Self::parse`], for a raw value of a request.
@@ -481,6 +483,11 @@ struct RawHead<'a> {
     sender: Option<&'a str>,
     signatures: Option<&'a str>,
     state_key: Option<&'a str>,
+}
+
+/// Refuses what is too large to be an event in any spelling.
+pub(crate) fn raw_size(bytes: &[u8]) -> Result<(), FormatError> {
+    if bytes.len() > MAX_RAW_BYTES { Err(FormatError::TooLarge { size_bytes: bytes.len() }) } else { Ok(()) }
 }
 
 fn required<'a>(field: &'static str, raw: Option<&'a str>) -> Result<&'a str, FormatError> {

@@ -7,7 +7,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/appendices/#canonical-json>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use crate::float;
 
@@ -61,6 +61,9 @@ pub enum JsonFault {
     /// A string with an invalid escape, a control character or half a surrogate pair.
     #[error("an invalid string")]
     String,
+    /// More than 4 GiB.
+    #[error("too long")]
+    TooLong,
     /// Nested more than [`MAX_NESTING`] deep, or [`MAX_OWN_NESTING`] where it is ours.
     #[error("nested too deeply")]
     Nesting,
@@ -75,54 +78,287 @@ pub enum Numbers {
     Lax,
 }
 
-/// A JSON value that borrows from the text it was read from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value<'a> {
-    /// `null`
-    Null,
-    /// `true` or `false`
-    Bool(bool),
-    /// An integer of the safe range.
-    Integer(i64),
-    /// Another number, in its canonical spelling; only read with [`Numbers::Lax`].
-    Number(String),
-    /// A string without its escapes.
-    String(Cow<'a, str>),
-    /// An array.
-    Array(Vec<Value<'a>>),
-    /// An object, sorted by key, without duplicates.
-    Object(Vec<(Cow<'a, str>, Value<'a>)>),
-}
-
-/// Reads one JSON value, which must be all there is.
+/// Reads one JSON value, which must be all there is, and writes its canonical form.
+///
+/// Beside text and result it takes some bytes for each member of an object whose keys are out of order.
 ///
 /// # Errors
 /// [`JsonError`] as described in the module.
-pub fn parse(bytes: &[u8], numbers: Numbers) -> Result<Value<'_>, JsonError> {
-    parse_within(bytes, numbers, MAX_NESTING)
+pub fn canonicalize(bytes: &[u8], numbers: Numbers) -> Result<String, JsonError> {
+    canonicalize_within(bytes, numbers, MAX_NESTING)
 }
 
-/// As [`parse`], with another limit of nesting.
+/// As [`canonicalize`], with another limit of nesting.
 ///
 /// # Errors
-/// As [`parse`].
-pub(crate) fn parse_within(bytes: &[u8], numbers: Numbers, nesting: usize) -> Result<Value<'_>, JsonError> {
+/// As [`canonicalize`].
+pub(crate) fn canonicalize_within(
+    bytes: &[u8],
+    numbers: Numbers,
+    nesting: usize,
+) -> Result<String, JsonError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| JsonError { offset: error.valid_up_to(), fault: JsonFault::Utf8 })?;
-    let mut reader = Reader { text, at: 0, numbers, nesting };
-    let value = reader.value(0)?;
-    reader.skip_space();
-    if reader.at != text.len() {
-        return Err(reader.fault(JsonFault::Trailing));
+    if u32::try_from(text.len()).is_err() {
+        return Err(JsonError { offset: 0, fault: JsonFault::TooLong });
     }
-    Ok(value)
+    let reader = Reader { text, at: 0 };
+    let out = String::with_capacity(text.len());
+    let mut writer =
+        Writer { reader, numbers, nesting, out, open: Vec::new(), disorder: Disorder::default() };
+    writer.value(0)?;
+    writer.reader.skip_space();
+    if writer.reader.at != text.len() {
+        return Err(writer.reader.fault(JsonFault::Trailing));
+    }
+    if !writer.disorder.objects.is_empty() {
+        writer.disorder.objects.sort_unstable_by_key(|object| object.start);
+        writer.disorder.is_complete = true;
+        writer.reader.at = 0;
+        writer.out.clear();
+        writer.value(0)?;
+    }
+    Ok(writer.out)
+}
+
+/// The text of a string, of which `raw` is the whole spelling with its quotes.
+pub(crate) fn read_string(raw: &str) -> Option<Cow<'_, str>> {
+    let mut reader = Reader { text: raw, at: 0 };
+    reader.string().ok().filter(|_| reader.at == raw.len())
+}
+
+/// Writes canonical JSON while it reads.
+struct Writer<'a> {
+    reader: Reader<'a>,
+    numbers: Numbers,
+    nesting: usize,
+    out: String,
+    /// Where the members of the objects that are being read begin, the innermost object's last.
+    open: Vec<Place>,
+    disorder: Disorder,
+}
+
+/// A place in the text. There may be many of them, so they are small.
+type Place = u32;
+
+/// The objects whose keys are out of order.
+#[derive(Default)]
+struct Disorder {
+    /// Sorted by `start` when it is complete.
+    objects: Vec<Disordered>,
+    /// Where their members begin, in the order of the keys; those of an object stand together.
+    members: Vec<Place>,
+    /// Whether the whole text was read.
+    is_complete: bool,
+}
+
+/// One of them.
+struct Disordered {
+    /// Where it begins in the text.
+    start: Place,
+    /// Its members among [`Disorder::members`].
+    members: Range<u32>,
+}
+
+impl Disorder {
+    /// The members of the object that begins at `start`, if it is one of these and all of them are known.
+    fn of(&self, start: Place) -> Option<Range<usize>> {
+        if !self.is_complete {
+            return None;
+        }
+        let at = self.objects.binary_search_by_key(&start, |object| object.start).ok()?;
+        let Range { start, end } = self.objects.get(at)?.members;
+        Some(index(start)..index(end))
+    }
+}
+
+impl<'a> Writer<'a> {
+    fn value(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.reader.skip_space();
+        match self.reader.peek() {
+            Some(b'{' | b'[') if depth >= self.nesting => Err(self.reader.fault(JsonFault::Nesting)),
+            Some(b'{') => self.object(depth + 1),
+            Some(b'[') => self.array(depth + 1),
+            Some(b'"') => self.string().map(|_| ()),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            _ => Err(self.reader.fault(JsonFault::Syntax)),
+        }
+    }
+
+    /// Reads and writes a string; returns its text.
+    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        let text = self.reader.string()?;
+        match &text {
+            // It had no escapes, and so it needs none.
+            Cow::Borrowed(plain) => {
+                self.out.push('"');
+                self.out.push_str(plain);
+                self.out.push('"');
+            }
+            Cow::Owned(text) => write_string(text, &mut self.out),
+        }
+        Ok(text)
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), JsonError> {
+        self.reader.word(word)?;
+        self.out.push_str(word);
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        let start = self.reader.at;
+        let (text, is_integer) = self.reader.number()?;
+        let fault = |fault| Err(JsonError { offset: start, fault });
+        if is_integer && text != "-0" {
+            let is_safe =
+                text.parse::<i64>().is_ok_and(|n| n.unsigned_abs() <= MAX_SAFE_INTEGER.unsigned_abs());
+            if !is_safe && self.numbers == Numbers::Strict {
+                return fault(JsonFault::IntegerRange);
+            }
+            self.out.push_str(text);
+            return Ok(());
+        }
+        match self.numbers {
+            Numbers::Strict => return fault(JsonFault::NotAnInteger),
+            Numbers::Lax if is_integer => self.out.push('0'),
+            Numbers::Lax => match float::canonical(text) {
+                Some(number) => self.out.push_str(&number),
+                None => return fault(JsonFault::Syntax),
+            },
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.reader.at += 1;
+        self.out.push('[');
+        self.reader.skip_space();
+        if self.reader.peek() != Some(b']') {
+            self.value(depth)?;
+            while self.reader.goes_on(b']')? {
+                self.out.push(',');
+                self.value(depth)?;
+            }
+        }
+        self.reader.at += 1;
+        self.out.push(']');
+        Ok(())
+    }
+
+    fn object(&mut self, depth: usize) -> Result<(), JsonError> {
+        let start = place(self.reader.at);
+        self.out.push('{');
+        match self.disorder.of(start) {
+            Some(members) => self.members_in_order(members, depth)?,
+            None => self.members(start, depth)?,
+        }
+        self.out.push('}');
+        Ok(())
+    }
+
+    /// Writes the members of an object as they come, and notes it if they should come otherwise.
+    fn members(&mut self, start: Place, depth: usize) -> Result<(), JsonError> {
+        let first = self.open.len();
+        let mut last: Option<Cow<'a, str>> = None;
+        let (mut is_sorted, mut has_escapes) = (true, false);
+        self.reader.at += 1;
+        self.reader.skip_space();
+        if self.reader.peek() != Some(b'}') {
+            loop {
+                self.reader.skip_space();
+                self.open.push(place(self.reader.at));
+                let key = self.member(depth)?;
+                has_escapes |= matches!(key, Cow::Owned(_));
+                is_sorted = is_sorted && last.is_none_or(|last| last < key);
+                last = Some(key);
+                if !self.reader.goes_on(b'}')? {
+                    break;
+                }
+                self.out.push(',');
+            }
+        }
+        self.reader.at += 1;
+        if !is_sorted {
+            self.note(start, first, has_escapes)?;
+        }
+        self.open.truncate(first);
+        Ok(())
+    }
+
+    /// Reads and writes a member; returns its key.
+    fn member(&mut self, depth: usize) -> Result<Cow<'a, str>, JsonError> {
+        let key = self.string()?;
+        self.reader.skip_space();
+        self.reader.expect(b':')?;
+        self.out.push(':');
+        self.value(depth)?;
+        Ok(key)
+    }
+
+    /// Notes the order of the object that begins at `start` and whose members are those from `first` on.
+    fn note(&mut self, start: Place, first: usize, has_escapes: bool) -> Result<(), JsonError> {
+        let begin = self.disorder.members.len();
+        self.disorder.members.extend(self.open.drain(first..));
+        let members = self.disorder.members.get_mut(begin..).unwrap_or_default();
+        let text = self.reader.text;
+        if has_escapes {
+            members.sort_by_cached_key(|at| key_at(text, *at));
+        } else {
+            // These are found again faster than they are kept.
+            members.sort_unstable_by(|a, b| key_at(text, *a).cmp(&key_at(text, *b)));
+        }
+        let is_same = |pair: &[Place]| matches!(pair, [a, b] if key_at(text, *a) == key_at(text, *b));
+        if members.windows(2).any(is_same) {
+            return Err(JsonError { offset: index(start), fault: JsonFault::DuplicateKey });
+        }
+        // There are fewer members than bytes.
+        let members = place(begin)..place(self.disorder.members.len());
+        self.disorder.objects.push(Disordered { start, members });
+        Ok(())
+    }
+
+    fn members_in_order(&mut self, members: Range<usize>, depth: usize) -> Result<(), JsonError> {
+        let mut end = self.reader.at;
+        for member in members.clone() {
+            if member > members.start {
+                self.out.push(',');
+            }
+            self.reader.at = self.disorder.members.get(member).map_or(end, |member| index(*member));
+            self.member(depth)?;
+            end = end.max(self.reader.at);
+        }
+        self.reader.at = end;
+        self.reader.skip_space();
+        self.reader.expect(b'}')
+    }
+}
+
+/// An index of a text whose length was looked at.
+fn place(index: usize) -> Place {
+    Place::try_from(index).unwrap_or(Place::MAX)
+}
+
+fn index(place: Place) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+/// The key that begins there, in a text that was read before.
+fn key_at(text: &str, at: Place) -> Cow<'_, str> {
+    let at = index(at);
+    let inside = text.get(at + 1..).unwrap_or_default();
+    match inside.find('"').and_then(|end| inside.get(..end)) {
+        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+        _ => Reader { text, at }.string().unwrap_or_default(),
+    }
 }
 
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    numbers: Numbers,
-    nesting: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -148,88 +384,25 @@ impl<'a> Reader<'a> {
         Err(self.fault(JsonFault::Syntax))
     }
 
-    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, JsonError> {
+    fn word(&mut self, word: &str) -> Result<(), JsonError> {
         if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
-            return Ok(value);
+            return Ok(());
         }
         Err(self.fault(JsonFault::Syntax))
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
+    /// Whether another item of a list follows; the position is then after the comma, else at `end`.
+    fn goes_on(&mut self, end: u8) -> Result<bool, JsonError> {
         self.skip_space();
         match self.peek() {
-            Some(b'{') => self.object(depth + 1),
-            Some(b'[') => self.array(depth + 1),
-            Some(b'"') => self.string().map(Value::String),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
+            Some(b',') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(byte) if byte == end => Ok(false),
             _ => Err(self.fault(JsonFault::Syntax)),
         }
-    }
-
-    fn object(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
-        if depth > self.nesting {
-            return Err(self.fault(JsonFault::Nesting));
-        }
-        let start = self.at;
-        self.at += 1;
-        let mut members: Vec<(Cow<'a, str>, Value<'a>)> = Vec::new();
-        let mut sorted = true;
-        self.skip_space();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(Value::Object(members));
-        }
-        loop {
-            self.skip_space();
-            let key = self.string()?;
-            self.skip_space();
-            self.expect(b':')?;
-            let value = self.value(depth)?;
-            sorted = sorted && members.last().is_none_or(|(last, _)| *last < key);
-            members.push((key, value));
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => break,
-                _ => return Err(self.fault(JsonFault::Syntax)),
-            }
-        }
-        self.at += 1;
-        if !sorted {
-            members.sort_by(|a, b| a.0.cmp(&b.0));
-            if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-                return Err(JsonError { offset: start, fault: JsonFault::DuplicateKey });
-            }
-        }
-        Ok(Value::Object(members))
-    }
-
-    fn array(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
-        if depth > self.nesting {
-            return Err(self.fault(JsonFault::Nesting));
-        }
-        self.at += 1;
-        let mut items = Vec::new();
-        self.skip_space();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(Value::Array(items));
-        }
-        loop {
-            items.push(self.value(depth)?);
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => break,
-                _ => return Err(self.fault(JsonFault::Syntax)),
-            }
-        }
-        self.at += 1;
-        Ok(Value::Array(items))
     }
 
     /// Reads a string; the position is at its opening quote.
@@ -309,7 +482,8 @@ impl<'a> Reader<'a> {
         Ok(code)
     }
 
-    fn number(&mut self) -> Result<Value<'a>, JsonError> {
+    /// Reads a number; tells whether it has neither fraction nor exponent.
+    fn number(&mut self) -> Result<(&'a str, bool), JsonError> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -333,22 +507,7 @@ impl<'a> Reader<'a> {
             }
             self.some_digits()?;
         }
-        let text = &self.text[start..self.at];
-        let fault = |fault| JsonError { offset: start, fault };
-        if integer && text != "-0" {
-            let small =
-                text.parse::<i64>().ok().filter(|n| n.unsigned_abs() <= MAX_SAFE_INTEGER.unsigned_abs());
-            return match (small, self.numbers) {
-                (Some(number), _) => Ok(Value::Integer(number)),
-                (None, Numbers::Strict) => Err(fault(JsonFault::IntegerRange)),
-                (None, Numbers::Lax) => Ok(Value::Number(text.to_owned())),
-            };
-        }
-        match self.numbers {
-            Numbers::Strict => Err(fault(JsonFault::NotAnInteger)),
-            Numbers::Lax if integer => Ok(Value::Integer(0)),
-            Numbers::Lax => float::canonical(text).map(Value::Number).ok_or_else(|| fault(JsonFault::Syntax)),
-        }
+        Ok((&self.text[start..self.at], integer))
     }
 
     fn digits(&mut self) {
@@ -361,42 +520,6 @@ impl<'a> Reader<'a> {
         let start = self.at;
         self.digits();
         if self.at == start { Err(self.fault(JsonFault::Syntax)) } else { Ok(()) }
-    }
-}
-
-impl Value<'_> {
-    /// Writes the canonical spelling to the end of `out`.
-    pub fn write(&self, out: &mut String) {
-        match self {
-            Self::Null => out.push_str("null"),
-            Self::Bool(true) => out.push_str("true"),
-            Self::Bool(false) => out.push_str("false"),
-            Self::Integer(number) => write_integer(*number, out),
-            Self::Number(number) => out.push_str(number),
-            Self::String(text) => write_string(text, out),
-            Self::Array(items) => {
-                out.push('[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    item.write(out);
-                }
-                out.push(']');
-            }
-            Self::Object(members) => {
-                out.push('{');
-                for (index, (key, value)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    write_string(key, out);
-                    out.push(':');
-                    value.write(out);
-                }
-                out.push('}');
-            }
-        }
     }
 }
 
@@ -437,14 +560,4 @@ pub fn write_integer(number: i64, out: &mut String) {
     use std::fmt::Write as _;
     // Writing to a `String` cannot fail.
     write!(out, "{number}").unwrap_or_default();
-}
-
-/// Reads JSON and writes its canonical form.
-///
-/// # Errors
-/// As [`parse`].
-pub fn canonicalize(bytes: &[u8], numbers: Numbers) -> Result<String, JsonError> {
-    let mut out = String::with_capacity(bytes.len());
-    parse(bytes, numbers)?.write(&mut out);
-    Ok(out)
 }

@@ -166,16 +166,25 @@ pub(crate) fn with_member(object: &str, key: &str, value: &str) -> String {
     writer.finish()
 }
 
+/// `object` without the member `key`, which must need no escapes.
+pub(crate) fn without_member(object: String, key: &str) -> String {
+    if find(&object, key).is_none() {
+        return object;
+    }
+    let mut writer = ObjectWriter::with_capacity(object.len());
+    for (name, value) in members(&object).filter(|(name, _)| *name != key) {
+        writer.raw(name, value);
+    }
+    writer.finish()
+}
+
 /// Reads a raw string value; `None` if it is none.
 pub(crate) fn string(raw: &str) -> Option<std::borrow::Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(std::borrow::Cow::Borrowed(inner));
     }
-    match json::parse(raw.as_bytes(), json::Numbers::Lax) {
-        Ok(json::Value::String(text)) => Some(text),
-        _ => None,
-    }
+    json::read_string(raw)
 }
 
 #[cfg(test)]
@@ -201,6 +210,17 @@ mod tests {
         assert_eq!(with_member(r#"{"a":1}"#, "b", "2"), r#"{"a":1,"b":2}"#);
         assert_eq!(with_member(r#"{"b":1,"c":3}"#, "b", "2"), r#"{"b":2,"c":3}"#);
         assert_eq!(with_member("{}", "b", "2"), r#"{"b":2}"#);
+    }
+
+    #[test]
+    fn a_member_is_left_out() {
+        for (object, expected) in [
+            (r#"{"a":1,"b":{"b":2},"c":3}"#, r#"{"a":1,"c":3}"#),
+            (r#"{"b":2}"#, "{}"),
+            (r#"{"a":{"b":2}}"#, r#"{"a":{"b":2}}"#),
+        ] {
+            assert_eq!(without_member(object.to_owned(), "b"), expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! The specification recommends some types of state and leaves the rest to servers. We copy what describes the room
 //! and what protects it: bans and policy rules too, or an upgrade would open the door to those who were shut out.
 
-use pdu::{RoomVersion, json::Numbers};
+use pdu::{
+    RoomVersion,
+    json::{Numbers, canonicalize},
+};
 use room::{
     Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INVITES, Preset, Profile,
     read::view::{Look, Viewer},
@@ -120,7 +123,7 @@ impl OldRoom {
             };
             // Old versions have numbers that new events may not have.
             let content = look.event.pdu().content();
-            let fits = is_copied && pdu::json::parse(content.get().as_bytes(), Numbers::Strict).is_ok();
+            let fits = is_copied && canonicalize(content.get().as_bytes(), Numbers::Strict).is_ok();
             fits.then(|| InitialState {
                 kind: StateEventType::from(kind),
                 state_key: key.to_owned(),

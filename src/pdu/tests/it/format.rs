@@ -1,7 +1,7 @@
 //! The form of events: what is read, what is refused, and that nothing panics.
 
 use pdu::{
-    Draft, FormatError, MAX_PDU_BYTES, Pdu, RoomVersion, SignError, build,
+    Draft, FormatError, MAX_PDU_BYTES, Pdu, RoomVersion, SignError, Template, build,
     json::{JsonFault, MAX_NESTING, MAX_OWN_NESTING},
     sign, verify,
 };
@@ -105,6 +105,37 @@ fn wrong_types_and_missing_fields_are_refused_in_every_version() {
             value[field] = (0..=limit).map(|n| format!("$x{n}")).collect();
             assert_eq!(parse(version, &value), Err(FormatError::TooMany { field, limit }));
         }
+    }
+}
+
+#[test]
+fn what_is_too_large_in_any_spelling_is_refused_before_it_is_read() {
+    for version in RoomVersion::SUPPORTED {
+        let text = format!(r#"{{"x":[{}0]}}"#, "[0],".repeat(256 * 1024));
+        assert_eq!(
+            Pdu::parse(version, text.as_bytes()),
+            Err(FormatError::TooLarge { size_bytes: text.len() })
+        );
+        let raw = serde_json::value::RawValue::from_string(text.clone()).unwrap();
+        let template = Template::parse(version, &raw);
+        assert!(matches!(template, Err(FormatError::TooLarge { size_bytes }) if size_bytes == text.len()));
+        // It is not even looked at: this is no JSON.
+        assert!(matches!(
+            Pdu::parse(version, "[".repeat(1 << 20).as_bytes()),
+            Err(FormatError::TooLarge { .. })
+        ));
+    }
+}
+
+#[test]
+fn what_is_large_by_its_spelling_or_its_unsigned_part_alone_is_read() {
+    for version in RoomVersion::SUPPORTED {
+        let mut value = message(version);
+        value["content"] = json!({ "body": "役".repeat(20_000) });
+        value["unsigned"] = json!({ "prev_content": { "body": "役".repeat(10_000) } });
+        let text = value.to_string().replace('役', "\\u5f79");
+        assert!(text.len() > 2 * MAX_PDU_BYTES);
+        assert!(Pdu::parse(version, text.as_bytes()).is_ok());
     }
 }
 

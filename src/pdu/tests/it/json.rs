@@ -1,6 +1,8 @@
 //! Canonical JSON.
 
-use pdu::json::{JsonFault, MAX_NESTING, Numbers, canonicalize, parse};
+use std::fmt::Write as _;
+
+use pdu::json::{JsonFault, MAX_NESTING, Numbers, canonicalize};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -83,7 +85,7 @@ fn what_has_no_single_meaning_is_refused() {
         (b"NaN", Syntax),
         (b"Infinity", Syntax),
     ] {
-        let error = parse(input, Numbers::Strict).unwrap_err();
+        let error = canonicalize(input, Numbers::Strict).unwrap_err();
         assert_eq!(error.fault, fault, "{}", std::string::String::from_utf8_lossy(input));
     }
 }
@@ -98,9 +100,9 @@ fn lax_numbers_are_written_as_the_first_servers_did() {
 #[test]
 fn nesting_is_bounded_without_using_the_stack() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-    assert!(parse(nested(MAX_NESTING).as_bytes(), Numbers::Strict).is_ok());
+    assert!(canonicalize(nested(MAX_NESTING).as_bytes(), Numbers::Strict).is_ok());
     for open in ["[", "{\"a\":"] {
-        let error = parse(open.repeat(1_000_000).as_bytes(), Numbers::Strict).unwrap_err();
+        let error = canonicalize(open.repeat(1_000_000).as_bytes(), Numbers::Strict).unwrap_err();
         assert_eq!(error.fault, JsonFault::Nesting);
     }
 }
@@ -121,7 +123,66 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// JSON whose keys stand in the opposite of their order, some of them and some strings in escapes.
+fn backwards(value: &Value, out: &mut String) {
+    let text = |text: &str, out: &mut String| {
+        out.push('"');
+        for unit in text.encode_utf16() {
+            match char::from_u32(u32::from(unit)) {
+                Some(plain @ ('a'..='m' | '0'..='9')) => out.push(plain),
+                _ => write!(out, "\\u{unit:04X}").unwrap(),
+            }
+        }
+        out.push('"');
+    };
+    match value {
+        Value::Object(members) => {
+            out.push_str("{ ");
+            for (index, (key, value)) in members.iter().rev().enumerate() {
+                out.push_str(if index > 0 { " , " } else { "" });
+                text(key, out);
+                out.push_str(" :");
+                backwards(value, out);
+            }
+            out.push_str(" }");
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index > 0 { "," } else { "\n" });
+                backwards(item, out);
+            }
+            out.push(']');
+        }
+        Value::String(string) => text(string, out),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+#[test]
+fn objects_out_of_order_are_sorted_wherever_they_stand() {
+    for (input, expected) in [
+        (
+            r#"{"b":{"d":[{"f":1,"e":{}}],"c":{"h":2,"g":3}},"a":0}"#,
+            r#"{"a":0,"b":{"c":{"g":3,"h":2},"d":[{"e":{},"f":1}]}}"#,
+        ),
+        (r#"{"a":{"c":1,"b":2},"d":{"e":1}}"#, r#"{"a":{"b":2,"c":1},"d":{"e":1}}"#),
+        (r#"[ {"a!":1 , "a":2 } , {"\u0062":1,"a":2} ]"#, r#"[{"a":2,"a!":1},{"a":2,"b":1}]"#),
+        (r#"{"b":1,"\"":2,"\\":3}"#, r#"{"\"":2,"\\":3,"b":1}"#),
+    ] {
+        assert_eq!(canonicalize(input.as_bytes(), Numbers::Strict).unwrap(), expected);
+    }
+}
+
 proptest! {
+    #[test]
+    fn the_order_and_the_spelling_of_the_text_do_not_matter(value in any_json()) {
+        let mut text = String::new();
+        backwards(&value, &mut text);
+        let canonical = canonicalize(text.as_bytes(), Numbers::Strict).unwrap();
+        prop_assert_eq!(&canonical, &serde_json::to_string(&value).unwrap(), "{}", text);
+    }
+
     #[test]
     fn canonical_json_agrees_with_serde_and_is_its_own_canonical_form(value in any_json()) {
         let pretty = serde_json::to_vec_pretty(&value).unwrap();
@@ -134,8 +195,8 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _: Option<_> = parse(&bytes, Numbers::Strict).ok();
-        let _: Option<_> = parse(&bytes, Numbers::Lax).ok();
+        let _: Option<_> = canonicalize(&bytes, Numbers::Strict).ok();
+        let _: Option<_> = canonicalize(&bytes, Numbers::Lax).ok();
     }
 
     #[test]
