@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::ByteSize;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
-use pdu::Authorities;
+use pdu::{Authorities, lenient};
 use room::RemoteError;
 use ruma::ServerName;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -194,11 +194,13 @@ pub(crate) fn read<T: DeserializeOwned>(
 
 fn refused(server: &ServerName, answer: &Response<Bytes>) -> RemoteError {
     #[derive(Default, Deserialize)]
+    #[serde(default)]
     struct Said {
-        #[serde(default)]
+        #[serde(deserialize_with = "lenient::field")]
         errcode: String,
-        #[serde(default)]
+        #[serde(deserialize_with = "lenient::field")]
         error: String,
+        #[serde(deserialize_with = "lenient::field")]
         room_version: Option<String>,
     }
 

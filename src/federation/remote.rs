@@ -158,6 +158,8 @@ const MOST_IDS: usize = 150_000;
 const MOST_STATE: usize = 50_000;
 /// Events of the state of a room that is joined, and of its auth chain.
 const MOST_JOINED: usize = 400_000;
+/// Stripped events that tell of a room.
+const MOST_STRIPPED: usize = 1_000;
 /// Servers of a room that is joined.
 const MOST_SERVERS: usize = 20_000;
 
@@ -240,8 +242,12 @@ impl Remote for Peering {
             event: Option<Box<RawValue>>,
             #[serde(default, deserialize_with = "pdu::lenient::field")]
             members_omitted: bool,
-            #[serde(default)]
-            servers_in_room: AtMost<Box<RawValue>, MOST_SERVERS>,
+            #[serde(default, deserialize_with = "some_servers")]
+            servers_in_room: Vec<OwnedServerName>,
+        }
+        // The state tells them as well: of a list that is odd or too long, what can be used will do.
+        fn some_servers<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<OwnedServerName>, D::Error> {
+            first(json, MOST_SERVERS)
         }
 
         let mut path = v2("send_join").segment(room_id).segment(event_id);
@@ -249,15 +255,12 @@ impl Remote for Peering {
             path = path.query("omit_members", "true");
         }
         let answer: Answer = self.put(from, to, path, body_of(event), JOIN).await?;
-        // A server whose name makes no sense cannot be talked to anyway.
-        let servers =
-            answer.servers_in_room.0.iter().filter_map(|name| serde_json::from_str(name.get()).ok());
         Ok(Joined {
             state: answer.state.0,
             auth_chain: answer.auth_chain.0,
             event: answer.event,
             members_omitted: answer.members_omitted,
-            servers_in_room: servers.collect(),
+            servers_in_room: answer.servers_in_room,
         })
     }
 
@@ -309,8 +312,11 @@ impl Remote for Peering {
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
         #[derive(Deserialize)]
         struct Answer {
-            #[serde(default, alias = "knock_state_events", deserialize_with = "pdu::lenient::list")]
+            #[serde(default, alias = "knock_state_events", deserialize_with = "some_events")]
             knock_room_state: Vec<Box<RawValue>>,
+        }
+        fn some_events<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<Box<RawValue>>, D::Error> {
+            first(json, MOST_STRIPPED)
         }
 
         let path = v1("send_knock").segment(room_id).segment(event_id);

@@ -9,7 +9,7 @@ use std::{
 
 use base::Timestamp;
 use bytes::Bytes;
-use pdu::{Authority, MAX_VALIDITY_MS, VerifyKey};
+use pdu::{Authority, MAX_VALIDITY_MS, VerifyKey, lenient};
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, ServerName};
 use serde::Deserialize;
 
@@ -79,13 +79,18 @@ pub(super) enum DocumentError {
 #[derive(Deserialize)]
 struct Fields {
     server_name: String,
+    #[serde(deserialize_with = "lenient::map")]
     verify_keys: BTreeMap<String, Key>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::map")]
     old_verify_keys: BTreeMap<String, OldKey>,
     valid_until_ts: u64,
-    #[serde(default)]
-    signatures: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "lenient::map")]
+    signatures: BTreeMap<String, Signatures>,
 }
+
+/// The signatures of one server by key id.
+#[derive(Deserialize)]
+struct Signatures(#[serde(deserialize_with = "lenient::map")] BTreeMap<String, String>);
 
 #[derive(Deserialize)]
 struct Key {
@@ -115,7 +120,7 @@ impl Document {
         }
         let mut keys = BTreeMap::new();
         for (id, old) in &fields.old_verify_keys {
-            // A key of a kind that we do not know, or a broken one, takes nothing from the others.
+            // A key of a kind that we do not know takes nothing from the others, no more than a broken one does.
             if let Some(public_key) = ed25519(id, &old.key) {
                 // What it has given up it cannot use later than now, whatever it says.
                 let expired = old.expired_ts.min(now.millis());
@@ -130,7 +135,7 @@ impl Document {
             let Some(public_key) = ed25519(id, &key.key) else { continue };
             let key = VerifyKey::current(&public_key, fields.valid_until_ts, now.millis())
                 .map_err(|error| DocumentError::Form(error.to_string()))?;
-            if let Some(signature) = signatures.and_then(|signatures| signatures.get(id)) {
+            if let Some(signature) = signatures.and_then(|Signatures(by_key)| by_key.get(id)) {
                 if !key.has_signed_base64(message.as_bytes(), signature) {
                     return Err(DocumentError::NotSigned);
                 }
@@ -172,7 +177,7 @@ pub(super) fn check_notary(
 ) -> Result<(), DocumentError> {
     let (fields, message, _) = parse(bytes)?;
     let signatures = fields.signatures.get(notary.as_str()).ok_or(DocumentError::NotByNotary)?;
-    let right = signatures.iter().any(|(id, signature)| {
+    let right = signatures.0.iter().any(|(id, signature)| {
         find(id).is_some_and(|key| key.has_signed_base64(message.as_bytes(), signature))
     });
     if right { Ok(()) } else { Err(DocumentError::NotByNotary) }
