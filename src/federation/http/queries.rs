@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use room::read::{
+    bounded::MAX_CHILD,
     directory::DirectoryQuery,
     space::{Looker, Shown, SpaceAnswer},
 };
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, UserId, room::RoomType};
 use serde::Deserialize;
+use serde_json::value::to_raw_value;
 use web::{ApiError, Open, Origin, RawCall, Response, StatusCode, json_response};
 
 use super::{
@@ -19,6 +21,10 @@ use super::{
 /// for the others one by one.
 const MAX_CHILDREN: usize = 10_000;
 const MAX_DESCRIBED: usize = 500;
+/// What the names and what the descriptions may take of an answer, in bytes. Both together are less than what we
+/// ourselves read of one.
+const MAX_NAMES_BYTES: usize = 4 << 20;
+const MAX_DESCRIPTIONS_BYTES: usize = 2 << 20;
 
 /// `GET /query/profile`: the profile of a user of ours, or one field of it.
 ///
@@ -141,7 +147,9 @@ pub(super) async fn hierarchy(api: Arc<FederationApi>, call: RawCall<Origin>) ->
     let (info, mut room) = api.rooms.room_summary(&room_id, looker).await?.ok_or_else(unknown)?;
     let mut children =
         if room.is_space() { api.rooms.space_children(&info, suggested_only).await? } else { Vec::new() };
+    children.retain(|child| child.event.get().len() <= MAX_CHILD);
     children.truncate(MAX_CHILDREN);
+    children.truncate(how_many(children.iter().map(|child| child.event.get().len()), MAX_NAMES_BYTES));
     let mut answer =
         SpaceAnswer { room: room.clone(), children: Vec::new(), inaccessible_children: Vec::new() };
     let ids: Vec<OwnedRoomId> =
@@ -153,9 +161,22 @@ pub(super) async fn hierarchy(api: Arc<FederationApi>, call: RawCall<Origin>) ->
             Shown::Unknown => {}
         }
     }
+    let written = answer.children.iter().map(|child| to_raw_value(child).map_or(0, |json| json.get().len()));
+    answer.children.truncate(how_many(written, MAX_DESCRIPTIONS_BYTES));
     room.children_state = Some(children.into_iter().map(|child| child.event).collect());
     answer.room = room;
     Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// How many of these sizes, from the first on, make no more than `most` together.
+fn how_many(sizes: impl Iterator<Item = usize>, most: usize) -> usize {
+    let mut sum = 0;
+    sizes
+        .take_while(|size| {
+            sum += size;
+            sum <= most
+        })
+        .count()
 }
 
 /// `GET /openid/userinfo`: whose OpenID token this is.
@@ -199,4 +220,16 @@ fn must_be_of(caller: &Origin, user: &UserId) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::not_found("There is no such user here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::how_many;
+
+    #[test]
+    fn as_many_are_told_as_fit() {
+        assert_eq!(how_many([3, 4, 5].into_iter(), 7), 2);
+        assert_eq!(how_many([3, 4, 5].into_iter(), 100), 3);
+        assert_eq!(how_many([3, 4, 1].into_iter(), 2), 0);
+    }
 }

@@ -28,10 +28,18 @@ use super::{
     FederationApi,
     json::{Object, json_answer, object_body},
 };
-use crate::resolver::make_room;
+use crate::{bounded::AtMost, resolver::make_room};
 
 const MOST_PDUS: usize = 50;
 const MOST_EDUS: usize = 100;
+
+/// The largest EDU. What is proposed for the specification is 64 KiB of canonical JSON (MSC4514); as for events, others
+/// may spell it with more.
+const LARGEST_EDU: usize = 256 * 1024;
+
+/// Rooms and receipts of one transaction that are looked at; the rest is left out. Honest servers send some hundred.
+const MOST_RECEIPT_ROOMS: usize = 1_000;
+const MOST_RECEIPTS: usize = 10_000;
 
 /// Answers that are remembered: in all, of one server, and for how long.
 const MOST_ANSWERS: usize = 4_000;
@@ -148,9 +156,15 @@ impl Served {
 #[derive(Deserialize)]
 struct Transaction {
     #[serde(default)]
-    pdus: Vec<Box<RawValue>>,
+    pdus: AtMost<Box<RawValue>, MOST_PDUS>,
     #[serde(default)]
-    edus: Vec<Box<RawValue>>,
+    edus: AtMost<Box<RawValue>, MOST_EDUS>,
+}
+
+/// What the receipts of one transaction may still cost: each room and each receipt is looked up in the store.
+struct Allowance {
+    rooms: usize,
+    receipts: usize,
 }
 
 /// `PUT /send/{txnId}`
@@ -172,13 +186,7 @@ pub(super) async fn send(api: Arc<FederationApi>, call: RawCall<Origin>) -> Resu
 }
 
 async fn work(api: &FederationApi, call: &RawCall<Origin>) -> Result<Bytes, ApiError> {
-    let transaction: Transaction = object_body(call)?;
-    let Transaction { pdus, edus } = transaction;
-    if pdus.len() > MOST_PDUS || edus.len() > MOST_EDUS {
-        return Err(ApiError::bad_json(format!(
-            "A transaction may have {MOST_PDUS} PDUs and {MOST_EDUS} EDUs, not more"
-        )));
-    }
+    let Transaction { pdus: AtMost(pdus), edus: AtMost(edus) } = object_body(call)?;
     let origin = &call.caller.server;
     // First what may be refused as a whole: the sender repeats all of it then.
     let received = api.rooms.receive_transaction(origin, &pdus).await?;
@@ -257,6 +265,8 @@ struct ReceiptData {
 /// Why a unit was not taken.
 #[derive(Debug, thiserror::Error)]
 enum NotTaken {
+    #[error("it is larger than {LARGEST_EDU} bytes")]
+    TooLarge,
     #[error(transparent)]
     Malformed(#[from] serde_json::Error),
     #[error(transparent)]
@@ -270,8 +280,9 @@ impl FederationApi {
 
     /// Takes the units that make sense; fails only where this server cannot keep any at the moment.
     async fn receive_edus(&self, origin: &ServerName, edus: &[Box<RawValue>]) -> Result<(), room::Error> {
+        let mut left = Allowance { rooms: MOST_RECEIPT_ROOMS, receipts: MOST_RECEIPTS };
         for raw in edus {
-            let outcome = match self.receive_edu(origin, raw).await {
+            let outcome = match self.receive_edu(origin, raw, &mut left).await {
                 Ok(outcome) => outcome,
                 Err(NotTaken::Refused(error)) if error.is_passing() => return Err(error),
                 Err(error) => {
@@ -284,7 +295,15 @@ impl FederationApi {
         Ok(())
     }
 
-    async fn receive_edu(&self, origin: &ServerName, raw: &RawValue) -> Result<&'static str, NotTaken> {
+    async fn receive_edu(
+        &self,
+        origin: &ServerName,
+        raw: &RawValue,
+        left: &mut Allowance,
+    ) -> Result<&'static str, NotTaken> {
+        if raw.get().len() > LARGEST_EDU {
+            return Err(NotTaken::TooLarge);
+        }
         let edu: Edu = serde_json::from_str(raw.get())?;
         match edu.edu_type.as_str() {
             "m.typing" => {
@@ -295,7 +314,11 @@ impl FederationApi {
                 let content = &mut serde_json::Deserializer::from_str(edu.content.get());
                 let rooms: BTreeMap<OwnedRoomId, Receipts> = lenient::map(content)?;
                 for (room_id, Receipts { read }) in rooms {
-                    self.receive_receipts(origin, &room_id, read).await?;
+                    if left.rooms == 0 || left.receipts == 0 {
+                        break;
+                    }
+                    left.rooms -= 1;
+                    self.receive_receipts(origin, &room_id, read, left).await?;
                 }
             }
             // Presence, device lists, to-device messages: nothing here takes them yet.
@@ -316,6 +339,7 @@ impl FederationApi {
         origin: &ServerName,
         room_id: &OwnedRoomId,
         read: ReadReceipts,
+        left: &mut Allowance,
     ) -> Result<(), room::Error> {
         if self.is_kept_out(origin, room_id).await? {
             return Ok(());
@@ -326,7 +350,9 @@ impl FederationApi {
             let ReceiptData { ts, thread_id } = receipt.data;
             Some(NewReceipt { user_id, kind: ReceiptKind::Public, thread: thread_id, event_id, ts })
         });
-        self.rooms.receive_receipts(origin, room_id, receipts.collect()).await
+        let receipts: Vec<NewReceipt> = receipts.take(left.receipts).collect();
+        left.receipts -= receipts.len();
+        self.rooms.receive_receipts(origin, room_id, receipts).await
     }
 
     /// Whether we are not in the room, or its server ACL keeps the server out.

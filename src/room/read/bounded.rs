@@ -22,9 +22,10 @@ const MAX_PROSE: usize = 4_096;
 const MAX_SHORT: usize = 255;
 /// Rooms whose members may come into a room.
 const MAX_ALLOWED: usize = 100;
-/// Rooms of a space, and the longest event that names one, in bytes.
+/// Rooms of a space that are read of an answer.
 const MAX_ROOMS: usize = 1_000;
-const MAX_CHILD: usize = 4_096;
+/// The longest event that names a room of a space, stripped, in bytes; for what we tell others as well.
+pub const MAX_CHILD: usize = 4_096;
 
 /// A text no longer than this many bytes, cut between two characters.
 pub fn cut(text: &str, most: usize) -> &str {
