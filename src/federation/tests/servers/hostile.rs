@@ -1,11 +1,11 @@
 //! A server that means harm, among honest ones.
 
 use hostile::{Conduct, Hostile};
-use room::Joining;
+use room::{Joining, read::receipts::ReceiptKind};
 use ruma::{OwnedServerName, RoomAliasId, UserId};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::net::{Net, Node};
+use crate::net::{Net, Node, user};
 
 const A: &str = "kanazawa.test";
 const ALICE: &str = "@alice:kanazawa.test";
@@ -69,4 +69,40 @@ async fn an_alias_with_countless_servers_costs_a_few_of_them() {
     let join = a.rooms.join(&alice, &answer.room_id, &servers, Joining::default());
     let outcome = tokio::time::timeout(std::time::Duration::from_secs(20), join).await;
     assert!(outcome.is_ok_and(|joined| joined.is_err()), "the join ends, and soon");
+}
+
+#[tokio::test]
+async fn receipts_for_countless_rooms_cost_few_reads() {
+    let net = Net::default();
+    let a = Node::start(&net, &[A]).await;
+    let mallory = Hostile::new("mallory.test");
+    net.add(&mallory);
+    let room = a.create_room(ALICE).await;
+    mallory.join(&net, A, &room, "eve").await;
+    let rooms = |from: usize, count: usize| {
+        let rooms: serde_json::Map<String, Value> =
+            (from..from + count).map(|number| (format!("!{number}:b.test"), json!({}))).collect();
+        json!({ "edu_type": "m.receipt", "content": rooms })
+    };
+    let (one, many) =
+        (vec![rooms(0, 100_000)], (0..100).map(|number| rooms(number * 1_000, 1_000)).collect());
+    for units in [one, many] {
+        let before = a.reads();
+
+        let answer = mallory.transaction(&net, A, &[], &units).await;
+
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let reads = a.reads() - before;
+        assert!(reads < 5_000, "{reads} rows were read");
+    }
+    // What an honest server sends is taken.
+    let last = a.events(&room).await.pop().unwrap();
+    let receipt = json!({ "event_ids": [last.event_id()], "data": { "ts": 1 } });
+    let content = json!({ room.as_str(): { "m.read": { "@eve:mallory.test": receipt } } });
+    let unit = json!({ "edu_type": "m.receipt", "content": content });
+    let answer = mallory.transaction(&net, A, &[], &[unit]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let info = a.rooms.room(&room).await.unwrap().unwrap();
+    let kind = ReceiptKind::Public;
+    assert!(a.rooms.receipt(info.serial, &user("@eve:mallory.test"), kind, None).await.unwrap().is_some());
 }

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod flood;
 mod forgeries;
 mod hostile;
 mod lenient;

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,9 @@ use account::{Accounts, NewUser};
 use async_trait::async_trait;
 use base::{Clock, Metrics, Random, Tasks};
 use bytes::Bytes;
-use federation::{Config, Federation, Parts, Peers, Sender, SenderConfig, Transport, TransportError};
+use federation::{
+    Config, Federation, Parts, Peering, Peers, Sender, SenderConfig, Transport, TransportError,
+};
 use hostile::Hostile;
 use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
@@ -166,6 +168,8 @@ struct Mortal {
     inner: MemoryBackend,
     is_dead: Arc<AtomicBool>,
     is_away: Arc<AtomicBool>,
+    /// Rows and ranges that were read.
+    reads: Arc<AtomicUsize>,
 }
 
 impl Mortal {
@@ -181,6 +185,7 @@ impl Mortal {
 impl Backend for Mortal {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
         self.is_there()?;
+        self.reads.fetch_add(keys.len(), Ordering::Relaxed);
         self.inner.get(keys).await
     }
 
@@ -191,6 +196,7 @@ impl Backend for Mortal {
         limit: usize,
     ) -> Result<Vec<Vec<RawRow>>, store::Error> {
         self.is_there()?;
+        self.reads.fetch_add(ranges.len(), Ordering::Relaxed);
         self.inner.scan(ranges, order, limit).await
     }
 
@@ -221,6 +227,8 @@ pub(crate) struct Node {
     pub(crate) rooms: Rooms,
     pub(crate) accounts: Accounts,
     pub(crate) sender: Sender,
+    /// What it asks other servers with.
+    pub(crate) peering: Peering,
     pub(crate) metrics: Metrics,
     /// Every endpoint that other servers can ask.
     pub(crate) endpoints: Vec<(Method, String)>,
@@ -228,6 +236,7 @@ pub(crate) struct Node {
     disk: MemoryDisk,
     is_dead: Arc<AtomicBool>,
     is_away: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
     tasks: Tasks,
     config: SenderConfig,
     clock: Clock,
@@ -285,8 +294,13 @@ impl Node {
         let random = Random::os();
         let is_dead = Arc::new(AtomicBool::new(false));
         let is_away = Arc::new(AtomicBool::new(false));
-        let inner = MemoryBackend::open(&disk);
-        let backend = Arc::new(Mortal { inner, is_dead: is_dead.clone(), is_away: is_away.clone() });
+        let reads = Arc::new(AtomicUsize::new(0));
+        let backend = Arc::new(Mortal {
+            inner: MemoryBackend::open(&disk),
+            is_dead: is_dead.clone(),
+            is_away: is_away.clone(),
+            reads: reads.clone(),
+        });
         let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
         let authorities = Arc::new(Authorities::new(names.iter().map(|name| authority(name.as_str()))));
         let settings = Config { peers: Peers::Everybody, sender: config.clone(), ..Config::default() };
@@ -347,12 +361,14 @@ impl Node {
             rooms,
             accounts,
             sender,
+            peering: federation.peering().clone(),
             metrics,
             endpoints,
             net: net.clone(),
             disk,
             is_dead,
             is_away,
+            reads,
             tasks,
             config,
             clock,
@@ -381,6 +397,11 @@ impl Node {
         }
         self.tasks.stop(Duration::ZERO).await;
         Self::open(&self.net, self.names, self.disk, config, self.clock).await
+    }
+
+    /// How many rows and ranges of the store were read so far.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn create_room(&self, creator: &str) -> OwnedRoomId {
