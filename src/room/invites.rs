@@ -136,7 +136,7 @@ impl Rooms {
     /// When it returns, the invite is on stable storage.
     ///
     /// # Errors
-    /// [`Error::UnsupportedVersion`]; [`Error::Invalid`] and [`Error::Format`] for what is no such
+    /// [`Error::UnsupportedVersion`]; [`Error::TooLarge`]; [`Error::Invalid`] and [`Error::Format`] for what is no such
     /// invite; [`Error::Unverified`]; [`Error::Denied`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv2inviteroomideventid>
@@ -147,12 +147,12 @@ impl Rooms {
     ) -> Result<Box<RawValue>, Error> {
         let version = RoomVersion::parse(&invite.version)
             .map_err(|unsupported| Error::UnsupportedVersion(unsupported.0))?;
-        let pdu = Pdu::parse_raw(version, &invite.event)?;
-        let target = check_invite(origin, &invite, &pdu)?;
-        let authority = self.authority_of(&target)?.clone();
         if invite.event.get().len() > LARGEST_INVITE {
             return Err(Error::TooLarge);
         }
+        let pdu = Pdu::parse_raw(version, &invite.event)?;
+        let target = check_invite(origin, &invite, &pdu)?;
+        let authority = self.authority_of(&target)?.clone();
         self.check_open_invites(origin, &invite.room_id, &target).await?;
         let told = Told { room_id: &invite.room_id, version, users: &[pdu.sender(), &target] };
         let stripped = told.by_invite(&invite.invite_room_state)?;
