@@ -122,15 +122,21 @@ impl From<Denial> for Error {
 }
 
 impl Error {
-    /// Whether it is nothing of the request's but a trouble of this server's store that may pass: what was to be
-    /// written must be sent again.
+    /// Whether it says nothing of what was asked, but of a trouble of this server's that may pass: the same may
+    /// succeed later, and what was to be kept must come again until then.
+    ///
+    /// Damaged rows do not pass: what meets them would be repeated for ever, and everything behind it.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        let passes = |error: &store::Error| error.stops_writes() || matches!(error, store::Error::Closed);
+        use store::{CommitError, Error as StoreError};
         match self {
-            Error::Busy => true,
-            Error::Store(error) | Error::Commit(store::CommitError::Store(error)) => passes(error),
-            Error::Commit(store::CommitError::Busy | store::CommitError::Unknown) => true,
+            Self::Store(error) | Self::Commit(CommitError::Store(error)) => {
+                !matches!(error, StoreError::Corrupt { .. } | StoreError::NotACounter(_))
+            }
+            Self::Commit(CommitError::Busy | CommitError::Unknown | CommitError::Conflict { .. })
+            | Self::Busy
+            | Self::Contended
+            | Self::Interrupted => true,
             _ => false,
         }
     }

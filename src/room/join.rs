@@ -48,7 +48,7 @@ impl Rooms {
         joining: Joining,
     ) -> Result<(), Error> {
         let servers = self.helpers(user, room_id, via).await?;
-        let mark = self.0.workers.mark_joining(&room_id.to_owned());
+        let _mark = self.mark_joining(room_id);
         let mut outcome = Err(nobody(room_id));
         let mut refusals = Refusals::default();
         let began = self.0.clock.instant();
@@ -64,12 +64,6 @@ impl Rooms {
                     info!(%room_id, destination = %server, %error, "a server did not help to join");
                 }
             }
-        }
-        drop(mark);
-        match self.room(room_id).await? {
-            Some(room) if outcome.is_ok() => self.wake_worker(room),
-            Some(room) => self.sweep_after_join(&room).await?,
-            None => {}
         }
         refusals.conclude(outcome)
     }

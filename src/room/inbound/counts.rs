@@ -25,6 +25,8 @@ pub struct InboxLimits {
     pub strangers_in_room: usize,
     /// In all rooms, of one server that is not in them.
     pub stranger: usize,
+    /// Ends of invites and knocks that are to be confirmed, in all.
+    pub withdrawals: usize,
 }
 
 impl Default for InboxLimits {
@@ -36,6 +38,7 @@ impl Default for InboxLimits {
             fair_share: 50,
             strangers_in_room: 100,
             stranger: 50,
+            withdrawals: 4_096,
         }
     }
 }
@@ -115,20 +118,6 @@ impl Counts {
         self.held.lock().remove(room, origin);
     }
 
-    /// All of a room are gone.
-    pub(crate) fn forget_room(&self, room: RoomSerial) {
-        let mut held = self.held.lock();
-        let Some(of_room) = held.rooms.remove(&room) else { return };
-        for (origin, gone) in of_room.by_origin {
-            let Some(peer) = held.peers.get_mut(&origin) else { continue };
-            peer.as_member = peer.as_member.saturating_sub(gone.as_member);
-            peer.as_stranger = peer.as_stranger.saturating_sub(gone.as_stranger);
-            if peer.is_empty() {
-                held.peers.remove(&origin);
-            }
-        }
-    }
-
     /// How many there are in all.
     pub(crate) fn total(&self) -> usize {
         self.held.lock().rooms.values().map(|of| of.all).sum()
@@ -195,7 +184,15 @@ mod tests {
     }
 
     fn limits() -> InboxLimits {
-        InboxLimits { room: 4, peer_in_room: 3, peer: 5, fair_share: 1, strangers_in_room: 2, stranger: 1 }
+        InboxLimits {
+            room: 4,
+            peer_in_room: 3,
+            peer: 5,
+            fair_share: 1,
+            strangers_in_room: 2,
+            stranger: 1,
+            ..InboxLimits::default()
+        }
     }
 
     fn fill(counts: &Counts, room: u64, origin: &str, is_member: bool) -> usize {
@@ -229,8 +226,11 @@ mod tests {
         fill(&counts, 1, "x.test", false);
         counts.release(RoomSerial(1), &server("a.test"));
         assert_eq!(fill(&counts, 1, "a.test", true), 1);
-        counts.forget_room(RoomSerial(1));
-        assert_eq!(counts.total(), 0);
+        counts.release(RoomSerial(1), &server("x.test"));
         assert_eq!(fill(&counts, 1, "x.test", false), 1);
+        for origin in ["a.test", "a.test", "a.test", "x.test"] {
+            counts.release(RoomSerial(1), &server(origin));
+        }
+        assert_eq!(counts.total(), 0);
     }
 }

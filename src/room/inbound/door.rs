@@ -37,7 +37,7 @@ enum Standing {
     NoRoom,
     /// The room's server ACL keeps it out.
     ShutOut,
-    /// A user of it is joined.
+    /// A user of it is joined, or would be as far as we know: we are joining, and have yet to be told who is.
     Member,
     /// No user of it is joined, as far as we know.
     Stranger,
@@ -197,15 +197,22 @@ impl Rooms {
             rooms.entry(caller.room.serial).or_insert(&caller.room);
         }
         let rooms: Vec<&Arc<RoomInfo>> = rooms.into_values().collect();
+        let mut here = Vec::with_capacity(rooms.len());
+        for room in &rooms {
+            // In this order, and before who is in the room is read: a join may end in between.
+            let is_joining = self.0.workers.is_joining(&room.room_id);
+            let is_resident = self.is_resident(room).await?;
+            here.push((is_joining, is_resident));
+        }
         let keys: Vec<_> = rooms.iter().map(|room| (room.serial, origin.as_str())).collect();
         let present = self.store().get_many(&SERVERS, &keys).await?;
         let mut standings = HashMap::with_capacity(rooms.len());
-        for (room, present) in rooms.into_iter().zip(present) {
-            let standing = if !self.is_resident(room).await? && !self.0.workers.is_joining(&room.room_id) {
+        for ((room, (is_joining, is_resident)), present) in rooms.into_iter().zip(here).zip(present) {
+            let standing = if !is_resident && !is_joining {
                 Standing::NoRoom
             } else if !self.is_admitted(origin, room).await? {
                 Standing::ShutOut
-            } else if present.is_some_and(|count| count.0 > 0) {
+            } else if !is_resident || present.is_some_and(|count| count.0 > 0) {
                 Standing::Member
             } else {
                 Standing::Stranger

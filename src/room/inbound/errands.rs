@@ -16,7 +16,6 @@ use super::{
     triage::Lack,
     verify::Proof,
     waiting::{Awaits, Next, PAGE},
-    workers::is_passing,
 };
 use crate::{
     Error, Rooms,
@@ -104,7 +103,7 @@ impl Rooms {
         };
         match self.attempt(room, serial, &row).await {
             Ok(()) => Ok(()),
-            Err(cause) if is_passing(&cause) => Err(cause),
+            Err(cause) if cause.is_passing() => Err(cause),
             Err(cause) => {
                 error!(room_id = %room.room_id, error = %cause, "a received event is beyond us");
                 self.put_off(room.serial, serial, row, Why::Fault, Awaits::time()).await
@@ -221,7 +220,7 @@ impl Rooms {
         Ok(())
     }
 
-    fn forget_waiting(&self, room: &RoomInfo, serial: InboxSerial, origin: &str) {
+    pub(super) fn forget_waiting(&self, room: &RoomInfo, serial: InboxSerial, origin: &str) {
         let was_counted = self.0.workers.waiting.remove(room.serial, serial);
         if let (true, Ok(origin)) = (was_counted, <&ServerName>::try_from(origin)) {
             self.0.workers.counts.release(room.serial, origin);

@@ -137,6 +137,7 @@ impl Rooms {
             drop(guard);
             if attempts.judge(self, landing.await).await?.is_some() {
                 self.count_received(&staged);
+                self.release_landed(room, &arrivals[done.len()..], &staged);
                 self.arrived(room, staged.iter().filter_map(Received::event));
                 done.append(&mut staged);
             }

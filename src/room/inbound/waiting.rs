@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
 use store::{Batch, Order, Range};
 use tokio::sync::Notify;
+use tracing::error;
 
 use crate::{
     Error, Rooms,
@@ -193,15 +194,6 @@ impl Waiting {
         entry.is_some_and(|entry| !entry.is_parked())
     }
 
-    /// Forgets a room.
-    pub(super) fn forget_room(&self, room: RoomSerial) {
-        if let Some(of_room) = self.0.lock().remove(&room) {
-            for bell in of_room.errands.into_values() {
-                bell.notify_one();
-            }
-        }
-    }
-
     /// Makes the events due that wait for one of these events or servers, and answers whose they are.
     pub(super) fn revive(
         &self,
@@ -375,21 +367,33 @@ impl Rooms {
     }
 
     /// What is awaited may have come between the look at the room and the entry in the list, which nobody
-    /// would hear of then.
-    pub(super) async fn look_again(&self, room: RoomSerial, awaits: Awaits) -> Result<(), Error> {
+    /// would hear of then. Where that cannot be told, the event is taken up: its attempt finds out.
+    pub(super) async fn look_again(&self, room: RoomSerial, awaits: Awaits) {
         let mut events: Vec<OwnedEventId> = awaits.event.into_iter().collect();
         let mut servers: Vec<OwnedServerName> = awaits.server.into_iter().collect();
+        if let Err(cause) = self.keep_those_here(room, &mut events, &mut servers).await {
+            error!(room = room.0, error = %cause, "whether what an event waits for has come could not be read");
+        }
+        if !events.is_empty() || !servers.is_empty() {
+            self.0.workers.waiting.revive(room, &events, &servers, self.0.clock.instant());
+        }
+    }
+
+    /// Of these events and servers, keeps those that are in the room.
+    async fn keep_those_here(
+        &self,
+        room: RoomSerial,
+        events: &mut Vec<OwnedEventId>,
+        servers: &mut Vec<OwnedServerName>,
+    ) -> Result<(), Error> {
         if let Some(info) = self.room_infos(&[room]).await?.pop().flatten() {
-            let stored = self.stored(&info, &events).await?;
+            let stored = self.stored(&info, events).await?;
             events.retain(|id| stored.get(id).is_some_and(|placed| *placed));
         }
         let keys: Vec<_> = servers.iter().map(|server| (room, server.as_str())).collect();
         let present = self.store().get_many(&SERVERS, &keys).await?;
         let mut present = present.into_iter();
         servers.retain(|_| present.next().flatten().is_some_and(|count| count.0 > 0));
-        if !events.is_empty() || !servers.is_empty() {
-            self.0.workers.waiting.revive(room, &events, &servers, self.0.clock.instant());
-        }
         Ok(())
     }
 
@@ -428,10 +432,10 @@ impl Rooms {
         waiting.remove(room, serial);
         let looked_for = awaits.clone();
         waiting.add(room, serial, &(origin.clone(), row.tries), awaits, self.0.clock.instant());
-        self.look_again(room, looked_for).await?;
         if is_parked(row.tries) && !was_parked {
             self.0.workers.counts.release(room, &origin);
         }
+        self.look_again(room, looked_for).await;
         Ok(())
     }
 }

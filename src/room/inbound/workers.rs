@@ -7,10 +7,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base::Backoff;
 use parking_lot::Mutex;
-use ruma::{OwnedRoomId, OwnedServerName};
-use store::{Batch, Order, Range};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
+use store::{Batch, CommitError, Order, Range};
 use tokio::sync::Semaphore;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::{
     counts::{Counts, InboxLimits},
@@ -25,7 +25,7 @@ use crate::{
     tables::{HEADS, INBOX, WAITING, WaitingRow, Why},
 };
 
-/// How many PDUs a worker takes at a time, and how many bytes of them.
+/// How many PDUs a worker takes, or drops, at a time, and how many bytes it takes of them.
 const BITE: usize = 50;
 const BITE_BYTES: usize = 512 << 10;
 
@@ -55,13 +55,7 @@ impl Workers {
         }
     }
 
-    /// Notes that a room is being joined, until the mark is dropped.
-    pub(crate) fn mark_joining(&self, room_id: &OwnedRoomId) -> JoinMark<'_> {
-        *self.joining.lock().entry(room_id.clone()).or_default() += 1;
-        JoinMark { workers: self, room_id: room_id.clone() }
-    }
-
-    pub(super) fn is_joining(&self, room_id: &OwnedRoomId) -> bool {
+    pub(crate) fn is_joining(&self, room_id: &OwnedRoomId) -> bool {
         self.joining.lock().contains_key(room_id)
     }
 
@@ -96,21 +90,26 @@ impl Workers {
     }
 }
 
-/// A room is being joined while this lives.
-pub(crate) struct JoinMark<'a> {
-    workers: &'a Workers,
+/// A room is being joined while this lives. Then, also when whoever joined has gone away, what came meanwhile is
+/// seen to.
+pub(crate) struct JoinMark {
+    rooms: Rooms,
     room_id: OwnedRoomId,
 }
 
-impl Drop for JoinMark<'_> {
+impl Drop for JoinMark {
     fn drop(&mut self) {
-        let mut joining = self.workers.joining.lock();
-        if let Some(count) = joining.get_mut(&self.room_id) {
-            *count -= 1;
-            if *count == 0 {
-                joining.remove(&self.room_id);
+        {
+            let mut joining = self.rooms.0.workers.joining.lock();
+            if let Some(count) = joining.get_mut(&self.room_id) {
+                *count -= 1;
+                if *count == 0 {
+                    joining.remove(&self.room_id);
+                }
             }
         }
+        let (rooms, room_id) = (self.rooms.clone(), self.room_id.clone());
+        self.rooms.0.tasks.spawn("room after a join", async move { rooms.see_to_joined(&room_id).await });
     }
 }
 
@@ -130,6 +129,12 @@ impl Drop for Seat<'_> {
 }
 
 impl Rooms {
+    /// Notes that a room is being joined, until the mark is dropped.
+    pub(crate) fn mark_joining(&self, room_id: &RoomId) -> JoinMark {
+        *self.0.workers.joining.lock().entry(room_id.to_owned()).or_default() += 1;
+        JoinMark { rooms: self.clone(), room_id: room_id.to_owned() }
+    }
+
     /// Starts a worker for a room, unless it has one.
     pub(crate) fn wake_worker(&self, room: Arc<RoomInfo>) {
         if !self.0.workers.claim(room.serial) {
@@ -165,19 +170,61 @@ impl Rooms {
         self.resume_waiting().await
     }
 
-    /// A join has failed: what came for the room meanwhile is nothing to us, unless we are in it.
-    pub(crate) async fn sweep_after_join(&self, room: &Arc<RoomInfo>) -> Result<(), Error> {
-        if self.0.workers.is_joining(&room.room_id) || self.is_resident(room).await? {
-            return Ok(());
+    /// Sees to what came for a room while it was joined, until the store lets it.
+    async fn see_to_joined(&self, room_id: &RoomId) {
+        let shutdown = self.0.tasks.shutdown_token();
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        while !shutdown.is_cancelled() {
+            let settled = match self.room(room_id).await {
+                Ok(Some(room)) => self.settle_after_join(&room).await,
+                Ok(None) => return,
+                Err(cause) => Err(cause),
+            };
+            let Err(cause) = settled else { return };
+            let wait = pause.next(&self.0.random);
+            error!(%room_id, error = %cause, "what came during a join could not be seen to");
+            shutdown.run_until_cancelled(self.0.clock.sleep(wait)).await;
         }
-        let mut batch = Batch::new();
-        batch.delete_prefix(&INBOX, &room.serial);
-        batch.delete_prefix(&WAITING, &room.serial);
-        self.store().commit(batch).await.map_err(Error::Commit)?;
-        self.0.workers.counts.forget_room(room.serial);
-        self.0.workers.waiting.forget_room(room.serial);
-        info!(room_id = %room.room_id, "events of a room that we did not get into were dropped");
-        Ok(())
+    }
+
+    /// A join has ended. If we are in the room, what came for it meanwhile is worked on; if not, it is nothing to us.
+    pub(crate) async fn settle_after_join(&self, room: &Arc<RoomInfo>) -> Result<(), Error> {
+        loop {
+            // Before the look at the joins: what comes for one that begins later is not among these.
+            let range = || Range::prefix(&room.serial);
+            let inbox = self.store().scan(&INBOX, range(), Order::Ascending, BITE).await?;
+            let waiting = self.store().scan(&WAITING, range(), Order::Ascending, BITE).await?;
+            let head = self.store().get(&HEADS, &room.serial).await?;
+            if self.0.workers.is_joining(&room.room_id) {
+                return Ok(());
+            }
+            if self.is_resident(room).await? {
+                self.wake_worker(room.clone());
+                return Ok(());
+            }
+            if inbox.is_empty() && waiting.is_empty() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            // A join that lands now is one that they are for.
+            batch.require(&HEADS, &room.serial, head.as_ref());
+            inbox.iter().for_each(|(key, _)| batch.delete(&INBOX, key));
+            waiting.iter().for_each(|(key, _)| batch.delete(&WAITING, key));
+            match self.store().commit(batch).await {
+                Ok(_) => {}
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(cause) => return Err(Error::Commit(cause)),
+            }
+            for (_, row) in &inbox {
+                if let Ok(origin) = <&ServerName>::try_from(row.origin.as_str()) {
+                    self.0.workers.counts.release(room.serial, origin);
+                }
+            }
+            for ((_, serial), row) in &waiting {
+                self.forget_waiting(room, *serial, &row.origin);
+            }
+            info!(room_id = %room.room_id, count = inbox.len() + waiting.len(), "events of a room that we did not get into were dropped");
+        }
     }
 
     async fn work(&self, room: &Arc<RoomInfo>, seat: &mut Seat<'_>) {
@@ -185,8 +232,12 @@ impl Rooms {
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         while !shutdown.is_cancelled() {
             if self.0.workers.is_joining(&room.room_id) {
-                // The join wakes a worker when it is done.
-                return;
+                // The join wakes a worker when it is done; if it was done just now, it woke this one.
+                if self.0.workers.release(room.serial) {
+                    seat.left = true;
+                    return;
+                }
+                continue;
             }
             let done = {
                 let Ok(_permit) = self.0.workers.seats.clone().acquire_owned().await else { return };
@@ -224,13 +275,13 @@ impl Rooms {
         }
         if self.store().get(&HEADS, &room.serial).await?.is_none() {
             // Left by a join that a crash ended: nobody would ever judge them.
-            self.sweep_after_join(room).await?;
+            self.settle_after_join(room).await?;
             return Ok(0);
         }
         let kept: Vec<_> = rows.iter().map(|((_, serial), row)| (*serial, row.clone())).collect();
         match self.triage(room, rows).await {
             Ok(sorted) => self.act_on(room, sorted).await?,
-            Err(cause) if is_passing(&cause) => return Err(cause),
+            Err(cause) if cause.is_passing() => return Err(cause),
             Err(cause) => {
                 error!(room_id = %room.room_id, error = %cause, "received events are beyond us: parked");
                 let mut aside = Vec::with_capacity(kept.len());
@@ -246,19 +297,21 @@ impl Rooms {
 
     /// Places what is ready, moves aside what waits, drops what is nothing.
     async fn act_on(&self, room: &Arc<RoomInfo>, sorted: Triage) -> Result<(), Error> {
-        let Triage { ready, mut aside, gone } = sorted;
+        let Triage { mut ready, mut aside, gone } = sorted;
         let received = match self.place_arrivals(room, &ready).await {
             Ok(received) => received.into_iter().map(Some).collect(),
-            Err(cause) if is_passing(&cause) => return Err(cause),
+            Err(cause) if cause.is_passing() => return Err(cause),
             // Something about one of these events: it must not stall the room, nor take others with it.
-            Err(_) => self.place_singly(room, &ready).await?,
+            Err(cause) => {
+                debug!(room_id = %room.room_id, error = %cause, "received events are placed one by one");
+                ready = self.still_in_inbox(room, ready).await?;
+                self.place_singly(room, &ready).await?
+            }
         };
         for (arrival, received) in ready.into_iter().zip(received) {
             let Some(Row::Inbox(serial)) = arrival.row else { continue };
             match received {
-                Some(Received::Placed(_) | Received::Known(_) | Received::Refused) => {
-                    self.0.workers.counts.release(room.serial, &arrival.origin);
-                }
+                Some(Received::Placed(_) | Received::Known(_) | Received::Refused) => {}
                 // One that it stands on had no place in the end.
                 Some(Received::Unjudged) => {
                     let pdu = arrival.event.pdu().json().clone();
@@ -303,12 +356,13 @@ impl Rooms {
         for (_, origin) in gone {
             workers.counts.release(room.serial, &origin);
         }
+        // From here on only the list knows of them: nothing may come between.
         let now = self.0.clock.instant();
         let mut origins: Vec<OwnedServerName> = Vec::new();
+        let mut awaited: Vec<Awaits> = Vec::with_capacity(aside.len());
         for Aside { serial, origin, row, awaits } in aside {
-            let looked_for = awaits.clone();
+            awaited.push(awaits.clone());
             workers.waiting.add(room.serial, serial, &(origin.clone(), row.tries), awaits, now);
-            self.look_again(room.serial, looked_for).await?;
             if !origins.contains(&origin) {
                 origins.push(origin);
             }
@@ -316,7 +370,33 @@ impl Rooms {
         for origin in origins {
             self.send_errand(room, &origin);
         }
+        for awaits in awaited {
+            self.look_again(room.serial, awaits).await;
+        }
         Ok(())
+    }
+
+    /// Gives back the places of events whose rows have gone with a batch.
+    pub(super) fn release_landed(&self, room: &RoomInfo, arrivals: &[Arrival], received: &[Received]) {
+        for (arrival, received) in arrivals.iter().zip(received) {
+            let is_over = !matches!(received, Received::Unjudged);
+            if is_over && matches!(arrival.row, Some(Row::Inbox(_))) {
+                self.0.workers.counts.release(room.serial, &arrival.origin);
+            }
+        }
+    }
+
+    /// Those that have their rows still: of a bite that failed, the first may have come to their end.
+    async fn still_in_inbox(&self, room: &RoomInfo, arrivals: Vec<Arrival>) -> Result<Vec<Arrival>, Error> {
+        let key = |arrival: &Arrival| match arrival.row {
+            Some(Row::Inbox(serial)) => Some((room.serial, serial)),
+            _ => None,
+        };
+        let (keys, arrivals): (Vec<_>, Vec<_>) =
+            arrivals.into_iter().filter_map(|arrival| Some((key(&arrival)?, arrival))).unzip();
+        let rows = self.store().get_many(&INBOX, &keys).await?;
+        let open = arrivals.into_iter().zip(rows).filter(|(_, row)| row.is_some());
+        Ok(open.map(|(arrival, _)| arrival).collect())
     }
 
     /// Places events one by one; `None` for one that fails.
@@ -329,7 +409,7 @@ impl Rooms {
         for arrival in arrivals {
             match self.place_arrivals(room, std::slice::from_ref(arrival)).await {
                 Ok(mut one) => received.push(one.pop()),
-                Err(cause) if is_passing(&cause) => return Err(cause),
+                Err(cause) if cause.is_passing() => return Err(cause),
                 Err(cause) => {
                     error!(room_id = %room.room_id, event_id = %arrival.id(), error = %cause, "a received event is beyond us");
                     received.push(None);
@@ -338,9 +418,4 @@ impl Rooms {
         }
         Ok(received)
     }
-}
-
-/// Whether the same may succeed later.
-pub(super) fn is_passing(error: &Error) -> bool {
-    matches!(error, Error::Store(_) | Error::Commit(_) | Error::Contended | Error::Interrupted | Error::Busy)
 }

@@ -150,20 +150,25 @@ async fn what_nobody_can_give_is_tried_a_few_times_and_parked_with_a_reason() {
     let parked = a.rooms.parked(1).await.unwrap().remove(0);
     assert_eq!((parked.event_id, parked.origin), (lost.event_id().to_owned(), server("b.test")));
     // Later, too, there is an end to it.
-    let mut before = usize::MAX;
-    let mut rounds = 0;
-    while before != net.asked().len() || rounds < 12 {
-        before = net.asked().len();
-        rounds += 1;
+    let tries = async || {
+        let rows = a.store.scan(&WAITING, store::Range::all(), store::Order::Ascending, 9).await.unwrap();
+        rows[0].1.tries
+    };
+    a.until(async || {
         hand.advance(Duration::from_secs(24 * 60 * 60));
-        for _ in 0..200 {
+        tries().await == 9
+    })
+    .await;
+    let asked = net.asked();
+    let missing = asked.iter().filter(|asked| asked.starts_with("get_missing_events")).count();
+    assert!(missing <= 9, "asked {missing} times");
+    for _ in 0..12 {
+        hand.advance(Duration::from_secs(24 * 60 * 60));
+        for _ in 0..20 {
             tokio::task::yield_now().await;
         }
     }
-    let row = a.store.scan(&WAITING, store::Range::all(), store::Order::Ascending, 9).await.unwrap();
-    assert_eq!(row[0].1.tries, 9);
-    let asked = net.asked().iter().filter(|asked| asked.starts_with("get_missing_events")).count();
-    assert!(asked <= 9, "asked {asked} times");
+    assert_eq!((net.asked(), tries().await), (asked, 9));
 }
 
 #[tokio::test]
@@ -439,4 +444,71 @@ async fn for_an_event_from_tomorrow_keys_are_wanted_that_hold_tomorrow() {
         assert_eq!(net.keys_until(), base::Timestamp(now + wanted));
     }
     drop(hand);
+}
+
+#[tokio::test]
+async fn all_that_comes_during_a_join_is_there_after_it() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    let held = net.hold_joins().await;
+    let said: Vec<String> = (0..120).map(|number| number.to_string()).collect();
+    let meanwhile = async {
+        a.until(async || a.membership(&taro, &room).await == Some(Membership::Join)).await;
+        a.outgoing("b.test").await;
+        for body in &said {
+            a.say(&hanako, &room, body).await;
+        }
+        for part in a.outgoing("b.test").await.chunks(50) {
+            let answers = b.rooms.receive_transaction(&server("a.test"), part).await.unwrap();
+            assert!(answers.iter().all(|answer| answer.result.is_ok()), "{answers:?}");
+        }
+        drop(held);
+    };
+    let (joined, ()) = tokio::join!(b.join(&taro, &room, "a.test"), meanwhile);
+    joined.unwrap();
+    b.until(async || b.rooms.inbox_totals() == InboxTotals::default()).await;
+    assert_eq!(b.bodies(&room).await, said);
+    assert_eq!(net.asked(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn a_flood_during_a_join_is_refused_as_a_whole_where_it_becomes_too_much() {
+    let net = Net::default();
+    let a = net.server(&["a.test"]).await;
+    let b = net.small_server(&["b.test"], InboxLimits { peer_in_room: 3, ..InboxLimits::default() }).await;
+    let hanako = user("@hanako:a.test");
+    let room = a.public_room(&hanako).await;
+    b.rooms.ensure_room(&room, RoomVersion::V11).await.unwrap();
+    let _mark = b.rooms.mark_joining(&room);
+    for number in 0..4 {
+        a.say(&hanako, &room, &number.to_string()).await;
+    }
+    let said: Vec<_> =
+        a.timeline(&room).await.iter().rev().take(4).map(|event| event.pdu().to_raw()).collect();
+    let refused = b.rooms.receive_transaction(&server("a.test"), &said).await;
+    assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
+    b.rooms.receive_transaction(&server("a.test"), &said[..3]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_came_during_a_join_that_somebody_gave_up_is_worked_on_if_another_one_got_in() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:b.test"));
+    let room = a.public_room(&hanako).await;
+    net.silence("x.test");
+    {
+        let mut hangs = std::pin::pin!(b.join(&jiro, &room, "x.test"));
+        assert!(futures_util::poll!(&mut hangs).is_pending());
+        assert!(b.rooms.0.workers.is_joining(&room));
+        b.join(&taro, &room, "a.test").await.unwrap();
+        a.say(&hanako, &room, "着いた").await;
+        let said = a.timeline(&room).await.pop().unwrap().pdu().to_raw();
+        b.rooms.receive_transaction(&server("a.test"), &[said]).await.unwrap();
+        assert_eq!(b.rooms.inbox_totals().waiting, 1);
+    }
+    b.until(async || b.bodies(&room).await == ["着いた"]).await;
+    b.until(async || b.rooms.inbox_totals() == InboxTotals::default()).await;
 }

@@ -17,3 +17,4 @@ mod reading;
 mod redactions;
 mod restricted;
 mod rows;
+mod troubles;

@@ -57,6 +57,8 @@ struct NetInner {
     told_states: Mutex<HashMap<OwnedEventId, Vec<OwnedEventId>>>,
     /// The time of servers started from now on.
     clock: Mutex<Option<Clock>>,
+    /// Answers to `send_join` wait while somebody holds it.
+    joins: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// Changes an event on its way back.
@@ -221,6 +223,11 @@ impl Net {
         hand
     }
 
+    /// Joins are accepted, but their answers wait until this is dropped.
+    pub(super) async fn hold_joins(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.0.joins.clone().write_owned().await
+    }
+
     /// A server is gone for good.
     pub(super) fn forget(&self, server: &str) {
         self.0.peers.lock().remove(<&ServerName>::try_from(server).unwrap());
@@ -293,6 +300,7 @@ impl Remote for Net {
             .accept_join(from, room_id, event_id, event, omit_members)
             .await
             .map_err(|error| refused(to, &error))?;
+        drop(self.0.joins.read().await);
         Ok(Joined {
             state: accepted.state,
             auth_chain: accepted.auth_chain,
