@@ -17,7 +17,7 @@ use crate::{
     Error, RemoteError, RoomSerial, Rooms,
     create::draft,
     inbound::peers::Size,
-    join::open_template,
+    join::{bad_answer, open_template},
     membership::{Profile, member_content},
     outside::{OutsideChange, PATIENCE},
     pipeline::MAX_DEPTH,
@@ -33,7 +33,7 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How many are seen to in one round, and how many of them at the same time. A server that does not answer is
 /// asked by few of them, then left alone.
-const ROUND: usize = 10_000;
+pub(crate) const ROUND: usize = 10_000;
 const PARALLEL: usize = 64;
 
 /// What waits for other servers, each with a task of its own.
@@ -160,10 +160,14 @@ impl Rooms {
         let template = self.ask(server, Size::Small, asked).await?;
         let (version, mut template) =
             open_template(server, template, &room.room_id, user, Membership::Leave)?;
+        if version != room.version {
+            // By the other version's rules its id is another one than its row would be read by.
+            return Err(bad_answer(server, "the template is of another room version"));
+        }
         // The place is theirs to propose; what we sign as said by our user is our word only.
         let content = member_content(Membership::Leave, &Profile::default(), reason);
         template.draft.content = crate::create::raw(&Value::Object(content));
-        let pdu = self.complete_template(version, &template, &authority)?;
+        let pdu = self.complete_template(room.version, &template, &authority)?;
         self.0
             .remote
             .send_leave(authority.name(), server, &room.room_id, pdu.event_id(), &pdu.to_raw())
@@ -214,17 +218,35 @@ impl Rooms {
     /// Tells the leaves whose time has come; answers how long the others wait.
     async fn tell_due(&self) -> Result<Option<Duration>, Error> {
         let rows = self.store().scan(&FAREWELLS, Range::all(), Order::Ascending, ROUND).await?;
+        let next_at = |row: &FarewellRow| row.next_at;
+        let tell = |room, user, row| self.tell_again(room, user, row);
+        self.see_to_due(rows, next_at, (pause(0), LONGEST_PAUSE), tell).await
+    }
+
+    /// Sees to the rows whose time has come, some at the same time; answers how long the next one waits, given
+    /// the shortest and the longest pause. One that fails does not hold up the others.
+    pub(crate) async fn see_to_due<Row, Work: Future<Output = Result<(), Error>>>(
+        &self,
+        rows: Vec<((RoomSerial, String), Row)>,
+        next_at: impl Fn(&Row) -> u64,
+        (shortest, longest): (Duration, Duration),
+        see_to: impl Fn(RoomSerial, String, Row) -> Work,
+    ) -> Result<Option<Duration>, Error> {
         let now = self.0.clock.now();
-        // A clock that was set back must not hold them up.
-        let is_due =
-            |row: &FarewellRow| row.next_at <= now.millis() || row.next_at > (now + LONGEST_PAUSE).millis();
-        let (due, later): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| is_due(row));
-        let told = due.len();
-        let work = due.into_iter().map(|((room, user), row)| self.tell_again(room, user, row));
-        let outcomes: Vec<Result<(), Error>> = stream::iter(work).buffer_unordered(PARALLEL).collect().await;
+        let mut next: Option<Duration> = None;
+        let mut due = Vec::new();
+        for ((room, user), row) in rows {
+            let at = next_at(&row);
+            // A clock that was set back must not hold them up.
+            let is_due = at <= now.millis() || at > (now + longest).millis();
+            let wait = if is_due { shortest } else { Timestamp(at).since(now) };
+            next = Some(next.map_or(wait, |next| next.min(wait)));
+            if is_due {
+                due.push(see_to(room, user, row));
+            }
+        }
+        let outcomes: Vec<Result<(), Error>> = stream::iter(due).buffer_unordered(PARALLEL).collect().await;
         outcomes.into_iter().collect::<Result<Vec<()>, Error>>()?;
-        let waits = later.iter().map(|(_, row)| Timestamp(row.next_at).since(now));
-        let next = waits.chain((told > 0).then_some(pause(0))).min();
         Ok(next.map(|wait| wait.max(Duration::from_secs(1))))
     }
 

@@ -20,6 +20,7 @@ use crate::{
         MembershipRow, Verdict, WITHDRAWALS,
     },
     view::Fresh,
+    withdrawals::Kept,
 };
 
 /// So many servers are remembered for a room.
@@ -53,6 +54,8 @@ pub(crate) struct Outside {
     pub(crate) bidden: tokio::sync::Notify,
     /// A withdrawal waits to be confirmed.
     pub(crate) withdrawn: tokio::sync::Notify,
+    /// Whose withdrawals wait.
+    pub(crate) kept: Kept,
 }
 
 impl Rooms {
@@ -171,6 +174,7 @@ impl Rooms {
                 self.note_helper(&mut batch, room, helper).await?;
             }
             if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
+                self.0.outside.kept.forget(room.serial, change.user.as_str());
                 return Ok(());
             }
         }

@@ -4,17 +4,23 @@
 //! stands; of a knock, those servers that helped with it. It may learn of the withdrawal after us, or not answer
 //! now: the question waits in [`WITHDRAWALS`] and is asked again, at growing intervals. What it says holds; without any answer the invite stays.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use base::Timestamp;
-use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use pdu::Pdu;
 use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Batch, Order, Range};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     Error, RemoteError, RoomSerial, Rooms,
+    farewells::ROUND,
     inbound::peers::Size,
     outside::is_plain_invite,
     read::room::RoomInfo,
@@ -28,13 +34,10 @@ const PAUSES: [Duration; 4] =
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 /// For how long it is asked.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How many wait, in all and of one sending server.
-const KEPT_AT_ONCE: usize = 4_096;
+/// How many of one sending server wait.
 const KEPT_OF_ONE: usize = 32;
 /// Larger ones are not kept: what they say to the user is a reason of some words.
 const LARGEST: usize = 8 << 10;
-/// How many are seen to at the same time. A server that hangs is asked by few of them, then left alone.
-const PARALLEL: usize = 64;
 
 /// How many servers are asked about a knock.
 const ASKED: usize = 4;
@@ -51,6 +54,52 @@ fn pause(tries: u32) -> Duration {
     usize::try_from(tries).ok().and_then(|tries| PAUSES.get(tries)).copied().unwrap_or(LONGEST_PAUSE)
 }
 
+/// Whose withdrawals wait, in memory, so that one more costs no look at all of them. The rows are the truth: each
+/// round over them makes this anew.
+#[derive(Default)]
+pub(crate) struct Kept(Mutex<BTreeMap<String, BTreeSet<Place>>>);
+
+/// Since when one waits, and its row's key.
+type Place = (u64, RoomSerial, String);
+
+impl Kept {
+    fn note(&self, server: &str, since: u64, room: RoomSerial, user: &str) {
+        let place = (since, room, user.to_owned());
+        self.0.lock().entry(server.to_owned()).or_default().insert(place);
+    }
+
+    /// Its row is gone.
+    pub(crate) fn forget(&self, room: RoomSerial, user: &str) {
+        self.0.lock().retain(|_, places| {
+            places.retain(|(_, of_room, of_user)| (*of_room, of_user.as_str()) != (room, user));
+            !places.is_empty()
+        });
+    }
+
+    fn learn(&self, rows: &[((RoomSerial, String), WithdrawalRow)]) {
+        let mut kept: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
+        for ((room, user), row) in rows {
+            kept.entry(row.origin.clone()).or_default().insert((row.since, *room, user.clone()));
+        }
+        *self.0.lock() = kept;
+    }
+
+    fn count_of(&self, server: &str) -> usize {
+        self.0.lock().get(server).map_or(0, BTreeSet::len)
+    }
+
+    /// Where as many wait as may: the oldest of the server with the most. So whoever fills the table pushes out
+    /// his own.
+    fn surplus(&self, most: usize) -> Option<(RoomSerial, String)> {
+        let kept = self.0.lock();
+        if kept.values().map(BTreeSet::len).sum::<usize>() < most {
+            return None;
+        }
+        let fullest = kept.values().max_by_key(|places| (places.len(), Reverse(places.first())))?;
+        fullest.first().map(|(_, room, user)| (*room, user.clone()))
+    }
+}
+
 impl Rooms {
     /// Keeps a withdrawal until it is confirmed: that of an invite, or the end of a knock, which those that
     /// helped with it know as soon as anybody. One that waits already stays as it is.
@@ -63,19 +112,17 @@ impl Rooms {
     ) -> Result<(), Error> {
         let key = (room.serial, user.as_str());
         let origin = event.sender().server_name().as_str();
-        let waiting = self.store().scan(&WITHDRAWALS, Range::all(), Order::Ascending, KEPT_AT_ONCE).await?;
-        if waiting.iter().any(|((room, user), _)| (*room, user.as_str()) == key) {
+        if self.store().get(&WITHDRAWALS, &key).await?.is_some() {
             return Ok(());
         }
         if event.json().len() > LARGEST {
             return Err(Error::TooLarge);
         }
-        if waiting.iter().filter(|(_, row)| row.origin == origin).count() >= KEPT_OF_ONE {
+        let kept = &self.0.outside.kept;
+        if kept.count_of(origin) >= KEPT_OF_ONE {
             return Err(Error::NotAllowed("too many withdrawals of this server wait".to_owned()));
         }
-        if waiting.len() >= KEPT_AT_ONCE {
-            return Err(Error::Busy);
-        }
+        let crowded_out = kept.surplus(self.0.config.inbox_limits.withdrawals);
         let now = self.0.clock.now();
         let row = WithdrawalRow {
             origin: origin.to_owned(),
@@ -87,8 +134,18 @@ impl Rooms {
         let mut batch = Batch::new();
         batch.require(&WITHDRAWALS, &key, None);
         batch.put(&WITHDRAWALS, &key, &row);
+        if let Some((room, user)) = &crowded_out {
+            warn!(room = room.0, user, "a withdrawn invite will not be confirmed: too many others wait");
+            batch.delete(&WITHDRAWALS, &(*room, user.as_str()));
+        }
         match self.store().commit(batch).await {
-            Ok(_) => self.0.outside.withdrawn.notify_one(),
+            Ok(_) => {
+                if let Some((room, user)) = crowded_out {
+                    kept.forget(room, &user);
+                }
+                kept.note(origin, row.since, room.serial, user.as_str());
+                self.0.outside.withdrawn.notify_one();
+            }
             // Another one came first.
             Err(store::CommitError::Conflict { .. }) => {}
             // It may not be kept, so it must come again.
@@ -99,19 +156,11 @@ impl Rooms {
 
     /// Asks about the withdrawals whose time has come; answers how long the others wait.
     pub(crate) async fn confirm_due(&self) -> Result<Option<Duration>, Error> {
-        let rows = self.store().scan(&WITHDRAWALS, Range::all(), Order::Ascending, KEPT_AT_ONCE).await?;
-        let now = self.0.clock.now();
-        // A clock that was set back must not hold them up.
-        let is_due =
-            |row: &WithdrawalRow| row.next_at <= now.millis() || row.next_at > (now + LONGEST_PAUSE).millis();
-        let (due, later): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| is_due(row));
-        let asked = !due.is_empty();
-        let work = due.into_iter().map(|((room, user), row)| self.confirm(room, user, row));
-        let outcomes: Vec<Result<(), Error>> = stream::iter(work).buffer_unordered(PARALLEL).collect().await;
-        outcomes.into_iter().collect::<Result<Vec<()>, Error>>()?;
-        let waits = later.iter().map(|(_, row)| Timestamp(row.next_at).since(now));
-        let next = waits.chain(asked.then_some(pause(0))).min();
-        Ok(next.map(|wait| wait.max(Duration::from_secs(1))))
+        let rows = self.store().scan(&WITHDRAWALS, Range::all(), Order::Ascending, ROUND).await?;
+        self.0.outside.kept.learn(&rows);
+        let next_at = |row: &WithdrawalRow| row.next_at;
+        let confirm = |room, user, row| self.confirm(room, user, row);
+        self.see_to_due(rows, next_at, (pause(0), LONGEST_PAUSE), confirm).await
     }
 
     async fn confirm(&self, room: RoomSerial, user: String, row: WithdrawalRow) -> Result<(), Error> {
@@ -135,10 +184,14 @@ impl Rooms {
             batch.replace(&WITHDRAWALS, &key, &row, &WithdrawalRow { tries, next_at, ..row.clone() });
         }
         match self.store().commit(batch).await {
-            Err(error @ store::CommitError::Store(_)) => Err(Error::Commit(error)),
+            Err(error @ store::CommitError::Store(_)) => return Err(Error::Commit(error)),
             // It ended meanwhile, or another process saw to it.
-            Ok(_) | Err(_) => Ok(()),
+            Ok(_) | Err(_) => {}
         }
+        if is_over {
+            self.0.outside.kept.forget(room, &user);
+        }
+        Ok(())
     }
 
     /// Asks the inviter's server once; nothing: the invite was ended by what it said.

@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::net::{Net, Server, state, user, within};
 use crate::{
-    CreateRoom, Error, Joining, Profile, ReceivedInvite,
+    CreateRoom, Error, InboxLimits, Joining, Profile, ReceivedInvite,
     pipeline::Stage,
     tables::{FAREWELLS, INVITES, MEMBERSHIPS, Membership, MembershipRow, WITHDRAWALS, WithdrawalRow},
 };
@@ -306,12 +306,16 @@ async fn a_colleagues_withdrawal_of_an_invite_is_heard() {
 
 /// A member event about 太郎 by somebody of c.test, who is not in the room.
 fn strangers(room: &OwnedRoomId, taro: &OwnedUserId, membership: &str) -> pdu::Pdu {
-    let draft =
-        state(&user("@dare:c.test"), "m.room.member", taro.as_str(), &json!({ "membership": membership }));
+    strangers_of("c.test", room, taro, membership)
+}
+
+fn strangers_of(server: &str, room: &OwnedRoomId, taro: &OwnedUserId, membership: &str) -> pdu::Pdu {
+    let sender = user(&format!("@dare:{server}"));
+    let draft = state(&sender, "m.room.member", taro.as_str(), &json!({ "membership": membership }));
     let prev = [ruma::OwnedEventId::try_from(format!("${}", "p".repeat(43))).unwrap()];
     let at = ruma::MilliSecondsSinceUnixEpoch(1_700_000_000_000_u64.try_into().unwrap());
     let unsigned = pdu::build(RoomVersion::V11, &draft, Some(room), &prev, &prev, 100, at).unwrap();
-    pdu::sign(unsigned, &super::net::authority("c.test")).unwrap().into_pdu()
+    pdu::sign(unsigned, &super::net::authority(server)).unwrap().into_pdu()
 }
 
 #[tokio::test]
@@ -478,4 +482,82 @@ async fn a_knock_is_taken_back_also_where_the_rooms_id_names_no_server() {
         b.rooms.join(&taro, &room, &[], Joining::default()).await.unwrap();
         assert_eq!(c.membership(&taro, &room).await, Some(Membership::Join));
     }
+}
+
+#[tokio::test]
+async fn withdrawals_of_many_servers_hold_up_neither_those_of_others_nor_what_comes_with_them() {
+    let net = Net::default();
+    let _hand = net.steer_clock();
+    let a = net.server(&["a.test"]).await;
+    let b = net.small_server(&["b.test"], InboxLimits { withdrawals: 4, ..InboxLimits::default() }).await;
+    let (hanako, jiro, taro) = (user("@hanako:a.test"), user("@jiro:a.test"), user("@taro:b.test"));
+    for flood in ["x0.test", "x1.test", "x2.test", "x0.test"] {
+        net.know_key(flood);
+        let room = a.room_of(&hanako, RoomVersion::V11).await;
+        a.invite(&hanako, &room, &taro).await.unwrap();
+        let leave = strangers_of(flood, &room, &taro, "leave").to_raw();
+        let answers = b.rooms.receive_transaction(flood.try_into().unwrap(), &[leave]).await.unwrap();
+        answers[0].result.as_ref().unwrap();
+    }
+    let joined = a.public_room(&hanako).await;
+    b.join(&taro, &joined, "a.test").await.unwrap();
+    let room = a.public_room(&jiro).await;
+    a.join(&hanako, &room, "a.test").await.unwrap();
+    let levels = json!({ "users": { "@jiro:a.test": 100, "@hanako:a.test": 50 } });
+    a.rooms.send(&room, state(&jiro, "m.room.power_levels", "", &levels), None).await.unwrap();
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    a.outgoing("b.test").await;
+    a.rooms.kick(&jiro, &room, &taro, None).await.unwrap();
+    a.say(&hanako, &joined, "届け").await;
+
+    let pdus = a.outgoing("b.test").await;
+    assert_eq!(pdus.len(), 2);
+    let answers = b.rooms.receive_transaction(ruma::server_name!("a.test"), &pdus).await.unwrap();
+    assert!(answers.iter().all(|answer| answer.result.is_ok()), "{answers:?}");
+    b.settled().await;
+    assert_eq!(b.bodies(&joined).await, ["届け"]);
+    let rows = b.store.scan(&WITHDRAWALS, store::Range::all(), store::Order::Ascending, 99).await.unwrap();
+    let mut origins: Vec<&str> = rows.iter().map(|(_, row)| row.origin.as_str()).collect();
+    origins.sort_unstable();
+    assert_eq!(origins, ["a.test", "x0.test", "x1.test", "x2.test"], "who had most has lost one");
+}
+
+#[tokio::test]
+async fn a_leave_by_the_rules_of_another_room_version_is_not_signed() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.room_of(&hanako, RoomVersion::V11).await;
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    let wrong = invite_event(&a, &room, &taro).await;
+    b.rooms.receive_invite(hanako.server_name(), invite_of(&room, "6", &wrong, &[])).await.unwrap();
+    let info = b.rooms.room(&room).await.unwrap().unwrap();
+    assert_eq!(info.version, RoomVersion::V6);
+    b.rooms.leave(&taro, &room, None).await.unwrap();
+    let left = outside(&b, &taro, &room).await.unwrap();
+    assert_eq!(left.membership, Membership::Leave);
+    // Whatever is kept of it reads as it was written, and the leave is told again later.
+    if let Some(event) = left.event {
+        let stored = b.rooms.load_uncached(&[(info.serial, event)]).await.unwrap().remove(0).unwrap();
+        let read = pdu::Pdu::parse(info.version, stored.pdu().json()).unwrap();
+        assert_eq!(read.event_id(), stored.meta().event_id);
+    }
+    assert!(b.store.get(&FAREWELLS, &(info.serial, taro.as_str())).await.unwrap().is_some());
+    assert_eq!(a.membership(&taro, &room).await, Some(Membership::Invite));
+}
+
+#[tokio::test]
+async fn a_large_invite_is_refused_before_it_is_read() {
+    let net = Net::default();
+    let (_a, b) = pair(&net).await;
+    let room = OwnedRoomId::try_from("!room:a.test").unwrap();
+    let invite = ReceivedInvite {
+        room_id: room,
+        event_id: ruma::OwnedEventId::try_from(format!("${}", "p".repeat(43))).unwrap(),
+        version: "11".to_owned(),
+        event: RawValue::from_string(format!("[{}0]", "0,".repeat(20_000))).unwrap(),
+        invite_room_state: Vec::new(),
+    };
+    let refused = b.rooms.receive_invite(ruma::server_name!("a.test"), invite).await;
+    assert!(matches!(refused, Err(Error::TooLarge)), "{refused:?}");
 }
