@@ -183,10 +183,9 @@ impl Rooms {
             let next_at = (now + pause(tries)).millis();
             batch.replace(&WITHDRAWALS, &key, &row, &WithdrawalRow { tries, next_at, ..row.clone() });
         }
-        match self.store().commit(batch).await {
-            Err(error @ store::CommitError::Store(_)) => return Err(Error::Commit(error)),
-            // It ended meanwhile, or another process saw to it.
-            Ok(_) | Err(_) => {}
+        // Any other refusal: it ended meanwhile, or another process saw to it.
+        if let Err(error @ store::CommitError::Store(_)) = self.store().commit(batch).await {
+            return Err(Error::Commit(error));
         }
         if is_over {
             self.0.outside.kept.forget(room, &user);

@@ -35,8 +35,11 @@ struct Troubles {
     /// This write to this table fails, counted down.
     write: Mutex<Option<(TableId, usize, CommitError)>>,
     /// The next read of this table waits.
-    held: Mutex<Option<(TableId, oneshot::Sender<()>, oneshot::Receiver<()>)>>,
+    held: Mutex<Option<Held>>,
 }
+
+/// The table, what is told when the read is there, and what it waits for.
+type Held = (TableId, oneshot::Sender<()>, oneshot::Receiver<()>);
 
 fn id<K, V>(table: &store::Table<K, V>) -> TableId {
     table.raw().id
