@@ -10,7 +10,7 @@ use std::{collections::HashMap, time::Duration};
 use base::Backoff;
 use room::{ProfileChange, tables::Membership};
 use ruma::{OwnedUserId, UserId};
-use store::{Batch, CommitError, Range};
+use store::{Batch, Range};
 
 use crate::{Accounts, Error, tables};
 
@@ -160,7 +160,7 @@ impl Accounts {
             for change in fields.iter().map(change) {
                 match self.inner.rooms.update_profile(user, &room, &change).await {
                     Ok(()) => {}
-                    Err(error) if may_pass(&error) => outcome = Err(error.into()),
+                    Err(error) if error.is_passing() => outcome = Err(error.into()),
                     Err(error) => {
                         tracing::info!(user_id = %user, room_id = %room, error = %error, "the room does not show the new profile");
                     }
@@ -181,23 +181,12 @@ impl Accounts {
         for room in leaving {
             match self.inner.rooms.leave(user, &room.room_id, None).await {
                 Ok(()) => {}
-                Err(error) if may_pass(&error) => outcome = Err(error.into()),
+                Err(error) if error.is_passing() => outcome = Err(error.into()),
                 Err(error) => {
                     tracing::info!(user_id = %user, room_id = %room.room_id, error = %error, "could not leave");
                 }
             }
         }
         outcome
-    }
-}
-
-/// Whether it was not the room that refused, but this server that could not do it now.
-fn may_pass(error: &room::Error) -> bool {
-    use room::Error::{Commit, Contended, Interrupted, Store};
-    let failed = |error: &store::Error| matches!(error, store::Error::Backend { .. });
-    match error {
-        Contended | Interrupted => true,
-        Store(error) | Commit(CommitError::Store(error)) if failed(error) => true,
-        error => error.is_passing(),
     }
 }

@@ -1,9 +1,9 @@
 //! The rooms of a space, walked depth first and page by page.
 //!
 //! Rooms that we take no part in are described by the servers that the space names, and a server that answers for a
-//! space is believed of that space's own children only, and of none that a space nearer to the beginning names as well. Those are asked side by side,
-//! for a few seconds and with a bounded number of questions for one page; a page that ends for want of time says
-//! where to go on. What a walk has learnt and not yet shown is kept for its next pages in memory, a few walks of each
+//! space is believed of that space's own children only, and of none that a space nearer to the beginning names as
+//! well. Those are asked side by side, for a few seconds and with a bounded number of questions for one page; a page
+//! that ends for want of time says where to go on. What a walk has learnt and not yet shown is kept for its next pages in memory, a few walks of each
 //! user and for some minutes; where it is lost, by a restart or because others walk, the same walk is made again from
 //! the beginning.
 //!
@@ -259,8 +259,13 @@ impl Walk {
     /// One that is ahead already keeps its place, and what was told of it there: a space further down may say other
     /// things of it, but is not the one to be asked first.
     fn go_into(&mut self, children: &[SpaceChild], mut told: Tellings, depth: usize) {
-        let places: HashMap<OwnedRoomId, usize> =
-            self.ahead.iter().enumerate().map(|(place, ahead)| (ahead.room_id.clone(), place)).collect();
+        let own: HashSet<&OwnedRoomId> = children.iter().map(|child| &child.room_id).collect();
+        if own.is_empty() {
+            return;
+        }
+        let ahead = self.ahead.iter().enumerate();
+        let places: HashMap<&OwnedRoomId, usize> =
+            ahead.filter_map(|(place, ahead)| Some((*own.get(&ahead.room_id)?, place))).collect();
         let (mut fresh, mut named) = (Vec::new(), HashSet::new());
         for child in children {
             if self.walked.contains(&child.room_id) || !named.insert(&child.room_id) {

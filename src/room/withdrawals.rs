@@ -2,7 +2,8 @@
 //!
 //! We cannot see what power others have in such a room, so the inviter's server is asked whether the invite
 //! stands; of a knock, those servers that helped with it. It may learn of the withdrawal after us, or not answer
-//! now: the question waits in [`WITHDRAWALS`] and is asked again, at growing intervals. What it says holds; without any answer the invite stays.
+//! now: the question waits in [`WITHDRAWALS`] and is asked again, at growing intervals. What it says holds; without
+//! any answer the invite stays.
 
 use std::{
     cmp::Reverse,

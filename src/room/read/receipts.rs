@@ -418,10 +418,27 @@ impl Rooms {
         // Mostly there are few, and a store reads forwards with half the work.
         let ranges = rooms.iter().map(|room| Range::prefix(room).after(&(*room, after))).collect();
         let found = self.store().scan_many(&RECEIPT_LOG, ranges, store::Order::Ascending, MOST_TOLD).await?;
-        if found.iter().all(|rows| rows.len() < MOST_TOLD) {
-            let seen = |(key, row)| receipt_for(user, key, row);
-            return Ok(found.into_iter().map(|rows| rows.into_iter().filter_map(seen).collect()).collect());
+        let many: Vec<usize> = (0..rooms.len()).filter(|index| found[*index].len() == MOST_TOLD).collect();
+        let seen = |(key, row)| receipt_for(user, key, row);
+        let mut told: Vec<Vec<Receipt>> =
+            found.into_iter().map(|rows| rows.into_iter().filter_map(seen).collect()).collect();
+        if !many.is_empty() {
+            let large: Vec<RoomSerial> = many.iter().map(|index| rooms[*index]).collect();
+            let newest = self.many_receipts_since(user, &large, after).await?;
+            for (index, newest) in many.into_iter().zip(newest) {
+                told[index] = newest;
+            }
         }
+        Ok(told)
+    }
+
+    /// The same for rooms with more of them than are told: the newest, and all of the user himself.
+    async fn many_receipts_since(
+        &self,
+        user: &UserId,
+        rooms: &[RoomSerial],
+        after: Position,
+    ) -> Result<Vec<Vec<Receipt>>, Error> {
         let (mut told, cut) = self.newest_receipts(user, rooms, after).await?;
         if !cut.is_empty() {
             let ranges = cut.iter().map(|index| Range::prefix(&(rooms[*index], user.as_str()))).collect();
