@@ -3,6 +3,8 @@
 //! So many work at a time; the others wait in lanes, one for each address (or account, where addresses
 //! are not known), and the lanes are served in rotation. So a flood from one place delays those who come
 //! from elsewhere by no more than one turn. When the queue is full, the longest lane loses its last.
+//!
+//! A turn leaves what it worked with to the next, and nobody keeps it when nobody waits.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,31 +17,40 @@ use tokio::sync::oneshot;
 /// Where somebody waits.
 pub(crate) type Lane = u64;
 
-/// Gives out turns. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Turns(Arc<Inner>);
+/// Gives out turns, each with a `T`. Cheap to clone.
+pub(crate) struct Turns<T: Default>(Arc<Inner<T>>);
 
-struct Inner {
+struct Inner<T: Default> {
     most_waiting: usize,
-    state: Mutex<State>,
+    state: Mutex<State<T>>,
 }
 
-struct State {
+struct State<T: Default> {
     free: usize,
     waiting: usize,
     /// Lanes with somebody in them, the next to be served first.
     order: VecDeque<Lane>,
-    lanes: HashMap<Lane, VecDeque<oneshot::Sender<Turn>>>,
+    lanes: HashMap<Lane, VecDeque<oneshot::Sender<Turn<T>>>>,
 }
 
 /// The right to work, until it is dropped.
-pub(crate) struct Turn(Option<Arc<Inner>>);
+pub(crate) struct Turn<T: Default> {
+    /// What the turn before this one has left, or an empty one.
+    pub(crate) left: T,
+    inner: Option<Arc<Inner<T>>>,
+}
 
 /// Too many are waiting; this is how many.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Crowded(pub(crate) usize);
 
-impl Turns {
+impl<T: Default> Clone for Turns<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Default> Turns<T> {
     pub(crate) fn new(at_once: usize, most_waiting: usize) -> Self {
         let state = State { free: at_once.max(1), waiting: 0, order: VecDeque::new(), lanes: HashMap::new() };
         Self(Arc::new(Inner { most_waiting, state: Mutex::new(state) }))
@@ -49,12 +60,12 @@ impl Turns {
     ///
     /// # Errors
     /// [`Crowded`] when too many wait already, or it became so while this one waited.
-    pub(crate) async fn wait(&self, lane: Lane) -> Result<Turn, Crowded> {
+    pub(crate) async fn wait(&self, lane: Lane) -> Result<Turn<T>, Crowded> {
         let receiver = {
             let mut state = self.0.state.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(Turn(Some(self.0.clone())));
+                return Ok(Turn { left: T::default(), inner: Some(self.0.clone()) });
             }
             state.make_room(lane, self.0.most_waiting)?;
             let (sender, receiver) = oneshot::channel();
@@ -76,7 +87,7 @@ impl Turns {
     }
 }
 
-impl State {
+impl<T: Default> State<T> {
     /// Puts out the last of the longest lane when the queue is full; refuses who is in the longest himself.
     fn make_room(&mut self, lane: Lane, most_waiting: usize) -> Result<(), Crowded> {
         if self.waiting < most_waiting {
@@ -113,7 +124,7 @@ impl State {
     }
 
     /// Who is next.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+    fn next(&mut self) -> Option<oneshot::Sender<Turn<T>>> {
         let lane = self.order.pop_front()?;
         let queue = self.lanes.get_mut(&lane)?;
         let next = queue.pop_front();
@@ -129,9 +140,10 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl<T: Default> Drop for Turn<T> {
     fn drop(&mut self) {
-        let Some(inner) = self.0.take() else { return };
+        let Some(inner) = self.inner.take() else { return };
+        let mut left = std::mem::take(&mut self.left);
         loop {
             let next = {
                 let mut state = inner.state.lock();
@@ -143,10 +155,13 @@ impl Drop for Turn {
                 next
             };
             let Some(next) = next else { continue };
-            match next.send(Turn(Some(inner.clone()))) {
+            match next.send(Turn { left, inner: Some(inner.clone()) }) {
                 Ok(()) => return,
                 // It went away; the turn that comes back is given to the one after it.
-                Err(mut back) => back.0 = None,
+                Err(mut back) => {
+                    back.inner = None;
+                    left = std::mem::take(&mut back.left);
+                }
             }
         }
     }
@@ -160,16 +175,16 @@ mod tests {
 
     use super::*;
 
-    type Waiting = Pin<Box<dyn Future<Output = Result<Turn, Crowded>>>>;
+    type Waiting = Pin<Box<dyn Future<Output = Result<Turn<u8>, Crowded>>>>;
 
-    fn queue(turns: &Turns, lane: Lane) -> Waiting {
+    fn queue(turns: &Turns<u8>, lane: Lane) -> Waiting {
         let turns = turns.clone();
         let mut waiting: Waiting = Box::pin(async move { turns.wait(lane).await });
         assert!(poll(&mut waiting).is_none());
         waiting
     }
 
-    fn poll(waiting: &mut Waiting) -> Option<Result<Turn, Crowded>> {
+    fn poll(waiting: &mut Waiting) -> Option<Result<Turn<u8>, Crowded>> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match waiting.as_mut().poll(&mut context) {
             Poll::Ready(outcome) => Some(outcome),
@@ -216,5 +231,21 @@ mod tests {
         drop(poll(&mut last).unwrap().unwrap());
         drop(turns.wait(1).await.unwrap());
         assert_eq!(turns.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_turn_leaves_what_it_has_to_the_next_and_to_nobody_when_nobody_waits() {
+        let turns = Turns::new(1, 10);
+        let mut working = turns.wait(1).await.unwrap();
+        assert_eq!(working.left, 0);
+        working.left = 7;
+        let gone = queue(&turns, 2);
+        let mut next = queue(&turns, 3);
+        drop(gone);
+        drop(working);
+        let next = poll(&mut next).unwrap().unwrap();
+        assert_eq!(next.left, 7);
+        drop(next);
+        assert_eq!(turns.wait(1).await.unwrap().left, 0);
     }
 }

@@ -3,7 +3,7 @@
 use store::{Order, Range};
 
 use super::*;
-use crate::{tables, turns::Turn};
+use crate::{password::Memory, tables, turns::Turn};
 
 /// The word that the owner changes to, and the one that somebody else would like.
 const OWNERS: &str = "another word";
@@ -24,7 +24,7 @@ impl Town {
     }
 
     /// Waits in line to hash; `behind` are there already. Whoever has the turn does not work.
-    async fn queue(&self, behind: usize) -> tokio::task::JoinHandle<Turn> {
+    async fn queue(&self, behind: usize) -> tokio::task::JoinHandle<Turn<Memory>> {
         let turns = self.accounts.inner.passwords.turns().clone();
         let place = tokio::spawn({
             let turns = turns.clone();
