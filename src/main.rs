@@ -6,8 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The allocator asks for huge pages, of which a first use of 64 KiB takes 2 MiB: a sixth of an idle
-    // server's memory, and an eighth of a busy one's. Where it cannot be had, only memory is lost.
-    rustix::thread::disable_transparent_huge_pages(true).ok();
+    // The server allows them again when it is ready. Where they cannot be forbidden, only memory is lost.
+    server::process::allow_huge_pages(false);
     server::cli::run()
 }

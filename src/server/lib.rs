@@ -19,7 +19,7 @@ pub mod listen;
 mod names;
 mod patience;
 mod places;
-mod process;
+pub mod process;
 pub mod serve;
 pub mod storage;
 #[cfg(test)]

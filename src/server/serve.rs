@@ -72,6 +72,7 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
     }
     let elapsed_ms = clock.instant().since(started).as_millis();
     let authorities = config.authorities.len();
+    process::allow_huge_pages(true);
     info!(version = crate::VERSION, authorities, elapsed_ms, "ready");
 
     let reason = stop.wait().await;
