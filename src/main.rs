@@ -6,7 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The server allows them again when it is ready. Where they cannot be forbidden, only memory is lost.
-    server::process::allow_huge_pages(false);
+    // Before anything is held; the server allows them again when it is worth it.
+    server::process::forbid_huge_pages();
     server::cli::run()
 }

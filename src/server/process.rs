@@ -1,5 +1,8 @@
 //! What the operating system knows of this process, and lets it do.
 
+use std::time::Duration;
+
+use base::Clock;
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::disable_transparent_huge_pages,
@@ -27,13 +30,31 @@ pub(crate) fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Whether memory may come in huge pages, for which the allocator asks always.
+/// How long after the last look at the process's memory the next one is, while it is small.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Holding less than this, a process has no use for huge pages.
+const LARGE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Forbids memory in huge pages, for which the allocator asks always.
 ///
-/// Of one of those a first use of 64 KiB takes 2 MiB: while the server starts, which touches much of its memory
-/// for once, a sixth of what it holds when idle. After that they save a fifth of the time of a sync that finds
-/// the processor's caches cold, and a tenth of a log-in's.
-pub fn allow_huge_pages(allowed: bool) {
-    if let Err(error) = disable_transparent_huge_pages(!allowed) {
+/// Of one of those a first use of 64 KiB takes 2 MiB, which is a sixth of what an idle server holds.
+pub fn forbid_huge_pages() {
+    disable_huge_pages(true);
+}
+
+/// Allows memory in huge pages again once the process is so large that it is not a matter of a few of them.
+///
+/// They save a fifth of the time of a sync that finds the processor's caches cold, and a tenth of a log-in's.
+pub(crate) async fn allow_huge_pages_when_large(clock: Clock) {
+    while resident_bytes().is_some_and(|bytes| bytes < LARGE_BYTES) {
+        clock.sleep(LOOK_AGAIN).await;
+    }
+    disable_huge_pages(false);
+}
+
+fn disable_huge_pages(disabled: bool) {
+    if let Err(error) = disable_transparent_huge_pages(disabled) {
         debug!(%error, "huge pages stay as the system gives them");
     }
 }

@@ -4,10 +4,7 @@
 //! Many rooms are read together: each step below asks for what all rooms need and costs one round
 //! of reads or none.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use room::{
     EventSerial, Root,
@@ -97,8 +94,8 @@ struct Chosen {
     end: Root,
     /// The state that the client has, whole or but for members; not known yet when the rows do not tell.
     base: Option<Root>,
-    /// The same events by serial.
-    sent: HashSet<EventSerial>,
+    /// The serials of the same events, in order.
+    sent: Vec<EventSerial>,
     /// Whether members came, went or changed.
     members_changed: bool,
 }
@@ -296,7 +293,7 @@ impl Syncs {
                     .next()
                     .unwrap_or_default()
                     .into_iter()
-                    .filter(|event| !chosen.sent.contains(&event.serial()))
+                    .filter(|event| chosen.sent.binary_search(&event.serial()).is_err())
                     .collect();
                 chosen.members_changed |= beside.iter().any(|event| event.membership().is_some());
                 replace_state(&mut state, beside);
@@ -536,10 +533,15 @@ fn choose(
         Extent::FullState | Extent::News | Extent::DataOnly => before_rows.or(Some(Root::EMPTY)),
     };
     let members_changed = events.iter().any(|(event, _)| event.membership().is_some());
-    let sent = kept.iter().map(|index| events[*index].0.serial()).collect();
-    let mut events: HashMap<usize, _> = events.into_iter().enumerate().collect();
+    let mut sent: Vec<_> = kept.iter().map(|index| events[*index].0.serial()).collect();
+    sent.sort_unstable();
+    let mut next = kept.iter().peekable();
+    let events = events.into_iter().enumerate();
     Chosen {
-        events: kept.iter().filter_map(|index| events.remove(index)).collect(),
+        events: events
+            .filter(|(index, _)| next.next_if_eq(&index).is_some())
+            .map(|(_, event)| event)
+            .collect(),
         limited,
         prev_batch,
         start,

@@ -106,27 +106,55 @@ fn joined_after(row: Option<&UserRoom>, order: Option<Order>) -> bool {
     row.seen_until().zip(order).is_some_and(|(until, order)| order < Order::live(until.position))
 }
 
+/// The places of events: the room, and the snapshot before the event. Many events share one.
+struct Places {
+    /// Each once, in order.
+    all: Vec<(RoomSerial, Root)>,
+    /// For each event the index of its place.
+    of_events: Vec<usize>,
+}
+
+impl Places {
+    fn of(events: &[Arc<StoredEvent>]) -> Self {
+        let place = |event: &Arc<StoredEvent>| (event.room(), event.meta().before);
+        let mut all: Vec<_> = events.iter().map(place).collect();
+        all.dedup();
+        all.sort_unstable();
+        all.dedup();
+        let mut last = 0;
+        let of_events = events.iter().map(|event| {
+            let place = place(event);
+            if all.get(last) != Some(&place) {
+                last = all.partition_point(|other| *other < place);
+            }
+            last
+        });
+        Self { of_events: of_events.collect(), all }
+    }
+}
+
 impl Rooms {
     /// What the user has to do with these events, in their order. The events may be of many rooms.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Inconsistent`].
     pub async fn sights(&self, user: &UserId, events: &[Arc<StoredEvent>]) -> Result<Vec<Sight>, Error> {
-        let visibility = self.visibility_before(events).await?;
-        let members = self.memberships_before(user, events).await?;
+        let places = Places::of(events);
+        let visibility = self.visibility_before(&places).await?;
+        let members = self.memberships_before(user, &places).await?;
         let rooms = self.memberships(user).await?;
+        let rows: Vec<_> = places.all.iter().map(|(room, _)| rooms.find(*room)).collect();
 
-        let sights = events.iter().map(|event| {
-            let at = (event.room(), event.meta().before);
-            let before = members.get(&at).copied().flatten();
+        let sights = events.iter().zip(&places.of_events).map(|(event, place)| {
+            let before = members[*place];
             let own = event.is_member_event_of(user);
             let after = if own { event.membership() } else { before };
             if event.meta().verdict == Verdict::Outlier {
                 // Nothing is known of the room at that place, only what the event says of the user himself.
                 return Sight { visible: own, membership: after };
             }
-            let later = joined_after(rooms.find(event.room()), event.order());
-            let set = visibility.get(&at).copied().unwrap_or_default();
+            let later = joined_after(rows[*place], event.order());
+            let set = visibility[*place];
             let visible = set.allows(before, later)
                 || (own && set.allows(after, later))
                 || (is_visibility_event(event) && HistoryVisibility::of(event).allows(before, later));
@@ -181,16 +209,16 @@ impl Rooms {
         server: &ServerName,
         events: &[Arc<StoredEvent>],
     ) -> Result<Vec<bool>, Error> {
-        let visibility = self.visibility_before(events).await?;
+        let places = Places::of(events);
+        let visibility = self.visibility_before(&places).await?;
         let mut visible = Vec::with_capacity(events.len());
         let mut narrow = HashSet::new();
-        for event in events {
-            let at = (event.room(), event.meta().before);
-            let set = visibility.get(&at).copied().unwrap_or_default();
+        for (event, place) in events.iter().zip(&places.of_events) {
+            let set = visibility[*place];
             let open = matches!(set, HistoryVisibility::WorldReadable | HistoryVisibility::Shared);
             let own = event.sender().server_name() == server;
             if !open && !own {
-                narrow.insert(at);
+                narrow.insert(places.all[*place]);
             }
             visible.push(open || own);
         }
@@ -215,45 +243,32 @@ impl Rooms {
                 there.insert((room, root), best);
             }
         }
-        for (event, visible) in events.iter().zip(&mut visible) {
-            let at = (event.room(), event.meta().before);
-            if let (false, Some(memberships)) = (*visible, there.get(&at)) {
-                let set = visibility.get(&at).copied().unwrap_or_default();
+        for (place, visible) in places.of_events.iter().zip(&mut visible) {
+            if let (false, Some(memberships)) = (*visible, there.get(&places.all[*place])) {
+                let set = visibility[*place];
                 *visible = memberships.iter().any(|membership| set.allows(Some(*membership), false));
             }
         }
         Ok(visible)
     }
 
-    /// What visibility was set before each event, by room and snapshot.
-    async fn visibility_before(
-        &self,
-        events: &[Arc<StoredEvent>],
-    ) -> Result<HashMap<(RoomSerial, Root), HistoryVisibility>, Error> {
-        let mut known = HashMap::new();
-        let mut missing = Vec::new();
-        for event in events {
-            let at = (event.room(), event.meta().before);
-            if known.contains_key(&at) {
-                continue;
-            }
-            let cached = self.reader().visibility.0.get(&at);
-            if cached.is_none() {
-                missing.push(at);
-            }
-            known.insert(at, cached.unwrap_or_default());
-        }
+    /// What visibility was set at each of these places.
+    async fn visibility_before(&self, places: &Places) -> Result<Vec<HistoryVisibility>, Error> {
+        let cached: Vec<_> = places.all.iter().map(|at| self.reader().visibility.0.get(at)).collect();
+        let missing: Vec<usize> = (0..cached.len()).filter(|index| cached[*index].is_none()).collect();
+        let mut known: Vec<_> = cached.into_iter().map(Option::unwrap_or_default).collect();
         if missing.is_empty() {
             return Ok(known);
         }
         let queries: Vec<_> = missing
             .iter()
-            .map(|(room, root)| StateQuery { room: *room, root: *root, kind: KIND, key: "" })
+            .map(|index| places.all[*index])
+            .map(|(room, root)| StateQuery { room, root, kind: KIND, key: "" })
             .collect();
-        for (at, event) in missing.iter().zip(self.state_events(&queries).await?) {
+        for (index, event) in missing.iter().zip(self.state_events(&queries).await?) {
             let set = event.map(|event| HistoryVisibility::of(&event)).unwrap_or_default();
-            self.reader().visibility.0.insert(*at, set);
-            known.insert(*at, set);
+            self.reader().visibility.0.insert(places.all[*index], set);
+            known[*index] = set;
         }
         Ok(known)
     }
@@ -289,16 +304,14 @@ impl Rooms {
         Ok(set.allows(membership, joined_after(rooms.find(room), Some(place))))
     }
 
-    /// What the user was before each event, by room and snapshot.
+    /// What the user was at each of these places.
     async fn memberships_before(
         &self,
         user: &UserId,
-        events: &[Arc<StoredEvent>],
-    ) -> Result<HashMap<(RoomSerial, Root), Option<Membership>>, Error> {
-        let mut places: Vec<_> = events.iter().map(|event| (event.room(), event.meta().before)).collect();
-        places.sort_unstable();
-        places.dedup();
+        places: &Places,
+    ) -> Result<Vec<Option<Membership>>, Error> {
         let queries: Vec<_> = places
+            .all
             .iter()
             .map(|(room, root)| StateQuery {
                 room: *room,
@@ -308,10 +321,7 @@ impl Rooms {
             })
             .collect();
         let found = self.state_events(&queries).await?;
-        Ok(places
-            .into_iter()
-            .zip(found.into_iter().map(|event| event.and_then(|event| event.membership())))
-            .collect())
+        Ok(found.into_iter().map(|event| event.and_then(|event| event.membership())).collect())
     }
 }
 
