@@ -102,9 +102,9 @@ impl Accounts {
     pub async fn account_data_since(&self, user: &UserId, after: Position) -> Result<Vec<DataChange>, Error> {
         let store = &self.inner.store;
         let ascending = store::Order::Ascending;
-        let global = store.scan(&tables::DATA, Range::prefix(user.as_str()), ascending, usize::MAX).await?;
-        let of_rooms =
-            store.scan(&tables::ROOM_DATA, Range::prefix(user.as_str()), ascending, usize::MAX).await?;
+        let global = store.scan(&tables::DATA, Range::prefix(user.as_str()), ascending, usize::MAX);
+        let of_rooms = store.scan(&tables::ROOM_DATA, Range::prefix(user.as_str()), ascending, usize::MAX);
+        let (global, of_rooms) = tokio::try_join!(global, of_rooms)?;
         let mut changes = Vec::new();
         for ((_, kind), Stamped { position, value }) in global {
             if position > after {

@@ -31,10 +31,10 @@ pub(crate) fn raise_open_files() -> u64 {
 }
 
 /// How long after the last look at the process's memory the next one is, while it is small.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Holding less than this, a process has no use for huge pages.
-const LARGE_BYTES: u64 = 64 * 1024 * 1024;
+const LARGE_BYTES: u64 = 48 * 1024 * 1024;
 
 /// Forbids memory in huge pages, for which the allocator asks always.
 ///

@@ -125,15 +125,19 @@ impl Syncs {
         }
         let rooms: Vec<&RoomPlan> = moved.iter().map(|index| &plans[*index]).collect();
 
-        let mut chosen = self.choose_timelines(scene, &rooms).await?;
-        self.find_bases(scene, &rooms, &mut chosen).await?;
-        let mut states = self.states(scene, &rooms, &mut chosen).await?;
-        let namings = self.namings_for(&rooms, &chosen).await?;
-        if scene.request.filter.state.lazy != LazyMembers::Off {
-            self.add_lazy_members(scene, &rooms, &chosen, &namings, &mut states).await?;
-        }
-        let states = self.shown(scene, states).await?;
-        let (receipts, typing) = self.ephemeral(scene, &rooms).await?;
+        let events = async {
+            let mut chosen = self.choose_timelines(scene, &rooms).await?;
+            self.find_bases(scene, &rooms, &mut chosen).await?;
+            let mut states = self.states(scene, &rooms, &mut chosen).await?;
+            let namings = self.namings_for(&rooms, &chosen).await?;
+            if scene.request.filter.state.lazy != LazyMembers::Off {
+                self.add_lazy_members(scene, &rooms, &chosen, &namings, &mut states).await?;
+            }
+            Ok((chosen, self.shown(scene, states).await?, namings))
+        };
+        // The one waits for the store while the other works.
+        let ((receipts, typing), (mut chosen, states, namings)) =
+            tokio::try_join!(self.ephemeral(scene, &rooms), events)?;
         let mut timelines = self.dress(scene, &mut chosen).await?.into_iter();
 
         let all = moved.iter().zip(chosen).zip(states).zip(namings).zip(receipts).zip(typing);
