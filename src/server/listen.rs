@@ -23,6 +23,7 @@ use crate::{
     idle::{Counted, Requests},
     patience::{Patient, Sliced, WINDOW},
     places::{Bounds, Place, Places, Spell},
+    process,
     texts::tr,
     unread,
 };
@@ -204,6 +205,10 @@ impl Connection {
         let coming = requests.clone();
         let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
+            // Whoever only looks whether the server is there does not make it work.
+            if !request.method().is_safe() {
+                process::allow_huge_pages();
+            }
             if let Some(name) = &name {
                 request.extensions_mut().insert(TlsName(name.clone()));
             }

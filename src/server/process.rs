@@ -1,8 +1,7 @@
 //! What the operating system knows of this process, and lets it do.
 
-use std::time::Duration;
+use std::sync::Once;
 
-use base::Clock;
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::disable_transparent_huge_pages,
@@ -30,27 +29,22 @@ pub(crate) fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How long after the last look at the process's memory the next one is, while it is small.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// Holding less than this, a process has no use for huge pages.
-const LARGE_BYTES: u64 = 48 * 1024 * 1024;
+/// Whether [`allow_huge_pages`] has been called.
+static ALLOWED: Once = Once::new();
 
 /// Forbids memory in huge pages, for which the allocator asks always.
 ///
-/// Of one of those a first use of 64 KiB takes 2 MiB, which is a sixth of what an idle server holds.
+/// Of one of those a first use of 64 KiB takes 2 MiB: a sixth of what a server holds that nobody uses.
 pub fn forbid_huge_pages() {
     disable_huge_pages(true);
 }
 
-/// Allows memory in huge pages again once the process is so large that it is not a matter of a few of them.
+/// Allows memory in huge pages again, at the first call; others do nothing.
 ///
-/// They save a fifth of the time of a sync that finds the processor's caches cold, and a tenth of a log-in's.
-pub(crate) async fn allow_huge_pages_when_large(clock: Clock) {
-    while resident_bytes().is_some_and(|bytes| bytes < LARGE_BYTES) {
-        clock.sleep(LOOK_AGAIN).await;
-    }
-    disable_huge_pages(false);
+/// They save a server that works a tenth of a log-in's time, and a fifth of that of a sync which finds the
+/// processor's caches cold.
+pub(crate) fn allow_huge_pages() {
+    ALLOWED.call_once(|| disable_huge_pages(false));
 }
 
 fn disable_huge_pages(disabled: bool) {

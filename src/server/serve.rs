@@ -72,7 +72,6 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
     }
     let elapsed_ms = clock.instant().since(started).as_millis();
     let authorities = config.authorities.len();
-    house.edges.spawn("huge pages", process::allow_huge_pages_when_large(clock.clone()));
     info!(version = crate::VERSION, authorities, elapsed_ms, "ready");
 
     let reason = stop.wait().await;
