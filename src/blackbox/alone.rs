@@ -106,6 +106,14 @@ impl Server {
         }
     }
 
+    /// What the system says of its process under a name, as `/proc` has it.
+    pub fn status(&self, name: &str) -> String {
+        let process = self.process.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim().to_owned()
+    }
+
     /// Ends it by a signal (`TERM`, `KILL`) and waits until it is gone.
     pub fn end(&mut self, how: &str) {
         let mut process = self.process.take().unwrap();

@@ -341,3 +341,14 @@ fn a_server_name_in_japanese_gets_its_form_of_dns_in_both_languages() {
         assert!(!done && text.contains("xn--6uw360f.example.jp"), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn huge_pages_are_taken_only_from_the_first_request_on_that_makes_the_server_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path());
+    server.start().await;
+    assert_eq!(server.status("THP_enabled"), "0");
+    server.register("hanako").await;
+    assert_eq!(server.status("THP_enabled"), "1");
+    server.end("TERM");
+}
