@@ -6,7 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Before anything is held; the server allows them again when it has something to do.
+    // Before anything is held; the server allows them again when somebody sends it something.
     server::process::forbid_huge_pages();
     server::cli::run()
 }

@@ -120,7 +120,7 @@ impl Passwords {
         let done = self.inner.tasks.spawn_blocking("account.password", move || {
             // The turn is held by the work and not by who waits for it, who may go away.
             let begun = Instant::now();
-            let done = work(&inner, &mut turn.left);
+            let done = work(&inner, &mut turn.inherited);
             let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             inner.took.store(took, Ordering::Relaxed);
             done
@@ -181,7 +181,12 @@ fn output(
     password: &str,
     length: usize,
 ) -> Result<Output, password_hash::Error> {
-    memory.resize(argon.params().block_count(), Block::new());
+    let blocks = argon.params().block_count();
+    if memory.len() != blocks {
+        *memory = Memory::new();
+        memory.try_reserve_exact(blocks).map_err(|_| password_hash::Error::OutOfMemory)?;
+        memory.resize(blocks, Block::new());
+    }
     let mut output = [0; Output::MAX_LENGTH];
     let output = output.get_mut(..length).ok_or(password_hash::Error::OutputSize)?;
     argon.hash_password_into_with_memory(password.as_bytes(), salt, output, memory)?;

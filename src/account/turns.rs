@@ -36,7 +36,7 @@ struct State<T: Default> {
 /// The right to work, until it is dropped.
 pub(crate) struct Turn<T: Default> {
     /// What the turn before this one has left, or an empty one.
-    pub(crate) left: T,
+    pub(crate) inherited: T,
     inner: Option<Arc<Inner<T>>>,
 }
 
@@ -65,7 +65,7 @@ impl<T: Default> Turns<T> {
             let mut state = self.0.state.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(Turn { left: T::default(), inner: Some(self.0.clone()) });
+                return Ok(Turn { inherited: T::default(), inner: Some(self.0.clone()) });
             }
             state.make_room(lane, self.0.most_waiting)?;
             let (sender, receiver) = oneshot::channel();
@@ -143,7 +143,7 @@ impl<T: Default> State<T> {
 impl<T: Default> Drop for Turn<T> {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        let mut left = std::mem::take(&mut self.left);
+        let mut inherited = std::mem::take(&mut self.inherited);
         loop {
             let next = {
                 let mut state = inner.state.lock();
@@ -155,12 +155,12 @@ impl<T: Default> Drop for Turn<T> {
                 next
             };
             let Some(next) = next else { continue };
-            match next.send(Turn { left, inner: Some(inner.clone()) }) {
+            match next.send(Turn { inherited, inner: Some(inner.clone()) }) {
                 Ok(()) => return,
                 // It went away; the turn that comes back is given to the one after it.
                 Err(mut back) => {
                     back.inner = None;
-                    left = std::mem::take(&mut back.left);
+                    inherited = std::mem::take(&mut back.inherited);
                 }
             }
         }
@@ -237,15 +237,15 @@ mod tests {
     async fn a_turn_leaves_what_it_has_to_the_next_and_to_nobody_when_nobody_waits() {
         let turns = Turns::new(1, 10);
         let mut working = turns.wait(1).await.unwrap();
-        assert_eq!(working.left, 0);
-        working.left = 7;
+        assert_eq!(working.inherited, 0);
+        working.inherited = 7;
         let gone = queue(&turns, 2);
         let mut next = queue(&turns, 3);
         drop(gone);
         drop(working);
         let next = poll(&mut next).unwrap().unwrap();
-        assert_eq!(next.left, 7);
+        assert_eq!(next.inherited, 7);
         drop(next);
-        assert_eq!(turns.wait(1).await.unwrap().left, 0);
+        assert_eq!(turns.wait(1).await.unwrap().inherited, 0);
     }
 }

@@ -96,7 +96,8 @@ impl Server {
         self.start_by(shell).await;
     }
 
-    async fn start_by(&mut self, mut command: Command) {
+    /// Starts it by a command.
+    pub async fn start_by(&mut self, mut command: Command) {
         self.process = Some(command.spawn().unwrap());
         let begun = Instant::now();
         while self.call(Method::GET, "/_matrix/client/versions", "", None).await.is_none() {
@@ -108,10 +109,7 @@ impl Server {
 
     /// What the system says of its process under a name, as `/proc` has it.
     pub fn status(&self, name: &str) -> String {
-        let process = self.process.as_ref().unwrap().id();
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim().to_owned()
+        status_of(&self.process.as_ref().unwrap().id().to_string(), name)
     }
 
     /// Ends it by a signal (`TERM`, `KILL`) and waits until it is gone.
@@ -196,4 +194,11 @@ pub async fn call(
     let status = answer.status();
     let text = answer.text().await.ok()?;
     Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+/// What the system says of a process (a number, or `self`) under a name of `/proc/…/status`.
+pub fn status_of(process: &str, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
 }

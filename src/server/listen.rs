@@ -205,7 +205,8 @@ impl Connection {
         let coming = requests.clone();
         let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            // Whoever only looks whether the server is there does not make it work.
+            // Clients that work soon send something; those that look whether the server is there do not. A
+            // stranger's request counts too, which costs memory only.
             if !request.method().is_safe() {
                 process::allow_huge_pages();
             }

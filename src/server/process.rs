@@ -1,10 +1,10 @@
 //! What the operating system knows of this process, and lets it do.
 
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread::disable_transparent_huge_pages,
+    thread::{disable_transparent_huge_pages, transparent_huge_pages_are_disabled},
 };
 use tracing::{debug, warn};
 
@@ -29,26 +29,30 @@ pub(crate) fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Whether [`allow_huge_pages`] has been called.
-static ALLOWED: Once = Once::new();
+/// Whether we forbid huge pages. One for the process, as what the system keeps of it is.
+static FORBIDDEN: AtomicBool = AtomicBool::new(false);
 
-/// Forbids memory in huge pages, for which the allocator asks always.
+/// Forbids memory in huge pages, for which the allocator asks always, until [`allow_huge_pages`].
 ///
-/// Of one of those a first use of 64 KiB takes 2 MiB: a sixth of what a server holds that nobody uses.
+/// Of one of those a first use of 64 KiB takes 2 MiB: a sixth of what a server holds that nobody uses. Where they
+/// cannot be forbidden, only memory is lost.
 pub fn forbid_huge_pages() {
-    disable_huge_pages(true);
+    // Who started us, or the environment by way of the allocator, may have forbidden them for good.
+    if transparent_huge_pages_are_disabled().unwrap_or(true) {
+        return;
+    }
+    FORBIDDEN.store(disable_transparent_huge_pages(true).is_ok(), Ordering::Relaxed);
 }
 
-/// Allows memory in huge pages again, at the first call; others do nothing.
+/// Takes back what [`forbid_huge_pages`] has done.
 ///
 /// They save a server that works a tenth of a log-in's time, and a fifth of that of a sync which finds the
 /// processor's caches cold.
 pub(crate) fn allow_huge_pages() {
-    ALLOWED.call_once(|| disable_huge_pages(false));
-}
-
-fn disable_huge_pages(disabled: bool) {
-    if let Err(error) = disable_transparent_huge_pages(disabled) {
-        debug!(%error, "huge pages stay as the system gives them");
+    if !FORBIDDEN.load(Ordering::Relaxed) || !FORBIDDEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    if let Err(error) = disable_transparent_huge_pages(false) {
+        debug!(%error, "huge pages stay forbidden");
     }
 }

@@ -106,26 +106,30 @@ fn joined_after(row: Option<&UserRoom>, order: Option<Order>) -> bool {
     row.seen_until().zip(order).is_some_and(|(until, order)| order < Order::live(until.position))
 }
 
-/// The places of events: the room, and the snapshot before the event. Many events share one.
-struct Places {
+/// The states before events: the room, and the snapshot. Many events share one.
+#[derive(Debug)]
+struct StatesBefore {
     /// Each once, in order.
     all: Vec<(RoomSerial, Root)>,
-    /// For each event the index of its place.
+    /// For each event the index of its state.
     of_events: Vec<usize>,
 }
 
-impl Places {
+impl StatesBefore {
     fn of(events: &[Arc<StoredEvent>]) -> Self {
-        let place = |event: &Arc<StoredEvent>| (event.room(), event.meta().before);
-        let mut all: Vec<_> = events.iter().map(place).collect();
+        Self::find(events.iter().map(|event| (event.room(), event.meta().before)))
+    }
+
+    fn find(states: impl Iterator<Item = (RoomSerial, Root)> + Clone) -> Self {
+        let mut all: Vec<_> = states.clone().collect();
+        // Mostly those that are alike follow each other: fewer are left to sort.
         all.dedup();
         all.sort_unstable();
         all.dedup();
         let mut last = 0;
-        let of_events = events.iter().map(|event| {
-            let place = place(event);
-            if all.get(last) != Some(&place) {
-                last = all.partition_point(|other| *other < place);
+        let of_events = states.map(|state| {
+            if all.get(last) != Some(&state) {
+                last = all.partition_point(|other| *other < state);
             }
             last
         });
@@ -139,22 +143,22 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`], [`Error::Inconsistent`].
     pub async fn sights(&self, user: &UserId, events: &[Arc<StoredEvent>]) -> Result<Vec<Sight>, Error> {
-        let places = Places::of(events);
-        let visibility = self.visibility_before(&places).await?;
-        let members = self.memberships_before(user, &places).await?;
+        let states = StatesBefore::of(events);
+        let visibility = self.visibility_before(&states).await?;
+        let members = self.memberships_before(user, &states).await?;
         let rooms = self.memberships(user).await?;
-        let rows: Vec<_> = places.all.iter().map(|(room, _)| rooms.find(*room)).collect();
+        let rows: Vec<_> = states.all.iter().map(|(room, _)| rooms.find(*room)).collect();
 
-        let sights = events.iter().zip(&places.of_events).map(|(event, place)| {
-            let before = members[*place];
+        let sights = events.iter().zip(&states.of_events).map(|(event, state)| {
+            let before = members[*state];
             let own = event.is_member_event_of(user);
             let after = if own { event.membership() } else { before };
             if event.meta().verdict == Verdict::Outlier {
                 // Nothing is known of the room at that place, only what the event says of the user himself.
                 return Sight { visible: own, membership: after };
             }
-            let later = joined_after(rows[*place], event.order());
-            let set = visibility[*place];
+            let later = joined_after(rows[*state], event.order());
+            let set = visibility[*state];
             let visible = set.allows(before, later)
                 || (own && set.allows(after, later))
                 || (is_visibility_event(event) && HistoryVisibility::of(event).allows(before, later));
@@ -209,16 +213,16 @@ impl Rooms {
         server: &ServerName,
         events: &[Arc<StoredEvent>],
     ) -> Result<Vec<bool>, Error> {
-        let places = Places::of(events);
-        let visibility = self.visibility_before(&places).await?;
+        let states = StatesBefore::of(events);
+        let visibility = self.visibility_before(&states).await?;
         let mut visible = Vec::with_capacity(events.len());
         let mut narrow = HashSet::new();
-        for (event, place) in events.iter().zip(&places.of_events) {
-            let set = visibility[*place];
+        for (event, state) in events.iter().zip(&states.of_events) {
+            let set = visibility[*state];
             let open = matches!(set, HistoryVisibility::WorldReadable | HistoryVisibility::Shared);
             let own = event.sender().server_name() == server;
             if !open && !own {
-                narrow.insert(places.all[*place]);
+                narrow.insert(states.all[*state]);
             }
             visible.push(open || own);
         }
@@ -243,18 +247,18 @@ impl Rooms {
                 there.insert((room, root), best);
             }
         }
-        for (place, visible) in places.of_events.iter().zip(&mut visible) {
-            if let (false, Some(memberships)) = (*visible, there.get(&places.all[*place])) {
-                let set = visibility[*place];
+        for (state, visible) in states.of_events.iter().zip(&mut visible) {
+            if let (false, Some(memberships)) = (*visible, there.get(&states.all[*state])) {
+                let set = visibility[*state];
                 *visible = memberships.iter().any(|membership| set.allows(Some(*membership), false));
             }
         }
         Ok(visible)
     }
 
-    /// What visibility was set at each of these places.
-    async fn visibility_before(&self, places: &Places) -> Result<Vec<HistoryVisibility>, Error> {
-        let cached: Vec<_> = places.all.iter().map(|at| self.reader().visibility.0.get(at)).collect();
+    /// What visibility was set at each of these states.
+    async fn visibility_before(&self, states: &StatesBefore) -> Result<Vec<HistoryVisibility>, Error> {
+        let cached: Vec<_> = states.all.iter().map(|at| self.reader().visibility.0.get(at)).collect();
         let missing: Vec<usize> = (0..cached.len()).filter(|index| cached[*index].is_none()).collect();
         let mut known: Vec<_> = cached.into_iter().map(Option::unwrap_or_default).collect();
         if missing.is_empty() {
@@ -262,12 +266,12 @@ impl Rooms {
         }
         let queries: Vec<_> = missing
             .iter()
-            .map(|index| places.all[*index])
+            .map(|index| states.all[*index])
             .map(|(room, root)| StateQuery { room, root, kind: KIND, key: "" })
             .collect();
         for (index, event) in missing.iter().zip(self.state_events(&queries).await?) {
             let set = event.map(|event| HistoryVisibility::of(&event)).unwrap_or_default();
-            self.reader().visibility.0.insert(places.all[*index], set);
+            self.reader().visibility.0.insert(states.all[*index], set);
             known[*index] = set;
         }
         Ok(known)
@@ -304,13 +308,13 @@ impl Rooms {
         Ok(set.allows(membership, joined_after(rooms.find(room), Some(place))))
     }
 
-    /// What the user was at each of these places.
+    /// What the user was at each of these states.
     async fn memberships_before(
         &self,
         user: &UserId,
-        places: &Places,
+        states: &StatesBefore,
     ) -> Result<Vec<Option<Membership>>, Error> {
-        let queries: Vec<_> = places
+        let queries: Vec<_> = states
             .all
             .iter()
             .map(|(room, root)| StateQuery {
@@ -331,7 +335,19 @@ fn is_visibility_event(event: &StoredEvent) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HistoryVisibility::*, Membership::*};
+    use super::{HistoryVisibility::*, Membership::*, *};
+
+    #[test]
+    fn each_event_finds_the_state_before_it_however_they_are_mixed() {
+        let state = |number: u64| (RoomSerial(number % 3), Root([number as u8 % 5; 16]));
+        for count in [0, 1, 2, 40] {
+            let mixed: Vec<_> = (0..count).map(|number| state(number * number + number / 4)).collect();
+            let states = StatesBefore::find(mixed.iter().copied());
+            assert!(states.all.is_sorted_by(|one, next| one < next));
+            let found: Vec<_> = states.of_events.iter().map(|index| states.all[*index]).collect();
+            assert_eq!(found, mixed);
+        }
+    }
 
     #[test]
     fn the_table_of_the_specification_holds() {
