@@ -115,14 +115,17 @@ impl House {
     pub async fn open(config: &Config, foundation: Foundation) -> anyhow::Result<House> {
         let (backend, core) = (foundation.backend.clone(), foundation.core.clone());
         let store = storage::open_store(backend, &core, &foundation.metrics).await?;
+        let edges = Tasks::new(&foundation.metrics);
         let house = match names::hold(&store, config, foundation.data).await {
-            Ok(()) => House::over(store.clone(), config, foundation)
+            Ok(()) => House::over(store.clone(), edges.clone(), config, foundation)
                 .await
                 .with_context(|| tr!("起動できません", "the server cannot start")),
             Err(error) => Err(error),
         };
         if house.is_err() {
-            // The storage's own threads must not outlive a process that ends with the error.
+            // What has begun to work must not complain of a store that closes, and the storage's own threads must
+            // not outlive a process that ends with the error.
+            edges.stop(Duration::from_secs(5)).await;
             if let Err(error) = store.close().await {
                 error!(%error, "the store did not close well");
             }
@@ -131,7 +134,12 @@ impl House {
         house
     }
 
-    async fn over(store: Store, config: &Config, foundation: Foundation) -> anyhow::Result<House> {
+    async fn over(
+        store: Store,
+        edges: Tasks,
+        config: &Config,
+        foundation: Foundation,
+    ) -> anyhow::Result<House> {
         let Foundation {
             clock,
             random,
@@ -147,7 +155,6 @@ impl House {
         let faces = config
             .faces()
             .with_context(|| tr!("設定に機関がありません", "the configuration has no authority"))?;
-        let edges = Tasks::new(&metrics);
 
         let federation = Federation::open(federation::Parts {
             config: config.federation_config()?,

@@ -15,7 +15,7 @@ use store::{
 use crate::{
     columns::{self, FACTS, LOG, column, log_key, log_position, stored_key, table_end},
     settings::{Durability, Settings},
-    slot::Slot,
+    slot::{Slot, let_go},
     space::{Space, write_error},
 };
 
@@ -196,24 +196,33 @@ impl Backend for RocksBackend {
         let Some(db) = self.0.slot.close() else { return Ok(()) };
         let inner = self.0.clone();
         blocking(move || {
-            let mut writer = inner.writer.lock();
-            let head = *inner.head.read();
-            if writer.doubtful.is_none() && writer.reserved > head {
-                // The rest of the block was not given to anybody.
-                writer
-                    .write(&db, WriteBatch::default(), Some(head))
-                    .map_err(|error| write_error("write", &error))?;
-            }
-            for tuning in Tuning::ALL {
-                db.flush_cf(column(&db, tuning)).map_err(|error| write_error("flush", &error))?;
-            }
-            db.flush().map_err(|error| write_error("flush", &error))
+            let finished = inner.finish(&db);
+            // A read whose task was ended goes on; should the process exit meanwhile, what it uses is torn down
+            // under it.
+            drop(let_go(db));
+            finished
         })
         .await
     }
 }
 
 impl Inner {
+    /// Writes what a new start need not read again.
+    fn finish(&self, db: &DB) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        let head = *self.head.read();
+        if writer.doubtful.is_none() && writer.reserved > head {
+            // The rest of the block was not given to anybody.
+            writer
+                .write(db, WriteBatch::default(), Some(head))
+                .map_err(|error| write_error("write", &error))?;
+        }
+        for tuning in Tuning::ALL {
+            db.flush_cf(column(db, tuning)).map_err(|error| write_error("flush", &error))?;
+        }
+        db.flush().map_err(|error| write_error("flush", &error))
+    }
+
     /// Sees whether there is room, and after a failed write opens the database again.
     fn heal(&self) -> Result<Touched, Error> {
         let nothing = Touched { positions: Vec::new(), through: Position::START };

@@ -143,7 +143,7 @@ impl Drop for Fresh<'_> {
 }
 
 /// Waits until nobody else holds the database, and closes it; gives it back when somebody goes on.
-fn let_go(mut db: Arc<DB>) -> Option<Arc<DB>> {
+pub(crate) fn let_go(mut db: Arc<DB>) -> Option<Arc<DB>> {
     for _ in 0..READS.as_millis() / READS_LOOK.as_millis() {
         match Arc::try_unwrap(db) {
             Ok(_) => return None,

@@ -311,3 +311,26 @@ async fn memory_stays_within_its_budget() {
     let used = backend.memory_used().unwrap();
     assert!(used <= 12 << 20, "{used} bytes");
 }
+
+/// Else a process that exits tears down what the read uses: it was killed for that in three of a hundred cases.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_closes_waits_for_reads_under_way() {
+    let root = tempfile::tempdir().unwrap();
+    let backend = Arc::new(RocksBackend::open(&small(root.path())).unwrap());
+    let db = backend.db().unwrap();
+    let open = Arc::downgrade(&db);
+    let reading = std::thread::spawn({
+        let backend = backend.clone();
+        move || {
+            while backend.db().is_ok() {
+                std::thread::yield_now();
+            }
+            // Longer than all else that closing does.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            drop(db);
+        }
+    });
+    backend.close().await.unwrap();
+    assert!(open.upgrade().is_none());
+    reading.join().unwrap();
+}
