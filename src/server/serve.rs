@@ -61,14 +61,21 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
     }
 
     certificates.watch(&clock, &house.edges);
-    for (listener, socket) in bound {
-        let service = Service {
-            router: house.router(&listener.serves)?,
-            tls: listener.tls.then(|| certificates.acceptor()).transpose()?,
-            default_name: listener.authority.as_ref().map(|name| Arc::from(name.as_str())),
-        };
-        listen::announce(socket.local_addr()?, &names(&listener.serves), listener.tls);
-        listen::start(socket, service, bounds.clone(), &house.edges, &house.metrics);
+    let listen = || -> anyhow::Result<()> {
+        for (listener, socket) in bound {
+            let service = Service {
+                router: house.router(&listener.serves)?,
+                tls: listener.tls.then(|| certificates.acceptor()).transpose()?,
+                default_name: listener.authority.as_ref().map(|name| Arc::from(name.as_str())),
+            };
+            listen::announce(socket.local_addr()?, &names(&listener.serves), listener.tls);
+            listen::start(socket, service, bounds.clone(), &house.edges, &house.metrics);
+        }
+        Ok(())
+    };
+    if let Err(error) = listen() {
+        house.close(STOP_DEADLINE).await;
+        return Err(error);
     }
     let elapsed_ms = clock.instant().since(started).as_millis();
     let authorities = config.authorities.len();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use store::{Backend, MemoryBackend, Store};
 use store_postgres::PostgresBackend;
 use store_rocksdb::RocksBackend;
+use tracing::error;
 
 use crate::{
     admin::{BackUp, BackedUp},
@@ -212,7 +213,7 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
     closed.map_err(|error| anyhow!(causes::of_store(&error)))
 }
 
-/// Opens the store over its storage.
+/// Opens the store over its storage, which is closed when that fails.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -221,7 +222,12 @@ pub(crate) async fn open_store(
     tasks: &Tasks,
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
-    let opened = Store::open(backend, store::Options::default(), tasks, metrics).await;
+    let opened = Store::open(backend.clone(), store::Options::default(), tasks, metrics).await;
+    if opened.is_err()
+        && let Err(error) = backend.close().await
+    {
+        error!(%error, "the storage did not close well");
+    }
     opened.map_err(|error| anyhow!(causes::of_store(&error)))
 }
 
