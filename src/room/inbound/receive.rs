@@ -116,10 +116,11 @@ impl Rooms {
             let mut must_land = false;
             for arrival in &arrivals[done.len()..] {
                 // What a redaction empties must be on disk, for its place is written anew; and so must one
-                // that waits for this event.
+                // that waits for this event, or what says that it is missing.
                 let pdu = arrival.event.pdu();
                 if pdu.redacts().is_some_and(|id| stage.is_fresh(id))
                     || stage.is_awaited_fresh(pdu.event_id())
+                    || stage.is_missed_fresh(pdu.event_id())
                 {
                     must_land = true;
                     break;
