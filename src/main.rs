@@ -7,6 +7,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // Before anything is held; the server allows them again when somebody sends it something.
-    server::process::forbid_huge_pages();
+    server::forbid_huge_pages();
     server::cli::run()
 }

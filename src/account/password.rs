@@ -38,7 +38,7 @@ pub(crate) struct Passwords {
     inner: Arc<Inner>,
 }
 
-/// What argon2 works in. Who waits takes it over, since to get 19 MiB anew is a tenth of the work.
+/// What argon2 works in. Who waits takes it over, since to get 19 MiB anew costs 6 % of the work.
 pub(crate) type Memory = Vec<Block>;
 
 struct Inner {

@@ -25,7 +25,7 @@ const MEMBERS: usize = 50;
 const LOG_INS: usize = 100;
 /// Rooms that are made: told to 4 % where one takes 0.7 ms, and a slow server makes them in a minute.
 const ROOMS: usize = 400;
-/// First syncs of each kind: so many that their median moves by less than 5 % from run to run.
+/// First syncs of each kind. Their median still moves by a tenth from run to run: compare several.
 const FIRST_SYNCS: usize = 25;
 /// No scenario sends more messages than this, however fast the server is.
 const MOST_MESSAGES: usize = 100_000;

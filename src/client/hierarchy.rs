@@ -3,9 +3,9 @@
 //! Rooms that we take no part in are described by the servers that the space names, and a server that answers for a
 //! space is believed of that space's own children only, and of none that a space nearer to the beginning names as
 //! well. Those are asked side by side, for a few seconds and with a bounded number of questions for one page; a page
-//! that ends for want of time says where to go on. What a walk has learnt and not yet shown is kept for its next pages in memory, a few walks of each
-//! user and for some minutes; where it is lost, by a restart or because others walk, the same walk is made again from
-//! the beginning.
+//! that ends for want of time says where to go on. What a walk has learnt and not yet shown is kept for its next
+//! pages in memory, a few walks of each user and for some minutes; where it is lost, by a restart or because others
+//! walk, the same walk is made again from the beginning.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidhierarchy>
 

@@ -19,7 +19,7 @@ pub mod listen;
 mod names;
 mod patience;
 mod places;
-pub mod process;
+mod process;
 pub mod serve;
 pub mod storage;
 #[cfg(test)]
@@ -30,7 +30,7 @@ mod unread;
 
 pub use admin::{BackUp, BackedUp};
 pub use places::Bounds;
-pub use process::resident_bytes;
+pub use process::{forbid_huge_pages, resident_bytes};
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

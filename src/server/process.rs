@@ -46,7 +46,7 @@ pub fn forbid_huge_pages() {
 
 /// Takes back what [`forbid_huge_pages`] has done.
 ///
-/// They save a server that works a tenth of a log-in's time, and a fifth of that of a sync which finds the
+/// They save a server that works a twelfth of a log-in's time, and a sixth of that of a sync which finds the
 /// processor's caches cold.
 pub(crate) fn allow_huge_pages() {
     if !FORBIDDEN.load(Ordering::Relaxed) || !FORBIDDEN.swap(false, Ordering::Relaxed) {

@@ -312,7 +312,7 @@ async fn memory_stays_within_its_budget() {
     assert!(used <= 12 << 20, "{used} bytes");
 }
 
-/// Else a process that exits tears down what the read uses: it was killed for that in three of a hundred cases.
+/// Else a process that exits tears down what the read uses: nine of 300 starts that failed were killed so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_closes_waits_for_reads_under_way() {
     let root = tempfile::tempdir().unwrap();
