@@ -164,7 +164,7 @@ impl Rooms {
         let mut batch = Batch::new();
         for (key, gap) in keys.iter().zip(self.store().get_many(&GAPS, &keys).await?) {
             let Some(old) = gap else { continue };
-            let new = Gap { tries: old.tries.saturating_add(1), ..old };
+            let new = Gap { tries: old.tries.saturating_add(1), ..old.clone() };
             batch.replace(&GAPS, key, &old, &new);
         }
         match self.store().commit(batch).await {

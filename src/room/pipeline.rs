@@ -24,7 +24,7 @@ use crate::{
     snapshot::Hold,
     tables::{
         EventTxn, HEADS, Head, Membership, STATE_KEY_NAMES, STATE_KEYS, SUMMARIES, StateKeyName, Summary,
-        TXNS, TxnRow, Verdict,
+        TXNS, TxnRow,
     },
     view::{Fresh, View},
 };
@@ -109,6 +109,7 @@ impl<'a> Stage<'a> {
             history_floor: HISTORY_START,
             since_depth: 0,
             beside: Root::EMPTY,
+            since: 0,
         });
         Self {
             rooms,
@@ -132,6 +133,7 @@ impl<'a> Stage<'a> {
     /// Stands on another state than the stored one, with no extremities: that before a join through
     /// another server. The first event placed carries the difference into the projections.
     pub(crate) fn stand_on(&mut self, current: Root) {
+        self.head.since = self.head.generation + 1;
         self.head.extremities.clear();
         self.head.beside = Root::EMPTY;
         self.head.current = current;
@@ -150,16 +152,6 @@ impl<'a> Stage<'a> {
     /// Whether an event is in this batch or on its way to disk.
     pub(crate) fn is_fresh(&self, id: &ruma::EventId) -> bool {
         self.fresh.holds(id) || self.live.fresh.holds(id)
-    }
-
-    /// Whether an event that names this one as previous is on its way to disk without it: what is kept of that
-    /// gap must be there when this one comes.
-    pub(crate) fn is_missed_fresh(&self, id: &ruma::EventId) -> bool {
-        let names = |event: &Arc<StoredEvent>| {
-            event.meta().verdict == Verdict::Accepted
-                && event.pdu().prev_events().iter().any(|named| named == id)
-        };
-        !self.is_fresh(id) && [&self.live.fresh, &self.fresh].iter().any(|layer| layer.events().any(names))
     }
 
     /// State events of the current state, in the order of `names`.

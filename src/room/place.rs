@@ -47,6 +47,8 @@ pub(crate) struct Placement {
     pub(crate) redacted_by: Option<EventSerial>,
     /// Where it goes.
     pub(crate) goes: Goes,
+    /// What is kept of it where others that name it came before.
+    pub(crate) gap: Option<Gap>,
 }
 
 /// Where an accepted event goes.
@@ -54,9 +56,6 @@ pub(crate) struct Placement {
 pub(crate) enum Goes {
     /// To the tip: it becomes a forward extremity.
     Tip,
-    /// To the tip, though an accepted event names it as previous already: that one stands on a state that
-    /// others told, who need not have known this one.
-    Awaited,
     /// Behind the tip, which it does not move: what we have stands on it.
     Late,
     /// To this place before all that we have.
@@ -79,6 +78,7 @@ impl Placement {
             hidden: false,
             redacted_by: None,
             goes: Goes::Tip,
+            gap: None,
         }
     }
 
@@ -117,6 +117,7 @@ impl Stage<'_> {
             hidden,
             redacted_by,
             goes,
+            gap: awaited,
         } = placement;
         let room = self.room.serial;
         let serial = match known_as {
@@ -135,7 +136,7 @@ impl Stage<'_> {
             (Verdict::Accepted, _) => Place::Live,
             _ => Place::None,
         };
-        let moves_tip = verdict == Verdict::Accepted && matches!(goes, Goes::Tip | Goes::Awaited);
+        let moves_tip = verdict == Verdict::Accepted && goes == Goes::Tip;
         let meta = EventMeta {
             event_id: pdu.event_id().to_owned(),
             verdict,
@@ -171,10 +172,12 @@ impl Stage<'_> {
         self.placed.push((event.clone(), slot));
 
         if verdict == Verdict::Accepted {
-            self.note_gaps(&event, goes, past, &missing).await?;
-            if moves_tip {
-                self.move_tip(&event, after, goes).await?;
+            if awaited.is_some() {
+                self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
+                self.fresh.set_gap(event.event_id().to_owned(), None);
             }
+            let is_on_tip = moves_tip && self.move_tip(&event, after, awaited).await?;
+            self.note_gaps(&event, is_on_tip, past, &missing).await?;
             let gap = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
             self.show(&event, slot, gap).await?;
             if *event.pdu().kind() == TimelineEventType::RoomRedaction {
@@ -208,24 +211,26 @@ impl Stage<'_> {
     async fn note_gaps(
         &mut self,
         event: &StoredEvent,
-        goes: Goes,
+        is_on_tip: bool,
         past: bool,
         missing: &[OwnedEventId],
     ) -> Result<(), Error> {
-        let room = self.room.serial;
-        if goes != Goes::Tip {
-            self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<_> = missing.iter().map(|id| (room, id.as_str())).collect();
-        let known = self.rooms.store().get_many(&GAPS, &keys).await?;
-        for (key, known) in keys.iter().zip(known) {
-            let new = Gap { child: event.serial(), depth: event.pdu().depth(), tries: 0, past };
+        let since = self.head.since;
+        let known = self.view().gaps(missing).await?;
+        for (id, known) in missing.iter().zip(known) {
+            let (child, depth) = (event.serial(), event.pdu().depth());
             // Who names it once more gives it no other turn, nor makes news of what is from before we came.
-            let gap = known.map_or(new, |known| Gap { past: known.past || past, ..known });
-            self.batch.put(&GAPS, key, &gap);
+            let mut gap = known.unwrap_or(Gap { child, depth, tries: 0, past, on_tip: Vec::new(), since });
+            gap.past |= past;
+            if gap.since != since {
+                gap.on_tip.clear();
+                gap.since = since;
+            }
+            if is_on_tip && gap.on_tip.len() < MAX_EXTREMITIES {
+                gap.on_tip.push(child);
+            }
+            self.batch.put(&GAPS, &(self.room.serial, id.as_str()), &gap);
+            self.fresh.set_gap(id.clone(), Some(gap));
         }
         Ok(())
     }
@@ -259,20 +264,43 @@ impl Stage<'_> {
         Ok(behind)
     }
 
-    /// Makes an event a forward extremity, in place of those behind it.
+    /// Makes an event a forward extremity, in place of those behind it. Answers whether it is one, or an extremity
+    /// stands on it.
     ///
     /// The list has room for as many as an event of ours can name. What is in it stays until something
     /// stands on it, so nothing that others send can put the state that we have out of what is resolved.
     /// One that finds no room is not named by us, but its state counts all the same.
-    async fn move_tip(&mut self, event: &Arc<StoredEvent>, after: Root, goes: Goes) -> Result<(), Error> {
-        let behind = self.behind(event).await?;
+    ///
+    /// An event that others waited for came too late to be the tip: those stand on it. But they stand on a
+    /// state that somebody told, who need not have known this one. So it is an extremity all the same, unless
+    /// that state turns out to have been the true one, or this one to change nothing.
+    async fn move_tip(
+        &mut self,
+        event: &Arc<StoredEvent>,
+        after: Root,
+        awaited: Option<Gap>,
+    ) -> Result<bool, Error> {
+        let mut behind = self.behind(event).await?;
+        let mut has_successor = false;
+        let on_tip = awaited.as_ref().filter(|gap| gap.since == self.head.since).map(|gap| &gap.on_tip[..]);
+        for child in self.view().events(on_tip.unwrap_or_default()).await?.into_iter().flatten() {
+            if self.stands_on_all_it_names(&child).await? {
+                has_successor = true;
+                behind.extend(self.behind(&child).await?);
+            }
+        }
         let extremities = self.head.extremities.iter();
         let mut left: Vec<Extremity> =
             extremities.filter(|extremity| !behind.contains(&extremity.event_id)).cloned().collect();
-        // Others stand on it already, and need it no more than this, where their states were told truly.
-        if goes == Goes::Awaited && self.is_covered(&left, after).await? {
+        if has_successor && !left.is_empty() {
             self.head.extremities = left;
-            return self.resolve_current().await;
+            self.resolve_current().await?;
+            return Ok(true);
+        }
+        if awaited.is_some() && self.is_covered(&left, after).await? {
+            self.head.extremities = left;
+            self.resolve_current().await?;
+            return Ok(false);
         }
         let is_listed = left.len() < MAX_EXTREMITIES;
         if is_listed {
@@ -289,7 +317,22 @@ impl Stage<'_> {
                 [self.head.beside, after].into_iter().filter(|root| *root != Root::EMPTY).collect();
             self.head.beside = self.resolve(&beside).await?;
         }
-        self.resolve_current().await
+        self.resolve_current().await?;
+        Ok(is_listed)
+    }
+
+    /// Whether all that an event names is here, and its state before is what that resolves to: what was told of
+    /// it when something was missing was true, and it is as if all had come in their order.
+    async fn stands_on_all_it_names(&mut self, event: &StoredEvent) -> Result<bool, Error> {
+        let named = event.pdu().prev_events();
+        let mut roots = Vec::with_capacity(named.len());
+        for previous in self.view().events_by_id(named).await? {
+            match previous {
+                Some(previous) if previous.meta().is_placed() => roots.push(previous.meta().after),
+                _ => return Ok(false),
+            }
+        }
+        Ok(!roots.is_empty() && self.resolve(&roots).await? == event.meta().before)
     }
 
     /// Whether what these extremities resolve to is the same with this state and without it.

@@ -58,8 +58,11 @@ pub struct Head {
     pub since_depth: u64,
     /// The resolved states after further extremities, for which there was no room in the list. Empty: none.
     pub beside: Root,
+    /// Generation of the batch by which we came in, the last time that we did. What was an extremity before it
+    /// says nothing of those there are now.
+    pub since: u64,
 }
-store::row!(Head, schema = 2, older = { 1 => HeadV1 });
+store::row!(Head, schema = 3, older = { 1 => HeadV1, 2 => HeadV2 });
 
 /// [`Head`] as it was when extremities above the limit were dropped.
 #[derive(Deserialize)]
@@ -74,7 +77,25 @@ struct HeadV1 {
 impl From<HeadV1> for Head {
     fn from(old: HeadV1) -> Self {
         let HeadV1 { generation, extremities, current, history_floor, since_depth } = old;
-        Self { generation, extremities, current, history_floor, since_depth, beside: Root::EMPTY }
+        Self { generation, extremities, current, history_floor, since_depth, beside: Root::EMPTY, since: 0 }
+    }
+}
+
+/// [`Head`] as it was when nothing was kept of what had been an extremity.
+#[derive(Deserialize)]
+struct HeadV2 {
+    generation: u64,
+    extremities: Vec<Extremity>,
+    current: Root,
+    history_floor: u64,
+    since_depth: u64,
+    beside: Root,
+}
+
+impl From<HeadV2> for Head {
+    fn from(old: HeadV2) -> Self {
+        let HeadV2 { generation, extremities, current, history_floor, since_depth, beside } = old;
+        Self { generation, extremities, current, history_floor, since_depth, beside, since: 0 }
     }
 }
 
@@ -251,7 +272,7 @@ pub struct TimelineRow {
 store::row!(TimelineRow, schema = 1);
 
 /// Row of [`GAPS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// An event that names the missing one as previous.
     pub child: EventSerial,
@@ -262,8 +283,12 @@ pub struct Gap {
     /// Whether it is from before we came, and comes with backfill only: what our join stands on, and what
     /// that stands on.
     pub past: bool,
+    /// Those that name it and became forward extremities, the first 20 of them: what we have stands on them.
+    pub on_tip: Vec<EventSerial>,
+    /// [`Head::since`] when they did.
+    pub since: u64,
 }
-store::row!(Gap, schema = 3, older = { 1 => GapV1, 2 => GapV2 });
+store::row!(Gap, schema = 4, older = { 1 => GapV1, 2 => GapV2, 3 => GapV3 });
 
 /// [`Gap`] as it was when all were asked for alike.
 #[derive(Deserialize)]
@@ -277,7 +302,7 @@ struct GapV1 {
 
 impl From<GapV1> for Gap {
     fn from(GapV1 { child, depth }: GapV1) -> Self {
-        Self { child, depth, tries: 0, past: false }
+        Self { child, depth, tries: 0, past: false, on_tip: Vec::new(), since: 0 }
     }
 }
 
@@ -291,7 +316,22 @@ struct GapV2 {
 
 impl From<GapV2> for Gap {
     fn from(GapV2 { child, depth, tries }: GapV2) -> Self {
-        Self { child, depth, tries, past: false }
+        Self { child, depth, tries, past: false, on_tip: Vec::new(), since: 0 }
+    }
+}
+
+/// [`Gap`] as it was when nothing was kept of what had been an extremity.
+#[derive(Deserialize)]
+struct GapV3 {
+    child: EventSerial,
+    depth: u64,
+    tries: u32,
+    past: bool,
+}
+
+impl From<GapV3> for Gap {
+    fn from(GapV3 { child, depth, tries, past }: GapV3) -> Self {
+        Self { child, depth, tries, past, on_tip: Vec::new(), since: 0 }
     }
 }
 

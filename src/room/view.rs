@@ -1,6 +1,6 @@
 //! Looking at a room through what is not yet on disk.
 //!
-//! A batch that is being made, and batches on their way to disk, hold events and state keys that the
+//! A batch that is being made, and batches on their way to disk, hold events, state keys and gaps that the
 //! store cannot give yet. [`Fresh`] holds them; a [`View`] looks into its layers first and asks the
 //! store, in one round per question, for the rest. Chunks of snapshots need no layer: the chunk
 //! cache holds those that were just made.
@@ -13,7 +13,7 @@ use crate::{
     Error, Rooms,
     ids::{EventSerial, RoomSerial, Root, StateKeySerial},
     read::{event::StoredEvent, room::RoomInfo},
-    tables::{EVENT_IDS, STATE_KEY_NAMES, StateKeyName},
+    tables::{EVENT_IDS, GAPS, Gap, STATE_KEY_NAMES, StateKeyName},
 };
 
 /// What batches that are not on disk yet add to a room.
@@ -23,6 +23,8 @@ pub(crate) struct Fresh {
     ids: HashMap<OwnedEventId, EventSerial>,
     keys: HashMap<StateKeyName, StateKeySerial>,
     names: HashMap<StateKeySerial, StateKeyName>,
+    /// `None`: what was missing has come.
+    gaps: HashMap<OwnedEventId, Option<Gap>>,
 }
 
 impl Fresh {
@@ -36,12 +38,16 @@ impl Fresh {
         self.keys.insert(name, key);
     }
 
+    pub(crate) fn set_gap(&mut self, missing: OwnedEventId, gap: Option<Gap>) {
+        self.gaps.insert(missing, gap);
+    }
+
     pub(crate) fn holds(&self, id: &EventId) -> bool {
         self.ids.contains_key(id)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.events.len() + self.keys.len()
+        self.events.len() + self.keys.len() + self.gaps.len()
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &Arc<StoredEvent>> {
@@ -54,6 +60,7 @@ impl Fresh {
         self.ids.extend(later.ids);
         self.keys.extend(later.keys);
         self.names.extend(later.names);
+        self.gaps.extend(later.gaps);
     }
 }
 
@@ -116,6 +123,22 @@ impl View<'_> {
         let known: Vec<EventSerial> = serials.iter().flatten().copied().collect();
         let mut events = self.events(&known).await?.into_iter();
         Ok(serials.iter().map(|serial| serial.and_then(|_| events.next().flatten())).collect())
+    }
+
+    /// What batches on their way say of a missing event; `Some(None)`: that it has come.
+    pub(crate) fn fresh_gap(&self, id: &EventId) -> Option<Option<Gap>> {
+        self.fresh(|layer| layer.gaps.get(id).cloned())
+    }
+
+    /// What is known of events of this room that are missing, in the order of `ids`; `None` where nobody waits.
+    pub(crate) async fn gaps(&self, ids: &[OwnedEventId]) -> Result<Vec<Option<Gap>>, Error> {
+        let mut found: Vec<Option<Option<Gap>>> = ids.iter().map(|id| self.fresh_gap(id)).collect();
+        let missing: Vec<_> = unfound(ids, &found).map(|id| (self.room_serial(), id.as_str())).collect();
+        if !missing.is_empty() {
+            let loaded = self.rooms.store().get_many(&GAPS, &missing).await?;
+            fill(&mut found, loaded.into_iter().map(Some));
+        }
+        Ok(found.into_iter().map(Option::flatten).collect())
     }
 
     /// Serials of state keys, in the order of `names`; one that nothing was ever set for is `None`.

@@ -147,7 +147,7 @@ impl Rooms {
     ) -> Result<HashSet<OwnedEventId>, Error> {
         let keys: Vec<_> = ids.iter().map(|id| (room.serial, id.as_str())).collect();
         let gaps = self.store().get_many(&GAPS, &keys).await?;
-        let is_past = |gap: &Option<Gap>| gap.is_some_and(|gap| gap.past);
+        let is_past = |gap: &Option<Gap>| gap.as_ref().is_some_and(|gap| gap.past);
         Ok(ids.iter().zip(gaps).filter(|(_, gap)| is_past(gap)).map(|(id, _)| id.clone()).collect())
     }
 

@@ -116,11 +116,10 @@ impl Rooms {
             let mut must_land = false;
             for arrival in &arrivals[done.len()..] {
                 // What a redaction empties must be on disk, for its place is written anew; and so must one
-                // that waits for this event, or what says that it is missing.
+                // that waits for this event.
                 let pdu = arrival.event.pdu();
                 if pdu.redacts().is_some_and(|id| stage.is_fresh(id))
                     || stage.is_awaited_fresh(pdu.event_id())
-                    || stage.is_missed_fresh(pdu.event_id())
                 {
                     must_land = true;
                     break;
@@ -249,11 +248,11 @@ impl Stage<'_> {
         };
         self.strike(arrival);
         let (gap, redaction) = self.waited_for(arrival).await?;
-        let goes = match gap {
+        let is_past = gap.as_ref().is_some_and(|gap| gap.past);
+        let goes = match arrival.goes {
             _ if is_behind => Goes::Late,
-            Some(gap) if arrival.goes == Goes::Tip && gap.past => Goes::Late,
-            Some(_) if arrival.goes == Goes::Tip => Goes::Awaited,
-            _ => arrival.goes,
+            Goes::Tip if is_past => Goes::Late,
+            goes => goes,
         };
         let is_redaction = *pdu.kind() == TimelineEventType::RoomRedaction;
         let mut placement = Placement {
@@ -265,10 +264,11 @@ impl Stage<'_> {
             txn: None,
             outgoing: arrival.outgoing,
             missing,
-            past: arrival.past || gap.is_some_and(|gap| gap.past),
+            past: arrival.past || is_past,
             hidden: is_redaction && !self.is_valid_redaction(pdu).await?,
             redacted_by: None,
             goes,
+            gap,
         };
         let redaction = redaction.filter(|_| verdict == Verdict::Accepted && emptied_by.is_none());
         if let Some(redaction) = emptied_by.or(redaction.as_ref().map(|redaction| redaction.serial())) {
@@ -432,6 +432,7 @@ impl Stage<'_> {
         let redaction = reads.get(&AWAITED, &key);
         let mut found = self.rooms.store().read(reads).await?;
         let (gap, redaction) = (found.take(gap)?, found.take(redaction)?);
+        let gap = self.view().fresh_gap(pdu.event_id()).unwrap_or(gap);
         let redaction = match redaction {
             Some(awaited) => self.find_waiting(pdu, awaited).await?,
             None => None,

@@ -1,14 +1,15 @@
 //! Rooms whose graph frays, by chance or because somebody wants it to.
 
 use pdu::{Draft, Pdu, RoomVersion};
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId};
 use serde_json::{json, value::RawValue};
 
 use super::net::{Net, Server, message, state, user};
 use crate::{
     EventSerial, Root,
+    inbound::receive::Arrival,
     pipeline::{MAX_DEPTH, Stage},
-    tables::{Extremity, Head, Membership, Verdict},
+    tables::{Extremity, GAPS, Head, Membership, Verdict},
 };
 
 /// The tip of a room, from which somebody forks it later.
@@ -19,6 +20,18 @@ async fn tip(server: &Server, room: &RoomId) -> Head {
 
 /// An event on an old tip of the room, with this depth, whether the room allows it or not.
 async fn fork(server: &Server, room: &RoomId, tip: &Head, draft: &Draft, depth: u64) -> Box<RawValue> {
+    fork_at(server, room, tip, draft, depth, None).await
+}
+
+/// As [`fork`], with a time that it claims to be of.
+async fn fork_at(
+    server: &Server,
+    room: &RoomId,
+    tip: &Head,
+    draft: &Draft,
+    depth: u64,
+    at: Option<u64>,
+) -> Box<RawValue> {
     let info = server.rooms.room(room).await.unwrap().unwrap();
     let guard = server.rooms.lock(&info).await.unwrap();
     let mut stage = Stage::new(&server.rooms, &info, guard.live().unwrap());
@@ -27,7 +40,7 @@ async fn fork(server: &Server, room: &RoomId, tip: &Head, draft: &Draft, depth: 
     for extremity in &mut stage.head.extremities {
         extremity.depth = depth - 1;
     }
-    let built = stage.build(draft, None).await.unwrap();
+    let built = stage.build(draft, at).await.unwrap();
     pdu::sign(built.event, server.rooms.authority_of(&draft.sender).unwrap()).unwrap().pdu().to_raw()
 }
 
@@ -80,6 +93,10 @@ impl Frayed {
 
     /// An event on these, made with the state that b.test had at `tip`.
     async fn on(&self, prev: &[OwnedEventId], draft: &Draft) -> Made {
+        self.on_at(prev, draft, None).await
+    }
+
+    async fn on_at(&self, prev: &[OwnedEventId], draft: &Draft, at: Option<u64>) -> Made {
         let mut tip = self.tip.clone();
         let named = prev.iter().map(|id| Extremity {
             serial: EventSerial(0),
@@ -88,7 +105,7 @@ impl Frayed {
             after: tip.current,
         });
         tip.extremities = named.collect();
-        let raw = fork(&self.b, &self.room, &tip, draft, 9).await;
+        let raw = fork_at(&self.b, &self.room, &tip, draft, 9, at).await;
         let id = Pdu::parse_raw(RoomVersion::V11, &raw).unwrap().event_id().to_owned();
         Made { id, raw }
     }
@@ -300,6 +317,111 @@ async fn an_event_that_comes_late_is_no_extremity_where_the_told_state_was_true(
     frayed.receive(&child).await;
     frayed.receive(&late).await;
     assert_eq!(frayed.tips().await, [child.id]);
+}
+
+/// 太郎 takes a name, by a clock that is wrong: resolved with any older state, the older one wins.
+async fn named_long_ago(frayed: &Frayed, prev: &[OwnedEventId], name: &str) -> Made {
+    let content = json!({ "membership": "join", "displayname": name });
+    let draft = state(&frayed.taro, "m.room.member", frayed.taro.as_str(), &content);
+    frayed.on_at(prev, &draft, Some(1)).await
+}
+
+#[tokio::test]
+async fn an_event_that_comes_late_is_no_extremity_where_its_state_would_undo_what_stands_on_it() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let tips = frayed.tips().await;
+    let late = [frayed.say_on(&tips, "後").await, frayed.say_on(&tips, "後の後").await];
+    let beside = named_long_ago(&frayed, std::slice::from_ref(&late[0].id), "脇").await;
+    let named: Vec<OwnedEventId> = late.iter().map(|late| late.id.clone()).collect();
+    let child = named_long_ago(&frayed, &named, "太").await;
+    let truth: Vec<OwnedEventId> =
+        frayed.a.state(&frayed.room).await.into_iter().map(|(_, _, id)| id).collect();
+    for event in [&beside, &child] {
+        net.tell_state(&event.id, truth.clone());
+        frayed.receive(event).await;
+    }
+    // The first to name it is not the one that tells what to do with the other.
+    frayed.receive(&late[1]).await;
+    assert!(frayed.tips().await.contains(&late[1].id), "nobody knows yet");
+    frayed.receive(&late[0]).await;
+    let mut left = frayed.tips().await;
+    left.sort();
+    let mut wanted = vec![beside.id, child.id.clone()];
+    wanted.sort();
+    assert_eq!(left, wanted);
+    frayed.assert_holds(&frayed.a).await;
+
+    // What is said on both is said in the order in which others know them.
+    let end = frayed.say_on(&wanted, "以上").await;
+    frayed.receive(&end).await;
+    assert_eq!(frayed.tips().await, [end.id]);
+}
+
+#[tokio::test]
+async fn an_event_that_comes_with_what_waits_for_it_is_no_extremity() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let (rooms, room) = (&frayed.a.rooms, frayed.a.rooms.room(&frayed.room).await.unwrap().unwrap());
+    let Head { current: before, .. } = tip(&frayed.a, &frayed.room).await;
+    let tips = frayed.tips().await;
+    let late = [frayed.say_on(&tips, "後").await, frayed.say_on(&tips, "後の後").await];
+    let named: Vec<OwnedEventId> = late.iter().map(|late| late.id.clone()).collect();
+    let child = named_long_ago(&frayed, &named, "太").await;
+    let beside = named_long_ago(&frayed, &named[..1], "脇").await;
+    // In one batch: nothing of one is on disk when the next is placed.
+    let mut wanted = vec![child.id, beside.id];
+    let [first, second] = late;
+    let raws = [child.raw, beside.raw, second.raw, first.raw];
+    let origin = OwnedServerName::try_from("b.test").unwrap();
+    let events = rooms.verify_raw(&room, &raws).await.unwrap();
+    let mut arrivals: Vec<Arrival> =
+        events.into_iter().map(|event| Arrival::new(event, origin.clone())).collect();
+    for arrival in &mut arrivals[..2] {
+        arrival.before = Some(before);
+    }
+    rooms.place_arrivals(&room, &arrivals).await.unwrap();
+    let mut left = frayed.tips().await;
+    left.sort();
+    wanted.sort();
+    assert_eq!(left, wanted);
+    for id in named {
+        assert_eq!(frayed.a.store.get(&GAPS, &(room.serial, id.as_str())).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn what_stood_on_the_tip_before_we_left_does_not_speak_for_it_when_we_are_back() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let Frayed { a, b, room, taro, .. } = &frayed;
+    let (c, saburo) = (net.server(&["c.test"]).await, user("@saburo:c.test"));
+    c.join(&saburo, room, "a.test").await.unwrap();
+    a.deliver(b).await;
+
+    // Known to b.test alone: a name, something said beside it, and what stands on both.
+    let tips: Vec<OwnedEventId> =
+        tip(b, room).await.extremities.into_iter().map(|tip| tip.event_id).collect();
+    let content = json!({ "membership": "join", "displayname": "太" });
+    b.rooms.send(room, state(taro, "m.room.member", taro.as_str(), &content), None).await.unwrap();
+    let truth: Vec<OwnedEventId> = b.state(room).await.into_iter().map(|(_, _, id)| id).collect();
+    let named = b.timeline(room).await.pop().unwrap();
+    let said = frayed.say_on(&tips, "脇").await;
+    let child = frayed.say_on(&[named.event_id().to_owned(), said.id.clone()], "上").await;
+    net.tell_state(&child.id, truth);
+    net.mute(true);
+    c.receive("b.test", std::slice::from_ref(&child.raw)).await;
+    assert!(c.bodies(room).await.contains(&"上".to_owned()));
+
+    // Nobody but c.test has heard of that when 三郎 is put out, and comes back.
+    a.rooms.kick(&frayed.hanako, room, &saburo, None).await.unwrap();
+    a.deliver(&c).await;
+    assert_eq!(c.membership(&saburo, room).await, Some(Membership::Leave));
+    c.join(&saburo, room, "a.test").await.unwrap();
+    c.receive("b.test", &[named.pdu().to_raw()]).await;
+    c.receive("b.test", std::slice::from_ref(&said.raw)).await;
+    let state = c.state(room).await;
+    assert!(state.iter().any(|(_, _, id)| *id == named.event_id()), "his name is lost");
 }
 
 #[tokio::test]

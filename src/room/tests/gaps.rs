@@ -42,7 +42,7 @@ async fn invent_gaps(server: &Server, room: &OwnedRoomId, count: usize) {
     let mut batch = store::Batch::new();
     for index in 0..count {
         let id = OwnedEventId::try_from(format!("$!{index:042}")).unwrap();
-        batch.put(&GAPS, &(serial, id.as_str()), &Gap { tries: 0, ..real[0].1 });
+        batch.put(&GAPS, &(serial, id.as_str()), &Gap { tries: 0, ..real[0].1.clone() });
     }
     server.store.commit(batch).await.unwrap();
 }
@@ -81,7 +81,8 @@ async fn a_reader_is_not_kept_waiting_for_what_nobody_has() {
 async fn invent_gaps_after_all(server: &Server, room: &OwnedRoomId) {
     let serial = server.rooms.room(room).await.unwrap().unwrap().serial;
     let mut batch = store::Batch::new();
-    let gap = Gap { child: crate::EventSerial(1), depth: 1, tries: 0, past: true };
+    let gap =
+        Gap { child: crate::EventSerial(1), depth: 1, tries: 0, past: true, on_tip: Vec::new(), since: 0 };
     batch.put(&GAPS, &(serial, "$nobody_has_it"), &gap);
     server.store.commit(batch).await.unwrap();
 }

@@ -63,11 +63,15 @@ fn rows_of_rooms_are_stored_as_ever() {
         history_floor: 1,
         since_depth: 3,
         beside: Root([3; 16]),
+        since: 300,
     };
     let ones = "01".repeat(16);
     let twos = "02".repeat(16);
     let threes = "03".repeat(16);
-    pinned(&head, &format!("0202010502246509{ones}{twos}0103{threes}"));
+    pinned(&head, &format!("0302010502246509{ones}{twos}0103{threes}ac02"));
+    let head = Head { since: 0, ..head };
+    let older = unhex(&format!("0202010502246509{ones}{twos}0103{threes}"));
+    assert_eq!(Head::decode(&older).unwrap(), head);
     let older = unhex(&format!("0102010502246509{ones}{twos}0103"));
     assert_eq!(Head::decode(&older).unwrap(), Head { beside: Root::EMPTY, ..head });
     let summary = Summary { name: Some("n".to_owned()), federate: true, ..Summary::default() };
@@ -99,10 +103,14 @@ fn rows_of_events_are_stored_as_ever() {
         &TimelineRow { event: EventSerial(2), current: Root([1; 16]), gap: true },
         &format!("0102{ones}01"),
     );
-    let gap = Gap { child: EventSerial(2), depth: 3, tries: 4, past: true };
-    pinned(&gap, "0302030401");
-    assert_eq!(Gap::decode(&unhex("02020304")).unwrap(), Gap { past: false, ..gap });
-    assert_eq!(Gap::decode(&unhex("010203")).unwrap(), Gap { tries: 0, past: false, ..gap });
+    let on_tip = vec![EventSerial(2), EventSerial(6)];
+    let gap = Gap { child: EventSerial(2), depth: 3, tries: 4, past: true, on_tip, since: 300 };
+    pinned(&gap, "0402030401020206ac02");
+    let gap = Gap { on_tip: Vec::new(), since: 0, ..gap };
+    assert_eq!(Gap::decode(&unhex("0302030401")).unwrap(), gap);
+    let gap = Gap { past: false, ..gap };
+    assert_eq!(Gap::decode(&unhex("02020304")).unwrap(), gap);
+    assert_eq!(Gap::decode(&unhex("010203")).unwrap(), Gap { tries: 0, ..gap });
     let awaited = Awaited { redactions: vec![EventSerial(5), EventSerial(6)] };
     pinned(&awaited, "02020506");
     assert_eq!(Awaited::decode(&unhex("0105")).unwrap(), EventSerial(5).into());
