@@ -171,15 +171,19 @@ impl Stage<'_> {
         }
         self.placed.push((event.clone(), slot));
 
+        let successors = self.behind_successors(awaited.as_ref()).await?;
+        if let Some(behind) = successors.as_ref().filter(|_| !moves_tip) {
+            self.give_way_unseen(behind).await?;
+        }
         if verdict == Verdict::Accepted {
             if awaited.is_some() {
                 self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
                 self.fresh.set_gap(event.event_id().to_owned(), None);
             }
-            let is_on_tip = moves_tip && self.move_tip(&event, after, awaited).await?;
+            let is_on_tip = moves_tip && self.move_tip(&event, after, successors).await?;
             self.note_gaps(&event, is_on_tip, past, &missing).await?;
-            let gap = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
-            self.show(&event, slot, gap).await?;
+            let is_cut_off = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
+            self.show(&event, slot, is_cut_off).await?;
             if *event.pdu().kind() == TimelineEventType::RoomRedaction {
                 self.apply_redaction(&event).await?;
             }
@@ -268,51 +272,34 @@ impl Stage<'_> {
     /// stands on it.
     ///
     /// The list has room for as many as an event of ours can name. What is in it stays until something
-    /// stands on it, so nothing that others send can put the state that we have out of what is resolved.
-    /// One that finds no room is not named by us, but its state counts all the same.
+    /// stands on it by a state that holds what it says, so nothing that others send can put the state that we
+    /// have out of what is resolved. One that finds no room is not named by us, but its state counts all the same.
     ///
-    /// An event that others waited for came too late to be the tip: those stand on it. But they stand on a
-    /// state that somebody told, who need not have known this one. So it is an extremity all the same, unless
-    /// that state turns out to have been the true one, or this one to change nothing.
+    /// An event that others waited for came too late to be the tip, but they stand on a state that somebody told,
+    /// who need not have known this one. So it is an extremity all the same, unless it has `successors`.
     async fn move_tip(
         &mut self,
         event: &Arc<StoredEvent>,
         after: Root,
-        awaited: Option<Gap>,
+        successors: Option<HashSet<OwnedEventId>>,
     ) -> Result<bool, Error> {
-        let mut behind = self.behind(event).await?;
-        let mut has_successor = false;
-        let on_tip = awaited.as_ref().filter(|gap| gap.since == self.head.since).map(|gap| &gap.on_tip[..]);
-        for child in self.view().events(on_tip.unwrap_or_default()).await?.into_iter().flatten() {
-            if self.stands_on_all_it_names(&child).await? {
-                has_successor = true;
-                behind.extend(self.behind(&child).await?);
-            }
-        }
-        let extremities = self.head.extremities.iter();
-        let mut left: Vec<Extremity> =
-            extremities.filter(|extremity| !behind.contains(&extremity.event_id)).cloned().collect();
-        if has_successor && !left.is_empty() {
-            self.head.extremities = left;
+        let behind = self.behind(event).await?;
+        self.head.extremities.retain(|extremity| !behind.contains(&extremity.event_id));
+        if let Some(behind) = successors
+            && self.give_way(&behind)
+        {
             self.resolve_current().await?;
             return Ok(true);
         }
-        if awaited.is_some() && self.is_covered(&left, after).await? {
-            self.head.extremities = left;
-            self.resolve_current().await?;
-            return Ok(false);
-        }
-        let is_listed = left.len() < MAX_EXTREMITIES;
+        let is_listed = self.head.extremities.len() < MAX_EXTREMITIES;
         if is_listed {
-            left.push(Extremity {
+            self.head.extremities.push(Extremity {
                 serial: event.serial(),
                 event_id: event.event_id().to_owned(),
                 depth: event.pdu().depth(),
                 after,
             });
-        }
-        self.head.extremities = left;
-        if !is_listed {
+        } else {
             let beside: Vec<Root> =
                 [self.head.beside, after].into_iter().filter(|root| *root != Root::EMPTY).collect();
             self.head.beside = self.resolve(&beside).await?;
@@ -321,8 +308,51 @@ impl Stage<'_> {
         Ok(is_listed)
     }
 
+    /// What is behind those events that waited for the one that comes now and whose states turn out to be true by
+    /// it: they take the place of all that, as they would have if all had come in order. `None`: there are none.
+    ///
+    /// An extremity stands on each of them, or it is one itself ([`Gap::on_tip`]): it gave its place only to what
+    /// had it among the inputs of its own state. So what is behind it stays among the inputs of ours.
+    async fn behind_successors(
+        &mut self,
+        awaited: Option<&Gap>,
+    ) -> Result<Option<HashSet<OwnedEventId>>, Error> {
+        let Some(gap) = awaited.filter(|gap| gap.since == self.head.since) else { return Ok(None) };
+        let mut found: Option<HashSet<OwnedEventId>> = None;
+        for child in self.view().events(&gap.on_tip).await?.into_iter().flatten() {
+            if self.stands_on_all_it_names(&child).await? {
+                found.get_or_insert_default().extend(self.behind(&child).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes what is behind successors off the extremities. False, and nothing is taken, where no other would be
+    /// left to stand on them.
+    fn give_way(&mut self, behind: &HashSet<OwnedEventId>) -> bool {
+        let stays = |extremity: &Extremity| !behind.contains(&extremity.event_id);
+        let is_right = self.head.extremities.iter().any(stays);
+        if is_right {
+            self.head.extremities.retain(stays);
+        }
+        is_right
+    }
+
+    /// [`Stage::give_way`] where the event that the successors waited for does not move the tip itself. Not where
+    /// the current state would change by it: nothing is shown that would tell so.
+    async fn give_way_unseen(&mut self, behind: &HashSet<OwnedEventId>) -> Result<(), Error> {
+        let head = self.head.clone();
+        if self.give_way(behind) && self.head.extremities.len() < head.extremities.len() {
+            self.resolve_current().await?;
+        }
+        if self.head.current != head.current {
+            self.head = head;
+        }
+        Ok(())
+    }
+
     /// Whether all that an event names is here, and its state before is what that resolves to: what was told of
-    /// it when something was missing was true, and it is as if all had come in their order.
+    /// it when something was missing was true.
     async fn stands_on_all_it_names(&mut self, event: &StoredEvent) -> Result<bool, Error> {
         let named = event.pdu().prev_events();
         let mut roots = Vec::with_capacity(named.len());
@@ -333,17 +363,6 @@ impl Stage<'_> {
             }
         }
         Ok(!roots.is_empty() && self.resolve(&roots).await? == event.meta().before)
-    }
-
-    /// Whether what these extremities resolve to is the same with this state and without it.
-    async fn is_covered(&mut self, extremities: &[Extremity], state: Root) -> Result<bool, Error> {
-        if extremities.is_empty() {
-            return Ok(false);
-        }
-        let mut roots: Vec<Root> = extremities.iter().map(|extremity| extremity.after).collect();
-        let without = self.resolve(&roots).await?;
-        roots.push(state);
-        Ok(self.resolve(&roots).await? == without)
     }
 
     /// Resolves the states after all extremities.

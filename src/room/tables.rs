@@ -47,8 +47,8 @@ store::row!(RoomIdRow, schema = 1);
 pub struct Head {
     /// Grows by one with each batch that writes the room.
     pub generation: u64,
-    /// Events that no accepted event names as previous; never empty, at most 20: an event of ours names all
-    /// of them as its previous ones.
+    /// Events that no accepted event names as previous, as far as its state is known to hold theirs; never empty,
+    /// at most 20: an event of ours names all of them as its previous ones.
     pub extremities: Vec<Extremity>,
     /// The state now: the resolution of the states after all extremities, and of `beside`.
     pub current: Root,
@@ -283,7 +283,8 @@ pub struct Gap {
     /// Whether it is from before we came, and comes with backfill only: what our join stands on, and what
     /// that stands on.
     pub past: bool,
-    /// Those that name it and became forward extremities, the first 20 of them: what we have stands on them.
+    /// Those that name it and came to the tip, the first 20 of them: each is a forward extremity, or one stands on
+    /// it by a state that holds what it says.
     pub on_tip: Vec<EventSerial>,
     /// [`Head::since`] when they did.
     pub since: u64,

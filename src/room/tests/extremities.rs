@@ -246,6 +246,26 @@ async fn an_event_that_was_held_back_takes_nothing_away_when_it_comes() {
 }
 
 #[tokio::test]
+async fn what_waited_for_a_liar_takes_nothing_away_when_what_it_waited_for_comes() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let before = frayed.a.state(&frayed.room).await;
+    let truth: Vec<OwnedEventId> = before.iter().map(|(_, _, id)| id.clone()).collect();
+    let first = frayed.say_on(&frayed.tips().await, "一").await;
+    let second = frayed.say_on(std::slice::from_ref(&first.id), "二").await;
+    let third = frayed.say_on(std::slice::from_ref(&second.id), "三").await;
+    let lie = frayed.say_on(std::slice::from_ref(&third.id), "嘘").await;
+    net.tell_state(&lie.id, frayed.old_state(false).await);
+    net.tell_state(&second.id, truth);
+    // The third stands on the lie's word alone, and the second on the third.
+    for event in [&lie, &second, &third, &first] {
+        frayed.receive(event).await;
+        frayed.assert_holds(&frayed.a).await;
+        assert_eq!(frayed.a.state(&frayed.room).await, before);
+    }
+}
+
+#[tokio::test]
 async fn an_event_that_gave_another_its_right_takes_nothing_away_when_it_is_sent_again() {
     let net = Net::default();
     let frayed = Frayed::new(&net).await;
