@@ -379,6 +379,26 @@ async fn an_event_that_comes_late_is_no_extremity_where_its_state_would_undo_wha
 }
 
 #[tokio::test]
+async fn what_came_late_gives_way_though_the_last_that_was_missing_is_refused() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let old: Vec<OwnedEventId> = frayed.tip.extremities.iter().map(|tip| tip.event_id.clone()).collect();
+    let truth = frayed.a.state(&frayed.room).await.into_iter().map(|(_, _, id)| id);
+    let late = frayed.say_on(&frayed.tips().await, "後").await;
+    // 次郎 says it where he is not banned yet.
+    let refused = frayed.on(&old, &message(&frayed.jiro, "後の後")).await;
+    let child = frayed.say_on(&[late.id.clone(), refused.id.clone()], "先").await;
+    net.tell_state(&child.id, truth.collect());
+    for event in [&child, &late, &refused] {
+        frayed.receive(event).await;
+        frayed.assert_holds(&frayed.a).await;
+    }
+    let refused = frayed.a.rooms.event(&frayed.room, &refused.id).await.unwrap().unwrap();
+    assert_eq!(refused.meta().verdict, Verdict::SoftFailed);
+    assert_eq!(frayed.tips().await, [child.id]);
+}
+
+#[tokio::test]
 async fn an_event_that_comes_with_what_waits_for_it_is_no_extremity() {
     let net = Net::default();
     let frayed = Frayed::new(&net).await;
