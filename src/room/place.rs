@@ -230,8 +230,15 @@ impl Stage<'_> {
                 gap.on_tip.clear();
                 gap.since = since;
             }
-            if is_on_tip && gap.on_tip.len() < MAX_EXTREMITIES {
-                gap.on_tip.push(child);
+            if is_on_tip {
+                if gap.on_tip.len() >= MAX_EXTREMITIES {
+                    // Who makes many that name it keeps no other out, as long as they stand on each other.
+                    let tips = &self.head.extremities;
+                    gap.on_tip.retain(|known| tips.iter().any(|tip| tip.serial == *known));
+                }
+                if gap.on_tip.len() < MAX_EXTREMITIES {
+                    gap.on_tip.push(child);
+                }
             }
             self.batch.put(&GAPS, &(self.room.serial, id.as_str()), &gap);
             self.fresh.set_gap(id.clone(), Some(gap));
@@ -273,7 +280,8 @@ impl Stage<'_> {
     ///
     /// The list has room for as many as an event of ours can name. What is in it stays until something
     /// stands on it by a state that holds what it says, so nothing that others send can put the state that we
-    /// have out of what is resolved. One that finds no room is not named by us, but its state counts all the same.
+    /// have out of what is resolved. One that finds no room is not named by us, but its state counts beside those
+    /// of the list, for as long as it changes what they resolve to.
     ///
     /// An event that others waited for came too late to be the tip, but they stand on a state that somebody told,
     /// who need not have known this one. So it is an extremity all the same, unless it has `successors`.
@@ -311,8 +319,8 @@ impl Stage<'_> {
     /// What is behind those events that waited for the one that comes now and whose states turn out to be true by
     /// it: they take the place of all that, as they would have if all had come in order. `None`: there are none.
     ///
-    /// An extremity stands on each of them, or it is one itself ([`Gap::on_tip`]): it gave its place only to what
-    /// had it among the inputs of its own state. So what is behind it stays among the inputs of ours.
+    /// An extremity stands on each of them, or it is one itself ([`Gap::on_tip`]): an event gives its place only to
+    /// one that has it among the inputs of its own state. So what is behind it stays among the inputs of ours.
     async fn behind_successors(
         &mut self,
         awaited: Option<&Gap>,
@@ -327,8 +335,8 @@ impl Stage<'_> {
         Ok(found)
     }
 
-    /// Takes what is behind successors off the extremities. False, and nothing is taken, where no other would be
-    /// left to stand on them.
+    /// Takes what is behind successors off the extremities. False, and nothing is taken, where none would be left,
+    /// which no graph without circles leads to.
     fn give_way(&mut self, behind: &HashSet<OwnedEventId>) -> bool {
         let stays = |extremity: &Extremity| !behind.contains(&extremity.event_id);
         let is_right = self.head.extremities.iter().any(stays);
@@ -339,7 +347,7 @@ impl Stage<'_> {
     }
 
     /// [`Stage::give_way`] where the event that the successors waited for does not move the tip itself. Not where
-    /// the current state would change by it: nothing is shown that would tell so.
+    /// the current state would change by it: that event may be refused, and then nothing is shown that would tell.
     async fn give_way_unseen(&mut self, behind: &HashSet<OwnedEventId>) -> Result<(), Error> {
         let head = self.head.clone();
         if self.give_way(behind) && self.head.extremities.len() < head.extremities.len() {

@@ -231,6 +231,7 @@ impl Stage<'_> {
             placement.outgoing = false;
             placement.missing = missing;
             placement.goes = arrival.goes;
+            placement.gap = self.waited_for(arrival).await?.0;
             if let Some(redaction) = emptied_by {
                 placement = placement.emptied_by(redaction)?;
             }

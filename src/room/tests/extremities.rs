@@ -399,6 +399,29 @@ async fn what_came_late_gives_way_though_the_last_that_was_missing_is_refused() 
 }
 
 #[tokio::test]
+async fn many_that_name_a_missing_event_do_not_keep_out_whom_it_is_behind() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let truth: Vec<OwnedEventId> =
+        frayed.a.state(&frayed.room).await.into_iter().map(|(_, _, id)| id).collect();
+    let late = frayed.say_on(&frayed.tips().await, "後").await;
+    let mut prev = vec![invented(), late.id.clone()];
+    for index in 0..25 {
+        let lie = frayed.say_on(&prev, &format!("嘘{index}")).await;
+        net.tell_state(&lie.id, frayed.old_state(false).await);
+        frayed.receive(&lie).await;
+        prev[0] = lie.id;
+    }
+    let child = frayed.say_on(std::slice::from_ref(&late.id), "先").await;
+    net.tell_state(&child.id, truth);
+    frayed.receive(&child).await;
+    frayed.receive(&late).await;
+    let tips = frayed.tips().await;
+    assert!(tips.contains(&child.id) && !tips.contains(&late.id), "{tips:?}");
+    frayed.assert_holds(&frayed.a).await;
+}
+
+#[tokio::test]
 async fn an_event_that_comes_with_what_waits_for_it_is_no_extremity() {
     let net = Net::default();
     let frayed = Frayed::new(&net).await;
