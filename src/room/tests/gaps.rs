@@ -5,7 +5,10 @@ use std::time::Duration;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use store::Range;
 
-use super::net::{Net, Server, user, within};
+use super::{
+    inbound::{auth_of, forge, invented},
+    net::{Net, Server, message, user, within},
+};
 use crate::{
     read::{
         filter::EventFilter,
@@ -59,6 +62,38 @@ async fn invented_events_do_not_keep_history_away() {
         assert!(rounds < 10, "history stopped");
     }
     assert_eq!(b.timeline(&room).await[0].kind(), "m.room.create");
+}
+
+#[tokio::test]
+async fn invented_events_that_a_member_names_again_and_again_do_not_keep_history_away() {
+    let net = Net::default();
+    let (_a, b, room, _) = latecomer(&net, 12).await;
+    let hanako = user("@hanako:a.test");
+    // What is missing was asked for once already, of servers that said that they have nothing.
+    let serial = b.rooms.room(&room).await.unwrap().unwrap().serial;
+    let real = b.store.scan(&GAPS, Range::prefix(&serial), store::Order::Ascending, 9).await.unwrap();
+    let [(key, gap)] = real.as_slice() else { unreachable!("the join stands on one event") };
+    let mut batch = store::Batch::new();
+    batch.put(&GAPS, key, &Gap { tries: 1, ..gap.clone() });
+    b.store.commit(batch).await.unwrap();
+
+    // More than are asked about at once.
+    let inventions: Vec<OwnedEventId> = (0..40).map(|index| invented(&index.to_string())).collect();
+    let auth = auth_of(&b, &room, hanako.as_str()).await;
+    let told: Vec<OwnedEventId> = b.state(&room).await.into_iter().map(|(.., id)| id).collect();
+    let mut rounds = 0;
+    while !b.bodies(&room).await.contains(&"0".to_owned()) {
+        for names in inventions.chunks(20) {
+            let draft = message(&hanako, &format!("again {rounds}"));
+            let naming = forge(pdu::RoomVersion::V11, &room, &draft, names, &auth);
+            net.tell_state(naming.event_id(), told.clone());
+            b.receive("a.test", &[naming.to_raw()]).await;
+            assert!(b.rooms.event(&room, naming.event_id()).await.unwrap().is_some(), "it has its place");
+        }
+        b.rooms.backfill(&room, 50).await.unwrap();
+        rounds += 1;
+        assert!(rounds < 10, "history stopped");
+    }
 }
 
 #[tokio::test]

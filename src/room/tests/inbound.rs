@@ -7,24 +7,24 @@ use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
 use serde_json::{json, value::RawValue};
 use std::time::Duration;
 
-use super::net::{Net, Server, authority, message, state, user};
+use super::net::{Net, Server, authority, message, state, user, within};
 use crate::{
-    Error, InboxLimits, InboxTotals,
+    Error, EventSerial, InboxLimits, InboxTotals, RoomSerial,
     inbound::outliers::Asked,
-    tables::{EVENTS, INBOX, InboxRow, Membership, Verdict, WAITING, Why},
+    tables::{EVENT_META, EVENTS, INBOX, InboxRow, Membership, Verdict, WAITING, WaitingRow, Why},
 };
 
 fn server(name: &str) -> OwnedServerName {
     OwnedServerName::try_from(name).unwrap()
 }
 
-fn invented(name: &str) -> OwnedEventId {
+pub(super) fn invented(name: &str) -> OwnedEventId {
     // As long as a hash: the form of an id is checked.
     OwnedEventId::try_from(format!("${name:x<43}")).unwrap()
 }
 
 /// An event that stands where its sender likes.
-fn forge(
+pub(super) fn forge(
     version: RoomVersion,
     room: &RoomId,
     draft: &Draft,
@@ -43,7 +43,7 @@ async fn on_nothing(of: &Server, room: &RoomId, sender: &str, prev: &str) -> Pdu
 }
 
 /// The auth events of a message of this user.
-async fn auth_of(of: &Server, room: &RoomId, sender: &str) -> Vec<OwnedEventId> {
+pub(super) async fn auth_of(of: &Server, room: &RoomId, sender: &str) -> Vec<OwnedEventId> {
     let state = of.state(room).await;
     let is_auth = |(kind, key, _): &&(String, String, OwnedEventId)| {
         matches!(kind.as_str(), "m.room.create" | "m.room.power_levels")
@@ -65,6 +65,16 @@ impl Server {
             }
         };
         tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it never was so");
+    }
+
+    /// The first of those that wait.
+    async fn first_waiting(&self) -> Option<WaitingRow> {
+        let rows = self.store.scan(&WAITING, store::Range::all(), store::Order::Ascending, 1).await.unwrap();
+        rows.into_iter().map(|(_, row)| row).next()
+    }
+
+    async fn tries_of_first(&self) -> u8 {
+        self.first_waiting().await.map_or(0, |row| row.tries)
     }
 
     async fn why_parked(&self) -> Vec<Why> {
@@ -92,6 +102,21 @@ async fn events_of_a_server_that_is_not_in_the_room_make_nobody_ask_anybody() {
     a.receive("x.test", &[relayed.to_raw()]).await;
     assert_eq!(net.asked(), [] as [String; 0]);
     assert_eq!(a.why_parked().await, [Why::Stranger; 3]);
+}
+
+#[tokio::test]
+async fn a_server_outside_the_room_that_brings_an_event_of_ours_is_not_asked_for_what_that_lacks() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    net.know_key("x.test");
+    // Ours by its signature, as after we were put back to an older copy of our data.
+    let lost = on_nothing(&a, &room, "@hanako:a.test", "lost").await;
+    a.receive("x.test", &[lost.to_raw()]).await;
+    let asked = net.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.ends_with(" b.test")), "{asked:?}");
 }
 
 #[tokio::test]
@@ -150,13 +175,9 @@ async fn what_nobody_can_give_is_tried_a_few_times_and_parked_with_a_reason() {
     let parked = a.rooms.parked(1).await.unwrap().remove(0);
     assert_eq!((parked.event_id, parked.origin), (lost.event_id().to_owned(), server("b.test")));
     // Later, too, there is an end to it.
-    let tries = async || {
-        let rows = a.store.scan(&WAITING, store::Range::all(), store::Order::Ascending, 9).await.unwrap();
-        rows[0].1.tries
-    };
     a.until(async || {
         hand.advance(Duration::from_secs(24 * 60 * 60));
-        tries().await == 9
+        a.tries_of_first().await == 9
     })
     .await;
     let asked = net.asked();
@@ -168,14 +189,13 @@ async fn what_nobody_can_give_is_tried_a_few_times_and_parked_with_a_reason() {
             tokio::task::yield_now().await;
         }
     }
-    assert_eq!((net.asked(), tries().await), (asked, 9));
+    assert_eq!((net.asked(), a.tries_of_first().await), (asked, 9));
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_given_up_and_the_event_waits() {
-    let (clock, hand) = Clock::manual(1_700_000_000_000);
+async fn a_server_that_hangs_is_given_up_within_half_a_minute_and_the_event_waits() {
     let net = Net::default();
-    net.set_clock(clock);
+    let hand = net.steer_clock();
     let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
     let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
     let room = a.public_room(&hanako).await;
@@ -184,14 +204,11 @@ async fn a_server_that_hangs_is_given_up_and_the_event_waits() {
     b.say(&taro, &room, "二").await;
     let pdus = b.outgoing("a.test").await;
     net.silence("b.test");
+    let idle = hand.sleepers();
     a.rooms.receive_transaction(&server("b.test"), &pdus[1..]).await.unwrap();
-    a.until(async || !net.asked().is_empty()).await;
-    a.until(async || {
-        hand.advance(Duration::from_secs(1));
-        let rows = a.store.scan(&WAITING, store::Range::all(), store::Order::Ascending, 9).await.unwrap();
-        rows.first().is_some_and(|(_, row)| row.tries > 0)
-    })
-    .await;
+    within(&hand, idle, 30, a.until(async || a.tries_of_first().await > 0)).await;
+    // The request had its end before the attempt had.
+    assert_eq!(a.first_waiting().await.unwrap().why, Why::NoPrevious);
     assert_eq!(a.bodies(&room).await, [] as [String; 0]);
     // It answers again: with the next attempt all is there.
     net.unsilence("b.test");
@@ -201,6 +218,71 @@ async fn a_server_that_hangs_is_given_up_and_the_event_waits() {
     })
     .await;
     assert_eq!(a.rooms.inbox_totals(), InboxTotals::default());
+}
+
+#[tokio::test]
+async fn a_server_that_answers_each_request_just_in_time_has_half_a_minute_in_all() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    // It lacks whatever an event can lack, so much is asked for, one after the other.
+    let mut auth = auth_of(&a, &room, "@taro:b.test").await;
+    auth.push(invented("right"));
+    let lost = forge(RoomVersion::V11, &room, &message(&taro, "lost"), &[invented("lost")], &auth);
+    net.slow_down("b.test", Duration::from_secs(7));
+    let idle = hand.sleepers();
+    a.take("b.test", &lost).await.unwrap();
+    // A second or two pass before it begins.
+    within(&hand, idle, 32, a.until(async || a.tries_of_first().await > 0)).await;
+    assert_eq!(a.first_waiting().await.unwrap().why, Why::Unanswered);
+    assert!(net.asked().len() > 3, "{:?}", net.asked());
+}
+
+#[tokio::test]
+async fn what_meets_a_damaged_row_is_parked_and_keeps_no_other_event_from_its_place() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.join(&jiro, &room, "a.test").await.unwrap();
+    b.deliver(&a).await;
+    let tip = [a.say(&hanako, &room, "前").await];
+    let mut pdus = Vec::new();
+    for sender in [&taro, &jiro] {
+        let auth = auth_of(&a, &room, sender.as_str()).await;
+        pdus.push(forge(RoomVersion::V11, &room, &message(sender, "後"), &tip, &auth));
+    }
+    // 太郎's join is damaged on disk, and in no memory.
+    let timeline = a.timeline(&room).await;
+    let join = timeline.iter().find(|event| event.state_key() == Some(taro.as_str())).unwrap();
+    let raw = EVENT_META.raw();
+    let rows = store::Table::<(RoomSerial, EventSerial), Bytes>::new(raw.id.0, "damaged", raw.tuning);
+    let mut batch = store::Batch::new();
+    batch.put(&rows, &(join.room(), join.serial()), &Bytes::from_static(b"nonsense"));
+    a.store.commit(batch).await.unwrap();
+    let disk = a.crash().await;
+    let a = net.server_on(&["a.test"], &disk).await;
+
+    let raw: Vec<Box<RawValue>> = pdus.iter().map(Pdu::to_raw).collect();
+    a.rooms.receive_transaction(&server("b.test"), &raw).await.unwrap();
+    a.until(async || {
+        hand.advance(Duration::from_secs(5));
+        a.rooms.event(&room, pdus[1].event_id()).await.unwrap().is_some()
+    })
+    .await;
+    a.until(async || {
+        hand.advance(Duration::from_secs(5));
+        !a.why_parked().await.is_empty()
+    })
+    .await;
+    assert_eq!(a.why_parked().await, [Why::Fault]);
+    assert_eq!(a.rooms.parked(1).await.unwrap()[0].event_id, pdus[0].event_id());
+    assert_eq!(a.rooms.inbox_totals(), InboxTotals { waiting: 0, parked: 1 });
 }
 
 #[tokio::test]
@@ -319,11 +401,37 @@ async fn a_known_event_costs_no_row_and_no_signature() {
     b.say(&taro, &room, "一").await;
     let pdus = b.outgoing("a.test").await;
     a.receive("b.test", &pdus).await;
+    let verified = net.keys_wanted();
     let answers = a.rooms.receive_transaction(&server("b.test"), &pdus).await.unwrap();
     assert!(answers.iter().all(|answer| answer.result.is_ok()));
     assert_eq!(a.rooms.inbox_totals(), InboxTotals::default());
     let rows = a.store.scan(&INBOX, store::Range::all(), store::Order::Ascending, 1).await.unwrap();
     assert!(rows.is_empty());
+    assert_eq!(net.keys_wanted(), verified);
+}
+
+#[tokio::test]
+async fn a_copy_in_the_inbox_of_an_event_that_got_its_place_meanwhile_is_dropped_unverified() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.say(&taro, &room, "一").await;
+    a.receive("b.test", &b.outgoing("a.test").await).await;
+    let said = a.timeline(&room).await.pop().unwrap();
+    // It came through the door while the first had no place yet.
+    let copy = InboxRow { origin: "b.test".to_owned(), pdu: said.pdu().json().clone() };
+    let mut batch = store::Batch::new();
+    batch.put(&INBOX, &(said.room(), crate::ids::InboxSerial(u64::MAX)), &copy);
+    a.store.commit(batch).await.unwrap();
+    let disk = a.crash().await;
+    let verified = net.keys_wanted();
+    let a = net.server_on(&["a.test"], &disk).await;
+    a.settled().await;
+    a.until(async || a.rooms.inbox_totals() == InboxTotals::default()).await;
+    assert_eq!(net.keys_wanted(), verified);
+    assert_eq!(a.bodies(&room).await, ["一"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -47,8 +47,12 @@ struct NetInner {
     forge: Mutex<Option<Forge>>,
     /// Requests to these are never answered.
     silent: Mutex<HashSet<OwnedServerName>>,
+    /// Requests to these wait so long on the servers' clock before they are answered.
+    slow: Mutex<HashMap<OwnedServerName, Duration>>,
     /// For when keys were wanted last.
     keys_until: Mutex<Timestamp>,
+    /// How often keys were wanted.
+    keys_wanted: AtomicUsize,
     /// What was asked of whom, one entry a request.
     asked: Mutex<Vec<String>>,
     /// Auth chains that are told instead of the true ones, by the server asked.
@@ -186,6 +190,22 @@ impl Net {
         self.0.silent.lock().remove(<&ServerName>::try_from(server).unwrap());
     }
 
+    /// Every request to this server is answered after so long, on the clock of the test.
+    pub(super) fn slow_down(&self, server: &str, time: Duration) {
+        self.0.slow.lock().insert(OwnedServerName::try_from(server).unwrap(), time);
+    }
+
+    /// How often keys of other servers were wanted so far, that is: how many bites were verified.
+    pub(super) fn keys_wanted(&self) -> usize {
+        self.0.keys_wanted.load(Ordering::SeqCst)
+    }
+
+    fn give_keys(&self, until: Timestamp) -> KeyRing {
+        self.0.keys_wanted.fetch_add(1, Ordering::SeqCst);
+        *self.0.keys_until.lock() = until;
+        self.0.ring.lock().clone()
+    }
+
     /// For when the last keys that were wanted must be believable.
     pub(super) fn keys_until(&self) -> Timestamp {
         *self.0.keys_until.lock()
@@ -236,6 +256,11 @@ impl Net {
     async fn peer(&self, to: &ServerName) -> Result<Rooms, RemoteError> {
         if self.0.silent.lock().contains(to) {
             std::future::pending::<()>().await;
+        }
+        let slow = self.0.slow.lock().get(to).copied();
+        if let Some(time) = slow {
+            let clock = self.0.clock.lock().clone().unwrap_or_else(Clock::system);
+            clock.sleep(time).await;
         }
         let unreachable =
             || RemoteError::Unreachable { server: to.to_owned(), cause: "no such peer".to_owned() };
@@ -498,13 +523,11 @@ impl Remote for Net {
 #[async_trait]
 impl KeySource for Net {
     async fn keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], at: Timestamp) -> KeyRing {
-        *self.0.keys_until.lock() = at;
-        self.0.ring.lock().clone()
+        self.give_keys(at)
     }
 
     async fn held_keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], at: Timestamp) -> KeyRing {
-        *self.0.keys_until.lock() = at;
-        self.0.ring.lock().clone()
+        self.give_keys(at)
     }
 }
 

@@ -25,7 +25,7 @@ async fn outside(server: &Server, who: &OwnedUserId, room: &OwnedRoomId) -> Opti
 }
 
 /// A signed invite of 太郎 (b.test), as a.test would send it; nothing becomes of it there.
-async fn invite_event(a: &Server, room: &OwnedRoomId, taro: &OwnedUserId) -> Box<RawValue> {
+pub(super) async fn invite_event(a: &Server, room: &OwnedRoomId, taro: &OwnedUserId) -> Box<RawValue> {
     let info = a.rooms.room(room).await.unwrap().unwrap();
     let guard = a.rooms.lock(&info).await.unwrap();
     let mut stage = Stage::new(&a.rooms, &info, guard.live().unwrap());
@@ -34,7 +34,12 @@ async fn invite_event(a: &Server, room: &OwnedRoomId, taro: &OwnedUserId) -> Box
     stage.author(&draft, None, None).await.unwrap().event.pdu().to_raw()
 }
 
-fn invite_of(room: &OwnedRoomId, version: &str, event: &RawValue, told: &[Value]) -> ReceivedInvite {
+pub(super) fn invite_of(
+    room: &OwnedRoomId,
+    version: &str,
+    event: &RawValue,
+    told: &[Value],
+) -> ReceivedInvite {
     let parsed = pdu::Pdu::parse_raw(RoomVersion::parse(version).unwrap(), event).unwrap();
     let raw = |event: &Value| RawValue::from_string(event.to_string()).unwrap();
     ReceivedInvite {

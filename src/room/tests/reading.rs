@@ -453,6 +453,22 @@ async fn who_left_sees_the_room_as_he_left_it() {
 }
 
 #[tokio::test]
+async fn who_was_put_out_in_two_steps_sees_what_was_shared_before_he_came() {
+    let server = Net::default().server(&["a.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.say(&hanako, &room, "前").await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    server.say(&hanako, &room, "中").await;
+    server.rooms.kick(&hanako, &room, &taro, None).await.unwrap();
+    server.say(&hanako, &room, "後").await;
+    server.rooms.ban(&hanako, &room, &taro, None).await.unwrap();
+    let mut seen = whole(&server, &taro, &room, Direction::Backward, 50).await;
+    seen.retain(|text| !text.starts_with("m.room."));
+    assert_eq!(seen, ["中", "前"]);
+}
+
+#[tokio::test]
 async fn members_are_listed_as_they_were_at_a_place() {
     let server = Net::default().server(&["a.test"]).await;
     let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:a.test"), user("@jiro:a.test"));

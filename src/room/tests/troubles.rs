@@ -14,11 +14,14 @@ use store::{
 };
 use tokio::sync::oneshot;
 
-use super::net::{Net, Server, state, user};
+use super::{
+    net::{Net, Server, state, user},
+    outside::{invite_event, invite_of},
+};
 use crate::{
     InboxTotals,
     ids::InboxSerial,
-    tables::{EVENT_IDS, INBOX, InboxRow, SERVERS, WAITING, WITHDRAWALS},
+    tables::{EVENT_IDS, INBOX, InboxRow, SERVERS, STATE_KEYS, WAITING, WITHDRAWALS},
 };
 
 /// A store in memory that fails as told.
@@ -244,4 +247,31 @@ async fn what_comes_for_a_join_outlives_the_sweep_after_an_earlier_one() {
     swept.unwrap();
     let rows = b.store.scan(&INBOX, store::Range::all(), Order::Ascending, 9).await.unwrap();
     assert_eq!(rows.len(), 1, "the one of the later join");
+}
+
+#[tokio::test]
+async fn a_join_does_not_land_on_a_room_that_was_taken_for_one_of_another_version_meanwhile() {
+    let net = Net::default();
+    let (b, troubles) = troubled(&net, "b.test").await;
+    let a = net.server(&["a.test"]).await;
+    let taro = user("@taro:b.test");
+    let room = a.public_room(&user("@hanako:a.test")).await;
+    let wrong = invite_of(&room, "6", &invite_event(&a, &room, &taro).await, &[]);
+    let version = async || b.rooms.room(&room).await.unwrap().unwrap().version;
+
+    // The state that came with the join is stored and read; its keys come next.
+    let ((arrived, has_read), (go, gate)) = (oneshot::channel(), oneshot::channel());
+    *troubles.held.lock() = Some((id(&STATE_KEYS), arrived, gate));
+    let meanwhile = async {
+        has_read.await.unwrap();
+        b.rooms.receive_invite(server_name!("a.test"), wrong).await.unwrap();
+        assert_eq!(version().await, pdu::RoomVersion::V6);
+        go.send(()).unwrap();
+    };
+    let (joined, ()) = tokio::join!(b.join(&taro, &room, "a.test"), meanwhile);
+    if joined.is_err() {
+        b.join(&taro, &room, "a.test").await.unwrap();
+    }
+    assert_eq!(version().await, pdu::RoomVersion::V11);
+    assert_eq!(a.state(&room).await, b.state(&room).await);
 }
