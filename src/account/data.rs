@@ -31,7 +31,7 @@ const MAX_TYPES_OF_ROOM: usize = 100;
 const MAX_ROWS: i64 = 20_000;
 const MAX_BYTES: i64 = 32 << 20;
 /// What the rows of [`tables::DATA_USE`] count.
-const ROWS: u8 = 1;
+pub(crate) const ROWS: u8 = 1;
 const BYTES: u8 = 2;
 /// How often a change that others raced with is tried.
 pub(crate) const ATTEMPTS: usize = 8;

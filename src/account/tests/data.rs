@@ -183,6 +183,52 @@ async fn account_data_is_bounded_in_size_and_number() {
 }
 
 #[tokio::test]
+async fn a_user_keeps_account_data_of_a_thousand_types_besides_that_of_rooms() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let small = || Bytes::from_static(b"{}");
+    let set = async |kind: &str| town.accounts.set_account_data(&user, kind, small()).await;
+    // Written together, since one by one takes seconds. The push rules are one of the thousand.
+    let mut batch = store::Batch::new();
+    for number in 0..998 {
+        crate::data::put_global(&mut batch, &user, &format!("g{number}"), small());
+    }
+    town.store.commit(batch).await.unwrap();
+
+    set("last").await.unwrap();
+
+    assert!(matches!(set("one.more").await, Err(Error::TooLarge(_))));
+    let longer = Bytes::from_static(br#"{"x":1}"#);
+    town.accounts.set_account_data(&user, "g7", longer).await.unwrap();
+    let room = room_id!("!room:kanazawa.test");
+    town.accounts.set_room_account_data(&user, room, "t", small()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_keeps_twenty_thousand_pieces_of_account_data_in_all_rooms_together() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let (one, other) = (room_id!("!one:kanazawa.test"), room_id!("!other:kanazawa.test"));
+    let set = async |room: &RoomId, content: &'static str| {
+        let content = Bytes::from_static(content.as_bytes());
+        town.accounts.set_room_account_data(&user, room, "t", content).await
+    };
+    // As if he had them in rooms of which nothing else is needed here.
+    let mut batch = store::Batch::new();
+    batch.add(&crate::tables::DATA_USE, &(user.as_str(), crate::data::ROWS), 19_999);
+    town.store.commit(batch).await.unwrap();
+
+    set(one, "{}").await.unwrap();
+
+    assert!(matches!(set(other, "{}").await, Err(Error::TooLarge(_))));
+    assert!(matches!(
+        town.accounts.set_account_data(&user, "g", Bytes::from_static(b"{}")).await,
+        Err(Error::TooLarge(_))
+    ));
+    set(one, r#"{"x":1}"#).await.unwrap();
+}
+
+#[tokio::test]
 async fn filters_are_bounded_in_number_and_equal_ones_are_one() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;

@@ -24,7 +24,7 @@ impl Town {
     }
 
     /// Waits in line to hash; `behind` are there already. Whoever has the turn does not work.
-    async fn queue(&self, behind: usize) -> tokio::task::JoinHandle<Turn<Memory>> {
+    pub(super) async fn queue(&self, behind: usize) -> tokio::task::JoinHandle<Turn<Memory>> {
         let turns = self.accounts.inner.passwords.turns().clone();
         let place = tokio::spawn({
             let turns = turns.clone();
@@ -34,7 +34,7 @@ impl Town {
         place
     }
 
-    async fn queued(&self, count: usize) {
+    pub(super) async fn queued(&self, count: usize) {
         until(|| self.accounts.inner.passwords.turns().waiting() == count).await;
     }
 }

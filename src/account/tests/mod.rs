@@ -110,14 +110,7 @@ impl Town {
         word: &str,
         device: Option<&str>,
     ) -> Result<SessionTokens, Error> {
-        let request = LogIn {
-            credentials: Credentials::NameAndPassword { name: name.to_owned(), password: word.to_owned() },
-            device_id: device.map(Into::into),
-            device_name: None,
-            refresh: false,
-            from,
-        };
-        Ok(self.accounts.log_in(kanazawa(), request).await?.2)
+        Ok(self.accounts.log_in(kanazawa(), log_in_request(from, name, word, device)).await?.2)
     }
 
     async fn shown_name(&self, user: &UserId, room_id: &RoomId) -> Option<String> {
@@ -128,6 +121,16 @@ impl Town {
 
     async fn session(&self, tokens: &SessionTokens) -> Result<Session, Error> {
         self.accounts.authenticate(kanazawa(), &tokens.access).await
+    }
+}
+
+fn log_in_request(from: Option<Address>, name: &str, word: &str, device: Option<&str>) -> LogIn {
+    LogIn {
+        credentials: Credentials::NameAndPassword { name: name.to_owned(), password: word.to_owned() },
+        device_id: device.map(Into::into),
+        device_name: None,
+        refresh: false,
+        from,
     }
 }
 

@@ -316,6 +316,31 @@ async fn five_hundred_people_behind_one_address_log_in_within_a_minute() {
 }
 
 #[tokio::test]
+async fn a_log_in_waits_one_turn_behind_a_flood_from_another_address() {
+    let town = open_town().await;
+    town.register("hanako", false).await;
+    let turn = town.accounts.inner.passwords.turns().wait(0).await.unwrap();
+    let log_in = |from, name: &str| {
+        let (accounts, request) = (town.accounts.clone(), log_in_request(from, name, PASSWORD, None));
+        tokio::spawn(async move { accounts.log_in(kanazawa(), request).await })
+    };
+    for n in 0..20 {
+        log_in(at("192.0.2.66"), &format!("u{n}"));
+    }
+    town.queued(20).await;
+    let hanako = log_in(at("203.0.113.1"), "hanako");
+    town.queued(21).await;
+    let next = town.queue(21).await;
+
+    drop(turn);
+
+    // Whoever comes after her has his turn when one of the flood and she have had theirs.
+    let _turn = next.await.unwrap();
+    assert_eq!(town.accounts.inner.passwords.turns().waiting(), 19);
+    hanako.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_password_set_by_an_administrator_ends_all_sessions() {
     let town = open_town().await;
     let (user, tokens) = town.register("hanako", true).await;

@@ -69,8 +69,10 @@ async fn nothing_of_a_body_is_taken_before_the_head_names_a_server_that_could_ha
 }
 
 #[tokio::test]
-async fn a_stranger_sends_little() {
+async fn a_stranger_sends_little_also_where_the_endpoint_takes_more() {
     let server = server();
+    let (body, _) = counted(64);
+    assert_eq!(server.ask(from(Method::POST, "/open", "", body)).await.body["read"], 64 << 10);
     let (body, taken) = counted(1_000);
     let answer = server.ask(from(Method::POST, "/open", "", body)).await;
     assert!(answer.is(413, "M_TOO_LARGE"), "{:?}", answer.body);

@@ -1,16 +1,19 @@
 //! How often is answered, and what is said when it is too often.
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
 use base::{Clock, ManualClock, Metrics, Rate};
 use http::{Method, Request};
+use parking_lot::Mutex;
 use ruma::server_name;
+use tracing::{Dispatch, dispatcher, level_filters::LevelFilter};
 
 use super::kit::{Answer, Server, kit, server_of};
 use crate::{Body, Class, Faces, Limits, Network, Peer, Proxies};
 
 const SEND: &str = "/_matrix/client/v3/rooms/!a:b.test/send/m.room.message/1";
 const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
+const SYNC: &str = "/_matrix/client/v3/sync";
 
 /// A server with three of everything, of which one comes back each second.
 fn limited() -> (Server, ManualClock) {
@@ -52,6 +55,79 @@ async fn a_user_is_counted_for_each_kind_of_request_and_nobody_with_him() {
     hand.advance(Duration::from_secs(1));
     assert_eq!(send("Bearer token-of-hanako").await.status, 200);
     assert!(server.metrics.render().contains("yakuba_web_limited_total{limit=\"send\"} 1"));
+}
+
+#[tokio::test]
+async fn syncs_are_counted_by_device_and_one_that_asks_too_often_takes_nothing_from_the_users_others() {
+    let (server, hand) = limited();
+    let sync = |token: &str| server.ask(from("192.0.2.1", Method::GET, SYNC, &format!("Bearer {token}"), ""));
+    for _ in 0..3 {
+        assert_eq!(sync("token-of-hanako").await.status, 200);
+    }
+    assert!(refused(&sync("token-of-hanako").await, "sync"));
+    assert_eq!(sync("token-of-hanako@TABLET").await.status, 200);
+    // Another user's device may have the same name.
+    assert_eq!(sync("token-of-taro").await.status, 200);
+    hand.advance(Duration::from_secs(1));
+    assert_eq!(sync("token-of-hanako").await.status, 200);
+}
+
+/// What is logged by the thread of a test at the level that is logged by default.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// The log, and what keeps it open.
+    fn open() -> (Log, impl Sized) {
+        // With a single log in the process, a line that a thread without one passes first is off for all. So there
+        // is another one, which hears nothing.
+        let deaf = Dispatch::new(tracing_subscriber::fmt().with_max_level(LevelFilter::OFF).finish());
+        let log = Log::default();
+        let to = log.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone()).finish();
+        (log, (dispatcher::set_default(&Dispatch::new(lines)), deaf))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.0.lock().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_reached_is_logged_with_its_name_and_who_reached_it_once_a_minute() {
+    let (log, _open) = Log::open();
+    let (server, hand) = limited();
+    let send = async |times: usize| {
+        for _ in 0..times {
+            server.ask(from("192.0.2.1", Method::PUT, SEND, "Bearer token-of-hanako", "{}")).await;
+        }
+    };
+    send(3).await;
+    assert!(log.lines().is_empty(), "{:?}", log.lines());
+    send(2).await;
+    hand.advance(Duration::from_secs(59));
+    send(5).await;
+    let lines = log.lines();
+    let told = |line: &str, count| {
+        line.ends_with(&format!(r#"limit="send" by="@hanako:wajima.test" count={count}"#))
+    };
+    assert!(lines.len() == 1 && told(&lines[0], 1), "{lines:?}");
+
+    hand.advance(Duration::from_secs(1));
+    send(2).await;
+    let lines = log.lines();
+    assert!(lines.len() == 2 && told(&lines[1], 4), "{lines:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Accounts over HTTP.
 
+use base::Clock;
 use serde_json::{Value, json};
 
 use crate::town::{PASSWORD, Town};
@@ -87,6 +88,23 @@ async fn logging_in_and_out() {
     phone.post("/logout", json!({})).await.ok();
     assert_eq!(phone.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN")["soft_logout"], false);
     town.ask("GET", "/_matrix/client/v3/account/whoami", Value::Null).await.fails(401, "M_MISSING_TOKEN");
+}
+
+#[tokio::test]
+async fn who_guesses_passwords_shuts_out_his_own_address_behind_the_proxy_and_no_other() {
+    let (clock, _hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::at(clock).await;
+    town.user("hanako").await;
+    let log_in = |address: &'static str, password: &str| {
+        let body = json!({ "type": "m.login.password", "user": "hanako", "password": password });
+        town.ask_from(address, "POST", LOGIN, body)
+    };
+    for _ in 0..10 {
+        log_in("192.0.2.66", "wrong").await.fails(403, "M_FORBIDDEN");
+    }
+    let refused = log_in("192.0.2.66", PASSWORD).await.fails(429, "M_LIMIT_EXCEEDED");
+    assert_eq!(refused["limit"], "wrong_passwords");
+    log_in("203.0.113.1", PASSWORD).await.ok();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod bad_input;
 mod creation;
 mod finding;
 mod hidden;
+mod ignoring;
 mod others;
 mod relations;
 mod rooms;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::town::{Person, Town};
 
-async fn relate(person: &Person<'_>, room: &str, txn: &str, to: (&str, &str)) -> String {
+pub(crate) async fn relate(person: &Person<'_>, room: &str, txn: &str, to: (&str, &str)) -> String {
     let body = json!({
         "msgtype": "m.text", "body": txn, "m.relates_to": { "rel_type": to.0, "event_id": to.1 },
     });

@@ -12,9 +12,11 @@ use ruma::{OwnedServerName, server_name};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
 use tower::ServiceExt;
-use web::{Body, Faces, Kit, NoSignatures, Router, router};
+use web::{Body, Faces, Kit, Network, NoSignatures, Peer, Proxies, Router, router};
 
 pub(crate) const PASSWORD: &str = "correct horse";
+/// Whom a town believes for whom he asks.
+const PROXY: &str = "127.0.0.1";
 
 /// A process with two authorities, `hs1` and `hs2`.
 pub(crate) struct Town {
@@ -51,9 +53,18 @@ impl Town {
 
     /// A process that can ask other servers.
     pub(crate) async fn beside(elsewhere: Arc<dyn Elsewhere>) -> Town {
+        Town::with(elsewhere, Clock::system()).await
+    }
+
+    /// A process whose time is steered.
+    pub(crate) async fn at(clock: Clock) -> Town {
+        Town::with(Arc::new(NoElsewhere), clock).await
+    }
+
+    async fn with(elsewhere: Arc<dyn Elsewhere>, clock: Clock) -> Town {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
-        let (clock, random) = (Clock::system(), Random::seeded(11));
+        let random = Random::seeded(11);
         let backend = Arc::new(MemoryBackend::default());
         let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
         let names: [OwnedServerName; 2] = [server_name!("hs1").to_owned(), server_name!("hs2").to_owned()];
@@ -94,7 +105,8 @@ impl Town {
             clock.clone(),
             &random,
             &metrics,
-        );
+        )
+        .behind(Proxies { networks: vec![PROXY.parse::<Network>().unwrap()], ..Proxies::default() });
         let api = ClientApi::new(
             accounts,
             rooms,
@@ -120,7 +132,11 @@ impl Town {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        self.answer(request.body(Body::from(body)).unwrap()).await
+    }
+
+    async fn answer(&self, request: http::Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -130,6 +146,14 @@ impl Town {
     /// A request without a token, to `hs1`.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
         self.raw("hs1", method, path, None, bytes(&body)).await
+    }
+
+    /// The same from an address, as the proxy passes it on.
+    pub(crate) async fn ask_from(&self, address: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = web_request("hs1", method, path).header("x-forwarded-for", address);
+        let mut request = request.body(Body::from(bytes(&body))).unwrap();
+        request.extensions_mut().insert(Peer(format!("{PROXY}:1").parse().unwrap()));
+        self.answer(request).await
     }
 
     pub(crate) async fn user(&self, name: &str) -> Person<'_> {
