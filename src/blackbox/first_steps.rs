@@ -293,6 +293,40 @@ fn check_tells_all_missing_files_and_ports_in_use_at_once() {
 }
 
 #[test]
+fn check_tells_of_data_on_a_disk_that_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::new(directory.path());
+    let check = server.command("check");
+    // In a mount namespace of its own, the directory is a disk that cannot be written.
+    let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+    let mut alone = Command::new("unshare");
+    alone.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    alone.arg(directory.path().join("data")).arg(check.get_program()).args(check.get_args());
+    alone.envs(check.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let (done, text) = said(&mut alone);
+    assert!(!done && text.contains("data cannot be written to"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_and_what_is_put_back_say_what_is_not_in_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::new(directory.path());
+    let backup = directory.path().join("backup");
+    let (done, text) = said(server.command("backup").arg(&backup));
+    assert!(done && text.contains("not in it"), "{text}");
+    for file in ["yakuba.toml", "keys/kanazawa.test.key"] {
+        assert!(text.contains(directory.path().join(file).to_str().unwrap()), "{file}: {text}");
+    }
+    std::fs::remove_dir_all(directory.path().join("data")).unwrap();
+    let mut restore = yakuba();
+    restore.arg("restore").arg("--config").arg(directory.path().join("yakuba.toml")).arg(&backup);
+    let (done, text) = said(&mut restore);
+    assert!(done && text.contains("keys and configuration are in no backup"), "{text}");
+    let (done, text) = said(&mut server.command("verify"));
+    assert!(done, "{text}");
+}
+
+#[test]
 fn a_demo_whose_port_is_in_use_names_the_port_and_keeps_its_directory() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

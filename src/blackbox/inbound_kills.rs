@@ -1,6 +1,6 @@
 //! A server that is killed with SIGKILL while it takes in what a peer sends: between the answer to a
 //! transaction and the events' places, and while events wait for ancestors that the peer gives only late.
-//! Whatever was answered with 200 is in the room in the end, once.
+//! Whatever was answered with 200 is in the room in the end, once; what cannot be, the operator is told of.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared modules")]
@@ -25,6 +25,8 @@ struct World {
     server: Server,
     token: String,
     mallory: Hostile,
+    /// A server that is in no room.
+    stranger: Hostile,
     road: Plain,
     room: Hosted,
     /// What was answered with 200: text to id.
@@ -35,9 +37,12 @@ struct World {
 impl World {
     async fn new() -> Self {
         let authority = CertificateAuthority::new();
-        let mallory = Hostile::new("mallory.test");
-        let tls = authority.acceptor(mallory.name());
-        let address = mallory.listen(Ipv4Addr::LOCALHOST.into(), Some(tls)).await;
+        let (mallory, stranger) = (Hostile::new("mallory.test"), Hostile::new("stranger.test"));
+        let mut addresses = Vec::new();
+        for peer in [&mallory, &stranger] {
+            let tls = authority.acceptor(peer.name());
+            addresses.push(peer.listen(Ipv4Addr::LOCALHOST.into(), Some(tls)).await);
+        }
         let federation = format!(
             r#"
             [federation]
@@ -47,9 +52,13 @@ impl World {
             trust = "files"
             dns = false
             [federation.fixed."mallory.test"]
-            address = "{address}"
+            address = "{}"
+            [federation.fixed."stranger.test"]
+            address = "{}"
             "#,
-            authority.file().display()
+            authority.file().display(),
+            addresses[0],
+            addresses[1],
         );
         let directory = tempfile::tempdir().unwrap();
         let mut server = Server::with(directory.path(), &federation);
@@ -62,7 +71,7 @@ impl World {
         let road = Plain::to(server.address().parse().unwrap());
         let room = mallory.join(&road, OURS, room.try_into().unwrap(), "eve").await;
         let files = (directory, authority);
-        Self { server, token, mallory, road, room, taken: HashMap::new(), _files: files }
+        Self { server, token, mallory, stranger, road, room, taken: HashMap::new(), _files: files }
     }
 
     /// So many messages, each upon the one before.
@@ -209,4 +218,35 @@ async fn a_transaction_of_many_events_is_taken_whole_whenever_the_server_is_kill
         world.note(&events);
     }
     world.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_placed_is_told_by_status_with_its_reason_also_after_a_kill() {
+    let mut world = World::new().await;
+    // On what nobody knows, brought by a server that we ask nothing for.
+    let known = world.room.latest.clone();
+    world.room.latest = vec![format!("$!{:042}", 7)];
+    let lost = world.room.message("eve", "どこにも");
+    world.room.latest = known;
+    let answer = world.stranger.send(&world.road, OURS, std::slice::from_ref(&lost.json)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    world.kill_and_start().await;
+    let parked = async {
+        loop {
+            let mut status = tokio::process::Command::from(world.server.command("status"));
+            let output = status.stdout(std::process::Stdio::piped()).output().await.unwrap();
+            let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+            if status["received"]["parked"] == 1 {
+                return status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(60), parked).await.expect("it is parked");
+    let received = &status["received"];
+    assert_eq!(received["waiting"], 0, "{received}");
+    let parked = &received["parked_events"][0];
+    assert_eq!(parked["room_id"], world.room.id.as_str());
+    assert_eq!(parked["event_id"], lost.id.as_str());
+    assert_eq!(parked["origin"], "stranger.test");
+    assert!(parked["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{parked}");
 }

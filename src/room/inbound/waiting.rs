@@ -293,10 +293,12 @@ impl Waiting {
         entry.is_some_and(|entry| !entry.is_parked())
     }
 
-    fn parked(&self) -> usize {
+    /// How many are parked: those that were tried in vain, and those of strangers, for whom nothing is tried.
+    fn parked(&self) -> (usize, usize) {
         let rooms = self.0.lock();
         let entries = rooms.values().flat_map(|of_room| of_room.entries.values());
-        entries.filter(|entry| entry.is_parked()).count()
+        let (tried, others): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.is_parked());
+        (tried.len(), others.iter().filter(|entry| entry.awaits.server.is_some()).count())
     }
 }
 
@@ -329,8 +331,10 @@ pub struct InboxTotals {
 impl Rooms {
     /// How many events of other servers have no end yet.
     pub fn inbox_totals(&self) -> InboxTotals {
-        let parked = self.0.workers.waiting.parked();
-        InboxTotals { waiting: self.0.workers.counts.total(), parked }
+        let (tried, of_strangers) = self.0.workers.waiting.parked();
+        // Those of strangers keep their places among what waits, which are few.
+        let waiting = self.0.workers.counts.total().saturating_sub(of_strangers);
+        InboxTotals { waiting, parked: tried + of_strangers }
     }
 
     /// Up to `most` parked events, room by room.
