@@ -85,7 +85,7 @@ struct World {
 }
 
 fn world(dns: FakeDns, policy: AddressPolicy) -> World {
-    let (clock, manual) = Clock::manual(1_000_000);
+    let (clock, manual) = Clock::manual(1_800_000_000_000);
     let web = Arc::new(FakeWeb::default());
     let fixed = BTreeMap::from([
         (
@@ -219,6 +219,30 @@ async fn an_error_is_remembered_for_a_growing_while_of_an_hour_at_most() {
         world.clock.advance(Duration::from_secs(3600));
         world.resolver.route(&name).await.unwrap();
         assert_eq!(world.web.asked("a.test"), asked);
+    }
+}
+
+#[tokio::test]
+async fn what_a_web_server_said_is_remembered_in_its_time_however_the_calendar_is_set() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    const YEAR: Duration = HOUR.saturating_mul(365 * 24);
+    let cases = [
+        (page(503, ""), HOUR / 60),
+        (cached("m.test", "no-store"), HOUR / 12),
+        (delegates("m.test"), HOUR * 24),
+    ];
+    for (answer, lifetime) in cases {
+        let world = world(FakeDns::default(), AddressPolicy::anywhere());
+        world.web.set("a.test", answer.clone());
+        let name = owned_server_name!("a.test");
+        world.resolver.route(&name).await.unwrap();
+        world.clock.set_forward(YEAR);
+        world.resolver.route(&name).await.unwrap();
+        assert_eq!(world.web.asked("a.test"), 1, "{answer:?}");
+        world.clock.set_back(2 * YEAR);
+        world.clock.advance(lifetime);
+        world.resolver.route(&name).await.unwrap();
+        assert_eq!(world.web.asked("a.test"), 2, "{answer:?}");
     }
 }
 

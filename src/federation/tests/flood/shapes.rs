@@ -185,3 +185,52 @@ async fn a_profile_of_megabytes_is_not_read() {
     assert!(matches!(told, Err(room::RemoteError::BadAnswer { .. })), "{told:?}");
     assert!(peak < MIB, "{peak} bytes");
 }
+
+/// What was wrong with an answer.
+fn fault<T>(answer: Result<T, room::RemoteError>) -> String {
+    match answer {
+        Err(room::RemoteError::BadAnswer { cause, .. }) => cause,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was taken"),
+    }
+}
+
+#[tokio::test]
+async fn a_state_is_read_as_far_as_its_bound_in_bytes() {
+    let meter = Meter::alone().await;
+    let (_net, a, mallory, room) = member().await;
+    // As many as there may be, and far too large: 37 MiB of ids, 95 MiB of events.
+    let id = |number| format!("\"${number:0>254}\"");
+    mallory.on("/state_ids/", Conduct::list(r#"{"auth_chain_ids":[],"pdu_ids":["#, 150_000, id, "]}"));
+    let event = |number| format!(r#"{{"x":"{number:0>2000}"}}"#);
+    mallory.on("/state/", Conduct::list(r#"{"auth_chain":[],"pdus":["#, 50_000, event, "]}"));
+    let (from, to, event) = (name(A), name("mallory.test"), EventId::parse("$an-event").unwrap());
+
+    let (ids, peak_of_ids) = meter.peak(a.peering.state_ids(&from, &to, &room, &event)).await;
+    let (events, peak_of_events) = meter.peak(a.peering.state(&from, &to, &room, &event)).await;
+
+    assert_eq!(fault(ids), "the answer is larger than 8 MiB");
+    assert_eq!(fault(events), "the answer is larger than 24 MiB");
+    assert!(peak_of_ids < 3 * 8 * MIB, "{peak_of_ids} bytes");
+    assert!(peak_of_events < 3 * 24 * MIB, "{peak_of_events} bytes");
+}
+
+#[tokio::test]
+async fn a_state_is_read_as_far_as_its_bound_in_items() {
+    let _meter = Meter::alone().await;
+    let (_net, a, mallory, room) = member().await;
+    let (from, to, event) = (name(A), name("mallory.test"), EventId::parse("$an-event").unwrap());
+    for (ids, events) in [
+        (r#"{"auth_chain_ids":[],"pdu_ids":["#, r#"{"auth_chain":[],"pdus":["#),
+        (r#"{"pdu_ids":[],"auth_chain_ids":["#, r#"{"pdus":[],"auth_chain":["#),
+    ] {
+        mallory.on("/state_ids/", Conduct::list(ids, 150_001, |number| format!("\"${number}\""), "]}"));
+        mallory.on("/state/", Conduct::list(events, 50_001, |_| "{}".to_owned(), "]}"));
+
+        let ids = fault(a.peering.state_ids(&from, &to, &room, &event).await);
+        let events = fault(a.peering.state(&from, &to, &room, &event).await);
+
+        assert!(ids.contains("at most 150000 items"), "{ids}");
+        assert!(events.contains("at most 50000 items"), "{events}");
+    }
+}

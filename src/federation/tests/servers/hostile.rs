@@ -2,10 +2,10 @@
 
 use hostile::{Conduct, Hostile};
 use room::{Joining, read::receipts::ReceiptKind};
-use ruma::{OwnedServerName, RoomAliasId, UserId};
+use ruma::{OwnedServerName, RoomAliasId, RoomId, UserId};
 use serde_json::{Value, json};
 
-use crate::net::{Net, Node, user};
+use crate::net::{Net, Node, name, user};
 
 const A: &str = "kanazawa.test";
 const ALICE: &str = "@alice:kanazawa.test";
@@ -46,6 +46,32 @@ async fn a_member_that_hangs_does_not_hold_up_the_others() {
     a.say(ALICE, &room, "is anybody there?").await;
     mallory.until_asked("/send/", 1).await;
     b.until_said(&room, &["is anybody there?"]).await;
+}
+
+#[tokio::test]
+async fn a_room_whose_first_event_names_another_version_than_the_template_is_not_joined() {
+    let net = Net::default();
+    let a = Node::start(&net, &[A]).await;
+    let mallory = Hostile::new("mallory.test");
+    net.add(&mallory);
+    let eve = mallory.user("eve");
+    for (named, is_right) in [("10", false), ("11", true)] {
+        let id = RoomId::parse(format!("!names-{named}:mallory.test")).unwrap();
+        let mut room = mallory.learn(&id, "11", &[]);
+        let creator = json!({ "room_version": named, "creator": eve });
+        room.event("eve", "m.room.create", Some(""), creator);
+        room.event("eve", "m.room.member", Some(eve.as_str()), json!({ "membership": "join" }));
+        room.event("eve", "m.room.join_rules", Some(""), json!({ "join_rule": "public" }));
+        room.auth_chain = room.state_events();
+        mallory.host(&room);
+
+        let joined = a.rooms.join(&user(ALICE), &id, &[name("mallory.test")], Joining::default()).await;
+
+        let is_bad = matches!(joined, Err(room::Error::Remote(room::RemoteError::BadAnswer { .. })));
+        assert_eq!((joined.is_ok(), is_bad), (is_right, !is_right), "{joined:?}");
+        assert_eq!(a.events(&id).await.is_empty(), !is_right);
+        assert_eq!(a.membership(&id, ALICE).await.is_some(), is_right);
+    }
 }
 
 #[tokio::test]

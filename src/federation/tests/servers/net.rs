@@ -23,7 +23,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use pdu::{Authorities, Authority, Draft};
 use room::{
-    AllowAll, CreateRoom, Joining, Preset, Profile, Rooms,
+    AllowAll, CreateRoom, InboxLimits, Joining, Preset, Profile, Rooms,
     read::{
         event::StoredEvent,
         timeline::{Direction, Stretch},
@@ -239,6 +239,7 @@ pub(crate) struct Node {
     reads: Arc<AtomicUsize>,
     tasks: Tasks,
     config: SenderConfig,
+    inbox: InboxLimits,
     clock: Clock,
 }
 
@@ -279,7 +280,13 @@ impl Node {
 
     pub(crate) async fn with_names(net: &Net, names: &[&str], config: SenderConfig, clock: Clock) -> Self {
         let names = names.iter().map(|server| name(server)).collect();
-        Self::open(net, names, MemoryDisk::default(), config, clock).await
+        Self::open(net, names, MemoryDisk::default(), config, InboxLimits::default(), clock).await
+    }
+
+    /// Starts a server in whose rooms so much may wait.
+    pub(crate) async fn with_inbox(net: &Net, server: &str, inbox: InboxLimits) -> Self {
+        let (names, disk) = (vec![name(server)], MemoryDisk::default());
+        Self::open(net, names, disk, sender_config(), inbox, Clock::system()).await
     }
 
     async fn open(
@@ -287,6 +294,7 @@ impl Node {
         names: Vec<OwnedServerName>,
         disk: MemoryDisk,
         config: SenderConfig,
+        inbox: InboxLimits,
         clock: Clock,
     ) -> Self {
         let metrics = Metrics::new();
@@ -316,7 +324,7 @@ impl Node {
         });
         let rooms = Rooms::open(
             store.clone(),
-            room::Config::default(),
+            room::Config { inbox_limits: inbox, ..room::Config::default() },
             authorities,
             clock.clone(),
             random.clone(),
@@ -371,6 +379,7 @@ impl Node {
             reads,
             tasks,
             config,
+            inbox,
             clock,
         }
     }
@@ -396,7 +405,7 @@ impl Node {
             }
         }
         self.tasks.stop(Duration::ZERO).await;
-        Self::open(&self.net, self.names, self.disk, config, self.clock).await
+        Self::open(&self.net, self.names, self.disk, config, self.inbox, self.clock).await
     }
 
     /// How many rows and ranges of the store were read so far.

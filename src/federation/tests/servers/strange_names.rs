@@ -77,6 +77,37 @@ async fn a_message_leaves_in_its_time_however_the_calendar_is_set() {
 }
 
 #[tokio::test]
+async fn a_message_leaves_with_the_first_sign_of_life_however_the_calendar_is_set() {
+    let net = Net::default();
+    let (clock, hand) = Clock::manual(Clock::system().now().millis());
+    // Nobody waits here for the end of a wait.
+    let config = SenderConfig { first_retry: 12 * HOUR, longest_retry: 12 * HOUR, ..sender_config() };
+    let a = Node::with(&net, A, config, clock).await;
+    let b = Node::start(&net, &[B]).await;
+    let room = a.create_room(ALICE).await;
+    b.join(BOB, &room, A).await;
+    let is_failing = async || a.sender.peers().iter().any(|peer| peer.failing_since.is_some());
+    // The peer's keys are good by both calendars.
+    let sets: [&dyn Fn(); 2] = [&|| hand.set_back(HOUR), &|| hand.set_forward(2 * HOUR)];
+    for (number, set) in sets.into_iter().enumerate() {
+        let (question, answer) = (format!("question {number}"), format!("answer {number}"));
+        net.cut(B);
+        a.say(ALICE, &room, &answer).await;
+        within(&hand, HOUR, Duration::from_millis(10), is_failing).await;
+        set();
+        net.mend(B);
+
+        b.say(BOB, &room, &question).await;
+        a.until(&room, async || a.said(&room).await.contains(&question)).await;
+        // So much has to lie between two attempts.
+        hand.advance(Duration::from_secs(1));
+
+        b.until(&room, async || b.said(&room).await.contains(&answer)).await;
+        a.until(&room, async || a.sender.is_idle()).await;
+    }
+}
+
+#[tokio::test]
 async fn names_that_never_answer_take_no_place_of_a_peer() {
     let net = Net::default();
     let config = SenderConfig { healthy: 8, suspect: 4, strangers: 2, ..sender_config() };

@@ -1,8 +1,10 @@
 //! What other servers may ask, and what they are told when it makes no sense.
 
 use bytes::Bytes;
+use hostile::Hostile;
 use http::{Request, StatusCode, header};
 use pdu::{Draft, json::Numbers};
+use room::InboxLimits;
 use ruma::{RoomId, events::TimelineEventType};
 use serde_json::{Value, json};
 
@@ -427,4 +429,25 @@ async fn ids_of_transactions_are_bounded() {
         let (status, answer) = ask(&net, "PUT", &uri, Some(r#"{"pdus":[]}"#)).await;
         assert_eq!(status, expected, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_transaction_for_which_there_is_no_room_is_told_when_to_come_again() {
+    let net = Net::default();
+    let a = Node::with_inbox(&net, A, InboxLimits { peer_in_room: 2, ..InboxLimits::default() }).await;
+    let mallory = Hostile::new("mallory.test");
+    net.add(&mallory);
+    let room = a.create_room(ALICE).await;
+    let mut joined = mallory.join(&net, A, &room, "eve").await;
+    let said = ["one", "two", "three"].map(|text| joined.message("eve", text).json);
+
+    let refused = mallory.send(&net, A, &said).await;
+
+    assert_eq!((refused.status, refused.errcode()), (429, Some("M_LIMIT_EXCEEDED")), "{}", refused.text);
+    assert!(refused.json["retry_after_ms"].as_u64().is_some_and(|wait| wait > 0), "{}", refused.text);
+    // What is named there counts as delivered.
+    assert_eq!(refused.json["pdus"], Value::Null);
+    let taken = mallory.send(&net, A, &said[..2]).await;
+    assert_eq!(taken.status, 200, "{}", taken.text);
+    a.until_said(&room, &["one", "two"]).await;
 }
