@@ -21,7 +21,7 @@ use web::{Peer, Router, TlsName};
 use crate::{
     causes,
     idle::{Counted, Requests},
-    patience::{Patient, Sliced, WINDOW},
+    patience::{Patient, Sliced},
     places::{Bounds, Place, Places, Spell},
     process,
     texts::tr,
@@ -197,7 +197,7 @@ impl Connection {
         name: Option<Arc<str>>,
     ) {
         let Connection { peer, service, tasks, shutdown, place, .. } = self;
-        let &Bounds { head, idle, hurried, .. } = place.bounds();
+        let &Bounds { head, idle, hurried, window, .. } = place.bounds();
         let router = service.router;
         let given_up = CancellationToken::new();
         let (give_up, watchers) = (given_up.clone(), tasks.clone());
@@ -222,7 +222,7 @@ impl Connection {
                     if !many_at_once {
                         return web::Body::new(Counted::new(body, answering));
                     }
-                    let sliced = Sliced::watched(body, WINDOW, &give_up, &watchers);
+                    let sliced = Sliced::watched(body, window, &give_up, &watchers);
                     web::Body::new(Counted::new(sliced, answering))
                 }))
             }
@@ -240,7 +240,7 @@ impl Connection {
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(20));
 
-        let stream = TokioIo::new(Patient::new(stream, WINDOW));
+        let stream = TokioIo::new(Patient::new(stream, window));
         let mut connection = pin!(builder.serve_connection(stream, answer));
         tokio::select! {
             outcome = connection.as_mut() => return note(outcome),

@@ -20,6 +20,8 @@ use tokio::{
 };
 use web::Network;
 
+use crate::patience::WINDOW;
+
 /// Connections at a time on one listener; more wait in the system's queue.
 pub(crate) const MOST: usize = 16_384;
 
@@ -38,7 +40,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// What a connection on which nobody asks for anything has left once others wait for its place.
 const HURRIED: Duration = Duration::from_secs(3);
 
-/// How many connections a listener takes, and how long they may be silent.
+/// How many connections a listener takes, and how long they may be silent or leave an answer unread.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// At once.
@@ -53,6 +55,8 @@ pub struct Bounds {
     pub idle: Duration,
     /// How long nobody may ask for anything while others wait.
     pub hurried: Duration,
+    /// How often a client is looked at that does not read its answer.
+    pub window: Duration,
 }
 
 impl Default for Bounds {
@@ -64,6 +68,7 @@ impl Default for Bounds {
             head: HEAD,
             idle: IDLE,
             hurried: HURRIED,
+            window: WINDOW,
         }
     }
 }

@@ -260,6 +260,26 @@ async fn openid_tokens_are_gone_when_their_time_is_over() {
 }
 
 #[tokio::test]
+async fn openid_tokens_whose_time_is_over_are_removed_without_anybody_asking() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    town.accounts.request_openid_token(&user).await.unwrap();
+    let rows = async || {
+        let all = store::Range::all();
+        town.store.scan(&crate::tables::OPENID, all, store::Order::Ascending, 9).await.unwrap().len()
+    };
+    assert_eq!(rows().await, 1);
+
+    let swept = async {
+        while rows().await > 0 {
+            town.clock.advance(std::time::Duration::from_secs(15 * 60));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), swept).await.expect("nobody sweeps");
+}
+
+#[tokio::test]
 async fn equal_filters_are_one_and_belong_to_their_user() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;

@@ -28,10 +28,15 @@ const SHORT: Duration = Duration::from_millis(50);
 /// So long that what ends before has another reason.
 const LONG: Duration = Duration::from_secs(600);
 
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 struct Listening {
     address: SocketAddr,
     /// Lets an answer to `/slow` go.
     slow: Arc<Notify>,
+    /// Told when an answer to `/endless` was given up.
+    given_up: Arc<Notify>,
     _tasks: Tasks,
 }
 
@@ -39,19 +44,38 @@ async fn listening(bounds: Bounds, tls: Option<TlsAcceptor>) -> Listening {
     let (metrics, socket) = (Metrics::new(), listen::bind("127.0.0.1:0".parse().unwrap()).await.unwrap());
     let (address, tasks) = (socket.local_addr().unwrap(), Tasks::new(&metrics));
     let slow = Arc::new(Notify::new());
-    let until = slow.clone();
+    let given_up = Arc::new(Notify::new());
+    let (until, told) = (slow.clone(), given_up.clone());
     let answer = tower::service_fn(move |request: Request<Body>| {
-        let until = until.clone();
+        let (until, told) = (until.clone(), told.clone());
         async move {
-            if request.uri().path() == "/slow" {
-                until.notified().await;
-            }
-            Ok::<_, Infallible>(http::Response::new(Body::from("answer")))
+            let body = match request.uri().path() {
+                "/endless" => endless(told),
+                "/slow" => {
+                    until.notified().await;
+                    Body::from("answer")
+                }
+                _ => Body::from("answer"),
+            };
+            Ok::<_, Infallible>(http::Response::new(body))
         }
     });
     let service = Service { router: Router::new().fallback_service(answer), tls, default_name: None };
     listen::start(socket, service, bounds, &tasks, &metrics);
-    Listening { address, slow, _tasks: tasks }
+    Listening { address, slow, given_up, _tasks: tasks }
+}
+
+/// An answer that is never at its end; says so when nobody asks for more of it any longer.
+fn endless(told: Arc<Notify>) -> Body {
+    struct Kept(Arc<Notify>);
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    Body::from_stream(futures_util::stream::unfold(Kept(told), async |kept| {
+        Some((Ok::<_, Infallible>(Bytes::from_static(&[0; 64 << 10])), kept))
+    }))
 }
 
 fn request(path: &str) -> Request<Empty<Bytes>> {
@@ -129,6 +153,33 @@ async fn a_request_that_is_answered_late_keeps_its_connection_with_http_1_and_ht
     };
     let (statuses, ()) = futures_util::future::join(answers, late).await;
     assert_eq!(statuses, (StatusCode::OK, StatusCode::OK));
+}
+
+#[tokio::test]
+async fn a_connection_whose_client_does_not_read_its_answer_is_ended_with_http_1() {
+    let bounds = Bounds { head: LONG, idle: LONG, window: SHORT, ..Bounds::default() };
+    let listening = listening(bounds, None).await;
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+    // Not by what is read: whoever reads is no such client.
+    let given_up = tokio::time::timeout(PATIENCE, listening.given_up.notified()).await;
+    given_up.expect("the answer is still offered");
+    ended(stream).await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_client_does_not_read_an_answer_is_ended_with_http_2() {
+    let bounds = Bounds { head: LONG, idle: LONG, window: SHORT, ..Bounds::default() };
+    let listening = listening(bounds, None).await;
+    let stream = TokioIo::new(TcpStream::connect(listening.address).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    // The connection is read all the time, this answer never.
+    let connection = tokio::spawn(connection);
+    let _unread = sender.send_request(request("/endless")).await.unwrap();
+    let end = tokio::time::timeout(PATIENCE, connection).await.expect("the connection stays");
+    // A reset is an end as well.
+    end.unwrap().ok();
 }
 
 #[tokio::test]
