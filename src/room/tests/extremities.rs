@@ -93,10 +93,11 @@ impl Frayed {
 
     /// An event on these, made with the state that b.test had at `tip`.
     async fn on(&self, prev: &[OwnedEventId], draft: &Draft) -> Made {
-        self.on_at(prev, draft, None).await
+        self.claiming(prev, draft, 9, None).await
     }
 
-    async fn on_at(&self, prev: &[OwnedEventId], draft: &Draft, at: Option<u64>) -> Made {
+    /// The same with a depth and a time that it claims.
+    async fn claiming(&self, prev: &[OwnedEventId], draft: &Draft, depth: u64, at: Option<u64>) -> Made {
         let mut tip = self.tip.clone();
         let named = prev.iter().map(|id| Extremity {
             serial: EventSerial(0),
@@ -105,7 +106,7 @@ impl Frayed {
             after: tip.current,
         });
         tip.extremities = named.collect();
-        let raw = fork_at(&self.b, &self.room, &tip, draft, 9, at).await;
+        let raw = fork_at(&self.b, &self.room, &tip, draft, depth, at).await;
         let id = Pdu::parse_raw(RoomVersion::V11, &raw).unwrap().event_id().to_owned();
         Made { id, raw }
     }
@@ -169,6 +170,22 @@ async fn events_on_an_old_one_undo_nothing_whatever_depth_they_claim() {
         frayed.assert_holds(&frayed.a).await;
         assert_eq!(frayed.a.state(&frayed.room).await, before);
     }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_asked_for_whatever_depth_the_tip_claims() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let Frayed { a, b, room, taro, .. } = &frayed;
+    let deep = frayed.claiming(&frayed.tips().await, &message(taro, "深"), MAX_DEPTH, None).await;
+    frayed.receive(&deep).await;
+    assert_eq!(frayed.tips().await, [deep.id]);
+    // Beside it, and not deep at all.
+    b.say(taro, room, "一").await;
+    b.say(taro, room, "二").await;
+    let sent = b.outgoing("a.test").await;
+    a.receive("b.test", &sent[sent.len() - 1..]).await;
+    assert_eq!(a.bodies(room).await, ["深", "一", "二"]);
 }
 
 #[tokio::test]
@@ -343,7 +360,7 @@ async fn an_event_that_comes_late_is_no_extremity_where_the_told_state_was_true(
 async fn named_long_ago(frayed: &Frayed, prev: &[OwnedEventId], name: &str) -> Made {
     let content = json!({ "membership": "join", "displayname": name });
     let draft = state(&frayed.taro, "m.room.member", frayed.taro.as_str(), &content);
-    frayed.on_at(prev, &draft, Some(1)).await
+    frayed.claiming(prev, &draft, 9, Some(1)).await
 }
 
 #[tokio::test]
