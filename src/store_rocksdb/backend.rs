@@ -17,6 +17,7 @@ use crate::{
     settings::{Durability, Settings},
     slot::{Slot, let_go},
     space::{Space, write_error},
+    stall::Stall,
 };
 
 /// The version of the layout described in `columns`.
@@ -84,6 +85,7 @@ impl RocksBackend {
 
         let mut options = WriteOptions::default();
         options.set_sync(settings.durability == Durability::Fsync);
+        options.set_no_slowdown(true);
         check_layout(&db, &options)?;
         let mut writer = Writer {
             options,
@@ -214,7 +216,7 @@ impl Inner {
         if writer.doubtful.is_none() && writer.reserved > head {
             // The rest of the block was not given to anybody.
             writer
-                .write(db, WriteBatch::default(), Some(head))
+                .write(db, WriteBatch::default, Some(head))
                 .map_err(|error| write_error("write", &error))?;
         }
         for tuning in Tuning::ALL {
@@ -278,8 +280,7 @@ impl Writer {
             if let Err(error) = self.space.check() {
                 return refuse(error);
             }
-            let batch = write_batch(db, &staged);
-            if let Err(error) = self.write(db, batch, reserve) {
+            if let Err(error) = self.write(db, || write_batch(db, &staged), reserve) {
                 tracing::warn!(error = %error, "a write failed; the database must be opened again");
                 let Staged { results, head, .. } = staged;
                 self.doubtful = Some(Doubtful { group: self.group, batches: batches.clone(), results, head });
@@ -294,15 +295,24 @@ impl Writer {
     fn write(
         &mut self,
         db: &DB,
-        mut batch: WriteBatch,
+        contents: impl Fn() -> WriteBatch,
         reserve: Option<Position>,
     ) -> Result<(), rocksdb::Error> {
         self.group += 1;
-        batch.put_cf(facts(db), GROUP_FACT, self.group.to_be_bytes());
-        if let Some(reserve) = reserve {
-            batch.put_cf(facts(db), RESERVED_FACT, reserve.0.to_be_bytes());
+        let mut stall = Stall::default();
+        loop {
+            let mut batch = contents();
+            batch.put_cf(facts(db), GROUP_FACT, self.group.to_be_bytes());
+            if let Some(reserve) = reserve {
+                batch.put_cf(facts(db), RESERVED_FACT, reserve.0.to_be_bytes());
+            }
+            let bytes = batch.size_in_bytes();
+            match db.write_opt(batch, &self.options) {
+                Ok(()) => break,
+                Err(refused) if stall.wait(db, bytes, &refused) => {}
+                Err(error) => return Err(error),
+            }
         }
-        db.write_opt(batch, &self.options)?;
         self.reserved = reserve.unwrap_or(self.reserved);
         Ok(())
     }

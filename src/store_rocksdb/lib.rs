@@ -16,6 +16,7 @@ mod columns;
 mod settings;
 mod slot;
 mod space;
+mod stall;
 #[cfg(test)]
 mod tests;
 

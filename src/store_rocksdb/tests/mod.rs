@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod full_disk;
+mod stalls;
 
 use std::{
     io::{BufRead, BufReader, Write},
