@@ -134,3 +134,27 @@ fn no_file_grows_past_eight_hundred_lines() {
     }
     assert!(long.is_empty(), "{long:#?}");
 }
+
+#[test]
+fn our_own_words_are_where_the_glossary_says() {
+    let text = fs::read_to_string(top().join("ARCHITECTURE.md")).unwrap();
+    let glossary = text.split("## Our own words").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows: Vec<Vec<&str>> = glossary
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .map(|line| line.split(['|', '`', ' ']).filter(|part| !part.is_empty()).take(2).collect())
+        .collect();
+    assert!(rows.len() > 30, "{} words", rows.len());
+    let mut wrong = Vec::new();
+    for row in rows {
+        let [word, file] = row[..] else { unreachable!("a word and a file: {row:?}") };
+        let text = fs::read_to_string(top().join("src").join(file)).unwrap_or_default();
+        let defines = |kind| {
+            text.split(&format!("{kind} {word}")).skip(1).any(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        if !["struct", "enum", "trait"].into_iter().any(defines) {
+            wrong.push(format!("{word} is not in {file}"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
