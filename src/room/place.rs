@@ -48,7 +48,7 @@ pub(crate) struct Placement {
     /// Where it goes.
     pub(crate) goes: Goes,
     /// What is kept of it where others that name it came before.
-    pub(crate) gap: Option<Gap>,
+    pub(crate) awaited: Option<Gap>,
 }
 
 /// Where an accepted event goes.
@@ -78,7 +78,7 @@ impl Placement {
             hidden: false,
             redacted_by: None,
             goes: Goes::Tip,
-            gap: None,
+            awaited: None,
         }
     }
 
@@ -117,7 +117,7 @@ impl Stage<'_> {
             hidden,
             redacted_by,
             goes,
-            gap: awaited,
+            awaited,
         } = placement;
         let room = self.room.serial;
         let serial = match known_as {

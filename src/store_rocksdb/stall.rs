@@ -25,7 +25,7 @@ pub(crate) struct Stall {
 
 impl Stall {
     /// Waits before a write of so many bytes is tried again that was refused with this. False: it is no stall, or
-    /// one that does not end by itself.
+    /// one that may never end, by how long it is or since something failed in the background.
     ///
     /// Blocks: call it off the async threads.
     pub(crate) fn wait(&mut self, db: &DB, bytes: usize, refused: &rocksdb::Error) -> bool {

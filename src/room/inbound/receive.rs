@@ -231,7 +231,7 @@ impl Stage<'_> {
             placement.outgoing = false;
             placement.missing = missing;
             placement.goes = arrival.goes;
-            placement.gap = self.waited_for(arrival).await?.0;
+            placement.awaited = self.view().gaps(&[pdu.event_id().to_owned()]).await?.pop().flatten();
             if let Some(redaction) = emptied_by {
                 placement = placement.emptied_by(redaction)?;
             }
@@ -269,7 +269,7 @@ impl Stage<'_> {
             hidden: is_redaction && !self.is_valid_redaction(pdu).await?,
             redacted_by: None,
             goes,
-            gap,
+            awaited: gap,
         };
         let redaction = redaction.filter(|_| verdict == Verdict::Accepted && emptied_by.is_none());
         if let Some(redaction) = emptied_by.or(redaction.as_ref().map(|redaction| redaction.serial())) {

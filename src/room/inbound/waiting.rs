@@ -293,12 +293,16 @@ impl Waiting {
         entry.is_some_and(|entry| !entry.is_parked())
     }
 
-    /// How many are parked: those that were tried in vain, and those of strangers, for whom nothing is tried.
+    /// How many are parked: those that were tried in vain, which are out of the counts, and those of strangers, for
+    /// whom nothing is tried and which are not.
     fn parked(&self) -> (usize, usize) {
         let rooms = self.0.lock();
-        let entries = rooms.values().flat_map(|of_room| of_room.entries.values());
-        let (tried, others): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.is_parked());
-        (tried.len(), others.iter().filter(|entry| entry.awaits.server.is_some()).count())
+        let (mut tried, mut of_strangers) = (0, 0);
+        for entry in rooms.values().flat_map(|of_room| of_room.entries.values()) {
+            tried += usize::from(entry.is_parked());
+            of_strangers += usize::from(!entry.is_parked() && entry.awaits.server.is_some());
+        }
+        (tried, of_strangers)
     }
 }
 

@@ -183,7 +183,7 @@ async fn a_profile_of_megabytes_is_not_read() {
     let (told, peak) = meter.peak(a.peering.query_profile(&name(A), &eve, None)).await;
 
     assert!(matches!(told, Err(room::RemoteError::BadAnswer { .. })), "{told:?}");
-    // What the sender, who is in this process, holds of it counts too. The whole has 4 MiB, and its tree many times that.
+    // What the sender, who is in this process, holds of it counts too; the whole has 4 MiB.
     assert!(peak < 2 * MIB, "{peak} bytes");
 }
 
