@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicU32};
 
-use base::{Clock, Metrics, Random, Tasks};
+use base::{Attempts, Clock, Metrics, Random, Tasks};
 use room::Rooms;
 use ruma::ServerName;
 use store::Store;
@@ -84,7 +84,18 @@ impl Accounts {
     pub(crate) fn now_ms(&self) -> u64 {
         self.inner.clock.now().millis()
     }
+
+    /// Counts another try of a change that others raced with.
+    pub(crate) async fn again(&self, attempts: &mut Attempts) -> Result<(), Error> {
+        match attempts.again(&self.inner.random).await {
+            true => Ok(()),
+            false => Err(Error::Contended),
+        }
+    }
 }
+
+/// How often a change is tried that hashes a password each time.
+pub(crate) const DEAR_ATTEMPTS: u32 = 8;
 
 /// Adds a change to the log of a batch.
 pub(crate) fn log_change(

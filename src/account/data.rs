@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use base::Attempts;
 use bytes::Bytes;
 use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, de::IgnoredAny};
@@ -33,8 +34,6 @@ const MAX_BYTES: i64 = 32 << 20;
 /// What the rows of [`tables::DATA_USE`] count.
 pub(crate) const ROWS: u8 = 1;
 const BYTES: u8 = 2;
-/// How often a change that others raced with is tried.
-pub(crate) const ATTEMPTS: usize = 8;
 
 /// Account data as `/sync` gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +144,8 @@ impl Accounts {
     ) -> Result<(), Error> {
         let (store, user_id) = (&self.inner.store, user.as_str());
         let of_room = room.map(|room| (user_id, room.as_str(), kind));
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let mut reads = Reads::new();
             let row = reads.get(&tables::USERS, user_id);
             let old = match &of_room {
@@ -175,11 +175,10 @@ impl Accounts {
             batch.add(&tables::DATA_USE, &(user_id, ROWS), growth.rows);
             batch.add(&tables::DATA_USE, &(user_id, BYTES), growth.bytes);
             match self.commit(batch).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     /// Refuses what would be too much. Less than before is never too much.

@@ -6,15 +6,14 @@ use std::{
     time::Duration,
 };
 
-use base::Timestamp;
+use base::{Attempts, Timestamp};
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde::Deserialize;
 use store::{Batch, Range, Topic};
 
 use crate::{
     Accounts, Asked, Error, Session,
-    accounts::log_change,
-    data::ATTEMPTS,
+    accounts::{DEAR_ATTEMPTS, log_change},
     interactive::Settled,
     log::Change,
     register::check_device_id,
@@ -101,14 +100,21 @@ impl Accounts {
             return Err(Error::TooLarge("the name of a device has at most 256 bytes"));
         }
         let key = (user.as_str(), device.as_str());
-        let row = self.inner.store.get(&tables::DEVICES, &key).await?;
-        let row = row.ok_or(Error::NotFound("no such device"))?;
-        let renamed = DeviceRow { display_name: name.or(row.display_name.clone()), ..row.clone() };
+        let mut attempts = Attempts::default();
+        loop {
+            let row = self.inner.store.get(&tables::DEVICES, &key).await?;
+            let row = row.ok_or(Error::NotFound("no such device"))?;
+            let display_name = name.clone().or(row.display_name.clone());
+            let renamed = DeviceRow { display_name, ..row.clone() };
 
-        let mut batch = Batch::new();
-        batch.replace(&tables::DEVICES, &key, &row, &renamed);
-        log_device(&mut batch, user, device);
-        self.commit(batch).await
+            let mut batch = Batch::new();
+            batch.replace(&tables::DEVICES, &key, &row, &renamed);
+            log_device(&mut batch, user, device);
+            match self.commit(batch).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
     }
 
     /// Removes one device and ends its session, after the user has given the password on `own`. An
@@ -157,18 +163,18 @@ impl Accounts {
         settled: &Settled,
         ends: impl Fn(&str) -> bool,
     ) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        loop {
             let row = self.confirm_with_password(user, own, settled).await?;
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
             settled.end(&mut batch);
             let ended = self.end_devices(&mut batch, user, &ends).await?;
             match self.commit_end(batch, &ended).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     /// Adds a device to a batch, keeping the name of one that exists. The batch fails when that changes:

@@ -1,12 +1,12 @@
 //! Logging in.
 
-use base::Address;
+use base::{Address, Attempts};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
 use store::Batch;
 
 use crate::{
     Accounts, Error, SessionTokens,
-    data::ATTEMPTS,
+    accounts::DEAR_ATTEMPTS,
     guesses::Guesser,
     register::check_device_id,
     tables::{self, UserRow},
@@ -65,7 +65,8 @@ impl Accounts {
     ) -> Result<(OwnedUserId, OwnedDeviceId, SessionTokens), Error> {
         let device = request.device_id.unwrap_or_else(|| self.new_device_id());
         check_device_id(&device)?;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        loop {
             let (user_id, row) =
                 self.check_credentials(authority, &request.credentials, request.from).await?;
             let mut batch = Batch::new();
@@ -78,14 +79,16 @@ impl Accounts {
             let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
             batch.touch([store::Topic::device(user, device_key)]);
             match self.commit(batch).await {
-                Err(Error::Contended) => continue,
+                Err(Error::Contended) => {
+                    self.again(&mut attempts).await?;
+                    continue;
+                }
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }
             self.forget_tokens(&ended);
             return Ok((user_id, device, issued.tokens));
         }
-        Err(Error::Contended)
     }
 
     /// Whether this is the user's password; only so many wrong ones may be tried.

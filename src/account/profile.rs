@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use base::Attempts;
 use bytes::Bytes;
 use ruma::{OwnedMxcUri, UserId};
 use serde_json::value::RawValue;
@@ -15,7 +16,6 @@ use crate::{
     Accounts, Error,
     accounts::log_change,
     chores::Chore,
-    data::ATTEMPTS,
     log::Change,
     tables::{self, UserRow},
 };
@@ -141,7 +141,8 @@ impl Accounts {
     }
 
     async fn change_profile(&self, user: &UserId, field: &str, value: Option<Bytes>) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let row = self.get_shown_user(user).await?;
             let profile = self.read_profile(user).await?;
             let others: usize = profile
@@ -174,7 +175,10 @@ impl Accounts {
                 self.put_chore(&mut batch, user, chore);
             }
             match self.commit(batch).await {
-                Err(Error::Contended) => continue,
+                Err(Error::Contended) => {
+                    self.again(&mut attempts).await?;
+                    continue;
+                }
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }
@@ -183,7 +187,6 @@ impl Accounts {
             }
             return Ok(());
         }
-        Err(Error::Contended)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use base::Attempts;
 use bytes::Bytes;
 use ruma::{
     OwnedRoomId, OwnedUserId, UserId,
@@ -17,7 +18,7 @@ use store::{Batch, Reads};
 
 use crate::{
     Accounts, Error,
-    data::{ATTEMPTS, PUSH_RULES, put_global},
+    data::{PUSH_RULES, put_global},
     tables,
     users::refuse_closed,
 };
@@ -48,7 +49,8 @@ impl Accounts {
         change: impl Fn(&mut Ruleset) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let key = (user.as_str(), PUSH_RULES);
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let mut reads = Reads::new();
             let (row, old) = (reads.get(&tables::USERS, user.as_str()), reads.get(&tables::DATA, &key));
             let mut found = self.inner.store.read(reads).await?;
@@ -71,11 +73,10 @@ impl Accounts {
             batch.require(&tables::DATA, &key, old.as_ref());
             put_global(&mut batch, user, PUSH_RULES, Bytes::from(content));
             match self.commit(batch).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 }
 

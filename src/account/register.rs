@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Address, Timestamp};
+use base::{Address, Attempts, Timestamp};
 use bytes::Bytes;
 use ruma::{
     DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType,
@@ -13,7 +13,8 @@ use store::{Batch, CommitError};
 
 use crate::{
     Accounts, Asked, Error, SessionTokens,
-    data::{ATTEMPTS, put_global},
+    accounts::DEAR_ATTEMPTS,
+    data::put_global,
     interactive::{Session, Settled, stamp_of},
     sessions::{millis, parse_user},
     tables::{self, RegisteredRow, UserRow},
@@ -96,7 +97,8 @@ impl Accounts {
         from: Option<Address>,
     ) -> Result<Registered, Error> {
         let mut hash = None;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        loop {
             let again = Asked {
                 auth: asked.auth.clone(),
                 session: asked.session.clone(),
@@ -106,7 +108,10 @@ impl Accounts {
             let wish: Wish = settled.parse()?;
             if let Some(registered) = settled.session.as_ref().and_then(Session::registered) {
                 match self.register_again(authority, &wish, &settled, registered).await {
-                    Err(Error::Contended) => continue,
+                    Err(Error::Contended) => {
+                        self.again(&mut attempts).await?;
+                        continue;
+                    }
                     done => return done,
                 }
             }
@@ -132,12 +137,11 @@ impl Accounts {
             match self.try_to_register(authority, &user_id, &wish, &settled, &admission, hash.clone()).await {
                 // Somebody else used the same registration token, or another request of the session was
                 // faster: look again.
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(Error::UserInUse) if settled.session.is_some() => {}
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     async fn try_to_register(

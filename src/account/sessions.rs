@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Counter, Instant, Metrics, Timestamp};
+use base::{Attempts, Counter, Instant, Metrics, Timestamp};
 use quick_cache::sync::Cache;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Position, Range, Reads, Topic};
@@ -15,7 +15,6 @@ use store::{Batch, Position, Range, Reads, Topic};
 use crate::{
     Accounts, Error,
     accounts::log_change,
-    data::ATTEMPTS,
     devices::Seen,
     log::Change,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow},
@@ -182,7 +181,8 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
     pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
         let hash = tokens::hash(token);
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let row = self.inner.store.get(&tables::REFRESH, &hash).await?;
             let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;
             if parse_user(&row.user)?.server_name() != authority {
@@ -190,11 +190,10 @@ impl Accounts {
             }
             match self.trade(authority, hash, &row).await {
                 // Somebody else traded or ended it: look again.
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     async fn trade(
@@ -245,15 +244,15 @@ impl Accounts {
     }
 
     async fn end_sessions(&self, user: &UserId, ends: impl Fn(&str) -> bool) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let mut batch = Batch::new();
             let ended = self.end_devices(&mut batch, user, &ends).await?;
             match self.commit_end(batch, &ended).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     /// Commits a batch that ends these tokens.

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use base::Timestamp;
+use base::{Attempts, Timestamp};
 use ruma::{DeviceId, OwnedServerName, ServerName, UserId};
 use serde::Deserialize;
 use store::{Batch, Order, Range, Store};
 
 use crate::{
     Accounts, Asked, Error,
+    accounts::DEAR_ATTEMPTS,
     chores::Chore,
-    data::ATTEMPTS,
     password::LONGEST_PASSWORD,
     tables::{self, UserRow},
 };
@@ -98,7 +98,8 @@ impl Accounts {
         let wish: Wish = settled.parse()?;
         self.check_password_rules(user.server_name(), &wish.new_password)?;
         let mut hash = None;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        loop {
             let row = self.confirm_with_password(user, device, &settled).await?;
             if hash.is_none() {
                 hash = Some(self.inner.passwords.hash(&wish.new_password, &user).await?);
@@ -112,11 +113,10 @@ impl Accounts {
                 Vec::new()
             };
             match self.commit_end(batch, &ended).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     /// Closes a user's account for good: no log-in, no sessions, no devices, no profile; its
@@ -138,14 +138,14 @@ impl Accounts {
         let settled = self.settle(user.as_str(), "deactivate", &["erase"], asked).await?;
         let wish: Wish = settled.parse()?;
         let remains = if wish.erase { Remains::Nothing } else { Remains::Data };
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        loop {
             let row = self.confirm_with_password(user, device, &settled).await?;
             match self.try_to_close(user, &row, remains).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     /// Closes an account without asking its owner: for administrators.
@@ -153,14 +153,14 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Contended`], [`Error::Store`].
     pub async fn close_account(&self, user: &UserId) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let row = self.get_user_row(user).await?;
             match self.try_to_close(user, &row, Remains::Data).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     /// Closes the account of this row; one that is another by now stays as it is.
@@ -196,18 +196,18 @@ impl Accounts {
         self.check_password_rules(user.server_name(), new_password)?;
         refuse_closed(user, Some(&self.get_user_row(user).await?))?;
         let hash = self.inner.passwords.hash(new_password, &user).await?;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let row = self.get_user_row(user).await?;
             refuse_closed(user, Some(&row))?;
             let mut batch = Batch::new();
             replace_password(&mut batch, user, &row, Some(hash.clone()));
             let ended = self.end_devices(&mut batch, user, |_| true).await?;
             match self.commit_end(batch, &ended).await {
-                Err(Error::Contended) => {}
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
-        Err(Error::Contended)
     }
 
     pub(crate) fn check_password_rules(&self, authority: &ServerName, password: &str) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 //! clock it can steer and chance it can repeat.
 
 mod address;
+mod attempts;
 mod backoff;
 mod buckets;
 mod clock;
@@ -19,6 +20,7 @@ mod tasks;
 pub mod telemetry;
 
 pub use address::Address;
+pub use attempts::Attempts;
 pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};
 pub use clock::{Clock, Elapsed, Instant, ManualClock, Timestamp};

@@ -15,11 +15,11 @@ use tracing::warn;
 
 use crate::{
     Error, Rooms, Root,
+    attempts::Attempts,
     membership::{Profile, member_content},
     pipeline::{Sending, Stage, timestamp},
     place::Placement,
     read::room::RoomInfo,
-    send::Attempts,
     tables::{Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
 };
 

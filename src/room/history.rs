@@ -28,6 +28,7 @@ use tracing::{debug, info};
 
 use crate::{
     Error, Rooms,
+    attempts::Attempts,
     ids::RoomSerial,
     inbound::{
         receive::{Arrival, Received},
@@ -36,7 +37,6 @@ use crate::{
     pipeline::Stage,
     place::Goes,
     read::room::RoomInfo,
-    send::Attempts,
     tables::{GAPS, Gap},
 };
 

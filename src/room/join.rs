@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::{
     Error, RemoteError, Rooms,
+    attempts::Attempts,
     create::raw,
     inbound::{
         outliers::Asked,
@@ -29,7 +30,6 @@ use crate::{
     place::Placement,
     ports::{Joined, Template},
     read::{event::name_of, room::RoomInfo},
-    send::Attempts,
     tables::{INVITES, MEMBERSHIPS, Membership, Verdict},
 };
 

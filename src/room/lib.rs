@@ -12,6 +12,7 @@
 //! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
 
 mod acl;
+mod attempts;
 mod create;
 mod error;
 mod farewells;

@@ -14,10 +14,11 @@ use store::{Batch, Topic};
 
 use crate::{
     Error, RemoteError, Rooms,
+    attempts::Attempts,
     create::draft,
     pipeline::{Sending, Stage, name},
     read::{event::name_of, room::RoomInfo},
-    send::{Attempts, Outcome, single, stage_draft},
+    send::{Outcome, single, stage_draft},
     tables::{DEPARTURES, INVITES, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
 };
 

@@ -12,9 +12,9 @@ use store::{Batch, Order, Range, Topic};
 
 use crate::{
     Error, Rooms,
+    attempts::Attempts,
     log::{Entry, MembershipEntry},
     read::{event::StoredEvent, room::RoomInfo},
-    send::Attempts,
     tables::{
         FAREWELLS, FarewellRow, HELPERS, HelperRow, INVITES, InviteRow, MEMBERSHIPS, Membership,
         MembershipRow, Verdict, WITHDRAWALS,

@@ -1,26 +1,23 @@
 //! Sending events from here: [`Rooms::send`], and how a write is tried again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use pdu::Draft;
 use ruma::{
     OwnedDeviceId, OwnedEventId, OwnedTransactionId, RoomId,
     events::{StateEventType, TimelineEventType},
 };
-use store::{CommitError, Committed};
-use tracing::debug;
+use store::CommitError;
 
 use crate::{
     Error, Rooms,
+    attempts::Attempts,
     head::{Landing, TxnKey},
     ids::RoomSerial,
     membership::GRANTING,
     pipeline::{Sending, Stage, name},
     tables::{EVENT_IDS, Membership, TXNS},
 };
-
-/// How often a write is tried when others write the room at the same time.
-const ATTEMPTS: u32 = 50;
 
 /// A client's name for a request: whoever repeats it gets the same answer, and no second event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,50 +32,6 @@ impl Txn {
     fn key(&self, room: RoomSerial, draft: &Draft) -> TxnKey {
         let sender = draft.sender.to_string();
         (room, sender, self.device.to_string(), draft.kind.to_string(), self.id.to_string())
-    }
-}
-
-/// Counts tries of one write.
-#[derive(Default)]
-pub(crate) struct Attempts(u32);
-
-impl Attempts {
-    /// Whether this is not the first try.
-    pub(crate) fn is_repeat(&self) -> bool {
-        self.0 > 0
-    }
-
-    /// Judges a landing: `None` means try again.
-    pub(crate) async fn judge(
-        &mut self,
-        rooms: &Rooms,
-        landed: Result<Committed, CommitError>,
-    ) -> Result<Option<Committed>, Error> {
-        match landed {
-            Ok(committed) => Ok(Some(committed)),
-            Err(error @ CommitError::Store(_)) => Err(Error::Commit(error)),
-            Err(error) => {
-                self.again(rooms).await?;
-                debug!(%error, attempt = self.0, "the room was written by others, trying again");
-                Ok(None)
-            }
-        }
-    }
-
-    /// Counts another try, and waits a moment when there were several: of two that write in step, the
-    /// one that lost once would lose again.
-    pub(crate) async fn again(&mut self, rooms: &Rooms) -> Result<(), Error> {
-        self.0 += 1;
-        rooms.0.metrics.retries.inc();
-        if self.0 >= ATTEMPTS {
-            return Err(Error::Contended);
-        }
-        if self.0 > 2 {
-            let most = 1_u64 << self.0.min(5);
-            // Real time on purpose: a steered clock must not hold up a write.
-            tokio::time::sleep(Duration::from_millis(rooms.0.random.range(0..most))).await;
-        }
-        Ok(())
     }
 }
 

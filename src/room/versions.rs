@@ -13,9 +13,9 @@ use store::{Batch, Order, Range};
 
 use crate::{
     Error, Rooms,
+    attempts::Attempts,
     pipeline::Stage,
     read::room::RoomInfo,
-    send::Attempts,
     tables::{EVENT_IDS, EVENT_META, EVENTS, HEADS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
 };
 

@@ -48,6 +48,26 @@ async fn managed_account_data_is_not_set_directly() {
 }
 
 #[tokio::test]
+async fn nobody_gives_up_a_change_for_losing_to_others_at_the_same_time() {
+    let town = open_town().await;
+    let (user, tokens) = town.register("hanako", false).await;
+    let device = town.session(&tokens).await.unwrap().device_id;
+    let room = room_id!("!room:kanazawa.test");
+    let details = json("{}");
+
+    // All in step, each on what the others are changing.
+    let names: Vec<String> = (0..40).map(|number| format!("u.tag{number}")).collect();
+    let tags = names.iter().map(|name| town.accounts.set_room_tag(&user, room, name, &details));
+    let renames = names.iter().map(|name| town.accounts.rename_device(&user, &device, Some(name.clone())));
+    let (tagged, renamed) =
+        tokio::join!(futures_util::future::join_all(tags), futures_util::future::join_all(renames));
+
+    tagged.into_iter().chain(renamed).collect::<Result<Vec<()>, Error>>().unwrap();
+    let tags = town.accounts.room_tags(&user, room).await.unwrap();
+    assert_eq!(tags.len(), names.len());
+}
+
+#[tokio::test]
 async fn tags_set_at_the_same_time_are_all_kept() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;

@@ -19,10 +19,10 @@ use tracing::{debug, info, warn};
 use super::{fetch::walk_first, receive::implied_create};
 use crate::{
     Error, Rooms,
+    attempts::Attempts,
     ids::{EventSerial, Root},
     pipeline::{LoadedState, find_in, name},
     read::{event::StoredEvent, room::RoomInfo},
-    send::Attempts,
     tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, Place, Verdict},
     view::{Fresh, View},
 };

@@ -17,11 +17,11 @@ use tracing::info;
 
 use crate::{
     Error, Rooms,
+    attempts::Attempts,
     ids::{EventSerial, InboxSerial, Root},
     pipeline::{LoadedState, Stage, find_in, name},
     place::{Goes, Placement},
     read::{event::StoredEvent, room::RoomInfo},
-    send::Attempts,
     tables::{AWAITED, EVENT_IDS, GAPS, Gap, INBOX, StateKeyName, Verdict, WAITING},
 };
 

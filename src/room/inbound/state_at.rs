@@ -14,10 +14,10 @@ use tracing::info;
 use super::{outliers::Asked, peers::Size, receive::Arrival};
 use crate::{
     Error, Rooms,
+    attempts::Attempts,
     ids::Root,
     pipeline::{Stage, name},
     read::{event::StoredEvent, room::RoomInfo},
-    send::Attempts,
     tables::{StateKeyName, Verdict},
 };
 

@@ -11,6 +11,7 @@ use store::{Batch, CommitError, Range, Table, Tuning};
 
 use crate::{
     Error, RoomSerial, Rooms,
+    attempts::Attempts,
     ports::AliasAnswer,
     read::{room::RoomInfo, view::Viewer},
     tables::Membership,
@@ -128,15 +129,16 @@ impl Rooms {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotAllowed`].
     pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId) -> Result<(), Error> {
-        let row = self.alias_at_disposal(user, alias).await?;
-        let mut batch = Batch::new();
-        batch.require(&ALIASES, alias.as_str(), Some(&row));
-        batch.delete(&ALIASES, alias.as_str());
-        batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
-        match self.store().commit(batch).await {
-            Ok(_) => Ok(()),
-            Err(CommitError::Conflict { .. }) => Err(Error::Contended),
-            Err(error) => Err(Error::Commit(error)),
+        let mut attempts = Attempts::default();
+        loop {
+            let row = self.alias_at_disposal(user, alias).await?;
+            let mut batch = Batch::new();
+            batch.require(&ALIASES, alias.as_str(), Some(&row));
+            batch.delete(&ALIASES, alias.as_str());
+            batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
+            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
+                return Ok(());
+            }
         }
     }
 
@@ -146,20 +148,21 @@ impl Rooms {
     /// # Errors
     /// As [`Rooms::delete_alias`]; [`Error::NoRoom`]; [`Error::NotJoined`].
     pub async fn move_alias(&self, user: &UserId, alias: &RoomAliasId, to: &RoomId) -> Result<(), Error> {
-        let row = self.alias_at_disposal(user, alias).await?;
-        let room = self.get_room(to).await?;
-        if !self.is_joined(user, to).await? {
-            return Err(Error::NotJoined { user: user.to_owned(), room: to.to_owned() });
-        }
-        let moved = AliasRow { room_id: to.to_owned(), room: room.serial, creator: row.creator.clone() };
-        let mut batch = Batch::new();
-        batch.replace(&ALIASES, alias.as_str(), &row, &moved);
-        batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
-        batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
-        match self.store().commit(batch).await {
-            Ok(_) => Ok(()),
-            Err(CommitError::Conflict { .. }) => Err(Error::Contended),
-            Err(error) => Err(Error::Commit(error)),
+        let mut attempts = Attempts::default();
+        loop {
+            let row = self.alias_at_disposal(user, alias).await?;
+            let room = self.get_room(to).await?;
+            if !self.is_joined(user, to).await? {
+                return Err(Error::NotJoined { user: user.to_owned(), room: to.to_owned() });
+            }
+            let moved = AliasRow { room_id: to.to_owned(), room: room.serial, creator: row.creator.clone() };
+            let mut batch = Batch::new();
+            batch.replace(&ALIASES, alias.as_str(), &row, &moved);
+            batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
+            batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
+            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
+                return Ok(());
+            }
         }
     }
 

@@ -13,10 +13,11 @@ use std::{
 
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
-use store::{Batch, CommitError, Position, Range, Stamped, Table, Topic, Tuning};
+use store::{Batch, Position, Range, Stamped, Table, Topic, Tuning};
 
 use crate::{
     Error, Order, RoomSerial, Rooms,
+    attempts::Attempts,
     log::{Entry, ReceiptEntry},
     read::{event::StoredEvent, room::RoomInfo},
     tables::{MEMBERS, Membership},
@@ -70,9 +71,6 @@ const AT_ONCE: usize = 500;
 
 /// The longest id of an event, in bytes.
 const LONGEST_ID: usize = 255;
-
-/// How often a receipt is tried when the same user's clients race.
-const ATTEMPTS: usize = 8;
 
 /// The timeline outside all threads.
 const MAIN: &str = "main";
@@ -262,7 +260,8 @@ impl Rooms {
             })
             .collect();
 
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let old = self.store().get_many(&RECEIPTS, &keys).await?;
             let old_orders = self.orders_now(room, &old).await?;
             let mut batch = Batch::new();
@@ -276,13 +275,10 @@ impl Rooms {
             if batch.is_empty() {
                 return Ok(());
             }
-            match self.store().commit(batch).await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict { .. } | CommitError::Unknown) => {}
-                Err(error) => return Err(Error::Commit(error)),
+            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
+                return Ok(());
             }
         }
-        Err(Error::Contended)
     }
 
     /// The places of events in the room's timeline, as far as we have them.

@@ -63,6 +63,25 @@ async fn a_transaction_id_is_shown_to_the_device_that_sent_it() {
 }
 
 #[tokio::test]
+async fn of_many_receipts_at_once_by_one_user_none_is_given_up_and_the_newest_stays() {
+    use crate::read::receipts::ReceiptKind::Public;
+    let net = Net::default();
+    let (a, hanako) = (net.server(&["a.test"]).await, user("@hanako:a.test"));
+    let room = a.public_room(&hanako).await;
+    let mut events = Vec::new();
+    for number in 0..40 {
+        events.push(a.say(&hanako, &room, &number.to_string()).await);
+    }
+
+    let set = events.iter().map(|event| a.rooms.set_receipt(&hanako, &room, Public, None, event));
+    futures_util::future::try_join_all(set).await.unwrap();
+
+    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
+    let receipt = a.rooms.receipt(serial, &hanako, Public, None).await.unwrap().unwrap();
+    assert_eq!(Some(&receipt.event_id), events.last());
+}
+
+#[tokio::test]
 async fn a_receipt_for_an_event_that_nobody_knows_is_refused_and_moves_nothing_back() {
     use crate::read::receipts::{NewReceipt, ReceiptKind::Public};
     let net = Net::default();

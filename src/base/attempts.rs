@@ -1,0 +1,52 @@
+//! Trying a write again that those of others came before.
+
+use std::time::Duration;
+
+use crate::Random;
+
+/// Tries of one write that must stand on what it has read.
+///
+/// Of two that write in step, the one that lost once would lose again, and so with even chances each time: one of
+/// some hundred pairs that are tried eight times each would give up. So there are many tries, with pauses of random
+/// length between them.
+#[derive(Debug)]
+pub struct Attempts {
+    failed: u32,
+    most: u32,
+}
+
+impl Default for Attempts {
+    /// As many as nobody loses by chance.
+    fn default() -> Self {
+        Self::at_most(50)
+    }
+}
+
+impl Attempts {
+    /// So many, where each is dear.
+    #[must_use]
+    pub const fn at_most(most: u32) -> Self {
+        Self { failed: 0, most }
+    }
+
+    /// How many have failed.
+    #[must_use]
+    pub const fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// Counts one that failed and, when it is not the first ones, waits for some milliseconds. Whether there is
+    /// another one.
+    pub async fn again(&mut self, random: &Random) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        if self.failed >= self.most {
+            return false;
+        }
+        if self.failed > 2 {
+            let most_ms = 1_u64 << self.failed.min(5);
+            // Real time on purpose: a steered clock must not hold up a write.
+            tokio::time::sleep(Duration::from_millis(random.range(0..most_ms))).await;
+        }
+        true
+    }
+}
