@@ -89,7 +89,7 @@ impl Accounts {
     /// Renames a device.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::TooLarge`], [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::TooLarge`], [`Error::Contended`], [`Error::Store`].
     pub async fn rename_device(
         &self,
         user: &UserId,

@@ -13,7 +13,6 @@ use store::{Batch, CommitError};
 
 use crate::{
     Accounts, Asked, Error, SessionTokens,
-    accounts::DEAR_ATTEMPTS,
     data::put_global,
     interactive::{Session, Settled, stamp_of},
     sessions::{millis, parse_user},
@@ -97,7 +96,7 @@ impl Accounts {
         from: Option<Address>,
     ) -> Result<Registered, Error> {
         let mut hash = None;
-        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        let mut attempts = Attempts::default();
         loop {
             let again = Asked {
                 auth: asked.auth.clone(),
@@ -138,7 +137,7 @@ impl Accounts {
                 // Somebody else used the same registration token, or another request of the session was
                 // faster: look again.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                Err(Error::UserInUse) if settled.session.is_some() => {}
+                Err(Error::UserInUse) if settled.session.is_some() => self.again(&mut attempts).await?,
                 done => return done,
             }
         }

@@ -6,9 +6,10 @@ use crate::Random;
 
 /// Tries of one write that must stand on what it has read.
 ///
-/// Of two that write in step, the one that lost once would lose again, and so with even chances each time: one of
-/// some hundred pairs that are tried eight times each would give up. So there are many tries, with pauses of random
-/// length between them.
+/// Whoever writes again and again comes before another one with even chances each time: of some hundred writes that
+/// are tried eight times each beside him, one would be given up. So there are many tries, with pauses of random length
+/// between them; and of so many that all write once, everybody gets his turn, for each try that is lost is another's
+/// success.
 #[derive(Debug)]
 pub struct Attempts {
     failed: u32,

@@ -1,4 +1,4 @@
-//! Trying a write of a room again that others came before.
+//! Trying a write again that others came before.
 
 use store::{CommitError, Committed};
 use tracing::debug;
@@ -26,7 +26,7 @@ impl Attempts {
             Err(error @ CommitError::Store(_)) => Err(Error::Commit(error)),
             Err(error) => {
                 self.again(rooms).await?;
-                debug!(%error, attempt = self.0.failed(), "the room was written by others, trying again");
+                debug!(%error, attempt = self.0.failed(), "a write was not taken, trying again");
                 Ok(None)
             }
         }
@@ -34,10 +34,10 @@ impl Attempts {
 
     /// Counts another try, and waits a moment when there were several.
     pub(crate) async fn again(&mut self, rooms: &Rooms) -> Result<(), Error> {
-        rooms.0.metrics.retries.inc();
-        match self.0.again(&rooms.0.random).await {
-            true => Ok(()),
-            false => Err(Error::Contended),
+        if !self.0.again(&rooms.0.random).await {
+            return Err(Error::Contended);
         }
+        rooms.0.metrics.retries.inc();
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Sending events from here: [`Rooms::send`], and how a write is tried again.
+//! Sending events from here: [`Rooms::send`].
 
 use std::sync::Arc;
 

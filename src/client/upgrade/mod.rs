@@ -177,9 +177,9 @@ async fn move_aliases(
     new_room: &RoomId,
 ) -> Result<(), ApiError> {
     for alias in api.rooms.room_aliases(&Viewer::user(user), old_room).await? {
-        // Those that the user may not take away stay with the old room.
+        // Those that the user may not take away stay with the old room, and some may have gone meanwhile.
         match api.rooms.move_alias(user, &alias, new_room).await {
-            Ok(()) | Err(room::Error::NotAllowed(_)) => {}
+            Ok(()) | Err(room::Error::NotAllowed(_) | room::Error::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }

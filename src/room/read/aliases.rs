@@ -127,7 +127,7 @@ impl Rooms {
     /// Takes an alias of ours away: whoever made it may, and whoever may set the room's main alias.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotAllowed`].
+    /// [`Error::NotFound`]; [`Error::NotAllowed`]; [`Error::Contended`]; [`Error::Commit`].
     pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
@@ -136,8 +136,11 @@ impl Rooms {
             batch.require(&ALIASES, alias.as_str(), Some(&row));
             batch.delete(&ALIASES, alias.as_str());
             batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
-            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
-                return Ok(());
+            match self.store().commit(batch).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict { .. }) => attempts.again(self).await?,
+                // Also where the outcome is unknown: a second look would take it for somebody else's deed.
+                Err(error) => return Err(Error::Commit(error)),
             }
         }
     }
@@ -160,8 +163,11 @@ impl Rooms {
             batch.replace(&ALIASES, alias.as_str(), &row, &moved);
             batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
             batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
-            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
-                return Ok(());
+            match self.store().commit(batch).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict { .. }) => attempts.again(self).await?,
+                // Also where the outcome is unknown: a second look would take it for somebody else's deed.
+                Err(error) => return Err(Error::Commit(error)),
             }
         }
     }
