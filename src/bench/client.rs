@@ -183,7 +183,7 @@ pub(crate) fn next_batch(answer: &[u8]) -> Result<String> {
 }
 
 /// Percent-encodes what may not stand in a path segment or query value.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for byte in text.bytes() {
         match byte {

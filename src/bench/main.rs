@@ -4,16 +4,29 @@
 //! anything else, and ratios come from one run on one machine. It talks to loopback addresses only,
 //! and every scenario is bounded in time and in count.
 //!
+//! Beside that, `bench host` and `bench crowd` start a Yakuba of their own ([`site`]) and show what size does to
+//! it: many authorities in one process, many rooms of one user, many readers of one room.
+//!
 //! Reading order: [`plan`] (what is done, with its bounds), [`client`] (one user over HTTP),
-//! [`process`] (what the server costs), [`report`].
+//! [`process`] (what the server costs), [`report`]; then [`host`], [`crowd`] and what they share: [`wire`],
+//! [`people`], [`readers`], [`beat`].
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints its findings")]
 
+mod beat;
+mod bulk;
 mod client;
+mod cost;
+mod crowd;
+mod host;
+mod people;
 mod plan;
 mod process;
+mod readers;
 mod report;
+mod site;
 mod statistics;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -22,9 +35,27 @@ use clap::Parser;
 
 use crate::{client::Server, plan::Plan, process::Processes};
 
-/// Drives a homeserver on this machine and prints a table, and the same as one JSON line.
+/// Measures a homeserver on this machine and prints a table, and the same as one JSON line.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    drive: Option<Drive>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// One process for many authorities.
+    Host(host::Arguments),
+    /// Many rooms of one user, many readers of one room.
+    Crowd(crowd::Arguments),
+}
+
+/// Drives any homeserver by its URL.
+#[derive(Debug, clap::Args)]
+struct Drive {
     /// Base URL of the client-server API; only loopback addresses are accepted.
     #[arg(long)]
     url: String,
@@ -61,10 +92,29 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let (outcome, report) = match (arguments.command, arguments.drive) {
+        (Some(Command::Host(arguments)), _) => {
+            let mut report = report::Report::new("host");
+            (host::run(&arguments, &mut report).await, report)
+        }
+        (Some(Command::Crowd(arguments)), _) => {
+            let mut report = report::Report::new("crowd");
+            (crowd::run(&arguments, &mut report).await, report)
+        }
+        (None, Some(arguments)) => {
+            let mut report = report::Report::new(&arguments.name);
+            (drive(&arguments, &mut report).await, report)
+        }
+        (None, None) => anyhow::bail!("neither a command nor --url"),
+    };
+    println!("{}", report.table());
+    println!("{}", report.json_line());
+    outcome
+}
+
+async fn drive(arguments: &Drive, report: &mut report::Report) -> Result<()> {
     let server = Server::new(&arguments.url)?;
     let mut processes = Processes::new(arguments.pid, &arguments.also_pid);
-    let mut report = report::Report::new(&arguments.name);
-
     if let Some(command) = &arguments.spawn {
         let started = processes.spawn(command).await.context("the server could not be started")?;
         server.wait_until_ready(started).await?;
@@ -77,9 +127,7 @@ async fn main() -> Result<()> {
         only_send: arguments.only_send,
         data: arguments.data.clone(),
     };
-    let outcome = plan.run(&server, &processes, &mut report).await;
+    let outcome = plan.run(&server, &processes, report).await;
     processes.stop().await;
-    println!("{}", report.table());
-    println!("{}", report.json_line());
     outcome
 }

@@ -14,6 +14,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stre
 
 use crate::{
     client::{Server, User, next_batch},
+    cost::Cost,
     process::{Processes, disk_bytes},
     report::Report,
     statistics::Times,
@@ -282,26 +283,4 @@ async fn shared_room(users: &[Arc<User>]) -> Result<String> {
         .await
         .context("the members could not join")?;
     Ok(room)
-}
-
-/// Time and CPU between two moments.
-struct Cost<'a> {
-    processes: &'a Processes,
-    begun: Instant,
-    cpu_ms: f64,
-}
-
-impl<'a> Cost<'a> {
-    fn start(processes: &'a Processes) -> Self {
-        Self { processes, begun: Instant::now(), cpu_ms: processes.cpu_ms() }
-    }
-
-    fn report(&self, report: &mut Report, what: &str, count: usize) {
-        report.number(format!("{what}_per_s"), count as f64 / self.begun.elapsed().as_secs_f64());
-        self.report_cpu(report, &format!("{what}_cpu_ms_each"), count);
-    }
-
-    fn report_cpu(&self, report: &mut Report, name: &str, count: usize) {
-        report.number(name, (self.processes.cpu_ms() - self.cpu_ms) / count as f64);
-    }
 }
