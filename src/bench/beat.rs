@@ -57,7 +57,7 @@ pub(crate) async fn beat(
     is_in: impl Fn(usize, usize) -> bool,
 ) -> Result<Outcome> {
     readers.take_delays();
-    let arrived = readers.arrived();
+    let (arrived, cut) = (readers.arrived(), readers.cut());
     let cost = Cost::start(&site.processes);
     let sent = send_all(site, readers, letters, per_second).await?;
     let wanted: usize = letters
@@ -76,7 +76,8 @@ pub(crate) async fn beat(
     for (number, circle) in &sent.numbers {
         circles[number - first] = *circle;
     }
-    let seen = readers.compare(first..last + 1, |reader, number| is_in(reader, circles[number - first]));
+    let mut seen = readers.compare(first..last + 1, |reader, number| is_in(reader, circles[number - first]));
+    seen.cut = readers.cut() - cut;
     Ok(Outcome {
         count: letters.len(),
         send: sent.times,
@@ -125,12 +126,17 @@ impl Outcome {
     /// # Errors
     /// When a reader missed a message, or saw it twice.
     pub(crate) fn report(&mut self, report: &mut Report, what: &str) -> Result<()> {
+        report.number(format!("{what}_cpu_ms_per_message"), self.cpu_ms / self.count as f64);
+        report.number(format!("{what}_cpu_ms_per_message_and_reader"), self.cpu_ms_per_reading());
+        self.report_times(report, what)
+    }
+
+    /// As [`Outcome::report`] without the CPU, where the server does something else meanwhile.
+    pub(crate) fn report_times(&mut self, report: &mut Report, what: &str) -> Result<()> {
         for (name, times) in [("send", &mut self.send), ("delivery", &mut self.delivery)] {
             report.number(format!("{what}_{name}_p50_ms"), times.percentile_ms(50));
             report.number(format!("{what}_{name}_p99_ms"), times.percentile_ms(99));
         }
-        report.number(format!("{what}_cpu_ms_per_message"), self.cpu_ms / self.count as f64);
-        report.number(format!("{what}_cpu_ms_per_message_and_reader"), self.cpu_ms_per_reading());
         report.number(format!("{what}_seen_percent"), self.seen.percent());
         report.number(format!("{what}_repeated"), self.seen.repeated as f64);
         self.seen.must_be_right(what)

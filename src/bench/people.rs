@@ -1,5 +1,7 @@
 //! People with accounts at any authority of one server, and what they ask for.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderValue, Method};
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::escape,
+    readers::{Reader, token_in},
     wire::{Caller, Wire},
 };
 
@@ -86,6 +89,13 @@ impl Person {
         let path = format!("/_matrix/client/v3/user/{}/filter", escape(&self.id));
         let filter: Value = serde_json::from_str(filter)?;
         text_in(&self.ask(wire, Method::POST, &path, &filter).await?, "filter_id")
+    }
+
+    /// A first sync that tells little, after which the person can wait for news.
+    pub(crate) async fn become_reader(self: &Arc<Self>, wire: &mut Wire) -> Result<Reader> {
+        let answer = self.sync(wire, &Ask { filter: Some(LITTLE), ..Ask::default() }).await?;
+        let since = token_in(std::str::from_utf8(&answer)?)?.to_owned();
+        Ok(Reader { person: self.clone(), since, filter: None })
     }
 
     /// One `/sync`; returns the raw answer.

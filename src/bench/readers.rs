@@ -46,12 +46,33 @@ struct Record {
     /// When each message was sent, in microseconds.
     sent: Vec<AtomicU64>,
     messages: AtomicUsize,
-    /// How often each reader has seen each message.
-    seen: Vec<Mutex<Vec<u8>>>,
+    readers: Vec<Mutex<Own>>,
     arrived: AtomicUsize,
     receipts: AtomicUsize,
+    receipts_again: AtomicUsize,
     answers: AtomicUsize,
+    /// Timelines that left something out.
+    cut: AtomicUsize,
     delays: Mutex<Times>,
+}
+
+/// Somebody who waits for news.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) person: Arc<Person>,
+    /// Up to where he knows everything.
+    pub(crate) since: String,
+    /// The id of a filter that he has left with the server.
+    pub(crate) filter: Option<String>,
+}
+
+/// What one reader has seen.
+#[derive(Debug, Default)]
+struct Own {
+    /// How often each message.
+    messages: Vec<u8>,
+    /// Whether a receipt of each person, since [`Readers::forget_receipts`].
+    receipts: Vec<bool>,
 }
 
 /// Whether what should be seen was seen.
@@ -65,6 +86,9 @@ pub(crate) struct Seen {
     pub(crate) repeated: usize,
     /// Messages seen by readers for whom they were not.
     pub(crate) strange: usize,
+    /// Timelines that were cut, since more had come than a timeline holds: readers who fell so far behind miss
+    /// messages by rights.
+    pub(crate) cut: usize,
 }
 
 impl Seen {
@@ -83,23 +107,12 @@ impl Seen {
 }
 
 impl Readers {
-    /// Lets these people wait for news, each from the token that it has, each on a connection of its own.
-    pub(crate) fn start(site: &Site, people: Vec<(Arc<Person>, String)>, filter: Option<&str>) -> Self {
-        let record = Arc::new(Record {
-            clock: Instant::now(),
-            sent: (0..MOST_MESSAGES).map(|_| AtomicU64::new(0)).collect(),
-            messages: AtomicUsize::new(0),
-            seen: people.iter().map(|_| Mutex::default()).collect(),
-            arrived: AtomicUsize::new(0),
-            receipts: AtomicUsize::new(0),
-            answers: AtomicUsize::new(0),
-            delays: Mutex::default(),
-        });
-        let read = |(reader, (person, since))| {
-            let wire = Wire::to(site.address);
-            tokio::spawn(read(record.clone(), reader, person, wire, since, filter.map(str::to_owned)))
-        };
-        let tasks = people.into_iter().enumerate().map(read).collect();
+    /// Lets these wait for news, each on a connection of its own.
+    pub(crate) fn start(site: &Site, readers: Vec<Reader>) -> Self {
+        let record = Arc::new(Record::new(readers.len()));
+        let read =
+            |(number, reader)| tokio::spawn(read(record.clone(), number, reader, Wire::to(site.address)));
+        let tasks = readers.into_iter().enumerate().map(read).collect();
         Self { record, tasks }
     }
 
@@ -127,9 +140,28 @@ impl Readers {
         self.record.answers.load(Ordering::Relaxed)
     }
 
-    /// How many receipts the readers have seen, all together.
+    /// How many timelines left something out.
+    pub(crate) fn cut(&self) -> usize {
+        self.record.cut.load(Ordering::Relaxed)
+    }
+
+    /// How many pairs of a reader and a person whose receipt it has seen there are.
     pub(crate) fn receipts(&self) -> usize {
         self.record.receipts.load(Ordering::Relaxed)
+    }
+
+    /// How many receipts were told to readers who had seen one of the same person.
+    pub(crate) fn receipts_again(&self) -> usize {
+        self.record.receipts_again.load(Ordering::Relaxed)
+    }
+
+    /// Counts receipts anew.
+    pub(crate) fn forget_receipts(&self) {
+        for own in &self.record.readers {
+            own.lock().receipts.clear();
+        }
+        self.record.receipts.store(0, Ordering::Relaxed);
+        self.record.receipts_again.store(0, Ordering::Relaxed);
     }
 
     /// Waits until something holds; returns whether it did in time.
@@ -162,10 +194,10 @@ impl Readers {
     /// Compares what was seen of these messages with what should have been.
     pub(crate) fn compare(&self, messages: Range<usize>, is_for: impl Fn(usize, usize) -> bool) -> Seen {
         let mut found = Seen::default();
-        for (reader, seen) in self.record.seen.iter().enumerate() {
-            let seen = seen.lock();
+        for (reader, own) in self.record.readers.iter().enumerate() {
+            let own = own.lock();
             for message in messages.clone() {
-                let times = usize::from(seen.get(message).copied().unwrap_or_default());
+                let times = usize::from(own.messages.get(message).copied().unwrap_or_default());
                 found.repeated += times.saturating_sub(1);
                 match (is_for(reader, message), times > 0) {
                     (true, met) => {
@@ -187,41 +219,61 @@ impl Drop for Readers {
 }
 
 impl Record {
+    fn new(readers: usize) -> Self {
+        Self {
+            clock: Instant::now(),
+            sent: (0..MOST_MESSAGES).map(|_| AtomicU64::new(0)).collect(),
+            messages: AtomicUsize::new(0),
+            readers: (0..readers).map(|_| Mutex::default()).collect(),
+            arrived: AtomicUsize::new(0),
+            receipts: AtomicUsize::new(0),
+            receipts_again: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
+            cut: AtomicUsize::new(0),
+            delays: Mutex::default(),
+        }
+    }
+
     /// Notes what is in an answer.
     fn note(&self, reader: usize, answer: &str) {
         self.answers.fetch_add(1, Ordering::Relaxed);
+        self.cut.fetch_add(answer.matches(r#""limited":true"#).count(), Ordering::Relaxed);
+        let mut own = self.readers[reader].lock();
         for number in numbers(answer) {
             let Some(sent) = self.sent.get(number) else { continue };
-            let mut seen = self.seen[reader].lock();
-            if seen.len() <= number {
-                seen.resize(number + 1, 0);
-            }
-            seen[number] = seen[number].saturating_add(1);
-            if seen[number] == 1 {
+            let times = entry(&mut own.messages, number);
+            *times = times.saturating_add(1);
+            if *times == 1 {
                 let sent = Duration::from_micros(sent.load(Ordering::Relaxed));
                 self.delays.lock().push(self.clock.elapsed().saturating_sub(sent));
                 self.arrived.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if answer.contains(r#""m.receipt""#) {
-            self.receipts.fetch_add(answer.matches(r#""ts":"#).count(), Ordering::Relaxed);
+        for person in receipts(answer) {
+            let counter = match std::mem::replace(entry(&mut own.receipts, person), true) {
+                true => &self.receipts_again,
+                false => &self.receipts,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-async fn read(
-    record: Arc<Record>,
-    reader: usize,
-    person: Arc<Person>,
-    mut wire: Wire,
-    mut since: String,
-    filter: Option<String>,
-) -> Result<()> {
+/// An entry of a list that grows as far as it is asked.
+fn entry<T: Clone + Default>(list: &mut Vec<T>, index: usize) -> &mut T {
+    if list.len() <= index {
+        list.resize(index + 1, T::default());
+    }
+    &mut list[index]
+}
+
+async fn read(record: Arc<Record>, number: usize, reader: Reader, mut wire: Wire) -> Result<()> {
+    let Reader { person, mut since, filter } = reader;
     loop {
         let ask = Ask { since: Some(&since), filter: filter.as_deref(), wait_ms: WAIT_MS };
         let answer = person.sync(&mut wire, &ask).await?;
         let answer = std::str::from_utf8(&answer)?;
-        record.note(reader, answer);
+        record.note(number, answer);
         since = token_in(answer)?.to_owned();
     }
 }
@@ -230,6 +282,19 @@ async fn read(
 pub(crate) fn token_in(answer: &str) -> Result<&str> {
     let (_, rest) = answer.split_once(r#""next_batch":""#).context("no next_batch")?;
     Ok(rest.split_once('"').context("no end of next_batch")?.0)
+}
+
+/// The numbers of the people whose receipts are in an answer: those that their names end with.
+fn receipts(answer: &str) -> impl Iterator<Item = usize> {
+    let parts = match answer.contains(r#""m.receipt""#) {
+        true => answer.split(r#"":{"ts":"#),
+        false => "".split("-"),
+    };
+    parts.filter_map(|before| {
+        let (_, user) = before.rsplit_once('@')?;
+        let name = user.split_once(':')?.0;
+        name.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()
+    })
 }
 
 /// The numbers of the messages in an answer.
@@ -243,16 +308,7 @@ mod tests {
 
     #[test]
     fn what_was_missed_repeated_or_seen_by_the_wrong_reader_is_found() {
-        let record = Record {
-            clock: Instant::now(),
-            sent: (0..4).map(|_| AtomicU64::new(0)).collect(),
-            messages: AtomicUsize::new(0),
-            seen: (0..2).map(|_| Mutex::default()).collect(),
-            arrived: AtomicUsize::new(0),
-            receipts: AtomicUsize::new(0),
-            answers: AtomicUsize::new(0),
-            delays: Mutex::default(),
-        };
+        let record = Record::new(2);
         record.note(0, r#"{"content":{"body":"~0~ a"}},{"content":{"body":"~2~ b"}},{"body":"~1~"}"#);
         record.note(0, r#"{"content":{"body":"~2~ b"}}"#);
         record.note(1, r#"{"content":{"body":"~0~ a"}}"#);
@@ -260,20 +316,29 @@ mod tests {
         // Message 0 is for both, 1 for the first, 2 for nobody, 3 for the second.
         let is_for = |reader, message| matches!((reader, message), (_, 0) | (0, 1) | (1, 3));
         let seen = readers.compare(0..4, is_for);
-        assert_eq!(seen, Seen { wanted: 4, met: 3, repeated: 1, strange: 1 });
+        assert_eq!(seen, Seen { wanted: 4, met: 3, repeated: 1, strange: 1, cut: 0 });
         assert_eq!(readers.arrived(), 4);
         assert!(seen.must_be_right("this").is_err());
         assert!(readers.compare(0..2, is_for).must_be_right("these").is_ok());
     }
 
     #[test]
-    fn receipts_are_counted_and_tokens_cut_out() {
+    fn receipts_are_counted_once_for_each_person_and_tokens_are_cut_out() {
         let answer = concat!(
             r#"{"next_batch":"s1_2","rooms":{"join":{"!r":{"ephemeral":{"events":[{"type":"m.receipt","#,
-            r#""content":{"$e":{"m.read":{"@a:b":{"ts":1},"@c:b":{"ts":2}}}}}]}}}}}"#,
+            r#""content":{"$e":{"m.read":{"@a1:b":{"ts":1},"@a20:b":{"ts":2}}}}}]}}}}}"#,
         );
         assert_eq!(token_in(answer).ok(), Some("s1_2"));
         assert!(token_in("{}").is_err());
         assert_eq!(numbers(answer).count(), 0);
+        let record = Record::new(2);
+        record.note(0, answer);
+        record.note(1, answer);
+        record.note(1, answer);
+        record.note(1, r#"{"sender":"@a3:b","unsigned":{"ts":4}}"#);
+        let readers = Readers { record: Arc::new(record), tasks: Vec::new() };
+        assert_eq!((readers.receipts(), readers.receipts_again()), (4, 2));
+        readers.forget_receipts();
+        assert_eq!((readers.receipts(), readers.receipts_again()), (0, 0));
     }
 }

@@ -10,12 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 
 use crate::{
-    beat::{Letter, Outcome, beat},
+    beat::{Letter, beat},
     bulk::Bulk,
     cost::Cost,
     crowd::{MAKING, NAME},
-    people::{Ask, LITTLE, Person},
-    readers::{Readers, token_in},
+    people::Person,
+    readers::Readers,
     report::Report,
     site::Site,
     statistics::Times,
@@ -43,8 +43,9 @@ impl Announcement {
     pub(super) async fn run(&self, site: &Site, report: &mut Report) -> Result<()> {
         let (people, room) = self.make(site, report).await?;
         let (writer, reading) = people.split_last().context("nobody writes")?;
-        let tokens = self.first_syncs(site, report, reading).await?;
-        let mut readers = Readers::start(site, tokens, None);
+        let bulk = Bulk { what: "announcement_first_syncs", count: reading.len(), limit: MAKING };
+        let synced = bulk.run(site, report, async |wire, n| reading[n].become_reader(wire).await);
+        let mut readers = Readers::start(site, synced.await?);
         // Until all of them wait.
         tokio::time::sleep(Duration::from_secs(3)).await;
         report.number("announcement_waiting_rss_mib", site.processes.memory_mib());
@@ -55,10 +56,10 @@ impl Announcement {
         outcome.report(report, "announcement")?;
 
         let round = Round { site, room: &room, people: reading, report };
-        let event = round.alone(&mut readers, &outcome.last_event).await?;
+        round.alone(&mut readers, &outcome.last_event).await?;
         let letters = vec![letter; (self.seconds as f64 * RATE) as usize];
         let round = Round { site, room: &room, people: reading, report };
-        round.beside_messages(&mut readers, &event, &letters).await?;
+        round.beside_messages(&mut readers, &letters).await?;
         report.number("announcement_loaded_rss_mib", site.processes.memory_mib());
         Ok(())
     }
@@ -76,20 +77,6 @@ impl Announcement {
         bulk.run(site, report, async |wire, n| people[n].join(wire, &room).await).await?;
         Ok((people, room))
     }
-
-    async fn first_syncs(
-        &self,
-        site: &Site,
-        report: &mut Report,
-        people: &[Arc<Person>],
-    ) -> Result<Vec<(Arc<Person>, String)>> {
-        let bulk = Bulk { what: "announcement_first_syncs", count: people.len(), limit: MAKING };
-        let synced = bulk.run(site, report, async |wire, n| {
-            let answer = people[n].sync(wire, &Ask { filter: Some(LITTLE), ..Ask::default() }).await?;
-            Ok((people[n].clone(), token_in(std::str::from_utf8(&answer)?)?.to_owned()))
-        });
-        synced.await
-    }
 }
 
 /// A receipt of everybody.
@@ -101,18 +88,18 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Receipts while nothing else happens. Returns the event that the next ones are to be for: the same.
-    async fn alone(self, readers: &mut Readers, event: &str) -> Result<String> {
-        let (told, answers) = (readers.receipts(), readers.answers());
+    /// Receipts while nothing else happens.
+    async fn alone(self, readers: &mut Readers, event: &str) -> Result<()> {
+        readers.forget_receipts();
+        let answers = readers.answers();
         let cost = Cost::start(&self.site.processes);
         let begun = Instant::now();
         let mut times = self.receipts(event).await?;
         let sent_in = begun.elapsed();
         let wanted = self.people.len() * readers.len();
-        readers.wait_until(TOLD, |readers| readers.receipts() - told >= wanted).await?;
+        readers.wait_until(TOLD, |readers| readers.receipts() >= wanted).await?;
         let told_in = begun.elapsed();
         tokio::time::sleep(Duration::from_millis(400)).await;
-        let seen = readers.receipts() - told;
         self.report.number("receipts_cpu_s_in_all", cost.cpu_ms() / 1000.0);
         self.report.number("receipts_sent_in_s", sent_in.as_secs_f64());
         self.report.number("receipts_told_in_s", told_in.as_secs_f64());
@@ -120,27 +107,36 @@ impl Round<'_> {
         self.report.number("receipts_p99_ms", times.percentile_ms(99));
         let answers = (readers.answers() - answers) as f64 / readers.len() as f64;
         self.report.number("receipts_answers_per_reader", answers);
-        self.report.number("receipts_seen_percent", seen as f64 * 100.0 / wanted as f64);
-        ensure!(seen == wanted, "receipts: {seen} were seen, {wanted} should have been");
-        Ok(event.to_owned())
+        self.told("receipts", readers)
     }
 
-    /// Messages while everybody sends a receipt, again and again until the messages have been sent.
-    async fn beside_messages(self, readers: &mut Readers, event: &str, letters: &[Letter]) -> Result<()> {
+    /// Messages while everybody sends a receipt.
+    async fn beside_messages(self, readers: &mut Readers, letters: &[Letter]) -> Result<()> {
         let mut quiet = beat(self.site, readers, letters, RATE, |_, _| true).await?;
         quiet.report(self.report, "without_receipts")?;
-        let event = later(&quiet, event);
-        let (told, cost) = (readers.receipts(), Cost::start(&self.site.processes));
-        let (sent, outcome) =
-            tokio::join!(self.receipts(event), beat(self.site, readers, letters, RATE, |_, _| true),);
+        readers.forget_receipts();
+        let cost = Cost::start(&self.site.processes);
+        let (sent, outcome) = tokio::join!(
+            self.receipts(&quiet.last_event),
+            beat(self.site, readers, letters, RATE, |_, _| true),
+        );
         let (mut sent, mut outcome) = (sent?, outcome?);
         let wanted = self.people.len() * readers.len();
-        readers.wait_until(TOLD, |readers| readers.receipts() - told >= wanted).await?;
+        readers.wait_until(TOLD, |readers| readers.receipts() >= wanted).await?;
         self.report.number("with_receipts_cpu_s_in_all", cost.cpu_ms() / 1000.0);
         self.report.number("with_receipts_receipt_p99_ms", sent.percentile_ms(99));
-        let seen = readers.receipts() - told;
-        self.report.number("with_receipts_receipts_seen_percent", seen as f64 * 100.0 / wanted as f64);
-        outcome.report(self.report, "with_receipts")
+        outcome.report_times(self.report, "with_receipts")?;
+        self.told("with_receipts_receipts", readers)
+    }
+
+    /// Whether every reader has been told of every receipt.
+    fn told(self, what: &str, readers: &Readers) -> Result<()> {
+        let (seen, wanted) = (readers.receipts(), self.people.len() * readers.len());
+        self.report.number(format!("{what}_seen_percent"), seen as f64 * 100.0 / wanted as f64);
+        let again = readers.receipts_again() as f64;
+        self.report.number(format!("{what}_told_again_percent"), again * 100.0 / wanted as f64);
+        ensure!(seen == wanted, "{what}: {seen} were seen, {wanted} should have been");
+        Ok(())
     }
 
     /// Everybody sends a receipt for this event, one after the other within the time.
@@ -164,9 +160,4 @@ impl Round<'_> {
         }
         Ok(all)
     }
-}
-
-/// The event that a receipt may be for without being older than one that is there.
-fn later<'a>(outcome: &'a Outcome, event: &'a str) -> &'a str {
-    if outcome.last_event.is_empty() { event } else { &outcome.last_event }
 }

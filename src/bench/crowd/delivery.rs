@@ -11,8 +11,8 @@ use crate::{
     beat::{Letter, beat},
     bulk::Bulk,
     crowd::{MAKING, NAME},
-    people::{Ask, LITTLE, Person},
-    readers::{Readers, token_in},
+    people::Person,
+    readers::Readers,
     report::Report,
     site::Site,
     wire::Wire,
@@ -58,14 +58,10 @@ impl Delivery {
         let (people, shared) = self.make(site, report, &what).await?;
         report.number(name("made_rss_mib"), site.processes.memory_mib());
 
-        let (accounts, syncs) = (&people, name("first_syncs"));
+        let syncs = name("first_syncs");
         let bulk = Bulk { what: &syncs, count: self.readers, limit: MAKING };
-        let synced = bulk.run(site, report, async |wire, n| {
-            let person = accounts[n].clone();
-            let answer = person.sync(wire, &Ask { filter: Some(LITTLE), ..Ask::default() }).await?;
-            Ok((person, token_in(std::str::from_utf8(&answer)?)?.to_owned()))
-        });
-        let mut readers = Readers::start(site, synced.await?, None);
+        let synced = bulk.run(site, report, async |wire, n| people[n].become_reader(wire).await);
+        let mut readers = Readers::start(site, synced.await?);
         tokio::time::sleep(Duration::from_secs(1)).await;
 
         let from = people[self.readers].clone();

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     bulk::Bulk,
+    cost::Cost,
     crowd::{MAKING, NAME},
     people::{Ask, LITTLE, Person},
     readers::token_in,
@@ -93,8 +94,9 @@ impl Member {
         let mut wire = Wire::to(syncing.site.address);
         let mut spread = Times::default();
         let mut taken = Taken::default();
+        let cost = Cost::start(&syncing.site.processes);
         for n in 0..OWN_NAMES {
-            let (begun, cost) = (Instant::now(), syncing.site.processes.cpu_ms());
+            let begun = Instant::now();
             let name = format!("新しい名前{n}");
             syncing.user.rename(&mut wire, &name).await?;
             let mut shown = 0;
@@ -105,9 +107,9 @@ impl Member {
                 shown += answer.matches(&mark).count();
             }
             spread.push(begun.elapsed());
-            report.number("member_own_name_cpu_ms_in_all", syncing.site.processes.cpu_ms() - cost);
             ensure!(shown == self.rooms, "own name: {shown} events of {} rooms", self.rooms);
         }
+        cost.report_cpu(report, "member_own_name_cpu_ms_in_all", OWN_NAMES);
         report.number("member_own_name_in_all_rooms_ms", spread.percentile_ms(50));
         report.number("member_own_name_syncs", taken.times.len() as f64 / OWN_NAMES as f64);
         Ok(())

@@ -18,8 +18,8 @@ use crate::{
     bulk::Bulk,
     cost::Cost,
     host::country::Country,
-    people::{Ask, LITTLE, Person},
-    readers::{MOST_MESSAGES, Readers, token_in},
+    people::{Ask, Person},
+    readers::{MOST_MESSAGES, Reader, Readers, token_in},
     report::Report,
     site::{Ground, Site},
     statistics::Times,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What a client keeps with the server and names in each sync.
-const FILTER: &str = r#"{"room":{"state":{"lazy_load_members":true},"timeline":{"limit":20}}}"#;
+const FILTER: &str = r#"{"room":{"state":{"lazy_load_members":true},"timeline":{"limit":100}}}"#;
 /// First syncs that are timed one by one.
 const TIMED_SYNCS: usize = 50;
 /// First syncs with all members of the national room.
@@ -164,7 +164,7 @@ impl Run<'_> {
         let people = self.first_syncs(site, made, &readers).await?;
         self.report.number("synced_rss_mib", site.processes.memory_mib());
 
-        let mut waiting = Readers::start(site, people, None);
+        let mut waiting = Readers::start(site, people);
         tokio::time::sleep(QUIET).await;
         self.report.number("waiting_rss_mib", site.processes.memory_mib());
         self.messages(site, made, &readers, &mut waiting).await?;
@@ -177,27 +177,17 @@ impl Run<'_> {
     }
 
     /// Each of these syncs for the first time, as a client does that loads members when it needs them.
-    async fn first_syncs(
-        &mut self,
-        site: &Site,
-        made: &Made,
-        readers: &[usize],
-    ) -> Result<Vec<(Arc<Person>, String)>> {
+    async fn first_syncs(&mut self, site: &Site, made: &Made, readers: &[usize]) -> Result<Vec<Reader>> {
         let mut wire = Wire::to(site.address);
-        let mut times = Times::default();
-        let mut size = 0;
+        let (mut times, mut size) = (Times::default(), 0);
         let mut found = Vec::with_capacity(readers.len());
         let (timed, rest) = readers.split_at(readers.len().min(TIMED_SYNCS));
         let cost = Cost::start(&site.processes);
         for reader in timed {
-            let person = made.people[*reader].clone();
-            let filter = person.keep_filter(&mut wire, FILTER).await?;
-            let begun = Instant::now();
-            let ask = Ask { filter: Some(&filter), ..Ask::default() };
-            let answer = person.sync(&mut wire, &ask).await?;
-            times.push(begun.elapsed());
-            size = answer.len();
-            found.push((person, token_in(std::str::from_utf8(&answer)?)?.to_owned()));
+            let (reader, took, bytes) = first_sync(&made.people[*reader], &mut wire).await?;
+            times.push(took);
+            size = bytes;
+            found.push(reader);
         }
         self.report.number("first_sync_p50_ms", times.percentile_ms(50));
         self.report.number("first_sync_p99_ms", times.percentile_ms(99));
@@ -205,9 +195,7 @@ impl Run<'_> {
         self.report.number("first_sync_kib", size as f64 / 1024.0);
         let bulk = Bulk { what: "further_first_syncs", count: rest.len(), limit: self.limit };
         let further = bulk.run(site, self.report, async |wire, n| {
-            let person = made.people[rest[n]].clone();
-            let answer = person.sync(wire, &Ask { filter: Some(LITTLE), ..Ask::default() }).await?;
-            Ok((person, token_in(std::str::from_utf8(&answer)?)?.to_owned()))
+            first_sync(&made.people[rest[n]], wire).await.map(|(reader, _, _)| reader)
         });
         found.extend(further.await?);
         Ok(found)
@@ -262,4 +250,14 @@ impl Run<'_> {
         self.report.number("full_first_sync_mib", size as f64 / 1_048_576.0);
         Ok(())
     }
+}
+
+/// Leaves the filter with the server and syncs; with the time and size of the sync.
+async fn first_sync(person: &Arc<Person>, wire: &mut Wire) -> Result<(Reader, Duration, usize)> {
+    let filter = person.keep_filter(wire, FILTER).await?;
+    let begun = Instant::now();
+    let answer = person.sync(wire, &Ask { filter: Some(&filter), ..Ask::default() }).await?;
+    let took = begun.elapsed();
+    let since = token_in(std::str::from_utf8(&answer)?)?.to_owned();
+    Ok((Reader { person: person.clone(), since, filter: Some(filter) }, took, answer.len()))
 }
