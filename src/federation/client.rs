@@ -94,6 +94,11 @@ impl Client {
         !self.authorities.is_ours(server) && self.peers.include(server)
     }
 
+    /// A server has shown by something else than an answer to a signed request that it is there.
+    pub(crate) fn heard_from(&self, server: &ServerName) {
+        self.contacts.heard_from(server);
+    }
+
     /// Sends a signed request; any HTTP status is an answer.
     pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Response<Bytes>, RemoteError> {
         let to = outgoing.to;

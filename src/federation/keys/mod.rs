@@ -354,7 +354,12 @@ impl Keys {
         if !answer.status().is_success() {
             return Err(FetchError::Failed(format!("status {}", answer.status())));
         }
-        Document::read(server, answer.body(), self.0.clock.now()).map_err(|error| failed(&error))
+        let document =
+            Document::read(server, answer.body(), self.0.clock.now()).map_err(|error| failed(&error))?;
+        // Who signs for its name is no invention: in a room just joined most servers are known by this alone, and
+        // what is said there must not go to a few of them only.
+        self.0.client.heard_from(server);
+        Ok(document)
     }
 
     /// Stores a document and its keys. A key that it does not name any more stays for events of the time

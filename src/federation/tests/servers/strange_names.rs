@@ -198,6 +198,25 @@ async fn of_very_many_names_that_never_answer_few_are_kept_and_tried_again() {
 }
 
 #[tokio::test]
+async fn in_a_room_just_joined_all_servers_are_told_what_is_said_though_none_of_them_ever_called() {
+    let net = Net::default();
+    let host = Hostile::new("host.test");
+    net.add(&host);
+    let room = host.found("eve", "12").id;
+    let guests: Vec<String> = (0..6).map(|number| format!("s{number}.test")).collect();
+    for guest in &guests {
+        let guest = Hostile::new(guest);
+        net.add(&guest);
+        guest.join(&net, "host.test", &room, "eve").await;
+    }
+    let config = SenderConfig { most_strangers: 2, ..sender_config() };
+    let a = Node::with(&net, A, config, Clock::system()).await;
+    a.join(ALICE, &room, "host.test").await;
+    a.say(ALICE, &room, "hello").await;
+    a.until(&room, async || guests.iter().all(|guest| transactions(&net, guest) > 0)).await;
+}
+
+#[tokio::test]
 async fn a_name_that_is_given_up_at_a_start_is_not_served_for_another_authority() {
     let net = Net::default();
     let (clock, hand) = Clock::manual(1_800_000_000_000);
