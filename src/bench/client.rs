@@ -16,13 +16,14 @@ use hyper_util::{
 };
 use serde_json::{Value, json};
 
-/// No single request may take longer than this.
+/// No single request may take longer than this, unless it is said otherwise.
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 
 /// A homeserver, by the base URL of its client-server API.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     base: String,
+    limit: Duration,
     http: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -38,7 +39,13 @@ impl Server {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(256).build(connector);
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), http })
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), limit: REQUEST_LIMIT, http })
+    }
+
+    /// The same with another limit on the time of each request.
+    pub(crate) fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// Waits until the server answers `GET /versions`, for two minutes at most.
@@ -68,13 +75,13 @@ impl Server {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(body.unwrap_or_default()))?;
-        let answer = tokio::time::timeout(REQUEST_LIMIT, async {
+        let answer = tokio::time::timeout(self.limit, async {
             let answer = self.http.request(request).await?;
             let status = answer.status();
             let body = answer.into_body().collect().await?.to_bytes();
             anyhow::Ok((status, body))
         });
-        let (status, body) = answer.await.context("no answer within 120 s")??;
+        let (status, body) = answer.await.context("no answer in time")??;
         if status.is_client_error() || status.is_server_error() {
             bail!("{method} {path}: {status} {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
         }
@@ -151,6 +158,52 @@ impl User {
         let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/bench{n}", escape(room));
         let body = json!({ "msgtype": "m.text", "body": body });
         self.call(Method::PUT, &path, Some(&body)).await.map(|_| ())
+    }
+
+    /// Joins a room of another server with the help of that server.
+    pub(crate) async fn join_through(&self, room: &str, server: &str) -> Result<()> {
+        let (room, via) = (escape(room), escape(server));
+        let path = format!("/_matrix/client/v3/join/{room}?server_name={via}&via={via}");
+        self.call(Method::POST, &path, Some(&json!({}))).await.map(|_| ())
+    }
+
+    /// Sends a text message and returns its event id.
+    pub(crate) async fn tell(&self, room: &str, body: &str) -> Result<String> {
+        let n = self.transactions.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/bench{n}", escape(room));
+        let body = json!({ "msgtype": "m.text", "body": body });
+        let answer: Value = serde_json::from_slice(&self.call(Method::PUT, &path, Some(&body)).await?)?;
+        Ok(answer["event_id"].as_str().context("no event_id")?.to_owned())
+    }
+
+    /// Whether the server shows this event of a room.
+    pub(crate) async fn sees(&self, room: &str, event: &str) -> bool {
+        let path = format!("/_matrix/client/v3/rooms/{}/event/{}", escape(room), escape(event));
+        self.call(Method::GET, &path, None).await.is_ok()
+    }
+
+    /// How many members of a room the server knows as joined.
+    pub(crate) async fn joined_members(&self, room: &str) -> Result<usize> {
+        let path = format!("/_matrix/client/v3/rooms/{}/joined_members", escape(room));
+        let answer: Value = serde_json::from_slice(&self.call(Method::GET, &path, None).await?)?;
+        Ok(answer["joined"].as_object().context("no members")?.len())
+    }
+
+    /// A page of a room's timeline, newest first: the ids of its events, and where the next page begins.
+    pub(crate) async fn page_back(
+        &self,
+        room: &str,
+        from: Option<&str>,
+    ) -> Result<(Vec<String>, Option<String>)> {
+        let mut path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit=500", escape(room));
+        if let Some(from) = from {
+            path.push_str("&from=");
+            path.push_str(&escape(from));
+        }
+        let answer: Value = serde_json::from_slice(&self.call(Method::GET, &path, None).await?)?;
+        let chunk = answer["chunk"].as_array().context("no chunk")?;
+        let ids = chunk.iter().filter_map(|event| event["event_id"].as_str().map(str::to_owned)).collect();
+        Ok((ids, answer["end"].as_str().map(str::to_owned)))
     }
 
     /// One `/sync`; returns the raw answer.

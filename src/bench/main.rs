@@ -7,6 +7,8 @@
 //! Beside that, `bench host` and `bench crowd` start a Yakuba of their own ([`site`]) and show what size does to
 //! it: many authorities in one process, many rooms of one user, many readers of one room.
 //!
+//! And `bench nation` plays the servers that a server under test federates with ([`nation`]).
+//!
 //! Reading order: [`plan`] (what is done, with its bounds), [`client`] (one user over HTTP),
 //! [`process`] (what the server costs), [`report`]; then [`host`], [`crowd`] and what they share: [`wire`],
 //! [`people`], [`readers`], [`beat`].
@@ -19,6 +21,7 @@ mod client;
 mod cost;
 mod crowd;
 mod host;
+mod nation;
 mod people;
 mod plan;
 mod process;
@@ -51,6 +54,8 @@ enum Command {
     Host(host::Arguments),
     /// Many rooms of one user, many readers of one room.
     Crowd(crowd::Arguments),
+    /// Authorities that are played around one server, all in one room.
+    Nation(nation::Arguments),
 }
 
 /// Drives any homeserver by its URL.
@@ -100,6 +105,10 @@ async fn main() -> Result<()> {
         (Some(Command::Crowd(arguments)), _) => {
             let mut report = report::Report::new("crowd");
             (crowd::run(&arguments, &mut report).await, report)
+        }
+        (Some(Command::Nation(arguments)), _) => {
+            let mut report = report::Report::new(&arguments.title());
+            (nation::run(&arguments, &mut report).await, report)
         }
         (None, Some(arguments)) => {
             let mut report = report::Report::new(&arguments.name);

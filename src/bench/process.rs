@@ -88,6 +88,21 @@ impl Processes {
         self.roots.iter().filter_map(pages).sum::<u64>() as f64 * 4096.0 / 1_048_576.0
     }
 
+    /// Resident memory in MiB as it is now, and the most that it was since [`Processes::forget_peak`].
+    pub(crate) fn resident_mib(&self) -> (f64, f64) {
+        let sum = |line: &str| self.all().iter().filter_map(|pid| status_kib(*pid, line)).sum::<u64>() as f64;
+        (sum("VmRSS:") / 1024.0, sum("VmHWM:") / 1024.0)
+    }
+
+    /// Has the system count the peak of the memory anew. Where it may not, the peak since the start stays.
+    pub(crate) fn forget_peak(&self) {
+        for pid in self.all() {
+            if let Err(error) = fs::write(format!("/proc/{pid}/clear_refs"), "5") {
+                eprintln!("the peak of the memory of {pid} is that since its start: {error}");
+            }
+        }
+    }
+
     fn all(&self) -> Vec<u32> {
         let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -118,6 +133,17 @@ fn stat_field(pid: u32, field: usize) -> Option<u64> {
 /// User and system time with that of children that ended; a tick is 10 ms on Linux.
 fn cpu_ticks(pid: u32) -> Option<u64> {
     (11..=14).map(|field| stat_field(pid, field)).sum()
+}
+
+/// CPU time that this program has used itself, without its children, in milliseconds.
+pub(crate) fn own_cpu_ms() -> f64 {
+    let own = std::process::id();
+    (11..=12).filter_map(|field| stat_field(own, field)).sum::<u64>() as f64 * 10.0
+}
+
+fn status_kib(pid: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
 fn resident_kib(pid: u32) -> Option<u64> {

@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 pub(crate) struct Report {
     name: String,
     figures: Vec<(String, f64)>,
+    missed: Vec<String>,
 }
 
 impl Report {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), figures: Vec::new() }
+        Self { name: name.to_owned(), figures: Vec::new(), missed: Vec::new() }
     }
 
     /// Notes a figure; the name ends with its unit.
@@ -21,10 +22,25 @@ impl Report {
         self.figures.push((name, value));
     }
 
+    /// Notes that something did not come to its end, or was not as it must be; it stands below the table.
+    pub(crate) fn missed(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        eprintln!("{:>12}  MISSED: {what}", self.name);
+        self.missed.push(what);
+    }
+
+    /// Whether everything came to its end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.missed.is_empty()
+    }
+
     pub(crate) fn table(&self) -> String {
         let mut out = format!("\n{:<44} {:>14}\n", "figure", self.name);
         for (name, value) in &self.figures {
             out.push_str(&format!("{name:<44} {:>14}\n", readable(*value)));
+        }
+        for what in &self.missed {
+            out.push_str(&format!("MISSED: {what}\n"));
         }
         out
     }
@@ -34,6 +50,9 @@ impl Report {
         object.insert("server".to_owned(), Value::from(self.name.clone()));
         for (name, value) in &self.figures {
             object.insert(name.clone(), Value::from((value * 1000.0).round() / 1000.0));
+        }
+        if !self.missed.is_empty() {
+            object.insert("missed".to_owned(), Value::from(self.missed.clone()));
         }
         Value::Object(object).to_string()
     }
