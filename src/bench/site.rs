@@ -1,9 +1,10 @@
 //! A Yakuba of our own: configuration, keys, data and process, begun anew and gone afterwards.
 
 use std::{
-    fs,
-    io::Read as _,
+    fs::{self, OpenOptions},
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -66,7 +67,11 @@ impl Site {
             let mut seed = [0; 32];
             chance.read_exact(&mut seed)?;
             let key = format!("ed25519 bench {}\n", STANDARD_NO_PAD.encode(seed));
-            fs::write(directory.join(key_file(authority)), key)?;
+            let mut file = OpenOptions::new();
+            // As `yakuba init` makes it; of one that others may read, the server complains.
+            let mut file =
+                file.write(true).create(true).mode(0o600).open(directory.join(key_file(authority)))?;
+            file.write_all(key.as_bytes())?;
         }
         let first = authorities.first().context("no authority")?;
         Ok(Self {
