@@ -84,6 +84,12 @@ impl Person {
         self.ask(wire, Method::PUT, &path, &json!({ "displayname": name })).await.map(drop)
     }
 
+    /// The name of somebody as a room shows it.
+    pub(crate) async fn name_in(&self, wire: &mut Wire, room: &str, of: &str) -> Result<String> {
+        let path = format!("/_matrix/client/v3/rooms/{}/state/m.room.member/{}", escape(room), escape(of));
+        text_in(&wire.ask(&self.caller, Method::GET, &path, Bytes::new()).await?, "displayname")
+    }
+
     /// Leaves a filter with the server; returns its id.
     pub(crate) async fn keep_filter(&self, wire: &mut Wire, filter: &str) -> Result<String> {
         let path = format!("/_matrix/client/v3/user/{}/filter", escape(&self.id));

@@ -85,7 +85,7 @@ impl Member {
         turn("nothing_new", "", Change::Message(&stranger, &elsewhere)).await?;
         turn("message", r#""body":"#, Change::Message(&other, room)).await?;
         turn("tag", "u.bench", Change::Tag(&user, room)).await?;
-        turn("name_of_another", "m.room.member", Change::Name(&other)).await?;
+        turn("name_of_another", "m.room.member", Change::Name(&other, room)).await?;
         self.own_name(&mut syncing, report).await
     }
 
@@ -121,7 +121,8 @@ enum Change<'a> {
     Nothing,
     Message(&'a Person, &'a str),
     Tag(&'a Person, &'a str),
-    Name(&'a Person),
+    /// Which is shown in the room a moment after it was taken.
+    Name(&'a Person, &'a str),
 }
 
 impl Change<'_> {
@@ -130,7 +131,14 @@ impl Change<'_> {
             Self::Nothing => Ok(()),
             Self::Message(person, room) => person.message(wire, room, &format!("連絡{n}")).await.map(drop),
             Self::Tag(person, room) => person.tag(wire, room, 1.0 / (n + 1) as f64).await,
-            Self::Name(person) => person.rename(wire, &format!("職員{n}")).await,
+            Self::Name(person, room) => {
+                let (name, begun) = (format!("職員{n}"), Instant::now());
+                person.rename(wire, &name).await?;
+                while person.name_in(wire, room, &person.id).await? != name {
+                    ensure!(begun.elapsed() < SPREAD, "the room does not show a new name");
+                }
+                Ok(())
+            }
         }
     }
 }
