@@ -36,8 +36,7 @@ impl Attempts {
         self.failed
     }
 
-    /// Counts one that failed and, when it is not the first ones, waits for some milliseconds. Whether there is
-    /// another one.
+    /// Counts one that failed and, where several have, waits for some milliseconds. Whether there is another one.
     pub async fn again(&mut self, random: &Random) -> bool {
         self.failed = self.failed.saturating_add(1);
         if self.failed >= self.most {

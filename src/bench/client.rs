@@ -154,10 +154,14 @@ impl User {
 
     /// Sends a text message and returns once the server has acknowledged it.
     pub(crate) async fn message(&self, room: &str, body: &str) -> Result<()> {
+        self.put_message(room, body).await.map(drop)
+    }
+
+    async fn put_message(&self, room: &str, body: &str) -> Result<Bytes> {
         let n = self.transactions.fetch_add(1, Ordering::Relaxed);
         let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/bench{n}", escape(room));
         let body = json!({ "msgtype": "m.text", "body": body });
-        self.call(Method::PUT, &path, Some(&body)).await.map(|_| ())
+        self.call(Method::PUT, &path, Some(&body)).await
     }
 
     /// Joins a room of another server with the help of that server.
@@ -169,10 +173,7 @@ impl User {
 
     /// Sends a text message and returns its event id.
     pub(crate) async fn tell(&self, room: &str, body: &str) -> Result<String> {
-        let n = self.transactions.fetch_add(1, Ordering::Relaxed);
-        let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/bench{n}", escape(room));
-        let body = json!({ "msgtype": "m.text", "body": body });
-        let answer: Value = serde_json::from_slice(&self.call(Method::PUT, &path, Some(&body)).await?)?;
+        let answer: Value = serde_json::from_slice(&self.put_message(room, body).await?)?;
         Ok(answer["event_id"].as_str().context("no event_id")?.to_owned())
     }
 

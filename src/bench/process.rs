@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -149,6 +150,11 @@ fn status_kib(pid: u32, name: &str) -> Option<u64> {
 fn resident_kib(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// An address of this machine alone on which nobody listens.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// Bytes that files below a directory occupy on disk.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::{HeaderValue, Method};
 
 use crate::{
-    process::{Processes, disk_bytes},
+    process::{Processes, disk_bytes, free_address},
     wire::{Caller, Wire},
 };
 
@@ -163,10 +163,6 @@ fn program(ground: &Ground) -> Result<PathBuf> {
 fn is_plain(path: &Path) -> bool {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
     path.to_str().is_some_and(|path| path.chars().all(is_plain))
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 fn key_file(authority: &str) -> String {

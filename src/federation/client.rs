@@ -94,7 +94,7 @@ impl Client {
         !self.authorities.is_ours(server) && self.peers.include(server)
     }
 
-    /// A server has shown by something else than an answer to a signed request that it is there.
+    /// A server has shown that it is there by what it has signed for its name, if not by an answer to a signed request.
     pub(crate) fn heard_from(&self, server: &ServerName) {
         self.contacts.heard_from(server);
     }

@@ -66,7 +66,7 @@ impl Contacts {
         self.known.read().contains_key(server)
     }
 
-    /// This server has just sent us a signed request, or answered one of ours.
+    /// This server has just sent us a signed request, answered one of ours, or given us its signed keys.
     pub(crate) fn heard_from(&self, server: &ServerName) {
         let now = self.clock.instant();
         let recovered = self.troubled.read().contains(server);

@@ -1,7 +1,6 @@
 //! [`Subject`]: the real server, with a configuration that leads it to the peers.
 
 use std::{
-    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +11,11 @@ use tokio::process::Command;
 use super::{
     call::Line, certificates::CertificateAuthority, identity::enter_document, names, nation::Nation,
 };
-use crate::{client::Server, process::Processes, report::Report};
+use crate::{
+    client::Server,
+    process::{Processes, free_address},
+    report::Report,
+};
 
 /// The server under test.
 pub(super) struct Subject {
@@ -117,10 +120,6 @@ dns = false
             lines.iter().rev().take(20).rev().for_each(|line| eprintln!("  {line}"));
         }
     }
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// A path as TOML text.
