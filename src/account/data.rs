@@ -12,9 +12,15 @@ use base::Attempts;
 use bytes::Bytes;
 use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, de::IgnoredAny};
-use store::{Batch, Position, Range, Reads, Stamped, Topic};
+use store::{Batch, CommitError, Position, Range, Reads, Slot, Stamped, Store, Topic};
 
-use crate::{Accounts, Error, accounts::log_change, log::Change, tables, users::refuse_closed};
+use crate::{
+    Accounts, Error,
+    accounts::log_change,
+    log::Change,
+    tables::{self, DataLogRow},
+    users::refuse_closed,
+};
 
 /// Type of the read marker in a room's account data.
 pub const FULLY_READ: &str = "m.fully_read";
@@ -99,6 +105,9 @@ impl Accounts {
     /// # Errors
     /// [`Error::Store`].
     pub async fn account_data_since(&self, user: &UserId, after: Position) -> Result<Vec<DataChange>, Error> {
+        if after != Position::START {
+            return self.account_data_changed(user, after).await;
+        }
         let store = &self.inner.store;
         let ascending = store::Order::Ascending;
         let global = store.scan(&tables::DATA, Range::prefix(user.as_str()), ascending, usize::MAX);
@@ -106,17 +115,46 @@ impl Accounts {
         let (global, of_rooms) = tokio::try_join!(global, of_rooms)?;
         let mut changes = Vec::new();
         for ((_, kind), Stamped { position, value }) in global {
-            if position > after {
-                changes.push(DataChange { room_id: None, kind, content: value, position });
-            }
+            changes.push(DataChange { room_id: None, kind, content: value, position });
         }
         for ((_, room, kind), Stamped { position, value }) in of_rooms {
-            if position > after
-                && let Ok(room_id) = OwnedRoomId::try_from(room)
-            {
+            if let Ok(room_id) = OwnedRoomId::try_from(room) {
                 changes.push(DataChange { room_id: Some(room_id), kind, content: value, position });
             }
         }
+        Ok(changes)
+    }
+
+    /// The same by what was set since: as many reads as that is.
+    async fn account_data_changed(&self, user: &UserId, after: Position) -> Result<Vec<DataChange>, Error> {
+        let store = &self.inner.store;
+        let since = Range::prefix(user.as_str()).after(&(user.as_str(), after));
+        let set = store.scan(&tables::DATA_LOG, since, store::Order::Ascending, usize::MAX).await?;
+        let (of_rooms, global): (Vec<_>, Vec<_>) =
+            set.into_iter().map(|(_, row)| (row.room, row.kind)).partition(|(room, _)| room.is_some());
+        let of_rooms: Vec<(String, String)> =
+            of_rooms.into_iter().filter_map(|(room, kind)| Some((room?, kind))).collect();
+        let room_keys: Vec<_> =
+            of_rooms.iter().map(|(room, kind)| (user.as_str(), room.as_str(), kind.as_str())).collect();
+        let keys: Vec<_> = global.iter().map(|(_, kind)| (user.as_str(), kind.as_str())).collect();
+        let (rows, room_rows) = tokio::try_join!(
+            store.get_many(&tables::DATA, &keys),
+            store.get_many(&tables::ROOM_DATA, &room_keys)
+        )?;
+        let mut changes = Vec::with_capacity(rows.len() + room_rows.len());
+        for ((_, kind), row) in global.into_iter().zip(rows) {
+            if let Some(Stamped { position, value }) = row {
+                changes.push(DataChange { room_id: None, kind, content: value, position });
+            }
+        }
+        for ((room, kind), row) in of_rooms.into_iter().zip(room_rows) {
+            if let (Some(Stamped { position, value }), Ok(room_id)) = (row, OwnedRoomId::try_from(room)) {
+                changes.push(DataChange { room_id: Some(room_id), kind, content: value, position });
+            }
+        }
+        // What was set once more meanwhile may stand in the list twice.
+        changes.sort_unstable_by_key(|change| change.position);
+        changes.dedup_by_key(|change| change.position);
         Ok(changes)
     }
 
@@ -165,11 +203,11 @@ impl Accounts {
             match (&of_room, room) {
                 (Some(key), Some(room)) => {
                     batch.require(&tables::ROOM_DATA, key, old.as_ref());
-                    put_of_room(&mut batch, user, room, kind, content);
+                    put_of_room(&mut batch, user, room, kind, content, old.as_ref());
                 }
                 _ => {
                     batch.require(&tables::DATA, &(user_id, kind), old.as_ref());
-                    put_global(&mut batch, user, kind, content);
+                    put_global(&mut batch, user, kind, content, old.as_ref());
                 }
             }
             batch.add(&tables::DATA_USE, &(user_id, ROWS), growth.rows);
@@ -269,20 +307,92 @@ impl Growth {
 }
 
 /// Adds global account data and its log entry to a batch.
-pub(crate) fn put_global(batch: &mut Batch, user: &UserId, kind: &str, content: Bytes) {
+pub(crate) fn put_global(
+    batch: &mut Batch,
+    user: &UserId,
+    kind: &str,
+    content: Bytes,
+    old: Option<&Stamped<Bytes>>,
+) {
     let change = Change::AccountData { user_id: user.to_owned(), room_id: None, kind: kind.to_owned() };
-    let slot = log_change(batch, &change, [Topic::user(user.as_str())]);
+    let slot = log_change(batch, &change, [Topic::account_data(user.as_str())]);
     batch.put_stamped(&tables::DATA, &(user.as_str(), kind), slot, &content);
+    put_into_log(batch, user, None, kind, slot, old);
 }
 
-fn put_of_room(batch: &mut Batch, user: &UserId, room: &RoomId, kind: &str, content: Bytes) {
+fn put_of_room(
+    batch: &mut Batch,
+    user: &UserId,
+    room: &RoomId,
+    kind: &str,
+    content: Bytes,
+    old: Option<&Stamped<Bytes>>,
+) {
     let change = Change::AccountData {
         user_id: user.to_owned(),
         room_id: Some(room.to_owned()),
         kind: kind.to_owned(),
     };
-    let slot = log_change(batch, &change, [Topic::user(user.as_str())]);
+    let slot = log_change(batch, &change, [Topic::account_data(user.as_str())]);
     batch.put_stamped(&tables::ROOM_DATA, &(user.as_str(), room.as_str(), kind), slot, &content);
+    put_into_log(batch, user, Some(room), kind, slot, old);
+}
+
+fn put_into_log(
+    batch: &mut Batch,
+    user: &UserId,
+    room: Option<&RoomId>,
+    kind: &str,
+    slot: Slot,
+    old: Option<&Stamped<Bytes>>,
+) {
+    if let Some(old) = old {
+        batch.delete(&tables::DATA_LOG, &(user.as_str(), old.position));
+    }
+    let row = DataLogRow { room: room.map(ToString::to_string), kind: kind.to_owned() };
+    batch.append(&tables::DATA_LOG, user.as_str(), slot, &row);
+}
+
+/// Lists all account data by when it was set, in data that were written before that was done.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn list_data_by_position(store: &Store) -> Result<(), store::Error> {
+    const ROWS: usize = 1_000;
+    let ascending = store::Order::Ascending;
+    let mut range = Range::all();
+    loop {
+        let rows = store.scan(&tables::DATA, range, ascending, ROWS).await?;
+        let Some((last, _)) = rows.last().cloned() else { break };
+        let rows = rows.into_iter().map(|((user, kind), row)| (user, None, kind, row.position));
+        list(store, rows).await?;
+        range = Range::all().after(&last);
+    }
+    let mut range = Range::all();
+    loop {
+        let rows = store.scan(&tables::ROOM_DATA, range, ascending, ROWS).await?;
+        let Some((last, _)) = rows.last().cloned() else { break };
+        let rows = rows.into_iter().map(|((user, room, kind), row)| (user, Some(room), kind, row.position));
+        list(store, rows).await?;
+        range = Range::all().after(&last);
+    }
+    Ok(())
+}
+
+/// Adds a piece of the list. What is there already is the same.
+async fn list(
+    store: &Store,
+    rows: impl Iterator<Item = (String, Option<String>, String, Position)>,
+) -> Result<(), store::Error> {
+    let mut batch = Batch::new();
+    for (user, room, kind, position) in rows {
+        batch.put(&tables::DATA_LOG, &(user, position), &DataLogRow { room, kind });
+    }
+    match store.commit(batch).await {
+        Ok(_) => Ok(()),
+        Err(CommitError::Store(error)) => Err(error),
+        Err(error) => Err(store::Error::Refused(error.to_string())),
+    }
 }
 
 fn check_settable(kind: &str, content: &[u8]) -> Result<(), Error> {

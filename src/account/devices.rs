@@ -252,5 +252,6 @@ impl Accounts {
 
 fn log_device(batch: &mut Batch, user: &UserId, device: &DeviceId) {
     let change = Change::Devices { user_id: user.to_owned(), device_id: device.to_owned(), removed: false };
-    log_change(batch, &change, [Topic::user(user.as_str()), Topic::device(user.as_str(), device.as_str())]);
+    let (user, device) = (user.as_str(), device.as_str());
+    log_change(batch, &change, [Topic::devices(user), Topic::device(user, device)]);
 }

@@ -39,7 +39,7 @@ mod users;
 
 pub use accounts::Accounts;
 pub use config::{Config, GuessLimit, PasswordCost, Registration, Settings};
-pub use data::{DataChange, FULLY_READ, PUSH_RULES};
+pub use data::{DataChange, FULLY_READ, PUSH_RULES, list_data_by_position};
 pub use devices::DeviceInfo;
 pub use error::Error;
 pub use interactive::Asked;

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 /// The kinds of log entries that this crate writes.
 pub const KINDS: RangeInclusive<u8> = 50..=99;
 
-/// Account data of a user changed, global or of a room. Topic: the user.
+/// Account data of a user changed, global or of a room. Topic: the user's account data.
 pub const ACCOUNT_DATA: u8 = 50;
-/// A user's profile changed. Topic: the user.
+/// A user's profile changed. Topic: that profile.
 pub const PROFILE: u8 = 51;
-/// A user's list of devices changed. Topics: the user and the device.
+/// A user's list of devices changed. Topics: the list and the device.
 pub const DEVICES: u8 = 52;
 
 /// One change of an account.

@@ -165,7 +165,7 @@ impl Accounts {
                 None => batch.delete(&tables::PROFILES, &key),
             }
             let change = Change::Profile { user_id: user.to_owned(), field: field.to_owned() };
-            log_change(&mut batch, &change, [Topic::user(user.as_str())]);
+            log_change(&mut batch, &change, [Topic::profile(user.as_str())]);
             let chore = match field {
                 DISPLAY_NAME => Some(Chore::SpreadName),
                 AVATAR_URL => Some(Chore::SpreadPicture),

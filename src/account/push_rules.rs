@@ -71,7 +71,7 @@ impl Accounts {
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), row.as_ref());
             batch.require(&tables::DATA, &key, old.as_ref());
-            put_global(&mut batch, user, PUSH_RULES, Bytes::from(content));
+            put_global(&mut batch, user, PUSH_RULES, Bytes::from(content), old.as_ref());
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,

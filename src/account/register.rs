@@ -288,7 +288,7 @@ impl Accounts {
         // Kept from the start, so that clients find them in their first sync.
         let rules = serde_json::json!({ "global": Ruleset::server_default(user) });
         let kind = GlobalAccountDataEventType::PushRules;
-        put_global(batch, user, &kind.to_string(), Bytes::from(rules.to_string()));
+        put_global(batch, user, &kind.to_string(), Bytes::from(rules.to_string()), None);
         (taken, row)
     }
 

@@ -292,7 +292,7 @@ impl Accounts {
                 device_id: device.as_str().into(),
                 removed: true,
             };
-            log_change(batch, &change, [Topic::user(user_key), Topic::device(user_key, &device)]);
+            log_change(batch, &change, [Topic::devices(user_key), Topic::device(user_key, &device)]);
         }
         self.end_tokens(batch, user, ends).await
     }

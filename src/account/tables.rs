@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use store::{Counter, Stamped, Table, TableCheck, Tuning, row};
+use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
@@ -33,6 +33,9 @@ pub(crate) static DATA: Table<(String, String), Stamped<Bytes>> =
 /// Account data of a room; key: user id, room id, type; value: the content's JSON and when it was set.
 pub(crate) static ROOM_DATA: Table<(String, String, String), Stamped<Bytes>> =
     Table::new(108, "account.room_data", Tuning::Small);
+/// All account data of a user, global and of rooms, by when it was set: what `/sync` reads; key: user id, position.
+pub(crate) static DATA_LOG: Table<(String, Position), DataLogRow> =
+    Table::new(116, "account.data_log", Tuning::Append);
 /// Filters; key: user id, filter id (a hash of the filter, so equal filters are one); value: its JSON.
 pub(crate) static FILTERS: Table<(String, String), Bytes> = Table::new(109, "account.filters", Tuning::Small);
 /// Registration tokens; key: authority, token.
@@ -152,6 +155,16 @@ pub(crate) struct RegistrationTokenRow {
 }
 row!(RegistrationTokenRow, schema = 1);
 
+/// Which account data was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DataLogRow {
+    /// The room, or `None` for global data.
+    pub(crate) room: Option<String>,
+    /// The type.
+    pub(crate) kind: String,
+}
+row!(DataLogRow, schema = 1);
+
 /// A token that proves a user's identity to a third party.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OpenIdRow {
@@ -200,6 +213,7 @@ pub fn checks() -> Vec<TableCheck> {
         PROFILES.check(),
         DATA.check(),
         ROOM_DATA.check(),
+        DATA_LOG.check(),
         FILTERS.check(),
         REGISTRATION_TOKENS.check(),
         OPENID.check(),

@@ -174,6 +174,7 @@ impl Accounts {
         if remains == Remains::Nothing {
             batch.delete_prefix(&tables::DATA, user.as_str());
             batch.delete_prefix(&tables::ROOM_DATA, user.as_str());
+            batch.delete_prefix(&tables::DATA_LOG, user.as_str());
             batch.delete_prefix(&tables::FILTERS, user.as_str());
             batch.delete_prefix(&tables::DATA_USE, user.as_str());
             self.inner.rooms.put_erasure(&mut batch, user);

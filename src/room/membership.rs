@@ -443,7 +443,7 @@ impl Rooms {
             let mut batch = Batch::new();
             batch.replace(&MEMBERSHIPS, &key, &old, &new);
             batch.delete(&DEPARTURES, &key);
-            batch.touch([Topic::user(user.as_str())]);
+            batch.touch([Topic::memberships(user.as_str())]);
             if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
                 return Ok(());
             }

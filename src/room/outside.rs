@@ -157,7 +157,7 @@ impl Rooms {
                 membership: change.membership,
             });
             let (kind, payload) = entry.encode();
-            let slot = batch.log(kind, payload, [Topic::user(change.user.as_str())]);
+            let slot = batch.log(kind, payload, [Topic::memberships(change.user.as_str())]);
             batch.require(&MEMBERSHIPS, &key, old.as_ref());
             batch.put_stamped(&MEMBERSHIPS, &key, slot, &row);
             let kept_key = (room.serial, change.user.as_str());

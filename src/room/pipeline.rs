@@ -50,7 +50,7 @@ pub(crate) struct Stage<'a> {
     /// The current state where this batch, or a look at it, went beyond what `live` knows.
     pub(crate) state: KnownState,
     /// What `live` knows of the current state does not hold any more.
-    forget_state: bool,
+    pub(crate) forget_state: bool,
     pub(crate) fresh: Fresh,
     pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
     pub(crate) changed: Vec<EventSerial>,

@@ -416,6 +416,7 @@ impl Stage<'_> {
             batch: &mut self.batch,
             slot,
             event,
+            came_in: self.forget_state,
             current: self.head.current,
             summary: &mut self.summary,
             changes: &changes,
@@ -495,9 +496,6 @@ impl Stage<'_> {
     pub(crate) fn log(&mut self, event: &StoredEvent, outgoing: bool) -> Slot {
         let member = member_change(event.pdu());
         let mut topics = vec![Topic::room(self.room.room_id.as_str())];
-        if let Some((user, _)) = &member {
-            topics.push(Topic::user(user.as_str()));
-        }
         if outgoing {
             topics.push(Topic::destination("*"));
         }

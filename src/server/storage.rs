@@ -9,7 +9,7 @@ use std::{
 use anyhow::anyhow;
 use base::{Metrics, Tasks};
 use serde::{Deserialize, Serialize};
-use store::{Backend, MemoryBackend, Store};
+use store::{Backend, MemoryBackend, Migration, Store};
 use store_postgres::PostgresBackend;
 use store_rocksdb::RocksBackend;
 use tracing::error;
@@ -213,6 +213,9 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
     closed.map_err(|error| anyhow!(causes::of_store(&error)))
 }
 
+/// The steps from the first schema of the data to today's.
+const MIGRATIONS: &[Migration] = &[|store| Box::pin(account::list_data_by_position(store))];
+
 /// Opens the store over its storage, which is closed when that fails.
 ///
 /// # Errors
@@ -222,7 +225,8 @@ pub(crate) async fn open_store(
     tasks: &Tasks,
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
-    let opened = Store::open(backend.clone(), store::Options::default(), tasks, metrics).await;
+    let options = store::Options { migrations: MIGRATIONS, ..store::Options::default() };
+    let opened = Store::open(backend.clone(), options, tasks, metrics).await;
     if opened.is_err()
         && let Err(error) = backend.close().await
     {

@@ -44,10 +44,34 @@ impl Topic {
         Self::new(1, room_id)
     }
 
-    /// Everything that concerns one user.
+    /// Which rooms a user has to do with, and as what.
     #[must_use]
-    pub fn user(user_id: &str) -> Self {
+    pub fn memberships(user_id: &str) -> Self {
         Self::new(2, user_id)
+    }
+
+    /// What a user's clients keep with us, for all rooms or for one.
+    #[must_use]
+    pub fn account_data(user_id: &str) -> Self {
+        Self::new(5, user_id)
+    }
+
+    /// How far a user has read, as his own clients alone are told.
+    #[must_use]
+    pub fn own_receipts(user_id: &str) -> Self {
+        Self::new(6, user_id)
+    }
+
+    /// A user's profile.
+    #[must_use]
+    pub fn profile(user_id: &str) -> Self {
+        Self::new(7, user_id)
+    }
+
+    /// A user's list of devices.
+    #[must_use]
+    pub fn devices(user_id: &str) -> Self {
+        Self::new(8, user_id)
     }
 
     /// Everything that concerns one device.

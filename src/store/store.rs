@@ -321,12 +321,28 @@ impl Store {
         self.inner.hub.watch(topics)
     }
 
+    /// For how many topics watches are registered, one that several wait for counted for each.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.inner.hub.watched()
+    }
+
     /// Whether a commit after `since` touched the topic. Exact for recent positions.
     ///
     /// Take the [`Store::head`] that the answer is to hold for before asking.
     #[must_use]
     pub fn moved(&self, topic: Topic, since: Position) -> Moved {
         self.inner.hub.moved(topic, since)
+    }
+
+    /// The topics that commits after `since` touched, in no order, some perhaps several times; for readers of
+    /// many topics. `None`: there are more than `limit`, or it is too long ago, so ask for each with
+    /// [`Store::moved`].
+    ///
+    /// Take the [`Store::head`] that the answer is to hold for before asking.
+    #[must_use]
+    pub fn moved_since(&self, since: Position, limit: usize) -> Option<Vec<Topic>> {
+        self.inner.hub.moved_since(since, limit)
     }
 
     /// A source of numbers that are never given twice, by name.

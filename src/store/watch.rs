@@ -5,7 +5,7 @@
 //! wakes the watch.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch as signal};
 
 use crate::position::{Position, Topic};
 
@@ -40,7 +40,7 @@ pub(crate) struct Hub {
 
 struct Waiter {
     id: u64,
-    signal: Arc<Notify>,
+    signal: signal::Sender<()>,
 }
 
 impl Hub {
@@ -105,10 +105,18 @@ impl Hub {
         self.moves.lock().moved(topic, since)
     }
 
+    pub(crate) fn moved_since(&self, since: Position, limit: usize) -> Option<Vec<Topic>> {
+        self.moves.lock().since(since, limit)
+    }
+
+    pub(crate) fn watched(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().values().map(Vec::len).sum::<usize>()).sum()
+    }
+
     fn wake(&self, topic: Topic) {
         if let Some(waiters) = self.shard(topic).lock().get(&topic) {
             for waiter in waiters {
-                waiter.signal.notify_one();
+                waiter.signal.send_replace(());
             }
         }
     }
@@ -122,20 +130,27 @@ impl Hub {
         topics.sort_unstable();
         topics.dedup();
         let id = self.next_waiter.fetch_add(1, Ordering::Relaxed);
-        let signal = Arc::new(Notify::new());
+        let (signal, seen) = signal::channel(());
         for topic in &topics {
             let waiter = Waiter { id, signal: signal.clone() };
             self.shard(*topic).lock().entry(*topic).or_default().push(waiter);
         }
-        Watch { hub: self.clone(), id, signal, topics }
+        Watch { registration: Arc::new(Registration { hub: self.clone(), id, topics }), seen }
     }
 }
 
 /// A standing wait for commits that touch one of some topics; see [`crate::Store::watch`].
+///
+/// A clone costs no further registration, however many the topics are, and waits for what comes after it was
+/// made.
 pub struct Watch {
+    registration: Arc<Registration>,
+    seen: signal::Receiver<()>,
+}
+
+struct Registration {
     hub: Arc<Hub>,
     id: u64,
-    signal: Arc<Notify>,
     topics: Vec<Topic>,
 }
 
@@ -143,11 +158,22 @@ impl Watch {
     /// Waits for a commit, after the watch was made or after this last returned, that touched one
     /// of the topics. May return in vain.
     pub async fn changed(&mut self) {
-        self.signal.notified().await;
+        if self.seen.changed().await.is_err() {
+            // Nobody is left who could touch a topic: there are none.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
-impl Drop for Watch {
+impl Clone for Watch {
+    fn clone(&self) -> Self {
+        let mut seen = self.seen.clone();
+        seen.mark_unchanged();
+        Self { registration: self.registration.clone(), seen }
+    }
+}
+
+impl Drop for Registration {
     fn drop(&mut self) {
         for topic in &self.topics {
             let mut shard = self.hub.shard(*topic).lock();
@@ -165,15 +191,24 @@ impl Drop for Watch {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("topics", &self.topics).finish_non_exhaustive()
+        f.debug_struct("Watch").field("topics", &self.registration.topics).finish_non_exhaustive()
     }
 }
+
+/// So many moves are remembered in their order.
+const RECENT: usize = 8_192;
 
 /// The last position that touched each of the recently touched topics.
 ///
 /// Two generations: when the newer is full, the older is forgotten and the floor rises to the
 /// last position that it held. Above the floor the answers are exact.
+///
+/// The last [`RECENT`] moves are also there in their order, for readers of so many topics that asking for
+/// each would take longer than looking through what moved at all.
 struct Moves {
+    recent: VecDeque<(Position, Topic)>,
+    /// All moves after this position are among the recent ones.
+    recent_floor: Position,
     newer: HashMap<Topic, Position>,
     older: HashMap<Topic, Position>,
     newer_last: Position,
@@ -185,6 +220,8 @@ struct Moves {
 impl Moves {
     fn new(floor: Position, capacity: usize) -> Self {
         Self {
+            recent: VecDeque::new(),
+            recent_floor: floor,
             newer: HashMap::new(),
             older: HashMap::new(),
             newer_last: floor,
@@ -203,6 +240,32 @@ impl Moves {
         let last = self.newer.entry(topic).or_insert(position);
         *last = position.max(*last);
         self.newer_last = self.newer_last.max(position);
+        self.note_recent(topic, position);
+    }
+
+    fn note_recent(&mut self, topic: Topic, position: Position) {
+        // Positions may come again or late; one that is said to have moved later than it did is only looked at
+        // in vain.
+        let last = self.recent.back().map_or(self.recent_floor, |(last, _)| *last);
+        if self.recent.len() >= RECENT
+            && let Some((forgotten, _)) = self.recent.pop_front()
+        {
+            self.recent_floor = forgotten;
+        }
+        self.recent.push_back((position.max(last), topic));
+    }
+
+    /// The topics that moved after a position, some perhaps several times. `None`: there are more than `limit`, or it
+    /// is too long ago.
+    fn since(&self, since: Position, limit: usize) -> Option<Vec<Topic>> {
+        if since < self.recent_floor {
+            return None;
+        }
+        let first = self.recent.partition_point(|(position, _)| *position <= since);
+        if self.recent.len() - first > limit {
+            return None;
+        }
+        Some(self.recent.range(first..).map(|(_, topic)| *topic).collect())
     }
 
     fn moved(&self, topic: Topic, since: Position) -> Moved {
@@ -217,6 +280,8 @@ impl Moves {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -245,8 +310,55 @@ mod tests {
                     prop_assert!(!did || said == Moved::Maybe);
                     prop_assert!(since < moves.floor || (said == Moved::Maybe) == did);
                 }
+                let found = moves.since(since, touches.len()).unwrap();
+                let truly = truth.iter().filter(|(_, last)| **last > since).map(|(id, _)| *id);
+                prop_assert_eq!(found.iter().map(|topic| topic.id).collect::<BTreeSet<_>>(), truly.collect());
+                prop_assert!(found.is_empty() || moves.since(since, found.len() - 1).is_none());
             }
         }
+    }
+
+    #[test]
+    fn what_moved_is_told_as_far_back_as_it_is_remembered_and_late_positions_are_not_lost() {
+        let mut moves = Moves::new(Position(5), 1 << 20);
+        assert_eq!(moves.since(Position(4), 10), None);
+        assert_eq!(moves.since(Position(5), 10), Some(Vec::new()));
+        for position in 6..=5 + RECENT as u64 {
+            moves.note(topic(position), Position(position));
+        }
+        assert_eq!(moves.since(Position(5), RECENT).unwrap().len(), RECENT);
+        // One that comes late counts as the last.
+        moves.note(topic(1), Position(7));
+        assert_eq!(moves.since(Position(5), RECENT), None);
+        assert_eq!(moves.since(Position(6), RECENT).unwrap().len(), RECENT);
+        assert_eq!(
+            moves.since(Position(4 + RECENT as u64), 10),
+            Some(vec![topic(5 + RECENT as u64), topic(1)])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_clone_of_a_watch_is_woken_too_and_only_by_what_comes_after_it() {
+        let hub = Hub::new(Position(0), 10);
+        let touch = |at: u64| hub.advance([(Position(at), [topic(1)].as_slice())].into_iter(), Position(at));
+        let mut first = hub.watch(vec![topic(1), topic(2)]);
+        touch(1);
+        let mut second = first.clone();
+        first.changed().await;
+        tokio::select! {
+            biased;
+            () = second.changed() => panic!("woken by what came before"),
+            () = std::future::ready(()) => {}
+        }
+        touch(2);
+        first.changed().await;
+        second.changed().await;
+        assert_eq!(hub.shard(topic(1)).lock().get(&topic(1)).unwrap().len(), 1);
+        drop(first);
+        touch(3);
+        second.changed().await;
+        drop(second);
+        assert!(hub.shard(topic(1)).lock().is_empty());
     }
 
     #[tokio::test]

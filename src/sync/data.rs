@@ -41,7 +41,7 @@ impl Syncs {
     /// Account data set after a position; all of it for a first sync, push rules of the beginning included.
     pub(crate) async fn new_data(&self, user: &UserId, since: Option<Position>) -> Result<NewData, Error> {
         let after = since.unwrap_or(Position::START);
-        if since.is_some() && self.store().moved(Topic::user(user.as_str()), after) == Moved::No {
+        if since.is_some() && self.store().moved(Topic::account_data(user.as_str()), after) == Moved::No {
             return Ok(NewData::default());
         }
         let mut new = NewData::default();
@@ -66,7 +66,7 @@ impl Syncs {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#ignoring-users>
     pub(crate) async fn ignored(&self, user: &UserId) -> Result<Arc<HashSet<OwnedUserId>>, Error> {
         if let Some((as_of, ignored)) = self.ignored_cache().0.get(user)
-            && self.store().moved(Topic::user(user.as_str()), as_of) == Moved::No
+            && self.store().moved(Topic::account_data(user.as_str()), as_of) == Moved::No
         {
             return Ok(ignored);
         }

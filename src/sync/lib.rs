@@ -22,6 +22,7 @@ mod shape;
 mod syncs;
 #[cfg(test)]
 mod tests;
+mod watches;
 mod write;
 
 pub use self::{

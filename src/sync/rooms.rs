@@ -6,7 +6,6 @@ use room::{
     RoomSerial,
     read::{
         membership::{UserRoom, UserRooms},
-        receipts::private_receipts,
         token::Token,
         view::Viewer,
     },
@@ -14,7 +13,7 @@ use room::{
 };
 use ruma::{OwnedUserId, UserId};
 use std::collections::{BTreeMap, HashSet};
-use store::{Moved, Position, Topic};
+use store::Position;
 
 use crate::{Error, SyncRequest, Syncs, data::Items};
 
@@ -80,21 +79,6 @@ pub(crate) struct Plan {
     pub(crate) declined: Vec<UserRoom>,
 }
 
-/// The topics that a waiting client watches.
-pub(crate) fn topics(user: &UserId, rooms: &UserRooms) -> Vec<Topic> {
-    let joined = rooms.with(Membership::Join).map(|room| Topic::room(room.room_id.as_str()));
-    joined.chain([Topic::user(user.as_str())]).collect()
-}
-
-/// Whether the same rooms are joined in both.
-pub(crate) fn same_joined(left: &Arc<UserRooms>, right: &Arc<UserRooms>) -> bool {
-    Arc::ptr_eq(left, right)
-        || left
-            .with(Membership::Join)
-            .map(|row| row.room)
-            .eq(right.with(Membership::Join).map(|row| row.room))
-}
-
 impl Syncs {
     /// The head, and the user's rooms as they are there.
     pub(crate) async fn rooms_at_head(&self, user: &UserId) -> Result<(Position, Arc<UserRooms>), Error> {
@@ -117,10 +101,14 @@ impl Syncs {
     ) -> Result<Plan, Error> {
         let filter = &scene.request.filter;
         let mut plan = Plan::default();
-        let own_news = scene
-            .since
-            .is_some_and(|since| self.store().moved(Topic::user(scene.user().as_str()), since) != Moved::No);
-        for row in rooms.rooms.iter().filter(|row| filter.passes_room(&row.room_id)) {
+        let moved = scene.since.map(|since| self.rooms().moved(rooms, since));
+        let mut moved = moved.as_deref().map(|places| places.iter().copied().peekable());
+        for (place, row) in (0..).zip(&rooms.rooms) {
+            // What rests is most of it.
+            let rests = moved.as_mut().is_some_and(|moved| moved.next_if_eq(&place).is_none());
+            if !filter.passes_room(&row.room_id) {
+                continue;
+            }
             let is_new = scene.since.is_none_or(|since| row.position > since);
             // A room left and forgotten is still left for those who have not heard of that.
             if row.forgotten && scene.since.is_none() {
@@ -129,7 +117,10 @@ impl Syncs {
             match row.membership {
                 Membership::Join => {
                     let data = data.remove(&row.room_id).unwrap_or_default();
-                    let extent = self.extent(scene, row, own_news);
+                    let extent = match extent_of_moved(scene) {
+                        Extent::News if rests => Extent::DataOnly,
+                        extent => extent,
+                    };
                     if extent != Extent::DataOnly || !data.is_empty() {
                         plan.joined.push(RoomPlan { row: row.clone(), extent, data, until: None });
                     }
@@ -168,19 +159,6 @@ impl Syncs {
             .collect();
         self.find_newly_joined(scene, changed).await?;
         Ok(plan)
-    }
-
-    fn extent(&self, scene: &Scene<'_>, row: &UserRoom, own_news: bool) -> Extent {
-        let moved = |topic, since| self.store().moved(topic, since) != Moved::No;
-        match (extent_of_moved(scene), scene.since) {
-            (Extent::News, Some(since))
-                if !(moved(Topic::room(row.room_id.as_str()), since)
-                    || own_news && moved(private_receipts(scene.user(), row.room_id.as_str()), since)) =>
-            {
-                Extent::DataOnly
-            }
-            (extent, _) => extent,
-        }
     }
 
     /// Of rooms whose membership changed, finds those that the client did not have before: he was not

@@ -18,7 +18,8 @@ use crate::{
     data::{IgnoredCache, Items},
     joined::RoomPart,
     lazy::LazyMemory,
-    rooms::{RoomPlan, Scene, same_joined, topics},
+    rooms::{RoomPlan, Scene},
+    watches::{Watches, same_joined},
     write::Out,
 };
 
@@ -82,6 +83,7 @@ struct Inner {
     clock: Clock,
     stop: CancellationToken,
     lazy: LazyMemory,
+    watches: Watches,
     ignored: IgnoredCache,
     filters: Cache<(OwnedUserId, String), Arc<SyncFilter>>,
     waiting: base::Gauge,
@@ -99,6 +101,7 @@ impl Syncs {
         metrics: &Metrics,
     ) -> Self {
         Self(Arc::new(Inner {
+            watches: Watches::new(clock.instant()),
             rooms,
             accounts,
             store,
@@ -175,7 +178,8 @@ impl Syncs {
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
-            let mut watch = self.0.store.watch(topics(&request.user, &known));
+            let now = self.0.clock.instant();
+            let mut watch = self.0.watches.watch(&self.0.store, &request.user, &known, now);
             let (head, rooms) = self.rooms_at_head(&request.user).await?;
             if !same_joined(&known, &rooms) {
                 continue;

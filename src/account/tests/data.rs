@@ -1,6 +1,7 @@
 //! Account data, profiles, filters, push rules.
 
 use super::*;
+use crate::{DataChange, tables};
 
 #[tokio::test]
 async fn account_data_is_kept_and_logged() {
@@ -33,6 +34,70 @@ async fn account_data_is_kept_and_logged() {
         .collect();
     assert_eq!(logged.len(), 2);
     assert!(logged.iter().all(|(kind, change)| *kind == change.kind()));
+}
+
+/// What there is, by everything that is kept: what the list by position must tell.
+async fn set_after(town: &Town, user: &UserId, after: Position) -> Vec<DataChange> {
+    let mut all = town.accounts.account_data_since(user, Position::START).await.unwrap();
+    all.retain(|change| change.position > after);
+    all.sort_unstable_by_key(|change| change.position);
+    all
+}
+
+#[tokio::test]
+async fn what_was_set_after_a_position_is_told_once_with_its_last_content_and_nothing_else() {
+    let town = open_town().await;
+    let (hanako, _) = town.register("hanako", false).await;
+    let (taro, _) = town.register("hanako2", false).await;
+    let rooms = [room_id!("!a:kanazawa.test"), room_id!("!b:kanazawa.test")];
+    let mut positions = vec![town.store.head()];
+    for step in 0_usize..24 {
+        let content = Bytes::from(format!("{{\"n\":{step}}}"));
+        let user = if step % 5 == 4 { &taro } else { &hanako };
+        let kind = format!("k{}", step % 3);
+        match rooms.get(step % 4) {
+            Some(room) => town.accounts.set_room_account_data(user, room, &kind, content).await.unwrap(),
+            None => town.accounts.set_account_data(user, &kind, content).await.unwrap(),
+        }
+        positions.push(town.store.head());
+    }
+    for after in positions {
+        for user in [&hanako, &taro] {
+            let told = town.accounts.account_data_since(user, after).await.unwrap();
+            assert_eq!(told, set_after(&town, user, after).await, "{user} {after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn data_of_before_there_was_a_list_by_position_are_listed_by_the_migration_also_twice() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let before = town.store.head();
+    let mut batch = store::Batch::new();
+    for number in 0..1_100 {
+        crate::data::put_global(&mut batch, &user, &format!("g{number}"), Bytes::from_static(b"{}"), None);
+    }
+    batch.delete_prefix(&tables::DATA_LOG, user.as_str());
+    town.store.commit(batch).await.unwrap();
+    let room = room_id!("!room:kanazawa.test");
+    let details = json("{}");
+    let tag = || town.accounts.set_room_tag(&user, room, "u.work", &details);
+    tag().await.unwrap();
+    let mut batch = store::Batch::new();
+    batch.delete_all(&tables::DATA_LOG);
+    town.store.commit(batch).await.unwrap();
+
+    for _ in 0..2 {
+        crate::list_data_by_position(&town.store).await.unwrap();
+        let told = town.accounts.account_data_since(&user, before).await.unwrap();
+        assert_eq!((told.len(), told), (1_101, set_after(&town, &user, before).await));
+    }
+    // What is set again takes its place in the list.
+    let now = town.store.head();
+    tag().await.unwrap();
+    assert_eq!(town.accounts.account_data_since(&user, before).await.unwrap().len(), 1_101);
+    assert_eq!(town.accounts.account_data_since(&user, now).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -211,7 +276,7 @@ async fn a_user_keeps_account_data_of_a_thousand_types_besides_that_of_rooms() {
     // Written together, since one by one takes seconds. The push rules are one of the thousand.
     let mut batch = store::Batch::new();
     for number in 0..998 {
-        crate::data::put_global(&mut batch, &user, &format!("g{number}"), small());
+        crate::data::put_global(&mut batch, &user, &format!("g{number}"), small(), None);
     }
     town.store.commit(batch).await.unwrap();
 

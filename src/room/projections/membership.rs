@@ -1,7 +1,7 @@
 //! Who is in the room: its members, how many of each server, and the rooms of our users.
 
 use ruma::UserId;
-use store::{Position, Stamped};
+use store::{Position, Stamped, Topic};
 
 use super::Projection;
 use crate::{
@@ -64,7 +64,13 @@ fn our_user(
     old: Option<Membership>,
     new: Option<Membership>,
 ) {
+    if old == Some(Membership::Join) && new == old && !projection.came_in {
+        // Another name or picture. There is one for each of his rooms, and each list of his rooms that is read for
+        // it has all of them.
+        return;
+    }
     let room = projection.room.serial;
+    projection.batch.touch([Topic::memberships(user.as_str())]);
     projection.batch.delete(&INVITES, &(room, user.as_str()));
     let row = MembershipRow {
         room_id: projection.room.room_id.clone(),

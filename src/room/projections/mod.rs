@@ -25,6 +25,9 @@ pub(crate) struct Projection<'a> {
     /// The event's log entry; none for one that is not shown.
     pub(crate) slot: Option<Slot>,
     pub(crate) event: &'a StoredEvent,
+    /// By this batch we come into the room. What its state was when we were in it before says nothing of what has
+    /// been written of our users since.
+    pub(crate) came_in: bool,
     /// The current state after the event.
     pub(crate) current: Root,
     pub(crate) summary: &'a mut Summary,

@@ -1,6 +1,9 @@
 //! A user's rooms.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -8,7 +11,7 @@ use store::{Moved, Position, Range, Topic};
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
-    read::room::RoomInfo,
+    read::{receipts::private_receipts, room::RoomInfo},
     tables::{DEPARTURES, MEMBERS, MEMBERSHIPS, Membership},
 };
 
@@ -61,6 +64,8 @@ pub struct UserRooms {
     pub newest: Position,
     /// The rooms, by serial.
     pub rooms: Vec<UserRoom>,
+    user: OwnedUserId,
+    by_topic: OnceLock<Vec<(Topic, u32)>>,
 }
 
 impl UserRooms {
@@ -73,7 +78,30 @@ impl UserRooms {
     pub fn find(&self, room: RoomSerial) -> Option<&UserRoom> {
         self.rooms.binary_search_by_key(&room, |row| row.room).ok().map(|index| &self.rooms[index])
     }
+
+    /// What moves when there is something to tell of a room that the user is in, with the room's place in
+    /// [`UserRooms::rooms`]; in the order of the topics.
+    fn by_topic(&self) -> &[(Topic, u32)] {
+        self.by_topic.get_or_init(|| {
+            let mut topics = Vec::new();
+            for (index, row) in (0..).zip(&self.rooms).filter(|(_, row)| row.membership == Membership::Join) {
+                topics.push((Topic::room(row.room_id.as_str()), index));
+                topics.push((private_receipts(&self.user, row.room_id.as_str()), index));
+            }
+            topics.sort_unstable();
+            topics
+        })
+    }
 }
+
+/// What stands at a topic. Two rooms may have the same one.
+fn places_of(by_topic: &[(Topic, u32)], topic: Topic) -> impl Iterator<Item = u32> {
+    let first = by_topic.partition_point(|(other, _)| *other < topic);
+    by_topic[first..].iter().take_while(move |(other, _)| *other == topic).map(|(_, place)| *place)
+}
+
+/// So many moves are looked through also for a user of few rooms.
+const MOVES_LOOKED_AT: usize = 64;
 
 /// Lists of rooms of users who were asked about recently.
 #[derive(Debug)]
@@ -92,7 +120,7 @@ impl Rooms {
     /// [`Error::Store`].
     pub async fn memberships(&self, user: &UserId) -> Result<Arc<UserRooms>, Error> {
         let cache = &self.reader().user_rooms.0;
-        let topic = Topic::user(user.as_str());
+        let topic = Topic::memberships(user.as_str());
         if let Some(known) = cache.get(user)
             && self.store().moved(topic, known.as_of) == Moved::No
         {
@@ -130,9 +158,31 @@ impl Rooms {
             })
             .collect();
         let newest = rooms.iter().map(|room| room.position).max().unwrap_or_default();
-        let fresh = Arc::new(UserRooms { as_of, newest, rooms });
+        let by_topic = OnceLock::new();
+        let fresh = Arc::new(UserRooms { as_of, newest, rooms, user: user.to_owned(), by_topic });
         cache.insert(user.to_owned(), fresh.clone());
         Ok(fresh)
+    }
+
+    /// In which of the rooms that a user is in there may be something to tell since a position: their places in
+    /// [`UserRooms::rooms`], ascending. It takes as long as there is much that moved, not as there are rooms, unless
+    /// that was long ago.
+    ///
+    /// Take the [`store::Store::head`] that the answer is to hold for before asking.
+    pub fn moved(&self, rooms: &UserRooms, since: Position) -> Vec<u32> {
+        let by_topic = rooms.by_topic();
+        let mut places: Vec<u32> = match self.store().moved_since(since, by_topic.len().max(MOVES_LOOKED_AT))
+        {
+            Some(moved) => moved.iter().flat_map(|topic| places_of(by_topic, *topic)).collect(),
+            None => {
+                let moved =
+                    by_topic.iter().filter(|(topic, _)| self.store().moved(*topic, since) != Moved::No);
+                moved.map(|(_, place)| *place).collect()
+            }
+        };
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 
     /// A user of ours' relation to a room.

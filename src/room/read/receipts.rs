@@ -373,7 +373,7 @@ impl Rooms {
         let mut topics = match public {
             true => vec![Topic::room(room.room_id.as_str())],
             false => vec![
-                Topic::user(receipt.user_id.as_str()),
+                Topic::own_receipts(receipt.user_id.as_str()),
                 private_receipts(&receipt.user_id, room.room_id.as_str()),
             ],
         };

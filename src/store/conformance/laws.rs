@@ -275,7 +275,7 @@ pub async fn the_log_is_read_in_order_and_in_pages(place: &dyn Place) {
     for number in 0..25_u8 {
         let mut batch = Batch::new();
         batch.log(1 + number % 3, Bytes::from(vec![number; usize::from(number)]), [Topic::room("!a")]);
-        batch.touch([Topic::user("@a:b")]);
+        batch.touch([Topic::account_data("@a:b")]);
         store.commit(batch).await.expect("committed");
         if number % 5 == 0 {
             store.publish([Topic::room("!b")]).await.expect("published");
@@ -289,7 +289,7 @@ pub async fn the_log_is_read_in_order_and_in_pages(place: &dyn Place) {
         after = last.position;
         for entry in page {
             assert_eq!((entry.kind, &entry.payload[..]), (1 + seen % 3, &vec![seen; usize::from(seen)][..]));
-            assert_eq!(entry.topics, [Topic::room("!a"), Topic::user("@a:b")]);
+            assert_eq!(entry.topics, [Topic::room("!a"), Topic::account_data("@a:b")]);
             seen += 1;
         }
     }
@@ -451,7 +451,7 @@ pub async fn cursors_and_sequences_survive(place: &dyn Place) {
 pub async fn watchers_are_woken_and_moves_are_known(place: &dyn Place) {
     let opened = Opened::with(place, Options { remembered_topics: 4, ..Options::default() }).await;
     let store = &opened.store;
-    let (room, user) = (Topic::room("!a"), Topic::user("@a"));
+    let (room, user) = (Topic::room("!a"), Topic::account_data("@a"));
     let start = store.head();
     let mut watching = store.watch(vec![room, user]);
     assert_eq!(store.moved(room, start), Moved::No);

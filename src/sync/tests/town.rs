@@ -12,7 +12,7 @@ use ruma::{
     events::{StateEventType, TimelineEventType},
 };
 use serde_json::{Value, json};
-use store::{MemoryBackend, MemoryDisk, Options, Store};
+use store::{Backend, MemoryBackend, MemoryDisk, Options, Store};
 
 use crate::{StateAfter, SyncFilter, SyncRequest, Syncs};
 
@@ -90,11 +90,14 @@ pub(super) async fn town() -> Town {
 }
 
 pub(super) async fn town_on(disk: &MemoryDisk) -> Town {
+    town_over(Arc::new(MemoryBackend::open(disk))).await
+}
+
+pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let (clock, manual) = Clock::manual(1_800_000_000_000);
     let random = Random::seeded(7);
-    let backend = Arc::new(MemoryBackend::open(disk));
     let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
     let name = OwnedServerName::try_from("kanazawa.test").unwrap();
     let authorities = Arc::new(Authorities::new([Authority::new(name, "1", &[7; 32]).unwrap()]));
@@ -156,7 +159,18 @@ impl Town {
     }
 
     pub(super) async fn set(&self, name: &str, room: &RoomId, kind: &str, content: Value) -> OwnedEventId {
-        let draft = Draft::state(&user(name), StateEventType::from(kind), "", &content).unwrap();
+        self.set_of(name, room, kind, "", content).await
+    }
+
+    pub(super) async fn set_of(
+        &self,
+        name: &str,
+        room: &RoomId,
+        kind: &str,
+        state_key: &str,
+        content: Value,
+    ) -> OwnedEventId {
+        let draft = Draft::state(&user(name), StateEventType::from(kind), state_key, &content).unwrap();
         self.rooms.send(room, draft, None).await.unwrap()
     }
 }

@@ -1,0 +1,177 @@
+//! What a sync reads: as much as moved, not as there is.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use room::read::receipts::ReceiptKind;
+use ruma::OwnedRoomId;
+use serde_json::{Value, json, value::RawValue};
+use store::{
+    Backend, Change, CommitError, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch, RawCommitted,
+    RawRange, RawRow, Report, RowKey,
+};
+
+use super::town::{Client, Town, client, joined, said, town_over, user};
+
+/// A store in memory that counts the rows that are asked for and found.
+struct Counting {
+    inner: MemoryBackend,
+    rows: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Backend for Counting {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        self.rows.fetch_add(keys.len(), Ordering::Relaxed);
+        self.inner.get(keys).await
+    }
+
+    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        let found = self.inner.scan(ranges, order, limit).await?;
+        self.rows.fetch_add(ranges.len() + found.iter().map(Vec::len).sum::<usize>(), Ordering::Relaxed);
+        Ok(found)
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        self.inner.commit(batches).await
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.inner.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, Error> {
+        self.inner.head().await
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, Error> {
+        self.inner.verify(report).await
+    }
+}
+
+/// 花子, who is in many rooms and has synced, and what her syncs read.
+struct Busy {
+    town: Town,
+    rows: Arc<AtomicUsize>,
+    rooms: Vec<OwnedRoomId>,
+    hanako: Client,
+}
+
+async fn in_rooms(count: usize) -> Busy {
+    let rows = Arc::default();
+    let backend = Counting { inner: MemoryBackend::open(&MemoryDisk::default()), rows: Arc::clone(&rows) };
+    let town = town_over(Arc::new(backend)).await;
+    let mut rooms = Vec::with_capacity(count);
+    for _ in 0..count {
+        let room = town.room("hanako").await;
+        set_tag(&town, &room, "u.work").await;
+        rooms.push(room);
+    }
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    hanako.sync(&town).await;
+    Busy { town, rows, rooms, hanako }
+}
+
+async fn set_tag(town: &Town, room: &OwnedRoomId, tag: &str) {
+    let details = RawValue::from_string("{}".to_owned()).unwrap();
+    town.accounts.set_room_tag(&user("hanako"), room, tag, &details).await.unwrap();
+}
+
+impl Busy {
+    /// The answer to the next sync, and how many rows it read.
+    async fn sync(&mut self) -> (Value, usize) {
+        let before = self.rows.load(Ordering::Relaxed);
+        let answer = self.hanako.sync(&self.town).await;
+        (answer, self.rows.load(Ordering::Relaxed) - before)
+    }
+
+    /// What a sync reads after nothing, a message, a tag, another name in one room, and a receipt that only its
+    /// user is told of.
+    async fn costs(&mut self) -> Vec<usize> {
+        let room = self.rooms[self.rooms.len() / 2].clone();
+        let mut costs = Vec::new();
+
+        let (answer, cost) = self.sync().await;
+        assert!(answer.get("rooms").is_none() && answer.get("account_data").is_none(), "{answer}");
+        costs.push(cost);
+
+        let event = self.town.say("hanako", &room, "一件").await;
+        let (answer, cost) = self.sync().await;
+        assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 1);
+        assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["一件"]);
+        costs.push(cost);
+
+        set_tag(&self.town, &room, "m.favourite").await;
+        let (answer, cost) = self.sync().await;
+        assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 1);
+        let tags = &joined(&answer, &room)["account_data"]["events"][0]["content"]["tags"];
+        assert_eq!(tags, &json!({ "m.favourite": {}, "u.work": {} }));
+        costs.push(cost);
+
+        let named = json!({ "membership": "join", "displayname": "花子" });
+        self.town.set_of("hanako", &room, "m.room.member", user("hanako").as_str(), named).await;
+        let (answer, cost) = self.sync().await;
+        assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 1);
+        assert_eq!(joined(&answer, &room)["timeline"]["events"][0]["content"]["displayname"], "花子");
+        costs.push(cost);
+
+        let kind = ReceiptKind::Private;
+        self.town.rooms.set_receipt(&user("hanako"), &room, kind, None, &event).await.unwrap();
+        let (answer, cost) = self.sync().await;
+        assert_eq!(joined(&answer, &room)["ephemeral"]["events"][0]["type"], "m.receipt");
+        costs.push(cost);
+        costs
+    }
+}
+
+#[tokio::test]
+async fn a_sync_reads_as_many_rows_with_many_rooms_as_with_few() {
+    let (mut few, mut many) = (in_rooms(3).await, in_rooms(150).await);
+    assert_eq!(few.costs().await, many.costs().await);
+    assert_eq!(many.sync().await.1, 0, "nothing is read for nothing");
+}
+
+#[tokio::test]
+async fn what_moved_too_long_ago_to_be_known_in_its_order_is_told_all_the_same() {
+    let mut busy = in_rooms(3).await;
+    let room = busy.rooms[1].clone();
+    busy.town.say("hanako", &room, "前").await;
+    for _ in 0..9_000 {
+        busy.town.store.publish([store::Topic::room("!other")]).await.unwrap();
+    }
+    let (answer, _) = busy.sync().await;
+    assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 1);
+    assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["前"]);
+}
+
+#[tokio::test]
+async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
+    let mut busy = in_rooms(3).await;
+    let watched = |busy: &Busy| busy.town.store.watched();
+    let topics = 3 + 3;
+    assert_eq!(watched(&busy), topics);
+    let mut desktop = busy.hanako.clone().on("DESKTOP");
+    desktop.sync(&busy.town).await;
+    busy.sync().await;
+    assert_eq!(watched(&busy), topics, "all his devices share it");
+
+    busy.town.room("hanako").await;
+    busy.sync().await;
+    assert_eq!(watched(&busy), topics + 1, "the old one is gone with the new one");
+
+    let mut taro = client("taro");
+    taro.sync(&busy.town).await;
+    for _ in 0..2 {
+        busy.town.clock.advance(Duration::from_secs(60));
+        taro.sync(&busy.town).await;
+    }
+    assert_eq!(watched(&busy), 3, "only the one who still asks");
+}

@@ -1,0 +1,102 @@
+//! The watches of those who wait, kept from one request of a user to the next: a user in a thousand rooms is
+//! registered for a thousand topics once, not with every request.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use base::Instant;
+use parking_lot::Mutex;
+use quick_cache::{Weighter, sync::Cache};
+use room::{read::membership::UserRooms, tables::Membership};
+use ruma::{OwnedUserId, UserId};
+use store::{Store, Topic, Watch};
+
+/// Topics of all watches that are kept; each takes some 60 bytes.
+const MOST_TOPICS: u64 = 400_000;
+
+/// A watch that nobody has asked for during one such time is let go by the end of the next: every commit to its
+/// rooms would go on waking it.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Watches of users' rooms.
+pub(crate) struct Watches {
+    kept: Cache<OwnedUserId, Arc<Kept>, ByTopics>,
+    swept: Mutex<Instant>,
+}
+
+struct Kept {
+    rooms: Arc<UserRooms>,
+    watch: Watch,
+    topics: u64,
+    used: AtomicBool,
+}
+
+#[derive(Clone)]
+struct ByTopics;
+
+impl Weighter<OwnedUserId, Arc<Kept>> for ByTopics {
+    fn weight(&self, _user: &OwnedUserId, kept: &Arc<Kept>) -> u64 {
+        kept.topics
+    }
+}
+
+impl Watches {
+    pub(crate) fn new(now: Instant) -> Self {
+        let kept = Cache::with_weighter(4_096, MOST_TOPICS, ByTopics);
+        Self { kept, swept: Mutex::new(now) }
+    }
+
+    /// Watches the rooms that a user is in, and what else there is to tell him, from now on.
+    pub(crate) fn watch(&self, store: &Store, user: &UserId, rooms: &Arc<UserRooms>, now: Instant) -> Watch {
+        self.sweep(now);
+        let known = self.kept.get(user).filter(|kept| same_joined(&kept.rooms, rooms));
+        if let Some(kept) = &known {
+            kept.used.store(true, Ordering::Relaxed);
+            if Arc::ptr_eq(&kept.rooms, rooms) {
+                return kept.watch.clone();
+            }
+        }
+        let (watch, topics) = match known {
+            Some(kept) => (kept.watch.clone(), kept.topics),
+            None => {
+                let topics = topics(user, rooms);
+                let count = topics.len() as u64;
+                (store.watch(topics), count)
+            }
+        };
+        let kept = Kept { rooms: rooms.clone(), watch: watch.clone(), topics, used: AtomicBool::new(true) };
+        self.kept.insert(user.to_owned(), Arc::new(kept));
+        watch
+    }
+
+    /// Lets go what nobody has asked for since the last time.
+    fn sweep(&self, now: Instant) {
+        let mut swept = self.swept.lock();
+        if now.since(*swept) >= KEPT {
+            *swept = now;
+            drop(swept);
+            self.kept.retain(|_, kept| kept.used.swap(false, Ordering::Relaxed));
+        }
+    }
+}
+
+/// The topics that a waiting client watches.
+fn topics(user: &UserId, rooms: &UserRooms) -> Vec<Topic> {
+    let joined = rooms.with(Membership::Join).map(|room| Topic::room(room.room_id.as_str()));
+    let user = user.as_str();
+    joined.chain([Topic::memberships(user), Topic::account_data(user), Topic::own_receipts(user)]).collect()
+}
+
+/// Whether the same rooms are joined in both.
+pub(crate) fn same_joined(left: &Arc<UserRooms>, right: &Arc<UserRooms>) -> bool {
+    Arc::ptr_eq(left, right)
+        || left
+            .with(Membership::Join)
+            .map(|row| row.room)
+            .eq(right.with(Membership::Join).map(|row| row.room))
+}
