@@ -38,7 +38,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// Everything that happens in a room.
+    /// Everything that happens in a room, but for what is of the moment alone.
     #[must_use]
     pub fn room(room_id: &str) -> Self {
         Self::new(1, room_id)
@@ -60,6 +60,12 @@ impl Topic {
     #[must_use]
     pub fn own_receipts(user_id: &str) -> Self {
         Self::new(6, user_id)
+    }
+
+    /// Receipts and typing in a room.
+    #[must_use]
+    pub fn ephemeral(room_id: &str) -> Self {
+        Self::new(9, room_id)
     }
 
     /// A user's profile.

@@ -318,7 +318,21 @@ impl Store {
     /// committed after this call wakes it.
     #[must_use]
     pub fn watch(&self, topics: Vec<Topic>) -> Watch {
-        self.inner.hub.watch(topics)
+        self.inner.hub.watch(topics, Vec::new())
+    }
+
+    /// The same for topics of two kinds: where a [crowd](Store::is_crowd) waits for one of the patient ones, nobody of
+    /// it is woken urgently by what touches that.
+    #[must_use]
+    pub fn watch_patiently(&self, urgent: Vec<Topic>, patient: Vec<Topic>) -> Watch {
+        self.inner.hub.watch(urgent, patient)
+    }
+
+    /// Whether more than 64 watches are registered for a topic: who has nothing but that to tell may let more of it
+    /// gather before he wakes them all.
+    #[must_use]
+    pub fn is_crowd(&self, topic: Topic) -> bool {
+        self.inner.hub.is_crowd(topic)
     }
 
     /// For how many topics watches are registered, one that several wait for counted for each.

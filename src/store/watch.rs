@@ -40,8 +40,20 @@ pub(crate) struct Hub {
 
 struct Waiter {
     id: u64,
-    signal: signal::Sender<()>,
+    is_patient: bool,
+    signal: signal::Sender<Wakes>,
 }
+
+/// How often a waiter was woken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wakes {
+    all: u64,
+    /// Of those, by something for which nobody need be patient.
+    urgent: u64,
+}
+
+/// A topic for which more than so many wait is that of a crowd.
+const CROWD: usize = 64;
 
 impl Hub {
     /// A hub that knows nothing of what was before `head`; it remembers the moves of at least
@@ -109,14 +121,23 @@ impl Hub {
         self.moves.lock().since(since, limit)
     }
 
+    pub(crate) fn is_crowd(&self, topic: Topic) -> bool {
+        self.shard(topic).lock().get(&topic).is_some_and(|waiters| waiters.len() > CROWD)
+    }
+
     pub(crate) fn watched(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().values().map(Vec::len).sum::<usize>()).sum()
     }
 
     fn wake(&self, topic: Topic) {
         if let Some(waiters) = self.shard(topic).lock().get(&topic) {
+            let is_crowd = waiters.len() > CROWD;
             for waiter in waiters {
-                waiter.signal.send_replace(());
+                let is_urgent = !(is_crowd && waiter.is_patient);
+                waiter.signal.send_modify(|wakes| {
+                    wakes.all += 1;
+                    wakes.urgent += u64::from(is_urgent);
+                });
             }
         }
     }
@@ -126,16 +147,20 @@ impl Hub {
         &self.shards[index]
     }
 
-    pub(crate) fn watch(self: &Arc<Self>, mut topics: Vec<Topic>) -> Watch {
+    pub(crate) fn watch(self: &Arc<Self>, urgent: Vec<Topic>, patient: Vec<Topic>) -> Watch {
+        let patient = patient.into_iter().map(|topic| (topic, true));
+        let mut topics: Vec<(Topic, bool)> =
+            urgent.into_iter().map(|topic| (topic, false)).chain(patient).collect();
         topics.sort_unstable();
-        topics.dedup();
+        topics.dedup_by_key(|(topic, _)| *topic);
         let id = self.next_waiter.fetch_add(1, Ordering::Relaxed);
-        let (signal, seen) = signal::channel(());
-        for topic in &topics {
-            let waiter = Waiter { id, signal: signal.clone() };
+        let (signal, seen) = signal::channel(Wakes::default());
+        for (topic, is_patient) in &topics {
+            let waiter = Waiter { id, is_patient: *is_patient, signal: signal.clone() };
             self.shard(*topic).lock().entry(*topic).or_default().push(waiter);
         }
-        Watch { registration: Arc::new(Registration { hub: self.clone(), id, topics }), seen }
+        let topics = topics.into_iter().map(|(topic, _)| topic).collect();
+        Watch { registration: Arc::new(Registration { hub: self.clone(), id, topics }), seen, urgent: 0 }
     }
 }
 
@@ -145,7 +170,9 @@ impl Hub {
 /// made.
 pub struct Watch {
     registration: Arc<Registration>,
-    seen: signal::Receiver<()>,
+    seen: signal::Receiver<Wakes>,
+    /// How many of the urgent wakes have been seen.
+    urgent: u64,
 }
 
 struct Registration {
@@ -158,9 +185,27 @@ impl Watch {
     /// Waits for a commit, after the watch was made or after this last returned, that touched one
     /// of the topics. May return in vain.
     pub async fn changed(&mut self) {
-        if self.seen.changed().await.is_err() {
-            // Nobody is left who could touch a topic: there are none.
-            std::future::pending::<()>().await;
+        self.woken(|_| true).await;
+    }
+
+    /// The same, but does not return for what touched only topics for which a crowd waits
+    /// [patiently](crate::Store::watch_patiently).
+    pub async fn changed_urgently(&mut self) {
+        let seen = self.urgent;
+        self.woken(|wakes| wakes.urgent != seen).await;
+    }
+
+    async fn woken(&mut self, is_enough: impl Fn(&Wakes) -> bool) {
+        loop {
+            if self.seen.changed().await.is_err() {
+                // Nobody is left who could touch a topic: there are none.
+                std::future::pending::<()>().await;
+            }
+            let wakes = *self.seen.borrow_and_update();
+            if is_enough(&wakes) {
+                self.urgent = wakes.urgent;
+                return;
+            }
         }
     }
 }
@@ -168,8 +213,8 @@ impl Watch {
 impl Clone for Watch {
     fn clone(&self) -> Self {
         let mut seen = self.seen.clone();
-        seen.mark_unchanged();
-        Self { registration: self.registration.clone(), seen }
+        let urgent = seen.borrow_and_update().urgent;
+        Self { registration: self.registration.clone(), seen, urgent }
     }
 }
 
@@ -341,13 +386,13 @@ mod tests {
     async fn a_clone_of_a_watch_is_woken_too_and_only_by_what_comes_after_it() {
         let hub = Hub::new(Position(0), 10);
         let touch = |at: u64| hub.advance([(Position(at), [topic(1)].as_slice())].into_iter(), Position(at));
-        let mut first = hub.watch(vec![topic(1), topic(2)]);
+        let mut first = hub.watch(vec![topic(1), topic(2)], Vec::new());
         touch(1);
         let mut second = first.clone();
         first.changed().await;
         tokio::select! {
             biased;
-            () = second.changed() => panic!("woken by what came before"),
+            _ = second.changed() => panic!("woken by what came before"),
             () = std::future::ready(()) => {}
         }
         touch(2);
@@ -362,9 +407,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_crowd_waits_for_patiently_wakes_nobody_who_waits_for_what_is_urgent() {
+        let hub = Hub::new(Position(0), 10);
+        let touch =
+            |at: u64, id| hub.advance([(Position(at), [topic(id)].as_slice())].into_iter(), Position(at));
+        let is_woken = async |watch: &mut Watch| {
+            tokio::select! {
+                biased;
+                () = watch.changed_urgently() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        let mut watches: Vec<Watch> = (0..CROWD).map(|_| hub.watch(vec![topic(1)], vec![topic(2)])).collect();
+        assert!(!hub.is_crowd(topic(2)));
+        touch(1, 2);
+        assert!(is_woken(&mut watches[0]).await, "a few need not be patient");
+        watches.push(hub.watch(vec![topic(1)], vec![topic(2)]));
+        assert!(hub.is_crowd(topic(2)));
+        touch(2, 2);
+        assert!(!is_woken(&mut watches[0]).await);
+        touch(3, 2);
+        watches[0].changed().await;
+        touch(4, 2);
+        touch(5, 1);
+        assert!(is_woken(&mut watches[0]).await, "also among others");
+    }
+
+    #[tokio::test]
     async fn a_watch_remembers_a_wake_up_that_came_before_the_wait() {
         let hub = Hub::new(Position(0), 10);
-        let mut watch = hub.watch(vec![topic(1), topic(1), topic(2)]);
+        let mut watch = hub.watch(vec![topic(1), topic(1), topic(2)], vec![topic(2)]);
         hub.advance([(Position(1), [topic(1)].as_slice())].into_iter(), Position(1));
         watch.changed().await;
         assert_eq!(hub.head(), Position(1));
@@ -373,8 +445,8 @@ mod tests {
     #[test]
     fn a_dropped_watch_leaves_nothing_behind() {
         let hub = Hub::new(Position(0), 10);
-        let first = hub.watch(vec![topic(1), topic(2)]);
-        let second = hub.watch(vec![topic(2)]);
+        let first = hub.watch(vec![topic(1)], vec![topic(2)]);
+        let second = hub.watch(vec![topic(2)], Vec::new());
         drop(first);
         assert!(hub.shard(topic(1)).lock().is_empty());
         assert_eq!(hub.shard(topic(2)).lock().get(&topic(2)).unwrap().len(), 1);

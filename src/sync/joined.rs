@@ -118,14 +118,17 @@ impl Syncs {
                 )
             })
             .collect();
-        let moved: Vec<usize> =
-            (0..plans.len()).filter(|index| plans[*index].extent != Extent::DataOnly).collect();
-        if moved.is_empty() {
-            return Ok(parts);
-        }
-        let rooms: Vec<&RoomPlan> = moved.iter().map(|index| &plans[*index]).collect();
+        let chosen_by = |wanted: fn(&RoomPlan) -> bool| -> (Vec<usize>, Vec<&RoomPlan>) {
+            let chosen = plans.iter().enumerate().filter(|(_, plan)| plan.extent != Extent::DataOnly);
+            chosen.filter(|(_, plan)| wanted(plan)).unzip()
+        };
+        let (moved, rooms) = chosen_by(|plan| plan.events);
+        let (heard, with_ephemeral) = chosen_by(|plan| plan.ephemeral);
 
         let events = async {
+            if rooms.is_empty() {
+                return Ok(<(Vec<Chosen>, Vec<_>, Vec<_>)>::default());
+            }
             let mut chosen = self.choose_timelines(scene, &rooms).await?;
             self.find_bases(scene, &rooms, &mut chosen).await?;
             let mut states = self.states(scene, &rooms, &mut chosen).await?;
@@ -137,19 +140,20 @@ impl Syncs {
         };
         // The one waits for the store while the other works.
         let ((receipts, typing), (mut chosen, states, namings)) =
-            tokio::try_join!(self.ephemeral(scene, &rooms), events)?;
+            tokio::try_join!(self.ephemeral(scene, &with_ephemeral), events)?;
         let mut timelines = self.dress(scene, &mut chosen).await?.into_iter();
 
-        let all = moved.iter().zip(chosen).zip(states).zip(namings).zip(receipts).zip(typing);
-        for (((((index, chosen), state), naming), receipts), typing) in all {
+        for ((index, receipts), typing) in heard.into_iter().zip(receipts).zip(typing) {
+            parts[index].receipts = receipts;
+            parts[index].typing = typing;
+        }
+        for (((index, chosen), state), naming) in moved.iter().zip(chosen).zip(states).zip(namings) {
             let part = &mut parts[*index];
             part.timeline = timelines.next().unwrap_or_default();
             part.limited = chosen.limited;
             part.prev_batch = chosen.prev_batch;
             part.state = state;
             part.naming = naming;
-            part.receipts = receipts;
-            part.typing = typing;
         }
         self.aggregate(scene, &mut parts).await?;
         Ok(parts)

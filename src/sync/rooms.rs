@@ -13,7 +13,7 @@ use room::{
 };
 use ruma::{OwnedUserId, UserId};
 use std::collections::{BTreeMap, HashSet};
-use store::Position;
+use store::{Position, Topic};
 
 use crate::{Error, SyncRequest, Syncs, data::Items};
 
@@ -55,6 +55,9 @@ pub(crate) enum Extent {
 pub(crate) struct RoomPlan {
     pub(crate) row: UserRoom,
     pub(crate) extent: Extent,
+    /// Whether there may be events to tell, and receipts or typing; of a room with news.
+    pub(crate) events: bool,
+    pub(crate) ephemeral: bool,
     pub(crate) data: Items,
     /// Where he got out, if he is not in: nothing later is told.
     pub(crate) until: Option<Position>,
@@ -79,7 +82,26 @@ pub(crate) struct Plan {
     pub(crate) declined: Vec<UserRoom>,
 }
 
+impl Plan {
+    /// The rooms, where all that there is to tell are receipts and typing.
+    fn of_the_moment(&self) -> Option<&[RoomPlan]> {
+        let is_alone = self.invited.is_empty()
+            && self.knocked.is_empty()
+            && self.left.is_empty()
+            && self.declined.is_empty();
+        let is_so = |room: &RoomPlan| room.extent == Extent::News && !room.events && room.data.is_empty();
+        (is_alone && !self.joined.is_empty() && self.joined.iter().all(is_so)).then_some(&self.joined)
+    }
+}
+
 impl Syncs {
+    /// Whether an answer may wait for a moment: all that it would tell are receipts and typing in rooms with so many
+    /// readers that to tell each of it to all of them at once would cost more than anything else.
+    pub(crate) fn may_gather(&self, plan: &Plan) -> bool {
+        let is_crowd = |room: &RoomPlan| self.store().is_crowd(Topic::ephemeral(room.row.room_id.as_str()));
+        plan.of_the_moment().is_some_and(|rooms| rooms.iter().all(is_crowd))
+    }
+
     /// The head, and the user's rooms as they are there.
     pub(crate) async fn rooms_at_head(&self, user: &UserId) -> Result<(Position, Arc<UserRooms>), Error> {
         let mut head = self.store().head();
@@ -102,10 +124,16 @@ impl Syncs {
         let filter = &scene.request.filter;
         let mut plan = Plan::default();
         let moved = scene.since.map(|since| self.rooms().moved(rooms, since));
-        let mut moved = moved.as_deref().map(|places| places.iter().copied().peekable());
+        let mut moved = moved.as_deref().map(|moved| moved.iter().peekable());
         for (place, row) in (0..).zip(&rooms.rooms) {
             // What rests is most of it.
-            let rests = moved.as_mut().is_some_and(|moved| moved.next_if_eq(&place).is_none());
+            let (events, ephemeral) = match &mut moved {
+                Some(moved) => {
+                    let moved = moved.next_if(|moved| moved.place == place);
+                    moved.map_or((false, false), |moved| (moved.events, moved.ephemeral))
+                }
+                None => (true, true),
+            };
             if !filter.passes_room(&row.room_id) {
                 continue;
             }
@@ -118,11 +146,19 @@ impl Syncs {
                 Membership::Join => {
                     let data = data.remove(&row.room_id).unwrap_or_default();
                     let extent = match extent_of_moved(scene) {
-                        Extent::News if rests => Extent::DataOnly,
+                        Extent::News if !events && !ephemeral => Extent::DataOnly,
                         extent => extent,
                     };
+                    let is_news = extent == Extent::News;
                     if extent != Extent::DataOnly || !data.is_empty() {
-                        plan.joined.push(RoomPlan { row: row.clone(), extent, data, until: None });
+                        plan.joined.push(RoomPlan {
+                            row: row.clone(),
+                            extent,
+                            events: events || !is_news,
+                            ephemeral: ephemeral || !is_news,
+                            data,
+                            until: None,
+                        });
                     }
                 }
                 Membership::Invite if is_new && !scene.ignored.contains(&row.sender) => {
@@ -141,6 +177,8 @@ impl Syncs {
                             Some(until) => plan.left.push(RoomPlan {
                                 row: row.clone(),
                                 extent: extent_of_moved(scene),
+                                events: true,
+                                ephemeral: false,
                                 data: data.remove(&row.room_id).unwrap_or_default(),
                                 until: Some(until.position),
                             }),
@@ -180,6 +218,7 @@ impl Syncs {
         for (plan, member) in changed.into_iter().zip(members) {
             if member.and_then(|event| event.membership()) != Some(Membership::Join) {
                 plan.extent = Extent::Whole;
+                (plan.events, plan.ephemeral) = (true, true);
                 whole.push(plan);
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     joined::RoomPart,
     lazy::LazyMemory,
     rooms::{RoomPlan, Scene},
-    watches::{Watches, same_joined},
+    watches::{Watches, gathering, same_joined},
     write::Out,
 };
 
@@ -175,6 +175,7 @@ impl Syncs {
         }
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
+        let mut may_gather = true;
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
@@ -184,12 +185,22 @@ impl Syncs {
             if !same_joined(&known, &rooms) {
                 continue;
             }
-            if let Some(answer) = self.news(&request, since, head, &rooms).await? {
-                return Ok(Answer::Whole(answer));
+            let left = deadline.since(self.0.clock.instant());
+            match self.news(&request, since, head, &rooms, may_gather && !left.is_zero()).await? {
+                News::Answer(answer) => return Ok(Answer::Whole(answer)),
+                News::Gathering => {
+                    may_gather = false;
+                    let woken =
+                        self.0.clock.timeout(left.min(gathering(&request.user)), watch.changed_urgently());
+                    // Whatever ends it, there is something to tell.
+                    let _ended = self.0.stop.run_until_cancelled(woken).await;
+                    continue;
+                }
+                News::Nothing => {}
             }
             // There is nothing up to here, so there is no need to look again.
             since = head;
-            let left = deadline.since(self.0.clock.instant());
+            may_gather = true;
             if left.is_zero() || self.0.stop.is_cancelled() {
                 return Ok(Answer::Whole(nothing(head)));
             }
@@ -201,19 +212,23 @@ impl Syncs {
         }
     }
 
-    /// What is new between two positions; `None` when nothing is.
+    /// What is new between two positions.
     async fn news(
         &self,
         request: &SyncRequest,
         since: Position,
         head: Position,
         rooms: &UserRooms,
-    ) -> Result<Option<Bytes>, Error> {
+        may_gather: bool,
+    ) -> Result<News, Error> {
         let data = self.new_data(&request.user, Some(since)).await?;
         let ignored = self.ignored(&request.user).await?;
         let scene = Scene { request, since: Some(since), head, ignored };
         let plan = self.plan(&scene, rooms, data.rooms).await?;
         let global = wanted(request, data.global);
+        if may_gather && global.is_empty() && self.may_gather(&plan) {
+            return Ok(News::Gathering);
+        }
 
         let mut joined = self.joined_or_less(&scene, &plan.joined).await;
         joined.retain(|part| !part.is_empty(&scene));
@@ -222,7 +237,7 @@ impl Syncs {
         let left = self.left_parts(&scene, &plan).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
         if no_rooms && global.is_empty() {
-            return Ok(None);
+            return Ok(News::Nothing);
         }
 
         let now = self.0.clock.now();
@@ -243,7 +258,7 @@ impl Syncs {
             out.raw("}");
         }
         out.raw("}");
-        Ok(Some(out.into_bytes()))
+        Ok(News::Answer(out.into_bytes()))
     }
 
     /// A first answer, or one with all state: as large as the account, so a part at a time.
@@ -332,6 +347,14 @@ impl Syncs {
         }
         parts
     }
+}
+
+/// What there is for a client that waits.
+enum News {
+    Nothing,
+    /// Only what may wait for more of its kind.
+    Gathering,
+    Answer(Bytes),
 }
 
 /// Global account data that the filter lets through.

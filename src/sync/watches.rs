@@ -64,9 +64,9 @@ impl Watches {
         let (watch, topics) = match known {
             Some(kept) => (kept.watch.clone(), kept.topics),
             None => {
-                let topics = topics(user, rooms);
-                let count = topics.len() as u64;
-                (store.watch(topics), count)
+                let (urgent, patient) = topics(user, rooms);
+                let count = urgent.len() as u64 + patient.len() as u64;
+                (store.watch_patiently(urgent, patient), count)
             }
         };
         let kept = Kept { rooms: rooms.clone(), watch: watch.clone(), topics, used: AtomicBool::new(true) };
@@ -85,11 +85,18 @@ impl Watches {
     }
 }
 
-/// The topics that a waiting client watches.
-fn topics(user: &UserId, rooms: &UserRooms) -> Vec<Topic> {
-    let joined = rooms.with(Membership::Join).map(|room| Topic::room(room.room_id.as_str()));
+/// The topics that a waiting client watches urgently, and patiently.
+fn topics(user: &UserId, rooms: &UserRooms) -> (Vec<Topic>, Vec<Topic>) {
+    let joined = || rooms.with(Membership::Join).map(|room| room.room_id.as_str());
     let user = user.as_str();
-    joined.chain([Topic::memberships(user), Topic::account_data(user), Topic::own_receipts(user)]).collect()
+    let own = [Topic::memberships(user), Topic::account_data(user), Topic::own_receipts(user)];
+    (joined().map(Topic::room).chain(own).collect(), joined().map(Topic::ephemeral).collect())
+}
+
+/// For how long a reader in a crowd lets receipts and typing gather: each would wake all others of the crowd as
+/// well. Not the same for all, so that they do not come back all at once.
+pub(crate) fn gathering(user: &UserId) -> Duration {
+    Duration::from_millis(1_000 + Topic::memberships(user.as_str()).id % 1_000)
 }
 
 /// Whether the same rooms are joined in both.

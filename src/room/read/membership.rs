@@ -65,7 +65,25 @@ pub struct UserRooms {
     /// The rooms, by serial.
     pub rooms: Vec<UserRoom>,
     user: OwnedUserId,
-    by_topic: OnceLock<Vec<(Topic, u32)>>,
+    by_topic: OnceLock<Vec<(Topic, u32, Sort)>>,
+}
+
+/// What it is that moves with a topic of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    Events,
+    Ephemeral,
+}
+
+/// A room in which there may be something to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MovedRoom {
+    /// Its place in [`UserRooms::rooms`].
+    pub place: u32,
+    /// There may be events.
+    pub events: bool,
+    /// There may be receipts or typing.
+    pub ephemeral: bool,
 }
 
 impl UserRooms {
@@ -81,12 +99,14 @@ impl UserRooms {
 
     /// What moves when there is something to tell of a room that the user is in, with the room's place in
     /// [`UserRooms::rooms`]; in the order of the topics.
-    fn by_topic(&self) -> &[(Topic, u32)] {
+    fn by_topic(&self) -> &[(Topic, u32, Sort)] {
         self.by_topic.get_or_init(|| {
             let mut topics = Vec::new();
             for (index, row) in (0..).zip(&self.rooms).filter(|(_, row)| row.membership == Membership::Join) {
-                topics.push((Topic::room(row.room_id.as_str()), index));
-                topics.push((private_receipts(&self.user, row.room_id.as_str()), index));
+                let room_id = row.room_id.as_str();
+                topics.push((Topic::room(room_id), index, Sort::Events));
+                topics.push((Topic::ephemeral(room_id), index, Sort::Ephemeral));
+                topics.push((private_receipts(&self.user, room_id), index, Sort::Ephemeral));
             }
             topics.sort_unstable();
             topics
@@ -95,9 +115,10 @@ impl UserRooms {
 }
 
 /// What stands at a topic. Two rooms may have the same one.
-fn places_of(by_topic: &[(Topic, u32)], topic: Topic) -> impl Iterator<Item = u32> {
-    let first = by_topic.partition_point(|(other, _)| *other < topic);
-    by_topic[first..].iter().take_while(move |(other, _)| *other == topic).map(|(_, place)| *place)
+fn places_of(by_topic: &[(Topic, u32, Sort)], topic: Topic) -> impl Iterator<Item = (u32, Sort)> {
+    let first = by_topic.partition_point(|(other, ..)| *other < topic);
+    let found = by_topic[first..].iter().take_while(move |(other, ..)| *other == topic);
+    found.map(|(_, place, sort)| (*place, *sort))
 }
 
 /// So many moves are looked through also for a user of few rooms.
@@ -164,25 +185,35 @@ impl Rooms {
         Ok(fresh)
     }
 
-    /// In which of the rooms that a user is in there may be something to tell since a position: their places in
-    /// [`UserRooms::rooms`], ascending. It takes as long as there is much that moved, not as there are rooms, unless
-    /// that was long ago.
+    /// In which of the rooms that a user is in there may be something to tell since a position, in their order. It
+    /// takes as long as there is much that moved, not as there are rooms, unless that was long ago.
     ///
     /// Take the [`store::Store::head`] that the answer is to hold for before asking.
-    pub fn moved(&self, rooms: &UserRooms, since: Position) -> Vec<u32> {
+    pub fn moved(&self, rooms: &UserRooms, since: Position) -> Vec<MovedRoom> {
         let by_topic = rooms.by_topic();
-        let mut places: Vec<u32> = match self.store().moved_since(since, by_topic.len().max(MOVES_LOOKED_AT))
-        {
-            Some(moved) => moved.iter().flat_map(|topic| places_of(by_topic, *topic)).collect(),
-            None => {
-                let moved =
-                    by_topic.iter().filter(|(topic, _)| self.store().moved(*topic, since) != Moved::No);
-                moved.map(|(_, place)| *place).collect()
-            }
-        };
+        let mut places: Vec<(u32, Sort)> =
+            match self.store().moved_since(since, by_topic.len().max(MOVES_LOOKED_AT)) {
+                Some(moved) => moved.iter().flat_map(|topic| places_of(by_topic, *topic)).collect(),
+                None => {
+                    let has_moved = |topic| self.store().moved(topic, since) != Moved::No;
+                    let moved = by_topic.iter().filter(|(topic, ..)| has_moved(*topic));
+                    moved.map(|(_, place, sort)| (*place, *sort)).collect()
+                }
+            };
         places.sort_unstable();
-        places.dedup();
-        places
+        let mut moved: Vec<MovedRoom> = Vec::new();
+        for (place, sort) in places {
+            if moved.last().is_none_or(|last| last.place != place) {
+                moved.push(MovedRoom { place, events: false, ephemeral: false });
+            }
+            if let Some(last) = moved.last_mut() {
+                match sort {
+                    Sort::Events => last.events = true,
+                    Sort::Ephemeral => last.ephemeral = true,
+                }
+            }
+        }
+        moved
     }
 
     /// A user of ours' relation to a room.

@@ -371,7 +371,7 @@ impl Rooms {
             outgoing,
         });
         let mut topics = match public {
-            true => vec![Topic::room(room.room_id.as_str())],
+            true => vec![Topic::ephemeral(room.room_id.as_str())],
             false => vec![
                 Topic::own_receipts(receipt.user_id.as_str()),
                 private_receipts(&receipt.user_id, room.room_id.as_str()),

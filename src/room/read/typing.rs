@@ -269,7 +269,7 @@ impl Rooms {
         &self,
         changed: &[(RoomSerial, OwnedRoomId, Vec<(OwnedUserId, bool)>)],
     ) -> Result<(), Error> {
-        let topics = changed.iter().map(|(_, room_id, _)| Topic::room(room_id.as_str()));
+        let topics = changed.iter().map(|(_, room_id, _)| Topic::ephemeral(room_id.as_str()));
         let published = self.store().publish(topics).await;
         let position = match &published {
             Ok(position) => *position,

@@ -156,7 +156,7 @@ async fn what_moved_too_long_ago_to_be_known_in_its_order_is_told_all_the_same()
 async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
     let mut busy = in_rooms(3).await;
     let watched = |busy: &Busy| busy.town.store.watched();
-    let topics = 3 + 3;
+    let topics = 2 * 3 + 3;
     assert_eq!(watched(&busy), topics);
     let mut desktop = busy.hanako.clone().on("DESKTOP");
     desktop.sync(&busy.town).await;
@@ -165,7 +165,7 @@ async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
 
     busy.town.room("hanako").await;
     busy.sync().await;
-    assert_eq!(watched(&busy), topics + 1, "the old one is gone with the new one");
+    assert_eq!(watched(&busy), topics + 2, "the old one is gone with the new one");
 
     let mut taro = client("taro");
     taro.sync(&busy.town).await;

@@ -2,9 +2,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use room::read::receipts::ReceiptKind;
+use ruma::{EventId, RoomId};
 use serde_json::Value;
 
-use super::town::{Client, Town, client, joined, message, said, town};
+use super::town::{Client, Town, client, joined, message, said, town, user};
 
 /// Starts a sync and lets it come to its wait.
 async fn start(town: &Town, client: &Client) -> tokio::task::JoinHandle<Value> {
@@ -78,6 +80,75 @@ async fn a_stopping_server_answers_those_who_wait() {
     let waiting = start(&town, &hanako).await;
     town.tasks.shutdown_token().cancel();
     assert!(waiting.await.unwrap()["next_batch"].is_string());
+}
+
+/// A room of so many that what is of the moment is gathered for them, all of whom wait.
+async fn crowd(town: &Town, room: &RoomId) -> Vec<tokio::task::JoinHandle<Value>> {
+    let mut waiting = Vec::new();
+    for number in 0..70 {
+        let name = format!("reader{number}");
+        town.join(&name, room).await;
+    }
+    for number in 0..70 {
+        let mut reader = patient(&format!("reader{number}"));
+        reader.sync(town).await;
+        waiting.push(start(town, &reader).await);
+    }
+    waiting
+}
+
+async fn read(town: &Town, name: &str, room: &RoomId, event: &EventId) {
+    town.rooms.set_receipt(&user(name), room, ReceiptKind::Public, None, event).await.unwrap();
+}
+
+#[tokio::test]
+async fn receipts_gather_for_a_crowd_and_come_within_two_seconds() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let event = town.say("hanako", &room, "通達").await;
+    let waiting = crowd(&town, &room).await;
+
+    for reader in ["reader1", "reader2", "reader3"] {
+        read(&town, reader, &room, &event).await;
+        town.clock.advance(Duration::from_millis(100));
+    }
+    assert!(waiting.iter().all(|reader| !reader.is_finished()));
+    town.clock.advance(Duration::from_millis(1_900));
+
+    for reader in waiting {
+        let answer = reader.await.unwrap();
+        let receipts = &joined(&answer, &room)["ephemeral"]["events"][0]["content"][event.as_str()]["m.read"];
+        assert_eq!(receipts.as_object().unwrap().len(), 3, "{answer}");
+    }
+    // Also for one who comes back to find some.
+    let mut late = patient("reader0");
+    late.sync(&town).await;
+    read(&town, "reader4", &room, &event).await;
+    let late = start(&town, &late).await;
+    assert!(!late.is_finished());
+    town.clock.advance(Duration::from_millis(2_000));
+    assert!(joined(&late.await.unwrap(), &room)["ephemeral"].is_object());
+}
+
+#[tokio::test]
+async fn a_message_waits_for_nothing_in_a_crowd_not_even_behind_a_receipt() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let event = town.say("hanako", &room, "通達").await;
+    let waiting = crowd(&town, &room).await;
+
+    read(&town, "reader1", &room, &event).await;
+    // Each has heard of it, and gathers.
+    while town.clock.sleepers() < waiting.len() {
+        tokio::task::yield_now().await;
+    }
+    town.say("hanako", &room, "至急").await;
+
+    for reader in waiting {
+        let answer = reader.await.unwrap();
+        assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["至急"]);
+        assert_eq!(joined(&answer, &room)["ephemeral"]["events"][0]["type"], "m.receipt");
+    }
 }
 
 /// Everybody writes and reads at once; each reader must see every message exactly once and in one order.
