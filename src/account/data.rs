@@ -358,7 +358,8 @@ fn put_into_log(
 /// # Errors
 /// When the store cannot be read or written.
 pub async fn list_data_by_position(store: &Store) -> Result<(), store::Error> {
-    const ROWS: usize = 1_000;
+    // Their contents are read with them, and may be large.
+    const ROWS: usize = 40;
     let ascending = store::Order::Ascending;
     let mut range = Range::all();
     loop {

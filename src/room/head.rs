@@ -17,7 +17,7 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use quick_cache::sync::Cache;
-use store::{CommitError, Committed};
+use store::{CommitError, Committed, Topic};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
@@ -223,11 +223,14 @@ impl Guard {
 
     /// Hands a finished batch to the store; from here on the room is what the batch makes of it.
     pub(crate) fn submit(&mut self, rooms: &Rooms, staged: Staged, txn: Option<TxnKey>) -> Landing {
-        let Staged { batch, head, summary, state, forget_state, fresh, placed, changed, hold } = staged;
+        let Staged { mut batch, head, summary, state, forget_state, fresh, placed, changed, hold } = staged;
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         rooms.forget_cached(changed.iter().copied());
         let room = self.room.serial;
         let typing_ended = rooms.end_typing(room, placed.iter().map(|(event, _)| &**event));
+        if typing_ended {
+            batch.touch([Topic::ephemeral(self.room.room_id.as_str())]);
+        }
         let receipt = rooms.store().submit(batch);
         drop(hold);
         let events = rooms.clone();

@@ -136,6 +136,12 @@ impl Rooms {
         let mut attempts = Attempts::default();
         loop {
             let old = self.store().get(&MEMBERSHIPS, &key).await?;
+            if old.as_ref().is_some_and(|old| old.value.membership == Membership::Join)
+                && self.is_resident(room).await?
+            {
+                // He has come in meanwhile, and the room itself says what he is in it.
+                return Ok(());
+            }
             let mut batch = Batch::new();
             let serial = match change.event {
                 None => None,

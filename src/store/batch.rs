@@ -158,6 +158,14 @@ impl Batch {
         });
     }
 
+    /// Wakes the readers of a further topic by a log entry: where that stamps a row that they find by the topic, so
+    /// that the topic has moved wherever the row can be met.
+    pub fn touch_with(&mut self, slot: Slot, topic: Topic) {
+        if let Some(slot) = usize::try_from(slot.0).ok().and_then(|slot| self.raw.slots.get_mut(slot)) {
+            slot.topics.push(topic);
+        }
+    }
+
     /// Wakes the readers waiting for these topics, without a log entry.
     ///
     /// They count as moved at the position of the last log entry of this batch or, if it has

@@ -26,7 +26,8 @@ impl std::fmt::Display for Position {
     }
 }
 
-/// Something that commits touch and readers wait for: a room, a user, a device, a destination.
+/// Something that commits touch and readers wait for: the events of a room, the memberships of a user, a device, a
+/// destination.
 ///
 /// The id is a stable 64-bit hash of the name. Two names with one hash only wake readers in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,12 +63,6 @@ impl Topic {
         Self::new(6, user_id)
     }
 
-    /// Receipts and typing in a room.
-    #[must_use]
-    pub fn ephemeral(room_id: &str) -> Self {
-        Self::new(9, room_id)
-    }
-
     /// A user's profile.
     #[must_use]
     pub fn profile(user_id: &str) -> Self {
@@ -78,6 +73,12 @@ impl Topic {
     #[must_use]
     pub fn devices(user_id: &str) -> Self {
         Self::new(8, user_id)
+    }
+
+    /// Receipts and typing in a room.
+    #[must_use]
+    pub fn ephemeral(room_id: &str) -> Self {
+        Self::new(9, room_id)
     }
 
     /// Everything that concerns one device.

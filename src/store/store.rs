@@ -349,6 +349,12 @@ impl Store {
         self.inner.hub.moved(topic, since)
     }
 
+    /// [`Store::moved`] of many topics, in their order.
+    #[must_use]
+    pub fn moved_of(&self, topics: impl Iterator<Item = Topic>, since: Position) -> Vec<Moved> {
+        self.inner.hub.moved_of(topics, since)
+    }
+
     /// The topics that commits after `since` touched, in no order, some perhaps several times; for readers of
     /// many topics. `None`: there are more than `limit`, or it is too long ago, so ask for each with
     /// [`Store::moved`].

@@ -34,6 +34,7 @@ pub(crate) struct Hub {
     advancing: Mutex<()>,
     advanced: Notify,
     moves: Mutex<Moves>,
+    /// The waiters of each topic, by their ids.
     shards: [Mutex<HashMap<Topic, Vec<Waiter>>>; SHARDS],
     next_waiter: AtomicU64,
 }
@@ -117,6 +118,11 @@ impl Hub {
         self.moves.lock().moved(topic, since)
     }
 
+    pub(crate) fn moved_of(&self, topics: impl Iterator<Item = Topic>, since: Position) -> Vec<Moved> {
+        let moves = self.moves.lock();
+        topics.map(|topic| moves.moved(topic, since)).collect()
+    }
+
     pub(crate) fn moved_since(&self, since: Position, limit: usize) -> Option<Vec<Topic>> {
         self.moves.lock().since(since, limit)
     }
@@ -157,7 +163,10 @@ impl Hub {
         let (signal, seen) = signal::channel(Wakes::default());
         for (topic, is_patient) in &topics {
             let waiter = Waiter { id, is_patient: *is_patient, signal: signal.clone() };
-            self.shard(*topic).lock().entry(*topic).or_default().push(waiter);
+            let mut shard = self.shard(*topic).lock();
+            let waiters = shard.entry(*topic).or_default();
+            let at = waiters.partition_point(|other| other.id < id);
+            waiters.insert(at, waiter);
         }
         let topics = topics.into_iter().map(|(topic, _)| topic).collect();
         Watch { registration: Arc::new(Registration { hub: self.clone(), id, topics }), seen, urgent: 0 }
@@ -223,8 +232,8 @@ impl Drop for Registration {
         for topic in &self.topics {
             let mut shard = self.hub.shard(*topic).lock();
             if let Some(waiters) = shard.get_mut(topic) {
-                if let Some(at) = waiters.iter().position(|waiter| waiter.id == self.id) {
-                    waiters.swap_remove(at);
+                if let Ok(at) = waiters.binary_search_by_key(&self.id, |waiter| waiter.id) {
+                    waiters.remove(at);
                 }
                 if waiters.is_empty() {
                     shard.remove(topic);

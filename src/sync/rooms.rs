@@ -5,7 +5,7 @@ use std::sync::Arc;
 use room::{
     RoomSerial,
     read::{
-        membership::{UserRoom, UserRooms},
+        membership::{MovedRoom, UserRoom, UserRooms},
         token::Token,
         view::Viewer,
     },
@@ -55,9 +55,12 @@ pub(crate) enum Extent {
 pub(crate) struct RoomPlan {
     pub(crate) row: UserRoom,
     pub(crate) extent: Extent,
-    /// Whether there may be events to tell, and receipts or typing; of a room with news.
+    /// Whether there may be events to tell.
     pub(crate) events: bool,
+    /// Whether there may be receipts or typing to tell.
     pub(crate) ephemeral: bool,
+    /// Whether those may wait for more of their kind: there are none that only the user himself is told of.
+    pub(crate) may_gather: bool,
     pub(crate) data: Items,
     /// Where he got out, if he is not in: nothing later is told.
     pub(crate) until: Option<Position>,
@@ -89,7 +92,7 @@ impl Plan {
             && self.knocked.is_empty()
             && self.left.is_empty()
             && self.declined.is_empty();
-        let is_so = |room: &RoomPlan| room.extent == Extent::News && !room.events && room.data.is_empty();
+        let is_so = |room: &RoomPlan| room.may_gather && room.data.is_empty();
         (is_alone && !self.joined.is_empty() && self.joined.iter().all(is_so)).then_some(&self.joined)
     }
 }
@@ -127,13 +130,11 @@ impl Syncs {
         let mut moved = moved.as_deref().map(|moved| moved.iter().peekable());
         for (place, row) in (0..).zip(&rooms.rooms) {
             // What rests is most of it.
-            let (events, ephemeral) = match &mut moved {
-                Some(moved) => {
-                    let moved = moved.next_if(|moved| moved.place == place);
-                    moved.map_or((false, false), |moved| (moved.events, moved.ephemeral))
-                }
-                None => (true, true),
+            let moved = match &mut moved {
+                Some(moved) => moved.next_if(|moved| moved.place == place).copied().unwrap_or_default(),
+                None => MovedRoom { place, events: true, ephemeral: true, own_receipts: true },
             };
+            let has_ephemeral = moved.ephemeral || moved.own_receipts;
             if !filter.passes_room(&row.room_id) {
                 continue;
             }
@@ -146,7 +147,7 @@ impl Syncs {
                 Membership::Join => {
                     let data = data.remove(&row.room_id).unwrap_or_default();
                     let extent = match extent_of_moved(scene) {
-                        Extent::News if !events && !ephemeral => Extent::DataOnly,
+                        Extent::News if !moved.events && !has_ephemeral => Extent::DataOnly,
                         extent => extent,
                     };
                     let is_news = extent == Extent::News;
@@ -154,8 +155,9 @@ impl Syncs {
                         plan.joined.push(RoomPlan {
                             row: row.clone(),
                             extent,
-                            events: events || !is_news,
-                            ephemeral: ephemeral || !is_news,
+                            events: moved.events || !is_news,
+                            ephemeral: has_ephemeral || !is_news,
+                            may_gather: is_news && !moved.events && !moved.own_receipts,
                             data,
                             until: None,
                         });
@@ -179,6 +181,7 @@ impl Syncs {
                                 extent: extent_of_moved(scene),
                                 events: true,
                                 ephemeral: false,
+                                may_gather: false,
                                 data: data.remove(&row.room_id).unwrap_or_default(),
                                 until: Some(until.position),
                             }),
@@ -218,7 +221,7 @@ impl Syncs {
         for (plan, member) in changed.into_iter().zip(members) {
             if member.and_then(|event| event.membership()) != Some(Membership::Join) {
                 plan.extent = Extent::Whole;
-                (plan.events, plan.ephemeral) = (true, true);
+                (plan.events, plan.ephemeral, plan.may_gather) = (true, true, false);
                 whole.push(plan);
             }
         }

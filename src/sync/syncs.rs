@@ -192,7 +192,7 @@ impl Syncs {
                     may_gather = false;
                     let woken =
                         self.0.clock.timeout(left.min(gathering(&request.user)), watch.changed_urgently());
-                    // Whatever ends it, there is something to tell.
+                    // Whatever ends it, what has gathered is told now.
                     let _ended = self.0.stop.run_until_cancelled(woken).await;
                     continue;
                 }
@@ -201,6 +201,7 @@ impl Syncs {
             // There is nothing up to here, so there is no need to look again.
             since = head;
             may_gather = true;
+            let left = deadline.since(self.0.clock.instant());
             if left.is_zero() || self.0.stop.is_cancelled() {
                 return Ok(Answer::Whole(nothing(head)));
             }

@@ -2,8 +2,9 @@
 //! registered for a thousand topics once, not with every request.
 
 use std::{
+    cell::RefCell,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -11,13 +12,20 @@ use std::{
 
 use base::Instant;
 use parking_lot::Mutex;
-use quick_cache::{Weighter, sync::Cache};
-use room::{read::membership::UserRooms, tables::Membership};
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
+use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
 use ruma::{OwnedUserId, UserId};
 use store::{Store, Topic, Watch};
 
-/// Topics of all watches that are kept; each takes some 60 bytes.
+/// Topics of all watches that are kept; each takes some 80 bytes, what is kept beside them counts as [`BESIDE`] more.
 const MOST_TOPICS: u64 = 400_000;
+const BESIDE: u64 = 8;
+
+/// A user of more rooms than a part of the cache can hold would never be kept.
+const PARTS: usize = 4;
 
 /// A watch that nobody has asked for during one such time is let go by the end of the next: every commit to its
 /// rooms would go on waking it.
@@ -30,7 +38,9 @@ pub(crate) struct Watches {
 }
 
 struct Kept {
-    rooms: Arc<UserRooms>,
+    /// The list that was asked with last, to know it again.
+    rooms: Weak<UserRooms>,
+    joined: Vec<RoomSerial>,
     watch: Watch,
     topics: u64,
     used: AtomicBool,
@@ -41,35 +51,52 @@ struct ByTopics;
 
 impl Weighter<OwnedUserId, Arc<Kept>> for ByTopics {
     fn weight(&self, _user: &OwnedUserId, kept: &Arc<Kept>) -> u64 {
-        kept.topics
+        kept.topics + BESIDE
     }
 }
 
 impl Watches {
     pub(crate) fn new(now: Instant) -> Self {
-        let kept = Cache::with_weighter(4_096, MOST_TOPICS, ByTopics);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(4_096)
+            .weight_capacity(MOST_TOPICS)
+            .shards(PARTS)
+            .build();
+        // All that has no default is set above.
+        let kept = match options {
+            Ok(options) => Cache::with_options(
+                options,
+                ByTopics,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(4_096, MOST_TOPICS, ByTopics),
+        };
         Self { kept, swept: Mutex::new(now) }
     }
 
     /// Watches the rooms that a user is in, and what else there is to tell him, from now on.
     pub(crate) fn watch(&self, store: &Store, user: &UserId, rooms: &Arc<UserRooms>, now: Instant) -> Watch {
         self.sweep(now);
-        let known = self.kept.get(user).filter(|kept| same_joined(&kept.rooms, rooms));
-        if let Some(kept) = &known {
-            kept.used.store(true, Ordering::Relaxed);
-            if Arc::ptr_eq(&kept.rooms, rooms) {
-                return kept.watch.clone();
-            }
-        }
-        let (watch, topics) = match known {
-            Some(kept) => (kept.watch.clone(), kept.topics),
-            None => {
-                let (urgent, patient) = topics(user, rooms);
-                let count = urgent.len() as u64 + patient.len() as u64;
-                (store.watch_patiently(urgent, patient), count)
-            }
+        let joined = || rooms.with(Membership::Join).map(|row| row.room);
+        let is_so = |kept: &Arc<Kept>| {
+            // A list that is gone is never another's: its place is not given again while this knows of it.
+            Weak::as_ptr(&kept.rooms) == Arc::as_ptr(rooms) || kept.joined.iter().copied().eq(joined())
         };
-        let kept = Kept { rooms: rooms.clone(), watch: watch.clone(), topics, used: AtomicBool::new(true) };
+        if let Some(kept) = self.kept.get(user).filter(is_so) {
+            kept.used.store(true, Ordering::Relaxed);
+            return kept.watch.clone();
+        }
+        let (urgent, patient) = topics(user, rooms);
+        let topics = urgent.len() as u64 + patient.len() as u64;
+        let watch = store.watch_patiently(urgent, patient);
+        let kept = Kept {
+            rooms: Arc::downgrade(rooms),
+            joined: joined().collect(),
+            watch: watch.clone(),
+            topics,
+            used: AtomicBool::new(true),
+        };
         self.kept.insert(user.to_owned(), Arc::new(kept));
         watch
     }
@@ -80,7 +107,16 @@ impl Watches {
         if now.since(*swept) >= KEPT {
             *swept = now;
             drop(swept);
-            self.kept.retain(|_, kept| kept.used.swap(false, Ordering::Relaxed));
+            let gone = RefCell::new(Vec::new());
+            self.kept.retain(|_, kept| {
+                let is_used = kept.used.swap(false, Ordering::Relaxed);
+                if !is_used {
+                    gone.borrow_mut().push(kept.clone());
+                }
+                is_used
+            });
+            // Only now: each leaves all its topics, and others want the cache meanwhile.
+            drop(gone);
         }
     }
 }

@@ -65,12 +65,15 @@ fn our_user(
     new: Option<Membership>,
 ) {
     if old == Some(Membership::Join) && new == old && !projection.came_in {
-        // Another name or picture. There is one for each of his rooms, and each list of his rooms that is read for
-        // it has all of them.
+        // Another name or picture. He gets one in each of his rooms, and each time all his rooms would be read again.
         return;
     }
     let room = projection.room.serial;
-    projection.batch.touch([Topic::memberships(user.as_str())]);
+    let topic = Topic::memberships(user.as_str());
+    match projection.slot {
+        Some(slot) => projection.batch.touch_with(slot, topic),
+        None => projection.batch.touch([topic]),
+    }
     projection.batch.delete(&INVITES, &(room, user.as_str()));
     let row = MembershipRow {
         room_id: projection.room.room_id.clone(),

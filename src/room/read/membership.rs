@@ -73,17 +73,20 @@ pub struct UserRooms {
 enum Sort {
     Events,
     Ephemeral,
+    OwnReceipts,
 }
 
 /// A room in which there may be something to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MovedRoom {
     /// Its place in [`UserRooms::rooms`].
     pub place: u32,
     /// There may be events.
     pub events: bool,
-    /// There may be receipts or typing.
+    /// There may be receipts or typing of anybody.
     pub ephemeral: bool,
+    /// There may be receipts that only the user himself is told of.
+    pub own_receipts: bool,
 }
 
 impl UserRooms {
@@ -106,7 +109,7 @@ impl UserRooms {
                 let room_id = row.room_id.as_str();
                 topics.push((Topic::room(room_id), index, Sort::Events));
                 topics.push((Topic::ephemeral(room_id), index, Sort::Ephemeral));
-                topics.push((private_receipts(&self.user, room_id), index, Sort::Ephemeral));
+                topics.push((private_receipts(&self.user, room_id), index, Sort::OwnReceipts));
             }
             topics.sort_unstable();
             topics
@@ -195,21 +198,22 @@ impl Rooms {
             match self.store().moved_since(since, by_topic.len().max(MOVES_LOOKED_AT)) {
                 Some(moved) => moved.iter().flat_map(|topic| places_of(by_topic, *topic)).collect(),
                 None => {
-                    let has_moved = |topic| self.store().moved(topic, since) != Moved::No;
-                    let moved = by_topic.iter().filter(|(topic, ..)| has_moved(*topic));
-                    moved.map(|(_, place, sort)| (*place, *sort)).collect()
+                    let moved = self.store().moved_of(by_topic.iter().map(|(topic, ..)| *topic), since);
+                    let moved = by_topic.iter().zip(moved).filter(|(_, moved)| *moved != Moved::No);
+                    moved.map(|((_, place, sort), _)| (*place, *sort)).collect()
                 }
             };
         places.sort_unstable();
         let mut moved: Vec<MovedRoom> = Vec::new();
         for (place, sort) in places {
             if moved.last().is_none_or(|last| last.place != place) {
-                moved.push(MovedRoom { place, events: false, ephemeral: false });
+                moved.push(MovedRoom { place, ..MovedRoom::default() });
             }
             if let Some(last) = moved.last_mut() {
                 match sort {
                     Sort::Events => last.events = true,
                     Sort::Ephemeral => last.ephemeral = true,
+                    Sort::OwnReceipts => last.own_receipts = true,
                 }
             }
         }

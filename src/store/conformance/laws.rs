@@ -470,6 +470,15 @@ pub async fn watchers_are_woken_and_moves_are_known(place: &dyn Place) {
     assert_eq!(store.moved(user, committed.last()), Moved::Maybe);
     assert_eq!(store.moved(user, touched), Moved::No);
 
+    // With an entry that others follow: at its own position.
+    let mut batch = Batch::new();
+    let slot = batch.log(1, Bytes::new(), []);
+    batch.log(1, Bytes::new(), []);
+    batch.touch_with(slot, user);
+    let first = store.commit(batch).await.expect("committed").position(slot);
+    watching.changed().await;
+    assert_eq!((store.moved(user, touched), store.moved(user, first)), (Moved::Maybe, Moved::No));
+
     let mut refused = logging(1);
     refused.insert(&NUMBERS, &1, &text("there already"));
     store.commit(refused).await.expect_err("refused");

@@ -118,6 +118,27 @@ async fn typing_is_told_ends_by_itself_and_is_told_again() {
 }
 
 #[tokio::test]
+async fn who_gets_out_while_he_types_types_no_more_for_those_who_sync() {
+    for end in ["leave", "kick"] {
+        let town = town().await;
+        let room = town.room("hanako").await;
+        town.join("taro", &room).await;
+        town.rooms.set_typing(&user("taro"), &room, Some(Duration::from_secs(30))).await.unwrap();
+        let mut hanako = client("hanako");
+        hanako.sync(&town).await;
+
+        match end {
+            "leave" => town.leave("taro", &room).await,
+            _ => town.rooms.kick(&user("hanako"), &room, &user("taro"), None).await.unwrap(),
+        }
+
+        let answer = hanako.sync(&town).await;
+        let events = &joined(&answer, &room)["ephemeral"]["events"];
+        assert_eq!(of_type(events, "m.typing").unwrap()["content"]["user_ids"], json!([]), "{end}");
+    }
+}
+
+#[tokio::test]
 async fn typing_ends_in_its_time_however_the_calendar_is_set() {
     let town = town().await;
     let room = town.room("hanako").await;

@@ -36,6 +36,29 @@ async fn an_invite_shows_stripped_state_and_is_gone_after_the_join() {
 }
 
 #[tokio::test]
+async fn a_new_name_hides_neither_a_later_kick_nor_a_return() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    let named = json!({ "membership": "join", "displayname": "太郎" });
+    town.set_of("taro", &room, "m.room.member", user("taro").as_str(), named).await;
+    let answer = taro.sync(&town).await;
+    assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["m.room.member"]);
+
+    town.rooms.kick(&user("hanako"), &room, &user("taro"), None).await.unwrap();
+    let answer = taro.sync(&town).await;
+    assert!(answer["rooms"]["leave"].get(room.as_str()).is_some(), "{answer}");
+
+    town.join("taro", &room).await;
+    let answer = taro.sync(&town).await;
+    let part = joined(&answer, &room);
+    let all: Vec<_> = [said(&part["state"]["events"]), said(&part["timeline"]["events"])].concat();
+    assert!(all.contains(&"m.room.create".to_owned()), "the whole room again: {all:?}");
+}
+
+#[tokio::test]
 async fn who_leaves_is_told_everything_up_to_his_leaving_and_nothing_after() {
     let town = town().await;
     let room = town.room("hanako").await;
