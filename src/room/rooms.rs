@@ -30,6 +30,8 @@ pub struct Config {
     pub event_cache_bytes: u64,
     /// Memory for chunks of state snapshots, in bytes.
     pub chunk_cache_bytes: u64,
+    /// Memory for the newest receipts of rooms, in bytes.
+    pub receipt_cache_bytes: u64,
     /// How many rooms' inboxes are worked on at the same time.
     pub inbox_workers: usize,
     /// How many received PDUs may wait; above it, transactions are refused.
@@ -47,6 +49,7 @@ impl Default for Config {
             live_rooms: 4_096,
             event_cache_bytes: 32 << 20,
             chunk_cache_bytes: 16 << 20,
+            receipt_cache_bytes: 4 << 20,
             inbox_workers: 16,
             inbox_limits: InboxLimits::default(),
             fetch_limit: 200,

@@ -11,7 +11,7 @@ use room::{
     read::{
         event::StoredEvent,
         filter::LazyMembers,
-        receipts::Receipt,
+        receipts::{Receipt, ReceiptQuery},
         room::RoomInfo,
         summary::RoomNaming,
         timeline::{Recent, RecentQuery},
@@ -44,7 +44,7 @@ pub(crate) struct RoomPart {
     pub(crate) prev_batch: Token,
     pub(crate) state: Vec<Arc<StoredEvent>>,
     pub(crate) naming: Option<Arc<RoomNaming>>,
-    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) receipts: Vec<Arc<Receipt>>,
     pub(crate) typing: Option<Vec<OwnedUserId>>,
     pub(crate) data: Items,
 }
@@ -401,24 +401,29 @@ impl Syncs {
         &self,
         scene: &Scene<'_>,
         rooms: &[&RoomPlan],
-    ) -> Result<(Vec<Vec<Receipt>>, Vec<Option<Vec<OwnedUserId>>>), Error> {
+    ) -> Result<(Vec<Vec<Arc<Receipt>>>, Vec<Option<Vec<OwnedUserId>>>), Error> {
         let filter = &scene.request.filter.ephemeral;
         let nothing = filter.passes_none();
         let mut receipts = vec![Vec::new(); rooms.len()];
         if !nothing && filter.passes_type("m.receipt") {
-            // Rooms that the client does not know are asked from the beginning.
-            for whole in [true, false] {
-                let of_kind: Vec<usize> = (0..rooms.len())
-                    .filter(|index| (rooms[*index].extent == Extent::Whole) == whole)
-                    .filter(|index| rooms[*index].until.is_none())
-                    .filter(|index| filter.passes_room(&rooms[*index].row.room_id))
-                    .collect();
-                let after = scene.since.filter(|_| !whole).unwrap_or(Position::START);
-                let serials: Vec<_> = of_kind.iter().map(|index| rooms[*index].row.room).collect();
-                let found = self.rooms().receipts_since(scene.user(), &serials, after).await?;
-                for (index, found) in of_kind.into_iter().zip(found) {
-                    receipts[index] = found;
+            let is_asked = |plan: &RoomPlan| plan.until.is_none() && filter.passes_room(&plan.row.room_id);
+            let asked: Vec<usize> = (0..rooms.len()).filter(|index| is_asked(rooms[*index])).collect();
+            let query = |index: &usize| {
+                let plan = rooms[*index];
+                // Of rooms that the client does not know it knows none.
+                let after = scene.since.filter(|_| plan.extent != Extent::Whole).unwrap_or(Position::START);
+                ReceiptQuery {
+                    room: plan.row.room,
+                    room_id: &plan.row.room_id,
+                    after,
+                    through: scene.head,
+                    own: plan.own_receipts,
                 }
+            };
+            let queries: Vec<ReceiptQuery<'_>> = asked.iter().map(query).collect();
+            let found = self.rooms().receipts_since(scene.user(), &queries).await?;
+            for (index, found) in asked.into_iter().zip(found) {
+                receipts[index] = found;
             }
         }
         let typing = rooms

@@ -59,7 +59,9 @@ pub(crate) struct RoomPlan {
     pub(crate) events: bool,
     /// Whether there may be receipts or typing to tell.
     pub(crate) ephemeral: bool,
-    /// Whether those may wait for more of their kind: there are none that only the user himself is told of.
+    /// Whether there may be receipts that only the user himself is told of.
+    pub(crate) own_receipts: bool,
+    /// Whether receipts and typing may wait for more of their kind.
     pub(crate) may_gather: bool,
     pub(crate) data: Items,
     /// Where he got out, if he is not in: nothing later is told.
@@ -157,6 +159,7 @@ impl Syncs {
                             extent,
                             events: moved.events || !is_news,
                             ephemeral: has_ephemeral || !is_news,
+                            own_receipts: moved.own_receipts || !is_news,
                             may_gather: is_news && !moved.events && !moved.own_receipts,
                             data,
                             until: None,
@@ -181,6 +184,7 @@ impl Syncs {
                                 extent: extent_of_moved(scene),
                                 events: true,
                                 ephemeral: false,
+                                own_receipts: false,
                                 may_gather: false,
                                 data: data.remove(&row.room_id).unwrap_or_default(),
                                 until: Some(until.position),
@@ -221,7 +225,7 @@ impl Syncs {
         for (plan, member) in changed.into_iter().zip(members) {
             if member.and_then(|event| event.membership()) != Some(Membership::Join) {
                 plan.extent = Extent::Whole;
-                (plan.events, plan.ephemeral, plan.may_gather) = (true, true, false);
+                (plan.events, plan.ephemeral, plan.own_receipts, plan.may_gather) = (true, true, true, false);
                 whole.push(plan);
             }
         }

@@ -213,7 +213,7 @@ impl Out {
         self.raw("}");
     }
 
-    fn ephemeral(&mut self, receipts: &[Receipt], typing: Option<&[OwnedUserId]>) {
+    fn ephemeral(&mut self, receipts: &[Arc<Receipt>], typing: Option<&[OwnedUserId]>) {
         self.key("ephemeral");
         self.raw("{\"events\":[");
         if !receipts.is_empty() {
@@ -231,11 +231,11 @@ impl Out {
         self.raw("]}");
     }
 
-    fn receipts(&mut self, receipts: &[Receipt]) {
+    fn receipts(&mut self, receipts: &[Arc<Receipt>]) {
         type OfUser<'a> = BTreeMap<&'a UserId, &'a Receipt>;
         // One user may have several receipts on one event, one per thread; JSON holds one of them, so the
         // others follow in an event of their own.
-        let mut rest: Vec<&Receipt> = receipts.iter().collect();
+        let mut rest: Vec<&Receipt> = receipts.iter().map(|receipt| &**receipt).collect();
         while !rest.is_empty() {
             let mut by_event: BTreeMap<&str, BTreeMap<&str, OfUser<'_>>> = BTreeMap::new();
             let mut later = Vec::new();

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     net::{Net, message, user},
     reading::relate,
+    receipts::receipts,
 };
 use crate::{Error, read::view::Viewer};
 
@@ -31,7 +32,7 @@ async fn receipts_and_typing_of_other_servers_count_only_for_their_own_members()
     let all = vec![receipt(&hanako), receipt(&taro), receipt(&user("@other:b.test"))];
     a.rooms.receive_receipts(origin, &room, all).await.unwrap();
     let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
-    let noted = a.rooms.receipts_since(&hanako, &[serial], Default::default()).await.unwrap().remove(0);
+    let noted = receipts(&a, &hanako, &room, Default::default()).await;
     assert_eq!(noted.iter().map(|receipt| &receipt.user_id).collect::<Vec<_>>(), [&taro]);
 
     for who in [&hanako, &taro, &user("@other:b.test")] {
@@ -128,7 +129,6 @@ async fn receipts_of_another_server_are_bounded_in_length_and_number() {
     let room = a.public_room(&hanako).await;
     b.join(&taro, &room, "a.test").await.unwrap();
     let event = a.say(&hanako, &room, "一").await;
-    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
     let receive = async |threads: Vec<String>| {
         let receipt = |(ts, thread): (usize, String)| NewReceipt {
             user_id: taro.clone(),
@@ -137,9 +137,9 @@ async fn receipts_of_another_server_are_bounded_in_length_and_number() {
             event_id: event.clone(),
             ts: ts as u64,
         };
-        let receipts = threads.into_iter().enumerate().map(receipt).collect();
-        a.rooms.receive_receipts(taro.server_name(), &room, receipts).await.unwrap();
-        a.rooms.receipts_since(&hanako, &[serial], Default::default()).await.unwrap().remove(0)
+        let all = threads.into_iter().enumerate().map(receipt).collect();
+        a.rooms.receive_receipts(taro.server_name(), &room, all).await.unwrap();
+        receipts(&a, &hanako, &room, Default::default()).await
     };
     let long = format!("${}", "x".repeat(255));
     assert!(receive(vec!["x".to_owned(), "mainly".to_owned(), String::new(), long]).await.is_empty());
@@ -175,8 +175,7 @@ async fn receipts_that_others_keep_to_themselves_take_no_place_among_those_that_
         server.rooms.note_receipts(&info, some, false).await.unwrap();
     }
 
-    let told =
-        server.rooms.receipts_since(&hanako, &[info.serial], Default::default()).await.unwrap().remove(0);
+    let told = receipts(&server, &hanako, &room, Default::default()).await;
     let users: Vec<_> = told.iter().map(|receipt| receipt.user_id.as_str()).collect();
     assert_eq!(users, ["@open:a.test"]);
 }
@@ -216,7 +215,6 @@ async fn of_others_the_newest_two_thousand_receipts_of_a_room_are_told_and_of_th
     let hanako = user("@hanako:a.test");
     let room = a.public_room(&hanako).await;
     let event = a.say(&hanako, &room, "一").await;
-    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
     // Older than all others.
     a.rooms.set_receipt(&hanako, &room, Public, Some("main"), &event).await.unwrap();
     let users: Vec<_> = (0..USERS).map(|number| user(&format!("@u{number}:b.test"))).collect();
@@ -236,7 +234,7 @@ async fn of_others_the_newest_two_thousand_receipts_of_a_room_are_told_and_of_th
         let receipts = (0..THREADS).map(receipt).collect();
         a.rooms.receive_receipts(who.server_name(), &room, receipts).await.unwrap();
     }
-    let told = async |after| a.rooms.receipts_since(&hanako, &[serial], after).await.unwrap().remove(0);
+    let told = async |after| receipts(&a, &hanako, &room, after).await;
 
     let all = told(Default::default()).await;
     let (own, others): (Vec<_>, Vec<_>) = all.iter().partition(|receipt| receipt.user_id == hanako);

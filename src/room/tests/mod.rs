@@ -14,6 +14,7 @@ mod model;
 mod net;
 mod outside;
 mod reading;
+mod receipts;
 mod redactions;
 mod restricted;
 mod rows;

@@ -79,13 +79,14 @@ impl Config {
         named.or(first).unwrap_or_default()
     }
 
-    /// Settings of the room engine; its caches are three eighths of the memory budget.
+    /// Settings of the room engine; its caches are two fifths of the memory budget.
     pub fn room_config(&self) -> room::Config {
         let budget = self.store.memory.as_u64();
         room::Config {
             default_version: self.room_version(),
             event_cache_bytes: budget / 4,
             chunk_cache_bytes: budget / 8,
+            receipt_cache_bytes: budget / 32,
             ..room::Config::default()
         }
     }

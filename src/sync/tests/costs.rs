@@ -140,6 +140,37 @@ async fn a_sync_reads_as_many_rows_with_many_rooms_as_with_few() {
 }
 
 #[tokio::test]
+async fn a_receipt_is_read_once_for_all_who_are_told_of_it() {
+    let busy = in_rooms(1).await;
+    let room = busy.rooms[0].clone();
+    let event = busy.town.say("hanako", &room, "通達").await;
+    let mut readers: Vec<Client> = (0..10).map(|number| client(&format!("reader{number}"))).collect();
+    for reader in &mut readers {
+        busy.town.join(reader.user.localpart(), &room).await;
+    }
+    for reader in &mut readers {
+        reader.sync(&busy.town).await;
+        // Receipts of other readers are known from here on.
+        reader.sync(&busy.town).await;
+    }
+    let kind = ReceiptKind::Public;
+    let mut reads = async |busy: &Busy, who: &str| {
+        busy.town.rooms.set_receipt(&user(who), &room, kind, None, &event).await.unwrap();
+        let mut costs = Vec::new();
+        for reader in &mut readers {
+            let before = busy.rows.load(Ordering::Relaxed);
+            let answer = reader.sync(&busy.town).await;
+            assert_eq!(joined(&answer, &room)["ephemeral"]["events"][0]["type"], "m.receipt");
+            costs.push(busy.rows.load(Ordering::Relaxed) - before);
+        }
+        costs
+    };
+    reads(&busy, "reader1").await;
+    let costs = reads(&busy, "reader2").await;
+    assert!(costs[0] <= 3 && costs[1..].iter().all(|cost| *cost == 0), "{costs:?}");
+}
+
+#[tokio::test]
 async fn what_moved_too_long_ago_to_be_known_in_its_order_is_told_all_the_same() {
     let mut busy = in_rooms(3).await;
     let room = busy.rooms[1].clone();
@@ -158,10 +189,19 @@ async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
     let watched = |busy: &Busy| busy.town.store.watched();
     let topics = 2 * 3 + 3;
     assert_eq!(watched(&busy), topics);
-    let mut desktop = busy.hanako.clone().on("DESKTOP");
-    desktop.sync(&busy.town).await;
-    busy.sync().await;
+    let waiting: Vec<_> = ["DESKTOP", "TABLET"]
+        .map(|device| Client { timeout: Duration::from_secs(30), ..busy.hanako.clone().on(device) })
+        .into_iter()
+        .map(|client| {
+            let (syncs, request) = (busy.town.syncs.clone(), client.request());
+            tokio::spawn(async move { syncs.sync(request).await.unwrap().gather().await })
+        })
+        .collect();
+    while busy.town.clock.sleepers() < waiting.len() {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(watched(&busy), topics, "all his devices share it");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 
     busy.town.room("hanako").await;
     busy.sync().await;

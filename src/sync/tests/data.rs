@@ -118,6 +118,49 @@ async fn typing_is_told_ends_by_itself_and_is_told_again() {
 }
 
 #[tokio::test]
+async fn who_is_told_a_whole_room_is_told_its_receipts_too_however_old() {
+    let town = town().await;
+    let (room, other) = (town.room("hanako").await, town.room("taro").await);
+    let event = town.say("hanako", &room, "一").await;
+    town.rooms.set_receipt(&user("hanako"), &room, ReceiptKind::Public, None, &event).await.unwrap();
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+
+    town.join("taro", &room).await;
+    let receipt =
+        |answer: &Value| of_type(&joined(answer, &room)["ephemeral"]["events"], "m.receipt").is_some();
+    let joined_it = taro.sync(&town).await;
+    assert!(receipt(&joined_it), "{joined_it}");
+
+    town.say("taro", &other, "二").await;
+    taro.full_state = true;
+    let whole = taro.sync(&town).await;
+    assert!(joined(&whole, &room).is_object() && joined(&whole, &other).is_object());
+}
+
+#[tokio::test]
+async fn a_receipt_is_told_once_also_if_it_comes_while_a_sync_is_answered() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    let mut told = 0;
+    for number in 0..20 {
+        let event = town.say("taro", &room, &number.to_string()).await;
+        let (taro, room) = (user("taro"), &room);
+        let set = town.rooms.set_receipt(&taro, room, ReceiptKind::Public, None, &event);
+        let (answer, set) = tokio::join!(hanako.sync(&town), set);
+        set.unwrap();
+        for answer in [answer, hanako.sync(&town).await] {
+            let events = &joined(&answer, room)["ephemeral"]["events"];
+            told += usize::from(of_type(events, "m.receipt").is_some());
+        }
+    }
+    assert_eq!(told, 20);
+}
+
+#[tokio::test]
 async fn who_gets_out_while_he_types_types_no_more_for_those_who_sync() {
     for end in ["leave", "kick"] {
         let town = town().await;

@@ -2,9 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use bytes::Bytes;
 use room::read::receipts::ReceiptKind;
 use ruma::{EventId, RoomId};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::town::{Client, Town, client, joined, message, said, town, user};
 
@@ -128,6 +129,45 @@ async fn receipts_gather_for_a_crowd_and_come_within_two_seconds() {
     assert!(!late.is_finished());
     town.clock.advance(Duration::from_millis(2_000));
     assert!(joined(&late.await.unwrap(), &room)["ephemeral"].is_object());
+}
+
+#[tokio::test]
+async fn nothing_else_waits_for_what_gathers_for_a_crowd() {
+    let town = town().await;
+    let (room, small) = (town.room("hanako").await, town.room("hanako").await);
+    town.join("reader0", &small).await;
+    let event = town.say("hanako", &room, "通達").await;
+    let among_few = town.say("hanako", &small, "一").await;
+    let mut crowd = crowd(&town, &room).await;
+    crowd.remove(0).abort();
+
+    let cases = ["message", "invite", "tag", "global data", "receipt among few", "no time"];
+    for (number, case) in (1..).zip(cases) {
+        let mut reader = patient("reader0");
+        reader.sync(&town).await;
+        read(&town, &format!("reader{number}"), &room, &event).await;
+        let of_reader = user("reader0");
+        match case {
+            "message" => _ = town.say("hanako", &small, "至急").await,
+            "invite" => town.invite("hanako", &town.room("hanako").await, "reader0").await,
+            "tag" => {
+                let details = RawValue::from_string("{}".to_owned()).unwrap();
+                town.accounts.set_room_tag(&of_reader, &room, "u.work", &details).await.unwrap();
+            }
+            "global data" => {
+                let content = Bytes::from_static(b"{}");
+                town.accounts.set_account_data(&of_reader, "jp.lg.note", content).await.unwrap();
+            }
+            "receipt among few" => read(&town, "hanako", &small, &among_few).await,
+            _ => reader.timeout = Duration::ZERO,
+        }
+        let (syncs, request) = (town.syncs.clone(), reader.request());
+        let answer = tokio::spawn(async move { syncs.sync(request).await.unwrap().gather().await });
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(answer.is_finished(), "{case}");
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,16 @@
 //!
 //! For each user, type and thread only the latest receipt is kept, and of each user only those of the
 //! threads that he read last. A receipt lies in two tables, by whom it is of and by when it came; the
-//! second is what `/sync` reads, and has one row per receipt.
+//! second is what `/sync` reads ([`since`]), and has one row per receipt; the newest public ones of a room are
+//! also in memory for all its readers ([`tail`]).
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#receipts>
 
+mod since;
+mod tail;
+
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -57,14 +61,21 @@ pub(crate) struct ReceiptLogRow {
 }
 store::row!(ReceiptLogRow, schema = 1);
 
+impl ReceiptLogRow {
+    fn into_receipt(self, position: Position) -> Receipt {
+        Receipt {
+            user_id: self.user,
+            kind: if self.private { ReceiptKind::Private } else { ReceiptKind::Public },
+            thread: Some(self.thread).filter(|thread| !thread.is_empty()),
+            event_id: self.event_id,
+            ts: self.ts,
+            position,
+        }
+    }
+}
+
 /// Of so many threads of a room a user's receipts are kept; when there are more, the oldest go.
 const THREADS_KEPT: usize = 64;
-
-/// So many receipts of other users in one room are told in one answer, the newest.
-const MOST_TOLD: usize = 2_000;
-
-/// So often as many are read at once to find them among those that their users keep to themselves.
-const ROUNDS: usize = 5;
 
 /// So many receipts are written in one commit.
 const AT_ONCE: usize = 500;
@@ -122,6 +133,9 @@ pub struct Receipt {
     /// When it came to us.
     pub position: Position,
 }
+
+pub use since::ReceiptQuery;
+pub(crate) use tail::TailCache;
 
 /// What moves when a user's own clients have something new to hear of how far he has read in a room.
 #[must_use]
@@ -398,108 +412,6 @@ impl Rooms {
         batch.append(&RECEIPT_LOG, &room.serial, slot, &row);
     }
 
-    /// The receipts of rooms that came after a position and that a user may see, in the order of `rooms`.
-    ///
-    /// Of other users the newest [`MOST_TOLD`] of each room, as far as they are among the newest 10,000 of all; of the
-    /// user himself all.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn receipts_since(
-        &self,
-        user: &UserId,
-        rooms: &[RoomSerial],
-        after: Position,
-    ) -> Result<Vec<Vec<Receipt>>, Error> {
-        // Mostly there are few, and a store reads forwards with half the work.
-        let ranges = rooms.iter().map(|room| Range::prefix(room).after(&(*room, after))).collect();
-        let found = self.store().scan_many(&RECEIPT_LOG, ranges, store::Order::Ascending, MOST_TOLD).await?;
-        let many: Vec<usize> = (0..rooms.len()).filter(|index| found[*index].len() == MOST_TOLD).collect();
-        let seen = |(key, row)| receipt_for(user, key, row);
-        let mut told: Vec<Vec<Receipt>> =
-            found.into_iter().map(|rows| rows.into_iter().filter_map(seen).collect()).collect();
-        if !many.is_empty() {
-            let large: Vec<RoomSerial> = many.iter().map(|index| rooms[*index]).collect();
-            let newest = self.many_receipts_since(user, &large, after).await?;
-            for (index, newest) in many.into_iter().zip(newest) {
-                told[index] = newest;
-            }
-        }
-        Ok(told)
-    }
-
-    /// The same for rooms with more of them than are told: the newest, and all of the user himself.
-    async fn many_receipts_since(
-        &self,
-        user: &UserId,
-        rooms: &[RoomSerial],
-        after: Position,
-    ) -> Result<Vec<Vec<Receipt>>, Error> {
-        let (mut told, cut) = self.newest_receipts(user, rooms, after).await?;
-        if !cut.is_empty() {
-            let ranges = cut.iter().map(|index| Range::prefix(&(rooms[*index], user.as_str()))).collect();
-            let own = self.store().scan_many(&RECEIPTS, ranges, store::Order::Ascending, usize::MAX).await?;
-            for (index, rows) in cut.into_iter().zip(own) {
-                told[index].retain(|receipt| receipt.user_id != user);
-                told[index].extend(rows.into_iter().filter_map(|((_, _, kind, thread), row)| {
-                    (row.position > after).then_some(Receipt {
-                        user_id: user.to_owned(),
-                        kind: ReceiptKind::parse(&kind)?,
-                        thread: Some(thread).filter(|thread| !thread.is_empty()),
-                        event_id: row.value.event_id,
-                        ts: row.value.ts,
-                        position: row.position,
-                    })
-                }));
-            }
-        }
-        Ok(told)
-    }
-
-    /// The newest receipts of rooms that a user may see, oldest first, and in which rooms there may be older ones.
-    async fn newest_receipts(
-        &self,
-        user: &UserId,
-        rooms: &[RoomSerial],
-        after: Position,
-    ) -> Result<(Vec<Vec<Receipt>>, Vec<usize>), Error> {
-        let receipt = |(key, row): ((RoomSerial, Position), ReceiptLogRow)| receipt_for(user, key, row);
-        let mut told = vec![Vec::new(); rooms.len()];
-        let mut cut = BTreeSet::new();
-        let mut open: Vec<(usize, Position)> =
-            (0..rooms.len()).map(|index| (index, Position(u64::MAX))).collect();
-        for _ in 0..ROUNDS {
-            let range = |(index, before): &(usize, Position)| {
-                let room = rooms[*index];
-                Range::prefix(&room).after(&(room, after)).before(&(room, *before))
-            };
-            let ranges = open.iter().map(range).collect();
-            let found =
-                self.store().scan_many(&RECEIPT_LOG, ranges, store::Order::Descending, MOST_TOLD).await?;
-            let mut next = Vec::new();
-            for ((index, _), rows) in open.into_iter().zip(found) {
-                let oldest =
-                    rows.last().filter(|_| rows.len() == MOST_TOLD).map(|((_, position), _)| *position);
-                told[index].extend(rows.into_iter().filter_map(receipt));
-                let Some(oldest) = oldest else { continue };
-                cut.insert(index);
-                // What others keep to themselves takes no place.
-                if told[index].len() < MOST_TOLD {
-                    next.push((index, oldest));
-                }
-            }
-            open = next;
-            if open.is_empty() {
-                break;
-            }
-        }
-        for told in &mut told {
-            told.truncate(MOST_TOLD);
-            told.reverse();
-        }
-        Ok((told, cut.into_iter().collect()))
-    }
-
     /// A user's receipt, for use inside the server.
     ///
     /// # Errors
@@ -545,18 +457,6 @@ fn keep_last(receipts: &mut Vec<NewReceipt>) {
 /// Whether the name is one of a thread.
 fn is_thread(name: &str) -> bool {
     name == MAIN || (name.len() <= LONGEST_ID && name.starts_with('$') && EventId::parse(name).is_ok())
-}
-
-/// A row of the log as this user is told of it; nothing: others keep it to themselves.
-fn receipt_for(user: &UserId, (_, position): (RoomSerial, Position), row: ReceiptLogRow) -> Option<Receipt> {
-    (!row.private || row.user == user).then(|| Receipt {
-        user_id: row.user,
-        kind: if row.private { ReceiptKind::Private } else { ReceiptKind::Public },
-        thread: Some(row.thread).filter(|thread| !thread.is_empty()),
-        event_id: row.event_id,
-        ts: row.ts,
-        position,
-    })
 }
 
 /// Whether a receipt goes further than the one we have. Where we lack one of the events, the one counts

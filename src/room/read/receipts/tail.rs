@@ -1,0 +1,179 @@
+//! The newest public receipts of rooms, in memory for all who read them: two thousand readers whom one receipt wakes
+//! cost one read.
+
+use std::{collections::HashSet, sync::Arc};
+
+use parking_lot::Mutex;
+use quick_cache::{Weighter, sync::Cache};
+use store::{Moved, Order, Position, Range, Topic};
+
+use super::{RECEIPT_LOG, Receipt, ReceiptQuery, since::MOST_TOLD};
+use crate::{Error, RoomSerial, Rooms};
+
+/// The public receipts in a room that came after one position and up to another.
+#[derive(Debug)]
+struct Tail {
+    after: Position,
+    through: Position,
+    /// Oldest first.
+    rows: Vec<Arc<Receipt>>,
+}
+
+impl Tail {
+    /// Answers from memory; `None` when that does not reach so far.
+    fn answer(&self, query: &ReceiptQuery<'_>) -> Option<Vec<Arc<Receipt>>> {
+        if query.after < self.after || query.through > self.through {
+            return None;
+        }
+        let first = self.rows.partition_point(|row| row.position <= query.after);
+        let end = self.rows.partition_point(|row| row.position <= query.through);
+        Some(self.rows.get(first..end)?.to_vec())
+    }
+
+    /// Puts what follows (oldest first) at the end, and takes away what it moves on.
+    fn extend(&mut self, rows: Vec<Receipt>, through: Position) {
+        let moved_on: HashSet<_> = rows.iter().map(|row| (&*row.user_id, row.thread.as_deref())).collect();
+        self.rows.retain(|row| !moved_on.contains(&(&*row.user_id, row.thread.as_deref())));
+        drop(moved_on);
+        self.rows.extend(rows.into_iter().map(Arc::new));
+        let too_many = self.rows.len().saturating_sub(MOST_TOLD);
+        if let Some(last) = self.rows.drain(..too_many).next_back() {
+            self.after = last.position;
+        }
+        self.through = self.through.max(through);
+    }
+
+    fn weight(&self) -> u64 {
+        let beside = size_of::<Receipt>() + 64;
+        let bytes = |row: &Arc<Receipt>| {
+            let thread = row.thread.as_deref().map_or(0, str::len);
+            (beside + row.user_id.as_str().len() + row.event_id.as_str().len() + thread) as u64
+        };
+        self.rows.iter().map(bytes).sum::<u64>() + EMPTY
+    }
+}
+
+/// Bytes of a tail without receipts.
+const EMPTY: u64 = 256;
+
+/// A room's tail, and the lock under which it is read on.
+#[derive(Debug)]
+struct Cell {
+    tail: Mutex<Tail>,
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    cell: Arc<Cell>,
+    weight: u64,
+}
+
+#[derive(Clone, Debug)]
+struct ByWeight;
+
+impl Weighter<RoomSerial, Kept> for ByWeight {
+    fn weight(&self, _: &RoomSerial, kept: &Kept) -> u64 {
+        kept.weight
+    }
+}
+
+/// Tails of recently read rooms.
+#[derive(Debug)]
+pub(crate) struct TailCache(Cache<RoomSerial, Kept, ByWeight>);
+
+impl TailCache {
+    /// A cache of about this many bytes.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let items = usize::try_from(bytes / 2_000).unwrap_or(usize::MAX).max(64);
+        Self(Cache::with_weighter(items, bytes, ByWeight))
+    }
+
+    fn cell(&self, query: &ReceiptQuery<'_>) -> Arc<Cell> {
+        match self.0.get(&query.room) {
+            Some(kept) => kept.cell,
+            None => {
+                // Nothing is known, and that is all there is of nothing. Two cells at once only cost a read.
+                let tail = Tail { after: query.after, through: query.after, rows: Vec::new() };
+                let cell = Arc::new(Cell { tail: Mutex::new(tail), reading: Arc::default() });
+                self.0.insert(query.room, Kept { cell: cell.clone(), weight: EMPTY });
+                cell
+            }
+        }
+    }
+}
+
+impl Rooms {
+    /// The public receipts of rooms; `None` for those that memory does not reach: they are asked for from the
+    /// beginning, or from long ago.
+    pub(super) async fn receipts_from_tails(
+        &self,
+        queries: &[ReceiptQuery<'_>],
+    ) -> Result<Vec<Option<Vec<Arc<Receipt>>>>, Error> {
+        let cache = &self.reader().receipts;
+        let asked: Vec<usize> =
+            (0..queries.len()).filter(|index| queries[*index].after != Position::START).collect();
+        let cells: Vec<(&ReceiptQuery<'_>, Arc<Cell>)> =
+            asked.iter().map(|index| (&queries[*index], cache.cell(&queries[*index]))).collect();
+        self.read_receipts_on(&cells).await?;
+        let mut told = vec![None; queries.len()];
+        for (index, (query, cell)) in asked.into_iter().zip(&cells) {
+            told[index] = cell.tail.lock().answer(query);
+        }
+        Ok(told)
+    }
+
+    /// Brings tails up to where they are asked for.
+    async fn read_receipts_on(&self, cells: &[(&ReceiptQuery<'_>, Arc<Cell>)]) -> Result<(), Error> {
+        let mut stale: Vec<_> = cells.iter().filter(|(query, cell)| self.is_behind(query, cell)).collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        // In the order of serials, so that two readers never wait for each other.
+        stale.sort_unstable_by_key(|(query, _)| query.room);
+        stale.dedup_by_key(|(query, _)| query.room);
+        let mut guards = Vec::with_capacity(stale.len());
+        for (_, cell) in &stale {
+            guards.push(cell.reading.clone().lock_owned().await);
+        }
+        // Somebody else may have read on while we waited.
+        stale.retain(|(query, cell)| self.is_behind(query, cell));
+        let head = self.store().head();
+        let range = |(query, cell): &&(&ReceiptQuery<'_>, Arc<Cell>)| {
+            let (room, through) = (query.room, cell.tail.lock().through);
+            Range::prefix(&room).after(&(room, through)).through(&(room, head))
+        };
+        let ranges: Vec<_> = stale.iter().map(range).collect();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let found = self.store().scan_many(&RECEIPT_LOG, ranges, Order::Ascending, MOST_TOLD).await?;
+        for ((query, cell), rows) in stale.into_iter().zip(found) {
+            let mut tail = cell.tail.lock();
+            if rows.len() < MOST_TOLD {
+                let public = rows.into_iter().filter(|(_, row)| !row.private);
+                tail.extend(public.map(|((_, position), row)| row.into_receipt(position)).collect(), head);
+            } else {
+                // Far behind: what is in between is of no use.
+                *tail = Tail { after: head, through: head, rows: Vec::new() };
+            }
+            let weight = tail.weight();
+            drop(tail);
+            self.reader().receipts.0.insert(query.room, Kept { cell: cell.clone(), weight });
+        }
+        Ok(())
+    }
+
+    /// Whether there is more than a tail knows of what it is asked for. If nothing has come, it knows it by that.
+    fn is_behind(&self, query: &ReceiptQuery<'_>, cell: &Cell) -> bool {
+        let mut tail = cell.tail.lock();
+        if tail.through >= query.through {
+            return false;
+        }
+        if self.store().moved(Topic::ephemeral(query.room_id.as_str()), tail.through) == Moved::No {
+            tail.through = query.through;
+            return false;
+        }
+        true
+    }
+}
