@@ -24,7 +24,10 @@ use crate::{
     Error, Rooms,
     ids::RoomSerial,
     pipeline::Staged,
-    read::{event::StoredEvent, room::RoomInfo},
+    read::{
+        event::{StoredEvent, touch_changed},
+        room::RoomInfo,
+    },
     tables::{HEADS, Head, SUMMARIES, StateKeyName, Summary},
     view::Fresh,
 };
@@ -226,6 +229,7 @@ impl Guard {
         let Staged { mut batch, head, summary, state, forget_state, fresh, placed, changed, hold } = staged;
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         rooms.forget_cached(changed.iter().copied());
+        touch_changed(rooms.store(), &mut batch, &changed);
         let room = self.room.serial;
         let typing_ended = rooms.end_typing(room, placed.iter().map(|(event, _)| &**event));
         if typing_ended {

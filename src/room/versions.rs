@@ -15,7 +15,7 @@ use crate::{
     Error, Rooms,
     attempts::Attempts,
     pipeline::Stage,
-    read::room::RoomInfo,
+    read::{event::touch_changed, room::RoomInfo},
     tables::{EVENT_IDS, EVENT_META, EVENTS, HEADS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
 };
 
@@ -82,6 +82,7 @@ impl Rooms {
                 let row = RoomIdRow { room_id: room.room_id.clone(), version: row.version };
                 batch.put(&ROOM_IDS, &room.serial, &row);
             }
+            touch_changed(self.store(), &mut batch, &gone);
             self.forget_cached(gone.iter().copied());
             let done = attempts.judge(self, self.store().commit(batch).await).await?.is_some();
             self.forget_cached(gone);

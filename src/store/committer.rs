@@ -475,7 +475,7 @@ mod tests {
         }
 
         async fn head(&self) -> Result<Position, Error> {
-            self.memory.head().await
+            Ok(self.memory.head().await?.plus(self.to_come.load(SeqCst)))
         }
 
         fn is_shared(&self) -> bool {

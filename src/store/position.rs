@@ -93,6 +93,15 @@ impl Topic {
         Self::new(4, server_name)
     }
 
+    /// Who holds a consumer, by its name.
+    #[must_use]
+    pub fn consumer(name: &str) -> Self {
+        Self::new(10, name)
+    }
+
+    /// What every commit with positions wakes. It is in no log and nobody is told whether it has moved.
+    pub(crate) const ANY: Self = Self { kind: 0, id: 0 };
+
     /// Another sort of thing; kinds below 16 belong to this crate.
     #[must_use]
     pub fn new(kind: u8, name: &str) -> Self {

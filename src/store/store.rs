@@ -233,6 +233,12 @@ impl Store {
         self.inner.queue.push(batch.into_raw())
     }
 
+    /// Whether other processes may write to the same data.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner.backend.is_shared()
+    }
+
     /// Whether it takes writes. When it does not, it heals by itself as soon as the back end can.
     #[must_use]
     pub fn condition(&self) -> Condition {
@@ -288,11 +294,13 @@ impl Store {
         let hub = &self.inner.hub;
         if hub.head() < position {
             let backend = self.inner.backend.as_ref();
+            // What was never given is not waited for: while others write, that would have no end.
+            let target = position.min(backend.head().await?);
             if backend.is_shared() {
-                committer::catch_up(backend, hub, position).await?;
+                committer::catch_up(backend, hub, target).await?;
             } else {
-                // What the back end has given becomes visible at once; more is not waited for in vain.
-                hub.reached(position.min(backend.head().await?)).await;
+                // What the back end has given becomes visible at once.
+                hub.reached(target).await;
             }
         }
         Ok(hub.head())
@@ -326,6 +334,12 @@ impl Store {
     #[must_use]
     pub fn watch_patiently(&self, urgent: Vec<Topic>, patient: Vec<Topic>) -> Watch {
         self.inner.hub.watch(urgent, patient)
+    }
+
+    /// Stands ready for any commit that gets a position: for who reads all of the log. May wake in vain.
+    #[must_use]
+    pub fn watch_any(&self) -> Watch {
+        self.inner.hub.watch(vec![Topic::ANY], Vec::new())
     }
 
     /// Whether more than 64 watches are registered for a topic: who has nothing but that to tell may let more of it

@@ -112,6 +112,7 @@ impl Hub {
                 self.wake(*topic);
             }
         }
+        self.wake(Topic::ANY);
     }
 
     pub(crate) fn moved(&self, topic: Topic, since: Position) -> Moved {

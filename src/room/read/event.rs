@@ -6,7 +6,8 @@
 //!
 //! Events do not change, but for two things: a redaction empties one, and one that came without its
 //! place in the graph may get it later. Who writes such a change calls [`EventCache::forget`] after
-//! the commit.
+//! the commit, and over shared data says so in the log too: each process forgets what the others have
+//! changed up to its head, before it reads from the cache.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use quick_cache::{Weighter, sync::Cache};
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use store::{Committed, Position, Reads, Slot, Stamped};
+use store::{Batch, Committed, Moved, Position, Reads, Slot, Stamped, Store, Topic};
 
 use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms,
@@ -240,6 +241,27 @@ pub(crate) struct EventCache {
     events: Cache<EventSerial, Arc<StoredEvent>, ByWeight>,
     /// Counts what was forgotten, so that something read before is not put back after.
     forgotten: AtomicU64,
+    /// What other processes have changed up to here is forgotten.
+    as_of: AtomicU64,
+}
+
+/// Moves with every change of a stored event.
+fn any_changed() -> Topic {
+    Topic::new(19, "room.changed_events")
+}
+
+/// The kind of a topic whose id is the serial of an event, which moves when that is changed.
+const CHANGED: u8 = 18;
+
+fn changed(event: EventSerial) -> Topic {
+    Topic { kind: CHANGED, id: event.0 }
+}
+
+/// Tells the other processes over the same data, if there may be any, that a batch changes stored events.
+pub(crate) fn touch_changed(store: &Store, batch: &mut Batch, events: &[EventSerial]) {
+    if store.is_shared() && !events.is_empty() {
+        batch.touch(events.iter().map(|event| changed(*event)).chain([any_changed()]));
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -255,7 +277,8 @@ impl EventCache {
     /// A cache of about this many bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         let items = usize::try_from(bytes / 2_500).unwrap_or(usize::MAX).max(64);
-        Self { events: Cache::with_weighter(items, bytes, ByWeight), forgotten: AtomicU64::new(0) }
+        let events = Cache::with_weighter(items, bytes, ByWeight);
+        Self { events, forgotten: AtomicU64::new(0), as_of: AtomicU64::new(0) }
     }
 
     fn epoch(&self) -> u64 {
@@ -277,6 +300,11 @@ impl EventCache {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.events.remove(&event);
     }
+
+    fn forget_all(&self) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.events.clear();
+    }
 }
 
 impl Rooms {
@@ -290,6 +318,7 @@ impl Rooms {
         &self,
         wanted: &[(RoomSerial, EventSerial)],
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        self.forget_changed_elsewhere();
         let cache = &self.reader().events;
         let mut found: Vec<Option<Arc<StoredEvent>>> =
             wanted.iter().map(|(_, event)| cache.events.get(event)).collect();
@@ -394,7 +423,40 @@ impl Rooms {
             // Somebody will be sent it; who comes first should not wait for it.
             event.body();
             cache.remember(&event, cache.epoch());
+            // Another process may have changed it before it was put in, and that have been looked at already.
+            if self.store().is_shared()
+                && self.store().moved(changed(event.serial), committed.last()) != Moved::No
+            {
+                cache.forget(event.serial);
+            }
         }
+    }
+
+    /// Forgets events that other processes have changed, up to the head.
+    fn forget_changed_elsewhere(&self) {
+        let (store, cache) = (self.store(), &self.reader().events);
+        if !store.is_shared() {
+            return;
+        }
+        let head = store.head();
+        let as_of = Position(cache.as_of.load(Ordering::Acquire));
+        if head <= as_of {
+            return;
+        }
+        if store.moved(any_changed(), as_of) != Moved::No {
+            match store.moved_since(as_of, usize::MAX) {
+                Some(moved) => self.forget_cached(
+                    moved.iter().filter(|topic| topic.kind == CHANGED).map(|topic| EventSerial(topic.id)),
+                ),
+                // Too long ago to know which.
+                None => {
+                    cache.forget_all();
+                    self.resolver().forget_all();
+                }
+            }
+        }
+        // Last: who finds this position finds the cache without what was changed before it.
+        cache.as_of.fetch_max(head.0, Ordering::AcqRel);
     }
 
     /// Forgets cached forms of events whose stored rows were just changed (redacted, or given a place).

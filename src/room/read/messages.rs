@@ -97,6 +97,7 @@ impl Rooms {
         room_id: &RoomId,
         query: &PageQuery,
     ) -> Result<Page, Error> {
+        self.reach_places([query.from, query.to]).await?;
         let room = self.get_room(room_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let limit = query.limit.min(MAX_PAGE);

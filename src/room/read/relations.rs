@@ -72,6 +72,7 @@ impl Rooms {
         event_id: &EventId,
         query: &RelationQuery<'_>,
     ) -> Result<Page, Error> {
+        self.reach_places([query.from, query.to]).await?;
         let parent = self.event_for(viewer, room_id, event_id).await?.event;
         let source = match query.recurse {
             false => Source::Direct(&parent),

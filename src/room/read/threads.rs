@@ -51,6 +51,7 @@ impl Rooms {
         room_id: &RoomId,
         query: &ThreadQuery,
     ) -> Result<Page, Error> {
+        self.reach_places([query.from]).await?;
         let room = self.get_room(room_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let limit = query.limit.min(MAX_PAGE);

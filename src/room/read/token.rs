@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr};
 
 use store::Position;
 
-use crate::Order;
+use crate::{Error, Order, Rooms};
 
 /// The version of the token format written by this server.
 const PREFIX: &str = "s1_";
@@ -46,6 +46,18 @@ impl Token {
     /// The commit position that the place stands for; places among backfilled events are before everything live.
     pub fn position(self) -> Position {
         Position(self.0.0.saturating_sub(LIVE))
+    }
+}
+
+impl Rooms {
+    /// Brings this process up to the places that a client names: another one may have given them to it.
+    pub(super) async fn reach_places(
+        &self,
+        places: impl IntoIterator<Item = Option<Token>>,
+    ) -> Result<(), Error> {
+        let last = places.into_iter().flatten().max().map(Token::position);
+        self.store().reach(last.unwrap_or_default()).await?;
+        Ok(())
     }
 }
 

@@ -70,6 +70,11 @@ impl Resolver {
     pub(crate) fn forget(&self, event: EventSerial) {
         self.edges.forget(event);
     }
+
+    /// The same for all events.
+    pub(crate) fn forget_all(&self) {
+        self.edges.forget_all();
+    }
 }
 
 /// Resolves several states of a room into one. Their order does not matter.

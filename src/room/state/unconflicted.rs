@@ -42,6 +42,10 @@ impl Edges {
     pub(super) fn forget(&self, event: EventSerial) {
         self.0.remove(&event);
     }
+
+    pub(super) fn forget_all(&self) {
+        self.0.clear();
+    }
 }
 
 /// Takes from `difference` what is in the auth chain of what the states agree on.
