@@ -5,7 +5,7 @@
 //! acknowledged once it is on stable storage. What a reader may have to hear of goes into the log
 //! in the same batch as the data.
 //!
-//! Reading order: [`Table`], [`Batch`], [`Store`]; then `committer`, `watch` and `stage` for how it
+//! Reading order: [`Table`], [`Batch`], [`Store`], [`Consumer`]; then `committer`, `watch` and `stage` for how it
 //! works, and [`Backend`] for what a back end must do.
 
 mod backend;
@@ -14,6 +14,7 @@ mod committer;
 mod condition;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod consumer;
 mod error;
 mod key;
 mod log;
@@ -36,6 +37,7 @@ pub use backend::{
 pub use batch::{Batch, EPHEMERAL, Slot};
 pub use committer::{Committed, Receipt};
 pub use condition::Condition;
+pub use consumer::{Consumer, Fenced, Submitted, Term};
 pub use error::{CodecError, CommitError, Error, Precondition};
 pub use key::{AppendKey, AsKey, Key, PositionKey, PrefixOf, decode_key, encode_key};
 pub use log::{decode_entry, encode_entry};

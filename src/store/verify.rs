@@ -38,7 +38,13 @@ fn check_row<K: Key, V: Value>(key: &[u8], value: &[u8]) -> Result<(), CodecErro
 
 /// The checks of this crate's own tables.
 pub(crate) fn own_checks() -> Vec<TableCheck> {
-    vec![crate::store::CURSORS.check(), crate::store::SEQUENCES.check(), crate::schema::META.check()]
+    vec![
+        crate::store::CURSORS.check(),
+        crate::store::SEQUENCES.check(),
+        crate::schema::META.check(),
+        crate::consumer::LEASES.check(),
+        crate::consumer::BEATS.check(),
+    ]
 }
 
 /// What was found; filled by a back end's `verify`.

@@ -123,6 +123,7 @@ macro_rules! replica_tests {
             a_replica_never_passes_over_a_commit_of_the_other
             what_one_replica_was_told_the_other_reaches
             two_replicas_share_sequences
+            one_replica_at_a_time_does_a_consumers_work
         );
     };
 }

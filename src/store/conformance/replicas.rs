@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{NUMBERS, Opened, Place, laws::rows_lead_the_head, random::*};
-use crate::{Batch, Moved, Position, Store, Topic};
+use crate::{Batch, CommitError, Consumer, Moved, Position, Store, Term, Topic};
+use base::{CancellationToken, Clock, Metrics};
 use bytes::Bytes;
 
 /// How long a wake-up may take before the test fails.
@@ -72,8 +73,10 @@ pub async fn a_replica_wakes_for_the_commits_of_the_other(place: &dyn Place) {
     }
     let before = right.store.head();
     let mut watch = right.store.watch(vec![other]);
+    let mut any = right.store.watch_any();
     let given = left.store.publish([other]).await.expect("published");
     tokio::time::timeout(SOON, watch.changed()).await.expect("woken");
+    tokio::time::timeout(SOON, any.changed()).await.expect("woken by any commit");
     assert!(given > before && right.store.head() >= given);
     assert!(right.store.changes(before, 10).await.expect("the log").is_empty());
     left.close().await;
@@ -109,6 +112,96 @@ pub async fn what_one_replica_was_told_the_other_reaches(place: &dyn Place) {
     }
     left.close().await;
     right.close().await;
+}
+
+/// Of a consumer one store at a time does the work. When its process is gone another one goes on from its cursor, and
+/// what the first had still to write is refused.
+pub async fn one_replica_at_a_time_does_a_consumers_work(place: &dyn Place) {
+    let (left, right) = (Opened::at(place).await, Opened::at(place).await);
+    let (clock, hand) = Clock::manual(0);
+    let mut working = [&left, &right].map(|opened| Working::begin(&opened.store, &clock));
+    let (holder, first) = found(|| {
+        (0..).zip(&mut working).find_map(|(at, one): (usize, _)| Some((at, one.terms.try_recv().ok()?)))
+    })
+    .await;
+    let other = 1 - holder;
+    let mut batch = Batch::new();
+    first.set_cursor(&mut batch, Position(7));
+    first.commit(batch).await.expect("the holder writes");
+    for _ in 0..20 {
+        // Whoever is to beat or to look has done so when he sleeps again.
+        found(|| (hand.sleepers() == 2).then_some(())).await;
+        hand.advance(Duration::from_secs(1));
+    }
+    assert!(working[other].terms.try_recv().is_err(), "who is there keeps it");
+
+    // As SIGKILL would: nothing of it runs on, but a write of it is still under way.
+    working[holder].task.abort();
+    let second = found(|| {
+        if hand.sleepers() > 0 {
+            hand.advance(Duration::from_secs(1));
+        }
+        working[other].terms.try_recv().ok()
+    })
+    .await;
+    assert_eq!(second.cursor(), Position(7));
+    let mut late = Batch::new();
+    first.set_cursor(&mut late, Position(9));
+    let refused = first.commit(late).await;
+    assert!(matches!(refused, Err(CommitError::Conflict { .. })), "{refused:?}");
+    assert!(first.is_lost() && first.ended().is_cancelled());
+    assert_eq!(right.store.cursor("conformance").await.expect("read"), Position(7));
+    assert!(!second.is_lost());
+
+    // Who goes in order is followed at once, without a look more.
+    working[holder] = Working::begin(&[&left, &right][holder].store, &clock);
+    found(|| (hand.sleepers() == 2).then_some(())).await;
+    working[other].stop.cancel();
+    let third = found(|| working[holder].terms.try_recv().ok()).await;
+    assert!(third.commit(Batch::new()).await.is_ok());
+    working.iter().for_each(|one| one.stop.cancel());
+    left.close().await;
+    right.close().await;
+}
+
+/// A consumer that tells of its terms and works until they end.
+struct Working {
+    terms: tokio::sync::mpsc::UnboundedReceiver<Term>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Working {
+    fn begin(store: &Store, clock: &Clock) -> Self {
+        let consumer = Consumer::new(store, "conformance", clock, &Metrics::new());
+        let (tell, terms) = tokio::sync::mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let until = stop.clone();
+        let task = tokio::spawn(async move {
+            let work = |term: Term| {
+                tell.send(term.clone()).ok();
+                async move {
+                    term.ended().cancelled().await;
+                    Ok::<(), crate::Error>(())
+                }
+            };
+            consumer.run(until, work).await;
+        });
+        Self { terms, stop, task }
+    }
+}
+
+/// Looks until there is what is looked for.
+async fn found<T>(mut find: impl FnMut() -> Option<T>) -> T {
+    let look = async {
+        loop {
+            if let Some(found) = find() {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, look).await.expect("found in time")
 }
 
 /// Numbers of a sequence are unique over all stores.

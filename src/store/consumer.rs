@@ -1,0 +1,398 @@
+//! Consumers: readers of the log whose work one process at a time does.
+//!
+//! A consumer has a name, a durable cursor and a lag that is measured. Of several processes over the same
+//! data one holds it, for a [`Term`]; the others stand by. Everything that a holder writes as such demands the
+//! row of its term ([`Term::fenced`]), and every term writes another row: so who was thought dead and
+//! comes back is refused by the store, whatever he still believes.
+//!
+//! Clocks of two machines are never compared. The holder counts a row up every second. Who stands by looks at
+//! it as often, and takes over after some looks that found the same number, on the condition that it
+//! still is that one. A holder that was slow for so long has lost nothing but its term.
+//!
+//! Data that no other process may open are held at once, without a row and without a condition.
+//!
+//! Reading order: [`Consumer::run`], then [`Term`].
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use base::{CancellationToken, Clock, Gauge, Metrics, Random};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::{
+    backend::Change,
+    batch::Batch,
+    committer::{Committed, Receipt},
+    error::{CommitError, Error},
+    position::{Position, Topic},
+    reads::Reads,
+    store::Store,
+    table::{Table, Tuning},
+};
+
+/// Who holds a consumer; key: its name.
+pub(crate) static LEASES: Table<String, LeaseRow> = Table::new(5, "store.leases", Tuning::Small);
+
+/// What the holder of a consumer counts up to show that he is there; key: the consumer's name.
+pub(crate) static BEATS: Table<String, u64> = Table::new(6, "store.beats", Tuning::Small);
+
+/// How often a holder shows that he is there, and how often others look.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// After so many looks without a beat between them the holder is taken for dead.
+const LOOKS: u32 = 5;
+
+/// How long after its work failed a consumer begins again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Row of [`LEASES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaseRow {
+    /// Names the holder; none after one has gone in order.
+    pub(crate) holder: Option<u64>,
+    /// Counts the terms.
+    pub(crate) term: u64,
+}
+crate::row!(LeaseRow, schema = 1);
+
+/// A reader of the log with a name. Cheap to clone; clones are the same reader.
+#[derive(Clone)]
+pub struct Consumer {
+    store: Store,
+    clock: Clock,
+    name: &'static str,
+    /// Names this process among those that may hold it.
+    holder: u64,
+    lag: Gauge,
+    held: Gauge,
+}
+
+/// What who stands by sees of the holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sight {
+    lease: Option<LeaseRow>,
+    beat: Option<u64>,
+}
+
+/// The time for which this process does a consumer's work. Clones are the same term.
+#[derive(Clone)]
+pub struct Term {
+    store: Store,
+    name: &'static str,
+    /// The row that everything written in this term demands; none where nobody else can have the data.
+    lease: Option<LeaseRow>,
+    cursor: Position,
+    ended: CancellationToken,
+    is_lost: Arc<AtomicBool>,
+    lag: Gauge,
+}
+
+impl Consumer {
+    /// A reader of the log with this name, of which there is one in a process.
+    #[must_use]
+    pub fn new(store: &Store, name: &'static str, clock: &Clock, metrics: &Metrics) -> Self {
+        let lag = metrics.gauge_family(
+            "yakuba_store_consumer_lag_positions",
+            "Positions of the log that a consumer has not read, while this process holds it",
+        );
+        let held = metrics
+            .gauge_family("yakuba_store_consumers_held", "Whether this process does the work of a consumer");
+        Self {
+            store: store.clone(),
+            clock: clock.clone(),
+            name,
+            holder: Random::os().u64(),
+            lag: lag.with(&[("consumer", name)]),
+            held: held.with(&[("consumer", name)]),
+        }
+    }
+
+    /// Does the work in each term that this process gets, until `stop`.
+    ///
+    /// The work has to end soon after [`Term::ended`]; until it does, the term is not given away in order. One that
+    /// fails is begun again, in another term.
+    pub async fn run<W, F, E>(&self, stop: CancellationToken, work: W)
+    where
+        W: Fn(Term) -> F,
+        F: Future<Output = Result<(), E>>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        while let Some(won) = stop.run_until_cancelled(self.win()).await {
+            let outcome = match won {
+                Ok((lease, cursor)) => self.hold(lease, cursor, &stop, &work).await,
+                Err(error) => {
+                    if !error.stops_writes() {
+                        warn!(reader = self.name, error = ?error, "the holder cannot be looked up");
+                    }
+                    Ok(())
+                }
+            };
+            if let Err(error) = outcome {
+                warn!(reader = self.name, error = ?error, "a reader of the log failed, trying again");
+            }
+            stop.run_until_cancelled(self.clock.sleep(PAUSE)).await;
+        }
+    }
+
+    /// Does the work of one term.
+    async fn hold<W, F, E>(
+        &self,
+        lease: Option<LeaseRow>,
+        cursor: Position,
+        stop: &CancellationToken,
+        work: &W,
+    ) -> Result<(), E>
+    where
+        W: Fn(Term) -> F,
+        F: Future<Output = Result<(), E>>,
+    {
+        let term = Term {
+            store: self.store.clone(),
+            name: self.name,
+            lease,
+            cursor,
+            ended: stop.child_token(),
+            is_lost: Arc::default(),
+            lag: self.lag.clone(),
+        };
+        self.held.set(1);
+        let _held = Held(&self.held, &self.lag);
+        let outcome = {
+            let mut working = std::pin::pin!(work(term.clone()));
+            tokio::select! {
+                outcome = &mut working => outcome,
+                () = self.beat(&term) => working.await,
+            }
+        };
+        term.ended.cancel();
+        self.give_back(&term).await;
+        outcome
+    }
+
+    /// Waits until this process holds the consumer; gives the row of the term, if there has to be one, and the
+    /// cursor as the last holder left it.
+    async fn win(&self) -> Result<(Option<LeaseRow>, Position), CommitError> {
+        let mut lease = None;
+        if self.store.is_shared() {
+            lease = Some(self.take_over().await?);
+        }
+        // After the lease: nobody else moves it any more.
+        let cursor = self.store.cursor(self.name).await?;
+        self.store.reach(cursor).await?;
+        Ok((lease, cursor))
+    }
+
+    async fn take_over(&self) -> Result<LeaseRow, CommitError> {
+        let mut seen = None;
+        let mut looks = 0;
+        loop {
+            // Before the look: who goes in order wakes us.
+            let mut watch = self.store.watch(vec![Topic::consumer(self.name)]);
+            let sight = self.look().await?;
+            if seen != Some(sight) {
+                looks = 0;
+                seen = Some(sight);
+            }
+            let holder = sight.lease.and_then(|lease| lease.holder);
+            if holder.is_none_or(|holder| holder == self.holder) || looks >= LOOKS {
+                match self.take(sight).await {
+                    Ok(lease) => {
+                        if holder.is_some() {
+                            info!(reader = self.name, term = lease.term, "the holder is gone, taking over");
+                        }
+                        return Ok(lease);
+                    }
+                    // Somebody was faster, or it was taken and the answer lost.
+                    Err(CommitError::Conflict { .. } | CommitError::Unknown) => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            if self.clock.timeout(BEAT, watch.changed()).await.is_err() {
+                looks += 1;
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Sight, Error> {
+        let mut reads = Reads::new();
+        let (lease, beat) = (reads.get(&LEASES, self.name), reads.get(&BEATS, self.name));
+        let mut found = self.store.read(reads).await?;
+        Ok(Sight { lease: found.take(lease)?, beat: found.take(beat)? })
+    }
+
+    /// Begins the next term, if all is still as it was seen.
+    async fn take(&self, sight: Sight) -> Result<LeaseRow, CommitError> {
+        let term = sight.lease.map_or(1, |lease| lease.term + 1);
+        let lease = LeaseRow { holder: Some(self.holder), term };
+        let mut batch = Batch::new();
+        batch.require(&LEASES, self.name, sight.lease.as_ref());
+        batch.require(&BEATS, self.name, sight.beat.as_ref());
+        batch.put(&LEASES, self.name, &lease);
+        batch.put(&BEATS, self.name, &0);
+        batch.touch([Topic::consumer(self.name)]);
+        self.store.commit(batch).await?;
+        Ok(lease)
+    }
+
+    /// Shows that the holder is there, until he is not any more.
+    async fn beat(&self, term: &Term) {
+        if term.lease.is_none() {
+            return std::future::pending().await;
+        }
+        let mut count = 0_u64;
+        loop {
+            self.clock.sleep(BEAT).await;
+            count += 1;
+            let mut batch = Batch::new();
+            batch.put(&BEATS, self.name, &count);
+            match term.commit(batch).await {
+                Ok(_) => {}
+                Err(CommitError::Conflict { .. }) => return,
+                Err(error) if error.stops_writes() => {}
+                Err(error) => {
+                    warn!(reader = self.name, error = ?error, "the holder could not show that he is there")
+                }
+            }
+        }
+    }
+
+    /// Leaves the consumer to others at once, if it is still this process's.
+    async fn give_back(&self, term: &Term) {
+        let Some(lease) = &term.lease else { return };
+        let mut batch = Batch::new();
+        batch.replace(&LEASES, self.name, lease, &LeaseRow { holder: None, ..*lease });
+        batch.touch([Topic::consumer(self.name)]);
+        match self.store.commit(batch).await {
+            Ok(_) | Err(CommitError::Conflict { .. }) => {}
+            // Then others notice after some seconds.
+            Err(error) if error.stops_writes() => {}
+            Err(error) => {
+                warn!(reader = self.name, error = ?error, "a reader of the log could not be given back")
+            }
+        }
+    }
+}
+
+impl Term {
+    /// How far the consumer had come when the term began.
+    #[must_use]
+    pub fn cursor(&self) -> Position {
+        self.cursor
+    }
+
+    /// Cancelled when the work has to end: the process stops, or another one has taken over.
+    #[must_use]
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    /// Whether another process has taken over.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    /// A batch that is written while the term is this process's, or not at all.
+    #[must_use]
+    pub fn fenced(&self, mut batch: Batch) -> Fenced {
+        if let Some(lease) = &self.lease {
+            batch.require(&LEASES, self.name, Some(lease));
+        }
+        Fenced(batch)
+    }
+
+    /// [`Store::submit`].
+    pub fn submit(&self, Fenced(batch): Fenced) -> Submitted<'_> {
+        Submitted { term: self, receipt: self.store.submit(batch) }
+    }
+
+    /// [`Store::commit`] of a batch that is written in this term or not at all.
+    ///
+    /// # Errors
+    /// See [`CommitError`]. When the term is another's by now, it has [ended](Term::ended).
+    pub async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        self.store.ready().await;
+        self.submit(self.fenced(batch)).await
+    }
+
+    /// Reads on in the log, as [`Store::changes`] does, and notes how far behind the reader is.
+    ///
+    /// # Errors
+    /// When the back end fails or an entry cannot be read.
+    pub async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        let changes = self.store.changes(after, limit).await?;
+        let behind = if changes.is_empty() { 0 } else { self.store.head().0.saturating_sub(after.0) };
+        self.lag.set(i64::try_from(behind).unwrap_or(i64::MAX));
+        Ok(changes)
+    }
+
+    /// Notes in a batch how far the consumer has come.
+    pub fn set_cursor(&self, batch: &mut Batch, position: Position) {
+        batch.set_cursor(self.name, position);
+    }
+}
+
+/// A batch that demands the row of a term.
+#[derive(Debug)]
+pub struct Fenced(Batch);
+
+impl Fenced {
+    /// Whether there is nothing to commit, wake or check: no other process can have the data either.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A batch on its way that is written in a term or not at all.
+pub struct Submitted<'a> {
+    term: &'a Term,
+    receipt: Receipt,
+}
+
+impl Future for Submitted<'_> {
+    type Output = Result<Committed, CommitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(Pin::new(&mut self.receipt).poll(context));
+        if let Err(CommitError::Conflict { table, .. }) = &outcome
+            && *table == LEASES.raw().id
+            && !self.term.is_lost.swap(true, Ordering::AcqRel)
+        {
+            warn!(reader = self.term.name, "another process has taken over");
+            self.term.ended.cancel();
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+/// Takes back what the metrics say of a holder.
+struct Held<'a>(&'a Gauge, &'a Gauge);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.set(0);
+        self.1.set(0);
+    }
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Consumer({})", self.name)
+    }
+}
+
+impl std::fmt::Debug for Term {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Term").field("of", &self.name).field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
