@@ -1,6 +1,7 @@
 //! The tables of federation, ids 150–169, and their rows.
 
 use bytes::Bytes;
+use room::{EventSerial, RoomSerial};
 use serde::{Deserialize, Serialize};
 use store::{Position, Table, TableCheck, Tuning};
 
@@ -19,6 +20,34 @@ pub static OWED: Table<(String, String, String), Position> =
 /// Servers that we have exchanged requests with; key: server name. The value is the time of a contact, at
 /// most a day older than the last one, in ms since 1970.
 pub static PEERS: Table<String, u64> = Table::new(153, "federation.peers", Tuning::Small);
+
+/// What was sent to a peer last, while that is after the sender's cursor; key: authority of ours, peer. Written before
+/// it is sent, so that whoever goes on after a crash sends the same transaction again.
+pub static LAST_SENT: Table<(String, String), LastSentRow> =
+    Table::new(154, "federation.last_sent", Tuning::Queue);
+
+/// Row of [`LAST_SENT`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastSentRow {
+    /// All events up to here that the peer is to get it has, or it is sent them now, or they are in [`OWED`].
+    pub through: Position,
+    /// The transaction, until the peer has answered.
+    pub under_way: Option<SentRow>,
+}
+store::row!(LastSentRow, schema = 1);
+
+/// Of what a transaction is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRow {
+    /// Its `origin_server_ts`.
+    pub ts: u64,
+    /// If it is part of what the peer lacked of one room: that room's id.
+    pub room: Option<String>,
+    /// Its events, each with its position in the log.
+    pub pdus: Vec<(RoomSerial, EventSerial, Position)>,
+    /// Its ephemeral units in canonical JSON, each with its position in the log.
+    pub edus: Vec<(Position, String)>,
+}
 
 /// Row of [`KEYS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +76,7 @@ store::row!(KeyDocumentRow, schema = 1);
 
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
-    vec![KEYS.check(), KEY_DOCUMENTS.check(), OWED.check(), PEERS.check()]
+    vec![KEYS.check(), KEY_DOCUMENTS.check(), OWED.check(), PEERS.check(), LAST_SENT.check()]
 }
 
 #[cfg(test)]
@@ -66,6 +95,19 @@ mod tests {
         bytes.extend([0xac, 0x02, 1, 5]);
         assert_eq!(key.encode(), bytes);
         assert_eq!(KeyRow::decode(&bytes.into()).unwrap(), key);
+
+        let sent = LastSentRow {
+            through: Position(7),
+            under_way: Some(SentRow {
+                ts: 5,
+                room: Some("!r".to_owned()),
+                pdus: vec![(RoomSerial(1), EventSerial(2), Position(6))],
+                edus: vec![(Position(4), "{}".to_owned())],
+            }),
+        };
+        let bytes = vec![1, 7, 1, 5, 1, 2, b'!', b'r', 1, 1, 2, 6, 1, 4, 2, b'{', b'}'];
+        assert_eq!(sent.encode(), bytes);
+        assert_eq!(LastSentRow::decode(&bytes.into()).unwrap(), sent);
 
         let document = KeyDocumentRow { document: Bytes::from_static(b"{}"), fetched: 1, valid_until: 2 };
         assert_eq!(document.encode(), vec![1, 2, b'{', b'}', 1, 2]);

@@ -14,12 +14,11 @@ use room::{
     },
 };
 use ruma::{OwnedRoomId, OwnedServerName, ServerName};
-use store::Position;
 use tracing::{debug, warn};
 
 use super::{
     Destination, Inner,
-    lane::{Item, Owed},
+    lane::{Item, Lane, Owed},
     transaction::{MOST_PDUS, build, fitting},
     worker::Outcome,
 };
@@ -47,36 +46,39 @@ impl Inner {
         while !rest.is_empty() {
             let count = fitting(rest, limit);
             let part: Vec<&Item> = rest.iter().take(count).collect();
-            let transaction = build(from, self.now(), &part, &[]);
+            let mut transaction = build(from, self.now(), &part, &[]);
+            transaction.room = Some(room.clone());
             let outcome = self.attempt(destination, from, &transaction).await;
             self.note(destination, &outcome);
             match outcome {
-                Outcome::Delivered => limit = MOST_PDUS,
+                Outcome::Delivered => {
+                    limit = MOST_PDUS;
+                    self.with_lane(destination, from, |lane| lane.delivered(&transaction.id));
+                }
                 Outcome::Refused if count > 1 => {
                     limit = count / 2;
+                    self.with_lane(destination, from, |lane| lane.not_sent(&transaction.id));
                     continue;
                 }
                 Outcome::Refused => {
+                    self.with_lane(destination, from, |lane| lane.not_sent(&transaction.id));
                     let event_id = part.first().map(|item| item.event.event_id());
                     warn!(destination = %destination.name, ?event_id, "the peer refuses an event for good");
                 }
-                Outcome::Failed { .. } => return,
+                Outcome::Failed { .. } => {
+                    self.with_lane(destination, from, |lane| lane.try_again(transaction));
+                    return;
+                }
             }
             rest = rest.get(count..).unwrap_or_default();
-            self.caught_up(destination, from, &room, transaction.last);
+            self.with_lane(destination, from, |lane| lane.caught_up(&room, transaction.last));
         }
-        self.caught_up(destination, from, &room, owed.through);
+        self.with_lane(destination, from, |lane| lane.caught_up(&room, owed.through));
     }
 
-    fn caught_up(
-        &self,
-        destination: &Destination,
-        from: &OwnedServerName,
-        room: &OwnedRoomId,
-        through: Position,
-    ) {
+    fn with_lane(&self, destination: &Destination, from: &OwnedServerName, act: impl FnOnce(&mut Lane)) {
         if let Some(lane) = destination.state.lock().lanes.get_mut(from) {
-            lane.caught_up(room, through);
+            act(lane);
         }
     }
 

@@ -20,7 +20,7 @@ use tracing::{error, warn};
 
 use super::{
     Inner,
-    lane::Item,
+    lane::{Item, Lane},
     presence::{self, Presence},
     transaction::{OutgoingReceipt, ReceiptKey},
 };
@@ -71,7 +71,7 @@ impl FanOut {
 
     pub(super) async fn run(mut self) {
         let sender = self.sender.clone();
-        let stop = sender.tasks.shutdown_token();
+        let stop = sender.term.ended();
         while !stop.is_cancelled() {
             // Before reading: what is committed meanwhile must wake us.
             let mut watch = sender.store.watch(vec![Topic::destination("*")]);
@@ -94,12 +94,10 @@ impl FanOut {
         loop {
             let after = Position(self.sender.fanned.load(Ordering::Acquire));
             let head = self.sender.store.head();
-            self.sender.counts.lag.set(i64::try_from(head.0.saturating_sub(after.0)).unwrap_or(i64::MAX));
-            let changes = self.sender.store.changes(after, STEP).await?;
+            let changes = self.sender.term.changes(after, STEP).await?;
             let Some(last) = changes.last().map(|change| change.position) else {
                 // What lies between holds no entries, or they would have been given.
                 self.sender.fanned.fetch_max(head.0, Ordering::AcqRel);
-                self.sender.counts.lag.set(0);
                 return Ok(());
             };
             self.fan_out(&changes).await?;
@@ -257,9 +255,20 @@ impl FanOut {
             return;
         }
         let limit = self.sender.config.queue;
+        let now = self.sender.clock.instant();
+        let mut is_due = false;
         let destination = self.sender.with_destination(to, |state| {
             state.lanes.entry(from.to_owned()).or_default().push(item.clone(), limit);
+            // Whoever would only be told, at some time soon, that we are here again: now there is more to tell.
+            let is_first = state.last_attempt.is_none() && state.failing_since.is_none();
+            if is_first && !state.lanes.values().any(Lane::is_behind) && state.not_before > now {
+                state.not_before = now;
+                is_due = true;
+            }
         });
+        if is_due {
+            destination.wake.notify_one();
+        }
         self.sender.serve(&destination);
     }
 

@@ -13,6 +13,8 @@ use room::read::event::StoredEvent;
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
 use store::Position;
 
+use crate::tables::LastSentRow;
+
 use super::transaction::{
     MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, build, fitting, receipt_edus, typing_edu,
 };
@@ -46,12 +48,40 @@ pub(crate) struct Lane {
     receipts: BTreeMap<ReceiptKey, OutgoingReceipt>,
     /// A transaction that was tried and has to be tried again as it is.
     pending: Option<Transaction>,
+    /// What the store says of the transaction that was sent last.
+    noted: Noted,
+    /// Up to here it was given what it has to send; what comes again after a takeover is not sent again.
+    pushed: Position,
     /// `Some` while the peer is behind: the rooms in which it lacks something.
     owed: Option<BTreeMap<OwnedRoomId, Owed>>,
     /// What the store says of `owed`.
     stored: BTreeMap<OwnedRoomId, Position>,
     /// Events per transaction at most; fewer after one was refused as a whole.
     limit: Option<usize>,
+}
+
+/// What the store says of the transaction that was sent last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Noted {
+    /// Nothing: there is none after the sender's cursor.
+    #[default]
+    Nothing,
+    /// It is under way. Up to `before` all has been delivered or is owed, whatever becomes of it; up to `through`
+    /// when it has been delivered.
+    UnderWay { id: String, before: Position, through: Position },
+    /// The same, but it has ended.
+    Settled { through: Position },
+    /// That it has ended.
+    Done { through: Position },
+}
+
+/// What to write of a transaction that has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// That it has.
+    Put(LastSentRow),
+    /// The cursor tells as much: the row goes.
+    Delete { through: Position },
 }
 
 /// Rows to write so that the store says what memory says.
@@ -72,20 +102,39 @@ pub(crate) enum Work {
 }
 
 impl Lane {
-    /// A lane as the store remembers it.
-    pub(crate) fn restored(rooms: BTreeMap<OwnedRoomId, Position>, head: Position) -> Self {
-        let owed = rooms.iter().map(|(room, after)| (room.clone(), Owed { after: *after, through: head }));
-        Self { owed: Some(owed.collect()), stored: rooms, ..Self::default() }
+    /// A lane as the store remembers it: what is owed up to the sender's cursor.
+    pub(crate) fn restored(rooms: BTreeMap<OwnedRoomId, Position>, cursor: Position) -> Self {
+        let owed = rooms.iter().map(|(room, after)| (room.clone(), Owed { after: *after, through: cursor }));
+        let owed = (!rooms.is_empty()).then(|| owed.collect());
+        Self { owed, stored: rooms, ..Self::default() }
+    }
+
+    /// Takes up what was sent last, as the store remembers it: up to `through`, and a transaction that was
+    /// under way, with its events.
+    pub(crate) fn resume(&mut self, through: Position, under_way: Option<(Transaction, Vec<Item>)>) {
+        self.pushed = through;
+        self.noted = Noted::Settled { through };
+        for owed in self.owed.iter_mut().flat_map(BTreeMap::values_mut) {
+            owed.through = owed.through.max(through);
+        }
+        let Some((transaction, items)) = under_way else { return };
+        let before = if transaction.room.is_none() { transaction.before() } else { through };
+        if transaction.room.is_none() && self.owed.is_none() {
+            self.queue = items.into();
+        }
+        self.noted = Noted::UnderWay { id: transaction.id.clone(), before, through };
+        self.pending = Some(transaction);
     }
 
     /// Adds an event. With more than `limit` waiting, the peer is behind from here on.
     pub(crate) fn push(&mut self, item: Item, limit: usize) {
-        if let Some(owed) = &mut self.owed {
-            owe(owed, &item);
+        // After a crash the log is read again from a little earlier on.
+        if item.position <= self.pushed {
             return;
         }
-        // After a crash the log is read again from a little earlier on.
-        if self.queue.back().is_some_and(|last| last.position >= item.position) {
+        self.pushed = item.position;
+        if let Some(owed) = &mut self.owed {
+            owe(owed, &item);
             return;
         }
         self.queue.push_back(item);
@@ -117,13 +166,22 @@ impl Lane {
             owe(owed, &item);
         }
         self.queue.shrink_to_fit();
-        self.pending = None;
+        // One of what is owed of a room stays as it is.
+        if let Some(queued) = self.pending.take_if(|pending| pending.room.is_none()) {
+            self.settled(&queued.id);
+        }
         self.typing.clear();
     }
 
     /// Gives up everything that was to be sent.
     pub(crate) fn forget(&mut self) {
-        *self = Self { stored: std::mem::take(&mut self.stored), ..Self::default() };
+        // What the store says of it goes at once: after a crash it is tried anew, as one of whom nothing is known.
+        let noted = match self.noted {
+            Noted::Nothing => Noted::Nothing,
+            _ => Noted::Settled { through: Position::START },
+        };
+        let stored = std::mem::take(&mut self.stored);
+        *self = Self { stored, noted, pushed: self.pushed, ..Self::default() };
     }
 
     pub(crate) fn is_behind(&self) -> bool {
@@ -140,7 +198,7 @@ impl Lane {
 
     /// Whether there is nothing to send and nothing to write.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_idle() && self.stored.is_empty()
+        self.is_idle() && self.stored.is_empty() && self.noted == Noted::Nothing
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -189,19 +247,92 @@ impl Lane {
 
     /// The peer has taken the pending transaction.
     pub(crate) fn delivered(&mut self, id: &str) {
-        if self.pending.as_ref().is_some_and(|pending| pending.id == id)
-            && let Some(done) = self.pending.take()
+        self.settled(id);
+        let Some(done) = self.pending.take_if(|pending| pending.id == id) else { return };
+        match done.room {
+            Some(room) => self.caught_up(&room, done.last),
+            None => {
+                self.queue.drain(..done.pdus.min(self.queue.len()));
+                self.limit = None;
+            }
+        }
+    }
+
+    /// What is written before a transaction is sent; nothing when it is written already, or when it would be no
+    /// harm if its content came again in another one.
+    pub(crate) fn sending(&mut self, transaction: &Transaction) -> Option<LastSentRow> {
+        let last = transaction.last_pdu()?;
+        if matches!(&self.noted, Noted::UnderWay { id, .. } if *id == transaction.id) {
+            return None;
+        }
+        let (before, through) = match self.owed {
+            // Of what is owed the store knows all that was pushed.
+            Some(_) => (self.pushed, self.pushed.max(last)),
+            None => (transaction.before(), last),
+        };
+        self.noted = Noted::UnderWay { id: transaction.id.clone(), before, through };
+        Some(LastSentRow { through, under_way: Some(transaction.row()) })
+    }
+
+    /// That could not be written, or the peer does not take the transaction as it is.
+    pub(crate) fn not_sent(&mut self, id: &str) {
+        if let Noted::UnderWay { id: noted, before, .. } = &self.noted
+            && noted == id
         {
-            self.queue.drain(..done.pdus.min(self.queue.len()));
-            self.limit = None;
+            self.noted = Noted::Settled { through: *before };
+        }
+    }
+
+    /// The transaction has been delivered, or its events are owed by now.
+    fn settled(&mut self, id: &str) {
+        if let Noted::UnderWay { id: noted, through, .. } = &self.noted
+            && noted == id
+        {
+            self.noted = Noted::Settled { through: *through };
+        }
+    }
+
+    /// What has to be written of a transaction that has ended, when the cursor is written as well; counts as written
+    /// from now on.
+    pub(crate) fn ended(&mut self, cursor: Position) -> Option<Ended> {
+        match self.noted {
+            Noted::Settled { through } | Noted::Done { through } if through <= cursor => {
+                self.noted = Noted::Nothing;
+                Some(Ended::Delete { through })
+            }
+            Noted::Settled { through } => {
+                self.noted = Noted::Done { through };
+                Some(Ended::Put(LastSentRow { through, under_way: None }))
+            }
+            Noted::Nothing | Noted::UnderWay { .. } | Noted::Done { .. } => None,
+        }
+    }
+
+    /// That could not be written. What was sent since is written over it anyway.
+    pub(crate) fn ended_failed(&mut self, ended: &Ended) {
+        let through = match ended {
+            Ended::Put(row) => row.through,
+            Ended::Delete { through } => *through,
+        };
+        if matches!(self.noted, Noted::Nothing | Noted::Done { .. }) {
+            self.noted = Noted::Settled { through };
+        }
+    }
+
+    /// A part of what the peer lacks of a room was sent and not taken: it is tried again as it is.
+    pub(crate) fn try_again(&mut self, transaction: Transaction) {
+        if self.owed.is_some() {
+            self.pending = Some(transaction);
         }
     }
 
     /// The peer refuses the pending transaction itself, not us. Fewer events are tried next; a single
     /// one that is refused has to go, or all later ones would wait for ever. Returns that one.
     pub(crate) fn refused(&mut self, id: &str) -> Option<Item> {
+        self.not_sent(id);
         let pending = self.pending.take_if(|pending| pending.id == id)?;
-        if pending.edus > 0 {
+        // Of what it lacks of a room, less is tried next.
+        if pending.edus > 0 || pending.room.is_some() {
             return None;
         }
         self.limit = Some((pending.pdus / 2).max(1));
@@ -267,7 +398,6 @@ impl Lane {
 fn owe(owed: &mut BTreeMap<OwnedRoomId, Owed>, item: &Item) {
     let before = Position(item.position.0.saturating_sub(1));
     let entry = owed.entry(item.room_id.clone()).or_insert(Owed { after: before, through: item.position });
-    entry.after = entry.after.min(before);
     entry.through = entry.through.max(item.position);
 }
 

@@ -14,17 +14,25 @@
 //! their own, so that they take none from peers, and an end: after a day what they were owed is forgotten.
 //!
 //! What happens in a crash: the cursor stands at a place before which everything has been delivered
-//! or is in [`OWED`], written in the same commit. From there the log is read again. So an event may be
-//! sent twice, which its receiver sees by its id, but none is lost.
+//! or is in [`OWED`], written in the same commit. From there the log is read again. What was sent after it
+//! is noted for each peer before it is sent ([`LAST_SENT`]): the transaction that may or may not have arrived goes
+//! out once more as it was, by whose id the peer knows it, and nothing that was sent before it.
+//!
+//! Of several processes over the same data one sends, for a [`Term`]; the others stand by. Nothing is sent before the
+//! store has said that the term still is this process's.
 //!
 //! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `presence`, `fan_out`, `worker`,
-//! `catch_up`, `persist`.
+//! `catch_up`, `persist`, `restore`.
+//!
+//! [`OWED`]: crate::tables::OWED
+//! [`LAST_SENT`]: crate::tables::LAST_SENT
 
 mod catch_up;
 mod fan_out;
 mod lane;
 mod persist;
 mod presence;
+mod restore;
 mod transaction;
 mod worker;
 
@@ -32,29 +40,24 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use base::{Backoff, Clock, Counter, CounterFamily, Gauge, Instant, Metrics, Random, Tasks, Timestamp};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use room::Rooms;
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use store::{Batch, Moved, Order, Position, Range, Store, Topic};
+use ruma::{OwnedServerName, ServerName};
+use store::{Batch, Consumer, Moved, Order, Position, Range, Store, Term, Topic};
 use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, warn};
 
 use self::{fan_out::FanOut, lane::Lane};
-use crate::{
-    client::Client,
-    config::SenderConfig,
-    contacts::Contacts,
-    tables::{OWED, PEERS},
-};
+use crate::{client::Client, config::SenderConfig, contacts::Contacts, tables::PEERS};
 
-/// The name of the fan-out's cursor in the store.
-const CURSOR: &str = "federation.sender";
+/// The sender's name among the consumers of the log.
+const NAME: &str = "federation.sender";
 
 /// A peer that has failed for so long is behind: its queue is dropped.
 const BEHIND_AFTER: Duration = Duration::from_secs(60);
@@ -64,6 +67,9 @@ const SHORTEST_RETRY: Duration = Duration::from_millis(500);
 
 /// Only peers heard from within this time are told that we are back after a start.
 const GREET_WITHIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// And only by a sender that begins so soon after its process.
+const GREET_AFTER_START: Duration = Duration::from_secs(60);
 
 /// What a sender is made of.
 pub(crate) struct Parts {
@@ -78,11 +84,25 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
 }
 
-/// The running sender. Cheap to clone; it runs until its tasks are stopped.
+/// The sender of a process: it sends while no other process over the same data does. Cheap to clone; it runs until
+/// its tasks are stopped.
 #[derive(Clone)]
-pub struct Sender(Arc<Inner>);
+pub struct Sender(Arc<Office>);
 
+/// What a sender has in all its terms.
+pub(crate) struct Office {
+    parts: Parts,
+    counts: Arc<Counts>,
+    /// What is at work in this term, if it is this process's.
+    at_work: RwLock<Option<Arc<Inner>>>,
+    /// Whether peers were told that we are here again.
+    greeted: AtomicBool,
+    started: Instant,
+}
+
+/// A sender at work, in one term.
 pub(crate) struct Inner {
+    term: Term,
     config: SenderConfig,
     store: Store,
     rooms: Rooms,
@@ -97,7 +117,9 @@ pub(crate) struct Inner {
     healthy: Semaphore,
     suspect: Semaphore,
     strangers: Semaphore,
-    counts: Counts,
+    /// Held while something is submitted that the store is to know of lanes.
+    notes: Mutex<()>,
+    counts: Arc<Counts>,
 }
 
 struct Counts {
@@ -108,7 +130,6 @@ struct Counts {
     behind: Gauge,
     troubled: Gauge,
     given_up: Counter,
-    lag: Gauge,
 }
 
 /// A peer as the sender sees it.
@@ -180,13 +201,10 @@ impl State {
     }
 }
 
-impl Sender {
-    /// Reads what is owed to whom and starts to send.
-    pub(crate) async fn start(parts: Parts) -> Result<Self, store::Error> {
-        let Parts { config, store, rooms, client, contacts, clock, random, tasks, metrics } = parts;
-        let cursor = store.cursor(CURSOR).await?;
+impl Counts {
+    fn new(metrics: &Metrics) -> Self {
         let gauge = |name, help| metrics.gauge(name, help);
-        let counts = Counts {
+        Self {
             transactions: metrics.counter_family(
                 "yakuba_federation_transactions_sent",
                 "Transactions to other servers, by outcome",
@@ -203,54 +221,64 @@ impl Sender {
                 "yakuba_federation_strangers_given_up",
                 "Servers that never answered and are not tried any more",
             ),
-            lag: gauge(
-                "yakuba_federation_fan_out_lag_positions",
-                "Positions of the log that the sender has not read",
-            ),
-        };
-        let inner = Arc::new(Inner {
-            healthy: Semaphore::new(config.healthy.max(1)),
-            suspect: Semaphore::new(config.suspect.max(1)),
-            strangers: Semaphore::new(config.strangers.max(1)),
-            config,
-            store,
-            rooms,
-            client,
-            contacts,
-            clock,
-            random,
-            tasks: tasks.clone(),
-            destinations: Mutex::default(),
-            fanned: AtomicU64::new(cursor.0),
-            counts,
-        });
-        // Before anybody is owed anything: who is known is no stranger.
-        let peers = inner.recall_peers().await?;
-        inner.restore().await?;
-
-        let greeter = inner.clone();
-        tasks.spawn("federation greeting", async move { greeter.greet(peers).await });
-        let fan_out = inner.clone();
-        tasks.spawn_restarting("federation fan-out", move || FanOut::new(fan_out.clone()).run());
-        let listener = inner.clone();
-        tasks.spawn_restarting("federation contacts", move || listener.clone().listen());
-        let keeper = inner.clone();
-        tasks.spawn_restarting("federation cursor", move || keeper.clone().keep());
-        Ok(Self(inner))
+        }
     }
 
-    /// How far the log of changes has been read; later events are not yet in any queue.
+    /// Nothing is to be sent from here any more.
+    fn rest(&self) {
+        for gauge in [&self.queued, &self.owed_rooms, &self.behind, &self.troubled] {
+            gauge.set(0);
+        }
+    }
+}
+
+impl Sender {
+    /// Recalls whom we know and starts to send, as soon as no other process does.
+    pub(crate) async fn start(parts: Parts) -> Result<Self, store::Error> {
+        let office = Arc::new(Office {
+            counts: Arc::new(Counts::new(&parts.metrics)),
+            at_work: RwLock::default(),
+            greeted: AtomicBool::new(false),
+            started: parts.clock.instant(),
+            parts,
+        });
+        // Before anybody is owed anything: who is known is no stranger.
+        office.recall_peers().await?;
+        let Parts { store, clock, metrics, tasks, .. } = &office.parts;
+        let consumer = Consumer::new(store, NAME, clock, metrics);
+        let sender = office.clone();
+        tasks.spawn_restarting("federation sender", move || {
+            let (office, consumer) = (sender.clone(), consumer.clone());
+            async move {
+                let stop = office.parts.tasks.shutdown_token();
+                consumer.run(stop, |term| office.clone().work(term)).await;
+            }
+        });
+        let noting = office.clone();
+        tasks.spawn_restarting("federation peers", move || noting.clone().note_peers());
+        Ok(Self(office))
+    }
+
+    /// How far the log of changes has been read in this term; later events are not yet in any queue. At the start
+    /// while another process sends.
     pub fn position(&self) -> Position {
-        Position(self.0.fanned.load(Ordering::Acquire))
+        let at_work = self.0.at_work.read();
+        at_work.as_ref().map_or(Position::START, |inner| inner.position())
+    }
+
+    /// Whether it is this process that sends.
+    pub fn is_at_work(&self) -> bool {
+        self.0.at_work.read().is_some()
     }
 
     /// Whether everything that was in the log when this was called has been delivered to everybody,
-    /// as far as memory tells. For tests and a graceful stop.
+    /// as far as memory tells. Not while another process sends. For tests and a graceful stop.
     pub fn is_idle(&self) -> bool {
-        let read = self.position();
+        let Some(inner) = self.0.at_work.read().clone() else { return false };
+        let read = inner.position();
         let is_read =
-            read >= self.0.store.head() || self.0.store.moved(Topic::destination("*"), read) == Moved::No;
-        let destinations: Vec<_> = self.0.destinations.lock().values().cloned().collect();
+            read >= inner.store.head() || inner.store.moved(Topic::destination("*"), read) == Moved::No;
+        let destinations: Vec<_> = inner.destinations.lock().values().cloned().collect();
         is_read
             && destinations.iter().all(|destination| {
                 let state = destination.state.lock();
@@ -258,9 +286,10 @@ impl Sender {
             })
     }
 
-    /// How the sender gets along with each peer that it has something for, or had.
+    /// How the sender gets along with each peer that it has something for, or had. None while another process sends.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        let destinations: Vec<_> = self.0.destinations.lock().values().cloned().collect();
+        let Some(inner) = self.0.at_work.read().clone() else { return Vec::new() };
+        let destinations: Vec<_> = inner.destinations.lock().values().cloned().collect();
         let mut peers: Vec<PeerStatus> = destinations
             .iter()
             .map(|destination| {
@@ -279,7 +308,9 @@ impl Sender {
 
     /// Tries this peer at once, whatever its back-off.
     pub fn retry_now(&self, server: &ServerName) {
-        self.0.wake(server, Duration::ZERO);
+        if let Some(inner) = self.0.at_work.read().as_ref() {
+            inner.wake(server, Duration::ZERO);
+        }
     }
 }
 
@@ -296,7 +327,82 @@ pub struct PeerStatus {
     pub failing_since: Option<Timestamp>,
 }
 
+impl Office {
+    /// Sends for a term.
+    async fn work(self: Arc<Self>, term: Term) -> Result<(), store::Error> {
+        let Parts { config, store, rooms, client, contacts, clock, random, tasks, .. } = &self.parts;
+        let inner = Arc::new(Inner {
+            healthy: Semaphore::new(config.healthy.max(1)),
+            suspect: Semaphore::new(config.suspect.max(1)),
+            strangers: Semaphore::new(config.strangers.max(1)),
+            fanned: AtomicU64::new(term.cursor().0),
+            term,
+            config: config.clone(),
+            store: store.clone(),
+            rooms: rooms.clone(),
+            client: client.clone(),
+            contacts: contacts.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: tasks.clone(),
+            destinations: Mutex::default(),
+            notes: Mutex::default(),
+            counts: self.counts.clone(),
+        });
+        let peers = self.recall_peers().await?;
+        inner.restore().await?;
+        *self.at_work.write() = Some(inner.clone());
+        let _at_work = AtWork(&self);
+
+        // Who has stood by for long was here all the time.
+        let is_back = clock.instant().since(self.started) < GREET_AFTER_START;
+        if is_back && !self.greeted.swap(true, Ordering::AcqRel) {
+            let greeter = inner.clone();
+            tasks.spawn("federation greeting", async move {
+                let ended = greeter.term.ended().clone();
+                ended.run_until_cancelled(greeter.greet(peers)).await;
+            });
+        }
+        let fan_out = inner.clone();
+        let fan_out =
+            tasks.spawn_restarting("federation fan-out", move || FanOut::new(fan_out.clone()).run());
+        let listener = inner.clone();
+        let listener = tasks.spawn_restarting("federation contacts", move || listener.clone().listen());
+        let keeper = tasks.spawn_restarting("federation cursor", move || inner.clone().keep());
+        for task in [fan_out, listener, keeper] {
+            // A task that gave no result was ended from outside.
+            task.await.ok();
+        }
+        Ok(())
+    }
+
+    /// Recalls whom we have heard from, and when.
+    async fn recall_peers(&self) -> Result<Vec<(OwnedServerName, Timestamp)>, store::Error> {
+        let rows = self.parts.store.scan(&PEERS, Range::all(), Order::Ascending, usize::MAX).await?;
+        let peers: Vec<_> = rows
+            .into_iter()
+            .filter_map(|(peer, at)| Some((ServerName::parse(peer).ok()?, Timestamp(at))))
+            .collect();
+        self.parts.contacts.recall(peers.iter().map(|(peer, _)| peer.clone()));
+        Ok(peers)
+    }
+}
+
+/// While this lives, a sender is at work.
+struct AtWork<'a>(&'a Office);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        *self.0.at_work.write() = None;
+        self.0.counts.rest();
+    }
+}
+
 impl Inner {
+    fn position(&self) -> Position {
+        Position(self.fanned.load(Ordering::Acquire))
+    }
+
     fn destination(&self, name: &ServerName) -> Arc<Destination> {
         let mut destinations = self.destinations.lock();
         if let Some(known) = destinations.get(name) {
@@ -364,50 +470,6 @@ impl Inner {
         self.counts.given_up.inc();
     }
 
-    /// Takes up what peers were owed when the process ended.
-    async fn restore(self: &Arc<Self>) -> Result<(), store::Error> {
-        type Rooms = BTreeMap<OwnedRoomId, Position>;
-        // By peer: one that was given up to make room must not come back with its next lane.
-        let mut peers: BTreeMap<String, BTreeMap<String, Rooms>> = BTreeMap::new();
-        let rows = self.store.scan(&OWED, Range::all(), Order::Ascending, usize::MAX).await?;
-        for ((from, to, room), after) in rows {
-            // Written by us from ids, so they read back as ids.
-            if let Ok(room) = RoomId::parse(room) {
-                peers.entry(to).or_default().entry(from).or_default().insert(room, after);
-            }
-        }
-        let head = self.store.head();
-        for (to, lanes) in peers {
-            let Some(to) = ServerName::parse(to).ok().filter(|to| self.client.may_contact(to)) else {
-                continue;
-            };
-            let lanes: Vec<(OwnedServerName, Lane)> = lanes
-                .into_iter()
-                .filter_map(|(from, rooms)| {
-                    let from = ServerName::parse(from).ok()?;
-                    let is_ours = self.client.authorities().is_ours(&from);
-                    is_ours.then(|| (from, Lane::restored(rooms, head)))
-                })
-                .collect();
-            if !lanes.is_empty() {
-                let destination = self.with_destination(&to, |state| state.lanes.extend(lanes));
-                self.serve_later(&destination);
-            }
-        }
-        Ok(())
-    }
-
-    /// Recalls whom we have heard from, and when.
-    async fn recall_peers(&self) -> Result<Vec<(OwnedServerName, Timestamp)>, store::Error> {
-        let rows = self.store.scan(&PEERS, Range::all(), Order::Ascending, usize::MAX).await?;
-        let peers: Vec<_> = rows
-            .into_iter()
-            .filter_map(|(peer, at)| Some((ServerName::parse(peer).ok()?, Timestamp(at))))
-            .collect();
-        self.contacts.recall(peers.iter().map(|(peer, _)| peer.clone()));
-        Ok(peers)
-    }
-
     /// Says that we are here again to the peers that may have something for us: those heard from not too
     /// long ago that are in a room with us. Whoever is in none is forgotten.
     async fn greet(self: Arc<Self>, peers: Vec<(OwnedServerName, Timestamp)>) {
@@ -431,7 +493,7 @@ impl Inner {
             }
         }
         if !batch.is_empty()
-            && let Err(error) = self.store.commit(batch).await
+            && let Err(error) = self.term.commit(batch).await
         {
             warn!(%error, "servers that are in no room of ours could not be forgotten");
         }
@@ -446,7 +508,7 @@ impl Inner {
 
     /// Hears of signs of life.
     async fn listen(self: Arc<Self>) {
-        let stop = self.tasks.shutdown_token();
+        let stop = self.term.ended();
         while stop.run_until_cancelled(self.contacts.changed()).await.is_some() {
             for server in self.contacts.take_recovered() {
                 if let Some(destination) = self.destinations.lock().get(&server) {

@@ -1,30 +1,78 @@
 //! Remembering how far the sender has come.
 //!
 //! One commit moves the cursor of the log and writes what is owed to peers that are behind, so that
-//! an event is always either after the cursor, or owed, or delivered.
+//! an event is always either after the cursor, or owed, or delivered. What was sent after the cursor is in
+//! [`LAST_SENT`]: the transaction under way before it is sent, that it has ended a moment after.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Position};
 use tracing::warn;
 
 use super::{
-    CURSOR, Destination, Inner,
-    lane::{Changes, Lane},
+    Destination, Inner, Office,
+    lane::{Changes, Ended, Lane},
 };
-use crate::tables::{OWED, PEERS};
+use crate::tables::{LAST_SENT, OWED, PEERS};
 
 /// How often it is written.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// What was to be written of a lane.
+struct OfLane {
+    destination: Arc<Destination>,
+    from: OwnedServerName,
+    changes: Changes,
+    ended: Option<Ended>,
+}
+
+impl Changes {
+    pub(super) fn write(&self, batch: &mut Batch, from: &ServerName, to: &ServerName) {
+        let key = |room: &ruma::OwnedRoomId| (from.to_string(), to.to_string(), room.to_string());
+        for (room, after) in &self.put {
+            batch.put(&OWED, &key(room), after);
+        }
+        for room in &self.delete {
+            batch.delete(&OWED, &key(room));
+        }
+    }
+}
+
+impl Office {
+    /// Notes from time to time, and a last time at the end, which servers were heard from.
+    pub(super) async fn note_peers(self: Arc<Self>) {
+        let stop = self.parts.tasks.shutdown_token();
+        loop {
+            let is_last = stop.run_until_cancelled(self.parts.clock.sleep(EVERY)).await.is_none();
+            let to_note = self.parts.contacts.take_to_note();
+            if !to_note.is_empty() {
+                let now = self.parts.clock.now().millis();
+                let mut batch = Batch::new();
+                for peer in &to_note {
+                    batch.put(&PEERS, peer.as_str(), &now);
+                }
+                if let Err(error) = self.parts.store.commit(batch).await {
+                    self.parts.contacts.note_again(to_note);
+                    if !error.stops_writes() {
+                        warn!(%error, "servers that were heard from could not be noted");
+                    }
+                }
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+}
+
 impl Inner {
-    /// Writes the cursor from time to time, and a last time at the end.
+    /// Writes the cursor from time to time, and a last time at the end of the term.
     pub(super) async fn keep(self: Arc<Self>) {
-        let stop = self.tasks.shutdown_token();
+        let stop = self.term.ended();
         let mut written = Position::START;
         loop {
             let is_last = stop.run_until_cancelled(self.clock.sleep(EVERY)).await.is_none();
@@ -34,7 +82,7 @@ impl Inner {
                     written = position;
                     self.forget_given_up();
                 }
-                Err(error) if error.stops_writes() => {}
+                Err(error) if error.stops_writes() || self.term.is_lost() => {}
                 Err(error) => warn!(reader = "federation", %error, "the cursor could not be written"),
             }
             if is_last {
@@ -45,51 +93,43 @@ impl Inner {
 
     /// Writes cursor and debts if they have changed. Returns the cursor as written.
     async fn persist(&self, written: Position) -> Result<Position, store::CommitError> {
-        // Before the lanes are looked at: what is fanned out meanwhile counts next time.
-        let mut low_water = Position(self.fanned.load(Ordering::Acquire));
         let destinations: Vec<Arc<Destination>> = self.destinations.lock().values().cloned().collect();
-        let mut batch = Batch::new();
-        let mut noted: Vec<(Arc<Destination>, OwnedServerName, Changes)> = Vec::new();
-        for destination in destinations {
-            let mut state = destination.state.lock();
-            for (from, lane) in &mut state.lanes {
-                low_water = low_water.min(lane.low_water().unwrap_or(low_water));
-                let changes = lane.changes();
-                let key = |room: &ruma::OwnedRoomId| {
-                    (from.to_string(), destination.name.to_string(), room.to_string())
-                };
-                for (room, after) in &changes.put {
-                    batch.put(&OWED, &key(room), after);
-                }
-                for room in &changes.delete {
-                    batch.delete(&OWED, &key(room));
-                }
-                if changes != Changes::default() {
-                    noted.push((destination.clone(), from.clone(), changes));
-                }
+        let (submitted, low_water, noted) = {
+            // What is written of one lane is written in the order in which it was looked at.
+            let _in_order = self.notes.lock();
+            let low_water = self.low_water(&destinations);
+            let mut batch = Batch::new();
+            let noted = put_lanes(&mut batch, &destinations, low_water);
+            if low_water != written {
+                self.term.set_cursor(&mut batch, low_water);
             }
-        }
-        let now = self.clock.now().millis();
-        let to_note = self.contacts.take_to_note();
-        for peer in &to_note {
-            batch.put(&PEERS, peer.as_str(), &now);
-        }
-        if low_water != written {
-            batch.set_cursor(CURSOR, low_water);
-        }
-        if batch.is_empty() {
-            return Ok(written);
-        }
-        let committed = self.store.commit(batch).await;
+            if batch.is_empty() {
+                return Ok(written);
+            }
+            (self.term.submit(self.term.fenced(batch)), low_water, noted)
+        };
+        let committed = submitted.await;
         if committed.is_err() {
-            self.contacts.note_again(to_note);
-            for (destination, from, changes) in noted {
+            for OfLane { destination, from, changes, ended } in noted {
                 if let Some(lane) = destination.state.lock().lanes.get_mut(&from) {
                     lane.changes_failed(changes);
+                    ended.iter().for_each(|ended| lane.ended_failed(ended));
                 }
             }
         }
         committed.map(|_| low_water)
+    }
+
+    /// Everything up to here has been delivered to everybody, or is owed.
+    fn low_water(&self, destinations: &[Arc<Destination>]) -> Position {
+        // Before the lanes are looked at: what is fanned out meanwhile counts next time.
+        let mut low_water = Position(self.fanned.load(Ordering::Acquire));
+        for destination in destinations {
+            let state = destination.state.lock();
+            let lanes = state.lanes.values().filter_map(Lane::low_water);
+            low_water = lanes.min().map_or(low_water, |lane| lane.min(low_water));
+        }
+        low_water
     }
 
     /// Drops what is kept of servers that were given up, once nothing of it is left to be written.
@@ -117,4 +157,28 @@ impl Inner {
         set(&self.counts.behind, behind);
         set(&self.counts.troubled, self.contacts.troubled());
     }
+}
+
+/// Adds to a batch that moves the cursor what has changed about lanes. What is owed and what has ended is looked at
+/// together, for what has ended may be owed.
+fn put_lanes(batch: &mut Batch, destinations: &[Arc<Destination>], cursor: Position) -> Vec<OfLane> {
+    let mut noted = Vec::new();
+    for destination in destinations {
+        let mut state = destination.state.lock();
+        for (from, lane) in &mut state.lanes {
+            let (changes, ended) = (lane.changes(), lane.ended(cursor));
+            if changes == Changes::default() && ended.is_none() {
+                continue;
+            }
+            changes.write(batch, from, &destination.name);
+            let key = (from.to_string(), destination.name.to_string());
+            match &ended {
+                Some(Ended::Put(row)) => batch.put(&LAST_SENT, &key, row),
+                Some(Ended::Delete { .. }) => batch.delete(&LAST_SENT, &key),
+                None => {}
+            }
+            noted.push(OfLane { destination: destination.clone(), from: from.clone(), changes, ended });
+        }
+    }
+    noted
 }

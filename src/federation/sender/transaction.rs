@@ -4,11 +4,12 @@
 //! is signed as it stands and no event is parsed or written a second time.
 //!
 //! The transaction's id follows from the positions it covers and from what is in it. So the same
-//! transaction tried again, even after a crash, has the same id, and another one has not.
+//! transaction tried again, even after a crash, has the same id, and another one has not. Of what it is made is
+//! noted before it is sent ([`crate::tables::LAST_SENT`]).
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
 use store::Position;
 
 use super::lane::Item;
+use crate::tables::SentRow;
 
 /// A transaction has at most so many events, and so many ephemeral units.
 pub(crate) const MOST_PDUS: usize = 50;
@@ -48,6 +50,29 @@ pub(crate) struct Transaction {
     /// Of the first and last thing in it.
     pub(crate) first: Position,
     pub(crate) last: Position,
+    /// If it is part of what the peer lacked of one room.
+    pub(crate) room: Option<OwnedRoomId>,
+    /// From what it can be built again.
+    parts: Arc<SentRow>,
+}
+
+impl Transaction {
+    /// What the store keeps of it while it is under way.
+    pub(crate) fn row(&self) -> SentRow {
+        let room = self.room.as_ref().map(ToString::to_string);
+        SentRow { room, ..SentRow::clone(&self.parts) }
+    }
+
+    /// The place before its first event.
+    pub(crate) fn before(&self) -> Position {
+        let first = self.parts.pdus.first().map_or(self.first, |(.., position)| *position);
+        Position(first.0.saturating_sub(1))
+    }
+
+    /// The place of its last event.
+    pub(crate) fn last_pdu(&self) -> Option<Position> {
+        self.parts.pdus.last().map(|(.., position)| *position)
+    }
 }
 
 /// How many of these events, from the first on, go into one transaction of at most `limit` events.
@@ -108,7 +133,22 @@ pub(crate) fn build(
     let last = positions.max().unwrap_or(first);
     let hash = hash.finalize().to_hex();
     let id = format!("{first}-{last}-{}", &hash[..12]);
-    Transaction { id, body: Bytes::from(body), pdus: pdus.len(), edus: edus.len(), first, last }
+    let parts = SentRow {
+        ts: now.millis(),
+        room: None,
+        pdus: pdus.iter().map(|item| (item.event.room(), item.event.serial(), item.position)).collect(),
+        edus: edus.to_vec(),
+    };
+    Transaction {
+        id,
+        body: Bytes::from(body),
+        pdus: pdus.len(),
+        edus: edus.len(),
+        first,
+        last,
+        room: None,
+        parts: Arc::new(parts),
+    }
 }
 
 /// A typing notification as an ephemeral unit in canonical JSON.

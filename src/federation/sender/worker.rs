@@ -12,16 +12,18 @@ use base::Timestamp;
 use http::{Method, StatusCode};
 use room::RemoteError;
 use ruma::OwnedServerName;
+use store::Batch;
 use tracing::{debug, info, warn};
 
 use super::{
     BEHIND_AFTER, Destination, Failing, Inner,
-    lane::{Lane, Work},
+    lane::{Changes, Lane, Work},
     transaction::{Transaction, build},
 };
 use crate::{
     client::{Body, Outgoing, is_success},
     path::Path,
+    tables::LAST_SENT,
     transport::{Budget, Cause},
 };
 
@@ -30,6 +32,9 @@ const BUDGET: Budget = Budget { deadline: Duration::from_secs(60), response: bas
 
 /// The same for a server that never answered: somebody else waits for its place.
 const STRANGERS_BUDGET: Budget = Budget { deadline: Duration::from_secs(20), ..BUDGET };
+
+/// The pause before what is to be sent is noted again.
+const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How an attempt ended.
 pub(super) enum Outcome {
@@ -49,7 +54,7 @@ impl Inner {
     pub(super) fn serve(self: &Arc<Self>, destination: &Arc<Destination>) {
         {
             let mut state = destination.state.lock();
-            if state.is_served || self.tasks.shutdown_token().is_cancelled() {
+            if state.is_served || self.term.ended().is_cancelled() {
                 return;
             }
             state.is_served = true;
@@ -64,8 +69,8 @@ impl Inner {
             }
             let (sender, destination) = (sender.clone(), destination.clone());
             async move {
-                let stop = sender.tasks.shutdown_token();
-                stop.run_until_cancelled(sender.work(&destination)).await;
+                let ended = sender.term.ended();
+                ended.run_until_cancelled(sender.work(&destination)).await;
             }
         });
     }
@@ -152,6 +157,9 @@ impl Inner {
             }
             state.last_attempt = Some(self.clock.instant());
         }
+        if !self.note_sending(destination, from, transaction).await {
+            return Outcome::Failed { wait: None };
+        }
         let outgoing = Outgoing {
             from,
             to: &destination.name,
@@ -196,6 +204,50 @@ impl Inner {
             self.counts.events.inc_by(transaction.pdus as u64);
         }
         outcome
+    }
+
+    /// Notes what is about to be sent, so that whoever goes on after a crash sends the same transaction again and not
+    /// its events in another one. It waits until that is on disk, however long that takes: who cannot note it may
+    /// not be the one any more who sends. False: the peer was given up meanwhile.
+    async fn note_sending(
+        &self,
+        destination: &Destination,
+        from: &OwnedServerName,
+        transaction: &Transaction,
+    ) -> bool {
+        loop {
+            self.store.ready().await;
+            let (submitted, changes) = {
+                let _in_order = self.notes.lock();
+                let mut batch = Batch::new();
+                let mut state = destination.state.lock();
+                if state.is_given_up {
+                    return false;
+                }
+                let mut changes = Changes::default();
+                if let Some(lane) = state.lanes.get_mut(from)
+                    && let Some(row) = lane.sending(transaction)
+                {
+                    batch.put(&LAST_SENT, &(from.to_string(), destination.name.to_string()), &row);
+                    changes = lane.changes();
+                    changes.write(&mut batch, from, &destination.name);
+                }
+                let batch = self.term.fenced(batch);
+                if batch.is_empty() {
+                    return true;
+                }
+                (self.term.submit(batch), changes)
+            };
+            let Err(error) = submitted.await else { return true };
+            if let Some(lane) = destination.state.lock().lanes.get_mut(from) {
+                lane.changes_failed(changes);
+                lane.not_sent(&transaction.id);
+            }
+            if !error.stops_writes() && !self.term.ended().is_cancelled() {
+                warn!(destination = %destination.name, %error, "what is to be sent could not be noted");
+            }
+            self.clock.sleep(NOTE_AGAIN).await;
+        }
     }
 
     /// Notes how an attempt with a lane's pending transaction ended.
