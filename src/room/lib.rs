@@ -60,7 +60,7 @@ pub use self::{
         Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
     },
     error::Error,
-    ids::{EventSerial, Order, RoomSerial, Root, StateKeySerial},
+    ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
     membership::{Joining, Profile, ProfileChange},

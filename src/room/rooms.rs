@@ -151,6 +151,7 @@ impl Rooms {
         let rooms = Self(Arc::new(inner));
         rooms.index_open_rooms().await?;
         rooms.resume_inbox().await?;
+        rooms.start_adopting();
         rooms.start_forgetting();
         rooms.start_telling();
         Ok(rooms)

@@ -28,6 +28,7 @@
 //! up again. Asked are servers in the room only, the origin first, and never one that rests.
 //! An event that its own auth events, all of them here, do not allow is dropped before anything is fetched.
 
+mod adopt;
 pub(crate) mod counts;
 mod door;
 mod errands;

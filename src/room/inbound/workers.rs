@@ -74,6 +74,11 @@ impl Workers {
         }
     }
 
+    /// Whether a room has a worker.
+    pub(super) fn is_active(&self, room: RoomSerial) -> bool {
+        self.active.lock().contains_key(&room)
+    }
+
     /// A worker found nothing. True: it may go; false: something arrived meanwhile.
     fn release(&self, room: RoomSerial) -> bool {
         let mut active = self.active.lock();
