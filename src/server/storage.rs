@@ -17,7 +17,7 @@ use tracing::error;
 use crate::{
     admin::{BackUp, BackedUp},
     causes,
-    config::{self, Config, Durability},
+    config::{self, Config, Durability, StoreTls},
     names,
     texts::tr,
 };
@@ -182,7 +182,13 @@ fn postgres_settings(config: &Config) -> anyhow::Result<store_postgres::Settings
         Durability::Fsync => store_postgres::Durability::Fsync,
         Durability::Os => store_postgres::Durability::Os,
     };
-    Ok(store_postgres::Settings { durability, ..store_postgres::Settings::at(url) })
+    let tls = config.store.tls.map(|tls| match tls {
+        StoreTls::Disable => store_postgres::Tls::Disable,
+        StoreTls::Require => store_postgres::Tls::Require,
+        StoreTls::VerifyFull => store_postgres::Tls::VerifyFull,
+    });
+    let ca_file = config.store.ca_file.as_ref().map(|file| config.path(file));
+    Ok(store_postgres::Settings { durability, tls, ca_file, ..store_postgres::Settings::at(url) })
 }
 
 fn rocksdb_settings(config: &Config) -> store_rocksdb::Settings {

@@ -22,6 +22,7 @@ use crate::{
     schema::{stored_key, table_end},
     session::{self, Session},
     settings::Settings,
+    tls::Way,
 };
 
 /// How many rows a check of everything reads at once.
@@ -47,8 +48,8 @@ impl PostgresBackend {
     pub async fn open(settings: Settings, tasks: &Tasks) -> Result<Self, Error> {
         settings.check()?;
         // An address that is none gets no better by trying again.
-        session::config(&settings)?;
-        let pool = Arc::new(Pool::new(settings, tasks.clone()));
+        let way = Way::to(&settings)?;
+        let pool = Arc::new(Pool::new(settings, way, tasks.clone()));
         let writer = pool.take_writer().await?;
         pool.return_writer(writer).await;
         let (hint, hints) = watch::channel(Position::START);

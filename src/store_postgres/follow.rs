@@ -6,9 +6,9 @@ use base::{Backoff, Random};
 use futures_util::{StreamExt, stream};
 use store::{Error, Position};
 use tokio::sync::watch;
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::AsyncMessage;
 
-use crate::{pool::Pool, session::config};
+use crate::pool::Pool;
 
 /// Without a hint, the clock is looked at this often.
 pub(crate) const POLL: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub(crate) async fn listen(
 
 async fn listen_once(pool: &Pool, hints: &mut watch::Sender<Position>) -> Result<(), Error> {
     let failed = |error| Error::backend("listen", error);
-    let (client, mut connection) = config(&pool.settings)?.connect(NoTls).await.map_err(failed)?;
+    let (client, mut connection) = pool.way.connect().await.map_err(failed)?;
     let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
     let command = format!("LISTEN {}", pool.settings.channel());
     let mut listening = std::pin::pin!(client.batch_execute(&command));

@@ -5,7 +5,7 @@
 //! preconditions and positions become visible in order. `NOTIFY` is a hint that there is
 //! something new; the log of changes is the truth.
 //!
-//! Reading order: [`Settings`], [`PostgresBackend`], then `commit`, `follow` and `session`.
+//! Reading order: [`Settings`], [`PostgresBackend`], then `commit`, `follow`, `session` and `tls`.
 
 mod backend;
 mod commit;
@@ -16,6 +16,7 @@ mod session;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use backend::PostgresBackend;
-pub use settings::{Durability, Settings};
+pub use settings::{Durability, Settings, Tls};

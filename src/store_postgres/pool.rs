@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use crate::{
     session::{Session, connect, meaning},
     settings::Settings,
+    tls::Way,
 };
 
 /// How often something is tried that a lost connection stops; with the waits, some ten seconds.
@@ -23,6 +24,7 @@ const ATTEMPTS: usize = 10;
 /// The connections of a back end. Readers are shared: requests on one are pipelined.
 pub(crate) struct Pool {
     pub(crate) settings: Settings,
+    pub(crate) way: Way,
     tasks: Tasks,
     random: Random,
     readers: Vec<Mutex<Option<Arc<Session>>>>,
@@ -32,10 +34,11 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: Settings, tasks: Tasks) -> Self {
+    pub(crate) fn new(settings: Settings, way: Way, tasks: Tasks) -> Self {
         let readers = (0..settings.readers.max(1)).map(|_| Mutex::default()).collect();
         Self {
             settings,
+            way,
             tasks,
             random: Random::os(),
             readers,
@@ -68,7 +71,7 @@ impl Pool {
         match lane.as_ref() {
             Some(session) if !session.client.is_closed() => Ok(session.clone()),
             _ => {
-                let session = Arc::new(connect(&self.settings, &self.tasks, false).await?);
+                let session = Arc::new(connect(&self.way, &self.settings, &self.tasks, false).await?);
                 *lane = Some(session.clone());
                 Ok(session)
             }
@@ -111,7 +114,7 @@ impl Pool {
             }
             match self.writer.lock().await.take() {
                 Some(session) if !session.client.is_closed() => return Ok(session),
-                _ => match connect(&self.settings, &self.tasks, true).await {
+                _ => match connect(&self.way, &self.settings, &self.tasks, true).await {
                     Ok(session) => return Ok(session),
                     Err(error @ (Error::NewerSchema { .. } | Error::Refused(_))) => return Err(error),
                     Err(error) => last = error,

@@ -6,13 +6,14 @@ use base::Tasks;
 use futures_util::future::{Either, select, try_join_all};
 use store::{Error, Tuning};
 use tokio_postgres::{
-    Client, Config, NoTls, Statement,
+    Client, Config, Statement,
     error::{DbError, Severity, SqlState},
 };
 
 use crate::{
     schema,
     settings::{Durability, Settings},
+    tls::Way,
 };
 
 /// How long making a connection may take.
@@ -172,10 +173,10 @@ pub(crate) fn config(settings: &Settings) -> Result<Config, Error> {
 
 /// Connects for as long as it takes to see whether the tables are there.
 pub(crate) async fn is_begun(settings: &Settings) -> Result<bool, Error> {
-    let config = config(settings)?;
+    let way = Way::to(settings)?;
     let look = async {
         let failed = |error| Error::unavailable("reach PostgreSQL", error);
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+        let (client, connection) = way.connect().await.map_err(failed)?;
         let (looking, connection) = (pin!(schema::is_begun(&client, settings)), pin!(connection));
         match select(looking, connection).await {
             Either::Left((begun, _)) => begun,
@@ -189,9 +190,14 @@ pub(crate) async fn is_begun(settings: &Settings) -> Result<bool, Error> {
 }
 
 /// Connects, makes the tables if asked to, and prepares the statements.
-pub(crate) async fn connect(settings: &Settings, tasks: &Tasks, make_tables: bool) -> Result<Session, Error> {
+pub(crate) async fn connect(
+    way: &Way,
+    settings: &Settings,
+    tasks: &Tasks,
+    make_tables: bool,
+) -> Result<Session, Error> {
     let failed = |error| Error::unavailable("reach PostgreSQL", error);
-    let (client, connection) = config(settings)?.connect(NoTls).await.map_err(failed)?;
+    let (client, connection) = way.connect().await.map_err(failed)?;
     tasks.spawn("postgres connection", async move {
         if let Err(error) = connection.await {
             tracing::warn!(error = %error, "a connection to PostgreSQL ended");

@@ -1,5 +1,7 @@
 //! What the operator chooses.
 
+use std::path::PathBuf;
+
 use store::Error;
 
 /// When a write counts as done.
@@ -10,6 +12,18 @@ pub enum Durability {
     Fsync,
     /// The server has it and writes it soon (`synchronous_commit = off`).
     Os,
+}
+
+/// How connections to the server are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// They are not.
+    Disable,
+    /// Over TLS, whatever certificate the server shows: against those who listen, not against those who sit in
+    /// between.
+    Require,
+    /// Over TLS, with a certificate of a trusted authority for the name in the address.
+    VerifyFull,
 }
 
 /// Where the database is and how it is used.
@@ -23,6 +37,10 @@ pub struct Settings {
     pub begin: bool,
     /// When a write counts as done.
     pub durability: Durability,
+    /// How connections are protected. Without a word: in the clear to this machine, verified over a network.
+    pub tls: Option<Tls>,
+    /// A PEM file with the authorities to trust, in place of those of the operating system.
+    pub ca_file: Option<PathBuf>,
     /// How many connections read, beside one that writes and one that listens.
     pub readers: usize,
 }
@@ -32,7 +50,8 @@ impl Settings {
     #[must_use]
     pub fn at(url: impl Into<String>) -> Self {
         let schema = "yakuba".to_owned();
-        Self { url: url.into(), schema, begin: true, durability: Durability::Fsync, readers: 4 }
+        let url = url.into();
+        Self { url, schema, begin: true, durability: Durability::Fsync, tls: None, ca_file: None, readers: 4 }
     }
 
     /// Refuses a schema name that could be anything else in a statement.

@@ -186,6 +186,12 @@ pub struct StoreConfig {
     /// A file that holds the address of PostgreSQL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_file: Option<PathBuf>,
+    /// How connections to PostgreSQL are protected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<StoreTls>,
+    /// A PEM file with the authorities that PostgreSQL's certificate may be of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// When a write counts as done.
     pub durability: Durability,
     /// All caches together.
@@ -203,6 +209,8 @@ impl Default for StoreConfig {
             path: PathBuf::from("data"),
             url: None,
             url_file: None,
+            tls: None,
+            ca_file: None,
             durability: Durability::Fsync,
             memory: ByteSize::mib(256),
             reserve: ByteSize::mib(64),
@@ -222,6 +230,18 @@ pub enum Backend {
     Postgres,
     /// In memory: everything is gone at the stop.
     Memory,
+}
+
+/// How connections to PostgreSQL are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreTls {
+    /// They are not.
+    Disable,
+    /// Over TLS, whatever certificate the server shows.
+    Require,
+    /// Over TLS, with a certificate of a trusted authority for the name in the address.
+    VerifyFull,
 }
 
 /// When a write counts as done.

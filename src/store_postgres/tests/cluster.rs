@@ -15,6 +15,8 @@ use tempfile::TempDir;
 /// A server that is stopped and removed when it is dropped.
 pub(crate) struct Cluster {
     root: TempDir,
+    /// Besides the socket, it listens here, with the files `server.pem` and `server.key` in its directory.
+    tls_port: Option<u16>,
 }
 
 /// The server that the tests of this process share while one of them needs it.
@@ -34,11 +36,29 @@ impl Cluster {
 
     /// A new server that listens on a socket in a directory of its own.
     pub(crate) fn start() -> Self {
+        Self::begin(tempfile::tempdir().expect("a directory"), None)
+    }
+
+    /// One that listens with TLS on a port as well, by this certificate and its key.
+    pub(crate) fn with_tls(certificate: &str, key: &str) -> Self {
         let root = tempfile::tempdir().expect("a directory");
+        for (file, text) in [("server.pem", certificate), ("server.key", key)] {
+            std::fs::write(root.path().join(file), text).expect("written");
+        }
+        run(Command::new("chmod").arg("600").arg(root.path().join("server.key")));
+        if is_root() {
+            run(Command::new("chown").arg("postgres").arg(root.path().join("server.key")));
+        }
+        // Nobody else takes it at once, for the next free one is given next.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        Self::begin(root, Some(free.expect("a port").port()))
+    }
+
+    fn begin(root: TempDir, tls_port: Option<u16>) -> Self {
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(root.path()));
         }
-        let cluster = Self { root };
+        let cluster = Self { root, tls_port };
         run(postgres("initdb")
             .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"])
             .arg("-D")
@@ -53,10 +73,16 @@ impl Cluster {
 
     /// Starts the server and waits until it answers.
     pub(crate) fn up(&self) {
-        let options = format!(
-            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c max_connections=200",
-            self.root.path().display()
-        );
+        let root = self.root.path().display();
+        let listen = match self.tls_port {
+            None => "-c listen_addresses=".to_owned(),
+            Some(port) => format!(
+                "-c listen_addresses=127.0.0.1 -p {port} -c ssl=on \
+                 -c ssl_cert_file={root}/server.pem -c ssl_key_file={root}/server.key"
+            ),
+        };
+        let options =
+            format!("{listen} -c unix_socket_directories={root} -c fsync=off -c max_connections=200");
         run(postgres("pg_ctl")
             .args(["start", "--wait", "--silent", "-o", &options, "-l"])
             .arg(self.root.path().join("log"))
@@ -73,7 +99,13 @@ impl Cluster {
 
     /// How to connect.
     pub(crate) fn url(&self) -> String {
-        format!("host={} user=postgres dbname=postgres", self.root.path().display())
+        let port = self.tls_port.map(|port| format!(" port={port}")).unwrap_or_default();
+        format!("host={} user=postgres dbname=postgres{port}", self.root.path().display())
+    }
+
+    /// How to connect over the network, to the server of this name.
+    pub(crate) fn url_at(&self, host: &str) -> String {
+        format!("host={host} user=postgres dbname=postgres port={}", self.tls_port.expect("it listens"))
     }
 }
 

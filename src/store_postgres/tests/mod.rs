@@ -3,6 +3,7 @@
 
 mod cluster;
 mod refusing;
+mod tls;
 
 use std::{
     pin::Pin,
