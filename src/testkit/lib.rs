@@ -42,7 +42,7 @@ mod server;
 mod transport;
 mod user;
 
-pub use hostile::{Conduct, Hostile};
+pub use hostile::{Conduct, Hosted, Hostile};
 pub use room::Preset;
 
 pub use self::{

@@ -82,6 +82,11 @@ impl Server {
         User::register(self, authority.expect("one of its authorities"), localpart).await
     }
 
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.machine.is_up()
+    }
+
     /// Looks into the parts of the running server.
     ///
     /// # Panics

@@ -41,7 +41,7 @@ struct Inner {
     device_id: String,
     token: String,
     seen: Mutex<Seen>,
-    txn: Mutex<u64>,
+    txn: Arc<Mutex<u64>>,
 }
 
 impl User {
@@ -63,13 +63,27 @@ impl User {
             device_id: text("device_id"),
             token: text("access_token"),
             seen: Mutex::default(),
-            txn: Mutex::default(),
+            txn: Arc::default(),
         }))
     }
 
     /// Logs the user in on another device.
     pub async fn another_device(&self) -> Self {
         self.device_at(&self.0.server).await
+    }
+
+    /// The same device, through this process of the same server.
+    pub fn at(&self, server: &Server) -> Self {
+        let Inner { user_id, device_id, token, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            server: server.clone(),
+            user_id: user_id.clone(),
+            device_id: device_id.clone(),
+            token: token.clone(),
+            seen: Mutex::default(),
+            // Its requests are named in the order in which they are made, wherever.
+            txn: self.0.txn.clone(),
+        }))
     }
 
     /// Logs the user in on another device, through this process of the same server.
