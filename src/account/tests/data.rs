@@ -61,6 +61,12 @@ async fn what_was_set_after_a_position_is_told_once_with_its_last_content_and_no
         }
         positions.push(town.store.head());
     }
+    for user in [&hanako, &taro] {
+        let listed = store::Range::prefix(user.as_str());
+        let listed = town.store.scan(&tables::DATA_LOG, listed, store::Order::Ascending, 99).await.unwrap();
+        let kept = set_after(&town, user, Position::START).await.len();
+        assert_eq!(listed.len(), kept, "what was set again is listed once");
+    }
     for after in positions {
         for user in [&hanako, &taro] {
             let told = town.accounts.account_data_since(user, after).await.unwrap();

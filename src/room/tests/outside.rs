@@ -170,6 +170,53 @@ async fn a_leave_says_only_what_the_user_says() {
     assert_eq!(leave.pdu().content_str(), r#"{"membership":"leave"}"#);
 }
 
+/// What 太郎's own list of rooms says of a room.
+async fn listed(server: &Server, who: &OwnedUserId, room: &OwnedRoomId) -> Option<Membership> {
+    let rooms = server.rooms.memberships(who).await.unwrap();
+    rooms.rooms.iter().find(|row| row.room_id == *room).map(|row| row.membership)
+}
+
+#[tokio::test]
+async fn a_users_list_of_rooms_hears_of_what_happened_to_him_while_we_were_not_in_the_room() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:b.test"));
+    let room = a.public_room(&hanako).await;
+    assert_eq!(listed(&b, &taro, &room).await, None);
+    a.invite(&hanako, &room, &taro).await.unwrap();
+    assert_eq!(listed(&b, &taro, &room).await, Some(Membership::Invite));
+    b.join(&taro, &room, "a.test").await.unwrap();
+    assert_eq!(listed(&b, &taro, &room).await, Some(Membership::Join));
+    b.rooms.leave(&taro, &room, None).await.unwrap();
+    b.deliver(&a).await;
+    a.settled().await;
+    assert_eq!(listed(&b, &taro, &room).await, Some(Membership::Leave));
+
+    a.rooms.ban(&hanako, &room, &taro, None).await.unwrap();
+    // The state with which a colleague comes in says so, and nothing else does.
+    b.join(&jiro, &room, "a.test").await.unwrap();
+    assert_eq!(listed(&b, &taro, &room).await, Some(Membership::Ban));
+}
+
+#[tokio::test]
+async fn what_comes_from_outside_too_late_changes_nothing_for_one_who_has_come_in() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    let event = invite_event(&a, &room, &taro).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let info = b.rooms.room(&room).await.unwrap().unwrap();
+    let invite = pdu::Pdu::parse_raw(info.version, &event).unwrap();
+    b.rooms.end_outside(&info, &taro, Membership::Leave, &invite).await.unwrap();
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Join);
+
+    // Once nobody of ours is in it, it counts.
+    b.rooms.leave(&taro, &room, None).await.unwrap();
+    b.rooms.end_outside(&info, &taro, Membership::Ban, &invite).await.unwrap();
+    assert_eq!(outside(&b, &taro, &room).await.unwrap().membership, Membership::Ban);
+}
+
 #[tokio::test]
 async fn a_refused_invite_is_told_again_until_the_other_server_answers() {
     let net = Net::default();
