@@ -389,11 +389,8 @@ async fn list(
     for (user, room, kind, position) in rows {
         batch.put(&tables::DATA_LOG, &(user, position), &DataLogRow { room, kind });
     }
-    match store.commit(batch).await {
-        Ok(_) => Ok(()),
-        Err(CommitError::Store(error)) => Err(error),
-        Err(error) => Err(store::Error::Refused(error.to_string())),
-    }
+    store.commit(batch).await.map_err(CommitError::into_error)?;
+    Ok(())
 }
 
 fn check_settable(kind: &str, content: &[u8]) -> Result<(), Error> {

@@ -65,6 +65,7 @@ pub use self::{
     invites::ReceivedInvite,
     membership::{Joining, Profile, ProfileChange},
     ports::{AllowAll, Denial, KeySource, NoRemote, Remote, RemoteError, RoomPolicy},
+    projections::list_local_members,
     resident::{AcceptedJoin, MemberTemplate},
     rooms::{Config, Rooms},
     send::Txn,

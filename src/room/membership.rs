@@ -19,7 +19,7 @@ use crate::{
     pipeline::{Sending, Stage, name},
     read::{event::name_of, room::RoomInfo},
     send::{Outcome, single, stage_draft},
-    tables::{DEPARTURES, INVITES, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
+    tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
 };
 
 /// How a user appears in a room.
@@ -287,7 +287,7 @@ impl Rooms {
         self.find_local_member(stage, |user| power.may_invite(user)).await
     }
 
-    /// A joined user of ours of whom something holds, among the first thousands of members.
+    /// A joined user of ours of whom something holds, among the first thousands of them.
     pub(crate) async fn find_local_member(
         &self,
         stage: &Stage<'_>,
@@ -295,11 +295,10 @@ impl Rooms {
     ) -> Result<Option<OwnedUserId>, Error> {
         let room = stage.view().room.serial;
         let range = store::Range::prefix(&room);
-        let rows = self.store().scan(&MEMBERS, range, store::Order::Ascending, 5_000).await?;
-        let users = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
-        Ok(users
-            .filter_map(|((_, user), _)| OwnedUserId::try_from(user).ok())
-            .find(|user| self.is_local(user) && may(user)))
+        let ours = self.store().scan(&LOCAL_MEMBERS, range, store::Order::Ascending, 5_000).await?;
+        let mut users = ours.into_iter().filter_map(|((_, user), ())| OwnedUserId::try_from(user).ok());
+        // An authority that is served no more leaves its members behind.
+        Ok(users.find(|user| self.is_local(user) && may(user)))
     }
 
     /// Lets a user of ours leave a room, refuse an invite, or take back a knock.

@@ -370,6 +370,10 @@ pub static DEPARTURES: Table<(String, RoomSerial), Stamped<DepartureRow>> =
 /// The members of a room by its current state, of every server; key: room, user id.
 pub static MEMBERS: Table<(RoomSerial, String), MemberRow> = Table::new(31, "room.members", Tuning::Point);
 
+/// The joined members of ours, so that finding them does not take as long as a room is large; key: room, user id.
+pub(crate) static LOCAL_MEMBERS: Table<(RoomSerial, String), ()> =
+    Table::new(83, "room.local_members", Tuning::Small);
+
 /// How many joined members each server has in a room; key: room, server name.
 pub static SERVERS: Table<(RoomSerial, String), Counter> = Table::new(32, "room.servers", Tuning::Small);
 
@@ -674,6 +678,7 @@ pub fn checks() -> Vec<TableCheck> {
         MEMBERSHIPS.check(),
         DEPARTURES.check(),
         MEMBERS.check(),
+        LOCAL_MEMBERS.check(),
         SERVERS.check(),
         MEMBER_COUNTS.check(),
         SUMMARIES.check(),

@@ -220,7 +220,10 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The steps from the first schema of the data to today's.
-const MIGRATIONS: &[Migration] = &[|store| Box::pin(account::list_data_by_position(store))];
+const MIGRATIONS: &[Migration] = &[
+    |store| Box::pin(account::list_data_by_position(store)),
+    |store| Box::pin(room::list_local_members(store)),
+];
 
 /// Opens the store over its storage, which is closed when that fails.
 ///

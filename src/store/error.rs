@@ -144,3 +144,14 @@ pub enum CommitError {
     #[error("the batch could not be written")]
     Store(#[from] Error),
 }
+
+impl CommitError {
+    /// For who writes without preconditions and alone, as a migration does: anything but written is a failure.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Store(error) => error,
+            error => Error::Refused(error.to_string()),
+        }
+    }
+}

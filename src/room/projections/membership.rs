@@ -1,15 +1,15 @@
 //! Who is in the room: its members, how many of each server, and the rooms of our users.
 
 use ruma::UserId;
-use store::{Position, Stamped, Topic};
+use store::{Batch, CommitError, Position, Range, Stamped, Store, Topic};
 
 use super::Projection;
 use crate::{
     place::StateChange,
     read::event::StoredEvent,
     tables::{
-        DEPARTURES, DepartureRow, INVITES, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow, Membership,
-        MembershipRow, SERVERS,
+        DEPARTURES, DepartureRow, INVITES, LOCAL_MEMBERS, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow,
+        Membership, MembershipRow, SERVERS,
     },
 };
 
@@ -69,6 +69,10 @@ fn our_user(
         return;
     }
     let room = projection.room.serial;
+    match new {
+        Some(Membership::Join) => projection.batch.put(&LOCAL_MEMBERS, &(room, user.as_str()), &()),
+        _ => projection.batch.delete(&LOCAL_MEMBERS, &(room, user.as_str())),
+    }
     let topic = Topic::memberships(user.as_str());
     match projection.slot {
         Some(slot) => projection.batch.touch_with(slot, topic),
@@ -98,5 +102,26 @@ fn our_user(
     match projection.slot {
         Some(slot) => projection.batch.put_stamped(&MEMBERSHIPS, &key, slot, &row),
         None => projection.batch.put(&MEMBERSHIPS, &key, &Stamped { position: Position::START, value: row }),
+    }
+}
+
+/// Lists our members of all rooms by room, in data that were written before that was done.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn list_local_members(store: &Store) -> Result<(), store::Error> {
+    const ROWS: usize = 1_000;
+    let mut range = Range::all();
+    loop {
+        let rows = store.scan(&MEMBERSHIPS, range, store::Order::Ascending, ROWS).await?;
+        let Some((last, _)) = rows.last().cloned() else { return Ok(()) };
+        let mut batch = Batch::new();
+        for ((user, room), row) in rows {
+            if row.value.membership == Membership::Join {
+                batch.put(&LOCAL_MEMBERS, &(room, user), &());
+            }
+        }
+        store.commit(batch).await.map_err(CommitError::into_error)?;
+        range = Range::all().after(&last);
     }
 }

@@ -7,6 +7,7 @@ mod membership;
 mod relations;
 mod summary;
 
+pub use membership::list_local_members;
 use pdu::Authorities;
 use store::{Batch, Slot};
 

@@ -10,6 +10,7 @@ mod gaps;
 mod inbound;
 mod liars;
 mod local;
+mod local_members;
 mod model;
 mod net;
 mod outside;

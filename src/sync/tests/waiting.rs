@@ -141,14 +141,16 @@ async fn nothing_else_waits_for_what_gathers_for_a_crowd() {
     let mut crowd = crowd(&town, &room).await;
     crowd.remove(0).abort();
 
-    let cases = ["message", "invite", "tag", "global data", "receipt among few", "no time"];
+    let cases =
+        ["message", "message elsewhere", "invite", "tag", "global data", "receipt among few", "no time"];
     for (number, case) in (1..).zip(cases) {
         let mut reader = patient("reader0");
         reader.sync(&town).await;
         read(&town, &format!("reader{number}"), &room, &event).await;
         let of_reader = user("reader0");
         match case {
-            "message" => _ = town.say("hanako", &small, "至急").await,
+            "message" => _ = town.say("hanako", &room, "至急").await,
+            "message elsewhere" => _ = town.say("hanako", &small, "至急").await,
             "invite" => town.invite("hanako", &town.room("hanako").await, "reader0").await,
             "tag" => {
                 let details = RawValue::from_string("{}".to_owned()).unwrap();
