@@ -88,6 +88,42 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// A room that the user is not in, and that he has to do with in another way than before.
+    fn add_outside(
+        &mut self,
+        scene: &Scene<'_>,
+        row: &UserRoom,
+        data: &mut BTreeMap<ruma::OwnedRoomId, Items>,
+    ) {
+        match row.membership {
+            Membership::Invite if scene.ignored.contains(&row.sender) => {}
+            Membership::Invite => self.invited.push(row.clone()),
+            Membership::Knock => self.knocked.push(row.clone()),
+            Membership::Leave | Membership::Ban => {
+                // What the user left need not be told of again; that he was put out, or refused, he
+                // may never have heard.
+                let by_another = row.sender != *scene.user();
+                if scene.since.is_none() && !scene.request.filter.include_leave && !by_another {
+                    return;
+                }
+                match row.seen_until().filter(|until| scene.since.is_none_or(|it| until.position > it)) {
+                    Some(until) => self.left.push(RoomPlan {
+                        row: row.clone(),
+                        extent: extent_of_moved(scene),
+                        events: true,
+                        ephemeral: false,
+                        own_receipts: false,
+                        may_gather: false,
+                        data: data.remove(&row.room_id).unwrap_or_default(),
+                        until: Some(until.position),
+                    }),
+                    None => self.declined.push(row.clone()),
+                }
+            }
+            Membership::Join => {}
+        }
+    }
+
     /// The rooms, where all that there is to tell are receipts and typing.
     fn of_the_moment(&self) -> Option<&[RoomPlan]> {
         let is_alone = self.invited.is_empty()
@@ -119,6 +155,29 @@ impl Syncs {
         Ok((head, rooms))
     }
 
+    /// The rooms that an answer may have to do with, in their order: mostly few of all.
+    fn places(
+        &self,
+        scene: &Scene<'_>,
+        rooms: &UserRooms,
+        data: &BTreeMap<ruma::OwnedRoomId, Items>,
+    ) -> Vec<MovedRoom> {
+        let Some(since) = scene.since.filter(|_| !scene.request.full_state) else {
+            let all = (0..).zip(&rooms.rooms);
+            return all
+                .map(|(place, _)| MovedRoom { place, events: true, ephemeral: true, own_receipts: true })
+                .collect();
+        };
+        let mut places = self.rooms().moved(rooms, since);
+        let with_data = data.keys().filter_map(|room| rooms.place_of_joined(room));
+        let others = rooms.changed_since(since).chain(with_data);
+        places.extend(others.map(|place| MovedRoom { place, ..MovedRoom::default() }));
+        // Of one place the first is what moved there.
+        places.sort_by_key(|moved| moved.place);
+        places.dedup_by_key(|moved| moved.place);
+        places
+    }
+
     /// Chooses the rooms of an answer.
     pub(crate) async fn plan(
         &self,
@@ -126,74 +185,21 @@ impl Syncs {
         rooms: &UserRooms,
         mut data: BTreeMap<ruma::OwnedRoomId, Items>,
     ) -> Result<Plan, Error> {
-        let filter = &scene.request.filter;
         let mut plan = Plan::default();
-        let moved = scene.since.map(|since| self.rooms().moved(rooms, since));
-        let mut moved = moved.as_deref().map(|moved| moved.iter().peekable());
-        for (place, row) in (0..).zip(&rooms.rooms) {
-            // What rests is most of it.
-            let moved = match &mut moved {
-                Some(moved) => moved.next_if(|moved| moved.place == place).copied().unwrap_or_default(),
-                None => MovedRoom { place, events: true, ephemeral: true, own_receipts: true },
+        for moved in self.places(scene, rooms, &data) {
+            let Some(row) = usize::try_from(moved.place).ok().and_then(|place| rooms.rooms.get(place)) else {
+                continue;
             };
-            let has_ephemeral = moved.ephemeral || moved.own_receipts;
-            if !filter.passes_room(&row.room_id) {
-                continue;
-            }
-            let is_new = scene.since.is_none_or(|since| row.position > since);
             // A room left and forgotten is still left for those who have not heard of that.
-            if row.forgotten && scene.since.is_none() {
+            let is_forgotten = row.forgotten && scene.since.is_none();
+            if is_forgotten || !scene.request.filter.passes_room(&row.room_id) {
                 continue;
             }
-            match row.membership {
-                Membership::Join => {
-                    let data = data.remove(&row.room_id).unwrap_or_default();
-                    let extent = match extent_of_moved(scene) {
-                        Extent::News if !moved.events && !has_ephemeral => Extent::DataOnly,
-                        extent => extent,
-                    };
-                    let is_news = extent == Extent::News;
-                    if extent != Extent::DataOnly || !data.is_empty() {
-                        plan.joined.push(RoomPlan {
-                            row: row.clone(),
-                            extent,
-                            events: moved.events || !is_news,
-                            ephemeral: has_ephemeral || !is_news,
-                            own_receipts: moved.own_receipts || !is_news,
-                            may_gather: is_news && !moved.events && !moved.own_receipts,
-                            data,
-                            until: None,
-                        });
-                    }
-                }
-                Membership::Invite if is_new && !scene.ignored.contains(&row.sender) => {
-                    plan.invited.push(row.clone());
-                }
-                Membership::Knock if is_new => plan.knocked.push(row.clone()),
-                Membership::Leave | Membership::Ban if is_new => {
-                    // What the user left need not be told of again; that he was put out, or refused, he
-                    // may never have heard.
-                    let by_another = row.sender != *scene.user();
-                    if scene.since.is_some() || filter.include_leave || by_another {
-                        match row
-                            .seen_until()
-                            .filter(|until| scene.since.is_none_or(|it| until.position > it))
-                        {
-                            Some(until) => plan.left.push(RoomPlan {
-                                row: row.clone(),
-                                extent: extent_of_moved(scene),
-                                events: true,
-                                ephemeral: false,
-                                own_receipts: false,
-                                may_gather: false,
-                                data: data.remove(&row.room_id).unwrap_or_default(),
-                                until: Some(until.position),
-                            }),
-                            None => plan.declined.push(row.clone()),
-                        }
-                    }
-                }
-                Membership::Invite | Membership::Knock | Membership::Leave | Membership::Ban => {}
+            if row.membership == Membership::Join {
+                let data = data.remove(&row.room_id).unwrap_or_default();
+                plan.joined.extend(plan_joined(scene, row, moved, data));
+            } else if scene.since.is_none_or(|since| row.position > since) {
+                plan.add_outside(scene, row, &mut data);
             }
         }
         let changed: Vec<&mut RoomPlan> = plan
@@ -238,6 +244,26 @@ impl Syncs {
         }
         Ok(())
     }
+}
+
+/// What is told of a room that the user is in.
+fn plan_joined(scene: &Scene<'_>, row: &UserRoom, moved: MovedRoom, data: Items) -> Option<RoomPlan> {
+    let has_ephemeral = moved.ephemeral || moved.own_receipts;
+    let extent = match extent_of_moved(scene) {
+        Extent::News if !moved.events && !has_ephemeral => Extent::DataOnly,
+        extent => extent,
+    };
+    let is_news = extent == Extent::News;
+    (extent != Extent::DataOnly || !data.is_empty()).then(|| RoomPlan {
+        row: row.clone(),
+        extent,
+        events: moved.events || !is_news,
+        ephemeral: has_ephemeral || !is_news,
+        own_receipts: moved.own_receipts || !is_news,
+        may_gather: is_news && !moved.events && !moved.own_receipts,
+        data,
+        until: None,
+    })
 }
 
 /// How much is told of a room in which something happened.

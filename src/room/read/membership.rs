@@ -66,6 +66,7 @@ pub struct UserRooms {
     pub rooms: Vec<UserRoom>,
     user: OwnedUserId,
     by_topic: OnceLock<Vec<(Topic, u32, Sort)>>,
+    by_position: OnceLock<Vec<(Position, u32)>>,
 }
 
 /// What it is that moves with a topic of a room.
@@ -98,6 +99,32 @@ impl UserRooms {
     /// The user's relation to one room.
     pub fn find(&self, room: RoomSerial) -> Option<&UserRoom> {
         self.rooms.binary_search_by_key(&room, |row| row.room).ok().map(|index| &self.rooms[index])
+    }
+
+    /// The places in [`UserRooms::rooms`] of those in which the user became something else after a position.
+    pub fn changed_since(&self, since: Position) -> impl Iterator<Item = u32> {
+        let changed = match self.newest > since {
+            false => &[],
+            true => {
+                let by_position = self.by_position.get_or_init(|| {
+                    let mut all: Vec<_> =
+                        (0..).zip(&self.rooms).map(|(place, row)| (row.position, place)).collect();
+                    all.sort_unstable();
+                    all
+                });
+                &by_position[by_position.partition_point(|(position, _)| *position <= since)..]
+            }
+        };
+        changed.iter().map(|(_, place)| *place)
+    }
+
+    /// The place in [`UserRooms::rooms`] of a room that the user is in.
+    pub fn place_of_joined(&self, room_id: &RoomId) -> Option<u32> {
+        let is_it = |place: &u32| {
+            let row = usize::try_from(*place).ok().and_then(|place| self.rooms.get(place));
+            row.is_some_and(|row| row.room_id == room_id)
+        };
+        places_of(self.by_topic(), Topic::room(room_id.as_str())).map(|(place, _)| place).find(is_it)
     }
 
     /// What moves when there is something to tell of a room that the user is in, with the room's place in
@@ -182,8 +209,9 @@ impl Rooms {
             })
             .collect();
         let newest = rooms.iter().map(|room| room.position).max().unwrap_or_default();
-        let by_topic = OnceLock::new();
-        let fresh = Arc::new(UserRooms { as_of, newest, rooms, user: user.to_owned(), by_topic });
+        let (by_topic, by_position) = (OnceLock::new(), OnceLock::new());
+        let fresh =
+            Arc::new(UserRooms { as_of, newest, rooms, user: user.to_owned(), by_topic, by_position });
         cache.insert(user.to_owned(), fresh.clone());
         Ok(fresh)
     }

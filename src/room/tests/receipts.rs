@@ -146,3 +146,21 @@ async fn who_was_away_for_more_receipts_than_memory_holds_is_told_of_the_newest(
         after = head;
     }
 }
+
+#[tokio::test]
+async fn what_has_been_pushed_out_of_memory_is_told_from_the_store() {
+    let place = Place::new().await;
+    let start = place.server.store.head();
+    let (who, along) = (user("@u0:a.test"), user("@u1:a.test"));
+    let steps: Vec<_> =
+        (0..2_100).map(|user| Step { user, kind: ReceiptKind::Public, thread: None }).collect();
+    let mut after = start;
+    for (at, some) in (1..).zip(steps.chunks(300)) {
+        place.note(at, some).await;
+        let head = place.server.store.head();
+        assert_eq!(place.ask(&along, after, head).await.len(), 300);
+        after = head;
+    }
+    let told = place.ask(&who, start, after).await;
+    assert!(told.iter().any(|receipt| receipt.user_id == who), "one's own are never left out");
+}
