@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("base", 0),
     ("pdu", 1),
     ("store", 1),
+    ("audit", 2),
     ("store_rocksdb", 2),
     ("store_postgres", 2),
     ("room", 3),
@@ -106,7 +107,7 @@ fn a_library_is_named_by_its_owner_only() {
 #[test]
 fn the_engine_knows_no_http() {
     let mut wrong = Vec::new();
-    for name in ["base", "pdu", "store", "room", "account"] {
+    for name in ["base", "pdu", "store", "audit", "room", "account"] {
         let below = dependencies(&crates()[name], "dependencies");
         wrong.extend(
             ["http", "hyper", "axum", "web"].iter().filter(|l| below.contains(**l)).map(|l| (name, *l)),

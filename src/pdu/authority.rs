@@ -132,9 +132,14 @@ impl Authority {
         &self.old_keys
     }
 
+    /// The signature of these bytes.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+
     /// The signature of these bytes, in unpadded base64.
     pub fn sign_bytes(&self, message: &[u8]) -> String {
-        hash::base64(&self.key.sign(message).to_bytes())
+        hash::base64(&self.sign(message))
     }
 
     /// Signs a JSON object (a request, a key document) and puts the signature into `signatures`.

@@ -121,6 +121,12 @@ impl Batch {
         self.push_slot(kind, payload, topics.into_iter().collect())
     }
 
+    /// Takes a position that leaves no entry in the log, for rows that carry it; readers waiting for one of
+    /// the topics are woken. Like every position it is never given again, not even after a crash.
+    pub fn mark(&mut self, topics: impl IntoIterator<Item = Topic>) -> Slot {
+        self.push_slot(EPHEMERAL, Bytes::new(), topics.into_iter().collect())
+    }
+
     /// Writes a row whose key is `prefix` and the position of `slot`.
     pub fn append<K: AppendKey, V: Value, Q: AsKey<K::Prefix> + ?Sized>(
         &mut self,

@@ -412,6 +412,26 @@ pub async fn ephemeral_positions_are_not_given_again(place: &dyn Place) {
     }
 }
 
+/// Rows that carry a position without an entry in the log all stay, in order, whatever crashes in between.
+pub async fn rows_at_marked_positions_are_never_written_over(place: &dyn Place) {
+    let mut expected = Vec::new();
+    for round in 0..4_u8 {
+        let opened = Opened::at(place).await;
+        let store = &opened.store;
+        for step in 0..3_u8 {
+            let (mut batch, value) = (Batch::new(), Bytes::copy_from_slice(&[round, step]));
+            let slot = batch.mark([Topic::room("!a")]);
+            batch.append(&QUEUE, &1, slot, &value);
+            let committed = store.commit(batch).await.expect("committed");
+            expected.push(((1, committed.position(slot)), value));
+        }
+        let rows = store.scan(&QUEUE, Range::all(), Order::Ascending, 100).await.expect("read");
+        assert_eq!(rows, expected);
+        assert!(store.changes(Position::START, 10).await.expect("the log").is_empty());
+        opened.crash(place).await;
+    }
+}
+
 /// Cursors come back as set; sequences never repeat a number, also across a crash.
 pub async fn cursors_and_sequences_survive(place: &dyn Place) {
     let mut given = std::collections::BTreeSet::new();

@@ -98,6 +98,7 @@ macro_rules! conformance_tests {
             readers_of_the_log_see_each_entry_once_while_writers_race
             rows_are_never_behind_the_head_and_the_head_reaches_them
             ephemeral_positions_are_not_given_again
+            rows_at_marked_positions_are_never_written_over
             cursors_and_sequences_survive
             watchers_are_woken_and_moves_are_known
             a_closed_store_refuses

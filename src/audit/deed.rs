@@ -1,0 +1,242 @@
+//! Deeds: what is written of what somebody did.
+//!
+//! A row holds no secrets and nothing that was said: no passwords, tokens or contents. Every text in it is
+//! short, whoever chose it; whoever shows one escapes it as what strangers wrote.
+
+use base::{Address, Timestamp};
+use ruma::{ServerName, UserId};
+use serde::{Deserialize, Serialize};
+use store::{Batch, Topic, Value, row};
+
+use crate::tables::RECORDS;
+
+/// Longest text of a row, in bytes; what is longer is cut.
+const LONGEST: usize = 256;
+
+/// Most facts about the state before a deed, and after it.
+const MOST_FACTS: usize = 8;
+
+/// Who did something, as what, and from where.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    name: String,
+    role: Role,
+    from: Option<Address>,
+}
+
+/// As what somebody did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A user, for itself.
+    User,
+    /// A user who administers the server.
+    Administrator,
+    /// Somebody at the command line of the machine.
+    Operator,
+    /// A program that knows the secret shared with the server.
+    SharedSecret,
+    /// Somebody who has not proved who he is.
+    Stranger,
+}
+
+impl Role {
+    /// Its word in rows, which never changes.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Administrator => "administrator",
+            Self::Operator => "operator",
+            Self::SharedSecret => "shared_secret",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
+impl Actor {
+    /// A user of ours.
+    #[must_use]
+    pub fn user(user: &UserId, administers: bool, from: Option<Address>) -> Self {
+        let role = if administers { Role::Administrator } else { Role::User };
+        Self { name: user.to_string(), role, from }
+    }
+
+    /// Somebody at the command line, by the name that this machine knows.
+    #[must_use]
+    pub fn operator(name: &str) -> Self {
+        Self { name: name.to_owned(), role: Role::Operator, from: None }
+    }
+
+    /// Whoever knows the shared secret.
+    #[must_use]
+    pub fn shared_secret(from: Option<Address>) -> Self {
+        Self { name: String::new(), role: Role::SharedSecret, from }
+    }
+
+    /// Nobody knows who.
+    #[must_use]
+    pub fn stranger(from: Option<Address>) -> Self {
+        Self { name: String::new(), role: Role::Stranger, from }
+    }
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A session began.
+    SignIn,
+    /// Attempts to begin a session failed.
+    SignInFailed,
+    /// A session ended by its user's wish.
+    SignOut,
+    /// All sessions of a user ended by its wish.
+    SignOutEverywhere,
+    /// A session got its password asked again, wrongly.
+    ConfirmFailed,
+    /// Somebody made an account for himself.
+    Register,
+    /// Attempts to make an account failed for want of proof.
+    RegisterFailed,
+    /// An account was made for somebody.
+    CreateAccount,
+    /// An account was closed.
+    CloseAccount,
+    /// A user changed its password.
+    ChangePassword,
+    /// A user got another password.
+    SetPassword,
+    /// Devices of a user were removed.
+    RemoveDevices,
+    /// A registration token was made or replaced.
+    PutRegistrationToken,
+    /// A registration token was removed.
+    RemoveRegistrationToken,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::SignIn,
+        Self::SignInFailed,
+        Self::SignOut,
+        Self::SignOutEverywhere,
+        Self::ConfirmFailed,
+        Self::Register,
+        Self::RegisterFailed,
+        Self::CreateAccount,
+        Self::CloseAccount,
+        Self::ChangePassword,
+        Self::SetPassword,
+        Self::RemoveDevices,
+        Self::PutRegistrationToken,
+        Self::RemoveRegistrationToken,
+    ];
+
+    /// Its word in rows, which never changes.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::SignIn => "session.sign_in",
+            Self::SignInFailed => "session.sign_in_failed",
+            Self::SignOut => "session.sign_out",
+            Self::SignOutEverywhere => "session.sign_out_everywhere",
+            Self::ConfirmFailed => "session.confirm_failed",
+            Self::Register => "account.register",
+            Self::RegisterFailed => "account.register_failed",
+            Self::CreateAccount => "account.create",
+            Self::CloseAccount => "account.close",
+            Self::ChangePassword => "password.change",
+            Self::SetPassword => "password.set",
+            Self::RemoveDevices => "device.remove",
+            Self::PutRegistrationToken => "registration_token.put",
+            Self::RemoveRegistrationToken => "registration_token.remove",
+        }
+    }
+
+    /// The action of a word; `None` for one of a newer program.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.word() == word)
+    }
+}
+
+/// A row of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When, by the calendar.
+    pub at: Timestamp,
+    /// Who: a user id, or what is known at the command line; empty for strangers.
+    pub who: String,
+    /// As what; see [`Role::word`].
+    pub role: String,
+    /// From which address, if one is known.
+    pub from: Option<String>,
+    /// Did what; see [`Action::word`].
+    pub what: String,
+    /// To whom or to what.
+    pub whom: String,
+    /// What was so before.
+    pub before: Vec<(String, String)>,
+    /// What is so after it.
+    pub after: Vec<(String, String)>,
+}
+row!(Record, schema = 1);
+
+/// Something that somebody does, to be written with it.
+#[derive(Clone, Debug)]
+#[must_use = "a deed is in the audit log once it is written into a batch"]
+pub struct Deed(Record);
+
+impl Deed {
+    /// What `by` does to `whom` at this moment.
+    pub fn new(what: Action, by: &Actor, whom: &str, at: Timestamp) -> Self {
+        Self(Record {
+            at,
+            who: cut(&by.name),
+            role: by.role.word().to_owned(),
+            from: by.from.as_ref().map(Address::written),
+            what: what.word().to_owned(),
+            whom: cut(whom),
+            before: Vec::new(),
+            after: Vec::new(),
+        })
+    }
+
+    /// Adds a fact about the state before it.
+    pub fn before(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        push(&mut self.0.before, name, value.as_ref());
+        self
+    }
+
+    /// Adds a fact about the state after it.
+    pub fn after(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        push(&mut self.0.after, name, value.as_ref());
+        self
+    }
+
+    /// Adds the row to the batch of the deed, in the log of this authority.
+    pub fn write(&self, batch: &mut Batch, authority: &ServerName) {
+        let slot = batch.mark([topic(authority)]);
+        batch.append(&RECORDS, authority.as_str(), slot, &self.0.encode());
+    }
+}
+
+/// Rows of an authority that are not chained yet.
+pub(crate) fn topic(authority: &ServerName) -> Topic {
+    Topic::new(18, authority.as_str())
+}
+
+fn push(facts: &mut Vec<(String, String)>, name: &'static str, value: &str) {
+    if facts.len() < MOST_FACTS {
+        facts.push((name.to_owned(), cut(value)));
+    }
+}
+
+/// The beginning of a text, no longer than a row may hold.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

@@ -1,0 +1,40 @@
+//! The audit log of each authority: who did what to what, from where and as what.
+//!
+//! A [`Deed`] is written as a row in the batch of the deed itself: both are on disk, or neither is. The rows
+//! of an authority are never changed and never deleted. Behind the writers, [`follow`] numbers them in the
+//! order of their commits and chains them: each link is a hash over the row and the link before it. After each
+//! day, of Japan's calendar, the authority's signing key seals the chain as it stands.
+//!
+//! What that proves: from its link on, a row that is changed, removed, added before it or moved does not
+//! fit, and [`verify`](verify()) names the place. Whoever may write the storage could compute all links anew; from the
+//! seal on he needs the signing key for that. And against somebody who has the key as well, or who removes the
+//! newest rows with their seals, a seal helps that is kept elsewhere. What has no link yet, the rows of
+//! the last second or so, is protected by the storage alone.
+//!
+//! Why not in the batch of the deed: a link needs the one before it, so everybody who signs in would wait
+//! for everybody before him, and two processes would send each other back again and again. The order of
+//! commits is the same for all, and whoever reads it up to the head misses nothing. Two followers over one
+//! storage cannot fork a chain: each step replaces the chain's head as it was read.
+//!
+//! Reading order: [`Deed`], `chain` (what a link is), `follow`, `seal`, [`verify`](verify()), [`list`](list()).
+
+mod chain;
+mod day;
+mod deed;
+mod error;
+mod follow;
+mod list;
+mod seal;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use day::{Day, written};
+pub use deed::{Action, Actor, Deed, Record, Role};
+pub use error::Error;
+pub use follow::{Follower, follow};
+pub use list::{Filter, Listed, Page, list};
+pub use seal::LastSeal;
+pub use tables::checks;
+pub use verify::{Fault, Findings, Wrong, verify};

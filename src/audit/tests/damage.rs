@@ -1,0 +1,359 @@
+//! Whatever is done to a log behind the server's back is found, and its place named.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use store::{Order, Position, Range, Value};
+
+use super::*;
+use crate::{
+    Fault, Record, Wrong,
+    chain::hex,
+    tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow},
+};
+
+/// A log as it lies in the store.
+struct Log {
+    office: Office,
+    records: Vec<(Position, Bytes)>,
+    links: Vec<Bytes>,
+    seals: Vec<(Day, Bytes)>,
+    end: Bytes,
+}
+
+fn key<K>(rest: K) -> (&'static str, K) {
+    (kanazawa().as_str(), rest)
+}
+
+impl Log {
+    /// One with so many rows on each day, of which all days but the last are sealed.
+    async fn of(days: &[usize]) -> Self {
+        let mut office = Office::new().await;
+        for (at, rows) in days.iter().enumerate() {
+            if at > 0 {
+                office.hand.advance(A_DAY);
+            }
+            office.rows(kanazawa(), *rows).await;
+            office.rows(wajima(), 1).await;
+            office.follow().await;
+        }
+        let store = &office.store;
+        let (order, name) = (Order::Ascending, kanazawa().as_str());
+        let records = store.scan(&RECORDS, Range::prefix(name), order, usize::MAX).await.unwrap();
+        let links = store.scan(&LINKS, Range::prefix(name), order, usize::MAX).await.unwrap();
+        let seals = store.scan(&SEALS, Range::prefix(name), order, usize::MAX).await.unwrap();
+        let end = store.get(&CHAINS, name).await.unwrap().unwrap();
+        let log = Self {
+            records: records.into_iter().map(|((_, position), record)| (position, record)).collect(),
+            links: links.into_iter().map(|(_, link)| link).collect(),
+            seals: seals.into_iter().map(|((_, day), seal)| (day, seal)).collect(),
+            end,
+            office,
+        };
+        assert_eq!((log.links.len(), log.seals.len()), (log.records.len(), days.len() - 1));
+        assert_eq!(log.office.verify(kanazawa()).await.wrong, None);
+        log
+    }
+
+    /// Does something to the store behind everybody's back, and gives what the check says then.
+    async fn after(&self, damage: impl FnOnce(&mut Batch)) -> Option<Wrong> {
+        let mut batch = Batch::new();
+        damage(&mut batch);
+        self.office.store.commit(batch).await.unwrap();
+        assert_eq!(self.office.verify(wajima()).await.wrong, None, "others' logs are others'");
+        self.office.verify(kanazawa()).await.wrong
+    }
+}
+
+fn with_flip(bytes: &Bytes, at: usize, bit: u8) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let at = at % bytes.len();
+    bytes[at] ^= 1 << (bit % 8);
+    Bytes::from(bytes)
+}
+
+/// Something that somebody does to a log.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    FlipRecord(usize, u8),
+    FlipLink(usize, u8),
+    FlipSeal(usize, u8),
+    FlipEnd(usize, u8),
+    MoveRecord(u8),
+    MoveLink(u8),
+    MoveSeal(u8),
+    DropRecord,
+    DropLink,
+    DropSeal,
+    DropEnd,
+    DropRow,
+    Swap,
+    Add,
+}
+
+fn damages() -> impl Strategy<Value = Damage> {
+    use Damage::*;
+    prop_oneof![
+        8 => (any::<usize>(), any::<u8>()).prop_map(|(at, bit)| FlipRecord(at, bit)),
+        4 => (any::<usize>(), any::<u8>()).prop_map(|(at, bit)| FlipLink(at, bit)),
+        8 => (any::<usize>(), any::<u8>()).prop_map(|(at, bit)| FlipSeal(at, bit)),
+        4 => (any::<usize>(), any::<u8>()).prop_map(|(at, bit)| FlipEnd(at, bit)),
+        2 => (0_u8..64).prop_map(MoveRecord),
+        2 => (0_u8..64).prop_map(MoveLink),
+        2 => (0_u8..32).prop_map(MoveSeal),
+        1 => Just(DropRecord),
+        1 => Just(DropLink),
+        1 => Just(DropSeal),
+        1 => Just(DropEnd),
+        1 => Just(DropRow),
+        1 => Just(Swap),
+        1 => Just(Add),
+    ]
+}
+
+/// Does it to the row at `which` and, for a swap, `other`; gives the numbers that may be named, if they are certain.
+fn apply(log: &Log, damage: Damage, which: usize, other: usize, batch: &mut Batch) -> Option<(u64, u64)> {
+    let at = which % log.records.len();
+    let number = at as u64 + 1;
+    let (position, record) = &log.records[at];
+    let (day, seal) = &log.seals[which % log.seals.len()];
+    match damage {
+        Damage::FlipRecord(byte, bit) => {
+            batch.put(&RECORDS, &key(*position), &with_flip(record, byte, bit));
+            Some((number, number))
+        }
+        Damage::FlipLink(byte, bit) => {
+            batch.put(&LINKS, &key(number), &with_flip(&log.links[at], byte, bit));
+            Some((number, number))
+        }
+        Damage::FlipSeal(byte, bit) => {
+            batch.put(&SEALS, &key(*day), &with_flip(seal, byte, bit));
+            None
+        }
+        Damage::FlipEnd(byte, bit) => {
+            batch.put(&CHAINS, kanazawa().as_str(), &with_flip(&log.end, byte, bit));
+            None
+        }
+        Damage::MoveRecord(bit) => {
+            batch.delete(&RECORDS, &key(*position));
+            batch.put(&RECORDS, &key(Position(position.0 ^ (1 << bit))), record);
+            Some((1, number))
+        }
+        Damage::MoveLink(bit) => {
+            batch.delete(&LINKS, &key(number));
+            batch.put(&LINKS, &key(number ^ (1 << bit)), &log.links[at]);
+            Some((1, number))
+        }
+        Damage::MoveSeal(bit) => {
+            batch.delete(&SEALS, &key(*day));
+            batch.put(&SEALS, &key(Day(day.0 ^ (1 << bit))), seal);
+            None
+        }
+        Damage::DropRecord => {
+            batch.delete(&RECORDS, &key(*position));
+            Some((number, number))
+        }
+        Damage::DropLink => {
+            batch.delete(&LINKS, &key(number));
+            Some((number, number))
+        }
+        Damage::DropSeal => {
+            batch.delete(&SEALS, &key(*day));
+            None
+        }
+        Damage::DropEnd => {
+            batch.delete(&CHAINS, kanazawa().as_str());
+            None
+        }
+        Damage::DropRow => {
+            batch.delete(&RECORDS, &key(*position));
+            batch.delete(&LINKS, &key(number));
+            Some((number, number))
+        }
+        Damage::Swap => {
+            let other = if other % log.records.len() == at {
+                (at + 1) % log.records.len()
+            } else {
+                other % log.records.len()
+            };
+            batch.put(&RECORDS, &key(*position), &log.records[other].1);
+            batch.put(&RECORDS, &key(log.records[other].0), record);
+            let first = at.min(other) as u64 + 1;
+            Some((first, first))
+        }
+        Damage::Add => {
+            let mut free = (0..position.0).rev().map(Position);
+            let free = free.find(|free| log.records.iter().all(|(taken, _)| taken != free));
+            batch.put(&RECORDS, &key(free.unwrap()), record);
+            Some((1, number))
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_changed_is_found_and_its_place_named(
+        days in proptest::collection::vec(1_usize..6, 2..5),
+        damage in damages(),
+        which: usize,
+        other: usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let log = Log::of(&days).await;
+            let mut certain = None;
+            let wrong = log.after(|batch| certain = apply(&log, damage, which, other, batch)).await;
+            let wrong = wrong.ok_or_else(|| TestCaseError::fail("nothing was found"))?;
+            if let Some((first, last)) = certain {
+                prop_assert!((first..=last).contains(&wrong.number), "{wrong:?}");
+                prop_assert!(wrong.day.is_none(), "{wrong:?}");
+            }
+            if matches!(damage, Damage::FlipSeal(..) | Damage::DropSeal) {
+                let day = log.seals[which % log.seals.len()].0;
+                prop_assert_eq!(wrong.day, Some(day));
+            }
+            if matches!(damage, Damage::FlipRecord(..)) {
+                let position = log.records[which % log.records.len()].0;
+                prop_assert_eq!((wrong.fault, wrong.position), (Fault::RowChanged, Some(position)));
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn every_byte_of_a_log_counts() {
+    let log = Log::of(&[2, 1, 1]).await;
+    let restore = |batch: &mut Batch| {
+        for (position, record) in &log.records {
+            batch.put(&RECORDS, &key(*position), record);
+        }
+        for (number, link) in (1_u64..).zip(&log.links) {
+            batch.put(&LINKS, &key(number), link);
+        }
+        for (day, seal) in &log.seals {
+            batch.put(&SEALS, &key(*day), seal);
+        }
+        batch.put(&CHAINS, kanazawa().as_str(), &log.end);
+    };
+    for bit in [0, 7] {
+        for at in 0..log.records[1].1.len() {
+            let changed = with_flip(&log.records[1].1, at, bit);
+            let wrong = log.after(|batch| batch.put(&RECORDS, &key(log.records[1].0), &changed)).await;
+            assert_eq!(
+                wrong.map(|wrong| (wrong.fault, wrong.number)),
+                Some((Fault::RowChanged, 2)),
+                "byte {at}"
+            );
+            assert_eq!(log.after(restore).await, None);
+        }
+        for at in 0..log.links[2].len() {
+            let changed = with_flip(&log.links[2], at, bit);
+            let wrong = log.after(|batch| batch.put(&LINKS, &key(3_u64), &changed)).await;
+            assert_eq!(wrong.map(|wrong| wrong.number), Some(3), "byte {at}");
+            assert_eq!(log.after(restore).await, None);
+        }
+        for (day, seal) in &log.seals {
+            for at in 0..seal.len() {
+                let changed = with_flip(seal, at, bit);
+                let wrong = log.after(|batch| batch.put(&SEALS, &key(*day), &changed)).await;
+                assert_eq!(wrong.and_then(|wrong| wrong.day), Some(*day), "byte {at}");
+                assert_eq!(log.after(restore).await, None);
+            }
+        }
+        for at in 0..log.end.len() {
+            let changed = with_flip(&log.end, at, bit);
+            let wrong = log.after(|batch| batch.put(&CHAINS, kanazawa().as_str(), &changed)).await;
+            assert!(wrong.is_some(), "byte {at}");
+            assert_eq!(log.after(restore).await, None);
+        }
+    }
+}
+
+/// Takes the newest rows away, with all that says that they were there but the seals.
+fn cut(log: &Log, keep: usize, batch: &mut Batch) {
+    let mut chain = ChainRow::start();
+    for (position, record) in &log.records[..keep] {
+        chain.take(kanazawa(), *position, record);
+    }
+    let sealed = log.seals.iter().map(|(day, seal)| (*day, SealRow::decode(seal).unwrap()));
+    if let Some((day, seal)) = sealed.filter(|(_, seal)| seal.last <= keep as u64).last() {
+        (chain.sealed, chain.day) = (seal.last, day.next());
+    }
+    for (at, (position, _)) in log.records.iter().enumerate().skip(keep) {
+        batch.delete(&RECORDS, &key(*position));
+        batch.delete(&LINKS, &key(at as u64 + 1));
+    }
+    batch.put(&CHAINS, kanazawa().as_str(), &chain.encode());
+}
+
+#[tokio::test]
+async fn an_end_that_was_cut_off_is_shown_by_the_seal_that_knows_more() {
+    let log = Log::of(&[3, 3, 2]).await;
+    // As much as no seal knows.
+    assert_eq!(log.after(|batch| cut(&log, 6, batch)).await, None);
+    let wrong = log.after(|batch| cut(&log, 5, batch)).await;
+    let (day, number) = (Some(log.seals[1].0), 5);
+    assert_eq!(wrong, Some(Wrong { fault: Fault::CutOff, number, position: None, day }));
+}
+
+/// Somebody who may write the storage computes all links anew, as if one row had always been another.
+#[tokio::test]
+async fn a_chain_that_was_computed_anew_is_shown_by_the_seals() {
+    let log = Log::of(&[3, 3, 2]).await;
+    let mut other = Record::decode(&log.records[4].1).unwrap();
+    other.whom = "@taro:kanazawa.test".to_owned();
+    let other = other.encode();
+
+    let anew = |changed: usize, batch: &mut Batch| {
+        let mut chain = ChainRow::start();
+        for (at, (position, record)) in log.records.iter().enumerate() {
+            let record = if at == changed { &other } else { record };
+            batch.put(&RECORDS, &key(*position), record);
+            let link: LinkRow = chain.take(kanazawa(), *position, record);
+            batch.put(&LINKS, &key(chain.number), &link.encode());
+        }
+        let end = ChainRow::decode(&log.end).unwrap();
+        let end = ChainRow { hash: chain.hash, ..end };
+        batch.put(&CHAINS, kanazawa().as_str(), &end.encode());
+    };
+    let wrong = log.after(|batch| anew(4, batch)).await.unwrap();
+    assert_eq!((wrong.fault, wrong.number, wrong.day), (Fault::SealOfOthers, 6, Some(log.seals[1].0)));
+
+    // With a key of his own he cannot seal it as the authority.
+    let theirs = authority(kanazawa(), "1", 77);
+    let wrong = log
+        .after(|batch| {
+            let mut chain = ChainRow::start();
+            let sealed: Vec<u64> =
+                log.seals.iter().map(|(_, seal)| SealRow::decode(seal).unwrap().last).collect();
+            for (at, (position, record)) in log.records.iter().enumerate() {
+                chain.take(kanazawa(), *position, if at == 4 { &other } else { record });
+                if sealed.contains(&chain.number) {
+                    let seal = crate::seal::seal(&theirs, &chain, Timestamp(MIDNIGHT));
+                    batch.put(&SEALS, &key(chain.day), &seal.encode());
+                    chain.close_day();
+                }
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!((wrong.fault, wrong.number), (Fault::SealKeyUnknown, 3));
+}
+
+/// The text that is signed is the one that the documentation shows.
+#[tokio::test]
+async fn a_seal_can_be_checked_with_other_tools() {
+    let log = Log::of(&[3, 1]).await;
+    let (day, seal) = &log.seals[0];
+    let seal = SealRow::decode(seal).unwrap();
+    let text = format!(
+        "yakuba audit seal 1\nauthority kanazawa.test\nday {day}\nrows 1 to 3\nchain {}\nkey ed25519:1 {}\nmade {}\n",
+        hex(&LinkRow::decode(&log.links[2]).unwrap().hash),
+        hex(&authority(kanazawa(), "1", 1).public_key()),
+        seal.made,
+    );
+    let key = pdu::VerifyKey::old(&seal.public_key, 0).unwrap();
+    assert!(key.has_signed(text.as_bytes(), &seal.signature));
+}

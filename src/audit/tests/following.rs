@@ -1,0 +1,188 @@
+//! Writing rows, carrying on the chain, sealing days.
+
+use store::{CommitError, Order, Position, Range, Table, Tuning};
+
+use super::*;
+use crate::{Fault, LastSeal, follow, tables::RECORDS};
+
+static OTHER: Table<u64, u64> = Table::new(209, "test.other", Tuning::Small);
+
+async fn count(office: &Office) -> usize {
+    office.store.scan(&RECORDS, Range::all(), Order::Ascending, 10_000).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_deed_that_is_done_has_its_row_and_one_that_fails_has_none() {
+    let office = Office::new().await;
+    for (expected, rows) in [(None, 1), (None, 1), (Some(1), 2)] {
+        let mut batch = Batch::new();
+        batch.require(&OTHER, &1, expected.as_ref());
+        batch.put(&OTHER, &1, &1);
+        office.sign_in().write(&mut batch, kanazawa());
+        let done = office.store.commit(batch).await;
+        let is_refused = matches!(done, Err(CommitError::Conflict { .. }));
+        assert_eq!((count(&office).await, is_refused), (rows, rows == 1 && done.is_err()));
+    }
+}
+
+#[tokio::test]
+async fn rows_of_one_batch_are_two_rows_and_each_authority_has_a_chain_of_its_own() {
+    let mut office = Office::new().await;
+    let mut batch = Batch::new();
+    for name in [kanazawa(), kanazawa(), wajima()] {
+        office.sign_in().write(&mut batch, name);
+    }
+    office.store.commit(batch).await.unwrap();
+    assert_eq!(office.verify(kanazawa()).await.waiting, 2);
+    office.follow().await;
+    let (ours, theirs) = (office.verify(kanazawa()).await, office.verify(wajima()).await);
+    assert_eq!((ours.rows, ours.waiting, ours.wrong.clone()), (2, 0, None));
+    assert_eq!((theirs.rows, theirs.waiting, theirs.wrong), (1, 0, None));
+    assert_ne!(ours.chain, theirs.chain);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_that_race_with_each_other_and_with_writers_make_one_chain() {
+    let office = Office::new().await;
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let (store, deed) = (office.store.clone(), office.sign_in());
+            tokio::spawn(async move {
+                for _ in 0..200 {
+                    let mut batch = Batch::new();
+                    deed.write(&mut batch, kanazawa());
+                    store.commit(batch).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let followers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut follower = Follower::new(&office.store, &office.authorities, &office.clock);
+            let store = office.store.clone();
+            tokio::spawn(async move {
+                while store.head() < Position(800) {
+                    follower.catch_up().await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                follower.catch_up().await.unwrap();
+            })
+        })
+        .collect();
+    for task in writers.into_iter().chain(followers) {
+        task.await.unwrap();
+    }
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.rows, found.waiting, found.wrong), (800, 0, None));
+}
+
+#[tokio::test]
+async fn after_a_crash_the_chain_goes_on_where_it_was() {
+    let mut office = Office::new().await;
+    office.rows(kanazawa(), 1_200).await;
+    office.follow().await;
+    let before = office.verify(kanazawa()).await;
+    assert_eq!((before.rows, &before.wrong), (1_200, &None));
+    office.rows(kanazawa(), 3).await;
+
+    let mut office = office.crash().await;
+    assert_eq!(office.verify(kanazawa()).await.waiting, 3);
+    office.rows(kanazawa(), 2).await;
+    office.follow().await;
+
+    let after = office.verify(kanazawa()).await;
+    assert_eq!((after.rows, after.waiting, after.wrong), (1_205, 0, None));
+}
+
+#[tokio::test]
+async fn a_day_is_sealed_when_it_is_over_whether_or_not_anybody_does_anything() {
+    let mut office = Office::new().await;
+    let first = office.today();
+    office.rows(kanazawa(), 2).await;
+    office.follow().await;
+    assert_eq!(office.verify(kanazawa()).await.last_seal, None);
+
+    office.hand.advance(A_DAY);
+    office.follow().await;
+    let seal = LastSeal { day: first, number: 2 };
+    assert_eq!(office.verify(kanazawa()).await.last_seal, Some(seal));
+
+    // What comes late belongs to the next day, and days on which nothing happens have no seal.
+    office.hand.set_back(A_DAY);
+    office.rows(kanazawa(), 1).await;
+    office.hand.set_forward(10 * A_DAY);
+    office.rows(kanazawa(), 1).await;
+    office.follow().await;
+    office.hand.advance(A_DAY);
+    office.follow().await;
+    office.hand.advance(A_DAY);
+    office.follow().await;
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.seals, found.wrong), (3, None));
+    assert_eq!(found.last_seal, Some(LastSeal { day: Day(first.0 + 10), number: 4 }));
+    assert_eq!(office.verify(wajima()).await.seals, 0);
+}
+
+#[tokio::test]
+async fn days_that_nobody_followed_are_sealed_one_by_one() {
+    let mut office = Office::new().await;
+    for _ in 0..5 {
+        office.rows(kanazawa(), 300).await;
+        office.hand.advance(A_DAY);
+    }
+    office.follow().await;
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.rows, found.seals, found.wrong), (1_500, 5, None));
+}
+
+#[tokio::test]
+async fn seals_hold_after_the_key_was_changed_as_long_as_the_configuration_names_the_old_one() {
+    let mut office = Office::new().await;
+    office.rows(kanazawa(), 2).await;
+    office.hand.advance(A_DAY);
+    office.follow().await;
+
+    let new = || authority(kanazawa(), "2", 9);
+    let old = office.authorities.find(kanazawa()).unwrap();
+    let old = OldKey { key_id: old.key_id().to_owned(), public_key: old.public_key(), expired_ts: MIDNIGHT };
+    let renewed = Arc::new(Authorities::new([new().with_old_key(old)]));
+    office.rows(kanazawa(), 2).await;
+    office.hand.advance(A_DAY);
+    Follower::new(&office.store, &renewed, &office.clock).catch_up().await.unwrap();
+
+    let found = verify(&office.store, kanazawa(), Some(renewed.find(kanazawa()).unwrap())).await.unwrap();
+    assert_eq!((found.rows, found.seals, found.wrong), (4, 2, None));
+
+    let found = verify(&office.store, kanazawa(), Some(&new())).await.unwrap();
+    let wrong = found.wrong.unwrap();
+    assert_eq!(
+        (wrong.fault, wrong.number, wrong.day),
+        (Fault::SealKeyUnknown, 2, Some(Day::of(Timestamp(MIDNIGHT))))
+    );
+}
+
+#[tokio::test]
+async fn what_is_written_before_a_stop_has_its_link_after_it() {
+    let office = Office::new().await;
+    let edges = Tasks::new(&Metrics::new());
+    follow(&office.store, &office.authorities, &office.clock, &Random::seeded(1), &edges);
+    office.rows(kanazawa(), 3).await;
+    assert_eq!(edges.stop(Duration::from_secs(10)).await, 0);
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.rows, found.waiting, found.wrong), (3, 0, None));
+}
+
+#[tokio::test]
+async fn rows_are_chained_while_the_server_runs() {
+    let office = Office::new().await;
+    let edges = Tasks::new(&Metrics::new());
+    follow(&office.store, &office.authorities, &office.clock, &Random::seeded(1), &edges);
+    for rows in [1, 2] {
+        office.rows(kanazawa(), 1).await;
+        while office.verify(kanazawa()).await.rows < rows {
+            office.hand.advance(Duration::from_millis(100));
+            tokio::task::yield_now().await;
+        }
+    }
+    edges.stop(Duration::from_secs(10)).await;
+}

@@ -1,0 +1,311 @@
+//! Checking the audit log of one authority: its rows, its chain and its seals, from the first to the last.
+//!
+//! Everything is read in pages, each row once. The walk ends at the first place where something does not fit.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use pdu::Authority;
+use ruma::{OwnedServerName, ServerName};
+use serde::{Deserialize, Serialize};
+use store::{Order, Position, Range, Store};
+
+use crate::{
+    chain::{day_of, hex},
+    day::Day,
+    seal::{LastSeal, is_genuine, is_key_of},
+    tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow, decode},
+};
+
+/// Rows that are read at a time.
+const PAGE: usize = 500;
+
+/// What the check of an authority's audit log found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// Whose log.
+    pub authority: OwnedServerName,
+    /// How many rows were found right.
+    pub rows: u64,
+    /// How many seals were found right.
+    pub seals: u64,
+    /// The last of them.
+    pub last_seal: Option<LastSeal>,
+    /// The hash of the last link that was found right: who keeps it elsewhere can tell later whether it was so.
+    pub chain: String,
+    /// Rows that have no link yet.
+    pub waiting: u64,
+    /// The first place where something does not fit.
+    pub wrong: Option<Wrong>,
+}
+
+/// Something that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wrong {
+    /// What is the matter.
+    pub fault: Fault,
+    /// At which row, counted from 1; for what was added, the row before which it stands.
+    pub number: u64,
+    /// Where in the order of commits, if that is known.
+    pub position: Option<Position>,
+    /// Of which day, where it is about a seal.
+    pub day: Option<Day>,
+}
+
+/// What can be the matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The row is another than the one that was chained, or its link is another.
+    RowChanged,
+    /// The row is gone.
+    RowMissing,
+    /// A row is there that was never chained.
+    RowAdded,
+    /// The link is gone, or cannot be read.
+    LinkMissing,
+    /// The note of how far the chain has come is gone, or says something else than the chain.
+    EndChanged,
+    /// A seal covers more rows than there are.
+    CutOff,
+    /// A day has no seal, or one that cannot be read.
+    SealMissing,
+    /// The seal is of other rows than those that are there.
+    SealOfOthers,
+    /// The seal's signature does not hold.
+    SealForged,
+    /// The seal's key is none of the authority's as configured, whether present or old.
+    SealKeyUnknown,
+}
+
+/// Checks the audit log of an authority. `keys` is its configuration; without one no key is known.
+///
+/// # Errors
+/// When the store cannot be read; what is wrong with the log is in the answer.
+pub async fn verify(
+    store: &Store,
+    name: &ServerName,
+    keys: Option<&Authority>,
+) -> Result<Findings, store::Error> {
+    let ends = Ends::read(store, name).await?;
+    let mut walk = Walk {
+        store,
+        name,
+        keys,
+        chain: ChainRow::start(),
+        seals: VecDeque::new(),
+        next_day: Day(0),
+        last_day: ends.seal.as_ref().map(|(day, _)| *day),
+        sealed: None,
+        seal_count: 0,
+    };
+    let wrong = walk.run(&ends).await?;
+    let through = ends.chain.as_ref().map_or(Position::START, |chain| chain.position);
+    Ok(Findings {
+        authority: name.to_owned(),
+        rows: walk.chain.number,
+        seals: walk.seal_count,
+        last_seal: walk.sealed,
+        chain: hex(&walk.chain.hash),
+        waiting: waiting(store, name, through).await?,
+        wrong,
+    })
+}
+
+/// The ends of a log, all as of one moment.
+struct Ends {
+    chain: Option<ChainRow>,
+    link: Option<u64>,
+    seal: Option<(Day, Bytes)>,
+}
+
+impl Ends {
+    async fn read(store: &Store, name: &ServerName) -> Result<Self, store::Error> {
+        let mut before = store.get(&CHAINS, name.as_str()).await?;
+        loop {
+            let (links, seals) = (Range::prefix(name.as_str()), Range::prefix(name.as_str()));
+            let link = store.scan(&LINKS, links, Order::Descending, 1).await?.pop();
+            let seal = store.scan(&SEALS, seals, Order::Descending, 1).await?.pop();
+            let after = store.get(&CHAINS, name.as_str()).await?;
+            // Whoever carries a chain on changes all of them with one commit.
+            if before == after {
+                let chain = before.as_ref().and_then(decode);
+                return Ok(Self {
+                    chain,
+                    link: link.map(|((_, number), _)| number),
+                    seal: seal.map(|((_, day), seal)| (day, seal)),
+                });
+            }
+            before = after;
+        }
+    }
+}
+
+async fn waiting(store: &Store, name: &ServerName, through: Position) -> Result<u64, store::Error> {
+    let (mut last, mut count) = (through, 0);
+    loop {
+        let range = Range::prefix(name.as_str()).after(&(name.as_str(), last));
+        let rows = store.scan(&RECORDS, range, Order::Ascending, PAGE).await?;
+        count += rows.len() as u64;
+        match rows.last() {
+            Some(((_, position), _)) if rows.len() == PAGE => last = *position,
+            _ => return Ok(count),
+        }
+    }
+}
+
+/// The walk along a chain.
+struct Walk<'a> {
+    store: &'a Store,
+    name: &'a ServerName,
+    keys: Option<&'a Authority>,
+    /// The chain as it must be, up to here.
+    chain: ChainRow,
+    /// Seals ahead, some of them.
+    seals: VecDeque<(Day, Bytes)>,
+    /// From which day on seals were not read yet, and the last to read.
+    next_day: Day,
+    last_day: Option<Day>,
+    sealed: Option<LastSeal>,
+    seal_count: u64,
+}
+
+impl Walk<'_> {
+    async fn run(&mut self, ends: &Ends) -> Result<Option<Wrong>, store::Error> {
+        self.read_seals().await?;
+        let Some(end) = &ends.chain else {
+            let is_empty = ends.link.is_none() && ends.seal.is_none();
+            return Ok((!is_empty).then(|| self.wrong(Fault::EndChanged, None)));
+        };
+        while self.chain.number < end.number {
+            if let Some(wrong) = self.page(end).await? {
+                return Ok(Some(wrong));
+            }
+        }
+        Ok(self.end(end, ends.link))
+    }
+
+    /// Checks a page of links with their records.
+    async fn page(&mut self, end: &ChainRow) -> Result<Option<Wrong>, store::Error> {
+        let name = self.name.as_str();
+        let links = Range::prefix(name).after(&(name, self.chain.number)).through(&(name, end.number));
+        let links = self.store.scan(&LINKS, links, Order::Ascending, PAGE).await?;
+        if links.is_empty() {
+            return Ok(Some(self.wrong(Fault::LinkMissing, None)));
+        }
+        // Nothing is ever written at position 0, so what is found there was added.
+        let next = self.chain.position.plus(u64::from(self.chain.number > 0));
+        let records = Range::prefix(name).from(&(name, next)).through(&(name, end.position));
+        let records = self.store.scan(&RECORDS, records, Order::Ascending, links.len()).await?;
+        let mut records = records.into_iter().map(|((_, position), record)| (position, record));
+        for ((_, number), link) in links {
+            if number != self.chain.number + 1 {
+                return Ok(Some(self.wrong(Fault::LinkMissing, None)));
+            }
+            if let Some(wrong) = self.row(&link, records.next()).or_else(|| self.seal()) {
+                return Ok(Some(wrong));
+            }
+            if self.seals.is_empty() {
+                self.read_seals().await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Checks the next record against its link.
+    fn row(&mut self, link: &Bytes, record: Option<(Position, Bytes)>) -> Option<Wrong> {
+        let Some(link) = decode::<LinkRow>(link) else {
+            return Some(self.wrong(Fault::LinkMissing, record.map(|(position, _)| position)));
+        };
+        let Some((position, record)) = record else {
+            return Some(self.wrong(Fault::RowMissing, Some(link.position)));
+        };
+        let mut next = self.chain.clone();
+        let expected = next.take(self.name, position, &record);
+        if expected != link {
+            let fault = match position.cmp(&link.position) {
+                // The hash is right, so the link's own place is not.
+                _ if expected.hash == link.hash => Fault::RowChanged,
+                std::cmp::Ordering::Less => Fault::RowAdded,
+                std::cmp::Ordering::Equal => Fault::RowChanged,
+                std::cmp::Ordering::Greater => Fault::RowMissing,
+            };
+            let at = if fault == Fault::RowMissing { link.position } else { position };
+            return Some(self.wrong(fault, Some(at)));
+        }
+        if day_of(&record).is_some_and(|day| self.chain.is_due(day)) {
+            return Some(self.seal_wrong(Fault::SealMissing, self.chain.day));
+        }
+        self.chain = next;
+        None
+    }
+
+    /// Checks the seal that ends with the row before, if there is one.
+    fn seal(&mut self) -> Option<Wrong> {
+        let (day, bytes) = self.seals.front()?;
+        let day = *day;
+        let Some(seal) = decode::<SealRow>(bytes) else {
+            return Some(self.seal_wrong(Fault::SealMissing, day));
+        };
+        if seal.last > self.chain.number {
+            return None;
+        }
+        if !is_genuine(self.name, day, &seal) {
+            return Some(self.seal_wrong(Fault::SealForged, day));
+        }
+        let expected = (self.chain.sealed + 1, self.chain.number, self.chain.hash, self.chain.day);
+        if (seal.first, seal.last, seal.hash, day) != expected {
+            return Some(self.seal_wrong(Fault::SealOfOthers, day));
+        }
+        if !self.keys.is_some_and(|authority| is_key_of(authority, &seal)) {
+            return Some(self.seal_wrong(Fault::SealKeyUnknown, day));
+        }
+        self.seals.pop_front();
+        self.chain.close_day();
+        self.seal_count += 1;
+        self.sealed = Some(LastSeal { day, number: seal.last });
+        None
+    }
+
+    /// Checks that the chain ends where the note of its end and the last seal say.
+    fn end(&self, end: &ChainRow, last_link: Option<u64>) -> Option<Wrong> {
+        if let Some((day, seal)) = self.seals.front() {
+            let fault = match decode::<SealRow>(seal) {
+                Some(seal) if !is_genuine(self.name, *day, &seal) => Fault::SealForged,
+                Some(_) => Fault::CutOff,
+                None => Fault::SealMissing,
+            };
+            return Some(self.seal_wrong(fault, *day));
+        }
+        if self.chain.sealed < end.sealed {
+            // The note of the end knows a seal that is not there.
+            return Some(self.seal_wrong(Fault::SealMissing, self.chain.day));
+        }
+        let fits = self.chain == *end && last_link.unwrap_or(0) == end.number;
+        (!fits).then(|| self.wrong(Fault::EndChanged, None))
+    }
+
+    async fn read_seals(&mut self) -> Result<(), store::Error> {
+        let Some(last) = self.last_day.filter(|last| *last >= self.next_day) else { return Ok(()) };
+        let name = self.name.as_str();
+        let range = Range::prefix(name).from(&(name, self.next_day)).through(&(name, last));
+        for ((_, day), seal) in self.store.scan(&SEALS, range, Order::Ascending, PAGE).await? {
+            self.next_day = day.next();
+            self.seals.push_back((day, seal));
+        }
+        if self.seals.is_empty() {
+            self.last_day = None;
+        }
+        Ok(())
+    }
+
+    /// Something is wrong with the row after those that were found right.
+    fn wrong(&self, fault: Fault, position: Option<Position>) -> Wrong {
+        Wrong { fault, number: self.chain.number + 1, position, day: None }
+    }
+
+    /// Something is wrong with a seal behind the rows that were found right.
+    fn seal_wrong(&self, fault: Fault, day: Day) -> Wrong {
+        Wrong { fault, number: self.chain.number, position: None, day: Some(day) }
+    }
+}
