@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, atomic::AtomicU32};
 
+use audit::{Action, Actor, Deed};
 use base::{Attempts, Clock, Metrics, Random, Tasks};
 use room::Rooms;
-use ruma::ServerName;
+use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, Error, Settings, chores::Working, devices::SeenNotes, guesses::Guesses, log::Change,
-    password::Passwords, sessions::SessionCache, shared_secret::Nonces,
+    Config, Error, Settings, chores::Working, devices::SeenNotes, failures::Failures, guesses::Guesses,
+    log::Change, password::Passwords, sessions::SessionCache, shared_secret::Nonces,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -29,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) sessions: SessionCache,
     pub(crate) guesses: Guesses,
+    pub(crate) failures: Failures,
     pub(crate) nonces: Nonces,
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
@@ -37,8 +39,8 @@ pub(crate) struct Inner {
 }
 
 impl Accounts {
-    /// Opens the accounts in a store, starts the task that writes when devices were last seen, and
-    /// takes up what was left to do in rooms at the last stop.
+    /// Opens the accounts in a store, starts the task that writes when devices were last seen and which
+    /// attempts failed, and takes up what was left to do in rooms at the last stop.
     ///
     /// # Errors
     /// [`Error::InvalidParam`] when the password cost cannot be used, [`Error::Store`].
@@ -53,6 +55,7 @@ impl Accounts {
     ) -> Result<Self, Error> {
         let passwords = Passwords::new(config.password, &random, tasks)?;
         let guesses = Guesses::new(config.guesses, &clock);
+        let failures = Failures::new(&clock);
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,
@@ -64,13 +67,14 @@ impl Accounts {
                 passwords,
                 sessions: SessionCache::new(metrics),
                 guesses,
+                failures,
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),
                 interactive_begun: AtomicU32::new(0),
             }),
         };
-        accounts.start_writing_last_seen();
+        accounts.start_writing_notes();
         accounts.start_sweeping_openid();
         accounts.resume_chores().await?;
         Ok(accounts)
@@ -79,6 +83,11 @@ impl Accounts {
     /// The settings of an authority's accounts.
     pub fn settings(&self, authority: &ServerName) -> &Settings {
         self.inner.config.settings(authority)
+    }
+
+    /// A deed at this moment, for the audit log.
+    pub(crate) fn deed(&self, what: Action, by: &Actor, whom: &UserId) -> Deed {
+        Deed::new(what, by, whom.as_str(), self.inner.clock.now())
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

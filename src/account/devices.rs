@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use audit::{Action, Actor};
 use base::{Attempts, Timestamp};
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde::Deserialize;
@@ -170,6 +171,11 @@ impl Accounts {
             batch.require(&tables::USERS, user.as_str(), Some(&row));
             settled.end(&mut batch);
             let ended = self.end_devices(&mut batch, user, &ends).await?;
+            if !ended.devices.is_empty() {
+                let by = Actor::user(user, row.admin, settled.from);
+                let deed = self.deed(Action::RemoveDevices, &by, user).before("devices", ended.names());
+                deed.write(&mut batch, user.server_name());
+            }
             match self.commit_end(batch, &ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -212,11 +218,11 @@ impl Accounts {
         self.inner.seen_notes.lock().insert(key, now.millis());
     }
 
-    /// Starts the task that writes the notes now and then, and once more at shutdown.
-    pub(crate) fn start_writing_last_seen(&self) {
+    /// Starts the task that writes what is only noted, now and then and once more at shutdown.
+    pub(crate) fn start_writing_notes(&self) {
         let accounts = self.clone();
         let stopping = self.inner.tasks.shutdown_token();
-        self.inner.tasks.spawn("account.last_seen", async move {
+        self.inner.tasks.spawn("account.notes", async move {
             loop {
                 let stop = tokio::select! {
                     () = accounts.inner.clock.sleep(WRITE_EVERY) => false,
@@ -224,6 +230,9 @@ impl Accounts {
                 };
                 if let Err(error) = accounts.write_last_seen().await {
                     tracing::warn!(error = %error, "could not write when devices were last seen");
+                }
+                if let Err(error) = accounts.write_failures().await {
+                    tracing::warn!(error = %error, "could not write yet which attempts failed");
                 }
                 if stop {
                     return;

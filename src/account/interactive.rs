@@ -15,6 +15,7 @@
 
 use std::{fmt, sync::atomic::Ordering::Relaxed, time::Duration};
 
+use base::Address;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::Aead};
 use ruma::api::client::uiaa::AuthData;
 use serde::de::DeserializeOwned;
@@ -61,6 +62,8 @@ pub struct Asked {
     pub session: Option<String>,
     /// The rest of the body.
     pub request: Map<String, Value>,
+    /// Where the client is, if that is known.
+    pub from: Option<Address>,
 }
 
 impl fmt::Debug for Asked {
@@ -82,6 +85,8 @@ pub(crate) struct Settled {
     pub(crate) said: bool,
     /// Why what was shown does not count, though it may be good.
     pub(crate) lost: Option<&'static str>,
+    /// Where the client is, if that is known.
+    pub(crate) from: Option<Address>,
 }
 
 /// A session that is known.
@@ -171,11 +176,11 @@ impl Accounts {
         known: &[&str],
         asked: Asked,
     ) -> Result<Settled, Error> {
-        let Asked { auth, session: id, mut request } = asked;
+        let Asked { auth, session: id, mut request, from } = asked;
         request.retain(|name, _| known.contains(&name.as_str()));
         let (owner, operation) = (owner.to_owned(), operation.to_owned());
         let said = !request.is_empty();
-        let mut settled = Settled { owner, operation, session: None, auth, request, said, lost: None };
+        let mut settled = Settled { owner, operation, session: None, auth, request, said, lost: None, from };
         let Some(id) = id else { return Ok(settled) };
         let Some(row) = self.find_interactive(&settled.owner, &id).await? else {
             settled.lost = Some("this session is over; begin again");

@@ -15,6 +15,7 @@ mod config;
 mod data;
 mod devices;
 mod error;
+mod failures;
 mod filters;
 mod guesses;
 mod interactive;
@@ -38,6 +39,7 @@ mod uia;
 mod users;
 
 pub use accounts::Accounts;
+pub use audit::Actor;
 pub use config::{Config, GuessLimit, PasswordCost, Registration, Settings};
 pub use data::{DataChange, FULLY_READ, PUSH_RULES, list_data_by_position};
 pub use devices::DeviceInfo;

@@ -1,15 +1,17 @@
 //! Logging in.
 
+use audit::{Action, Actor, Deed};
 use base::{Address, Attempts};
-use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, api::client::uiaa::UserIdentifier};
 use store::Batch;
 
 use crate::{
     Accounts, Error, SessionTokens,
     accounts::DEAR_ATTEMPTS,
+    failures::Attempt,
     guesses::Guesser,
     register::check_device_id,
-    tables::{self, UserRow},
+    tables::{self, DeviceRow, UserRow},
     uia::parse_login_name,
 };
 
@@ -74,10 +76,12 @@ impl Accounts {
             batch.require(&tables::USERS, user_id.as_str(), Some(&row));
             batch.add(&tables::LOG_INS, user_id.as_str(), 1);
             let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device.as_str()).await?;
-            self.put_device(&mut batch, &user_id, &device, request.device_name.clone()).await?;
+            let known = self.put_device(&mut batch, &user_id, &device, request.device_name.clone()).await?;
             let (user, device_key) = (user_id.as_str(), device.as_str());
             let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
             batch.touch([store::Topic::device(user, device_key)]);
+            let by = Actor::user(&user_id, row.admin, request.from);
+            signed_in(self.deed(Action::SignIn, &by, &user_id), &device, &known).write(&mut batch, authority);
             match self.commit(batch).await {
                 Err(Error::Contended) => {
                     self.again(&mut attempts).await?;
@@ -133,11 +137,34 @@ impl Accounts {
             false => None,
         };
         let hash = row.as_ref().and_then(|row| row.password.as_deref());
-        let right = self.check_password(&user_id, password, hash, Guesser::LogIn(from)).await?;
-        match row {
-            Some(row) if row.deactivated => Err(Error::Deactivated(user_id)),
-            Some(row) if right => Ok((user_id, row)),
-            _ => Err(Error::WrongCredentials),
+        let failed = |reason| {
+            let (authority, by) = (authority.to_owned(), Actor::stranger(from));
+            let whom = user_id.to_string();
+            self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
+        };
+        let checked = self.check_password(&user_id, password, hash, Guesser::LogIn(from)).await;
+        if matches!(checked, Err(Error::Limited { .. })) {
+            failed("too_often");
         }
+        match (checked?, row) {
+            (_, Some(row)) if row.deactivated => {
+                failed("account_closed");
+                Err(Error::Deactivated(user_id))
+            }
+            (true, Some(row)) => Ok((user_id, row)),
+            (_, row) => {
+                failed(if row.is_some() { "wrong_password" } else { "no_such_user" });
+                Err(Error::WrongCredentials)
+            }
+        }
+    }
+}
+
+/// Adds to a deed which device a session is on.
+pub(crate) fn signed_in(deed: Deed, device: &DeviceId, row: &DeviceRow) -> Deed {
+    let deed = deed.after("device", device);
+    match &row.display_name {
+        Some(name) => deed.after("device_name", name),
+        None => deed,
     }
 }

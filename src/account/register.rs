@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use base::{Address, Attempts, Timestamp};
+use audit::{Action, Actor, Role};
+use base::{Attempts, Timestamp};
 use bytes::Bytes;
 use ruma::{
     DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType,
@@ -15,6 +16,7 @@ use crate::{
     Accounts, Asked, Error, SessionTokens,
     data::put_global,
     interactive::{Session, Settled, stamp_of},
+    login::signed_in,
     sessions::{millis, parse_user},
     tables::{self, RegisteredRow, UserRow},
     uia::Admission,
@@ -74,8 +76,7 @@ pub struct NewUser {
 }
 
 impl Accounts {
-    /// Registers a user of an authority, as that authority's settings allow. `from` is where the client is,
-    /// if that is known.
+    /// Registers a user of an authority, as that authority's settings allow.
     ///
     /// The account, its default profile and push rules, its first session and the use of its
     /// registration token are on disk together when this returns. A session of user-interactive
@@ -89,12 +90,7 @@ impl Accounts {
     /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
-    pub async fn register(
-        &self,
-        authority: &ServerName,
-        asked: Asked,
-        from: Option<Address>,
-    ) -> Result<Registered, Error> {
+    pub async fn register(&self, authority: &ServerName, asked: Asked) -> Result<Registered, Error> {
         let mut hash = None;
         let mut attempts = Attempts::default();
         loop {
@@ -102,6 +98,7 @@ impl Accounts {
                 auth: asked.auth.clone(),
                 session: asked.session.clone(),
                 request: asked.request.clone(),
+                from: asked.from,
             };
             let settled = self.settle(authority.as_str(), "register", PARAMETERS, again).await?;
             let wish: Wish = settled.parse()?;
@@ -127,7 +124,7 @@ impl Accounts {
             }
             let admission = self.admit(authority, &settled).await?;
             if let (None, Some(password)) = (&hash, &wish.password) {
-                let hashed = match &from {
+                let hashed = match &asked.from {
                     Some(address) => self.inner.passwords.hash(password, address).await,
                     None => self.inner.passwords.hash(password, &user_id).await,
                 };
@@ -157,13 +154,17 @@ impl Accounts {
             token.count(&mut batch);
         }
         let (taken, row) = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
+        let by = Actor::stranger(settled.from);
+        let mut deed = self.deed(Action::Register, &by, user_id).after("proof", admission.word());
         let mut device_row = None;
         let session = if wish.inhibit_login {
             None
         } else {
             let device = wish.device_id.clone().unwrap_or_else(|| self.new_device_id());
             let name = wish.initial_device_display_name.clone();
-            device_row = Some(self.put_device(&mut batch, user_id, &device, name).await?);
+            let known = self.put_device(&mut batch, user_id, &device, name).await?;
+            deed = signed_in(deed, &device, &known);
+            device_row = Some(known);
             let (user, device_key) = (user_id.as_str(), device.as_str());
             let issued = self.put_tokens(&mut batch, authority, user, device_key, wish.refresh_token, None);
             Some((device, issued.tokens))
@@ -177,6 +178,7 @@ impl Accounts {
             },
             self,
         )?;
+        deed.write(&mut batch, authority);
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, "registered");
         Ok(Registered { user_id: user_id.to_owned(), session })
@@ -221,16 +223,25 @@ impl Accounts {
         let issued =
             self.put_tokens(&mut batch, authority, user_id.as_str(), device, wish.refresh_token, None);
         batch.touch([store::Topic::device(user_id.as_str(), device)]);
+        let by = Actor::stranger(settled.from);
+        signed_in(self.deed(Action::SignIn, &by, &user_id), &device_id, &device_row)
+            .after("proof", "registration_repeated")
+            .write(&mut batch, authority);
         self.commit(batch).await?;
         self.forget_tokens(&ended);
         Ok(Registered { user_id, session: Some((device_id, issued.tokens)) })
     }
 
-    /// Makes an account without asking: for the command line, administrators and tests.
+    /// Makes an account without asking: for the command line, administrators and tests, as `by` is one.
     ///
     /// # Errors
     /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Store`].
-    pub async fn create_user(&self, authority: &ServerName, new: NewUser) -> Result<OwnedUserId, Error> {
+    pub async fn create_user(
+        &self,
+        authority: &ServerName,
+        new: NewUser,
+        by: &Actor,
+    ) -> Result<OwnedUserId, Error> {
         let user_id = self.check_available(authority, &new.localpart).await?;
         if let Some(password) = &new.password {
             self.check_password_rules(authority, password)?;
@@ -241,6 +252,10 @@ impl Accounts {
         };
         let mut batch = Batch::new();
         let (taken, _) = self.put_user(&mut batch, &user_id, &new, password_hash);
+        let role = if new.admin { Role::Administrator } else { Role::User };
+        self.deed(Action::CreateAccount, by, &user_id)
+            .after("role", role.word())
+            .write(&mut batch, authority);
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, admin = new.admin, "made an account");
         Ok(user_id)

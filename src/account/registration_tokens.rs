@@ -1,5 +1,6 @@
 //! Registration tokens: a word that lets its bearer register.
 
+use audit::{Action, Actor, Deed, written};
 use base::Timestamp;
 use ruma::ServerName;
 use store::{Batch, Range};
@@ -62,7 +63,7 @@ impl Accounts {
         Ok(self.find_usable_registration_token(authority, token).await?.is_some())
     }
 
-    /// Makes a registration token, or replaces the one with the same word.
+    /// Makes a registration token, or replaces the one with the same word: for administrators, as `by` is one.
     ///
     /// # Errors
     /// [`Error::InvalidParam`] when the word breaks the grammar, [`Error::Store`].
@@ -70,6 +71,7 @@ impl Accounts {
         &self,
         authority: &ServerName,
         token: RegistrationToken,
+        by: &Actor,
     ) -> Result<(), Error> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
         if token.token.is_empty() || token.token.len() > LONGEST_TOKEN || !token.token.chars().all(allowed) {
@@ -82,6 +84,12 @@ impl Accounts {
         };
         let mut batch = Batch::new();
         batch.put(&tables::REGISTRATION_TOKENS, &(authority.as_str(), token.token.as_str()), &row);
+        let uses = token.uses_allowed.map_or_else(|| "any".to_owned(), |uses| uses.to_string());
+        let expires = token.expires.map_or_else(|| "never".to_owned(), written);
+        self.token_deed(Action::PutRegistrationToken, by)
+            .after("uses_allowed", uses)
+            .after("expires", expires)
+            .write(&mut batch, authority);
         self.commit(batch).await
     }
 
@@ -104,14 +112,25 @@ impl Accounts {
             .collect())
     }
 
-    /// Removes a registration token.
+    /// Removes a registration token: for administrators, as `by` is one.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn remove_registration_token(&self, authority: &ServerName, token: &str) -> Result<(), Error> {
+    pub async fn remove_registration_token(
+        &self,
+        authority: &ServerName,
+        token: &str,
+        by: &Actor,
+    ) -> Result<(), Error> {
         let mut batch = Batch::new();
         batch.delete(&tables::REGISTRATION_TOKENS, &(authority.as_str(), token));
+        self.token_deed(Action::RemoveRegistrationToken, by).write(&mut batch, authority);
         self.commit(batch).await
+    }
+
+    /// A deed on a registration token. Its word lets people in, so it is in no row.
+    fn token_deed(&self, what: Action, by: &Actor) -> Deed {
+        Deed::new(what, by, "", self.inner.clock.now())
     }
 
     pub(crate) async fn find_usable_registration_token(

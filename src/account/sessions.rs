@@ -7,7 +7,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Attempts, Counter, Instant, Metrics, Timestamp};
+use audit::{Action, Actor};
+use base::{Address, Attempts, Counter, Instant, Metrics, Timestamp};
 use quick_cache::sync::Cache;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Position, Range, Reads, Topic};
@@ -223,31 +224,48 @@ impl Accounts {
         Ok(issued.tokens)
     }
 
-    /// Ends the session of a device and removes the device.
+    /// Ends the session of a device and removes the device; `from` is where the client is, if that is known.
     ///
     /// # Errors
     /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
-    pub async fn log_out(&self, user: &UserId, device: &DeviceId) -> Result<(), Error> {
-        self.end_sessions(user, |ended| ended == device.as_str()).await
+    pub async fn log_out(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
+        self.end_sessions(user, Action::SignOut, from, |ended| ended == device.as_str()).await
     }
 
-    /// Ends all sessions of a user and removes all devices.
+    /// Ends all sessions of a user and removes all devices; `from` is where the client is, if that is known.
     ///
     /// # Errors
     /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
-    pub async fn log_out_everywhere(&self, user: &UserId) -> Result<(), Error> {
-        self.end_sessions(user, |_| true).await
+    pub async fn log_out_everywhere(&self, user: &UserId, from: Option<Address>) -> Result<(), Error> {
+        self.end_sessions(user, Action::SignOutEverywhere, from, |_| true).await
     }
 
-    async fn end_sessions(&self, user: &UserId, ends: impl Fn(&str) -> bool) -> Result<(), Error> {
+    async fn end_sessions(
+        &self,
+        user: &UserId,
+        what: Action,
+        from: Option<Address>,
+        ends: impl Fn(&str) -> bool,
+    ) -> Result<(), Error> {
+        let administers = self.find_user_row(user).await?.is_some_and(|row| row.admin);
+        let by = Actor::user(user, administers, from);
         let mut attempts = Attempts::default();
         loop {
             let mut batch = Batch::new();
             let ended = self.end_devices(&mut batch, user, &ends).await?;
+            if !ended.devices.is_empty() {
+                let deed = self.deed(what, &by, user).before("devices", ended.names());
+                deed.write(&mut batch, user.server_name());
+            }
             match self.commit_end(batch, &ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -256,21 +274,21 @@ impl Accounts {
     }
 
     /// Commits a batch that ends these tokens.
-    pub(crate) async fn commit_end(&self, batch: Batch, ended: &[TokenHash]) -> Result<(), Error> {
+    pub(crate) async fn commit_end(&self, batch: Batch, ended: &Ended) -> Result<(), Error> {
         self.commit(batch).await?;
-        self.forget_tokens(ended);
+        self.forget_tokens(&ended.tokens);
         Ok(())
     }
 
     /// Adds the end of some devices to a batch: their tokens, their rows, a log entry for each.
-    /// Answers with the hashes for [`Accounts::commit_end`]. The batch fails with [`Error::Contended`] when
+    /// Answers with what ends, for [`Accounts::commit_end`]. The batch fails with [`Error::Contended`] when
     /// somebody logs in before it is committed; then it is to be made anew.
     pub(crate) async fn end_devices(
         &self,
         batch: &mut Batch,
         user: &UserId,
         ends: impl Fn(&str) -> bool,
-    ) -> Result<Vec<TokenHash>, Error> {
+    ) -> Result<Ended, Error> {
         let user_key = user.as_str();
         // Before the scans: who logs in after this may be missed by them.
         let log_ins = self.inner.store.get(&tables::LOG_INS, user_key).await?;
@@ -281,6 +299,7 @@ impl Accounts {
             store::Order::Ascending,
             usize::MAX,
         );
+        let mut ended = Vec::new();
         for ((_, device), _) in devices.await? {
             if !ends(&device) {
                 continue;
@@ -293,8 +312,9 @@ impl Accounts {
                 removed: true,
             };
             log_change(batch, &change, [Topic::devices(user_key), Topic::device(user_key, &device)]);
+            ended.push(device);
         }
-        self.end_tokens(batch, user, ends).await
+        Ok(Ended { devices: ended, tokens: self.end_tokens(batch, user, ends).await? })
     }
 
     /// Adds the end of the tokens of some devices to a batch.
@@ -365,6 +385,20 @@ impl Accounts {
             refresh
         });
         Issued { tokens: SessionTokens { access, refresh, expires_in }, hashes }
+    }
+}
+
+/// What a batch ends.
+#[derive(Default)]
+pub(crate) struct Ended {
+    pub(crate) devices: Vec<String>,
+    pub(crate) tokens: Vec<TokenHash>,
+}
+
+impl Ended {
+    /// The devices, for the audit log.
+    pub(crate) fn names(&self) -> String {
+        self.devices.join(" ")
     }
 }
 

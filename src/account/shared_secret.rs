@@ -7,13 +7,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use base::Instant;
+use audit::{Action, Actor};
+use base::{Address, Instant};
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
 use ruma::{OwnedUserId, ServerName};
 use sha1::Sha1;
 
-use crate::{Accounts, Error, NewUser};
+use crate::{Accounts, Error, NewUser, failures::Attempt};
 
 /// How long a nonce is good.
 const NONCE_LIFETIME: Duration = Duration::from_secs(60);
@@ -37,6 +38,8 @@ pub struct SharedSecretRegister {
     pub user_type: Option<String>,
     /// Hexadecimal HMAC-SHA1 under the secret.
     pub mac: String,
+    /// Where the client is, if that is known.
+    pub from: Option<Address>,
 }
 
 /// Nonces that were given out, and until when they are good.
@@ -93,6 +96,9 @@ impl Accounts {
             return Err(Error::InvalidParam("the nonce is not known".to_owned()));
         }
         if !mac_holds(secret, &request) {
+            let (authority, by) = (authority.to_owned(), Actor::stranger(request.from));
+            let (what, reason) = (Action::RegisterFailed, "shared_secret");
+            self.note_failure(Attempt { authority, what, by, whom: request.username, reason });
             return Err(Error::Forbidden("the signature does not hold"));
         }
         let new = NewUser {
@@ -101,7 +107,7 @@ impl Accounts {
             display_name: request.displayname,
             admin: request.admin,
         };
-        self.create_user(authority, new).await
+        self.create_user(authority, new, &Actor::shared_secret(request.from)).await
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
+use audit::{Action, Actor};
 use ruma::{
     DeviceId, ServerName, UserId,
     api::{
@@ -15,8 +16,8 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Accounts, Error, Registration, guesses::Guesser, interactive::Settled, registration_tokens::TokenUse,
-    tables::UserRow, users::refuse_closed,
+    Accounts, Error, Registration, failures::Attempt, guesses::Guesser, interactive::Settled,
+    registration_tokens::TokenUse, tables::UserRow, users::refuse_closed,
 };
 
 /// What somebody who registers has proved.
@@ -25,6 +26,16 @@ pub(crate) enum Admission {
     Open,
     /// A registration token, whose use is to be counted in the batch that makes the account.
     Token(TokenUse),
+}
+
+impl Admission {
+    /// Its word in the audit log.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Open => "none",
+            Self::Token(_) => "registration_token",
+        }
+    }
 }
 
 impl Accounts {
@@ -48,15 +59,28 @@ impl Accounts {
         };
         if self.identify(user.server_name(), &given.identifier)? != user {
             tracing::info!(user_id = %user, operation = settled.operation, "tried to confirm as somebody else");
+            self.note_unconfirmed(user, false, settled, "somebody_else");
             return Err(Error::Forbidden("this has to be confirmed by the user who asks for it"));
         }
         let row = self.get_user_row(user).await?;
         refuse_closed(user, Some(&row))?;
         let by = Guesser::Session(device);
-        if self.check_password(user, &given.password, row.password.as_deref(), by).await? {
-            return Ok(row);
+        let checked = self.check_password(user, &given.password, row.password.as_deref(), by).await;
+        match &checked {
+            Ok(true) => return Ok(row),
+            Ok(false) => self.note_unconfirmed(user, row.admin, settled, "wrong_password"),
+            Err(Error::Limited { .. }) => self.note_unconfirmed(user, row.admin, settled, "too_often"),
+            Err(_) => {}
         }
+        checked?;
         Err(self.challenge(stage, settled, Some("the password is wrong")).await)
+    }
+
+    /// Notes for the audit log that somebody who is logged in could not confirm what he asked for.
+    fn note_unconfirmed(&self, user: &UserId, administers: bool, settled: &Settled, reason: &'static str) {
+        let (authority, by) = (user.server_name().to_owned(), Actor::user(user, administers, settled.from));
+        let whom = user.to_string();
+        self.note_failure(Attempt { authority, what: Action::ConfirmFailed, by, whom, reason });
     }
 
     /// Asks for what an authority wants from those who register.
@@ -72,6 +96,9 @@ impl Accounts {
                 match self.find_usable_registration_token(authority, &given.token).await? {
                     Some(token) => Ok(Admission::Token(token)),
                     None => {
+                        let (authority, by) = (authority.to_owned(), Actor::stranger(settled.from));
+                        let (what, reason) = (Action::RegisterFailed, "registration_token");
+                        self.note_failure(Attempt { authority, what, by, whom: String::new(), reason });
                         let error = Some("the registration token is not valid");
                         Err(self.challenge(AuthType::RegistrationToken, settled, error).await)
                     }

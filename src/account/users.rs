@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use audit::{Action, Actor};
 use base::{Attempts, Timestamp};
 use ruma::{DeviceId, OwnedServerName, ServerName, UserId};
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use crate::{
     accounts::DEAR_ATTEMPTS,
     chores::Chore,
     password::LONGEST_PASSWORD,
+    sessions::Ended,
     tables::{self, UserRow},
 };
 
@@ -110,8 +112,11 @@ impl Accounts {
             let ended = if wish.logout_devices {
                 self.end_devices(&mut batch, user, |other| other != device.as_str()).await?
             } else {
-                Vec::new()
+                Ended::default()
             };
+            let by = Actor::user(user, row.admin, settled.from);
+            let deed = self.deed(Action::ChangePassword, &by, user).before("devices", ended.names());
+            deed.write(&mut batch, user.server_name());
             match self.commit_end(batch, &ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -141,22 +146,23 @@ impl Accounts {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
             let row = self.confirm_with_password(user, device, &settled).await?;
-            match self.try_to_close(user, &row, remains).await {
+            let by = Actor::user(user, row.admin, settled.from);
+            match self.try_to_close(user, &row, remains, &by).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
     }
 
-    /// Closes an account without asking its owner: for administrators.
+    /// Closes an account without asking its owner: for administrators, as `by` is one.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Contended`], [`Error::Store`].
-    pub async fn close_account(&self, user: &UserId) -> Result<(), Error> {
+    pub async fn close_account(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
             let row = self.get_user_row(user).await?;
-            match self.try_to_close(user, &row, Remains::Data).await {
+            match self.try_to_close(user, &row, Remains::Data, by).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
@@ -164,7 +170,13 @@ impl Accounts {
     }
 
     /// Closes the account of this row; one that is another by now stays as it is.
-    async fn try_to_close(&self, user: &UserId, row: &UserRow, remains: Remains) -> Result<(), Error> {
+    async fn try_to_close(
+        &self,
+        user: &UserId,
+        row: &UserRow,
+        remains: Remains,
+        by: &Actor,
+    ) -> Result<(), Error> {
         let closed = UserRow { password: None, deactivated: true, ..row.clone() };
 
         let mut batch = Batch::new();
@@ -182,18 +194,25 @@ impl Accounts {
         let ended = self.end_devices(&mut batch, user, |_| true).await?;
         batch.delete(&tables::LOG_INS, user.as_str());
         self.put_chore(&mut batch, user, Chore::LeaveRooms);
+        let data = if remains == Remains::Nothing { "erased" } else { "kept" };
+        let deed = self.deed(Action::CloseAccount, by, user).before("devices", ended.names());
+        let was = if row.deactivated { "closed" } else { "open" };
+        deed.before("account", was)
+            .after("account", "closed")
+            .after("data", data)
+            .write(&mut batch, user.server_name());
         self.commit_end(batch, &ended).await?;
         self.start_chore(user, Chore::LeaveRooms);
         Ok(())
     }
 
-    /// Sets a user's password without asking for the old one: for administrators. Whoever is logged in
-    /// to the account is so no more, since it may be somebody who should not be.
+    /// Sets a user's password without asking for the old one: for administrators, as `by` is one. Whoever is
+    /// logged in to the account is so no more, since it may be somebody who should not be.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deactivated`] for a closed account, which no password opens again,
     /// [`Error::WeakPassword`], [`Error::Contended`], [`Error::Store`].
-    pub async fn set_password(&self, user: &UserId, new_password: &str) -> Result<(), Error> {
+    pub async fn set_password(&self, user: &UserId, new_password: &str, by: &Actor) -> Result<(), Error> {
         self.check_password_rules(user.server_name(), new_password)?;
         refuse_closed(user, Some(&self.get_user_row(user).await?))?;
         let hash = self.inner.passwords.hash(new_password, &user).await?;
@@ -204,6 +223,8 @@ impl Accounts {
             let mut batch = Batch::new();
             replace_password(&mut batch, user, &row, Some(hash.clone()));
             let ended = self.end_devices(&mut batch, user, |_| true).await?;
+            let deed = self.deed(Action::SetPassword, by, user).before("devices", ended.names());
+            deed.write(&mut batch, user.server_name());
             match self.commit_end(batch, &ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,

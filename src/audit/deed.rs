@@ -17,7 +17,7 @@ const LONGEST: usize = 256;
 const MOST_FACTS: usize = 8;
 
 /// Who did something, as what, and from where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor {
     name: String,
     role: Role,
@@ -25,7 +25,7 @@ pub struct Actor {
 }
 
 /// As what somebody did something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A user, for itself.
     User,

@@ -1,17 +1,18 @@
 //! Reading requests that need user-interactive authentication.
 
 use account::Asked;
+use base::Address;
 use serde_json::{Map, Value, json};
 use web::{ApiError, parse_json};
 
-/// Takes a body apart into what is shown, the session that is named, and what is asked. No body asks for
-/// nothing, and an `auth` without a type shows nothing.
+/// Takes a body from this address apart into what is shown, the session that is named, and what is asked. No
+/// body asks for nothing, and an `auth` without a type shows nothing.
 ///
 /// # Errors
 /// 400.
-pub(crate) fn asked(body: &[u8]) -> Result<Asked, ApiError> {
+pub(crate) fn asked(body: &[u8], from: Option<Address>) -> Result<Asked, ApiError> {
     if body.trim_ascii().is_empty() {
-        return Ok(Asked::default());
+        return Ok(Asked { from, ..Asked::default() });
     }
     let mut request: Map<String, Value> = parse_json(body)?;
     let auth = match request.remove("auth") {
@@ -32,7 +33,7 @@ pub(crate) fn asked(body: &[u8]) -> Result<Asked, ApiError> {
         }
         false => None,
     };
-    Ok(Asked { auth, session, request })
+    Ok(Asked { auth, session, request, from })
 }
 
 /// Passwords are shown with an `identifier`; older clients write the bare `user` in its place, as they do

@@ -118,7 +118,7 @@ pub(crate) async fn log_out(
     api: Arc<ClientApi>,
     call: Call<logout::v3::Request, User>,
 ) -> Result<logout::v3::Response, ApiError> {
-    api.accounts.log_out(&call.caller.user_id, &call.caller.device_id).await?;
+    api.accounts.log_out(&call.caller.user_id, &call.caller.device_id, call.address).await?;
     Ok(logout::v3::Response::new())
 }
 
@@ -129,6 +129,6 @@ pub(crate) async fn log_out_everywhere(
     api: Arc<ClientApi>,
     call: Call<logout_all::v3::Request, User>,
 ) -> Result<logout_all::v3::Response, ApiError> {
-    api.accounts.log_out_everywhere(&call.caller.user_id).await?;
+    api.accounts.log_out_everywhere(&call.caller.user_id, call.address).await?;
     Ok(logout_all::v3::Response::new())
 }

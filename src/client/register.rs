@@ -27,12 +27,12 @@ pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result
         RegistrationKind::Guest => return Err(guests_are_not_served()),
         _ => return Err(ApiError::invalid_param("There is no such kind of account")),
     }
-    let mut asked = asked(&call.body)?;
+    let mut asked = asked(&call.body, call.address)?;
     if asked.request.remove("type").is_some_and(|kind| kind == "m.login.application_service") {
         return Err(ApiError::forbidden("No application service is registered here"));
     }
 
-    let registered = api.accounts.register(call.face.server_name(), asked, call.address).await?;
+    let registered = api.accounts.register(call.face.server_name(), asked).await?;
 
     let Some((device_id, tokens)) = registered.session else {
         return Ok(json_response(StatusCode::OK, &json!({ "user_id": registered.user_id })));

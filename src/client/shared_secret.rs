@@ -43,6 +43,7 @@ pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result
         admin: body.admin,
         user_type: body.user_type,
         mac: body.mac,
+        from: call.address,
     };
     let user_id = api.accounts.register_with_shared_secret(authority, request).await?;
 

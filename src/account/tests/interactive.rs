@@ -4,7 +4,7 @@ use super::*;
 use crate::tables;
 
 async fn begin_to_register(town: &Town, request: Value) -> String {
-    session_of(town.accounts.register(kanazawa(), asked(request, None), None).await)
+    session_of(town.accounts.register(kanazawa(), asked(request, None)).await)
 }
 
 /// Shows the stage of open registration in a session.
@@ -21,7 +21,7 @@ async fn a_session_remembers_what_its_first_request_wished() {
     });
     let session = begin_to_register(&town, wish).await;
 
-    let registered = town.accounts.register(kanazawa(), dummy_in(&session, json!({})), None).await.unwrap();
+    let registered = town.accounts.register(kanazawa(), dummy_in(&session, json!({}))).await.unwrap();
 
     assert_eq!(registered.user_id, "@hanako:kanazawa.test");
     assert_eq!(registered.session.unwrap().0, "PHONE");
@@ -30,7 +30,7 @@ async fn a_session_remembers_what_its_first_request_wished() {
     town.log_in("hanako", PASSWORD, None).await.unwrap();
 
     let quiet = begin_to_register(&town, json!({ "username": "taro", "inhibit_login": true })).await;
-    let taro = town.accounts.register(kanazawa(), dummy_in(&quiet, json!({})), None).await.unwrap();
+    let taro = town.accounts.register(kanazawa(), dummy_in(&quiet, json!({}))).await.unwrap();
     assert!(taro.session.is_none());
     assert!(town.accounts.devices(&taro.user_id).await.unwrap().is_empty());
 }
@@ -40,7 +40,7 @@ async fn a_retry_in_the_same_session_gets_the_same_account() {
     let town = open_town().await;
     for wish in [json!({}), json!({ "username": "hanako" })] {
         let session = begin_to_register(&town, wish.clone()).await;
-        let register = || town.accounts.register(kanazawa(), dummy_in(&session, wish.clone()), None);
+        let register = || town.accounts.register(kanazawa(), dummy_in(&session, wish.clone()));
         let (one, two) = tokio::join!(register(), register());
         let (one, two, three) = (one.unwrap(), two.unwrap(), register().await.unwrap());
         assert_eq!([&one.user_id, &two.user_id], [&three.user_id; 2]);
@@ -49,7 +49,7 @@ async fn a_retry_in_the_same_session_gets_the_same_account() {
         assert_eq!(town.session(&tokens).await.unwrap().device_id, device);
         assert_eq!(town.accounts.devices(&three.user_id).await.unwrap().len(), 1);
 
-        town.accounts.set_password(&three.user_id, "another word").await.unwrap();
+        town.accounts.set_password(&three.user_id, "another word", &operator()).await.unwrap();
         assert!(matches!(register().await, Err(Error::Forbidden(_))));
     }
     let users = town.store.scan(&tables::USERS, store::Range::all(), store::Order::Ascending, 10).await;
@@ -60,7 +60,7 @@ async fn a_retry_in_the_same_session_gets_the_same_account() {
 async fn registered_by(town: &Town, first: &Value, last: &Value) -> (String, crate::Registered) {
     let session = begin_to_register(town, first.clone()).await;
     let finish = dummy_in(&session, last.clone());
-    let registered = town.accounts.register(kanazawa(), finish, None).await.unwrap();
+    let registered = town.accounts.register(kanazawa(), finish).await.unwrap();
     (session, registered)
 }
 
@@ -71,7 +71,7 @@ async fn a_registration_is_repeated_by_the_very_same_request_only() {
     for (first, last) in [(wish.clone(), wish.clone()), (json!({}), wish.clone()), (wish.clone(), json!({}))]
     {
         let (session, registered) = registered_by(&town, &first, &last).await;
-        let ask = |asked| town.accounts.register(kanazawa(), asked, None);
+        let ask = |asked| town.accounts.register(kanazawa(), asked);
         let others = [
             asked_in(&session, json!({})),
             asked_in(&session, last.clone()),
@@ -84,7 +84,7 @@ async fn a_registration_is_repeated_by_the_very_same_request_only() {
         }
         let again = ask(dummy_in(&session, last)).await.unwrap();
         assert_eq!(again.user_id, registered.user_id);
-        town.accounts.close_account(&registered.user_id).await.unwrap();
+        town.accounts.close_account(&registered.user_id, &operator()).await.unwrap();
         let row = town.accounts.find_user(&registered.user_id).await.unwrap().unwrap();
         assert!(row.deactivated);
         let mut batch = store::Batch::new();
@@ -107,22 +107,22 @@ async fn a_session_that_has_made_an_account_is_no_key_to_it() {
         match end {
             "time" => town.clock.advance(Duration::from_secs(300)),
             "use" => drop(town.session(&tokens).await.unwrap()),
-            "log-out" => accounts.log_out(user, &device).await.unwrap(),
+            "log-out" => accounts.log_out(user, &device, None).await.unwrap(),
             "log-out and in" => {
-                accounts.log_out(user, &device).await.unwrap();
+                accounts.log_out(user, &device, None).await.unwrap();
                 town.log_in("hanako", PASSWORD, Some("KIOSK")).await.unwrap();
             }
-            "everywhere" => accounts.log_out_everywhere(user).await.unwrap(),
+            "everywhere" => accounts.log_out_everywhere(user, None).await.unwrap(),
             "device" => {
                 let proof = asked(json!({}), Some(password(user, PASSWORD)));
                 accounts.remove_device(user, "OTHER".into(), &device, proof).await.unwrap();
             }
-            "password" => accounts.set_password(user, "another word").await.unwrap(),
-            "closed" => accounts.close_account(user).await.unwrap(),
+            "password" => accounts.set_password(user, "another word", &operator()).await.unwrap(),
+            "closed" => accounts.close_account(user, &operator()).await.unwrap(),
             _ => {}
         }
         let before = accounts.devices(user).await.unwrap().len();
-        let again = accounts.register(kanazawa(), dummy_in(&session, wish.clone()), None).await;
+        let again = accounts.register(kanazawa(), dummy_in(&session, wish.clone())).await;
         match end {
             "nothing" => assert_eq!(again.unwrap().user_id, *user),
             _ => assert!(matches!(again, Err(Error::Forbidden(_))), "{end}: {again:?}"),
@@ -169,7 +169,7 @@ async fn a_session_is_finished_for_nothing_but_what_it_was_begun_for() {
         accounts.remove_device(&taro, "X".into(), "PHONE".into(), theirs).await,
         Err(Error::Interactive(_))
     ));
-    let register = accounts.register(kanazawa(), dummy_in(&phone, json!({})), None).await;
+    let register = accounts.register(kanazawa(), dummy_in(&phone, json!({}))).await;
     assert!(matches!(register, Err(Error::Interactive(_))));
 }
 
@@ -177,18 +177,16 @@ async fn a_session_is_finished_for_nothing_but_what_it_was_begun_for() {
 async fn parameters_that_differ_from_the_sessions_are_refused_and_the_first_ones_bind_it() {
     let town = open_town().await;
     let bound = begin_to_register(&town, json!({ "username": "hanako" })).await;
-    let other =
-        town.accounts.register(kanazawa(), dummy_in(&bound, json!({ "username": "taro" })), None).await;
+    let other = town.accounts.register(kanazawa(), dummy_in(&bound, json!({ "username": "taro" }))).await;
     assert!(matches!(other, Err(Error::Forbidden(_))));
 
     // Clients look first what they will have to show, and say what they want after it.
     let looked = begin_to_register(&town, json!({})).await;
     let again = asked_in(&looked, json!({ "username": "jiro" }));
-    assert_eq!(session_of(town.accounts.register(kanazawa(), again, None).await), looked);
-    let other =
-        town.accounts.register(kanazawa(), dummy_in(&looked, json!({ "username": "taro" })), None).await;
+    assert_eq!(session_of(town.accounts.register(kanazawa(), again).await), looked);
+    let other = town.accounts.register(kanazawa(), dummy_in(&looked, json!({ "username": "taro" }))).await;
     assert!(matches!(other, Err(Error::Forbidden(_))));
-    let jiro = town.accounts.register(kanazawa(), dummy_in(&looked, json!({})), None).await.unwrap();
+    let jiro = town.accounts.register(kanazawa(), dummy_in(&looked, json!({}))).await.unwrap();
     assert_eq!(jiro.user_id, "@jiro:kanazawa.test");
 }
 
@@ -198,7 +196,7 @@ async fn a_session_that_is_over_or_never_was_makes_no_account_of_a_made_up_name(
     let session = begin_to_register(&town, json!({ "username": "hanako" })).await;
     town.clock.advance(Duration::from_secs(3_600));
     for lost in [session.as_str(), "never-was", "", &"x".repeat(10_000)] {
-        let answer = town.accounts.register(kanazawa(), dummy_in(lost, json!({})), None).await;
+        let answer = town.accounts.register(kanazawa(), dummy_in(lost, json!({}))).await;
         let Err(Error::Interactive(info)) = answer else { panic!("{answer:?}") };
         assert!(info.auth_error.is_some() && info.session.as_deref() != Some(lost));
     }
@@ -215,7 +213,7 @@ async fn what_a_session_keeps_tells_a_thief_of_the_store_nothing_and_is_bounded(
     let bytes = rows[0].1.request.as_slice();
     assert!(!text.contains(&id) && !bytes.windows(6).any(|part| part == b"hanako"));
     let large = json!({ "username": "a", "initial_device_display_name": "x".repeat(3_000) });
-    let large = town.accounts.register(kanazawa(), asked(large, None), None).await;
+    let large = town.accounts.register(kanazawa(), asked(large, None)).await;
     assert!(matches!(large, Err(Error::TooLarge(_))));
 
     let (user, _) = town.register("taro", false).await;
@@ -236,7 +234,7 @@ async fn of_a_request_only_what_its_operation_knows_is_kept_and_compared() {
     let all = town.store.scan(&tables::INTERACTIVE, store::Range::all(), store::Order::Ascending, 9);
     assert!(all.await.unwrap()[0].1.request.len() < 100);
     let finish = dummy_in(&session, padded("y"));
-    let registered = town.accounts.register(kanazawa(), finish, None).await.unwrap();
+    let registered = town.accounts.register(kanazawa(), finish).await.unwrap();
     assert_eq!(registered.user_id, "@hanako:kanazawa.test");
 }
 

@@ -52,12 +52,12 @@ async fn a_password_confirmed_before_the_account_was_closed_opens_it_no_more() {
     // The old password was right; the new one waits to be hashed.
     town.queued(1).await;
 
-    town.accounts.close_account(&user).await.unwrap();
+    town.accounts.close_account(&user, &operator()).await.unwrap();
 
     drop(turn);
     let refused = change.await.unwrap();
     assert!(matches!(refused, Err(Error::Deactivated(_))), "{refused:?}");
-    let set = town.accounts.set_password(&user, THIEFS).await;
+    let set = town.accounts.set_password(&user, THIEFS, &operator()).await;
     assert!(matches!(set, Err(Error::Deactivated(_))), "{set:?}");
     assert!(matches!(town.log_in("hanako", THIEFS, None).await, Err(Error::Deactivated(_))));
     assert_eq!(town.accounts.get_user_row(&user).await.unwrap().password, None);
@@ -72,7 +72,7 @@ async fn a_password_that_was_just_changed_is_not_overwritten_by_what_the_old_one
     town.queued(1).await;
     let owner = tokio::spawn({
         let (accounts, user) = (town.accounts.clone(), user.clone());
-        async move { accounts.set_password(&user, OWNERS).await }
+        async move { accounts.set_password(&user, OWNERS, &operator()).await }
     });
     town.queued(2).await;
     let next = town.queue(2).await;
@@ -100,7 +100,7 @@ async fn an_account_is_not_closed_by_a_password_that_was_changed_meanwhile() {
     let close = tokio::spawn(town.close(&user));
     held.reached().await;
 
-    town.accounts.set_password(&user, OWNERS).await.unwrap();
+    town.accounts.set_password(&user, OWNERS, &operator()).await.unwrap();
 
     held.let_go();
     let refused = close.await.unwrap();
@@ -117,10 +117,12 @@ async fn who_logs_in_while_all_sessions_end_is_out_as_well() {
         let (accounts, of) = (town.accounts.clone(), user.clone());
         let ending = match end {
             "closing" => tokio::spawn(town.close(&user)),
-            "closing by an administrator" => tokio::spawn(async move { accounts.close_account(&of).await }),
+            "closing by an administrator" => {
+                tokio::spawn(async move { accounts.close_account(&of, &operator()).await })
+            }
             "changing" => tokio::spawn(town.change_password(&user, OWNERS)),
-            "setting" => tokio::spawn(async move { accounts.set_password(&of, OWNERS).await }),
-            _ => tokio::spawn(async move { accounts.log_out_everywhere(&of).await }),
+            "setting" => tokio::spawn(async move { accounts.set_password(&of, OWNERS, &operator()).await }),
+            _ => tokio::spawn(async move { accounts.log_out_everywhere(&of, None).await }),
         };
         held.reached().await;
 
@@ -144,7 +146,7 @@ async fn who_logs_in_to_a_device_that_is_removed_meanwhile_has_a_session() {
     let again = tokio::spawn(async move { accounts.log_in(kanazawa(), request).await });
     held.reached().await;
 
-    town.accounts.log_out(&user, "PHONE".into()).await.unwrap();
+    town.accounts.log_out(&user, "PHONE".into(), None).await.unwrap();
 
     held.let_go();
     let (_, _, tokens) = again.await.unwrap().unwrap();
@@ -208,6 +210,6 @@ async fn a_token_that_was_given_out_before_the_account_was_closed_names_nobody()
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;
     let token = town.accounts.request_openid_token(&user).await.unwrap();
-    town.accounts.close_account(&user).await.unwrap();
+    town.accounts.close_account(&user, &operator()).await.unwrap();
     assert!(is_unknown(town.accounts.openid_user(kanazawa(), &token.token).await));
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod audit;
 mod data;
 mod disk;
 mod interactive;
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use store::{Position, Store};
 
 use crate::{
-    Accounts, Asked, Config, Credentials, Error, LogIn, NewUser, PasswordCost, Registration,
+    Accounts, Actor, Asked, Config, Credentials, Error, LogIn, NewUser, PasswordCost, Registration,
     RegistrationToken, Session, SessionTokens, Settings, SharedSecretRegister,
 };
 
@@ -63,6 +64,10 @@ fn kanazawa() -> &'static ServerName {
     server_name!("kanazawa.test")
 }
 
+fn operator() -> Actor {
+    Actor::operator("uid 0")
+}
+
 fn dummy() -> AuthData {
     AuthData::Dummy(Dummy::new())
 }
@@ -75,7 +80,8 @@ fn password(user: &UserId, password: &str) -> AuthData {
 /// A request that needs proof, with what is shown.
 fn asked(request: Value, auth: Option<AuthData>) -> Asked {
     let Value::Object(request) = request else { panic!("{request}") };
-    Asked { session: auth.as_ref().and_then(AuthData::session).map(str::to_owned), auth, request }
+    let session = auth.as_ref().and_then(AuthData::session).map(str::to_owned);
+    Asked { session, auth, request, from: None }
 }
 
 /// The same in a session, showing nothing.
@@ -94,8 +100,7 @@ fn session_of(answer: Result<impl std::fmt::Debug, Error>) -> String {
 impl Town {
     async fn register(&self, name: &str, refresh: bool) -> (OwnedUserId, SessionTokens) {
         let request = json!({ "username": name, "password": PASSWORD, "refresh_token": refresh });
-        let registered =
-            self.accounts.register(kanazawa(), asked(request, Some(dummy())), None).await.unwrap();
+        let registered = self.accounts.register(kanazawa(), asked(request, Some(dummy()))).await.unwrap();
         (registered.user_id, registered.session.unwrap().1)
     }
 

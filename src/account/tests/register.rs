@@ -19,7 +19,7 @@ async fn dummy_authentication_in_the_first_request_registers_where_registration_
 async fn without_proof_registration_answers_with_the_flows_and_a_session() {
     let town = open_town().await;
     let request = asked(json!({ "username": "hanako" }), None);
-    let answer = town.accounts.register(kanazawa(), request, None).await;
+    let answer = town.accounts.register(kanazawa(), request).await;
 
     let Err(Error::Interactive(info)) = answer else { panic!("{answer:?}") };
     assert_eq!(info.flows[0].stages, [AuthType::Dummy]);
@@ -29,7 +29,7 @@ async fn without_proof_registration_answers_with_the_flows_and_a_session() {
 #[tokio::test]
 async fn closed_registration_registers_nobody() {
     let town = town(Settings::default()).await;
-    let answer = town.accounts.register(kanazawa(), asked(json!({}), Some(dummy())), None).await;
+    let answer = town.accounts.register(kanazawa(), asked(json!({}), Some(dummy()))).await;
     assert!(matches!(answer, Err(Error::RegistrationClosed)));
 }
 
@@ -38,13 +38,13 @@ async fn a_registration_token_makes_as_many_accounts_as_it_allows() {
     let town = town(Settings { registration: Registration::Token, ..Settings::default() }).await;
     let token =
         RegistrationToken { token: "sakura".to_owned(), uses_allowed: Some(1), used: 0, expires: None };
-    town.accounts.put_registration_token(kanazawa(), token).await.unwrap();
+    town.accounts.put_registration_token(kanazawa(), token, &operator()).await.unwrap();
     let with = |word: &str| {
         AuthData::RegistrationToken(ruma::api::client::uiaa::RegistrationToken::new(word.to_owned()))
     };
     let register = |auth: AuthData| {
         let accounts = town.accounts.clone();
-        async move { accounts.register(kanazawa(), asked(json!({}), Some(auth)), None).await }
+        async move { accounts.register(kanazawa(), asked(json!({}), Some(auth))).await }
     };
 
     let wrong = register(with("momiji")).await;
@@ -82,9 +82,10 @@ async fn a_name_is_given_once() {
 
     // Two at the same moment: the store decides.
     let new = NewUser { localpart: "taro".to_owned(), ..NewUser::default() };
+    let by = operator();
     let (one, two) = tokio::join!(
-        town.accounts.create_user(kanazawa(), new.clone()),
-        town.accounts.create_user(kanazawa(), new),
+        town.accounts.create_user(kanazawa(), new.clone(), &by),
+        town.accounts.create_user(kanazawa(), new, &by),
     );
     assert_eq!([&one, &two].iter().filter(|answer| answer.is_ok()).count(), 1);
     assert!([one, two].iter().any(|answer| matches!(answer, Err(Error::UserInUse))));
@@ -103,6 +104,7 @@ async fn the_shared_secret_registers_administrators() {
         password: "sUp3rs3kr1t".to_owned(),
         admin: true,
         user_type: None,
+        from: None,
     };
 
     let user = town.accounts.register_with_shared_secret(kanazawa(), request.clone()).await.unwrap();
@@ -135,10 +137,10 @@ async fn all_who_use_a_token_at_the_same_time_get_in_and_are_counted() {
     let town = town(Settings { registration: Registration::Token, ..Settings::default() }).await;
     let token =
         RegistrationToken { token: "sakura".to_owned(), uses_allowed: Some(40), used: 0, expires: None };
-    town.accounts.put_registration_token(kanazawa(), token).await.unwrap();
+    town.accounts.put_registration_token(kanazawa(), token, &operator()).await.unwrap();
     let word = ruma::api::client::uiaa::RegistrationToken::new("sakura".to_owned());
     let auth = AuthData::RegistrationToken(word);
-    let register = || town.accounts.register(kanazawa(), asked(json!({}), Some(auth.clone())), None);
+    let register = || town.accounts.register(kanazawa(), asked(json!({}), Some(auth.clone())));
 
     futures_util::future::try_join_all((0..40).map(|_| register())).await.unwrap();
 

@@ -29,7 +29,7 @@ async fn a_closed_account_leaves_its_rooms() {
         watches.push(town.store.watch(vec![store::Topic::room(room_id.as_str())]));
     }
 
-    town.accounts.close_account(&user).await.unwrap();
+    town.accounts.close_account(&user, &operator()).await.unwrap();
 
     for mut watch in watches {
         watch.changed().await;
@@ -78,7 +78,7 @@ async fn a_closed_account_leaves_the_rooms_that_it_could_not_leave_while_the_dis
     town.some_rooms(&user).await;
 
     // Nobody else has worked yet when this returns.
-    town.accounts.close_account(&user).await.unwrap();
+    town.accounts.close_account(&user, &operator()).await.unwrap();
     town.fill_for_a_while().await;
 
     town.some_time_until(async || town.rooms.joined_rooms(&user).await.unwrap().is_empty()).await;
@@ -90,7 +90,7 @@ async fn a_closed_account_leaves_the_room_that_alone_it_could_not_leave_at_first
     let (user, _) = town.register("hanako", false).await;
     town.some_rooms(&user).await;
 
-    town.accounts.close_account(&user).await.unwrap();
+    town.accounts.close_account(&user, &operator()).await.unwrap();
     town.disk.fail_next();
 
     town.some_time_until(async || town.rooms.joined_rooms(&user).await.unwrap().is_empty()).await;

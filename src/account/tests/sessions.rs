@@ -93,12 +93,12 @@ async fn logging_out_ends_the_session_and_removes_the_device() {
     let other = town.log_in("hanako", PASSWORD, None).await.unwrap();
     let session = town.session(&tokens).await.unwrap();
 
-    town.accounts.log_out(&session.user_id, &session.device_id).await.unwrap();
+    town.accounts.log_out(&session.user_id, &session.device_id, None).await.unwrap();
 
     assert!(is_unknown(town.session(&tokens).await));
     assert_eq!(town.accounts.devices(&user).await.unwrap().len(), 1);
     let session = town.session(&other).await.unwrap();
-    town.accounts.log_out_everywhere(&session.user_id).await.unwrap();
+    town.accounts.log_out_everywhere(&session.user_id, None).await.unwrap();
     assert!(is_unknown(town.session(&other).await));
     assert!(town.accounts.devices(&user).await.unwrap().is_empty());
 }
@@ -298,7 +298,7 @@ async fn five_hundred_people_behind_one_address_log_in_within_a_minute() {
     for n in 0..500 {
         let new =
             NewUser { localpart: format!("u{n}"), password: Some(PASSWORD.to_owned()), ..NewUser::default() };
-        town.accounts.create_user(kanazawa(), new).await.unwrap();
+        town.accounts.create_user(kanazawa(), new, &operator()).await.unwrap();
     }
     // One in five gets it wrong at first; all at the same moment.
     let all = (0..500).map(|n| {
@@ -346,7 +346,7 @@ async fn a_password_set_by_an_administrator_ends_all_sessions() {
     let (user, tokens) = town.register("hanako", true).await;
     town.session(&tokens).await.unwrap();
 
-    town.accounts.set_password(&user, "another word").await.unwrap();
+    town.accounts.set_password(&user, "another word", &operator()).await.unwrap();
 
     assert!(is_unknown(town.session(&tokens).await));
     assert!(is_unknown(town.accounts.refresh(kanazawa(), tokens.refresh.as_ref().unwrap()).await));

@@ -57,7 +57,11 @@ async fn data_without_kept_names_belong_to_those_whose_accounts_they_hold() {
     let right = config(directory.path(), "kanazawa.test", "");
     let house = House::open(&right, Foundation::of(&right, Data::MayBegin).await.unwrap()).await.unwrap();
     let hanako = NewUser { localpart: "hanako".to_owned(), ..NewUser::default() };
-    house.accounts.create_user(ruma::server_name!("kanazawa.test"), hanako).await.unwrap();
+    house
+        .accounts
+        .create_user(ruma::server_name!("kanazawa.test"), hanako, &account::Actor::operator("test"))
+        .await
+        .unwrap();
     // As if they had been begun before names were kept.
     let mut batch = store::Batch::new();
     batch.delete(&names::NAMES, "kanazawa.test");

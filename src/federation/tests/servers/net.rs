@@ -422,7 +422,7 @@ impl Node {
     pub(crate) async fn make_account(&self, who: &str) {
         let who = user(who);
         let new = NewUser { localpart: who.localpart().to_owned(), ..NewUser::default() };
-        self.accounts.create_user(who.server_name(), new).await.unwrap();
+        self.accounts.create_user(who.server_name(), new, &account::Actor::operator("test")).await.unwrap();
     }
 
     pub(crate) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {

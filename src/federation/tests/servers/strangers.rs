@@ -370,7 +370,7 @@ async fn a_server_acl_shuts_every_door_of_the_room() {
 async fn profiles_and_the_directory_are_told() {
     let (net, a, _b, room) = two().await;
     let new = account::NewUser { localpart: "hanako".to_owned(), ..account::NewUser::default() };
-    a.accounts.create_user(&crate::net::name(A), new).await.unwrap();
+    a.accounts.create_user(&crate::net::name(A), new, &account::Actor::operator("test")).await.unwrap();
     let hanako = user("@hanako:kanazawa.test");
     let name = serde_json::value::to_raw_value("花子").unwrap();
     a.accounts.set_profile_field(&hanako, "displayname", &name).await.unwrap();

@@ -1,0 +1,185 @@
+//! Attempts that failed, for the audit log: gathered, since strangers make them.
+//!
+//! A failed attempt has no commit of its own, and must not get one: whoever wants to fill the disk would only
+//! have to guess. Equal attempts are counted in memory and written together, twice a minute and at a stop,
+//! so a crash loses the counts of half a minute. How many rows that makes is bounded for each authority and
+//! for all: in the long run 8,640 and 86,400 a day. What goes beyond is counted without names and
+//! addresses, in a row that the same bounds hold for.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+};
+
+use audit::{Action, Actor, Deed, written};
+use base::{Buckets, Clock, Rate, Timestamp};
+use parking_lot::Mutex;
+use ruma::{OwnedServerName, ServerName};
+use store::Batch;
+
+use crate::{Accounts, Error};
+
+/// Rows about failures in one authority's log, and in all together.
+const OF_AUTHORITY: Rate = Rate { per_second: 0.1, burst: 500 };
+const OF_ALL: Rate = Rate { per_second: 1.0, burst: 2_000 };
+
+/// Different attempts that are kept in memory, however long nothing can be written.
+const MOST_KEPT: usize = 5_000;
+
+/// Rows that are written with one batch.
+const AT_ONCE: usize = 500;
+
+/// Something that was tried in vain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Attempt {
+    /// In whose log it belongs.
+    pub(crate) authority: OwnedServerName,
+    /// What was tried.
+    pub(crate) what: Action,
+    /// By whom.
+    pub(crate) by: Actor,
+    /// On whom.
+    pub(crate) whom: String,
+    /// Why it failed: a word that never changes.
+    pub(crate) reason: &'static str,
+}
+
+/// How often, and when.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    count: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Times {
+    fn add(&mut self, more: Times) {
+        self.count = self.count.saturating_add(more.count);
+        self.first = self.first.min(more.first);
+        self.last = self.last.max(more.last);
+    }
+}
+
+/// The attempts that were not written yet.
+pub(crate) struct Failures {
+    clock: Clock,
+    of_authority: Buckets,
+    of_all: Buckets,
+    gathered: Mutex<Gathered>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    /// Those that have a row to come.
+    told: HashMap<Attempt, Times>,
+    /// The others.
+    rest: BTreeMap<OwnedServerName, Times>,
+}
+
+impl Failures {
+    pub(crate) fn new(clock: &Clock) -> Self {
+        Self {
+            clock: clock.clone(),
+            of_authority: Buckets::new(OF_AUTHORITY),
+            of_all: Buckets::new(OF_ALL),
+            gathered: Mutex::default(),
+        }
+    }
+
+    /// Counts an attempt.
+    pub(crate) fn note(&self, attempt: Attempt) {
+        let now = self.clock.now();
+        let once = Times { count: 1, first: now, last: now };
+        let mut gathered = self.gathered.lock();
+        if let Some(times) = gathered.told.get_mut(&attempt) {
+            times.add(once);
+        } else if gathered.told.len() < MOST_KEPT && self.may_write(&attempt.authority) {
+            gathered.told.insert(attempt, once);
+        } else {
+            gathered.add_to_rest(attempt.authority, once);
+        }
+    }
+
+    /// Takes a row from what may be written.
+    fn may_write(&self, authority: &ServerName) -> bool {
+        let now = self.clock.instant();
+        if self.of_authority.take(&authority, now).is_err() {
+            return false;
+        }
+        let free = self.of_all.take(&(), now).is_ok();
+        if !free {
+            self.of_authority.put_back(&authority, now);
+        }
+        free
+    }
+
+    /// Takes what is to be written now.
+    fn take(&self) -> Vec<(Attempt, Times)> {
+        let mut gathered = self.gathered.lock();
+        let mut taken: Vec<_> = mem::take(&mut gathered.told).into_iter().collect();
+        let rest = mem::take(&mut gathered.rest);
+        for (authority, times) in rest {
+            if self.may_write(&authority) {
+                taken.push((the_rest_at(authority), times));
+            } else {
+                gathered.rest.insert(authority, times);
+            }
+        }
+        taken
+    }
+
+    /// Takes back what could not be written. Its rows were counted already.
+    fn put_back(&self, taken: Vec<(Attempt, Times)>) {
+        let mut gathered = self.gathered.lock();
+        for (attempt, times) in taken {
+            if let Some(known) = gathered.told.get_mut(&attempt) {
+                known.add(times);
+            } else if gathered.told.len() < MOST_KEPT {
+                gathered.told.insert(attempt, times);
+            } else {
+                gathered.add_to_rest(attempt.authority, times);
+            }
+        }
+    }
+}
+
+impl Gathered {
+    fn add_to_rest(&mut self, authority: OwnedServerName, times: Times) {
+        self.rest.entry(authority).and_modify(|known| known.add(times)).or_insert(times);
+    }
+}
+
+/// What stands for attempts that are counted and not told.
+fn the_rest_at(authority: OwnedServerName) -> Attempt {
+    let (what, by) = (Action::SignInFailed, Actor::stranger(None));
+    Attempt { authority, what, by, whom: String::new(), reason: "too_many_to_tell" }
+}
+
+impl Accounts {
+    /// Counts an attempt that failed, for the audit log.
+    pub(crate) fn note_failure(&self, attempt: Attempt) {
+        self.inner.failures.note(attempt);
+    }
+
+    /// Writes the attempts that failed since the last time.
+    pub(crate) async fn write_failures(&self) -> Result<(), Error> {
+        let mut taken = self.inner.failures.take();
+        while !taken.is_empty() {
+            let some = taken.split_off(taken.len().saturating_sub(AT_ONCE));
+            let mut batch = Batch::new();
+            for (attempt, times) in &some {
+                Deed::new(attempt.what, &attempt.by, &attempt.whom, times.last)
+                    .after("reason", attempt.reason)
+                    .after("times", times.count.to_string())
+                    .after("since", written(times.first))
+                    .write(&mut batch, &attempt.authority);
+            }
+            if let Err(error) = self.commit(batch).await {
+                self.inner.failures.put_back(taken);
+                self.inner.failures.put_back(some);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
