@@ -111,11 +111,13 @@ pub enum Action {
     PutRegistrationToken,
     /// A registration token was removed.
     RemoveRegistrationToken,
+    /// All data were backed up.
+    BackUp,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -130,6 +132,7 @@ impl Action {
         Self::RemoveDevices,
         Self::PutRegistrationToken,
         Self::RemoveRegistrationToken,
+        Self::BackUp,
     ];
 
     /// Its word in rows, which never changes.
@@ -150,6 +153,7 @@ impl Action {
             Self::RemoveDevices => "device.remove",
             Self::PutRegistrationToken => "registration_token.put",
             Self::RemoveRegistrationToken => "registration_token.remove",
+            Self::BackUp => "data.back_up",
         }
     }
 

@@ -6,18 +6,19 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use account::{Accounts, NewUser};
+use account::{Accounts, Actor, NewUser};
 use base::{Clock, Instant, Random, Tasks};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
+use pdu::Authorities;
 use room::Rooms;
 use ruma::{OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{Condition, Store};
+use store::{Condition, Position, Store};
 use web::{ApiError, Open, RawCall, Response, Routes, json_response};
 
-use crate::health::Desk;
+use crate::{ask::OPERATOR, health::Desk, storage};
 
 /// Makes a backup in a directory and says what was made; blocks.
 pub type BackUp = Arc<dyn Fn(PathBuf) -> anyhow::Result<BackedUp> + Send + Sync>;
@@ -43,6 +44,7 @@ pub(crate) struct AdminApi {
     accounts: Accounts,
     sender: Sender,
     rooms: Rooms,
+    authorities: Arc<Authorities>,
     tasks: Tasks,
     clock: Clock,
     started: Instant,
@@ -73,6 +75,20 @@ pub(crate) struct CloseOrder {
     pub(crate) user_id: OwnedUserId,
 }
 
+/// An authority whose audit log is to be checked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuditOrder {
+    pub(crate) authority: OwnedServerName,
+}
+
+/// Rows of an authority's audit log to be read, behind a position.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuditListOrder {
+    pub(crate) authority: OwnedServerName,
+    pub(crate) filter: audit::Filter,
+    pub(crate) after: Position,
+}
+
 /// A directory to back up to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BackUpOrder {
@@ -87,6 +103,7 @@ impl AdminApi {
         accounts: Accounts,
         sender: Sender,
         rooms: Rooms,
+        authorities: Arc<Authorities>,
         tasks: Tasks,
         clock: Clock,
         random: &Random,
@@ -99,6 +116,7 @@ impl AdminApi {
             accounts,
             sender,
             rooms,
+            authorities,
             tasks,
             clock,
             started,
@@ -120,6 +138,8 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/backup", back_up)
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
+            .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
+            .raw(Method::POST, "/_yakuba/v1/audit/verify", verify_audit)
     }
 
     fn admit(&self, call: &RawCall<Open>) -> Result<(), ApiError> {
@@ -134,6 +154,12 @@ impl AdminApi {
         }
         Ok(())
     }
+}
+
+/// Who asks, as the command says itself. Whoever has the token is believed.
+fn operator(call: &RawCall<Open>) -> Actor {
+    let name = call.parts.headers.get(OPERATOR).and_then(|value| value.to_str().ok());
+    Actor::operator(name.unwrap_or("admin.token"))
 }
 
 async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -189,21 +215,21 @@ async fn create_user(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response
     api.admit(&call)?;
     let UserOrder { server_name, localpart, password, display_name, admin } = call.json()?;
     let new = NewUser { localpart, password: Some(password), display_name, admin };
-    let user_id = api.accounts.create_user(&server_name, new).await?;
+    let user_id = api.accounts.create_user(&server_name, new, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({ "user_id": user_id })))
 }
 
 async fn set_password(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
     let PasswordOrder { user_id, password } = call.json()?;
-    api.accounts.set_password(&user_id, &password).await?;
+    api.accounts.set_password(&user_id, &password, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 async fn close_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
     let CloseOrder { user_id } = call.json()?;
-    api.accounts.close_account(&user_id).await?;
+    api.accounts.close_account(&user_id, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 
@@ -215,11 +241,27 @@ async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Ap
     };
     let made = api.tasks.spawn_blocking("backup", move || back_up(to)).await.map_err(ApiError::internal)?;
     let made = made.map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
+    storage::note_backup(&api.store, &api.authorities, &api.clock, &operator(&call), &made).await;
     Ok(json_response(StatusCode::OK, &made))
 }
 
 async fn verify(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
-    let report = crate::storage::verify(&api.store).await?;
+    let report = storage::verify(&api.store).await?;
     Ok(json_response(StatusCode::OK, &report))
+}
+
+async fn list_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let AuditListOrder { authority, filter, after } = call.json()?;
+    let page = audit::list(&api.store, &authority, &filter, after).await?;
+    Ok(json_response(StatusCode::OK, &page))
+}
+
+async fn verify_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let AuditOrder { authority } = call.json()?;
+    let keys = api.authorities.find(&authority).map(AsRef::as_ref);
+    let findings = audit::verify(&api.store, &authority, keys).await?;
+    Ok(json_response(StatusCode::OK, &findings))
 }

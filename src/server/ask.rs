@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderName, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -20,12 +20,22 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 pub(crate) struct Asker {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
+    operator: Option<String>,
 }
+
+/// Who asks at the command line, for the audit log.
+pub(crate) const OPERATOR: HeaderName = HeaderName::from_static("yakuba-operator");
 
 impl Asker {
     /// Asks the server at this URL, `http://` with host and port.
     pub(crate) fn new(base: impl Into<String>) -> Asker {
-        Asker { client: Client::builder(TokioExecutor::new()).build_http(), base: base.into() }
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Asker { client, base: base.into(), operator: None }
+    }
+
+    /// Says with each request who asks.
+    pub(crate) fn by(self, operator: String) -> Asker {
+        Asker { operator: Some(operator), ..self }
     }
 
     /// Asks, and gives status and body whatever they are. A body that is no JSON is null.
@@ -39,6 +49,9 @@ impl Asker {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(operator) = &self.operator {
+            request = request.header(OPERATOR, operator);
         }
         let bytes = match body {
             Some(body) => Bytes::from(serde_json::to_vec(body)?),

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
+use audit::Day;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruma::OwnedServerName;
 
@@ -34,6 +35,9 @@ enum Command {
     /// 利用者 / users
     #[command(subcommand)]
     User(UserCommand),
+    /// 監査ログ / the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// 控えを取る / backs the data up, while the server runs or not
     Backup(BackupArgs),
     /// 控えから戻す / puts the newest backup of a directory back
@@ -121,6 +125,47 @@ pub(crate) struct UserCreateArgs {
     pub(crate) password_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// 監査ログを確かめ、最初に合わない箇所を示す / checks the audit log and names the first place that does not fit
+    Verify(AuditVerifyArgs),
+    /// 監査ログを読む / prints the audit log of one authority
+    List(AuditListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditVerifyArgs {
+    /// 機関のサーバー名。なければ設定のすべての機関 / The authority; without it all of the configuration
+    #[arg(long, alias = "authority", value_parser = names::parse)]
+    pub(crate) server_name: Option<OwnedServerName>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditListArgs {
+    /// 機関のサーバー名。設定に複数あるとき / The authority, if the configuration has several
+    #[arg(long, alias = "authority", value_parser = names::parse)]
+    pub(crate) server_name: Option<OwnedServerName>,
+    /// この日から。日本時間、2026-04-01 のように / From this day on, in Japan, such as 2026-04-01
+    #[arg(long, value_parser = commands::audit::parse_day)]
+    pub(crate) since: Option<Day>,
+    /// この日まで、その日を含む / Up to this day and with it
+    #[arg(long, value_parser = commands::audit::parse_day)]
+    pub(crate) until: Option<Day>,
+    /// 誰が、または誰に。ユーザー ID かユーザー名 / Done by or to this one: a user id, or a user name
+    #[arg(long)]
+    pub(crate) who: Option<String>,
+    /// 何を。session や session.sign_in のように / What was done, such as session or session.sign_in
+    #[arg(long)]
+    pub(crate) what: Option<String>,
+    /// JSON で一行に一件 / One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// 控えのディレクトリ。複数の控えは共通部分を共有する / The directory of the backups; several backups share what they have in common
@@ -185,6 +230,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Create(args)) => run_async(commands::user::create(&args))?,
         Command::User(UserCommand::Password(args)) => run_async(commands::user::set_password(&args))?,
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
+        Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
+        Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,
         Command::Restore(args) => commands::data::restore(&args)?,
         Command::Verify(args) => return run_async(commands::data::verify(&args)),

@@ -189,6 +189,7 @@ impl House {
             &metrics,
         )
         .await?;
+        audit::follow(&store, &authorities, &clock, &random, &edges);
         let sender = federation.start_sender(&rooms).await?;
         let syncs =
             Syncs::new(rooms.clone(), accounts.clone(), store.clone(), clock.clone(), &edges, &metrics);
@@ -221,6 +222,7 @@ impl House {
             accounts.clone(),
             sender.clone(),
             rooms.clone(),
+            authorities,
             edges.clone(),
             clock,
             &random,

@@ -7,12 +7,14 @@ use std::{
 };
 
 use anyhow::anyhow;
-use base::{Metrics, Tasks};
+use audit::{Action, Actor, Deed};
+use base::{Clock, Metrics, Tasks};
+use pdu::Authorities;
 use serde::{Deserialize, Serialize};
-use store::{Backend, MemoryBackend, Migration, Store};
+use store::{Backend, Batch, MemoryBackend, Migration, Store};
 use store_postgres::PostgresBackend;
 use store_rocksdb::RocksBackend;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
     admin::{BackUp, BackedUp},
@@ -244,6 +246,27 @@ pub(crate) async fn open_store(
     opened.map_err(|error| anyhow!(causes::of_store(&error)))
 }
 
+/// Writes into each authority's audit log that all data were backed up. The backup is there even if that cannot be
+/// written: a full disk is when one is needed.
+pub(crate) async fn note_backup(
+    store: &Store,
+    authorities: &Authorities,
+    clock: &Clock,
+    by: &Actor,
+    made: &BackedUp,
+) {
+    let (mut batch, to) = (Batch::new(), made.to.display().to_string());
+    for authority in authorities.iter() {
+        Deed::new(Action::BackUp, by, &to, clock.now())
+            .after("backup", made.id.to_string())
+            .after("size_bytes", made.size_bytes.to_string())
+            .write(&mut batch, authority.name());
+    }
+    if let Err(error) = store.commit(batch).await {
+        warn!(%error, "a backup was made that the audit log does not tell of");
+    }
+}
+
 /// What a check of all stored data found.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Findings {
@@ -257,8 +280,14 @@ pub(crate) struct Findings {
 
 /// Reads all stored data: every row must be readable, and no entry of the log may be missing.
 pub(crate) async fn verify(store: &Store) -> Result<Findings, store::Error> {
-    let checks =
-        [room::tables::checks(), account::checks(), federation::tables::checks(), names::checks()].concat();
+    let checks = [
+        audit::checks(),
+        room::tables::checks(),
+        account::checks(),
+        federation::tables::checks(),
+        names::checks(),
+    ]
+    .concat();
     let report = store.verify(&checks).await?;
     Ok(Findings {
         rows: report.rows,

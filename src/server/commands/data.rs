@@ -7,14 +7,16 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use base::{Metrics, Tasks};
+use audit::Actor;
+use base::{Clock, Metrics, Tasks};
 use http::Method;
+use store::Store;
 
 use crate::{
     admin::{BackUpOrder, BackedUp},
     causes,
     cli::{BackupArgs, ConfigArg, RestoreArgs},
-    commands::{Running, say},
+    commands::{Running, operator, say},
     config::{Backend, Config},
     names,
     storage::{self, Data, Findings},
@@ -49,8 +51,13 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
             let back_up = opened.back_up.with_context(|| {
                 tr!("メモリーのデータの控えは取れません", "data in memory cannot be backed up")
             })?;
+            let store = storage::open_store(opened.backend, &tasks, &Metrics::new()).await?;
             let made = tokio::task::spawn_blocking(move || back_up(to)).await?;
-            let closed = opened.backend.close().await;
+            if let (Ok(made), Ok(authorities)) = (&made, config.load_authorities()) {
+                let (clock, by) = (Clock::system(), Actor::operator(&operator()));
+                storage::note_backup(&store, &authorities, &clock, &by, made).await;
+            }
+            let closed = store.close().await;
             tasks.stop(Duration::from_secs(5)).await;
             let made = made.with_context(|| tr!("控えを取れません", "no backup could be made"))?;
             closed.map_err(|error| anyhow!(causes::of_store(&error)))?;
@@ -151,17 +158,28 @@ pub(crate) async fn verify(args: &ConfigArg) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
+    over_store(config, async |store| {
+        storage::verify(store).await.map_err(|error| anyhow!(causes::of_store(&error)))
+    })
+    .await
+}
+
+/// Does something with the data, of which no server runs.
+pub(crate) async fn over_store<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let opened = storage::open(config, &tasks, Data::MustExist).await?;
     let store = storage::open_store(opened.backend, &tasks, &metrics).await?;
-    let found = match names::compare(&store, config, Data::MustExist).await {
-        Ok(_) => storage::verify(&store).await.map_err(|error| anyhow!(causes::of_store(&error))),
+    let done = match names::compare(&store, config, Data::MustExist).await {
+        Ok(_) => work(&store).await,
         Err(error) => Err(error),
     };
     let closed = store.close().await;
     tasks.stop(Duration::from_secs(5)).await;
-    let findings = found?;
+    let done = done?;
     closed.map_err(|error| anyhow!(causes::of_store(&error)))?;
-    Ok(findings)
+    Ok(done)
 }

@@ -1,5 +1,6 @@
 //! The commands that are done in a moment.
 
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod init;
@@ -8,9 +9,10 @@ pub(crate) mod user;
 
 use std::{io::Write, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base::telemetry::harmless;
 use http::{Method, StatusCode};
+use ruma::OwnedServerName;
 use serde_json::Value;
 
 use crate::{
@@ -45,6 +47,30 @@ fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Who runs this command, for the audit log: the user of this process, and who became it by `sudo`.
+pub(crate) fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let before: String = std::env::var("SUDO_USER").unwrap_or_default();
+    // A request carries it in a header.
+    let before: String = before.chars().filter(char::is_ascii_graphic).take(64).collect();
+    if before.is_empty() { format!("uid {uid}") } else { format!("uid {uid} (sudo {before})") }
+}
+
+/// The authority that is meant: the one that is named, or the only one.
+pub(crate) fn authority(named: Option<&OwnedServerName>, config: &Config) -> anyhow::Result<OwnedServerName> {
+    match (named, config.authorities.as_slice()) {
+        (Some(name), all) if all.iter().any(|authority| authority.name == *name) => Ok(name.clone()),
+        (Some(name), _) => {
+            bail!(tr!("{name} は設定の機関にありません", "{name} is none of the configuration's authorities"))
+        }
+        (None, [only]) => Ok(only.name.clone()),
+        (None, _) => bail!(tr!(
+            "設定に複数の機関があります。--server-name で選んでください",
+            "the configuration has several authorities: choose one with --server-name"
+        )),
+    }
+}
+
 /// The administrator's interface of the running server.
 pub(crate) struct Running {
     asker: Asker,
@@ -63,8 +89,8 @@ impl Running {
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        let running =
-            Running { asker: Asker::new(format!("http://{address}")), token: token.trim().to_owned() };
+        let asker = Asker::new(format!("http://{address}")).by(operator());
+        let running = Running { asker, token: token.trim().to_owned() };
         let (status, _) = running.ask(Method::GET, "/_yakuba/v1/status", None).await.ok()?;
         status.is_success().then_some(running)
     }
@@ -96,10 +122,7 @@ impl Running {
             Some(sentence) => causes::of_errcode(errcode, sentence),
             None => tr!("理由は分かりません", "no reason given"),
         };
-        anyhow::bail!(tr!(
-            "サーバーが断りました: {reason} ({status})",
-            "the server refused: {reason} ({status})"
-        ))
+        bail!(tr!("サーバーが断りました: {reason} ({status})", "the server refused: {reason} ({status})"))
     }
 }
 

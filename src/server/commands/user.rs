@@ -3,17 +3,17 @@
 
 use std::{io::Read, path::Path, time::Duration};
 
-use account::{Accounts, NewUser};
+use account::{Accounts, Actor, NewUser};
 use anyhow::{Context, anyhow, bail};
 use base::Random;
 use http::Method;
-use ruma::{OwnedServerName, OwnedUserId, UserId};
+use ruma::{OwnedUserId, UserId};
 
 use crate::{
     admin::{CloseOrder, PasswordOrder, UserOrder},
     causes,
     cli::{UserCreateArgs, UserPasswordArgs, WhichUser},
-    commands::{Running, say},
+    commands::{Running, authority, operator, say},
     config::Config,
     house::{Foundation, House},
     storage::Data,
@@ -28,7 +28,7 @@ pub(crate) async fn create(args: &UserCreateArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.user.config.config)?;
     let password = Password::given(args.password_file.as_deref())?;
     let order = UserOrder {
-        server_name: server_name(&args.user, &config)?,
+        server_name: authority(args.user.server_name.as_ref(), &config)?,
         localpart: args.user.localpart.clone(),
         password: password.text.clone(),
         display_name: args.display_name.clone(),
@@ -49,7 +49,8 @@ pub(crate) async fn create(args: &UserCreateArgs) -> anyhow::Result<()> {
 async fn create_here(config: &Config, order: UserOrder) -> anyhow::Result<String> {
     let UserOrder { server_name, localpart, password, display_name, admin } = order;
     let new = NewUser { localpart, password: Some(password), display_name, admin };
-    let user_id = here(config, async |accounts| accounts.create_user(&server_name, new).await).await?;
+    let user_id =
+        here(config, async |accounts, by| accounts.create_user(&server_name, new, by).await).await?;
     Ok(user_id.to_string())
 }
 
@@ -65,7 +66,7 @@ pub(crate) async fn set_password(args: &UserPasswordArgs) -> anyhow::Result<()> 
         }
         None => {
             let PasswordOrder { user_id, password } = &order;
-            here(&config, async |accounts| accounts.set_password(user_id, password).await).await?;
+            here(&config, async |accounts, by| accounts.set_password(user_id, password, by).await).await?;
         }
     }
     let user_id = order.user_id;
@@ -85,7 +86,7 @@ pub(crate) async fn close(args: &WhichUser) -> anyhow::Result<()> {
             let body = serde_json::to_value(&order)?;
             running.must(Method::POST, "/_yakuba/v1/users/close", Some(&body)).await?;
         }
-        None => here(&config, async |accounts| accounts.close_account(&order.user_id).await).await?,
+        None => here(&config, async |accounts, by| accounts.close_account(&order.user_id, by).await).await?,
     }
     let user_id = order.user_id;
     say(&tr!("{user_id} のアカウントを閉じました", "the account of {user_id} is closed"))?;
@@ -95,10 +96,10 @@ pub(crate) async fn close(args: &WhichUser) -> anyhow::Result<()> {
 /// Does something to the accounts in the data, of which no server runs.
 async fn here<T>(
     config: &Config,
-    work: impl AsyncFnOnce(&Accounts) -> Result<T, account::Error>,
+    work: impl AsyncFnOnce(&Accounts, &Actor) -> Result<T, account::Error>,
 ) -> anyhow::Result<T> {
     let house = House::open(config, Foundation::of(config, Data::MustExist).await?).await?;
-    let done = work(&house.accounts).await;
+    let done = work(&house.accounts, &Actor::operator(&operator())).await;
     house.close(Duration::from_secs(10)).await;
     done.map_err(|error| anyhow!(causes::of_account(&error)))
 }
@@ -127,23 +128,9 @@ impl Password {
 }
 
 fn user_id(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedUserId> {
-    let (localpart, server_name) = (&which.localpart, server_name(which, config)?);
+    let (localpart, server_name) = (&which.localpart, authority(which.server_name.as_ref(), config)?);
     UserId::parse(format!("@{localpart}:{server_name}"))
         .map_err(|error| anyhow!(causes::of_errcode("M_INVALID_USERNAME", &error.to_string())))
-}
-
-fn server_name(which: &WhichUser, config: &Config) -> anyhow::Result<OwnedServerName> {
-    match (&which.server_name, config.authorities.as_slice()) {
-        (Some(name), all) if all.iter().any(|authority| authority.name == *name) => Ok(name.clone()),
-        (Some(name), _) => {
-            bail!(tr!("{name} は設定の機関にありません", "{name} is none of the configuration's authorities"))
-        }
-        (None, [only]) => Ok(only.name.clone()),
-        (None, _) => bail!(tr!(
-            "設定に複数の機関があります。--server-name で選んでください",
-            "the configuration has several authorities: choose one with --server-name"
-        )),
-    }
 }
 
 fn read_password(file: &Path) -> anyhow::Result<String> {

@@ -4,15 +4,23 @@
 #[path = "../../store_postgres/tests/cluster.rs"]
 mod cluster;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc, time::Duration};
 
+use account::{Actor, NewUser};
+use audit::Follower;
+use base::Clock;
 use store_postgres::{PostgresBackend, Settings};
 
 use self::cluster::Cluster;
 use crate::{
-    commands::{check::wrong_with_data, data::verify_here, init::write_key},
+    commands::{
+        check::wrong_with_data,
+        data::{over_store, verify_here},
+        init::write_key,
+    },
     config::Config,
-    storage,
+    house::{Foundation, House},
+    storage::{self, Data},
 };
 
 fn config(directory: &Path, cluster: &Cluster, name: &str) -> Config {
@@ -54,6 +62,42 @@ async fn a_database_that_nobody_has_begun_is_refused_and_stays_empty() {
     let other = config(directory.path(), &cluster, "kanazwa.test");
     let refused = verify_here(&other).await.unwrap_err();
     assert!(refused.to_string().contains("those of kanazawa.test"), "{refused:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_over_one_database_make_one_chain() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let config = config(directory.path(), &cluster, "kanazawa.test");
+    storage::begin(&config).await.unwrap();
+    let name = ruma::server_name!("kanazawa.test");
+    let mut houses = Vec::new();
+    for _ in 0..2 {
+        let foundation = Foundation::of(&config, Data::MustExist).await.unwrap();
+        houses.push(House::open(&config, foundation).await.unwrap());
+    }
+    let making = houses.iter().enumerate().map(|(at, house)| {
+        let (accounts, config) = (house.accounts.clone(), &config);
+        let (store, authorities) = (house.store.clone(), Arc::new(config.load_authorities().unwrap()));
+        async move {
+            let mut follower = Follower::new(&store, &authorities, &Clock::system());
+            for n in 0..30 {
+                let new = NewUser { localpart: format!("u{at}-{n}"), ..NewUser::default() };
+                accounts.create_user(name, new, &Actor::operator("test")).await.unwrap();
+                // Beside the one of its process.
+                follower.catch_up().await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(making).await;
+    for house in houses {
+        house.close(Duration::from_secs(10)).await;
+    }
+    let authorities = config.load_authorities().unwrap();
+    let keys = authorities.find(name).unwrap();
+    let found = over_store(&config, async |store| Ok(audit::verify(store, name, Some(keys)).await.unwrap()));
+    let found = found.await.unwrap();
+    assert_eq!((found.rows, found.waiting, found.wrong), (60, 0, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,289 @@
+//! `yakuba audit`: the audit log is checked and read, by the running server or, when none runs, in its data.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use audit::{Action, Day, Fault, Filter, Findings, Listed, Page, Record, Wrong, written};
+use http::Method;
+use pdu::Authority;
+use ruma::{OwnedServerName, ServerName};
+use serde_json::{Map, Value, json};
+use store::{Position, Store};
+
+use crate::{
+    admin::{AuditListOrder, AuditOrder},
+    causes,
+    cli::{AuditListArgs, AuditVerifyArgs},
+    commands::{Running, authority, complain, data::over_store, say},
+    config::Config,
+    texts::tr,
+};
+
+/// Checks the audit logs of one or all authorities; a failure when something does not fit.
+pub(crate) async fn verify(args: &AuditVerifyArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.config.config)?;
+    let names: Vec<OwnedServerName> = match &args.server_name {
+        Some(name) => vec![of_log(Some(name), &config)?],
+        None => config.authorities.iter().map(|authority| authority.name.clone()).collect(),
+    };
+    let mut all_fit = true;
+    match Running::find(&config).await {
+        Some(running) => {
+            for name in names {
+                let order = serde_json::to_value(AuditOrder { authority: name })?;
+                let found = running.must(Method::POST, "/_yakuba/v1/audit/verify", Some(&order)).await?;
+                all_fit &= tell(&serde_json::from_value(found)?)?;
+            }
+        }
+        None => {
+            let authorities = config.load_authorities()?;
+            over_store(&config, async |store| {
+                for name in &names {
+                    let keys: Option<&Authority> = authorities.find(name).map(AsRef::as_ref);
+                    all_fit &= tell(&audit::verify(store, name, keys).await.map_err(unreadable)?)?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+    }
+    Ok(if all_fit { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the rows of an authority that are asked for.
+pub(crate) async fn list(args: &AuditListArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.config.config)?;
+    let name = of_log(args.server_name.as_ref(), &config)?;
+    let filter = filter(args, &name);
+    let show = |row: &Listed| say(&if args.json { in_json(&name, row) } else { in_words(row) });
+    match Running::find(&config).await {
+        Some(running) => pages(show, async |after| page_of(&running, &name, &filter, after).await).await,
+        None => {
+            over_store(&config, async |store| {
+                pages(show, async |after| page_in(store, &name, &filter, after).await).await
+            })
+            .await
+        }
+    }
+}
+
+/// Prints page after page.
+async fn pages(
+    show: impl Fn(&Listed) -> std::io::Result<()>,
+    read: impl AsyncFn(Position) -> anyhow::Result<Page>,
+) -> anyhow::Result<()> {
+    let mut after = Position::START;
+    loop {
+        let page = read(after).await?;
+        for row in &page.found {
+            show(row)?;
+        }
+        match page.next {
+            Some(next) => after = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn page_of(
+    running: &Running,
+    name: &ServerName,
+    filter: &Filter,
+    after: Position,
+) -> anyhow::Result<Page> {
+    let order = AuditListOrder { authority: name.to_owned(), filter: filter.clone(), after };
+    let order = serde_json::to_value(order)?;
+    let page = running.must(Method::POST, "/_yakuba/v1/audit/list", Some(&order)).await?;
+    Ok(serde_json::from_value(page)?)
+}
+
+async fn page_in(store: &Store, name: &ServerName, filter: &Filter, after: Position) -> anyhow::Result<Page> {
+    audit::list(store, name, filter, after).await.map_err(unreadable)
+}
+
+fn unreadable(error: store::Error) -> anyhow::Error {
+    anyhow!(causes::of_store(&error))
+}
+
+/// The authority whose log is meant. One that was given up still has its log.
+fn of_log(named: Option<&OwnedServerName>, config: &Config) -> anyhow::Result<OwnedServerName> {
+    match named {
+        Some(name) if config.store.retired_authorities.contains(name) => Ok(name.clone()),
+        _ => authority(named, config),
+    }
+}
+
+fn filter(args: &AuditListArgs, name: &ServerName) -> Filter {
+    let whole = |who: &String| {
+        let is_name = !who.contains(['@', ':', ' ']) && !who.is_empty();
+        if is_name { format!("@{who}:{name}") } else { who.clone() }
+    };
+    Filter {
+        since: args.since.map(Day::begin),
+        until: args.until.map(|day| day.next().begin()),
+        who: args.who.as_ref().map(whole),
+        what: args.what.clone(),
+    }
+}
+
+/// Reads a day as a person types it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_day(text: &str) -> Result<Day, String> {
+    let wrong = |_| tr!("2026-04-01 のような日付ではありません", "this is no day such as 2026-04-01");
+    text.parse().map_err(wrong)
+}
+
+/// Tells what was found, and whether everything fits.
+fn tell(found: &Findings) -> anyhow::Result<bool> {
+    let Findings { authority, rows, seals, last_seal, chain, waiting, wrong } = found;
+    let sealed = match last_seal {
+        Some(seal) => tr!(
+            "封印 {seals} 件 ({day} の {number} 件目まで)",
+            "{seals} seal(s) (through row {number}, of {day})",
+            number = seal.number,
+            day = seal.day
+        ),
+        None => tr!("封印なし", "no seal yet"),
+    };
+    let good = tr!(
+        "{rows} 件、{sealed}、連鎖していない {waiting} 件、連鎖の値 {chain}",
+        "{rows} row(s), {sealed}, {waiting} row(s) not chained yet, chain {chain}"
+    );
+    match wrong {
+        None => say(&tr!("{authority}: 問題ありません: {good}", "{authority}: no problem found: {good}"))?,
+        Some(wrong) => {
+            let place = place(wrong);
+            let what = what_is_wrong(wrong.fault);
+            complain(&tr!(
+                "{authority}: 合いません: {place}: {what}",
+                "{authority}: does not fit: {place}: {what}"
+            ));
+            complain(&tr!("  そこまでは正しい: {good}", "  right up to there: {good}"));
+        }
+    }
+    Ok(wrong.is_none())
+}
+
+fn place(wrong: &Wrong) -> String {
+    let number = wrong.number;
+    match (wrong.day, wrong.position) {
+        (Some(day), _) => tr!("{day} の封印 ({number} 件目の後)", "the seal of {day}, behind row {number}"),
+        (None, Some(position)) => {
+            tr!("{number} 件目 (位置 {position})", "row {number}, at position {position}")
+        }
+        (None, None) => tr!("{number} 件目", "row {number}"),
+    }
+}
+
+fn what_is_wrong(fault: Fault) -> String {
+    match fault {
+        Fault::RowChanged => tr!("記録か連鎖が書き換えられています", "the row or its link was changed"),
+        Fault::RowMissing => tr!("記録がありません", "the row is gone"),
+        Fault::RowAdded => tr!("後から加えられた記録があります", "a row was added here"),
+        Fault::LinkMissing => tr!("連鎖が欠けています", "the link is gone or cannot be read"),
+        Fault::EndChanged => {
+            tr!("連鎖の終わりの控えが合いません", "the note of the chain's end says something else")
+        }
+        Fault::CutOff => {
+            tr!("封印された記録の終わりが切り取られています", "rows that were sealed are cut off")
+        }
+        Fault::SealMissing => tr!("封印がないか、読めません", "the seal is gone or cannot be read"),
+        Fault::SealOfOthers => {
+            tr!("封印された記録と違います", "it is of other rows than those that are there")
+        }
+        Fault::SealForged => tr!("署名が正しくありません", "its signature does not hold"),
+        Fault::SealKeyUnknown => tr!(
+            "設定にない鍵です。前の鍵なら old_keys に書いてください",
+            "its key is not in the configuration; one that was the authority's before belongs into `old_keys`"
+        ),
+    }
+}
+
+/// A row as a line for programs, in English always.
+fn in_json(name: &ServerName, row: &Listed) -> String {
+    let position = row.position;
+    let Some(record) = &row.record else {
+        return json!({ "authority": name, "position": position, "damaged": true }).to_string();
+    };
+    let facts = |facts: &[(String, String)]| -> Map<String, Value> {
+        facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+    };
+    json!({
+        "authority": name,
+        "position": position,
+        "at": written(record.at),
+        "who": record.who,
+        "role": record.role,
+        "from": record.from,
+        "what": record.what,
+        "whom": record.whom,
+        "before": facts(&record.before),
+        "after": facts(&record.after),
+    })
+    .to_string()
+}
+
+/// A row as a line for people.
+fn in_words(row: &Listed) -> String {
+    let Some(record) = &row.record else {
+        let position = row.position;
+        return tr!("位置 {position} の記録は壊れています", "the row at position {position} is damaged");
+    };
+    let Record { at, who, role, from, what, whom, before, after } = record;
+    let facts = |facts: &[(String, String)]| {
+        facts.iter().map(|(name, value)| format!(" {name}={}", one_line(value))).collect::<String>()
+    };
+    let (at, role, done) = (written(*at), role_in_words(role), action_in_words(what));
+    let (who, whom) = (one_line(who), one_line(whom));
+    let from = from.as_deref().unwrap_or("-");
+    let before = if before.is_empty() {
+        String::new()
+    } else {
+        tr!(" 前:{facts}", " before:{facts}", facts = facts(before))
+    };
+    let after = if after.is_empty() {
+        String::new()
+    } else {
+        tr!(" 後:{facts}", " after:{facts}", facts = facts(after))
+    };
+    format!("{at} {from} {who} [{role}] {done} ({what}) {whom}{before}{after}")
+}
+
+/// A row is one line, whatever stands in it.
+fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n")
+}
+
+fn role_in_words(word: &str) -> String {
+    match word {
+        "user" => tr!("利用者", "user"),
+        "administrator" => tr!("管理者", "administrator"),
+        "operator" => tr!("操作員", "operator"),
+        "shared_secret" => tr!("共有の秘密", "shared secret"),
+        "stranger" => tr!("未確認", "stranger"),
+        _ => word.to_owned(),
+    }
+}
+
+fn action_in_words(word: &str) -> String {
+    let Some(action) = Action::of_word(word) else { return word.to_owned() };
+    match action {
+        Action::SignIn => tr!("サインイン", "signed in"),
+        Action::SignInFailed => tr!("サインイン失敗", "could not sign in"),
+        Action::SignOut => tr!("サインアウト", "signed out"),
+        Action::SignOutEverywhere => tr!("全端末のサインアウト", "signed out everywhere"),
+        Action::ConfirmFailed => tr!("本人確認失敗", "could not confirm"),
+        Action::Register => tr!("登録", "registered"),
+        Action::RegisterFailed => tr!("登録失敗", "could not register"),
+        Action::CreateAccount => tr!("アカウント作成", "made an account"),
+        Action::CloseAccount => tr!("アカウント閉鎖", "closed an account"),
+        Action::ChangePassword => tr!("パスワード変更", "changed the password"),
+        Action::SetPassword => tr!("パスワード設定", "set a password"),
+        Action::RemoveDevices => tr!("端末削除", "removed devices"),
+        Action::PutRegistrationToken => tr!("登録トークン設定", "made a registration token"),
+        Action::RemoveRegistrationToken => tr!("登録トークン削除", "removed a registration token"),
+        Action::BackUp => tr!("控え", "backed up"),
+    }
+}
