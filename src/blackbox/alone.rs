@@ -119,6 +119,11 @@ impl Server {
         process.wait().unwrap();
     }
 
+    /// Has it killed while others still hold it.
+    pub fn kill(&self) {
+        signal(self.process.as_ref().unwrap().id(), "KILL");
+    }
+
     /// A new account; its access token.
     pub async fn register(&self, name: &str) -> String {
         let account =

@@ -3,14 +3,16 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
-use audit::Actor;
+use audit::{Actor, Follower};
 use base::{Clock, Metrics, Tasks};
 use http::Method;
 use store::Store;
+use tracing::warn;
 
 use crate::{
     admin::{BackUpOrder, BackedUp},
@@ -56,6 +58,10 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
             if let (Ok(made), Ok(authorities)) = (&made, config.load_authorities()) {
                 let (clock, by) = (Clock::system(), Actor::operator(&operator()));
                 storage::note_backup(&store, &authorities, &clock, &by, made).await;
+                // The links that the next start would make as well.
+                if let Err(error) = Follower::new(&store, &Arc::new(authorities), &clock).catch_up().await {
+                    warn!(%error, "the audit log could not be chained");
+                }
             }
             let closed = store.close().await;
             tasks.stop(Duration::from_secs(5)).await;
