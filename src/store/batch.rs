@@ -190,7 +190,9 @@ impl Batch {
         if self.touched.is_empty() {
             return self.raw;
         }
-        match self.raw.slots.last_mut() {
+        let entry = self.raw.slots.iter().rposition(|slot| slot.kind != EPHEMERAL);
+        let slot = entry.or_else(|| self.raw.slots.len().checked_sub(1));
+        match slot.and_then(|at| self.raw.slots.get_mut(at)) {
             Some(slot) => slot.topics.append(&mut self.touched),
             None => {
                 let touched = std::mem::take(&mut self.touched);

@@ -430,6 +430,19 @@ pub async fn rows_at_marked_positions_are_never_written_over(place: &dyn Place) 
         assert!(store.changes(Position::START, 10).await.expect("the log").is_empty());
         opened.crash(place).await;
     }
+
+    // Beside an entry of the log, what is touched besides is the entry's: a mark leaves nothing that tells of it.
+    let opened = Opened::at(place).await;
+    let mut batch = Batch::new();
+    batch.log(1, Bytes::new(), [Topic::room("!a")]);
+    batch.mark([Topic::room("!b")]);
+    batch.touch([Topic::room("!c")]);
+    opened.store.commit(batch).await.expect("committed");
+    let log = opened.store.changes(Position::START, 10).await.expect("the log");
+    assert_eq!(
+        log.iter().map(|entry| &entry.topics[..]).collect::<Vec<_>>(),
+        [[Topic::room("!a"), Topic::room("!c")]]
+    );
 }
 
 /// Cursors come back as set; sequences never repeat a number, also across a crash.
