@@ -4,7 +4,10 @@
 //! have to guess. Equal attempts are counted in memory and written together, twice a minute and at a stop,
 //! so a crash loses the counts of half a minute. How many rows that makes is bounded for each authority and
 //! for all: in the long run 8,640 and 86,400 a day. What goes beyond is counted without names and
-//! addresses, in a row that the same bounds hold for.
+//! addresses, in a row that the same bounds hold for. Attempts on accounts that exist have a bound of their own, so
+//! that a flood of others hides none of them.
+//!
+//! A name that nobody has is not written: people type their passwords there, and strangers whatever they like.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,14 +17,14 @@ use std::{
 use audit::{Action, Actor, Deed, written};
 use base::{Buckets, Clock, Rate, Timestamp};
 use parking_lot::Mutex;
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedServerName, OwnedUserId};
 use store::Batch;
 
 use crate::{Accounts, Error};
 
-/// Rows about failures in one authority's log, and in all together.
-const OF_AUTHORITY: Rate = Rate { per_second: 0.1, burst: 500 };
-const OF_ALL: Rate = Rate { per_second: 1.0, burst: 2_000 };
+/// Rows about failures in one authority's log, and in all together: as many about accounts that exist as about others.
+const OF_AUTHORITY: Rate = Rate { per_second: 0.05, burst: 250 };
+const OF_ALL: Rate = Rate { per_second: 0.5, burst: 1_000 };
 
 /// Different attempts that are kept in memory, however long nothing can be written.
 const MOST_KEPT: usize = 5_000;
@@ -38,8 +41,8 @@ pub(crate) struct Attempt {
     pub(crate) what: Action,
     /// By whom.
     pub(crate) by: Actor,
-    /// On whom.
-    pub(crate) whom: String,
+    /// On whom, if there is such an account.
+    pub(crate) whom: Option<OwnedUserId>,
     /// Why it failed: a word that never changes.
     pub(crate) reason: &'static str,
 }
@@ -93,7 +96,7 @@ impl Failures {
         let mut gathered = self.gathered.lock();
         if let Some(times) = gathered.told.get_mut(&attempt) {
             times.add(once);
-        } else if gathered.told.len() < MOST_KEPT && self.may_write(&attempt.authority) {
+        } else if gathered.told.len() < MOST_KEPT && self.may_write(&attempt) {
             gathered.told.insert(attempt, once);
         } else {
             gathered.add_to_rest(attempt.authority, once);
@@ -101,14 +104,15 @@ impl Failures {
     }
 
     /// Takes a row from what may be written.
-    fn may_write(&self, authority: &ServerName) -> bool {
-        let now = self.clock.instant();
-        if self.of_authority.take(&authority, now).is_err() {
+    fn may_write(&self, attempt: &Attempt) -> bool {
+        let (now, is_known) = (self.clock.instant(), attempt.whom.is_some());
+        let which = (&attempt.authority, is_known);
+        if self.of_authority.take(&which, now).is_err() {
             return false;
         }
-        let free = self.of_all.take(&(), now).is_ok();
+        let free = self.of_all.take(&is_known, now).is_ok();
         if !free {
-            self.of_authority.put_back(&authority, now);
+            self.of_authority.put_back(&which, now);
         }
         free
     }
@@ -119,10 +123,11 @@ impl Failures {
         let mut taken: Vec<_> = mem::take(&mut gathered.told).into_iter().collect();
         let rest = mem::take(&mut gathered.rest);
         for (authority, times) in rest {
-            if self.may_write(&authority) {
-                taken.push((the_rest_at(authority), times));
+            let attempt = the_rest_at(authority);
+            if self.may_write(&attempt) {
+                taken.push((attempt, times));
             } else {
-                gathered.rest.insert(authority, times);
+                gathered.rest.insert(attempt.authority, times);
             }
         }
         taken
@@ -152,7 +157,7 @@ impl Gathered {
 /// What stands for attempts that are counted and not told.
 fn the_rest_at(authority: OwnedServerName) -> Attempt {
     let (what, by) = (Action::SignInFailed, Actor::stranger(None));
-    Attempt { authority, what, by, whom: String::new(), reason: "too_many_to_tell" }
+    Attempt { authority, what, by, whom: None, reason: "too_many_to_tell" }
 }
 
 impl Accounts {
@@ -168,7 +173,8 @@ impl Accounts {
             let some = taken.split_off(taken.len().saturating_sub(AT_ONCE));
             let mut batch = Batch::new();
             for (attempt, times) in &some {
-                Deed::new(attempt.what, &attempt.by, &attempt.whom, times.last)
+                let whom = attempt.whom.as_ref().map_or("", |user| user.as_str());
+                Deed::new(attempt.what, &attempt.by, whom, times.last)
                     .after("reason", attempt.reason)
                     .after("times", times.count.to_string())
                     .after("since", written(times.first))

@@ -64,6 +64,8 @@ pub struct Asked {
     pub request: Map<String, Value>,
     /// Where the client is, if that is known.
     pub from: Option<Address>,
+    /// What the client calls itself.
+    pub agent: Option<String>,
 }
 
 impl fmt::Debug for Asked {
@@ -87,6 +89,8 @@ pub(crate) struct Settled {
     pub(crate) lost: Option<&'static str>,
     /// Where the client is, if that is known.
     pub(crate) from: Option<Address>,
+    /// What the client calls itself.
+    pub(crate) agent: Option<String>,
 }
 
 /// A session that is known.
@@ -176,11 +180,12 @@ impl Accounts {
         known: &[&str],
         asked: Asked,
     ) -> Result<Settled, Error> {
-        let Asked { auth, session: id, mut request, from } = asked;
+        let Asked { auth, session: id, mut request, from, agent } = asked;
         request.retain(|name, _| known.contains(&name.as_str()));
         let (owner, operation) = (owner.to_owned(), operation.to_owned());
         let said = !request.is_empty();
-        let mut settled = Settled { owner, operation, session: None, auth, request, said, lost: None, from };
+        let mut settled =
+            Settled { owner, operation, session: None, auth, request, said, lost: None, from, agent };
         let Some(id) = id else { return Ok(settled) };
         let Some(row) = self.find_interactive(&settled.owner, &id).await? else {
             settled.lost = Some("this session is over; begin again");

@@ -47,6 +47,8 @@ pub struct LogIn {
     pub refresh: bool,
     /// Where the client is, if that is known.
     pub from: Option<Address>,
+    /// What the client calls itself.
+    pub agent: Option<String>,
 }
 
 impl Accounts {
@@ -81,7 +83,8 @@ impl Accounts {
             let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
             batch.touch([store::Topic::device(user, device_key)]);
             let by = Actor::user(&user_id, row.admin, request.from);
-            signed_in(self.deed(Action::SignIn, &by, &user_id), &device, &known).write(&mut batch, authority);
+            let deed = self.deed(Action::SignIn, &by, &user_id);
+            signed_in(deed, &device, &known, request.agent.as_deref()).write(&mut batch, authority);
             match self.commit(batch).await {
                 Err(Error::Contended) => {
                     self.again(&mut attempts).await?;
@@ -139,32 +142,35 @@ impl Accounts {
         let hash = row.as_ref().and_then(|row| row.password.as_deref());
         let failed = |reason| {
             let (authority, by) = (authority.to_owned(), Actor::stranger(from));
-            let whom = user_id.to_string();
+            let whom = row.is_some().then(|| user_id.clone());
             self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
         };
         let checked = self.check_password(&user_id, password, hash, Guesser::LogIn(from)).await;
         if matches!(checked, Err(Error::Limited { .. })) {
             failed("too_often");
         }
-        match (checked?, row) {
+        match (checked?, &row) {
             (_, Some(row)) if row.deactivated => {
                 failed("account_closed");
                 Err(Error::Deactivated(user_id))
             }
-            (true, Some(row)) => Ok((user_id, row)),
-            (_, row) => {
-                failed(if row.is_some() { "wrong_password" } else { "no_such_user" });
+            (true, Some(row)) => Ok((user_id, row.clone())),
+            (_, known) => {
+                failed(if known.is_some() { "wrong_password" } else { "no_such_user" });
                 Err(Error::WrongCredentials)
             }
         }
     }
 }
 
-/// Adds to a deed which device a session is on.
-pub(crate) fn signed_in(deed: Deed, device: &DeviceId, row: &DeviceRow) -> Deed {
-    let deed = deed.after("device", device);
-    match &row.display_name {
-        Some(name) => deed.after("device_name", name),
-        None => deed,
+/// Adds to a deed which device a session is on, and what the client calls itself.
+pub(crate) fn signed_in(deed: Deed, device: &DeviceId, row: &DeviceRow, agent: Option<&str>) -> Deed {
+    let mut deed = deed.after("device", device);
+    if let Some(name) = &row.display_name {
+        deed = deed.after("device_name", name);
     }
+    if let Some(agent) = agent {
+        deed = deed.after("user_agent", agent);
+    }
+    deed
 }

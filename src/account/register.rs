@@ -99,6 +99,7 @@ impl Accounts {
                 session: asked.session.clone(),
                 request: asked.request.clone(),
                 from: asked.from,
+                agent: asked.agent.clone(),
             };
             let settled = self.settle(authority.as_str(), "register", PARAMETERS, again).await?;
             let wish: Wish = settled.parse()?;
@@ -163,7 +164,7 @@ impl Accounts {
             let device = wish.device_id.clone().unwrap_or_else(|| self.new_device_id());
             let name = wish.initial_device_display_name.clone();
             let known = self.put_device(&mut batch, user_id, &device, name).await?;
-            deed = signed_in(deed, &device, &known);
+            deed = signed_in(deed, &device, &known, settled.agent.as_deref());
             device_row = Some(known);
             let (user, device_key) = (user_id.as_str(), device.as_str());
             let issued = self.put_tokens(&mut batch, authority, user, device_key, wish.refresh_token, None);
@@ -224,7 +225,8 @@ impl Accounts {
             self.put_tokens(&mut batch, authority, user_id.as_str(), device, wish.refresh_token, None);
         batch.touch([store::Topic::device(user_id.as_str(), device)]);
         let by = Actor::stranger(settled.from);
-        signed_in(self.deed(Action::SignIn, &by, &user_id), &device_id, &device_row)
+        let deed = self.deed(Action::SignIn, &by, &user_id);
+        signed_in(deed, &device_id, &device_row, settled.agent.as_deref())
             .after("proof", "registration_repeated")
             .write(&mut batch, authority);
         self.commit(batch).await?;

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use audit::{Action, Actor};
-use base::{Address, Attempts, Counter, Instant, Metrics, Timestamp};
+use base::{Attempts, Counter, Instant, Metrics, Timestamp};
 use quick_cache::sync::Cache;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Position, Range, Reads, Topic};
@@ -224,46 +224,39 @@ impl Accounts {
         Ok(issued.tokens)
     }
 
-    /// Ends the session of a device and removes the device; `from` is where the client is, if that is known.
+    /// Ends the session of a device and removes the device, as `by` wishes.
     ///
     /// # Errors
     /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
-    pub async fn log_out(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        from: Option<Address>,
-    ) -> Result<(), Error> {
-        self.end_sessions(user, Action::SignOut, from, |ended| ended == device.as_str()).await
+    pub async fn log_out(&self, user: &UserId, device: &DeviceId, by: &Actor) -> Result<(), Error> {
+        self.end_sessions(user, Action::SignOut, by, |ended| ended == device.as_str()).await
     }
 
-    /// Ends all sessions of a user and removes all devices; `from` is where the client is, if that is known.
+    /// Ends all sessions of a user and removes all devices, as `by` wishes.
     ///
     /// # Errors
     /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
-    pub async fn log_out_everywhere(&self, user: &UserId, from: Option<Address>) -> Result<(), Error> {
-        self.end_sessions(user, Action::SignOutEverywhere, from, |_| true).await
+    pub async fn log_out_everywhere(&self, user: &UserId, by: &Actor) -> Result<(), Error> {
+        self.end_sessions(user, Action::SignOutEverywhere, by, |_| true).await
     }
 
     async fn end_sessions(
         &self,
         user: &UserId,
         what: Action,
-        from: Option<Address>,
+        by: &Actor,
         ends: impl Fn(&str) -> bool,
     ) -> Result<(), Error> {
-        let administers = self.find_user_row(user).await?.is_some_and(|row| row.admin);
-        let by = Actor::user(user, administers, from);
         let mut attempts = Attempts::default();
         loop {
             let mut batch = Batch::new();
             let ended = self.end_devices(&mut batch, user, &ends).await?;
             if !ended.devices.is_empty() {
-                let deed = self.deed(what, &by, user).before("devices", ended.names());
+                let deed = self.deed(what, by, user).before("devices", ended.names());
                 deed.write(&mut batch, user.server_name());
             }
             match self.commit_end(batch, &ended).await {

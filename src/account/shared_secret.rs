@@ -98,7 +98,7 @@ impl Accounts {
         if !mac_holds(secret, &request) {
             let (authority, by) = (authority.to_owned(), Actor::stranger(request.from));
             let (what, reason) = (Action::RegisterFailed, "shared_secret");
-            self.note_failure(Attempt { authority, what, by, whom: request.username, reason });
+            self.note_failure(Attempt { authority, what, by, whom: None, reason });
             return Err(Error::Forbidden("the signature does not hold"));
         }
         let new = NewUser {

@@ -79,7 +79,7 @@ impl Accounts {
     /// Notes for the audit log that somebody who is logged in could not confirm what he asked for.
     fn note_unconfirmed(&self, user: &UserId, administers: bool, settled: &Settled, reason: &'static str) {
         let (authority, by) = (user.server_name().to_owned(), Actor::user(user, administers, settled.from));
-        let whom = user.to_string();
+        let whom = Some(user.to_owned());
         self.note_failure(Attempt { authority, what: Action::ConfirmFailed, by, whom, reason });
     }
 
@@ -98,7 +98,7 @@ impl Accounts {
                     None => {
                         let (authority, by) = (authority.to_owned(), Actor::stranger(settled.from));
                         let (what, reason) = (Action::RegisterFailed, "registration_token");
-                        self.note_failure(Attempt { authority, what, by, whom: String::new(), reason });
+                        self.note_failure(Attempt { authority, what, by, whom: None, reason });
                         let error = Some("the registration token is not valid");
                         Err(self.challenge(AuthType::RegistrationToken, settled, error).await)
                     }

@@ -113,11 +113,23 @@ pub enum Action {
     RemoveRegistrationToken,
     /// All data were backed up.
     BackUp,
+    /// All data were put back from a backup: what was written after it is gone.
+    Restore,
+    /// The data took up an authority.
+    BeginAuthority,
+    /// A room got an alias, or an alias another room.
+    PutAlias,
+    /// An alias was taken away.
+    RemoveAlias,
+    /// A room was put into the directory.
+    PublishRoom,
+    /// A room was taken out of the directory.
+    WithdrawRoom,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -133,6 +145,12 @@ impl Action {
         Self::PutRegistrationToken,
         Self::RemoveRegistrationToken,
         Self::BackUp,
+        Self::Restore,
+        Self::BeginAuthority,
+        Self::PutAlias,
+        Self::RemoveAlias,
+        Self::PublishRoom,
+        Self::WithdrawRoom,
     ];
 
     /// Its word in rows, which never changes.
@@ -154,6 +172,12 @@ impl Action {
             Self::PutRegistrationToken => "registration_token.put",
             Self::RemoveRegistrationToken => "registration_token.remove",
             Self::BackUp => "data.back_up",
+            Self::Restore => "data.restore",
+            Self::BeginAuthority => "authority.begin",
+            Self::PutAlias => "alias.put",
+            Self::RemoveAlias => "alias.remove",
+            Self::PublishRoom => "directory.publish",
+            Self::WithdrawRoom => "directory.withdraw",
         }
     }
 

@@ -10,3 +10,15 @@ pub enum Error {
     #[error("the store could not be written: {0}")]
     Commit(#[from] store::CommitError),
 }
+
+impl Error {
+    /// Whether it is about what was to be read, and not about the store as a whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if is_damage(error))
+    }
+}
+
+/// Whether something that is stored cannot be read, though the store can.
+pub(crate) fn is_damage(error: &store::Error) -> bool {
+    matches!(error, store::Error::Backend { .. } | store::Error::Corrupt { .. })
+}

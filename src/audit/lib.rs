@@ -8,8 +8,9 @@
 //! What that proves: from its link on, a row that is changed, removed, added before it or moved does not
 //! fit, and [`verify`](verify()) names the place. Whoever may write the storage could compute all links anew; from the
 //! seal on he needs the signing key for that. And against somebody who has the key as well, or who removes the
-//! newest rows with their seals, a seal helps that is kept elsewhere. What has no link yet, the rows of
-//! the last second or so, is protected by the storage alone.
+//! newest rows with their links and seals, only what is kept elsewhere helps: a [`Noted`] value of the chain, or the
+//! line that the server's own log has for each seal. What has no link yet, the rows of the last second or so, is
+//! protected by the storage alone.
 //!
 //! Why not in the batch of the deed: a link needs the one before it, so everybody who signs in would wait
 //! for everybody before him, and two processes would send each other back again and again. The order of
@@ -24,6 +25,7 @@ mod deed;
 mod error;
 mod follow;
 mod list;
+mod noted;
 mod seal;
 mod tables;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use deed::{Action, Actor, Deed, Record, Role};
 pub use error::Error;
 pub use follow::{Follower, follow};
 pub use list::{Filter, Listed, Page, list};
+pub use noted::{NotANote, Noted};
 pub use seal::LastSeal;
 pub use tables::checks;
 pub use verify::{Fault, Findings, Wrong, verify};

@@ -1,8 +1,9 @@
 //! Checking the audit log of one authority: its rows, its chain and its seals, from the first to the last.
 //!
-//! Everything is read in pages, each row once. The walk ends at the first place where something does not fit.
+//! Everything is read in pages, each row once. The walk ends at the first place where something does not fit or
+//! cannot be read.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, error::Error};
 
 use bytes::Bytes;
 use pdu::Authority;
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use store::{Order, Position, Range, Store};
 
 use crate::{
-    chain::{day_of, hex},
+    Noted,
+    chain::day_of,
     day::Day,
+    error::is_damage,
     seal::{LastSeal, is_genuine, is_key_of},
     tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow, decode},
 };
@@ -31,8 +34,8 @@ pub struct Findings {
     pub seals: u64,
     /// The last of them.
     pub last_seal: Option<LastSeal>,
-    /// The hash of the last link that was found right: who keeps it elsewhere can tell later whether it was so.
-    pub chain: String,
+    /// The last link that was found right: who keeps it elsewhere can tell later whether it was so.
+    pub chain: Noted,
     /// Rows that have no link yet.
     pub waiting: u64,
     /// The first place where something does not fit.
@@ -50,6 +53,8 @@ pub struct Wrong {
     pub position: Option<Position>,
     /// Of which day, where it is about a seal.
     pub day: Option<Day>,
+    /// What the storage says of it, if it does.
+    pub cause: Option<String>,
 }
 
 /// What can be the matter.
@@ -66,8 +71,12 @@ pub enum Fault {
     LinkMissing,
     /// The note of how far the chain has come is gone, or says something else than the chain.
     EndChanged,
-    /// A seal covers more rows than there are.
+    /// A seal, or a note, knows more rows than there are.
     CutOff,
+    /// The chain was another one when its value was noted.
+    NotAsNoted,
+    /// The storage cannot give back what was stored.
+    Unreadable,
     /// A day has no seal, or one that cannot be read.
     SealMissing,
     /// The seal is of other rows than those that are there.
@@ -78,7 +87,8 @@ pub enum Fault {
     SealKeyUnknown,
 }
 
-/// Checks the audit log of an authority. `keys` is its configuration; without one no key is known.
+/// Checks the audit log of an authority. `keys` is its configuration; without one no key is known. `noted` is what an
+/// earlier check found.
 ///
 /// # Errors
 /// When the store cannot be read; what is wrong with the log is in the answer.
@@ -86,8 +96,8 @@ pub async fn verify(
     store: &Store,
     name: &ServerName,
     keys: Option<&Authority>,
+    noted: Option<Noted>,
 ) -> Result<Findings, store::Error> {
-    let ends = Ends::read(store, name).await?;
     let mut walk = Walk {
         store,
         name,
@@ -95,19 +105,30 @@ pub async fn verify(
         chain: ChainRow::start(),
         seals: VecDeque::new(),
         next_day: Day(0),
-        last_day: ends.seal.as_ref().map(|(day, _)| *day),
+        last_day: None,
         sealed: None,
         seal_count: 0,
+        noted,
+        through: Position::START,
     };
-    let wrong = walk.run(&ends).await?;
-    let through = ends.chain.as_ref().map_or(Position::START, |chain| chain.position);
+    let mut wrong = match walk.run().await {
+        Err(error) if is_damage(&error) => Some(walk.unreadable(&error)),
+        walked => walked?,
+    };
+    let waiting = match waiting(store, name, walk.through).await {
+        Err(error) if is_damage(&error) => {
+            wrong.get_or_insert_with(|| walk.unreadable(&error));
+            0
+        }
+        counted => counted?,
+    };
     Ok(Findings {
         authority: name.to_owned(),
         rows: walk.chain.number,
         seals: walk.seal_count,
         last_seal: walk.sealed,
-        chain: hex(&walk.chain.hash),
-        waiting: waiting(store, name, through).await?,
+        chain: Noted { number: walk.chain.number, hash: walk.chain.hash },
+        waiting,
         wrong,
     })
 }
@@ -168,41 +189,57 @@ struct Walk<'a> {
     last_day: Option<Day>,
     sealed: Option<LastSeal>,
     seal_count: u64,
+    noted: Option<Noted>,
+    /// The last row that has a link.
+    through: Position,
 }
 
 impl Walk<'_> {
-    async fn run(&mut self, ends: &Ends) -> Result<Option<Wrong>, store::Error> {
+    async fn run(&mut self) -> Result<Option<Wrong>, store::Error> {
+        let ends = Ends::read(self.store, self.name).await?;
+        self.last_day = ends.seal.as_ref().map(|(day, _)| *day);
+        self.through = ends.chain.as_ref().map_or(Position::START, |chain| chain.position);
         self.read_seals().await?;
         let Some(end) = &ends.chain else {
             let is_empty = ends.link.is_none() && ends.seal.is_none();
-            return Ok((!is_empty).then(|| self.wrong(Fault::EndChanged, None)));
+            let wrong = (!is_empty).then(|| self.wrong(Fault::EndChanged, None));
+            return Ok(wrong.or_else(|| self.cut_off()));
         };
+        let mut limit = PAGE;
         while self.chain.number < end.number {
-            if let Some(wrong) = self.page(end).await? {
-                return Ok(Some(wrong));
+            match self.page(end, limit).await {
+                Ok(None) => {}
+                Ok(Some(wrong)) => return Ok(Some(wrong)),
+                // Some row of the page: which one is found with shorter pages.
+                Err(error) if is_damage(&error) && limit > 1 => limit /= 2,
+                Err(error) => return Err(error),
             }
         }
-        Ok(self.end(end, ends.link))
+        Ok(self.end(end, ends.link).or_else(|| self.cut_off()))
     }
 
     /// Checks a page of links with their records.
-    async fn page(&mut self, end: &ChainRow) -> Result<Option<Wrong>, store::Error> {
+    async fn page(&mut self, end: &ChainRow, limit: usize) -> Result<Option<Wrong>, store::Error> {
         let name = self.name.as_str();
         let links = Range::prefix(name).after(&(name, self.chain.number)).through(&(name, end.number));
-        let links = self.store.scan(&LINKS, links, Order::Ascending, PAGE).await?;
+        let links = self.store.scan(&LINKS, links, Order::Ascending, limit).await?;
         if links.is_empty() {
             return Ok(Some(self.wrong(Fault::LinkMissing, None)));
         }
-        // Nothing is ever written at position 0, so what is found there was added.
-        let next = self.chain.position.plus(u64::from(self.chain.number > 0));
-        let records = Range::prefix(name).from(&(name, next)).through(&(name, end.position));
+        let records = match self.chain.number {
+            // Nothing is ever written at position 0, so what is found there was added.
+            0 => Range::prefix(name),
+            _ => Range::prefix(name).after(&(name, self.chain.position)),
+        };
+        let records = records.through(&(name, end.position));
         let records = self.store.scan(&RECORDS, records, Order::Ascending, links.len()).await?;
         let mut records = records.into_iter().map(|((_, position), record)| (position, record));
         for ((_, number), link) in links {
             if number != self.chain.number + 1 {
                 return Ok(Some(self.wrong(Fault::LinkMissing, None)));
             }
-            if let Some(wrong) = self.row(&link, records.next()).or_else(|| self.seal()) {
+            let wrong = self.row(&link, records.next()).or_else(|| self.note()).or_else(|| self.seal());
+            if let Some(wrong) = wrong {
                 return Ok(Some(wrong));
             }
             if self.seals.is_empty() {
@@ -238,6 +275,19 @@ impl Walk<'_> {
         }
         self.chain = next;
         None
+    }
+
+    /// Checks the row before against the note, if that is of it.
+    fn note(&self) -> Option<Wrong> {
+        let noted = self.noted.filter(|noted| noted.number == self.chain.number)?;
+        let number = noted.number;
+        (noted.hash != self.chain.hash).then(|| Wrong { number, ..self.wrong(Fault::NotAsNoted, None) })
+    }
+
+    /// Checks that there are as many rows as the note knows.
+    fn cut_off(&self) -> Option<Wrong> {
+        let noted = self.noted.filter(|noted| noted.number > self.chain.number);
+        noted.map(|_| self.wrong(Fault::CutOff, None))
     }
 
     /// Checks the seal that ends with the row before, if there is one.
@@ -301,11 +351,17 @@ impl Walk<'_> {
 
     /// Something is wrong with the row after those that were found right.
     fn wrong(&self, fault: Fault, position: Option<Position>) -> Wrong {
-        Wrong { fault, number: self.chain.number + 1, position, day: None }
+        Wrong { fault, number: self.chain.number + 1, position, day: None, cause: None }
+    }
+
+    fn unreadable(&self, error: &store::Error) -> Wrong {
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        let cause = causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"));
+        Wrong { cause: Some(cause), ..self.wrong(Fault::Unreadable, None) }
     }
 
     /// Something is wrong with a seal behind the rows that were found right.
     fn seal_wrong(&self, fault: Fault, day: Day) -> Wrong {
-        Wrong { fault, number: self.chain.number, position: None, day: Some(day) }
+        Wrong { fault, number: self.chain.number, position: None, day: Some(day), cause: None }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn change_password(
     api: Arc<ClientApi>,
     call: RawCall<Option<User>>,
 ) -> Result<Response, ApiError> {
-    let asked = asked(&call.body, call.address)?;
+    let asked = asked(&call)?;
     let User { user_id, device_id, .. } = known(call.caller)?;
 
     api.accounts.change_password(&user_id, &device_id, asked).await?;
@@ -45,7 +45,7 @@ pub(crate) async fn deactivate(
     api: Arc<ClientApi>,
     call: RawCall<Option<User>>,
 ) -> Result<Response, ApiError> {
-    let asked = asked(&call.body, call.address)?;
+    let asked = asked(&call)?;
     let User { user_id, device_id, .. } = known(call.caller)?;
 
     api.accounts.deactivate(&user_id, &device_id, asked).await?;

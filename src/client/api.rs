@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use account::Accounts;
-use base::Clock;
+use account::{Accounts, Actor};
+use base::{Address, Clock};
 use pdu::{Authorities, RoomVersion};
 use room::{Profile, Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
@@ -102,6 +102,11 @@ impl ClientApi {
 /// The caller of an endpoint that is open, for what it does for users only: a stranger makes us contact nobody.
 pub(crate) fn known(caller: Option<&User>) -> Result<&User, ApiError> {
     caller.ok_or_else(|| ApiError::from(TokenError::Missing))
+}
+
+/// The caller as the audit log names him.
+pub(crate) fn actor(caller: &User, from: Option<Address>) -> Actor {
+    Actor::user(&caller.user_id, caller.is_admin, from)
 }
 
 /// The caller as he looks at state, which others' ignoring does not hide.

@@ -51,7 +51,7 @@ pub(crate) async fn rename(
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3devicesdeviceid>
 pub(crate) async fn remove(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let device: OwnedDeviceId = call.args.get::<String>(0)?.into();
-    let asked = asked(&call.body, call.address)?;
+    let asked = asked(&call)?;
     let User { user_id, device_id: own, .. } = call.caller;
 
     api.accounts.remove_device(&user_id, &own, &device, asked).await?;
@@ -63,7 +63,7 @@ pub(crate) async fn remove(api: Arc<ClientApi>, call: RawCall<User>) -> Result<R
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3delete_devices>
 pub(crate) async fn remove_many(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
-    let asked = asked(&call.body, call.address)?;
+    let asked = asked(&call)?;
     let User { user_id, device_id: own, .. } = call.caller;
 
     api.accounts.remove_devices(&user_id, &own, asked).await?;

@@ -1,20 +1,20 @@
 //! Reading requests that need user-interactive authentication.
 
 use account::Asked;
-use base::Address;
 use serde_json::{Map, Value, json};
-use web::{ApiError, parse_json};
+use web::{ApiError, RawCall, parse_json};
 
-/// Takes a body from this address apart into what is shown, the session that is named, and what is asked. No
-/// body asks for nothing, and an `auth` without a type shows nothing.
+/// Takes a request apart into what is shown, the session that is named, and what is asked. No body asks for
+/// nothing, and an `auth` without a type shows nothing.
 ///
 /// # Errors
 /// 400.
-pub(crate) fn asked(body: &[u8], from: Option<Address>) -> Result<Asked, ApiError> {
-    if body.trim_ascii().is_empty() {
-        return Ok(Asked { from, ..Asked::default() });
+pub(crate) fn asked<C>(call: &RawCall<C>) -> Result<Asked, ApiError> {
+    let (from, agent) = (call.address, call.user_agent());
+    if call.body.trim_ascii().is_empty() {
+        return Ok(Asked { from, agent, ..Asked::default() });
     }
-    let mut request: Map<String, Value> = parse_json(body)?;
+    let mut request: Map<String, Value> = parse_json(&call.body)?;
     let auth = match request.remove("auth") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(auth)) => auth,
@@ -33,7 +33,7 @@ pub(crate) fn asked(body: &[u8], from: Option<Address>) -> Result<Asked, ApiErro
         }
         false => None,
     };
-    Ok(Asked { auth, session, request, from })
+    Ok(Asked { auth, session, request, from, agent })
 }
 
 /// Passwords are shown with an `identifier`; older clients write the bare `user` in its place, as they do

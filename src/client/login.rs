@@ -16,7 +16,7 @@ use ruma::{
 use serde::{Deserialize, Serialize};
 use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, api::actor};
 
 /// `GET /_matrix/client/v3/login`: the ways to log in.
 ///
@@ -89,6 +89,7 @@ pub(crate) async fn log_in(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<R
         device_name: body.initial_device_display_name,
         refresh: body.refresh_token,
         from: call.address,
+        agent: call.user_agent(),
     };
 
     let (user_id, device_id, tokens) = api.accounts.log_in(call.face.server_name(), request).await?;
@@ -118,7 +119,8 @@ pub(crate) async fn log_out(
     api: Arc<ClientApi>,
     call: Call<logout::v3::Request, User>,
 ) -> Result<logout::v3::Response, ApiError> {
-    api.accounts.log_out(&call.caller.user_id, &call.caller.device_id, call.address).await?;
+    let User { user_id, device_id, .. } = &call.caller;
+    api.accounts.log_out(user_id, device_id, &actor(&call.caller, call.address)).await?;
     Ok(logout::v3::Response::new())
 }
 
@@ -129,6 +131,7 @@ pub(crate) async fn log_out_everywhere(
     api: Arc<ClientApi>,
     call: Call<logout_all::v3::Request, User>,
 ) -> Result<logout_all::v3::Response, ApiError> {
-    api.accounts.log_out_everywhere(&call.caller.user_id, call.address).await?;
+    let by = actor(&call.caller, call.address);
+    api.accounts.log_out_everywhere(&call.caller.user_id, &by).await?;
     Ok(logout_all::v3::Response::new())
 }

@@ -27,7 +27,7 @@ pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result
         RegistrationKind::Guest => return Err(guests_are_not_served()),
         _ => return Err(ApiError::invalid_param("There is no such kind of account")),
     }
-    let mut asked = asked(&call.body, call.address)?;
+    let mut asked = asked(&call)?;
     if asked.request.remove("type").is_some_and(|kind| kind == "m.login.application_service") {
         return Err(ApiError::forbidden("No application service is registered here"));
     }

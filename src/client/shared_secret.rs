@@ -48,8 +48,14 @@ pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result
     let user_id = api.accounts.register_with_shared_secret(authority, request).await?;
 
     let credentials = Credentials::NameAndPassword { name: user_id.to_string(), password: body.password };
-    let log_in =
-        LogIn { credentials, device_id: None, device_name: None, refresh: false, from: call.address };
+    let log_in = LogIn {
+        credentials,
+        device_id: None,
+        device_name: None,
+        refresh: false,
+        from: call.address,
+        agent: call.user_agent(),
+    };
     let (user_id, device_id, tokens) = api.accounts.log_in(authority, log_in).await?;
 
     let answer = json!({

@@ -7,6 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use account::{Accounts, Actor, NewUser};
+use audit::Noted;
 use base::{Clock, Instant, Random, Tasks};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
@@ -79,6 +80,8 @@ pub(crate) struct CloseOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AuditOrder {
     pub(crate) authority: OwnedServerName,
+    #[serde(default)]
+    pub(crate) noted: Option<Noted>,
 }
 
 /// Rows of an authority's audit log to be read, behind a position.
@@ -241,7 +244,8 @@ async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Ap
     };
     let made = api.tasks.spawn_blocking("backup", move || back_up(to)).await.map_err(ApiError::internal)?;
     let made = made.map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
-    storage::note_backup(&api.store, &api.authorities, &api.clock, &operator(&call), &made).await;
+    let names = api.authorities.iter().map(|authority| authority.name());
+    storage::note_backup(&api.store, names, &api.clock, &operator(&call), &made).await;
     Ok(json_response(StatusCode::OK, &made))
 }
 
@@ -260,8 +264,8 @@ async fn list_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response,
 
 async fn verify_audit(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
-    let AuditOrder { authority } = call.json()?;
+    let AuditOrder { authority, noted } = call.json()?;
     let keys = api.authorities.find(&authority).map(AsRef::as_ref);
-    let findings = audit::verify(&api.store, &authority, keys).await?;
+    let findings = audit::verify(&api.store, &authority, keys, noted).await?;
     Ok(json_response(StatusCode::OK, &findings))
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use audit::Day;
+use audit::{Day, Noted};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruma::OwnedServerName;
 
@@ -138,6 +138,9 @@ pub(crate) struct AuditVerifyArgs {
     /// 機関のサーバー名。なければ設定のすべての機関 / The authority; without it all of the configuration
     #[arg(long, alias = "authority", value_parser = names::parse)]
     pub(crate) server_name: Option<OwnedServerName>,
+    /// 以前の確認で表示された値 (件数:連鎖の値)。それが今も連鎖にあるか確かめる / What an earlier check printed (rows:value): whether the chain still goes through it
+    #[arg(long, value_parser = commands::audit::parse_noted)]
+    pub(crate) noted: Option<Noted>,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
 }
@@ -233,7 +236,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,
-        Command::Restore(args) => commands::data::restore(&args)?,
+        Command::Restore(args) => run_async(commands::data::restore(&args))?,
         Command::Verify(args) => return run_async(commands::data::verify(&args)),
         Command::Status(args) => return run_async(commands::status::status(&args)),
         Command::Version => commands::say(&format!("yakuba {}", crate::VERSION))?,

@@ -116,7 +116,7 @@ impl House {
         let (backend, core) = (foundation.backend.clone(), foundation.core.clone());
         let store = storage::open_store(backend, &core, &foundation.metrics).await?;
         let edges = Tasks::new(&foundation.metrics);
-        let house = match names::hold(&store, config, foundation.data).await {
+        let house = match names::hold(&store, config, foundation.data, &foundation.clock).await {
             Ok(()) => House::over(store.clone(), edges.clone(), config, foundation)
                 .await
                 .with_context(|| tr!("起動できません", "the server cannot start")),

@@ -5,10 +5,12 @@
 //! kept beside the data and held against the configuration at each start.
 
 use anyhow::{Context, anyhow};
+use audit::{Action, Actor, Deed};
+use base::Clock;
 use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Order, Position, Range, Store, Table, TableCheck, Tuning};
 
-use crate::{causes, config::Config, storage::Data, texts::tr};
+use crate::{causes, commands::operator, config::Config, storage::Data, texts::tr};
 
 /// Names that this store has been served under; key: server name; value: 1.
 pub(crate) static NAMES: Table<String, u64> = Table::new(900, "server.names", Tuning::Small);
@@ -21,17 +23,20 @@ pub(crate) fn checks() -> Vec<TableCheck> {
     vec![NAMES.check()]
 }
 
-/// Holds the names of the data against those of the configuration, and keeps the new ones.
+/// Holds the names of the data against those of the configuration, and keeps the new ones; that is where their audit
+/// logs begin.
 ///
 /// # Errors
 /// Those of [`compare`]; a store that takes no writes.
-pub(crate) async fn hold(store: &Store, config: &Config, data: Data) -> anyhow::Result<()> {
+pub(crate) async fn hold(store: &Store, config: &Config, data: Data, clock: &Clock) -> anyhow::Result<()> {
     let kept = compare(store, config, data).await?;
-    let mut batch = Batch::new();
+    let (mut batch, by) = (Batch::new(), Actor::operator(&operator()));
     for authority in &config.authorities {
         let name = authority.name.as_str();
         if !kept.iter().any(|kept| kept == name) {
             batch.put(&NAMES, name, &1);
+            let deed = Deed::new(Action::BeginAuthority, &by, name, clock.now());
+            deed.write(&mut batch, &authority.name);
         }
     }
     if !batch.is_empty() {

@@ -9,9 +9,9 @@ use std::{
 use anyhow::anyhow;
 use audit::{Action, Actor, Deed};
 use base::{Clock, Metrics, Tasks};
-use pdu::Authorities;
+use ruma::ServerName;
 use serde::{Deserialize, Serialize};
-use store::{Backend, Batch, MemoryBackend, Migration, Store};
+use store::{Backend, Batch, CommitError, MemoryBackend, Migration, Store};
 use store_postgres::PostgresBackend;
 use store_rocksdb::RocksBackend;
 use tracing::{error, warn};
@@ -214,7 +214,7 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
     let tasks = Tasks::new(&metrics);
     let opened = open(config, &tasks, Data::MayBegin).await?;
     let store = open_store(opened.backend, &tasks, &metrics).await?;
-    let held = names::hold(&store, config, Data::MayBegin).await;
+    let held = names::hold(&store, config, Data::MayBegin, &Clock::system()).await;
     let closed = store.close().await;
     tasks.stop(Duration::from_secs(5)).await;
     held?;
@@ -248,23 +248,39 @@ pub(crate) async fn open_store(
 
 /// Writes into each authority's audit log that all data were backed up. The backup is there even if that cannot be
 /// written: a full disk is when one is needed.
-pub(crate) async fn note_backup(
+pub(crate) async fn note_backup<'a>(
     store: &Store,
-    authorities: &Authorities,
+    authorities: impl Iterator<Item = &'a ServerName>,
     clock: &Clock,
     by: &Actor,
     made: &BackedUp,
 ) {
-    let (mut batch, to) = (Batch::new(), made.to.display().to_string());
-    for authority in authorities.iter() {
-        Deed::new(Action::BackUp, by, &to, clock.now())
-            .after("backup", made.id.to_string())
-            .after("size_bytes", made.size_bytes.to_string())
-            .write(&mut batch, authority.name());
-    }
-    if let Err(error) = store.commit(batch).await {
+    let to = made.to.display().to_string();
+    let deed = Deed::new(Action::BackUp, by, &to, clock.now());
+    if let Err(error) = note(store, authorities, &about(deed, made.id, made.size_bytes)).await {
         warn!(%error, "a backup was made that the audit log does not tell of");
     }
+}
+
+/// Adds to a deed which backup it is about.
+pub(crate) fn about(deed: Deed, backup: u32, size_bytes: u64) -> Deed {
+    deed.after("backup", backup.to_string()).after("size_bytes", size_bytes.to_string())
+}
+
+/// Writes what concerns all data into each authority's audit log.
+///
+/// # Errors
+/// When nothing was written.
+pub(crate) async fn note<'a>(
+    store: &Store,
+    authorities: impl Iterator<Item = &'a ServerName>,
+    deed: &Deed,
+) -> Result<(), CommitError> {
+    let mut batch = Batch::new();
+    for authority in authorities {
+        deed.write(&mut batch, authority);
+    }
+    store.commit(batch).await.map(drop)
 }
 
 /// What a check of all stored data found.

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::request::Parts;
+use http::{header::USER_AGENT, request::Parts};
 use serde::de::DeserializeOwned;
 
 use crate::{Address, ApiError, Face, json::parse_json};
+
+/// So many bytes of a client's name for itself are looked at.
+const LONGEST_AGENT: usize = 256;
 
 /// Where the connection comes from; the listener adds it to its requests.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,12 @@ impl<C> RawCall<C> {
     /// 400 `M_NOT_JSON` or `M_BAD_JSON`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         parse_json(&self.body)
+    }
+
+    /// What the client calls itself; the beginning where that is long.
+    pub fn user_agent(&self) -> Option<String> {
+        let named = self.parts.headers.get(USER_AGENT)?.as_bytes();
+        Some(String::from_utf8_lossy(&named[..named.len().min(LONGEST_AGENT)]).into_owned())
     }
 
     /// The query string, read as this type; see serde's attributes for absent keys.

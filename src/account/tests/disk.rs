@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
-    Backend, Change, CommitError, Error, MemoryBackend, Order, Position, RawBatch, RawCommitted, RawRange,
-    RawRow, Report, RowKey, Table, TableId, Touched,
+    Backend, Change, CommitError, Error, MemoryBackend, Order, Position, RawBatch, RawCommitted, RawOp,
+    RawRange, RawRow, Report, RowKey, Table, TableId, Touched,
 };
 use tokio::sync::oneshot;
 
@@ -20,6 +20,8 @@ pub(super) struct Disk {
     full: AtomicBool,
     fails: AtomicBool,
     largest_scan: AtomicUsize,
+    audit_reads: AtomicUsize,
+    audit_writes: AtomicUsize,
     hold: Mutex<Option<Hold>>,
 }
 
@@ -65,6 +67,15 @@ impl Disk {
         self.fails.store(true, SeqCst);
     }
 
+    /// How often tables of the audit log were read and written since the last call.
+    pub(super) fn take_audit(&self) -> (usize, usize) {
+        (self.audit_reads.swap(0, SeqCst), self.audit_writes.swap(0, SeqCst))
+    }
+
+    fn note_reads(&self, tables: impl Iterator<Item = TableId>) {
+        self.audit_reads.fetch_add(tables.filter(is_audit).count(), SeqCst);
+    }
+
     /// Bytes of the largest answer to a scan since the last call.
     pub(super) fn take_largest_scan(&self) -> usize {
         self.largest_scan.swap(0, SeqCst)
@@ -87,12 +98,14 @@ impl Disk {
 impl Backend for Disk {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
         let found = self.memory.get(keys).await;
+        self.note_reads(keys.iter().map(|key| key.table.id));
         self.wait(keys.iter().map(|key| key.table.id)).await;
         found
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
         let found = self.memory.scan(ranges, order, limit).await?;
+        self.note_reads(ranges.iter().map(|range| range.table.id));
         let bytes = found.iter().flatten().map(|(key, value)| key.len() + value.len()).sum();
         self.largest_scan.fetch_max(bytes, SeqCst);
         self.wait(ranges.iter().map(|range| range.table.id)).await;
@@ -108,6 +121,11 @@ impl Backend for Disk {
                 .iter()
                 .map(|_| Err(Error::backend("commit", "the test's disk failed").into()))
                 .collect();
+        }
+        for batch in batches.iter() {
+            self.note_reads(batch.requires.iter().map(|require| require.table.id));
+            let written = batch.ops.iter().filter(|op| is_audit(&table_of(op)));
+            self.audit_writes.fetch_add(written.count(), SeqCst);
         }
         self.memory.commit(batches).await
     }
@@ -127,5 +145,21 @@ impl Backend for Disk {
 
     async fn verify(&self, report: Report) -> Result<Report, Error> {
         self.memory.verify(report).await
+    }
+}
+
+/// Whether a table is one of the audit log's.
+fn is_audit(table: &TableId) -> bool {
+    (200..210).contains(&table.0)
+}
+
+fn table_of(op: &RawOp) -> TableId {
+    match op {
+        RawOp::Put { table, .. }
+        | RawOp::Delete { table, .. }
+        | RawOp::DeleteRange { table, .. }
+        | RawOp::Add { table, .. }
+        | RawOp::Append { table, .. }
+        | RawOp::PutStamped { table, .. } => table.id,
     }
 }

@@ -107,12 +107,12 @@ async fn a_session_that_has_made_an_account_is_no_key_to_it() {
         match end {
             "time" => town.clock.advance(Duration::from_secs(300)),
             "use" => drop(town.session(&tokens).await.unwrap()),
-            "log-out" => accounts.log_out(user, &device, None).await.unwrap(),
+            "log-out" => accounts.log_out(user, &device, &itself(user)).await.unwrap(),
             "log-out and in" => {
-                accounts.log_out(user, &device, None).await.unwrap();
+                accounts.log_out(user, &device, &itself(user)).await.unwrap();
                 town.log_in("hanako", PASSWORD, Some("KIOSK")).await.unwrap();
             }
-            "everywhere" => accounts.log_out_everywhere(user, None).await.unwrap(),
+            "everywhere" => accounts.log_out_everywhere(user, &itself(user)).await.unwrap(),
             "device" => {
                 let proof = asked(json!({}), Some(password(user, PASSWORD)));
                 accounts.remove_device(user, "OTHER".into(), &device, proof).await.unwrap();

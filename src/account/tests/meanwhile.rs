@@ -122,7 +122,7 @@ async fn who_logs_in_while_all_sessions_end_is_out_as_well() {
             }
             "changing" => tokio::spawn(town.change_password(&user, OWNERS)),
             "setting" => tokio::spawn(async move { accounts.set_password(&of, OWNERS, &operator()).await }),
-            _ => tokio::spawn(async move { accounts.log_out_everywhere(&of, None).await }),
+            _ => tokio::spawn(async move { accounts.log_out_everywhere(&of, &itself(&of)).await }),
         };
         held.reached().await;
 
@@ -146,7 +146,7 @@ async fn who_logs_in_to_a_device_that_is_removed_meanwhile_has_a_session() {
     let again = tokio::spawn(async move { accounts.log_in(kanazawa(), request).await });
     held.reached().await;
 
-    town.accounts.log_out(&user, "PHONE".into(), None).await.unwrap();
+    town.accounts.log_out(&user, "PHONE".into(), &itself(&user)).await.unwrap();
 
     held.let_go();
     let (_, _, tokens) = again.await.unwrap().unwrap();
@@ -160,6 +160,7 @@ fn log_in_to(name: &str, device: &str) -> LogIn {
         device_name: None,
         refresh: false,
         from: None,
+        agent: None,
     }
 }
 

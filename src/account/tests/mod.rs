@@ -64,6 +64,11 @@ fn kanazawa() -> &'static ServerName {
     server_name!("kanazawa.test")
 }
 
+/// A user of ours, for itself.
+fn itself(user: &UserId) -> Actor {
+    Actor::user(user, false, None)
+}
+
 fn operator() -> Actor {
     Actor::operator("uid 0")
 }
@@ -81,7 +86,7 @@ fn password(user: &UserId, password: &str) -> AuthData {
 fn asked(request: Value, auth: Option<AuthData>) -> Asked {
     let Value::Object(request) = request else { panic!("{request}") };
     let session = auth.as_ref().and_then(AuthData::session).map(str::to_owned);
-    Asked { session, auth, request, from: None }
+    Asked { session, auth, request, from: None, agent: None }
 }
 
 /// The same in a session, showing nothing.
@@ -136,6 +141,7 @@ fn log_in_request(from: Option<Address>, name: &str, word: &str, device: Option<
         device_name: None,
         refresh: false,
         from,
+        agent: None,
     }
 }
 

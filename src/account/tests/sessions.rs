@@ -93,12 +93,12 @@ async fn logging_out_ends_the_session_and_removes_the_device() {
     let other = town.log_in("hanako", PASSWORD, None).await.unwrap();
     let session = town.session(&tokens).await.unwrap();
 
-    town.accounts.log_out(&session.user_id, &session.device_id, None).await.unwrap();
+    town.accounts.log_out(&session.user_id, &session.device_id, &itself(&session.user_id)).await.unwrap();
 
     assert!(is_unknown(town.session(&tokens).await));
     assert_eq!(town.accounts.devices(&user).await.unwrap().len(), 1);
     let session = town.session(&other).await.unwrap();
-    town.accounts.log_out_everywhere(&session.user_id, None).await.unwrap();
+    town.accounts.log_out_everywhere(&session.user_id, &itself(&session.user_id)).await.unwrap();
     assert!(is_unknown(town.session(&other).await));
     assert!(town.accounts.devices(&user).await.unwrap().is_empty());
 }

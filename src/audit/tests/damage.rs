@@ -6,7 +6,7 @@ use store::{Order, Position, Range, Value};
 
 use super::*;
 use crate::{
-    Fault, Record, Wrong,
+    Fault, Noted, Record, Wrong,
     chain::hex,
     tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow},
 };
@@ -295,7 +295,7 @@ async fn an_end_that_was_cut_off_is_shown_by_the_seal_that_knows_more() {
     assert_eq!(log.after(|batch| cut(&log, 6, batch)).await, None);
     let wrong = log.after(|batch| cut(&log, 5, batch)).await;
     let (day, number) = (Some(log.seals[1].0), 5);
-    assert_eq!(wrong, Some(Wrong { fault: Fault::CutOff, number, position: None, day }));
+    assert_eq!(wrong, Some(Wrong { fault: Fault::CutOff, number, position: None, day, cause: None }));
 }
 
 /// Somebody who may write the storage computes all links anew, as if one row had always been another.
@@ -356,4 +356,38 @@ async fn a_seal_can_be_checked_with_other_tools() {
     );
     let key = pdu::VerifyKey::old(&seal.public_key, 0).unwrap();
     assert!(key.has_signed(text.as_bytes(), &seal.signature));
+}
+
+/// Whoever has the key as well can make everything anew, or take the newest rows away: only what was noted elsewhere
+/// shows that.
+#[tokio::test]
+async fn a_note_kept_elsewhere_shows_what_the_log_itself_cannot() {
+    let log = Log::of(&[3, 3, 2]).await;
+    let noted = |rows: usize| {
+        let link = LinkRow::decode(&log.links[rows - 1]).unwrap();
+        Some(Noted { number: rows as u64, hash: link.hash })
+    };
+    for rows in [1, 3, 7, 8] {
+        assert_eq!(log.office.verify_noted(kanazawa(), noted(rows)).await.wrong, None);
+    }
+    assert_eq!(log.office.verify(kanazawa()).await.chain, noted(8).unwrap());
+    let other = Noted { number: 4, ..noted(3).unwrap() };
+    let wrong = log.office.verify_noted(kanazawa(), Some(other)).await.wrong.unwrap();
+    assert_eq!((wrong.fault, wrong.number), (Fault::NotAsNoted, 4));
+
+    // The rows that no seal covers yet are gone, and all that told of them.
+    assert_eq!(log.after(|batch| cut(&log, 6, batch)).await, None);
+    let wrong = log.office.verify_noted(kanazawa(), noted(7)).await.wrong.unwrap();
+    assert_eq!((wrong.fault, wrong.number), (Fault::CutOff, 7));
+
+    // Everything is gone.
+    let mut batch = Batch::new();
+    batch.delete_prefix(&RECORDS, kanazawa().as_str());
+    batch.delete_prefix(&LINKS, kanazawa().as_str());
+    batch.delete_prefix(&SEALS, kanazawa().as_str());
+    batch.delete(&CHAINS, kanazawa().as_str());
+    log.office.store.commit(batch).await.unwrap();
+    assert_eq!(log.office.verify(kanazawa()).await.wrong, None);
+    let wrong = log.office.verify_noted(kanazawa(), noted(1)).await.wrong.unwrap();
+    assert_eq!((wrong.fault, wrong.number), (Fault::CutOff, 1));
 }

@@ -124,6 +124,78 @@ async fn a_day_is_sealed_when_it_is_over_whether_or_not_anybody_does_anything() 
 }
 
 #[tokio::test]
+async fn a_calendar_that_was_ahead_for_a_moment_keeps_no_seals_away() {
+    let mut office = Office::new().await;
+    let first = office.today();
+    office.hand.set_forward(1_000 * A_DAY);
+    office.rows(kanazawa(), 1).await;
+    office.follow().await;
+    office.hand.set_back(1_000 * A_DAY);
+    for sealed in [1, 2, 3] {
+        office.rows(kanazawa(), 2).await;
+        office.follow().await;
+        office.rows(kanazawa(), 1).await;
+        office.follow().await;
+        let found = office.verify(kanazawa()).await;
+        assert_eq!((found.seals, found.rows, found.wrong), (sealed, 1 + 3 * sealed, None));
+        office.hand.advance(A_DAY);
+    }
+    assert!(office.verify(kanazawa()).await.last_seal.unwrap().day > Day(first.0 + 1_000));
+
+    // Another machine's calendar that is a day behind makes no seals of its own.
+    office.follow().await;
+    office.rows(kanazawa(), 1).await;
+    let before = office.verify(kanazawa()).await.seals;
+    office.hand.set_back(A_DAY);
+    office.follow().await;
+    assert_eq!(office.verify(kanazawa()).await.seals, before);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_one_authority_holds_up_no_other_and_its_place_is_named() {
+    // A key that is none, behind that of a row.
+    static ODD: Table<(String, Position, u64), u64> = Table::new(200, "audit.records", Tuning::Append);
+    let mut office = Office::new().await;
+    office.rows(kanazawa(), 1_000).await;
+    office.follow().await;
+    office.rows(kanazawa(), 3).await;
+    office.rows(wajima(), 1).await;
+    let records = office.store.scan(&RECORDS, Range::all(), Order::Ascending, 2_000).await.unwrap();
+    let spoil = async |row: usize| {
+        let mut batch = Batch::new();
+        batch.put(&ODD, &(kanazawa().as_str(), records[row - 1].0.1, 1), &1);
+        office.store.commit(batch).await.unwrap();
+    };
+    spoil(1_002).await;
+    let follower = &mut Follower::new(&office.store, &office.authorities, &office.clock);
+    assert!(matches!(follower.catch_up().await, Err(crate::Error::Store(_))));
+    let found = office.verify(wajima()).await;
+    assert_eq!((found.rows, found.waiting, found.wrong), (1, 0, None));
+
+    for (spoilt, rows) in [(1_002, 1_000), (701, 701)] {
+        spoil(spoilt).await;
+        let found = office.verify(kanazawa()).await;
+        let wrong = found.wrong.unwrap();
+        assert_eq!((found.rows, wrong.fault, wrong.number), (rows, Fault::Unreadable, rows + 1));
+        assert!(wrong.cause.unwrap().contains("audit.records"));
+    }
+}
+
+/// Sign-ins never wait for the follower, so it may be far behind.
+#[tokio::test]
+async fn a_follower_that_is_far_behind_catches_up_in_pages() {
+    let mut office = Office::new().await;
+    let mut batch = Batch::new();
+    for _ in 0..10_000 {
+        office.sign_in().write(&mut batch, kanazawa());
+    }
+    office.store.commit(batch).await.unwrap();
+    office.follow().await;
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.rows, found.waiting, found.wrong), (10_000, 0, None));
+}
+
+#[tokio::test]
 async fn days_that_nobody_followed_are_sealed_one_by_one() {
     let mut office = Office::new().await;
     for _ in 0..5 {
@@ -150,10 +222,11 @@ async fn seals_hold_after_the_key_was_changed_as_long_as_the_configuration_names
     office.hand.advance(A_DAY);
     Follower::new(&office.store, &renewed, &office.clock).catch_up().await.unwrap();
 
-    let found = verify(&office.store, kanazawa(), Some(renewed.find(kanazawa()).unwrap())).await.unwrap();
+    let found =
+        verify(&office.store, kanazawa(), Some(renewed.find(kanazawa()).unwrap()), None).await.unwrap();
     assert_eq!((found.rows, found.seals, found.wrong), (4, 2, None));
 
-    let found = verify(&office.store, kanazawa(), Some(&new())).await.unwrap();
+    let found = verify(&office.store, kanazawa(), Some(&new()), None).await.unwrap();
     let wrong = found.wrong.unwrap();
     assert_eq!(
         (wrong.fault, wrong.number, wrong.day),
@@ -183,6 +256,25 @@ async fn rows_are_chained_while_the_server_runs() {
             office.hand.advance(Duration::from_millis(100));
             tokio::task::yield_now().await;
         }
+    }
+    edges.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_panics_is_started_again_and_misses_nothing() {
+    let shaky = Arc::new(shaky::Shaky::default());
+    let office = Office::over(shaky.clone(), MIDNIGHT + 1, MemoryDisk::default()).await;
+    let edges = Tasks::new(&Metrics::new());
+    office.rows(kanazawa(), 1).await;
+    shaky.panic_next();
+    follow(&office.store, &office.authorities, &office.clock, &Random::seeded(1), &edges);
+    while !shaky.has_panicked() {
+        tokio::task::yield_now().await;
+    }
+    office.rows(kanazawa(), 1).await;
+    while office.verify(kanazawa()).await.rows < 2 {
+        office.hand.advance(Duration::from_millis(100));
+        tokio::task::yield_now().await;
     }
     edges.stop(Duration::from_secs(10)).await;
 }

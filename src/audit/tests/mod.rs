@@ -5,15 +5,16 @@
 mod damage;
 mod following;
 mod listing;
+mod shaky;
 
 use std::{sync::Arc, time::Duration};
 
 use base::{Clock, ManualClock, Metrics, Random, Tasks, Timestamp};
 use pdu::{Authorities, Authority, OldKey};
 use ruma::{ServerName, server_name, user_id};
-use store::{Batch, MemoryBackend, MemoryDisk, Store};
+use store::{Backend, Batch, MemoryBackend, MemoryDisk, Store};
 
-use crate::{Action, Actor, Day, Deed, Findings, Follower, verify};
+use crate::{Action, Actor, Day, Deed, Findings, Follower, Noted, verify};
 
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -49,10 +50,14 @@ impl Office {
     }
 
     async fn at(start_ms: u64, disk: MemoryDisk) -> Self {
+        let backend = Arc::new(MemoryBackend::open(&disk));
+        Self::over(backend, start_ms, disk).await
+    }
+
+    async fn over(backend: Arc<dyn Backend>, start_ms: u64, disk: MemoryDisk) -> Self {
         let (clock, hand) = Clock::manual(start_ms);
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
-        let backend = Arc::new(MemoryBackend::open(&disk));
         let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
         let authorities =
             Arc::new(Authorities::new([authority(kanazawa(), "1", 1), authority(wajima(), "1", 2)]));
@@ -89,8 +94,12 @@ impl Office {
     }
 
     async fn verify(&self, name: &ServerName) -> Findings {
+        self.verify_noted(name, None).await
+    }
+
+    async fn verify_noted(&self, name: &ServerName, noted: Option<Noted>) -> Findings {
         let keys = self.authorities.find(name);
-        verify(&self.store, name, keys.map(AsRef::as_ref)).await.unwrap()
+        verify(&self.store, name, keys.map(AsRef::as_ref), noted).await.unwrap()
     }
 
     fn today(&self) -> Day {

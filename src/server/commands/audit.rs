@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use audit::{Action, Day, Fault, Filter, Findings, Listed, Page, Record, Wrong, written};
+use audit::{Action, Day, Fault, Filter, Findings, Listed, Noted, Page, Record, Wrong, written};
 use http::Method;
 use pdu::Authority;
 use ruma::{OwnedServerName, ServerName};
@@ -22,15 +22,17 @@ use crate::{
 /// Checks the audit logs of one or all authorities; a failure when something does not fit.
 pub(crate) async fn verify(args: &AuditVerifyArgs) -> anyhow::Result<ExitCode> {
     let config = Config::read(&args.config.config)?;
-    let names: Vec<OwnedServerName> = match &args.server_name {
-        Some(name) => vec![of_log(Some(name), &config)?],
-        None => config.authorities.iter().map(|authority| authority.name.clone()).collect(),
+    let (named, noted) = (args.server_name.as_ref(), args.noted);
+    // A note is of one log.
+    let names: Vec<OwnedServerName> = match named.is_some() || noted.is_some() {
+        true => vec![of_log(named, &config)?],
+        false => config.authorities.iter().map(|authority| authority.name.clone()).collect(),
     };
     let mut all_fit = true;
     match Running::find(&config).await {
         Some(running) => {
             for name in names {
-                let order = serde_json::to_value(AuditOrder { authority: name })?;
+                let order = serde_json::to_value(AuditOrder { authority: name, noted })?;
                 let found = running.must(Method::POST, "/_yakuba/v1/audit/verify", Some(&order)).await?;
                 all_fit &= tell(&serde_json::from_value(found)?)?;
             }
@@ -40,7 +42,7 @@ pub(crate) async fn verify(args: &AuditVerifyArgs) -> anyhow::Result<ExitCode> {
             over_store(&config, async |store| {
                 for name in &names {
                     let keys: Option<&Authority> = authorities.find(name).map(AsRef::as_ref);
-                    all_fit &= tell(&audit::verify(store, name, keys).await.map_err(unreadable)?)?;
+                    all_fit &= tell(&audit::verify(store, name, keys, noted).await.map_err(unreadable)?)?;
                 }
                 Ok(())
             })
@@ -135,6 +137,20 @@ pub(crate) fn parse_day(text: &str) -> Result<Day, String> {
     text.parse().map_err(wrong)
 }
 
+/// Reads a note as an earlier check printed it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_noted(text: &str) -> Result<Noted, String> {
+    let wrong = |_| {
+        tr!(
+            "以前の確認で表示された「件数:連鎖の値」ではありません",
+            "this is not what an earlier check printed, such as 4711:5891b5… with 64 digits"
+        )
+    };
+    text.parse().map_err(wrong)
+}
+
 /// Tells what was found, and whether everything fits.
 fn tell(found: &Findings) -> anyhow::Result<bool> {
     let Findings { authority, rows, seals, last_seal, chain, waiting, wrong } = found;
@@ -148,14 +164,15 @@ fn tell(found: &Findings) -> anyhow::Result<bool> {
         None => tr!("封印なし", "no seal yet"),
     };
     let good = tr!(
-        "{rows} 件、{sealed}、連鎖していない {waiting} 件、連鎖の値 {chain}",
-        "{rows} row(s), {sealed}, {waiting} row(s) not chained yet, chain {chain}"
+        "{rows} 件、{sealed}、連鎖していない {waiting} 件、控える値 {chain}",
+        "{rows} row(s), {sealed}, {waiting} row(s) not chained yet, to note down: {chain}"
     );
     match wrong {
         None => say(&tr!("{authority}: 問題ありません: {good}", "{authority}: no problem found: {good}"))?,
         Some(wrong) => {
             let place = place(wrong);
-            let what = what_is_wrong(wrong.fault);
+            let what = [Some(what_is_wrong(wrong.fault)), wrong.cause.clone()];
+            let what = what.into_iter().flatten().collect::<Vec<_>>().join(": ");
             complain(&tr!(
                 "{authority}: 合いません: {place}: {what}",
                 "{authority}: does not fit: {place}: {what}"
@@ -186,9 +203,14 @@ fn what_is_wrong(fault: Fault) -> String {
         Fault::EndChanged => {
             tr!("連鎖の終わりの控えが合いません", "the note of the chain's end says something else")
         }
-        Fault::CutOff => {
-            tr!("封印された記録の終わりが切り取られています", "rows that were sealed are cut off")
+        Fault::CutOff => tr!(
+            "封印か控えにある記録の終わりが切り取られています",
+            "rows that were sealed or noted are cut off"
+        ),
+        Fault::NotAsNoted => {
+            tr!("控えた値と違います", "the chain was another one when it was noted down")
         }
+        Fault::Unreadable => tr!("読めません", "it cannot be read"),
         Fault::SealMissing => tr!("封印がないか、読めません", "the seal is gone or cannot be read"),
         Fault::SealOfOthers => {
             tr!("封印された記録と違います", "it is of other rows than those that are there")
@@ -285,5 +307,11 @@ fn action_in_words(word: &str) -> String {
         Action::PutRegistrationToken => tr!("登録トークン設定", "made a registration token"),
         Action::RemoveRegistrationToken => tr!("登録トークン削除", "removed a registration token"),
         Action::BackUp => tr!("控え", "backed up"),
+        Action::Restore => tr!("控えから復元", "put back from a backup"),
+        Action::BeginAuthority => tr!("機関の開始", "began the authority"),
+        Action::PutAlias => tr!("ルームの別名設定", "gave a room an alias"),
+        Action::RemoveAlias => tr!("ルームの別名削除", "took an alias away"),
+        Action::PublishRoom => tr!("ルーム一覧に掲載", "listed a room in the directory"),
+        Action::WithdrawRoom => tr!("ルーム一覧から削除", "took a room out of the directory"),
     }
 }

@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use audit::{Actor, Follower};
+use audit::{Action, Actor, Deed, Follower};
 use base::{Clock, Metrics, Tasks};
 use http::Method;
+use ruma::ServerName;
 use store::Store;
 use tracing::warn;
 
@@ -18,7 +19,7 @@ use crate::{
     admin::{BackUpOrder, BackedUp},
     causes,
     cli::{BackupArgs, ConfigArg, RestoreArgs},
-    commands::{Running, operator, say},
+    commands::{Running, complain, operator, say},
     config::{Backend, Config},
     names,
     storage::{self, Data, Findings},
@@ -53,15 +54,13 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
             let back_up = opened.back_up.with_context(|| {
                 tr!("メモリーのデータの控えは取れません", "data in memory cannot be backed up")
             })?;
-            let store = storage::open_store(opened.backend, &tasks, &Metrics::new()).await?;
+            // Before the store is opened, which brings older data up to date.
             let made = tokio::task::spawn_blocking(move || back_up(to)).await?;
-            if let (Ok(made), Ok(authorities)) = (&made, config.load_authorities()) {
+            let store = storage::open_store(opened.backend, &tasks, &Metrics::new()).await?;
+            if let Ok(made) = &made {
                 let (clock, by) = (Clock::system(), Actor::operator(&operator()));
-                storage::note_backup(&store, &authorities, &clock, &by, made).await;
-                // The links that the next start would make as well.
-                if let Err(error) = Follower::new(&store, &Arc::new(authorities), &clock).catch_up().await {
-                    warn!(%error, "the audit log could not be chained");
-                }
+                storage::note_backup(&store, names_of(&config), &clock, &by, made).await;
+                chain(&store, &config, &clock).await;
             }
             let closed = store.close().await;
             tasks.stop(Duration::from_secs(5)).await;
@@ -86,7 +85,7 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
 }
 
 /// Puts the newest backup of a directory into the place of the data, which must be empty.
-pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
+pub(crate) async fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config.config)?;
     if config.store.backend != Backend::Rocksdb {
         bail!(tr!(
@@ -95,18 +94,15 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
         ));
     }
     let to = config.path(&config.store.path);
-    let made = can_be_restored(&args.from, &to)
-        .and_then(|()| {
-            store_rocksdb::restore(&args.from, &to).map_err(|error| anyhow!(causes::of_store(&error)))
-        })
-        .with_context(|| {
-            tr!(
-                "{from} の控えを {to} に戻せません",
-                "the backup in {from} cannot be put back into {to}",
-                from = args.from.display(),
-                to = to.display()
-            )
-        })?;
+    let (backup, data) = (args.from.clone(), to.clone());
+    let made = tokio::task::spawn_blocking(move || put_back(&backup, &data)).await?.with_context(|| {
+        tr!(
+            "{from} の控えを {to} に戻せません",
+            "the backup in {from} cannot be put back into {to}",
+            from = args.from.display(),
+            to = to.display()
+        )
+    })?;
     say(&tr!(
         "戻しました: {id} → {path}, {bytes} バイト",
         "restored: {id} into {path}, {bytes} bytes",
@@ -114,12 +110,55 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
         path = to.display(),
         bytes = made.size_bytes
     ))?;
+    if let Err(error) = note_restore(&config, args, &made).await {
+        // They are there; whether they fit the configuration, their next start says as well.
+        complain(&tr!(
+            "監査ログに書けませんでした: {error}",
+            "the audit log could not be told of it: {error}",
+            error = format!("{error:#}")
+        ));
+    }
     say(&tr!(
         "署名鍵と設定は控えにありません。元のものを使ってください",
         "keys and configuration are in no backup: without the old signing keys others do not take this server \
          for the same"
     ))?;
     Ok(())
+}
+
+fn put_back(from: &Path, to: &Path) -> anyhow::Result<store_rocksdb::BackupInfo> {
+    can_be_restored(from, to)?;
+    store_rocksdb::restore(from, to).map_err(|error| anyhow!(causes::of_store(&error)))
+}
+
+/// Writes into each authority's audit log that the data are those of a backup: what was done after it is not in them.
+async fn note_restore(
+    config: &Config,
+    args: &RestoreArgs,
+    made: &store_rocksdb::BackupInfo,
+) -> anyhow::Result<()> {
+    let from = std::path::absolute(&args.from)?.display().to_string();
+    over_store(config, async |store| {
+        let (clock, by) = (Clock::system(), Actor::operator(&operator()));
+        let deed = Deed::new(Action::Restore, &by, &from, clock.now());
+        let deed = storage::about(deed, made.id, made.size_bytes);
+        storage::note(store, names_of(config), &deed).await?;
+        chain(store, config, &clock).await;
+        Ok(())
+    })
+    .await
+}
+
+fn names_of(config: &Config) -> impl Iterator<Item = &ServerName> {
+    config.authorities.iter().map(|authority| &*authority.name)
+}
+
+/// Gives what was written the links that the next start would give it, where the keys are at hand.
+async fn chain(store: &Store, config: &Config, clock: &Clock) {
+    let Ok(authorities) = config.load_authorities() else { return };
+    if let Err(error) = Follower::new(store, &Arc::new(authorities), clock).catch_up().await {
+        warn!(%error, "the audit log could not be chained");
+    }
 }
 
 /// What commonly keeps a backup from being restored.

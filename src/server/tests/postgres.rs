@@ -7,7 +7,7 @@ mod cluster;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use account::{Actor, NewUser};
-use audit::Follower;
+use audit::{Fault, Follower};
 use base::Clock;
 use store_postgres::{PostgresBackend, Settings};
 
@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     house::{Foundation, House},
     storage::{self, Data},
+    tests::audit::change_second_row,
 };
 
 fn config(directory: &Path, cluster: &Cluster, name: &str) -> Config {
@@ -95,9 +96,14 @@ async fn two_processes_over_one_database_make_one_chain() {
     }
     let authorities = config.load_authorities().unwrap();
     let keys = authorities.find(name).unwrap();
-    let found = over_store(&config, async |store| Ok(audit::verify(store, name, Some(keys)).await.unwrap()));
-    let found = found.await.unwrap();
-    assert_eq!((found.rows, found.waiting, found.wrong), (60, 0, None));
+    let check = async |store: &store::Store| audit::verify(store, name, Some(keys), None).await.unwrap();
+    let found = over_store(&config, async |store| Ok(check(store).await)).await.unwrap();
+    assert_eq!((found.rows, found.waiting, found.wrong), (61, 0, None));
+
+    let changed = async |store: &store::Store| Ok((change_second_row(store).await, check(store).await));
+    let (position, found) = over_store(&config, changed).await.unwrap();
+    let wrong = found.wrong.unwrap();
+    assert_eq!((wrong.fault, wrong.number, wrong.position), (Fault::RowChanged, 2, Some(position)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

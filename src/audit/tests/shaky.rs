@@ -1,0 +1,61 @@
+//! A store in memory under which one read of the records panics.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use store::{
+    Backend, Change, CommitError, Error, MemoryBackend, Order, Position, RawBatch, RawCommitted, RawRange,
+    RawRow, Report, RowKey,
+};
+
+use crate::tables::RECORDS;
+
+#[derive(Default)]
+pub(super) struct Shaky {
+    memory: MemoryBackend,
+    panics: AtomicBool,
+}
+
+impl Shaky {
+    /// Lets the next read of records panic, and no other.
+    pub(super) fn panic_next(&self) {
+        self.panics.store(true, SeqCst);
+    }
+
+    pub(super) fn has_panicked(&self) -> bool {
+        !self.panics.load(SeqCst)
+    }
+}
+
+#[async_trait]
+impl Backend for Shaky {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        self.memory.get(keys).await
+    }
+
+    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        let of_records = ranges.iter().any(|range| range.table.id == RECORDS.raw().id);
+        assert!(!(of_records && self.panics.swap(false, SeqCst)), "as the test wishes");
+        self.memory.scan(ranges, order, limit).await
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        self.memory.commit(batches).await
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.memory.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, Error> {
+        self.memory.head().await
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, Error> {
+        self.memory.verify(report).await
+    }
+}
