@@ -19,6 +19,7 @@ use web::{ApiError, Call, StatusCode, User};
 
 use crate::{
     ClientApi,
+    api::actor,
     send::{Aliases, bad_alias},
     upgrade::carry_over_from_predecessor,
 };
@@ -30,8 +31,9 @@ pub(crate) async fn create_room(
     api: Arc<ClientApi>,
     call: Call<create_room::v3::Request, User>,
 ) -> Result<create_room::v3::Response, ApiError> {
+    let by = Some(actor(&call.caller, call.address));
     let creator = call.caller.user_id;
-    let wishes = wishes(&api, &creator, call.request).await?;
+    let wishes = CreateRoom { by, ..wishes(&api, &creator, call.request).await? };
 
     match api.rooms.create(&creator, wishes).await {
         Ok(room_id) => {

@@ -18,7 +18,7 @@ use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_respon
 
 use crate::{
     ClientApi,
-    api::{known, viewer},
+    api::{actor, known, viewer},
     send::{drop_canonical_alias, hide_room},
 };
 
@@ -30,7 +30,8 @@ pub(crate) async fn create_alias(
     call: Call<create_alias::v3::Request, User>,
 ) -> Result<create_alias::v3::Response, ApiError> {
     let create_alias::v3::Request { room_alias, room_id, .. } = call.request;
-    match api.rooms.create_alias(&call.caller.user_id, &room_alias, &room_id).await {
+    let by = actor(&call.caller, call.address);
+    match api.rooms.create_alias(&call.caller.user_id, &room_alias, &room_id, &by).await {
         Ok(()) => Ok(create_alias::v3::Response::new()),
         Err(Error::AliasTaken) => Err(ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", "The alias is taken")),
         Err(error) => Err(hide_room(error)),
@@ -60,7 +61,7 @@ pub(crate) async fn delete_alias(
 ) -> Result<delete_alias::v3::Response, ApiError> {
     let (user, alias) = (&call.caller.user_id, &call.request.room_alias);
     let room_id = api.rooms.find_alias(alias).await?;
-    api.rooms.delete_alias(user, alias).await?;
+    api.rooms.delete_alias(user, alias, &actor(&call.caller, call.address)).await?;
     if let Some(room_id) = room_id {
         drop_canonical_alias(&api, user, &room_id, alias).await?;
     }
@@ -106,7 +107,8 @@ pub(crate) async fn set_visibility(
         Visibility::Private => false,
         _ => return Err(ApiError::bad_json("The visibility is `public` or `private`")),
     };
-    api.rooms.set_published(&call.caller.user_id, &room_id, published).await.map_err(hide_room)?;
+    let by = actor(&call.caller, call.address);
+    api.rooms.set_published(&call.caller.user_id, &room_id, published, &by).await.map_err(hide_room)?;
     Ok(set_room_visibility::v3::Response::new())
 }
 

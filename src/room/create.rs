@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use audit::Actor;
 use futures_util::{StreamExt, stream};
 use pdu::{Draft, RoomVersion};
 use ruma::{
@@ -66,6 +67,8 @@ pub struct CreateRoom {
     pub is_direct: bool,
     /// How the creator appears in the room.
     pub profile: Profile,
+    /// The creator, for the audit log; where nobody says more, a user from an unknown place.
+    pub by: Option<Actor>,
 }
 
 /// A state event of a new room.
@@ -170,12 +173,13 @@ impl Rooms {
             let draft = draft(creator, StateEventType::RoomPowerLevels, "", &Value::Object(levels.clone()));
             stage.send(&draft, Sending::default()).await.map_err(as_bad_state)?;
         }
+        let by = wishes.by.clone().unwrap_or_else(|| Actor::user(creator, false, None));
         if let Some(alias) = &wishes.alias {
-            self.stage_alias(stage.batch(), alias, &room, creator);
+            self.stage_alias(stage.batch(), alias, &room, creator, &by);
         }
         if wishes.publish {
             self.0.policy.publish(creator, &room.room_id)?;
-            self.stage_published(stage.batch(), &room, creator);
+            self.stage_published(stage.batch(), &room, creator, &by);
         }
         let staged = stage.finish();
         let landing = guard.submit(self, staged, None);

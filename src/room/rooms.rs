@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use audit::{Action, Actor, Deed};
 use base::{Clock, Metrics, Random, Tasks};
 use pdu::{Authorities, Authority};
 use ruma::{ServerName, UserId};
@@ -198,6 +199,11 @@ impl Rooms {
     /// [`Error::NotOurs`] when the user lives elsewhere.
     pub(crate) fn authority_of(&self, user: &UserId) -> Result<&Arc<Authority>, Error> {
         self.0.authorities.find(user.server_name()).ok_or_else(|| Error::NotOurs(user.to_owned()))
+    }
+
+    /// A deed at this moment, for the audit log.
+    pub(crate) fn deed(&self, what: Action, by: &Actor, whom: &str) -> Deed {
+        Deed::new(what, by, whom, self.0.clock.now())
     }
 
     /// Now, in ms since 1970.

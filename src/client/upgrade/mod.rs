@@ -7,6 +7,7 @@ mod successor;
 
 use std::{collections::HashSet, sync::Arc};
 
+use account::Actor;
 use pdu::{Draft, RoomVersion};
 use room::{Rooms, read::view::Viewer, tables::Membership};
 use ruma::{
@@ -20,7 +21,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use web::{ApiError, Call, User};
 
 use self::successor::OldRoom;
-use crate::{ClientApi, membership::must_be_joined, send::hide_room};
+use crate::{ClientApi, api::actor, membership::must_be_joined, send::hide_room};
 
 /// So many of the user's newest rooms are looked at for an upgrade that did not come to its end.
 const LOOKED_AT: usize = 50;
@@ -53,7 +54,7 @@ pub(crate) async fn upgrade(
     };
     // From here on each step may have been done before.
     entomb(&api, user, &room_id, &new_room).await?;
-    move_aliases(&api, user, &room_id, &new_room).await?;
+    move_aliases(&api, user, &room_id, &new_room, &actor(&call.caller, call.address)).await?;
     carry_members(&api, user, &old, &new_room).await?;
     quieten(&api, user, &room_id).await?;
     carry_over(&api, user, &room_id, &new_room).await?;
@@ -175,18 +176,19 @@ async fn move_aliases(
     user: &UserId,
     old_room: &RoomId,
     new_room: &RoomId,
+    by: &Actor,
 ) -> Result<(), ApiError> {
     for alias in api.rooms.room_aliases(&Viewer::user(user), old_room).await? {
         // Those that the user may not take away stay with the old room, and some may have gone meanwhile.
-        match api.rooms.move_alias(user, &alias, new_room).await {
+        match api.rooms.move_alias(user, &alias, new_room, by).await {
             Ok(()) | Err(room::Error::NotAllowed(_) | room::Error::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
     if api.rooms.is_published(user.server_name(), old_room).await? {
         // In this order, so that one of the two is listed at any time.
-        api.rooms.set_published(user, new_room, true).await?;
-        api.rooms.set_published(user, old_room, false).await?;
+        api.rooms.set_published(user, new_room, true, by).await?;
+        api.rooms.set_published(user, old_room, false, by).await?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-aliases>
 
+use audit::{Action, Actor};
 use pdu::RoomPower;
 use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId, events::TimelineEventType,
@@ -84,7 +85,7 @@ impl Rooms {
         Ok(answer)
     }
 
-    /// Gives a room an alias of ours.
+    /// Gives a room an alias of ours; `by` is the user, for the audit log.
     ///
     /// # Errors
     /// [`Error::NotOurs`] when the alias is of another server than the user; [`Error::AliasTaken`];
@@ -94,6 +95,7 @@ impl Rooms {
         user: &UserId,
         alias: &RoomAliasId,
         room_id: &RoomId,
+        by: &Actor,
     ) -> Result<(), Error> {
         if alias.server_name() != user.server_name() {
             return Err(Error::Invalid("the alias is one of another server".to_owned()));
@@ -103,7 +105,7 @@ impl Rooms {
             return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
         }
         let mut batch = Batch::new();
-        self.stage_alias(&mut batch, alias, &room, user);
+        self.stage_alias(&mut batch, alias, &room, user, by);
         match self.store().commit(batch).await {
             Ok(_) => Ok(()),
             Err(CommitError::Conflict { .. }) => Err(Error::AliasTaken),
@@ -118,17 +120,21 @@ impl Rooms {
         alias: &RoomAliasId,
         room: &RoomInfo,
         creator: &UserId,
+        by: &Actor,
     ) {
         let row = AliasRow { room_id: room.room_id.clone(), room: room.serial, creator: creator.to_owned() };
         batch.insert(&ALIASES, alias.as_str(), &row);
         batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
+        let deed = self.deed(Action::PutAlias, by, alias.as_str()).after("room", &room.room_id);
+        deed.write(batch, alias.server_name());
     }
 
-    /// Takes an alias of ours away: whoever made it may, and whoever may set the room's main alias.
+    /// Takes an alias of ours away: whoever made it may, and whoever may set the room's main alias. `by` is the user, for
+    /// the audit log.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotAllowed`]; [`Error::Contended`]; [`Error::Commit`].
-    pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId) -> Result<(), Error> {
+    pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId, by: &Actor) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
             let row = self.alias_at_disposal(user, alias).await?;
@@ -136,6 +142,8 @@ impl Rooms {
             batch.require(&ALIASES, alias.as_str(), Some(&row));
             batch.delete(&ALIASES, alias.as_str());
             batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
+            let deed = self.deed(Action::RemoveAlias, by, alias.as_str()).before("room", &row.room_id);
+            deed.write(&mut batch, alias.server_name());
             match self.store().commit(batch).await {
                 Ok(_) => return Ok(()),
                 Err(CommitError::Conflict { .. }) => attempts.again(self).await?,
@@ -146,11 +154,17 @@ impl Rooms {
     }
 
     /// Lets an alias of ours stand for another room, for who may take it away. It stands for one of the
-    /// two at any time, and whoever made it stays its maker.
+    /// two at any time, and whoever made it stays its maker. `by` is the user, for the audit log.
     ///
     /// # Errors
     /// As [`Rooms::delete_alias`]; [`Error::NoRoom`]; [`Error::NotJoined`].
-    pub async fn move_alias(&self, user: &UserId, alias: &RoomAliasId, to: &RoomId) -> Result<(), Error> {
+    pub async fn move_alias(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        to: &RoomId,
+        by: &Actor,
+    ) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
             let row = self.alias_at_disposal(user, alias).await?;
@@ -163,6 +177,9 @@ impl Rooms {
             batch.replace(&ALIASES, alias.as_str(), &row, &moved);
             batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
             batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());
+            let deed = self.deed(Action::PutAlias, by, alias.as_str());
+            let deed = deed.before("room", &row.room_id).after("room", to);
+            deed.write(&mut batch, alias.server_name());
             match self.store().commit(batch).await {
                 Ok(_) => return Ok(()),
                 Err(CommitError::Conflict { .. }) => attempts.again(self).await?,

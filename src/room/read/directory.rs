@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use audit::{Action, Actor};
 use base::Term;
 use ruma::{
     OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, RoomId, ServerName, UInt, UserId,
@@ -80,17 +81,24 @@ impl DirectoryPage {
 
 impl Rooms {
     /// Adds a room to its creator's directory, in a batch.
-    pub(crate) fn stage_published(&self, batch: &mut Batch, room: &RoomInfo, creator: &UserId) {
+    pub(crate) fn stage_published(&self, batch: &mut Batch, room: &RoomInfo, creator: &UserId, by: &Actor) {
         let key = (creator.server_name().as_str(), room.serial);
         batch.put(&PUBLISHED, &key, &room.room_id.to_string());
+        self.deed(Action::PublishRoom, by, room.room_id.as_str()).write(batch, creator.server_name());
     }
 
-    /// Shows a room in the directory of the user's authority, or takes it out.
+    /// Shows a room in the directory of the user's authority, or takes it out; `by` is the user, for the audit log.
     ///
     /// # Errors
     /// [`Error::NotAllowed`] when the user lacks the power to name the room's main alias; [`Error::NotJoined`];
     /// [`Error::Denied`]; [`Error::NoRoom`].
-    pub async fn set_published(&self, user: &UserId, room_id: &RoomId, published: bool) -> Result<(), Error> {
+    pub async fn set_published(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        published: bool,
+        by: &Actor,
+    ) -> Result<(), Error> {
         let room = self.get_room(room_id).await?;
         if self.membership_in(&room, user).await? != Some(Membership::Join) {
             return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
@@ -101,9 +109,11 @@ impl Rooms {
         let mut batch = Batch::new();
         if published {
             self.0.policy.publish(user, room_id)?;
-            self.stage_published(&mut batch, &room, user);
+            self.stage_published(&mut batch, &room, user, by);
         } else {
             batch.delete(&PUBLISHED, &(user.server_name().as_str(), room.serial));
+            let deed = self.deed(Action::WithdrawRoom, by, room_id.as_str());
+            deed.write(&mut batch, user.server_name());
         }
         self.store().commit(batch).await.map(|_| ()).map_err(Error::Commit)
     }

@@ -1,12 +1,13 @@
 //! Reading rooms: history, context, members, state, and what other servers may see.
 
+use audit::Actor;
 use pdu::RoomVersion;
 use ruma::{OwnedRoomId, RoomAliasId, UserId, api::client::filter::RoomEventFilter};
 use serde_json::{Value, json};
 
 use super::net::{Net, Server, state, user};
 use crate::{
-    Error,
+    CreateRoom, Error, Preset,
     read::{
         directory::DirectoryQuery,
         federation::Missing,
@@ -586,24 +587,25 @@ async fn an_alias_has_one_room_and_the_directory_shows_what_was_published() {
     let (hanako, taro) = (user("@hanako:a.test"), user("@taro:a.test"));
     let (room, other) = (a.public_room(&hanako).await, a.public_room(&hanako).await);
     let alias = RoomAliasId::parse("#saigai:a.test").unwrap();
-    a.rooms.create_alias(&hanako, &alias, &room).await.unwrap();
-    assert!(matches!(a.rooms.create_alias(&hanako, &alias, &other).await, Err(Error::AliasTaken)));
+    let by = &Actor::user(&hanako, false, None);
+    a.rooms.create_alias(&hanako, &alias, &room, by).await.unwrap();
+    assert!(matches!(a.rooms.create_alias(&hanako, &alias, &other, by).await, Err(Error::AliasTaken)));
     let foreign = user("@x:b.test");
     let found = b.rooms.resolve_alias(Some(&foreign), &alias).await.unwrap();
     assert_eq!((found.room_id, found.servers.len()), (room.clone(), 1));
-    assert!(matches!(a.rooms.delete_alias(&taro, &alias).await, Err(Error::NotAllowed(_))));
+    assert!(matches!(a.rooms.delete_alias(&taro, &alias, by).await, Err(Error::NotAllowed(_))));
     assert_eq!(
         a.rooms.room_aliases(&Viewer::user(&hanako), &room).await.unwrap(),
         std::slice::from_ref(&alias)
     );
 
-    let refused = a.rooms.set_published(&taro, &room, true).await;
+    let refused = a.rooms.set_published(&taro, &room, true, by).await;
     assert!(matches!(refused, Err(Error::NotJoined { .. })));
     for room in [&room, &other] {
-        a.rooms.set_published(&hanako, room, true).await.unwrap();
+        a.rooms.set_published(&hanako, room, true, by).await.unwrap();
     }
     a.join(&taro, &other, "a.test").await.unwrap();
-    let refused = a.rooms.set_published(&taro, &other, false).await;
+    let refused = a.rooms.set_published(&taro, &other, false, by).await;
     assert!(matches!(refused, Err(Error::NotAllowed(_))));
     let authority = hanako.server_name();
     let mut query = DirectoryQuery { limit: Some(1), ..DirectoryQuery::default() };
@@ -624,6 +626,63 @@ async fn an_alias_has_one_room_and_the_directory_shows_what_was_published() {
     assert_eq!(a.rooms.public_rooms(authority, &spaces).await.unwrap().total, 0);
     let plain = DirectoryQuery { types: Some(vec![None; 1 << 10]), ..DirectoryQuery::default() };
     assert_eq!(a.rooms.public_rooms(authority, &plain).await.unwrap().total, 2);
-    a.rooms.delete_alias(&hanako, &alias).await.unwrap();
+    a.rooms.delete_alias(&hanako, &alias, by).await.unwrap();
     assert!(a.rooms.find_alias(&alias).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_is_done_to_aliases_and_the_directory_is_in_the_audit_log_and_what_is_refused_is_not() {
+    let net = Net::default();
+    let a = net.server(&["a.test", "b.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let (boss, from) = (Actor::user(&hanako, true, None), Actor::user(&taro, false, None));
+    let (first, second) =
+        (RoomAliasId::parse("#first:a.test").unwrap(), RoomAliasId::parse("#second:a.test").unwrap());
+    let wishes = CreateRoom {
+        preset: Preset::PublicChat,
+        alias: Some(first.clone()),
+        publish: true,
+        by: Some(boss.clone()),
+        ..CreateRoom::default()
+    };
+    let room = a.rooms.create(&hanako, wishes).await.unwrap();
+    let other = a.public_room(&hanako).await;
+    a.join(&taro, &room, "a.test").await.unwrap();
+
+    a.rooms.create_alias(&hanako, &first, &other, &boss).await.unwrap_err();
+    a.rooms.create_alias(&taro, &second, &room, &from).await.unwrap_err();
+    a.rooms.delete_alias(&taro, &first, &from).await.unwrap_err();
+    a.rooms.move_alias(&taro, &first, &room, &from).await.unwrap_err();
+    a.rooms.set_published(&taro, &room, false, &from).await.unwrap_err();
+    a.rooms.create_alias(&hanako, &second, &room, &boss).await.unwrap();
+    a.rooms.move_alias(&hanako, &second, &other, &boss).await.unwrap();
+    a.rooms.delete_alias(&hanako, &second, &boss).await.unwrap();
+    a.rooms.set_published(&hanako, &room, false, &boss).await.unwrap();
+
+    let told = async |authority: &str| {
+        let filter = audit::Filter::default();
+        let authority = authority.try_into().unwrap();
+        let page = audit::list(a.rooms.store(), authority, &filter, Default::default()).await.unwrap();
+        let rows = page.found.into_iter().map(|row| row.record.unwrap());
+        rows.map(|row| {
+            assert_eq!((row.who.as_str(), row.role.as_str()), (hanako.as_str(), "administrator"));
+            let facts = row.before.iter().chain(&row.after).map(|(_, room)| room.as_str());
+            (row.what.clone(), row.whom.clone(), facts.collect::<Vec<_>>().join(" "))
+        })
+        .collect::<Vec<_>>()
+    };
+    let row = |what: &str, whom: &str, facts: String| (what.to_owned(), whom.to_owned(), facts);
+    let (ours, theirs) = (room.to_string(), other.to_string());
+    assert_eq!(
+        told("a.test").await,
+        [
+            row("alias.put", first.as_str(), ours.clone()),
+            row("directory.publish", &ours, String::new()),
+            row("alias.put", second.as_str(), ours.clone()),
+            row("alias.put", second.as_str(), format!("{ours} {theirs}")),
+            row("alias.remove", second.as_str(), theirs.clone()),
+            row("directory.withdraw", &ours, String::new()),
+        ]
+    );
+    assert!(told("b.test").await.is_empty());
 }

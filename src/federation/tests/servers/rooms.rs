@@ -167,7 +167,8 @@ async fn an_alias_of_another_server_is_found() {
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
     let room = a.create_room(ALICE).await;
     let alias = ruma::RoomAliasId::parse("#saigai:kanazawa.test").unwrap();
-    a.rooms.create_alias(&user(ALICE), &alias, &room).await.unwrap();
+    let by = account::Actor::user(&user(ALICE), false, None);
+    a.rooms.create_alias(&user(ALICE), &alias, &room, &by).await.unwrap();
     let found = b.rooms.resolve_alias(Some(&user(BOB)), &alias).await.unwrap();
     assert_eq!(found.room_id, room);
     assert_eq!(found.servers, [name(A)]);

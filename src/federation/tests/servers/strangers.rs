@@ -380,7 +380,8 @@ async fn profiles_and_the_directory_are_told() {
     let (_, field) = ask(&net, "GET", &format!("{uri}&field=displayname"), None).await;
     assert_eq!(field, json!({ "displayname": "花子" }));
 
-    a.rooms.set_published(&user(ALICE), &room, true).await.unwrap();
+    let by = account::Actor::user(&user(ALICE), false, None);
+    a.rooms.set_published(&user(ALICE), &room, true, &by).await.unwrap();
     let (_, rooms) = ask(&net, "GET", "/_matrix/federation/v1/publicRooms?limit=10", None).await;
     assert_eq!(rooms["chunk"][0]["room_id"], room.as_str());
     let (_, rooms) = ask(
