@@ -65,6 +65,8 @@ struct Seen {
     through: Position,
     /// The day that has to be sealed when it is over.
     open: Option<Day>,
+    /// How long its chain was.
+    number: u64,
 }
 
 impl Follower {
@@ -119,7 +121,7 @@ impl Follower {
         let today = Day::of(self.clock.now());
         if self.day != today {
             // Once a day nothing is taken for granted: a replica that lags far behind is not told of each row.
-            self.seen.clear();
+            self.seen.values_mut().for_each(|seen| seen.through = Position::START);
             self.day = today;
         }
         let authorities = self.authorities.clone();
@@ -161,8 +163,9 @@ impl Follower {
             let mut next = Vec::new();
             for (authority, step) in self.steps(&left, head, today).await? {
                 let Some(step) = step else {
-                    tracing::error!(authority = %authority.name(), "the end of the audit log's chain cannot be read; `yakuba audit verify` tells more");
-                    self.note(authority.name(), head, None);
+                    tracing::error!(authority = %authority.name(), "the end of the audit log's chain is gone or cannot be read; `yakuba audit verify` tells more");
+                    let number = self.seen.get(authority.name()).map_or(0, |seen| seen.number);
+                    self.note(authority.name(), Seen { through: head, open: None, number });
                     continue;
                 };
                 let is_done = match step.receipt {
@@ -179,7 +182,7 @@ impl Follower {
                 };
                 if is_done {
                     let open = (step.chain.sealed < step.chain.number).then_some(step.chain.day);
-                    self.note(authority.name(), head, open);
+                    self.note(authority.name(), Seen { through: head, open, number: step.chain.number });
                 } else {
                     next.push(authority);
                 }
@@ -189,12 +192,20 @@ impl Follower {
         Ok(())
     }
 
-    fn note(&mut self, name: &ServerName, through: Position, open: Option<Day>) {
-        self.seen.insert(name.to_owned(), Seen { through, open });
+    fn note(&mut self, name: &ServerName, seen: Seen) {
+        self.seen.insert(name.to_owned(), seen);
     }
 
-    /// One page of records of each authority, submitted with their links; nothing for one whose chain's end cannot
-    /// be read.
+    /// The end of a chain, if it can be read and was not taken back since it was seen: who changes rows and takes the
+    /// links and seals away would have them made anew here.
+    fn end_of(&self, name: &str, end: Option<&Bytes>) -> Option<ChainRow> {
+        let chain = end.map_or_else(|| Some(ChainRow::start()), decode)?;
+        let seen = <&ServerName>::try_from(name).ok().and_then(|name| self.seen.get(name));
+        Some(chain).filter(|chain| seen.is_none_or(|seen| seen.number <= chain.number))
+    }
+
+    /// One page of records of each authority, submitted with their links; nothing for one whose chain's end is gone or
+    /// cannot be read.
     async fn steps(
         &self,
         some: &[Arc<Authority>],
@@ -204,7 +215,7 @@ impl Follower {
         let names: Vec<&str> = some.iter().map(|authority| authority.name().as_str()).collect();
         let ends = self.store.get_many(&CHAINS, &names).await?;
         let chains: Vec<Option<ChainRow>> =
-            ends.iter().map(|end| end.as_ref().map_or_else(|| Some(ChainRow::start()), decode)).collect();
+            names.iter().zip(&ends).map(|(name, end)| self.end_of(name, end.as_ref())).collect();
         let ranges = names.iter().zip(&chains).map(|(name, chain)| {
             let after = chain.as_ref().map_or(head, |chain| chain.position);
             Range::prefix(*name).after(&(*name, after)).through(&(*name, head))

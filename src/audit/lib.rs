@@ -9,7 +9,8 @@
 //! fit, and [`verify`](verify()) names the place. Whoever may write the storage could compute all links anew; from the
 //! seal on he needs the signing key for that. And against somebody who has the key as well, or who removes the
 //! newest rows with their links and seals, only what is kept elsewhere helps: a [`Noted`] value of the chain, or the
-//! line that the server's own log has for each seal. What has no link yet, the rows of the last second or so, is
+//! line that the server's own log has for each seal. He may even have the server do it: one that starts where links and
+//! seals are missing makes them, and only when it made them is in them. What has no link yet, the rows of the last second or so, is
 //! protected by the storage alone.
 //!
 //! Why not in the batch of the deed: a link needs the one before it, so everybody who signs in would wait

@@ -32,6 +32,9 @@ pub struct Findings {
     pub rows: u64,
     /// How many seals were found right.
     pub seals: u64,
+    /// Of those, how many were made two days or more after their day was over: no server ran then, or the seals were
+    /// made anew.
+    pub late: u64,
     /// The last of them.
     pub last_seal: Option<LastSeal>,
     /// The last link that was found right: who keeps it elsewhere can tell later whether it was so.
@@ -108,6 +111,7 @@ pub async fn verify(
         last_day: None,
         sealed: None,
         seal_count: 0,
+        late_count: 0,
         noted,
         through: Position::START,
     };
@@ -126,6 +130,7 @@ pub async fn verify(
         authority: name.to_owned(),
         rows: walk.chain.number,
         seals: walk.seal_count,
+        late: walk.late_count,
         last_seal: walk.sealed,
         chain: Noted { number: walk.chain.number, hash: walk.chain.hash },
         waiting,
@@ -189,6 +194,7 @@ struct Walk<'a> {
     last_day: Option<Day>,
     sealed: Option<LastSeal>,
     seal_count: u64,
+    late_count: u64,
     noted: Option<Noted>,
     /// The last row that has a link.
     through: Position,
@@ -313,6 +319,7 @@ impl Walk<'_> {
         self.seals.pop_front();
         self.chain.close_day();
         self.seal_count += 1;
+        self.late_count += u64::from(Day::of(seal.made) > day.next().next());
         self.sealed = Some(LastSeal { day, number: seal.last });
         None
     }

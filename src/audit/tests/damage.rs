@@ -391,3 +391,34 @@ async fn a_note_kept_elsewhere_shows_what_the_log_itself_cannot() {
     let wrong = log.office.verify_noted(kanazawa(), noted(1)).await.wrong.unwrap();
     assert_eq!((wrong.fault, wrong.number), (Fault::CutOff, 1));
 }
+
+/// Whoever may write the storage changes a row and takes away all that speaks against it, so that the server itself makes
+/// links and seals anew.
+#[tokio::test]
+async fn a_follower_makes_nothing_anew_that_it_has_seen_and_seals_made_anew_are_told_as_late() {
+    let mut log = Log::of(&[3, 3, 2, 1, 1]).await;
+    let of = |found: crate::Findings| (found.rows, found.seals, found.late, found.waiting);
+    assert_eq!(of(log.office.verify(kanazawa()).await), (10, 4, 0, 0));
+    let mut other = Record::decode(&log.records[1].1).unwrap();
+    other.whom = "@taro:kanazawa.test".to_owned();
+    let mut batch = Batch::new();
+    batch.put(&RECORDS, &key(log.records[1].0), &other.encode());
+    batch.delete_prefix(&LINKS, kanazawa().as_str());
+    batch.delete_prefix(&SEALS, kanazawa().as_str());
+    batch.delete(&CHAINS, kanazawa().as_str());
+    log.office.store.commit(batch).await.unwrap();
+
+    log.office.rows(kanazawa(), 1).await;
+    for _ in 0..2 {
+        log.office.follow().await;
+        assert_eq!(of(log.office.verify(kanazawa()).await), (0, 0, 0, 11));
+        log.office.rows(wajima(), 1).await;
+    }
+    assert_eq!(log.office.verify(wajima()).await.waiting, 1);
+
+    // One that starts anew knows of nothing.
+    let mut follower = Follower::new(&log.office.store, &log.office.authorities, &log.office.clock);
+    follower.catch_up().await.unwrap();
+    let found = log.office.verify(kanazawa()).await;
+    assert_eq!((found.wrong.clone(), of(found)), (None, (11, 4, 2, 0)));
+}

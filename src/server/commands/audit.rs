@@ -153,7 +153,7 @@ pub(crate) fn parse_noted(text: &str) -> Result<Noted, String> {
 
 /// Tells what was found, and whether everything fits.
 fn tell(found: &Findings) -> anyhow::Result<bool> {
-    let Findings { authority, rows, seals, last_seal, chain, waiting, wrong } = found;
+    let Findings { authority, rows, seals, late, last_seal, chain, waiting, wrong } = found;
     let sealed = match last_seal {
         Some(seal) => tr!(
             "封印 {seals} 件 ({day} の {number} 件目まで)",
@@ -179,6 +179,12 @@ fn tell(found: &Findings) -> anyhow::Result<bool> {
             ));
             complain(&tr!("  そこまでは正しい: {good}", "  right up to there: {good}"));
         }
+    }
+    if *late > 0 {
+        complain(&tr!(
+            "{authority}: 封印 {late} 件は二日以上遅れて作られました。その間サーバーが止まっていましたか。そうでなければ、作り直されています",
+            "{authority}: {late} seal(s) were made two days late or more: did no server run then? Else they were made anew"
+        ));
     }
     Ok(wrong.is_none())
 }
