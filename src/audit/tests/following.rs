@@ -69,6 +69,10 @@ async fn followers_that_race_with_each_other_and_with_writers_make_one_chain() {
             })
         })
         .collect();
+    while office.store.head() < Position(800) {
+        // At no time has the end of the chain gone back behind its links.
+        assert_eq!(office.verify(kanazawa()).await.wrong, None);
+    }
     for task in writers.into_iter().chain(followers) {
         task.await.unwrap();
     }
