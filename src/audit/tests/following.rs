@@ -81,6 +81,29 @@ async fn followers_that_race_with_each_other_and_with_writers_make_one_chain() {
 }
 
 #[tokio::test]
+async fn a_follower_that_was_held_up_takes_nothing_back_that_another_has_chained() {
+    let shaky = Arc::new(shaky::Shaky::default());
+    let mut office = Office::over(shaky.clone(), MIDNIGHT + 1, MemoryDisk::default()).await;
+    office.rows(kanazawa(), 5).await;
+    office.follow().await;
+    office.rows(kanazawa(), 5).await;
+    let (reached, go_on) = shaky.hold_next();
+    let mut late = Follower::new(&office.store, &office.authorities, &office.clock);
+    let late = tokio::spawn(async move { late.catch_up().await.unwrap() });
+    reached.await.unwrap();
+    office.hand.advance(A_DAY);
+    office.rows(kanazawa(), 5).await;
+    office.follow().await;
+    let before = office.verify(kanazawa()).await;
+    assert_eq!((before.rows, before.seals, &before.wrong), (15, 1, &None));
+
+    go_on.send(()).unwrap();
+    late.await.unwrap();
+
+    assert_eq!(office.verify(kanazawa()).await, before);
+}
+
+#[tokio::test]
 async fn after_a_crash_the_chain_goes_on_where_it_was() {
     let mut office = Office::new().await;
     office.rows(kanazawa(), 1_200).await;
