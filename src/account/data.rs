@@ -12,7 +12,7 @@ use base::Attempts;
 use bytes::Bytes;
 use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, de::IgnoredAny};
-use store::{Batch, CommitError, Position, Range, Reads, Slot, Stamped, Store, Topic};
+use store::{Batch, CommitError, Key, Position, Range, Reads, Slot, Stamped, Store, Table, Topic};
 
 use crate::{
     Accounts, Error,
@@ -358,39 +358,41 @@ fn put_into_log(
 /// # Errors
 /// When the store cannot be read or written.
 pub async fn list_data_by_position(store: &Store) -> Result<(), store::Error> {
-    // Their contents are read with them, and may be large.
-    const ROWS: usize = 40;
-    let ascending = store::Order::Ascending;
-    let mut range = Range::all();
-    loop {
-        let rows = store.scan(&tables::DATA, range, ascending, ROWS).await?;
-        let Some((last, _)) = rows.last().cloned() else { break };
-        let rows = rows.into_iter().map(|((user, kind), row)| (user, None, kind, row.position));
-        list(store, rows).await?;
-        range = Range::all().after(&last);
-    }
-    let mut range = Range::all();
-    loop {
-        let rows = store.scan(&tables::ROOM_DATA, range, ascending, ROWS).await?;
-        let Some((last, _)) = rows.last().cloned() else { break };
-        let rows = rows.into_iter().map(|((user, room, kind), row)| (user, Some(room), kind, row.position));
-        list(store, rows).await?;
-        range = Range::all().after(&last);
-    }
-    Ok(())
+    list(store, &tables::DATA, |(user, kind), position| {
+        ((user.clone(), position), DataLogRow { room: None, kind: kind.clone() })
+    })
+    .await?;
+    list(store, &tables::ROOM_DATA, |(user, room, kind), position| {
+        ((user.clone(), position), DataLogRow { room: Some(room.clone()), kind: kind.clone() })
+    })
+    .await
 }
 
-/// Adds a piece of the list. What is there already is the same.
-async fn list(
+/// Lists what is in a table. What is listed already is the same.
+async fn list<K: Key + Clone>(
     store: &Store,
-    rows: impl Iterator<Item = (String, Option<String>, String, Position)>,
+    table: &Table<K, Stamped<Bytes>>,
+    listed: impl Fn(&K, Position) -> ((String, Position), DataLogRow),
 ) -> Result<(), store::Error> {
-    let mut batch = Batch::new();
-    for (user, room, kind, position) in rows {
-        batch.put(&tables::DATA_LOG, &(user, position), &DataLogRow { room, kind });
+    // Their contents are read with them, and may be large.
+    const ROWS: usize = 40;
+    let mut range = Range::all();
+    loop {
+        let rows = store.scan(table, range.clone(), store::Order::Ascending, ROWS).await?;
+        let Some((last, _)) = rows.last().cloned() else { return Ok(()) };
+        let mut batch = Batch::new();
+        for (key, row) in rows {
+            // Another process may be done with this already, and serve: what it has changed since stands.
+            batch.require(table, &key, Some(&row));
+            let (key, row) = listed(&key, row.position);
+            batch.put(&tables::DATA_LOG, &key, &row);
+        }
+        match store.commit(batch).await {
+            Ok(_) => range = Range::all().after(&last),
+            Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into_error()),
+        }
     }
-    store.commit(batch).await.map_err(CommitError::into_error)?;
-    Ok(())
 }
 
 fn check_settable(kind: &str, content: &[u8]) -> Result<(), Error> {

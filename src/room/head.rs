@@ -237,12 +237,13 @@ impl Guard {
         }
         let receipt = rooms.store().submit(batch);
         drop(hold);
-        let events = rooms.clone();
+        let (events, info) = (rooms.clone(), self.room.clone());
         let landed = rooms.0.tasks.spawn("room landing", async move {
             let committed = receipt.await;
-            if typing_ended {
-                let at = committed.as_ref().map_or_else(|_| events.store().head(), |done| done.last());
-                events.settle_typing(room, at);
+            match &committed {
+                Ok(done) if typing_ended => events.settle_typing(info.serial, done.last()),
+                Err(_) if typing_ended => events.tell_typing_ended(&info).await,
+                _ => {}
             }
             if let Ok(committed) = &committed {
                 events.remember_committed(&placed, committed);

@@ -19,3 +19,18 @@ pub enum Error {
     #[error("the store could not be read: {0}")]
     Store(#[from] store::Error),
 }
+
+impl Error {
+    /// Whether it says nothing of what was read, but that for now the store gives nothing: whoever goes on from there
+    /// as if there were nothing misses it for ever.
+    pub(crate) fn is_of_the_store(&self) -> bool {
+        let error = match self {
+            Self::Store(error)
+            | Self::Room(room::Error::Store(error))
+            | Self::Account(account::Error::Store(error)) => error,
+            Self::Room(room::Error::Interrupted | room::Error::Contended | room::Error::Busy) => return true,
+            _ => return false,
+        };
+        matches!(error, store::Error::Unavailable { .. } | store::Error::Full(_) | store::Error::Closed)
+    }
+}

@@ -33,7 +33,7 @@ impl Syncs {
     pub(crate) async fn left_parts(&self, scene: &Scene<'_>, plan: &Plan) -> Result<Vec<RoomPart>, Error> {
         let mut parts = Vec::with_capacity(plan.left.len() + plan.declined.len());
         for plans in plan.left.chunks(GROUP) {
-            parts.extend(self.joined_or_less(scene, plans).await);
+            parts.extend(self.joined_or_less(scene, plans).await?);
         }
         // Of a forgotten room there is no history any more, but other devices have to hear that it was left.
         parts.extend(plan.declined.iter().map(|row| RoomPart {

@@ -231,7 +231,7 @@ impl Syncs {
             return Ok(News::Gathering);
         }
 
-        let mut joined = self.joined_or_less(&scene, &plan.joined).await;
+        let mut joined = self.joined_or_less(&scene, &plan.joined).await?;
         joined.retain(|part| !part.is_empty(&scene));
         let invited = self.stripped_parts(&scene, &plan.invited).await?;
         let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
@@ -287,7 +287,7 @@ impl Syncs {
         let mut groups = plan.joined;
         let rest = groups.split_off(groups.len().min(GROUP));
         let mut has_rooms = false;
-        for part in self.joined_or_less(&scene, &groups).await {
+        for part in self.joined_or_less(&scene, &groups).await? {
             if !part.is_empty(&scene) {
                 has_rooms = true;
                 out.joined(&scene, &part, now);
@@ -309,7 +309,12 @@ impl Syncs {
                 let scene = Scene { request: &request, since, head, ignored };
                 let later = rest.split_off(rest.len().min(GROUP));
                 let mut out = Out::with_capacity(64 * 1024);
-                let mut parts = syncs.joined_or_less(&scene, &rest).await;
+                // A body that ends before its end is no JSON, so the client asks again from where it was.
+                let mut parts = syncs
+                    .joined_or_less(&scene, &rest)
+                    .await
+                    .inspect_err(|error| warn!(%error, "a sync is broken off"))
+                    .ok()?;
                 parts.retain(|part| !part.is_empty(&scene));
                 for part in parts {
                     if started && out.len() == 0 {
@@ -329,12 +334,20 @@ impl Syncs {
     }
 
     /// What rooms tell that the user is or was in. A room that cannot be read is left out, whatever is wrong with it.
-    pub(crate) async fn joined_or_less(&self, scene: &Scene<'_>, plans: &[RoomPlan]) -> Vec<RoomPart> {
+    ///
+    /// # Errors
+    /// Only when nothing can be read for now.
+    pub(crate) async fn joined_or_less(
+        &self,
+        scene: &Scene<'_>,
+        plans: &[RoomPlan],
+    ) -> Result<Vec<RoomPart>, Error> {
         if plans.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         match self.joined_parts(scene, plans).await {
-            Ok(parts) => return parts,
+            Ok(parts) => return Ok(parts),
+            Err(error) if error.is_of_the_store() => return Err(error),
             Err(error) => {
                 warn!(%error, count = plans.len(), "rooms cannot be read together, one by one then")
             }
@@ -343,10 +356,11 @@ impl Syncs {
         for plan in plans {
             match self.joined_parts(scene, std::slice::from_ref(plan)).await {
                 Ok(part) => parts.extend(part),
+                Err(error) if error.is_of_the_store() => return Err(error),
                 Err(error) => warn!(room_id = %plan.row.room_id, %error, "a room cannot be shown"),
             }
         }
-        parts
+        Ok(parts)
     }
 }
 

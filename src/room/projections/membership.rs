@@ -113,15 +113,21 @@ pub async fn list_local_members(store: &Store) -> Result<(), store::Error> {
     const ROWS: usize = 1_000;
     let mut range = Range::all();
     loop {
-        let rows = store.scan(&MEMBERSHIPS, range, store::Order::Ascending, ROWS).await?;
+        let rows = store.scan(&MEMBERSHIPS, range.clone(), store::Order::Ascending, ROWS).await?;
         let Some((last, _)) = rows.last().cloned() else { return Ok(()) };
         let mut batch = Batch::new();
-        for ((user, room), row) in rows {
+        for (key, row) in rows {
             if row.value.membership == Membership::Join {
-                batch.put(&LOCAL_MEMBERS, &(room, user), &());
+                // Another process may be done with this already, and serve: what it has changed since stands.
+                batch.require(&MEMBERSHIPS, &key, Some(&row));
+                batch.put(&LOCAL_MEMBERS, &(key.1, key.0), &());
             }
         }
-        store.commit(batch).await.map_err(CommitError::into_error)?;
+        match store.commit(batch).await {
+            Ok(_) => {}
+            Err(CommitError::Conflict { .. }) => continue,
+            Err(error) => return Err(error.into_error()),
+        }
         range = Range::all().after(&last);
     }
 }

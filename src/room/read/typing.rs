@@ -70,9 +70,18 @@ struct Inner {
 struct RoomTyping {
     room_id: OwnedRoomId,
     users: BTreeMap<OwnedUserId, UserTyping>,
-    /// Of the last change. While a change is being given its position: the greatest there is, so that
-    /// whoever reads meanwhile is told too much rather than too little.
+    /// Of the last change that has one.
     position: Position,
+    /// Changes that are being given their positions. Whoever reads meanwhile is told too much rather than too little.
+    pending: u32,
+    /// A change could not be told: the next one that can tells of it too.
+    is_untold: bool,
+}
+
+impl RoomTyping {
+    fn changed_since(&self, since: Position) -> bool {
+        self.pending > 0 || self.is_untold || self.position > since
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,19 +90,18 @@ struct UserTyping {
     told: Instant,
 }
 
-/// Not known yet.
-const PENDING: Position = Position(u64::MAX);
-
 impl Inner {
     /// Notes that a user types or not. Whether the readers have to hear of it, and whether others have.
     fn set(&mut self, room: &RoomInfo, user: &UserId, until: Option<Instant>, now: Instant) -> (bool, bool) {
         if self.rooms.len() >= ROOMS_KEPT && !self.rooms.contains_key(&room.serial) {
-            self.rooms.retain(|_, typing| !typing.users.is_empty());
+            self.rooms.retain(|_, typing| !typing.users.is_empty() || typing.pending > 0);
         }
         let typing = self.rooms.entry(room.serial).or_insert_with(|| RoomTyping {
             room_id: room.room_id.clone(),
             users: BTreeMap::new(),
             position: Position::START,
+            pending: 0,
+            is_untold: false,
         });
         let is_full = typing.users.len() >= USERS_KEPT;
         let changed = match until {
@@ -115,7 +123,7 @@ impl Inner {
             },
         };
         if changed {
-            typing.position = PENDING;
+            typing.pending += 1;
         }
         (changed, changed)
     }
@@ -130,16 +138,18 @@ impl Inner {
         }
         let changed = typing.users.len() != before;
         if changed {
-            typing.position = PENDING;
+            typing.pending += 1;
         }
         changed
     }
 
-    fn settle(&mut self, rooms: &[RoomSerial], position: Position) {
+    /// Gives a change in each of the rooms its position; without one, nobody was told of it.
+    fn settle(&mut self, rooms: &[RoomSerial], position: Option<Position>) {
         for room in rooms {
             if let Some(typing) = self.rooms.get_mut(room) {
-                typing.position =
-                    if typing.position == PENDING { position } else { typing.position.max(position) };
+                typing.pending = typing.pending.saturating_sub(1);
+                typing.is_untold = position.is_none();
+                typing.position = typing.position.max(position.unwrap_or_default());
             }
         }
     }
@@ -168,7 +178,7 @@ impl Inner {
                 .collect();
             if !gone.is_empty() {
                 typing.users.retain(|_, typing| typing.until > now);
-                typing.position = PENDING;
+                typing.pending += 1;
                 expired.push((*room, typing.room_id.clone(), gone));
             }
         }
@@ -233,7 +243,15 @@ impl Rooms {
 
     /// Gives what [`Rooms::end_typing`] changed its position.
     pub(crate) fn settle_typing(&self, room: RoomSerial, position: Position) {
-        self.reader().typing.0.lock().settle(&[room], position);
+        self.reader().typing.0.lock().settle(&[room], Some(position));
+    }
+
+    /// The same when those events were not committed: readers are told of the change by itself.
+    pub(crate) async fn tell_typing_ended(&self, room: &RoomInfo) {
+        let changed = [(room.serial, room.room_id.clone(), Vec::new())];
+        if let Err(error) = self.publish_typing(&changed).await {
+            tracing::debug!(%error, "nobody is told who types no more");
+        }
     }
 
     async fn note_typing(
@@ -278,7 +296,7 @@ impl Rooms {
         let rooms: Vec<RoomSerial> = changed.iter().map(|(room, _, _)| *room).collect();
         {
             let mut inner = self.reader().typing.0.lock();
-            inner.settle(&rooms, position);
+            inner.settle(&rooms, published.is_ok().then_some(position));
             for (_, room_id, users) in changed {
                 for (user_id, typing) in users {
                     inner.note(TypingChange {
@@ -346,7 +364,7 @@ impl Rooms {
     /// Who types in a room, if that changed after `since`; an empty list when nobody does any more.
     pub fn typing_since(&self, room: RoomSerial, since: Position) -> Option<Vec<OwnedUserId>> {
         let inner = self.reader().typing.0.lock();
-        let typing = inner.rooms.get(&room).filter(|typing| typing.position > since)?;
+        let typing = inner.rooms.get(&room).filter(|typing| typing.changed_since(since))?;
         Some(typing.users.keys().cloned().collect())
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     InboxTotals,
     ids::InboxSerial,
-    tables::{EVENT_IDS, INBOX, InboxRow, SERVERS, STATE_KEYS, WAITING, WITHDRAWALS},
+    tables::{EVENT_IDS, HEADS, INBOX, InboxRow, SERVERS, STATE_KEYS, WAITING, WITHDRAWALS},
 };
 
 /// A store in memory that fails as told.
@@ -274,4 +274,24 @@ async fn a_join_does_not_land_on_a_room_that_was_taken_for_one_of_another_versio
     }
     assert_eq!(version().await, pdu::RoomVersion::V11);
     assert_eq!(a.state(&room).await, b.state(&room).await);
+}
+
+#[tokio::test]
+async fn who_types_no_more_is_told_also_when_what_ended_it_is_written_at_the_second_attempt() {
+    let net = Net::default();
+    let (server, troubles) = troubled(&net, "a.test").await;
+    let (hanako, jiro) = (user("@hanako:a.test"), user("@jiro:a.test"));
+    let room = server.public_room(&hanako).await;
+    server.join(&jiro, &room, "a.test").await.unwrap();
+    let serial = server.rooms.room(&room).await.unwrap().unwrap().serial;
+    server.rooms.set_typing(&jiro, &room, Some(Duration::from_secs(30))).await.unwrap();
+    let since = server.store.head();
+
+    *troubles.write.lock() = Some((id(&HEADS), 1, CommitError::Store(broken())));
+    server.rooms.leave(&jiro, &room, None).await.unwrap_err();
+    server.rooms.leave(&jiro, &room, None).await.unwrap();
+    server.settled().await;
+    let topic = store::Topic::ephemeral(room.as_str());
+    assert_eq!(server.store.moved(topic, since), store::Moved::Maybe, "who reads looks");
+    assert_eq!(server.rooms.typing_since(serial, since), Some(Vec::new()));
 }

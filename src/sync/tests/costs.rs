@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,20 +20,32 @@ use store::{
 
 use super::town::{Client, Town, client, joined, said, town_over, user};
 
-/// A store in memory that counts the rows that are asked for and found.
+/// A store in memory that counts the rows that are asked for and found, and finds none for a while.
 struct Counting {
     inner: MemoryBackend,
     rows: Arc<AtomicUsize>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Counting {
+    fn check(&self) -> Result<(), Error> {
+        match self.is_away.load(Ordering::Relaxed) {
+            true => Err(Error::unavailable("read", "the connection is lost")),
+            false => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
 impl Backend for Counting {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        self.check()?;
         self.rows.fetch_add(keys.len(), Ordering::Relaxed);
         self.inner.get(keys).await
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        self.check()?;
         let found = self.inner.scan(ranges, order, limit).await?;
         self.rows.fetch_add(ranges.len() + found.iter().map(Vec::len).sum::<usize>(), Ordering::Relaxed);
         Ok(found)
@@ -60,13 +72,18 @@ impl Backend for Counting {
 struct Busy {
     town: Town,
     rows: Arc<AtomicUsize>,
+    is_away: Arc<AtomicBool>,
     rooms: Vec<OwnedRoomId>,
     hanako: Client,
 }
 
 async fn in_rooms(count: usize) -> Busy {
-    let rows = Arc::default();
-    let backend = Counting { inner: MemoryBackend::open(&MemoryDisk::default()), rows: Arc::clone(&rows) };
+    let (rows, is_away) = (Arc::default(), Arc::default());
+    let backend = Counting {
+        inner: MemoryBackend::open(&MemoryDisk::default()),
+        rows: Arc::clone(&rows),
+        is_away: Arc::clone(&is_away),
+    };
     let town = town_over(Arc::new(backend)).await;
     let mut rooms = Vec::with_capacity(count);
     for _ in 0..count {
@@ -77,7 +94,7 @@ async fn in_rooms(count: usize) -> Busy {
     let mut hanako = client("hanako");
     hanako.sync(&town).await;
     hanako.sync(&town).await;
-    Busy { town, rows, rooms, hanako }
+    Busy { town, rows, is_away, rooms, hanako }
 }
 
 async fn set_tag(town: &Town, room: &OwnedRoomId, tag: &str) {
@@ -168,6 +185,18 @@ async fn a_receipt_is_read_once_for_all_who_are_told_of_it() {
     reads(&busy, "reader1").await;
     let costs = reads(&busy, "reader2").await;
     assert!(costs[0] <= 3 && costs[1..].iter().all(|cost| *cost == 0), "{costs:?}");
+}
+
+#[tokio::test]
+async fn who_syncs_while_nothing_can_be_read_is_told_so_and_misses_nothing() {
+    let mut busy = in_rooms(2).await;
+    let room = busy.rooms[0].clone();
+    busy.town.say("hanako", &room, "至急").await;
+    busy.is_away.store(true, Ordering::Relaxed);
+    assert!(busy.town.syncs.sync(busy.hanako.request()).await.is_err());
+    busy.is_away.store(false, Ordering::Relaxed);
+    let (answer, _) = busy.sync().await;
+    assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["至急"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 use store::{Moved, Order, Position, Range, Topic};
 
 use super::{RECEIPT_LOG, Receipt, ReceiptQuery, since::MOST_TOLD};
@@ -53,6 +56,12 @@ impl Tail {
     }
 }
 
+/// Parts of the cache, each with a lock of its own.
+const PARTS: usize = 4;
+
+/// So many rooms are read on together: others wait for each of them meanwhile.
+const AT_ONCE: usize = 32;
+
 /// Bytes of a tail without receipts.
 const EMPTY: u64 = 256;
 
@@ -62,6 +71,9 @@ struct Cell {
     tail: Mutex<Tail>,
     reading: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// What is asked of a room, and its tail.
+type Asked<'a> = (&'a ReceiptQuery<'a>, Arc<Cell>);
 
 #[derive(Clone, Debug)]
 struct Kept {
@@ -86,7 +98,22 @@ impl TailCache {
     /// A cache of about this many bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         let items = usize::try_from(bytes / 2_000).unwrap_or(usize::MAX).max(64);
-        Self(Cache::with_weighter(items, bytes, ByWeight))
+        // A tail that weighs more than a part of the cache would never be kept.
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(items)
+            .weight_capacity(bytes)
+            .shards(PARTS)
+            .build();
+        // All that has no default is set above.
+        Self(match options {
+            Ok(options) => Cache::with_options(
+                options,
+                ByWeight,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(items, bytes, ByWeight),
+        })
     }
 
     fn cell(&self, query: &ReceiptQuery<'_>) -> Arc<Cell> {
@@ -113,7 +140,7 @@ impl Rooms {
         let cache = &self.reader().receipts;
         let asked: Vec<usize> =
             (0..queries.len()).filter(|index| queries[*index].after != Position::START).collect();
-        let cells: Vec<(&ReceiptQuery<'_>, Arc<Cell>)> =
+        let cells: Vec<Asked<'_>> =
             asked.iter().map(|index| (&queries[*index], cache.cell(&queries[*index]))).collect();
         self.read_receipts_on(&cells).await?;
         let mut told = vec![None; queries.len()];
@@ -124,7 +151,7 @@ impl Rooms {
     }
 
     /// Brings tails up to where they are asked for.
-    async fn read_receipts_on(&self, cells: &[(&ReceiptQuery<'_>, Arc<Cell>)]) -> Result<(), Error> {
+    async fn read_receipts_on(&self, cells: &[Asked<'_>]) -> Result<(), Error> {
         let mut stale: Vec<_> = cells.iter().filter(|(query, cell)| self.is_behind(query, cell)).collect();
         if stale.is_empty() {
             return Ok(());
@@ -132,6 +159,13 @@ impl Rooms {
         // In the order of serials, so that two readers never wait for each other.
         stale.sort_unstable_by_key(|(query, _)| query.room);
         stale.dedup_by_key(|(query, _)| query.room);
+        for some in stale.chunks(AT_ONCE) {
+            self.read_some_receipts_on(some.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_some_receipts_on(&self, mut stale: Vec<&Asked<'_>>) -> Result<(), Error> {
         let mut guards = Vec::with_capacity(stale.len());
         for (_, cell) in &stale {
             guards.push(cell.reading.clone().lock_owned().await);
@@ -139,7 +173,7 @@ impl Rooms {
         // Somebody else may have read on while we waited.
         stale.retain(|(query, cell)| self.is_behind(query, cell));
         let head = self.store().head();
-        let range = |(query, cell): &&(&ReceiptQuery<'_>, Arc<Cell>)| {
+        let range = |(query, cell): &&Asked<'_>| {
             let (room, through) = (query.room, cell.tail.lock().through);
             Range::prefix(&room).after(&(room, through)).through(&(room, head))
         };
