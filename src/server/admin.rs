@@ -245,7 +245,9 @@ async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Ap
     let made = api.tasks.spawn_blocking("backup", move || back_up(to)).await.map_err(ApiError::internal)?;
     let made = made.map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
     let names = api.authorities.iter().map(|authority| authority.name());
-    storage::note_backup(&api.store, names, &api.clock, &operator(&call), &made).await;
+    if let Err(error) = storage::note_backup(&api.store, names, &api.clock, &operator(&call), &made).await {
+        tracing::warn!(%error, "a backup was made that the audit log does not tell of");
+    }
     Ok(json_response(StatusCode::OK, &made))
 }
 

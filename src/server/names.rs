@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use audit::{Action, Actor, Deed};
 use base::Clock;
 use ruma::{OwnedServerName, ServerName};
-use store::{Batch, Order, Position, Range, Store, Table, TableCheck, Tuning};
+use store::{Batch, CommitError, Order, Position, Range, Store, Table, TableCheck, Tuning};
 
 use crate::{causes, commands::operator, config::Config, storage::Data, texts::tr};
 
@@ -29,23 +29,29 @@ pub(crate) fn checks() -> Vec<TableCheck> {
 /// # Errors
 /// Those of [`compare`]; a store that takes no writes.
 pub(crate) async fn hold(store: &Store, config: &Config, data: Data, clock: &Clock) -> anyhow::Result<()> {
-    let kept = compare(store, config, data).await?;
-    let (mut batch, by) = (Batch::new(), Actor::operator(&operator()));
-    for authority in &config.authorities {
-        let name = authority.name.as_str();
-        if !kept.iter().any(|kept| kept == name) {
-            batch.put(&NAMES, name, &1);
-            let deed = Deed::new(Action::BeginAuthority, &by, name, clock.now());
-            deed.write(&mut batch, &authority.name);
+    loop {
+        let kept = compare(store, config, data).await?;
+        let (mut batch, by) = (Batch::new(), Actor::operator(&operator()));
+        for authority in &config.authorities {
+            let name = authority.name.as_str();
+            if !kept.iter().any(|kept| kept == name) {
+                batch.insert(&NAMES, name, &1);
+                let deed = Deed::new(Action::BeginAuthority, &by, name, clock.now());
+                deed.write(&mut batch, &authority.name);
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match store.commit(batch).await {
+            // Another process keeps the same name at this moment. Names never go away, so this ends.
+            Err(CommitError::Conflict { .. }) => {}
+            done => {
+                done.with_context(|| tr!("サーバー名を保存できません", "the server names cannot be kept"))?;
+                return Ok(());
+            }
         }
     }
-    if !batch.is_empty() {
-        store
-            .commit(batch)
-            .await
-            .with_context(|| tr!("サーバー名を保存できません", "the server names cannot be kept"))?;
-    }
-    Ok(())
 }
 
 /// Holds the names of the data against those of the configuration; gives those that are kept. Nothing is written.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use store::{Backend, Batch, CommitError, MemoryBackend, Migration, Store};
 use store_postgres::PostgresBackend;
 use store_rocksdb::RocksBackend;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::{
     admin::{BackUp, BackedUp},
@@ -222,7 +222,7 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The steps from the first schema of the data to today's.
-const MIGRATIONS: &[Migration] = &[
+pub(crate) const MIGRATIONS: &[Migration] = &[
     |store| Box::pin(account::list_data_by_position(store)),
     |store| Box::pin(room::list_local_members(store)),
 ];
@@ -236,7 +236,28 @@ pub(crate) async fn open_store(
     tasks: &Tasks,
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
-    let options = store::Options { migrations: MIGRATIONS, ..store::Options::default() };
+    open_with(backend, true, tasks, metrics).await
+}
+
+/// As [`open_store`], but refuses older data instead of bringing them up to date.
+///
+/// # Errors
+/// When it cannot be read, or the program before this one could no longer read it afterwards.
+pub(crate) async fn open_store_as_it_is(
+    backend: Arc<dyn Backend>,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> anyhow::Result<Store> {
+    open_with(backend, false, tasks, metrics).await
+}
+
+async fn open_with(
+    backend: Arc<dyn Backend>,
+    may_migrate: bool,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> anyhow::Result<Store> {
+    let options = store::Options { migrations: MIGRATIONS, may_migrate, ..store::Options::default() };
     let opened = Store::open(backend.clone(), options, tasks, metrics).await;
     if opened.is_err()
         && let Err(error) = backend.close().await
@@ -246,20 +267,20 @@ pub(crate) async fn open_store(
     opened.map_err(|error| anyhow!(causes::of_store(&error)))
 }
 
-/// Writes into each authority's audit log that all data were backed up. The backup is there even if that cannot be
-/// written: a full disk is when one is needed.
+/// Writes into each authority's audit log that all data were backed up.
+///
+/// # Errors
+/// When that cannot be written. The backup is there even so: a full disk is when one is needed.
 pub(crate) async fn note_backup<'a>(
     store: &Store,
     authorities: impl Iterator<Item = &'a ServerName>,
     clock: &Clock,
     by: &Actor,
     made: &BackedUp,
-) {
+) -> Result<(), CommitError> {
     let to = made.to.display().to_string();
     let deed = Deed::new(Action::BackUp, by, &to, clock.now());
-    if let Err(error) = note(store, authorities, &about(deed, made.id, made.size_bytes)).await {
-        warn!(%error, "a backup was made that the audit log does not tell of");
-    }
+    note(store, authorities, &about(deed, made.id, made.size_bytes)).await
 }
 
 /// Adds to a deed which backup it is about.

@@ -20,12 +20,20 @@ const SCHEMA: &str = "schema";
 /// over what it has done.
 pub type Migration = for<'a> fn(&'a Store) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
-/// Brings the data to version `1 + migrations.len()`; new data are that version at once.
-pub(crate) async fn bring_up(store: &Store, migrations: &[Migration]) -> Result<(), Error> {
+/// Brings the data to version `1 + migrations.len()`, or refuses others; new data are that version at once.
+pub(crate) async fn bring_up(
+    store: &Store,
+    migrations: &[Migration],
+    may_migrate: bool,
+) -> Result<(), Error> {
     let known = migrations.len() as u64 + 1;
     let mut found = store.get(&META, SCHEMA).await?;
     if found.is_some_and(|found| found > known) {
         return Err(Error::NewerSchema { found: short(found.unwrap_or(0)), known: short(known) });
+    }
+    if !may_migrate && found != Some(known) {
+        let found = found.unwrap_or(0);
+        return Err(Error::Refused(format!("the data have schema version {found}, and not {known}")));
     }
     while found != Some(known) {
         let next = match found {
@@ -96,6 +104,11 @@ mod tests {
         batch.put(&ROWS, &1, &3);
         first.commit(batch).await.unwrap();
         first.close().await.unwrap();
+
+        let (metrics, backend) = (Metrics::new(), Arc::new(MemoryBackend::open(&disk)));
+        let options = Options { migrations: &[double, double], may_migrate: false, ..Options::default() };
+        let left = Store::open(backend, options, &Tasks::new(&metrics), &metrics).await.unwrap_err();
+        assert!(matches!(left, Error::Refused(_)), "{left}");
 
         for _ in 0..2 {
             let newer = open(&disk, &[double, double]).await.unwrap();

@@ -48,6 +48,8 @@ pub struct Options {
     pub remembered_topics: usize,
     /// The steps from schema version 1 on; the version of this program is one more than their number.
     pub migrations: &'static [Migration],
+    /// Whether older data are brought up to date; else they are refused and stay as they are.
+    pub may_migrate: bool,
 }
 
 impl Default for Options {
@@ -59,6 +61,7 @@ impl Default for Options {
             queue_bytes: 32 << 20,
             remembered_topics: 32_768,
             migrations: &[],
+            may_migrate: true,
         }
     }
 }
@@ -100,7 +103,7 @@ impl Store {
         tasks: &Tasks,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
-        let migrations = options.migrations;
+        let (migrations, may_migrate) = (options.migrations, options.may_migrate);
         let hub = Hub::new(backend.head().await?, options.remembered_topics);
         let queue = Queue::new(options, StoreMetrics::new(metrics));
         let closed = Arc::new(Notify::new());
@@ -119,7 +122,7 @@ impl Store {
         }
         let sequences = Mutex::default();
         let store = Self { inner: Arc::new(Inner { backend, queue, hub, committer, closed, sequences }) };
-        schema::bring_up(&store, migrations).await?;
+        schema::bring_up(&store, migrations, may_migrate).await?;
         Ok(store)
     }
 

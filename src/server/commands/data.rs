@@ -41,34 +41,70 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
         // Before anything is opened; whoever makes the backup looks as well.
         storage::apart(&config.path(&config.store.path), &to)?;
     }
-    let made: BackedUp = match Running::find(&config).await {
+    match Running::find(&config).await {
         Some(running) => {
             let body = serde_json::to_value(BackUpOrder { to })?;
             let answer = running.must(Method::POST, "/_yakuba/v1/backup", Some(&body)).await?;
-            serde_json::from_value(answer)
-                .with_context(|| tr!("サーバーの答えが読めません", "the server's answer cannot be read"))?
+            let made = serde_json::from_value(answer)
+                .with_context(|| tr!("サーバーの答えが読めません", "the server's answer cannot be read"))?;
+            tell_backup(&made, &config, args)
         }
         None => {
             let tasks = Tasks::new(&Metrics::new());
-            let opened = storage::open(&config, &tasks, Data::MustExist).await?;
-            let back_up = opened.back_up.with_context(|| {
-                tr!("メモリーのデータの控えは取れません", "data in memory cannot be backed up")
-            })?;
-            // Before the store is opened, which brings older data up to date.
-            let made = tokio::task::spawn_blocking(move || back_up(to)).await?;
-            let store = storage::open_store(opened.backend, &tasks, &Metrics::new()).await?;
-            if let Ok(made) = &made {
-                let (clock, by) = (Clock::system(), Actor::operator(&operator()));
-                storage::note_backup(&store, names_of(&config), &clock, &by, made).await;
-                chain(&store, &config, &clock).await;
-            }
-            let closed = store.close().await;
+            let done = back_up_here(to, &config, args, &tasks).await;
             tasks.stop(Duration::from_secs(5)).await;
-            let made = made.with_context(|| tr!("控えを取れません", "no backup could be made"))?;
-            closed.map_err(|error| anyhow!(causes::of_store(&error)))?;
-            made
+            done
         }
+    }
+}
+
+/// Backs data up of which no server runs. The backup is told before anything else: it is there whatever follows.
+async fn back_up_here(to: PathBuf, config: &Config, args: &BackupArgs, tasks: &Tasks) -> anyhow::Result<()> {
+    let opened = storage::open(config, tasks, Data::MustExist).await?;
+    let back_up = opened
+        .back_up
+        .with_context(|| tr!("メモリーのデータの控えは取れません", "data in memory cannot be backed up"))?;
+    let made = tokio::task::spawn_blocking(move || back_up(to)).await?;
+    let made = made.with_context(|| tr!("控えを取れません", "no backup could be made"))?;
+    let told = tell_backup(&made, config, args);
+    if let Err(error) = note_here(opened.backend, config, tasks, &made).await {
+        not_noted(&error);
+    }
+    told
+}
+
+/// Writes into the audit logs that the data were backed up, if they are those of this configuration and of this
+/// program: a backup is often made so that the program before can go on with them.
+async fn note_here(
+    backend: Arc<dyn store::Backend>,
+    config: &Config,
+    tasks: &Tasks,
+    made: &BackedUp,
+) -> anyhow::Result<()> {
+    let store = storage::open_store_as_it_is(backend, tasks, &Metrics::new()).await?;
+    let noted = async {
+        names::compare(&store, config, Data::MustExist).await?;
+        let (clock, by) = (Clock::system(), Actor::operator(&operator()));
+        storage::note_backup(&store, names_of(config), &clock, &by, made).await?;
+        chain(&store, config, &clock).await;
+        Ok(())
     };
+    let noted = noted.await;
+    let closed = store.close().await;
+    noted.and(closed.map_err(|error| anyhow!(causes::of_store(&error))))
+}
+
+/// Something was done with all data that their audit logs do not tell of.
+fn not_noted(error: &anyhow::Error) {
+    complain(&tr!(
+        "監査ログに書けませんでした: {error}",
+        "the audit log could not be told of it: {error}",
+        error = format!("{error:#}")
+    ));
+}
+
+/// Says which backup was made, and what is not in it.
+fn tell_backup(made: &BackedUp, config: &Config, args: &BackupArgs) -> anyhow::Result<()> {
     say(&tr!(
         "控え: {id} 番、{to}、{bytes} バイト",
         "backup: {id} in {to}, {bytes} bytes",
@@ -78,7 +114,7 @@ pub(crate) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     ))?;
     // A backup holds the data only: keys beside the data would open both to whoever finds the one.
     say(&tr!("控えにないもの。別の場所に保管してください:", "not in it; keep these elsewhere:"))?;
-    for file in keep_apart(&config, &args.config.config) {
+    for file in keep_apart(config, &args.config.config) {
         say(&format!("  {}", file.display()))?;
     }
     Ok(())
@@ -112,11 +148,7 @@ pub(crate) async fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     ))?;
     if let Err(error) = note_restore(&config, args, &made).await {
         // They are there; whether they fit the configuration, their next start says as well.
-        complain(&tr!(
-            "監査ログに書けませんでした: {error}",
-            "the audit log could not be told of it: {error}",
-            error = format!("{error:#}")
-        ));
+        not_noted(&error);
     }
     say(&tr!(
         "署名鍵と設定は控えにありません。元のものを使ってください",

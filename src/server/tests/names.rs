@@ -121,3 +121,20 @@ fn a_new_name_in_capitals_or_with_a_scheme_is_refused_with_what_to_write() {
     let url = names::parse_new("https://kanazawa.jp").unwrap_err();
     assert!(url.contains("no URL"), "{url}");
 }
+
+#[tokio::test]
+async fn of_two_processes_that_begin_an_authority_at_once_one_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path(), "kanazawa.test", r#"backend = "memory""#);
+    let (metrics, clock) = (base::Metrics::new(), base::Clock::system());
+    let tasks = base::Tasks::new(&metrics);
+    let backend = std::sync::Arc::new(store::MemoryBackend::new());
+    let store = crate::storage::open_store(backend, &tasks, &metrics).await.unwrap();
+    let hold = || names::hold(&store, &config, Data::MayBegin, &clock);
+    let (one, other) = tokio::join!(hold(), hold());
+    one.and(other).unwrap();
+    let name = ruma::server_name!("kanazawa.test");
+    let page = audit::list(&store, name, &audit::Filter::default(), store::Position::START).await.unwrap();
+    assert_eq!(page.found.len(), 1);
+    store.close().await.unwrap();
+}
