@@ -28,6 +28,18 @@ impl ChainRow {
         self.day = self.day.next();
     }
 
+    /// Whether a chain that ended so can end as `self` says now, as far as the two ends tell: without new links only its
+    /// open day may have been sealed.
+    pub(crate) fn may_follow(&self, seen: &Self) -> bool {
+        if self.number == seen.number {
+            let mut closed = seen.clone();
+            closed.close_day();
+            return self == seen || (seen.sealed < seen.number && *self == closed);
+        }
+        let goes_on = seen.number < self.number && seen.position < self.position;
+        goes_on && seen.sealed <= self.sealed && self.sealed <= self.number && seen.day <= self.day
+    }
+
     /// The next record takes its place; gives its link.
     pub(crate) fn take(&mut self, authority: &ServerName, position: Position, record: &Bytes) -> LinkRow {
         self.number += 1;

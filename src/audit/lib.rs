@@ -9,9 +9,10 @@
 //! fit, and [`verify`](verify()) names the place. Whoever may write the storage could compute all links anew; from the
 //! seal on he needs the signing key for that. And against somebody who has the key as well, or who removes the
 //! newest rows with their links and seals, only what is kept elsewhere helps: a [`Noted`] value of the chain, or the
-//! line that the server's own log has for each seal. He may even have the server do it: one that starts where links and
-//! seals are missing makes them, and only when it made them is in them. What has no link yet, the rows of the last second or so, is
-//! protected by the storage alone.
+//! line that the server's own log has for each seal. He may even have the server do it: one that runs goes on only from
+//! the end of the chain that it has seen, but one that starts where a chain, its links and its seals are all gone makes them, and only when
+//! it made them is in the seals. What has no link yet, the rows of the last second or so, is protected by the storage
+//! alone; and a row that is added behind the chain's end, with whatever in it, is linked like any other.
 //!
 //! Why not in the batch of the deed: a link needs the one before it, so everybody who signs in would wait
 //! for everybody before him, and two processes would send each other back again and again. The order of
@@ -41,4 +42,4 @@ pub use list::{Filter, Listed, Page, list};
 pub use noted::{NotANote, Noted};
 pub use seal::LastSeal;
 pub use tables::checks;
-pub use verify::{Fault, Findings, Wrong, verify};
+pub use verify::{Fault, Findings, LateSeal, Wrong, verify};

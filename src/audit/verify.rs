@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, error::Error};
 
+use base::Timestamp;
 use bytes::Bytes;
 use pdu::Authority;
 use ruma::{OwnedServerName, ServerName};
@@ -13,7 +14,7 @@ use store::{Order, Position, Range, Store};
 
 use crate::{
     Noted,
-    chain::day_of,
+    chain::{day_of, hex},
     day::Day,
     error::is_damage,
     seal::{LastSeal, is_genuine, is_key_of},
@@ -22,6 +23,10 @@ use crate::{
 
 /// Rows that are read at a time.
 const PAGE: usize = 500;
+
+/// Late seals and unknown keys that are told.
+const MOST_LATE: usize = 100;
+const MOST_KEYS: usize = 10;
 
 /// What the check of an authority's audit log found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +37,14 @@ pub struct Findings {
     pub rows: u64,
     /// How many seals were found right.
     pub seals: u64,
-    /// Of those, how many were made two days or more after their day was over: no server ran then, or the seals were
-    /// made anew.
-    pub late: u64,
+    /// Of those, the ones that were made two days or more after their day was over: no server ran then, or the seals
+    /// were made anew. The first hundred of them.
+    pub late: Vec<LateSeal>,
+    /// How many were made so late.
+    pub late_count: u64,
+    /// Of an authority that is not configured, the keys of the seals that were found right: whether they were its keys,
+    /// nobody knows here. The first ten of them.
+    pub unknown_keys: Vec<String>,
     /// The last of them.
     pub last_seal: Option<LastSeal>,
     /// The last link that was found right: who keeps it elsewhere can tell later whether it was so.
@@ -43,6 +53,15 @@ pub struct Findings {
     pub waiting: u64,
     /// The first place where something does not fit.
     pub wrong: Option<Wrong>,
+}
+
+/// A seal that was made long after its day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateSeal {
+    /// Of which day.
+    pub day: Day,
+    /// When it was made, as it says itself.
+    pub made: Timestamp,
 }
 
 /// Something that does not fit.
@@ -86,12 +105,14 @@ pub enum Fault {
     SealOfOthers,
     /// The seal's signature does not hold.
     SealForged,
-    /// The seal's key is none of the authority's as configured, whether present or old.
+    /// The seal's key is none of the authority's as configured, whether present or old. Of one that is not configured
+    /// the keys are only told.
     SealKeyUnknown,
 }
 
-/// Checks the audit log of an authority. `keys` is its configuration; without one no key is known. `noted` is what an
-/// earlier check found.
+/// Checks the audit log of an authority. `keys` is its configuration; without one, as of an authority that was given
+/// up, no key is known, and the seals prove only what whoever knows the keys that are told makes of it. `noted` is what
+/// an earlier check found.
 ///
 /// # Errors
 /// When the store cannot be read; what is wrong with the log is in the answer.
@@ -111,7 +132,9 @@ pub async fn verify(
         last_day: None,
         sealed: None,
         seal_count: 0,
+        late: Vec::new(),
         late_count: 0,
+        unknown_keys: Vec::new(),
         noted,
         through: Position::START,
     };
@@ -130,7 +153,9 @@ pub async fn verify(
         authority: name.to_owned(),
         rows: walk.chain.number,
         seals: walk.seal_count,
-        late: walk.late_count,
+        late: walk.late,
+        late_count: walk.late_count,
+        unknown_keys: walk.unknown_keys,
         last_seal: walk.sealed,
         chain: Noted { number: walk.chain.number, hash: walk.chain.hash },
         waiting,
@@ -194,7 +219,9 @@ struct Walk<'a> {
     last_day: Option<Day>,
     sealed: Option<LastSeal>,
     seal_count: u64,
+    late: Vec<LateSeal>,
     late_count: u64,
+    unknown_keys: Vec<String>,
     noted: Option<Noted>,
     /// The last row that has a link.
     through: Position,
@@ -313,15 +340,29 @@ impl Walk<'_> {
         if (seal.first, seal.last, seal.hash, day) != expected {
             return Some(self.seal_wrong(Fault::SealOfOthers, day));
         }
-        if !self.keys.is_some_and(|authority| is_key_of(authority, &seal)) {
-            return Some(self.seal_wrong(Fault::SealKeyUnknown, day));
+        match self.keys {
+            Some(authority) if is_key_of(authority, &seal) => {}
+            Some(_) => return Some(self.seal_wrong(Fault::SealKeyUnknown, day)),
+            None => self.unknown_key(&seal),
         }
         self.seals.pop_front();
         self.chain.close_day();
         self.seal_count += 1;
-        self.late_count += u64::from(Day::of(seal.made) > day.next().next());
+        if Day::of(seal.made) > day.next().next() {
+            self.late_count += 1;
+            if self.late.len() < MOST_LATE {
+                self.late.push(LateSeal { day, made: seal.made });
+            }
+        }
         self.sealed = Some(LastSeal { day, number: seal.last });
         None
+    }
+
+    fn unknown_key(&mut self, seal: &SealRow) {
+        let key = format!("{} {}", seal.key_id, hex(&seal.public_key));
+        if self.unknown_keys.len() < MOST_KEYS && !self.unknown_keys.contains(&key) {
+            self.unknown_keys.push(key);
+        }
     }
 
     /// Checks that the chain ends where the note of its end and the last seal say.

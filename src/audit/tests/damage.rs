@@ -6,7 +6,7 @@ use store::{Order, Position, Range, Value};
 
 use super::*;
 use crate::{
-    Fault, Noted, Record, Wrong,
+    Fault, LateSeal, Noted, Record, Wrong,
     chain::hex,
     tables::{CHAINS, ChainRow, LINKS, LinkRow, RECORDS, SEALS, SealRow},
 };
@@ -397,7 +397,7 @@ async fn a_note_kept_elsewhere_shows_what_the_log_itself_cannot() {
 #[tokio::test]
 async fn a_follower_makes_nothing_anew_that_it_has_seen_and_seals_made_anew_are_told_as_late() {
     let mut log = Log::of(&[3, 3, 2, 1, 1]).await;
-    let of = |found: crate::Findings| (found.rows, found.seals, found.late, found.waiting);
+    let of = |found: crate::Findings| (found.rows, found.seals, found.late_count, found.waiting);
     assert_eq!(of(log.office.verify(kanazawa()).await), (10, 4, 0, 0));
     let mut other = Record::decode(&log.records[1].1).unwrap();
     other.whom = "@taro:kanazawa.test".to_owned();
@@ -420,5 +420,98 @@ async fn a_follower_makes_nothing_anew_that_it_has_seen_and_seals_made_anew_are_
     let mut follower = Follower::new(&log.office.store, &log.office.authorities, &log.office.clock);
     follower.catch_up().await.unwrap();
     let found = log.office.verify(kanazawa()).await;
+    let made = log.office.clock.now();
+    let late = [0, 1].map(|at: usize| LateSeal { day: log.seals[at].0, made });
+    assert_eq!(found.late, late);
     assert_eq!((found.wrong.clone(), of(found)), (None, (11, 4, 2, 0)));
+}
+
+/// What the chain says if the newest row had always been another, with so many rows behind it.
+fn newest_anew(log: &Log, more: &[(Position, Bytes)], batch: &mut Batch) {
+    let (at, mut chain) = (log.records.len() - 1, ChainRow::start());
+    let mut other = Record::decode(&log.records[at].1).unwrap();
+    other.whom = "@taro:kanazawa.test".to_owned();
+    let other = (log.records[at].0, other.encode());
+    batch.put(&RECORDS, &key(other.0), &other.1);
+    for (position, record) in log.records[..at].iter().chain([&other]).chain(more) {
+        let link = chain.take(kanazawa(), *position, record);
+        batch.put(&LINKS, &key(chain.number), &link.encode());
+    }
+    let end = ChainRow::decode(&log.end).unwrap();
+    let end = ChainRow { hash: chain.hash, number: chain.number, position: chain.position, ..end };
+    batch.put(&CHAINS, kanazawa().as_str(), &end.encode());
+}
+
+/// Rows that no seal covers are changed and all links computed anew: whoever has seen the chain does not go on from it.
+#[tokio::test]
+async fn a_follower_goes_on_only_from_the_end_that_it_has_seen() {
+    for more in [0, 1] {
+        let mut log = Log::of(&[3, 3, 2]).await;
+        log.office.rows(kanazawa(), more).await;
+        let prefix = Range::prefix(kanazawa().as_str());
+        let rows = log.office.store.scan(&RECORDS, prefix, Order::Ascending, 100).await.unwrap();
+        let rows: Vec<_> = rows.into_iter().map(|((_, position), row)| (position, row)).collect();
+        let mut batch = Batch::new();
+        newest_anew(&log, &rows[8..], &mut batch);
+        log.office.store.commit(batch).await.unwrap();
+
+        log.office.rows(kanazawa(), 1).await;
+        log.office.hand.advance(A_DAY);
+        log.office.follow().await;
+
+        let found = log.office.verify(kanazawa()).await;
+        assert_eq!((found.rows, found.waiting, found.seals), (8 + more as u64, 1, 2), "{more}");
+    }
+}
+
+/// Whatever is there of a chain whose end is gone or was set back, nobody writes over it.
+#[tokio::test]
+async fn links_and_seals_that_are_there_are_never_made_anew() {
+    let log = Log::of(&[3, 3, 2]).await;
+    let start = |chain: &mut ChainRow, rows: usize| {
+        for (position, record) in &log.records[..rows] {
+            chain.take(kanazawa(), *position, record);
+        }
+    };
+    let (mut short, mut unsealed) = (ChainRow::start(), ChainRow::start());
+    start(&mut short, 2);
+    start(&mut unsealed, 8);
+    unsealed.day = log.seals[1].0;
+    for end in [None, Some(short), Some(unsealed)] {
+        let mut batch = Batch::new();
+        match &end {
+            None => batch.delete(&CHAINS, kanazawa().as_str()),
+            Some(end) => batch.put(&CHAINS, kanazawa().as_str(), &end.encode()),
+        }
+        log.office.store.commit(batch).await.unwrap();
+        log.office.hand.advance(A_DAY);
+        let mut follower = Follower::new(&log.office.store, &log.office.authorities, &log.office.clock);
+        follower.catch_up().await.unwrap();
+
+        let (order, name) = (Order::Ascending, kanazawa().as_str());
+        let store = &log.office.store;
+        let links = store.scan(&LINKS, Range::prefix(name), order, usize::MAX).await.unwrap();
+        let seals = store.scan(&SEALS, Range::prefix(name), order, usize::MAX).await.unwrap();
+        assert!(links.into_iter().map(|(_, link)| link).eq(log.links.iter().cloned()), "{end:?}");
+        assert!(
+            seals.into_iter().map(|((_, day), seal)| (day, seal)).eq(log.seals.iter().cloned()),
+            "{end:?}"
+        );
+        let left = store.get(&CHAINS, name).await.unwrap();
+        assert_eq!(left, end.map(|end| end.encode()));
+    }
+}
+
+/// One that was given up has no keys in the configuration; its log is checked all the same.
+#[tokio::test]
+async fn the_log_of_an_authority_without_configuration_is_checked_and_its_keys_are_told() {
+    let log = Log::of(&[3, 3, 2]).await;
+    let found = verify(&log.office.store, kanazawa(), None, None).await.unwrap();
+    let key = hex(&authority(kanazawa(), "1", 1).public_key());
+    assert_eq!((found.rows, found.seals, found.wrong), (8, 2, None));
+    assert_eq!(found.unknown_keys, [format!("ed25519:1 {key}")]);
+    assert!(log.office.verify(kanazawa()).await.unknown_keys.is_empty());
+    let wrong = log.after(|batch| batch.delete(&RECORDS, &self::key(log.records[4].0))).await.unwrap();
+    let found = verify(&log.office.store, kanazawa(), None, None).await.unwrap();
+    assert_eq!((found.rows, found.wrong), (4, Some(wrong)));
 }

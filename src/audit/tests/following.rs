@@ -3,7 +3,10 @@
 use store::{CommitError, Order, Position, Range, Table, Tuning};
 
 use super::*;
-use crate::{Fault, LastSeal, follow, tables::RECORDS};
+use crate::{
+    Fault, LastSeal, follow,
+    tables::{CHAINS, RECORDS},
+};
 
 static OTHER: Table<u64, u64> = Table::new(209, "test.other", Tuning::Small);
 
@@ -205,6 +208,62 @@ async fn what_cannot_be_read_of_one_authority_holds_up_no_other_and_its_place_is
         let wrong = found.wrong.unwrap();
         assert_eq!((found.rows, wrong.fault, wrong.number), (rows, Fault::Unreadable, rows + 1));
         assert!(wrong.cause.unwrap().contains("audit.records"));
+    }
+}
+
+#[tokio::test]
+async fn a_chain_that_another_process_carries_on_or_seals_is_gone_on_from() {
+    let mut office = Office::new().await;
+    let mut other = Follower::new(&office.store, &office.authorities, &office.clock);
+    office.rows(kanazawa(), 2).await;
+    office.follow().await;
+    office.hand.advance(A_DAY);
+    // The same rows, and a seal.
+    other.catch_up().await.unwrap();
+    office.rows(kanazawa(), 1).await;
+    office.follow().await;
+    assert_eq!(office.verify(kanazawa()).await.rows, 3);
+    // More rows, and a seal.
+    office.rows(kanazawa(), 1).await;
+    office.hand.advance(A_DAY);
+    other.catch_up().await.unwrap();
+    office.rows(kanazawa(), 1).await;
+    office.follow().await;
+    let found = office.verify(kanazawa()).await;
+    assert_eq!((found.rows, found.waiting, found.seals, found.wrong), (5, 0, 2, None));
+}
+
+#[tokio::test]
+async fn damage_of_one_authority_slows_no_other_down() {
+    let office = Office::new().await;
+    let mut batch = Batch::new();
+    batch.put(&CHAINS, kanazawa().as_str(), &bytes::Bytes::from_static(b"?"));
+    static ODD: Table<(String, Position, u64), u64> = Table::new(200, "audit.records", Tuning::Append);
+    batch.put(&ODD, &(kanazawa().as_str(), Position(1), 1), &1);
+    office.store.commit(batch).await.unwrap();
+    for is_end_there in [true, false] {
+        if !is_end_there {
+            let mut batch = Batch::new();
+            batch.delete(&CHAINS, kanazawa().as_str());
+            office.store.commit(batch).await.unwrap();
+        }
+        let edges = Tasks::new(&Metrics::new());
+        follow(&office.store, &office.authorities, &office.clock, &Random::seeded(1), &edges);
+        for _ in 0..20 {
+            let (began, before) = (office.clock.instant(), office.verify(wajima()).await.rows);
+            office.rows(kanazawa(), 1).await;
+            office.rows(wajima(), 1).await;
+            while office.verify(wajima()).await.rows == before {
+                office.hand.advance(Duration::from_millis(100));
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let took = office.clock.instant().since(began);
+            assert!(took < Duration::from_secs(5), "{took:?}");
+            office.hand.advance(Duration::from_secs(7));
+        }
+        edges.stop(Duration::from_secs(10)).await;
     }
 }
 

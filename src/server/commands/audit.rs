@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use audit::{Action, Day, Fault, Filter, Findings, Listed, Noted, Page, Record, Wrong, written};
+use audit::{Action, Day, Fault, Filter, Findings, LateSeal, Listed, Noted, Page, Record, Wrong, written};
 use http::Method;
 use pdu::Authority;
 use ruma::{OwnedServerName, ServerName};
@@ -153,7 +153,7 @@ pub(crate) fn parse_noted(text: &str) -> Result<Noted, String> {
 
 /// Tells what was found, and whether everything fits.
 fn tell(found: &Findings) -> anyhow::Result<bool> {
-    let Findings { authority, rows, seals, late, last_seal, chain, waiting, wrong } = found;
+    let Findings { authority, rows, seals, last_seal, chain, waiting, wrong, .. } = found;
     let sealed = match last_seal {
         Some(seal) => tr!(
             "封印 {seals} 件 ({day} の {number} 件目まで)",
@@ -180,13 +180,29 @@ fn tell(found: &Findings) -> anyhow::Result<bool> {
             complain(&tr!("  そこまでは正しい: {good}", "  right up to there: {good}"));
         }
     }
-    if *late > 0 {
+    remarks(found);
+    Ok(wrong.is_none())
+}
+
+/// Tells what only people can judge.
+fn remarks(found: &Findings) {
+    let Findings { authority, late, late_count, unknown_keys, .. } = found;
+    for key in unknown_keys {
         complain(&tr!(
-            "{authority}: 封印 {late} 件は二日以上遅れて作られました。その間サーバーが止まっていましたか。そうでなければ、作り直されています",
-            "{authority}: {late} seal(s) were made two days late or more: did no server run then? Else they were made anew"
+            "{authority}: 設定にない鍵で封印されています。この機関の鍵でしたか: {key}",
+            "{authority}: sealed with a key that is not in the configuration; was it this authority's? {key}"
         ));
     }
-    Ok(wrong.is_none())
+    if *late_count > 0 {
+        complain(&tr!(
+            "{authority}: 封印 {late_count} 件は二日以上遅れて作られました。その間サーバーが止まっていましたか。そうでなければ、作り直されています",
+            "{authority}: {late_count} seal(s) were made two days late or more: did no server run then? Else they were made anew"
+        ));
+    }
+    for LateSeal { day, made } in late {
+        let made = written(*made);
+        complain(&tr!("  {day} の封印: {made} に作成", "  the seal of {day}: made at {made}"));
+    }
 }
 
 fn place(wrong: &Wrong) -> String {
@@ -261,10 +277,14 @@ fn in_words(row: &Listed) -> String {
     };
     let Record { at, who, role, from, what, whom, before, after } = record;
     let facts = |facts: &[(String, String)]| {
-        facts.iter().map(|(name, value)| format!(" {name}={}", one_line(value))).collect::<String>()
+        facts
+            .iter()
+            .map(|(name, value)| format!(" {name}={}", quoted(value, [' ', '=', ':', '"'])))
+            .collect::<String>()
     };
     let (at, role, done) = (written(*at), role_in_words(role), action_in_words(what));
-    let (who, whom) = (one_line(who), one_line(whom));
+    // Ids have colons; what looks like a fact needs a space or an equals sign before it.
+    let (who, whom) = (quoted(who, [' ', '=', '"']), quoted(whom, [' ', '=', '"']));
     let from = from.as_deref().unwrap_or("-");
     let before = if before.is_empty() {
         String::new()
@@ -279,9 +299,10 @@ fn in_words(row: &Listed) -> String {
     format!("{at} {from} {who} [{role}] {done} ({what}) {whom}{before}{after}")
 }
 
-/// A row is one line, whatever stands in it.
-fn one_line(text: &str) -> String {
-    text.replace('\n', "\\n")
+/// A text that others chose, so that it cannot be taken for anything else of the line.
+fn quoted<const N: usize>(text: &str, marks: [char; N]) -> String {
+    let is_odd = |letter: char| marks.contains(&letter) || letter.is_whitespace() || letter.is_control();
+    if text.contains(is_odd) { Value::from(text).to_string() } else { text.to_owned() }
 }
 
 fn role_in_words(word: &str) -> String {
@@ -319,5 +340,37 @@ fn action_in_words(word: &str) -> String {
         Action::RemoveAlias => tr!("ルームの別名削除", "took an alias away"),
         Action::PublishRoom => tr!("ルーム一覧に掲載", "listed a room in the directory"),
         Action::WithdrawRoom => tr!("ルーム一覧から削除", "took a room out of the directory"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_others_chose_cannot_be_taken_for_another_fact_of_the_line() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let record = Record {
+            at: Timestamp(1_774_969_200_000),
+            who: "uid 0 (sudo hanako)".to_owned(),
+            role: "user".to_owned(),
+            from: None,
+            what: "session.sign_in".to_owned(),
+            whom: "@taro:kanazawa.test".to_owned(),
+            before: vec![pair("devices", "A B")],
+            after: vec![
+                pair("device", "X user_agent=Element"),
+                pair("a", "k=v"),
+                pair("b", "after:"),
+                pair("c", "\n\u{3000}\""),
+                pair("d", "PHONE"),
+            ],
+        };
+        let line = in_words(&Listed { position: Position(1), record: Some(record) });
+        let facts = r#" before: devices="A B" after: device="X user_agent=Element" a="k=v" b="after:" c="\n　\"" d=PHONE"#;
+        assert!(line.ends_with(&format!("(session.sign_in) @taro:kanazawa.test{facts}")), "{line}");
+        assert!(line.contains(r#" "uid 0 (sudo hanako)" ["#), "{line}");
     }
 }
