@@ -80,6 +80,13 @@ pub enum Error {
     Commit(store::CommitError),
 }
 
+impl Error {
+    /// Whether somebody tried too often, and not only when too many others did.
+    pub(crate) fn is_too_often(&self) -> bool {
+        matches!(self, Self::Limited { limit, .. } if *limit != crate::password::PASSWORD_CHECKS)
+    }
+}
+
 impl From<store::CommitError> for Error {
     fn from(cause: store::CommitError) -> Self {
         match cause {

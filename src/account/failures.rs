@@ -3,9 +3,13 @@
 //! A failed attempt has no commit of its own, and must not get one: whoever wants to fill the disk would only
 //! have to guess. Equal attempts are counted in memory and written together, twice a minute and at a stop,
 //! so a crash loses the counts of half a minute. How many rows that makes is bounded for each authority and
-//! for all: in the long run 8,640 and 86,400 a day. What goes beyond is counted without names and
-//! addresses, in a row that the same bounds hold for. Attempts on accounts that exist have a bound of their own, so
-//! that a flood of others hides none of them.
+//! for all: in the long run 17,280 and 172,800 a day. Attempts on accounts that exist have a bound of their own, so
+//! that a flood of others hides none of them. Where they go beyond it, they are told of each account without the
+//! addresses, with a bound again; beyond that, of each address without the accounts, with one more; and what is left
+//! is counted without either.
+//!
+//! A count is never too small while the process lives. Where the storage's answer to a row was lost, the row is
+//! written again, so the same attempts may be counted twice.
 //!
 //! A name that nobody has is not written: people type their passwords there, and strangers whatever they like.
 
@@ -17,12 +21,12 @@ use std::{
 use audit::{Action, Actor, Deed, written};
 use base::{Buckets, Clock, Rate, Timestamp};
 use parking_lot::Mutex;
-use ruma::{OwnedServerName, OwnedUserId};
+use ruma::{OwnedServerName, OwnedUserId, ServerName};
 use store::Batch;
 
 use crate::{Accounts, Error};
 
-/// Rows about failures in one authority's log, and in all together: as many about accounts that exist as about others.
+/// Rows of each [`Kind`] in one authority's log, and in all together.
 const OF_AUTHORITY: Rate = Rate { per_second: 0.05, burst: 250 };
 const OF_ALL: Rate = Rate { per_second: 0.5, burst: 1_000 };
 
@@ -45,6 +49,34 @@ pub(crate) struct Attempt {
     pub(crate) whom: Option<OwnedUserId>,
     /// Why it failed: a word that never changes.
     pub(crate) reason: &'static str,
+}
+
+/// How much a row tells. Each kind has rows of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// An account and from where.
+    Account,
+    /// An account.
+    AccountAlone,
+    /// From where, on some account.
+    AddressAlone,
+    /// Nothing of an account: nobody has the name, or it is of many.
+    Nobody,
+}
+
+impl Attempt {
+    /// The rows that can tell of it, the best first.
+    fn rows(self) -> Vec<(Kind, Self)> {
+        if self.whom.is_none() {
+            return vec![(Kind::Nobody, self)];
+        }
+        let alone = Self { by: self.by.clone().from_anywhere(), ..self.clone() };
+        let from = self.by.from();
+        let address = from.map(|from| Self { by: Actor::stranger(Some(from)), whom: None, ..self.clone() });
+        let mut rows = vec![(Kind::Account, self), (Kind::AccountAlone, alone)];
+        rows.extend(address.map(|address| (Kind::AddressAlone, address)));
+        rows
+    }
 }
 
 /// How often, and when.
@@ -93,24 +125,28 @@ impl Failures {
     pub(crate) fn note(&self, attempt: Attempt) {
         let now = self.clock.now();
         let once = Times { count: 1, first: now, last: now };
+        let authority = attempt.authority.clone();
         let mut gathered = self.gathered.lock();
-        if let Some(times) = gathered.told.get_mut(&attempt) {
-            times.add(once);
-        } else if gathered.told.len() < MOST_KEPT && self.may_write(&attempt) {
-            gathered.told.insert(attempt, once);
-        } else {
-            gathered.add_to_rest(attempt.authority, once);
+        for (kind, row) in attempt.rows() {
+            if let Some(times) = gathered.told.get_mut(&row) {
+                return times.add(once);
+            }
+            if gathered.told.len() < MOST_KEPT && self.may_write(&authority, kind) {
+                gathered.told.insert(row, once);
+                return;
+            }
         }
+        gathered.add_to_rest(authority, once);
     }
 
     /// Takes a row from what may be written.
-    fn may_write(&self, attempt: &Attempt) -> bool {
-        let (now, is_known) = (self.clock.instant(), attempt.whom.is_some());
-        let which = (&attempt.authority, is_known);
+    fn may_write(&self, authority: &ServerName, kind: Kind) -> bool {
+        let now = self.clock.instant();
+        let which = (authority, kind);
         if self.of_authority.take(&which, now).is_err() {
             return false;
         }
-        let free = self.of_all.take(&is_known, now).is_ok();
+        let free = self.of_all.take(&kind, now).is_ok();
         if !free {
             self.of_authority.put_back(&which, now);
         }
@@ -124,7 +160,7 @@ impl Failures {
         let rest = mem::take(&mut gathered.rest);
         for (authority, times) in rest {
             let attempt = the_rest_at(authority);
-            if self.may_write(&attempt) {
+            if self.may_write(&attempt.authority, Kind::Nobody) {
                 taken.push((attempt, times));
             } else {
                 gathered.rest.insert(attempt.authority, times);

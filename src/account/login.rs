@@ -146,7 +146,7 @@ impl Accounts {
             self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
         };
         let checked = self.check_password(&user_id, password, hash, Guesser::LogIn(from)).await;
-        if matches!(checked, Err(Error::Limited { .. })) {
+        if checked.as_ref().is_err_and(Error::is_too_often) {
             failed("too_often");
         }
         match (checked?, &row) {

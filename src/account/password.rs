@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The name of the limit on password checks that wait.
-const PASSWORD_CHECKS: &str = "password_checks";
+pub(crate) const PASSWORD_CHECKS: &str = "password_checks";
 
 /// Longest password, in bytes. argon2 takes more, but nobody types more.
 pub(crate) const LONGEST_PASSWORD: usize = 1_024;

@@ -381,6 +381,9 @@ impl Accounts {
     }
 }
 
+/// Bytes of devices' names in a row of the audit log, which has room for 256 with what is added to them.
+const MOST_NAMES: usize = 224;
+
 /// What a batch ends.
 #[derive(Default)]
 pub(crate) struct Ended {
@@ -389,9 +392,21 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// The devices, for the audit log.
+    /// The devices, for the audit log: where a row has no room for all, the first of them and how many there were.
     pub(crate) fn names(&self) -> String {
-        self.devices.join(" ")
+        let all = self.devices.join(" ");
+        if all.len() <= MOST_NAMES {
+            return all;
+        }
+        let mut some = String::new();
+        for name in &self.devices {
+            if some.len() + name.len() >= MOST_NAMES {
+                break;
+            }
+            some.push_str(name);
+            some.push(' ');
+        }
+        format!("{some}… ({})", self.devices.len())
     }
 }
 

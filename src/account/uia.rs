@@ -69,7 +69,9 @@ impl Accounts {
         match &checked {
             Ok(true) => return Ok(row),
             Ok(false) => self.note_unconfirmed(user, row.admin, settled, "wrong_password"),
-            Err(Error::Limited { .. }) => self.note_unconfirmed(user, row.admin, settled, "too_often"),
+            Err(error) if error.is_too_often() => {
+                self.note_unconfirmed(user, row.admin, settled, "too_often")
+            }
             Err(_) => {}
         }
         checked?;

@@ -73,6 +73,18 @@ impl Actor {
         Self { name: String::new(), role: Role::SharedSecret, from }
     }
 
+    /// The same from wherever it may be.
+    #[must_use]
+    pub fn from_anywhere(self) -> Self {
+        Self { from: None, ..self }
+    }
+
+    /// From which address, if one is known.
+    #[must_use]
+    pub const fn from(&self) -> Option<Address> {
+        self.from
+    }
+
     /// Nobody knows who.
     #[must_use]
     pub fn stranger(from: Option<Address>) -> Self {

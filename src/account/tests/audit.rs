@@ -102,6 +102,7 @@ async fn each_deed_leaves_exactly_one_row() {
     let tokens = ["put", "remove"].map(|verb| format!("registration_token.{verb} uid 0 operator "));
     assert_eq!(town.new_rows(seen).await, tokens);
 
+    assert_eq!(town.disk.lonely_rows(), 0, "a row that is written apart from its deed");
     for row in town.rows().await {
         let bytes = row.encode();
         let text = String::from_utf8_lossy(&bytes);
@@ -162,6 +163,12 @@ async fn what_did_not_happen_has_no_row() {
     town.disk.fail_next();
     assert!(town.accounts.close_account(&user, &operator()).await.is_err());
     assert_eq!(town.rows().await.len(), rows);
+
+    town.log_in("hanako", PASSWORD, None).await.unwrap();
+    town.accounts.log_out_everywhere(&user, &itself(&user)).await.unwrap();
+    town.accounts.close_account(&user, &operator()).await.unwrap();
+    assert_eq!(town.rows().await.len(), rows + 3);
+    assert_eq!(town.disk.lonely_rows(), 0, "a row that is written apart from its deed");
 }
 
 #[tokio::test]
@@ -259,6 +266,58 @@ async fn a_flood_of_attempts_on_nobody_hides_none_on_an_account() {
     let told: Vec<_> =
         rows.iter().filter(|row| row.what == "session.sign_in_failed" && row.whom == user).collect();
     assert_eq!((told.len(), told[0].from.as_deref()), (1, Some("192.0.2.1")));
+}
+
+#[tokio::test]
+async fn attempts_from_everywhere_on_many_accounts_are_told_by_account_then_by_address() {
+    let town = open_town().await;
+    let user = |n: u32| Some(OwnedUserId::try_from(format!("@u{n}:kanazawa.test")).unwrap());
+    // As many as there are rows for, then as many accounts as there are rows for.
+    for n in 0..250 {
+        town.accounts.note_failure(attempt(n, user(0)));
+    }
+    for n in 1..=250 {
+        town.accounts.note_failure(attempt(1_000 + n, user(n)));
+        town.accounts.note_failure(attempt(2_000 + n, user(n)));
+    }
+    for n in 0..300 {
+        town.accounts.note_failure(attempt(9_000, user(1_000 + n)));
+    }
+    town.accounts.note_failure(attempt(9_001, user(2_000)));
+    town.accounts.write_failures().await.unwrap();
+    let rows = town.rows().await;
+    let told = |whom: &str, from: Option<&str>| {
+        let row = rows.iter().find(|row| row.whom == whom && row.from.as_deref() == from);
+        row.and_then(|row| fact(&row.after, "times")).map(ToOwned::to_owned)
+    };
+    assert_eq!(rows.len(), 250 + 250 + 2);
+    assert_eq!(told("@u0:kanazawa.test", Some("0.0.0.7")).as_deref(), Some("1"));
+    assert_eq!(told("@u7:kanazawa.test", None).as_deref(), Some("2"));
+    assert_eq!(told("", Some("0.0.35.40")).as_deref(), Some("300"));
+    assert_eq!(told("", Some("0.0.35.41")).as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn who_is_turned_away_because_many_others_wait_has_tried_nothing() {
+    let cost = PasswordCost { concurrent: 1, waiting: 0, ..PasswordCost::cheapest() };
+    let town = town_at(Settings { registration: Registration::Open, ..Settings::default() }, cost).await;
+    let _turn = town.accounts.inner.passwords.turns().wait(0).await.unwrap();
+    let refused = town.log_in_from(here(), "hanako", PASSWORD, None).await;
+    assert!(matches!(refused, Err(Error::Limited { .. })), "{refused:?}");
+    town.accounts.write_failures().await.unwrap();
+    assert_eq!(town.rows().await.len(), 0);
+}
+
+#[test]
+fn devices_that_a_row_has_no_room_for_are_counted() {
+    let of = |count: usize| {
+        let devices = (0..count).map(|n| format!("DEVICE{n:04}")).collect();
+        crate::sessions::Ended { devices, ..Default::default() }.names()
+    };
+    assert_eq!(of(2), "DEVICE0000 DEVICE0001");
+    let many = of(12_345);
+    assert!(many.len() <= 256 && many.starts_with("DEVICE0000 DEVICE0001 "), "{many}");
+    assert!(many.ends_with(" DEVICE0019 … (12345)"), "{many}");
 }
 
 #[tokio::test]

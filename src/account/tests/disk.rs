@@ -22,6 +22,7 @@ pub(super) struct Disk {
     largest_scan: AtomicUsize,
     audit_reads: AtomicUsize,
     audit_writes: AtomicUsize,
+    lonely_rows: AtomicUsize,
     hold: Mutex<Option<Hold>>,
 }
 
@@ -70,6 +71,11 @@ impl Disk {
     /// How often tables of the audit log were read and written since the last call.
     pub(super) fn take_audit(&self) -> (usize, usize) {
         (self.audit_reads.swap(0, SeqCst), self.audit_writes.swap(0, SeqCst))
+    }
+
+    /// How many batches wrote rows of the audit log and nothing else.
+    pub(super) fn lonely_rows(&self) -> usize {
+        self.lonely_rows.load(SeqCst)
     }
 
     fn note_reads(&self, tables: impl Iterator<Item = TableId>) {
@@ -124,8 +130,9 @@ impl Backend for Disk {
         }
         for batch in batches.iter() {
             self.note_reads(batch.requires.iter().map(|require| require.table.id));
-            let written = batch.ops.iter().filter(|op| is_audit(&table_of(op)));
-            self.audit_writes.fetch_add(written.count(), SeqCst);
+            let written = batch.ops.iter().filter(|op| is_audit(&table_of(op))).count();
+            self.audit_writes.fetch_add(written, SeqCst);
+            self.lonely_rows.fetch_add(usize::from(written > 0 && written == batch.ops.len()), SeqCst);
         }
         self.memory.commit(batches).await
     }

@@ -42,6 +42,10 @@ struct Town {
 }
 
 async fn town(settings: Settings) -> Town {
+    town_at(settings, PasswordCost { concurrent: 1, ..PasswordCost::cheapest() }).await
+}
+
+async fn town_at(settings: Settings, password: PasswordCost) -> Town {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let (clock, manual) = Clock::manual(1_700_000_000_000);
@@ -49,7 +53,6 @@ async fn town(settings: Settings) -> Town {
     let disk = Arc::new(disk::Disk::default());
     let store = Store::open(disk.clone(), Default::default(), &tasks, &metrics).await.unwrap();
     let rooms = rooms(&store, &clock, &random, &tasks, &metrics).await;
-    let password = PasswordCost { concurrent: 1, ..PasswordCost::cheapest() };
     let config = Config { password, settings, ..Config::default() };
     let accounts =
         Accounts::open(store.clone(), rooms.clone(), config, clock, random, &tasks, &metrics).await.unwrap();
