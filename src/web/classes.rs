@@ -32,6 +32,7 @@ fn of_client(method: &Method, segments: &[&str]) -> Class {
         ["rooms", _, "join" | "leave" | "forget" | "invite" | "kick" | "ban" | "unban" | "upgrade"] => {
             Class::Membership
         }
+        ["directory", ..] if method != Method::GET => Class::Directory,
         ["publicRooms" | "search"] | ["user_directory" | "directory" | "room_summary", ..] => Class::Search,
         ["rooms", _, "hierarchy" | "summary"] | [.., "mutual_rooms"] => Class::Search,
         _ if method == Method::GET => Class::Read,
@@ -70,6 +71,10 @@ mod tests {
             ("POST", "/_matrix/client/v3/join/{room_id_or_alias}", Class::Membership),
             ("POST", "/_matrix/client/v3/rooms/{room_id}/invite", Class::Membership),
             ("POST", "/_matrix/client/v3/user_directory/search", Class::Search),
+            ("GET", "/_matrix/client/v3/directory/room/{room_alias}", Class::Search),
+            ("PUT", "/_matrix/client/v3/directory/room/{room_alias}", Class::Directory),
+            ("DELETE", "/_matrix/client/v3/directory/room/{room_alias}", Class::Directory),
+            ("PUT", "/_matrix/client/v3/directory/list/room/{room_id}", Class::Directory),
             ("GET", "/_matrix/client/v3/publicRooms", Class::Search),
             ("GET", "/_matrix/client/v1/rooms/{room_id}/hierarchy", Class::Search),
             ("GET", "/_matrix/client/v3/rooms/{room_id}/messages", Class::Read),

@@ -38,6 +38,8 @@ pub enum Class {
     Membership,
     /// Searching people and rooms, by user.
     Search,
+    /// Aliases and what directories show, which the audit log tells of, by user.
+    Directory,
     /// `/sync`, by device.
     Sync,
     /// Everything else that changes something, by user.
@@ -60,13 +62,14 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 16] = [
         Class::Login,
         Class::Registration,
         Class::Open,
         Class::Send,
         Class::Membership,
         Class::Search,
+        Class::Directory,
         Class::Sync,
         Class::Write,
         Class::Read,
@@ -87,6 +90,7 @@ impl Class {
             Class::Send => "send",
             Class::Membership => "membership",
             Class::Search => "search",
+            Class::Directory => "directory",
             Class::Sync => "sync",
             Class::Write => "write",
             Class::Read => "read",
@@ -109,6 +113,8 @@ impl Class {
             Class::Send => (20.0, 300),
             Class::Membership => (5.0, 200),
             Class::Search => (10.0, 100),
+            // Five a minute.
+            Class::Directory => (5.0 / 60.0, 100),
             Class::Sync => (10.0, 100),
             Class::Write => (20.0, 300),
             Class::Read => (50.0, 1_000),

@@ -12,10 +12,11 @@ use ruma::{
     room::{JoinRuleKind, RoomType},
 };
 use serde_json::{Value, json};
-use store::{Batch, Range, Table, Tuning};
+use store::{Batch, CommitError, Range, Table, Tuning};
 
 use crate::{
     Error, RoomSerial, Rooms,
+    attempts::Attempts,
     read::{members::MemberCounts, room::RoomInfo},
     tables::{Membership, Summary},
 };
@@ -87,11 +88,12 @@ impl Rooms {
         self.deed(Action::PublishRoom, by, room.room_id.as_str()).write(batch, creator.server_name());
     }
 
-    /// Shows a room in the directory of the user's authority, or takes it out; `by` is the user, for the audit log.
+    /// Shows a room in the directory of the user's authority, or takes it out; `by` is the user, for the audit log, which
+    /// tells nothing where it is so already.
     ///
     /// # Errors
     /// [`Error::NotAllowed`] when the user lacks the power to name the room's main alias; [`Error::NotJoined`];
-    /// [`Error::Denied`]; [`Error::NoRoom`].
+    /// [`Error::Denied`]; [`Error::NoRoom`]; [`Error::Contended`]; [`Error::Commit`].
     pub async fn set_published(
         &self,
         user: &UserId,
@@ -106,16 +108,31 @@ impl Rooms {
         if !self.may_set_state(user, room_id, "m.room.canonical_alias").await? {
             return Err(Error::NotAllowed("you may not change the room's entry in the directory".to_owned()));
         }
-        let mut batch = Batch::new();
         if published {
             self.0.policy.publish(user, room_id)?;
-            self.stage_published(&mut batch, &room, user, by);
-        } else {
-            batch.delete(&PUBLISHED, &(user.server_name().as_str(), room.serial));
-            let deed = self.deed(Action::WithdrawRoom, by, room_id.as_str());
-            deed.write(&mut batch, user.server_name());
         }
-        self.store().commit(batch).await.map(|_| ()).map_err(Error::Commit)
+        let key = (user.server_name().as_str(), room.serial);
+        let mut attempts = Attempts::default();
+        loop {
+            let entry = self.store().get(&PUBLISHED, &key).await?;
+            if entry.is_some() == published {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            batch.require(&PUBLISHED, &key, entry.as_ref());
+            if published {
+                self.stage_published(&mut batch, &room, user, by);
+            } else {
+                batch.delete(&PUBLISHED, &key);
+                let deed = self.deed(Action::WithdrawRoom, by, room_id.as_str());
+                deed.write(&mut batch, user.server_name());
+            }
+            match self.store().commit(batch).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict { .. }) => attempts.again(self).await?,
+                Err(error) => return Err(Error::Commit(error)),
+            }
+        }
     }
 
     /// Whether an authority's directory shows a room; it does not show one that we do not know.

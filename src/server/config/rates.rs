@@ -38,6 +38,7 @@ readers! {
     send: Send,
     membership: Membership,
     search: Search,
+    directory: Directory,
     sync: Sync,
     write: Write,
     read: Read,

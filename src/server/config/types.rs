@@ -327,6 +327,9 @@ pub struct LimitsConfig {
     /// Searching people and rooms, by user.
     #[serde(deserialize_with = "rates::search")]
     pub search: RateSetting,
+    /// Changes of aliases and directories, by user.
+    #[serde(deserialize_with = "rates::directory")]
+    pub directory: RateSetting,
     /// `/sync`, by device.
     #[serde(deserialize_with = "rates::sync")]
     pub sync: RateSetting,
@@ -369,6 +372,7 @@ impl Default for LimitsConfig {
             send: rate(Class::Send),
             membership: rate(Class::Membership),
             search: rate(Class::Search),
+            directory: rate(Class::Directory),
             sync: rate(Class::Sync),
             write: rate(Class::Write),
             read: rate(Class::Read),
@@ -397,6 +401,7 @@ impl LimitsConfig {
             Class::Send => self.send,
             Class::Membership => self.membership,
             Class::Search => self.search,
+            Class::Directory => self.directory,
             Class::Sync => self.sync,
             Class::Write => self.write,
             Class::Read => self.read,
