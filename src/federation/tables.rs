@@ -22,7 +22,7 @@ pub static OWED: Table<(String, String, String), Position> =
 pub static PEERS: Table<String, u64> = Table::new(153, "federation.peers", Tuning::Small);
 
 /// What was sent to a peer last, while that is after the sender's cursor; key: authority of ours, peer. Written before
-/// it is sent, so that whoever goes on after a crash sends the same transaction again.
+/// it is sent, where the data are shared, so that whoever goes on after a crash sends the same transaction again.
 pub static LAST_SENT: Table<(String, String), LastSentRow> =
     Table::new(154, "federation.last_sent", Tuning::Queue);
 

@@ -166,6 +166,8 @@ impl Consumer {
         };
         self.held.set(1);
         let _held = Held(&self.held, &self.lag);
+        // Also when the work panics: what it has started goes on until then.
+        let _ended = term.ended.clone().drop_guard();
         let outcome = {
             let mut working = std::pin::pin!(work(term.clone()));
             tokio::select! {
@@ -344,14 +346,6 @@ impl Term {
 /// A batch that demands the row of a term.
 #[derive(Debug)]
 pub struct Fenced(Batch);
-
-impl Fenced {
-    /// Whether there is nothing to commit, wake or check: no other process can have the data either.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 /// A batch on its way that is written in a term or not at all.
 pub struct Submitted<'a> {

@@ -113,7 +113,7 @@ impl Inner {
 
     /// Those of the events that a peer may get now: all that it may see while it is in the room, else only
     /// what was done to its own users.
-    async fn permitted(
+    pub(super) async fn permitted(
         &self,
         peer: &ServerName,
         room: RoomSerial,

@@ -91,7 +91,8 @@ impl FanOut {
 
     async fn read_on(&mut self) -> Result<(), Error> {
         self.typing().await?;
-        loop {
+        // However much there is to read: the term may end before it is read.
+        while !self.sender.term.ended().is_cancelled() {
             let after = Position(self.sender.fanned.load(Ordering::Acquire));
             let head = self.sender.store.head();
             let changes = self.sender.term.changes(after, STEP).await?;
@@ -103,6 +104,7 @@ impl FanOut {
             self.fan_out(&changes).await?;
             self.sender.fanned.fetch_max(last.0, Ordering::AcqRel);
         }
+        Ok(())
     }
 
     async fn fan_out(&mut self, changes: &[Change]) -> Result<(), Error> {

@@ -274,7 +274,16 @@ impl Lane {
         Some(LastSentRow { through, under_way: Some(transaction.row()) })
     }
 
-    /// That could not be written, or the peer does not take the transaction as it is.
+    /// That could not be written, with what has changed. Nothing was to be written: what the store says of the
+    /// transaction stays so, for it may have arrived.
+    pub(crate) fn sending_failed(&mut self, id: &str, changes: Option<Changes>) {
+        if let Some(changes) = changes {
+            self.changes_failed(changes);
+            self.not_sent(id);
+        }
+    }
+
+    /// It was not written, or the peer does not take the transaction as it is.
     pub(crate) fn not_sent(&mut self, id: &str) {
         if let Noted::UnderWay { id: noted, before, .. } = &self.noted
             && noted == id
@@ -446,6 +455,17 @@ mod tests {
         assert_eq!(lane.changes(), Changes::default());
         lane.changes_failed(expected);
         assert_eq!(lane.changes().delete, [room(1)]);
+    }
+
+    #[test]
+    fn who_cannot_prove_that_he_still_sends_forgets_nothing_that_may_have_arrived() {
+        let mut lane = Lane::default();
+        let sent = build(server_name!("a.test"), Timestamp(1), &[], &[]);
+        lane.resume(Position(7), Some((sent.clone(), Vec::new())));
+        lane.sending_failed(&sent.id, None);
+        assert_eq!(lane.ended(Position(6)), None);
+        lane.sending_failed(&sent.id, Some(Changes::default()));
+        assert!(lane.ended(Position(6)).is_some(), "what was never sent is not kept");
     }
 
     #[test]

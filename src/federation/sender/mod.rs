@@ -14,9 +14,11 @@
 //! their own, so that they take none from peers, and an end: after a day what they were owed is forgotten.
 //!
 //! What happens in a crash: the cursor stands at a place before which everything has been delivered
-//! or is in [`OWED`], written in the same commit. From there the log is read again. What was sent after it
-//! is noted for each peer before it is sent ([`LAST_SENT`]): the transaction that may or may not have arrived goes
-//! out once more as it was, by whose id the peer knows it, and nothing that was sent before it.
+//! or is in [`OWED`], written in the same commit. From there the log is read again. Where another process may go on,
+//! what was sent after it is noted for each peer before it is sent ([`LAST_SENT`]): the transaction that may or may not
+//! have arrived goes out once more as it was, by whose id the peer knows it, and nothing that was sent before it.
+//! Should it not be the same any more, because something in it was redacted since, it goes out as another one. A
+//! process that has its data for itself notes nothing: what it sent in its last moment comes again.
 //!
 //! Of several processes over the same data one sends, for a [`Term`]; the others stand by. Nothing is sent before the
 //! store has said that the term still is this process's.
@@ -100,6 +102,9 @@ pub(crate) struct Office {
     started: Instant,
 }
 
+/// The peers that there is something for, or was.
+type Destinations = HashMap<OwnedServerName, Arc<Destination>>;
+
 /// A sender at work, in one term.
 pub(crate) struct Inner {
     term: Term,
@@ -111,7 +116,7 @@ pub(crate) struct Inner {
     clock: Clock,
     random: Random,
     tasks: Tasks,
-    destinations: Mutex<HashMap<OwnedServerName, Arc<Destination>>>,
+    destinations: Mutex<Destinations>,
     /// How far the log has been read.
     fanned: AtomicU64,
     healthy: Semaphore,
@@ -434,7 +439,7 @@ impl Inner {
     }
 
     /// Gives up the stranger that failed most, if there are too many.
-    fn make_room_for_stranger(&self, destinations: &HashMap<OwnedServerName, Arc<Destination>>) {
+    fn make_room_for_stranger(&self, destinations: &Destinations) {
         if destinations.len() < self.config.most_strangers {
             return;
         }

@@ -1,20 +1,24 @@
 //! Remembering how far the sender has come.
 //!
 //! One commit moves the cursor of the log and writes what is owed to peers that are behind, so that
-//! an event is always either after the cursor, or owed, or delivered. What was sent after the cursor is in
-//! [`LAST_SENT`]: the transaction under way before it is sent, that it has ended a moment after.
+//! an event is always either after the cursor, or owed, or delivered. Where another process may go on, what was sent after
+//! the cursor is in [`LAST_SENT`]: the transaction under way before it is sent, that it has ended a moment after.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Position};
 use tracing::warn;
 
 use super::{
-    Destination, Inner, Office,
+    Destination, Destinations, Inner, Office,
     lane::{Changes, Ended, Lane},
 };
 use crate::tables::{LAST_SENT, OWED, PEERS};
@@ -93,11 +97,10 @@ impl Inner {
 
     /// Writes cursor and debts if they have changed. Returns the cursor as written.
     async fn persist(&self, written: Position) -> Result<Position, store::CommitError> {
-        let destinations: Vec<Arc<Destination>> = self.destinations.lock().values().cloned().collect();
         let (submitted, low_water, noted) = {
             // What is written of one lane is written in the order in which it was looked at.
             let _in_order = self.notes.lock();
-            let low_water = self.low_water(&destinations);
+            let (low_water, destinations) = low_water(&self.fanned, &self.destinations);
             let mut batch = Batch::new();
             let noted = put_lanes(&mut batch, &destinations, low_water);
             if low_water != written {
@@ -118,18 +121,6 @@ impl Inner {
             }
         }
         committed.map(|_| low_water)
-    }
-
-    /// Everything up to here has been delivered to everybody, or is owed.
-    fn low_water(&self, destinations: &[Arc<Destination>]) -> Position {
-        // Before the lanes are looked at: what is fanned out meanwhile counts next time.
-        let mut low_water = Position(self.fanned.load(Ordering::Acquire));
-        for destination in destinations {
-            let state = destination.state.lock();
-            let lanes = state.lanes.values().filter_map(Lane::low_water);
-            low_water = lanes.min().map_or(low_water, |lane| lane.min(low_water));
-        }
-        low_water
     }
 
     /// Drops what is kept of servers that were given up, once nothing of it is left to be written.
@@ -159,6 +150,20 @@ impl Inner {
     }
 }
 
+/// Up to where everything has been delivered to everybody, or is owed; and the peers of which that was seen.
+fn low_water(fanned: &AtomicU64, destinations: &Mutex<Destinations>) -> (Position, Vec<Arc<Destination>>) {
+    // Before anything else is looked at: of what is fanned out later there may be peers that are not among these,
+    // and lanes that were looked at too early. It counts next time.
+    let mut low_water = Position(fanned.load(Ordering::Acquire));
+    let destinations: Vec<_> = destinations.lock().values().cloned().collect();
+    for destination in &destinations {
+        let state = destination.state.lock();
+        let lanes = state.lanes.values().filter_map(Lane::low_water);
+        low_water = lanes.min().map_or(low_water, |lane| lane.min(low_water));
+    }
+    (low_water, destinations)
+}
+
 /// Adds to a batch that moves the cursor what has changed about lanes. What is owed and what has ended is looked at
 /// together, for what has ended may be owed.
 fn put_lanes(batch: &mut Batch, destinations: &[Arc<Destination>], cursor: Position) -> Vec<OfLane> {
@@ -181,4 +186,38 @@ fn put_lanes(batch: &mut Batch, destinations: &[Arc<Destination>], cursor: Posit
         }
     }
     noted
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_event_id, owned_room_id, owned_server_name, owned_user_id};
+
+    use super::*;
+    use crate::{config::SenderConfig, sender::transaction::OutgoingReceipt};
+
+    #[test]
+    fn the_cursor_does_not_pass_what_a_new_peer_is_given_while_it_is_reckoned() {
+        let now = base::Clock::system().instant();
+        let name = owned_server_name!("wajima.test");
+        for _ in 0..2_000 {
+            let (fanned, destinations) = (AtomicU64::new(4), Mutex::new(Destinations::new()));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let new = Arc::new(Destination::new(name.clone(), &SenderConfig::default(), false, now));
+                    let key = (owned_room_id!("!r:a.test"), owned_user_id!("@a:a.test"), None);
+                    let position = Position(5);
+                    let receipt = OutgoingReceipt { event_id: owned_event_id!("$e"), ts: 1, position };
+                    let mut lane = Lane::default();
+                    lane.push_receipt(key, receipt);
+                    new.state.lock().lanes.insert(owned_server_name!("a.test"), lane);
+                    destinations.lock().insert(name.clone(), new);
+                    fanned.store(5, Ordering::Release);
+                });
+                while fanned.load(Ordering::Acquire) == 4 {
+                    assert_eq!(low_water(&fanned, &destinations).0, Position(4));
+                }
+            });
+            assert_eq!(low_water(&fanned, &destinations).0, Position(4));
+        }
+    }
 }

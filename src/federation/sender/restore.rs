@@ -1,6 +1,9 @@
 //! Going on where the last term ended: what peers were owed, and what was under way to them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use base::Timestamp;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
@@ -25,8 +28,8 @@ impl Inner {
         }
         let rows = self.store.scan(&LAST_SENT, Range::all(), Order::Ascending, usize::MAX).await?;
         for ((from, to), row) in rows {
-            let lane = peers.entry(to).or_default().entry(from.clone()).or_default();
-            self.resume(lane, &from, row).await?;
+            let lane = peers.entry(to.clone()).or_default().entry(from.clone()).or_default();
+            self.resume(lane, &from, &to, row).await?;
         }
         for (to, lanes) in peers {
             let Some(to) = ServerName::parse(to).ok().filter(|to| self.client.may_contact(to)) else {
@@ -67,7 +70,13 @@ impl Inner {
 
     /// Takes up what was sent last in a lane. A transaction of which something is gone (its room was purged) is not
     /// sent again; what is left of it is found in the log, or is owed.
-    async fn resume(&self, lane: &mut Lane, from: &str, row: LastSentRow) -> Result<(), store::Error> {
+    async fn resume(
+        &self,
+        lane: &mut Lane,
+        from: &str,
+        to: &str,
+        row: LastSentRow,
+    ) -> Result<(), store::Error> {
         let LastSentRow { through, under_way } = row;
         let Some(sent) = under_way else {
             lane.resume(through, None);
@@ -76,7 +85,7 @@ impl Inner {
         let first = sent.pdus.first().map_or(through, |(.., position)| *position);
         let before = Position(first.0.saturating_sub(1));
         let through_if_gone = if sent.room.is_some() { through } else { before.min(through) };
-        match self.sent_again(from, sent).await {
+        match self.sent_again(from, to, sent).await {
             Ok(Some(again)) => lane.resume(through, Some(again)),
             Ok(None) => lane.resume(through_if_gone, None),
             Err(room::Error::Store(error)) => return Err(error),
@@ -88,22 +97,32 @@ impl Inner {
         Ok(())
     }
 
-    /// A transaction as it was, with its events.
+    /// A transaction as it was, with its events. What the peer may not see any more, or not whole, it is not sent
+    /// again either; the transaction has another id then, for one with this id it may have already.
     async fn sent_again(
         &self,
         from: &str,
+        to: &str,
         sent: SentRow,
     ) -> Result<Option<(Transaction, Vec<Item>)>, room::Error> {
+        let (Ok(from), Ok(to)) = (ServerName::parse(from), ServerName::parse(to)) else { return Ok(None) };
         let keys: Vec<_> = sent.pdus.iter().map(|(room, event, _)| (*room, *event)).collect();
-        let events = self.rooms.load_events(&keys).await?;
-        let items = sent.pdus.iter().zip(events).map(|((.., position), event)| {
-            let event = event?;
-            Some(Item { position: *position, room_id: event.room_id().to_owned(), event })
-        });
-        let (Some(items), Ok(from)) = (items.collect::<Option<Vec<Item>>>(), ServerName::parse(from)) else {
-            return Ok(None);
-        };
+        let found = self.rooms.load_events(&keys).await?;
+        let Some(mut events) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let room = sent.room.as_deref().and_then(|room| RoomId::parse(room).ok());
+        if let (Some(_), Some((serial, _))) = (&room, keys.first()) {
+            events = self.permitted(&to, *serial, events).await?;
+        }
+        let positions: HashMap<_, _> =
+            sent.pdus.iter().map(|(_, event, position)| (*event, *position)).collect();
+        let items = events.into_iter().filter_map(|event| {
+            let position = *positions.get(&event.serial())?;
+            Some(Item { position, room_id: event.room_id().to_owned(), event })
+        });
+        let items: Vec<Item> = items.collect();
+        if items.is_empty() {
+            return Ok(None);
+        }
         let pdus: Vec<&Item> = items.iter().collect();
         let mut again = build(&from, Timestamp(sent.ts), &pdus, &sent.edus);
         again.room = room;

@@ -3,9 +3,10 @@
 //! The body is written in canonical form at once, from events that are canonical already, so that it
 //! is signed as it stands and no event is parsed or written a second time.
 //!
-//! The transaction's id follows from the positions it covers and from what is in it. So the same
-//! transaction tried again, even after a crash, has the same id, and another one has not. Of what it is made is
-//! noted before it is sent ([`crate::tables::LAST_SENT`]).
+//! The transaction's id follows from the positions it covers and from what is in it, to the byte. So the same
+//! transaction tried again, even after a crash, has the same id, and another one has not: nor has one of the same
+//! events of which one was redacted meanwhile. Of what it is made is noted before it is sent
+//! ([`crate::tables::LAST_SENT`]) where another process may go on with it.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 
@@ -123,8 +124,9 @@ pub(crate) fn build(
         if index > 0 {
             body.push(',');
         }
-        body.push_str(item.event.pdu().json_str());
-        hash.update(item.event.event_id().as_bytes());
+        let json = item.event.pdu().json_str();
+        body.push_str(json);
+        hash.update(json.as_bytes());
     }
     body.push_str("]}");
 

@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     BEHIND_AFTER, Destination, Failing, Inner,
-    lane::{Changes, Lane, Work},
+    lane::{Lane, Work},
     transaction::{Transaction, build},
 };
 use crate::{
@@ -209,39 +209,41 @@ impl Inner {
     /// Notes what is about to be sent, so that whoever goes on after a crash sends the same transaction again and not
     /// its events in another one. It waits until that is on disk, however long that takes: who cannot note it may
     /// not be the one any more who sends. False: the peer was given up meanwhile.
+    ///
+    /// Where no other process can go on, nothing is noted and nothing waited for: then what was sent in the last
+    /// moment before a crash may come again, in other transactions, and the peer knows the events by their ids.
     async fn note_sending(
         &self,
         destination: &Destination,
         from: &OwnedServerName,
         transaction: &Transaction,
     ) -> bool {
+        if !self.store.is_shared() {
+            return !destination.state.lock().is_given_up;
+        }
         loop {
             self.store.ready().await;
-            let (submitted, changes) = {
+            let (submitted, noted) = {
                 let _in_order = self.notes.lock();
                 let mut batch = Batch::new();
                 let mut state = destination.state.lock();
                 if state.is_given_up {
                     return false;
                 }
-                let mut changes = Changes::default();
+                let mut noted = None;
                 if let Some(lane) = state.lanes.get_mut(from)
                     && let Some(row) = lane.sending(transaction)
                 {
                     batch.put(&LAST_SENT, &(from.to_string(), destination.name.to_string()), &row);
-                    changes = lane.changes();
+                    let changes = lane.changes();
                     changes.write(&mut batch, from, &destination.name);
+                    noted = Some(changes);
                 }
-                let batch = self.term.fenced(batch);
-                if batch.is_empty() {
-                    return true;
-                }
-                (self.term.submit(batch), changes)
+                (self.term.submit(self.term.fenced(batch)), noted)
             };
             let Err(error) = submitted.await else { return true };
             if let Some(lane) = destination.state.lock().lanes.get_mut(from) {
-                lane.changes_failed(changes);
-                lane.not_sent(&transaction.id);
+                lane.sending_failed(&transaction.id, noted);
             }
             if !error.stops_writes() && !self.term.ended().is_cancelled() {
                 warn!(destination = %destination.name, %error, "what is to be sent could not be noted");

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use hostile::Hostile;
+use federation::tables::{LAST_SENT, LastSentRow, SentRow};
+use hostile::{Asked, Conduct, Hostile};
+use room::read::event::StoredEvent;
 use web::{ApiError, TokenCheck};
 
-use crate::net::{Net, Node, name};
+use crate::net::{Net, Node, name, user};
 
 const A: &str = "kanazawa.test";
 const B: &str = "wajima.test";
@@ -202,4 +204,98 @@ async fn who_asks_while_the_disk_is_away_is_told_to_come_again_and_not_that_he_h
     assert_eq!((asked.status, asked.errcode()), (503, Some("M_UNKNOWN")), "{}", asked.text);
     let user = TokenCheck::authenticate(&a.accounts, "a token", &name(A)).await;
     assert_eq!(ApiError::from(user.unwrap_err()).status().as_u16(), 503);
+}
+
+/// Notes in the store of `node` that a transaction with one event was under way to mallory.test.
+async fn note_under_way(node: &Node, event: &StoredEvent, ts: u64, room: Option<&ruma::RoomId>) {
+    let position = event.order().unwrap().position().unwrap();
+    let under_way = SentRow {
+        ts,
+        room: room.map(ToString::to_string),
+        pdus: vec![(event.room(), event.serial(), position)],
+        edus: Vec::new(),
+    };
+    let row = LastSentRow { through: position, under_way: Some(under_way) };
+    let mut batch = store::Batch::new();
+    batch.put(&LAST_SENT, &(A.to_owned(), "mallory.test".to_owned()), &row);
+    node.store.commit(batch).await.unwrap();
+}
+
+/// The transactions with events that a peer gets, once there are so many.
+async fn until_told(peer: &Hostile, times: usize) -> Vec<Asked> {
+    let mut asked = 0;
+    loop {
+        asked += 1;
+        let told = peer.until_asked("/send/", asked).await;
+        asked = told.len();
+        let full: Vec<_> = told
+            .into_iter()
+            .filter(|one| one.body["pdus"].as_array().is_some_and(|pdus| !pdus.is_empty()))
+            .collect();
+        if full.len() >= times {
+            return full;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_was_sent_redacted_comes_again_redacted_after_a_crash() {
+    let net = Net::default();
+    let a = Node::start(&net, &[A]).await;
+    let mallory = Hostile::new("mallory.test");
+    net.add(&mallory);
+    let room = a.create_room(ALICE).await;
+    let hanako = "@hanako:kanazawa.test";
+    a.join(hanako, &room, A).await;
+    a.say(hanako, &room, "secret").await;
+    let mut batch = store::Batch::new();
+    a.rooms.put_erasure(&mut batch, &user(hanako));
+    a.store.commit(batch).await.unwrap();
+    mallory.join(&net, A, &room, "eve").await;
+    let events = a.events(&room).await;
+    let said = events.iter().find(|event| event.kind() == "m.room.message").unwrap();
+    note_under_way(&a, said, 1, Some(&room)).await;
+
+    let _a = a.crash_and_restart().await;
+    let told = until_told(&mallory, 1).await;
+    assert_eq!(told[0].body["pdus"][0]["content"], serde_json::json!({}));
+}
+
+#[tokio::test]
+async fn what_was_redacted_while_it_was_under_way_comes_again_as_another_transaction() {
+    let net = Net::default();
+    let a = Node::start(&net, &[A]).await;
+    let mallory = Hostile::new("mallory.test");
+    net.add(&mallory);
+    let room = a.create_room(ALICE).await;
+    mallory.join(&net, A, &room, "eve").await;
+    mallory.on("/send/", Conduct::refuse(500, "M_UNKNOWN"));
+    a.say(ALICE, &room, "mistake").await;
+    let first = until_told(&mallory, 1).await.remove(0);
+    let events = a.events(&room).await;
+    let said = events.iter().find(|event| event.kind() == "m.room.message").unwrap();
+    note_under_way(&a, said, first.body["origin_server_ts"].as_u64().unwrap(), None).await;
+    a.rooms.redact(&user(ALICE), &room, said.event_id(), None, None).await.unwrap();
+
+    let _a = a.crash_and_restart().await;
+    let before = until_told(&mallory, 1).await.len();
+    let again = until_told(&mallory, before + 1).await;
+    let is_redacted = |one: &&Asked| one.body["pdus"][0]["content"] == serde_json::json!({});
+    let redacted = again.iter().find(is_redacted).expect("it comes again, redacted");
+    assert_ne!(redacted.uri, first.uri);
+}
+
+#[tokio::test]
+async fn who_has_his_data_for_himself_writes_nothing_before_he_sends() {
+    let net = Net::default();
+    let a = Node::start(&net, &[A]).await;
+    let mallory = Hostile::new("mallory.test");
+    net.add(&mallory);
+    let room = a.create_room(ALICE).await;
+    mallory.join(&net, A, &room, "eve").await;
+    mallory.on("/send/", Conduct::Hang);
+    a.say(ALICE, &room, "hello").await;
+    until_told(&mallory, 1).await;
+    let noted = a.store.scan(&LAST_SENT, store::Range::all(), store::Order::Ascending, 10).await.unwrap();
+    assert_eq!(noted, []);
 }
