@@ -43,7 +43,7 @@ impl PostgresBackend {
     /// Connects, and makes the tables in a new database if that may be begun.
     ///
     /// # Errors
-    /// When the server cannot be reached within some seconds, or a newer program made the tables;
+    /// When the server cannot be reached in some attempts, or a newer program made the tables;
     /// [`Error::Refused`] when there are none and none may be made.
     pub async fn open(settings: Settings, tasks: &Tasks) -> Result<Self, Error> {
         settings.check()?;

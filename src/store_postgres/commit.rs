@@ -93,7 +93,11 @@ async fn was_committed(pool: &Pool, id: &[u8]) -> Result<bool, Error> {
     let mut last = Error::Closed;
     for _ in 0..ATTEMPTS {
         let session = pool.take_writer().await?;
-        match find_group(&session, id).await {
+        let Ok(looked) = tokio::time::timeout(TRANSACTION, find_group(&session, id)).await else {
+            last = Error::unavailable("look for a commit", "PostgreSQL does not answer");
+            continue;
+        };
+        match looked {
             Ok(found) => {
                 pool.return_writer(session).await;
                 return Ok(found);

@@ -40,7 +40,7 @@ pub(crate) async fn listen(
 
 async fn listen_once(pool: &Pool, hints: &mut watch::Sender<Position>) -> Result<(), Error> {
     let failed = |error| Error::backend("listen", error);
-    let (client, mut connection) = pool.way.connect().await.map_err(failed)?;
+    let (client, mut connection) = pool.way.connect().await?;
     let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
     let command = format!("LISTEN {}", pool.settings.channel());
     let mut listening = std::pin::pin!(client.batch_execute(&command));

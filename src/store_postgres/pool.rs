@@ -18,7 +18,8 @@ use crate::{
     tls::Way,
 };
 
-/// How often something is tried that a lost connection stops; with the waits, some ten seconds.
+/// How often something is tried that a lost connection stops: with the waits some ten seconds where a connection is refused,
+/// and longer where nobody answers.
 const ATTEMPTS: usize = 10;
 
 /// The connections of a back end. Readers are shared: requests on one are pipelined.

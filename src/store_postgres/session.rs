@@ -16,8 +16,19 @@ use crate::{
     tls::Way,
 };
 
-/// How long making a connection may take.
+/// How long it may take until a server's address answers.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long it may take until a connection can be used: a server that takes it and says nothing has an end, too.
+pub(crate) const REACH: Duration = Duration::from_secs(10);
+
+/// How long tables and statements may take to be there after that; another process may be making the tables.
+const PREPARE: Duration = Duration::from_secs(30);
+
+/// Nothing is said for so long before it is asked, so often and so many times, whether the other side is there.
+const SILENCE: Duration = Duration::from_secs(10);
+const ASK_EVERY: Duration = Duration::from_secs(5);
+const ASK_TIMES: u32 = 3;
 
 /// A connection that works, until it is closed.
 pub(crate) struct Session {
@@ -163,12 +174,32 @@ impl RowStatements {
     }
 }
 
-/// What a connection is to be, without an end that is waited for forever.
+/// What a connection is to be, so that one whose other side is gone comes to an end.
 pub(crate) fn config(settings: &Settings) -> Result<Config, Error> {
     let mut config: Config =
         settings.url.parse().map_err(|error| Error::backend("read the address", error))?;
-    config.application_name("yakuba").connect_timeout(CONNECT).tcp_user_timeout(Duration::from_secs(30));
+    config
+        .application_name("yakuba")
+        .connect_timeout(CONNECT)
+        .keepalives(true)
+        .keepalives_idle(SILENCE)
+        .keepalives_interval(ASK_EVERY)
+        .keepalives_retries(ASK_TIMES)
+        .tcp_user_timeout(Duration::from_secs(30));
     Ok(config)
+}
+
+/// What the server is told of a session. One whose process was stopped, or whose machine is lost, in the middle of a
+/// transaction holds the clock, for which all others wait: the server ends it.
+fn manners(settings: &Settings) -> String {
+    let durable = if settings.durability == Durability::Fsync { "on" } else { "off" };
+    format!(
+        "SET synchronous_commit = {durable}; SET default_transaction_isolation = 'read committed';
+         SET idle_in_transaction_session_timeout = '10s'; SET tcp_keepalives_idle = {};
+         SET tcp_keepalives_interval = {}; SET tcp_keepalives_count = {ASK_TIMES}",
+        SILENCE.as_secs(),
+        ASK_EVERY.as_secs(),
+    )
 }
 
 /// Connects for as long as it takes to see whether the tables are there.
@@ -176,7 +207,7 @@ pub(crate) async fn is_begun(settings: &Settings) -> Result<bool, Error> {
     let way = Way::to(settings)?;
     let look = async {
         let failed = |error| Error::unavailable("reach PostgreSQL", error);
-        let (client, connection) = way.connect().await.map_err(failed)?;
+        let (client, connection) = way.connect().await?;
         let (looking, connection) = (pin!(schema::is_begun(&client, settings)), pin!(connection));
         match select(looking, connection).await {
             Either::Left((begun, _)) => begun,
@@ -184,9 +215,8 @@ pub(crate) async fn is_begun(settings: &Settings) -> Result<bool, Error> {
             Either::Right((Ok(()), looking)) => looking.await,
         }
     };
-    // A server that is there and says nothing, too, has an end.
     let late = |error| Error::unavailable("reach PostgreSQL", error);
-    tokio::time::timeout(CONNECT * 2, look).await.map_err(late)?
+    tokio::time::timeout(REACH, look).await.map_err(late)?
 }
 
 /// Connects, makes the tables if asked to, and prepares the statements.
@@ -196,20 +226,21 @@ pub(crate) async fn connect(
     tasks: &Tasks,
     make_tables: bool,
 ) -> Result<Session, Error> {
-    let failed = |error| Error::unavailable("reach PostgreSQL", error);
-    let (client, connection) = way.connect().await.map_err(failed)?;
+    let (client, connection) = way.connect().await?;
     tasks.spawn("postgres connection", async move {
         if let Err(error) = connection.await {
             tracing::warn!(error = %error, "a connection to PostgreSQL ended");
         }
     });
-    let durable = if settings.durability == Durability::Fsync { "on" } else { "off" };
-    let set =
-        format!("SET synchronous_commit = {durable}; SET default_transaction_isolation = 'read committed'");
-    client.batch_execute(&set).await.map_err(failed)?;
-    if make_tables {
-        schema::prepare(&client, settings).await?;
-    }
-    let statements = Statements::prepare(&client, settings).await.map_err(failed)?;
+    let failed = |error| Error::unavailable("reach PostgreSQL", error);
+    let prepare = async {
+        client.batch_execute(&manners(settings)).await.map_err(failed)?;
+        if make_tables {
+            schema::prepare(&client, settings).await?;
+        }
+        Statements::prepare(&client, settings).await.map_err(failed)
+    };
+    let late = |error| Error::unavailable("reach PostgreSQL", error);
+    let statements = tokio::time::timeout(PREPARE, prepare).await.map_err(late)??;
     Ok(Session { client, statements })
 }

@@ -45,8 +45,11 @@ impl Way {
         Ok(Self { config, tls: MakeRustlsConnect::new(client_config(tls, settings.ca_file.as_deref())?) })
     }
 
-    pub(crate) async fn connect(&self) -> Result<(Client, Line), tokio_postgres::Error> {
-        self.config.connect(self.tls.clone()).await
+    /// Connects, within [`session::REACH`].
+    pub(crate) async fn connect(&self) -> Result<(Client, Line), Error> {
+        let connect = tokio::time::timeout(session::REACH, self.config.connect(self.tls.clone()));
+        let late = |error| Error::unavailable("reach PostgreSQL", error);
+        connect.await.map_err(late)?.map_err(|error| Error::unavailable("reach PostgreSQL", error))
     }
 }
 

@@ -22,7 +22,7 @@ use store::{
 };
 use tokio_postgres::NoTls;
 
-use crate::{PostgresBackend, Settings, tests::cluster::Cluster};
+use crate::{PostgresBackend, Settings, session, settings::Tls, tests::cluster::Cluster, tls::Way};
 
 static ROWS: Table<u64, Bytes> = Table::new(195, "test.rows", Tuning::Point);
 
@@ -202,4 +202,41 @@ async fn a_database_laid_out_by_a_newer_program_is_refused() {
     client.execute(&newer, &[]).await.unwrap();
     let refused = PostgresBackend::open(place.settings.clone(), &place.tasks).await.err().unwrap();
     assert!(matches!(refused, store::Error::NewerSchema { found: 99, known: 1 }), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_stopped_in_the_middle_of_a_commit_does_not_stop_the_others() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let settings = Settings::at(cluster.url());
+    let store = open(&settings).await;
+    let (way, tasks) = (Way::to(&settings).unwrap(), Tasks::new(&Metrics::new()));
+    let stopped = session::connect(&way, &settings, &tasks, false).await.unwrap();
+    stopped.client.batch_execute("BEGIN").await.unwrap();
+    stopped.client.query_one(&stopped.statements.lock_clock, &[]).await.unwrap();
+
+    // It says no more, and its connection is there all the time.
+    let mut batch = Batch::new();
+    batch.put(&ROWS, &1, &Bytes::from_static(b"1"));
+    store.commit(batch).await.unwrap();
+    let late = stopped.client.batch_execute("COMMIT").await.unwrap_err();
+    assert!(stopped.is_lost(&late), "{late:?}");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_connections_and_says_nothing_is_not_waited_for_without_end() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for tls in [Tls::Disable, Tls::Require] {
+        let settings =
+            Settings { tls: Some(tls), ..Settings::at(format!("host=127.0.0.1 port={port} user=y")) };
+        let way = Way::to(&settings).unwrap();
+        let tasks = Tasks::new(&Metrics::new());
+        let (connected, _held) = tokio::join!(
+            tokio::time::timeout(Duration::from_secs(60), session::connect(&way, &settings, &tasks, false)),
+            listener.accept(),
+        );
+        let refused = connected.expect("it has an end").err();
+        assert!(matches!(refused, Some(store::Error::Unavailable { .. })), "{refused:?}");
+    }
 }
