@@ -502,6 +502,46 @@ async fn links_and_seals_that_are_there_are_never_made_anew() {
     }
 }
 
+/// The newest seal is taken away and the end says that there was none, so that it would be made anew.
+#[tokio::test]
+async fn a_seal_that_was_seen_is_not_made_again() {
+    let mut log = Log::of(&[3, 3]).await;
+    log.office.hand.advance(A_DAY);
+    log.office.follow().await;
+    let mut end =
+        ChainRow::decode(&log.office.store.get(&CHAINS, kanazawa().as_str()).await.unwrap().unwrap())
+            .unwrap();
+    assert_eq!(end.sealed, 6);
+    (end.sealed, end.day) = (3, Day(end.day.0 - 1));
+    let mut batch = Batch::new();
+    batch.delete(&SEALS, &key(end.day));
+    batch.put(&CHAINS, kanazawa().as_str(), &end.encode());
+    log.office.store.commit(batch).await.unwrap();
+    log.office.hand.advance(A_DAY);
+    log.office.follow().await;
+    assert_eq!(log.office.verify(kanazawa()).await.seals, 1);
+}
+
+/// Whatever is left of a log whose end is gone is no beginning.
+#[tokio::test]
+async fn no_chain_is_begun_where_links_or_seals_are_left() {
+    for left in ["link", "seal"] {
+        let log = Log::of(&[2, 2]).await;
+        let mut batch = Batch::new();
+        batch.delete_prefix(&LINKS, kanazawa().as_str());
+        batch.delete_prefix(&SEALS, kanazawa().as_str());
+        batch.delete(&CHAINS, kanazawa().as_str());
+        match left {
+            "link" => batch.put(&LINKS, &key(1_000_u64), &log.links[0]),
+            _ => batch.put(&SEALS, &key(Day(1)), &log.seals[0].1),
+        }
+        log.office.store.commit(batch).await.unwrap();
+        let mut follower = Follower::new(&log.office.store, &log.office.authorities, &log.office.clock);
+        follower.catch_up().await.unwrap();
+        assert_eq!(log.office.store.get(&CHAINS, kanazawa().as_str()).await.unwrap(), None, "{left}");
+    }
+}
+
 /// One that was given up has no keys in the configuration; its log is checked all the same.
 #[tokio::test]
 async fn the_log_of_an_authority_without_configuration_is_checked_and_its_keys_are_told() {
