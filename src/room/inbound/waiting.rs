@@ -293,6 +293,15 @@ impl Waiting {
         entry.is_some_and(|entry| !entry.is_parked())
     }
 
+    /// Whose the events of a room are that are counted among those that wait in the inbox, and whether it is in the
+    /// room.
+    pub(super) fn counted(&self, room: RoomSerial) -> Vec<(OwnedServerName, bool)> {
+        let rooms = self.0.lock();
+        let entries = rooms.get(&room).into_iter().flat_map(|of_room| of_room.entries.values());
+        let counted = entries.filter(|entry| !entry.is_parked());
+        counted.map(|entry| (entry.origin.clone(), entry.awaits.server.is_none())).collect()
+    }
+
     /// How many are parked: those that were tried in vain, which are out of the counts, and those of strangers, for
     /// whom nothing is tried and which are not.
     fn parked(&self) -> (usize, usize) {

@@ -169,6 +169,11 @@ impl Rooms {
                 }
             }
         }
+        if self.store().is_shared() {
+            // Another process may be joining a room that has no head yet: see `adopt`.
+            let mut heads = self.store().get_many(&HEADS, &serials).await?.into_iter();
+            serials.retain(|_| heads.next().flatten().is_some());
+        }
         for room in self.room_infos(&serials).await?.into_iter().flatten() {
             self.wake_worker(room);
         }
@@ -250,6 +255,11 @@ impl Rooms {
             };
             match done {
                 Ok(0) => {
+                    if self.store().is_shared() {
+                        // Others may have come to the end of what was counted here.
+                        let held = self.0.workers.waiting.counted(room.serial);
+                        self.0.workers.counts.holds_only(room.serial, &held);
+                    }
                     if self.0.workers.release(room.serial) {
                         seat.left = true;
                         return;

@@ -8,12 +8,12 @@ use std::{
 
 use http::{Method, StatusCode};
 use room::{
-    InboxSerial,
-    tables::{INBOX, InboxRow},
+    InboxSerial, RoomSerial,
+    tables::{HEADS, INBOX, InboxRow, SERVERS},
 };
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
-use store::Batch;
+use store::{Batch, Order, Range};
 use testkit::{Conduct, Hosted, Hostile, Net, Preset, Server, User};
 
 /// In real time: what takes longer will not come.
@@ -250,28 +250,58 @@ async fn a_replica_that_stops_in_order_leaves_nothing_to_be_sent_again() {
     assert_eq!(events, said.len(), "nor in the same transaction");
 }
 
-#[tokio::test]
-async fn what_a_replica_has_taken_that_is_gone_the_others_place() {
-    let mut sending = Sending::new().await;
-    let Sending { net, replicas, users, peer, joined, room } = &mut sending;
-    let room = &*room;
-    let event = joined.message("eve", "置き土産");
-    // As one has put it away that died then: nobody who runs has heard of it.
-    let (store, rooms) = replicas[0].look(|house| (house.store.clone(), house.rooms.clone()));
-    let serial = rooms.room(room).await.unwrap().unwrap().serial;
-    let row = InboxRow { origin: peer.name().to_string(), pdu: event.json.to_string().into() };
+/// Puts an event into the inbox of a room as one has put it away that died then: nobody who runs has heard of it.
+async fn leave_in_inbox(sending: &Sending, room: RoomSerial, number: u64, event: &Value) {
+    let row = InboxRow { origin: sending.peer.name().to_string(), pdu: event.to_string().into() };
     let mut batch = Batch::new();
-    batch.put(&INBOX, &(serial, InboxSerial(1 << 40)), &row);
-    store.commit(batch).await.unwrap();
+    batch.put(&INBOX, &(room, InboxSerial((1 << 40) + number)), &row);
+    sending.replicas[0].look(|house| house.store.clone()).commit(batch).await.unwrap();
+}
 
+/// Lets time pass until somebody has placed this.
+async fn until_placed(sending: &Sending, text: &str) {
     let time = async {
         loop {
-            net.advance(Duration::from_secs(1));
+            sending.net.advance(Duration::from_secs(1));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::select! {
-        _ = users[1].sync_until(|seen| seen.has_message(room, "置き土産")) => {}
+        _ = sending.users[1].sync_until(|seen| seen.has_message(&sending.room, text)) => {}
         () = time => {}
     }
+}
+
+#[tokio::test]
+async fn what_a_replica_has_taken_that_is_gone_the_others_place() {
+    let mut sending = Sending::new().await;
+    let event = sending.joined.message("eve", "置き土産");
+    let rooms = sending.replicas[0].look(|house| house.rooms.clone());
+    let serial = rooms.room(&sending.room).await.unwrap().unwrap().serial;
+    leave_in_inbox(&sending, serial, 0, &event.json).await;
+    until_placed(&sending, "置き土産").await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_room_that_one_replica_is_joining_the_others_leave() {
+    let mut sending = Sending::new().await;
+    let (store, rooms) = sending.replicas[0].look(|house| (house.store.clone(), house.rooms.clone()));
+    let serial = rooms.room(&sending.room).await.unwrap().unwrap().serial;
+    let taro = sending.replicas[0].user("taro").await;
+    let joining = taro.create_room(Preset::PublicChat).await;
+    let joining = rooms.room(&joining).await.unwrap().unwrap().serial;
+    // As it is until a join has landed.
+    let mut batch = Batch::new();
+    batch.delete(&HEADS, &joining);
+    batch.delete(&SERVERS, &(joining, "nanao.test".to_owned()));
+    store.commit(batch).await.unwrap();
+    // Both are looked at at the same times; after the second of these the first has been done with whatever is done.
+    for (number, text) in [(1, "一"), (2, "二")] {
+        let event = sending.joined.message("eve", text);
+        leave_in_inbox(&sending, joining, number, &event.json).await;
+        leave_in_inbox(&sending, serial, number, &event.json).await;
+        until_placed(&sending, text).await;
+    }
+    let rows = store.scan(&INBOX, Range::prefix(&joining), Order::Ascending, 9).await.unwrap();
+    assert_eq!(rows.len(), 2, "whoever joins needs them");
 }
