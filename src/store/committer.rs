@@ -449,6 +449,8 @@ mod tests {
     struct Lively {
         memory: MemoryBackend,
         to_come: AtomicU64,
+        /// What they have written behind our own so far.
+        behind: AtomicU64,
     }
 
     #[async_trait]
@@ -475,7 +477,7 @@ mod tests {
         }
 
         async fn head(&self) -> Result<Position, Error> {
-            Ok(self.memory.head().await?.plus(self.to_come.load(SeqCst)))
+            Ok(self.memory.head().await?.plus(self.behind.load(SeqCst)))
         }
 
         fn is_shared(&self) -> bool {
@@ -495,14 +497,16 @@ mod tests {
 
     #[tokio::test]
     async fn neither_a_commit_nor_who_reaches_for_a_position_waits_for_what_others_write_behind_it() {
-        let (metrics, backend) =
-            (Metrics::new(), Lively { memory: MemoryBackend::new(), to_come: 1_000.into() });
+        let metrics = Metrics::new();
+        let backend =
+            Arc::new(Lively { memory: MemoryBackend::new(), to_come: 1_000.into(), behind: 0.into() });
         let tasks = Tasks::new(&metrics);
-        let store = Store::open(Arc::new(backend), Options::default(), &tasks, &metrics).await.unwrap();
+        let store = Store::open(backend.clone(), Options::default(), &tasks, &metrics).await.unwrap();
 
         let position = store.publish([Topic::room("!a")]).await.unwrap();
         assert_eq!(store.head(), position);
 
+        backend.behind.store(1_000, SeqCst);
         let theirs = position.plus(10);
         assert_eq!(store.reach(theirs).await.unwrap(), theirs);
     }
