@@ -263,7 +263,7 @@ impl Deed {
 
 /// Rows of an authority that are not chained yet.
 pub(crate) fn topic(authority: &ServerName) -> Topic {
-    Topic::new(18, authority.as_str())
+    Topic::new(32, authority.as_str())
 }
 
 fn push(facts: &mut Vec<(String, String)>, name: &'static str, value: &str) {

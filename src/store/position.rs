@@ -29,7 +29,8 @@ impl std::fmt::Display for Position {
 /// Something that commits touch and readers wait for: the events of a room, the memberships of a user, a device, a
 /// destination.
 ///
-/// The id is a stable 64-bit hash of the name. Two names with one hash only wake readers in vain.
+/// The id is a stable 64-bit hash of the name. Two names with one hash wake readers in vain, and count as one where
+/// it is asked whether a [crowd](crate::Store::is_crowd) waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Topic {
     /// Which sort of thing it is; see the constructors.
@@ -102,7 +103,7 @@ impl Topic {
     /// What every commit with positions wakes. It is in no log and nobody is told whether it has moved.
     pub(crate) const ANY: Self = Self { kind: 0, id: 0 };
 
-    /// Another sort of thing; kinds below 16 belong to this crate.
+    /// Another sort of thing. Kinds: below 16 this crate, `room` 16–31, `audit` 32–35.
     #[must_use]
     pub fn new(kind: u8, name: &str) -> Self {
         Self { kind, id: finish(fnv(FNV_START, name.as_bytes())) }

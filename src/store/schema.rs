@@ -16,7 +16,8 @@ const SCHEMA: &str = "schema";
 
 /// A step from one schema version to the next.
 ///
-/// It runs before anybody else has the store. It must be resumable: after a crash it runs again
+/// It runs before anybody else in this process has the store; over shared data another process may run it too, be
+/// done first, and serve: what it reads it has to require. It must be resumable: after a crash it runs again
 /// over what it has done.
 pub type Migration = for<'a> fn(&'a Store) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 

@@ -382,3 +382,44 @@ impl Rooms {
         inner.changes.iter().filter(|change| change.position > since).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use base::Clock;
+    use ruma::user_id;
+
+    use super::*;
+
+    const ROOM: RoomSerial = RoomSerial(1);
+
+    fn one_types(inner: &mut Inner, user: &UserId) {
+        let room_id = OwnedRoomId::try_from("!room:a.test").unwrap();
+        let room = RoomInfo { serial: ROOM, room_id, version: pdu::RoomVersion::DEFAULT };
+        let now = Clock::manual(0).0.instant();
+        assert!(inner.set(&room, user, Some(now + REMOTE), now).0);
+    }
+
+    #[test]
+    fn of_two_changes_at_once_the_second_is_told_to_who_was_told_of_the_first() {
+        let mut inner = Inner::default();
+        one_types(&mut inner, user_id!("@hanako:a.test"));
+        one_types(&mut inner, user_id!("@taro:a.test"));
+        inner.settle(&[ROOM], Some(Position(5)));
+        assert!(inner.rooms[&ROOM].changed_since(Position(5)), "the second has no position yet");
+        inner.settle(&[ROOM], Some(Position(6)));
+        assert!(inner.rooms[&ROOM].changed_since(Position(5)));
+        assert!(!inner.rooms[&ROOM].changed_since(Position(6)));
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_with_the_next_change() {
+        let mut inner = Inner::default();
+        one_types(&mut inner, user_id!("@hanako:a.test"));
+        inner.settle(&[ROOM], None);
+        assert!(inner.rooms[&ROOM].changed_since(Position(9)));
+        one_types(&mut inner, user_id!("@taro:a.test"));
+        inner.settle(&[ROOM], Some(Position(9)));
+        assert!(!inner.rooms[&ROOM].changed_since(Position(9)));
+    }
+}
