@@ -29,6 +29,7 @@ mod register;
 mod registration_tokens;
 mod sessions;
 mod shared_secret;
+mod successors;
 mod tables;
 mod tags;
 #[cfg(test)]

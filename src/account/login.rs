@@ -154,7 +154,13 @@ impl Accounts {
                 failed("account_closed");
                 Err(Error::Deactivated(user_id))
             }
-            (true, Some(row)) => Ok((user_id, row.clone())),
+            (true, Some(row)) => match self.inner.rooms.policy().sign_in(&user_id, from) {
+                Ok(()) => Ok((user_id, row.clone())),
+                Err(denial) => {
+                    failed("policy");
+                    Err(room::Error::from(denial).into())
+                }
+            },
             (_, known) => {
                 failed(if known.is_some() { "wrong_password" } else { "no_such_user" });
                 Err(Error::WrongCredentials)

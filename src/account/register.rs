@@ -117,6 +117,7 @@ impl Accounts {
                 Some(name) => self.check_available(authority, name).await?,
                 None => self.make_up_user_id(authority)?,
             };
+            self.inner.rooms.policy().register(&user_id, asked.from).map_err(room::Error::from)?;
             if let Some(password) = &wish.password {
                 self.check_password_rules(authority, password)?;
             }
@@ -245,6 +246,7 @@ impl Accounts {
         by: &Actor,
     ) -> Result<OwnedUserId, Error> {
         let user_id = self.check_available(authority, &new.localpart).await?;
+        self.inner.rooms.policy().register(&user_id, None).map_err(room::Error::from)?;
         if let Some(password) = &new.password {
             self.check_password_rules(authority, password)?;
         }

@@ -45,8 +45,6 @@ pub struct ClientApi {
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
     pub(crate) presence: Presence,
     pub(crate) config: Config,
-    /// Rooms are upgraded one at a time.
-    pub(crate) upgrades: tokio::sync::Mutex<()>,
     /// Walks through spaces that have a next page.
     pub(crate) walks: Walks,
 }
@@ -62,17 +60,7 @@ impl ClientApi {
         presence: Presence,
         config: Config,
     ) -> Self {
-        Self {
-            accounts,
-            rooms,
-            authorities,
-            clock,
-            elsewhere,
-            presence,
-            config,
-            upgrades: tokio::sync::Mutex::new(()),
-            walks: Walks::default(),
-        }
+        Self { accounts, rooms, authorities, clock, elsewhere, presence, config, walks: Walks::default() }
     }
 
     /// The caller, and whom he ignores.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pdu::RoomVersion;
 use room::{CreateRoom, InitialState, Invitee, MAX_INVITES, Preset, alias_of};
 use ruma::{
-    RoomAliasId, UserId,
+    UserId,
     api::client::room::{
         Visibility,
         create_room::{self, v3::RoomPreset},
@@ -17,12 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 use web::{ApiError, Call, StatusCode, User};
 
-use crate::{
-    ClientApi,
-    api::actor,
-    send::{Aliases, bad_alias},
-    upgrade::carry_over_from_predecessor,
-};
+use crate::{ClientApi, api::actor};
 
 /// `POST /_matrix/client/v3/createRoom`: creates a room with its first state and invites.
 ///
@@ -37,7 +32,7 @@ pub(crate) async fn create_room(
 
     match api.rooms.create(&creator, wishes).await {
         Ok(room_id) => {
-            carry_over_from_predecessor(&api, &creator, &room_id).await;
+            api.accounts.carry_over_from_predecessor(&creator, &room_id).await;
             Ok(create_room::v3::Response::new(room_id))
         }
         Err(room::Error::AliasTaken) => {
@@ -79,9 +74,6 @@ async fn wishes(
     }
     let initial_state: Vec<InitialState> =
         request.initial_state.iter().map(initial_state).collect::<Result<_, _>>()?;
-    for state in &initial_state {
-        check_alias(state, alias.as_deref())?;
-    }
     let invited: Vec<&UserId> = request.invite.iter().map(|user| &**user).collect();
     let profiles = api.member_profiles(&invited).await?;
     let invitees = request.invite.iter().cloned().zip(profiles);
@@ -101,18 +93,6 @@ async fn wishes(
         profile: api.member_profile(creator).await?,
         ..CreateRoom::default()
     })
-}
-
-/// The aliases that a new room calls its own must lead to it, which only the one can that is made with it.
-fn check_alias(state: &InitialState, made: Option<&RoomAliasId>) -> Result<(), ApiError> {
-    if state.kind != StateEventType::RoomCanonicalAlias || !state.state_key.is_empty() {
-        return Ok(());
-    }
-    let aliases = Aliases::parse(&state.content)?;
-    match aliases.all().find(|alias| Some(&***alias) != made) {
-        Some(alias) => Err(bad_alias(alias)),
-        None => Ok(()),
-    }
 }
 
 fn object<T>(raw: Option<&Raw<T>>) -> Result<Map<String, Value>, ApiError> {

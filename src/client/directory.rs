@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use room::{Error, read::directory::DirectoryQuery};
 use ruma::{
-    OwnedServerName, ServerName, UInt,
+    OwnedServerName, ServerName, UInt, UserId,
     api::client::{
         alias::{create_alias, delete_alias, get_alias},
         directory::{get_room_visibility, set_room_visibility},
@@ -19,7 +19,7 @@ use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_respon
 use crate::{
     ClientApi,
     api::{actor, known, viewer},
-    send::{drop_canonical_alias, hide_room},
+    send::hide_room,
 };
 
 /// `PUT /_matrix/client/v3/directory/room/{roomAlias}`: gives a room an alias.
@@ -60,11 +60,7 @@ pub(crate) async fn delete_alias(
     call: Call<delete_alias::v3::Request, User>,
 ) -> Result<delete_alias::v3::Response, ApiError> {
     let (user, alias) = (&call.caller.user_id, &call.request.room_alias);
-    let room_id = api.rooms.find_alias(alias).await?;
     api.rooms.delete_alias(user, alias, &actor(&call.caller, call.address)).await?;
-    if let Some(room_id) = room_id {
-        drop_canonical_alias(&api, user, &room_id, alias).await?;
-    }
     Ok(delete_alias::v3::Response::new())
 }
 
@@ -133,7 +129,8 @@ pub(crate) async fn public_rooms(
     {
         known(call.caller.as_ref())?;
     }
-    directory_of(&api, call.face.server_name(), server.as_deref(), &query).await
+    let user = call.caller.as_ref().map(|user| &*user.user_id);
+    directory_of(&api, user, call.face.server_name(), server.as_deref(), &query).await
 }
 
 /// `POST /_matrix/client/v3/publicRooms`: a page of a directory, searched.
@@ -166,17 +163,20 @@ pub(crate) async fn search_public_rooms(
         (!filter.room_types.is_empty()).then(|| filter.room_types.into_iter().map(room_type).collect());
     let query = DirectoryQuery { limit: limit.map(count), since, search: filter.generic_search_term, types };
 
-    directory_of(&api, call.face.server_name(), server.as_deref(), &query).await
+    let user = Some(&*call.caller.user_id);
+    directory_of(&api, user, call.face.server_name(), server.as_deref(), &query).await
 }
 
 /// A page of the directory of one of our authorities, or of another server.
 async fn directory_of(
     api: &ClientApi,
+    user: Option<&UserId>,
     face: &ServerName,
     server: Option<&ServerName>,
     query: &DirectoryQuery,
 ) -> Result<Response, ApiError> {
     let server = server.unwrap_or(face);
+    api.rooms.policy().look_up(user, server).map_err(Error::from)?;
     let page = if api.authorities.is_ours(server) {
         api.rooms.public_rooms(server, query).await?
     } else {

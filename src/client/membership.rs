@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::{ClientApi, send::hide_room, upgrade::carry_over_from_predecessor};
+use crate::{ClientApi, send::hide_room};
 
 /// Keys of a join's body that are no content of the member event.
 const NOT_CONTENT: [&str; 4] =
@@ -82,7 +82,7 @@ async fn join(
     let joining = Joining { profile: api.member_profile(user).await?, reason, content };
 
     api.rooms.join(user, &room_id, &via, joining).await?;
-    carry_over_from_predecessor(api, user, &room_id).await;
+    api.accounts.carry_over_from_predecessor(user, &room_id).await;
 
     Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
 }

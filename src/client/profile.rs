@@ -17,6 +17,7 @@ const ALWAYS_THERE: [&str; 2] = ["displayname", "avatar_url"];
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3profileuserid>
 pub(crate) async fn get(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let user: OwnedUserId = call.args.get(0)?;
+    may_look_up(&api, &user)?;
     if !api.is_ours(&user) {
         let profile = ask_elsewhere(&api, call.face.server_name(), &user, None).await?;
         return Ok(json_response(StatusCode::OK, &profile));
@@ -31,6 +32,7 @@ pub(crate) async fn get(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Resp
 pub(crate) async fn get_field(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let user: OwnedUserId = call.args.get(0)?;
     let field: String = call.args.get(1)?;
+    may_look_up(&api, &user)?;
     if !api.is_ours(&user) {
         let found = ask_elsewhere(&api, call.face.server_name(), &user, Some(&field)).await?;
         return match found.get(&field) {
@@ -43,6 +45,11 @@ pub(crate) async fn get_field(api: Arc<ClientApi>, call: RawCall<Open>) -> Resul
         Some(value) => Ok(json_response(StatusCode::OK, &BTreeMap::from([(field, value)]))),
         None => absent(&field),
     }
+}
+
+/// The question does not say who asks.
+fn may_look_up(api: &ClientApi, user: &UserId) -> Result<(), ApiError> {
+    Ok(api.rooms.policy().look_up(None, user.server_name()).map_err(room::Error::from)?)
 }
 
 fn absent(field: &str) -> Result<Response, ApiError> {

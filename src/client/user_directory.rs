@@ -51,7 +51,7 @@ pub(crate) async fn search(
                 // Long names of many people are not to hold up others' requests.
                 tokio::task::yield_now().await;
             }
-            if matches(&user, &term) {
+            if matches(&user, &term) && api.rooms.policy().find(&call.caller.user_id, &user.user_id) {
                 found.push(user);
             }
         }

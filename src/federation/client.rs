@@ -11,9 +11,9 @@ use ruma::ServerName;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    config::Peers,
     contacts::Contacts,
     path::Path,
+    reach::Reach,
     transport::{Budget, Cause, Transport, TransportError},
     xmatrix::{Target, canonical_body},
 };
@@ -50,7 +50,7 @@ pub(crate) const JOIN: Budget = Budget { deadline: Duration::from_secs(180), res
 pub(crate) struct Client {
     transport: Arc<dyn Transport>,
     authorities: Arc<Authorities>,
-    peers: Arc<Peers>,
+    reach: Arc<Reach>,
     contacts: Arc<Contacts>,
 }
 
@@ -79,10 +79,10 @@ impl Client {
     pub(crate) fn new(
         transport: Arc<dyn Transport>,
         authorities: Arc<Authorities>,
-        peers: Peers,
+        reach: Reach,
         contacts: Arc<Contacts>,
     ) -> Self {
-        Self { transport, authorities, peers: Arc::new(peers), contacts }
+        Self { transport, authorities, reach: Arc::new(reach), contacts }
     }
 
     pub(crate) fn authorities(&self) -> &Arc<Authorities> {
@@ -91,7 +91,7 @@ impl Client {
 
     /// Whether we talk to this server over the network at all.
     pub(crate) fn may_contact(&self, server: &ServerName) -> bool {
-        !self.authorities.is_ours(server) && self.peers.include(server)
+        !self.authorities.is_ours(server) && self.reach.includes(server)
     }
 
     /// A server has shown that it is there by what it has signed for its name, if not by an answer to a signed request.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use account::Accounts;
 use base::{Clock, Metrics, Random, Tasks};
 use pdu::Authorities;
-use room::{KeySource, Remote, Rooms};
+use room::{KeySource, Policy, Remote, Rooms};
 use store::Store;
 use web::{Routes, SignatureCheck};
 
@@ -15,6 +15,7 @@ use crate::{
     contacts::Contacts,
     http::{self, FederationApi},
     keys::Keys,
+    reach::Reach,
     remote::Peering,
     sender::Sender,
     signatures::{Outcomes, Signatures},
@@ -29,6 +30,8 @@ pub struct Parts<'a> {
     pub store: Store,
     /// Our server names.
     pub authorities: Arc<Authorities>,
+    /// With whom requests may be exchanged, beside the settings.
+    pub policy: Arc<dyn Policy>,
     /// The way to other servers: a [`crate::Network`], or a test's.
     pub transport: Arc<dyn Transport>,
     /// The clock.
@@ -65,9 +68,10 @@ struct Inner {
 impl Federation {
     /// Puts the parts together. Nothing is read and nothing sent yet.
     pub fn open(parts: Parts<'_>) -> Self {
-        let Parts { config, store, authorities, transport, clock, random, tasks, metrics } = parts;
+        let Parts { config, store, authorities, policy, transport, clock, random, tasks, metrics } = parts;
+        let reach = Reach { peers: config.peers.clone(), policy };
         let contacts = Arc::new(Contacts::new(clock.clone()));
-        let client = Client::new(transport, authorities.clone(), config.peers.clone(), contacts.clone());
+        let client = Client::new(transport, authorities.clone(), reach.clone(), contacts.clone());
         let keys = Keys::new(
             store.clone(),
             client.clone(),
@@ -80,7 +84,7 @@ impl Federation {
         let signatures = Signatures {
             authorities,
             keys: keys.clone(),
-            peers: config.peers.clone(),
+            reach,
             contacts: contacts.clone(),
             outcomes: Outcomes(metrics.counter_family(
                 "yakuba_federation_signatures_checked",

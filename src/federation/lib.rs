@@ -25,6 +25,7 @@ mod keys;
 mod network;
 mod path;
 mod profile;
+mod reach;
 mod remote;
 mod resolver;
 mod sender;

@@ -14,9 +14,9 @@ use tracing::debug;
 use web::{Claimed, Origin, SignatureCheck, SignatureError, SignedHead};
 
 use crate::{
-    config::Peers,
     contacts::Contacts,
     keys::Keys,
+    reach::Reach,
     xmatrix::{Claim, Target, canonical_body, parse},
 };
 
@@ -27,7 +27,7 @@ const MOST_HEADERS: usize = 8;
 pub(crate) struct Signatures {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) keys: Keys,
-    pub(crate) peers: Peers,
+    pub(crate) reach: Reach,
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) outcomes: Outcomes,
 }
@@ -56,7 +56,7 @@ impl Signatures {
             return Err(SignatureError::Malformed("signatures of several servers".to_owned()));
         }
         let destination = self.destination(&claims, head)?;
-        if !self.peers.include(&origin) {
+        if !self.reach.includes(&origin) {
             return Err(SignatureError::Denied(origin));
         }
         // Our own authorities talk to each other inside the process. Whoever comes from outside with
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    async fn signatures(peers: Peers) -> Signatures {
+    async fn signatures(reach: Reach) -> Signatures {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let clock = Clock::system();
@@ -228,10 +228,10 @@ mod tests {
         let authorities = Arc::new(Authorities::new([peer("here.test"), peer("also.here.test")]));
         let contacts = Arc::new(Contacts::new(clock.clone()));
         let net = Arc::new(Net(clock.clone()));
-        let client = Client::new(net, authorities.clone(), peers.clone(), contacts.clone());
+        let client = Client::new(net, authorities.clone(), reach.clone(), contacts.clone());
         let keys = Keys::new(store, client, KeyConfig::default(), clock, Random::os(), tasks, &metrics);
         let outcomes = Outcomes(metrics.counter_family("checked", "test"));
-        Signatures { authorities, keys, peers, contacts, outcomes }
+        Signatures { authorities, keys, reach, contacts, outcomes }
     }
 
     const URI: &str = "/_matrix/federation/v1/query/profile?user_id=%40a%3Ahere.test";
@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_signed_request_is_from_its_origin_for_the_authority_it_names() {
-        let signatures = signatures(Peers::Everybody).await;
+        let signatures = signatures(Reach::of(crate::Peers::Everybody)).await;
         let origin = check(&signatures, &[&header("peer.test", "also.here.test", "")], b"").await.unwrap();
         assert_eq!(origin.server, "peer.test");
         assert_eq!(origin.destination, "also.here.test");
@@ -278,14 +278,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_old_server_that_names_no_destination_means_the_host_it_asked() {
-        let signatures = signatures(Peers::Everybody).await;
+        let signatures = signatures(Reach::of(crate::Peers::Everybody)).await;
         let header = header("peer.test", "here.test", "").replace("destination=\"here.test\",", "");
         assert_eq!(check(&signatures, &[&header], b"").await.unwrap().destination, "here.test");
     }
 
     #[tokio::test]
     async fn one_of_several_signatures_is_enough() {
-        let signatures = signatures(Peers::Everybody).await;
+        let signatures = signatures(Reach::of(crate::Peers::Everybody)).await;
         let good = header("peer.test", "here.test", "");
         let unknown = good.replace("ed25519:1", "ed25519:2");
         assert!(check(&signatures, &["Bearer x", &unknown, &good], b"").await.is_ok());
@@ -299,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_that_prove_nothing_are_refused_each_for_its_reason() {
-        let signatures = signatures(Peers::Everybody).await;
+        let signatures = signatures(Reach::of(crate::Peers::Everybody)).await;
         let good = header("peer.test", "here.test", "");
         assert!(matches!(check(&signatures, &[], b"").await, Err(SignatureError::Missing)));
         assert!(matches!(check(&signatures, &["Bearer x"], b"").await, Err(SignatureError::Missing)));
@@ -320,7 +320,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_cannot_be_good_is_refused_before_its_body_is_asked_for() {
-        let signatures = signatures(Peers::Only(vec![owned_server_name!("peer.test")])).await;
+        let signatures =
+            signatures(Reach::of(crate::Peers::Only(vec![owned_server_name!("peer.test")]))).await;
         let good = header("peer.test", "here.test", "");
         assert_eq!(look(&signatures, &[&good]).await.unwrap().origin(), "peer.test");
         for bad in [
@@ -337,9 +338,32 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_not_on_the_list_is_not_even_asked_for_keys() {
-        let signatures = signatures(Peers::Only(vec![owned_server_name!("friend.test")])).await;
+        let signatures =
+            signatures(Reach::of(crate::Peers::Only(vec![owned_server_name!("friend.test")]))).await;
         assert!(check(&signatures, &[&header("friend.test", "here.test", "")], b"").await.is_ok());
         let stranger = check(&signatures, &[&header("peer.test", "here.test", "")], b"").await;
         assert!(matches!(stranger, Err(SignatureError::Denied(server)) if server == "peer.test"));
+    }
+
+    #[tokio::test]
+    async fn whom_the_policy_shuts_out_is_neither_heard_nor_asked() {
+        struct Shut;
+
+        impl room::Policy for Shut {
+            fn contact(&self, server: &ServerName) -> Result<(), room::Denial> {
+                let denial = room::Denial { public: String::new(), private: String::new() };
+                if server == "peer.test" { Err(denial) } else { Ok(()) }
+            }
+        }
+
+        let reach = Reach { peers: crate::Peers::Everybody, policy: Arc::new(Shut) };
+        assert!(
+            reach.includes("friend.test".try_into().unwrap())
+                && !reach.includes("peer.test".try_into().unwrap())
+        );
+        let signatures = signatures(reach).await;
+        assert!(check(&signatures, &[&header("friend.test", "here.test", "")], b"").await.is_ok());
+        let shut = check(&signatures, &[&header("peer.test", "here.test", "")], b"").await;
+        assert!(matches!(shut, Err(SignatureError::Denied(server)) if server == "peer.test"));
     }
 }

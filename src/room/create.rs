@@ -17,11 +17,13 @@ use tracing::warn;
 use crate::{
     Error, Rooms, Root,
     attempts::Attempts,
+    canonical_alias::Aliases,
     membership::{Profile, member_content},
     pipeline::{Sending, Stage, timestamp},
     place::Placement,
     read::room::RoomInfo,
     tables::{Membership, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
+    upgrade::Claim,
 };
 
 /// Sets of first state, as the specification names them.
@@ -118,18 +120,44 @@ impl Rooms {
     /// since the room is there.
     ///
     /// # Errors
-    /// [`Error::Denied`], [`Error::AliasTaken`], [`Error::Invalid`]; [`Error::BadRoomState`] when the
+    /// [`Error::Denied`], [`Error::AliasTaken`], [`Error::BadAlias`], [`Error::Invalid`]; [`Error::BadRoomState`] when the
     /// wishes contradict the auth rules. Nothing was created then.
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
     pub async fn create(&self, creator: &UserId, wishes: CreateRoom) -> Result<OwnedRoomId, Error> {
+        for state in &wishes.initial_state {
+            check_alias(state, wishes.alias.as_deref())?;
+        }
+        self.create_claimed(creator, wishes, None).await
+    }
+
+    /// As [`Rooms::create`]; with a claim, as the room that takes another's place, or the one that has taken it meanwhile.
+    pub(crate) async fn create_claimed(
+        &self,
+        creator: &UserId,
+        wishes: CreateRoom,
+        mut claim: Option<Claim<'_>>,
+    ) -> Result<OwnedRoomId, Error> {
         let version = wishes.version.unwrap_or(self.0.config.default_version);
         self.0.policy.create(creator, &version)?;
         let plan = Plan::new(creator, version, &wishes)?;
+        for draft in plan.all() {
+            self.0.policy.send(None, draft)?;
+        }
+        if let Some(levels) = &wishes.settled_levels {
+            self.0.policy.send(None, &settled(creator, levels))?;
+        }
         let mut attempts = Attempts::default();
         let room = loop {
-            if let Some(room) = self.try_create(creator, &plan, &wishes, &mut attempts).await? {
+            if let Some(room) =
+                self.try_create(creator, &plan, &wishes, claim.as_ref(), &mut attempts).await?
+            {
                 break room;
+            }
+            if let Some(claim) = &mut claim
+                && let Some(made) = claim.find(self).await?
+            {
+                return Ok(made);
             }
         };
         self.invite_first(creator, &room, &wishes).await;
@@ -142,6 +170,7 @@ impl Rooms {
         creator: &UserId,
         plan: &Plan,
         wishes: &CreateRoom,
+        claim: Option<&Claim<'_>>,
         attempts: &mut Attempts,
     ) -> Result<Option<Arc<RoomInfo>>, Error> {
         if let Some(alias) = &wishes.alias
@@ -159,6 +188,9 @@ impl Rooms {
         stage.batch().insert(&ROOMS, room.room_id.as_str(), &row);
         let row = RoomIdRow { room_id: room.room_id.clone(), version: row.version };
         stage.batch().put(&ROOM_IDS, &serial, &row);
+        if let Some(claim) = claim {
+            claim.stage(stage.batch(), &room);
+        }
         let create_id = create.event_id().to_owned();
         stage.place(Placement::ours(create, Root::EMPTY, Vec::new())).await?;
         for draft in &plan.drafts {
@@ -170,8 +202,7 @@ impl Rooms {
             stage.send(&draft, Sending::default()).await.map_err(as_bad_state)?;
         }
         if let Some(levels) = &wishes.settled_levels {
-            let draft = draft(creator, StateEventType::RoomPowerLevels, "", &Value::Object(levels.clone()));
-            stage.send(&draft, Sending::default()).await.map_err(as_bad_state)?;
+            stage.send(&settled(creator, levels), Sending::default()).await.map_err(as_bad_state)?;
         }
         let by = wishes.by.clone().unwrap_or_else(|| Actor::user(creator, false, None));
         if let Some(alias) = &wishes.alias {
@@ -316,6 +347,11 @@ impl Plan {
         }
     }
 
+    /// What the creator says, but for invites.
+    fn all(&self) -> impl Iterator<Item = &Draft> {
+        std::iter::once(&self.create).chain(&self.drafts)
+    }
+
     fn add(&mut self, creator: &UserId, kind: StateEventType, key: &str, content: &Value) {
         self.drafts.push(draft(creator, kind, key, content));
     }
@@ -323,6 +359,22 @@ impl Plan {
     fn invite(&self, creator: &UserId, invitee: &Invitee, is_direct: bool) -> Draft {
         let content = Value::Object(invite_content(invitee, is_direct));
         draft(creator, StateEventType::RoomMember, invitee.user_id.as_str(), &content)
+    }
+}
+
+/// The power levels that hold in the end.
+fn settled(creator: &UserId, levels: &Map<String, Value>) -> Draft {
+    draft(creator, StateEventType::RoomPowerLevels, "", &Value::Object(levels.clone()))
+}
+
+/// The aliases that a new room calls its own must lead to it, which only the one can that is made with it.
+fn check_alias(state: &InitialState, made: Option<&RoomAliasId>) -> Result<(), Error> {
+    if state.kind != StateEventType::RoomCanonicalAlias || !state.state_key.is_empty() {
+        return Ok(());
+    }
+    match Aliases::parse(&state.content)?.all().find(|alias| Some(&***alias) != made) {
+        Some(alias) => Err(Error::BadAlias(alias.clone())),
+        None => Ok(()),
     }
 }
 

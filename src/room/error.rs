@@ -1,7 +1,7 @@
 //! Why a room did not do what was asked.
 
 use pdu::{AuthFailure, FormatError, SignError, VerifyError};
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
 
 use crate::{Denial, RemoteError};
 
@@ -67,6 +67,12 @@ pub enum Error {
     /// The alias exists already.
     #[error("the alias is taken")]
     AliasTaken,
+    /// A room was to call an alias its own that does not lead to it.
+    #[error("the alias {0} does not lead to this room")]
+    BadAlias(OwnedRoomAliasId),
+    /// A thread was to begin with an event that relates to another one.
+    #[error("a thread cannot begin with an event that relates to another one")]
+    BadThread,
     /// A restricted join that we cannot decide: we are not in the rooms that it depends on.
     #[error("this server cannot tell whether the join is allowed")]
     UnableToAuthoriseJoin,

@@ -13,6 +13,7 @@
 
 mod acl;
 mod attempts;
+mod canonical_alias;
 mod create;
 mod error;
 mod farewells;
@@ -30,6 +31,7 @@ mod merge;
 mod outside;
 mod pipeline;
 mod place;
+mod policy;
 pub mod ports;
 mod projections;
 pub mod read;
@@ -44,6 +46,7 @@ pub mod tables;
 mod tests;
 mod told;
 mod txns;
+mod upgrade;
 mod verify;
 mod versions;
 mod view;
@@ -64,9 +67,12 @@ pub use self::{
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
     membership::{Joining, Profile, ProfileChange},
-    ports::{AllowAll, Denial, KeySource, NoRemote, Remote, RemoteError, RoomPolicy},
-    projections::list_local_members,
+    place::StateChange,
+    policy::{AllowAll, Denial, Policy},
+    ports::{KeySource, NoRemote, Remote, RemoteError},
+    projections::{Emptied, Projection, Rows, Shown, list_local_members},
     resident::{AcceptedJoin, MemberTemplate},
-    rooms::{Config, Rooms},
+    rooms::{Config, Parts, Rooms},
     send::Txn,
+    upgrade::{Upgrade, Upgraded},
 };

@@ -15,7 +15,7 @@ use crate::{
     ids::{EventSerial, Order, Root, StateKeySerial},
     log::{Entry, EventEntry},
     pipeline::{MAX_EXTREMITIES, Stage, member_change, name},
-    projections::{self, Projection},
+    projections::{self, Step},
     read::event::StoredEvent,
     tables::{
         AWAITED, EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, Place,
@@ -90,11 +90,14 @@ impl Placement {
     }
 }
 
-/// A change of the room's current state.
-pub(crate) struct StateChange {
-    pub(crate) name: StateKeyName,
-    pub(crate) old: Option<Arc<StoredEvent>>,
-    pub(crate) new: Option<Arc<StoredEvent>>,
+/// A change of a room's current state.
+pub struct StateChange {
+    /// Of which piece.
+    pub name: StateKeyName,
+    /// The event that it was; none where there was nothing.
+    pub old: Option<Arc<StoredEvent>>,
+    /// The event that it is; none where there is nothing any more.
+    pub new: Option<Arc<StoredEvent>>,
 }
 
 impl Stage<'_> {
@@ -410,7 +413,8 @@ impl Stage<'_> {
             }
             _ => {}
         }
-        projections::run(&mut Projection {
+        projections::run(&mut Step {
+            others: &self.rooms.0.projections,
             room: self.room,
             authorities: self.rooms.authorities(),
             batch: &mut self.batch,

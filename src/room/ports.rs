@@ -1,71 +1,14 @@
-//! What the room engine asks of others: policy, other servers, their keys.
-//!
-//! [`RoomPolicy`] is asked at fixed points and answers at once, from data it holds. [`Remote`] and
-//! [`KeySource`] are the network; the engine calls them without holding a room's lock.
+//! What the room engine asks of other servers, and of their keys: the network, as far as the engine knows of it. It calls
+//! [`Remote`] and [`KeySource`] without holding a room's lock.
 
 use async_trait::async_trait;
 use base::Timestamp;
-use pdu::{KeyRing, RoomVersion};
+use pdu::KeyRing;
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedServerSigningKeyId, RoomAliasId, RoomId,
     RoomVersionId, ServerName, UserId,
 };
 use serde_json::value::RawValue;
-
-/// Why a policy refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{private}")]
-pub struct Denial {
-    /// A sentence for the one who asked.
-    pub public: String,
-    /// The reason, for the log.
-    pub private: String,
-}
-
-/// The points at which a deployment may say no. Everything is allowed by default.
-///
-/// A remote event may be kept or soft-failed ([`RoomPolicy::accept_from`]), never rejected, or our
-/// graph would no longer be the room's.
-pub trait RoomPolicy: Send + Sync {
-    /// May this user create a room, and in this version?
-    fn create(&self, _creator: &UserId, _version: &RoomVersion) -> Result<(), Denial> {
-        Ok(())
-    }
-    /// May this user of ours join this room?
-    fn join(&self, _user: &UserId, _room: &RoomId) -> Result<(), Denial> {
-        Ok(())
-    }
-    /// May this invite be sent, or (for a target of ours) delivered?
-    fn invite(&self, _sender: &UserId, _target: &UserId, _room: &RoomId) -> Result<(), Denial> {
-        Ok(())
-    }
-    /// May this user of ours send an event of this type?
-    fn send(&self, _sender: &UserId, _room: &RoomId, _kind: &str) -> Result<(), Denial> {
-        Ok(())
-    }
-    /// May this user list the room in the directory?
-    fn publish(&self, _user: &UserId, _room: &RoomId) -> Result<(), Denial> {
-        Ok(())
-    }
-    /// May this user look up an alias or a public room of this server?
-    fn look_up(&self, _user: &UserId, _server: &ServerName) -> Result<(), Denial> {
-        Ok(())
-    }
-    /// May users of this server take part in this room (make_join and send_join here)?
-    fn admit(&self, _server: &ServerName, _room: &RoomId) -> Result<(), Denial> {
-        Ok(())
-    }
-    /// May this event of another server be shown? A refusal soft-fails it.
-    fn accept_from(&self, _origin: &ServerName, _room: &RoomId, _event: &pdu::Pdu) -> Result<(), Denial> {
-        Ok(())
-    }
-}
-
-/// The policy that allows everything.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AllowAll;
-
-impl RoomPolicy for AllowAll {}
 
 /// Why another server could not be asked, or what it answered.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -223,6 +223,8 @@ impl Stage<'_> {
         self.note_changed(target.serial());
         let emptied = Arc::new(StoredEvent::new(target.room(), target.serial(), redacted, meta));
         self.add_fresh(emptied.clone());
+        let (rooms, room) = (self.rooms, self.room);
+        projections::empty(&rooms.0.projections, room, target, &emptied, self.batch());
         self.refresh_state(target, emptied).await
     }
 

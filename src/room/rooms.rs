@@ -9,7 +9,7 @@ use ruma::{ServerName, UserId};
 use store::{Sequence, Store};
 
 use crate::{
-    Error, KeySource, Remote, RoomPolicy,
+    Error, KeySource, Policy, Projection, Remote,
     head::Lives,
     history::Backfills,
     ids::{EventSerial, InboxSerial, RoomSerial, StateKeySerial},
@@ -59,6 +59,32 @@ impl Default for Config {
     }
 }
 
+/// What the engine is made of.
+pub struct Parts<'a> {
+    /// Where everything is kept.
+    pub store: Store,
+    /// Bounds.
+    pub config: Config,
+    /// Our server names with their keys.
+    pub authorities: Arc<Authorities>,
+    /// The clock.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// Who may do what.
+    pub policy: Arc<dyn Policy>,
+    /// Indexes that others keep of events, each in the event's own batch.
+    pub projections: Vec<Arc<dyn Projection>>,
+    /// The way to other servers.
+    pub remote: Arc<dyn Remote>,
+    /// Where keys come from.
+    pub keys: Arc<dyn KeySource>,
+    /// Who runs the engine's tasks.
+    pub tasks: &'a Tasks,
+    /// Where it counts.
+    pub metrics: &'a Metrics,
+}
+
 /// All rooms of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Rooms(pub(crate) Arc<Inner>);
@@ -69,7 +95,8 @@ pub(crate) struct Inner {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
-    pub(crate) policy: Arc<dyn RoomPolicy>,
+    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) projections: Vec<Arc<dyn Projection>>,
     pub(crate) remote: Arc<dyn Remote>,
     pub(crate) keys: Arc<dyn KeySource>,
     pub(crate) tasks: Tasks,
@@ -105,19 +132,20 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Store`] when the store cannot be read.
-    #[expect(clippy::too_many_arguments, reason = "these are the parts the engine is made of")]
-    pub async fn open(
-        store: Store,
-        config: Config,
-        authorities: Arc<Authorities>,
-        clock: Clock,
-        random: Random,
-        policy: Arc<dyn RoomPolicy>,
-        remote: Arc<dyn Remote>,
-        keys: Arc<dyn KeySource>,
-        tasks: &Tasks,
-        metrics: &Metrics,
-    ) -> Result<Self, Error> {
+    pub async fn open(parts: Parts<'_>) -> Result<Self, Error> {
+        let Parts {
+            store,
+            config,
+            authorities,
+            clock,
+            random,
+            policy,
+            projections,
+            remote,
+            keys,
+            tasks,
+            metrics,
+        } = parts;
         let serials = Serials {
             rooms: store.sequence("room.rooms"),
             events: store.sequence("room.events"),
@@ -144,6 +172,7 @@ impl Rooms {
             clock,
             random,
             policy,
+            projections,
             remote,
             keys,
             tasks: tasks.clone(),
@@ -161,6 +190,11 @@ impl Rooms {
     /// The store below.
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// Who may do what in this deployment, for the crates above.
+    pub fn policy(&self) -> &dyn Policy {
+        &*self.0.policy
     }
 
     /// Caches of the read side.

@@ -12,10 +12,12 @@ use store::CommitError;
 use crate::{
     Error, Rooms,
     attempts::Attempts,
+    canonical_alias,
     head::{Landing, TxnKey},
     ids::RoomSerial,
     membership::GRANTING,
     pipeline::{Sending, Stage, name},
+    read::{event::Relation, view::Viewer},
     tables::{EVENT_IDS, Membership, TXNS},
 };
 
@@ -44,7 +46,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::Denied`], [`Error::NoRoom`], [`Error::NotOurs`],
-    /// [`Error::Format`]; [`Error::Invalid`] for what no room can accept; [`Error::NoEvent`] for a redaction
+    /// [`Error::Format`]; [`Error::BadAlias`], [`Error::BadThread`]; [`Error::Invalid`] for what no room can accept; [`Error::NoEvent`] for a redaction
     /// of an event we lack, by one who may redact his own events only.
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
@@ -57,7 +59,7 @@ impl Rooms {
         if draft.kind == TimelineEventType::RoomRedaction && draft.redacts.is_none() {
             draft.redacts = redacts_in(&draft);
         }
-        self.0.policy.send(&draft.sender, room_id, &draft.kind.to_string())?;
+        self.0.policy.send(Some(room_id), &draft)?;
         if draft.kind == TimelineEventType::RoomCreate {
             return Err(Error::Invalid("a room has one create event, and it is there".to_owned()));
         }
@@ -72,7 +74,39 @@ impl Rooms {
                 return self.invite_foreign(room_id, draft, &target).await;
             }
         }
+        if canonical_alias::names_room(&draft) {
+            self.check_canonical_alias(room_id, &draft).await?;
+        }
+        self.check_thread(room_id, &draft).await?;
         self.send_unchecked(room_id, &draft, txn, None).await
+    }
+
+    /// A thread cannot begin with an event that relates to another one itself.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#validation-of-mthread-relationships>
+    async fn check_thread(&self, room_id: &RoomId, draft: &Draft) -> Result<(), Error> {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            #[serde(rename = "m.relates_to")]
+            relates_to: Relation,
+        }
+        // Most events relate to none: looking for the name is cheaper than parsing, and who spells it with escapes is
+        // nowhere taken to relate to another (`StoredEvent::relation`).
+        if draft.state_key.is_some() || !draft.content.get().contains("m.relates_to") {
+            return Ok(());
+        }
+        let Ok(Content { relates_to }) = serde_json::from_str::<Content>(draft.content.get()) else {
+            return Ok(());
+        };
+        if !relates_to.is_thread() {
+            return Ok(());
+        }
+        match self.event_for(&Viewer::user(&draft.sender), room_id, &relates_to.event_id).await {
+            Ok(root) if root.event.relation().is_some() => Err(Error::BadThread),
+            // What we do not know may be right.
+            Ok(_) | Err(Error::NoEvent(_) | Error::NoRoom(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`Rooms::send`], after policy was asked, with another authority's signature where one is needed.

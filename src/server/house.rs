@@ -11,7 +11,7 @@ use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, Presence};
 use federation::{Federation, Sender, Transport};
 use pdu::Authorities;
-use room::{AllowAll, RoomPolicy, Rooms};
+use room::{AllowAll, Policy, Rooms};
 use store::{Backend, Store};
 use sync::Syncs;
 use tracing::{error, info, warn};
@@ -47,7 +47,7 @@ pub struct Foundation {
     /// The way to other servers.
     pub transport: Arc<dyn Transport>,
     /// Who may do what.
-    pub policy: Arc<dyn RoomPolicy>,
+    pub policy: Arc<dyn Policy>,
     /// Whether the storage may be an empty one.
     pub data: Data,
 }
@@ -160,24 +160,26 @@ impl House {
             config: config.federation_config()?,
             store: store.clone(),
             authorities: authorities.clone(),
+            policy: policy.clone(),
             transport,
             clock: clock.clone(),
             random: random.clone(),
             tasks: &edges,
             metrics: &metrics,
         });
-        let rooms = Rooms::open(
-            store.clone(),
-            config.room_config(),
-            authorities.clone(),
-            clock.clone(),
-            random.clone(),
+        let rooms = Rooms::open(room::Parts {
+            store: store.clone(),
+            config: config.room_config(),
+            authorities: authorities.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
             policy,
-            federation.remote(),
-            federation.key_source(),
-            &edges,
-            &metrics,
-        )
+            projections: Vec::new(),
+            remote: federation.remote(),
+            keys: federation.key_source(),
+            tasks: &edges,
+            metrics: &metrics,
+        })
         .await?;
         let accounts = Accounts::open(
             store.clone(),

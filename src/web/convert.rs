@@ -105,6 +105,12 @@ impl From<room::Error> for ApiError {
                 format!("Your server does not know room version {version}"),
             )
             .with("room_version", version.as_str()),
+            Error::BadAlias(alias) => {
+                bad("M_BAD_ALIAS", format!("The alias {alias} does not lead to this room"))
+            }
+            Error::BadThread => {
+                ApiError::bad_request("A thread cannot begin with an event that relates to another one")
+            }
             Error::AliasTaken => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", "The alias is taken"),
             Error::UnableToAuthoriseJoin => {
                 bad("M_UNABLE_TO_AUTHORISE_JOIN", "This server cannot tell whether you may join".to_owned())

@@ -162,18 +162,19 @@ fn is_unknown(result: Result<impl Sized, Error>) -> bool {
 async fn rooms(store: &Store, clock: &Clock, random: &Random, tasks: &Tasks, metrics: &Metrics) -> Rooms {
     let authority = Authority::generate(kanazawa().to_owned(), "1", &mut |seed| random.fill(seed)).unwrap();
     let (policy, nobody) = (Arc::new(AllowAll), Arc::new(NoRemote));
-    Rooms::open(
-        store.clone(),
-        room::Config::default(),
-        Arc::new(Authorities::new([authority])),
-        clock.clone(),
-        random.clone(),
+    Rooms::open(room::Parts {
+        store: store.clone(),
+        config: room::Config::default(),
+        authorities: Arc::new(Authorities::new([authority])),
+        clock: clock.clone(),
+        random: random.clone(),
         policy,
-        nobody.clone(),
-        nobody,
+        projections: Vec::new(),
+        remote: nobody.clone(),
+        keys: nobody,
         tasks,
         metrics,
-    )
+    })
     .await
     .unwrap()
 }

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     config::Peers,
     contacts::Contacts,
+    reach::Reach,
     transport::{Transport, TransportError},
 };
 
@@ -72,8 +73,12 @@ async fn open(net: Arc<Net>, disk: MemoryDisk, start: u64, notaries: Vec<OwnedSe
     let backend = Arc::new(MemoryBackend::open(&disk));
     let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
     let authorities = Arc::new(Authorities::new([peer("here.test", "own")]));
-    let client =
-        Client::new(net.clone(), authorities, Peers::Everybody, Arc::new(Contacts::new(clock.clone())));
+    let client = Client::new(
+        net.clone(),
+        authorities,
+        Reach::of(Peers::Everybody),
+        Arc::new(Contacts::new(clock.clone())),
+    );
     let config = KeyConfig { notaries, ..KeyConfig::default() };
     let keys = Keys::new(store, client, config, clock, Random::seeded(1), tasks, &metrics);
     World { keys, net, clock: manual, disk }

@@ -33,18 +33,19 @@ async fn measure() {
         Store::open(Arc::new(MemoryBackend::new()), Options::default(), &tasks, &metrics).await.unwrap();
     let name = OwnedServerName::try_from("bench.test").unwrap();
     let authority = Authority::new(name, "1", &[1; 32]).unwrap();
-    let rooms = Rooms::open(
+    let rooms = Rooms::open(room::Parts {
         store,
-        Config::default(),
-        Arc::new(Authorities::new([authority])),
-        Clock::system(),
-        Random::os(),
-        Arc::new(AllowAll),
-        Arc::new(NoRemote),
-        Arc::new(NoRemote),
-        &tasks,
-        &metrics,
-    )
+        config: Config::default(),
+        authorities: Arc::new(Authorities::new([authority])),
+        clock: Clock::system(),
+        random: Random::os(),
+        policy: Arc::new(AllowAll),
+        projections: Vec::new(),
+        remote: Arc::new(NoRemote),
+        keys: Arc::new(NoRemote),
+        tasks: &tasks,
+        metrics: &metrics,
+    })
     .await
     .unwrap();
     let users: Vec<OwnedUserId> =

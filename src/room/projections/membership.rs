@@ -3,7 +3,7 @@
 use ruma::UserId;
 use store::{Batch, CommitError, Position, Range, Stamped, Store, Topic};
 
-use super::Projection;
+use super::Step;
 use crate::{
     place::StateChange,
     read::event::StoredEvent,
@@ -14,20 +14,20 @@ use crate::{
 };
 
 /// Follows all changes of member events in the current state.
-pub(super) fn project(projection: &mut Projection<'_>) {
-    for change in projection.changes {
+pub(super) fn project(step: &mut Step<'_>) {
+    for change in step.changes {
         if change.name.kind != "m.room.member" {
             continue;
         }
         // A state key that is no user id names nobody.
         if let Ok(user) = <&UserId>::try_from(change.name.key.as_str()) {
-            follow(projection, user, change);
+            follow(step, user, change);
         }
     }
 }
 
-fn follow(projection: &mut Projection<'_>, user: &UserId, change: &StateChange) {
-    let room = projection.room.serial;
+fn follow(step: &mut Step<'_>, user: &UserId, change: &StateChange) {
+    let room = step.room.serial;
     let membership_of = |event: &Option<std::sync::Arc<StoredEvent>>| -> Option<Membership> {
         event.as_ref().and_then(|event| event.membership())
     };
@@ -36,72 +36,70 @@ fn follow(projection: &mut Projection<'_>, user: &UserId, change: &StateChange) 
     match (&change.new, new) {
         (Some(event), Some(membership)) => {
             let row = MemberRow { membership, event: event.serial() };
-            projection.batch.put(&MEMBERS, &(room, user.as_str()), &row);
+            step.batch.put(&MEMBERS, &(room, user.as_str()), &row);
         }
-        _ => projection.batch.delete(&MEMBERS, &(room, user.as_str())),
+        _ => step.batch.delete(&MEMBERS, &(room, user.as_str())),
     }
     if old != new {
         for (membership, delta) in [(old, -1), (new, 1)] {
             if let Some(membership) = membership {
-                projection.batch.add(&MEMBER_COUNTS, &(room, membership as u8), delta);
+                step.batch.add(&MEMBER_COUNTS, &(room, membership as u8), delta);
             }
         }
         let joined = i64::from(new == Some(Membership::Join)) - i64::from(old == Some(Membership::Join));
         if joined != 0 {
-            projection.batch.add(&SERVERS, &(room, user.server_name().as_str()), joined);
+            step.batch.add(&SERVERS, &(room, user.server_name().as_str()), joined);
         }
     }
-    if projection.authorities.is_ours(user.server_name()) {
-        our_user(projection, user, change, old, new);
+    if step.authorities.is_ours(user.server_name()) {
+        our_user(step, user, change, old, new);
     }
 }
 
 /// The row by which a user of ours finds the room.
 fn our_user(
-    projection: &mut Projection<'_>,
+    step: &mut Step<'_>,
     user: &UserId,
     change: &StateChange,
     old: Option<Membership>,
     new: Option<Membership>,
 ) {
-    if old == Some(Membership::Join) && new == old && !projection.came_in {
+    if old == Some(Membership::Join) && new == old && !step.came_in {
         // Another name or picture. He gets one in each of his rooms, and each time all his rooms would be read again.
         return;
     }
-    let room = projection.room.serial;
+    let room = step.room.serial;
     match new {
-        Some(Membership::Join) => projection.batch.put(&LOCAL_MEMBERS, &(room, user.as_str()), &()),
-        _ => projection.batch.delete(&LOCAL_MEMBERS, &(room, user.as_str())),
+        Some(Membership::Join) => step.batch.put(&LOCAL_MEMBERS, &(room, user.as_str()), &()),
+        _ => step.batch.delete(&LOCAL_MEMBERS, &(room, user.as_str())),
     }
     let topic = Topic::memberships(user.as_str());
-    match projection.slot {
-        Some(slot) => projection.batch.touch_with(slot, topic),
-        None => projection.batch.touch([topic]),
+    match step.slot {
+        Some(slot) => step.batch.touch_with(slot, topic),
+        None => step.batch.touch([topic]),
     }
-    projection.batch.delete(&INVITES, &(room, user.as_str()));
+    step.batch.delete(&INVITES, &(room, user.as_str()));
     let row = MembershipRow {
-        room_id: projection.room.room_id.clone(),
+        room_id: step.room.room_id.clone(),
         // A member event that state resolution took away leaves the user outside.
         membership: new.unwrap_or(Membership::Leave),
         previous: old,
         event: change.new.as_ref().map(|event| event.serial()),
         sender: change.new.as_ref().map_or_else(|| user.to_owned(), |event| event.sender().to_owned()),
         forgotten: false,
-        current: projection.current,
+        current: step.current,
     };
     let key = (user.as_str(), room);
     if old == Some(Membership::Join) && new != Some(Membership::Join) {
-        let row = DepartureRow { current: projection.current };
-        match projection.slot {
-            Some(slot) => projection.batch.put_stamped(&DEPARTURES, &key, slot, &row),
-            None => {
-                projection.batch.put(&DEPARTURES, &key, &Stamped { position: Position::START, value: row })
-            }
+        let row = DepartureRow { current: step.current };
+        match step.slot {
+            Some(slot) => step.batch.put_stamped(&DEPARTURES, &key, slot, &row),
+            None => step.batch.put(&DEPARTURES, &key, &Stamped { position: Position::START, value: row }),
         }
     }
-    match projection.slot {
-        Some(slot) => projection.batch.put_stamped(&MEMBERSHIPS, &key, slot, &row),
-        None => projection.batch.put(&MEMBERSHIPS, &key, &Stamped { position: Position::START, value: row }),
+    match step.slot {
+        Some(slot) => step.batch.put_stamped(&MEMBERSHIPS, &key, slot, &row),
+        None => step.batch.put(&MEMBERSHIPS, &key, &Stamped { position: Position::START, value: row }),
     }
 }
 

@@ -1,14 +1,18 @@
 //! What follows from an accepted event beside its own rows: indexes, added to the event's own batch.
 //!
-//! Each projection is a plain function that gets the event and the changes of the room's current
-//! state, and adds to the batch. A new index is a new file and a line in [`run`].
+//! The engine's own projections are plain functions that get the event and the changes of the room's current state, and
+//! add to the batch. A new one is a new file and a line in [`run`]. Others' come in by the port [`Projection`].
 
 mod membership;
+mod port;
 mod relations;
 mod summary;
 
+use std::sync::Arc;
+
 pub use membership::list_local_members;
 use pdu::Authorities;
+pub use port::{Emptied, Projection, Rows, Shown};
 use store::{Batch, Slot};
 
 use crate::{
@@ -19,7 +23,8 @@ use crate::{
 };
 
 /// What projections know and where they write.
-pub(crate) struct Projection<'a> {
+pub(crate) struct Step<'a> {
+    pub(crate) others: &'a [Arc<dyn Projection>],
     pub(crate) room: &'a RoomInfo,
     pub(crate) authorities: &'a Authorities,
     pub(crate) batch: &'a mut Batch,
@@ -36,10 +41,22 @@ pub(crate) struct Projection<'a> {
 }
 
 /// Runs all projections.
-pub(crate) fn run(projection: &mut Projection<'_>) {
-    membership::project(projection);
-    summary::project(projection);
-    relations::project(projection);
+pub(crate) fn run(step: &mut Step<'_>) {
+    membership::project(step);
+    summary::project(step);
+    relations::project(step);
+    port::show(step);
+}
+
+/// Tells others' projections that an event was emptied by a redaction.
+pub(crate) fn empty(
+    others: &[Arc<dyn Projection>],
+    room: &RoomInfo,
+    before: &StoredEvent,
+    emptied: &StoredEvent,
+    batch: &mut Batch,
+) {
+    port::empty(others, Emptied { room, before, emptied }, batch);
 }
 
 /// Follows the change of one state event in the room's summary.

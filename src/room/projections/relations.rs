@@ -1,20 +1,20 @@
 //! Which events relate to which: edits, reactions, threads, references.
 
-use super::Projection;
+use super::Step;
 use crate::{
     ids::Order,
     tables::{Place, RELATIONS, RelationRow, THREAD_SENDERS, THREADS, ThreadRow},
 };
 
 /// Adds the event to the relations of its parent, and to its thread.
-pub(super) fn project(projection: &mut Projection<'_>) {
-    let event = projection.event;
+pub(super) fn project(step: &mut Step<'_>) {
+    let event = step.event;
     let place = event.meta().place;
     if place == Place::None {
         return;
     }
     let Some(relation) = event.relation() else { return };
-    let (room, parent) = (projection.room.serial, relation.event_id.as_str());
+    let (room, parent) = (step.room.serial, relation.event_id.as_str());
     let is_thread = relation.is_thread();
     let row = RelationRow {
         child: event.serial(),
@@ -23,8 +23,8 @@ pub(super) fn project(projection: &mut Projection<'_>) {
         sender: event.sender().to_owned(),
     };
     let thread = ThreadRow { root: relation.event_id.clone() };
-    let batch = &mut *projection.batch;
-    match (place, projection.slot) {
+    let batch = &mut *step.batch;
+    match (place, step.slot) {
         (Place::History(place), _) => {
             let order = Order::history(place);
             batch.put(&RELATIONS, &(room, parent.to_owned(), order), &row);

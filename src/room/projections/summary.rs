@@ -4,14 +4,14 @@ use pdu::lenient;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::Projection;
+use super::Step;
 use crate::{place::StateChange, tables::Summary};
 
 /// Follows changes of the state events that summaries are made of.
-pub(super) fn project(projection: &mut Projection<'_>) {
-    for change in projection.changes {
+pub(super) fn project(step: &mut Step<'_>) {
+    for change in step.changes {
         if change.name.key.is_empty() {
-            follow(projection.summary, change);
+            follow(step.summary, change);
         }
     }
 }

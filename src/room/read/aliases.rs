@@ -72,9 +72,7 @@ impl Rooms {
         user: Option<&UserId>,
         alias: &RoomAliasId,
     ) -> Result<AliasAnswer, Error> {
-        if let Some(user) = user {
-            self.0.policy.look_up(user, alias.server_name())?;
-        }
+        self.0.policy.look_up(user, alias.server_name())?;
         let unknown = || Error::NotFound(format!("the alias {alias} stands for no room"));
         if self.is_ours(alias.server_name()) {
             return self.local_alias(alias).await?.ok_or_else(unknown);
@@ -129,8 +127,8 @@ impl Rooms {
         deed.write(batch, alias.server_name());
     }
 
-    /// Takes an alias of ours away: whoever made it may, and whoever may set the room's main alias. `by` is the user, for
-    /// the audit log.
+    /// Takes an alias of ours away, and out of what the room calls itself if the user may change that: whoever made it may,
+    /// and whoever may set the room's main alias. `by` is the user, for the audit log.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotAllowed`]; [`Error::Contended`]; [`Error::Commit`].
@@ -145,7 +143,7 @@ impl Rooms {
             let deed = self.deed(Action::RemoveAlias, by, alias.as_str()).before("room", &row.room_id);
             deed.write(&mut batch, alias.server_name());
             match self.store().commit(batch).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return self.drop_canonical_alias(user, &row.room_id, alias).await,
                 Err(CommitError::Conflict { .. }) => attempts.again(self).await?,
                 // Also where the outcome is unknown: a second look would take it for somebody else's deed.
                 Err(error) => return Err(Error::Commit(error)),

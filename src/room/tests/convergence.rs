@@ -73,18 +73,19 @@ impl Server {
             Store::open(Arc::new(MemoryBackend::new()), Options::default(), &tasks, &metrics).await.unwrap();
         let (clock, _) = Clock::manual(1_700_000_000_000);
         let world = world.clone();
-        let rooms = Rooms::open(
+        let rooms = Rooms::open(crate::Parts {
             store,
-            Config::default(),
-            Arc::new(Authorities::new([authority(name)])),
+            config: Config::default(),
+            authorities: Arc::new(Authorities::new([authority(name)])),
             clock,
-            Random::seeded(seed),
-            Arc::new(AllowAll),
-            Arc::new(world.clone()),
-            Arc::new(world.clone()),
-            &tasks,
-            &metrics,
-        );
+            random: Random::seeded(seed),
+            policy: Arc::new(AllowAll),
+            projections: Vec::new(),
+            remote: Arc::new(world.clone()),
+            keys: Arc::new(world.clone()),
+            tasks: &tasks,
+            metrics: &metrics,
+        });
         Self { rooms: rooms.await.unwrap(), world, _tasks: tasks }
     }
 

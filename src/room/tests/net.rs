@@ -23,8 +23,8 @@ use serde_json::{Value, json, value::RawValue};
 use store::{MemoryBackend, MemoryDisk, Options, Position, Store};
 
 use crate::{
-    AllowAll, Config, CreateRoom, Error, InboxLimits, Joining, KeySource, Profile, ReceivedInvite, Remote,
-    RemoteError, Rooms,
+    AllowAll, Config, CreateRoom, Error, InboxLimits, Joining, KeySource, Policy, Profile, Projection,
+    ReceivedInvite, Remote, RemoteError, Rooms,
     log::Entry,
     ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
     read::{event::StoredEvent, federation::Missing},
@@ -61,6 +61,9 @@ struct NetInner {
     told_states: Mutex<HashMap<OwnedEventId, Vec<OwnedEventId>>>,
     /// The time of servers started from now on.
     clock: Mutex<Option<Clock>>,
+    /// The policy and the further indexes of servers started from now on.
+    policy: Mutex<Option<Arc<dyn Policy>>>,
+    projections: Mutex<Vec<Arc<dyn Projection>>>,
     /// Answers to `send_join` wait while somebody holds it.
     joins: Arc<tokio::sync::RwLock<()>>,
 }
@@ -136,18 +139,19 @@ impl Net {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let clock = self.0.clock.lock().clone().unwrap_or_else(Clock::system);
-        let rooms = Rooms::open(
-            store.clone(),
+        let rooms = Rooms::open(crate::Parts {
+            store: store.clone(),
             config,
-            Arc::new(Authorities::new(names.iter().map(|name| authority(name)))),
+            authorities: Arc::new(Authorities::new(names.iter().map(|name| authority(name)))),
             clock,
-            Random::os(),
-            Arc::new(AllowAll),
-            Arc::new(self.clone()),
-            Arc::new(self.clone()),
-            &tasks,
-            &metrics,
-        )
+            random: Random::os(),
+            policy: self.0.policy.lock().clone().unwrap_or_else(|| Arc::new(AllowAll)),
+            projections: self.0.projections.lock().clone(),
+            remote: Arc::new(self.clone()),
+            keys: Arc::new(self.clone()),
+            tasks: &tasks,
+            metrics: &metrics,
+        })
         .await
         .unwrap();
         for name in names {
@@ -179,6 +183,16 @@ impl Net {
     /// Servers started from now on live by this clock.
     pub(super) fn set_clock(&self, clock: Clock) {
         *self.0.clock.lock() = Some(clock);
+    }
+
+    /// Servers started from now on ask this policy.
+    pub(super) fn set_policy(&self, policy: Arc<dyn Policy>) {
+        *self.0.policy.lock() = Some(policy);
+    }
+
+    /// Servers started from now on keep this index.
+    pub(super) fn add_projection(&self, projection: Arc<dyn Projection>) {
+        self.0.projections.lock().push(projection);
     }
 
     /// Requests to this server are never answered.

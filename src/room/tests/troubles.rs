@@ -31,12 +31,12 @@ struct Troubled {
 }
 
 #[derive(Default)]
-struct Troubles {
+pub(super) struct Troubles {
     /// Once this table was written to, the next read of that one fails.
     read_after_write: Mutex<Option<(TableId, TableId)>>,
     reads: Mutex<Option<TableId>>,
     /// This write to this table fails, counted down.
-    write: Mutex<Option<(TableId, usize, CommitError)>>,
+    pub(super) write: Mutex<Option<(TableId, usize, CommitError)>>,
     /// The next read of this table waits.
     held: Mutex<Option<Held>>,
 }
@@ -44,11 +44,11 @@ struct Troubles {
 /// The table, what is told when the read is there, and what it waits for.
 type Held = (TableId, oneshot::Sender<()>, oneshot::Receiver<()>);
 
-fn id<K, V>(table: &store::Table<K, V>) -> TableId {
+pub(super) fn id<K, V>(table: &store::Table<K, V>) -> TableId {
     table.raw().id
 }
 
-fn broken() -> store::Error {
+pub(super) fn broken() -> store::Error {
     store::Error::backend("be read", std::io::Error::other("the connection was cut"))
 }
 
@@ -116,7 +116,7 @@ impl Backend for Troubled {
 }
 
 /// A server over a store with troubles.
-async fn troubled(net: &Net, name: &'static str) -> (Server, Arc<Troubles>) {
+pub(super) async fn troubled(net: &Net, name: &'static str) -> (Server, Arc<Troubles>) {
     let disk = MemoryDisk::default();
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);

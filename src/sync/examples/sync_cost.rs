@@ -30,18 +30,19 @@ async fn server(disk: &MemoryDisk) -> Server {
     let store =
         Store::open(Arc::new(MemoryBackend::open(disk)), Options::default(), &tasks, &metrics).await.unwrap();
     let authority = Authority::new("a.test".try_into().unwrap(), "1", &[7; 32]).unwrap();
-    let rooms = Rooms::open(
-        store.clone(),
-        room::Config::default(),
-        Arc::new(Authorities::new([authority])),
-        clock.clone(),
-        random.clone(),
-        Arc::new(AllowAll),
-        Arc::new(NoRemote),
-        Arc::new(NoRemote),
-        &tasks,
-        &metrics,
-    )
+    let rooms = Rooms::open(room::Parts {
+        store: store.clone(),
+        config: room::Config::default(),
+        authorities: Arc::new(Authorities::new([authority])),
+        clock: clock.clone(),
+        random: random.clone(),
+        policy: Arc::new(AllowAll),
+        projections: Vec::new(),
+        remote: Arc::new(NoRemote),
+        keys: Arc::new(NoRemote),
+        tasks: &tasks,
+        metrics: &metrics,
+    })
     .await
     .unwrap();
     let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };

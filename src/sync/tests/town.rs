@@ -101,18 +101,19 @@ pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
     let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
     let name = OwnedServerName::try_from("kanazawa.test").unwrap();
     let authorities = Arc::new(Authorities::new([Authority::new(name, "1", &[7; 32]).unwrap()]));
-    let rooms = Rooms::open(
-        store.clone(),
-        room::Config::default(),
-        authorities.clone(),
-        clock.clone(),
-        random.clone(),
-        Arc::new(AllowAll),
-        Arc::new(NoRemote),
-        Arc::new(NoRemote),
-        &tasks,
-        &metrics,
-    )
+    let rooms = Rooms::open(room::Parts {
+        store: store.clone(),
+        config: room::Config::default(),
+        authorities: authorities.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+        policy: Arc::new(AllowAll),
+        projections: Vec::new(),
+        remote: Arc::new(NoRemote),
+        keys: Arc::new(NoRemote),
+        tasks: &tasks,
+        metrics: &metrics,
+    })
     .await
     .unwrap();
     let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };

@@ -10,6 +10,7 @@ mod finding;
 mod hidden;
 mod ignoring;
 mod others;
+mod policy;
 mod relations;
 mod rooms;
 mod spaces;

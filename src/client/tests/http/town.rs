@@ -7,7 +7,7 @@ use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, Elsewhere, NoElsewhere, Presence, routes};
 use http_body_util::BodyExt;
 use pdu::{Authorities, Authority};
-use room::{AllowAll, NoRemote, Rooms};
+use room::{AllowAll, NoRemote, Policy, Rooms};
 use ruma::{OwnedServerName, server_name};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
@@ -53,15 +53,20 @@ impl Town {
 
     /// A process that can ask other servers.
     pub(crate) async fn beside(elsewhere: Arc<dyn Elsewhere>) -> Town {
-        Town::with(elsewhere, Clock::system()).await
+        Town::with(elsewhere, Clock::system(), Arc::new(AllowAll)).await
     }
 
     /// A process whose time is steered.
     pub(crate) async fn at(clock: Clock) -> Town {
-        Town::with(Arc::new(NoElsewhere), clock).await
+        Town::with(Arc::new(NoElsewhere), clock, Arc::new(AllowAll)).await
     }
 
-    async fn with(elsewhere: Arc<dyn Elsewhere>, clock: Clock) -> Town {
+    /// A process of which a policy decides who may do what.
+    pub(crate) async fn under(policy: Arc<dyn Policy>) -> Town {
+        Town::with(Arc::new(NoElsewhere), Clock::system(), policy).await
+    }
+
+    async fn with(elsewhere: Arc<dyn Elsewhere>, clock: Clock, policy: Arc<dyn Policy>) -> Town {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let random = Random::seeded(11);
@@ -72,18 +77,19 @@ impl Town {
             |name: OwnedServerName| Authority::generate(name, "1", &mut |seed| random.fill(seed)).unwrap();
         let authorities = Arc::new(Authorities::new(names.clone().map(authority)));
         let nobody = Arc::new(NoRemote);
-        let rooms = Rooms::open(
-            store.clone(),
-            room::Config::default(),
-            authorities.clone(),
-            clock.clone(),
-            random.clone(),
-            Arc::new(AllowAll),
-            nobody.clone(),
-            nobody,
-            &tasks,
-            &metrics,
-        )
+        let rooms = Rooms::open(room::Parts {
+            store: store.clone(),
+            config: room::Config::default(),
+            authorities: authorities.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            policy,
+            projections: Vec::new(),
+            remote: nobody.clone(),
+            keys: nobody,
+            tasks: &tasks,
+            metrics: &metrics,
+        })
         .await
         .unwrap();
         let settings = Settings {

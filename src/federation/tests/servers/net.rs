@@ -316,24 +316,26 @@ impl Node {
             config: settings,
             store: store.clone(),
             authorities: authorities.clone(),
+            policy: Arc::new(room::AllowAll),
             transport: Arc::new(net.clone()),
             clock: clock.clone(),
             random: random.clone(),
             tasks: &tasks,
             metrics: &metrics,
         });
-        let rooms = Rooms::open(
-            store.clone(),
-            room::Config { inbox_limits: inbox, ..room::Config::default() },
+        let rooms = Rooms::open(room::Parts {
+            store: store.clone(),
+            config: room::Config { inbox_limits: inbox, ..room::Config::default() },
             authorities,
-            clock.clone(),
-            random.clone(),
-            Arc::new(AllowAll),
-            federation.remote(),
-            federation.key_source(),
-            &tasks,
-            &metrics,
-        )
+            clock: clock.clone(),
+            random: random.clone(),
+            policy: Arc::new(AllowAll),
+            projections: Vec::new(),
+            remote: federation.remote(),
+            keys: federation.key_source(),
+            tasks: &tasks,
+            metrics: &metrics,
+        })
         .await
         .unwrap();
         let accounts_config =

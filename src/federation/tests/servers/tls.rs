@@ -149,6 +149,7 @@ async fn federation_over(network: &Network, clock: &Clock) -> Federation {
         config: Config { peers: Peers::Everybody, ..Config::default() },
         store: Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap(),
         authorities: Arc::new(Authorities::new([crate::net::authority("kanazawa.test")])),
+        policy: Arc::new(room::AllowAll),
         transport: Arc::new(network.clone()),
         clock: clock.clone(),
         random: Random::os(),

@@ -7,18 +7,22 @@ use pdu::{
     RoomVersion,
     json::{Numbers, canonicalize},
 };
-use room::{
-    Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INVITES, Preset, Profile,
-    read::view::{Look, Viewer},
-    tables::Membership,
-};
 use ruma::{OwnedUserId, RoomId, UserId, events::StateEventType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use web::ApiError;
 
-use super::levels::{Creators, of_successor};
-use crate::{ClientApi, send::hide_room};
+use super::{
+    Upgrade,
+    levels::{Creators, of_successor},
+};
+use crate::{
+    Ban, CreateRoom, Error, InitialState, MAX_BANS, MAX_INVITES, Preset, Rooms,
+    read::{
+        room::RoomInfo,
+        view::{Look, Viewer},
+    },
+    tables::Membership,
+};
 
 /// State with the empty state key that is copied as it is.
 ///
@@ -47,11 +51,9 @@ pub(super) struct OldRoom {
 }
 
 impl OldRoom {
-    pub(super) async fn read(api: &ClientApi, user: &UserId, room_id: &RoomId) -> Result<Self, ApiError> {
-        let state = api.rooms.state(&Viewer::user(user), room_id).await.map_err(hide_room)?;
-        let room = api.rooms.room(room_id).await?;
-        let room = room.ok_or_else(|| hide_room(room::Error::NoRoom(room_id.to_owned())))?;
-        Ok(Self { state, version: room.version })
+    pub(super) async fn read(rooms: &Rooms, user: &UserId, room_id: &RoomId) -> Result<Self, Error> {
+        let state = rooms.state(&Viewer::user(user), room_id).await?;
+        Ok(Self { state, version: rooms.get_room(room_id).await?.version })
     }
 
     fn find(&self, kind: &str) -> Option<&Look> {
@@ -104,10 +106,9 @@ impl OldRoom {
         self.members(Membership::Ban).map(|(user_id, reason)| Ban { user_id, reason }).collect()
     }
 
-    /// Who is invited and has not answered.
-    pub(super) fn invited(&self) -> Vec<Invitee> {
-        let invited = self.members(Membership::Invite).take(MAX_INVITES);
-        invited.map(|(user_id, _)| Invitee { user_id, profile: Profile::default() }).collect()
+    /// Who is invited and has not answered; so many as one room may invite at first.
+    pub(super) fn invited(&self) -> impl Iterator<Item = OwnedUserId> {
+        self.members(Membership::Invite).take(MAX_INVITES).map(|(user_id, _)| user_id)
     }
 
     /// The state that is copied.
@@ -148,24 +149,23 @@ fn is_standing(look: &Look) -> bool {
 
 /// The wishes for the room that takes another's place.
 pub(super) async fn wishes(
-    api: &ClientApi,
+    rooms: &Rooms,
     user: &UserId,
-    old_id: &RoomId,
+    info: &RoomInfo,
     old: &OldRoom,
-    version: RoomVersion,
-    additional_creators: &[OwnedUserId],
-) -> Result<CreateRoom, ApiError> {
+    upgrade: &Upgrade,
+) -> Result<CreateRoom, Error> {
+    let Upgrade { version, additional_creators, profile, by } = upgrade;
     let mut creation_content = old.object("m.room.create").unwrap_or_default();
     // These are the new room's own.
     for key in ["creator", "room_version", "predecessor", "additional_creators"] {
         creation_content.remove(key);
     }
-    let mut predecessor = json!({ "room_id": old_id });
+    let mut predecessor = json!({ "room_id": info.room_id });
     // From version 12 the id of the new room is known only after its create event is made, so the tombstone
     // cannot be named here: clients are to look for it.
     if !version.has_hashed_room_id()
-        && let Some(info) = api.rooms.room(old_id).await?
-        && let Some(last) = api.rooms.forward_extremities(&info).await?.pop()
+        && let Some(last) = rooms.forward_extremities(info).await?.pop()
     {
         predecessor["event_id"] = json!(last);
     }
@@ -187,14 +187,15 @@ pub(super) async fn wishes(
     // The rest is banned one by one, after.
     bans.truncate(MAX_BANS);
     Ok(CreateRoom {
-        version: Some(version),
+        version: Some(*version),
         preset: Preset::PrivateChat,
         creation_content,
         initial_state: old.copied(user),
         power_level_content_override: levels.first,
         settled_levels: levels.settled,
         bans,
-        profile: api.member_profile(user).await?,
+        profile: profile.clone(),
+        by: Some(by.clone()),
         ..CreateRoom::default()
     })
 }

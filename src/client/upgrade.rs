@@ -1,0 +1,37 @@
+//! Replacing a room by one of a newer version.
+
+use std::sync::Arc;
+
+use pdu::RoomVersion;
+use room::{Invitee, Upgrade, Upgraded};
+use ruma::{UserId, api::client::room::upgrade_room};
+use web::{ApiError, Call, User};
+
+use crate::{ClientApi, api::actor, send::hide_room};
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/upgrade`: replaces a room by one of another version.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidupgrade>
+pub(crate) async fn upgrade(
+    api: Arc<ClientApi>,
+    call: Call<upgrade_room::v3::Request, User>,
+) -> Result<upgrade_room::v3::Response, ApiError> {
+    let upgrade_room::v3::Request { room_id: old_room, new_version, additional_creators, .. } = call.request;
+    let user = &call.caller.user_id;
+    let version = RoomVersion::parse(new_version.as_str())
+        .map_err(|_| room::Error::UnsupportedVersion(new_version.to_string()))?;
+    let profile = api.member_profile(user).await?;
+    let by = actor(&call.caller, call.address);
+    let wish = Upgrade { version, additional_creators, profile, by };
+
+    let Upgraded { room_id, to_invite } =
+        api.rooms.upgrade(user, &old_room, wish).await.map_err(hide_room)?;
+
+    let invited: Vec<&UserId> = to_invite.iter().map(|user| &**user).collect();
+    let profiles = api.member_profiles(&invited).await?;
+    let invitees = to_invite.iter().cloned().zip(profiles);
+    let invitees = invitees.map(|(user_id, profile)| Invitee { user_id, profile }).collect();
+    api.rooms.invite_many(user, &room_id, invitees).await;
+    api.accounts.carry_over(user, &old_room, &room_id).await?;
+    Ok(upgrade_room::v3::Response::new(room_id))
+}

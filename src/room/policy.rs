@@ -1,0 +1,86 @@
+//! The points at which a deployment may say no: [`Policy`].
+//!
+//! One port for the whole process, since a rule of an office ("guests see no directory", "no files to other prefectures")
+//! is about several of these points at once. The room engine asks at its own; the crates above ask at theirs through
+//! [`crate::Rooms::policy`].
+
+use base::Address;
+use pdu::{Draft, Pdu, RoomVersion};
+use ruma::{RoomId, ServerName, UserId};
+
+/// Why a policy refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{private}")]
+pub struct Denial {
+    /// A sentence for the one who asked.
+    pub public: String,
+    /// The reason, for the log.
+    pub private: String,
+}
+
+/// The points at which a deployment may say no. Everything is allowed by default.
+///
+/// Each answers at once, from data that the policy holds: some are asked under a room's lock.
+///
+/// A remote event may be kept or soft-failed ([`Policy::accept_from`]), never rejected, or our graph would no longer be
+/// the room's.
+pub trait Policy: Send + Sync {
+    /// May this account be made, by somebody at this address? Also asked for accounts that administrators make, from
+    /// nowhere.
+    fn register(&self, _user: &UserId, _from: Option<Address>) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user begin a session from this address? Asked after the password was right, so that the answer tells
+    /// nothing to one who does not know it.
+    fn sign_in(&self, _user: &UserId, _from: Option<Address>) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user create a room, and in this version?
+    fn create(&self, _creator: &UserId, _version: &RoomVersion) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user of ours join this room, or knock at it?
+    fn join(&self, _user: &UserId, _room: &RoomId) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this invite be sent, or (for a target of ours) delivered?
+    fn invite(&self, _sender: &UserId, _target: &UserId, _room: &RoomId) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user of ours send this? Also asked for each first event of a room that is made, whose id may not be known
+    /// yet.
+    fn send(&self, _room: Option<&RoomId>, _draft: &Draft) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user list the room in the directory?
+    fn publish(&self, _user: &UserId, _room: &RoomId) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user look up an alias, the public rooms, or somebody's profile at this server, which may be ours? No user:
+    /// a stranger, or one of whom the question does not say who he is (profiles).
+    fn look_up(&self, _user: Option<&UserId>, _server: &ServerName) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user find that one in the directory of users?
+    fn find(&self, _seeker: &UserId, _found: &UserId) -> bool {
+        true
+    }
+    /// May users of this server take part in this room (`make_join` and `send_join` here)?
+    fn admit(&self, _server: &ServerName, _room: &RoomId) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this event of another server be shown? A refusal soft-fails it.
+    fn accept_from(&self, _origin: &ServerName, _room: &RoomId, _event: &Pdu) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May requests be exchanged with this server at all, in either direction?
+    fn contact(&self, _server: &ServerName) -> Result<(), Denial> {
+        Ok(())
+    }
+}
+
+/// The policy that allows everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowAll;
+
+impl Policy for AllowAll {}
