@@ -162,6 +162,7 @@ impl Accounts {
         let session = if wish.inhibit_login {
             None
         } else {
+            self.inner.rooms.policy().sign_in(user_id, settled.from).map_err(room::Error::from)?;
             let device = wish.device_id.clone().unwrap_or_else(|| self.new_device_id());
             let name = wish.initial_device_display_name.clone();
             let known = self.put_device(&mut batch, user_id, &device, name).await?;
@@ -217,6 +218,7 @@ impl Accounts {
             // Who uses his tokens has got them.
             return Err(over);
         }
+        self.inner.rooms.policy().sign_in(&user_id, settled.from).map_err(room::Error::from)?;
         let mut batch = Batch::new();
         batch.require(&tables::USERS, user_id.as_str(), Some(&row));
         batch.require(&tables::DEVICES, &(user_id.as_str(), device.as_str()), Some(&device_row));
@@ -246,7 +248,7 @@ impl Accounts {
         by: &Actor,
     ) -> Result<OwnedUserId, Error> {
         let user_id = self.check_available(authority, &new.localpart).await?;
-        self.inner.rooms.policy().register(&user_id, None).map_err(room::Error::from)?;
+        self.inner.rooms.policy().register(&user_id, by.from()).map_err(room::Error::from)?;
         if let Some(password) = &new.password {
             self.check_password_rules(authority, password)?;
         }

@@ -445,6 +445,9 @@ async fn describe(
 ) -> Option<SpaceAnswer> {
     let (from, room_id) = (user.server_name(), &wanted.room_id);
     for server in wanted.via.iter().filter(|server| !api.authorities.is_ours(server)).take(MAX_SERVERS) {
+        if api.rooms.policy().look_up(Some(user), server).is_err() {
+            continue;
+        }
         let question = api.elsewhere.space(from, server, room_id, suggested_only);
         match api.clock.timeout(MAX_ANSWERING, question).await {
             Ok(Ok(answer)) if answer.room.room_id == *room_id => return Some(answer),

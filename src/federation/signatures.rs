@@ -357,10 +357,12 @@ mod tests {
         }
 
         let reach = Reach { peers: crate::Peers::Everybody, policy: Arc::new(Shut) };
-        assert!(
-            reach.includes("friend.test".try_into().unwrap())
-                && !reach.includes("peer.test".try_into().unwrap())
-        );
+        let nobody = Arc::new(Authorities::new([peer("here.test")]));
+        let net = Arc::new(Net(Clock::system()));
+        let contacts = Arc::new(Contacts::new(Clock::system()));
+        let client = Client::new(net, nobody, reach.clone(), contacts);
+        assert!(client.may_contact(server_name!("friend.test")));
+        assert!(!client.may_contact(server_name!("peer.test")));
         let signatures = signatures(reach).await;
         assert!(check(&signatures, &[&header("friend.test", "here.test", "")], b"").await.is_ok());
         let shut = check(&signatures, &[&header("peer.test", "here.test", "")], b"").await;

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#creation>
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use audit::Actor;
 use futures_util::{StreamExt, stream};
@@ -142,10 +142,10 @@ impl Rooms {
         self.0.policy.create(creator, &version)?;
         let plan = Plan::new(creator, version, &wishes)?;
         for draft in plan.all() {
-            self.0.policy.send(None, draft)?;
+            self.may_say(None, draft)?;
         }
         if let Some(levels) = &wishes.settled_levels {
-            self.0.policy.send(None, &settled(creator, levels))?;
+            self.may_say(None, &settled(creator, levels))?;
         }
         let mut attempts = Attempts::default();
         let room = loop {
@@ -199,6 +199,7 @@ impl Rooms {
         for invitee in wishes.invite.iter().filter(|invitee| self.is_local(&invitee.user_id)) {
             self.0.policy.invite(creator, &invitee.user_id, &room.room_id)?;
             let draft = plan.invite(creator, invitee, wishes.is_direct);
+            self.may_say(Some(&room.room_id), &draft)?;
             stage.send(&draft, Sending::default()).await.map_err(as_bad_state)?;
         }
         if let Some(levels) = &wishes.settled_levels {
@@ -442,13 +443,9 @@ fn additional_creators(creator: &UserId, wishes: &CreateRoom) -> Result<Vec<Owne
     if wishes.preset == Preset::TrustedPrivateChat {
         creators.extend(wishes.invite.iter().map(|invitee| invitee.user_id.clone()));
     }
-    let mut unique: Vec<OwnedUserId> = Vec::new();
-    for user in creators {
-        if user != creator && !unique.contains(&user) {
-            unique.push(user);
-        }
-    }
-    Ok(unique)
+    let mut seen: HashSet<OwnedUserId> = HashSet::from([creator.to_owned()]);
+    creators.retain(|user| seen.insert(user.clone()));
+    Ok(creators)
 }
 
 fn power_levels(creator: &UserId, version: RoomVersion, wishes: &CreateRoom) -> Result<Value, Error> {

@@ -89,6 +89,7 @@ impl Rooms {
     ) -> Result<(), Error> {
         self.0.policy.invite(sender, target, room_id)?;
         let draft = draft(sender, StateEventType::RoomMember, target.as_str(), &content);
+        self.may_say(Some(room_id), &draft)?;
         if self.is_local(target) {
             self.send_unchecked(room_id, &draft, None, None).await?;
         } else {

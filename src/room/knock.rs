@@ -38,6 +38,7 @@ impl Rooms {
     ) -> Result<(), Error> {
         self.authority_of(user)?;
         self.0.policy.join(user, room_id)?;
+        self.may_say_of_member(room_id, user, user, &member_content(Membership::Knock, profile, reason))?;
         if let Some(room) = self.room(room_id).await?
             && self.is_resident(&room).await?
         {

@@ -136,6 +136,7 @@ impl Rooms {
     ) -> Result<(), Error> {
         self.authority_of(user)?;
         self.0.policy.join(user, room_id)?;
+        self.may_say_of_member(room_id, user, user, &joining.content())?;
         if let Some(room) = self.room(room_id).await? {
             let residents = self.servers_in(&room).await?;
             let (ours, others): (Vec<_>, Vec<_>) =
@@ -310,6 +311,8 @@ impl Rooms {
     /// [`Error::Forbidden`] when banned; [`Error::NotJoined`] when there is nothing to leave.
     pub async fn leave(&self, user: &UserId, room_id: &RoomId, reason: Option<&str>) -> Result<(), Error> {
         self.authority_of(user)?;
+        let content = member_content(Membership::Leave, &Profile::default(), reason);
+        self.may_say_of_member(room_id, user, user, &content)?;
         let room = self.get_room(room_id).await?;
         if self.store().get(&INVITES, &(room.serial, user.as_str())).await?.is_some() {
             return self.leave_from_outside(user, &room, reason).await;
@@ -317,7 +320,7 @@ impl Rooms {
         let change = MemberChange {
             sender: user,
             target: user,
-            content: member_content(Membership::Leave, &Profile::default(), reason),
+            content,
             from: &[Membership::Join, Membership::Invite, Membership::Knock, Membership::Leave],
             otherwise: "you are not in this room",
             profile: None,
@@ -336,11 +339,13 @@ impl Rooms {
         target: &UserId,
         reason: Option<&str>,
     ) -> Result<(), Error> {
+        let content = member_content(Membership::Leave, &Profile::default(), reason);
+        self.may_say_of_member(room_id, sender, target, &content)?;
         let room = self.get_room(room_id).await?;
         let change = MemberChange {
             sender,
             target,
-            content: member_content(Membership::Leave, &Profile::default(), reason),
+            content,
             from: &[Membership::Join, Membership::Invite, Membership::Knock],
             otherwise: "the user is not in this room",
             profile: None,
@@ -359,15 +364,10 @@ impl Rooms {
         target: &UserId,
         reason: Option<&str>,
     ) -> Result<(), Error> {
+        let content = member_content(Membership::Ban, &Profile::default(), reason);
+        self.may_say_of_member(room_id, sender, target, &content)?;
         let room = self.get_room(room_id).await?;
-        let change = MemberChange {
-            sender,
-            target,
-            content: member_content(Membership::Ban, &Profile::default(), reason),
-            from: &[],
-            otherwise: "",
-            profile: None,
-        };
+        let change = MemberChange { sender, target, content, from: &[], otherwise: "", profile: None };
         self.change_member(&room, change).await
     }
 
@@ -382,11 +382,13 @@ impl Rooms {
         target: &UserId,
         reason: Option<&str>,
     ) -> Result<(), Error> {
+        let content = member_content(Membership::Leave, &Profile::default(), reason);
+        self.may_say_of_member(room_id, sender, target, &content)?;
         let room = self.get_room(room_id).await?;
         let change = MemberChange {
             sender,
             target,
-            content: member_content(Membership::Leave, &Profile::default(), reason),
+            content,
             from: &[Membership::Ban],
             otherwise: "the user is not banned",
             profile: None,
@@ -503,6 +505,9 @@ async fn stage_change(stage: &mut Stage<'_>, change: &MemberChange<'_>) -> Resul
         _ => change.content.clone(),
     };
     let draft = draft(change.sender, StateEventType::RoomMember, target, &Value::Object(content));
+    if change.profile.is_some() {
+        stage.rooms.may_say(Some(&stage.room.room_id), &draft)?;
+    }
     let before = current.as_ref().and_then(|event| event.membership());
     let is_own = change.sender == change.target;
     if let Some(current) = &current

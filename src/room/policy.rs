@@ -5,8 +5,14 @@
 //! [`crate::Rooms::policy`].
 
 use base::Address;
-use pdu::{Draft, Pdu, RoomVersion};
-use ruma::{RoomId, ServerName, UserId};
+use pdu::{
+    Draft, Pdu, RoomVersion,
+    json::{Numbers, canonicalize},
+};
+use ruma::{RoomId, ServerName, UserId, events::StateEventType};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::{Error, Rooms, create::draft};
 
 /// Why a policy refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,13 +31,13 @@ pub struct Denial {
 /// A remote event may be kept or soft-failed ([`Policy::accept_from`]), never rejected, or our graph would no longer be
 /// the room's.
 pub trait Policy: Send + Sync {
-    /// May this account be made, by somebody at this address? Also asked for accounts that administrators make, from
-    /// nowhere.
+    /// May this account be made, by somebody at this address? Also asked for accounts that administrators make; at the
+    /// command line they have none.
     fn register(&self, _user: &UserId, _from: Option<Address>) -> Result<(), Denial> {
         Ok(())
     }
-    /// May this user begin a session from this address? Asked after the password was right, so that the answer tells
-    /// nothing to one who does not know it.
+    /// May this user begin a session from this address, by a password or with a new account? Asked after the password was
+    /// right, so that the answer tells nothing to one who does not know it.
     fn sign_in(&self, _user: &UserId, _from: Option<Address>) -> Result<(), Denial> {
         Ok(())
     }
@@ -47,8 +53,9 @@ pub trait Policy: Send + Sync {
     fn invite(&self, _sender: &UserId, _target: &UserId, _room: &RoomId) -> Result<(), Denial> {
         Ok(())
     }
-    /// May this user of ours send this? Also asked for each first event of a room that is made, whose id may not be known
-    /// yet.
+    /// May this user of ours say this? It is asked for whatever holds words of his: messages, state, each first event of a
+    /// room that is made (whose id is not known yet), names and reasons of memberships. The content is spelled as in the
+    /// event, without escapes that are not needed.
     fn send(&self, _room: Option<&RoomId>, _draft: &Draft) -> Result<(), Denial> {
         Ok(())
     }
@@ -56,7 +63,7 @@ pub trait Policy: Send + Sync {
     fn publish(&self, _user: &UserId, _room: &RoomId) -> Result<(), Denial> {
         Ok(())
     }
-    /// May this user look up an alias, the public rooms, or somebody's profile at this server, which may be ours? No user:
+    /// May this user look up an alias, what a room of a space is, the public rooms, or somebody's profile at this server, which may be ours? No user:
     /// a stranger, or one of whom the question does not say who he is (profiles).
     fn look_up(&self, _user: Option<&UserId>, _server: &ServerName) -> Result<(), Denial> {
         Ok(())
@@ -84,3 +91,31 @@ pub trait Policy: Send + Sync {
 pub struct AllowAll;
 
 impl Policy for AllowAll {}
+
+impl Rooms {
+    /// Whether somebody may say this.
+    pub(crate) fn may_say(&self, room_id: Option<&RoomId>, draft: &Draft) -> Result<(), Error> {
+        let policy = &self.0.policy;
+        if !draft.content.get().contains('\\') {
+            return Ok(policy.send(room_id, draft)?);
+        }
+        // What cannot be written so is refused where the event is built.
+        let canonical = canonicalize(draft.content.get().as_bytes(), Numbers::Lax).ok();
+        match canonical.and_then(|canonical| RawValue::from_string(canonical).ok()) {
+            Some(content) => Ok(policy.send(room_id, &Draft { content, ..draft.clone() })?),
+            None => Ok(policy.send(room_id, draft)?),
+        }
+    }
+
+    /// Whether somebody may say this of a membership, his own or another's.
+    pub(crate) fn may_say_of_member(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+        content: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let content = Value::Object(content.clone());
+        self.may_say(Some(room_id), &draft(sender, StateEventType::RoomMember, target.as_str(), &content))
+    }
+}

@@ -18,6 +18,7 @@ use crate::{
     read::Reader,
     snapshot::Snapshots,
     state::Resolver,
+    upgrade::UPGRADES_AT_ONCE,
 };
 
 /// Bounds of the room engine.
@@ -97,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) random: Random,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) projections: Vec<Arc<dyn Projection>>,
+    /// The turns of those who upgrade rooms.
+    pub(crate) upgrades: [tokio::sync::Mutex<()>; UPGRADES_AT_ONCE],
     pub(crate) remote: Arc<dyn Remote>,
     pub(crate) keys: Arc<dyn KeySource>,
     pub(crate) tasks: Tasks,
@@ -173,6 +176,7 @@ impl Rooms {
             random,
             policy,
             projections,
+            upgrades: Default::default(),
             remote,
             keys,
             tasks: tasks.clone(),

@@ -59,26 +59,34 @@ impl Rooms {
         if draft.kind == TimelineEventType::RoomRedaction && draft.redacts.is_none() {
             draft.redacts = redacts_in(&draft);
         }
-        self.0.policy.send(Some(room_id), &draft)?;
+        if let Err(error) = self.check_draft(room_id, &mut draft).await {
+            // What was served before is answered as it was then, whatever a policy says or is known by now.
+            return self.answer_again(room_id, &draft, txn).await?.ok_or(error);
+        }
+        match self.foreign_invitee(&draft) {
+            Some(target) => self.invite_foreign(room_id, draft, &target).await,
+            None => self.send_unchecked(room_id, &draft, txn, None).await,
+        }
+    }
+
+    /// What can be said of a draft without the room's lock.
+    async fn check_draft(&self, room_id: &RoomId, draft: &mut Draft) -> Result<(), Error> {
+        self.may_say(Some(room_id), draft)?;
         if draft.kind == TimelineEventType::RoomCreate {
             return Err(Error::Invalid("a room has one create event, and it is there".to_owned()));
         }
         if draft.kind == TimelineEventType::RoomMember {
             // Whoever changes his name sends along who granted an earlier join, but that would need that
             // server's signature anew. Where a join has to be granted, the server does that.
-            let mut content = member_object(&draft)?;
+            let mut content = member_object(draft)?;
             content.remove(GRANTING);
             draft.content = crate::create::raw(&serde_json::Value::Object(content));
-            self.check_member_draft(room_id, &draft)?;
-            if let Some(target) = self.foreign_invitee(&draft) {
-                return self.invite_foreign(room_id, draft, &target).await;
-            }
+            self.check_member_draft(room_id, draft)?;
         }
-        if canonical_alias::names_room(&draft) {
-            self.check_canonical_alias(room_id, &draft).await?;
+        if canonical_alias::names_room(draft) {
+            self.check_canonical_alias(room_id, draft).await?;
         }
-        self.check_thread(room_id, &draft).await?;
-        self.send_unchecked(room_id, &draft, txn, None).await
+        self.check_thread(room_id, draft).await
     }
 
     /// A thread cannot begin with an event that relates to another one itself.
@@ -90,9 +98,9 @@ impl Rooms {
             #[serde(rename = "m.relates_to")]
             relates_to: Relation,
         }
-        // Most events relate to none: looking for the name is cheaper than parsing, and who spells it with escapes is
-        // nowhere taken to relate to another (`StoredEvent::relation`).
-        if draft.state_key.is_some() || !draft.content.get().contains("m.relates_to") {
+        // Most events relate to none: looking for the name, or for escapes that may spell it, is cheaper than parsing.
+        let text = draft.content.get();
+        if draft.state_key.is_some() || !(text.contains("m.relates_to") || text.contains("\\u")) {
             return Ok(());
         }
         let Ok(Content { relates_to }) = serde_json::from_str::<Content>(draft.content.get()) else {
@@ -206,6 +214,19 @@ impl Rooms {
         Ok(attempts.judge(self, landed).await?.is_some())
     }
 
+    /// The event that the same request made before.
+    async fn answer_again(
+        &self,
+        room_id: &RoomId,
+        draft: &Draft,
+        txn: Option<&Txn>,
+    ) -> Result<Option<OwnedEventId>, Error> {
+        match (txn, self.room(room_id).await?) {
+            (Some(txn), Some(room)) => self.find_txn(&txn.key(room.serial, draft)).await,
+            _ => Ok(None),
+        }
+    }
+
     /// The event that this request made, if it was served.
     async fn find_txn(&self, key: &TxnKey) -> Result<Option<OwnedEventId>, Error> {
         Ok(self.store().get(&TXNS, key).await?.map(|row| row.event_id))
@@ -227,6 +248,9 @@ impl Rooms {
 
     /// The user of another server whom this draft invites.
     fn foreign_invitee(&self, draft: &Draft) -> Option<ruma::OwnedUserId> {
+        if draft.kind != TimelineEventType::RoomMember {
+            return None;
+        }
         let target = <&ruma::UserId>::try_from(draft.state_key.as_deref()?).ok()?;
         let invites = crate::read::event::membership_in(&draft.content) == Some(Membership::Invite);
         (invites && !self.is_local(target)).then(|| target.to_owned())

@@ -23,11 +23,13 @@ use crate::{
 /// Its tables are its own, with keys that begin with the room's serial. An index that is new to old data has to be made
 /// by a migration: nothing is shown again.
 pub trait Projection: Send + Sync {
-    /// An accepted event got its place in a room, or the current state moved with it.
+    /// An accepted event got its place in a room, or the current state moved with it. One that gets its place later than it
+    /// was accepted (a redaction whose event comes after it) is shown twice, and an event without a place at most moves the
+    /// state.
     fn show(&self, shown: &Shown<'_>, rows: &mut Rows<'_>);
 
     /// A redaction has taken the content of an event: what was indexed of it has to go. Also called for events without
-    /// a place.
+    /// a place. That a user was erased is not told here: it changes who sees an event, not the event.
     fn empty(&self, _emptied: &Emptied<'_>, _rows: &mut Rows<'_>) {}
 }
 

@@ -139,14 +139,16 @@ impl Net {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let clock = self.0.clock.lock().clone().unwrap_or_else(Clock::system);
+        let policy = self.0.policy.lock().clone().unwrap_or_else(|| Arc::new(AllowAll));
+        let projections = self.0.projections.lock().clone();
         let rooms = Rooms::open(crate::Parts {
             store: store.clone(),
             config,
             authorities: Arc::new(Authorities::new(names.iter().map(|name| authority(name)))),
             clock,
             random: Random::os(),
-            policy: self.0.policy.lock().clone().unwrap_or_else(|| Arc::new(AllowAll)),
-            projections: self.0.projections.lock().clone(),
+            policy,
+            projections,
             remote: Arc::new(self.clone()),
             keys: Arc::new(self.clone()),
             tasks: &tasks,

@@ -190,7 +190,8 @@ pub(super) async fn relate(
     });
     let kind = ruma::events::TimelineEventType::RoomMessage;
     let draft = pdu::Draft::message(who, kind, &content).unwrap();
-    server.rooms.send(room, draft, None).await.unwrap().to_string()
+    // As other servers may say it: a thread that begins with an answer is refused to users of ours.
+    server.rooms.send_unchecked(room, &draft, None, None).await.unwrap().to_string()
 }
 
 /// The newest of some events by their time; of one moment, that with the greatest id.
@@ -688,4 +689,44 @@ async fn what_is_done_to_aliases_and_the_directory_is_in_the_audit_log_and_what_
         ]
     );
     assert!(told("b.test").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_alias_goes_out_of_what_a_room_calls_itself_however_odd_the_rest_is() {
+    let net = Net::default();
+    let a = net.server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let alias = RoomAliasId::parse("#saigai:a.test").unwrap();
+    let wishes = CreateRoom { alias: Some(alias.clone()), ..CreateRoom::default() };
+    let room = a.rooms.create(&hanako, wishes).await.unwrap();
+    // As a member elsewhere may have written it.
+    let odd = json!({ "alias": alias, "alt_aliases": [5, "#gone:b.test"] });
+    let odd = state(&hanako, "m.room.canonical_alias", "", &odd);
+    a.rooms.send_unchecked(&room, &odd, None, None).await.unwrap();
+
+    a.rooms.delete_alias(&hanako, &alias, &Actor::user(&hanako, false, None)).await.unwrap();
+
+    let info = a.rooms.room(&room).await.unwrap().unwrap();
+    let left = a.rooms.current_state_event(&info, "m.room.canonical_alias", "").await.unwrap().unwrap();
+    assert_eq!(left.pdu().content_str(), r##"{"alt_aliases":[5,"#gone:b.test"]}"##);
+    assert!(net.asked().iter().all(|asked| !asked.contains("b.test")));
+}
+
+#[tokio::test]
+async fn a_thread_does_not_begin_with_an_answer_however_its_relation_is_spelled() {
+    let net = Net::default();
+    let a = net.server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = a.public_room(&hanako).await;
+    let root = a.say(&hanako, &room, "題").await;
+    let reply = relate(&a, &hanako, &room, ("m.thread", root.as_str()), "答").await;
+    for key in ["m.relates_to", r"m.relates\u005fto"] {
+        let content = format!(
+            r#"{{"msgtype":"m.text","body":"糸","{key}":{{"rel_type":"m.thread","event_id":"{reply}"}}}}"#
+        );
+        let content = serde_json::value::RawValue::from_string(content).unwrap();
+        let draft = pdu::Draft { content, ..super::net::message(&hanako, "") };
+        let refused = a.rooms.send(&room, draft, None).await;
+        assert!(matches!(refused, Err(Error::BadThread)), "{key}: {refused:?}");
+    }
 }

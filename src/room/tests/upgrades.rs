@@ -13,8 +13,9 @@ use super::{
     troubles::{broken, id, troubled},
 };
 use crate::{
-    CreateRoom, Error, Preset, Profile, Upgrade,
+    CreateRoom, Error, Preset, Profile, Upgrade, Upgraded,
     tables::{HEADS, Membership},
+    upgrade::UPGRADES,
 };
 
 fn to(version: RoomVersion, user: &UserId) -> Upgrade {
@@ -50,6 +51,17 @@ async fn with_alias(server: &Server, user: &UserId) -> OwnedRoomId {
     server.rooms.create(user, wishes).await.unwrap()
 }
 
+/// The same once more. After a write of unknown outcome the store looks at what it did first.
+async fn again(server: &Server, user: &UserId, old: &RoomId) -> Upgraded {
+    loop {
+        match server.rooms.upgrade(user, old, to(RoomVersion::V11, user)).await {
+            Ok(upgraded) => return upgraded,
+            Err(error) => assert!(error.is_passing(), "{error:?}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn an_upgrade_that_ended_anywhere_goes_on_with_the_room_that_it_made() {
     let hanako = user("@hanako:a.test");
@@ -62,7 +74,7 @@ async fn an_upgrade_that_ended_anywhere_goes_on_with_the_room_that_it_made() {
             *troubles.write.lock() = Some((id(&HEADS), at, trouble.clone()));
             let first = a.rooms.upgrade(&hanako, &old, to(RoomVersion::V11, &hanako)).await;
             let was_disturbed = troubles.write.lock().take().is_none();
-            let again = a.rooms.upgrade(&hanako, &old, to(RoomVersion::V11, &hanako)).await.unwrap();
+            let again = again(&a, &hanako, &old).await;
 
             assert_eq!(
                 successors(&a, &hanako, &old).await,
@@ -131,4 +143,22 @@ async fn who_may_not_replace_a_room_makes_none() {
     let refused = a.rooms.upgrade(&jiro, &unknown, to(RoomVersion::V11, &jiro)).await;
     assert!(matches!(refused, Err(Error::NotJoined { .. } | Error::NoRoom(_))), "{refused:?}");
     assert!(successors(&a, &taro, &old).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_upgrade_of_which_there_is_no_row_yet_is_found_by_what_the_rooms_say() {
+    let net = Net::default();
+    let a = net.server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let old = with_alias(&a, &hanako).await;
+    let first = a.rooms.upgrade(&hanako, &old, to(RoomVersion::V11, &hanako)).await.unwrap();
+    let info = a.rooms.room(&old).await.unwrap().unwrap();
+    let mut batch = store::Batch::new();
+    batch.delete(&UPGRADES, &(info.serial, hanako.as_str()));
+    a.store.commit(batch).await.unwrap();
+
+    let again = a.rooms.upgrade(&hanako, &old, to(RoomVersion::V11, &hanako)).await.unwrap();
+
+    assert_eq!(again.room_id, first.room_id);
+    assert_eq!(successors(&a, &hanako, &old).await.len(), 1);
 }

@@ -10,7 +10,7 @@
 mod levels;
 mod successor;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use audit::Actor;
 use pdu::RoomVersion;
@@ -25,7 +25,11 @@ use crate::{
     create::draft,
     ids::RoomSerial,
     read::{room::RoomInfo, view::Viewer},
+    tables::{MEMBERSHIPS, Membership},
 };
+
+/// So many rooms are upgraded at a time by one process, and each by one request.
+pub(crate) const UPGRADES_AT_ONCE: usize = 8;
 
 /// The room that a user has made to take another's place; key: the old room, user.
 pub(crate) static UPGRADES: Table<(RoomSerial, String), UpgradeRow> =
@@ -36,10 +40,8 @@ pub(crate) static UPGRADES: Table<(RoomSerial, String), UpgradeRow> =
 pub(crate) struct UpgradeRow {
     /// The new room.
     room_id: OwnedRoomId,
-    /// Its version, as the specification spells it.
-    version: String,
-    /// Who was to stand above all levels beside the user.
-    additional_creators: Vec<OwnedUserId>,
+    /// What was wished ([`Upgrade::fingerprint`]).
+    wish: [u8; 32],
 }
 store::row!(UpgradeRow, schema = 1);
 
@@ -54,6 +56,18 @@ pub struct Upgrade {
     pub profile: Profile,
     /// The user, for the audit log.
     pub by: Actor,
+}
+
+impl Upgrade {
+    /// What tells this wish from others: the version, and the creators in whatever order.
+    fn fingerprint(&self) -> [u8; 32] {
+        let creators: BTreeSet<&str> = self.additional_creators.iter().map(|user| user.as_str()).collect();
+        let mut hasher = blake3::Hasher::new();
+        for part in std::iter::once(self.version.as_str()).chain(creators) {
+            hasher.update(part.as_bytes()).update(&[0]);
+        }
+        *hasher.finalize().as_bytes()
+    }
 }
 
 /// A room that was replaced.
@@ -78,11 +92,7 @@ impl Claim<'_> {
     /// Adds the row, and that nobody else has come before.
     pub(crate) fn stage(&self, batch: &mut Batch, new: &RoomInfo) {
         let key = (self.old.serial, self.user.as_str());
-        let row = UpgradeRow {
-            room_id: new.room_id.clone(),
-            version: self.upgrade.version.as_str().to_owned(),
-            additional_creators: self.upgrade.additional_creators.clone(),
-        };
+        let row = UpgradeRow { room_id: new.room_id.clone(), wish: self.upgrade.fingerprint() };
         match &self.stale {
             Some(stale) => batch.replace(&UPGRADES, &key, stale, &row),
             None => batch.insert(&UPGRADES, &key, &row),
@@ -92,7 +102,10 @@ impl Claim<'_> {
     /// The room that somebody else has made meanwhile for the same.
     pub(crate) async fn find(&mut self, rooms: &Rooms) -> Result<Option<OwnedRoomId>, Error> {
         let found = rooms.store().get(&UPGRADES, &(self.old.serial, self.user.as_str())).await?;
-        let Some(row) = found else { return Ok(None) };
+        self.stale = None;
+        let Some(row) = found else {
+            return rooms.find_done(self.old, self.user, self.upgrade.version).await;
+        };
         if rooms.is_begun(self.old, self.user, self.upgrade, &row).await? {
             return Ok(Some(row.room_id));
         }
@@ -117,8 +130,12 @@ impl Rooms {
         &self,
         user: &UserId,
         room_id: &RoomId,
-        upgrade: Upgrade,
+        mut upgrade: Upgrade,
     ) -> Result<Upgraded, Error> {
+        if !upgrade.version.rules().authorization.additional_room_creators {
+            // Where they mean nothing they make no difference, and nothing else bounds them.
+            upgrade.additional_creators.clear();
+        }
         if !self.is_joined(user, room_id).await? {
             return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
         }
@@ -126,6 +143,12 @@ impl Rooms {
             return Err(Error::NotAllowed("You may not replace this room".to_owned()));
         }
         let info = self.get_room(room_id).await?;
+        // Reading a room and making another is dear, and who comes second has nothing to make.
+        let turn = usize::try_from(info.serial.0).unwrap_or_default() % UPGRADES_AT_ONCE;
+        let _turn = match self.0.upgrades.get(turn) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
         let old = OldRoom::read(self, user, room_id).await?;
         let mut claim = Claim { old: &info, user, upgrade: &upgrade, stale: None };
         let new_room = match claim.find(self).await? {
@@ -166,6 +189,28 @@ impl Rooms {
         Ok(create.predecessor.map(|predecessor| predecessor.room_id))
     }
 
+    /// The room that took the old one's place before such rows were written, if the same user has made it in this version.
+    async fn find_done(
+        &self,
+        old: &RoomInfo,
+        user: &UserId,
+        version: RoomVersion,
+    ) -> Result<Option<OwnedRoomId>, Error> {
+        let Some(made) = self.replacement(old).await? else { return Ok(None) };
+        let Some(room) = self.room(&made).await?.filter(|room| room.version == version) else {
+            return Ok(None);
+        };
+        let create = match self.current_state_event(&room, "m.room.create", "").await {
+            Ok(Some(create)) => create,
+            Ok(None) | Err(Error::NoRoom(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let is_it = create.sender() == user
+            && self.predecessor(&made).await?.is_some_and(|room| room == old.room_id)
+            && self.is_joined(user, &made).await?;
+        Ok(is_it.then_some(made))
+    }
+
     /// Whether what was begun is what is wished now: not where another room took the place meanwhile, or the user has left
     /// the one that he had made.
     async fn is_begun(
@@ -175,12 +220,20 @@ impl Rooms {
         upgrade: &Upgrade,
         row: &UpgradeRow,
     ) -> Result<bool, Error> {
-        if row.version != upgrade.version.as_str() || row.additional_creators != upgrade.additional_creators {
+        if row.wish != upgrade.fingerprint() {
             return Ok(false);
         }
         let replacement = self.replacement(old).await?;
-        Ok(replacement.is_none_or(|replacement| replacement == row.room_id)
-            && self.is_joined(user, &row.room_id).await?)
+        if replacement.is_some_and(|replacement| replacement != row.room_id) {
+            return Ok(false);
+        }
+        let Some(new) = self.room(&row.room_id).await? else { return Ok(false) };
+        let Some(found) = self.store().get(&MEMBERSHIPS, &(user.as_str(), new.serial)).await? else {
+            return Ok(false);
+        };
+        // Another process may have made it a moment ago, and what follows is read as of our head.
+        self.store().reach(found.position).await?;
+        Ok(found.value.membership == Membership::Join)
     }
 
     /// The room that a room says took its place.
@@ -270,7 +323,10 @@ impl Rooms {
         }
         let levels = draft(user, StateEventType::RoomPowerLevels, "", &Value::Object(content));
         match self.send(&old.room_id, levels, None).await {
-            Ok(_) | Err(Error::Forbidden(_) | Error::NotAllowed(_) | Error::Denied(_)) => Ok(()),
+            Ok(_)
+            | Err(Error::Forbidden(_) | Error::NotAllowed(_) | Error::Denied(_) | Error::NotJoined { .. }) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

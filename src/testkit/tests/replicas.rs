@@ -99,6 +99,27 @@ async fn a_client_that_changes_replica_with_every_sync_neither_loses_nor_repeats
     assert_eq!(heard, said);
 }
 
+#[tokio::test]
+async fn a_room_that_is_upgraded_through_both_replicas_at_once_gets_one_successor() {
+    let net = Net::new();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let desk = replicas[0].user("mio").await;
+    let phone = desk.device_at(&replicas[1]).await;
+    let room = desk.create_room(Preset::PublicChat).await;
+    follow(&replicas[1], &replicas[0]).await;
+    replicas.iter().for_each(|replica| replica.hear_of_others(false));
+
+    let (path, wish) = (format!("/rooms/{room}/upgrade"), json!({ "new_version": "12" }));
+    let upgrade = |user: &User| {
+        let (user, path, wish) = (user.clone(), path.clone(), wish.clone());
+        async move { user.call(Method::POST, &path, Some(&wish)).await["replacement_room"].to_string() }
+    };
+    let made = tokio::join!(upgrade(&desk), upgrade(&phone), upgrade(&desk), upgrade(&phone));
+
+    let made = BTreeSet::from(<[String; 4]>::from(made));
+    assert_eq!(made.len(), 1, "{made:?}");
+}
+
 /// Two replicas and a peer that counts what it gets of a room.
 struct Sending {
     net: Net,
