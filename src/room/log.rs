@@ -2,10 +2,15 @@
 //!
 //! A reader of the log (sync, the federation sender, push, …) gets kind and payload; what it needs
 //! beyond that it reads from the tables. Kinds 1–49 belong to rooms.
+//!
+//! The log keeps what was written for as long as somebody may have to read it, so payloads are like rows: a schema byte,
+//! then the fields, and readers understand what earlier versions wrote.
 
 use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
+
+use store::{CodecError, Value};
 
 use crate::{
     ids::{EventSerial, RoomSerial},
@@ -13,13 +18,18 @@ use crate::{
 };
 
 /// [`EventEntry`]: an event took its place in a room's timeline.
-pub const EVENT: u8 = 1;
+pub const EVENT: u8 = 5;
 /// [`ReceiptEntry`]: a receipt moved.
-pub const RECEIPT: u8 = 2;
+pub const RECEIPT: u8 = 6;
 /// [`MembershipEntry`]: a user of ours was invited to, or got out of, a room that we are not in; or forgot one.
-pub const MEMBERSHIP: u8 = 3;
+pub const MEMBERSHIP: u8 = 7;
 /// A user of ours is erased ([`crate::read::erasure`]): an entry without content, whose topic alone is looked at.
 pub const ERASURE: u8 = 4;
+
+/// The same entries as they were before their payloads had a schema byte; the fields are those of the first schema.
+const UNVERSIONED: [(u8, u8); 3] = [(1, EVENT), (2, RECEIPT), (3, MEMBERSHIP)];
+/// The first schema of all entries.
+const FIRST: u8 = 1;
 
 /// An event took its place in a room's timeline. Its order is `Order::live(position)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +47,7 @@ pub struct EventEntry {
     /// target's server too, in the room or not.
     pub member: Option<(OwnedUserId, Membership)>,
 }
+store::row!(EventEntry, schema = 1);
 
 /// A receipt moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +65,7 @@ pub struct ReceiptEntry {
     /// Whether other servers have to hear of it.
     pub outgoing: bool,
 }
+store::row!(ReceiptEntry, schema = 1);
 
 /// A user's membership changed without an event in a timeline of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +79,7 @@ pub struct MembershipEntry {
     /// What it is now.
     pub membership: Membership,
 }
+store::row!(MembershipEntry, schema = 1);
 
 /// An entry of the log that a room wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +97,15 @@ impl Entry {
     ///
     /// # Errors
     /// When the payload is not what the kind says.
-    pub fn decode(kind: u8, payload: &[u8]) -> Result<Option<Self>, postcard::Error> {
+    pub fn decode(kind: u8, payload: &Bytes) -> Result<Option<Self>, CodecError> {
+        if let Some((_, kind)) = UNVERSIONED.iter().find(|(unversioned, _)| *unversioned == kind) {
+            let versioned: Vec<u8> = std::iter::once(FIRST).chain(payload.iter().copied()).collect();
+            return Self::decode(*kind, &Bytes::from(versioned));
+        }
         Ok(match kind {
-            EVENT => Some(Self::Event(postcard::from_bytes(payload)?)),
-            RECEIPT => Some(Self::Receipt(postcard::from_bytes(payload)?)),
-            MEMBERSHIP => Some(Self::Membership(postcard::from_bytes(payload)?)),
+            EVENT => Some(Self::Event(EventEntry::decode(payload)?)),
+            RECEIPT => Some(Self::Receipt(ReceiptEntry::decode(payload)?)),
+            MEMBERSHIP => Some(Self::Membership(MembershipEntry::decode(payload)?)),
             _ => None,
         })
     }
@@ -96,14 +113,9 @@ impl Entry {
     /// Kind and payload, for [`store::Batch::log`].
     pub fn encode(&self) -> (u8, Bytes) {
         match self {
-            Self::Event(entry) => (EVENT, to_bytes(entry)),
-            Self::Receipt(entry) => (RECEIPT, to_bytes(entry)),
-            Self::Membership(entry) => (MEMBERSHIP, to_bytes(entry)),
+            Self::Event(entry) => (EVENT, entry.encode()),
+            Self::Receipt(entry) => (RECEIPT, entry.encode()),
+            Self::Membership(entry) => (MEMBERSHIP, entry.encode()),
         }
     }
-}
-
-fn to_bytes<T: Serialize>(entry: &T) -> Bytes {
-    // These types hold only strings, numbers and enums, which always encode.
-    postcard::to_stdvec(entry).map(Bytes::from).unwrap_or_default()
 }

@@ -225,6 +225,8 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     |store| Box::pin(account::list_data_by_position(store)),
     |store| Box::pin(room::list_local_members(store)),
+    // Entries of the log have a schema byte from here on. An older program would pass them over and send nothing.
+    |_| Box::pin(async { Ok(()) }),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

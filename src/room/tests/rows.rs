@@ -8,7 +8,7 @@ use store::{Position, Stamped, Value, decode_key, encode_key};
 
 use crate::{
     EventSerial, Order, RoomSerial, Root, StateKeySerial,
-    log::{Entry, EventEntry, MembershipEntry},
+    log::{Entry, EventEntry, MembershipEntry, ReceiptEntry},
     tables::{
         Awaited, DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, FarewellRow, Gap, Head, HelperRow,
         InboxRow, InviteRow, MemberRow, Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow,
@@ -183,12 +183,27 @@ fn log_entries_are_stored_as_ever() {
         user_id: user_id(),
         membership: Membership::Leave,
     });
-    for (entry, expected) in
-        [(event, (1, "010421723a610201010440753a6101")), (membership, (3, "010421723a610440753a6103"))]
-    {
+    let receipt = Entry::Receipt(ReceiptEntry {
+        room: RoomSerial(1),
+        room_id: room_id(),
+        user_id: user_id(),
+        kind: "m.read".to_owned(),
+        thread: String::new(),
+        outgoing: true,
+    });
+    for (entry, expected, unversioned) in [
+        (event, (5, "01010421723a610201010440753a6101"), 1),
+        (receipt, (6, "01010421723a610440753a61066d2e726561640001"), 2),
+        (membership, (7, "01010421723a610440753a6103"), 3),
+    ] {
         let (kind, payload) = entry.encode();
         assert_eq!((kind, hex(&payload).as_str()), expected);
+        // As it was before there was a schema byte.
+        assert_eq!(Entry::decode(unversioned, &payload.slice(1..)).unwrap(), Some(entry.clone()));
         assert_eq!(Entry::decode(kind, &payload).unwrap(), Some(entry));
+        let newer: Bytes =
+            std::iter::once(2).chain(payload.iter().skip(1).copied()).collect::<Vec<u8>>().into();
+        assert!(Entry::decode(kind, &newer).is_err(), "what is not understood is told");
     }
 }
 
