@@ -185,6 +185,14 @@ pub trait Backend: Send + Sync + 'static {
         Ok(Touched { positions: Vec::new(), through: Position::START })
     }
 
+    /// Gives the space back that the deleted rows of a range took, as far as it does not come back by itself.
+    ///
+    /// May take long and cost much; nobody waits for it, and reads and commits go on meanwhile. What it leaves
+    /// undone, because the process ends or it fails, costs space and nothing else.
+    async fn give_back(&self, _range: &RawRange) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Reads everything there is into the report: all rows, all log entries in order.
     async fn verify(&self, report: Report) -> Result<Report, Error>;
 

@@ -202,6 +202,10 @@ impl Batch {
         self.raw
     }
 
+    pub(crate) fn push_op(&mut self, op: RawOp) {
+        self.raw.ops.push(op);
+    }
+
     fn push_slot(&mut self, kind: u8, payload: Bytes, topics: Vec<Topic>) -> Slot {
         let slot = Slot(u32::try_from(self.raw.slots.len()).unwrap_or(u32::MAX));
         self.raw.slots.push(RawSlot { kind, payload, topics });

@@ -236,6 +236,10 @@ impl Store {
         self.inner.queue.push(batch.into_raw())
     }
 
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.inner.backend.as_ref()
+    }
+
     /// Whether other processes may write to the same data.
     #[must_use]
     pub fn is_shared(&self) -> bool {
@@ -399,6 +403,15 @@ impl Store {
     /// When the back end cannot be read at all; what is wrong with the data is in the report.
     pub async fn verify(&self, checks: &[TableCheck]) -> Result<Report, Error> {
         self.inner.backend.verify(Report::new(checks)).await
+    }
+
+    /// How far that durable reader has come that is furthest behind; none where there are none.
+    ///
+    /// # Errors
+    /// When the back end fails.
+    pub async fn slowest_cursor(&self) -> Result<Option<Position>, Error> {
+        let cursors = self.scan(&CURSORS, Range::all(), Order::Ascending, usize::MAX).await?;
+        Ok(cursors.into_iter().map(|(_, position)| position).min())
     }
 
     /// How far a durable reader has come; 0 for a new one. See [`Batch::set_cursor`].

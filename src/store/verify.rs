@@ -22,6 +22,14 @@ pub struct TableCheck {
     row: fn(&[u8], &[u8]) -> Result<(), CodecError>,
 }
 
+impl TableCheck {
+    /// The name of the table.
+    #[must_use]
+    pub const fn table(&self) -> &'static str {
+        self.name
+    }
+}
+
 impl<K: Key, V: Value> Table<K, V> {
     /// The check that every row's key and value can be read.
     #[must_use]

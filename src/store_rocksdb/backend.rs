@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use rocksdb::{Cache, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{Cache, CompactOptions, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use store::{
     Backend, Change, CommitError, Error, Order, Position, RawBatch, RawCommitted, RawRange, RawRow, Report,
     RowKey, TableId, Touched, Tuning, decode_entry,
@@ -189,6 +189,21 @@ impl Backend for RocksBackend {
         blocking(move || inner.heal()).await
     }
 
+    async fn give_back(&self, range: &RawRange) -> Result<(), Error> {
+        let db = self.0.slot.get().await?;
+        let table = range.table;
+        let start = stored_key(table, &range.start);
+        let end = range.end.as_ref().map_or_else(|| table_end(table), |end| stored_key(table, end));
+        blocking(move || {
+            let mut options = CompactOptions::default();
+            // What is flushed or compacted by itself meanwhile must not wait for this.
+            options.set_exclusive_manual_compaction(false);
+            db.compact_range_cf_opt(column(&db, table.tuning), Some(start), Some(end), &options);
+            Ok(())
+        })
+        .await
+    }
+
     async fn verify(&self, report: Report) -> Result<Report, Error> {
         let db = self.0.slot.get().await?;
         blocking(move || verify(&db, report)).await
@@ -199,6 +214,8 @@ impl Backend for RocksBackend {
         let inner = self.0.clone();
         blocking(move || {
             let finished = inner.finish(&db);
+            // A compaction that gives space back would hold the database for longer than that may take.
+            db.cancel_all_background_work(false);
             // A read whose task was ended goes on; should the process exit meanwhile, what it uses is torn down
             // under it.
             drop(let_go(db));

@@ -480,6 +480,55 @@ pub async fn cursors_and_sequences_survive(place: &dyn Place) {
     }
 }
 
+/// Rows that lie together are read as they are stored, from a key on, and go one by one; giving back the space that they
+/// took changes nothing that is left, also while others write there.
+pub async fn a_swath_goes_row_by_row_and_nothing_else(place: &dyn Place) {
+    let opened = Opened::at(place).await;
+    let store = &opened.store;
+    let mut batch = Batch::new();
+    for first in 1..=3_u8 {
+        for number in 0..40 {
+            batch.put(&WORDS, &(first, format!("{number:02}")), &Bytes::from(vec![first; 300]));
+        }
+    }
+    batch.set_cursor("far", Position(9));
+    batch.set_cursor("near", Position(4));
+    assert_eq!(store.slowest_cursor().await.expect("cursors"), None);
+    store.commit(batch).await.expect("committed");
+    assert_eq!(store.slowest_cursor().await.expect("cursors"), Some(Position(4)));
+
+    let swath = WORDS.swath(&2_u8);
+    let mut after: Option<Bytes> = None;
+    let mut gone = 0;
+    loop {
+        let rows = store.rows_of(&swath, after.as_deref(), 15).await.expect("read");
+        let Some((last, _)) = rows.last() else { break };
+        after = Some(last.clone());
+        let mut batch = Batch::new();
+        for (key, value) in &rows {
+            assert_eq!(value[..], [2; 300]);
+            batch.delete_row(&swath, key.clone());
+        }
+        gone += rows.len();
+        store.commit(batch).await.expect("committed");
+    }
+    assert_eq!(gone, 40);
+    let writing = async {
+        for number in 40..60 {
+            let mut batch = Batch::new();
+            batch.put(&WORDS, &(2_u8, format!("{number}")), &text("later"));
+            store.commit(batch).await.expect("committed");
+        }
+    };
+    let (given_back, ()) = tokio::join!(store.give_back(&swath), writing);
+    given_back.expect("given back");
+    for (first, left) in [(1_u8, 40), (2, 20), (3, 40)] {
+        let rows = store.scan(&WORDS, Range::prefix(&first), Order::Ascending, 100).await.expect("scanned");
+        assert_eq!(rows.len(), left, "of {first}");
+    }
+    opened.close().await;
+}
+
 /// A commit wakes those who wait for its topics, once it is visible; moves are exact.
 pub async fn watchers_are_woken_and_moves_are_known(place: &dyn Place) {
     let opened = Opened::with(place, Options { remembered_topics: 4, ..Options::default() }).await;

@@ -93,6 +93,7 @@ macro_rules! conformance_tests {
             a_pipeline_on_a_failed_batch_fails_with_it
             scans_follow_order_bounds_and_limit
             prefix_deletes_stop_at_the_prefix
+            a_swath_goes_row_by_row_and_nothing_else
             rows_of_any_size_come_back
             the_log_is_read_in_order_and_in_pages
             readers_of_the_log_see_each_entry_once_while_writers_race
