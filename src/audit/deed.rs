@@ -73,6 +73,12 @@ impl Actor {
         Self { name: String::new(), role: Role::SharedSecret, from }
     }
 
+    /// Its name; empty where none is known.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The same from wherever it may be.
     #[must_use]
     pub fn from_anywhere(self) -> Self {
@@ -137,11 +143,17 @@ pub enum Action {
     PublishRoom,
     /// A room was taken out of the directory.
     WithdrawRoom,
+    /// Everything stored of a room is to go.
+    OrderPurge,
+    /// Nothing of a room is shown any more, and what is stored of it goes.
+    PurgeRoom,
+    /// A room was not purged after all.
+    VoidPurge,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -163,6 +175,9 @@ impl Action {
         Self::RemoveAlias,
         Self::PublishRoom,
         Self::WithdrawRoom,
+        Self::OrderPurge,
+        Self::PurgeRoom,
+        Self::VoidPurge,
     ];
 
     /// Its word in rows, which never changes.
@@ -190,6 +205,9 @@ impl Action {
             Self::RemoveAlias => "alias.remove",
             Self::PublishRoom => "directory.publish",
             Self::WithdrawRoom => "directory.withdraw",
+            Self::OrderPurge => "room.order_purge",
+            Self::PurgeRoom => "room.purge",
+            Self::VoidPurge => "room.void_purge",
         }
     }
 

@@ -82,6 +82,9 @@ pub enum Error {
     /// No server could be asked, or none helped.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// What is stored of the room is going, and until it is gone nobody comes in.
+    #[error("{0} is being removed from this server")]
+    BeingPurged(OwnedRoomId),
     /// Too much is under way in this room.
     #[error("too busy")]
     Busy,
@@ -141,6 +144,7 @@ impl Error {
             }
             Self::Commit(CommitError::Busy | CommitError::Unknown | CommitError::Conflict { .. })
             | Self::Busy
+            | Self::BeingPurged(_)
             | Self::Contended
             | Self::Interrupted => true,
             _ => false,

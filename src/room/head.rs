@@ -211,6 +211,11 @@ impl Guard {
         flights.iter().find(|flight| flight.txn.as_ref() == Some(txn)).map(|flight| flight.landing.clone())
     }
 
+    /// Lets the tip go: the room is closed, and whoever had it in hand looks again.
+    pub(crate) fn forget(mut self) {
+        *self.live = None;
+    }
+
     /// Reads the tip from the store.
     async fn reload(&mut self, rooms: &Rooms) -> Result<(), Error> {
         *self.live = None;

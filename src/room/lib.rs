@@ -34,6 +34,7 @@ mod place;
 mod policy;
 pub mod ports;
 mod projections;
+mod purge;
 pub mod read;
 mod redact;
 mod resident;
@@ -71,6 +72,7 @@ pub use self::{
     policy::{AllowAll, Denial, Policy},
     ports::{KeySource, NoRemote, Remote, RemoteError},
     projections::{Emptied, Projection, Rows, Shown, list_local_members},
+    purge::{Debts, NoDebts, PurgeStatus},
     resident::{AcceptedJoin, MemberTemplate},
     rooms::{Config, Parts, Rooms},
     send::Txn,

@@ -136,6 +136,7 @@ impl Rooms {
     ) -> Result<(), Error> {
         self.authority_of(user)?;
         self.0.policy.join(user, room_id)?;
+        self.check_not_purged(user, room_id).await?;
         self.may_say_of_member(room_id, user, user, &joining.content())?;
         if let Some(room) = self.room(room_id).await? {
             let residents = self.servers_in(&room).await?;

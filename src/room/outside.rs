@@ -19,6 +19,7 @@ use crate::{
         FAREWELLS, FarewellRow, HELPERS, HelperRow, INVITES, InviteRow, MEMBERSHIPS, Membership,
         MembershipRow, Verdict, WITHDRAWALS,
     },
+    versions::bind,
     view::Fresh,
     withdrawals::Kept,
 };
@@ -164,6 +165,8 @@ impl Rooms {
             });
             let (kind, payload) = entry.encode();
             let slot = batch.log(kind, payload, [Topic::memberships(change.user.as_str())]);
+            // The room is neither purged meanwhile nor of another version.
+            bind(&mut batch, room);
             batch.require(&MEMBERSHIPS, &key, old.as_ref());
             batch.put_stamped(&MEMBERSHIPS, &key, slot, &row);
             let kept_key = (room.serial, change.user.as_str());

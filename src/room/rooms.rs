@@ -128,6 +128,8 @@ pub(crate) struct RoomMetrics {
     pub(crate) sent: base::Counter,
     pub(crate) received: base::CounterFamily,
     pub(crate) retries: base::Counter,
+    pub(crate) purges: base::Gauge,
+    pub(crate) purged_rows: base::Counter,
 }
 
 impl Rooms {
@@ -168,6 +170,8 @@ impl Rooms {
                 sent: metrics.counter("yakuba_room_events_sent", "Events made here"),
                 received: metrics.counter_family("yakuba_room_events_received", "PDUs received, by verdict"),
                 retries: metrics.counter("yakuba_room_retries", "Writes done again after a conflict"),
+                purges: metrics.gauge("yakuba_room_purges", "Rooms that are being purged, by this process"),
+                purged_rows: metrics.counter("yakuba_room_purged_rows", "Rows that went with purged rooms"),
             },
             store,
             config,

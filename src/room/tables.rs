@@ -655,6 +655,7 @@ pub enum Why {
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     use crate::{
+        purge::tables::{EMPTIED, PURGES},
         read::{
             aliases::{ALIASES, ROOM_ALIASES},
             directory::PUBLISHED,
@@ -701,5 +702,7 @@ pub fn checks() -> Vec<TableCheck> {
         RECEIPTS.check(),
         RECEIPT_LOG.check(),
         CHUNKS.check(),
+        PURGES.check(),
+        EMPTIED.check(),
     ]
 }

@@ -101,6 +101,12 @@ impl Stage<'_> {
     }
 }
 
+/// Demands in a batch that the room is neither purged meanwhile nor one of another version.
+pub(crate) fn bind(batch: &mut Batch, room: &RoomInfo) {
+    batch.require(&ROOMS, room.room_id.as_str(), Some(&row_of(room)));
+}
+
+/// The row of a room as it has to be while the room has this serial and version.
 fn row_of(room: &RoomInfo) -> RoomRow {
     RoomRow { serial: room.serial, version: room.version.as_str().to_owned() }
 }

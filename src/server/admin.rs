@@ -12,8 +12,8 @@ use base::{Clock, Instant, Random, Tasks};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use pdu::Authorities;
-use room::Rooms;
-use ruma::{OwnedServerName, OwnedUserId};
+use room::{PurgeStatus, Rooms};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Condition, Position, Store};
@@ -74,6 +74,29 @@ pub(crate) struct PasswordOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CloseOrder {
     pub(crate) user_id: OwnedUserId,
+}
+
+/// A room of which everything is to go.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PurgeOrder {
+    pub(crate) room_id: OwnedRoomId,
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+/// How far a purge is, as it is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PurgeTold {
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) phase: String,
+    pub(crate) rows: u64,
+    pub(crate) since: u64,
+}
+
+impl From<PurgeStatus> for PurgeTold {
+    fn from(PurgeStatus { room_id, phase, rows, since }: PurgeStatus) -> Self {
+        Self { room_id, phase: phase.to_owned(), rows, since }
+    }
 }
 
 /// An authority whose audit log is to be checked.
@@ -139,6 +162,8 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users", create_user)
             .raw(Method::POST, "/_yakuba/v1/users/password", set_password)
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
+            .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
+            .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
             .raw(Method::POST, "/_yakuba/v1/backup", back_up)
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
@@ -201,6 +226,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
             })
         })
         .collect();
+    let purges: Vec<PurgeTold> = api.rooms.purges().await?.into_iter().map(PurgeTold::from).collect();
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
@@ -209,6 +235,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         "read_only_because": read_only_because,
         "resident_bytes": crate::process::resident_bytes(),
         "peers": peers,
+        "purges": purges,
         "received": { "waiting": totals.waiting, "parked": totals.parked, "parked_events": parked },
     });
     Ok(json_response(StatusCode::OK, &answer))
@@ -234,6 +261,19 @@ async fn close_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respon
     let CloseOrder { user_id } = call.json()?;
     api.accounts.close_account(&user_id, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn purge_room(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let PurgeOrder { room_id, force } = call.json()?;
+    api.rooms.purge(&room_id, force, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn list_purges(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let purges: Vec<PurgeTold> = api.rooms.purges().await?.into_iter().map(PurgeTold::from).collect();
+    Ok(json_response(StatusCode::OK, &json!({ "purges": purges })))
 }
 
 async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use audit::{Day, Noted};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use ruma::OwnedServerName;
+use ruma::{OwnedRoomId, OwnedServerName};
 
 use crate::{
     commands, config,
@@ -35,6 +35,9 @@ enum Command {
     /// 利用者 / users
     #[command(subcommand)]
     User(UserCommand),
+    /// ルーム / rooms
+    #[command(subcommand)]
+    Room(RoomCommand),
     /// 監査ログ / the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -123,6 +126,25 @@ pub(crate) struct UserCreateArgs {
     /// パスワードのファイル。`-` は標準入力。なければ作って表示する / A file with the password; `-` is standard input. Without one a password is made up and printed
     #[arg(long)]
     pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RoomCommand {
+    /// ルームのデータをすべて削除する。元に戻せない / removes everything stored of a room, in the background; it cannot be put back
+    Purge(RoomPurgeArgs),
+    /// 削除の進み具合 / tells how far the purges under way are
+    Purges(ConfigArg),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoomPurgeArgs {
+    /// ルームの ID / The room's id
+    pub(crate) room_id: OwnedRoomId,
+    /// 残っている利用者を先に退出させる / Make users of this server who are in it leave it first
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
 }
 
 #[derive(Debug, Subcommand)]
@@ -233,6 +255,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Create(args)) => run_async(commands::user::create(&args))?,
         Command::User(UserCommand::Password(args)) => run_async(commands::user::set_password(&args))?,
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
+        Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
+        Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,

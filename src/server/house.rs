@@ -280,6 +280,11 @@ impl House {
         self.admin.token()
     }
 
+    /// Carries out purges of rooms. Only who serves does: a command that looks at the data changes nothing else.
+    pub fn start_purging(&self) {
+        self.rooms.start_purging(Arc::new(self.sender.clone()), &self.metrics);
+    }
+
     /// Ends in order: requests are finished and long polls answered, readers write their cursors,
     /// the committer drains, the store closes.
     pub async fn close(self, deadline: Duration) {

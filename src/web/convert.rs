@@ -120,6 +120,13 @@ impl From<room::Error> for ApiError {
             }
             Error::Remote(failure) => failure.into(),
             Error::Busy => ApiError::limited(Duration::from_secs(1)).because(error),
+            Error::BeingPurged(_) => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "M_UNKNOWN",
+                "The room is being removed from this server; it can be joined again in a while",
+            )
+            .after(Duration::from_secs(30))
+            .known(),
             Error::Contended | Error::Interrupted => ApiError::unavailable(error),
             Error::Inconsistent(_) | Error::Resolution(_) => ApiError::internal(error),
             Error::Store(cause) => cause.into(),

@@ -30,6 +30,7 @@
 //! [`LAST_SENT`]: crate::tables::LAST_SENT
 
 mod catch_up;
+mod debts;
 mod fan_out;
 mod lane;
 mod persist;

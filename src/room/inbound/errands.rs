@@ -143,7 +143,7 @@ impl Rooms {
                 if arrivals.last().is_none_or(|last| last.row.is_none()) {
                     return self.strike_waiting(room, serial, &row.origin).await;
                 }
-                self.forget_waiting(room, serial, &row.origin);
+                self.forget_waiting(room.serial, serial, &row.origin);
                 Ok(())
             }
             Some(Received::Unjudged) => {
@@ -216,14 +216,21 @@ impl Rooms {
         let mut batch = Batch::new();
         batch.delete(&WAITING, &(room.serial, serial));
         self.store().commit(batch).await.map_err(Error::Commit)?;
-        self.forget_waiting(room, serial, origin);
+        self.forget_waiting(room.serial, serial, origin);
         Ok(())
     }
 
-    pub(super) fn forget_waiting(&self, room: &RoomInfo, serial: InboxSerial, origin: &str) {
-        let was_counted = self.0.workers.waiting.remove(room.serial, serial);
+    /// Gives back the place of an event whose row in the inbox is gone.
+    pub(crate) fn forget_inbound(&self, room: RoomSerial, origin: &str) {
+        if let Ok(origin) = <&ServerName>::try_from(origin) {
+            self.0.workers.counts.release(room, origin);
+        }
+    }
+
+    pub(crate) fn forget_waiting(&self, room: RoomSerial, serial: InboxSerial, origin: &str) {
+        let was_counted = self.0.workers.waiting.remove(room, serial);
         if let (true, Ok(origin)) = (was_counted, <&ServerName>::try_from(origin)) {
-            self.0.workers.counts.release(room.serial, origin);
+            self.0.workers.counts.release(room, origin);
         }
     }
 

@@ -24,6 +24,7 @@ use crate::{
     pipeline::{LoadedState, find_in, name},
     read::{event::StoredEvent, room::RoomInfo},
     tables::{EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, Place, Verdict},
+    versions::bind,
     view::{Fresh, View},
 };
 
@@ -119,7 +120,12 @@ impl Rooms {
                     }
                 }
             }
-            if batch.is_empty() || attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
+            if batch.is_empty() {
+                return Ok(fresh);
+            }
+            // The room is neither purged meanwhile nor of another version.
+            bind(&mut batch, room);
+            if attempts.judge(self, self.store().commit(batch).await).await?.is_some() {
                 return Ok(fresh);
             }
         }

@@ -231,7 +231,7 @@ impl Rooms {
                 }
             }
             for ((_, serial), row) in &waiting {
-                self.forget_waiting(room, *serial, &row.origin);
+                self.forget_waiting(room.serial, *serial, &row.origin);
             }
             info!(room_id = %room.room_id, count = inbox.len() + waiting.len(), "events of a room that we did not get into were dropped");
         }

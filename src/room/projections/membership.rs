@@ -6,6 +6,7 @@ use store::{Batch, CommitError, Position, Range, Stamped, Store, Topic};
 use super::Step;
 use crate::{
     place::StateChange,
+    purge::tables::PURGES,
     read::event::StoredEvent,
     tables::{
         DEPARTURES, DepartureRow, INVITES, LOCAL_MEMBERS, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow,
@@ -69,6 +70,10 @@ fn our_user(
         return;
     }
     let room = step.room.serial;
+    if new == Some(Membership::Join) {
+        // By whatever way: nobody of ours comes into a room that is being purged.
+        step.batch.require(&PURGES, step.room.room_id.as_str(), None);
+    }
     match new {
         Some(Membership::Join) => step.batch.put(&LOCAL_MEMBERS, &(room, user.as_str()), &()),
         _ => step.batch.delete(&LOCAL_MEMBERS, &(room, user.as_str())),

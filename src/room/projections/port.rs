@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use store::{AppendKey, AsKey, Batch, Counter, Key, Slot, Stamped, Table, Topic, Value};
+use store::{AppendKey, AsKey, Batch, Counter, Key, Slot, Stamped, Swath, Table, Topic, Value};
 
 use super::Step;
 use crate::{
     Order,
-    ids::Root,
+    ids::{RoomSerial, Root},
     place::StateChange,
     read::{event::StoredEvent, room::RoomInfo},
     tables::Place,
@@ -31,6 +31,11 @@ pub trait Projection: Send + Sync {
     /// A redaction has taken the content of an event: what was indexed of it has to go. Also called for events without
     /// a place. That a user was erased is not told here: it changes who sees an event, not the event.
     fn empty(&self, _emptied: &Emptied<'_>, _rows: &mut Rows<'_>) {}
+
+    /// Where its rows of a room lie. They go with the room when that is purged.
+    fn swaths(&self, _room: RoomSerial) -> Vec<Swath> {
+        Vec::new()
+    }
 }
 
 /// What [`Projection::show`] is told.

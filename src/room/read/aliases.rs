@@ -16,6 +16,7 @@ use crate::{
     ports::AliasAnswer,
     read::{room::RoomInfo, view::Viewer},
     tables::Membership,
+    versions::bind,
 };
 
 /// Who owns an alias; key: alias, value: room and creator.
@@ -103,6 +104,7 @@ impl Rooms {
             return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
         }
         let mut batch = Batch::new();
+        bind(&mut batch, &room);
         self.stage_alias(&mut batch, alias, &room, user, by);
         match self.store().commit(batch).await {
             Ok(_) => Ok(()),
@@ -172,6 +174,7 @@ impl Rooms {
             }
             let moved = AliasRow { room_id: to.to_owned(), room: room.serial, creator: row.creator.clone() };
             let mut batch = Batch::new();
+            bind(&mut batch, &room);
             batch.replace(&ALIASES, alias.as_str(), &row, &moved);
             batch.delete(&ROOM_ALIASES, &(row.room, alias.as_str()));
             batch.put(&ROOM_ALIASES, &(room.serial, alias.as_str()), &());

@@ -19,6 +19,7 @@ use crate::{
     attempts::Attempts,
     read::{members::MemberCounts, room::RoomInfo},
     tables::{Membership, Summary},
+    versions::bind,
 };
 
 /// Rooms in an authority's directory; key: server name, room, value: the room's id.
@@ -121,6 +122,7 @@ impl Rooms {
             let mut batch = Batch::new();
             batch.require(&PUBLISHED, &key, entry.as_ref());
             if published {
+                bind(&mut batch, &room);
                 self.stage_published(&mut batch, &room, user, by);
             } else {
                 batch.delete(&PUBLISHED, &key);

@@ -1,7 +1,7 @@
 //! A user's rooms.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -11,6 +11,7 @@ use store::{Moved, Position, Range, Topic};
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
+    purge::known::purges_moved,
     read::{receipts::private_receipts, room::RoomInfo},
     tables::{DEPARTURES, MEMBERS, MEMBERSHIPS, Membership},
 };
@@ -52,6 +53,17 @@ impl UserRoom {
     /// Where the history ends that the user may look back at, having been in and being out.
     pub fn seen_until(&self) -> Option<Departure> {
         self.departure.filter(|_| self.membership != Membership::Join && !self.forgotten)
+    }
+}
+
+impl UserRoom {
+    /// The same in a room of which nothing is shown any more: the user is out of it, and that is all.
+    fn of_closed(self) -> Self {
+        let membership = match self.membership {
+            Membership::Ban => Membership::Ban,
+            _ => Membership::Leave,
+        };
+        Self { membership, event: None, current: Root::EMPTY, departure: None, ..self }
     }
 }
 
@@ -144,6 +156,18 @@ impl UserRooms {
     }
 }
 
+/// The same with nothing told of rooms that are closed but that the user is out. Of one that he has to do with anew, that
+/// alone.
+fn without_closed(mut rooms: Vec<UserRoom>, closed: &HashSet<RoomSerial>) -> Vec<UserRoom> {
+    if rooms.iter().any(|row| closed.contains(&row.room)) {
+        let open: HashSet<OwnedRoomId> =
+            rooms.iter().filter(|row| !closed.contains(&row.room)).map(|row| row.room_id.clone()).collect();
+        rooms.retain(|row| !closed.contains(&row.room) || !open.contains(&row.room_id));
+    }
+    let shown = |row: UserRoom| if closed.contains(&row.room) { row.of_closed() } else { row };
+    rooms.into_iter().map(shown).collect()
+}
+
 /// What stands at a topic. Two rooms may have the same one.
 fn places_of(by_topic: &[(Topic, u32, Sort)], topic: Topic) -> impl Iterator<Item = (u32, Sort)> {
     let first = by_topic.partition_point(|(other, ..)| *other < topic);
@@ -174,6 +198,7 @@ impl Rooms {
         let topic = Topic::memberships(user.as_str());
         if let Some(known) = cache.get(user)
             && self.store().moved(topic, known.as_of) == Moved::No
+            && self.store().moved(purges_moved(), known.as_of) == Moved::No
         {
             return Ok(known);
         }
@@ -184,6 +209,7 @@ impl Rooms {
         // After the memberships: whose row says that he is out, his departure is there.
         let departures =
             self.store().scan(&DEPARTURES, prefix(), store::Order::Ascending, usize::MAX).await?;
+        let closed = self.closed_rooms().await?;
         let departures: HashMap<RoomSerial, Departure> = departures
             .into_iter()
             .map(|((_, room), row)| (room, Departure { position: row.position, current: row.value.current }))
@@ -208,6 +234,7 @@ impl Rooms {
                 }),
             })
             .collect();
+        let rooms = without_closed(rooms, &closed);
         let newest = rooms.iter().map(|room| room.position).max().unwrap_or_default();
         let (by_topic, by_position) = (OnceLock::new(), OnceLock::new());
         let fresh =

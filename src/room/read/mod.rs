@@ -38,7 +38,7 @@ pub mod typing;
 pub mod view;
 pub mod visibility;
 
-use crate::Config;
+use crate::{Config, purge::known::Closed};
 
 /// Caches of the read side.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub(crate) struct Reader {
     pub(crate) namings: summary::NamingCache,
     pub(crate) typing: typing::Typing,
     pub(crate) erasures: erasure::Erasures,
+    pub(crate) closed: Closed,
 }
 
 impl Reader {
@@ -70,6 +71,7 @@ impl Reader {
             namings: summary::NamingCache::new(rooms),
             typing: typing::Typing::default(),
             erasures: erasure::Erasures::default(),
+            closed: Closed::default(),
         }
     }
 }

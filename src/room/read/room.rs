@@ -1,14 +1,16 @@
-//! Which room is which: ids, serials and versions. Of a room that we are in or were in they never change, and
-//! are cached for good.
+//! Which room is which: ids, serials and versions. Of a room that we are in or were in they never change until the room
+//! is purged, and are cached.
 
 use std::{collections::HashMap, sync::Arc};
 
 use pdu::RoomVersion;
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, RoomId};
+use store::{Moved, Position, Store};
 
 use crate::{
     Error, RoomSerial, Rooms,
+    purge::known::{AsOf, purges_moved},
     tables::{HEADS, Head, ROOM_IDS, ROOMS},
 };
 
@@ -28,16 +30,32 @@ pub struct RoomInfo {
 pub(crate) struct RoomCache {
     by_id: Cache<OwnedRoomId, Arc<RoomInfo>>,
     by_serial: Cache<RoomSerial, Arc<RoomInfo>>,
+    as_of: AsOf,
 }
 
 impl RoomCache {
     pub(crate) fn new(items: usize) -> Self {
-        Self { by_id: Cache::new(items), by_serial: Cache::new(items) }
+        Self { by_id: Cache::new(items), by_serial: Cache::new(items), as_of: AsOf::default() }
     }
 
-    fn remember(&self, room: &Arc<RoomInfo>) {
+    /// The same with nothing of rooms that were closed since.
+    fn fresh(&self, store: &Store) -> &Self {
+        self.as_of.renew(store, || {
+            self.by_id.clear();
+            self.by_serial.clear();
+        });
+        self
+    }
+
+    /// Remembers a room that was read when the head was here, or later.
+    fn remember(&self, room: &Arc<RoomInfo>, store: &Store, head: Position) {
         self.by_id.insert(room.room_id.clone(), room.clone());
         self.by_serial.insert(room.serial, room.clone());
+        // Closed in between: what was just put in may be what is to go.
+        if store.moved(purges_moved(), head) != Moved::No {
+            self.by_id.remove(&room.room_id);
+            self.by_serial.remove(&room.serial);
+        }
     }
 }
 
@@ -47,7 +65,7 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`]; [`Error::Inconsistent`] for a room of a version we do not know.
     pub async fn room(&self, room_id: &RoomId) -> Result<Option<Arc<RoomInfo>>, Error> {
-        if let Some(room) = self.reader().rooms.by_id.get(room_id) {
+        if let Some(room) = self.reader().rooms.fresh(self.store()).by_id.get(room_id) {
             return Ok(Some(room));
         }
         let Some(row) = self.store().get(&ROOMS, room_id.as_str()).await? else { return Ok(None) };
@@ -62,7 +80,7 @@ impl Rooms {
         &self,
         room_ids: &[OwnedRoomId],
     ) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
-        let cache = &self.reader().rooms;
+        let cache = self.reader().rooms.fresh(self.store());
         let mut found: Vec<_> = room_ids.iter().map(|room_id| cache.by_id.get(room_id)).collect();
         let missing: Vec<usize> = (0..room_ids.len()).filter(|index| found[*index].is_none()).collect();
         let keys: Vec<&str> = missing.iter().map(|index| room_ids[*index].as_str()).collect();
@@ -77,6 +95,7 @@ impl Rooms {
 
     /// Rooms that are not cached, in the order of `serials`. Those are cached in which somebody of ours is or was.
     async fn load_rooms(&self, serials: &[RoomSerial]) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
+        let as_of = self.store().head();
         // The heads before the rows: a room that has one changes its version no more, so no older version is
         // taken for the last one.
         let heads = self.heads(serials).await?;
@@ -90,7 +109,7 @@ impl Rooms {
             let room =
                 Arc::new(RoomInfo { serial: *serial, room_id: row.room_id, version: version(&row.version)? });
             if head.is_some() {
-                self.reader().rooms.remember(&room);
+                self.reader().rooms.remember(&room, self.store(), as_of);
             }
             loaded.push(Some(room));
         }
@@ -110,7 +129,7 @@ impl Rooms {
     /// # Errors
     /// As [`Rooms::room`].
     pub async fn room_infos(&self, serials: &[RoomSerial]) -> Result<Vec<Option<Arc<RoomInfo>>>, Error> {
-        let cache = &self.reader().rooms;
+        let cache = self.reader().rooms.fresh(self.store());
         let mut found: Vec<_> = serials.iter().map(|serial| cache.by_serial.get(serial)).collect();
         let missing: Vec<RoomSerial> = serials
             .iter()

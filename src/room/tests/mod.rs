@@ -16,6 +16,7 @@ mod net;
 mod outside;
 mod policy;
 mod projections;
+mod purge;
 mod reading;
 mod receipts;
 mod redactions;

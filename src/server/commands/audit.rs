@@ -319,6 +319,9 @@ fn role_in_words(word: &str) -> String {
 fn action_in_words(word: &str) -> String {
     let Some(action) = Action::of_word(word) else { return word.to_owned() };
     match action {
+        Action::OrderPurge => tr!("ルームの完全削除を指示", "ordered the purge of a room"),
+        Action::PurgeRoom => tr!("ルームの完全削除", "purged a room"),
+        Action::VoidPurge => tr!("ルームの完全削除を中止", "did not purge a room after all"),
         Action::SignIn => tr!("サインイン", "signed in"),
         Action::SignInFailed => tr!("サインイン失敗", "could not sign in"),
         Action::SignOut => tr!("サインアウト", "signed out"),

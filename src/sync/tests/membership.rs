@@ -274,3 +274,30 @@ async fn a_place_before_ones_join_shows_no_members_where_history_is_closed() {
     let now = members_at("taro").await;
     assert!(now.contains(&(jiro, Some(Membership::Leave))) && now.len() == 3, "{now:?}");
 }
+
+#[tokio::test]
+async fn who_was_away_while_a_room_was_purged_hears_that_he_is_out_and_nothing_else() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    town.invite("hanako", &room, "jiro").await;
+    let (mut taro, mut jiro) = (client("taro"), client("jiro"));
+    taro.sync(&town).await;
+    jiro.sync(&town).await;
+    town.say("hanako", &room, "消える").await;
+    town.rooms.start_purging(std::sync::Arc::new(room::NoDebts), &base::Metrics::new());
+    town.rooms.purge(&room, true, &account::Actor::operator("uid 0")).await.unwrap();
+    while !town.rooms.purges().await.unwrap().is_empty() {
+        town.clock.advance(std::time::Duration::from_millis(100));
+        tokio::task::yield_now().await;
+    }
+    for (name, client) in [("taro", &mut taro), ("jiro", &mut jiro)] {
+        let answer = client.sync(&town).await;
+        assert!(answer["rooms"].get("join").is_none(), "{answer}");
+        let part = &answer["rooms"]["leave"][room.as_str()];
+        assert!(part.is_object() && part.get("timeline").is_none(), "{name}: {answer}");
+        assert!(client.sync(&town).await.get("rooms").is_none(), "told once");
+        let fresh = self::client(name).sync(&town).await;
+        assert!(fresh.get("rooms").is_none_or(|rooms| rooms.get("leave").is_none()), "{fresh}");
+    }
+}

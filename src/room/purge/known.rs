@@ -1,0 +1,76 @@
+//! Which rooms are being purged, as readers ask: nothing of those is shown, in whichever process they ask.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use store::{Moved, Position, Range, Store, Topic};
+
+use super::{order::MOST_AT_ONCE, tables::PURGES};
+use crate::{Error, Rooms, ids::RoomSerial};
+
+/// Moves when a room is closed to be purged, and when nothing is left of it.
+pub(crate) fn purges_moved() -> Topic {
+    Topic::new(20, "room.purges")
+}
+
+/// Moves when a purge is ordered.
+pub(crate) fn purge_ordered() -> Topic {
+    Topic::new(21, "room.purges")
+}
+
+/// Up to where it is known that no room was closed.
+#[derive(Debug, Default)]
+pub(crate) struct AsOf(AtomicU64);
+
+impl AsOf {
+    /// Drops what is remembered if a room was closed, or emptied, since this was asked the last time.
+    pub(crate) fn renew(&self, store: &Store, drop_all: impl FnOnce()) {
+        // Before the question: the answer holds up to here.
+        let head = store.head();
+        let before = Position(self.0.load(Ordering::Acquire));
+        if store.moved(purges_moved(), before) != Moved::No {
+            drop_all();
+        }
+        // After the drop: nobody takes for right what is about to go.
+        self.0.fetch_max(head.0, Ordering::AcqRel);
+    }
+}
+
+/// The serials of the rooms that are closed.
+#[derive(Debug, Default)]
+pub(crate) struct Closed(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    as_of: Position,
+    rooms: Arc<HashSet<RoomSerial>>,
+}
+
+impl Rooms {
+    /// The rooms that are closed and not yet gone.
+    pub(crate) async fn closed_rooms(&self) -> Result<Arc<HashSet<RoomSerial>>, Error> {
+        // Before the question and the read.
+        let head = self.store().head();
+        {
+            let mut known = self.reader().closed.0.lock();
+            if let Some(known) = known.as_mut()
+                && self.store().moved(purges_moved(), known.as_of) == Moved::No
+            {
+                known.as_of = known.as_of.max(head);
+                return Ok(known.rooms.clone());
+            }
+        }
+        let rows =
+            self.store().scan(&PURGES, Range::all(), store::Order::Ascending, 2 * MOST_AT_ONCE).await?;
+        let closed = rows.into_iter().filter(|(_, row)| row.phase.is_closed()).map(|(_, row)| row.room);
+        let rooms: Arc<HashSet<RoomSerial>> = Arc::new(closed.collect());
+        *self.reader().closed.0.lock() = Some(Known { as_of: head, rooms: rooms.clone() });
+        Ok(rooms)
+    }
+}
