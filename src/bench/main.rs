@@ -4,8 +4,8 @@
 //! anything else, and ratios come from one run on one machine. It talks to loopback addresses only,
 //! and every scenario is bounded in time and in count.
 //!
-//! Beside that, `bench host` and `bench crowd` start a Yakuba of their own ([`site`]) and show what size does to
-//! it: many authorities in one process, many rooms of one user, many readers of one room.
+//! Beside that, `bench host`, `bench crowd` and `bench purge` start a Yakuba of their own ([`site`]) and show what size
+//! does to it: many authorities in one process, many rooms of one user, many readers of one room, a large room that goes.
 //!
 //! And `bench nation` plays the servers that a server under test federates with ([`nation`]).
 //!
@@ -25,6 +25,7 @@ mod nation;
 mod people;
 mod plan;
 mod process;
+mod purge;
 mod readers;
 mod report;
 mod site;
@@ -56,6 +57,8 @@ enum Command {
     Crowd(crowd::Arguments),
     /// Authorities that are played around one server, all in one room.
     Nation(nation::Arguments),
+    /// A large room that is purged while others send.
+    Purge(purge::Arguments),
 }
 
 /// Drives any homeserver by its URL.
@@ -109,6 +112,10 @@ async fn main() -> Result<()> {
         (Some(Command::Nation(arguments)), _) => {
             let mut report = report::Report::new(&arguments.title());
             (nation::run(&arguments, &mut report).await, report)
+        }
+        (Some(Command::Purge(arguments)), _) => {
+            let mut report = report::Report::new("purge");
+            (purge::run(&arguments, &mut report).await, report)
         }
         (None, Some(arguments)) => {
             let mut report = report::Report::new(&arguments.name);

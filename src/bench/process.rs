@@ -55,6 +55,14 @@ impl Processes {
         }
     }
 
+    /// Ends a server that was started here as a crash would.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
     /// CPU time used so far, user and system, in milliseconds.
     pub(crate) fn cpu_ms(&self) -> f64 {
         self.all().iter().filter_map(|pid| cpu_ticks(*pid)).sum::<u64>() as f64 * 10.0

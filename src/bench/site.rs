@@ -61,7 +61,9 @@ impl Site {
         ensure!(is_free, "{} is not empty", directory.display());
         fs::create_dir_all(directory.join("keys"))?;
         let address = free_address()?;
-        fs::write(directory.join("yakuba.toml"), configuration(authorities, address, &ground.budget))?;
+        let admin = free_address()?;
+        let text = configuration(authorities, (address, admin), &ground.budget);
+        fs::write(directory.join("yakuba.toml"), text)?;
         let mut chance = fs::File::open("/dev/urandom")?;
         for authority in authorities {
             let mut seed = [0; 32];
@@ -109,6 +111,22 @@ impl Site {
         let begun = Instant::now();
         self.processes.stop().await;
         begun.elapsed()
+    }
+
+    /// Ends the server as a crash would.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.processes.kill().await
+    }
+
+    /// Runs a command of the program over the same configuration; returns what it says.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.args(arguments).arg("--config").arg(self.directory.join("yakuba.toml")).env("LC_ALL", "C");
+        let done = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await?;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{}: {said}{complained}", arguments.join(" "));
+        Ok(said)
     }
 
     /// Disk that its data take, in MiB.
@@ -169,7 +187,7 @@ fn key_file(authority: &str) -> String {
     format!("keys/{authority}.key")
 }
 
-fn configuration(authorities: &[String], address: SocketAddr, budget: &str) -> String {
+fn configuration(authorities: &[String], (address, admin): (SocketAddr, SocketAddr), budget: &str) -> String {
     let mut text = String::new();
     for name in authorities {
         let key = key_file(name);
@@ -177,6 +195,7 @@ fn configuration(authorities: &[String], address: SocketAddr, budget: &str) -> S
         text.push_str("[authorities.registration]\nmode = \"open\"\n");
     }
     text.push_str(&format!("[[listeners]]\naddress = \"{address}\"\nserves = [\"client\"]\n"));
+    text.push_str(&format!("[[listeners]]\naddress = \"{admin}\"\nserves = [\"admin\"]\n"));
     text.push_str(&format!("[store]\ndurability = \"fsync\"\nmemory = \"{budget}\"\n"));
     text.push_str("[limits]\nenabled = false\n[log]\nfilter = \"warn\"\n");
     text
