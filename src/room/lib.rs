@@ -64,6 +64,7 @@ pub use self::{
         Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
     },
     error::Error,
+    graph::index_auth,
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,

@@ -12,6 +12,7 @@ use store::{Position, Slot, Stamped, Topic};
 
 use crate::{
     Error,
+    graph::note_auth,
     ids::{EventSerial, Order, Root, StateKeySerial},
     log::{Entry, EventEntry},
     pipeline::{MAX_EXTREMITIES, Stage, member_change, name},
@@ -169,6 +170,7 @@ impl Stage<'_> {
             Some(slot) => self.batch.put_stamped(&EVENT_META, &(room, serial), slot, &unstamped.value),
             None => self.batch.put(&EVENT_META, &(room, serial), &unstamped),
         }
+        note_auth(&mut self.batch, &event);
         if redacted_by.is_some() {
             self.batch.delete(&AWAITED, &(room, event.event_id().as_str()));
         }

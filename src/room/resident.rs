@@ -5,21 +5,25 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use pdu::{Pdu, RoomVersion};
 use ruma::{EventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::StateEventType};
 use serde_json::{Value, value::RawValue};
+use store::{Order, Range};
 
 use crate::{
-    Error, Rooms,
+    Error, EventSerial, Rooms, Root,
     create::draft,
     inbound::receive::Arrival,
     membership::{GRANTING, Profile, member_content},
     pipeline::Stage,
     read::{event::StoredEvent, room::RoomInfo},
-    tables::{Membership, Verdict},
-    view::Fresh,
+    tables::{MEMBERS, Membership, Verdict},
 };
 
 /// A proposal for a member event.
@@ -36,10 +40,10 @@ pub struct MemberTemplate {
 pub struct AcceptedJoin {
     /// The join, with our signature where a restricted room needs it.
     pub event: Box<RawValue>,
-    /// The state before it.
-    pub state: Vec<Box<RawValue>>,
-    /// The auth chain of state and join.
-    pub auth_chain: Vec<Box<RawValue>>,
+    /// The state before it: texts of events.
+    pub state: Vec<Bytes>,
+    /// The auth chain of state and join; what is in a state without members is not in it again.
+    pub auth_chain: Vec<Bytes>,
     /// Whether member events were left out.
     pub members_omitted: bool,
     /// The servers in the room, when members were left out.
@@ -106,26 +110,53 @@ impl Rooms {
         omit_members: bool,
     ) -> Result<AcceptedJoin, Error> {
         let (room, stored) = self.accept_member(origin, room_id, event_id, event, Membership::Join).await?;
-        let nothing = Fresh::default();
-        let view = self.stored_view(&room, &nothing);
-        let entries = self.snapshots().all(room.serial, stored.meta().before).await?;
-        let serials: Vec<_> = entries.into_iter().map(|(_, event)| event).collect();
-        let state: Vec<Arc<StoredEvent>> = view.events(&serials).await?.into_iter().flatten().collect();
-        let kept: Vec<Arc<StoredEvent>> = if omit_members { without_members(&state) } else { state.clone() };
-        let mut start = kept.clone();
-        start.push(stored.clone());
-        let chain = self.auth_chain(&room, &start).await?;
-        let chain = self.shown_to_server(origin, chain).await?;
-        let kept = self.shown_to_server(origin, kept).await?;
-        let raw = |event: &Arc<StoredEvent>| event.pdu().to_raw();
+        let before = stored.meta().before;
+        let state: Vec<EventSerial> = if omit_members {
+            self.without_members(&room, before).await?
+        } else {
+            let entries = self.snapshots().all(room.serial, before).await?;
+            entries.into_iter().map(|(_, event)| event).collect()
+        };
+        let mut start = state.clone();
+        start.push(stored.serial());
+        let mut chain = self.auth_chain_of(&room, &start).await?;
+        if omit_members {
+            // In a short answer nothing stands twice.
+            let given: HashSet<EventSerial> = state.iter().copied().collect();
+            chain.retain(|event| !given.contains(event));
+        }
         Ok(AcceptedJoin {
             event: stored.pdu().to_raw(),
             // With members left out, the auth chain still explains the events that are given.
-            auth_chain: chain.iter().map(raw).collect(),
-            state: kept.iter().map(raw).collect(),
+            auth_chain: self.texts_for_server(origin, &room, &chain).await?,
+            state: self.texts_for_server(origin, &room, &state).await?,
             members_omitted: omit_members,
             servers_in_room: if omit_members { self.servers_in(&room).await? } else { Vec::new() },
         })
+    }
+
+    /// A state without its members, but for some of those that the room is named after.
+    async fn without_members(&self, room: &RoomInfo, root: Root) -> Result<Vec<EventSerial>, Error> {
+        /// So many members are told, of so many that are looked at.
+        const HEROES: usize = 5;
+        const LOOKED_AT: usize = 100;
+        let keys = self.keys_without_members(&[room.serial]).await?.pop().unwrap_or_default();
+        let found = self.snapshots().get(room.serial, root, &keys).await?;
+        let mut state: Vec<EventSerial> = found.into_iter().flatten().collect();
+        let naming = [("m.room.name", ""), ("m.room.canonical_alias", "")];
+        if self.state_in(room.serial, root, &naming).await?.iter().any(Option::is_some) {
+            return Ok(state);
+        }
+        let range = Range::prefix(&room.serial);
+        let rows = self.store().scan(&MEMBERS, range, Order::Ascending, LOOKED_AT).await?;
+        let users: Vec<String> = rows.into_iter().map(|((_, user), _)| user).collect();
+        let names: Vec<_> = users.iter().map(|user| ("m.room.member", user.as_str())).collect();
+        let members = self.state_in(room.serial, root, &names).await?.into_iter().flatten();
+        let is_present = |event: &Arc<StoredEvent>| {
+            matches!(event.membership(), Some(Membership::Join | Membership::Invite))
+        };
+        state.extend(members.filter(is_present).take(HEROES).map(|event| event.serial()));
+        Ok(state)
     }
 
     /// Takes a completed leave.
@@ -249,30 +280,6 @@ fn check_member(
         return Err(Error::NotAllowed("the sender is not of the asking server".to_owned()));
     }
     Ok(())
-}
-
-/// State without the members, but for those that the room is named after.
-fn without_members(state: &[Arc<StoredEvent>]) -> Vec<Arc<StoredEvent>> {
-    const HEROES: usize = 5;
-    let mut heroes = 0;
-    let named = state.iter().any(|event| matches!(event.kind(), "m.room.name" | "m.room.canonical_alias"));
-    let keep = |event: &&Arc<StoredEvent>| {
-        if event.kind() != "m.room.member" {
-            return true;
-        }
-        let present = matches!(event.membership(), Some(Membership::Join | Membership::Invite));
-        let is_hero = !named && present && heroes < HEROES;
-        heroes += usize::from(is_hero);
-        is_hero
-    };
-    state
-        .iter()
-        .filter({
-            let mut keep = keep;
-            move |event| keep(event)
-        })
-        .cloned()
-        .collect()
 }
 
 /// An event without hashes and signatures.

@@ -10,6 +10,7 @@ use store::{Sequence, Store};
 
 use crate::{
     Error, KeySource, Policy, Projection, Remote,
+    graph::Graphs,
     head::Lives,
     history::Backfills,
     ids::{EventSerial, InboxSerial, RoomSerial, StateKeySerial},
@@ -105,6 +106,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) snapshots: Snapshots,
     pub(crate) resolver: Resolver,
+    pub(crate) graphs: Graphs,
     pub(crate) reader: Reader,
     pub(crate) lives: Lives,
     pub(crate) workers: Workers,
@@ -160,6 +162,7 @@ impl Rooms {
         let inner = Inner {
             snapshots: Snapshots::new(store.clone(), config.chunk_cache_bytes, tasks),
             resolver: Resolver::new(),
+            graphs: Graphs::new(GRAPH_BYTES),
             reader: Reader::new(&config),
             lives: Lives::new(config.live_rooms),
             workers: Workers::new(config.inbox_workers, config.inbox_limits),

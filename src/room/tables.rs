@@ -655,6 +655,7 @@ pub enum Why {
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     use crate::{
+        graph::AUTH,
         purge::tables::{EMPTIED, PURGES},
         read::{
             aliases::{ALIASES, ROOM_ALIASES},
@@ -672,6 +673,7 @@ pub fn checks() -> Vec<TableCheck> {
         EVENT_IDS.check(),
         EVENTS.check(),
         EVENT_META.check(),
+        AUTH.check(),
         TIMELINE.check(),
         GAPS.check(),
         STATE_KEYS.check(),

@@ -14,6 +14,7 @@ use store::{Batch, Order, Range};
 use crate::{
     Error, Rooms,
     attempts::Attempts,
+    graph::AUTH,
     pipeline::Stage,
     read::{event::touch_changed, room::RoomInfo},
     tables::{EVENT_IDS, EVENT_META, EVENTS, HEADS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
@@ -74,6 +75,7 @@ impl Rooms {
                 batch.delete(&EVENT_IDS, meta.value.event_id.as_str());
                 batch.delete(&EVENTS, &(room.serial, event));
                 batch.delete(&EVENT_META, &(room.serial, event));
+                batch.delete(&AUTH, &(room.serial, event));
                 gone.push(event);
             }
             if is_last {

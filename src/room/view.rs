@@ -82,6 +82,11 @@ impl View<'_> {
         self.layers.iter().rev().find_map(|layer| find(layer))
     }
 
+    /// An event that is not on disk yet.
+    pub(crate) fn fresh_event(&self, event: EventSerial) -> Option<&Arc<StoredEvent>> {
+        self.fresh(|layer| layer.events.get(&event))
+    }
+
     /// Where events of this room are, in the order of `ids`; unknown ones, and those of other rooms, are `None`.
     pub(crate) async fn find_serials(&self, ids: &[OwnedEventId]) -> Result<Vec<Option<EventSerial>>, Error> {
         let mut found: Vec<Option<EventSerial>> =
@@ -94,6 +99,27 @@ impl View<'_> {
         let room = self.room_serial();
         fill(&mut found, places.into_iter().map(|place| place.filter(|p| p.room == room).map(|p| p.event)));
         Ok(found)
+    }
+
+    /// Which of these events of the room are here: whether each has its place in the graph, in the order of `ids`;
+    /// absent ones are `None`. No event is read for it.
+    #[crate::boxed]
+    pub(crate) async fn presence(&self, ids: &[OwnedEventId]) -> Result<Vec<Option<bool>>, Error> {
+        /// How many are looked up at a time: an answer may name hundreds of thousands.
+        const AT_ONCE: usize = 1_000;
+        let mut presence = Vec::with_capacity(ids.len());
+        for part in ids.chunks(AT_ONCE) {
+            let serials = self.find_serials(part).await?;
+            let known: Vec<EventSerial> = serials.iter().flatten().copied().collect();
+            let fresh = |event: &EventSerial| self.fresh_event(*event).map(|event| event.meta().is_placed());
+            let mut placed: Vec<Option<bool>> = known.iter().map(fresh).collect();
+            let stored: Vec<_> = unfound(&known, &placed).map(|event| (self.room_serial(), *event)).collect();
+            let metas = self.rooms.metas(&stored).await?;
+            fill(&mut placed, metas.into_iter().map(|meta| meta.map(|meta| meta.is_placed())));
+            let mut placed = placed.into_iter();
+            presence.extend(serials.iter().map(|serial| serial.and_then(|_| placed.next().flatten())));
+        }
+        Ok(presence)
     }
 
     /// Events of this room, in the order of `serials`; absent ones are `None`.

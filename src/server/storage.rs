@@ -227,6 +227,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     |store| Box::pin(room::list_local_members(store)),
     // Entries of the log have a schema byte from here on. An older program would pass them over and send nothing.
     |_| Box::pin(async { Ok(()) }),
+    |store| Box::pin(room::index_auth(store)),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

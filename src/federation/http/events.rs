@@ -4,15 +4,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use room::read::{event::StoredEvent, federation::Missing};
+use room::read::federation::Missing;
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
 use web::{ApiError, Origin, RawCall, Response};
 
 use super::{
     FederationApi,
-    json::{Object, object_body},
+    json::{Object, object_body, text},
 };
 
 /// Events of an answer when the asker names no limit, as the specification says.
@@ -32,7 +31,7 @@ pub(super) async fn event_auth(api: Arc<FederationApi>, call: RawCall<Origin>) -
     let server = &call.caller.server;
     api.admit(server, &room_id).await?;
     let chain = api.rooms.auth_chain_for_server(server, &room_id, &event_id).await?;
-    Ok(Object::new().list("auth_chain", pdus(&chain)).answer())
+    Ok(Object::new().list("auth_chain", chain.iter().map(text)).answer())
 }
 
 #[derive(Deserialize)]
@@ -47,7 +46,8 @@ pub(super) async fn state(api: Arc<FederationApi>, call: RawCall<Origin>) -> Res
     let server = &call.caller.server;
     api.admit(server, &room_id).await?;
     let found = api.rooms.state_for_server(server, &room_id, &event_id).await?;
-    Ok(Object::new().list("auth_chain", pdus(&found.auth_chain)).list("pdus", pdus(&found.state)).answer())
+    let chain = found.auth_chain.iter().map(text);
+    Ok(Object::new().list("auth_chain", chain).list("pdus", found.state.iter().map(text)).answer())
 }
 
 /// `GET /state_ids/{roomId}`: the same by ids.
@@ -56,10 +56,10 @@ pub(super) async fn state_ids(api: Arc<FederationApi>, call: RawCall<Origin>) ->
     let AtEvent { event_id } = call.query()?;
     let server = &call.caller.server;
     api.admit(server, &room_id).await?;
-    let found = api.rooms.state_for_server(server, &room_id, &event_id).await?;
+    let found = api.rooms.state_ids_for_server(server, &room_id, &event_id).await?;
     Ok(Object::new()
-        .strings("auth_chain_ids", ids(&found.auth_chain))
-        .strings("pdu_ids", ids(&found.state))
+        .strings("auth_chain_ids", found.auth_chain.iter().map(|id| id.as_str()))
+        .strings("pdu_ids", found.state.iter().map(|id| id.as_str()))
         .answer())
 }
 
@@ -119,17 +119,4 @@ impl FederationApi {
             .string("origin", call.caller.destination.as_str())
             .number("origin_server_ts", self.clock.now().millis())
     }
-}
-
-fn pdus(events: &[Arc<StoredEvent>]) -> impl Iterator<Item = &str> {
-    events.iter().map(|event| event.pdu().json_str())
-}
-
-fn ids(events: &[Arc<StoredEvent>]) -> impl Iterator<Item = &str> {
-    events.iter().map(|event| event.event_id().as_str())
-}
-
-/// Stored events are JSON, hence UTF-8.
-fn text(event: &Bytes) -> &str {
-    std::str::from_utf8(event).unwrap_or("null")
 }

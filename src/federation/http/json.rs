@@ -1,5 +1,6 @@
 //! Answers written by hand, so that stored JSON goes into them as it is.
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use pdu::json::{write_integer, write_string};
 use serde::de::DeserializeOwned;
@@ -102,6 +103,11 @@ pub(super) fn object_body<T: DeserializeOwned, C>(call: &RawCall<C>) -> Result<T
         return Err(ApiError::bad_json("The body is not an object"));
     }
     call.json()
+}
+
+/// The text of a stored event: it is JSON, hence UTF-8.
+pub(super) fn text(event: &Bytes) -> &str {
+    std::str::from_utf8(event).unwrap_or("null")
 }
 
 /// The text of raw values.

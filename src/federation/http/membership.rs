@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use room::{AcceptedJoin, Error, ReceivedInvite, tables::Membership};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
@@ -12,7 +12,7 @@ use web::{ApiError, Origin, RawCall, Response, StatusCode};
 
 use super::{
     FederationApi,
-    json::{Object, json_answer, object_body, texts},
+    json::{Object, json_answer, object_body, text, texts},
 };
 
 /// `GET /make_join/{roomId}/{userId}`
@@ -86,14 +86,12 @@ async fn accept_join(api: &FederationApi, call: &RawCall<Origin>) -> Result<Stri
     let Origin { server, destination } = &call.caller;
     let accepted = api.rooms.accept_join(server, &room_id, &event_id, &event, omit_members).await?;
     let AcceptedJoin { event, state, auth_chain, members_omitted, servers_in_room } = accepted;
-    // In a short answer nothing stands twice.
-    let given: HashSet<&str> = if members_omitted { texts(&state).collect() } else { HashSet::new() };
     let mut answer = Object::new()
-        .list("auth_chain", texts(&auth_chain).filter(|event| !given.contains(event)))
+        .list("auth_chain", auth_chain.iter().map(text))
         .json("event", event.get())
         .bool("members_omitted", members_omitted)
         .string("origin", destination.as_str())
-        .list("state", texts(&state));
+        .list("state", state.iter().map(text));
     if members_omitted {
         // Those from before the join.
         let others = servers_in_room.iter().filter(|known| *known != server);

@@ -65,12 +65,9 @@ impl Rooms {
         ids: &[OwnedEventId],
     ) -> Result<HashMap<OwnedEventId, bool>, Error> {
         let nothing = Fresh::default();
-        let events = self.stored_view(room, &nothing).events_by_id(ids).await?;
-        Ok(events
-            .into_iter()
-            .flatten()
-            .map(|event| (event.event_id().to_owned(), event.meta().is_placed()))
-            .collect())
+        let presence = self.stored_view(room, &nothing).presence(ids).await?;
+        let here = ids.iter().zip(presence).filter_map(|(id, placed)| Some((id.clone(), placed?)));
+        Ok(here.collect())
     }
 
     /// Brings what an event lacks while somebody waits for its answer; ancestors stand before the arrivals.

@@ -20,6 +20,7 @@ use super::{fetch::walk_first, receive::implied_create};
 use crate::{
     Error, Rooms,
     attempts::Attempts,
+    graph::note_auth,
     ids::{EventSerial, Root},
     pipeline::{LoadedState, find_in, name},
     read::{event::StoredEvent, room::RoomInfo},
@@ -159,7 +160,9 @@ impl Rooms {
         batch.insert(&EVENT_IDS, pdu.event_id().as_str(), &place);
         batch.put(&EVENTS, &(room.serial, serial), pdu.json());
         batch.put(&EVENT_META, &(room.serial, serial), &meta);
-        Ok(Arc::new(StoredEvent::new(room.serial, serial, pdu.clone(), meta)))
+        let event = StoredEvent::new(room.serial, serial, pdu.clone(), meta);
+        note_auth(batch, &event);
+        Ok(Arc::new(event))
     }
 }
 

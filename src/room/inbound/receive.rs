@@ -367,8 +367,7 @@ impl Stage<'_> {
         }
         let tips: Vec<EventSerial> = self.head.extremities.iter().map(|extremity| extremity.serial).collect();
         if self.tip_chain.as_ref().is_none_or(|(of, _)| *of != tips) {
-            let events: Vec<_> = self.view().events(&tips).await?.into_iter().flatten().collect();
-            let chain = self.view().auth_chain(&events).await?.into_keys().collect();
+            let chain = self.view().auth_chain(&tips).await?;
             self.tip_chain = Some((tips, chain));
         }
         Ok(self.tip_chain.as_ref().is_some_and(|(_, chain)| chain.contains(&outlier.serial())))

@@ -8,6 +8,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use pdu::Pdu;
 use ruma::{OwnedUserId, ServerName, UserId};
-use serde::de::IgnoredAny;
+use serde::{Deserialize, de::IgnoredAny};
 use store::{Batch, Moved, Position, Range, Stamped, Table, Topic, Tuning};
 
 use crate::{
@@ -187,6 +188,26 @@ impl Rooms {
             events[index] = redacted(&events[index])?;
         }
         Ok(events)
+    }
+
+    /// At which places of a list of events' texts those of erased users are.
+    pub(super) async fn places_of_erased(&self, texts: &[Option<Bytes>]) -> Result<Vec<usize>, Error> {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(borrow)]
+            sender: Cow<'a, str>,
+        }
+        let erased = self.erased().await?;
+        if erased.users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_of_erased = |text: &Option<Bytes>| {
+            let event = text.as_ref().map(|text| serde_json::from_slice::<Event<'_>>(text));
+            let sender = event.and_then(Result::ok).map(|event| event.sender);
+            let sender = sender.as_deref().and_then(|sender| <&UserId>::try_from(sender).ok());
+            sender.is_some_and(|sender| erased.users.contains_key(sender))
+        };
+        Ok((0..texts.len()).filter(|place| is_of_erased(&texts[*place])).collect())
     }
 
     /// Those of the events that erased users sent; `None` if there are none.

@@ -379,6 +379,26 @@ impl Rooms {
         Ok(events)
     }
 
+    /// What we found out about events, in the order of `wanted`, without reading the events themselves.
+    pub(crate) async fn metas(
+        &self,
+        wanted: &[(RoomSerial, EventSerial)],
+    ) -> Result<Vec<Option<EventMeta>>, Error> {
+        self.forget_changed_elsewhere();
+        let cache = &self.reader().events.events;
+        let mut metas: Vec<Option<EventMeta>> =
+            wanted.iter().map(|(_, event)| cache.get(event).map(|event| event.meta.clone())).collect();
+        let missing: Vec<usize> = (0..metas.len()).filter(|index| metas[*index].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(metas);
+        }
+        let keys: Vec<_> = missing.iter().map(|index| wanted[*index]).collect();
+        for (index, meta) in missing.into_iter().zip(self.store().get_many(&EVENT_META, &keys).await?) {
+            metas[index] = meta.map(|meta| meta.value);
+        }
+        Ok(metas)
+    }
+
     /// Loads one event.
     ///
     /// # Errors
@@ -449,10 +469,7 @@ impl Rooms {
                     moved.iter().filter(|topic| topic.kind == CHANGED).map(|topic| EventSerial(topic.id)),
                 ),
                 // Too long ago to know which.
-                None => {
-                    cache.forget_all();
-                    self.resolver().forget_all();
-                }
+                None => cache.forget_all(),
             }
         }
         // Last: who finds this position finds the cache without what was changed before it.
@@ -463,7 +480,6 @@ impl Rooms {
     pub(crate) fn forget_cached(&self, events: impl IntoIterator<Item = EventSerial>) {
         for event in events {
             self.reader().events.forget(event);
-            self.resolver().forget(event);
         }
     }
 }

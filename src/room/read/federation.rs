@@ -1,4 +1,4 @@
-//! Answers for other servers: events, state, auth chains, history.
+//! Answers for other servers: events and history. States and auth chains are in [`super::state_answers`].
 //!
 //! Every answer is for a server with a joined member in the room. What history visibility keeps from
 //! it is given in redacted form, so that the graph stays whole.
@@ -16,23 +16,12 @@ use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
 use crate::{
     Error, Rooms,
-    inbound::receive::implied_create,
     read::{event::StoredEvent, room::RoomInfo},
     tables::Verdict,
-    view::{Fresh, View},
 };
 
 /// The most events of an answer of `backfill` or `get_missing_events`.
 pub const MAX_EVENTS: usize = 100;
-
-/// State before an event, with its auth chain.
-#[derive(Clone, Debug, Default)]
-pub struct StateBefore {
-    /// The state.
-    pub state: Vec<Arc<StoredEvent>>,
-    /// The auth chain of the state.
-    pub auth_chain: Vec<Arc<StoredEvent>>,
-}
 
 /// A question for the events between two edges of the graph.
 #[derive(Clone, Debug)]
@@ -79,69 +68,6 @@ impl Rooms {
             return Err(unknown());
         }
         self.copies_for_server(server, &[event]).await?.pop().ok_or_else(unknown)
-    }
-
-    /// The state before an event, with its auth chain.
-    ///
-    /// # Errors
-    /// [`Error::NoEvent`] when we do not know the state there; as [`Rooms::room_for_server`].
-    ///
-    /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1stateroomid>
-    pub async fn state_for_server(
-        &self,
-        server: &ServerName,
-        room_id: &RoomId,
-        event_id: &EventId,
-    ) -> Result<StateBefore, Error> {
-        let room = self.room_for_server(server, room_id).await?;
-        let state = self.state_at_event(room_id, event_id).await?;
-        let auth_chain = self.auth_chain(&room, &state).await?;
-        let state = self.shown_to_server(server, state).await?;
-        Ok(StateBefore { state, auth_chain: self.shown_to_server(server, auth_chain).await? })
-    }
-
-    /// The auth chain of an event.
-    ///
-    /// # Errors
-    /// [`Error::NoEvent`]; as [`Rooms::room_for_server`].
-    pub async fn auth_chain_for_server(
-        &self,
-        server: &ServerName,
-        room_id: &RoomId,
-        event_id: &EventId,
-    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
-        let room = self.room_for_server(server, room_id).await?;
-        let event = self.get_event(room_id, event_id).await?;
-        if event.meta().verdict == Verdict::Rejected {
-            return Err(Error::NoEvent(event_id.to_owned()));
-        }
-        let chain = self.auth_chain(&room, &[event]).await?;
-        self.shown_to_server(server, chain).await
-    }
-
-    /// The auth chain of events of a room: their auth events, the auth events of those, and so on. From
-    /// version 12 no event names the create event, but none can be judged without it, so it is given too.
-    ///
-    /// # Errors
-    /// [`Error::Store`], [`Error::Inconsistent`].
-    pub async fn auth_chain(
-        &self,
-        room: &RoomInfo,
-        events: &[Arc<StoredEvent>],
-    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
-        let nothing = Fresh::default();
-        let view = View { rooms: self, room, layers: [&nothing, &nothing] };
-        let mut chain = view.auth_chain(events).await?;
-        let is_create = |event: &Arc<StoredEvent>| event.kind() == "m.room.create";
-        if let Some(create) = implied_create(room.version, &room.room_id)
-            && !events.iter().all(is_create)
-            && let Some(create) = view.events_by_id(&[create]).await?.pop().flatten()
-        {
-            chain.insert(create.serial(), create);
-        }
-        let mut chain: Vec<_> = chain.into_values().collect();
-        chain.sort_unstable_by_key(|event| event.serial());
-        Ok(chain)
     }
 
     /// The named events and those before them, deepest first.

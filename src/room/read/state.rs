@@ -19,7 +19,7 @@ use crate::{
         visibility::HistoryVisibility,
     },
     snapshot::Query,
-    tables::{EVENT_IDS, Membership, STATE_KEYS, Verdict},
+    tables::{EVENT_IDS, Membership, STATE_KEYS},
 };
 
 /// From where somebody may look at a room.
@@ -138,7 +138,10 @@ impl Rooms {
     }
 
     /// The state keys that rooms have ever had, but for those of members.
-    async fn keys_without_members(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<StateKeySerial>>, Error> {
+    pub(crate) async fn keys_without_members(
+        &self,
+        rooms: &[RoomSerial],
+    ) -> Result<Vec<Vec<StateKeySerial>>, Error> {
         const MEMBER: &str = "m.room.member";
         const BEHIND: &str = "m.room.member\u{0}";
         let ranges = rooms
@@ -214,23 +217,6 @@ impl Rooms {
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
         let queries: Vec<_> = names.iter().map(|(kind, key)| StateQuery { room, root, kind, key }).collect();
         self.state_events(&queries).await
-    }
-
-    /// The state before an event of a room.
-    ///
-    /// # Errors
-    /// [`Error::NoEvent`] when we lack the event, do not know the state before it, or the room rejected it:
-    /// then it has no place in the room, whatever we made of that.
-    pub async fn state_at_event(
-        &self,
-        room_id: &RoomId,
-        event_id: &EventId,
-    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
-        let event = self.get_event(room_id, event_id).await?;
-        if matches!(event.meta().verdict, Verdict::Outlier | Verdict::Rejected) {
-            return Err(Error::NoEvent(event_id.to_owned()));
-        }
-        self.all_state(event.room(), event.meta().before).await
     }
 
     /// An event of a room, whoever asks; rejected events and outliers too.

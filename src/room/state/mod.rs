@@ -20,7 +20,6 @@ use pdu::{Pdu, RoomVersion, resolve::StateMap};
 use quick_cache::{Weighter, sync::Cache};
 use ruma::{OwnedEventId, events::StateEventType, room_version_rules::StateResolutionVersion};
 
-use self::unconflicted::Edges;
 use crate::{
     Error,
     ids::{EventSerial, RoomSerial, Root, StateKeySerial},
@@ -41,11 +40,10 @@ pub(crate) struct Resolution {
 /// What is remembered between resolutions.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    edges: Edges,
     done: Cache<(RoomSerial, Vec<Root>), Arc<Resolution>, ByChanges>,
 }
 
-/// Memory for resolutions and, again as much, for auth events of events.
+/// Memory for resolutions.
 const CACHE_BYTES: u64 = 4 << 20;
 /// Resolutions among more events than this leave the async threads.
 const MANY_EVENTS: usize = 48;
@@ -63,17 +61,7 @@ impl Weighter<(RoomSerial, Vec<Root>), Arc<Resolution>> for ByChanges {
 impl Resolver {
     pub(crate) fn new() -> Self {
         let items = usize::try_from(CACHE_BYTES / 1_000).unwrap_or(usize::MAX);
-        Self { edges: Edges::new(CACHE_BYTES), done: Cache::with_weighter(items, CACHE_BYTES, ByChanges) }
-    }
-
-    /// An event's row changed: what it refers to may have become known.
-    pub(crate) fn forget(&self, event: EventSerial) {
-        self.edges.forget(event);
-    }
-
-    /// The same for all events.
-    pub(crate) fn forget_all(&self) {
-        self.edges.forget_all();
+        Self { done: Cache::with_weighter(items, CACHE_BYTES, ByChanges) }
     }
 }
 
@@ -108,7 +96,7 @@ async fn resolve_anew(view: &View<'_>, roots: &[Root]) -> Result<Resolution, Err
     let conflicting = conflicts.iter().flat_map(|conflict| &conflict.events).flatten();
     known.load(view, conflicting.copied().collect()).await?;
 
-    let mut difference = auth_difference(&conflicts, roots.len(), &known);
+    let mut difference = auth_difference(view, &conflicts, roots.len()).await?;
     unconflicted::remove(view, base, &conflicts, &mut difference).await?;
     let full = full_conflicted_set(view.room.version, &conflicts, &difference, &known);
     let agreed = load_agreed(view, base, &conflicts, &full, &mut known).await?;
@@ -159,12 +147,19 @@ impl Known {
         wanted.sort_unstable();
         wanted.dedup();
         wanted.retain(|serial| !self.events.contains_key(serial));
-        let events: Option<Vec<_>> = view.events(&wanted).await?.into_iter().collect();
-        let events = events.ok_or(Error::Inconsistent("a snapshot names an event that is not there"))?;
-        for (_, event) in view.auth_chain(&events).await? {
-            self.add(event);
+        let mut chain = view.auth_chain(&wanted).await?;
+        chain.retain(|serial| !self.events.contains_key(serial) && wanted.binary_search(serial).is_err());
+        let count = wanted.len();
+        wanted.extend(chain);
+        for (index, event) in view.events(&wanted).await?.into_iter().enumerate() {
+            match event {
+                Some(event) => self.add(event),
+                None if index < count => {
+                    return Err(Error::Inconsistent("a snapshot names an event that is not there"));
+                }
+                None => {}
+            }
         }
-        events.into_iter().for_each(|event| self.add(event));
         Ok(())
     }
 
@@ -175,20 +170,6 @@ impl Known {
 
     fn id(&self, serial: EventSerial) -> Option<OwnedEventId> {
         self.events.get(&serial).map(|event| event.event_id().to_owned())
-    }
-
-    /// The auth chains of events, as serials.
-    fn chain(&self, of: impl Iterator<Item = EventSerial>) -> HashSet<EventSerial> {
-        let auth = |serial: &EventSerial| self.events.get(serial).map(|event| event.meta().auth.as_slice());
-        let mut chain = HashSet::new();
-        let mut pending: Vec<EventSerial> =
-            of.flat_map(|serial| auth(&serial).unwrap_or_default()).copied().collect();
-        while let Some(serial) = pending.pop() {
-            if chain.insert(serial) {
-                pending.extend(auth(&serial).unwrap_or_default());
-            }
-        }
-        chain
     }
 
     /// The events as the algorithm wants them.
@@ -202,14 +183,19 @@ impl Known {
 }
 
 /// What is in the auth chains of some states' conflicting events, but not of all states'.
-fn auth_difference(conflicts: &[Conflict], states: usize, known: &Known) -> HashSet<EventSerial> {
+async fn auth_difference(
+    view: &View<'_>,
+    conflicts: &[Conflict],
+    states: usize,
+) -> Result<HashSet<EventSerial>, Error> {
     let mut counts: HashMap<EventSerial, usize> = HashMap::new();
     for index in 0..states {
-        for serial in known.chain(conflicts.iter().filter_map(|conflict| conflict.events[index])) {
+        let conflicting: Vec<_> = conflicts.iter().filter_map(|conflict| conflict.events[index]).collect();
+        for serial in view.auth_chain(&conflicting).await? {
             *counts.entry(serial).or_default() += 1;
         }
     }
-    counts.into_iter().filter(|(_, count)| *count < states).map(|(serial, _)| serial).collect()
+    Ok(counts.into_iter().filter(|(_, count)| *count < states).map(|(serial, _)| serial).collect())
 }
 
 /// The events that the algorithm will check.

@@ -219,7 +219,7 @@ async fn servers_that_come_after_an_erasure_get_valid_redacted_copies_and_those_
         let question = Missing { earliest: &[], latest: &latest, limit: 100, min_depth: 0 };
         let missing = rooms.missing_events_for_server(name, &town.room, &question).await.unwrap();
         let state = rooms.state_for_server(name, &town.room, &latest[0]).await.unwrap();
-        let state = state.state.iter().map(|event| event.pdu().json_str().to_owned()).collect();
+        let state = state.state.iter().map(text).collect();
         for (way, texts) in [
             ("event", vec![text(&event)]),
             ("backfill", filled.iter().map(text).collect()),

@@ -1,7 +1,9 @@
 //! Tests of the write side: whole servers over memory stores.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod chains;
 mod convergence;
+mod counting;
 mod ephemeral;
 mod erasure;
 mod extremities;

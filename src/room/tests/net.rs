@@ -343,8 +343,8 @@ impl Remote for Net {
             .map_err(|error| refused(to, &error))?;
         drop(self.0.joins.read().await);
         Ok(Joined {
-            state: accepted.state,
-            auth_chain: accepted.auth_chain,
+            state: accepted.state.iter().map(raw).collect(),
+            auth_chain: accepted.auth_chain.iter().map(raw).collect(),
             event: Some(self.forged(accepted.event)),
             members_omitted: accepted.members_omitted,
             servers_in_room: accepted.servers_in_room,
@@ -460,12 +460,8 @@ impl Remote for Net {
         if let Some(state) = self.0.told_states.lock().get(event_id).cloned() {
             return Ok(StateIds { state, auth_chain: Vec::new() });
         }
-        let state = self.peer(to).await?.state_for_server(from, room_id, event_id).await;
-        let state = state.map_err(|error| refused(to, &error))?;
-        Ok(StateIds {
-            state: state.state.iter().map(|event| event.event_id().to_owned()).collect(),
-            auth_chain: state.auth_chain.iter().map(|event| event.event_id().to_owned()).collect(),
-        })
+        let ids = self.peer(to).await?.state_ids_for_server(from, room_id, event_id).await;
+        ids.map_err(|error| refused(to, &error))
     }
 
     async fn state(
@@ -479,8 +475,8 @@ impl Remote for Net {
         let state = self.peer(to).await?.state_for_server(from, room_id, event_id).await;
         let state = state.map_err(|error| refused(to, &error))?;
         Ok(StateEvents {
-            state: state.state.iter().map(|event| event.pdu().to_raw()).collect(),
-            auth_chain: state.auth_chain.iter().map(|event| event.pdu().to_raw()).collect(),
+            state: state.state.iter().map(raw).collect(),
+            auth_chain: state.auth_chain.iter().map(raw).collect(),
         })
     }
 
@@ -509,7 +505,7 @@ impl Remote for Net {
         }
         let chain = self.peer(to).await?.auth_chain_for_server(from, room_id, event_id).await;
         let chain = chain.map_err(|error| refused(to, &error))?;
-        Ok(chain.iter().map(|event| event.pdu().to_raw()).collect())
+        Ok(chain.iter().map(raw).collect())
     }
 
     async fn backfill(

@@ -572,13 +572,21 @@ async fn the_state_and_its_auth_chain_are_given_for_any_event() {
     let event = a.say(&hanako, &room, "一").await;
     let answer = a.rooms.state_for_server(taro.server_name(), &room, &event).await.unwrap();
     assert_eq!(answer.state.len(), a.state(&room).await.len());
-    let ids: Vec<_> = answer.auth_chain.iter().map(|event| event.kind().to_owned()).collect();
-    assert!(ids.contains(&"m.room.create".to_owned()), "{ids:?}");
+    let parse = |texts: &[bytes::Bytes]| -> Vec<pdu::Pdu> {
+        texts.iter().map(|text| pdu::Pdu::parse(pdu::RoomVersion::V11, text).unwrap()).collect()
+    };
+    let (events, chain) = (parse(&answer.state), parse(&answer.auth_chain));
+    let kinds: Vec<_> = chain.iter().map(|event| event.kind().to_string()).collect();
+    assert!(kinds.contains(&"m.room.create".to_owned()), "{kinds:?}");
     // Closed: whatever one of them refers to is among them.
-    let known: std::collections::HashSet<_> =
-        answer.auth_chain.iter().map(|event| event.event_id()).collect();
-    let all = answer.state.iter().chain(&answer.auth_chain);
-    assert!(all.flat_map(|event| event.pdu().auth_events()).all(|id| known.contains(&**id)));
+    let known: std::collections::HashSet<_> = chain.iter().map(|event| event.event_id()).collect();
+    assert!(
+        events.iter().chain(&chain).flat_map(|event| event.auth_events()).all(|id| known.contains(&**id))
+    );
+    // The same by ids.
+    let ids = a.rooms.state_ids_for_server(taro.server_name(), &room, &event).await.unwrap();
+    let of = |events: &[pdu::Pdu]| events.iter().map(|event| event.event_id().to_owned()).collect::<Vec<_>>();
+    assert_eq!((ids.state, ids.auth_chain), (of(&events), of(&chain)));
 }
 
 #[tokio::test]

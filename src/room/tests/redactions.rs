@@ -228,7 +228,7 @@ async fn the_state_before_a_rejected_event_is_not_told() {
     let b_test = "b.test".try_into().unwrap();
     assert!(matches!(a.rooms.state_for_server(b_test, room, id).await, Err(Error::NoEvent(_))));
     assert!(matches!(a.rooms.auth_chain_for_server(b_test, room, id).await, Err(Error::NoEvent(_))));
-    assert!(matches!(a.rooms.state_at_event(room, id).await, Err(Error::NoEvent(_))));
+    assert!(matches!(a.rooms.state_ids_for_server(b_test, room, id).await, Err(Error::NoEvent(_))));
 }
 
 /// Signs a changed event anew, in the name of its sender's server.

@@ -8,6 +8,7 @@ use store::{Position, Stamped, Value, decode_key, encode_key};
 
 use crate::{
     EventSerial, Order, RoomSerial, Root, StateKeySerial,
+    graph::AuthRow,
     log::{Entry, EventEntry, MembershipEntry, ReceiptEntry},
     tables::{
         Awaited, DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, FarewellRow, Gap, Head, HelperRow,
@@ -45,6 +46,11 @@ fn room_id() -> OwnedRoomId {
 
 fn user_id() -> OwnedUserId {
     OwnedUserId::try_from("@u:a").unwrap()
+}
+
+#[test]
+fn rows_of_the_auth_graph_are_stored_as_ever() {
+    pinned(&AuthRow { auth: vec![EventSerial(5), EventSerial(300)] }, "010205ac02");
 }
 
 #[test]
