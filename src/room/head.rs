@@ -44,6 +44,9 @@ const KNOWN_STATE_LIMIT: usize = 4_096;
 /// How much may be on its way to disk for one room before writers wait.
 const FRESH_LIMIT: usize = 4_096;
 
+/// How much of what is on its way to disk is copied for one who works beside the lock.
+const COPIED_LIMIT: usize = 256;
+
 /// A batch on its way to disk.
 pub(crate) struct Flight {
     pub(crate) landing: Landing,
@@ -74,6 +77,22 @@ impl Live {
             fresh: Fresh::default(),
             flights: VecDeque::new(),
         }
+    }
+
+    /// The same tip for one who works beside the lock. What is known of the state is left out: that is for speed only.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            head: self.head.clone(),
+            summary: self.summary.clone(),
+            state: KnownState::new(),
+            fresh: self.fresh.clone(),
+            flights: VecDeque::new(),
+        }
+    }
+
+    /// Whether so little is on its way to disk that a copy costs little.
+    pub(crate) fn can_be_copied(&self) -> bool {
+        self.fresh.len() <= COPIED_LIMIT
     }
 
     /// Takes landed batches off the list. False: one failed, and this tip is not the room's.
@@ -261,10 +280,13 @@ impl Guard {
         if let Some(live) = self.live.as_mut() {
             live.head = Some(head);
             live.summary = summary;
-            if forget_state || live.state.len() > KNOWN_STATE_LIMIT {
+            if forget_state || live.state.len() + state.len() > KNOWN_STATE_LIMIT {
                 live.state.clear();
             }
-            live.state.extend(state);
+            // With a join all state of the room is new: of a large one, that is too much to keep.
+            if state.len() <= KNOWN_STATE_LIMIT {
+                live.state.extend(state);
+            }
             live.fresh.merge(fresh);
             live.flights.push_back(Flight { landing: landing.clone(), txn });
         }

@@ -13,16 +13,17 @@ use ruma::{
     EventId, OwnedEventId, OwnedServerName, RoomId,
     events::{StateEventType, TimelineEventType},
 };
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::{
     Error, Rooms,
     attempts::Attempts,
+    head::{Guard, Landing, Live},
     ids::{EventSerial, InboxSerial, Root},
-    pipeline::{LoadedState, Stage, find_in, name},
+    pipeline::{LoadedState, Stage, Staged, find_in, name},
     place::{Goes, Placement},
     read::{event::StoredEvent, room::RoomInfo},
-    tables::{AWAITED, EVENT_IDS, GAPS, Gap, INBOX, StateKeyName, Verdict, WAITING},
+    tables::{AWAITED, EVENT_IDS, GAPS, Gap, Head, INBOX, StateKeyName, Verdict, WAITING},
 };
 
 /// A verified event and how it came.
@@ -101,6 +102,10 @@ impl Received {
 
 impl Rooms {
     /// Judges and places events in order, as one batch where that is possible.
+    ///
+    /// Where the graph forks, states have to be resolved, and that grows with the room: so it is done beside the room's
+    /// lock, on the tip as it was, and holds if nobody has moved the tip since. If somebody has, it is done over with
+    /// the lock held; most of what was resolved is then remembered.
     pub(crate) async fn place_arrivals(
         &self,
         room: &Arc<RoomInfo>,
@@ -108,41 +113,86 @@ impl Rooms {
     ) -> Result<Vec<Received>, Error> {
         let mut done: Vec<Received> = Vec::with_capacity(arrivals.len());
         let mut attempts = Attempts::default();
+        let mut was_beside = false;
         while done.len() < arrivals.len() {
+            let rest = &arrivals[done.len()..];
             let mut guard = self.lock(room).await?;
             guard.head()?;
-            let mut stage = Stage::new(self, room, guard.live()?);
-            let mut staged = Vec::new();
-            let mut must_land = false;
-            for arrival in &arrivals[done.len()..] {
-                // What a redaction empties must be on disk, for its place is written anew; and so must one
-                // that waits for this event.
-                let pdu = arrival.event.pdu();
-                if pdu.redacts().is_some_and(|id| stage.is_fresh(id))
-                    || stage.is_awaited_fresh(pdu.event_id())
-                {
-                    must_land = true;
-                    break;
-                }
-                staged.push(stage.receive(arrival).await?);
-            }
-            if staged.is_empty() && must_land {
-                if guard.land(self).await.is_err() {
+            let submitted = if !was_beside && guard.live()?.can_be_copied() && forks(guard.head()?, rest) {
+                was_beside = true;
+                let tip = guard.live()?.copy();
+                drop(guard);
+                self.submit_beside(room, &tip, rest).await?
+            } else {
+                let submitted = self.submit_on(&mut guard, rest).await?;
+                if submitted.is_none() && guard.land(self).await.is_err() {
                     attempts.again(self).await?;
                 }
-                continue;
-            }
-            let batch = stage.finish();
-            let landing = guard.submit(self, batch, None);
-            drop(guard);
+                submitted
+            };
+            let Some(Submitted { landing, mut received }) = submitted else { continue };
             if attempts.judge(self, landing.await).await?.is_some() {
-                self.count_received(&staged);
-                self.release_landed(room, &arrivals[done.len()..], &staged);
-                self.arrived(room, staged.iter().filter_map(Received::event));
-                done.append(&mut staged);
+                self.count_received(&received);
+                self.release_landed(room, rest, &received);
+                self.arrived(room, received.iter().filter_map(Received::event));
+                done.append(&mut received);
+                was_beside = false;
             }
         }
         Ok(done)
+    }
+
+    /// Submits events on a tip that was the room's a moment ago. `None`: it is not any more, or something must be on
+    /// disk first, or nothing could be made of that tip; then it is for who holds the lock.
+    async fn submit_beside(
+        &self,
+        room: &Arc<RoomInfo>,
+        tip: &Live,
+        arrivals: &[Arrival],
+    ) -> Result<Option<Submitted>, Error> {
+        let (staged, received) = match self.stage_arrivals(room, tip, arrivals).await {
+            Ok(Some(staged)) => staged,
+            Ok(None) => return Ok(None),
+            Err(cause) if cause.is_passing() => return Err(cause),
+            Err(cause) => {
+                debug!(room_id = %room.room_id, error = %cause, "events could not be placed beside the lock");
+                return Ok(None);
+            }
+        };
+        let mut guard = self.lock(room).await?;
+        if guard.live()?.head != tip.head {
+            return Ok(None);
+        }
+        Ok(Some(Submitted { landing: guard.submit(self, staged, None), received }))
+    }
+
+    /// Submits events on a locked room's tip. `None`: something must be on disk first.
+    async fn submit_on(&self, guard: &mut Guard, arrivals: &[Arrival]) -> Result<Option<Submitted>, Error> {
+        let room = guard.room.clone();
+        let staged = self.stage_arrivals(&room, guard.live()?, arrivals).await?;
+        let submit = |(staged, received)| Submitted { landing: guard.submit(self, staged, None), received };
+        Ok(staged.map(submit))
+    }
+
+    /// Makes a batch of as many events as one can hold. `None`: not even the first can go before something is on disk.
+    async fn stage_arrivals(
+        &self,
+        room: &RoomInfo,
+        tip: &Live,
+        arrivals: &[Arrival],
+    ) -> Result<Option<(Staged, Vec<Received>)>, Error> {
+        let mut stage = Stage::new(self, room, tip);
+        let mut received = Vec::new();
+        for arrival in arrivals {
+            // What a redaction empties must be on disk, for its place is written anew; and so must one
+            // that waits for this event.
+            let pdu = arrival.event.pdu();
+            if pdu.redacts().is_some_and(|id| stage.is_fresh(id)) || stage.is_awaited_fresh(pdu.event_id()) {
+                break;
+            }
+            received.push(stage.receive(arrival).await?);
+        }
+        Ok((!received.is_empty()).then(|| (stage.finish(), received)))
     }
 
     /// Judges and places one event.
@@ -171,6 +221,25 @@ impl Rooms {
             self.0.metrics.received.with(&[("verdict", verdict)]).inc();
         }
     }
+}
+
+/// Events on their way to disk.
+struct Submitted {
+    landing: Landing,
+    received: Vec<Received>,
+}
+
+/// Whether events do anything but go on, one after the other, from a single tip.
+fn forks(head: &Head, arrivals: &[Arrival]) -> bool {
+    let [tip] = &head.extremities[..] else { return true };
+    let mut tip = &*tip.event_id;
+    for arrival in arrivals {
+        if arrival.event.pdu().prev_events().iter().any(|id| id != tip) || head.beside != Root::EMPTY {
+            return true;
+        }
+        tip = arrival.id();
+    }
+    false
 }
 
 /// What is known of the auth events that an event names.

@@ -9,7 +9,7 @@ use std::{
 use base::{Metrics, Random, Tasks};
 use pdu::{Pdu, RoomVersion};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, ServerName};
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 use store::{Batch, MemoryDisk, Options, Order, Range, Store};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     net::{Net, Server, state, user},
 };
 use crate::{
-    EventSerial,
+    EventSerial, RoomSerial,
     graph::{AUTH, AuthRow, index_auth},
     read::room::RoomInfo,
     tables::EVENTS,
@@ -93,6 +93,9 @@ async fn a_chain_is_what_a_plain_walk_finds_whatever_is_claimed() {
     }
 }
 
+/// Which serial stands at a place of a line.
+type Serials = fn(u64) -> u64;
+
 /// A line of events, each of which refers to the next one and to one before the line.
 fn line(length: u64, serial: impl Fn(u64) -> u64) -> Edges {
     let event = |place| EventSerial(100_000 + serial(place));
@@ -107,7 +110,7 @@ fn line(length: u64, serial: impl Fn(u64) -> u64) -> Edges {
 async fn a_chain_of_any_depth_takes_few_reads() {
     const LENGTH: u64 = 10_000;
     // As they come, the other way round, and as two processes with numbers of their own write them.
-    let shapes: [(&str, fn(u64) -> u64); 3] = [
+    let shapes: [(&str, Serials); 3] = [
         ("as they come", |place| LENGTH - place),
         ("the other way round", |place| place),
         ("by turns", |place| (LENGTH - place) / 2 + (place % 2) * 50_000),
@@ -166,7 +169,9 @@ async fn town(net: &Net, members: usize) -> (Server, Server, OwnedRoomId) {
     (a, b, room)
 }
 
-async fn auth_rows(server: &Server) -> Vec<((crate::RoomSerial, EventSerial), AuthRow)> {
+type Row = ((RoomSerial, EventSerial), AuthRow);
+
+async fn auth_rows(server: &Server) -> Vec<Row> {
     server.store.scan(&AUTH, Range::all(), Order::Ascending, usize::MAX).await.unwrap()
 }
 
@@ -260,29 +265,60 @@ async fn answers_of_ids_read_no_events_and_short_ones_none_of_members() {
     assert_eq!(few[1].1.events, 0);
 }
 
+/// A room with so many members, a server of it that has just begun, and five topics that 太郎 set at the same place.
+async fn forked(net: &Net, members: usize) -> (Server, Count, OwnedRoomId, Vec<Box<RawValue>>) {
+    let (a, _b, room) = town(net, members).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let levels = json!({ "users": { "@hanako:a.test": 100, "@taro:b.test": 50 } });
+    a.rooms.send(&room, state(&hanako, "m.room.power_levels", "", &levels), None).await.unwrap();
+    let base = tips(&a, &room).await;
+    let auth = auth_of(&a, &room, taro.as_str()).await;
+    let forks = (0..5).map(|fork| {
+        let draft = state(&taro, "m.room.topic", "", &json!({ "topic": format!("{fork}") }));
+        forge(RoomVersion::V11, &room, &draft, &base, &auth).to_raw()
+    });
+    let forks = forks.collect();
+    let disk = a.crash().await;
+    let (a, count) = counting(net, "a.test", &disk).await;
+    (a, count, room, forks)
+}
+
+async fn tips(server: &Server, room: &RoomId) -> Vec<OwnedEventId> {
+    server.rooms.forward_extremities(&*info(server, room).await).await.unwrap()
+}
+
 #[tokio::test]
 async fn forks_are_resolved_without_looking_at_members() {
     let costs = async |members: usize| {
         let net = Net::default();
-        let (a, _b, room) = town(&net, members).await;
-        let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
-        let levels = json!({ "users": { "@hanako:a.test": 100, "@taro:b.test": 50 } });
-        a.rooms.send(&room, state(&hanako, "m.room.power_levels", "", &levels), None).await.unwrap();
-        let base = a.rooms.forward_extremities(&*info(&a, &room).await).await.unwrap();
-        let auth = auth_of(&a, &room, taro.as_str()).await;
-        let forks: Vec<_> = (0..5)
-            .map(|fork| {
-                let draft = state(&taro, "m.room.topic", "", &json!({ "topic": format!("{fork}") }));
-                forge(RoomVersion::V11, &room, &draft, &base, &auth).to_raw()
-            })
-            .collect();
-        let disk = a.crash().await;
-        let (a, count) = counting(&net, "a.test", &disk).await;
+        let (a, count, room, forks) = forked(&net, members).await;
         let ((), cost) = count.of(a.receive("b.test", &forks)).await;
-        let tips = a.rooms.forward_extremities(&*info(&a, &room).await).await.unwrap();
-        assert_eq!(tips.len(), 5);
+        assert_eq!(tips(&a, &room).await.len(), 5);
         cost.events
     };
     let (few, many) = (costs(10).await, costs(150).await);
     assert!(many <= few, "{few} events with 10 members, {many} with 150");
+}
+
+#[tokio::test]
+async fn who_speaks_does_not_wait_until_forks_are_resolved() {
+    let net = Net::default();
+    let (a, count, room, forks) = forked(&net, 3).await;
+    let shut = count.shut_graph().await;
+    let b_test = ruma::OwnedServerName::try_from("b.test").unwrap();
+    a.rooms.receive_transaction(&b_test, &forks).await.unwrap();
+    let meanwhile = async {
+        while count.came_for_graph() == 0 {
+            tokio::task::yield_now().await;
+        }
+        a.say(&user("@hanako:a.test"), &room, "一").await
+    };
+    // Real time, for a test that fails.
+    let said = tokio::time::timeout(std::time::Duration::from_secs(30), meanwhile).await;
+    let said = said.expect("it waits for the resolution");
+    drop(shut);
+    a.settled().await;
+    // What was made on the tip as it was did not fit any more, and was done over.
+    let tips = tips(&a, &room).await;
+    assert!(tips.contains(&said) && tips.len() == 6, "{tips:?}");
 }

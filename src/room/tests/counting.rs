@@ -1,4 +1,4 @@
-//! A store in memory that counts what is read of it.
+//! A store in memory that counts what is read of it, and can keep readers of the auth graph waiting.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use store::{
     RawRange, RawRow, Report, RowKey, TableId,
 };
 
-use crate::tables::EVENTS;
+use crate::{graph::AUTH, tables::EVENTS};
 
 /// What was read so far.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,10 @@ pub(super) struct Count(Arc<Counters>);
 struct Counters {
     calls: AtomicUsize,
     events: AtomicUsize,
+    /// Who reads the auth graph waits while somebody holds it.
+    gate: Arc<tokio::sync::RwLock<()>>,
+    /// How many came to the gate.
+    came: AtomicUsize,
 }
 
 /// How often the store was asked, and how many whole events it was asked for.
@@ -45,10 +49,25 @@ impl Count {
         (done, Cost { calls: after.calls - before.calls, events: after.events - before.events })
     }
 
-    fn add(&self, tables: impl Iterator<Item = TableId>) {
+    /// Nobody reads of the auth graph until this is dropped.
+    pub(super) async fn shut_graph(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.0.gate.clone().write_owned().await
+    }
+
+    /// How often somebody wanted to read of the auth graph.
+    pub(super) fn came_for_graph(&self) -> usize {
+        self.0.came.load(Ordering::SeqCst)
+    }
+
+    async fn add(&self, tables: impl Iterator<Item = TableId>) {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
-        let events = tables.filter(|table| *table == EVENTS.raw().id).count();
+        let tables: Vec<TableId> = tables.collect();
+        let events = tables.iter().filter(|table| **table == EVENTS.raw().id).count();
         self.0.events.fetch_add(events, Ordering::SeqCst);
+        if tables.contains(&AUTH.raw().id) {
+            self.0.came.fetch_add(1, Ordering::SeqCst);
+            drop(self.0.gate.read().await);
+        }
     }
 }
 
@@ -68,12 +87,12 @@ impl Counting {
 #[async_trait]
 impl Backend for Counting {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
-        self.count.add(keys.iter().map(|key| key.table.id));
+        self.count.add(keys.iter().map(|key| key.table.id)).await;
         self.inner.get(keys).await
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
-        self.count.add(std::iter::empty());
+        self.count.add(ranges.iter().map(|range| range.table.id)).await;
         self.inner.scan(ranges, order, limit).await
     }
 
