@@ -87,11 +87,7 @@ impl Pdu {
     /// # Errors
     /// [`FormatError`]; the event must then be dropped.
     pub fn parse(version: RoomVersion, bytes: &[u8]) -> Result<Self, FormatError> {
-        raw_size(bytes)?;
-        let numbers = if version.has_strict_json() { Numbers::Strict } else { Numbers::Lax };
-        let canonical = canonicalize(bytes, numbers)?;
-        object("event", &canonical)?;
-        Self::from_canonical(version, members::without_member(canonical, "unsigned"))
+        Self::from_canonical(version, canonical(version, bytes)?)
     }
 
     /// As [`Self::parse`], for a raw value of a request.
@@ -100,6 +96,22 @@ impl Pdu {
     /// As [`Self::parse`].
     pub fn parse_raw(version: RoomVersion, raw: &RawJsonValue) -> Result<Self, FormatError> {
         Self::parse(version, raw.get().as_bytes())
+    }
+
+    /// The id of what would be an event if it did not name more previous or auth events than one may.
+    ///
+    /// An id is the hash of these lists too, so such bytes prove that no event has that id, whoever gives them. What is
+    /// wrong in another way proves nothing: the hash does not cover contents and signatures.
+    pub fn id_of_overfull(version: RoomVersion, raw: &RawJsonValue) -> Option<OwnedEventId> {
+        let json = canonical(version, raw.get().as_bytes()).ok()?;
+        let names_more = |field, limit| {
+            let list = members::find(&json, field).filter(|list| list.starts_with('['));
+            list.is_some_and(|list| items(list).count() > limit)
+        };
+        if !names_more("prev_events", MAX_PREV_EVENTS) && !names_more("auth_events", MAX_AUTH_EVENTS) {
+            return None;
+        }
+        hash::event_id(version, &redacted(version, &json, Keep::Signed)).ok()
     }
 
     /// Takes an event from our own store, where [`Self::json`] was put before.
@@ -394,6 +406,15 @@ impl ruma::state_res::Event for Pdu {
     fn rejected(&self) -> bool {
         self.rejected
     }
+}
+
+/// The canonical JSON of an event without `unsigned`.
+fn canonical(version: RoomVersion, bytes: &[u8]) -> Result<String, FormatError> {
+    raw_size(bytes)?;
+    let numbers = if version.has_strict_json() { Numbers::Strict } else { Numbers::Lax };
+    let canonical = canonicalize(bytes, numbers)?;
+    object("event", &canonical)?;
+    Ok(members::without_member(canonical, "unsigned"))
 }
 
 impl Head {

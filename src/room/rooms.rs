@@ -5,7 +5,8 @@ use std::sync::Arc;
 use audit::{Action, Actor, Deed};
 use base::{Clock, Metrics, Random, Tasks};
 use pdu::{Authorities, Authority};
-use ruma::{ServerName, UserId};
+use quick_cache::sync::Cache;
+use ruma::{OwnedEventId, ServerName, UserId};
 use store::{Sequence, Store};
 
 use crate::{
@@ -61,6 +62,12 @@ impl Default for Config {
     }
 }
 
+/// How many ids that no event can have are remembered.
+const MOST_OVERFULL: usize = 1_024;
+
+/// Memory for the auth graphs of rooms.
+const GRAPH_BYTES: u64 = 8 << 20;
+
 /// What the engine is made of.
 pub struct Parts<'a> {
     /// Where everything is kept.
@@ -111,6 +118,8 @@ pub(crate) struct Inner {
     pub(crate) lives: Lives,
     pub(crate) workers: Workers,
     pub(crate) peers: Peers,
+    /// Ids that others name and that no event can have; see [`pdu::Pdu::id_of_overfull`].
+    pub(crate) overfull: Cache<OwnedEventId, ()>,
     pub(crate) outside: Outside,
     pub(crate) backfills: Backfills,
     pub(crate) serials: Serials,
@@ -167,6 +176,7 @@ impl Rooms {
             lives: Lives::new(config.live_rooms),
             workers: Workers::new(config.inbox_workers, config.inbox_limits),
             peers: Peers::default(),
+            overfull: Cache::new(MOST_OVERFULL),
             outside: Outside::default(),
             backfills: Backfills::default(),
             metrics: RoomMetrics {

@@ -194,9 +194,11 @@ impl Rooms {
         let mut search = Search {
             found: HashMap::new(),
             open: self.lacking(room, &[child.event.pdu()], &HashMap::new()).await?,
+            hopeless: HashSet::new(),
             latest: vec![child.id().to_owned()],
             bytes: 0,
         };
+        self.give_up_overfull(&mut search);
         for server in servers {
             if search.open.is_empty() {
                 break;
@@ -260,6 +262,7 @@ impl Rooms {
             search.found.retain(|id, _| way.contains(id));
             search.bytes = search.found.values().map(|event| event.pdu().json().len()).sum();
             if search.found.len() == before {
+                self.give_up_overfull(search);
                 return Ok(());
             }
             let pdus: Vec<&Pdu> =
@@ -272,11 +275,18 @@ impl Rooms {
                 .take(MISSING_LIMIT as usize)
                 .collect();
             search.open = open;
+            self.give_up_overfull(search);
             if is_last {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Looks no more for what turned out to be no event.
+    fn give_up_overfull(&self, search: &mut Search) {
+        let Search { open, hopeless, .. } = search;
+        hopeless.extend(open.extract_if(|id| self.is_overfull(id)));
     }
 
     /// Which previous events of these are neither stored in their place nor found.
@@ -308,9 +318,10 @@ impl Rooms {
         servers: &[OwnedServerName],
     ) -> Result<Vec<Arrival>, Error> {
         let since = self.get_head(room).await?.since_depth;
-        let Search { mut found, open, .. } = search;
+        let Search { mut found, open, hopeless, .. } = search;
         let mut older = Vec::with_capacity(found.len());
         let mut states = States::new(open, servers);
+        hopeless.into_iter().for_each(|id| states.give_up(id));
         for id in parents_first(child.event.pdu(), &found) {
             let Some(event) = found.get(&id).cloned() else { continue };
             let mut arrival = Arrival::new(event.clone(), child.origin.clone());
@@ -440,6 +451,8 @@ struct Search {
     found: HashMap<OwnedEventId, Verified>,
     /// Previous events of what we have and of what was found, that are neither.
     open: HashSet<OwnedEventId>,
+    /// Those that are no events, so that nobody can know the state behind them either.
+    hopeless: HashSet<OwnedEventId>,
     /// Events whose ancestors are asked for next.
     latest: Vec<OwnedEventId>,
     bytes: usize,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use base::Timestamp;
-use pdu::{KeyRing, Pdu, Verified, VerifyError};
+use pdu::{FormatError, KeyRing, Pdu, Verified, VerifyError};
+use ruma::EventId;
 use serde_json::value::RawValue;
 use tracing::warn;
 
@@ -34,10 +35,28 @@ impl Rooms {
                 Ok(pdu) => {
                     warn!(room_id = %room.room_id, event_id = %pdu.event_id(), "event of another room")
                 }
-                Err(error) => warn!(room_id = %room.room_id, %error, "malformed event"),
+                Err(error) => {
+                    warn!(room_id = %room.room_id, %error, "malformed event");
+                    self.note_overfull(room, one, &error);
+                }
             }
         }
         Ok(self.verify_all(pdus).await?.into_iter().flatten().collect())
+    }
+
+    /// Remembers the id of what is none of a room's events, whoever gives it: nobody need be asked for it again.
+    fn note_overfull(&self, room: &RoomInfo, raw: &RawValue, error: &FormatError) {
+        if !matches!(error, FormatError::TooMany { .. }) {
+            return;
+        }
+        if let Some(id) = Pdu::id_of_overfull(room.version, raw) {
+            self.0.overfull.insert(id, ());
+        }
+    }
+
+    /// Whether an id is known to be that of no event.
+    pub(super) fn is_overfull(&self, id: &EventId) -> bool {
+        self.0.overfull.get(id).is_some()
     }
 
     /// Verifies events, in the order given, fetching keys; `None` for one that fails.

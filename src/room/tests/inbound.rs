@@ -105,6 +105,46 @@ async fn events_of_a_server_that_is_not_in_the_room_make_nobody_ask_anybody() {
 }
 
 #[tokio::test]
+async fn what_names_too_many_events_is_asked_for_once_whatever_stands_on_it() {
+    let net = Net::default();
+    let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let base = on_nothing(&a, &room, "@taro:b.test", "base").await;
+    let mut overfull: serde_json::Value = serde_json::from_str(base.json_str()).unwrap();
+    let ids: Vec<_> = (0..=pdu::MAX_PREV_EVENTS).map(|place| invented(&format!("prev{place}"))).collect();
+    overfull["prev_events"] = json!(ids);
+    let overfull = RawValue::from_string(overfull.to_string()).unwrap();
+    let mut prev = Pdu::id_of_overfull(RoomVersion::V11, &overfull).unwrap();
+    let auth = auth_of(&a, &room, "@taro:b.test").await;
+    let mut told = vec![overfull];
+    for place in 0..5 {
+        let said = message(&taro, &format!("{place}"));
+        let child = forge(RoomVersion::V11, &room, &said, &[prev], &auth);
+        prev = child.event_id().to_owned();
+        told.push(child.to_raw());
+    }
+    net.tell_missing(told.clone());
+    a.receive("b.test", &told[1..]).await;
+    let asked = net.asked();
+    let count = |request: &str| asked.iter().filter(|asked| asked.starts_with(request)).count();
+    assert_eq!((count("state_ids"), count("event ")), (0, 0), "{asked:?}");
+    assert!(count("get_missing_events") <= 5, "{asked:?}");
+    // On the one that nobody can have nobody is asked for anything any more.
+    let late = message(&taro, "late");
+    let late = forge(
+        RoomVersion::V11,
+        &room,
+        &late,
+        &[Pdu::id_of_overfull(RoomVersion::V11, &told[0]).unwrap()],
+        &auth,
+    );
+    a.receive("b.test", &[late.to_raw()]).await;
+    assert_eq!(net.asked(), asked);
+}
+
+#[tokio::test]
 async fn a_server_outside_the_room_that_brings_an_event_of_ours_is_not_asked_for_what_that_lacks() {
     let net = Net::default();
     let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);

@@ -104,7 +104,39 @@ fn wrong_types_and_missing_fields_are_refused_in_every_version() {
             assert!(parse(version, &value).is_ok());
             value[field] = (0..=limit).map(|n| format!("$x{n}")).collect();
             assert_eq!(parse(version, &value), Err(FormatError::TooMany { field, limit }));
+            assert!(id_of_overfull(version, &value).is_some());
         }
+    }
+}
+
+fn id_of_overfull(version: RoomVersion, value: &Value) -> Option<ruma::OwnedEventId> {
+    Pdu::id_of_overfull(version, &serde_json::value::to_raw_value(value).unwrap())
+}
+
+#[test]
+fn only_what_the_hash_covers_proves_that_an_id_is_of_no_event() {
+    for version in RoomVersion::SUPPORTED {
+        let whole = message(version);
+        assert_eq!(id_of_overfull(version, &whole), None);
+        for (field, wrong) in [
+            ("signatures", Value::Null),
+            ("content", json!([])),
+            ("content", json!({ "body": "x".repeat(70_000) })),
+            ("unsigned", json!([1])),
+            ("prev_events", json!("x".repeat(100))),
+        ] {
+            let mut value = whole.clone();
+            value[field] = wrong;
+            assert_eq!(id_of_overfull(version, &value), None, "{field}");
+        }
+        // Who adds content to a true event has the same id, and who adds previous events another one.
+        let mut value = whole.clone();
+        value["prev_events"] = (0..=20).map(|n| format!("$x{n}")).collect();
+        let id = id_of_overfull(version, &value);
+        assert_ne!(id.as_deref(), Some(parse(version, &whole).unwrap().event_id()));
+        value["content"] = json!([]);
+        value["signatures"] = Value::Null;
+        assert!(id_of_overfull(version, &value).is_some());
     }
 }
 
