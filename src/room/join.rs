@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     Error, RemoteError, Rooms,
@@ -184,7 +184,7 @@ impl Rooms {
         join: Verified,
         answer: Joined,
     ) -> Result<(), Error> {
-        let ids = self.import_state(room, &answer).await?;
+        let ids = self.import_state(room, answer).await?;
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(room).await?;
@@ -206,10 +206,13 @@ impl Rooms {
             let stored = self.stored(room, prev).await?;
             let missing = prev.iter().filter(|id| !stored.get(*id).is_some_and(|placed| *placed));
             let missing: Vec<OwnedEventId> = missing.cloned().collect();
-            let state = stage.state_of(&ids).await?;
-            check_create(room, server, &state)?;
-            let auth = check_join(server, &join, &state)?;
-            let before = stage.snapshot_of(&state).await?;
+            let (before, auth) = {
+                // Of a large room this is the most that is in memory at once: it goes before more comes.
+                let state = stage.state_of(&ids).await?;
+                check_create(room, server, &state)?;
+                let auth = check_join(server, &join, &state)?;
+                (stage.snapshot_of(&state).await?, auth)
+            };
             stage.stand_on(before);
             stage.head.since_depth = join.pdu().depth();
             let mut placement = Placement::ours(join.pdu().clone(), before, auth);
@@ -248,20 +251,12 @@ impl Rooms {
     }
 
     /// Stores the events of an answer to `send_join`; returns the ids of the state.
-    async fn import_state(&self, room: &Arc<RoomInfo>, answer: &Joined) -> Result<Vec<OwnedEventId>, Error> {
-        let parse = |raw: &RawValue| match Pdu::parse_raw(room.version, raw) {
-            Ok(pdu) => Some(pdu.event_id().to_owned()),
-            Err(error) => {
-                warn!(room_id = %room.room_id, %error, "a malformed event in the state of a room");
-                None
-            }
-        };
-        let ids = answer.state.iter().filter_map(|raw| parse(raw)).collect();
-        let mut all: Vec<Box<RawValue>> = Vec::with_capacity(answer.state.len() + answer.auth_chain.len());
-        all.extend(answer.auth_chain.iter().cloned());
-        all.extend(answer.state.iter().cloned());
-        self.import_outliers(room, all, &Asked::All).await?;
-        Ok(ids)
+    async fn import_state(&self, room: &Arc<RoomInfo>, answer: Joined) -> Result<Vec<OwnedEventId>, Error> {
+        let Joined { state, mut auth_chain, .. } = answer;
+        let is_state = auth_chain.len();
+        auth_chain.extend(state);
+        let (ids, _) = self.import_answer(room, auth_chain, &Asked::All).await?;
+        Ok(ids.into_iter().skip(is_state).flatten().collect())
     }
 }
 

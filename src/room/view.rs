@@ -54,6 +54,12 @@ impl Fresh {
         self.events.values()
     }
 
+    /// Lets go of events that are on disk by now, but for these.
+    pub(crate) fn retain_events(&mut self, keep: impl Fn(&StoredEvent) -> bool) {
+        self.events.retain(|_, event| keep(event));
+        self.ids.retain(|_, serial| self.events.contains_key(serial));
+    }
+
     /// Takes over what a later batch added.
     pub(crate) fn merge(&mut self, later: Self) {
         self.events.extend(later.events);

@@ -58,6 +58,22 @@ impl Drop for Errand<'_> {
     }
 }
 
+/// What others may have waited for.
+#[derive(Default)]
+pub(super) struct Arrived {
+    events: Vec<OwnedEventId>,
+    servers: Vec<OwnedServerName>,
+}
+
+impl Arrived {
+    pub(super) fn add(&mut self, event: &StoredEvent) {
+        self.events.push(event.event_id().to_owned());
+        if event.membership() == Some(Membership::Join) {
+            self.servers.push(event.sender().server_name().to_owned());
+        }
+    }
+}
+
 impl Rooms {
     /// Starts an errand for waiting events of an origin, unless there is one or nothing is to be tried.
     pub(super) fn send_errand(&self, room: &Arc<RoomInfo>, origin: &ServerName) {
@@ -240,16 +256,16 @@ impl Rooms {
         room: &Arc<RoomInfo>,
         stored: impl IntoIterator<Item = &'a Arc<StoredEvent>>,
     ) {
-        let mut events: Vec<OwnedEventId> = Vec::new();
-        let mut servers: Vec<OwnedServerName> = Vec::new();
-        for event in stored {
-            events.push(event.event_id().to_owned());
-            if event.membership() == Some(Membership::Join) {
-                servers.push(event.sender().server_name().to_owned());
-            }
-        }
+        let mut arrived = Arrived::default();
+        stored.into_iter().for_each(|event| arrived.add(event));
+        self.take_up(room, &arrived);
+    }
+
+    /// As [`Rooms::arrived`], for one who has not kept all events.
+    pub(super) fn take_up(&self, room: &Arc<RoomInfo>, arrived: &Arrived) {
         let waiting = &self.0.workers.waiting;
-        for origin in waiting.revive(room.serial, &events, &servers, self.0.clock.instant()) {
+        let now = self.0.clock.instant();
+        for origin in waiting.revive(room.serial, &arrived.events, &arrived.servers, now) {
             debug!(room_id = %room.room_id, %origin, "a waiting event is taken up again");
             self.send_errand(room, &origin);
         }

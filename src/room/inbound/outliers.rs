@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use store::{Batch, Position, Stamped};
 use tracing::{debug, info, warn};
 
-use super::{fetch::walk_first, receive::implied_create};
+use super::{errands::Arrived, fetch::walk_first, receive::implied_create};
 use crate::{
     Error, Rooms,
     attempts::Attempts,
@@ -49,36 +49,53 @@ impl Rooms {
     /// their auth events allow them, without a place in the graph.
     ///
     /// Answers which of those asked for are refused: not allowed, or of another room.
-    #[crate::boxed]
     pub(crate) async fn import_outliers(
         &self,
         room: &Arc<RoomInfo>,
         raw: Vec<Box<RawValue>>,
         asked: &Asked<'_>,
     ) -> Result<HashSet<OwnedEventId>, Error> {
-        let (mut pdus, mut refused) = self.open_answer(room, raw, asked).await?;
-        let ids: Vec<OwnedEventId> = pdus.keys().cloned().collect();
-        for id in self.stored(room, &ids).await?.into_keys() {
+        Ok(self.import_answer(room, raw, asked).await?.1)
+    }
+
+    /// As [`Rooms::import_outliers`]. Answers also which events of the room these are, in their order; `None` for one
+    /// that is none.
+    #[crate::boxed]
+    pub(crate) async fn import_answer(
+        &self,
+        room: &Arc<RoomInfo>,
+        raw: Vec<Box<RawValue>>,
+        asked: &Asked<'_>,
+    ) -> Result<(Vec<Option<OwnedEventId>>, HashSet<OwnedEventId>), Error> {
+        let Opened { ids, mut pdus, foreign: mut refused } = self.open_answer(room, raw, asked).await?;
+        let opened: Vec<OwnedEventId> = pdus.keys().cloned().collect();
+        for id in self.stored(room, &opened).await?.into_keys() {
             pdus.remove(&id);
         }
         let order = auth_first(&pdus);
+        let named: HashSet<OwnedEventId> = pdus.values().flat_map(|pdu| pdu.auth_events()).cloned().collect();
         let mut done = Fresh::default();
+        let mut arrived = Arrived::default();
         for part in order.chunks(OUTLIERS_PER_BATCH) {
             let part: Vec<Pdu> = part.iter().filter_map(|id| pdus.remove(id)).collect();
             let events: Vec<Verified> = self.verify_all(part).await?.into_iter().flatten().collect();
-            done.merge(self.store_outliers(room, &events, &done, &mut refused).await?);
+            let mut fresh = self.store_outliers(room, &events, &done, &mut refused).await?;
+            fresh.events().for_each(|event| arrived.add(event));
+            // Of a large state most is named by nobody, and need not stay in memory.
+            fresh.retain_events(|event| named.contains(event.event_id()) || event.kind() == "m.room.create");
+            done.merge(fresh);
         }
-        self.arrived(room, done.events());
-        Ok(refused)
+        self.take_up(room, &arrived);
+        Ok((ids, refused))
     }
 
-    /// Parses an answer and drops what is not wanted. Answers which of those asked for are of another room.
+    /// Parses an answer and drops what is not wanted.
     async fn open_answer(
         &self,
         room: &Arc<RoomInfo>,
         raw: Vec<Box<RawValue>>,
         asked: &Asked<'_>,
-    ) -> Result<(HashMap<OwnedEventId, Pdu>, HashSet<OwnedEventId>), Error> {
+    ) -> Result<Opened, Error> {
         let size: usize = raw.iter().map(|one| one.get().len()).sum();
         let asked_ids: Option<HashSet<OwnedEventId>> = match asked {
             Asked::For(ids) => Some(ids.iter().cloned().collect()),
@@ -166,18 +183,28 @@ impl Rooms {
     }
 }
 
+/// A parsed answer.
+struct Opened {
+    /// Which events of the room it holds, in its order; `None` for what is none.
+    ids: Vec<Option<OwnedEventId>>,
+    /// Those that are wanted.
+    pdus: HashMap<OwnedEventId, Pdu>,
+    /// Those that were asked for and are of another room.
+    foreign: HashSet<OwnedEventId>,
+}
+
 /// Parses events, and keeps those of the room that are wanted.
-fn open(
-    room: &RoomInfo,
-    raw: Vec<Box<RawValue>>,
-    asked: Option<&HashSet<OwnedEventId>>,
-) -> (HashMap<OwnedEventId, Pdu>, HashSet<OwnedEventId>) {
+fn open(room: &RoomInfo, raw: Vec<Box<RawValue>>, asked: Option<&HashSet<OwnedEventId>>) -> Opened {
+    let mut ids = Vec::with_capacity(raw.len());
     let mut pdus = HashMap::new();
     let mut foreign = HashSet::new();
     let mut malformed = 0_usize;
     // One by one, so that the raw form of each is gone when the next is parsed.
     for one in raw {
-        match Pdu::parse_raw(room.version, &one) {
+        let parsed = Pdu::parse_raw(room.version, &one);
+        let own = parsed.as_ref().ok().filter(|pdu| pdu.room_id() == room.room_id);
+        ids.push(own.map(|pdu| pdu.event_id().to_owned()));
+        match parsed {
             Ok(pdu) if pdu.room_id() == room.room_id => {
                 pdus.insert(pdu.event_id().to_owned(), pdu);
             }
@@ -201,7 +228,7 @@ fn open(
             debug!(room_id = %room.room_id, count = before - pdus.len(), "events that nobody asked for were dropped");
         }
     }
-    (pdus, foreign)
+    Opened { ids, pdus, foreign }
 }
 
 /// Those events that were asked for, and those that they stand on.
