@@ -96,7 +96,7 @@ impl Graphs {
 }
 
 /// A walk over the auth graph of a room, which visits no event twice.
-pub(crate) struct Walk<'a> {
+pub(crate) struct AuthWalk<'a> {
     view: View<'a>,
     graph: Arc<Graph>,
     reached: Marks,
@@ -109,9 +109,9 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> View<'a> {
     /// A walk that has reached nothing yet.
-    pub(crate) fn auth_walk(&self) -> Walk<'a> {
+    pub(crate) fn auth_walk(&self) -> AuthWalk<'a> {
         let graph = self.rooms.0.graphs.graph(self.room.serial);
-        Walk {
+        AuthWalk {
             view: *self,
             graph,
             reached: Marks::default(),
@@ -133,7 +133,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl Walk<'_> {
+impl AuthWalk<'_> {
     /// Reaches all that these events refer to, and so on.
     #[crate::boxed]
     pub(crate) async fn go(&mut self, from: &[EventSerial]) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! A part of a room's auth graph in memory: events as numbers, and what each refers to.
 //!
-//! About 50 bytes an event, so that the graph of a room of 30,000 members is a few MiB, and walking all of it
-//! takes about a millisecond. What is known of an event never changes, so nothing here grows stale.
+//! Numbers are short and stand side by side, so that all of a large room is a small thing to hold and to walk. What is
+//! known of an event never changes, so nothing here grows stale.
 
 use std::collections::HashMap;
 
