@@ -26,6 +26,7 @@ use self::nodes::{Marks, Nodes};
 #[cfg(test)]
 pub(crate) use self::rows::AuthRow;
 pub use self::rows::index_auth;
+use self::rows::names_what_is_here;
 pub(crate) use self::rows::{AUTH, note_auth};
 use crate::{
     Error,
@@ -200,7 +201,12 @@ impl AuthWalk<'_> {
             let known = unread.iter().filter(|event| nodes.knows(**event));
             self.pending.extend(known.filter_map(|event| nodes.find(*event)));
         }
-        bare.extend(fresh);
+        for event in fresh {
+            match self.view.fresh_event(event).cloned().filter(|event| names_what_is_here(event)) {
+                Some(event) => self.reach(event.meta().auth.iter().copied()),
+                None => bare.push(event),
+            }
+        }
         self.look_at(&bare).await
     }
 
@@ -248,13 +254,18 @@ impl AuthWalk<'_> {
         let named: HashSet<_> = events.iter().flat_map(|event| event.pdu().auth_events()).cloned().collect();
         let named: Vec<_> = named.into_iter().collect();
         let here = self.view.find_serials(&named).await?;
+        self.reach(here.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Reaches these events, without noting by whom.
+    fn reach(&mut self, events: impl Iterator<Item = EventSerial>) {
         let mut nodes = self.graph.0.write();
-        for event in here.into_iter().flatten() {
+        for event in events {
             let number = nodes.number(event);
             if self.reached.set(number) {
                 self.pending.push(number);
             }
         }
-        Ok(())
     }
 }

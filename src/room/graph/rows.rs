@@ -30,10 +30,15 @@ fn is_referable(meta: &EventMeta) -> bool {
     meta.verdict == Verdict::Outlier || meta.after != meta.before
 }
 
+/// Whether all auth events that an event names were here when it was stored.
+pub(super) fn names_what_is_here(event: &StoredEvent) -> bool {
+    event.meta().auth.len() == event.pdu().auth_events().len()
+}
+
 /// Notes in an event's batch what it refers to.
 pub(crate) fn note_auth(batch: &mut Batch, event: &StoredEvent) {
     let meta = event.meta();
-    if is_referable(meta) && meta.auth.len() == event.pdu().auth_events().len() {
+    if is_referable(meta) && names_what_is_here(event) {
         batch.put(&AUTH, &(event.room(), event.serial()), &AuthRow { auth: meta.auth.clone() });
     }
 }

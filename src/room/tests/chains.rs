@@ -155,13 +155,24 @@ async fn named_chain(server: &Server, room: &RoomId) -> HashSet<OwnedEventId> {
     pdu::resolve::auth_chain(state.into_iter().map(|(.., id)| id), &pdus)
 }
 
-/// A room of a.test with so many members there, one of b.test among them who was invited.
-async fn town(net: &Net, members: usize) -> (Server, Server, OwnedRoomId) {
+/// A room of a.test that one of b.test has just joined. He was invited when other join rules stood, to which nothing
+/// else refers; and b.test, which was not in the room then, knows the invite without what it stands on.
+async fn invited(net: &Net) -> (Server, Server, OwnedRoomId) {
     let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
     let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
     let room = a.public_room(&hanako).await;
     a.invite(&hanako, &room, &taro).await.unwrap();
+    let rules = json!({ "join_rule": "public", "at": "once more" });
+    a.rooms.send(&room, state(&hanako, "m.room.join_rules", "", &rules), None).await.unwrap();
     b.join(&taro, &room, "a.test").await.unwrap();
+    (a, b, room)
+}
+
+/// A room of a.test with so many members there, and two of b.test.
+async fn town(net: &Net, members: usize) -> (Server, Server, OwnedRoomId) {
+    let (a, b, room) = invited(net).await;
+    b.join(&user("@saburo:b.test"), &room, "a.test").await.unwrap();
+    b.deliver(&a).await;
     for member in 0..members {
         a.join(&user(&format!("@member{member}:a.test")), &room, "a.test").await.unwrap();
     }
@@ -178,7 +189,7 @@ async fn auth_rows(server: &Server) -> Vec<Row> {
 #[tokio::test]
 async fn what_lacked_its_auth_events_when_it_came_is_in_the_chain_with_them() {
     let net = Net::default();
-    let (a, b, room) = town(&net, 3).await;
+    let (a, b, room) = invited(&net).await;
     for server in [&a, &b] {
         let room_info = info(server, &room).await;
         let head = server.rooms.get_head(&room_info).await.unwrap();
@@ -194,7 +205,7 @@ async fn what_lacked_its_auth_events_when_it_came_is_in_the_chain_with_them() {
 #[tokio::test]
 async fn rooms_from_before_there_were_rows_of_the_graph_get_the_same_rows() {
     let net = Net::default();
-    let (a, b, _) = town(&net, 3).await;
+    let (a, b, _) = invited(&net).await;
     for server in [&a, &b] {
         let rows = auth_rows(server).await;
         let mut batch = Batch::new();
@@ -265,19 +276,22 @@ async fn answers_of_ids_read_no_events_and_short_ones_none_of_members() {
     assert_eq!(few[1].1.events, 0);
 }
 
-/// A room with so many members, a server of it that has just begun, and five topics that 太郎 set at the same place.
+/// A room with so many members, a server of it that has just begun, and five topics that two of b.test set at the same
+/// place.
 async fn forked(net: &Net, members: usize) -> (Server, Count, OwnedRoomId, Vec<Box<RawValue>>) {
     let (a, _b, room) = town(net, members).await;
-    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
-    let levels = json!({ "users": { "@hanako:a.test": 100, "@taro:b.test": 50 } });
+    let hanako = user("@hanako:a.test");
+    let senders = ["@taro:b.test", "@saburo:b.test"].map(user);
+    let levels = json!({ "users": { "@hanako:a.test": 100, "@taro:b.test": 50, "@saburo:b.test": 50 } });
     a.rooms.send(&room, state(&hanako, "m.room.power_levels", "", &levels), None).await.unwrap();
     let base = tips(&a, &room).await;
-    let auth = auth_of(&a, &room, taro.as_str()).await;
-    let forks = (0..5).map(|fork| {
-        let draft = state(&taro, "m.room.topic", "", &json!({ "topic": format!("{fork}") }));
-        forge(RoomVersion::V11, &room, &draft, &base, &auth).to_raw()
-    });
-    let forks = forks.collect();
+    let mut forks = Vec::new();
+    for fork in 0..5 {
+        let sender = &senders[fork % 2];
+        let auth = auth_of(&a, &room, sender.as_str()).await;
+        let draft = state(sender, "m.room.topic", "", &json!({ "topic": format!("{fork}") }));
+        forks.push(forge(RoomVersion::V11, &room, &draft, &base, &auth).to_raw());
+    }
     let disk = a.crash().await;
     let (a, count) = counting(net, "a.test", &disk).await;
     (a, count, room, forks)
