@@ -9,7 +9,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     convert::Infallible,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use futures_util::{
@@ -65,12 +68,16 @@ pub(crate) struct Live {
     pub(crate) state: KnownState,
     pub(crate) fresh: Fresh,
     pub(crate) flights: VecDeque<Flight>,
+    /// Which reading of the room from the store it goes back to. A head can come again: when a batch fails, another
+    /// may make the same of the one before, and yet what the first one added is nowhere.
+    epoch: u64,
 }
 
 impl Live {
     /// A room that has no head row yet.
-    pub(crate) fn empty() -> Self {
+    fn empty(epoch: u64) -> Self {
         Self {
+            epoch,
             head: None,
             summary: Summary { federate: true, ..Summary::default() },
             state: KnownState::new(),
@@ -82,12 +89,18 @@ impl Live {
     /// The same tip for one who works beside the lock. What is known of the state is left out: that is for speed only.
     pub(crate) fn copy(&self) -> Self {
         Self {
+            epoch: self.epoch,
             head: self.head.clone(),
             summary: self.summary.clone(),
             state: KnownState::new(),
             fresh: self.fresh.clone(),
             flights: VecDeque::new(),
         }
+    }
+
+    /// Whether it is the very tip that was copied: nothing was submitted since, and nothing of it has failed.
+    pub(crate) fn is_still(&self, copied: &Self) -> bool {
+        self.epoch == copied.epoch && self.head == copied.head
     }
 
     /// Whether so little is on its way to disk that a copy costs little.
@@ -126,11 +139,13 @@ impl Live {
 /// The tips of recently written rooms.
 pub(crate) struct Lives {
     rooms: Cache<RoomSerial, Arc<Mutex<Option<Live>>>>,
+    /// How often any room was read.
+    epochs: AtomicU64,
 }
 
 impl Lives {
     pub(crate) fn new(rooms: usize) -> Self {
-        Self { rooms: Cache::new(rooms.max(16)) }
+        Self { rooms: Cache::new(rooms.max(16)), epochs: AtomicU64::new(0) }
     }
 
     /// An evicted tip that somebody still uses costs a conflict and a retry, nothing else.
@@ -230,8 +245,9 @@ impl Guard {
         flights.iter().find(|flight| flight.txn.as_ref() == Some(txn)).map(|flight| flight.landing.clone())
     }
 
-    /// Lets the tip go: the room is closed, and whoever had it in hand looks again.
-    pub(crate) fn forget(mut self) {
+    /// Lets the tip go: whoever comes next reads it from the store, and nothing fits that was made beside the lock of what
+    /// was.
+    pub(crate) fn forget(&mut self) {
         *self.live = None;
     }
 
@@ -243,14 +259,15 @@ impl Guard {
         let summary = reads.get(&SUMMARIES, &self.room.serial);
         let mut found = rooms.store().read(reads).await?;
         let (head, summary) = (found.take(head)?, found.take(summary)?);
-        let empty = Live::empty();
+        let empty = Live::empty(rooms.0.lives.epochs.fetch_add(1, Ordering::Relaxed));
         *self.live = Some(Live { head, summary: summary.unwrap_or(empty.summary.clone()), ..empty });
         Ok(())
     }
 
     /// Hands a finished batch to the store; from here on the room is what the batch makes of it.
     pub(crate) fn submit(&mut self, rooms: &Rooms, staged: Staged, txn: Option<TxnKey>) -> Landing {
-        let Staged { mut batch, head, summary, state, forget_state, fresh, placed, changed, hold } = staged;
+        let Staged { mut batch, head, summary, state, forget_state, fresh, placed, changed, hold, given: _ } =
+            staged;
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         rooms.forget_cached(changed.iter().copied());
         touch_changed(rooms.store(), &mut batch, &changed);

@@ -6,7 +6,10 @@
 //!
 //! Reading order: [`Stage::send`] for events of ours, [`Stage::place`] for all.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use pdu::{Draft, Pdu, Verified};
 use ruma::{
@@ -59,9 +62,21 @@ pub(crate) struct Stage<'a> {
     /// The auth chain of the extremities that are named beside it: it may be long, and is asked for again and
     /// again by who sends old events.
     pub(crate) tip_chain: Option<(Vec<EventSerial>, HashSet<EventSerial>)>,
+    /// What was given to what is new.
+    pub(crate) given: Given,
     pub(crate) batch: Batch,
     /// Until the batch is submitted, the chunks of its snapshots are nowhere but in memory.
     hold: Hold,
+}
+
+/// Serials of what is new in a batch.
+///
+/// Who makes a batch over again that was never submitted takes them over: so equal states have equal roots in both, and
+/// what was resolved for the one is known to the other.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    events: HashMap<OwnedEventId, EventSerial>,
+    keys: HashMap<StateKeyName, StateKeySerial>,
 }
 
 /// A finished batch, and what the room is when it is submitted.
@@ -76,6 +91,7 @@ pub(crate) struct Staged {
     pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
     /// Events stored before whose rows the batch changes.
     pub(crate) changed: Vec<EventSerial>,
+    pub(crate) given: Given,
     /// To be kept until the batch is submitted.
     pub(crate) hold: Hold,
 }
@@ -125,6 +141,7 @@ impl<'a> Stage<'a> {
             changed: Vec::new(),
             mute: false,
             tip_chain: None,
+            given: Given::default(),
             batch: Batch::new(),
             hold: rooms.snapshots().hold(),
         }
@@ -353,11 +370,25 @@ impl<'a> Stage<'a> {
 
     async fn add_key(&mut self, name: &StateKeyName) -> Result<StateKeySerial, Error> {
         let room = self.room.serial;
-        let key = self.rooms.new_state_key_serial().await?;
+        let key = match self.given.keys.get(name) {
+            Some(key) => *key,
+            None => self.rooms.new_state_key_serial().await?,
+        };
+        self.given.keys.insert(name.clone(), key);
         self.batch.insert(&STATE_KEYS, &(room, name.kind.as_str(), name.key.as_str()), &key);
         self.batch.put(&STATE_KEY_NAMES, &(room, key), name);
         self.fresh.add_key(name.clone(), key);
         Ok(key)
+    }
+
+    /// The serial of an event that has none yet.
+    pub(crate) async fn new_serial(&mut self, id: &ruma::EventId) -> Result<EventSerial, Error> {
+        let serial = match self.given.events.get(id) {
+            Some(serial) => *serial,
+            None => self.rooms.new_event_serial().await?,
+        };
+        self.given.events.insert(id.to_owned(), serial);
+        Ok(serial)
     }
 
     /// Notes the request that the last event serves.
@@ -397,6 +428,7 @@ impl<'a> Stage<'a> {
             fresh,
             placed,
             changed,
+            given,
             mut batch,
             hold,
             ..
@@ -410,7 +442,7 @@ impl<'a> Stage<'a> {
             batch.put(&SUMMARIES, &room.serial, &summary);
             open::note(&mut batch, room, &summary);
         }
-        Staged { batch, head, summary, state, forget_state, fresh, placed, changed, hold }
+        Staged { batch, head, summary, state, forget_state, fresh, placed, changed, given, hold }
     }
 }
 

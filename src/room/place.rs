@@ -126,7 +126,7 @@ impl Stage<'_> {
         let room = self.room.serial;
         let serial = match known_as {
             Some(serial) => serial,
-            None => self.rooms.new_event_serial().await?,
+            None => self.new_serial(pdu.event_id()).await?,
         };
         let counts = matches!(verdict, Verdict::Accepted | Verdict::SoftFailed);
         let state_name = pdu.state_key().filter(|_| counts).map(|key| name(pdu.kind(), key));

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use pdu::{Pdu, RoomVersion};
 use ruma::{EventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::StateEventType};
 use serde_json::{Value, value::RawValue};
-use store::{Order, Range};
 
 use crate::{
     Error, EventSerial, Rooms, Root,
@@ -23,7 +22,7 @@ use crate::{
     membership::{GRANTING, Profile, member_content},
     pipeline::Stage,
     read::{event::StoredEvent, room::RoomInfo},
-    tables::{MEMBERS, Membership, Verdict},
+    tables::{Membership, Verdict},
 };
 
 /// A proposal for a member event.
@@ -112,7 +111,7 @@ impl Rooms {
         let (room, stored) = self.accept_member(origin, room_id, event_id, event, Membership::Join).await?;
         let before = stored.meta().before;
         let state: Vec<EventSerial> = if omit_members {
-            self.without_members(&room, before).await?
+            self.without_members(&room, before, stored.sender()).await?
         } else {
             let entries = self.snapshots().all(room.serial, before).await?;
             entries.into_iter().map(|(_, event)| event).collect()
@@ -135,27 +134,21 @@ impl Rooms {
         })
     }
 
-    /// A state without its members, but for some of those that the room is named after.
-    async fn without_members(&self, room: &RoomInfo, root: Root) -> Result<Vec<EventSerial>, Error> {
-        /// So many members are told, of so many that are looked at.
-        const HEROES: usize = 5;
-        const LOOKED_AT: usize = 100;
+    /// A state without its members, but for those that a room without a name is named after for this user.
+    async fn without_members(
+        &self,
+        room: &Arc<RoomInfo>,
+        root: Root,
+        user: &UserId,
+    ) -> Result<Vec<EventSerial>, Error> {
         let keys = self.keys_without_members(&[room.serial]).await?.pop().unwrap_or_default();
         let found = self.snapshots().get(room.serial, root, &keys).await?;
         let mut state: Vec<EventSerial> = found.into_iter().flatten().collect();
-        let naming = [("m.room.name", ""), ("m.room.canonical_alias", "")];
-        if self.state_in(room.serial, root, &naming).await?.iter().any(Option::is_some) {
-            return Ok(state);
-        }
-        let range = Range::prefix(&room.serial);
-        let rows = self.store().scan(&MEMBERS, range, Order::Ascending, LOOKED_AT).await?;
-        let users: Vec<String> = rows.into_iter().map(|((_, user), _)| user).collect();
-        let names: Vec<_> = users.iter().map(|user| ("m.room.member", user.as_str())).collect();
-        let members = self.state_in(room.serial, root, &names).await?.into_iter().flatten();
-        let is_present = |event: &Arc<StoredEvent>| {
-            matches!(event.membership(), Some(Membership::Join | Membership::Invite))
-        };
-        state.extend(members.filter(is_present).take(HEROES).map(|event| event.serial()));
+        let naming = self.namings(std::slice::from_ref(room)).await?.pop();
+        let Some(naming) = naming else { return Ok(state) };
+        let heroes: Vec<_> = naming.heroes(user).map(|(hero, _)| ("m.room.member", hero.as_str())).collect();
+        let members = self.state_in(room.serial, root, &heroes).await?;
+        state.extend(members.into_iter().flatten().map(|event| event.serial()));
         Ok(state)
     }
 

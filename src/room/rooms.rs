@@ -11,11 +11,11 @@ use store::{Sequence, Store};
 
 use crate::{
     Error, KeySource, Policy, Projection, Remote,
-    graph::Graphs,
+    graph::Kept,
     head::Lives,
     history::Backfills,
     ids::{EventSerial, InboxSerial, RoomSerial, StateKeySerial},
-    inbound::{InboxLimits, peers::Peers, workers::Workers},
+    inbound::{InboxLimits, peers::Peers, seats::Seats, workers::Workers},
     outside::Outside,
     read::Reader,
     snapshot::Snapshots,
@@ -66,7 +66,7 @@ impl Default for Config {
 const MOST_OVERFULL: usize = 1_024;
 
 /// Memory for the auth graphs of rooms.
-const GRAPH_BYTES: u64 = 8 << 20;
+const GRAPH_BYTES: u64 = 12 << 20;
 
 /// What the engine is made of.
 pub struct Parts<'a> {
@@ -113,10 +113,12 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) snapshots: Snapshots,
     pub(crate) resolver: Resolver,
-    pub(crate) graphs: Graphs,
+    /// What events refer to for their right.
+    pub(crate) auth_kept: Kept,
     pub(crate) reader: Reader,
     pub(crate) lives: Lives,
     pub(crate) workers: Workers,
+    pub(crate) seats: Seats,
     pub(crate) peers: Peers,
     /// Ids that others name and that no event can have; see [`pdu::Pdu::id_of_overfull`].
     pub(crate) overfull: Cache<OwnedEventId, ()>,
@@ -141,6 +143,7 @@ pub(crate) struct RoomMetrics {
     pub(crate) retries: base::Counter,
     pub(crate) purges: base::Gauge,
     pub(crate) purged_rows: base::Counter,
+    pub(crate) resolutions: base::Counter,
 }
 
 impl Rooms {
@@ -171,10 +174,11 @@ impl Rooms {
         let inner = Inner {
             snapshots: Snapshots::new(store.clone(), config.chunk_cache_bytes, tasks),
             resolver: Resolver::new(),
-            graphs: Graphs::new(GRAPH_BYTES),
+            auth_kept: Kept::new(GRAPH_BYTES),
             reader: Reader::new(&config),
             lives: Lives::new(config.live_rooms),
             workers: Workers::new(config.inbox_workers, config.inbox_limits),
+            seats: Seats::new(),
             peers: Peers::default(),
             overfull: Cache::new(MOST_OVERFULL),
             outside: Outside::default(),
@@ -185,6 +189,8 @@ impl Rooms {
                 retries: metrics.counter("yakuba_room_retries", "Writes done again after a conflict"),
                 purges: metrics.gauge("yakuba_room_purges", "Rooms that are being purged, by this process"),
                 purged_rows: metrics.counter("yakuba_room_purged_rows", "Rows that went with purged rooms"),
+                resolutions: metrics
+                    .counter("yakuba_room_resolutions", "States resolved that were not remembered"),
             },
             store,
             config,

@@ -1,7 +1,7 @@
 //! A part of a room's auth graph in memory: events as numbers, and what each refers to.
 //!
 //! Numbers are short and stand side by side, so that all of a large room is a small thing to hold and to walk. What is
-//! known of an event never changes, so nothing here grows stale.
+//! known of an event never changes, so nothing here grows stale while somebody walks.
 
 use std::collections::HashMap;
 
@@ -62,19 +62,10 @@ impl Nodes {
         }
         self.spans[number as usize] = Some((start, short(self.targets.len())));
     }
-
-    /// What it weighs, in bytes.
-    pub(super) fn weight(&self) -> usize {
-        // The map's places are a key with its number and a byte, and some of them are free.
-        self.numbers.capacity() * 18
-            + self.serials.capacity() * size_of::<EventSerial>()
-            + self.spans.capacity() * size_of::<Option<(u32, u32)>>()
-            + self.targets.capacity() * size_of::<u32>()
-    }
 }
 
 /// Numbers are short, so that many fit into memory; long before they end, that would.
-fn short(number: usize) -> u32 {
+pub(super) fn short(number: usize) -> u32 {
     u32::try_from(number).expect("fewer auth events than 2^32 fit into memory")
 }
 

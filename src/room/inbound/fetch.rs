@@ -267,7 +267,8 @@ impl Rooms {
             }
             let pdus: Vec<&Pdu> =
                 search.found.values().map(Verified::pdu).chain([child.event.pdu()]).collect();
-            let open = self.lacking(room, &pdus, &search.found).await?;
+            let mut open = self.lacking(room, &pdus, &search.found).await?;
+            search.hopeless.extend(open.extract_if(|id| self.is_overfull(id)));
             search.latest = pdus
                 .iter()
                 .filter(|pdu| pdu.prev_events().iter().any(|id| open.contains(id)))
@@ -275,7 +276,6 @@ impl Rooms {
                 .take(MISSING_LIMIT as usize)
                 .collect();
             search.open = open;
-            self.give_up_overfull(search);
             if is_last {
                 return Ok(());
             }
@@ -321,7 +321,7 @@ impl Rooms {
         let Search { mut found, open, hopeless, .. } = search;
         let mut older = Vec::with_capacity(found.len());
         let mut states = States::new(open, servers);
-        hopeless.into_iter().for_each(|id| states.give_up(id));
+        hopeless.into_iter().for_each(|id| states.note_unknown(id));
         for id in parents_first(child.event.pdu(), &found) {
             let Some(event) = found.get(&id).cloned() else { continue };
             let mut arrival = Arrival::new(event.clone(), child.origin.clone());
@@ -451,7 +451,7 @@ struct Search {
     found: HashMap<OwnedEventId, Verified>,
     /// Previous events of what we have and of what was found, that are neither.
     open: HashSet<OwnedEventId>,
-    /// Those that are no events, so that nobody can know the state behind them either.
+    /// Those that are no events: nobody is asked for them, but for the state before what names them.
     hopeless: HashSet<OwnedEventId>,
     /// Events whose ancestors are asked for next.
     latest: Vec<OwnedEventId>,

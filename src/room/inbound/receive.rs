@@ -2,28 +2,31 @@
 //!
 //! The event is [`Verified`] and its ancestors are here, or the state before it is given. What is left
 //! of the checks on receipt: by its auth events, by the state before it (else it is rejected), by
-//! the current state (else it is soft-failed).
+//! the current state (else it is soft-failed). Who does that, and when, is [`super::placing`].
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use pdu::{AuthFailure, Pdu, Verified};
 use ruma::{
     EventId, OwnedEventId, OwnedServerName, RoomId,
     events::{StateEventType, TimelineEventType},
 };
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::{
-    Error, Rooms,
-    attempts::Attempts,
-    head::{Guard, Landing, Live},
+    Error,
+    graph::AuthGraph,
     ids::{EventSerial, InboxSerial, Root},
-    pipeline::{LoadedState, Stage, Staged, find_in, name},
+    pipeline::{LoadedState, Stage, find_in, name},
     place::{Goes, Placement},
-    read::{event::StoredEvent, room::RoomInfo},
-    tables::{AWAITED, EVENT_IDS, GAPS, Gap, Head, INBOX, StateKeyName, Verdict, WAITING},
+    ports::Denial,
+    read::event::StoredEvent,
+    tables::{AWAITED, EVENT_IDS, GAPS, Gap, INBOX, StateKeyName, Verdict, WAITING},
 };
 
 /// A verified event and how it came.
@@ -47,6 +50,8 @@ pub(crate) struct Arrival {
     pub(crate) past: bool,
     /// It names an auth event that is refused or of another room, and so is refused itself.
     pub(crate) refuted: bool,
+    /// What policy said of it, once that was asked: it is asked once, however often the event is tried.
+    pub(crate) wanted: OnceLock<Result<(), Denial>>,
 }
 
 /// Where a received event is stored until it is judged.
@@ -69,6 +74,7 @@ impl Arrival {
             goes: Goes::Tip,
             past: false,
             refuted: false,
+            wanted: OnceLock::new(),
         }
     }
 
@@ -98,148 +104,6 @@ impl Received {
             Self::Refused | Self::Unjudged => None,
         }
     }
-}
-
-impl Rooms {
-    /// Judges and places events in order, as one batch where that is possible.
-    ///
-    /// Where the graph forks, states have to be resolved, and that grows with the room: so it is done beside the room's
-    /// lock, on the tip as it was, and holds if nobody has moved the tip since. If somebody has, it is done over with
-    /// the lock held; most of what was resolved is then remembered.
-    pub(crate) async fn place_arrivals(
-        &self,
-        room: &Arc<RoomInfo>,
-        arrivals: &[Arrival],
-    ) -> Result<Vec<Received>, Error> {
-        let mut done: Vec<Received> = Vec::with_capacity(arrivals.len());
-        let mut attempts = Attempts::default();
-        let mut was_beside = false;
-        while done.len() < arrivals.len() {
-            let rest = &arrivals[done.len()..];
-            let mut guard = self.lock(room).await?;
-            guard.head()?;
-            let submitted = if !was_beside && guard.live()?.can_be_copied() && forks(guard.head()?, rest) {
-                was_beside = true;
-                let tip = guard.live()?.copy();
-                drop(guard);
-                self.submit_beside(room, &tip, rest).await?
-            } else {
-                let submitted = self.submit_on(&mut guard, rest).await?;
-                if submitted.is_none() && guard.land(self).await.is_err() {
-                    attempts.again(self).await?;
-                }
-                submitted
-            };
-            let Some(Submitted { landing, mut received }) = submitted else { continue };
-            if attempts.judge(self, landing.await).await?.is_some() {
-                self.count_received(&received);
-                self.release_landed(room, rest, &received);
-                self.arrived(room, received.iter().filter_map(Received::event));
-                done.append(&mut received);
-                was_beside = false;
-            }
-        }
-        Ok(done)
-    }
-
-    /// Submits events on a tip that was the room's a moment ago. `None`: it is not any more, or something must be on
-    /// disk first, or nothing could be made of that tip; then it is for who holds the lock.
-    async fn submit_beside(
-        &self,
-        room: &Arc<RoomInfo>,
-        tip: &Live,
-        arrivals: &[Arrival],
-    ) -> Result<Option<Submitted>, Error> {
-        let (staged, received) = match self.stage_arrivals(room, tip, arrivals).await {
-            Ok(Some(staged)) => staged,
-            Ok(None) => return Ok(None),
-            Err(cause) if cause.is_passing() => return Err(cause),
-            Err(cause) => {
-                debug!(room_id = %room.room_id, error = %cause, "events could not be placed beside the lock");
-                return Ok(None);
-            }
-        };
-        let mut guard = self.lock(room).await?;
-        if guard.live()?.head != tip.head {
-            return Ok(None);
-        }
-        Ok(Some(Submitted { landing: guard.submit(self, staged, None), received }))
-    }
-
-    /// Submits events on a locked room's tip. `None`: something must be on disk first.
-    async fn submit_on(&self, guard: &mut Guard, arrivals: &[Arrival]) -> Result<Option<Submitted>, Error> {
-        let room = guard.room.clone();
-        let staged = self.stage_arrivals(&room, guard.live()?, arrivals).await?;
-        let submit = |(staged, received)| Submitted { landing: guard.submit(self, staged, None), received };
-        Ok(staged.map(submit))
-    }
-
-    /// Makes a batch of as many events as one can hold. `None`: not even the first can go before something is on disk.
-    async fn stage_arrivals(
-        &self,
-        room: &RoomInfo,
-        tip: &Live,
-        arrivals: &[Arrival],
-    ) -> Result<Option<(Staged, Vec<Received>)>, Error> {
-        let mut stage = Stage::new(self, room, tip);
-        let mut received = Vec::new();
-        for arrival in arrivals {
-            // What a redaction empties must be on disk, for its place is written anew; and so must one
-            // that waits for this event.
-            let pdu = arrival.event.pdu();
-            if pdu.redacts().is_some_and(|id| stage.is_fresh(id)) || stage.is_awaited_fresh(pdu.event_id()) {
-                break;
-            }
-            received.push(stage.receive(arrival).await?);
-        }
-        Ok((!received.is_empty()).then(|| (stage.finish(), received)))
-    }
-
-    /// Judges and places one event.
-    pub(crate) async fn place_arrival(
-        &self,
-        room: &Arc<RoomInfo>,
-        arrival: Arrival,
-    ) -> Result<Received, Error> {
-        let received = self.place_arrivals(room, std::slice::from_ref(&arrival)).await?.pop();
-        received.ok_or(Error::Inconsistent("an arrival without an outcome"))
-    }
-
-    fn count_received(&self, received: &[Received]) {
-        for one in received {
-            let verdict = match one {
-                Received::Known(_) => "known",
-                Received::Refused => "rejected",
-                Received::Unjudged => "unjudged",
-                Received::Placed(event) => match event.meta().verdict {
-                    Verdict::Accepted => "accepted",
-                    Verdict::SoftFailed => "soft_failed",
-                    Verdict::Rejected => "rejected",
-                    Verdict::Outlier => "outlier",
-                },
-            };
-            self.0.metrics.received.with(&[("verdict", verdict)]).inc();
-        }
-    }
-}
-
-/// Events on their way to disk.
-struct Submitted {
-    landing: Landing,
-    received: Vec<Received>,
-}
-
-/// Whether events do anything but go on, one after the other, from a single tip.
-fn forks(head: &Head, arrivals: &[Arrival]) -> bool {
-    let [tip] = &head.extremities[..] else { return true };
-    let mut tip = &*tip.event_id;
-    for arrival in arrivals {
-        if arrival.event.pdu().prev_events().iter().any(|id| id != tip) || head.beside != Root::EMPTY {
-            return true;
-        }
-        tip = arrival.id();
-    }
-    false
 }
 
 /// What is known of the auth events that an event names.
@@ -436,7 +300,7 @@ impl Stage<'_> {
         }
         let tips: Vec<EventSerial> = self.head.extremities.iter().map(|extremity| extremity.serial).collect();
         if self.tip_chain.as_ref().is_none_or(|(of, _)| *of != tips) {
-            let chain = self.view().auth_chain(&tips).await?;
+            let chain = self.view().auth_chain(&mut AuthGraph::default(), &tips).await?;
             self.tip_chain = Some((tips, chain));
         }
         Ok(self.tip_chain.as_ref().is_some_and(|(_, chain)| chain.contains(&outlier.serial())))
@@ -481,8 +345,8 @@ impl Stage<'_> {
             info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %failure, "event soft-failed");
             return Ok(Verdict::SoftFailed);
         }
-        let wanted = self.rooms.0.policy.accept_from(&arrival.origin, &self.room.room_id, pdu);
-        if let Err(denial) = wanted {
+        let ask = || self.rooms.0.policy.accept_from(&arrival.origin, &self.room.room_id, pdu);
+        if let Err(denial) = arrival.wanted.get_or_init(ask) {
             info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %denial, "event soft-failed");
             return Ok(Verdict::SoftFailed);
         }

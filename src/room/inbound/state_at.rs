@@ -74,6 +74,12 @@ impl<'a> States<'a> {
         self.after.insert(event_id.clone(), Told::Unusable);
         self.open.insert(event_id);
     }
+
+    /// Nobody can know an event, so nobody is asked for it; but who has one that names it may know the state before that.
+    pub(super) fn note_unknown(&mut self, event_id: OwnedEventId) {
+        self.after.insert(event_id.clone(), Told::Nothing);
+        self.open.insert(event_id);
+    }
 }
 
 impl Rooms {
@@ -108,9 +114,10 @@ impl Rooms {
                 }
                 // The state before the arrival would be the same.
                 Told::Unusable => return Ok(()),
+                Told::Nothing if states.budget == 0 => return Ok(()),
                 Told::Nothing => {
                     // Nobody knows that event. Who has the arrival knows the state before this one at least.
-                    states.budget = states.budget.saturating_sub(1);
+                    states.budget -= 1;
                     let told = self.fetch_state(room, states.servers, pdu.event_id(), Side::Before).await?;
                     if let Told::State(given) = told {
                         arrival.before = Some(given.root);

@@ -8,6 +8,7 @@ use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
 use crate::{
     Error, EventSerial, Rooms, Root,
+    graph::AuthGraph,
     inbound::receive::implied_create,
     ports::StateIds,
     read::room::RoomInfo,
@@ -125,7 +126,7 @@ impl Rooms {
     ) -> Result<Vec<EventSerial>, Error> {
         let nothing = Fresh::default();
         let view = self.stored_view(room, &nothing);
-        let mut chain = view.auth_chain(events).await?;
+        let mut chain = view.auth_chain(&mut AuthGraph::default(), events).await?;
         if let Some(create) = implied_create(room.version, &room.room_id)
             && let Some(create) = view.find_serials(&[create]).await?.pop().flatten()
             && events.iter().any(|event| *event != create)
@@ -137,18 +138,25 @@ impl Rooms {
         Ok(chain)
     }
 
-    /// The ids of events of a room that are here, in their order.
+    /// The ids of events of a room, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Inconsistent`] when one is not here: others would take an answer without it for the whole.
     async fn ids_of(&self, room: &RoomInfo, events: &[EventSerial]) -> Result<Vec<OwnedEventId>, Error> {
         let mut ids = Vec::with_capacity(events.len());
         for part in events.chunks(AT_ONCE) {
             let keys: Vec<_> = part.iter().map(|event| (room.serial, *event)).collect();
-            let metas = self.metas(&keys).await?;
-            ids.extend(metas.into_iter().flatten().map(|meta| meta.event_id));
+            for meta in self.metas(&keys).await? {
+                ids.push(meta.ok_or_else(hole)?.event_id);
+            }
         }
         Ok(ids)
     }
 
-    /// The texts of events of a room that are here, in their order, as a server may be given them.
+    /// The texts of events of a room, in their order, as a server may be given them.
+    ///
+    /// # Errors
+    /// As [`Rooms::ids_of`].
     pub(crate) async fn texts_for_server(
         &self,
         server: &ServerName,
@@ -167,6 +175,10 @@ impl Rooms {
         for (place, event) in erased.into_iter().zip(self.shown_to_server(server, said).await?) {
             texts[place] = Some(event.pdu().json().clone());
         }
-        Ok(texts.into_iter().flatten().collect())
+        texts.into_iter().map(|text| text.ok_or_else(hole)).collect()
     }
+}
+
+fn hole() -> Error {
+    Error::Inconsistent("an event of a state or an auth chain is not there")
 }

@@ -22,6 +22,7 @@ use ruma::{OwnedEventId, events::StateEventType, room_version_rules::StateResolu
 
 use crate::{
     Error,
+    graph::AuthGraph,
     ids::{EventSerial, RoomSerial, Root, StateKeySerial},
     read::event::StoredEvent,
     tables::{StateKeyName, Verdict},
@@ -81,6 +82,7 @@ pub(crate) async fn resolve(view: &View<'_>, roots: &[Root]) -> Result<Arc<Resol
     if let Some(resolution) = done.get(&key) {
         return Ok(resolution);
     }
+    view.rooms.0.metrics.resolutions.inc();
     let resolution = Arc::new(resolve_anew(view, &key.1).await?);
     done.insert(key, resolution.clone());
     Ok(resolution)
@@ -92,14 +94,16 @@ async fn resolve_anew(view: &View<'_>, roots: &[Root]) -> Result<Resolution, Err
         return Ok(Resolution { base: Root::EMPTY, changes: Vec::new() });
     };
     let conflicts = find_conflicts(view, roots).await?;
+    // One for all walks: what one of them reads need not be in memory for others to be there for the next.
+    let mut graph = AuthGraph::default();
     let mut known = Known::default();
     let conflicting = conflicts.iter().flat_map(|conflict| &conflict.events).flatten();
-    known.load(view, conflicting.copied().collect()).await?;
+    known.load(view, &mut graph, conflicting.copied().collect()).await?;
 
-    let mut difference = auth_difference(view, &conflicts, roots.len()).await?;
-    unconflicted::remove(view, base, &conflicts, &mut difference).await?;
+    let mut difference = auth_difference(view, &mut graph, &conflicts, roots.len()).await?;
+    unconflicted::remove(view, &mut graph, base, &conflicts, &mut difference).await?;
     let full = full_conflicted_set(view.room.version, &conflicts, &difference, &known);
-    let agreed = load_agreed(view, base, &conflicts, &full, &mut known).await?;
+    let agreed = load_agreed(view, &mut graph, base, &conflicts, &full, &mut known).await?;
 
     let question = Question {
         version: view.room.version,
@@ -143,11 +147,16 @@ struct Known {
 
 impl Known {
     /// Loads events of the state and their auth chains.
-    async fn load(&mut self, view: &View<'_>, mut wanted: Vec<EventSerial>) -> Result<(), Error> {
+    async fn load(
+        &mut self,
+        view: &View<'_>,
+        graph: &mut AuthGraph,
+        mut wanted: Vec<EventSerial>,
+    ) -> Result<(), Error> {
         wanted.sort_unstable();
         wanted.dedup();
         wanted.retain(|serial| !self.events.contains_key(serial));
-        let mut chain = view.auth_chain(&wanted).await?;
+        let mut chain = view.auth_chain(graph, &wanted).await?;
         chain.retain(|serial| !self.events.contains_key(serial) && wanted.binary_search(serial).is_err());
         let count = wanted.len();
         wanted.extend(chain);
@@ -185,13 +194,14 @@ impl Known {
 /// What is in the auth chains of some states' conflicting events, but not of all states'.
 async fn auth_difference(
     view: &View<'_>,
+    graph: &mut AuthGraph,
     conflicts: &[Conflict],
     states: usize,
 ) -> Result<HashSet<EventSerial>, Error> {
     let mut counts: HashMap<EventSerial, usize> = HashMap::new();
     for index in 0..states {
         let conflicting: Vec<_> = conflicts.iter().filter_map(|conflict| conflict.events[index]).collect();
-        for serial in view.auth_chain(&conflicting).await? {
+        for serial in view.auth_chain(graph, &conflicting).await? {
             *counts.entry(serial).or_default() += 1;
         }
     }
@@ -225,6 +235,7 @@ fn considers_subgraph(version: RoomVersion) -> bool {
 /// What all states agree on, as far as the algorithm will ask for it; with the auth chains of that.
 async fn load_agreed(
     view: &View<'_>,
+    graph: &mut AuthGraph,
     base: Root,
     conflicts: &[Conflict],
     full: &[Arc<StoredEvent>],
@@ -250,7 +261,7 @@ async fn load_agreed(
     let serials = view.rooms.snapshots().get(view.room.serial, base, &keys).await?;
     let agreed: HashMap<StateKeyName, EventSerial> =
         names.into_iter().zip(serials).filter_map(|(name, serial)| Some((name, serial?))).collect();
-    known.load(view, agreed.values().copied().collect()).await?;
+    known.load(view, graph, agreed.values().copied().collect()).await?;
     Ok(agreed)
 }
 

@@ -11,6 +11,7 @@ use ruma::events::StateEventType;
 use super::{Conflict, named};
 use crate::{
     Error,
+    graph::AuthGraph,
     ids::{EventSerial, Root, StateKeySerial},
     view::View,
 };
@@ -18,6 +19,7 @@ use crate::{
 /// Takes from `difference` what is in the auth chain of what the states agree on.
 pub(super) async fn remove(
     view: &View<'_>,
+    graph: &mut AuthGraph,
     base: Root,
     conflicts: &[Conflict],
     difference: &mut HashSet<EventSerial>,
@@ -26,7 +28,7 @@ pub(super) async fn remove(
         return Ok(());
     }
     let conflicting: HashSet<StateKeySerial> = conflicts.iter().map(|conflict| conflict.key).collect();
-    let mut walk = view.auth_walk();
+    let mut walk = view.auth_walk(graph);
     // First the events that most chains hold: often that is the end of it.
     let first = control_keys(view).await?;
     let first: Vec<_> = first.into_iter().filter(|key| !conflicting.contains(key)).collect();

@@ -44,6 +44,8 @@ impl Rooms {
         let mut guard = self.lock_current(&room).await?;
         guard.land(self).await?;
         let head = guard.head()?.clone();
+        // What is being made beside the lock may stand on what goes.
+        guard.forget();
         let roots = self.roots_in_use(&room, Some(&head)).await?;
         let unchanged = |batch: &mut store::Batch| {
             batch.require(&HEADS, &room.serial, Some(&head));

@@ -19,9 +19,11 @@ use super::{
 };
 use crate::{
     EventSerial, RoomSerial,
-    graph::{AUTH, AuthRow, index_auth},
+    graph::{AUTH, AuthGraph, AuthRow, index_auth},
+    inbound::receive::Arrival,
+    pipeline::Given,
     read::room::RoomInfo,
-    tables::EVENTS,
+    tables::{EVENT_META, EVENTS},
     view::{Fresh, View},
 };
 
@@ -41,7 +43,8 @@ async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
 
 async fn chain(server: &Server, room: &RoomInfo, of: &[EventSerial]) -> HashSet<EventSerial> {
     let nothing = Fresh::default();
-    View { rooms: &server.rooms, room, layers: [&nothing, &nothing] }.auth_chain(of).await.unwrap()
+    let view = View { rooms: &server.rooms, room, layers: [&nothing, &nothing] };
+    view.auth_chain(&mut AuthGraph::default(), of).await.unwrap()
 }
 
 fn plain_chain(edges: &Edges, of: &[EventSerial]) -> HashSet<EventSerial> {
@@ -126,6 +129,32 @@ async fn a_chain_of_any_depth_takes_few_reads() {
         let (again, cost) = count.of(chain(&server, &room, &[first])).await;
         assert_eq!((again.len(), cost.calls), (found.len(), 0), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_graph_of_a_hundred_thousand_events_is_read_by_pages_and_kept_within_its_memory() {
+    const LENGTH: u64 = 100_000;
+    let (server, room, count) = bare().await;
+    put(&server, &room, &line(LENGTH, |place| LENGTH - place)).await;
+    let first = [EventSerial(100_000 + LENGTH)];
+    let nothing = Fresh::default();
+    let view = View { rooms: &server.rooms, room: &room, layers: [&nothing, &nothing] };
+    let mut graph = AuthGraph::default();
+    let (found, cost) = count.of(view.auth_chain(&mut graph, &first)).await;
+    assert_eq!(found.unwrap().len() as u64, LENGTH + 1);
+    assert!(cost.calls <= 40, "{cost:?}");
+    let kept = &server.rooms.0.auth_kept;
+    assert!((LENGTH..12 << 20).contains(&kept.bytes()), "{}", kept.bytes());
+
+    // Who comes next finds it in memory; and who resolves reads it once, however little memory there is.
+    let (_, cost) = count.of(chain(&server, &room, &first)).await;
+    assert_eq!(cost.calls, 0);
+    kept.clear();
+    let (_, cost) = count.of(view.auth_chain(&mut graph, &first)).await;
+    assert_eq!(cost.calls, 0);
+    // Of a large graph no more is read than is around where the walk goes.
+    let (_, cost) = count.of(chain(&server, &room, &[EventSerial(100_002)])).await;
+    assert!(cost.calls <= 4 && kept.bytes() < 2_000, "{cost:?}, {} bytes", kept.bytes());
 }
 
 #[tokio::test]
@@ -335,4 +364,83 @@ async fn who_speaks_does_not_wait_until_forks_are_resolved() {
     // What was made on the tip as it was did not fit any more, and was done over.
     let tips = tips(&a, &room).await;
     assert!(tips.contains(&said) && tips.len() == 6, "{tips:?}");
+}
+
+fn resolutions(server: &Server) -> u64 {
+    server.rooms.0.metrics.resolutions.get()
+}
+
+#[tokio::test]
+async fn what_is_made_over_again_under_the_lock_is_not_resolved_again() {
+    let net = Net::default();
+    let (a, _, room_id, forks) = forked(&net, 3).await;
+    let (rooms, room, hanako) = (&a.rooms, info(&a, &room_id).await, user("@hanako:a.test"));
+    let origin = ruma::OwnedServerName::try_from("b.test").unwrap();
+    let events = rooms.verify_raw(&room, &forks).await.unwrap();
+    let arrivals: Vec<_> = events.into_iter().map(|event| Arrival::new(event, origin.clone())).collect();
+    let tip = async || rooms.lock(&room).await.unwrap().live().unwrap().copy();
+
+    // Somebody speaks each time before it can be submitted.
+    let mut given = Given::default();
+    for text in ["一", "二"] {
+        let tip = tip().await;
+        let made = rooms.make_batch(&room, &tip, &arrivals, given).await.unwrap().unwrap();
+        a.say(&hanako, &room_id, text).await;
+        given = rooms.submit_made(&room, &tip, made).await.unwrap().err().unwrap();
+    }
+    let before = resolutions(&a);
+    assert!(before >= 4, "{before}");
+    let tip = tip().await;
+    let made = rooms.make_batch(&room, &tip, &arrivals, given).await.unwrap().unwrap();
+    assert_eq!(resolutions(&a), before);
+    assert!(rooms.submit_made(&room, &tip, made).await.unwrap().is_ok());
+    assert_eq!(tips(&a, &room_id).await.len(), 6);
+}
+
+#[tokio::test]
+async fn an_answer_with_a_hole_is_no_answer() {
+    let net = Net::default();
+    let (a, _b, room) = town(&net, 3).await;
+    let said = a.say(&user("@hanako:a.test"), &room, "一").await;
+    let disk = a.crash().await;
+    let (a, _) = counting(&net, "a.test", &disk).await;
+    let room_info = info(&a, &room).await;
+    let head = a.rooms.get_head(&room_info).await.unwrap();
+    let member = crate::pipeline::name("m.room.member", "@member1:a.test");
+    let nothing = Fresh::default();
+    let member = a.rooms.stored_view(&room_info, &nothing).state(head.current, &[member]).await.unwrap();
+    let key = (room_info.serial, member[0].as_ref().unwrap().serial());
+    let mut batch = Batch::new();
+    batch.delete(&EVENTS, &key);
+    batch.delete(&EVENT_META, &key);
+    a.store.commit(batch).await.unwrap();
+    let disk = a.crash().await;
+    let (a, _) = counting(&net, "a.test", &disk).await;
+    let b_test = <&ServerName>::try_from("b.test").unwrap();
+    let ids = a.rooms.state_ids_for_server(b_test, &room, &said).await;
+    assert!(matches!(ids, Err(crate::Error::Inconsistent(_))), "{ids:?}");
+    let state = a.rooms.state_for_server(b_test, &room, &said).await;
+    assert!(matches!(state, Err(crate::Error::Inconsistent(_))), "{state:?}");
+}
+
+#[tokio::test]
+async fn a_short_answer_names_members_though_many_before_them_have_left() {
+    let net = Net::default();
+    net.know_key("c.test");
+    let (a, _b, room) = town(&net, 0).await;
+    for guest in 0..110 {
+        let guest = user(&format!("@guest{guest}:a.test"));
+        a.join(&guest, &room, "a.test").await.unwrap();
+        a.rooms.leave(&guest, &room, None).await.unwrap();
+    }
+    let joined = join_short(&a, &room).await;
+    let events: Vec<_> =
+        joined.state.iter().map(|text| Pdu::parse(RoomVersion::V11, text).unwrap()).collect();
+    let mut members: Vec<_> = events
+        .iter()
+        .filter(|event| event.is_state(&"m.room.member".into(), event.state_key().unwrap()))
+        .map(|event| event.state_key().unwrap())
+        .collect();
+    members.sort_unstable();
+    assert_eq!(members, ["@hanako:a.test", "@saburo:b.test", "@taro:b.test"]);
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     InboxTotals,
     ids::InboxSerial,
+    pipeline::{Sending, Stage, name},
     tables::{EVENT_IDS, HEADS, INBOX, InboxRow, SERVERS, STATE_KEYS, WAITING, WITHDRAWALS},
 };
 
@@ -294,4 +295,32 @@ async fn who_types_no_more_is_told_also_when_what_ended_it_is_written_at_the_sec
     let topic = store::Topic::ephemeral(room.as_str());
     assert_eq!(server.store.moved(topic, since), store::Moved::Maybe, "who reads looks");
     assert_eq!(server.rooms.typing_since(serial, since), Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn what_was_made_of_a_tip_that_failed_is_not_submitted_though_the_same_head_has_come_again() {
+    let net = Net::default();
+    let (a, troubles, _b, room_id) = in_one_room(&net).await;
+    let (rooms, room) = (&a.rooms, a.rooms.room(&room_id).await.unwrap().unwrap());
+    // A batch that gives a state key its serial, and nothing else.
+    let key = async |kind: &str| {
+        let mut guard = rooms.lock(&room).await.unwrap();
+        let mut stage = Stage::new(rooms, &room, guard.live().unwrap());
+        stage.intern(&name(kind, "")).await.unwrap();
+        let staged = stage.finish();
+        let landing = guard.submit(rooms, staged, None);
+        (guard.live().unwrap().copy(), landing)
+    };
+    *troubles.write.lock() = Some((id(&STATE_KEYS), 1, CommitError::Store(broken())));
+    let (tip, landing) = key("x.one").await;
+    // Somebody begins to work beside the lock now.
+    let mut stage = Stage::new(rooms, &room, &tip);
+    let draft = state(&user("@hanako:a.test"), "x.one", "", &json!({}));
+    stage.send(&draft, Sending::default()).await.unwrap();
+    let made = (stage.finish(), Vec::new());
+    landing.await.unwrap_err();
+    let (again, landing) = key("x.two").await;
+    landing.await.unwrap();
+    assert_eq!(again.head, tip.head);
+    assert!(rooms.submit_made(&room, &tip, made).await.unwrap().is_err());
 }
