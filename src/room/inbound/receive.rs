@@ -24,7 +24,7 @@ use crate::{
     ids::{EventSerial, InboxSerial, Root},
     pipeline::{LoadedState, Stage, find_in, name},
     place::{Goes, Placement},
-    ports::Denial,
+    policy::Denial,
     read::event::StoredEvent,
     tables::{AWAITED, EVENT_IDS, GAPS, Gap, INBOX, StateKeyName, Verdict, WAITING},
 };

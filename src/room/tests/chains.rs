@@ -394,6 +394,7 @@ async fn what_is_made_over_again_under_the_lock_is_not_resolved_again() {
     let made = rooms.make_batch(&room, &tip, &arrivals, given).await.unwrap().unwrap();
     assert_eq!(resolutions(&a), before);
     assert!(rooms.submit_made(&room, &tip, made).await.unwrap().is_ok());
+    rooms.lock(&room).await.unwrap().land(rooms).await.unwrap();
     assert_eq!(tips(&a, &room_id).await.len(), 6);
 }
 
@@ -428,6 +429,8 @@ async fn a_short_answer_names_members_though_many_before_them_have_left() {
     let net = Net::default();
     net.know_key("c.test");
     let (a, _b, room) = town(&net, 0).await;
+    let unnamed = state(&user("@hanako:a.test"), "m.room.name", "", &json!({}));
+    a.rooms.send(&room, unnamed, None).await.unwrap();
     for guest in 0..110 {
         let guest = user(&format!("@guest{guest}:a.test"));
         a.join(&guest, &room, "a.test").await.unwrap();
