@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Error, Rooms,
+    graph::AUTH,
     ids::{EventSerial, RoomSerial, Root},
     log::{Entry, MembershipEntry},
     read::{
@@ -27,6 +28,7 @@ use crate::{
         INVITES, LOCAL_MEMBERS, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, Membership, MembershipRow, RELATIONS,
         SERVERS, STATE_KEY_NAMES, STATE_KEYS, THREAD_SENDERS, THREADS, TIMELINE, TXNS, WAITING, WITHDRAWALS,
     },
+    upgrade::UPGRADES,
 };
 
 /// Rows that go in one slice, which takes a few milliseconds. So many are read off the async threads, as they have to
@@ -71,6 +73,8 @@ pub(crate) fn swaths(room: RoomSerial) -> Vec<Swath> {
         INBOX.swath(&room),
         WAITING.swath(&room),
         ROOM_ALIASES.swath(&room),
+        AUTH.swath(&room),
+        UPGRADES.swath(&room),
     ]
 }
 
