@@ -1,6 +1,10 @@
 //! What can be set about federation.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use base::ByteSize;
 use ruma::OwnedServerName;
@@ -27,7 +31,7 @@ pub enum Peers {
     #[default]
     Nobody,
     /// These servers only.
-    Only(Vec<OwnedServerName>),
+    Only(BTreeSet<OwnedServerName>),
     /// Everybody.
     Everybody,
 }
@@ -37,7 +41,7 @@ impl Peers {
     pub fn include(&self, server: &ruma::ServerName) -> bool {
         match self {
             Self::Nobody => false,
-            Self::Only(servers) => servers.iter().any(|known| known == server),
+            Self::Only(servers) => servers.contains(server),
             Self::Everybody => true,
         }
     }

@@ -321,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_that_cannot_be_good_is_refused_before_its_body_is_asked_for() {
         let signatures =
-            signatures(Reach::of(crate::Peers::Only(vec![owned_server_name!("peer.test")]))).await;
+            signatures(Reach::of(crate::Peers::Only([owned_server_name!("peer.test")].into()))).await;
         let good = header("peer.test", "here.test", "");
         assert_eq!(look(&signatures, &[&good]).await.unwrap().origin(), "peer.test");
         for bad in [
@@ -339,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_not_on_the_list_is_not_even_asked_for_keys() {
         let signatures =
-            signatures(Reach::of(crate::Peers::Only(vec![owned_server_name!("friend.test")]))).await;
+            signatures(Reach::of(crate::Peers::Only([owned_server_name!("friend.test")].into()))).await;
         assert!(check(&signatures, &[&header("friend.test", "here.test", "")], b"").await.is_ok());
         let stranger = check(&signatures, &[&header("peer.test", "here.test", "")], b"").await;
         assert!(matches!(stranger, Err(SignatureError::Denied(server)) if server == "peer.test"));

@@ -665,6 +665,7 @@ pub fn checks() -> Vec<TableCheck> {
             receipts::{RECEIPT_LOG, RECEIPTS},
         },
         snapshot::CHUNKS,
+        upgrade::UPGRADES,
     };
     vec![
         ROOMS.check(),
@@ -703,6 +704,7 @@ pub fn checks() -> Vec<TableCheck> {
         ERASED.check(),
         RECEIPTS.check(),
         RECEIPT_LOG.check(),
+        UPGRADES.check(),
         CHUNKS.check(),
         PURGES.check(),
         EMPTIED.check(),

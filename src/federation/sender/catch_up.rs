@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use super::{
     Destination, Inner,
     lane::{Item, Lane, Owed},
-    transaction::{MOST_PDUS, build, fitting},
+    transaction::{Content, MOST_PDUS, fitting},
     worker::Outcome,
 };
 
@@ -46,8 +46,8 @@ impl Inner {
         while !rest.is_empty() {
             let count = fitting(rest, limit);
             let part: Vec<&Item> = rest.iter().take(count).collect();
-            let mut transaction = build(from, self.now(), &part, &[]);
-            transaction.room = Some(room.clone());
+            let content = Content { origin: from, room: Some(&room), pdus: &part, edus: &[] };
+            let transaction = self.press.print(&content, self.now());
             let outcome = self.attempt(destination, from, &transaction).await;
             self.note(destination, &outcome);
             match outcome {

@@ -1,7 +1,7 @@
 //! From the log of changes to the queues of peers.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -10,30 +10,29 @@ use room::{
     Order as Place, RoomSerial, Root,
     log::{Entry, EventEntry, ReceiptEntry},
     read::{
-        event::StoredEvent, receipts::ReceiptKind, timeline::Entry as TimelineEntry, typing::TypingChange,
+        event::StoredEvent,
+        receipts::ReceiptKind,
+        timeline::{Entry as TimelineEntry, Recent, RecentQuery},
+        typing::TypingChange,
     },
     tables::Membership,
 };
-use ruma::{OwnedRoomId, OwnedServerName, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use store::{Change, Position, Topic};
 use tracing::{error, warn};
 
 use super::{
     Inner,
     lane::{Item, Lane},
-    presence::{self, Presence},
+    presence::{Presence, Rosters},
     transaction::{OutgoingReceipt, ReceiptKey},
 };
-use crate::resolver::make_room;
 
 /// Log entries read at a time.
 const STEP: usize = 500;
 
 /// The log is read this often even when nothing is to be sent, so that the cursor moves on.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
-
-/// Rooms whose servers are held in memory.
-const MOST_ROOMS: usize = 10_000;
 
 /// Why a step was not done; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -44,20 +43,16 @@ enum Error {
     Room(#[from] room::Error),
 }
 
-/// The changes of membership in a stretch of the log.
-type Memberships = HashMap<RoomSerial, Vec<presence::Change>>;
-
-/// The servers of a room, as they were when last read.
-struct Servers {
-    servers: Vec<OwnedServerName>,
-    /// A membership has changed since.
-    is_old: bool,
+/// Something in the log that other servers have to hear of.
+enum Outgoing {
+    Event(EventEntry, Option<Arc<StoredEvent>>),
+    Receipt(ReceiptEntry),
 }
 
 /// The task that reads the log.
 pub(super) struct FanOut {
     sender: Arc<Inner>,
-    servers: HashMap<RoomSerial, Servers>,
+    rosters: Rosters,
     typing_seen: Position,
     /// The changes of that position that were dealt with.
     typing_done: Vec<TypingChange>,
@@ -66,7 +61,8 @@ pub(super) struct FanOut {
 impl FanOut {
     pub(super) fn new(sender: Arc<Inner>) -> Self {
         let typing_seen = sender.store.head();
-        Self { sender, servers: HashMap::new(), typing_seen, typing_done: Vec::new() }
+        let rosters = Rosters::new(sender.rooms.clone());
+        Self { sender, rosters, typing_seen, typing_done: Vec::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -108,58 +104,67 @@ impl FanOut {
     }
 
     async fn fan_out(&mut self, changes: &[Change]) -> Result<(), Error> {
-        let mut events: Vec<(Position, EventEntry)> = Vec::new();
-        let mut receipts: Vec<(Position, ReceiptEntry)> = Vec::new();
-        let mut memberships: Memberships = HashMap::new();
-        for change in changes {
-            let position = change.position;
-            match Entry::decode(change.kind, &change.payload) {
-                Ok(Some(Entry::Event(entry))) => {
-                    if let Some((user, membership)) = &entry.member {
-                        let server = user.server_name().to_owned();
-                        let change = presence::Change { position, server, membership: *membership };
-                        memberships.entry(entry.room).or_default().push(change);
-                    }
-                    if entry.outgoing {
-                        events.push((position, entry));
-                    }
+        let mut outgoing: Vec<(Position, Outgoing)> = outgoing(changes).collect();
+        let rooms: BTreeMap<RoomSerial, OwnedRoomId> =
+            outgoing.iter().map(|(_, what)| what.room()).map(|(room, id)| (room, id.clone())).collect();
+        let (Some((first, _)), Some((last, _))) = (outgoing.first(), outgoing.last()) else { return Ok(()) };
+        let states = self.states(&rooms, *first, *last).await?;
+        match self.rosters.take_in(rooms.into_keys()).await {
+            // Then they are looked at one by one.
+            Ok(()) | Err(room::Error::Inconsistent(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.load(&mut outgoing).await?;
+        for (position, what) in outgoing {
+            let (room, _) = what.room();
+            let states = states.get(&room).and_then(|recent| states_at(recent, position));
+            let servers = self.rosters.between(room, states).await?;
+            match what {
+                Outgoing::Event(entry, Some(event)) => {
+                    send_event(&self.sender, position, entry, event, &servers);
                 }
-                Ok(Some(Entry::Receipt(entry))) if entry.outgoing => receipts.push((position, entry)),
-                Ok(_) => {}
-                Err(error) => error!(%position, %error, "an entry of the log cannot be read"),
+                Outgoing::Event(..) => {}
+                Outgoing::Receipt(entry) => send_receipt(&self.sender, position, entry, &servers).await?,
             }
         }
-        for room in memberships.keys() {
-            if let Some(known) = self.servers.get_mut(room) {
-                known.is_old = true;
-            }
-        }
-        let of_events = events.iter().map(|(_, entry)| entry.room);
-        let rooms: HashSet<RoomSerial> =
-            of_events.chain(receipts.iter().map(|(_, entry)| entry.room)).collect();
-        if rooms.is_empty() {
-            return Ok(());
-        }
-        let servers = self.servers_around(&rooms, &memberships).await?;
-        let rows: Vec<_> = events
+        Ok(())
+    }
+
+    /// The states that rooms went through in a stretch of the log.
+    async fn states(
+        &self,
+        rooms: &BTreeMap<RoomSerial, OwnedRoomId>,
+        first: Position,
+        last: Position,
+    ) -> Result<HashMap<RoomSerial, Recent>, Error> {
+        let query = |(room, room_id): (&RoomSerial, _)| RecentQuery {
+            room: *room,
+            room_id,
+            after: Position(first.0.saturating_sub(1)),
+            through: last,
+            limit: STEP,
+        };
+        let queries: Vec<RecentQuery<'_>> = rooms.iter().map(|(room, id)| query((room, &**id))).collect();
+        let found = self.sender.rooms.recent(&queries).await?;
+        Ok(rooms.keys().copied().zip(found).collect())
+    }
+
+    /// Loads the events.
+    async fn load(&self, outgoing: &mut [(Position, Outgoing)]) -> Result<(), Error> {
+        let rows: Vec<_> = outgoing
             .iter()
-            .map(|(position, entry)| {
+            .filter_map(|(position, what)| {
+                let Outgoing::Event(entry, _) = what else { return None };
                 let place = Place::live(*position);
-                (
-                    entry.room,
-                    TimelineEntry { order: place, event: entry.event, current: Root::EMPTY, gap: false },
-                )
+                let row =
+                    TimelineEntry { order: place, event: entry.event, current: Root::EMPTY, gap: false };
+                Some((entry.room, row))
             })
             .collect();
-        let stored = self.events_of(&rows).await?;
-        for ((position, entry), event) in events.into_iter().zip(stored) {
-            if let (Some(event), Some(servers)) = (event, servers.get(&entry.room)) {
-                self.send_event(position, entry, event, servers);
-            }
-        }
-        for (position, entry) in receipts {
-            if let Some(servers) = servers.get(&entry.room) {
-                self.send_receipt(position, entry, servers).await?;
+        let mut stored = self.events_of(&rows).await?.into_iter();
+        for (_, what) in outgoing {
+            if let Outgoing::Event(_, event) = what {
+                *event = stored.next().flatten();
             }
         }
         Ok(())
@@ -189,125 +194,6 @@ impl FanOut {
         Ok(events)
     }
 
-    /// Who is in each room over a stretch of the log in which these memberships changed.
-    async fn servers_around(
-        &mut self,
-        rooms: &HashSet<RoomSerial>,
-        memberships: &Memberships,
-    ) -> Result<HashMap<RoomSerial, Presence>, Error> {
-        let mut around = HashMap::new();
-        let mut wanted = Vec::new();
-        for room in rooms {
-            match self.servers.get(room) {
-                Some(known) if !known.is_old => {
-                    around.insert(*room, Presence::new(None, &known.servers, &[]));
-                }
-                _ => wanted.push(*room),
-            }
-        }
-        let found = self.sender.rooms.servers_in_rooms(&wanted).await?;
-        make_room(&mut self.servers, MOST_ROOMS, |_| false);
-        for (room, now) in wanted.into_iter().zip(found) {
-            let before = self.servers.get(&room).map(|known| known.servers.as_slice());
-            let changes = memberships.get(&room).map(Vec::as_slice).unwrap_or_default();
-            around.insert(room, Presence::new(before, &now, changes));
-            self.servers.insert(room, Servers { servers: now, is_old: false });
-        }
-        Ok(around)
-    }
-
-    fn send_event(&self, position: Position, entry: EventEntry, event: Arc<StoredEvent>, servers: &Presence) {
-        let EventEntry { room_id, member, .. } = entry;
-        let Some(from) = self.speaker(&event, position, servers) else { return };
-        let item = Item { position, room_id, event };
-        let author = item.event.sender().server_name().to_owned();
-        // Who joined through us knows it already, and got the room's state with the answer.
-        for server in servers.at(position).filter(|server| **server != author) {
-            self.push_item(&from, server, &item);
-        }
-        // Who was thrown out must hear of it although nobody of that server may be left in the room. One
-        // who is invited hears of it by `/invite`.
-        if let Some((user, Membership::Leave | Membership::Ban)) = member {
-            let server = user.server_name();
-            if server != author && !servers.includes(server, position) {
-                self.push_item(&from, server, &item);
-            }
-        }
-    }
-
-    /// The authority of ours that sends an event: its sender's; for one that came in through us, one
-    /// that takes part in the room.
-    fn speaker(
-        &self,
-        event: &StoredEvent,
-        position: Position,
-        servers: &Presence,
-    ) -> Option<OwnedServerName> {
-        let authorities = self.sender.client.authorities();
-        let author = event.sender().server_name();
-        if authorities.is_ours(author) {
-            return Some(author.to_owned());
-        }
-        let present = servers.at(position).find(|server| authorities.is_ours(server)).cloned();
-        present.or_else(|| authorities.iter().next().map(|first| first.name().to_owned()))
-    }
-
-    fn push_item(&self, from: &ServerName, to: &ServerName, item: &Item) {
-        if !self.sender.client.may_contact(to) {
-            return;
-        }
-        let limit = self.sender.config.queue;
-        let now = self.sender.clock.instant();
-        let mut is_due = false;
-        let destination = self.sender.with_destination(to, |state| {
-            state.lanes.entry(from.to_owned()).or_default().push(item.clone(), limit);
-            // Whoever would only be told, at some time soon, that we are here again: now there is more to tell.
-            let is_first = state.last_attempt.is_none() && state.failing_since.is_none();
-            if is_first && !state.lanes.values().any(Lane::is_behind) && state.not_before > now {
-                state.not_before = now;
-                is_due = true;
-            }
-        });
-        if is_due {
-            destination.wake.notify_one();
-        }
-        self.sender.serve(&destination);
-    }
-
-    async fn send_receipt(
-        &self,
-        position: Position,
-        entry: ReceiptEntry,
-        servers: &Presence,
-    ) -> Result<(), Error> {
-        let others = self.others(servers, position);
-        if others.is_empty() {
-            return Ok(());
-        }
-        let thread = Some(entry.thread.as_str()).filter(|thread| !thread.is_empty());
-        let found =
-            self.sender.rooms.receipt(entry.room, &entry.user_id, ReceiptKind::Public, thread).await?;
-        let Some(found) = found else { return Ok(()) };
-        let key: ReceiptKey = (entry.room_id, entry.user_id.clone(), found.thread);
-        let receipt = OutgoingReceipt { event_id: found.event_id, ts: found.ts, position };
-        for server in others {
-            let destination = self.sender.with_destination(server, |state| {
-                let lane = state.lanes.entry(entry.user_id.server_name().to_owned()).or_default();
-                lane.push_receipt(key.clone(), receipt.clone());
-            });
-            self.sender.serve(&destination);
-        }
-        Ok(())
-    }
-
-    /// The servers that hear of ephemeral things of a room; none in a very large one.
-    fn others<'a>(&self, servers: &'a Presence, position: Position) -> Vec<&'a OwnedServerName> {
-        if servers.at(position).count() > self.sender.config.largest_ephemeral_room {
-            return Vec::new();
-        }
-        servers.at(position).filter(|server| self.sender.client.may_contact(server)).collect()
-    }
-
     async fn typing(&mut self) -> Result<(), Error> {
         // Two changes may have one position, so those of the last one are asked for again.
         let since = Position(self.typing_seen.0.saturating_sub(1));
@@ -320,8 +206,11 @@ impl FanOut {
             }
             self.typing_done.push(change.clone());
             let TypingChange { room_id, user_id, typing, position } = change;
-            let servers = self.servers_of(&room_id).await?;
-            for server in self.others(&servers, position) {
+            let Some(room) = self.sender.rooms.room(&room_id).await? else { continue };
+            // Typing is of this moment: who is there now hears of it, whoever was there before.
+            let now = self.now(room.serial, &room_id).await?;
+            let servers = self.rosters.between(room.serial, now.map(|root| (root, root))).await?;
+            for server in others(&self.sender, &servers) {
                 let destination = self.sender.with_destination(server, |state| {
                     let lane = state.lanes.entry(user_id.server_name().to_owned()).or_default();
                     lane.push_typing(room_id.clone(), user_id.clone(), typing, position);
@@ -332,10 +221,143 @@ impl FanOut {
         Ok(())
     }
 
-    async fn servers_of(&self, room_id: &OwnedRoomId) -> Result<Presence, Error> {
-        let Some(room) = self.sender.rooms.room(room_id).await? else { return Ok(Presence::default()) };
-        // Typing is of this moment: who is there now hears of it, whoever was there before.
-        let now = self.sender.rooms.servers_in_room(room.serial).await?;
-        Ok(Presence::new(None, &now, &[]))
+    /// The state of a room now.
+    async fn now(&self, room: RoomSerial, room_id: &RoomId) -> Result<Option<Root>, Error> {
+        let head = self.sender.store.head();
+        let query = RecentQuery { room, room_id, after: head, through: head, limit: 1 };
+        let recent = self.sender.rooms.recent(&[query]).await?.pop();
+        Ok(recent.and_then(|recent| recent.before).map(|row| row.current))
     }
+}
+
+impl Outgoing {
+    fn room(&self) -> (RoomSerial, &OwnedRoomId) {
+        match self {
+            Self::Event(entry, _) => (entry.room, &entry.room_id),
+            Self::Receipt(entry) => (entry.room, &entry.room_id),
+        }
+    }
+}
+
+/// What other servers have to hear of, of a stretch of the log.
+fn outgoing(changes: &[Change]) -> impl Iterator<Item = (Position, Outgoing)> {
+    changes.iter().filter_map(|change| {
+        let position = change.position;
+        match Entry::decode(change.kind, &change.payload) {
+            Ok(Some(Entry::Event(entry))) if entry.outgoing => Some((position, Outgoing::Event(entry, None))),
+            Ok(Some(Entry::Receipt(entry))) if entry.outgoing => Some((position, Outgoing::Receipt(entry))),
+            Ok(_) => None,
+            Err(error) => {
+                error!(%position, %error, "an entry of the log cannot be read");
+                None
+            }
+        }
+    })
+}
+
+/// The states of a room before and after what was committed at a position; none when nothing of it is known.
+fn states_at(recent: &Recent, position: Position) -> Option<(Root, Root)> {
+    let place = Place::live(position);
+    let end = recent.entries.partition_point(|row| row.order <= place);
+    let row = |index: Option<usize>| index.map_or(recent.before.as_ref(), |index| recent.entries.get(index));
+    let last = row(end.checked_sub(1))?;
+    if last.order < place {
+        // No event: nothing changes there.
+        return Some((last.current, last.current));
+    }
+    // With the first that we have of a room those came who are there after it.
+    let before = row(end.checked_sub(2));
+    Some((before.unwrap_or(last).current, last.current))
+}
+
+fn send_event(
+    sender: &Arc<Inner>,
+    position: Position,
+    entry: EventEntry,
+    event: Arc<StoredEvent>,
+    servers: &Presence<'_>,
+) {
+    let EventEntry { room_id, member, .. } = entry;
+    let Some(from) = speaker(sender, &event, servers) else { return };
+    let item = Item { position, room_id, event };
+    let author = item.event.sender().server_name();
+    // Who joined through us knows it already, and got the room's state with the answer.
+    for server in servers.iter().filter(|server| **server != author) {
+        push_item(sender, &from, server, &item);
+    }
+    // Who was thrown out must hear of it although nobody of that server may be left in the room. One
+    // who is invited hears of it by `/invite`.
+    if let Some((user, Membership::Leave | Membership::Ban)) = member {
+        let server = user.server_name();
+        if server != author && !servers.includes(server) {
+            push_item(sender, &from, server, &item);
+        }
+    }
+}
+
+/// The authority of ours that sends an event: its sender's; for one that came in through us, one
+/// that takes part in the room.
+fn speaker(sender: &Inner, event: &StoredEvent, servers: &Presence<'_>) -> Option<OwnedServerName> {
+    let authorities = sender.client.authorities();
+    let author = event.sender().server_name();
+    if authorities.is_ours(author) {
+        return Some(author.to_owned());
+    }
+    let present = servers.iter().find(|server| authorities.is_ours(server)).cloned();
+    present.or_else(|| authorities.iter().next().map(|first| first.name().to_owned()))
+}
+
+fn push_item(sender: &Arc<Inner>, from: &ServerName, to: &ServerName, item: &Item) {
+    if !sender.client.may_contact(to) {
+        return;
+    }
+    let limit = sender.config.queue;
+    let now = sender.clock.instant();
+    let mut is_due = false;
+    let destination = sender.with_destination(to, |state| {
+        state.lanes.entry(from.to_owned()).or_default().push(item.clone(), limit);
+        // Whoever would only be told, at some time soon, that we are here again: now there is more to tell.
+        let is_first = state.last_attempt.is_none() && state.failing_since.is_none();
+        if is_first && !state.lanes.values().any(Lane::is_behind) && state.not_before > now {
+            state.not_before = now;
+            is_due = true;
+        }
+    });
+    if is_due {
+        destination.wake.notify_one();
+    }
+    sender.serve(&destination);
+}
+
+async fn send_receipt(
+    sender: &Arc<Inner>,
+    position: Position,
+    entry: ReceiptEntry,
+    servers: &Presence<'_>,
+) -> Result<(), Error> {
+    let others = others(sender, servers);
+    if others.is_empty() {
+        return Ok(());
+    }
+    let thread = Some(entry.thread.as_str()).filter(|thread| !thread.is_empty());
+    let found = sender.rooms.receipt(entry.room, &entry.user_id, ReceiptKind::Public, thread).await?;
+    let Some(found) = found else { return Ok(()) };
+    let key: ReceiptKey = (entry.room_id, entry.user_id.clone(), found.thread);
+    let receipt = OutgoingReceipt { event_id: found.event_id, ts: found.ts, position };
+    for server in others {
+        let destination = sender.with_destination(server, |state| {
+            let lane = state.lanes.entry(entry.user_id.server_name().to_owned()).or_default();
+            lane.push_receipt(key.clone(), receipt.clone());
+        });
+        sender.serve(&destination);
+    }
+    Ok(())
+}
+
+/// The servers that hear of ephemeral things of a room; none in a very large one.
+fn others<'a>(sender: &Inner, servers: &'a Presence<'_>) -> Vec<&'a OwnedServerName> {
+    if servers.len() > sender.config.largest_ephemeral_room {
+        return Vec::new();
+    }
+    servers.iter().filter(|server| sender.client.may_contact(server)).collect()
 }

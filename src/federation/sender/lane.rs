@@ -15,8 +15,12 @@ use store::Position;
 
 use crate::tables::LastSentRow;
 
-use super::transaction::{
-    MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, build, fitting, receipt_edus, typing_edu,
+use super::{
+    press::Press,
+    transaction::{
+        Content, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting, receipt_edus,
+        typing_edu,
+    },
 };
 
 /// Receipts and typing notifications that wait for one peer; above it the oldest are forgotten.
@@ -47,7 +51,7 @@ pub(crate) struct Lane {
     typing: BTreeMap<(OwnedRoomId, OwnedUserId), (bool, Position)>,
     receipts: BTreeMap<ReceiptKey, OutgoingReceipt>,
     /// A transaction that was tried and has to be tried again as it is.
-    pending: Option<Transaction>,
+    pending: Option<Arc<Transaction>>,
     /// What the store says of the transaction that was sent last.
     noted: Noted,
     /// Up to here it was given what it has to send; what comes again after a takeover is not sent again.
@@ -56,6 +60,8 @@ pub(crate) struct Lane {
     owed: Option<BTreeMap<OwnedRoomId, Owed>>,
     /// What the store says of `owed`.
     stored: BTreeMap<OwnedRoomId, Position>,
+    /// Whether `owed` may say otherwise than the store.
+    is_changed: bool,
     /// Events per transaction at most; fewer after one was refused as a whole.
     limit: Option<usize>,
 }
@@ -94,7 +100,7 @@ pub(crate) struct Changes {
 /// What a lane has to do next.
 pub(crate) enum Work {
     /// Send this.
-    Send(Transaction),
+    Send(Arc<Transaction>),
     /// Look up what the peer lacks of this room.
     CatchUp(OwnedRoomId, Owed),
     /// Nothing.
@@ -111,7 +117,7 @@ impl Lane {
 
     /// Takes up what was sent last, as the store remembers it: up to `through`, and a transaction that was
     /// under way, with its events.
-    pub(crate) fn resume(&mut self, through: Position, under_way: Option<(Transaction, Vec<Item>)>) {
+    pub(crate) fn resume(&mut self, through: Position, under_way: Option<(Arc<Transaction>, Vec<Item>)>) {
         self.pushed = through;
         self.noted = Noted::Settled { through };
         for owed in self.owed.iter_mut().flat_map(BTreeMap::values_mut) {
@@ -135,6 +141,7 @@ impl Lane {
         self.pushed = item.position;
         if let Some(owed) = &mut self.owed {
             owe(owed, &item);
+            self.is_changed = true;
             return;
         }
         self.queue.push_back(item);
@@ -166,6 +173,7 @@ impl Lane {
             owe(owed, &item);
         }
         self.queue.shrink_to_fit();
+        self.is_changed = true;
         // One of what is owed of a room stays as it is.
         if let Some(queued) = self.pending.take_if(|pending| pending.room.is_none()) {
             self.settled(&queued.id);
@@ -181,7 +189,7 @@ impl Lane {
             _ => Noted::Settled { through: Position::START },
         };
         let stored = std::mem::take(&mut self.stored);
-        *self = Self { stored, noted, pushed: self.pushed, ..Self::default() };
+        *self = Self { stored, noted, pushed: self.pushed, is_changed: true, ..Self::default() };
     }
 
     pub(crate) fn is_behind(&self) -> bool {
@@ -201,6 +209,11 @@ impl Lane {
         self.is_idle() && self.stored.is_empty() && self.noted == Noted::Nothing
     }
 
+    /// Whether nothing is lost with it when the log has been read up to here: what it was given is not read again.
+    pub(crate) fn is_over(&self, fanned: Position) -> bool {
+        self.is_settled() && self.pushed <= fanned
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
     }
@@ -210,7 +223,7 @@ impl Lane {
     }
 
     /// What to do next. A transaction stays the pending one until it is settled.
-    pub(crate) fn next(&mut self, origin: &ServerName, now: Timestamp) -> Work {
+    pub(crate) fn next(&mut self, origin: &ServerName, press: &Press, now: Timestamp) -> Work {
         if let Some(pending) = &self.pending {
             return Work::Send(pending.clone());
         }
@@ -240,7 +253,8 @@ impl Lane {
         if pdus.is_empty() && edus.is_empty() {
             return Work::Rest;
         }
-        let transaction = build(origin, now, &pdus, &edus);
+        let content = Content { origin, room: None, pdus: &pdus, edus: &edus };
+        let transaction = press.print(&content, now);
         self.pending = Some(transaction.clone());
         Work::Send(transaction)
     }
@@ -249,8 +263,8 @@ impl Lane {
     pub(crate) fn delivered(&mut self, id: &str) {
         self.settled(id);
         let Some(done) = self.pending.take_if(|pending| pending.id == id) else { return };
-        match done.room {
-            Some(room) => self.caught_up(&room, done.last),
+        match &done.room {
+            Some(room) => self.caught_up(room, done.last),
             None => {
                 self.queue.drain(..done.pdus.min(self.queue.len()));
                 self.limit = None;
@@ -329,7 +343,7 @@ impl Lane {
     }
 
     /// A part of what the peer lacks of a room was sent and not taken: it is tried again as it is.
-    pub(crate) fn try_again(&mut self, transaction: Transaction) {
+    pub(crate) fn try_again(&mut self, transaction: Arc<Transaction>) {
         if self.owed.is_some() {
             self.pending = Some(transaction);
         }
@@ -351,6 +365,7 @@ impl Lane {
     /// The peer has got everything of a room up to `through`.
     pub(crate) fn caught_up(&mut self, room: &OwnedRoomId, through: Position) {
         let Some(owed) = &mut self.owed else { return };
+        self.is_changed = true;
         if let Some(entry) = owed.get_mut(room) {
             entry.after = entry.after.max(through);
             if entry.after >= entry.through {
@@ -374,6 +389,9 @@ impl Lane {
 
     /// What has to be written so that the store remembers what is owed; counts as written from now on.
     pub(crate) fn changes(&mut self) -> Changes {
+        if !std::mem::take(&mut self.is_changed) {
+            return Changes::default();
+        }
         let empty = BTreeMap::new();
         let owed = self.owed.as_ref().unwrap_or(&empty);
         let mut changes = Changes::default();
@@ -394,6 +412,7 @@ impl Lane {
 
     /// The last changes could not be written.
     pub(crate) fn changes_failed(&mut self, changes: Changes) {
+        self.is_changed = true;
         for (room, _) in changes.put {
             self.stored.remove(&room);
         }
@@ -427,7 +446,7 @@ mod tests {
     }
 
     fn next(lane: &mut Lane) -> Work {
-        lane.next(server_name!("a.test"), Timestamp(1))
+        lane.next(server_name!("a.test"), &Press::default(), Timestamp(1))
     }
 
     #[test]
@@ -460,12 +479,44 @@ mod tests {
     #[test]
     fn who_cannot_prove_that_he_still_sends_forgets_nothing_that_may_have_arrived() {
         let mut lane = Lane::default();
-        let sent = build(server_name!("a.test"), Timestamp(1), &[], &[]);
+        let content = Content { origin: server_name!("a.test"), room: None, pdus: &[], edus: &[] };
+        let sent = Press::default().print(&content, Timestamp(1));
         lane.resume(Position(7), Some((sent.clone(), Vec::new())));
         lane.sending_failed(&sent.id, None);
         assert_eq!(lane.ended(Position(6)), None);
         lane.sending_failed(&sent.id, Some(Changes::default()));
         assert!(lane.ended(Position(6)).is_some(), "what was never sent is not kept");
+    }
+
+    #[test]
+    fn what_two_peers_are_told_alike_is_made_once() {
+        let press = Press::default();
+        let lane = || {
+            let mut lane = Lane::default();
+            lane.push_typing(room(1), owned_user_id!("@a:a.test"), true, Position(8));
+            lane
+        };
+        let mut lanes = [lane(), lane()];
+        let mut next = |index: usize| match lanes[index].next(server_name!("a.test"), &press, Timestamp(1)) {
+            Work::Send(transaction) => transaction,
+            _ => panic!("nothing to send"),
+        };
+        assert!(Arc::ptr_eq(&next(0), &next(1)));
+    }
+
+    #[test]
+    fn a_lane_is_over_when_all_is_done_and_would_not_be_read_again() {
+        let mut lane = lane(&[(1, 50)]);
+        assert!(!lane.is_over(Position(200)), "something is owed");
+        lane.caught_up(&room(1), Position(100));
+        assert!(matches!(next(&mut lane), Work::Rest));
+        assert!(!lane.is_over(Position(200)), "the store says that something is owed");
+        lane.changes();
+        assert!(lane.is_over(Position(200)));
+        lane.resume(Position(201), None);
+        lane.ended(Position(201));
+        assert!(!lane.is_over(Position(200)), "what it was given may be read again");
+        assert!(lane.is_over(Position(201)));
     }
 
     #[test]

@@ -23,7 +23,7 @@
 //! Of several processes over the same data one sends, for a [`Term`]; the others stand by. Nothing is sent before the
 //! store has said that the term still is this process's.
 //!
-//! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `presence`, `fan_out`, `worker`,
+//! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `press`, `presence`, `fan_out`, `worker`,
 //! `catch_up`, `persist`, `restore`.
 //!
 //! [`OWED`]: crate::tables::OWED
@@ -35,6 +35,7 @@ mod fan_out;
 mod lane;
 mod persist;
 mod presence;
+mod press;
 mod restore;
 mod transaction;
 mod worker;
@@ -56,7 +57,7 @@ use store::{Batch, Consumer, Moved, Order, Position, Range, Store, Term, Topic};
 use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, warn};
 
-use self::{fan_out::FanOut, lane::Lane};
+use self::{fan_out::FanOut, lane::Lane, press::Press};
 use crate::{client::Client, config::SenderConfig, contacts::Contacts, tables::PEERS};
 
 /// The sender's name among the consumers of the log.
@@ -103,7 +104,7 @@ pub(crate) struct Office {
     started: Instant,
 }
 
-/// The peers that there is something for, or was.
+/// The peers that there is something for, or was a moment ago.
 type Destinations = HashMap<OwnedServerName, Arc<Destination>>;
 
 /// A sender at work, in one term.
@@ -118,6 +119,7 @@ pub(crate) struct Inner {
     random: Random,
     tasks: Tasks,
     destinations: Mutex<Destinations>,
+    press: Press,
     /// How far the log has been read.
     fanned: AtomicU64,
     healthy: Semaphore,
@@ -204,6 +206,14 @@ impl State {
 
     fn is_idle(&self) -> bool {
         self.lanes.values().all(Lane::is_idle)
+    }
+
+    /// Whether nothing is to be done, and nothing to be remembered that a new one would not know.
+    fn is_at_rest(&self, now: Instant) -> bool {
+        self.lanes.is_empty()
+            && self.greet.is_empty()
+            && self.failing_since.is_none()
+            && self.not_before <= now
     }
 }
 
@@ -292,7 +302,8 @@ impl Sender {
             })
     }
 
-    /// How the sender gets along with each peer that it has something for, or had. None while another process sends.
+    /// How the sender gets along with each peer that it has something for, or had a moment ago. None while another
+    /// process sends.
     pub fn peers(&self) -> Vec<PeerStatus> {
         let Some(inner) = self.0.at_work.read().clone() else { return Vec::new() };
         let destinations: Vec<_> = inner.destinations.lock().values().cloned().collect();
@@ -352,6 +363,7 @@ impl Office {
             random: random.clone(),
             tasks: tasks.clone(),
             destinations: Mutex::default(),
+            press: Press::default(),
             notes: Mutex::default(),
             counts: self.counts.clone(),
         });

@@ -84,7 +84,7 @@ impl Inner {
             match self.persist(written).await {
                 Ok(position) => {
                     written = position;
-                    self.forget_given_up();
+                    self.drop_idle();
                 }
                 Err(error) if error.stops_writes() || self.term.is_lost() => {}
                 Err(error) => warn!(reader = "federation", %error, "the cursor could not be written"),
@@ -123,13 +123,21 @@ impl Inner {
         committed.map(|_| low_water)
     }
 
-    /// Drops what is kept of servers that were given up, once nothing of it is left to be written.
-    fn forget_given_up(&self) {
-        self.destinations.lock().retain(|_, destination| {
+    /// Drops lanes in which all is done and written, and the peers that have no other: most of them at most times, so
+    /// that what is walked here each second is what is under way. Servers that were given up go as well, once nothing of
+    /// them is left to be written.
+    fn drop_idle(&self) {
+        let (now, fanned) = (self.clock.instant(), self.position());
+        self.destinations.lock().retain(|name, destination| {
             let mut state = destination.state.lock();
-            let stays = !state.is_given_up || state.is_served || !state.lanes.values().all(Lane::is_settled);
-            state.is_gone = !stays;
-            stays
+            state.lanes.retain(|_, lane| !lane.is_over(fanned));
+            let is_done = match state.is_given_up {
+                true => state.lanes.values().all(Lane::is_settled),
+                // Who has answered and is not remembered would be a stranger once more.
+                false => state.is_at_rest(now) && self.contacts.is_known(name),
+            };
+            state.is_gone = is_done && !state.is_served;
+            !state.is_gone
         });
     }
 

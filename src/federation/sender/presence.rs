@@ -1,113 +1,99 @@
-//! Which servers are in a room at which place of a stretch of the log.
+//! Which servers are in a room at a place of the log.
 //!
-//! The tables tell who is there now; what the last stretch left in memory tells who was there
-//! before. For those that came or went in between the log says where. So nobody is sent what was said behind
-//! his back, and nobody who was there is left out.
+//! The state before an event and the state after it tell who was there: the room's timeline has them for each of its
+//! rows. A set of servers is kept for each room and moved from one state to the next by what differs, so nobody is sent
+//! what was said behind his back, nobody who was there is left out, and neither is otherwise where the log is read
+//! again from a place that lies far back.
 
-use room::tables::Membership;
+use std::collections::HashMap;
+
+use room::{Error, RoomSerial, Rooms, Root, read::servers::RoomServers};
 use ruma::{OwnedServerName, ServerName};
-use store::Position;
+use tracing::warn;
 
-/// A change of somebody's membership, as the log has it.
-pub(super) struct Change {
-    pub(super) position: Position,
-    pub(super) server: OwnedServerName,
-    pub(super) membership: Membership,
+/// Names in the sets of all rooms; above it they are forgotten, and read again where they are needed.
+const MOST_NAMES: usize = 300_000;
+
+/// The servers of rooms, each as it was at the place of the log that was looked at last.
+pub(super) struct Rosters {
+    rooms: Rooms,
+    sets: HashMap<RoomSerial, RoomServers>,
+    most_names: usize,
 }
 
-/// The servers of a room over a stretch of the log.
-#[derive(Debug, Default)]
-pub(super) struct Presence(Vec<Stay>);
-
+/// The servers in a room just before or just after an entry of the log.
 #[derive(Debug)]
-struct Stay {
-    server: OwnedServerName,
-    from: Position,
-    through: Position,
+pub(super) struct Presence<'a> {
+    after: Option<&'a RoomServers>,
+    /// Those that were there before and are not any more.
+    gone: Vec<OwnedServerName>,
 }
 
-impl Presence {
-    /// Puts together who was there before the stretch (if known), who is there after it, and what the
-    /// stretch says of memberships.
-    pub(super) fn new(
-        before: Option<&[OwnedServerName]>,
-        now: &[OwnedServerName],
-        changes: &[Change],
-    ) -> Self {
-        let end = Position(u64::MAX);
-        let mut stays = Vec::with_capacity(now.len());
-        for server in now {
-            let is_new = before.is_some_and(|before| !before.contains(server));
-            let mut of_server = changes.iter().filter(|change| change.server == *server);
-            let first_join = of_server.find(|change| change.membership == Membership::Join);
-            let from = first_join.filter(|_| is_new).map_or(Position::START, |change| change.position);
-            stays.push(Stay { server: server.clone(), from, through: end });
-        }
-        for server in before.unwrap_or_default().iter().filter(|server| !now.contains(server)) {
-            let mut of_server = changes.iter().rev().filter(|change| change.server == *server);
-            let is_gone = |change: &&Change| matches!(change.membership, Membership::Leave | Membership::Ban);
-            let through = of_server.find(is_gone).map_or(end, |change| change.position);
-            stays.push(Stay { server: server.clone(), from: Position::START, through });
-        }
-        Self(stays)
+impl Rosters {
+    pub(super) fn new(rooms: Rooms) -> Self {
+        Self { rooms, sets: HashMap::new(), most_names: MOST_NAMES }
     }
 
-    /// The servers in the room just before or just after the entry at this position.
-    pub(super) fn at(&self, position: Position) -> impl Iterator<Item = &OwnedServerName> {
-        let there = move |stay: &&Stay| stay.from <= position && position <= stay.through;
-        self.0.iter().filter(there).map(|stay| &stay.server)
+    /// Reads the sets of these rooms that are not in memory, together.
+    pub(super) async fn take_in(&mut self, rooms: impl Iterator<Item = RoomSerial>) -> Result<(), Error> {
+        let wanted: Vec<RoomSerial> = rooms.filter(|room| !self.sets.contains_key(room)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        if self.sets.values().map(RoomServers::len).sum::<usize>() > self.most_names {
+            self.sets.clear();
+        }
+        self.sets.extend(self.rooms.servers_now(&wanted).await?);
+        Ok(())
     }
 
-    /// Whether this server is in the room just before or just after the entry at this position.
-    pub(super) fn includes(&self, server: &ServerName, position: Position) -> bool {
-        self.at(position).any(|known| known == server)
+    /// The servers that are in a room in either of two states of it that follow each other; without states, those
+    /// that are known.
+    pub(super) async fn between(
+        &mut self,
+        room: RoomSerial,
+        states: Option<(Root, Root)>,
+    ) -> Result<Presence<'_>, Error> {
+        match self.move_on(room, states).await {
+            Ok(gone) => Ok(Presence { after: self.sets.get(&room), gone }),
+            // Of a room that is being purged, or damaged, those hear that are listed: it must not stop the log.
+            Err(Error::Inconsistent(cause)) => {
+                warn!(room = room.0, cause, "who is in a room cannot be told from its states");
+                Ok(Presence { after: None, gone: self.rooms.servers_in_room(room).await? })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves a room's set through two states; returns those that the second has not any more.
+    async fn move_on(
+        &mut self,
+        room: RoomSerial,
+        states: Option<(Root, Root)>,
+    ) -> Result<Vec<OwnedServerName>, Error> {
+        self.take_in(std::iter::once(room)).await?;
+        // Not in its place while it is moved: a set of which something cannot be read any more is read anew.
+        let mut servers = self.sets.remove(&room).unwrap_or_default();
+        let mut gone = Vec::new();
+        if let Some((before, after)) = states {
+            self.rooms.move_servers(room, &mut servers, before).await?;
+            gone = self.rooms.move_servers(room, &mut servers, after).await?;
+        }
+        self.sets.insert(room, servers);
+        Ok(gone)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use ruma::owned_server_name;
-
-    use super::*;
-
-    fn at(presence: &Presence, position: u64) -> Vec<&str> {
-        presence.at(Position(position)).map(|server| server.as_str()).collect()
+impl Presence<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.after.map_or(0, RoomServers::len) + self.gone.len()
     }
 
-    fn change(position: u64, server: &OwnedServerName, membership: Membership) -> Change {
-        Change { position: Position(position), server: server.clone(), membership }
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OwnedServerName> {
+        self.after.into_iter().flat_map(RoomServers::iter).chain(&self.gone)
     }
 
-    #[test]
-    fn servers_are_there_from_their_first_join_through_their_last_leave() {
-        let [a, b, c] = [owned_server_name!("a"), owned_server_name!("b"), owned_server_name!("c")];
-        let (before, now) = ([a.clone(), b.clone()], [a.clone(), c.clone()]);
-        let changes = [
-            change(3, &b, Membership::Leave),
-            change(4, &c, Membership::Join),
-            change(5, &b, Membership::Ban),
-            change(6, &c, Membership::Leave),
-            change(7, &c, Membership::Join),
-            change(8, &a, Membership::Leave),
-        ];
-        let presence = Presence::new(Some(&before), &now, &changes);
-        assert_eq!(at(&presence, 1), ["a", "b"]);
-        assert_eq!(at(&presence, 4), ["a", "c", "b"]);
-        assert_eq!(at(&presence, 5), ["a", "c", "b"]);
-        assert_eq!(at(&presence, 6), ["a", "c"]);
-        assert!(presence.includes(&a, Position(9)) && !presence.includes(&b, Position(9)));
-    }
-
-    #[test]
-    fn without_knowledge_of_before_all_who_are_there_now_are_served() {
-        let a = owned_server_name!("a");
-        let changes = [change(4, &a, Membership::Join)];
-        assert_eq!(at(&Presence::new(None, &[a], &changes), 1), ["a"]);
-    }
-
-    #[test]
-    fn a_server_that_is_gone_for_no_reason_in_the_stretch_is_served_to_its_end() {
-        let a = owned_server_name!("a");
-        assert_eq!(at(&Presence::new(Some(&[a]), &[], &[]), 9), ["a"]);
+    pub(super) fn includes(&self, server: &ServerName) -> bool {
+        self.after.is_some_and(|after| after.includes(server)) || self.gone.iter().any(|gone| gone == server)
     }
 }

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::{
     Inner,
     lane::{Item, Lane},
-    transaction::{Transaction, build},
+    transaction::{Content, Transaction, build},
 };
 use crate::tables::{LAST_SENT, LastSentRow, OWED, SentRow};
 
@@ -104,7 +104,7 @@ impl Inner {
         from: &str,
         to: &str,
         sent: SentRow,
-    ) -> Result<Option<(Transaction, Vec<Item>)>, room::Error> {
+    ) -> Result<Option<(Arc<Transaction>, Vec<Item>)>, room::Error> {
         let (Ok(from), Ok(to)) = (ServerName::parse(from), ServerName::parse(to)) else { return Ok(None) };
         let keys: Vec<_> = sent.pdus.iter().map(|(room, event, _)| (*room, *event)).collect();
         let found = self.rooms.load_events(&keys).await?;
@@ -124,8 +124,7 @@ impl Inner {
             return Ok(None);
         }
         let pdus: Vec<&Item> = items.iter().collect();
-        let mut again = build(&from, Timestamp(sent.ts), &pdus, &sent.edus);
-        again.room = room;
-        Ok(Some((again, items)))
+        let content = Content { origin: &from, room: room.as_ref(), pdus: &pdus, edus: &sent.edus };
+        Ok(Some((Arc::new(build(&content, Timestamp(sent.ts))), items)))
     }
 }

@@ -15,7 +15,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use base::Timestamp;
 use bytes::Bytes;
 use pdu::json::{write_integer, write_string};
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
+use room::read::event::StoredEvent;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use store::Position;
 
 use super::lane::Item;
@@ -39,8 +40,19 @@ pub(crate) struct OutgoingReceipt {
 /// Whose receipt in which room and thread.
 pub(crate) type ReceiptKey = (OwnedRoomId, OwnedUserId, Option<String>);
 
-/// A transaction ready to be sent, and sent again as it is.
-#[derive(Clone, Debug)]
+/// What goes into a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content<'a> {
+    pub(crate) origin: &'a ServerName,
+    /// If it is part of what the peer lacked of one room.
+    pub(crate) room: Option<&'a OwnedRoomId>,
+    pub(crate) pdus: &'a [&'a Item],
+    /// In canonical JSON, each with its position.
+    pub(crate) edus: &'a [(Position, String)],
+}
+
+/// A transaction ready to be sent, to one server or to many, and sent again as it is.
+#[derive(Debug)]
 pub(crate) struct Transaction {
     pub(crate) id: String,
     pub(crate) body: Bytes,
@@ -53,15 +65,32 @@ pub(crate) struct Transaction {
     pub(crate) last: Position,
     /// If it is part of what the peer lacked of one room.
     pub(crate) room: Option<OwnedRoomId>,
+    origin: OwnedServerName,
+    events: Vec<Arc<StoredEvent>>,
     /// From what it can be built again.
-    parts: Arc<SentRow>,
+    parts: SentRow,
 }
 
 impl Transaction {
     /// What the store keeps of it while it is under way.
     pub(crate) fn row(&self) -> SentRow {
-        let room = self.room.as_ref().map(ToString::to_string);
-        SentRow { room, ..SentRow::clone(&self.parts) }
+        self.parts.clone()
+    }
+
+    /// Whether it is what one of this content would be, but for the time.
+    pub(crate) fn is_of(&self, content: &Content<'_>) -> bool {
+        let Content { origin, room, pdus, edus } = content;
+        let mut events = self.events.iter().zip(&self.parts.pdus).zip(pdus.iter());
+        // An event that was redacted since is another value.
+        let same =
+            |((event, (.., position)), item): ((&Arc<StoredEvent>, &(_, _, Position)), &&Item)| -> bool {
+                Arc::ptr_eq(event, &item.event) && *position == item.position
+            };
+        self.origin == *origin
+            && self.room.as_ref() == *room
+            && self.parts.edus == *edus
+            && self.events.len() == pdus.len()
+            && events.all(same)
     }
 
     /// The place before its first event.
@@ -90,13 +119,9 @@ pub(crate) fn fitting<'a>(items: impl IntoIterator<Item = &'a Item>, limit: usiz
     count
 }
 
-/// Writes a transaction. `edus` are in canonical JSON, each with its position.
-pub(crate) fn build(
-    origin: &ServerName,
-    now: Timestamp,
-    pdus: &[&Item],
-    edus: &[(Position, String)],
-) -> Transaction {
+/// Writes a transaction.
+pub(crate) fn build(content: &Content<'_>, now: Timestamp) -> Transaction {
+    let Content { origin, room, pdus, edus } = *content;
     let mut size = 128;
     for pdu in pdus {
         size += pdu.event.pdu().json().len() + 1;
@@ -137,7 +162,7 @@ pub(crate) fn build(
     let id = format!("{first}-{last}-{}", &hash[..12]);
     let parts = SentRow {
         ts: now.millis(),
-        room: None,
+        room: room.map(ToString::to_string),
         pdus: pdus.iter().map(|item| (item.event.room(), item.event.serial(), item.position)).collect(),
         edus: edus.to_vec(),
     };
@@ -148,8 +173,10 @@ pub(crate) fn build(
         edus: edus.len(),
         first,
         last,
-        room: None,
-        parts: Arc::new(parts),
+        room: room.cloned(),
+        origin: origin.to_owned(),
+        events: pdus.iter().map(|item| item.event.clone()).collect(),
+        parts,
     }
 }
 
@@ -252,16 +279,17 @@ mod tests {
     fn a_transaction_is_canonical_and_its_id_follows_from_its_content() {
         let typing = typing_edu(&owned_room_id!("!r:a.test"), &owned_user_id!("@a:a.test"), true);
         let edus = [(Position(9), typing)];
-        let first = build(server_name!("a.test"), Timestamp(5), &[], &edus);
+        let content = |edus| Content { origin: server_name!("a.test"), room: None, pdus: &[], edus };
+        let first = build(&content(&edus), Timestamp(5));
         assert_eq!(
             first.body,
             r#"{"edus":[{"content":{"room_id":"!r:a.test","typing":true,"user_id":"@a:a.test"},"edu_type":"m.typing"}],"origin":"a.test","origin_server_ts":5,"pdus":[]}"#
         );
         assert_eq!(canonical_body(&first.body).unwrap().unwrap(), first.body);
 
-        let later = build(server_name!("a.test"), Timestamp(6), &[], &edus);
+        let later = build(&content(&edus), Timestamp(6));
         assert_eq!(first.id, later.id);
         let again = [(Position(10), edus[0].1.clone())];
-        assert_ne!(first.id, build(server_name!("a.test"), Timestamp(5), &[], &again).id);
+        assert_ne!(first.id, build(&content(&again), Timestamp(5)).id);
     }
 }

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::{
     BEHIND_AFTER, Destination, Failing, Inner,
     lane::{Lane, Work},
-    transaction::{Transaction, build},
+    transaction::{Content, Transaction},
 };
 use crate::{
     client::{Body, Outgoing, is_success},
@@ -70,7 +70,8 @@ impl Inner {
             let (sender, destination) = (sender.clone(), destination.clone());
             async move {
                 let ended = sender.term.ended();
-                ended.run_until_cancelled(sender.work(&destination)).await;
+                // Boxed: what it is wrapped into would have room for it several times over, and moves it about.
+                ended.run_until_cancelled(Box::pin(sender.work(&destination))).await;
             }
         });
     }
@@ -116,7 +117,7 @@ impl Inner {
         let order = longest.into_iter().chain(turns);
         for from in order {
             let Some(lane) = state.lanes.get_mut(&from) else { continue };
-            match lane.next(&from, now) {
+            match lane.next(&from, &self.press, now) {
                 Work::Rest => {}
                 work => {
                     state.greet.remove(&from);
@@ -125,7 +126,8 @@ impl Inner {
             }
         }
         if let Some(from) = state.greet.pop_first() {
-            let greeting = build(&from, now, &[], &[]);
+            let content = Content { origin: &from, room: None, pdus: &[], edus: &[] };
+            let greeting = self.press.print(&content, now);
             return Some((from, Work::Send(greeting)));
         }
         state.is_served = false;

@@ -219,24 +219,6 @@ impl Rooms {
             .collect())
     }
 
-    /// The servers that have joined members in many rooms, in the order of `rooms`.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn servers_in_rooms(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<OwnedServerName>>, Error> {
-        let ranges = rooms.iter().map(Range::prefix).collect();
-        let found = self.store().scan_many(&SERVERS, ranges, store::Order::Ascending, usize::MAX).await?;
-        Ok(found
-            .into_iter()
-            .map(|rows| {
-                rows.into_iter()
-                    .filter(|(_, count)| count.0 > 0)
-                    .filter_map(|((_, server), _)| ServerName::parse(server).ok())
-                    .collect()
-            })
-            .collect())
-    }
-
     /// The servers that have joined members in a room that users of ours are joined to, over all rooms, each
     /// with the authorities of ours that it shares a room with.
     ///

@@ -27,6 +27,7 @@ pub mod open;
 pub mod receipts;
 pub mod relations;
 pub mod room;
+pub mod servers;
 pub mod space;
 pub mod state;
 pub mod state_answers;

@@ -176,7 +176,7 @@ impl Config {
             peers: match &config.peers {
                 PeersSetting::Nobody => federation::Peers::Nobody,
                 PeersSetting::Everybody => federation::Peers::Everybody,
-                PeersSetting::Only(servers) => federation::Peers::Only(servers.clone()),
+                PeersSetting::Only(servers) => federation::Peers::Only(servers.iter().cloned().collect()),
             },
             ..federation::Config::default()
         })

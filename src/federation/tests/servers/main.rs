@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod fan_out;
 mod forgeries;
 mod hostile;
 mod lenient;

@@ -170,6 +170,8 @@ struct Mortal {
     is_away: Arc<AtomicBool>,
     /// Rows and ranges that were read.
     reads: Arc<AtomicUsize>,
+    /// Rows of those ranges.
+    scanned: Arc<AtomicUsize>,
 }
 
 impl Mortal {
@@ -197,7 +199,9 @@ impl Backend for Mortal {
     ) -> Result<Vec<Vec<RawRow>>, store::Error> {
         self.is_there()?;
         self.reads.fetch_add(ranges.len(), Ordering::Relaxed);
-        self.inner.scan(ranges, order, limit).await
+        let found = self.inner.scan(ranges, order, limit).await?;
+        self.scanned.fetch_add(found.iter().map(Vec::len).sum(), Ordering::Relaxed);
+        Ok(found)
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
@@ -237,6 +241,7 @@ pub(crate) struct Node {
     is_dead: Arc<AtomicBool>,
     is_away: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
+    scanned: Arc<AtomicUsize>,
     tasks: Tasks,
     config: SenderConfig,
     inbox: InboxLimits,
@@ -303,11 +308,13 @@ impl Node {
         let is_dead = Arc::new(AtomicBool::new(false));
         let is_away = Arc::new(AtomicBool::new(false));
         let reads = Arc::new(AtomicUsize::new(0));
+        let scanned = Arc::new(AtomicUsize::new(0));
         let backend = Arc::new(Mortal {
             inner: MemoryBackend::open(&disk),
             is_dead: is_dead.clone(),
             is_away: is_away.clone(),
             reads: reads.clone(),
+            scanned: scanned.clone(),
         });
         let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
         let authorities = Arc::new(Authorities::new(names.iter().map(|name| authority(name.as_str()))));
@@ -379,6 +386,7 @@ impl Node {
             is_dead,
             is_away,
             reads,
+            scanned,
             tasks,
             config,
             inbox,
@@ -413,6 +421,11 @@ impl Node {
     /// How many rows and ranges of the store were read so far.
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// How many rows of ranges were read so far.
+    pub(crate) fn scanned(&self) -> usize {
+        self.scanned.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn create_room(&self, creator: &str) -> OwnedRoomId {
