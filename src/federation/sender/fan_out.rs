@@ -104,11 +104,18 @@ impl FanOut {
     }
 
     async fn fan_out(&mut self, changes: &[Change]) -> Result<(), Error> {
-        let mut outgoing: Vec<(Position, Outgoing)> = outgoing(changes).collect();
+        let entries: Vec<(Position, Entry)> = entries(changes).collect();
+        let mut rows: HashMap<RoomSerial, usize> = HashMap::new();
+        for (_, entry) in &entries {
+            if let Entry::Event(entry) = entry {
+                *rows.entry(entry.room).or_default() += 1;
+            }
+        }
+        let mut outgoing: Vec<(Position, Outgoing)> = entries.into_iter().filter_map(outgoing).collect();
         let rooms: BTreeMap<RoomSerial, OwnedRoomId> =
             outgoing.iter().map(|(_, what)| what.room()).map(|(room, id)| (room, id.clone())).collect();
         let (Some((first, _)), Some((last, _))) = (outgoing.first(), outgoing.last()) else { return Ok(()) };
-        let states = self.states(&rooms, *first, *last).await?;
+        let states = self.states(&rooms, &rows, *first, *last).await?;
         match self.rosters.take_in(rooms.into_keys()).await {
             // Then they are looked at one by one.
             Ok(()) | Err(room::Error::Inconsistent(_)) => {}
@@ -130,10 +137,11 @@ impl FanOut {
         Ok(())
     }
 
-    /// The states that rooms went through in a stretch of the log.
+    /// The states that rooms went through in a stretch of the log, which has so many rows of their timelines.
     async fn states(
         &self,
         rooms: &BTreeMap<RoomSerial, OwnedRoomId>,
+        rows: &HashMap<RoomSerial, usize>,
         first: Position,
         last: Position,
     ) -> Result<HashMap<RoomSerial, Recent>, Error> {
@@ -142,7 +150,7 @@ impl FanOut {
             room_id,
             after: Position(first.0.saturating_sub(1)),
             through: last,
-            limit: STEP,
+            limit: rows.get(room).copied().unwrap_or(0),
         };
         let queries: Vec<RecentQuery<'_>> = rooms.iter().map(|(room, id)| query((room, &**id))).collect();
         let found = self.sender.rooms.recent(&queries).await?;
@@ -239,20 +247,25 @@ impl Outgoing {
     }
 }
 
-/// What other servers have to hear of, of a stretch of the log.
-fn outgoing(changes: &[Change]) -> impl Iterator<Item = (Position, Outgoing)> {
+/// What rooms wrote into a stretch of the log.
+fn entries(changes: &[Change]) -> impl Iterator<Item = (Position, Entry)> {
     changes.iter().filter_map(|change| {
         let position = change.position;
-        match Entry::decode(change.kind, &change.payload) {
-            Ok(Some(Entry::Event(entry))) if entry.outgoing => Some((position, Outgoing::Event(entry, None))),
-            Ok(Some(Entry::Receipt(entry))) if entry.outgoing => Some((position, Outgoing::Receipt(entry))),
-            Ok(_) => None,
-            Err(error) => {
-                error!(%position, %error, "an entry of the log cannot be read");
-                None
-            }
-        }
+        let entry = Entry::decode(change.kind, &change.payload).unwrap_or_else(|error| {
+            error!(%position, %error, "an entry of the log cannot be read");
+            None
+        });
+        Some((position, entry?))
     })
+}
+
+/// What of that other servers have to hear of.
+fn outgoing((position, entry): (Position, Entry)) -> Option<(Position, Outgoing)> {
+    match entry {
+        Entry::Event(entry) if entry.outgoing => Some((position, Outgoing::Event(entry, None))),
+        Entry::Receipt(entry) if entry.outgoing => Some((position, Outgoing::Receipt(entry))),
+        _ => None,
+    }
 }
 
 /// The states of a room before and after what was committed at a position; none when nothing of it is known.
