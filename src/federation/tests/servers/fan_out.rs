@@ -36,13 +36,13 @@ async fn after_a_kill_what_was_said_goes_to_those_who_were_there_then() {
     let (late, _) = guest(&net, 1, &room).await;
     a.rooms.kick(&user(ALICE), &room, &user(BOB), None).await.unwrap();
     a.say(ALICE, &room, "behind his back").await;
-    late.until_asked("/send/", 1).await;
+    a.until(&room, async || was_sent(&late, "behind his back")).await;
     let before = late.asked("/send/").len();
 
     let a = a.crash_and_restart().await;
     net.mend(B);
     b.until(&room, async || b.membership(&room, BOB).await == Some(room::tables::Membership::Leave)).await;
-    late.until_asked("/send/", before + 1).await;
+    a.until(&room, async || late.asked("/send/").len() > before).await;
     a.until(&room, async || a.sender.is_idle()).await;
     assert_eq!(b.said(&room).await, ["to his face"]);
     assert!(was_sent(&late, "behind his back"));
