@@ -77,7 +77,7 @@ pub struct UserRooms {
     /// The rooms, by serial.
     pub rooms: Vec<UserRoom>,
     user: OwnedUserId,
-    by_topic: OnceLock<Vec<(Topic, u32, Sort)>>,
+    by_topic: OnceLock<[ByTopic; 3]>,
     by_position: OnceLock<Vec<(Position, u32)>>,
 }
 
@@ -87,6 +87,46 @@ enum Sort {
     Events,
     Ephemeral,
     OwnReceipts,
+}
+
+/// What moves with the topics of one kind, in the order of their ids, with places in [`UserRooms::rooms`].
+#[derive(Debug)]
+struct ByTopic {
+    kind: u8,
+    sort: Sort,
+    places: Vec<(u64, u32)>,
+}
+
+impl ByTopic {
+    fn new(sort: Sort, kind: u8, topics: impl Iterator<Item = (Topic, u32)>) -> Self {
+        let mut places: Vec<_> = topics.map(|(topic, place)| (topic.id, place)).collect();
+        places.sort_unstable();
+        Self { kind, sort, places }
+    }
+
+    /// What stands at the id of a topic. Two rooms may have the same one.
+    fn places_of(&self, id: u64) -> impl Iterator<Item = u32> {
+        let found = self.places[self.first_from(id)..].iter().take_while(move |(other, _)| *other == id);
+        found.map(|(_, place)| *place)
+    }
+
+    /// The first entry whose id is this or a higher one.
+    ///
+    /// Ids are hashes, so that an id itself says about where it stands; fifty readers of a thousand rooms have
+    /// larger lists than a processor's cache holds, and what is looked for all over a list is not there.
+    fn first_from(&self, id: u64) -> usize {
+        let count = self.places.len();
+        let guess = usize::try_from((u128::from(id) * count as u128) >> 64).unwrap_or(0);
+        let width = 2 * count.isqrt() + 4;
+        let (start, end) = (guess.saturating_sub(width), (guess + width).min(count));
+        let before = |entry: &(u64, u32)| entry.0 < id;
+        let is_within =
+            (start == 0 || before(&self.places[start - 1])) && (end == count || !before(&self.places[end]));
+        match is_within {
+            true => start + self.places[start..end].partition_point(before),
+            false => self.places.partition_point(before),
+        }
+    }
 }
 
 /// A room in which there may be something to tell.
@@ -136,22 +176,23 @@ impl UserRooms {
             let row = usize::try_from(*place).ok().and_then(|place| self.rooms.get(place));
             row.is_some_and(|row| row.room_id == room_id)
         };
-        places_of(self.by_topic(), Topic::room(room_id.as_str())).map(|(place, _)| place).find(is_it)
+        let [events, ..] = self.by_topic();
+        events.places_of(Topic::room(room_id.as_str()).id).find(is_it)
     }
 
-    /// What moves when there is something to tell of a room that the user is in, with the room's place in
-    /// [`UserRooms::rooms`]; in the order of the topics.
-    fn by_topic(&self) -> &[(Topic, u32, Sort)] {
+    /// What moves when there is something to tell of a room that the user is in.
+    fn by_topic(&self) -> &[ByTopic; 3] {
         self.by_topic.get_or_init(|| {
-            let mut topics = Vec::new();
-            for (index, row) in (0..).zip(&self.rooms).filter(|(_, row)| row.membership == Membership::Join) {
-                let room_id = row.room_id.as_str();
-                topics.push((Topic::room(room_id), index, Sort::Events));
-                topics.push((Topic::ephemeral(room_id), index, Sort::Ephemeral));
-                topics.push((private_receipts(&self.user, room_id), index, Sort::OwnReceipts));
-            }
-            topics.sort_unstable();
-            topics
+            let joined = || (0..).zip(&self.rooms).filter(|(_, row)| row.membership == Membership::Join);
+            let of = |sort, topic: &dyn Fn(&str) -> Topic| {
+                let topics = joined().map(|(place, row)| (topic(row.room_id.as_str()), place));
+                ByTopic::new(sort, topic("").kind, topics)
+            };
+            [
+                of(Sort::Events, &Topic::room),
+                of(Sort::Ephemeral, &Topic::ephemeral),
+                of(Sort::OwnReceipts, &|room_id| private_receipts(&self.user, room_id)),
+            ]
         })
     }
 }
@@ -166,13 +207,6 @@ fn without_closed(mut rooms: Vec<UserRoom>, closed: &HashSet<RoomSerial>) -> Vec
     }
     let shown = |row: UserRoom| if closed.contains(&row.room) { row.of_closed() } else { row };
     rooms.into_iter().map(shown).collect()
-}
-
-/// What stands at a topic. Two rooms may have the same one.
-fn places_of(by_topic: &[(Topic, u32, Sort)], topic: Topic) -> impl Iterator<Item = (u32, Sort)> {
-    let first = by_topic.partition_point(|(other, ..)| *other < topic);
-    let found = by_topic[first..].iter().take_while(move |(other, ..)| *other == topic);
-    found.map(|(_, place, sort)| (*place, *sort))
 }
 
 /// So many moves are looked through also for a user of few rooms.
@@ -249,15 +283,25 @@ impl Rooms {
     /// Take the [`store::Store::head`] that the answer is to hold for before asking.
     pub fn moved(&self, rooms: &UserRooms, since: Position) -> Vec<MovedRoom> {
         let by_topic = rooms.by_topic();
-        let mut places: Vec<(u32, Sort)> =
-            match self.store().moved_since(since, by_topic.len().max(MOVES_LOOKED_AT)) {
-                Some(moved) => moved.iter().flat_map(|topic| places_of(by_topic, *topic)).collect(),
-                None => {
-                    let moved = self.store().moved_of(by_topic.iter().map(|(topic, ..)| *topic), since);
-                    let moved = by_topic.iter().zip(moved).filter(|(_, moved)| *moved != Moved::No);
-                    moved.map(|((_, place, sort), _)| (*place, *sort)).collect()
+        let topics: usize = by_topic.iter().map(|sort| sort.places.len()).sum();
+        let mut places: Vec<(u32, Sort)> = Vec::new();
+        match self.store().moved_since(since, topics.max(MOVES_LOOKED_AT)) {
+            Some(moved) => {
+                for topic in moved {
+                    for list in by_topic.iter().filter(|list| list.kind == topic.kind) {
+                        places.extend(list.places_of(topic.id).map(|place| (place, list.sort)));
+                    }
                 }
-            };
+            }
+            None => {
+                for ByTopic { kind, sort, places: list } in by_topic {
+                    let topics = list.iter().map(|(id, _)| Topic { kind: *kind, id: *id });
+                    let moved = list.iter().zip(self.store().moved_of(topics, since));
+                    let moved = moved.filter(|(_, moved)| *moved != Moved::No);
+                    places.extend(moved.map(|((_, place), _)| (*place, *sort)));
+                }
+            }
+        }
         places.sort_unstable();
         let mut moved: Vec<MovedRoom> = Vec::new();
         for (place, sort) in places {
@@ -309,5 +353,34 @@ impl Rooms {
     pub async fn is_joined(&self, user: &UserId, room_id: &RoomId) -> Result<bool, Error> {
         let Some(room) = self.room(room_id).await? else { return Ok(false) };
         Ok(self.membership_in(&room, user).await? == Some(Membership::Join))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_found_however_ids_are_spread() {
+        let spread = |count: u64| (0..count).map(|number| Topic::room(&format!("!{number}")).id);
+        let crowded = (0..500).chain((0..500).map(|number| u64::MAX - number));
+        let lists: [Vec<u64>; 5] = [
+            Vec::new(),
+            vec![7, 7, u64::MAX],
+            spread(1_200).collect(),
+            crowded.collect(),
+            (0..300).map(|number| u64::MAX / 2 + number / 3).collect(),
+        ];
+        for mut ids in lists {
+            ids.sort_unstable();
+            let topics = ids.iter().zip(0..).map(|(id, place)| (Topic { kind: 1, id: *id }, place));
+            let list = ByTopic::new(Sort::Events, 1, topics);
+            let around = |id: &u64| [id.saturating_sub(1), *id, id.saturating_add(1)];
+            let asked = ids.iter().flat_map(around).chain([0, 1, u64::MAX / 2, u64::MAX]);
+            for id in asked {
+                let at = (0..).zip(&ids).filter(|(_, other)| **other == id).map(|(place, _)| place);
+                assert_eq!(list.places_of(id).collect::<Vec<u32>>(), at.collect::<Vec<u32>>(), "{id}");
+            }
+        }
     }
 }

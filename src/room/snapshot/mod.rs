@@ -117,7 +117,7 @@ impl Snapshots {
 
     /// All entries, batch by batch and in no particular order, for snapshots of any size.
     pub fn walk(&self, room: RoomSerial, root: Root) -> Entries {
-        Entries { snapshots: self.clone(), walk: Walk::new(room, root) }
+        Entries { snapshots: self.clone(), walk: Walk::new([(room, root)]) }
     }
 
     /// All entries, sorted by key.
@@ -125,13 +125,15 @@ impl Snapshots {
     /// # Errors
     /// As [`Snapshots::get`].
     pub async fn all(&self, room: RoomSerial, root: Root) -> Result<Vec<Entry>, Error> {
-        let mut walk = self.walk(room, root);
-        let mut all = Vec::new();
-        while let Some(some) = walk.next().await? {
-            all.extend(some);
-        }
-        all.sort_unstable();
-        Ok(all)
+        Ok(self.all_of(&[(room, root)]).await?.pop().unwrap_or_default())
+    }
+
+    /// All entries of several snapshots, of any rooms, read together; an element per snapshot, in order.
+    ///
+    /// # Errors
+    /// As [`Snapshots::get`].
+    pub async fn all_of(&self, snapshots: &[(RoomSerial, Root)]) -> Result<Vec<Vec<Entry>>, Error> {
+        tree::all(self.shelf(), snapshots).await
     }
 
     /// How many entries a snapshot has; reads one chunk.
@@ -185,7 +187,18 @@ impl Snapshots {
         before: Root,
         after: Root,
     ) -> Result<Vec<Difference>, Error> {
-        tree::difference(self.shelf(), room, before, after).await
+        Ok(self.differences(&[(room, before, after)]).await?.pop().unwrap_or_default())
+    }
+
+    /// The same for several pairs of snapshots, of any rooms, read together; an element per pair, in order.
+    ///
+    /// # Errors
+    /// As [`Snapshots::get`].
+    pub async fn differences(
+        &self,
+        pairs: &[(RoomSerial, Root, Root)],
+    ) -> Result<Vec<Vec<Difference>>, Error> {
+        tree::differences(self.shelf(), pairs).await
     }
 }
 
@@ -202,6 +215,7 @@ impl Entries {
     /// # Errors
     /// As [`Snapshots::get`].
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, Error> {
-        self.walk.next(self.snapshots.shelf()).await
+        let found = self.walk.next(self.snapshots.shelf()).await?;
+        Ok(found.map(|found| found.into_iter().flat_map(|(_, entries)| entries).collect()))
     }
 }

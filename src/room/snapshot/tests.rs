@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::{
     apply::{Change, apply},
     node::{ChunkHash, Entry, MAX_LEAF_ENTRIES, Made, Node},
-    tree::{Broken, ChunkId, Chunks, Difference, Query, Walk, difference, look_up},
+    tree::{Broken, ChunkId, Chunks, Difference, Query, all, differences, look_up},
 };
 use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};
 
@@ -71,17 +71,11 @@ impl Memory {
     }
 
     fn all(&self, root: Root) -> Vec<Entry> {
-        let mut walk = Walk::new(ROOM, root);
-        let mut all = Vec::new();
-        while let Some(some) = now(walk.next(self)) {
-            all.extend(some);
-        }
-        all.sort_unstable();
-        all
+        now(all(self, &[(ROOM, root)])).remove(0)
     }
 
     fn difference(&self, before: Root, after: Root) -> Vec<Difference> {
-        now(difference(self, ROOM, before, after))
+        now(differences(self, &[(ROOM, before, after)])).remove(0)
     }
 }
 
@@ -287,6 +281,38 @@ fn many_keys_of_many_maps_are_looked_up_in_one_round_per_level() {
     assert!(answers[1].iter().all(Option::is_none));
     assert!(answers[2].iter().copied().eq(expected(10)));
     assert!(memory.rounds.load(Relaxed) <= 5);
+}
+
+#[test]
+fn many_maps_are_read_and_compared_in_as_many_rounds_as_one() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let mut memory = Memory::default();
+    let roots: Vec<Root> = (1..=30)
+        .map(|count| (0..count).map(|key| set(key, key + 100 * count)).collect::<Vec<_>>())
+        .map(|changes| memory.apply(Root::EMPTY, &changes).0)
+        .chain([Root::EMPTY])
+        .collect();
+    let sizes: Vec<usize> = (1..=30).chain([0]).collect();
+
+    memory.rounds.store(0, Relaxed);
+    let maps: Vec<_> = roots.iter().map(|root| (ROOM, *root)).collect();
+    let found = now(all(&memory, &maps));
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+    assert!(
+        found
+            .iter()
+            .zip(1..)
+            .all(|(map, count)| map.iter().all(|(key, event)| event.0 == key.0 + 100 * count))
+    );
+    assert_eq!(memory.rounds.load(Relaxed), 1);
+
+    memory.rounds.store(0, Relaxed);
+    let pairs: Vec<_> = roots.iter().map(|root| (ROOM, *root, roots[0])).collect();
+    let found = now(differences(&memory, &pairs));
+    assert!(found[0].is_empty(), "the same as itself");
+    let sizes: Vec<usize> = (1..=30).chain([1]).skip(1).collect();
+    assert_eq!(found[1..].iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+    assert_eq!(memory.rounds.load(Relaxed), 1);
 }
 
 #[test]

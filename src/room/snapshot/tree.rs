@@ -122,44 +122,76 @@ pub(super) fn check_depth(id: ChunkId, depth: u32) -> Result<(), Broken> {
     if depth < MAX_DEPTH { Ok(()) } else { Err(id.broken(BadChunk::Place)) }
 }
 
-/// A walk over all entries of a map, in no particular order, in batches.
+/// A walk over all entries of some maps, in no particular order, in batches.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
-    room: RoomSerial,
-    /// Chunks to visit, with their depths; the last one first.
-    pending: Vec<(ChunkHash, u32)>,
+    /// Chunks to visit; the last one first.
+    pending: Vec<Pending>,
+}
+
+/// A chunk to visit.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    /// Which of the maps it is of.
+    map: usize,
+    id: ChunkId,
+    depth: u32,
 }
 
 /// Chunks read at once in a walk: some 4,000 entries, or 25 KiB stored.
 const WALK_BATCH: usize = 64;
 
 impl Walk {
-    pub(super) fn new(room: RoomSerial, root: Root) -> Self {
-        Self { room, pending: ChunkHash::top(root).map(|hash| (hash, 0)).into_iter().collect() }
+    pub(super) fn new(maps: impl IntoIterator<Item = (RoomSerial, Root)>) -> Self {
+        let top = |(map, (room, root))| {
+            let id = ChunkId { room, hash: ChunkHash::top(root)? };
+            Some(Pending { map, id, depth: 0 })
+        };
+        Self { pending: maps.into_iter().enumerate().filter_map(top).collect() }
     }
 
-    /// The next entries; none at the end.
-    pub(super) async fn next<C: Chunks>(&mut self, chunks: &C) -> Result<Option<Vec<Entry>>, C::Error> {
+    /// The next entries, of one map or several, each with its number among the maps; none at the end.
+    pub(super) async fn next<C: Chunks>(
+        &mut self,
+        chunks: &C,
+    ) -> Result<Option<Vec<(usize, Vec<Entry>)>>, C::Error> {
         let mut found = Vec::new();
         while found.is_empty() {
             let batch = self.pending.split_off(self.pending.len().saturating_sub(WALK_BATCH));
             if batch.is_empty() {
                 return Ok(None);
             }
-            let ids: Vec<_> =
-                batch.iter().map(|(hash, _)| ChunkId { room: self.room, hash: *hash }).collect();
-            for ((node, id), (_, depth)) in chunks.get(&ids).await?.into_iter().zip(ids).zip(batch) {
+            let ids: Vec<_> = batch.iter().map(|pending| pending.id).collect();
+            for (node, Pending { map, id, depth }) in chunks.get(&ids).await?.into_iter().zip(batch) {
                 match &*node {
-                    Node::Leaf(entries) => found.extend_from_slice(entries),
+                    Node::Leaf(entries) => found.push((map, entries.clone())),
                     Node::Branch(_) => {
                         check_depth(id, depth)?;
-                        self.pending.extend(node.children().map(|child| (child.hash, depth + 1)));
+                        let below =
+                            |hash| Pending { map, id: ChunkId { room: id.room, hash }, depth: depth + 1 };
+                        self.pending.extend(node.children().map(|child| below(child.hash)));
                     }
                 }
             }
         }
         Ok(Some(found))
     }
+}
+
+/// All entries of several maps, sorted by key; an element per map, in order.
+pub(super) async fn all<C: Chunks>(
+    chunks: &C,
+    maps: &[(RoomSerial, Root)],
+) -> Result<Vec<Vec<Entry>>, C::Error> {
+    let mut all = vec![Vec::new(); maps.len()];
+    let mut walk = Walk::new(maps.iter().copied());
+    while let Some(found) = walk.next(chunks).await? {
+        for (map, entries) in found {
+            all[map].extend(entries);
+        }
+    }
+    all.iter_mut().for_each(|entries: &mut Vec<Entry>| entries.sort_unstable());
+    Ok(all)
 }
 
 /// How two maps differ in a key.
@@ -234,51 +266,61 @@ pub(super) fn split(entries: Vec<Entry>, depth: u32) -> [Vec<Entry>; FANOUT] {
     parts
 }
 
-/// Compares two maps of a room; the answer is sorted by key.
-///
-/// Subtrees that both have are not looked at, so the cost follows the difference.
-pub(super) async fn difference<C: Chunks>(
-    chunks: &C,
+/// Two maps of a room to be compared, or parts of them.
+struct Pair {
+    /// Which of the comparisons it belongs to.
+    comparison: usize,
     room: RoomSerial,
-    before: Root,
-    after: Root,
-) -> Result<Vec<Difference>, C::Error> {
-    let mut found = Vec::new();
-    let tops = (Side::of(ChunkHash::top(before)), Side::of(ChunkHash::top(after)));
-    let mut pairs = vec![tops];
+    before: Side,
+    after: Side,
+}
+
+/// Compares maps, each with another one of its room; an answer per comparison, sorted by key.
+///
+/// Subtrees that both have are not looked at, so the cost follows the differences.
+pub(super) async fn differences<C: Chunks>(
+    chunks: &C,
+    comparisons: &[(RoomSerial, Root, Root)],
+) -> Result<Vec<Vec<Difference>>, C::Error> {
+    let mut found = vec![Vec::new(); comparisons.len()];
+    let whole = |(comparison, (room, before, after)): (usize, &(RoomSerial, Root, Root))| {
+        let (before, after) = (Side::of(ChunkHash::top(*before)), Side::of(ChunkHash::top(*after)));
+        Pair { comparison, room: *room, before, after }
+    };
+    let mut pairs: Vec<Pair> = comparisons.iter().enumerate().map(whole).collect();
     let mut depth = 0;
     loop {
-        pairs.retain(|(left, right)| !left.same_as(right));
+        pairs.retain(|pair| !pair.before.same_as(&pair.after));
         if pairs.is_empty() {
             break;
         }
-        let mut fetched = fetch_sides(chunks, room, &pairs).await?.into_iter();
+        let mut fetched = fetch_sides(chunks, &pairs).await?.into_iter();
         let mut fetch = |side: &Side| matches!(side, Side::Chunk(_)).then(|| fetched.next()).flatten();
-        for (left, right) in mem::take(&mut pairs) {
-            let (left_node, right_node) = (fetch(&left), fetch(&right));
-            match (Loaded::of(left, left_node), Loaded::of(right, right_node)) {
-                (Loaded::Entries(left), Loaded::Entries(right)) => compare(&left, &right, &mut found),
-                (left, right) => {
-                    let (left, right) = (left.split(depth)?, right.split(depth)?);
-                    pairs.extend(left.into_iter().zip(right));
+        for Pair { comparison, room, before, after } in mem::take(&mut pairs) {
+            let (before_node, after_node) = (fetch(&before), fetch(&after));
+            match (Loaded::of(before, before_node), Loaded::of(after, after_node)) {
+                (Loaded::Entries(before), Loaded::Entries(after)) => {
+                    compare(&before, &after, &mut found[comparison]);
+                }
+                (before, after) => {
+                    let parts = before.split(depth)?.into_iter().zip(after.split(depth)?);
+                    pairs.extend(parts.map(|(before, after)| Pair { comparison, room, before, after }));
                 }
             }
         }
         depth += 1;
     }
-    found.sort_unstable_by_key(|difference| difference.key);
+    for found in &mut found {
+        found.sort_unstable_by_key(|difference| difference.key);
+    }
     Ok(found)
 }
 
-/// Reads the chunks of all pairs, left before right.
-async fn fetch_sides<C: Chunks>(
-    chunks: &C,
-    room: RoomSerial,
-    pairs: &[(Side, Side)],
-) -> Result<Vec<(ChunkId, Arc<Node>)>, C::Error> {
-    let sides = pairs.iter().flat_map(|(left, right)| [left, right]);
+/// Reads the chunks of all pairs, those before first.
+async fn fetch_sides<C: Chunks>(chunks: &C, pairs: &[Pair]) -> Result<Vec<(ChunkId, Arc<Node>)>, C::Error> {
+    let sides = pairs.iter().flat_map(|pair| [(pair.room, &pair.before), (pair.room, &pair.after)]);
     let ids: Vec<_> = sides
-        .filter_map(|side| match side {
+        .filter_map(|(room, side)| match side {
             Side::Chunk(hash) => Some(ChunkId { room, hash: *hash }),
             Side::Entries(_) => None,
         })

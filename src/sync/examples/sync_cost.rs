@@ -1,6 +1,11 @@
 //! What `/sync` costs over a store in memory: a wake-up of many readers, and a first answer.
 //!
 //! `cargo run --release -p sync --example sync_cost`
+//!
+//! `ROOMS_EACH` gives each reader so many rooms of his own, `READERS` and `ROUNDS` say how many readers are woken how
+//! often; with any of them nothing but wake-ups is measured. What grows with the rooms of a reader shows on a machine
+//! that is not quiet as well, in the misses of a simulated cache: the difference between few rounds and many of
+//! `valgrind --tool=cachegrind --cache-sim=yes --LL=1048576,16,64`.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for people")]
 
 use std::{sync::Arc, time::Duration, time::Instant};
@@ -13,8 +18,6 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId, events::TimelineEventType};
 use store::{MemoryBackend, MemoryDisk, Options, Store};
 use sync::{StateAfter, SyncFilter, SyncRequest, Syncs};
 
-const READERS: usize = 50;
-const ROUNDS: usize = 400;
 const ROOMS: usize = 200;
 const MESSAGES: usize = 50;
 
@@ -99,19 +102,30 @@ fn cpu() -> f64 {
 async fn main() {
     let disk = MemoryDisk::default();
     let server = Arc::new(server(&disk).await);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let chosen = [number("READERS"), number("ROUNDS"), number("ROOMS_EACH")];
     if std::env::var_os("COLD").is_none() {
-        wake_ups(&server).await;
+        let [readers, rounds, rooms] = chosen;
+        wake_ups(&server, readers.unwrap_or(50), rounds.unwrap_or(400), rooms.unwrap_or(0)).await;
+    }
+    if chosen.iter().any(Option::is_some) {
+        return;
     }
     first_answers(&disk, server).await;
 }
 
-async fn wake_ups(server: &Arc<Server>) {
+async fn wake_ups(server: &Arc<Server>, count: usize, rounds: usize, rooms_each: usize) {
     let hanako = user("hanako");
     let shared = room(server, &hanako).await;
     let filter = Arc::new(SyncFilter::parse(b"{}").unwrap());
     let mut readers = Vec::new();
-    for reader in 0..READERS {
+    for reader in 0..count {
         let reader = user(&format!("reader{reader}"));
+        for _ in 0..rooms_each {
+            // Two rooms that one user makes in one moment are the same room.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            room(server, &reader).await;
+        }
         server.rooms.join(&reader, &shared, &[], Joining::default()).await.unwrap();
         let mut request = request(&reader, &filter);
         request.since = Some(token(&server.syncs.sync(request.clone()).await.unwrap().gather().await));
@@ -120,7 +134,7 @@ async fn wake_ups(server: &Arc<Server>) {
 
     // What sending alone costs.
     let before = cpu();
-    for number in 0..ROUNDS {
+    for number in 0..rounds {
         say(server, &hanako, &shared, number).await;
     }
     let sending = cpu() - before;
@@ -129,11 +143,11 @@ async fn wake_ups(server: &Arc<Server>) {
     }
 
     // Each reader waits in a long poll for each message.
-    let (told, mut heard) = tokio::sync::mpsc::channel(READERS);
+    let (told, mut heard) = tokio::sync::mpsc::channel(count);
     for mut request in readers {
         let (server, told) = (server.clone(), told.clone());
         tokio::spawn(async move {
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds {
                 let answer = server.syncs.sync(request.clone()).await.unwrap().gather().await;
                 request.since = Some(token(&answer));
                 told.send(Instant::now()).await.unwrap();
@@ -142,23 +156,23 @@ async fn wake_ups(server: &Arc<Server>) {
     }
     let before = cpu();
     let mut delays = Vec::new();
-    for number in 0..ROUNDS {
+    for number in 0..rounds {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let sent = Instant::now();
         say(server, &hanako, &shared, number).await;
-        for _ in 0..READERS {
+        for _ in 0..count {
             delays.push(heard.recv().await.unwrap().duration_since(sent));
         }
     }
     let reading = cpu() - before - sending;
     delays.sort_unstable();
-    let answers = (READERS * ROUNDS) as f64;
+    let answers = (count * rounds) as f64;
     println!(
-        "wake-up: {:.3} ms CPU an answer ({READERS} readers of one room); delivered in {:.2} ms (p50), {:.2} ms (p99); sending {:.3} ms CPU",
+        "wake-up: {:.3} ms CPU an answer ({count} readers of one room); delivered in {:.2} ms (p50), {:.2} ms (p99); sending {:.3} ms CPU",
         reading * 1_000.0 / answers,
         delays[delays.len() / 2].as_secs_f64() * 1_000.0,
         delays[delays.len() * 99 / 100].as_secs_f64() * 1_000.0,
-        sending * 1_000.0 / ROUNDS as f64,
+        sending * 1_000.0 / rounds as f64,
     );
 }
 
