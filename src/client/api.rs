@@ -12,7 +12,7 @@ use room::{Profile, Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use web::{ApiError, TokenError, User};
 
-use crate::{Elsewhere, Presence, hierarchy::Walks};
+use crate::{Elsewhere, Presence, hierarchy::Walks, large::Making};
 
 /// Settings of the client interface.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct ClientApi {
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
     pub(crate) presence: Presence,
     pub(crate) config: Config,
+    /// Parts of large answers are made few at a time.
+    pub(crate) making: Making,
     /// Walks through spaces that have a next page.
     pub(crate) walks: Walks,
 }
@@ -60,7 +62,17 @@ impl ClientApi {
         presence: Presence,
         config: Config,
     ) -> Self {
-        Self { accounts, rooms, authorities, clock, elsewhere, presence, config, walks: Walks::default() }
+        Self {
+            accounts,
+            rooms,
+            authorities,
+            clock,
+            elsewhere,
+            presence,
+            config,
+            making: Making::default(),
+            walks: Walks::default(),
+        }
     }
 
     /// The caller, and whom he ignores.

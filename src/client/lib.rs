@@ -21,6 +21,7 @@ mod filters;
 mod hierarchy;
 mod history;
 mod interactive;
+mod large;
 mod login;
 mod membership;
 mod misc;

@@ -2,21 +2,17 @@
 
 use std::sync::Arc;
 
-use room::{
-    read::{event::membership_named, members::MemberFilter, token::Token, view::Look},
-    tables::Membership,
-};
-use ruma::{
-    OwnedRoomId,
-    api::client::{membership::get_member_events, state::get_state_events},
-    events::room::member::MembershipState,
-    serde::Raw,
-};
+use room::read::{event::membership_named, members::MemberFilter, token::Token, view::Look};
+use ruma::{OwnedRoomId, serde::Raw};
 use serde::Deserialize;
-use serde_json::{Map, json};
-use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
+use web::{ApiError, RawCall, Response, StatusCode, User, json_response};
 
-use crate::{ClientApi, api::viewer, send::hide_room};
+use crate::{
+    ClientApi,
+    api::viewer,
+    large::{self, Telling},
+    send::hide_room,
+};
 
 /// Events as they go into an answer.
 pub(crate) fn raw_events<T>(api: &ClientApi, looks: &[Look]) -> Vec<Raw<T>> {
@@ -27,12 +23,10 @@ pub(crate) fn raw_events<T>(api: &ClientApi, looks: &[Look]) -> Vec<Raw<T>> {
 /// `GET /_matrix/client/v3/rooms/{roomId}/state`: all state of a room.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstate>
-pub(crate) async fn all(
-    api: Arc<ClientApi>,
-    call: Call<get_state_events::v3::Request, User>,
-) -> Result<get_state_events::v3::Response, ApiError> {
-    let looks = api.rooms.state(&viewer(&call.caller), &call.request.room_id).await.map_err(hide_room)?;
-    Ok(get_state_events::v3::Response::new(raw_events(&api, &looks)))
+pub(crate) async fn all(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    let list = api.rooms.state_list(&viewer(&call.caller), &room_id).await.map_err(hide_room)?;
+    large::answer(api, list, Telling::Events).await
 }
 
 #[derive(Default, Deserialize)]
@@ -70,25 +64,23 @@ pub(crate) async fn one(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Resp
 /// `GET /_matrix/client/v3/rooms/{roomId}/members`: the member events of a room.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmembers>
-pub(crate) async fn members(
-    api: Arc<ClientApi>,
-    call: Call<get_member_events::v3::Request, User>,
-) -> Result<get_member_events::v3::Response, ApiError> {
-    let request = call.request;
-    let at = request.at.as_deref().map(parse_token).transpose()?;
+pub(crate) async fn members(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    let query: MembersQuery = call.query()?;
+    let at = query.at.as_deref().map(parse_token).transpose()?;
     let filter = MemberFilter {
-        membership: request.membership.as_ref().and_then(known),
-        not_membership: request.not_membership.as_ref().and_then(known),
+        membership: query.membership.as_deref().and_then(membership_named),
+        not_membership: query.not_membership.as_deref().and_then(membership_named),
     };
-
-    let viewer = viewer(&call.caller);
-    let looks = api.rooms.members(&viewer, &request.room_id, at, filter).await.map_err(hide_room)?;
-
-    Ok(get_member_events::v3::Response::new(raw_events(&api, &looks)))
+    let list = api.rooms.member_list(&viewer(&call.caller), &room_id, at, filter).await.map_err(hide_room)?;
+    large::answer(api, list, Telling::Chunk).await
 }
 
-fn known(membership: &MembershipState) -> Option<Membership> {
-    membership_named(membership.as_str())
+#[derive(Deserialize)]
+struct MembersQuery {
+    at: Option<String>,
+    membership: Option<String>,
+    not_membership: Option<String>,
 }
 
 /// A place in a timeline, as this server writes it.
@@ -101,14 +93,6 @@ pub(crate) fn parse_token(text: &str) -> Result<Token, ApiError> {
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidjoined_members>
 pub(crate) async fn joined_members(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let room_id: OwnedRoomId = call.args.get(0)?;
-    let members = api.rooms.joined_members(&call.caller.user_id, &room_id).await.map_err(hide_room)?;
-    // Both keys are there even when they are null.
-    let joined: Map<_, _> = members
-        .into_iter()
-        .map(|member| {
-            let shown = json!({ "display_name": member.displayname, "avatar_url": member.avatar_url });
-            (member.user_id.to_string(), shown)
-        })
-        .collect();
-    Ok(json_response(StatusCode::OK, &json!({ "joined": joined })))
+    let list = api.rooms.joined_members(&call.caller.user_id, &room_id).await.map_err(hide_room)?;
+    large::answer(api, list, Telling::Joined).await
 }

@@ -124,12 +124,17 @@ impl Plan {
         }
     }
 
-    /// The rooms, where all that there is to tell are receipts and typing.
-    fn of_the_moment(&self) -> Option<&[RoomPlan]> {
-        let is_alone = self.invited.is_empty()
+    /// Whether there is anything to tell of rooms that the user is not in.
+    pub(crate) fn has_outside(&self) -> bool {
+        !(self.invited.is_empty()
             && self.knocked.is_empty()
             && self.left.is_empty()
-            && self.declined.is_empty();
+            && self.declined.is_empty())
+    }
+
+    /// The rooms, where all that there is to tell are receipts and typing.
+    fn of_the_moment(&self) -> Option<&[RoomPlan]> {
+        let is_alone = !self.has_outside();
         let is_so = |room: &RoomPlan| room.may_gather && room.data.is_empty();
         (is_alone && !self.joined.is_empty() && self.joined.iter().all(is_so)).then_some(&self.joined)
     }
@@ -208,7 +213,9 @@ impl Syncs {
             .chain(&mut plan.left)
             .filter(|plan| scene.since.is_some_and(|since| plan.row.position > since))
             .collect();
-        self.find_newly_joined(scene, changed).await?;
+        if !changed.is_empty() {
+            Box::pin(self.find_newly_joined(scene, changed)).await?;
+        }
         Ok(plan)
     }
 
@@ -216,9 +223,6 @@ impl Syncs {
     /// in them when it last asked.
     async fn find_newly_joined(&self, scene: &Scene<'_>, changed: Vec<&mut RoomPlan>) -> Result<(), Error> {
         let Some(since) = scene.since else { return Ok(()) };
-        if changed.is_empty() {
-            return Ok(());
-        }
         let serials: Vec<RoomSerial> = changed.iter().map(|plan| plan.row.room).collect();
         let roots = self.rooms().states_at(&serials, Token::after(since)).await?;
         let places: Vec<_> = serials

@@ -1,15 +1,19 @@
 //! [`Syncs`]: answers, and the wait for something to answer with.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use account::Accounts;
 use base::{Clock, Metrics, Tasks};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use quick_cache::sync::Cache;
-use room::{Rooms, read::membership::UserRooms, read::token::Token};
+use room::{
+    RoomSerial, Rooms,
+    read::{filter::LazyMembers, membership::UserRooms, token::Token},
+};
 use ruma::{OwnedDeviceId, OwnedUserId};
 use store::{Position, Store};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -18,7 +22,8 @@ use crate::{
     data::{IgnoredCache, Items},
     joined::RoomPart,
     lazy::LazyMemory,
-    rooms::{RoomPlan, Scene},
+    left::StrippedPart,
+    rooms::{Plan, RoomPlan, Scene},
     watches::{Watches, gathering, same_joined},
     write::Out,
 };
@@ -28,6 +33,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// So many rooms are read, and held in memory, at a time.
 pub(crate) const GROUP: usize = 50;
+
+/// So many members too, of those rooms together, unless one room alone has more.
+const GROUP_MEMBERS: u64 = 5_000;
+
+/// So many groups of rooms are read at a time for first answers and such with all state; others wait their turn.
+/// A client that is slow to take what was read for it holds up nobody.
+const GROUPS_AT_ONCE: usize = 8;
 
 /// Everything that is answered to one request.
 pub enum Answer {
@@ -86,6 +98,7 @@ struct Inner {
     watches: Watches,
     ignored: IgnoredCache,
     filters: Cache<(OwnedUserId, String), Arc<SyncFilter>>,
+    groups: Semaphore,
     waiting: base::Gauge,
     answers: base::Counter,
 }
@@ -110,6 +123,7 @@ impl Syncs {
             lazy: LazyMemory::new(),
             ignored: IgnoredCache::new(),
             filters: Cache::new(1_024),
+            groups: Semaphore::new(GROUPS_AT_ONCE),
             waiting: metrics.gauge("yakuba_sync_requests_waiting", "Clients that wait for something new"),
             answers: metrics.counter("yakuba_sync_answers", "Answers to /sync"),
         }))
@@ -166,12 +180,12 @@ impl Syncs {
     pub async fn sync(&self, request: SyncRequest) -> Result<Answer, Error> {
         self.0.answers.inc();
         let request = Arc::new(request);
-        let Some(mut since) = request.since else { return self.whole(request).await };
+        let Some(mut since) = request.since else { return Box::pin(self.whole(request)).await };
         // Another process may have given the token. One that is still ahead then is from a later time:
         // the store was put back to an older state.
         since = since.min(self.0.store.reach(since).await?);
         if request.full_state {
-            return self.whole(request).await;
+            return Box::pin(self.whole(request)).await;
         }
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
@@ -233,9 +247,7 @@ impl Syncs {
 
         let mut joined = self.joined_or_less(&scene, &plan.joined).await?;
         joined.retain(|part| !part.is_empty(&scene));
-        let invited = self.stripped_parts(&scene, &plan.invited).await?;
-        let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
-        let left = self.left_parts(&scene, &plan).await?;
+        let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
         if no_rooms && global.is_empty() {
             return Ok(News::Nothing);
@@ -271,9 +283,7 @@ impl Syncs {
         let scene = Scene { request: &request, since, head, ignored: ignored.clone() };
         let plan = self.plan(&scene, &rooms, data.rooms).await?;
         let global = wanted(&request, data.global);
-        let invited = self.stripped_parts(&scene, &plan.invited).await?;
-        let knocked = self.stripped_parts(&scene, &plan.knocked).await?;
-        let left = self.left_parts(&scene, &plan).await?;
+        let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
 
         let now = self.0.clock.now();
         let mut out = Out::with_capacity(64 * 1024);
@@ -284,34 +294,32 @@ impl Syncs {
         out.left(&scene, &left, now);
         out.open("join");
 
-        let mut groups = plan.joined;
-        let rest = groups.split_off(groups.len().min(GROUP));
+        let mut groups = self.groups(&scene, plan.joined).await?;
+        let first = groups.pop_front().unwrap_or_default();
         let mut has_rooms = false;
-        for part in self.joined_or_less(&scene, &groups).await? {
+        for part in self.group_parts(&scene, &first).await? {
             if !part.is_empty(&scene) {
                 has_rooms = true;
                 out.joined(&scene, &part, now);
             }
         }
-        if rest.is_empty() {
+        drop(first);
+        if groups.is_empty() {
             out.raw("}}}");
             return Ok(Answer::Whole(out.into_bytes()));
         }
         let first = stream::once(std::future::ready(out.into_bytes()));
         let syncs = self.clone();
-        let state = (syncs, request, rest.into_iter().collect::<Vec<_>>(), has_rooms, false);
-        let following = stream::unfold(state, move |(syncs, request, mut rest, mut started, done)| {
+        let state = (syncs, request, groups, has_rooms);
+        let following = stream::unfold(state, move |(syncs, request, mut groups, mut started)| {
             let ignored = ignored.clone();
             async move {
-                if done {
-                    return None;
-                }
+                let group = groups.pop_front()?;
                 let scene = Scene { request: &request, since, head, ignored };
-                let later = rest.split_off(rest.len().min(GROUP));
                 let mut out = Out::with_capacity(64 * 1024);
                 // A body that ends before its end is no JSON, so the client asks again from where it was.
                 let mut parts = syncs
-                    .joined_or_less(&scene, &rest)
+                    .group_parts(&scene, &group)
                     .await
                     .inspect_err(|error| warn!(%error, "a sync is broken off"))
                     .ok()?;
@@ -323,14 +331,55 @@ impl Syncs {
                     started = true;
                     out.joined(&scene, &part, now);
                 }
-                let done = later.is_empty();
-                if done {
+                if groups.is_empty() {
                     out.raw("}}}");
                 }
-                Some((out.into_bytes(), (syncs, request, later, started, done)))
+                Some((out.into_bytes(), (syncs, request, groups, started)))
             }
         });
         Ok(Answer::Parts(first.chain(following).boxed()))
+    }
+
+    /// What rooms tell that the user is invited to, knocks at, and is out of.
+    async fn outside_parts(
+        &self,
+        scene: &Scene<'_>,
+        plan: &Plan,
+    ) -> Result<(Vec<StrippedPart>, Vec<StrippedPart>, Vec<RoomPart>), Error> {
+        if !plan.has_outside() {
+            return Ok(Default::default());
+        }
+        // Apart from the answer, which is large enough to be moved about, and mostly has nothing of this.
+        Box::pin(async {
+            let invited = self.stripped_parts(scene, &plan.invited).await?;
+            let knocked = self.stripped_parts(scene, &plan.knocked).await?;
+            Ok((invited, knocked, self.left_parts(scene, plan).await?))
+        })
+        .await
+    }
+
+    /// The rooms in groups that are read together: of few rooms, and of few members where all are told.
+    async fn groups(
+        &self,
+        scene: &Scene<'_>,
+        plans: Vec<RoomPlan>,
+    ) -> Result<VecDeque<Vec<RoomPlan>>, Error> {
+        let members = match scene.request.filter.state.lazy {
+            LazyMembers::Off => {
+                let rooms: Vec<RoomSerial> = plans.iter().map(|plan| plan.row.room).collect();
+                let counts = self.rooms().member_counts(&rooms).await?;
+                counts.into_iter().map(|count| count.joined).collect()
+            }
+            _ => vec![0; plans.len()],
+        };
+        Ok(grouped(plans.into_iter().zip(members)))
+    }
+
+    /// What the rooms of a group tell, when it is their turn.
+    async fn group_parts(&self, scene: &Scene<'_>, group: &[RoomPlan]) -> Result<Vec<RoomPart>, Error> {
+        // Nobody ever closes it.
+        let _turn = self.0.groups.acquire().await.ok();
+        self.joined_or_less(scene, group).await
     }
 
     /// What rooms tell that the user is or was in. A room that cannot be read is left out, whatever is wrong with it.
@@ -362,6 +411,23 @@ impl Syncs {
         }
         Ok(parts)
     }
+}
+
+/// Groups of rooms, in their order, each given with the number of its members.
+fn grouped<T>(rooms: impl Iterator<Item = (T, u64)>) -> VecDeque<Vec<T>> {
+    let mut groups: VecDeque<Vec<T>> = VecDeque::new();
+    let mut members = 0_u64;
+    for (room, count) in rooms {
+        members = members.saturating_add(count);
+        match groups.back_mut().filter(|group| group.len() < GROUP && members <= GROUP_MEMBERS) {
+            Some(group) => group.push(room),
+            None => {
+                groups.push_back(vec![room]);
+                members = count;
+            }
+        }
+    }
+    groups
 }
 
 /// What there is for a client that waits.
@@ -431,5 +497,23 @@ impl Answer {
                 Bytes::from(all)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_few_rooms_and_few_members_and_no_room_is_lost() {
+        let sizes = |counts: &[u64]| -> Vec<usize> {
+            let groups = grouped(counts.iter().copied().enumerate());
+            assert!(groups.iter().flatten().copied().eq(0..counts.len()), "each once, in order");
+            groups.iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[3; 120]), [50, 50, 20]);
+        assert_eq!(sizes(&[30_000, 1, 30_000, 30_000]), [1, 1, 1, 1]);
+        assert_eq!(sizes(&[2_500, 2_500, 1, 4_999, u64::MAX, 1]), [2, 2, 1, 1]);
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::{debug, error};
 
-use crate::{Response, json::json_bytes};
+use crate::{Response, json::json_body};
 
 const NO_ROOM: &str = "M_RESOURCE_LIMIT_EXCEEDED";
 
@@ -234,7 +234,7 @@ impl ApiError {
         let body = Body { errcode: &errcode, error: &message, more: &more };
         // Strings and values that were JSON before always serialise.
         let body = serde_json::to_vec(&body).map(Bytes::from).unwrap_or_default();
-        let mut response = json_bytes(status, body);
+        let mut response = json_body(status, body.into());
         if let Some(wait) = retry_after {
             let seconds = wait.as_millis().div_ceil(1_000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

@@ -1,7 +1,8 @@
 //! JSON in and out.
 
-use axum::body::Body;
+use axum::{BoxError, body::Body};
 use bytes::Bytes;
+use futures_util::Stream;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use pdu::json::MAX_SAFE_INTEGER;
 use serde::{
@@ -27,13 +28,25 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 /// An answer of this status with this body.
 pub fn json_response<T: Serialize>(status: StatusCode, body: &T) -> Response {
     match serde_json::to_vec(body) {
-        Ok(bytes) => json_bytes(status, bytes.into()),
+        Ok(bytes) => json_body(status, bytes.into()),
         Err(error) => ApiError::internal(error).into_response(""),
     }
 }
 
-pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
+/// An answer whose body is this JSON.
+pub fn json_bytes(body: Bytes) -> Response {
+    json_body(StatusCode::OK, Body::from(body))
+}
+
+/// An answer whose body is JSON in parts, each made when the one before was taken. An error breaks it off.
+pub fn json_stream<E: Into<BoxError> + 'static>(
+    parts: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> Response {
+    json_body(StatusCode::OK, Body::from_stream(parts))
+}
+
+pub(crate) fn json_body(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

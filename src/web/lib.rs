@@ -49,7 +49,7 @@ pub use caller::{
 };
 pub use error::ApiError;
 pub use face::{Face, Faces, TlsName};
-pub use json::{MAX_NESTING, json_response, parse_json};
+pub use json::{MAX_NESTING, json_bytes, json_response, json_stream, parse_json};
 pub use kit::Kit;
 pub use limits::{Class, Limits};
 pub use routes::{DuplicateRoute, Routes, router};

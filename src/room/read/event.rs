@@ -264,6 +264,15 @@ pub(crate) fn touch_changed(store: &Store, batch: &mut Batch, events: &[EventSer
     }
 }
 
+/// Which events are in the cache after they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All of them.
+    All,
+    /// Those that were there before: long lists would put everything else out.
+    Known,
+}
+
 #[derive(Clone, Debug)]
 struct ByWeight;
 
@@ -318,6 +327,15 @@ impl Rooms {
         &self,
         wanted: &[(RoomSerial, EventSerial)],
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        self.find_events(wanted, Keep::All).await
+    }
+
+    /// As [`Rooms::load_events`], with a choice of what is cached afterwards.
+    pub(crate) async fn find_events(
+        &self,
+        wanted: &[(RoomSerial, EventSerial)],
+        keep: Keep,
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
         self.forget_changed_elsewhere();
         let cache = &self.reader().events;
         let mut found: Vec<Option<Arc<StoredEvent>>> =
@@ -338,7 +356,11 @@ impl Rooms {
             return Ok(found);
         }
 
-        for event in self.load_uncached(&missing).await?.into_iter().flatten() {
+        let loaded = match keep {
+            Keep::All => self.load_uncached(&missing).await?,
+            Keep::Known => self.read_events(&missing).await?,
+        };
+        for event in loaded.into_iter().flatten() {
             for index in places.get(&event.serial).into_iter().flatten() {
                 found[*index] = Some(event.clone());
             }
@@ -354,6 +376,18 @@ impl Rooms {
         let cache = &self.reader().events;
         // Before the read: a change in between must not be covered up by what we read.
         let epoch = cache.epoch();
+        let events = self.read_events(wanted).await?;
+        for event in events.iter().flatten() {
+            cache.remember(event, epoch);
+        }
+        Ok(events)
+    }
+
+    /// Reads events from the store.
+    async fn read_events(
+        &self,
+        wanted: &[(RoomSerial, EventSerial)],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
         let mut reads = Reads::new();
         let (jsons, metas) = (reads.get_many(&EVENTS, wanted), reads.get_many(&EVENT_META, wanted));
         let mut found = self.store().read(reads).await?;
@@ -372,9 +406,7 @@ impl Rooms {
             };
             let pdu = Pdu::from_stored(info.version, json, meta.value.event_id.clone())
                 .map_err(|_| Error::Inconsistent("a stored event cannot be parsed"))?;
-            let event = Arc::new(StoredEvent::new(*room, *serial, pdu, meta));
-            cache.remember(&event, epoch);
-            events.push(Some(event));
+            events.push(Some(Arc::new(StoredEvent::new(*room, *serial, pdu, meta))));
         }
         Ok(events)
     }

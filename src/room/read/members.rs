@@ -6,8 +6,10 @@ use ruma::{OwnedMxcUri, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId
 use store::Range;
 
 use crate::{
-    Error, RoomSerial, Rooms, Root,
+    Error, EventSerial, RoomSerial, Rooms, Root,
     read::{
+        event::StoredEvent,
+        list::EventList,
         open::{Appearance, appearance},
         room::RoomInfo,
         timeline::{Direction, Stretch},
@@ -49,8 +51,18 @@ pub struct MemberCounts {
     pub invited: u64,
 }
 
+impl JoinedMember {
+    /// Whom a member event is about; `None` when it is none.
+    pub fn of(event: &StoredEvent) -> Option<Self> {
+        event.membership()?;
+        let user_id = UserId::parse(event.state_key()?).ok()?;
+        let Appearance { displayname, avatar_url } = appearance(event.pdu().content_str());
+        Some(Self { user_id, displayname, avatar_url })
+    }
+}
+
 impl MemberFilter {
-    fn passes(&self, membership: Membership) -> bool {
+    pub(crate) fn passes(&self, membership: Membership) -> bool {
         match (self.membership, self.not_membership) {
             (None, None) => true,
             (Some(is), None) => membership == is,
@@ -74,6 +86,20 @@ impl Rooms {
         at: Option<Token>,
         filter: MemberFilter,
     ) -> Result<Vec<Look>, Error> {
+        self.member_list(viewer, room_id, at, filter).await?.gather().await
+    }
+
+    /// As [`Rooms::members`], to be read part by part.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`].
+    pub async fn member_list(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+        at: Option<Token>,
+        filter: MemberFilter,
+    ) -> Result<EventList, Error> {
         let room = self.get_room(room_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let root = match at {
@@ -90,19 +116,15 @@ impl Rooms {
             }
             _ => standpoint.root,
         };
-        let mut events = if root == self.get_head(&room).await.map(|head| head.current).unwrap_or_default() {
-            let rows = self.member_rows(room.serial).await?;
-            let wanted: Vec<_> = rows
-                .into_iter()
-                .filter(|(_, row)| filter.passes(row.membership))
-                .map(|(_, row)| row.event)
-                .collect();
-            self.load_all(room.serial, &wanted).await?
-        } else {
-            self.all_state(room.serial, root).await?
-        };
-        events.retain(|event| event.membership().is_some_and(|membership| filter.passes(membership)));
-        self.looks(viewer, events, &[]).await
+        let events: Vec<EventSerial> =
+            if root == self.get_head(&room).await.map(|head| head.current).unwrap_or_default() {
+                let rows = self.member_rows(room.serial).await?;
+                let passing = rows.into_iter().filter(|(_, row)| filter.passes(row.membership));
+                passing.map(|(_, row)| row.event).collect()
+            } else {
+                self.snapshots().all(room.serial, root).await?.into_iter().map(|(_, event)| event).collect()
+            };
+        Ok(EventList::new(self, viewer, room.serial, events, Some(filter)))
     }
 
     /// The state in which what we have of a room begins: as soon as somebody is in it.
@@ -117,16 +139,24 @@ impl Rooms {
         Ok(first.map(|(row, _)| row.current))
     }
 
-    /// The joined members of a room, for one of them.
+    /// The joined members of a room by their member events, for one of them; see [`JoinedMember::of`].
     ///
     /// # Errors
     /// [`Error::NoRoom`]; [`Error::NotJoined`] when the user is not joined now.
-    pub async fn joined_members(&self, user: &UserId, room_id: &RoomId) -> Result<Vec<JoinedMember>, Error> {
+    pub async fn joined_members(&self, user: &UserId, room_id: &RoomId) -> Result<EventList, Error> {
         let room = self.get_room(room_id).await?;
         if self.membership_in(&room, user).await? != Some(Membership::Join) {
             return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
         }
-        self.joined_profiles(&room).await
+        self.joined_list(&Viewer::user(user), &room).await
+    }
+
+    /// The member events of those who are joined to a room.
+    async fn joined_list(&self, viewer: &Viewer<'_>, room: &RoomInfo) -> Result<EventList, Error> {
+        let rows = self.member_rows(room.serial).await?;
+        let joined = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
+        let events = joined.map(|(_, row)| row.event).collect();
+        Ok(EventList::new(self, viewer, room.serial, events, Some(MemberFilter::default())))
     }
 
     /// The joined members of a room, whoever asks; for use inside the server.
@@ -135,17 +165,10 @@ impl Rooms {
     /// [`Error::Store`].
     pub async fn joined_profiles(&self, room: &RoomInfo) -> Result<Vec<JoinedMember>, Error> {
         let rows = self.member_rows(room.serial).await?;
-        let joined: Vec<_> = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join).collect();
-        let serials: Vec<_> = joined.iter().map(|(_, row)| row.event).collect();
+        let joined = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
+        let serials: Vec<_> = joined.map(|(_, row)| row.event).collect();
         let events = self.load_all(room.serial, &serials).await?;
-        Ok(joined
-            .into_iter()
-            .zip(events)
-            .map(|((user_id, _), event)| {
-                let Appearance { displayname, avatar_url } = appearance(event.pdu().content_str());
-                JoinedMember { user_id, displayname, avatar_url }
-            })
-            .collect())
+        Ok(events.iter().filter_map(|event| JoinedMember::of(event)).collect())
     }
 
     /// The ids of the joined members of a room.

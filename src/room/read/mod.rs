@@ -19,6 +19,7 @@ pub mod event;
 pub mod federation;
 pub mod filter;
 mod history;
+pub mod list;
 pub(crate) mod lookup;
 pub mod members;
 pub mod membership;

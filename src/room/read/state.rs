@@ -11,7 +11,8 @@ use store::Range;
 use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms, Root, StateKeySerial,
     read::{
-        event::StoredEvent,
+        event::{Keep, StoredEvent},
+        list::{EventList, PART},
         lookup::StateQuery,
         membership::UserRoom,
         room::RoomInfo,
@@ -84,12 +85,8 @@ impl Rooms {
         with_members: bool,
     ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
         let serials: Vec<Vec<EventSerial>> = if with_members {
-            let mut all = Vec::with_capacity(places.len());
-            for (room, root) in places {
-                let entries = self.snapshots().all(*room, *root).await?;
-                all.push(entries.into_iter().map(|(_, event)| event).collect());
-            }
-            all
+            let all = self.snapshots().all_of(places).await?;
+            all.into_iter().map(|entries| entries.into_iter().map(|(_, event)| event).collect()).collect()
         } else {
             let rooms: Vec<RoomSerial> = places.iter().map(|(room, _)| *room).collect();
             let keys = self.keys_without_members(&rooms).await?;
@@ -113,15 +110,10 @@ impl Rooms {
         &self,
         places: &[(RoomSerial, Root, Root)],
     ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
-        let mut lists = Vec::with_capacity(places.len());
-        for (room, before, after) in places {
-            let changed = match before == after {
-                true => Vec::new(),
-                false => self.snapshots().difference(*room, *before, *after).await?,
-            };
-            lists.push((*room, changed.into_iter().filter_map(|difference| difference.after).collect()));
-        }
-        self.load_lists(lists).await
+        let differences = self.snapshots().differences(places).await?;
+        let changed =
+            differences.into_iter().map(|found| found.into_iter().filter_map(|it| it.after).collect());
+        self.load_lists(places.iter().map(|(room, ..)| *room).zip(changed).collect()).await
     }
 
     /// Loads lists of events in one round.
@@ -129,12 +121,21 @@ impl Rooms {
         &self,
         lists: Vec<(RoomSerial, Vec<EventSerial>)>,
     ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
-        let wanted: Vec<_> =
-            lists.iter().flat_map(|(room, events)| events.iter().map(|event| (*room, *event))).collect();
-        let events = self.load_events(&wanted).await?.into_iter().collect::<Option<Vec<_>>>();
-        let events = events.ok_or(Error::Inconsistent("an event of a snapshot is not there"))?;
-        let mut events = events.into_iter();
-        Ok(lists.iter().map(|(_, list)| events.by_ref().take(list.len()).collect()).collect())
+        let is_long = |list: &[EventSerial]| list.len() > PART;
+        let find = async |long: bool, keep: Keep| {
+            let lists = lists.iter().filter(|(_, list)| is_long(list) == long);
+            let wanted: Vec<_> =
+                lists.flat_map(|(room, events)| events.iter().map(|event| (*room, *event))).collect();
+            let events = self.find_events(&wanted, keep).await?.into_iter().collect::<Option<Vec<_>>>();
+            events.ok_or(Error::Inconsistent("an event of a snapshot is not there"))
+        };
+        let mut short = find(false, Keep::All).await?.into_iter();
+        let mut long = find(true, Keep::Known).await?.into_iter();
+        let mut take = |list: &[EventSerial]| match is_long(list) {
+            true => long.by_ref().take(list.len()).collect(),
+            false => short.by_ref().take(list.len()).collect(),
+        };
+        Ok(lists.iter().map(|(_, list)| take(list)).collect())
     }
 
     /// The state keys that rooms have ever had, but for those of members.
@@ -164,10 +165,19 @@ impl Rooms {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstate>
     pub async fn state(&self, viewer: &Viewer<'_>, room_id: &RoomId) -> Result<Vec<Look>, Error> {
+        self.state_list(viewer, room_id).await?.gather().await
+    }
+
+    /// As [`Rooms::state`], to be read part by part.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`].
+    pub async fn state_list(&self, viewer: &Viewer<'_>, room_id: &RoomId) -> Result<EventList, Error> {
         let room = self.get_room(room_id).await?;
         let standpoint = self.standpoint(viewer.user, &room).await?;
-        let events = self.all_state(room.serial, standpoint.root).await?;
-        self.looks(viewer, events, &[]).await
+        let entries = self.snapshots().all(room.serial, standpoint.root).await?;
+        let events = entries.into_iter().map(|(_, event)| event).collect();
+        Ok(EventList::new(self, viewer, room.serial, events, None))
     }
 
     /// One piece of the state of a room, as the viewer may see it.

@@ -20,7 +20,7 @@ use crate::{
     Error, EventSerial, Rooms,
     read::{
         aggregations::Aggregations,
-        event::{StoredEvent, name_of},
+        event::{Keep, StoredEvent, name_of},
     },
     tables::Membership,
 };
@@ -256,6 +256,17 @@ impl Rooms {
         events: Vec<Arc<StoredEvent>>,
         memberships: &[Option<Membership>],
     ) -> Result<Vec<Look>, Error> {
+        self.looks_keeping(viewer, events, memberships, Keep::All).await
+    }
+
+    /// As [`Rooms::looks`], with a choice of what is cached afterwards.
+    pub(crate) async fn looks_keeping(
+        &self,
+        viewer: &Viewer<'_>,
+        events: Vec<Arc<StoredEvent>>,
+        memberships: &[Option<Membership>],
+        keep: Keep,
+    ) -> Result<Vec<Look>, Error> {
         let mut wanted: Vec<_> = events
             .iter()
             .flat_map(|event| {
@@ -265,7 +276,7 @@ impl Rooms {
             .collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let loaded = if wanted.is_empty() { Vec::new() } else { self.load_events(&wanted).await? };
+        let loaded = if wanted.is_empty() { Vec::new() } else { self.find_events(&wanted, keep).await? };
         let others: HashMap<EventSerial, Arc<StoredEvent>> =
             wanted.iter().zip(loaded).filter_map(|((_, serial), event)| Some((*serial, event?))).collect();
         let seen = self.replaced_seen(viewer, &events, &others).await?;

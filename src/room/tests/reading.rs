@@ -501,7 +501,7 @@ async fn members_are_listed_as_they_were_at_a_place() {
     let before_all = list(Some(Token::START), MemberFilter::default()).await;
     assert_eq!(before_all, ["hanako"], "as the room began");
     let joined = server.rooms.joined_members(&hanako, &room).await.unwrap();
-    assert_eq!(joined.len(), 2);
+    assert_eq!(joined.gather().await.unwrap().len(), 2);
     let counts = server.rooms.room(&room).await.unwrap().unwrap().serial;
     assert_eq!(server.rooms.member_counts(&[counts]).await.unwrap()[0].joined, 2);
 }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use room::read::receipts::ReceiptKind;
+use room::read::{list::PART, receipts::ReceiptKind};
 use ruma::OwnedRoomId;
 use serde_json::{Value, json, value::RawValue};
 use store::{
@@ -18,17 +18,25 @@ use store::{
     RawRange, RawRow, Report, RowKey,
 };
 
-use super::town::{Client, Town, client, joined, said, town_over, user};
+use super::town::{Client, Town, client, joined, members, said, town_on, town_over, user};
 
-/// A store in memory that counts the rows that are asked for and found, and finds none for a while.
+/// A store in memory that counts how often it is asked and the rows that are asked for and found, and finds none for
+/// a while.
 struct Counting {
     inner: MemoryBackend,
+    rounds: Arc<AtomicUsize>,
     rows: Arc<AtomicUsize>,
     is_away: Arc<AtomicBool>,
 }
 
 impl Counting {
+    fn over(disk: &MemoryDisk) -> Self {
+        let inner = MemoryBackend::open(disk);
+        Self { inner, rounds: Arc::default(), rows: Arc::default(), is_away: Arc::default() }
+    }
+
     fn check(&self) -> Result<(), Error> {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         match self.is_away.load(Ordering::Relaxed) {
             true => Err(Error::unavailable("read", "the connection is lost")),
             false => Ok(()),
@@ -78,12 +86,8 @@ struct Busy {
 }
 
 async fn in_rooms(count: usize) -> Busy {
-    let (rows, is_away) = (Arc::default(), Arc::default());
-    let backend = Counting {
-        inner: MemoryBackend::open(&MemoryDisk::default()),
-        rows: Arc::clone(&rows),
-        is_away: Arc::clone(&is_away),
-    };
+    let backend = Counting::over(&MemoryDisk::default());
+    let (rows, is_away) = (backend.rows.clone(), backend.is_away.clone());
     let town = town_over(Arc::new(backend)).await;
     let mut rooms = Vec::with_capacity(count);
     for _ in 0..count {
@@ -154,6 +158,64 @@ async fn a_sync_reads_as_many_rows_with_many_rooms_as_with_few() {
     let (mut few, mut many) = (in_rooms(3).await, in_rooms(150).await);
     assert_eq!(few.costs().await, many.costs().await);
     assert_eq!(many.sync().await.1, 0, "nothing is read for nothing");
+}
+
+/// What a first answer tells 花子 that nothing is cached for, how often it asks the store, and how many rows a second
+/// one reads.
+async fn first_answer(disk: &MemoryDisk) -> (Value, usize, usize) {
+    let backend = Counting::over(disk);
+    let (rounds, rows) = (backend.rounds.clone(), backend.rows.clone());
+    let town = town_over(Arc::new(backend)).await;
+    rounds.store(0, Ordering::Relaxed);
+    let answer = client("hanako").sync(&town).await;
+    let asked = rounds.load(Ordering::Relaxed);
+    rows.store(0, Ordering::Relaxed);
+    assert_eq!(client("hanako").sync(&town).await["rooms"], answer["rooms"], "the same again");
+    (answer, asked, rows.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn a_first_answer_asks_as_often_for_many_rooms_as_for_few() {
+    let mut asked = Vec::new();
+    for count in [2, 40] {
+        let disk = MemoryDisk::default();
+        let town = town_on(&disk).await;
+        for number in 0..count {
+            let room = town.room("hanako").await;
+            town.join("taro", &room).await;
+            for line in 0..12 {
+                town.say("taro", &room, &format!("{number} {line}")).await;
+            }
+        }
+        town.store.close().await.unwrap();
+        let (answer, rounds, _) = first_answer(&disk).await;
+        let rooms = answer["rooms"]["join"].as_object().unwrap();
+        assert_eq!(rooms.len(), count);
+        assert!(rooms.values().all(|room| said(&room["timeline"]["events"]).len() == 10));
+        assert!(rooms.values().all(|room| members(&room["state"]["events"]) == ["hanako", "taro"]));
+        asked.push(rounds);
+    }
+    assert_eq!(asked[0], asked[1]);
+}
+
+#[tokio::test]
+async fn the_members_of_a_large_room_do_not_put_everything_else_out_of_the_cache() {
+    let disk = MemoryDisk::default();
+    let town = town_on(&disk).await;
+    let (small, large) = (town.room("hanako").await, town.room("hanako").await);
+    for number in 0..PART {
+        town.join(&format!("shokuin{number}"), &large).await;
+    }
+    town.join("taro", &small).await;
+    town.store.close().await.unwrap();
+    let (answer, _, again) = first_answer(&disk).await;
+    let shown = |room: &OwnedRoomId| {
+        let room = joined(&answer, room);
+        members(&room["state"]["events"]).len() + members(&room["timeline"]["events"]).len()
+    };
+    assert_eq!((shown(&small), shown(&large)), (2, PART + 1));
+    assert!(again > 2 * PART - 100, "they are read again: {again}");
+    assert!(again < 2 * PART + 100, "and nothing else is: {again}");
 }
 
 #[tokio::test]

@@ -1,8 +1,57 @@
 //! Rooms over HTTP.
 
+use std::collections::BTreeSet;
+
+use room::{Joining, read::list::PART};
+use ruma::{RoomId, UserId};
 use serde_json::{Value, json};
 
 use crate::town::Town;
+
+#[tokio::test]
+async fn lists_of_a_large_room_come_in_parts_that_are_one_answer() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    let small = hanako.get(&format!("/rooms/{room}/members")).await;
+    assert_eq!((small.parts, small.ok()["chunk"].as_array().unwrap().len()), (1, 1));
+    let id = RoomId::parse(&room).unwrap();
+    let everybody: BTreeSet<String> =
+        (0..PART).map(|number| format!("@shokuin{number}:hs1")).chain([hanako.id.clone()]).collect();
+    for user in everybody.iter().filter(|user| **user != hanako.id) {
+        town.rooms.join(&UserId::parse(user).unwrap(), &id, &[], Joining::default()).await.unwrap();
+    }
+    let keys = |events: &Value, kind: &str| -> Vec<String> {
+        let events = events.as_array().unwrap().iter().filter(|event| event["type"] == kind);
+        events.map(|event| event["state_key"].as_str().unwrap().to_owned()).collect()
+    };
+    let set = |keys: Vec<String>| {
+        let set: BTreeSet<String> = keys.iter().cloned().collect();
+        assert_eq!(set.len(), keys.len(), "each once");
+        set
+    };
+
+    let members = hanako.get(&format!("/rooms/{room}/members")).await;
+    assert_eq!(members.parts, 2);
+    let members = members.ok();
+    assert_eq!(set(keys(&members["chunk"], "m.room.member")), everybody);
+    assert_eq!(members["chunk"][0]["room_id"], room);
+    let others = hanako.get(&format!("/rooms/{room}/members?not_membership=join")).await;
+    assert_eq!((others.parts, &others.body), (1, &json!({ "chunk": [] })));
+
+    let state = hanako.get(&format!("/rooms/{room}/state")).await;
+    assert_eq!(state.parts, 2);
+    let state = state.ok();
+    assert_eq!(set(keys(&state, "m.room.member")), everybody);
+    assert_eq!(keys(&state, "m.room.create").len(), 1);
+    assert!(state.as_array().unwrap().len() > everybody.len() + 3, "and all else");
+
+    let joined = hanako.get(&format!("/rooms/{room}/joined_members")).await;
+    assert_eq!(joined.parts, 2);
+    let joined = joined.ok();
+    assert_eq!(joined["joined"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>(), everybody);
+    assert_eq!(joined["joined"]["@shokuin7:hs1"], json!({ "display_name": null, "avatar_url": null }));
+}
 
 #[tokio::test]
 async fn a_room_is_made_as_wished() {

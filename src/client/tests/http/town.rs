@@ -21,6 +21,7 @@ const PROXY: &str = "127.0.0.1";
 /// A process with two authorities, `hs1` and `hs2`.
 pub(crate) struct Town {
     router: Router,
+    pub(crate) rooms: Rooms,
     _tasks: Tasks,
 }
 
@@ -30,6 +31,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
     pub(crate) text: String,
+    /// In how many parts it came.
+    pub(crate) parts: usize,
 }
 
 impl Answer {
@@ -115,7 +118,7 @@ impl Town {
         .behind(Proxies { networks: vec![PROXY.parse::<Network>().unwrap()], ..Proxies::default() });
         let api = ClientApi::new(
             accounts,
-            rooms,
+            rooms.clone(),
             authorities,
             clock,
             elsewhere,
@@ -123,7 +126,7 @@ impl Town {
             client::Config::default(),
         );
         let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();
-        Town { router, _tasks: tasks }
+        Town { router, rooms, _tasks: tasks }
     }
 
     pub(crate) async fn raw(
@@ -144,9 +147,13 @@ impl Town {
     async fn answer(&self, request: http::Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let (mut body, mut bytes, mut parts) = (response.into_body(), Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            bytes.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            parts += 1;
+        }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
+        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text, parts }
     }
 
     /// A request without a token, to `hs1`.
