@@ -155,7 +155,7 @@ impl Rooms {
             return Ok(Sliced::Waits);
         }
         // Nobody of this process builds on the head meanwhile; of others, no batch is written after it.
-        let guard = self.lock_current(&room).await?;
+        let mut guard = self.lock_current(&room).await?;
         let head = guard.head()?.clone();
         if self.has_local_members(&room).await? && !row.force {
             return self.purge_void(term, room_id, row).await;
