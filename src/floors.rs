@@ -28,7 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// Crates that stand aside: tests and tools, which may know any other and which none of the house knows.
-const ASIDE: &[&str] = &["testkit", "hostile", "bench"];
+const ASIDE: &[&str] = &["testkit", "hostile", "bench", "meter"];
 
 /// Libraries that one place alone names, and the path where it does.
 const OWNED: &[(&str, &str)] =

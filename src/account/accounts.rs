@@ -56,6 +56,7 @@ impl Accounts {
         let passwords = Passwords::new(config.password, &random, tasks)?;
         let guesses = Guesses::new(config.guesses, &clock);
         let failures = Failures::new(&clock);
+        let sessions = SessionCache::new(config.memory, metrics);
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,
@@ -65,7 +66,7 @@ impl Accounts {
                 random,
                 tasks: tasks.clone(),
                 passwords,
-                sessions: SessionCache::new(metrics),
+                sessions,
                 guesses,
                 failures,
                 nonces: Nonces::new(),

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use base::ByteSize;
 use ruma::{OwnedServerName, ServerName};
 
 /// Settings of the accounts of all authorities of this process.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Memory for sessions that were looked up lately: each takes some 300 bytes.
+    pub memory: ByteSize,
     /// What it costs to check one password.
     pub password: PasswordCost,
     /// How often a password may be guessed wrong; `None` is as often as anybody likes.
@@ -20,6 +23,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            memory: ByteSize::mib(8),
             password: PasswordCost::default(),
             guesses: Some(GuessLimit::default()),
             settings: Settings::default(),

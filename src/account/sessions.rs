@@ -8,8 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use audit::{Action, Actor};
-use base::{Attempts, Counter, Instant, Metrics, Timestamp};
-use quick_cache::sync::Cache;
+use base::{Attempts, ByteSize, Cache, Counter, Instant, Metrics, Timestamp};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Position, Range, Reads, Topic};
 
@@ -21,9 +20,6 @@ use crate::{
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow},
     tokens,
 };
-
-/// Sessions kept in memory; each takes some 300 bytes.
-const CACHED_SESSIONS: usize = 50_000;
 
 /// Who is asking: the user and device that an access token stands for.
 #[derive(Clone, Debug)]
@@ -64,9 +60,13 @@ struct Entry {
 }
 
 impl SessionCache {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
+    pub(crate) fn new(memory: ByteSize, metrics: &Metrics) -> Self {
+        let owned = |_: &TokenHash, entry: &Arc<Entry>| {
+            let Session { user_id, device_id, .. } = &entry.session;
+            size_of::<Entry>() + 16 + user_id.as_str().len() + device_id.as_str().len()
+        };
         Self {
-            entries: Cache::new(CACHED_SESSIONS),
+            entries: Cache::new(metrics.caches(), "account_sessions", memory.as_u64(), owned),
             misses: metrics.counter(
                 "yakuba_account_session_misses",
                 "Requests whose session had to be read from the store",
@@ -440,5 +440,29 @@ impl std::fmt::Debug for SessionTokens {
     /// Tokens do not belong in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SessionTokens").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn sessions_are_charged_what_they_take() {
+        let metrics = Metrics::new();
+        let (cache, in_use) = meter::kept(|| {
+            let cache = SessionCache::new(ByteSize::mib(8), &metrics);
+            for n in 0..2_000 {
+                let user_id = OwnedUserId::try_from(format!("@shokuin{n}:kanazawa.example.jp")).unwrap();
+                let session =
+                    Session { user_id, device_id: "ABCDEFGHIJ".into(), admin: false, expires: None };
+                let entry = Entry { session, ends: None, seen: Seen::default(), read_at: Position(1) };
+                cache.entries.insert(tokens::hash(&n.to_string()), Arc::new(entry));
+            }
+            cache
+        });
+        meter::assert_charged("sessions", cache.entries.bytes(), in_use);
     }
 }

@@ -22,6 +22,8 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+use crate::{Caches, cache::CacheGauges};
+
 /// A number that only grows.
 pub type Counter = counter::Counter<u64, AtomicU64>;
 
@@ -35,7 +37,7 @@ type Labels = Vec<(&'static str, String)>;
 
 /// The registry of all metrics of a process. Cheap to clone; clones are the same registry.
 #[derive(Clone, Default)]
-pub struct Metrics(Arc<Mutex<Inner>>);
+pub struct Metrics(Arc<Mutex<Inner>>, Caches);
 
 #[derive(Default)]
 struct Inner {
@@ -47,6 +49,11 @@ impl Metrics {
     /// An empty registry.
     pub fn new() -> Metrics {
         Metrics::default()
+    }
+
+    /// The caches whose sizes are among the metrics.
+    pub fn caches(&self) -> &Caches {
+        &self.1
     }
 
     /// A counter. Its name must not end in `_total`: the format adds that.
@@ -86,6 +93,7 @@ impl Metrics {
 
     /// All metrics as text, as `/metrics` answers them (OpenMetrics 1.0).
     pub fn render(&self) -> String {
+        CacheGauges::new(self).set(&self.1);
         let mut text = String::new();
         // Writing to a string fails never; an empty answer is the honest rest.
         if encode(&mut text, &self.0.lock().registry).is_err() {

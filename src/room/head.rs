@@ -8,18 +8,17 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use base::{Cache, Caches};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use quick_cache::sync::Cache;
 use store::{CommitError, Committed, Topic};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -31,7 +30,7 @@ use crate::{
         event::{StoredEvent, touch_changed},
         room::RoomInfo,
     },
-    tables::{HEADS, Head, SUMMARIES, StateKeyName, Summary},
+    tables::{Extremity, HEADS, Head, SUMMARIES, StateKeyName, Summary},
     view::Fresh,
 };
 
@@ -41,14 +40,21 @@ pub(crate) type KnownState = HashMap<StateKeyName, Option<Arc<StoredEvent>>>;
 /// The outcome of a submitted batch, for any number of those who wait for it.
 pub(crate) type Landing = Shared<BoxFuture<'static, Result<Committed, CommitError>>>;
 
-/// How many entries of the current state are kept in memory for a room.
+/// How many entries of the current state are kept in memory for a room, and how many bytes of them.
 const KNOWN_STATE_LIMIT: usize = 4_096;
+const KNOWN_STATE_BYTES: usize = 1 << 20;
 
 /// How much may be on its way to disk for one room before writers wait.
 const FRESH_LIMIT: usize = 4_096;
 
 /// How much of what is on its way to disk is copied for one who works beside the lock.
 const COPIED_LIMIT: usize = 256;
+
+/// An entry of the known state beside its names and its event, with what is free in the table.
+const KNOWN_BYTES: usize = size_of::<(StateKeyName, Option<Arc<StoredEvent>>)>() * 3 / 2;
+const EXTREMITY_BYTES: usize = size_of::<Extremity>() + 48;
+/// A batch's landing and the name of its request, about.
+const FLIGHT_BYTES: usize = size_of::<Flight>() + 512;
 
 /// A batch on its way to disk.
 pub(crate) struct Flight {
@@ -71,6 +77,10 @@ pub(crate) struct Live {
     /// Which reading of the room from the store it goes back to. A head can come again: when a batch fails, another
     /// may make the same of the one before, and yet what the first one added is nowhere.
     epoch: u64,
+    /// What the known state takes, in bytes.
+    state_bytes: usize,
+    /// What the cache was told last.
+    charged: usize,
 }
 
 impl Live {
@@ -83,6 +93,8 @@ impl Live {
             state: KnownState::new(),
             fresh: Fresh::default(),
             flights: VecDeque::new(),
+            state_bytes: 0,
+            charged: 0,
         }
     }
 
@@ -95,6 +107,8 @@ impl Live {
             state: KnownState::new(),
             fresh: self.fresh.clone(),
             flights: VecDeque::new(),
+            state_bytes: 0,
+            charged: 0,
         }
     }
 
@@ -106,6 +120,43 @@ impl Live {
     /// Whether so little is on its way to disk that a copy costs little.
     pub(crate) fn can_be_copied(&self) -> bool {
         self.fresh.len() <= COPIED_LIMIT
+    }
+
+    /// Notes what state events a batch has set, and lets go what there was before if that is to be forgotten or
+    /// has become much.
+    fn learn(&mut self, state: KnownState, forget: bool) {
+        let is_much =
+            self.state.len() + state.len() > KNOWN_STATE_LIMIT || self.state_bytes > KNOWN_STATE_BYTES;
+        if forget || is_much {
+            self.state = KnownState::new();
+            self.state_bytes = 0;
+        }
+        if state.len() > KNOWN_STATE_LIMIT {
+            // With a join all state of the room is new: of a large one, that is too much to keep.
+            return;
+        }
+        for (name, event) in state {
+            let names = name.kind.len() + name.key.len();
+            let own =
+                |event: &Option<Arc<StoredEvent>>| event.as_ref().map_or(0, |event| event.memory_bytes());
+            self.state_bytes += own(&event);
+            match self.state.insert(name, event) {
+                Some(before) => self.state_bytes = self.state_bytes.saturating_sub(own(&before)),
+                None => self.state_bytes += names + KNOWN_BYTES,
+            }
+        }
+    }
+
+    /// What it takes in memory, in bytes. Events that the cache of events has too are counted: they are kept by both.
+    fn memory_bytes(&self) -> usize {
+        let head = self.head.as_ref().map_or(0, |head| head.extremities.len() * EXTREMITY_BYTES);
+        let flights = self.flights.len() * FLIGHT_BYTES;
+        size_of::<Self>()
+            + self.summary.memory_bytes()
+            + head
+            + flights
+            + self.state_bytes
+            + self.fresh.memory_bytes()
     }
 
     /// Takes landed batches off the list. False: one failed, and this tip is not the room's.
@@ -138,20 +189,48 @@ impl Live {
 
 /// The tips of recently written rooms.
 pub(crate) struct Lives {
-    rooms: Cache<RoomSerial, Arc<Mutex<Option<Live>>>>,
+    rooms: Cache<RoomSerial, Tip>,
+    /// No tip is charged more. One that the cache would not keep would be loaded anew for each writer, who would not
+    /// see what is on its way; and what is much of it is only until it has landed.
+    most_of_one: usize,
     /// How often any room was read.
     epochs: AtomicU64,
 }
 
+/// A room's tip with its lock, and what the tip took when it was last unlocked.
+#[derive(Clone, Default)]
+struct Tip {
+    live: Arc<Mutex<Option<Live>>>,
+    bytes: usize,
+}
+
 impl Lives {
-    pub(crate) fn new(rooms: usize) -> Self {
-        Self { rooms: Cache::new(rooms.max(16)), epochs: AtomicU64::new(0) }
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        let owned = |_: &RoomSerial, tip: &Tip| size_of::<Mutex<Option<Live>>>() + tip.bytes;
+        let most_of_one = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
+        Self {
+            rooms: Cache::of_large(caches, "room_tips", bytes, owned),
+            most_of_one,
+            epochs: AtomicU64::new(0),
+        }
     }
 
     /// An evicted tip that somebody still uses costs a conflict and a retry, nothing else.
     fn entry(&self, room: RoomSerial) -> Arc<Mutex<Option<Live>>> {
-        match self.rooms.get_or_insert_with(&room, || Ok::<_, Infallible>(Arc::default())) {
-            Ok(entry) => entry,
+        self.rooms.get_or_insert_with(&room, Tip::default).live
+    }
+
+    /// Charges a room's tip anew, if it has become much more or less.
+    fn charge(&self, room: RoomSerial, guard: &mut OwnedMutexGuard<Option<Live>>) {
+        let Some(live) = guard.as_mut() else { return };
+        let bytes = live.memory_bytes().min(self.most_of_one);
+        if bytes > live.charged + live.charged / 4 || bytes < live.charged / 2 {
+            live.charged = bytes;
+            let live = OwnedMutexGuard::mutex(guard).clone();
+            // One that was evicted is its last users' own.
+            if self.rooms.get(&room).is_some_and(|tip| Arc::ptr_eq(&tip.live, &live)) {
+                self.rooms.insert(room, Tip { live, bytes });
+            }
         }
     }
 }
@@ -297,16 +376,79 @@ impl Guard {
         if let Some(live) = self.live.as_mut() {
             live.head = Some(head);
             live.summary = summary;
-            if forget_state || live.state.len() + state.len() > KNOWN_STATE_LIMIT {
-                live.state.clear();
-            }
-            // With a join all state of the room is new: of a large one, that is too much to keep.
-            if state.len() <= KNOWN_STATE_LIMIT {
-                live.state.extend(state);
-            }
+            live.learn(state, forget_state);
             live.fresh.merge(fresh);
             live.flights.push_back(Flight { landing: landing.clone(), txn });
         }
+        rooms.0.lives.charge(self.room.serial, &mut self.live);
         landing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::read::event::tests::stored;
+
+    fn known(first: u64, count: u64) -> KnownState {
+        let event = |n: u64| {
+            let key = format!("@shokuin{n}:kanazawa.example.jp");
+            let event = stored(first + n, "m.room.member", Some(&key), r#"{"membership":"join"}"#);
+            let _made = (event.body(), event.pdu().content());
+            (StateKeyName { kind: "m.room.member".to_owned(), key }, Some(event))
+        };
+        (0..count).map(event).collect()
+    }
+
+    #[tokio::test]
+    async fn tips_are_charged_what_they_take_also_when_they_grow() {
+        for count in [1, 10, 500] {
+            let (lives, in_use) = meter::kept(|| {
+                let lives = Lives::new(&Caches::new(), 1 << 28);
+                for room in (0..50).map(RoomSerial) {
+                    let mut guard = lives.entry(room).try_lock_owned().unwrap();
+                    *guard = Some(Live::empty(0));
+                    // What is learnt twice is there once.
+                    for state in [known(0, count), known(1_000, count)] {
+                        guard.as_mut().unwrap().learn(state, false);
+                        lives.charge(room, &mut guard);
+                    }
+                }
+                lives
+            });
+            assert_eq!(lives.rooms.len(), 50);
+            meter::assert_charged(&format!("tips with {count} members"), lives.rooms.bytes(), in_use);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tip_of_a_room_of_many_members_is_kept_whatever_they_take() {
+        let lives = Lives::new(&Caches::new(), 1 << 18);
+        let mut guard = lives.entry(RoomSerial(1)).try_lock_owned().unwrap();
+        *guard = Some(Live::empty(0));
+        for first in 0..40 {
+            let state = known(100 * first, 100).into_iter().map(|(mut name, event)| {
+                name.key.push_str(&first.to_string());
+                (name, event)
+            });
+            guard.as_mut().unwrap().learn(state.collect(), false);
+            lives.charge(RoomSerial(1), &mut guard);
+            assert!(guard.as_ref().unwrap().state_bytes < 2 * KNOWN_STATE_BYTES);
+        }
+        assert!(Arc::ptr_eq(&lives.entry(RoomSerial(1)), OwnedMutexGuard::mutex(&guard)));
+    }
+
+    #[tokio::test]
+    async fn a_tip_that_was_evicted_is_not_put_back_by_who_still_has_it() {
+        let lives = Lives::new(&Caches::new(), 1 << 20);
+        let mut old = lives.entry(RoomSerial(1)).try_lock_owned().unwrap();
+        lives.rooms.clear();
+        let new = lives.entry(RoomSerial(1));
+        *old = Some(Live::empty(0));
+        old.as_mut().unwrap().learn(known(0, 10), false);
+        lives.charge(RoomSerial(1), &mut old);
+        assert!(Arc::ptr_eq(&lives.entry(RoomSerial(1)), &new));
     }
 }

@@ -27,6 +27,7 @@ mod join;
 mod knock;
 pub mod log;
 mod membership;
+mod memory;
 mod merge;
 mod outside;
 mod pipeline;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use audit::{Action, Actor, Deed};
-use base::{Clock, Metrics, Random, Tasks};
+use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use pdu::{Authorities, Authority};
 use quick_cache::sync::Cache;
 use ruma::{OwnedEventId, ServerName, UserId};
@@ -16,6 +16,7 @@ use crate::{
     history::Backfills,
     ids::{EventSerial, InboxSerial, RoomSerial, StateKeySerial},
     inbound::{InboxLimits, peers::Peers, seats::Seats, workers::Workers},
+    memory::Shares,
     outside::Outside,
     read::Reader,
     snapshot::Snapshots,
@@ -28,14 +29,8 @@ use crate::{
 pub struct Config {
     /// Version of new rooms when the creator names none.
     pub default_version: pdu::RoomVersion,
-    /// How many rooms are kept in memory with their tip.
-    pub live_rooms: usize,
-    /// Memory for recently used events, in bytes.
-    pub event_cache_bytes: u64,
-    /// Memory for chunks of state snapshots, in bytes.
-    pub chunk_cache_bytes: u64,
-    /// Memory for the newest receipts of rooms, in bytes.
-    pub receipt_cache_bytes: u64,
+    /// Memory for all caches of the engine; each has a share.
+    pub memory: ByteSize,
     /// How many rooms' inboxes are worked on at the same time.
     pub inbox_workers: usize,
     /// How many received PDUs may wait; above it, transactions are refused.
@@ -50,10 +45,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             default_version: pdu::RoomVersion::DEFAULT,
-            live_rooms: 4_096,
-            event_cache_bytes: 32 << 20,
-            chunk_cache_bytes: 16 << 20,
-            receipt_cache_bytes: 4 << 20,
+            memory: ByteSize::mib(64),
             inbox_workers: 16,
             inbox_limits: InboxLimits::default(),
             fetch_limit: 200,
@@ -171,12 +163,13 @@ impl Rooms {
             state_keys: store.sequence("room.state_keys"),
             inbox: store.sequence("room.inbox"),
         };
+        let (caches, shares) = (metrics.caches(), Shares::of(config.memory));
         let inner = Inner {
-            snapshots: Snapshots::new(store.clone(), config.chunk_cache_bytes, tasks),
+            snapshots: Snapshots::new(store.clone(), caches, shares.chunks, tasks),
             resolver: Resolver::new(),
             auth_kept: Kept::new(GRAPH_BYTES),
-            reader: Reader::new(&config),
-            lives: Lives::new(config.live_rooms),
+            reader: Reader::new(caches, &shares),
+            lives: Lives::new(caches, shares.tips),
             workers: Workers::new(config.inbox_workers, config.inbox_limits),
             seats: Seats::new(),
             peers: Peers::default(),

@@ -513,6 +513,30 @@ pub struct Summary {
 }
 store::row!(Summary, schema = 1);
 
+impl Summary {
+    /// What it owns beside itself, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let texts = [
+            &self.name,
+            &self.topic,
+            &self.avatar,
+            &self.canonical_alias,
+            &self.join_rule,
+            &self.guest_access,
+            &self.history_visibility,
+            &self.room_type,
+            &self.encryption,
+        ];
+        let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+        let rooms = self.allowed_rooms.iter().map(|room| size_of::<OwnedRoomId>() + room.as_str().len());
+        let others = [
+            self.creator.as_ref().map(|creator| creator.as_str().len()),
+            self.replacement.as_ref().map(|room| room.as_str().len()),
+        ];
+        texts + rooms.sum::<usize>() + others.into_iter().flatten().sum::<usize>()
+    }
+}
+
 /// Row of [`RELATIONS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelationRow {

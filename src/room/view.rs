@@ -16,6 +16,11 @@ use crate::{
     tables::{EVENT_IDS, GAPS, Gap, STATE_KEY_NAMES, StateKeyName},
 };
 
+/// An event's places in two tables, with its id.
+const PLACES_BYTES: usize = 192;
+/// A key with its name, both ways, or a gap with the events that name it.
+const NAME_BYTES: usize = 384;
+
 /// What batches that are not on disk yet add to a room.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fresh {
@@ -25,10 +30,12 @@ pub(crate) struct Fresh {
     names: HashMap<StateKeySerial, StateKeyName>,
     /// `None`: what was missing has come.
     gaps: HashMap<OwnedEventId, Option<Gap>>,
+    event_bytes: usize,
 }
 
 impl Fresh {
     pub(crate) fn add_event(&mut self, event: Arc<StoredEvent>) {
+        self.event_bytes += event.memory_bytes() + PLACES_BYTES;
         self.ids.insert(event.event_id().to_owned(), event.serial());
         self.events.insert(event.serial(), event);
     }
@@ -58,6 +65,12 @@ impl Fresh {
     pub(crate) fn retain_events(&mut self, keep: impl Fn(&StoredEvent) -> bool) {
         self.events.retain(|_, event| keep(event));
         self.ids.retain(|_, serial| self.events.contains_key(serial));
+        self.event_bytes = self.events.values().map(|event| event.memory_bytes() + PLACES_BYTES).sum();
+    }
+
+    /// What it takes in memory, in bytes; of names and gaps, which are few, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.event_bytes + (self.keys.len() + self.gaps.len()) * NAME_BYTES
     }
 
     /// Takes over what a later batch added.
@@ -67,6 +80,7 @@ impl Fresh {
         self.keys.extend(later.keys);
         self.names.extend(later.names);
         self.gaps.extend(later.gaps);
+        self.event_bytes += later.event_bytes;
     }
 }
 

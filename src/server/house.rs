@@ -23,7 +23,7 @@ use crate::{
     config::{Config, Serves},
     elsewhere::Elsewhere,
     health::Desk,
-    names,
+    memory, names,
     storage::{self, Data, Storage},
     texts::tr,
 };
@@ -65,7 +65,10 @@ impl Foundation {
         let transport = federation::Network::open(&network, &clock, &random, &metrics)
             .map_err(|error| anyhow!(causes::of_network(&error)))?;
         let core = Tasks::new(&metrics);
-        let Storage { backend, back_up } = storage::open(config, &core, data).await?;
+        let Storage { backend, back_up, memory } = storage::open(config, &core, data).await?;
+        if let Some(memory) = memory {
+            metrics.caches().add("store_rocksdb", memory);
+        }
         Ok(Foundation {
             clock,
             random,
@@ -192,9 +195,17 @@ impl House {
         )
         .await?;
         audit::follow(&store, &authorities, &clock, &random, &edges);
+        memory::start(metrics.caches(), &clock, &edges);
         let sender = federation.start_sender(&rooms).await?;
-        let syncs =
-            Syncs::new(rooms.clone(), accounts.clone(), store.clone(), clock.clone(), &edges, &metrics);
+        let syncs = Syncs::new(
+            rooms.clone(),
+            accounts.clone(),
+            store.clone(),
+            clock.clone(),
+            config.sync_memory(),
+            &edges,
+            &metrics,
+        );
         let client = ClientApi::new(
             accounts.clone(),
             rooms.clone(),

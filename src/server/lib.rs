@@ -16,6 +16,7 @@ mod health;
 pub mod house;
 mod idle;
 pub mod listen;
+mod memory;
 mod names;
 mod patience;
 mod places;

@@ -2,13 +2,13 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use anyhow::anyhow;
 use audit::{Action, Actor, Deed};
-use base::{Clock, Metrics, Tasks};
+use base::{Clock, Metrics, Tasks, cache::Holder};
 use ruma::ServerName;
 use serde::{Deserialize, Serialize};
 use store::{Backend, Batch, CommitError, MemoryBackend, Migration, Store};
@@ -31,6 +31,8 @@ const CURRENT: &str = "CURRENT";
 pub(crate) struct Storage {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) back_up: Option<BackUp>,
+    /// What it has in memory here, if anything.
+    pub(crate) memory: Option<Weak<dyn Holder>>,
 }
 
 /// Whether there must be data already.
@@ -65,16 +67,19 @@ pub(crate) async fn open(config: &Config, tasks: &Tasks, data: Data) -> anyhow::
         must_exist(config).await?;
     }
     match config.store.backend {
-        config::Backend::Memory => Ok(Storage { backend: Arc::new(MemoryBackend::new()), back_up: None }),
+        config::Backend::Memory => {
+            Ok(Storage { backend: Arc::new(MemoryBackend::new()), back_up: None, memory: None })
+        }
         config::Backend::Rocksdb => {
             let backend = Arc::new(open_rocksdb(config)?);
+            let memory = Some(backend.memory());
             let (backed_up, data) = (backend.clone(), config.path(&config.store.path));
             let back_up: BackUp = Arc::new(move |to| {
                 apart(&data, &to)?;
                 let made = backed_up.backup(&to)?;
                 Ok(BackedUp { id: made.id, to, size_bytes: made.size_bytes })
             });
-            Ok(Storage { backend, back_up: Some(back_up) })
+            Ok(Storage { backend, back_up: Some(back_up), memory })
         }
         config::Backend::Postgres => {
             let begin = data == Data::MayBegin;
@@ -84,7 +89,7 @@ pub(crate) async fn open(config: &Config, tasks: &Tasks, data: Data) -> anyhow::
                 store::Error::Refused(_) if !begin => names::no_data(),
                 error => no_database(&error),
             })?;
-            Ok(Storage { backend: Arc::new(backend), back_up: None })
+            Ok(Storage { backend: Arc::new(backend), back_up: None, memory: None })
         }
     }
 }

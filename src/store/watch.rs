@@ -165,7 +165,8 @@ impl Hub {
         for (topic, is_patient) in &topics {
             let waiter = Waiter { id, is_patient: *is_patient, signal: signal.clone() };
             let mut shard = self.shard(*topic).lock();
-            let waiters = shard.entry(*topic).or_default();
+            // Most topics of most users are waited for by them alone.
+            let waiters = shard.entry(*topic).or_insert_with(|| Vec::with_capacity(1));
             let at = waiters.partition_point(|other| other.id < id);
             waiters.insert(at, waiter);
         }
@@ -188,10 +189,20 @@ pub struct Watch {
 struct Registration {
     hub: Arc<Hub>,
     id: u64,
-    topics: Vec<Topic>,
+    topics: Box<[Topic]>,
 }
 
+/// What a topic takes: its place in the registration, and one among the waiters of topics, which is its own.
+const TOPIC_BYTES: usize =
+    size_of::<Topic>() + (size_of::<(Topic, Vec<Waiter>)>() + 1) * 3 / 2 + size_of::<Waiter>();
+
 impl Watch {
+    /// What it takes in memory with its registration, which clones share, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let channel = 256;
+        size_of::<Registration>() + 16 + channel + self.registration.topics.len() * TOPIC_BYTES
+    }
+
     /// Waits for a commit, after the watch was made or after this last returned, that touched one
     /// of the topics. May return in vain.
     pub async fn changed(&mut self) {

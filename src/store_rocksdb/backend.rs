@@ -1,8 +1,12 @@
 //! The port over one RocksDB database.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
+use base::cache::{Held, Holder};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, CompactOptions, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
@@ -14,6 +18,7 @@ use store::{
 
 use crate::{
     columns::{self, FACTS, LOG, column, log_key, log_position, stored_key, table_end},
+    rest::Memory,
     settings::{Durability, Settings},
     slot::{Slot, let_go},
     space::{Space, write_error},
@@ -48,6 +53,7 @@ struct Inner {
     slot: Slot,
     writer: Mutex<Writer>,
     head: RwLock<Position>,
+    memory: Memory,
 }
 
 /// What the writer knows between two groups.
@@ -81,7 +87,8 @@ impl RocksBackend {
     pub fn open(settings: &Settings) -> Result<Self, Error> {
         std::fs::create_dir_all(&settings.path)
             .map_err(|error| Error::backend("make the directory", error))?;
-        let db = open_database(settings)?;
+        let memory = Memory::new(columns::memory_bytes(settings));
+        let db = open_database(settings, memory.cache())?;
 
         let mut options = WriteOptions::default();
         options.set_sync(settings.durability == Durability::Fsync);
@@ -103,6 +110,7 @@ impl RocksBackend {
             slot: Slot::new(db),
             writer: Mutex::new(writer),
             head: RwLock::new(head),
+            memory,
         })))
     }
 
@@ -118,11 +126,27 @@ impl RocksBackend {
         let used = self.db()?.property_int_value(rocksdb::properties::BLOCK_CACHE_USAGE);
         Ok(used.map_err(|error| Error::backend("measure", error))?.unwrap_or(0))
     }
+
+    /// What the database holds in memory, for the list of all caches.
+    pub fn memory(&self) -> Weak<dyn Holder> {
+        Arc::downgrade(&self.0) as _
+    }
+}
+
+impl Holder for Inner {
+    fn held(&self) -> Held {
+        Held { bytes: self.memory.bytes(), entries: 0, most: self.memory.most() }
+    }
+
+    fn age(&self) -> u64 {
+        self.memory.age()
+    }
 }
 
 #[async_trait]
 impl Backend for RocksBackend {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        self.0.memory.used();
         let db = self.0.slot.get().await?;
         if keys.len() <= INLINE_ROWS {
             return get_rows(&db, keys);
@@ -132,6 +156,7 @@ impl Backend for RocksBackend {
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        self.0.memory.used();
         let db = self.0.slot.get().await?;
         if ranges.len().saturating_mul(limit) <= INLINE_ROWS {
             return ranges.iter().map(|range| scan_rows(&db, range, order, limit)).collect();
@@ -141,6 +166,7 @@ impl Backend for RocksBackend {
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        self.0.memory.used();
         let count = batches.len();
         let db = match self.0.slot.get().await {
             Ok(db) => db,
@@ -254,7 +280,10 @@ impl Inner {
             return Ok(nothing);
         }
         writer.space.probe()?;
-        let fresh = self.slot.renew(|| open_database(&self.settings), || open_for_reading(&self.settings))?;
+        let cache = self.memory.cache();
+        let fresh = self
+            .slot
+            .renew(|| open_database(&self.settings, cache), || open_for_reading(&self.settings, cache))?;
         let touched = writer.resume(fresh.db(), &self.head)?;
         fresh.show();
         Ok(touched.unwrap_or(nothing))
@@ -353,19 +382,17 @@ impl Writer {
     }
 }
 
-fn open_database(settings: &Settings) -> Result<DB, Error> {
-    let cache = Cache::new_lru_cache(columns::memory_bytes(settings));
-    let options = columns::database_options(settings, &cache);
-    let descriptors = columns::descriptors(settings, &cache);
+fn open_database(settings: &Settings, cache: &Cache) -> Result<DB, Error> {
+    let options = columns::database_options(settings, cache);
+    let descriptors = columns::descriptors(settings, cache);
     DB::open_cf_descriptors(&options, &settings.path, descriptors)
         .map_err(|error| open_error(&settings.path, &error))
 }
 
 /// Opens the database without writing anything, as far as that is possible.
-fn open_for_reading(settings: &Settings) -> Result<DB, Error> {
-    let cache = Cache::new_lru_cache(columns::memory_bytes(settings));
-    let options = columns::database_options(settings, &cache);
-    let descriptors = columns::descriptors(settings, &cache);
+fn open_for_reading(settings: &Settings, cache: &Cache) -> Result<DB, Error> {
+    let options = columns::database_options(settings, cache);
+    let descriptors = columns::descriptors(settings, cache);
     DB::open_cf_descriptors_read_only(&options, &settings.path, descriptors, false)
         .map_err(|error| open_error(&settings.path, &error))
 }

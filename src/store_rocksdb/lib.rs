@@ -13,6 +13,7 @@
 mod backend;
 mod backup;
 mod columns;
+mod rest;
 mod settings;
 mod slot;
 mod space;

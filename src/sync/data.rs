@@ -6,8 +6,8 @@ use std::{
 };
 
 use account::DataChange;
+use base::{Cache, Caches};
 use bytes::Bytes;
-use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use store::{Moved, Position, Topic};
 
@@ -32,8 +32,14 @@ pub(crate) struct NewData {
 pub(crate) struct IgnoredCache(Cache<OwnedUserId, (Position, Arc<HashSet<OwnedUserId>>)>);
 
 impl IgnoredCache {
-    pub(crate) fn new() -> Self {
-        Self(Cache::new(4_096))
+    /// A cache of about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        let owned = |user: &OwnedUserId, (_, ignored): &(Position, Arc<HashSet<OwnedUserId>>)| {
+            let table = ignored.capacity() * 8 / 7 * (size_of::<OwnedUserId>() + 1);
+            let names = ignored.iter().map(|user| user.as_str().len()).sum::<usize>();
+            user.as_str().len() + size_of::<HashSet<OwnedUserId>>() + 16 + table + names
+        };
+        Self(Cache::new(caches, "sync_ignored", bytes, owned))
     }
 }
 

@@ -35,6 +35,7 @@ pub struct SyncFilter {
     pub(crate) shape: Shape,
     rooms: Option<HashSet<OwnedRoomId>>,
     not_rooms: HashSet<OwnedRoomId>,
+    json_bytes: usize,
 }
 
 impl SyncFilter {
@@ -50,6 +51,7 @@ impl SyncFilter {
             shape: Shape::new(filter),
             rooms: filter.room.rooms.as_ref().map(|rooms| rooms.iter().cloned().collect()),
             not_rooms: filter.room.not_rooms.iter().cloned().collect(),
+            json_bytes: 0,
         }
     }
 
@@ -60,7 +62,12 @@ impl SyncFilter {
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
         let filter: FilterDefinition =
             serde_json::from_slice(json).map_err(|error| Error::BadFilter(error.to_string()))?;
-        Ok(Self::new(&filter))
+        Ok(Self { json_bytes: json.len(), ..Self::new(&filter) })
+    }
+
+    /// What it takes in memory, in bytes: about, for each name is a string of its own.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + 16 + 2 * self.json_bytes
     }
 
     /// Whether the client wants to hear of this room at all.

@@ -375,7 +375,7 @@ impl Syncs {
             .map(|plan| {
                 let place = (scene.request.user.clone(), scene.request.device.clone(), plan.row.room);
                 let since = scene.since.filter(|_| plan.extent == Extent::News);
-                self.lazy().of(&place, since)
+                self.lazy().of(place, since)
             })
             .collect();
         for (index, member) in owners.into_iter().zip(members) {

@@ -3,10 +3,9 @@
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use account::Accounts;
-use base::{Clock, Metrics, Tasks};
+use base::{ByteSize, Cache, Clock, Metrics, Tasks};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use quick_cache::sync::Cache;
 use room::{
     RoomSerial, Rooms,
     read::{filter::LazyMembers, membership::UserRooms, token::Token},
@@ -88,6 +87,9 @@ pub struct SyncRequest {
 #[derive(Clone)]
 pub struct Syncs(Arc<Inner>);
 
+/// A filter that a client has stored: whose, and its id.
+type FilterName = (OwnedUserId, String);
+
 struct Inner {
     rooms: Rooms,
     accounts: Accounts,
@@ -97,32 +99,38 @@ struct Inner {
     lazy: LazyMemory,
     watches: Watches,
     ignored: IgnoredCache,
-    filters: Cache<(OwnedUserId, String), Arc<SyncFilter>>,
+    filters: Cache<FilterName, Arc<SyncFilter>>,
     groups: Semaphore,
     waiting: base::Gauge,
     answers: base::Counter,
 }
 
 impl Syncs {
-    /// Answers from these rooms and accounts.
+    /// Answers from these rooms and accounts, with this much memory for caches: most of it for the watches of those who wait.
     pub fn new(
         rooms: Rooms,
         accounts: Accounts,
         store: Store,
         clock: Clock,
+        memory: ByteSize,
         tasks: &Tasks,
         metrics: &Metrics,
     ) -> Self {
+        let caches = metrics.caches();
+        let part = |hundredths: u64| memory.as_u64() / 100 * hundredths;
+        let of_filter = |(user, id): &FilterName, filter: &Arc<SyncFilter>| {
+            user.as_str().len() + id.len() + filter.memory_bytes()
+        };
         Self(Arc::new(Inner {
-            watches: Watches::new(clock.instant()),
+            watches: Watches::new(caches, part(80)),
             rooms,
             accounts,
             store,
             clock,
             stop: tasks.shutdown_token(),
-            lazy: LazyMemory::new(),
-            ignored: IgnoredCache::new(),
-            filters: Cache::new(1_024),
+            lazy: LazyMemory::new(caches, part(12)),
+            ignored: IgnoredCache::new(caches, part(4)),
+            filters: Cache::new(caches, "sync_filters", part(4), of_filter),
             groups: Semaphore::new(GROUPS_AT_ONCE),
             waiting: metrics.gauge("yakuba_sync_requests_waiting", "Clients that wait for something new"),
             answers: metrics.counter("yakuba_sync_answers", "Answers to /sync"),
@@ -193,8 +201,7 @@ impl Syncs {
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
-            let now = self.0.clock.instant();
-            let mut watch = self.0.watches.watch(&self.0.store, &request.user, &known, now);
+            let mut watch = self.0.watches.watch(&self.0.store, &request.user, &known);
             let (head, rooms) = self.rooms_at_head(&request.user).await?;
             if !same_joined(&known, &rooms) {
                 continue;

@@ -2,122 +2,54 @@
 //! registered for a thousand topics once, not with every request.
 
 use std::{
-    cell::RefCell,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use base::Instant;
-use parking_lot::Mutex;
-use quick_cache::{
-    DefaultHashBuilder, OptionsBuilder, Weighter,
-    sync::{Cache, DefaultLifecycle},
-};
+use base::{Cache, Caches};
 use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
 use ruma::{OwnedUserId, UserId};
 use store::{Store, Topic, Watch};
 
-/// Topics of all watches that are kept; each takes some 80 bytes, what is kept beside them counts as [`BESIDE`] more.
-const MOST_TOPICS: u64 = 400_000;
-const BESIDE: u64 = 8;
-
-/// A user of more rooms than a part of the cache can hold would never be kept.
-const PARTS: usize = 4;
-
-/// A watch that nobody has asked for during one such time is let go by the end of the next: every commit to its
-/// rooms would go on waking it.
-const KEPT: Duration = Duration::from_secs(60);
-
-/// Watches of users' rooms.
-pub(crate) struct Watches {
-    kept: Cache<OwnedUserId, Arc<Kept>, ByTopics>,
-    swept: Mutex<Instant>,
-}
+/// Watches of users' rooms. One that nobody has asked for in a while is let go with what else the cache lets go:
+/// every commit to its rooms would go on waking it.
+pub(crate) struct Watches(Cache<OwnedUserId, Arc<Kept>>);
 
 struct Kept {
     /// The list that was asked with last, to know it again.
     rooms: Weak<UserRooms>,
     joined: Vec<RoomSerial>,
     watch: Watch,
-    topics: u64,
-    used: AtomicBool,
 }
 
-#[derive(Clone)]
-struct ByTopics;
-
-impl Weighter<OwnedUserId, Arc<Kept>> for ByTopics {
-    fn weight(&self, _user: &OwnedUserId, kept: &Arc<Kept>) -> u64 {
-        kept.topics + BESIDE
+impl Kept {
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + 16 + self.joined.capacity() * size_of::<RoomSerial>() + self.watch.memory_bytes()
     }
 }
 
 impl Watches {
-    pub(crate) fn new(now: Instant) -> Self {
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(4_096)
-            .weight_capacity(MOST_TOPICS)
-            .shards(PARTS)
-            .build();
-        // All that has no default is set above.
-        let kept = match options {
-            Ok(options) => Cache::with_options(
-                options,
-                ByTopics,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ),
-            Err(_) => Cache::with_weighter(4_096, MOST_TOPICS, ByTopics),
-        };
-        Self { kept, swept: Mutex::new(now) }
+    /// Watches that take about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        let owned = |user: &OwnedUserId, kept: &Arc<Kept>| user.as_str().len() + kept.memory_bytes();
+        Self(Cache::of_large(caches, "sync_watches", bytes, owned))
     }
 
     /// Watches the rooms that a user is in, and what else there is to tell him, from now on.
-    pub(crate) fn watch(&self, store: &Store, user: &UserId, rooms: &Arc<UserRooms>, now: Instant) -> Watch {
-        self.sweep(now);
+    pub(crate) fn watch(&self, store: &Store, user: &UserId, rooms: &Arc<UserRooms>) -> Watch {
         let joined = || rooms.with(Membership::Join).map(|row| row.room);
         let is_so = |kept: &Arc<Kept>| {
             // A list that is gone is never another's: its place is not given again while this knows of it.
             Weak::as_ptr(&kept.rooms) == Arc::as_ptr(rooms) || kept.joined.iter().copied().eq(joined())
         };
-        if let Some(kept) = self.kept.get(user).filter(is_so) {
-            kept.used.store(true, Ordering::Relaxed);
+        if let Some(kept) = self.0.get(user).filter(is_so) {
             return kept.watch.clone();
         }
         let (urgent, patient) = topics(user, rooms);
-        let topics = urgent.len() as u64 + patient.len() as u64;
         let watch = store.watch_patiently(urgent, patient);
-        let kept = Kept {
-            rooms: Arc::downgrade(rooms),
-            joined: joined().collect(),
-            watch: watch.clone(),
-            topics,
-            used: AtomicBool::new(true),
-        };
-        self.kept.insert(user.to_owned(), Arc::new(kept));
+        let kept = Kept { rooms: Arc::downgrade(rooms), joined: joined().collect(), watch: watch.clone() };
+        self.0.insert(user.to_owned(), Arc::new(kept));
         watch
-    }
-
-    /// Lets go what nobody has asked for since the last time.
-    fn sweep(&self, now: Instant) {
-        let mut swept = self.swept.lock();
-        if now.since(*swept) >= KEPT {
-            *swept = now;
-            drop(swept);
-            let gone = RefCell::new(Vec::new());
-            self.kept.retain(|_, kept| {
-                let is_used = kept.used.swap(false, Ordering::Relaxed);
-                if !is_used {
-                    gone.borrow_mut().push(kept.clone());
-                }
-                is_used
-            });
-            // Only now: each leaves all its topics, and others want the cache meanwhile.
-            drop(gone);
-        }
     }
 }
 

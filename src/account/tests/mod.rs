@@ -30,6 +30,9 @@ use crate::{
     RegistrationToken, Session, SessionTokens, Settings, SharedSecretRegister,
 };
 
+#[global_allocator]
+static COUNTING: meter::Counting = meter::Counting;
+
 const PASSWORD: &str = "correct horse";
 
 struct Town {

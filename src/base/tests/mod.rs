@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod buckets;
+mod cache;
 mod config;
 mod language;
 mod small;

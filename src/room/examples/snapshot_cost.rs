@@ -103,7 +103,7 @@ impl Bench {
         let tasks = Tasks::new(&metrics);
         let backend = Arc::new(Counting::default());
         let store = Store::open(backend.clone(), Options::default(), &tasks, &metrics).await.expect("opens");
-        let snapshots = Snapshots::new(store.clone(), 64 << 20, &tasks);
+        let snapshots = Snapshots::new(store.clone(), metrics.caches(), 64 << 20, &tasks);
         let mut bench = Self {
             random: Random::seeded(30_000),
             backend,

@@ -17,9 +17,9 @@ use std::{
     },
 };
 
+use base::{Cache, Caches};
 use bytes::Bytes;
 use pdu::Pdu;
-use quick_cache::{Weighter, sync::Cache};
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -194,10 +194,12 @@ impl StoredEvent {
         self.body.get_or_init(|| pdu::client_event_without_room(&self.pdu))
     }
 
-    /// What it weighs in the cache, in bytes: JSON twice, the parsed head, and our own fields.
-    fn weight(&self) -> u64 {
-        let json = u64::try_from(self.pdu.json().len()).unwrap_or(u64::MAX);
-        json.saturating_mul(2).saturating_add(900)
+    /// What it takes in memory, in bytes, with the client format.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let Self { pdu, kind, meta, .. } = self;
+        let txn = meta.txn.as_ref().map_or(0, |txn| txn.device.len() + txn.id.len());
+        let of_meta = meta.event_id.as_str().len() + size_of_val::<[EventSerial]>(&meta.auth) + txn;
+        size_of::<Self>() + 16 + kind.len() + of_meta + pdu.memory_bytes() + pdu.json().len()
     }
 }
 
@@ -235,10 +237,10 @@ pub const fn name_of(membership: Membership) -> &'static str {
     }
 }
 
-/// Recently used events, bounded by their weight.
+/// Recently used events.
 #[derive(Debug)]
 pub(crate) struct EventCache {
-    events: Cache<EventSerial, Arc<StoredEvent>, ByWeight>,
+    events: Cache<EventSerial, Arc<StoredEvent>>,
     /// Counts what was forgotten, so that something read before is not put back after.
     forgotten: AtomicU64,
     /// What other processes have changed up to here is forgotten.
@@ -273,20 +275,11 @@ pub(crate) enum Keep {
     Known,
 }
 
-#[derive(Clone, Debug)]
-struct ByWeight;
-
-impl Weighter<EventSerial, Arc<StoredEvent>> for ByWeight {
-    fn weight(&self, _: &EventSerial, event: &Arc<StoredEvent>) -> u64 {
-        event.weight()
-    }
-}
-
 impl EventCache {
     /// A cache of about this many bytes.
-    pub(crate) fn new(bytes: u64) -> Self {
-        let items = usize::try_from(bytes / 2_500).unwrap_or(usize::MAX).max(64);
-        let events = Cache::with_weighter(items, bytes, ByWeight);
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        let events =
+            Cache::new(caches, "room_events", bytes, |_, event: &Arc<StoredEvent>| event.memory_bytes());
         Self { events, forgotten: AtomicU64::new(0), as_of: AtomicU64::new(0) }
     }
 
@@ -512,6 +505,86 @@ impl Rooms {
     pub(crate) fn forget_cached(&self, events: impl IntoIterator<Item = EventSerial>) {
         for event in events {
             self.reader().events.forget(event);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use pdu::RoomVersion;
+
+    use super::*;
+    use crate::{Root, tables::Place};
+
+    pub(crate) fn stored(
+        serial: u64,
+        kind: &str,
+        state_key: Option<&str>,
+        content: &str,
+    ) -> Arc<StoredEvent> {
+        let ids = |count: u64| {
+            (0..count).map(|n| format!(r#""${:043}""#, serial + n)).collect::<Vec<_>>().join(",")
+        };
+        let state_key = state_key.map(|key| format!(r#","state_key":"{key}""#)).unwrap_or_default();
+        let json = format!(
+            r#"{{"auth_events":[{}],"content":{content},"depth":7,"hashes":{{"sha256":"{:043}"}},"origin_server_ts":1800000000000,"prev_events":[{}],"room_id":"!abcdefghijklmnopqr:kanazawa.example.jp","sender":"@shokuin{serial}:kanazawa.example.jp"{state_key},"signatures":{{"kanazawa.example.jp":{{"ed25519:1":"{:086}"}}}},"type":"{kind}"}}"#,
+            ids(3),
+            serial,
+            ids(1),
+            serial,
+        );
+        let id: OwnedEventId = format!("${serial:043}").try_into().unwrap();
+        let pdu = Pdu::from_stored(
+            RoomVersion::parse("11").unwrap(),
+            Bytes::from(json.into_bytes().into_boxed_slice()),
+            id.clone(),
+        );
+        let meta = EventMeta {
+            event_id: id,
+            verdict: Verdict::Accepted,
+            place: Place::Live,
+            depth: 7,
+            before: Root::EMPTY,
+            after: Root::EMPTY,
+            auth: (0..3).map(EventSerial).collect(),
+            txn: None,
+            redacted_by: None,
+            replaces: None,
+            covers_previous: true,
+        };
+        let stamped = Stamped { position: Position(serial), value: meta };
+        Arc::new(StoredEvent::new(RoomSerial(1), EventSerial(serial), pdu.unwrap(), stamped))
+    }
+
+    #[test]
+    fn events_are_charged_what_they_take_with_all_that_is_made_of_them() {
+        let text = format!(r#"{{"body":"{}","msgtype":"m.text"}}"#, "会議".repeat(40));
+        let page = format!(r#"{{"body":"{}","msgtype":"m.text"}}"#, "会議".repeat(4_000));
+        let users = (0..200)
+            .map(|n| format!(r#""@shokuin{n:04}:kanazawa.example.jp":50"#))
+            .collect::<Vec<_>>()
+            .join(",");
+        let levels = format!(r#"{{"users":{{{users}}}}}"#);
+        for (what, kind, key, content) in [
+            ("messages", "m.room.message", None, text.as_str()),
+            ("long messages", "m.room.message", None, page.as_str()),
+            ("members", "m.room.member", Some("@shokuin:kanazawa.example.jp"), r#"{"membership":"join"}"#),
+            ("power levels", "m.room.power_levels", Some(""), levels.as_str()),
+            ("topics", "m.room.topic", Some(""), r#"{"topic":"x"}"#),
+        ] {
+            let (cache, in_use) = meter::kept(|| {
+                let cache = EventCache::new(&Caches::new(), 1 << 27);
+                for serial in 0..500 {
+                    let event = stored(serial, kind, key, content);
+                    let _made = (event.body(), event.pdu().content(), event.pdu().power_levels().is_ok());
+                    cache.remember(&event, 0);
+                }
+                cache
+            });
+            assert_eq!(cache.events.len(), 500);
+            meter::assert_charged(what, cache.events.bytes(), in_use);
         }
     }
 }

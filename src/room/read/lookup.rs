@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use quick_cache::sync::Cache;
+use base::{Cache, Caches};
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root, StateKeySerial, read::event::StoredEvent, snapshot::Query,
@@ -32,15 +32,17 @@ type KeyName = (RoomSerial, Box<str>, Box<str>);
 #[derive(Hash)]
 struct KeyNameRef<'a>(RoomSerial, &'a str, &'a str);
 
-impl quick_cache::Equivalent<KeyName> for KeyNameRef<'_> {
+impl base::cache::Equivalent<KeyName> for KeyNameRef<'_> {
     fn equivalent(&self, (room, kind, key): &KeyName) -> bool {
         self.0 == *room && self.1 == &**kind && self.2 == &**key
     }
 }
 
 impl KeyCache {
-    pub(crate) fn new(items: usize) -> Self {
-        Self(Cache::new(items))
+    /// A cache of about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        let owned = |(_, kind, key): &KeyName, _: &StateKeySerial| kind.len() + key.len();
+        Self(Cache::new(caches, "room_state_keys", bytes, owned))
     }
 }
 
@@ -121,5 +123,23 @@ impl Rooms {
                 },
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_keys_are_charged_what_they_take() {
+        let (cache, in_use) = meter::kept(|| {
+            let cache = KeyCache::new(&Caches::new(), 1 << 22);
+            for n in 0..2_000 {
+                let key = format!("@shokuin{n}:kanazawa.example.jp");
+                cache.0.insert((RoomSerial(n), "m.room.member".into(), key.into()), StateKeySerial(n));
+            }
+            cache
+        });
+        meter::assert_charged("state keys", cache.0.bytes(), in_use);
     }
 }

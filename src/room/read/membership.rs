@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use quick_cache::sync::Cache;
+use base::{Cache, Caches};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use store::{Moved, Position, Range, Topic};
 
@@ -180,6 +180,13 @@ impl UserRooms {
         events.places_of(Topic::room(room_id.as_str()).id).find(is_it)
     }
 
+    /// What it takes in memory, in bytes, with the orders that are made on first use.
+    fn memory_bytes(&self) -> usize {
+        let texts = self.rooms.iter().map(|row| row.room_id.as_str().len() + row.sender.as_str().len());
+        let row = size_of::<UserRoom>() + 3 * size_of::<(u64, u32)>() + size_of::<(Position, u32)>();
+        size_of::<Self>() + 16 + self.user.as_str().len() + self.rooms.len() * row + texts.sum::<usize>()
+    }
+
     /// What moves when there is something to tell of a room that the user is in.
     fn by_topic(&self) -> &[ByTopic; 3] {
         self.by_topic.get_or_init(|| {
@@ -217,8 +224,10 @@ const MOVES_LOOKED_AT: usize = 64;
 pub(crate) struct UserRoomsCache(Cache<OwnedUserId, Arc<UserRooms>>);
 
 impl UserRoomsCache {
-    pub(crate) fn new(items: usize) -> Self {
-        Self(Cache::new(items))
+    /// A cache of about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        let owned = |user: &OwnedUserId, rooms: &Arc<UserRooms>| user.as_str().len() + rooms.memory_bytes();
+        Self(Cache::of_large(caches, "room_user_rooms", bytes, owned))
     }
 }
 
@@ -268,7 +277,9 @@ impl Rooms {
                 }),
             })
             .collect();
-        let rooms = without_closed(rooms, &closed);
+        let mut rooms = without_closed(rooms, &closed);
+        // It is kept, and was made in the place of larger rows.
+        rooms.shrink_to_fit();
         let newest = rooms.iter().map(|room| room.position).max().unwrap_or_default();
         let (by_topic, by_position) = (OnceLock::new(), OnceLock::new());
         let fresh =
@@ -358,6 +369,8 @@ impl Rooms {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -381,6 +394,46 @@ mod tests {
                 let at = (0..).zip(&ids).filter(|(_, other)| **other == id).map(|(place, _)| place);
                 assert_eq!(list.places_of(id).collect::<Vec<u32>>(), at.collect::<Vec<u32>>(), "{id}");
             }
+        }
+    }
+
+    fn rooms(count: u64, user: &UserId) -> Arc<UserRooms> {
+        let row = |n: u64| UserRoom {
+            room: RoomSerial(n),
+            room_id: format!("!{n:018}:kanazawa.example.jp").try_into().unwrap(),
+            membership: Membership::Join,
+            event: Some(EventSerial(n)),
+            sender: user.to_owned(),
+            position: Position(n),
+            forgotten: false,
+            current: Root::EMPTY,
+            departure: None,
+        };
+        Arc::new(UserRooms {
+            as_of: Position(count),
+            newest: Position(count),
+            rooms: (0..count).map(row).collect(),
+            user: user.to_owned(),
+            by_topic: OnceLock::new(),
+            by_position: OnceLock::new(),
+        })
+    }
+
+    #[test]
+    fn lists_of_rooms_are_charged_what_they_take_however_many_rooms_there_are() {
+        for (users, count) in [(1_000, 1), (100, 30), (10, 1_200)] {
+            let (cache, in_use) = meter::kept(|| {
+                let cache = UserRoomsCache::new(&Caches::new(), 1 << 26);
+                for n in 0..users {
+                    let user = OwnedUserId::try_from(format!("@shokuin{n}:kanazawa.example.jp")).unwrap();
+                    let rooms = rooms(count, &user);
+                    let _made = (rooms.by_topic().len(), rooms.changed_since(Position::START).count());
+                    cache.0.insert(user, rooms);
+                }
+                cache
+            });
+            assert_eq!(cache.0.len(), users);
+            meter::assert_charged(&format!("{count} rooms"), cache.0.bytes(), in_use);
         }
     }
 }

@@ -41,7 +41,9 @@ pub mod typing;
 pub mod view;
 pub mod visibility;
 
-use crate::{Config, purge::known::Closed};
+use base::Caches;
+
+use crate::{memory::Shares, purge::known::Closed};
 
 /// Caches of the read side.
 #[derive(Debug)]
@@ -60,18 +62,17 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Empty caches of the configured sizes.
-    pub(crate) fn new(config: &Config) -> Self {
-        let rooms = config.live_rooms.max(64);
+    /// Empty caches that share the engine's memory.
+    pub(crate) fn new(caches: &Caches, shares: &Shares) -> Self {
         Self {
-            events: event::EventCache::new(config.event_cache_bytes),
-            rooms: room::RoomCache::new(rooms),
-            keys: lookup::KeyCache::new(64 * 1024),
-            visibility: visibility::VisibilityCache::new(16 * 1024),
-            user_rooms: membership::UserRoomsCache::new(rooms),
-            tails: timeline::TailCache::new(rooms),
-            receipts: receipts::TailCache::new(config.receipt_cache_bytes),
-            namings: summary::NamingCache::new(rooms),
+            events: event::EventCache::new(caches, shares.events),
+            rooms: room::RoomCache::new(caches, shares.rooms),
+            keys: lookup::KeyCache::new(caches, shares.state_keys),
+            visibility: visibility::VisibilityCache::new(caches, shares.visibility),
+            user_rooms: membership::UserRoomsCache::new(caches, shares.user_rooms),
+            tails: timeline::TailCache::new(caches, shares.tails),
+            receipts: receipts::TailCache::new(caches, shares.receipts),
+            namings: summary::NamingCache::new(caches, shares.namings),
             typing: typing::Typing::default(),
             erasures: erasure::Erasures::default(),
             closed: Closed::default(),

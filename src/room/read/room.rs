@@ -3,8 +3,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use base::{Cache, Caches};
 use pdu::RoomVersion;
-use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, RoomId};
 use store::{Moved, Position, Store};
 
@@ -34,8 +34,15 @@ pub(crate) struct RoomCache {
 }
 
 impl RoomCache {
-    pub(crate) fn new(items: usize) -> Self {
-        Self { by_id: Cache::new(items), by_serial: Cache::new(items), as_of: AsOf::default() }
+    /// Caches of about this many bytes together.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        // Both have the same rooms, as a rule: what they share is charged to the one that has the ids as keys too.
+        let by_id = |id: &OwnedRoomId, _: &Arc<RoomInfo>| size_of::<RoomInfo>() + 16 + 2 * id.as_str().len();
+        Self {
+            by_id: Cache::new(caches, "room_ids", bytes / 4 * 3, by_id),
+            by_serial: Cache::new(caches, "room_serials", bytes / 4, |_, _| 0),
+            as_of: AsOf::default(),
+        }
     }
 
     /// The same with nothing of rooms that were closed since.
@@ -166,4 +173,28 @@ impl Rooms {
 
 fn version(name: &str) -> Result<RoomVersion, Error> {
     RoomVersion::parse(name).map_err(|_| Error::UnsupportedVersion(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn rooms_are_charged_what_they_take() {
+        let (cache, in_use) = meter::kept(|| {
+            let cache = RoomCache::new(&Caches::new(), 1 << 22);
+            for n in 0..2_000 {
+                let room_id = format!("!{n:018}:kanazawa.example.jp").try_into().unwrap();
+                let version = RoomVersion::DEFAULT;
+                let room = Arc::new(RoomInfo { serial: RoomSerial(n), room_id, version });
+                cache.by_id.insert(room.room_id.clone(), room.clone());
+                cache.by_serial.insert(room.serial, room);
+            }
+            cache
+        });
+        assert_eq!((cache.by_id.len(), cache.by_serial.len()), (2_000, 2_000));
+        meter::assert_charged("rooms", cache.by_id.bytes() + cache.by_serial.bytes(), in_use);
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
+use base::{Cache, Caches};
 use ruma::{OwnedUserId, UserId};
 use store::{Moved, Position, Topic};
 
@@ -29,6 +29,13 @@ pub struct RoomNaming {
 }
 
 impl RoomNaming {
+    fn memory_bytes(&self) -> usize {
+        let hero = |(user, _): &(OwnedUserId, EventSerial)| {
+            size_of::<(OwnedUserId, EventSerial)>() + user.as_str().len()
+        };
+        size_of::<Self>() + 16 + self.first.iter().map(hero).sum::<usize>()
+    }
+
     /// The heroes for one user, with their member events; none for a named room.
     pub fn heroes<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a (OwnedUserId, EventSerial)> {
         let wanted = if self.named { 0 } else { HEROES };
@@ -41,8 +48,9 @@ impl RoomNaming {
 pub(crate) struct NamingCache(Cache<RoomSerial, (Position, Arc<RoomNaming>)>);
 
 impl NamingCache {
-    pub(crate) fn new(items: usize) -> Self {
-        Self(Cache::new(items))
+    /// A cache of about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        Self(Cache::new(caches, "room_namings", bytes, |_, (_, naming)| naming.memory_bytes()))
     }
 }
 
@@ -112,6 +120,8 @@ impl Rooms {
                     .collect();
                 rows.sort_unstable_by_key(|(_, event)| *event);
                 rows.truncate(HEROES + 1);
+                // They are kept, and the room may have many members.
+                rows.shrink_to_fit();
                 rows
             };
             let present = pick(true);
@@ -123,4 +133,31 @@ impl Rooms {
 
 fn is_named(summary: &Summary) -> bool {
     summary.name.is_some() || summary.canonical_alias.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn namings_are_charged_what_they_take() {
+        for heroes in [0, 1, 6] {
+            let (cache, in_use) = meter::kept(|| {
+                let cache = NamingCache::new(&Caches::new(), 1 << 24);
+                for room in 0..1_000 {
+                    let hero = |n: u64| {
+                        (format!("@shokuin{n}:kanazawa.example.jp").try_into().unwrap(), EventSerial(n))
+                    };
+                    let counts = MemberCounts { joined: heroes, invited: 0 };
+                    let naming =
+                        RoomNaming { named: heroes == 0, counts, first: (0..heroes).map(hero).collect() };
+                    cache.0.insert(RoomSerial(room), (Position(1), Arc::new(naming)));
+                }
+                cache
+            });
+            meter::assert_charged(&format!("{heroes} heroes"), cache.0.bytes(), in_use);
+        }
+    }
 }

@@ -10,8 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use base::{Cache, Caches};
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use ruma::RoomId;
 use store::{Moved, Position, Range, Topic};
 
@@ -101,25 +101,42 @@ struct TailCell {
     reading: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// A tail's cell, and what the tail took when it was last read on.
+#[derive(Clone, Debug, Default)]
+struct KeptTail {
+    cell: Arc<TailCell>,
+    bytes: usize,
+}
+
+/// A cell without its tail's rows: two locks and their counts.
+const CELL_BYTES: usize = size_of::<TailCell>() + size_of::<tokio::sync::Mutex<()>>() + 32;
+
 /// Tails of recently read rooms.
 #[derive(Debug)]
-pub(crate) struct TailCache(Cache<RoomSerial, Arc<TailCell>>);
+pub(crate) struct TailCache(Cache<RoomSerial, KeptTail>);
 
 impl TailCache {
-    pub(crate) fn new(items: usize) -> Self {
-        Self(Cache::new(items))
+    /// A cache of about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        Self(Cache::new(caches, "room_tails", bytes, |_, kept: &KeptTail| CELL_BYTES + kept.bytes))
     }
 
     fn cell(&self, room: RoomSerial) -> Arc<TailCell> {
         match self.0.get(&room) {
-            Some(cell) => cell,
+            Some(kept) => kept.cell,
             None => {
                 // Two cells at once only cost a read.
-                let cell = Arc::new(TailCell::default());
-                self.0.insert(room, cell.clone());
-                cell
+                let kept = KeptTail::default();
+                self.0.insert(room, kept.clone());
+                kept.cell
             }
         }
+    }
+
+    /// Charges a tail as it is now.
+    fn charge(&self, room: RoomSerial, cell: &Arc<TailCell>) {
+        let rows = cell.tail.lock().as_ref().map_or(0, |tail| tail.rows.capacity());
+        self.0.insert(room, KeptTail { cell: cell.clone(), bytes: rows * size_of::<Entry>() });
     }
 }
 
@@ -268,8 +285,11 @@ impl Rooms {
             if rows.len() >= TAIL_ROWS {
                 // Far behind: what is in between is of no use.
                 fresh.push(index);
-            } else if let Some(tail) = &mut *cells[index].tail.lock() {
-                tail.extend(rows, head);
+            } else {
+                if let Some(tail) = &mut *cells[index].tail.lock() {
+                    tail.extend(rows, head);
+                }
+                self.reader().tails.charge(queries[index].room, &cells[index]);
             }
         }
 
@@ -287,7 +307,10 @@ impl Rooms {
         for (index, mut rows) in fresh.into_iter().zip(newest) {
             let from_start = rows.len() < limit;
             rows.reverse();
+            // They are kept, and were made in the place of larger rows.
+            rows.shrink_to_fit();
             *cells[index].tail.lock() = Some(Tail { through: head, rows: rows.into(), from_start });
+            self.reader().tails.charge(queries[index].room, &cells[index]);
         }
         Ok(())
     }
@@ -439,5 +462,22 @@ mod tests {
         assert_eq!(tail.rows.back().unwrap().event.0, 400);
         assert!(!tail.from_start);
         assert!(tail.rows.iter().zip(tail.rows.iter().skip(1)).all(|(a, b)| a.order.0 + 1 == b.order.0));
+    }
+    #[test]
+    fn tails_are_charged_what_they_take() {
+        for rows in [0, 24, 128] {
+            let (cache, in_use) = meter::kept(|| {
+                let cache = TailCache::new(&Caches::new(), 1 << 24);
+                for room in (0..1_000).map(RoomSerial) {
+                    let cell = cache.cell(room);
+                    let rows: Vec<_> = (0..rows).map(row).collect();
+                    *cell.tail.lock() =
+                        Some(Tail { through: Position(9), rows: rows.into(), from_start: true });
+                    cache.charge(room, &cell);
+                }
+                cache
+            });
+            meter::assert_charged(&format!("{rows} rows"), cache.0.bytes(), in_use);
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use quick_cache::sync::Cache;
+use base::{Cache, Caches};
 use ruma::{ServerName, UserId};
 use serde::Deserialize;
 
@@ -91,8 +91,9 @@ pub struct Sight {
 pub(crate) struct VisibilityCache(Cache<(RoomSerial, Root), HistoryVisibility>);
 
 impl VisibilityCache {
-    pub(crate) fn new(items: usize) -> Self {
-        Self(Cache::new(items))
+    /// A cache of about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        Self(Cache::new(caches, "room_visibility", bytes, |_, _| 0))
     }
 }
 

@@ -21,7 +21,7 @@ mod upkeep;
 
 use std::sync::Arc;
 
-use base::Tasks;
+use base::{Caches, Tasks};
 use store::{Batch, Store};
 use tracing::error;
 
@@ -81,8 +81,8 @@ const MANY_CHANGES: usize = 1_000;
 
 impl Snapshots {
     /// Snapshots kept in a store, with about so much memory for chunks.
-    pub fn new(store: Store, cache_bytes: u64, tasks: &Tasks) -> Self {
-        Self(Arc::new(Inner { shelf: Shelf::new(store, cache_bytes), tasks: tasks.clone() }))
+    pub fn new(store: Store, caches: &Caches, cache_bytes: u64, tasks: &Tasks) -> Self {
+        Self(Arc::new(Inner { shelf: Shelf::new(store, caches, cache_bytes), tasks: tasks.clone() }))
     }
 
     fn shelf(&self) -> &Shelf {

@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
+use base::{Cache, Caches};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quick_cache::{Weighter, sync::Cache};
 use store::{Batch, Store, Table, Tuning};
 
 use super::{
@@ -24,7 +24,7 @@ pub static CHUNKS: Table<(RoomSerial, [u8; 16]), Bytes> = Table::new(50, "room.c
 #[derive(Debug)]
 pub(super) struct Shelf {
     store: Store,
-    used: Cache<ChunkId, Arc<Node>, Weigh>,
+    used: Cache<ChunkId, Arc<Node>>,
     made: Arc<Mutex<JustMade>>,
 }
 
@@ -65,28 +65,20 @@ impl Drop for Hold {
     }
 }
 
-#[derive(Clone, Debug)]
-struct Weigh;
-
-impl Weighter<ChunkId, Arc<Node>> for Weigh {
-    fn weight(&self, _: &ChunkId, node: &Arc<Node>) -> u64 {
-        (size_of::<ChunkId>() + node.memory_bytes()) as u64
-    }
-}
-
 /// Never less for chunks just made: those of submitted batches are asked for again soon.
 const MIN_MADE_BYTES: usize = 4 << 20;
-/// A guess, to size the cache's tables.
-const USUAL_CHUNK_BYTES: u64 = 1_000;
+
+fn used(caches: &Caches, bytes: u64) -> Cache<ChunkId, Arc<Node>> {
+    Cache::new(caches, "room_chunks", bytes, |_, node: &Arc<Node>| node.memory_bytes())
+}
 
 impl Shelf {
-    pub(super) fn new(store: Store, cache_bytes: u64) -> Self {
+    pub(super) fn new(store: Store, caches: &Caches, cache_bytes: u64) -> Self {
         let made_bytes = usize::try_from(cache_bytes / 4).unwrap_or(usize::MAX).max(MIN_MADE_BYTES);
         let used_bytes = (cache_bytes - cache_bytes / 4).max(1 << 16);
-        let items = usize::try_from(used_bytes / USUAL_CHUNK_BYTES).unwrap_or(usize::MAX);
         Self {
             store,
-            used: Cache::with_weighter(items, used_bytes, Weigh),
+            used: used(caches, used_bytes),
             made: Arc::new(Mutex::new(JustMade { limit_bytes: made_bytes, ..JustMade::default() })),
         }
     }
@@ -231,6 +223,28 @@ impl JustMade {
         {
             self.nodes.remove(&oldest.id);
             self.bytes -= oldest.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{EventSerial, StateKeySerial};
+
+    #[test]
+    fn chunks_are_charged_what_they_take() {
+        for entries in [1, 8, 64] {
+            let (cache, in_use) = meter::kept(|| {
+                let cache: Cache<ChunkId, Arc<Node>> = used(&Caches::new(), 1 << 24);
+                for n in 0..1_000_u64 {
+                    let leaf = (0..entries).map(|key| (StateKeySerial(key), EventSerial(n)));
+                    let id = ChunkId { room: RoomSerial(n), hash: ChunkHash([7; 16]) };
+                    cache.insert(id, Arc::new(Node::Leaf(leaf.collect())));
+                }
+                cache
+            });
+            meter::assert_charged(&format!("leaves of {entries}"), cache.bytes(), in_use);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use base::{Metrics, Tasks};
+use base::{Caches, Metrics, Tasks};
 use store::{Batch, Options, Store, Table, Tuning};
 
 use super::{Change, Error, Snapshots};
@@ -17,7 +17,7 @@ async fn open(cache_bytes: u64) -> (Store, Snapshots) {
     let tasks = Tasks::new(&metrics);
     let backend = Arc::new(store::MemoryBackend::new());
     let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
-    (store.clone(), Snapshots::new(store, cache_bytes, &tasks))
+    (store.clone(), Snapshots::new(store, metrics.caches(), cache_bytes, &tasks))
 }
 
 fn set(key: u64, event: u64) -> Change {
@@ -38,7 +38,7 @@ async fn a_snapshot_is_read_by_another_process() {
     let root = stored(&store, &snapshots, Root::EMPTY, &many).await;
 
     let tasks = Tasks::new(&Metrics::new());
-    let other = Snapshots::new(store, 0, &tasks);
+    let other = Snapshots::new(store, &Caches::new(), 0, &tasks);
     let keys = [StateKeySerial(2_999), StateKeySerial(3_000)];
     assert_eq!(other.get(ROOM, root, &keys).await.unwrap(), [Some(EventSerial(3_000)), None]);
     assert_eq!(other.all(ROOM, root).await.unwrap().len(), 3_000);
@@ -110,7 +110,7 @@ async fn a_damaged_chunk_is_found_and_not_believed() {
     store.commit(batch).await.unwrap();
 
     let tasks = Tasks::new(&Metrics::new());
-    let other = Snapshots::new(store, 0, &tasks);
+    let other = Snapshots::new(store, &Caches::new(), 0, &tasks);
     assert!(matches!(other.all(ROOM, root).await, Err(Error::Broken(_))));
     assert_eq!(other.verify(ROOM, &[root]).await.unwrap().broken.len(), 1);
 }

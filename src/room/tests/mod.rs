@@ -26,3 +26,6 @@ mod restricted;
 mod rows;
 mod troubles;
 mod upgrades;
+
+#[global_allocator]
+static COUNTING: meter::Counting = meter::Counting;

@@ -12,6 +12,13 @@ use super::{
 };
 use crate::{causes, places::Bounds, texts::tr};
 
+/// How `[store] memory` is divided, in hundredths: the store's blocks and write buffers, the room engine, `/sync`,
+/// sessions. Each divides its part among its caches.
+const STORE: u64 = 36;
+const ROOMS: u64 = 42;
+const SYNC: u64 = 18;
+const ACCOUNTS: u64 = 4;
+
 impl Config {
     /// Our server names with their keys, read from their files.
     ///
@@ -66,9 +73,18 @@ impl Config {
         RoomVersion::parse(&self.rooms.default_version).unwrap_or(RoomVersion::DEFAULT)
     }
 
-    /// Memory of the storage back end: half of the budget.
+    /// Memory of the storage back end, for blocks and for what is not in its files yet.
     pub fn store_memory(&self) -> ByteSize {
-        ByteSize::bytes(self.store.memory.as_u64() / 2)
+        self.memory(STORE)
+    }
+
+    /// Memory of the caches of `/sync`.
+    pub fn sync_memory(&self) -> ByteSize {
+        self.memory(SYNC)
+    }
+
+    fn memory(&self, hundredths: u64) -> ByteSize {
+        ByteSize::bytes(self.store.memory.as_u64() / 100 * hundredths)
     }
 
     /// Whom users turn to when the server cannot help itself; every domain is to have a postmaster.
@@ -79,16 +95,10 @@ impl Config {
         named.or(first).unwrap_or_default()
     }
 
-    /// Settings of the room engine; its caches are two fifths of the memory budget.
+    /// Settings of the room engine.
     pub fn room_config(&self) -> room::Config {
-        let budget = self.store.memory.as_u64();
-        room::Config {
-            default_version: self.room_version(),
-            event_cache_bytes: budget / 4,
-            chunk_cache_bytes: budget / 8,
-            receipt_cache_bytes: budget / 32,
-            ..room::Config::default()
-        }
+        let memory = self.memory(ROOMS);
+        room::Config { default_version: self.room_version(), memory, ..room::Config::default() }
     }
 
     /// Settings of accounts, with the secrets read from their files.
@@ -104,7 +114,8 @@ impl Config {
             wrong_allowed: self.passwords.wrong_allowed,
             pause: Duration::from_secs(self.passwords.pause_seconds),
         });
-        Ok(account::Config { authorities, guesses, ..account::Config::default() })
+        let memory = self.memory(ACCOUNTS);
+        Ok(account::Config { authorities, guesses, memory, ..account::Config::default() })
     }
 
     fn account_settings(&self, registration: &Registration) -> anyhow::Result<account::Settings> {

@@ -194,7 +194,8 @@ pub struct StoreConfig {
     pub ca_file: Option<PathBuf>,
     /// When a write counts as done.
     pub durability: Durability,
-    /// All caches together.
+    /// All caches together, those of the store with them. What they are for and how much each has is in
+    /// `convert.rs`, and in the crates.
     pub memory: ByteSize,
     /// What stays free on the disk of RocksDB.
     pub reserve: ByteSize,

@@ -53,7 +53,8 @@ async fn server(disk: &MemoryDisk) -> Server {
         Accounts::open(store.clone(), rooms.clone(), config, clock.clone(), random, &tasks, &metrics)
             .await
             .unwrap();
-    let syncs = Syncs::new(rooms.clone(), accounts, store.clone(), clock, &tasks, &metrics);
+    let syncs =
+        Syncs::new(rooms.clone(), accounts, store.clone(), clock, base::ByteSize::mib(32), &tasks, &metrics);
     Server { rooms, syncs, store }
 }
 

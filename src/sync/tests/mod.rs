@@ -5,7 +5,11 @@ mod costs;
 mod data;
 mod limits;
 mod membership;
+mod memory;
 mod state;
 mod timeline;
 mod town;
 mod waiting;
+
+#[global_allocator]
+static COUNTING: meter::Counting = meter::Counting;

@@ -23,6 +23,7 @@ pub(super) struct Town {
     pub(super) syncs: Syncs,
     pub(super) clock: ManualClock,
     pub(super) tasks: Tasks,
+    pub(super) metrics: Metrics,
 }
 
 /// A client with its token.
@@ -121,8 +122,16 @@ pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
         Accounts::open(store.clone(), rooms.clone(), config, clock.clone(), random, &tasks, &metrics)
             .await
             .unwrap();
-    let syncs = Syncs::new(rooms.clone(), accounts.clone(), store.clone(), clock, &tasks, &metrics);
-    Town { rooms, accounts, store, syncs, clock: manual, tasks }
+    let syncs = Syncs::new(
+        rooms.clone(),
+        accounts.clone(),
+        store.clone(),
+        clock,
+        base::ByteSize::mib(32),
+        &tasks,
+        &metrics,
+    );
+    Town { rooms, accounts, store, syncs, clock: manual, tasks, metrics }
 }
 
 impl Town {

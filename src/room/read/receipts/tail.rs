@@ -3,11 +3,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use base::{Cache, Caches};
 use parking_lot::Mutex;
-use quick_cache::{
-    DefaultHashBuilder, OptionsBuilder, Weighter,
-    sync::{Cache, DefaultLifecycle},
-};
 use store::{Moved, Order, Position, Range, Topic};
 
 use super::{RECEIPT_LOG, Receipt, ReceiptQuery, since::MOST_TOLD};
@@ -46,24 +43,21 @@ impl Tail {
         self.through = self.through.max(through);
     }
 
-    fn weight(&self) -> u64 {
-        let beside = size_of::<Receipt>() + 64;
+    /// What its receipts take, in bytes.
+    fn memory_bytes(&self) -> usize {
         let bytes = |row: &Arc<Receipt>| {
             let thread = row.thread.as_deref().map_or(0, str::len);
-            (beside + row.user_id.as_str().len() + row.event_id.as_str().len() + thread) as u64
+            size_of::<Receipt>() + 16 + row.user_id.as_str().len() + row.event_id.as_str().len() + thread
         };
-        self.rows.iter().map(bytes).sum::<u64>() + EMPTY
+        self.rows.capacity() * size_of::<Arc<Receipt>>() + self.rows.iter().map(bytes).sum::<usize>()
     }
 }
-
-/// Parts of the cache, each with a lock of its own.
-const PARTS: usize = 4;
 
 /// So many rooms are read on together: others wait for each of them meanwhile.
 const AT_ONCE: usize = 32;
 
-/// Bytes of a tail without receipts.
-const EMPTY: u64 = 256;
+/// A cell without its tail's receipts: two locks and their counts.
+const CELL_BYTES: usize = size_of::<Cell>() + size_of::<tokio::sync::Mutex<()>>() + 32;
 
 /// A room's tail, and the lock under which it is read on.
 #[derive(Debug)]
@@ -75,45 +69,27 @@ struct Cell {
 /// What is asked of a room, and its tail.
 type Asked<'a> = (&'a ReceiptQuery<'a>, Arc<Cell>);
 
+/// A tail's cell, and what the tail took when it was last read on.
 #[derive(Clone, Debug)]
 struct Kept {
     cell: Arc<Cell>,
-    weight: u64,
-}
-
-#[derive(Clone, Debug)]
-struct ByWeight;
-
-impl Weighter<RoomSerial, Kept> for ByWeight {
-    fn weight(&self, _: &RoomSerial, kept: &Kept) -> u64 {
-        kept.weight
-    }
+    bytes: usize,
 }
 
 /// Tails of recently read rooms.
 #[derive(Debug)]
-pub(crate) struct TailCache(Cache<RoomSerial, Kept, ByWeight>);
+pub(crate) struct TailCache(Cache<RoomSerial, Kept>);
 
 impl TailCache {
     /// A cache of about this many bytes.
-    pub(crate) fn new(bytes: u64) -> Self {
-        let items = usize::try_from(bytes / 2_000).unwrap_or(usize::MAX).max(64);
-        // A tail that weighs more than a part of the cache would never be kept.
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(items)
-            .weight_capacity(bytes)
-            .shards(PARTS)
-            .build();
-        // All that has no default is set above.
-        Self(match options {
-            Ok(options) => Cache::with_options(
-                options,
-                ByWeight,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ),
-            Err(_) => Cache::with_weighter(items, bytes, ByWeight),
-        })
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        Self(Cache::of_large(caches, "room_receipts", bytes, |_, kept: &Kept| CELL_BYTES + kept.bytes))
+    }
+
+    /// Charges a tail as it is now.
+    fn charge(&self, room: RoomSerial, cell: &Arc<Cell>) {
+        let bytes = cell.tail.lock().memory_bytes();
+        self.0.insert(room, Kept { cell: cell.clone(), bytes });
     }
 
     fn cell(&self, query: &ReceiptQuery<'_>) -> Arc<Cell> {
@@ -123,7 +99,7 @@ impl TailCache {
                 // Nothing is known, and that is all there is of nothing. Two cells at once only cost a read.
                 let tail = Tail { after: query.after, through: query.after, rows: Vec::new() };
                 let cell = Arc::new(Cell { tail: Mutex::new(tail), reading: Arc::default() });
-                self.0.insert(query.room, Kept { cell: cell.clone(), weight: EMPTY });
+                self.0.insert(query.room, Kept { cell: cell.clone(), bytes: 0 });
                 cell
             }
         }
@@ -191,9 +167,8 @@ impl Rooms {
                 // Far behind: what is in between is of no use.
                 *tail = Tail { after: head, through: head, rows: Vec::new() };
             }
-            let weight = tail.weight();
             drop(tail);
-            self.reader().receipts.0.insert(query.room, Kept { cell: cell.clone(), weight });
+            self.reader().receipts.charge(query.room, cell);
         }
         Ok(())
     }
@@ -209,5 +184,43 @@ impl Rooms {
             return false;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::read::receipts::ReceiptKind;
+
+    fn receipt(n: u64) -> Receipt {
+        Receipt {
+            user_id: format!("@shokuin{n}:kanazawa.example.jp").try_into().unwrap(),
+            kind: ReceiptKind::Public,
+            thread: Some("main".into()),
+            event_id: format!("${n:043}").try_into().unwrap(),
+            ts: n,
+            position: Position(n),
+        }
+    }
+
+    #[test]
+    fn receipts_are_charged_what_they_take() {
+        let room_id = ruma::room_id!("!r:x");
+        for receipts in [0, 5, 500] {
+            let (cache, in_use) = meter::kept(|| {
+                let cache = TailCache::new(&Caches::new(), 1 << 26);
+                for room in (0..200).map(RoomSerial) {
+                    let query =
+                        ReceiptQuery { room, room_id, after: Position(1), through: Position(9), own: false };
+                    let cell = cache.cell(&query);
+                    cell.tail.lock().extend((0..receipts).map(receipt).collect(), Position(900));
+                    cache.charge(room, &cell);
+                }
+                cache
+            });
+            meter::assert_charged(&format!("{receipts} receipts"), cache.0.bytes(), in_use);
+        }
     }
 }
