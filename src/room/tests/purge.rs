@@ -359,7 +359,7 @@ async fn another_process_over_the_same_data_forgets_the_room() {
     let room = a.public_room(&hanako).await;
     b.join(&user(TARO), &room, "a.test").await.unwrap();
     beside.say(&hanako, &room, "訓練です").await;
-    assert_eq!(beside.rooms.joined_rooms(&hanako).await.unwrap(), [room.clone()]);
+    assert_eq!(beside.rooms.joined_rooms(&hanako).await.unwrap(), std::slice::from_ref(&room));
     let old = serial(&beside, &room).await;
     purging(&a);
     a.rooms.purge(&room, true, &operator()).await.unwrap();
