@@ -42,10 +42,11 @@ pub(crate) type Landing = Shared<BoxFuture<'static, Result<Committed, CommitErro
 
 /// How many entries of the current state are kept in memory for a room, and how many bytes of them.
 const KNOWN_STATE_LIMIT: usize = 4_096;
-const KNOWN_STATE_BYTES: usize = 1 << 20;
+const KNOWN_STATE_BYTES: usize = 256 << 10;
 
-/// How much may be on its way to disk for one room before writers wait.
+/// How much may be on its way to disk for one room before writers wait, in things and in bytes.
 const FRESH_LIMIT: usize = 4_096;
+const FRESH_BYTES: usize = 16 << 20;
 
 /// How much of what is on its way to disk is copied for one who works beside the lock.
 const COPIED_LIMIT: usize = 256;
@@ -53,8 +54,6 @@ const COPIED_LIMIT: usize = 256;
 /// An entry of the known state beside its names and its event, with what is free in the table.
 const KNOWN_BYTES: usize = size_of::<(StateKeyName, Option<Arc<StoredEvent>>)>() * 3 / 2;
 const EXTREMITY_BYTES: usize = size_of::<Extremity>() + 48;
-/// A batch's landing and the name of its request, about.
-const FLIGHT_BYTES: usize = size_of::<Flight>() + 512;
 
 /// A batch on its way to disk.
 pub(crate) struct Flight {
@@ -147,16 +146,17 @@ impl Live {
         }
     }
 
-    /// What it takes in memory, in bytes. Events that the cache of events has too are counted: they are kept by both.
+    /// Whether so much is on its way to disk that writers wait.
+    fn has_much_on_its_way(&self) -> bool {
+        self.fresh.len() > FRESH_LIMIT || self.fresh.memory_bytes() > FRESH_BYTES
+    }
+
+    /// What it keeps in memory, in bytes. Events that the cache of events has too are counted: they are kept by both. What
+    /// is on its way to disk is not: it is bounded and gone in a moment, and whoever says much at once is not to put the tips of other
+    /// rooms out.
     fn memory_bytes(&self) -> usize {
         let head = self.head.as_ref().map_or(0, |head| head.extremities.len() * EXTREMITY_BYTES);
-        let flights = self.flights.len() * FLIGHT_BYTES;
-        size_of::<Self>()
-            + self.summary.memory_bytes()
-            + head
-            + flights
-            + self.state_bytes
-            + self.fresh.memory_bytes()
+        size_of::<Self>() + self.summary.memory_bytes() + head + self.state_bytes
     }
 
     /// Takes landed batches off the list. False: one failed, and this tip is not the room's.
@@ -251,7 +251,7 @@ impl Rooms {
         let current = match guard.live.as_mut() {
             // Somebody else may have come in since.
             None | Some(Live { head: None, .. }) => false,
-            Some(live) if live.fresh.len() > FRESH_LIMIT => live.land().await,
+            Some(live) if live.has_much_on_its_way() => live.land().await,
             Some(live) => live.settle(),
         };
         if !current {
@@ -450,5 +450,24 @@ mod tests {
         old.as_mut().unwrap().learn(known(0, 10), false);
         lives.charge(RoomSerial(1), &mut old);
         assert!(Arc::ptr_eq(&lives.entry(RoomSerial(1)), &new));
+    }
+
+    #[tokio::test]
+    async fn who_has_much_on_its_way_to_disk_puts_no_other_tip_out_and_waits() {
+        let lives = Lives::new(&Caches::new(), 1 << 20);
+        let mut busy = Live::empty(0);
+        let text = "x".repeat(60_000);
+        for serial in 0..400 {
+            let content = format!(r#"{{"body":"{text}"}}"#);
+            busy.fresh.add_event(stored(serial, "m.room.message", None, &content));
+        }
+        assert!(busy.has_much_on_its_way() && busy.fresh.len() < FRESH_LIMIT);
+        let others: Vec<_> = (1..20).map(|room| lives.entry(RoomSerial(room))).collect();
+        let mut guard = lives.entry(RoomSerial(99)).try_lock_owned().unwrap();
+        *guard = Some(busy);
+        lives.charge(RoomSerial(99), &mut guard);
+        for (room, other) in (1..20).zip(&others) {
+            assert!(Arc::ptr_eq(&lives.entry(RoomSerial(room)), other), "{room}");
+        }
     }
 }
