@@ -126,6 +126,7 @@ impl<'a> Stage<'a> {
             since_depth: 0,
             beside: Root::EMPTY,
             since: 0,
+            yielding: Vec::new(),
         });
         Self {
             rooms,
@@ -151,6 +152,7 @@ impl<'a> Stage<'a> {
     /// another server. The first event placed carries the difference into the projections.
     pub(crate) fn stand_on(&mut self, current: Root) {
         self.head.since = self.head.generation + 1;
+        self.head.yielding.clear();
         self.head.extremities.clear();
         self.head.beside = Root::EMPTY;
         self.head.current = current;

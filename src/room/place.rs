@@ -27,6 +27,16 @@ use crate::{
 /// So many events are looked at for the extremities that an event takes the place of.
 const MAX_LOOKED_BEHIND: usize = 100;
 
+/// Of so many soft-failed events among those it is found out whether what was told of them is true.
+const MAX_PROVEN: usize = 4;
+
+/// What is behind an event.
+struct Behind {
+    ids: HashSet<OwnedEventId>,
+    /// Soft-failed events among those, what was told of which is not known to be true: something is missing.
+    unproven: Vec<Arc<StoredEvent>>,
+}
+
 /// What [`Stage::place`] has to know of an event.
 pub(crate) struct Placement {
     pub(crate) pdu: Pdu,
@@ -180,6 +190,9 @@ impl Stage<'_> {
         if let Some(behind) = successors.as_ref().filter(|_| !moves_tip) {
             self.give_way_unseen(behind).await?;
         }
+        if verdict == Verdict::SoftFailed {
+            self.note_gaps(&event, false, past, &missing).await?;
+        }
         if verdict == Verdict::Accepted {
             if awaited.is_some() {
                 self.batch.delete(&GAPS, &(room, event.event_id().as_str()));
@@ -254,30 +267,51 @@ impl Stage<'_> {
     /// The previous events of an event, and those behind such of them as cover theirs
     /// ([`EventMeta::covers_previous`]): what a soft-failed event stands on is covered by what stands on that.
     ///
-    /// Not behind an event whose state is somebody's word: that must be resolved with what we know, not take
-    /// its place. And not for ever: anybody can send long chains of what is refused. What is not found stays
-    /// an extremity, until something names it.
-    async fn behind(&self, event: &StoredEvent) -> Result<HashSet<OwnedEventId>, Error> {
-        let mut behind: HashSet<OwnedEventId> = event.pdu().prev_events().iter().cloned().collect();
-        let mut next: Vec<OwnedEventId> = behind.iter().cloned().collect();
+    /// Not behind an event whose state is somebody's word, unless that has turned out to be true: it must be resolved
+    /// with what we know, not take its place. And not for ever: anybody can send long chains of what is refused. What
+    /// is not found stays an extremity, until something names it.
+    async fn behind(&mut self, event: &StoredEvent) -> Result<Behind, Error> {
+        let mut found =
+            Behind { ids: event.pdu().prev_events().iter().cloned().collect(), unproven: Vec::new() };
+        let mut next: Vec<OwnedEventId> = found.ids.iter().cloned().collect();
         for extremity in &self.head.extremities {
             next.retain(|id| *id != extremity.event_id);
         }
-        let mut left = MAX_LOOKED_BEHIND;
-        while self.head.extremities.iter().any(|tip| !behind.contains(&tip.event_id)) {
+        let (mut left, mut proofs) = (MAX_LOOKED_BEHIND, MAX_PROVEN);
+        while !next.is_empty() && left > 0 {
             next.truncate(left);
             left -= next.len();
-            if next.is_empty() {
-                break;
-            }
             let events = self.view().events_by_id(&next).await?;
             next.clear();
-            for event in events.iter().flatten().filter(|event| event.meta().covers_previous) {
-                let further = event.pdu().prev_events().iter().filter(|id| behind.insert((*id).clone()));
-                next.extend(further.cloned());
+            for event in events.into_iter().flatten() {
+                let mut covers = event.meta().covers_previous;
+                if !covers && event.meta().verdict == Verdict::SoftFailed && proofs > 0 {
+                    proofs -= 1;
+                    covers = self.stands_on_all_it_names(&event).await?;
+                    if !covers {
+                        found.unproven.push(event.clone());
+                    }
+                }
+                if covers {
+                    let named = event.pdu().prev_events().iter();
+                    next.extend(named.filter(|id| found.ids.insert((*id).clone())).cloned());
+                }
             }
         }
-        Ok(behind)
+        Ok(found)
+    }
+
+    /// Notes, with what it lacks, that an extremity stands on a soft-failed event: when that comes, what the event stands
+    /// on is behind the extremity.
+    async fn note_unproven(&mut self, unproven: &[Arc<StoredEvent>]) -> Result<(), Error> {
+        for event in unproven {
+            let named = event.pdu().prev_events();
+            let presence = self.view().presence(named).await?;
+            let absent = named.iter().zip(presence).filter(|(_, placed)| *placed != Some(true));
+            let missing: Vec<OwnedEventId> = absent.map(|(id, _)| id.clone()).collect();
+            self.note_gaps(event, true, false, &missing).await?;
+        }
+        Ok(())
     }
 
     /// Makes an event a forward extremity, in place of those behind it. Answers whether it is one, or an extremity
@@ -296,12 +330,16 @@ impl Stage<'_> {
         after: Root,
         successors: Option<HashSet<OwnedEventId>>,
     ) -> Result<bool, Error> {
-        let behind = self.behind(event).await?;
-        self.head.extremities.retain(|extremity| !behind.contains(&extremity.event_id));
+        let Behind { ids: behind, unproven } = self.behind(event).await?;
+        let yielding = std::mem::take(&mut self.head.yielding);
+        self.head.extremities.retain(|extremity| {
+            !behind.contains(&extremity.event_id) && !yielding.contains(&extremity.serial)
+        });
         if let Some(behind) = successors
             && self.give_way(&behind)
         {
             self.resolve_current().await?;
+            self.note_unproven(&unproven).await?;
             return Ok(true);
         }
         let is_listed = self.head.extremities.len() < MAX_EXTREMITIES;
@@ -318,6 +356,9 @@ impl Stage<'_> {
             self.head.beside = self.resolve(&beside).await?;
         }
         self.resolve_current().await?;
+        if is_listed {
+            self.note_unproven(&unproven).await?;
+        }
         Ok(is_listed)
     }
 
@@ -334,7 +375,7 @@ impl Stage<'_> {
         let mut found: Option<HashSet<OwnedEventId>> = None;
         for child in self.view().events(&gap.on_tip).await?.into_iter().flatten() {
             if self.stands_on_all_it_names(&child).await? {
-                found.get_or_insert_default().extend(self.behind(&child).await?);
+                found.get_or_insert_default().extend(self.behind(&child).await?.ids);
             }
         }
         Ok(found)
@@ -351,8 +392,9 @@ impl Stage<'_> {
         is_right
     }
 
-    /// [`Stage::give_way`] where the event that the successors waited for does not move the tip itself. Not where
-    /// the current state would change by it: that event may be refused, and then nothing is shown that would tell.
+    /// [`Stage::give_way`] where the event that the successors waited for does not move the tip itself. Where the
+    /// current state would change by it, only with the next event that does ([`Head::yielding`]): this one may be
+    /// refused, and then nothing is shown that would tell.
     async fn give_way_unseen(&mut self, behind: &HashSet<OwnedEventId>) -> Result<(), Error> {
         let head = self.head.clone();
         if self.give_way(behind) && self.head.extremities.len() < head.extremities.len() {
@@ -360,6 +402,12 @@ impl Stage<'_> {
         }
         if self.head.current != head.current {
             self.head = head;
+            let given_up =
+                self.head.extremities.iter().filter(|extremity| behind.contains(&extremity.event_id));
+            let given_up = given_up.map(|extremity| extremity.serial);
+            self.head.yielding.extend(given_up);
+            self.head.yielding.sort_unstable();
+            self.head.yielding.dedup();
         }
         Ok(())
     }

@@ -61,8 +61,11 @@ pub struct Head {
     /// Generation of the batch by which we came in, the last time that we did. What was an extremity before it
     /// says nothing of those there are now.
     pub since: u64,
+    /// Extremities behind others, whose going changes the current state: they go with the next event on the tip, that
+    /// clients are told the change with.
+    pub yielding: Vec<EventSerial>,
 }
-store::row!(Head, schema = 3, older = { 1 => HeadV1, 2 => HeadV2 });
+store::row!(Head, schema = 4, older = { 1 => HeadV1, 2 => HeadV2, 3 => HeadV3 });
 
 /// [`Head`] as it was when extremities above the limit were dropped.
 #[derive(Deserialize)]
@@ -77,7 +80,7 @@ struct HeadV1 {
 impl From<HeadV1> for Head {
     fn from(old: HeadV1) -> Self {
         let HeadV1 { generation, extremities, current, history_floor, since_depth } = old;
-        Self { generation, extremities, current, history_floor, since_depth, beside: Root::EMPTY, since: 0 }
+        HeadV2 { generation, extremities, current, history_floor, since_depth, beside: Root::EMPTY }.into()
     }
 }
 
@@ -95,7 +98,27 @@ struct HeadV2 {
 impl From<HeadV2> for Head {
     fn from(old: HeadV2) -> Self {
         let HeadV2 { generation, extremities, current, history_floor, since_depth, beside } = old;
-        Self { generation, extremities, current, history_floor, since_depth, beside, since: 0 }
+        HeadV3 { generation, extremities, current, history_floor, since_depth, beside, since: 0 }.into()
+    }
+}
+
+/// [`Head`] as it was when extremities went at once or stayed.
+#[derive(Deserialize)]
+struct HeadV3 {
+    generation: u64,
+    extremities: Vec<Extremity>,
+    current: Root,
+    history_floor: u64,
+    since_depth: u64,
+    beside: Root,
+    since: u64,
+}
+
+impl From<HeadV3> for Head {
+    fn from(old: HeadV3) -> Self {
+        let HeadV3 { generation, extremities, current, history_floor, since_depth, beside, since } = old;
+        let yielding = Vec::new();
+        Self { generation, extremities, current, history_floor, since_depth, beside, since, yielding }
     }
 }
 
@@ -283,8 +306,8 @@ pub struct Gap {
     /// Whether it is from before we came, and comes with backfill only: what our join stands on, and what
     /// that stands on.
     pub past: bool,
-    /// Those that name it and came to the tip, the first 20 of them: each is a forward extremity, or one stands on
-    /// it by a state that holds what it says.
+    /// Those that name it and came to the tip, or are soft-failed and stood on by what did, the first 20 of them: each is
+    /// a forward extremity, or one stands on it by a state that holds what it says.
     pub on_tip: Vec<EventSerial>,
     /// [`Head::since`] when they did.
     pub since: u64,

@@ -409,6 +409,7 @@ proptest! {
 fn servers_agree_where_they_once_did_not() {
     run(13_265_902_582_752_789_450, "10", Delivery::Shuffled, Shape::Narrow);
     run(8_979_228_078_665_337_991, "6", Delivery::Shuffled, Shape::Narrow);
+    run(14_149_827_082_534_871_170, "10", Delivery::Shuffled, Shape::Narrow);
     for order in [Delivery::ParentsFirst, Delivery::Shuffled] {
         run(8_535_996_472_543_836_404, "12", order, Shape::Narrow);
         run(3_984_204_995_045_054_445, "12", order, Shape::Narrow);

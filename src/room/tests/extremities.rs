@@ -416,6 +416,76 @@ async fn what_came_late_gives_way_though_the_last_that_was_missing_is_refused() 
 }
 
 #[tokio::test]
+async fn what_gives_way_by_a_refused_event_and_changes_the_state_goes_with_the_next_that_is_shown() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let old: Vec<OwnedEventId> = frayed.tip.extremities.iter().map(|tip| tip.event_id.clone()).collect();
+    let truth = frayed.a.state(&frayed.room).await.into_iter().map(|(_, _, id)| id);
+    let late = frayed.say_on(&frayed.tips().await, "後").await;
+    let refused = frayed.on(&old, &message(&frayed.jiro, "後の後")).await;
+    let child = named_long_ago(&frayed, &[late.id.clone(), refused.id.clone()], "太").await;
+    net.tell_state(&child.id, truth.collect());
+    for event in [&child, &late] {
+        frayed.receive(event).await;
+    }
+    let before = frayed.a.state(&frayed.room).await;
+    assert!(!before.iter().any(|(_, _, id)| *id == child.id), "resolved with the older one");
+    frayed.receive(&refused).await;
+    // Nobody would be told that it changes.
+    assert_eq!(frayed.a.state(&frayed.room).await, before);
+
+    let end = frayed.say_on(std::slice::from_ref(&child.id), "以上").await;
+    frayed.receive(&end).await;
+    assert_eq!(frayed.tips().await, [end.id]);
+    assert!(frayed.a.state(&frayed.room).await.iter().any(|(_, _, id)| *id == child.id));
+    frayed.assert_holds(&frayed.a).await;
+}
+
+/// An event that others name before it comes, and a soft-failed one on it, of which is told what is true.
+async fn late_and_soft_failed(net: &Net, frayed: &Frayed) -> (Made, Made) {
+    let old: Vec<OwnedEventId> = frayed.tip.extremities.iter().map(|tip| tip.event_id.clone()).collect();
+    let late = frayed.say_on(&old, "後").await;
+    // 次郎 says it where he is not banned yet.
+    let refused = frayed.on(std::slice::from_ref(&late.id), &message(&frayed.jiro, "先")).await;
+    net.tell_state(&refused.id, frayed.old_state(false).await);
+    frayed.receive(&refused).await;
+    let placed = frayed.a.rooms.event(&frayed.room, &refused.id).await.unwrap().unwrap();
+    assert_eq!(placed.meta().verdict, Verdict::SoftFailed);
+    (late, refused)
+}
+
+#[tokio::test]
+async fn what_a_soft_failed_event_lacked_is_no_extremity_when_it_comes_after_what_stands_on_that() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let (late, refused) = late_and_soft_failed(&net, &frayed).await;
+    let mut named = frayed.tips().await;
+    named.push(refused.id);
+    let end = frayed.say_on(&named, "以上").await;
+    for event in [&end, &late] {
+        frayed.receive(event).await;
+        assert_eq!(frayed.tips().await, std::slice::from_ref(&end.id));
+        frayed.assert_holds(&frayed.a).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_soft_failed_event_lacked_is_no_extremity_when_it_came_before_what_stands_on_that() {
+    let net = Net::default();
+    let frayed = Frayed::new(&net).await;
+    let (late, refused) = late_and_soft_failed(&net, &frayed).await;
+    frayed.receive(&late).await;
+    let mut named = frayed.tips().await;
+    named.retain(|id| *id != late.id);
+    assert_eq!(named.len(), 1, "late is an extremity as yet");
+    named.push(refused.id);
+    let end = frayed.say_on(&named, "以上").await;
+    frayed.receive(&end).await;
+    assert_eq!(frayed.tips().await, [end.id]);
+    frayed.assert_holds(&frayed.a).await;
+}
+
+#[tokio::test]
 async fn many_that_name_a_missing_event_do_not_keep_out_whom_it_is_behind() {
     let net = Net::default();
     let frayed = Frayed::new(&net).await;

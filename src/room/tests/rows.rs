@@ -70,11 +70,15 @@ fn rows_of_rooms_are_stored_as_ever() {
         since_depth: 3,
         beside: Root([3; 16]),
         since: 300,
+        yielding: vec![EventSerial(5)],
     };
     let ones = "01".repeat(16);
     let twos = "02".repeat(16);
     let threes = "03".repeat(16);
-    pinned(&head, &format!("0302010502246509{ones}{twos}0103{threes}ac02"));
+    pinned(&head, &format!("0402010502246509{ones}{twos}0103{threes}ac020105"));
+    let head = Head { yielding: Vec::new(), ..head };
+    let older = unhex(&format!("0302010502246509{ones}{twos}0103{threes}ac02"));
+    assert_eq!(Head::decode(&older).unwrap(), head);
     let head = Head { since: 0, ..head };
     let older = unhex(&format!("0202010502246509{ones}{twos}0103{threes}"));
     assert_eq!(Head::decode(&older).unwrap(), head);
