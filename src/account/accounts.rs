@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::AtomicU32};
 
 use audit::{Action, Actor, Deed};
 use base::{Attempts, Clock, Metrics, Random, Tasks};
+use engine::Engine;
 use room::Rooms;
 use ruma::{ServerName, UserId};
 use store::Store;
@@ -22,6 +23,7 @@ pub struct Accounts {
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
+    pub(crate) engine: Engine,
     pub(crate) rooms: Rooms,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
@@ -46,7 +48,7 @@ impl Accounts {
     /// [`Error::InvalidParam`] when the password cost cannot be used, [`Error::Store`].
     pub async fn open(
         store: Store,
-        rooms: Rooms,
+        engine: Engine,
         config: Config,
         clock: Clock,
         random: Random,
@@ -60,7 +62,8 @@ impl Accounts {
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,
-                rooms,
+                rooms: engine.rooms().clone(),
+                engine,
                 config,
                 clock,
                 random,

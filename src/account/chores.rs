@@ -8,7 +8,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use base::Backoff;
-use room::{ProfileChange, tables::Membership};
+use engine::ProfileChange;
+use room::tables::Membership;
 use ruma::{OwnedUserId, UserId};
 use store::{Batch, Range};
 
@@ -150,7 +151,7 @@ impl Accounts {
     /// Brings the user's member event up to date in every room that the user is joined to. One room
     /// that refuses does not keep the others from following. The error says that some may follow later.
     async fn spread_profile(&self, user: &UserId, fields: &[Field]) -> Result<(), Error> {
-        let room::Profile { displayname, avatar_url } = self.member_profile(user).await?;
+        let engine::Profile { displayname, avatar_url } = self.member_profile(user).await?;
         let change = |field: &Field| match field {
             Field::Name => ProfileChange::DisplayName(displayname.clone()),
             Field::Picture => ProfileChange::AvatarUrl(avatar_url.clone()),
@@ -158,7 +159,7 @@ impl Accounts {
         let mut outcome = Ok(());
         for room in self.inner.rooms.joined_rooms(user).await? {
             for change in fields.iter().map(change) {
-                match self.inner.rooms.update_profile(user, &room, &change).await {
+                match self.inner.engine.update_profile(user, &room, &change).await {
                     Ok(()) => {}
                     Err(error) if error.is_passing() => outcome = Err(error.into()),
                     Err(error) => {
@@ -179,7 +180,7 @@ impl Accounts {
         });
         let mut outcome = Ok(());
         for room in leaving {
-            match self.inner.rooms.leave(user, &room.room_id, None).await {
+            match self.inner.engine.leave(user, &room.room_id, None).await {
                 Ok(()) => {}
                 Err(error) if error.is_passing() => outcome = Err(error.into()),
                 Err(error) => {

@@ -102,7 +102,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn member_profile(&self, user: &UserId) -> Result<room::Profile, Error> {
+    pub async fn member_profile(&self, user: &UserId) -> Result<engine::Profile, Error> {
         Ok(self.member_profiles(&[user]).await?.pop().unwrap_or_default())
     }
 
@@ -110,7 +110,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn member_profiles(&self, users: &[&UserId]) -> Result<Vec<room::Profile>, Error> {
+    pub async fn member_profiles(&self, users: &[&UserId]) -> Result<Vec<engine::Profile>, Error> {
         let keys: Vec<(&str, &str)> = users
             .iter()
             .flat_map(|user| [(user.as_str(), DISPLAY_NAME), (user.as_str(), AVATAR_URL)])
@@ -123,7 +123,7 @@ impl Accounts {
         let (pairs, _) = fields.as_chunks::<2>();
         Ok(pairs
             .iter()
-            .map(|[name, avatar]| room::Profile { displayname: text(name), avatar_url: text(avatar) })
+            .map(|[name, avatar]| engine::Profile { displayname: text(name), avatar_url: text(avatar) })
             .collect())
     }
 

@@ -33,10 +33,10 @@ impl Accounts {
     /// As [`Accounts::carry_over`], if the room took the place of one that the user was in. The user is in the new room
     /// whether this works or not, so a failure is no more than a line of the log.
     pub async fn carry_over_from_predecessor(&self, user: &UserId, room_id: &RoomId) {
-        let rooms = &self.inner.rooms;
+        let engine = &self.inner.engine;
         let carried = async {
-            let Some(old_room) = rooms.predecessor(room_id).await? else { return Ok(()) };
-            if rooms.membership(user, &old_room).await?.is_none() {
+            let Some(old_room) = engine.predecessor(room_id).await? else { return Ok(()) };
+            if self.inner.rooms.membership(user, &old_room).await?.is_none() {
                 return Ok(());
             }
             self.carry_over(user, &old_room, room_id).await

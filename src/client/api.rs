@@ -7,8 +7,9 @@ use std::{
 
 use account::{Accounts, Actor};
 use base::{Address, Clock};
+use engine::{Engine, Profile};
 use pdu::{Authorities, RoomVersion};
-use room::{Profile, Rooms, read::view::Viewer};
+use room::{Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use web::{ApiError, TokenError, User};
 
@@ -39,6 +40,7 @@ impl Default for Config {
 /// The state of the handlers.
 pub struct ClientApi {
     pub(crate) accounts: Accounts,
+    pub(crate) engine: Engine,
     pub(crate) rooms: Rooms,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
@@ -55,7 +57,7 @@ impl ClientApi {
     /// The state of the handlers, from the parts of the process.
     pub fn new(
         accounts: Accounts,
-        rooms: Rooms,
+        engine: Engine,
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
@@ -64,7 +66,8 @@ impl ClientApi {
     ) -> Self {
         Self {
             accounts,
-            rooms,
+            rooms: engine.rooms().clone(),
+            engine,
             authorities,
             clock,
             elsewhere,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use engine::{CreateRoom, InitialState, Invitee, MAX_INVITES, Preset, alias_of};
 use pdu::RoomVersion;
-use room::{CreateRoom, InitialState, Invitee, MAX_INVITES, Preset, alias_of};
 use ruma::{
     UserId,
     api::client::room::{
@@ -30,7 +30,7 @@ pub(crate) async fn create_room(
     let creator = call.caller.user_id;
     let wishes = CreateRoom { by, ..wishes(&api, &creator, call.request).await? };
 
-    match api.rooms.create(&creator, wishes).await {
+    match api.engine.create(&creator, wishes).await {
         Ok(room_id) => {
             api.accounts.carry_over_from_predecessor(&creator, &room_id).await;
             Ok(create_room::v3::Response::new(room_id))

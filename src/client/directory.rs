@@ -31,7 +31,7 @@ pub(crate) async fn create_alias(
 ) -> Result<create_alias::v3::Response, ApiError> {
     let create_alias::v3::Request { room_alias, room_id, .. } = call.request;
     let by = actor(&call.caller, call.address);
-    match api.rooms.create_alias(&call.caller.user_id, &room_alias, &room_id, &by).await {
+    match api.engine.create_alias(&call.caller.user_id, &room_alias, &room_id, &by).await {
         Ok(()) => Ok(create_alias::v3::Response::new()),
         Err(Error::AliasTaken) => Err(ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", "The alias is taken")),
         Err(error) => Err(hide_room(error)),
@@ -47,7 +47,7 @@ pub(crate) async fn get_alias(
     call: Call<get_alias::v3::Request, Option<User>>,
 ) -> Result<get_alias::v3::Response, ApiError> {
     let caller = call.caller.as_ref().map(|user| &*user.user_id);
-    let answer = api.rooms.resolve_alias(caller, &call.request.room_alias).await?;
+    let answer = api.engine.resolve_alias(caller, &call.request.room_alias).await?;
     Ok(get_alias::v3::Response::new(answer.room_id, answer.servers))
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn delete_alias(
     call: Call<delete_alias::v3::Request, User>,
 ) -> Result<delete_alias::v3::Response, ApiError> {
     let (user, alias) = (&call.caller.user_id, &call.request.room_alias);
-    api.rooms.delete_alias(user, alias, &actor(&call.caller, call.address)).await?;
+    api.engine.delete_alias(user, alias, &actor(&call.caller, call.address)).await?;
     Ok(delete_alias::v3::Response::new())
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn messages(api: Arc<ClientApi>, call: RawCall<User>) -> Result
     };
 
     let eyes = api.eyes(&call.caller).await?;
-    let page = api.rooms.messages(&eyes.viewer(), &room_id, &page).await.map_err(hide_room)?;
+    let page = api.engine.messages(&eyes.viewer(), &room_id, &page).await.map_err(hide_room)?;
 
     let answer = MessagesAnswer {
         start: page.start.to_string(),

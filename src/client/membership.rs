@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use room::Joining;
+use engine::Joining;
 use ruma::{
     OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt, UserId,
     api::client::membership::{
@@ -52,7 +52,7 @@ async fn find_room(
     let room_id = match <&RoomId>::try_from(&*target) {
         Ok(room_id) => room_id.to_owned(),
         Err(alias) => {
-            let answer = api.rooms.resolve_alias(Some(&call.caller.user_id), alias).await?;
+            let answer = api.engine.resolve_alias(Some(&call.caller.user_id), alias).await?;
             via.extend(answer.servers);
             answer.room_id
         }
@@ -81,7 +81,7 @@ async fn join(
     content.retain(|key, _| !NOT_CONTENT.contains(&key.as_str()));
     let joining = Joining { profile: api.member_profile(user).await?, reason, content };
 
-    api.rooms.join(user, &room_id, &via, joining).await?;
+    api.engine.join(user, &room_id, &via, joining).await?;
     api.accounts.carry_over_from_predecessor(user, &room_id).await;
 
     Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
@@ -100,7 +100,7 @@ pub(crate) async fn knock(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let user = &call.caller.user_id;
     let profile = api.member_profile(user).await?;
 
-    api.rooms.knock(user, &room_id, &via, &profile, reason.as_deref()).await?;
+    api.engine.knock(user, &room_id, &via, &profile, reason.as_deref()).await?;
 
     Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
 }
@@ -113,7 +113,7 @@ pub(crate) async fn leave(
     call: Call<leave_room::v3::Request, User>,
 ) -> Result<leave_room::v3::Response, ApiError> {
     let leave_room::v3::Request { room_id, reason, .. } = call.request;
-    api.rooms.leave(&call.caller.user_id, &room_id, reason.as_deref()).await.map_err(hide_room)?;
+    api.engine.leave(&call.caller.user_id, &room_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(leave_room::v3::Response::new())
 }
 
@@ -124,7 +124,7 @@ pub(crate) async fn forget(
     api: Arc<ClientApi>,
     call: Call<forget_room::v3::Request, User>,
 ) -> Result<forget_room::v3::Response, ApiError> {
-    match api.rooms.forget(&call.caller.user_id, &call.request.room_id).await {
+    match api.engine.forget(&call.caller.user_id, &call.request.room_id).await {
         Ok(()) => Ok(forget_room::v3::Response::new()),
         Err(room::Error::NotAllowed(why)) => Err(ApiError::bad_request(why)),
         Err(error) => Err(error.into()),
@@ -143,7 +143,7 @@ pub(crate) async fn invite(
     };
     let profile = api.member_profile(&invitee.user_id).await?;
     let (sender, room_id) = (&call.caller.user_id, &call.request.room_id);
-    api.rooms
+    api.engine
         .invite(sender, room_id, &invitee.user_id, &profile, invitee.reason.as_deref())
         .await
         .map_err(hide_room)?;
@@ -158,7 +158,7 @@ pub(crate) async fn kick(
     call: Call<kick_user::v3::Request, User>,
 ) -> Result<kick_user::v3::Response, ApiError> {
     let kick_user::v3::Request { room_id, user_id, reason, .. } = call.request;
-    api.rooms.kick(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
+    api.engine.kick(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(kick_user::v3::Response::new())
 }
 
@@ -170,7 +170,7 @@ pub(crate) async fn ban(
     call: Call<ban_user::v3::Request, User>,
 ) -> Result<ban_user::v3::Response, ApiError> {
     let ban_user::v3::Request { room_id, user_id, reason, .. } = call.request;
-    api.rooms.ban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
+    api.engine.ban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(ban_user::v3::Response::new())
 }
 
@@ -182,7 +182,7 @@ pub(crate) async fn unban(
     call: Call<unban_user::v3::Request, User>,
 ) -> Result<unban_user::v3::Response, ApiError> {
     let unban_user::v3::Request { room_id, user_id, reason, .. } = call.request;
-    api.rooms.unban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
+    api.engine.unban(&call.caller.user_id, &room_id, &user_id, reason.as_deref()).await.map_err(hide_room)?;
     Ok(unban_user::v3::Response::new())
 }
 

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use engine::Txn;
 use pdu::Draft;
-use room::Txn;
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, api::client::redact::redact_event,
     events::TimelineEventType,
@@ -31,7 +31,7 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
     let redacts = if kind == "m.room.redaction" { redacted_by(&content)? } else { None };
     let draft = Draft { kind: kind.into(), state_key: None, content, sender: user_id, redacts };
 
-    let event_id = api.rooms.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
+    let event_id = api.engine.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
 
     Ok(answer(&event_id))
 }
@@ -58,7 +58,7 @@ pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let sender = call.caller.user_id;
     let draft = Draft { kind: kind.into(), state_key: Some(state_key), content, sender, redacts: None };
 
-    let event_id = api.rooms.send(&room_id, draft, None).await.map_err(hide_room)?;
+    let event_id = api.engine.send(&room_id, draft, None).await.map_err(hide_room)?;
 
     Ok(answer(&event_id))
 }
@@ -85,7 +85,7 @@ pub(crate) async fn redact(
     };
     let txn = Txn { device: device_id, id: txn_id };
 
-    let event_id = api.rooms.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
+    let event_id = api.engine.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
 
     Ok(redact_event::v3::Response::new(event_id))
 }

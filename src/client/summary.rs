@@ -29,7 +29,7 @@ pub(crate) async fn room_summary(
     let caller = call.caller.as_ref().map(|user| &*user.user_id);
     let room_id = match <&RoomId>::try_from(&*target) {
         Ok(room_id) => room_id.to_owned(),
-        Err(alias) => api.rooms.resolve_alias(caller, alias).await?.room_id,
+        Err(alias) => api.engine.resolve_alias(caller, alias).await?.room_id,
     };
     let looker = caller.map_or(Looker::Anybody, Looker::User);
     let (_, room) = api

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use engine::{Invitee, Upgrade, Upgraded};
 use pdu::RoomVersion;
-use room::{Invitee, Upgrade, Upgraded};
 use ruma::{UserId, api::client::room::upgrade_room};
 use web::{ApiError, Call, User};
 
@@ -25,13 +25,13 @@ pub(crate) async fn upgrade(
     let wish = Upgrade { version, additional_creators, profile, by };
 
     let Upgraded { room_id, to_invite } =
-        api.rooms.upgrade(user, &old_room, wish).await.map_err(hide_room)?;
+        api.engine.upgrade(user, &old_room, wish).await.map_err(hide_room)?;
 
     let invited: Vec<&UserId> = to_invite.iter().map(|user| &**user).collect();
     let profiles = api.member_profiles(&invited).await?;
     let invitees = to_invite.iter().cloned().zip(profiles);
     let invitees = invitees.map(|(user_id, profile)| Invitee { user_id, profile }).collect();
-    api.rooms.invite_many(user, &room_id, invitees).await;
+    api.engine.invite_many(user, &room_id, invitees).await;
     api.accounts.carry_over(user, &old_room, &room_id).await?;
     Ok(upgrade_room::v3::Response::new(room_id))
 }

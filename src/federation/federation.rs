@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use account::Accounts;
 use base::{Clock, Metrics, Random, Tasks};
+use engine::{Engine, KeySource, Remote};
 use pdu::Authorities;
-use room::{KeySource, Policy, Remote, Rooms};
+use room::{Policy, Rooms};
 use store::Store;
 use web::{Routes, SignatureCheck};
 
@@ -137,9 +138,9 @@ impl Federation {
     }
 
     /// The server interface: what other servers ask us.
-    pub fn routes(&self, rooms: &Rooms, accounts: &Accounts) -> Routes<FederationApi> {
+    pub fn routes(&self, engine: &Engine, accounts: &Accounts) -> Routes<FederationApi> {
         http::routes(Arc::new(FederationApi::new(
-            rooms.clone(),
+            engine.clone(),
             accounts.clone(),
             self.0.keys.clone(),
             self.0.client.authorities().clone(),

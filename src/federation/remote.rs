@@ -4,11 +4,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use engine::{
+    MAX_SERVERS, Remote,
+    ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
+};
 use http::Method;
 use room::{
-    Remote, RemoteError,
-    ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
-    read::{aliases::MAX_SERVERS, bounded::first, space::SpaceAnswer},
+    RemoteError,
+    read::{bounded::first, space::SpaceAnswer},
 };
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomVersionId, ServerName,

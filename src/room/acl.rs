@@ -21,7 +21,7 @@ struct Content {
 }
 
 /// Whether an ACL of this content lets a server in.
-pub(crate) fn admits(content: &str, server: &ServerName) -> bool {
+pub fn admits(content: &str, server: &ServerName) -> bool {
     let Content { allow_ip_literals, allow, deny } = pdu::lenient::read(content);
     RoomServerAclEventContent::new(allow_ip_literals.unwrap_or(true), allow, deny).is_allowed(server)
 }

@@ -7,16 +7,16 @@ use crate::{Error, Rooms};
 
 /// Counts tries of one write.
 #[derive(Default)]
-pub(crate) struct Attempts(base::Attempts);
+pub struct Attempts(base::Attempts);
 
 impl Attempts {
     /// Whether this is not the first try.
-    pub(crate) fn is_repeat(&self) -> bool {
+    pub fn is_repeat(&self) -> bool {
         self.0.failed() > 0
     }
 
     /// Judges a landing: `None` means try again.
-    pub(crate) async fn judge(
+    pub async fn judge(
         &mut self,
         rooms: &Rooms,
         landed: Result<Committed, CommitError>,
@@ -33,11 +33,11 @@ impl Attempts {
     }
 
     /// Counts another try, and waits a moment when there were several.
-    pub(crate) async fn again(&mut self, rooms: &Rooms) -> Result<(), Error> {
+    pub async fn again(&mut self, rooms: &Rooms) -> Result<(), Error> {
         if !self.0.again(&rooms.0.random).await {
             return Err(Error::Contended);
         }
-        rooms.0.metrics.retries.inc();
+        rooms.0.retries.inc();
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use pdu::{AuthFailure, FormatError, SignError, VerifyError};
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
 
-use crate::{Denial, RemoteError};
+use crate::Denial;
 
 /// Why a room did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,44 @@ pub enum Error {
     /// The process is shutting down, or a worker of it was lost.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Why another server could not be asked, or what it answered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// It could not be reached, or did not answer in time.
+    #[error("{server} cannot be reached: {cause}")]
+    Unreachable {
+        /// The server.
+        server: OwnedServerName,
+        /// What happened, for the log.
+        cause: String,
+    },
+    /// It answered with a Matrix error.
+    #[error("{server} refused: {status} {code}: {message}")]
+    Refused {
+        /// The server.
+        server: OwnedServerName,
+        /// HTTP status.
+        status: u16,
+        /// Matrix errcode.
+        code: String,
+        /// Its sentence.
+        message: String,
+        /// The room's version, with `M_INCOMPATIBLE_ROOM_VERSION`.
+        room_version: Option<String>,
+    },
+    /// Its answer made no sense.
+    #[error("{server} gave a bad answer: {cause}")]
+    BadAnswer {
+        /// The server.
+        server: OwnedServerName,
+        /// What is wrong with it, for the log.
+        cause: String,
+    },
+    /// This process does not talk to other servers.
+    #[error("federation is switched off")]
+    Off,
 }
 
 impl From<AuthFailure> for Error {

@@ -1,82 +1,43 @@
-//! The room engine: how events enter a room, what the room's state is, and how it is read.
+//! Rooms as they are stored and read: events, their order, the state before each, members, and who may see what.
 //!
-//! Every event enters through [`Rooms::send`] and its relatives (create, join, invite, …) or through
-//! [`Rooms::receive_transaction`], and leaves as one atomic [`store::Batch`]. Nothing else writes a
-//! room, so a crash leaves all of an event or nothing of it. Nobody is called afterwards: who has to
-//! hear of an event reads it from the log ([`log`]).
+//! Whatever is asked of rooms is asked through [`Rooms`], and told from what is committed. Events are not made,
+//! received or judged here: who does that stands above, and knows this crate for the rows it writes and for what it has
+//! to look up. Only what lies beside the graph of events and needs no judgement is written here too: receipts, typing,
+//! a room's entry in a directory, whom a reader must not see any more.
 //!
-//! Reading order: [`ids`] and [`tables`] (what is stored), [`snapshot`] (the state before each
-//! event), then `pipeline` (draft → build → sign → place → batch), `inbound` for the way in from
-//! other servers, and [`read`] for the answers.
+//! Reading order: [`ids`] and [`tables`] (what is stored), [`snapshot`] (the state before each event), then [`read`]
+//! for the answers; who has to hear of something finds it in the log ([`log`]).
 //!
-//! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
+//! No HTTP here, and no network.
 
 mod acl;
-mod attempts;
-mod canonical_alias;
-mod create;
+pub mod attempts;
+mod checks;
 mod error;
-mod farewells;
-mod graph;
-mod head;
-mod history;
 pub mod ids;
-mod inbound;
-mod invites;
-mod join;
-mod knock;
 pub mod log;
-mod membership;
-mod memory;
-mod merge;
-mod outside;
-mod pipeline;
-mod place;
+pub mod memory;
 mod policy;
-pub mod ports;
-mod projections;
-mod purge;
+pub mod purge;
 pub mod read;
-mod redact;
-mod resident;
 mod rooms;
-mod send;
 pub mod snapshot;
-mod state;
 pub mod tables;
-#[cfg(test)]
-mod tests;
-mod told;
-mod txns;
-mod upgrade;
-mod verify;
-mod versions;
-mod view;
-mod withdrawals;
 
 /// Puts the future of an `async fn` into a box. The machine code of an unboxed future is made anew in
-/// each crate that awaits it, with that of all that it awaits in turn: the way of an event through
-/// this crate stood eight times in the binary. So the functions where much comes together are boxed;
-/// it costs one small allocation per call.
+/// each crate that awaits it, with that of all that it awaits in turn. So the functions where much comes together are
+/// boxed; it costs one small allocation per call.
 use async_recursion::async_recursion as boxed;
 
 pub use self::{
-    create::{
-        Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
-    },
-    error::Error,
-    graph::index_auth,
+    acl::admits,
+    checks::checks,
+    error::{Error, RemoteError},
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
-    inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
-    invites::ReceivedInvite,
-    membership::{Joining, Profile, ProfileChange},
-    place::StateChange,
     policy::{AllowAll, Denial, Policy},
-    ports::{KeySource, NoRemote, Remote, RemoteError},
-    projections::{Emptied, Projection, Rows, Shown, list_local_members},
-    purge::{Debts, NoDebts, PurgeStatus},
-    resident::{AcceptedJoin, MemberTemplate},
-    rooms::{Config, Parts, Rooms},
-    send::Txn,
-    upgrade::{Upgrade, Upgraded},
+    rooms::{Parts, Rooms},
 };
+
+#[cfg(test)]
+#[global_allocator]
+static COUNTING: meter::Counting = meter::Counting;

@@ -7,13 +7,13 @@ use base::ByteSize;
 
 /// What each cache of the engine may take, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shares {
+pub struct Shares {
     /// Events, as readers and writers need them.
     pub(crate) events: u64,
     /// Users' lists of rooms: each user who syncs needs his, at every message.
     pub(crate) user_rooms: u64,
     /// Tips of rooms that are written, with the state events that writers needed.
-    pub(crate) tips: u64,
+    pub tips: u64,
     /// Chunks of state snapshots, those just made among them.
     pub(crate) chunks: u64,
     /// The newest rows of timelines.
@@ -32,7 +32,7 @@ pub(crate) struct Shares {
 
 impl Shares {
     /// Divides this much.
-    pub(crate) fn of(memory: ByteSize) -> Self {
+    pub fn of(memory: ByteSize) -> Self {
         let part = |hundredths: u64| memory.as_u64() / 100 * hundredths;
         Self {
             events: part(20),

@@ -1,18 +1,12 @@
 //! The points at which a deployment may say no: [`Policy`].
 //!
 //! One port for the whole process, since a rule of an office ("guests see no directory", "no files to other prefectures")
-//! is about several of these points at once. The room engine asks at its own; the crates above ask at theirs through
+//! is about several of these points at once. The room engine asks at its own; the other crates above ask at theirs through
 //! [`crate::Rooms::policy`].
 
 use base::Address;
-use pdu::{
-    Draft, Pdu, RoomVersion,
-    json::{Numbers, canonicalize},
-};
-use ruma::{RoomId, ServerName, UserId, events::StateEventType};
-use serde_json::{Map, Value, value::RawValue};
-
-use crate::{Error, Rooms, create::draft};
+use pdu::{Draft, Pdu, RoomVersion};
+use ruma::{RoomId, ServerName, UserId};
 
 /// Why a policy refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,33 +85,3 @@ pub trait Policy: Send + Sync {
 pub struct AllowAll;
 
 impl Policy for AllowAll {}
-
-impl Rooms {
-    /// Whether somebody may say this.
-    pub(crate) fn may_say(&self, room_id: Option<&RoomId>, draft: &Draft) -> Result<(), Error> {
-        let policy = &self.0.policy;
-        // The escapes of line breaks, quotes and backslashes are the event's too, and most that there are.
-        let text = draft.content.get();
-        if !(text.contains("\\u") || text.contains("\\/")) {
-            return Ok(policy.send(room_id, draft)?);
-        }
-        // What cannot be written so is refused where the event is built.
-        let canonical = canonicalize(draft.content.get().as_bytes(), Numbers::Lax).ok();
-        match canonical.and_then(|canonical| RawValue::from_string(canonical).ok()) {
-            Some(content) => Ok(policy.send(room_id, &Draft { content, ..draft.clone() })?),
-            None => Ok(policy.send(room_id, draft)?),
-        }
-    }
-
-    /// Whether somebody may say this of a membership, his own or another's.
-    pub(crate) fn may_say_of_member(
-        &self,
-        room_id: &RoomId,
-        sender: &UserId,
-        target: &UserId,
-        content: &Map<String, Value>,
-    ) -> Result<(), Error> {
-        let content = Value::Object(content.clone());
-        self.may_say(Some(room_id), &draft(sender, StateEventType::RoomMember, target.as_str(), &content))
-    }
-}

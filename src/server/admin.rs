@@ -9,10 +9,10 @@ use std::{path::PathBuf, sync::Arc};
 use account::{Accounts, Actor, NewUser};
 use audit::Noted;
 use base::{Clock, Instant, Random, Tasks};
+use engine::{Engine, PurgeStatus};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use pdu::Authorities;
-use room::{PurgeStatus, Rooms};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -44,7 +44,7 @@ pub(crate) struct AdminApi {
     store: Store,
     accounts: Accounts,
     sender: Sender,
-    rooms: Rooms,
+    engine: Engine,
     authorities: Arc<Authorities>,
     tasks: Tasks,
     clock: Clock,
@@ -128,7 +128,7 @@ impl AdminApi {
         store: Store,
         accounts: Accounts,
         sender: Sender,
-        rooms: Rooms,
+        engine: Engine,
         authorities: Arc<Authorities>,
         tasks: Tasks,
         clock: Clock,
@@ -141,7 +141,7 @@ impl AdminApi {
             store,
             accounts,
             sender,
-            rooms,
+            engine,
             authorities,
             tasks,
             clock,
@@ -209,9 +209,9 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         Condition::Writable => None,
         Condition::ReadOnly(reason) => Some(reason.to_string()),
     };
-    let totals = api.rooms.inbox_totals();
+    let totals = api.engine.inbox_totals();
     let parked: Vec<_> = api
-        .rooms
+        .engine
         .parked(MOST_PARKED)
         .await?
         .into_iter()
@@ -226,7 +226,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
             })
         })
         .collect();
-    let purges: Vec<PurgeTold> = api.rooms.purges().await?.into_iter().map(PurgeTold::from).collect();
+    let purges: Vec<PurgeTold> = api.engine.purges().await?.into_iter().map(PurgeTold::from).collect();
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
@@ -266,13 +266,13 @@ async fn close_account(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respon
 async fn purge_room(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
     let PurgeOrder { room_id, force } = call.json()?;
-    api.rooms.purge(&room_id, force, &operator(&call)).await?;
+    api.engine.purge(&room_id, force, &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 async fn list_purges(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
-    let purges: Vec<PurgeTold> = api.rooms.purges().await?.into_iter().map(PurgeTold::from).collect();
+    let purges: Vec<PurgeTold> = api.engine.purges().await?.into_iter().map(PurgeTold::from).collect();
     Ok(json_response(StatusCode::OK, &json!({ "purges": purges })))
 }
 

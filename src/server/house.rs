@@ -9,9 +9,10 @@ use account::Accounts;
 use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, Presence};
+use engine::Engine;
 use federation::{Federation, Sender, Transport};
 use pdu::Authorities;
-use room::{AllowAll, Policy, Rooms};
+use room::{AllowAll, Policy};
 use store::{Backend, Store};
 use sync::Syncs;
 use tracing::{error, info, warn};
@@ -88,8 +89,8 @@ impl Foundation {
 pub struct House {
     /// The store.
     pub store: Store,
-    /// The rooms.
-    pub rooms: Rooms,
+    /// The rooms, and who writes them.
+    pub engine: Engine,
     /// The accounts.
     pub accounts: Accounts,
     /// The way to other servers and from them.
@@ -170,7 +171,7 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
-        let rooms = Rooms::open(room::Parts {
+        let engine = Engine::open(engine::Parts {
             store: store.clone(),
             config: config.room_config(),
             authorities: authorities.clone(),
@@ -186,7 +187,7 @@ impl House {
         .await?;
         let accounts = Accounts::open(
             store.clone(),
-            rooms.clone(),
+            engine.clone(),
             config.account_config()?,
             clock.clone(),
             random.clone(),
@@ -196,9 +197,9 @@ impl House {
         .await?;
         audit::follow(&store, &authorities, &clock, &random, &edges);
         memory::start(metrics.caches(), &clock, &edges);
-        let sender = federation.start_sender(&rooms).await?;
+        let sender = federation.start_sender(engine.rooms()).await?;
         let syncs = Syncs::new(
-            rooms.clone(),
+            engine.rooms().clone(),
             accounts.clone(),
             store.clone(),
             clock.clone(),
@@ -208,7 +209,7 @@ impl House {
         );
         let client = ClientApi::new(
             accounts.clone(),
-            rooms.clone(),
+            engine.clone(),
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
@@ -234,7 +235,7 @@ impl House {
             store.clone(),
             accounts.clone(),
             sender.clone(),
-            rooms.clone(),
+            engine.clone(),
             authorities,
             edges.clone(),
             clock,
@@ -243,7 +244,7 @@ impl House {
         );
         Ok(House {
             store,
-            rooms,
+            engine,
             accounts,
             federation,
             sender,
@@ -275,7 +276,7 @@ impl House {
                 .merge(sync::http::routes(self.syncs.clone()));
         }
         if serves.contains(&Serves::Federation) {
-            routes = routes.merge(self.federation.routes(&self.rooms, &self.accounts));
+            routes = routes.merge(self.federation.routes(&self.engine, &self.accounts));
         }
         if serves.contains(&Serves::Client) || serves.contains(&Serves::Federation) {
             routes = routes.merge(self.desk.well_known_routes());
@@ -293,7 +294,7 @@ impl House {
 
     /// Carries out purges of rooms. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_purging(&self) {
-        self.rooms.start_purging(Arc::new(self.sender.clone()), &self.metrics);
+        self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
     }
 
     /// Ends in order: requests are finished and long polls answered, readers write their cursors,

@@ -229,10 +229,10 @@ pub(crate) async fn begin(config: &Config) -> anyhow::Result<()> {
 /// The steps from the first schema of the data to today's.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     |store| Box::pin(account::list_data_by_position(store)),
-    |store| Box::pin(room::list_local_members(store)),
+    |store| Box::pin(engine::list_local_members(store)),
     // Entries of the log have a schema byte from here on. An older program would pass them over and send nothing.
     |_| Box::pin(async { Ok(()) }),
-    |store| Box::pin(room::index_auth(store)),
+    |store| Box::pin(engine::index_auth(store)),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.
@@ -325,14 +325,9 @@ pub(crate) struct Findings {
 
 /// Reads all stored data: every row must be readable, and no entry of the log may be missing.
 pub(crate) async fn verify(store: &Store) -> Result<Findings, store::Error> {
-    let checks = [
-        audit::checks(),
-        room::tables::checks(),
-        account::checks(),
-        federation::tables::checks(),
-        names::checks(),
-    ]
-    .concat();
+    let checks =
+        [audit::checks(), room::checks(), account::checks(), federation::tables::checks(), names::checks()]
+            .concat();
     let report = store.verify(&checks).await?;
     Ok(Findings {
         rows: report.rows,

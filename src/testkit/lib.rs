@@ -42,8 +42,8 @@ mod server;
 mod transport;
 mod user;
 
+pub use engine::Preset;
 pub use hostile::{Conduct, Hosted, Hostile};
-pub use room::Preset;
 
 pub use self::{
     certificates::CertificateAuthority,

@@ -3,11 +3,11 @@
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use engine::Preset;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use parking_lot::Mutex;
-use room::Preset;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::{Value, json};
 

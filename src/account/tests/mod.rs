@@ -15,8 +15,9 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Address, Clock, ManualClock, Metrics, Random, Tasks};
 use bytes::Bytes;
+use engine::{CreateRoom, Engine, NoRemote};
 use pdu::{Authorities, Authority};
-use room::{AllowAll, CreateRoom, NoRemote, Rooms};
+use room::{AllowAll, Rooms};
 use ruma::{
     OwnedUserId, RoomId, ServerName, UserId,
     api::client::uiaa::{AuthData, AuthType, Dummy, MatrixUserIdentifier, Password, UserIdentifier},
@@ -37,6 +38,7 @@ const PASSWORD: &str = "correct horse";
 
 struct Town {
     accounts: Accounts,
+    engine: Engine,
     rooms: Rooms,
     store: Store,
     disk: Arc<disk::Disk>,
@@ -55,11 +57,11 @@ async fn town_at(settings: Settings, password: PasswordCost) -> Town {
     let random = Random::seeded(7);
     let disk = Arc::new(disk::Disk::default());
     let store = Store::open(disk.clone(), Default::default(), &tasks, &metrics).await.unwrap();
-    let rooms = rooms(&store, &clock, &random, &tasks, &metrics).await;
+    let engine = engine(&store, &clock, &random, &tasks, &metrics).await;
     let config = Config { password, settings, ..Config::default() };
     let accounts =
-        Accounts::open(store.clone(), rooms.clone(), config, clock, random, &tasks, &metrics).await.unwrap();
-    Town { accounts, rooms, store, disk, clock: manual, _tasks: tasks }
+        Accounts::open(store.clone(), engine.clone(), config, clock, random, &tasks, &metrics).await.unwrap();
+    Town { accounts, rooms: engine.rooms().clone(), engine, store, disk, clock: manual, _tasks: tasks }
 }
 
 async fn open_town() -> Town {
@@ -162,12 +164,12 @@ fn is_unknown(result: Result<impl Sized, Error>) -> bool {
     matches!(result, Err(Error::UnknownToken { soft_logout: false }))
 }
 
-async fn rooms(store: &Store, clock: &Clock, random: &Random, tasks: &Tasks, metrics: &Metrics) -> Rooms {
+async fn engine(store: &Store, clock: &Clock, random: &Random, tasks: &Tasks, metrics: &Metrics) -> Engine {
     let authority = Authority::generate(kanazawa().to_owned(), "1", &mut |seed| random.fill(seed)).unwrap();
     let (policy, nobody) = (Arc::new(AllowAll), Arc::new(NoRemote));
-    Rooms::open(room::Parts {
+    Engine::open(engine::Parts {
         store: store.clone(),
-        config: room::Config::default(),
+        config: engine::Config::default(),
         authorities: Arc::new(Authorities::new([authority])),
         clock: clock.clone(),
         random: random.clone(),

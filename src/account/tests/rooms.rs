@@ -10,7 +10,7 @@ async fn a_new_name_is_shown_in_the_users_rooms() {
     let (user, _) = town.register("hanako", false).await;
     let profile = town.accounts.member_profile(&user).await.unwrap();
     let wishes = CreateRoom { profile, ..CreateRoom::default() };
-    let room_id = town.rooms.create(&user, wishes).await.unwrap();
+    let room_id = town.engine.create(&user, wishes).await.unwrap();
     let mut watch = town.store.watch(vec![store::Topic::room(room_id.as_str())]);
 
     let name = serde_json::value::to_raw_value("花子").unwrap();
@@ -41,7 +41,7 @@ impl Town {
     async fn some_rooms(&self, user: &UserId) -> Vec<OwnedRoomId> {
         let mut rooms = Vec::new();
         for _ in 0..5 {
-            rooms.push(self.rooms.create(user, CreateRoom::default()).await.unwrap());
+            rooms.push(self.engine.create(user, CreateRoom::default()).await.unwrap());
             // Rooms are named after what begins them, so they must not begin alike.
             self.clock.advance(Duration::from_millis(1));
         }
@@ -100,7 +100,7 @@ async fn a_closed_account_leaves_the_room_that_alone_it_could_not_leave_at_first
 async fn a_new_name_is_shown_in_the_rooms_that_could_not_show_it_while_the_disk_was_full() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;
-    let room_id = town.rooms.create(&user, CreateRoom::default()).await.unwrap();
+    let room_id = town.engine.create(&user, CreateRoom::default()).await.unwrap();
 
     let name = serde_json::value::to_raw_value("花子").unwrap();
     town.accounts.set_profile_field(&user, "displayname", &name).await.unwrap();

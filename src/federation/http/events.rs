@@ -30,7 +30,7 @@ pub(super) async fn event_auth(api: Arc<FederationApi>, call: RawCall<Origin>) -
     let event_id: OwnedEventId = call.args.get(1)?;
     let server = &call.caller.server;
     api.admit(server, &room_id).await?;
-    let chain = api.rooms.auth_chain_for_server(server, &room_id, &event_id).await?;
+    let chain = api.engine.auth_chain_for_server(server, &room_id, &event_id).await?;
     Ok(Object::new().list("auth_chain", chain.iter().map(text)).answer())
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn state(api: Arc<FederationApi>, call: RawCall<Origin>) -> Res
     let AtEvent { event_id } = call.query()?;
     let server = &call.caller.server;
     api.admit(server, &room_id).await?;
-    let found = api.rooms.state_for_server(server, &room_id, &event_id).await?;
+    let found = api.engine.state_for_server(server, &room_id, &event_id).await?;
     let chain = found.auth_chain.iter().map(text);
     Ok(Object::new().list("auth_chain", chain).list("pdus", found.state.iter().map(text)).answer())
 }
@@ -56,7 +56,7 @@ pub(super) async fn state_ids(api: Arc<FederationApi>, call: RawCall<Origin>) ->
     let AtEvent { event_id } = call.query()?;
     let server = &call.caller.server;
     api.admit(server, &room_id).await?;
-    let found = api.rooms.state_ids_for_server(server, &room_id, &event_id).await?;
+    let found = api.engine.state_ids_for_server(server, &room_id, &event_id).await?;
     Ok(Object::new()
         .strings("auth_chain_ids", found.auth_chain.iter().map(|id| id.as_str()))
         .strings("pdu_ids", found.state.iter().map(|id| id.as_str()))

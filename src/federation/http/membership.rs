@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use room::{AcceptedJoin, Error, ReceivedInvite, tables::Membership};
+use engine::{AcceptedJoin, ReceivedInvite};
+use room::{Error, tables::Membership};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -52,8 +53,10 @@ async fn make(
 ) -> Result<Response, ApiError> {
     let room_id: OwnedRoomId = call.args.get(0)?;
     let user_id: OwnedUserId = call.args.get(1)?;
-    let template =
-        api.rooms.make_member_template(&call.caller.server, &room_id, &user_id, membership, versions).await?;
+    let template = api
+        .engine
+        .make_member_template(&call.caller.server, &room_id, &user_id, membership, versions)
+        .await?;
     Ok(Object::new()
         .json("event", template.event.get())
         .string("room_version", template.version.as_str())
@@ -84,7 +87,7 @@ async fn accept_join(api: &FederationApi, call: &RawCall<Origin>) -> Result<Stri
     let (room_id, event_id, event) = sent(call)?;
     let Query { omit_members } = call.query()?;
     let Origin { server, destination } = &call.caller;
-    let accepted = api.rooms.accept_join(server, &room_id, &event_id, &event, omit_members).await?;
+    let accepted = api.engine.accept_join(server, &room_id, &event_id, &event, omit_members).await?;
     let AcceptedJoin { event, state, auth_chain, members_omitted, servers_in_room } = accepted;
     let mut answer = Object::new()
         .list("auth_chain", auth_chain.iter().map(text))
@@ -117,13 +120,13 @@ pub(super) async fn send_leave_v1(
 
 async fn accept_leave(api: &FederationApi, call: &RawCall<Origin>) -> Result<(), ApiError> {
     let (room_id, event_id, event) = sent(call)?;
-    Ok(api.rooms.accept_leave(&call.caller.server, &room_id, &event_id, &event).await?)
+    Ok(api.engine.accept_leave(&call.caller.server, &room_id, &event_id, &event).await?)
 }
 
 /// `PUT /send_knock/{roomId}/{eventId}`
 pub(super) async fn send_knock(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
     let (room_id, event_id, event) = sent(&call)?;
-    let state = api.rooms.accept_knock(&call.caller.server, &room_id, &event_id, &event).await?;
+    let state = api.engine.accept_knock(&call.caller.server, &room_id, &event_id, &event).await?;
     Ok(Object::new().list("knock_room_state", texts(&state)).answer())
 }
 
@@ -154,7 +157,7 @@ pub(super) async fn invite(api: Arc<FederationApi>, call: RawCall<Origin>) -> Re
         invite_room_state,
     };
     let signed =
-        api.rooms.receive_invite(&call.caller.server, invite).await.map_err(|error| match error {
+        api.engine.receive_invite(&call.caller.server, invite).await.map_err(|error| match error {
             // To a client this would be M_UNSUPPORTED_ROOM_VERSION.
             Error::UnsupportedVersion(version) => {
                 let message = format!("This server does not know room version {version}");

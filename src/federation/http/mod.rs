@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use account::Accounts;
 use base::{ByteSize, Clock, CounterFamily, Metrics};
+use engine::Engine;
 use http::Method;
 use pdu::Authorities;
 use room::{Rooms, read::room::RoomInfo};
@@ -48,6 +49,7 @@ const LARGEST_TRANSACTION: ByteSize = ByteSize::mib(16);
 
 /// What the handlers share.
 pub struct FederationApi {
+    engine: Engine,
     rooms: Rooms,
     accounts: Accounts,
     keys: Keys,
@@ -59,7 +61,7 @@ pub struct FederationApi {
 
 impl FederationApi {
     pub(crate) fn new(
-        rooms: Rooms,
+        engine: Engine,
         accounts: Accounts,
         keys: Keys,
         authorities: Arc<Authorities>,
@@ -70,7 +72,8 @@ impl FederationApi {
             "yakuba_federation_units_received",
             "PDUs and EDUs of other servers' transactions, by what became of them",
         );
-        Self { rooms, accounts, keys, authorities, clock, served: Served::default(), received }
+        let rooms = engine.rooms().clone();
+        Self { engine, rooms, accounts, keys, authorities, clock, served: Served::default(), received }
     }
 
     /// Refuses a server that a room's server ACL keeps out.

@@ -62,7 +62,7 @@ pub(super) async fn directory(api: Arc<FederationApi>, call: RawCall<Origin>) ->
     if room_alias.server_name() != call.caller.destination {
         return Err(unknown());
     }
-    let found = api.rooms.local_alias(&room_alias).await?.ok_or_else(unknown)?;
+    let found = api.engine.local_alias(&room_alias).await?.ok_or_else(unknown)?;
     Ok(Object::new()
         .string("room_id", found.room_id.as_str())
         .strings("servers", found.servers.iter().map(|server| server.as_str()))

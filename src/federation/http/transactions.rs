@@ -189,7 +189,7 @@ async fn work(api: &FederationApi, call: &RawCall<Origin>) -> Result<Bytes, ApiE
     let Transaction { pdus: AtMost(pdus), edus: AtMost(edus) } = object_body(call)?;
     let origin = &call.caller.server;
     // First what may be refused as a whole: the sender repeats all of it then.
-    let received = api.rooms.receive_transaction(origin, &pdus).await?;
+    let received = api.engine.receive_transaction(origin, &pdus).await?;
     api.receive_edus(origin, &edus).await?;
     let dropped = pdus.len().saturating_sub(received.len());
     api.count("pdu", "dropped", dropped);

@@ -22,10 +22,10 @@ use std::{
 use async_trait::async_trait;
 use base::{Backoff, Clock, CounterFamily, Instant, Metrics, Random, Tasks, Timestamp};
 use bytes::Bytes;
+use engine::KeySource;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use pdu::{Authority, KeyRing, MAX_VALIDITY_MS, VerifyKey};
-use room::KeySource;
 use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName};
 use store::{Batch, Order, Range, Store};
 use tracing::{debug, warn};

@@ -1,7 +1,7 @@
 //! Who is still owed events of a room, for whoever would take the room away.
 
 use async_trait::async_trait;
-use room::Debts;
+use engine::Debts;
 use ruma::RoomId;
 use store::{Order, Range};
 

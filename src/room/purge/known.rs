@@ -11,16 +11,16 @@ use std::{
 use parking_lot::Mutex;
 use store::{Moved, Position, Range, Store, Topic};
 
-use super::{order::MOST_AT_ONCE, tables::PURGES};
+use super::tables::{MOST_AT_ONCE, PURGES};
 use crate::{Error, Rooms, ids::RoomSerial};
 
 /// Moves when a room is closed to be purged, and when nothing is left of it.
-pub(crate) fn purges_moved() -> Topic {
+pub fn purges_moved() -> Topic {
     Topic::new(20, "room.purges")
 }
 
 /// Moves when a purge is ordered.
-pub(crate) fn purge_ordered() -> Topic {
+pub fn purge_ordered() -> Topic {
     Topic::new(21, "room.purges")
 }
 

@@ -7,41 +7,52 @@ use store::{Position, Table, Tuning};
 
 use crate::ids::RoomSerial;
 
+/// So many rooms are purged at a time; who orders more is told to come back.
+pub const MOST_AT_ONCE: usize = 64;
+
 /// Rooms that are being purged, and how far that is; key: room id.
-pub(crate) static PURGES: Table<String, PurgeRow> = Table::new(88, "room.purges", Tuning::Small);
+pub static PURGES: Table<String, PurgeRow> = Table::new(88, "room.purges", Tuning::Small);
 
 /// Rooms whose rows are all gone, but not the space that they took; key: the serial that the room had, value: of how many
 /// tables it was given back.
-pub(crate) static EMPTIED: Table<RoomSerial, u64> = Table::new(89, "room.emptied", Tuning::Small);
+pub static EMPTIED: Table<RoomSerial, u64> = Table::new(89, "room.emptied", Tuning::Small);
 
 /// Row of [`PURGES`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PurgeRow {
+pub struct PurgeRow {
     /// The serial under which all is stored that has to go.
-    pub(crate) room: RoomSerial,
+    pub room: RoomSerial,
     /// Whoever is left in the room is made to leave it.
-    pub(crate) force: bool,
+    pub force: bool,
     /// Who ordered it, as the machine knows him.
-    pub(crate) by: String,
+    pub by: String,
     /// When, in ms since 1970.
-    pub(crate) since: u64,
+    pub since: u64,
     /// What is done now.
-    pub(crate) phase: Phase,
+    pub phase: Phase,
     /// The last key that is dealt with in the table of this phase.
-    pub(crate) after: Option<Bytes>,
+    pub after: Option<Bytes>,
     /// How many rows are gone.
-    pub(crate) rows: u64,
+    pub rows: u64,
 }
 store::row!(PurgeRow, schema = 1);
 
 /// What is done of a purge now, in this order. Up to [`Phase::Telling`] the room is here as ever, but that nobody
 /// comes in; from [`Phase::Aliases`] on nobody knows it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Users of ours leave, if that is demanded; this often it was gone through all of them.
-    Leaving { rounds: u8 },
+    Leaving {
+        /// How often.
+        rounds: u8,
+    },
     /// Who reads the log comes past this position, and then the room is closed.
-    Telling { through: Position, since: u64 },
+    Telling {
+        /// The position.
+        through: Position,
+        /// Since when, in ms since 1970.
+        since: u64,
+    },
     /// Its aliases go.
     Aliases,
     /// Its former members keep that they left, and nothing else; the number is of the table in which they are found.
@@ -60,12 +71,12 @@ pub(crate) enum Phase {
 
 impl Phase {
     /// Whether the room is unknown by now.
-    pub(crate) const fn is_closed(self) -> bool {
+    pub const fn is_closed(self) -> bool {
         !matches!(self, Self::Leaving { .. } | Self::Telling { .. })
     }
 
     /// Its word for people.
-    pub(crate) const fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Leaving { .. } => "leaving",
             Self::Telling { .. } => "telling",
@@ -82,12 +93,12 @@ impl Phase {
 
 impl PurgeRow {
     /// The same in another phase, from its beginning.
-    pub(crate) fn in_phase(&self, phase: Phase) -> Self {
+    pub fn in_phase(&self, phase: Phase) -> Self {
         Self { phase, after: None, ..self.clone() }
     }
 
     /// Whoever ordered it, for the audit log.
-    pub(crate) fn actor(&self) -> Actor {
+    pub fn actor(&self) -> Actor {
         Actor::operator(&self.by)
     }
 }

@@ -17,14 +17,15 @@ use store::{Batch, CommitError, Range, Table, Tuning};
 use crate::{
     Error, RoomSerial, Rooms,
     attempts::Attempts,
-    read::{members::MemberCounts, room::RoomInfo},
+    read::{
+        members::MemberCounts,
+        room::{RoomInfo, bind},
+    },
     tables::{Membership, Summary},
-    versions::bind,
 };
 
 /// Rooms in an authority's directory; key: server name, room, value: the room's id.
-pub(crate) static PUBLISHED: Table<(String, RoomSerial), String> =
-    Table::new(64, "room.published", Tuning::Small);
+pub static PUBLISHED: Table<(String, RoomSerial), String> = Table::new(64, "room.published", Tuning::Small);
 
 /// The most rooms of one page.
 const MAX_PAGE: usize = 500;
@@ -83,7 +84,7 @@ impl DirectoryPage {
 
 impl Rooms {
     /// Adds a room to its creator's directory, in a batch.
-    pub(crate) fn stage_published(&self, batch: &mut Batch, room: &RoomInfo, creator: &UserId, by: &Actor) {
+    pub fn stage_published(&self, batch: &mut Batch, room: &RoomInfo, creator: &UserId, by: &Actor) {
         let key = (creator.server_name().as_str(), room.serial);
         batch.put(&PUBLISHED, &key, &room.room_id.to_string());
         self.deed(Action::PublishRoom, by, room.room_id.as_str()).write(batch, creator.server_name());

@@ -191,7 +191,7 @@ impl Rooms {
     }
 
     /// At which places of a list of events' texts those of erased users are.
-    pub(super) async fn places_of_erased(&self, texts: &[Option<Bytes>]) -> Result<Vec<usize>, Error> {
+    pub async fn places_of_erased(&self, texts: &[Option<Bytes>]) -> Result<Vec<usize>, Error> {
         #[derive(Deserialize)]
         struct Event<'a> {
             #[serde(borrow)]

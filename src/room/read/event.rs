@@ -66,7 +66,8 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
-    pub(crate) fn new(room: RoomSerial, serial: EventSerial, pdu: Pdu, meta: Stamped<EventMeta>) -> Self {
+    /// An event with what was found out about it.
+    pub fn new(room: RoomSerial, serial: EventSerial, pdu: Pdu, meta: Stamped<EventMeta>) -> Self {
         let membership = match (pdu.state_key(), pdu.membership()) {
             (Some(_), Some(membership)) => membership_named(membership.as_str()),
             _ => None,
@@ -195,7 +196,7 @@ impl StoredEvent {
     }
 
     /// What it takes in memory, in bytes, with the client format.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         let Self { pdu, kind, meta, .. } = self;
         let txn = meta.txn.as_ref().map_or(0, |txn| txn.device.len() + txn.id.len());
         let of_meta = meta.event_id.as_str().len() + size_of_val::<[EventSerial]>(&meta.auth) + txn;
@@ -204,7 +205,7 @@ impl StoredEvent {
 }
 
 /// `membership` of the content of a member event.
-pub(crate) fn membership_in(content: &RawValue) -> Option<Membership> {
+pub fn membership_in(content: &RawValue) -> Option<Membership> {
     #[derive(Deserialize)]
     struct Content<'a> {
         #[serde(borrow)]
@@ -260,7 +261,7 @@ fn changed(event: EventSerial) -> Topic {
 }
 
 /// Tells the other processes over the same data, if there may be any, that a batch changes stored events.
-pub(crate) fn touch_changed(store: &Store, batch: &mut Batch, events: &[EventSerial]) {
+pub fn touch_changed(store: &Store, batch: &mut Batch, events: &[EventSerial]) {
     if store.is_shared() && !events.is_empty() {
         batch.touch(events.iter().map(|event| changed(*event)).chain([any_changed()]));
     }
@@ -362,7 +363,7 @@ impl Rooms {
     }
 
     /// Loads events from the store, whatever the cache says, and leaves them in the cache.
-    pub(crate) async fn load_uncached(
+    pub async fn load_uncached(
         &self,
         wanted: &[(RoomSerial, EventSerial)],
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
@@ -405,10 +406,7 @@ impl Rooms {
     }
 
     /// What we found out about events, in the order of `wanted`, without reading the events themselves.
-    pub(crate) async fn metas(
-        &self,
-        wanted: &[(RoomSerial, EventSerial)],
-    ) -> Result<Vec<Option<EventMeta>>, Error> {
+    pub async fn metas(&self, wanted: &[(RoomSerial, EventSerial)]) -> Result<Vec<Option<EventMeta>>, Error> {
         self.forget_changed_elsewhere();
         let cache = &self.reader().events.events;
         let mut metas: Vec<Option<EventMeta>> =
@@ -440,7 +438,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Inconsistent`] when one is not.
-    pub(crate) async fn load_all(
+    pub async fn load_all(
         &self,
         room: RoomSerial,
         wanted: &[EventSerial],
@@ -451,11 +449,7 @@ impl Rooms {
     }
 
     /// Keeps events that were just committed, with the positions that they got.
-    pub(crate) fn remember_committed(
-        &self,
-        placed: &[(Arc<StoredEvent>, Option<Slot>)],
-        committed: &Committed,
-    ) {
+    pub fn remember_committed(&self, placed: &[(Arc<StoredEvent>, Option<Slot>)], committed: &Committed) {
         let cache = &self.reader().events;
         for (event, slot) in placed {
             let event = match slot {
@@ -502,7 +496,7 @@ impl Rooms {
     }
 
     /// Forgets cached forms of events whose stored rows were just changed (redacted, or given a place).
-    pub(crate) fn forget_cached(&self, events: impl IntoIterator<Item = EventSerial>) {
+    pub fn forget_cached(&self, events: impl IntoIterator<Item = EventSerial>) {
         for event in events {
             self.reader().events.forget(event);
         }

@@ -48,7 +48,7 @@ impl KeyCache {
 
 impl Rooms {
     /// The serials of state keys, in the order of `names`; `None` for one that the room has never had.
-    pub(crate) async fn state_keys(
+    pub async fn state_keys(
         &self,
         names: &[(RoomSerial, &str, &str)],
     ) -> Result<Vec<Option<StateKeySerial>>, Error> {

@@ -52,6 +52,9 @@ pub struct Page {
     pub chunk: Vec<Look>,
     /// The members who sent them, if members are loaded lazily.
     pub state: Vec<Look>,
+    /// Going backward without an end, what we have came to its end before the page was full: if there is more, other
+    /// servers have it.
+    pub ran_out: bool,
 }
 
 /// An event and what is around it.
@@ -82,10 +85,7 @@ struct Found {
 }
 
 impl Rooms {
-    /// A page of a room's history, as the viewer may see it.
-    ///
-    /// Going backward past what we have, other servers are asked for more, and what they give is
-    /// part of the page.
+    /// A page of what we have of a room's history, as the viewer may see it.
     ///
     /// # Errors
     /// As [`Rooms::standpoint`].
@@ -120,24 +120,11 @@ impl Rooms {
             },
         };
 
-        let mut found = self.walk(viewer, stretch, query.direction, limit, &query.filter).await?;
-        if query.direction == Direction::Backward
+        let found = self.walk(viewer, stretch, query.direction, limit, &query.filter).await?;
+        let ran_out = query.direction == Direction::Backward
             && query.to.is_none()
             && found.exhausted
-            && found.events.len() < limit
-            && self.fetch_history(&room, limit).await
-        {
-            let rest = Stretch {
-                through: found.last.map_or(stretch.through, |last| Token::before(last.order)),
-                ..stretch
-            };
-            let more =
-                self.walk(viewer, rest, query.direction, limit - found.events.len(), &query.filter).await?;
-            found.events.extend(more.events);
-            found.last = more.last.or(found.last);
-            found.exhausted = more.exhausted;
-        }
-
+            && found.events.len() < limit;
         let end = match (found.last, found.exhausted) {
             (_, true) if query.direction == Direction::Backward && query.to.is_none() => {
                 match found.last.map(|last| Token::before(last.order)) {
@@ -152,7 +139,7 @@ impl Rooms {
         let state = self.lazy_members(viewer, &room, &standpoint, &found.events, query.filter.lazy).await?;
         let mut chunk = self.dress(viewer, found.events).await?;
         self.aggregate(viewer, &mut chunk).await?;
-        Ok(Page { start, end, chunk, state })
+        Ok(Page { start, end, chunk, state, ran_out })
     }
 
     /// An event, what is around it, and the state there.
@@ -313,7 +300,7 @@ impl Rooms {
 }
 
 /// Another token for the place before everything that we have: clients take the same one for the end. Below
-/// the oldest event one place is always free ([`Rooms::backfill`]), so there are two.
+/// the oldest event one place is always free (the floor of the head), so there are two.
 fn other_token(from: Token, floor: Option<u64>) -> Token {
     let floor = floor.map_or(Token::START, |floor| Token(Order::history(floor)));
     if from == floor { Token::before(floor.0) } else { floor }

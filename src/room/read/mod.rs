@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
 //! [`visibility`] (who may see it), [`erasure`] (who sees it redacted), [`token`] and [`timeline`] (the order of events), then the
-//! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`], [`state_answers`]; and
+//! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
 //! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`], [`open`] and
 //! [`space`]. What others tell of rooms is [`bounded`].
 
@@ -31,7 +31,6 @@ pub mod room;
 pub mod servers;
 pub mod space;
 pub mod state;
-pub mod state_answers;
 pub mod stripped;
 pub mod summary;
 pub mod threads;

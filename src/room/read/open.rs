@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The open rooms; key: room. The row of room 0, which is none, says that rooms made before this table are in it.
-pub(crate) static OPEN_ROOMS: Table<RoomSerial, ()> = Table::new(65, "room.open_rooms", Tuning::Small);
+pub static OPEN_ROOMS: Table<RoomSerial, ()> = Table::new(65, "room.open_rooms", Tuning::Small);
 
 const ALL_ARE_IN: RoomSerial = RoomSerial(0);
 /// Rows of one batch while the table is filled.
@@ -36,7 +36,7 @@ fn is_open(summary: &Summary) -> bool {
 }
 
 /// Notes in a batch whether a room is open.
-pub(crate) fn note(batch: &mut Batch, room: &RoomInfo, summary: &Summary) {
+pub fn note(batch: &mut Batch, room: &RoomInfo, summary: &Summary) {
     match is_open(summary) {
         true => batch.put(&OPEN_ROOMS, &room.serial, &()),
         false => batch.delete(&OPEN_ROOMS, &room.serial),

@@ -90,7 +90,7 @@ impl Rooms {
             Direction::Backward => Token::after(self.store().head()),
         });
 
-        let mut page = Page { start, end: None, chunk: Vec::new(), state: Vec::new() };
+        let mut page = Page { start, end: None, chunk: Vec::new(), state: Vec::new(), ran_out: false };
         let mut looked_at = 0;
         while page.chunk.len() < limit && looked_at < MAX_ROWS {
             let part = limit.max(20);

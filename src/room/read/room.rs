@@ -6,12 +6,12 @@ use std::{collections::HashMap, sync::Arc};
 use base::{Cache, Caches};
 use pdu::RoomVersion;
 use ruma::{OwnedRoomId, RoomId};
-use store::{Moved, Position, Store};
+use store::{Batch, Moved, Position, Store};
 
 use crate::{
     Error, RoomSerial, Rooms,
     purge::known::{AsOf, purges_moved},
-    tables::{HEADS, Head, ROOM_IDS, ROOMS},
+    tables::{HEADS, Head, ROOM_IDS, ROOMS, RoomRow},
 };
 
 /// A room we have heard of.
@@ -23,6 +23,18 @@ pub struct RoomInfo {
     pub room_id: OwnedRoomId,
     /// Its version.
     pub version: RoomVersion,
+}
+
+impl RoomInfo {
+    /// The row of the room as it has to be while it has this serial and version.
+    pub fn row(&self) -> RoomRow {
+        RoomRow { serial: self.serial, version: self.version.as_str().to_owned() }
+    }
+}
+
+/// Demands in a batch that the room is neither purged meanwhile nor one of another version.
+pub fn bind(batch: &mut Batch, room: &RoomInfo) {
+    batch.require(&ROOMS, room.room_id.as_str(), Some(&room.row()));
 }
 
 /// Known rooms, both ways.
@@ -127,7 +139,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::NoRoom`] when we have never heard of it.
-    pub(crate) async fn get_room(&self, room_id: &RoomId) -> Result<Arc<RoomInfo>, Error> {
+    pub async fn get_room(&self, room_id: &RoomId) -> Result<Arc<RoomInfo>, Error> {
         self.room(room_id).await?.ok_or_else(|| Error::NoRoom(room_id.to_owned()))
     }
 
@@ -166,7 +178,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::NoRoom`] when we never took part in it.
-    pub(crate) async fn get_head(&self, room: &RoomInfo) -> Result<Head, Error> {
+    pub async fn get_head(&self, room: &RoomInfo) -> Result<Head, Error> {
         self.store().get(&HEADS, &room.serial).await?.ok_or_else(|| Error::NoRoom(room.room_id.clone()))
     }
 }

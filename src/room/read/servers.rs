@@ -11,8 +11,10 @@ use store::Range;
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
+    acl::admits,
+    read::{lookup::StateQuery, room::RoomInfo},
     snapshot::Difference,
-    tables::{Membership, SERVERS},
+    tables::{HEADS, Membership, SERVERS},
 };
 
 /// How often the numbers are read again because the state has moved meanwhile.
@@ -72,6 +74,28 @@ impl RoomServers {
 }
 
 impl Rooms {
+    /// Whether a user of ours is joined to the room, so that we keep up with it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_resident(&self, room: &RoomInfo) -> Result<bool, Error> {
+        let names: Vec<_> =
+            self.authorities().iter().map(|authority| (room.serial, authority.name().as_str())).collect();
+        let counts = self.store().get_many(&SERVERS, &names).await?;
+        Ok(counts.into_iter().flatten().any(|count| count.0 > 0))
+    }
+
+    /// Whether the room's server ACL lets a server in.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn is_admitted(&self, server: &ServerName, room: &RoomInfo) -> Result<bool, Error> {
+        let Some(head) = self.store().get(&HEADS, &room.serial).await? else { return Ok(true) };
+        let query = StateQuery { room: room.serial, root: head.current, kind: "m.room.server_acl", key: "" };
+        let acl = self.state_events(&[query]).await?.pop().flatten();
+        Ok(acl.is_none_or(|acl| admits(acl.pdu().content_str(), server)))
+    }
+
     /// The servers that are in rooms now. A room in which we never took part has none.
     ///
     /// # Errors

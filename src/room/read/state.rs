@@ -139,7 +139,7 @@ impl Rooms {
     }
 
     /// The state keys that rooms have ever had, but for those of members.
-    pub(crate) async fn keys_without_members(
+    pub async fn keys_without_members(
         &self,
         rooms: &[RoomSerial],
     ) -> Result<Vec<Vec<StateKeySerial>>, Error> {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The state events that help to recognise a room.
-pub(crate) const TELLING: [&str; 8] = [
+pub const TELLING: [&str; 8] = [
     "m.room.create",
     "m.room.join_rules",
     "m.room.canonical_alias",

@@ -56,7 +56,7 @@ impl Rooms {
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let limit = query.limit.min(MAX_PAGE);
         let start = query.from.unwrap_or(Token::END).min(Token(standpoint.until));
-        let mut page = Page { start, end: None, chunk: Vec::new(), state: Vec::new() };
+        let mut page = Page { start, end: None, chunk: Vec::new(), state: Vec::new(), ran_out: false };
         let mut through = start;
         let mut met: HashSet<OwnedEventId> = HashSet::new();
         let mut looked_at = 0;

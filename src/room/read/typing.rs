@@ -229,11 +229,7 @@ impl Rooms {
     /// Those who are put out by events that are about to be committed do not type any more. The change
     /// gets the events' position ([`Rooms::settle_typing`]), so whoever hears of them hears of it too.
     /// Whether there is a change.
-    pub(crate) fn end_typing<'a>(
-        &self,
-        room: RoomSerial,
-        events: impl Iterator<Item = &'a StoredEvent>,
-    ) -> bool {
+    pub fn end_typing<'a>(&self, room: RoomSerial, events: impl Iterator<Item = &'a StoredEvent>) -> bool {
         let mut gone = events
             .filter(|event| event.is_shown() && event.membership().is_some_and(|is| is != Membership::Join))
             .filter_map(|event| <&UserId>::try_from(event.state_key()?).ok())
@@ -242,12 +238,12 @@ impl Rooms {
     }
 
     /// Gives what [`Rooms::end_typing`] changed its position.
-    pub(crate) fn settle_typing(&self, room: RoomSerial, position: Position) {
+    pub fn settle_typing(&self, room: RoomSerial, position: Position) {
         self.reader().typing.0.lock().settle(&[room], Some(position));
     }
 
     /// The same when those events were not committed: readers are told of the change by itself.
-    pub(crate) async fn tell_typing_ended(&self, room: &RoomInfo) {
+    pub async fn tell_typing_ended(&self, room: &RoomInfo) {
         let changed = [(room.serial, room.room_id.clone(), Vec::new())];
         if let Err(error) = self.publish_typing(&changed).await {
             tracing::debug!(%error, "nobody is told who types no more");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use audit::Actor;
+use engine::PurgeStatus;
 use http::{Method, StatusCode};
-use room::PurgeStatus;
 use serde_json::Value;
 
 use crate::{
@@ -34,7 +34,7 @@ pub(crate) async fn purge(args: &RoomPurgeArgs) -> anyhow::Result<()> {
         None => {
             let by = Actor::operator(&operator());
             let ordered =
-                here(&config, async |house| house.rooms.purge(&order.room_id, order.force, &by).await);
+                here(&config, async |house| house.engine.purge(&order.room_id, order.force, &by).await);
             ordered.await?;
         }
     }
@@ -56,7 +56,7 @@ pub(crate) async fn purges(args: &ConfigArg) -> anyhow::Result<()> {
             told.with_context(|| tr!("サーバーの答えが読めません", "the server's answer cannot be read"))?
         }
         None => {
-            let found: Vec<PurgeStatus> = here(&config, async |house| house.rooms.purges().await).await?;
+            let found: Vec<PurgeStatus> = here(&config, async |house| house.engine.purges().await).await?;
             found.into_iter().map(PurgeTold::from).collect()
         }
     };

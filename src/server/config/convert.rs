@@ -96,9 +96,9 @@ impl Config {
     }
 
     /// Settings of the room engine.
-    pub fn room_config(&self) -> room::Config {
+    pub fn room_config(&self) -> engine::Config {
         let memory = self.memory(ROOMS);
-        room::Config { default_version: self.room_version(), memory, ..room::Config::default() }
+        engine::Config { default_version: self.room_version(), memory, ..engine::Config::default() }
     }
 
     /// Settings of accounts, with the secrets read from their files.

@@ -12,8 +12,9 @@ use std::{sync::Arc, time::Duration, time::Instant};
 
 use account::{Accounts, PasswordCost};
 use base::{Clock, Metrics, Random, Tasks};
+use engine::{CreateRoom, Engine, Joining, NoRemote, Preset};
 use pdu::{Authorities, Authority, Draft};
-use room::{AllowAll, CreateRoom, Joining, NoRemote, Preset, Rooms};
+use room::AllowAll;
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::TimelineEventType};
 use store::{MemoryBackend, MemoryDisk, Options, Store};
 use sync::{StateAfter, SyncFilter, SyncRequest, Syncs};
@@ -22,7 +23,7 @@ const ROOMS: usize = 200;
 const MESSAGES: usize = 50;
 
 struct Server {
-    rooms: Rooms,
+    engine: Engine,
     syncs: Syncs,
     store: Store,
 }
@@ -33,9 +34,9 @@ async fn server(disk: &MemoryDisk) -> Server {
     let store =
         Store::open(Arc::new(MemoryBackend::open(disk)), Options::default(), &tasks, &metrics).await.unwrap();
     let authority = Authority::new("a.test".try_into().unwrap(), "1", &[7; 32]).unwrap();
-    let rooms = Rooms::open(room::Parts {
+    let engine = Engine::open(engine::Parts {
         store: store.clone(),
-        config: room::Config::default(),
+        config: engine::Config::default(),
         authorities: Arc::new(Authorities::new([authority])),
         clock: clock.clone(),
         random: random.clone(),
@@ -50,12 +51,19 @@ async fn server(disk: &MemoryDisk) -> Server {
     .unwrap();
     let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };
     let accounts =
-        Accounts::open(store.clone(), rooms.clone(), config, clock.clone(), random, &tasks, &metrics)
+        Accounts::open(store.clone(), engine.clone(), config, clock.clone(), random, &tasks, &metrics)
             .await
             .unwrap();
-    let syncs =
-        Syncs::new(rooms.clone(), accounts, store.clone(), clock, base::ByteSize::mib(32), &tasks, &metrics);
-    Server { rooms, syncs, store }
+    let syncs = Syncs::new(
+        engine.rooms().clone(),
+        accounts,
+        store.clone(),
+        clock,
+        base::ByteSize::mib(32),
+        &tasks,
+        &metrics,
+    );
+    Server { engine, syncs, store }
 }
 
 fn user(name: &str) -> OwnedUserId {
@@ -82,13 +90,13 @@ fn token(answer: &[u8]) -> store::Position {
 async fn room(server: &Server, creator: &UserId) -> OwnedRoomId {
     let wishes =
         CreateRoom { preset: Preset::PublicChat, name: Some("連絡".to_owned()), ..CreateRoom::default() };
-    server.rooms.create(creator, wishes).await.unwrap()
+    server.engine.create(creator, wishes).await.unwrap()
 }
 
 async fn say(server: &Server, sender: &UserId, room: &OwnedRoomId, number: usize) {
     let content = serde_json::json!({ "msgtype": "m.text", "body": format!("本日の連絡 {number}") });
     let draft = Draft::message(sender, TimelineEventType::RoomMessage, &content).unwrap();
-    server.rooms.send(room, draft, None).await.unwrap();
+    server.engine.send(room, draft, None).await.unwrap();
 }
 
 /// CPU time of this process so far, in seconds.
@@ -127,7 +135,7 @@ async fn wake_ups(server: &Arc<Server>, count: usize, rounds: usize, rooms_each:
             tokio::time::sleep(Duration::from_millis(1)).await;
             room(server, &reader).await;
         }
-        server.rooms.join(&reader, &shared, &[], Joining::default()).await.unwrap();
+        server.engine.join(&reader, &shared, &[], Joining::default()).await.unwrap();
         let mut request = request(&reader, &filter);
         request.since = Some(token(&server.syncs.sync(request.clone()).await.unwrap().gather().await));
         readers.push(request);

@@ -191,7 +191,7 @@ async fn who_gets_out_while_he_types_types_no_more_for_those_who_sync() {
 
         match end {
             "leave" => town.leave("taro", &room).await,
-            _ => town.rooms.kick(&user("hanako"), &room, &user("taro"), None).await.unwrap(),
+            _ => town.engine.kick(&user("hanako"), &room, &user("taro"), None).await.unwrap(),
         }
 
         let answer = hanako.sync(&town).await;

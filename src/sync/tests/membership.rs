@@ -47,7 +47,7 @@ async fn a_new_name_hides_neither_a_later_kick_nor_a_return() {
     let answer = taro.sync(&town).await;
     assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["m.room.member"]);
 
-    town.rooms.kick(&user("hanako"), &room, &user("taro"), None).await.unwrap();
+    town.engine.kick(&user("hanako"), &room, &user("taro"), None).await.unwrap();
     let answer = taro.sync(&town).await;
     assert!(answer["rooms"]["leave"].get(room.as_str()).is_some(), "{answer}");
 
@@ -121,7 +121,7 @@ async fn a_forgotten_room_is_mentioned_only_to_those_who_have_not_heard_that_it_
     other.sync(&town).await;
     town.say("hanako", &room, "秘").await;
     town.leave("taro", &room).await;
-    town.rooms.forget(&user("taro"), &room).await.unwrap();
+    town.engine.forget(&user("taro"), &room).await.unwrap();
     let filter = json!({ "room": { "include_leave": true } });
     let answer = client("taro").with_filter(filter).sync(&town).await;
     assert!(answer["rooms"].get("leave").is_none(), "{answer}");
@@ -172,9 +172,9 @@ async fn who_is_put_out_in_several_steps_keeps_what_he_had_seen() {
         for step in steps {
             match *step {
                 "leave" => town.leave("taro", &room).await,
-                "kick" => town.rooms.kick(&hanako, &room, &target, None).await.unwrap(),
-                "ban" => town.rooms.ban(&hanako, &room, &target, None).await.unwrap(),
-                _ => town.rooms.unban(&hanako, &room, &target, None).await.unwrap(),
+                "kick" => town.engine.kick(&hanako, &room, &target, None).await.unwrap(),
+                "ban" => town.engine.ban(&hanako, &room, &target, None).await.unwrap(),
+                _ => town.engine.unban(&hanako, &room, &target, None).await.unwrap(),
             }
             town.say("hanako", &room, "秘").await;
             town.set("hanako", &room, "m.room.topic", json!({ "topic": "秘" })).await;
@@ -204,7 +204,7 @@ async fn who_is_put_out_in_several_steps_keeps_what_he_had_seen() {
             limit: 50,
             filter: Default::default(),
         };
-        let page = town.rooms.messages(&viewer, &room, &page).await.unwrap();
+        let page = town.engine.messages(&viewer, &room, &page).await.unwrap();
         let texts: Vec<_> = page.chunk.iter().map(|look| look.event.pdu().content_str()).collect();
         assert!(texts.iter().any(|text| text.contains("見た")), "{steps:?}: {texts:?}");
         assert!(!texts.iter().any(|text| text.contains('秘')), "{steps:?}: {texts:?}");
@@ -218,8 +218,8 @@ async fn forgetting_a_room_ends_what_one_had_seen_also_when_more_is_done_to_one_
     town.join("taro", &room).await;
     town.say("hanako", &room, "見た").await;
     town.leave("taro", &room).await;
-    town.rooms.forget(&user("taro"), &room).await.unwrap();
-    town.rooms.ban(&user("hanako"), &room, &user("taro"), None).await.unwrap();
+    town.engine.forget(&user("taro"), &room).await.unwrap();
+    town.engine.ban(&user("hanako"), &room, &user("taro"), None).await.unwrap();
     let viewer = user("taro");
     let state = town.rooms.state(&Viewer::user(&viewer), &room).await;
     assert!(matches!(state, Err(room::Error::NotJoined { .. })), "{state:?}");
@@ -285,9 +285,9 @@ async fn who_was_away_while_a_room_was_purged_hears_that_he_is_out_and_nothing_e
     taro.sync(&town).await;
     jiro.sync(&town).await;
     town.say("hanako", &room, "消える").await;
-    town.rooms.start_purging(std::sync::Arc::new(room::NoDebts), &base::Metrics::new());
-    town.rooms.purge(&room, true, &account::Actor::operator("uid 0")).await.unwrap();
-    while !town.rooms.purges().await.unwrap().is_empty() {
+    town.engine.start_purging(std::sync::Arc::new(engine::NoDebts), &base::Metrics::new());
+    town.engine.purge(&room, true, &account::Actor::operator("uid 0")).await.unwrap();
+    while !town.engine.purges().await.unwrap().is_empty() {
         town.clock.advance(std::time::Duration::from_millis(100));
         tokio::task::yield_now().await;
     }

@@ -160,8 +160,8 @@ async fn with_lazy_loading_members_who_changed_in_a_gap_are_sent() {
 #[tokio::test]
 async fn a_nameless_room_has_heroes() {
     let town = town().await;
-    let wishes = room::CreateRoom { preset: room::Preset::PublicChat, ..Default::default() };
-    let room = town.rooms.create(&super::town::user("hanako"), wishes).await.unwrap();
+    let wishes = engine::CreateRoom { preset: engine::Preset::PublicChat, ..Default::default() };
+    let room = town.engine.create(&super::town::user("hanako"), wishes).await.unwrap();
     town.join("taro", &room).await;
     town.invite("hanako", &room, "jiro").await;
     let answer = client("hanako").sync(&town).await;
@@ -202,7 +202,7 @@ async fn with_lazy_loading_who_left_meanwhile_is_sent_to_one_who_was_away_or_ask
             taro.sync(&town).await;
         }
         town.leave("jiro", &room).await;
-        town.rooms.ban(&user("hanako"), &room, &user("saburo"), None).await.unwrap();
+        town.engine.ban(&user("hanako"), &room, &user("saburo"), None).await.unwrap();
         if away {
             town.join("taro", &room).await;
         }

@@ -174,7 +174,7 @@ async fn a_redacted_event_is_sent_empty_with_the_redaction() {
     // Somebody who has it in every cache.
     client("hanako").sync(&town).await;
     let sender: &UserId = &user("hanako");
-    town.rooms.redact(sender, &room, &event, Some("誤り"), None).await.unwrap();
+    town.engine.redact(sender, &room, &event, Some("誤り"), None).await.unwrap();
     let answer = client("hanako").sync(&town).await;
     let events = joined(&answer, &room)["timeline"]["events"].as_array().unwrap().clone();
     let redacted = events.iter().find(|found| found["event_id"] == event.as_str()).unwrap();

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use account::{Accounts, PasswordCost};
 use base::{Clock, ManualClock, Metrics, Random, Tasks};
+use engine::{CreateRoom, Engine, Joining, NoRemote, Preset, Profile, Txn};
 use pdu::{Authorities, Authority, Draft};
-use room::{AllowAll, CreateRoom, Joining, NoRemote, Preset, Profile, Rooms, Txn, read::token::Token};
+use room::{AllowAll, Rooms, read::token::Token};
 use ruma::{
     OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId, OwnedUserId, RoomId,
     UserId,
@@ -17,6 +18,7 @@ use store::{Backend, MemoryBackend, MemoryDisk, Options, Store};
 use crate::{StateAfter, SyncFilter, SyncRequest, Syncs};
 
 pub(super) struct Town {
+    pub(super) engine: Engine,
     pub(super) rooms: Rooms,
     pub(super) accounts: Accounts,
     pub(super) store: Store,
@@ -102,9 +104,9 @@ pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
     let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
     let name = OwnedServerName::try_from("kanazawa.test").unwrap();
     let authorities = Arc::new(Authorities::new([Authority::new(name, "1", &[7; 32]).unwrap()]));
-    let rooms = Rooms::open(room::Parts {
+    let engine = Engine::open(engine::Parts {
         store: store.clone(),
-        config: room::Config::default(),
+        config: engine::Config::default(),
         authorities: authorities.clone(),
         clock: clock.clone(),
         random: random.clone(),
@@ -119,11 +121,11 @@ pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
     .unwrap();
     let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };
     let accounts =
-        Accounts::open(store.clone(), rooms.clone(), config, clock.clone(), random, &tasks, &metrics)
+        Accounts::open(store.clone(), engine.clone(), config, clock.clone(), random, &tasks, &metrics)
             .await
             .unwrap();
     let syncs = Syncs::new(
-        rooms.clone(),
+        engine.rooms().clone(),
         accounts.clone(),
         store.clone(),
         clock,
@@ -131,7 +133,7 @@ pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
         &tasks,
         &metrics,
     );
-    Town { rooms, accounts, store, syncs, clock: manual, tasks, metrics }
+    Town { rooms: engine.rooms().clone(), engine, accounts, store, syncs, clock: manual, tasks, metrics }
 }
 
 impl Town {
@@ -144,28 +146,28 @@ impl Town {
             name: Some("石川県 災害連絡".to_owned()),
             ..CreateRoom::default()
         };
-        self.rooms.create(&user(creator), wishes).await.unwrap()
+        self.engine.create(&user(creator), wishes).await.unwrap()
     }
 
     pub(super) async fn join(&self, name: &str, room: &RoomId) {
-        self.rooms.join(&user(name), room, &[], Joining::default()).await.unwrap();
+        self.engine.join(&user(name), room, &[], Joining::default()).await.unwrap();
     }
 
     pub(super) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {
-        self.rooms.invite(&user(sender), room, &user(target), &Profile::default(), None).await.unwrap();
+        self.engine.invite(&user(sender), room, &user(target), &Profile::default(), None).await.unwrap();
     }
 
     pub(super) async fn leave(&self, name: &str, room: &RoomId) {
-        self.rooms.leave(&user(name), room, None).await.unwrap();
+        self.engine.leave(&user(name), room, None).await.unwrap();
     }
 
     pub(super) async fn say(&self, name: &str, room: &RoomId, body: &str) -> OwnedEventId {
-        self.rooms.send(room, message(name, body), None).await.unwrap()
+        self.engine.send(room, message(name, body), None).await.unwrap()
     }
 
     pub(super) async fn say_as(&self, name: &str, device: &str, txn: &str, room: &RoomId) -> OwnedEventId {
         let txn = Txn { device: OwnedDeviceId::from(device), id: OwnedTransactionId::from(txn) };
-        self.rooms.send(room, message(name, "txn"), Some(&txn)).await.unwrap()
+        self.engine.send(room, message(name, "txn"), Some(&txn)).await.unwrap()
     }
 
     pub(super) async fn set(&self, name: &str, room: &RoomId, kind: &str, content: Value) -> OwnedEventId {
@@ -181,7 +183,7 @@ impl Town {
         content: Value,
     ) -> OwnedEventId {
         let draft = Draft::state(&user(name), StateEventType::from(kind), state_key, &content).unwrap();
-        self.rooms.send(room, draft, None).await.unwrap()
+        self.engine.send(room, draft, None).await.unwrap()
     }
 }
 

@@ -257,7 +257,7 @@ async fn no_message_is_missed_or_doubled_while_many_write() {
             for number in 0..MESSAGES {
                 for room in &rooms {
                     let draft = message("hanako", &format!("{writer}-{number}"));
-                    town.rooms.send(room, draft, None).await.unwrap();
+                    town.engine.send(room, draft, None).await.unwrap();
                 }
             }
         }));
@@ -288,7 +288,7 @@ async fn gap(town: &Town, room: &ruma::RoomId, from: Option<&str>, timeline: &Va
     };
     let reader = super::town::user("hanako");
     let viewer = room::read::view::Viewer::user(&reader);
-    let page = town.rooms.messages(&viewer, room, &query).await.unwrap();
+    let page = town.engine.messages(&viewer, room, &query).await.unwrap();
     page.chunk
         .iter()
         .map(|look| serde_json::from_str::<Value>(look.event.pdu().content_str()).unwrap())

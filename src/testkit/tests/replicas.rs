@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use engine::tables::{INBOX, InboxRow};
 use http::{Method, StatusCode};
 use room::{
     InboxSerial, RoomSerial,
-    tables::{HEADS, INBOX, InboxRow, SERVERS},
+    tables::{HEADS, SERVERS},
 };
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
@@ -297,7 +298,7 @@ async fn until_placed(sending: &Sending, text: &str) {
 async fn what_a_replica_has_taken_that_is_gone_the_others_place() {
     let mut sending = Sending::new().await;
     let event = sending.joined.message("eve", "置き土産");
-    let rooms = sending.replicas[0].look(|house| house.rooms.clone());
+    let rooms = sending.replicas[0].look(|house| house.engine.rooms().clone());
     let serial = rooms.room(&sending.room).await.unwrap().unwrap().serial;
     leave_in_inbox(&sending, serial, 0, &event.json).await;
     until_placed(&sending, "置き土産").await;
@@ -306,7 +307,8 @@ async fn what_a_replica_has_taken_that_is_gone_the_others_place() {
 #[tokio::test]
 async fn what_waits_for_a_room_that_one_replica_is_joining_the_others_leave() {
     let mut sending = Sending::new().await;
-    let (store, rooms) = sending.replicas[0].look(|house| (house.store.clone(), house.rooms.clone()));
+    let (store, rooms) =
+        sending.replicas[0].look(|house| (house.store.clone(), house.engine.rooms().clone()));
     let serial = rooms.room(&sending.room).await.unwrap().unwrap().serial;
     let taro = sending.replicas[0].user("taro").await;
     let joining = taro.create_room(Preset::PublicChat).await;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use room::{Joining, read::list::PART};
+use engine::Joining;
+use room::read::list::PART;
 use ruma::{RoomId, UserId};
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ async fn lists_of_a_large_room_come_in_parts_that_are_one_answer() {
     let everybody: BTreeSet<String> =
         (0..PART).map(|number| format!("@shokuin{number}:hs1")).chain([hanako.id.clone()]).collect();
     for user in everybody.iter().filter(|user| **user != hanako.id) {
-        town.rooms.join(&UserId::parse(user).unwrap(), &id, &[], Joining::default()).await.unwrap();
+        town.engine.join(&UserId::parse(user).unwrap(), &id, &[], Joining::default()).await.unwrap();
     }
     let keys = |events: &Value, kind: &str| -> Vec<String> {
         let events = events.as_array().unwrap().iter().filter(|event| event["type"] == kind);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use account::{Accounts, Config, PasswordCost, Registration, Settings};
 use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, Elsewhere, NoElsewhere, Presence, routes};
+use engine::{Engine, NoRemote};
 use http_body_util::BodyExt;
 use pdu::{Authorities, Authority};
-use room::{AllowAll, NoRemote, Policy, Rooms};
+use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
@@ -21,7 +22,7 @@ const PROXY: &str = "127.0.0.1";
 /// A process with two authorities, `hs1` and `hs2`.
 pub(crate) struct Town {
     router: Router,
-    pub(crate) rooms: Rooms,
+    pub(crate) engine: Engine,
     _tasks: Tasks,
 }
 
@@ -80,9 +81,9 @@ impl Town {
             |name: OwnedServerName| Authority::generate(name, "1", &mut |seed| random.fill(seed)).unwrap();
         let authorities = Arc::new(Authorities::new(names.clone().map(authority)));
         let nobody = Arc::new(NoRemote);
-        let rooms = Rooms::open(room::Parts {
+        let engine = Engine::open(engine::Parts {
             store: store.clone(),
-            config: room::Config::default(),
+            config: engine::Config::default(),
             authorities: authorities.clone(),
             clock: clock.clone(),
             random: random.clone(),
@@ -102,7 +103,7 @@ impl Town {
         };
         let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
         let accounts =
-            Accounts::open(store, rooms.clone(), config, clock.clone(), random.clone(), &tasks, &metrics)
+            Accounts::open(store, engine.clone(), config, clock.clone(), random.clone(), &tasks, &metrics)
                 .await
                 .unwrap();
         let [first, second] = names;
@@ -118,7 +119,7 @@ impl Town {
         .behind(Proxies { networks: vec![PROXY.parse::<Network>().unwrap()], ..Proxies::default() });
         let api = ClientApi::new(
             accounts,
-            rooms.clone(),
+            engine.clone(),
             authorities,
             clock,
             elsewhere,
@@ -126,7 +127,7 @@ impl Town {
             client::Config::default(),
         );
         let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();
-        Town { router, rooms, _tasks: tasks }
+        Town { router, engine, _tasks: tasks }
     }
 
     pub(crate) async fn raw(

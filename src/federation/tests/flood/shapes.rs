@@ -4,9 +4,10 @@
 //! sent: few enough copies of it, and far below what any tree of it would take.
 
 use bytes::Bytes;
+use engine::Joining;
+use engine::Remote as _;
 use hostile::{Conduct, Hostile};
 use http::{Request, StatusCode, header};
-use room::{Joining, Remote as _};
 use ruma::{EventId, OwnedRoomId};
 use serde_json::{Value, json};
 
@@ -129,7 +130,7 @@ async fn an_event_of_megabytes_in_the_state_of_a_room_is_left_out_unread() {
     answer_with(&mallory, room.state_events(), &room.auth_chain, huge);
     let (alice, via) = (user(ALICE), [name("mallory.test")]);
 
-    let join = a.rooms.join(&alice, &room.id, &via, Joining::default());
+    let join = a.engine.join(&alice, &room.id, &via, Joining::default());
     let (joined, peak) = meter.peak(join).await;
 
     assert!(joined.is_ok(), "{joined:?}");
@@ -148,7 +149,7 @@ async fn a_room_whose_first_event_has_megabytes_is_not_joined() {
     let chain: Vec<Value> = room.auth_chain.iter().filter(|event| !is_first(event)).cloned().collect();
     answer_with(&mallory, rest, &chain, huge);
 
-    let joined = a.rooms.join(&user(ALICE), &room.id, &[name("mallory.test")], Joining::default()).await;
+    let joined = a.engine.join(&user(ALICE), &room.id, &[name("mallory.test")], Joining::default()).await;
 
     let Err(room::Error::Remote(room::RemoteError::BadAnswer { server, .. })) = joined else {
         panic!("{joined:?}")

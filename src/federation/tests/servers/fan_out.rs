@@ -34,7 +34,7 @@ async fn after_a_kill_what_was_said_goes_to_those_who_were_there_then() {
     net.cut(B);
     a.say(ALICE, &room, "to his face").await;
     let (late, _) = guest(&net, 1, &room).await;
-    a.rooms.kick(&user(ALICE), &room, &user(BOB), None).await.unwrap();
+    a.engine.kick(&user(ALICE), &room, &user(BOB), None).await.unwrap();
     a.say(ALICE, &room, "behind his back").await;
     a.until(&room, async || was_sent(&late, "behind his back")).await;
     let before = late.asked("/send/").len();
@@ -64,7 +64,7 @@ async fn a_change_of_membership_reads_no_more_where_there_are_more_servers() {
         a.until(&room, async || a.sender.is_idle()).await;
 
         let before = a.scanned();
-        a.rooms.kick(&user(ALICE), &room, &user("@eve:s1.test"), None).await.unwrap();
+        a.engine.kick(&user(ALICE), &room, &user("@eve:s1.test"), None).await.unwrap();
         a.say(ALICE, &room, "he is gone").await;
         a.until(&room, async || {
             guests.iter().all(|(guest, _)| guest.name() == "s1.test" || was_sent(guest, "he is gone"))
@@ -90,9 +90,9 @@ async fn a_set_of_servers_is_the_same_whichever_way_it_came_to_a_state() {
     }
     a.join("@amy:kanazawa.test", &room, A).await;
     sets.push(now().await);
-    a.rooms.kick(&user(ALICE), &room, &user("@eve:s1.test"), None).await.unwrap();
+    a.engine.kick(&user(ALICE), &room, &user("@eve:s1.test"), None).await.unwrap();
     sets.push(now().await);
-    a.rooms.leave(&user("@amy:kanazawa.test"), &room, None).await.unwrap();
+    a.engine.leave(&user("@amy:kanazawa.test"), &room, None).await.unwrap();
     sets.push(now().await);
     assert_eq!(sets[4].iter().collect::<Vec<_>>(), [A, "s0.test", "s1.test", "s2.test"]);
     assert!(!sets[6].includes(&name("s1.test")) && sets[6].includes(&name(A)));

@@ -1,7 +1,8 @@
 //! A server that means harm, among honest ones.
 
+use engine::Joining;
 use hostile::{Conduct, Hostile};
-use room::{Joining, read::receipts::ReceiptKind};
+use room::read::receipts::ReceiptKind;
 use ruma::{OwnedServerName, RoomAliasId, RoomId, UserId};
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ async fn a_room_whose_first_event_names_another_version_than_the_template_is_not
         room.auth_chain = room.state_events();
         mallory.host(&room);
 
-        let joined = a.rooms.join(&user(ALICE), &id, &[name("mallory.test")], Joining::default()).await;
+        let joined = a.engine.join(&user(ALICE), &id, &[name("mallory.test")], Joining::default()).await;
 
         let is_bad = matches!(joined, Err(room::Error::Remote(room::RemoteError::BadAnswer { .. })));
         assert_eq!((joined.is_ok(), is_bad), (is_right, !is_right), "{joined:?}");
@@ -86,13 +87,13 @@ async fn an_alias_with_countless_servers_costs_a_few_of_them() {
     let alias = RoomAliasId::parse("#x:mallory.test").unwrap();
     let alice = UserId::parse(ALICE).unwrap();
 
-    let answer = a.rooms.resolve_alias(Some(&alice), &alias).await.unwrap();
+    let answer = a.engine.resolve_alias(Some(&alice), &alias).await.unwrap();
     assert_eq!(answer.servers.len(), 50);
 
     // Whoever names the servers: a few are tried.
     let servers: Vec<OwnedServerName> =
         servers.iter().map(|server| OwnedServerName::try_from(server.as_str()).unwrap()).collect();
-    let join = a.rooms.join(&alice, &answer.room_id, &servers, Joining::default());
+    let join = a.engine.join(&alice, &answer.room_id, &servers, Joining::default());
     let outcome = tokio::time::timeout(std::time::Duration::from_secs(20), join).await;
     assert!(outcome.is_ok_and(|joined| joined.is_err()), "the join ends, and soon");
 }

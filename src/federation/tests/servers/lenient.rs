@@ -1,9 +1,10 @@
 //! One odd field, and what it must not cost; how much of a space other servers are told.
 
+use engine::{CreateRoom, InitialState, Joining, Preset, Remote as _};
 use hostile::{Conduct, Hostile};
 use http::StatusCode;
 use room::{
-    CreateRoom, InitialState, Joining, Preset, Remote as _, RemoteError,
+    RemoteError,
     read::{receipts::ReceiptKind, space::SpaceAnswer},
 };
 use ruma::{OwnedRoomId, event_id, events::StateEventType, room_id};
@@ -32,7 +33,7 @@ async fn room_with(node: &Node, room_type: Option<&str>, initial_state: Vec<Init
     creation_content.extend(room_type.map(|room_type| ("type".to_owned(), json!(room_type))));
     let wishes =
         CreateRoom { preset: Preset::PublicChat, creation_content, initial_state, ..CreateRoom::default() };
-    node.rooms.create(&user(ALICE), wishes).await.unwrap()
+    node.engine.create(&user(ALICE), wishes).await.unwrap()
 }
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn a_server_acl_with_odd_fields_keeps_out_whom_it_names_and_nobody_else() 
         (json!({ "allow": ["*", {}], "deny": [null, "wajima.*"] }), false),
     ] {
         let room = room_with(&a, None, vec![first("m.room.server_acl", "", &content)]).await;
-        let joined = b.rooms.join(&user(BOB), &room, &[name(A)], Default::default()).await;
+        let joined = b.engine.join(&user(BOB), &room, &[name(A)], Default::default()).await;
         assert_eq!(joined.is_ok(), expected, "{content}: {joined:?}");
         if expected {
             b.say(BOB, &room, "here").await;
@@ -104,7 +105,7 @@ async fn a_refusal_with_odd_fields_is_told_for_what_it_is() {
     let odd = json!({ "errcode": "M_FORBIDDEN", "error": null, "room_version": 7 });
     mallory.on("/make_join/", Conduct::Say(StatusCode::FORBIDDEN, odd));
 
-    let refused = a.rooms.join(&user(ALICE), &room.id, &[name("mallory.test")], Joining::default()).await;
+    let refused = a.engine.join(&user(ALICE), &room.id, &[name("mallory.test")], Joining::default()).await;
 
     let Err(room::Error::Remote(RemoteError::Refused { status, code, message, .. })) = refused else {
         panic!("{refused:?}")
@@ -124,7 +125,7 @@ async fn an_odd_list_of_servers_does_not_fail_a_join() {
         let lie = servers.clone();
         mallory.on("/send_join/", Conduct::alter(move |answer| answer["servers_in_room"] = lie.clone()));
 
-        let joined = a.rooms.join(&user(ALICE), &room.id, &[name("mallory.test")], Joining::default()).await;
+        let joined = a.engine.join(&user(ALICE), &room.id, &[name("mallory.test")], Joining::default()).await;
 
         assert!(joined.is_ok(), "{version}: {joined:?}");
     }

@@ -14,6 +14,7 @@ use account::{Accounts, NewUser};
 use async_trait::async_trait;
 use base::{Clock, Metrics, Random, Tasks};
 use bytes::Bytes;
+use engine::{CreateRoom, Engine, InboxLimits, Joining, Preset, Profile};
 use federation::{
     Config, Federation, Parts, Peering, Peers, Sender, SenderConfig, Transport, TransportError,
 };
@@ -23,7 +24,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use pdu::{Authorities, Authority, Draft};
 use room::{
-    AllowAll, CreateRoom, InboxLimits, Joining, Preset, Profile, Rooms,
+    AllowAll, Rooms,
     read::{
         event::StoredEvent,
         timeline::{Direction, Stretch},
@@ -228,6 +229,7 @@ impl Backend for Mortal {
 pub(crate) struct Node {
     pub(crate) names: Vec<OwnedServerName>,
     pub(crate) store: Store,
+    pub(crate) engine: Engine,
     pub(crate) rooms: Rooms,
     pub(crate) accounts: Accounts,
     pub(crate) sender: Sender,
@@ -330,9 +332,9 @@ impl Node {
             tasks: &tasks,
             metrics: &metrics,
         });
-        let rooms = Rooms::open(room::Parts {
+        let engine = Engine::open(engine::Parts {
             store: store.clone(),
-            config: room::Config { inbox_limits: inbox, ..room::Config::default() },
+            config: engine::Config { inbox_limits: inbox, ..engine::Config::default() },
             authorities,
             clock: clock.clone(),
             random: random.clone(),
@@ -349,7 +351,7 @@ impl Node {
             account::Config { password: account::PasswordCost::cheapest(), ..account::Config::default() };
         let accounts = Accounts::open(
             store.clone(),
-            rooms.clone(),
+            engine.clone(),
             accounts_config,
             clock.clone(),
             random.clone(),
@@ -362,7 +364,7 @@ impl Node {
         let mut faces = names.iter().map(|name| (name.clone(), Vec::new()));
         let faces = Faces::new(faces.next().unwrap(), faces);
         let kit = Kit::new(tokens, federation.signature_check(), faces, clock.clone(), &random, &metrics);
-        let routes = federation.routes(&rooms, &accounts);
+        let routes = federation.routes(&engine, &accounts);
         let endpoints = routes.endpoints();
         let router = web::router(routes, Arc::new(kit)).unwrap();
         {
@@ -371,11 +373,12 @@ impl Node {
                 wires.routers.insert(name.clone(), router.clone());
             }
         }
-        let sender = federation.start_sender(&rooms).await.unwrap();
+        let sender = federation.start_sender(engine.rooms()).await.unwrap();
         Self {
             names,
             store,
-            rooms,
+            rooms: engine.rooms().clone(),
+            engine,
             accounts,
             sender,
             peering: federation.peering().clone(),
@@ -430,7 +433,7 @@ impl Node {
 
     pub(crate) async fn create_room(&self, creator: &str) -> OwnedRoomId {
         let wishes = CreateRoom { preset: Preset::PublicChat, ..CreateRoom::default() };
-        self.rooms.create(&user(creator), wishes).await.unwrap()
+        self.engine.create(&user(creator), wishes).await.unwrap()
     }
 
     /// Makes the account of a user of this server.
@@ -442,17 +445,17 @@ impl Node {
 
     pub(crate) async fn invite(&self, sender: &str, room: &RoomId, target: &str) {
         let profile = Profile::default();
-        self.rooms.invite(&user(sender), room, &user(target), &profile, None).await.unwrap();
+        self.engine.invite(&user(sender), room, &user(target), &profile, None).await.unwrap();
     }
 
     pub(crate) async fn join(&self, who: &str, room: &RoomId, via: &str) {
-        self.rooms.join(&user(who), room, &[name(via)], Joining::default()).await.unwrap();
+        self.engine.join(&user(who), room, &[name(via)], Joining::default()).await.unwrap();
     }
 
     pub(crate) async fn say(&self, who: &str, room: &RoomId, text: &str) {
         let content = serde_json::json!({ "msgtype": "m.text", "body": text });
         let draft = Draft::message(&user(who), TimelineEventType::RoomMessage, &content).unwrap();
-        self.rooms.send(room, draft, None).await.unwrap();
+        self.engine.send(room, draft, None).await.unwrap();
     }
 
     pub(crate) async fn events(&self, room: &RoomId) -> Vec<Arc<StoredEvent>> {

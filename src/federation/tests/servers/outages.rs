@@ -275,7 +275,7 @@ async fn what_was_redacted_while_it_was_under_way_comes_again_as_another_transac
     let events = a.events(&room).await;
     let said = events.iter().find(|event| event.kind() == "m.room.message").unwrap();
     note_under_way(&a, said, first.body["origin_server_ts"].as_u64().unwrap(), None).await;
-    a.rooms.redact(&user(ALICE), &room, said.event_id(), None, None).await.unwrap();
+    a.engine.redact(&user(ALICE), &room, said.event_id(), None, None).await.unwrap();
 
     let _a = a.crash_and_restart().await;
     let before = until_told(&mallory, 1).await.len();

@@ -101,7 +101,7 @@ async fn a_kicked_user_hears_of_it_although_nobody_of_his_server_is_left() {
     let room = a.create_room(ALICE).await;
     b.join(BOB, &room, A).await;
     a.say(ALICE, &room, "to his face").await;
-    a.rooms.kick(&user(ALICE), &room, &user(BOB), None).await.unwrap();
+    a.engine.kick(&user(ALICE), &room, &user(BOB), None).await.unwrap();
     a.say(ALICE, &room, "behind his back at once").await;
     b.until(&room, async || b.membership(&room, BOB).await == Some(Membership::Leave)).await;
     a.say(ALICE, &room, "behind his back").await;
@@ -116,10 +116,10 @@ async fn an_invite_can_be_refused_and_a_room_left() {
     let room = a.create_room(ALICE).await;
     b.make_account(BOB).await;
     a.invite(ALICE, &room, BOB).await;
-    b.rooms.leave(&user(BOB), &room, None).await.unwrap();
+    b.engine.leave(&user(BOB), &room, None).await.unwrap();
     a.until(&room, async || a.membership(&room, BOB).await == Some(Membership::Leave)).await;
     b.join(BOB, &room, A).await;
-    b.rooms.leave(&user(BOB), &room, None).await.unwrap();
+    b.engine.leave(&user(BOB), &room, None).await.unwrap();
     a.until(&room, async || a.membership(&room, BOB).await == Some(Membership::Leave)).await;
 }
 
@@ -128,8 +128,8 @@ async fn nobody_is_invited_who_does_not_exist() {
     let net = Net::default();
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
     let room = a.create_room(ALICE).await;
-    let profile = room::Profile::default();
-    let refused = a.rooms.invite(&user(ALICE), &room, &user("@nobody:wajima.test"), &profile, None).await;
+    let profile = engine::Profile::default();
+    let refused = a.engine.invite(&user(ALICE), &room, &user("@nobody:wajima.test"), &profile, None).await;
     assert!(matches!(refused, Err(room::Error::Remote(room::RemoteError::Refused { status: 403, .. }))));
     assert!(b.rooms.room(&room).await.unwrap().is_none());
 }
@@ -168,10 +168,10 @@ async fn an_alias_of_another_server_is_found() {
     let room = a.create_room(ALICE).await;
     let alias = ruma::RoomAliasId::parse("#saigai:kanazawa.test").unwrap();
     let by = account::Actor::user(&user(ALICE), false, None);
-    a.rooms.create_alias(&user(ALICE), &alias, &room, &by).await.unwrap();
-    let found = b.rooms.resolve_alias(Some(&user(BOB)), &alias).await.unwrap();
+    a.engine.create_alias(&user(ALICE), &alias, &room, &by).await.unwrap();
+    let found = b.engine.resolve_alias(Some(&user(BOB)), &alias).await.unwrap();
     assert_eq!(found.room_id, room);
     assert_eq!(found.servers, [name(A)]);
     let unknown = ruma::RoomAliasId::parse("#nothing:kanazawa.test").unwrap();
-    assert!(b.rooms.resolve_alias(Some(&user(BOB)), &unknown).await.is_err());
+    assert!(b.engine.resolve_alias(Some(&user(BOB)), &unknown).await.is_err());
 }

@@ -21,7 +21,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 async fn ban(node: &Node, room: &RoomId, number: usize) {
     let target = user(&format!("@x:s{number}.test"));
-    node.rooms.ban(&user(ALICE), room, &target, None).await.unwrap();
+    node.engine.ban(&user(ALICE), room, &target, None).await.unwrap();
 }
 
 fn transactions(net: &Net, server: &str) -> usize {
@@ -225,7 +225,7 @@ async fn a_name_that_is_given_up_at_a_start_is_not_served_for_another_authority(
         let room = a.create_room(who).await;
         for number in 0..3 {
             let target = user(&format!("@x:s{number}.test"));
-            a.rooms.ban(&user(who), &room, &target, None).await.unwrap();
+            a.engine.ban(&user(who), &room, &target, None).await.unwrap();
         }
     }
     let owed = async |a: &Node| a.store.scan(&OWED, Range::all(), Order::Ascending, 100).await.unwrap().len();

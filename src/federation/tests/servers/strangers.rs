@@ -1,10 +1,10 @@
 //! What other servers may ask, and what they are told when it makes no sense.
 
 use bytes::Bytes;
+use engine::InboxLimits;
 use hostile::Hostile;
 use http::{Request, StatusCode, header};
 use pdu::{Draft, json::Numbers};
-use room::InboxLimits;
 use ruma::{RoomId, events::TimelineEventType};
 use serde_json::{Value, json};
 
@@ -334,7 +334,7 @@ pub(crate) async fn set_state(node: &Node, room: &RoomId, kind: &str, content: &
         sender: user(ALICE),
         redacts: None,
     };
-    node.rooms.send(room, draft, None).await.unwrap();
+    node.engine.send(room, draft, None).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,13 +11,11 @@
 use std::fmt::Write as _;
 
 use base::Random;
+use engine::{CreateRoom, Preset, tables::INBOX};
 use federation::Transport;
 use hostile::{Answer, Event, Hosted, Hostile, encoded};
 use http::Method;
-use room::{
-    CreateRoom, Preset,
-    tables::{HEADS, INBOX, MEMBERS},
-};
+use room::tables::{HEADS, MEMBERS};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use store::{Order, Range};
@@ -140,7 +138,7 @@ impl Walk {
             topic: Some("SECRET topic".to_owned()),
             ..CreateRoom::default()
         };
-        let room = self.a.rooms.create(&user(ALICE), wishes).await.unwrap();
+        let room = self.a.engine.create(&user(ALICE), wishes).await.unwrap();
         self.a.invite(ALICE, &room, HIDDEN_MEMBER).await;
         self.a.join(HIDDEN_MEMBER, &room, A).await;
         self.a.say(ALICE, &room, "SECRET outside").await;

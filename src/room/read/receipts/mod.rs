@@ -31,16 +31,15 @@ use crate::{
 type ReceiptKey = (RoomSerial, String, String, String);
 
 /// The latest receipts.
-pub(crate) static RECEIPTS: Table<ReceiptKey, Stamped<ReceiptRow>> =
-    Table::new(60, "room.receipts", Tuning::Point);
+pub static RECEIPTS: Table<ReceiptKey, Stamped<ReceiptRow>> = Table::new(60, "room.receipts", Tuning::Point);
 
 /// The same receipts by the position at which they came.
-pub(crate) static RECEIPT_LOG: Table<(RoomSerial, Position), ReceiptLogRow> =
+pub static RECEIPT_LOG: Table<(RoomSerial, Position), ReceiptLogRow> =
     Table::new(61, "room.receipt_log", Tuning::Append);
 
 /// Row of [`RECEIPTS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReceiptRow {
+pub struct ReceiptRow {
     /// Up to which event the user has read.
     pub(crate) event_id: OwnedEventId,
     /// The event's place, if we have it.
@@ -52,7 +51,7 @@ store::row!(ReceiptRow, schema = 1);
 
 /// Row of [`RECEIPT_LOG`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReceiptLogRow {
+pub struct ReceiptLogRow {
     user: OwnedUserId,
     private: bool,
     thread: String,
@@ -255,7 +254,7 @@ impl Rooms {
     }
 
     /// Notes receipts in one commit; of each user those of at most [`THREADS_KEPT`] threads.
-    pub(crate) async fn note_receipts(
+    pub async fn note_receipts(
         &self,
         room: &RoomInfo,
         receipts: &[NewReceipt],

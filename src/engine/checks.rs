@@ -1,0 +1,24 @@
+//! The checks of the tables of this crate.
+
+use store::TableCheck;
+
+use crate::{
+    graph::AUTH,
+    tables::{AWAITED, FAREWELLS, HELPERS, INBOX, TXNS, WAITING, WITHDRAWALS},
+    upgrade::UPGRADES,
+};
+
+/// The checks of all tables of this crate, for `verify`; those of the rooms themselves are [`room::checks`].
+pub fn checks() -> Vec<TableCheck> {
+    vec![
+        AUTH.check(),
+        TXNS.check(),
+        INBOX.check(),
+        WAITING.check(),
+        AWAITED.check(),
+        HELPERS.check(),
+        FAREWELLS.check(),
+        WITHDRAWALS.check(),
+        UPGRADES.check(),
+    ]
+}

@@ -1,0 +1,296 @@
+//! The state at a gap, as other servers tell it.
+//!
+//! Ids are asked for first, then only those events that we lack; what else an answer holds is dropped.
+//! Every event is verified and judged by its auth events, as any outlier.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use room::{
+    Error,
+    attempts::Attempts,
+    ids::Root,
+    read::{event::StoredEvent, room::RoomInfo},
+    tables::{StateKeyName, Verdict},
+};
+use ruma::{EventId, OwnedEventId, OwnedServerName};
+use tracing::info;
+
+use super::{outliers::Asked, peers::Size, receive::Arrival};
+use crate::{
+    Engine,
+    pipeline::{Stage, name},
+};
+
+/// At how many events the state is fetched for one arrival: an event has 20 previous ones at most.
+const STATE_BUDGET: usize = 20;
+/// Above this many missing events, the whole state is fetched in one request.
+const SINGLE_EVENTS: usize = 30;
+/// How many events are looked at at a time.
+const AT_ONCE: usize = 1_000;
+
+/// On which side of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
+/// A state of the room as another server told it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenState {
+    pub(crate) root: Root,
+    /// None of its events is missing here.
+    pub(crate) is_whole: bool,
+}
+
+/// What other servers told of the state at an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    /// This state.
+    State(GivenState),
+    /// A state of which the deciding events cannot be had.
+    Unusable,
+    /// No server answered, or none knows.
+    Nothing,
+}
+
+/// The states behind events that could not be had.
+pub(super) struct States<'a> {
+    /// Those events.
+    pub(super) open: HashSet<OwnedEventId>,
+    servers: &'a [OwnedServerName],
+    /// What was learnt.
+    after: HashMap<OwnedEventId, Told>,
+    budget: usize,
+}
+
+impl<'a> States<'a> {
+    pub(super) fn new(open: HashSet<OwnedEventId>, servers: &'a [OwnedServerName]) -> Self {
+        Self { open, servers, after: HashMap::new(), budget: STATE_BUDGET }
+    }
+
+    /// What the state behind an event stands on cannot be had, so nobody is asked for it.
+    pub(super) fn give_up(&mut self, event_id: OwnedEventId) {
+        self.after.insert(event_id.clone(), Told::Unusable);
+        self.open.insert(event_id);
+    }
+
+    /// Nobody can know an event, so nobody is asked for it; but who has one that names it may know the state before that.
+    pub(super) fn note_unknown(&mut self, event_id: OwnedEventId) {
+        self.after.insert(event_id.clone(), Told::Nothing);
+        self.open.insert(event_id);
+    }
+}
+
+impl Engine {
+    /// Fetches the states behind those previous events of an arrival that could not be had. What we know
+    /// ourselves of the others is resolved with them when the arrival is placed.
+    pub(super) async fn fetch_states(
+        &self,
+        room: &Arc<RoomInfo>,
+        arrival: &mut Arrival,
+        states: &mut States<'_>,
+    ) -> Result<(), Error> {
+        let pdu = arrival.event.pdu().clone();
+        let mut is_whole = true;
+        for prev in pdu.prev_events() {
+            if !states.open.contains(prev) {
+                continue;
+            }
+            let told = match states.after.get(prev) {
+                Some(told) => *told,
+                None if states.budget == 0 => return Ok(()),
+                None => {
+                    states.budget -= 1;
+                    let told = self.fetch_state(room, states.servers, prev, Side::After).await?;
+                    states.after.insert(prev.clone(), told);
+                    told
+                }
+            };
+            match told {
+                Told::State(given) => {
+                    is_whole &= given.is_whole;
+                    arrival.behind.insert(prev.clone(), given.root);
+                }
+                // The state before the arrival would be the same.
+                Told::Unusable => return Ok(()),
+                Told::Nothing if states.budget == 0 => return Ok(()),
+                Told::Nothing => {
+                    // Nobody knows that event. Who has the arrival knows the state before this one at least.
+                    states.budget -= 1;
+                    let told = self.fetch_state(room, states.servers, pdu.event_id(), Side::Before).await?;
+                    if let Told::State(given) = told {
+                        arrival.before = Some(given.root);
+                        arrival.unsure = !given.is_whole;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        arrival.unsure = !is_whole;
+        Ok(())
+    }
+
+    /// The state before or after an event, by what other servers say, as a snapshot of ours. From the first
+    /// server of whose answer all events can be had; else from the first that answers at all.
+    #[crate::boxed]
+    pub(crate) async fn fetch_state(
+        &self,
+        room: &Arc<RoomInfo>,
+        servers: &[OwnedServerName],
+        event_id: &EventId,
+        side: Side,
+    ) -> Result<Told, Error> {
+        let from = self.speaker(room).await?;
+        let mut best = Told::Nothing;
+        for server in servers {
+            let request = self.0.remote.state_ids(&from, server, &room.room_id, event_id);
+            let ids = match self.ask(server, Size::Large, request).await {
+                Ok(ids) => ids,
+                Err(error) => {
+                    info!(room_id = %room.room_id, %event_id, destination = %server, %error, "the state at a gap was not given");
+                    continue;
+                }
+            };
+            let mut of = ids.state;
+            let mut wanted = self.not_stored(room, of.clone()).await?;
+            wanted.extend(self.not_stored(room, ids.auth_chain).await?);
+            let mut refused = self.fetch_told(room, &from, server, event_id, &wanted).await?;
+            if side == Side::After {
+                // Its auth events are in the state before it, so it comes last.
+                let own = self.not_stored(room, vec![event_id.to_owned()]).await?;
+                let events = self.fetch_events(&from, server, &own).await;
+                refused.extend(self.import_outliers(room, events, &Asked::For(&own)).await?);
+                of.push(event_id.to_owned());
+            }
+            let mut lacking = self.not_stored(room, of.clone()).await?;
+            // An event that is refused changes nothing: the state after it is the one before it.
+            let has_own = side == Side::Before
+                || refused.contains(event_id)
+                || !lacking.iter().any(|id| id == event_id);
+            // What the auth rules refuse is no part of any state, whatever the other server says.
+            lacking.retain(|id| !refused.contains(id));
+            if !lacking.is_empty() {
+                info!(room_id = %room.room_id, %event_id, destination = %server, count = lacking.len(), "events of the state at a gap cannot be had");
+            }
+            let root = if has_own { self.make_snapshot(room, &of).await? } else { None };
+            match (root, best) {
+                (Some(root), _) if lacking.is_empty() => {
+                    return Ok(Told::State(GivenState { root, is_whole: true }));
+                }
+                (_, Told::State(_)) => {}
+                (Some(root), _) => best = Told::State(GivenState { root, is_whole: false }),
+                (None, _) => best = Told::Unusable,
+            }
+        }
+        Ok(best)
+    }
+
+    /// Fetches those events of a state that we lack. Answers which of them are refused.
+    async fn fetch_told(
+        &self,
+        room: &Arc<RoomInfo>,
+        from: &OwnedServerName,
+        server: &OwnedServerName,
+        event_id: &EventId,
+        wanted: &[OwnedEventId],
+    ) -> Result<HashSet<OwnedEventId>, Error> {
+        if wanted.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut refused = HashSet::new();
+        let mut missing = wanted.to_vec();
+        if wanted.len() > SINGLE_EVENTS {
+            let request = self.0.remote.state(from, server, &room.room_id, event_id);
+            match self.ask(server, Size::Large, request).await {
+                Ok(answer) => {
+                    let mut events = answer.auth_chain;
+                    events.extend(answer.state);
+                    refused = self.import_outliers(room, events, &Asked::For(wanted)).await?;
+                }
+                Err(error) => {
+                    info!(room_id = %room.room_id, %event_id, destination = %server, %error, "the events of a state were not given");
+                }
+            }
+            missing.retain(|id| !refused.contains(id));
+            missing = self.not_stored(room, missing).await?;
+        }
+        // What is left one by one, as many as one attempt may; the next one goes on from there.
+        if !missing.is_empty() && !self.is_resting(server) {
+            let events = self.fetch_events(from, server, &missing).await;
+            refused.extend(self.import_outliers(room, events, &Asked::For(&missing)).await?);
+        }
+        Ok(refused)
+    }
+
+    /// Makes a snapshot of stored events, later ones over earlier ones; messages, rejected and unknown ones
+    /// are left out. `None` when there is no create event among them.
+    #[crate::boxed]
+    async fn make_snapshot(&self, room: &Arc<RoomInfo>, ids: &[OwnedEventId]) -> Result<Option<Root>, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let mut guard = self.lock(room).await?;
+            guard.head()?;
+            let mut stage = Stage::new(self, room, guard.live()?);
+            let state = stage.state_of(ids).await?;
+            if !state.iter().any(|(name, _)| name.kind == "m.room.create") {
+                return Ok(None);
+            }
+            let root = stage.snapshot_of(&state).await?;
+            let landing = {
+                let staged = stage.finish();
+                guard.submit(self, staged, None)
+            };
+            drop(guard);
+            if attempts.judge(self.rooms(), landing.await).await?.is_some() {
+                return Ok(Some(root));
+            }
+        }
+    }
+}
+
+impl Stage<'_> {
+    /// The state that stored events make: by type and key, without rejected ones, later ones over earlier.
+    pub(crate) async fn state_of(
+        &self,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<(StateKeyName, Arc<StoredEvent>)>, Error> {
+        let mut state: Vec<(StateKeyName, Arc<StoredEvent>)> = Vec::new();
+        let mut places: HashMap<StateKeyName, usize> = HashMap::new();
+        // In parts: of what another server calls a state, most may be messages.
+        for part in ids.chunks(AT_ONCE) {
+            let events = self.view().events_by_id(part).await?;
+            let usable =
+                events.into_iter().flatten().filter(|event| event.meta().verdict != Verdict::Rejected);
+            for event in usable {
+                let Some(state_key) = event.state_key() else { continue };
+                let name = name(event.kind(), state_key);
+                match places.get(&name).and_then(|place| state.get_mut(*place)) {
+                    Some(earlier) => earlier.1 = event,
+                    None => {
+                        places.insert(name.clone(), state.len());
+                        state.push((name, event));
+                    }
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    /// A snapshot of this state.
+    #[crate::boxed]
+    pub(crate) async fn snapshot_of(
+        &mut self,
+        state: &[(StateKeyName, Arc<StoredEvent>)],
+    ) -> Result<Root, Error> {
+        let names: Vec<StateKeyName> = state.iter().map(|(name, _)| name.clone()).collect();
+        let keys = self.intern_all(&names).await?;
+        let changes: Vec<_> =
+            keys.into_iter().zip(state).map(|(key, (_, event))| (key, Some(event.serial()))).collect();
+        let room = self.room.serial;
+        Ok(self.rooms.snapshots().apply(room, Root::EMPTY, &changes, &mut self.batch).await?)
+    }
+}

@@ -1,0 +1,341 @@
+//! Joining a room through another server.
+//!
+//! Another server gives a template, we complete and sign it, and get the room's state back. Each event
+//! of it is verified and judged by its auth events; what fails is left out. The join itself must
+//! be allowed by what remains. Auth and state events become outliers; the join is the first event of
+//! our timeline.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
+
+use std::{sync::Arc, time::Duration};
+
+use pdu::{Pdu, RoomVersion, Verified};
+use room::{
+    Error, RemoteError,
+    attempts::Attempts,
+    read::{event::name_of, room::RoomInfo},
+    tables::{INVITES, MEMBERSHIPS, Membership, Verdict},
+};
+use ruma::{
+    OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, events::TimelineEventType,
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use tracing::info;
+
+use crate::{
+    Engine,
+    draft::raw,
+    inbound::{
+        outliers::Asked,
+        receive::{Arrival, Received, deciding_names},
+    },
+    membership::{GRANTING, Joining, Refusals, nobody},
+    pipeline::{LoadedState, Stage, find_in, timestamp},
+    place::Placement,
+    ports::{Joined, Template},
+};
+
+/// Servers that may be asked for help with one room.
+const MAX_HELPERS: usize = 50;
+/// For how long one server after the other is asked; whoever is being asked then may still answer.
+pub(crate) const ASKING: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// Joins a room with the help of one of these servers, or of others that we know of.
+    pub(crate) async fn join_through(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+        joining: Joining,
+    ) -> Result<(), Error> {
+        let servers = self.helpers(user, room_id, via).await?;
+        let _mark = self.mark_joining(room_id);
+        let mut outcome = Err(nobody(room_id));
+        let mut refusals = Refusals::default();
+        let began = self.0.clock.instant();
+        for server in servers.iter().take(self.0.config.join_attempts) {
+            if self.0.clock.instant().since(began) > ASKING {
+                break;
+            }
+            outcome = self.join_by(user, room_id, server, &joining).await;
+            match &outcome {
+                Ok(()) => break,
+                Err(Error::Remote(error)) if refusals.is_final(error) => break,
+                Err(error) => {
+                    info!(%room_id, destination = %server, %error, "a server did not help to join");
+                }
+            }
+        }
+        refusals.conclude(outcome)
+    }
+
+    /// Whom to ask for help: those named, and who invited us; where none is named, also the room's creator and
+    /// who was in it.
+    pub(crate) async fn helpers(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+    ) -> Result<Vec<OwnedServerName>, Error> {
+        // Who is named is a stranger's choice, so it is bounded before it is looked through.
+        let mut servers: Vec<OwnedServerName> = via.iter().take(MAX_HELPERS).cloned().collect();
+        let creator = room_id.server_name().filter(|_| via.is_empty()).map(ToOwned::to_owned);
+        if let Some(room) = self.rooms().room(room_id).await? {
+            let membership = self.store().get(&MEMBERSHIPS, &(user.as_str(), room.serial)).await?;
+            if let Some(row) = membership
+                && matches!(row.value.membership, Membership::Invite | Membership::Knock)
+            {
+                servers.push(row.value.sender.server_name().to_owned());
+            }
+            servers.extend(self.helpers_of(&room).await?);
+            servers.extend(creator);
+            if via.is_empty() {
+                servers.extend(self.servers_in(&room).await?);
+            }
+        } else {
+            servers.extend(creator);
+        }
+        let mut unique: Vec<OwnedServerName> = Vec::new();
+        for server in servers {
+            if unique.len() == MAX_HELPERS {
+                break;
+            }
+            if !self.is_ours(&server) && !unique.contains(&server) {
+                unique.push(server);
+            }
+        }
+        Ok(unique)
+    }
+
+    /// Joins with the help of one server.
+    async fn join_by(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        server: &ServerName,
+        joining: &Joining,
+    ) -> Result<(), Error> {
+        let authority = self.authority_of(user)?.clone();
+        let versions: Vec<RoomVersionId> =
+            RoomVersion::SUPPORTED.iter().map(|version| version.id()).collect();
+        let template = self.0.remote.make_join(authority.name(), server, room_id, user, &versions).await?;
+        let (version, mut template) = open_template(server, template, room_id, user, Membership::Join)?;
+
+        let mut content = joining.content();
+        if let Some(granting) = granting_in(&template.draft.content) {
+            content.insert(GRANTING.to_owned(), granting.into());
+        }
+        template.draft.content = raw(&Value::Object(content));
+        let own = self.complete_template(version, &template, &authority)?;
+        let room = self.ensure_room(room_id, version).await?;
+
+        let answer = self
+            .0
+            .remote
+            .send_join(authority.name(), server, room_id, own.event_id(), &own.to_raw(), false)
+            .await?;
+        let event = self.signed_join(&room, server, own, &answer).await?;
+        self.import_join(&room, server, event, answer).await
+    }
+
+    /// Gives a template our time and signature; a join may need another one before it is worth something.
+    pub(crate) fn complete_template(
+        &self,
+        version: RoomVersion,
+        template: &pdu::Template,
+        authority: &pdu::Authority,
+    ) -> Result<Pdu, Error> {
+        let unsigned = pdu::build(
+            version,
+            &template.draft,
+            Some(&template.room_id),
+            &template.prev_events,
+            &template.auth_events,
+            template.depth,
+            timestamp(self.now()),
+        )?;
+        Ok(pdu::sign_part(unsigned, authority)?)
+    }
+
+    /// The join event as the room gets it: with the signature of the server of the one who vouches for it,
+    /// where the join needs that.
+    async fn signed_join(
+        &self,
+        room: &RoomInfo,
+        server: &ServerName,
+        own: Pdu,
+        answer: &Joined,
+    ) -> Result<Verified, Error> {
+        let needed = pdu::required_servers(&own).into_iter().find(|needed| !self.is_ours(needed));
+        let Some(signer) = needed else {
+            // Nothing that another server could add is needed.
+            return self.verify_own(own).await;
+        };
+        let returned = answer.event.as_ref();
+        let returned =
+            returned.ok_or_else(|| bad_answer(server, "the join came back without a signature"))?;
+        self.verify_returned(room, server, &signer, &own, returned).await
+    }
+
+    /// Makes the room ours: its state as another server gave it, and the join on top.
+    async fn import_join(
+        &self,
+        room: &Arc<RoomInfo>,
+        server: &ServerName,
+        join: Verified,
+        answer: Joined,
+    ) -> Result<(), Error> {
+        let ids = self.import_state(room, answer).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            let mut guard = self.lock(room).await?;
+            // What is under way may be the join of another user of ours, which ours must not undo.
+            if guard.land(self).await.is_err() {
+                attempts.again(self.rooms()).await?;
+                continue;
+            }
+            if self.rooms().is_resident(room).await? {
+                drop(guard);
+                return self.join_beside(room, server, join).await;
+            }
+            let mut stage = Stage::new(self, room, guard.live()?);
+            let known = stage.view().events_by_id(&[join.pdu().event_id().to_owned()]).await?.pop().flatten();
+            if known.as_ref().is_some_and(|event| event.meta().is_placed()) {
+                return Ok(());
+            }
+            let prev = join.pdu().prev_events();
+            let stored = self.stored(room, prev).await?;
+            let missing = prev.iter().filter(|id| !stored.get(*id).is_some_and(|placed| *placed));
+            let missing: Vec<OwnedEventId> = missing.cloned().collect();
+            let (before, auth) = {
+                // Of a large room this is the most that is in memory at once: it goes before more comes.
+                let state = stage.state_of(&ids).await?;
+                check_create(room, server, &state)?;
+                let auth = check_join(server, &join, &state)?;
+                (stage.snapshot_of(&state).await?, auth)
+            };
+            stage.stand_on(before);
+            stage.head.since_depth = join.pdu().depth();
+            let mut placement = Placement::ours(join.pdu().clone(), before, auth);
+            placement.outgoing = false;
+            placement.missing = missing;
+            placement.past = true;
+            placement.known_as = known.map(|event| event.serial());
+            stage.place(placement).await?;
+            stage.bind_version();
+            if let Some(user) = join.pdu().state_key() {
+                let room = room.serial;
+                stage.batch().delete(&INVITES, &(room, user));
+            }
+            let staged = stage.finish();
+            let landing = guard.submit(self, staged, None);
+            drop(guard);
+            if self.landed(landing, &join.pdu().event_id().to_owned(), &mut attempts).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Another user of ours got in meanwhile: the room is here, and this join is one more event of it.
+    async fn join_beside(
+        &self,
+        room: &Arc<RoomInfo>,
+        server: &ServerName,
+        join: Verified,
+    ) -> Result<(), Error> {
+        let arrivals = self.complete(room, vec![Arrival::new(join, server.to_owned())]).await?;
+        let placed = self.place_arrivals(room, &arrivals).await?.pop();
+        match placed.as_ref().and_then(Received::event) {
+            Some(event) if event.meta().verdict == Verdict::Accepted => Ok(()),
+            _ => Err(Error::NotAllowed("the room does not allow it".to_owned())),
+        }
+    }
+
+    /// Stores the events of an answer to `send_join`; returns the ids of the state.
+    async fn import_state(&self, room: &Arc<RoomInfo>, answer: Joined) -> Result<Vec<OwnedEventId>, Error> {
+        let Joined { state, mut auth_chain, .. } = answer;
+        let is_state = auth_chain.len();
+        auth_chain.extend(state);
+        let (ids, _) = self.import_answer(room, auth_chain, &Asked::All).await?;
+        Ok(ids.into_iter().skip(is_state).flatten().collect())
+    }
+}
+
+type NamedState = [(room::tables::StateKeyName, Arc<room::read::event::StoredEvent>)];
+
+/// The state must hold the create event of the room that was asked for.
+fn check_create(room: &RoomInfo, server: &ServerName, state: &NamedState) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(default)]
+        room_version: Option<String>,
+    }
+    let create = state
+        .iter()
+        .find(|(name, _)| name.kind == "m.room.create" && name.key.is_empty())
+        .ok_or_else(|| bad_answer(server, "no create event in the state"))?;
+    let content = create.1.pdu().content_as::<Content>();
+    let version = content.ok().and_then(|content| content.room_version);
+    if version.as_deref().unwrap_or("1") != room.version.as_str() {
+        return Err(bad_answer(server, "the create event names another room version"));
+    }
+    Ok(())
+}
+
+/// The join must be allowed by the state that came with it. Returns its auth events.
+fn check_join(
+    server: &ServerName,
+    join: &Verified,
+    state: &NamedState,
+) -> Result<Vec<room::EventSerial>, Error> {
+    let names = deciding_names(join.pdu()).map_err(Error::Forbidden)?;
+    let loaded: LoadedState = state
+        .iter()
+        .filter(|(name, _)| names.contains(name))
+        .map(|(name, event)| (name.clone(), event.pdu().clone()))
+        .collect();
+    pdu::check_auth(join.pdu(), &|kind, key| find_in(&loaded, kind, key))
+        .map_err(|failure| bad_answer(server, &format!("the state does not allow the join: {failure}")))?;
+    let is_auth = |id: &ruma::EventId| join.pdu().auth_events().iter().any(|auth| auth == id);
+    Ok(state.iter().filter(|(_, event)| is_auth(event.event_id())).map(|(_, event)| event.serial()).collect())
+}
+
+/// Checks that a template is what was asked for.
+pub(crate) fn open_template(
+    server: &ServerName,
+    template: Template,
+    room_id: &RoomId,
+    user: &UserId,
+    membership: Membership,
+) -> Result<(RoomVersion, pdu::Template), Error> {
+    let version = template.version.as_ref().map_or("1", |version| version.as_str());
+    let version = RoomVersion::parse(version).map_err(|_| Error::UnsupportedVersion(version.to_owned()))?;
+    let parsed = pdu::Template::parse(version, &template.event)
+        .map_err(|error| bad_answer(server, &format!("malformed template: {error}")))?;
+    let draft = &parsed.draft;
+    let right = draft.kind == TimelineEventType::RoomMember
+        && draft.sender == user
+        && draft.state_key.as_deref() == Some(user.as_str())
+        && parsed.room_id == room_id
+        && room::read::event::membership_in(&draft.content) == Some(membership);
+    if !right {
+        let cause = format!("the template is not one of our {}", name_of(membership));
+        return Err(bad_answer(server, &cause));
+    }
+    Ok((version, parsed))
+}
+
+/// Who grants a restricted join, by the template.
+fn granting_in(content: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Content {
+        join_authorised_via_users_server: Option<String>,
+    }
+    serde_json::from_str::<Content>(content.get()).ok()?.join_authorised_via_users_server
+}
+
+pub(crate) fn bad_answer(server: &ServerName, cause: &str) -> Error {
+    Error::Remote(RemoteError::BadAnswer { server: server.to_owned(), cause: cause.to_owned() })
+}

@@ -1,0 +1,115 @@
+//! A store in memory that counts what is read of it, and can keep readers of the auth graph waiting.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use room::tables::EVENTS;
+use store::{
+    Backend, Change, CommitError, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch, RawCommitted,
+    RawRange, RawRow, Report, RowKey, TableId,
+};
+
+use crate::graph::AUTH;
+
+/// What was read so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Count(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    calls: AtomicUsize,
+    events: AtomicUsize,
+    /// Who reads the auth graph waits while somebody holds it.
+    gate: Arc<tokio::sync::RwLock<()>>,
+    /// How many came to the gate.
+    came: AtomicUsize,
+}
+
+/// How often the store was asked, and how many whole events it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cost {
+    pub(super) calls: usize,
+    pub(super) events: usize,
+}
+
+impl Count {
+    fn now(&self) -> Cost {
+        let read = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+        Cost { calls: read(&self.0.calls), events: read(&self.0.events) }
+    }
+
+    /// What some work reads.
+    pub(super) async fn of<T>(&self, work: impl Future<Output = T>) -> (T, Cost) {
+        let before = self.now();
+        let done = work.await;
+        let after = self.now();
+        (done, Cost { calls: after.calls - before.calls, events: after.events - before.events })
+    }
+
+    /// Nobody reads of the auth graph until this is dropped.
+    pub(super) async fn shut_graph(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.0.gate.clone().write_owned().await
+    }
+
+    /// How often somebody wanted to read of the auth graph.
+    pub(super) fn came_for_graph(&self) -> usize {
+        self.0.came.load(Ordering::SeqCst)
+    }
+
+    async fn add(&self, tables: impl Iterator<Item = TableId>) {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let tables: Vec<TableId> = tables.collect();
+        let events = tables.iter().filter(|table| **table == EVENTS.raw().id).count();
+        self.0.events.fetch_add(events, Ordering::SeqCst);
+        if tables.contains(&AUTH.raw().id) {
+            self.0.came.fetch_add(1, Ordering::SeqCst);
+            drop(self.0.gate.read().await);
+        }
+    }
+}
+
+/// Counts what is read of the data on a disk.
+pub(super) struct Counting {
+    pub(super) inner: MemoryBackend,
+    pub(super) count: Count,
+}
+
+impl Counting {
+    pub(super) fn open(disk: &MemoryDisk) -> (Self, Count) {
+        let count = Count::default();
+        (Self { inner: MemoryBackend::open(disk), count: count.clone() }, count)
+    }
+}
+
+#[async_trait]
+impl Backend for Counting {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        self.count.add(keys.iter().map(|key| key.table.id)).await;
+        self.inner.get(keys).await
+    }
+
+    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
+        self.count.add(ranges.iter().map(|range| range.table.id)).await;
+        self.inner.scan(ranges, order, limit).await
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        self.inner.commit(batches).await
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.inner.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, Error> {
+        self.inner.head().await
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, Error> {
+        self.inner.verify(report).await
+    }
+}

@@ -1,0 +1,32 @@
+//! Tests of the write side: whole servers over memory stores.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod chains;
+mod convergence;
+mod counting;
+mod ephemeral;
+mod erasure;
+mod extremities;
+mod federation;
+mod gaps;
+mod inbound;
+mod liars;
+mod local;
+mod local_members;
+mod model;
+mod net;
+mod outside;
+mod policy;
+mod projections;
+mod purge;
+mod reading;
+mod receipts;
+mod redactions;
+mod restricted;
+mod rows;
+pub(crate) mod stored;
+mod troubles;
+mod upgrades;
+
+#[global_allocator]
+static COUNTING: meter::Counting = meter::Counting;
