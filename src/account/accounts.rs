@@ -10,8 +10,8 @@ use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, Error, Settings, chores::Working, devices::SeenNotes, failures::Failures, guesses::Guesses,
-    log::Change, password::Passwords, sessions::SessionCache, shared_secret::Nonces,
+    Config, Error, Settings, chores::Working, failures::Failures, guesses::Guesses, nonces::Nonces,
+    password::Passwords, seen::SeenNotes, sessions::SessionCache,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -105,16 +105,4 @@ impl Accounts {
             false => Err(Error::Contended),
         }
     }
-}
-
-/// How often a change is tried that hashes a password each time.
-pub(crate) const DEAR_ATTEMPTS: u32 = 8;
-
-/// Adds a change to the log of a batch.
-pub(crate) fn log_change(
-    batch: &mut store::Batch,
-    change: &Change,
-    topics: impl IntoIterator<Item = store::Topic>,
-) -> store::Slot {
-    batch.log(change.kind(), change.encode(), topics)
 }

@@ -16,8 +16,7 @@ use store::{Batch, CommitError, Key, Position, Range, Reads, Slot, Stamped, Stor
 
 use crate::{
     Accounts, Error,
-    accounts::log_change,
-    log::Change,
+    log::{Change, log_change},
     tables::{self, DataLogRow},
     users::refuse_closed,
 };

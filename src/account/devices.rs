@@ -1,10 +1,6 @@
 //! Devices: where a user is logged in.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::collections::HashSet;
 
 use audit::{Action, Actor};
 use base::{Attempts, Timestamp};
@@ -13,19 +9,13 @@ use serde::Deserialize;
 use store::{Batch, Range, Topic};
 
 use crate::{
-    Accounts, Asked, Error, Session,
-    accounts::{DEAR_ATTEMPTS, log_change},
+    Accounts, Asked, Error,
     interactive::Settled,
-    log::Change,
-    register::check_device_id,
-    sessions::millis,
+    log::{Change, log_change},
+    password::DEAR_ATTEMPTS,
     tables::{self, DeviceRow, SeenRow},
 };
 
-/// How exact "last seen" is: within this time a device is noted once.
-const SEEN_EVERY: Duration = Duration::from_secs(60);
-/// How often notes are written to the store.
-const WRITE_EVERY: Duration = Duration::from_secs(30);
 /// Longest name of a device, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -41,13 +31,6 @@ pub struct DeviceInfo {
     /// Where it was last used from, if the listener knows.
     pub last_seen_ip: Option<String>,
 }
-
-/// When a cached session last left a note.
-#[derive(Debug, Default)]
-pub(crate) struct Seen(AtomicU64);
-
-/// Notes of devices seen, waiting to be written; key: user, device.
-pub(crate) type SeenNotes = parking_lot::Mutex<HashMap<(String, String), u64>>;
 
 impl Accounts {
     /// The devices of a user.
@@ -205,62 +188,18 @@ impl Accounts {
         log_device(batch, user, device);
         Ok(row)
     }
-
-    /// Notes that a session was used; writes nothing.
-    pub(crate) fn note_seen(&self, session: &Session, seen: &Seen, now: Timestamp) {
-        let last = seen.0.load(Ordering::Relaxed);
-        // In either direction: a calendar that was set back must not keep notes away until it is as late again.
-        if now.millis().abs_diff(last) < millis(SEEN_EVERY) {
-            return;
-        }
-        seen.0.store(now.millis(), Ordering::Relaxed);
-        let key = (session.user_id.to_string(), session.device_id.to_string());
-        self.inner.seen_notes.lock().insert(key, now.millis());
-    }
-
-    /// Starts the task that writes what is only noted, now and then and once more at shutdown.
-    pub(crate) fn start_writing_notes(&self) {
-        let accounts = self.clone();
-        let stopping = self.inner.tasks.shutdown_token();
-        self.inner.tasks.spawn("account.notes", async move {
-            loop {
-                let stop = tokio::select! {
-                    () = accounts.inner.clock.sleep(WRITE_EVERY) => false,
-                    () = stopping.cancelled() => true,
-                };
-                if let Err(error) = accounts.write_last_seen().await {
-                    tracing::warn!(error = %error, "could not write when devices were last seen");
-                }
-                if let Err(error) = accounts.write_failures().await {
-                    tracing::warn!(error = %error, "could not write yet which attempts failed");
-                }
-                if stop {
-                    return;
-                }
-            }
-        });
-    }
-
-    pub(crate) async fn write_last_seen(&self) -> Result<(), Error> {
-        let notes = std::mem::take(&mut *self.inner.seen_notes.lock());
-        if notes.is_empty() {
-            return Ok(());
-        }
-        // A device that logged out in between must not come back as a row of its own.
-        let keys: Vec<_> = notes.keys().cloned().collect();
-        let devices = self.inner.store.get_many(&tables::DEVICES, &keys).await?;
-        let mut batch = Batch::new();
-        for (key, device) in keys.iter().zip(devices) {
-            if let (Some(_), Some(at_ms)) = (device, notes.get(key)) {
-                batch.put(&tables::SEEN, key, &SeenRow { at_ms: *at_ms, ip: None });
-            }
-        }
-        self.commit(batch).await
-    }
 }
 
 fn log_device(batch: &mut Batch, user: &UserId, device: &DeviceId) {
     let change = Change::Devices { user_id: user.to_owned(), device_id: device.to_owned(), removed: false };
     let (user, device) = (user.as_str(), device.as_str());
     log_change(batch, &change, [Topic::devices(user), Topic::device(user, device)]);
+}
+
+/// Device ids come from clients; they are keys of rows and must stay small.
+pub(crate) fn check_device_id(device: &DeviceId) -> Result<(), Error> {
+    match device.as_str().len() {
+        1..=255 => Ok(()),
+        _ => Err(Error::InvalidParam("a device id has 1 to 255 bytes".to_owned())),
+    }
 }

@@ -25,8 +25,7 @@ use store::{Batch, Order, Range};
 
 use crate::{
     Accounts, Error,
-    sessions::millis,
-    tables::{self, InteractiveRow, RegisteredRow, TokenHash},
+    tables::{self, InteractiveRow, RegisteredRow, TokenHash, millis},
     tokens,
 };
 

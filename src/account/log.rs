@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
+use store::{Batch, Slot, Topic};
 
 /// The kinds of log entries that this crate writes.
 pub const KINDS: RangeInclusive<u8> = 50..=99;
@@ -68,6 +69,15 @@ impl Change {
     pub fn decode(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
     }
+}
+
+/// Adds a change to the log of a batch.
+pub(crate) fn log_change(
+    batch: &mut Batch,
+    change: &Change,
+    topics: impl IntoIterator<Item = Topic>,
+) -> Slot {
+    batch.log(change.kind(), change.encode(), topics)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use store::Batch;
 
 use crate::{
     Accounts, Error, SessionTokens,
-    accounts::DEAR_ATTEMPTS,
+    devices::check_device_id,
     failures::Attempt,
     guesses::Guesser,
-    register::check_device_id,
+    password::DEAR_ATTEMPTS,
     tables::{self, DeviceRow, UserRow},
     uia::parse_login_name,
 };

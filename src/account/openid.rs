@@ -9,8 +9,8 @@ use store::{Batch, Range};
 
 use crate::{
     Accounts, Error,
-    sessions::{millis, parse_user},
-    tables::{self, OpenIdRow},
+    sessions::parse_user,
+    tables::{self, OpenIdRow, millis},
     tokens,
 };
 

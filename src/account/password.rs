@@ -23,6 +23,9 @@ use crate::{
     turns::{Crowded, Turns},
 };
 
+/// How often a change is tried that hashes a password each time.
+pub(crate) const DEAR_ATTEMPTS: u32 = 8;
+
 /// The name of the limit on password checks that wait.
 pub(crate) const PASSWORD_CHECKS: &str = "password_checks";
 

@@ -14,9 +14,8 @@ use store::{Batch, Range, Topic};
 
 use crate::{
     Accounts, Error,
-    accounts::log_change,
     chores::Chore,
-    log::Change,
+    log::{Change, log_change},
     tables::{self, UserRow},
 };
 

@@ -6,8 +6,7 @@ use audit::{Action, Actor, Role};
 use base::{Attempts, Timestamp};
 use bytes::Bytes;
 use ruma::{
-    DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType,
-    push::Ruleset,
+    OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType, push::Ruleset,
 };
 use serde::Deserialize;
 use store::{Batch, CommitError};
@@ -15,10 +14,11 @@ use store::{Batch, CommitError};
 use crate::{
     Accounts, Asked, Error, SessionTokens,
     data::put_global,
+    devices::check_device_id,
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
-    sessions::{millis, parse_user},
-    tables::{self, RegisteredRow, UserRow},
+    sessions::parse_user,
+    tables::{self, RegisteredRow, UserRow, millis},
     uia::Admission,
 };
 
@@ -340,12 +340,4 @@ fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, 
     }
     UserId::parse_with_server_name(localpart, authority)
         .map_err(|_invalid| Error::InvalidUsername("the user name cannot be used"))
-}
-
-/// Device ids come from clients; they are keys of rows and must stay small.
-pub(crate) fn check_device_id(device: &DeviceId) -> Result<(), Error> {
-    match device.as_str().len() {
-        1..=255 => Ok(()),
-        _ => Err(Error::InvalidParam("a device id has 1 to 255 bytes".to_owned())),
-    }
 }

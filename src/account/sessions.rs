@@ -14,10 +14,9 @@ use store::{Batch, Position, Range, Reads, Topic};
 
 use crate::{
     Accounts, Error,
-    accounts::log_change,
-    devices::Seen,
-    log::Change,
-    tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow},
+    log::{Change, log_change},
+    seen::Seen,
+    tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow, millis},
     tokens,
 };
 
@@ -430,10 +429,6 @@ fn device_topic(session: &Session) -> Topic {
 
 pub(crate) fn parse_user(stored: &str) -> Result<OwnedUserId, Error> {
     OwnedUserId::try_from(stored).map_err(|_invalid| Error::UnknownToken { soft_logout: false })
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl std::fmt::Debug for SessionTokens {

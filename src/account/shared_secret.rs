@@ -5,12 +5,11 @@
 //!
 //! Format: <https://element-hq.github.io/synapse/latest/admin_api/register_api.html>
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use audit::{Action, Actor};
-use base::{Address, Instant};
+use base::Address;
 use hmac::{Hmac, KeyInit, Mac};
-use parking_lot::Mutex;
 use ruma::{OwnedUserId, ServerName};
 use sha1::Sha1;
 
@@ -18,8 +17,6 @@ use crate::{Accounts, Error, NewUser, failures::Attempt};
 
 /// How long a nonce is good.
 const NONCE_LIFETIME: Duration = Duration::from_secs(60);
-/// Nonces outstanding at a time; the oldest goes when there is one more.
-const MAX_NONCES: usize = 1_000;
 
 /// A request to register with the shared secret.
 #[derive(Debug, Clone)]
@@ -40,33 +37,6 @@ pub struct SharedSecretRegister {
     pub mac: String,
     /// Where the client is, if that is known.
     pub from: Option<Address>,
-}
-
-/// Nonces that were given out, and until when they are good.
-#[derive(Default)]
-pub(crate) struct Nonces(Mutex<HashMap<String, Instant>>);
-
-impl Nonces {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    fn add(&self, nonce: String, until: Instant, now: Instant) {
-        let mut nonces = self.0.lock();
-        nonces.retain(|_, until| *until > now);
-        if nonces.len() >= MAX_NONCES
-            && let Some(oldest) =
-                nonces.iter().min_by_key(|(_, until)| **until).map(|(nonce, _)| nonce.clone())
-        {
-            nonces.remove(&oldest);
-        }
-        nonces.insert(nonce, until);
-    }
-
-    /// Takes a nonce away, and says whether it was good.
-    fn take(&self, nonce: &str, now: Instant) -> bool {
-        self.0.lock().remove(nonce).is_some_and(|until| until > now)
-    }
 }
 
 impl Accounts {

@@ -3,6 +3,8 @@
 //! Users are keyed by their full id, so that all of a user's rows lie together and authorities never
 //! mix. Tokens are keyed by their SHA-256: a stolen store opens no session.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
@@ -222,6 +224,11 @@ pub fn checks() -> Vec<TableCheck> {
         INTERACTIVE.check(),
         LOG_INS.check(),
     ]
+}
+
+/// A time span as rows have it, in ms.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use store::{Batch, Order, Range, Store};
 
 use crate::{
     Accounts, Asked, Error,
-    accounts::DEAR_ATTEMPTS,
     chores::Chore,
+    password::DEAR_ATTEMPTS,
     password::LONGEST_PASSWORD,
     sessions::Ended,
     tables::{self, UserRow},

@@ -19,21 +19,11 @@ use serde_json::json;
 use store::{Condition, Position, Store};
 use web::{ApiError, Open, RawCall, Response, Routes, json_response};
 
-use crate::{ask::OPERATOR, health::Desk, storage};
-
-/// Makes a backup in a directory and says what was made; blocks.
-pub type BackUp = Arc<dyn Fn(PathBuf) -> anyhow::Result<BackedUp> + Send + Sync>;
-
-/// A backup that was made.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct BackedUp {
-    /// Its number; later ones are higher.
-    pub id: u32,
-    /// The directory of the backups.
-    pub to: PathBuf,
-    /// Its size, with what it shares with others.
-    pub size_bytes: u64,
-}
+use crate::{
+    ask::OPERATOR,
+    health::Desk,
+    storage::{self, BackUp},
+};
 
 /// How many parked events are told one by one.
 const MOST_PARKED: usize = 100;

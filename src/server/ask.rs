@@ -26,6 +26,15 @@ pub(crate) struct Asker {
 /// Who asks at the command line, for the audit log.
 pub(crate) const OPERATOR: HeaderName = HeaderName::from_static("yakuba-operator");
 
+/// Who runs this command, for the audit log: the user of this process, and who became it by `sudo`.
+pub(crate) fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let before: String = std::env::var("SUDO_USER").unwrap_or_default();
+    // A request carries it in a header.
+    let before: String = before.chars().filter(char::is_ascii_graphic).take(64).collect();
+    if before.is_empty() { format!("uid {uid}") } else { format!("uid {uid} (sudo {before})") }
+}
+
 impl Asker {
     /// Asks the server at this URL, `http://` with host and port.
     pub(crate) fn new(base: impl Into<String>) -> Asker {

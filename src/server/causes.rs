@@ -9,10 +9,7 @@ use std::io::{self, ErrorKind};
 use federation::OpenError;
 use pdu::KeyFileError;
 
-use crate::{
-    texts::{japanese, tr},
-    tls,
-};
+use crate::texts::{japanese, tr};
 
 /// What the operating system says.
 pub(crate) fn of_io(error: &io::Error) -> String {
@@ -79,24 +76,6 @@ pub(crate) fn of_key_file(error: &KeyFileError) -> String {
         KeyFileError::Seed => {
             tr!("シードがパディングなしの base64 の 32 バイトではありません", "{error}")
         }
-    }
-}
-
-/// What is wrong with a certificate.
-pub(crate) fn of_tls(error: &tls::Error) -> String {
-    match error {
-        tls::Error::File { path, cause } => {
-            tr!("証明書や鍵 {path} を読めません: {cause}", "{path}: {cause}", path = path.display())
-        }
-        tls::Error::Empty(path) => {
-            tr!("{path} に証明書がありません", "{path}: no certificate in it", path = path.display())
-        }
-        tls::Error::Key { path, cause } => tr!(
-            "証明書 {path} とその鍵が合わないか、使えません: {cause}",
-            "{path} and its key: {cause}",
-            path = path.display()
-        ),
-        tls::Error::Tls(cause) => tr!("TLS を使えません: {cause}", "TLS: {cause}"),
     }
 }
 

@@ -19,13 +19,13 @@ use tracing::{error, info, warn};
 use web::{Kit, Limits, Router, Routes};
 
 use crate::{
-    admin::{AdminApi, BackUp},
+    admin::AdminApi,
     causes,
     config::{Config, Serves},
     elsewhere::Elsewhere,
     health::Desk,
     memory, names,
-    storage::{self, Data, Storage},
+    storage::{self, BackUp, Data, Storage},
     texts::tr,
 };
 

@@ -9,10 +9,12 @@ mod causes;
 pub mod cli;
 mod commands;
 pub mod config;
+mod data;
 mod demo;
 mod elsewhere;
 mod files;
 mod health;
+mod hosts;
 pub mod house;
 mod idle;
 pub mod listen;
@@ -29,9 +31,9 @@ mod texts;
 pub mod tls;
 mod unread;
 
-pub use admin::{BackUp, BackedUp};
 pub use places::Bounds;
 pub use process::{forbid_huge_pages, resident_bytes};
+pub use storage::{BackUp, BackedUp};
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

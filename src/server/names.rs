@@ -10,7 +10,7 @@ use base::Clock;
 use ruma::{OwnedServerName, ServerName};
 use store::{Batch, CommitError, Order, Position, Range, Store, Table, TableCheck, Tuning};
 
-use crate::{causes, commands::operator, config::Config, storage::Data, texts::tr};
+use crate::{ask::operator, causes, config::Config, data::Data, hosts::in_ascii, texts::tr};
 
 /// Names that this store has been served under; key: server name; value: 1.
 pub(crate) static NAMES: Table<String, u64> = Table::new(900, "server.names", Tuning::Small);
@@ -132,18 +132,4 @@ pub(crate) fn parse_new(text: &str) -> Result<OwnedServerName, String> {
         ));
     }
     Ok(name)
-}
-
-/// How a name with other letters than those of ASCII is written in DNS.
-pub(crate) fn in_ascii(text: &str) -> Option<String> {
-    if text.is_ascii() {
-        return None;
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (text, None),
-    };
-    let ascii = idna::domain_to_ascii(host).ok()?;
-    let whole = port.map_or(ascii.clone(), |port| format!("{ascii}:{port}"));
-    <&ServerName>::try_from(whole.as_str()).is_ok().then_some(whole)
 }

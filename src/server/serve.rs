@@ -11,7 +11,6 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    causes,
     config::{Config, Serves},
     files::write_private,
     house::{Foundation, House},
@@ -19,7 +18,7 @@ use crate::{
     places, process,
     storage::Data,
     texts::tr,
-    tls::Certificates,
+    tls::{self, Certificates},
 };
 
 /// How long requests and tasks may take to finish at a stop.
@@ -48,7 +47,7 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
         let count = bounds.places;
         warn!(count, "few open files are allowed (ulimit -n), so each listener takes few connections");
     }
-    let certificates = Certificates::open(config).map_err(|error| anyhow!(causes::of_tls(&error)))?;
+    let certificates = Certificates::open(config).map_err(|error| anyhow!(tls::told(&error)))?;
     let mut bound = Vec::new();
     for listener in &config.listeners {
         bound.push((listener, listen::bind(listener.address).await?));

@@ -17,15 +17,30 @@ use store_rocksdb::RocksBackend;
 use tracing::error;
 
 use crate::{
-    admin::{BackUp, BackedUp},
     causes,
     config::{self, Config, Durability, StoreTls},
     names,
     texts::tr,
 };
 
+pub use crate::data::Data;
+
 /// The file of RocksDB that is there as soon as there are data.
 const CURRENT: &str = "CURRENT";
+
+/// Makes a backup in a directory and says what was made; blocks.
+pub type BackUp = Arc<dyn Fn(PathBuf) -> anyhow::Result<BackedUp> + Send + Sync>;
+
+/// A backup that was made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BackedUp {
+    /// Its number; later ones are higher.
+    pub id: u32,
+    /// The directory of the backups.
+    pub to: PathBuf,
+    /// Its size, with what it shares with others.
+    pub size_bytes: u64,
+}
 
 /// An opened storage, and how it is backed up while in use, if it can be.
 pub(crate) struct Storage {
@@ -33,27 +48,6 @@ pub(crate) struct Storage {
     pub(crate) back_up: Option<BackUp>,
     /// What it has in memory here, if anything.
     pub(crate) memory: Option<Weak<dyn Holder>>,
-}
-
-/// Whether there must be data already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Data {
-    /// There may be none, and new ones begin.
-    MayBegin,
-    /// A server or a command over data that are not there is a mistake: a wrong path, a volume that is not
-    /// mounted. An empty server in place of the right one would send everybody away.
-    MustExist,
-}
-
-impl Data {
-    /// What a server finds that is asked to begin new data or not. Those in memory are new at each start.
-    pub(crate) fn of_server(config: &Config, begin: bool) -> Data {
-        if begin || config.store.backend == config::Backend::Memory {
-            Data::MayBegin
-        } else {
-            Data::MustExist
-        }
-    }
 }
 
 /// Opens the storage that the configuration names; `tasks` must end after it.

@@ -10,7 +10,7 @@ use clap::{
     error::{ContextKind, ErrorKind},
 };
 
-use crate::names;
+use crate::hosts::in_ascii;
 
 pub(crate) use base::{language::japanese, tr};
 
@@ -74,7 +74,7 @@ fn wrong_arguments(kind: ErrorKind, error: &clap::Error) -> String {
         ErrorKind::InvalidUtf8 => "引数が UTF-8 ではありません".to_owned(),
         _ => {
             let given = value(ContextKind::InvalidValue);
-            let ascii = names::in_ascii(&given).filter(|_| arg.contains("server-name"));
+            let ascii = in_ascii(&given).filter(|_| arg.contains("server-name"));
             let hint = ascii.map(|ascii| format!("サーバー名は ASCII で書きます: {ascii}"));
             // The parser's own words, where they are ours.
             let said = || error.source().map(ToString::to_string).filter(|said| is_japanese(said));

@@ -21,7 +21,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::config::{AuthorityConfig, Config, TlsFiles};
+use crate::{
+    config::{AuthorityConfig, Config, TlsFiles},
+    hosts::{host_of_url, host_without_port},
+    texts::tr,
+};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -51,6 +55,24 @@ pub enum Error {
     /// The TLS library refused the settings.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+/// What is wrong with a certificate, for people.
+pub(crate) fn told(error: &Error) -> String {
+    match error {
+        Error::File { path, cause } => {
+            tr!("証明書や鍵 {path} を読めません: {cause}", "{path}: {cause}", path = path.display())
+        }
+        Error::Empty(path) => {
+            tr!("{path} に証明書がありません", "{path}: no certificate in it", path = path.display())
+        }
+        Error::Key { path, cause } => tr!(
+            "証明書 {path} とその鍵が合わないか、使えません: {cause}",
+            "{path} and its key: {cause}",
+            path = path.display()
+        ),
+        Error::Tls(cause) => tr!("TLS を使えません: {cause}", "TLS: {cause}"),
+    }
 }
 
 /// The certificates of all authorities.
@@ -225,17 +247,4 @@ fn names(authority: &AuthorityConfig) -> Vec<String> {
         .chain(hosts)
         .map(|host| host_without_port(host).to_ascii_lowercase())
         .collect()
-}
-
-/// The host of a URL, with its port if it has one.
-pub(crate) fn host_of_url(url: &str) -> Option<&str> {
-    url.split_once("//").map(|(_, rest)| rest.split('/').next().unwrap_or(rest))
-}
-
-/// The host without its port; IPv6 literals keep their brackets.
-pub(crate) fn host_without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !name.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    }
 }

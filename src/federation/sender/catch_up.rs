@@ -18,7 +18,8 @@ use tracing::{debug, warn};
 
 use super::{
     Destination, Inner,
-    lane::{Item, Lane, Owed},
+    lane::{Lane, Owed},
+    transaction::Item,
     transaction::{Content, MOST_PDUS, fitting},
     worker::Outcome,
 };

@@ -23,8 +23,9 @@ use tracing::{error, warn};
 
 use super::{
     Inner,
-    lane::{Item, Lane},
+    lane::Lane,
     presence::{Presence, Rosters},
+    transaction::Item,
     transaction::{OutgoingReceipt, ReceiptKey},
 };
 

@@ -9,7 +9,6 @@ use std::{
 };
 
 use base::Timestamp;
-use room::read::event::StoredEvent;
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
 use store::Position;
 
@@ -18,21 +17,13 @@ use crate::tables::LastSentRow;
 use super::{
     press::Press,
     transaction::{
-        Content, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting, receipt_edus,
+        Content, Item, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting, receipt_edus,
         typing_edu,
     },
 };
 
 /// Receipts and typing notifications that wait for one peer; above it the oldest are forgotten.
 const MOST_EPHEMERAL: usize = 500;
-
-/// An event on its way out; the event itself is shared by all who get it.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub(crate) position: Position,
-    pub(crate) room_id: OwnedRoomId,
-    pub(crate) event: Arc<StoredEvent>,
-}
 
 /// What a peer lacks of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

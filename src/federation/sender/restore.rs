@@ -12,7 +12,8 @@ use tracing::warn;
 
 use super::{
     Inner,
-    lane::{Item, Lane},
+    lane::Lane,
+    transaction::Item,
     transaction::{Content, Transaction, build},
 };
 use crate::tables::{LAST_SENT, LastSentRow, OWED, SentRow};

@@ -19,7 +19,6 @@ use room::read::event::StoredEvent;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use store::Position;
 
-use super::lane::Item;
 use crate::tables::SentRow;
 
 /// A transaction has at most so many events, and so many ephemeral units.
@@ -28,6 +27,14 @@ pub(crate) const MOST_EDUS: usize = 100;
 
 /// Events of more bytes in all are spread over several transactions.
 const MOST_BYTES: usize = 1 << 20;
+
+/// An event on its way out; the event itself is shared by all who get it.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) position: Position,
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) event: Arc<StoredEvent>,
+}
 
 /// A receipt on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use serde::de::IgnoredAny;
 use store::Range;
 
 use crate::{
-    Error, Order, RoomSerial, Rooms,
+    Error, Order, RoomSerial, Rooms, Root,
     read::{
         event::{StoredEvent, THREAD},
-        relations::place_of,
+        timeline::Entry,
         view::{Form, Look, Viewer, write_number, write_str},
         visibility::Sight,
     },
@@ -335,4 +335,9 @@ fn has_new_content(event: &StoredEvent) -> bool {
     }
     event.state_key().is_none()
         && (event.kind() == "m.room.encrypted" || event.pdu().content_as::<Content>().is_ok())
+}
+
+/// A related event's place in the timeline; the state there is not asked about.
+pub(crate) fn place_of(order: Order, row: &RelationRow) -> Entry {
+    Entry { order, event: row.child, current: Root::EMPTY, gap: false }
 }

@@ -38,6 +38,7 @@ pub mod timeline;
 pub mod token;
 pub mod typing;
 pub mod view;
+mod viewer;
 pub mod visibility;
 
 use base::Caches;

@@ -8,11 +8,12 @@ use ruma::{EventId, OwnedEventId, RoomId};
 use store::Range;
 
 use crate::{
-    Error, Order, Rooms, Root,
+    Error, Order, Rooms,
     read::{
+        aggregations::place_of,
         event::StoredEvent,
         messages::{MAX_PAGE, Page},
-        timeline::{self, Direction},
+        timeline::Direction,
         token::Token,
         view::Viewer,
     },
@@ -189,11 +190,6 @@ impl Rooms {
         }
         Ok(all)
     }
-}
-
-/// A related event's place in the timeline; the state there is not asked about.
-pub(crate) fn place_of(order: Order, row: &RelationRow) -> timeline::Entry {
-    timeline::Entry { order, event: row.child, current: Root::EMPTY, gap: false }
 }
 
 /// The place behind a row, in the direction of reading.

@@ -14,7 +14,7 @@ use crate::{
     config::{Backend, Config},
     storage,
     texts::tr,
-    tls::Certificates,
+    tls::{self, Certificates},
 };
 
 /// Reads the configuration and every file that it names, and looks at the place of the data and at the ports.
@@ -28,7 +28,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
             config.load_authorities().err(),
             config.account_config().err(),
             wrong_with_network(&config).err(),
-            Certificates::open(&config).err().map(|error| anyhow!(causes::of_tls(&error))),
+            Certificates::open(&config).err().map(|error| anyhow!(tls::told(&error))),
         ];
         problems.extend(contents.into_iter().flatten().map(|error| format!("{error:#}")));
     }

@@ -16,13 +16,14 @@ use store::Store;
 use tracing::warn;
 
 use crate::{
-    admin::{BackUpOrder, BackedUp},
+    admin::BackUpOrder,
+    ask::operator,
     causes,
     cli::{BackupArgs, ConfigArg, RestoreArgs},
-    commands::{Running, complain, operator, say},
+    commands::{Running, complain, say},
     config::{Backend, Config},
     names,
-    storage::{self, Data, Findings},
+    storage::{self, BackedUp, Data, Findings},
     texts::tr,
 };
 

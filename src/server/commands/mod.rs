@@ -17,7 +17,7 @@ use ruma::OwnedServerName;
 use serde_json::Value;
 
 use crate::{
-    ask::Asker,
+    ask::{Asker, operator},
     causes,
     config::{Config, Serves},
     serve::ADMIN_TOKEN_FILE,
@@ -46,15 +46,6 @@ fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
         writeln!(out, "{}", harmless(line))?;
     }
     Ok(())
-}
-
-/// Who runs this command, for the audit log: the user of this process, and who became it by `sudo`.
-pub(crate) fn operator() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let before: String = std::env::var("SUDO_USER").unwrap_or_default();
-    // A request carries it in a header.
-    let before: String = before.chars().filter(char::is_ascii_graphic).take(64).collect();
-    if before.is_empty() { format!("uid {uid}") } else { format!("uid {uid} (sudo {before})") }
 }
 
 /// The authority that is meant: the one that is named, or the only one.

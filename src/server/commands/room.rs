@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use crate::{
     admin::{PurgeOrder, PurgeTold},
+    ask::operator,
     causes,
     cli::{ConfigArg, RoomPurgeArgs},
-    commands::{Running, operator, say},
+    commands::{Running, say},
     config::Config,
     house::{Foundation, House},
     storage::Data,

@@ -11,9 +11,10 @@ use ruma::{OwnedUserId, UserId};
 
 use crate::{
     admin::{CloseOrder, PasswordOrder, UserOrder},
+    ask::operator,
     causes,
     cli::{UserCreateArgs, UserPasswordArgs, WhichUser},
-    commands::{Running, authority, operator, say},
+    commands::{Running, authority, say},
     config::Config,
     house::{Foundation, House},
     storage::Data,

@@ -255,10 +255,10 @@ impl Config {
 /// Further hosts that stand for an authority: those that it names and those that it publishes.
 fn face_hosts(authority: &AuthorityConfig) -> Vec<String> {
     let published = [
-        authority.client_url.as_deref().and_then(crate::tls::host_of_url),
+        authority.client_url.as_deref().and_then(crate::hosts::host_of_url),
         authority.federation_address.as_deref(),
     ];
     let published =
-        published.into_iter().flatten().map(|host| crate::tls::host_without_port(host).to_owned());
+        published.into_iter().flatten().map(|host| crate::hosts::host_without_port(host).to_owned());
     authority.hosts.iter().cloned().chain(published).collect()
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base::config::Problem;
 
-use crate::{causes, names, texts::tr};
+use crate::{causes, hosts, texts::tr};
 
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
@@ -82,7 +82,7 @@ fn is_of_a_name(key: &str) -> bool {
 /// Adds how a server name is to be written that somebody wrote in Japanese.
 fn with_hints(mut problems: Vec<Problem>) -> Vec<Problem> {
     for problem in problems.iter_mut().filter(|problem| is_of_a_name(&problem.key)) {
-        if let Some(ascii) = problem.found.as_deref().and_then(names::in_ascii) {
+        if let Some(ascii) = problem.found.as_deref().and_then(hosts::in_ascii) {
             problem.message =
                 tr!("サーバー名は ASCII で書きます: {ascii}", "a server name is written in ASCII: {ascii}");
         }

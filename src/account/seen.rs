@@ -1,0 +1,80 @@
+//! When devices were last seen: noted in memory, written now and then.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use base::Timestamp;
+use store::Batch;
+
+use crate::{
+    Accounts, Error, Session,
+    tables::{self, SeenRow, millis},
+};
+
+/// How exact "last seen" is: within this time a device is noted once.
+const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// How often notes are written to the store.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
+/// When a cached session last left a note.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(AtomicU64);
+
+/// Notes of devices seen, waiting to be written; key: user, device.
+pub(crate) type SeenNotes = parking_lot::Mutex<HashMap<(String, String), u64>>;
+
+impl Accounts {
+    /// Notes that a session was used; writes nothing.
+    pub(crate) fn note_seen(&self, session: &Session, seen: &Seen, now: Timestamp) {
+        let last = seen.0.load(Ordering::Relaxed);
+        // In either direction: a calendar that was set back must not keep notes away until it is as late again.
+        if now.millis().abs_diff(last) < millis(SEEN_EVERY) {
+            return;
+        }
+        seen.0.store(now.millis(), Ordering::Relaxed);
+        let key = (session.user_id.to_string(), session.device_id.to_string());
+        self.inner.seen_notes.lock().insert(key, now.millis());
+    }
+
+    /// Starts the task that writes what is only noted, now and then and once more at shutdown.
+    pub(crate) fn start_writing_notes(&self) {
+        let accounts = self.clone();
+        let stopping = self.inner.tasks.shutdown_token();
+        self.inner.tasks.spawn("account.notes", async move {
+            loop {
+                let stop = tokio::select! {
+                    () = accounts.inner.clock.sleep(WRITE_EVERY) => false,
+                    () = stopping.cancelled() => true,
+                };
+                if let Err(error) = accounts.write_last_seen().await {
+                    tracing::warn!(error = %error, "could not write when devices were last seen");
+                }
+                if let Err(error) = accounts.write_failures().await {
+                    tracing::warn!(error = %error, "could not write yet which attempts failed");
+                }
+                if stop {
+                    return;
+                }
+            }
+        });
+    }
+
+    pub(crate) async fn write_last_seen(&self) -> Result<(), Error> {
+        let notes = std::mem::take(&mut *self.inner.seen_notes.lock());
+        if notes.is_empty() {
+            return Ok(());
+        }
+        // A device that logged out in between must not come back as a row of its own.
+        let keys: Vec<_> = notes.keys().cloned().collect();
+        let devices = self.inner.store.get_many(&tables::DEVICES, &keys).await?;
+        let mut batch = Batch::new();
+        for (key, device) in keys.iter().zip(devices) {
+            if let (Some(_), Some(at_ms)) = (device, notes.get(key)) {
+                batch.put(&tables::SEEN, key, &SeenRow { at_ms: *at_ms, ip: None });
+            }
+        }
+        self.commit(batch).await
+    }
+}
