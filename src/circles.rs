@@ -28,7 +28,7 @@ const KNOWN: &[(&str, usize)] = &[
     ("base", 2),
     ("bench", 7),
     ("client", 8),
-    ("engine", 84),
+    ("engine", 75),
     ("hostile", 6),
     ("pdu", 27),
     ("room", 12),

@@ -24,9 +24,9 @@ use crate::{
     Engine,
     canonical_alias::Aliases,
     draft::draft,
-    membership::{Profile, member_content},
     pipeline::{Sending, Stage, timestamp},
     place::Placement,
+    profile::{Profile, member_content},
     upgrade::Claim,
 };
 
@@ -256,9 +256,9 @@ impl Engine {
         if others.is_empty() {
             return;
         }
-        let (rooms, sender, room_id) = (self.clone(), sender.to_owned(), room_id.to_owned());
+        let (engine, sender, room_id) = (self.clone(), sender.to_owned(), room_id.to_owned());
         self.0.tasks.spawn("invites", async move {
-            rooms.invite_all(&sender, &room_id, others.iter(), false).await;
+            engine.invite_all(&sender, &room_id, others.iter(), false).await;
         });
     }
 

@@ -23,9 +23,9 @@ use crate::{
     draft::draft,
     inbound::peers::Size,
     join::{bad_answer, open_template},
-    membership::{Profile, member_content},
     outside::{OutsideChange, PATIENCE},
     pipeline::MAX_DEPTH,
+    profile::{Profile, member_content},
     tables::{FAREWELLS, FarewellRow},
 };
 
@@ -182,12 +182,12 @@ impl Engine {
     /// Starts the tasks that tell again what could not be told, and ask for what is to be confirmed.
     pub(crate) fn start_telling(&self) {
         for (name, what) in [("farewells", What::Farewells), ("withdrawals", What::Withdrawals)] {
-            let rooms = self.clone();
+            let engine = self.clone();
             let shutdown = self.0.tasks.shutdown_token();
             self.0.tasks.spawn_restarting(name, move || {
-                let (rooms, shutdown) = (rooms.clone(), shutdown.clone());
+                let (engine, shutdown) = (engine.clone(), shutdown.clone());
                 async move {
-                    shutdown.run_until_cancelled(rooms.keep_seeing_to(what)).await;
+                    shutdown.run_until_cancelled(engine.keep_seeing_to(what)).await;
                 }
             });
         }

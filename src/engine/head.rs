@@ -21,17 +21,19 @@ use futures_util::{
 };
 use room::{
     Error,
-    ids::RoomSerial,
+    ids::{EventSerial, RoomSerial, StateKeySerial},
     read::{
         event::{StoredEvent, touch_changed},
         room::RoomInfo,
     },
+    snapshot::Hold,
     tables::{Extremity, HEADS, Head, SUMMARIES, StateKeyName, Summary},
 };
-use store::{CommitError, Committed, Topic};
+use ruma::OwnedEventId;
+use store::{Batch, CommitError, Committed, Slot, Topic};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Engine, pipeline::Staged, view::Fresh};
+use crate::{Engine, request::TxnKey, view::Fresh};
 
 /// State events of a room's current state, by type and key; `None` where the room has none.
 pub(crate) type KnownState = HashMap<StateKeyName, Option<Arc<StoredEvent>>>;
@@ -61,8 +63,32 @@ pub(crate) struct Flight {
     pub(crate) txn: Option<TxnKey>,
 }
 
-/// Names a client's request: room, user, device, endpoint, transaction id; a key of [`crate::tables::TXNS`].
-pub(crate) type TxnKey = (RoomSerial, String, String, String, String);
+/// Serials of what is new in a batch.
+///
+/// Who makes a batch over again that was never submitted takes them over: so equal states have equal roots in both, and
+/// what was resolved for the one is known to the other.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) events: HashMap<OwnedEventId, EventSerial>,
+    pub(crate) keys: HashMap<StateKeyName, StateKeySerial>,
+}
+
+/// A finished batch, and what the room is when it is submitted.
+pub(crate) struct Staged {
+    pub(crate) batch: Batch,
+    pub(crate) head: Head,
+    pub(crate) summary: Summary,
+    pub(crate) state: KnownState,
+    pub(crate) forget_state: bool,
+    pub(crate) fresh: Fresh,
+    /// The events of the batch, with their log entries.
+    pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
+    /// Events stored before whose rows the batch changes.
+    pub(crate) changed: Vec<EventSerial>,
+    pub(crate) given: Given,
+    /// To be kept until the batch is submitted.
+    pub(crate) hold: Hold,
+}
 
 /// A room's tip.
 pub(crate) struct Live {
@@ -288,7 +314,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`Error::Contended`] when something failed; the tip has been loaded anew then.
-    pub(crate) async fn land(&mut self, rooms: &Engine) -> Result<(), Error> {
+    pub(crate) async fn land(&mut self, engine: &Engine) -> Result<(), Error> {
         let landed = match self.live.as_mut() {
             Some(live) => live.land().await,
             None => false,
@@ -296,24 +322,24 @@ impl Guard {
         if landed {
             return Ok(());
         }
-        self.reload(rooms).await?;
+        self.reload(engine).await?;
         Err(Error::Contended)
     }
 
     /// Whether the tip is still the room's. Asked before somebody is told no, or that there is nothing to
     /// do: no batch's precondition shows then that another process wrote the room. If it is not, the
     /// tip has been loaded anew, and the decision must be made again.
-    pub(crate) async fn is_current(&mut self, rooms: &Engine) -> Result<bool, Error> {
-        match self.land(rooms).await {
+    pub(crate) async fn is_current(&mut self, engine: &Engine) -> Result<bool, Error> {
+        match self.land(engine).await {
             Ok(()) => {}
             Err(Error::Contended) => return Ok(false),
             Err(error) => return Err(error),
         }
-        let stored = rooms.store().get(&HEADS, &self.room.serial).await?;
+        let stored = engine.store().get(&HEADS, &self.room.serial).await?;
         if stored == self.live()?.head {
             return Ok(true);
         }
-        self.reload(rooms).await?;
+        self.reload(engine).await?;
         Ok(false)
     }
 
@@ -330,34 +356,34 @@ impl Guard {
     }
 
     /// Reads the tip from the store.
-    async fn reload(&mut self, rooms: &Engine) -> Result<(), Error> {
+    async fn reload(&mut self, engine: &Engine) -> Result<(), Error> {
         *self.live = None;
         let mut reads = store::Reads::new();
         let head = reads.get(&HEADS, &self.room.serial);
         let summary = reads.get(&SUMMARIES, &self.room.serial);
-        let mut found = rooms.store().read(reads).await?;
+        let mut found = engine.store().read(reads).await?;
         let (head, summary) = (found.take(head)?, found.take(summary)?);
-        let empty = Live::empty(rooms.0.lives.epochs.fetch_add(1, Ordering::Relaxed));
+        let empty = Live::empty(engine.0.lives.epochs.fetch_add(1, Ordering::Relaxed));
         *self.live = Some(Live { head, summary: summary.unwrap_or(empty.summary.clone()), ..empty });
         Ok(())
     }
 
     /// Hands a finished batch to the store; from here on the room is what the batch makes of it.
-    pub(crate) fn submit(&mut self, rooms: &Engine, staged: Staged, txn: Option<TxnKey>) -> Landing {
+    pub(crate) fn submit(&mut self, engine: &Engine, staged: Staged, txn: Option<TxnKey>) -> Landing {
         let Staged { mut batch, head, summary, state, forget_state, fresh, placed, changed, hold, given: _ } =
             staged;
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
-        rooms.rooms().forget_cached(changed.iter().copied());
-        touch_changed(rooms.store(), &mut batch, &changed);
+        engine.rooms().forget_cached(changed.iter().copied());
+        touch_changed(engine.store(), &mut batch, &changed);
         let room = self.room.serial;
-        let typing_ended = rooms.rooms().end_typing(room, placed.iter().map(|(event, _)| &**event));
+        let typing_ended = engine.rooms().end_typing(room, placed.iter().map(|(event, _)| &**event));
         if typing_ended {
             batch.touch([Topic::ephemeral(self.room.room_id.as_str())]);
         }
-        let receipt = rooms.store().submit(batch);
+        let receipt = engine.store().submit(batch);
         drop(hold);
-        let (events, info) = (rooms.clone(), self.room.clone());
-        let landed = rooms.0.tasks.spawn("room landing", async move {
+        let (events, info) = (engine.clone(), self.room.clone());
+        let landed = engine.0.tasks.spawn("room landing", async move {
             let committed = receipt.await;
             match &committed {
                 Ok(done) if typing_ended => events.rooms().settle_typing(info.serial, done.last()),
@@ -379,7 +405,7 @@ impl Guard {
             live.fresh.merge(fresh);
             live.flights.push_back(Flight { landing: landing.clone(), txn });
         }
-        rooms.0.lives.charge(self.room.serial, &mut self.live);
+        engine.0.lives.charge(self.room.serial, &mut self.live);
         landing
     }
 }

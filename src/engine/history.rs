@@ -178,10 +178,10 @@ impl Engine {
         if flights.len() >= FLIGHTS {
             return None;
         }
-        let (rooms, serial, room_id) = (self.clone(), room.serial, room.room_id.clone());
+        let (engine, serial, room_id) = (self.clone(), room.serial, room.room_id.clone());
         let task = self.0.tasks.spawn("backfill", async move {
-            let _landed = Landed { rooms: &rooms, room: serial };
-            match rooms.backfill(&room_id, limit).await {
+            let _landed = Landed { engine: &engine, room: serial };
+            match engine.backfill(&room_id, limit).await {
                 Ok(added) => added,
                 Err(error) => {
                     debug!(%room_id, %error, "history could not be fetched");
@@ -327,13 +327,13 @@ fn ids_of(gaps: &[OpenGap], is_such: impl Fn(&Gap) -> bool) -> Vec<OwnedEventId>
 
 /// Takes a finished flight off the list, also when it panicked.
 struct Landed<'a> {
-    rooms: &'a Engine,
+    engine: &'a Engine,
     room: RoomSerial,
 }
 
 impl Drop for Landed<'_> {
     fn drop(&mut self) {
-        self.rooms.0.backfills.flights.lock().remove(&self.room);
+        self.engine.0.backfills.flights.lock().remove(&self.room);
     }
 }
 

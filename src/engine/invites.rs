@@ -21,9 +21,9 @@ use crate::{
     Engine,
     draft::draft,
     inbound::receive::{Arrival, Received},
-    membership::{Profile, member_content},
     outside::OutsideChange,
     pipeline::{Stage, name},
+    profile::{Profile, member_content},
     told::Told,
 };
 

@@ -30,10 +30,11 @@ use crate::{
         outliers::Asked,
         receive::{Arrival, Received, deciding_names},
     },
-    membership::{GRANTING, Joining, Refusals, nobody},
+    membership::{Joining, Refusals, nobody},
     pipeline::{LoadedState, Stage, find_in, timestamp},
     place::Placement,
     ports::{Joined, Template},
+    profile::GRANTING,
 };
 
 /// Servers that may be asked for help with one room.

@@ -18,8 +18,9 @@ use crate::{
     Engine, Profile,
     draft::{draft, raw},
     join::{ASKING, open_template},
-    membership::{Refusals, member_content, nobody},
+    membership::{Refusals, nobody},
     outside::OutsideChange,
+    profile::member_content,
     told::Told,
 };
 

@@ -15,6 +15,7 @@
 
 mod aliases;
 mod canonical_alias;
+mod change;
 mod checks;
 mod create;
 mod draft;
@@ -33,9 +34,11 @@ mod outside;
 mod pipeline;
 mod place;
 pub mod ports;
+mod profile;
 mod projections;
 mod purge;
 mod redact;
+mod request;
 mod resident;
 mod say;
 mod send;
@@ -60,6 +63,7 @@ use async_recursion::async_recursion as boxed;
 
 pub use self::{
     aliases::MAX_SERVERS,
+    change::StateChange,
     checks::checks,
     create::{
         Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
@@ -68,13 +72,13 @@ pub use self::{
     graph::index_auth,
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
-    membership::{Joining, Profile, ProfileChange},
-    place::StateChange,
+    membership::Joining,
     ports::{KeySource, NoRemote, Remote},
+    profile::{Profile, ProfileChange},
     projections::{Emptied, Projection, Rows, Shown, list_local_members},
     purge::{Debts, NoDebts, PurgeStatus},
+    request::Txn,
     resident::{AcceptedJoin, MemberTemplate},
-    send::Txn,
     state_answers::StateBefore,
     upgrade::{Upgrade, Upgraded},
 };

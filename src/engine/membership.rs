@@ -11,7 +11,7 @@ use pdu::Authority;
 use room::{
     Error, RemoteError,
     attempts::Attempts,
-    read::{event::name_of, room::RoomInfo},
+    read::room::RoomInfo,
     tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
 };
 use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType};
@@ -22,17 +22,9 @@ use crate::{
     Engine,
     draft::draft,
     pipeline::{Sending, Stage, name},
+    profile::{GRANTING, Profile, ProfileChange, member_content},
     send::{Outcome, single, stage_draft},
 };
-
-/// How a user appears in a room.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Profile {
-    /// Display name.
-    pub displayname: Option<String>,
-    /// `mxc:` address of the picture.
-    pub avatar_url: Option<String>,
-}
 
 /// How a user joins.
 #[derive(Clone, Debug, Default)]
@@ -55,29 +47,6 @@ impl Joining {
     }
 }
 
-/// Who granted a join to a restricted room, in the content of the join.
-pub(crate) const GRANTING: &str = "join_authorised_via_users_server";
-
-/// The content of a member event.
-pub(crate) fn member_content(
-    membership: Membership,
-    profile: &Profile,
-    reason: Option<&str>,
-) -> Map<String, Value> {
-    let mut content = Map::new();
-    content.insert("membership".to_owned(), name_of(membership).into());
-    if let Some(displayname) = &profile.displayname {
-        content.insert("displayname".to_owned(), displayname.as_str().into());
-    }
-    if let Some(avatar_url) = &profile.avatar_url {
-        content.insert("avatar_url".to_owned(), avatar_url.as_str().into());
-    }
-    if let Some(reason) = reason {
-        content.insert("reason".to_owned(), reason.into());
-    }
-    content
-}
-
 /// A change of somebody's membership by one of our users.
 struct MemberChange<'a> {
     sender: &'a UserId,
@@ -88,36 +57,6 @@ struct MemberChange<'a> {
     otherwise: &'static str,
     /// What of the present member event's content changes, in the place of `content`.
     profile: Option<&'a ProfileChange>,
-}
-
-/// A change of how a user appears; the rest stays as it is in each room, a nickname for one room too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProfileChange {
-    /// The display name becomes this, or none.
-    DisplayName(Option<String>),
-    /// The address of the picture becomes this, or none.
-    AvatarUrl(Option<String>),
-}
-
-impl ProfileChange {
-    /// The content of a member event after the change.
-    fn apply(&self, content: &str) -> Map<String, Value> {
-        // These speak of how the user came in, once.
-        const OF_THE_STEP: [&str; 4] =
-            ["join_authorised_via_users_server", "third_party_invite", "reason", "is_direct"];
-        let mut content: Map<String, Value> = serde_json::from_str(content).unwrap_or_default();
-        content.retain(|key, _| !OF_THE_STEP.contains(&key.as_str()));
-        content.insert("membership".to_owned(), name_of(Membership::Join).into());
-        let (key, value) = match self {
-            Self::DisplayName(value) => ("displayname", value),
-            Self::AvatarUrl(value) => ("avatar_url", value),
-        };
-        match value {
-            Some(value) => content.insert(key.to_owned(), value.as_str().into()),
-            None => content.remove(key),
-        };
-        content
-    }
 }
 
 impl Engine {
@@ -504,7 +443,7 @@ async fn stage_change(stage: &mut Stage<'_>, change: &MemberChange<'_>) -> Resul
     };
     let draft = draft(change.sender, StateEventType::RoomMember, target, &Value::Object(content));
     if change.profile.is_some() {
-        stage.rooms.may_say(Some(&stage.room.room_id), &draft)?;
+        stage.engine.may_say(Some(&stage.room.room_id), &draft)?;
     }
     let before = current.as_ref().and_then(|event| event.membership());
     let is_own = change.sender == change.target;

@@ -25,7 +25,7 @@ impl Stage<'_> {
         let power = self.power().await?;
         let may_speak = |user: &ruma::UserId| power.may_send(user, &kind, false);
         // Looked for once in a batch: where nobody may speak, a flood must not cost a search for each event.
-        let Some(sender) = self.rooms.find_local_member(self, may_speak).await? else {
+        let Some(sender) = self.engine.find_local_member(self, may_speak).await? else {
             self.mute = true;
             return Ok(());
         };

@@ -6,10 +6,7 @@
 //!
 //! Reading order: [`Stage::send`] for events of ours, [`Stage::place`] for all.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use pdu::{Draft, Pdu, Verified};
 use room::{
@@ -29,8 +26,9 @@ use store::{Batch, Slot};
 
 use crate::{
     Engine,
-    head::{KnownState, Live, TxnKey},
+    head::{Given, KnownState, Live, Staged},
     place::Placement,
+    request::{Txn, TxnKey},
     tables::{TXNS, TxnRow},
     view::{Fresh, View},
 };
@@ -46,7 +44,7 @@ pub(crate) const MAX_DEPTH: u64 = (1 << 53) - 1;
 
 /// A batch in the making.
 pub(crate) struct Stage<'a> {
-    pub(crate) rooms: &'a Engine,
+    pub(crate) engine: &'a Engine,
     pub(crate) room: &'a RoomInfo,
     pub(crate) live: &'a Live,
     /// The current state that the projections describe.
@@ -72,37 +70,10 @@ pub(crate) struct Stage<'a> {
     hold: Hold,
 }
 
-/// Serials of what is new in a batch.
-///
-/// Who makes a batch over again that was never submitted takes them over: so equal states have equal roots in both, and
-/// what was resolved for the one is known to the other.
-#[derive(Debug, Default)]
-pub(crate) struct Given {
-    events: HashMap<OwnedEventId, EventSerial>,
-    keys: HashMap<StateKeyName, StateKeySerial>,
-}
-
-/// A finished batch, and what the room is when it is submitted.
-pub(crate) struct Staged {
-    pub(crate) batch: Batch,
-    pub(crate) head: Head,
-    pub(crate) summary: Summary,
-    pub(crate) state: KnownState,
-    pub(crate) forget_state: bool,
-    pub(crate) fresh: Fresh,
-    /// The events of the batch, with their log entries.
-    pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
-    /// Events stored before whose rows the batch changes.
-    pub(crate) changed: Vec<EventSerial>,
-    pub(crate) given: Given,
-    /// To be kept until the batch is submitted.
-    pub(crate) hold: Hold,
-}
-
 /// How an event of ours is sent.
 #[derive(Default)]
 pub(crate) struct Sending<'a> {
-    pub(crate) txn: Option<&'a crate::Txn>,
+    pub(crate) txn: Option<&'a Txn>,
     /// Claimed time, for those who may set it; now, if none.
     pub(crate) at: Option<u64>,
     /// Another authority of ours that has to sign too.
@@ -120,7 +91,7 @@ pub(crate) fn name(kind: impl ToString, key: impl Into<String>) -> StateKeyName 
 
 impl<'a> Stage<'a> {
     /// Stands on a room's tip.
-    pub(crate) fn new(rooms: &'a Engine, room: &'a RoomInfo, live: &'a Live) -> Self {
+    pub(crate) fn new(engine: &'a Engine, room: &'a RoomInfo, live: &'a Live) -> Self {
         let head = live.head.clone().unwrap_or_else(|| Head {
             generation: 0,
             extremities: Vec::new(),
@@ -132,7 +103,7 @@ impl<'a> Stage<'a> {
             yielding: Vec::new(),
         });
         Self {
-            rooms,
+            engine,
             room,
             live,
             projected: head.current,
@@ -147,7 +118,7 @@ impl<'a> Stage<'a> {
             tip_chain: None,
             given: Given::default(),
             batch: Batch::new(),
-            hold: rooms.snapshots().hold(),
+            hold: engine.snapshots().hold(),
         }
     }
 
@@ -168,7 +139,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn view(&self) -> View<'_> {
-        View { rooms: self.rooms, room: self.room, layers: [&self.live.fresh, &self.fresh] }
+        View { engine: self.engine, room: self.room, layers: [&self.live.fresh, &self.fresh] }
     }
 
     /// Whether an event is in this batch or on its way to disk.
@@ -280,7 +251,7 @@ impl<'a> Stage<'a> {
         at: Option<u64>,
         cosigner: Option<&pdu::Authority>,
     ) -> Result<Authored, Error> {
-        let authority = self.rooms.authority_of(&draft.sender)?.clone();
+        let authority = self.engine.authority_of(&draft.sender)?.clone();
         let Unsigned { event, auth, state, before } = self.build(draft, at).await?;
         let event = pdu::sign_together(event, &authority, cosigner)?;
         self.authorise(event.pdu(), &state)?;
@@ -330,7 +301,7 @@ impl<'a> Stage<'a> {
         let depth = deepest.saturating_add(1).min(MAX_DEPTH);
         let names_itself = version.has_hashed_room_id() && draft.kind == TimelineEventType::RoomCreate;
         let room_id = (!names_itself).then_some(&*self.room.room_id);
-        let at = timestamp(at.unwrap_or_else(|| self.rooms.now()));
+        let at = timestamp(at.unwrap_or_else(|| self.engine.now()));
         let event = pdu::build(version, draft, room_id, &prev, &auth_ids, depth, at)?;
         Ok(Unsigned { event, auth, state, before })
     }
@@ -377,7 +348,7 @@ impl<'a> Stage<'a> {
         let room = self.room.serial;
         let key = match self.given.keys.get(name) {
             Some(key) => *key,
-            None => self.rooms.new_state_key_serial().await?,
+            None => self.engine.new_state_key_serial().await?,
         };
         self.given.keys.insert(name.clone(), key);
         self.batch.insert(&STATE_KEYS, &(room, name.kind.as_str(), name.key.as_str()), &key);
@@ -390,7 +361,7 @@ impl<'a> Stage<'a> {
     pub(crate) async fn new_serial(&mut self, id: &ruma::EventId) -> Result<EventSerial, Error> {
         let serial = match self.given.events.get(id) {
             Some(serial) => *serial,
-            None => self.rooms.new_event_serial().await?,
+            None => self.engine.new_event_serial().await?,
         };
         self.given.events.insert(id.to_owned(), serial);
         Ok(serial)
@@ -398,7 +369,7 @@ impl<'a> Stage<'a> {
 
     /// Notes the request that the last event serves.
     pub(crate) fn serve(&mut self, txn: &TxnKey, event_id: &ruma::EventId) {
-        let row = TxnRow { event_id: event_id.to_owned(), at: self.rooms.now() };
+        let row = TxnRow { event_id: event_id.to_owned(), at: self.engine.now() };
         self.batch.insert(&TXNS, txn, &row);
     }
 

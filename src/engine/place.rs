@@ -21,6 +21,7 @@ use ruma::{OwnedEventId, events::TimelineEventType};
 use store::{Position, Slot, Stamped, Topic};
 
 use crate::{
+    change::StateChange,
     graph::note_auth,
     pipeline::{MAX_EXTREMITIES, Stage, member_change, name},
     projections::{self, Step},
@@ -102,16 +103,6 @@ impl Placement {
         self.redacted_by = Some(redaction);
         Ok(self)
     }
-}
-
-/// A change of a room's current state.
-pub struct StateChange {
-    /// Of which piece.
-    pub name: StateKeyName,
-    /// The event that it was; none where there was nothing.
-    pub old: Option<Arc<StoredEvent>>,
-    /// The event that it is; none where there is nothing any more.
-    pub new: Option<Arc<StoredEvent>>,
 }
 
 impl Stage<'_> {
@@ -222,7 +213,7 @@ impl Stage<'_> {
         let key = self.intern(state_name).await?;
         let room = self.room.serial;
         let changes = [(key, Some(serial))];
-        let after = self.rooms.snapshots().apply(room, before, &changes, &mut self.batch).await?;
+        let after = self.engine.snapshots().apply(room, before, &changes, &mut self.batch).await?;
         let replaced = if before == self.head.current {
             self.current_one(state_name.clone()).await?
         } else {
@@ -467,9 +458,9 @@ impl Stage<'_> {
             _ => {}
         }
         projections::run(&mut Step {
-            others: &self.rooms.0.projections,
+            others: &self.engine.0.projections,
             room: self.room,
-            authorities: self.rooms.authorities(),
+            authorities: self.engine.authorities(),
             batch: &mut self.batch,
             slot,
             event,
@@ -509,7 +500,7 @@ impl Stage<'_> {
 
     /// What differs between two states of the room.
     async fn changes_between(&mut self, old: Root, new: Root) -> Result<Vec<StateChange>, Error> {
-        let differences = self.rooms.snapshots().difference(self.room.serial, old, new).await?;
+        let differences = self.engine.snapshots().difference(self.room.serial, old, new).await?;
         let keys: Vec<StateKeySerial> = differences.iter().map(|difference| difference.key).collect();
         let view = self.view();
         let names = view.key_names(&keys).await?;
@@ -546,7 +537,7 @@ impl Stage<'_> {
             resolution.changes.iter().cloned().unzip();
         let keys = self.intern_all(&names).await?;
         let changes: Vec<_> = keys.into_iter().zip(events).collect();
-        let snapshots = self.rooms.snapshots();
+        let snapshots = self.engine.snapshots();
         Ok(snapshots.apply(self.room.serial, resolution.base, &changes, &mut self.batch).await?)
     }
 

@@ -22,8 +22,8 @@ use ruma::{
 use store::{Position, Stamped};
 
 use crate::{
+    change::StateChange,
     pipeline::{Stage, name},
-    place::StateChange,
     projections,
     send::single,
     tables::{AWAITED, Awaited},
@@ -118,7 +118,7 @@ impl Stage<'_> {
     async fn await_target(&mut self, redaction: &Arc<StoredEvent>, target: &EventId) -> Result<(), Error> {
         let key = (redaction.room(), target.as_str());
         let power = self.power().await?;
-        let stored = self.rooms.store().get(&AWAITED, &key).await?.unwrap_or_default();
+        let stored = self.engine.store().get(&AWAITED, &key).await?.unwrap_or_default();
         let mut waiting: Vec<Arc<StoredEvent>> =
             self.view().events(&stored.redactions).await?.into_iter().flatten().collect();
         waiting.extend(self.fresh_redactions(target));
@@ -223,8 +223,8 @@ impl Stage<'_> {
         self.note_changed(target.serial());
         let emptied = Arc::new(StoredEvent::new(target.room(), target.serial(), redacted, meta));
         self.add_fresh(emptied.clone());
-        let (rooms, room) = (self.rooms, self.room);
-        projections::empty(&rooms.0.projections, room, target, &emptied, self.batch());
+        let (engine, room) = (self.engine, self.room);
+        projections::empty(&engine.0.projections, room, target, &emptied, self.batch());
         self.refresh_state(target, emptied).await
     }
 

@@ -24,8 +24,8 @@ use crate::{
     Engine,
     draft::draft,
     inbound::receive::Arrival,
-    membership::{GRANTING, Profile, member_content},
     pipeline::Stage,
+    profile::{GRANTING, Profile, member_content},
 };
 
 /// A proposal for a member event.

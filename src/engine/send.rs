@@ -6,39 +6,23 @@ use pdu::Draft;
 use room::{
     Error,
     attempts::Attempts,
-    ids::RoomSerial,
     read::{event::Relation, view::Viewer},
     tables::{EVENT_IDS, Membership},
 };
 use ruma::{
-    OwnedDeviceId, OwnedEventId, OwnedTransactionId, RoomId,
+    OwnedEventId, RoomId,
     events::{StateEventType, TimelineEventType},
 };
 use store::CommitError;
 
 use crate::{
     Engine, canonical_alias,
-    head::{Landing, TxnKey},
-    membership::GRANTING,
+    head::Landing,
     pipeline::{Sending, Stage, name},
+    profile::GRANTING,
+    request::{Txn, TxnKey},
     tables::TXNS,
 };
-
-/// A client's name for a request: whoever repeats it gets the same answer, and no second event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Txn {
-    /// The sender's device.
-    pub device: OwnedDeviceId,
-    /// The transaction id, unique for device, room and event type.
-    pub id: OwnedTransactionId,
-}
-
-impl Txn {
-    fn key(&self, room: RoomSerial, draft: &Draft) -> TxnKey {
-        let sender = draft.sender.to_string();
-        (room, sender, self.device.to_string(), draft.kind.to_string(), self.id.to_string())
-    }
-}
 
 impl Engine {
     /// Says something in a room, for a user of ours: a message or a state event.
@@ -318,8 +302,10 @@ async fn grant_join(
         return Ok(None);
     }
     let mut content = member_object(draft)?;
-    let rooms = stage.rooms;
-    let Some(cosigner) = rooms.grant_here(stage, &draft.sender, &mut content).await? else { return Ok(None) };
+    let engine = stage.engine;
+    let Some(cosigner) = engine.grant_here(stage, &draft.sender, &mut content).await? else {
+        return Ok(None);
+    };
     let content = crate::draft::raw(&serde_json::Value::Object(content));
     Ok(Some((Draft { content, ..draft.clone() }, cosigner)))
 }

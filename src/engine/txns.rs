@@ -25,17 +25,17 @@ fn limit(clock: &Clock, date: Timestamp, began: Instant) -> Timestamp {
 impl Engine {
     /// Starts the task that forgets served requests.
     pub(crate) fn start_forgetting(&self) {
-        let rooms = self.clone();
+        let engine = self.clone();
         let shutdown = self.0.tasks.shutdown_token();
         self.0.tasks.spawn("room transactions", async move {
-            let (date, began) = (rooms.0.clock.now(), rooms.0.clock.instant());
+            let (date, began) = (engine.0.clock.now(), engine.0.clock.instant());
             loop {
-                let wait = rooms.0.clock.sleep(PERIOD);
+                let wait = engine.0.clock.sleep(PERIOD);
                 if shutdown.run_until_cancelled(wait).await.is_none() {
                     return;
                 }
-                let limit = limit(&rooms.0.clock, date, began);
-                if let Err(error) = rooms.forget_served(limit).await {
+                let limit = limit(&engine.0.clock, date, began);
+                if let Err(error) = engine.forget_served(limit).await {
                     warn!(%error, "old transactions could not be removed");
                 }
             }

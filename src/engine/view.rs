@@ -88,7 +88,7 @@ impl Fresh {
 /// A room as a writer sees it.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
-    pub(crate) rooms: &'a Engine,
+    pub(crate) engine: &'a Engine,
     pub(crate) room: &'a RoomInfo,
     /// Newest last.
     pub(crate) layers: [&'a Fresh; 2],
@@ -116,7 +116,7 @@ impl View<'_> {
         if missing.is_empty() {
             return Ok(found);
         }
-        let places = self.rooms.store().get_many(&EVENT_IDS, &missing).await?;
+        let places = self.engine.store().get_many(&EVENT_IDS, &missing).await?;
         let room = self.room_serial();
         fill(&mut found, places.into_iter().map(|place| place.filter(|p| p.room == room).map(|p| p.event)));
         Ok(found)
@@ -135,7 +135,7 @@ impl View<'_> {
             let fresh = |event: &EventSerial| self.fresh_event(*event).map(|event| event.meta().is_placed());
             let mut placed: Vec<Option<bool>> = known.iter().map(fresh).collect();
             let stored: Vec<_> = unfound(&known, &placed).map(|event| (self.room_serial(), *event)).collect();
-            let metas = self.rooms.rooms().metas(&stored).await?;
+            let metas = self.engine.rooms().metas(&stored).await?;
             fill(&mut placed, metas.into_iter().map(|meta| meta.map(|meta| meta.is_placed())));
             let mut placed = placed.into_iter();
             presence.extend(serials.iter().map(|serial| serial.and_then(|_| placed.next().flatten())));
@@ -155,7 +155,7 @@ impl View<'_> {
         if missing.is_empty() {
             return Ok(found);
         }
-        let loaded = self.rooms.rooms().load_events(&missing).await?;
+        let loaded = self.engine.rooms().load_events(&missing).await?;
         fill(&mut found, loaded.into_iter());
         Ok(found)
     }
@@ -182,7 +182,7 @@ impl View<'_> {
         let mut found: Vec<Option<Option<Gap>>> = ids.iter().map(|id| self.fresh_gap(id)).collect();
         let missing: Vec<_> = unfound(ids, &found).map(|id| (self.room_serial(), id.as_str())).collect();
         if !missing.is_empty() {
-            let loaded = self.rooms.store().get_many(&GAPS, &missing).await?;
+            let loaded = self.engine.store().get_many(&GAPS, &missing).await?;
             fill(&mut found, loaded.into_iter().map(Some));
         }
         Ok(found.into_iter().map(Option::flatten).collect())
@@ -202,7 +202,7 @@ impl View<'_> {
         if missing.is_empty() {
             return Ok(found);
         }
-        let loaded = self.rooms.rooms().state_keys(&missing).await?;
+        let loaded = self.engine.rooms().state_keys(&missing).await?;
         fill(&mut found, loaded.into_iter());
         Ok(found)
     }
@@ -216,7 +216,7 @@ impl View<'_> {
             keys.iter().map(|key| self.fresh(|layer| layer.names.get(key).cloned())).collect();
         let missing: Vec<_> = unfound(keys, &found).map(|key| (self.room_serial(), *key)).collect();
         if !missing.is_empty() {
-            let loaded = self.rooms.store().get_many(&STATE_KEY_NAMES, &missing).await?;
+            let loaded = self.engine.store().get_many(&STATE_KEY_NAMES, &missing).await?;
             fill(&mut found, loaded.into_iter());
         }
         found
@@ -237,7 +237,7 @@ impl View<'_> {
         }
         let keys = self.find_keys(names).await?;
         let known: Vec<StateKeySerial> = keys.iter().flatten().copied().collect();
-        let serials = self.rooms.snapshots().get(self.room_serial(), root, &known).await?;
+        let serials = self.engine.snapshots().get(self.room_serial(), root, &known).await?;
         let mut serials = serials.into_iter();
         let serials: Vec<Option<EventSerial>> =
             keys.iter().map(|key| key.and_then(|_| serials.next().flatten())).collect();

@@ -173,7 +173,7 @@ impl AuthWalk<'_> {
     /// Takes what is kept in memory off the list.
     fn take_kept(&mut self, missing: &mut Vec<EventSerial>) {
         let around = self.rounds > DEEP;
-        for (event, auth) in self.view.rooms.0.auth_kept.find(self.view.room.serial, missing, around) {
+        for (event, auth) in self.view.engine.0.auth_kept.find(self.view.room.serial, missing, around) {
             self.graph.nodes.add(event, &auth);
         }
         missing.retain(|event| !self.graph.nodes.knows(*event));
@@ -184,13 +184,13 @@ impl AuthWalk<'_> {
         for (event, auth) in rows {
             self.graph.nodes.add(*event, auth);
         }
-        self.view.rooms.0.auth_kept.keep(self.view.room.serial, rows);
+        self.view.engine.0.auth_kept.keep(self.view.room.serial, rows);
     }
 
     /// Reads the rows of these events; answers those that have none.
     async fn read_rows(&mut self, events: &[EventSerial]) -> Result<Vec<EventSerial>, Error> {
         let keys: Vec<_> = events.iter().map(|event| (self.view.room.serial, *event)).collect();
-        let found = self.view.rooms.store().get_many(&AUTH, &keys).await?;
+        let found = self.view.engine.store().get_many(&AUTH, &keys).await?;
         let mut rows = Vec::with_capacity(events.len());
         let mut bare = Vec::new();
         for (event, row) in events.iter().zip(found) {
@@ -218,7 +218,7 @@ impl AuthWalk<'_> {
         let doubled = FIRST_PAGE.checked_shl(self.graph.pages).unwrap_or(AT_ONCE);
         let size = doubled.max(events.len()).min(AT_ONCE);
         self.graph.pages = (self.graph.pages + 1).min(AT_ONCE.ilog2());
-        let found = self.view.rooms.store().scan(&AUTH, range, order, size).await?;
+        let found = self.view.engine.store().scan(&AUTH, range, order, size).await?;
         let mut rows: Vec<Edges> = found.into_iter().map(|((_, event), row)| (event, row.auth)).collect();
         if goes_down {
             rows.reverse();

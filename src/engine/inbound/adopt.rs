@@ -41,8 +41,8 @@ impl Engine {
         if !self.store().is_shared() {
             return;
         }
-        let rooms = self.clone();
-        self.0.tasks.spawn_restarting("room inboxes of others", move || rooms.clone().adopt());
+        let engine = self.clone();
+        self.0.tasks.spawn_restarting("room inboxes of others", move || engine.clone().adopt());
     }
 
     async fn adopt(self) {

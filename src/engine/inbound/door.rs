@@ -61,7 +61,7 @@ enum Way {
 
 /// Places in the inbox that were counted and have no rows yet.
 struct Reserved<'a> {
-    rooms: &'a Engine,
+    engine: &'a Engine,
     origin: &'a ServerName,
     places: Vec<RoomSerial>,
 }
@@ -69,7 +69,7 @@ struct Reserved<'a> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         for room in self.places.drain(..) {
-            self.rooms.0.workers.counts.release(room, self.origin);
+            self.engine.0.workers.counts.release(room, self.origin);
         }
     }
 }
@@ -94,7 +94,7 @@ impl Engine {
         let known = self.known_among(&callers).await?;
 
         let counts = &self.0.workers.counts;
-        let mut reserved = Reserved { rooms: self, origin, places: Vec::new() };
+        let mut reserved = Reserved { engine: self, origin, places: Vec::new() };
         let mut ways = Vec::with_capacity(callers.len());
         for Caller { room, pdu } in &callers {
             let standing = standings.get(&room.serial).copied().unwrap_or(Standing::NoRoom);

@@ -48,7 +48,7 @@ enum Brought {
 
 /// Frees an origin for the next errand, also when this one panics.
 struct Errand<'a> {
-    rooms: &'a Engine,
+    engine: &'a Engine,
     room: RoomSerial,
     origin: &'a ServerName,
     is_over: bool,
@@ -57,7 +57,7 @@ struct Errand<'a> {
 impl Drop for Errand<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.rooms.0.workers.waiting.abandon(self.room, self.origin);
+            self.engine.0.workers.waiting.abandon(self.room, self.origin);
         }
     }
 }
@@ -84,10 +84,10 @@ impl Engine {
         if !self.0.workers.waiting.claim(room.serial, origin) {
             return;
         }
-        let (rooms, room, origin) = (self.clone(), room.clone(), origin.to_owned());
+        let (engine, room, origin) = (self.clone(), room.clone(), origin.to_owned());
         self.0.tasks.spawn("room errand", async move {
-            let mut errand = Errand { rooms: &rooms, room: room.serial, origin: &origin, is_over: false };
-            rooms.run_errand(&room, &origin).await;
+            let mut errand = Errand { engine: &engine, room: room.serial, origin: &origin, is_over: false };
+            engine.run_errand(&room, &origin).await;
             errand.is_over = true;
         });
     }

@@ -58,7 +58,7 @@ enum Auth {
 impl Engine {
     /// Looks at a room as it is on disk.
     pub(crate) fn stored_view<'a>(&'a self, room: &'a RoomInfo, nothing: &'a Fresh) -> View<'a> {
-        View { rooms: self, room, layers: [nothing, nothing] }
+        View { engine: self, room, layers: [nothing, nothing] }
     }
 
     /// Which events of a room are stored; true: in their place in the graph.

@@ -131,7 +131,7 @@ impl Engine {
                 events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
             let known = self.stored(room, &ids).await?;
             for event in events.iter().filter(|event| !known.contains_key(event.pdu().event_id())) {
-                let view = View { rooms: self, room, layers: [done, &fresh] };
+                let view = View { engine: self, room, layers: [done, &fresh] };
                 match judge_outlier(&view, event.pdu(), refused).await? {
                     None => {}
                     Some((Verdict::Rejected, _)) => {

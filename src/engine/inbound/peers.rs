@@ -74,7 +74,7 @@ impl Peers {
 
 /// A request under way; one that is given up counts as not answered.
 struct Asking<'a> {
-    rooms: &'a Engine,
+    engine: &'a Engine,
     peer: &'a Peer,
     /// Failures known when it began: of several that hang at once, the first counts.
     failures: u32,
@@ -88,8 +88,8 @@ impl Drop for Asking<'_> {
             rest.backoff.reset();
             rest.until = None;
         } else if rest.backoff.failures() == self.failures {
-            let wait = rest.backoff.next(&self.rooms.0.random);
-            rest.until = Some(self.rooms.0.clock.instant() + wait);
+            let wait = rest.backoff.next(&self.engine.0.random);
+            rest.until = Some(self.engine.0.clock.instant() + wait);
         }
     }
 }
@@ -127,7 +127,7 @@ impl Engine {
             return Err(unreachable("it did not answer of late and is left alone"));
         }
         let failures = peer.rest.lock().backoff.failures();
-        let mut asking = Asking { rooms: self, peer: &peer, failures, answered: false };
+        let mut asking = Asking { engine: self, peer: &peer, failures, answered: false };
         let answer = clock.timeout(deadline, request).await.unwrap_or(Err(unreachable("no answer in time")));
         asking.answered = !matches!(answer, Err(RemoteError::Unreachable { .. }));
         answer

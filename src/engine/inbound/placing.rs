@@ -21,8 +21,8 @@ use tracing::debug;
 use super::receive::{Arrival, Received};
 use crate::{
     Engine,
-    head::{Guard, Landing, Live},
-    pipeline::{Given, Stage, Staged},
+    head::{Given, Guard, Landing, Live, Staged},
+    pipeline::Stage,
 };
 
 /// How often a batch is made beside the lock before it is made under it.

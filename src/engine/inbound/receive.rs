@@ -239,7 +239,7 @@ impl Stage<'_> {
         let mut auth = AuthEvents::default();
         for (id, event) in ids.iter().zip(self.view().events_by_id(&ids).await?) {
             let Some(event) = event else {
-                let place = self.rooms.store().get(&EVENT_IDS, id.as_str()).await?;
+                let place = self.engine.store().get(&EVENT_IDS, id.as_str()).await?;
                 let is_foreign = place.is_some_and(|place| place.room != self.room.serial);
                 return Ok(if is_foreign { NamedAuth::Foreign } else { NamedAuth::Missing });
             };
@@ -347,7 +347,7 @@ impl Stage<'_> {
             info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %failure, "event soft-failed");
             return Ok(Verdict::SoftFailed);
         }
-        let ask = || self.rooms.0.policy.accept_from(&arrival.origin, &self.room.room_id, pdu);
+        let ask = || self.engine.0.policy.accept_from(&arrival.origin, &self.room.room_id, pdu);
         if let Err(denial) = arrival.wanted.get_or_init(ask) {
             info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %denial, "event soft-failed");
             return Ok(Verdict::SoftFailed);
@@ -365,7 +365,7 @@ impl Stage<'_> {
         let mut reads = store::Reads::new();
         let gap = reads.get(&GAPS, &key);
         let redaction = reads.get(&AWAITED, &key);
-        let mut found = self.rooms.store().read(reads).await?;
+        let mut found = self.engine.store().read(reads).await?;
         let (gap, redaction) = (found.take(gap)?, found.take(redaction)?);
         let gap = self.view().fresh_gap(pdu.event_id()).unwrap_or(gap);
         let redaction = match redaction {

@@ -291,6 +291,6 @@ impl Stage<'_> {
         let changes: Vec<_> =
             keys.into_iter().zip(state).map(|(key, (_, event))| (key, Some(event.serial()))).collect();
         let room = self.room.serial;
-        Ok(self.rooms.snapshots().apply(room, Root::EMPTY, &changes, &mut self.batch).await?)
+        Ok(self.engine.snapshots().apply(room, Root::EMPTY, &changes, &mut self.batch).await?)
     }
 }

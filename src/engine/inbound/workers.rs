@@ -102,14 +102,14 @@ impl Workers {
 /// A room is being joined while this lives. Then, also when whoever joined has gone away, what came meanwhile is
 /// seen to.
 pub(crate) struct JoinMark {
-    rooms: Engine,
+    engine: Engine,
     room_id: OwnedRoomId,
 }
 
 impl Drop for JoinMark {
     fn drop(&mut self) {
         {
-            let mut joining = self.rooms.0.workers.joining.lock();
+            let mut joining = self.engine.0.workers.joining.lock();
             if let Some(count) = joining.get_mut(&self.room_id) {
                 *count -= 1;
                 if *count == 0 {
@@ -117,8 +117,8 @@ impl Drop for JoinMark {
                 }
             }
         }
-        let (rooms, room_id) = (self.rooms.clone(), self.room_id.clone());
-        self.rooms.0.tasks.spawn("room after a join", async move { rooms.see_to_joined(&room_id).await });
+        let (engine, room_id) = (self.engine.clone(), self.room_id.clone());
+        self.engine.0.tasks.spawn("room after a join", async move { engine.see_to_joined(&room_id).await });
     }
 }
 
@@ -141,7 +141,7 @@ impl Engine {
     /// Notes that a room is being joined, until the mark is dropped.
     pub(crate) fn mark_joining(&self, room_id: &RoomId) -> JoinMark {
         *self.0.workers.joining.lock().entry(room_id.to_owned()).or_default() += 1;
-        JoinMark { rooms: self.clone(), room_id: room_id.to_owned() }
+        JoinMark { engine: self.clone(), room_id: room_id.to_owned() }
     }
 
     /// Starts a worker for a room, unless it has one.
@@ -149,10 +149,10 @@ impl Engine {
         if !self.0.workers.claim(room.serial) {
             return;
         }
-        let rooms = self.clone();
+        let engine = self.clone();
         self.0.tasks.spawn("room inbox", async move {
-            let mut seat = Seat { workers: &rooms.0.workers, room: room.serial, left: false };
-            rooms.work(&room, &mut seat).await;
+            let mut seat = Seat { workers: &engine.0.workers, room: room.serial, left: false };
+            engine.work(&room, &mut seat).await;
         });
     }
 

@@ -12,7 +12,7 @@ use ruma::UserId;
 use store::{Batch, CommitError, Position, Range, Stamped, Store, Topic};
 
 use super::Step;
-use crate::place::StateChange;
+use crate::change::StateChange;
 
 /// Follows all changes of member events in the current state.
 pub(super) fn project(step: &mut Step<'_>) {

@@ -20,7 +20,7 @@ use room::{
 };
 use store::{Batch, Slot};
 
-use crate::place::StateChange;
+use crate::change::StateChange;
 
 /// What projections know and where they write.
 pub(crate) struct Step<'a> {

@@ -11,7 +11,7 @@ use room::{
 use store::{AppendKey, AsKey, Batch, Counter, Key, Slot, Stamped, Swath, Table, Topic, Value};
 
 use super::Step;
-use crate::place::StateChange;
+use crate::change::StateChange;
 
 /// An index that is kept in the batches of the events themselves: unread counts, search, records. So it is never behind
 /// the events, and a crash leaves neither without the other.

@@ -6,7 +6,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::Step;
-use crate::place::StateChange;
+use crate::change::StateChange;
 
 /// Follows changes of the state events that summaries are made of.
 pub(super) fn project(step: &mut Step<'_>) {

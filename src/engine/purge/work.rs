@@ -70,12 +70,12 @@ impl Engine {
     /// yet to be told of a room.
     pub fn start_purging(&self, debts: Arc<dyn Debts>, metrics: &base::Metrics) {
         let consumer = Consumer::new(self.store(), NAME, &self.0.clock, metrics);
-        let rooms = self.clone();
+        let engine = self.clone();
         self.0.tasks.spawn_restarting("room purges", move || {
-            let (rooms, consumer, debts) = (rooms.clone(), consumer.clone(), debts.clone());
+            let (engine, consumer, debts) = (engine.clone(), consumer.clone(), debts.clone());
             async move {
-                let stop = rooms.0.tasks.shutdown_token();
-                consumer.run(stop, |term| rooms.clone().purge_on(term, debts.clone())).await;
+                let stop = engine.0.tasks.shutdown_token();
+                consumer.run(stop, |term| engine.clone().purge_on(term, debts.clone())).await;
             }
         });
     }

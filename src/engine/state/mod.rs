@@ -77,12 +77,12 @@ pub(crate) async fn resolve(view: &View<'_>, roots: &[Root]) -> Result<Arc<Resol
     if let [only] = roots[..] {
         return Ok(Arc::new(Resolution { base: only, changes: Vec::new() }));
     }
-    let done = &view.rooms.resolver().done;
+    let done = &view.engine.resolver().done;
     let key = (view.room.serial, roots);
     if let Some(resolution) = done.get(&key) {
         return Ok(resolution);
     }
-    view.rooms.0.metrics.resolutions.inc();
+    view.engine.0.metrics.resolutions.inc();
     let resolution = Arc::new(resolve_anew(view, &key.1).await?);
     done.insert(key, resolution.clone());
     Ok(resolution)
@@ -126,7 +126,7 @@ struct Conflict {
 async fn find_conflicts(view: &View<'_>, roots: &[Root]) -> Result<Vec<Conflict>, Error> {
     let mut events: BTreeMap<StateKeySerial, Vec<Option<EventSerial>>> = BTreeMap::new();
     for (index, root) in roots.iter().enumerate().skip(1) {
-        for found in view.rooms.snapshots().difference(view.room.serial, roots[0], *root).await? {
+        for found in view.engine.snapshots().difference(view.room.serial, roots[0], *root).await? {
             // States that do not differ from the first have what it has.
             let row = events.entry(found.key).or_insert_with(|| vec![found.before; roots.len()]);
             row[index] = found.after;
@@ -258,7 +258,7 @@ async fn load_agreed(
     let keys = view.find_keys(&names).await?;
     let (names, keys): (Vec<StateKeyName>, Vec<StateKeySerial>) =
         names.into_iter().zip(keys).filter_map(|(name, key)| Some((name, key?))).unzip();
-    let serials = view.rooms.snapshots().get(view.room.serial, base, &keys).await?;
+    let serials = view.engine.snapshots().get(view.room.serial, base, &keys).await?;
     let agreed: HashMap<StateKeyName, EventSerial> =
         names.into_iter().zip(serials).filter_map(|(name, serial)| Some((name, serial?))).collect();
     known.load(view, graph, agreed.values().copied().collect()).await?;
@@ -302,7 +302,7 @@ impl Question {
         if !many {
             return work();
         }
-        let tasks = &view.rooms.0.tasks;
+        let tasks = &view.engine.0.tasks;
         tasks.spawn_blocking("state resolution", work).await.map_err(|_| Error::Interrupted)?
     }
 }

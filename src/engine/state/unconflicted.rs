@@ -31,11 +31,11 @@ pub(super) async fn remove(
     // First the events that most chains hold: often that is the end of it.
     let first = control_keys(view).await?;
     let first: Vec<_> = first.into_iter().filter(|key| !conflicting.contains(key)).collect();
-    let first = view.rooms.snapshots().get(view.room.serial, base, &first).await?;
+    let first = view.engine.snapshots().get(view.room.serial, base, &first).await?;
     walk.go(&first.into_iter().flatten().collect::<Vec<_>>()).await?;
     difference.retain(|event| !walk.has(*event));
 
-    let mut entries = view.rooms.snapshots().walk(view.room.serial, base);
+    let mut entries = view.engine.snapshots().walk(view.room.serial, base);
     while !difference.is_empty()
         && let Some(some) = entries.next().await?
     {

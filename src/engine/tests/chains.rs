@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     graph::{AUTH, AuthGraph, AuthRow, index_auth},
+    head::Given,
     inbound::receive::Arrival,
-    pipeline::Given,
     view::{Fresh, View},
 };
 
@@ -45,7 +45,7 @@ async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
 
 async fn chain(server: &Server, room: &RoomInfo, of: &[EventSerial]) -> HashSet<EventSerial> {
     let nothing = Fresh::default();
-    let view = View { rooms: &server.engine, room, layers: [&nothing, &nothing] };
+    let view = View { engine: &server.engine, room, layers: [&nothing, &nothing] };
     view.auth_chain(&mut AuthGraph::default(), of).await.unwrap()
 }
 
@@ -140,7 +140,7 @@ async fn a_graph_of_a_hundred_thousand_events_is_read_by_pages_and_kept_within_i
     put(&server, &room, &line(LENGTH, |place| LENGTH - place)).await;
     let first = [EventSerial(100_000 + LENGTH)];
     let nothing = Fresh::default();
-    let view = View { rooms: &server.engine, room: &room, layers: [&nothing, &nothing] };
+    let view = View { engine: &server.engine, room: &room, layers: [&nothing, &nothing] };
     let mut graph = AuthGraph::default();
     let (found, cost) = count.of(view.auth_chain(&mut graph, &first)).await;
     assert_eq!(found.unwrap().len() as u64, LENGTH + 1);

@@ -101,13 +101,13 @@ impl Claim<'_> {
     }
 
     /// The room that somebody else has made meanwhile for the same.
-    pub(crate) async fn find(&mut self, rooms: &Engine) -> Result<Option<OwnedRoomId>, Error> {
-        let found = rooms.store().get(&UPGRADES, &(self.old.serial, self.user.as_str())).await?;
+    pub(crate) async fn find(&mut self, engine: &Engine) -> Result<Option<OwnedRoomId>, Error> {
+        let found = engine.store().get(&UPGRADES, &(self.old.serial, self.user.as_str())).await?;
         self.stale = None;
         let Some(row) = found else {
-            return rooms.find_done(self.old, self.user, self.upgrade.version).await;
+            return engine.find_done(self.old, self.user, self.upgrade.version).await;
         };
-        if rooms.is_begun(self.old, self.user, self.upgrade, &row).await? {
+        if engine.is_begun(self.old, self.user, self.upgrade, &row).await? {
             return Ok(Some(row.room_id));
         }
         self.stale = Some(row);

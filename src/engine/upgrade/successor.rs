@@ -52,9 +52,9 @@ pub(super) struct OldRoom {
 }
 
 impl OldRoom {
-    pub(super) async fn read(rooms: &Engine, user: &UserId, room_id: &RoomId) -> Result<Self, Error> {
-        let state = rooms.rooms().state(&Viewer::user(user), room_id).await?;
-        Ok(Self { state, version: rooms.rooms().get_room(room_id).await?.version })
+    pub(super) async fn read(engine: &Engine, user: &UserId, room_id: &RoomId) -> Result<Self, Error> {
+        let state = engine.rooms().state(&Viewer::user(user), room_id).await?;
+        Ok(Self { state, version: engine.rooms().get_room(room_id).await?.version })
     }
 
     fn find(&self, kind: &str) -> Option<&Look> {
@@ -150,7 +150,7 @@ fn is_standing(look: &Look) -> bool {
 
 /// The wishes for the room that takes another's place.
 pub(super) async fn wishes(
-    rooms: &Engine,
+    engine: &Engine,
     user: &UserId,
     info: &RoomInfo,
     old: &OldRoom,
@@ -166,7 +166,7 @@ pub(super) async fn wishes(
     // From version 12 the id of the new room is known only after its create event is made, so the tombstone
     // cannot be named here: clients are to look for it.
     if !version.has_hashed_room_id()
-        && let Some(last) = rooms.rooms().forward_extremities(info).await?.pop()
+        && let Some(last) = engine.rooms().forward_extremities(info).await?.pop()
     {
         predecessor["event_id"] = json!(last);
     }
