@@ -10,6 +10,7 @@
 //!
 //! [`KNOWN`] says how many steps of each crate lie on circles. More is a new circle; fewer is a circle
 //! undone, and the number is lowered with it, so that it does not come back.
+//! Much of what is left is a handle that owns the parts whose verbs are spread over the files that know it.
 //!
 //! Text is read here, not Rust: what a macro makes is not seen, and what it is given is.
 
