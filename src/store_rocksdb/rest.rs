@@ -62,7 +62,7 @@ impl Memory {
         }
         let rested = self.rested.load(Ordering::Relaxed).saturating_add(1);
         self.rested.store(rested, Ordering::Relaxed);
-        if rested != RESTS {
+        if !rested.is_multiple_of(RESTS) {
             return 0;
         }
         let before = self.bytes();
