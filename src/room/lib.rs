@@ -15,6 +15,7 @@ mod acl;
 mod attempts;
 mod canonical_alias;
 mod create;
+mod entering;
 mod error;
 mod farewells;
 mod graph;
@@ -73,7 +74,7 @@ pub use self::{
     place::StateChange,
     policy::{AllowAll, Denial, Policy},
     ports::{KeySource, NoRemote, Remote, RemoteError},
-    projections::{Emptied, Projection, Rows, Shown, list_local_members},
+    projections::{Brought, Emptied, Projection, Rows, Shown, list_local_members},
     purge::{Debts, NoDebts, PurgeStatus},
     resident::{AcceptedJoin, MemberTemplate},
     rooms::{Config, Parts, Rooms},

@@ -16,8 +16,8 @@ use crate::{
     log::{Entry, MembershipEntry},
     read::{event::StoredEvent, room::RoomInfo},
     tables::{
-        FAREWELLS, FarewellRow, HELPERS, HelperRow, INVITES, InviteRow, MEMBERSHIPS, Membership,
-        MembershipRow, Verdict, WITHDRAWALS,
+        EVENT_IDS, EventPlace, FAREWELLS, FarewellRow, HELPERS, HelperRow, INVITES, InviteRow, MEMBERSHIPS,
+        Membership, MembershipRow, Verdict, WITHDRAWALS,
     },
     versions::bind,
     view::Fresh,
@@ -225,6 +225,9 @@ impl Rooms {
         let nothing = Fresh::default();
         let view = self.stored_view(room, &nothing);
         if let Some(known) = view.events_by_id(&[pdu.event_id().to_owned()]).await?.pop().flatten() {
+            // What is left of a join goes, but for what is named.
+            let place = EventPlace { room: room.serial, event: known.serial() };
+            batch.require(&EVENT_IDS, pdu.event_id().as_str(), Some(&place));
             return Ok(known);
         }
         self.stage_outlier(batch, room, pdu, Verdict::Outlier, Vec::new()).await

@@ -13,7 +13,7 @@ use store::{Position, Slot, Stamped, Topic};
 use crate::{
     Error,
     graph::note_auth,
-    ids::{EventSerial, Order, Root, StateKeySerial},
+    ids::{EventSerial, Order, Root},
     log::{Entry, EventEntry},
     pipeline::{MAX_EXTREMITIES, Stage, member_change, name},
     projections::{self, Step},
@@ -463,18 +463,17 @@ impl Stage<'_> {
             }
             _ => {}
         }
-        projections::run(&mut Step {
+        let mut step = Step {
             others: &self.rooms.0.projections,
             room: self.room,
             authorities: self.rooms.authorities(),
             batch: &mut self.batch,
             slot,
-            event,
             came_in: self.forget_state,
             current: self.head.current,
-            summary: &mut self.summary,
             changes: &changes,
-        });
+        };
+        projections::run(&mut step, event, &mut self.summary);
         Ok(())
     }
 
@@ -491,7 +490,7 @@ impl Stage<'_> {
                 let old = self.current_before(&name).await?;
                 vec![StateChange { name, old, new: Some(event.clone()) }]
             }
-            _ => self.changes_between(projected, current).await?,
+            _ => self.view().changes_between(projected, current).await?,
         };
         for change in &changes {
             self.state.insert(change.name.clone(), change.new.clone());
@@ -502,28 +501,6 @@ impl Stage<'_> {
     /// The event that an event on the tip took the place of: [`Stage::state_after`] has loaded it.
     async fn current_before(&mut self, name: &StateKeyName) -> Result<Option<Arc<StoredEvent>>, Error> {
         Ok(self.current(std::slice::from_ref(name)).await?.pop().flatten())
-    }
-
-    /// What differs between two states of the room.
-    async fn changes_between(&mut self, old: Root, new: Root) -> Result<Vec<StateChange>, Error> {
-        let differences = self.rooms.snapshots().difference(self.room.serial, old, new).await?;
-        let keys: Vec<StateKeySerial> = differences.iter().map(|difference| difference.key).collect();
-        let view = self.view();
-        let names = view.key_names(&keys).await?;
-        let serials: Vec<EventSerial> = differences
-            .iter()
-            .flat_map(|difference| [difference.before, difference.after])
-            .flatten()
-            .collect();
-        let mut events = view.events(&serials).await?.into_iter();
-        let mut next = |serial: Option<EventSerial>| serial.and_then(|_| events.next().flatten());
-        let mut changes = Vec::with_capacity(names.len());
-        for (name, difference) in names.into_iter().zip(&differences) {
-            let old = next(difference.before);
-            let new = next(difference.after);
-            changes.push(StateChange { name, old, new });
-        }
-        Ok(changes)
     }
 
     /// The state that results from several.

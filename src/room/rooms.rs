@@ -202,6 +202,7 @@ impl Rooms {
         rooms.index_open_rooms().await?;
         rooms.resume_inbox().await?;
         rooms.start_adopting();
+        rooms.start_voiding();
         rooms.start_forgetting();
         rooms.start_telling();
         Ok(rooms)

@@ -702,6 +702,7 @@ pub enum Why {
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     use crate::{
+        entering::tables::{BROUGHT, ENTERINGS},
         graph::AUTH,
         purge::tables::{EMPTIED, PURGES},
         read::{
@@ -755,5 +756,7 @@ pub fn checks() -> Vec<TableCheck> {
         CHUNKS.check(),
         PURGES.check(),
         EMPTIED.check(),
+        ENTERINGS.check(),
+        BROUGHT.check(),
     ]
 }

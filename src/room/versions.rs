@@ -14,8 +14,8 @@ use store::{Batch, Order, Range};
 use crate::{
     Error, Rooms,
     attempts::Attempts,
+    entering::tables::ENTERINGS,
     graph::AUTH,
-    pipeline::Stage,
     read::{event::touch_changed, room::RoomInfo},
     tables::{EVENT_IDS, EVENT_META, EVENTS, HEADS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
 };
@@ -51,6 +51,14 @@ impl Rooms {
             if self.store().get(&HEADS, &room.serial).await?.is_some() {
                 return Err(Error::Invalid(format!("the room has version {}", room.version)));
             }
+            // What a join has brought of it was read by the rules of the other version.
+            match self.void(&room).await {
+                Err(Error::Contended) => {
+                    attempts.again(self).await?;
+                    continue;
+                }
+                voided => voided?,
+            }
             self.change_version(&room, version, &mut attempts).await?;
         }
     }
@@ -68,8 +76,9 @@ impl Rooms {
             let rows = self.store().scan(&EVENT_META, range, Order::Ascending, STEP).await?;
             let is_last = rows.len() < STEP;
             let mut batch = Batch::new();
-            // Nobody has joined meanwhile.
+            // Nobody has joined meanwhile, or is about to.
             batch.require(&HEADS, &room.serial, None);
+            batch.require(&ENTERINGS, &room.serial, None);
             let mut gone = Vec::with_capacity(rows.len());
             for ((_, event), meta) in rows {
                 batch.delete(&EVENT_IDS, meta.value.event_id.as_str());
@@ -92,14 +101,6 @@ impl Rooms {
                 return Ok(());
             }
         }
-    }
-}
-
-impl Stage<'_> {
-    /// Makes sure that the room is still one of the version by whose rules this batch was made.
-    pub(crate) fn bind_version(&mut self) {
-        let row = row_of(self.room);
-        self.batch.require(&ROOMS, self.room.room_id.as_str(), Some(&row));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who is in the room: its members, how many of each server, and the rooms of our users.
 
+use pdu::Authorities;
 use ruma::UserId;
 use store::{Batch, CommitError, Position, Range, Stamped, Store, Topic};
 
@@ -10,7 +11,7 @@ use crate::{
     read::event::StoredEvent,
     tables::{
         DEPARTURES, DepartureRow, INVITES, LOCAL_MEMBERS, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow,
-        Membership, MembershipRow, SERVERS,
+        Membership, MembershipRow, SERVERS, StateKeyName,
     },
 };
 
@@ -25,6 +26,12 @@ pub(super) fn project(step: &mut Step<'_>) {
             follow(step, user, change);
         }
     }
+}
+
+/// Whether this is what a user of ours is in the room.
+pub(crate) fn is_ours(authorities: &Authorities, name: &StateKeyName) -> bool {
+    let user = <&UserId>::try_from(name.key.as_str());
+    name.kind == "m.room.member" && user.is_ok_and(|user| authorities.is_ours(user.server_name()))
 }
 
 fn follow(step: &mut Step<'_>, user: &UserId, change: &StateChange) {

@@ -3,12 +3,12 @@
 use super::Step;
 use crate::{
     ids::Order,
+    read::event::StoredEvent,
     tables::{Place, RELATIONS, RelationRow, THREAD_SENDERS, THREADS, ThreadRow},
 };
 
 /// Adds the event to the relations of its parent, and to its thread.
-pub(super) fn project(step: &mut Step<'_>) {
-    let event = step.event;
+pub(super) fn project(step: &mut Step<'_>, event: &StoredEvent) {
     let place = event.meta().place;
     if place == Place::None {
         return;

@@ -5,15 +5,35 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::Step;
-use crate::{place::StateChange, tables::Summary};
+use crate::{
+    place::StateChange,
+    tables::{StateKeyName, Summary},
+};
 
 /// Follows changes of the state events that summaries are made of.
-pub(super) fn project(step: &mut Step<'_>) {
+pub(super) fn project(step: &Step<'_>, summary: &mut Summary) {
     for change in step.changes {
         if change.name.key.is_empty() {
-            follow(step.summary, change);
+            follow(summary, change);
         }
     }
+}
+
+/// Whether a summary says something of this piece of state; as [`follow`] does.
+pub(super) fn shows(name: &StateKeyName) -> bool {
+    const SHOWN: [&str; 10] = [
+        "m.room.create",
+        "m.room.name",
+        "m.room.topic",
+        "m.room.avatar",
+        "m.room.canonical_alias",
+        "m.room.join_rules",
+        "m.room.guest_access",
+        "m.room.history_visibility",
+        "m.room.encryption",
+        "m.room.tombstone",
+    ];
+    name.key.is_empty() && SHOWN.contains(&name.kind.as_str())
 }
 
 pub(super) fn follow(summary: &mut Summary, change: &StateChange) {

@@ -388,7 +388,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 13] = [
+    pub(crate) const DEALT_WITH: [&str; 15] = [
         // When it is closed.
         "room.rooms",
         "room.heads",
@@ -401,6 +401,9 @@ pub(crate) mod tests {
         "room.aliases",
         "room.memberships",
         "room.departures",
+        // Of rooms without a head, which are not purged.
+        "room.enterings",
+        "room.brought",
         // Of users, and of purges themselves.
         "room.erased",
         "room.purges",

@@ -48,6 +48,9 @@ impl KeyCache {
 
 impl Rooms {
     /// The serials of state keys, in the order of `names`; `None` for one that the room has never had.
+    ///
+    /// Of rooms that have a head, or get one with what is made of the answer: of others they may go
+    /// ([`crate::entering`]), and those given later would be others.
     pub(crate) async fn state_keys(
         &self,
         names: &[(RoomSerial, &str, &str)],
@@ -76,8 +79,12 @@ impl Rooms {
         &self,
         queries: &[StateQuery<'_>],
     ) -> Result<Vec<Option<EventSerial>>, Error> {
-        let names: Vec<_> = queries.iter().map(|query| (query.room, query.kind, query.key)).collect();
-        let keys = self.state_keys(&names).await?;
+        // An empty state holds nothing, and of a room that has no other one no keys are remembered.
+        let has_state = |query: &StateQuery<'_>| query.root != Root::EMPTY;
+        let asked = queries.iter().filter(|query| has_state(query));
+        let names: Vec<_> = asked.map(|query| (query.room, query.kind, query.key)).collect();
+        let mut keys = self.state_keys(&names).await?.into_iter();
+        let keys = queries.iter().map(|query| if has_state(query) { keys.next().flatten() } else { None });
         // One visit to each snapshot.
         let mut visits: Vec<(RoomSerial, Root, Vec<StateKeySerial>)> = Vec::new();
         let mut visit_of: HashMap<(RoomSerial, Root), usize> = HashMap::new();
@@ -85,7 +92,7 @@ impl Rooms {
             .iter()
             .zip(keys)
             .map(|(query, key)| {
-                let key = key.filter(|_| query.root != Root::EMPTY)?;
+                let key = key?;
                 let visit = *visit_of.entry((query.room, query.root)).or_insert_with(|| {
                     visits.push((query.room, query.root, Vec::new()));
                     visits.len() - 1

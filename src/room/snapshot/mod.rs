@@ -26,7 +26,7 @@ use store::{Batch, Store};
 use tracing::error;
 
 pub use self::{
-    apply::Change,
+    apply::{Change, in_tree_order},
     node::{BadChunk, ChunkHash, Entry},
     shelf::{CHUNKS, Hold},
     tree::{Broken, Difference, Query},

@@ -4,6 +4,7 @@
 mod chains;
 mod convergence;
 mod counting;
+mod entering;
 mod ephemeral;
 mod erasure;
 mod extremities;
