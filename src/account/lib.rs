@@ -48,7 +48,7 @@ pub use error::Error;
 pub use interactive::Asked;
 pub use login::{Credentials, LogIn};
 pub use openid::OpenIdToken;
-pub use profile::Profile;
+pub use profile::{Profile, list_names};
 pub use register::{NewUser, Registered};
 pub use registration_tokens::RegistrationToken;
 pub use sessions::{Session, SessionTokens};

@@ -31,6 +31,7 @@ mod membership;
 mod memory;
 mod merge;
 mod outside;
+mod people;
 mod pipeline;
 mod place;
 mod policy;
@@ -71,11 +72,13 @@ pub use self::{
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
     membership::{Joining, Profile, ProfileChange},
+    people::{Begin, Found, PeopleFound, list_people, note_account},
     place::StateChange,
     policy::{AllowAll, Denial, Policy},
     ports::{KeySource, NoRemote, Remote, RemoteError},
     projections::{Brought, Emptied, Projection, Rows, Shown, list_local_members},
     purge::{Debts, NoDebts, PurgeStatus},
+    read::recency::note_recency,
     resident::{AcceptedJoin, MemberTemplate},
     rooms::{Config, Parts, Rooms},
     send::Txn,

@@ -17,7 +17,7 @@ use crate::{
     log::{Entry, EventEntry},
     pipeline::{MAX_EXTREMITIES, Stage, member_change, name},
     projections::{self, Step},
-    read::event::StoredEvent,
+    read::{event::StoredEvent, recency},
     tables::{
         AWAITED, EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, Place,
         StateKeyName, TIMELINE, TimelineRow, Verdict,
@@ -200,6 +200,10 @@ impl Stage<'_> {
             }
             let is_on_tip = moves_tip && self.move_tip(&event, after, successors).await?;
             self.note_gaps(&event, is_on_tip, past, &missing).await?;
+            // What others waited for came too late to be news.
+            if let Some(slot) = slot.filter(|_| moves_tip && awaited.is_none()) {
+                recency::note(&mut self.batch, &event, slot, self.forget_state);
+            }
             let is_cut_off = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
             self.show(&event, slot, is_cut_off).await?;
             if *event.pdu().kind() == TimelineEventType::RoomRedaction {

@@ -291,9 +291,11 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms. Only who serves does: a command that looks at the data changes nothing else.
-    pub fn start_purging(&self) {
+    /// Carries out purges of rooms, and lists the people in rooms. Only who serves does: a command that looks at the data
+    /// changes nothing else.
+    pub fn start_upkeep(&self) {
         self.rooms.start_purging(Arc::new(self.sender.clone()), &self.metrics);
+        self.rooms.start_listing_people(&self.metrics);
     }
 
     /// Ends in order: requests are finished and long polls answered, readers write their cursors,

@@ -117,7 +117,7 @@ impl Server {
             data: Data::MayBegin,
         };
         let house = House::open(&config, foundation).await.expect("the server opens");
-        house.start_purging();
+        house.start_upkeep();
         let router = house.router(&[Serves::Client, Serves::Federation, Serves::Admin]).expect("routes");
         if net.authority.is_some() {
             self.listen(&config, &house).await;

@@ -6,6 +6,7 @@ use store::{Batch, CommitError, Position, Range, Stamped, Store, Topic};
 
 use super::Step;
 use crate::{
+    people,
     place::StateChange,
     purge::tables::PURGES,
     read::event::StoredEvent,
@@ -17,6 +18,7 @@ use crate::{
 
 /// Follows all changes of member events in the current state.
 pub(super) fn project(step: &mut Step<'_>) {
+    let mut is_due = false;
     for change in step.changes {
         if change.name.kind != "m.room.member" {
             continue;
@@ -24,7 +26,16 @@ pub(super) fn project(step: &mut Step<'_>) {
         // A state key that is no user id names nobody.
         if let Ok(user) = <&UserId>::try_from(change.name.key.as_str()) {
             follow(step, user, change);
+            is_due |= people::note_member(step, user, change);
         }
+    }
+    // With the event by which we come in, and not before: until then nobody here may look at the room's people.
+    if step.came_in && step.slot.is_some() {
+        people::note_room(step);
+        is_due = true;
+    }
+    if is_due {
+        people::wake(step.batch, step.slot);
     }
 }
 

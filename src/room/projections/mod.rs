@@ -18,6 +18,7 @@ use store::{Batch, Slot};
 
 use crate::{
     ids::Root,
+    people,
     place::StateChange,
     read::{event::StoredEvent, room::RoomInfo},
     tables::{StateKeyName, Summary},
@@ -68,6 +69,7 @@ pub(crate) fn empty(
     emptied: &StoredEvent,
     batch: &mut Batch,
 ) {
+    people::note_emptied(batch, room.serial, before);
     port::empty(others, Emptied { room, before, emptied }, batch);
 }
 

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     Error, Rooms,
-    read::{directory::PUBLISHED, open::OPEN_ROOMS, room::RoomInfo},
+    people::WALKS,
+    read::{directory::PUBLISHED, open::OPEN_ROOMS, recency::RECENCY, room::RoomInfo},
     tables::{HEADS, LOCAL_MEMBERS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow, SERVERS, SUMMARIES},
 };
 
@@ -165,6 +166,8 @@ impl Rooms {
         batch.delete(&HEADS, &room.serial);
         batch.delete(&SUMMARIES, &room.serial);
         batch.delete(&OPEN_ROOMS, &room.serial);
+        batch.delete(&RECENCY, &room.serial);
+        batch.delete(&WALKS, &room.serial);
         // Also of whom could not leave: nobody is in it.
         for authority in self.authorities().iter() {
             batch.delete(&SERVERS, &(room.serial, authority.name().as_str()));

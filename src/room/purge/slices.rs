@@ -17,6 +17,7 @@ use crate::{
     graph::AUTH,
     ids::{EventSerial, RoomSerial, Root},
     log::{Entry, MembershipEntry},
+    people::Gone,
     read::{
         aliases::{ALIASES, ROOM_ALIASES},
         receipts::{RECEIPT_LOG, RECEIPTS},
@@ -166,6 +167,7 @@ impl Rooms {
         }
         let room = self.get_room(room_id).await?;
         self.stage_former(&mut batch, row.room, &room, &users).await?;
+        self.stage_people_gone(&mut batch, Gone { room: row.room, users: &users }).await?;
         self.purge_batch(term, room_id, row, (batch, rows.len(), Some(last))).await
     }
 
@@ -230,6 +232,7 @@ impl Rooms {
         let room = self.get_room(room_id).await?;
         let mut batch = Batch::new();
         self.stage_former(&mut batch, row.room, &room, &users).await?;
+        self.stage_people_gone(&mut batch, Gone { room: row.room, users: &users }).await?;
         self.purge_batch(term, room_id, row, (batch, users.len(), Some(last))).await
     }
 
@@ -388,7 +391,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 15] = [
+    pub(crate) const DEALT_WITH: [&str; 20] = [
         // When it is closed.
         "room.rooms",
         "room.heads",
@@ -396,6 +399,8 @@ pub(crate) mod tests {
         "room.summaries",
         "room.open_rooms",
         "room.published",
+        "room.recency",
+        "room.people_walks",
         // With its events, its aliases and its members.
         "room.event_ids",
         "room.aliases",
@@ -404,6 +409,9 @@ pub(crate) mod tests {
         // Of rooms without a head, which are not purged.
         "room.enterings",
         "room.brought",
+        "room.people",
+        "room.people_due",
+        "room.people_words",
         // Of users, and of purges themselves.
         "room.erased",
         "room.purges",

@@ -26,6 +26,7 @@ pub mod membership;
 pub mod messages;
 pub mod open;
 pub mod receipts;
+pub(crate) mod recency;
 pub mod relations;
 pub mod room;
 pub mod servers;
@@ -59,6 +60,7 @@ pub(crate) struct Reader {
     pub(crate) typing: typing::Typing,
     pub(crate) erasures: erasure::Erasures,
     pub(crate) closed: Closed,
+    pub(crate) open: open::OpenRooms,
 }
 
 impl Reader {
@@ -76,6 +78,7 @@ impl Reader {
             typing: typing::Typing::default(),
             erasures: erasure::Erasures::default(),
             closed: Closed::default(),
+            open: open::OpenRooms::default(),
         }
     }
 }

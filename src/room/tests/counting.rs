@@ -21,6 +21,7 @@ pub(super) struct Count(Arc<Counters>);
 #[derive(Debug, Default)]
 struct Counters {
     calls: AtomicUsize,
+    rows: AtomicUsize,
     events: AtomicUsize,
     /// Who reads the auth graph waits while somebody holds it.
     gate: Arc<tokio::sync::RwLock<()>>,
@@ -28,17 +29,18 @@ struct Counters {
     came: AtomicUsize,
 }
 
-/// How often the store was asked, and how many whole events it was asked for.
+/// How often the store was asked, how many rows it was asked for or gave, and how many whole events it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) calls: usize,
+    pub(super) rows: usize,
     pub(super) events: usize,
 }
 
 impl Count {
     fn now(&self) -> Cost {
         let read = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
-        Cost { calls: read(&self.0.calls), events: read(&self.0.events) }
+        Cost { calls: read(&self.0.calls), rows: read(&self.0.rows), events: read(&self.0.events) }
     }
 
     /// What some work reads.
@@ -46,7 +48,12 @@ impl Count {
         let before = self.now();
         let done = work.await;
         let after = self.now();
-        (done, Cost { calls: after.calls - before.calls, events: after.events - before.events })
+        let cost = Cost {
+            calls: after.calls - before.calls,
+            rows: after.rows - before.rows,
+            events: after.events - before.events,
+        };
+        (done, cost)
     }
 
     /// Nobody reads of the auth graph until this is dropped.
@@ -88,12 +95,16 @@ impl Counting {
 impl Backend for Counting {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
         self.count.add(keys.iter().map(|key| key.table.id)).await;
+        self.count.0.rows.fetch_add(keys.len(), Ordering::SeqCst);
         self.inner.get(keys).await
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
         self.count.add(ranges.iter().map(|range| range.table.id)).await;
-        self.inner.scan(ranges, order, limit).await
+        let found = self.inner.scan(ranges, order, limit).await?;
+        // Also who finds nothing has looked.
+        self.count.0.rows.fetch_add(found.iter().map(|rows| rows.len().max(1)).sum(), Ordering::SeqCst);
+        Ok(found)
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {

@@ -7,9 +7,10 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use store::{Position, Stamped, Value, decode_key, encode_key};
 
 use crate::{
-    EventSerial, Order, RoomSerial, Root, StateKeySerial,
+    Begin, EventSerial, Order, RoomSerial, Root, StateKeySerial,
     graph::AuthRow,
     log::{Entry, EventEntry, MembershipEntry, ReceiptEntry},
+    people::{NameRow, PersonRow, WalkRow, WordRow},
     tables::{
         Awaited, DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, FarewellRow, Gap, Head, HelperRow,
         InboxRow, InviteRow, MemberRow, Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow,
@@ -51,6 +52,18 @@ fn user_id() -> OwnedUserId {
 #[test]
 fn rows_of_the_auth_graph_are_stored_as_ever() {
     pinned(&AuthRow { auth: vec![EventSerial(5), EventSerial(300)] }, "010205ac02");
+}
+
+#[test]
+fn rows_of_people_are_stored_as_ever() {
+    let names = vec![
+        NameRow { name: String::new(), rooms: vec![RoomSerial(300), RoomSerial(302)] },
+        NameRow { name: "n".to_owned(), rooms: vec![RoomSerial(7)] },
+    ];
+    pinned(&PersonRow { names }, "01020002ac0202016e0107");
+    let walk = WalkRow { after: "u".to_owned(), since: Root([3; 16]) };
+    pinned(&walk, &format!("010175{}", "03".repeat(16)));
+    pinned(&WordRow { begin: Begin::Within }, "0102");
 }
 
 #[test]
