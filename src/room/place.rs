@@ -14,7 +14,7 @@ use crate::{
     Error,
     graph::note_auth,
     ids::{EventSerial, Order, Root},
-    log::{Entry, EventEntry},
+    log::{Entry, EventEntry, HistoryEntry, history_came},
     pipeline::{MAX_EXTREMITIES, Stage, member_change, name},
     projections::{self, Step},
     read::{event::StoredEvent, recency},
@@ -543,5 +543,12 @@ impl Stage<'_> {
         });
         let (kind, payload) = entry.encode();
         self.batch.log(kind, payload, topics)
+    }
+
+    /// Notes that events took places in the history, after one and up to another.
+    pub(crate) fn log_history(&mut self, after: u64, through: u64) {
+        let (room, room_id) = (self.room.serial, self.room.room_id.clone());
+        let (kind, payload) = Entry::History(HistoryEntry { room, room_id, after, through }).encode();
+        self.batch.log(kind, payload, [history_came()]);
     }
 }

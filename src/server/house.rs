@@ -104,6 +104,7 @@ pub struct House {
     pub edges: Tasks,
     /// The tasks of the store, which end last.
     core: Tasks,
+    clock: Clock,
     kit: Arc<Kit>,
     desk: Arc<Desk>,
     client: Arc<ClientApi>,
@@ -237,7 +238,7 @@ impl House {
             rooms.clone(),
             authorities,
             edges.clone(),
-            clock,
+            clock.clone(),
             &random,
             back_up,
         );
@@ -251,6 +252,7 @@ impl House {
             metrics,
             edges,
             core,
+            clock,
             kit: Arc::new(kit),
             desk,
             client: Arc::new(client),
@@ -296,6 +298,11 @@ impl House {
     pub fn start_upkeep(&self) {
         self.rooms.start_purging(Arc::new(self.sender.clone()), &self.metrics);
         self.rooms.start_listing_people(&self.metrics);
+    }
+
+    /// Trims the log of changes as it grows old. Only who serves does.
+    pub fn start_trimming(&self, config: &Config) {
+        self.store.start_trimming(config.log_kept(), &self.clock, &self.edges, &self.metrics);
     }
 
     /// Ends in order: requests are finished and long polls answered, readers write their cursors,

@@ -180,6 +180,11 @@ impl Batch {
         self.touched.extend(topics);
     }
 
+    /// Removes the entries of the log after one position and up to another.
+    pub(crate) fn trim_log(&mut self, after: Position, through: Position) {
+        self.raw.ops.push(RawOp::TrimLog { after, through });
+    }
+
     /// Notes how far a durable reader of the log has come.
     pub fn set_cursor(&mut self, name: &str, position: Position) {
         self.put(&CURSORS, name, &position);

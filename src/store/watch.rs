@@ -115,6 +115,21 @@ impl Hub {
         self.wake(Topic::ANY);
     }
 
+    /// Makes everything up to `head` visible although it is not known what was touched: of no topic it is said that it
+    /// rests since before that, and everybody is woken.
+    pub(crate) fn advance_blindly(&self, head: Position) {
+        {
+            let _one_at_a_time = self.advancing.lock();
+            self.moves.lock().forget(head);
+            self.head.fetch_max(head.0, Ordering::AcqRel);
+        }
+        self.advanced.notify_waiters();
+        for shard in &self.shards {
+            let topics: Vec<Topic> = shard.lock().keys().copied().collect();
+            topics.into_iter().for_each(|topic| self.wake(topic));
+        }
+    }
+
     pub(crate) fn moved(&self, topic: Topic, since: Position) -> Moved {
         self.moves.lock().moved(topic, since)
     }
@@ -309,6 +324,13 @@ impl Moves {
         self.note_recent(topic, position);
     }
 
+    /// Nothing is known any more of what was up to a position.
+    fn forget(&mut self, through: Position) {
+        self.floor = self.floor.max(through);
+        self.recent.clear();
+        self.recent_floor = self.recent_floor.max(through);
+    }
+
     fn note_recent(&mut self, topic: Topic, position: Position) {
         // Positions may come again or late; one that is said to have moved later than it did is only looked at
         // in vain.
@@ -452,6 +474,21 @@ mod tests {
         touch(4, 2);
         touch(5, 1);
         assert!(is_woken(&mut watches[0]).await, "also among others");
+    }
+
+    #[tokio::test]
+    async fn who_knows_that_something_is_missing_wakes_everybody_and_says_of_no_topic_that_it_rests() {
+        let hub = Hub::new(Position(0), 10);
+        let mut watches = [hub.watch(vec![topic(1)], Vec::new()), hub.watch(vec![Topic::ANY], Vec::new())];
+        hub.advance([(Position(1), [topic(2)].as_slice())].into_iter(), Position(1));
+        hub.advance_blindly(Position(9));
+        for watch in &mut watches {
+            watch.changed().await;
+        }
+        assert_eq!(hub.head(), Position(9));
+        let said = |since| (hub.moved(topic(1), since), hub.moved_since(since, 10));
+        assert_eq!(said(Position(8)), (Moved::Maybe, None));
+        assert_eq!(said(Position(9)), (Moved::No, Some(Vec::new())));
     }
 
     #[tokio::test]

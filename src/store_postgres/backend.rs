@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use store::{
     Backend, Change, CommitError, Error, Order, Position, RawBatch, RawCommitted, RawRange, RawRow, Report,
-    RowKey, TableId, Touched, Tuning, decode_entry,
+    RowKey, TableId, Topic, Touched, Tuning, decode_entry, decode_page,
 };
 use tokio::sync::watch;
 
@@ -114,7 +114,7 @@ impl Backend for PostgresBackend {
             self.failed.store(false, Ordering::Relaxed);
         }
         // What a group of unknown outcome has written is read from the log, like that of others.
-        Ok(Touched { positions: Vec::new(), through: Position::START })
+        Ok(Touched::nothing(Position::START))
     }
 
     async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
@@ -123,7 +123,7 @@ impl Backend for PostgresBackend {
             session.client.query(&session.statements.changes, &[&signed(after), &limit]).await
         };
         let rows = self.pool.read("read the log", read).await?;
-        rows.iter().map(|row| change(position(row.get(0)), row.get(1))).collect()
+        decode_page(after, rows.iter().map(|row| (position(row.get(0)), row.get::<_, &[u8]>(1))))
     }
 
     async fn head(&self) -> Result<Position, Error> {
@@ -143,13 +143,16 @@ impl Backend for PostgresBackend {
             session.client.query(&session.statements.touched, &[&signed(after), &limit]).await
         };
         let rows = self.pool.read("read the log", read).await?;
-        // Every position has a row until long after, so the last row is how far this goes.
         let positions = rows
             .iter()
-            .map(|row| Ok((position(row.get(0)), change(position(row.get(0)), row.get(1))?.topics)))
+            .map(|row| Ok((position(row.get(0)), topics(position(row.get(0)), row.get(1))?)))
             .collect::<Result<Vec<_>, Error>>()?;
+        // Every position has a row until long after, so the last row is how far this goes; and one that is missing
+        // went before it was read here.
         let through = positions.last().map_or(after, |(at, _)| *at);
-        Ok(Touched { positions, through })
+        let is_next = |(expected, (at, _)): (u64, &(Position, _))| at.0 == expected;
+        let has_holes = !(after.plus(1).0..).zip(&positions).all(is_next);
+        Ok(Touched { positions, through, has_holes })
     }
 
     async fn moved_on(&self, after: Position) -> Result<(), Error> {
@@ -243,7 +246,7 @@ async fn scan_rows(
     Ok(found.iter().map(row).collect())
 }
 
-fn change(at: Position, bytes: &[u8]) -> Result<Change, Error> {
+fn topics(at: Position, bytes: &[u8]) -> Result<Vec<Topic>, Error> {
     let entry = decode_entry(at, bytes).map_err(|cause| Error::Corrupt { table: "log", cause })?;
-    Ok(entry.1)
+    Ok(entry.1.topics)
 }

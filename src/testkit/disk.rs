@@ -207,7 +207,7 @@ impl Backend for Shared {
         let positions: Vec<_> =
             touched.iter().filter(|(position, _)| *position > after).take(limit).cloned().collect();
         let through = positions.last().map_or(after, |(position, _)| *position);
-        Ok(Touched { positions, through })
+        Ok(Touched { positions, through, has_holes: false })
     }
 
     async fn moved_on(&self, after: Position) -> Result<(), Error> {

@@ -72,6 +72,11 @@ impl FanOut {
             // Before reading: what is committed meanwhile must wake us.
             let mut watch = sender.store.watch(vec![Topic::destination("*")]);
             if let Err(error) = self.read_on().await {
+                if matches!(error, Error::Store(store::Error::Trimmed { .. })) {
+                    // Trying again would not bring it back. The next term knows what to do.
+                    warn!(reader = "federation", %error, "the log of changes is gone where it was to be read");
+                    return sender.term.end();
+                }
                 warn!(reader = "federation", %error, "the log of changes could not be read, trying again");
                 let pause = sender.clock.sleep(Duration::from_secs(1));
                 stop.run_until_cancelled(pause).await;

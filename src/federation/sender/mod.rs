@@ -20,11 +20,13 @@
 //! Should it not be the same any more, because something in it was redacted since, it goes out as another one. A
 //! process that has its data for itself notes nothing: what it sent in its last moment comes again.
 //!
+//! The log does not wait for ever: what went from it before it was read here is owed to all (`missed`).
+//!
 //! Of several processes over the same data one sends, for a [`Term`]; the others stand by. Nothing is sent before the
 //! store has said that the term still is this process's.
 //!
 //! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `press`, `presence`, `fan_out`, `worker`,
-//! `catch_up`, `persist`, `restore`.
+//! `catch_up`, `persist`, `restore`, `missed`.
 //!
 //! [`OWED`]: crate::tables::OWED
 //! [`LAST_SENT`]: crate::tables::LAST_SENT
@@ -33,6 +35,7 @@ mod catch_up;
 mod debts;
 mod fan_out;
 mod lane;
+mod missed;
 mod persist;
 mod presence;
 mod press;
@@ -368,6 +371,9 @@ impl Office {
             counts: self.counts.clone(),
         });
         let peers = self.recall_peers().await?;
+        if let Some(missed) = inner.term.missed() {
+            inner.make_up(missed).await?;
+        }
         inner.restore().await?;
         *self.at_work.write() = Some(inner.clone());
         let _at_work = AtWork(&self);

@@ -30,7 +30,7 @@ pub use self::{
     node::{BadChunk, ChunkHash, Entry},
     shelf::{CHUNKS, Hold},
     tree::{Broken, Difference, Query},
-    upkeep::{Reclaimed, Report},
+    upkeep::{Reached, Reclaimed, Report, Unreached},
 };
 use self::{shelf::Shelf, tree::Walk};
 use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};

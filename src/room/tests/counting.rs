@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU16, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -23,10 +23,12 @@ struct Counters {
     calls: AtomicUsize,
     rows: AtomicUsize,
     events: AtomicUsize,
-    /// Who reads the auth graph waits while somebody holds it.
+    /// Who reads the table waits while somebody holds it.
     gate: Arc<tokio::sync::RwLock<()>>,
     /// How many came to the gate.
     came: AtomicUsize,
+    /// The table behind the gate, by its number; 0: the auth graph.
+    gated: AtomicU16,
 }
 
 /// How often the store was asked, how many rows it was asked for or gave, and how many whole events it was asked for.
@@ -61,7 +63,14 @@ impl Count {
         self.0.gate.clone().write_owned().await
     }
 
-    /// How often somebody wanted to read of the auth graph.
+    /// Nobody reads of this table until that is dropped; counts anew who comes.
+    pub(super) async fn shut(&self, table: TableId) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.0.gated.store(table.0, Ordering::SeqCst);
+        self.0.came.store(0, Ordering::SeqCst);
+        self.0.gate.clone().write_owned().await
+    }
+
+    /// How often somebody wanted to read of the auth graph, or of what was shut.
     pub(super) fn came_for_graph(&self) -> usize {
         self.0.came.load(Ordering::SeqCst)
     }
@@ -71,7 +80,11 @@ impl Count {
         let tables: Vec<TableId> = tables.collect();
         let events = tables.iter().filter(|table| **table == EVENTS.raw().id).count();
         self.0.events.fetch_add(events, Ordering::SeqCst);
-        if tables.contains(&AUTH.raw().id) {
+        let gated = match self.0.gated.load(Ordering::SeqCst) {
+            0 => AUTH.raw().id,
+            table => TableId(table),
+        };
+        if tables.contains(&gated) {
             self.0.came.fetch_add(1, Ordering::SeqCst);
             drop(self.0.gate.read().await);
         }

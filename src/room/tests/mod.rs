@@ -29,6 +29,7 @@ mod restricted;
 mod rows;
 mod troubles;
 mod upgrades;
+mod upkeep;
 
 #[global_allocator]
 static COUNTING: meter::Counting = meter::Counting;

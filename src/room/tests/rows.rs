@@ -9,7 +9,7 @@ use store::{Position, Stamped, Value, decode_key, encode_key};
 use crate::{
     Begin, EventSerial, Order, RoomSerial, Root, StateKeySerial,
     graph::AuthRow,
-    log::{Entry, EventEntry, MembershipEntry, ReceiptEntry},
+    log::{Entry, EventEntry, HistoryEntry, MembershipEntry, ReceiptEntry},
     people::{NameRow, PersonRow, WalkRow, WordRow},
     tables::{
         Awaited, DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, FarewellRow, Gap, Head, HelperRow,
@@ -214,6 +214,11 @@ fn log_entries_are_stored_as_ever() {
         thread: String::new(),
         outgoing: true,
     });
+    let (after, through) = (700, 705);
+    let history = HistoryEntry { room: RoomSerial(1), room_id: room_id(), after, through };
+    let (kind, payload) = Entry::History(history.clone()).encode();
+    assert_eq!((kind, hex(&payload).as_str()), (8, "01010421723a61bc05c105"));
+    assert_eq!(Entry::decode(kind, &payload).unwrap(), Some(Entry::History(history)));
     for (entry, expected, unversioned) in [
         (event, (5, "01010421723a610201010440753a6101"), 1),
         (receipt, (6, "01010421723a610440753a61066d2e726561640001"), 2),

@@ -78,6 +78,12 @@ impl Config {
         self.memory(STORE)
     }
 
+    /// How long the log of changes is kept.
+    pub fn log_kept(&self) -> store::Keep {
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+        store::Keep { log: days(self.store.log_days), at_most: days(self.store.log_days_at_most) }
+    }
+
     /// Memory of the caches of `/sync`.
     pub fn sync_memory(&self) -> ByteSize {
         self.memory(SYNC)

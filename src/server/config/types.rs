@@ -199,6 +199,10 @@ pub struct StoreConfig {
     pub memory: ByteSize,
     /// What stays free on the disk of RocksDB.
     pub reserve: ByteSize,
+    /// For so many days of running the log of changes is kept although all have read it.
+    pub log_days: u32,
+    /// After so many it is not kept either for who has not.
+    pub log_days_at_most: u32,
     /// Authorities that the data have users of and that are served no more.
     pub retired_authorities: Vec<OwnedServerName>,
 }
@@ -215,6 +219,8 @@ impl Default for StoreConfig {
             durability: Durability::Fsync,
             memory: ByteSize::mib(256),
             reserve: ByteSize::mib(64),
+            log_days: 7,
+            log_days_at_most: 30,
             retired_authorities: Vec::new(),
         }
     }

@@ -88,6 +88,8 @@ authority = "c.test"
 [store]
 backend = "postgres"
 memory = "1 MiB"
+log_days = 5000
+log_days_at_most = 0
 
 [proxies]
 trusted = ["10.0.0.0/99"]
@@ -114,6 +116,8 @@ allow_ranges = ["10.0.0.0/99"]
         "listeners.1.authority",
         "store.url",
         "store.memory",
+        "store.log_days",
+        "store.log_days_at_most",
         "proxies.trusted",
         "limits.bodies",
         "limits.login",

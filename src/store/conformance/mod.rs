@@ -7,6 +7,7 @@
 //! store::conformance_tests!(async { MemoryPlace::default() });
 //! ```
 
+mod aging;
 mod laws;
 mod model;
 mod random;
@@ -16,6 +17,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use base::{Metrics, Tasks};
 
+pub use aging::*;
 pub use laws::*;
 pub use random::*;
 pub use replicas::*;
@@ -104,6 +106,9 @@ macro_rules! conformance_tests {
             watchers_are_woken_and_moves_are_known
             a_closed_store_refuses
             what_was_written_verifies
+            a_trimmed_log_tells_who_reads_what_is_gone
+            the_log_waits_for_its_readers_but_not_for_ever
+            a_reader_that_comes_in_between_is_not_cut_off
         );
     };
     (@each $place:expr; $($law:ident)*) => {$(
@@ -126,6 +131,7 @@ macro_rules! replica_tests {
             what_one_replica_was_told_the_other_reaches
             two_replicas_share_sequences
             one_replica_at_a_time_does_a_consumers_work
+            who_follows_a_log_that_was_trimmed_knows_that_something_is_missing
         );
     };
 }

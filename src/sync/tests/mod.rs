@@ -1,6 +1,7 @@
 //! Tests of `/sync` over whole rooms and accounts in memory.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod aging;
 mod costs;
 mod data;
 mod limits;
