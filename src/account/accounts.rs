@@ -9,8 +9,8 @@ use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, Error, Settings, chores::Working, devices::SeenNotes, failures::Failures, guesses::Guesses,
-    log::Change, password::Passwords, sessions::SessionCache, shared_secret::Nonces,
+    Config, Error, Presence, Settings, chores::Working, devices::SeenNotes, failures::Failures,
+    guesses::Guesses, log::Change, password::Passwords, sessions::SessionCache, shared_secret::Nonces,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -34,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) nonces: Nonces,
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
+    pub(crate) presence: Presence,
     /// Sessions of user-interactive authentication that were begun.
     pub(crate) interactive_begun: AtomicU32,
 }
@@ -57,6 +58,10 @@ impl Accounts {
         let guesses = Guesses::new(config.guesses, &clock);
         let failures = Failures::new(&clock);
         let sessions = SessionCache::new(config.memory, metrics);
+        let presence = match config.presence {
+            Some(config) => Presence::open(config, &store, &rooms, &clock, &random, tasks),
+            None => Presence::off(),
+        };
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,
@@ -72,6 +77,7 @@ impl Accounts {
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),
+                presence,
                 interactive_begun: AtomicU32::new(0),
             }),
         };
@@ -84,6 +90,11 @@ impl Accounts {
     /// The settings of an authority's accounts.
     pub fn settings(&self, authority: &ServerName) -> &Settings {
         self.inner.config.settings(authority)
+    }
+
+    /// Who is there.
+    pub fn presence(&self) -> &Presence {
+        &self.inner.presence
     }
 
     /// A deed at this moment, for the audit log.

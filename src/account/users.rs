@@ -217,6 +217,7 @@ impl Accounts {
             .after("data", data)
             .write(&mut batch, user.server_name());
         self.commit_end(batch, &ended).await?;
+        self.presence().close(user);
         self.start_chore(user, Chore::LeaveRooms);
         Ok(())
     }

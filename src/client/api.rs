@@ -12,7 +12,7 @@ use room::{Profile, Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use web::{ApiError, TokenError, User};
 
-use crate::{Elsewhere, Presence, hierarchy::Walks, large::Making};
+use crate::{Elsewhere, hierarchy::Walks, large::Making};
 
 /// Settings of the client interface.
 #[derive(Clone, Debug)]
@@ -43,7 +43,6 @@ pub struct ClientApi {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
-    pub(crate) presence: Presence,
     pub(crate) config: Config,
     /// Parts of large answers are made few at a time.
     pub(crate) making: Making,
@@ -59,7 +58,6 @@ impl ClientApi {
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
-        presence: Presence,
         config: Config,
     ) -> Self {
         Self {
@@ -68,7 +66,6 @@ impl ClientApi {
             authorities,
             clock,
             elsewhere,
-            presence,
             config,
             making: Making::default(),
             walks: Walks::default(),

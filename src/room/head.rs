@@ -19,7 +19,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use store::{CommitError, Committed, Topic};
+use store::{CommitError, Committed};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
@@ -350,21 +350,12 @@ impl Guard {
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         rooms.forget_cached(changed.iter().copied());
         touch_changed(rooms.store(), &mut batch, &changed);
-        let room = self.room.serial;
-        let typing_ended = rooms.end_typing(room, placed.iter().map(|(event, _)| &**event));
-        if typing_ended {
-            batch.touch([Topic::ephemeral(self.room.room_id.as_str())]);
-        }
+        rooms.end_typing(&self.room, &mut batch, placed.iter().map(|(event, _)| &**event));
         let receipt = rooms.store().submit(batch);
         drop(hold);
-        let (events, info) = (rooms.clone(), self.room.clone());
+        let events = rooms.clone();
         let landed = rooms.0.tasks.spawn("room landing", async move {
             let committed = receipt.await;
-            match &committed {
-                Ok(done) if typing_ended => events.settle_typing(info.serial, done.last()),
-                Err(_) if typing_ended => events.tell_typing_ended(&info).await,
-                _ => {}
-            }
             if let Ok(committed) = &committed {
                 events.remember_committed(&placed, committed);
                 events.forget_cached(changed);

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use account::Accounts;
 use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, Presence};
+use client::ClientApi;
 use federation::{Federation, Sender, Transport};
 use pdu::Authorities;
 use room::{AllowAll, Policy, Rooms};
@@ -197,7 +197,7 @@ impl House {
         .await?;
         audit::follow(&store, &authorities, &clock, &random, &edges);
         memory::start(metrics.caches(), &clock, &edges);
-        let sender = federation.start_sender(&rooms).await?;
+        let sender = federation.start_sender(&rooms, accounts.presence()).await?;
         let syncs = Syncs::new(
             rooms.clone(),
             accounts.clone(),
@@ -213,7 +213,6 @@ impl House {
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
-            Presence::default(),
             config.client_config(),
         );
         let limits = Limits::new(|class| config.rate(class), &clock, &metrics);

@@ -75,7 +75,7 @@ pub enum RawOp {
 pub struct RawSlot {
     /// What the payload is; 0 leaves no entry in the log.
     pub kind: u8,
-    /// The entry's content.
+    /// The entry's content; without an entry, what is [told](crate::Batch::tell) to every process, if anything.
     pub payload: Bytes,
     /// Who may care.
     pub topics: Vec<Topic>,
@@ -169,7 +169,7 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// For shared data: what was touched after a position, oldest first, also by ephemeral
-    /// positions; at most `limit` positions, and the last one that the answer covers.
+    /// positions, with what was told at those; at most `limit` positions, and the last one that the answer covers.
     async fn touched(&self, after: Position, _limit: usize) -> Result<Touched, Error> {
         Ok(Touched::nothing(after))
     }
@@ -206,10 +206,12 @@ pub trait Backend: Send + Sync + 'static {
 }
 
 /// What was touched in a stretch of the log; see [`Backend::touched`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Touched {
     /// Positions with their topics, ascending.
     pub positions: Vec<(Position, Vec<Topic>)>,
+    /// What was told at some of them, ascending: the payloads of slots that leave no entry.
+    pub told: Vec<(Position, Bytes)>,
     /// All positions up to here are covered.
     pub through: Position,
     /// Whether something in between is not kept any more: any topic may have been touched.
@@ -220,6 +222,6 @@ impl Touched {
     /// Nothing was touched up to a position.
     #[must_use]
     pub const fn nothing(through: Position) -> Self {
-        Self { positions: Vec::new(), through, has_holes: false }
+        Self { positions: Vec::new(), told: Vec::new(), through, has_holes: false }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     schema::{self, Migration},
     sequence::{Block, Sequence},
     table::{Order, Range, Table, Tuning},
+    tell::Ear,
     value::Value,
     verify::{Report, TableCheck},
     watch::{Hub, Moved, Watch},
@@ -276,6 +277,12 @@ impl Store {
         let mut batch = Batch::new();
         batch.touch(topics);
         Ok(self.commit(batch).await?.last())
+    }
+
+    /// Has an ear hear what is [told](Batch::tell) to ears of this kind from now on, here and by other processes over
+    /// the same data. One kind has one ear: a later one takes its place.
+    pub fn listen(&self, kind: u8, ear: Arc<dyn Ear>) {
+        self.inner.hub.listen(kind, ear);
     }
 
     /// The last position: everything up to it is durable and visible.

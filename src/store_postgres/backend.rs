@@ -10,8 +10,8 @@ use base::{Random, Tasks};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use store::{
-    Backend, Change, CommitError, Error, Order, Position, RawBatch, RawCommitted, RawRange, RawRow, Report,
-    RowKey, TableId, Topic, Touched, Tuning, decode_entry, decode_page,
+    Backend, Change, CommitError, EPHEMERAL, Error, Order, Position, RawBatch, RawCommitted, RawRange,
+    RawRow, Report, RowKey, TableId, Touched, Tuning, decode_entry, decode_page,
 };
 use tokio::sync::watch;
 
@@ -143,16 +143,20 @@ impl Backend for PostgresBackend {
             session.client.query(&session.statements.touched, &[&signed(after), &limit]).await
         };
         let rows = self.pool.read("read the log", read).await?;
-        let positions = rows
-            .iter()
-            .map(|row| Ok((position(row.get(0)), topics(position(row.get(0)), row.get(1))?)))
-            .collect::<Result<Vec<_>, Error>>()?;
         // Every position has a row until long after, so the last row is how far this goes; and one that is missing
         // went before it was read here.
-        let through = positions.last().map_or(after, |(at, _)| *at);
-        let is_next = |(expected, (at, _)): (u64, &(Position, _))| at.0 == expected;
-        let has_holes = !(after.plus(1).0..).zip(&positions).all(is_next);
-        Ok(Touched { positions, through, has_holes })
+        let mut touched = Touched::nothing(after);
+        for row in &rows {
+            let at = position(row.get(0));
+            let Change { kind, payload, topics, .. } = change(at, row.get(1))?;
+            touched.positions.push((at, topics));
+            if kind == EPHEMERAL && !payload.is_empty() {
+                touched.told.push((at, payload));
+            }
+            touched.has_holes |= at != touched.through.plus(1);
+            touched.through = at;
+        }
+        Ok(touched)
     }
 
     async fn moved_on(&self, after: Position) -> Result<(), Error> {
@@ -246,7 +250,7 @@ async fn scan_rows(
     Ok(found.iter().map(row).collect())
 }
 
-fn topics(at: Position, bytes: &[u8]) -> Result<Vec<Topic>, Error> {
+fn change(at: Position, bytes: &[u8]) -> Result<Change, Error> {
     let entry = decode_entry(at, bytes).map_err(|cause| Error::Corrupt { table: "log", cause })?;
-    Ok(entry.1.topics)
+    Ok(entry.1)
 }

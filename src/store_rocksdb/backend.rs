@@ -373,7 +373,8 @@ impl Writer {
             let given = (done.first.0..).map(Position);
             given.zip(&batch.slots).map(|(position, slot)| (position, slot.topics.clone()))
         });
-        Ok(Some(Touched { positions: positions.collect(), through: doubtful.head, has_holes: false }))
+        // What it told has no end that would be missed.
+        Ok(Some(Touched { positions: positions.collect(), ..Touched::nothing(doubtful.head) }))
     }
 }
 

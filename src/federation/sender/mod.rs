@@ -52,6 +52,7 @@ use std::{
     time::Duration,
 };
 
+use account::Presence;
 use base::{Backoff, Clock, Counter, CounterFamily, Gauge, Instant, Metrics, Random, Tasks, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use room::Rooms;
@@ -83,6 +84,7 @@ pub(crate) struct Parts {
     pub(crate) config: SenderConfig,
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
+    pub(crate) presence: Presence,
     pub(crate) client: Client,
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) clock: Clock,
@@ -116,6 +118,7 @@ pub(crate) struct Inner {
     config: SenderConfig,
     store: Store,
     rooms: Rooms,
+    presence: Presence,
     client: Client,
     contacts: Arc<Contacts>,
     clock: Clock,
@@ -350,7 +353,8 @@ pub struct PeerStatus {
 impl Office {
     /// Sends for a term.
     async fn work(self: Arc<Self>, term: Term) -> Result<(), store::Error> {
-        let Parts { config, store, rooms, client, contacts, clock, random, tasks, .. } = &self.parts;
+        let Parts { config, store, rooms, presence, client, contacts, clock, random, tasks, .. } =
+            &self.parts;
         let inner = Arc::new(Inner {
             healthy: Semaphore::new(config.healthy.max(1)),
             suspect: Semaphore::new(config.suspect.max(1)),
@@ -360,6 +364,7 @@ impl Office {
             config: config.clone(),
             store: store.clone(),
             rooms: rooms.clone(),
+            presence: presence.clone(),
             client: client.clone(),
             contacts: contacts.clone(),
             clock: clock.clone(),

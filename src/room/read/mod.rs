@@ -42,6 +42,8 @@ pub mod typing;
 pub mod view;
 pub mod visibility;
 
+use std::sync::Arc;
+
 use base::Caches;
 
 use crate::{memory::Shares, purge::known::Closed};
@@ -57,7 +59,7 @@ pub(crate) struct Reader {
     pub(crate) tails: timeline::TailCache,
     pub(crate) receipts: receipts::TailCache,
     pub(crate) namings: summary::NamingCache,
-    pub(crate) typing: typing::Typing,
+    pub(crate) typing: Arc<typing::Typing>,
     pub(crate) erasures: erasure::Erasures,
     pub(crate) closed: Closed,
     pub(crate) open: open::OpenRooms,
@@ -65,7 +67,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Empty caches that share the engine's memory.
-    pub(crate) fn new(caches: &Caches, shares: &Shares) -> Self {
+    pub(crate) fn new(caches: &Caches, shares: &Shares, typing: Arc<typing::Typing>) -> Self {
         Self {
             events: event::EventCache::new(caches, shares.events),
             rooms: room::RoomCache::new(caches, shares.rooms),
@@ -75,7 +77,7 @@ impl Reader {
             tails: timeline::TailCache::new(caches, shares.tails),
             receipts: receipts::TailCache::new(caches, shares.receipts),
             namings: summary::NamingCache::new(caches, shares.namings),
-            typing: typing::Typing::default(),
+            typing,
             erasures: erasure::Erasures::default(),
             closed: Closed::default(),
             open: open::OpenRooms::default(),

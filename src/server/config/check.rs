@@ -225,6 +225,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if config.passwords.pause_seconds == 0 {
         found.wrong("passwords.pause_seconds".into(), tr!("少なくとも 1 です", "at least 1"));
     }
+    if config.presence.largest_room < 2 {
+        found.wrong(
+            "presence.largest_room".into(),
+            tr!(
+                "1 人の部屋では誰にも知らせません。少なくとも 2 です",
+                "in rooms of one nobody is told of anybody; at least 2"
+            ),
+        );
+    }
     let version = &config.rooms.default_version;
     if let Err(error) = pdu::RoomVersion::parse(version) {
         found.wrong(

@@ -121,7 +121,11 @@ impl Config {
             pause: Duration::from_secs(self.passwords.pause_seconds),
         });
         let memory = self.memory(ACCOUNTS);
-        Ok(account::Config { authorities, guesses, memory, ..account::Config::default() })
+        let presence = self
+            .presence
+            .enabled
+            .then_some(account::PresenceConfig { largest_room: self.presence.largest_room });
+        Ok(account::Config { authorities, guesses, memory, presence, ..account::Config::default() })
     }
 
     fn account_settings(&self, registration: &Registration) -> anyhow::Result<account::Settings> {

@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Settings of rooms.
     pub rooms: Rooms,
+    /// Whether it is shown who is there.
+    pub presence: PresenceSettings,
     /// How it talks with other servers.
     pub federation: FederationConfig,
     /// Logs.
@@ -260,6 +262,22 @@ pub enum Durability {
     Fsync,
     /// Once the operating system has it: a power cut can lose the last moments.
     Os,
+}
+
+/// Whether it is shown who is there, and to whom it is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PresenceSettings {
+    /// Whether it is at all.
+    pub enabled: bool,
+    /// In rooms with more members nobody is told.
+    pub largest_room: u64,
+}
+
+impl Default for PresenceSettings {
+    fn default() -> PresenceSettings {
+        PresenceSettings { enabled: false, largest_room: 100 }
+    }
 }
 
 /// How passwords are guarded against guessing.

@@ -7,6 +7,7 @@ mod data;
 mod limits;
 mod membership;
 mod memory;
+mod presence;
 mod state;
 mod timeline;
 mod town;

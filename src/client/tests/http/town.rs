@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use account::{Accounts, Config, PasswordCost, Registration, Settings};
+use account::{Accounts, Config, PasswordCost, PresenceConfig, Registration, Settings};
 use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, Elsewhere, NoElsewhere, Presence, routes};
+use client::{ClientApi, Elsewhere, NoElsewhere, routes};
 use http_body_util::BodyExt;
 use pdu::{Authorities, Authority};
 use room::{AllowAll, NoRemote, Policy, Rooms};
@@ -100,7 +100,8 @@ impl Town {
             shared_secret: Some("complement".to_owned()),
             ..Settings::default()
         };
-        let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
+        let presence = Some(PresenceConfig { largest_room: 100 });
+        let config = Config { password: PasswordCost::cheapest(), settings, presence, ..Config::default() };
         let accounts =
             Accounts::open(store, rooms.clone(), config, clock.clone(), random.clone(), &tasks, &metrics)
                 .await
@@ -116,15 +117,8 @@ impl Town {
             &metrics,
         )
         .behind(Proxies { networks: vec![PROXY.parse::<Network>().unwrap()], ..Proxies::default() });
-        let api = ClientApi::new(
-            accounts,
-            rooms.clone(),
-            authorities,
-            clock,
-            elsewhere,
-            Presence::default(),
-            client::Config::default(),
-        );
+        let api =
+            ClientApi::new(accounts, rooms.clone(), authorities, clock, elsewhere, client::Config::default());
         let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();
         Town { router, rooms, _tasks: tasks }
     }

@@ -371,7 +371,7 @@ impl Node {
                 wires.routers.insert(name.clone(), router.clone());
             }
         }
-        let sender = federation.start_sender(&rooms).await.unwrap();
+        let sender = federation.start_sender(&rooms, accounts.presence()).await.unwrap();
         Self {
             names,
             store,
