@@ -75,6 +75,7 @@ impl Watch {
                 | RawOp::PutStamped { table, .. }
                 | RawOp::Append { table, .. } => of_room(table.id),
                 RawOp::DeleteRange { .. } => true,
+                RawOp::TrimLog { .. } => false,
             });
             if writes {
                 self.batches.lock().push(batch.ops.len() + batch.requires.len());
