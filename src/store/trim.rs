@@ -125,7 +125,7 @@ pub(crate) struct Plan {
     /// What [`READERS`] said before the cursors were read.
     readers: Option<u64>,
     /// Up to here it may be.
-    target: Position,
+    pub(crate) target: Position,
 }
 
 impl Store {
