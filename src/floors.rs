@@ -35,6 +35,22 @@ const ASIDE: &[&str] = &["testkit", "hostile", "bench", "meter"];
 const OWNED: &[(&str, &str)] =
     &[("rocksdb", "src/store_rocksdb"), ("tokio-postgres", "src/store_postgres"), ("axum", "src/web")];
 
+/// Tables with something of rooms whose keys do not begin with the room, as it is found by another name. Rule 9 says for
+/// each how a purge gets from the room to its rows.
+const NOT_BY_ROOM: &[&str] = &[
+    "ROOMS",
+    "EVENT_IDS",
+    "ALIASES",
+    "PUBLISHED",
+    "MEMBERSHIPS",
+    "DEPARTURES",
+    "PURGES",
+    "ERASED",
+    "ROOM_DATA",
+    "OWED",
+    "LAST_SENT",
+];
+
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -115,6 +131,80 @@ fn the_engine_knows_no_http() {
         );
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// The text of all files of a crate but its tests.
+fn sources(name: &str) -> String {
+    let mut all = String::new();
+    let mut folders = vec![top().join("src").join(name)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                folders.extend((file != "tests" && file != "conformance").then_some(path));
+            } else if file.ends_with(".rs") && !file.ends_with("tests.rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+                code.for_each(|line| all.extend([line.trim(), " "]));
+            }
+        }
+    }
+    all
+}
+
+/// A table: its name in the code, what its keys are made of, its number.
+struct Declared {
+    name: String,
+    key: String,
+    number: u16,
+}
+
+fn tables(source: &str) -> Vec<Declared> {
+    let declared = source.split("static ").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once(": Table<")?;
+        let (types, rest) = rest.split_once("Table::new(")?;
+        // A tuple's parts, or a word.
+        let key = match types.strip_prefix('(') {
+            Some(parts) => parts.split_once(')')?.0,
+            None => types.split_once(',')?.0,
+        };
+        let number = rest.split_once(',')?.0.parse().ok()?;
+        name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_').then(|| Declared {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            number,
+        })
+    });
+    declared.collect()
+}
+
+#[test]
+fn what_belongs_to_a_room_lies_under_its_serial_or_is_among_the_exceptions() {
+    let map = fs::read_to_string(top().join("ARCHITECTURE.md")).unwrap();
+    let (mut wrong, mut numbers, mut met) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    for name in crates().keys().filter(|name| floor(name).is_some() && *name != "yakuba") {
+        for Declared { name: table, key, number } in tables(&sources(name)) {
+            if let Some(other) = numbers.insert(number, table.clone()) {
+                wrong.push(format!("{table} and {other} have the number {number}"));
+            }
+            let excepted = NOT_BY_ROOM.contains(&table.as_str());
+            let by_room = key.starts_with("RoomSerial") || key == "ReceiptKey";
+            let is_of_rooms = name == "room" || key.contains("Room");
+            if excepted {
+                if !map.contains(&format!("`{table}`")) {
+                    wrong.push(format!("rule 9 does not speak of {table}"));
+                }
+                met.insert(table);
+            } else if is_of_rooms && !by_room {
+                wrong.push(format!("the keys of {table} in {name} begin with {key}"));
+            }
+        }
+    }
+    assert!(numbers.len() > 60, "only {} tables were found", numbers.len());
+    assert_eq!(met.len(), NOT_BY_ROOM.len(), "{met:?}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

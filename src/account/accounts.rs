@@ -10,7 +10,7 @@ use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, Error, Settings, chores::Working, failures::Failures, guesses::Guesses, nonces::Nonces,
+    Config, Error, Presence, Settings, chores::Working, failures::Failures, guesses::Guesses, nonces::Nonces,
     password::Passwords, seen::SeenNotes, sessions::SessionCache,
 };
 
@@ -36,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) nonces: Nonces,
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
+    pub(crate) presence: Presence,
     /// Sessions of user-interactive authentication that were begun.
     pub(crate) interactive_begun: AtomicU32,
 }
@@ -59,6 +60,10 @@ impl Accounts {
         let guesses = Guesses::new(config.guesses, &clock);
         let failures = Failures::new(&clock);
         let sessions = SessionCache::new(config.memory, metrics);
+        let presence = match config.presence {
+            Some(config) => Presence::open(config, &store, engine.rooms(), &clock, &random, tasks),
+            None => Presence::off(),
+        };
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,
@@ -75,6 +80,7 @@ impl Accounts {
                 nonces: Nonces::new(),
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),
+                presence,
                 interactive_begun: AtomicU32::new(0),
             }),
         };
@@ -87,6 +93,11 @@ impl Accounts {
     /// The settings of an authority's accounts.
     pub fn settings(&self, authority: &ServerName) -> &Settings {
         self.inner.config.settings(authority)
+    }
+
+    /// Who is there.
+    pub fn presence(&self) -> &Presence {
+        &self.inner.presence
     }
 
     /// A deed at this moment, for the audit log.

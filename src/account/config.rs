@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use base::ByteSize;
 use ruma::{OwnedServerName, ServerName};
 
+use crate::PresenceConfig;
+
 /// Settings of the accounts of all authorities of this process.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -18,6 +20,8 @@ pub struct Config {
     pub settings: Settings,
     /// Settings by authority.
     pub authorities: BTreeMap<OwnedServerName, Settings>,
+    /// Whether it is shown who is there, and to whom; `None` is not.
+    pub presence: Option<PresenceConfig>,
 }
 
 impl Default for Config {
@@ -28,6 +32,7 @@ impl Default for Config {
             guesses: Some(GuessLimit::default()),
             settings: Settings::default(),
             authorities: BTreeMap::new(),
+            presence: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use base::Attempts;
 use bytes::Bytes;
 use ruma::{OwnedMxcUri, UserId};
 use serde_json::value::RawValue;
-use store::{Batch, Range, Topic};
+use store::{Batch, CommitError, Range, Store, Topic};
 
 use crate::{
     Accounts, Error,
@@ -115,14 +115,13 @@ impl Accounts {
             .flat_map(|user| [(user.as_str(), DISPLAY_NAME), (user.as_str(), AVATAR_URL)])
             .collect();
         let fields = self.inner.store.get_many(&tables::PROFILES, &keys).await?;
-        let text = |field: &Option<Bytes>| {
-            let text = serde_json::from_slice::<String>(field.as_ref()?).ok()?;
-            (!text.is_empty()).then_some(text)
-        };
         let (pairs, _) = fields.as_chunks::<2>();
         Ok(pairs
             .iter()
-            .map(|[name, avatar]| engine::Profile { displayname: text(name), avatar_url: text(avatar) })
+            .map(|[name, avatar]| room::Profile {
+                displayname: text(name.as_ref()),
+                avatar_url: text(avatar.as_ref()),
+            })
             .collect())
     }
 
@@ -163,6 +162,12 @@ impl Accounts {
                 Some(value) => batch.put(&tables::PROFILES, &key, value),
                 None => batch.delete(&tables::PROFILES, &key),
             }
+            if field == DISPLAY_NAME {
+                let was = profile.0.get(field).map(|name| Bytes::copy_from_slice(name.get().as_bytes()));
+                batch.require(&tables::PROFILES, &key, was.as_ref());
+                let (was, is) = (shown_as(was.as_ref()), shown_as(value.as_ref()));
+                room::note_account(&mut batch, user, Some(&was), Some(&is));
+            }
             let change = Change::Profile { user_id: user.to_owned(), field: field.to_owned() };
             log_change(&mut batch, &change, [Topic::profile(user.as_str())]);
             let chore = match field {
@@ -185,6 +190,48 @@ impl Accounts {
                 self.start_chore(user, chore);
             }
             return Ok(());
+        }
+    }
+}
+
+/// What a stored field says, if it is a text.
+fn text(field: Option<&Bytes>) -> Option<String> {
+    let text = serde_json::from_slice::<String>(field?).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+/// By what somebody is found whose display name is stored so.
+pub(crate) fn shown_as(name: Option<&Bytes>) -> room::Profile {
+    room::Profile { displayname: text(name), avatar_url: None }
+}
+
+/// Notes by what the users of open accounts are found, in data that were written before that was done: a step of the
+/// data's schema.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn list_names(store: &Store) -> Result<(), store::Error> {
+    const ROWS: usize = 100;
+    let mut range = Range::all();
+    loop {
+        let rows = store.scan(&tables::USERS, range.clone(), store::Order::Ascending, ROWS).await?;
+        let Some((last, _)) = rows.last().cloned() else { return Ok(()) };
+        let keys: Vec<(&str, &str)> = rows.iter().map(|(user, _)| (user.as_str(), DISPLAY_NAME)).collect();
+        let names = store.get_many(&tables::PROFILES, &keys).await?;
+        let mut batch = Batch::new();
+        for (((id, row), key), name) in rows.iter().zip(&keys).zip(&names) {
+            let Some(user) = <&UserId>::try_from(id.as_str()).ok().filter(|_| !row.deactivated) else {
+                continue;
+            };
+            // Another process may be done with this already, and serve: what it has changed since stands.
+            batch.require(&tables::USERS, id.as_str(), Some(row));
+            batch.require(&tables::PROFILES, key, name.as_ref());
+            room::note_account(&mut batch, user, None, Some(&shown_as(name.as_ref())));
+        }
+        match store.commit(batch).await {
+            Ok(_) => range = Range::all().after(last.as_str()),
+            Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into_error()),
         }
     }
 }

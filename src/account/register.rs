@@ -17,6 +17,7 @@ use crate::{
     devices::check_device_id,
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
+    profile::{DISPLAY_NAME, shown_as},
     sessions::parse_user,
     tables::{self, RegisteredRow, UserRow, millis},
     uia::Admission,
@@ -304,7 +305,9 @@ impl Accounts {
 
         let name = new.display_name.as_deref().unwrap_or(user.localpart());
         if let Ok(name) = serde_json::to_vec(name) {
-            batch.put(&tables::PROFILES, &(user.as_str(), "displayname"), &Bytes::from(name));
+            let name = Bytes::from(name);
+            batch.put(&tables::PROFILES, &(user.as_str(), DISPLAY_NAME), &name);
+            room::note_account(batch, user, None, Some(&shown_as(Some(&name))));
         }
         // Kept from the start, so that clients find them in their first sync.
         let rules = serde_json::json!({ "global": Ruleset::server_default(user) });

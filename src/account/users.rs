@@ -13,6 +13,7 @@ use crate::{
     chores::Chore,
     password::DEAR_ATTEMPTS,
     password::LONGEST_PASSWORD,
+    profile::{DISPLAY_NAME, shown_as},
     sessions::Ended,
     tables::{self, UserRow},
 };
@@ -69,6 +70,16 @@ impl Accounts {
             admin: row.admin,
             deactivated: row.deactivated,
         }))
+    }
+
+    /// Whether users of ours have accounts that are not closed, in the order of `users`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn have_open_accounts(&self, users: &[&UserId]) -> Result<Vec<bool>, Error> {
+        let keys: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
+        let rows = self.inner.store.get_many(&tables::USERS, &keys).await?;
+        Ok(rows.into_iter().map(|row| row.is_some_and(|row| !row.deactivated)).collect())
     }
 
     /// Changes a user's password, after the user has proved to know the old one. What is asked has a
@@ -181,6 +192,10 @@ impl Accounts {
 
         let mut batch = Batch::new();
         batch.replace(&tables::USERS, user.as_str(), row, &closed);
+        let key = (user.as_str(), DISPLAY_NAME);
+        let name = self.inner.store.get(&tables::PROFILES, &key).await?;
+        batch.require(&tables::PROFILES, &key, name.as_ref());
+        room::note_account(&mut batch, user, Some(&shown_as(name.as_ref())), None);
         batch.delete_prefix(&tables::PROFILES, user.as_str());
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         if remains == Remains::Nothing {
@@ -202,6 +217,7 @@ impl Accounts {
             .after("data", data)
             .write(&mut batch, user.server_name());
         self.commit_end(batch, &ended).await?;
+        self.presence().close(user);
         self.start_chore(user, Chore::LeaveRooms);
         Ok(())
     }

@@ -25,10 +25,22 @@ impl Term {
         Term(fold(beginning(text, MAX_SOUGHT)))
     }
 
+    /// The folded text, for who looks it up in an index of [folded](folded) ones.
+    pub fn folded(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the text holds it, among the first 1,024 letters.
     pub fn is_in(&self, text: &str) -> bool {
         fold(text).contains(&self.0)
     }
+}
+
+/// The first letters of a text as searches compare it, for an index: [`Term::is_in`] finds in a text what stands in
+/// these.
+pub fn folded(text: &str, letters: usize) -> String {
+    let folded = fold(text);
+    beginning(&folded, letters).to_owned()
 }
 
 fn beginning(text: &str, letters: usize) -> &str {

@@ -26,7 +26,7 @@ pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};
 pub use cache::{Cache, Caches};
 pub use clock::{Clock, Elapsed, Instant, ManualClock, Timestamp};
-pub use fold::Term;
+pub use fold::{Term, folded};
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;
 pub use size::{ByteSize, SizeError};

@@ -76,6 +76,11 @@ async fn data_of_the_first_schema_are_whole_and_what_moved_in_them_is_told() {
     let messages = server.messages(room(0), token).await;
     assert_eq!((messages.len(), messages.contains_key("通達3")), (30, false));
 
+    let sought = Some(json!({ "search_term": "nako" }));
+    let (_, found) =
+        server.call(Method::POST, "/_matrix/client/v3/user_directory/search", token, sought).await.unwrap();
+    assert_eq!(found["results"][0]["user_id"], "@hanako:kanazawa.test", "{found}");
+
     // It goes on from there.
     let next = all["next_batch"].as_str().unwrap();
     let tag = format!("/_matrix/client/v3/user/@taro:kanazawa.test/rooms/{}/tags/u.new", room(1));

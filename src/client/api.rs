@@ -13,7 +13,7 @@ use room::{Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use web::{ApiError, TokenError, User};
 
-use crate::{Elsewhere, Presence, hierarchy::Walks, large::Making};
+use crate::{Elsewhere, hierarchy::Walks, large::Making};
 
 /// Settings of the client interface.
 #[derive(Clone, Debug)]
@@ -45,7 +45,6 @@ pub struct ClientApi {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
-    pub(crate) presence: Presence,
     pub(crate) config: Config,
     /// Parts of large answers are made few at a time.
     pub(crate) making: Making,
@@ -61,7 +60,6 @@ impl ClientApi {
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
-        presence: Presence,
         config: Config,
     ) -> Self {
         Self {
@@ -71,7 +69,6 @@ impl ClientApi {
             authorities,
             clock,
             elsewhere,
-            presence,
             config,
             making: Making::default(),
             walks: Walks::default(),

@@ -42,5 +42,4 @@ mod user_directory;
 
 pub use api::{ClientApi, Config};
 pub use elsewhere::{Elsewhere, NoElsewhere};
-pub use presence::{Presence, UserPresence};
 pub use routes::routes;

@@ -1,11 +1,11 @@
-//! Presence: who is there just now. It lives in memory only.
+//! Presence: what a user says of being there, and who else is.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use base::Instant;
-use parking_lot::RwLock;
+use account::State;
+use room::tables::Membership;
 use ruma::{
-    OwnedUserId, UserId,
+    UserId,
     api::client::presence::{get_presence, set_presence},
     presence::PresenceState,
 };
@@ -13,35 +13,8 @@ use web::{ApiError, Call, User};
 
 use crate::ClientApi;
 
-/// Longest status message that is kept, in characters.
-const MAX_STATUS_CHARS: usize = 1_000;
-
-/// What a user says of being there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserPresence {
-    /// Whether the user is there.
-    pub state: PresenceState,
-    /// What the user is doing.
-    pub status: Option<String>,
-    /// When the user said so.
-    pub since: Instant,
-}
-
-/// What users of this process say of being there. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Presence(Arc<RwLock<HashMap<OwnedUserId, UserPresence>>>);
-
-impl Presence {
-    /// What a user said last.
-    pub fn find(&self, user: &UserId) -> Option<UserPresence> {
-        self.0.read().get(user).cloned()
-    }
-
-    /// Notes what a user says.
-    pub fn set(&self, user: &UserId, presence: UserPresence) {
-        self.0.write().insert(user.to_owned(), presence);
-    }
-}
+/// Rooms that are looked at together for one that two users share.
+const ROOMS_AT_ONCE: usize = 1_000;
 
 /// `PUT /_matrix/client/v3/presence/{userId}/status`: says whether the caller is there.
 ///
@@ -52,11 +25,10 @@ pub(crate) async fn set(
 ) -> Result<set_presence::v3::Response, ApiError> {
     let set_presence::v3::Request { user_id, presence, status_msg, .. } = call.request;
     call.caller.must_be(&user_id)?;
-    if !matches!(presence, PresenceState::Online | PresenceState::Offline | PresenceState::Unavailable) {
+    let Some(state) = State::named(presence.as_str()) else {
         return Err(ApiError::bad_json("`presence` is `online`, `offline` or `unavailable`"));
-    }
-    let status = status_msg.map(|status| status.chars().take(MAX_STATUS_CHARS).collect());
-    api.presence.set(&user_id, UserPresence { state: presence, status, since: api.clock.instant() });
+    };
+    api.accounts.presence().set(&user_id, &call.caller.device_id, state, status_msg);
     Ok(set_presence::v3::Response::new())
 }
 
@@ -72,19 +44,21 @@ pub(crate) async fn get(
     if call.caller.user_id != *user && !share_a_room(&api, &call.caller.user_id, user).await? {
         return Err(ApiError::forbidden("You share no room with this user"));
     }
-    let Some(presence) = api.presence.find(user) else {
+    let Some(seen) = api.accounts.presence().look_up(user) else {
         return Ok(get_presence::v3::Response::new(PresenceState::Offline));
     };
-    let mut response = get_presence::v3::Response::new(presence.state.clone());
-    response.status_msg = presence.status;
-    response.last_active_ago = Some(api.clock.instant().since(presence.since));
-    response.currently_active = Some(presence.state == PresenceState::Online);
+    let mut response = get_presence::v3::Response::new(PresenceState::from(seen.state.name()));
+    response.status_msg = seen.status;
+    response.last_active_ago = Some(seen.active_ago);
+    response.currently_active = Some(seen.is_active);
     Ok(response)
 }
 
 async fn share_a_room(api: &ClientApi, one: &UserId, other: &UserId) -> Result<bool, ApiError> {
-    for room in api.rooms.joined_rooms(one).await? {
-        if api.rooms.is_joined(other, &room).await? {
+    let rooms = api.rooms.memberships(one).await?;
+    let pairs: Vec<_> = rooms.with(Membership::Join).map(|row| (row.room, other)).collect();
+    for some in pairs.chunks(ROOMS_AT_ONCE) {
+        if api.rooms.are_joined(some).await?.contains(&true) {
             return Ok(true);
         }
     }

@@ -45,6 +45,7 @@ pub(crate) async fn receipt(
         _ => return Err(ApiError::invalid_param("There is no such type of receipt")),
     };
     let thread = thread_name(&thread)?;
+    api.accounts.presence().act(user);
 
     api.rooms.set_receipt(user, &room_id, kind, thread, &event_id).await.map_err(hide_room)?;
 
@@ -71,6 +72,7 @@ pub(crate) async fn read_markers(
         call.request;
     let user = &call.caller.user_id;
     must_be_joined(&api, user, &room_id).await?;
+    api.accounts.presence().act(user);
     if let Some(event) = fully_read {
         api.accounts.set_fully_read(user, &room_id, &event).await?;
     }
@@ -98,6 +100,7 @@ pub(crate) async fn typing(api: Arc<ClientApi>, call: RawCall<User>) -> Result<R
     call.caller.must_be(&user)?;
     let body: TypingBody = call.json()?;
     let timeout = body.timeout.map_or(DEFAULT_TYPING, Duration::from_millis).min(MAX_TYPING);
+    api.accounts.presence().act(&user);
 
     api.rooms.set_typing(&user, &room_id, body.typing.then_some(timeout)).await.map_err(hide_room)?;
 

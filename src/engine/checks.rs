@@ -3,6 +3,7 @@
 use store::TableCheck;
 
 use crate::{
+    entering::tables::{BROUGHT, ENTERINGS},
     graph::AUTH,
     tables::{AWAITED, FAREWELLS, HELPERS, INBOX, TXNS, WAITING, WITHDRAWALS},
     upgrade::UPGRADES,
@@ -20,5 +21,7 @@ pub fn checks() -> Vec<TableCheck> {
         FAREWELLS.check(),
         WITHDRAWALS.check(),
         UPGRADES.check(),
+        ENTERINGS.check(),
+        BROUGHT.check(),
     ]
 }

@@ -190,7 +190,7 @@ impl Engine {
             metrics: RoomMetrics {
                 sent: metrics.counter("yakuba_room_events_sent", "Events made here"),
                 received: metrics.counter_family("yakuba_room_events_received", "PDUs received, by verdict"),
-                purges: metrics.gauge("yakuba_room_purges", "Engine that are being purged, by this process"),
+                purges: metrics.gauge("yakuba_room_purges", "Rooms that are being purged, by this process"),
                 purged_rows: metrics.counter("yakuba_room_purged_rows", "Rows that went with purged rooms"),
                 resolutions: metrics
                     .counter("yakuba_room_resolutions", "States resolved that were not remembered"),
@@ -211,6 +211,7 @@ impl Engine {
         let engine = Self(Arc::new(inner));
         engine.resume_inbox().await?;
         engine.start_adopting();
+        engine.start_voiding();
         engine.start_forgetting();
         engine.start_telling();
         Ok(engine)

@@ -30,7 +30,7 @@ use room::{
     tables::{Extremity, HEADS, Head, SUMMARIES, StateKeyName, Summary},
 };
 use ruma::OwnedEventId;
-use store::{Batch, CommitError, Committed, Slot, Topic};
+use store::{Batch, CommitError, Committed, Slot};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{Engine, request::TxnKey, view::Fresh};
@@ -375,21 +375,12 @@ impl Guard {
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         engine.rooms().forget_cached(changed.iter().copied());
         touch_changed(engine.store(), &mut batch, &changed);
-        let room = self.room.serial;
-        let typing_ended = engine.rooms().end_typing(room, placed.iter().map(|(event, _)| &**event));
-        if typing_ended {
-            batch.touch([Topic::ephemeral(self.room.room_id.as_str())]);
-        }
+        engine.rooms().end_typing(&self.room, &mut batch, placed.iter().map(|(event, _)| &**event));
         let receipt = engine.store().submit(batch);
         drop(hold);
-        let (events, info) = (engine.clone(), self.room.clone());
+        let events = engine.clone();
         let landed = engine.0.tasks.spawn("room landing", async move {
             let committed = receipt.await;
-            match &committed {
-                Ok(done) if typing_ended => events.rooms().settle_typing(info.serial, done.last()),
-                Err(_) if typing_ended => events.rooms().tell_typing_ended(&info).await,
-                _ => {}
-            }
             if let Ok(committed) = &committed {
                 events.rooms().remember_committed(&placed, committed);
                 events.rooms().forget_cached(changed);

@@ -310,6 +310,9 @@ impl Engine {
                 received.push(stage.receive(&arrival).await?);
             }
             stage.head.history_floor = floor;
+            if received.iter().any(|one| matches!(one, Received::Placed(_))) {
+                stage.log_history(floor, floor + count);
+            }
             let staged = stage.finish();
             let landing = guard.submit(self, staged, None);
             drop(guard);

@@ -26,12 +26,9 @@ use tracing::info;
 use crate::{
     Engine,
     draft::raw,
-    inbound::{
-        outliers::Asked,
-        receive::{Arrival, Received, deciding_names},
-    },
+    inbound::receive::{Arrival, Received, deciding_names},
     membership::{Joining, Refusals, nobody},
-    pipeline::{LoadedState, Stage, find_in, timestamp},
+    pipeline::{LoadedState, Stage, find_in, name, timestamp},
     place::Placement,
     ports::{Joined, Template},
     profile::GRANTING,
@@ -188,7 +185,17 @@ impl Engine {
         join: Verified,
         answer: Joined,
     ) -> Result<(), Error> {
-        let ids = self.import_state(room, answer).await?;
+        let mut permit = self.permit(room).await?;
+        let Joined { state, mut auth_chain, .. } = answer;
+        let is_state = auth_chain.len();
+        auth_chain.extend(state);
+        let ids = self.bring_events(room, &mut permit, auth_chain).await?;
+        let ids: Vec<OwnedEventId> = ids.into_iter().skip(is_state).flatten().collect();
+        let names = deciding_names(join.pdu()).map_err(Error::Forbidden)?;
+        let told = self.told_state(room, &ids, &names, join.pdu().auth_events()).await?;
+        drop(ids);
+        check_create(room, server, &told.deciding)?;
+        let auth = check_join(server, &join, &told.deciding)?;
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(room).await?;
@@ -201,6 +208,19 @@ impl Engine {
                 drop(guard);
                 return self.join_beside(room, server, join).await;
             }
+            if !permit.fits(guard.live()?.head.is_some()) {
+                return Err(Error::Contended);
+            }
+            // Nobody waits for the lock: whoever has to do with the room joins it too.
+            let rest = match self.bring_state(&mut guard, &mut permit, &told).await {
+                Err(Error::Contended) => {
+                    drop(guard);
+                    attempts.again(self.rooms()).await?;
+                    self.renew(room, &mut permit).await?;
+                    continue;
+                }
+                brought => brought?,
+            };
             let mut stage = Stage::new(self, room, guard.live()?);
             let known = stage.view().events_by_id(&[join.pdu().event_id().to_owned()]).await?.pop().flatten();
             if known.as_ref().is_some_and(|event| event.meta().is_placed()) {
@@ -210,22 +230,15 @@ impl Engine {
             let stored = self.stored(room, prev).await?;
             let missing = prev.iter().filter(|id| !stored.get(*id).is_some_and(|placed| *placed));
             let missing: Vec<OwnedEventId> = missing.cloned().collect();
-            let (before, auth) = {
-                // Of a large room this is the most that is in memory at once: it goes before more comes.
-                let state = stage.state_of(&ids).await?;
-                check_create(room, server, &state)?;
-                let auth = check_join(server, &join, &state)?;
-                (stage.snapshot_of(&state).await?, auth)
-            };
-            stage.stand_on(before);
+            let own = name(join.pdu().kind(), join.pdu().state_key().unwrap_or_default());
+            let before = stage.stand_on_told(&permit, rest, &own).await?;
             stage.head.since_depth = join.pdu().depth();
-            let mut placement = Placement::ours(join.pdu().clone(), before, auth);
+            let mut placement = Placement::ours(join.pdu().clone(), before, auth.clone());
             placement.outgoing = false;
             placement.missing = missing;
             placement.past = true;
             placement.known_as = known.map(|event| event.serial());
             stage.place(placement).await?;
-            stage.bind_version();
             if let Some(user) = join.pdu().state_key() {
                 let room = room.serial;
                 stage.batch().delete(&INVITES, &(room, user));
@@ -236,6 +249,7 @@ impl Engine {
             if self.landed(landing, &join.pdu().event_id().to_owned(), &mut attempts).await? {
                 return Ok(());
             }
+            self.renew(room, &mut permit).await?;
         }
     }
 
@@ -252,15 +266,6 @@ impl Engine {
             Some(event) if event.meta().verdict == Verdict::Accepted => Ok(()),
             _ => Err(Error::NotAllowed("the room does not allow it".to_owned())),
         }
-    }
-
-    /// Stores the events of an answer to `send_join`; returns the ids of the state.
-    async fn import_state(&self, room: &Arc<RoomInfo>, answer: Joined) -> Result<Vec<OwnedEventId>, Error> {
-        let Joined { state, mut auth_chain, .. } = answer;
-        let is_state = auth_chain.len();
-        auth_chain.extend(state);
-        let (ids, _) = self.import_answer(room, auth_chain, &Asked::All).await?;
-        Ok(ids.into_iter().skip(is_state).flatten().collect())
     }
 }
 

@@ -20,6 +20,7 @@ mod checks;
 mod create;
 mod draft;
 mod engine;
+mod entering;
 mod farewells;
 mod graph;
 mod head;
@@ -31,6 +32,7 @@ mod knock;
 mod membership;
 mod merge;
 mod outside;
+mod people;
 mod pipeline;
 mod place;
 pub mod ports;
@@ -73,9 +75,10 @@ pub use self::{
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
     membership::Joining,
+    people::list_people,
     ports::{KeySource, NoRemote, Remote},
     profile::{Profile, ProfileChange},
-    projections::{Emptied, Projection, Rows, Shown, list_local_members},
+    projections::{Brought, Emptied, Projection, Rows, Shown, list_local_members},
     purge::{Debts, NoDebts, PurgeStatus},
     request::Txn,
     resident::{AcceptedJoin, MemberTemplate},

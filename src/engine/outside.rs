@@ -15,7 +15,7 @@ use room::{
         event::StoredEvent,
         room::{RoomInfo, bind},
     },
-    tables::{INVITES, InviteRow, MEMBERSHIPS, Membership, MembershipRow, Verdict},
+    tables::{EVENT_IDS, EventPlace, INVITES, InviteRow, MEMBERSHIPS, Membership, MembershipRow, Verdict},
 };
 use ruma::{OwnedServerName, ServerName, UserId};
 use store::{Batch, Order, Range, Topic};
@@ -228,6 +228,9 @@ impl Engine {
         let nothing = Fresh::default();
         let view = self.stored_view(room, &nothing);
         if let Some(known) = view.events_by_id(&[pdu.event_id().to_owned()]).await?.pop().flatten() {
+            // What is left of a join goes, but for what is named.
+            let place = EventPlace { room: room.serial, event: known.serial() };
+            batch.require(&EVENT_IDS, pdu.event_id().as_str(), Some(&place));
             return Ok(known);
         }
         self.stage_outlier(batch, room, pdu, Verdict::Outlier, Vec::new()).await

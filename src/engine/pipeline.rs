@@ -416,7 +416,7 @@ impl<'a> Stage<'a> {
         };
         if live.head.is_none() || live.summary != summary {
             batch.put(&SUMMARIES, &room.serial, &summary);
-            open::note(&mut batch, room, &summary);
+            open::note(&mut batch, room, live.head.as_ref().map(|_| &live.summary), &summary);
         }
         Staged { batch, head, summary, state, forget_state, fresh, placed, changed, given, hold }
     }

@@ -9,9 +9,9 @@ use std::{collections::HashSet, sync::Arc};
 use pdu::Pdu;
 use room::{
     Error,
-    ids::{EventSerial, Order, Root, StateKeySerial},
-    log::{Entry, EventEntry},
-    read::event::StoredEvent,
+    ids::{EventSerial, Order, Root},
+    log::{Entry, EventEntry, HistoryEntry, history_came},
+    read::{event::StoredEvent, recency},
     tables::{
         EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, Place,
         StateKeyName, TIMELINE, TimelineRow, Verdict,
@@ -194,6 +194,10 @@ impl Stage<'_> {
             }
             let is_on_tip = moves_tip && self.move_tip(&event, after, successors).await?;
             self.note_gaps(&event, is_on_tip, past, &missing).await?;
+            // What others waited for came too late to be news.
+            if let Some(slot) = slot.filter(|_| moves_tip && awaited.is_none()) {
+                recency::note(&mut self.batch, &event, slot, self.forget_state);
+            }
             let is_cut_off = !missing.is_empty() && missing.len() == event.pdu().prev_events().len();
             self.show(&event, slot, is_cut_off).await?;
             if *event.pdu().kind() == TimelineEventType::RoomRedaction {
@@ -457,18 +461,17 @@ impl Stage<'_> {
             }
             _ => {}
         }
-        projections::run(&mut Step {
+        let mut step = Step {
             others: &self.engine.0.projections,
             room: self.room,
             authorities: self.engine.authorities(),
             batch: &mut self.batch,
             slot,
-            event,
             came_in: self.forget_state,
             current: self.head.current,
-            summary: &mut self.summary,
             changes: &changes,
-        });
+        };
+        projections::run(&mut step, event, &mut self.summary);
         Ok(())
     }
 
@@ -485,7 +488,7 @@ impl Stage<'_> {
                 let old = self.current_before(&name).await?;
                 vec![StateChange { name, old, new: Some(event.clone()) }]
             }
-            _ => self.changes_between(projected, current).await?,
+            _ => self.view().changes_between(projected, current).await?,
         };
         for change in &changes {
             self.state.insert(change.name.clone(), change.new.clone());
@@ -496,28 +499,6 @@ impl Stage<'_> {
     /// The event that an event on the tip took the place of: [`Stage::state_after`] has loaded it.
     async fn current_before(&mut self, name: &StateKeyName) -> Result<Option<Arc<StoredEvent>>, Error> {
         Ok(self.current(std::slice::from_ref(name)).await?.pop().flatten())
-    }
-
-    /// What differs between two states of the room.
-    async fn changes_between(&mut self, old: Root, new: Root) -> Result<Vec<StateChange>, Error> {
-        let differences = self.engine.snapshots().difference(self.room.serial, old, new).await?;
-        let keys: Vec<StateKeySerial> = differences.iter().map(|difference| difference.key).collect();
-        let view = self.view();
-        let names = view.key_names(&keys).await?;
-        let serials: Vec<EventSerial> = differences
-            .iter()
-            .flat_map(|difference| [difference.before, difference.after])
-            .flatten()
-            .collect();
-        let mut events = view.events(&serials).await?.into_iter();
-        let mut next = |serial: Option<EventSerial>| serial.and_then(|_| events.next().flatten());
-        let mut changes = Vec::with_capacity(names.len());
-        for (name, difference) in names.into_iter().zip(&differences) {
-            let old = next(difference.before);
-            let new = next(difference.after);
-            changes.push(StateChange { name, old, new });
-        }
-        Ok(changes)
     }
 
     /// The state that results from several.
@@ -556,5 +537,12 @@ impl Stage<'_> {
         });
         let (kind, payload) = entry.encode();
         self.batch.log(kind, payload, topics)
+    }
+
+    /// Notes that events took places in the history, after one and up to another.
+    pub(crate) fn log_history(&mut self, after: u64, through: u64) {
+        let (room, room_id) = (self.room.serial, self.room.room_id.clone());
+        let (kind, payload) = Entry::History(HistoryEntry { room, room_id, after, through }).encode();
+        self.batch.log(kind, payload, [history_came()]);
     }
 }

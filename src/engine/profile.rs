@@ -1,16 +1,8 @@
 //! How a user appears in a room: what his member event says beside his membership.
 
+pub use room::Profile;
 use room::{read::event::name_of, tables::Membership};
 use serde_json::{Map, Value};
-
-/// How a user appears in a room.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Profile {
-    /// Display name.
-    pub displayname: Option<String>,
-    /// `mxc:` address of the picture.
-    pub avatar_url: Option<String>,
-}
 
 /// Who granted a join to a restricted room, in the content of the join.
 pub(crate) const GRANTING: &str = "join_authorised_via_users_server";

@@ -11,16 +11,13 @@ use pdu::RoomVersion;
 use room::{
     Error,
     attempts::Attempts,
-    read::{
-        event::touch_changed,
-        room::{RoomInfo, bind},
-    },
+    read::{event::touch_changed, room::RoomInfo},
     tables::{EVENT_IDS, EVENT_META, EVENTS, HEADS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow},
 };
 use ruma::RoomId;
 use store::{Batch, Order, Range};
 
-use crate::{Engine, graph::AUTH, pipeline::Stage};
+use crate::{Engine, entering::tables::ENTERINGS, graph::AUTH};
 
 /// How many events are dropped in one batch.
 const STEP: usize = 500;
@@ -53,6 +50,14 @@ impl Engine {
             if self.store().get(&HEADS, &room.serial).await?.is_some() {
                 return Err(Error::Invalid(format!("the room has version {}", room.version)));
             }
+            // What a join has brought of it was read by the rules of the other version.
+            match self.void(&room).await {
+                Err(Error::Contended) => {
+                    attempts.again(self.rooms()).await?;
+                    continue;
+                }
+                voided => voided?,
+            }
             self.change_version(&room, version, &mut attempts).await?;
         }
     }
@@ -70,8 +75,9 @@ impl Engine {
             let rows = self.store().scan(&EVENT_META, range, Order::Ascending, STEP).await?;
             let is_last = rows.len() < STEP;
             let mut batch = Batch::new();
-            // Nobody has joined meanwhile.
+            // Nobody has joined meanwhile, or is about to.
             batch.require(&HEADS, &room.serial, None);
+            batch.require(&ENTERINGS, &room.serial, None);
             let mut gone = Vec::with_capacity(rows.len());
             for ((_, event), meta) in rows {
                 batch.delete(&EVENT_IDS, meta.value.event_id.as_str());
@@ -94,12 +100,5 @@ impl Engine {
                 return Ok(());
             }
         }
-    }
-}
-
-impl Stage<'_> {
-    /// Makes sure that the room is still one of the version by whose rules this batch was made.
-    pub(crate) fn bind_version(&mut self) {
-        bind(&mut self.batch, self.room);
     }
 }

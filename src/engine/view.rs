@@ -15,7 +15,7 @@ use room::{
 };
 use ruma::{EventId, OwnedEventId};
 
-use crate::Engine;
+use crate::{Engine, change::StateChange};
 
 /// An event's places in two tables, with its id.
 const PLACES_BYTES: usize = 192;
@@ -253,6 +253,27 @@ impl View<'_> {
                 },
             })
             .collect()
+    }
+
+    /// What differs between two states of the room.
+    pub(crate) async fn changes_between(&self, old: Root, new: Root) -> Result<Vec<StateChange>, Error> {
+        let differences = self.engine.snapshots().difference(self.room_serial(), old, new).await?;
+        let keys: Vec<StateKeySerial> = differences.iter().map(|difference| difference.key).collect();
+        let names = self.key_names(&keys).await?;
+        let serials: Vec<EventSerial> = differences
+            .iter()
+            .flat_map(|difference| [difference.before, difference.after])
+            .flatten()
+            .collect();
+        let mut events = self.events(&serials).await?.into_iter();
+        let mut next = |serial: Option<EventSerial>| serial.and_then(|_| events.next().flatten());
+        let mut changes = Vec::with_capacity(names.len());
+        for (name, difference) in names.into_iter().zip(&differences) {
+            let old = next(difference.before);
+            let new = next(difference.after);
+            changes.push(StateChange { name, old, new });
+        }
+        Ok(changes)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::Accounts;
+use account::{Accounts, Presence};
 use base::{Clock, Metrics, Random, Tasks};
 use engine::{Engine, KeySource, Remote};
 use pdu::Authorities;
@@ -153,11 +153,12 @@ impl Federation {
     ///
     /// # Errors
     /// When what is owed to peers cannot be read.
-    pub async fn start_sender(&self, rooms: &Rooms) -> Result<Sender, store::Error> {
+    pub async fn start_sender(&self, rooms: &Rooms, presence: &Presence) -> Result<Sender, store::Error> {
         Sender::start(crate::sender::Parts {
             config: self.0.config.sender.clone(),
             store: self.0.store.clone(),
             rooms: rooms.clone(),
+            presence: presence.clone(),
             client: self.0.client.clone(),
             contacts: self.0.contacts.clone(),
             clock: self.0.clock.clone(),

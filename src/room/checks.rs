@@ -3,6 +3,7 @@
 use store::TableCheck;
 
 use crate::{
+    people::{DUE, PEOPLE, WALKS, WORDS},
     purge::tables::{EMPTIED, PURGES},
     read::{
         aliases::{ALIASES, ROOM_ALIASES},
@@ -10,6 +11,7 @@ use crate::{
         erasure::ERASED,
         open::OPEN_ROOMS,
         receipts::{RECEIPT_LOG, RECEIPTS},
+        recency::RECENCY,
     },
     snapshot::CHUNKS,
     tables::{
@@ -36,6 +38,10 @@ pub fn checks() -> Vec<TableCheck> {
         DEPARTURES.check(),
         MEMBERS.check(),
         LOCAL_MEMBERS.check(),
+        PEOPLE.check(),
+        DUE.check(),
+        WALKS.check(),
+        WORDS.check(),
         SERVERS.check(),
         MEMBER_COUNTS.check(),
         SUMMARIES.check(),
@@ -50,6 +56,7 @@ pub fn checks() -> Vec<TableCheck> {
         ERASED.check(),
         RECEIPTS.check(),
         RECEIPT_LOG.check(),
+        RECENCY.check(),
         CHUNKS.check(),
         PURGES.check(),
         EMPTIED.check(),

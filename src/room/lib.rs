@@ -17,6 +17,7 @@ mod error;
 pub mod ids;
 pub mod log;
 pub mod memory;
+pub mod people;
 mod policy;
 pub mod purge;
 pub mod read;
@@ -34,7 +35,9 @@ pub use self::{
     checks::checks,
     error::{Error, RemoteError},
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
+    people::{Begin, Found, PeopleFound, Profile, note_account},
     policy::{AllowAll, Denial, Policy},
+    read::recency::note_recency,
     rooms::{Parts, Rooms},
 };
 

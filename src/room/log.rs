@@ -10,10 +10,11 @@ use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use store::{CodecError, Value};
+use store::{CodecError, Topic, Value};
 
 use crate::{
-    ids::{EventSerial, RoomSerial},
+    ids::{EventSerial, Order, RoomSerial},
+    read::{timeline::Stretch, token::Token},
     tables::Membership,
 };
 
@@ -25,6 +26,15 @@ pub const RECEIPT: u8 = 6;
 pub const MEMBERSHIP: u8 = 7;
 /// A user of ours is erased ([`crate::read::erasure`]): an entry without content, whose topic alone is looked at.
 pub const ERASURE: u8 = 4;
+
+/// [`HistoryEntry`]: events from before we came took their places, many at once.
+pub const HISTORY: u8 = 8;
+
+/// Touched by every [`HISTORY`] entry, and by nothing else: for consumers that want history too. Whoever reads what
+/// happens now is not woken, and passes over one entry for all that came with one answer of another server.
+pub fn history_came() -> Topic {
+    Topic::new(18, "room.history")
+}
 
 /// The same entries as they were before their payloads had a schema byte; the fields are those of the first schema.
 const UNVERSIONED: [(u8, u8); 3] = [(1, EVENT), (2, RECEIPT), (3, MEMBERSHIP)];
@@ -81,6 +91,29 @@ pub struct MembershipEntry {
 }
 store::row!(MembershipEntry, schema = 1);
 
+/// Events from before we came took their places in a room's timeline, together, below all that was there. They are
+/// read from the timeline; those of them that were refused have no place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The room.
+    pub room: RoomSerial,
+    /// The room's id.
+    pub room_id: OwnedRoomId,
+    /// The place before the first of them.
+    pub after: u64,
+    /// The place of the last.
+    pub through: u64,
+}
+store::row!(HistoryEntry, schema = 1);
+
+impl HistoryEntry {
+    /// The part of the timeline that has these events and no others; see [`crate::Rooms::timeline`].
+    pub fn stretch(&self) -> Stretch {
+        let place = |place| Token(Order::history(place));
+        Stretch { room: self.room, after: place(self.after), through: place(self.through) }
+    }
+}
+
 /// An entry of the log that a room wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -90,6 +123,8 @@ pub enum Entry {
     Receipt(ReceiptEntry),
     /// See [`MEMBERSHIP`].
     Membership(MembershipEntry),
+    /// See [`HISTORY`].
+    History(HistoryEntry),
 }
 
 impl Entry {
@@ -106,6 +141,7 @@ impl Entry {
             EVENT => Some(Self::Event(EventEntry::decode(payload)?)),
             RECEIPT => Some(Self::Receipt(ReceiptEntry::decode(payload)?)),
             MEMBERSHIP => Some(Self::Membership(MembershipEntry::decode(payload)?)),
+            HISTORY => Some(Self::History(HistoryEntry::decode(payload)?)),
             _ => None,
         })
     }
@@ -116,6 +152,7 @@ impl Entry {
             Self::Event(entry) => (EVENT, entry.encode()),
             Self::Receipt(entry) => (RECEIPT, entry.encode()),
             Self::Membership(entry) => (MEMBERSHIP, entry.encode()),
+            Self::History(entry) => (HISTORY, entry.encode()),
         }
     }
 }

@@ -8,7 +8,12 @@ use pdu::Authorities;
 use ruma::{ServerName, UserId};
 use store::Store;
 
-use crate::{Error, Policy, memory::Shares, read::Reader, snapshot::Snapshots};
+use crate::{
+    Error, Policy,
+    memory::Shares,
+    read::{Reader, typing::Typing},
+    snapshot::Snapshots,
+};
 
 /// What the reading of rooms is made of.
 pub struct Parts<'a> {
@@ -56,7 +61,7 @@ impl Rooms {
         let (caches, shares) = (metrics.caches(), Shares::of(memory));
         let inner = Inner {
             snapshots: Snapshots::new(store.clone(), caches, shares.chunks, tasks),
-            reader: Reader::new(caches, &shares),
+            reader: Reader::new(caches, &shares, Typing::listening(&store, &clock, random.u64())),
             retries: metrics.counter("yakuba_room_retries", "Writes done again after a conflict"),
             store,
             authorities,

@@ -217,6 +217,18 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         })
         .collect();
     let purges: Vec<PurgeTold> = api.engine.purges().await?.into_iter().map(PurgeTold::from).collect();
+    let log = api.store.log_status().await?;
+    let readers: Vec<_> = log
+        .readers
+        .into_iter()
+        .map(|reader| {
+            json!({
+                "reader": reader.name,
+                "position": reader.cursor.0,
+                "passed_over": reader.is_passed_over,
+            })
+        })
+        .collect();
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
@@ -224,6 +236,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         "position": api.store.head().0,
         "read_only_because": read_only_because,
         "resident_bytes": crate::process::resident_bytes(),
+        "log": { "trimmed_through": log.trimmed.0, "readers": readers },
         "peers": peers,
         "purges": purges,
         "received": { "waiting": totals.waiting, "parked": totals.parked, "parked_events": parked },

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use account::Accounts;
 use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, Presence};
+use client::ClientApi;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
 use pdu::Authorities;
@@ -105,6 +105,7 @@ pub struct House {
     pub edges: Tasks,
     /// The tasks of the store, which end last.
     core: Tasks,
+    clock: Clock,
     kit: Arc<Kit>,
     desk: Arc<Desk>,
     client: Arc<ClientApi>,
@@ -197,7 +198,7 @@ impl House {
         .await?;
         audit::follow(&store, &authorities, &clock, &random, &edges);
         memory::start(metrics.caches(), &clock, &edges);
-        let sender = federation.start_sender(engine.rooms()).await?;
+        let sender = federation.start_sender(engine.rooms(), accounts.presence()).await?;
         let syncs = Syncs::new(
             engine.rooms().clone(),
             accounts.clone(),
@@ -213,7 +214,6 @@ impl House {
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
-            Presence::default(),
             config.client_config(),
         );
         let limits = Limits::new(|class| config.rate(class), &clock, &metrics);
@@ -238,7 +238,7 @@ impl House {
             engine.clone(),
             authorities,
             edges.clone(),
-            clock,
+            clock.clone(),
             &random,
             back_up,
         );
@@ -252,6 +252,7 @@ impl House {
             metrics,
             edges,
             core,
+            clock,
             kit: Arc::new(kit),
             desk,
             client: Arc::new(client),
@@ -292,9 +293,16 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms. Only who serves does: a command that looks at the data changes nothing else.
-    pub fn start_purging(&self) {
+    /// Carries out purges of rooms, and lists the people in rooms. Only who serves does: a command that looks at the data
+    /// changes nothing else.
+    pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
+        self.engine.start_listing_people(&self.metrics);
+    }
+
+    /// Trims the log of changes as it grows old. Only who serves does.
+    pub fn start_trimming(&self, config: &Config) {
+        self.store.start_trimming(config.log_kept(), &self.clock, &self.edges, &self.metrics);
     }
 
     /// Ends in order: requests are finished and long polls answered, readers write their cursors,

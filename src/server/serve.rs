@@ -53,7 +53,8 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
         bound.push((listener, listen::bind(listener.address).await?));
     }
     let house = House::open(config, Foundation::of(config, data).await?).await?;
-    house.start_purging();
+    house.start_upkeep();
+    house.start_trimming(config);
     let token_file = config.path(Path::new(ADMIN_TOKEN_FILE));
     if let Err(error) = write_private(&token_file, house.admin_token()) {
         let file = token_file.display();

@@ -227,6 +227,13 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     // Entries of the log have a schema byte from here on. An older program would pass them over and send nothing.
     |_| Box::pin(async { Ok(()) }),
     |store| Box::pin(engine::index_auth(store)),
+    |store| {
+        Box::pin(async {
+            room::note_recency(store).await?;
+            account::list_names(store).await?;
+            engine::list_people(store).await
+        })
+    },
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

@@ -66,6 +66,8 @@ pub enum RawOp {
     Append { table: RawTable, prefix: Bytes, slot: u32, offset: u64, value: Bytes },
     /// Write a row whose first eight bytes become the slot's position, big-endian.
     PutStamped { table: RawTable, key: Bytes, slot: u32, value: Bytes },
+    /// Remove the entries of the log after one position and up to another; the last entry of all stays.
+    TrimLog { after: Position, through: Position },
 }
 
 /// A position to be given: of a log entry or, with kind 0, of something ephemeral.
@@ -73,7 +75,7 @@ pub enum RawOp {
 pub struct RawSlot {
     /// What the payload is; 0 leaves no entry in the log.
     pub kind: u8,
-    /// The entry's content.
+    /// The entry's content; without an entry, what is [told](crate::Batch::tell) to every process, if anything.
     pub payload: Bytes,
     /// Who may care.
     pub topics: Vec<Topic>,
@@ -102,6 +104,7 @@ impl RawBatch {
             RawOp::Append { prefix, value, .. } => prefix.len() + value.len() + 24,
             RawOp::Delete { key, .. } | RawOp::Add { key, .. } => key.len() + 24,
             RawOp::DeleteRange { start, .. } => 2 * start.len() + 16,
+            RawOp::TrimLog { .. } => 32,
         });
         let slots = self.slots.iter().map(|slot| slot.payload.len() + 12 * slot.topics.len() + 16);
         requires.chain(ops).chain(slots).sum()
@@ -153,7 +156,7 @@ pub trait Backend: Send + Sync + 'static {
     /// more is committed until [`Backend::heal`] has said yes.
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>>;
 
-    /// Reads at most `limit` log entries after a position, oldest first.
+    /// Reads at most `limit` log entries after a position, oldest first; see [`decode_page`](crate::decode_page).
     async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error>;
 
     /// The last position that was given: everything up to it is decided and visible, and nothing that
@@ -166,9 +169,9 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// For shared data: what was touched after a position, oldest first, also by ephemeral
-    /// positions; at most `limit` positions, and the last one that the answer covers.
+    /// positions, with what was told at those; at most `limit` positions, and the last one that the answer covers.
     async fn touched(&self, after: Position, _limit: usize) -> Result<Touched, Error> {
-        Ok(Touched { positions: Vec::new(), through: after })
+        Ok(Touched::nothing(after))
     }
 
     /// For shared data: waits until another process may have committed something after a position.
@@ -182,7 +185,7 @@ pub trait Backend: Send + Sync + 'static {
     /// then no batch is given to it, while reads go on. Whatever a group of unknown outcome has
     /// written after all is visible then, and is in the answer: what it touched, up to the head.
     async fn heal(&self) -> Result<Touched, Error> {
-        Ok(Touched { positions: Vec::new(), through: Position::START })
+        Ok(Touched::nothing(Position::START))
     }
 
     /// Gives the space back that the deleted rows of a range took, as far as it does not come back by itself.
@@ -203,10 +206,22 @@ pub trait Backend: Send + Sync + 'static {
 }
 
 /// What was touched in a stretch of the log; see [`Backend::touched`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Touched {
     /// Positions with their topics, ascending.
     pub positions: Vec<(Position, Vec<Topic>)>,
+    /// What was told at some of them, ascending: the payloads of slots that leave no entry.
+    pub told: Vec<(Position, Bytes)>,
     /// All positions up to here are covered.
     pub through: Position,
+    /// Whether something in between is not kept any more: any topic may have been touched.
+    pub has_holes: bool,
+}
+
+impl Touched {
+    /// Nothing was touched up to a position.
+    #[must_use]
+    pub const fn nothing(through: Position) -> Self {
+        Self { positions: Vec::new(), told: Vec::new(), through, has_holes: false }
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
     position::{Position, Topic},
     store::CURSORS,
     table::{RawTable, Table, successor},
+    tell::{MOST_TOLD, framed},
     value::{Counter, Stamped, Value},
 };
 
@@ -127,6 +128,16 @@ impl Batch {
         self.push_slot(EPHEMERAL, Bytes::new(), topics.into_iter().collect())
     }
 
+    /// Tells every process over the same data something of the moment, and wakes the readers waiting for one of the
+    /// topics; see [`Ear`](crate::Ear). `ear` says whose it is: 1 typing, 2 presence. It takes a position that leaves
+    /// no entry in the log.
+    ///
+    /// What is longer than [`MOST_TOLD`](crate::MOST_TOLD) is told to nobody.
+    pub fn tell(&mut self, ear: u8, told: &[u8], topics: impl IntoIterator<Item = Topic>) -> Slot {
+        debug_assert!(told.len() <= MOST_TOLD, "nobody would hear it");
+        self.push_slot(EPHEMERAL, framed(ear, told), topics.into_iter().collect())
+    }
+
     /// Writes a row whose key is `prefix` and the position of `slot`.
     pub fn append<K: AppendKey, V: Value, Q: AsKey<K::Prefix> + ?Sized>(
         &mut self,
@@ -178,6 +189,11 @@ impl Batch {
     /// none, at a position of their own that no entry has.
     pub fn touch(&mut self, topics: impl IntoIterator<Item = Topic>) {
         self.touched.extend(topics);
+    }
+
+    /// Removes the entries of the log after one position and up to another.
+    pub(crate) fn trim_log(&mut self, after: Position, through: Position) {
+        self.raw.ops.push(RawOp::TrimLog { after, through });
     }
 
     /// Notes how far a durable reader of the log has come.

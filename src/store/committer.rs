@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::{
     backend::{Backend, RawBatch, RawCommitted, Touched},
-    batch::Slot,
+    batch::{EPHEMERAL, Slot},
     condition::{Condition, Sign},
     error::{CommitError, Error},
     metrics::StoreMetrics,
@@ -336,11 +336,10 @@ fn advance(hub: &Hub, batches: &[RawBatch], results: &[Result<RawCommitted, Comm
     let Some(head) = last_given(results) else { return };
     let committed =
         batches.iter().zip(results).filter_map(|(batch, result)| Some((batch, result.as_ref().ok()?)));
-    let touched = committed.flat_map(|(batch, done)| {
-        let positions = (done.first.0..).map(Position);
-        positions.zip(&batch.slots).map(|(position, slot)| (position, slot.topics.as_slice()))
-    });
-    hub.advance(touched, head);
+    let slots = committed.flat_map(|(batch, done)| (done.first.0..).map(Position).zip(&batch.slots));
+    let told = slots.clone().filter(|(_, slot)| slot.kind == EPHEMERAL && !slot.payload.is_empty());
+    let touched = slots.map(|(position, slot)| (position, slot.topics.as_slice()));
+    hub.advance(touched, told.map(|(position, slot)| (position, slot.payload.as_ref())), head);
 }
 
 /// The last position that a group got; none when it got none.
@@ -393,9 +392,14 @@ pub(crate) async fn catch_up(backend: &dyn Backend, hub: &Hub, target: Position)
 }
 
 fn show_touched(hub: &Hub, touched: &Touched) {
+    if touched.has_holes {
+        warn!(position = %touched.through, "the log of shared data was trimmed before it was followed");
+        return hub.advance_blindly(touched.through);
+    }
     let positions = touched.positions.iter();
     let positions = positions.map(|(at, topics): &(Position, Vec<Topic>)| (*at, topics.as_slice()));
-    hub.advance(positions, touched.through);
+    let told = touched.told.iter().map(|(at, told)| (*at, told.as_ref()));
+    hub.advance(positions, told, touched.through);
 }
 
 /// Follows shared data for as long as the store is open, whatever the back end says.
@@ -487,7 +491,7 @@ mod tests {
         async fn touched(&self, after: Position, _limit: usize) -> Result<Touched, Error> {
             // Not without end, so that the test has one.
             let more = self.to_come.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
-            Ok(Touched { positions: Vec::new(), through: after.plus(u64::from(more)) })
+            Ok(Touched::nothing(after.plus(u64::from(more))))
         }
 
         async fn verify(&self, report: Report) -> Result<Report, Error> {

@@ -35,8 +35,10 @@ use crate::{
     error::{CommitError, Error},
     position::{Position, Topic},
     reads::Reads,
-    store::Store,
+    schema::META,
+    store::{CURSORS, Store},
     table::{Table, Tuning},
+    trim::{READERS, TRIMMED},
 };
 
 /// Who holds a consumer; key: its name.
@@ -44,6 +46,9 @@ pub(crate) static LEASES: Table<String, LeaseRow> = Table::new(5, "store.leases"
 
 /// What the holder of a consumer counts up to show that he is there; key: the consumer's name.
 pub(crate) static BEATS: Table<String, u64> = Table::new(6, "store.beats", Tuning::Small);
+
+/// What a consumer has missed because the log was trimmed beyond its cursor, until it has made up for it; key: its name.
+pub(crate) static MISSED: Table<String, Missed> = Table::new(8, "store.missed", Tuning::Small);
 
 /// How often a holder shows that he is there, and how often others look.
 const BEAT: Duration = Duration::from_secs(1);
@@ -64,6 +69,16 @@ pub(crate) struct LeaseRow {
 }
 crate::row!(LeaseRow, schema = 1);
 
+/// A stretch of the log of which a consumer has read nothing and which is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Up to here it has read.
+    pub after: Position,
+    /// From behind here on it reads.
+    pub through: Position,
+}
+crate::row!(Missed, schema = 1);
+
 /// A reader of the log with a name. Cheap to clone; clones are the same reader.
 #[derive(Clone)]
 pub struct Consumer {
@@ -72,9 +87,14 @@ pub struct Consumer {
     name: &'static str,
     /// Names this process among those that may hold it.
     holder: u64,
+    /// Whether it reads the log at all.
+    reads_log: bool,
     lag: Gauge,
     held: Gauge,
 }
+
+/// What a new holder has: the row of its term, the cursor, what was missed.
+type Won = (Option<LeaseRow>, Position, Option<Missed>);
 
 /// What who stands by sees of the holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +111,7 @@ pub struct Term {
     /// The row that everything written in this term demands; none where nobody else can have the data.
     lease: Option<LeaseRow>,
     cursor: Position,
+    missed: Option<Missed>,
     ended: CancellationToken,
     is_lost: Arc<AtomicBool>,
     lag: Gauge,
@@ -98,8 +119,17 @@ pub struct Term {
 
 impl Consumer {
     /// A reader of the log with this name, of which there is one in a process.
+    ///
+    /// The log is not trimmed before it has read it, for as long as `crate::trim` says. One with a new name begins where
+    /// the log begins.
     #[must_use]
     pub fn new(store: &Store, name: &'static str, clock: &Clock, metrics: &Metrics) -> Self {
+        Self { reads_log: true, ..Self::without_log(store, name, clock, metrics) }
+    }
+
+    /// Work that one process at a time does and that reads no log: it has no cursor, and nothing waits for it.
+    #[must_use]
+    pub fn without_log(store: &Store, name: &'static str, clock: &Clock, metrics: &Metrics) -> Self {
         let lag = metrics.gauge_family(
             "yakuba_store_consumer_lag_positions",
             "Positions of the log that a consumer has not read, while this process holds it",
@@ -111,6 +141,7 @@ impl Consumer {
             clock: clock.clone(),
             name,
             holder: Random::os().u64(),
+            reads_log: false,
             lag: lag.with(&[("consumer", name)]),
             held: held.with(&[("consumer", name)]),
         }
@@ -128,7 +159,7 @@ impl Consumer {
     {
         while let Some(won) = stop.run_until_cancelled(self.win()).await {
             let outcome = match won {
-                Ok((lease, cursor)) => self.hold(lease, cursor, &stop, &work).await,
+                Ok(won) => self.hold(won, &stop, &work).await,
                 Err(error) => {
                     if !error.stops_writes() {
                         warn!(reader = self.name, error = ?error, "the holder cannot be looked up");
@@ -146,8 +177,7 @@ impl Consumer {
     /// Does the work of one term.
     async fn hold<W, F, E>(
         &self,
-        lease: Option<LeaseRow>,
-        cursor: Position,
+        (lease, cursor, missed): Won,
         stop: &CancellationToken,
         work: &W,
     ) -> Result<(), E>
@@ -160,6 +190,7 @@ impl Consumer {
             name: self.name,
             lease,
             cursor,
+            missed,
             ended: stop.child_token(),
             is_lost: Arc::default(),
             lag: self.lag.clone(),
@@ -180,17 +211,66 @@ impl Consumer {
         outcome
     }
 
-    /// Waits until this process holds the consumer; gives the row of the term, if there has to be one, and the
-    /// cursor as the last holder left it.
-    async fn win(&self) -> Result<(Option<LeaseRow>, Position), CommitError> {
+    /// Waits until this process holds the consumer; gives the row of the term, if there has to be one, the cursor as
+    /// the last holder left it, and what the consumer has missed.
+    async fn win(&self) -> Result<Won, CommitError> {
         let mut lease = None;
         if self.store.is_shared() {
             lease = Some(self.take_over().await?);
         }
         // After the lease: nobody else moves it any more.
-        let cursor = self.store.cursor(self.name).await?;
+        let (cursor, missed) = match self.reads_log {
+            true => self.find_place(lease.as_ref()).await?,
+            false => (self.store.cursor(self.name).await?, None),
+        };
         self.store.reach(cursor).await?;
-        Ok((lease, cursor))
+        Ok((lease, cursor, missed))
+    }
+
+    /// From where it reads on. Whoever has no place in the log, or one that is gone, gets one where the log begins, for
+    /// which the log waits from then on.
+    async fn find_place(&self, lease: Option<&LeaseRow>) -> Result<(Position, Option<Missed>), CommitError> {
+        loop {
+            let mut reads = Reads::new();
+            let (cursor, missed) = (reads.get(&CURSORS, self.name), reads.get(&MISSED, self.name));
+            let (trimmed, readers) = (reads.get(&META, TRIMMED), reads.get(&META, READERS));
+            let mut found = self.store.read(reads).await?;
+            let (cursor, missed) = (found.take(cursor)?, found.take(missed)?);
+            let (trimmed, readers) = (found.take(trimmed)?, found.take(readers)?);
+            let begins = Position(trimmed.unwrap_or(0));
+            if let Some(cursor) = cursor
+                && cursor >= begins
+            {
+                return Ok((cursor, missed));
+            }
+            let mut batch = Batch::new();
+            if let Some(lease) = lease {
+                batch.require(&LEASES, self.name, Some(lease));
+            }
+            // What is trimmed meanwhile was decided without this reader.
+            batch.require(&META, TRIMMED, trimmed.as_ref());
+            batch.require(&META, READERS, readers.as_ref());
+            batch.put(&META, READERS, &(readers.unwrap_or(0) + 1));
+            batch.require(&CURSORS, self.name, cursor.as_ref());
+            batch.set_cursor(self.name, begins);
+            let missed = cursor.map(|after| Missed {
+                // What it had not made up for when it was passed over again.
+                after: missed.map_or(after, |before| before.after),
+                through: begins,
+            });
+            if let Some(missed) = &missed {
+                warn!(reader = self.name, position = %missed.after, "the log was trimmed before it was read");
+                batch.put(&MISSED, self.name, missed);
+            }
+            match self.store.commit(batch).await {
+                Ok(_) => return Ok((begins, missed)),
+                Err(CommitError::Conflict { table, .. }) if table == LEASES.raw().id => {
+                    return Err(CommitError::Unknown);
+                }
+                Err(CommitError::Conflict { .. } | CommitError::Unknown) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn take_over(&self) -> Result<LeaseRow, CommitError> {
@@ -291,6 +371,23 @@ impl Term {
         self.cursor
     }
 
+    /// What the consumer could not read because the log was trimmed beyond where it had come, if it has not
+    /// [made up](Term::made_up) for it. What it does then is its own: whoever keeps an index builds it anew.
+    #[must_use]
+    pub fn missed(&self) -> Option<Missed> {
+        self.missed
+    }
+
+    /// Notes in a batch that nothing of what was missed is lacking any more.
+    pub fn made_up(&self, batch: &mut Batch) {
+        batch.delete(&MISSED, self.name);
+    }
+
+    /// Ends the term by the consumer's own will: another begins a moment later. For who meets [`Error::Trimmed`].
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
     /// Cancelled when the work has to end: the process stops, or another one has taken over.
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
@@ -329,6 +426,7 @@ impl Term {
     /// Reads on in the log, as [`Store::changes`] does, and notes how far behind the reader is.
     ///
     /// # Errors
+    /// [`Error::Trimmed`] when the reader was passed over: the next term knows what it [missed](Term::missed).
     /// When the back end fails or an entry cannot be read.
     pub async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
         let changes = self.store.changes(after, limit).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::table::TableId;
+use crate::{position::Position, table::TableId};
 
 /// Why stored bytes could not be read as a key or a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +80,15 @@ pub enum Error {
     InUse {
         /// Where the data lie.
         place: String,
+    },
+    /// The log was [trimmed](crate::trim) behind the place from which it was to be read: entries that followed it are
+    /// gone. Who reads on has to make up for them by other means, or to begin anew.
+    #[error("the log is trimmed: what followed position {after} is gone, up to {through} at least")]
+    Trimmed {
+        /// From where it was to be read.
+        after: Position,
+        /// The last entry that is known to be missing.
+        through: Position,
     },
     /// The store was closed; nothing was read or written.
     #[error("the store is closed")]

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use crate::{
     backend::{Backend, Change, RawBatch, RawCommitted, RawRange, RawRow, RowKey},
     error::{CommitError, Error},
-    log::decode_entry,
+    log::decode_page,
     position::Position,
     stage::{Needs, Staged, Write},
     table::{Order, TableId},
@@ -96,14 +96,8 @@ impl Backend for MemoryBackend {
 
     async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
         let data = self.disk.0.read();
-        data.log
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .take(limit)
-            .map(|(position, bytes)| {
-                let entry = decode_entry(*position, bytes);
-                Ok(entry.map_err(|cause| Error::Corrupt { table: "log", cause })?.1)
-            })
-            .collect()
+        let rows = data.log.range((Bound::Excluded(after), Bound::Unbounded)).take(limit);
+        decode_page(after, rows.map(|(position, bytes)| (*position, bytes)))
     }
 
     async fn head(&self) -> Result<Position, Error> {
@@ -130,6 +124,9 @@ impl Data {
                 }
                 Write::Delete { table, key } => {
                     self.tables.entry(table.id).or_default().remove(key);
+                }
+                Write::TrimLog { after, through } => {
+                    self.log.retain(|position, _| *position <= after || *position > through);
                 }
                 Write::DeleteRange { table, start, end } => {
                     let rows = self.tables.entry(table.id).or_default();

@@ -82,6 +82,12 @@ impl Topic {
         Self::new(9, room_id)
     }
 
+    /// Who comes and goes in a room, by its number.
+    #[must_use]
+    pub fn presence(room: u64) -> Self {
+        Self { kind: 11, id: finish(room) }
+    }
+
     /// Everything that concerns one device.
     #[must_use]
     pub fn device(user_id: &str, device_id: &str) -> Self {

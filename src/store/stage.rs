@@ -34,6 +34,8 @@ pub enum Write<'a> {
     Delete { table: RawTable, key: &'a [u8] },
     /// Remove the rows from `start` up to before `end`.
     DeleteRange { table: RawTable, start: &'a [u8], end: Option<&'a [u8]> },
+    /// Remove the entries of the log, and what is beside them, after one position and up to another.
+    TrimLog { after: Position, through: Position },
 }
 
 /// A log entry that was decided on.
@@ -177,6 +179,15 @@ impl<'a> Group<'a, '_> {
                 self.out.writes.push(Write::DeleteRange { table: *table, start, end: end.as_deref() });
             }
             RawOp::Add { table, key, delta } => self.add(*table, key, *delta),
+            RawOp::TrimLog { after, through } => {
+                // The last entry stays: by it the positions go on after a crash, and who reads on finds that some are
+                // missing.
+                let last_kept = Position(self.out.last_entry.0.saturating_sub(1));
+                let through = last_kept.min(*through);
+                if through > *after {
+                    self.out.writes.push(Write::TrimLog { after: *after, through });
+                }
+            }
             RawOp::Append { table, prefix, slot, offset, value } => {
                 let place = first.plus(u64::from(*slot)).plus(*offset);
                 let mut key = Vec::with_capacity(prefix.len() + 8);

@@ -22,6 +22,7 @@ use crate::{
     schema::{self, Migration},
     sequence::{Block, Sequence},
     table::{Order, Range, Table, Tuning},
+    tell::Ear,
     value::Value,
     verify::{Report, TableCheck},
     watch::{Hub, Moved, Watch},
@@ -278,6 +279,12 @@ impl Store {
         Ok(self.commit(batch).await?.last())
     }
 
+    /// Has an ear hear what is [told](Batch::tell) to ears of this kind from now on, here and by other processes over
+    /// the same data. One kind has one ear: a later one takes its place.
+    pub fn listen(&self, kind: u8, ear: Arc<dyn Ear>) {
+        self.inner.hub.listen(kind, ear);
+    }
+
     /// The last position: everything up to it is durable and visible.
     ///
     /// Rows are never behind it: a read that begins after this call finds everything up to here.
@@ -318,6 +325,7 @@ impl Store {
     /// The log never shows more than the head, so that whoever reads an entry finds its topics moved.
     ///
     /// # Errors
+    /// [`Error::Trimmed`] when an entry that followed the position is gone: nothing is passed over silently.
     /// When the back end fails or an entry cannot be read.
     pub async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
         let head = self.head();
@@ -402,16 +410,20 @@ impl Store {
     /// # Errors
     /// When the back end cannot be read at all; what is wrong with the data is in the report.
     pub async fn verify(&self, checks: &[TableCheck]) -> Result<Report, Error> {
-        self.inner.backend.verify(Report::new(checks)).await
+        let mut report = self.inner.backend.verify(Report::new(checks)).await?;
+        // Afterwards: the log may be trimmed while it is read.
+        report.judge_holes(self.trimmed().await?);
+        Ok(report)
     }
 
-    /// How far that durable reader has come that is furthest behind; none where there are none.
+    /// How far that durable reader has come that is furthest behind; none where there are none. Readers that the log
+    /// does not wait for do not count.
     ///
     /// # Errors
     /// When the back end fails.
     pub async fn slowest_cursor(&self) -> Result<Option<Position>, Error> {
-        let cursors = self.scan(&CURSORS, Range::all(), Order::Ascending, usize::MAX).await?;
-        Ok(cursors.into_iter().map(|(_, position)| position).min())
+        let readers = self.log_status().await?.readers;
+        Ok(readers.into_iter().filter(|reader| !reader.is_passed_over).map(|reader| reader.cursor).min())
     }
 
     /// How far a durable reader has come; 0 for a new one. See [`Batch::set_cursor`].

@@ -14,6 +14,9 @@ use crate::{
 /// How many problems a report names; the rest are counted.
 const NAMED: usize = 100;
 
+/// A log that is trimmed while it is read shows a hole for each part that is read, at most.
+const HOLES: usize = 1_000;
+
 /// How rows of one table are checked; see [`Table::check`].
 #[derive(Clone, Copy, Debug)]
 pub struct TableCheck {
@@ -52,6 +55,8 @@ pub(crate) fn own_checks() -> Vec<TableCheck> {
         crate::schema::META.check(),
         crate::consumer::LEASES.check(),
         crate::consumer::BEATS.check(),
+        crate::consumer::MISSED.check(),
+        crate::trim::MARKS.check(),
     ]
 }
 
@@ -72,6 +77,18 @@ pub struct Report {
     pub problems: Vec<String>,
     checks: BTreeMap<TableId, TableCheck>,
     last_entry: Position,
+    holes: Vec<Hole>,
+}
+
+/// Entries of the log that are not there.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    /// The entry behind them.
+    next: Position,
+    /// The last of them, as that entry says.
+    previous: Position,
+    /// The entry before them.
+    before: Position,
 }
 
 impl Report {
@@ -115,12 +132,29 @@ impl Report {
         match decode_entry(position, bytes) {
             Ok((previous, _)) if previous == self.last_entry => {}
             Ok((previous, _)) => {
-                let last = self.last_entry;
-                self.problem(format!("log: entry {position} follows {previous}, but {last} is before it"));
+                let hole = Hole { next: position, previous, before: self.last_entry };
+                if self.holes.len() < HOLES { self.holes.push(hole) } else { self.hole(hole) }
             }
             Err(error) => self.problem(format!("log: entry {position} cannot be read: {error}")),
         }
         self.last_entry = position;
+    }
+
+    /// Says what holes in the log are wrong, once all of it was read: up to `trimmed` it may have some, and there is
+    /// always an entry behind that.
+    pub(crate) fn judge_holes(&mut self, trimmed: Position) {
+        for hole in std::mem::take(&mut self.holes) {
+            if hole.previous > trimmed {
+                self.hole(hole);
+            }
+        }
+        if self.last_entry <= trimmed && trimmed > Position::START {
+            self.problem(format!("log: it is trimmed up to {trimmed}, and nothing is behind that"));
+        }
+    }
+
+    fn hole(&mut self, Hole { next, previous, before }: Hole) {
+        self.problem(format!("log: entry {next} follows {previous}, but {before} is before it"));
     }
 
     /// Takes note of something else that is wrong.
@@ -155,6 +189,24 @@ mod tests {
         report.row(TableId(190), &[0; 8], &[0; 7]);
         report.entry(Position(12), &entry(10));
         report.entry(Position(13), &entry(12));
+        report.judge_holes(Position(2));
         assert_eq!((report.problem_count, report.rows, report.entries), (2, 2, 4));
+    }
+
+    #[test]
+    fn a_trimmed_log_is_whole_if_nothing_is_missing_behind_where_it_is_trimmed() {
+        let judged = |entries: &[(u64, u64)], trimmed| {
+            let mut report = Report::new(&[]);
+            entries.iter().for_each(|(at, previous)| report.entry(Position(*at), &entry(*previous)));
+            report.judge_holes(Position(trimmed));
+            report.problem_count
+        };
+        assert_eq!(judged(&[(9, 7), (12, 9)], 7), 0);
+        assert_eq!(judged(&[(3, 0), (9, 7), (12, 9)], 8), 0, "trimmed while it is read");
+        assert_eq!(judged(&[(9, 7), (12, 9)], 6), 1);
+        assert_eq!(judged(&[(9, 7), (12, 10)], 7), 1);
+        assert_eq!(judged(&[(7, 3)], 7), 1, "nothing is left");
+        assert_eq!(judged(&[], 7), 1);
+        assert_eq!(judged(&[], 0), 0);
     }
 }

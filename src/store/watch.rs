@@ -1,6 +1,6 @@
 //! Waiting for commits: who is woken by what, and which topics moved since a position.
 //!
-//! A commit's topics are first noted as moved, then the head moves, then waiters are woken. So a
+//! What a commit tells is heard first; then its topics are noted as moved, then the head moves, then waiters are woken. So a
 //! reader that creates its [`Watch`], takes the head and reads, misses nothing: what came later
 //! wakes the watch.
 
@@ -12,10 +12,13 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch as signal};
 
-use crate::position::{Position, Topic};
+use crate::{
+    position::{Position, Topic},
+    tell::{Ear, unframed},
+};
 
 const SHARDS: usize = 16;
 
@@ -37,6 +40,7 @@ pub(crate) struct Hub {
     /// The waiters of each topic, by their ids.
     shards: [Mutex<HashMap<Topic, Vec<Waiter>>>; SHARDS],
     next_waiter: AtomicU64,
+    ears: RwLock<Vec<(u8, Arc<dyn Ear>)>>,
 }
 
 struct Waiter {
@@ -67,6 +71,7 @@ impl Hub {
             moves: Mutex::new(Moves::new(head, remembered)),
             shards: std::array::from_fn(|_| Mutex::default()),
             next_waiter: AtomicU64::new(0),
+            ears: RwLock::default(),
         })
     }
 
@@ -93,10 +98,15 @@ impl Hub {
     pub(crate) fn advance<'a>(
         &self,
         touched: impl Iterator<Item = (Position, &'a [Topic])> + Clone,
+        told: impl Iterator<Item = (Position, &'a [u8])>,
         head: Position,
     ) {
         {
             let _one_at_a_time = self.advancing.lock();
+            // What comes again is heard no second time: calls that overlap tell the same.
+            let known = self.head();
+            told.filter(|(position, _)| *position > known)
+                .for_each(|(position, told)| self.hear(position, told));
             let mut moves = self.moves.lock();
             for (position, topics) in touched.clone() {
                 for topic in topics {
@@ -113,6 +123,34 @@ impl Hub {
             }
         }
         self.wake(Topic::ANY);
+    }
+
+    /// Makes everything up to `head` visible although it is not known what was touched: of no topic it is said that it
+    /// rests since before that, and everybody is woken.
+    pub(crate) fn advance_blindly(&self, head: Position) {
+        {
+            let _one_at_a_time = self.advancing.lock();
+            self.moves.lock().forget(head);
+            self.head.fetch_max(head.0, Ordering::AcqRel);
+        }
+        self.advanced.notify_waiters();
+        for shard in &self.shards {
+            let topics: Vec<Topic> = shard.lock().keys().copied().collect();
+            topics.into_iter().for_each(|topic| self.wake(topic));
+        }
+    }
+
+    /// Has an ear hear what is told to it from now on, instead of the one before it.
+    pub(crate) fn listen(&self, kind: u8, ear: Arc<dyn Ear>) {
+        let mut ears = self.ears.write();
+        ears.retain(|(other, _)| *other != kind);
+        ears.push((kind, ear));
+    }
+
+    fn hear(&self, position: Position, told: &[u8]) {
+        let Some((kind, told)) = unframed(told) else { return };
+        let ears = self.ears.read();
+        ears.iter().filter(|(ear, _)| *ear == kind).for_each(|(_, ear)| ear.hear(position, told));
     }
 
     pub(crate) fn moved(&self, topic: Topic, since: Position) -> Moved {
@@ -309,6 +347,13 @@ impl Moves {
         self.note_recent(topic, position);
     }
 
+    /// Nothing is known any more of what was up to a position.
+    fn forget(&mut self, through: Position) {
+        self.floor = self.floor.max(through);
+        self.recent.clear();
+        self.recent_floor = self.recent_floor.max(through);
+    }
+
     fn note_recent(&mut self, topic: Topic, position: Position) {
         // Positions may come again or late; one that is said to have moved later than it did is only looked at
         // in vain.
@@ -406,7 +451,9 @@ mod tests {
     #[tokio::test]
     async fn a_clone_of_a_watch_is_woken_too_and_only_by_what_comes_after_it() {
         let hub = Hub::new(Position(0), 10);
-        let touch = |at: u64| hub.advance([(Position(at), [topic(1)].as_slice())].into_iter(), Position(at));
+        let touch = |at: u64| {
+            hub.advance([(Position(at), [topic(1)].as_slice())].into_iter(), std::iter::empty(), Position(at))
+        };
         let mut first = hub.watch(vec![topic(1), topic(2)], Vec::new());
         touch(1);
         let mut second = first.clone();
@@ -430,8 +477,13 @@ mod tests {
     #[tokio::test]
     async fn what_a_crowd_waits_for_patiently_wakes_nobody_who_waits_for_what_is_urgent() {
         let hub = Hub::new(Position(0), 10);
-        let touch =
-            |at: u64, id| hub.advance([(Position(at), [topic(id)].as_slice())].into_iter(), Position(at));
+        let touch = |at: u64, id| {
+            hub.advance(
+                [(Position(at), [topic(id)].as_slice())].into_iter(),
+                std::iter::empty(),
+                Position(at),
+            )
+        };
         let is_woken = async |watch: &mut Watch| {
             tokio::select! {
                 biased;
@@ -455,10 +507,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_knows_that_something_is_missing_wakes_everybody_and_says_of_no_topic_that_it_rests() {
+        let hub = Hub::new(Position(0), 10);
+        let mut watches = [hub.watch(vec![topic(1)], Vec::new()), hub.watch(vec![Topic::ANY], Vec::new())];
+        hub.advance([(Position(1), [topic(2)].as_slice())].into_iter(), std::iter::empty(), Position(1));
+        hub.advance_blindly(Position(9));
+        for watch in &mut watches {
+            watch.changed().await;
+        }
+        assert_eq!(hub.head(), Position(9));
+        let said = |since| (hub.moved(topic(1), since), hub.moved_since(since, 10));
+        assert_eq!(said(Position(8)), (Moved::Maybe, None));
+        assert_eq!(said(Position(9)), (Moved::No, Some(Vec::new())));
+    }
+
+    #[tokio::test]
     async fn a_watch_remembers_a_wake_up_that_came_before_the_wait() {
         let hub = Hub::new(Position(0), 10);
         let mut watch = hub.watch(vec![topic(1), topic(1), topic(2)], vec![topic(2)]);
-        hub.advance([(Position(1), [topic(1)].as_slice())].into_iter(), Position(1));
+        hub.advance([(Position(1), [topic(1)].as_slice())].into_iter(), std::iter::empty(), Position(1));
         watch.changed().await;
         assert_eq!(hub.head(), Position(1));
     }

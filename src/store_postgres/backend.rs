@@ -10,8 +10,8 @@ use base::{Random, Tasks};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use store::{
-    Backend, Change, CommitError, Error, Order, Position, RawBatch, RawCommitted, RawRange, RawRow, Report,
-    RowKey, TableId, Touched, Tuning, decode_entry,
+    Backend, Change, CommitError, EPHEMERAL, Error, Order, Position, RawBatch, RawCommitted, RawRange,
+    RawRow, Report, RowKey, TableId, Touched, Tuning, decode_entry, decode_page,
 };
 use tokio::sync::watch;
 
@@ -114,7 +114,7 @@ impl Backend for PostgresBackend {
             self.failed.store(false, Ordering::Relaxed);
         }
         // What a group of unknown outcome has written is read from the log, like that of others.
-        Ok(Touched { positions: Vec::new(), through: Position::START })
+        Ok(Touched::nothing(Position::START))
     }
 
     async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
@@ -123,7 +123,7 @@ impl Backend for PostgresBackend {
             session.client.query(&session.statements.changes, &[&signed(after), &limit]).await
         };
         let rows = self.pool.read("read the log", read).await?;
-        rows.iter().map(|row| change(position(row.get(0)), row.get(1))).collect()
+        decode_page(after, rows.iter().map(|row| (position(row.get(0)), row.get::<_, &[u8]>(1))))
     }
 
     async fn head(&self) -> Result<Position, Error> {
@@ -143,13 +143,20 @@ impl Backend for PostgresBackend {
             session.client.query(&session.statements.touched, &[&signed(after), &limit]).await
         };
         let rows = self.pool.read("read the log", read).await?;
-        // Every position has a row until long after, so the last row is how far this goes.
-        let positions = rows
-            .iter()
-            .map(|row| Ok((position(row.get(0)), change(position(row.get(0)), row.get(1))?.topics)))
-            .collect::<Result<Vec<_>, Error>>()?;
-        let through = positions.last().map_or(after, |(at, _)| *at);
-        Ok(Touched { positions, through })
+        // Every position has a row until long after, so the last row is how far this goes; and one that is missing
+        // went before it was read here.
+        let mut touched = Touched::nothing(after);
+        for row in &rows {
+            let at = position(row.get(0));
+            let Change { kind, payload, topics, .. } = change(at, row.get(1))?;
+            touched.positions.push((at, topics));
+            if kind == EPHEMERAL && !payload.is_empty() {
+                touched.told.push((at, payload));
+            }
+            touched.has_holes |= at != touched.through.plus(1);
+            touched.through = at;
+        }
+        Ok(touched)
     }
 
     async fn moved_on(&self, after: Position) -> Result<(), Error> {

@@ -205,7 +205,10 @@ async fn write(
     // Requests are sent in the order of the list.
     let mut requests: Vec<Request<'_>> = Vec::with_capacity(24);
     let client = &session.client;
-    for (tuning, table) in &tables.0 {
+    for (after, through) in &tables.trimmed {
+        requests.push(execute(client, &statements.trim_log, vec![after, through]));
+    }
+    for (tuning, table) in &tables.written {
         let rows = statements.rows(*tuning);
         if !table.lows.is_empty() {
             requests.push(execute(client, &rows.delete_ranges, vec![&table.lows, &table.highs]));
@@ -244,7 +247,11 @@ fn execute<'a>(
 }
 
 /// The last word on each row, by table.
-struct Tables(Vec<(Tuning, TableWrites)>);
+struct Tables {
+    written: Vec<(Tuning, TableWrites)>,
+    /// Stretches of the log that go, each after its first position.
+    trimmed: Vec<(i64, i64)>,
+}
 
 #[derive(Default)]
 struct TableWrites {
@@ -260,6 +267,7 @@ impl Tables {
     fn of(staged: &Staged<'_>) -> Self {
         let mut last: BTreeMap<(usize, Vec<u8>), Option<&[u8]>> = BTreeMap::new();
         let mut ranges: Vec<(usize, Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut trimmed = Vec::new();
         let place = |tuning: Tuning| Tuning::ALL.iter().position(|one| *one == tuning).unwrap_or(0);
         for write in &staged.writes {
             match write {
@@ -269,6 +277,7 @@ impl Tables {
                 Write::Delete { table, key } => {
                     last.insert((place(table.tuning), stored_key(*table, key)), None);
                 }
+                Write::TrimLog { after, through } => trimmed.push((signed(*after), signed(*through))),
                 Write::DeleteRange { table, start, end } => {
                     let at = place(table.tuning);
                     let low = stored_key(*table, start);
@@ -293,7 +302,7 @@ impl Tables {
                 }
             }
         }
-        Self(tables.into())
+        Self { written: tables.into(), trimmed }
     }
 }
 

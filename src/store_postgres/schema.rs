@@ -66,6 +66,7 @@ pub(crate) async fn prepare(client: &Client, settings: &Settings) -> Result<(), 
          ALTER TABLE {schema}.queue SET (autovacuum_vacuum_scale_factor = 0.02);
          CREATE TABLE IF NOT EXISTS {schema}.log
              (position bigint PRIMARY KEY, kind smallint NOT NULL, entry bytea NOT NULL);
+         ALTER TABLE {schema}.log SET (autovacuum_vacuum_scale_factor = 0.02);
          CREATE INDEX IF NOT EXISTS log_ephemeral ON {schema}.log (position) WHERE kind = 0;
          CREATE TABLE IF NOT EXISTS {schema}.groups
              (id bytea PRIMARY KEY, made_at timestamptz NOT NULL DEFAULT now());

@@ -48,6 +48,7 @@ pub(crate) struct Statements {
     pub(crate) forget_groups: Statement,
     pub(crate) forget_ephemeral: Statement,
     pub(crate) notify: Statement,
+    pub(crate) trim_log: Statement,
     pub(crate) changes: Statement,
     pub(crate) touched: Statement,
 }
@@ -110,6 +111,7 @@ impl Statements {
             format!("DELETE FROM {schema}.groups WHERE made_at < now() - interval '1 hour'"),
             format!("DELETE FROM {schema}.log WHERE kind = 0 AND position < $1"),
             "SELECT pg_notify($1, $2)".to_owned(),
+            format!("DELETE FROM {schema}.log WHERE position > $1 AND position <= $2"),
             format!(
                 "SELECT position, entry FROM {schema}.log
                  WHERE position > $1 AND kind <> 0 ORDER BY position LIMIT $2"
@@ -133,6 +135,7 @@ impl Statements {
             forget_groups: next(),
             forget_ephemeral: next(),
             notify: next(),
+            trim_log: next(),
             changes: next(),
             touched: next(),
         })

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, CompactOptions, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use store::{
-    Backend, Change, CommitError, Error, Order, Position, RawBatch, RawCommitted, RawRange, RawRow, Report,
-    RowKey, TableId, Touched, Tuning, decode_entry,
+    Backend, Change, CommitError, Error, LOG, Order, Position, RawBatch, RawCommitted, RawRange, RawRow,
+    Report, RowKey, TableId, Touched, Tuning, decode_page,
     stage::{Needs, Staged, Write},
 };
 
 use crate::{
-    columns::{self, FACTS, LOG, column, log_key, log_position, stored_key, table_end},
+    columns::{self, FACTS, column, log_key, log_position, stored_key, table_end},
     rest::Memory,
     settings::{Durability, Settings},
     slot::{Slot, let_go},
@@ -189,13 +189,8 @@ impl Backend for RocksBackend {
             let start = Bytes::copy_from_slice(&after.plus(1).0.to_be_bytes());
             let range = RawRange { table: LOG, start, end: None };
             let rows = scan_rows(&db, &range, Order::Ascending, limit)?;
-            rows.into_iter()
-                .map(|(key, value)| {
-                    let position = key.as_ref().try_into().map_or(0, u64::from_be_bytes);
-                    let entry = decode_entry(Position(position), &value);
-                    Ok(entry.map_err(|cause| Error::Corrupt { table: "log", cause })?.1)
-                })
-                .collect()
+            let position = |key: &Bytes| Position(key.as_ref().try_into().map_or(0, u64::from_be_bytes));
+            decode_page(after, rows.iter().map(|(key, value)| (position(key), value)))
         };
         if limit <= INLINE_ROWS { read() } else { blocking(read).await }
     }
@@ -270,7 +265,7 @@ impl Inner {
 
     /// Sees whether there is room, and after a failed write opens the database again.
     fn heal(&self) -> Result<Touched, Error> {
-        let nothing = Touched { positions: Vec::new(), through: Position::START };
+        let nothing = Touched::nothing(Position::START);
         let mut writer = self.writer.lock();
         let careful = writer.short || writer.doubtful.is_some();
         let room = if careful { writer.space.check_again() } else { writer.space.check() };
@@ -378,7 +373,8 @@ impl Writer {
             let given = (done.first.0..).map(Position);
             given.zip(&batch.slots).map(|(position, slot)| (position, slot.topics.clone()))
         });
-        Ok(Some(Touched { positions: positions.collect(), through: doubtful.head }))
+        // What it told has no end that would be missed.
+        Ok(Some(Touched { positions: positions.collect(), ..Touched::nothing(doubtful.head) }))
     }
 }
 
@@ -410,6 +406,10 @@ fn write_batch(db: &DB, staged: &Staged<'_>) -> WriteBatch {
             Write::DeleteRange { table, start, end } => {
                 let end = end.map_or_else(|| table_end(*table), |end| stored_key(*table, end));
                 batch.delete_range_cf(column(db, table.tuning), stored_key(*table, start), end);
+            }
+            Write::TrimLog { after, through } => {
+                let (start, end) = (log_key(after.plus(1)), log_key(through.plus(1)));
+                batch.delete_range_cf(column(db, LOG.tuning), start, end);
             }
         }
     }

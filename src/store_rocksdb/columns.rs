@@ -7,12 +7,9 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DataBlockIndexType, LogLevel, Options, WriteBufferManager,
 };
-use store::{Position, RawTable, TableId, Tuning};
+use store::{LOG, Position, RawTable, Tuning};
 
 use crate::settings::Settings;
-
-/// The log of changes, in the append column.
-pub(crate) const LOG: RawTable = RawTable { id: TableId(1), tuning: Tuning::Append };
 
 /// The column of facts about the whole.
 pub(crate) const FACTS: &str = "default";

@@ -3,17 +3,22 @@
 //! Cached blocks go; what is not in files yet stays: writing it out is work for a disk that may be full, and it is
 //! at most a third.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use base::cache::RESTS;
 use rocksdb::Cache;
+
+/// So many reads and writes between two looks are nobody's: the server's own terms, cursors and looks at what is due
+/// make some, and would keep all blocks in memory for ever.
+const OWN_USES: u32 = 400;
 
 /// The memory of the database, and for how long it was not needed.
 pub(crate) struct Memory {
     /// Blocks, and the write buffers that are charged to them; the same for a database that is opened again.
     cache: Cache,
     most: usize,
-    is_used: AtomicBool,
+    /// Reads and writes since the last look, counted up to [`OWN_USES`].
+    uses: AtomicU32,
     rested: AtomicU8,
 }
 
@@ -22,7 +27,7 @@ impl Memory {
         Self {
             cache: Cache::new_lru_cache(most),
             most,
-            is_used: AtomicBool::new(true),
+            uses: AtomicU32::new(OWN_USES),
             rested: AtomicU8::new(0),
         }
     }
@@ -42,20 +47,22 @@ impl Memory {
 
     /// Notes that somebody reads or writes.
     pub(crate) fn used(&self) {
-        if !self.is_used.load(Ordering::Relaxed) {
-            self.is_used.store(true, Ordering::Relaxed);
+        // Written no more once it is enough: all readers share it.
+        if self.uses.load(Ordering::Relaxed) < OWN_USES {
+            self.uses.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Lets go all blocks once nobody has read or written since the last [`RESTS`] times; says how many bytes that were.
+    /// Lets go all blocks once nobody but the server itself has read or written between the last [`RESTS`] times; says how
+    /// many bytes that were.
     pub(crate) fn age(&self) -> u64 {
-        if self.is_used.swap(false, Ordering::Relaxed) {
+        if self.uses.swap(0, Ordering::Relaxed) >= OWN_USES {
             self.rested.store(0, Ordering::Relaxed);
             return 0;
         }
         let rested = self.rested.load(Ordering::Relaxed).saturating_add(1);
         self.rested.store(rested, Ordering::Relaxed);
-        if rested != RESTS {
+        if !rested.is_multiple_of(RESTS) {
             return 0;
         }
         let before = self.bytes();
@@ -63,5 +70,27 @@ impl Memory {
         cache.set_capacity(0);
         cache.set_capacity(self.most);
         before.saturating_sub(self.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_does_of_itself_keeps_no_blocks_and_what_others_do_keeps_them() {
+        let memory = Memory::new(1 << 20);
+        let rested_after = |uses: u32| {
+            (0..uses).for_each(|_| memory.used());
+            memory.age();
+            memory.rested.load(Ordering::Relaxed)
+        };
+        assert_eq!(rested_after(0), 0, "it was just opened");
+        for rested in 1..=RESTS {
+            assert_eq!(rested_after(OWN_USES - 1), rested);
+        }
+        assert_eq!(rested_after(OWN_USES), 0);
+        assert_eq!(rested_after(10 * OWN_USES), 0);
+        assert_eq!(rested_after(0), 1);
     }
 }

@@ -29,6 +29,8 @@ pub struct SyncFilter {
     pub(crate) room_data: EventFilter,
     /// Global account data.
     pub(crate) data: EventFilter,
+    /// Who comes and goes.
+    pub(crate) presence: EventFilter,
     /// Whether rooms that were left before the first sync are told of.
     pub(crate) include_leave: bool,
     /// The form of events.
@@ -47,6 +49,7 @@ impl SyncFilter {
             ephemeral: EventFilter::new(&filter.room.ephemeral),
             room_data: EventFilter::new(&filter.room.account_data),
             data: EventFilter::new(&of_types(&filter.account_data)),
+            presence: EventFilter::new(&of_people(&filter.presence)),
             include_leave: filter.room.include_leave,
             shape: Shape::new(filter),
             rooms: filter.room.rooms.as_ref().map(|rooms| rooms.iter().cloned().collect()),
@@ -79,6 +82,15 @@ impl SyncFilter {
     pub(crate) fn timeline_limit(&self) -> usize {
         self.timeline.limit.unwrap_or(TIMELINE_LIMIT).min(MAX_TIMELINE_LIMIT)
     }
+}
+
+/// The part of a filter for things without a room that presence has.
+fn of_people(filter: &Filter) -> RoomEventFilter {
+    let mut people = of_types(filter);
+    people.senders.clone_from(&filter.senders);
+    people.not_senders.clone_from(&filter.not_senders);
+    people.limit = filter.limit;
+    people
 }
 
 /// The part of a filter for things without a room that account data has: types.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ::http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use account::State;
 use futures_util::StreamExt;
 use room::read::token::Token;
 use ruma::api::client::sync::sync_events;
@@ -24,6 +25,7 @@ struct Query {
     since: Option<String>,
     full_state: bool,
     timeout: Option<u64>,
+    set_presence: Option<String>,
     use_state_after: bool,
     #[serde(rename = "org.matrix.msc4222.use_state_after")]
     use_state_after_unstable: bool,
@@ -38,6 +40,7 @@ async fn sync(syncs: Arc<Syncs>, call: RawCall<User>) -> Result<Response, ApiErr
         since: since(query.since.as_deref())?,
         timeout: Duration::from_millis(query.timeout.unwrap_or(0)),
         full_state: query.full_state,
+        presence: query.set_presence.as_deref().and_then(State::named),
         state_after: StateAfter { stable: query.use_state_after, unstable: query.use_state_after_unstable },
         filter: filter(&syncs, &call.caller, query.filter.as_deref()).await?,
         user: call.caller.user_id,

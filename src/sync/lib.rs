@@ -17,6 +17,7 @@ pub mod http;
 mod joined;
 mod lazy;
 mod left;
+mod presence;
 mod rooms;
 mod shape;
 mod syncs;

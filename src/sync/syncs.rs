@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
-use account::Accounts;
+use account::{Accounts, State};
 use base::{ByteSize, Cache, Clock, Metrics, Tasks};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -77,6 +77,8 @@ pub struct SyncRequest {
     pub timeout: Duration,
     /// Whether all state of all joined rooms is wanted.
     pub full_state: bool,
+    /// What the client asks to show its user as, if it says so.
+    pub presence: Option<State>,
     /// Which state is wanted.
     pub state_after: StateAfter,
     /// What is wanted.
@@ -188,6 +190,7 @@ impl Syncs {
     pub async fn sync(&self, request: SyncRequest) -> Result<Answer, Error> {
         self.0.answers.inc();
         let request = Arc::new(request);
+        let _is_there = self.note_presence(&request).await?;
         let Some(mut since) = request.since else { return Box::pin(self.whole(request)).await };
         // Another process may have given the token. One that is still ahead then is from a later time:
         // the store was put back to an older state.
@@ -201,7 +204,12 @@ impl Syncs {
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
-            let mut watch = self.0.watches.watch(&self.0.store, &request.user, &known);
+            let mut watch = self.0.watches.watch(
+                &self.0.store,
+                &request.user,
+                &known,
+                self.0.accounts.presence().is_on(),
+            );
             let (head, rooms) = self.rooms_at_head(&request.user).await?;
             if !same_joined(&known, &rooms) {
                 continue;
@@ -255,14 +263,16 @@ impl Syncs {
         let mut joined = self.joined_or_less(&scene, &plan.joined).await?;
         joined.retain(|part| !part.is_empty(&scene));
         let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
+        let present = self.presence_news(&scene, rooms, &joined).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
-        if no_rooms && global.is_empty() {
+        if no_rooms && global.is_empty() && present.is_empty() {
             return Ok(News::Nothing);
         }
 
         let now = self.0.clock.now();
         let mut out = Out::with_capacity(2_048);
         out.head(Token::after(head), &global);
+        out.presence(&present);
         if !no_rooms {
             out.open("rooms");
             out.stripped("invite", "invite_state", &invited);
@@ -291,10 +301,12 @@ impl Syncs {
         let plan = self.plan(&scene, &rooms, data.rooms).await?;
         let global = wanted(&request, data.global);
         let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
+        let present = self.presence_news(&scene, &rooms, &[]).await?;
 
         let now = self.0.clock.now();
         let mut out = Out::with_capacity(64 * 1024);
         out.head(Token::after(head), &global);
+        out.presence(&present);
         out.open("rooms");
         out.stripped("invite", "invite_state", &invited);
         out.stripped("knock", "knock_state", &knocked);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use account::Presence;
 use base::{Cache, Caches};
 use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
 use ruma::{OwnedUserId, UserId};
@@ -36,7 +37,13 @@ impl Watches {
     }
 
     /// Watches the rooms that a user is in, and what else there is to tell him, from now on.
-    pub(crate) fn watch(&self, store: &Store, user: &UserId, rooms: &Arc<UserRooms>) -> Watch {
+    pub(crate) fn watch(
+        &self,
+        store: &Store,
+        user: &UserId,
+        rooms: &Arc<UserRooms>,
+        with_presence: bool,
+    ) -> Watch {
         let joined = || rooms.with(Membership::Join).map(|row| row.room);
         let is_so = |kept: &Arc<Kept>| {
             // A list that is gone is never another's: its place is not given again while this knows of it.
@@ -45,7 +52,10 @@ impl Watches {
         if let Some(kept) = self.0.get(user).filter(is_so) {
             return kept.watch.clone();
         }
-        let (urgent, patient) = topics(user, rooms);
+        let (urgent, mut patient) = topics(user, rooms);
+        if with_presence {
+            patient.extend(joined().map(Presence::topic));
+        }
         let watch = store.watch_patiently(urgent, patient);
         let kept = Kept { rooms: Arc::downgrade(rooms), joined: joined().collect(), watch: watch.clone() };
         self.0.insert(user.to_owned(), Arc::new(kept));

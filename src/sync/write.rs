@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use account::Seen;
 use base::Timestamp;
 use bytes::Bytes;
 use room::read::{
@@ -73,6 +74,34 @@ impl Out {
         if !data.is_empty() {
             self.account_data(data);
         }
+    }
+
+    /// Who came and went; nothing if nobody did.
+    pub(crate) fn presence(&mut self, present: &[Seen]) {
+        if present.is_empty() {
+            return;
+        }
+        self.key("presence");
+        self.raw("{\"events\":[");
+        for seen in present {
+            self.comma();
+            self.raw("{\"type\":\"m.presence\"");
+            self.key("sender");
+            self.string(seen.user.as_str());
+            self.open("content");
+            self.key("presence");
+            self.string(seen.state.name());
+            self.key("last_active_ago");
+            write_number(&mut self.0, u64::try_from(seen.active_ago.as_millis()).unwrap_or(u64::MAX));
+            self.key("currently_active");
+            self.raw(if seen.is_active { "true" } else { "false" });
+            if let Some(status) = &seen.status {
+                self.key("status_msg");
+                self.string(status);
+            }
+            self.raw("}}");
+        }
+        self.raw("]}");
     }
 
     fn account_data(&mut self, data: &Items) {

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
-    Backend, Change, CommitError, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch, RawCommitted,
-    RawRange, RawRow, Report, RowKey, Topic, Touched,
+    Backend, Change, CommitError, EPHEMERAL, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch,
+    RawCommitted, RawRange, RawRow, RawSlot, Report, RowKey, Touched,
 };
 use tokio::sync::watch;
 
@@ -157,7 +157,7 @@ struct Shared {
     memory: MemoryBackend,
     /// Commits of all processes, one after the other.
     one: tokio::sync::Mutex<()>,
-    touched: Mutex<Vec<(Position, Vec<Topic>)>>,
+    touched: Mutex<Vec<(Position, RawSlot)>>,
     head: watch::Sender<Position>,
 }
 
@@ -178,7 +178,7 @@ impl Backend for Shared {
         for (batch, answer) in batches.iter().zip(&answers) {
             let Ok(committed) = answer else { continue };
             for (slot, offset) in batch.slots.iter().zip(0..) {
-                touched.push((Position(committed.first.0 + offset), slot.topics.clone()));
+                touched.push((Position(committed.first.0 + offset), slot.clone()));
             }
         }
         if let Some((last, _)) = touched.last() {
@@ -204,10 +204,14 @@ impl Backend for Shared {
         // A commit under way is in memory before it is in the list.
         let _one = self.one.lock().await;
         let touched = self.touched.lock();
-        let positions: Vec<_> =
-            touched.iter().filter(|(position, _)| *position > after).take(limit).cloned().collect();
-        let through = positions.last().map_or(after, |(position, _)| *position);
-        Ok(Touched { positions, through })
+        let slots: Vec<_> = touched.iter().filter(|(position, _)| *position > after).take(limit).collect();
+        let is_told = |slot: &RawSlot| slot.kind == EPHEMERAL && !slot.payload.is_empty();
+        let told = slots.iter().filter(|(_, slot)| is_told(slot));
+        Ok(Touched {
+            positions: slots.iter().map(|(at, slot)| (*at, slot.topics.clone())).collect(),
+            told: told.map(|(at, slot)| (*at, slot.payload.clone())).collect(),
+            ..Touched::nothing(slots.last().map_or(after, |(at, _)| *at))
+        })
     }
 
     async fn moved_on(&self, after: Position) -> Result<(), Error> {

@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) links: Links,
+    /// Whether servers tell who is there.
+    pub(crate) presence: bool,
     pub(crate) authority: Option<CertificateAuthority>,
     hand: ManualClock,
     machines: RwLock<Vec<Arc<Machine>>>,
@@ -63,11 +65,21 @@ impl Net {
 
     /// A federation over this wire, whose chance follows from a seed.
     pub fn with(wire: Wire, seed: u64) -> Self {
+        Self::of(wire, seed, false)
+    }
+
+    /// A federation in memory whose servers tell who is there.
+    pub fn with_presence() -> Self {
+        Self::of(Wire::Memory, 1, true)
+    }
+
+    fn of(wire: Wire, seed: u64, presence: bool) -> Self {
         let (clock, hand) = Clock::manual(START_MS);
         let inner = Arc::new(Inner {
             clock,
             random: Random::seeded(seed),
             links: Links::default(),
+            presence,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,
             machines: RwLock::default(),

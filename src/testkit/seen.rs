@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ruma::RoomId;
+use ruma::{RoomId, UserId};
 use serde_json::Value;
 
 /// What a device knows by all answers to `/sync` that it has had.
@@ -14,6 +14,8 @@ pub struct Seen {
     pub rooms: BTreeMap<String, Room>,
     /// Global account data by type.
     pub account_data: BTreeMap<String, Value>,
+    /// What users are shown as, by their ids: the last that was told of each.
+    pub presence: BTreeMap<String, Value>,
 }
 
 /// What a device knows of a room.
@@ -58,10 +60,20 @@ impl Seen {
         self.room(room).messages().iter().any(|message| message == text)
     }
 
+    /// What a user is shown as, if that was told: `online`, `unavailable` or `offline`.
+    pub fn presence(&self, user: &UserId) -> Option<&str> {
+        self.presence.get(user.as_str())?["presence"].as_str()
+    }
+
     /// Takes an answer in.
     pub(crate) fn take(&mut self, answer: &Value) {
         self.since = answer["next_batch"].as_str().map(str::to_owned);
         by_type(&answer["account_data"], &mut self.account_data);
+        for event in events(&answer["presence"]) {
+            if let Some(sender) = event["sender"].as_str() {
+                self.presence.insert(sender.to_owned(), event["content"].clone());
+            }
+        }
         let Some(sections) = answer["rooms"].as_object() else { return };
         for (section, rooms) in sections {
             for (id, content) in rooms.as_object().into_iter().flatten() {

@@ -18,8 +18,8 @@ use serde_json::Value;
 use server::{
     Bounds,
     config::{
-        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, PeersSetting, Registration,
-        RegistrationMode, Serves, StoreConfig,
+        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, PeersSetting, PresenceSettings,
+        Registration, RegistrationMode, Serves, StoreConfig,
     },
     house::{Foundation, House},
     listen::{self, Service},
@@ -117,7 +117,7 @@ impl Server {
             data: Data::MayBegin,
         };
         let house = House::open(&config, foundation).await.expect("the server opens");
-        house.start_purging();
+        house.start_upkeep();
         let router = house.router(&[Serves::Client, Serves::Federation, Serves::Admin]).expect("routes");
         if net.authority.is_some() {
             self.listen(&config, &house).await;
@@ -203,6 +203,7 @@ impl Server {
             // Its clock may stand still, and a bucket with it.
             limits: LimitsConfig::off(),
             federation: FederationConfig { peers: PeersSetting::Everybody, ..FederationConfig::default() },
+            presence: PresenceSettings { enabled: self.net.0.presence, ..PresenceSettings::default() },
             ..Config::default()
         }
     }

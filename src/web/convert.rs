@@ -53,6 +53,7 @@ impl From<store::Error> for ApiError {
             | store::Error::NotACounter(_)
             | store::Error::NewerSchema { .. }
             | store::Error::InUse { .. }
+            | store::Error::Trimmed { .. }
             | store::Error::Refused(_) => ApiError::internal(error),
             store::Error::Full(_) => ApiError::no_room(error),
             // The store says once, for all, that it cannot be used.

@@ -168,5 +168,6 @@ fn table_of(op: &RawOp) -> TableId {
         | RawOp::Add { table, .. }
         | RawOp::Append { table, .. }
         | RawOp::PutStamped { table, .. } => table.id,
+        RawOp::TrimLog { .. } => store::LOG.id,
     }
 }

@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const MOST_ROOMS: usize = 200;
 
 /// No join takes so long.
-const LONGEST_JOIN: Duration = Duration::from_secs(60 * 60);
+pub(crate) const LONGEST_JOIN: Duration = Duration::from_secs(60 * 60);
 
 /// The first row of the inbox of each room that has one, and when it was seen first.
 type Seen = BTreeMap<RoomSerial, (InboxSerial, Instant)>;

@@ -64,13 +64,13 @@ impl Drop for Errand<'_> {
 
 /// What others may have waited for.
 #[derive(Default)]
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     events: Vec<OwnedEventId>,
     servers: Vec<OwnedServerName>,
 }
 
 impl Arrived {
-    pub(super) fn add(&mut self, event: &StoredEvent) {
+    pub(crate) fn add(&mut self, event: &StoredEvent) {
         self.events.push(event.event_id().to_owned());
         if event.membership() == Some(Membership::Join) {
             self.servers.push(event.sender().server_name().to_owned());
@@ -266,7 +266,7 @@ impl Engine {
     }
 
     /// As [`Engine::arrived`], for one who has not kept all events.
-    pub(super) fn take_up(&self, room: &Arc<RoomInfo>, arrived: &Arrived) {
+    pub(crate) fn take_up(&self, room: &Arc<RoomInfo>, arrived: &Arrived) {
         let waiting = &self.0.workers.waiting;
         let now = self.0.clock.instant();
         for origin in waiting.revive(room.serial, &arrived.events, &arrived.servers, now) {

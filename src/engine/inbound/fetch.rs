@@ -23,7 +23,7 @@ use ruma::{EventId, OwnedEventId, OwnedServerName};
 use serde_json::value::RawValue;
 use tracing::{debug, info};
 
-use super::{outliers::Asked, peers::Size, receive::Arrival, state_at::States};
+use super::{peers::Size, receive::Arrival, state_at::States};
 use crate::{
     Engine,
     place::Goes,
@@ -371,7 +371,7 @@ impl Engine {
             let request = self.0.remote.event_auth(&from, server, &room.room_id, pdu.event_id());
             match self.ask(server, Size::Large, request).await {
                 Ok(chain) => {
-                    let refused = self.import_outliers(room, chain, &Asked::For(&missing)).await?;
+                    let refused = self.import_outliers(room, chain, &missing).await?;
                     if missing.iter().any(|id| refused.contains(id)) {
                         return Ok(Auth::Refused);
                     }
@@ -385,7 +385,7 @@ impl Engine {
                 return Ok(Auth::Here);
             }
             let single = self.fetch_events(&from, server, &missing).await;
-            let refused = self.import_outliers(room, single, &Asked::For(&missing)).await?;
+            let refused = self.import_outliers(room, single, &missing).await?;
             if missing.iter().any(|id| refused.contains(id)) {
                 return Ok(Auth::Refused);
             }

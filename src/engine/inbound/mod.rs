@@ -28,10 +28,10 @@
 //! up again. Asked are servers in the room only, the origin first, and never one that rests.
 //! An event that its own auth events, all of them here, do not allow is dropped before anything is fetched.
 
-mod adopt;
+pub(crate) mod adopt;
 pub(crate) mod counts;
 mod door;
-mod errands;
+pub(crate) mod errands;
 pub(crate) mod fetch;
 pub(crate) mod outliers;
 pub(crate) mod peers;

@@ -29,50 +29,33 @@ use tracing::{debug, info, warn};
 use super::{errands::Arrived, fetch::walk_first, receive::implied_create};
 use crate::{
     Engine,
+    entering::{SLICE, permit::Permit},
     graph::note_auth,
     pipeline::{LoadedState, find_in, name},
     view::{Fresh, View},
 };
 
-/// How many outliers go into one batch, and how many are verified at a time.
-const OUTLIERS_PER_BATCH: usize = 500;
+/// How many outliers go into one batch, and are verified at a time, and how many bytes of them.
+const OUTLIERS_PER_BATCH: usize = SLICE;
+const BYTES_PER_BATCH: usize = 2 << 20;
 
 /// More bytes than this are parsed away from the async threads.
 const MUCH: usize = 128 << 10;
 
-/// What of an answer is wanted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Asked<'a> {
-    /// These events, and those that they stand on by their auth events.
-    For(&'a [OwnedEventId]),
-    /// Everything: the state of a room that a user of ours joins.
-    All,
-}
-
 impl Engine {
     /// Stores auth and state events of other servers, as far as they were asked for, can be verified, and
-    /// their auth events allow them, without a place in the graph.
+    /// their auth events allow them, without a place in the graph. What was asked for brings along what it stands on by
+    /// its auth events.
     ///
     /// Answers which of those asked for are refused: not allowed, or of another room.
+    #[crate::boxed]
     pub(crate) async fn import_outliers(
         &self,
         room: &Arc<RoomInfo>,
         raw: Vec<Box<RawValue>>,
-        asked: &Asked<'_>,
+        asked: &[OwnedEventId],
     ) -> Result<HashSet<OwnedEventId>, Error> {
-        Ok(self.import_answer(room, raw, asked).await?.1)
-    }
-
-    /// As [`Engine::import_outliers`]. Answers also which events of the room these are, in their order; `None` for one
-    /// that is none.
-    #[crate::boxed]
-    pub(crate) async fn import_answer(
-        &self,
-        room: &Arc<RoomInfo>,
-        raw: Vec<Box<RawValue>>,
-        asked: &Asked<'_>,
-    ) -> Result<(Vec<Option<OwnedEventId>>, HashSet<OwnedEventId>), Error> {
-        let Opened { ids, mut pdus, foreign: mut refused } = self.open_answer(room, raw, asked).await?;
+        let Opened { mut pdus, foreign: mut refused, .. } = self.open_answer(room, raw, Some(asked)).await?;
         let opened: Vec<OwnedEventId> = pdus.keys().cloned().collect();
         for id in self.stored(room, &opened).await?.into_keys() {
             pdus.remove(&id);
@@ -81,31 +64,27 @@ impl Engine {
         let named: HashSet<OwnedEventId> = pdus.values().flat_map(|pdu| pdu.auth_events()).cloned().collect();
         let mut done = Fresh::default();
         let mut arrived = Arrived::default();
-        for part in order.chunks(OUTLIERS_PER_BATCH) {
-            let part: Vec<Pdu> = part.iter().filter_map(|id| pdus.remove(id)).collect();
-            let events: Vec<Verified> = self.verify_all(part).await?.into_iter().flatten().collect();
-            let mut fresh = self.store_outliers(room, &events, &done, &mut refused).await?;
+        let mut order = order.into_iter();
+        while let Some(part) = next_part(&mut order, &mut pdus) {
+            let mut fresh = self.store_outliers(room, part, &done, &mut refused, None).await?;
             fresh.events().for_each(|event| arrived.add(event));
             // Of a large state most is named by nobody, and need not stay in memory.
             fresh.retain_events(|event| named.contains(event.event_id()) || event.kind() == "m.room.create");
             done.merge(fresh);
         }
         self.take_up(room, &arrived);
-        Ok((ids, refused))
+        Ok(refused)
     }
 
-    /// Parses an answer and drops what is not wanted.
-    async fn open_answer(
+    /// Parses an answer and drops what is not wanted: what was not asked for, if it was asked for something.
+    pub(crate) async fn open_answer(
         &self,
         room: &Arc<RoomInfo>,
         raw: Vec<Box<RawValue>>,
-        asked: &Asked<'_>,
+        asked: Option<&[OwnedEventId]>,
     ) -> Result<Opened, Error> {
         let size: usize = raw.iter().map(|one| one.get().len()).sum();
-        let asked_ids: Option<HashSet<OwnedEventId>> = match asked {
-            Asked::For(ids) => Some(ids.iter().cloned().collect()),
-            Asked::All => None,
-        };
+        let asked_ids: Option<HashSet<OwnedEventId>> = asked.map(|ids| ids.iter().cloned().collect());
         let info = room.clone();
         let work = move || open(&info, raw, asked_ids.as_ref());
         if size <= MUCH {
@@ -114,15 +93,18 @@ impl Engine {
         self.0.tasks.spawn_blocking("parse answers", work).await.map_err(|_| Error::Interrupted)
     }
 
-    /// Stores verified events as outliers; `events` has auth events before those that they allow. What
-    /// was stored just before is in `done`, which spares reading it back.
-    async fn store_outliers(
+    /// Verifies events and stores them as outliers, in one batch; they have auth events before those that they allow.
+    /// What was stored just before is in `done`, which spares reading it back. Without a permit the room has a head, or
+    /// somebody has said something of it.
+    pub(crate) async fn store_outliers(
         &self,
         room: &Arc<RoomInfo>,
-        events: &[Verified],
+        events: Vec<Pdu>,
         done: &Fresh,
         refused: &mut HashSet<OwnedEventId>,
+        mut permit: Option<&mut Permit>,
     ) -> Result<Fresh, Error> {
+        let events: Vec<Verified> = self.verify_all(events).await?.into_iter().flatten().collect();
         let mut attempts = Attempts::default();
         loop {
             let mut batch = Batch::new();
@@ -146,10 +128,16 @@ impl Engine {
             if batch.is_empty() {
                 return Ok(fresh);
             }
-            // The room is neither purged meanwhile nor of another version.
-            bind(&mut batch, room);
+            match &permit {
+                Some(permit) => permit.demand(&mut batch, room),
+                // The room is neither purged meanwhile nor of another version.
+                None => bind(&mut batch, room),
+            }
             if attempts.judge(self.rooms(), self.store().commit(batch).await).await?.is_some() {
                 return Ok(fresh);
+            }
+            if let Some(permit) = &mut permit {
+                self.renew(room, permit).await?;
             }
         }
     }
@@ -189,11 +177,11 @@ impl Engine {
 }
 
 /// A parsed answer.
-struct Opened {
+pub(crate) struct Opened {
     /// Which events of the room it holds, in its order; `None` for what is none.
-    ids: Vec<Option<OwnedEventId>>,
+    pub(crate) ids: Vec<Option<OwnedEventId>>,
     /// Those that are wanted.
-    pdus: HashMap<OwnedEventId, Pdu>,
+    pub(crate) pdus: HashMap<OwnedEventId, Pdu>,
     /// Those that were asked for and are of another room.
     foreign: HashSet<OwnedEventId>,
 }
@@ -291,8 +279,23 @@ fn is_create(pdu: &Pdu) -> bool {
     pdu.is_state(&TimelineEventType::RoomCreate, "")
 }
 
+/// The next events of an order that go into one batch; they are taken out of `events`.
+pub(crate) fn next_part(
+    order: &mut impl Iterator<Item = OwnedEventId>,
+    events: &mut HashMap<OwnedEventId, Pdu>,
+) -> Option<Vec<Pdu>> {
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    while part.len() < OUTLIERS_PER_BATCH && bytes < BYTES_PER_BATCH {
+        let Some(id) = order.next() else { break };
+        let Some(event) = events.remove(&id) else { continue };
+        bytes += event.json().len();
+        part.push(event);
+    }
+    (!part.is_empty()).then_some(part)
+}
+
 /// Events, each after those among them that are its auth events.
-fn auth_first(events: &HashMap<OwnedEventId, Pdu>) -> Vec<OwnedEventId> {
+pub(crate) fn auth_first(events: &HashMap<OwnedEventId, Pdu>) -> Vec<OwnedEventId> {
     let mut ids: Vec<OwnedEventId> = events.keys().cloned().collect();
     // From version 12 nobody names the create event, but all need it.
     let is_create =

@@ -8,28 +8,17 @@ use std::{
     sync::Arc,
 };
 
-use room::{
-    Error,
-    attempts::Attempts,
-    ids::Root,
-    read::{event::StoredEvent, room::RoomInfo},
-    tables::{StateKeyName, Verdict},
-};
-use ruma::{EventId, OwnedEventId, OwnedServerName};
+use room::{Error, attempts::Attempts, ids::Root, read::room::RoomInfo};
+use ruma::{EventId, OwnedEventId, OwnedServerName, events::StateEventType};
 use tracing::info;
 
-use super::{outliers::Asked, peers::Size, receive::Arrival};
-use crate::{
-    Engine,
-    pipeline::{Stage, name},
-};
+use super::{peers::Size, receive::Arrival};
+use crate::{Engine, pipeline::name};
 
 /// At how many events the state is fetched for one arrival: an event has 20 previous ones at most.
 const STATE_BUDGET: usize = 20;
 /// Above this many missing events, the whole state is fetched in one request.
 const SINGLE_EVENTS: usize = 30;
-/// How many events are looked at at a time.
-const AT_ONCE: usize = 1_000;
 
 /// On which side of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +152,7 @@ impl Engine {
                 // Its auth events are in the state before it, so it comes last.
                 let own = self.not_stored(room, vec![event_id.to_owned()]).await?;
                 let events = self.fetch_events(&from, server, &own).await;
-                refused.extend(self.import_outliers(room, events, &Asked::For(&own)).await?);
+                refused.extend(self.import_outliers(room, events, &own).await?);
                 of.push(event_id.to_owned());
             }
             let mut lacking = self.not_stored(room, of.clone()).await?;
@@ -209,7 +198,7 @@ impl Engine {
                 Ok(answer) => {
                     let mut events = answer.auth_chain;
                     events.extend(answer.state);
-                    refused = self.import_outliers(room, events, &Asked::For(wanted)).await?;
+                    refused = self.import_outliers(room, events, wanted).await?;
                 }
                 Err(error) => {
                     info!(room_id = %room.room_id, %event_id, destination = %server, %error, "the events of a state were not given");
@@ -221,7 +210,7 @@ impl Engine {
         // What is left one by one, as many as one attempt may; the next one goes on from there.
         if !missing.is_empty() && !self.is_resting(server) {
             let events = self.fetch_events(from, server, &missing).await;
-            refused.extend(self.import_outliers(room, events, &Asked::For(&missing)).await?);
+            refused.extend(self.import_outliers(room, events, &missing).await?);
         }
         Ok(refused)
     }
@@ -231,66 +220,15 @@ impl Engine {
     #[crate::boxed]
     async fn make_snapshot(&self, room: &Arc<RoomInfo>, ids: &[OwnedEventId]) -> Result<Option<Root>, Error> {
         let mut attempts = Attempts::default();
-        loop {
-            let mut guard = self.lock(room).await?;
-            guard.head()?;
-            let mut stage = Stage::new(self, room, guard.live()?);
-            let state = stage.state_of(ids).await?;
-            if !state.iter().any(|(name, _)| name.kind == "m.room.create") {
-                return Ok(None);
-            }
-            let root = stage.snapshot_of(&state).await?;
-            let landing = {
-                let staged = stage.finish();
-                guard.submit(self, staged, None)
-            };
-            drop(guard);
-            if attempts.judge(self.rooms(), landing.await).await?.is_some() {
-                return Ok(Some(root));
-            }
+        // What is under way is stored before it is looked for.
+        while self.lock(room).await?.land(self).await.is_err() {
+            attempts.again(self.rooms()).await?;
         }
-    }
-}
-
-impl Stage<'_> {
-    /// The state that stored events make: by type and key, without rejected ones, later ones over earlier.
-    pub(crate) async fn state_of(
-        &self,
-        ids: &[OwnedEventId],
-    ) -> Result<Vec<(StateKeyName, Arc<StoredEvent>)>, Error> {
-        let mut state: Vec<(StateKeyName, Arc<StoredEvent>)> = Vec::new();
-        let mut places: HashMap<StateKeyName, usize> = HashMap::new();
-        // In parts: of what another server calls a state, most may be messages.
-        for part in ids.chunks(AT_ONCE) {
-            let events = self.view().events_by_id(part).await?;
-            let usable =
-                events.into_iter().flatten().filter(|event| event.meta().verdict != Verdict::Rejected);
-            for event in usable {
-                let Some(state_key) = event.state_key() else { continue };
-                let name = name(event.kind(), state_key);
-                match places.get(&name).and_then(|place| state.get_mut(*place)) {
-                    Some(earlier) => earlier.1 = event,
-                    None => {
-                        places.insert(name.clone(), state.len());
-                        state.push((name, event));
-                    }
-                }
-            }
+        let create = name(StateEventType::RoomCreate, "");
+        let told = self.told_state(room, ids, &[create], &[]).await?;
+        if told.deciding.is_empty() {
+            return Ok(None);
         }
-        Ok(state)
-    }
-
-    /// A snapshot of this state.
-    #[crate::boxed]
-    pub(crate) async fn snapshot_of(
-        &mut self,
-        state: &[(StateKeyName, Arc<StoredEvent>)],
-    ) -> Result<Root, Error> {
-        let names: Vec<StateKeyName> = state.iter().map(|(name, _)| name.clone()).collect();
-        let keys = self.intern_all(&names).await?;
-        let changes: Vec<_> =
-            keys.into_iter().zip(state).map(|(key, (_, event))| (key, Some(event.serial()))).collect();
-        let room = self.room.serial;
-        Ok(self.engine.snapshots().apply(room, Root::EMPTY, &changes, &mut self.batch).await?)
+        self.snapshot_of_told(room, &told).await.map(Some)
     }
 }

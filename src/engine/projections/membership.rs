@@ -1,21 +1,23 @@
 //! Who is in the room: its members, how many of each server, and the rooms of our users.
 
+use pdu::Authorities;
 use room::{
     purge::tables::PURGES,
     read::event::StoredEvent,
     tables::{
         DEPARTURES, DepartureRow, INVITES, LOCAL_MEMBERS, MEMBER_COUNTS, MEMBERS, MEMBERSHIPS, MemberRow,
-        Membership, MembershipRow, SERVERS,
+        Membership, MembershipRow, SERVERS, StateKeyName,
     },
 };
 use ruma::UserId;
 use store::{Batch, CommitError, Position, Range, Stamped, Store, Topic};
 
 use super::Step;
-use crate::change::StateChange;
+use crate::{change::StateChange, people};
 
 /// Follows all changes of member events in the current state.
 pub(super) fn project(step: &mut Step<'_>) {
+    let mut is_due = false;
     for change in step.changes {
         if change.name.kind != "m.room.member" {
             continue;
@@ -23,8 +25,23 @@ pub(super) fn project(step: &mut Step<'_>) {
         // A state key that is no user id names nobody.
         if let Ok(user) = <&UserId>::try_from(change.name.key.as_str()) {
             follow(step, user, change);
+            is_due |= people::note_member(step, user, change);
         }
     }
+    // With the event by which we come in, and not before: until then nobody here may look at the room's people.
+    if step.came_in && step.slot.is_some() {
+        people::note_room(step);
+        is_due = true;
+    }
+    if is_due {
+        people::wake(step.batch, step.slot);
+    }
+}
+
+/// Whether this is what a user of ours is in the room.
+pub(crate) fn is_ours(authorities: &Authorities, name: &StateKeyName) -> bool {
+    let user = <&UserId>::try_from(name.key.as_str());
+    name.kind == "m.room.member" && user.is_ok_and(|user| authorities.is_ours(user.server_name()))
 }
 
 fn follow(step: &mut Step<'_>, user: &UserId, change: &StateChange) {

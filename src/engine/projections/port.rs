@@ -28,6 +28,11 @@ pub trait Projection: Send + Sync {
     /// state.
     fn show(&self, shown: &Shown<'_>, rows: &mut Rows<'_>);
 
+    /// A part of what the state of a room will be when we come into it, before the event by which we do: a large state
+    /// comes part by part. [`Projection::show`] is not told of it again. What is written must not show the room to
+    /// anybody, for it may be that we do not get in; then it goes by [`Projection::swaths`].
+    fn bring(&self, brought: &Brought<'_>, rows: &mut Rows<'_>);
+
     /// A redaction has taken the content of an event: what was indexed of it has to go. Also called for events without
     /// a place. That a user was erased is not told here: it changes who sees an event, not the event.
     fn empty(&self, _emptied: &Emptied<'_>, _rows: &mut Rows<'_>) {}
@@ -45,7 +50,7 @@ pub struct Shown<'a> {
     /// The event.
     pub event: &'a StoredEvent,
     /// What changed of the room's current state: by the event, or because it brought states together. Where we come into
-    /// the room, all of it.
+    /// the room, all of it but what [`Projection::bring`] was told.
     pub changes: &'a [StateChange],
     /// By this event we come into the room: what is known of it from before says nothing any more.
     pub came_in: bool,
@@ -68,6 +73,14 @@ impl Shown<'_> {
     pub fn is_news(&self) -> bool {
         self.slot.is_some()
     }
+}
+
+/// What [`Projection::bring`] is told.
+pub struct Brought<'a> {
+    /// The room.
+    pub room: &'a RoomInfo,
+    /// The part of the state, as a change of what was brought before.
+    pub changes: &'a [StateChange],
 }
 
 /// What [`Projection::empty`] is told.
@@ -138,13 +151,20 @@ impl Rows<'_> {
     }
 }
 
-pub(super) fn show(step: &mut Step<'_>) {
+pub(super) fn bring(step: &mut Step<'_>) {
+    let brought = Brought { room: step.room, changes: step.changes };
+    for projection in step.others {
+        projection.bring(&brought, &mut Rows { batch: &mut *step.batch, slot: None });
+    }
+}
+
+pub(super) fn show(step: &mut Step<'_>, event: &StoredEvent) {
     if step.others.is_empty() {
         return;
     }
     let shown = Shown {
         room: step.room,
-        event: step.event,
+        event,
         changes: step.changes,
         came_in: step.came_in,
         current: step.current,

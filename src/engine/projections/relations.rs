@@ -2,14 +2,14 @@
 
 use room::{
     ids::Order,
+    read::event::StoredEvent,
     tables::{Place, RELATIONS, RelationRow, THREAD_SENDERS, THREADS, ThreadRow},
 };
 
 use super::Step;
 
 /// Adds the event to the relations of its parent, and to its thread.
-pub(super) fn project(step: &mut Step<'_>) {
-    let event = step.event;
+pub(super) fn project(step: &mut Step<'_>, event: &StoredEvent) {
     let place = event.meta().place;
     if place == Place::None {
         return;

@@ -1,7 +1,7 @@
 //! What lists of rooms show of a room.
 
 use pdu::lenient;
-use room::tables::Summary;
+use room::tables::{StateKeyName, Summary};
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -9,12 +9,29 @@ use super::Step;
 use crate::change::StateChange;
 
 /// Follows changes of the state events that summaries are made of.
-pub(super) fn project(step: &mut Step<'_>) {
+pub(super) fn project(step: &Step<'_>, summary: &mut Summary) {
     for change in step.changes {
         if change.name.key.is_empty() {
-            follow(step.summary, change);
+            follow(summary, change);
         }
     }
+}
+
+/// Whether a summary says something of this piece of state; as [`follow`] does.
+pub(super) fn shows(name: &StateKeyName) -> bool {
+    const SHOWN: [&str; 10] = [
+        "m.room.create",
+        "m.room.name",
+        "m.room.topic",
+        "m.room.avatar",
+        "m.room.canonical_alias",
+        "m.room.join_rules",
+        "m.room.guest_access",
+        "m.room.history_visibility",
+        "m.room.encryption",
+        "m.room.tombstone",
+    ];
+    name.key.is_empty() && SHOWN.contains(&name.kind.as_str())
 }
 
 pub(super) fn follow(summary: &mut Summary, change: &StateChange) {

@@ -7,11 +7,12 @@ use base::Timestamp;
 use futures_util::{StreamExt, stream};
 use room::{
     Error,
+    people::WALKS,
     purge::{
         known::{purge_ordered, purges_moved},
         tables::{Phase, PurgeRow},
     },
-    read::{directory::PUBLISHED, open::OPEN_ROOMS, room::RoomInfo},
+    read::{directory::PUBLISHED, open::OPEN_ROOMS, recency::RECENCY, room::RoomInfo},
     tables::{HEADS, LOCAL_MEMBERS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow, SERVERS, SUMMARIES},
 };
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
@@ -168,6 +169,8 @@ impl Engine {
         batch.delete(&HEADS, &room.serial);
         batch.delete(&SUMMARIES, &room.serial);
         batch.delete(&OPEN_ROOMS, &room.serial);
+        batch.delete(&RECENCY, &room.serial);
+        batch.delete(&WALKS, &room.serial);
         // Also of whom could not leave: nobody is in it.
         for authority in self.authorities().iter() {
             batch.delete(&SERVERS, &(room.serial, authority.name().as_str()));

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     Engine,
     graph::AUTH,
+    people::Gone,
     tables::{AWAITED, FAREWELLS, HELPERS, INBOX, TXNS, WAITING, WITHDRAWALS},
     upgrade::UPGRADES,
 };
@@ -172,6 +173,7 @@ impl Engine {
         }
         let room = self.rooms().get_room(room_id).await?;
         self.stage_former(&mut batch, row.room, &room, &users).await?;
+        self.stage_people_gone(&mut batch, Gone { room: row.room, users: &users }).await?;
         self.purge_batch(term, room_id, row, (batch, rows.len(), Some(last))).await
     }
 
@@ -236,6 +238,7 @@ impl Engine {
         let room = self.rooms().get_room(room_id).await?;
         let mut batch = Batch::new();
         self.stage_former(&mut batch, row.room, &room, &users).await?;
+        self.stage_people_gone(&mut batch, Gone { room: row.room, users: &users }).await?;
         self.purge_batch(term, room_id, row, (batch, users.len(), Some(last))).await
     }
 
@@ -394,7 +397,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 13] = [
+    pub(crate) const DEALT_WITH: [&str; 20] = [
         // When it is closed.
         "room.rooms",
         "room.heads",
@@ -402,11 +405,19 @@ pub(crate) mod tests {
         "room.summaries",
         "room.open_rooms",
         "room.published",
+        "room.recency",
+        "room.people_walks",
         // With its events, its aliases and its members.
         "room.event_ids",
         "room.aliases",
         "room.memberships",
         "room.departures",
+        // Of rooms without a head, which are not purged.
+        "room.enterings",
+        "room.brought",
+        "room.people",
+        "room.people_due",
+        "room.people_words",
         // Of users, and of purges themselves.
         "room.erased",
         "room.purges",

@@ -69,7 +69,7 @@ impl Engine {
     /// Carries out what is ordered, and what an earlier process left, as long as no other one does. `debts` knows who has
     /// yet to be told of a room.
     pub fn start_purging(&self, debts: Arc<dyn Debts>, metrics: &base::Metrics) {
-        let consumer = Consumer::new(self.store(), NAME, &self.0.clock, metrics);
+        let consumer = Consumer::without_log(self.store(), NAME, &self.0.clock, metrics);
         let engine = self.clone();
         self.0.tasks.spawn_restarting("room purges", move || {
             let (engine, consumer, debts) = (engine.clone(), consumer.clone(), debts.clone());

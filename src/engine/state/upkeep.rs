@@ -6,7 +6,7 @@ use room::{
     Error,
     ids::{RoomSerial, Root},
     read::room::RoomInfo,
-    snapshot::{Reclaimed, Report},
+    snapshot::{self, ChunkHash, Reclaimed, Report},
     tables::{DEPARTURES, EVENT_META, HEADS, Head, MEMBERS, MEMBERSHIPS, TIMELINE},
 };
 use ruma::{RoomId, UserId};
@@ -16,6 +16,9 @@ use crate::Engine;
 
 /// Rows read at once.
 const STEP: usize = 1_000;
+
+/// So often it is looked what is in use, while others write the room.
+const LOOKS: usize = 8;
 
 impl Engine {
     /// Checks that every state snapshot of a room that anything refers to is whole.
@@ -32,26 +35,60 @@ impl Engine {
     }
 
     /// Deletes the chunks of a room's snapshots that nothing refers to any more, for instance after
-    /// history was purged. The room is locked meanwhile.
+    /// history was purged.
+    ///
+    /// What is in use is found beside the room's lock; that takes as long as the room is large. The lock is held for one
+    /// commit of a page of chunks at a time, and only if the tip is still the one as of which they are not in use. Should
+    /// somebody have spoken meanwhile, it is looked again.
     ///
     /// Meant for a room at rest, as [`Engine::verify_state`] is: a state that another server has just told has
     /// its chunks in the store before any row names it, and would be deleted under the event that waits for it.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::Contended`] when another process wrote the room: call again.
+    /// [`Error::NoRoom`]; [`Error::Contended`] when so much is said in the room that it cannot get on: call again.
     pub async fn reclaim_state(&self, room_id: &RoomId) -> Result<Reclaimed, Error> {
-        let room: Arc<RoomInfo> =
-            self.rooms().room(room_id).await?.ok_or_else(|| Error::NoRoom(room_id.to_owned()))?;
-        let mut guard = self.lock_current(&room).await?;
-        guard.land(self).await?;
-        let head = guard.head()?.clone();
+        let room = self.rooms().get_room(room_id).await?;
+        let mut done = Reclaimed::default();
+        let mut after = None;
+        for _ in 0..LOOKS {
+            // Before all else: a tip that is still this one later has added nothing to what is read from here on.
+            let head = self.store().get(&HEADS, &room.serial).await?;
+            let head = head.ok_or_else(|| Error::NoRoom(room_id.to_owned()))?;
+            let roots = self.roots_in_use(&room, Some(&head)).await?;
+            let reached = self.snapshots().reached(room.serial, &roots).await?;
+            loop {
+                let page = self.snapshots().unreached(room.serial, &reached, after).await?;
+                let Some(page) = page else { return Ok(done) };
+                if !page.doomed.is_empty() && !self.delete_unreached(&room, &head, &page.doomed).await? {
+                    break;
+                }
+                done += page.counts;
+                after = Some(page.last);
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Deletes chunks that were not in use at this tip. False: it is not the tip any more, and nothing was deleted.
+    async fn delete_unreached(
+        &self,
+        room: &Arc<RoomInfo>,
+        head: &Head,
+        doomed: &[ChunkHash],
+    ) -> Result<bool, Error> {
+        let mut guard = self.lock_current(room).await?;
+        if guard.head()? != head {
+            return Ok(false);
+        }
         // What is being made beside the lock may stand on what goes.
         guard.forget();
-        let roots = self.roots_in_use(&room, Some(&head)).await?;
-        let unchanged = |batch: &mut store::Batch| {
-            batch.require(&HEADS, &room.serial, Some(&head));
-        };
-        Ok(self.snapshots().reclaim(room.serial, &roots, unchanged).await?)
+        let mut batch = store::Batch::new();
+        batch.require(&HEADS, &room.serial, Some(head));
+        match self.snapshots().delete(batch, room.serial, doomed).await {
+            Ok(()) => Ok(true),
+            Err(snapshot::Error::Changed) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Every root that a row of the room names, each once.

@@ -32,14 +32,14 @@ use crate::{
 type Edges = HashMap<EventSerial, Vec<EventSerial>>;
 
 /// A server over a disk, with nothing in memory, that counts what it reads.
-async fn counting(net: &Net, name: &'static str, disk: &MemoryDisk) -> (Server, Count) {
+pub(super) async fn counting(net: &Net, name: &'static str, disk: &MemoryDisk) -> (Server, Count) {
     let metrics = Metrics::new();
     let (backend, count) = Counting::open(disk);
     let store = Store::open(Arc::new(backend), Options::default(), &Tasks::new(&metrics), &metrics).await;
     (net.server_over(&[name], disk, store.unwrap()).await, count)
 }
 
-async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
+pub(super) async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
     server.rooms.room(room).await.unwrap().unwrap()
 }
 

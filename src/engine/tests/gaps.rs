@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use room::{
+    log::{Entry, history_came},
     read::{
         filter::EventFilter,
         messages::{Page, PageQuery},
@@ -13,7 +14,7 @@ use room::{
     tables::{GAPS, Gap},
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
-use store::Range;
+use store::{Moved, Range, Topic};
 
 use super::{
     inbound::{auth_of, forge, invented},
@@ -194,4 +195,42 @@ async fn the_past_is_not_taken_for_news_when_what_was_missed_is_asked_for() {
     let joined = timeline.iter().position(|event| event.state_key() == Some(taro.as_str())).unwrap();
     let news: Vec<&str> = timeline[joined + 1..].iter().map(|event| event.pdu().content_str()).collect();
     assert_eq!(news.len(), 4, "{news:?}");
+}
+
+#[tokio::test]
+async fn history_is_told_to_those_who_ask_for_it_and_wakes_nobody_else() {
+    let net = Net::default();
+    let (_a, b, room, _) = latecomer(&net, 30).await;
+    let before = b.store.head();
+    let mut asking = b.store.watch(vec![history_came()]);
+    let others = [
+        Topic::room(room.as_str()),
+        Topic::ephemeral(room.as_str()),
+        Topic::destination("*"),
+        Topic::memberships("@taro:b.test"),
+    ];
+    let here = b.timeline(&room).await.len();
+    while b.engine.backfill(&room, 10).await.unwrap() > 0 {}
+    tokio::time::timeout(Duration::from_secs(10), asking.changed()).await.unwrap();
+
+    let fetched = b.timeline(&room).await.len() - here;
+    let mut told = Vec::new();
+    let entries = b.store.changes(before, usize::MAX).await.unwrap();
+    for change in &entries {
+        let Some(Entry::History(entry)) = Entry::decode(change.kind, &change.payload).unwrap() else {
+            panic!("nothing else is in the log");
+        };
+        assert_eq!(change.topics, [history_came()]);
+        let rows = b.rooms.timeline(entry.stretch(), Direction::Backward, usize::MAX).await.unwrap();
+        // What came last is older than what came first.
+        told.extend(rows.into_iter().map(|row| row.event));
+    }
+    told.reverse();
+    let timeline = b.timeline(&room).await;
+    let expected: Vec<_> = timeline.iter().take(fetched).map(|event| event.serial()).collect();
+    assert_eq!(told, expected);
+    assert!(fetched > 30 && entries.len() <= fetched / 5, "{} entries for {fetched} events", entries.len());
+    for topic in others {
+        assert_eq!(b.store.moved(topic, before), Moved::No, "{topic:?}");
+    }
 }

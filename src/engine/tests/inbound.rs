@@ -14,7 +14,6 @@ use std::time::Duration;
 use super::net::{Net, Server, authority, message, state, user, within};
 use crate::{
     InboxLimits, InboxTotals,
-    inbound::outliers::Asked,
     tables::{INBOX, InboxRow, WAITING, WaitingRow, Why},
 };
 
@@ -551,7 +550,7 @@ async fn of_an_answer_only_what_was_asked_for_is_kept_and_nothing_that_is_refuse
     answer.push(asked.to_raw());
     answer.push(beyond.to_raw());
     let wanted = [asked.event_id().to_owned(), beyond.event_id().to_owned()];
-    let refused = a.engine.import_outliers(&info, answer, &Asked::For(&wanted)).await.unwrap();
+    let refused = a.engine.import_outliers(&info, answer, &wanted).await.unwrap();
     assert_eq!(count().await, before + 1);
     assert_eq!(refused.into_iter().collect::<Vec<_>>(), [beyond.event_id().to_owned()]);
 }

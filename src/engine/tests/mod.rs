@@ -4,6 +4,7 @@
 mod chains;
 mod convergence;
 mod counting;
+mod entering;
 mod ephemeral;
 mod erasure;
 mod extremities;
@@ -16,17 +17,20 @@ mod local_members;
 mod model;
 mod net;
 mod outside;
+mod people;
 mod policy;
 mod projections;
 mod purge;
 mod reading;
 mod receipts;
+mod recency;
 mod redactions;
 mod restricted;
 mod rows;
 pub(crate) mod stored;
 mod troubles;
 mod upgrades;
+mod upkeep;
 
 #[global_allocator]
 static COUNTING: meter::Counting = meter::Counting;

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use room::RoomSerial;
 use serde_json::json;
-use store::{Order, Position, Range, Stamped, Table, Tuning};
+use store::{Counter, Order, Position, Range, Stamped, Table, Tuning};
 
 use super::net::{Net, Server, state, user};
-use crate::{Emptied, Projection, Rows, Shown};
+use crate::{Brought, Emptied, Projection, Rows, Shown, StateChange};
 
 /// What was said, by position; and the last name that anybody has taken.
 static SAID: Table<(RoomSerial, Position), String> = Table::new(901, "test.said", Tuning::Small);
 static OF_EVENTS: Table<(RoomSerial, String), String> = Table::new(902, "test.of_events", Tuning::Small);
+pub(super) static KINDS: Table<(RoomSerial, String), Counter> = Table::new(904, "test.kinds", Tuning::Small);
 static NAMES: Table<(RoomSerial, String), Stamped<String>> = Table::new(903, "test.names", Tuning::Small);
 
-struct Words;
+pub(super) struct Words;
 
 impl Projection for Words {
     fn show(&self, shown: &Shown<'_>, rows: &mut Rows<'_>) {
@@ -24,6 +25,7 @@ impl Projection for Words {
             rows.put(&OF_EVENTS, &key, &said.body);
             assert_eq!(rows.append(&SAID, &room, &said.body), shown.is_news());
         }
+        note_kinds(room, shown.changes, rows);
         for change in shown.changes.iter().filter(|change| change.name.kind == "m.room.name") {
             match &change.new {
                 Some(event) => {
@@ -37,10 +39,26 @@ impl Projection for Words {
         }
     }
 
+    fn bring(&self, brought: &Brought<'_>, rows: &mut Rows<'_>) {
+        note_kinds(brought.room.serial, brought.changes, rows);
+    }
+
+    fn swaths(&self, room: RoomSerial) -> Vec<store::Swath> {
+        vec![KINDS.swath(&room)]
+    }
+
     fn empty(&self, emptied: &Emptied<'_>, rows: &mut Rows<'_>) {
         assert!(emptied.before.pdu().content_as::<Said>().is_ok());
         assert!(emptied.emptied.pdu().content_as::<Said>().is_err());
         rows.delete(&OF_EVENTS, &(emptied.room.serial, emptied.before.event_id().as_str()));
+    }
+}
+
+/// Counts what the state has of each type.
+fn note_kinds(room: RoomSerial, changes: &[StateChange], rows: &mut Rows<'_>) {
+    for change in changes {
+        let more = i64::from(change.new.is_some()) - i64::from(change.old.is_some());
+        rows.add(&KINDS, &(room, change.name.kind.as_str()), more);
     }
 }
 

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use room::{
-    EventSerial, Order, RoomSerial, Root, StateKeySerial,
-    log::{Entry, EventEntry, MembershipEntry, ReceiptEntry},
+    Begin, EventSerial, Order, RoomSerial, Root, StateKeySerial,
+    log::{Entry, EventEntry, HistoryEntry, MembershipEntry, ReceiptEntry},
+    people::{NameRow, PersonRow, WalkRow, WordRow},
     tables::{
         DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InviteRow, MemberRow,
         Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow,
@@ -54,6 +55,18 @@ fn user_id() -> OwnedUserId {
 #[test]
 fn rows_of_the_auth_graph_are_stored_as_ever() {
     pinned(&AuthRow { auth: vec![EventSerial(5), EventSerial(300)] }, "010205ac02");
+}
+
+#[test]
+fn rows_of_people_are_stored_as_ever() {
+    let names = vec![
+        NameRow { name: String::new(), rooms: vec![RoomSerial(300), RoomSerial(302)] },
+        NameRow { name: "n".to_owned(), rooms: vec![RoomSerial(7)] },
+    ];
+    pinned(&PersonRow { names }, "01020002ac0202016e0107");
+    let walk = WalkRow { after: "u".to_owned(), since: Root([3; 16]) };
+    pinned(&walk, &format!("010175{}", "03".repeat(16)));
+    pinned(&WordRow { begin: Begin::Within }, "0102");
 }
 
 #[test]
@@ -204,6 +217,11 @@ fn log_entries_are_stored_as_ever() {
         thread: String::new(),
         outgoing: true,
     });
+    let (after, through) = (700, 705);
+    let history = HistoryEntry { room: RoomSerial(1), room_id: room_id(), after, through };
+    let (kind, payload) = Entry::History(history.clone()).encode();
+    assert_eq!((kind, hex(&payload).as_str()), (8, "01010421723a61bc05c105"));
+    assert_eq!(Entry::decode(kind, &payload).unwrap(), Some(Entry::History(history)));
     for (entry, expected, unversioned) in [
         (event, (5, "01010421723a610201010440753a6101"), 1),
         (receipt, (6, "01010421723a610440753a61066d2e726561640001"), 2),

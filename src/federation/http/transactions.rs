@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use account::{PresenceUpdate, State};
 use base::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -40,6 +41,9 @@ const LARGEST_EDU: usize = 256 * 1024;
 /// Rooms and receipts of one transaction that are looked at; the rest is left out. Honest servers send some hundred.
 const MOST_RECEIPT_ROOMS: usize = 1_000;
 const MOST_RECEIPTS: usize = 10_000;
+
+/// Users whose presence one transaction tells of; the rest is left out.
+const MOST_PRESENT: usize = 500;
 
 /// Answers that are remembered: in all, of one server, and for how long.
 const MOST_ANSWERS: usize = 4_000;
@@ -165,6 +169,7 @@ struct Transaction {
 struct Allowance {
     rooms: usize,
     receipts: usize,
+    present: usize,
 }
 
 /// `PUT /send/{txnId}`
@@ -235,6 +240,23 @@ struct Typing {
     typing: bool,
 }
 
+/// Who came or went.
+#[derive(Deserialize)]
+struct Present {
+    #[serde(default, deserialize_with = "lenient::list")]
+    push: Vec<PresentUser>,
+}
+
+#[derive(Deserialize)]
+struct PresentUser {
+    user_id: OwnedUserId,
+    presence: String,
+    #[serde(default, deserialize_with = "lenient::field")]
+    status_msg: Option<String>,
+    #[serde(default, deserialize_with = "lenient::field")]
+    last_active_ago: u64,
+}
+
 /// The receipts of a room; those that clients are not shown are left out.
 #[derive(Deserialize)]
 struct Receipts {
@@ -280,7 +302,8 @@ impl FederationApi {
 
     /// Takes the units that make sense; fails only where this server cannot keep any at the moment.
     async fn receive_edus(&self, origin: &ServerName, edus: &[Box<RawValue>]) -> Result<(), room::Error> {
-        let mut left = Allowance { rooms: MOST_RECEIPT_ROOMS, receipts: MOST_RECEIPTS };
+        let mut left =
+            Allowance { rooms: MOST_RECEIPT_ROOMS, receipts: MOST_RECEIPTS, present: MOST_PRESENT };
         for raw in edus {
             let outcome = match self.receive_edu(origin, raw, &mut left).await {
                 Ok(outcome) => outcome,
@@ -321,7 +344,11 @@ impl FederationApi {
                     self.receive_receipts(origin, &room_id, read, left).await?;
                 }
             }
-            // Presence, device lists, to-device messages: nothing here takes them yet.
+            "m.presence" if self.accounts.presence().is_on() => {
+                let present: Present = serde_json::from_str(edu.content.get())?;
+                self.receive_presence(origin, present, left);
+            }
+            // Device lists, to-device messages: nothing here takes them yet.
             _ => return Ok("ignored"),
         }
         Ok("taken")
@@ -332,6 +359,21 @@ impl FederationApi {
             return Ok(());
         }
         self.rooms.receive_typing(origin, &typing.room_id, &typing.user_id, typing.typing).await
+    }
+
+    fn receive_presence(&self, origin: &ServerName, present: Present, left: &mut Allowance) {
+        let update = |user: PresentUser| {
+            Some(PresenceUpdate {
+                // States that the specification may come to have are as good as there.
+                state: State::named(&user.presence).unwrap_or(State::Online),
+                user: user.user_id,
+                status: user.status_msg,
+                active_ago: Duration::from_millis(user.last_active_ago),
+            })
+        };
+        let updates: Vec<_> = present.push.into_iter().take(left.present).filter_map(update).collect();
+        left.present -= updates.len();
+        self.accounts.presence().receive(origin, updates);
     }
 
     async fn receive_receipts(

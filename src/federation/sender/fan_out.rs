@@ -1,7 +1,7 @@
 //! From the log of changes to the queues of peers.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -12,12 +12,13 @@ use room::{
     read::{
         event::StoredEvent,
         receipts::ReceiptKind,
+        servers::RoomServers,
         timeline::{Entry as TimelineEntry, Recent, RecentQuery},
         typing::TypingChange,
     },
     tables::Membership,
 };
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName};
 use store::{Change, Position, Topic};
 use tracing::{error, warn};
 
@@ -26,11 +27,14 @@ use super::{
     lane::Lane,
     presence::{Presence, Rosters},
     transaction::Item,
-    transaction::{OutgoingReceipt, ReceiptKey},
+    transaction::{OutgoingReceipt, ReceiptKey, presence_unit},
 };
 
 /// Log entries read at a time.
 const STEP: usize = 500;
+
+/// Rooms whose servers are read together.
+const ROOMS_AT_ONCE: usize = 500;
 
 /// The log is read this often even when nothing is to be sent, so that the cursor moves on.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
@@ -57,13 +61,14 @@ pub(super) struct FanOut {
     typing_seen: Position,
     /// The changes of that position that were dealt with.
     typing_done: Vec<TypingChange>,
+    presence_seen: Position,
 }
 
 impl FanOut {
     pub(super) fn new(sender: Arc<Inner>) -> Self {
         let typing_seen = sender.store.head();
         let rosters = Rosters::new(sender.rooms.clone());
-        Self { sender, rosters, typing_seen, typing_done: Vec::new() }
+        Self { sender, rosters, typing_seen, typing_done: Vec::new(), presence_seen: typing_seen }
     }
 
     pub(super) async fn run(mut self) {
@@ -71,8 +76,13 @@ impl FanOut {
         let stop = sender.term.ended();
         while !stop.is_cancelled() {
             // Before reading: what is committed meanwhile must wake us.
-            let mut watch = sender.store.watch(vec![Topic::destination("*")]);
+            let mut watch = sender.store.watch(vec![Topic::destination("*"), Topic::destination("presence")]);
             if let Err(error) = self.read_on().await {
+                if matches!(error, Error::Store(store::Error::Trimmed { .. })) {
+                    // Trying again would not bring it back. The next term knows what to do.
+                    warn!(reader = "federation", %error, "the log of changes is gone where it was to be read");
+                    return sender.term.end();
+                }
                 warn!(reader = "federation", %error, "the log of changes could not be read, trying again");
                 let pause = sender.clock.sleep(Duration::from_secs(1));
                 stop.run_until_cancelled(pause).await;
@@ -88,6 +98,7 @@ impl FanOut {
 
     async fn read_on(&mut self) -> Result<(), Error> {
         self.typing().await?;
+        self.presence().await?;
         // However much there is to read: the term may end before it is read.
         while !self.sender.term.ended().is_cancelled() {
             let after = Position(self.sender.fanned.load(Ordering::Acquire));
@@ -228,6 +239,56 @@ impl FanOut {
             }
         }
         Ok(())
+    }
+
+    /// Has servers hear who of ours came or went that share a room with them in which that is told.
+    async fn presence(&mut self) -> Result<(), Error> {
+        let changes = self.sender.presence.changes_since(self.presence_seen);
+        let Some((last, _)) = changes.last() else { return Ok(()) };
+        // What fails here is lost: it is told again in a while.
+        self.presence_seen = *last;
+        let changed: BTreeMap<_, _> = changes.into_iter().map(|(position, user)| (user, position)).collect();
+        let rooms_of = |user: &OwnedUserId| self.sender.presence.rooms_of(user);
+        let changed: Vec<_> =
+            changed.into_iter().map(|(user, position)| (rooms_of(&user), user, position)).collect();
+        let rooms: BTreeSet<RoomSerial> =
+            changed.iter().flat_map(|(rooms, ..)| rooms.iter().copied()).collect();
+        let rooms: Vec<RoomSerial> = rooms.into_iter().collect();
+        let mut servers = HashMap::new();
+        for some in rooms.chunks(ROOMS_AT_ONCE) {
+            match self.sender.rooms.servers_now(some).await {
+                Ok(found) => servers.extend(found),
+                // Of a room that is being purged: it must not stop the log.
+                Err(room::Error::Inconsistent(cause)) => warn!(cause, "who is there is not told to others"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for (rooms, user, position) in changed {
+            let Some(seen) = self.sender.presence.find(&user) else { continue };
+            let unit = presence_unit(&seen);
+            let servers: BTreeSet<&OwnedServerName> =
+                rooms.iter().filter_map(|room| servers.get(room)).flat_map(RoomServers::iter).collect();
+            for server in servers.into_iter().filter(|server| self.sender.client.may_contact(server)) {
+                self.push_presence(server, &user, &unit, position);
+            }
+        }
+        Ok(())
+    }
+
+    fn push_presence(&self, server: &ServerName, user: &OwnedUserId, unit: &Arc<str>, position: Position) {
+        let now = self.sender.clock.instant();
+        let mut is_dead = false;
+        let destination = self.sender.with_destination(server, |state| {
+            // Whoever fails is not asked for this sooner than he would be for anything else, and nothing of it waits.
+            is_dead = state.failing_since.is_some() && (state.not_before > now || !state.is_idle());
+            if !is_dead {
+                let lane = state.lanes.entry(user.server_name().to_owned()).or_default();
+                lane.push_presence(user.clone(), unit.clone(), position);
+            }
+        });
+        if !is_dead {
+            self.sender.serve(&destination);
+        }
     }
 
     /// The state of a room now.

@@ -18,7 +18,7 @@ use super::{
     press::Press,
     transaction::{
         Content, Item, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting, receipt_edus,
-        typing_edu,
+        take_presence, typing_edu,
     },
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Lane {
     queue: VecDeque<Item>,
     typing: BTreeMap<(OwnedRoomId, OwnedUserId), (bool, Position)>,
     receipts: BTreeMap<ReceiptKey, OutgoingReceipt>,
+    /// Who came or went, in canonical JSON. It goes by itself, when there is nothing else.
+    presence: BTreeMap<OwnedUserId, (Arc<str>, Position)>,
     /// A transaction that was tried and has to be tried again as it is.
     pending: Option<Arc<Transaction>>,
     /// What the store says of the transaction that was sent last.
@@ -157,6 +159,19 @@ impl Lane {
         }
     }
 
+    pub(crate) fn push_presence(&mut self, user: OwnedUserId, unit: Arc<str>, at: Position) {
+        let is_room = self.presence.len() < MOST_EPHEMERAL || self.presence.contains_key(&user);
+        if self.owed.is_none() && is_room {
+            self.presence.insert(user, (unit, at));
+        }
+    }
+
+    /// The peer has not taken the pending transaction: what is of the moment alone is not tried again.
+    pub(crate) fn failed(&mut self) {
+        self.presence.clear();
+        self.pending.take_if(|pending| pending.is_presence());
+    }
+
     /// Gives up the queue: from here on only the rooms are remembered.
     pub(crate) fn fall_behind(&mut self) {
         let owed = self.owed.get_or_insert_default();
@@ -170,6 +185,7 @@ impl Lane {
             self.settled(&queued.id);
         }
         self.typing.clear();
+        self.presence.clear();
     }
 
     /// Gives up everything that was to be sent.
@@ -191,6 +207,7 @@ impl Lane {
         self.queue.is_empty()
             && self.typing.is_empty()
             && self.receipts.is_empty()
+            && self.presence.is_empty()
             && self.pending.is_none()
             && self.owed.is_none()
     }
@@ -241,8 +258,13 @@ impl Lane {
             units.truncate(MOST_EDUS - edus.len());
         }
         edus.append(&mut units);
+        // By itself: peers of whom each hears of others get the same events in the same transaction, and what the
+        // store notes of events on their way has nothing of it.
         if pdus.is_empty() && edus.is_empty() {
-            return Work::Rest;
+            edus.extend(take_presence(&mut self.presence));
+            if edus.is_empty() {
+                return Work::Rest;
+            }
         }
         let content = Content { origin, room: None, pdus: &pdus, edus: &edus };
         let transaction = press.print(&content, now);
@@ -542,5 +564,24 @@ mod tests {
         let Work::Send(second) = next(&mut lane) else { panic!("nothing to send") };
         assert!(lane.refused(&second.id).is_none());
         assert!(matches!(next(&mut lane), Work::Rest), "refused ephemeral units are dropped");
+    }
+
+    #[test]
+    fn presence_goes_by_itself_and_is_dropped_when_it_is_not_taken() {
+        let mut lane = Lane::default();
+        let (user, unit) = (owned_user_id!("@a:a.test"), Arc::<str>::from("{}"));
+        lane.push_typing(room(1), user.clone(), true, Position(8));
+        lane.push_presence(user.clone(), unit.clone(), Position(9));
+        let Work::Send(typing) = next(&mut lane) else { panic!("nothing to send") };
+        assert!(!typing.is_presence());
+        lane.failed();
+        assert!(matches!(next(&mut lane), Work::Send(_)), "that is tried again");
+        lane.delivered(&typing.id);
+        assert!(matches!(next(&mut lane), Work::Rest), "and the other is forgotten");
+        lane.push_presence(user, unit, Position(12));
+        let Work::Send(presence) = next(&mut lane) else { panic!("nothing to send") };
+        assert!(presence.is_presence() && presence.edus == 1);
+        lane.failed();
+        assert!(lane.is_idle());
     }
 }

@@ -20,11 +20,13 @@
 //! Should it not be the same any more, because something in it was redacted since, it goes out as another one. A
 //! process that has its data for itself notes nothing: what it sent in its last moment comes again.
 //!
+//! The log does not wait for ever: what went from it before it was read here is owed to all (`missed`).
+//!
 //! Of several processes over the same data one sends, for a [`Term`]; the others stand by. Nothing is sent before the
 //! store has said that the term still is this process's.
 //!
 //! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `press`, `presence`, `fan_out`, `worker`,
-//! `catch_up`, `persist`, `restore`.
+//! `catch_up`, `persist`, `restore`, `missed`.
 //!
 //! [`OWED`]: crate::tables::OWED
 //! [`LAST_SENT`]: crate::tables::LAST_SENT
@@ -33,6 +35,7 @@ mod catch_up;
 mod debts;
 mod fan_out;
 mod lane;
+mod missed;
 mod persist;
 mod presence;
 mod press;
@@ -49,6 +52,7 @@ use std::{
     time::Duration,
 };
 
+use account::Presence;
 use base::{Backoff, Clock, Counter, CounterFamily, Gauge, Instant, Metrics, Random, Tasks, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use room::Rooms;
@@ -80,6 +84,7 @@ pub(crate) struct Parts {
     pub(crate) config: SenderConfig,
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
+    pub(crate) presence: Presence,
     pub(crate) client: Client,
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) clock: Clock,
@@ -113,6 +118,7 @@ pub(crate) struct Inner {
     config: SenderConfig,
     store: Store,
     rooms: Rooms,
+    presence: Presence,
     client: Client,
     contacts: Arc<Contacts>,
     clock: Clock,
@@ -347,7 +353,8 @@ pub struct PeerStatus {
 impl Office {
     /// Sends for a term.
     async fn work(self: Arc<Self>, term: Term) -> Result<(), store::Error> {
-        let Parts { config, store, rooms, client, contacts, clock, random, tasks, .. } = &self.parts;
+        let Parts { config, store, rooms, presence, client, contacts, clock, random, tasks, .. } =
+            &self.parts;
         let inner = Arc::new(Inner {
             healthy: Semaphore::new(config.healthy.max(1)),
             suspect: Semaphore::new(config.suspect.max(1)),
@@ -357,6 +364,7 @@ impl Office {
             config: config.clone(),
             store: store.clone(),
             rooms: rooms.clone(),
+            presence: presence.clone(),
             client: client.clone(),
             contacts: contacts.clone(),
             clock: clock.clone(),
@@ -368,6 +376,9 @@ impl Office {
             counts: self.counts.clone(),
         });
         let peers = self.recall_peers().await?;
+        if let Some(missed) = inner.term.missed() {
+            inner.make_up(missed).await?;
+        }
         inner.restore().await?;
         *self.at_work.write() = Some(inner.clone());
         let _at_work = AtWork(&self);

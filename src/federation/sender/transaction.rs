@@ -12,6 +12,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use account::Seen;
 use base::Timestamp;
 use bytes::Bytes;
 use pdu::json::{write_integer, write_string};
@@ -27,6 +28,16 @@ pub(crate) const MOST_EDUS: usize = 100;
 
 /// Events of more bytes in all are spread over several transactions.
 const MOST_BYTES: usize = 1 << 20;
+
+/// Users in one unit of presence, and its bytes about.
+const MOST_PRESENT: usize = 100;
+const PRESENCE_BYTES: usize = 48 * 1024;
+
+/// How a unit of presence ends.
+const PRESENCE_END: &str = "\"edu_type\":\"m.presence\"}";
+
+/// The largest number that canonical JSON has.
+const LONGEST_AGO: i64 = (1 << 53) - 1;
 
 /// An event on its way out; the event itself is shared by all who get it.
 #[derive(Clone, Debug)]
@@ -98,6 +109,12 @@ impl Transaction {
             && self.parts.edus == *edus
             && self.events.len() == pdus.len()
             && events.all(same)
+    }
+
+    /// Whether it says nothing but who came and went.
+    pub(crate) fn is_presence(&self) -> bool {
+        let mut edus = self.parts.edus.iter();
+        self.pdus == 0 && self.edus > 0 && edus.all(|(_, edu)| edu.ends_with(PRESENCE_END))
     }
 
     /// The place before its first event.
@@ -195,6 +212,55 @@ pub(crate) fn typing_edu(room_id: &OwnedRoomId, user_id: &OwnedUserId, typing: b
     write_string(user_id.as_str(), &mut out);
     out.push_str("},\"edu_type\":\"m.typing\"}");
     out
+}
+
+/// What somebody is shown as, as other servers are told, in canonical JSON.
+pub(crate) fn presence_unit(seen: &Seen) -> Arc<str> {
+    let mut out = String::from("{\"currently_active\":");
+    out.push_str(if seen.is_active { "true" } else { "false" });
+    out.push_str(",\"last_active_ago\":");
+    write_integer(i64::try_from(seen.active_ago.as_millis()).unwrap_or(i64::MAX).min(LONGEST_AGO), &mut out);
+    out.push_str(",\"presence\":");
+    write_string(seen.state.name(), &mut out);
+    if let Some(status) = &seen.status {
+        out.push_str(",\"status_msg\":");
+        write_string(status, &mut out);
+    }
+    out.push_str(",\"user_id\":");
+    write_string(seen.user.as_str(), &mut out);
+    out.push('}');
+    Arc::from(out)
+}
+
+/// Presence of some users as one ephemeral unit in canonical JSON.
+fn presence_edu<'a>(units: impl Iterator<Item = &'a str>) -> String {
+    let mut out = String::from("{\"content\":{\"push\":[");
+    for (index, unit) in units.enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str(unit);
+    }
+    out.push_str("]},");
+    out.push_str(PRESENCE_END);
+    out
+}
+
+/// One unit of those who came or went; the others follow.
+pub(crate) fn take_presence(
+    presence: &mut BTreeMap<OwnedUserId, (Arc<str>, Position)>,
+) -> Option<(Position, String)> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    while let Some(first) = presence.first_entry()
+        && taken.len() < MOST_PRESENT
+        && (taken.is_empty() || bytes + first.get().0.len() <= PRESENCE_BYTES)
+    {
+        let unit = first.remove();
+        bytes += unit.0.len();
+        taken.push(unit);
+    }
+    let last = taken.iter().map(|(_, position)| *position).max()?;
+    Some((last, presence_edu(taken.iter().map(|(unit, _)| &**unit))))
 }
 
 /// Receipts as ephemeral units in canonical JSON: as few as can be, since one unit has one receipt

@@ -275,7 +275,7 @@ impl Inner {
                     );
                 }
             }
-            Outcome::Failed { .. } => {}
+            Outcome::Failed { .. } => lane.failed(),
         }
     }
 

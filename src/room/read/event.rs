@@ -269,7 +269,7 @@ pub fn touch_changed(store: &Store, batch: &mut Batch, events: &[EventSerial]) {
 
 /// Which events are in the cache after they were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub enum Keep {
     /// All of them.
     All,
     /// Those that were there before: long lists would put everything else out.
@@ -325,7 +325,7 @@ impl Rooms {
     }
 
     /// As [`Rooms::load_events`], with a choice of what is cached afterwards.
-    pub(crate) async fn find_events(
+    pub async fn find_events(
         &self,
         wanted: &[(RoomSerial, EventSerial)],
         keep: Keep,

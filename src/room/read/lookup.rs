@@ -11,15 +11,15 @@ use crate::{
 
 /// One piece of state of a snapshot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StateQuery<'a> {
+pub struct StateQuery<'a> {
     /// The room.
-    pub(crate) room: RoomSerial,
+    pub room: RoomSerial,
     /// The snapshot.
-    pub(crate) root: Root,
+    pub root: Root,
     /// Event type.
-    pub(crate) kind: &'a str,
+    pub kind: &'a str,
     /// State key.
-    pub(crate) key: &'a str,
+    pub key: &'a str,
 }
 
 /// Serials of pairs of event type and state key; once given they never change.
@@ -48,6 +48,9 @@ impl KeyCache {
 
 impl Rooms {
     /// The serials of state keys, in the order of `names`; `None` for one that the room has never had.
+    ///
+    /// Of rooms that have a head, or get one with what is made of the answer: of others they may go, and those given
+    /// later would be others.
     pub async fn state_keys(
         &self,
         names: &[(RoomSerial, &str, &str)],
@@ -72,12 +75,13 @@ impl Rooms {
     }
 
     /// Which events are these pieces of state, in the order of `queries`.
-    pub(crate) async fn state_serials(
-        &self,
-        queries: &[StateQuery<'_>],
-    ) -> Result<Vec<Option<EventSerial>>, Error> {
-        let names: Vec<_> = queries.iter().map(|query| (query.room, query.kind, query.key)).collect();
-        let keys = self.state_keys(&names).await?;
+    pub async fn state_serials(&self, queries: &[StateQuery<'_>]) -> Result<Vec<Option<EventSerial>>, Error> {
+        // An empty state holds nothing, and of a room that has no other one no keys are remembered.
+        let has_state = |query: &StateQuery<'_>| query.root != Root::EMPTY;
+        let asked = queries.iter().filter(|query| has_state(query));
+        let names: Vec<_> = asked.map(|query| (query.room, query.kind, query.key)).collect();
+        let mut keys = self.state_keys(&names).await?.into_iter();
+        let keys = queries.iter().map(|query| if has_state(query) { keys.next().flatten() } else { None });
         // One visit to each snapshot.
         let mut visits: Vec<(RoomSerial, Root, Vec<StateKeySerial>)> = Vec::new();
         let mut visit_of: HashMap<(RoomSerial, Root), usize> = HashMap::new();
@@ -85,7 +89,7 @@ impl Rooms {
             .iter()
             .zip(keys)
             .map(|(query, key)| {
-                let key = key.filter(|_| query.root != Root::EMPTY)?;
+                let key = key?;
                 let visit = *visit_of.entry((query.room, query.root)).or_insert_with(|| {
                     visits.push((query.room, query.root, Vec::new()));
                     visits.len() - 1

@@ -273,6 +273,43 @@ impl Rooms {
         Ok(found)
     }
 
+    /// Of these rooms, those in which a server has a joined member.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn rooms_with_server(
+        &self,
+        server: &ServerName,
+        rooms: &[RoomSerial],
+    ) -> Result<Vec<RoomSerial>, Error> {
+        let keys: Vec<_> = rooms.iter().map(|room| (*room, server.as_str())).collect();
+        let counts = self.store().get_many(&SERVERS, &keys).await?;
+        let is_there = |count: Option<store::Counter>| count.is_some_and(|count| count.0 > 0);
+        Ok(rooms.iter().zip(counts).filter(|(_, count)| is_there(*count)).map(|(room, _)| *room).collect())
+    }
+
+    /// Whether users are joined to rooms now, in the order of the pairs.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn are_joined(&self, pairs: &[(RoomSerial, &UserId)]) -> Result<Vec<bool>, Error> {
+        let keys: Vec<_> = pairs.iter().map(|(room, user)| (*room, user.as_str())).collect();
+        let rows = self.store().get_many(&MEMBERS, &keys).await?;
+        Ok(rows.into_iter().map(|row| row.is_some_and(|row| row.membership == Membership::Join)).collect())
+    }
+
+    /// The ids of the joined members of rooms, in the order of `rooms`: for rooms with few.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn joined_users_of(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<OwnedUserId>>, Error> {
+        let joined = |rows: Vec<(OwnedUserId, MemberRow)>| {
+            let joined = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
+            joined.map(|(user, _)| user).collect()
+        };
+        Ok(self.member_rows_of(rooms).await?.into_iter().map(joined).collect())
+    }
+
     /// Whether a server has a joined member in a room.
     ///
     /// # Errors

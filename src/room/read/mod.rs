@@ -20,12 +20,13 @@ pub mod federation;
 pub mod filter;
 mod history;
 pub mod list;
-pub(crate) mod lookup;
+pub mod lookup;
 pub mod members;
 pub mod membership;
 pub mod messages;
 pub mod open;
 pub mod receipts;
+pub mod recency;
 pub mod relations;
 pub mod room;
 pub mod servers;
@@ -40,6 +41,8 @@ pub mod typing;
 pub mod view;
 mod viewer;
 pub mod visibility;
+
+use std::sync::Arc;
 
 use base::Caches;
 
@@ -56,14 +59,15 @@ pub(crate) struct Reader {
     pub(crate) tails: timeline::TailCache,
     pub(crate) receipts: receipts::TailCache,
     pub(crate) namings: summary::NamingCache,
-    pub(crate) typing: typing::Typing,
+    pub(crate) typing: Arc<typing::Typing>,
     pub(crate) erasures: erasure::Erasures,
     pub(crate) closed: Closed,
+    pub(crate) open: open::OpenRooms,
 }
 
 impl Reader {
     /// Empty caches that share the engine's memory.
-    pub(crate) fn new(caches: &Caches, shares: &Shares) -> Self {
+    pub(crate) fn new(caches: &Caches, shares: &Shares, typing: Arc<typing::Typing>) -> Self {
         Self {
             events: event::EventCache::new(caches, shares.events),
             rooms: room::RoomCache::new(caches, shares.rooms),
@@ -73,9 +77,10 @@ impl Reader {
             tails: timeline::TailCache::new(caches, shares.tails),
             receipts: receipts::TailCache::new(caches, shares.receipts),
             namings: summary::NamingCache::new(caches, shares.namings),
-            typing: typing::Typing::default(),
+            typing,
             erasures: erasure::Erasures::default(),
             closed: Closed::default(),
+            open: open::OpenRooms::default(),
         }
     }
 }

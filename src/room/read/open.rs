@@ -2,16 +2,18 @@
 //!
 //! Whoever is in one of them can be found by everybody, whether a directory lists the room or not.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use ruma::{OwnedMxcUri, OwnedUserId};
+use parking_lot::Mutex;
+use ruma::OwnedMxcUri;
 use serde::Deserialize;
-use store::{Batch, Order, Range, Table, Tuning};
+use store::{Batch, Moved, Order, Position, Range, Table, Topic, Tuning};
 
 use crate::{
-    Error, EventSerial, RoomSerial, Rooms,
+    Error, RoomSerial, Rooms,
+    purge::known::purges_moved,
     read::room::RoomInfo,
-    tables::{Membership, SUMMARIES, Summary},
+    tables::{SUMMARIES, Summary},
 };
 
 /// The open rooms; key: room. The row of room 0, which is none, says that rooms made before this table are in it.
@@ -20,6 +22,8 @@ pub static OPEN_ROOMS: Table<RoomSerial, ()> = Table::new(65, "room.open_rooms",
 const ALL_ARE_IN: RoomSerial = RoomSerial(0);
 /// Rows of one batch while the table is filled.
 const AT_ONCE: usize = 10_000;
+/// Open rooms that are known at a time, of more the youngest: two megabytes.
+const MOST_KNOWN: usize = 100_000;
 
 /// How somebody appears in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +39,26 @@ fn is_open(summary: &Summary) -> bool {
         || summary.history_visibility.as_deref() == Some("world_readable")
 }
 
-/// Notes in a batch whether a room is open.
-pub fn note(batch: &mut Batch, room: &RoomInfo, summary: &Summary) {
+/// Moves when a room opens, or closes.
+fn open_rooms_moved() -> Topic {
+    Topic::new(25, "room.open_rooms")
+}
+
+/// The serials of the rooms that are open.
+#[derive(Debug, Default)]
+pub(crate) struct OpenRooms(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    as_of: Position,
+    rooms: Arc<HashSet<RoomSerial>>,
+}
+
+/// Notes in a batch whether a room is open; `was` is its summary before, if it had one.
+pub fn note(batch: &mut Batch, room: &RoomInfo, was: Option<&Summary>, summary: &Summary) {
+    if was.is_some_and(is_open) != is_open(summary) {
+        batch.touch([open_rooms_moved()]);
+    }
     match is_open(summary) {
         true => batch.put(&OPEN_ROOMS, &room.serial, &()),
         false => batch.delete(&OPEN_ROOMS, &room.serial),
@@ -65,49 +87,34 @@ impl Rooms {
         Ok(())
     }
 
-    /// The open rooms that we take part in.
+    /// The open rooms, also such as none of ours is in any more. Read anew when a room opened or closed, which few do.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn open_rooms(&self) -> Result<Vec<RoomSerial>, Error> {
-        let rows = self.store().scan(&OPEN_ROOMS, Range::all(), Order::Ascending, usize::MAX).await?;
-        let rooms: Vec<RoomSerial> =
-            rows.into_iter().map(|(room, ())| room).filter(|room| *room != ALL_ARE_IN).collect();
-        let resident = self.are_resident(&rooms).await?;
-        Ok(rooms.into_iter().zip(resident).filter(|(_, resident)| *resident).map(|(room, _)| room).collect())
-    }
-
-    /// Who is joined to rooms, in the order of `rooms`, with their member events.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn people_of(
-        &self,
-        rooms: &[RoomSerial],
-    ) -> Result<Vec<Vec<(OwnedUserId, EventSerial)>>, Error> {
-        let rows = self.member_rows_of(rooms).await?;
-        let joined = rows.into_iter().map(|rows| {
-            let joined = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
-            joined.map(|(user, row)| (user, row.event)).collect()
-        });
-        Ok(joined.collect())
-    }
-
-    /// How people appear by their member events, in the order of `members`.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn appearances(&self, members: &[(RoomSerial, EventSerial)]) -> Result<Vec<Appearance>, Error> {
-        let events = self.load_events(members).await?;
-        let appear = |event: Option<Arc<super::event::StoredEvent>>| {
-            event.map(|event| appearance(event.pdu().content_str())).unwrap_or_default()
-        };
-        Ok(events.into_iter().map(appear).collect())
+    pub(crate) async fn open_to_all(&self) -> Result<Arc<HashSet<RoomSerial>>, Error> {
+        // Before the question and the read.
+        let head = self.store().head();
+        {
+            let mut known = self.reader().open.0.lock();
+            if let Some(known) = known.as_mut()
+                && [open_rooms_moved(), purges_moved()]
+                    .into_iter()
+                    .all(|topic| self.store().moved(topic, known.as_of) == Moved::No)
+            {
+                known.as_of = known.as_of.max(head);
+                return Ok(known.rooms.clone());
+            }
+        }
+        let rows = self.store().scan(&OPEN_ROOMS, Range::all(), Order::Descending, MOST_KNOWN).await?;
+        let open = rows.into_iter().map(|(room, ())| room).filter(|room| *room != ALL_ARE_IN);
+        let rooms: Arc<HashSet<RoomSerial>> = Arc::new(open.collect());
+        *self.reader().open.0.lock() = Some(Known { as_of: head, rooms: rooms.clone() });
+        Ok(rooms)
     }
 }
 
 /// How the content of a member event lets somebody appear: what is not a text is no name.
-pub(crate) fn appearance(content: &str) -> Appearance {
+pub fn appearance(content: &str) -> Appearance {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Content {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use base::{Cache, Caches};
 use pdu::RoomVersion;
 use ruma::{OwnedRoomId, RoomId};
-use store::{Batch, Moved, Position, Store};
+use store::{Batch, Moved, Order, Position, Range, Store};
 
 use crate::{
     Error, RoomSerial, Rooms,
@@ -133,6 +133,24 @@ impl Rooms {
             loaded.push(Some(room));
         }
         Ok(loaded)
+    }
+
+    /// At most `limit` rooms that we know, with serials behind one, the smallest first: for who goes through all, part
+    /// by part. Also rooms that we are not in.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn rooms_by_serial(
+        &self,
+        after: Option<RoomSerial>,
+        limit: usize,
+    ) -> Result<Vec<(RoomSerial, OwnedRoomId)>, Error> {
+        let range = match after {
+            Some(after) => Range::all().after(&after),
+            None => Range::all(),
+        };
+        let rows = self.store().scan(&ROOM_IDS, range, Order::Ascending, limit).await?;
+        Ok(rows.into_iter().map(|(serial, row)| (serial, row.room_id)).collect())
     }
 
     /// The room of this id.

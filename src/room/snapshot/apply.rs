@@ -7,13 +7,18 @@
 use std::sync::Arc;
 
 use super::{
-    node::{BadChunk, Child, ChunkHash, Entry, FANOUT, MAX_DEPTH, MAX_LEAF_ENTRIES, Made, Node, slot},
+    node::{BadChunk, Child, ChunkHash, Entry, FANOUT, MAX_DEPTH, MAX_LEAF_ENTRIES, Made, Node, path, slot},
     tree::{Broken, ChunkId, Chunks, check_depth, split},
 };
 use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};
 
 /// A wish: the event for a key from now on; none to remove it.
 pub type Change = (StateKeySerial, Option<EventSerial>);
+
+/// Sorts changes so that those that touch the same chunks follow each other.
+pub fn in_tree_order(changes: &mut [Change]) {
+    changes.sort_unstable_by_key(|(key, _)| path(*key, MAX_DEPTH));
+}
 
 /// Applies changes to a map: the new root, and the chunks made for it.
 #[cfg(test)]

@@ -26,11 +26,11 @@ use store::{Batch, Store};
 use tracing::error;
 
 pub use self::{
-    apply::Change,
+    apply::{Change, in_tree_order},
     node::{BadChunk, ChunkHash, Entry},
     shelf::{CHUNKS, Hold},
     tree::{Broken, Difference, Query},
-    upkeep::{Reclaimed, Report},
+    upkeep::{Reached, Reclaimed, Report, Unreached},
 };
 use self::{shelf::Shelf, tree::Walk};
 use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};

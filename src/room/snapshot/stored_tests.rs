@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Caches, Metrics, Tasks};
 use store::{Batch, Options, Store, Table, Tuning};
 
-use super::{Change, Error, Snapshots};
+use super::{Change, Error, Reclaimed, Snapshots};
 use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};
 
 const ROOM: RoomSerial = RoomSerial(4);
@@ -63,6 +63,18 @@ async fn a_new_root_can_be_used_before_its_batch_is_written() {
     assert!(snapshots.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
 }
 
+/// Deletes what these snapshots do not reach.
+async fn reclaim(snapshots: &Snapshots, live: &[Root]) -> Reclaimed {
+    let reached = snapshots.reached(ROOM, live).await.unwrap();
+    let (mut done, mut after) = (Reclaimed::default(), None);
+    while let Some(page) = snapshots.unreached(ROOM, &reached, after).await.unwrap() {
+        snapshots.delete(Batch::new(), ROOM, &page.doomed).await.unwrap();
+        done += page.counts;
+        after = Some(page.last);
+    }
+    done
+}
+
 #[tokio::test]
 async fn reclaiming_keeps_what_live_snapshots_reach_and_deletes_the_rest() {
     let (store, snapshots) = open(1 << 20).await;
@@ -73,14 +85,14 @@ async fn reclaiming_keeps_what_live_snapshots_reach_and_deletes_the_rest() {
         last = stored(&store, &snapshots, last, &[set(key * 7, 90_000 + key)]).await;
     }
 
-    let done = snapshots.reclaim(ROOM, &[first, last], |_| ()).await.unwrap();
+    let done = reclaim(&snapshots, &[first, last]).await;
 
     assert!(done.deleted > 300 && done.kept > 50, "{done:?}");
     let report = snapshots.verify(ROOM, &[first, last]).await.unwrap();
     assert_eq!((report.chunks, report.broken), (done.kept, Vec::new()));
-    let again = snapshots.reclaim(ROOM, &[first, last], |_| ()).await.unwrap();
+    let again = reclaim(&snapshots, &[first, last]).await;
     assert_eq!((again.kept, again.deleted), (done.kept, 0));
-    assert_eq!(snapshots.reclaim(ROOM, &[], |_| ()).await.unwrap().deleted, done.kept);
+    assert_eq!(reclaim(&snapshots, &[]).await.deleted, done.kept);
     assert_eq!(snapshots.verify(ROOM, &[last]).await.unwrap().broken.len(), 1);
 }
 
@@ -92,10 +104,14 @@ async fn reclaiming_stops_when_the_room_is_written_meanwhile() {
     batch.put(&MARK, &1, &2);
     store.commit(batch).await.unwrap();
 
-    let outcome = snapshots.reclaim(ROOM, &[], |batch| {
-        batch.require(&MARK, &1, Some(&1));
-    });
-    assert!(matches!(outcome.await, Err(Error::Changed)));
+    let reached = snapshots.reached(ROOM, &[]).await.unwrap();
+    let page = snapshots.unreached(ROOM, &reached, None).await.unwrap().unwrap();
+    assert_eq!(page.doomed.len(), 1);
+    let mut batch = Batch::new();
+    batch.require(&MARK, &1, Some(&1));
+    let outcome = snapshots.delete(batch, ROOM, &page.doomed).await;
+    assert!(matches!(outcome, Err(Error::Changed)));
+    assert_eq!(reclaim(&snapshots, &[]).await.deleted, 1, "it was still there");
 }
 
 #[tokio::test]

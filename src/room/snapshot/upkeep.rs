@@ -17,7 +17,7 @@ const STEP: usize = 512;
 /// So many broken chunks are reported; after that the rest does not matter.
 const MAX_REPORTED: usize = 100;
 
-/// What [`Snapshots::reclaim`] did.
+/// What became of a room's chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reclaimed {
     /// Chunks that were kept.
@@ -26,6 +26,29 @@ pub struct Reclaimed {
     pub deleted: u64,
     /// Bytes that those had.
     pub deleted_bytes: u64,
+}
+
+impl std::ops::AddAssign for Reclaimed {
+    fn add_assign(&mut self, other: Self) {
+        self.kept += other.kept;
+        self.deleted += other.deleted;
+        self.deleted_bytes += other.deleted_bytes;
+    }
+}
+
+/// The chunks that some snapshots are made of.
+#[derive(Debug)]
+pub struct Reached(HashSet<ChunkHash>);
+
+/// A page of a room's chunks.
+#[derive(Debug)]
+pub struct Unreached {
+    /// The last of them.
+    pub last: ChunkHash,
+    /// Those that are not reached; perhaps none.
+    pub doomed: Vec<ChunkHash>,
+    /// How many are and are not.
+    pub counts: Reclaimed,
 }
 
 /// What [`Snapshots::verify`] found.
@@ -38,52 +61,64 @@ pub struct Report {
 }
 
 impl Snapshots {
-    /// Deletes the chunks of a room that none of the `live` snapshots reaches, in bounded batches.
+    /// The next chunks of a room, in the order of their hashes and behind one, among which some are reached by none of
+    /// the snapshots from which `reached` was made. `None`: there are no more.
     ///
-    /// A snapshot that is made meanwhile may name chunks about to be deleted. So `guard` adds to each
-    /// batch a precondition that fails if the room was written since `live` was gathered (its head is
-    /// as it was); whoever writes the room through this process should be kept out as well.
+    /// Costs a read for each page of the room's chunks. What it says holds as long as nothing new refers to a chunk;
+    /// whoever deletes what it names has to see to that.
     ///
     /// # Errors
-    /// [`Error::Changed`] when a guard failed: gather the live snapshots anew and call again. What was
-    /// deleted by then was unreachable all the same.
-    pub async fn reclaim(
+    /// When the store cannot be read.
+    pub async fn unreached(
         &self,
         room: RoomSerial,
-        live: &[Root],
-        guard: impl Fn(&mut Batch) + Send + Sync,
-    ) -> Result<Reclaimed, Error> {
-        let reached = self.reach(room, live).await?;
-        let store = self.shelf().store();
-        let mut done = Reclaimed::default();
+        reached: &Reached,
+        after: Option<ChunkHash>,
+    ) -> Result<Option<Unreached>, Error> {
         let mut range = Range::prefix(&room);
-        loop {
-            let rows = store.scan(&CHUNKS, range.clone(), Order::Ascending, STEP).await?;
-            let Some((last, _)) = rows.last() else { return Ok(done) };
-            range = range.after(last);
-            let mut batch = Batch::new();
-            let mut doomed = Vec::new();
-            for ((_, hash), bytes) in &rows {
-                if reached.contains(&ChunkHash(*hash)) {
-                    done.kept += 1;
-                } else {
-                    batch.delete(&CHUNKS, &(room, *hash));
-                    doomed.push(ChunkHash(*hash));
-                    done.deleted += 1;
-                    done.deleted_bytes += bytes.len() as u64;
-                }
-            }
-            if doomed.is_empty() {
-                continue;
-            }
-            guard(&mut batch);
-            self.shelf().forget(room, &doomed);
-            store.commit(batch).await.map_err(|error| match error {
-                CommitError::Conflict { .. } => Error::Changed,
-                CommitError::Store(error) => Error::Store(error),
-                CommitError::Unknown | CommitError::Busy => Error::Interrupted,
-            })?;
+        if let Some(ChunkHash(after)) = after {
+            range = range.after(&(room, after));
         }
+        let rows = self.shelf().store().scan(&CHUNKS, range, Order::Ascending, STEP).await?;
+        let Some(((_, last), _)) = rows.last() else { return Ok(None) };
+        let mut page = Unreached { last: ChunkHash(*last), doomed: Vec::new(), counts: Reclaimed::default() };
+        for ((_, hash), bytes) in &rows {
+            if reached.0.contains(&ChunkHash(*hash)) {
+                page.counts.kept += 1;
+            } else {
+                page.doomed.push(ChunkHash(*hash));
+                page.counts.deleted += 1;
+                page.counts.deleted_bytes += bytes.len() as u64;
+            }
+        }
+        Ok(Some(page))
+    }
+
+    /// Commits the deletion of chunks, in a batch with what has to hold for it.
+    ///
+    /// A snapshot that is made meanwhile may name them. So the batch demands that the room was not written since they
+    /// were found to be unreached, and who writes it through this process is kept out.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when what the batch demands does not hold; then nothing is deleted.
+    pub async fn delete(
+        &self,
+        mut batch: Batch,
+        room: RoomSerial,
+        doomed: &[ChunkHash],
+    ) -> Result<(), Error> {
+        for ChunkHash(hash) in doomed {
+            batch.delete(&CHUNKS, &(room, *hash));
+        }
+        self.shelf().forget(room, doomed);
+        let committed = self.shelf().store().commit(batch).await;
+        // Somebody may have looked at one until now.
+        self.shelf().forget(room, doomed);
+        committed.map(drop).map_err(|error| match error {
+            CommitError::Conflict { .. } => Error::Changed,
+            CommitError::Store(error) => Error::Store(error),
+            CommitError::Unknown | CommitError::Busy => Error::Interrupted,
+        })
     }
 
     /// Looks at every chunk of these snapshots, in the store itself: that it is there, has its hash,
@@ -115,7 +150,10 @@ impl Snapshots {
     }
 
     /// The chunks that snapshots are made of. Leaves are known by their count and not read.
-    async fn reach(&self, room: RoomSerial, roots: &[Root]) -> Result<HashSet<ChunkHash>, Error> {
+    ///
+    /// # Errors
+    /// When the store cannot be read, or one of them is missing or damaged.
+    pub async fn reached(&self, room: RoomSerial, roots: &[Root]) -> Result<Reached, Error> {
         let mut pending: Vec<_> = roots.iter().filter_map(|root| ChunkHash::top(*root)).collect();
         let mut reached: HashSet<_> = pending.iter().copied().collect();
         pending = reached.iter().copied().collect();
@@ -130,7 +168,7 @@ impl Snapshots {
                 }
             }
         }
-        Ok(reached)
+        Ok(Reached(reached))
     }
 }
 

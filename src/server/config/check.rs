@@ -7,6 +7,9 @@ use base::config::Problem;
 use super::{Backend, Config, Serves, StoreConfig};
 use crate::texts::tr;
 
+/// Nobody follows a log for longer than this.
+const MOST_LOG_DAYS: u32 = 3_650;
+
 /// What was found wrong.
 #[derive(Default)]
 struct Found(Vec<Problem>);
@@ -149,6 +152,25 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if config.store.memory < base::ByteSize::mib(16) {
         found.wrong("store.memory".into(), tr!("少なくとも 16 MiB 必要です", "at least 16 MiB are needed"));
     }
+    let StoreConfig { log_days, log_days_at_most, .. } = &config.store;
+    for (key, days) in [("store.log_days", *log_days), ("store.log_days_at_most", *log_days_at_most)] {
+        if !(1..=MOST_LOG_DAYS).contains(&days) {
+            found.wrong(
+                key.into(),
+                tr!("1 から {MOST_LOG_DAYS} までの日数です", "a number of days from 1 to {MOST_LOG_DAYS}"),
+            );
+        }
+    }
+    if log_days > log_days_at_most {
+        found.contradiction(
+            "store.log_days".into(),
+            vec!["store.log_days_at_most".into()],
+            tr!(
+                "`log_days_at_most` ({log_days_at_most}) より長くはできません",
+                "not more than `log_days_at_most` ({log_days_at_most})"
+            ),
+        );
+    }
 
     for network in &config.proxies.trusted {
         if let Err(error) = network.parse::<web::Network>() {
@@ -202,6 +224,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     if config.passwords.pause_seconds == 0 {
         found.wrong("passwords.pause_seconds".into(), tr!("少なくとも 1 です", "at least 1"));
+    }
+    if config.presence.largest_room < 2 {
+        found.wrong(
+            "presence.largest_room".into(),
+            tr!(
+                "1 人の部屋では誰にも知らせません。少なくとも 2 です",
+                "in rooms of one nobody is told of anybody; at least 2"
+            ),
+        );
     }
     let version = &config.rooms.default_version;
     if let Err(error) = pdu::RoomVersion::parse(version) {

@@ -78,6 +78,12 @@ impl Config {
         self.memory(STORE)
     }
 
+    /// How long the log of changes is kept.
+    pub fn log_kept(&self) -> store::Keep {
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+        store::Keep { log: days(self.store.log_days), at_most: days(self.store.log_days_at_most) }
+    }
+
     /// Memory of the caches of `/sync`.
     pub fn sync_memory(&self) -> ByteSize {
         self.memory(SYNC)
@@ -115,7 +121,11 @@ impl Config {
             pause: Duration::from_secs(self.passwords.pause_seconds),
         });
         let memory = self.memory(ACCOUNTS);
-        Ok(account::Config { authorities, guesses, memory, ..account::Config::default() })
+        let presence = self
+            .presence
+            .enabled
+            .then_some(account::PresenceConfig { largest_room: self.presence.largest_room });
+        Ok(account::Config { authorities, guesses, memory, presence, ..account::Config::default() })
     }
 
     fn account_settings(&self, registration: &Registration) -> anyhow::Result<account::Settings> {

@@ -17,8 +17,9 @@ use crate::{causes, hosts, texts::tr};
 
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
-    Listener, Log, OldKey, PeersSetting, PrivateAddresses, ProxiesConfig, ProxyHeaderSetting, RateSetting,
-    Registration, RegistrationMode, Rooms, Secret, Serves, StoreConfig, StoreTls, TlsFiles, TrustSetting,
+    Listener, Log, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
+    ProxyHeaderSetting, RateSetting, Registration, RegistrationMode, Rooms, Secret, Serves, StoreConfig,
+    StoreTls, TlsFiles, TrustSetting,
 };
 
 /// The commented reference, as `yakuba init` writes it.

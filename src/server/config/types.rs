@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Settings of rooms.
     pub rooms: Rooms,
+    /// Whether it is shown who is there.
+    pub presence: PresenceSettings,
     /// How it talks with other servers.
     pub federation: FederationConfig,
     /// Logs.
@@ -199,6 +201,10 @@ pub struct StoreConfig {
     pub memory: ByteSize,
     /// What stays free on the disk of RocksDB.
     pub reserve: ByteSize,
+    /// For so many days of running the log of changes is kept although all have read it.
+    pub log_days: u32,
+    /// After so many it is not kept either for who has not.
+    pub log_days_at_most: u32,
     /// Authorities that the data have users of and that are served no more.
     pub retired_authorities: Vec<OwnedServerName>,
 }
@@ -215,6 +221,8 @@ impl Default for StoreConfig {
             durability: Durability::Fsync,
             memory: ByteSize::mib(256),
             reserve: ByteSize::mib(64),
+            log_days: 7,
+            log_days_at_most: 30,
             retired_authorities: Vec::new(),
         }
     }
@@ -254,6 +262,22 @@ pub enum Durability {
     Fsync,
     /// Once the operating system has it: a power cut can lose the last moments.
     Os,
+}
+
+/// Whether it is shown who is there, and to whom it is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PresenceSettings {
+    /// Whether it is at all.
+    pub enabled: bool,
+    /// In rooms with more members nobody is told.
+    pub largest_room: u64,
+}
+
+impl Default for PresenceSettings {
+    fn default() -> PresenceSettings {
+        PresenceSettings { enabled: false, largest_room: 100 }
+    }
 }
 
 /// How passwords are guarded against guessing.

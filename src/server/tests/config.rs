@@ -30,7 +30,9 @@ fn the_reference_is_a_good_configuration_with_the_defaults() {
 
     let shown: toml::Table = toml::from_str(&all_keys_set()).unwrap();
     let defaults = toml::Table::try_from(Config::default()).unwrap();
-    for table in ["store", "passwords", "proxies", "limits", "rooms", "federation", "log", "admin"] {
+    for table in
+        ["store", "passwords", "proxies", "limits", "rooms", "presence", "federation", "log", "admin"]
+    {
         for (key, default) in defaults[table].as_table().unwrap() {
             let shown =
                 &shown[table].get(key).unwrap_or_else(|| panic!("{table}.{key} is not in the reference"));
@@ -88,6 +90,8 @@ authority = "c.test"
 [store]
 backend = "postgres"
 memory = "1 MiB"
+log_days = 5000
+log_days_at_most = 0
 
 [proxies]
 trusted = ["10.0.0.0/99"]
@@ -114,6 +118,8 @@ allow_ranges = ["10.0.0.0/99"]
         "listeners.1.authority",
         "store.url",
         "store.memory",
+        "store.log_days",
+        "store.log_days_at_most",
         "proxies.trusted",
         "limits.bodies",
         "limits.login",

@@ -7,18 +7,22 @@
 //! store::conformance_tests!(async { MemoryPlace::default() });
 //! ```
 
+mod aging;
 mod laws;
 mod model;
 mod random;
 mod replicas;
+mod telling;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use base::{Metrics, Tasks};
 
+pub use aging::*;
 pub use laws::*;
 pub use random::*;
 pub use replicas::*;
+pub use telling::*;
 
 use crate::{
     backend::Backend,
@@ -99,11 +103,15 @@ macro_rules! conformance_tests {
             readers_of_the_log_see_each_entry_once_while_writers_race
             rows_are_never_behind_the_head_and_the_head_reaches_them
             ephemeral_positions_are_not_given_again
+            what_is_told_is_heard_once_and_before_its_position_shows
             rows_at_marked_positions_are_never_written_over
             cursors_and_sequences_survive
             watchers_are_woken_and_moves_are_known
             a_closed_store_refuses
             what_was_written_verifies
+            a_trimmed_log_tells_who_reads_what_is_gone
+            the_log_waits_for_its_readers_but_not_for_ever
+            a_reader_that_comes_in_between_is_not_cut_off
         );
     };
     (@each $place:expr; $($law:ident)*) => {$(
@@ -125,7 +133,9 @@ macro_rules! replica_tests {
             a_replica_never_passes_over_a_commit_of_the_other
             what_one_replica_was_told_the_other_reaches
             two_replicas_share_sequences
+            what_one_replica_tells_both_hear_at_its_position
             one_replica_at_a_time_does_a_consumers_work
+            who_follows_a_log_that_was_trimmed_knows_that_something_is_missing
         );
     };
 }

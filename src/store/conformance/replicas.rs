@@ -217,3 +217,23 @@ pub async fn two_replicas_share_sequences(place: &dyn Place) {
     left.close().await;
     right.close().await;
 }
+
+/// Who was away while the log was trimmed is not told that nothing was touched meanwhile, and gets up to the head.
+pub async fn who_follows_a_log_that_was_trimmed_knows_that_something_is_missing(place: &dyn Place) {
+    let opened = Opened::at(place).await;
+    let topic = Topic::room("!a");
+    let mut given = Vec::new();
+    for number in 0..10 {
+        given.push(log_number(&opened.store, number, topic).await);
+    }
+    let away = place.open().await;
+    let touched = async |after| away.touched(after, 100).await.expect("read");
+    assert!(!touched(Position::START).await.has_holes);
+    opened.store.trim_log_now(given[4]).await.expect("trimmed");
+    let found = touched(given[3]).await;
+    assert!(found.has_holes && found.through >= given[9]);
+    let found = touched(given[4]).await;
+    assert!(!found.has_holes && found.positions.len() >= 5 && found.through >= given[9]);
+    away.close().await.expect("closed");
+    opened.close().await;
+}

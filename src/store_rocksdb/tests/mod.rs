@@ -192,6 +192,67 @@ async fn verify_finds_a_flipped_byte() {
     assert!(!report.is_clean());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_log_that_is_trimmed_meanwhile_is_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let (backend, store) = open(&small(&root.path().join("data"))).await;
+    for number in 1..=200 {
+        store.commit(numbered(number)).await.unwrap();
+    }
+    let trimming = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for through in 1..=150 {
+                store.trim_log_now(Position(through)).await.unwrap();
+            }
+        }
+    });
+    let to = root.path().join("backup");
+    tokio::task::spawn_blocking(move || backend.backup(&to)).await.unwrap().unwrap();
+    trimming.await.unwrap();
+    assert_eq!(store.log_status().await.unwrap().trimmed, Position(150));
+    store.close().await.unwrap();
+    restore(&root.path().join("backup"), &root.path().join("again")).unwrap();
+    let (_, store) = open(&small(&root.path().join("again"))).await;
+    let report = store.verify(&[ROWS.check(), QUEUE.check()]).await.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    let trimmed = store.log_status().await.unwrap().trimmed;
+    assert_eq!(store.changes(trimmed, usize::MAX).await.unwrap().len() as u64, 200 - trimmed.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_space_of_a_trimmed_log_comes_back() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = Settings { durability: Durability::Os, ..small(root.path()) };
+    let (backend, store) = open(&settings).await;
+    let noise = |number: u64| -> Vec<u8> {
+        let words = (0..128_u64).map(|at| (number * 131 + at).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        words.flat_map(u64::to_be_bytes).collect()
+    };
+    for number in 0..20_000_u64 {
+        let mut batch = Batch::new();
+        batch.log(1, Bytes::from(noise(number)), []);
+        store.ready().await;
+        // The store answers in order, so the last one answers for all.
+        let receipt = store.submit(batch);
+        if number % 1_000 == 999 {
+            receipt.await.unwrap();
+        }
+    }
+    let db = backend.db().unwrap();
+    let append = db.cf_handle("append").unwrap();
+    let size = || {
+        db.flush_cf(append).unwrap();
+        db.property_int_value_cf(append, "rocksdb.total-sst-files-size").unwrap().unwrap()
+    };
+    let full = size();
+    assert!(full > 10 << 20, "{full}");
+    store.trim_log_now(Position(19_000)).await.unwrap();
+    store.give_log_back().await.unwrap();
+    let left = size();
+    assert!(left < full / 8, "{left} of {full}");
+}
+
 /// The environment variable that tells the child where to write.
 const CHILD: &str = "YAKUBA_TEST_CRASH_DIRECTORY";
 
@@ -215,6 +276,8 @@ async fn child_that_writes_until_it_is_killed() {
         if number.is_multiple_of(3) {
             let position = store.publish([Topic::room("!typing")]).await.unwrap();
             writeln!(out, "\nephemeral {position}").unwrap();
+            // Most of the log goes, again and again.
+            store.trim_log_now(Position(position.0.saturating_sub(30))).await.unwrap();
         }
         out.flush().unwrap();
     }
@@ -278,8 +341,12 @@ async fn what_a_killed_process_had_acknowledged_is_there() {
         for ((number, position), row) in acknowledged.iter().zip(rows) {
             assert_eq!(row.map(|row| row.position.0), Some(*position), "{number} is lost");
         }
-        let log = store.changes(Position::START, usize::MAX).await.unwrap();
-        assert!(log.len() >= acknowledged.len());
+        let trimmed = store.log_status().await.unwrap().trimmed;
+        let log = store.changes(trimmed, usize::MAX).await.unwrap();
+        let log: std::collections::HashSet<u64> = log.iter().map(|entry| entry.position.0).collect();
+        let mut kept = acknowledged.iter().filter(|entry| entry.1 > trimmed.0);
+        assert!(kept.all(|entry| log.contains(&entry.1)), "an entry behind {trimmed} is lost");
+        assert!(trimmed > Position::START && log.iter().all(|position| *position > trimmed.0));
         let report = store.verify(&[ROWS.check(), QUEUE.check()]).await.unwrap();
         assert!(report.is_clean(), "{report:?}");
         store.close().await.unwrap();

@@ -77,6 +77,7 @@ fn request(user: &UserId, filter: &Arc<SyncFilter>) -> SyncRequest {
         since: None,
         timeout: Duration::from_secs(30),
         full_state: false,
+        presence: None,
         state_after: StateAfter::default(),
         filter: filter.clone(),
     }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use account::PresenceConfig;
 use async_trait::async_trait;
 use bytes::Bytes;
 use room::read::{list::PART, receipts::ReceiptKind};
@@ -18,7 +19,7 @@ use store::{
     RawRange, RawRow, Report, RowKey,
 };
 
-use super::town::{Client, Town, client, joined, members, said, town_on, town_over, user};
+use super::town::{Client, Town, client, joined, members, said, town_on, town_over, town_with, user};
 
 /// A store in memory that counts how often it is asked and the rows that are asked for and found, and finds none for
 /// a while.
@@ -86,9 +87,14 @@ struct Busy {
 }
 
 async fn in_rooms(count: usize) -> Busy {
+    in_rooms_of(count, None).await
+}
+
+/// The same where it is told who comes and goes.
+async fn in_rooms_of(count: usize, presence: Option<PresenceConfig>) -> Busy {
     let backend = Counting::over(&MemoryDisk::default());
     let (rows, is_away) = (backend.rows.clone(), backend.is_away.clone());
-    let town = town_over(Arc::new(backend)).await;
+    let town = town_with(Arc::new(backend), presence).await;
     let mut rooms = Vec::with_capacity(count);
     for _ in 0..count {
         let room = town.room("hanako").await;
@@ -158,6 +164,28 @@ async fn a_sync_reads_as_many_rows_with_many_rooms_as_with_few() {
     let (mut few, mut many) = (in_rooms(3).await, in_rooms(150).await);
     assert_eq!(few.costs().await, many.costs().await);
     assert_eq!(many.sync().await.1, 0, "nothing is read for nothing");
+}
+
+#[tokio::test]
+async fn with_presence_a_sync_reads_no_more_and_a_message_has_nothing_to_do_with_it() {
+    let mut plain = in_rooms(10).await;
+    let mut shown = in_rooms_of(10, Some(PresenceConfig { largest_room: 100 })).await;
+    let presence = shown.town.accounts.presence().clone();
+    while presence.find(&user("hanako")).is_none() {
+        shown.town.clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    // He is told of himself.
+    assert_eq!(shown.sync().await.0["presence"]["events"][0]["sender"], user("hanako").as_str());
+    assert_eq!(shown.sync().await.1, 0, "nothing is read for nothing");
+    assert_eq!(shown.costs().await, plain.costs().await);
+
+    let before = shown.town.store.head();
+    let room = shown.rooms[0].clone();
+    shown.town.say("hanako", &room, "一件").await;
+    assert!(!presence.has_moved(before));
+    let positions = shown.town.store.head().0 - before.0;
+    assert_eq!(positions, 1, "the message alone");
 }
 
 /// What a first answer tells 花子 that nothing is cached for, how often it asks the store, and how many rows a second

@@ -1,11 +1,13 @@
 //! Tests of `/sync` over whole rooms and accounts in memory.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod aging;
 mod costs;
 mod data;
 mod limits;
 mod membership;
 mod memory;
+mod presence;
 mod state;
 mod timeline;
 mod town;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use account::{Accounts, PasswordCost};
+use account::{Accounts, PasswordCost, PresenceConfig, State};
 use base::{Clock, ManualClock, Metrics, Random, Tasks};
 use engine::{CreateRoom, Engine, Joining, NoRemote, Preset, Profile, Txn};
 use pdu::{Authorities, Authority, Draft};
@@ -36,6 +36,7 @@ pub(super) struct Client {
     pub(super) since: Option<String>,
     pub(super) filter: Value,
     pub(super) full_state: bool,
+    pub(super) presence: Option<State>,
     pub(super) state_after: StateAfter,
     pub(super) timeout: Duration,
 }
@@ -51,6 +52,7 @@ pub(super) fn client(name: &str) -> Client {
         since: None,
         filter: json!({}),
         full_state: false,
+        presence: None,
         state_after: StateAfter::default(),
         timeout: Duration::ZERO,
     }
@@ -74,6 +76,7 @@ impl Client {
             since: self.since.as_ref().map(|since| since.parse::<Token>().unwrap().position()),
             timeout: self.timeout,
             full_state: self.full_state,
+            presence: self.presence,
             state_after: self.state_after,
             filter: Arc::new(SyncFilter::parse(self.filter.to_string().as_bytes()).unwrap()),
         }
@@ -97,6 +100,11 @@ pub(super) async fn town_on(disk: &MemoryDisk) -> Town {
 }
 
 pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
+    town_with(backend, None).await
+}
+
+/// One in which it is told who comes and goes in rooms of at most so many.
+pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<PresenceConfig>) -> Town {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let (clock, manual) = Clock::manual(1_800_000_000_000);
@@ -119,7 +127,8 @@ pub(super) async fn town_over(backend: Arc<dyn Backend>) -> Town {
     })
     .await
     .unwrap();
-    let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };
+    let config =
+        account::Config { password: PasswordCost::cheapest(), presence, ..account::Config::default() };
     let accounts =
         Accounts::open(store.clone(), engine.clone(), config, clock.clone(), random, &tasks, &metrics)
             .await

@@ -148,6 +148,60 @@ async fn a_crash_loses_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_a_sender_had_not_sent_when_the_log_was_trimmed_reaches_the_others_all_the_same() {
+    let towns = Towns::new().await;
+    towns.hanako.send(&towns.room, "開庁").await;
+    towns.both_see("開庁").await;
+    let link = towns.net.link(&towns.kanazawa, &towns.wajima);
+    link.cut();
+    let mut texts = vec!["開庁".to_owned()];
+    for number in 0..5 {
+        texts.push(format!("金沢 {number}"));
+        towns.hanako.send(&towns.room, &texts[number + 1]).await;
+    }
+    // As a log does that has waited for its reader for longer than it has to.
+    let store = towns.kanazawa.look(|house| house.store.clone());
+    store.trim_log_now(store.head()).await.unwrap();
+    let status = store.log_status().await.unwrap();
+    assert!(status.readers.iter().any(|reader| reader.is_passed_over), "{status:?}");
+    drop(store);
+
+    towns.kanazawa.crash_and_restart().await;
+    link.heal();
+    towns.net.advance(Duration::from_secs(3_600));
+
+    towns.both_see("金沢 4").await;
+    towns.agree(&texts).await;
+    let sent = || towns.kanazawa.look(|house| house.store.clone());
+    let made_up = async || sent().log_status().await.unwrap().readers.iter().all(|one| !one.is_passed_over);
+    assert!(made_up().await, "the log waits for it again");
+}
+
+#[tokio::test]
+async fn who_was_thrown_out_and_whom_nobody_of_ours_is_with_any_more_hear_of_it_after_a_trim_too() {
+    let towns = Towns::new().await;
+    let other = towns.hanako.create_room(Preset::PublicChat).await;
+    towns.taro.join(&other, "kanazawa.test").await;
+    let hanako = towns.hanako.id().to_string();
+    towns.taro.sync_until(|seen| seen.room(&other).membership(&hanako) == Some("join")).await;
+    let link = towns.net.link(&towns.kanazawa, &towns.wajima);
+    link.cut();
+    towns.hanako.kick(&towns.room, towns.taro.id()).await;
+    towns.hanako.leave(&other).await;
+    towns.hanako.create_room(Preset::PrivateChat).await;
+    let store = towns.kanazawa.look(|house| house.store.clone());
+    store.trim_log_now(store.head()).await.unwrap();
+    drop(store);
+
+    towns.kanazawa.crash_and_restart().await;
+    link.heal();
+    towns.net.advance(Duration::from_secs(3_600));
+
+    towns.taro.sync_until(|seen| seen.room(&towns.room).section == "leave").await;
+    towns.taro.sync_until(|seen| seen.room(&other).membership(&hanako) == Some("leave")).await;
+}
+
+#[tokio::test]
 async fn a_room_of_two_authorities_of_one_process_needs_no_network() {
     let net = Net::new();
     let host = net.process(&["suzu.test", "noto.test"]).await;

@@ -328,3 +328,94 @@ async fn what_waits_for_a_room_that_one_replica_is_joining_the_others_leave() {
     let rows = store.scan(&INBOX, Range::prefix(&joining), Order::Ascending, 9).await.unwrap();
     assert_eq!(rows.len(), 2, "whoever joins needs them");
 }
+
+/// Who types in a room by an answer to `/sync`, if it says so, and the token after it.
+fn typing(sync: &Value, room: &RoomId) -> (Option<Vec<String>>, String) {
+    let events = sync["rooms"]["join"][room.as_str()]["ephemeral"]["events"].as_array().cloned();
+    let typing = events.unwrap_or_default().into_iter().find(|event| event["type"] == "m.typing");
+    let users = typing.map(|event| event["content"]["user_ids"].as_array().cloned().unwrap_or_default());
+    let names =
+        |users: Vec<Value>| users.iter().filter_map(|user| user.as_str().map(str::to_owned)).collect();
+    (users.map(names), sync["next_batch"].as_str().unwrap().to_owned())
+}
+
+async fn set_typing(user: &User, room: &RoomId, typing: bool) {
+    let path = format!("/rooms/{room}/typing/{}", user.id());
+    let body = if typing { json!({ "typing": true, "timeout": 60_000 }) } else { json!({ "typing": false }) };
+    user.call(Method::PUT, &path, Some(&body)).await;
+}
+
+#[tokio::test]
+async fn who_types_at_one_replica_is_seen_at_the_other_by_one_who_waits_there() {
+    let net = Net::new();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let mio = replicas[0].user("mio").await;
+    let ren = replicas[1].user("ren").await;
+    let room = mio.create_room(Preset::PublicChat).await;
+    ren.join(&room, "nanao.test").await;
+    let (_, mut since) = typing(&ren.call(Method::GET, "/sync", None).await, &room);
+    for is_typing in [true, false] {
+        set_typing(&mio, &room, is_typing).await;
+        let wanted = if is_typing { vec![mio.id().to_string()] } else { Vec::new() };
+        loop {
+            let sync = ren.call(Method::GET, &format!("/sync?timeout=30000&since={since}"), None).await;
+            let (users, next) = typing(&sync, &room);
+            since = next;
+            if users.as_ref() == Some(&wanted) {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_types_is_told_once_to_a_client_that_changes_replica_with_every_sync() {
+    let net = Net::new();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let mio = replicas[0].user("mio").await;
+    let ren = replicas[1].user("ren").await;
+    let room = mio.create_room(Preset::PublicChat).await;
+    ren.join(&room, "nanao.test").await;
+    follow(&replicas[0], &replicas[1]).await;
+    let places = [ren.clone(), ren.at(&replicas[0])];
+    let (_, mut since) = typing(&ren.call(Method::GET, "/sync", None).await, &room);
+    // What one has not told itself it hears of by the client's token alone.
+    replicas.iter().for_each(|replica| replica.hear_of_others(false));
+    let mut told = Vec::new();
+    for round in 0..12 {
+        // At one replica, then at the other, each time by one who has not heard of it.
+        let typist = if round % 2 == 0 { mio.clone() } else { mio.at(&replicas[1]) };
+        set_typing(&typist, &room, round % 4 < 2).await;
+        let (first, second) = (round % 2, (round + 1) % 2);
+        for place in [first, second, first] {
+            let sync = places[place].call(Method::GET, &format!("/sync?timeout=0&since={since}"), None).await;
+            let (users, next) = typing(&sync, &room);
+            told.extend(users.map(|users| users.len()));
+            since = next;
+        }
+    }
+    // He goes on in the second round of two, and has ceased in the fourth.
+    assert_eq!(told, [1, 0, 1, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_peer_hears_who_types_at_the_replica_that_stands_by() {
+    let sending = Sending::new().await;
+    let sender = sending.sender().await;
+    let standby = &sending.users[1 - sender];
+    set_typing(standby, &sending.room, true).await;
+    let heard = async {
+        let mut asked = 0;
+        loop {
+            let heard = sending.peer.until_asked("/send/", asked).await;
+            let edus =
+                heard.iter().flat_map(|asked| asked.body["edus"].as_array().cloned().unwrap_or_default());
+            let mut typing = edus.filter(|edu| edu["edu_type"] == "m.typing");
+            if typing.any(|edu| edu["content"]["user_id"] == standby.id().as_str()) {
+                return;
+            }
+            asked = sending.peer.asked("/send/").len() + 1;
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.expect("the peer hears it");
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::town::{Person, Town};
+use crate::town::{PASSWORD, Person, Town};
 
 async fn people(person: &Person<'_>, term: &str) -> Vec<String> {
     let answer = person.post("/user_directory/search", json!({ "search_term": term })).await.ok();
@@ -106,4 +106,42 @@ async fn setting_a_picture_leaves_the_nickname_of_a_room_alone() {
     };
     assert_eq!(shown(&special).await, "会計");
     assert_ne!(shown(&plain).await, "会計");
+}
+
+#[tokio::test]
+async fn who_has_closed_the_account_is_found_no_more() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    call_oneself(&taro, "山田太郎").await;
+    assert_eq!(people(&hanako, "太郎").await, [taro.id.as_str()]);
+    call_oneself(&taro, "鈴木太郎").await;
+    assert!(people(&hanako, "山田").await.is_empty());
+    taro.post("/account/deactivate", json!({ "auth": taro.proof(PASSWORD) })).await.ok();
+    for term in ["太郎", "鈴木", "taro", "hs1", ""] {
+        assert!(people(&hanako, term).await.is_empty(), "{term}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_people_the_likeliest_are_given_and_it_is_said_that_there_are_more() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    let mut ids = Vec::new();
+    for (localpart, name) in [("a", "佐藤山田"), ("b", "山田"), ("c", "佐藤 山田"), ("d", "佐藤")]
+    {
+        let person = town.user(localpart).await;
+        person.post(&format!("/join/{room}"), json!({})).await.ok();
+        call_oneself(&person, name).await;
+        ids.push(person.id.to_string());
+    }
+    assert_eq!(people(&hanako, "山田").await, [&ids[1][..], &ids[2], &ids[0]]);
+    let body = json!({ "search_term": "山田", "limit": 2 });
+    let answer = hanako.post("/user_directory/search", body).await.ok();
+    assert_eq!((answer["results"].as_array().unwrap().len(), &answer["limited"]), (2, &json!(true)));
+    let body = json!({ "search_term": "山田", "limit": 3 });
+    let answer = hanako.post("/user_directory/search", body).await.ok();
+    assert_eq!((answer["results"].as_array().unwrap().len(), &answer["limited"]), (3, &json!(false)));
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use account::{Accounts, Config, PasswordCost, Registration, Settings};
+use account::{Accounts, Config, PasswordCost, PresenceConfig, Registration, Settings};
 use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, Elsewhere, NoElsewhere, Presence, routes};
+use client::{ClientApi, Elsewhere, NoElsewhere, routes};
 use engine::{Engine, NoRemote};
 use http_body_util::BodyExt;
 use pdu::{Authorities, Authority};
@@ -101,7 +101,8 @@ impl Town {
             shared_secret: Some("complement".to_owned()),
             ..Settings::default()
         };
-        let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
+        let presence = Some(PresenceConfig { largest_room: 100 });
+        let config = Config { password: PasswordCost::cheapest(), settings, presence, ..Config::default() };
         let accounts =
             Accounts::open(store, engine.clone(), config, clock.clone(), random.clone(), &tasks, &metrics)
                 .await
@@ -123,7 +124,6 @@ impl Town {
             authorities,
             clock,
             elsewhere,
-            Presence::default(),
             client::Config::default(),
         );
         let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();

@@ -373,7 +373,7 @@ impl Node {
                 wires.routers.insert(name.clone(), router.clone());
             }
         }
-        let sender = federation.start_sender(engine.rooms()).await.unwrap();
+        let sender = federation.start_sender(engine.rooms(), accounts.presence()).await.unwrap();
         Self {
             names,
             store,

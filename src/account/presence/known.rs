@@ -1,0 +1,280 @@
+//! What is known of everybody's presence, as all processes over the same data hear it: plain values and decisions.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use base::Instant;
+use ruma::{OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+use store::Position;
+
+use super::{ACTIVE_WITHIN, OTHER_SERVERS_LAST, OTHERS_LAST, Seen, State};
+
+/// Who is away is forgotten above this number.
+const MOST_KNOWN: usize = 100_000;
+
+/// Users in rooms for which it is kept when they changed; above it that is forgotten, and what was not told yet is missed.
+const MOST_PLACES: usize = 1_000_000;
+
+/// Changes that are kept for other servers.
+const MOST_CHANGES: usize = 4_096;
+
+/// Says of users of other servers what those said.
+pub(super) const OTHER_SERVERS: u64 = 0;
+
+/// What is said of somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Said {
+    pub(super) user: String,
+    /// Which process speaks of his devices with it.
+    pub(super) teller: u64,
+    pub(super) state: State,
+    pub(super) status: Option<String>,
+    /// Whether he has just said that; else it counts where nothing is known of it.
+    pub(super) is_new_status: bool,
+    /// How long ago he did something, in milliseconds.
+    pub(super) active_ago: u64,
+    /// The rooms in which he is shown.
+    pub(super) rooms: Vec<u64>,
+    pub(super) is_news: bool,
+    pub(super) is_outgoing: bool,
+    /// He is no user any more.
+    pub(super) is_gone: bool,
+}
+
+/// What one process, or another server, says of somebody.
+#[derive(Clone, Debug)]
+struct Voice {
+    teller: u64,
+    state: State,
+    active_ago: Duration,
+    heard: Instant,
+}
+
+/// What is known of somebody.
+#[derive(Debug)]
+struct Known {
+    voices: Vec<Voice>,
+    status: Option<String>,
+    rooms: Vec<u64>,
+    position: Position,
+}
+
+impl Known {
+    fn state(&self) -> State {
+        self.voices.iter().map(|voice| voice.state).max().unwrap_or_default()
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        self.voices.iter().map(|voice| voice.heard).max()
+    }
+}
+
+/// Who changed in a room, and when.
+#[derive(Debug, Default)]
+struct RoomKnown {
+    last: Position,
+    users: HashMap<OwnedUserId, Position>,
+}
+
+/// Everybody.
+#[derive(Debug, Default)]
+pub(super) struct Everybody {
+    users: HashMap<OwnedUserId, Known>,
+    rooms: HashMap<u64, RoomKnown>,
+    /// How many users are in those, each counted in each.
+    places: usize,
+    newest: Position,
+    /// Of users of ours, for other servers; newest last.
+    changes: VecDeque<(Position, OwnedUserId)>,
+}
+
+impl Everybody {
+    /// Takes in what is said at a position.
+    pub(super) fn hear(&mut self, said: Said, position: Position, now: Instant) {
+        let Ok(user) = UserId::parse(&said.user) else { return };
+        if said.is_gone {
+            self.forget(&user);
+            return;
+        }
+        if self.users.len() >= MOST_KNOWN && !self.users.contains_key(&user) {
+            self.make_room(now);
+        }
+        let known = self.users.entry(user.clone()).or_insert_with(|| Known {
+            voices: Vec::new(),
+            status: None,
+            rooms: Vec::new(),
+            position: Position::START,
+        });
+        let (before, old_status) = (known.state(), known.status.clone());
+        known.voices.retain(|voice| voice.teller != said.teller);
+        let active_ago = Duration::from_millis(said.active_ago);
+        known.voices.push(Voice { teller: said.teller, state: said.state, active_ago, heard: now });
+        // Of several that say he is away the last one is enough.
+        let is_away = known.state() == State::Offline;
+        known.voices.retain(|voice| !is_away || voice.teller == said.teller);
+        // A process that has never heard of a status takes none away by saying where he is.
+        if said.is_new_status || known.status.is_none() {
+            known.status = said.status;
+        }
+        let has_changed = known.state() != before || known.status != old_status || position_is_new(known);
+        let left: Vec<u64> = known.rooms.iter().filter(|room| !said.rooms.contains(room)).copied().collect();
+        known.rooms.clone_from(&said.rooms);
+        self.take_out(&user, &left);
+        if said.is_news && has_changed {
+            self.note(&user, position);
+        } else if said.teller != OTHER_SERVERS {
+            // Of others there, who comes and goes matters to him.
+            for room in said.rooms {
+                self.rooms.entry(room).or_default();
+            }
+        }
+        if said.is_outgoing {
+            self.changes.push_back((position, user));
+            while self.changes.len() > MOST_CHANGES {
+                self.changes.pop_front();
+            }
+        }
+    }
+
+    /// Notes that those in his rooms have to hear of him.
+    fn note(&mut self, user: &UserId, position: Position) {
+        let Some(known) = self.users.get_mut(user) else { return };
+        known.position = position;
+        self.newest = self.newest.max(position);
+        if self.places > MOST_PLACES || self.rooms.len() > MOST_PLACES / 4 {
+            self.rooms.clear();
+            self.places = 0;
+        }
+        for room in &known.rooms {
+            let known = self.rooms.entry(*room).or_default();
+            known.last = known.last.max(position);
+            let is_new = known.users.insert(user.to_owned(), position).is_none();
+            self.places += usize::from(is_new);
+        }
+    }
+
+    fn take_out(&mut self, user: &UserId, rooms: &[u64]) {
+        for room in rooms {
+            let Some(known) = self.rooms.get_mut(room) else { continue };
+            self.places = self.places.saturating_sub(usize::from(known.users.remove(user).is_some()));
+        }
+    }
+
+    pub(super) fn forget(&mut self, user: &UserId) {
+        if let Some(known) = self.users.remove(user) {
+            self.take_out(user, &known.rooms);
+        }
+    }
+
+    /// Forgets those who have been away for longest: all of an hour, else all.
+    fn make_room(&mut self, now: Instant) {
+        for longer in [Duration::from_secs(3_600), Duration::ZERO] {
+            let is_over = |known: &Known| {
+                known.state() == State::Offline && known.heard().is_none_or(|at| now.since(at) >= longer)
+            };
+            let away: Vec<OwnedUserId> =
+                self.users.iter().filter(|(_, known)| is_over(known)).map(|(user, _)| user.clone()).collect();
+            away.iter().for_each(|user| self.forget(user));
+            if self.users.len() < MOST_KNOWN {
+                return;
+            }
+        }
+        // Everybody is there: one of them has to go.
+        if let Some(user) = self.users.keys().next().cloned() {
+            self.forget(&user);
+        }
+    }
+
+    /// What somebody is shown as.
+    pub(super) fn find(&self, user: &UserId, now: Instant) -> Option<Seen> {
+        self.find_but_for(user, None, now)
+    }
+
+    /// What he is shown as but for what one process says.
+    pub(super) fn find_but_for(&self, user: &UserId, teller: Option<u64>, now: Instant) -> Option<Seen> {
+        let (user, known) = self.users.get_key_value(user)?;
+        let voices = || known.voices.iter().filter(|voice| Some(voice.teller) != teller);
+        let state = voices().map(|voice| voice.state).max().unwrap_or_default();
+        let ago = voices().map(|voice| voice.active_ago.saturating_add(now.since(voice.heard)));
+        let active_ago = ago.min().unwrap_or(Duration::MAX);
+        Some(Seen {
+            user: user.clone(),
+            state,
+            status: known.status.clone(),
+            active_ago,
+            is_active: state == State::Online && active_ago < ACTIVE_WITHIN,
+        })
+    }
+
+    /// Who of a room changed after `since` and up to `head`.
+    pub(super) fn changed_in(&self, room: u64, since: Position, head: Position) -> Vec<OwnedUserId> {
+        let Some(known) = self.rooms.get(&room).filter(|known| known.last > since) else { return Vec::new() };
+        let is_new = |at: &Position| *at > since && *at <= head;
+        known.users.iter().filter(|(_, at)| is_new(at)).map(|(user, _)| user.clone()).collect()
+    }
+
+    /// The position of the last change of anybody.
+    pub(super) fn newest(&self) -> Position {
+        self.newest
+    }
+
+    /// The rooms in which somebody was shown.
+    pub(super) fn rooms(&self) -> Vec<u64> {
+        self.rooms.keys().copied().collect()
+    }
+
+    /// The rooms in which somebody is shown.
+    pub(super) fn rooms_of(&self, user: &UserId) -> Vec<u64> {
+        self.users.get(user).map(|known| known.rooms.clone()).unwrap_or_default()
+    }
+
+    /// Changes of users of ours after a position.
+    pub(super) fn changes_since(&self, since: Position) -> Vec<(Position, OwnedUserId)> {
+        let first = self.changes.partition_point(|(position, _)| *position <= since);
+        self.changes.range(first..).cloned().collect()
+    }
+
+    /// Those of whom somebody who has fallen silent said that they are there, for him to be told that they are not.
+    pub(super) fn expire(&self, is_local: impl Fn(&UserId) -> bool, own: u64, now: Instant) -> Vec<Said> {
+        let is_over = |voice: &&Voice| {
+            let lasts = if voice.teller == OTHER_SERVERS { OTHER_SERVERS_LAST } else { OTHERS_LAST };
+            voice.teller != own && voice.state != State::Offline && now.since(voice.heard) >= lasts
+        };
+        let all = self.users.iter().flat_map(|(user, known)| {
+            known.voices.iter().filter(is_over).map(move |voice| (user, known, voice))
+        });
+        all.take(1_000)
+            .map(|(user, known, voice)| Said {
+                user: user.to_string(),
+                teller: voice.teller,
+                state: State::Offline,
+                status: known.status.clone(),
+                is_new_status: false,
+                active_ago: millis(voice.active_ago.saturating_add(now.since(voice.heard))),
+                rooms: known.rooms.clone(),
+                is_news: true,
+                is_outgoing: is_local(user),
+                is_gone: false,
+            })
+            .collect()
+    }
+
+    /// Whether it is news what another server says of somebody.
+    pub(super) fn is_news(&self, user: &UserId, state: State, status: &Option<String>, now: Instant) -> bool {
+        let Some(known) = self.users.get(user) else { return state != State::Offline };
+        let is_recent = known.heard().is_some_and(|at| now.since(at) < OTHER_SERVERS_LAST / 4);
+        known.state() != state || known.status != *status || (state != State::Offline && !is_recent)
+    }
+}
+
+/// Whether nobody has been told of him yet.
+fn position_is_new(known: &Known) -> bool {
+    known.position == Position::START
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,140 @@
+//! Who comes and goes: what an answer tells of presence.
+//!
+//! What has changed is in memory; the store is asked only when somebody is to be told of, whether he still shares the
+//! room. Who shares no room with the reader any more, or whom the reader ignores, is not told of.
+
+use std::collections::BTreeSet;
+
+use account::{Seen, State, Syncing};
+use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
+use ruma::{OwnedUserId, UserId};
+
+use crate::{
+    Error, SyncRequest, Syncs,
+    joined::RoomPart,
+    rooms::{Extent, Scene},
+};
+
+/// The most users of whom one answer tells.
+const MOST_PRESENT: usize = 500;
+
+/// A first answer tells of those in so many rooms, the newest.
+const MOST_ROOMS: usize = 50;
+
+impl Syncs {
+    /// Notes that a device asks for news, as long as what this gives lives. Nothing where presence is off.
+    pub(crate) async fn note_presence(&self, request: &SyncRequest) -> Result<Option<Syncing>, Error> {
+        let presence = self.accounts().presence();
+        if !presence.is_on() {
+            return Ok(None);
+        }
+        let rooms = self.rooms().memberships(&request.user).await?;
+        Ok(presence.syncing(&request.user, &request.device, request.presence, &rooms))
+    }
+
+    /// Who came and went, as far as the client has to be told.
+    pub(crate) async fn presence_news(
+        &self,
+        scene: &Scene<'_>,
+        rooms: &UserRooms,
+        joined: &[RoomPart],
+    ) -> Result<Vec<Seen>, Error> {
+        let presence = self.accounts().presence();
+        let filter = &scene.request.filter.presence;
+        if !presence.is_on() || filter.passes_none() || !filter.passes_type("m.presence") {
+            return Ok(Vec::new());
+        }
+        let users = match scene.since {
+            None => {
+                let joined: Vec<RoomSerial> = rooms.with(Membership::Join).map(|row| row.room).collect();
+                let newest = joined.get(joined.len().saturating_sub(MOST_ROOMS)..).unwrap_or_default();
+                self.members_of(newest).await?
+            }
+            Some(since) => {
+                let changed = presence.changed(rooms, since, scene.head);
+                let mut users = self.still_there(scene, changed).await?;
+                users.extend(self.newly_met(scene, rooms, joined).await?);
+                users
+            }
+        };
+        let is_wanted = |user: &&OwnedUserId| !scene.ignored.contains(*user) && filter.passes_sender(user);
+        let mut seen = presence.find_all(users.iter().filter(is_wanted).map(|user| &**user));
+        // Who is away is no news to a client that knows nobody.
+        seen.retain(|seen| scene.since.is_some() || seen.state != State::Offline);
+        seen.truncate(filter.limit.unwrap_or(MOST_PRESENT).min(MOST_PRESENT));
+        Ok(seen)
+    }
+
+    /// Of those who changed in rooms, those who are in them.
+    async fn still_there(
+        &self,
+        scene: &Scene<'_>,
+        changed: Vec<(RoomSerial, OwnedUserId)>,
+    ) -> Result<BTreeSet<OwnedUserId>, Error> {
+        let (own, others): (Vec<_>, Vec<_>) = changed.into_iter().partition(|(_, user)| user == scene.user());
+        let mut users: BTreeSet<OwnedUserId> = own.into_iter().map(|(_, user)| user).collect();
+        if others.is_empty() {
+            return Ok(users);
+        }
+        let pairs: Vec<(RoomSerial, &UserId)> = others.iter().map(|(room, user)| (*room, &**user)).collect();
+        let are_joined = self.rooms().are_joined(&pairs).await?;
+        let there = others.iter().zip(are_joined).filter(|(_, is_joined)| *is_joined);
+        users.extend(there.map(|((_, user), _)| user.clone()));
+        Ok(users)
+    }
+
+    /// Those who are new to the client: members of rooms that are, and who came into rooms that it knows.
+    async fn newly_met(
+        &self,
+        scene: &Scene<'_>,
+        rooms: &UserRooms,
+        joined: &[RoomPart],
+    ) -> Result<BTreeSet<OwnedUserId>, Error> {
+        let serial = |part: &RoomPart| {
+            let place = usize::try_from(rooms.place_of_joined(&part.room_id)?).ok()?;
+            rooms.rooms.get(place).map(|row| row.room)
+        };
+        let new = joined.iter().filter(|part| part.extent == Extent::Whole);
+        let new: Vec<RoomSerial> = new.filter_map(serial).take(MOST_ROOMS).collect();
+        let mut met = self.members_of(&new).await?;
+
+        let presence = self.accounts().presence();
+        let mut came: Vec<(RoomSerial, OwnedUserId)> = Vec::new();
+        for part in joined.iter().filter(|part| part.extent != Extent::Whole) {
+            for event in part.timeline.iter().map(|look| &look.event) {
+                if event.membership() == Some(Membership::Join)
+                    && let Some(user) = event.state_key().and_then(|key| UserId::parse(key).ok())
+                    && user != scene.user()
+                    && presence.find(&user).is_some()
+                    && let Some(room) = serial(part)
+                {
+                    came.push((room, user));
+                }
+            }
+        }
+        let of_rooms: Vec<RoomSerial> = came.iter().map(|(room, _)| *room).collect();
+        let small = self.with_few_members(&of_rooms).await?;
+        met.extend(came.into_iter().filter(|(room, _)| small.contains(room)).map(|(_, user)| user));
+        Ok(met)
+    }
+
+    /// The members of those of these rooms that have few.
+    async fn members_of(&self, rooms: &[RoomSerial]) -> Result<BTreeSet<OwnedUserId>, Error> {
+        let small: Vec<RoomSerial> = self.with_few_members(rooms).await?.into_iter().collect();
+        if small.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        Ok(self.rooms().joined_users_of(&small).await?.into_iter().flatten().collect())
+    }
+
+    /// Those of these rooms in which presence is told.
+    async fn with_few_members(&self, rooms: &[RoomSerial]) -> Result<BTreeSet<RoomSerial>, Error> {
+        if rooms.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let counts = self.rooms().member_counts(rooms).await?;
+        let is_told = |joined| self.accounts().presence().is_told_among(joined);
+        let small = rooms.iter().zip(counts).filter(|(_, count)| is_told(count.joined));
+        Ok(small.map(|(room, _)| *room).collect())
+    }
+}

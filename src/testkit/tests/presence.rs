@@ -1,0 +1,119 @@
+//! Who is there: between servers, and between processes of one.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use testkit::{Net, Preset, User};
+
+/// So long a client waits between two steps of time: a server does in it what it has to do.
+const MOMENT: Duration = Duration::from_millis(20);
+
+async fn set(user: &User, presence: &str, status: &str) {
+    let path = format!("/presence/{}/status", user.id());
+    user.call(Method::PUT, &path, Some(&json!({ "presence": presence, "status_msg": status }))).await;
+}
+
+/// Syncs while time goes by until the user has been told this of somebody.
+async fn told(net: &Net, user: &User, of: &User, presence: &str) {
+    let wait = async {
+        loop {
+            let seen = user.sync(MOMENT).await;
+            if seen.presence(of.id()) == Some(presence) {
+                return;
+            }
+            net.advance(Duration::from_secs(1));
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    assert!(waited.is_ok(), "{} is never told that {} is {presence}", user.id(), of.id());
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_is_told_to_another_server_and_to_those_alone_who_share_a_room() {
+    let net = Net::with_presence();
+    let (kanazawa, wajima) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+    let (hanako, taro) = (kanazawa.user("hanako").await, wajima.user("taro").await);
+    let stranger = wajima.user("jiro").await;
+    let room = hanako.create_room(Preset::PublicChat).await;
+    taro.join(&room, "kanazawa.test").await;
+    stranger.sync(Duration::ZERO).await;
+    hanako.sync(Duration::ZERO).await;
+    told(&net, &taro, &hanako, "online").await;
+    for state in ["unavailable", "online", "offline"] {
+        set(&hanako, state, "現場").await;
+        told(&net, &taro, &hanako, state).await;
+        let path = format!("/presence/{}/status", hanako.id());
+        let asked = taro.call(Method::GET, &path, None).await;
+        assert_eq!((&asked["presence"], &asked["status_msg"]), (&json!(state), &json!("現場")));
+        let refused = stranger.try_call(Method::GET, &path, None).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(stranger.sync(Duration::ZERO).await.presence(hanako.id()), None);
+}
+
+#[tokio::test]
+async fn who_is_there_at_one_replica_is_told_at_the_other_until_he_goes_or_the_process_does() {
+    let net = Net::with_presence();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let (mio, ren) = (replicas[0].user("mio").await, replicas[1].user("ren").await);
+    let room = mio.create_room(Preset::PublicChat).await;
+    ren.join(&room, "nanao.test").await;
+    mio.sync(Duration::ZERO).await;
+    told(&net, &ren, &mio, "online").await;
+    // He asks for nothing any more.
+    told(&net, &ren, &mio, "offline").await;
+
+    // Of two devices at two processes the one that says more counts.
+    let phone = mio.at(&replicas[1]);
+    set(&phone, "unavailable", "").await;
+    told(&net, &ren, &mio, "unavailable").await;
+    set(&mio, "online", "").await;
+    told(&net, &ren, &mio, "online").await;
+
+    replicas[0].crash().await;
+    told(&net, &ren, &mio, "offline").await;
+}
+
+#[tokio::test]
+async fn a_server_says_nothing_of_users_of_others_nor_of_those_in_no_room_with_ours() {
+    let net = Net::with_presence();
+    let kanazawa = net.server("kanazawa.test").await;
+    let mallory = net.hostile("mallory.test").await;
+    let (hanako, taro) = (kanazawa.user("hanako").await, kanazawa.user("taro").await);
+    let room = hanako.create_room(Preset::PublicChat).await;
+    taro.join(&room, "kanazawa.test").await;
+    let _eve = mallory.join(&net.outside(), "kanazawa.test", &room, "eve").await;
+    let eve = ruma::user_id!("@eve:mallory.test");
+    hanako.sync_until(|seen| seen.room(&room).membership(eve.as_str()) == Some("join")).await;
+    set(&taro, "online", "").await;
+    told(&net, &hanako, &taro, "online").await;
+
+    let user =
+        |id: &str, presence: &str| json!({ "user_id": id, "presence": presence, "last_active_ago": 5 });
+    let push = json!([
+        { "user_id": 7 },
+        user(taro.id().as_str(), "unavailable"),
+        user("@nobody:mallory.test", "online"),
+        user("@eve:mallory.test", "online"),
+    ]);
+    let edu = json!({ "edu_type": "m.presence", "content": { "push": push } });
+    let wait = async {
+        loop {
+            mallory.transaction(&net.outside(), "kanazawa.test", &[], std::slice::from_ref(&edu)).await;
+            net.advance(Duration::from_secs(1));
+            if hanako.sync(MOMENT).await.presence(eve) == Some("online") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap();
+    let seen = hanako.sync(Duration::ZERO).await;
+    assert_ne!(seen.presence(taro.id()), Some("unavailable"));
+    let known = kanazawa.look(|house| {
+        let presence = house.accounts.presence();
+        presence.find(ruma::user_id!("@nobody:mallory.test"))
+    });
+    assert_eq!(known, None);
+}
