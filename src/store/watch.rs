@@ -510,7 +510,7 @@ mod tests {
     async fn who_knows_that_something_is_missing_wakes_everybody_and_says_of_no_topic_that_it_rests() {
         let hub = Hub::new(Position(0), 10);
         let mut watches = [hub.watch(vec![topic(1)], Vec::new()), hub.watch(vec![Topic::ANY], Vec::new())];
-        hub.advance([(Position(1), [topic(2)].as_slice())].into_iter(), Position(1));
+        hub.advance([(Position(1), [topic(2)].as_slice())].into_iter(), std::iter::empty(), Position(1));
         hub.advance_blindly(Position(9));
         for watch in &mut watches {
             watch.changed().await;
