@@ -10,7 +10,7 @@ use tracing::debug;
 
 /// How often caches are looked through. What is not asked for is let go at the third time
 /// ([`base::cache::RESTS`]): a client asks twice a minute, and what it asks for must stay.
-const LOOKS: Duration = Duration::from_secs(20);
+const LOOKS: Duration = Duration::from_secs(15);
 
 /// Lets go, again and again, what nobody asks for.
 pub(crate) fn start(caches: &Caches, clock: &Clock, tasks: &Tasks) {
