@@ -47,7 +47,7 @@ pub(crate) struct Gone<'a> {
 impl Engine {
     /// Looks after people who are due, as long as no other process does.
     pub fn start_listing_people(&self, metrics: &base::Metrics) {
-        let consumer = Consumer::new(self.store(), NAME, &self.0.clock, metrics);
+        let consumer = Consumer::without_log(self.store(), NAME, &self.0.clock, metrics);
         let engine = self.clone();
         self.0.tasks.spawn_restarting("room people", move || {
             let (engine, consumer) = (engine.clone(), consumer.clone());
