@@ -17,7 +17,7 @@ use room::{
     ids::RoomSerial,
     people::{DUE, NAME_LETTERS, PEOPLE, WALKS, WalkRow, people_due, stage_person},
     read::open::appearance,
-    tables::{HEADS, LOCAL_MEMBERS, MEMBERS, Membership},
+    tables::{EVENTS, HEADS, LOCAL_MEMBERS, MEMBERS, Membership},
 };
 use ruma::UserId;
 use store::{Batch, CommitError, Consumer, Order, Range, Store, Term};
@@ -174,16 +174,25 @@ impl Engine {
             let user = <&UserId>::try_from(*user).ok().filter(|user| !self.is_local(user))?;
             Some(((*room, user.as_str()), (*room, member.event)))
         });
-        let (named, events): (Vec<_>, Vec<_>) = joined.unzip();
-        let events = self.rooms().load_events(&events).await?;
-        let name = |event: std::sync::Arc<room::read::event::StoredEvent>| {
+        let (named, keys_of_events): (Vec<_>, Vec<_>) = joined.unzip();
+        // From the store: the members of a large room are not to put all else out of the cache, and a redaction that
+        // somebody is due for must be in what is read.
+        let events = self.rooms().read_events(&keys_of_events).await?;
+        let name = |event: &room::read::event::StoredEvent| {
             let name = appearance(event.pdu().content_str()).displayname.unwrap_or_default();
             name.chars().take(NAME_LETTERS).collect::<String>()
         };
-        let names: BTreeMap<(RoomSerial, &str), String> =
-            named.into_iter().zip(events).filter_map(|(key, event)| Some((key, name(event?)))).collect();
-
         let mut batch = Batch::new();
+        // He is due no more, also if that is for a redaction that is written meanwhile.
+        for (key, event) in keys_of_events.iter().zip(&events) {
+            batch.require(&EVENTS, key, event.as_ref().map(|event| event.pdu().json()));
+        }
+        let names: BTreeMap<(RoomSerial, &str), String> = named
+            .into_iter()
+            .zip(&events)
+            .filter_map(|(key, event)| Some((key, name(event.as_ref()?))))
+            .collect();
+
         let mut members = keys.iter().zip(&members);
         for ((user, rooms), was) in due.iter().zip(people) {
             let mut is = was.clone().unwrap_or_default();
@@ -207,12 +216,12 @@ impl Engine {
         let people = self.store().get_many(&PEOPLE, gone.users).await?;
         for (user, was) in gone.users.iter().zip(people) {
             batch.delete(&DUE, &(user.as_str(), gone.room));
-            let (Some(was), Ok(id)) = (was, <&UserId>::try_from(user.as_str())) else { continue };
-            let mut is = was.clone();
+            let Ok(id) = <&UserId>::try_from(user.as_str()) else { continue };
+            let mut is = was.clone().unwrap_or_default();
             is.remove(gone.room);
-            if is != was {
-                stage_person(batch, id, Some(&was), &is, self.is_local(id));
-            }
+            // Also where it says nothing of the room: whoever lists him meanwhile, by a member row that goes now, would
+            // put it back for ever.
+            stage_person(batch, id, was.as_ref(), &is, self.is_local(id));
         }
         Ok(())
     }

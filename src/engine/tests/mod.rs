@@ -18,6 +18,7 @@ mod model;
 mod net;
 mod outside;
 mod people;
+mod people_among_many;
 mod policy;
 mod projections;
 mod purge;

@@ -11,7 +11,7 @@ use store::{Order, Range};
 
 use super::{
     rows::{DUE, PEOPLE, PersonRow},
-    words::{Begin, ELSEWHERE, NAME_LETTERS, OURS, WORDS, beginning_with, piece},
+    words::{Begin, ELSEWHERE, NAME_LETTERS, OURS, WORDS, beginning_with, end_of, piece},
 };
 use crate::{
     Error, Rooms,
@@ -20,17 +20,20 @@ use crate::{
     tables::{LOCAL_MEMBERS, MEMBERS, Membership},
 };
 
-/// Rows that are read of each scope: who stands behind them is found by a longer term.
+/// People who are read of each scope, one page: who stands behind them is found by a longer term. Of who writes one
+/// name again and again there are more rows; so many pages are read then.
 const WORDS_READ: usize = 256;
+const MOST_PAGES: usize = 8;
 
 /// Most people that are looked at for one search, and so many of them in one round.
 const PEOPLE_LOOKED_AT: usize = 256;
 const AT_ONCE: usize = 64;
 
 /// Rooms that are looked at for somebody's sake: those by which the searcher may see him, as what he is sought by; and those
-/// that he came into or left just now.
+/// that he came into or left just now. Of rooms that are open more are asked whether one of ours is there.
 const MOST_SIGHTS: usize = 4;
 const MOST_DUE: usize = 16;
+const MOST_OPEN: usize = 32;
 
 /// Somebody who was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +102,8 @@ impl Rooms {
             own: memberships.with(Membership::Join).map(|room| room.room).collect(),
             open: self.open_to_all().await?,
         };
-        let (candidates, mut limited) = self.candidates(caller, term).await?;
-        limited |= candidates.len() > PEOPLE_LOOKED_AT;
+        let candidates = self.candidates(caller, term).await?;
+        let mut limited = false;
         let mut people = Vec::new();
         for some in candidates.chunks(AT_ONCE).take(PEOPLE_LOOKED_AT / AT_ONCE) {
             if people.len() >= wanted {
@@ -114,27 +117,47 @@ impl Rooms {
         Ok(PeopleFound { people, limited })
     }
 
-    /// Who is called so, whoever may know it: best first, and whether there may be more.
-    async fn candidates(&self, caller: &UserId, term: &Term) -> Result<(Vec<Candidate>, bool), Error> {
-        let own = caller.server_name();
-        let ranges: Vec<_> =
-            places(term, own).iter().map(|(scope, piece)| beginning_with(scope, piece)).collect();
-        let found = self.store().scan_many(&WORDS, ranges, Order::Ascending, WORDS_READ).await?;
-        let limited = found.iter().any(|rows| rows.len() >= WORDS_READ);
+    /// Who is called so, whoever may know it: best first.
+    async fn candidates(&self, caller: &UserId, term: &Term) -> Result<Vec<Candidate>, Error> {
         // By where it begins, then those whom the caller's own authority knows, then by scope, then by id.
         let mut best: BTreeMap<OwnedUserId, (bool, usize, Begin)> = BTreeMap::new();
-        for (scope, rows) in found.into_iter().enumerate() {
-            for ((_, _, user), row) in rows {
-                let Ok(user) = UserId::parse(user) else { continue };
-                let rank = (row.begin == Begin::Within, scope, row.begin);
-                let known = best.entry(user).or_insert(rank);
-                *known = (*known).min(rank);
+        let own = caller.server_name();
+        let places = places(term, own);
+        let mut ranges: Vec<_> = places
+            .iter()
+            .map(|sought| beginning_with(&sought.scope, &sought.piece))
+            .enumerate()
+            .map(|(place, range)| (place, range, HashSet::new()))
+            .collect();
+        for _ in 0..MOST_PAGES {
+            let pages = ranges.iter().map(|(_, range, _)| range.clone()).collect();
+            let found = self.store().scan_many(&WORDS, pages, Order::Ascending, WORDS_READ).await?;
+            let mut next = Vec::new();
+            for ((place, range, mut users), rows) in ranges.into_iter().zip(found) {
+                let last = rows.last().filter(|_| rows.len() >= WORDS_READ).map(|(last, _)| last.clone());
+                for ((_, _, user), row) in rows {
+                    let Ok(user) = UserId::parse(user) else { continue };
+                    let is_within = row.begin == Begin::Within && !places[place].is_end;
+                    let rank = (is_within, place, row.begin);
+                    users.insert(user.clone());
+                    let known = best.entry(user).or_insert(rank);
+                    *known = (*known).min(rank);
+                }
+                if let Some(last) = last.filter(|_| users.len() < WORDS_READ) {
+                    next.push((place, range.after(&last), users));
+                }
+            }
+            ranges = next;
+            if ranges.is_empty() {
+                break;
             }
         }
         best.remove(caller);
+        // Whom he must not find takes nobody's place.
+        best.retain(|user, _| self.policy().find(caller, user));
         let mut ranked: Vec<_> = best.into_iter().map(|(user, rank)| (rank, user)).collect();
         ranked.sort_unstable();
-        Ok((ranked.into_iter().map(|((.., begin), user)| Candidate { user, begin }).collect(), limited))
+        Ok(ranked.into_iter().map(|((.., begin), user)| Candidate { user, begin }).collect())
     }
 
     /// Those whom the searcher may see, as he may see them.
@@ -149,19 +172,35 @@ impl Rooms {
         let ranges = users.iter().map(|user| Range::prefix(*user)).collect();
         let due = self.store().scan_many(&DUE, ranges, Order::Ascending, MOST_DUE).await?;
         let people = self.store().get_many(&PEOPLE, &users).await?;
-        let mut rooms: Vec<(usize, RoomSerial)> = Vec::new();
-        for (number, ((candidate, person), due)) in candidates.iter().zip(people).zip(&due).enumerate() {
-            let due = due.iter().map(|((_, room), ())| *room).filter(|room| searcher.covers(*room));
-            let known = searcher.of(
-                &person.unwrap_or_default(),
-                &candidate.user,
-                term,
-                self.is_local(&candidate.user),
+        let mut own: Vec<BTreeSet<RoomSerial>> = Vec::with_capacity(candidates.len());
+        let mut open: Vec<Vec<RoomSerial>> = Vec::with_capacity(candidates.len());
+        for ((candidate, person), due) in candidates.iter().zip(people).zip(&due) {
+            let due: BTreeSet<RoomSerial> = due.iter().map(|((_, room), ())| *room).collect();
+            let is_ours = self.is_local(&candidate.user);
+            let (mut known_own, mut known_open) =
+                searcher.of(&person.unwrap_or_default(), &candidate.user, term, is_ours, &due);
+            known_own.extend(due.iter().filter(|room| searcher.own.contains(room)));
+            known_open.splice(
+                0..0,
+                due.into_iter().filter(|room| !searcher.own.contains(room) && searcher.open.contains(room)),
             );
-            let rooms_of = due.chain(known).collect::<BTreeSet<_>>();
-            rooms.extend(rooms_of.into_iter().map(|room| (number, room)));
+            own.push(known_own.into_iter().collect());
+            open.push(known_open);
         }
-        let seen = self.still_in(candidates, searcher, &rooms).await?;
+        // What an open room that nobody of ours is in says is of before.
+        let asked: Vec<RoomSerial> =
+            open.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let ranges = asked.iter().map(Range::prefix).collect();
+        let ours = self.store().scan_many(&LOCAL_MEMBERS, ranges, Order::Ascending, 1).await?;
+        let live: HashSet<RoomSerial> =
+            asked.into_iter().zip(ours).filter(|(_, ours)| !ours.is_empty()).map(|(room, _)| room).collect();
+        let mut rooms: Vec<(usize, RoomSerial)> = Vec::new();
+        for (number, (own, open)) in own.into_iter().zip(open).enumerate() {
+            let left = (MOST_SIGHTS + MOST_DUE).saturating_sub(own.len());
+            let open = open.into_iter().filter(|room| live.contains(room)).take(left);
+            rooms.extend(own.into_iter().chain(open).map(|room| (number, room)));
+        }
+        let seen = self.still_in(candidates, &rooms).await?;
         self.found_by(candidates, seen, term).await
     }
 
@@ -169,7 +208,6 @@ impl Rooms {
     async fn still_in(
         &self,
         candidates: &[Candidate],
-        searcher: &Searcher,
         rooms: &[(usize, RoomSerial)],
     ) -> Result<Vec<Seen>, Error> {
         let keys: Vec<(RoomSerial, &str)> =
@@ -181,19 +219,6 @@ impl Rooms {
                 seen.push(Seen { candidate: *candidate, room: *room, event: member.event });
             }
         }
-        // What an open room that nobody of ours is in says is of before.
-        let open: Vec<RoomSerial> = seen
-            .iter()
-            .map(|seen| seen.room)
-            .filter(|room| !searcher.own.contains(room))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let ranges = open.iter().map(Range::prefix).collect();
-        let ours = self.store().scan_many(&LOCAL_MEMBERS, ranges, Order::Ascending, 1).await?;
-        let left: HashSet<RoomSerial> =
-            open.into_iter().zip(ours).filter(|(_, ours)| ours.is_empty()).map(|(room, _)| room).collect();
-        seen.retain(|seen| !left.contains(&seen.room));
         Ok(seen)
     }
 
@@ -235,13 +260,16 @@ impl Rooms {
 }
 
 impl Searcher {
-    fn covers(&self, room: RoomSerial) -> bool {
-        self.own.contains(&room) || self.open.contains(&room)
-    }
-
-    /// Rooms by which somebody is seen as what he is sought by, few of them: those that the searcher is in before those
-    /// that are open.
-    fn of(&self, person: &PersonRow, user: &UserId, term: &Term, is_ours: bool) -> Vec<RoomSerial> {
+    /// Rooms by which somebody is seen as what he is sought by, few of them: those that the searcher is in, and those
+    /// that are open, but for those for which he is due.
+    fn of(
+        &self,
+        person: &PersonRow,
+        user: &UserId,
+        term: &Term,
+        is_ours: bool,
+        due: &BTreeSet<RoomSerial>,
+    ) -> (Vec<RoomSerial>, Vec<RoomSerial>) {
         let sought = piece(term.folded());
         let by_id = is_ours || term.is_in(user.as_str());
         let mut found = Vec::new();
@@ -252,9 +280,9 @@ impl Searcher {
             person.names.iter().partition(|known| is_called_so(&known.name));
         let others = others.into_iter().filter(|_| by_id);
         for known in called.into_iter().chain(others) {
-            for room in &known.rooms {
+            for room in known.rooms.iter().filter(|room| !due.contains(room)) {
                 if found.len() >= MOST_SIGHTS {
-                    return found;
+                    return (found, open);
                 }
                 if self.own.contains(room) {
                     found.push(*room);
@@ -262,28 +290,43 @@ impl Searcher {
                     if found.len() % 2 == 0 {
                         break;
                     }
-                } else if open.len() < MOST_SIGHTS && self.open.contains(room) {
+                } else if open.len() < MOST_OPEN && self.open.contains(room) {
                     open.push(*room);
                 }
             }
         }
-        found.extend(open);
-        found.truncate(MOST_SIGHTS);
-        found
+        (found, open)
     }
 }
 
-/// Where a term is looked up, best first: scopes and pieces.
-fn places(term: &Term, own: &ServerName) -> Vec<(String, String)> {
+/// A piece that is looked up in a scope.
+struct Sought {
+    scope: String,
+    piece: String,
+    /// It is the end of a term that is longer than a piece. Who is called so is meant, wherever in his name it stands.
+    is_end: bool,
+}
+
+/// Where a term is looked up, best first.
+fn places(term: &Term, own: &ServerName) -> Vec<Sought> {
     let whole = term.folded();
     // Part of an id, over the border of its two parts.
     let (local, server) = whole.split_once(':').unwrap_or((whole, whole));
-    let mut places: Vec<(String, String)> = Vec::new();
-    let at = |scope: &str, sought: &str| (scope.to_owned(), piece(sought).to_owned());
+    let mut places: Vec<Sought> = Vec::new();
+    let at = |scope: &str, sought: &str| Sought {
+        scope: scope.to_owned(),
+        piece: piece(sought).to_owned(),
+        is_end: false,
+    };
     if !local.is_empty() || whole.is_empty() {
         // All have an id.
         let sought = if local.is_empty() { "@" } else { local };
-        places.extend([own.as_str(), OURS, ELSEWHERE].map(|scope| at(scope, sought)));
+        let scopes = [own.as_str(), OURS, ELSEWHERE];
+        // Hundreds may begin alike, so that a piece cannot tell them apart: the names of an office, ids with numbers.
+        if let Some(end) = end_of(sought).filter(|end| *end != piece(sought)) {
+            places.extend(scopes.map(|scope| Sought { is_end: true, ..at(scope, end) }));
+        }
+        places.extend(scopes.map(|scope| at(scope, sought)));
     }
     if server.is_empty() {
         return places;
@@ -313,7 +356,7 @@ mod tests {
         let own = <&ServerName>::try_from("kanazawa.test").unwrap();
         let of = |term: &str| {
             let places = places(&Term::new(term), own);
-            places.iter().map(|(scope, piece)| format!("{scope} {piece}")).collect::<Vec<_>>()
+            places.iter().map(|Sought { scope, piece, .. }| format!("{scope} {piece}")).collect::<Vec<_>>()
         };
         assert_eq!(of("太郎"), ["kanazawa.test 太郎", "+ 太郎", "* 太郎"]);
         assert_eq!(of(""), ["kanazawa.test @", "+ @", "* @"]);

@@ -59,6 +59,12 @@ pub(super) fn piece(folded: &str) -> &str {
     }
 }
 
+/// The last letters of a folded text that is longer than a piece.
+pub(super) fn end_of(folded: &str) -> Option<&str> {
+    let (begin, _) = folded.char_indices().rev().nth(PIECE_LETTERS - 1)?;
+    (begin > 0).then(|| &folded[begin..])
+}
+
 /// All pieces that begin like this one within a scope.
 pub(super) fn beginning_with(scope: &str, piece: &str) -> Range<(String, String, String)> {
     // Behind all letters that there are.

@@ -377,8 +377,11 @@ impl Rooms {
         Ok(events)
     }
 
-    /// Reads events from the store.
-    async fn read_events(
+    /// Reads events from the store, past the cache; absent ones are `None`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn read_events(
         &self,
         wanted: &[(RoomSerial, EventSerial)],
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
