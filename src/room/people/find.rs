@@ -52,7 +52,8 @@ pub struct Found {
 pub struct PeopleFound {
     /// The people.
     pub people: Vec<Found>,
-    /// There may be more.
+    /// There may be more that he may see. Not said where reading ended at its bound: that would tell how many there are
+    /// whom he may not.
     pub limited: bool,
 }
 
@@ -85,9 +86,9 @@ impl Rooms {
     /// is about, or have closed their accounts a moment ago, so the caller looks at that.
     ///
     /// Beside the list of his rooms that every sync uses, as many rows are read as there are people who are called so, and
-    /// of a bounded number of these: mostly some dozens, never more than some thousands, whatever the number of rooms, of
-    /// members, and of rooms that those are in. Who is hidden behind hundreds that are called the same is found by a
-    /// longer term.
+    /// of a bounded number of these: mostly some dozens, and of names that are written again and again at most
+    /// 2,048 in each of six scopes, whatever the number of rooms, of members, and of rooms that those are in. Who is hidden
+    /// behind hundreds that are called the same is mostly found by a longer term, or by its end.
     ///
     /// # Errors
     /// [`Error::Store`].
