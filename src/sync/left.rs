@@ -17,7 +17,7 @@ use crate::{
     Error, Syncs,
     joined::RoomPart,
     rooms::{Extent, Plan, Scene},
-    syncs::GROUP,
+    whole::GROUP,
 };
 
 /// What a room tells that the user is invited to, or knocks at.

@@ -24,6 +24,7 @@ mod syncs;
 #[cfg(test)]
 mod tests;
 mod watches;
+mod whole;
 mod write;
 
 pub use self::{

@@ -1,18 +1,17 @@
 //! [`Syncs`]: answers, and the wait for something to answer with.
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use account::{Accounts, State};
 use base::{ByteSize, Cache, Clock, Metrics, Tasks};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{StreamExt, stream::BoxStream};
 use room::{
-    RoomSerial, Rooms,
-    read::{filter::LazyMembers, membership::UserRooms, token::Token},
+    Rooms,
+    read::{membership::UserRooms, token::Token},
 };
 use ruma::{OwnedDeviceId, OwnedUserId};
 use store::{Position, Store};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -24,21 +23,12 @@ use crate::{
     left::StrippedPart,
     rooms::{Plan, RoomPlan, Scene},
     watches::{Watches, gathering, same_joined},
+    whole::Groups,
     write::Out,
 };
 
 /// The longest wait that is granted.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-
-/// So many rooms are read, and held in memory, at a time.
-pub(crate) const GROUP: usize = 50;
-
-/// So many members too, of those rooms together, unless one room alone has more.
-const GROUP_MEMBERS: u64 = 5_000;
-
-/// So many groups of rooms are read at a time for first answers and such with all state; others wait their turn.
-/// A client that is slow to take what was read for it holds up nobody.
-const GROUPS_AT_ONCE: usize = 8;
 
 /// Everything that is answered to one request.
 pub enum Answer {
@@ -102,7 +92,7 @@ struct Inner {
     watches: Watches,
     ignored: IgnoredCache,
     filters: Cache<FilterName, Arc<SyncFilter>>,
-    groups: Semaphore,
+    groups: Groups,
     waiting: base::Gauge,
     answers: base::Counter,
 }
@@ -133,7 +123,7 @@ impl Syncs {
             lazy: LazyMemory::new(caches, part(12)),
             ignored: IgnoredCache::new(caches, part(4)),
             filters: Cache::new(caches, "sync_filters", part(4), of_filter),
-            groups: Semaphore::new(GROUPS_AT_ONCE),
+            groups: Groups::new(tasks.clone()),
             waiting: metrics.gauge("yakuba_sync_requests_waiting", "Clients that wait for something new"),
             answers: metrics.counter("yakuba_sync_answers", "Answers to /sync"),
         }))
@@ -149,6 +139,14 @@ impl Syncs {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.0.groups
     }
 
     pub(crate) fn lazy(&self) -> &LazyMemory {
@@ -291,76 +289,8 @@ impl Syncs {
         Ok(News::Answer(out.into_bytes()))
     }
 
-    /// A first answer, or one with all state: as large as the account, so a part at a time.
-    async fn whole(&self, request: Arc<SyncRequest>) -> Result<Answer, Error> {
-        let (head, rooms) = self.rooms_at_head(&request.user).await?;
-        let since = request.since.map(|since| since.min(head));
-        let data = self.new_data(&request.user, since).await?;
-        let ignored = self.ignored(&request.user).await?;
-        let scene = Scene { request: &request, since, head, ignored: ignored.clone() };
-        let plan = self.plan(&scene, &rooms, data.rooms).await?;
-        let global = wanted(&request, data.global);
-        let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
-        let present = self.presence_news(&scene, &rooms, &[]).await?;
-
-        let now = self.0.clock.now();
-        let mut out = Out::with_capacity(64 * 1024);
-        out.head(Token::after(head), &global);
-        out.presence(&present);
-        out.open("rooms");
-        out.stripped("invite", "invite_state", &invited);
-        out.stripped("knock", "knock_state", &knocked);
-        out.left(&scene, &left, now);
-        out.open("join");
-
-        let mut groups = self.groups(&scene, plan.joined).await?;
-        let first = groups.pop_front().unwrap_or_default();
-        let mut has_rooms = false;
-        for part in self.group_parts(&scene, &first).await? {
-            if !part.is_empty(&scene) {
-                has_rooms = true;
-                out.joined(&scene, &part, now);
-            }
-        }
-        drop(first);
-        if groups.is_empty() {
-            out.raw("}}}");
-            return Ok(Answer::Whole(out.into_bytes()));
-        }
-        let first = stream::once(std::future::ready(out.into_bytes()));
-        let syncs = self.clone();
-        let state = (syncs, request, groups, has_rooms);
-        let following = stream::unfold(state, move |(syncs, request, mut groups, mut started)| {
-            let ignored = ignored.clone();
-            async move {
-                let group = groups.pop_front()?;
-                let scene = Scene { request: &request, since, head, ignored };
-                let mut out = Out::with_capacity(64 * 1024);
-                // A body that ends before its end is no JSON, so the client asks again from where it was.
-                let mut parts = syncs
-                    .group_parts(&scene, &group)
-                    .await
-                    .inspect_err(|error| warn!(%error, "a sync is broken off"))
-                    .ok()?;
-                parts.retain(|part| !part.is_empty(&scene));
-                for part in parts {
-                    if started && out.len() == 0 {
-                        out.raw(",");
-                    }
-                    started = true;
-                    out.joined(&scene, &part, now);
-                }
-                if groups.is_empty() {
-                    out.raw("}}}");
-                }
-                Some((out.into_bytes(), (syncs, request, groups, started)))
-            }
-        });
-        Ok(Answer::Parts(first.chain(following).boxed()))
-    }
-
     /// What rooms tell that the user is invited to, knocks at, and is out of.
-    async fn outside_parts(
+    pub(crate) async fn outside_parts(
         &self,
         scene: &Scene<'_>,
         plan: &Plan,
@@ -375,30 +305,6 @@ impl Syncs {
             Ok((invited, knocked, self.left_parts(scene, plan).await?))
         })
         .await
-    }
-
-    /// The rooms in groups that are read together: of few rooms, and of few members where all are told.
-    async fn groups(
-        &self,
-        scene: &Scene<'_>,
-        plans: Vec<RoomPlan>,
-    ) -> Result<VecDeque<Vec<RoomPlan>>, Error> {
-        let members = match scene.request.filter.state.lazy {
-            LazyMembers::Off => {
-                let rooms: Vec<RoomSerial> = plans.iter().map(|plan| plan.row.room).collect();
-                let counts = self.rooms().member_counts(&rooms).await?;
-                counts.into_iter().map(|count| count.joined).collect()
-            }
-            _ => vec![0; plans.len()],
-        };
-        Ok(grouped(plans.into_iter().zip(members)))
-    }
-
-    /// What the rooms of a group tell, when it is their turn.
-    async fn group_parts(&self, scene: &Scene<'_>, group: &[RoomPlan]) -> Result<Vec<RoomPart>, Error> {
-        // Nobody ever closes it.
-        let _turn = self.0.groups.acquire().await.ok();
-        self.joined_or_less(scene, group).await
     }
 
     /// What rooms tell that the user is or was in. A room that cannot be read is left out, whatever is wrong with it.
@@ -432,23 +338,6 @@ impl Syncs {
     }
 }
 
-/// Groups of rooms, in their order, each given with the number of its members.
-fn grouped<T>(rooms: impl Iterator<Item = (T, u64)>) -> VecDeque<Vec<T>> {
-    let mut groups: VecDeque<Vec<T>> = VecDeque::new();
-    let mut members = 0_u64;
-    for (room, count) in rooms {
-        members = members.saturating_add(count);
-        match groups.back_mut().filter(|group| group.len() < GROUP && members <= GROUP_MEMBERS) {
-            Some(group) => group.push(room),
-            None => {
-                groups.push_back(vec![room]);
-                members = count;
-            }
-        }
-    }
-    groups
-}
-
 /// What there is for a client that waits.
 enum News {
     Nothing,
@@ -458,7 +347,7 @@ enum News {
 }
 
 /// Global account data that the filter lets through.
-fn wanted(request: &SyncRequest, mut data: Items) -> Items {
+pub(crate) fn wanted(request: &SyncRequest, mut data: Items) -> Items {
     let filter = &request.filter.data;
     data.retain(|(kind, _)| !filter.passes_none() && filter.passes_type(kind));
     data
@@ -516,23 +405,5 @@ impl Answer {
                 Bytes::from(all)
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_has_few_rooms_and_few_members_and_no_room_is_lost() {
-        let sizes = |counts: &[u64]| -> Vec<usize> {
-            let groups = grouped(counts.iter().copied().enumerate());
-            assert!(groups.iter().flatten().copied().eq(0..counts.len()), "each once, in order");
-            groups.iter().map(Vec::len).collect()
-        };
-        assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&[3; 120]), [50, 50, 20]);
-        assert_eq!(sizes(&[30_000, 1, 30_000, 30_000]), [1, 1, 1, 1]);
-        assert_eq!(sizes(&[2_500, 2_500, 1, 4_999, u64::MAX, 1]), [2, 2, 1, 1]);
     }
 }

@@ -62,10 +62,6 @@ impl Out {
         Bytes::from(self.0)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The opening brace, the token and the global account data.
     pub(crate) fn head(&mut self, token: Token, data: &Items) {
         self.raw("{");

@@ -1,0 +1,208 @@
+//! A first answer, or one with all state: as large as the account, so it is made and sent a group of rooms at a time.
+
+use std::{future::ready, sync::Arc};
+
+use base::{Tasks, Timestamp};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use room::{
+    RoomSerial,
+    read::{filter::LazyMembers, token::Token},
+};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use crate::{
+    Answer, Error, SyncRequest, Syncs,
+    rooms::{RoomPlan, Scene},
+    syncs::wanted,
+    write::Out,
+};
+
+/// So many rooms are read, and held in memory, at a time.
+pub(crate) const GROUP: usize = 50;
+
+/// So many members too, of those rooms together, unless one room alone has more.
+const GROUP_MEMBERS: u64 = 5_000;
+
+/// So many groups of rooms are read at a time for all such answers together; others wait their turn.
+/// A client that is slow to take what was read for it holds up nobody.
+const GROUPS_AT_ONCE: usize = 8;
+
+/// So many groups of one answer are read at a time, and held until the client takes them.
+const GROUPS_AHEAD: usize = 2;
+
+/// How the answer ends.
+const END: &str = "}}}";
+
+/// Where groups of rooms are read.
+pub(crate) struct Groups {
+    turns: Semaphore,
+    tasks: Tasks,
+}
+
+impl Groups {
+    pub(crate) fn new(tasks: Tasks) -> Self {
+        Self { turns: Semaphore::new(GROUPS_AT_ONCE), tasks }
+    }
+}
+
+impl Syncs {
+    /// A first answer, or one with all state.
+    pub(crate) async fn whole(&self, request: Arc<SyncRequest>) -> Result<Answer, Error> {
+        let (head, rooms) = self.rooms_at_head(&request.user).await?;
+        let since = request.since.map(|since| since.min(head));
+        let data = self.new_data(&request.user, since).await?;
+        let ignored = self.ignored(&request.user).await?;
+        let scene = Scene { request: &request, since, head, ignored: ignored.clone() };
+        let plan = self.plan(&scene, &rooms, data.rooms).await?;
+        let global = wanted(&request, data.global);
+        let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
+        let present = self.presence_news(&scene, &rooms, &[]).await?;
+
+        let now = self.clock().now();
+        let mut out = Out::with_capacity(64 * 1024);
+        out.head(Token::after(head), &global);
+        out.presence(&present);
+        out.open("rooms");
+        out.stripped("invite", "invite_state", &invited);
+        out.stripped("knock", "knock_state", &knocked);
+        out.left(&scene, &left, now);
+        out.open("join");
+
+        let groups = self.group(&scene, plan.joined).await?;
+        if groups.len() < 2 {
+            for group in &groups {
+                self.write_group(&scene, group, now, &mut out).await?;
+            }
+            out.raw(END);
+            return Ok(Answer::Whole(out.into_bytes()));
+        }
+        let mut bodies = self.bodies(&scene, groups, now);
+        let mut begun = false;
+        // What goes wrong before anything is sent is answered as an error.
+        let first = bodies.next().await.transpose()?.unwrap_or_default();
+        let first = stream::iter([out.into_bytes(), after_others(first, &mut begun)]);
+        let following = bodies.scan(begun, |begun, body| {
+            // A body that ends before its end is no JSON, so the client asks again from where it was.
+            let body = body.inspect_err(|error| warn!(%error, "a sync is broken off")).ok();
+            ready(body.map(|body| after_others(body, begun)))
+        });
+        Ok(Answer::Parts(first.chain(following).boxed()))
+    }
+
+    /// What the groups tell, each after a comma, the last with the end of the answer: read some ahead of what the
+    /// client has taken, and on other threads, since a large account would keep one busy for long.
+    fn bodies(
+        &self,
+        scene: &Scene<'_>,
+        groups: Vec<Vec<RoomPlan>>,
+        now: Timestamp,
+    ) -> BoxStream<'static, Result<Bytes, Error>> {
+        let (since, head, ignored) = (scene.since, scene.head, scene.ignored.clone());
+        let (syncs, request) = (self.clone(), Arc::new(scene.request.clone()));
+        let last = groups.len().saturating_sub(1);
+        let read = move |(place, group): (usize, Vec<RoomPlan>)| {
+            let (syncs, request, ignored) = (syncs.clone(), request.clone(), ignored.clone());
+            let tasks = syncs.groups().tasks.clone();
+            tasks.spawn("rooms of a sync", async move {
+                let scene = Scene { request: &request, since, head, ignored };
+                let mut out = Out::with_capacity(64 * 1024);
+                out.raw(",");
+                syncs.write_group(&scene, &group, now, &mut out).await?;
+                if place == last {
+                    out.raw(END);
+                }
+                Ok(out.into_bytes())
+            })
+        };
+        let bodies = stream::iter(groups).enumerate().map(read).buffered(GROUPS_AHEAD);
+        bodies.map(|read| read.unwrap_or(Err(Error::Room(room::Error::Interrupted)))).boxed()
+    }
+
+    /// Writes what the rooms of a group tell, when it is their turn.
+    async fn write_group(
+        &self,
+        scene: &Scene<'_>,
+        group: &[RoomPlan],
+        now: Timestamp,
+        out: &mut Out,
+    ) -> Result<(), Error> {
+        // Nobody ever closes it.
+        let _turn = self.groups().turns.acquire().await.ok();
+        for part in self.joined_or_less(scene, group).await? {
+            if !part.is_empty(scene) {
+                out.joined(scene, &part, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rooms in groups that are read together: of few rooms, and of few members where all are told.
+    async fn group(&self, scene: &Scene<'_>, plans: Vec<RoomPlan>) -> Result<Vec<Vec<RoomPlan>>, Error> {
+        let members = match scene.request.filter.state.lazy {
+            LazyMembers::Off => {
+                let rooms: Vec<RoomSerial> = plans.iter().map(|plan| plan.row.room).collect();
+                let counts = self.rooms().member_counts(&rooms).await?;
+                counts.into_iter().map(|count| count.joined).collect()
+            }
+            _ => vec![0; plans.len()],
+        };
+        Ok(grouped(plans.into_iter().zip(members)))
+    }
+}
+
+/// A group's rooms as they follow those of others, if there were any.
+fn after_others(body: Bytes, begun: &mut bool) -> Bytes {
+    let has_rooms = body.get(1) == Some(&b'"');
+    let keeps_comma = has_rooms && *begun;
+    *begun |= has_rooms;
+    if keeps_comma { body } else { body.slice(body.len().min(1)..) }
+}
+
+/// Groups of rooms, in their order, each given with the number of its members.
+fn grouped<T>(rooms: impl Iterator<Item = (T, u64)>) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    let mut members = 0_u64;
+    for (room, count) in rooms {
+        members = members.saturating_add(count);
+        match groups.last_mut().filter(|group| group.len() < GROUP && members <= GROUP_MEMBERS) {
+            Some(group) => group.push(room),
+            None => {
+                groups.push(vec![room]);
+                members = count;
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_few_rooms_and_few_members_and_no_room_is_lost() {
+        let sizes = |counts: &[u64]| -> Vec<usize> {
+            let groups = grouped(counts.iter().copied().enumerate());
+            assert!(groups.iter().flatten().copied().eq(0..counts.len()), "each once, in order");
+            groups.iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[3; 120]), [50, 50, 20]);
+        assert_eq!(sizes(&[30_000, 1, 30_000, 30_000]), [1, 1, 1, 1]);
+        assert_eq!(sizes(&[2_500, 2_500, 1, 4_999, u64::MAX, 1]), [2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn there_is_a_comma_between_rooms_and_nowhere_else() {
+        let joined = |bodies: &[&'static str]| -> String {
+            let mut begun = false;
+            let after = |body: &&'static str| after_others(Bytes::from_static(body.as_bytes()), &mut begun);
+            bodies.iter().map(after).map(|body| String::from_utf8(body.into()).unwrap()).collect()
+        };
+        assert_eq!(joined(&[",\"a\":1", ",\"b\":2", ",}"]), "\"a\":1,\"b\":2}");
+        assert_eq!(joined(&[",", ",\"b\":2", ",", ",\"c\":3}"]), "\"b\":2,\"c\":3}");
+        assert_eq!(joined(&[",", ",}"]), "}");
+    }
+}
