@@ -169,6 +169,8 @@ pub struct SenderConfig {
     pub spread: Duration,
     /// Rooms with more servers than this send no typing notifications and no receipts out.
     pub largest_ephemeral_room: usize,
+    /// Memory for the sets of servers that are in rooms; with less they are read more often.
+    pub memory: ByteSize,
 }
 
 impl Default for SenderConfig {
@@ -186,6 +188,7 @@ impl Default for SenderConfig {
             catch_up_events: 500,
             spread: Duration::from_secs(10),
             largest_ephemeral_room: 200,
+            memory: ByteSize::mib(8),
         }
     }
 }

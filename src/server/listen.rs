@@ -23,7 +23,6 @@ use crate::{
     idle::{Counted, Requests},
     patience::{Patient, Sliced},
     places::{Bounds, Place, Places, Spell},
-    process,
     texts::tr,
     unread,
 };
@@ -205,11 +204,6 @@ impl Connection {
         let coming = requests.clone();
         let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            // Clients that work soon send something; those that look whether the server is there do not. A
-            // stranger's request counts too, which costs memory only.
-            if !request.method().is_safe() {
-                process::allow_huge_pages();
-            }
             if let Some(name) = &name {
                 request.extensions_mut().insert(TlsName(name.clone()));
             }

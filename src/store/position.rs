@@ -30,7 +30,7 @@ impl std::fmt::Display for Position {
 /// destination.
 ///
 /// The id is a stable 64-bit hash of the name. Two names with one hash wake readers in vain, and count as one where
-/// it is asked whether a [crowd](crate::Store::is_crowd) waits.
+/// it is asked whether a [crowd](crate::Store::crowd) waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Topic {
     /// Which sort of thing it is; see the constructors.

@@ -344,7 +344,7 @@ impl Store {
         self.inner.hub.watch(topics, Vec::new())
     }
 
-    /// The same for topics of two kinds: where a [crowd](Store::is_crowd) waits for one of the patient ones, nobody of
+    /// The same for topics of two kinds: where a [crowd](Store::crowd) waits for one of the patient ones, nobody of
     /// it is woken urgently by what touches that.
     #[must_use]
     pub fn watch_patiently(&self, urgent: Vec<Topic>, patient: Vec<Topic>) -> Watch {
@@ -357,11 +357,11 @@ impl Store {
         self.inner.hub.watch(vec![Topic::ANY], Vec::new())
     }
 
-    /// Whether more than 64 watches are registered for a topic: who has nothing but that to tell may let more of it
-    /// gather before he wakes them all.
+    /// How many watches are registered for a topic, if they are more than 64; otherwise 0. Who has nothing but that to
+    /// tell may let more of it gather before he wakes them all.
     #[must_use]
-    pub fn is_crowd(&self, topic: Topic) -> bool {
-        self.inner.hub.is_crowd(topic)
+    pub fn crowd(&self, topic: Topic) -> usize {
+        self.inner.hub.crowd(topic)
     }
 
     /// For how many topics watches are registered, one that several wait for counted for each.

@@ -166,8 +166,8 @@ impl Hub {
         self.moves.lock().since(since, limit)
     }
 
-    pub(crate) fn is_crowd(&self, topic: Topic) -> bool {
-        self.shard(topic).lock().get(&topic).is_some_and(|waiters| waiters.len() > CROWD)
+    pub(crate) fn crowd(&self, topic: Topic) -> usize {
+        self.shard(topic).lock().get(&topic).map(Vec::len).filter(|waiters| *waiters > CROWD).unwrap_or(0)
     }
 
     pub(crate) fn watched(&self) -> usize {
@@ -492,11 +492,11 @@ mod tests {
             }
         };
         let mut watches: Vec<Watch> = (0..CROWD).map(|_| hub.watch(vec![topic(1)], vec![topic(2)])).collect();
-        assert!(!hub.is_crowd(topic(2)));
+        assert_eq!(hub.crowd(topic(2)), 0);
         touch(1, 2);
         assert!(is_woken(&mut watches[0]).await, "a few need not be patient");
         watches.push(hub.watch(vec![topic(1)], vec![topic(2)]));
-        assert!(hub.is_crowd(topic(2)));
+        assert_eq!(hub.crowd(topic(2)), CROWD + 1);
         touch(2, 2);
         assert!(!is_woken(&mut watches[0]).await);
         touch(3, 2);

@@ -141,11 +141,12 @@ impl Plan {
 }
 
 impl Syncs {
-    /// Whether an answer may wait for a moment: all that it would tell are receipts and typing in rooms with so many
-    /// readers that to tell each of it to all of them at once would cost more than anything else.
-    pub(crate) fn may_gather(&self, plan: &Plan) -> bool {
-        let is_crowd = |room: &RoomPlan| self.store().is_crowd(Topic::ephemeral(room.row.room_id.as_str()));
-        plan.of_the_moment().is_some_and(|rooms| rooms.iter().all(is_crowd))
+    /// How many readers an answer may wait for a moment with, 0 if it may not: it may where all that it would tell are
+    /// receipts and typing in rooms with so many readers that to tell each of it to all of them at once would cost more
+    /// than anything else.
+    pub(crate) fn crowd(&self, plan: &Plan) -> usize {
+        let crowd = |room: &RoomPlan| self.store().crowd(Topic::ephemeral(room.row.room_id.as_str()));
+        plan.of_the_moment().and_then(|rooms| rooms.iter().map(crowd).min()).unwrap_or(0)
     }
 
     /// The head, and the user's rooms as they are there.

@@ -215,10 +215,10 @@ impl Syncs {
             let left = deadline.since(self.0.clock.instant());
             match self.news(&request, since, head, &rooms, may_gather && !left.is_zero()).await? {
                 News::Answer(answer) => return Ok(Answer::Whole(answer)),
-                News::Gathering => {
+                News::Gathering { crowd } => {
                     may_gather = false;
-                    let woken =
-                        self.0.clock.timeout(left.min(gathering(&request.user)), watch.changed_urgently());
+                    let at_most = left.min(gathering(&request.user, crowd));
+                    let woken = self.0.clock.timeout(at_most, watch.changed_urgently());
                     // Whatever ends it, what has gathered is told now.
                     let _ended = self.0.stop.run_until_cancelled(woken).await;
                     continue;
@@ -254,8 +254,11 @@ impl Syncs {
         let scene = Scene { request, since: Some(since), head, ignored };
         let plan = self.plan(&scene, rooms, data.rooms).await?;
         let global = wanted(request, data.global);
-        if may_gather && global.is_empty() && self.may_gather(&plan) {
-            return Ok(News::Gathering);
+        if may_gather && global.is_empty() {
+            let crowd = self.crowd(&plan);
+            if crowd > 0 {
+                return Ok(News::Gathering { crowd });
+            }
         }
 
         let mut joined = self.joined_or_less(&scene, &plan.joined).await?;
@@ -341,8 +344,10 @@ impl Syncs {
 /// What there is for a client that waits.
 enum News {
     Nothing,
-    /// Only what may wait for more of its kind.
-    Gathering,
+    /// Only what may wait for more of its kind, as so many readers will be told of it.
+    Gathering {
+        crowd: usize,
+    },
     Answer(Bytes),
 }
 

@@ -71,10 +71,12 @@ fn topics(user: &UserId, rooms: &UserRooms) -> (Vec<Topic>, Vec<Topic>) {
     (joined().map(Topic::room).chain(own).collect(), joined().map(Topic::ephemeral).collect())
 }
 
-/// For how long a reader in a crowd lets receipts and typing gather: each would wake all others of the crowd as
-/// well. Not the same for all, so that they do not come back all at once.
-pub(crate) fn gathering(user: &UserId) -> Duration {
-    Duration::from_millis(1_000 + Topic::memberships(user.as_str()).id % 1_000)
+/// For how long a reader in a crowd of so many lets receipts and typing gather: each would wake all others of the crowd
+/// as well. Of a larger crowd for longer, so that some hundred come back in a second whatever its size, up to a
+/// length that one who watches would wonder at. Not the same for all, so that they do not come back all at once.
+pub(crate) fn gathering(user: &UserId, crowd: usize) -> Duration {
+    let times = u32::try_from(crowd / 500).unwrap_or(u32::MAX).clamp(1, 4);
+    Duration::from_millis(1_000 + Topic::memberships(user.as_str()).id % 1_000) * times
 }
 
 /// Whether the same rooms are joined in both.

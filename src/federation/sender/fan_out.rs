@@ -67,7 +67,7 @@ pub(super) struct FanOut {
 impl FanOut {
     pub(super) fn new(sender: Arc<Inner>) -> Self {
         let typing_seen = sender.store.head();
-        let rosters = Rosters::new(sender.rooms.clone());
+        let rosters = Rosters::new(sender.rooms.clone(), &sender.caches, sender.config.memory);
         Self { sender, rosters, typing_seen, typing_done: Vec::new(), presence_seen: typing_seen }
     }
 
@@ -350,7 +350,7 @@ fn send_event(
     position: Position,
     entry: EventEntry,
     event: Arc<StoredEvent>,
-    servers: &Presence<'_>,
+    servers: &Presence,
 ) {
     let EventEntry { room_id, member, .. } = entry;
     let Some(from) = speaker(sender, &event, servers) else { return };
@@ -372,7 +372,7 @@ fn send_event(
 
 /// The authority of ours that sends an event: its sender's; for one that came in through us, one
 /// that takes part in the room.
-fn speaker(sender: &Inner, event: &StoredEvent, servers: &Presence<'_>) -> Option<OwnedServerName> {
+fn speaker(sender: &Inner, event: &StoredEvent, servers: &Presence) -> Option<OwnedServerName> {
     let authorities = sender.client.authorities();
     let author = event.sender().server_name();
     if authorities.is_ours(author) {
@@ -408,7 +408,7 @@ async fn send_receipt(
     sender: &Arc<Inner>,
     position: Position,
     entry: ReceiptEntry,
-    servers: &Presence<'_>,
+    servers: &Presence,
 ) -> Result<(), Error> {
     let others = others(sender, servers);
     if others.is_empty() {
@@ -430,7 +430,7 @@ async fn send_receipt(
 }
 
 /// The servers that hear of ephemeral things of a room; none in a very large one.
-fn others<'a>(sender: &Inner, servers: &'a Presence<'_>) -> Vec<&'a OwnedServerName> {
+fn others<'a>(sender: &Inner, servers: &'a Presence) -> Vec<&'a OwnedServerName> {
     if servers.len() > sender.config.largest_ephemeral_room {
         return Vec::new();
     }

@@ -53,7 +53,9 @@ use std::{
 };
 
 use account::Presence;
-use base::{Backoff, Clock, Counter, CounterFamily, Gauge, Instant, Metrics, Random, Tasks, Timestamp};
+use base::{
+    Backoff, Caches, Clock, Counter, CounterFamily, Gauge, Instant, Metrics, Random, Tasks, Timestamp,
+};
 use parking_lot::{Mutex, RwLock};
 use room::Rooms;
 use ruma::{OwnedServerName, ServerName};
@@ -124,6 +126,7 @@ pub(crate) struct Inner {
     clock: Clock,
     random: Random,
     tasks: Tasks,
+    caches: Caches,
     destinations: Mutex<Destinations>,
     press: Press,
     /// How far the log has been read.
@@ -370,6 +373,7 @@ impl Office {
             clock: clock.clone(),
             random: random.clone(),
             tasks: tasks.clone(),
+            caches: self.parts.metrics.caches().clone(),
             destinations: Mutex::default(),
             press: Press::default(),
             notes: Mutex::default(),

@@ -5,57 +5,57 @@
 //! what was said behind his back, nobody who was there is left out, and neither is otherwise where the log is read
 //! again from a place that lies far back.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
+use base::{ByteSize, Cache, Caches};
 use room::{Error, RoomSerial, Rooms, Root, read::servers::RoomServers};
 use ruma::{OwnedServerName, ServerName};
 use tracing::warn;
 
-/// Names in the sets of all rooms; above it they are forgotten, and read again where they are needed.
-const MOST_NAMES: usize = 300_000;
-
-/// The servers of rooms, each as it was at the place of the log that was looked at last.
+/// The servers of rooms, each as it was at the place of the log that was looked at last. What is forgotten is read
+/// again where it is needed.
 pub(super) struct Rosters {
     rooms: Rooms,
-    sets: HashMap<RoomSerial, RoomServers>,
-    most_names: usize,
+    sets: Cache<RoomSerial, Arc<RoomServers>>,
 }
 
 /// The servers in a room just before or just after an entry of the log.
 #[derive(Debug)]
-pub(super) struct Presence<'a> {
-    after: Option<&'a RoomServers>,
+pub(super) struct Presence {
+    after: Option<Arc<RoomServers>>,
     /// Those that were there before and are not any more.
     gone: Vec<OwnedServerName>,
 }
 
 impl Rosters {
-    pub(super) fn new(rooms: Rooms) -> Self {
-        Self { rooms, sets: HashMap::new(), most_names: MOST_NAMES }
+    /// Sets that take so much memory.
+    pub(super) fn new(rooms: Rooms, caches: &Caches, memory: ByteSize) -> Self {
+        let owned =
+            |_: &RoomSerial, servers: &Arc<RoomServers>| size_of::<RoomServers>() + servers.memory_bytes();
+        Self { rooms, sets: Cache::of_large(caches, "federation_rosters", memory.as_u64(), owned) }
     }
 
     /// Reads the sets of these rooms that are not in memory, together.
-    pub(super) async fn take_in(&mut self, rooms: impl Iterator<Item = RoomSerial>) -> Result<(), Error> {
-        let wanted: Vec<RoomSerial> = rooms.filter(|room| !self.sets.contains_key(room)).collect();
+    pub(super) async fn take_in(&self, rooms: impl Iterator<Item = RoomSerial>) -> Result<(), Error> {
+        let wanted: Vec<RoomSerial> = rooms.filter(|room| self.sets.get(room).is_none()).collect();
         if wanted.is_empty() {
             return Ok(());
         }
-        if self.sets.values().map(RoomServers::len).sum::<usize>() > self.most_names {
-            self.sets.clear();
+        for (room, servers) in self.rooms.servers_now(&wanted).await? {
+            self.sets.insert(room, Arc::new(servers));
         }
-        self.sets.extend(self.rooms.servers_now(&wanted).await?);
         Ok(())
     }
 
     /// The servers that are in a room in either of two states of it that follow each other; without states, those
     /// that are known.
     pub(super) async fn between(
-        &mut self,
+        &self,
         room: RoomSerial,
         states: Option<(Root, Root)>,
-    ) -> Result<Presence<'_>, Error> {
+    ) -> Result<Presence, Error> {
         match self.move_on(room, states).await {
-            Ok(gone) => Ok(Presence { after: self.sets.get(&room), gone }),
+            Ok((after, gone)) => Ok(Presence { after: Some(after), gone }),
             // Of a room that is being purged, or damaged, those hear that are listed: it must not stop the log.
             Err(Error::Inconsistent(cause)) => {
                 warn!(room = room.0, cause, "who is in a room cannot be told from its states");
@@ -65,35 +65,47 @@ impl Rosters {
         }
     }
 
-    /// Moves a room's set through two states; returns those that the second has not any more.
+    /// Moves a room's set through two states; returns it, and those that the second has not any more.
     async fn move_on(
-        &mut self,
+        &self,
         room: RoomSerial,
         states: Option<(Root, Root)>,
-    ) -> Result<Vec<OwnedServerName>, Error> {
-        self.take_in(std::iter::once(room)).await?;
-        // Not in its place while it is moved: a set of which something cannot be read any more is read anew.
-        let mut servers = self.sets.remove(&room).unwrap_or_default();
+    ) -> Result<(Arc<RoomServers>, Vec<OwnedServerName>), Error> {
+        let kept = self.sets.get(&room);
+        let is_new = kept.is_none();
+        let mut servers = match kept {
+            Some(servers) => servers,
+            None => Arc::new(self.rooms.servers_now(&[room]).await?.remove(&room).unwrap_or_default()),
+        };
         let mut gone = Vec::new();
-        if let Some((before, after)) = states {
-            self.rooms.move_servers(room, &mut servers, before).await?;
-            gone = self.rooms.move_servers(room, &mut servers, after).await?;
+        let is_there = |(before, after): (Root, Root)| before == after && servers.root() == after;
+        match states.filter(|states| !is_there(*states)) {
+            Some((before, after)) => {
+                // Not in its place while it is moved: a set of which something cannot be read any more is read anew.
+                self.sets.remove(&room);
+                let moving = Arc::make_mut(&mut servers);
+                self.rooms.move_servers(room, moving, before).await?;
+                gone = self.rooms.move_servers(room, moving, after).await?;
+                self.sets.insert(room, servers.clone());
+            }
+            None if is_new => self.sets.insert(room, servers.clone()),
+            None => {}
         }
-        self.sets.insert(room, servers);
-        Ok(gone)
+        Ok((servers, gone))
     }
 }
 
-impl Presence<'_> {
+impl Presence {
     pub(super) fn len(&self) -> usize {
-        self.after.map_or(0, RoomServers::len) + self.gone.len()
+        self.after.as_ref().map_or(0, |after| after.len()) + self.gone.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &OwnedServerName> {
-        self.after.into_iter().flat_map(RoomServers::iter).chain(&self.gone)
+        self.after.iter().flat_map(|after| after.iter()).chain(&self.gone)
     }
 
     pub(super) fn includes(&self, server: &ServerName) -> bool {
-        self.after.is_some_and(|after| after.includes(server)) || self.gone.iter().any(|gone| gone == server)
+        self.after.as_ref().is_some_and(|after| after.includes(server))
+            || self.gone.iter().any(|gone| gone == server)
     }
 }

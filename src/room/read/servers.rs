@@ -20,6 +20,9 @@ use crate::{
 /// How often the numbers are read again because the state has moved meanwhile.
 const TRIES: usize = 4;
 
+/// What the allocator needs for a name beside its letters, about.
+const NAME_OVERHEAD: usize = 8;
+
 /// Member events that are looked at together.
 const SLICE: usize = 1_000;
 
@@ -27,8 +30,8 @@ const SLICE: usize = 1_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomServers {
     root: Root,
-    /// How many joined members each has: one at least.
-    members: BTreeMap<OwnedServerName, u64>,
+    /// How many joined members each has, by name: one at least. Of most rooms there is but one, ours.
+    members: Vec<(OwnedServerName, u64)>,
 }
 
 impl RoomServers {
@@ -49,27 +52,35 @@ impl RoomServers {
 
     /// Whether this server is there.
     pub fn includes(&self, server: &ServerName) -> bool {
-        self.members.contains_key(server)
+        self.place(server).is_ok()
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &OwnedServerName> {
-        self.members.keys()
+        self.members.iter().map(|(server, _)| server)
+    }
+
+    /// What they own in memory, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let names: usize = self.iter().map(|server| server.as_str().len() + NAME_OVERHEAD).sum();
+        names + self.members.capacity() * size_of::<(OwnedServerName, u64)>()
+    }
+
+    fn place(&self, server: &ServerName) -> Result<usize, usize> {
+        self.members.binary_search_by(|(known, _)| known.as_str().cmp(server.as_str()))
     }
 
     /// More or fewer members of a server; true when it was there and is not any more.
     fn count(&mut self, server: &OwnedServerName, more: i64) -> bool {
-        let known = self.members.get(server).copied().unwrap_or(0);
-        match known.saturating_add_signed(more) {
-            0 => self.members.remove(server).is_some(),
-            number => {
-                match self.members.get_mut(server) {
-                    Some(known) => *known = number,
-                    None => drop(self.members.insert(server.clone(), number)),
-                }
-                false
-            }
+        let place = self.place(server);
+        let known = place.map_or(0, |place| self.members[place].1);
+        match (known.saturating_add_signed(more), place) {
+            (0, Ok(place)) => drop(self.members.remove(place)),
+            (0, Err(_)) => return false,
+            (number, Ok(place)) => self.members[place].1 = number,
+            (number, Err(place)) => self.members.insert(place, (server.clone(), number)),
         }
+        known.saturating_add_signed(more) == 0
     }
 }
 
@@ -195,13 +206,21 @@ impl Rooms {
     async fn members_by_server(
         &self,
         rooms: &[RoomSerial],
-    ) -> Result<Vec<BTreeMap<OwnedServerName, u64>>, Error> {
+    ) -> Result<Vec<Vec<(OwnedServerName, u64)>>, Error> {
         let ranges = rooms.iter().map(Range::prefix).collect();
         let found = self.store().scan_many(&SERVERS, ranges, store::Order::Ascending, usize::MAX).await?;
         let number = |((_, server), count): ((RoomSerial, String), store::Counter)| {
             let count = u64::try_from(count.0).ok().filter(|count| *count > 0)?;
             Some((ServerName::parse(server).ok()?, count))
         };
-        Ok(found.into_iter().map(|rows| rows.into_iter().filter_map(number).collect()).collect())
+        let members = |rows: Vec<((RoomSerial, String), store::Counter)>| {
+            let mut members: Vec<_> = rows.into_iter().filter_map(number).collect();
+            // As names are compared here, which is how the store has them as well.
+            members.sort_unstable_by(|(left, _), (right, _)| left.as_str().cmp(right.as_str()));
+            members.dedup_by(|(left, _), (right, _)| left == right);
+            members.shrink_to_fit();
+            members
+        };
+        Ok(found.into_iter().map(members).collect())
     }
 }

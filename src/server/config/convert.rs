@@ -13,11 +13,12 @@ use super::{
 use crate::{causes, places::Bounds, texts::tr};
 
 /// How `[store] memory` is divided, in hundredths: the store's blocks and write buffers, the room engine, `/sync`,
-/// sessions. Each divides its part among its caches.
+/// sessions, who is to be sent what. Each divides its part among its caches.
 const STORE: u64 = 36;
-const ROOMS: u64 = 42;
+const ROOMS: u64 = 39;
 const SYNC: u64 = 18;
 const ACCOUNTS: u64 = 4;
+const FEDERATION: u64 = 3;
 
 impl Config {
     /// Our server names with their keys, read from their files.
@@ -193,6 +194,10 @@ impl Config {
             keys: federation::KeyConfig {
                 notaries: config.trusted_notaries.clone(),
                 ..federation::KeyConfig::default()
+            },
+            sender: federation::SenderConfig {
+                memory: self.memory(FEDERATION),
+                ..federation::SenderConfig::default()
             },
             peers: match &config.peers {
                 PeersSetting::Nobody => federation::Peers::Nobody,
