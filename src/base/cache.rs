@@ -2,7 +2,8 @@
 //!
 //! A [`Cache`] holds what its keys and values take, what they own elsewhere and what the cache itself needs for them
 //! within a number of bytes. [`Caches`] knows all of them: it tells the metrics what each holds, and lets go what
-//! nobody has asked for in a while ([`Caches::age`]), so that memory follows what is used and not what was used once.
+//! nobody has asked for in a while ([`Caches::age`]), so that memory follows what is used and not what was used once,
+//! and lends what some do not need to those that could use more ([`Caches::lend`]).
 
 use std::{
     cell::RefCell,
@@ -11,7 +12,7 @@ use std::{
     hash::Hash,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -22,7 +23,8 @@ use quick_cache::{
     sync::{Cache as Shards, DefaultLifecycle},
 };
 
-use crate::{GaugeFamily, Metrics};
+pub use crate::lend::Part;
+use crate::{GaugeFamily, Metrics, lend};
 
 /// What a cache's tables need for an entry beside key and value: two links, a place in a hash table, a kind.
 const LINKS: usize = 32;
@@ -45,6 +47,12 @@ pub struct Cache<K, V>(Arc<Entries<K, V>>);
 struct Entries<K, V> {
     shards: Shards<K, Kept<V>, ByBytes>,
     owned: Owned<K, V>,
+    /// What it was given, whatever is lent.
+    share: u64,
+    /// The largest entry that is kept.
+    largest: AtomicU64,
+    /// Whether a larger one came since it was last asked.
+    refused: AtomicBool,
 }
 
 /// A value, with what it was charged when it was put in.
@@ -121,7 +129,9 @@ where
             // All that has no default is set above.
             Err(_) => Shards::with_weighter(items, bytes, ByBytes),
         };
-        let entries = Arc::new(Entries { shards, owned });
+        let largest = AtomicU64::new(shards.shard_capacity());
+        let entries =
+            Arc::new(Entries { shards, owned, share: bytes, largest, refused: AtomicBool::new(false) });
         let held: Weak<dyn Holder> = Arc::downgrade(&entries) as _;
         caches.add(name, held);
         Self(entries)
@@ -190,6 +200,9 @@ where
 
     fn kept(&self, key: &K, value: V) -> Kept<V> {
         let bytes = (self.0.owned)(key, &value).saturating_add(Self::own_bytes());
+        if bytes as u64 > self.0.largest.load(Ordering::Relaxed) {
+            self.0.refused.store(true, Ordering::Relaxed);
+        }
         Kept { value, bytes: u32::try_from(bytes).unwrap_or(u32::MAX), rested: AtomicU8::new(0) }
     }
 }
@@ -201,6 +214,15 @@ pub trait Holder: Send + Sync {
 
     /// Lets go what was not asked for since the last [`RESTS`] times, and says how many bytes that were.
     fn age(&self) -> u64;
+
+    /// What it has of the memory that may be lent; `None` if it neither lends nor borrows. Asking again, it has not
+    /// refused anything since.
+    fn part(&self) -> Option<Part> {
+        None
+    }
+
+    /// May hold so many bytes from now on, and lets go what is more.
+    fn grant(&self, _bytes: u64) {}
 }
 
 /// How much somebody holds.
@@ -219,6 +241,20 @@ where
     K: Eq + Hash + Send + Sync,
     V: Clone + Send + Sync,
 {
+    fn part(&self) -> Option<Part> {
+        Some(Part {
+            share: self.share,
+            bytes: self.shards.weight(),
+            most: self.shards.capacity(),
+            refused: self.refused.swap(false, Ordering::Relaxed),
+        })
+    }
+
+    fn grant(&self, bytes: u64) {
+        self.shards.set_capacity(bytes);
+        self.largest.store(self.shards.shard_capacity(), Ordering::Relaxed);
+    }
+
     fn held(&self) -> Held {
         Held { bytes: self.shards.weight(), entries: self.shards.len() as u64, most: self.shards.capacity() }
     }
@@ -268,6 +304,27 @@ impl Caches {
     /// It looks at every entry, so some seconds should be between two.
     pub fn age(&self) -> u64 {
         self.holders().iter().flat_map(|(_, holders)| holders).map(|holder| holder.age()).sum()
+    }
+
+    /// Lends what some do not need to those that are full, for as long as both is so. All together get what they were
+    /// given, so who needs his own again has it after the next time.
+    ///
+    /// It asks each cache for some numbers only; a cache that gives something back lets entries go.
+    pub fn lend(&self) {
+        let holders = self.holders();
+        let parts: Vec<(&Arc<dyn Holder>, Part)> = holders
+            .iter()
+            .flat_map(|(_, holders)| holders)
+            .filter_map(|holder| Some((holder, holder.part()?)))
+            .collect();
+        let grants = lend::grants(&parts.iter().map(|(_, part)| *part).collect::<Vec<_>>());
+        // Who gives back goes first, so that at no time more is held than is there.
+        let mut changes: Vec<_> =
+            parts.iter().zip(grants).filter(|((_, part), to)| part.most != *to).collect();
+        changes.sort_by_key(|((_, part), to)| *to > part.most);
+        for ((holder, _), to) in changes {
+            holder.grant(to);
+        }
     }
 
     /// What is held under each name.

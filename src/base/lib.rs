@@ -14,6 +14,7 @@ mod clock;
 pub mod config;
 mod fold;
 pub mod language;
+mod lend;
 mod metrics;
 mod random;
 mod size;

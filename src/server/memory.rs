@@ -1,7 +1,8 @@
 //! Memory that nobody uses goes back to the system.
 //!
-//! Caches hold what was used once, up to their part of `[store] memory`. What nobody has asked for in about a minute
-//! is let go, so that a server at night holds what it needs at night. Where nothing is held, looking costs nothing.
+//! Caches hold what was used once, up to their part of `[store] memory`, and lend what they do not need to those that
+//! could use more. What nobody has asked for in about a minute is let go, so that a server at night holds what it needs
+//! at night. Where nothing is held, looking costs nothing.
 
 use std::time::Duration;
 
@@ -12,15 +13,27 @@ use tracing::debug;
 /// ([`base::cache::RESTS`]): a client asks twice a minute, and what it asks for must stay.
 const LOOKS: Duration = Duration::from_secs(15);
 
-/// Lets go, again and again, what nobody asks for.
+/// How often it is looked who could use more and who needs less: some numbers of each cache.
+const LOANS: Duration = Duration::from_secs(1);
+
+/// Lends, and lets go, again and again, what nobody asks for.
 pub(crate) fn start(caches: &Caches, clock: &Clock, tasks: &Tasks) {
     let (caches, clock, stopping) = (caches.clone(), clock.clone(), tasks.shutdown_token());
     let helpers = tasks.clone();
     tasks.spawn("memory", async move {
-        while stopping.run_until_cancelled(clock.sleep(LOOKS)).await.is_some() {
+        let mut looked_at = clock.instant();
+        while stopping.run_until_cancelled(clock.sleep(LOANS)).await.is_some() {
+            let is_due = clock.instant().since(looked_at) >= LOOKS;
+            if is_due {
+                looked_at = clock.instant();
+            }
             let looked = caches.clone();
             // Many entries take longer than an async thread may.
-            let size_bytes = helpers.spawn_blocking("memory", move || looked.age()).await.unwrap_or_default();
+            let work = move || {
+                looked.lend();
+                if is_due { looked.age() } else { 0 }
+            };
+            let size_bytes = helpers.spawn_blocking("memory", work).await.unwrap_or_default();
             if size_bytes > 0 {
                 debug!(size_bytes, "caches have let go what nobody asks for");
             }

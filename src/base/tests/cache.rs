@@ -97,3 +97,40 @@ fn metrics_tell_what_each_cache_holds() {
     assert_eq!(metrics.caches().held(), [("texts", Held::default())]);
     assert!(metrics.render().contains(r#"yakuba_base_cache_bytes{cache="texts"} 0"#));
 }
+
+#[test]
+fn what_one_cache_does_not_need_another_may_hold_until_it_is_needed() {
+    let caches = Caches::new();
+    let (poor, rich) = (texts(&caches, 100_000), texts(&caches, 300_000));
+    let text = "x".repeat(200);
+    let fill = |cache: &Cache<u64, Arc<str>>, much: u64| {
+        (0..much).for_each(|key| cache.insert(key, text.as_str().into()));
+    };
+    rich.insert(1, "little".into());
+    fill(&poor, 2_000);
+    assert!(poor.bytes() <= 100_000);
+    caches.lend();
+    fill(&poor, 2_000);
+    assert!(poor.bytes() > 300_000 && poor.bytes() + rich.bytes() <= 400_000, "{}", poor.bytes());
+    assert!(rich.get(&1).is_some());
+
+    // It fills what it was left, and has its own again.
+    fill(&rich, 2_000);
+    assert!(rich.bytes() < 50_000);
+    caches.lend();
+    assert!(poor.bytes() <= 100_000);
+    fill(&rich, 2_000);
+    assert!(rich.bytes() > 250_000 && rich.bytes() <= 300_000, "{}", rich.bytes());
+
+    // What is too large for what it was left is kept after the next time as well.
+    rich.clear();
+    fill(&poor, 2_000);
+    caches.lend();
+    fill(&poor, 2_000);
+    let large: Arc<str> = "x".repeat(150_000).into();
+    rich.insert(1, large.clone());
+    assert!(rich.get(&1).is_none());
+    caches.lend();
+    rich.insert(1, large);
+    assert!(rich.get(&1).is_some());
+}
