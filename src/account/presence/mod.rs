@@ -14,6 +14,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#presence>
 
+mod flips;
 mod known;
 mod people;
 mod work;
@@ -70,6 +71,9 @@ const MOVES_LOOKED_AT: usize = 4_096;
 
 /// Longest status message that is kept, in characters.
 const MAX_STATUS_CHARS: usize = 1_000;
+
+/// Nobody did something longer ago: clients read no larger numbers than 2^53.
+const LONGEST_AGO: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Settings of presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,7 +332,10 @@ impl Presence {
     ) -> Vec<(RoomSerial, OwnedUserId)> {
         let Some(inner) = self.0.as_ref().filter(|_| self.has_moved(since)) else { return Vec::new() };
         // Mostly in few of many rooms, or in none.
-        let moved: Option<HashSet<Topic>> = inner.store.moved_since(since, MOVES_LOOKED_AT).map(|moved| {
+        // What this process alone had missed no topic tells of.
+        let is_told = inner.ear.everybody.lock().untold() <= since;
+        let moved = inner.store.moved_since(since, MOVES_LOOKED_AT).filter(|_| is_told);
+        let moved: Option<HashSet<Topic>> = moved.map(|moved| {
             let kind = Topic::presence(0).kind;
             moved.into_iter().filter(|topic| topic.kind == kind).collect()
         });
@@ -366,6 +373,7 @@ impl Presence {
         let mut is_any = false;
         for mut update in updates.into_iter().filter(|update| update.user.server_name() == origin) {
             update.status = update.status.map(bounded).filter(|status| !status.is_empty());
+            update.active_ago = update.active_ago.min(LONGEST_AGO);
             if everybody.is_news(&update.user, update.state, &update.status, now) {
                 is_any |= received.push(update);
             }
