@@ -40,8 +40,8 @@ const MAX_HELPERS: usize = 50;
 pub(crate) const ASKING: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Joins a room with the help of one of these servers, or of others that we know of.
-    pub(crate) async fn join_through(
+    /// Joins a room with the help of one of these servers, or of others that we know of; see [`Engine::join_through`].
+    pub(crate) async fn join_by_one_of(
         &self,
         user: &UserId,
         room_id: &RoomId,
@@ -129,6 +129,7 @@ impl Engine {
         let own = self.complete_template(version, &template, &authority)?;
         let room = self.ensure_room(room_id, version).await?;
 
+        let _place = self.join_place().await?;
         let answer = self
             .0
             .remote
