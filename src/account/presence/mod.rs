@@ -10,13 +10,15 @@
 //! presence is off, nothing is noted and nobody shown.
 //!
 //! All of it may be lost, and ends by itself: what a process said of its people once it has been silent for minutes,
-//! what another server said after half an hour.
+//! what another server said after half an hour; and who was there before a process began and has not come back is away
+//! for its clients soon after ([`settled`]).
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#presence>
 
 mod flips;
 mod known;
 mod people;
+mod settled;
 mod work;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -30,9 +32,11 @@ use store::{Ear, Position, Store, Topic, Value};
 use tokio::sync::Notify;
 use tracing::debug;
 
+pub use self::settled::Silent;
 use self::{
     known::{Everybody, Said},
     people::People,
+    settled::Settled,
     work::Received,
 };
 
@@ -165,6 +169,7 @@ struct Inner {
     teller: u64,
     ear: Arc<Listening>,
     received: Mutex<Received>,
+    settled: Settled,
     work: Notify,
 }
 
@@ -226,6 +231,7 @@ impl Presence {
             teller: random.u64().max(1),
             ear,
             received: Mutex::default(),
+            settled: Settled::since(clock.instant()),
             work: Notify::new(),
         });
         let worker = inner.clone();

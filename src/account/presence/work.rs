@@ -108,6 +108,11 @@ impl Inner {
                 let rooms = &self.rooms;
                 said = self.ear.everybody.lock().expire(|user| rooms.is_local(user), self.teller, now);
             }
+            if swept == now
+                && let Err(error) = self.settle(now).await
+            {
+                debug!(%error, "who is not there any more is found out later");
+            }
             if let Err(error) = self.tell(said, now).await {
                 debug!(%error, "nobody is told who is there");
             }
