@@ -14,7 +14,7 @@ use store::{
 };
 
 use super::{
-    entering::{asked, assert_whole},
+    entering::{asked, assert_whole, watched},
     net::{Net, Server, state, user},
 };
 use crate::entering::SLICE;
@@ -49,8 +49,14 @@ async fn who_gives_up_waiting_for_his_join_is_in_the_room_all_the_same() {
         joined = b.join(&taro, &room, "a.test") => panic!("{joined:?}"),
         () = until(async || a.membership(&taro, &room).await == Some(Membership::Join)) => {}
     }
-    drop(held);
-    until(async || b.membership(&taro, &room).await == Some(Membership::Join)).await;
+    // He tries again, while the first one goes on.
+    let again = b.join(&taro, &room, "a.test");
+    let done = async {
+        drop(held);
+        until(async || b.membership(&taro, &room).await == Some(Membership::Join)).await;
+    };
+    let (again, ()) = tokio::join!(again, done);
+    again.unwrap();
     assert_whole(&a, &b, &room).await;
 }
 
@@ -155,4 +161,52 @@ async fn two_processes_that_bring_a_very_large_room_in_at_once_both_come_to_an_e
     (came.0.unwrap(), came.1.unwrap());
     a.deliver(&b).await;
     assert_whole(&a, &b, &room).await;
+}
+
+#[tokio::test]
+async fn a_stranger_sees_nothing_of_what_is_brought_in_for_a_join_of_another() {
+    let net = Net::default();
+    let (a, room) = asked(&net).await;
+    let (hanako, taro, jiro) = (user(HANAKO), user(TARO), user("@jiro:b.test"));
+    let visible = |how: &str| {
+        let content = json!({ "history_visibility": how });
+        a.engine.send(&room, state(&hanako, "m.room.history_visibility", "", &content), None)
+    };
+    visible("world_readable").await.unwrap();
+    let disk = MemoryDisk::default();
+    let b = net.server_on(&["b.test"], &disk).await;
+    b.join(&taro, &room, "a.test").await.unwrap();
+    b.engine.leave(&taro, &room, None).await.unwrap();
+    b.deliver(&a).await;
+    let open = b.state(&room).await;
+    b.crash().await;
+
+    visible("joined").await.unwrap();
+    for number in 0..3 * SLICE {
+        let place = state(&hanako, "x.himitsu", &number.to_string(), &json!({ "floor": number }));
+        a.engine.send(&room, place, None).await.unwrap();
+    }
+    let mut is_joined = false;
+    for most in 1.. {
+        let (b, _) = watched(&net, &disk, most).await;
+        is_joined |= b.join(&taro, &room, "a.test").await.is_ok();
+        let info = b.rooms.room(&room).await.unwrap().unwrap();
+        let seen = b.rooms.standpoint(&jiro, &info).await;
+        if is_joined {
+            assert!(matches!(seen, Err(Error::NotJoined { .. })), "{seen:?}");
+            break;
+        }
+        let seen = b.rooms.all_state(info.serial, seen.unwrap().root).await.unwrap();
+        let mut seen: Vec<_> = seen
+            .iter()
+            .map(|event| {
+                let key = event.state_key().unwrap().to_owned();
+                (event.kind().to_owned(), key, event.event_id().to_owned())
+            })
+            .collect();
+        seen.sort();
+        assert!(seen == open, "after {most} batches");
+        b.crash().await;
+    }
+    assert!(is_joined);
 }
