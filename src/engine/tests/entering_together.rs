@@ -158,7 +158,7 @@ async fn two_processes_that_bring_a_very_large_room_in_at_once_both_come_to_an_e
     let other = net.server_over(&["b.test"], &disk, store).await;
     let (jiro, taro) = (user("@jiro:b.test"), user(TARO));
     let came = tokio::join!(b.join(&taro, &room, "a.test"), other.join(&jiro, &room, "a.test"));
-    (came.0.unwrap(), came.1.unwrap());
+    came.0.and(came.1).unwrap();
     a.deliver(&b).await;
     assert_whole(&a, &b, &room).await;
 }
