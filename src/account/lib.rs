@@ -51,7 +51,7 @@ pub use error::Error;
 pub use interactive::Asked;
 pub use login::{Credentials, LogIn};
 pub use openid::OpenIdToken;
-pub use presence::{Presence, PresenceConfig, PresenceUpdate, Seen, State, Syncing};
+pub use presence::{Presence, PresenceConfig, PresenceUpdate, Seen, Silent, State, Syncing};
 pub use profile::{Profile, list_names};
 pub use register::{NewUser, Registered};
 pub use registration_tokens::RegistrationToken;

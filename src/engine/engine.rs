@@ -23,6 +23,7 @@ use crate::{
     inbound::{InboxLimits, peers::Peers, seats::Seats, workers::Workers},
     outside::Outside,
     state::Resolver,
+    under_way::UnderWay,
     upgrade::UPGRADES_AT_ONCE,
 };
 
@@ -114,6 +115,7 @@ pub(crate) struct Inner {
     pub(crate) workers: Workers,
     pub(crate) seats: Seats,
     pub(crate) peers: Peers,
+    pub(crate) under_way: Arc<UnderWay>,
     /// Ids that others name and that no event can have; see [`pdu::Pdu::id_of_overfull`].
     pub(crate) overfull: Cache<OwnedEventId, ()>,
     pub(crate) outside: Outside,
@@ -184,6 +186,7 @@ impl Engine {
             workers: Workers::new(config.inbox_workers, config.inbox_limits),
             seats: Seats::new(),
             peers: Peers::default(),
+            under_way: Arc::default(),
             overfull: Cache::new(MOST_OVERFULL),
             outside: Outside::default(),
             backfills: Backfills::default(),

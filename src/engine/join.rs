@@ -32,6 +32,7 @@ use crate::{
     place::Placement,
     ports::{Joined, Template},
     profile::GRANTING,
+    under_way::Counted,
 };
 
 /// Servers that may be asked for help with one room.
@@ -40,8 +41,32 @@ const MAX_HELPERS: usize = 50;
 pub(crate) const ASKING: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Joins a room with the help of one of these servers, or of others that we know of.
+    /// Joins a room with the help of one of these servers, or of others that we know of; to the end, also where nobody
+    /// waits for that any more ([`crate::under_way`]).
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many joins are under way; else as the last server, or we, refuse it.
     pub(crate) async fn join_through(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+        joining: Joining,
+    ) -> Result<(), Error> {
+        let counted = Counted::new(&self.0.under_way, user).ok_or(Error::Busy)?;
+        let (engine, user) = (self.clone(), user.to_owned());
+        let (room_id, via) = (room_id.to_owned(), via.to_vec());
+        let stop = self.0.tasks.shutdown_token();
+        let join = self.0.tasks.spawn("join", async move {
+            let _counted = counted;
+            let join = engine.join_by_one_of(&user, &room_id, &via, joining);
+            stop.run_until_cancelled(join).await.unwrap_or(Err(Error::Interrupted))
+        });
+        join.await.map_err(|_| Error::Interrupted)?
+    }
+
+    /// As [`Engine::join_through`], as long as somebody waits.
+    pub(crate) async fn join_by_one_of(
         &self,
         user: &UserId,
         room_id: &RoomId,
@@ -129,6 +154,7 @@ impl Engine {
         let own = self.complete_template(version, &template, &authority)?;
         let room = self.ensure_room(room_id, version).await?;
 
+        let _place = self.0.under_way.place(&self.0.clock).await?;
         let answer = self
             .0
             .remote

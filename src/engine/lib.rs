@@ -51,6 +51,7 @@ pub mod tables;
 mod tests;
 mod told;
 mod txns;
+mod under_way;
 mod upgrade;
 mod verify;
 mod versions;

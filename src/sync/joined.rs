@@ -138,6 +138,7 @@ impl Syncs {
             }
             Ok((chosen, self.shown(scene, states).await?, namings))
         };
+        let has_missed_typing = scene.since.is_some_and(|since| self.rooms().may_have_missed_typing(since));
         // The one waits for the store while the other works.
         let ((receipts, typing), (mut chosen, states, namings)) =
             tokio::try_join!(self.ephemeral(scene, &with_ephemeral), events)?;
@@ -154,6 +155,10 @@ impl Syncs {
             part.prev_batch = chosen.prev_batch;
             part.state = state;
             part.naming = naming;
+            // Whoever is still shown to type from before we were there has ceased, or sent what he wrote.
+            if has_missed_typing && part.typing.is_none() && !part.timeline.is_empty() {
+                part.typing = self.typing(scene, &plans[*index], None);
+            }
         }
         self.aggregate(scene, &mut parts).await?;
         Ok(parts)
@@ -429,14 +434,9 @@ impl Syncs {
         let typing = rooms
             .iter()
             .map(|plan| {
-                let is_wanted = !nothing && filter.passes_type("m.typing") && plan.until.is_none();
-                if !is_wanted || !filter.passes_room(&plan.row.room_id) {
-                    return None;
-                }
-                match scene.since.filter(|_| plan.extent != Extent::Whole) {
-                    Some(since) => self.rooms().typing_since(plan.row.room, since),
-                    None => Some(self.rooms().typing_in(plan.row.room)).filter(|users| !users.is_empty()),
-                }
+                let since = scene.since.filter(|_| plan.extent != Extent::Whole);
+                let typing = self.typing(scene, plan, since)?;
+                Some(typing).filter(|users| since.is_some() || !users.is_empty())
             })
             .collect();
         Ok((receipts, typing))

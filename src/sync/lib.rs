@@ -23,6 +23,7 @@ mod shape;
 mod syncs;
 #[cfg(test)]
 mod tests;
+mod typing;
 mod watches;
 mod whole;
 mod write;

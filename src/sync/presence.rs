@@ -44,12 +44,21 @@ impl Syncs {
         if !presence.is_on() || filter.passes_none() || !filter.passes_type("m.presence") {
             return Ok(Vec::new());
         }
-        let users = match scene.since {
-            None => {
+        let silent = scene.since.and_then(|since| presence.silent_between(since, scene.head));
+        let members = match scene.since.is_none() || silent.is_some() {
+            true => {
                 let joined: Vec<RoomSerial> = rooms.with(Membership::Join).map(|row| row.room).collect();
                 let newest = joined.get(joined.len().saturating_sub(MOST_ROOMS)..).unwrap_or_default();
                 self.members_of(newest).await?
             }
+            false => BTreeSet::new(),
+        };
+        let silent: Vec<Seen> = match silent {
+            Some(silent) => members.iter().filter_map(|user| presence.find_silent(user, silent)).collect(),
+            None => Vec::new(),
+        };
+        let users = match scene.since {
+            None => members,
             Some(since) => {
                 let changed = presence.changed(rooms, since, scene.head);
                 let mut users = self.still_there(scene, changed).await?;
@@ -61,6 +70,7 @@ impl Syncs {
         let mut seen = presence.find_all(users.iter().filter(is_wanted).map(|user| &**user));
         // Who is away is no news to a client that knows nobody.
         seen.retain(|seen| scene.since.is_some() || seen.state != State::Offline);
+        seen.extend(silent.into_iter().filter(|seen| is_wanted(&&seen.user)));
         seen.truncate(filter.limit.unwrap_or(MOST_PRESENT).min(MOST_PRESENT));
         Ok(seen)
     }

@@ -12,6 +12,7 @@ use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, Transport,
 use hostile::Hostile;
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
+use server::config::PresenceSettings;
 
 use crate::{
     certificates::CertificateAuthority,
@@ -42,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) random: Random,
     pub(crate) links: Links,
     /// Whether servers tell who is there.
-    pub(crate) presence: bool,
+    pub(crate) presence: PresenceSettings,
     pub(crate) authority: Option<CertificateAuthority>,
     hand: ManualClock,
     machines: RwLock<Vec<Arc<Machine>>>,
@@ -65,15 +66,20 @@ impl Net {
 
     /// A federation over this wire, whose chance follows from a seed.
     pub fn with(wire: Wire, seed: u64) -> Self {
-        Self::of(wire, seed, false)
+        Self::of(wire, seed, PresenceSettings::default())
     }
 
     /// A federation in memory whose servers tell who is there.
     pub fn with_presence() -> Self {
-        Self::of(Wire::Memory, 1, true)
+        Self::with_presence_among(PresenceSettings::default().largest_room)
     }
 
-    fn of(wire: Wire, seed: u64, presence: bool) -> Self {
+    /// The same, where that is told in rooms of at most so many members.
+    pub fn with_presence_among(largest_room: u64) -> Self {
+        Self::of(Wire::Memory, 1, PresenceSettings { enabled: true, largest_room })
+    }
+
+    fn of(wire: Wire, seed: u64, presence: PresenceSettings) -> Self {
         let (clock, hand) = Clock::manual(START_MS);
         let inner = Arc::new(Inner {
             clock,

@@ -18,8 +18,8 @@ use serde_json::Value;
 use server::{
     Bounds,
     config::{
-        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, PeersSetting, PresenceSettings,
-        Registration, RegistrationMode, Serves, StoreConfig,
+        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, PeersSetting, Registration,
+        RegistrationMode, Serves, StoreConfig,
     },
     house::{Foundation, House},
     listen::{self, Service},
@@ -203,7 +203,7 @@ impl Server {
             // Its clock may stand still, and a bucket with it.
             limits: LimitsConfig::off(),
             federation: FederationConfig { peers: PeersSetting::Everybody, ..FederationConfig::default() },
-            presence: PresenceSettings { enabled: self.net.0.presence, ..PresenceSettings::default() },
+            presence: self.net.0.presence.clone(),
             ..Config::default()
         }
     }

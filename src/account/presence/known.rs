@@ -10,7 +10,7 @@ use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use store::Position;
 
-use super::{ACTIVE_WITHIN, OTHER_SERVERS_LAST, OTHERS_LAST, Seen, State};
+use super::{ACTIVE_WITHIN, OTHER_SERVERS_LAST, OTHERS_LAST, Seen, State, flips::Flips};
 
 /// Who is away is forgotten above this number.
 const MOST_KNOWN: usize = 100_000;
@@ -60,6 +60,8 @@ struct Known {
     status: Option<String>,
     rooms: Vec<u64>,
     position: Position,
+    /// How often he has changed of late.
+    flips: Flips,
 }
 
 impl Known {
@@ -87,6 +89,8 @@ pub(super) struct Everybody {
     /// How many users are in those, each counted in each.
     places: usize,
     newest: Position,
+    /// The last position at which something changed here that was none to who told it, so that no topic tells of it.
+    untold: Position,
     /// Of users of ours, for other servers; newest last.
     changes: VecDeque<(Position, OwnedUserId)>,
 }
@@ -107,6 +111,7 @@ impl Everybody {
             status: None,
             rooms: Vec::new(),
             position: Position::START,
+            flips: Flips::default(),
         });
         let (before, old_status) = (known.state(), known.status.clone());
         known.voices.retain(|voice| voice.teller != said.teller);
@@ -119,12 +124,20 @@ impl Everybody {
         if said.is_new_status || known.status.is_none() {
             known.status = said.status;
         }
-        let has_changed = known.state() != before || known.status != old_status || position_is_new(known);
+        let is_other = known.state() != before || known.status != old_status;
+        let has_changed = is_other || position_is_new(known);
+        if is_other && said.teller == OTHER_SERVERS {
+            known.flips.note(now);
+        }
         let left: Vec<u64> = known.rooms.iter().filter(|room| !said.rooms.contains(room)).copied().collect();
         known.rooms.clone_from(&said.rooms);
         self.take_out(&user, &left);
         if said.is_news && has_changed {
             self.note(&user, position);
+        } else if is_other {
+            // What is said again for those who have missed it: this process has.
+            self.note(&user, position);
+            self.untold = self.untold.max(position);
         } else if said.teller != OTHER_SERVERS {
             // Of others there, who comes and goes matters to him.
             for room in said.rooms {
@@ -169,8 +182,10 @@ impl Everybody {
         }
     }
 
-    /// Forgets those who have been away for longest: all of an hour, else all.
+    /// Forgets those who have been away for longest: all of an hour, else all. Always some more than one has to go, since
+    /// all are looked through for it.
     fn make_room(&mut self, now: Instant) {
+        let most = MOST_KNOWN - MOST_KNOWN / 16;
         for longer in [Duration::from_secs(3_600), Duration::ZERO] {
             let is_over = |known: &Known| {
                 known.state() == State::Offline && known.heard().is_none_or(|at| now.since(at) >= longer)
@@ -178,14 +193,17 @@ impl Everybody {
             let away: Vec<OwnedUserId> =
                 self.users.iter().filter(|(_, known)| is_over(known)).map(|(user, _)| user.clone()).collect();
             away.iter().for_each(|user| self.forget(user));
-            if self.users.len() < MOST_KNOWN {
+            if self.users.len() <= most {
                 return;
             }
         }
-        // Everybody is there: one of them has to go.
-        if let Some(user) = self.users.keys().next().cloned() {
-            self.forget(&user);
-        }
+        // Everybody is there: those go of whom it is longest ago that something was heard, and first of other servers'.
+        let is_ours = |known: &Known| known.voices.iter().any(|voice| voice.teller != OTHER_SERVERS);
+        let age = |(user, known): (&OwnedUserId, &Known)| ((is_ours(known), known.heard()), user.clone());
+        let mut all: Vec<_> = self.users.iter().map(age).collect();
+        all.sort_unstable();
+        let more = self.users.len().saturating_sub(most);
+        all.iter().take(more).for_each(|(_, user)| self.forget(user));
     }
 
     /// What somebody is shown as.
@@ -221,9 +239,19 @@ impl Everybody {
         self.newest
     }
 
-    /// The rooms in which somebody was shown.
-    pub(super) fn rooms(&self) -> Vec<u64> {
-        self.rooms.keys().copied().collect()
+    /// The last position at which somebody changed for this process alone.
+    pub(super) fn untold(&self) -> Position {
+        self.untold
+    }
+
+    /// Whether somebody was shown in a room.
+    pub(super) fn is_shown_in(&self, room: u64) -> bool {
+        self.rooms.contains_key(&room)
+    }
+
+    /// Whether a user of another server has not changed too often of late to be told of anew.
+    pub(super) fn may_change(&self, user: &UserId, now: Instant) -> bool {
+        self.users.get(user).is_none_or(|known| known.flips.may(now))
     }
 
     /// The rooms in which somebody is shown.
@@ -277,4 +305,90 @@ fn position_is_new(known: &Known) -> bool {
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use base::Clock;
+    use ruma::user_id;
+
+    use super::*;
+
+    fn said(user: &str, teller: u64, state: State) -> Said {
+        Said {
+            user: user.to_owned(),
+            teller,
+            state,
+            status: None,
+            is_new_status: true,
+            active_ago: 0,
+            rooms: vec![7],
+            is_news: true,
+            is_outgoing: false,
+            is_gone: false,
+        }
+    }
+
+    #[test]
+    fn what_is_said_again_is_news_to_a_process_that_has_missed_it_and_to_no_other() {
+        let now = Clock::manual(0).0.instant();
+        let hanako = user_id!("@hanako:a.test");
+        let again = Said { is_news: false, ..said(hanako.as_str(), 5, State::Online) };
+        let (mut here, mut late) = (Everybody::default(), Everybody::default());
+        here.hear(said(hanako.as_str(), 5, State::Online), Position(3), now);
+        for everybody in [&mut here, &mut late] {
+            everybody.hear(again.clone(), Position(9), now);
+            everybody.hear(again.clone(), Position(12), now);
+        }
+        assert_eq!(here.changed_in(7, Position(3), Position(20)), Vec::<OwnedUserId>::new());
+        assert_eq!(here.untold(), Position::START);
+        assert_eq!(late.changed_in(7, Position(3), Position(20)), [hanako]);
+        assert_eq!((late.untold(), late.newest()), (Position(9), Position(9)));
+        // That somebody is away who was never there is news to nobody.
+        late.hear(Said { is_news: false, ..said("@taro:a.test", 5, State::Offline) }, Position(15), now);
+        assert_eq!(late.untold(), Position(9));
+    }
+
+    #[test]
+    fn room_is_made_for_many_at_once_and_ours_stay() {
+        let now = Clock::manual(0).0.instant();
+        let mut everybody = Everybody::default();
+        let hanako = user_id!("@hanako:a.test");
+        everybody.hear(said(hanako.as_str(), 5, State::Online), Position(1), now);
+        for number in 0..MOST_KNOWN {
+            let at = now + Duration::from_millis(number as u64);
+            everybody.hear(
+                said(&format!("@u{number}:b.test"), OTHER_SERVERS, State::Online),
+                Position(2),
+                at,
+            );
+        }
+        let known = everybody.users.len();
+        assert!(
+            known <= MOST_KNOWN - MOST_KNOWN / 16 + 1,
+            "{known}: each who comes would have all looked through"
+        );
+        assert!(everybody.find(hanako, now).is_some());
+        assert!(
+            everybody.users.contains_key(&*UserId::parse(format!("@u{}:b.test", MOST_KNOWN - 1)).unwrap())
+        );
+    }
+
+    #[test]
+    fn who_changes_all_the_time_is_told_of_a_while_later() {
+        let now = Clock::manual(0).0.instant();
+        let mut everybody = Everybody::default();
+        let eve = user_id!("@eve:b.test");
+        let mut told = 0;
+        for number in 0..100_u64 {
+            if everybody.may_change(eve, now) {
+                let state = if number % 2 == 0 { State::Online } else { State::Unavailable };
+                everybody.hear(said(eve.as_str(), OTHER_SERVERS, state), Position(number), now);
+                told += 1;
+            }
+        }
+        assert!(told < 10, "{told}");
+        assert!(everybody.may_change(eve, now + Duration::from_secs(10)));
+    }
 }

@@ -10,12 +10,15 @@
 //! presence is off, nothing is noted and nobody shown.
 //!
 //! All of it may be lost, and ends by itself: what a process said of its people once it has been silent for minutes,
-//! what another server said after half an hour.
+//! what another server said after half an hour; and who was there before a process began and has not come back is away
+//! for its clients soon after ([`settled`]).
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#presence>
 
+mod flips;
 mod known;
 mod people;
+mod settled;
 mod work;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -29,9 +32,11 @@ use store::{Ear, Position, Store, Topic, Value};
 use tokio::sync::Notify;
 use tracing::debug;
 
+pub use self::settled::Silent;
 use self::{
     known::{Everybody, Said},
     people::People,
+    settled::Settled,
     work::Received,
 };
 
@@ -70,6 +75,9 @@ const MOVES_LOOKED_AT: usize = 4_096;
 
 /// Longest status message that is kept, in characters.
 const MAX_STATUS_CHARS: usize = 1_000;
+
+/// Nobody did something longer ago: clients read no larger numbers than 2^53.
+const LONGEST_AGO: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Settings of presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +169,7 @@ struct Inner {
     teller: u64,
     ear: Arc<Listening>,
     received: Mutex<Received>,
+    settled: Settled,
     work: Notify,
 }
 
@@ -222,6 +231,7 @@ impl Presence {
             teller: random.u64().max(1),
             ear,
             received: Mutex::default(),
+            settled: Settled::since(clock.instant()),
             work: Notify::new(),
         });
         let worker = inner.clone();
@@ -328,7 +338,10 @@ impl Presence {
     ) -> Vec<(RoomSerial, OwnedUserId)> {
         let Some(inner) = self.0.as_ref().filter(|_| self.has_moved(since)) else { return Vec::new() };
         // Mostly in few of many rooms, or in none.
-        let moved: Option<HashSet<Topic>> = inner.store.moved_since(since, MOVES_LOOKED_AT).map(|moved| {
+        // What this process alone had missed no topic tells of.
+        let is_told = inner.ear.everybody.lock().untold() <= since;
+        let moved = inner.store.moved_since(since, MOVES_LOOKED_AT).filter(|_| is_told);
+        let moved: Option<HashSet<Topic>> = moved.map(|moved| {
             let kind = Topic::presence(0).kind;
             moved.into_iter().filter(|topic| topic.kind == kind).collect()
         });
@@ -366,6 +379,7 @@ impl Presence {
         let mut is_any = false;
         for mut update in updates.into_iter().filter(|update| update.user.server_name() == origin) {
             update.status = update.status.map(bounded).filter(|status| !status.is_empty());
+            update.active_ago = update.active_ago.min(LONGEST_AGO);
             if everybody.is_news(&update.user, update.state, &update.status, now) {
                 is_any |= received.push(update);
             }

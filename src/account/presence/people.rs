@@ -9,7 +9,7 @@ use base::Instant;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use store::Position;
 
-use super::{AWAY_AFTER, IDLE_AFTER, PING, REFRESH, ROOMS_FRESH, State};
+use super::{AWAY_AFTER, IDLE_AFTER, PING, REFRESH, ROOMS_FRESH, State, flips::Flips};
 
 /// Devices of one user that are told apart; above it the one that was there least recently is forgotten.
 const MOST_DEVICES: usize = 32;
@@ -46,6 +46,8 @@ pub(super) struct Person {
     placed: Option<(Position, Instant)>,
     /// The latest change among his rooms, as his requests tell.
     newest: Position,
+    /// How often he has changed of late.
+    flips: Flips,
 }
 
 impl Person {
@@ -60,6 +62,7 @@ impl Person {
             rooms: Vec::new(),
             placed: None,
             newest: Position::START,
+            flips: Flips::default(),
         }
     }
 
@@ -241,9 +244,10 @@ impl People {
     }
 
     /// At most so many of those of whom there may be something to tell, and of them those whose rooms have to be
-    /// looked up first.
+    /// looked up first. Who changes all the time is told of a while later, as what he is then.
     pub(super) fn take_changed(&mut self, most: usize, now: Instant) -> (Vec<OwnedUserId>, Vec<OwnedUserId>) {
-        let taken: Vec<OwnedUserId> = self.changed.iter().take(most).cloned().collect();
+        let may = |user: &&OwnedUserId| self.all.get(*user).is_none_or(|person| person.flips.may(now));
+        let taken: Vec<OwnedUserId> = self.changed.iter().filter(may).take(most).cloned().collect();
         let is_stale = |user: &&OwnedUserId| {
             self.all.get(*user).is_some_and(|person| {
                 person.placed.is_none_or(|(as_of, at)| as_of < person.newest || now.since(at) >= ROOMS_FRESH)
@@ -272,6 +276,9 @@ impl People {
             let Some(person) = self.all.get_mut(user) else { continue };
             let state = person.state(now);
             let is_news = self.untold.remove(user) || has_status || state != person.told;
+            if is_news {
+                person.flips.note(now);
+            }
             let is_outgoing = is_news || now.since(person.pinged_at) >= PING;
             (person.told, person.told_at) = (state, now);
             if is_outgoing {
@@ -362,5 +369,32 @@ mod tests {
         assert_eq!(told(&mut people, now), [(State::Online, true)], "another status is news as well");
         people.set(user, desk, State::Online, None, now);
         assert_eq!(told(&mut people, now), [(State::Online, false)], "the same is none");
+    }
+
+    #[test]
+    fn who_changes_all_the_time_is_told_of_a_while_later_and_holds_up_nobody() {
+        let now = Clock::manual(0).0.instant();
+        let (mut people, user, desk) = (People::default(), user_id!("@hanako:a.test"), device_id!("DESK"));
+        let tell = |people: &mut People, now| {
+            let (users, _) = people.take_changed(1, now);
+            let news = people.news(&users, now);
+            news.into_iter()
+                .filter(|news| news.is_news)
+                .map(|news| (news.user, news.state))
+                .collect::<Vec<_>>()
+        };
+        let mut told = 0;
+        for number in 0..100 {
+            let state = if number % 2 == 0 { State::Online } else { State::Unavailable };
+            people.set(user, desk, state, None, now);
+            told += tell(&mut people, now).len();
+        }
+        assert!(told < 10, "{told}");
+        let taro = user_id!("@taro:a.test");
+        people.set(taro, desk, State::Online, None, now);
+        assert_eq!(tell(&mut people, now), [(taro.to_owned(), State::Online)]);
+        people.set(user, desk, State::Offline, None, now);
+        assert_eq!(tell(&mut people, now), []);
+        assert_eq!(tell(&mut people, now + Duration::from_secs(10)), [(user.to_owned(), State::Offline)]);
     }
 }

@@ -1,7 +1,7 @@
 //! Telling what has changed: one task for each process.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -31,11 +31,8 @@ const AT_ONCE: usize = 1_000;
 const MOST_OF_ONE: usize = 500;
 const MOST_RECEIVED: usize = 10_000;
 
-/// For so long it is remembered in which rooms a server is.
-const SERVERS_ROOMS_LAST: Duration = Duration::from_secs(30);
-
-/// So many servers' rooms are remembered.
-const MOST_SERVERS: usize = 4_096;
+/// Closed accounts that wait to be told of. Who is beyond falls silent by himself.
+const MOST_CLOSED: usize = 10_000;
 
 /// So many rows are asked for at once.
 const ROWS: usize = 1_000;
@@ -45,7 +42,7 @@ const ROWS: usize = 1_000;
 pub(super) struct Received {
     updates: HashMap<OwnedUserId, PresenceUpdate>,
     of_server: HashMap<OwnedServerName, usize>,
-    closed: Vec<OwnedUserId>,
+    closed: BTreeSet<OwnedUserId>,
 }
 
 impl Received {
@@ -66,17 +63,25 @@ impl Received {
 
     /// Somebody's account was closed.
     pub(super) fn close(&mut self, user: &UserId) {
-        self.closed.push(user.to_owned());
+        if self.closed.len() < MOST_CLOSED {
+            self.closed.insert(user.to_owned());
+        }
+    }
+
+    /// Those of whom something may be told now. What the others are goes on waiting, so that what they say last is told.
+    fn take_updates(&mut self, may_be_told: impl Fn(&UserId) -> bool) -> Vec<PresenceUpdate> {
+        self.of_server.clear();
+        let taken = self.updates.extract_if(|user, _| may_be_told(user)).map(|(_, update)| update).collect();
+        for user in self.updates.keys() {
+            *self.of_server.entry(user.server_name().to_owned()).or_default() += 1;
+        }
+        taken
     }
 
     fn is_empty(&self) -> bool {
         self.updates.is_empty() && self.closed.is_empty()
     }
 }
-
-/// In which rooms servers are, as far as somebody of ours is shown there.
-#[derive(Default)]
-struct ServersRooms(HashMap<OwnedServerName, (Instant, usize, Vec<RoomSerial>)>);
 
 impl Inner {
     pub(super) async fn work(self: Arc<Self>) {
@@ -86,7 +91,6 @@ impl Inner {
 
     async fn tell_all(&self) {
         let mut swept = self.clock.instant();
-        let mut servers = ServersRooms::default();
         loop {
             let is_idle = !self.ear.people.lock().has_changed() && self.received.lock().is_empty();
             if is_idle {
@@ -104,7 +108,12 @@ impl Inner {
                 let rooms = &self.rooms;
                 said = self.ear.everybody.lock().expire(|user| rooms.is_local(user), self.teller, now);
             }
-            if let Err(error) = self.tell(said, &mut servers, now).await {
+            if swept == now
+                && let Err(error) = self.settle(now).await
+            {
+                debug!(%error, "who is not there any more is found out later");
+            }
+            if let Err(error) = self.tell(said, now).await {
                 debug!(%error, "nobody is told who is there");
             }
             self.clock.sleep(GATHER).await;
@@ -112,12 +121,7 @@ impl Inner {
     }
 
     /// Tells what has changed.
-    async fn tell(
-        &self,
-        mut said: Vec<Said>,
-        servers: &mut ServersRooms,
-        now: Instant,
-    ) -> Result<(), room::Error> {
+    async fn tell(&self, mut said: Vec<Said>, now: Instant) -> Result<(), room::Error> {
         let (users, stale) = self.ear.people.lock().take_changed(AT_ONCE, now);
         let mut with_status = Vec::new();
         let told = async {
@@ -126,10 +130,10 @@ impl Inner {
             let new_status = news.iter().filter(|news| news.is_new_status);
             with_status.extend(new_status.map(|news| news.user.clone()));
             said.extend(news.into_iter().map(|news| self.said(news)));
-            let here: Vec<u64> = said.iter().flat_map(|said| said.rooms.iter().copied()).collect();
-            said.extend(self.received(here, servers, now).await?);
+            let here: HashSet<u64> = said.iter().flat_map(|said| said.rooms.iter().copied()).collect();
+            said.extend(self.received(&here, now).await?);
             let is_gone = |said: &&Said| said.is_gone;
-            let gone: Vec<OwnedUserId> =
+            let gone: HashSet<OwnedUserId> =
                 said.iter().filter(is_gone).filter_map(|said| UserId::parse(&said.user).ok()).collect();
             if !said.is_empty() {
                 self.store.commit(batch(said)).await.map_err(room::Error::Commit)?;
@@ -182,13 +186,7 @@ impl Inner {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let mut small = HashSet::new();
-        for rooms in wanted.chunks(ROWS) {
-            let counts = self.rooms.member_counts(rooms).await?;
-            let is_small = |joined: u64| joined <= self.config.largest_room;
-            let found = rooms.iter().zip(counts).filter(|(_, count)| is_small(count.joined));
-            small.extend(found.map(|(room, _)| *room));
-        }
+        let small = self.small(&wanted).await?;
         let mut people = self.ear.people.lock();
         for (user, rooms, as_of) in placed {
             let rooms = rooms.into_iter().rev().filter(|room| small.contains(room)).take(MOST_ROOMS);
@@ -199,18 +197,13 @@ impl Inner {
 
     /// What other servers said, of users who are in rooms with somebody of ours; `here` are those of ours that are about
     /// to be told of.
-    async fn received(
-        &self,
-        here: Vec<u64>,
-        servers: &mut ServersRooms,
-        now: Instant,
-    ) -> Result<Vec<Said>, room::Error> {
+    async fn received(&self, here: &HashSet<u64>, now: Instant) -> Result<Vec<Said>, room::Error> {
         let (updates, closed) = {
             let mut received = self.received.lock();
-            received.of_server.clear();
-            let updates: Vec<PresenceUpdate> = received.updates.drain().map(|(_, update)| update).collect();
+            let everybody = self.ear.everybody.lock();
+            let updates = received.take_updates(|user| everybody.may_change(user, now));
             // Those who are gone stay noted until it is told.
-            (updates, received.closed.clone())
+            (updates, received.closed.iter().take(AT_ONCE).cloned().collect::<Vec<_>>())
         };
         let gone = closed.into_iter().map(|user| Said {
             user: user.to_string(),
@@ -225,71 +218,81 @@ impl Inner {
             is_gone: true,
         });
         let mut said: Vec<Said> = gone.collect();
-        if updates.is_empty() {
-            return Ok(said);
-        }
-        let mut ours = self.ear.everybody.lock().rooms();
-        ours.extend(here);
-        ours.sort_unstable();
-        ours.dedup();
-        let ours: Vec<RoomSerial> = ours.into_iter().map(RoomSerial).collect();
-        let mut wanted: Vec<(RoomSerial, &UserId)> = Vec::new();
-        for update in &updates {
-            let rooms = self.rooms_with(servers, update.user.server_name(), &ours, now).await?;
-            wanted.extend(rooms.iter().map(|room| (*room, &*update.user)));
-        }
-        let mut rooms: HashMap<&UserId, Vec<u64>> = HashMap::new();
-        for some in wanted.chunks(ROWS) {
-            let joined = self.rooms.are_joined(some).await?;
-            for ((room, user), _) in some.iter().zip(joined).filter(|(_, joined)| *joined) {
-                let rooms = rooms.entry(*user).or_default();
-                if rooms.len() < MOST_ROOMS {
-                    rooms.push(room.0);
+        for updates in updates.chunks(AT_ONCE) {
+            let shown = self.shown_rooms(updates, here).await?;
+            for (update, rooms) in updates.iter().zip(shown) {
+                // Who shares no room with anybody of ours who is there is nobody's business.
+                if rooms.is_empty() {
+                    continue;
                 }
+                said.push(Said {
+                    user: update.user.to_string(),
+                    teller: OTHER_SERVERS,
+                    state: update.state,
+                    status: update.status.clone(),
+                    is_new_status: true,
+                    active_ago: millis(update.active_ago),
+                    rooms,
+                    is_news: true,
+                    is_outgoing: false,
+                    is_gone: false,
+                });
             }
-        }
-        for update in &updates {
-            // Who shares no room with anybody of ours who is there is nobody's business.
-            let Some(rooms) = rooms.remove(&*update.user) else { continue };
-            said.push(Said {
-                user: update.user.to_string(),
-                teller: OTHER_SERVERS,
-                state: update.state,
-                status: update.status.clone(),
-                is_new_status: true,
-                active_ago: millis(update.active_ago),
-                rooms,
-                is_news: true,
-                is_outgoing: false,
-                is_gone: false,
-            });
         }
         Ok(said)
     }
 
-    /// The rooms, of ours, in which a server is.
-    async fn rooms_with<'a>(
+    /// The rooms in which these users of other servers are shown: those in which somebody of ours is shown or was, that
+    /// have few members. A read for each user, and one for each room that he shares with ours; nothing grows with the
+    /// number of rooms that we have.
+    async fn shown_rooms(
         &self,
-        servers: &'a mut ServersRooms,
-        server: &ruma::ServerName,
-        ours: &[RoomSerial],
-        now: Instant,
-    ) -> Result<&'a [RoomSerial], room::Error> {
-        let is_fresh = servers
-            .0
-            .get(server)
-            .is_some_and(|(at, count, _)| now.since(*at) < SERVERS_ROOMS_LAST && *count == ours.len());
-        if !is_fresh {
-            if servers.0.len() >= MOST_SERVERS {
-                servers.0.clear();
+        updates: &[PresenceUpdate],
+        here: &HashSet<u64>,
+    ) -> Result<Vec<Vec<u64>>, room::Error> {
+        let users: Vec<&UserId> = updates.iter().map(|update| &*update.user).collect();
+        let listed = self.rooms.rooms_of_people(&users).await?;
+        let mut wanted: Vec<(usize, RoomSerial)> = Vec::new();
+        {
+            let everybody = self.ear.everybody.lock();
+            for (place, (user, listed)) in users.iter().zip(listed).enumerate() {
+                // Whose row is behind is in the rooms where he was last, if he still is.
+                let mut rooms = everybody.rooms_of(user);
+                rooms.extend(listed.into_iter().map(|room| room.0));
+                rooms.retain(|room| here.contains(room) || everybody.is_shown_in(*room));
+                rooms.sort_unstable();
+                rooms.dedup();
+                // The newest, twice as many as are told of: of some he is no member any more, some are too large.
+                wanted.extend(rooms.iter().rev().take(2 * MOST_ROOMS).map(|room| (place, RoomSerial(*room))));
             }
-            let mut found = Vec::new();
-            for rooms in ours.chunks(ROWS) {
-                found.extend(self.rooms.rooms_with_server(server, rooms).await?);
-            }
-            servers.0.insert(server.to_owned(), (now, ours.len(), found));
         }
-        Ok(servers.0.get(server).map(|(.., rooms)| rooms.as_slice()).unwrap_or_default())
+        let rooms: BTreeSet<RoomSerial> = wanted.iter().map(|(_, room)| *room).collect();
+        let small = self.small(&rooms.into_iter().collect::<Vec<_>>()).await?;
+        wanted.retain(|(_, room)| small.contains(room));
+        let mut shown = vec![Vec::new(); users.len()];
+        for some in wanted.chunks(ROWS) {
+            let pairs: Vec<(RoomSerial, &UserId)> =
+                some.iter().filter_map(|(place, room)| Some((*room, *users.get(*place)?))).collect();
+            let joined = self.rooms.are_joined(&pairs).await?;
+            for ((place, room), _) in some.iter().zip(joined).filter(|(_, joined)| *joined) {
+                if let Some(rooms) = shown.get_mut(*place).filter(|rooms| rooms.len() < MOST_ROOMS) {
+                    rooms.push(room.0);
+                }
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Those of these rooms that have few members.
+    async fn small(&self, rooms: &[RoomSerial]) -> Result<HashSet<RoomSerial>, room::Error> {
+        let mut small = HashSet::new();
+        for rooms in rooms.chunks(ROWS) {
+            let counts = self.rooms.member_counts(rooms).await?;
+            let found =
+                rooms.iter().zip(counts).filter(|(_, count)| count.joined <= self.config.largest_room);
+            small.extend(found.map(|(room, _)| *room));
+        }
+        Ok(small)
     }
 }
 
@@ -326,4 +329,39 @@ fn batch(said: Vec<Said>) -> Batch {
     }
     flush(&mut part);
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+
+    fn update(user: &UserId, state: State) -> PresenceUpdate {
+        PresenceUpdate { user: user.to_owned(), state, status: None, active_ago: Duration::ZERO }
+    }
+
+    #[test]
+    fn what_waits_is_counted_for_its_server_and_what_was_said_last_is_told() {
+        let mut received = Received::default();
+        let (eve, mallory) = (user_id!("@eve:b.test"), user_id!("@mallory:b.test"));
+        assert!(received.push(update(eve, State::Online)) && received.push(update(mallory, State::Online)));
+        assert_eq!(received.take_updates(|user| user == mallory), [update(mallory, State::Online)]);
+        assert_eq!(received.of_server.values().copied().sum::<usize>(), 1);
+        assert!(received.push(update(eve, State::Unavailable)));
+        assert!(!received.is_empty());
+        assert_eq!(received.take_updates(|_| true), [update(eve, State::Unavailable)]);
+        assert!(received.is_empty());
+    }
+
+    #[test]
+    fn closed_accounts_wait_once_and_not_without_end() {
+        let mut received = Received::default();
+        for number in 0..2 * MOST_CLOSED {
+            let user = UserId::parse(format!("@u{number}:a.test")).expect("a user id");
+            received.close(&user);
+            received.close(&user);
+        }
+        assert_eq!(received.closed.len(), MOST_CLOSED);
+    }
 }

@@ -5,6 +5,8 @@ mod chains;
 mod convergence;
 mod counting;
 mod entering;
+mod entering_liars;
+mod entering_together;
 mod ephemeral;
 mod erasure;
 mod extremities;

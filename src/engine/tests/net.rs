@@ -69,12 +69,17 @@ struct NetInner {
     /// The policy and the further indexes of servers started from now on.
     policy: Mutex<Option<Arc<dyn Policy>>>,
     projections: Mutex<Vec<Arc<dyn Projection>>>,
+    /// What is done to answers to `send_join`.
+    joined: Mutex<Option<Arc<ForgeJoined>>>,
     /// Answers to `send_join` wait while somebody holds it.
     joins: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// Changes an event on its way back.
 pub(super) type Forge = fn(&mut Value);
+
+/// Changes what lets a server into a room, on its way.
+pub(super) type ForgeJoined = dyn Fn(&mut Joined) + Send + Sync;
 
 /// A running server.
 pub(super) struct Server {
@@ -186,6 +191,11 @@ impl Net {
     }
 
     /// From now on, events that come back signed are changed.
+    /// Has answers to `send_join` changed.
+    pub(super) fn forge_joined(&self, forge: Option<Arc<ForgeJoined>>) {
+        *self.0.joined.lock() = forge;
+    }
+
     pub(super) fn forge(&self, forge: Forge) {
         *self.0.forge.lock() = Some(forge);
     }
@@ -362,13 +372,18 @@ impl Remote for Net {
             .await
             .map_err(|error| refused(to, &error))?;
         drop(self.0.joins.read().await);
-        Ok(Joined {
+        let mut joined = Joined {
             state: accepted.state.iter().map(raw).collect(),
             auth_chain: accepted.auth_chain.iter().map(raw).collect(),
             event: Some(self.forged(accepted.event)),
             members_omitted: accepted.members_omitted,
             servers_in_room: accepted.servers_in_room,
-        })
+        };
+        let forge = self.0.joined.lock().clone();
+        if let Some(forge) = forge {
+            forge(&mut joined);
+        }
+        Ok(joined)
     }
 
     async fn make_leave(

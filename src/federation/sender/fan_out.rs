@@ -18,7 +18,7 @@ use room::{
     },
     tables::Membership,
 };
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use store::{Change, Position, Topic};
 use tracing::{error, warn};
 
@@ -35,6 +35,9 @@ const STEP: usize = 500;
 
 /// Rooms whose servers are read together.
 const ROOMS_AT_ONCE: usize = 500;
+
+/// Members that are looked up together.
+const MEMBERS_AT_ONCE: usize = 1_000;
 
 /// The log is read this often even when nothing is to be sent, so that the cursor moves on.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
@@ -249,8 +252,9 @@ impl FanOut {
         self.presence_seen = *last;
         let changed: BTreeMap<_, _> = changes.into_iter().map(|(position, user)| (user, position)).collect();
         let rooms_of = |user: &OwnedUserId| self.sender.presence.rooms_of(user);
-        let changed: Vec<_> =
+        let mut changed: Vec<_> =
             changed.into_iter().map(|(user, position)| (rooms_of(&user), user, position)).collect();
+        self.keep_joined(&mut changed).await?;
         let rooms: BTreeSet<RoomSerial> =
             changed.iter().flat_map(|(rooms, ..)| rooms.iter().copied()).collect();
         let rooms: Vec<RoomSerial> = rooms.into_iter().collect();
@@ -271,6 +275,27 @@ impl FanOut {
             for server in servers.into_iter().filter(|server| self.sender.client.may_contact(server)) {
                 self.push_presence(server, &user, &unit, position);
             }
+        }
+        Ok(())
+    }
+
+    /// Leaves of the rooms in which users are shown those that they are still in: these were looked up a while ago, and
+    /// what somebody does now is no business of a room that he has left.
+    async fn keep_joined(
+        &self,
+        changed: &mut [(Vec<RoomSerial>, OwnedUserId, Position)],
+    ) -> Result<(), Error> {
+        let shown: Vec<(RoomSerial, &UserId)> = changed
+            .iter()
+            .flat_map(|(rooms, user, _)| rooms.iter().map(move |room| (*room, &**user)))
+            .collect();
+        let mut joined = Vec::with_capacity(shown.len());
+        for some in shown.chunks(MEMBERS_AT_ONCE) {
+            joined.extend(self.sender.rooms.are_joined(some).await?);
+        }
+        let mut joined = joined.into_iter();
+        for (rooms, ..) in changed {
+            rooms.retain(|_| joined.next().unwrap_or(false));
         }
         Ok(())
     }

@@ -78,6 +78,17 @@ struct Seen {
 }
 
 impl Rooms {
+    /// The rooms in which users are, as their rows have it, in the order of `users`: a moment behind what the rooms say.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn rooms_of_people(&self, users: &[&UserId]) -> Result<Vec<Vec<RoomSerial>>, Error> {
+        let users: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
+        let rows = self.store().get_many(&PEOPLE, &users).await?;
+        let rooms = |row: PersonRow| row.names.into_iter().flat_map(|name| name.rooms).collect();
+        Ok(rows.into_iter().map(|row| row.map(rooms).unwrap_or_default()).collect())
+    }
+
     /// The people whom a user of ours may find by a term: it stands in their ids, or in what they are called, and they
     /// are in a room with him, or in one that is open to everybody. `wanted` is how many are enough; about as many are given,
     /// those of his own authority first.

@@ -273,21 +273,6 @@ impl Rooms {
         Ok(found)
     }
 
-    /// Of these rooms, those in which a server has a joined member.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn rooms_with_server(
-        &self,
-        server: &ServerName,
-        rooms: &[RoomSerial],
-    ) -> Result<Vec<RoomSerial>, Error> {
-        let keys: Vec<_> = rooms.iter().map(|room| (*room, server.as_str())).collect();
-        let counts = self.store().get_many(&SERVERS, &keys).await?;
-        let is_there = |count: Option<store::Counter>| count.is_some_and(|count| count.0 > 0);
-        Ok(rooms.iter().zip(counts).filter(|(_, count)| is_there(*count)).map(|(room, _)| *room).collect())
-    }
-
     /// Whether users are joined to rooms now, in the order of the pairs.
     ///
     /// # Errors

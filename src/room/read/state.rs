@@ -16,6 +16,7 @@ use crate::{
         lookup::StateQuery,
         membership::UserRoom,
         room::RoomInfo,
+        timeline::RecentQuery,
         view::{Look, Viewer},
         visibility::HistoryVisibility,
     },
@@ -58,9 +59,23 @@ impl Rooms {
             return Ok(Standpoint { root: head.current, until: Order::LAST, membership });
         }
         if self.visibility_at(room.serial, head.current).await? == HistoryVisibility::WorldReadable {
-            return Ok(Standpoint { root: head.current, until: Order::LAST, membership });
+            let root = self.last_seen(room, head.current).await?;
+            return Ok(Standpoint { root, until: Order::LAST, membership });
         }
         left.ok_or_else(refused)
+    }
+
+    /// The state of a room as of the last that was told in it. Where nobody of ours is in it, the current one may hold what
+    /// is being brought in for a join, or what is left of one, and may not be open to the world.
+    async fn last_seen(&self, room: &RoomInfo, current: Root) -> Result<Root, Error> {
+        if self.is_resident(room).await? {
+            return Ok(current);
+        }
+        let head = self.store().head();
+        let query =
+            RecentQuery { room: room.serial, room_id: &room.room_id, after: head, through: head, limit: 1 };
+        let recent = self.recent(&[query]).await?.pop();
+        Ok(recent.and_then(|recent| recent.before).map_or(current, |row| row.current))
     }
 
     /// All state of a snapshot.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use room::read::receipts::ReceiptKind;
 use serde_json::{Value, json};
 
-use super::town::{client, joined, town, user};
+use super::town::{client, joined, town, town_on, user};
 
 fn of_type<'a>(events: &'a Value, kind: &str) -> Option<&'a Value> {
     events.as_array()?.iter().find(|event| event["type"] == kind)
@@ -198,6 +198,48 @@ async fn who_gets_out_while_he_types_types_no_more_for_those_who_sync() {
         let events = &joined(&answer, &room)["ephemeral"]["events"];
         assert_eq!(of_type(events, "m.typing").unwrap()["content"]["user_ids"], json!([]), "{end}");
     }
+}
+
+#[tokio::test]
+async fn who_is_ignored_is_not_shown_typing() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    town.join("jiro", &room).await;
+    let ignored = json!({ "ignored_users": { user("taro"): {} } }).to_string().into_bytes().into();
+    town.accounts.set_account_data(&user("hanako"), "m.ignored_user_list", ignored).await.unwrap();
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    for name in ["taro", "jiro"] {
+        town.rooms.set_typing(&user(name), &room, Some(Duration::from_secs(30))).await.unwrap();
+    }
+    for answer in [hanako.sync(&town).await, client("hanako").sync(&town).await] {
+        let events = &joined(&answer, &room)["ephemeral"]["events"];
+        assert_eq!(of_type(events, "m.typing").unwrap()["content"]["user_ids"], json!([user("jiro")]));
+    }
+}
+
+#[tokio::test]
+async fn who_was_shown_typing_before_a_crash_is_not_any_more_once_he_has_sent_what_he_wrote() {
+    let disk = store::MemoryDisk::default();
+    let town = town_on(&disk).await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    town.rooms.set_typing(&user("taro"), &room, Some(Duration::from_secs(30))).await.unwrap();
+    let typing = |answer: &Value| {
+        let events = &joined(answer, &room)["ephemeral"]["events"];
+        of_type(events, "m.typing").map(|event| event["content"]["user_ids"].clone())
+    };
+    assert_eq!(typing(&hanako.sync(&town).await), Some(json!([user("taro")])));
+    town.tasks.stop(Duration::ZERO).await;
+
+    let town = town_on(&disk).await;
+    town.say("taro", &room, "着きました").await;
+    assert_eq!(typing(&hanako.sync(&town).await), Some(json!([])));
+    town.say("taro", &room, "今から戻ります").await;
+    assert_eq!(typing(&hanako.sync(&town).await), None, "once");
 }
 
 #[tokio::test]

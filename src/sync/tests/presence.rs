@@ -182,3 +182,34 @@ async fn whose_account_is_closed_is_shown_to_nobody() {
     assert_eq!(told(&hanako.clone().sync(&town).await), []);
     assert_eq!(told(&hidden("hanako").sync(&town).await), []);
 }
+
+#[tokio::test]
+async fn who_was_there_before_a_crash_and_has_not_come_back_is_away_for_those_who_were_told_otherwise() {
+    let disk = store::MemoryDisk::default();
+    let on = async || {
+        let backend = Arc::new(MemoryBackend::open(&disk));
+        town_with(backend, Some(PresenceConfig { largest_room: 3 })).await
+    };
+    let town = on().await;
+    let (room, mut hanako) = two(&town).await;
+    town.join("jiro", &room).await;
+    for name in ["taro", "jiro"] {
+        set(&town, name, State::Online, "");
+        until(&town, name, State::Online).await;
+    }
+    assert_eq!(told(&hanako.sync(&town).await), [is("jiro", "online"), is("taro", "online")]);
+    town.tasks.stop(Duration::ZERO).await;
+
+    let town = on().await;
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        client("jiro").sync(&town).await;
+        all.extend(told(&hanako.sync(&town).await));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        town.clock.advance(Duration::from_secs(1));
+    }
+    all.retain(|told| told.0 != "hanako");
+    assert_eq!(all, [is("jiro", "online"), is("taro", "offline")]);
+}

@@ -117,3 +117,119 @@ async fn a_server_says_nothing_of_users_of_others_nor_of_those_in_no_room_with_o
     });
     assert_eq!(known, None);
 }
+
+/// Has a hostile server say what its users are, until somebody has been told this of one of them.
+async fn say(
+    net: &Net,
+    mallory: &hostile::Hostile,
+    push: serde_json::Value,
+    user: &User,
+    of: &str,
+    is: &str,
+) {
+    let of = ruma::UserId::parse(of).unwrap();
+    let edu = json!({ "edu_type": "m.presence", "content": { "push": push } });
+    let wait = async {
+        loop {
+            mallory.transaction(&net.outside(), "kanazawa.test", &[], std::slice::from_ref(&edu)).await;
+            net.advance(Duration::from_secs(1));
+            if user.sync(MOMENT).await.presence(&of) == Some(is) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap();
+}
+
+const EVE: &str = "@eve:mallory.test";
+
+#[tokio::test]
+async fn a_room_that_has_grown_large_is_not_told_of_users_of_other_servers_either() {
+    let net = Net::with_presence_among(3);
+    let kanazawa = net.server("kanazawa.test").await;
+    let mallory = net.hostile("mallory.test").await;
+    let (hanako, taro) = (kanazawa.user("hanako").await, kanazawa.user("taro").await);
+    let large = taro.create_room(Preset::PublicChat).await;
+    let small = hanako.create_room(Preset::PublicChat).await;
+    for room in [&large, &small] {
+        let _eve = mallory.join(&net.outside(), "kanazawa.test", room, "eve").await;
+    }
+    set(&taro, "online", "").await;
+    hanako.sync_until(|seen| seen.room(&small).membership(EVE) == Some("join")).await;
+    let eve = |presence: &str| json!([{ "user_id": EVE, "presence": presence, "last_active_ago": u64::MAX }]);
+    say(&net, &mallory, eve("online"), &taro, EVE, "online").await;
+    for name in ["jiro", "saburo"] {
+        kanazawa.user(name).await.join(&large, "kanazawa.test").await;
+    }
+    say(&net, &mallory, eve("unavailable"), &hanako, EVE, "unavailable").await;
+    let seen = taro.sync(Duration::ZERO).await;
+    assert_eq!(
+        seen.presence(ruma::user_id!("@eve:mallory.test")),
+        Some("online"),
+        "nobody tells him otherwise"
+    );
+    let path = format!("/presence/{EVE}/status");
+    let asked = hanako.call(Method::GET, &path, None).await;
+    assert!(asked["last_active_ago"].as_u64().unwrap() < 1 << 53, "{asked}");
+}
+
+#[tokio::test]
+async fn the_servers_of_a_room_that_somebody_has_left_hear_nothing_of_him_any_more() {
+    let net = Net::with_presence();
+    let kanazawa = net.server("kanazawa.test").await;
+    let mallory = net.hostile("mallory.test").await;
+    let (hanako, taro) = (kanazawa.user("hanako").await, kanazawa.user("taro").await);
+    let room = taro.create_room(Preset::PublicChat).await;
+    hanako.join(&room, "kanazawa.test").await;
+    let _eve = mallory.join(&net.outside(), "kanazawa.test", &room, "eve").await;
+    let heard = |what: &str| {
+        let sent = mallory.asked("/send/");
+        sent.iter().any(|asked| asked.body["edus"].to_string().contains(what))
+    };
+    let until_heard = async |user: &User, what: &str| {
+        let wait = async {
+            while !heard(what) {
+                net.advance(Duration::from_secs(1));
+                user.sync(MOMENT).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok(), "{what}");
+    };
+    hanako.sync(Duration::ZERO).await;
+    set(&hanako, "online", "受付").await;
+    until_heard(&taro, "受付").await;
+
+    hanako.leave(&room).await;
+    set(&hanako, "unavailable", "面談中").await;
+    set(&taro, "online", "現場").await;
+    until_heard(&taro, "現場").await;
+    set(&taro, "unavailable", "帰庁").await;
+    until_heard(&taro, "帰庁").await;
+    assert!(!heard("面談中"));
+}
+
+#[tokio::test]
+async fn a_process_that_was_not_there_when_somebody_came_tells_its_clients_when_that_is_said_again() {
+    let net = Net::with_presence();
+    let replicas = net.replicas("nanao.test", 2).await;
+    let (mio, ren) = (replicas[0].user("mio").await, replicas[1].user("ren").await);
+    let room = mio.create_room(Preset::PublicChat).await;
+    ren.join(&room, "nanao.test").await;
+    let seen = ren.sync(Duration::ZERO).await;
+    assert_eq!(seen.presence(mio.id()), None);
+    replicas[1].crash().await;
+    let other = mio.another_device().await;
+    set(&mio, "online", "").await;
+    told(&net, &other, &mio, "online").await;
+    replicas[1].start().await;
+    let wait = async {
+        loop {
+            mio.sync(Duration::ZERO).await;
+            if ren.sync(MOMENT).await.presence(mio.id()) == Some("online") {
+                return;
+            }
+            net.advance(Duration::from_secs(1));
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok(), "he is never told of her");
+}

@@ -52,13 +52,16 @@ pub(crate) struct Typing {
     clock: Clock,
     /// Names this process among those over the same data.
     teller: u64,
+    /// Since when it hears.
+    opened: Position,
     inner: Mutex<Inner>,
 }
 
 impl Typing {
     /// Nobody types; hears from now on who does.
     pub(crate) fn listening(store: &Store, clock: &Clock, teller: u64) -> Arc<Self> {
-        let typing = Arc::new(Self { clock: clock.clone(), teller, inner: Mutex::default() });
+        let opened = store.head();
+        let typing = Arc::new(Self { clock: clock.clone(), teller, opened, inner: Mutex::default() });
         store.listen(EAR, typing.clone());
         typing
     }
@@ -164,18 +167,7 @@ impl Rooms {
         let typing = &self.reader().typing;
         let mut said = Vec::new();
         for user in gone {
-            let inner = typing.inner.lock();
-            if inner.rooms.get(&room.serial).is_some_and(|typing| typing.users.contains_key(user)) {
-                said.push(Said {
-                    room: room.serial.0,
-                    room_id: room.room_id.to_string(),
-                    user: user.to_string(),
-                    millis: 0,
-                    is_news: true,
-                    // Other servers hear of the event itself.
-                    is_outgoing: false,
-                });
-            }
+            said.extend(typing.inner.lock().put_out(room, user));
         }
         tell(batch, typing.teller, &said);
     }
@@ -191,8 +183,10 @@ impl Rooms {
         let typing = &self.reader().typing;
         let among = Among { teller: typing.teller, is_shared: self.store().is_shared() };
         let mut inner = typing.inner.lock();
+        // What other servers say leaves room for what our users do.
+        let most = if is_local { WAITING } else { WAITING / 2 };
         // Whoever stops tells nothing more, and nobody would be answered.
-        if inner.waiting.len() >= WAITING || self.0.tasks.shutdown_token().is_cancelled() {
+        if inner.waiting.len() >= most || self.0.tasks.shutdown_token().is_cancelled() {
             return None;
         }
         let said = inner.say(room, user, timeout, is_local, among, self.0.clock.instant())?;
@@ -250,9 +244,11 @@ impl Rooms {
     /// Makes sure that a task waits for those whose time runs out.
     fn watch_typing(&self) {
         let mut inner = self.reader().typing.inner.lock();
-        if inner.next_expiry().is_none() || std::mem::replace(&mut inner.watched, true) {
+        // In this order: all who type are looked through for the next one.
+        if inner.watched || inner.next_expiry().is_none() {
             return;
         }
+        inner.watched = true;
         drop(inner);
         let rooms = self.clone();
         self.0.tasks.spawn("typing", async move {
@@ -264,18 +260,14 @@ impl Rooms {
     async fn expire_typing(&self) {
         let typing = &self.reader().typing;
         loop {
-            let next = {
+            let pause = {
                 let mut inner = typing.inner.lock();
-                let next = inner.next_expiry();
-                inner.watched = next.is_some();
-                next
+                let pause = inner.until_expiry(self.0.clock.instant());
+                inner.watched = pause.is_some();
+                pause
             };
-            let Some(next) = next else { return };
-            let now = self.0.clock.instant();
-            if next > now {
-                // At most a second, so that one who ceased and began again is not missed for long.
-                self.0.clock.sleep(next.since(now).min(Duration::from_secs(1))).await;
-            }
+            let Some(pause) = pause else { return };
+            self.0.clock.sleep(pause).await;
             let is_first = {
                 let mut inner = typing.inner.lock();
                 let expired = inner.expire(|user| self.is_local(user), self.0.clock.instant());
@@ -301,6 +293,12 @@ impl Rooms {
         let inner = self.reader().typing.inner.lock();
         let typing = inner.rooms.get(&room).filter(|typing| typing.position > since)?;
         Some(typing.users.keys().cloned().collect())
+    }
+
+    /// Whether who was told up to here may have been told of somebody who types of whom this process has never heard:
+    /// nobody will say when he ceases.
+    pub fn may_have_missed_typing(&self, since: Position) -> bool {
+        since <= self.reader().typing.opened
     }
 
     /// Who types in a room.

@@ -37,6 +37,9 @@ pub(super) const WAITING: usize = 1_024;
 /// So much later than the process that said it do others end it.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Those whose time runs out within this are told of together.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// An end that could not be told is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -241,6 +244,31 @@ impl Inner {
         expired
     }
 
+    /// What has to be told with the batch that puts a user out of a room, if he types there, or is about to for all.
+    pub(super) fn put_out(&mut self, room: &RoomInfo, user: &UserId) -> Option<Said> {
+        let is_his = |said: &Said| said.room == room.serial.0 && said.user == user.as_str();
+        // It would be heard after that batch.
+        self.waiting.retain(|said| !is_his(said));
+        let is_on_its_way = self.telling.iter().any(|said| is_his(said) && said.millis > 0);
+        let is_known = self.rooms.get(&room.serial).is_some_and(|typing| typing.users.contains_key(user));
+        (is_known || is_on_its_way).then(|| Said {
+            room: room.serial.0,
+            room_id: room.room_id.to_string(),
+            user: user.to_string(),
+            millis: 0,
+            is_news: true,
+            // Other servers hear of the event itself.
+            is_outgoing: false,
+        })
+    }
+
+    /// How long to wait before it is looked whose time has come; nothing when nobody types. Not shorter than a moment,
+    /// since all are looked through each time, and other servers choose when their users begin; at most a second, so
+    /// that one who ceased and began again is not missed for long.
+    pub(super) fn until_expiry(&self, now: Instant) -> Option<Duration> {
+        Some(self.next_expiry()?.since(now).clamp(MOMENT, Duration::from_secs(1)))
+    }
+
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.rooms.values().flat_map(|typing| typing.users.values()).map(|typing| typing.until).min()
     }
@@ -353,6 +381,39 @@ mod tests {
         assert_eq!(here.say(hanako, Some(LONG)), None);
         here.inner.telling = std::mem::take(&mut here.inner.waiting);
         assert_eq!(here.say(hanako, None).unwrap().millis, 0);
+    }
+
+    #[test]
+    fn who_is_put_out_is_not_shown_typing_by_what_was_on_its_way() {
+        let mut here = Process::new(1);
+        let (hanako, taro) = (user_id!("@hanako:a.test"), user_id!("@taro:a.test"));
+        let room_id = OwnedRoomId::try_from("!room:a.test").unwrap();
+        let room = RoomInfo { serial: ROOM, room_id, version: pdu::RoomVersion::DEFAULT };
+        for user in [hanako, taro] {
+            let said = here.say(user, Some(LONG)).unwrap();
+            here.inner.wait_to_tell(said);
+        }
+        assert_eq!(here.inner.put_out(&room, hanako), None, "nobody has heard of it");
+        here.inner.telling = std::mem::take(&mut here.inner.waiting);
+        assert_eq!(here.inner.telling.iter().map(|said| said.user.as_str()).collect::<Vec<_>>(), [taro]);
+        let end = here.inner.put_out(&room, taro).unwrap();
+        for (said, position) in std::mem::take(&mut here.inner.telling).into_iter().chain([end]).zip(5..) {
+            here.hear(said, position, 1);
+        }
+        assert_eq!(here.who(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn those_whose_time_runs_out_one_after_another_are_looked_through_a_few_times() {
+        let mut here = Process::new(1);
+        let hanako = user_id!("@hanako:a.test");
+        assert_eq!(here.inner.until_expiry(here.now), None);
+        let said = here.say(hanako, Some(LONG)).unwrap();
+        here.hear(said, 5, 1);
+        assert_eq!(here.inner.until_expiry(here.now), Some(Duration::from_secs(1)));
+        let end = here.now + LONG;
+        assert_eq!(here.inner.until_expiry(end), Some(MOMENT));
+        assert!(here.inner.expire(|_| true, end).len() == 1 && here.inner.until_expiry(end) >= Some(MOMENT));
     }
 
     #[test]
