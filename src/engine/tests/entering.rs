@@ -40,13 +40,13 @@ use crate::{
     purge::slices::swaths,
 };
 
-const HANAKO: &str = "@hanako:a.test";
-const TARO: &str = "@taro:b.test";
-const JIRO: &str = "@jiro:b.test";
-const SABURO: &str = "@saburo:b.test";
+pub(super) const HANAKO: &str = "@hanako:a.test";
+pub(super) const TARO: &str = "@taro:b.test";
+pub(super) const JIRO: &str = "@jiro:b.test";
+pub(super) const SABURO: &str = "@saburo:b.test";
 
 /// No batch does more than so many things.
-const MOST: usize = 8 * SLICE;
+pub(super) const MOST: usize = 8 * SLICE;
 
 /// A store that says how large batches were, and breaks down after so many.
 struct Watched {
@@ -55,15 +55,15 @@ struct Watched {
 }
 
 #[derive(Default)]
-struct Watch {
+pub(super) struct Watch {
     /// How many things each batch did that wrote of a room.
-    batches: parking_lot::Mutex<Vec<usize>>,
+    pub(super) batches: parking_lot::Mutex<Vec<usize>>,
     /// Those after so many fail.
-    most: AtomicUsize,
+    pub(super) most: AtomicUsize,
 }
 
 impl Watch {
-    fn largest(&self) -> usize {
+    pub(super) fn largest(&self) -> usize {
         self.batches.lock().iter().copied().max().unwrap_or(0)
     }
 
@@ -123,7 +123,7 @@ impl Backend for Watched {
 }
 
 /// A server over a disk that takes so many more batches of rooms.
-async fn watched(net: &Net, disk: &MemoryDisk, most: usize) -> (Server, Arc<Watch>) {
+pub(super) async fn watched(net: &Net, disk: &MemoryDisk, most: usize) -> (Server, Arc<Watch>) {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let watch = Arc::new(Watch { most: AtomicUsize::new(most), ..Watch::default() });
@@ -132,12 +132,12 @@ async fn watched(net: &Net, disk: &MemoryDisk, most: usize) -> (Server, Arc<Watc
     (net.server_over(&["b.test"], disk, store).await, watch)
 }
 
-fn member(number: usize) -> OwnedUserId {
+pub(super) fn member(number: usize) -> OwnedUserId {
     user(&format!("@shokuin{number}:{}", if number.is_multiple_of(3) { "aa.test" } else { "a.test" }))
 }
 
 /// A room of members and other state, of more than four slices; 次郎 was asked in, 三郎 is kept out.
-async fn large_room(a: &Server) -> OwnedRoomId {
+pub(super) async fn large_room(a: &Server) -> OwnedRoomId {
     let hanako = user(HANAKO);
     let room = a.public_room(&hanako).await;
     for number in 0..3 * SLICE {
@@ -151,14 +151,15 @@ async fn large_room(a: &Server) -> OwnedRoomId {
     room
 }
 
-async fn serial(server: &Server, room: &RoomId) -> RoomSerial {
+pub(super) async fn serial(server: &Server, room: &RoomId) -> RoomSerial {
     server.engine.rooms().room(room).await.unwrap().unwrap().serial
 }
 
 /// What is projected of a room: members, members of each server, of each kind, pieces of state of each type.
-type Projected = (BTreeMap<String, Membership>, Vec<(String, i64)>, Vec<(u8, i64)>, Vec<(String, i64)>);
+pub(super) type Projected =
+    (BTreeMap<String, Membership>, Vec<(String, i64)>, Vec<(u8, i64)>, Vec<(String, i64)>);
 
-async fn projected(server: &Server, room: &RoomId) -> Projected {
+pub(super) async fn projected(server: &Server, room: &RoomId) -> Projected {
     let (store, room) = (&server.store, serial(server, room).await);
     let members = store.scan(&MEMBERS, Range::prefix(&room), Order::Ascending, usize::MAX).await.unwrap();
     let servers = store.scan(&SERVERS, Range::prefix(&room), Order::Ascending, usize::MAX).await.unwrap();
@@ -173,7 +174,7 @@ async fn projected(server: &Server, room: &RoomId) -> Projected {
 }
 
 /// The room is at `b` what it is at `a`, and nothing beside it is left.
-async fn assert_whole(a: &Server, b: &Server, room: &RoomId) {
+pub(super) async fn assert_whole(a: &Server, b: &Server, room: &RoomId) {
     assert_eq!(b.state(room).await, a.state(room).await);
     assert_eq!(projected(b, room).await, projected(a, room).await);
     let (info, other) = (
@@ -213,7 +214,7 @@ async fn assert_nothing_is_entered(store: &Store) {
     assert!(store.scan(&BROUGHT, Range::all(), Order::Ascending, 1).await.unwrap().is_empty());
 }
 
-async fn asked(net: &Net) -> (Server, OwnedRoomId) {
+pub(super) async fn asked(net: &Net) -> (Server, OwnedRoomId) {
     net.add_projection(Arc::new(Words));
     let a = net.server(&["a.test", "aa.test"]).await;
     let room = large_room(&a).await;

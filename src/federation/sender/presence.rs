@@ -34,9 +34,16 @@ impl Rosters {
         Self { rooms, sets: HashMap::new(), most_names: MOST_NAMES }
     }
 
-    /// Reads the sets of these rooms that are not in memory, together.
+    /// Reads the sets of these rooms that are not in memory, together. Of all it is noted who was told to be there; so it
+    /// is done before the states are read through which they are moved.
     pub(super) async fn take_in(&mut self, rooms: impl Iterator<Item = RoomSerial>) -> Result<(), Error> {
-        let wanted: Vec<RoomSerial> = rooms.filter(|room| !self.sets.contains_key(room)).collect();
+        let mut wanted = Vec::new();
+        for room in rooms {
+            match self.sets.get_mut(&room) {
+                Some(known) => self.rooms.note_told(room, known).await?,
+                None => wanted.push(room),
+            }
+        }
         if wanted.is_empty() {
             return Ok(());
         }
@@ -71,7 +78,10 @@ impl Rosters {
         room: RoomSerial,
         states: Option<(Root, Root)>,
     ) -> Result<Vec<OwnedServerName>, Error> {
-        self.take_in(std::iter::once(room)).await?;
+        // Who was told to be in one that is in memory is as it was before the states were read.
+        if !self.sets.contains_key(&room) {
+            self.take_in(std::iter::once(room)).await?;
+        }
         // Not in its place while it is moved: a set of which something cannot be read any more is read anew.
         let mut servers = self.sets.remove(&room).unwrap_or_default();
         let mut gone = Vec::new();

@@ -4,7 +4,7 @@
 //! state to state by what differs between them. So who was there at some place of the log is known to the event, however
 //! far the reader of the log is behind, and a change costs what it changes, not the number of servers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ruma::{OwnedServerName, ServerName, UserId};
 use store::Range;
@@ -29,6 +29,8 @@ pub struct RoomServers {
     root: Root,
     /// How many joined members each has: one at least.
     members: BTreeMap<OwnedServerName, u64>,
+    /// Those beside them that we were told are there, while the room lacks members.
+    told: BTreeSet<OwnedServerName>,
 }
 
 impl RoomServers {
@@ -39,22 +41,22 @@ impl RoomServers {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.members.len() + self.told.len()
     }
 
     /// Whether nobody is there.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && self.told.is_empty()
     }
 
     /// Whether this server is there.
     pub fn includes(&self, server: &ServerName) -> bool {
-        self.members.contains_key(server)
+        self.members.contains_key(server) || self.told.contains(server)
     }
 
-    /// All of them.
+    /// All of them, each once.
     pub fn iter(&self) -> impl Iterator<Item = &OwnedServerName> {
-        self.members.keys()
+        self.members.keys().chain(self.told.iter().filter(|told| !self.members.contains_key(*told)))
     }
 
     /// More or fewer members of a server; true when it was there and is not any more.
@@ -96,6 +98,23 @@ impl Rooms {
         Ok(acl.is_none_or(|acl| admits(acl.pdu().content_str(), server)))
     }
 
+    /// Takes over into a set which servers we were told are in a room that lacks members; none where it has them all.
+    ///
+    /// Before the states are read through which the set is moved: once the members have come, the states have them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn note_told(&self, room: RoomSerial, servers: &mut RoomServers) -> Result<(), Error> {
+        if self.lacking().await?.lacks(room) {
+            if servers.told.is_empty() {
+                servers.told = self.told_servers(room).await?.into_iter().collect();
+            }
+        } else {
+            servers.told.clear();
+        }
+        Ok(())
+    }
+
     /// The servers that are in rooms now. A room in which we never took part has none.
     ///
     /// # Errors
@@ -118,17 +137,21 @@ impl Rooms {
                 }
                 // Without a state nobody is there, whatever is left of a room that is purged.
                 let members = root.map(|_| members).unwrap_or_default();
-                found.insert(room, RoomServers { root: root.unwrap_or_default(), members });
+                let told = BTreeSet::new();
+                found.insert(room, RoomServers { root: root.unwrap_or_default(), members, told });
             }
             (wanted, before) = moving;
             if wanted.is_empty() {
-                return Ok(found);
+                break;
             }
         }
         for (room, root) in wanted.into_iter().zip(before) {
             let mut servers = RoomServers::default();
             self.move_servers(room, &mut servers, root.unwrap_or_default()).await?;
             found.insert(room, servers);
+        }
+        for (room, servers) in &mut found {
+            self.note_told(*room, servers).await?;
         }
         Ok(found)
     }
