@@ -215,6 +215,7 @@ impl Engine {
         engine.resume_inbox().await?;
         engine.start_adopting();
         engine.start_voiding();
+        engine.start_filling();
         engine.start_forgetting();
         engine.start_telling();
         Ok(engine)

@@ -28,7 +28,7 @@ use crate::{
     draft::raw,
     inbound::receive::{Arrival, Received, deciding_names},
     membership::{Joining, Refusals, nobody},
-    pipeline::{LoadedState, Stage, find_in, name, timestamp},
+    pipeline::{Stage, name, timestamp},
     place::Placement,
     ports::{Joined, Template},
     profile::GRANTING,
@@ -212,16 +212,23 @@ impl Engine {
         answer: Joined,
     ) -> Result<(), Error> {
         let mut permit = self.permit(room).await?;
-        let Joined { state, mut auth_chain, .. } = answer;
+        let Joined { state, mut auth_chain, members_omitted, servers_in_room, .. } = answer;
         let is_state = auth_chain.len();
         auth_chain.extend(state);
         let ids = self.bring_events(room, &mut permit, auth_chain).await?;
-        let ids: Vec<OwnedEventId> = ids.into_iter().skip(is_state).flatten().collect();
+        let mut ids: Vec<OwnedEventId> = ids.into_iter().skip(is_state).flatten().collect();
+        if members_omitted {
+            // Those members on whom the join stands are in the state all the same.
+            ids.splice(0..0, join.pdu().auth_events().iter().cloned());
+        }
+        let via = match members_omitted {
+            true => Some(self.bring_told_servers(room, &mut permit, server, servers_in_room).await?),
+            false => None,
+        };
         let names = deciding_names(join.pdu()).map_err(Error::Forbidden)?;
         let told = self.told_state(room, &ids, &names, join.pdu().auth_events()).await?;
         drop(ids);
-        check_create(room, server, &told.deciding)?;
-        let auth = check_join(server, &join, &told.deciding)?;
+        let auth = told.check_join(room, server, join.pdu())?;
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(room).await?;
@@ -264,7 +271,17 @@ impl Engine {
             placement.missing = missing;
             placement.past = true;
             placement.known_as = known.map(|event| event.serial());
-            stage.place(placement).await?;
+            if via.is_some() {
+                let serial = match placement.known_as {
+                    Some(serial) => serial,
+                    None => stage.new_serial(join.pdu().event_id()).await?,
+                };
+                stage.lack_members(serial);
+            }
+            let placed = stage.place(placement).await?;
+            if let Some(via) = &via {
+                stage.note_lacking(&placed, via.clone());
+            }
             if let Some(user) = join.pdu().state_key() {
                 let room = room.serial;
                 stage.batch().delete(&INVITES, &(room, user));
@@ -293,45 +310,6 @@ impl Engine {
             _ => Err(Error::NotAllowed("the room does not allow it".to_owned())),
         }
     }
-}
-
-type NamedState = [(room::tables::StateKeyName, Arc<room::read::event::StoredEvent>)];
-
-/// The state must hold the create event of the room that was asked for.
-fn check_create(room: &RoomInfo, server: &ServerName, state: &NamedState) -> Result<(), Error> {
-    #[derive(Deserialize)]
-    struct Content {
-        #[serde(default)]
-        room_version: Option<String>,
-    }
-    let create = state
-        .iter()
-        .find(|(name, _)| name.kind == "m.room.create" && name.key.is_empty())
-        .ok_or_else(|| bad_answer(server, "no create event in the state"))?;
-    let content = create.1.pdu().content_as::<Content>();
-    let version = content.ok().and_then(|content| content.room_version);
-    if version.as_deref().unwrap_or("1") != room.version.as_str() {
-        return Err(bad_answer(server, "the create event names another room version"));
-    }
-    Ok(())
-}
-
-/// The join must be allowed by the state that came with it. Returns its auth events.
-fn check_join(
-    server: &ServerName,
-    join: &Verified,
-    state: &NamedState,
-) -> Result<Vec<room::EventSerial>, Error> {
-    let names = deciding_names(join.pdu()).map_err(Error::Forbidden)?;
-    let loaded: LoadedState = state
-        .iter()
-        .filter(|(name, _)| names.contains(name))
-        .map(|(name, event)| (name.clone(), event.pdu().clone()))
-        .collect();
-    pdu::check_auth(join.pdu(), &|kind, key| find_in(&loaded, kind, key))
-        .map_err(|failure| bad_answer(server, &format!("the state does not allow the join: {failure}")))?;
-    let is_auth = |id: &ruma::EventId| join.pdu().auth_events().iter().any(|auth| auth == id);
-    Ok(state.iter().filter(|(_, event)| is_auth(event.event_id())).map(|(_, event)| event.serial()).collect())
 }
 
 /// Checks that a template is what was asked for.

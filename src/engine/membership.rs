@@ -12,7 +12,7 @@ use room::{
     Error, RemoteError,
     attempts::Attempts,
     read::room::RoomInfo,
-    tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership, SERVERS},
+    tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership},
 };
 use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType};
 use serde_json::{Map, Value};
@@ -206,7 +206,10 @@ impl Engine {
         if members.iter().flatten().any(|member| member.membership == Membership::Join) {
             return Ok(Some(true));
         }
-        Ok(if unknown { None } else { Some(false) })
+        // Nor can it be told of a room that lacks members: he may be one of them.
+        let lacking = self.rooms().lacking().await?;
+        let open = unknown || known.iter().any(|(room, _)| lacking.lacks(*room));
+        Ok(if open { None } else { Some(false) })
     }
 
     /// A joined user of ours who may invite to the room.
@@ -420,12 +423,9 @@ impl Engine {
         }
     }
 
-    /// The servers with joined members in a room, by its current state.
+    /// The servers with joined members in a room, by its current state, or as we were told.
     pub(crate) async fn servers_in(&self, room: &RoomInfo) -> Result<Vec<OwnedServerName>, Error> {
-        let range = store::Range::prefix(&room.serial);
-        let rows = self.store().scan(&SERVERS, range, store::Order::Ascending, usize::MAX).await?;
-        let servers = rows.into_iter().filter(|(_, count)| count.0 > 0);
-        Ok(servers.filter_map(|((_, server), _)| OwnedServerName::try_from(server).ok()).collect())
+        self.rooms().servers_in_room(room.serial).await
     }
 
     async fn has_head(&self, room: &RoomInfo) -> Result<bool, Error> {

@@ -15,7 +15,8 @@ use room::{
     read::{event::StoredEvent, open, room::RoomInfo},
     snapshot::Hold,
     tables::{
-        EventTxn, HEADS, Head, Membership, STATE_KEY_NAMES, STATE_KEYS, SUMMARIES, StateKeyName, Summary,
+        EventTxn, HEADS, Head, Members, Membership, STATE_KEY_NAMES, STATE_KEYS, SUMMARIES, StateKeyName,
+        Summary,
     },
 };
 use ruma::{
@@ -101,6 +102,7 @@ impl<'a> Stage<'a> {
             beside: Root::EMPTY,
             since: 0,
             yielding: Vec::new(),
+            members: Members::Whole,
         });
         Self {
             engine,
@@ -125,6 +127,7 @@ impl<'a> Stage<'a> {
     /// Stands on another state than the stored one, with no extremities: that before a join through
     /// another server. The first event placed carries the difference into the projections.
     pub(crate) fn stand_on(&mut self, current: Root) {
+        self.forget_lacking();
         self.head.since = self.head.generation + 1;
         self.head.yielding.clear();
         self.head.extremities.clear();
@@ -270,7 +273,7 @@ impl<'a> Stage<'a> {
     /// The state before an event of ours: that after the extremities, all of which it names.
     async fn tip_state(&mut self) -> Result<Root, Error> {
         if self.head.beside == Root::EMPTY {
-            return Ok(self.head.current);
+            return Ok(self.resolved_state());
         }
         let roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
         self.resolve(&roots).await

@@ -11,9 +11,9 @@ use room::{
     Error,
     ids::{EventSerial, Order, Root},
     log::{Entry, EventEntry, HistoryEntry, history_came},
-    read::{event::StoredEvent, recency},
+    read::{event::StoredEvent, lacking::UNSETTLED, recency},
     tables::{
-        EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, Place,
+        EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, Members, Place,
         StateKeyName, TIMELINE, TimelineRow, Verdict,
     },
 };
@@ -145,6 +145,10 @@ impl Stage<'_> {
             _ => Place::None,
         };
         let moves_tip = verdict == Verdict::Accepted && goes == Goes::Tip;
+        let partial = self.is_partial(Some(serial), &pdu).await?;
+        if partial {
+            self.batch.put(&UNSETTLED, &(room, serial), &());
+        }
         let meta = EventMeta {
             event_id: pdu.event_id().to_owned(),
             verdict,
@@ -157,6 +161,7 @@ impl Stage<'_> {
             redacted_by,
             replaces,
             covers_previous: !moves_tip && missing.is_empty(),
+            partial,
         };
         let unstamped = Stamped { position: Position::START, value: meta };
         let event = Arc::new(StoredEvent::new(room, serial, pdu, unstamped.clone()));
@@ -428,14 +433,18 @@ impl Stage<'_> {
     async fn resolve_current(&mut self) -> Result<(), Error> {
         let mut roots: Vec<Root> = self.head.extremities.iter().map(|extremity| extremity.after).collect();
         let listed = self.resolve(&roots).await?;
-        self.head.current = listed;
+        let mut resolved = listed;
         if self.head.beside != Root::EMPTY {
             roots.push(self.head.beside);
-            self.head.current = self.resolve(&roots).await?;
-            if self.head.current == listed {
+            resolved = self.resolve(&roots).await?;
+            if resolved == listed {
                 // What was beside has come into the state of those that are listed.
                 self.head.beside = Root::EMPTY;
             }
+        }
+        match self.head.members {
+            Members::Whole => self.head.current = resolved,
+            Members::Lacking(lacking) => self.go_on_with(lacking, resolved).await?,
         }
         Ok(())
     }
@@ -450,9 +459,10 @@ impl Stage<'_> {
     ) -> Result<(), Error> {
         let room = self.room.serial;
         let changes = self.take_changes(event).await?;
+        let current = self.resolved_state();
         match (event.meta().place, slot) {
             (_, Some(slot)) => {
-                let row = TimelineRow { event: event.serial(), current: self.head.current, gap };
+                let row = TimelineRow { event: event.serial(), current, gap };
                 self.batch.append(&TIMELINE, &room, slot, &row);
             }
             (Place::History(place), None) => {
@@ -468,7 +478,7 @@ impl Stage<'_> {
             batch: &mut self.batch,
             slot,
             came_in: self.forget_state,
-            current: self.head.current,
+            current,
             changes: &changes,
         };
         projections::run(&mut step, event, &mut self.summary);

@@ -147,7 +147,8 @@ impl Engine {
         let keys = self.rooms().keys_without_members(&[room.serial]).await?.pop().unwrap_or_default();
         let found = self.snapshots().get(room.serial, root, &keys).await?;
         let mut state: Vec<EventSerial> = found.into_iter().flatten().collect();
-        let naming = self.rooms().namings(std::slice::from_ref(room)).await?.pop();
+        let all = self.rooms().all_members(room).await?;
+        let naming = self.rooms().namings(&[(room.clone(), all)]).await?.pop();
         let Some(naming) = naming else { return Ok(state) };
         let heroes: Vec<_> = naming.heroes(user).map(|(hero, _)| ("m.room.member", hero.as_str())).collect();
         let members = self.rooms().state_in(room.serial, root, &heroes).await?;
@@ -197,7 +198,14 @@ impl Engine {
             return Err(Error::AclDenied(origin.to_owned()));
         }
         self.0.policy.admit(origin, room_id)?;
-        Ok(room)
+        // Who is allowed what is not known without the members, nor could they be told. It is answered as if we were not
+        // in the room: whoever asks tries another server then.
+        match self.rooms().all_members(&room).await {
+            Err(Error::MembersLacking(_)) => {
+                Err(Error::NotFound(format!("this server does not know all members of {room_id} yet")))
+            }
+            known => known.map(|_| room),
+        }
     }
 
     async fn accept_member(

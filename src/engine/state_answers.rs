@@ -71,14 +71,14 @@ impl Engine {
     /// The auth chain of an event: texts of events.
     ///
     /// # Errors
-    /// [`Error::NoEvent`]; as [`Rooms::room_for_server`](room::Rooms::room_for_server).
+    /// [`Error::NoEvent`]; as [`Rooms::room_for_hearer`](room::Rooms::room_for_hearer).
     pub async fn auth_chain_for_server(
         &self,
         server: &ServerName,
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<Vec<Bytes>, Error> {
-        let room = self.rooms().room_for_server(server, room_id).await?;
+        let room = self.rooms().room_for_hearer(server, room_id).await?;
         let event = self.rooms().get_event(room_id, event_id).await?;
         if event.meta().verdict == Verdict::Rejected {
             return Err(Error::NoEvent(event_id.to_owned()));

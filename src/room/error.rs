@@ -85,6 +85,9 @@ pub enum Error {
     /// What is stored of the room is going, and until it is gone nobody comes in.
     #[error("{0} is being removed from this server")]
     BeingPurged(OwnedRoomId),
+    /// Not all members of the room are known yet, and without them it cannot be told.
+    #[error("not all members of {0} are known here yet")]
+    MembersLacking(OwnedRoomId),
     /// Too much is under way in this room.
     #[error("too busy")]
     Busy,
@@ -183,6 +186,7 @@ impl Error {
             Self::Commit(CommitError::Busy | CommitError::Unknown | CommitError::Conflict { .. })
             | Self::Busy
             | Self::BeingPurged(_)
+            | Self::MembersLacking(_)
             | Self::Contended
             | Self::Interrupted => true,
             _ => false,

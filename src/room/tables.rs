@@ -9,7 +9,10 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use store::{Counter, Position, Stamped, Table, Tuning};
 
+use self::older::{EventMetaV1, EventMetaV2, GapV1, GapV2, GapV3, HeadV1, HeadV2, HeadV3, HeadV4};
 use crate::ids::{EventSerial, Order, RoomSerial, Root, StateKeySerial};
+
+mod older;
 
 // ---- rooms -------------------------------------------------------------------------------------
 
@@ -50,7 +53,8 @@ pub struct Head {
     /// Events that no accepted event names as previous, as far as its state is known to hold theirs; never empty,
     /// at most 20: an event of ours names all of them as its previous ones.
     pub extremities: Vec<Extremity>,
-    /// The state now: the resolution of the states after all extremities, and of `beside`.
+    /// The state now: the resolution of the states after all extremities, and of `beside`. Of a room that lacks members,
+    /// as far as they have come; see [`Lacking::resolved`].
     pub current: Root,
     /// Place that the next backfilled event gets; counts down.
     pub history_floor: u64,
@@ -64,61 +68,38 @@ pub struct Head {
     /// Extremities behind others, whose going changes the current state: they go with the next event on the tip, that
     /// clients are told the change with.
     pub yielding: Vec<EventSerial>,
+    /// Whether all members are known.
+    pub members: Members,
 }
-store::row!(Head, schema = 4, older = { 1 => HeadV1, 2 => HeadV2, 3 => HeadV3 });
+store::row!(Head, schema = 5, older = { 1 => HeadV1, 2 => HeadV2, 3 => HeadV3, 4 => HeadV4 });
 
-/// [`Head`] as it was when extremities above the limit were dropped.
-#[derive(Deserialize)]
-struct HeadV1 {
-    generation: u64,
-    extremities: Vec<Extremity>,
-    current: Root,
-    history_floor: u64,
-    since_depth: u64,
-}
-
-impl From<HeadV1> for Head {
-    fn from(old: HeadV1) -> Self {
-        let HeadV1 { generation, extremities, current, history_floor, since_depth } = old;
-        HeadV2 { generation, extremities, current, history_floor, since_depth, beside: Root::EMPTY }.into()
-    }
+/// Whether all members of a room are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Members {
+    /// They are.
+    #[default]
+    Whole,
+    /// They are not: who is not known to be a member may be one.
+    Lacking(Lacking),
 }
 
-/// [`Head`] as it was when nothing was kept of what had been an extremity.
-#[derive(Deserialize)]
-struct HeadV2 {
-    generation: u64,
-    extremities: Vec<Extremity>,
-    current: Root,
-    history_floor: u64,
-    since_depth: u64,
-    beside: Root,
+/// What the tip of a room that lacks members says of that; the rest is in its [`LackingRow`](crate::read::lacking::LackingRow).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// The join by which we came in: the state before it was told without members.
+    pub join: EventSerial,
+    /// What the states after the extremities resolve to, and so the state before an event on all of them. The current
+    /// state is what the projections describe: it goes on with this one, and members come into it slice by slice.
+    pub resolved: Root,
 }
 
-impl From<HeadV2> for Head {
-    fn from(old: HeadV2) -> Self {
-        let HeadV2 { generation, extremities, current, history_floor, since_depth, beside } = old;
-        HeadV3 { generation, extremities, current, history_floor, since_depth, beside, since: 0 }.into()
-    }
-}
-
-/// [`Head`] as it was when extremities went at once or stayed.
-#[derive(Deserialize)]
-struct HeadV3 {
-    generation: u64,
-    extremities: Vec<Extremity>,
-    current: Root,
-    history_floor: u64,
-    since_depth: u64,
-    beside: Root,
-    since: u64,
-}
-
-impl From<HeadV3> for Head {
-    fn from(old: HeadV3) -> Self {
-        let HeadV3 { generation, extremities, current, history_floor, since_depth, beside, since } = old;
-        let yielding = Vec::new();
-        Self { generation, extremities, current, history_floor, since_depth, beside, since, yielding }
+impl Members {
+    /// What is lacking.
+    pub const fn lacking(&self) -> Option<&Lacking> {
+        match self {
+            Self::Whole => None,
+            Self::Lacking(lacking) => Some(lacking),
+        }
     }
 }
 
@@ -214,45 +195,11 @@ pub struct EventMeta {
     /// Who stands on it stands on its previous events too: it never was a forward extremity itself, and the
     /// state before it was made of theirs alone, not of what others told.
     pub covers_previous: bool,
+    /// The state before it lacks members ([`Lacking`]): it is right in what it has, and nothing
+    /// follows from what it has not.
+    pub partial: bool,
 }
-store::row!(EventMeta, schema = 2, older = { 1 => EventMetaV1 });
-
-/// [`EventMeta`] as it was when all refused events were taken to cover what they name.
-#[derive(Deserialize)]
-struct EventMetaV1 {
-    event_id: OwnedEventId,
-    verdict: Verdict,
-    place: Place,
-    depth: u64,
-    before: Root,
-    after: Root,
-    auth: Vec<EventSerial>,
-    txn: Option<EventTxn>,
-    redacted_by: Option<EventSerial>,
-    replaces: Option<EventSerial>,
-}
-
-impl From<EventMetaV1> for EventMeta {
-    fn from(old: EventMetaV1) -> Self {
-        let EventMetaV1 { event_id, verdict, place, depth, before, after, auth, txn, redacted_by, replaces } =
-            old;
-        // Nobody knows any more. It costs an extremity that stays until something names it.
-        let covers_previous = false;
-        Self {
-            event_id,
-            verdict,
-            place,
-            depth,
-            before,
-            after,
-            auth,
-            txn,
-            redacted_by,
-            replaces,
-            covers_previous,
-        }
-    }
-}
+store::row!(EventMeta, schema = 3, older = { 1 => EventMetaV1, 2 => EventMetaV2 });
 
 /// The device that sent an event here, and its name for the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -313,51 +260,6 @@ pub struct Gap {
     pub since: u64,
 }
 store::row!(Gap, schema = 4, older = { 1 => GapV1, 2 => GapV2, 3 => GapV3 });
-
-/// [`Gap`] as it was when all were asked for alike.
-#[derive(Deserialize)]
-struct GapV1 {
-    child: EventSerial,
-    depth: u64,
-}
-
-// Which of the older rows were of the past nobody knows: what is taken for news comes in late, but what is taken
-// for the past is dropped when it is sent.
-
-impl From<GapV1> for Gap {
-    fn from(GapV1 { child, depth }: GapV1) -> Self {
-        Self { child, depth, tries: 0, past: false, on_tip: Vec::new(), since: 0 }
-    }
-}
-
-/// [`Gap`] as it was when the past was told by the depth.
-#[derive(Deserialize)]
-struct GapV2 {
-    child: EventSerial,
-    depth: u64,
-    tries: u32,
-}
-
-impl From<GapV2> for Gap {
-    fn from(GapV2 { child, depth, tries }: GapV2) -> Self {
-        Self { child, depth, tries, past: false, on_tip: Vec::new(), since: 0 }
-    }
-}
-
-/// [`Gap`] as it was when nothing was kept of what had been an extremity.
-#[derive(Deserialize)]
-struct GapV3 {
-    child: EventSerial,
-    depth: u64,
-    tries: u32,
-    past: bool,
-}
-
-impl From<GapV3> for Gap {
-    fn from(GapV3 { child, depth, tries, past }: GapV3) -> Self {
-        Self { child, depth, tries, past, on_tip: Vec::new(), since: 0 }
-    }
-}
 
 // ---- state keys --------------------------------------------------------------------------------
 

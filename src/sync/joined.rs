@@ -7,7 +7,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use room::{
-    EventSerial, Root,
+    EventSerial, RoomSerial, Root,
     read::{
         event::StoredEvent,
         filter::LazyMembers,
@@ -132,7 +132,7 @@ impl Syncs {
             let mut chosen = self.choose_timelines(scene, &rooms).await?;
             self.find_bases(scene, &rooms, &mut chosen).await?;
             let mut states = self.states(scene, &rooms, &mut chosen).await?;
-            let namings = self.namings_for(&rooms, &chosen).await?;
+            let namings = self.namings_for(scene, &rooms, &chosen).await?;
             if scene.request.filter.state.lazy != LazyMembers::Off {
                 self.add_lazy_members(scene, &rooms, &chosen, &namings, &mut states).await?;
             }
@@ -324,12 +324,24 @@ impl Syncs {
     /// now, which who got out is not told.
     async fn namings_for(
         &self,
+        scene: &Scene<'_>,
         rooms: &[&RoomPlan],
         chosen: &[Chosen],
     ) -> Result<Vec<Option<Arc<RoomNaming>>>, Error> {
+        // Who all the members of a room are is news, though none of them has changed; before that nobody can say how many
+        // they are.
+        let lacking = self.rooms().lacking().await?;
+        let since = scene.since;
+        let are_all_known = |plan: &RoomPlan| {
+            lacking.whole_since(plan.row.room).is_some_and(|whole| since.is_none_or(|since| whole > since))
+        };
         let wanted: Vec<usize> = (0..rooms.len())
             .filter(|index| rooms[*index].until.is_none())
-            .filter(|index| rooms[*index].extent != Extent::News || chosen[*index].members_changed)
+            .filter(|index| {
+                rooms[*index].extent != Extent::News
+                    || chosen[*index].members_changed
+                    || are_all_known(rooms[*index])
+            })
             .collect();
         let mut namings = vec![None; rooms.len()];
         if wanted.is_empty() {
@@ -339,6 +351,13 @@ impl Syncs {
         let infos = self.rooms().room_infos(&serials).await?;
         let infos: Option<Vec<Arc<RoomInfo>>> = infos.into_iter().collect();
         let infos = infos.ok_or(room::Error::Inconsistent("a membership names a room that is not there"))?;
+        let known = self.rooms().all_members_of(&serials).await?;
+        let (wanted, infos): (Vec<usize>, Vec<_>) = wanted
+            .into_iter()
+            .zip(infos)
+            .zip(known)
+            .filter_map(|((index, info), all)| Some((index, (info, all?))))
+            .unzip();
         for (index, naming) in wanted.into_iter().zip(self.rooms().namings(&infos).await?) {
             namings[index] = Some(naming);
         }
@@ -373,7 +392,8 @@ impl Syncs {
                 owners.push(index);
             }
         }
-        let members = self.rooms().members_at(&places).await?;
+        let mut members = self.rooms().members_at(&places).await?;
+        self.add_lacking(chosen, &owners, &places, &mut members).await?;
 
         let known: Vec<Known> = rooms
             .iter()
@@ -397,6 +417,37 @@ impl Syncs {
             let unknown: Vec<_> =
                 members.map(|event| event.serial()).filter(|member| !known.has(*member)).collect();
             known.note(unknown, scene.head);
+        }
+        Ok(())
+    }
+
+    /// Senders who are lacking in a room's state are shown as the events have them that what they say stands on.
+    async fn add_lacking(
+        &self,
+        chosen: &[Chosen],
+        owners: &[usize],
+        places: &[(RoomSerial, Root, &ruma::UserId)],
+        members: &mut [Option<Arc<StoredEvent>>],
+    ) -> Result<(), Error> {
+        let mut open = Vec::new();
+        let mut wanted = Vec::new();
+        for (place, owner) in owners.iter().enumerate().filter(|(place, _)| members[*place].is_none()) {
+            let (room, _, user) = places[place];
+            let of_user = |event: &&Arc<StoredEvent>| event.meta().partial && event.sender() == user;
+            let Some(said) = chosen[*owner].events.iter().map(|(event, _)| event).find(of_user) else {
+                continue;
+            };
+            wanted.extend(said.meta().auth.iter().map(|auth| (room, *auth)));
+            open.push(place);
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        let named = self.rooms().load_events(&wanted).await?;
+        for place in open {
+            let (room, _, user) = places[place];
+            let is_his = |event: &&Arc<StoredEvent>| event.room() == room && event.is_member_event_of(user);
+            members[place] = named.iter().flatten().find(is_his).cloned();
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use room::{
     RoomSerial,
     read::{
+        filter::LazyMembers,
+        lacking::LackingRooms,
         membership::{MovedRoom, UserRoom, UserRooms},
         token::Token,
         view::Viewer,
@@ -192,6 +194,8 @@ impl Syncs {
         mut data: BTreeMap<ruma::OwnedRoomId, Items>,
     ) -> Result<Plan, Error> {
         let mut plan = Plan::default();
+        let lacking = self.rooms().lacking().await?;
+        let is_lazy = scene.request.filter.state.lazy != LazyMembers::Off;
         for moved in self.places(scene, rooms, &data) {
             let Some(row) = usize::try_from(moved.place).ok().and_then(|place| rooms.rooms.get(place)) else {
                 continue;
@@ -202,6 +206,10 @@ impl Syncs {
                 continue;
             }
             if row.membership == Membership::Join {
+                if !is_lazy && lacking.lacks(row.room) {
+                    // Who wants all members is told of it once they are known.
+                    continue;
+                }
                 let data = data.remove(&row.room_id).unwrap_or_default();
                 plan.joined.extend(plan_joined(scene, row, moved, data));
             } else if scene.since.is_none_or(|since| row.position > since) {
@@ -212,17 +220,28 @@ impl Syncs {
             .joined
             .iter_mut()
             .chain(&mut plan.left)
-            .filter(|plan| scene.since.is_some_and(|since| plan.row.position > since))
+            .filter(|plan| {
+                let is_anew = || {
+                    !is_lazy
+                        && lacking.whole_since(plan.row.room).is_some_and(|whole| Some(whole) > scene.since)
+                };
+                scene.since.is_some_and(|since| plan.row.position > since || is_anew())
+            })
             .collect();
         if !changed.is_empty() {
-            Box::pin(self.find_newly_joined(scene, changed)).await?;
+            Box::pin(self.find_newly_joined(scene, changed, &lacking)).await?;
         }
         Ok(plan)
     }
 
     /// Of rooms whose membership changed, finds those that the client did not have before: he was not
-    /// in them when it last asked.
-    async fn find_newly_joined(&self, scene: &Scene<'_>, changed: Vec<&mut RoomPlan>) -> Result<(), Error> {
+    /// in them when it last asked, or it was not told of them because they lacked members.
+    async fn find_newly_joined(
+        &self,
+        scene: &Scene<'_>,
+        changed: Vec<&mut RoomPlan>,
+        lacking: &LackingRooms,
+    ) -> Result<(), Error> {
         let Some(since) = scene.since else { return Ok(()) };
         let serials: Vec<RoomSerial> = changed.iter().map(|plan| plan.row.room).collect();
         let roots = self.rooms().states_at(&serials, Token::after(since)).await?;
@@ -234,7 +253,9 @@ impl Syncs {
         let members = self.rooms().members_at(&places).await?;
         let mut whole = Vec::new();
         for (plan, member) in changed.into_iter().zip(members) {
-            if member.and_then(|event| event.membership()) != Some(Membership::Join) {
+            let was_kept_back = scene.request.filter.state.lazy == LazyMembers::Off
+                && lacking.whole_since(plan.row.room).is_some_and(|whole| whole > since);
+            if was_kept_back || member.and_then(|event| event.membership()) != Some(Membership::Join) {
                 plan.extent = Extent::Whole;
                 (plan.events, plan.ephemeral, plan.own_receipts, plan.may_gather) = (true, true, true, false);
                 whole.push(plan);

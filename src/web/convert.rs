@@ -128,6 +128,13 @@ impl From<room::Error> for ApiError {
             )
             .after(Duration::from_secs(30))
             .known(),
+            // The errcode of MSC3895, which is a draft: no other says it, and who does not know it reads the status.
+            Error::MembersLacking(_) => ApiError::new(
+                StatusCode::NOT_FOUND,
+                "M_UNABLE_DUE_TO_PARTIAL_STATE",
+                "Not all members of the room are known here yet; ask again in a while",
+            )
+            .known(),
             Error::Contended | Error::Interrupted => ApiError::unavailable(error),
             Error::Inconsistent(_) | Error::Resolution(_) => ApiError::internal(error),
             Error::Store(cause) => cause.into(),

@@ -18,10 +18,18 @@
 //! the head that the slices take on, in tree order, and what of it is not brought yet is as it was when we left. Nobody
 //! is in the room to see it, and whoever was reads the state as of when he left.
 //!
-//! Reading order: [`tables`], [`permit`], [`answer`], [`state`], [`void`]; who calls it is [`crate::join`].
+//! A server may leave the members out of what it tells. Then we are in at once, in a room that lacks them ([`lacking`]);
+//! they come afterwards, in slices as well, each of which demands the row that says how far that is ([`fill`]), and what
+//! has happened in the meantime is looked at again ([`settle`]).
+//!
+//! Reading order: [`tables`], [`permit`], [`answer`], [`state`], [`void`]; [`lacking`], [`fill`], [`settle`]. Who calls it
+//! is [`crate::join`].
 
 pub(crate) mod answer;
+mod fill;
+mod lacking;
 pub(crate) mod permit;
+mod settle;
 pub(crate) mod state;
 pub(crate) mod tables;
 mod void;

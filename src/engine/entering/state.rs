@@ -2,8 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use pdu::Pdu;
 use room::{
-    Error,
+    Error, RemoteError,
     attempts::Attempts,
     ids::{EventSerial, Root, StateKeySerial},
     read::{
@@ -13,7 +14,8 @@ use room::{
     snapshot::{Change, in_tree_order},
     tables::{STATE_KEY_NAMES, STATE_KEYS, StateKeyName, Verdict},
 };
-use ruma::OwnedEventId;
+use ruma::{EventId, OwnedEventId, ServerName};
+use serde::Deserialize;
 use store::Batch;
 
 use super::{
@@ -24,7 +26,8 @@ use super::{
 use crate::{
     Engine,
     head::Guard,
-    pipeline::Stage,
+    inbound::receive::deciding_names,
+    pipeline::{LoadedState, Stage, find_in},
     projections::{self, Step},
     view::Fresh,
 };
@@ -50,6 +53,47 @@ pub(crate) struct Rest {
     changes: Vec<(StateKeyName, Option<EventSerial>)>,
     /// Serials of the keys of these, as far as they have one.
     keys: Vec<(StateKeyName, StateKeySerial)>,
+}
+
+impl ToldState {
+    /// The state must hold the create event of the room that was asked for, and allow the join that stands on it. Returns
+    /// the join's auth events.
+    ///
+    /// # Errors
+    /// [`Error::Remote`]: it is not a state for this join; [`Error::Forbidden`]: nor is any.
+    pub(crate) fn check_join(
+        &self,
+        room: &RoomInfo,
+        server: &ServerName,
+        join: &Pdu,
+    ) -> Result<Vec<EventSerial>, Error> {
+        #[derive(Deserialize)]
+        struct Content {
+            #[serde(default)]
+            room_version: Option<String>,
+        }
+        let bad = |cause: String| Error::Remote(RemoteError::BadAnswer { server: server.to_owned(), cause });
+        let is_create = |(name, _): &&(StateKeyName, Arc<StoredEvent>)| {
+            name.kind == "m.room.create" && name.key.is_empty()
+        };
+        let (_, create) = (self.deciding.iter().find(is_create))
+            .ok_or_else(|| bad("no create event in the state".to_owned()))?;
+        let content = create.pdu().content_as::<Content>();
+        let version = content.ok().and_then(|content| content.room_version);
+        if version.as_deref().unwrap_or("1") != room.version.as_str() {
+            return Err(bad("the create event names another room version".to_owned()));
+        }
+        let names = deciding_names(join).map_err(Error::Forbidden)?;
+        let loaded: LoadedState = (self.deciding.iter())
+            .filter(|(name, _)| names.contains(name))
+            .map(|(name, event)| (name.clone(), event.pdu().clone()))
+            .collect();
+        pdu::check_auth(join, &|kind, key| find_in(&loaded, kind, key))
+            .map_err(|failure| bad(format!("the state does not allow the join: {failure}")))?;
+        let is_auth = |id: &EventId| join.auth_events().iter().any(|auth| auth == id);
+        let auth = self.deciding.iter().filter(|(_, event)| is_auth(event.event_id()));
+        Ok(auth.map(|(_, event)| event.serial()).collect())
+    }
 }
 
 impl Engine {
@@ -132,6 +176,30 @@ impl Engine {
         brought.keys = rest.iter().map(|(name, (key, _))| (name.clone(), *key)).collect();
         brought.changes = rest.into_iter().map(|(name, (_, event))| (name, event)).collect();
         Ok(brought)
+    }
+
+    /// What takes a state of a room that has a head on to one that is told, in tree order. What is `known` of that stands
+    /// over what was told.
+    pub(crate) async fn changes_to_told(
+        &self,
+        room: &RoomInfo,
+        from: Root,
+        mut told: ToldState,
+        known: Root,
+    ) -> Result<Vec<Change>, Error> {
+        let nothing = Fresh::default();
+        let view = self.stored_view(room, &nothing);
+        for part in self.snapshots().all(room.serial, known).await?.chunks(AT_ONCE) {
+            let keys: Vec<StateKeySerial> = part.iter().map(|(key, _)| *key).collect();
+            let names = view.key_names(&keys).await?;
+            told.entries.extend(names.into_iter().zip(part.iter().map(|(_, event)| *event)));
+        }
+        let names: Vec<StateKeyName> = told.entries.keys().cloned().collect();
+        let keys = self.name_keys(room, &mut Permit::in_room(), names).await?;
+        let differences = self.told_differences(room, from, &told, keys).await?;
+        let mut changes: Vec<Change> = differences.into_iter().map(|(_, change)| change).collect();
+        in_tree_order(&mut changes);
+        Ok(changes)
     }
 
     /// The snapshot of a told state of a room that has a head. Where many keys are new, they get their serials in slices.

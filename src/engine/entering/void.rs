@@ -13,6 +13,7 @@ use room::{
     ids::{EventSerial, RoomSerial},
     read::{
         event::{Keep, touch_changed},
+        lacking::TOLD_SERVERS,
         receipts::{RECEIPT_LOG, RECEIPTS},
         room::RoomInfo,
     },
@@ -226,5 +227,6 @@ fn swaths(room: RoomSerial) -> Vec<Swath> {
         // Others may have told what members read before anybody was in the room.
         RECEIPTS.swath(&room),
         RECEIPT_LOG.swath(&room),
+        TOLD_SERVERS.swath(&room),
     ]
 }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use pdu::Pdu;
-use room::{Error, ids::RoomSerial, read::room::RoomInfo, tables::SERVERS};
+use room::{Error, ids::RoomSerial, read::room::RoomInfo};
 use ruma::{OwnedEventId, OwnedRoomId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -203,15 +203,15 @@ impl Engine {
             let is_resident = self.rooms().is_resident(room).await?;
             here.push((is_joining, is_resident));
         }
-        let keys: Vec<_> = rooms.iter().map(|room| (room.serial, origin.as_str())).collect();
-        let present = self.store().get_many(&SERVERS, &keys).await?;
+        let pairs: Vec<_> = rooms.iter().map(|room| (room.serial, origin.as_str())).collect();
+        let present = self.rooms().are_present(&pairs).await?;
         let mut standings = HashMap::with_capacity(rooms.len());
         for ((room, (is_joining, is_resident)), present) in rooms.into_iter().zip(here).zip(present) {
             let standing = if !is_resident && !is_joining {
                 Standing::NoRoom
             } else if !self.rooms().is_admitted(origin, room).await? {
                 Standing::ShutOut
-            } else if !is_resident || present.is_some_and(|count| count.0 > 0) {
+            } else if !is_resident || present {
                 Standing::Member
             } else {
                 Standing::Stranger

@@ -275,6 +275,19 @@ impl Engine {
         }
     }
 
+    /// Takes up the waiting events of a room whose members have come: those of servers that are in it by them, and those
+    /// that the state without them did not allow.
+    pub(crate) async fn take_up_settled(&self, room: &Arc<RoomInfo>) -> Result<(), Error> {
+        let waiting = &self.0.workers.waiting;
+        let mut servers = waiting.awaited_servers(room.serial);
+        self.keep_those_here(room.serial, &mut Vec::new(), &mut servers).await?;
+        let now = self.0.clock.instant();
+        let mut origins = waiting.revive(room.serial, &[], &servers, now);
+        origins.extend(waiting.revive_idle(room.serial, now));
+        origins.iter().for_each(|origin| self.send_errand(room, origin));
+        Ok(())
+    }
+
     /// Takes up the waiting events that an earlier process left.
     #[crate::boxed]
     pub(super) async fn resume_waiting(&self) -> Result<(), Error> {

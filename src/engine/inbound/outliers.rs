@@ -164,6 +164,7 @@ impl Engine {
             redacted_by: None,
             replaces: None,
             covers_previous: false,
+            partial: false,
         };
         let meta = Stamped { position: Position::START, value: meta };
         let place = EventPlace { room: room.serial, event: serial };

@@ -173,8 +173,10 @@ impl Stage<'_> {
             return Ok(Received::Placed(self.place(placement).await?));
         }
 
-        let verdict = match self.judge(pdu, &auth, before).await? {
-            Err(_) if arrival.unsure => return Ok(Received::Unjudged),
+        let partial = self.is_partial(None, pdu).await?;
+        let verdict = match self.judge(pdu, &auth, before, partial).await? {
+            // A state that lacks something can allow, but not refuse.
+            Err(_) if arrival.unsure || partial => return Ok(Received::Unjudged),
             Err(failure) => {
                 info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %failure, "event rejected");
                 Verdict::Rejected
@@ -308,17 +310,21 @@ impl Stage<'_> {
         Ok(self.tip_chain.as_ref().is_some_and(|(_, chain)| chain.contains(&outlier.serial())))
     }
 
-    /// Whether the auth events, and the state before it, allow an event.
+    /// Whether the auth events, and the state before it, allow an event; `partial`: that state lacks members.
     async fn judge(
         &mut self,
         pdu: &Pdu,
         auth: &AuthEvents,
         before: Root,
+        partial: bool,
     ) -> Result<Result<(), AuthFailure>, Error> {
         let by_its_own = pdu::check_auth_independent(pdu, |id| auth.by_id.get(id).cloned())
             .and_then(|()| pdu::check_auth(pdu, &|kind, key| find_in(&auth.state, kind, key)));
         if by_its_own.is_err() {
             return Ok(by_its_own);
+        }
+        if partial {
+            return self.check_partly(pdu, before, &auth.state).await;
         }
         self.check_by(pdu, before).await
     }
@@ -341,7 +347,9 @@ impl Stage<'_> {
     /// Whether the current state, and policy, still want an event that is right where it stands.
     async fn soft_verdict(&mut self, arrival: &Arrival, before: Root) -> Result<Verdict, Error> {
         let pdu = arrival.event.pdu();
-        if before != self.head.current
+        // While members are lacking, nothing follows from who is not in the current state.
+        if self.head.members.lacking().is_none()
+            && before != self.head.current
             && let Err(failure) = self.check_by(pdu, self.head.current).await?
         {
             info!(room_id = %self.room.room_id, event_id = %pdu.event_id(), error = %failure, "event soft-failed");

@@ -12,7 +12,7 @@ use room::{
     Error,
     ids::{InboxSerial, RoomSerial},
     read::room::RoomInfo,
-    tables::{EVENT_IDS, SERVERS, Verdict},
+    tables::{EVENT_IDS, Verdict},
 };
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use tracing::{info, warn};
@@ -187,9 +187,8 @@ impl Engine {
         if self.is_ours(sender) {
             return Ok(true);
         }
-        let keys = [(room.serial, origin.as_str()), (room.serial, sender.as_str())];
-        let present = self.store().get_many(&SERVERS, &keys).await?;
-        let mut present = present.into_iter().map(|count| count.is_some_and(|count| count.0 > 0));
+        let pairs = [(room.serial, origin.as_str()), (room.serial, sender.as_str())];
+        let mut present = self.rooms().are_present(&pairs).await?.into_iter();
         let (origin, sender) = (present.next().unwrap_or(false), present.next().unwrap_or(false));
         Ok(origin && (sender || member_change(pdu).is_some()))
     }
@@ -201,8 +200,7 @@ impl Engine {
         origin: &ServerName,
         pdu: &Pdu,
     ) -> Result<OwnedServerName, Error> {
-        let present = self.store().get(&SERVERS, &(room.serial, origin.as_str())).await?;
-        let is_in = present.is_some_and(|count| count.0 > 0);
+        let is_in = self.rooms().is_server_in_room(origin, room.serial).await?;
         Ok(if is_in { pdu.sender().server_name().to_owned() } else { origin.to_owned() })
     }
 

@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use room::{
     Error,
     ids::{InboxSerial, RoomSerial},
-    tables::SERVERS,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
 use store::{Batch, Order, Range};
@@ -196,6 +195,31 @@ impl Waiting {
             rooms.remove(&room);
         }
         entry.is_some_and(|entry| !entry.is_parked())
+    }
+
+    /// The servers that somebody's events wait for to be in a room.
+    pub(super) fn awaited_servers(&self, room: RoomSerial) -> Vec<OwnedServerName> {
+        let rooms = self.0.lock();
+        rooms.get(&room).into_iter().flat_map(|of_room| of_room.by_server.keys()).cloned().collect()
+    }
+
+    /// Makes the events of a room due that wait for nothing but their next attempt; gives whose they are.
+    pub(super) fn revive_idle(&self, room: RoomSerial, now: Instant) -> Vec<OwnedServerName> {
+        let mut rooms = self.0.lock();
+        let Some(of_room) = rooms.get_mut(&room) else { return Vec::new() };
+        let mut origins: Vec<OwnedServerName> = Vec::new();
+        for entry in of_room.entries.values_mut().filter(|entry| entry.awaits == Awaits::time()) {
+            entry.due = Some(now);
+            if !origins.contains(&entry.origin) {
+                origins.push(entry.origin.clone());
+            }
+        }
+        for origin in &origins {
+            if let Some(bell) = of_room.errands.get(origin) {
+                bell.notify_one();
+            }
+        }
+        origins
     }
 
     /// Makes the events due that wait for one of these events or servers, and answers whose they are.
@@ -401,7 +425,7 @@ impl Engine {
     }
 
     /// Of these events and servers, keeps those that are in the room.
-    async fn keep_those_here(
+    pub(super) async fn keep_those_here(
         &self,
         room: RoomSerial,
         events: &mut Vec<OwnedEventId>,
@@ -411,10 +435,9 @@ impl Engine {
             let stored = self.stored(&info, events).await?;
             events.retain(|id| stored.get(id).is_some_and(|placed| *placed));
         }
-        let keys: Vec<_> = servers.iter().map(|server| (room, server.as_str())).collect();
-        let present = self.store().get_many(&SERVERS, &keys).await?;
-        let mut present = present.into_iter();
-        servers.retain(|_| present.next().flatten().is_some_and(|count| count.0 > 0));
+        let pairs: Vec<_> = servers.iter().map(|server| (room, server.as_str())).collect();
+        let mut present = self.rooms().are_present(&pairs).await?.into_iter();
+        servers.retain(|_| present.next().unwrap_or(false));
         Ok(())
     }
 

@@ -54,6 +54,13 @@ pub(crate) fn bring(step: &mut Step<'_>) {
     port::bring(step);
 }
 
+/// Runs those that follow the state, on the last part of what comes into a room that we are in already.
+pub(crate) fn complete(step: &mut Step<'_>, summary: &mut Summary) {
+    membership::project(step);
+    summary::project(step, summary);
+    port::bring(step);
+}
+
 /// Whether a piece of state waits for the event by which we come into a room: our users learn of the room by what is
 /// projected of them, and lists of rooms show the summary.
 pub(crate) fn waits_for_join(authorities: &Authorities, name: &StateKeyName) -> bool {

@@ -12,7 +12,7 @@ use room::{
         known::{purge_ordered, purges_moved},
         tables::{Phase, PurgeRow},
     },
-    read::{directory::PUBLISHED, open::OPEN_ROOMS, recency::RECENCY, room::RoomInfo},
+    read::{directory::PUBLISHED, lacking::LACKING, open::OPEN_ROOMS, recency::RECENCY, room::RoomInfo},
     tables::{HEADS, LOCAL_MEMBERS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow, SERVERS, SUMMARIES},
 };
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
@@ -171,6 +171,7 @@ impl Engine {
         batch.delete(&OPEN_ROOMS, &room.serial);
         batch.delete(&RECENCY, &room.serial);
         batch.delete(&WALKS, &room.serial);
+        batch.delete(&LACKING, &room.serial);
         // Also of whom could not leave: nobody is in it.
         for authority in self.authorities().iter() {
             batch.delete(&SERVERS, &(room.serial, authority.name().as_str()));

@@ -13,6 +13,7 @@ use room::{
     },
     read::{
         aliases::{ALIASES, ROOM_ALIASES},
+        lacking::{TOLD_SERVERS, UNSETTLED},
         receipts::{RECEIPT_LOG, RECEIPTS},
         room::RoomInfo,
     },
@@ -82,6 +83,8 @@ pub(crate) fn swaths(room: RoomSerial) -> Vec<Swath> {
         ROOM_ALIASES.swath(&room),
         AUTH.swath(&room),
         UPGRADES.swath(&room),
+        TOLD_SERVERS.swath(&room),
+        UNSETTLED.swath(&room),
     ]
 }
 
@@ -397,7 +400,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 20] = [
+    pub(crate) const DEALT_WITH: [&str; 21] = [
         // When it is closed.
         "room.rooms",
         "room.heads",
@@ -407,6 +410,7 @@ pub(crate) mod tests {
         "room.published",
         "room.recency",
         "room.people_walks",
+        "room.lacking",
         // With its events, its aliases and its members.
         "room.event_ids",
         "room.aliases",

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use room::{
     Error,
     ids::{RoomSerial, Root},
-    read::room::RoomInfo,
+    read::{lacking::LACKING, room::RoomInfo},
     snapshot::{self, ChunkHash, Reclaimed, Report},
     tables::{DEPARTURES, EVENT_META, HEADS, Head, MEMBERS, MEMBERSHIPS, TIMELINE},
 };
@@ -98,6 +98,11 @@ impl Engine {
             roots.insert(head.current);
             roots.extend(head.extremities.iter().map(|extremity| extremity.after));
             roots.insert(head.beside);
+            roots.extend(head.members.lacking().map(|lacking| lacking.resolved));
+        }
+        let lacking = self.store().get(&LACKING, &room.serial).await?;
+        if let Some(filling) = lacking.and_then(|row| row.value.filling) {
+            roots.extend([filling.without, filling.before]);
         }
         self.each_row(&EVENT_META, room.serial, |_, meta| {
             roots.extend([meta.value.before, meta.value.after]);

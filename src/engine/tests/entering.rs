@@ -40,10 +40,10 @@ use crate::{
     purge::slices::swaths,
 };
 
-const HANAKO: &str = "@hanako:a.test";
-const TARO: &str = "@taro:b.test";
-const JIRO: &str = "@jiro:b.test";
-const SABURO: &str = "@saburo:b.test";
+pub(super) const HANAKO: &str = "@hanako:a.test";
+pub(super) const TARO: &str = "@taro:b.test";
+pub(super) const JIRO: &str = "@jiro:b.test";
+pub(super) const SABURO: &str = "@saburo:b.test";
 
 /// No batch does more than so many things.
 pub(super) const MOST: usize = 8 * SLICE;
@@ -57,9 +57,9 @@ struct Watched {
 #[derive(Default)]
 pub(super) struct Watch {
     /// How many things each batch did that wrote of a room.
-    batches: parking_lot::Mutex<Vec<usize>>,
+    pub(super) batches: parking_lot::Mutex<Vec<usize>>,
     /// Those after so many fail.
-    most: AtomicUsize,
+    pub(super) most: AtomicUsize,
 }
 
 impl Watch {
@@ -156,9 +156,10 @@ pub(super) async fn serial(server: &Server, room: &RoomId) -> RoomSerial {
 }
 
 /// What is projected of a room: members, members of each server, of each kind, pieces of state of each type.
-type Projected = (BTreeMap<String, Membership>, Vec<(String, i64)>, Vec<(u8, i64)>, Vec<(String, i64)>);
+pub(super) type Projected =
+    (BTreeMap<String, Membership>, Vec<(String, i64)>, Vec<(u8, i64)>, Vec<(String, i64)>);
 
-async fn projected(server: &Server, room: &RoomId) -> Projected {
+pub(super) async fn projected(server: &Server, room: &RoomId) -> Projected {
     let (store, room) = (&server.store, serial(server, room).await);
     let members = store.scan(&MEMBERS, Range::prefix(&room), Order::Ascending, usize::MAX).await.unwrap();
     let servers = store.scan(&SERVERS, Range::prefix(&room), Order::Ascending, usize::MAX).await.unwrap();

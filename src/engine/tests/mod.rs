@@ -13,6 +13,7 @@ mod extremities;
 mod federation;
 mod gaps;
 mod inbound;
+mod lacking;
 mod liars;
 mod local;
 mod local_members;

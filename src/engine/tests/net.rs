@@ -46,6 +46,10 @@ struct NetInner {
     cut: AtomicBool,
     /// `get_missing_events` is answered with nothing while set.
     mute: AtomicBool,
+    /// `send_join` is answered without members while set, whoever asks for what.
+    short: AtomicBool,
+    /// States are told to nobody while set.
+    shy: AtomicBool,
     /// What is done to events that come back signed.
     forge: Mutex<Option<Forge>>,
     /// Requests to these are never answered.
@@ -188,6 +192,18 @@ impl Net {
 
     pub(super) fn mute(&self, mute: bool) {
         self.0.mute.store(mute, Ordering::SeqCst);
+    }
+
+    /// Joins are answered without members, and nobody tells states, so that they stay away.
+    pub(super) fn keep_members(&self) {
+        self.0.short.store(true, Ordering::SeqCst);
+        self.0.shy.store(true, Ordering::SeqCst);
+    }
+
+    /// States are told again, and members with joins.
+    pub(super) fn tell_members(&self) {
+        self.0.short.store(false, Ordering::SeqCst);
+        self.0.shy.store(false, Ordering::SeqCst);
     }
 
     /// From now on, events that come back signed are changed.
@@ -365,6 +381,7 @@ impl Remote for Net {
         event: &RawValue,
         omit_members: bool,
     ) -> Result<Joined, RemoteError> {
+        let omit_members = omit_members || self.0.short.load(Ordering::SeqCst);
         let accepted = self
             .peer(to)
             .await?
@@ -511,6 +528,15 @@ impl Remote for Net {
         event_id: &EventId,
     ) -> Result<StateEvents, RemoteError> {
         self.note("state", to);
+        if self.0.shy.load(Ordering::SeqCst) {
+            return Err(refused(to, &Error::Busy));
+        }
+        let told = self.0.told_states.lock().get(event_id).cloned();
+        if let Some(told) = told {
+            let events = self.peer(to).await?.rooms().events_by_id(&told).await.unwrap();
+            let state = events.iter().flatten().map(|event| event.pdu().to_raw()).collect();
+            return Ok(StateEvents { state, auth_chain: Vec::new() });
+        }
         let state = self.peer(to).await?.state_for_server(from, room_id, event_id).await;
         let state = state.map_err(|error| refused(to, &error))?;
         Ok(StateEvents {

@@ -7,10 +7,11 @@ use room::{
     Begin, EventSerial, Order, RoomSerial, Root, StateKeySerial,
     log::{Entry, EventEntry, HistoryEntry, MembershipEntry, ReceiptEntry},
     people::{NameRow, PersonRow, WalkRow, WordRow},
+    read::lacking::{Filling, LackingRow},
     tables::{
-        DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InviteRow, MemberRow,
-        Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary, ThreadRow,
-        TimelineRow, Verdict,
+        DepartureRow, EventMeta, EventPlace, EventTxn, Extremity, Gap, Head, InviteRow, Lacking, MemberRow,
+        Members, Membership, MembershipRow, Place, RelationRow, RoomIdRow, RoomRow, StateKeyName, Summary,
+        ThreadRow, TimelineRow, Verdict,
     },
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
@@ -87,11 +88,17 @@ fn rows_of_rooms_are_stored_as_ever() {
         beside: Root([3; 16]),
         since: 300,
         yielding: vec![EventSerial(5)],
+        members: Members::Lacking(Lacking { join: EventSerial(300), resolved: Root([4; 16]) }),
     };
     let ones = "01".repeat(16);
     let twos = "02".repeat(16);
     let threes = "03".repeat(16);
-    pinned(&head, &format!("0402010502246509{ones}{twos}0103{threes}ac020105"));
+    let fours = "04".repeat(16);
+    pinned(&head, &format!("0502010502246509{ones}{twos}0103{threes}ac02010501ac02{fours}"));
+    let head = Head { members: Members::Whole, ..head };
+    pinned(&head, &format!("0502010502246509{ones}{twos}0103{threes}ac02010500"));
+    let older = unhex(&format!("0402010502246509{ones}{twos}0103{threes}ac020105"));
+    assert_eq!(Head::decode(&older).unwrap(), head);
     let head = Head { yielding: Vec::new(), ..head };
     let older = unhex(&format!("0302010502246509{ones}{twos}0103{threes}ac02"));
     assert_eq!(Head::decode(&older).unwrap(), head);
@@ -102,6 +109,23 @@ fn rows_of_rooms_are_stored_as_ever() {
     assert_eq!(Head::decode(&older).unwrap(), Head { beside: Root::EMPTY, ..head });
     let summary = Summary { name: Some("n".to_owned()), federate: true, ..Summary::default() };
     pinned(&summary, "0101016e000000000000000000000001");
+}
+
+#[test]
+fn rows_of_rooms_that_lack_members_are_stored_as_ever() {
+    let filling = Filling {
+        join: EventSerial(300),
+        via: vec!["b".try_into().unwrap()],
+        without: Root([1; 16]),
+        before: Root([2; 16]),
+        is_made: true,
+        slices: 301,
+        tries: 2,
+        held_until: 302,
+    };
+    let (ones, twos) = ("01".repeat(16), "02".repeat(16));
+    pinned(&LackingRow { filling: Some(filling) }, &format!("0101ac02010162{ones}{twos}01ad0202ae02"));
+    pinned(&LackingRow { filling: None }, "0100");
 }
 
 #[test]
@@ -119,12 +143,15 @@ fn rows_of_events_are_stored_as_ever() {
         redacted_by: None,
         replaces: Some(EventSerial(8)),
         covers_previous: true,
+        partial: true,
     };
     let (ones, twos) = ("01".repeat(16), "02".repeat(16));
     let rest = format!("022465010207{}{ones}{twos}02030401014401740001{}", "09", "08");
-    pinned(&Stamped { position: Position(6), value: meta.clone() }, &format!("000000000000000602{rest}01"));
+    pinned(&Stamped { position: Position(6), value: meta.clone() }, &format!("000000000000000603{rest}0101"));
+    let older = EventMeta::decode(&unhex(&format!("02{rest}01"))).unwrap();
+    assert_eq!(older, EventMeta { partial: false, ..meta.clone() });
     let older = EventMeta::decode(&unhex(&format!("01{rest}"))).unwrap();
-    assert_eq!(older, EventMeta { covers_previous: false, ..meta });
+    assert_eq!(older, EventMeta { covers_previous: false, partial: false, ..meta });
     pinned(
         &TimelineRow { event: EventSerial(2), current: Root([1; 16]), gap: true },
         &format!("0102{ones}01"),

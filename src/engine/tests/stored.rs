@@ -41,6 +41,7 @@ pub(crate) fn stored(serial: u64, kind: &str, state_key: Option<&str>, content: 
         redacted_by: None,
         replaces: None,
         covers_previous: true,
+        partial: false,
     };
     let stamped = Stamped { position: Position(serial), value: meta };
     Arc::new(StoredEvent::new(RoomSerial(1), EventSerial(serial), pdu.unwrap(), stamped))

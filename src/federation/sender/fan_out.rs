@@ -130,12 +130,12 @@ impl FanOut {
         let rooms: BTreeMap<RoomSerial, OwnedRoomId> =
             outgoing.iter().map(|(_, what)| what.room()).map(|(room, id)| (room, id.clone())).collect();
         let (Some((first, _)), Some((last, _))) = (outgoing.first(), outgoing.last()) else { return Ok(()) };
-        let states = self.states(&rooms, &rows, *first, *last).await?;
-        match self.rosters.take_in(rooms.into_keys()).await {
+        match self.rosters.take_in(rooms.keys().copied()).await {
             // Then they are looked at one by one.
             Ok(()) | Err(room::Error::Inconsistent(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        let states = self.states(&rooms, &rows, *first, *last).await?;
         self.load(&mut outgoing).await?;
         for (position, what) in outgoing {
             let (room, _) = what.room();

@@ -33,13 +33,13 @@ impl Inner {
     /// what was owed before stays owed.
     pub(super) async fn make_up(&self, missed: Missed) -> Result<(), store::Error> {
         warn!(position = %missed.after, "events were not sent when they were made; peers get them from the rooms");
-        let rosters = Rosters::new(self.rooms.clone(), &Caches::new(), self.config.memory);
+        let mut rosters = Rosters::new(self.rooms.clone(), &Caches::new(), self.config.memory);
         let mut after = None;
         loop {
             let rooms = self.rooms.rooms_by_serial(after, ROOMS).await.map_err(into_store)?;
             let Some((last, _)) = rooms.last() else { break };
             after = Some(*last);
-            for debts in self.debts(&rosters, &rooms, missed).await.map_err(into_store)?.chunks(DEBTS) {
+            for debts in self.debts(&mut rosters, &rooms, missed).await.map_err(into_store)?.chunks(DEBTS) {
                 self.owe(debts, missed).await.map_err(CommitError::into_error)?;
             }
         }
@@ -51,7 +51,7 @@ impl Inner {
     /// Who was in those of the rooms in which something was said by ours, before it or after.
     async fn debts(
         &self,
-        rosters: &Rosters,
+        rosters: &mut Rosters,
         rooms: &[(RoomSerial, OwnedRoomId)],
         missed: Missed,
     ) -> Result<Vec<Debt>, room::Error> {

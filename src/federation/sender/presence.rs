@@ -5,7 +5,7 @@
 //! what was said behind his back, nobody who was there is left out, and neither is otherwise where the log is read
 //! again from a place that lies far back.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use base::{ByteSize, Cache, Caches};
 use room::{Error, RoomSerial, Rooms, Root, read::servers::RoomServers};
@@ -17,6 +17,8 @@ use tracing::warn;
 pub(super) struct Rosters {
     rooms: Rooms,
     sets: Cache<RoomSerial, Arc<RoomServers>>,
+    /// Those that were taken in last, whatever the cache keeps: read before the states through which they are moved.
+    near: HashMap<RoomSerial, Arc<RoomServers>>,
 }
 
 /// The servers in a room just before or just after an entry of the log.
@@ -32,17 +34,27 @@ impl Rosters {
     pub(super) fn new(rooms: Rooms, caches: &Caches, memory: ByteSize) -> Self {
         let owned =
             |_: &RoomSerial, servers: &Arc<RoomServers>| size_of::<RoomServers>() + servers.memory_bytes();
-        Self { rooms, sets: Cache::of_large(caches, "federation_rosters", memory.as_u64(), owned) }
+        let sets = Cache::of_large(caches, "federation_rosters", memory.as_u64(), owned);
+        Self { rooms, sets, near: HashMap::new() }
     }
 
-    /// Reads the sets of these rooms that are not in memory, together.
-    pub(super) async fn take_in(&self, rooms: impl Iterator<Item = RoomSerial>) -> Result<(), Error> {
-        let wanted: Vec<RoomSerial> = rooms.filter(|room| self.sets.get(room).is_none()).collect();
-        if wanted.is_empty() {
-            return Ok(());
+    /// Reads the sets of these rooms that are not in memory, together, and holds all of them until the next time. Of all
+    /// it is noted who was told to be there; so it is done before the states are read through which they are moved.
+    pub(super) async fn take_in(&mut self, rooms: impl Iterator<Item = RoomSerial>) -> Result<(), Error> {
+        self.near.clear();
+        let mut wanted = Vec::new();
+        for room in rooms {
+            match self.sets.get(&room) {
+                Some(mut known) => {
+                    self.rooms.note_told(room, &mut known).await?;
+                    self.near.insert(room, known);
+                }
+                None => wanted.push(room),
+            }
         }
-        for (room, servers) in self.rooms.servers_now(&wanted).await? {
-            self.sets.insert(room, Arc::new(servers));
+        if !wanted.is_empty() {
+            let read = self.rooms.servers_now(&wanted).await?;
+            self.near.extend(read.into_iter().map(|(room, servers)| (room, Arc::new(servers))));
         }
         Ok(())
     }
@@ -50,7 +62,7 @@ impl Rosters {
     /// The servers that are in a room in either of two states of it that follow each other; without states, those
     /// that are known.
     pub(super) async fn between(
-        &self,
+        &mut self,
         room: RoomSerial,
         states: Option<(Root, Root)>,
     ) -> Result<Presence, Error> {
@@ -67,30 +79,30 @@ impl Rosters {
 
     /// Moves a room's set through two states; returns it, and those that the second has not any more.
     async fn move_on(
-        &self,
+        &mut self,
         room: RoomSerial,
         states: Option<(Root, Root)>,
     ) -> Result<(Arc<RoomServers>, Vec<OwnedServerName>), Error> {
+        // Not in its place while it is moved: a set of which something cannot be read any more is read anew.
+        let near = self.near.remove(&room);
         let kept = self.sets.get(&room);
-        let is_new = kept.is_none();
-        let mut servers = match kept {
+        let mut servers = match near.or_else(|| kept.clone()) {
             Some(servers) => servers,
             None => Arc::new(self.rooms.servers_now(&[room]).await?.remove(&room).unwrap_or_default()),
         };
         let mut gone = Vec::new();
         let is_there = |(before, after): (Root, Root)| before == after && servers.root() == after;
-        match states.filter(|states| !is_there(*states)) {
-            Some((before, after)) => {
-                // Not in its place while it is moved: a set of which something cannot be read any more is read anew.
-                self.sets.remove(&room);
-                let moving = Arc::make_mut(&mut servers);
-                self.rooms.move_servers(room, moving, before).await?;
-                gone = self.rooms.move_servers(room, moving, after).await?;
-                self.sets.insert(room, servers.clone());
-            }
-            None if is_new => self.sets.insert(room, servers.clone()),
-            None => {}
+        if let Some((before, after)) = states.filter(|states| !is_there(*states)) {
+            drop(kept);
+            self.sets.remove(&room);
+            let moving = Arc::make_mut(&mut servers);
+            self.rooms.move_servers(room, moving, before).await?;
+            gone = self.rooms.move_servers(room, moving, after).await?;
+            self.sets.insert(room, servers.clone());
+        } else if kept.is_none_or(|kept| !Arc::ptr_eq(&kept, &servers)) {
+            self.sets.insert(room, servers.clone());
         }
+        self.near.insert(room, servers.clone());
         Ok((servers, gone))
     }
 }

@@ -24,17 +24,22 @@ pub fn purge_ordered() -> Topic {
     Topic::new(21, "room.purges")
 }
 
-/// Up to where it is known that no room was closed.
+/// Up to where it is known that no room was closed, or nothing else happened that makes what is remembered wrong.
 #[derive(Debug, Default)]
 pub(crate) struct AsOf(AtomicU64);
 
 impl AsOf {
     /// Drops what is remembered if a room was closed, or emptied, since this was asked the last time.
     pub(crate) fn renew(&self, store: &Store, drop_all: impl FnOnce()) {
+        self.renew_by(store, purges_moved(), drop_all);
+    }
+
+    /// The same for another topic, which has to be the same one each time.
+    pub(crate) fn renew_by(&self, store: &Store, topic: Topic, drop_all: impl FnOnce()) {
         // Before the question: the answer holds up to here.
         let head = store.head();
         let before = Position(self.0.load(Ordering::Acquire));
-        if store.moved(purges_moved(), before) != Moved::No {
+        if store.moved(topic, before) != Moved::No {
             drop_all();
         }
         // After the drop: nobody takes for right what is about to go.

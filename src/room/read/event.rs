@@ -550,6 +550,7 @@ pub(crate) mod tests {
             redacted_by: None,
             replaces: None,
             covers_previous: true,
+            partial: false,
         };
         let stamped = Stamped { position: Position(serial), value: meta };
         Arc::new(StoredEvent::new(RoomSerial(1), EventSerial(serial), pdu.unwrap(), stamped))

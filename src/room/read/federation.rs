@@ -37,17 +37,34 @@ pub struct Missing<'a> {
 }
 
 impl Rooms {
-    /// The room, if the server takes part in it and no server ACL keeps it out.
+    /// The room, if the server takes part in it and no server ACL keeps it out, and all its members are known.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::NotAllowed`] when the server has nobody in the room; [`Error::AclDenied`].
+    /// As [`Rooms::room_for_hearer`]; [`Error::MembersLacking`].
     pub async fn room_for_server(
+        &self,
+        server: &ServerName,
+        room_id: &RoomId,
+    ) -> Result<Arc<RoomInfo>, Error> {
+        let room = self.room_for_hearer(server, room_id).await?;
+        self.all_members(&room).await?;
+        Ok(room)
+    }
+
+    /// The room, if the server takes part in it, as far as that is known, and no server ACL keeps it out: for those who
+    /// ask about what we have sent them, which they must be told also while we lack members.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::NotAllowed`] when the server has nobody in the room; [`Error::MembersLacking`] when that
+    /// is not known; [`Error::AclDenied`].
+    pub async fn room_for_hearer(
         &self,
         server: &ServerName,
         room_id: &RoomId,
     ) -> Result<Arc<RoomInfo>, Error> {
         let room = self.get_room(room_id).await?;
         if !self.is_server_in_room(server, room.serial).await? {
+            self.all_members(&room).await?;
             return Err(Error::NotAllowed(format!("{server} is not in the room")));
         }
         if !self.is_admitted(server, &room).await? {
@@ -73,7 +90,7 @@ impl Rooms {
     /// The named events and those before them, deepest first.
     ///
     /// # Errors
-    /// As [`Rooms::room_for_server`].
+    /// As [`Rooms::room_for_hearer`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid>
     pub async fn backfill_for_server(
@@ -83,7 +100,7 @@ impl Rooms {
         from: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Bytes>, Error> {
-        let room = self.room_for_server(server, room_id).await?;
+        let room = self.room_for_hearer(server, room_id).await?;
         let limit = limit.min(MAX_EVENTS);
         let mut queue: BinaryHeap<ByDepth> = BinaryHeap::new();
         let mut seen: HashSet<OwnedEventId> = from.iter().cloned().collect();
@@ -113,7 +130,7 @@ impl Rooms {
     /// The ancestors of `latest` back to `earliest`, oldest first.
     ///
     /// # Errors
-    /// As [`Rooms::room_for_server`].
+    /// As [`Rooms::room_for_hearer`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#post_matrixfederationv1get_missing_eventsroomid>
     pub async fn missing_events_for_server(
@@ -122,7 +139,7 @@ impl Rooms {
         room_id: &RoomId,
         question: &Missing<'_>,
     ) -> Result<Vec<Bytes>, Error> {
-        let room = self.room_for_server(server, room_id).await?;
+        let room = self.room_for_hearer(server, room_id).await?;
         let limit = question.limit.min(MAX_EVENTS);
         let mut seen: HashSet<OwnedEventId> =
             question.earliest.iter().chain(question.latest).cloned().collect();

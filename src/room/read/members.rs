@@ -9,6 +9,7 @@ use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
     read::{
         event::StoredEvent,
+        lacking::AllMembers,
         list::EventList,
         open::{Appearance, appearance},
         room::RoomInfo,
@@ -92,7 +93,7 @@ impl Rooms {
     /// As [`Rooms::members`], to be read part by part.
     ///
     /// # Errors
-    /// As [`Rooms::standpoint`].
+    /// As [`Rooms::standpoint`] and [`Rooms::await_members`].
     pub async fn member_list(
         &self,
         viewer: &Viewer<'_>,
@@ -101,7 +102,7 @@ impl Rooms {
         filter: MemberFilter,
     ) -> Result<EventList, Error> {
         let room = self.get_room(room_id).await?;
-        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let (standpoint, all) = self.whole_standpoint(viewer.user, &room).await?;
         let root = match at {
             Some(at) if at.0 < standpoint.until => {
                 let then = match self.state_at(room.serial, at).await? {
@@ -118,7 +119,7 @@ impl Rooms {
         };
         let events: Vec<EventSerial> =
             if root == self.get_head(&room).await.map(|head| head.current).unwrap_or_default() {
-                let rows = self.member_rows(room.serial).await?;
+                let rows = self.member_rows(all).await?;
                 let passing = rows.into_iter().filter(|(_, row)| filter.passes(row.membership));
                 passing.map(|(_, row)| row.event).collect()
             } else {
@@ -142,18 +143,24 @@ impl Rooms {
     /// The joined members of a room by their member events, for one of them; see [`JoinedMember::of`].
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::NotJoined`] when the user is not joined now.
+    /// [`Error::NoRoom`]; [`Error::NotJoined`] when the user is not joined now; as [`Rooms::await_members`].
     pub async fn joined_members(&self, user: &UserId, room_id: &RoomId) -> Result<EventList, Error> {
         let room = self.get_room(room_id).await?;
         if self.membership_in(&room, user).await? != Some(Membership::Join) {
             return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
         }
-        self.joined_list(&Viewer::user(user), &room).await
+        let all = self.await_members(&room).await?;
+        self.joined_list(&Viewer::user(user), &room, all).await
     }
 
     /// The member events of those who are joined to a room.
-    async fn joined_list(&self, viewer: &Viewer<'_>, room: &RoomInfo) -> Result<EventList, Error> {
-        let rows = self.member_rows(room.serial).await?;
+    async fn joined_list(
+        &self,
+        viewer: &Viewer<'_>,
+        room: &RoomInfo,
+        all: AllMembers,
+    ) -> Result<EventList, Error> {
+        let rows = self.member_rows(all).await?;
         let joined = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
         let events = joined.map(|(_, row)| row.event).collect();
         Ok(EventList::new(self, viewer, room.serial, events, Some(MemberFilter::default())))
@@ -162,9 +169,9 @@ impl Rooms {
     /// The joined members of a room, whoever asks; for use inside the server.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// As [`Rooms::all_members`].
     pub async fn joined_profiles(&self, room: &RoomInfo) -> Result<Vec<JoinedMember>, Error> {
-        let rows = self.member_rows(room.serial).await?;
+        let rows = self.member_rows(self.all_members(room).await?).await?;
         let joined = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
         let serials: Vec<_> = joined.map(|(_, row)| row.event).collect();
         let events = self.load_all(room.serial, &serials).await?;
@@ -174,9 +181,9 @@ impl Rooms {
     /// The ids of the joined members of a room.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// As [`Rooms::all_members`].
     pub async fn joined_users(&self, room: &RoomInfo) -> Result<Vec<OwnedUserId>, Error> {
-        let rows = self.member_rows(room.serial).await?;
+        let rows = self.member_rows(self.all_members(room).await?).await?;
         Ok(rows
             .into_iter()
             .filter(|(_, row)| row.membership == Membership::Join)
@@ -185,16 +192,16 @@ impl Rooms {
     }
 
     /// The members of a room by its current state. Rows whose key is no user id are left out.
-    pub(crate) async fn member_rows(&self, room: RoomSerial) -> Result<Vec<(OwnedUserId, MemberRow)>, Error> {
-        Ok(self.member_rows_of(&[room]).await?.pop().unwrap_or_default())
+    pub(crate) async fn member_rows(&self, all: AllMembers) -> Result<Vec<(OwnedUserId, MemberRow)>, Error> {
+        Ok(self.member_rows_of(&[all]).await?.pop().unwrap_or_default())
     }
 
     /// The members of rooms, in the order of `rooms`.
     pub(crate) async fn member_rows_of(
         &self,
-        rooms: &[RoomSerial],
+        rooms: &[AllMembers],
     ) -> Result<Vec<Vec<(OwnedUserId, MemberRow)>>, Error> {
-        let ranges = rooms.iter().map(Range::prefix).collect();
+        let ranges = rooms.iter().map(|all| Range::prefix(&all.room())).collect();
         let found = self.store().scan_many(&MEMBERS, ranges, store::Order::Ascending, usize::MAX).await?;
         Ok(found
             .into_iter()
@@ -206,7 +213,7 @@ impl Rooms {
             .collect())
     }
 
-    /// How many members rooms have, in the order of `rooms`.
+    /// How many members rooms have, in the order of `rooms`; of rooms that lack members, how many are known.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -228,18 +235,25 @@ impl Rooms {
             .collect())
     }
 
-    /// The servers that have joined members in a room.
+    /// The servers that have joined members in a room, or have them as we were told.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn servers_in_room(&self, room: RoomSerial) -> Result<Vec<OwnedServerName>, Error> {
         let rows =
             self.store().scan(&SERVERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
-        Ok(rows
+        let mut servers: Vec<OwnedServerName> = rows
             .into_iter()
             .filter(|(_, count)| count.0 > 0)
             .filter_map(|((_, server), _)| ServerName::parse(server).ok())
-            .collect())
+            .collect();
+        let told = self.told_servers(room).await?;
+        if !told.is_empty() {
+            servers.extend(told);
+            servers.sort_unstable();
+            servers.dedup();
+        }
+        Ok(servers)
     }
 
     /// The servers that have joined members in a room that users of ours are joined to, over all rooms, each
@@ -283,7 +297,8 @@ impl Rooms {
         Ok(rows.into_iter().map(|row| row.is_some_and(|row| row.membership == Membership::Join)).collect())
     }
 
-    /// The ids of the joined members of rooms, in the order of `rooms`: for rooms with few.
+    /// The ids of the joined members of rooms, in the order of `rooms`: for rooms with few. Those of rooms that lack
+    /// members are not among them.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -292,7 +307,10 @@ impl Rooms {
             let joined = rows.into_iter().filter(|(_, row)| row.membership == Membership::Join);
             joined.map(|(user, _)| user).collect()
         };
-        Ok(self.member_rows_of(rooms).await?.into_iter().map(joined).collect())
+        let known = self.all_members_of(rooms).await?;
+        let whole: Vec<AllMembers> = known.iter().copied().flatten().collect();
+        let mut found = self.member_rows_of(&whole).await?.into_iter().map(joined);
+        Ok(known.iter().map(|all| all.and_then(|_| found.next()).unwrap_or_default()).collect())
     }
 
     /// Whether a server has a joined member in a room.
@@ -300,8 +318,7 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`].
     pub async fn is_server_in_room(&self, server: &ServerName, room: RoomSerial) -> Result<bool, Error> {
-        let count = self.store().get(&SERVERS, &(room, server.as_str())).await?;
-        Ok(count.is_some_and(|count| count.0 > 0))
+        Ok(self.are_present(&[(room, server.as_str())]).await?.contains(&true))
     }
 }
 

@@ -159,6 +159,11 @@ impl Rooms {
         // First the event: who may not see it is told the same of a room that is not there.
         let mut event = self.event_for(viewer, room_id, event_id).await?;
         let room = self.get_room(room_id).await?;
+        if filter.lazy == LazyMembers::Off && self.lacking().await?.lacks(room.serial) {
+            self.await_members(&room).await?;
+            // As it is now that they have come.
+            event = self.event_for(viewer, room_id, event_id).await?;
+        }
         let standpoint = self.standpoint(viewer.user, &room).await?;
         let order = event.event.order().ok_or_else(|| Error::NoEvent(event_id.to_owned()))?;
         let limit = limit.min(MAX_PAGE);

@@ -19,6 +19,7 @@ pub mod event;
 pub mod federation;
 pub mod filter;
 mod history;
+pub mod lacking;
 pub mod list;
 pub mod lookup;
 pub mod members;
@@ -63,6 +64,7 @@ pub(crate) struct Reader {
     pub(crate) erasures: erasure::Erasures,
     pub(crate) closed: Closed,
     pub(crate) open: open::OpenRooms,
+    pub(crate) lacking: lacking::KnownLacking,
 }
 
 impl Reader {
@@ -81,6 +83,7 @@ impl Reader {
             erasures: erasure::Erasures::default(),
             closed: Closed::default(),
             open: open::OpenRooms::default(),
+            lacking: lacking::KnownLacking::default(),
         }
     }
 }

@@ -4,7 +4,10 @@
 //! state to state by what differs between them. So who was there at some place of the log is known to the event, however
 //! far the reader of the log is behind, and a change costs what it changes, not the number of servers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use ruma::{OwnedServerName, ServerName, UserId};
 use store::Range;
@@ -32,6 +35,8 @@ pub struct RoomServers {
     root: Root,
     /// How many joined members each has, by name: one at least. Of most rooms there is but one, ours.
     members: Vec<(OwnedServerName, u64)>,
+    /// Those beside them that we were told are there, while the room lacks members.
+    told: BTreeSet<OwnedServerName>,
 }
 
 impl RoomServers {
@@ -42,28 +47,31 @@ impl RoomServers {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.members.len() + self.told.len()
     }
 
     /// Whether nobody is there.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && self.told.is_empty()
     }
 
     /// Whether this server is there.
     pub fn includes(&self, server: &ServerName) -> bool {
-        self.place(server).is_ok()
+        self.place(server).is_ok() || self.told.contains(server)
     }
 
-    /// All of them.
+    /// All of them, each once.
     pub fn iter(&self) -> impl Iterator<Item = &OwnedServerName> {
-        self.members.iter().map(|(server, _)| server)
+        let told = self.told.iter().filter(|told| self.place(told).is_err());
+        self.members.iter().map(|(server, _)| server).chain(told)
     }
 
     /// What they own in memory, in bytes.
     pub fn memory_bytes(&self) -> usize {
         let names: usize = self.iter().map(|server| server.as_str().len() + NAME_OVERHEAD).sum();
-        names + self.members.capacity() * size_of::<(OwnedServerName, u64)>()
+        names
+            + self.members.capacity() * size_of::<(OwnedServerName, u64)>()
+            + self.told.len() * size_of::<OwnedServerName>() * 2
     }
 
     fn place(&self, server: &ServerName) -> Result<usize, usize> {
@@ -107,6 +115,32 @@ impl Rooms {
         Ok(acl.is_none_or(|acl| admits(acl.pdu().content_str(), server)))
     }
 
+    /// Takes over into a set which servers we were told are in a room that lacks members; none where it has them all.
+    ///
+    /// Before the states are read through which the set is moved: once the members have come, the states have them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn note_told(&self, room: RoomSerial, servers: &mut Arc<RoomServers>) -> Result<(), Error> {
+        if let Some(told) = self.told_otherwise(room, servers).await? {
+            Arc::make_mut(servers).told = told;
+        }
+        Ok(())
+    }
+
+    /// Which servers we were told are in a room, where that is not what a set has.
+    async fn told_otherwise(
+        &self,
+        room: RoomSerial,
+        servers: &RoomServers,
+    ) -> Result<Option<BTreeSet<OwnedServerName>>, Error> {
+        match (self.lacking().await?.lacks(room), servers.told.is_empty()) {
+            (true, true) => Ok(Some(self.told_servers(room).await?.into_iter().collect())),
+            (false, false) => Ok(Some(BTreeSet::new())),
+            _ => Ok(None),
+        }
+    }
+
     /// The servers that are in rooms now. A room in which we never took part has none.
     ///
     /// # Errors
@@ -129,17 +163,23 @@ impl Rooms {
                 }
                 // Without a state nobody is there, whatever is left of a room that is purged.
                 let members = root.map(|_| members).unwrap_or_default();
-                found.insert(room, RoomServers { root: root.unwrap_or_default(), members });
+                let told = BTreeSet::new();
+                found.insert(room, RoomServers { root: root.unwrap_or_default(), members, told });
             }
             (wanted, before) = moving;
             if wanted.is_empty() {
-                return Ok(found);
+                break;
             }
         }
         for (room, root) in wanted.into_iter().zip(before) {
             let mut servers = RoomServers::default();
             self.move_servers(room, &mut servers, root.unwrap_or_default()).await?;
             found.insert(room, servers);
+        }
+        for (room, servers) in &mut found {
+            if let Some(told) = self.told_otherwise(*room, servers).await? {
+                servers.told = told;
+            }
         }
         Ok(found)
     }

@@ -12,6 +12,7 @@ use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms, Root, StateKeySerial,
     read::{
         event::{Keep, StoredEvent},
+        lacking::AllMembers,
         list::{EventList, PART},
         lookup::StateQuery,
         membership::UserRoom,
@@ -76,6 +77,25 @@ impl Rooms {
             RecentQuery { room: room.serial, room_id: &room.room_id, after: head, through: head, limit: 1 };
         let recent = self.recent(&[query]).await?.pop();
         Ok(recent.and_then(|recent| recent.before).map_or(current, |row| row.current))
+    }
+
+    /// From where a user may look at a room all of whose members he is given.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`] and [`Rooms::await_members`].
+    pub(crate) async fn whole_standpoint(
+        &self,
+        user: &UserId,
+        room: &RoomInfo,
+    ) -> Result<(Standpoint, AllMembers), Error> {
+        let standpoint = self.standpoint(user, room).await?;
+        match self.all_members(room).await {
+            Err(Error::MembersLacking(_)) => {}
+            known => return Ok((standpoint, known?)),
+        }
+        let all = self.await_members(room).await?;
+        // As it is now that they have come.
+        Ok((self.standpoint(user, room).await?, all))
     }
 
     /// All state of a snapshot.
@@ -186,10 +206,10 @@ impl Rooms {
     /// As [`Rooms::state`], to be read part by part.
     ///
     /// # Errors
-    /// As [`Rooms::standpoint`].
+    /// As [`Rooms::standpoint`] and [`Rooms::await_members`].
     pub async fn state_list(&self, viewer: &Viewer<'_>, room_id: &RoomId) -> Result<EventList, Error> {
         let room = self.get_room(room_id).await?;
-        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let (standpoint, _) = self.whole_standpoint(viewer.user, &room).await?;
         let entries = self.snapshots().all(room.serial, standpoint.root).await?;
         let events = entries.into_iter().map(|(_, event)| event).collect();
         Ok(EventList::new(self, viewer, room.serial, events, None))
@@ -198,7 +218,8 @@ impl Rooms {
     /// One piece of the state of a room, as the viewer may see it.
     ///
     /// # Errors
-    /// As [`Rooms::standpoint`]; [`Error::NoState`] when nothing was ever set.
+    /// As [`Rooms::standpoint`]; [`Error::NoState`] when nothing was ever set; for a member who is not known, as
+    /// [`Rooms::await_members`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstateeventtypestatekey>
     pub async fn state_event(
@@ -209,9 +230,17 @@ impl Rooms {
         key: &str,
     ) -> Result<Look, Error> {
         let room = self.get_room(room_id).await?;
-        let standpoint = self.standpoint(viewer.user, &room).await?;
-        let query = StateQuery { room: room.serial, root: standpoint.root, kind, key };
-        let event = self.state_events(&[query]).await?.into_iter().flatten().next().ok_or(Error::NoState)?;
+        let find = async || {
+            let standpoint = self.standpoint(viewer.user, &room).await?;
+            let query = StateQuery { room: room.serial, root: standpoint.root, kind, key };
+            Ok::<_, Error>(self.state_events(&[query]).await?.pop().flatten())
+        };
+        let mut event = find().await?;
+        if event.is_none() && kind == "m.room.member" {
+            self.await_members(&room).await?;
+            event = find().await?;
+        }
+        let event = event.ok_or(Error::NoState)?;
         self.looks(viewer, vec![event], &[]).await?.pop().ok_or(Error::NoState)
     }
 

@@ -10,7 +10,7 @@ use store::{Moved, Position, Topic};
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms,
-    read::{members::MemberCounts, room::RoomInfo},
+    read::{lacking::AllMembers, members::MemberCounts, room::RoomInfo},
     tables::{Membership, SUMMARIES, Summary},
 };
 
@@ -59,11 +59,14 @@ impl Rooms {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn namings(&self, rooms: &[Arc<RoomInfo>]) -> Result<Vec<Arc<RoomNaming>>, Error> {
+    pub async fn namings(
+        &self,
+        rooms: &[(Arc<RoomInfo>, AllMembers)],
+    ) -> Result<Vec<Arc<RoomNaming>>, Error> {
         let cache = &self.reader().namings.0;
         let mut known: Vec<Option<Arc<RoomNaming>>> = rooms
             .iter()
-            .map(|room| {
+            .map(|(room, _)| {
                 let (as_of, naming) = cache.get(&room.serial)?;
                 let rests = self.store().moved(Topic::room(room.room_id.as_str()), as_of) == Moved::No;
                 rests.then_some(naming)
@@ -72,20 +75,20 @@ impl Rooms {
         let missing: Vec<usize> = (0..rooms.len()).filter(|index| known[*index].is_none()).collect();
         if !missing.is_empty() {
             let as_of = self.store().head();
-            let serials: Vec<RoomSerial> = missing.iter().map(|index| rooms[*index].serial).collect();
+            let serials: Vec<RoomSerial> = missing.iter().map(|index| rooms[*index].0.serial).collect();
             let (summaries, counts) = (self.summaries(&serials).await?, self.member_counts(&serials).await?);
-            let unnamed: Vec<RoomSerial> = serials
+            let unnamed: Vec<AllMembers> = missing
                 .iter()
                 .zip(&summaries)
                 .filter(|(_, summary)| !is_named(summary))
-                .map(|(serial, _)| *serial)
+                .map(|(index, _)| rooms[*index].1)
                 .collect();
             let mut first = self.first_members(&unnamed).await?.into_iter();
             for ((index, summary), counts) in missing.into_iter().zip(summaries).zip(counts) {
                 let named = is_named(&summary);
                 let first = if named { Vec::new() } else { first.next().unwrap_or_default() };
                 let naming = Arc::new(RoomNaming { named, counts, first });
-                cache.insert(rooms[index].serial, (as_of, naming.clone()));
+                cache.insert(rooms[index].0.serial, (as_of, naming.clone()));
                 known[index] = Some(naming);
             }
         }
@@ -105,7 +108,7 @@ impl Rooms {
     /// are no others, those that left.
     async fn first_members(
         &self,
-        rooms: &[RoomSerial],
+        rooms: &[AllMembers],
     ) -> Result<Vec<Vec<(OwnedUserId, EventSerial)>>, Error> {
         let mut answers = Vec::with_capacity(rooms.len());
         for rows in self.member_rows_of(rooms).await? {

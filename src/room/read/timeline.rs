@@ -13,11 +13,12 @@ use std::{
 use base::{Cache, Caches};
 use parking_lot::Mutex;
 use ruma::RoomId;
-use store::{Moved, Position, Range, Topic};
+use store::{Moved, Position, Range, Store, Topic};
 
 use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms, Root,
-    read::{event::StoredEvent, token::Token},
+    purge::known::AsOf,
+    read::{event::StoredEvent, lacking::lacking_moved, token::Token},
     tables::{TIMELINE, TimelineRow},
 };
 
@@ -113,21 +114,32 @@ const CELL_BYTES: usize = size_of::<TailCell>() + size_of::<tokio::sync::Mutex<(
 
 /// Tails of recently read rooms.
 #[derive(Debug)]
-pub(crate) struct TailCache(Cache<RoomSerial, KeptTail>);
+pub(crate) struct TailCache {
+    rooms: Cache<RoomSerial, KeptTail>,
+    as_of: AsOf,
+}
 
 impl TailCache {
     /// A cache of about this many bytes.
     pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
-        Self(Cache::new(caches, "room_tails", bytes, |_, kept: &KeptTail| CELL_BYTES + kept.bytes))
+        let rooms = Cache::new(caches, "room_tails", bytes, |_, kept: &KeptTail| CELL_BYTES + kept.bytes);
+        Self { rooms, as_of: AsOf::default() }
+    }
+
+    /// The same with no rows that were written anew since, as they are when the members of a room come: that is seldom,
+    /// and then all are read again.
+    fn fresh(&self, store: &Store) -> &Self {
+        self.as_of.renew_by(store, lacking_moved(), || self.rooms.clear());
+        self
     }
 
     fn cell(&self, room: RoomSerial) -> Arc<TailCell> {
-        match self.0.get(&room) {
+        match self.rooms.get(&room) {
             Some(kept) => kept.cell,
             None => {
                 // Two cells at once only cost a read.
                 let kept = KeptTail::default();
-                self.0.insert(room, kept.clone());
+                self.rooms.insert(room, kept.clone());
                 kept.cell
             }
         }
@@ -136,7 +148,7 @@ impl TailCache {
     /// Charges a tail as it is now.
     fn charge(&self, room: RoomSerial, cell: &Arc<TailCell>) {
         let rows = cell.tail.lock().as_ref().map_or(0, |tail| tail.rows.capacity());
-        self.0.insert(room, KeptTail { cell: cell.clone(), bytes: rows * size_of::<Entry>() });
+        self.rooms.insert(room, KeptTail { cell: cell.clone(), bytes: rows * size_of::<Entry>() });
     }
 }
 
@@ -182,8 +194,8 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`].
     pub async fn recent(&self, queries: &[RecentQuery<'_>]) -> Result<Vec<Recent>, Error> {
-        let cells: Vec<Arc<TailCell>> =
-            queries.iter().map(|query| self.reader().tails.cell(query.room)).collect();
+        let tails = self.reader().tails.fresh(self.store());
+        let cells: Vec<Arc<TailCell>> = queries.iter().map(|query| tails.cell(query.room)).collect();
         self.read_on(queries, &cells).await?;
 
         let mut answers: Vec<Option<Recent>> = queries
@@ -311,6 +323,10 @@ impl Rooms {
             rows.shrink_to_fit();
             *cells[index].tail.lock() = Some(Tail { through: head, rows: rows.into(), from_start });
             self.reader().tails.charge(queries[index].room, &cells[index]);
+        }
+        // Written anew while they were read: they are read again by who comes next, and here as they are asked for.
+        if self.store().moved(lacking_moved(), head) != Moved::No {
+            stale.iter().for_each(|index| *cells[*index].tail.lock() = None);
         }
         Ok(())
     }
@@ -477,7 +493,7 @@ mod tests {
                 }
                 cache
             });
-            meter::assert_charged(&format!("{rows} rows"), cache.0.bytes(), in_use);
+            meter::assert_charged(&format!("{rows} rows"), cache.rooms.bytes(), in_use);
         }
     }
 }

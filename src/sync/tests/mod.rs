@@ -4,6 +4,7 @@
 mod aging;
 mod costs;
 mod data;
+mod lacking;
 mod limits;
 mod membership;
 mod memory;

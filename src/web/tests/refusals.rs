@@ -56,6 +56,13 @@ fn a_refusal_that_is_the_users_matter_is_passed_on_with_the_status_that_its_errc
     }
 }
 
+#[test]
+fn a_room_whose_members_are_not_known_is_not_there_for_who_asks_for_them() {
+    let room = ruma::room_id!("!r:a.test").to_owned();
+    let error = ApiError::from(room::Error::MembersLacking(room));
+    assert_eq!((error.status().as_u16(), error.errcode()), (404, "M_UNABLE_DUE_TO_PARTIAL_STATE"));
+}
+
 #[tokio::test]
 async fn who_cannot_be_checked_because_the_store_cannot_be_read_may_come_again() {
     let server = server();

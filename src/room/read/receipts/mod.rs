@@ -240,8 +240,11 @@ impl Rooms {
         let Some(room) = self.room(room_id).await? else { return Ok(()) };
         let keys: Vec<_> = receipts.iter().map(|receipt| (room.serial, receipt.user_id.as_str())).collect();
         let members = self.store().get_many(&MEMBERS, &keys).await?;
+        // Whether somebody is a member who is not known may show later; that his server is there must do.
+        let is_open =
+            self.lacking().await?.lacks(room.serial) && self.is_server_in_room(origin, room.serial).await?;
         let mut joined =
-            members.iter().map(|row| row.as_ref().is_some_and(|row| row.membership == Membership::Join));
+            members.iter().map(|row| row.as_ref().map_or(is_open, |row| row.membership == Membership::Join));
         receipts.retain(|_| joined.next().unwrap_or(false));
         keep_last(&mut receipts);
         for receipt in &mut receipts {
