@@ -55,14 +55,19 @@ struct Watched {
 }
 
 #[derive(Default)]
-struct Watch {
+pub(super) struct Watch {
     /// How many things each batch did that wrote of a room.
     batches: parking_lot::Mutex<Vec<usize>>,
     /// Those after so many fail.
-    most: AtomicUsize,
+    pub(super) most: AtomicUsize,
 }
 
 impl Watch {
+    /// How many batches of rooms there were.
+    pub(super) fn batches(&self) -> usize {
+        self.batches.lock().len()
+    }
+
     fn largest(&self) -> usize {
         self.batches.lock().iter().copied().max().unwrap_or(0)
     }
@@ -123,7 +128,7 @@ impl Backend for Watched {
 }
 
 /// A server over a disk that takes so many more batches of rooms.
-async fn watched(net: &Net, disk: &MemoryDisk, most: usize) -> (Server, Arc<Watch>) {
+pub(super) async fn watched(net: &Net, disk: &MemoryDisk, most: usize) -> (Server, Arc<Watch>) {
     let metrics = Metrics::new();
     let tasks = Tasks::new(&metrics);
     let watch = Arc::new(Watch { most: AtomicUsize::new(most), ..Watch::default() });
@@ -132,12 +137,12 @@ async fn watched(net: &Net, disk: &MemoryDisk, most: usize) -> (Server, Arc<Watc
     (net.server_over(&["b.test"], disk, store).await, watch)
 }
 
-fn member(number: usize) -> OwnedUserId {
+pub(super) fn member(number: usize) -> OwnedUserId {
     user(&format!("@shokuin{number}:{}", if number.is_multiple_of(3) { "aa.test" } else { "a.test" }))
 }
 
 /// A room of members and other state, of more than four slices; 次郎 was asked in, 三郎 is kept out.
-async fn large_room(a: &Server) -> OwnedRoomId {
+pub(super) async fn large_room(a: &Server) -> OwnedRoomId {
     let hanako = user(HANAKO);
     let room = a.public_room(&hanako).await;
     for number in 0..3 * SLICE {
@@ -173,7 +178,7 @@ async fn projected(server: &Server, room: &RoomId) -> Projected {
 }
 
 /// The room is at `b` what it is at `a`, and nothing beside it is left.
-async fn assert_whole(a: &Server, b: &Server, room: &RoomId) {
+pub(super) async fn assert_whole(a: &Server, b: &Server, room: &RoomId) {
     assert_eq!(b.state(room).await, a.state(room).await);
     assert_eq!(projected(b, room).await, projected(a, room).await);
     let (info, other) = (
