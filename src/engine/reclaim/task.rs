@@ -133,3 +133,21 @@ fn due(row: Option<SweepRow>, generation: u64, now: u64) -> Option<Due> {
         false => (age >= AGAIN && row.generation != generation).then_some(Due::Condemn),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_condemned_is_due_after_an_hour_and_a_room_that_was_written_after_a_week() {
+        let hours = |count: u64| count * 60 * 60 * 1_000;
+        let row = SweepRow { number: 1, generation: 5, since: hours(1_000), has_condemned: true };
+        assert_eq!(due(None, 5, hours(1_000)), Some(Due::Condemn));
+        assert_eq!(due(Some(row), 5, hours(1_001) - 1), None);
+        assert_eq!(due(Some(row), 5, hours(1_001)), Some(Due::Delete(row)));
+        let done = SweepRow { has_condemned: false, ..row };
+        assert_eq!(due(Some(done), 6, hours(1_000 + 7 * 24) - 1), None);
+        assert_eq!(due(Some(done), 6, hours(1_000 + 7 * 24)), Some(Due::Condemn));
+        assert_eq!(due(Some(done), 5, hours(1_000 + 7 * 24)), None);
+    }
+}

@@ -301,9 +301,14 @@ async fn a_state_that_was_told_is_there_when_an_event_gets_its_place_on_it() {
     assert!(matches!(place(&a, &room, "late", late).await, Err(Error::Contended)));
     assert_sound(&a, &room_id).await;
     let again = told(&a, &room).await;
+    let (root, _) = again;
     assert!(matches!(place(&a, &room, "late", again).await.unwrap(), Received::Placed(_)));
     a.engine.reclaim_state(&room_id).await.unwrap();
     assert_sound(&a, &room_id).await;
+    // That it is in use is said by the event's own row alone.
+    let a = net.server_on(&["a.test"], &a.crash().await).await;
+    let state = a.engine.rooms().all_state(room.serial, root).await.unwrap();
+    assert_eq!(state.len(), a.state(&room_id).await.len() - 3);
 }
 
 #[tokio::test]
