@@ -303,6 +303,8 @@ async fn a_state_that_was_told_is_there_when_an_event_gets_its_place_on_it() {
     let again = told(&a, &room).await;
     let (root, _) = again;
     assert!(matches!(place(&a, &room, "late", again).await.unwrap(), Received::Placed(_)));
+    // After that the event is no extremity any more.
+    a.say(&hanako, &room_id, "結").await;
     a.engine.reclaim_state(&room_id).await.unwrap();
     assert_sound(&a, &room_id).await;
     // That it is in use is said by the event's own row alone.
