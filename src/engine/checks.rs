@@ -5,7 +5,7 @@ use store::TableCheck;
 use crate::{
     entering::tables::{BROUGHT, ENTERINGS},
     graph::AUTH,
-    tables::{AWAITED, FAREWELLS, HELPERS, INBOX, TXNS, WAITING, WITHDRAWALS},
+    tables::{AWAITED, FAREWELLS, HELPERS, INBOX, SWEEPS, TXNS, WAITING, WITHDRAWALS},
     upgrade::UPGRADES,
 };
 
@@ -21,6 +21,7 @@ pub fn checks() -> Vec<TableCheck> {
         FAREWELLS.check(),
         WITHDRAWALS.check(),
         UPGRADES.check(),
+        SWEEPS.check(),
         ENTERINGS.check(),
         BROUGHT.check(),
     ]

@@ -138,6 +138,9 @@ pub(crate) struct RoomMetrics {
     pub(crate) received: base::CounterFamily,
     pub(crate) purges: base::Gauge,
     pub(crate) purged_rows: base::Counter,
+    pub(crate) people_passed_over: base::Counter,
+    pub(crate) reclaimed_chunks: base::Counter,
+    pub(crate) reclaimed_bytes: base::Counter,
     pub(crate) resolutions: base::Counter,
 }
 
@@ -195,6 +198,15 @@ impl Engine {
                 received: metrics.counter_family("yakuba_room_events_received", "PDUs received, by verdict"),
                 purges: metrics.gauge("yakuba_room_purges", "Rooms that are being purged, by this process"),
                 purged_rows: metrics.counter("yakuba_room_purged_rows", "Rows that went with purged rooms"),
+                people_passed_over: metrics.counter(
+                    "yakuba_room_people_passed_over",
+                    "Members of rooms who are not listed since what is stored of them is damaged",
+                ),
+                reclaimed_chunks: metrics.counter(
+                    "yakuba_room_reclaimed_chunks",
+                    "Chunks of rooms' states that were taken away since nothing led to them",
+                ),
+                reclaimed_bytes: metrics.counter("yakuba_room_reclaimed_bytes", "Bytes that those had"),
                 resolutions: metrics
                     .counter("yakuba_room_resolutions", "States resolved that were not remembered"),
             },

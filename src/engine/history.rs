@@ -281,6 +281,7 @@ impl Engine {
                 let told = self.fetch_state(room, servers, pdu.event_id(), Side::Before).await?;
                 let Told::State(given) = told else { continue };
                 arrival.before = Some(given.root);
+                arrival.note_told(given.as_of);
                 arrival.unsure = !given.is_whole;
             }
             at_hand.insert(pdu.event_id().to_owned());

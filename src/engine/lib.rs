@@ -14,6 +14,7 @@
 //! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
 
 mod aliases;
+mod as_of;
 mod canonical_alias;
 mod change;
 mod checks;
@@ -39,6 +40,7 @@ pub mod ports;
 mod profile;
 mod projections;
 mod purge;
+mod reclaim;
 mod redact;
 mod request;
 mod resident;

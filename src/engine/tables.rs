@@ -85,6 +85,23 @@ pub static INBOX: Table<(RoomSerial, InboxSerial), InboxRow> = Table::new(39, "r
 pub static WAITING: Table<(RoomSerial, InboxSerial), WaitingRow> =
     Table::new(40, "room.waiting", Tuning::Queue);
 
+/// How far it is that a room's state is reclaimed (`crate::reclaim`); key: room.
+pub static SWEEPS: Table<RoomSerial, SweepRow> = Table::new(98, "room.sweeps", Tuning::Small);
+
+/// Row of [`SWEEPS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepRow {
+    /// Grows by one whenever the row is written, so that it is never the same again.
+    pub number: u64,
+    /// The generation of the room's head when it was looked through the last time.
+    pub generation: u64,
+    /// When that was done, in ms since 1970.
+    pub since: u64,
+    /// Something was condemned then, and has to be looked at once more.
+    pub has_condemned: bool,
+}
+store::row!(SweepRow, schema = 1);
+
 /// Row of [`TXNS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnRow {

@@ -121,9 +121,10 @@ impl Consumer {
     /// A reader of the log with this name, of which there is one in a process.
     ///
     /// The log is not trimmed before it has read it, for as long as `crate::trim` says. One with a new name begins where
-    /// the log begins.
+    /// the log begins; so does one that was forgotten, since it was passed over and no program that trims the log had it.
     #[must_use]
     pub fn new(store: &Store, name: &'static str, clock: &Clock, metrics: &Metrics) -> Self {
+        store.note_reader(name);
         Self { reads_log: true, ..Self::without_log(store, name, clock, metrics) }
     }
 

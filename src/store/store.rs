@@ -3,7 +3,10 @@
 //! Reading order: [`Store::get`] and [`Store::scan`], then [`Store::submit`], then
 //! [`Store::changes`], [`Store::watch`] and [`Store::moved`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use base::{Metrics, Tasks};
 use parking_lot::Mutex;
@@ -80,6 +83,8 @@ struct Inner {
     committer: tokio::sync::watch::Receiver<bool>,
     closed: Arc<Notify>,
     sequences: Mutex<HashMap<String, Arc<Block>>>,
+    /// The readers of the log that this program has.
+    readers: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Drop for Inner {
@@ -122,9 +127,29 @@ impl Store {
             tasks.spawn("store follower", committer::follow(backend.clone(), hub.clone(), closed.clone()));
         }
         let sequences = Mutex::default();
-        let store = Self { inner: Arc::new(Inner { backend, queue, hub, committer, closed, sequences }) };
+        let store = Self {
+            inner: Arc::new(Inner {
+                backend,
+                queue,
+                hub,
+                committer,
+                closed,
+                sequences,
+                readers: Mutex::default(),
+            }),
+        };
         schema::bring_up(&store, migrations, may_migrate).await?;
         Ok(store)
+    }
+
+    /// Notes that this program has a reader of the log with this name.
+    pub(crate) fn note_reader(&self, name: &'static str) {
+        self.inner.readers.lock().insert(name);
+    }
+
+    /// Whether this program has a reader of the log with this name.
+    pub(crate) fn has_reader(&self, name: &str) -> bool {
+        self.inner.readers.lock().contains(name)
     }
 
     /// Takes no more batches, waits for those submitted before, and lets the back end go.

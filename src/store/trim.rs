@@ -3,7 +3,8 @@
 //! The log is for [consumers](crate::Consumer) and for the stores of other processes, which follow it. Everything else
 //! is answered from rows. So an entry goes once it is older than [`Keep::log`] and every consumer with a cursor has read
 //! it. A consumer that has not for [`Keep::at_most`] is passed over: it may be one that no program has any more. Should it
-//! come back, it is told what it missed (`Term::missed`), and begins behind that.
+//! come back, it is told what it missed (`Term::missed`), and begins behind that. If this program has no reader of that name,
+//! and in no other process anybody shows that he holds it, it is forgotten ([`Trimmer::forget`]).
 //!
 //! Age is the time that servers over the data have run, counted in the store ([`TICK`]): a server that stood still for a
 //! month finds its log as it left it, and no calendar that was set wrongly takes anything away. Every so many ticks the
@@ -14,14 +15,19 @@
 //!
 //! Reading order: [`Trimmer::start`], [`Trimmer::plan`], [`Trimmer::slice`]; then [`LogStatus`].
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use base::{Clock, Counter, Gauge, Metrics, Tasks};
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use crate::{
     batch::Batch,
-    consumer::{Consumer, Term},
+    consumer::{BEATS, Consumer, LEASES, MISSED, Term},
     error::{CommitError, Error},
     log::LOG,
     position::Position,
@@ -89,6 +95,17 @@ pub(crate) struct Trimmer {
     keep: Keep,
     clock: Clock,
     counts: Arc<Counts>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What was seen of readers before.
+#[derive(Default)]
+struct Seen {
+    /// Those for which the log does not wait any more, as far as that was told.
+    told: BTreeSet<String>,
+    /// Those that nobody here has, when they were looked at the last time: how far they had come, and what their holder
+    /// had counted up to.
+    strange: BTreeMap<String, (Position, Option<u64>)>,
 }
 
 struct Counts {
@@ -204,7 +221,7 @@ impl Counts {
 impl Trimmer {
     fn new(store: &Store, keep: Keep, clock: &Clock, metrics: &Metrics) -> Self {
         let counts = Arc::new(Counts::new(metrics));
-        Self { store: store.clone(), keep, clock: clock.clone(), counts }
+        Self { store: store.clone(), keep, clock: clock.clone(), counts, seen: Arc::default() }
     }
 
     fn start(store: &Store, keep: Keep, clock: &Clock, tasks: &Tasks, metrics: &Metrics) {
@@ -230,7 +247,10 @@ impl Trimmer {
                 warn!(error = ?error, "the log could not be trimmed");
             }
             done = match self.tick(&term).await {
-                Ok(()) => self.sweep(&term, &mut ungiven).await,
+                Ok(()) => match self.forget(&term).await {
+                    Ok(()) => self.sweep(&term, &mut ungiven).await,
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
         }
@@ -257,6 +277,62 @@ impl Trimmer {
             }
         }
         term.commit(batch).await.map(drop)
+    }
+
+    /// Forgets readers that were passed over, that this program does not have, and that showed no sign of anybody else
+    /// between this look and the one before. What only a newer program has, and an older one trims for so long, begins anew
+    /// when that one is back, as a new reader does.
+    pub(crate) async fn forget(&self, term: &Term) -> Result<(), CommitError> {
+        let status = self.log_of_strangers().await?;
+        let before = std::mem::take(&mut self.seen.lock().strange);
+        let mut strange = BTreeMap::new();
+        for (name, cursor, beat) in status {
+            let is = (cursor, beat);
+            if before.get(&name) != Some(&is) {
+                strange.insert(name, is);
+                continue;
+            }
+            let mut batch = Batch::new();
+            batch.require(&CURSORS, name.as_str(), Some(&cursor));
+            batch.require(&BEATS, name.as_str(), beat.as_ref());
+            batch.delete(&CURSORS, name.as_str());
+            batch.delete(&MISSED, name.as_str());
+            batch.delete(&BEATS, name.as_str());
+            batch.delete(&LEASES, name.as_str());
+            match term.commit(batch).await {
+                Ok(_) => {
+                    info!(reader = name, position = %cursor, "a reader that nobody has any more is forgotten")
+                }
+                // Somebody has it after all.
+                Err(CommitError::Conflict { .. }) if !term.is_lost() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.seen.lock().strange = strange;
+        Ok(())
+    }
+
+    /// The readers that were passed over and that this program does not have: how far they have come, and what their
+    /// holder counted up to.
+    async fn log_of_strangers(&self) -> Result<Vec<(String, Position, Option<u64>)>, Error> {
+        let readers = self.store.log_status().await?.readers;
+        let strange =
+            readers.into_iter().filter(|one| one.is_passed_over && !self.store.has_reader(&one.name));
+        let strange: Vec<_> = strange.collect();
+        let names: Vec<&str> = strange.iter().map(|reader| reader.name.as_str()).collect();
+        let beats = self.store.get_many(&BEATS, &names).await?;
+        Ok(strange.iter().zip(beats).map(|(one, beat)| (one.name.clone(), one.cursor, beat)).collect())
+    }
+
+    /// Tells once of a reader for which the log does not wait any more, until it is waited for again.
+    fn tell_passed_over(&self, passed_over: BTreeMap<String, Position>) {
+        let mut seen = self.seen.lock();
+        for (name, cursor) in &passed_over {
+            if !seen.told.contains(name) {
+                warn!(reader = name, position = %cursor, "the log does not wait for this reader any more");
+            }
+        }
+        seen.told = passed_over.into_keys().collect();
     }
 
     /// The newest mark of an age, if there is one.
@@ -315,18 +391,24 @@ impl Trimmer {
         let nothing = Plan { trimmed, readers, target: trimmed };
         let Some((_, mut target)) = self.mark(age, self.keep.log).await? else { return Ok(nothing) };
         let too_old = self.mark(age, self.keep.at_most).await?.map_or(Position::START, |(_, mark)| mark);
+        let mut passed_over = BTreeMap::new();
         for (name, cursor) in cursors {
             // Who was passed over before holds nothing.
-            if cursor < trimmed || cursor >= target {
+            if cursor < trimmed {
+                passed_over.insert(name, cursor);
+                continue;
+            }
+            if cursor >= target {
                 continue;
             }
             if cursor < too_old && self.lacks(cursor, too_old).await? {
-                warn!(reader = name, position = %cursor, "the log does not wait for this reader any more");
+                passed_over.insert(name, cursor);
                 continue;
             }
             // Who has read all that is so old is as far as that.
             target = target.min(cursor.max(too_old));
         }
+        self.tell_passed_over(passed_over);
         Ok(Plan { target: target.max(trimmed), ..nothing })
     }
 

@@ -25,6 +25,7 @@ use ruma::{
 use tracing::info;
 
 use crate::{
+    as_of::AsOf,
     graph::AuthGraph,
     pipeline::{LoadedState, Stage, find_in, name},
     place::{Goes, Placement},
@@ -43,6 +44,8 @@ pub(crate) struct Arrival {
     pub(crate) before: Option<Root>,
     /// The states after those of its previous events that are not here, where `before` is not told.
     pub(crate) behind: HashMap<OwnedEventId, Root>,
+    /// As of when those states are there; see [`AsOf`].
+    pub(crate) told_as_of: Option<AsOf>,
     /// Those states lack events that could not be had: they can allow the event, but not refuse it.
     pub(crate) unsure: bool,
     /// Whether we have to send it on: its server joined, left or knocked through us.
@@ -71,6 +74,7 @@ impl Arrival {
             row: None,
             before: None,
             behind: HashMap::new(),
+            told_as_of: None,
             unsure: false,
             outgoing: false,
             goes: Goes::Tip,
@@ -78,6 +82,12 @@ impl Arrival {
             refuted: false,
             wanted: OnceLock::new(),
         }
+    }
+
+    /// Notes that a state was told, so that the batch in which it is used demands it. Of several, the first decides: one
+    /// that is not as of the same does no harm but that the batch fails and they are told again.
+    pub(crate) fn note_told(&mut self, as_of: AsOf) {
+        self.told_as_of.get_or_insert(as_of);
     }
 
     pub(crate) fn id(&self) -> &EventId {
@@ -286,6 +296,10 @@ impl Stage<'_> {
         }
         if roots.is_empty() {
             return Ok(None);
+        }
+        if let Some(as_of) = &arrival.told_as_of {
+            as_of.check(self.engine.store(), self.room.serial).await?;
+            as_of.demand(&mut self.batch, self.room.serial);
         }
         Ok(Some((self.resolve(&roots).await?, missing)))
     }

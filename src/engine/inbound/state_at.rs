@@ -13,7 +13,7 @@ use ruma::{EventId, OwnedEventId, OwnedServerName, events::StateEventType};
 use tracing::info;
 
 use super::{peers::Size, receive::Arrival};
-use crate::{Engine, pipeline::name};
+use crate::{Engine, as_of::AsOf, pipeline::name};
 
 /// At how many events the state is fetched for one arrival: an event has 20 previous ones at most.
 const STATE_BUDGET: usize = 20;
@@ -31,6 +31,8 @@ pub(crate) enum Side {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenState {
     pub(crate) root: Root,
+    /// As of when that is there: no row names it yet.
+    pub(crate) as_of: AsOf,
     /// None of its events is missing here.
     pub(crate) is_whole: bool,
 }
@@ -103,6 +105,7 @@ impl Engine {
                 Told::State(given) => {
                     is_whole &= given.is_whole;
                     arrival.behind.insert(prev.clone(), given.root);
+                    arrival.note_told(given.as_of);
                 }
                 // The state before the arrival would be the same.
                 Told::Unusable => return Ok(()),
@@ -113,6 +116,7 @@ impl Engine {
                     let told = self.fetch_state(room, states.servers, pdu.event_id(), Side::Before).await?;
                     if let Told::State(given) = told {
                         arrival.before = Some(given.root);
+                        arrival.note_told(given.as_of);
                         arrival.unsure = !given.is_whole;
                     }
                     return Ok(());
@@ -167,11 +171,13 @@ impl Engine {
             }
             let root = if has_own { self.make_snapshot(room, &of).await? } else { None };
             match (root, best) {
-                (Some(root), _) if lacking.is_empty() => {
-                    return Ok(Told::State(GivenState { root, is_whole: true }));
+                (Some((root, as_of)), _) if lacking.is_empty() => {
+                    return Ok(Told::State(GivenState { root, as_of, is_whole: true }));
                 }
                 (_, Told::State(_)) => {}
-                (Some(root), _) => best = Told::State(GivenState { root, is_whole: false }),
+                (Some((root, as_of)), _) => {
+                    best = Told::State(GivenState { root, as_of, is_whole: false });
+                }
                 (None, _) => best = Told::Unusable,
             }
         }
@@ -218,7 +224,12 @@ impl Engine {
     /// Makes a snapshot of stored events, later ones over earlier ones; messages, rejected and unknown ones
     /// are left out. `None` when there is no create event among them.
     #[crate::boxed]
-    async fn make_snapshot(&self, room: &Arc<RoomInfo>, ids: &[OwnedEventId]) -> Result<Option<Root>, Error> {
+    async fn make_snapshot(
+        &self,
+        room: &Arc<RoomInfo>,
+        ids: &[OwnedEventId],
+    ) -> Result<Option<(Root, AsOf)>, Error> {
+        let as_of = AsOf::now(self.store(), room.serial).await?;
         let mut attempts = Attempts::default();
         // What is under way is stored before it is looked for.
         while self.lock(room).await?.land(self).await.is_err() {
@@ -229,6 +240,6 @@ impl Engine {
         if told.deciding.is_empty() {
             return Ok(None);
         }
-        self.snapshot_of_told(room, &told).await.map(Some)
+        Ok(Some((self.snapshot_of_told(room, &told).await?, as_of)))
     }
 }

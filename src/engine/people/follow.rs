@@ -21,6 +21,7 @@ use room::{
 };
 use ruma::UserId;
 use store::{Batch, CommitError, Consumer, Order, Range, Store, Term};
+use tracing::warn;
 
 use crate::Engine;
 
@@ -121,13 +122,48 @@ impl Engine {
 
     /// Looks at people who are due.
     async fn list_page(&self, term: &Term, due: Due) -> Result<(), Error> {
-        if is_taken(term.commit(self.stage_due(&due).await?).await)? {
+        if self.try_page(term, &due).await?.is_some_and(|taken| taken) {
             return Ok(());
         }
-        // Something of one of them has moved meanwhile: that is no reason for the others to wait. He stays due.
+        // Something of one of them has moved meanwhile, or is damaged: that is no reason for the others to wait. He stays due,
+        // but for what is damaged.
         for (user, rooms) in due {
-            let batch = self.stage_due(&Due::from([(user, rooms)])).await?;
-            is_taken(term.commit(batch).await)?;
+            let one = Due::from([(user, rooms)]);
+            if self.try_page(term, &one).await?.is_none() {
+                self.pass_over(term, one).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at people once. Tells whether what became of it was written; nothing, if something of them is damaged.
+    async fn try_page(&self, term: &Term, due: &Due) -> Result<Option<bool>, Error> {
+        match self.stage_due(due).await {
+            Ok(batch) => Ok(Some(is_taken(term.commit(batch).await)?)),
+            Err(error) if error.is_passing() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Looks at somebody of whom something is damaged, room by room: where it is, he is not due any more, for it would be
+    /// found again and again. He is found there as before, or not at all.
+    async fn pass_over(&self, term: &Term, due: Due) -> Result<(), Error> {
+        for (user, rooms) in due {
+            for room in rooms {
+                let one = Due::from([(user.clone(), BTreeSet::from([room]))]);
+                if self.try_page(term, &one).await?.is_some() {
+                    continue;
+                }
+                warn!(
+                    user_id = user,
+                    room = room.0,
+                    "what is stored of somebody is damaged: he is not listed"
+                );
+                self.0.metrics.people_passed_over.inc();
+                let mut batch = Batch::new();
+                batch.delete(&DUE, &(user.as_str(), room));
+                is_taken(term.commit(batch).await)?;
+            }
         }
         Ok(())
     }
@@ -135,18 +171,39 @@ impl Engine {
     /// Looks at some more members of a room. Gives the walk as it is then; none when it is over, or another one.
     async fn walk_on(&self, term: &Term, room: RoomSerial, row: &WalkRow) -> Result<Option<WalkRow>, Error> {
         let range = Range::prefix(&room).after(&(room, row.after.as_str()));
-        let members = self.store().scan(&MEMBERS, range, Order::Ascending, PAGE).await?;
+        let members = match self
+            .store()
+            .scan(&MEMBERS, range, Order::Ascending, PAGE)
+            .await
+            .map_err(Error::from)
+        {
+            Err(error) if !error.is_passing() => {
+                warn!(room = room.0, %error, "the members of a room are damaged: those behind are not listed");
+                self.0.metrics.people_passed_over.inc();
+                let mut batch = Batch::new();
+                batch.require(&WALKS, &room, Some(row));
+                batch.delete(&WALKS, &room);
+                is_taken(term.commit(batch).await)?;
+                return Ok(None);
+            }
+            members => members?,
+        };
         let due: Due = members.into_iter().map(|((_, user), _)| (user, BTreeSet::from([room]))).collect();
         let last = due.keys().next_back().cloned();
-        let mut batch = self.stage_due(&due).await?;
-        batch.require(&WALKS, &room, Some(row));
         let next = last.map(|after| WalkRow { after, since: row.since });
-        match &next {
-            Some(next) => batch.put(&WALKS, &room, next),
-            None => batch.delete(&WALKS, &room),
-        }
-        if is_taken(term.commit(batch).await)? {
-            return Ok(next);
+        let staged = match self.stage_due(&due).await {
+            Err(error) if error.is_passing() => return Err(error),
+            staged => staged.ok(),
+        };
+        if let Some(mut batch) = staged {
+            batch.require(&WALKS, &room, Some(row));
+            match &next {
+                Some(next) => batch.put(&WALKS, &room, next),
+                None => batch.delete(&WALKS, &room),
+            }
+            if is_taken(term.commit(batch).await)? {
+                return Ok(next);
+            }
         }
         // One by one, by way of those who are due.
         let mut batch = Batch::new();

@@ -23,7 +23,7 @@ use super::{
     debts::Debts,
     work::{Sliced, commit},
 };
-use crate::Engine;
+use crate::{Engine, tables::SWEEPS};
 
 /// Users who are made to leave in one slice, and how many of them at the same time.
 const LEAVERS: usize = 16;
@@ -172,6 +172,7 @@ impl Engine {
         batch.delete(&RECENCY, &room.serial);
         batch.delete(&WALKS, &room.serial);
         batch.delete(&LACKING, &room.serial);
+        batch.delete(&SWEEPS, &room.serial);
         // Also of whom could not leave: nobody is in it.
         for authority in self.authorities().iter() {
             batch.delete(&SERVERS, &(room.serial, authority.name().as_str()));

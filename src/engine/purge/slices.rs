@@ -400,7 +400,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 21] = [
+    pub(crate) const DEALT_WITH: [&str; 22] = [
         // When it is closed.
         "room.rooms",
         "room.heads",
@@ -411,6 +411,7 @@ pub(crate) mod tests {
         "room.recency",
         "room.people_walks",
         "room.lacking",
+        "room.sweeps",
         // With its events, its aliases and its members.
         "room.event_ids",
         "room.aliases",

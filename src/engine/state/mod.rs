@@ -16,7 +16,7 @@ use room::{
 };
 
 mod unconflicted;
-mod upkeep;
+pub(crate) mod upkeep;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

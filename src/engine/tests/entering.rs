@@ -63,6 +63,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// How many batches of rooms there were.
+    pub(super) fn batches(&self) -> usize {
+        self.batches.lock().len()
+    }
+
     pub(super) fn largest(&self) -> usize {
         self.batches.lock().iter().copied().max().unwrap_or(0)
     }

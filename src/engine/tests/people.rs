@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use base::{Metrics, Tasks, Term};
 use room::{
     RoomSerial, note_account,
-    people::{DUE, ELSEWHERE, PEOPLE, WALKS, WORDS},
+    people::{DUE, ELSEWHERE, PEOPLE, WALKS, WORDS, WalkRow, people_due},
     read::open::appearance,
     tables::{MEMBERS, Membership},
 };
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::json;
-use store::{Batch, CommitError, MemoryDisk, Options, Order, Range, Store};
+use store::{Batch, CommitError, MemoryDisk, Options, Order, Range, Store, Table, Tuning};
 
 use super::{
     counting::{Cost, Count, Counting},
@@ -469,4 +469,39 @@ async fn people_in_data_of_before_they_were_listed_are_found_also_when_that_is_b
     assert_eq!(people_as_listed(&a).await, listed_once);
     assert_eq!(find(&a, HANAKO, "太郎").await, [format!("{TARO} 山田太郎")]);
     assert_eq!(find(&a, HANAKO, "山田1号").await, ["@m001:b.test 山田1号"]);
+}
+
+/// Rows of people and of members, whatever they say.
+static PEOPLE_AS_WORDS: Table<String, String> = Table::new(75, "room.people", Tuning::Point);
+static MEMBERS_AS_WORDS: Table<(RoomSerial, String), String> = Table::new(31, "room.members", Tuning::Point);
+
+#[tokio::test]
+async fn of_whom_something_is_damaged_keeps_nobody_else_from_being_listed() {
+    let (_net, a, b) = town().await;
+    let room = with_taro(&a, &b, HANAKO, "太郎").await;
+    let shiro = "@shiro:b.test";
+    a.invite(&user(HANAKO), &room, &user(shiro)).await.unwrap();
+    a.deliver(&b).await;
+    b.join(&user(shiro), &room, "a.test").await.unwrap();
+    call(&b, shiro, &room, "四郎").await;
+    b.deliver(&a).await;
+    let mut batch = Batch::new();
+    batch.put(&PEOPLE_AS_WORDS, TARO, &"?".to_owned());
+    a.store.commit(batch).await.unwrap();
+    listed(&a).await;
+    assert_eq!(find(&a, HANAKO, "四郎").await, [format!("{shiro} 四郎")]);
+
+    // Also where all members of a room are gone through, and where those cannot be read.
+    let serial = a.rooms.room(&room).await.unwrap().unwrap().serial;
+    let mut batch = Batch::new();
+    batch.put(&WALKS, &serial, &WalkRow::default());
+    batch.touch([people_due()]);
+    a.store.commit(batch).await.unwrap();
+    all_listed(&a.store).await;
+    let mut batch = Batch::new();
+    batch.put(&MEMBERS_AS_WORDS, &(serial, shiro), &"?".to_owned());
+    batch.put(&WALKS, &serial, &WalkRow::default());
+    batch.touch([people_due()]);
+    a.store.commit(batch).await.unwrap();
+    all_listed(&a.store).await;
 }

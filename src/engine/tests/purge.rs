@@ -61,6 +61,7 @@ async fn busy_room(a: &Server, b: &Server) -> OwnedRoomId {
     a.engine.send(&room, answer, None).await.unwrap();
     a.rooms.set_receipt(&jiro, &room, ReceiptKind::Public, None, &said).await.unwrap();
     a.engine.send(&room, state(&hanako, "m.room.topic", "", &json!({ "topic": "題" })), None).await.unwrap();
+    a.engine.reclaim_state(&room).await.unwrap();
     room
 }
 

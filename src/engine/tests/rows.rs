@@ -19,7 +19,7 @@ use store::{Position, Stamped, Value, decode_key, encode_key};
 
 use crate::{
     graph::AuthRow,
-    tables::{Awaited, FarewellRow, HelperRow, InboxRow, TxnRow, WaitingRow, Why, WithdrawalRow},
+    tables::{Awaited, FarewellRow, HelperRow, InboxRow, SweepRow, TxnRow, WaitingRow, Why, WithdrawalRow},
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -51,6 +51,11 @@ fn room_id() -> OwnedRoomId {
 
 fn user_id() -> OwnedUserId {
     OwnedUserId::try_from("@u:a").unwrap()
+}
+
+#[test]
+fn rows_of_sweeps_are_stored_as_ever() {
+    pinned(&SweepRow { number: 3, generation: 300, since: 5, has_condemned: true }, "0103ac020501");
 }
 
 #[test]

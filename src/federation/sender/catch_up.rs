@@ -1,9 +1,10 @@
 //! Giving a peer that was away what it lacks of a room.
 //!
 //! Read from the room's timeline, not from a queue: only the events of the authority that owes them,
-//! only the newest if there are very many (the peer asks for the rest, as for any gap), and only what the peer may see.
+//! only the newest if there are very many (the peer asks for the rest, as for any gap), and only what the peer may see. Who
+//! is not in the room any more has nothing to ask by: for what was done to his own users all is looked through.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use room::{
     Order, RoomSerial,
@@ -97,19 +98,57 @@ impl Inner {
             after: Token(Order::live(owed.after)),
             through: Token(Order::live(owed.through)),
         };
-        let limit = self.config.catch_up_events;
-        let mut rows = self.rooms.timeline(stretch, Direction::Backward, limit).await?;
-        rows.reverse();
-        let rows: Vec<_> = rows.into_iter().map(|row| (room.serial, row)).collect();
-        let events = self.rooms.events_of(&rows).await?;
-        let own: Vec<Arc<StoredEvent>> =
-            events.into_iter().filter(|event| event.sender().server_name() == from).collect();
+        let own = match self.rooms.is_server_in_room(peer, room.serial).await? {
+            true => self.newest_of(from, &stretch).await?.0,
+            // It hears of nothing by which it could ask for what was done to its users.
+            false => self.concerning(peer, from, stretch).await?,
+        };
         let own = self.permitted(peer, room.serial, own).await?;
         let items = own.into_iter().filter_map(|event| {
             let position = event.order()?.position()?;
             Some(Item { position, room_id: room_id.clone(), event })
         });
         Ok(items.collect())
+    }
+
+    /// The events of `from` among the newest of a stretch, oldest first; and the place of the oldest row that was looked
+    /// at, if there may be older ones.
+    async fn newest_of(
+        &self,
+        from: &ServerName,
+        stretch: &Stretch,
+    ) -> Result<(Vec<Arc<StoredEvent>>, Option<Order>), room::Error> {
+        let limit = self.config.catch_up_events;
+        let mut rows = self.rooms.timeline(*stretch, Direction::Backward, limit).await?;
+        rows.reverse();
+        let oldest = rows.first().map(|row| row.order).filter(|_| rows.len() >= limit);
+        let rows: Vec<_> = rows.into_iter().map(|row| (stretch.room, row)).collect();
+        let mut events = self.rooms.events_of(&rows).await?;
+        events.retain(|event| event.sender().server_name() == from);
+        Ok((events, oldest))
+    }
+
+    /// The events of `from` in a stretch that were done to users of a server, oldest first; the newest if there are very
+    /// many.
+    async fn concerning(
+        &self,
+        peer: &ServerName,
+        from: &ServerName,
+        mut stretch: Stretch,
+    ) -> Result<Vec<Arc<StoredEvent>>, room::Error> {
+        let mut found: VecDeque<Arc<StoredEvent>> = VecDeque::new();
+        loop {
+            let (events, oldest) = self.newest_of(from, &stretch).await?;
+            events
+                .into_iter()
+                .rev()
+                .filter(|event| concerns(event, peer))
+                .for_each(|event| found.push_front(event));
+            let Some(oldest) = oldest.filter(|_| found.len() < self.config.catch_up_events) else {
+                return Ok(found.into());
+            };
+            stretch.through = Token(Order(oldest.0.saturating_sub(1)));
+        }
     }
 
     /// Those of the events that a peer may get now: all that it may see while it is in the room, else only
@@ -120,12 +159,8 @@ impl Inner {
         room: RoomSerial,
         events: Vec<Arc<StoredEvent>>,
     ) -> Result<Vec<Arc<StoredEvent>>, room::Error> {
-        let concerns = |event: &StoredEvent| {
-            let target = event.membership().and_then(|_| event.state_key());
-            target.and_then(|user| user.split_once(':')).is_some_and(|(_, server)| server == peer.as_str())
-        };
         if !self.rooms.is_server_in_room(peer, room).await? {
-            return Ok(events.into_iter().filter(|event| concerns(event)).collect());
+            return Ok(events.into_iter().filter(|event| concerns(event, peer)).collect());
         }
         let visible = self.rooms.visible_to_server(peer, &events).await?;
         let permitted = events.into_iter().zip(visible).filter(|(event, visible)| {
@@ -134,4 +169,10 @@ impl Inner {
         });
         self.rooms.shown_to_server(peer, permitted.map(|(event, _)| event).collect()).await
     }
+}
+
+/// Whether an event changes the membership of a user of a server.
+fn concerns(event: &StoredEvent, server: &ServerName) -> bool {
+    let target = event.membership().and_then(|_| event.state_key());
+    target.and_then(|user| user.split_once(':')).is_some_and(|(_, of)| of == server.as_str())
 }

@@ -51,6 +51,9 @@ pub(crate) struct Lane {
     pushed: Position,
     /// `Some` while the peer is behind: the rooms in which it lacks something.
     owed: Option<BTreeMap<OwnedRoomId, Owed>>,
+    /// The same of what was missed. It comes among `owed` when nothing is on its way and the room is not there: that a part of
+    /// what the peer lacks of a room was sent says nothing of what was missed of it.
+    missed: BTreeMap<OwnedRoomId, Owed>,
     /// What the store says of `owed`.
     stored: BTreeMap<OwnedRoomId, Position>,
     /// Whether `owed` may say otherwise than the store.
@@ -188,6 +191,21 @@ impl Lane {
         self.presence.clear();
     }
 
+    /// The peer lacks something of a room that was never pushed, besides what it lacks as it is: from here on it is behind.
+    pub(crate) fn owe_missed(&mut self, room: OwnedRoomId, missed: Owed) {
+        if self.owed.is_none() {
+            self.fall_behind();
+        }
+        let covers = |owed: &Owed| owed.after <= missed.after && owed.through >= missed.through;
+        if self.owed.iter().any(|owed| owed.get(&room).is_some_and(covers)) {
+            return;
+        }
+        let entry = self.missed.entry(room).or_insert(missed);
+        entry.after = entry.after.min(missed.after);
+        entry.through = entry.through.max(missed.through);
+        self.is_changed = true;
+    }
+
     /// Gives up everything that was to be sent.
     pub(crate) fn forget(&mut self) {
         // What the store says of it goes at once: after a crash it is tried anew, as one of whom nothing is known.
@@ -227,7 +245,7 @@ impl Lane {
     }
 
     pub(crate) fn owed_rooms(&self) -> usize {
-        self.owed.as_ref().map_or(0, BTreeMap::len)
+        self.owed.as_ref().map_or(0, BTreeMap::len) + self.missed.len()
     }
 
     /// What to do next. A transaction stays the pending one until it is settled.
@@ -235,7 +253,13 @@ impl Lane {
         if let Some(pending) = &self.pending {
             return Work::Send(pending.clone());
         }
-        if let Some(owed) = &self.owed {
+        if let Some(owed) = &mut self.owed {
+            for (room, missed) in std::mem::take(&mut self.missed) {
+                match owed.contains_key(&room) {
+                    true => self.missed.insert(room, missed),
+                    false => owed.insert(room, missed),
+                };
+            }
             // The room that waits longest first.
             if let Some((room, owed)) = owed.iter().min_by_key(|(_, owed)| owed.after) {
                 return Work::CatchUp(room.clone(), *owed);
@@ -405,15 +429,18 @@ impl Lane {
         if !std::mem::take(&mut self.is_changed) {
             return Changes::default();
         }
-        let empty = BTreeMap::new();
-        let owed = self.owed.as_ref().unwrap_or(&empty);
+        let mut owed: BTreeMap<&OwnedRoomId, Position> = BTreeMap::new();
+        for (room, lacks) in self.owed.iter().flatten().chain(&self.missed) {
+            let after = owed.entry(room).or_insert(lacks.after);
+            *after = lacks.after.min(*after);
+        }
         let mut changes = Changes::default();
-        for (room, owed) in owed {
-            if self.stored.get(room) != Some(&owed.after) {
-                changes.put.push((room.clone(), owed.after));
+        for (room, after) in &owed {
+            if self.stored.get(*room) != Some(after) {
+                changes.put.push(((*room).clone(), *after));
             }
         }
-        changes.delete.extend(self.stored.keys().filter(|room| !owed.contains_key(*room)).cloned());
+        changes.delete.extend(self.stored.keys().filter(|room| !owed.contains_key(room)).cloned());
         for (room, after) in &changes.put {
             self.stored.insert(room.clone(), *after);
         }
@@ -460,6 +487,42 @@ mod tests {
 
     fn next(lane: &mut Lane) -> Work {
         lane.next(server_name!("a.test"), &Press::default(), Timestamp(1))
+    }
+
+    #[test]
+    fn what_was_missed_of_a_room_is_owed_besides_what_is_on_its_way() {
+        let missed = Owed { after: Position(20), through: Position(40) };
+        let mut lane = lane(&[(1, 50)]);
+        let Work::CatchUp(first, _) = next(&mut lane) else { panic!("nothing to catch up") };
+        lane.owe_missed(first.clone(), missed);
+        lane.owe_missed(room(2), missed);
+        // The store says of each room from where on the peer may lack something.
+        let put = vec![(room(1), Position(20)), (room(2), Position(20))];
+        assert_eq!(lane.changes(), Changes { put, delete: Vec::new() });
+
+        // As who sends it does: of the last part, and of all.
+        lane.caught_up(&first, Position(100));
+        lane.caught_up(&first, Position(100));
+        let order = [next(&mut lane), {
+            lane.caught_up(&room(1), Position(40));
+            next(&mut lane)
+        }];
+        let [Work::CatchUp(one, of_one), Work::CatchUp(two, of_two)] = order else { panic!("not owed") };
+        assert_eq!((one, of_one, two, of_two), (room(1), missed, room(2), missed));
+        lane.caught_up(&room(2), Position(40));
+        assert!(matches!(next(&mut lane), Work::Rest));
+        assert_eq!(lane.changes(), Changes { put: Vec::new(), delete: vec![room(1), room(2)] });
+        assert!(lane.is_settled());
+    }
+
+    #[test]
+    fn who_was_not_behind_is_so_when_it_was_missed_that_it_lacks_something() {
+        let missed = Owed { after: Position(20), through: Position(40) };
+        let mut lane = Lane::default();
+        lane.owe_missed(room(1), missed);
+        assert!(lane.is_behind() && !lane.is_idle());
+        let Work::CatchUp(first, owed) = next(&mut lane) else { panic!("nothing to catch up") };
+        assert_eq!((first, owed), (room(1), missed));
     }
 
     #[test]

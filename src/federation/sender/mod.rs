@@ -131,6 +131,8 @@ pub(crate) struct Inner {
     press: Press,
     /// How far the log has been read.
     fanned: AtomicU64,
+    /// Whether it is still being found what was never sent.
+    makes_up: AtomicBool,
     healthy: Semaphore,
     suspect: Semaphore,
     strangers: Semaphore,
@@ -305,6 +307,7 @@ impl Sender {
             read >= inner.store.head() || inner.store.moved(Topic::destination("*"), read) == Moved::No;
         let destinations: Vec<_> = inner.destinations.lock().values().cloned().collect();
         is_read
+            && !inner.makes_up.load(Ordering::Acquire)
             && destinations.iter().all(|destination| {
                 let state = destination.state.lock();
                 state.is_idle()
@@ -363,6 +366,7 @@ impl Office {
             suspect: Semaphore::new(config.suspect.max(1)),
             strangers: Semaphore::new(config.strangers.max(1)),
             fanned: AtomicU64::new(term.cursor().0),
+            makes_up: AtomicBool::new(term.missed().is_some()),
             term,
             config: config.clone(),
             store: store.clone(),
@@ -380,9 +384,6 @@ impl Office {
             counts: self.counts.clone(),
         });
         let peers = self.recall_peers().await?;
-        if let Some(missed) = inner.term.missed() {
-            inner.make_up(missed).await?;
-        }
         inner.restore().await?;
         *self.at_work.write() = Some(inner.clone());
         let _at_work = AtWork(&self);
@@ -401,8 +402,14 @@ impl Office {
             tasks.spawn_restarting("federation fan-out", move || FanOut::new(fan_out.clone()).run());
         let listener = inner.clone();
         let listener = tasks.spawn_restarting("federation contacts", move || listener.clone().listen());
-        let keeper = tasks.spawn_restarting("federation cursor", move || inner.clone().keep());
-        for task in [fan_out, listener, keeper] {
+        let mut at_work = vec![fan_out, listener];
+        if let Some(missed) = inner.term.missed() {
+            let maker = inner.clone();
+            let make_up = move || maker.clone().make_up(missed);
+            at_work.push(tasks.spawn_restarting("federation making up", make_up));
+        }
+        at_work.push(tasks.spawn_restarting("federation cursor", move || inner.clone().keep()));
+        for task in at_work {
             // A task that gave no result was ended from outside.
             task.await.ok();
         }

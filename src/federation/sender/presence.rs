@@ -85,6 +85,7 @@ impl Rosters {
     ) -> Result<(Arc<RoomServers>, Vec<OwnedServerName>), Error> {
         // Not in its place while it is moved: a set of which something cannot be read any more is read anew.
         let near = self.near.remove(&room);
+        let is_near = near.is_some();
         let kept = self.sets.get(&room);
         let mut servers = match near.or_else(|| kept.clone()) {
             Some(servers) => servers,
@@ -102,7 +103,9 @@ impl Rosters {
         } else if kept.is_none_or(|kept| !Arc::ptr_eq(&kept, &servers)) {
             self.sets.insert(room, servers.clone());
         }
-        self.near.insert(room, servers.clone());
+        if is_near {
+            self.near.insert(room, servers.clone());
+        }
         Ok((servers, gone))
     }
 }

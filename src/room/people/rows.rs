@@ -1,10 +1,11 @@
 //! What is stored of people.
 
+use base::folded;
 use ruma::UserId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use store::{Batch, Table, Tuning};
 
-use super::words::{Words, stage_words, words_elsewhere};
+use super::words::{NAME_LETTERS, Words, stage_words, words_elsewhere};
 use crate::ids::{RoomSerial, Root};
 
 /// Everybody who is joined to a room, ours or not, except for what is [`DUE`]; key: user id.
@@ -18,6 +19,10 @@ pub static WALKS: Table<RoomSerial, WalkRow> = Table::new(77, "room.people_walks
 
 /// Names by which somebody is found. Whoever goes by more is found by his id in the other rooms.
 const MOST_NAMES: usize = 8;
+
+/// Letters of all names of a person together, folded: each of them is a row, in which his whole id stands. People of
+/// eight long names are few, and those who write them to fill the index have as much of it as others.
+const MOST_LETTERS: usize = 128;
 
 /// Rooms of a person. By those beyond, which are in nobody's interest, he is not found.
 const MOST_ROOMS: usize = 8_192;
@@ -87,8 +92,7 @@ impl PersonRow {
             return;
         }
         let find = |names: &[NameRow], name: &str| names.iter().position(|known| known.name == name);
-        let named = self.names.iter().filter(|known| !known.name.is_empty()).count();
-        let name = if find(&self.names, name).is_none() && named >= MOST_NAMES { "" } else { name };
+        let name = if find(&self.names, name).is_some() || self.has_place_for(name) { name } else { "" };
         match find(&self.names, name) {
             Some(place) => {
                 let rooms = &mut self.names[place].rooms;
@@ -97,6 +101,14 @@ impl PersonRow {
             }
             None => self.names.push(NameRow { name: name.to_owned(), rooms: vec![room] }),
         }
+    }
+
+    /// Whether he may be found by one more name.
+    fn has_place_for(&self, name: &str) -> bool {
+        let named = self.names.iter().filter(|known| !known.name.is_empty());
+        let letters = |name: &str| folded(name, NAME_LETTERS).chars().count();
+        let taken: usize = named.clone().map(|known| letters(&known.name)).sum();
+        named.count() < MOST_NAMES && taken + letters(name) <= MOST_LETTERS
     }
 
     fn words(&self, user: &UserId) -> Words {
@@ -133,6 +145,27 @@ pub fn stage_person(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_long_his_names_are_there_are_few_words_of_a_person() {
+        let user = ruma::user_id!("@taro:b.test");
+        let letters = (0x4e00..0x4e00 + 60).filter_map(char::from_u32);
+        // Of the second ones a letter is four, folded.
+        for long in [letters.clone().collect(), letters.flat_map(|letter| ['㍿', letter]).collect::<String>()]
+        {
+            let mut person = PersonRow::default();
+            for number in 0..20_u64 {
+                person.set(RoomSerial(number), &format!("{number}{long}"));
+                assert!(person.words(user).len() <= MOST_LETTERS + 8, "{}", person.words(user).len());
+            }
+            assert!(person.words(user).len() > 60);
+        }
+        let mut person = PersonRow::default();
+        for number in 0..8_u64 {
+            person.set(RoomSerial(number), &format!("山田太郎（総務課長）{number}"));
+        }
+        assert_eq!(person.names.len(), MOST_NAMES);
+    }
 
     #[test]
     fn a_person_of_any_number_of_rooms_and_names_has_a_small_row() {

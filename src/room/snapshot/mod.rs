@@ -7,10 +7,11 @@
 //! nothing here changes one. Choosing between conflicting ones is [`crate::state`]'s work.
 //!
 //! Reading order: `node` (what a chunk is), `tree` (look-up, walk, difference), `apply`, then
-//! [`Snapshots`], which brings chunks from the store (`shelf`), and `upkeep` (reclaim, verify).
+//! [`Snapshots`], which brings chunks from the store (`shelf`), and `upkeep` (reclaim, verify) with [`Reached`].
 
 mod apply;
 mod node;
+mod reached;
 mod shelf;
 #[cfg(test)]
 mod stored_tests;
@@ -28,9 +29,10 @@ use tracing::error;
 pub use self::{
     apply::{Change, in_tree_order},
     node::{BadChunk, ChunkHash, Entry},
+    reached::Reached,
     shelf::{CHUNKS, Hold},
     tree::{Broken, Difference, Query},
-    upkeep::{Reached, Reclaimed, Report, Unreached},
+    upkeep::{Page, Reclaimed, Report},
 };
 use self::{shelf::Shelf, tree::Walk};
 use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};
@@ -44,9 +46,6 @@ pub enum Error {
     /// A chunk is missing or damaged; somebody has to look.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// The room was written while its chunks were being reclaimed.
-    #[error("the room was written meanwhile")]
-    Changed,
     /// The process is shutting down, or the work was lost.
     #[error("interrupted")]
     Interrupted,
@@ -60,7 +59,6 @@ impl From<Error> for crate::Error {
                 error!(error = %broken, "a state snapshot is damaged");
                 Self::Inconsistent("a state snapshot is damaged")
             }
-            Error::Changed => Self::Contended,
             Error::Interrupted => Self::Interrupted,
         }
     }

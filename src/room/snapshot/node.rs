@@ -22,6 +22,22 @@ pub(super) const MAX_DEPTH: u32 = 22;
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
 
+/// Before the bytes of a chunk that is condemned (see `upkeep`): no chunk begins with it.
+const CONDEMNED: u8 = 0xff;
+
+/// The bytes of a chunk as they are stored once it is condemned.
+pub(super) fn condemned(bytes: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(1 + bytes.len());
+    out.put_u8(CONDEMNED);
+    out.put_slice(bytes);
+    out.freeze()
+}
+
+/// A chunk's own bytes, if what is stored says that it is condemned.
+pub(super) fn pardoned(stored: &Bytes) -> Option<Bytes> {
+    (stored.first() == Some(&CONDEMNED)).then(|| stored.slice(1..))
+}
+
 /// An entry of the map: the event that is the state for a key.
 pub type Entry = (StateKeySerial, EventSerial);
 

@@ -12,12 +12,13 @@ use store::{Batch, Store, Table, Tuning};
 
 use super::{
     Error,
-    node::{BadChunk, ChunkHash, Made, Node},
+    node::{BadChunk, ChunkHash, Made, Node, pardoned},
     tree::{ChunkId, Chunks},
 };
 use crate::ids::RoomSerial;
 
-/// Chunks of state snapshots, by their hash; never changed once written.
+/// Chunks of state snapshots, by their hash. What one holds never changes; a byte before it says that it is condemned
+/// ([`Snapshots::stage_condemned`](super::Snapshots::stage_condemned)), until somebody makes the same one anew.
 pub static CHUNKS: Table<(RoomSerial, [u8; 16]), Bytes> = Table::new(50, "room.chunks", Tuning::Large);
 
 /// Chunks in memory, over those in the store.
@@ -126,12 +127,13 @@ impl Shelf {
         Some(node)
     }
 
-    /// Reads chunks from the store alone; checks their hashes.
+    /// Reads chunks from the store alone, also condemned ones; checks their hashes.
     pub(super) async fn read(&self, ids: &[ChunkId]) -> Result<Vec<Result<Node, BadChunk>>, Error> {
         let keys: Vec<_> = ids.iter().map(|id| (id.room, id.hash.0)).collect();
         let rows = self.store.get_many(&CHUNKS, &keys).await?;
         let nodes = rows.into_iter().zip(ids).map(|(bytes, id)| {
             let bytes = bytes.ok_or(BadChunk::Missing)?;
+            let bytes = pardoned(&bytes).unwrap_or(bytes);
             if ChunkHash::of(&bytes) != id.hash {
                 return Err(BadChunk::Hash);
             }

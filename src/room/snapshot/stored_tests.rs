@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use base::{Caches, Metrics, Tasks};
-use store::{Batch, Options, Store, Table, Tuning};
+use store::{Batch, CommitError, Options, Store};
 
-use super::{Change, Error, Reclaimed, Snapshots};
+use super::{Change, Error, Reached, Reclaimed, Snapshots};
 use crate::ids::{EventSerial, RoomSerial, Root, StateKeySerial};
 
 const ROOM: RoomSerial = RoomSerial(4);
-static MARK: Table<u64, u64> = Table::new(999, "test.mark", Tuning::Small);
 
 async fn open(cache_bytes: u64) -> (Store, Snapshots) {
     let metrics = Metrics::new();
@@ -63,15 +62,44 @@ async fn a_new_root_can_be_used_before_its_batch_is_written() {
     assert!(snapshots.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
 }
 
-/// Deletes what these snapshots do not reach.
-async fn reclaim(snapshots: &Snapshots, live: &[Root]) -> Reclaimed {
-    let reached = snapshots.reached(ROOM, live).await.unwrap();
+async fn reached(snapshots: &Snapshots, live: &[Root]) -> Reached {
+    let mut reached = Reached::default();
+    snapshots.reach(ROOM, live, &mut reached).await.unwrap();
+    reached
+}
+
+/// Condemns what these snapshots do not reach.
+async fn condemn(store: &Store, snapshots: &Snapshots, live: &[Root]) -> u64 {
+    let (reached, mut count, mut after) = (reached(snapshots, live).await, 0, None);
+    loop {
+        let mut batch = Batch::new();
+        let page = snapshots.stage_condemned(&mut batch, ROOM, &reached, after).await.unwrap();
+        let Some(page) = page else { return count };
+        store.commit(batch).await.unwrap();
+        count += page.condemned;
+        after = Some(page.last);
+    }
+}
+
+/// Deletes of what is condemned what these snapshots do not reach.
+async fn delete(store: &Store, snapshots: &Snapshots, live: &[Root]) -> Reclaimed {
+    let reached = reached(snapshots, live).await;
     let (mut done, mut after) = (Reclaimed::default(), None);
-    while let Some(page) = snapshots.unreached(ROOM, &reached, after).await.unwrap() {
-        snapshots.delete(Batch::new(), ROOM, &page.doomed).await.unwrap();
+    loop {
+        let mut batch = Batch::new();
+        let page = snapshots.stage_deleted(&mut batch, ROOM, &reached, after).await.unwrap();
+        let Some(page) = page else { return done };
+        store.commit(batch).await.unwrap();
+        snapshots.forget(ROOM, &page.doomed);
         done += page.counts;
         after = Some(page.last);
     }
+}
+
+async fn reclaim(store: &Store, snapshots: &Snapshots, live: &[Root]) -> Reclaimed {
+    let condemned = condemn(store, snapshots, live).await;
+    let done = delete(store, snapshots, live).await;
+    assert_eq!(done.deleted, condemned);
     done
 }
 
@@ -85,33 +113,75 @@ async fn reclaiming_keeps_what_live_snapshots_reach_and_deletes_the_rest() {
         last = stored(&store, &snapshots, last, &[set(key * 7, 90_000 + key)]).await;
     }
 
-    let done = reclaim(&snapshots, &[first, last]).await;
+    let done = reclaim(&store, &snapshots, &[first, last]).await;
 
     assert!(done.deleted > 300 && done.kept > 50, "{done:?}");
     let report = snapshots.verify(ROOM, &[first, last]).await.unwrap();
     assert_eq!((report.chunks, report.broken), (done.kept, Vec::new()));
-    let again = reclaim(&snapshots, &[first, last]).await;
+    let again = reclaim(&store, &snapshots, &[first, last]).await;
     assert_eq!((again.kept, again.deleted), (done.kept, 0));
-    assert_eq!(reclaim(&snapshots, &[]).await.deleted, done.kept);
+    assert_eq!(reclaim(&store, &snapshots, &[]).await.deleted, done.kept);
     assert_eq!(snapshots.verify(ROOM, &[last]).await.unwrap().broken.len(), 1);
 }
 
 #[tokio::test]
-async fn reclaiming_stops_when_the_room_is_written_meanwhile() {
+async fn what_is_condemned_is_read_and_whoever_makes_it_anew_keeps_it() {
     let (store, snapshots) = open(1 << 20).await;
-    stored(&store, &snapshots, Root::EMPTY, &[set(1, 1)]).await;
-    let mut batch = Batch::new();
-    batch.put(&MARK, &1, &2);
-    store.commit(batch).await.unwrap();
+    let many: Vec<_> = (0..2_000).map(|key| set(key, key)).collect();
+    let root = stored(&store, &snapshots, Root::EMPTY, &many).await;
+    let count = condemn(&store, &snapshots, &[]).await;
+    assert!(count > 30);
+    assert_eq!(condemn(&store, &snapshots, &[]).await, count, "as who begins anew finds it");
 
-    let reached = snapshots.reached(ROOM, &[]).await.unwrap();
-    let page = snapshots.unreached(ROOM, &reached, None).await.unwrap().unwrap();
-    assert_eq!(page.doomed.len(), 1);
-    let mut batch = Batch::new();
-    batch.require(&MARK, &1, Some(&1));
-    let outcome = snapshots.delete(batch, ROOM, &page.doomed).await;
-    assert!(matches!(outcome, Err(Error::Changed)));
-    assert_eq!(reclaim(&snapshots, &[]).await.deleted, 1, "it was still there");
+    let other = Snapshots::new(store.clone(), &Caches::new(), 0, &Tasks::new(&Metrics::new()));
+    assert_eq!(other.all(ROOM, root).await.unwrap().len(), 2_000);
+    assert!(other.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
+
+    // Between what shows that nobody needs it and its end.
+    let nothing = reached(&snapshots, &[]).await;
+    let mut late = Batch::new();
+    assert!(
+        snapshots.stage_deleted(&mut late, ROOM, &nothing, None).await.unwrap().unwrap().doomed.len() > 30
+    );
+    assert_eq!(stored(&store, &other, Root::EMPTY, &many).await, root);
+    assert!(matches!(store.commit(late).await, Err(CommitError::Conflict { .. })));
+    assert_eq!(delete(&store, &snapshots, &[]).await.deleted, 0);
+    assert!(snapshots.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_reached_after_it_was_condemned_is_so_no_more() {
+    let (store, snapshots) = open(1 << 20).await;
+    let many: Vec<_> = (0..2_000).map(|key| set(key, key)).collect();
+    let root = stored(&store, &snapshots, Root::EMPTY, &many).await;
+    condemn(&store, &snapshots, &[]).await;
+    assert_eq!(delete(&store, &snapshots, &[root]).await.deleted, 0);
+    // Without another look at what is condemned.
+    assert_eq!(delete(&store, &snapshots, &[]).await.deleted, 0);
+    assert!(snapshots.verify(ROOM, &[root]).await.unwrap().broken.is_empty());
+}
+
+#[tokio::test]
+async fn what_snapshots_reach_is_found_in_whatever_order_they_are_named() {
+    let (store, snapshots) = open(1 << 20).await;
+    let mut roots = vec![Root::EMPTY];
+    for round in 0..60_u64 {
+        // From any of those before, by some that come and some that go: trees of many shapes.
+        let from = roots[usize::try_from(round * round * 7).unwrap() % roots.len()];
+        let changes: Vec<_> = (0..1 + round * 13 % 300)
+            .map(|step| (StateKeySerial(step * round % 700), (step % 3 > 0).then_some(EventSerial(round))))
+            .collect();
+        roots.push(stored(&store, &snapshots, from, &changes).await);
+    }
+    let named: Vec<Root> =
+        roots.iter().copied().step_by(3).chain(roots.iter().rev().copied().step_by(7)).collect();
+    let whole = snapshots.verify(ROOM, &named).await.unwrap();
+    let done = reclaim(&store, &snapshots, &named).await;
+    assert!(done.deleted > 100, "{done:?}");
+    assert_eq!(snapshots.verify(ROOM, &named).await.unwrap(), whole);
+    assert!(whole.broken.is_empty());
+    // Each visited once for each place that it has, of which there may be several.
+    assert!(done.kept <= whole.chunks, "{done:?} {whole:?}");
 }
 
 #[tokio::test]

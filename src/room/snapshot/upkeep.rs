@@ -1,12 +1,19 @@
 //! Upkeep: deleting chunks that no snapshot in use reaches, and looking whether trees are whole.
+//!
+//! A chunk goes in two looks. In the first, those that no snapshot in use reaches are *condemned*: a byte is written before
+//! them. In the second, which begins when that is written, those go that are condemned still and still not reached.
+//! Nobody waits meanwhile, and it counts for nothing how much is written to the room: whoever makes a chunk writes it
+//! without that byte, and whoever takes one over takes it from a snapshot in use.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use store::{Batch, CommitError, Order, Range};
+use bytes::Bytes;
+use store::{Batch, Order, Range};
 
 use super::{
     Error, Snapshots,
-    node::{BadChunk, ChunkHash, MAX_DEPTH, MAX_LEAF_ENTRIES, Node, path},
+    node::{BadChunk, ChunkHash, MAX_DEPTH, MAX_LEAF_ENTRIES, Node, condemned, pardoned, path},
+    reached::Reached,
     shelf::CHUNKS,
     tree::{Broken, ChunkId},
 };
@@ -36,18 +43,16 @@ impl std::ops::AddAssign for Reclaimed {
     }
 }
 
-/// The chunks that some snapshots are made of.
-#[derive(Debug)]
-pub struct Reached(HashSet<ChunkHash>);
-
-/// A page of a room's chunks.
-#[derive(Debug)]
-pub struct Unreached {
+/// A page of a room's chunks, of which a batch deals with some.
+#[derive(Clone, Debug)]
+pub struct Page {
     /// The last of them.
     pub last: ChunkHash,
-    /// Those that are not reached; perhaps none.
+    /// Those that the batch condemns, or deletes; perhaps none.
     pub doomed: Vec<ChunkHash>,
-    /// How many are and are not.
+    /// How many are condemned once it is written.
+    pub condemned: u64,
+    /// What has become of them then.
     pub counts: Reclaimed,
 }
 
@@ -61,64 +66,96 @@ pub struct Report {
 }
 
 impl Snapshots {
-    /// The next chunks of a room, in the order of their hashes and behind one, among which some are reached by none of
-    /// the snapshots from which `reached` was made. `None`: there are no more.
+    /// Condemns, in a batch, those of a room's next chunks that no snapshot reaches; in the order of their hashes, behind
+    /// one. `None`: there are no more.
     ///
-    /// Costs a read for each page of the room's chunks. What it says holds as long as nothing new refers to a chunk;
-    /// whoever deletes what it names has to see to that.
+    /// A condemned chunk is read like any other. Whoever makes the same chunk anew writes it as it was, and so it is not
+    /// condemned any more. So, if snapshots are looked at again that are named *after* the batch is written, one that is
+    /// condemned still and not reached is needed by nobody: who came to name it since must have made it.
+    ///
+    /// The batch demands the chunks as they are read, so that none comes back that somebody else deletes meanwhile.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn unreached(
+    pub async fn stage_condemned(
         &self,
+        batch: &mut Batch,
         room: RoomSerial,
         reached: &Reached,
         after: Option<ChunkHash>,
-    ) -> Result<Option<Unreached>, Error> {
-        let mut range = Range::prefix(&room);
-        if let Some(ChunkHash(after)) = after {
-            range = range.after(&(room, after));
-        }
-        let rows = self.shelf().store().scan(&CHUNKS, range, Order::Ascending, STEP).await?;
-        let Some(((_, last), _)) = rows.last() else { return Ok(None) };
-        let mut page = Unreached { last: ChunkHash(*last), doomed: Vec::new(), counts: Reclaimed::default() };
-        for ((_, hash), bytes) in &rows {
-            if reached.0.contains(&ChunkHash(*hash)) {
-                page.counts.kept += 1;
-            } else {
-                page.doomed.push(ChunkHash(*hash));
-                page.counts.deleted += 1;
-                page.counts.deleted_bytes += bytes.len() as u64;
+    ) -> Result<Option<Page>, Error> {
+        let rows = self.page(room, after).await?;
+        let Some((last, _)) = rows.last() else { return Ok(None) };
+        let mut page = Page { last: *last, doomed: Vec::new(), condemned: 0, counts: Reclaimed::default() };
+        for (hash, bytes) in &rows {
+            page.counts.kept += 1;
+            if reached.contains(*hash) {
+                continue;
+            }
+            page.condemned += 1;
+            if pardoned(bytes).is_none() {
+                batch.replace(&CHUNKS, &(room, hash.0), bytes, &condemned(bytes));
+                page.doomed.push(*hash);
             }
         }
         Ok(Some(page))
     }
 
-    /// Commits the deletion of chunks, in a batch with what has to hold for it.
+    /// Deletes, in a batch, those of a room's next chunks that are condemned and that no snapshot reaches; that is no more
+    /// true of one that is reached. In the order of their hashes, behind one. `None`: there are no more.
     ///
-    /// A snapshot that is made meanwhile may name them. So the batch demands that the room was not written since they
-    /// were found to be unreached, and who writes it through this process is kept out.
+    /// `reached` has to be made of all that is named after the chunks were condemned. The batch demands that they still
+    /// are. Who deletes them has this process forget them before and after ([`Snapshots::forget`]).
     ///
     /// # Errors
-    /// [`Error::Changed`] when what the batch demands does not hold; then nothing is deleted.
-    pub async fn delete(
+    /// When the store cannot be read.
+    pub async fn stage_deleted(
         &self,
-        mut batch: Batch,
+        batch: &mut Batch,
         room: RoomSerial,
-        doomed: &[ChunkHash],
-    ) -> Result<(), Error> {
-        for ChunkHash(hash) in doomed {
-            batch.delete(&CHUNKS, &(room, *hash));
+        reached: &Reached,
+        after: Option<ChunkHash>,
+    ) -> Result<Option<Page>, Error> {
+        let rows = self.page(room, after).await?;
+        let Some((last, _)) = rows.last() else { return Ok(None) };
+        let mut page = Page { last: *last, doomed: Vec::new(), condemned: 0, counts: Reclaimed::default() };
+        for (hash, bytes) in &rows {
+            let key = (room, hash.0);
+            match pardoned(bytes) {
+                Some(own) if reached.contains(*hash) => {
+                    batch.replace(&CHUNKS, &key, bytes, &own);
+                    page.counts.kept += 1;
+                }
+                Some(own) => {
+                    batch.require(&CHUNKS, &key, Some(bytes));
+                    batch.delete(&CHUNKS, &key);
+                    page.doomed.push(*hash);
+                    page.counts.deleted += 1;
+                    page.counts.deleted_bytes += own.len() as u64;
+                }
+                None => page.counts.kept += 1,
+            }
         }
+        Ok(Some(page))
+    }
+
+    /// Has this process keep nothing of chunks that are deleted. Others may have them in memory for a while, where nobody
+    /// asks for them.
+    pub fn forget(&self, room: RoomSerial, doomed: &[ChunkHash]) {
         self.shelf().forget(room, doomed);
-        let committed = self.shelf().store().commit(batch).await;
-        // Somebody may have looked at one until now.
-        self.shelf().forget(room, doomed);
-        committed.map(drop).map_err(|error| match error {
-            CommitError::Conflict { .. } => Error::Changed,
-            CommitError::Store(error) => Error::Store(error),
-            CommitError::Unknown | CommitError::Busy => Error::Interrupted,
-        })
+    }
+
+    async fn page(
+        &self,
+        room: RoomSerial,
+        after: Option<ChunkHash>,
+    ) -> Result<Vec<(ChunkHash, Bytes)>, Error> {
+        let mut range = Range::prefix(&room);
+        if let Some(ChunkHash(after)) = after {
+            range = range.after(&(room, after));
+        }
+        let rows = self.shelf().store().scan(&CHUNKS, range, Order::Ascending, STEP).await?;
+        Ok(rows.into_iter().map(|((_, hash), bytes)| (ChunkHash(hash), bytes)).collect())
     }
 
     /// Looks at every chunk of these snapshots, in the store itself: that it is there, has its hash,
@@ -149,26 +186,52 @@ impl Snapshots {
         Ok(report)
     }
 
-    /// The chunks that snapshots are made of. Leaves are known by their count and not read.
+    /// Adds the chunks of further snapshots of a room to those that are reached. Leaves are known by their count and not
+    /// read.
+    ///
+    /// Of each snapshot that is looked at, in which it differs from the one named before it: that is little where they
+    /// come in the order in which they were made. After an error nothing may be made of `reached`.
     ///
     /// # Errors
-    /// When the store cannot be read, or one of them is missing or damaged.
-    pub async fn reached(&self, room: RoomSerial, roots: &[Root]) -> Result<Reached, Error> {
-        let mut pending: Vec<_> = roots.iter().filter_map(|root| ChunkHash::top(*root)).collect();
-        let mut reached: HashSet<_> = pending.iter().copied().collect();
-        pending = reached.iter().copied().collect();
+    /// When the store cannot be read, or a chunk is missing or damaged.
+    pub async fn reach(&self, room: RoomSerial, roots: &[Root], reached: &mut Reached) -> Result<(), Error> {
+        // A branch that is in a snapshot, and the one that is in its place in the snapshot before.
+        let mut pending: Vec<(ChunkHash, Option<ChunkHash>)> = Vec::new();
+        for top in roots.iter().filter_map(|root| ChunkHash::top(*root)) {
+            if reached.begin(top) {
+                pending.push((top, reached.last));
+            }
+            reached.last = Some(top);
+        }
         while let Some(some) = take_step(&mut pending) {
-            let ids: Vec<_> = some.into_iter().map(|hash| ChunkId { room, hash }).collect();
+            let named: HashSet<ChunkHash> =
+                some.iter().flat_map(|(is, was)| std::iter::once(*is).chain(*was)).collect();
+            let ids: Vec<_> = named.into_iter().map(|hash| ChunkId { room, hash }).collect();
+            let mut nodes: HashMap<ChunkHash, Node> = HashMap::with_capacity(ids.len());
             for (id, node) in ids.iter().zip(self.shelf().read(&ids).await?) {
-                let node = node.map_err(|cause| id.broken(cause))?;
-                for child in node.children() {
-                    if reached.insert(child.hash) && child.count > MAX_LEAF_ENTRIES as u64 {
-                        pending.push(child.hash);
+                nodes.insert(id.hash, node.map_err(|cause| id.broken(cause))?);
+            }
+            for (is, was) in some {
+                let below = |hash: ChunkHash| match nodes.get(&hash) {
+                    Some(Node::Branch(children)) => children.as_slice(),
+                    Some(Node::Leaf(_)) | None => &[],
+                };
+                let before = was.map_or(&[][..], below);
+                for (slot, child) in below(is).iter().enumerate() {
+                    let Some(child) = child else { continue };
+                    let was = before.get(slot).copied().flatten();
+                    if was.is_some_and(|was| was.hash == child.hash) {
+                        continue;
+                    }
+                    reached.add(child.hash);
+                    if child.count > MAX_LEAF_ENTRIES as u64 {
+                        let was = was.filter(|was| was.count > MAX_LEAF_ENTRIES as u64);
+                        pending.push((child.hash, was.map(|was| was.hash)));
                     }
                 }
             }
         }
-        Ok(Reached(reached))
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ mod backups;
 mod config;
 mod files;
 mod house;
+mod leftovers;
 mod listen;
 mod names;
 mod patience;

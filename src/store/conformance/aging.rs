@@ -168,6 +168,49 @@ pub async fn a_reader_that_comes_in_between_is_not_cut_off(place: &dyn Place) {
     opened.close().await;
 }
 
+/// Whoever was passed over is forgotten, if this program has no such reader and nobody shows that he has it; then a new one
+/// of its name begins as such.
+pub async fn a_reader_that_nobody_has_any_more_is_forgotten(place: &dyn Place) {
+    let opened = Opened::at(place).await;
+    let store = &opened.store;
+    let mut entries = Vec::new();
+    for _ in 0..10 {
+        entries.push(log(store).await);
+    }
+    for name in ["gone", "ours", "elsewhere"] {
+        set_cursor(store, name, entries[2]).await;
+    }
+    set_cursor(store, "quick", entries[9]).await;
+    let ours = Consumer::new(store, "ours", &Clock::system(), &Metrics::new());
+    store.trim_log_now(entries[5]).await.expect("trimmed");
+    let names = async || {
+        let readers = store.log_status().await.expect("a status").readers;
+        readers.into_iter().map(|reader| reader.name).collect::<Vec<_>>()
+    };
+    let beat = async |count: u64| {
+        let mut batch = Batch::new();
+        batch.put(&crate::consumer::BEATS, "elsewhere", &count);
+        store.commit(batch).await.expect("committed");
+    };
+    let trimmer = crate::trim::tests_trimmer(store, Keep::default());
+    let trimming = Consumer::without_log(store, "log trimming", &Clock::system(), &Metrics::new());
+    in_term_of(&trimming, async |term: Term| {
+        beat(1).await;
+        trimmer.forget(&term).await.expect("looked at");
+        assert_eq!(names().await, ["elsewhere", "gone", "ours", "quick"], "not at first sight");
+        beat(2).await;
+        trimmer.forget(&term).await.expect("looked at");
+        assert_eq!(names().await, ["elsewhere", "ours", "quick"]);
+        trimmer.forget(&term).await.expect("looked at");
+        assert_eq!(names().await, ["ours", "quick"], "nobody counts up any more");
+    })
+    .await;
+    let missed = in_term_of(&ours, async |term: Term| term.missed()).await;
+    assert_eq!(missed, Some(Missed { after: entries[2], through: entries[5] }));
+    assert_eq!(in_term(store, "gone", async |term| (term.cursor(), term.missed())).await, (entries[5], None));
+    opened.close().await;
+}
+
 async fn set_cursor(store: &Store, name: &str, position: Position) {
     let mut batch = Batch::new();
     batch.set_cursor(name, position);

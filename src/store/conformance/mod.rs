@@ -112,6 +112,7 @@ macro_rules! conformance_tests {
             a_trimmed_log_tells_who_reads_what_is_gone
             the_log_waits_for_its_readers_but_not_for_ever
             a_reader_that_comes_in_between_is_not_cut_off
+            a_reader_that_nobody_has_any_more_is_forgotten
         );
     };
     (@each $place:expr; $($law:ident)*) => {$(

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use room::{Order, RoomSerial, tables::TIMELINE};
 use ruma::OwnedRoomId;
 use serde_json::json;
+use store::{Batch, Range, Table, Tuning};
 use testkit::{Fault, Net, Preset, Seen, Server, User, Wire};
 
 /// Two authorities with a person each, in one room that the first one made.
@@ -199,6 +201,71 @@ async fn who_was_thrown_out_and_whom_nobody_of_ours_is_with_any_more_hear_of_it_
 
     towns.taro.sync_until(|seen| seen.room(&towns.room).section == "leave").await;
     towns.taro.sync_until(|seen| seen.room(&other).membership(&hanako) == Some("leave")).await;
+}
+
+#[tokio::test]
+async fn who_was_thrown_out_long_before_the_end_hears_of_it_after_a_trim_too() {
+    let towns = Towns::new().await;
+    let link = towns.net.link(&towns.kanazawa, &towns.wajima);
+    link.cut();
+    towns.hanako.kick(&towns.room, towns.taro.id()).await;
+    // More than are sent to whoever was away.
+    for number in 0..520 {
+        towns.hanako.send(&towns.room, &number.to_string()).await;
+    }
+    let store = towns.kanazawa.look(|house| house.store.clone());
+    store.trim_log_now(store.head()).await.unwrap();
+    drop(store);
+
+    towns.kanazawa.crash_and_restart().await;
+    link.heal();
+    towns.net.advance(Duration::from_secs(3_600));
+
+    towns.taro.sync_until(|seen| seen.room(&towns.room).section == "leave").await;
+}
+
+/// The timelines of rooms, whatever their rows say.
+static AS_WORDS: Table<(RoomSerial, Order), String> = Table::new(26, "room.timeline", Tuning::Append);
+
+#[tokio::test]
+async fn what_is_said_now_is_sent_while_it_cannot_be_found_what_was_not_sent() {
+    let towns = Towns::new().await;
+    let jiro = towns.kanazawa.user("jiro").await;
+    let damaged = jiro.create_room(Preset::PublicChat).await;
+    let link = towns.net.link(&towns.kanazawa, &towns.wajima);
+    link.cut();
+    jiro.send(&damaged, "独り言").await;
+    towns.hanako.send(&towns.room, "停電").await;
+    // The last entry of a log stays: it is of a room that can be read.
+    towns.hanako.send(&towns.room, "断水").await;
+    let (store, rooms) = towns.kanazawa.look(|house| (house.store.clone(), house.engine.rooms().clone()));
+    let serial = rooms.room(&damaged).await.unwrap().unwrap().serial;
+    let rows = store.scan(&TIMELINE, Range::prefix(&serial), store::Order::Ascending, 99).await.unwrap();
+    let mut batch = Batch::new();
+    rows.iter().for_each(|(key, _)| batch.put(&AS_WORDS, key, &"?".to_owned()));
+    store.commit(batch).await.unwrap();
+    store.trim_log_now(store.head()).await.unwrap();
+    drop((store, rooms));
+    towns.kanazawa.crash_and_restart().await;
+    link.heal();
+    towns.net.advance(Duration::from_secs(3_600));
+
+    towns.hanako.send(&towns.room, "復旧").await;
+    towns.taro.sync_until(|seen| seen.has_message(&towns.room, "復旧")).await;
+
+    let (store, idle) = towns.kanazawa.look(|house| (house.store.clone(), house.sender.is_idle()));
+    assert!(!idle, "it goes on trying");
+    let mut batch = Batch::new();
+    rows.iter().for_each(|(key, row)| batch.put(&TIMELINE, key, row));
+    store.commit(batch).await.unwrap();
+    let is_done = async {
+        while !towns.kanazawa.look(|house| house.sender.is_idle()) {
+            towns.net.advance(Duration::from_secs(5));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_done).await.expect("it makes up for it");
+    towns.taro.sync_until(|seen| seen.has_message(&towns.room, "停電")).await;
 }
 
 #[tokio::test]
