@@ -15,9 +15,9 @@ use ruma::OwnedRoomId;
 
 use crate::{
     Error, Syncs,
+    groups::GROUP,
     joined::RoomPart,
     rooms::{Extent, Plan, Scene},
-    whole::GROUP,
 };
 
 /// What a room tells that the user is invited to, or knocks at.

@@ -18,12 +18,12 @@ use tracing::warn;
 use crate::{
     Error, SyncFilter,
     data::{IgnoredCache, Items},
+    groups::Groups,
     joined::RoomPart,
     lazy::LazyMemory,
     left::StrippedPart,
     rooms::{Plan, RoomPlan, Scene},
     watches::{Watches, gathering, same_joined},
-    whole::Groups,
     write::Out,
 };
 
