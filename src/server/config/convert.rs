@@ -204,7 +204,6 @@ impl Config {
                 PeersSetting::Everybody => federation::Peers::Everybody,
                 PeersSetting::Only(servers) => federation::Peers::Only(servers.iter().cloned().collect()),
             },
-            ..federation::Config::default()
         })
     }
 

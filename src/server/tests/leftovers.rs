@@ -1,9 +1,5 @@
 //! What nothing in a room's state leads to goes beside those who write, on the back ends that keep data.
 
-#[expect(dead_code, reason = "these tests use a part of it")]
-#[path = "../../store_postgres/tests/cluster.rs"]
-mod cluster;
-
 use std::{
     path::Path,
     sync::{
@@ -22,7 +18,7 @@ use room::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, events::StateEventType};
 use serde_json::json;
 
-use self::cluster::Cluster;
+use super::cluster::Cluster;
 use crate::{
     commands::init::write_key,
     config::Config,

@@ -4,6 +4,9 @@
 
 mod audit;
 mod backups;
+#[expect(dead_code, reason = "these tests use a part of it")]
+#[path = "../../store_postgres/tests/cluster.rs"]
+mod cluster;
 mod config;
 mod files;
 mod house;

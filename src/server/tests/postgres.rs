@@ -1,9 +1,5 @@
 //! Commands over a database that nobody has begun, and over one that is not there.
 
-#[expect(dead_code, reason = "these tests use a part of it")]
-#[path = "../../store_postgres/tests/cluster.rs"]
-mod cluster;
-
 use std::{path::Path, sync::Arc, time::Duration};
 
 use account::{Actor, NewUser};
@@ -11,7 +7,7 @@ use audit::{Fault, Follower};
 use base::Clock;
 use store_postgres::{PostgresBackend, Settings};
 
-use self::cluster::Cluster;
+use super::cluster::Cluster;
 use crate::{
     commands::{
         check::wrong_with_data,
