@@ -31,7 +31,7 @@ pub(crate) struct Ground {
     #[arg(long)]
     directory: Option<PathBuf>,
     /// How much memory its caches may take, as [store] memory says it.
-    #[arg(long, default_value = "128 MiB")]
+    #[arg(long, default_value = "256 MiB")]
     budget: String,
     /// The run ends when the server takes more than so many MiB.
     #[arg(long, default_value_t = 6_144)]
