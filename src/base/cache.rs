@@ -318,9 +318,11 @@ impl Caches {
             .filter_map(|holder| Some((holder, holder.part()?)))
             .collect();
         let grants = lend::grants(&parts.iter().map(|(_, part)| *part).collect::<Vec<_>>());
+        // A cache rounds what it is given up to its parts: that is no change, and costs no locks.
+        let differs =
+            |((_, part), to): &(&(&Arc<dyn Holder>, Part), u64)| part.most.abs_diff(*to) > MOST_PARTS;
         // Who gives back goes first, so that at no time more is held than is there.
-        let mut changes: Vec<_> =
-            parts.iter().zip(grants).filter(|((_, part), to)| part.most != *to).collect();
+        let mut changes: Vec<_> = parts.iter().zip(grants).filter(differs).collect();
         changes.sort_by_key(|((_, part), to)| *to > part.most);
         for ((holder, _), to) in changes {
             holder.grant(to);
