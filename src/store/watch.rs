@@ -37,16 +37,119 @@ pub(crate) struct Hub {
     advancing: Mutex<()>,
     advanced: Notify,
     moves: Mutex<Moves>,
-    /// The waiters of each topic, by their ids.
-    shards: [Mutex<HashMap<Topic, Vec<Waiter>>>; SHARDS],
+    /// The waiters of each topic, by the topic's id: those of one name have the same, whatever their kind.
+    shards: [Mutex<HashMap<u64, Waiters>>; SHARDS],
     next_waiter: AtomicU64,
     ears: RwLock<Vec<(u8, Arc<dyn Ear>)>>,
 }
 
+/// Who waits for topics of an id: of most, one alone.
+enum Waiters {
+    One(Waiter),
+    /// By their numbers.
+    Many(Box<Vec<Waiter>>),
+}
+
 struct Waiter {
-    id: u64,
-    is_patient: bool,
-    signal: signal::Sender<Wakes>,
+    signalled: Arc<Signalled>,
+    urgent: Kinds,
+    patient: Kinds,
+}
+
+/// Who is woken.
+struct Signalled {
+    number: u64,
+    wakes: signal::Sender<Wakes>,
+}
+
+/// Kinds of topics, a bit for each.
+#[derive(Clone, Copy, Default)]
+struct Kinds(u64);
+
+impl Kinds {
+    const ALL: Self = Self(u64::MAX);
+
+    /// One kind. Those that there is no bit for share the last: who waits for one of them is woken by all.
+    fn of(kind: u8) -> Self {
+        Self(1 << u32::from(kind).min(u64::BITS - 1))
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}
+
+impl Waiters {
+    fn all(&self) -> &[Waiter] {
+        match self {
+            Self::One(waiter) => std::slice::from_ref(waiter),
+            Self::Many(waiters) => waiters,
+        }
+    }
+
+    /// How many wait for topics of some kinds.
+    fn count(&self, kinds: Kinds) -> usize {
+        self.all().iter().filter(|waiter| waiter.kinds().meets(kinds)).count()
+    }
+
+    fn is_crowd(&self, kinds: Kinds) -> bool {
+        self.all().len() > CROWD && self.count(kinds) > CROWD
+    }
+
+    fn wake(&self, kinds: Kinds) {
+        let is_crowd = self.is_crowd(kinds);
+        for waiter in self.all().iter().filter(|waiter| waiter.kinds().meets(kinds)) {
+            let is_urgent = !is_crowd || waiter.urgent.meets(kinds);
+            waiter.signalled.wakes.send_modify(|wakes| {
+                wakes.all += 1;
+                wakes.urgent += u64::from(is_urgent);
+            });
+        }
+    }
+
+    fn with(self, waiter: Waiter) -> Self {
+        let mut waiters = match self {
+            Self::One(other) => Box::new(vec![other]),
+            Self::Many(waiters) => waiters,
+        };
+        let at = waiters.partition_point(|other| other.number() < waiter.number());
+        waiters.insert(at, waiter);
+        Self::Many(waiters)
+    }
+
+    /// `None`: nobody is left.
+    fn without(self, number: u64) -> Option<Self> {
+        match self {
+            Self::One(waiter) => (waiter.number() != number).then_some(Self::One(waiter)),
+            Self::Many(mut waiters) => {
+                if let Ok(at) = waiters.binary_search_by_key(&number, Waiter::number) {
+                    waiters.remove(at);
+                }
+                match waiters.len() {
+                    0 | 1 => waiters.pop().map(Self::One),
+                    _ => Some(Self::Many(waiters)),
+                }
+            }
+        }
+    }
+}
+
+impl Waiter {
+    fn number(&self) -> u64 {
+        self.signalled.number
+    }
+
+    fn kinds(&self) -> Kinds {
+        self.urgent.and(self.patient)
+    }
 }
 
 /// How often a waiter was woken.
@@ -135,8 +238,7 @@ impl Hub {
         }
         self.advanced.notify_waiters();
         for shard in &self.shards {
-            let topics: Vec<Topic> = shard.lock().keys().copied().collect();
-            topics.into_iter().for_each(|topic| self.wake(topic));
+            shard.lock().values().for_each(|waiters| waiters.wake(Kinds::ALL));
         }
     }
 
@@ -167,49 +269,54 @@ impl Hub {
     }
 
     pub(crate) fn crowd(&self, topic: Topic) -> usize {
-        self.shard(topic).lock().get(&topic).map(Vec::len).filter(|waiters| *waiters > CROWD).unwrap_or(0)
+        let shard = self.shard(topic.id).lock();
+        let waiters = shard.get(&topic.id).map_or(0, |waiters| waiters.count(Kinds::of(topic.kind)));
+        if waiters > CROWD { waiters } else { 0 }
     }
 
     pub(crate) fn watched(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().values().map(Vec::len).sum::<usize>()).sum()
+        let of = |waiters: &Waiters| waiters.all().iter().map(|waiter| waiter.kinds().count()).sum::<usize>();
+        self.shards.iter().map(|shard| shard.lock().values().map(of).sum::<usize>()).sum()
     }
 
     fn wake(&self, topic: Topic) {
-        if let Some(waiters) = self.shard(topic).lock().get(&topic) {
-            let is_crowd = waiters.len() > CROWD;
-            for waiter in waiters {
-                let is_urgent = !(is_crowd && waiter.is_patient);
-                waiter.signal.send_modify(|wakes| {
-                    wakes.all += 1;
-                    wakes.urgent += u64::from(is_urgent);
-                });
-            }
+        if let Some(waiters) = self.shard(topic.id).lock().get(&topic.id) {
+            waiters.wake(Kinds::of(topic.kind));
         }
     }
 
-    fn shard(&self, topic: Topic) -> &Mutex<HashMap<Topic, Vec<Waiter>>> {
-        let index = usize::try_from(topic.id % (SHARDS as u64)).unwrap_or(0);
+    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Waiters>> {
+        let index = usize::try_from(id % (SHARDS as u64)).unwrap_or(0);
         &self.shards[index]
     }
 
     pub(crate) fn watch(self: &Arc<Self>, urgent: Vec<Topic>, patient: Vec<Topic>) -> Watch {
-        let patient = patient.into_iter().map(|topic| (topic, true));
-        let mut topics: Vec<(Topic, bool)> =
-            urgent.into_iter().map(|topic| (topic, false)).chain(patient).collect();
-        topics.sort_unstable();
-        topics.dedup_by_key(|(topic, _)| *topic);
-        let id = self.next_waiter.fetch_add(1, Ordering::Relaxed);
-        let (signal, seen) = signal::channel(Wakes::default());
-        for (topic, is_patient) in &topics {
-            let waiter = Waiter { id, is_patient: *is_patient, signal: signal.clone() };
-            let mut shard = self.shard(*topic).lock();
-            // Most topics of most users are waited for by them alone.
-            let waiters = shard.entry(*topic).or_insert_with(|| Vec::with_capacity(1));
-            let at = waiters.partition_point(|other| other.id < id);
-            waiters.insert(at, waiter);
+        let urgent = urgent.into_iter().map(|topic| (topic.id, Kinds::of(topic.kind), Kinds::default()));
+        let patient = patient.into_iter().map(|topic| (topic.id, Kinds::default(), Kinds::of(topic.kind)));
+        let mut topics: Vec<(u64, Kinds, Kinds)> = urgent.chain(patient).collect();
+        topics.sort_unstable_by_key(|(id, ..)| *id);
+        topics.dedup_by(|(other, urgent, patient), (id, all_urgent, all_patient)| {
+            let is_same = other == id;
+            if is_same {
+                *all_urgent = all_urgent.and(*urgent);
+                *all_patient = all_patient.and(*patient);
+            }
+            is_same
+        });
+        let number = self.next_waiter.fetch_add(1, Ordering::Relaxed);
+        let (wakes, seen) = signal::channel(Wakes::default());
+        let signalled = Arc::new(Signalled { number, wakes });
+        for (id, urgent, patient) in &topics {
+            let waiter = Waiter { signalled: signalled.clone(), urgent: *urgent, patient: *patient };
+            let mut shard = self.shard(*id).lock();
+            let waiters = match shard.remove(id) {
+                None => Waiters::One(waiter),
+                Some(others) => others.with(waiter),
+            };
+            shard.insert(*id, waiters);
         }
-        let topics = topics.into_iter().map(|(topic, _)| topic).collect();
-        Watch { registration: Arc::new(Registration { hub: self.clone(), id, topics }), seen, urgent: 0 }
+        let ids = topics.into_iter().map(|(id, ..)| id).collect();
+        Watch { registration: Arc::new(Registration { hub: self.clone(), number, ids }), seen, urgent: 0 }
     }
 }
 
@@ -226,19 +333,19 @@ pub struct Watch {
 
 struct Registration {
     hub: Arc<Hub>,
-    id: u64,
-    topics: Box<[Topic]>,
+    number: u64,
+    /// Of the topics, in their order.
+    ids: Box<[u64]>,
 }
 
-/// What a topic takes: its place in the registration, and one among the waiters of topics, which is its own.
-const TOPIC_BYTES: usize =
-    size_of::<Topic>() + (size_of::<(Topic, Vec<Waiter>)>() + 1) * 3 / 2 + size_of::<Waiter>();
+/// What the topics of an id take: a place in the registration, and one among the waiters, where most are alone.
+const ID_BYTES: usize = size_of::<u64>() + (size_of::<(u64, Waiters)>() + 1) * 3 / 2;
 
 impl Watch {
     /// What it takes in memory with its registration, which clones share, in bytes.
     pub fn memory_bytes(&self) -> usize {
         let channel = 256;
-        size_of::<Registration>() + 16 + channel + self.registration.topics.len() * TOPIC_BYTES
+        size_of::<Registration>() + 16 + channel + self.registration.ids.len() * ID_BYTES
     }
 
     /// Waits for a commit, after the watch was made or after this last returned, that touched one
@@ -279,15 +386,10 @@ impl Clone for Watch {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        for topic in &self.topics {
-            let mut shard = self.hub.shard(*topic).lock();
-            if let Some(waiters) = shard.get_mut(topic) {
-                if let Ok(at) = waiters.binary_search_by_key(&self.id, |waiter| waiter.id) {
-                    waiters.remove(at);
-                }
-                if waiters.is_empty() {
-                    shard.remove(topic);
-                }
+        for id in &self.ids {
+            let mut shard = self.hub.shard(*id).lock();
+            if let Some(left) = shard.remove(id).and_then(|waiters| waiters.without(self.number)) {
+                shard.insert(*id, left);
             }
         }
     }
@@ -295,7 +397,7 @@ impl Drop for Registration {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("topics", &self.registration.topics).finish_non_exhaustive()
+        f.debug_struct("Watch").field("ids", &self.registration.ids).finish_non_exhaustive()
     }
 }
 
@@ -466,12 +568,12 @@ mod tests {
         touch(2);
         first.changed().await;
         second.changed().await;
-        assert_eq!(hub.shard(topic(1)).lock().get(&topic(1)).unwrap().len(), 1);
+        assert_eq!(hub.shard(1).lock()[&1].all().len(), 1);
         drop(first);
         touch(3);
         second.changed().await;
         drop(second);
-        assert!(hub.shard(topic(1)).lock().is_empty());
+        assert!(hub.shard(1).lock().is_empty());
     }
 
     #[tokio::test]
@@ -530,15 +632,43 @@ mod tests {
         assert_eq!(hub.head(), Position(1));
     }
 
+    #[tokio::test]
+    async fn topics_of_one_name_are_kept_together_and_told_apart() {
+        let hub = Hub::new(Position(0), 10);
+        let of = |kind| Topic { kind, id: 1 };
+        let is_woken = async |watch: &mut Watch| {
+            tokio::select! {
+                biased;
+                () = watch.changed_urgently() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        let mut both = hub.watch(vec![of(1)], vec![of(2)]);
+        let mut one: Vec<Watch> = (0..CROWD).map(|_| hub.watch(vec![of(1)], Vec::new())).collect();
+        assert_eq!(hub.watched(), CROWD + 2);
+        assert_eq!((hub.crowd(of(1)), hub.crowd(of(2)), hub.crowd(of(3))), (CROWD + 1, 0, 0));
+        let touch = |at, kind| {
+            let touched = [of(kind)];
+            hub.advance([(Position(at), touched.as_slice())].into_iter(), std::iter::empty(), Position(at));
+        };
+        touch(1, 2);
+        assert!(is_woken(&mut both).await, "alone with the second kind, so it need not be patient");
+        assert!(!is_woken(&mut one[0]).await);
+        touch(2, 3);
+        assert!(!is_woken(&mut both).await);
+        touch(3, 1);
+        assert!(is_woken(&mut both).await && is_woken(&mut one[0]).await);
+    }
+
     #[test]
     fn a_dropped_watch_leaves_nothing_behind() {
         let hub = Hub::new(Position(0), 10);
         let first = hub.watch(vec![topic(1)], vec![topic(2)]);
         let second = hub.watch(vec![topic(2)], Vec::new());
         drop(first);
-        assert!(hub.shard(topic(1)).lock().is_empty());
-        assert_eq!(hub.shard(topic(2)).lock().get(&topic(2)).unwrap().len(), 1);
+        assert!(hub.shard(1).lock().is_empty());
+        assert_eq!(hub.shard(2).lock()[&2].all().len(), 1);
         drop(second);
-        assert!(hub.shard(topic(2)).lock().is_empty());
+        assert!(hub.shard(2).lock().is_empty());
     }
 }
