@@ -65,7 +65,7 @@ impl SessionCache {
             size_of::<Entry>() + 16 + user_id.as_str().len() + device_id.as_str().len()
         };
         Self {
-            entries: Cache::new(metrics.caches(), "account_sessions", memory.as_u64(), owned),
+            entries: Cache::new(metrics.caches(), "account_sessions", memory.as_u64(), owned).borrowing(),
             misses: metrics.counter(
                 "yakuba_account_session_misses",
                 "Requests whose session had to be read from the store",

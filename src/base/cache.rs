@@ -3,7 +3,7 @@
 //! A [`Cache`] holds what its keys and values take, what they own elsewhere and what the cache itself needs for them
 //! within a number of bytes. [`Caches`] knows all of them: it tells the metrics what each holds, and lets go what
 //! nobody has asked for in a while ([`Caches::age`]), so that memory follows what is used and not what was used once,
-//! and lends what some do not need to those that could use more ([`Caches::lend`]).
+//! and lends what some do not need to those that could use more ([`Caches::lend`], [`Cache::borrowing`]).
 
 use std::{
     cell::RefCell,
@@ -35,6 +35,9 @@ const MOST_PARTS: u64 = 16;
 /// The same for a cache of large values.
 const LARGE_PART_BYTES: u64 = 32 << 20;
 
+/// About what an ordinary entry takes.
+const ORDINARY_BYTES: u64 = 512;
+
 /// What was asked for nowhere between so many looks is let go at the last of them.
 pub const RESTS: u8 = 3;
 
@@ -53,6 +56,8 @@ struct Entries<K, V> {
     largest: AtomicU64,
     /// Whether a larger one came since it was last asked.
     refused: AtomicBool,
+    /// See [`Cache::borrowing`].
+    borrows: AtomicBool,
 }
 
 /// A value, with what it was charged when it was put in.
@@ -112,8 +117,9 @@ where
 
     fn in_parts(caches: &Caches, name: &'static str, bytes: u64, parts: u64, owned: Owned<K, V>) -> Self {
         let least = u64::try_from(Self::own_bytes()).unwrap_or(u64::MAX);
-        // Only how many keys of what is not there any more are remembered follows from this guess.
-        let items = usize::try_from(bytes / (2 * least)).unwrap_or(usize::MAX).max(64);
+        // Only how many keys of what is not there any more are remembered follows from this guess: they take a place in
+        // the tables as well, which is charged to nobody.
+        let items = usize::try_from(bytes / ORDINARY_BYTES.max(least)).unwrap_or(usize::MAX).max(64);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(items)
             .weight_capacity(bytes)
@@ -130,11 +136,19 @@ where
             Err(_) => Shards::with_weighter(items, bytes, ByBytes),
         };
         let largest = AtomicU64::new(shards.shard_capacity());
-        let entries =
-            Arc::new(Entries { shards, owned, share: bytes, largest, refused: AtomicBool::new(false) });
+        let (refused, borrows) = (AtomicBool::new(false), AtomicBool::new(false));
+        let entries = Arc::new(Entries { shards, owned, share: bytes, largest, refused, borrows });
         let held: Weak<dyn Holder> = Arc::downgrade(&entries) as _;
         caches.add(name, held);
         Self(entries)
+    }
+
+    /// The same cache, which may have what others do not need: for what is costly to make, and asked for again by
+    /// those who come back.
+    #[must_use]
+    pub fn borrowing(self) -> Self {
+        self.0.borrows.store(true, Ordering::Relaxed);
+        self
     }
 
     /// What an entry takes in the cache's tables, of which a third is empty on the average.
@@ -247,6 +261,7 @@ where
             bytes: self.shards.weight(),
             most: self.shards.capacity(),
             refused: self.refused.swap(false, Ordering::Relaxed),
+            borrows: self.borrows.load(Ordering::Relaxed),
         })
     }
 

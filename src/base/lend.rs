@@ -11,6 +11,9 @@ pub struct Part {
     pub most: u64,
     /// Whether something was too large to be kept.
     pub refused: bool,
+    /// Whether it can do with more than its share. What is only kept to be read less often lends, and does not
+    /// borrow: with all that others leave free, a cache fills with what nobody asks for again.
+    pub borrows: bool,
 }
 
 /// Who has filled so many hundredths of what is his can use more.
@@ -30,8 +33,15 @@ impl Part {
         self.refused || self.bytes >= self.share.min(self.most) / 100 * FULL
     }
 
+    fn wants_more(&self) -> bool {
+        self.borrows && self.is_full()
+    }
+
     /// What it keeps of its own while others want more.
     fn kept(&self) -> u64 {
+        if self.is_full() {
+            return self.share;
+        }
         let wanted = self.bytes.saturating_add(self.bytes / SPARE);
         wanted.max(self.share / NEVER_LENT).min(self.share)
     }
@@ -39,16 +49,16 @@ impl Part {
 
 /// What each may hold from now on: together no more than they were given.
 ///
-/// A part that is not full lends what it does not hold, but for a little; those that are full have it by their
-/// shares. Who is full has at least his own. Where nobody is, nothing is lent.
+/// A part that is not full lends what it does not hold, but for a little; those that are full and borrow have it by
+/// their shares. Who is full has at least his own. Where nobody wants more, nothing is lent.
 pub(crate) fn grants(parts: &[Part]) -> Vec<u64> {
-    let (full, others): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.is_full());
+    let (full, others): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.wants_more());
     let wanting: u64 = full.iter().map(|part| part.share).sum();
     if wanting == 0 {
         return parts.iter().map(|part| part.share).collect();
     }
     let lent: u64 = others.iter().map(|part| part.share - part.kept()).sum();
-    let grant = |part: &Part| match part.is_full() {
+    let grant = |part: &Part| match part.wants_more() {
         true => {
             let more = u128::from(lent) * u128::from(part.share) / u128::from(wanting);
             part.share.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))
@@ -69,7 +79,12 @@ mod tests {
     use super::*;
 
     fn part(share: u64, bytes: u64, most: u64) -> Part {
-        Part { share, bytes, most, refused: false }
+        Part { share, bytes, most, refused: false, borrows: true }
+    }
+
+    /// One that does not borrow.
+    fn lender(share: u64, bytes: u64, most: u64) -> Part {
+        Part { borrows: false, ..part(share, bytes, most) }
     }
 
     /// What they may hold in the end, if nothing changes but that.
@@ -98,6 +113,16 @@ mod tests {
         let parts = vec![part(1_600, 0, 1_600), part(800, 400, 800), part(300, 300, 300), part(100, 95, 100)];
         // Lent are 1,400 and 300, three quarters of it to who has three times as much.
         assert_eq!(settled(parts), [200, 500, 300 + 1_275, 100 + 425]);
+    }
+
+    #[test]
+    fn who_does_not_borrow_has_his_own_when_he_needs_it_and_no_more() {
+        assert_eq!(settled(vec![lender(1_000, 1_000, 1_000), part(1_000, 0, 1_000)]), [1_000, 1_000]);
+        assert_eq!(settled(vec![lender(1_000, 80, 1_000), part(1_000, 1_000, 1_000)]), [125, 1_875]);
+        // It has filled what it was left.
+        assert_eq!(grants(&[lender(1_000, 120, 125), part(1_000, 1_875, 1_875)]), [1_000, 1_000]);
+        let refused = Part { refused: true, ..lender(1_000, 0, 125) };
+        assert_eq!(grants(&[refused, part(1_000, 1_875, 1_875)]), [1_000, 1_000]);
     }
 
     #[test]

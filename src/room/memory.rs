@@ -35,8 +35,8 @@ impl Shares {
     pub fn of(memory: ByteSize) -> Self {
         let part = |hundredths: u64| memory.as_u64() / 100 * hundredths;
         Self {
-            events: part(20),
-            user_rooms: part(44),
+            events: part(24),
+            user_rooms: part(40),
             tips: part(14),
             chunks: part(9),
             tails: part(4),

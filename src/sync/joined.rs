@@ -536,7 +536,7 @@ fn known_members(scene: &Scene<'_>, plan: &RoomPlan, chosen: &Chosen) -> Option<
         Extent::FullState => chosen.base,
         // It may have been there before. What it last heard then is not known if the user was in and out
         // again meanwhile: then all members are sent.
-        Extent::Whole => plan.row.departure.map(|left| match left.position <= since {
+        Extent::Whole => plan.row.departure.as_deref().map(|left| match left.position <= since {
             true => left.current,
             false => Root::EMPTY,
         }),

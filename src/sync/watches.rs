@@ -33,7 +33,7 @@ impl Watches {
     /// Watches that take about this many bytes.
     pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
         let owned = |user: &OwnedUserId, kept: &Arc<Kept>| user.as_str().len() + kept.memory_bytes();
-        Self(Cache::of_large(caches, "sync_watches", bytes, owned))
+        Self(Cache::of_large(caches, "sync_watches", bytes, owned).borrowing())
     }
 
     /// Watches the rooms that a user is in, and what else there is to tell him, from now on.

@@ -101,7 +101,7 @@ fn metrics_tell_what_each_cache_holds() {
 #[test]
 fn what_one_cache_does_not_need_another_may_hold_until_it_is_needed() {
     let caches = Caches::new();
-    let (poor, rich) = (texts(&caches, 100_000), texts(&caches, 300_000));
+    let (poor, rich) = (texts(&caches, 100_000).borrowing(), texts(&caches, 300_000));
     let text = "x".repeat(200);
     let fill = |cache: &Cache<u64, Arc<str>>, much: u64| {
         (0..much).for_each(|key| cache.insert(key, text.as_str().into()));

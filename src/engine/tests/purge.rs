@@ -405,7 +405,7 @@ async fn of_a_closed_room_its_former_members_see_nothing_while_it_goes() {
     closed(&row).await;
     let rooms = a.rooms.memberships(&user(JIRO)).await.unwrap();
     let seen = rooms.find(old).unwrap();
-    assert_eq!((seen.membership, seen.departure, seen.event), (Membership::Leave, None, None));
+    assert_eq!((seen.membership, &seen.departure, seen.event), (Membership::Leave, &None, None));
     assert_eq!(seen.position, left.position);
 }
 

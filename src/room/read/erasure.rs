@@ -133,10 +133,11 @@ impl Rooms {
                 return true;
             }
             // Of one who had been in after the event and had got out again, the last departure is known.
-            let left = rooms.find(event.room()).and_then(|row| row.departure).is_some_and(|departure| {
-                departure.position < *since
-                    && event.order().is_some_and(|order| order < Order::live(departure.position))
-            });
+            let left =
+                rooms.find(event.room()).and_then(|row| row.departure.as_deref()).is_some_and(|departure| {
+                    departure.position < *since
+                        && event.order().is_some_and(|order| order < Order::live(departure.position))
+                });
             !left && !affected.root_then(event, *since).is_some_and(is_in)
         });
         let hidden: Vec<usize> = hidden.map(|(index, ..)| *index).collect();

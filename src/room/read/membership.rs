@@ -46,13 +46,14 @@ pub struct UserRoom {
     pub current: Root,
     /// Where he last got out after he had been in, however much happened since; also of one who is in
     /// again. What he saw until then he may go on seeing.
-    pub departure: Option<Departure>,
+    pub departure: Option<Box<Departure>>,
 }
 
 impl UserRoom {
     /// Where the history ends that the user may look back at, having been in and being out.
     pub fn seen_until(&self) -> Option<Departure> {
-        self.departure.filter(|_| self.membership != Membership::Join && !self.forgotten)
+        let is_out = self.membership != Membership::Join && !self.forgotten;
+        self.departure.as_deref().copied().filter(|_| is_out)
     }
 }
 
@@ -77,8 +78,9 @@ pub struct UserRooms {
     /// The rooms, by serial.
     pub rooms: Vec<UserRoom>,
     user: OwnedUserId,
-    by_topic: OnceLock<[ByTopic; 3]>,
-    by_position: OnceLock<Vec<(Position, u32)>>,
+    by_topic: OnceLock<[ByTopic; 2]>,
+    /// Places in [`UserRooms::rooms`], in the order of their positions.
+    by_position: OnceLock<Box<[u32]>>,
 }
 
 /// What it is that moves with a topic of a room.
@@ -89,25 +91,44 @@ enum Sort {
     OwnReceipts,
 }
 
-/// What moves with the topics of one kind, in the order of their ids, with places in [`UserRooms::rooms`].
+/// What moves with topics that have their ids in common, in the order of these.
 #[derive(Debug)]
 struct ByTopic {
-    kind: u8,
-    sort: Sort,
-    places: Vec<(u64, u32)>,
+    /// Their kinds, and what moves with each.
+    sorts: Vec<(u8, Sort)>,
+    places: Box<[TopicPlace]>,
+}
+
+/// A topic's id, and a place in [`UserRooms::rooms`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct TopicPlace {
+    /// The id, its higher half first: fifty readers of a thousand rooms have many of these, so none is padded.
+    id: [u32; 2],
+    place: u32,
+}
+
+impl TopicPlace {
+    fn new(topic: Topic, place: u32) -> Self {
+        let [higher, lower] = [topic.id >> 32, topic.id & u64::from(u32::MAX)];
+        Self { id: [higher, lower].map(|half| u32::try_from(half).unwrap_or(0)), place }
+    }
+
+    fn id(self) -> u64 {
+        u64::from(self.id[0]) << 32 | u64::from(self.id[1])
+    }
 }
 
 impl ByTopic {
-    fn new(sort: Sort, kind: u8, topics: impl Iterator<Item = (Topic, u32)>) -> Self {
-        let mut places: Vec<_> = topics.map(|(topic, place)| (topic.id, place)).collect();
+    fn new(sorts: Vec<(u8, Sort)>, places: impl Iterator<Item = TopicPlace>) -> Self {
+        let mut places: Box<[_]> = places.collect();
         places.sort_unstable();
-        Self { kind, sort, places }
+        Self { sorts, places }
     }
 
     /// What stands at the id of a topic. Two rooms may have the same one.
     fn places_of(&self, id: u64) -> impl Iterator<Item = u32> {
-        let found = self.places[self.first_from(id)..].iter().take_while(move |(other, _)| *other == id);
-        found.map(|(_, place)| *place)
+        let found = self.places[self.first_from(id)..].iter().take_while(move |other| other.id() == id);
+        found.map(|other| other.place)
     }
 
     /// The first entry whose id is this or a higher one.
@@ -119,7 +140,7 @@ impl ByTopic {
         let guess = usize::try_from((u128::from(id) * count as u128) >> 64).unwrap_or(0);
         let width = 2 * count.isqrt() + 4;
         let (start, end) = (guess.saturating_sub(width), (guess + width).min(count));
-        let before = |entry: &(u64, u32)| entry.0 < id;
+        let before = |entry: &TopicPlace| entry.id() < id;
         let is_within =
             (start == 0 || before(&self.places[start - 1])) && (end == count || !before(&self.places[end]));
         match is_within {
@@ -159,15 +180,21 @@ impl UserRooms {
             false => &[],
             true => {
                 let by_position = self.by_position.get_or_init(|| {
-                    let mut all: Vec<_> =
-                        (0..).zip(&self.rooms).map(|(place, row)| (row.position, place)).collect();
-                    all.sort_unstable();
+                    let mut all: Box<[_]> = (0..).zip(&self.rooms).map(|(place, _)| place).collect();
+                    all.sort_unstable_by_key(|place| self.position_at(*place));
                     all
                 });
-                &by_position[by_position.partition_point(|(position, _)| *position <= since)..]
+                &by_position[by_position.partition_point(|place| self.position_at(*place) <= since)..]
             }
         };
-        changed.iter().map(|(_, place)| *place)
+        changed.iter().copied()
+    }
+
+    fn position_at(&self, place: u32) -> Position {
+        usize::try_from(place)
+            .ok()
+            .and_then(|place| self.rooms.get(place))
+            .map_or(Position::START, |row| row.position)
     }
 
     /// The place in [`UserRooms::rooms`] of a room that the user is in.
@@ -176,29 +203,33 @@ impl UserRooms {
             let row = usize::try_from(*place).ok().and_then(|place| self.rooms.get(place));
             row.is_some_and(|row| row.room_id == room_id)
         };
-        let [events, ..] = self.by_topic();
-        events.places_of(Topic::room(room_id.as_str()).id).find(is_it)
+        let [of_rooms, _] = self.by_topic();
+        of_rooms.places_of(Topic::room(room_id.as_str()).id).find(is_it)
     }
 
     /// What it takes in memory, in bytes, with the orders that are made on first use.
     fn memory_bytes(&self) -> usize {
         let texts = self.rooms.iter().map(|row| row.room_id.as_str().len() + row.sender.as_str().len());
-        let row = size_of::<UserRoom>() + 3 * size_of::<(u64, u32)>() + size_of::<(Position, u32)>();
-        size_of::<Self>() + 16 + self.user.as_str().len() + self.rooms.len() * row + texts.sum::<usize>()
+        let departures = self.rooms.iter().filter(|row| row.departure.is_some()).count();
+        let row = size_of::<UserRoom>() + 2 * size_of::<TopicPlace>() + size_of::<u32>();
+        let owned = texts.sum::<usize>() + departures * size_of::<Departure>();
+        size_of::<Self>() + 16 + self.user.as_str().len() + self.rooms.len() * row + owned
     }
 
     /// What moves when there is something to tell of a room that the user is in.
-    fn by_topic(&self) -> &[ByTopic; 3] {
+    fn by_topic(&self) -> &[ByTopic; 2] {
         self.by_topic.get_or_init(|| {
             let joined = || (0..).zip(&self.rooms).filter(|(_, row)| row.membership == Membership::Join);
-            let of = |sort, topic: &dyn Fn(&str) -> Topic| {
-                let topics = joined().map(|(place, row)| (topic(row.room_id.as_str()), place));
-                ByTopic::new(sort, topic("").kind, topics)
+            let of = |sorts: &[(&dyn Fn(&str) -> Topic, Sort)]| {
+                // Topics of one name have one id.
+                let id_of = sorts[0].0;
+                let places = joined().map(|(place, row)| TopicPlace::new(id_of(row.room_id.as_str()), place));
+                ByTopic::new(sorts.iter().map(|(topic, sort)| (topic("").kind, *sort)).collect(), places)
             };
+            let own = |room_id: &str| private_receipts(&self.user, room_id);
             [
-                of(Sort::Events, &Topic::room),
-                of(Sort::Ephemeral, &Topic::ephemeral),
-                of(Sort::OwnReceipts, &|room_id| private_receipts(&self.user, room_id)),
+                of(&[(&Topic::room, Sort::Events), (&Topic::ephemeral, Sort::Ephemeral)]),
+                of(&[(&own, Sort::OwnReceipts)]),
             ]
         })
     }
@@ -227,7 +258,7 @@ impl UserRoomsCache {
     /// A cache of about this many bytes.
     pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
         let owned = |user: &OwnedUserId, rooms: &Arc<UserRooms>| user.as_str().len() + rooms.memory_bytes();
-        Self(Cache::of_large(caches, "room_user_rooms", bytes, owned))
+        Self(Cache::of_large(caches, "room_user_rooms", bytes, owned).borrowing())
     }
 }
 
@@ -269,12 +300,16 @@ impl Rooms {
                 forgotten: row.value.forgotten,
                 current: row.value.current,
                 // The change itself may be the departure, in rows from before those were kept apart.
-                departure: departures.get(&room).copied().or_else(|| {
-                    let left = row.value.previous == Some(Membership::Join)
-                        && row.value.membership != Membership::Join
-                        && row.value.current != Root::EMPTY;
-                    left.then_some(Departure { position: row.position, current: row.value.current })
-                }),
+                departure: departures
+                    .get(&room)
+                    .copied()
+                    .or_else(|| {
+                        let left = row.value.previous == Some(Membership::Join)
+                            && row.value.membership != Membership::Join
+                            && row.value.current != Root::EMPTY;
+                        left.then_some(Departure { position: row.position, current: row.value.current })
+                    })
+                    .map(Box::new),
             })
             .collect();
         let mut rooms = without_closed(rooms, &closed);
@@ -294,22 +329,29 @@ impl Rooms {
     /// Take the [`store::Store::head`] that the answer is to hold for before asking.
     pub fn moved(&self, rooms: &UserRooms, since: Position) -> Vec<MovedRoom> {
         let by_topic = rooms.by_topic();
-        let topics: usize = by_topic.iter().map(|sort| sort.places.len()).sum();
+        let topics: usize = by_topic.iter().map(|list| list.sorts.len() * list.places.len()).sum();
         let mut places: Vec<(u32, Sort)> = Vec::new();
         match self.store().moved_since(since, topics.max(MOVES_LOOKED_AT)) {
             Some(moved) => {
                 for topic in moved {
-                    for list in by_topic.iter().filter(|list| list.kind == topic.kind) {
-                        places.extend(list.places_of(topic.id).map(|place| (place, list.sort)));
+                    let of_kind = |list: &ByTopic| {
+                        list.sorts.iter().find(|(kind, _)| *kind == topic.kind).map(|(_, sort)| *sort)
+                    };
+                    for list in by_topic {
+                        if let Some(sort) = of_kind(list) {
+                            places.extend(list.places_of(topic.id).map(|place| (place, sort)));
+                        }
                     }
                 }
             }
             None => {
-                for ByTopic { kind, sort, places: list } in by_topic {
-                    let topics = list.iter().map(|(id, _)| Topic { kind: *kind, id: *id });
-                    let moved = list.iter().zip(self.store().moved_of(topics, since));
-                    let moved = moved.filter(|(_, moved)| *moved != Moved::No);
-                    places.extend(moved.map(|((_, place), _)| (*place, *sort)));
+                for list in by_topic {
+                    for (kind, sort) in &list.sorts {
+                        let topics = list.places.iter().map(|at| Topic { kind: *kind, id: at.id() });
+                        let moved = list.places.iter().zip(self.store().moved_of(topics, since));
+                        let moved = moved.filter(|(_, moved)| *moved != Moved::No);
+                        places.extend(moved.map(|(at, _)| (at.place, *sort)));
+                    }
                 }
             }
         }
@@ -386,8 +428,9 @@ mod tests {
         ];
         for mut ids in lists {
             ids.sort_unstable();
-            let topics = ids.iter().zip(0..).map(|(id, place)| (Topic { kind: 1, id: *id }, place));
-            let list = ByTopic::new(Sort::Events, 1, topics);
+            let places =
+                ids.iter().zip(0..).map(|(id, place)| TopicPlace::new(Topic { kind: 1, id: *id }, place));
+            let list = ByTopic::new(vec![(1, Sort::Events)], places);
             let around = |id: &u64| [id.saturating_sub(1), *id, id.saturating_add(1)];
             let asked = ids.iter().flat_map(around).chain([0, 1, u64::MAX / 2, u64::MAX]);
             for id in asked {
