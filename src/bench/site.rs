@@ -30,9 +30,9 @@ pub(crate) struct Ground {
     /// An empty directory for configuration and data; without it, one below /var/tmp that is removed at the end.
     #[arg(long)]
     directory: Option<PathBuf>,
-    /// How much memory its caches may take, as [store] memory says it.
-    #[arg(long, default_value = "256 MiB")]
-    budget: String,
+    /// How much memory its caches may take, as [store] memory says it; without it, the server's own default.
+    #[arg(long)]
+    budget: Option<String>,
     /// The run ends when the server takes more than so many MiB.
     #[arg(long, default_value_t = 6_144)]
     most_mib: u64,
@@ -62,7 +62,7 @@ impl Site {
         fs::create_dir_all(directory.join("keys"))?;
         let address = free_address()?;
         let admin = free_address()?;
-        let text = configuration(authorities, (address, admin), &ground.budget);
+        let text = configuration(authorities, (address, admin), ground.budget.as_deref());
         fs::write(directory.join("yakuba.toml"), text)?;
         let mut chance = fs::File::open("/dev/urandom")?;
         for authority in authorities {
@@ -187,7 +187,11 @@ fn key_file(authority: &str) -> String {
     format!("keys/{authority}.key")
 }
 
-fn configuration(authorities: &[String], (address, admin): (SocketAddr, SocketAddr), budget: &str) -> String {
+fn configuration(
+    authorities: &[String],
+    (address, admin): (SocketAddr, SocketAddr),
+    budget: Option<&str>,
+) -> String {
     let mut text = String::new();
     for name in authorities {
         let key = key_file(name);
@@ -196,7 +200,10 @@ fn configuration(authorities: &[String], (address, admin): (SocketAddr, SocketAd
     }
     text.push_str(&format!("[[listeners]]\naddress = \"{address}\"\nserves = [\"client\"]\n"));
     text.push_str(&format!("[[listeners]]\naddress = \"{admin}\"\nserves = [\"admin\"]\n"));
-    text.push_str(&format!("[store]\ndurability = \"fsync\"\nmemory = \"{budget}\"\n"));
+    text.push_str("[store]\ndurability = \"fsync\"\n");
+    if let Some(budget) = budget {
+        text.push_str(&format!("memory = \"{budget}\"\n"));
+    }
     text.push_str("[limits]\nenabled = false\n[log]\nfilter = \"warn\"\n");
     text
 }

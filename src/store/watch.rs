@@ -338,6 +338,9 @@ struct Registration {
     ids: Box<[u64]>,
 }
 
+/// A table of waiters of no more places than this does not shrink.
+const LEAST_CAPACITY: usize = 256;
+
 /// What the topics of an id take: a place in the registration, and one among the waiters, where most are alone.
 const ID_BYTES: usize = size_of::<u64>() + (size_of::<(u64, Waiters)>() + 1) * 3 / 2;
 
@@ -390,6 +393,11 @@ impl Drop for Registration {
             let mut shard = self.hub.shard(*id).lock();
             if let Some(left) = shard.remove(id).and_then(|waiters| waiters.without(self.number)) {
                 shard.insert(*id, left);
+            }
+            // A night after a day of many: the table follows those who are left.
+            if shard.capacity() > LEAST_CAPACITY && shard.len() < shard.capacity() / 8 {
+                let half = shard.len() * 2;
+                shard.shrink_to(half);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Groups of rooms, which are read and held in memory together, and whose turn it is.
 
+use std::{num::NonZero, thread};
+
 use base::Tasks;
 use tokio::sync::Semaphore;
 
@@ -9,9 +11,10 @@ pub(crate) const GROUP: usize = 50;
 /// So many members too, of those rooms together, unless one room alone has more.
 const GROUP_MEMBERS: u64 = 5_000;
 
-/// So many groups of rooms are read at a time for all such answers together; others wait their turn.
-/// A client that is slow to take what was read for it holds up nobody.
-const GROUPS_AT_ONCE: usize = 8;
+/// So many groups of rooms are read at a time for all such answers together, for each processor; others wait their
+/// turn. More would be faster for nobody, and a group takes some megabytes while it is read. A client that is slow to
+/// take what was read for it holds up nobody.
+const GROUPS_AT_ONCE: usize = 2;
 
 /// Where groups of rooms are read.
 pub(crate) struct Groups {
@@ -21,7 +24,8 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn new(tasks: Tasks) -> Self {
-        Self { turns: Semaphore::new(GROUPS_AT_ONCE), tasks }
+        let processors = thread::available_parallelism().map_or(2, NonZero::get);
+        Self { turns: Semaphore::new(GROUPS_AT_ONCE * processors), tasks }
     }
 }
 

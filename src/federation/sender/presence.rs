@@ -34,7 +34,7 @@ impl Rosters {
     pub(super) fn new(rooms: Rooms, caches: &Caches, memory: ByteSize) -> Self {
         let owned =
             |_: &RoomSerial, servers: &Arc<RoomServers>| size_of::<RoomServers>() + servers.memory_bytes();
-        let sets = Cache::of_large(caches, "federation_rosters", memory.as_u64(), owned).borrowing();
+        let sets = Cache::of_large(caches, "federation_rosters", memory.as_u64(), owned);
         Self { rooms, sets, near: HashMap::new() }
     }
 

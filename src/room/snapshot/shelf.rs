@@ -2,10 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
-use base::{Cache, Caches};
+use base::{
+    Cache, Caches,
+    cache::{Held, Holder},
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{Batch, Store, Table, Tuning};
@@ -26,10 +29,27 @@ pub static CHUNKS: Table<(RoomSerial, [u8; 16]), Bytes> = Table::new(50, "room.c
 pub(super) struct Shelf {
     store: Store,
     used: Cache<ChunkId, Arc<Node>>,
-    made: Arc<Mutex<JustMade>>,
+    made: Arc<Lately>,
 }
 
-/// Chunks made lately. They may be on their way to the store, so the cache must not lose them.
+/// The chunks made lately, for the list of what holds memory.
+#[derive(Debug, Default)]
+struct Lately(Mutex<JustMade>);
+
+impl Holder for Lately {
+    fn held(&self) -> Held {
+        let made = self.0.lock();
+        let bytes = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        Held { bytes: bytes(made.bytes), entries: made.nodes.len() as u64, most: bytes(made.limit_bytes) }
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.0.lock().age()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Chunks made lately. They may be on their way to the store: who finds one neither here nor there waits until what
+/// was submitted is written, so they are kept for a while, but no longer.
 #[derive(Debug, Default)]
 struct JustMade {
     nodes: HashMap<ChunkId, Arc<Node>>,
@@ -40,6 +60,8 @@ struct JustMade {
     open: BTreeMap<u64, usize>,
     bytes: usize,
     limit_bytes: usize,
+    /// How many had been made at the last two looks, the older first.
+    aged: [u64; 2],
 }
 
 /// A chunk in the order of making.
@@ -56,18 +78,21 @@ struct InOrder {
 /// many they are. After the batch is submitted, the store has them soon.
 #[derive(Debug)]
 pub struct Hold {
-    made: Arc<Mutex<JustMade>>,
+    made: Arc<Lately>,
     since: u64,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.made.lock().release(self.since);
+        self.made.0.lock().release(self.since);
     }
 }
 
 /// Never less for chunks just made: those of submitted batches are asked for again soon.
-const MIN_MADE_BYTES: usize = 4 << 20;
+const MIN_MADE_BYTES: usize = 1 << 20;
+
+/// What a chunk takes in the tables of those just made, of which a third is empty on the average.
+const PLACE_BYTES: usize = (size_of::<(ChunkId, Arc<Node>)>() + size_of::<InOrder>()) * 3 / 2;
 
 fn used(caches: &Caches, bytes: u64) -> Cache<ChunkId, Arc<Node>> {
     Cache::new(caches, "room_chunks", bytes, |_, node: &Arc<Node>| node.memory_bytes())
@@ -77,16 +102,15 @@ impl Shelf {
     pub(super) fn new(store: Store, caches: &Caches, cache_bytes: u64) -> Self {
         let made_bytes = usize::try_from(cache_bytes / 4).unwrap_or(usize::MAX).max(MIN_MADE_BYTES);
         let used_bytes = (cache_bytes - cache_bytes / 4).max(1 << 16);
-        Self {
-            store,
-            used: used(caches, used_bytes),
-            made: Arc::new(Mutex::new(JustMade { limit_bytes: made_bytes, ..JustMade::default() })),
-        }
+        let made = Arc::new(Lately(Mutex::new(JustMade { limit_bytes: made_bytes, ..JustMade::default() })));
+        let holder: Weak<dyn Holder> = Arc::downgrade(&made) as _;
+        caches.add("room_chunks_made", holder);
+        Self { store, used: used(caches, used_bytes), made }
     }
 
     /// Begins to hold what is made; see [`Hold`].
     pub(super) fn hold(&self) -> Hold {
-        let since = self.made.lock().hold();
+        let since = self.made.0.lock().hold();
         Hold { made: self.made.clone(), since }
     }
 
@@ -96,12 +120,12 @@ impl Shelf {
 
     #[cfg(test)]
     pub(super) fn made_bytes(&self) -> usize {
-        self.made.lock().bytes
+        self.made.0.lock().bytes
     }
 
     /// Puts new chunks into the caller's batch, and keeps them at hand until it is written.
     pub(super) fn add(&self, room: RoomSerial, made: Vec<Made>, batch: &mut Batch) {
-        let mut at_hand = self.made.lock();
+        let mut at_hand = self.made.0.lock();
         for Made { hash, bytes, node } in made {
             batch.put(&CHUNKS, &(room, hash.0), &bytes);
             at_hand.add(ChunkId { room, hash }, node);
@@ -110,7 +134,7 @@ impl Shelf {
 
     /// Forgets chunks that are being deleted.
     pub(super) fn forget(&self, room: RoomSerial, hashes: &[ChunkHash]) {
-        let mut at_hand = self.made.lock();
+        let mut at_hand = self.made.0.lock();
         for hash in hashes {
             let id = ChunkId { room, hash: *hash };
             self.used.remove(&id);
@@ -122,7 +146,7 @@ impl Shelf {
         if let Some(node) = self.used.get(id) {
             return Some(node);
         }
-        let node = self.made.lock().nodes.get(id).cloned()?;
+        let node = self.made.0.lock().nodes.get(id).cloned()?;
         self.used.insert(*id, node.clone());
         Some(node)
     }
@@ -192,7 +216,7 @@ impl Chunks for Shelf {
 
 impl JustMade {
     fn add(&mut self, id: ChunkId, node: Arc<Node>) {
-        let bytes = size_of::<ChunkId>() + node.memory_bytes();
+        let bytes = PLACE_BYTES + node.memory_bytes();
         if self.nodes.insert(id, node).is_some() {
             return;
         }
@@ -217,11 +241,30 @@ impl JustMade {
         self.shrink();
     }
 
-    /// Lets the oldest go, but none that somebody holds.
     fn shrink(&mut self) {
+        self.drop_oldest(|made, _| made.bytes > made.limit_bytes);
+    }
+
+    /// Lets those go that were there two looks ago, and says how many bytes that were.
+    fn age(&mut self) -> usize {
+        let [older, newer] = self.aged;
+        self.aged = [newer, self.count];
+        let before = self.bytes;
+        self.drop_oldest(|_, oldest| oldest.number < older);
+        if self.order.is_empty() {
+            self.nodes.shrink_to_fit();
+            self.order.shrink_to_fit();
+        }
+        before - self.bytes
+    }
+
+    /// Lets the oldest go for as long as they should, but none that somebody holds.
+    fn drop_oldest(&mut self, goes: impl Fn(&Self, &InOrder) -> bool) {
         let held = self.open.first_key_value().map_or(self.count, |(since, _)| *since);
-        while self.bytes > self.limit_bytes
-            && let Some(oldest) = self.order.pop_front_if(|oldest| oldest.number < held)
+        while let Some(oldest) = self.order.front()
+            && oldest.number < held
+            && goes(self, oldest)
+            && let Some(oldest) = self.order.pop_front()
         {
             self.nodes.remove(&oldest.id);
             self.bytes -= oldest.bytes;
@@ -233,6 +276,32 @@ impl JustMade {
 mod tests {
     use super::*;
     use crate::ids::{EventSerial, StateKeySerial};
+
+    fn leaf(n: u64) -> (ChunkId, Arc<Node>) {
+        let leaf = [(StateKeySerial(0), EventSerial(n))].into_iter().collect();
+        (ChunkId { room: RoomSerial(n), hash: ChunkHash([7; 16]) }, Arc::new(Node::Leaf(leaf)))
+    }
+
+    #[test]
+    fn chunks_just_made_are_charged_what_they_take_and_go_after_two_looks_unless_somebody_holds_them() {
+        let (made, in_use) = meter::kept(|| {
+            let made = Lately(Mutex::new(JustMade { limit_bytes: usize::MAX, ..JustMade::default() }));
+            (0..5_000).map(leaf).for_each(|(id, node)| made.0.lock().add(id, node));
+            made
+        });
+        meter::assert_charged("chunks just made", made.held().bytes, in_use);
+
+        let since = made.0.lock().hold();
+        let (id, node) = leaf(5_000);
+        made.0.lock().add(id, node);
+        assert_eq!((made.age(), made.age()), (0, 0));
+        assert!(made.age() > 0);
+        made.age();
+        assert_eq!(made.held().entries, 1, "it is held");
+        made.0.lock().release(since);
+        made.age();
+        assert_eq!(made.held(), Held { most: made.held().most, ..Held::default() });
+    }
 
     #[test]
     fn chunks_are_charged_what_they_take() {
