@@ -83,6 +83,9 @@ pub struct UserRooms {
     by_position: OnceLock<Box<[u32]>>,
 }
 
+/// The topic of its kind for a name.
+type OfName<'a> = &'a dyn Fn(&str) -> Topic;
+
 /// What it is that moves with a topic of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Sort {
@@ -220,7 +223,7 @@ impl UserRooms {
     fn by_topic(&self) -> &[ByTopic; 2] {
         self.by_topic.get_or_init(|| {
             let joined = || (0..).zip(&self.rooms).filter(|(_, row)| row.membership == Membership::Join);
-            let of = |sorts: &[(&dyn Fn(&str) -> Topic, Sort)]| {
+            let of = |sorts: &[(OfName<'_>, Sort)]| {
                 // Topics of one name have one id.
                 let id_of = sorts[0].0;
                 let places = joined().map(|(place, row)| TopicPlace::new(id_of(row.room_id.as_str()), place));
