@@ -5,7 +5,7 @@ use store::TableCheck;
 use crate::{
     entering::tables::{BROUGHT, ENTERINGS},
     graph::AUTH,
-    tables::{AWAITED, FAREWELLS, HELPERS, INBOX, SWEEPS, TXNS, WAITING, WITHDRAWALS},
+    tables::{AWAITED, FAREWELLS, HALF_WAY, HELPERS, INBOX, SWEEPS, TXNS, WAITING, WITHDRAWALS},
     upgrade::UPGRADES,
 };
 
@@ -20,6 +20,7 @@ pub fn checks() -> Vec<TableCheck> {
         HELPERS.check(),
         FAREWELLS.check(),
         WITHDRAWALS.check(),
+        HALF_WAY.check(),
         UPGRADES.check(),
         SWEEPS.check(),
         ENTERINGS.check(),

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base::Timestamp;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use pdu::Pdu;
 use room::{
     Error, RemoteError, RoomSerial,
@@ -34,7 +34,7 @@ const WAIT: Duration = Duration::from_secs(8);
 /// For how long a leave is told again.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How many are seen to in one round, and how many of them at the same time. A server that does not answer is
 /// asked by few of them, then left alone.
 pub(crate) const ROUND: usize = 10_000;
@@ -46,6 +46,8 @@ enum What {
     Farewells,
     /// See [`crate::withdrawals`].
     Withdrawals,
+    /// See [`crate::half_way`].
+    HalfWay,
 }
 
 /// What other servers know of a leave.
@@ -59,7 +61,7 @@ enum Farewell {
 }
 
 /// The pause after so many tries.
-fn pause(tries: u32) -> Duration {
+pub(crate) fn pause(tries: u32) -> Duration {
     Duration::from_secs(30).saturating_mul(1 << tries.min(10)).min(LONGEST_PAUSE)
 }
 
@@ -159,15 +161,38 @@ impl Engine {
         server: &ServerName,
         reason: Option<&str>,
     ) -> Result<Pdu, Error> {
+        let template = self.leave_template(user, room, server).await?;
+        self.send_leave(user, room, server, template, reason).await
+    }
+
+    /// What a server proposes for a user's leave.
+    pub(crate) async fn leave_template(
+        &self,
+        user: &UserId,
+        room: &RoomInfo,
+        server: &ServerName,
+    ) -> Result<pdu::Template, Error> {
         let authority = self.authority_of(user)?.clone();
         let asked = self.0.remote.make_leave(authority.name(), server, &room.room_id, user);
         let template = self.ask(server, Size::Small, asked).await?;
-        let (version, mut template) =
-            open_template(server, template, &room.room_id, user, Membership::Leave)?;
+        let (version, template) = open_template(server, template, &room.room_id, user, Membership::Leave)?;
         if version != room.version {
             // By the other version's rules its id is another one than its row would be read by.
             return Err(bad_answer(server, "the template is of another room version"));
         }
+        Ok(template)
+    }
+
+    /// Completes what a server proposed for a user's leave, and sends it there.
+    pub(crate) async fn send_leave(
+        &self,
+        user: &UserId,
+        room: &RoomInfo,
+        server: &ServerName,
+        mut template: pdu::Template,
+        reason: Option<&str>,
+    ) -> Result<Pdu, Error> {
+        let authority = self.authority_of(user)?.clone();
         // The place is theirs to propose; what we sign as said by our user is our word only.
         let content = member_content(Membership::Leave, &Profile::default(), reason);
         template.draft.content = crate::draft::raw(&Value::Object(content));
@@ -181,7 +206,12 @@ impl Engine {
 
     /// Starts the tasks that tell again what could not be told, and ask for what is to be confirmed.
     pub(crate) fn start_telling(&self) {
-        for (name, what) in [("farewells", What::Farewells), ("withdrawals", What::Withdrawals)] {
+        let all = [
+            ("farewells", What::Farewells),
+            ("withdrawals", What::Withdrawals),
+            ("half-way joins", What::HalfWay),
+        ];
+        for (name, what) in all {
             let engine = self.clone();
             let shutdown = self.0.tasks.shutdown_token();
             self.0.tasks.spawn_restarting(name, move || {
@@ -196,11 +226,12 @@ impl Engine {
     async fn keep_seeing_to(&self, what: What) {
         loop {
             // Before the read: one that is written meanwhile must not be missed.
-            let (bidden, due) = match what {
-                What::Farewells => (self.0.outside.bidden.notified(), self.tell_due().left_future()),
-                What::Withdrawals => (self.0.outside.withdrawn.notified(), self.confirm_due().right_future()),
+            let bidden = match what {
+                What::Farewells => self.0.outside.bidden.notified(),
+                What::Withdrawals => self.0.outside.withdrawn.notified(),
+                What::HalfWay => self.0.outside.half_way.notified(),
             };
-            let next = match due.await {
+            let next = match self.see_to(what).await {
                 Ok(next) => next,
                 Err(error) => {
                     error!(%error, ?what, "what waits for other servers could not be seen to");
@@ -216,6 +247,14 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    async fn see_to(&self, what: What) -> Result<Option<Duration>, Error> {
+        match what {
+            What::Farewells => self.tell_due().await,
+            What::Withdrawals => self.confirm_due().await,
+            What::HalfWay => self.tell_half_way_due().await,
         }
     }
 

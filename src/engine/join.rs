@@ -32,6 +32,7 @@ use crate::{
     place::Placement,
     ports::{Joined, Template},
     profile::GRANTING,
+    tables::HalfWay,
     under_way::Counted,
 };
 
@@ -75,6 +76,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let servers = self.helpers(user, room_id, via).await?;
         let _mark = self.mark_joining(room_id);
+        let mut half_way = HalfWay::default();
         let mut outcome = Err(nobody(room_id));
         let mut refusals = Refusals::default();
         let began = self.0.clock.instant();
@@ -82,7 +84,7 @@ impl Engine {
             if self.0.clock.instant().since(began) > ASKING {
                 break;
             }
-            outcome = self.join_by(user, room_id, server, &joining).await;
+            outcome = self.join_by(user, room_id, server, &joining, &mut half_way).await;
             match &outcome {
                 Ok(()) => break,
                 Err(Error::Remote(error)) if refusals.is_final(error) => break,
@@ -90,6 +92,9 @@ impl Engine {
                     info!(%room_id, destination = %server, %error, "a server did not help to join");
                 }
             }
+        }
+        if outcome.is_err() {
+            self.void_half_way(user, half_way).await?;
         }
         refusals.conclude(outcome)
     }
@@ -139,6 +144,7 @@ impl Engine {
         room_id: &RoomId,
         server: &ServerName,
         joining: &Joining,
+        half_way: &mut HalfWay,
     ) -> Result<(), Error> {
         let authority = self.authority_of(user)?.clone();
         let versions: Vec<RoomVersionId> =
@@ -154,14 +160,24 @@ impl Engine {
         let own = self.complete_template(version, &template, &authority)?;
         let room = self.ensure_room(room_id, version).await?;
 
+        self.wait_for_telling(&room, user).await?;
         let _place = self.0.under_way.place(&self.0.clock).await?;
+        // Before it is sent: from then on the user may be in the room there.
+        self.note_half_way(&room, server, &own, half_way).await?;
         let answer = self
             .0
             .remote
             .send_join(authority.name(), server, room_id, own.event_id(), &own.to_raw(), false)
-            .await?;
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.note_refusal(user, &error, half_way).await?;
+                return Err(error.into());
+            }
+        };
         let event = self.signed_join(&room, server, own, &answer).await?;
-        self.import_join(&room, server, event, answer).await
+        self.import_join(&room, user, server, event, answer).await
     }
 
     /// Gives a template our time and signature; a join may need another one before it is worth something.
@@ -207,6 +223,7 @@ impl Engine {
     async fn import_join(
         &self,
         room: &Arc<RoomInfo>,
+        user: &UserId,
         server: &ServerName,
         join: Verified,
         answer: Joined,
@@ -239,7 +256,8 @@ impl Engine {
             }
             if self.rooms().is_resident(room).await? {
                 drop(guard);
-                return self.join_beside(room, server, join).await;
+                self.join_beside(room, server, join).await?;
+                return self.end_half_way(room, user).await;
             }
             if !permit.fits(guard.live()?.head.is_some()) {
                 return Err(Error::Contended);
@@ -257,7 +275,7 @@ impl Engine {
             let mut stage = Stage::new(self, room, guard.live()?);
             let known = stage.view().events_by_id(&[join.pdu().event_id().to_owned()]).await?.pop().flatten();
             if known.as_ref().is_some_and(|event| event.meta().is_placed()) {
-                return Ok(());
+                return self.end_half_way(room, user).await;
             }
             let prev = join.pdu().prev_events();
             let stored = self.stored(room, prev).await?;
@@ -282,10 +300,8 @@ impl Engine {
             if let Some(via) = &via {
                 stage.note_lacking(&placed, via.clone());
             }
-            if let Some(user) = join.pdu().state_key() {
-                let room = room.serial;
-                stage.batch().delete(&INVITES, &(room, user));
-            }
+            stage.batch().delete(&INVITES, &(room.serial, user.as_str()));
+            self.stage_arrival(stage.batch(), room, user).await?;
             let staged = stage.finish();
             let landing = guard.submit(self, staged, None);
             drop(guard);

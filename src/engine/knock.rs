@@ -21,6 +21,7 @@ use crate::{
     membership::{Refusals, nobody},
     outside::OutsideChange,
     profile::member_content,
+    tables::HalfWay,
     told::Told,
 };
 
@@ -51,6 +52,7 @@ impl Engine {
             self.send_unchecked(room_id, &draft, None, None).await?;
             return Ok(());
         }
+        let mut half_way = HalfWay::default();
         let mut outcome = Err(nobody(room_id));
         let mut refusals = Refusals::default();
         let began = self.0.clock.instant();
@@ -58,7 +60,7 @@ impl Engine {
             if self.0.clock.instant().since(began) > ASKING {
                 break;
             }
-            outcome = self.knock_by(user, room_id, server, profile, reason).await;
+            outcome = self.knock_by(user, room_id, server, (profile, reason), &mut half_way).await;
             match &outcome {
                 Ok(()) => break,
                 Err(Error::Remote(error)) if refusals.is_final(error) => break,
@@ -66,6 +68,9 @@ impl Engine {
                     info!(%room_id, destination = %server, %error, "a server did not help to knock");
                 }
             }
+        }
+        if outcome.is_err() {
+            self.void_half_way(user, half_way).await?;
         }
         refusals.conclude(outcome)
     }
@@ -75,8 +80,8 @@ impl Engine {
         user: &UserId,
         room_id: &RoomId,
         server: &ServerName,
-        profile: &Profile,
-        reason: Option<&str>,
+        (profile, reason): (&Profile, Option<&str>),
+        half_way: &mut HalfWay,
     ) -> Result<(), Error> {
         let authority = self.authority_of(user)?.clone();
         let versions: Vec<RoomVersionId> =
@@ -85,13 +90,18 @@ impl Engine {
         let (version, mut template) = open_template(server, template, room_id, user, Membership::Knock)?;
         template.draft.content = raw(&Value::Object(member_content(Membership::Knock, profile, reason)));
         let pdu = &self.complete_template(version, &template, &authority)?;
-        let state = self
-            .0
-            .remote
-            .send_knock(authority.name(), server, room_id, pdu.event_id(), &pdu.to_raw())
-            .await?;
-
         let room: Arc<RoomInfo> = self.ensure_room(room_id, version).await?;
+        self.wait_for_telling(&room, user).await?;
+        self.note_half_way(&room, server, pdu, half_way).await?;
+        let state =
+            self.0.remote.send_knock(authority.name(), server, room_id, pdu.event_id(), &pdu.to_raw()).await;
+        let state = match state {
+            Ok(state) => state,
+            Err(error) => {
+                self.note_refusal(user, &error, half_way).await?;
+                return Err(error.into());
+            }
+        };
         let told = Told { room_id, version, users: &[user] };
         let kept = InviteRow { event: pdu.json().clone(), stripped: told.by_knock(&state) };
         let change = OutsideChange {
@@ -104,6 +114,7 @@ impl Engine {
             helper: Some(server),
             farewell: None,
         };
-        self.write_outside(&room, change).await
+        self.write_outside(&room, change).await?;
+        self.end_half_way(&room, user).await
     }
 }

@@ -24,6 +24,7 @@ mod engine;
 mod entering;
 mod farewells;
 mod graph;
+mod half_way;
 mod head;
 mod history;
 mod inbound;

@@ -58,6 +58,8 @@ pub(crate) struct Outside {
     pub(crate) bidden: tokio::sync::Notify,
     /// A withdrawal waits to be confirmed.
     pub(crate) withdrawn: tokio::sync::Notify,
+    /// A join or knock was sent, or came to nothing.
+    pub(crate) half_way: tokio::sync::Notify,
     /// Whose withdrawals wait.
     pub(crate) kept: Kept,
 }

@@ -74,6 +74,39 @@ pub struct WithdrawalRow {
 }
 store::row!(WithdrawalRow, schema = 1);
 
+/// Joins and knocks that were sent to other servers and have no end here yet (`crate::half_way`); key: room, user id.
+pub static HALF_WAY: Table<(RoomSerial, String), HalfWayRow> = Table::new(99, "room.half_way", Tuning::Small);
+
+/// Row of [`HALF_WAY`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HalfWayRow {
+    /// To whom which event was sent, as they may have taken it.
+    pub sent: Vec<Sent>,
+    /// It is a knock.
+    pub is_knock: bool,
+    /// When it was sent last, in ms since 1970.
+    pub since: u64,
+    /// How often these were told that the user leaves.
+    pub tries: u32,
+    /// When they are told, in ms since 1970.
+    pub next_at: u64,
+    /// Until when they are being told, in ms since 1970.
+    pub telling_until: u64,
+}
+store::row!(HalfWayRow, schema = 1);
+
+/// What was written before something was sent, for whoever sent it; nothing when nobody can have taken it.
+pub(crate) type HalfWay = Option<(RoomSerial, HalfWayRow)>;
+
+/// A join or knock that was sent to a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The server.
+    pub server: String,
+    /// The event.
+    pub event_id: OwnedEventId,
+}
+
 /// Requests already served; key: room, user, device, endpoint (the event's type), transaction id.
 pub static TXNS: Table<(RoomSerial, String, String, String, String), TxnRow> =
     Table::new(38, "room.txns", Tuning::Point);

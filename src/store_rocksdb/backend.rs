@@ -118,6 +118,20 @@ impl RocksBackend {
         self.0.slot.get_now()
     }
 
+    /// Gives none of the next positions to anything.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub(crate) fn pass_over(&self, count: u64) -> Result<(), Error> {
+        let db = self.db()?;
+        let mut writer = self.0.writer.lock();
+        let mut head = self.0.head.write();
+        let next = head.plus(count);
+        writer.write(&db, WriteBatch::default, Some(next)).map_err(|error| write_error("write", &error))?;
+        *head = next;
+        Ok(())
+    }
+
     /// Bytes of memory that cached blocks and write buffers take now.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rocksdb::{
 };
 use store::Error;
 
-use crate::backend::RocksBackend;
+use crate::{backend::RocksBackend, settings::Settings};
 
 /// A backup in a backup directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,12 @@ impl RocksBackend {
     }
 }
 
-/// Restores the newest backup of a directory into an empty or new one.
+/// So many positions are passed over by what was restored: more than are given in years. Those after the backup were
+/// given to clients, and mean other things there than what would get them now.
+const LEAP: u64 = 1 << 34;
+
+/// Restores the newest backup of a directory into an empty or new one, and passes over the positions that were given
+/// after it was made. So a client that goes on from one of them is told everything that happens from now on.
 ///
 /// # Errors
 /// When there is no backup, the target holds something, or the files cannot be read or written.
@@ -61,6 +66,7 @@ pub fn restore(from: &Path, to: &Path) -> Result<BackupInfo, Error> {
     engine
         .restore_from_backup(to, to, &RestoreOptions::default(), newest.id)
         .map_err(|error| Error::backend("restore", error))?;
+    RocksBackend::open(&Settings::at(to))?.pass_over(LEAP)?;
     Ok(newest)
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use account::State;
 use futures_util::StreamExt;
-use room::read::token::Token;
+use room::read::token::{Rest, Token};
 use ruma::api::client::sync::sync_events;
 use serde::Deserialize;
 use store::Position;
@@ -38,6 +38,7 @@ async fn sync(syncs: Arc<Syncs>, call: RawCall<User>) -> Result<Response, ApiErr
     let query: Query = call.query()?;
     let request = SyncRequest {
         since: since(query.since.as_deref())?,
+        rest: query.since.as_deref().map(Rest::of).unwrap_or_default(),
         timeout: Duration::from_millis(query.timeout.unwrap_or(0)),
         full_state: query.full_state,
         presence: query.set_presence.as_deref().and_then(State::named),

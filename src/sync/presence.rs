@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use account::{Seen, State, Syncing};
 use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
 use ruma::{OwnedUserId, UserId};
+use store::Position;
 
 use crate::{
     Error, SyncRequest, Syncs,
@@ -15,11 +16,25 @@ use crate::{
     rooms::{Extent, Scene},
 };
 
-/// The most users of whom one answer tells.
+/// The most users of whom one answer tells, beside those who changed at the same time as the last of them. Of the others
+/// the next one tells.
 const MOST_PRESENT: usize = 500;
 
 /// A first answer tells of those in so many rooms, the newest.
 const MOST_ROOMS: usize = 50;
+
+/// Keeps those who changed first, about so many; and answers after which position the others did.
+fn keep_earliest(seen: &mut Vec<(Position, Seen)>, limit: usize) -> Option<Position> {
+    if seen.len() <= limit {
+        return None;
+    }
+    seen.sort_by_key(|(changed, _)| *changed);
+    let last = seen.get(limit.checked_sub(1)?)?.0;
+    let kept = seen.partition_point(|(changed, _)| *changed <= last);
+    let has_more = kept < seen.len();
+    seen.truncate(kept);
+    has_more.then_some(last)
+}
 
 impl Syncs {
     /// Notes that a device asks for news, as long as what this gives lives. Nothing where presence is off.
@@ -32,17 +47,18 @@ impl Syncs {
         Ok(presence.syncing(&request.user, &request.device, request.presence, &rooms))
     }
 
-    /// Who came and went, as far as the client has to be told.
+    /// Who came and went, as far as the client has to be told; and from which position on the next answer tells of others,
+    /// where there were too many.
     pub(crate) async fn presence_news(
         &self,
         scene: &Scene<'_>,
         rooms: &UserRooms,
         joined: &[RoomPart],
-    ) -> Result<Vec<Seen>, Error> {
+    ) -> Result<(Vec<Seen>, Option<Position>), Error> {
         let presence = self.accounts().presence();
         let filter = &scene.request.filter.presence;
         if !presence.is_on() || filter.passes_none() || !filter.passes_type("m.presence") {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         let silent = scene.since.and_then(|since| presence.silent_between(since, scene.head));
         let members = match scene.since.is_none() || silent.is_some() {
@@ -60,6 +76,7 @@ impl Syncs {
         let users = match scene.since {
             None => members,
             Some(since) => {
+                let since = scene.present.map_or(since, |present| present.min(since));
                 let changed = presence.changed(rooms, since, scene.head);
                 let mut users = self.still_there(scene, changed).await?;
                 users.extend(self.newly_met(scene, rooms, joined).await?);
@@ -69,10 +86,13 @@ impl Syncs {
         let is_wanted = |user: &&OwnedUserId| !scene.ignored.contains(*user) && filter.passes_sender(user);
         let mut seen = presence.find_all(users.iter().filter(is_wanted).map(|user| &**user));
         // Who is away is no news to a client that knows nobody.
-        seen.retain(|seen| scene.since.is_some() || seen.state != State::Offline);
-        seen.extend(silent.into_iter().filter(|seen| is_wanted(&&seen.user)));
-        seen.truncate(filter.limit.unwrap_or(MOST_PRESENT).min(MOST_PRESENT));
-        Ok(seen)
+        seen.retain(|(_, seen)| scene.since.is_some() || seen.state != State::Offline);
+        let limit = filter.limit.unwrap_or(MOST_PRESENT).clamp(1, MOST_PRESENT);
+        let rest = keep_earliest(&mut seen, limit).filter(|rest| *rest < scene.head);
+        let mut told: Vec<Seen> = seen.into_iter().map(|(_, seen)| seen).collect();
+        // Of these it is told once; they are members of few rooms with few members.
+        told.extend(silent.into_iter().filter(|seen| is_wanted(&&seen.user)));
+        Ok((told, rest))
     }
 
     /// Of those who changed in rooms, those who are in them.

@@ -24,6 +24,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) request: &'a SyncRequest,
     /// What the client has; `None` is nothing.
     pub(crate) since: Option<Position>,
+    /// Up to where it has what is told of presence, if that is less.
+    pub(crate) present: Option<Position>,
     /// Up to where the answer tells.
     pub(crate) head: Position,
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,

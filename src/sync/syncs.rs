@@ -8,7 +8,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 use room::{
     Rooms,
-    read::{membership::UserRooms, token::Token},
+    read::{
+        membership::UserRooms,
+        token::{Rest, Token},
+    },
 };
 use ruma::{OwnedDeviceId, OwnedUserId};
 use store::{Position, Store};
@@ -63,6 +66,8 @@ pub struct SyncRequest {
     pub device: OwnedDeviceId,
     /// Up to where the client knows everything; `None` is: nothing.
     pub since: Option<Position>,
+    /// What the client knows besides.
+    pub rest: Rest,
     /// How long to wait for something new.
     pub timeout: Duration,
     /// Whether all state of all joined rooms is wanted.
@@ -190,12 +195,16 @@ impl Syncs {
         let request = Arc::new(request);
         let _is_there = self.note_presence(&request).await?;
         let Some(mut since) = request.since else { return Box::pin(self.whole(request)).await };
-        // Another process may have given the token. One that is still ahead then is from a later time:
-        // the store was put back to an older state.
-        since = since.min(self.0.store.reach(since).await?);
+        // Another process may have given the token. One that is still ahead then is from a time that was taken back: the
+        // store was put back to an older state. What has happened from that on is not known by it.
+        if since > self.0.store.reach(since).await? {
+            let request = SyncRequest { since: None, rest: Rest::default(), ..SyncRequest::clone(&request) };
+            return Box::pin(self.whole(Arc::new(request))).await;
+        }
         if request.full_state {
             return Box::pin(self.whole(request)).await;
         }
+        let mut present = request.rest.present;
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
         let mut may_gather = true;
@@ -213,7 +222,7 @@ impl Syncs {
                 continue;
             }
             let left = deadline.since(self.0.clock.instant());
-            match self.news(&request, since, head, &rooms, may_gather && !left.is_zero()).await? {
+            match self.news(&request, (since, present), head, &rooms, may_gather && !left.is_zero()).await? {
                 News::Answer(answer) => return Ok(Answer::Whole(answer)),
                 News::Gathering { crowd } => {
                     may_gather = false;
@@ -226,32 +235,41 @@ impl Syncs {
                 News::Nothing => {}
             }
             // There is nothing up to here, so there is no need to look again.
-            since = head;
+            (since, present) = (head, None);
             may_gather = true;
             let left = deadline.since(self.0.clock.instant());
             if left.is_zero() || self.0.stop.is_cancelled() {
-                return Ok(Answer::Whole(nothing(head)));
+                return Ok(Answer::Whole(self.nothing(&request, head)));
             }
             let _waiting = Waiting::new(&self.0.waiting);
             let woken = self.0.clock.timeout(left, watch.changed());
             if !matches!(self.0.stop.run_until_cancelled(woken).await, Some(Ok(()))) {
-                return Ok(Answer::Whole(nothing(head)));
+                return Ok(Answer::Whole(self.nothing(&request, head)));
             }
         }
+    }
+
+    /// The answer when nothing happened.
+    fn nothing(&self, request: &SyncRequest, head: Position) -> Bytes {
+        let rest = Rest::default().typing(self.typed_still(request));
+        let mut out = Out::with_capacity(64);
+        out.head(&Token::after(head).with_rest(&rest), &Items::new());
+        out.raw("}");
+        out.into_bytes()
     }
 
     /// What is new between two positions.
     async fn news(
         &self,
         request: &SyncRequest,
-        since: Position,
+        (since, present): (Position, Option<Position>),
         head: Position,
         rooms: &UserRooms,
         may_gather: bool,
     ) -> Result<News, Error> {
         let data = self.new_data(&request.user, Some(since)).await?;
         let ignored = self.ignored(&request.user).await?;
-        let scene = Scene { request, since: Some(since), head, ignored };
+        let scene = Scene { request, since: Some(since), present, head, ignored };
         let plan = self.plan(&scene, rooms, data.rooms).await?;
         let global = wanted(request, data.global);
         if may_gather && global.is_empty() {
@@ -264,7 +282,8 @@ impl Syncs {
         let mut joined = self.joined_or_less(&scene, &plan.joined).await?;
         joined.retain(|part| !part.is_empty(&scene));
         let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
-        let present = self.presence_news(&scene, rooms, &joined).await?;
+        self.add_missed_typing(&scene, rooms, &mut joined);
+        let (present, rest) = self.presence_news(&scene, rooms, &joined).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
         if no_rooms && global.is_empty() && present.is_empty() {
             return Ok(News::Nothing);
@@ -272,7 +291,9 @@ impl Syncs {
 
         let now = self.0.clock.now();
         let mut out = Out::with_capacity(2_048);
-        out.head(Token::after(head), &global);
+        let rest =
+            Rest { present: rest, ..Rest::default() }.typing(self.still_typing(&scene, rooms, &joined));
+        out.head(&Token::after(head).with_rest(&rest), &global);
         out.presence(&present);
         if !no_rooms {
             out.open("rooms");
@@ -356,14 +377,6 @@ pub(crate) fn wanted(request: &SyncRequest, mut data: Items) -> Items {
     let filter = &request.filter.data;
     data.retain(|(kind, _)| !filter.passes_none() && filter.passes_type(kind));
     data
-}
-
-/// The answer when nothing happened.
-fn nothing(head: Position) -> Bytes {
-    let mut out = Out::with_capacity(64);
-    out.head(Token::after(head), &Items::new());
-    out.raw("}");
-    out.into_bytes()
 }
 
 /// Counts one who waits, as long as he does.

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use room::{
     RoomSerial,
-    read::{filter::LazyMembers, token::Token},
+    read::{
+        filter::LazyMembers,
+        token::{Rest, Token},
+    },
 };
 use tracing::warn;
 
@@ -32,15 +35,18 @@ impl Syncs {
         let since = request.since.map(|since| since.min(head));
         let data = self.new_data(&request.user, since).await?;
         let ignored = self.ignored(&request.user).await?;
-        let scene = Scene { request: &request, since, head, ignored: ignored.clone() };
+        let scene =
+            Scene { request: &request, since, present: request.rest.present, head, ignored: ignored.clone() };
         let plan = self.plan(&scene, &rooms, data.rooms).await?;
         let global = wanted(&request, data.global);
         let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
-        let present = self.presence_news(&scene, &rooms, &[]).await?;
+        let (present, rest) = self.presence_news(&scene, &rooms, &[]).await?;
 
         let now = self.clock().now();
         let mut out = Out::with_capacity(64 * 1024);
-        out.head(Token::after(head), &global);
+        // Of the rooms it is not known yet what they tell; one that is told of later is noted then.
+        let rest = Rest { present: rest, ..Rest::default() }.typing(self.rooms().typing_among(&rooms));
+        out.head(&Token::after(head).with_rest(&rest), &global);
         out.presence(&present);
         out.open("rooms");
         out.stripped("invite", "invite_state", &invited);
@@ -84,7 +90,7 @@ impl Syncs {
             let (syncs, request, ignored) = (syncs.clone(), request.clone(), ignored.clone());
             let tasks = syncs.groups().tasks.clone();
             tasks.spawn("rooms of a sync", async move {
-                let scene = Scene { request: &request, since, head, ignored };
+                let scene = Scene { request: &request, since, present: None, head, ignored };
                 let mut out = Out::with_capacity(64 * 1024);
                 out.raw(",");
                 syncs.write_group(&scene, &group, now, &mut out).await?;

@@ -12,7 +12,6 @@ use room::read::{
     event::StoredEvent,
     receipts::Receipt,
     summary::RoomNaming,
-    token::Token,
     view::{Look, write_number, write_str},
 };
 use ruma::{OwnedUserId, UserId};
@@ -63,10 +62,10 @@ impl Out {
     }
 
     /// The opening brace, the token and the global account data.
-    pub(crate) fn head(&mut self, token: Token, data: &Items) {
+    pub(crate) fn head(&mut self, token: &str, data: &Items) {
         self.raw("{");
         self.key("next_batch");
-        self.string(&token.to_string());
+        self.string(token);
         if !data.is_empty() {
             self.account_data(data);
         }

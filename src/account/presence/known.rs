@@ -211,6 +211,11 @@ impl Everybody {
         self.find_but_for(user, None, now)
     }
 
+    /// The position of somebody's last change.
+    pub(super) fn changed_at(&self, user: &UserId) -> Option<Position> {
+        self.users.get(user).map(|known| known.position)
+    }
+
     /// What he is shown as but for what one process says.
     pub(super) fn find_but_for(&self, user: &UserId, teller: Option<u64>, now: Instant) -> Option<Seen> {
         let (user, known) = self.users.get_key_value(user)?;

@@ -316,12 +316,13 @@ impl Presence {
         })
     }
 
-    /// Of these, those of whom anything is known.
-    pub fn find_all<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Vec<Seen> {
+    /// Of these, those of whom anything is known, each with the position of his last change.
+    pub fn find_all<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Vec<(Position, Seen)> {
         let Some(inner) = &self.0 else { return Vec::new() };
         let now = inner.clock.instant();
         let everybody = inner.ear.everybody.lock();
-        users.filter_map(|user| everybody.find(user, now)).collect()
+        let find = |user| Some((everybody.changed_at(user)?, everybody.find(user, now)?));
+        users.filter_map(find).collect()
     }
 
     /// Whether anybody changed after a position. Costs nothing.

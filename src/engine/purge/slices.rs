@@ -35,7 +35,7 @@ use crate::{
     Engine,
     graph::AUTH,
     people::Gone,
-    tables::{AWAITED, FAREWELLS, HELPERS, INBOX, TXNS, WAITING, WITHDRAWALS},
+    tables::{AWAITED, FAREWELLS, HALF_WAY, HELPERS, INBOX, TXNS, WAITING, WITHDRAWALS},
     upgrade::UPGRADES,
 };
 
@@ -78,6 +78,7 @@ pub(crate) fn swaths(room: RoomSerial) -> Vec<Swath> {
         HELPERS.swath(&room),
         FAREWELLS.swath(&room),
         WITHDRAWALS.swath(&room),
+        HALF_WAY.swath(&room),
         INBOX.swath(&room),
         WAITING.swath(&room),
         ROOM_ALIASES.swath(&room),

@@ -7,7 +7,8 @@ use serde_json::{Value, json, value::RawValue};
 use store::{Order, Range};
 
 use super::{
-    entering::{asked, assert_nothing_is_entered, assert_whole, serial},
+    entering::{asked, assert_nothing_is_entered, assert_whole, half_way, serial},
+    entering_together::until,
     net::{Net, state, user},
 };
 use crate::{ports::Joined, purge::slices::swaths};
@@ -88,6 +89,7 @@ async fn an_answer_without_the_create_event_lets_nobody_in_and_the_next_one_does
         })));
         b.join(&user(TARO), &room, "a.test").await.unwrap_err();
         hand.advance(Duration::from_secs(3_600));
+        until(async || half_way(&b).await == 0).await;
         b.engine.void_what_is_left().await.unwrap();
         for swath in swaths(serial(&b, &room).await) {
             let rows = b.store.rows_of(&swath, None, usize::MAX).await.unwrap();

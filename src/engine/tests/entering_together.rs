@@ -23,7 +23,7 @@ const HANAKO: &str = "@hanako:a.test";
 const TARO: &str = "@taro:b.test";
 
 /// Waits until something is so.
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !is_so().await {
             tokio::task::yield_now().await;

@@ -12,6 +12,7 @@ mod erasure;
 mod extremities;
 mod federation;
 mod gaps;
+mod half_way;
 mod inbound;
 mod lacking;
 mod liars;

@@ -75,6 +75,8 @@ struct NetInner {
     projections: Mutex<Vec<Arc<dyn Projection>>>,
     /// What is done to answers to `send_join`.
     joined: Mutex<Option<Arc<ForgeJoined>>>,
+    /// Joins are taken, and their answers lost, while set.
+    lossy: AtomicBool,
     /// Answers to `send_join` wait while somebody holds it.
     joins: Arc<tokio::sync::RwLock<()>>,
 }
@@ -198,6 +200,11 @@ impl Net {
     pub(super) fn keep_members(&self) {
         self.0.short.store(true, Ordering::SeqCst);
         self.0.shy.store(true, Ordering::SeqCst);
+    }
+
+    /// Joins are taken from now on, and their answers lost.
+    pub(super) fn lose_joins(&self, lose: bool) {
+        self.0.lossy.store(lose, Ordering::SeqCst);
     }
 
     /// States are told again, and members with joins.
@@ -389,6 +396,10 @@ impl Remote for Net {
             .await
             .map_err(|error| refused(to, &error))?;
         drop(self.0.joins.read().await);
+        if self.0.lossy.load(Ordering::SeqCst) {
+            let cause = "the connection was cut".to_owned();
+            return Err(RemoteError::Unreachable { server: to.to_owned(), cause });
+        }
         let mut joined = Joined {
             state: accepted.state.iter().map(raw).collect(),
             auth_chain: accepted.auth_chain.iter().map(raw).collect(),
@@ -457,7 +468,13 @@ impl Remote for Net {
         event: &RawValue,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
         let peer = self.peer(to).await?;
-        peer.accept_knock(from, room_id, event_id, event).await.map_err(|error| refused(to, &error))
+        let told =
+            peer.accept_knock(from, room_id, event_id, event).await.map_err(|error| refused(to, &error))?;
+        if self.0.lossy.load(Ordering::SeqCst) {
+            let cause = "the connection was cut".to_owned();
+            return Err(RemoteError::Unreachable { server: to.to_owned(), cause });
+        }
+        Ok(told)
     }
 
     async fn invite(

@@ -195,3 +195,22 @@ async fn what_is_noted_of_an_odd_name_is_little_and_nobody_else_is_hurt() {
         assert!(rows.len() < 99);
     }
 }
+
+#[tokio::test]
+async fn a_colleague_who_bears_the_name_of_thousands_of_strangers_is_found_by_it() {
+    let (_net, a, b) = town().await;
+    with_taro(&a, &b, HANAKO, "山田太郎").await;
+    let mut batch = Batch::new();
+    let word = WordRow { begin: room::people::Begin::Text };
+    for number in 0..4_000 {
+        let stranger = format!("@a{number:05}:evil{}.test", number / 2_000);
+        batch.put(&WORDS, &(ELSEWHERE, "山田太郎", stranger.as_str()), &word);
+        let rooms = vec![room::RoomSerial(u64::MAX)];
+        let names = vec![NameRow { name: "山田太郎".to_owned(), rooms }];
+        batch.put(&PEOPLE, stranger.as_str(), &PersonRow { names });
+    }
+    a.store.commit(batch).await.unwrap();
+    listed(&a).await;
+    assert_eq!(find(&a, HANAKO, "山田太郎").await, [format!("{TARO} 山田太郎")]);
+    assert!(find(&a, JIRO, "山田太郎").await.is_empty(), "who shares no room with him does not find him");
+}

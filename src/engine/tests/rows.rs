@@ -19,7 +19,10 @@ use store::{Position, Stamped, Value, decode_key, encode_key};
 
 use crate::{
     graph::AuthRow,
-    tables::{Awaited, FarewellRow, HelperRow, InboxRow, SweepRow, TxnRow, WaitingRow, Why, WithdrawalRow},
+    tables::{
+        Awaited, FarewellRow, HalfWayRow, HelperRow, InboxRow, Sent, SweepRow, TxnRow, WaitingRow, Why,
+        WithdrawalRow,
+    },
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -175,6 +178,15 @@ fn rows_of_events_are_stored_as_ever() {
     pinned(&HelperRow { at: 300 }, "01ac02");
     let farewell = FarewellRow { reason: Some("r".to_owned()), since: 1, tries: 2, next_at: 3 };
     pinned(&farewell, "01010172010203");
+    let half_way = HalfWayRow {
+        sent: vec![Sent { server: "s".to_owned(), event_id: ruma::owned_event_id!("$e") }],
+        is_knock: true,
+        since: 1,
+        tries: 2,
+        next_at: 3,
+        telling_until: 4,
+    };
+    pinned(&half_way, "010101730224650101020304");
     let withdrawal = WithdrawalRow {
         origin: "o".to_owned(),
         event: Bytes::from_static(b"{}"),

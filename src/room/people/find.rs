@@ -1,12 +1,12 @@
 //! Finding people: what a search reads is bounded, however many rooms and people there are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use base::{Term, folded};
-use ruma::{OwnedUserId, ServerName, UserId};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::{Order, Range};
 
 use super::{
@@ -28,6 +28,14 @@ const MOST_PAGES: usize = 8;
 /// Most people that are looked at for one search, and so many of them in one round.
 const PEOPLE_LOOKED_AT: usize = 256;
 const AT_ONCE: usize = 64;
+
+/// Users of other servers who bear one name alone may be as many as they like, and no longer term tells them apart. Of
+/// those behind the first ones so many are passed, one page after the other, and so many looked for in the searcher's
+/// rooms, few of one server: whoever has a server has any number of users there.
+const NAMESAKES_PASSED: usize = 8_192;
+const NAMESAKES_AT_ONCE: usize = 1_024;
+const NAMESAKES_LOOKED_AT: usize = 1_024;
+const NAMESAKES_OF_ONE: usize = 256;
 
 /// Rooms that are looked at for somebody's sake: those by which the searcher may see him, as what he is sought by; and those
 /// that he came into or left just now. Of rooms that are open more are asked whether one of ours is there.
@@ -61,6 +69,13 @@ pub struct PeopleFound {
 struct Candidate {
     user: OwnedUserId,
     begin: Begin,
+}
+
+/// Those who are called so, as far as they were read, and what is left of those of other servers who bear this very
+/// name.
+struct Candidates {
+    best: Vec<Candidate>,
+    namesakes: Option<Range<(String, String, String)>>,
 }
 
 /// Where somebody who searches may look.
@@ -99,7 +114,8 @@ impl Rooms {
     /// Beside the list of his rooms that every sync uses, as many rows are read as there are people who are called so, and
     /// of a bounded number of these: mostly some dozens, and of names that are written again and again at most
     /// 2,048 in each of six scopes, whatever the number of rooms, of members, and of rooms that those are in. Who is hidden
-    /// behind hundreds that are called the same is mostly found by a longer term, or by its end.
+    /// behind hundreds that are called the same is mostly found by a longer term, or by its end; where hundreds of other
+    /// servers bear this very name, 8,192 more rows are read and a thousand of these people, unless enough were found.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -114,10 +130,10 @@ impl Rooms {
             own: memberships.with(Membership::Join).map(|room| room.room).collect(),
             open: self.open_to_all().await?,
         };
-        let candidates = self.candidates(caller, term).await?;
+        let Candidates { best, namesakes } = self.candidates(caller, term).await?;
         let mut limited = false;
         let mut people = Vec::new();
-        for some in candidates.chunks(AT_ONCE).take(PEOPLE_LOOKED_AT / AT_ONCE) {
+        for some in best.chunks(AT_ONCE).take(PEOPLE_LOOKED_AT / AT_ONCE) {
             if people.len() >= wanted {
                 limited = true;
                 break;
@@ -126,11 +142,57 @@ impl Rooms {
             // Long names of many people are not to hold up others' requests.
             tokio::task::yield_now().await;
         }
+        if let Some(namesakes) = namesakes.filter(|_| people.len() < wanted) {
+            let there = self.namesakes(caller, namesakes, &searcher).await?;
+            for some in there.chunks(AT_ONCE) {
+                if people.len() >= wanted {
+                    limited = true;
+                    break;
+                }
+                people.extend(self.seen_of(some, &searcher, term).await?);
+                tokio::task::yield_now().await;
+            }
+        }
         Ok(PeopleFound { people, limited })
     }
 
+    /// Of those of other servers who bear a name, from a place on, those who are in a room that the searcher may look
+    /// into, as their rows have it.
+    async fn namesakes(
+        &self,
+        caller: &UserId,
+        mut range: Range<(String, String, String)>,
+        searcher: &Searcher,
+    ) -> Result<Vec<Candidate>, Error> {
+        let mut of_server: HashMap<OwnedServerName, usize> = HashMap::new();
+        let (mut looked_at, mut there) = (0, Vec::new());
+        for _ in 0..NAMESAKES_PASSED / NAMESAKES_AT_ONCE {
+            let rows = self.store().scan(&WORDS, range.clone(), Order::Ascending, NAMESAKES_AT_ONCE).await?;
+            let last = rows.last().filter(|_| rows.len() >= NAMESAKES_AT_ONCE).map(|(last, _)| last.clone());
+            let mut some: Vec<Candidate> = Vec::new();
+            for ((_, _, user), row) in rows {
+                let Ok(user) = UserId::parse(user) else { continue };
+                let count = of_server.entry(user.server_name().to_owned()).or_default();
+                if *count < NAMESAKES_OF_ONE && self.policy().find(caller, &user) {
+                    *count += 1;
+                    some.push(Candidate { user, begin: row.begin });
+                }
+            }
+            some.truncate(NAMESAKES_LOOKED_AT.saturating_sub(looked_at));
+            looked_at += some.len();
+            let users: Vec<&str> = some.iter().map(|candidate| candidate.user.as_str()).collect();
+            let people = self.store().get_many(&PEOPLE, &users).await?;
+            let is_there = |row: Option<PersonRow>| row.is_some_and(|row| searcher.may_see(&row));
+            there.extend(some.into_iter().zip(people).filter_map(|(it, row)| is_there(row).then_some(it)));
+            let Some(last) = last.filter(|_| looked_at < NAMESAKES_LOOKED_AT) else { break };
+            range = range.after(&last);
+            tokio::task::yield_now().await;
+        }
+        Ok(there)
+    }
+
     /// Who is called so, whoever may know it: best first.
-    async fn candidates(&self, caller: &UserId, term: &Term) -> Result<Vec<Candidate>, Error> {
+    async fn candidates(&self, caller: &UserId, term: &Term) -> Result<Candidates, Error> {
         // By where it begins, then those whom the caller's own authority knows, then by scope, then by id.
         let mut best: BTreeMap<OwnedUserId, (bool, usize, Begin)> = BTreeMap::new();
         let own = caller.server_name();
@@ -141,6 +203,7 @@ impl Rooms {
             .enumerate()
             .map(|(place, range)| (place, range, HashSet::new()))
             .collect();
+        let mut namesakes = None;
         for _ in 0..MOST_PAGES {
             let pages = ranges.iter().map(|(_, range, _)| range.clone()).collect();
             let found = self.store().scan_many(&WORDS, pages, Order::Ascending, WORDS_READ).await?;
@@ -155,8 +218,13 @@ impl Rooms {
                     let known = best.entry(user).or_insert(rank);
                     *known = (*known).min(rank);
                 }
-                if let Some(last) = last.filter(|_| users.len() < WORDS_READ) {
+                let Some(last) = last else { continue };
+                let Sought { scope, piece, is_end } = &places[place];
+                if users.len() < WORDS_READ {
                     next.push((place, range.after(&last), users));
+                } else if scope == ELSEWHERE && !is_end && last.1 == *piece {
+                    // Who bears the name alone comes before those who are called more than that.
+                    namesakes = Some(Range::prefix(&(scope.as_str(), piece.as_str())).after(&last));
                 }
             }
             ranges = next;
@@ -169,7 +237,8 @@ impl Rooms {
         best.retain(|user, _| self.policy().find(caller, user));
         let mut ranked: Vec<_> = best.into_iter().map(|(user, rank)| (rank, user)).collect();
         ranked.sort_unstable();
-        Ok(ranked.into_iter().map(|((.., begin), user)| Candidate { user, begin }).collect())
+        let best = ranked.into_iter().map(|((.., begin), user)| Candidate { user, begin }).collect();
+        Ok(Candidates { best, namesakes })
     }
 
     /// Those whom the searcher may see, as he may see them.
@@ -272,6 +341,12 @@ impl Rooms {
 }
 
 impl Searcher {
+    /// Whether somebody is in a room into which the searcher may look.
+    fn may_see(&self, person: &PersonRow) -> bool {
+        let mut rooms = person.names.iter().flat_map(|name| &name.rooms);
+        rooms.any(|room| self.own.contains(room) || self.open.contains(room))
+    }
+
     /// Rooms by which somebody is seen as what he is sought by, few of them: those that the searcher is in, and those
     /// that are open, but for those for which he is due.
     fn of(

@@ -4,15 +4,50 @@
 //! the last event before the place, moved so that live orders are commit positions (`s1_4711`) and
 //! backfilled ones are negative (`s1_-3`). So a `next_batch` of `/sync` is at once a place in every
 //! room's timeline, and tokens outlive restarts: nothing about them is kept anywhere.
+//!
+//! Behind it there may be what concerns `/sync` alone ([`Rest`]), as `s1_4711~300!5`; for a place in a timeline it
+//! means nothing.
 
 use std::{fmt, str::FromStr};
 
 use store::Position;
 
-use crate::{Error, Order, Rooms};
+use crate::{Error, Order, RoomSerial, Rooms};
 
 /// The version of the token format written by this server.
 const PREFIX: &str = "s1_";
+
+/// What concerns `/sync` alone follows these.
+const PRESENT: char = '~';
+const TYPING: char = '!';
+
+/// Rooms that are named in a token.
+const MOST_TYPING: usize = 8;
+
+/// What `/sync` has to know of a client besides the place up to which it was told everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// Up to where it was told who came and went, if that is less.
+    pub present: Option<Position>,
+    /// Rooms of which it was told last that somebody types, some of them.
+    pub typing: Vec<RoomSerial>,
+}
+
+impl Rest {
+    /// By the text of a token; of one that is none, something.
+    pub fn of(token: &str) -> Self {
+        let (text, typing) = token.split_once(TYPING).unwrap_or((token, ""));
+        let present = text.split_once(PRESENT).and_then(|(_, digits)| digits.parse().ok());
+        let typing = typing.split(TYPING).filter_map(|digits| digits.parse().ok()).map(RoomSerial);
+        Self { present: present.map(Position), typing: typing.take(MOST_TYPING).collect() }
+    }
+
+    /// With these rooms, as far as there is room for them.
+    #[must_use]
+    pub fn typing(self, rooms: impl IntoIterator<Item = RoomSerial>) -> Self {
+        Self { typing: rooms.into_iter().take(MOST_TYPING).collect(), ..self }
+    }
+}
 
 /// Live events begin here; backfilled ones lie below.
 const LIVE: u64 = 1 << 63;
@@ -35,6 +70,20 @@ impl Token {
     /// The place just before the event of this order.
     pub fn before(order: Order) -> Self {
         Self(Order(order.0.saturating_sub(1)))
+    }
+
+    /// The text of a token for `/sync`.
+    pub fn with_rest(self, rest: &Rest) -> String {
+        let mut text = self.to_string();
+        if let Some(Position(present)) = rest.present {
+            text.push(PRESENT);
+            text.push_str(&present.to_string());
+        }
+        for room in &rest.typing {
+            text.push(TYPING);
+            text.push_str(&room.0.to_string());
+        }
+        text
     }
 
     /// The place before everything.
@@ -79,6 +128,13 @@ impl FromStr for Token {
             Some(digits) => (true, digits),
             None => (false, number),
         };
+        let (digits, typing) = digits.split_once(TYPING).unwrap_or((digits, "0"));
+        let (digits, present) = digits.split_once(PRESENT).unwrap_or((digits, "0"));
+        let is_number =
+            |text: &str| text.parse::<u64>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(present) || !typing.split(TYPING).all(is_number) {
+            return Err(BadToken);
+        }
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(BadToken);
         }
@@ -105,7 +161,38 @@ mod tests {
     }
 
     #[test]
+    fn what_concerns_sync_alone_is_no_part_of_the_place() {
+        let place = Token::after(Position(4711));
+        let present = Some(Position(300));
+        for (rest, wanted) in [
+            (Rest::default(), "s1_4711"),
+            (Rest { present, ..Rest::default() }, "s1_4711~300"),
+            (Rest::default().typing([RoomSerial(5), RoomSerial(9)]), "s1_4711!5!9"),
+            (Rest { present, typing: vec![RoomSerial(5)] }, "s1_4711~300!5"),
+        ] {
+            assert_eq!(place.with_rest(&rest), wanted);
+            assert_eq!(wanted.parse(), Ok(place));
+            assert_eq!(Rest::of(wanted), rest);
+        }
+        assert_eq!(Rest::default().typing((0..99).map(RoomSerial)).typing.len(), MOST_TYPING);
+    }
+
+    #[test]
     fn other_text_is_refused() {
+        for text in [
+            "s1_4~",
+            "s1_4~x",
+            "s1_4~+5",
+            "s1_4~5~6",
+            "s1_~5",
+            "s1_4!",
+            "s1_4!5!",
+            "s1_4!5~6",
+            "s1_4!-1",
+            "s1_4~99999999999999999999",
+        ] {
+            assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");
+        }
         for text in ["", "s1_", "s2_4", "4", "s1_x", "s1_+4", "s1_--4", "s1_ 4", "s1_99999999999999999999"] {
             assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");
         }

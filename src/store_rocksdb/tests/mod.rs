@@ -171,6 +171,43 @@ async fn a_backup_made_while_writing_restores_to_a_clean_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_position_that_was_given_after_a_backup_is_given_again_by_what_it_restores() {
+    let root = tempfile::tempdir().unwrap();
+    let (live, backups) = (root.path().join("live"), root.path().join("backups"));
+    let os = |path: &Path| Settings { durability: Durability::Os, ..small(path) };
+    let (backend, store) = open(&os(&live)).await;
+    store.commit(numbered(1)).await.unwrap();
+    backend.backup(&backups).unwrap();
+    let mut lost = store.head();
+    for number in 2..100 {
+        store.commit(numbered(number)).await.unwrap();
+        lost = store.head();
+    }
+    store.close().await.unwrap();
+    for again in ["restored", "once more"] {
+        let restored = root.path().join(again);
+        restore(&backups, &restored).unwrap();
+        let (backend, copy) = open(&os(&restored)).await;
+        assert!(copy.head() > lost);
+        copy.commit(numbered(2)).await.unwrap();
+        let made = copy.head();
+        assert!(made > lost, "{made} after {lost}");
+        let told: Vec<_> = copy.changes(lost, 9).await.unwrap().iter().map(|it| it.position).collect();
+        assert_eq!(told, [made], "who goes on from a lost position is told all that is new");
+        assert!(copy.verify(&[ROWS.check(), QUEUE.check()]).await.unwrap().is_clean());
+        lost = copy.head();
+        // The next one is made of this.
+        std::fs::remove_dir_all(&backups).unwrap();
+        backend.backup(&backups).unwrap();
+        for number in 3..100 {
+            copy.commit(numbered(number)).await.unwrap();
+            lost = copy.head();
+        }
+        copy.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verify_finds_a_flipped_byte() {
     let root = tempfile::tempdir().unwrap();
     let (_, store) = open(&small(root.path())).await;

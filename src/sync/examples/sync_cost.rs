@@ -75,6 +75,7 @@ fn request(user: &UserId, filter: &Arc<SyncFilter>) -> SyncRequest {
         user: user.to_owned(),
         device: "PHONE".into(),
         since: None,
+        rest: room::read::token::Rest::default(),
         timeout: Duration::from_secs(30),
         full_state: false,
         presence: None,

@@ -243,6 +243,38 @@ async fn who_was_shown_typing_before_a_crash_is_not_any_more_once_he_has_sent_wh
 }
 
 #[tokio::test]
+async fn who_was_shown_typing_before_a_crash_is_not_any_more_though_nothing_else_happens() {
+    let disk = store::MemoryDisk::default();
+    let town = town_on(&disk).await;
+    let room = town.room("hanako").await;
+    let other = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    town.rooms.set_typing(&user("taro"), &room, Some(Duration::from_secs(30))).await.unwrap();
+    let typing = |answer: &Value| {
+        let events = &joined(answer, &room)["ephemeral"]["events"];
+        of_type(events, "m.typing").map(|event| event["content"]["user_ids"].clone())
+    };
+    let mut new = client("hanako").on("TABLET");
+    for client in [&mut hanako, &mut new] {
+        assert_eq!(typing(&client.sync(&town).await), Some(json!([user("taro")])));
+    }
+    // It is known after answers that say nothing of it, too.
+    hanako.sync(&town).await;
+    town.say("hanako", &other, "別の件").await;
+    hanako.sync(&town).await;
+    town.tasks.stop(Duration::ZERO).await;
+
+    let town = town_on(&disk).await;
+    for client in [&mut hanako, &mut new] {
+        assert_eq!(typing(&client.sync(&town).await), Some(json!([])));
+        assert_eq!(typing(&client.sync(&town).await), None, "once");
+        assert!(!client.since.as_ref().unwrap().contains('!'));
+    }
+}
+
+#[tokio::test]
 async fn typing_ends_in_its_time_however_the_calendar_is_set() {
     let town = town().await;
     let room = town.room("hanako").await;

@@ -213,3 +213,38 @@ async fn who_was_there_before_a_crash_and_has_not_come_back_is_away_for_those_wh
     all.retain(|told| told.0 != "hanako");
     assert_eq!(all, [is("jiro", "online"), is("taro", "offline")]);
 }
+
+#[tokio::test]
+async fn of_whom_one_answer_has_no_place_the_next_tells_at_once() {
+    let town = town_with(Arc::new(MemoryBackend::new()), Some(PresenceConfig { largest_room: 2_000 })).await;
+    let (room, mut hanako) = two(&town).await;
+    let staff: Vec<String> = (0..1_100).map(|number| format!("shokuin{number:04}")).collect();
+    for name in &staff {
+        town.join(name, &room).await;
+    }
+    hanako.sync(&town).await;
+    for name in &staff {
+        set(&town, name, State::Online, "");
+    }
+    for name in &staff {
+        until(&town, name, State::Online).await;
+    }
+    // Whoever does not wait at all is told, part by part, and so is a client that is new.
+    let mut new = hidden("hanako").on("TABLET");
+    for client in [&mut hanako, &mut new] {
+        let mut all: Vec<String> = Vec::new();
+        for answers in 0.. {
+            let some = told(&client.sync(&town).await);
+            if some.is_empty() {
+                assert!(answers >= 2, "{answers}");
+                break;
+            }
+            assert!(some.len() < 1_100, "one answer has a bound");
+            all.extend(some.into_iter().map(|(name, _)| name));
+        }
+        all.sort();
+        assert_eq!(all.len(), staff.len());
+        assert_eq!(all, staff);
+        assert!(!client.since.as_ref().unwrap().contains('~'), "nothing is left to be told");
+    }
+}

@@ -6,7 +6,10 @@ use account::{Accounts, PasswordCost, PresenceConfig, State};
 use base::{Clock, ManualClock, Metrics, Random, Tasks};
 use engine::{CreateRoom, Engine, Joining, NoRemote, Preset, Profile, Txn};
 use pdu::{Authorities, Authority, Draft};
-use room::{AllowAll, Rooms, read::token::Token};
+use room::{
+    AllowAll, Rooms,
+    read::token::{Rest, Token},
+};
 use ruma::{
     OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId, OwnedUserId, RoomId,
     UserId,
@@ -74,6 +77,7 @@ impl Client {
             user: self.user.clone(),
             device: self.device.clone(),
             since: self.since.as_ref().map(|since| since.parse::<Token>().unwrap().position()),
+            rest: self.since.as_deref().map(Rest::of).unwrap_or_default(),
             timeout: self.timeout,
             full_state: self.full_state,
             presence: self.presence,

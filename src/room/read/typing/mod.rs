@@ -27,12 +27,15 @@ pub use self::state::TypingChange;
 use self::state::{Among, Inner, LONGEST, REMOTE, Said, WAITING};
 use crate::{
     Error, RoomSerial, Rooms,
-    read::{event::StoredEvent, room::RoomInfo},
+    read::{event::StoredEvent, membership::UserRooms, room::RoomInfo},
     tables::Membership,
 };
 
 /// Whose ear it is among those of the store.
 const EAR: u8 = 1;
+
+/// So many rooms of one user in which somebody types are told of.
+const MOST_AMONG: usize = 16;
 
 /// Where several processes share the data, changes gather for so long after some were told.
 const GATHER: Duration = Duration::from_millis(250);
@@ -299,6 +302,14 @@ impl Rooms {
     /// nobody will say when he ceases.
     pub fn may_have_missed_typing(&self, since: Position) -> bool {
         since <= self.reader().typing.opened
+    }
+
+    /// Rooms of a user in which somebody types, some of them.
+    pub fn typing_among(&self, rooms: &UserRooms) -> Vec<RoomSerial> {
+        let inner = self.reader().typing.inner.lock();
+        let is_typed_in = |room: &RoomSerial| inner.rooms.get(room).is_some_and(|it| !it.users.is_empty());
+        let joined = rooms.with(Membership::Join).map(|row| row.room);
+        joined.filter(is_typed_in).take(MOST_AMONG).collect()
     }
 
     /// Who types in a room.
