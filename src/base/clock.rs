@@ -69,6 +69,12 @@ pub struct Instant(std::time::Instant);
 /// No wait is longer: what is added to an [`Instant`] beyond it counts as this.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+/// The shortest rest of [`Clock::rest_since`].
+pub const SHORTEST_REST: Duration = Duration::from_millis(2);
+
+/// The longest one: a step that took very long, since the machine slept, say, does not stop the work for as long.
+pub const LONGEST_REST: Duration = Duration::from_secs(5);
+
 impl Instant {
     /// The time that has passed since `earlier`; zero when `earlier` is later.
     pub fn since(self, earlier: Instant) -> Duration {
@@ -151,6 +157,16 @@ impl Clock {
             Source::System => tokio::time::sleep(duration).await,
             Source::Manual(manual) => manual.sleep(duration).await,
         }
+    }
+
+    /// Rests after a step that began at `began`, for so many times as long as it took, but for [`SHORTEST_REST`] at
+    /// least and [`LONGEST_REST`] at most. Dropping the future ends the rest.
+    ///
+    /// For work that nobody waits for: whoever does something meanwhile has the disk and the processor for the rest. Where
+    /// those are busy, steps take longer, and with them rests.
+    pub async fn rest_since(&self, began: Instant, times: u32) {
+        let took = self.instant().since(began);
+        self.sleep(took.saturating_mul(times).clamp(SHORTEST_REST, LONGEST_REST)).await;
     }
 
     /// Waits for `work`, at most for `duration`; unfinished work is dropped.

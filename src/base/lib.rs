@@ -26,7 +26,7 @@ pub use attempts::Attempts;
 pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};
 pub use cache::{Cache, Caches};
-pub use clock::{Clock, Elapsed, Instant, ManualClock, Timestamp};
+pub use clock::{Clock, Elapsed, Instant, LONGEST_REST, ManualClock, SHORTEST_REST, Timestamp};
 pub use fold::{Term, folded};
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;

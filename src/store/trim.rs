@@ -63,8 +63,6 @@ const SLICE_POSITIONS: u64 = 20_000;
 
 /// After a slice it rests for so many times as long as that took.
 const REST: u32 = 3;
-const SHORTEST_REST: Duration = Duration::from_millis(2);
-const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// After so many entries the space that they took is given back.
 const GIVE_BACK_AFTER: u64 = 200_000;
@@ -355,9 +353,7 @@ impl Trimmer {
             }
             all += count;
             self.counts.trimmed.inc_by(count);
-            let took = self.clock.instant().since(began);
-            let rest = took.saturating_mul(REST).clamp(SHORTEST_REST, LONGEST_REST);
-            term.ended().run_until_cancelled(self.clock.sleep(rest)).await;
+            term.ended().run_until_cancelled(self.clock.rest_since(began, REST)).await;
         }
         if all > 0 {
             info!(count = all, "the log is trimmed");

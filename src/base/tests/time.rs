@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
 use futures_util::poll;
 
-use crate::{Clock, Elapsed, Timestamp};
+use crate::{Clock, Elapsed, LONGEST_REST, SHORTEST_REST, Timestamp};
 
 #[tokio::test]
 async fn a_manual_clock_wakes_a_sleeper_when_its_time_has_come_and_not_before() {
@@ -39,6 +39,27 @@ async fn a_timeout_on_a_manual_clock_ends_the_wait() {
     hand.advance(Duration::from_secs(30));
     assert_eq!(poll!(wait.as_mut()), Poll::Ready(Err(Elapsed)));
     assert_eq!(clock.timeout(Duration::from_secs(1), async { 7 }).await, Ok(7));
+}
+
+#[tokio::test]
+async fn who_rests_does_so_for_so_many_times_as_long_as_he_worked_within_bounds() {
+    let (clock, hand) = Clock::manual(0);
+    let millis = Duration::from_millis;
+    for (worked, times, rests) in [
+        (millis(100), 3, millis(300)),
+        (millis(100), 1, millis(100)),
+        (millis(0), 3, SHORTEST_REST),
+        (millis(3_600_000), 3, LONGEST_REST),
+    ] {
+        let began = clock.instant();
+        hand.advance(worked);
+        let mut rest = pin!(clock.rest_since(began, times));
+        assert!(poll!(rest.as_mut()).is_pending());
+        hand.advance(rests - millis(1));
+        assert!(poll!(rest.as_mut()).is_pending(), "{worked:?}, {times} times");
+        hand.advance(millis(1));
+        assert!(poll!(rest.as_mut()).is_ready(), "{worked:?}, {times} times");
+    }
 }
 
 #[test]

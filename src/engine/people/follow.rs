@@ -7,10 +7,7 @@
 //! every second has each of them looked at once in a round, and others have their turn. After each page it
 //! rests for longer than that took.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use room::{
     Error,
@@ -33,8 +30,6 @@ const PAGE: usize = 100;
 
 /// After a page it rests for so many times as long as that took.
 const REST: u32 = 3;
-const SHORTEST_REST: Duration = Duration::from_millis(1);
-const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// The rooms in which people are due.
 pub(crate) type Due = BTreeMap<String, BTreeSet<RoomSerial>>;
@@ -115,9 +110,7 @@ impl Engine {
     }
 
     async fn rest_after(&self, term: &Term, began: base::Instant) {
-        let took = self.0.clock.instant().since(began);
-        let rest = took.saturating_mul(REST).clamp(SHORTEST_REST, LONGEST_REST);
-        term.ended().run_until_cancelled(self.0.clock.sleep(rest)).await;
+        term.ended().run_until_cancelled(self.0.clock.rest_since(began, REST)).await;
     }
 
     /// Looks at people who are due.

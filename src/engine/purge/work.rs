@@ -21,11 +21,8 @@ use crate::Engine;
 /// The name under which one of several processes does this.
 const NAME: &str = "room purges";
 
-/// After a slice it rests for so many times as long as that took: whoever sends meanwhile has the disk and the
-/// processor for the rest. A committer that is busy makes slices, and with them rests, longer.
+/// After a slice it rests for so many times as long as that took.
 const REST: u32 = 3;
-const SHORTEST_REST: Duration = Duration::from_millis(2);
-const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether something can be done that could not be done before.
 const LOOK: Duration = Duration::from_secs(1);
@@ -190,9 +187,7 @@ impl Engine {
 
     /// Rests for as long as something took, so many times.
     async fn rest_since(&self, work: &Work, began: Instant, times: u32) {
-        let took = self.0.clock.instant().since(began);
-        let rest = took.saturating_mul(times).clamp(SHORTEST_REST, LONGEST_REST);
-        work.term.ended().run_until_cancelled(self.0.clock.sleep(rest)).await;
+        work.term.ended().run_until_cancelled(self.0.clock.rest_since(began, times)).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The two looks at one room.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base::Instant;
 use room::{
@@ -21,11 +21,8 @@ use crate::{
     tables::{SWEEPS, SweepRow},
 };
 
-/// After a step it rests for so many times as long as that took: whoever sends meanwhile has the disk and the processor
-/// for the rest. A committer that is busy makes steps, and with them rests, longer.
+/// After a step it rests for so many times as long as that took.
 const REST: u32 = 3;
-const SHORTEST_REST: Duration = Duration::from_millis(2);
-const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// A room that is looked through.
 pub(super) struct Sweep<'a> {
@@ -179,9 +176,7 @@ impl Sweep<'_> {
 
 /// Rests after a step that began then.
 pub(super) async fn rest(engine: &Engine, term: &Term, began: Instant) {
-    let took = engine.0.clock.instant().since(began);
-    let rest = took.saturating_mul(REST).clamp(SHORTEST_REST, LONGEST_REST);
-    term.ended().run_until_cancelled(engine.0.clock.sleep(rest)).await;
+    term.ended().run_until_cancelled(engine.0.clock.rest_since(began, REST)).await;
 }
 
 impl Engine {

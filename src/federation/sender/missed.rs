@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Caches, Instant};
+use base::Caches;
 use room::{
     Order, RoomSerial, Root,
     read::{
@@ -50,8 +50,6 @@ const DEBTS: usize = 1_000;
 
 /// After a step it rests for so many times as long as that took: what is said now is sent meanwhile.
 const REST: u32 = 2;
-const SHORTEST_REST: Duration = Duration::from_millis(1);
-const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -101,24 +99,13 @@ impl Inner {
             let rooms = self.rooms.rooms_by_serial(after, ROOMS).await?;
             let Some((last, _)) = rooms.last() else { break };
             after = Some(*last);
-            let query = |(room, room_id): &(RoomSerial, OwnedRoomId)| {
-                let (after, through) = (missed.after, missed.through);
-                // Copied: what it borrows would not outlive this.
-                (*room, room_id.clone(), after, through)
-            };
-            let asked: Vec<_> = rooms.iter().map(query).collect();
-            let queries: Vec<RecentQuery<'_>> = asked
+            let Missed { after: since, through } = missed;
+            let queries: Vec<RecentQuery<'_>> = rooms
                 .iter()
-                .map(|(room, room_id, after, through)| RecentQuery {
-                    room: *room,
-                    room_id,
-                    after: *after,
-                    through: *through,
-                    limit: 1,
-                })
+                .map(|(room, room_id)| RecentQuery { room: *room, room_id, after: since, through, limit: 1 })
                 .collect();
             let recent = self.rooms.recent(&queries).await?;
-            self.rest_since(began).await;
+            self.clock.rest_since(began, REST).await;
             for ((room, room_id), recent) in rooms.iter().zip(recent) {
                 if recent.entries.is_empty() {
                     continue;
@@ -167,7 +154,7 @@ impl Inner {
         for some in debts.chunks(DEBTS) {
             self.owe(some, room_id, missed).await.map_err(room::Error::Commit)?;
         }
-        self.rest_since(began).await;
+        self.clock.rest_since(began, REST).await;
         Ok(())
     }
 
@@ -194,7 +181,7 @@ impl Inner {
                 }
                 found.targets.extend(target(&event));
             }
-            self.rest_since(began).await;
+            self.clock.rest_since(began, REST).await;
             if is_last {
                 return Ok(found);
             }
@@ -230,12 +217,6 @@ impl Inner {
             self.serve(&destination);
         }
         Ok(())
-    }
-
-    async fn rest_since(&self, began: Instant) {
-        let took = self.clock.instant().since(began);
-        let rest = took.saturating_mul(REST).clamp(SHORTEST_REST, LONGEST_REST);
-        self.clock.sleep(rest).await;
     }
 }
 
