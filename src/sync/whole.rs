@@ -62,7 +62,7 @@ impl Syncs {
             out.raw(END);
             return Ok(Answer::Whole(out.into_bytes()));
         }
-        let mut bodies = self.bodies(&scene, groups, now);
+        let mut bodies = self.bodies(&request, &scene, groups, now);
         let mut begun = false;
         // What goes wrong before anything is sent is answered as an error.
         let first = bodies.next().await.transpose()?.unwrap_or_default();
@@ -79,12 +79,13 @@ impl Syncs {
     /// client has taken, and on other threads, since a large account would keep one busy for long.
     fn bodies(
         &self,
+        request: &Arc<SyncRequest>,
         scene: &Scene<'_>,
         groups: Vec<Vec<RoomPlan>>,
         now: Timestamp,
     ) -> BoxStream<'static, Result<Bytes, Error>> {
         let (since, head, ignored) = (scene.since, scene.head, scene.ignored.clone());
-        let (syncs, request) = (self.clone(), Arc::new(scene.request.clone()));
+        let (syncs, request) = (self.clone(), request.clone());
         let last = groups.len().saturating_sub(1);
         let read = move |(place, group): (usize, Vec<RoomPlan>)| {
             let (syncs, request, ignored) = (syncs.clone(), request.clone(), ignored.clone());

@@ -84,9 +84,7 @@ impl Snapshots {
         reached: &Reached,
         after: Option<ChunkHash>,
     ) -> Result<Option<Page>, Error> {
-        let rows = self.page(room, after).await?;
-        let Some((last, _)) = rows.last() else { return Ok(None) };
-        let mut page = Page { last: *last, doomed: Vec::new(), condemned: 0, counts: Reclaimed::default() };
+        let Some((mut page, rows)) = self.page(room, after).await? else { return Ok(None) };
         for (hash, bytes) in &rows {
             page.counts.kept += 1;
             if reached.contains(*hash) {
@@ -116,9 +114,7 @@ impl Snapshots {
         reached: &Reached,
         after: Option<ChunkHash>,
     ) -> Result<Option<Page>, Error> {
-        let rows = self.page(room, after).await?;
-        let Some((last, _)) = rows.last() else { return Ok(None) };
-        let mut page = Page { last: *last, doomed: Vec::new(), condemned: 0, counts: Reclaimed::default() };
+        let Some((mut page, rows)) = self.page(room, after).await? else { return Ok(None) };
         for (hash, bytes) in &rows {
             let key = (room, hash.0);
             match pardoned(bytes) {
@@ -145,17 +141,22 @@ impl Snapshots {
         self.shelf().forget(room, doomed);
     }
 
+    /// A room's next chunks behind one, as they are stored, and a page on which nothing is said of them yet. `None`: there are
+    /// no more.
     async fn page(
         &self,
         room: RoomSerial,
         after: Option<ChunkHash>,
-    ) -> Result<Vec<(ChunkHash, Bytes)>, Error> {
+    ) -> Result<Option<(Page, Vec<(ChunkHash, Bytes)>)>, Error> {
         let mut range = Range::prefix(&room);
         if let Some(ChunkHash(after)) = after {
             range = range.after(&(room, after));
         }
         let rows = self.shelf().store().scan(&CHUNKS, range, Order::Ascending, STEP).await?;
-        Ok(rows.into_iter().map(|((_, hash), bytes)| (ChunkHash(hash), bytes)).collect())
+        let rows: Vec<_> = rows.into_iter().map(|((_, hash), bytes)| (ChunkHash(hash), bytes)).collect();
+        let Some((last, _)) = rows.last() else { return Ok(None) };
+        let page = Page { last: *last, doomed: Vec::new(), condemned: 0, counts: Reclaimed::default() };
+        Ok(Some((page, rows)))
     }
 
     /// Looks at every chunk of these snapshots, in the store itself: that it is there, has its hash,
