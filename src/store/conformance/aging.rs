@@ -181,6 +181,10 @@ pub async fn a_reader_that_nobody_has_any_more_is_forgotten(place: &dyn Place) {
         set_cursor(store, name, entries[2]).await;
     }
     set_cursor(store, "quick", entries[9]).await;
+    // It has not made up for what it missed before.
+    let mut before = Batch::new();
+    before.put(&crate::consumer::MISSED, "gone", &Missed { after: Position::START, through: entries[1] });
+    store.commit(before).await.expect("committed");
     let ours = Consumer::new(store, "ours", &Clock::system(), &Metrics::new());
     store.trim_log_now(entries[5]).await.expect("trimmed");
     let names = async || {
@@ -208,6 +212,12 @@ pub async fn a_reader_that_nobody_has_any_more_is_forgotten(place: &dyn Place) {
     let missed = in_term_of(&ours, async |term: Term| term.missed()).await;
     assert_eq!(missed, Some(Missed { after: entries[2], through: entries[5] }));
     assert_eq!(in_term(store, "gone", async |term| (term.cursor(), term.missed())).await, (entries[5], None));
+    // Who trims looks after that by himself.
+    set_cursor(store, "elsewhere", entries[2]).await;
+    let trimming = Trimming::begin(&opened, Keep::default());
+    trimming.ticks(store, 3).await;
+    assert_eq!(names().await, ["gone", "ours", "quick"]);
+    trimming.end().await;
     opened.close().await;
 }
 

@@ -204,6 +204,33 @@ async fn who_was_thrown_out_and_whom_nobody_of_ours_is_with_any_more_hear_of_it_
 }
 
 #[tokio::test]
+async fn of_many_rooms_none_is_left_out_when_it_is_made_up_for_a_trimmed_log() {
+    let towns = Towns::new().await;
+    // More than are looked at together.
+    for _ in 0..20 {
+        towns.hanako.create_room(Preset::PrivateChat).await;
+    }
+    let newest = towns.hanako.create_room(Preset::PublicChat).await;
+    towns.taro.join(&newest, "kanazawa.test").await;
+    let link = towns.net.link(&towns.kanazawa, &towns.wajima);
+    link.cut();
+    towns.hanako.send(&towns.room, "最古").await;
+    towns.hanako.send(&newest, "最新").await;
+    // The last entry of a log stays.
+    towns.hanako.create_room(Preset::PrivateChat).await;
+    let store = towns.kanazawa.look(|house| house.store.clone());
+    store.trim_log_now(store.head()).await.unwrap();
+    drop(store);
+
+    towns.kanazawa.crash_and_restart().await;
+    link.heal();
+    towns.net.advance(Duration::from_secs(3_600));
+
+    towns.taro.sync_until(|seen| seen.has_message(&towns.room, "最古")).await;
+    towns.taro.sync_until(|seen| seen.has_message(&newest, "最新")).await;
+}
+
+#[tokio::test]
 async fn who_was_thrown_out_long_before_the_end_hears_of_it_after_a_trim_too() {
     let towns = Towns::new().await;
     let link = towns.net.link(&towns.kanazawa, &towns.wajima);
