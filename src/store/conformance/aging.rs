@@ -211,7 +211,10 @@ pub async fn a_reader_that_nobody_has_any_more_is_forgotten(place: &dyn Place) {
     .await;
     let missed = in_term_of(&ours, async |term: Term| term.missed()).await;
     assert_eq!(missed, Some(Missed { after: entries[2], through: entries[5] }));
-    assert_eq!(in_term(store, "gone", async |term| (term.cursor(), term.missed())).await, (entries[5], None));
+    for _ in 0..2 {
+        let seen = in_term(store, "gone", async |term| (term.cursor(), term.missed())).await;
+        assert_eq!(seen, (entries[5], None));
+    }
     // Who trims looks after that by himself.
     set_cursor(store, "elsewhere", entries[2]).await;
     let trimming = Trimming::begin(&opened, Keep::default());

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use room::{Order, RoomSerial, tables::TIMELINE};
 use ruma::OwnedRoomId;
 use serde_json::json;
-use store::{Batch, Range, Table, Tuning};
+use store::{Batch, Missed, Range, Table, Tuning};
 use testkit::{Fault, Net, Preset, Seen, Server, User, Wire};
 
 /// Two authorities with a person each, in one room that the first one made.
@@ -177,7 +177,19 @@ async fn what_a_sender_had_not_sent_when_the_log_was_trimmed_reaches_the_others_
     let sent = || towns.kanazawa.look(|house| house.store.clone());
     let made_up = async || sent().log_status().await.unwrap().readers.iter().all(|one| !one.is_passed_over);
     assert!(made_up().await, "the log waits for it again");
+    let is_done = async {
+        while !towns.kanazawa.look(|house| house.sender.is_idle()) {
+            towns.net.advance(Duration::from_secs(5));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_done).await.expect("it comes to an end");
+    let missed = sent().scan(&MISSED, Range::all(), store::Order::Ascending, 9).await.unwrap();
+    assert_eq!(missed, [], "the next sender has nothing to make up for");
 }
+
+/// What readers of the log have not made up for.
+static MISSED: Table<String, Missed> = Table::new(8, "store.missed", Tuning::Small);
 
 #[tokio::test]
 async fn who_was_thrown_out_and_whom_nobody_of_ours_is_with_any_more_hear_of_it_after_a_trim_too() {
@@ -234,11 +246,17 @@ async fn of_many_rooms_none_is_left_out_when_it_is_made_up_for_a_trimmed_log() {
 async fn who_was_thrown_out_long_before_the_end_hears_of_it_after_a_trim_too() {
     let towns = Towns::new().await;
     let link = towns.net.link(&towns.kanazawa, &towns.wajima);
+    // His server is in that one neither before nor after it: the event alone names him.
+    let other = towns.hanako.create_room(Preset::PrivateChat).await;
+    towns.hanako.invite(&other, towns.taro.id()).await;
+    towns.taro.sync_until(|seen| seen.is_invited(&other)).await;
     link.cut();
     towns.hanako.kick(&towns.room, towns.taro.id()).await;
-    // More than are sent to whoever was away.
+    towns.hanako.kick(&other, towns.taro.id()).await;
+    // More than are sent to whoever was away, and than are looked at together.
     for number in 0..520 {
         towns.hanako.send(&towns.room, &number.to_string()).await;
+        towns.hanako.send(&other, &number.to_string()).await;
     }
     let store = towns.kanazawa.look(|house| house.store.clone());
     store.trim_log_now(store.head()).await.unwrap();
@@ -249,6 +267,7 @@ async fn who_was_thrown_out_long_before_the_end_hears_of_it_after_a_trim_too() {
     towns.net.advance(Duration::from_secs(3_600));
 
     towns.taro.sync_until(|seen| seen.room(&towns.room).section == "leave").await;
+    towns.taro.sync_until(|seen| seen.room(&other).section == "leave").await;
 }
 
 /// The timelines of rooms, whatever their rows say.
