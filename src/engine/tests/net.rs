@@ -100,9 +100,7 @@ pub(super) struct Server {
 
 pub(super) fn authority(name: &str) -> Authority {
     let mut seed = [7; 32];
-    for (place, byte) in seed.iter_mut().zip(name.bytes()) {
-        *place = byte;
-    }
+    seed.iter_mut().zip(name.bytes()).for_each(|(place, byte)| *place = byte);
     Authority::new(OwnedServerName::try_from(name).unwrap(), "1", &seed).unwrap()
 }
 
@@ -213,12 +211,12 @@ impl Net {
         self.0.shy.store(false, Ordering::SeqCst);
     }
 
-    /// From now on, events that come back signed are changed.
     /// Has answers to `send_join` changed.
     pub(super) fn forge_joined(&self, forge: Option<Arc<ForgeJoined>>) {
         *self.0.joined.lock() = forge;
     }
 
+    /// From now on, events that come back signed are changed.
     pub(super) fn forge(&self, forge: Forge) {
         *self.0.forge.lock() = Some(forge);
     }
@@ -322,6 +320,10 @@ impl Net {
         self.0.peers.lock().remove(<&ServerName>::try_from(server).unwrap());
     }
 
+    fn answered(&self, to: &ServerName) -> Result<(), RemoteError> {
+        if self.0.lossy.load(Ordering::SeqCst) { Err(unreachable(to)) } else { Ok(()) }
+    }
+
     async fn peer(&self, to: &ServerName) -> Result<Engine, RemoteError> {
         if self.0.silent.lock().contains(to) {
             std::future::pending::<()>().await;
@@ -331,13 +333,15 @@ impl Net {
             let clock = self.0.clock.lock().clone().unwrap_or_else(Clock::system);
             clock.sleep(time).await;
         }
-        let unreachable =
-            || RemoteError::Unreachable { server: to.to_owned(), cause: "no such peer".to_owned() };
         if self.0.cut.load(Ordering::SeqCst) {
-            return Err(unreachable());
+            return Err(unreachable(to));
         }
-        self.0.peers.lock().get(to).cloned().ok_or_else(unreachable)
+        self.0.peers.lock().get(to).cloned().ok_or_else(|| unreachable(to))
     }
+}
+
+fn unreachable(to: &ServerName) -> RemoteError {
+    RemoteError::Unreachable { server: to.to_owned(), cause: "no such peer".to_owned() }
 }
 
 fn refused(to: &ServerName, error: &Error) -> RemoteError {
@@ -396,10 +400,7 @@ impl Remote for Net {
             .await
             .map_err(|error| refused(to, &error))?;
         drop(self.0.joins.read().await);
-        if self.0.lossy.load(Ordering::SeqCst) {
-            let cause = "the connection was cut".to_owned();
-            return Err(RemoteError::Unreachable { server: to.to_owned(), cause });
-        }
+        self.answered(to)?;
         let mut joined = Joined {
             state: accepted.state.iter().map(raw).collect(),
             auth_chain: accepted.auth_chain.iter().map(raw).collect(),
@@ -467,14 +468,9 @@ impl Remote for Net {
         event_id: &EventId,
         event: &RawValue,
     ) -> Result<Vec<Box<RawValue>>, RemoteError> {
-        let peer = self.peer(to).await?;
-        let told =
-            peer.accept_knock(from, room_id, event_id, event).await.map_err(|error| refused(to, &error))?;
-        if self.0.lossy.load(Ordering::SeqCst) {
-            let cause = "the connection was cut".to_owned();
-            return Err(RemoteError::Unreachable { server: to.to_owned(), cause });
-        }
-        Ok(told)
+        let told = self.peer(to).await?.accept_knock(from, room_id, event_id, event).await;
+        self.answered(to)?;
+        told.map_err(|error| refused(to, &error))
     }
 
     async fn invite(
