@@ -50,7 +50,7 @@ async fn lacks(server: &Server, room: &RoomId) -> bool {
 }
 
 /// Brings the members, whoever else does the same.
-async fn fill(server: &Server, room: &RoomId) {
+pub(super) async fn fill(server: &Server, room: &RoomId) {
     let info = info(server, room).await;
     while lacks(server, room).await {
         match server.engine.fill(&info).await {
@@ -65,7 +65,7 @@ async fn unsettled(server: &Server) -> usize {
 }
 
 /// A large room at `a`, and `b` in it, where it lacks its members.
-async fn partly(net: &Net) -> (Server, Server, OwnedRoomId) {
+pub(super) async fn partly(net: &Net) -> (Server, Server, OwnedRoomId) {
     let (a, room) = asked(net).await;
     let b = net.server(&["b.test"]).await;
     net.keep_members();
