@@ -104,6 +104,11 @@ impl LackingRooms {
         self.0.get(&room).copied().flatten()
     }
 
+    /// Those that have all members now.
+    pub fn whole(&self) -> impl Iterator<Item = RoomSerial> {
+        self.0.iter().filter(|(_, whole)| whole.is_some()).map(|(room, _)| *room)
+    }
+
     /// Those that lack members.
     pub fn all(&self) -> impl Iterator<Item = RoomSerial> {
         self.0.iter().filter(|(_, whole)| whole.is_none()).map(|(room, _)| *room)
