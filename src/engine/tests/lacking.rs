@@ -1,6 +1,10 @@
 //! Rooms that lack members: what they can do, what they cannot, and how the members come.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use audit::Actor;
 use base::Metrics;
@@ -33,15 +37,15 @@ fn name(server: &str) -> OwnedServerName {
     OwnedServerName::try_from(server).unwrap()
 }
 
-async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
+pub(super) async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
     server.engine.rooms().room(room).await.unwrap().unwrap()
 }
 
-async fn head(server: &Server, room: &RoomId) -> Head {
+pub(super) async fn head(server: &Server, room: &RoomId) -> Head {
     server.rooms.get_head(&*info(server, room).await).await.unwrap()
 }
 
-async fn lacks(server: &Server, room: &RoomId) -> bool {
+pub(super) async fn lacks(server: &Server, room: &RoomId) -> bool {
     let serial = info(server, room).await.serial;
     let by_row = server.rooms.lacking().await.unwrap().lacks(serial);
     let by_head = head(server, room).await.members != Members::Whole;
@@ -76,7 +80,7 @@ pub(super) async fn partly(net: &Net) -> (Server, Server, OwnedRoomId) {
     (a, b, room)
 }
 
-async fn verdict(server: &Server, room: &RoomId, event: &EventId) -> (Verdict, bool) {
+pub(super) async fn verdict(server: &Server, room: &RoomId, event: &EventId) -> (Verdict, bool) {
     let event = server.rooms.event(room, event).await.unwrap().unwrap();
     (event.meta().verdict, event.meta().partial)
 }
@@ -177,13 +181,14 @@ async fn who_is_not_held_by_anybody_is_filled_by_whoever_looks() {
     let (a, b, room) = partly(&net).await;
     net.tell_members();
     // Whoever asked in vain pauses.
-    b.engine.fill_what_lacks().await.unwrap();
+    let mut lacked = HashSet::new();
+    b.engine.fill_what_lacks(&mut lacked).await.unwrap();
     for _ in 0..1_000 {
         if !lacks(&b, &room).await {
             break;
         }
         hand.advance(Duration::from_secs(60));
-        b.engine.fill_what_lacks().await.unwrap();
+        b.engine.fill_what_lacks(&mut lacked).await.unwrap();
         tokio::task::yield_now().await;
     }
     assert_whole(&a, &b, &room).await;

@@ -263,7 +263,10 @@ async fn what_the_states_of_a_room_took_while_it_lacked_members_goes_once_it_has
         b.say(&taro, &room, &number.to_string()).await;
         b.engine.send(&room, state(&taro, "x.place", "", &json!({ "floor": number })), None).await.ok();
     }
-    assert!(matches!(b.engine.reclaim_state(&room).await, Err(Error::MembersLacking(_))), "not while they come");
+    assert!(
+        matches!(b.engine.reclaim_state(&room).await, Err(Error::MembersLacking(_))),
+        "not while they come"
+    );
     net.tell_members();
     fill(&b, &room).await;
     b.deliver(&a).await;
