@@ -211,21 +211,25 @@ impl Stage<'_> {
         self.batch().put(&EVENTS, &key, redacted.json());
         self.batch().put(&EVENT_META, &key, &meta);
         self.batch().delete(&AWAITED, &(target.room(), target.event_id().as_str()));
-        if let (Some(relation), Some(order)) = (target.relation(), target.order()) {
-            let (room, parent) = (target.room(), relation.event_id.to_string());
-            if relation.is_thread() {
-                self.batch().delete(&THREADS, &(room, order));
-                let sender = (room, parent.as_str(), target.sender().as_str());
-                self.batch().add(&THREAD_SENDERS, &sender, -1);
-            }
-            self.batch().delete(&RELATIONS, &(room, parent, order));
-        }
+        self.unrelate(target);
         self.note_changed(target.serial());
         let emptied = Arc::new(StoredEvent::new(target.room(), target.serial(), redacted, meta));
         self.add_fresh(emptied.clone());
         let (engine, room) = (self.engine, self.room);
         projections::empty(&engine.0.projections, room, target, &emptied, self.batch());
         self.refresh_state(target, emptied).await
+    }
+
+    /// Takes an event out of the relations of its parent, and out of its thread.
+    pub(crate) fn unrelate(&mut self, event: &StoredEvent) {
+        let (Some(relation), Some(order)) = (event.relation(), event.order()) else { return };
+        let (room, parent) = (event.room(), relation.event_id.to_string());
+        if relation.is_thread() {
+            self.batch().delete(&THREADS, &(room, order));
+            let sender = (room, parent.as_str(), event.sender().as_str());
+            self.batch().add(&THREAD_SENDERS, &sender, -1);
+        }
+        self.batch().delete(&RELATIONS, &(room, parent, order));
     }
 
     /// The current state holds the same event as before, but the event says less now.

@@ -267,9 +267,14 @@ impl Stage<'_> {
         if is_out {
             // Nobody may rightly refer to it.
             self.batch.delete(&AUTH, &(room, serial));
+            self.unrelate(event);
         }
         let meta = EventMeta { verdict, place, before, after, partial: false, ..was.clone() };
         let stamped = Stamped { position: stamped.position, value: meta };
+        if is_out {
+            let emptied = StoredEvent::new(room, serial, pdu::redact(event.pdu())?, stamped.clone());
+            projections::empty(&self.engine.0.projections, self.room, event, &emptied, &mut self.batch);
+        }
         self.batch.put(&EVENT_META, &(room, serial), &stamped);
         self.batch.delete(&UNSETTLED, &(room, serial));
         if let Some(row) = page.rows.get(&serial) {

@@ -8,7 +8,7 @@ use std::{
 
 use audit::Actor;
 use base::Metrics;
-use pdu::RoomVersion;
+use pdu::{Draft, RoomVersion};
 use room::{
     Error,
     read::{
@@ -18,9 +18,12 @@ use room::{
         room::RoomInfo,
         view::Viewer,
     },
-    tables::{EVENT_META, Head, Members, Membership, Verdict},
+    tables::{EVENT_META, Head, Members, Membership, RELATIONS, THREAD_SENDERS, THREADS, Verdict},
 };
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    events::TimelineEventType,
+};
 use serde_json::json;
 use std::sync::Arc;
 use store::{MemoryDisk, Order, Range};
@@ -30,6 +33,7 @@ use super::{
     entering::{HANAKO, JIRO, MOST, TARO, asked, assert_whole, member, projected, watched},
     inbound::{auth_of, forge},
     net::{Net, Server, message, state, user, within},
+    projections::words_of,
 };
 use crate::{CreateRoom, NoDebts, entering::SLICE, purge::slices::swaths, tables::WAITING};
 
@@ -275,16 +279,35 @@ async fn who_turns_out_not_to_have_been_allowed_is_rejected_and_leaves_the_timel
     let lie = forge(RoomVersion::V11, &room, &message(&goro, "まだいる"), &[tip], &auth);
     b.receive("c.test", &[lie.to_raw()]).await;
     assert_eq!(verdict(&b, &room, lie.event_id()).await, (Verdict::Accepted, true));
+    let answer = json!({
+        "msgtype": "m.text",
+        "body": "返事",
+        "m.relates_to": { "rel_type": "m.thread", "event_id": lie.event_id() },
+    });
+    let answer = Draft::message(&goro, TimelineEventType::RoomMessage, &answer).unwrap();
+    let answer = forge(RoomVersion::V11, &room, &answer, &[lie.event_id().to_owned()], &auth);
+    b.receive("c.test", &[answer.to_raw()]).await;
     let right = c.say(&rokuro, &room, "本当にいる").await;
     c.deliver(&b).await;
     c.deliver(&a).await;
-    assert_eq!(b.bodies(&room).await, ["まだいる", "本当にいる"]);
+    assert_eq!(b.bodies(&room).await, ["まだいる", "返事", "本当にいる"]);
+    let indexed = async || {
+        let related = b.store.scan(&RELATIONS, Range::all(), Order::Ascending, 9).await.unwrap().len();
+        let threads = b.store.scan(&THREADS, Range::all(), Order::Ascending, 9).await.unwrap().len();
+        let senders = b.store.scan(&THREAD_SENDERS, Range::all(), Order::Ascending, 9).await.unwrap();
+        (related, threads, senders.iter().map(|(_, count)| count.0).sum::<i64>())
+    };
+    assert_eq!(indexed().await, (1, 1, 1));
+    assert_eq!(words_of(&b).await, ["まだいる", "本当にいる", "返事"]);
 
     net.tell_members();
     fill(&b, &room).await;
     assert_eq!(verdict(&b, &room, lie.event_id()).await, (Verdict::Rejected, false));
     assert_eq!(verdict(&b, &room, &right).await, (Verdict::Accepted, false));
     assert_eq!(b.bodies(&room).await, ["本当にいる"]);
+    // Nor do indexes know of it any more.
+    assert_eq!(indexed().await, (0, 0, 0));
+    assert_eq!(words_of(&b).await, ["本当にいる"]);
     assert_eq!(b.membership(&goro, &room).await, Some(Membership::Ban));
     assert_eq!(b.state(&room).await, a.state(&room).await);
 }
@@ -422,9 +445,14 @@ async fn servers_are_there_as_we_were_told_until_the_members_say_it() {
     assert!(is_there("a.test").await && is_there("aa.test").await && is_there("b.test").await);
     assert!(!is_there("c.test").await);
     b.rooms.note_told(serial, &mut known).await.unwrap();
+    let mut old = known.clone();
     let current = head(&b, &room).await.current;
     b.rooms.move_servers(serial, Arc::make_mut(&mut known), current).await.unwrap();
     assert_eq!(*known, b.rooms.servers_now(&[serial]).await.unwrap().remove(&serial).unwrap());
+    // Also when the state on which they were told is gone: nothing names it any more.
+    assert!(b.engine.reclaim_state(&room).await.unwrap().deleted > 0);
+    let gone = b.rooms.move_servers(serial, Arc::make_mut(&mut old), current).await.unwrap();
+    assert_eq!((old, gone), (known, Vec::new()));
 }
 
 #[tokio::test]
