@@ -362,6 +362,12 @@ async fn nobody_is_told_who_is_in_a_room_while_that_is_not_known() {
     lacking(b.engine.state_ids_for_server(&server, &room, last.event_id()).await.unwrap_err());
     lacking(b.rooms.room_for_hearer(&name("never-heard.test"), &room).await.unwrap_err());
     assert_eq!(b.rooms.joined_users_of(&[info.serial]).await.unwrap(), [Vec::<OwnedUserId>::new()]);
+    // Who is known is counted.
+    let counts = b.rooms.member_counts(&[info.serial]).await.unwrap();
+    let shown = b.rooms.public_room(&room).await.unwrap();
+    let known = projected(&b, &room).await.0.values().filter(|is| **is == Membership::Join).count() as u64;
+    assert!(counts[0].joined == known && u64::from(shown.num_joined_members) == known && known < 10);
+    assert_eq!(b.rooms.have_at_most(&[info.serial], 1_000).await.unwrap(), [false]);
     // As if we were not in the room.
     for membership in [Membership::Join, Membership::Knock, Membership::Leave] {
         let (c, goro) = (name("c.test"), user("@goro:c.test"));
@@ -371,6 +377,8 @@ async fn nobody_is_told_who_is_in_a_room_while_that_is_not_known() {
     }
     let raw = last.pdu().to_raw();
     let refused = b.engine.accept_join(&server, &room, last.event_id(), &raw, true).await.unwrap_err();
+    assert!(matches!(refused, Error::NotFound(_)), "{refused:?}");
+    let refused = b.engine.accept_leave(&server, &room, last.event_id(), &raw).await.unwrap_err();
     assert!(matches!(refused, Error::NotFound(_)), "{refused:?}");
     let refused = b.engine.accept_knock(&server, &room, last.event_id(), &raw).await.unwrap_err();
     assert!(matches!(refused, Error::NotFound(_)), "{refused:?}");
@@ -574,7 +582,7 @@ async fn who_tells_a_state_that_does_not_allow_our_join_is_not_believed() {
     assert_eq!(b.state(&room).await, before);
 }
 
-async fn member_event(server: &Server, room: &RoomId, who: &UserId) -> OwnedEventId {
+pub(super) async fn member_event(server: &Server, room: &RoomId, who: &UserId) -> OwnedEventId {
     let mut state = server.state(room).await.into_iter();
     state.find(|(kind, key, _)| kind == "m.room.member" && key == who.as_str()).unwrap().2
 }

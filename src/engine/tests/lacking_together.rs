@@ -4,19 +4,28 @@ use std::{sync::Arc, time::Duration};
 
 use pdu::RoomVersion;
 use room::{
+    Error,
     ids::InboxSerial,
-    read::lacking::{Filling, LACKING},
+    read::{
+        filter::{EventFilter, LazyMembers},
+        lacking::{Filling, LACKING},
+        messages::PageQuery,
+        receipts::{NewReceipt, ReceiptKind},
+        timeline::Direction,
+        view::{Look, Viewer},
+    },
     tables::Verdict,
 };
-use ruma::{OwnedServerName, RoomId};
+use ruma::{OwnedServerName, RoomId, ServerName, UserId};
 use serde_json::json;
 use store::{Order, Range};
 
 use super::{
     entering::{HANAKO, TARO, asked, assert_whole, member},
     inbound::{auth_of, forge},
-    lacking::{fill, head, info, lacks, partly, verdict},
-    net::{Net, Server, message, state, user},
+    lacking::{fill, head, info, lacks, member_event, partly, verdict},
+    net::{Net, Server, message, state, user, within},
+    reading::query,
 };
 use crate::tables::{WAITING, WaitingRow, Why};
 
@@ -185,4 +194,60 @@ async fn who_names_servers_that_never_answer_neither_holds_up_others_nor_keeps_t
     assert!(!lacks(&b, &room).await);
     net.unsilence("a.test");
     assert_whole(&a, &b, &room).await;
+}
+
+#[tokio::test]
+async fn around_an_event_senders_are_as_they_name_themselves_and_all_members_are_waited_for() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b, room) = partly(&net).await;
+    let one = member(1);
+    let said = a.say(&one, &room, "こちら本庁").await;
+    a.deliver(&b).await;
+    let (taro, hers) = (user(TARO), member_event(&a, &room, &one).await);
+    let viewer = Viewer::user(&taro);
+    let filter = |lazy| {
+        let mut filter = EventFilter::default();
+        filter.lazy = lazy;
+        filter
+    };
+    let context = async |lazy| b.rooms.context(&viewer, &room, &said, 5, &filter(lazy)).await;
+    let lacking = within(&hand, hand.sleepers(), 20, context(LazyMembers::Off)).await.unwrap_err();
+    assert!(matches!(lacking, Error::MembersLacking(_)), "{lacking:?}");
+    let is_hers = |looks: &[Look]| looks.iter().filter(|look| look.event.event_id() == hers).count();
+    assert_eq!(is_hers(&context(LazyMembers::On).await.unwrap().state), 1);
+    let query = PageQuery { filter: filter(LazyMembers::On), ..query(Direction::Backward, 5) };
+    let page = b.rooms.messages(&viewer, &room, &query).await.unwrap();
+    assert_eq!(is_hers(&page.state), 1);
+
+    net.tell_members();
+    fill(&b, &room).await;
+    for lazy in [LazyMembers::Off, LazyMembers::On] {
+        assert_eq!(is_hers(&context(lazy).await.unwrap().state), 1);
+    }
+}
+
+#[tokio::test]
+async fn receipts_of_those_who_are_lacking_are_taken_of_servers_that_are_there() {
+    let net = Net::default();
+    let (a, b, room) = partly(&net).await;
+    let said = a.say(&member(1), &room, "こちら本庁").await;
+    a.deliver(&b).await;
+    let serial = info(&b, &room).await.serial;
+    let read = async |who: &UserId, origin: &ServerName| {
+        let (user_id, event_id, kind) = (who.to_owned(), said.clone(), ReceiptKind::Public);
+        let receipt = NewReceipt { user_id, kind, thread: None, event_id, ts: 1 };
+        b.rooms.receive_receipts(origin, &room, vec![receipt]).await.unwrap();
+        b.rooms.receipt(serial, who, kind, None).await.unwrap().is_some()
+    };
+    let stranger = user("@stranger:stranger.test");
+    let known = member(2);
+    assert!(read(&known, known.server_name()).await);
+    assert!(!read(&stranger, stranger.server_name()).await);
+    assert!(!read(&member(3), stranger.server_name()).await, "of its own users alone");
+    net.tell_members();
+    fill(&b, &room).await;
+    assert!(read(&member(3), member(3).server_name()).await);
+    let nobody = user("@nobody:a.test");
+    assert!(!read(&nobody, nobody.server_name()).await);
 }
