@@ -102,6 +102,19 @@ impl Stage<'_> {
         }
     }
 
+    /// Whether a redaction would take effect by the power of somebody of whom it is not known that he is in the room, as
+    /// one may be who has been put out of it. It could not be undone.
+    pub(crate) async fn is_by_unknown_power(&mut self, redaction: &Pdu) -> Result<bool, Error> {
+        let Some(target) = redaction.redacts() else { return Ok(false) };
+        let sender = redaction.sender();
+        let target = self.find_event(target).await?;
+        // Whoever it is there, his server empties what its own users say.
+        if target.is_some_and(|target| target.sender().server_name() == sender.server_name()) {
+            return Ok(false);
+        }
+        Ok(self.power().await?.may_redact(sender) && self.membership(sender).await? != Some(Membership::Join))
+    }
+
     /// Lets an accepted redaction take effect, or waits for the event that it redacts.
     ///
     /// The event to redact must be on disk or unknown: its place is needed.

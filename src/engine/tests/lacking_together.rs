@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pdu::RoomVersion;
+use pdu::{Draft, RoomVersion};
 use room::{
     Error,
     ids::InboxSerial,
@@ -14,9 +14,11 @@ use room::{
         timeline::Direction,
         view::{Look, Viewer},
     },
-    tables::Verdict,
+    tables::{Place, TIMELINE, Verdict},
 };
-use ruma::{OwnedServerName, RoomId, ServerName, UserId};
+use ruma::{
+    OwnedEventId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::TimelineEventType,
+};
 use serde_json::json;
 use store::{Order, Range};
 
@@ -27,7 +29,10 @@ use super::{
     net::{Net, Server, message, state, user, within},
     reading::query,
 };
-use crate::tables::{WAITING, WaitingRow, Why};
+use crate::{
+    entering::permit::Permit,
+    tables::{WAITING, WaitingRow, Why},
+};
 
 async fn filling(server: &Server, room: &RoomId) -> Option<Filling> {
     let serial = info(server, room).await.serial;
@@ -250,4 +255,106 @@ async fn receipts_of_those_who_are_lacking_are_taken_of_servers_that_are_there()
     assert!(read(&member(3), member(3).server_name()).await);
     let nobody = user("@nobody:a.test");
     assert!(!read(&nobody, nobody.server_name()).await);
+}
+
+#[tokio::test]
+async fn who_comes_in_behind_another_leaves_what_that_one_was_told_of_the_servers() {
+    let net = Net::default();
+    let (_a, b, room) = partly(&net).await;
+    let room = info(&b, &room).await;
+    let mut told = b.rooms.told_servers(room.serial).await.unwrap();
+    assert!(told.len() > 1, "{told:?}");
+    // As two join at once, one of them through somebody who would have us speak to nobody but him.
+    let liar = OwnedServerName::try_from("liar.test").unwrap();
+    b.engine.bring_told_servers(&room, &mut Permit::in_room(), &liar, Vec::new()).await.unwrap();
+    assert_eq!(b.rooms.told_servers(room.serial).await.unwrap(), told);
+    b.engine.leave(&user(TARO), &room.room_id, None).await.unwrap();
+    b.engine.bring_told_servers(&room, &mut Permit::in_room(), &liar, Vec::new()).await.unwrap();
+    told = b.rooms.told_servers(room.serial).await.unwrap();
+    assert_eq!(told, [liar]);
+}
+
+#[tokio::test]
+async fn what_is_fetched_of_the_time_in_which_members_were_lacking_gets_its_states_too() {
+    let net = Net::default();
+    // No time passes in which the members would be brought.
+    let _hand = net.steer_clock();
+    let (a, b, room) = partly(&net).await;
+    net.tell_members();
+    net.mute(true);
+    let first = a.say(&member(1), &room, "一").await;
+    a.outgoing("b.test").await;
+    let second = a.say(&member(1), &room, "二").await;
+    a.deliver(&b).await;
+    assert_eq!(b.bodies(&room).await, ["二"]);
+    let taro = user(TARO);
+    b.engine.messages(&Viewer::user(&taro), &room, &query(Direction::Backward, 50)).await.unwrap();
+    assert_eq!(verdict(&b, &room, &first).await, (Verdict::Accepted, true));
+    let event = b.rooms.event(&room, &first).await.unwrap().unwrap();
+    assert!(matches!(event.meta().place, Place::History(_)));
+
+    fill(&b, &room).await;
+    assert_whole(&a, &b, &room).await;
+    let event = b.rooms.event(&room, &first).await.unwrap().unwrap();
+    let key = (event.room(), event.order().unwrap());
+    let row = b.store.get(&TIMELINE, &key).await.unwrap().unwrap();
+    assert_eq!((row.current, event.meta().partial), (event.meta().after, false));
+    let whole = a.rooms.event(&room, &second).await.unwrap().unwrap().meta().before;
+    let whole = a.rooms.all_state(info(&a, &room).await.serial, whole).await.unwrap().len();
+    assert_eq!(b.rooms.all_state(event.room(), row.current).await.unwrap().len(), whole);
+}
+
+#[tokio::test]
+async fn who_may_have_been_put_out_of_a_room_empties_nothing_in_it_until_the_members_have_come() {
+    let net = Net::default();
+    // No time passes in which it would be tried again.
+    let _hand = net.steer_clock();
+    let (a, room) = asked(&net).await;
+    let c = net.server(&["c.test"]).await;
+    let (hanako, goro, rokuro) = (user(HANAKO), user("@goro:c.test"), user("@rokuro:c.test"));
+    c.join(&goro, &room, "a.test").await.unwrap();
+    c.join(&rokuro, &room, "a.test").await.unwrap();
+    c.deliver(&a).await;
+    let levels = json!({ "users": { HANAKO: 100, "@goro:c.test": 50, "@rokuro:c.test": 50 } });
+    a.engine.send(&room, state(&hanako, "m.room.power_levels", "", &levels), None).await.unwrap();
+    let (was_in, stays) = (member_event(&a, &room, &goro).await, member_event(&a, &room, &rokuro).await);
+    a.engine.ban(&hanako, &room, &goro, None).await.unwrap();
+    let b = net.server(&["b.test"]).await;
+    net.keep_members();
+    b.join(&user(TARO), &room, "a.test").await.unwrap();
+    a.outgoing("b.test").await;
+
+    let kept = b.say(&user(TARO), &room, "消してはいけない").await;
+    let removed = b.say(&user(TARO), &room, "消してよい").await;
+    let rules = a.state(&room).await.into_iter();
+    let rules = rules.filter(|(kind, ..)| ["m.room.create", "m.room.power_levels"].contains(&kind.as_str()));
+    let rules: Vec<_> = rules.map(|(.., id)| id).collect();
+    let redaction = |sender: &OwnedUserId, member: &OwnedEventId, target: &OwnedEventId| {
+        let auth = [rules.clone(), vec![member.clone()]].concat();
+        let draft = Draft {
+            kind: TimelineEventType::RoomRedaction,
+            state_key: None,
+            content: crate::draft::raw(&json!({})),
+            sender: sender.clone(),
+            redacts: Some(target.clone()),
+        };
+        forge(RoomVersion::V11, &room, &draft, std::slice::from_ref(&removed), &auth)
+    };
+    let (wrong, right) = (redaction(&goro, &was_in, &kept), redaction(&rokuro, &stays, &removed));
+    b.receive("c.test", &[wrong.to_raw(), right.to_raw()]).await;
+    assert_eq!(b.bodies(&room).await, ["消してはいけない", "消してよい"]);
+
+    net.tell_members();
+    fill(&b, &room).await;
+    let judged = async {
+        while !b.store.scan(&WAITING, Range::all(), Order::Ascending, 9).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), judged).await.unwrap();
+    assert_eq!(verdict(&b, &room, wrong.event_id()).await.0, Verdict::Rejected);
+    assert_eq!(verdict(&b, &room, right.event_id()).await.0, Verdict::Accepted);
+    let redacted_by =
+        async |id: &OwnedEventId| b.rooms.event(&room, id).await.unwrap().unwrap().meta().redacted_by;
+    assert!(redacted_by(&kept).await.is_none() && redacted_by(&removed).await.is_some());
 }
