@@ -93,7 +93,7 @@ impl Drop for Hold {
 const MIN_MADE_BYTES: usize = 1 << 20;
 
 /// What a chunk takes in the tables of those just made, of which a third is empty on the average.
-const PLACE_BYTES: usize = (size_of::<(ChunkId, Arc<Node>)>() + size_of::<InOrder>()) * 3 / 2;
+const PLACE_BYTES: usize = (size_of::<(ChunkId, (u64, Arc<Node>))>() + size_of::<InOrder>()) * 3 / 2;
 
 fn used(caches: &Caches, bytes: u64) -> Cache<ChunkId, Arc<Node>> {
     Cache::new(caches, "room_chunks", bytes, |_, node: &Arc<Node>| node.memory_bytes())
