@@ -102,6 +102,19 @@ impl Stage<'_> {
         }
     }
 
+    /// Whether a redaction would take effect by the power of somebody of whom it is not known that he is in the room, as
+    /// one may be who has been put out of it. It could not be undone.
+    pub(crate) async fn is_by_unknown_power(&mut self, redaction: &Pdu) -> Result<bool, Error> {
+        let Some(target) = redaction.redacts() else { return Ok(false) };
+        let sender = redaction.sender();
+        let target = self.find_event(target).await?;
+        // Whoever it is there, his server empties what its own users say.
+        if target.is_some_and(|target| target.sender().server_name() == sender.server_name()) {
+            return Ok(false);
+        }
+        Ok(self.power().await?.may_redact(sender) && self.membership(sender).await? != Some(Membership::Join))
+    }
+
     /// Lets an accepted redaction take effect, or waits for the event that it redacts.
     ///
     /// The event to redact must be on disk or unknown: its place is needed.
@@ -211,21 +224,25 @@ impl Stage<'_> {
         self.batch().put(&EVENTS, &key, redacted.json());
         self.batch().put(&EVENT_META, &key, &meta);
         self.batch().delete(&AWAITED, &(target.room(), target.event_id().as_str()));
-        if let (Some(relation), Some(order)) = (target.relation(), target.order()) {
-            let (room, parent) = (target.room(), relation.event_id.to_string());
-            if relation.is_thread() {
-                self.batch().delete(&THREADS, &(room, order));
-                let sender = (room, parent.as_str(), target.sender().as_str());
-                self.batch().add(&THREAD_SENDERS, &sender, -1);
-            }
-            self.batch().delete(&RELATIONS, &(room, parent, order));
-        }
+        self.unrelate(target);
         self.note_changed(target.serial());
         let emptied = Arc::new(StoredEvent::new(target.room(), target.serial(), redacted, meta));
         self.add_fresh(emptied.clone());
         let (engine, room) = (self.engine, self.room);
         projections::empty(&engine.0.projections, room, target, &emptied, self.batch());
         self.refresh_state(target, emptied).await
+    }
+
+    /// Takes an event out of the relations of its parent, and out of its thread.
+    pub(crate) fn unrelate(&mut self, event: &StoredEvent) {
+        let (Some(relation), Some(order)) = (event.relation(), event.order()) else { return };
+        let (room, parent) = (event.room(), relation.event_id.to_string());
+        if relation.is_thread() {
+            self.batch().delete(&THREADS, &(room, order));
+            let sender = (room, parent.as_str(), event.sender().as_str());
+            self.batch().add(&THREAD_SENDERS, &sender, -1);
+        }
+        self.batch().delete(&RELATIONS, &(room, parent, order));
     }
 
     /// The current state holds the same event as before, but the event says less now.

@@ -430,24 +430,17 @@ impl Syncs {
         members: &mut [Option<Arc<StoredEvent>>],
     ) -> Result<(), Error> {
         let mut open = Vec::new();
-        let mut wanted = Vec::new();
+        let mut said = Vec::new();
         for (place, owner) in owners.iter().enumerate().filter(|(place, _)| members[*place].is_none()) {
-            let (room, _, user) = places[place];
+            let (_, _, user) = places[place];
             let of_user = |event: &&Arc<StoredEvent>| event.meta().partial && event.sender() == user;
-            let Some(said) = chosen[*owner].events.iter().map(|(event, _)| event).find(of_user) else {
-                continue;
-            };
-            wanted.extend(said.meta().auth.iter().map(|auth| (room, *auth)));
-            open.push(place);
+            if let Some(event) = chosen[*owner].events.iter().map(|(event, _)| event).find(of_user) {
+                open.push(place);
+                said.push(event);
+            }
         }
-        if open.is_empty() {
-            return Ok(());
-        }
-        let named = self.rooms().load_events(&wanted).await?;
-        for place in open {
-            let (room, _, user) = places[place];
-            let is_his = |event: &&Arc<StoredEvent>| event.room() == room && event.is_member_event_of(user);
-            members[place] = named.iter().flatten().find(is_his).cloned();
+        for (place, member) in open.into_iter().zip(self.rooms().senders_as_named(&said).await?) {
+            members[place] = member;
         }
         Ok(())
     }

@@ -159,12 +159,11 @@ impl Syncs {
 
     /// Those of these rooms in which presence is told.
     async fn with_few_members(&self, rooms: &[RoomSerial]) -> Result<BTreeSet<RoomSerial>, Error> {
-        if rooms.is_empty() {
+        let Some(most) = self.accounts().presence().largest_room().filter(|_| !rooms.is_empty()) else {
             return Ok(BTreeSet::new());
-        }
-        let counts = self.rooms().member_counts(rooms).await?;
-        let is_told = |joined| self.accounts().presence().is_told_among(joined);
-        let small = rooms.iter().zip(counts).filter(|(_, count)| is_told(count.joined));
+        };
+        let are_small = self.rooms().have_at_most(rooms, most).await?;
+        let small = rooms.iter().zip(are_small).filter(|(_, is_small)| *is_small);
         Ok(small.map(|(room, _)| *room).collect())
     }
 }

@@ -365,9 +365,9 @@ impl Presence {
         changed
     }
 
-    /// Of rooms with so many joined members each, those in which presence is told.
-    pub fn is_told_among(&self, joined: u64) -> bool {
-        self.0.as_ref().is_some_and(|inner| joined <= inner.config.largest_room)
+    /// With how many joined members a room may be at most for presence to be told in it; none: it is told nowhere.
+    pub fn largest_room(&self) -> Option<u64> {
+        self.0.as_ref().map(|inner| inner.config.largest_room)
     }
 
     /// Takes what another server says of users of its own. What is said of others is left out, and so is what there is

@@ -287,10 +287,9 @@ impl Inner {
     async fn small(&self, rooms: &[RoomSerial]) -> Result<HashSet<RoomSerial>, room::Error> {
         let mut small = HashSet::new();
         for rooms in rooms.chunks(ROWS) {
-            let counts = self.rooms.member_counts(rooms).await?;
-            let found =
-                rooms.iter().zip(counts).filter(|(_, count)| count.joined <= self.config.largest_room);
-            small.extend(found.map(|(room, _)| *room));
+            let are_small = self.rooms.have_at_most(rooms, self.config.largest_room).await?;
+            small
+                .extend(rooms.iter().zip(are_small).filter(|(_, is_small)| *is_small).map(|(room, _)| *room));
         }
         Ok(small)
     }

@@ -8,7 +8,7 @@
 //! again. Then the state is made of them, slice by slice, over what was told when we came in: that stands, for by it we
 //! are in the room. What is left is what has happened since ([`settle`](super::settle)).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use room::{
@@ -17,7 +17,7 @@ use room::{
     ids::RoomSerial,
     read::{
         event::StoredEvent,
-        lacking::{Filling, LACKING, lacking_moved},
+        lacking::{Filling, LACKING, MOST_ASKED, lacking_moved},
         room::{RoomInfo, bind},
     },
 };
@@ -29,6 +29,7 @@ use super::{SLICE, lacking::stored, permit::Permit, state::ToldState};
 use crate::{
     Engine,
     inbound::{peers::Size, receive::deciding_names},
+    join::ASKING,
 };
 
 /// How often it is looked which rooms lack members, if nothing says so before.
@@ -57,8 +58,9 @@ impl Engine {
                 let stop = engine.0.tasks.shutdown_token();
                 // Before the look: a room that comes in between must not be missed.
                 let mut watch = engine.store().watch(vec![lacking_moved()]);
+                let mut lacked = HashSet::new();
                 loop {
-                    if let Err(error) = engine.fill_what_lacks().await {
+                    if let Err(error) = engine.fill_what_lacks(&mut lacked).await {
                         warn!(%error, "the members of rooms could not be brought");
                     }
                     let next = engine.0.clock.timeout(LOOK, watch.changed());
@@ -70,12 +72,19 @@ impl Engine {
         });
     }
 
-    /// Fills the rooms that lack members and are nobody's.
+    /// Fills the rooms that lack members and are nobody's. Of those that lacked them at the last look and do not any more,
+    /// whoever has filled them, what waits in this process is taken up.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn fill_what_lacks(&self) -> Result<(), Error> {
+    pub(crate) async fn fill_what_lacks(&self, lacked: &mut HashSet<RoomSerial>) -> Result<(), Error> {
         let rooms: Vec<RoomSerial> = self.rooms().lacking().await?.all().collect();
+        let whole: Vec<RoomSerial> = lacked.iter().filter(|room| !rooms.contains(room)).copied().collect();
+        lacked.extend(&rooms);
+        for room in self.rooms().room_infos(&whole).await?.into_iter().flatten() {
+            self.take_up_settled(&room).await?;
+        }
+        lacked.retain(|room| rooms.contains(room));
         for part in rooms.chunks(ROOMS_AT_ONCE) {
             let rows = self.store().get_many(&LACKING, part).await?;
             let mut due: Vec<RoomSerial> = Vec::new();
@@ -160,8 +169,12 @@ impl Engine {
         let missing = Error::Inconsistent("a join by which we came in is not there");
         let join = self.rooms().load_event(room.serial, filling.join).await?.ok_or(missing)?;
         let from = self.speaker(room).await?;
-        let via = filling.via.clone();
-        for server in via.iter().filter(|server| !self.is_ours(server)) {
+        let began = self.0.clock.instant();
+        for server in &self.whom_to_ask_for_members(room, filling).await? {
+            // Other rooms wait for who asks: servers that never answer must not hold them up.
+            if self.0.clock.instant().since(began) > ASKING {
+                break;
+            }
             let told = match self.ask_for_members(room, &from, server, &join).await {
                 Ok(told) => told,
                 Err(Error::Remote(error)) => {
@@ -174,6 +187,39 @@ impl Engine {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// First those whom the server named that let us in. If these had nothing to tell, others each time, every second of
+    /// them one that is known to have been in the room: who names servers that never answer must not keep the members
+    /// from us for ever.
+    async fn whom_to_ask_for_members(
+        &self,
+        room: &RoomInfo,
+        filling: &Filling,
+    ) -> Result<Vec<OwnedServerName>, Error> {
+        let mut named = filling.via.clone();
+        named.retain(|server| !self.is_ours(server));
+        if filling.tries == 0 {
+            return Ok(named);
+        }
+        let mut known = self.rooms().servers_with_members(room.serial).await?;
+        let state = self.rooms().full_states(&[(room.serial, filling.without)], false).await?;
+        known.extend(state.iter().flatten().map(|event| event.sender().server_name().to_owned()));
+        known.sort_unstable();
+        known.dedup();
+        known.retain(|server| !self.is_ours(server));
+        let mut chosen: Vec<OwnedServerName> = Vec::with_capacity(MOST_ASKED);
+        while chosen.len() < MOST_ASKED && !(named.is_empty() && known.is_empty()) {
+            for servers in [&mut named, &mut known].into_iter().filter(|servers| !servers.is_empty()) {
+                let count = u64::try_from(servers.len()).unwrap_or(u64::MAX);
+                let index = usize::try_from(self.0.random.range(0..count)).unwrap_or_default();
+                let server = servers.swap_remove(index);
+                if !chosen.contains(&server) {
+                    chosen.push(server);
+                }
+            }
+        }
+        Ok(chosen)
     }
 
     /// The state before a join as a server tells it, with its events stored.

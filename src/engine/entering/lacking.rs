@@ -134,8 +134,14 @@ impl Engine {
         for (number, part) in told.chunks(SLICE).enumerate() {
             let mut attempts = room::attempts::Attempts::default();
             loop {
+                // Before the question: once somebody else has come in, what he was told stands, whoever tells us what.
+                let known = self.store().get(&LACKING, &room.serial).await?;
+                if self.rooms().is_resident(room).await? {
+                    return Ok(most_asked(told));
+                }
                 let mut batch = Batch::new();
                 permit.demand(&mut batch, room);
+                batch.require(&LACKING, &room.serial, known.as_ref());
                 if number == 0 {
                     // Of another time that we came in.
                     batch.delete_prefix(&TOLD_SERVERS, &room.serial);
@@ -149,9 +155,13 @@ impl Engine {
                 self.renew(room, permit).await?;
             }
         }
-        told.truncate(MOST_ASKED);
-        Ok(told)
+        Ok(most_asked(told))
     }
+}
+
+fn most_asked(mut told: Vec<OwnedServerName>) -> Vec<OwnedServerName> {
+    told.truncate(MOST_ASKED);
+    told
 }
 
 /// The row of a room whose members are on their way.

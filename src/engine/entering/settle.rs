@@ -17,7 +17,7 @@ use std::{
 use pdu::Pdu;
 use room::{
     Error,
-    ids::{EventSerial, Order, Root, StateKeySerial},
+    ids::{EventSerial, Root, StateKeySerial},
     read::{
         event::StoredEvent,
         lacking::{Filling, LACKING, LackingRow, TOLD_SERVERS, UNSETTLED, lacking_moved},
@@ -195,8 +195,8 @@ impl Stage<'_> {
         let mut places = Vec::new();
         for (event, meta) in events.into_iter().zip(metas) {
             let (Some(event), Some(meta)) = (event, meta) else { continue };
-            if meta.value.place == Place::Live {
-                places.push((event.serial(), (room, Order::live(meta.position))));
+            if let Some(order) = meta.value.order(meta.position) {
+                places.push((event.serial(), (room, order)));
             }
             page.metas.insert(event.serial(), meta);
             page.events.insert(event.event_id().to_owned(), event);
@@ -267,16 +267,24 @@ impl Stage<'_> {
         if is_out {
             // Nobody may rightly refer to it.
             self.batch.delete(&AUTH, &(room, serial));
+            self.unrelate(event);
         }
         let meta = EventMeta { verdict, place, before, after, partial: false, ..was.clone() };
         let stamped = Stamped { position: stamped.position, value: meta };
+        if is_out {
+            let emptied = StoredEvent::new(room, serial, pdu::redact(event.pdu())?, stamped.clone());
+            projections::empty(&self.engine.0.projections, self.room, event, &emptied, &mut self.batch);
+        }
         self.batch.put(&EVENT_META, &(room, serial), &stamped);
         self.batch.delete(&UNSETTLED, &(room, serial));
-        if let Some(row) = page.rows.get(&serial) {
-            let key = (room, Order::live(stamped.position));
-            match is_out {
-                true => self.batch.delete(&TIMELINE, &key),
-                false => {
+        if let (Some(row), Some(order)) = (page.rows.get(&serial), was.order(stamped.position)) {
+            let key = (room, order);
+            match was.place {
+                _ if is_out => self.batch.delete(&TIMELINE, &key),
+                Place::History(_) => {
+                    self.batch.put(&TIMELINE, &key, &TimelineRow { current: after, ..*row });
+                }
+                Place::Live | Place::None => {
                     let current = self.lift(row.current, filling, whole).await?;
                     self.batch.put(&TIMELINE, &key, &TimelineRow { current, ..*row });
                 }

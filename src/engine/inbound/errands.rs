@@ -146,6 +146,10 @@ impl Engine {
             Brought::Arrivals(arrivals) => arrivals,
             Brought::Nothing => return self.strike_waiting(room, serial, &row.origin).await,
             Brought::NoKeys => return put_off(Why::NoKeys, Awaits::time()).await,
+            // That nobody of its server is known in a room that lacks members says nothing.
+            Brought::Stranger(awaits) if self.rooms().lacking().await?.lacks(room.serial) => {
+                return put_off(Why::Stranger, awaits).await;
+            }
             Brought::Stranger(_) if self.0.workers.waiting.is_over(room.serial, serial) => {
                 info!(room_id = %room.room_id, origin = row.origin, "an event of a server that is not in the room was dropped");
                 return self.strike_waiting(room, serial, &row.origin).await;
@@ -318,5 +322,15 @@ impl Engine {
                 self.send_errand(&room, &origin);
             }
         }
+    }
+
+    /// Takes up, at a start, what an earlier process left of rooms whose members have come since: it may have ended before
+    /// it did so.
+    pub(super) async fn resume_settled(&self) -> Result<(), Error> {
+        let whole: Vec<RoomSerial> = self.rooms().lacking().await?.whole().collect();
+        for room in self.rooms().room_infos(&whole).await?.into_iter().flatten() {
+            self.take_up_settled(&room).await?;
+        }
+        Ok(())
     }
 }

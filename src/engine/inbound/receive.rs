@@ -184,6 +184,10 @@ impl Stage<'_> {
         }
 
         let partial = self.is_partial(None, pdu).await?;
+        let is_redaction = *pdu.kind() == TimelineEventType::RoomRedaction;
+        if partial && is_redaction && self.is_by_unknown_power(pdu).await? {
+            return Ok(Received::Unjudged);
+        }
         let verdict = match self.judge(pdu, &auth, before, partial).await? {
             // A state that lacks something can allow, but not refuse.
             Err(_) if arrival.unsure || partial => return Ok(Received::Unjudged),
@@ -202,7 +206,6 @@ impl Stage<'_> {
             Goes::Tip if is_past => Goes::Late,
             goes => goes,
         };
-        let is_redaction = *pdu.kind() == TimelineEventType::RoomRedaction;
         let mut placement = Placement {
             pdu: pdu.clone(),
             known_as,

@@ -181,7 +181,8 @@ impl Engine {
         for room in self.rooms().room_infos(&serials).await?.into_iter().flatten() {
             self.wake_worker(room);
         }
-        self.resume_waiting().await
+        self.resume_waiting().await?;
+        self.resume_settled().await
     }
 
     /// Sees to what came for a room while it was joined, until the store lets it.

@@ -33,8 +33,8 @@ pub trait Projection: Send + Sync {
     /// anybody, for it may be that we do not get in; then it goes by [`Projection::swaths`].
     fn bring(&self, brought: &Brought<'_>, rows: &mut Rows<'_>);
 
-    /// A redaction has taken the content of an event: what was indexed of it has to go. Also called for events without
-    /// a place. That a user was erased is not told here: it changes who sees an event, not the event.
+    /// A redaction has taken the content of an event, or it has turned out that it was not allowed (then there is as much
+    /// left of it): what was indexed of it has to go. Also called for events without a place. That a user was erased is not told here: it changes who sees an event, not the event.
     fn empty(&self, _emptied: &Emptied<'_>, _rows: &mut Rows<'_>) {}
 
     /// Where its rows of a room lie. They go with the room when that is purged.
@@ -89,7 +89,7 @@ pub struct Emptied<'a> {
     pub room: &'a RoomInfo,
     /// The event as it was.
     pub before: &'a StoredEvent,
-    /// What the redaction has left of it.
+    /// What the redaction has left of it, or would leave.
     pub emptied: &'a StoredEvent,
 }
 

@@ -6,14 +6,14 @@ use base::Instant;
 use room::{
     Error,
     read::{
-        lacking::LACKING,
+        lacking::{LACKING, LackingRow},
         room::{RoomInfo, bind},
     },
     snapshot::{self, ChunkHash, Reached, Reclaimed},
     tables::{HEADS, Head},
 };
 use ruma::RoomId;
-use store::{Batch, CommitError, Term};
+use store::{Batch, CommitError, Stamped, Term};
 
 use crate::{
     Engine,
@@ -26,13 +26,26 @@ const REST: u32 = 3;
 
 /// A room that is looked through.
 pub(super) struct Sweep<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) room: &'a Arc<RoomInfo>,
+    engine: &'a Engine,
+    room: &'a Arc<RoomInfo>,
     /// In this term; none: at once, for who waits for it.
-    pub(super) term: Option<&'a Term>,
+    term: Option<&'a Term>,
+    /// That it has all its members: none, or since when it does not lack them any more.
+    whole: Option<Stamped<LackingRow>>,
 }
 
-impl Sweep<'_> {
+impl<'a> Sweep<'a> {
+    /// Of a room that has all its members. `None`: its turn comes when it has them.
+    pub(super) async fn of(
+        engine: &'a Engine,
+        room: &'a Arc<RoomInfo>,
+        term: Option<&'a Term>,
+    ) -> Result<Option<Self>, Error> {
+        let whole = engine.store().get(&LACKING, &room.serial).await?;
+        let lacks = whole.as_ref().is_some_and(|row| row.value.filling.is_some());
+        Ok((!lacks).then_some(Self { engine, room, term, whole }))
+    }
+
     /// Condemns what nothing leads to, if the room has a head. Gives the row of the sweep as it is then.
     ///
     /// # Errors
@@ -137,7 +150,7 @@ impl Sweep<'_> {
         bind(&mut batch, self.room);
         batch.require(&SWEEPS, &self.room.serial, row);
         // While members come in, states are made from slice to slice that no row names.
-        batch.require(&LACKING, &self.room.serial, None);
+        batch.require(&LACKING, &self.room.serial, self.whole.as_ref());
         batch
     }
 
@@ -184,10 +197,11 @@ impl Engine {
     /// tests and tools. Who reads an old state meanwhile may miss it; who writes does not.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::Contended`] when somebody else does it, too: call again.
+    /// [`Error::NoRoom`]; [`Error::MembersLacking`]; [`Error::Contended`] when somebody else does it, too: call again.
     pub async fn reclaim_state(&self, room_id: &RoomId) -> Result<Reclaimed, Error> {
         let room = self.rooms().get_room(room_id).await?;
-        let sweep = Sweep { engine: self, room: &room, term: None };
+        let sweep = Sweep::of(self, &room, None).await?;
+        let sweep = sweep.ok_or_else(|| Error::MembersLacking(room_id.to_owned()))?;
         let row = self.store().get(&SWEEPS, &room.serial).await?;
         let row = sweep.condemn(row).await?.ok_or_else(|| Error::NoRoom(room_id.to_owned()))?;
         sweep.delete(row).await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use room::{Error, ids::RoomSerial, read::lacking::LACKING, tables::HEADS};
+use room::{Error, ids::RoomSerial, tables::HEADS};
 use store::{CommitError, Consumer, Term};
 use tracing::{debug, warn};
 
@@ -108,11 +108,7 @@ impl Engine {
 
     async fn reclaim_of(&self, term: &Term, room: RoomSerial, due: Due) -> Result<(), Error> {
         let Some(info) = self.rooms().room_infos(&[room]).await?.pop().flatten() else { return Ok(()) };
-        // Its turn comes when it has all its members.
-        if self.store().get(&LACKING, &room).await?.is_some() {
-            return Ok(());
-        }
-        let sweep = Sweep { engine: self, room: &info, term: Some(term) };
+        let Some(sweep) = Sweep::of(self, &info, Some(term)).await? else { return Ok(()) };
         match due {
             Due::Condemn => {
                 let row = self.store().get(&SWEEPS, &room).await?;

@@ -1,10 +1,14 @@
 //! Rooms that lack members: what they can do, what they cannot, and how the members come.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use audit::Actor;
 use base::Metrics;
-use pdu::RoomVersion;
+use pdu::{Draft, RoomVersion};
 use room::{
     Error,
     read::{
@@ -14,9 +18,12 @@ use room::{
         room::RoomInfo,
         view::Viewer,
     },
-    tables::{EVENT_META, Head, Members, Membership, Verdict},
+    tables::{EVENT_META, Head, Members, Membership, RELATIONS, THREAD_SENDERS, THREADS, Verdict},
 };
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    events::TimelineEventType,
+};
 use serde_json::json;
 use std::sync::Arc;
 use store::{MemoryDisk, Order, Range};
@@ -26,6 +33,7 @@ use super::{
     entering::{HANAKO, JIRO, MOST, TARO, asked, assert_whole, member, projected, watched},
     inbound::{auth_of, forge},
     net::{Net, Server, message, state, user, within},
+    projections::words_of,
 };
 use crate::{CreateRoom, NoDebts, entering::SLICE, purge::slices::swaths, tables::WAITING};
 
@@ -33,15 +41,15 @@ fn name(server: &str) -> OwnedServerName {
     OwnedServerName::try_from(server).unwrap()
 }
 
-async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
+pub(super) async fn info(server: &Server, room: &RoomId) -> Arc<RoomInfo> {
     server.engine.rooms().room(room).await.unwrap().unwrap()
 }
 
-async fn head(server: &Server, room: &RoomId) -> Head {
+pub(super) async fn head(server: &Server, room: &RoomId) -> Head {
     server.rooms.get_head(&*info(server, room).await).await.unwrap()
 }
 
-async fn lacks(server: &Server, room: &RoomId) -> bool {
+pub(super) async fn lacks(server: &Server, room: &RoomId) -> bool {
     let serial = info(server, room).await.serial;
     let by_row = server.rooms.lacking().await.unwrap().lacks(serial);
     let by_head = head(server, room).await.members != Members::Whole;
@@ -50,7 +58,7 @@ async fn lacks(server: &Server, room: &RoomId) -> bool {
 }
 
 /// Brings the members, whoever else does the same.
-async fn fill(server: &Server, room: &RoomId) {
+pub(super) async fn fill(server: &Server, room: &RoomId) {
     let info = info(server, room).await;
     while lacks(server, room).await {
         match server.engine.fill(&info).await {
@@ -65,7 +73,7 @@ async fn unsettled(server: &Server) -> usize {
 }
 
 /// A large room at `a`, and `b` in it, where it lacks its members.
-async fn partly(net: &Net) -> (Server, Server, OwnedRoomId) {
+pub(super) async fn partly(net: &Net) -> (Server, Server, OwnedRoomId) {
     let (a, room) = asked(net).await;
     let b = net.server(&["b.test"]).await;
     net.keep_members();
@@ -76,7 +84,7 @@ async fn partly(net: &Net) -> (Server, Server, OwnedRoomId) {
     (a, b, room)
 }
 
-async fn verdict(server: &Server, room: &RoomId, event: &EventId) -> (Verdict, bool) {
+pub(super) async fn verdict(server: &Server, room: &RoomId, event: &EventId) -> (Verdict, bool) {
     let event = server.rooms.event(room, event).await.unwrap().unwrap();
     (event.meta().verdict, event.meta().partial)
 }
@@ -177,13 +185,14 @@ async fn who_is_not_held_by_anybody_is_filled_by_whoever_looks() {
     let (a, b, room) = partly(&net).await;
     net.tell_members();
     // Whoever asked in vain pauses.
-    b.engine.fill_what_lacks().await.unwrap();
+    let mut lacked = HashSet::new();
+    b.engine.fill_what_lacks(&mut lacked).await.unwrap();
     for _ in 0..1_000 {
         if !lacks(&b, &room).await {
             break;
         }
         hand.advance(Duration::from_secs(60));
-        b.engine.fill_what_lacks().await.unwrap();
+        b.engine.fill_what_lacks(&mut lacked).await.unwrap();
         tokio::task::yield_now().await;
     }
     assert_whole(&a, &b, &room).await;
@@ -270,16 +279,35 @@ async fn who_turns_out_not_to_have_been_allowed_is_rejected_and_leaves_the_timel
     let lie = forge(RoomVersion::V11, &room, &message(&goro, "まだいる"), &[tip], &auth);
     b.receive("c.test", &[lie.to_raw()]).await;
     assert_eq!(verdict(&b, &room, lie.event_id()).await, (Verdict::Accepted, true));
+    let answer = json!({
+        "msgtype": "m.text",
+        "body": "返事",
+        "m.relates_to": { "rel_type": "m.thread", "event_id": lie.event_id() },
+    });
+    let answer = Draft::message(&goro, TimelineEventType::RoomMessage, &answer).unwrap();
+    let answer = forge(RoomVersion::V11, &room, &answer, &[lie.event_id().to_owned()], &auth);
+    b.receive("c.test", &[answer.to_raw()]).await;
     let right = c.say(&rokuro, &room, "本当にいる").await;
     c.deliver(&b).await;
     c.deliver(&a).await;
-    assert_eq!(b.bodies(&room).await, ["まだいる", "本当にいる"]);
+    assert_eq!(b.bodies(&room).await, ["まだいる", "返事", "本当にいる"]);
+    let indexed = async || {
+        let related = b.store.scan(&RELATIONS, Range::all(), Order::Ascending, 9).await.unwrap().len();
+        let threads = b.store.scan(&THREADS, Range::all(), Order::Ascending, 9).await.unwrap().len();
+        let senders = b.store.scan(&THREAD_SENDERS, Range::all(), Order::Ascending, 9).await.unwrap();
+        (related, threads, senders.iter().map(|(_, count)| count.0).sum::<i64>())
+    };
+    assert_eq!(indexed().await, (1, 1, 1));
+    assert_eq!(words_of(&b).await, ["まだいる", "本当にいる", "返事"]);
 
     net.tell_members();
     fill(&b, &room).await;
     assert_eq!(verdict(&b, &room, lie.event_id()).await, (Verdict::Rejected, false));
     assert_eq!(verdict(&b, &room, &right).await, (Verdict::Accepted, false));
     assert_eq!(b.bodies(&room).await, ["本当にいる"]);
+    // Nor do indexes know of it any more.
+    assert_eq!(indexed().await, (0, 0, 0));
+    assert_eq!(words_of(&b).await, ["本当にいる"]);
     assert_eq!(b.membership(&goro, &room).await, Some(Membership::Ban));
     assert_eq!(b.state(&room).await, a.state(&room).await);
 }
@@ -334,6 +362,12 @@ async fn nobody_is_told_who_is_in_a_room_while_that_is_not_known() {
     lacking(b.engine.state_ids_for_server(&server, &room, last.event_id()).await.unwrap_err());
     lacking(b.rooms.room_for_hearer(&name("never-heard.test"), &room).await.unwrap_err());
     assert_eq!(b.rooms.joined_users_of(&[info.serial]).await.unwrap(), [Vec::<OwnedUserId>::new()]);
+    // Who is known is counted.
+    let counts = b.rooms.member_counts(&[info.serial]).await.unwrap();
+    let shown = b.rooms.public_room(&room).await.unwrap();
+    let known = projected(&b, &room).await.0.values().filter(|is| **is == Membership::Join).count() as u64;
+    assert!(counts[0].joined == known && u64::from(shown.num_joined_members) == known && known < 10);
+    assert_eq!(b.rooms.have_at_most(&[info.serial], 1_000).await.unwrap(), [false]);
     // As if we were not in the room.
     for membership in [Membership::Join, Membership::Knock, Membership::Leave] {
         let (c, goro) = (name("c.test"), user("@goro:c.test"));
@@ -343,6 +377,8 @@ async fn nobody_is_told_who_is_in_a_room_while_that_is_not_known() {
     }
     let raw = last.pdu().to_raw();
     let refused = b.engine.accept_join(&server, &room, last.event_id(), &raw, true).await.unwrap_err();
+    assert!(matches!(refused, Error::NotFound(_)), "{refused:?}");
+    let refused = b.engine.accept_leave(&server, &room, last.event_id(), &raw).await.unwrap_err();
     assert!(matches!(refused, Error::NotFound(_)), "{refused:?}");
     let refused = b.engine.accept_knock(&server, &room, last.event_id(), &raw).await.unwrap_err();
     assert!(matches!(refused, Error::NotFound(_)), "{refused:?}");
@@ -417,9 +453,14 @@ async fn servers_are_there_as_we_were_told_until_the_members_say_it() {
     assert!(is_there("a.test").await && is_there("aa.test").await && is_there("b.test").await);
     assert!(!is_there("c.test").await);
     b.rooms.note_told(serial, &mut known).await.unwrap();
+    let mut old = known.clone();
     let current = head(&b, &room).await.current;
     b.rooms.move_servers(serial, Arc::make_mut(&mut known), current).await.unwrap();
     assert_eq!(*known, b.rooms.servers_now(&[serial]).await.unwrap().remove(&serial).unwrap());
+    // Also when the state on which they were told is gone: nothing names it any more.
+    assert!(b.engine.reclaim_state(&room).await.unwrap().deleted > 0);
+    let gone = b.rooms.move_servers(serial, Arc::make_mut(&mut old), current).await.unwrap();
+    assert_eq!((old, gone), (known, Vec::new()));
 }
 
 #[tokio::test]
@@ -541,7 +582,7 @@ async fn who_tells_a_state_that_does_not_allow_our_join_is_not_believed() {
     assert_eq!(b.state(&room).await, before);
 }
 
-async fn member_event(server: &Server, room: &RoomId, who: &UserId) -> OwnedEventId {
+pub(super) async fn member_event(server: &Server, room: &RoomId, who: &UserId) -> OwnedEventId {
     let mut state = server.state(room).await.into_iter();
     state.find(|(kind, key, _)| kind == "m.room.member" && key == who.as_str()).unwrap().2
 }

@@ -15,6 +15,7 @@ mod gaps;
 mod half_way;
 mod inbound;
 mod lacking;
+mod lacking_together;
 mod liars;
 mod local;
 mod local_members;

@@ -80,6 +80,11 @@ async fn indexed(server: &Server) -> (Vec<String>, Vec<String>, Vec<String>) {
     )
 }
 
+/// What is indexed of events.
+pub(super) async fn words_of(server: &Server) -> Vec<String> {
+    indexed(server).await.1
+}
+
 #[tokio::test]
 async fn an_index_of_others_is_written_with_the_event_and_emptied_with_it() {
     let net = Net::default();

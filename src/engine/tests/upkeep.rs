@@ -25,6 +25,7 @@ use super::{
     chains::{counting, info},
     entering::{assert_whole, large_room, member, watched},
     inbound::{auth_of, forge, invented},
+    lacking::{fill, partly},
     net::{Net, Server, message, state, user},
 };
 use crate::{
@@ -249,6 +250,42 @@ async fn a_process_that_dies_between_any_two_batches_leaves_what_the_next_one_go
     b.engine.reclaim_state(&room).await.unwrap();
     assert_eq!(chunks(&b.store, serial).await, whole.chunks);
     b.say(&taro, &room, "無事").await;
+}
+
+#[tokio::test]
+async fn what_the_states_of_a_room_took_while_it_lacked_members_goes_once_it_has_them() {
+    let net = Net::default();
+    let hand = net.steer_clock();
+    let (a, b, room) = partly(&net).await;
+    let taro = user("@taro:b.test");
+    let serial = info(&b, &room).await.serial;
+    for number in 0..30 {
+        b.say(&taro, &room, &number.to_string()).await;
+        b.engine.send(&room, state(&taro, "x.place", "", &json!({ "floor": number })), None).await.ok();
+    }
+    assert!(
+        matches!(b.engine.reclaim_state(&room).await, Err(Error::MembersLacking(_))),
+        "not while they come"
+    );
+    net.tell_members();
+    fill(&b, &room).await;
+    b.deliver(&a).await;
+    assert_whole(&a, &b, &room).await;
+    let (before, whole) = (chunks(&b.store, serial).await, b.engine.verify_state(&room).await.unwrap());
+    assert!(before > whole.chunks + 10, "{before} {whole:?}");
+
+    b.engine.start_reclaiming(&Metrics::new());
+    until(&hand, Duration::from_secs(60), async || {
+        sweep(&b.store, serial).await.is_some_and(|row| row.number > 1 && !row.has_condemned)
+    })
+    .await;
+    assert_eq!(chunks(&b.store, serial).await, whole.chunks);
+    assert_eq!(b.engine.verify_state(&room).await.unwrap(), whole);
+    // By who has nothing in memory.
+    let b = net.server_on(&["b.test"], &b.crash().await).await;
+    assert_whole(&a, &b, &room).await;
+    b.say(&taro, &room, "続き").await;
+    assert_sound(&b, &room).await;
 }
 
 /// A state that another server could have told: all of it but the name; and what a batch that names it has to demand.

@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use store::{Moved, Order, Position, Range, Stamped, Table, Topic, Tuning};
 
 use crate::{
-    Error, EventSerial, RoomSerial, Rooms, Root, purge::known::purges_moved, read::room::RoomInfo,
+    Error, EventSerial, RoomSerial, Rooms, Root,
+    purge::known::purges_moved,
+    read::{event::StoredEvent, room::RoomInfo},
     tables::SERVERS,
 };
 
@@ -102,6 +104,11 @@ impl LackingRooms {
     /// Since when a room has all members that did not have them.
     pub fn whole_since(&self, room: RoomSerial) -> Option<Position> {
         self.0.get(&room).copied().flatten()
+    }
+
+    /// Those that have all members now.
+    pub fn whole(&self) -> impl Iterator<Item = RoomSerial> {
+        self.0.iter().filter(|(_, whole)| whole.is_some()).map(|(room, _)| *room)
     }
 
     /// Those that lack members.
@@ -186,6 +193,31 @@ impl Rooms {
             Ok(known) => known,
             Err(_) => Err(Error::MembersLacking(room.room_id.clone())),
         }
+    }
+
+    /// Those who sent these events, in their order, as the events have them that what they say stands on: who is lacking in
+    /// a room's state is shown so. `None` where the state before the event has all members.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn senders_as_named(
+        &self,
+        events: &[&Arc<StoredEvent>],
+    ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
+        let named = |event: &&&Arc<StoredEvent>| event.meta().partial;
+        let wanted: Vec<(RoomSerial, EventSerial)> = events
+            .iter()
+            .filter(named)
+            .flat_map(|event| event.meta().auth.iter().map(|auth| (event.room(), *auth)))
+            .collect();
+        let loaded = if wanted.is_empty() { Vec::new() } else { self.load_events(&wanted).await? };
+        let mut loaded = loaded.into_iter();
+        let sender = |event: &&Arc<StoredEvent>| {
+            let count = if event.meta().partial { event.meta().auth.len() } else { 0 };
+            let mut named = loaded.by_ref().take(count).flatten().collect::<Vec<_>>().into_iter();
+            named.find(|named| named.is_member_event_of(event.sender()))
+        };
+        Ok(events.iter().map(sender).collect())
     }
 
     /// The servers that we were told are in a room, while it lacks members.

@@ -235,18 +235,37 @@ impl Rooms {
             .collect())
     }
 
+    /// Whether rooms have at most so many joined members, in the order of `rooms`. One that lacks members has not: it
+    /// may have any number of them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn have_at_most(&self, rooms: &[RoomSerial], most: u64) -> Result<Vec<bool>, Error> {
+        let counts = self.member_counts(rooms).await?;
+        let known = self.all_members_of(rooms).await?;
+        Ok(counts.iter().zip(known).map(|(count, all)| all.is_some() && count.joined <= most).collect())
+    }
+
+    /// The servers that have joined members in a room, as far as these are known.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn servers_with_members(&self, room: RoomSerial) -> Result<Vec<OwnedServerName>, Error> {
+        let rows =
+            self.store().scan(&SERVERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
+        Ok(rows
+            .into_iter()
+            .filter(|(_, count)| count.0 > 0)
+            .filter_map(|((_, server), _)| ServerName::parse(server).ok())
+            .collect())
+    }
+
     /// The servers that have joined members in a room, or have them as we were told.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn servers_in_room(&self, room: RoomSerial) -> Result<Vec<OwnedServerName>, Error> {
-        let rows =
-            self.store().scan(&SERVERS, Range::prefix(&room), store::Order::Ascending, usize::MAX).await?;
-        let mut servers: Vec<OwnedServerName> = rows
-            .into_iter()
-            .filter(|(_, count)| count.0 > 0)
-            .filter_map(|((_, server), _)| ServerName::parse(server).ok())
-            .collect();
+        let mut servers = self.servers_with_members(room).await?;
         let told = self.told_servers(room).await?;
         if !told.is_empty() {
             servers.extend(told);
@@ -256,8 +275,8 @@ impl Rooms {
         Ok(servers)
     }
 
-    /// The servers that have joined members in a room that users of ours are joined to, over all rooms, each
-    /// with the authorities of ours that it shares a room with.
+    /// The servers that have joined members in a room that users of ours are joined to, or have them as we were told, over
+    /// all rooms, each with the authorities of ours that it shares a room with.
     ///
     /// Reads a row for each server of each room: for a start, not for a request.
     ///
@@ -269,6 +288,10 @@ impl Rooms {
         let mut found = HashMap::new();
         let mut range = Range::all();
         let (mut room, mut here, mut ours) = (None, Vec::new(), Vec::new());
+        let mut told = HashMap::new();
+        for lacking in self.lacking().await?.all() {
+            told.insert(lacking, self.told_servers(lacking).await?);
+        }
         loop {
             let rows = self.store().scan(&SERVERS, range, store::Order::Ascending, SERVERS_AT_A_TIME).await?;
             let Some((last, _)) = rows.last() else { break };
@@ -277,6 +300,7 @@ impl Rooms {
                 if room != Some(serial) {
                     room = Some(serial);
                     meet(&mut found, std::mem::take(&mut here), &std::mem::take(&mut ours));
+                    here.extend(told.remove(&serial).into_iter().flatten());
                 }
                 let Some(server) = ServerName::parse(server).ok().filter(|_| count.0 > 0) else { continue };
                 let side = if self.is_ours(&server) { &mut ours } else { &mut here };

@@ -187,6 +187,12 @@ impl Rooms {
                 || event.state_key().is_some_and(|key| senders.iter().any(|sender| sender == key));
             wanted && filter.passes(event)
         });
+        if filter.lazy != LazyMembers::Off {
+            let said: Vec<&Arc<StoredEvent>> =
+                before.events.iter().chain(&after.events).map(|(event, _)| event).collect();
+            let lacking = self.lacking_senders(&state, said.into_iter().chain([&event.event])).await?;
+            state.extend(lacking.into_iter().filter(|event| filter.passes(event)));
+        }
         let mut before = self.dress(viewer, before.events).await?;
         let mut after = self.dress(viewer, after.events).await?;
         for part in [&mut before[..], &mut after[..], std::slice::from_mut(&mut event)] {
@@ -264,8 +270,26 @@ impl Rooms {
         let mut senders: Vec<&str> = events.iter().map(|(event, _)| event.sender().as_str()).collect();
         senders.sort_unstable();
         senders.dedup();
-        let members = self.members_in(room.serial, standpoint.root, &senders).await?;
+        let mut members = self.members_in(room.serial, standpoint.root, &senders).await?;
+        let lacking = self.lacking_senders(&members, events.iter().map(|(event, _)| event)).await?;
+        members.extend(lacking);
         self.looks(viewer, members, &[]).await
+    }
+
+    /// Those of the senders of events who are not among some members, each once, as far as the room lacks members.
+    async fn lacking_senders(
+        &self,
+        members: &[Arc<StoredEvent>],
+        events: impl Iterator<Item = &Arc<StoredEvent>>,
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let mut known: HashSet<&str> = members
+            .iter()
+            .filter(|event| event.membership().is_some())
+            .filter_map(|event| event.state_key())
+            .collect();
+        let said: Vec<&Arc<StoredEvent>> =
+            events.filter(|event| event.meta().partial && known.insert(event.sender().as_str())).collect();
+        Ok(self.senders_as_named(&said).await?.into_iter().flatten().collect())
     }
 
     /// The member events of these users in a snapshot, as far as there are any.

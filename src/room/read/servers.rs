@@ -16,7 +16,7 @@ use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
     acl::admits,
     read::{lookup::StateQuery, room::RoomInfo},
-    snapshot::Difference,
+    snapshot::{self, Difference},
     tables::{HEADS, Membership, SERVERS},
 };
 
@@ -173,7 +173,9 @@ impl Rooms {
         }
         for (room, root) in wanted.into_iter().zip(before) {
             let mut servers = RoomServers::default();
-            self.move_servers(room, &mut servers, root.unwrap_or_default()).await?;
+            let root = root.unwrap_or_default();
+            let differences = self.snapshots().difference(room, Root::EMPTY, root).await?;
+            self.move_by(room, &mut servers, root, &differences).await?;
             found.insert(room, servers);
         }
         for (room, servers) in &mut found {
@@ -186,18 +188,37 @@ impl Rooms {
 
     /// Moves a set to another state of its room. Returns the servers that are not there any more.
     ///
+    /// Where the state that it stands on is gone, since nothing names those of a room that lacked members any more once it
+    /// has them, the set is read anew.
+    ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Inconsistent`]; then the set is where it was.
+    /// [`Error::Store`], [`Error::Inconsistent`]; then the set is where it was, or at the state now.
     pub async fn move_servers(
         &self,
         room: RoomSerial,
         servers: &mut RoomServers,
         to: Root,
     ) -> Result<Vec<OwnedServerName>, Error> {
-        if servers.root == to {
-            return Ok(Vec::new());
+        match self.snapshots().difference(room, servers.root, to).await {
+            Ok(differences) => self.move_by(room, servers, to, &differences).await,
+            Err(snapshot::Error::Broken(_)) if servers.root != Root::EMPTY => {
+                let now = self.servers_now(&[room]).await?.remove(&room).unwrap_or_default();
+                let before = std::mem::replace(servers, now);
+                let differences = self.snapshots().difference(room, servers.root, to).await?;
+                self.move_by(room, servers, to, &differences).await?;
+                Ok(before.iter().filter(|server| !servers.includes(server)).cloned().collect())
+            }
+            Err(error) => Err(error.into()),
         }
-        let differences = self.snapshots().difference(room, servers.root, to).await?;
+    }
+
+    async fn move_by(
+        &self,
+        room: RoomSerial,
+        servers: &mut RoomServers,
+        to: Root,
+        differences: &[Difference],
+    ) -> Result<Vec<OwnedServerName>, Error> {
         let mut numbers: BTreeMap<OwnedServerName, i64> = BTreeMap::new();
         for differences in differences.chunks(SLICE) {
             self.count_joins(room, differences, &mut numbers).await?;

@@ -52,7 +52,8 @@ impl Holder for Lately {
 /// was submitted is written, so they are kept for a while, but no longer.
 #[derive(Debug, Default)]
 struct JustMade {
-    nodes: HashMap<ChunkId, Arc<Node>>,
+    /// Each with its number among all that were ever made: of one that was made again, the last.
+    nodes: HashMap<ChunkId, (u64, Arc<Node>)>,
     order: VecDeque<InOrder>,
     /// How many chunks were ever made.
     count: u64,
@@ -92,7 +93,7 @@ impl Drop for Hold {
 const MIN_MADE_BYTES: usize = 1 << 20;
 
 /// What a chunk takes in the tables of those just made, of which a third is empty on the average.
-const PLACE_BYTES: usize = (size_of::<(ChunkId, Arc<Node>)>() + size_of::<InOrder>()) * 3 / 2;
+const PLACE_BYTES: usize = (size_of::<(ChunkId, (u64, Arc<Node>))>() + size_of::<InOrder>()) * 3 / 2;
 
 fn used(caches: &Caches, bytes: u64) -> Cache<ChunkId, Arc<Node>> {
     Cache::new(caches, "room_chunks", bytes, |_, node: &Arc<Node>| node.memory_bytes())
@@ -146,7 +147,7 @@ impl Shelf {
         if let Some(node) = self.used.get(id) {
             return Some(node);
         }
-        let node = self.made.0.lock().nodes.get(id).cloned()?;
+        let (_, node) = self.made.0.lock().nodes.get(id).cloned()?;
         self.used.insert(*id, node.clone());
         Some(node)
     }
@@ -217,9 +218,9 @@ impl Chunks for Shelf {
 impl JustMade {
     fn add(&mut self, id: ChunkId, node: Arc<Node>) {
         let bytes = PLACE_BYTES + node.memory_bytes();
-        if self.nodes.insert(id, node).is_some() {
-            return;
-        }
+        // Made anew, it is nowhere else once more: the batch in which it was before may have been given up, or it may have
+        // been deleted since.
+        self.nodes.insert(id, (self.count, node));
         self.order.push_back(InOrder { number: self.count, id, bytes });
         self.count += 1;
         self.bytes += bytes;
@@ -266,7 +267,9 @@ impl JustMade {
             && goes(self, oldest)
             && let Some(oldest) = self.order.pop_front()
         {
-            self.nodes.remove(&oldest.id);
+            if self.nodes.get(&oldest.id).is_some_and(|(number, _)| *number == oldest.number) {
+                self.nodes.remove(&oldest.id);
+            }
             self.bytes -= oldest.bytes;
         }
     }

@@ -235,3 +235,31 @@ async fn chunks_are_let_go_when_nobody_holds_them_any_more() {
     drop(second);
     assert!(snapshots.shelf().made_bytes() <= 4 << 20);
 }
+
+/// Of another batch that nobody wrote, a chunk was in memory already when it was made anew.
+#[tokio::test]
+async fn what_is_made_anew_in_a_batch_is_there_until_it_is_submitted() {
+    for is_forgotten in [false, true] {
+        let (store, snapshots) = open(0).await;
+        let few: Vec<_> = (0..100).map(|key| set(key, key)).collect();
+        let mut given_up = Batch::new();
+        let root = snapshots.apply(ROOM, Root::EMPTY, &few, &mut given_up).await.unwrap();
+        drop(given_up);
+        if is_forgotten {
+            snapshots.forget(ROOM, &[super::ChunkHash(root.0)]);
+        }
+
+        let hold = snapshots.hold();
+        let mut batch = Batch::new();
+        assert_eq!(snapshots.apply(ROOM, Root::EMPTY, &few, &mut batch).await.unwrap(), root);
+        let mut other = Root::EMPTY;
+        for key in 0..8_000 {
+            other = snapshots.apply(ROOM, other, &[set(key, key + 1)], &mut batch).await.unwrap();
+        }
+        assert_eq!(snapshots.len(ROOM, root).await.unwrap(), 100);
+        let receipt = store.submit(batch);
+        drop(hold);
+        receipt.await.unwrap();
+        assert!(snapshots.verify(ROOM, &[root, other]).await.unwrap().broken.is_empty());
+    }
+}

@@ -1,5 +1,6 @@
 //! Rooms that lack members: who loads members as he needs them is shown them at once, others once they are whole.
 
+use account::State;
 use room::{
     RoomSerial, Root,
     read::lacking::{Filling, LACKING, LackingRow, lacking_moved},
@@ -8,7 +9,10 @@ use ruma::RoomId;
 use serde_json::json;
 use store::{Batch, Position, Stamped, Topic};
 
-use super::town::{Town, client, joined, members, said, town};
+use super::{
+    presence::{set, small_town, told, two, until},
+    town::{Town, client, joined, members, said, town, user},
+};
 
 async fn serial(town: &Town, room: &RoomId) -> RoomSerial {
     town.rooms.room(room).await.unwrap().unwrap().serial
@@ -115,4 +119,28 @@ async fn who_loads_members_as_needed_is_shown_a_room_at_once_but_not_how_many_th
     town.say("taro", &room, "以上").await;
     let answer = phone.sync(&town).await;
     assert!(joined(&answer, &room)["summary"].get("m.joined_member_count").is_none(), "{answer}");
+}
+
+#[tokio::test]
+async fn in_a_room_that_may_have_any_number_of_members_nobody_is_told_who_comes_and_goes() {
+    let town = small_town().await;
+    let (room, mut hanako) = two(&town).await;
+    lose_members(&town, &room).await;
+    hanako.filter = json!({ "room": { "state": { "lazy_load_members": true } } });
+    hanako.sync(&town).await;
+    set(&town, "taro", State::Online, "出先");
+    until(&town, "taro", State::Online).await;
+    assert_eq!(told(&hanako.sync(&town).await), []);
+    let here = town.accounts.presence().rooms_of(&user("taro"));
+    assert_eq!(here, [], "nor are other servers told of it");
+    set(&town, "taro", State::Offline, "出先");
+    until(&town, "taro", State::Offline).await;
+
+    bring_members(&town, &room).await;
+    hanako.sync(&town).await;
+    // In which rooms somebody is shown is looked up again.
+    town.clock.advance(std::time::Duration::from_secs(60 * 60));
+    set(&town, "taro", State::Online, "在席");
+    until(&town, "taro", State::Online).await;
+    assert_eq!(told(&hanako.sync(&town).await), [("taro".to_owned(), "online".to_owned())]);
 }

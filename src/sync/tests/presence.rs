@@ -10,17 +10,17 @@ use store::MemoryBackend;
 use super::town::{Client, Town, client, town, town_with, user};
 
 /// A town in whose rooms of at most three it is told who comes and goes.
-async fn small_town() -> Town {
+pub(super) async fn small_town() -> Town {
     town_with(Arc::new(MemoryBackend::new()), Some(PresenceConfig { largest_room: 3 })).await
 }
 
-fn set(town: &Town, name: &str, state: State, status: &str) {
+pub(super) fn set(town: &Town, name: &str, state: State, status: &str) {
     let device = client(name).device;
     town.accounts.presence().set(&user(name), &device, state, Some(status.to_owned()));
 }
 
 /// Lets time go by until somebody is shown as this.
-async fn until(town: &Town, name: &str, state: State) {
+pub(super) async fn until(town: &Town, name: &str, state: State) {
     let who = user(name);
     for _ in 0..100_000 {
         if town.accounts.presence().find(&who).is_some_and(|seen| seen.state == state) {
@@ -33,7 +33,7 @@ async fn until(town: &Town, name: &str, state: State) {
 }
 
 /// Of whom an answer tells what, in the order of names.
-fn told(answer: &Value) -> Vec<(String, String)> {
+pub(super) fn told(answer: &Value) -> Vec<(String, String)> {
     let events = answer["presence"]["events"].as_array().cloned().unwrap_or_default();
     let one = |event: &Value| {
         assert_eq!(event["type"], "m.presence");
@@ -49,7 +49,7 @@ fn is(name: &str, state: &str) -> (String, String) {
 }
 
 /// 花子 and 太郎 in a room, of whom 花子 has synced without being seen.
-async fn two(town: &Town) -> (OwnedRoomId, Client) {
+pub(super) async fn two(town: &Town) -> (OwnedRoomId, Client) {
     let room = town.room("hanako").await;
     town.join("taro", &room).await;
     let mut hanako = hidden("hanako");
