@@ -47,7 +47,10 @@ pub(crate) struct Hub {
 enum Waiters {
     One(Waiter),
     /// By their numbers.
-    #[expect(clippy::box_collection, reason = "a place in the table, of which most have one, is a third smaller")]
+    #[expect(
+        clippy::box_collection,
+        reason = "a place in the table, of which most have one, is a third smaller"
+    )]
     Many(Box<Vec<Waiter>>),
 }
 
