@@ -7,7 +7,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use pdu::{Pdu, RoomVersion, Verified};
 use room::{
@@ -33,13 +33,11 @@ use crate::{
     ports::{Joined, Template},
     profile::GRANTING,
     tables::HalfWay,
-    under_way::Counted,
+    under_way::{ASKING, Counted},
 };
 
 /// Servers that may be asked for help with one room.
 const MAX_HELPERS: usize = 50;
-/// For how long one server after the other is asked; whoever is being asked then may still answer.
-pub(crate) const ASKING: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Joins a room with the help of one of these servers, or of others that we know of; to the end, also where nobody

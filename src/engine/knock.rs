@@ -17,12 +17,13 @@ use tracing::info;
 use crate::{
     Engine, Profile,
     draft::{draft, raw},
-    join::{ASKING, open_template},
+    join::open_template,
     membership::{Refusals, nobody},
     outside::OutsideChange,
     profile::member_content,
     tables::HalfWay,
     told::Told,
+    under_way::ASKING,
 };
 
 impl Engine {

@@ -12,6 +12,9 @@ use room::Error;
 use ruma::{OwnedUserId, UserId};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// For how long one server after the other is asked for one thing; whoever is being asked then may still answer.
+pub(crate) const ASKING: Duration = Duration::from_secs(60);
+
 /// Joins whose answers are asked for or stored at a time.
 const AT_ONCE: usize = 8;
 

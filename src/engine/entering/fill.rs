@@ -29,7 +29,7 @@ use super::{SLICE, lacking::stored, permit::Permit, state::ToldState};
 use crate::{
     Engine,
     inbound::{peers::Size, receive::deciding_names},
-    join::ASKING,
+    under_way::ASKING,
 };
 
 /// How often it is looked which rooms lack members, if nothing says so before.

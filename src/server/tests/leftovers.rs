@@ -161,6 +161,7 @@ async fn on_disk(directory: &Path) -> (Config, House) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it is begun by the test that kills it"]
+#[expect(clippy::print_stdout, reason = "it tells that test how far it is")]
 async fn child_that_reclaims_until_it_is_killed() {
     let said = std::env::var(CHILD).unwrap();
     let (room, directory) = said.split_once(' ').unwrap();
