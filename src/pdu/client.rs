@@ -25,7 +25,8 @@ pub fn client_event_without_room(pdu: &Pdu) -> Bytes {
 }
 
 fn write(pdu: &Pdu, with_room: bool) -> Bytes {
-    let mut writer = ObjectWriter::with_capacity(pdu.json().len());
+    // Less than the event: hashes, signatures and edges are left out.
+    let mut writer = ObjectWriter::with_capacity(pdu.json().len() / 2);
     write_content(pdu, writer.key("content"));
     writer.string("event_id", pdu.event_id().as_str());
     writer.integer("origin_server_ts", i64::from(pdu.origin_server_ts().get()));
@@ -40,7 +41,8 @@ fn write(pdu: &Pdu, with_room: bool) -> Bytes {
         writer.string("state_key", state_key);
     }
     writer.string("type", &pdu.kind().to_string());
-    writer.finish().into()
+    // It is kept as long as the event: with no more room than it takes.
+    writer.finish().into_boxed_str().into_boxed_bytes().into()
 }
 
 fn write_content(pdu: &Pdu, out: &mut String) {

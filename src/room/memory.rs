@@ -35,10 +35,10 @@ impl Shares {
     pub fn of(memory: ByteSize) -> Self {
         let part = |hundredths: u64| memory.as_u64() / 100 * hundredths;
         Self {
-            events: part(24),
-            user_rooms: part(40),
-            tips: part(14),
-            chunks: part(9),
+            events: part(34),
+            user_rooms: part(32),
+            tips: part(13),
+            chunks: part(8),
             tails: part(4),
             receipts: part(4),
             namings: part(1),

@@ -78,8 +78,9 @@ pub(crate) fn database_options(settings: &Settings, cache: &Cache) -> Options {
     options.set_max_total_wal_size(64 * MIB as u64);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_bytes_per_sync(MIB as u64);
-    // Write buffers are charged to the cache: the budget covers both.
-    let buffers = (memory / 3).min(128 * MIB);
+    // Write buffers are charged to the cache: the budget covers both. Small ones are written out so often that who
+    // sends waits for that, and blocks that are read again are mostly held as what they hold, by those who read them.
+    let buffers = (memory / 2).min(128 * MIB);
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
         buffers,
         false,
@@ -98,7 +99,7 @@ pub(crate) fn descriptors(settings: &Settings, cache: &Cache) -> Vec<ColumnFamil
 }
 
 fn column_options(tuning: Tuning, settings: &Settings, cache: &Cache) -> Options {
-    let buffer = (memory_bytes(settings) / 8).clamp(MIB, 32 * MIB);
+    let buffer = (memory_bytes(settings) / 4).clamp(MIB, 32 * MIB);
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_cache_index_and_filter_blocks(true);

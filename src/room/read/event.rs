@@ -65,6 +65,9 @@ pub struct StoredEvent {
     url: OnceLock<bool>,
 }
 
+/// What the client format has besides content and names: the keys, a time, and what is needed to share it.
+const BODY_BYTES: usize = 128;
+
 impl StoredEvent {
     /// An event with what was found out about it.
     pub fn new(room: RoomSerial, serial: EventSerial, pdu: Pdu, meta: Stamped<EventMeta>) -> Self {
@@ -200,7 +203,10 @@ impl StoredEvent {
         let Self { pdu, kind, meta, .. } = self;
         let txn = meta.txn.as_ref().map_or(0, |txn| txn.device.len() + txn.id.len());
         let of_meta = meta.event_id.as_str().len() + size_of_val::<[EventSerial]>(&meta.auth) + txn;
-        size_of::<Self>() + 16 + kind.len() + of_meta + pdu.memory_bytes() + pdu.json().len()
+        let state_key = pdu.state_key().map_or(0, str::len);
+        let names = kind.len() + pdu.sender().as_str().len() + pdu.event_id().as_str().len() + state_key;
+        let body = BODY_BYTES + names + pdu.content_str().len();
+        size_of::<Self>() + 16 + kind.len() + of_meta + pdu.memory_bytes() + body
     }
 }
 

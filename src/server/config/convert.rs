@@ -14,9 +14,9 @@ use crate::{causes, places::Bounds, texts::tr};
 
 /// How `[store] memory` is divided, in hundredths: the store's blocks and write buffers, the room engine, `/sync`,
 /// sessions, who is to be sent what. Each divides its part among its caches.
-const STORE: u64 = 36;
-const ROOMS: u64 = 43;
-const SYNC: u64 = 14;
+const STORE: u64 = 31;
+const ROOMS: u64 = 52;
+const SYNC: u64 = 10;
 const ACCOUNTS: u64 = 4;
 const FEDERATION: u64 = 3;
 
