@@ -35,15 +35,15 @@ impl Shares {
     pub fn of(memory: ByteSize) -> Self {
         let part = |hundredths: u64| memory.as_u64() / 100 * hundredths;
         Self {
-            events: part(34),
-            user_rooms: part(32),
-            tips: part(13),
-            chunks: part(8),
-            tails: part(4),
-            receipts: part(4),
-            namings: part(1),
-            rooms: part(2),
-            state_keys: part(1),
+            events: part(43),
+            user_rooms: part(25),
+            tips: part(7),
+            chunks: part(6),
+            tails: part(5),
+            receipts: part(5),
+            namings: part(3),
+            rooms: part(3),
+            state_keys: part(2),
             visibility: part(1),
         }
     }

@@ -78,8 +78,8 @@ pub(crate) fn database_options(settings: &Settings, cache: &Cache) -> Options {
     options.set_max_total_wal_size(64 * MIB as u64);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_bytes_per_sync(MIB as u64);
-    // Write buffers are charged to the cache: the budget covers both. Small ones are written out so often that who
-    // sends waits for that, and blocks that are read again are mostly held as what they hold, by those who read them.
+    // Write buffers are charged to the cache: the budget covers both. They have half: what is read again is mostly held
+    // as what was made of it, by those who read it, and blocks are in the system's memory for files as well.
     let buffers = (memory / 2).min(128 * MIB);
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
         buffers,

@@ -219,7 +219,7 @@ impl Default for StoreConfig {
             tls: None,
             ca_file: None,
             durability: Durability::Fsync,
-            memory: ByteSize::mib(96),
+            memory: ByteSize::mib(80),
             reserve: ByteSize::mib(64),
             log_days: 7,
             log_days_at_most: 30,
