@@ -1,7 +1,8 @@
 //! How the engine's memory is divided among its caches.
 //!
-//! Each cache is charged by bytes, with keys and what it needs for itself; none takes what another leaves free. What
-//! nobody has asked for in a while is let go whatever is free ([`base::Caches::age`]).
+//! Each cache is charged by bytes, with keys and what it needs for itself; none but users' lists of rooms takes what
+//! another leaves free ([`base::Cache::borrowing`]). What nobody has asked for in a while is let go whatever is free
+//! ([`base::Caches::age`]).
 
 use base::ByteSize;
 

@@ -1,7 +1,7 @@
 //! Memory that nobody uses goes back to the system.
 //!
 //! Caches hold what was used once, up to their part of `[store] memory`, and lend what they do not need to those that
-//! could use more. What nobody has asked for in about a minute is let go, so that a server at night holds what it needs
+//! borrow. What nobody has asked for in about a minute is let go, so that a server at night holds what it needs
 //! at night. Where nothing is held, looking costs nothing.
 
 use std::time::Duration;

@@ -673,6 +673,16 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_follow_those_who_are_left() {
+        let hub = Hub::new(Position(0), 10);
+        let _left = hub.watch((0..100).map(topic).collect(), Vec::new());
+        drop(hub.watch((0..50_000).map(topic).collect(), Vec::new()));
+        assert_eq!(hub.watched(), 100);
+        let largest = hub.shards.iter().map(|shard| shard.lock().capacity()).max().unwrap();
+        assert!(largest <= 2 * LEAST_CAPACITY, "{largest} places for a few");
+    }
+
+    #[test]
     fn a_dropped_watch_leaves_nothing_behind() {
         let hub = Hub::new(Position(0), 10);
         let first = hub.watch(vec![topic(1)], vec![topic(2)]);
