@@ -21,7 +21,7 @@ use futures_util::{
 };
 use room::{
     Error,
-    ids::{EventSerial, RoomSerial, StateKeySerial},
+    ids::{EventSerial, RoomSerial, Root, StateKeySerial},
     read::{
         event::{StoredEvent, touch_changed},
         room::RoomInfo,
@@ -98,6 +98,8 @@ pub(crate) struct Live {
     pub(crate) state: KnownState,
     pub(crate) fresh: Fresh,
     pub(crate) flights: VecDeque<Flight>,
+    /// Whether others than our servers take part in the room, and the state in which that was looked up.
+    concerns_others: Option<(Root, bool)>,
     /// Which reading of the room from the store it goes back to. A head can come again: when a batch fails, another
     /// may make the same of the one before, and yet what the first one added is nowhere.
     epoch: u64,
@@ -117,6 +119,7 @@ impl Live {
             state: KnownState::new(),
             fresh: Fresh::default(),
             flights: VecDeque::new(),
+            concerns_others: None,
             state_bytes: 0,
             charged: 0,
         }
@@ -131,6 +134,7 @@ impl Live {
             state: KnownState::new(),
             fresh: self.fresh.clone(),
             flights: VecDeque::new(),
+            concerns_others: self.concerns_others,
             state_bytes: 0,
             charged: 0,
         }
@@ -139,6 +143,12 @@ impl Live {
     /// Whether it is the very tip that was copied: nothing was submitted since, and nothing of it has failed.
     pub(crate) fn is_still(&self, copied: &Self) -> bool {
         self.epoch == copied.epoch && self.head == copied.head
+    }
+
+    /// Whether what is said in this state of the room, and changes nothing of it, concerns other servers than ours.
+    /// Where that was not looked up it does.
+    pub(crate) fn concerns_others(&self, root: Root) -> bool {
+        self.concerns_others != Some((root, false))
     }
 
     /// Whether so little is on its way to disk that a copy costs little.
@@ -341,6 +351,23 @@ impl Guard {
         }
         self.reload(engine).await?;
         Ok(false)
+    }
+
+    /// Looks up whether others than our servers take part in the room, unless that is known of its state as it is.
+    ///
+    /// In most rooms nobody else does. What is said there is no news for the sender to other servers, which would
+    /// read the log, the timeline and the event to find that out.
+    pub(crate) async fn look_for_others(&mut self, engine: &Engine) -> Result<(), Error> {
+        let root = self.head()?.current;
+        if let Some(live) = self.live.as_mut()
+            // Where others were, they are taken to be there until the tip is read anew: looking again after each change
+            // of a room that federates would cost more than it spares.
+            && live.concerns_others.is_none_or(|(known, others)| known != root && !others)
+        {
+            let found = engine.rooms().concerns_others(self.room.serial, root).await?;
+            live.concerns_others = found.map(|found| (root, found));
+        }
+        Ok(())
     }
 
     /// A batch in flight that serves this request.

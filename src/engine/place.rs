@@ -167,7 +167,8 @@ impl Stage<'_> {
         let event = Arc::new(StoredEvent::new(room, serial, pdu, unstamped.clone()));
         self.fresh.add_event(event.clone());
 
-        let slot = (place == Place::Live).then(|| self.log(&event, outgoing));
+        let concerns_others = self.concerns_others(&event);
+        let slot = (place == Place::Live).then(|| self.log(&event, outgoing && concerns_others));
         if known_as.is_none() {
             let place = EventPlace { room, event: serial };
             self.batch.insert(&EVENT_IDS, event.event_id().as_str(), &place);
@@ -530,6 +531,13 @@ impl Stage<'_> {
         let changes: Vec<_> = keys.into_iter().zip(events).collect();
         let snapshots = self.engine.snapshots();
         Ok(snapshots.apply(self.room.serial, resolution.base, &changes, &mut self.batch).await?)
+    }
+
+    /// Whether other servers than ours have to hear of an event on the tip. State always goes the way by which it is
+    /// found out who was there before it and after it.
+    fn concerns_others(&self, event: &StoredEvent) -> bool {
+        let has_one_tip = self.head.extremities.len() == 1 && self.head.beside == Root::EMPTY;
+        event.state_key().is_some() || !has_one_tip || self.live.concerns_others(self.head.current)
     }
 
     pub(crate) fn log(&mut self, event: &StoredEvent, outgoing: bool) -> Slot {

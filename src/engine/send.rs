@@ -144,6 +144,9 @@ impl Engine {
                 continue;
             }
 
+            if draft.state_key.is_none() {
+                guard.look_for_others(self).await?;
+            }
             let mut stage = Stage::new(self, &room, guard.live()?);
             let sending = Sending { txn, cosigner: cosigner.cloned(), ..Sending::default() };
             let outcome = stage_draft(&mut stage, draft, sending).await;

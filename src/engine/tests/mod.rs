@@ -21,6 +21,7 @@ mod local;
 mod local_members;
 mod model;
 mod net;
+mod others;
 mod outside;
 mod people;
 mod people_among_many;

@@ -19,7 +19,7 @@ use room::{
     tables::Membership,
 };
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
-use store::{Change, Position, Topic};
+use store::{Change, Moved, Position, Topic};
 use tracing::{error, warn};
 
 use super::{
@@ -106,6 +106,11 @@ impl FanOut {
         while !self.sender.term.ended().is_cancelled() {
             let after = Position(self.sender.fanned.load(Ordering::Acquire));
             let head = self.sender.store.head();
+            if self.sender.store.moved(Topic::destination("*"), after) == Moved::No {
+                // All of it is ours alone: rooms without others, accounts.
+                self.sender.fanned.fetch_max(head.0, Ordering::AcqRel);
+                return Ok(());
+            }
             let changes = self.sender.term.changes(after, STEP).await?;
             let Some(last) = changes.last().map(|change| change.position) else {
                 // What lies between holds no entries, or they would have been given.

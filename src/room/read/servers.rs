@@ -17,7 +17,7 @@ use crate::{
     acl::admits,
     read::{lookup::StateQuery, room::RoomInfo},
     snapshot::{self, Difference},
-    tables::{HEADS, Membership, SERVERS},
+    tables::{HEADS, Members, Membership, SERVERS},
 };
 
 /// How often the numbers are read again because the state has moved meanwhile.
@@ -25,6 +25,9 @@ const TRIES: usize = 4;
 
 /// What the allocator needs for a name beside its letters, about.
 const NAME_OVERHEAD: usize = 8;
+
+/// Servers of a room that are looked at to find one that is not ours.
+const LOOKED_AT: usize = 16;
 
 /// Member events that are looked at together.
 const SLICE: usize = 1_000;
@@ -113,6 +116,28 @@ impl Rooms {
         let query = StateQuery { room: room.serial, root: head.current, kind: "m.room.server_acl", key: "" };
         let acl = self.state_events(&[query]).await?.pop().flatten();
         Ok(acl.is_none_or(|acl| admits(acl.pdu().content_str(), server)))
+    }
+
+    /// Whether somebody of another server than ours is, or may be, joined to a room in this state, where that is what the
+    /// store has. `None`: the store is at another one, or went on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn concerns_others(&self, room: RoomSerial, root: Root) -> Result<Option<bool>, Error> {
+        let before = self.store().get(&HEADS, &room).await?;
+        let Some(head) = before.as_ref().filter(|head| head.current == root) else { return Ok(None) };
+        if head.members != Members::Whole {
+            return Ok(Some(true));
+        }
+        let range = Range::prefix(&room);
+        let rows = self.store().scan(&SERVERS, range, store::Order::Ascending, LOOKED_AT).await?;
+        let is_other =
+            |name: &str| <&ServerName>::try_from(name).map_or(true, |name| !self.authorities().is_ours(name));
+        // Where there are more, there may be one among those.
+        let found = rows.len() >= LOOKED_AT
+            || rows.iter().any(|((_, server), count)| count.0 > 0 && is_other(server));
+        // Every batch of a room gives it another head.
+        Ok((self.store().get(&HEADS, &room).await? == before).then_some(found))
     }
 
     /// Takes over into a set which servers we were told are in a room that lacks members; none where it has them all.
