@@ -4,8 +4,8 @@
 //! table in the append column whose keys are positions.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DataBlockIndexType, LogLevel, Options, WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DataBlockIndexType, LogLevel, Options, WriteBufferManager,
 };
 use store::{LOG, Position, RawTable, Tuning};
 
@@ -105,6 +105,12 @@ fn column_options(tuning: Tuning, settings: &Settings, cache: &Cache) -> Options
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_format_version(6);
+    // In parts, of which only those are read that a key lies in. The filter of a whole file of small rows takes most of
+    // a megabyte: where the cache is small, each question whether an id is known read one or several of them anew.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(4 << 10);
+    blocks.set_pin_top_level_index_and_filter(true);
 
     let mut options = Options::default();
     options.set_write_buffer_size(buffer);
