@@ -121,6 +121,16 @@ async fn send_all(site: &Site, readers: &Readers, letters: &[Letter], per_second
 }
 
 impl Outcome {
+    /// Adds what came of more of the same.
+    pub(crate) fn add(&mut self, mut other: Self) {
+        self.count += other.count;
+        self.send.append(&mut other.send);
+        self.delivery.append(&mut other.delivery);
+        self.cpu_ms += other.cpu_ms;
+        self.seen.add(other.seen);
+        self.last_event = other.last_event;
+    }
+
     /// Puts the figures into the report.
     ///
     /// # Errors

@@ -92,6 +92,15 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Adds what was seen another time.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.wanted += other.wanted;
+        self.met += other.met;
+        self.repeated += other.repeated;
+        self.strange += other.strange;
+        self.cut += other.cut;
+    }
+
     pub(crate) fn percent(&self) -> f64 {
         self.met as f64 * 100.0 / self.wanted as f64
     }

@@ -36,6 +36,16 @@ pub(crate) struct Ground {
     /// The run ends when the server takes more than so many MiB.
     #[arg(long, default_value_t = 6_144)]
     most_mib: u64,
+    /// Which part of the directory, if not all.
+    #[arg(skip)]
+    part: String,
+}
+
+impl Ground {
+    /// The same for one of several servers that run at once: each has a part of the directory.
+    pub(crate) fn part(&self, name: String) -> Self {
+        Self { part: name, ..self.clone() }
+    }
 }
 
 /// A server of ours.
@@ -54,8 +64,11 @@ impl Site {
     /// Writes configuration and keys of these authorities. Nothing runs yet.
     pub(crate) fn found(ground: &Ground, authorities: &[String]) -> Result<Self> {
         let (directory, is_ours) = match &ground.directory {
-            Some(directory) => (directory.clone(), false),
-            None => (PathBuf::from(format!("/var/tmp/yakuba-bench.{}", std::process::id())), true),
+            Some(directory) => (directory.join(&ground.part), false),
+            None => {
+                let name = format!("/var/tmp/yakuba-bench.{}{}", std::process::id(), ground.part);
+                (PathBuf::from(name), true)
+            }
         };
         let is_free = !directory.exists() || fs::read_dir(&directory)?.next().is_none();
         ensure!(is_free, "{} is not empty", directory.display());

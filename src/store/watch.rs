@@ -416,6 +416,9 @@ impl std::fmt::Debug for Watch {
 /// So many moves are remembered in their order.
 const RECENT: usize = 8_192;
 
+/// So many of the last moves are looked through for a topic before it is looked up.
+const LATELY: usize = 32;
+
 /// The last position that touched each of the recently touched topics.
 ///
 /// Two generations: when the newer is full, the older is forgotten and the floor rises to the
@@ -497,8 +500,28 @@ impl Moves {
         if since < self.floor {
             return Moved::Maybe;
         }
+        if let Some(moved) = self.moved_lately(topic, since) {
+            return moved;
+        }
         let last = self.newer.get(&topic).or_else(|| self.older.get(&topic));
         if last.is_some_and(|last| *last > since) { Moved::Maybe } else { Moved::No }
+    }
+
+    /// The same by the last [`LATELY`] moves alone, where they reach back to the position. Most ask about a moment ago,
+    /// and the tables of topics do not fit into a processor's caches.
+    fn moved_lately(&self, topic: Topic, since: Position) -> Option<Moved> {
+        if since < self.recent_floor {
+            return None;
+        }
+        for (position, moved) in self.recent.iter().rev().take(LATELY) {
+            if *position <= since {
+                return Some(Moved::No);
+            }
+            if *moved == topic {
+                return Some(Moved::Maybe);
+            }
+        }
+        (self.recent.len() <= LATELY).then_some(Moved::No)
     }
 }
 

@@ -8,33 +8,98 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Result;
 
 use crate::{
-    beat::{Letter, beat},
+    beat::{Letter, Outcome, beat},
     bulk::Bulk,
     crowd::{MAKING, NAME},
     people::Person,
     readers::Readers,
     report::Report,
-    site::Site,
+    site::{Ground, Site},
     wire::Wire,
 };
 
+/// A server that takes so little of a second rests, in milliseconds.
+const AT_REST_MS: f64 = 10.0;
+/// So long it may take until it does.
+const LAST_REST: Duration = Duration::from_secs(30);
+
+/// Each server has so many turns.
+const TURNS: usize = 10;
 /// Messages a second to all readers.
 const RATE: f64 = 5.0;
 /// Rooms that a reader has beside the shared one have so many messages per two.
 const MESSAGES_PER_TWO_ROOMS: usize = 5;
 
+/// Readers in so many rooms, and how long they are written to.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// Rooms of each reader.
-    pub(super) rooms: usize,
+    /// Rooms of each reader: each number with a server of its own.
+    pub(super) rooms: Vec<usize>,
     pub(super) readers: usize,
     pub(super) seconds: u64,
     pub(super) idle: Duration,
 }
 
+impl Delivery {
+    /// Makes all first. Then messages go to one server after the other in many short turns: what else the machine does
+    /// meanwhile, and how fast it happens to be, is the same for all of them.
+    pub(super) async fn run(&self, ground: &Ground, report: &mut Report) -> Result<()> {
+        let mut places = Vec::new();
+        for rooms in &self.rooms {
+            let site = Site::found(&ground.part(format!("rooms_{rooms}")), &[NAME.to_owned()])?;
+            places.push(Place { rooms: *rooms, site, crowd: None, outcome: None });
+        }
+        let outcome = self.deliver(&mut places, report).await;
+        for place in &mut places {
+            place.site.stop().await;
+        }
+        outcome
+    }
+
+    async fn deliver(&self, places: &mut [Place], report: &mut Report) -> Result<()> {
+        for place in &mut *places {
+            place.make(self.readers, report).await?;
+        }
+        let count = (self.seconds as f64 * RATE) as usize;
+        for turn in 0..TURNS {
+            for place in &mut *places {
+                place.write((turn + 1) * count / TURNS - turn * count / TURNS).await?;
+            }
+        }
+        let mut found = Vec::new();
+        for place in &mut *places {
+            found.extend(place.report(report)?);
+            place.crowd = None;
+        }
+        tokio::time::sleep(self.idle).await;
+        for place in places {
+            report.number(place.name("idle_rss_mib"), place.site.processes.memory_mib());
+        }
+        if let [few, .., many] = found.as_slice() {
+            many.compare(few, report);
+        }
+        Ok(())
+    }
+}
+
+/// A server with its readers.
+struct Place {
+    rooms: usize,
+    site: Site,
+    crowd: Option<Crowd>,
+    outcome: Option<Outcome>,
+}
+
+/// Readers who wait, and one who writes to them.
+struct Crowd {
+    readers: Readers,
+    writer: Arc<Person>,
+    shared: Arc<str>,
+}
+
 /// What delivery to readers of so many rooms cost.
 #[derive(Debug)]
-pub(super) struct Found {
+struct Found {
     rooms: usize,
     p50_ms: f64,
     p99_ms: f64,
@@ -43,7 +108,7 @@ pub(super) struct Found {
 
 impl Found {
     /// Reports how many times as much this is.
-    pub(super) fn compare(&self, few: &Self, report: &mut Report) {
+    fn compare(&self, few: &Self, report: &mut Report) {
         let of = format!("rooms_{}_to_{}", self.rooms, few.rooms);
         report.number(format!("{of}_delivery_p50_ratio"), self.p50_ms / few.p50_ms);
         report.number(format!("{of}_delivery_p99_ratio"), self.p99_ms / few.p99_ms);
@@ -51,45 +116,62 @@ impl Found {
     }
 }
 
-impl Delivery {
-    pub(super) async fn run(&self, site: &Site, report: &mut Report) -> Result<Found> {
-        let what = format!("rooms_{}", self.rooms);
-        let name = |part: &str| format!("{what}_{part}");
-        let (people, shared) = self.make(site, report, &what).await?;
+impl Place {
+    fn name(&self, part: &str) -> String {
+        format!("rooms_{}_{part}", self.rooms)
+    }
+
+    /// Starts the server, and makes people, rooms and messages.
+    async fn make(&mut self, readers: usize, report: &mut Report) -> Result<()> {
+        self.site.start().await?;
+        self.crowd = Some(self.site.bounded(self.gather(readers, report)).await?);
+        Ok(())
+    }
+
+    async fn gather(&self, count: usize, report: &mut Report) -> Result<Crowd> {
+        let (site, name) = (&self.site, |part| self.name(part));
+        let (people, shared) = self.found(count, report).await?;
         report.number(name("made_rss_mib"), site.processes.memory_mib());
 
         let syncs = name("first_syncs");
-        let bulk = Bulk { what: &syncs, count: self.readers, limit: MAKING };
+        let bulk = Bulk { what: &syncs, count, limit: MAKING };
         let synced = bulk.run(site, report, async |wire, n| people[n].become_reader(wire).await);
-        let mut readers = Readers::start(site, synced.await?);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-
-        let from = people[self.readers].clone();
-        let count = (self.seconds as f64 * RATE) as usize;
-        let letters = vec![Letter { from, room: shared, circle: 0 }; count];
-        let mut outcome = beat(site, &mut readers, &letters, RATE, |_, _| true).await?;
-        outcome.report(report, &what)?;
+        let readers = Readers::start(site, synced.await?);
+        // Before what is not needed any more goes back.
         report.number(name("loaded_rss_mib"), site.processes.memory_mib());
-        drop(readers);
-        tokio::time::sleep(self.idle).await;
-        report.number(name("idle_rss_mib"), site.processes.memory_mib());
-        Ok(Found {
+        at_rest(site).await;
+        Ok(Crowd { readers, writer: people[count].clone(), shared })
+    }
+
+    /// Writes so many messages to the readers.
+    async fn write(&mut self, count: usize) -> Result<()> {
+        let Some(Crowd { readers, writer, shared }) = &mut self.crowd else { return Ok(()) };
+        let letter = Letter { from: writer.clone(), room: shared.clone(), circle: 0 };
+        let letters = vec![letter; count];
+        let outcome = self.site.bounded(beat(&self.site, readers, &letters, RATE, |_, _| true)).await?;
+        match &mut self.outcome {
+            Some(before) => before.add(outcome),
+            None => self.outcome = Some(outcome),
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: &mut Report) -> Result<Option<Found>> {
+        let what = format!("rooms_{}", self.rooms);
+        let Some(outcome) = &mut self.outcome else { return Ok(None) };
+        outcome.report(report, &what)?;
+        Ok(Some(Found {
             rooms: self.rooms,
             p50_ms: outcome.delivery_ms(50),
             p99_ms: outcome.delivery_ms(99),
             cpu_ms: outcome.cpu_ms_per_reading(),
-        })
+        }))
     }
 
     /// The readers, and one who writes; their rooms, and the one that they share.
-    async fn make(
-        &self,
-        site: &Site,
-        report: &mut Report,
-        what: &str,
-    ) -> Result<(Vec<Arc<Person>>, Arc<str>)> {
-        let name = |part: &str| format!("{what}_{part}");
-        let (readers, own) = (self.readers, self.rooms - 1);
+    async fn found(&self, readers: usize, report: &mut Report) -> Result<(Vec<Arc<Person>>, Arc<str>)> {
+        let (site, own) = (&self.site, self.rooms - 1);
+        let name = |part| self.name(part);
         let part = name("accounts");
         let bulk = Bulk { what: &part, count: readers + 1, limit: MAKING };
         let people = bulk.run(site, report, async |wire, n| {
@@ -118,5 +200,17 @@ impl Delivery {
         });
         messages.await?;
         Ok((people, shared))
+    }
+}
+
+/// Waits until the server has done what the first syncs left it to do: gives memory back, sorts its files.
+async fn at_rest(site: &Site) {
+    let until = tokio::time::Instant::now() + LAST_REST;
+    loop {
+        let before = site.processes.cpu_ms();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if site.processes.cpu_ms() - before <= AT_REST_MS || tokio::time::Instant::now() > until {
+            return;
+        }
     }
 }

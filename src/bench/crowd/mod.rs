@@ -68,20 +68,13 @@ pub(crate) async fn run(arguments: &Arguments, report: &mut Report) -> Result<()
     let seconds = arguments.seconds.clamp(1, 120);
     let wanted = |scenario| arguments.only.is_empty() || arguments.only.contains(&scenario);
     if wanted(Scenario::Delivery) {
-        let mut found = Vec::new();
-        for rooms in &arguments.rooms_each {
-            let scenario = delivery::Delivery {
-                rooms: (*rooms).clamp(1, 2_000),
-                readers: arguments.readers.clamp(1, 200),
-                seconds,
-                idle: Duration::from_secs(arguments.idle.min(300)),
-            };
-            let mut site = Site::found(&arguments.ground, &[NAME.to_owned()])?;
-            found.push(with(&mut site, report, async |site, report| scenario.run(site, report).await).await?);
-        }
-        if let [few, .., many] = found.as_slice() {
-            many.compare(few, report);
-        }
+        let scenario = delivery::Delivery {
+            rooms: arguments.rooms_each.iter().map(|rooms| (*rooms).clamp(1, 2_000)).collect(),
+            readers: arguments.readers.clamp(1, 200),
+            seconds,
+            idle: Duration::from_secs(arguments.idle.min(300)),
+        };
+        scenario.run(&arguments.ground, report).await?;
     }
     if wanted(Scenario::Announcement) {
         let scenario = announcement::Announcement { readers: arguments.crowd.clamp(1, 4_000), seconds };
