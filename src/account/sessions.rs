@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use audit::{Action, Actor};
 use base::{Attempts, ByteSize, Cache, Counter, Instant, Metrics, Timestamp};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
-use store::{Batch, Position, Range, Reads, Topic};
+use store::{Batch, Range, Reads, Topic, UpTo};
 
 use crate::{
     Accounts, Error,
@@ -55,7 +55,7 @@ struct Entry {
     /// [`Session::expires`] by the stopwatch.
     ends: Option<Instant>,
     seen: Seen,
-    read_at: Position,
+    up_to: UpTo,
 }
 
 impl SessionCache {
@@ -108,17 +108,13 @@ impl Accounts {
 
     fn find_cached(&self, hash: &TokenHash) -> Option<Arc<Entry>> {
         let entry = self.inner.sessions.entries.get(hash)?;
-        let topic = device_topic(&entry.session);
-        match self.inner.store.moved(topic, entry.read_at) {
-            store::Moved::No => Some(entry),
-            store::Moved::Maybe => None,
-        }
+        entry.up_to.holds(&self.inner.store, [device_topic(&entry.session)]).then_some(entry)
     }
 
     async fn read_session(&self, hash: TokenHash) -> Result<Arc<Entry>, Error> {
         self.inner.sessions.misses.inc();
         // Before the reads: a change after this position makes the entry stale.
-        let read_at = self.inner.store.head();
+        let up_to = UpTo::new(self.inner.store.head());
         let unknown = || Error::UnknownToken { soft_logout: false };
         let store = &self.inner.store;
 
@@ -144,7 +140,7 @@ impl Accounts {
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
-        let entry = Arc::new(Entry { session, ends, seen: Seen::default(), read_at });
+        let entry = Arc::new(Entry { session, ends, seen: Seen::default(), up_to });
         // Not kept before the old pair has ended, so that every use is another chance to end it.
         if is_settled {
             self.inner.sessions.entries.insert(hash, entry.clone());
@@ -453,7 +449,12 @@ mod tests {
                 let user_id = OwnedUserId::try_from(format!("@shokuin{n}:kanazawa.example.jp")).unwrap();
                 let session =
                     Session { user_id, device_id: "ABCDEFGHIJ".into(), admin: false, expires: None };
-                let entry = Entry { session, ends: None, seen: Seen::default(), read_at: Position(1) };
+                let entry = Entry {
+                    session,
+                    ends: None,
+                    seen: Seen::default(),
+                    up_to: UpTo::new(store::Position(1)),
+                };
                 cache.entries.insert(tokens::hash(&n.to_string()), Arc::new(entry));
             }
             cache

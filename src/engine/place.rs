@@ -534,8 +534,11 @@ impl Stage<'_> {
     }
 
     /// Whether other servers than ours have to hear of an event on the tip. State always goes the way by which it is
-    /// found out who was there before it and after it.
+    /// found out who was there before it and after it, but for the first events of a room, where nobody else can be.
     fn concerns_others(&self, event: &StoredEvent) -> bool {
+        if self.live.head.is_none() && !self.forget_state {
+            return false;
+        }
         let has_one_tip = self.head.extremities.len() == 1 && self.head.beside == Root::EMPTY;
         event.state_key().is_some() || !has_one_tip || self.live.concerns_others(self.head.current)
     }

@@ -9,7 +9,7 @@ use account::DataChange;
 use base::{Cache, Caches};
 use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
-use store::{Moved, Position, Topic};
+use store::{Moved, Position, Topic, UpTo};
 
 use crate::{Error, Syncs};
 
@@ -27,17 +27,28 @@ pub(crate) struct NewData {
     pub(crate) rooms: BTreeMap<OwnedRoomId, Items>,
 }
 
-/// Whom users ignore, with the position for which that is known.
+/// Whom users ignore.
 #[derive(Debug)]
-pub(crate) struct IgnoredCache(Cache<OwnedUserId, (Position, Arc<HashSet<OwnedUserId>>)>);
+pub(crate) struct IgnoredCache(Cache<OwnedUserId, Arc<Ignored>>);
+
+#[derive(Debug)]
+struct Ignored {
+    up_to: UpTo,
+    users: Arc<HashSet<OwnedUserId>>,
+}
 
 impl IgnoredCache {
     /// A cache of about this many bytes.
     pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
-        let owned = |user: &OwnedUserId, (_, ignored): &(Position, Arc<HashSet<OwnedUserId>>)| {
-            let table = ignored.capacity() * 8 / 7 * (size_of::<OwnedUserId>() + 1);
-            let names = ignored.iter().map(|user| user.as_str().len()).sum::<usize>();
-            user.as_str().len() + size_of::<HashSet<OwnedUserId>>() + 16 + table + names
+        let owned = |user: &OwnedUserId, ignored: &Arc<Ignored>| {
+            let table = ignored.users.capacity() * 8 / 7 * (size_of::<OwnedUserId>() + 1);
+            let names = ignored.users.iter().map(|user| user.as_str().len()).sum::<usize>();
+            user.as_str().len()
+                + size_of::<Ignored>()
+                + size_of::<HashSet<OwnedUserId>>()
+                + 32
+                + table
+                + names
         };
         Self(Cache::new(caches, "sync_ignored", bytes, owned))
     }
@@ -71,14 +82,15 @@ impl Syncs {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#ignoring-users>
     pub(crate) async fn ignored(&self, user: &UserId) -> Result<Arc<HashSet<OwnedUserId>>, Error> {
-        if let Some((as_of, ignored)) = self.ignored_cache().0.get(user)
-            && self.store().moved(Topic::account_data(user.as_str()), as_of) == Moved::No
+        if let Some(known) = self.ignored_cache().0.get(user)
+            && known.up_to.holds(self.store(), [Topic::account_data(user.as_str())])
         {
-            return Ok(ignored);
+            return Ok(known.users.clone());
         }
-        let as_of = self.store().head();
-        let ignored = Arc::new(self.accounts().ignored_users(user).await?);
-        self.ignored_cache().0.insert(user.to_owned(), (as_of, ignored.clone()));
-        Ok(ignored)
+        let up_to = UpTo::new(self.store().head());
+        let users = Arc::new(self.accounts().ignored_users(user).await?);
+        let ignored = Ignored { up_to, users: users.clone() };
+        self.ignored_cache().0.insert(user.to_owned(), Arc::new(ignored));
+        Ok(users)
     }
 }

@@ -25,6 +25,7 @@ async fn what_is_said_among_us_is_no_news_for_others_until_somebody_of_them_come
     let b = net.server(&["b.test"]).await;
     let (hanako, jiro, taro) = (user("@hanako:a.test"), user("@jiro:aa.test"), user("@taro:b.test"));
     let room = a.public_room(&hanako).await;
+    assert_eq!(moved(&a, Position::START), Moved::No);
     assert!(!is_news(&a, &room, "@hanako:a.test").await);
     // Another authority of ours is no other server, and state that is of us alone changes nothing.
     a.join(&jiro, &room, "a.test").await.unwrap();

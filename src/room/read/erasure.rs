@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 use pdu::Pdu;
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, de::IgnoredAny};
-use store::{Batch, Moved, Position, Range, Stamped, Table, Topic, Tuning};
+use store::{Batch, Position, Range, Stamped, Table, Topic, Tuning, UpTo};
 
 use crate::{
     Error, Order, RoomSerial, Rooms, Root,
@@ -36,7 +36,7 @@ const MEMBER_RULES: [&str; 2] = ["join_authorised_via_users_server", "third_part
 /// Who is erased, as of some position.
 #[derive(Debug, Default)]
 struct Erased {
-    as_of: Option<Position>,
+    up_to: Option<UpTo>,
     users: HashMap<OwnedUserId, Position>,
 }
 
@@ -241,19 +241,19 @@ impl Rooms {
     /// Who is erased: from memory, unless somebody was since it was read.
     async fn erased(&self) -> Result<Arc<Erased>, Error> {
         let known = self.reader().erasures.0.read().clone();
-        if known.as_of.is_some_and(|as_of| self.store().moved(topic(), as_of) == Moved::No) {
+        if known.up_to.as_ref().is_some_and(|up_to| up_to.holds(self.store(), [topic()])) {
             return Ok(known);
         }
         // Before the read: what is committed during it may be in it, what was before surely is.
-        let as_of = self.store().head();
+        let head = self.store().head();
         let rows = self.store().scan(&ERASED, Range::all(), store::Order::Ascending, usize::MAX).await?;
         let users = rows
             .into_iter()
             .filter_map(|(user, row)| Some((OwnedUserId::try_from(user).ok()?, row.position)))
             .collect();
-        let fresh = Arc::new(Erased { as_of: Some(as_of), users });
+        let fresh = Arc::new(Erased { up_to: Some(UpTo::new(head)), users });
         let mut held = self.reader().erasures.0.write();
-        if held.as_of < fresh.as_of {
+        if held.up_to.as_ref().is_none_or(|known| known.position() < head) {
             *held = fresh.clone();
         }
         Ok(fresh)

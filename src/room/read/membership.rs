@@ -7,7 +7,7 @@ use std::{
 
 use base::{Cache, Caches};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
-use store::{Moved, Position, Range, Topic};
+use store::{Moved, Position, Range, Topic, UpTo};
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
@@ -72,7 +72,7 @@ impl UserRoom {
 #[derive(Debug)]
 pub struct UserRooms {
     /// Nothing that was committed up to here is missing; later changes may be in it too.
-    pub as_of: Position,
+    up_to: UpTo,
     /// The latest position of a change among the rooms.
     pub newest: Position,
     /// The rooms, by serial.
@@ -274,13 +274,12 @@ impl Rooms {
         let cache = &self.reader().user_rooms.0;
         let topic = Topic::memberships(user.as_str());
         if let Some(known) = cache.get(user)
-            && self.store().moved(topic, known.as_of) == Moved::No
-            && self.store().moved(purges_moved(), known.as_of) == Moved::No
+            && known.up_to.holds(self.store(), [topic, purges_moved()])
         {
             return Ok(known);
         }
         // Before the read: what is committed during it may be in it, what was before surely is.
-        let as_of = self.store().head();
+        let up_to = UpTo::new(self.store().head());
         let prefix = || Range::prefix(user.as_str());
         let rows = self.store().scan(&MEMBERSHIPS, prefix(), store::Order::Ascending, usize::MAX).await?;
         // After the memberships: whose row says that he is out, his departure is there.
@@ -321,7 +320,7 @@ impl Rooms {
         let newest = rooms.iter().map(|room| room.position).max().unwrap_or_default();
         let (by_topic, by_position) = (OnceLock::new(), OnceLock::new());
         let fresh =
-            Arc::new(UserRooms { as_of, newest, rooms, user: user.to_owned(), by_topic, by_position });
+            Arc::new(UserRooms { up_to, newest, rooms, user: user.to_owned(), by_topic, by_position });
         cache.insert(user.to_owned(), fresh.clone());
         Ok(fresh)
     }
@@ -456,7 +455,7 @@ mod tests {
             departure: None,
         };
         Arc::new(UserRooms {
-            as_of: Position(count),
+            up_to: UpTo::new(Position(count)),
             newest: Position(count),
             rooms: (0..count).map(row).collect(),
             user: user.to_owned(),

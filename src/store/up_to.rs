@@ -1,0 +1,71 @@
+//! Up to where something that was read from the store is known to hold.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Moved, Position, Store, Topic};
+
+/// Up to where something that was read is known to hold. It moves on with each time that it is found to hold still: so
+/// what is asked for again and again is compared with what happened lately. Of what is long ago nobody knows whether it
+/// has moved, and it would be read anew for nothing.
+#[derive(Debug)]
+pub struct UpTo(AtomicU64);
+
+impl UpTo {
+    /// What was read after this was the [`Store::head`].
+    #[must_use]
+    pub fn new(head: Position) -> Self {
+        Self(AtomicU64::new(head.0))
+    }
+
+    /// The position.
+    pub fn position(&self) -> Position {
+        Position(self.0.load(Ordering::Acquire))
+    }
+
+    /// Whether none of the topics that would make it wrong has moved since. They have to be the same ones each time.
+    pub fn holds<const N: usize>(&self, store: &Store, topics: [Topic; N]) -> bool {
+        // Before the question: the answer holds up to here.
+        let head = store.head();
+        let known = self.position();
+        let holds = topics.into_iter().all(|topic| store.moved(topic, known) == Moved::No);
+        if holds && head > known {
+            self.0.fetch_max(head.0, Ordering::AcqRel);
+        }
+        holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use base::{Metrics, Tasks};
+
+    use super::*;
+    use crate::{MemoryBackend, Options};
+
+    #[tokio::test]
+    async fn what_is_asked_for_again_stays_known_until_it_moves() {
+        let metrics = Metrics::new();
+        let options = Options { remembered_topics: 4, ..Options::default() };
+        let backend = Arc::new(MemoryBackend::new());
+        let store = Store::open(backend, options, &Tasks::new(&metrics), &metrics).await.unwrap();
+        let (mine, others) = (Topic::profile("@a:a.test"), Topic::new(200, "others"));
+        let (used, unused) = (UpTo::new(store.head()), UpTo::new(store.head()));
+        for other in 0..100 {
+            store.publish([Topic::profile(&format!("@{other}:a.test"))]).await.unwrap();
+            assert!(used.holds(&store, [mine, others]), "{other}");
+        }
+        assert_eq!(used.position(), store.head());
+        assert!(!unused.holds(&store, [mine, others]), "too long ago to be known");
+
+        for moving in [mine, others] {
+            let known = UpTo::new(store.head());
+            store.publish([moving]).await.unwrap();
+            for _ in 0..2 {
+                assert!(!known.holds(&store, [mine, others]));
+            }
+        }
+    }
+}
