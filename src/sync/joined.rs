@@ -445,7 +445,7 @@ impl Syncs {
         Ok(())
     }
 
-    /// Receipts and typing that are new to the client.
+    /// Receipts and typing that are new to the client; not of those whom the reader ignores.
     async fn ephemeral(
         &self,
         scene: &Scene<'_>,
@@ -471,7 +471,10 @@ impl Syncs {
             };
             let queries: Vec<ReceiptQuery<'_>> = asked.iter().map(query).collect();
             let found = self.rooms().receipts_since(scene.user(), &queries).await?;
-            for (index, found) in asked.into_iter().zip(found) {
+            for (index, mut found) in asked.into_iter().zip(found) {
+                if !scene.ignored.is_empty() {
+                    found.retain(|receipt| !scene.ignored.contains(&receipt.user_id));
+                }
                 receipts[index] = found;
             }
         }

@@ -220,6 +220,30 @@ async fn who_is_ignored_is_not_shown_typing() {
 }
 
 #[tokio::test]
+async fn what_who_is_ignored_has_read_is_not_shown() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    town.join("jiro", &room).await;
+    let ignored = json!({ "ignored_users": { user("taro"): {} } }).to_string().into_bytes().into();
+    town.accounts.set_account_data(&user("hanako"), "m.ignored_user_list", ignored).await.unwrap();
+    let event = town.say("hanako", &room, "一").await;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+
+    town.rooms.set_receipt(&user("taro"), &room, ReceiptKind::Public, None, &event).await.unwrap();
+    let nothing = hanako.sync(&town).await;
+    assert_eq!(nothing.as_object().unwrap().len(), 1, "{nothing}");
+    town.rooms.set_receipt(&user("jiro"), &room, ReceiptKind::Public, None, &event).await.unwrap();
+    for answer in [hanako.sync(&town).await, client("hanako").sync(&town).await] {
+        let events = &joined(&answer, &room)["ephemeral"]["events"];
+        let read = &of_type(events, "m.receipt").unwrap()["content"][event.as_str()]["m.read"];
+        let readers: Vec<&String> = read.as_object().unwrap().keys().collect();
+        assert_eq!(readers, [user("jiro").as_str()]);
+    }
+}
+
+#[tokio::test]
 async fn who_was_shown_typing_before_a_crash_is_not_any_more_once_he_has_sent_what_he_wrote() {
     let disk = store::MemoryDisk::default();
     let town = town_on(&disk).await;
