@@ -14,7 +14,7 @@ use room::{
     },
 };
 use ruma::{OwnedDeviceId, OwnedUserId};
-use store::{Position, Store};
+use store::{Moved, Position, Store, Topic};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -189,7 +189,7 @@ impl Syncs {
     /// its time is over or the process stops.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]; [`account::Error::UnknownToken`] when the device was signed out during the wait.
     pub async fn sync(&self, request: SyncRequest) -> Result<Answer, Error> {
         self.0.answers.inc();
         let request = Arc::new(request);
@@ -208,6 +208,7 @@ impl Syncs {
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
         let mut may_gather = true;
+        let mut has_waited = false;
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
             // Before the read: what is committed after it must wake us.
@@ -222,7 +223,14 @@ impl Syncs {
                 continue;
             }
             let left = deadline.since(self.0.clock.instant());
-            match self.news(&request, (since, present), head, &rooms, may_gather && !left.is_zero()).await? {
+            let news =
+                self.news(&request, (since, present), head, &rooms, may_gather && !left.is_zero()).await?;
+            if has_waited {
+                // After the read: what was read while the session was good may be told.
+                self.must_be_signed_in(&request).await?;
+            }
+            has_waited = true;
+            match news {
                 News::Answer(answer) => return Ok(Answer::Whole(answer)),
                 News::Gathering { crowd } => {
                     may_gather = false;
@@ -246,6 +254,25 @@ impl Syncs {
             if !matches!(self.0.stop.run_until_cancelled(woken).await, Some(Ok(()))) {
                 return Ok(Answer::Whole(self.nothing(&request, head)));
             }
+        }
+    }
+
+    /// Refuses a client that waited if its device was signed out meanwhile: what happened since is none of its business.
+    /// New tokens for a device that is still there do not end a wait. Reads the store only when something about the
+    /// device has changed.
+    async fn must_be_signed_in(&self, request: &SyncRequest) -> Result<(), Error> {
+        let SyncRequest { user, device, since, .. } = request;
+        // The token was given before the session was looked at, so whatever ended that since came later.
+        let topic = Topic::device(user.as_str(), device.as_str());
+        if self.0.store.moved(topic, since.unwrap_or(Position::START)) == Moved::No {
+            return Ok(());
+        }
+        match self.0.accounts.device(user, device).await {
+            Ok(_) => Ok(()),
+            Err(account::Error::NotFound(_)) => {
+                Err(account::Error::UnknownToken { soft_logout: false }.into())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -67,7 +67,13 @@ impl Watches {
 fn topics(user: &UserId, rooms: &UserRooms) -> (Vec<Topic>, Vec<Topic>) {
     let joined = || rooms.with(Membership::Join).map(|room| room.room_id.as_str());
     let user = user.as_str();
-    let own = [Topic::memberships(user), Topic::account_data(user), Topic::own_receipts(user)];
+    let own = [
+        Topic::memberships(user),
+        Topic::account_data(user),
+        Topic::own_receipts(user),
+        // Who is signed out waits no longer.
+        Topic::devices(user),
+    ];
     (joined().map(Topic::room).chain(own).collect(), joined().map(Topic::ephemeral).collect())
 }
 

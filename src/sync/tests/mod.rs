@@ -9,6 +9,7 @@ mod limits;
 mod membership;
 mod memory;
 mod presence;
+mod signed_out;
 mod state;
 mod timeline;
 mod town;
