@@ -352,6 +352,8 @@ impl Stage<'_> {
             let mut new = old;
             new.value.current = self.lift(old.value.current, filling, whole).await?;
             self.batch.replace(&DEPARTURES, &key, &old, &new);
+            // It is in the list of his rooms also where the row of the membership tells of something later.
+            self.batch.touch([Topic::memberships(user.as_str())]);
         }
         Ok(())
     }
