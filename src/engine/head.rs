@@ -513,4 +513,16 @@ mod tests {
             assert!(Arc::ptr_eq(&lives.entry(RoomSerial(room)), other), "{room}");
         }
     }
+
+    #[test]
+    fn that_nobody_else_takes_part_is_known_of_one_state_alone() {
+        let (then, now) = (Root([1; 16]), Root([2; 16]));
+        let mut live = Live::empty(0);
+        assert!(live.concerns_others(then), "not looked up");
+        live.concerns_others = Some((then, false));
+        assert!(!live.concerns_others(then) && live.concerns_others(now));
+        assert!(!live.copy().concerns_others(then) && live.copy().concerns_others(now));
+        live.concerns_others = Some((then, true));
+        assert!(live.concerns_others(then) && live.concerns_others(now));
+    }
 }

@@ -38,7 +38,7 @@ impl UpTo {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use std::sync::Arc;
+    use std::sync::{Arc, atomic::AtomicBool};
 
     use base::{Metrics, Tasks};
 
@@ -66,6 +66,31 @@ mod tests {
             for _ in 0..2 {
                 assert!(!known.holds(&store, [mine, others]));
             }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_moves_while_it_is_asked_is_not_taken_for_known() {
+        let metrics = Metrics::new();
+        let backend = Arc::new(MemoryBackend::new());
+        let store = Store::open(backend, Options::default(), &Tasks::new(&metrics), &metrics).await.unwrap();
+        let mine = Topic::profile("@a:a.test");
+        for round in 0..300 {
+            let known = Arc::new(UpTo::new(store.head()));
+            let is_over = Arc::new(AtomicBool::new(false));
+            let asking = {
+                let (known, store) = (known.clone(), store.clone());
+                let stop = is_over.clone();
+                tokio::task::spawn_blocking(move || {
+                    while !stop.load(Ordering::Acquire) {
+                        known.holds(&store, [mine]);
+                    }
+                })
+            };
+            store.publish([mine]).await.unwrap();
+            is_over.store(true, Ordering::Release);
+            asking.await.unwrap();
+            assert!(!known.holds(&store, [mine]), "round {round}");
         }
     }
 }

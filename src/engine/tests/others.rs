@@ -1,10 +1,24 @@
 //! What is said where nobody else is does not go into the log as news for other servers.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::{Metrics, Tasks};
+use bytes::Bytes;
+use room::tables::SERVERS;
 use ruma::OwnedRoomId;
 use serde_json::json;
-use store::{Moved, Position, Topic};
+use store::{
+    Backend, Change, CommitError, MemoryBackend, MemoryDisk, Moved, Options, Order, Position, RawBatch,
+    RawCommitted, RawRange, RawRow, Report, RowKey, Store, Topic,
+};
+use tokio::sync::oneshot;
 
-use super::net::{Net, Server, message, state, user};
+use super::{
+    entering::TARO,
+    lacking::partly,
+    net::{Net, Server, message, state, user},
+};
 
 /// Whether something happened for other servers since a position.
 fn moved(server: &Server, since: Position) -> Moved {
@@ -105,4 +119,132 @@ async fn another_process_over_the_same_store_that_lets_somebody_in_is_noticed() 
     b.join(&taro, &room, "a.test").await.unwrap();
     assert!(is_news(&one, &room, "@hanako:a.test").await);
     assert!(is_news(&two, &room, "@hanako:a.test").await);
+}
+
+/// What somebody waits for who reads which servers are in a room, once: he says that he is there, and is told to go on.
+type Gate = (oneshot::Sender<()>, oneshot::Receiver<()>);
+
+/// A store of which it can be said when the servers of a room are read.
+struct Gated {
+    inner: MemoryBackend,
+    gate: Arc<parking_lot::Mutex<Option<Gate>>>,
+}
+
+#[async_trait]
+impl Backend for Gated {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
+        self.inner.get(keys).await
+    }
+
+    async fn scan(
+        &self,
+        ranges: &[RawRange],
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Vec<RawRow>>, store::Error> {
+        if ranges.iter().any(|range| range.table.id == SERVERS.raw().id) {
+            let gate = self.gate.lock().take();
+            if let Some((reached, go_on)) = gate {
+                reached.send(()).unwrap();
+                go_on.await.unwrap();
+            }
+        }
+        self.inner.scan(ranges, order, limit).await
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        self.inner.commit(batches).await
+    }
+
+    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
+        self.inner.changes(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, store::Error> {
+        self.inner.head().await
+    }
+
+    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
+        self.inner.verify(report).await
+    }
+}
+
+#[tokio::test]
+async fn of_a_state_that_is_not_that_of_the_store_all_the_while_nothing_is_found_out() {
+    let net = Net::default();
+    let (metrics, disk) = (Metrics::new(), MemoryDisk::default());
+    let gate = Arc::default();
+    let backend = Arc::new(Gated { inner: MemoryBackend::open(&disk), gate: Arc::clone(&gate) });
+    let store = Store::open(backend, Options::default(), &Tasks::new(&metrics), &metrics).await.unwrap();
+    let a = net.server_over(&["a.test"], &disk, store).await;
+    let b = net.server(&["b.test"]).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user(TARO));
+    let room = a.public_room(&hanako).await;
+    let info = a.rooms.room(&room).await.unwrap().unwrap();
+    let root = async || a.rooms.get_head(&info).await.unwrap().current;
+    let ask = |root| a.rooms.concerns_others(info.serial, root);
+
+    let alone = root().await;
+    assert_eq!(ask(alone).await.unwrap(), Some(false));
+    b.join(&taro, &room, "a.test").await.unwrap();
+    let together = root().await;
+    assert_eq!((ask(alone).await.unwrap(), ask(together).await.unwrap()), (None, Some(true)));
+
+    // He goes between the first look at the state and that at the servers.
+    let ((reached, is_reached), (go_on, goes_on)) = (oneshot::channel(), oneshot::channel());
+    *gate.lock() = Some((reached, goes_on));
+    let leave = async {
+        is_reached.await.unwrap();
+        b.engine.leave(&taro, &room, None).await.unwrap();
+        b.deliver(&a).await;
+        go_on.send(()).unwrap();
+    };
+    let (found, ()) = tokio::join!(ask(together), leave);
+    assert_eq!(found.unwrap(), None);
+    assert_eq!((ask(together).await.unwrap(), ask(root().await).await.unwrap()), (None, Some(false)));
+}
+
+#[tokio::test]
+async fn who_was_asked_to_come_hears_that_he_is_not_any_more() {
+    let net = Net::default();
+    let (a, _b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+    let (hanako, taro) = (user("@hanako:a.test"), user(TARO));
+    let room = a.public_room(&hanako).await;
+    for bans in [false, true] {
+        a.invite(&hanako, &room, &taro).await.unwrap();
+        assert!(!is_news(&a, &room, "@hanako:a.test").await);
+        let before = a.store.head();
+        match bans {
+            true => a.engine.ban(&hanako, &room, &taro, None).await.unwrap(),
+            false => a.engine.kick(&hanako, &room, &taro, None).await.unwrap(),
+        };
+        assert_eq!(moved(&a, before), Moved::Maybe);
+        assert!(!is_news(&a, &room, "@hanako:a.test").await);
+    }
+}
+
+#[tokio::test]
+async fn behind_many_servers_of_ours_there_may_be_another() {
+    let net = Net::default();
+    let ours = [
+        "a0.test", "a1.test", "a2.test", "a3.test", "a4.test", "a5.test", "a6.test", "a7.test", "a8.test",
+        "a9.test", "b0.test", "b1.test", "b2.test", "b3.test", "b4.test", "b5.test", "b6.test",
+    ];
+    let (a, z) = (net.server(&ours).await, net.server(&["z.test"]).await);
+    let room = a.public_room(&user("@hanako:a0.test")).await;
+    for name in &ours[1..] {
+        a.join(&user(&format!("@jiro:{name}")), &room, "a0.test").await.unwrap();
+    }
+    z.join(&user("@taro:z.test"), &room, "a0.test").await.unwrap();
+    let again = net.server_over(&ours, &a.disk, a.store.clone()).await;
+    assert!(is_news(&again, &room, "@hanako:a0.test").await);
+}
+
+#[tokio::test]
+async fn in_a_room_that_lacks_members_there_may_be_others() {
+    let net = Net::default();
+    let (_a, b, room) = partly(&net).await;
+    assert!(is_news(&b, &room, TARO).await);
+    let again = net.server_over(&["b.test"], &b.disk, b.store.clone()).await;
+    assert!(is_news(&again, &room, TARO).await);
 }
