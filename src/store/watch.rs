@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -64,6 +64,9 @@ struct Waiter {
 struct Signalled {
     number: u64,
     wakes: signal::Sender<Wakes>,
+    /// How many wait for whatever it is. Where all are patient, they sleep through what is not urgent: of a crowd of two
+    /// thousand that all say that they have read something, four million would be woken to sleep on.
+    impatient: AtomicUsize,
 }
 
 /// Kinds of topics, a bit for each.
@@ -112,9 +115,10 @@ impl Waiters {
         let is_crowd = self.is_crowd(kinds);
         for waiter in self.all().iter().filter(|waiter| waiter.kinds().meets(kinds)) {
             let is_urgent = !is_crowd || waiter.urgent.meets(kinds);
-            waiter.signalled.wakes.send_modify(|wakes| {
+            waiter.signalled.wakes.send_if_modified(|wakes| {
                 wakes.all += 1;
                 wakes.urgent += u64::from(is_urgent);
+                is_urgent || waiter.signalled.impatient.load(Ordering::SeqCst) > 0
             });
         }
     }
@@ -157,7 +161,7 @@ impl Waiter {
 }
 
 /// How often a waiter was woken.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Wakes {
     all: u64,
     /// Of those, by something for which nobody need be patient.
@@ -308,8 +312,8 @@ impl Hub {
             is_same
         });
         let number = self.next_waiter.fetch_add(1, Ordering::Relaxed);
-        let (wakes, seen) = signal::channel(Wakes::default());
-        let signalled = Arc::new(Signalled { number, wakes });
+        let (sender, wakes) = signal::channel(Wakes::default());
+        let signalled = Arc::new(Signalled { number, wakes: sender, impatient: AtomicUsize::new(0) });
         for (id, urgent, patient) in &topics {
             let waiter = Waiter { signalled: signalled.clone(), urgent: *urgent, patient: *patient };
             let mut shard = self.shard(*id).lock();
@@ -320,7 +324,8 @@ impl Hub {
             shard.insert(*id, waiters);
         }
         let ids = topics.into_iter().map(|(id, ..)| id).collect();
-        Watch { registration: Arc::new(Registration { hub: self.clone(), number, ids }), seen, urgent: 0 }
+        let registration = Arc::new(Registration { hub: self.clone(), number, ids });
+        Watch { registration, signalled, wakes, seen: Wakes::default() }
     }
 }
 
@@ -330,9 +335,10 @@ impl Hub {
 /// made.
 pub struct Watch {
     registration: Arc<Registration>,
-    seen: signal::Receiver<Wakes>,
-    /// How many of the urgent wakes have been seen.
-    urgent: u64,
+    signalled: Arc<Signalled>,
+    wakes: signal::Receiver<Wakes>,
+    /// Those that have been seen.
+    seen: Wakes,
 }
 
 struct Registration {
@@ -358,36 +364,55 @@ impl Watch {
     /// Waits for a commit, after the watch was made or after this last returned, that touched one
     /// of the topics. May return in vain.
     pub async fn changed(&mut self) {
-        self.woken(|_| true).await;
+        let signalled = self.signalled.clone();
+        let _impatient = Impatient::new(&signalled);
+        self.woken(|wakes, seen| wakes.all != seen.all).await;
     }
 
     /// The same, but does not return for what touched only topics for which a crowd waits
     /// [patiently](crate::Store::watch_patiently).
     pub async fn changed_urgently(&mut self) {
-        let seen = self.urgent;
-        self.woken(|wakes| wakes.urgent != seen).await;
+        self.woken(|wakes, seen| wakes.urgent != seen.urgent).await;
     }
 
-    async fn woken(&mut self, is_enough: impl Fn(&Wakes) -> bool) {
+    async fn woken(&mut self, is_enough: impl Fn(&Wakes, &Wakes) -> bool) {
         loop {
-            if self.seen.changed().await.is_err() {
-                // Nobody is left who could touch a topic: there are none.
-                std::future::pending::<()>().await;
-            }
-            let wakes = *self.seen.borrow_and_update();
-            if is_enough(&wakes) {
-                self.urgent = wakes.urgent;
+            // Also what nobody was woken for.
+            let wakes = *self.wakes.borrow_and_update();
+            if is_enough(&wakes, &self.seen) {
+                self.seen = wakes;
                 return;
+            }
+            if self.wakes.changed().await.is_err() {
+                // Cannot be, for the other end is held here as well; nobody would be left who could touch a topic.
+                std::future::pending::<()>().await;
             }
         }
     }
 }
 
+/// One who waits for whatever it is, for as long as he does.
+struct Impatient<'a>(&'a Signalled);
+
+impl<'a> Impatient<'a> {
+    /// Before the look at what there was: whoever touches a topic after that look finds this.
+    fn new(signalled: &'a Signalled) -> Self {
+        signalled.impatient.fetch_add(1, Ordering::SeqCst);
+        Self(signalled)
+    }
+}
+
+impl Drop for Impatient<'_> {
+    fn drop(&mut self) {
+        self.0.impatient.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Clone for Watch {
     fn clone(&self) -> Self {
-        let mut seen = self.seen.clone();
-        let urgent = seen.borrow_and_update().urgent;
-        Self { registration: self.registration.clone(), seen, urgent }
+        let mut wakes = self.wakes.clone();
+        let seen = *wakes.borrow_and_update();
+        Self { registration: self.registration.clone(), signalled: self.signalled.clone(), wakes, seen }
     }
 }
 
@@ -641,6 +666,58 @@ mod tests {
         touch(4, 2);
         touch(5, 1);
         assert!(is_woken(&mut watches[0]).await, "also among others");
+    }
+
+    /// How often a task was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn whoever_of_a_crowd_is_patient_sleeps_through_what_is_not_urgent_and_misses_none_of_it() {
+        let hub = Hub::new(Position(0), 10);
+        let touch = |at: u64, id| {
+            hub.advance(
+                [(Position(at), [topic(id)].as_slice())].into_iter(),
+                std::iter::empty(),
+                Position(at),
+            )
+        };
+        let watches: Vec<Watch> = (0..=CROWD).map(|_| hub.watch(vec![topic(1)], vec![topic(2)])).collect();
+        let (mut patient, mut other) = (watches[0].clone(), watches[0].clone());
+        let woken = Arc::new(Woken::default());
+        let waker = std::task::Waker::from(woken.clone());
+        let mut context = std::task::Context::from_waker(&waker);
+        let wakes = || woken.0.load(Ordering::SeqCst);
+        {
+            let mut sleep = std::pin::pin!(patient.changed_urgently());
+            assert!(sleep.as_mut().poll(&mut context).is_pending());
+            (1..100).for_each(|at| touch(at, 2));
+            assert_eq!(wakes(), 0);
+            touch(100, 1);
+            assert!(wakes() > 0 && sleep.as_mut().poll(&mut context).is_ready());
+        }
+        // One of the same registration who is not patient is woken, and only for as long as he waits.
+        assert!(std::pin::pin!(other.changed()).poll(&mut context).is_ready());
+        let before = wakes();
+        {
+            let mut wait = std::pin::pin!(other.changed());
+            assert!(wait.as_mut().poll(&mut context).is_pending());
+            touch(101, 2);
+            assert!(wakes() > before && wait.as_mut().poll(&mut context).is_ready());
+        }
+        let before = wakes();
+        assert!(std::pin::pin!(patient.changed_urgently()).poll(&mut context).is_pending());
+        touch(102, 2);
+        assert_eq!(wakes(), before);
+        // What came meanwhile is there for whoever asks for all.
+        assert!(std::pin::pin!(patient.changed()).poll(&mut context).is_ready());
+        assert!(std::pin::pin!(patient.changed()).poll(&mut context).is_pending());
     }
 
     #[tokio::test]
