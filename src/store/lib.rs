@@ -20,6 +20,7 @@ mod key;
 mod log;
 mod memory;
 mod metrics;
+mod moves;
 mod position;
 mod reads;
 mod schema;
@@ -46,6 +47,7 @@ pub use error::{CodecError, CommitError, Error, Precondition};
 pub use key::{AppendKey, AsKey, Key, PositionKey, PrefixOf, decode_key, encode_key};
 pub use log::{LOG, decode_entry, decode_page, encode_entry};
 pub use memory::{MemoryBackend, MemoryDisk};
+pub use moves::Moved;
 pub use position::{Position, Topic};
 pub use reads::{Found, ManyTickets, Reads, Ticket};
 pub use schema::Migration;
@@ -58,7 +60,7 @@ pub use trim::{Keep, LogStatus, ReaderStatus};
 pub use up_to::UpTo;
 pub use value::{Counter, Stamped, Value, decode_row, encode_row};
 pub use verify::{Report, TableCheck};
-pub use watch::{Moved, Watch};
+pub use watch::Watch;
 
 /// What the macros of this crate refer to.
 pub mod reexport {

@@ -20,6 +20,7 @@ use crate::{
     error::{CommitError, Error},
     key::{AsKey, Key, decode_key, encode_key},
     metrics::StoreMetrics,
+    moves::Moved,
     position::{Position, Topic},
     reads::{Found, Reads},
     schema::{self, Migration},
@@ -28,7 +29,7 @@ use crate::{
     tell::Ear,
     value::Value,
     verify::{Report, TableCheck},
-    watch::{Hub, Moved, Watch},
+    watch::{Hub, Watch},
 };
 
 /// How far durable readers of the log have come; key: the reader's name.
