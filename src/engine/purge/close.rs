@@ -26,8 +26,8 @@ use super::{
 use crate::{Engine, tables::SWEEPS};
 
 /// Users who are made to leave in one slice, and how many of them at the same time.
-const LEAVERS: usize = 16;
-const AT_ONCE: usize = 4;
+const LEAVERS: usize = 4;
+const AT_ONCE: usize = 2;
 
 /// So often it is gone through those who are to leave; whoever cannot even then is out with the room.
 const MOST_ROUNDS: u8 = 10;

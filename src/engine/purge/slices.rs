@@ -39,9 +39,9 @@ use crate::{
     upgrade::UPGRADES,
 };
 
-/// Rows that go in one slice, which takes a few milliseconds. So many are read off the async threads, as they have to
+/// Rows that go in one slice, which takes a millisecond or two: whoever sends meanwhile waits for it. So many are read off the async threads, as they have to
 /// be: what was deleted before them is passed over, and that may be much.
-const SLICE: usize = 300;
+const SLICE: usize = 100;
 
 /// Memberships of anybody that are looked at in one slice.
 const LOOKED_AT: usize = 2_000;
