@@ -39,7 +39,7 @@ use crate::{
     upgrade::UPGRADES,
 };
 
-/// Rows that go in one slice, which takes a millisecond or two: whoever sends meanwhile waits for it. So many are read off the async threads, as they have to
+/// Rows that go in one slice. Whoever sends meanwhile waits for it: with three times as many, twice as long. So many are read off the async threads, as they have to
 /// be: what was deleted before them is passed over, and that may be much.
 const SLICE: usize = 100;
 
