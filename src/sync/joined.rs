@@ -454,13 +454,14 @@ impl Syncs {
         let filter = &scene.request.filter.ephemeral;
         let nothing = filter.passes_none();
         let mut receipts = vec![Vec::new(); rooms.len()];
-        if !nothing && filter.passes_type("m.receipt") {
+        if !nothing && !scene.keeps_receipts && filter.passes_type("m.receipt") {
             let is_asked = |plan: &RoomPlan| plan.until.is_none() && filter.passes_room(&plan.row.room_id);
             let asked: Vec<usize> = (0..rooms.len()).filter(|index| is_asked(rooms[*index])).collect();
             let query = |index: &usize| {
                 let plan = rooms[*index];
                 // Of rooms that the client does not know it knows none.
-                let after = scene.since.filter(|_| plan.extent != Extent::Whole).unwrap_or(Position::START);
+                let known = scene.receipts.or(scene.since);
+                let after = known.filter(|_| plan.extent != Extent::Whole).unwrap_or(Position::START);
                 ReceiptQuery {
                     room: plan.row.room,
                     room_id: &plan.row.room_id,

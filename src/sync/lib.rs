@@ -13,6 +13,7 @@
 mod data;
 mod error;
 mod filter;
+mod gathering;
 mod groups;
 pub mod http;
 mod joined;

@@ -15,7 +15,7 @@ use room::{
 };
 use ruma::{OwnedUserId, UserId};
 use std::collections::{BTreeMap, HashSet};
-use store::{Position, Topic};
+use store::Position;
 
 use crate::{Error, SyncRequest, Syncs, data::Items};
 
@@ -26,6 +26,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) since: Option<Position>,
     /// Up to where it has what is told of presence, if that is less.
     pub(crate) present: Option<Position>,
+    /// Up to where it has receipts, if that is less.
+    pub(crate) receipts: Option<Position>,
+    /// Whether receipts are told another time.
+    pub(crate) keeps_receipts: bool,
     /// Up to where the answer tells.
     pub(crate) head: Position,
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
@@ -65,8 +69,6 @@ pub(crate) struct RoomPlan {
     pub(crate) ephemeral: bool,
     /// Whether there may be receipts that only the user himself is told of.
     pub(crate) own_receipts: bool,
-    /// Whether receipts and typing may wait for more of their kind.
-    pub(crate) may_gather: bool,
     pub(crate) data: Items,
     /// Where he got out, if he is not in: nothing later is told.
     pub(crate) until: Option<Position>,
@@ -117,7 +119,6 @@ impl Plan {
                         events: true,
                         ephemeral: false,
                         own_receipts: false,
-                        may_gather: false,
                         data: data.remove(&row.room_id).unwrap_or_default(),
                         until: Some(until.position),
                     }),
@@ -136,23 +137,13 @@ impl Plan {
             && self.declined.is_empty())
     }
 
-    /// The rooms, where all that there is to tell are receipts and typing.
-    fn of_the_moment(&self) -> Option<&[RoomPlan]> {
-        let is_alone = !self.has_outside();
-        let is_so = |room: &RoomPlan| room.may_gather && room.data.is_empty();
-        (is_alone && !self.joined.is_empty() && self.joined.iter().all(is_so)).then_some(&self.joined)
+    /// Whether all that there is to tell are receipts and typing.
+    pub(crate) fn is_of_the_moment(&self) -> bool {
+        !self.has_outside() && self.joined.iter().all(|room| !room.events && room.data.is_empty())
     }
 }
 
 impl Syncs {
-    /// How many readers an answer may wait for a moment with, 0 if it may not: it may where all that it would tell are
-    /// receipts and typing in rooms with so many readers that to tell each of it to all of them at once would cost more
-    /// than anything else.
-    pub(crate) fn crowd(&self, plan: &Plan) -> usize {
-        let crowd = |room: &RoomPlan| self.store().crowd(Topic::ephemeral(room.row.room_id.as_str()));
-        plan.of_the_moment().and_then(|rooms| rooms.iter().map(crowd).min()).unwrap_or(0)
-    }
-
     /// The head, and the user's rooms as they are there.
     pub(crate) async fn rooms_at_head(&self, user: &UserId) -> Result<(Position, Arc<UserRooms>), Error> {
         let mut head = self.store().head();
@@ -179,12 +170,26 @@ impl Syncs {
                 .collect();
         };
         let mut places = self.rooms().moved(rooms, since);
+        if let Some(receipts) = scene.receipts.filter(|receipts| *receipts < since) {
+            let kept_back = self.rooms().moved(rooms, receipts).into_iter().filter(|moved| moved.ephemeral);
+            places.extend(
+                kept_back
+                    .map(|MovedRoom { place, .. }| MovedRoom { place, ephemeral: true, ..MovedRoom::default() }),
+            );
+        }
         let with_data = data.keys().filter_map(|room| rooms.place_of_joined(room));
         let others = rooms.changed_since(since).chain(with_data);
         places.extend(others.map(|place| MovedRoom { place, ..MovedRoom::default() }));
-        // Of one place the first is what moved there.
-        places.sort_by_key(|moved| moved.place);
-        places.dedup_by_key(|moved| moved.place);
+        places.sort_unstable_by_key(|moved| moved.place);
+        places.dedup_by(|other, kept| {
+            let is_same = other.place == kept.place;
+            if is_same {
+                kept.events |= other.events;
+                kept.ephemeral |= other.ephemeral;
+                kept.own_receipts |= other.own_receipts;
+            }
+            is_same
+        });
         places
     }
 
@@ -259,7 +264,7 @@ impl Syncs {
                 && lacking.whole_since(plan.row.room).is_some_and(|whole| whole > since);
             if was_kept_back || member.and_then(|event| event.membership()) != Some(Membership::Join) {
                 plan.extent = Extent::Whole;
-                (plan.events, plan.ephemeral, plan.own_receipts, plan.may_gather) = (true, true, true, false);
+                (plan.events, plan.ephemeral, plan.own_receipts) = (true, true, true);
                 whole.push(plan);
             }
         }
@@ -288,7 +293,6 @@ fn plan_joined(scene: &Scene<'_>, row: &UserRoom, moved: MovedRoom, data: Items)
         events: moved.events || !is_news,
         ephemeral: has_ephemeral || !is_news,
         own_receipts: moved.own_receipts || !is_news,
-        may_gather: is_news && !moved.events && !moved.own_receipts,
         data,
         until: None,
     })

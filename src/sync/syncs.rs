@@ -10,7 +10,7 @@ use room::{
     Rooms,
     read::{
         membership::UserRooms,
-        token::{Rest, Token},
+        token::{Gathering, Rest, Token},
     },
 };
 use ruma::{OwnedDeviceId, OwnedUserId};
@@ -21,12 +21,13 @@ use tracing::warn;
 use crate::{
     Error, SyncFilter,
     data::{IgnoredCache, Items},
+    gathering,
     groups::Groups,
     joined::RoomPart,
     lazy::LazyMemory,
     left::StrippedPart,
     rooms::{Plan, RoomPlan, Scene},
-    watches::{Watches, gathering, same_joined},
+    watches::{Watches, same_joined},
     write::Out,
 };
 
@@ -204,10 +205,9 @@ impl Syncs {
         if request.full_state {
             return Box::pin(self.whole(request)).await;
         }
-        let mut present = request.rest.present;
+        let Rest { mut present, mut gathering, .. } = request.rest;
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
-        let mut may_gather = true;
         let mut has_waited = false;
         loop {
             let known = self.0.rooms.memberships(&request.user).await?;
@@ -223,8 +223,10 @@ impl Syncs {
                 continue;
             }
             let left = deadline.since(self.0.clock.instant());
-            let news =
-                self.news(&request, (since, present), head, &rooms, may_gather && !left.is_zero()).await?;
+            let is_due = gathering.is_some_and(|it| gathering::left(&it, self.0.clock.now()).is_zero());
+            let may_gather = !is_due && !left.is_zero() && !self.0.stop.is_cancelled();
+            let known = Known { since, present, gathering };
+            let news = self.news(&request, known, head, &rooms, may_gather).await?;
             if has_waited {
                 // After the read: what was read while the session was good may be told.
                 self.must_be_signed_in(&request).await?;
@@ -232,19 +234,22 @@ impl Syncs {
             has_waited = true;
             match news {
                 News::Answer(answer) => return Ok(Answer::Whole(answer)),
-                News::Gathering { crowd } => {
-                    may_gather = false;
-                    let at_most = left.min(gathering(&request.user, crowd));
+                News::Gathering(it) => {
+                    gathering = Some(it);
+                    let at_most = left.min(gathering::left(&it, self.0.clock.now()));
                     let woken = self.0.clock.timeout(at_most, watch.changed_urgently());
-                    // Whatever ends it, what has gathered is told now.
+                    // Whatever ends it, it is looked what there is to tell now.
                     let _ended = self.0.stop.run_until_cancelled(woken).await;
                     continue;
                 }
-                News::Nothing => {}
+                News::Nothing { but } => {
+                    // There is nothing else up to here, so there is no need to look again.
+                    (since, present, gathering) = (head, None, but);
+                    if gathering.is_some() {
+                        continue;
+                    }
+                }
             }
-            // There is nothing up to here, so there is no need to look again.
-            (since, present) = (head, None);
-            may_gather = true;
             let left = deadline.since(self.0.clock.instant());
             if left.is_zero() || self.0.stop.is_cancelled() {
                 return Ok(Answer::Whole(self.nothing(&request, head)));
@@ -289,22 +294,33 @@ impl Syncs {
     async fn news(
         &self,
         request: &SyncRequest,
-        (since, present): (Position, Option<Position>),
+        known: Known,
         head: Position,
         rooms: &UserRooms,
         may_gather: bool,
     ) -> Result<News, Error> {
+        let Known { since, present, gathering } = known;
         let data = self.new_data(&request.user, Some(since)).await?;
         let ignored = self.ignored(&request.user).await?;
-        let scene = Scene { request, since: Some(since), present, head, ignored };
+        let mut scene = Scene {
+            request,
+            since: Some(since),
+            present,
+            receipts: gathering.map(|it| it.after.min(since)),
+            keeps_receipts: false,
+            head,
+            ignored,
+        };
         let plan = self.plan(&scene, rooms, data.rooms).await?;
         let global = wanted(request, data.global);
-        if may_gather && global.is_empty() {
-            let crowd = self.crowd(&plan);
-            if crowd > 0 {
-                return Ok(News::Gathering { crowd });
-            }
+        let later = match may_gather {
+            true => self.gathering(&request.user, &plan, gathering, since),
+            false => None,
+        };
+        if let Some(gathering) = later.filter(|_| global.is_empty() && plan.is_of_the_moment()) {
+            return Ok(News::Gathering(gathering));
         }
+        scene.keeps_receipts = later.is_some();
 
         let mut joined = self.joined_or_less(&scene, &plan.joined).await?;
         joined.retain(|part| !part.is_empty(&scene));
@@ -313,13 +329,13 @@ impl Syncs {
         let (present, rest) = self.presence_news(&scene, rooms, &joined).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
         if no_rooms && global.is_empty() && present.is_empty() {
-            return Ok(News::Nothing);
+            return Ok(News::Nothing { but: later });
         }
 
         let now = self.0.clock.now();
         let mut out = Out::with_capacity(2_048);
-        let rest =
-            Rest { present: rest, ..Rest::default() }.typing(self.still_typing(&scene, rooms, &joined));
+        let rest = Rest { present: rest, gathering: later, ..Rest::default() };
+        let rest = rest.typing(self.still_typing(&scene, rooms, &joined));
         out.head(&Token::after(head).with_rest(&rest), &global);
         out.presence(&present);
         if !no_rooms {
@@ -389,13 +405,25 @@ impl Syncs {
     }
 }
 
+/// What a client that waits knows.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Up to where everything, but for what is said below.
+    since: Position,
+    /// Up to where who came and went, if that is less.
+    present: Option<Position>,
+    /// Which receipts it was not told yet.
+    gathering: Option<Gathering>,
+}
+
 /// What there is for a client that waits.
 enum News {
-    Nothing,
-    /// Only what may wait for more of its kind, as so many readers will be told of it.
-    Gathering {
-        crowd: usize,
+    Nothing {
+        /// But for what is told later.
+        but: Option<Gathering>,
     },
+    /// Only what may wait for more of its kind.
+    Gathering(Gathering),
     Answer(Bytes),
 }
 

@@ -1,10 +1,7 @@
 //! The watches of those who wait, kept from one request of a user to the next: a user in a thousand rooms is
 //! registered for a thousand topics once, not with every request.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
 use account::Presence;
 use base::{Cache, Caches};
@@ -75,14 +72,6 @@ fn topics(user: &UserId, rooms: &UserRooms) -> (Vec<Topic>, Vec<Topic>) {
         Topic::devices(user),
     ];
     (joined().map(Topic::room).chain(own).collect(), joined().map(Topic::ephemeral).collect())
-}
-
-/// For how long a reader in a crowd of so many lets receipts and typing gather: each would wake all others of the crowd
-/// as well. Of a larger crowd for longer, so that some hundred come back in a second whatever its size, up to a
-/// length that one who watches would wonder at. Not the same for all, so that they do not come back all at once.
-pub(crate) fn gathering(user: &UserId, crowd: usize) -> Duration {
-    let times = u32::try_from(crowd / 500).unwrap_or(u32::MAX).clamp(1, 4);
-    Duration::from_millis(1_000 + Topic::memberships(user.as_str()).id % 1_000) * times
 }
 
 /// Whether the same rooms are joined in both.

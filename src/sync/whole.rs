@@ -35,8 +35,15 @@ impl Syncs {
         let since = request.since.map(|since| since.min(head));
         let data = self.new_data(&request.user, since).await?;
         let ignored = self.ignored(&request.user).await?;
-        let scene =
-            Scene { request: &request, since, present: request.rest.present, head, ignored: ignored.clone() };
+        let scene = Scene {
+            request: &request,
+            since,
+            present: request.rest.present,
+            receipts: since.and_then(|since| Some(request.rest.gathering?.after.min(since))),
+            keeps_receipts: false,
+            head,
+            ignored: ignored.clone(),
+        };
         let plan = self.plan(&scene, &rooms, data.rooms).await?;
         let global = wanted(&request, data.global);
         let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
@@ -84,14 +91,23 @@ impl Syncs {
         groups: Vec<Vec<RoomPlan>>,
         now: Timestamp,
     ) -> BoxStream<'static, Result<Bytes, Error>> {
-        let (since, head, ignored) = (scene.since, scene.head, scene.ignored.clone());
+        let &Scene { since, receipts, head, .. } = scene;
+        let ignored = scene.ignored.clone();
         let (syncs, request) = (self.clone(), request.clone());
         let last = groups.len().saturating_sub(1);
         let read = move |(place, group): (usize, Vec<RoomPlan>)| {
             let (syncs, request, ignored) = (syncs.clone(), request.clone(), ignored.clone());
             let tasks = syncs.groups().tasks.clone();
             tasks.spawn("rooms of a sync", async move {
-                let scene = Scene { request: &request, since, present: None, head, ignored };
+                let scene = Scene {
+                    request: &request,
+                    since,
+                    present: None,
+                    receipts,
+                    keeps_receipts: false,
+                    head,
+                    ignored,
+                };
                 let mut out = Out::with_capacity(64 * 1024);
                 out.raw(",");
                 syncs.write_group(&scene, &group, now, &mut out).await?;

@@ -5,11 +5,12 @@
 //! backfilled ones are negative (`s1_-3`). So a `next_batch` of `/sync` is at once a place in every
 //! room's timeline, and tokens outlive restarts: nothing about them is kept anywhere.
 //!
-//! Behind it there may be what concerns `/sync` alone ([`Rest`]), as `s1_4711~300!5`; for a place in a timeline it
-//! means nothing.
+//! Behind it there may be what concerns `/sync` alone ([`Rest`]), as `s1_4711~300*4700*1800000000000!5`; for a place in
+//! a timeline it means nothing.
 
 use std::{fmt, str::FromStr};
 
+use base::Timestamp;
 use store::Position;
 
 use crate::{Error, Order, RoomSerial, Rooms};
@@ -19,6 +20,7 @@ const PREFIX: &str = "s1_";
 
 /// What concerns `/sync` alone follows these.
 const PRESENT: char = '~';
+const GATHERING: char = '*';
 const TYPING: char = '!';
 
 /// Rooms that are named in a token.
@@ -29,17 +31,32 @@ const MOST_TYPING: usize = 8;
 pub struct Rest {
     /// Up to where it was told who came and went, if that is less.
     pub present: Option<Position>,
+    /// Which receipts it was not told yet, if there are any.
+    pub gathering: Option<Gathering>,
     /// Rooms of which it was told last that somebody types, some of them.
     pub typing: Vec<RoomSerial>,
+}
+
+/// Receipts that are told together, so as not to tell each of a crowd of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathering {
+    /// Up to where they were told.
+    pub after: Position,
+    /// When they are told.
+    pub until: Timestamp,
 }
 
 impl Rest {
     /// By the text of a token; of one that is none, something.
     pub fn of(token: &str) -> Self {
         let (text, typing) = token.split_once(TYPING).unwrap_or((token, ""));
+        let (text, gathering) = text.split_once(GATHERING).unwrap_or((text, ""));
         let present = text.split_once(PRESENT).and_then(|(_, digits)| digits.parse().ok());
+        let gathering = gathering.split_once(GATHERING).and_then(|(after, until)| {
+            Some(Gathering { after: Position(after.parse().ok()?), until: Timestamp(until.parse().ok()?) })
+        });
         let typing = typing.split(TYPING).filter_map(|digits| digits.parse().ok()).map(RoomSerial);
-        Self { present: present.map(Position), typing: typing.take(MOST_TYPING).collect() }
+        Self { present: present.map(Position), gathering, typing: typing.take(MOST_TYPING).collect() }
     }
 
     /// With these rooms, as far as there is room for them.
@@ -78,6 +95,9 @@ impl Token {
         if let Some(Position(present)) = rest.present {
             text.push(PRESENT);
             text.push_str(&present.to_string());
+        }
+        if let Some(Gathering { after, until }) = rest.gathering {
+            text.push_str(&format!("{GATHERING}{after}{GATHERING}{until}"));
         }
         for room in &rest.typing {
             text.push(TYPING);
@@ -129,10 +149,14 @@ impl FromStr for Token {
             None => (false, number),
         };
         let (digits, typing) = digits.split_once(TYPING).unwrap_or((digits, "0"));
+        let (digits, gathering) = digits.split_once(GATHERING).unwrap_or((digits, "0*0"));
         let (digits, present) = digits.split_once(PRESENT).unwrap_or((digits, "0"));
         let is_number =
             |text: &str| text.parse::<u64>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_number(present) || !typing.split(TYPING).all(is_number) {
+        let is_gathering = |text: &str| {
+            text.split_once(GATHERING).is_some_and(|(after, until)| is_number(after) && is_number(until))
+        };
+        if !is_number(present) || !is_gathering(gathering) || !typing.split(TYPING).all(is_number) {
             return Err(BadToken);
         }
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -164,11 +188,16 @@ mod tests {
     fn what_concerns_sync_alone_is_no_part_of_the_place() {
         let place = Token::after(Position(4711));
         let present = Some(Position(300));
+        let gathering = Some(Gathering { after: Position(4700), until: Timestamp(1_800_000_000_000) });
         for (rest, wanted) in [
             (Rest::default(), "s1_4711"),
             (Rest { present, ..Rest::default() }, "s1_4711~300"),
             (Rest::default().typing([RoomSerial(5), RoomSerial(9)]), "s1_4711!5!9"),
-            (Rest { present, typing: vec![RoomSerial(5)] }, "s1_4711~300!5"),
+            (Rest { gathering, ..Rest::default() }, "s1_4711*4700*1800000000000"),
+            (
+                Rest { present, gathering, typing: vec![RoomSerial(5)] },
+                "s1_4711~300*4700*1800000000000!5",
+            ),
         ] {
             assert_eq!(place.with_rest(&rest), wanted);
             assert_eq!(wanted.parse(), Ok(place));
@@ -188,6 +217,12 @@ mod tests {
             "s1_4!",
             "s1_4!5!",
             "s1_4!5~6",
+            "s1_4*",
+            "s1_4*5",
+            "s1_4*5*",
+            "s1_4*5*6*7",
+            "s1_4*5*-6",
+            "s1_4*5*6~7",
             "s1_4!-1",
             "s1_4~99999999999999999999",
         ] {

@@ -201,11 +201,96 @@ async fn a_message_waits_for_nothing_in_a_crowd_not_even_behind_a_receipt() {
     assert!(waiting.iter().all(|reader| !reader.is_finished()));
     town.say("hanako", &room, "至急").await;
 
-    for reader in waiting {
+    for (number, reader) in waiting.into_iter().enumerate() {
         let answer = reader.await.unwrap();
         assert_eq!(said(&joined(&answer, &room)["timeline"]["events"]), ["至急"]);
-        assert_eq!(joined(&answer, &room)["ephemeral"]["events"][0]["type"], "m.receipt");
+        // Nor is it made larger by them: they come in their time.
+        assert!(joined(&answer, &room)["ephemeral"].is_null(), "{answer}");
+        if number == 0 {
+            let mut next = patient("reader0");
+            next.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
+            let next = start(&town, &next).await;
+            town.clock.advance(Duration::from_millis(2_000));
+            assert_eq!(receipts(&next.await.unwrap(), &room), ["reader1"]);
+        }
     }
+}
+
+/// Who has read something, by an answer; sorted.
+fn receipts(answer: &Value, room: &RoomId) -> Vec<String> {
+    let events = joined(answer, room)["ephemeral"]["events"].as_array().cloned().unwrap_or_default();
+    let receipts = events.iter().filter(|event| event["type"] == "m.receipt");
+    let of_events = receipts.flat_map(|event| event["content"].as_object().unwrap().values());
+    let users = of_events.flat_map(|of_event| of_event["m.read"].as_object().unwrap().keys());
+    let mut names: Vec<String> =
+        users.map(|user| user[1..].split(':').next().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn receipts_come_once_each_and_in_time_however_many_messages_come_before() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let event = town.say("hanako", &room, "通達").await;
+    let crowd = crowd(&town, &room).await;
+    let mut reader = patient("reader0");
+    reader.sync(&town).await;
+
+    let (mut seen, mut said_to_him) = (Vec::new(), Vec::new());
+    // In each second a receipt, and ten messages.
+    for second in 1..=12 {
+        read(&town, &format!("reader{}", 20 + second), &room, &event).await;
+        for message in 0..10 {
+            town.say("hanako", &room, &format!("{second}-{message}")).await;
+            let answer = reader.sync(&town).await;
+            said_to_him.extend(said(&joined(&answer, &room)["timeline"]["events"]));
+            seen.extend(receipts(&answer, &room));
+            town.clock.advance(Duration::from_millis(100));
+        }
+        // None is older than two seconds.
+        assert!(seen.len() + 2 >= second, "{second}: {seen:?}");
+    }
+    read(&town, "reader33", &room, &event).await;
+    let waiting = start(&town, &reader).await;
+    town.clock.advance(Duration::from_millis(2_000));
+    seen.extend(receipts(&waiting.await.unwrap(), &room));
+
+    assert_eq!(said_to_him.len(), 120);
+    let wanted: Vec<String> = (21..=33).map(|number| format!("reader{number}")).collect();
+    assert_eq!(seen, wanted);
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn receipts_that_were_left_for_later_come_with_whatever_is_asked_next() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let event = town.say("hanako", &room, "通達").await;
+    let crowd = crowd(&town, &room).await;
+    type Change<'a> = &'a dyn Fn(&mut Client);
+    let cases: [(&str, Change<'_>); 5] = [
+        ("all state", &|reader| reader.full_state = true),
+        ("no time", &|reader| reader.timeout = Duration::ZERO),
+        ("a day later", &|_| town.clock.advance(Duration::from_secs(86_400))),
+        ("the calendar was set back", &|_| town.clock.set_back(Duration::from_secs(3_600))),
+        ("another device", &|reader| reader.device = "DESKTOP".into()),
+    ];
+    for (number, (case, change)) in (1..).zip(cases) {
+        let mut reader = patient("reader0");
+        reader.sync(&town).await;
+        let name = format!("reader{number}");
+        read(&town, &name, &room, &event).await;
+        town.say("hanako", &room, case).await;
+        let answer = reader.sync(&town).await;
+        assert!(receipts(&answer, &room).is_empty(), "{case}: {answer}");
+
+        change(&mut reader);
+        let waiting = start(&town, &reader).await;
+        town.clock.advance(Duration::from_millis(2_000));
+        assert_eq!(receipts(&waiting.await.unwrap(), &room), [name], "{case}");
+    }
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 /// Everybody writes and reads at once; each reader must see every message exactly once and in one order.

@@ -1,0 +1,73 @@
+//! What gathers for a crowd.
+//!
+//! In a room with many readers each receipt would wake all others, and be told to each of them. So receipts and typing
+//! wait a while for more of their kind. A message does not wait for them, and leaves the receipts behind: told with it,
+//! they would make it late for those who are answered last. The token says up to where they were told, and when it is
+//! their turn: so they come in time however many messages come before.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use room::read::token::Gathering;
+use ruma::UserId;
+use store::{Position, Topic};
+
+use crate::{
+    Syncs,
+    rooms::{Plan, RoomPlan},
+};
+
+/// The shortest that anything gathers; some gather twice as long, so that not all readers come back at once.
+const SHORTEST_MS: u64 = 1_000;
+
+/// In a crowd of so many readers more than once as long, ...
+const READERS: usize = 500;
+
+/// ... but at most so many times: one who watches would wonder at more.
+const MOST_TIMES: u32 = 4;
+
+/// Nothing gathers for longer.
+const LONGEST: Duration = Duration::from_millis(2 * SHORTEST_MS * MOST_TIMES as u64);
+
+impl Syncs {
+    /// What an answer with these rooms may leave to a later one: where receipts or typing are only told of rooms with so
+    /// many readers that to tell each of it to all of them at once would cost more than anything else. `known` is what
+    /// was left already, `since` up to where the client knows everything else.
+    pub(crate) fn gathering(
+        &self,
+        user: &UserId,
+        plan: &Plan,
+        known: Option<Gathering>,
+        since: Position,
+    ) -> Option<Gathering> {
+        let mut told = plan.joined.iter().filter(|room| room.ephemeral);
+        let crowd = told.try_fold(usize::MAX, |crowd, room| Some(crowd.min(self.crowd_of(room)?)))?;
+        if crowd == usize::MAX {
+            return None;
+        }
+        Some(known.unwrap_or_else(|| Gathering { after: since, until: self.clock().now() + time(user, crowd) }))
+    }
+
+    fn crowd_of(&self, room: &RoomPlan) -> Option<usize> {
+        // How far he has read himself he is told at once, on all his devices.
+        let readers = match room.own_receipts {
+            true => 0,
+            false => self.store().crowd(Topic::ephemeral(room.row.room_id.as_str())),
+        };
+        (readers > 0).then_some(readers)
+    }
+}
+
+/// For how long a reader in a crowd of so many lets receipts and typing gather. Of a larger crowd for longer, so that
+/// some hundred come back in a second whatever its size.
+fn time(user: &UserId, crowd: usize) -> Duration {
+    let times = u32::try_from(crowd / READERS).unwrap_or(u32::MAX).clamp(1, MOST_TIMES);
+    let more = Topic::memberships(user.as_str()).id % SHORTEST_MS;
+    Duration::from_millis(SHORTEST_MS + more) * times
+}
+
+/// How long it still gathers. One that would take longer than any does was made by another calendar, and is due.
+pub(crate) fn left(gathering: &Gathering, now: Timestamp) -> Duration {
+    let left = gathering.until.since(now);
+    if left > LONGEST { Duration::ZERO } else { left }
+}
