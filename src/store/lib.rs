@@ -34,6 +34,7 @@ mod trim;
 mod up_to;
 mod value;
 mod verify;
+mod waiters;
 mod watch;
 
 pub use backend::{

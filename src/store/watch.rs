@@ -19,6 +19,7 @@ use crate::{
     moves::{Moved, Moves},
     position::{Position, Topic},
     tell::{Ear, unframed},
+    waiters::{CROWD, Kinds, Signalled, Waiter, Waiters, Wakes},
 };
 
 const SHARDS: usize = 16;
@@ -34,134 +35,6 @@ pub(crate) struct Hub {
     next_waiter: AtomicU64,
     ears: RwLock<Vec<(u8, Arc<dyn Ear>)>>,
 }
-
-/// Who waits for topics of an id: of most, one alone.
-enum Waiters {
-    One(Waiter),
-    /// By their numbers.
-    #[expect(
-        clippy::box_collection,
-        reason = "a place in the table, of which most have one, is a third smaller"
-    )]
-    Many(Box<Vec<Waiter>>),
-}
-
-struct Waiter {
-    signalled: Arc<Signalled>,
-    urgent: Kinds,
-    patient: Kinds,
-}
-
-/// Who is woken.
-struct Signalled {
-    number: u64,
-    wakes: signal::Sender<Wakes>,
-    /// How many wait for whatever it is. Where all are patient, they sleep through what is not urgent: of a crowd of two
-    /// thousand that all say that they have read something, four million would be woken to sleep on.
-    impatient: AtomicUsize,
-}
-
-/// Kinds of topics, a bit for each.
-#[derive(Clone, Copy, Default)]
-struct Kinds(u64);
-
-impl Kinds {
-    const ALL: Self = Self(u64::MAX);
-
-    /// One kind. Those that there is no bit for share the last: who waits for one of them is woken by all.
-    fn of(kind: u8) -> Self {
-        Self(1 << u32::from(kind).min(u64::BITS - 1))
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    fn count(self) -> usize {
-        self.0.count_ones() as usize
-    }
-}
-
-impl Waiters {
-    fn all(&self) -> &[Waiter] {
-        match self {
-            Self::One(waiter) => std::slice::from_ref(waiter),
-            Self::Many(waiters) => waiters,
-        }
-    }
-
-    /// How many wait for topics of some kinds.
-    fn count(&self, kinds: Kinds) -> usize {
-        self.all().iter().filter(|waiter| waiter.kinds().meets(kinds)).count()
-    }
-
-    fn is_crowd(&self, kinds: Kinds) -> bool {
-        self.all().len() > CROWD && self.count(kinds) > CROWD
-    }
-
-    fn wake(&self, kinds: Kinds) {
-        let is_crowd = self.is_crowd(kinds);
-        for waiter in self.all().iter().filter(|waiter| waiter.kinds().meets(kinds)) {
-            let is_urgent = !is_crowd || waiter.urgent.meets(kinds);
-            waiter.signalled.wakes.send_if_modified(|wakes| {
-                wakes.all += 1;
-                wakes.urgent += u64::from(is_urgent);
-                is_urgent || waiter.signalled.impatient.load(Ordering::SeqCst) > 0
-            });
-        }
-    }
-
-    fn with(self, waiter: Waiter) -> Self {
-        let mut waiters = match self {
-            Self::One(other) => Box::new(vec![other]),
-            Self::Many(waiters) => waiters,
-        };
-        let at = waiters.partition_point(|other| other.number() < waiter.number());
-        waiters.insert(at, waiter);
-        Self::Many(waiters)
-    }
-
-    /// `None`: nobody is left.
-    fn without(self, number: u64) -> Option<Self> {
-        match self {
-            Self::One(waiter) => (waiter.number() != number).then_some(Self::One(waiter)),
-            Self::Many(mut waiters) => {
-                if let Ok(at) = waiters.binary_search_by_key(&number, Waiter::number) {
-                    waiters.remove(at);
-                }
-                match waiters.len() {
-                    0 | 1 => waiters.pop().map(Self::One),
-                    _ => Some(Self::Many(waiters)),
-                }
-            }
-        }
-    }
-}
-
-impl Waiter {
-    fn number(&self) -> u64 {
-        self.signalled.number
-    }
-
-    fn kinds(&self) -> Kinds {
-        self.urgent.and(self.patient)
-    }
-}
-
-/// How often a waiter was woken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wakes {
-    all: u64,
-    /// Of those, by something for which nobody need be patient.
-    urgent: u64,
-}
-
-/// A topic for which more than so many wait is that of a crowd.
-const CROWD: usize = 64;
 
 impl Hub {
     /// A hub that knows nothing of what was before `head`; it remembers the moves of at least
@@ -599,6 +472,24 @@ mod tests {
         assert!(!is_woken(&mut both).await);
         touch(3, 1);
         assert!(is_woken(&mut both).await && is_woken(&mut one[0]).await);
+    }
+
+    #[test]
+    fn of_each_kind_a_crowd_is_as_large_as_those_who_wait_for_it() {
+        let hub = Hub::new(Position(0), 10);
+        let of = |kind| Topic { kind, id: 1 };
+        let crowds = || [of(1), of(2), of(200)].map(|topic| hub.crowd(topic));
+        let mut first: Vec<Watch> = (0..100).map(|_| hub.watch(vec![of(1)], vec![of(2)])).collect();
+        let mut second: Vec<Watch> = (0..80).map(|_| hub.watch(vec![of(2)], vec![of(200)])).collect();
+        assert_eq!(crowds(), [100, 180, 80]);
+        first.truncate(70);
+        assert_eq!(crowds(), [70, 150, 80]);
+        second.clear();
+        assert_eq!(crowds(), [70, 70, 0]);
+        first.truncate(CROWD);
+        assert_eq!(crowds(), [0, 0, 0]);
+        second.extend((0..80).map(|_| hub.watch(vec![of(2)], Vec::new())));
+        assert_eq!(crowds(), [0, CROWD + 80, 0]);
     }
 
     #[test]

@@ -45,7 +45,10 @@ impl Syncs {
         if crowd == usize::MAX {
             return None;
         }
-        Some(known.unwrap_or_else(|| Gathering { after: since, until: self.clock().now() + time(user, crowd) }))
+        Some(
+            known
+                .unwrap_or_else(|| Gathering { after: since, until: self.clock().now() + time(user, crowd) }),
+        )
     }
 
     fn crowd_of(&self, room: &RoomPlan) -> Option<usize> {

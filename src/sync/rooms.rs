@@ -172,10 +172,11 @@ impl Syncs {
         let mut places = self.rooms().moved(rooms, since);
         if let Some(receipts) = scene.receipts.filter(|receipts| *receipts < since) {
             let kept_back = self.rooms().moved(rooms, receipts).into_iter().filter(|moved| moved.ephemeral);
-            places.extend(
-                kept_back
-                    .map(|MovedRoom { place, .. }| MovedRoom { place, ephemeral: true, ..MovedRoom::default() }),
-            );
+            places.extend(kept_back.map(|MovedRoom { place, .. }| MovedRoom {
+                place,
+                ephemeral: true,
+                ..MovedRoom::default()
+            }));
         }
         let with_data = data.keys().filter_map(|room| rooms.place_of_joined(room));
         let others = rooms.changed_since(since).chain(with_data);

@@ -3,14 +3,14 @@
 //! Events are spliced in as they were made once for everybody; only what frames them, and each
 //! reader's `unsigned`, is written here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use account::Seen;
 use base::Timestamp;
 use bytes::Bytes;
 use room::read::{
     event::StoredEvent,
-    receipts::Receipt,
+    receipts::{Receipt, ReceiptKind},
     summary::RoomNaming,
     view::{Look, write_number, write_str},
 };
@@ -256,47 +256,26 @@ impl Out {
     }
 
     fn receipts(&mut self, receipts: &[Arc<Receipt>]) {
-        type OfUser<'a> = BTreeMap<&'a UserId, &'a Receipt>;
-        // One user may have several receipts on one event, one per thread; JSON holds one of them, so the
-        // others follow in an event of their own.
-        let mut rest: Vec<&Receipt> = receipts.iter().map(|receipt| &**receipt).collect();
-        while !rest.is_empty() {
-            let mut by_event: BTreeMap<&str, BTreeMap<&str, OfUser<'_>>> = BTreeMap::new();
-            let mut later = Vec::new();
-            for receipt in rest {
-                let users = by_event.entry(receipt.event_id.as_str()).or_default();
-                let users = users.entry(receipt.kind.as_str()).or_default();
-                if users.contains_key(&*receipt.user_id) {
-                    later.push(receipt);
-                } else {
-                    users.insert(&receipt.user_id, receipt);
-                }
-            }
+        // JSON holds one receipt of a user on an event, and one may have several, one per thread; so each thread has an
+        // event of its own. Those on one event lie beside each other mostly, which leaves little to sort.
+        let mut sorted: Vec<&Receipt> = receipts.iter().map(|receipt| &**receipt).collect();
+        sorted.sort_by(|left, right| place_of(left).cmp(&place_of(right)));
+        for of_thread in sorted.chunk_by(|left, right| left.thread == right.thread) {
             self.comma();
             self.raw("{\"type\":\"m.receipt\",\"content\":{");
-            for (event_id, kinds) in by_event {
-                self.key(event_id);
-                self.raw("{");
-                for (kind, users) in kinds {
-                    self.key(kind);
-                    self.raw("{");
-                    for (user, receipt) in users {
-                        self.key(user.as_str());
-                        self.raw("{");
-                        self.key("ts");
-                        write_number(&mut self.0, receipt.ts);
-                        if let Some(thread) = &receipt.thread {
-                            self.key("thread_id");
-                            self.string(thread);
-                        }
-                        self.raw("}");
+            for of_event in of_thread.chunk_by(|left, right| left.event_id == right.event_id) {
+                self.open(of_event[0].event_id.as_str());
+                for of_kind in of_event.chunk_by(|left, right| left.kind == right.kind) {
+                    self.open(of_kind[0].kind.as_str());
+                    for receipt in of_kind {
+                        self.comma();
+                        self.bytes(receipt.json());
                     }
                     self.raw("}");
                 }
                 self.raw("}");
             }
             self.raw("}}");
-            rest = later;
         }
     }
 
@@ -305,4 +284,9 @@ impl Out {
         self.key(key);
         self.raw("{");
     }
+}
+
+/// Where a receipt stands in an answer.
+fn place_of(receipt: &Receipt) -> (Option<&str>, &str, ReceiptKind) {
+    (receipt.thread.as_deref(), receipt.event_id.as_str(), receipt.kind)
 }

@@ -194,10 +194,7 @@ mod tests {
             (Rest { present, ..Rest::default() }, "s1_4711~300"),
             (Rest::default().typing([RoomSerial(5), RoomSerial(9)]), "s1_4711!5!9"),
             (Rest { gathering, ..Rest::default() }, "s1_4711*4700*1800000000000"),
-            (
-                Rest { present, gathering, typing: vec![RoomSerial(5)] },
-                "s1_4711~300*4700*1800000000000!5",
-            ),
+            (Rest { present, gathering, typing: vec![RoomSerial(5)] }, "s1_4711~300*4700*1800000000000!5"),
         ] {
             assert_eq!(place.with_rest(&rest), wanted);
             assert_eq!(wanted.parse(), Ok(place));

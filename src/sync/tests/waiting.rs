@@ -222,8 +222,7 @@ fn receipts(answer: &Value, room: &RoomId) -> Vec<String> {
     let receipts = events.iter().filter(|event| event["type"] == "m.receipt");
     let of_events = receipts.flat_map(|event| event["content"].as_object().unwrap().values());
     let users = of_events.flat_map(|of_event| of_event["m.read"].as_object().unwrap().keys());
-    let mut names: Vec<String> =
-        users.map(|user| user[1..].split(':').next().unwrap().to_owned()).collect();
+    let mut names: Vec<String> = users.map(|user| user[1..].split(':').next().unwrap().to_owned()).collect();
     names.sort();
     names
 }

@@ -23,7 +23,11 @@ use crate::{
     Error, Order, RoomSerial, Rooms,
     attempts::Attempts,
     log::{Entry, ReceiptEntry},
-    read::{event::StoredEvent, room::RoomInfo},
+    read::{
+        event::StoredEvent,
+        room::RoomInfo,
+        view::{write_number, write_str},
+    },
     tables::{MEMBERS, Membership},
 };
 
@@ -62,14 +66,9 @@ store::row!(ReceiptLogRow, schema = 1);
 
 impl ReceiptLogRow {
     fn into_receipt(self, position: Position) -> Receipt {
-        Receipt {
-            user_id: self.user,
-            kind: if self.private { ReceiptKind::Private } else { ReceiptKind::Public },
-            thread: Some(self.thread).filter(|thread| !thread.is_empty()),
-            event_id: self.event_id,
-            ts: self.ts,
-            position,
-        }
+        let kind = if self.private { ReceiptKind::Private } else { ReceiptKind::Public };
+        let of = ReceiptRow { event_id: self.event_id, order: None, ts: self.ts };
+        Receipt::new(self.user, kind, self.thread, of, position)
     }
 }
 
@@ -131,6 +130,35 @@ pub struct Receipt {
     pub ts: u64,
     /// When it came to us.
     pub position: Position,
+    json: Box<[u8]>,
+}
+
+impl Receipt {
+    fn new(
+        user_id: OwnedUserId,
+        kind: ReceiptKind,
+        thread: String,
+        row: ReceiptRow,
+        position: Position,
+    ) -> Self {
+        let thread = Some(thread).filter(|thread| !thread.is_empty());
+        let mut json = Vec::with_capacity(64);
+        write_str(&mut json, user_id.as_str());
+        json.extend_from_slice(b":{\"ts\":");
+        write_number(&mut json, row.ts);
+        if let Some(thread) = &thread {
+            json.extend_from_slice(b",\"thread_id\":");
+            write_str(&mut json, thread);
+        }
+        json.push(b'}');
+        Self { user_id, kind, thread, event_id: row.event_id, ts: row.ts, position, json: json.into() }
+    }
+
+    /// Whose it is and when he read, as a member of the JSON object of an event's receipts of this kind: made once for
+    /// all who are told.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
 }
 
 pub use since::ReceiptQuery;
@@ -427,14 +455,8 @@ impl Rooms {
     ) -> Result<Option<Receipt>, Error> {
         let key = (room, user.to_string(), kind.as_str().to_owned(), thread.unwrap_or_default().to_owned());
         let row = self.store().get(&RECEIPTS, &key).await?;
-        Ok(row.map(|row| Receipt {
-            user_id: user.to_owned(),
-            kind,
-            thread: thread.map(str::to_owned),
-            event_id: row.value.event_id,
-            ts: row.value.ts,
-            position: row.position,
-        }))
+        let thread = thread.unwrap_or_default().to_owned();
+        Ok(row.map(|row| Receipt::new(user.to_owned(), kind, thread, row.value, row.position)))
     }
 }
 

@@ -178,14 +178,8 @@ fn own_receipt(
     user: &UserId,
     ((_, _, kind, thread), row): (ReceiptKey, Stamped<ReceiptRow>),
 ) -> Option<Receipt> {
-    Some(Receipt {
-        user_id: user.to_owned(),
-        kind: ReceiptKind::parse(&kind)?,
-        thread: Some(thread).filter(|thread| !thread.is_empty()),
-        event_id: row.value.event_id,
-        ts: row.value.ts,
-        position: row.position,
-    })
+    let kind = ReceiptKind::parse(&kind)?;
+    Some(Receipt::new(user.to_owned(), kind, thread, row.value, row.position))
 }
 
 /// A row of the log as this user is told of it; nothing: others keep it to themselves.

@@ -17,9 +17,15 @@ struct Tail {
     through: Position,
     /// Oldest first.
     rows: Vec<Arc<Receipt>>,
+    /// What the receipts take, without their places in the list.
+    bytes: usize,
 }
 
 impl Tail {
+    fn new(at: Position) -> Self {
+        Self { after: at, through: at, rows: Vec::new(), bytes: 0 }
+    }
+
     /// Answers from memory; `None` when that does not reach so far.
     fn answer(&self, query: &ReceiptQuery<'_>) -> Option<Vec<Arc<Receipt>>> {
         if query.after < self.after || query.through > self.through {
@@ -32,26 +38,46 @@ impl Tail {
 
     /// Puts what follows (oldest first) at the end, and takes away what it moves on.
     fn extend(&mut self, rows: Vec<Receipt>, through: Position) {
-        let moved_on: HashSet<_> = rows.iter().map(|row| (&*row.user_id, row.thread.as_deref())).collect();
-        self.rows.retain(|row| !moved_on.contains(&(&*row.user_id, row.thread.as_deref())));
-        drop(moved_on);
+        let mut gone = 0;
+        let mut keep = |row: &Receipt, moved_on: bool| {
+            gone += if moved_on { bytes(row) } else { 0 };
+            !moved_on
+        };
+        if rows.len() <= FEW {
+            let is_same =
+                |row: &Receipt, new: &Receipt| row.user_id == new.user_id && row.thread == new.thread;
+            self.rows.retain(|row| keep(row, rows.iter().any(|new| is_same(row, new))));
+        } else {
+            let new: HashSet<_> = rows.iter().map(|row| (&*row.user_id, row.thread.as_deref())).collect();
+            self.rows.retain(|row| keep(row, new.contains(&(&*row.user_id, row.thread.as_deref()))));
+        }
+        self.bytes += rows.iter().map(bytes).sum::<usize>();
         self.rows.extend(rows.into_iter().map(Arc::new));
         let too_many = self.rows.len().saturating_sub(MOST_TOLD);
-        if let Some(last) = self.rows.drain(..too_many).next_back() {
-            self.after = last.position;
+        for row in self.rows.drain(..too_many) {
+            self.after = row.position;
+            gone += bytes(&row);
         }
+        self.bytes -= gone;
         self.through = self.through.max(through);
     }
 
-    /// What its receipts take, in bytes.
+    /// What it takes, in bytes.
     fn memory_bytes(&self) -> usize {
-        let bytes = |row: &Arc<Receipt>| {
-            let thread = row.thread.as_deref().map_or(0, str::len);
-            size_of::<Receipt>() + 16 + row.user_id.as_str().len() + row.event_id.as_str().len() + thread
-        };
-        self.rows.capacity() * size_of::<Arc<Receipt>>() + self.rows.iter().map(bytes).sum::<usize>()
+        self.rows.capacity() * size_of::<Arc<Receipt>>() + self.bytes
     }
 }
+
+/// What a receipt takes.
+fn bytes(row: &Receipt) -> usize {
+    let thread = row.thread.as_deref().map_or(0, str::len);
+    let ids = row.user_id.as_str().len() + row.event_id.as_str().len();
+    size_of::<Receipt>() + 16 + ids + thread + row.json().len()
+}
+
+/// Of so many new receipts each is sooner looked for among those that are there than put into a table: a tail is read
+/// on by whoever of a crowd comes first, again and again by a few.
+const FEW: usize = 4;
 
 /// So many rooms are read on together: others wait for each of them meanwhile.
 const AT_ONCE: usize = 32;
@@ -97,8 +123,8 @@ impl TailCache {
             Some(kept) => kept.cell,
             None => {
                 // Nothing is known, and that is all there is of nothing. Two cells at once only cost a read.
-                let tail = Tail { after: query.after, through: query.after, rows: Vec::new() };
-                let cell = Arc::new(Cell { tail: Mutex::new(tail), reading: Arc::default() });
+                let tail = Mutex::new(Tail::new(query.after));
+                let cell = Arc::new(Cell { tail, reading: Arc::default() });
                 self.0.insert(query.room, Kept { cell: cell.clone(), bytes: 0 });
                 cell
             }
@@ -165,7 +191,7 @@ impl Rooms {
                 tail.extend(public.map(|((_, position), row)| row.into_receipt(position)).collect(), head);
             } else {
                 // Far behind: what is in between is of no use.
-                *tail = Tail { after: head, through: head, rows: Vec::new() };
+                *tail = Tail::new(head);
             }
             drop(tail);
             self.reader().receipts.charge(query.room, cell);
@@ -192,17 +218,12 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::read::receipts::ReceiptKind;
+    use crate::read::receipts::{ReceiptKind, ReceiptRow};
 
     fn receipt(n: u64) -> Receipt {
-        Receipt {
-            user_id: format!("@shokuin{n}:kanazawa.example.jp").try_into().unwrap(),
-            kind: ReceiptKind::Public,
-            thread: Some("main".into()),
-            event_id: format!("${n:043}").try_into().unwrap(),
-            ts: n,
-            position: Position(n),
-        }
+        let user_id = format!("@shokuin{n}:kanazawa.example.jp").try_into().unwrap();
+        let row = ReceiptRow { event_id: format!("${n:043}").try_into().unwrap(), order: None, ts: n };
+        Receipt::new(user_id, ReceiptKind::Public, "main".to_owned(), row, Position(n))
     }
 
     #[test]
