@@ -58,7 +58,7 @@ pub use swath::Swath;
 pub use table::{Order, Range, RawTable, Table, TableId, Tuning};
 pub use tell::{Ear, MOST_TOLD};
 pub use trim::{Keep, LogStatus, ReaderStatus};
-pub use up_to::UpTo;
+pub use up_to::{Remembered, UpTo};
 pub use value::{Counter, Stamped, Value, decode_row, encode_row};
 pub use verify::{Report, TableCheck};
 pub use watch::Watch;

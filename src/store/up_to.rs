@@ -1,6 +1,11 @@
 //! Up to where something that was read from the store is known to hold.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::RwLock;
 
 use crate::{Moved, Position, Store, Topic};
 
@@ -32,6 +37,45 @@ impl UpTo {
             self.0.fetch_max(head.0, Ordering::AcqRel);
         }
         holds
+    }
+}
+
+/// Something of the whole store that all who ask share, and that is read again once it may have changed.
+#[derive(Debug)]
+pub struct Remembered<T>(RwLock<Option<(UpTo, Arc<T>)>>);
+
+impl<T> Remembered<T> {
+    /// What is remembered, unless one of the topics that would make it wrong has moved; else what `read` reads. They have
+    /// to be the same ones each time.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn get_or_read<const N: usize, E>(
+        &self,
+        store: &Store,
+        topics: [Topic; N],
+        read: impl Future<Output = Result<T, E>>,
+    ) -> Result<Arc<T>, E> {
+        if let Some((up_to, known)) = &*self.0.read()
+            && up_to.holds(store, topics)
+        {
+            return Ok(known.clone());
+        }
+        // Before the read: what is committed during it may be in it, what was before surely is.
+        let head = store.head();
+        let fresh = Arc::new(read.await?);
+        let mut known = self.0.write();
+        // Who read later may have come first.
+        if known.as_ref().is_none_or(|(up_to, _)| up_to.position() <= head) {
+            *known = Some((UpTo::new(head), fresh.clone()));
+        }
+        Ok(fresh)
+    }
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
     }
 }
 
@@ -67,6 +111,33 @@ mod tests {
                 assert!(!known.holds(&store, [mine, others]));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_read_again_once_it_may_have_changed_and_not_before() {
+        let metrics = Metrics::new();
+        let backend = Arc::new(MemoryBackend::new());
+        let store = Store::open(backend, Options::default(), &Tasks::new(&metrics), &metrics).await.unwrap();
+        let mine = Topic::profile("@a:a.test");
+        let remembered = Remembered::default();
+        let get = async |fresh: Result<u32, ()>| {
+            remembered.get_or_read(&store, [mine], std::future::ready(fresh)).await.map(|it| *it)
+        };
+        assert_eq!(get(Err(())).await, Err(()));
+        assert_eq!([get(Ok(1)).await, get(Ok(2)).await], [Ok(1), Ok(1)]);
+        store.publish([Topic::profile("@b:a.test")]).await.unwrap();
+        assert_eq!(get(Ok(2)).await, Ok(1));
+        store.publish([mine]).await.unwrap();
+        assert_eq!([get(Err(())).await, get(Ok(3)).await], [Err(()), Ok(3)]);
+
+        // What was read before something that another has read already.
+        store.publish([mine]).await.unwrap();
+        let late = remembered.get_or_read(&store, [mine], async {
+            store.publish([mine]).await.unwrap();
+            assert_eq!(get(Ok(5)).await, Ok(5));
+            Ok::<u32, ()>(4)
+        });
+        assert_eq!((late.await.map(|it| *it), get(Ok(6)).await), (Ok(4), Ok(5)));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

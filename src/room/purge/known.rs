@@ -8,8 +8,7 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
-use store::{Moved, Position, Range, Store, Topic};
+use store::{Moved, Position, Range, Remembered, Store, Topic};
 
 use super::tables::{MOST_AT_ONCE, PURGES};
 use crate::{Error, Rooms, ids::RoomSerial};
@@ -48,34 +47,17 @@ impl AsOf {
 }
 
 /// The serials of the rooms that are closed.
-#[derive(Debug, Default)]
-pub(crate) struct Closed(Mutex<Option<Known>>);
-
-#[derive(Debug)]
-struct Known {
-    as_of: Position,
-    rooms: Arc<HashSet<RoomSerial>>,
-}
+pub(crate) type Closed = Remembered<HashSet<RoomSerial>>;
 
 impl Rooms {
     /// The rooms that are closed and not yet gone.
     pub(crate) async fn closed_rooms(&self) -> Result<Arc<HashSet<RoomSerial>>, Error> {
-        // Before the question and the read.
-        let head = self.store().head();
-        {
-            let mut known = self.reader().closed.0.lock();
-            if let Some(known) = known.as_mut()
-                && self.store().moved(purges_moved(), known.as_of) == Moved::No
-            {
-                known.as_of = known.as_of.max(head);
-                return Ok(known.rooms.clone());
-            }
-        }
-        let rows =
-            self.store().scan(&PURGES, Range::all(), store::Order::Ascending, 2 * MOST_AT_ONCE).await?;
-        let closed = rows.into_iter().filter(|(_, row)| row.phase.is_closed()).map(|(_, row)| row.room);
-        let rooms: Arc<HashSet<RoomSerial>> = Arc::new(closed.collect());
-        *self.reader().closed.0.lock() = Some(Known { as_of: head, rooms: rooms.clone() });
-        Ok(rooms)
+        let read = async {
+            let range = Range::all();
+            let rows = self.store().scan(&PURGES, range, store::Order::Ascending, 2 * MOST_AT_ONCE).await?;
+            let closed = rows.into_iter().filter(|(_, row)| row.phase.is_closed()).map(|(_, row)| row.room);
+            Ok(closed.collect())
+        };
+        self.reader().closed.get_or_read(self.store(), [purges_moved()], read).await
     }
 }

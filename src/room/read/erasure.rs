@@ -14,11 +14,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 use pdu::Pdu;
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, de::IgnoredAny};
-use store::{Batch, Position, Range, Stamped, Table, Topic, Tuning, UpTo};
+use store::{Batch, Position, Range, Remembered, Stamped, Table, Topic, Tuning};
 
 use crate::{
     Error, Order, RoomSerial, Rooms, Root,
@@ -33,16 +32,11 @@ pub(crate) static ERASED: Table<String, Stamped<()>> = Table::new(66, "room.eras
 /// What of a member event the authorisation rules look at, and what some room versions do not keep.
 const MEMBER_RULES: [&str; 2] = ["join_authorised_via_users_server", "third_party_invite"];
 
-/// Who is erased, as of some position.
-#[derive(Debug, Default)]
-struct Erased {
-    up_to: Option<UpTo>,
-    users: HashMap<OwnedUserId, Position>,
-}
+/// Who is erased, and at which position that was.
+type Erased = HashMap<OwnedUserId, Position>;
 
 /// What is held in memory of [`ERASED`].
-#[derive(Debug, Default)]
-pub(crate) struct Erasures(RwLock<Arc<Erased>>);
+pub(crate) type Erasures = Remembered<Erased>;
 
 fn topic() -> Topic {
     Topic::new(16, "room.erased")
@@ -88,7 +82,7 @@ impl Rooms {
         // Who came in through another process is ahead of what this one has heard of the others.
         let rooms = self.memberships(reader).await?;
         self.store().reach(rooms.newest).await?;
-        Ok(!self.erased().await?.users.is_empty())
+        Ok(!self.erased().await?.is_empty())
     }
 
     /// These events, in their order, as a user of ours may be shown them: whole or as redacted copies. They are
@@ -199,14 +193,14 @@ impl Rooms {
             sender: Cow<'a, str>,
         }
         let erased = self.erased().await?;
-        if erased.users.is_empty() {
+        if erased.is_empty() {
             return Ok(Vec::new());
         }
         let is_of_erased = |text: &Option<Bytes>| {
             let event = text.as_ref().map(|text| serde_json::from_slice::<Event<'_>>(text));
             let sender = event.and_then(Result::ok).map(|event| event.sender);
             let sender = sender.as_deref().and_then(|sender| <&UserId>::try_from(sender).ok());
-            sender.is_some_and(|sender| erased.users.contains_key(sender))
+            sender.is_some_and(|sender| erased.contains_key(sender))
         };
         Ok((0..texts.len()).filter(|place| is_of_erased(&texts[*place])).collect())
     }
@@ -214,11 +208,11 @@ impl Rooms {
     /// Those of the events that erased users sent; `None` if there are none.
     async fn affected<'a>(&self, events: &'a [Arc<StoredEvent>]) -> Result<Option<Affected<'a>>, Error> {
         let erased = self.erased().await?;
-        if erased.users.is_empty() {
+        if erased.is_empty() {
             return Ok(None);
         }
         let of_erased = events.iter().enumerate().filter_map(|(index, event)| {
-            let since = erased.users.get(event.sender())?;
+            let since = erased.get(event.sender())?;
             (!is_of_room(event)).then_some((index, event, *since))
         });
         let of_erased: Vec<_> = of_erased.collect();
@@ -240,23 +234,13 @@ impl Rooms {
 
     /// Who is erased: from memory, unless somebody was since it was read.
     async fn erased(&self) -> Result<Arc<Erased>, Error> {
-        let known = self.reader().erasures.0.read().clone();
-        if known.up_to.as_ref().is_some_and(|up_to| up_to.holds(self.store(), [topic()])) {
-            return Ok(known);
-        }
-        // Before the read: what is committed during it may be in it, what was before surely is.
-        let head = self.store().head();
-        let rows = self.store().scan(&ERASED, Range::all(), store::Order::Ascending, usize::MAX).await?;
-        let users = rows
-            .into_iter()
-            .filter_map(|(user, row)| Some((OwnedUserId::try_from(user).ok()?, row.position)))
-            .collect();
-        let fresh = Arc::new(Erased { up_to: Some(UpTo::new(head)), users });
-        let mut held = self.reader().erasures.0.write();
-        if held.up_to.as_ref().is_none_or(|known| known.position() < head) {
-            *held = fresh.clone();
-        }
-        Ok(fresh)
+        let read = async {
+            let rows = self.store().scan(&ERASED, Range::all(), store::Order::Ascending, usize::MAX).await?;
+            let user =
+                |(user, row): (String, Stamped<()>)| Some((OwnedUserId::try_from(user).ok()?, row.position));
+            Ok(rows.into_iter().filter_map(user).collect())
+        };
+        self.reader().erasures.get_or_read(self.store(), [topic()], read).await
     }
 
     /// At which of these places some of the users were in the room.

@@ -15,10 +15,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
-use store::{Moved, Order, Position, Range, Stamped, Table, Topic, Tuning};
+use store::{Order, Position, Range, Remembered, Stamped, Table, Topic, Tuning};
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
@@ -118,14 +117,7 @@ impl LackingRooms {
 }
 
 /// Those rooms as a process knows them.
-#[derive(Debug, Default)]
-pub(crate) struct KnownLacking(Mutex<Option<Known>>);
-
-#[derive(Debug)]
-struct Known {
-    as_of: Position,
-    rooms: Arc<LackingRooms>,
-}
+pub(crate) type KnownLacking = Remembered<LackingRooms>;
 
 impl Rooms {
     /// The rooms that lack members.
@@ -133,25 +125,12 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`].
     pub async fn lacking(&self) -> Result<Arc<LackingRooms>, Error> {
-        // Before the question and the read.
-        let head = self.store().head();
-        {
-            let mut known = self.reader().lacking.0.lock();
-            if let Some(known) = known.as_mut()
-                && [lacking_moved(), purges_moved()]
-                    .into_iter()
-                    .all(|topic| self.store().moved(topic, known.as_of) == Moved::No)
-            {
-                known.as_of = known.as_of.max(head);
-                return Ok(known.rooms.clone());
-            }
-        }
-        let rows = self.store().scan(&LACKING, Range::all(), Order::Ascending, usize::MAX).await?;
-        let whole = |row: Stamped<LackingRow>| row.value.filling.is_none().then_some(row.position);
-        let rooms = rows.into_iter().map(|(room, row)| (room, whole(row))).collect();
-        let rooms = Arc::new(LackingRooms(rooms));
-        *self.reader().lacking.0.lock() = Some(Known { as_of: head, rooms: rooms.clone() });
-        Ok(rooms)
+        let read = async {
+            let rows = self.store().scan(&LACKING, Range::all(), Order::Ascending, usize::MAX).await?;
+            let whole = |row: Stamped<LackingRow>| row.value.filling.is_none().then_some(row.position);
+            Ok(LackingRooms(rows.into_iter().map(|(room, row)| (room, whole(row))).collect()))
+        };
+        self.reader().lacking.get_or_read(self.store(), [lacking_moved(), purges_moved()], read).await
     }
 
     /// The proof that all members of a room are known.

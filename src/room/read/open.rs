@@ -4,10 +4,9 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use parking_lot::Mutex;
 use ruma::OwnedMxcUri;
 use serde::Deserialize;
-use store::{Batch, Moved, Order, Position, Range, Table, Topic, Tuning};
+use store::{Batch, Order, Range, Remembered, Table, Topic, Tuning};
 
 use crate::{
     Error, RoomSerial, Rooms,
@@ -45,14 +44,7 @@ fn open_rooms_moved() -> Topic {
 }
 
 /// The serials of the rooms that are open.
-#[derive(Debug, Default)]
-pub(crate) struct OpenRooms(Mutex<Option<Known>>);
-
-#[derive(Debug)]
-struct Known {
-    as_of: Position,
-    rooms: Arc<HashSet<RoomSerial>>,
-}
+pub(crate) type OpenRooms = Remembered<HashSet<RoomSerial>>;
 
 /// Notes in a batch whether a room is open; `was` is its summary before, if it had one.
 pub fn note(batch: &mut Batch, room: &RoomInfo, was: Option<&Summary>, summary: &Summary) {
@@ -92,24 +84,12 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`].
     pub(crate) async fn open_to_all(&self) -> Result<Arc<HashSet<RoomSerial>>, Error> {
-        // Before the question and the read.
-        let head = self.store().head();
-        {
-            let mut known = self.reader().open.0.lock();
-            if let Some(known) = known.as_mut()
-                && [open_rooms_moved(), purges_moved()]
-                    .into_iter()
-                    .all(|topic| self.store().moved(topic, known.as_of) == Moved::No)
-            {
-                known.as_of = known.as_of.max(head);
-                return Ok(known.rooms.clone());
-            }
-        }
-        let rows = self.store().scan(&OPEN_ROOMS, Range::all(), Order::Descending, MOST_KNOWN).await?;
-        let open = rows.into_iter().map(|(room, ())| room).filter(|room| *room != ALL_ARE_IN);
-        let rooms: Arc<HashSet<RoomSerial>> = Arc::new(open.collect());
-        *self.reader().open.0.lock() = Some(Known { as_of: head, rooms: rooms.clone() });
-        Ok(rooms)
+        let read = async {
+            let rows = self.store().scan(&OPEN_ROOMS, Range::all(), Order::Descending, MOST_KNOWN).await?;
+            let open = rows.into_iter().map(|(room, ())| room).filter(|room| *room != ALL_ARE_IN);
+            Ok(open.collect())
+        };
+        self.reader().open.get_or_read(self.store(), [open_rooms_moved(), purges_moved()], read).await
     }
 }
 
