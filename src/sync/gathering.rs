@@ -9,13 +9,8 @@ use std::time::Duration;
 
 use base::Timestamp;
 use room::read::token::Gathering;
-use ruma::UserId;
-use store::{Position, Topic};
-
-use crate::{
-    Syncs,
-    rooms::{Plan, RoomPlan},
-};
+use ruma::{RoomId, UserId};
+use store::{Position, Store, Topic};
 
 /// The shortest that anything gathers; some gather twice as long, so that not all readers come back at once.
 const SHORTEST_MS: u64 = 1_000;
@@ -29,36 +24,19 @@ const MOST_TIMES: u32 = 4;
 /// Nothing gathers for longer.
 const LONGEST: Duration = Duration::from_millis(2 * SHORTEST_MS * MOST_TIMES as u64);
 
-impl Syncs {
-    /// What an answer with these rooms may leave to a later one: where receipts or typing are only told of rooms with so
-    /// many readers that to tell each of it to all of them at once would cost more than anything else. `known` is what
-    /// was left already, `since` up to where the client knows everything else.
-    pub(crate) fn gathering(
-        &self,
-        user: &UserId,
-        plan: &Plan,
-        known: Option<Gathering>,
-        since: Position,
-    ) -> Option<Gathering> {
-        let mut told = plan.joined.iter().filter(|room| room.ephemeral);
-        let crowd = told.try_fold(usize::MAX, |crowd, room| Some(crowd.min(self.crowd_of(room)?)))?;
-        if crowd == usize::MAX {
-            return None;
-        }
-        Some(
-            known
-                .unwrap_or_else(|| Gathering { after: since, until: self.clock().now() + time(user, crowd) }),
-        )
-    }
-
-    fn crowd_of(&self, room: &RoomPlan) -> Option<usize> {
-        // How far he has read himself he is told at once, on all his devices.
-        let readers = match room.own_receipts {
-            true => 0,
-            false => self.store().crowd(Topic::ephemeral(room.row.room_id.as_str())),
-        };
-        (readers > 0).then_some(readers)
-    }
+/// What an answer may leave to a later one, if receipts and typing are told of these rooms: where all of them have so many
+/// readers that to tell each of it to all of them at once would cost more than anything else.
+pub(crate) fn begun<'a>(
+    store: &Store,
+    user: &UserId,
+    rooms: impl IntoIterator<Item = &'a RoomId>,
+    since: Position,
+    now: Timestamp,
+) -> Option<Gathering> {
+    let crowd = |room: &RoomId| Some(store.crowd(Topic::ephemeral(room.as_str()))).filter(|crowd| *crowd > 0);
+    let crowds: Option<Vec<usize>> = rooms.into_iter().map(crowd).collect();
+    let smallest = crowds?.into_iter().min()?;
+    Some(Gathering { after: since, until: now + time(user, smallest) })
 }
 
 /// For how long a reader in a crowd of so many lets receipts and typing gather. Of a larger crowd for longer, so that

@@ -13,7 +13,7 @@ use room::{
     },
     tables::Membership,
 };
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, RoomId, UserId};
 use std::collections::{BTreeMap, HashSet};
 use store::Position;
 
@@ -137,8 +137,16 @@ impl Plan {
             && self.declined.is_empty())
     }
 
+    /// The rooms of which there may be receipts or typing to tell; nothing, if there is something among it that a user is
+    /// told at once: how far he has read himself, on all his devices.
+    pub(crate) fn of_the_moment(&self) -> Option<impl Iterator<Item = &RoomId>> {
+        let rooms = self.joined.iter().filter(|room| room.ephemeral);
+        let is_urgent = self.joined.iter().any(|room| room.own_receipts);
+        (!is_urgent).then(|| rooms.map(|room| &*room.row.room_id))
+    }
+
     /// Whether all that there is to tell are receipts and typing.
-    pub(crate) fn is_of_the_moment(&self) -> bool {
+    pub(crate) fn has_nothing_else(&self) -> bool {
         !self.has_outside() && self.joined.iter().all(|room| !room.events && room.data.is_empty())
     }
 }

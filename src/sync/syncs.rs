@@ -313,11 +313,11 @@ impl Syncs {
         };
         let plan = self.plan(&scene, rooms, data.rooms).await?;
         let global = wanted(request, data.global);
-        let later = match may_gather {
-            true => self.gathering(&request.user, &plan, gathering, since),
-            false => None,
-        };
-        if let Some(gathering) = later.filter(|_| global.is_empty() && plan.is_of_the_moment()) {
+        let later = plan.of_the_moment().filter(|_| may_gather).and_then(|rooms| {
+            let begun = gathering::begun(&self.0.store, &request.user, rooms, since, self.0.clock.now());
+            begun.map(|begun| gathering.unwrap_or(begun))
+        });
+        if let Some(gathering) = later.filter(|_| global.is_empty() && plan.has_nothing_else()) {
             return Ok(News::Gathering(gathering));
         }
         scene.keeps_receipts = later.is_some();

@@ -269,7 +269,7 @@ impl Out {
                     self.open(of_kind[0].kind.as_str());
                     for receipt in of_kind {
                         self.comma();
-                        self.bytes(receipt.json());
+                        self.raw(receipt.json());
                     }
                     self.raw("}");
                 }

@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use pdu::json::write_string;
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Position, Range, Stamped, Table, Topic, Tuning};
@@ -23,11 +24,7 @@ use crate::{
     Error, Order, RoomSerial, Rooms,
     attempts::Attempts,
     log::{Entry, ReceiptEntry},
-    read::{
-        event::StoredEvent,
-        room::RoomInfo,
-        view::{write_number, write_str},
-    },
+    read::{event::StoredEvent, room::RoomInfo},
     tables::{MEMBERS, Membership},
 };
 
@@ -130,7 +127,7 @@ pub struct Receipt {
     pub ts: u64,
     /// When it came to us.
     pub position: Position,
-    json: Box<[u8]>,
+    json: Box<str>,
 }
 
 impl Receipt {
@@ -142,21 +139,21 @@ impl Receipt {
         position: Position,
     ) -> Self {
         let thread = Some(thread).filter(|thread| !thread.is_empty());
-        let mut json = Vec::with_capacity(64);
-        write_str(&mut json, user_id.as_str());
-        json.extend_from_slice(b":{\"ts\":");
-        write_number(&mut json, row.ts);
+        let mut json = String::with_capacity(64);
+        write_string(user_id.as_str(), &mut json);
+        json.push_str(":{\"ts\":");
+        json.push_str(&row.ts.to_string());
         if let Some(thread) = &thread {
-            json.extend_from_slice(b",\"thread_id\":");
-            write_str(&mut json, thread);
+            json.push_str(",\"thread_id\":");
+            write_string(thread, &mut json);
         }
-        json.push(b'}');
+        json.push('}');
         Self { user_id, kind, thread, event_id: row.event_id, ts: row.ts, position, json: json.into() }
     }
 
     /// Whose it is and when he read, as a member of the JSON object of an event's receipts of this kind: made once for
     /// all who are told.
-    pub fn json(&self) -> &[u8] {
+    pub fn json(&self) -> &str {
         &self.json
     }
 }
