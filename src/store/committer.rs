@@ -441,13 +441,9 @@ mod tests {
 
     use async_trait::async_trait;
     use base::{Metrics, Tasks};
-    use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        MemoryBackend, Order, Report, Store,
-        backend::{Change, RawRange, RawRow, RowKey},
-    };
+    use crate::{MemoryBackend, Store, interposed::Interposed};
 
     /// Shared data to which others write one more entry each time that the log is read.
     struct Lively {
@@ -458,26 +454,9 @@ mod tests {
     }
 
     #[async_trait]
-    impl Backend for Lively {
-        async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
-            self.memory.get(keys).await
-        }
-
-        async fn scan(
-            &self,
-            ranges: &[RawRange],
-            order: Order,
-            limit: usize,
-        ) -> Result<Vec<Vec<RawRow>>, Error> {
-            self.memory.scan(ranges, order, limit).await
-        }
-
-        async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
-            self.memory.commit(batches).await
-        }
-
-        async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
-            self.memory.changes(after, limit).await
+    impl Interposed for Lively {
+        fn behind(&self) -> &dyn Backend {
+            &self.memory
         }
 
         async fn head(&self) -> Result<Position, Error> {
@@ -492,10 +471,6 @@ mod tests {
             // Not without end, so that the test has one.
             let more = self.to_come.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
             Ok(Touched::nothing(after.plus(u64::from(more))))
-        }
-
-        async fn verify(&self, report: Report) -> Result<Report, Error> {
-            self.memory.verify(report).await
         }
     }
 

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
-    Backend, Change, CommitError, Error, MemoryBackend, Order, Position, RawBatch, RawCommitted, RawOp,
-    RawRange, RawRow, Report, RowKey, Table, TableId, Touched,
+    Backend, CommitError, Error, Interposed, MemoryBackend, Order, RawBatch, RawCommitted, RawOp, RawRange,
+    RawRow, RowKey, Table, TableId, Touched,
 };
 use tokio::sync::oneshot;
 
@@ -101,7 +101,11 @@ impl Disk {
 }
 
 #[async_trait]
-impl Backend for Disk {
+impl Interposed for Disk {
+    fn behind(&self) -> &dyn Backend {
+        &self.memory
+    }
+
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
         let found = self.memory.get(keys).await;
         self.note_reads(keys.iter().map(|key| key.table.id));
@@ -137,21 +141,9 @@ impl Backend for Disk {
         self.memory.commit(batches).await
     }
 
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        self.memory.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, Error> {
-        self.memory.head().await
-    }
-
     async fn heal(&self) -> Result<Touched, Error> {
         self.room()?;
         self.memory.heal().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, Error> {
-        self.memory.verify(report).await
     }
 }
 

@@ -1,16 +1,12 @@
 //! A store in memory under which one read of the records panics or takes long.
 
 use std::sync::{
-    Arc, Mutex,
+    Mutex,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use store::{
-    Backend, Change, CommitError, Error, MemoryBackend, Order, Position, RawBatch, RawCommitted, RawRange,
-    RawRow, Report, RowKey,
-};
+use store::{Backend, Error, Interposed, MemoryBackend, Order, RawRange, RawRow};
 
 use tokio::sync::oneshot;
 
@@ -42,9 +38,9 @@ impl Shaky {
 }
 
 #[async_trait]
-impl Backend for Shaky {
-    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
-        self.memory.get(keys).await
+impl Interposed for Shaky {
+    fn behind(&self) -> &dyn Backend {
+        &self.memory
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
@@ -57,21 +53,5 @@ impl Backend for Shaky {
             goes_on.await.unwrap();
         }
         found
-    }
-
-    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
-        self.memory.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        self.memory.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, Error> {
-        self.memory.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, Error> {
-        self.memory.verify(report).await
     }
 }

@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use room::tables::EVENTS;
 use store::{
-    Backend, Change, CommitError, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch, RawCommitted,
-    RawRange, RawRow, Report, RowKey, TableId,
+    Backend, Error, Interposed, MemoryBackend, MemoryDisk, Order, RawRange, RawRow, RowKey, TableId,
 };
 
 use crate::graph::AUTH;
@@ -106,7 +105,11 @@ impl Counting {
 }
 
 #[async_trait]
-impl Backend for Counting {
+impl Interposed for Counting {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
+    }
+
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
         self.count.add(keys.iter().map(|key| key.table.id)).await;
         self.count.0.rows.fetch_add(keys.len(), Ordering::SeqCst);
@@ -119,21 +122,5 @@ impl Backend for Counting {
         // Also who finds nothing has looked.
         self.count.0.rows.fetch_add(found.iter().map(|rows| rows.len().max(1)).sum(), Ordering::SeqCst);
         Ok(found)
-    }
-
-    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
-        self.inner.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        self.inner.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, Error> {
-        self.inner.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, Error> {
-        self.inner.verify(report).await
     }
 }

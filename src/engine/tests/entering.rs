@@ -23,8 +23,8 @@ use room::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::{json, value::RawValue};
 use store::{
-    Backend, Batch, Change, CommitError, MemoryBackend, MemoryDisk, Options, Order, Position, Range,
-    RawBatch, RawCommitted, RawOp, RawRange, RawRow, Report, RowKey, Store, TableId, Value,
+    Backend, Batch, CommitError, Interposed, MemoryBackend, MemoryDisk, Options, Order, Range, RawBatch,
+    RawCommitted, RawOp, Store, TableId, Value,
 };
 
 use super::{
@@ -94,18 +94,9 @@ impl Watch {
 }
 
 #[async_trait]
-impl Backend for Watched {
-    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
-        self.inner.get(keys).await
-    }
-
-    async fn scan(
-        &self,
-        ranges: &[RawRange],
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<Vec<RawRow>>, store::Error> {
-        self.inner.scan(ranges, order, limit).await
+impl Interposed for Watched {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
@@ -113,18 +104,6 @@ impl Backend for Watched {
             return batches.iter().map(|_| Err(CommitError::Store(broken()))).collect();
         }
         self.inner.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
-        self.inner.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, store::Error> {
-        self.inner.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
-        self.inner.verify(report).await
     }
 }
 

@@ -9,8 +9,8 @@ use room::{Error, tables::Membership};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::json;
 use store::{
-    Backend, Change, CommitError, MemoryBackend, MemoryDisk, Options, Order, Position, RawBatch,
-    RawCommitted, RawRange, RawRow, Report, RowKey, Store,
+    Backend, CommitError, Interposed, MemoryBackend, MemoryDisk, Options, Order, RawBatch, RawCommitted,
+    RawRange, RawRow, RowKey, Store,
 };
 
 use super::{
@@ -107,7 +107,11 @@ impl Slow {
 }
 
 #[async_trait]
-impl Backend for Slow {
+impl Interposed for Slow {
+    fn behind(&self) -> &dyn Backend {
+        &self.0
+    }
+
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
         Self::wait().await;
         self.0.get(keys).await
@@ -126,18 +130,6 @@ impl Backend for Slow {
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
         Self::wait().await;
         self.0.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
-        self.0.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, store::Error> {
-        self.0.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
-        self.0.verify(report).await
     }
 }
 

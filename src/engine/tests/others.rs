@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::{Metrics, Tasks};
-use bytes::Bytes;
 use room::tables::SERVERS;
 use ruma::OwnedRoomId;
 use serde_json::json;
 use store::{
-    Backend, Change, CommitError, MemoryBackend, MemoryDisk, Moved, Options, Order, Position, RawBatch,
-    RawCommitted, RawRange, RawRow, Report, RowKey, Store, Topic,
+    Backend, Interposed, MemoryBackend, MemoryDisk, Moved, Options, Order, Position, RawRange, RawRow, Store,
+    Topic,
 };
 use tokio::sync::oneshot;
 
@@ -131,9 +130,9 @@ struct Gated {
 }
 
 #[async_trait]
-impl Backend for Gated {
-    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
-        self.inner.get(keys).await
+impl Interposed for Gated {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
     }
 
     async fn scan(
@@ -150,22 +149,6 @@ impl Backend for Gated {
             }
         }
         self.inner.scan(ranges, order, limit).await
-    }
-
-    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
-        self.inner.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
-        self.inner.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, store::Error> {
-        self.inner.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
-        self.inner.verify(report).await
     }
 }
 

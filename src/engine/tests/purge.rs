@@ -21,8 +21,8 @@ use room::{
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, server_name};
 use serde_json::json;
 use store::{
-    Backend, Batch, Change, CommitError, MemoryBackend, MemoryDisk, Options, Order, Position, Range,
-    RawBatch, RawCommitted, RawOp, RawRange, RawRow, RawTable, Report, RowKey, Store, TableId, Tuning, Value,
+    Backend, Batch, CommitError, Interposed, MemoryBackend, MemoryDisk, Options, Order, Position, Range,
+    RawBatch, RawCommitted, RawOp, RawRange, RawRow, RawTable, Store, TableId, Tuning, Value,
 };
 
 use super::net::{Net, Server, message, state, user};
@@ -416,18 +416,9 @@ struct Ending {
 }
 
 #[async_trait]
-impl Backend for Ending {
-    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
-        self.inner.get(keys).await
-    }
-
-    async fn scan(
-        &self,
-        ranges: &[RawRange],
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<Vec<RawRow>>, store::Error> {
-        self.inner.scan(ranges, order, limit).await
+impl Interposed for Ending {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
@@ -445,18 +436,6 @@ impl Backend for Ending {
             }
         }
         self.inner.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
-        self.inner.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, store::Error> {
-        self.inner.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
-        self.inner.verify(report).await
     }
 }
 

@@ -13,8 +13,8 @@ use room::{
 use ruma::{OwnedRoomId, server_name};
 use serde_json::json;
 use store::{
-    Backend, Change, CommitError, MemoryBackend, MemoryDisk, Options, Order, Position, RawBatch,
-    RawCommitted, RawOp, RawRange, RawRow, Report, RowKey, Store, TableId,
+    Backend, CommitError, Interposed, MemoryBackend, MemoryDisk, Options, Order, RawBatch, RawCommitted,
+    RawOp, RowKey, Store, TableId,
 };
 use tokio::sync::oneshot;
 
@@ -64,7 +64,11 @@ fn writes(batches: &[RawBatch], table: TableId) -> bool {
 }
 
 #[async_trait]
-impl Backend for Troubled {
+impl Interposed for Troubled {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
+    }
+
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
         let reads = |table: TableId| keys.iter().any(|row| row.table.id == table);
         if self.troubles.reads.lock().take_if(|table| reads(*table)).is_some() {
@@ -76,15 +80,6 @@ impl Backend for Troubled {
             go.await.unwrap();
         }
         self.inner.get(keys).await
-    }
-
-    async fn scan(
-        &self,
-        ranges: &[RawRange],
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<Vec<RawRow>>, store::Error> {
-        self.inner.scan(ranges, order, limit).await
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
@@ -104,18 +99,6 @@ impl Backend for Troubled {
             *self.troubles.reads.lock() = Some(read);
         }
         self.inner.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
-        self.inner.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, store::Error> {
-        self.inner.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
-        self.inner.verify(report).await
     }
 }
 

@@ -24,8 +24,7 @@ use room::{
     snapshot::{Change, Snapshots},
 };
 use store::{
-    Backend, Batch, CommitError, Error, MemoryBackend, Options, Order, Position, RawBatch, RawCommitted,
-    RawOp, RawRange, RawRow, Report, RowKey, Store,
+    Backend, Batch, CommitError, Interposed, MemoryBackend, Options, RawBatch, RawCommitted, RawOp, Store,
 };
 
 const ROOM: RoomSerial = RoomSerial(1);
@@ -196,13 +195,9 @@ impl Counting {
 }
 
 #[async_trait::async_trait]
-impl Backend for Counting {
-    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
-        self.memory.get(keys).await
-    }
-
-    async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
-        self.memory.scan(ranges, order, limit).await
+impl Interposed for Counting {
+    fn behind(&self) -> &dyn Backend {
+        &self.memory
     }
 
     async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
@@ -212,17 +207,5 @@ impl Backend for Counting {
             }
         }
         self.memory.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<store::Change>, Error> {
-        self.memory.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, Error> {
-        self.memory.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, Error> {
-        self.memory.verify(report).await
     }
 }

@@ -14,10 +14,7 @@ use bytes::Bytes;
 use room::read::{list::PART, receipts::ReceiptKind};
 use ruma::OwnedRoomId;
 use serde_json::{Value, json, value::RawValue};
-use store::{
-    Backend, Change, CommitError, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch, RawCommitted,
-    RawRange, RawRow, Report, RowKey,
-};
+use store::{Backend, Error, Interposed, MemoryBackend, MemoryDisk, Order, RawRange, RawRow, RowKey};
 
 use super::town::{Client, Town, client, joined, members, said, town_on, town_over, town_with, user};
 
@@ -46,7 +43,11 @@ impl Counting {
 }
 
 #[async_trait]
-impl Backend for Counting {
+impl Interposed for Counting {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
+    }
+
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
         self.check()?;
         self.rows.fetch_add(keys.len(), Ordering::Relaxed);
@@ -58,22 +59,6 @@ impl Backend for Counting {
         let found = self.inner.scan(ranges, order, limit).await?;
         self.rows.fetch_add(ranges.len() + found.iter().map(Vec::len).sum::<usize>(), Ordering::Relaxed);
         Ok(found)
-    }
-
-    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
-        self.inner.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        self.inner.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, Error> {
-        self.inner.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, Error> {
-        self.inner.verify(report).await
     }
 }
 

@@ -35,8 +35,8 @@ use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::TimelineEventType,
 };
 use store::{
-    Backend, Change, CommitError, MemoryBackend, MemoryDisk, Options, Order, Position, RawBatch,
-    RawCommitted, RawRange, RawRow, Report, RowKey, Store, Topic,
+    Backend, CommitError, Interposed, MemoryBackend, MemoryDisk, Options, Order, RawBatch, RawCommitted,
+    RawRange, RawRow, RowKey, Store, Topic,
 };
 use tower::ServiceExt;
 use web::{Body, Faces, Kit, Router, TokenCheck};
@@ -185,7 +185,11 @@ impl Mortal {
 }
 
 #[async_trait]
-impl Backend for Mortal {
+impl Interposed for Mortal {
+    fn behind(&self) -> &dyn Backend {
+        &self.inner
+    }
+
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, store::Error> {
         self.is_there()?;
         self.reads.fetch_add(keys.len(), Ordering::Relaxed);
@@ -210,18 +214,6 @@ impl Backend for Mortal {
             return batches.iter().map(|_| Err(CommitError::Store(store::Error::Closed))).collect();
         }
         self.inner.commit(batches).await
-    }
-
-    async fn changes(&self, after: Position, limit: usize) -> Result<Vec<Change>, store::Error> {
-        self.inner.changes(after, limit).await
-    }
-
-    async fn head(&self) -> Result<Position, store::Error> {
-        self.inner.head().await
-    }
-
-    async fn verify(&self, report: Report) -> Result<Report, store::Error> {
-        self.inner.verify(report).await
     }
 }
 
