@@ -17,8 +17,8 @@ use crate::tables::LastSentRow;
 use super::{
     press::Press,
     transaction::{
-        Content, Item, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting, receipt_edus,
-        take_presence, typing_edu,
+        Content, Item, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting,
+        take_presence, take_receipts, typing_edu,
     },
 };
 
@@ -268,20 +268,14 @@ impl Lane {
         }
         let count = fitting(&self.queue, self.limit.unwrap_or(MOST_PDUS));
         let pdus: Vec<&Item> = self.queue.iter().take(count).collect();
-        let mut edus: Vec<(Position, String)> = std::mem::take(&mut self.typing)
-            .into_iter()
-            .map(|((room, user), (typing, at))| (at, typing_edu(&room, &user, typing)))
-            .collect();
-        edus.truncate(MOST_EDUS / 2);
-        let mut receipts = std::mem::take(&mut self.receipts);
-        let mut units = receipt_edus(&receipts);
-        if edus.len() + units.len() > MOST_EDUS {
-            // Only users with dozens of threads come here; they are served one room after the other.
-            receipts.retain(|(_, _, thread), _| thread.is_none());
-            units = receipt_edus(&receipts);
-            units.truncate(MOST_EDUS - edus.len());
+        // What finds no place in this transaction stays for the next one.
+        let mut edus: Vec<(Position, String)> = Vec::new();
+        while edus.len() < MOST_EDUS / 2
+            && let Some(((room, user), (typing, at))) = self.typing.pop_first()
+        {
+            edus.push((at, typing_edu(&room, &user, typing)));
         }
-        edus.append(&mut units);
+        edus.append(&mut take_receipts(&mut self.receipts, MOST_EDUS - edus.len()));
         // By itself: peers of whom each hears of others get the same events in the same transaction, and what the
         // store notes of events on their way has nothing of it.
         if pdus.is_empty() && edus.is_empty() {
@@ -627,6 +621,31 @@ mod tests {
         let Work::Send(second) = next(&mut lane) else { panic!("nothing to send") };
         assert!(lane.refused(&second.id).is_none());
         assert!(matches!(next(&mut lane), Work::Rest), "refused ephemeral units are dropped");
+    }
+
+    #[test]
+    fn however_many_read_and_type_at_once_the_peer_hears_of_each() {
+        let mut lane = Lane::default();
+        let user = |n: usize| OwnedUserId::try_from(format!("@u{n}:a.test")).unwrap();
+        (0..120).for_each(|n| lane.push_typing(room(1), user(n), n % 2 == 0, Position(5)));
+        let read = |thread: Option<String>, of: usize| {
+            let receipt =
+                OutgoingReceipt { event_id: ruma::owned_event_id!("$e"), ts: 1, position: Position(9) };
+            ((room(1), user(of), thread), receipt)
+        };
+        let threads = (0..130).map(|n| read(Some(format!("${n}")), 0));
+        let others = (1..50).map(|n| read(Some("main".to_owned()), n));
+        threads.chain(others).for_each(|(key, receipt)| lane.push_receipt(key, receipt));
+        let mut said = String::new();
+        while let Work::Send(transaction) = next(&mut lane) {
+            assert!(transaction.edus <= MOST_EDUS, "{} units", transaction.edus);
+            assert!(lane.low_water().is_some_and(|at| at < Position(9)), "what waits holds the cursor back");
+            said.push_str(std::str::from_utf8(&transaction.body).unwrap());
+            lane.delivered(&transaction.id);
+        }
+        assert_eq!(said.matches("m.typing").count(), 120);
+        assert_eq!(said.matches("event_ids").count(), 130 + 49);
+        assert!(lane.is_idle());
     }
 
     #[test]

@@ -263,26 +263,34 @@ pub(crate) fn take_presence(
     Some((last, presence_edu(taken.iter().map(|(unit, _)| &**unit))))
 }
 
-/// Receipts as ephemeral units in canonical JSON: as few as can be, since one unit has one receipt
-/// for each user and room.
-pub(crate) fn receipt_edus(receipts: &BTreeMap<ReceiptKey, OutgoingReceipt>) -> Vec<(Position, String)> {
-    type Unit<'a> =
-        BTreeMap<&'a OwnedRoomId, BTreeMap<&'a OwnedUserId, (&'a Option<String>, &'a OutgoingReceipt)>>;
-    let mut units: Vec<Unit<'_>> = Vec::new();
-    for ((room, user, thread), receipt) in receipts {
-        let is_free = |unit: &Unit<'_>| !unit.get(room).is_some_and(|users| users.contains_key(user));
-        let index = units.iter().position(is_free).unwrap_or_else(|| {
-            units.push(Unit::new());
-            units.len() - 1
-        });
+/// Takes receipts, as `most` ephemeral units in canonical JSON or fewer: as few as can be, since one unit has one receipt
+/// for each user and room. What a user with many threads has beyond that stays, and is taken next time.
+pub(crate) fn take_receipts(
+    receipts: &mut BTreeMap<ReceiptKey, OutgoingReceipt>,
+    most: usize,
+) -> Vec<(Position, String)> {
+    let mut units: Vec<ReceiptUnit> = Vec::new();
+    let mut later = BTreeMap::new();
+    for ((room, user, thread), receipt) in std::mem::take(receipts) {
+        let is_free = |unit: &ReceiptUnit| !unit.get(&room).is_some_and(|users| users.contains_key(&user));
+        let index = units.iter().position(is_free).unwrap_or(units.len());
+        if index >= most {
+            later.insert((room, user, thread), receipt);
+            continue;
+        }
+        if index == units.len() {
+            units.push(ReceiptUnit::new());
+        }
         units[index].entry(room).or_default().insert(user, (thread, receipt));
     }
-    units.into_iter().map(|unit| receipt_edu(&unit)).collect()
+    *receipts = later;
+    units.iter().map(receipt_edu).collect()
 }
 
-fn receipt_edu(
-    unit: &BTreeMap<&OwnedRoomId, BTreeMap<&OwnedUserId, (&Option<String>, &OutgoingReceipt)>>,
-) -> (Position, String) {
+/// By room and user, with the thread.
+type ReceiptUnit = BTreeMap<OwnedRoomId, BTreeMap<OwnedUserId, (Option<String>, OutgoingReceipt)>>;
+
+fn receipt_edu(unit: &ReceiptUnit) -> (Position, String) {
     let mut out = String::from("{\"content\":{");
     let mut last = Position::START;
     for (index, (room, users)) in unit.iter().enumerate() {
@@ -336,7 +344,8 @@ mod tests {
 
     #[test]
     fn receipts_of_a_room_share_a_unit_unless_one_user_has_two() {
-        let one = receipt_edus(&receipts(&[("@a:a.test", None), ("@b:a.test", Some("main"))]));
+        let all = |users| take_receipts(&mut receipts(users), MOST_EDUS);
+        let one = all(&[("@a:a.test", None), ("@b:a.test", Some("main"))]);
         assert_eq!(
             one,
             [(
@@ -344,8 +353,21 @@ mod tests {
                 r#"{"content":{"!r:a.test":{"m.read":{"@a:a.test":{"data":{"ts":7},"event_ids":["$e"]},"@b:a.test":{"data":{"thread_id":"main","ts":7},"event_ids":["$e"]}}}},"edu_type":"m.receipt"}"#.to_owned()
             )]
         );
-        assert_eq!(receipt_edus(&receipts(&[("@a:a.test", None), ("@a:a.test", Some("$t"))])).len(), 2);
-        assert!(receipt_edus(&BTreeMap::new()).is_empty());
+        assert_eq!(all(&[("@a:a.test", None), ("@a:a.test", Some("$t"))]).len(), 2);
+        assert!(all(&[]).is_empty());
+    }
+
+    #[test]
+    fn receipts_that_find_no_place_stay() {
+        let of_a = |threads: &[&'static str]| -> Vec<(&'static str, Option<&'static str>)> {
+            threads.iter().map(|thread| ("@a:a.test", Some(*thread))).collect()
+        };
+        let mut waiting = receipts(&[of_a(&["$1", "$2", "$3"]), vec![("@b:a.test", Some("main"))]].concat());
+        assert_eq!(take_receipts(&mut waiting, 2).len(), 2);
+        assert_eq!(waiting.keys().collect::<Vec<_>>(), receipts(&of_a(&["$3"])).keys().collect::<Vec<_>>());
+        assert!(take_receipts(&mut waiting, 0).is_empty());
+        assert_eq!(take_receipts(&mut waiting, 2).len(), 1);
+        assert!(waiting.is_empty());
     }
 
     #[test]
