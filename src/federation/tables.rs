@@ -12,8 +12,8 @@ pub static KEYS: Table<(String, String), KeyRow> = Table::new(150, "federation.k
 pub static KEY_DOCUMENTS: Table<String, KeyDocumentRow> =
     Table::new(151, "federation.key_documents", Tuning::Point);
 
-/// Rooms in which a peer that is behind lacks events of ours; key: authority of ours, peer, room id.
-/// The value is a position before the first event that it lacks. A peer that keeps up has no rows.
+/// Rooms in which a peer that is behind lacks events or receipts of ours; key: authority of ours, peer, room id.
+/// The value is a position before the first that it lacks. A peer that keeps up has no rows.
 pub static OWED: Table<(String, String, String), Position> =
     Table::new(152, "federation.owed", Tuning::Queue);
 

@@ -4,12 +4,16 @@
 //! only the newest if there are very many (the peer asks for the rest, as for any gap), and only what the peer may see. Who
 //! is not in the room any more has nothing to ask by: for what was done to his own users all is looked through.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use room::{
     Order, RoomSerial,
     read::{
         event::StoredEvent,
+        receipts::Receipt,
         timeline::{Direction, Stretch},
         token::Token,
     },
@@ -20,13 +24,16 @@ use tracing::{debug, warn};
 use super::{
     Destination, Inner,
     lane::{Lane, Owed},
-    transaction::Item,
-    transaction::{Content, MOST_PDUS, fitting},
+    transaction::{Content, Item, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, fitting, take_receipts},
     worker::Outcome,
 };
 
+/// So many receipts of a room a peer is told that was away, the newest.
+const MOST_RECEIPTS: usize = 500;
+
 impl Inner {
-    /// Sends what a peer lacks of a room, as far as it goes; what is left stays owed.
+    /// Sends what a peer lacks of a room, as far as it goes; what is left stays owed. How far ours have read goes first:
+    /// nothing is noted as taken before that is.
     pub(super) async fn catch_up(
         &self,
         destination: &Destination,
@@ -34,6 +41,15 @@ impl Inner {
         room: OwnedRoomId,
         owed: Owed,
     ) {
+        match self.tell_receipts(destination, from, &room, owed).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                warn!(destination = %destination.name, room_id = %room, %error, "receipts could not be read");
+                self.note(destination, &Outcome::Failed { wait: None });
+                return;
+            }
+        }
         let items = match self.lacking(&destination.name, from, &room, owed).await {
             Ok(items) => items,
             Err(error) => {
@@ -76,6 +92,52 @@ impl Inner {
             self.with_lane(destination, from, |lane| lane.caught_up(&room, transaction.last));
         }
         self.with_lane(destination, from, |lane| lane.caught_up(&room, owed.through));
+    }
+
+    /// Tells a peer how far users of `from` have read in a room, as far as that has changed; whether it took that.
+    async fn tell_receipts(
+        &self,
+        destination: &Destination,
+        from: &OwnedServerName,
+        room_id: &OwnedRoomId,
+        owed: Owed,
+    ) -> Result<bool, room::Error> {
+        let Some(room) = self.rooms.room(room_id).await? else { return Ok(true) };
+        let found =
+            self.rooms.public_receipts_of(from, room.serial, owed.after, owed.through, MOST_RECEIPTS).await?;
+        if found.is_empty()
+            || !self.rooms.is_server_in_room(&destination.name, room.serial).await?
+            || self.rooms.servers_in_room(room.serial).await?.len() > self.config.largest_ephemeral_room
+        {
+            return Ok(true);
+        }
+        let mut receipts: BTreeMap<ReceiptKey, OutgoingReceipt> = found
+            .into_iter()
+            .map(|Receipt { user_id, thread, event_id, ts, position, .. }| {
+                ((room_id.clone(), user_id, thread), OutgoingReceipt { event_id, ts, position })
+            })
+            .collect();
+        while !receipts.is_empty() {
+            let edus = take_receipts(&mut receipts, MOST_EDUS);
+            let content = Content { origin: from, room: Some(room_id), pdus: &[], edus: &edus };
+            let transaction = self.press.print(&content, self.now());
+            let outcome = self.attempt(destination, from, &transaction).await;
+            self.note(destination, &outcome);
+            match outcome {
+                Outcome::Delivered => {
+                    self.with_lane(destination, from, |lane| lane.delivered(&transaction.id));
+                }
+                // Then it does without.
+                Outcome::Refused => {
+                    self.with_lane(destination, from, |lane| lane.not_sent(&transaction.id));
+                }
+                Outcome::Failed { .. } => {
+                    self.with_lane(destination, from, |lane| lane.try_again(transaction));
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn with_lane(&self, destination: &Destination, from: &OwnedServerName, act: impl FnOnce(&mut Lane)) {

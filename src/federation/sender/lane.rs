@@ -40,7 +40,10 @@ pub(crate) struct Lane {
     /// Events, oldest first. Empty while the peer is behind.
     queue: VecDeque<Item>,
     typing: BTreeMap<(OwnedRoomId, OwnedUserId), (bool, Position)>,
+    /// Empty while the peer is behind.
     receipts: BTreeMap<ReceiptKey, OutgoingReceipt>,
+    /// The rooms of those in the pending transaction, or more, each with the place of the first.
+    receipts_on_way: BTreeMap<OwnedRoomId, Position>,
     /// Who came or went, in canonical JSON. It goes by itself, when there is nothing else.
     presence: BTreeMap<OwnedUserId, (Arc<str>, Position)>,
     /// A transaction that was tried and has to be tried again as it is.
@@ -136,7 +139,7 @@ impl Lane {
         }
         self.pushed = item.position;
         if let Some(owed) = &mut self.owed {
-            owe(owed, &item);
+            owe(owed, &item.room_id, item.position);
             self.is_changed = true;
             return;
         }
@@ -146,7 +149,13 @@ impl Lane {
         }
     }
 
+    /// Adds a receipt. To a peer that is behind it is owed with the room: it is told what the store says then.
     pub(crate) fn push_receipt(&mut self, key: ReceiptKey, receipt: OutgoingReceipt) {
+        if let Some(owed) = &mut self.owed {
+            owe(owed, &key.0, receipt.position);
+            self.is_changed = true;
+            return;
+        }
         self.receipts.insert(key, receipt);
         if self.receipts.len() > MOST_EPHEMERAL {
             let oldest = self.receipts.iter().min_by_key(|(_, receipt)| receipt.position);
@@ -179,7 +188,13 @@ impl Lane {
     pub(crate) fn fall_behind(&mut self) {
         let owed = self.owed.get_or_insert_default();
         for item in self.queue.drain(..) {
-            owe(owed, &item);
+            owe(owed, &item.room_id, item.position);
+        }
+        let on_way = std::mem::take(&mut self.receipts_on_way);
+        let waiting = std::mem::take(&mut self.receipts).into_iter();
+        for (room, position) in on_way.into_iter().chain(waiting.map(|(key, of)| (key.0, of.position))) {
+            let entry = owe(owed, &room, position);
+            entry.after = entry.after.min(before(position));
         }
         self.queue.shrink_to_fit();
         self.is_changed = true;
@@ -275,6 +290,13 @@ impl Lane {
         {
             edus.push((at, typing_edu(&room, &user, typing)));
         }
+        self.receipts_on_way.clear();
+        for ((room, ..), receipt) in &self.receipts {
+            match self.receipts_on_way.get_mut(room) {
+                Some(first) => *first = receipt.position.min(*first),
+                None => drop(self.receipts_on_way.insert(room.clone(), receipt.position)),
+            }
+        }
         edus.append(&mut take_receipts(&mut self.receipts, MOST_EDUS - edus.len()));
         // By itself: peers of whom each hears of others get the same events in the same transaction, and what the
         // store notes of events on their way has nothing of it.
@@ -295,9 +317,12 @@ impl Lane {
         self.settled(id);
         let Some(done) = self.pending.take_if(|pending| pending.id == id) else { return };
         match &done.room {
-            Some(room) => self.caught_up(room, done.last),
+            // With receipts alone it has not got what was said until then.
+            Some(room) if done.pdus > 0 => self.caught_up(room, done.last),
+            Some(_) => {}
             None => {
                 self.queue.drain(..done.pdus.min(self.queue.len()));
+                self.receipts_on_way.clear();
                 self.limit = None;
             }
         }
@@ -407,7 +432,6 @@ impl Lane {
 
     /// Everything up to here has been delivered, or is remembered as owed.
     pub(crate) fn low_water(&self) -> Option<Position> {
-        let before = |position: Position| Position(position.0.saturating_sub(1));
         let queued = self.queue.front().map(|item| before(item.position));
         let receipts = match self.owed {
             None => self.receipts.values().map(|receipt| before(receipt.position)).min(),
@@ -457,213 +481,24 @@ impl Lane {
     }
 }
 
-fn owe(owed: &mut BTreeMap<OwnedRoomId, Owed>, item: &Item) {
-    let before = Position(item.position.0.saturating_sub(1));
-    let entry = owed.entry(item.room_id.clone()).or_insert(Owed { after: before, through: item.position });
-    entry.through = entry.through.max(item.position);
+/// Notes that a peer lacks something of a room at a position. All that it lacks comes in its order, so it lacks nothing
+/// from before what is noted.
+fn owe<'a>(
+    owed: &'a mut BTreeMap<OwnedRoomId, Owed>,
+    room: &OwnedRoomId,
+    position: Position,
+) -> &'a mut Owed {
+    let first = Owed { after: before(position), through: position };
+    let entry = owed.entry(room.clone()).or_insert(first);
+    entry.through = entry.through.max(position);
+    entry
+}
+
+/// The place just before one.
+fn before(position: Position) -> Position {
+    Position(position.0.saturating_sub(1))
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
-    use ruma::{owned_room_id, owned_user_id, server_name};
-
-    use super::*;
-
-    fn room(number: u64) -> OwnedRoomId {
-        ruma::RoomId::parse(format!("!{number}:a.test")).unwrap()
-    }
-
-    fn lane(rooms: &[(u64, u64)]) -> Lane {
-        Lane::restored(rooms.iter().map(|(id, after)| (room(*id), Position(*after))).collect(), Position(100))
-    }
-
-    fn next(lane: &mut Lane) -> Work {
-        lane.next(server_name!("a.test"), &Press::default(), Timestamp(1))
-    }
-
-    #[test]
-    fn what_was_missed_of_a_room_is_owed_besides_what_is_on_its_way() {
-        let missed = Owed { after: Position(20), through: Position(40) };
-        let mut lane = lane(&[(1, 50)]);
-        let Work::CatchUp(first, _) = next(&mut lane) else { panic!("nothing to catch up") };
-        lane.owe_missed(first.clone(), missed);
-        lane.owe_missed(room(2), missed);
-        // The store says of each room from where on the peer may lack something.
-        let put = vec![(room(1), Position(20)), (room(2), Position(20))];
-        assert_eq!(lane.changes(), Changes { put, delete: Vec::new() });
-
-        // As who sends it does: of the last part, and of all.
-        lane.caught_up(&first, Position(100));
-        lane.caught_up(&first, Position(100));
-        let order = [next(&mut lane), {
-            lane.caught_up(&room(1), Position(40));
-            next(&mut lane)
-        }];
-        let [Work::CatchUp(one, of_one), Work::CatchUp(two, of_two)] = order else { panic!("not owed") };
-        assert_eq!((one, of_one, two, of_two), (room(1), missed, room(2), missed));
-        lane.caught_up(&room(2), Position(40));
-        assert!(matches!(next(&mut lane), Work::Rest));
-        assert_eq!(lane.changes(), Changes { put: Vec::new(), delete: vec![room(1), room(2)] });
-        assert!(lane.is_settled());
-    }
-
-    #[test]
-    fn who_was_not_behind_is_so_when_it_was_missed_that_it_lacks_something() {
-        let missed = Owed { after: Position(20), through: Position(40) };
-        let mut lane = Lane::default();
-        lane.owe_missed(room(1), missed);
-        assert!(lane.is_behind() && !lane.is_idle());
-        let Work::CatchUp(first, owed) = next(&mut lane) else { panic!("nothing to catch up") };
-        assert_eq!((first, owed), (room(1), missed));
-    }
-
-    #[test]
-    fn the_room_that_waits_longest_is_caught_up_first() {
-        let mut lane = lane(&[(1, 50), (2, 7)]);
-        let Work::CatchUp(first, owed) = next(&mut lane) else { panic!("nothing to catch up") };
-        assert_eq!((&first, owed), (&room(2), Owed { after: Position(7), through: Position(100) }));
-        lane.caught_up(&first, Position(60));
-        let Work::CatchUp(second, _) = next(&mut lane) else { panic!("nothing to catch up") };
-        assert_eq!(second, room(1));
-        lane.caught_up(&room(1), Position(100));
-        lane.caught_up(&room(2), Position(100));
-        assert!(matches!(next(&mut lane), Work::Rest));
-        assert!(!lane.is_behind());
-    }
-
-    #[test]
-    fn the_store_is_told_what_changed_and_nothing_twice() {
-        let mut lane = lane(&[(1, 50), (2, 7)]);
-        assert_eq!(lane.changes(), Changes::default());
-        lane.caught_up(&room(1), Position(100));
-        lane.caught_up(&room(2), Position(60));
-        let expected = Changes { put: vec![(room(2), Position(60))], delete: vec![room(1)] };
-        assert_eq!(lane.changes(), expected);
-        assert_eq!(lane.changes(), Changes::default());
-        lane.changes_failed(expected);
-        assert_eq!(lane.changes().delete, [room(1)]);
-    }
-
-    #[test]
-    fn who_cannot_prove_that_he_still_sends_forgets_nothing_that_may_have_arrived() {
-        let mut lane = Lane::default();
-        let content = Content { origin: server_name!("a.test"), room: None, pdus: &[], edus: &[] };
-        let sent = Press::default().print(&content, Timestamp(1));
-        lane.resume(Position(7), Some((sent.clone(), Vec::new())));
-        lane.sending_failed(&sent.id, None);
-        assert_eq!(lane.ended(Position(6)), None);
-        lane.sending_failed(&sent.id, Some(Changes::default()));
-        assert!(lane.ended(Position(6)).is_some(), "what was never sent is not kept");
-    }
-
-    #[test]
-    fn what_two_peers_are_told_alike_is_made_once() {
-        let press = Press::default();
-        let lane = || {
-            let mut lane = Lane::default();
-            lane.push_typing(room(1), owned_user_id!("@a:a.test"), true, Position(8));
-            lane
-        };
-        let mut lanes = [lane(), lane()];
-        let mut next = |index: usize| match lanes[index].next(server_name!("a.test"), &press, Timestamp(1)) {
-            Work::Send(transaction) => transaction,
-            _ => panic!("nothing to send"),
-        };
-        assert!(Arc::ptr_eq(&next(0), &next(1)));
-    }
-
-    #[test]
-    fn a_lane_is_over_when_all_is_done_and_would_not_be_read_again() {
-        let mut lane = lane(&[(1, 50)]);
-        assert!(!lane.is_over(Position(200)), "something is owed");
-        lane.caught_up(&room(1), Position(100));
-        assert!(matches!(next(&mut lane), Work::Rest));
-        assert!(!lane.is_over(Position(200)), "the store says that something is owed");
-        lane.changes();
-        assert!(lane.is_over(Position(200)));
-        lane.resume(Position(201), None);
-        lane.ended(Position(201));
-        assert!(!lane.is_over(Position(200)), "what it was given may be read again");
-        assert!(lane.is_over(Position(201)));
-    }
-
-    #[test]
-    fn what_is_forgotten_is_taken_from_the_store_too() {
-        let mut lane = lane(&[(1, 50), (2, 7)]);
-        lane.forget();
-        assert!(lane.is_idle());
-        assert_eq!(lane.changes(), Changes { put: vec![], delete: vec![room(1), room(2)] });
-    }
-
-    #[test]
-    fn ephemeral_things_wait_until_they_are_sent_and_hold_the_cursor_back() {
-        let mut lane = Lane::default();
-        assert_eq!(lane.low_water(), None);
-        let receipt = |position| OutgoingReceipt {
-            event_id: ruma::owned_event_id!("$e"),
-            ts: 1,
-            position: Position(position),
-        };
-        let key: ReceiptKey = (owned_room_id!("!r:a.test"), owned_user_id!("@a:a.test"), None);
-        lane.push_receipt(key.clone(), receipt(9));
-        lane.push_typing(key.0.clone(), key.1.clone(), true, Position(8));
-        assert_eq!(lane.low_water(), Some(Position(8)));
-        let Work::Send(first) = next(&mut lane) else { panic!("nothing to send") };
-        assert_eq!((first.pdus, first.edus), (0, 2));
-        lane.push_receipt(key, receipt(12));
-        let Work::Send(again) = next(&mut lane) else { panic!("nothing to send") };
-        assert_eq!((&again.id, &again.body), (&first.id, &first.body), "tried again as it is");
-        assert_eq!(lane.low_water(), Some(Position(7)));
-        lane.delivered(&first.id);
-        assert_eq!(lane.low_water(), Some(Position(11)));
-        let Work::Send(second) = next(&mut lane) else { panic!("nothing to send") };
-        assert!(lane.refused(&second.id).is_none());
-        assert!(matches!(next(&mut lane), Work::Rest), "refused ephemeral units are dropped");
-    }
-
-    #[test]
-    fn however_many_read_and_type_at_once_the_peer_hears_of_each() {
-        let mut lane = Lane::default();
-        let user = |n: usize| OwnedUserId::try_from(format!("@u{n}:a.test")).unwrap();
-        (0..120).for_each(|n| lane.push_typing(room(1), user(n), n % 2 == 0, Position(5)));
-        let read = |thread: Option<String>, of: usize| {
-            let receipt =
-                OutgoingReceipt { event_id: ruma::owned_event_id!("$e"), ts: 1, position: Position(9) };
-            ((room(1), user(of), thread), receipt)
-        };
-        let threads = (0..130).map(|n| read(Some(format!("${n}")), 0));
-        let others = (1..50).map(|n| read(Some("main".to_owned()), n));
-        threads.chain(others).for_each(|(key, receipt)| lane.push_receipt(key, receipt));
-        let mut said = String::new();
-        while let Work::Send(transaction) = next(&mut lane) {
-            assert!(transaction.edus <= MOST_EDUS, "{} units", transaction.edus);
-            assert!(lane.low_water().is_some_and(|at| at < Position(9)), "what waits holds the cursor back");
-            said.push_str(std::str::from_utf8(&transaction.body).unwrap());
-            lane.delivered(&transaction.id);
-        }
-        assert_eq!(said.matches("m.typing").count(), 120);
-        assert_eq!(said.matches("event_ids").count(), 130 + 49);
-        assert!(lane.is_idle());
-    }
-
-    #[test]
-    fn presence_goes_by_itself_and_is_dropped_when_it_is_not_taken() {
-        let mut lane = Lane::default();
-        let (user, unit) = (owned_user_id!("@a:a.test"), Arc::<str>::from("{}"));
-        lane.push_typing(room(1), user.clone(), true, Position(8));
-        lane.push_presence(user.clone(), unit.clone(), Position(9));
-        let Work::Send(typing) = next(&mut lane) else { panic!("nothing to send") };
-        assert!(!typing.is_presence());
-        lane.failed();
-        assert!(matches!(next(&mut lane), Work::Send(_)), "that is tried again");
-        lane.delivered(&typing.id);
-        assert!(matches!(next(&mut lane), Work::Rest), "and the other is forgotten");
-        lane.push_presence(user, unit, Position(12));
-        let Work::Send(presence) = next(&mut lane) else { panic!("nothing to send") };
-        assert!(presence.is_presence() && presence.edus == 1);
-        lane.failed();
-        assert!(lane.is_idle());
-    }
-}
+#[path = "lane_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use federation::tables::{LAST_SENT, LastSentRow, SentRow};
 use hostile::{Asked, Conduct, Hostile};
-use room::read::event::StoredEvent;
+use room::read::{event::StoredEvent, receipts::ReceiptKind};
 use web::{ApiError, TokenCheck};
 
 use crate::net::{Net, Node, name, user};
@@ -98,6 +98,59 @@ async fn what_is_owed_to_a_peer_survives_a_kill() {
     net.mend(B);
     b.until_said(&room, &strs(&messages)).await;
     a.until(&room, async || a.sender.is_idle()).await;
+}
+
+/// Waits until a node knows that somebody has read up to an event.
+async fn until_read(
+    node: &Node,
+    room: &ruma::RoomId,
+    who: &str,
+    thread: Option<&str>,
+    event: &ruma::EventId,
+) {
+    let serial = node.rooms.room(room).await.unwrap().unwrap().serial;
+    let is_so = async || {
+        let found = node.rooms.receipt(serial, &user(who), ReceiptKind::Public, thread).await.unwrap();
+        found.is_some_and(|receipt| receipt.event_id == event)
+    };
+    node.until(room, is_so).await;
+}
+
+#[tokio::test]
+async fn how_far_users_have_read_is_told_a_peer_that_was_away_for_long_although_we_were_killed_meanwhile() {
+    let net = Net::default();
+    let (a, b) = (Node::with_queue(&net, A, 5).await, Node::start(&net, &[B]).await);
+    let (room, quiet) = (a.create_room(ALICE).await, a.create_room(ALICE).await);
+    b.join(BOB, &room, A).await;
+    b.join(BOB, &quiet, A).await;
+    a.say(ALICE, &room, "before").await;
+    a.say(ALICE, &quiet, "quiet").await;
+    b.until_said(&quiet, &["quiet"]).await;
+    let last = async |node: &Node, room| node.events(room).await.pop().unwrap().event_id().to_owned();
+    let alice = user(ALICE);
+    net.cut(B);
+    // On its way when the peer falls behind.
+    let (in_quiet, first) = (last(&a, &quiet).await, last(&a, &room).await);
+    let sent = || net.asked().iter().filter(|line| line.starts_with("wajima.test PUT")).count();
+    let before = sent();
+    a.rooms.set_receipt(&alice, &quiet, ReceiptKind::Public, None, &in_quiet).await.unwrap();
+    a.until(&quiet, async || sent() > before).await;
+    a.rooms.set_receipt(&alice, &room, ReceiptKind::Public, Some("main"), &first).await.unwrap();
+    say_all(&a, &room, &numbers(20)).await;
+    a.until(&room, async || is_behind(&a, B)).await;
+    // When it is behind.
+    let newest = last(&a, &room).await;
+    a.rooms.set_receipt(&alice, &room, ReceiptKind::Public, None, &newest).await.unwrap();
+    a.rooms.set_receipt(&alice, &room, ReceiptKind::Private, None, &newest).await.unwrap();
+    let a = a.crash_and_restart().await;
+    net.mend(B);
+    until_read(&b, &room, ALICE, None, &newest).await;
+    until_read(&b, &room, ALICE, Some("main"), &first).await;
+    until_read(&b, &quiet, ALICE, None, &in_quiet).await;
+    b.until(&room, async || b.said(&room).await.len() == 21).await;
+    a.until(&room, async || a.sender.is_idle()).await;
+    let serial = b.rooms.room(&room).await.unwrap().unwrap().serial;
+    assert!(b.rooms.receipt(serial, &alice, ReceiptKind::Private, None).await.unwrap().is_none());
 }
 
 #[tokio::test]

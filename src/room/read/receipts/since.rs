@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{RoomId, UserId};
+use ruma::{RoomId, ServerName, UserId};
 use store::{Order, Position, Range, Stamped};
 
 use super::{RECEIPT_LOG, RECEIPTS, Receipt, ReceiptKey, ReceiptKind, ReceiptLogRow, ReceiptRow};
@@ -57,6 +57,26 @@ impl Rooms {
             told[*index] = Some(found.into_iter().map(Arc::new).collect());
         }
         Ok(told.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    /// How far users of a server have read in a room, as everybody may know, where that has changed in a stretch of the
+    /// log: the newest `most`, newest first, as far as they are among the newest 2,000 of all.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn public_receipts_of(
+        &self,
+        server: &ServerName,
+        room: RoomSerial,
+        after: Position,
+        through: Position,
+        most: usize,
+    ) -> Result<Vec<Receipt>, Error> {
+        let stretch = Range::prefix(&room).after(&(room, after)).through(&(room, through));
+        let rows = self.store().scan(&RECEIPT_LOG, stretch, Order::Descending, MOST_TOLD).await?;
+        let is_asked = |row: &ReceiptLogRow| !row.private && row.user.server_name() == server;
+        let found = rows.into_iter().filter(|(_, row)| is_asked(row)).take(most);
+        Ok(found.map(|((_, position), row)| row.into_receipt(position)).collect())
     }
 
     /// The same from the store.
