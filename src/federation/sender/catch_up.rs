@@ -29,7 +29,7 @@ use super::{
 };
 
 /// So many receipts of a room a peer is told that was away, the newest.
-const MOST_RECEIPTS: usize = 500;
+const MOST_RECEIPTS: usize = 2_000;
 
 impl Inner {
     /// Sends what a peer lacks of a room, as far as it goes; what is left stays owed. How far ours have read goes first:

@@ -22,7 +22,8 @@ use super::{
     },
 };
 
-/// Receipts and typing notifications that wait for one peer; above it the oldest are forgotten.
+/// So many receipts wait for one peer; with more of them it is behind. So many typing notifications and users whose
+/// presence has changed; more are forgotten.
 const MOST_EPHEMERAL: usize = 500;
 
 /// What a peer lacks of a room.
@@ -158,10 +159,7 @@ impl Lane {
         }
         self.receipts.insert(key, receipt);
         if self.receipts.len() > MOST_EPHEMERAL {
-            let oldest = self.receipts.iter().min_by_key(|(_, receipt)| receipt.position);
-            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                self.receipts.remove(&key);
-            }
+            self.fall_behind();
         }
     }
 

@@ -10,6 +10,10 @@ fn room(number: u64) -> OwnedRoomId {
     ruma::RoomId::parse(format!("!{number}:a.test")).unwrap()
 }
 
+fn user_id(number: u64) -> OwnedUserId {
+    OwnedUserId::try_from(format!("@u{number}:a.test")).unwrap()
+}
+
 fn lane(rooms: &[(u64, u64)]) -> Lane {
     Lane::restored(rooms.iter().map(|(id, after)| (room(*id), Position(*after))).collect(), Position(100))
 }
@@ -203,6 +207,22 @@ fn how_far_users_have_read_is_owed_to_a_peer_that_falls_behind() {
     assert_eq!(read(1, "@a:a.test", 9), (owed, None));
     assert_eq!(read(3, "@a:a.test", 12), (vec![(room(3), Position(11))], None));
     assert_eq!(read(1, "@a:a.test", 13), (vec![], None));
+}
+
+#[test]
+fn a_peer_for_which_very_many_receipts_wait_is_behind_and_none_is_forgotten() {
+    let mut lane = Lane::default();
+    for number in 0..=600 {
+        let receipt = OutgoingReceipt {
+            event_id: ruma::owned_event_id!("$e"),
+            ts: 1,
+            position: Position(1_000 + number),
+        };
+        lane.push_receipt((room(number % 2), user_id(number), None), receipt);
+    }
+    assert!(lane.is_behind());
+    assert_eq!(lane.changes().put, [(room(0), Position(999)), (room(1), Position(1_000))]);
+    assert_eq!(lane.owed.as_ref().unwrap()[&room(0)].through, Position(1_600));
 }
 
 #[test]
