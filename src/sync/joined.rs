@@ -454,13 +454,16 @@ impl Syncs {
         let filter = &scene.request.filter.ephemeral;
         let nothing = filter.passes_none();
         let mut receipts = vec![Vec::new(); rooms.len()];
-        if !nothing && !scene.keeps_receipts && filter.passes_type("m.receipt") {
-            let is_asked = |plan: &RoomPlan| plan.until.is_none() && filter.passes_room(&plan.row.room_id);
+        if !nothing && filter.passes_type("m.receipt") {
+            let is_asked = |plan: &RoomPlan| {
+                let is_wanted = plan.has_own_receipts() || !scene.keeps_receipts;
+                is_wanted && plan.until.is_none() && filter.passes_room(&plan.row.room_id)
+            };
             let asked: Vec<usize> = (0..rooms.len()).filter(|index| is_asked(rooms[*index])).collect();
             let query = |index: &usize| {
                 let plan = rooms[*index];
                 // Of rooms that the client does not know it knows none.
-                let known = scene.receipts.or(scene.since);
+                let known = scene.receipts.filter(|_| !scene.keeps_receipts).or(scene.since);
                 let after = known.filter(|_| plan.extent != Extent::Whole).unwrap_or(Position::START);
                 ReceiptQuery {
                     room: plan.row.room,
@@ -471,8 +474,15 @@ impl Syncs {
                 }
             };
             let queries: Vec<ReceiptQuery<'_>> = asked.iter().map(query).collect();
-            let found = self.rooms().receipts_since(scene.user(), &queries).await?;
+            let found = match scene.keeps_receipts {
+                true => self.own_receipts(scene, &queries).await?,
+                false => self.rooms().receipts_since(scene.user(), &queries).await?,
+            };
             for (index, mut found) in asked.into_iter().zip(found) {
+                if let (Some(_), Some(since)) = (scene.receipts, scene.since) {
+                    // His own he has been told, whatever was kept back.
+                    found.retain(|receipt| receipt.user_id != scene.user() || receipt.position > since);
+                }
                 if !scene.ignored.is_empty() {
                     found.retain(|receipt| !scene.ignored.contains(&receipt.user_id));
                 }
@@ -488,6 +498,16 @@ impl Syncs {
             })
             .collect();
         Ok((receipts, typing))
+    }
+
+    async fn own_receipts(
+        &self,
+        scene: &Scene<'_>,
+        queries: &[ReceiptQuery<'_>],
+    ) -> Result<Vec<Vec<Arc<Receipt>>>, Error> {
+        let asked: Vec<&ReceiptQuery<'_>> = queries.iter().collect();
+        let own = self.rooms().own_receipts(scene.user(), &asked).await?;
+        Ok(own.into_iter().map(|receipts| receipts.into_iter().map(Arc::new).collect()).collect())
     }
 
     /// The states as the reader may be shown them.

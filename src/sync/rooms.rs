@@ -28,7 +28,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) present: Option<Position>,
     /// Up to where it has receipts, if that is less.
     pub(crate) receipts: Option<Position>,
-    /// Whether receipts are told another time.
+    /// Whether receipts of others are told another time.
     pub(crate) keeps_receipts: bool,
     /// Up to where the answer tells.
     pub(crate) head: Position,
@@ -69,12 +69,19 @@ pub(crate) struct RoomPlan {
     pub(crate) ephemeral: bool,
     /// Whether there may be receipts that only the user himself is told of.
     pub(crate) own_receipts: bool,
+    /// Whether there may be his own among those of anybody.
+    pub(crate) own_public: bool,
     pub(crate) data: Items,
     /// Where he got out, if he is not in: nothing later is told.
     pub(crate) until: Option<Position>,
 }
 
 impl RoomPlan {
+    /// Whether there may be receipts of the user himself.
+    pub(crate) fn has_own_receipts(&self) -> bool {
+        self.own_receipts || self.own_public
+    }
+
     /// The last position of the room that is told.
     pub(crate) fn through(&self, scene: &Scene<'_>) -> Position {
         self.until.unwrap_or(scene.head)
@@ -119,6 +126,7 @@ impl Plan {
                         events: true,
                         ephemeral: false,
                         own_receipts: false,
+                        own_public: false,
                         data: data.remove(&row.room_id).unwrap_or_default(),
                         until: Some(until.position),
                     }),
@@ -137,17 +145,18 @@ impl Plan {
             && self.declined.is_empty())
     }
 
-    /// The rooms of which there may be receipts or typing to tell; nothing, if there is something among it that a user is
-    /// told at once: how far he has read himself, on all his devices.
+    /// The rooms of which there may be receipts or typing to tell; nothing, if one of them is told whole.
     pub(crate) fn of_the_moment(&self) -> Option<impl Iterator<Item = &RoomId>> {
         let rooms = self.joined.iter().filter(|room| room.ephemeral);
-        let is_urgent = self.joined.iter().any(|room| room.own_receipts);
-        (!is_urgent).then(|| rooms.map(|room| &*room.row.room_id))
+        let is_whole = self.joined.iter().any(|room| room.extent == Extent::Whole);
+        (!is_whole).then(|| rooms.map(|room| &*room.row.room_id))
     }
 
-    /// Whether all that there is to tell are receipts and typing.
+    /// Whether all that there is to tell are receipts of others and typing. How far he has read himself a user is told
+    /// at once, on all his devices.
     pub(crate) fn has_nothing_else(&self) -> bool {
-        !self.has_outside() && self.joined.iter().all(|room| !room.events && room.data.is_empty())
+        let is_so = |room: &RoomPlan| !room.events && !room.has_own_receipts() && room.data.is_empty();
+        !self.has_outside() && self.joined.iter().all(is_so)
     }
 }
 
@@ -174,7 +183,13 @@ impl Syncs {
         let Some(since) = scene.since.filter(|_| !scene.request.full_state) else {
             let all = (0..).zip(&rooms.rooms);
             return all
-                .map(|(place, _)| MovedRoom { place, events: true, ephemeral: true, own_receipts: true })
+                .map(|(place, _)| MovedRoom {
+                    place,
+                    events: true,
+                    ephemeral: true,
+                    own_receipts: true,
+                    own_public: true,
+                })
                 .collect();
         };
         let mut places = self.rooms().moved(rooms, since);
@@ -196,6 +211,7 @@ impl Syncs {
                 kept.events |= other.events;
                 kept.ephemeral |= other.ephemeral;
                 kept.own_receipts |= other.own_receipts;
+                kept.own_public |= other.own_public;
             }
             is_same
         });
@@ -274,6 +290,7 @@ impl Syncs {
             if was_kept_back || member.and_then(|event| event.membership()) != Some(Membership::Join) {
                 plan.extent = Extent::Whole;
                 (plan.events, plan.ephemeral, plan.own_receipts) = (true, true, true);
+                plan.own_public = true;
                 whole.push(plan);
             }
         }
@@ -302,6 +319,7 @@ fn plan_joined(scene: &Scene<'_>, row: &UserRoom, moved: MovedRoom, data: Items)
         events: moved.events || !is_news,
         ephemeral: has_ephemeral || !is_news,
         own_receipts: moved.own_receipts || !is_news,
+        own_public: moved.own_public || !is_news,
         data,
         until: None,
     })

@@ -236,6 +236,7 @@ impl Syncs {
                 News::Answer(answer) => return Ok(Answer::Whole(answer)),
                 News::Gathering(it) => {
                     gathering = Some(it);
+                    let _waiting = Waiting::new(&self.0.waiting);
                     let at_most = left.min(gathering::left(&it, self.0.clock.now()));
                     let woken = self.0.clock.timeout(at_most, watch.changed_urgently());
                     // Whatever ends it, it is looked what there is to tell now.

@@ -12,7 +12,10 @@ use store::{Moved, Position, Range, Topic, UpTo};
 use crate::{
     Error, EventSerial, RoomSerial, Rooms, Root,
     purge::known::purges_moved,
-    read::{receipts::private_receipts, room::RoomInfo},
+    read::{
+        receipts::{ReceiptKind, own_receipts_in},
+        room::RoomInfo,
+    },
     tables::{DEPARTURES, MEMBERS, MEMBERSHIPS, Membership},
 };
 
@@ -91,7 +94,7 @@ type OfName<'a> = &'a dyn Fn(&str) -> Topic;
 enum Sort {
     Events,
     Ephemeral,
-    OwnReceipts,
+    OwnReceipts(ReceiptKind),
 }
 
 /// What moves with topics that have their ids in common, in the order of these.
@@ -164,6 +167,8 @@ pub struct MovedRoom {
     pub ephemeral: bool,
     /// There may be receipts that only the user himself is told of.
     pub own_receipts: bool,
+    /// Among those of anybody there may be his own.
+    pub own_public: bool,
 }
 
 impl UserRooms {
@@ -229,10 +234,12 @@ impl UserRooms {
                 let places = joined().map(|(place, row)| TopicPlace::new(id_of(row.room_id.as_str()), place));
                 ByTopic::new(sorts.iter().map(|(topic, sort)| (topic("").kind, *sort)).collect(), places)
             };
-            let own = |room_id: &str| private_receipts(&self.user, room_id);
+            use ReceiptKind::{Private, Public};
+            let private = |room_id: &str| own_receipts_in(Private, &self.user, room_id);
+            let public = |room_id: &str| own_receipts_in(Public, &self.user, room_id);
             [
                 of(&[(&Topic::room, Sort::Events), (&Topic::ephemeral, Sort::Ephemeral)]),
-                of(&[(&own, Sort::OwnReceipts)]),
+                of(&[(&private, Sort::OwnReceipts(Private)), (&public, Sort::OwnReceipts(Public))]),
             ]
         })
     }
@@ -367,7 +374,8 @@ impl Rooms {
                 match sort {
                     Sort::Events => last.events = true,
                     Sort::Ephemeral => last.ephemeral = true,
-                    Sort::OwnReceipts => last.own_receipts = true,
+                    Sort::OwnReceipts(ReceiptKind::Private) => last.own_receipts = true,
+                    Sort::OwnReceipts(ReceiptKind::Public) => last.own_public = true,
                 }
             }
         }

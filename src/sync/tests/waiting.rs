@@ -86,6 +86,10 @@ async fn a_stopping_server_answers_those_who_wait() {
 /// A room of so many that what is of the moment is gathered for them, all of whom wait.
 async fn crowd(town: &Town, room: &RoomId) -> Vec<tokio::task::JoinHandle<Value>> {
     let mut waiting = Vec::new();
+    // Some who are in it as well, and do not.
+    for name in ["clerk1", "clerk2", "clerk3"] {
+        town.join(name, room).await;
+    }
     for number in 0..70 {
         let name = format!("reader{number}");
         town.join(&name, room).await;
@@ -109,8 +113,8 @@ async fn receipts_gather_for_a_crowd_and_come_within_two_seconds() {
     let event = town.say("hanako", &room, "通達").await;
     let waiting = crowd(&town, &room).await;
 
-    for reader in ["reader1", "reader2", "reader3"] {
-        read(&town, reader, &room, &event).await;
+    for clerk in ["clerk1", "clerk2", "clerk3"] {
+        read(&town, clerk, &room, &event).await;
         town.clock.advance(Duration::from_millis(100));
     }
     assert!(waiting.iter().all(|reader| !reader.is_finished()));
@@ -179,11 +183,28 @@ async fn how_far_he_has_read_himself_is_told_a_user_at_once_also_in_a_crowd() {
     let event = town.say("hanako", &room, "通達").await;
     let mut waiting = crowd(&town, &room).await;
 
-    let (own, kind) = (waiting.remove(1), ReceiptKind::Private);
-    town.rooms.set_receipt(&user("reader1"), &room, kind, None, &event).await.unwrap();
+    read(&town, "clerk1", &room, &event).await;
+    for (number, kind) in [(1, ReceiptKind::Private), (2, ReceiptKind::Public)] {
+        let name = format!("reader{number}");
+        let own = waiting.remove(1);
+        town.rooms.set_receipt(&user(&name), &room, kind, None, &event).await.unwrap();
 
-    assert!(joined(&own.await.unwrap(), &room)["ephemeral"].is_object());
-    assert!(waiting.iter().all(|reader| !reader.is_finished()));
+        let answer = own.await.unwrap();
+        let told = &joined(&answer, &room)["ephemeral"]["events"][0]["content"][event.as_str()];
+        let of_kind = told[kind.as_str()].as_object().unwrap();
+        assert_eq!((told.as_object().unwrap().len(), of_kind.len()), (1, 1), "of others later: {told}");
+        assert!(of_kind.contains_key(user(&name).as_str()));
+        assert!(waiting.iter().all(|reader| !reader.is_finished()));
+
+        let mut next = patient(&name);
+        next.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
+        let next = start(&town, &next).await;
+        assert!(!next.is_finished());
+        if kind == ReceiptKind::Public {
+            town.clock.advance(Duration::from_millis(2_000));
+            assert_eq!(receipts(&next.await.unwrap(), &room), ["clerk1"], "his own once");
+        }
+    }
 }
 
 #[tokio::test]
@@ -193,7 +214,7 @@ async fn a_message_waits_for_nothing_in_a_crowd_not_even_behind_a_receipt() {
     let event = town.say("hanako", &room, "通達").await;
     let waiting = crowd(&town, &room).await;
 
-    read(&town, "reader1", &room, &event).await;
+    read(&town, "clerk1", &room, &event).await;
     // What wakes each of them has come; so they look, find it, and go on waiting for what is urgent.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
@@ -211,7 +232,7 @@ async fn a_message_waits_for_nothing_in_a_crowd_not_even_behind_a_receipt() {
             next.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
             let next = start(&town, &next).await;
             town.clock.advance(Duration::from_millis(2_000));
-            assert_eq!(receipts(&next.await.unwrap(), &room), ["reader1"]);
+            assert_eq!(receipts(&next.await.unwrap(), &room), ["clerk1"]);
         }
     }
 }

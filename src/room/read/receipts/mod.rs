@@ -161,10 +161,15 @@ impl Receipt {
 pub use since::ReceiptQuery;
 pub(crate) use tail::TailCache;
 
-/// What moves when a user's own clients have something new to hear of how far he has read in a room.
+/// What moves when a user of ours has read on in a room; by the kind of the receipt, as private ones are looked for
+/// where nobody else's are.
 #[must_use]
-pub fn private_receipts(user: &UserId, room_id: &str) -> Topic {
-    Topic::new(17, &format!("{user} {room_id}"))
+pub fn own_receipts_in(kind: ReceiptKind, user: &UserId, room_id: &str) -> Topic {
+    let topic = match kind {
+        ReceiptKind::Private => 17,
+        ReceiptKind::Public => 22,
+    };
+    Topic::new(topic, &format!("{user} {room_id}"))
 }
 
 /// A receipt to be noted.
@@ -402,7 +407,8 @@ impl Rooms {
         outgoing: bool,
     ) {
         let public = receipt.kind == ReceiptKind::Public;
-        let outgoing = outgoing && public;
+        let of_ours = outgoing;
+        let outgoing = of_ours && public;
         let entry = Entry::Receipt(ReceiptEntry {
             room: room.serial,
             room_id: room.room_id.clone(),
@@ -411,13 +417,14 @@ impl Rooms {
             thread: receipt.thread.clone().unwrap_or_default(),
             outgoing,
         });
-        let mut topics = match public {
-            true => vec![Topic::ephemeral(room.room_id.as_str())],
-            false => vec![
-                Topic::own_receipts(receipt.user_id.as_str()),
-                private_receipts(&receipt.user_id, room.room_id.as_str()),
-            ],
-        };
+        let mut topics = Vec::with_capacity(4);
+        if public {
+            topics.push(Topic::ephemeral(room.room_id.as_str()));
+        }
+        if of_ours {
+            topics.push(Topic::own_receipts(receipt.user_id.as_str()));
+            topics.push(own_receipts_in(receipt.kind, &receipt.user_id, room.room_id.as_str()));
+        }
         if outgoing {
             topics.push(Topic::destination("*"));
         }

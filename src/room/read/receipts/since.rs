@@ -120,8 +120,12 @@ impl Rooms {
         Ok(told)
     }
 
-    /// The user's own receipts of both kinds, which are at most two for each of the threads that are kept.
-    async fn own_receipts(
+    /// The user's own receipts of both kinds, which are at most two for each of the threads that are kept; in the order of
+    /// `queries`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn own_receipts(
         &self,
         user: &UserId,
         queries: &[&ReceiptQuery<'_>],
