@@ -58,7 +58,12 @@ impl Moves {
             self.older = std::mem::take(&mut self.newer);
             self.older_last = self.newer_last;
         }
-        let last = self.newer.entry(topic).or_insert(position);
+        // Positions may come late, and what the older generation knows of a topic is asked for no more once it is among
+        // the newer.
+        let last = self
+            .newer
+            .entry(topic)
+            .or_insert_with(|| self.older.get(&topic).copied().unwrap_or(Position::START));
         *last = position.max(*last);
         self.newer_last = self.newer_last.max(position);
         self.note_recent(topic, position);
@@ -162,6 +167,28 @@ mod tests {
                 let truly = truth.iter().filter(|(_, last)| **last > since).map(|(id, _)| *id);
                 prop_assert_eq!(found.iter().map(|topic| topic.id).collect::<BTreeSet<_>>(), truly.collect());
                 prop_assert!(found.is_empty() || moves.since(since, found.len() - 1).is_none());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_topic_that_moved_is_never_said_to_rest_although_what_was_noted_comes_again_late(
+            touches in proptest::collection::vec((0_u64..20, any::<prop::sample::Index>()), 1..300),
+            capacity in 1_usize..20,
+        ) {
+            let mut moves = Moves::new(Position(0), capacity);
+            let mut truth = HashMap::new();
+            for (at, (id, earlier)) in touches.iter().enumerate() {
+                moves.note(topic(*id), Position(at as u64 + 1));
+                truth.insert(*id, at as u64 + 1);
+                let earlier = earlier.index(at + 1);
+                moves.note(topic(touches[earlier].0), Position(earlier as u64 + 1));
+            }
+            for since in 0..=touches.len() as u64 {
+                for (id, _) in truth.iter().filter(|(_, last)| **last > since) {
+                    prop_assert_eq!(moves.moved(topic(*id), Position(since)), Moved::Maybe);
+                }
             }
         }
     }
