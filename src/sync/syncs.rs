@@ -253,12 +253,12 @@ impl Syncs {
             }
             let left = deadline.since(self.0.clock.instant());
             if left.is_zero() || self.0.stop.is_cancelled() {
-                return Ok(Answer::Whole(self.nothing(&request, head)));
+                return Ok(Answer::Whole(self.nothing(&request, head, &rooms)));
             }
             let _waiting = Waiting::new(&self.0.waiting);
             let woken = self.0.clock.timeout(left, watch.changed());
             if !matches!(self.0.stop.run_until_cancelled(woken).await, Some(Ok(()))) {
-                return Ok(Answer::Whole(self.nothing(&request, head)));
+                return Ok(Answer::Whole(self.nothing(&request, head, &rooms)));
             }
         }
     }
@@ -283,8 +283,8 @@ impl Syncs {
     }
 
     /// The answer when nothing happened.
-    fn nothing(&self, request: &SyncRequest, head: Position) -> Bytes {
-        let rest = Rest::default().typing(self.typed_still(request));
+    fn nothing(&self, request: &SyncRequest, head: Position, rooms: &UserRooms) -> Bytes {
+        let rest = Rest::default().typing(self.typed_still(request, rooms));
         let mut out = Out::with_capacity(64);
         out.head(&Token::after(head).with_rest(&rest), &Items::new());
         out.raw("}");

@@ -78,14 +78,21 @@ impl Syncs {
             rooms.rooms.get(place).map(|row| row.room)
         });
         let mut typing: Vec<RoomSerial> = told.collect();
-        typing.extend(self.typed_still(scene.request));
+        typing.extend(self.typed_still(scene.request, rooms));
         typing.sort_unstable();
         typing.dedup();
         typing
     }
 
-    /// Of the rooms in which somebody typed, as the client was told, those in which somebody does.
-    pub(crate) fn typed_still(&self, request: &SyncRequest) -> impl Iterator<Item = RoomSerial> {
-        request.rest.typing.iter().copied().filter(|room| !self.rooms().typing_in(*room).is_empty())
+    /// Of the rooms in which somebody typed, as the client was told, those in which somebody does. A token may be made
+    /// up, so those alone that the user is in: of others he learns nothing.
+    pub(crate) fn typed_still(
+        &self,
+        request: &SyncRequest,
+        rooms: &UserRooms,
+    ) -> impl Iterator<Item = RoomSerial> {
+        let is_in = |room: RoomSerial| rooms.find(room).is_some_and(|row| row.membership == Membership::Join);
+        let named = request.rest.typing.iter().copied();
+        named.filter(move |room| is_in(*room) && !self.rooms().typing_in(*room).is_empty())
     }
 }

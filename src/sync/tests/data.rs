@@ -299,6 +299,25 @@ async fn who_was_shown_typing_before_a_crash_is_not_any_more_though_nothing_else
 }
 
 #[tokio::test]
+async fn a_token_that_is_made_up_tells_nobody_whether_somebody_types_elsewhere() {
+    let town = town().await;
+    let (room, others) = (town.room("hanako").await, town.room("taro").await);
+    let serial = town.rooms.room(&others).await.unwrap().unwrap().serial;
+    let mut hanako = client("hanako");
+    hanako.sync(&town).await;
+    town.rooms.set_typing(&user("taro"), &others, Some(Duration::from_secs(30))).await.unwrap();
+    for says in [false, true] {
+        hanako.since = Some(format!("{}!{}", hanako.since.unwrap(), serial.0));
+        if says {
+            town.say("hanako", &room, "起").await;
+        }
+        let answer = hanako.sync(&town).await;
+        assert_eq!(joined(&answer, &room).is_object(), says);
+        assert!(!answer["next_batch"].as_str().unwrap().contains('!'), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn typing_ends_in_its_time_however_the_calendar_is_set() {
     let town = town().await;
     let room = town.room("hanako").await;
