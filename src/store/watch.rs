@@ -492,6 +492,61 @@ mod tests {
         assert_eq!(crowds(), [0, CROWD + 80, 0]);
     }
 
+    /// Each step wakes all before the next one, so each is another race of those who touch with those who begin to wait,
+    /// give up, and come and go around the size of a crowd.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nobody_sleeps_through_what_he_waits_for_while_others_come_and_go() {
+        const STEPS: u64 = 300;
+        let hub = Hub::new(Position(0), 10);
+        let seen: Arc<[AtomicU64]> = (0..CROWD + 6).map(|_| AtomicU64::new(0)).collect();
+        let readers = (0..CROWD + 6).map(|number| {
+            let (hub, seen) = (hub.clone(), seen.clone());
+            tokio::spawn(async move {
+                let mut kept = hub.watch(vec![topic(1)], vec![topic(2)]);
+                for round in 0_usize.. {
+                    if number % 4 == 0 {
+                        kept = hub.watch(vec![topic(1)], vec![topic(2)]);
+                    }
+                    let mut watch = kept.clone();
+                    let head = hub.head().0;
+                    seen[number].store(head, Ordering::SeqCst);
+                    if head == STEPS {
+                        return;
+                    }
+                    // Odd steps touch what is patient, even ones what is urgent.
+                    let is_urgent = number % 3 == 0 && head % 2 == 1;
+                    let wait = async {
+                        if is_urgent { watch.changed_urgently().await } else { watch.changed().await }
+                    };
+                    if number % 5 == 0 && round % 2 == 0 {
+                        tokio::select! {
+                            biased;
+                            () = wait => {}
+                            () = tokio::task::yield_now() => {}
+                        }
+                    } else {
+                        wait.await;
+                    }
+                }
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        let steps = async {
+            for step in 1..=STEPS {
+                let touched = [topic(2 - (step + 1) % 2)];
+                hub.advance([(Position(step), &touched[..])].into_iter(), std::iter::empty(), Position(step));
+                while seen.iter().any(|seen| seen.load(Ordering::SeqCst) < step) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), steps).await.unwrap();
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert!(hub.shards.iter().all(|shard| shard.lock().is_empty()));
+    }
+
     #[test]
     fn the_tables_follow_those_who_are_left() {
         let hub = Hub::new(Position(0), 10);
