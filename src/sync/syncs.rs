@@ -193,6 +193,9 @@ impl Syncs {
     /// See [`Error`]; [`account::Error::UnknownToken`] when the device was signed out during the wait.
     pub async fn sync(&self, request: SyncRequest) -> Result<Answer, Error> {
         self.0.answers.inc();
+        // The session was looked at before that, and before the token was given. One that is made up says of no position
+        // that she was signed in there, and another process may have given that position already.
+        let signed_in = request.since.unwrap_or(Position::START).min(self.0.store.head());
         let request = Arc::new(request);
         let _is_there = self.note_presence(&request).await?;
         let Some(mut since) = request.since else { return Box::pin(self.whole(request)).await };
@@ -229,7 +232,7 @@ impl Syncs {
             let news = self.news(&request, known, head, &rooms, may_gather).await?;
             if has_waited {
                 // After the read: what was read while the session was good may be told.
-                self.must_be_signed_in(&request).await?;
+                self.must_be_signed_in(&request, signed_in).await?;
             }
             has_waited = true;
             match news {
@@ -265,12 +268,11 @@ impl Syncs {
 
     /// Refuses a client that waited if its device was signed out meanwhile: what happened since is none of its business.
     /// New tokens for a device that is still there do not end a wait. Reads the store only when something about the
-    /// device has changed.
-    async fn must_be_signed_in(&self, request: &SyncRequest) -> Result<(), Error> {
-        let SyncRequest { user, device, since, .. } = request;
-        // The token was given before the session was looked at, so whatever ended that since came later.
+    /// device has changed since it was known to be signed in.
+    async fn must_be_signed_in(&self, request: &SyncRequest, signed_in: Position) -> Result<(), Error> {
+        let SyncRequest { user, device, .. } = request;
         let topic = Topic::device(user.as_str(), device.as_str());
-        if self.0.store.moved(topic, since.unwrap_or(Position::START)) == Moved::No {
+        if self.0.store.moved(topic, signed_in) == Moved::No {
             return Ok(());
         }
         match self.0.accounts.device(user, device).await {

@@ -1,12 +1,16 @@
 //! Who waits while his device is signed out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use account::{Actor, Credentials, LogIn, NewUser};
+use async_trait::async_trait;
 use ruma::OwnedDeviceId;
+use store::{
+    Backend, CommitError, Interposed, MemoryBackend, Position, RawBatch, RawCommitted, Topic, Touched,
+};
 use tokio::task::JoinHandle;
 
-use super::town::{Client, Town, client, joined, said, town, user};
+use super::town::{Client, Town, client, joined, said, town, town_over, user};
 use crate::Error;
 
 type Outcome = Result<serde_json::Value, Error>;
@@ -34,7 +38,10 @@ async fn log_in(town: &Town, device: &str) {
 }
 
 async fn with_hanako() -> Town {
-    let town = town().await;
+    with_hanako_in(town().await).await
+}
+
+async fn with_hanako_in(town: Town) -> Town {
     let new =
         NewUser { localpart: "hanako".to_owned(), password: Some(PASSWORD.to_owned()), ..NewUser::default() };
     town.accounts.create_user(user("hanako").server_name(), new, &Actor::operator("test")).await.unwrap();
@@ -91,4 +98,60 @@ async fn new_tokens_for_a_device_end_no_wait() {
     log_in(&town, "PHONE").await;
     town.say("hanako", &room, "次").await;
     assert_eq!(said(&joined(&waiting.await.unwrap().unwrap(), &room)["timeline"]["events"]), ["次"]);
+}
+
+/// Data of several processes, which hear of each other only when they reach for a position.
+struct Shared {
+    memory: MemoryBackend,
+    touched: tokio::sync::Mutex<Vec<(Position, Vec<Topic>)>>,
+}
+
+#[async_trait]
+impl Interposed for Shared {
+    fn behind(&self) -> &dyn Backend {
+        &self.memory
+    }
+
+    async fn commit(&self, batches: Arc<Vec<RawBatch>>) -> Vec<Result<RawCommitted, CommitError>> {
+        let mut touched = self.touched.lock().await;
+        let answers = self.memory.commit(batches.clone()).await;
+        for (batch, answer) in batches.iter().zip(&answers) {
+            let Ok(committed) = answer else { continue };
+            let positions = (committed.first.0..).map(Position);
+            touched.extend(positions.zip(&batch.slots).map(|(at, slot)| (at, slot.topics.clone())));
+        }
+        answers
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn touched(&self, after: Position, limit: usize) -> Result<Touched, store::Error> {
+        let touched = self.touched.lock().await;
+        let positions: Vec<_> = touched.iter().filter(|(at, _)| *at > after).take(limit).cloned().collect();
+        let through = positions.last().map_or(after, |(at, _)| *at);
+        Ok(Touched { positions, ..Touched::nothing(through) })
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_made_up_keeps_no_wait_going_where_another_process_ended_the_session() {
+    let shared = Arc::new(Shared { memory: MemoryBackend::new(), touched: Default::default() });
+    let one = with_hanako_in(town_over(shared.clone()).await).await;
+    let room = one.room("hanako").await;
+    one.join("taro", &room).await;
+    let mut phone = on(&one, "PHONE").await;
+    let two = town_over(shared).await;
+
+    let by = Actor::user(&user("hanako"), false, None);
+    one.accounts.log_out(&user("hanako"), &phone.device, &by).await.unwrap();
+    // For the other she is still signed in. The next positions are not hard to guess.
+    phone.since = Some(format!("s1_{}", one.store.head()));
+    assert!(two.store.head() < one.store.head());
+    let waiting = start(&two, &phone).await;
+    one.say("taro", &room, "秘").await;
+    two.store.reach(one.store.head()).await.unwrap();
+    let outcome = waiting.await.unwrap();
+    assert!(is_refused(&outcome), "{outcome:?}");
 }
