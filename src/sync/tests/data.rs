@@ -1,8 +1,12 @@
 //! Account data, receipts, typing.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use room::read::receipts::ReceiptKind;
+use room::read::receipts::{NewReceipt, ReceiptKind};
 use serde_json::{Value, json};
 
 use super::town::{client, joined, town, town_on, user};
@@ -136,6 +140,51 @@ async fn who_is_told_a_whole_room_is_told_its_receipts_too_however_old() {
     taro.full_state = true;
     let whole = taro.sync(&town).await;
     assert!(joined(&whole, &room).is_object() && joined(&whole, &other).is_object());
+}
+
+#[tokio::test]
+async fn receipts_of_whatever_names_are_told_each_once_from_memory_and_from_the_store() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    let info = town.rooms.room(&room).await.unwrap().unwrap();
+    let mut reader = client("hanako");
+    reader.sync(&town).await;
+    let names = ["a", "\"", "\\", "]}", "{\"", "\u{1}", "\u{2028}災", "m.read", "ts"];
+    let mut noted = BTreeSet::new();
+    for (number, user) in names.iter().enumerate() {
+        for (other, thread) in names.iter().enumerate() {
+            let event = format!("${}", names[(number + other) % names.len()]);
+            let (user, thread) = (format!("@{user}:wajima.test"), format!("${thread}"));
+            let receipt = NewReceipt {
+                user_id: user.clone().try_into().unwrap(),
+                kind: ReceiptKind::Public,
+                thread: Some(thread.clone()),
+                event_id: event.clone().try_into().unwrap(),
+                ts: 5,
+            };
+            town.rooms.note_receipts(&info, &[receipt], false).await.unwrap();
+            noted.insert((event, user, thread));
+        }
+    }
+    assert_eq!(noted.len(), names.len() * names.len());
+    for mut reader in [reader, client("hanako")] {
+        let answer = reader.sync(&town).await;
+        let mut told = Vec::new();
+        for receipt in joined(&answer, &room)["ephemeral"]["events"].as_array().unwrap() {
+            for (event, kinds) in receipt["content"].as_object().unwrap() {
+                for (user, told_of) in kinds["m.read"].as_object().unwrap() {
+                    assert_eq!(told_of["ts"], 5);
+                    told.push((
+                        event.clone(),
+                        user.clone(),
+                        told_of["thread_id"].as_str().unwrap().to_owned(),
+                    ));
+                }
+            }
+        }
+        assert_eq!(told.len(), noted.len());
+        assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), noted);
+    }
 }
 
 /// Many come while answers are made.
