@@ -217,13 +217,61 @@ impl Rooms {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
+    use std::collections::{BTreeMap, HashMap};
+
     use super::*;
     use crate::read::receipts::{ReceiptKind, ReceiptRow};
 
     fn receipt(n: u64) -> Receipt {
-        let user_id = format!("@shokuin{n}:kanazawa.example.jp").try_into().unwrap();
+        receipt_of(n, "main", n)
+    }
+
+    fn receipt_of(user: u64, thread: &str, n: u64) -> Receipt {
+        let user_id = format!("@shokuin{user}:kanazawa.example.jp").try_into().unwrap();
         let row = ReceiptRow { event_id: format!("${n:043}").try_into().unwrap(), order: None, ts: n };
-        Receipt::new(user_id, ReceiptKind::Public, "main".to_owned(), row, Position(n))
+        Receipt::new(user_id, ReceiptKind::Public, thread.to_owned(), row, Position(n))
+    }
+
+    /// As the store has them: of each user and thread the last one, at most so many as are told.
+    #[test]
+    fn a_tail_has_the_last_receipts_of_all_and_knows_what_they_take_however_they_come() {
+        let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut below = |most: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % most
+        };
+        for users in [3, 40, 3_000] {
+            let mut tail = Tail::new(Position(0));
+            let mut last = HashMap::new();
+            let mut at = 0;
+            while at < 8_000 {
+                let few = below(2) == 0;
+                let count = if few { below(FEW as u64 + 2) } else { below(300) };
+                // What comes together has one receipt of each user and thread: it is read from the store.
+                let mut new = BTreeMap::new();
+                for _ in 0..count {
+                    at += 1;
+                    let (user, thread) = (below(users), ["", "main", "$災害"][below(3) as usize]);
+                    new.insert((user, thread), at);
+                }
+                last.extend(new.iter().map(|(whose, at)| (*whose, *at)));
+                let mut new: Vec<_> =
+                    new.into_iter().map(|((user, thread), at)| (at, user, thread)).collect();
+                new.sort_unstable();
+                let rows = new.into_iter().map(|(at, user, thread)| receipt_of(user, thread, at));
+                tail.extend(rows.collect(), Position(at));
+
+                assert_eq!(tail.bytes, tail.rows.iter().map(|row| bytes(row)).sum::<usize>());
+                let mut wanted: Vec<u64> =
+                    last.values().copied().filter(|at| Position(*at) > tail.after).collect();
+                wanted.sort_unstable();
+                assert!(tail.rows.iter().map(|row| row.position.0).eq(wanted));
+                assert!(tail.rows.len() <= MOST_TOLD && tail.through == Position(at));
+            }
+            assert_eq!(tail.after > Position(0), users == 3_000);
+        }
     }
 
     #[test]
