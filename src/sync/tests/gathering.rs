@@ -201,3 +201,34 @@ async fn every_receipt_is_told_in_the_end_whatever_happens_meanwhile() {
         }
     }
 }
+
+#[tokio::test]
+async fn numbers_that_are_made_up_keep_nothing_back() {
+    let town = town_on(&MemoryDisk::default()).await;
+    let room = town.room("hanako").await;
+    let event = town.say("hanako", &room, "通達").await;
+    for number in 0..70 {
+        town.join(&format!("reader{number}"), &room).await;
+    }
+    gather_crowd(&town, &room).await;
+    let mut known = Reader { client: client("reader1"), told: BTreeMap::new() };
+    known.sync(&town, Duration::ZERO).await;
+    town.rooms.set_receipt(&user("reader2"), &room, ReceiptKind::Public, None, &event).await.unwrap();
+    let (since, most, now) = (known.client.since.unwrap(), u64::MAX, 1_800_000_000_000_u64);
+    for rest in [
+        format!("~{most}*{most}*{most}!{most}"),
+        format!("*0*{most}"),
+        "*0*0".to_owned(),
+        format!("*{most}*{}", now + 8_000),
+        format!("~0*1*{}!0!0!0!{most}", now + 7_000),
+    ] {
+        let mut reader = Reader { client: client("reader1"), told: BTreeMap::new() };
+        reader.client.timeout = Duration::from_secs(30);
+        reader.client.since = Some(format!("{since}{rest}"));
+        reader.sync(&town, Duration::from_millis(100)).await;
+        let whose = (room.clone(), ReceiptKind::Public.as_str(), user("reader2"), None);
+        assert_eq!(reader.told.get(&whose).map(String::as_str), Some(event.as_str()), "{rest}");
+        let next = reader.client.since.unwrap();
+        assert!(!next.contains(['~', '*', '!']), "{rest}: {next}");
+    }
+}
