@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::{Metrics, Tasks};
-use room::tables::SERVERS;
+use room::{
+    read::timeline::RecentQuery,
+    tables::{Membership, SERVERS},
+};
 use ruma::OwnedRoomId;
 use serde_json::json;
 use store::{
@@ -118,6 +121,97 @@ async fn another_process_over_the_same_store_that_lets_somebody_in_is_noticed() 
     b.join(&taro, &room, "a.test").await.unwrap();
     assert!(is_news(&one, &room, "@hanako:a.test").await);
     assert!(is_news(&two, &room, "@hanako:a.test").await);
+}
+
+/// Demands of all that was said in a room and is no news for others that none of them was there, before it or after it.
+async fn nothing_was_kept_from_others(a: &Server, room: &OwnedRoomId) -> usize {
+    let info = a.rooms.room(room).await.unwrap().unwrap();
+    let through = a.store.head();
+    let query =
+        RecentQuery { room: info.serial, room_id: room, after: Position::START, through, limit: 100_000 };
+    let rows = a.rooms.recent(&[query]).await.unwrap().pop().unwrap().entries;
+    let mut kept = 0;
+    for change in a.store.changes(Position::START, usize::MAX).await.unwrap() {
+        let entry = room::log::Entry::decode(change.kind, &change.payload).unwrap();
+        let Some(room::log::Entry::Event(entry)) = entry else { continue };
+        if entry.room != info.serial || entry.outgoing {
+            continue;
+        }
+        let Some(at) = rows.iter().position(|row| row.order == room::Order::live(change.position)) else {
+            continue;
+        };
+        let event = a.rooms.events_of(&[(info.serial, rows[at])]).await.unwrap().pop().unwrap();
+        if !a.rooms.is_local(event.sender()) {
+            continue;
+        }
+        for row in &rows[at.saturating_sub(1)..=at] {
+            let state =
+                a.rooms.full_states(&[(info.serial, row.current)], true).await.unwrap().pop().unwrap();
+            let there = state.iter().filter(|event| event.membership() == Some(Membership::Join));
+            let others = there.filter(|event| !a.rooms.is_local(event.sender())).count();
+            assert_eq!(others, 0, "{}", event.pdu().content_str());
+        }
+        kept += 1;
+    }
+    kept
+}
+
+/// Some write in a room while others come and go, with one process or two.
+async fn write_while_others_come_and_go(processes: usize) {
+    let net = Net::default();
+    let one = net.server(&["a.test", "aa.test"]).await;
+    let b = net.server(&["b.test"]).await;
+    let (hanako, jiro, taro) = (user("@hanako:a.test"), user("@jiro:aa.test"), user("@taro:b.test"));
+    // Made last, it is the one that others reach.
+    let other = match processes {
+        1 => None,
+        _ => Some(net.server_over(&["a.test", "aa.test"], &one.disk, one.store.clone()).await),
+    };
+    let two = other.as_ref().unwrap_or(&one);
+    for round in 0..12_u32 {
+        let room = one.public_room(&hanako).await;
+        let say = async {
+            for index in 0..30 {
+                let (by, text) = (if index % 3 == 0 { two } else { &one }, index.to_string());
+                by.engine.send(&room, message(&hanako, &text), None).await.unwrap();
+            }
+        };
+        let change = async {
+            for index in 0..6 {
+                let topic = state(&hanako, "m.room.topic", "", &json!({ "topic": index }));
+                two.engine.send(&room, topic, None).await.unwrap();
+            }
+            one.join(&jiro, &room, "a.test").await.unwrap();
+        };
+        let come_and_go = async {
+            for index in 0..3 {
+                if (round + index) % 3 == 0 {
+                    one.invite(&hanako, &room, &taro).await.unwrap();
+                }
+                b.join(&taro, &room, "a.test").await.unwrap();
+                // While he is there, on one tip.
+                for text in ["お疲れさまです", "はい", "では"] {
+                    one.say(&hanako, &room, text).await;
+                }
+                match (round + index) % 3 {
+                    0 => one.engine.kick(&hanako, &room, &taro, None).await.unwrap(),
+                    _ => b.engine.leave(&taro, &room, None).await.unwrap(),
+                }
+                b.deliver(two).await;
+                one.deliver(&b).await;
+            }
+        };
+        one.say(&hanako, &room, "始").await;
+        tokio::join!(say, change, come_and_go);
+        assert!(nothing_was_kept_from_others(&one, &room).await > 0);
+        nothing_was_kept_from_others(two, &room).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_from_others_in_whatever_order_they_come_and_go() {
+    write_while_others_come_and_go(1).await;
+    write_while_others_come_and_go(2).await;
 }
 
 /// What somebody waits for who reads which servers are in a room, once: he says that he is there, and is told to go on.
