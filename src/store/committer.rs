@@ -273,20 +273,23 @@ async fn write(queue: &Queue, backend: &dyn Backend, hub: &Hub, group: Vec<Waiti
         queue.sign.note(Err(reason.clone()));
     }
 
-    if backend.is_shared() {
-        if let Err(error) = show(backend, hub, &results).await {
-            warn!(error = ?error, "a group was written, but the log cannot be read up to it");
-            let written = results.iter_mut().filter(|result| result.is_ok());
-            written.for_each(|result| *result = Err(CommitError::Unknown));
-        }
-    } else {
-        advance(hub, &batches, &results);
+    let mut touched = Vec::new();
+    if !backend.is_shared() {
+        touched = reveal(hub, &batches, &results);
+    } else if let Err(error) = show(backend, hub, &results).await {
+        warn!(error = ?error, "a group was written, but the log cannot be read up to it");
+        let written = results.iter_mut().filter(|result| result.is_ok());
+        written.for_each(|result| *result = Err(CommitError::Unknown));
     }
     let head = hub.head();
     for (answer, result) in answers.into_iter().zip(results) {
         let outcome = result.map(|RawCommitted { first, count }| Committed { first, count, head });
         // Whoever submitted may have lost interest.
         answer.send(outcome).ok();
+    }
+    // After the answers: whoever wrote to thousands who wait is not answered behind them all.
+    if !touched.is_empty() {
+        hub.wake_all(touched.into_iter());
     }
     trouble
 }
@@ -331,15 +334,22 @@ async fn refuse_until_healed(queue: &Queue, backend: &dyn Backend, hub: &Hub, mu
     }
 }
 
-/// Makes a group visible that this process alone can have written.
-fn advance(hub: &Hub, batches: &[RawBatch], results: &[Result<RawCommitted, CommitError>]) {
-    let Some(head) = last_given(results) else { return };
+/// Makes a group visible that this process alone can have written; gives what it touched, so that those who wait for it
+/// are woken.
+fn reveal<'a>(
+    hub: &Hub,
+    batches: &'a [RawBatch],
+    results: &[Result<RawCommitted, CommitError>],
+) -> Vec<(Position, &'a [Topic])> {
+    let Some(head) = last_given(results) else { return Vec::new() };
     let committed =
         batches.iter().zip(results).filter_map(|(batch, result)| Some((batch, result.as_ref().ok()?)));
     let slots = committed.flat_map(|(batch, done)| (done.first.0..).map(Position).zip(&batch.slots));
     let told = slots.clone().filter(|(_, slot)| slot.kind == EPHEMERAL && !slot.payload.is_empty());
-    let touched = slots.map(|(position, slot)| (position, slot.topics.as_slice()));
-    hub.advance(touched, told.map(|(position, slot)| (position, slot.payload.as_ref())), head);
+    let told = told.map(|(position, slot)| (position, slot.payload.as_ref()));
+    let touched: Vec<_> = slots.map(|(position, slot)| (position, slot.topics.as_slice())).collect();
+    hub.reveal(touched.iter().copied(), told, head);
+    touched
 }
 
 /// The last position that a group got; none when it got none.

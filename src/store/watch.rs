@@ -1,8 +1,8 @@
 //! Waiting for commits: who is woken by what, and which topics moved since a position.
 //!
-//! What a commit tells is heard first; then its topics are noted as moved, then the head moves, then waiters are woken. So a
-//! reader that creates its [`Watch`], takes the head and reads, misses nothing: what came later
-//! wakes the watch.
+//! What a commit tells is heard first; then its topics are noted as moved, then the head moves, then whoever committed is
+//! answered, then waiters are woken. So a reader that creates its [`Watch`], takes the head and reads, misses nothing:
+//! what came later wakes the watch.
 
 use std::{
     collections::HashMap,
@@ -77,6 +77,18 @@ impl Hub {
         told: impl Iterator<Item = (Position, &'a [u8])>,
         head: Position,
     ) {
+        self.reveal(touched.clone(), told, head);
+        self.wake_all(touched);
+    }
+
+    /// The first half of [`Hub::advance`]: makes everything up to `head` visible. Those who wait for the topics have to be
+    /// woken after it.
+    pub(crate) fn reveal<'a>(
+        &self,
+        touched: impl Iterator<Item = (Position, &'a [Topic])>,
+        told: impl Iterator<Item = (Position, &'a [u8])>,
+        head: Position,
+    ) {
         {
             let _one_at_a_time = self.advancing.lock();
             // What comes again is heard no second time: calls that overlap tell the same.
@@ -84,7 +96,7 @@ impl Hub {
             told.filter(|(position, _)| *position > known)
                 .for_each(|(position, told)| self.hear(position, told));
             let mut moves = self.moves.lock();
-            for (position, topics) in touched.clone() {
+            for (position, topics) in touched {
                 for topic in topics {
                     moves.note(*topic, position);
                 }
@@ -93,6 +105,10 @@ impl Hub {
             self.head.fetch_max(head.0, Ordering::AcqRel);
         }
         self.advanced.notify_waiters();
+    }
+
+    /// Wakes those who wait for what was touched, or for anything.
+    pub(crate) fn wake_all<'a>(&self, touched: impl Iterator<Item = (Position, &'a [Topic])>) {
         for (_, topics) in touched {
             for topic in topics {
                 self.wake(*topic);

@@ -3,7 +3,8 @@
 //! In a room with many readers each receipt would wake all others, and be told to each of them. So receipts and typing
 //! wait a while for more of their kind. A message does not wait for them, and leaves the receipts behind: told with it,
 //! they would make it late for those who are answered last. The token says up to where they were told, and when it is
-//! their turn: so they come in time however many messages come before.
+//! their turn: so they come in time however many messages come before. Only how far he has read himself a user is told at
+//! once: a message that he has read on one device is not to stand there as unread on another.
 
 use std::time::Duration;
 
