@@ -453,7 +453,7 @@ mod tests {
     use base::{Metrics, Tasks};
 
     use super::*;
-    use crate::{MemoryBackend, Store, interposed::Interposed};
+    use crate::{Batch, MemoryBackend, Store, interposed::Interposed};
 
     /// Shared data to which others write one more entry each time that the log is read.
     struct Lively {
@@ -498,5 +498,37 @@ mod tests {
         backend.behind.store(1_000, SeqCst);
         let theirs = position.plus(10);
         assert_eq!(store.reach(theirs).await.unwrap(), theirs);
+    }
+
+    /// Notes that somebody was woken.
+    struct Bell(&'static str, Arc<Mutex<Vec<&'static str>>>);
+
+    impl std::task::Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().push(self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_commits_is_answered_before_those_who_wait_for_it_are_woken() {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let backend = Arc::new(MemoryBackend::new());
+        let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let bell = |name| std::task::Waker::from(Arc::new(Bell(name, woken.clone())));
+        let (reader, writer) = (bell("reader"), bell("writer"));
+
+        let mut watch = store.watch(vec![Topic::room("!a")]);
+        let mut wait = std::pin::pin!(watch.changed());
+        assert!(wait.as_mut().poll(&mut std::task::Context::from_waker(&reader)).is_pending());
+        let mut batch = Batch::new();
+        batch.touch([Topic::room("!a")]);
+        let mut commit = std::pin::pin!(store.commit(batch));
+        assert!(commit.as_mut().poll(&mut std::task::Context::from_waker(&writer)).is_pending());
+        while woken.lock().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*woken.lock(), ["writer", "reader"]);
     }
 }
