@@ -29,10 +29,13 @@ pub(crate) async fn create_room(
     let by = Some(actor(&call.caller, call.address));
     let creator = call.caller.user_id;
     let wishes = CreateRoom { by, ..wishes(&api, &creator, call.request).await? };
+    let takes_a_place = wishes.creation_content.contains_key("predecessor");
 
     match api.engine.create(&creator, wishes).await {
         Ok(room_id) => {
-            api.accounts.carry_over_from_predecessor(&creator, &room_id).await;
+            if takes_a_place {
+                api.accounts.carry_over_from_predecessor(&creator, &room_id).await;
+            }
             Ok(create_room::v3::Response::new(room_id))
         }
         Err(room::Error::AliasTaken) => {
