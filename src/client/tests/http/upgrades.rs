@@ -160,3 +160,17 @@ async fn an_upgrade_carries_over_bans_invites_children_parents_pins_and_policies
     jiro.post(&format!("/join/{new}"), json!({})).await.ok();
     taro.post(&format!("/join/{new}"), json!({})).await.fails(403, "M_FORBIDDEN");
 }
+
+#[tokio::test]
+async fn a_room_that_is_made_in_the_place_of_another_has_its_tags() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let old = hanako.create_room(json!({})).await;
+    let tags = |room: &str| format!("/user/{}/rooms/{room}/tags", hanako.id);
+    hanako.put(&format!("{}/u.work", tags(&old)), json!({ "order": 0.5 })).await.ok();
+    let place = json!({ "creation_content": { "predecessor": { "room_id": old } } });
+    for (wishes, wanted) in [(place, json!({ "u.work": { "order": 0.5 } })), (json!({}), json!({}))] {
+        let new = hanako.create_room(wishes).await;
+        assert_eq!(hanako.get(&tags(&new)).await.ok()["tags"], wanted);
+    }
+}
