@@ -1,8 +1,8 @@
 //! Waiting for commits: who is woken by what, and which topics moved since a position.
 //!
 //! What a commit tells is heard first; then its topics are noted as moved, then the head moves, then whoever committed is
-//! answered, then waiters are woken. So a reader that creates its [`Watch`], takes the head and reads, misses nothing:
-//! what came later wakes the watch.
+//! answered (over shared data last of all), then waiters are woken. So a reader that creates its [`Watch`], takes the
+//! head and reads, misses nothing: what came later wakes the watch.
 
 use std::{
     collections::HashMap,
@@ -328,12 +328,15 @@ mod tests {
         Topic { kind: 1, id }
     }
 
+    /// A commit at a position touches a topic.
+    fn touch(hub: &Hub, at: u64, topic: Topic) {
+        hub.advance([(Position(at), [topic].as_slice())].into_iter(), std::iter::empty(), Position(at));
+    }
+
     #[tokio::test]
     async fn a_clone_of_a_watch_is_woken_too_and_only_by_what_comes_after_it() {
         let hub = Hub::new(Position(0), 10);
-        let touch = |at: u64| {
-            hub.advance([(Position(at), [topic(1)].as_slice())].into_iter(), std::iter::empty(), Position(at))
-        };
+        let touch = |at: u64| touch(&hub, at, topic(1));
         let mut first = hub.watch(vec![topic(1), topic(2)], Vec::new());
         touch(1);
         let mut second = first.clone();
@@ -357,13 +360,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_crowd_waits_for_patiently_wakes_nobody_who_waits_for_what_is_urgent() {
         let hub = Hub::new(Position(0), 10);
-        let touch = |at: u64, id| {
-            hub.advance(
-                [(Position(at), [topic(id)].as_slice())].into_iter(),
-                std::iter::empty(),
-                Position(at),
-            )
-        };
+        let touch = |at: u64, id| touch(&hub, at, topic(id));
         let is_woken = async |watch: &mut Watch| {
             tokio::select! {
                 biased;
@@ -399,13 +396,7 @@ mod tests {
     #[test]
     fn whoever_of_a_crowd_is_patient_sleeps_through_what_is_not_urgent_and_misses_none_of_it() {
         let hub = Hub::new(Position(0), 10);
-        let touch = |at: u64, id| {
-            hub.advance(
-                [(Position(at), [topic(id)].as_slice())].into_iter(),
-                std::iter::empty(),
-                Position(at),
-            )
-        };
+        let touch = |at: u64, id| touch(&hub, at, topic(id));
         let watches: Vec<Watch> = (0..=CROWD).map(|_| hub.watch(vec![topic(1)], vec![topic(2)])).collect();
         let (mut patient, mut other) = (watches[0].clone(), watches[0].clone());
         let woken = Arc::new(Woken::default());
@@ -442,7 +433,7 @@ mod tests {
     async fn who_knows_that_something_is_missing_wakes_everybody_and_says_of_no_topic_that_it_rests() {
         let hub = Hub::new(Position(0), 10);
         let mut watches = [hub.watch(vec![topic(1)], Vec::new()), hub.watch(vec![Topic::ANY], Vec::new())];
-        hub.advance([(Position(1), [topic(2)].as_slice())].into_iter(), std::iter::empty(), Position(1));
+        touch(&hub, 1, topic(2));
         hub.advance_blindly(Position(9));
         for watch in &mut watches {
             watch.changed().await;
@@ -457,7 +448,7 @@ mod tests {
     async fn a_watch_remembers_a_wake_up_that_came_before_the_wait() {
         let hub = Hub::new(Position(0), 10);
         let mut watch = hub.watch(vec![topic(1), topic(1), topic(2)], vec![topic(2)]);
-        hub.advance([(Position(1), [topic(1)].as_slice())].into_iter(), std::iter::empty(), Position(1));
+        touch(&hub, 1, topic(1));
         watch.changed().await;
         assert_eq!(hub.head(), Position(1));
     }
@@ -477,10 +468,7 @@ mod tests {
         let mut one: Vec<Watch> = (0..CROWD).map(|_| hub.watch(vec![of(1)], Vec::new())).collect();
         assert_eq!(hub.watched(), CROWD + 2);
         assert_eq!((hub.crowd(of(1)), hub.crowd(of(2)), hub.crowd(of(3))), (CROWD + 1, 0, 0));
-        let touch = |at, kind| {
-            let touched = [of(kind)];
-            hub.advance([(Position(at), touched.as_slice())].into_iter(), std::iter::empty(), Position(at));
-        };
+        let touch = |at, kind| touch(&hub, at, of(kind));
         touch(1, 2);
         assert!(is_woken(&mut both).await, "alone with the second kind, so it need not be patient");
         assert!(!is_woken(&mut one[0]).await);
