@@ -20,12 +20,12 @@ const FLOORS: &[(&str, u8)] = &[
     ("room", 3),
     ("engine", 4),
     ("account", 5),
-    ("web", 6),
-    ("client", 7),
-    ("federation", 7),
-    ("sync", 7),
-    ("server", 8),
-    ("yakuba", 9),
+    ("web", 7),
+    ("client", 8),
+    ("federation", 8),
+    ("sync", 8),
+    ("server", 9),
+    ("yakuba", 10),
 ];
 
 /// Crates that stand aside: tests and tools, which may know any other and which none of the house knows.
