@@ -7,7 +7,10 @@
 //! every second has each of them looked at once in a round, and others have their turn. After each page it
 //! rests for longer than that took.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use room::{
     Error,
@@ -27,6 +30,10 @@ const NAME: &str = "room people";
 
 /// Who is looked at in one batch.
 const PAGE: usize = 100;
+
+/// How long those who are due gather before they are looked at. Nobody waits for it, and a commit for each of a few
+/// rooms that are made one after the other would have their makers wait for the disk once more each.
+const GATHER: Duration = Duration::from_millis(500);
 
 /// After a page it rests for so many times as long as that took.
 const REST: u32 = 3;
@@ -58,6 +65,7 @@ impl Engine {
     async fn list_on(self, term: Term) -> Result<(), Error> {
         let stop = term.ended().clone();
         while !stop.is_cancelled() {
+            stop.run_until_cancelled(self.0.clock.sleep(GATHER)).await;
             // Before the read: who is due meanwhile must wake us.
             let mut watch = self.store().watch(vec![people_due()]);
             if self.list_round(&term).await? == 0 {

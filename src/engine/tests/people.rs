@@ -44,6 +44,30 @@ pub(super) async fn all_listed(store: &Store) {
     tokio::time::timeout(Duration::from_secs(60), all).await.expect("somebody is due for ever");
 }
 
+#[tokio::test]
+async fn who_is_due_gathers_before_anybody_is_looked_at() {
+    let net = Net::default();
+    let clock = net.steer_clock();
+    let a = net.server(&["a.test"]).await;
+    a.public_room(&user(HANAKO)).await;
+    a.engine.start_listing_people(&Metrics::new());
+    let mut passed = Duration::ZERO;
+    let is_due = async || !a.store.scan(&DUE, Range::all(), Order::Ascending, 1).await.unwrap().is_empty();
+    while is_due().await {
+        assert!(passed < Duration::from_secs(60), "somebody is due for ever");
+        // Whoever looked at once would have done so by then.
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+            if !is_due().await {
+                break;
+            }
+        }
+        clock.advance(Duration::from_millis(10));
+        passed += Duration::from_millis(10);
+    }
+    assert!(passed >= Duration::from_millis(500), "looked at after {passed:?}");
+}
+
 /// Makes an account's name known.
 pub(super) async fn called(server: &Server, who: &str, name: &str) {
     let profile = Profile { displayname: Some(name.to_owned()), avatar_url: None };
