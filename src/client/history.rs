@@ -9,7 +9,10 @@ use room::read::{
 };
 use ruma::{
     OwnedEventId, OwnedRoomId,
-    api::client::{filter::RoomEventFilter, room::get_room_event},
+    api::client::{
+        filter::RoomEventFilter,
+        room::{get_event_by_timestamp, get_room_event},
+    },
     events::{AnyStateEvent, AnyTimelineEvent},
     serde::Raw,
 };
@@ -83,6 +86,25 @@ async fn no_direction(api: &ClientApi, call: &RawCall<User>, room_id: &OwnedRoom
         Ok(_) => ApiError::missing_param("`dir` is missing"),
         Err(error) => hide_room(error),
     }
+}
+
+/// `GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event`: the event closest to a time.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidtimestamp_to_event>
+pub(crate) async fn event_at_time(
+    api: Arc<ClientApi>,
+    call: Call<get_event_by_timestamp::v1::Request, User>,
+) -> Result<get_event_by_timestamp::v1::Response, ApiError> {
+    let get_event_by_timestamp::v1::Request { room_id, ts, dir, .. } = call.request;
+    let direction = match dir {
+        ruma::api::Direction::Forward => Direction::Forward,
+        ruma::api::Direction::Backward => Direction::Backward,
+    };
+    let eyes = api.eyes(&call.caller).await?;
+    let found = api.engine.event_at_time(&eyes.viewer(), &room_id, ts, direction).await.map_err(hide_room)?;
+    let Some(event) = found else { return Err(ApiError::not_found("No event was found in that direction")) };
+    let (id, at) = (event.event_id().to_owned(), event.pdu().origin_server_ts());
+    Ok(get_event_by_timestamp::v1::Response::new(id, at))
 }
 
 /// A filter on events, as JSON in a query.

@@ -126,6 +126,7 @@ fn in_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::message::get_message_events::v3::Request, _, _, _>(history::messages)
         .raw_ruma::<c::context::get_context::v3::Request, _, _, _>(history::context)
         .ruma(history::event)
+        .ruma(history::event_at_time)
         .ruma(relations::related)
         .ruma(relations::related_so)
         .ruma(relations::related_so_of_type)

@@ -27,13 +27,15 @@ use room::{
     attempts::Attempts,
     ids::RoomSerial,
     read::{
+        event::StoredEvent,
         messages::{MAX_PAGE, Page, PageQuery},
         room::RoomInfo,
+        timeline::Direction,
         view::Viewer,
     },
     tables::{GAPS, Gap},
 };
-use ruma::{OwnedEventId, OwnedServerName, RoomId};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
 use store::{Batch, CommitError, Order, Range};
 use tracing::{debug, info};
 
@@ -59,6 +61,8 @@ const SERVERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a reader waits for other servers.
 const READERS_PATIENCE: Duration = Duration::from_secs(8);
+/// How often they are asked for somebody who looks for a date.
+const ROUNDS_BACK: usize = 10;
 /// How long it may take to find out what an answer stands on.
 const TAKING: Duration = Duration::from_secs(60);
 /// At how many events of an answer the state is fetched.
@@ -104,6 +108,46 @@ impl Engine {
             return Ok(page);
         }
         self.rooms().messages(viewer, room_id, query).await
+    }
+
+    /// The event closest to a time, from there on or up to there, that the viewer may see.
+    ///
+    /// Where what we have begins later than that, other servers are asked for what was before it, some times over: what
+    /// they have is found when it is here, in its place.
+    ///
+    /// # Errors
+    /// As [`Rooms::event_at_time`](room::Rooms::event_at_time).
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidtimestamp_to_event>
+    pub async fn event_at_time(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &RoomId,
+        time: MilliSecondsSinceUnixEpoch,
+        direction: Direction,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        // Who may not look into the room has nothing fetched.
+        let found = self.rooms().event_at_time(viewer, room_id, time, direction).await?;
+        let room = self.rooms().get_room(room_id).await?;
+        match self.fetch_back_to(&room, time).await? {
+            true => self.rooms().event_at_time(viewer, room_id, time, direction).await,
+            false => Ok(found),
+        }
+    }
+
+    /// Fetches history until what we have begins before a time, in bounded patience. Whether anything came.
+    async fn fetch_back_to(&self, room: &RoomInfo, time: MilliSecondsSinceUnixEpoch) -> Result<bool, Error> {
+        let until = self.0.clock.instant() + READERS_PATIENCE;
+        let mut came = false;
+        for _ in 0..ROUNDS_BACK {
+            let begins = self.rooms().first_time(room.serial).await?;
+            let is_before = begins.is_none_or(|first| first <= time);
+            if is_before || self.0.clock.instant() >= until || !self.fetch_history(room, MOST).await {
+                break;
+            }
+            came = true;
+        }
+        Ok(came)
     }
 
     /// Asks other servers for events before those we have. Whether anything came.

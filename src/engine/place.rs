@@ -11,7 +11,7 @@ use room::{
     Error,
     ids::{EventSerial, Order, Root},
     log::{Entry, EventEntry, HistoryEntry, history_came},
-    read::{event::StoredEvent, lacking::UNSETTLED, recency},
+    read::{event::StoredEvent, lacking::UNSETTLED, recency, times},
     tables::{
         EVENT_IDS, EVENT_META, EVENTS, EventMeta, EventPlace, EventTxn, Extremity, GAPS, Gap, Members, Place,
         StateKeyName, TIMELINE, TimelineRow, Verdict,
@@ -465,10 +465,13 @@ impl Stage<'_> {
             (_, Some(slot)) => {
                 let row = TimelineRow { event: event.serial(), current, gap };
                 self.batch.append(&TIMELINE, &room, slot, &row);
+                times::note(&mut self.batch, room, event.pdu(), slot);
             }
             (Place::History(place), None) => {
                 let row = TimelineRow { event: event.serial(), current: event.meta().after, gap };
-                self.batch.put(&TIMELINE, &(room, Order::history(place)), &row);
+                let order = Order::history(place);
+                self.batch.put(&TIMELINE, &(room, order), &row);
+                times::note_history(&mut self.batch, room, event.pdu(), order);
             }
             _ => {}
         }

@@ -13,6 +13,7 @@ use crate::{
         open::OPEN_ROOMS,
         receipts::{RECEIPT_LOG, RECEIPTS},
         recency::RECENCY,
+        times::TIMES,
     },
     snapshot::CHUNKS,
     tables::{
@@ -32,6 +33,7 @@ pub fn checks() -> Vec<TableCheck> {
         EVENTS.check(),
         EVENT_META.check(),
         TIMELINE.check(),
+        TIMES.check(),
         GAPS.check(),
         STATE_KEYS.check(),
         STATE_KEY_NAMES.check(),

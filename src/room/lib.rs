@@ -37,7 +37,7 @@ pub use self::{
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
     people::{Begin, Found, PeopleFound, Profile, note_account},
     policy::{AllowAll, Denial, Policy},
-    read::recency::note_recency,
+    read::{recency::note_recency, times::index_times},
     rooms::{Parts, Rooms},
 };
 

@@ -237,6 +237,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     // From here on what is left over of states is condemned, and a room may lack members. An older program would take the
     // former for damage, and name states that it was told without looking whether they are there still.
     |_| Box::pin(async { Ok(()) }),
+    |store| Box::pin(room::index_times(store)),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

@@ -34,7 +34,7 @@ fn of_client(method: &Method, segments: &[&str]) -> Class {
         }
         ["directory", ..] if method != Method::GET => Class::Directory,
         ["publicRooms" | "search"] | ["user_directory" | "directory" | "room_summary", ..] => Class::Search,
-        ["rooms", _, "hierarchy" | "summary"] | [.., "mutual_rooms"] => Class::Search,
+        ["rooms", _, "hierarchy" | "summary" | "timestamp_to_event"] | [.., "mutual_rooms"] => Class::Search,
         _ if method == Method::GET => Class::Read,
         _ => Class::Write,
     }

@@ -280,6 +280,7 @@ impl Stage<'_> {
         if let (Some(row), Some(order)) = (page.rows.get(&serial), was.order(stamped.position)) {
             let key = (room, order);
             match was.place {
+                // Its row by time goes with the room: whoever finds it there finds no event here.
                 _ if is_out => self.batch.delete(&TIMELINE, &key),
                 Place::History(_) => {
                     self.batch.put(&TIMELINE, &key, &TimelineRow { current: after, ..*row });

@@ -16,6 +16,7 @@ use room::{
         lacking::{TOLD_SERVERS, UNSETTLED},
         receipts::{RECEIPT_LOG, RECEIPTS},
         room::RoomInfo,
+        times::TIMES,
     },
     snapshot::CHUNKS,
     tables::{
@@ -58,6 +59,7 @@ const ALIAS_SLICE: usize = 32;
 pub(crate) fn swaths(room: RoomSerial) -> Vec<Swath> {
     vec![
         TIMELINE.swath(&room),
+        TIMES.swath(&room),
         EVENT_META.swath(&room),
         EVENTS.swath(&room),
         CHUNKS.swath(&room),

@@ -35,6 +35,7 @@ mod redactions;
 mod restricted;
 mod rows;
 pub(crate) mod stored;
+mod times;
 mod troubles;
 mod upgrades;
 mod upkeep;

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use room::read::federation::Missing;
-use ruma::{OwnedEventId, OwnedRoomId};
+use room::read::{federation::Missing, timeline::Direction};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
 use web::{ApiError, Origin, RawCall, Response};
 
@@ -110,6 +110,33 @@ pub(super) async fn missing_events(
     };
     let events = api.rooms.missing_events_for_server(server, &room_id, &question).await?;
     Ok(Object::new().list("events", events.iter().map(text)).answer())
+}
+
+/// `GET /timestamp_to_event/{roomId}`: the event closest to a time that the server may see.
+pub(super) async fn event_at_time(
+    api: Arc<FederationApi>,
+    call: RawCall<Origin>,
+) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        ts: MilliSecondsSinceUnixEpoch,
+        dir: ruma::api::Direction,
+    }
+
+    let room_id: OwnedRoomId = call.args.get(0)?;
+    let Query { ts, dir } = call.query()?;
+    let direction = match dir {
+        ruma::api::Direction::Forward => Direction::Forward,
+        ruma::api::Direction::Backward => Direction::Backward,
+    };
+    let server = &call.caller.server;
+    api.admit(server, &room_id).await?;
+    let found = api.rooms.event_at_time_for_server(server, &room_id, ts, direction).await?;
+    let event = found.ok_or_else(|| ApiError::not_found("no event was found in that direction"))?;
+    Ok(Object::new()
+        .string("event_id", event.event_id().as_str())
+        .number("origin_server_ts", event.pdu().origin_server_ts().get().into())
+        .answer())
 }
 
 impl FederationApi {

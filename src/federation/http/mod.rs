@@ -28,7 +28,7 @@ use ruma::{
         device::get_devices,
         directory::{get_public_rooms, get_public_rooms_filtered},
         discovery::{get_remote_server_keys, get_remote_server_keys_batch, get_server_version},
-        event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+        event::{get_event, get_event_by_timestamp, get_missing_events, get_room_state, get_room_state_ids},
         membership::{
             create_invite, create_join_event, create_knock_event, create_leave_event, prepare_join_event,
             prepare_knock_event, prepare_leave_event,
@@ -125,6 +125,7 @@ pub(crate) fn routes(api: Arc<FederationApi>) -> Routes<FederationApi> {
         .raw_ruma::<create_knock_event::v1::Request, Origin, _, _>(membership::send_knock)
         .raw_ruma::<create_invite::v2::Request, Origin, _, _>(membership::invite)
         .raw_ruma::<get_event::v1::Request, Origin, _, _>(events::event)
+        .raw_ruma::<get_event_by_timestamp::v1::Request, Origin, _, _>(events::event_at_time)
         .raw_ruma::<get_event_authorization::v1::Request, Origin, _, _>(events::event_auth)
         .raw_ruma::<get_room_state::v1::Request, Origin, _, _>(events::state)
         .raw_ruma::<get_room_state_ids::v1::Request, Origin, _, _>(events::state_ids)

@@ -5,7 +5,7 @@
 //! cached without invalidation, tips of timelines by the store's knowledge of what has moved.
 //!
 //! Reading order: [`event`] (an event and the cache), [`view`] (its client format for one reader),
-//! [`visibility`] (who may see it), [`erasure`] (who sees it redacted), [`token`] and [`timeline`] (the order of events), then the
+//! [`visibility`] (who may see it), [`erasure`] (who sees it redacted), [`token`] and [`timeline`] (the order of events), [`times`] (by date), then the
 //! answers: [`messages`], [`relations`], [`state`], [`members`], [`membership`], [`federation`]; and
 //! beside the event graph [`receipts`], [`typing`], [`aliases`], [`directory`], [`open`] and
 //! [`space`]. What others tell of rooms is [`bounded`].
@@ -37,6 +37,7 @@ pub mod stripped;
 pub mod summary;
 pub mod threads;
 pub mod timeline;
+pub mod times;
 pub mod token;
 pub mod typing;
 pub mod view;

@@ -182,7 +182,7 @@ impl Tail {
     }
 }
 
-fn entry(((_, order), row): ((RoomSerial, Order), TimelineRow)) -> Entry {
+pub(crate) fn entry(((_, order), row): ((RoomSerial, Order), TimelineRow)) -> Entry {
     Entry { order, event: row.event, current: row.current, gap: row.gap }
 }
 

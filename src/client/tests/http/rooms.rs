@@ -287,6 +287,27 @@ async fn receipts_markers_and_typing_are_for_members() {
 }
 
 #[tokio::test]
+async fn an_event_is_found_by_its_time() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    let event = hanako.say(&room, "1", "hello").await;
+    let said_at = hanako.get(&format!("/rooms/{room}/event/{event}")).await.ok()["origin_server_ts"].clone();
+    let by_time = |query: String| format!("/_matrix/client/v1/rooms/{room}/timestamp_to_event?{query}");
+
+    let found = hanako.get(&by_time(format!("ts={said_at}&dir=b"))).await.ok();
+    assert_eq!(found, json!({ "event_id": event, "origin_server_ts": said_at }));
+    hanako.get(&by_time("ts=0&dir=b".to_owned())).await.fails(404, "M_NOT_FOUND");
+    hanako.get(&by_time("ts=9007199254740991&dir=f".to_owned())).await.fails(404, "M_NOT_FOUND");
+    for bad in ["dir=f", "ts=0", "ts=-1&dir=f", "ts=x&dir=f", "ts=99999999999999999999&dir=f", "ts=0&dir=up"]
+    {
+        let error = hanako.get(&by_time(bad.to_owned())).await;
+        assert_eq!(error.status, 400, "{bad}");
+    }
+    taro.get(&by_time("ts=0&dir=f".to_owned())).await.fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
 async fn unknown_rooms_and_closed_rooms_look_the_same() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;

@@ -210,6 +210,9 @@ async fn malformed_questions_get_a_matrix_error_and_never_a_500() {
         ("GET", format!("/_matrix/federation/v1/backfill/{room}"), None),
         ("GET", format!("/_matrix/federation/v1/backfill/{room}?v=%24x&limit=many"), None),
         ("GET", format!("/_matrix/federation/v1/event_auth/{room}/%24x"), None),
+        ("GET", format!("/_matrix/federation/v1/timestamp_to_event/{room}"), None),
+        ("GET", format!("/_matrix/federation/v1/timestamp_to_event/{room}?ts=-1&dir=f"), None),
+        ("GET", format!("/_matrix/federation/v1/timestamp_to_event/{room}?ts=1&dir=x"), None),
         ("GET", format!("/_matrix/federation/v1/make_join/{room}/nobody"), None),
         ("GET", format!("/_matrix/federation/v1/make_join/{room}/%40eve%3Aelse.test?ver=12"), None),
         ("GET", format!("/_matrix/federation/v1/make_join/{room}/%40eve%3Awajima.test?ver=strange"), None),
@@ -311,6 +314,13 @@ async fn events_state_and_history_are_given_to_servers_in_the_room_only() {
     let (_, missing) = ask(&net, "POST", &uri, Some(&question.to_string())).await;
     assert_eq!(count(&missing, "events"), 2);
 
+    let uri = format!("/_matrix/federation/v1/timestamp_to_event/{path}?ts=9007199254740991&dir=b");
+    let (_, latest) = ask(&net, "GET", &uri, None).await;
+    let said_at: u64 = event.pdu().origin_server_ts().get().into();
+    assert_eq!(latest, json!({ "event_id": event.event_id(), "origin_server_ts": said_at }));
+    let (status, nothing) = ask(&net, "GET", &uri.replace("dir=b", "dir=f"), None).await;
+    assert_eq!((status, &nothing["errcode"]), (StatusCode::NOT_FOUND, &json!("M_NOT_FOUND")));
+
     let hidden = a.create_room(ALICE).await;
     a.say(ALICE, &hidden, "secret").await;
     let secret = a.events(&hidden).await.pop().unwrap();
@@ -319,6 +329,7 @@ async fn events_state_and_history_are_given_to_servers_in_the_room_only() {
         format!("/_matrix/federation/v1/event/{id}"),
         format!("/_matrix/federation/v1/state/{}?event_id={id}", encoded(hidden.as_str())),
         format!("/_matrix/federation/v1/backfill/{}?v={id}&limit=3", encoded(hidden.as_str())),
+        format!("/_matrix/federation/v1/timestamp_to_event/{}?ts=0&dir=f", encoded(hidden.as_str())),
     ] {
         let (status, answer) = ask(&net, "GET", &uri, None).await;
         assert_eq!((status, &answer["errcode"]), (StatusCode::FORBIDDEN, &json!("M_FORBIDDEN")), "{uri}");
