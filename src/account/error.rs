@@ -28,6 +28,9 @@ pub enum Error {
     /// The account has been deactivated.
     #[error("{0} is deactivated")]
     Deactivated(OwnedUserId),
+    /// The account is locked.
+    #[error("the account is locked")]
+    Locked,
     /// The access or refresh token is unknown here or has run out.
     #[error("the token is not known")]
     UnknownToken {

@@ -154,6 +154,10 @@ impl Accounts {
                 failed("account_closed");
                 Err(Error::Deactivated(user_id))
             }
+            (true, Some(_)) if self.kept_from(&user_id).await?.locked => {
+                failed("account_locked");
+                Err(Error::Locked)
+            }
             (true, Some(row)) => match self.inner.rooms.policy().sign_in(&user_id, from) {
                 Ok(()) => Ok((user_id, row.clone())),
                 Err(denial) => {

@@ -13,7 +13,7 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Range, Reads, Topic, UpTo};
 
 use crate::{
-    Accounts, Error,
+    Accounts, Error, Moderation,
     log::{Change, log_change},
     seen::Seen,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow, millis},
@@ -29,6 +29,8 @@ pub struct Session {
     pub device_id: OwnedDeviceId,
     /// Whether the user administers the server.
     pub admin: bool,
+    /// What the user is kept from.
+    pub moderation: Moderation,
     /// When the token runs out.
     pub expires: Option<Timestamp>,
 }
@@ -123,6 +125,7 @@ impl Accounts {
         let mut reads = Reads::new();
         let user = reads.get(&tables::USERS, row.user.as_str());
         let device = reads.get(&tables::DEVICES, &(row.user.as_str(), row.device.as_str()));
+        let moderation = reads.get(&tables::MODERATION, row.user.as_str());
         let mut found = store.read(reads).await?;
         let user = found.take(user)?.filter(|user| !user.deactivated).ok_or_else(unknown)?;
         // A refresh that ran while the device logged out may leave tokens without one: they are dead.
@@ -136,6 +139,7 @@ impl Accounts {
             user_id,
             device_id: row.device.as_str().into(),
             admin: user.admin,
+            moderation: found.take(moderation)?.unwrap_or_default(),
             expires: row.expires_ms.map(Timestamp),
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
@@ -181,8 +185,12 @@ impl Accounts {
         loop {
             let row = self.inner.store.get(&tables::REFRESH, &hash).await?;
             let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;
-            if parse_user(&row.user)?.server_name() != authority {
+            let user = parse_user(&row.user)?;
+            if user.server_name() != authority {
                 return Err(Error::UnknownToken { soft_logout: false });
+            }
+            if self.kept_from(&user).await?.locked {
+                return Err(Error::Locked);
             }
             match self.trade(authority, hash, &row).await {
                 // Somebody else traded or ended it: look again.
@@ -447,8 +455,13 @@ mod tests {
             let cache = SessionCache::new(ByteSize::mib(8), &metrics);
             for n in 0..2_000 {
                 let user_id = OwnedUserId::try_from(format!("@shokuin{n}:kanazawa.example.jp")).unwrap();
-                let session =
-                    Session { user_id, device_id: "ABCDEFGHIJ".into(), admin: false, expires: None };
+                let session = Session {
+                    user_id,
+                    device_id: "ABCDEFGHIJ".into(),
+                    admin: false,
+                    moderation: Moderation::default(),
+                    expires: None,
+                };
                 let entry = Entry {
                     session,
                     ends: None,

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 
+use crate::Moderation;
+
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
 
@@ -61,6 +63,10 @@ pub(crate) static INTERACTIVE: Table<(String, TokenHash), InteractiveRow> =
 /// How often somebody has logged in to an account, so that who ends its sessions notices one that began
 /// meanwhile; key: user id.
 pub(crate) static LOG_INS: Table<String, Counter> = Table::new(115, "account.log_ins", Tuning::Small);
+
+/// What accounts are kept from, where that is anything; key: user id.
+pub(crate) static MODERATION: Table<String, Moderation> =
+    Table::new(117, "account.moderation", Tuning::Small);
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +213,7 @@ pub(crate) struct RegisteredRow {
 pub fn checks() -> Vec<TableCheck> {
     vec![
         USERS.check(),
+        MODERATION.check(),
         DEVICES.check(),
         SEEN.check(),
         ACCESS.check(),

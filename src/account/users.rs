@@ -198,6 +198,7 @@ impl Accounts {
         room::note_account(&mut batch, user, Some(&shown_as(name.as_ref())), None);
         batch.delete_prefix(&tables::PROFILES, user.as_str());
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
+        batch.delete(&tables::MODERATION, user.as_str());
         if remains == Remains::Nothing {
             batch.delete_prefix(&tables::DATA, user.as_str());
             batch.delete_prefix(&tables::ROOM_DATA, user.as_str());

@@ -119,6 +119,14 @@ pub enum Action {
     CreateAccount,
     /// An account was closed.
     CloseAccount,
+    /// An account was locked.
+    LockAccount,
+    /// An account was unlocked.
+    UnlockAccount,
+    /// An account was suspended.
+    SuspendAccount,
+    /// A suspended account may speak again.
+    ResumeAccount,
     /// A user changed its password.
     ChangePassword,
     /// A user got another password.
@@ -153,7 +161,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -163,6 +171,10 @@ impl Action {
         Self::RegisterFailed,
         Self::CreateAccount,
         Self::CloseAccount,
+        Self::LockAccount,
+        Self::UnlockAccount,
+        Self::SuspendAccount,
+        Self::ResumeAccount,
         Self::ChangePassword,
         Self::SetPassword,
         Self::RemoveDevices,
@@ -193,6 +205,10 @@ impl Action {
             Self::RegisterFailed => "account.register_failed",
             Self::CreateAccount => "account.create",
             Self::CloseAccount => "account.close",
+            Self::LockAccount => "account.lock",
+            Self::UnlockAccount => "account.unlock",
+            Self::SuspendAccount => "account.suspend",
+            Self::ResumeAccount => "account.resume",
             Self::ChangePassword => "password.change",
             Self::SetPassword => "password.set",
             Self::RemoveDevices => "device.remove",

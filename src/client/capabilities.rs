@@ -13,14 +13,12 @@ use crate::ClientApi;
 /// Every capability is named, also where it is what clients assume: some look for the key.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3capabilities>
-pub(crate) async fn get_capabilities(
-    api: Arc<ClientApi>,
-    _call: RawCall<User>,
-) -> Result<Response, ApiError> {
+pub(crate) async fn get_capabilities(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let versions: BTreeMap<&str, &str> =
         RoomVersion::SUPPORTED.iter().map(|version| (version.as_str(), "stable")).collect();
     let yes = json!({ "enabled": true });
     let no = json!({ "enabled": false });
+    let moderates = call.caller.is_admin;
     let capabilities = json!({
         "m.change_password": yes,
         "m.room_versions": {
@@ -33,6 +31,7 @@ pub(crate) async fn get_capabilities(
         "uk.tcpip.msc4133.profile_fields": yes,
         "m.3pid_changes": no,
         "m.get_login_token": no,
+        "m.account_moderation": { "lock": moderates, "suspend": moderates },
     });
     Ok(json_response(StatusCode::OK, &json!({ "capabilities": capabilities })))
 }

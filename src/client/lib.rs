@@ -25,6 +25,7 @@ mod large;
 mod login;
 mod membership;
 mod misc;
+mod moderation;
 mod presence;
 mod profile;
 mod push_rules;

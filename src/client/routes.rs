@@ -7,8 +7,8 @@ use web::{Method, Routes};
 
 use crate::{
     ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters,
-    hierarchy, history, login, membership, misc, presence, profile, push_rules, receipts, register,
-    relations, send, shared_secret, state, summary, tags, upgrade, user_directory,
+    hierarchy, history, login, membership, misc, moderation, presence, profile, push_rules, receipts,
+    register, relations, send, shared_secret, state, summary, tags, upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -47,6 +47,11 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::account::deactivate::v3::Request, _, _, _>(accounts::deactivate)
         .raw_ruma::<c::account::get_3pids::v3::Request, _, _, _>(accounts::third_party_ids)
         .ruma(accounts::request_openid_token)
+        .ruma(moderation::whois)
+        .ruma(moderation::is_locked)
+        .ruma(moderation::lock)
+        .ruma(moderation::is_suspended)
+        .ruma(moderation::suspend)
         .ruma(devices::devices)
         .ruma(devices::device)
         .ruma(devices::rename)

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use engine::Txn;
 use pdu::Draft;
 use ruma::{
-    EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, api::client::redact::redact_event,
+    EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId, api::client::redact::redact_event,
     events::TimelineEventType,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, api::viewer};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`: sends a message event.
 ///
@@ -71,6 +71,9 @@ pub(crate) async fn redact(
     call: Call<redact_event::v3::Request, User>,
 ) -> Result<redact_event::v3::Response, ApiError> {
     let redact_event::v3::Request { room_id, event_id, txn_id, reason, .. } = call.request;
+    if call.caller.is_suspended {
+        must_be_own(&api, &call.caller, &room_id, &event_id).await?;
+    }
     let User { user_id, device_id, .. } = call.caller;
     let content = match reason {
         Some(reason) => json!({ "reason": reason }),
@@ -88,6 +91,20 @@ pub(crate) async fn redact(
     let event_id = api.engine.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
 
     Ok(redact_event::v3::Response::new(event_id))
+}
+
+/// Whoever is suspended may take back what he said himself. What he may not see he did not say.
+async fn must_be_own(
+    api: &ClientApi,
+    caller: &User,
+    room_id: &RoomId,
+    event_id: &EventId,
+) -> Result<(), ApiError> {
+    match api.rooms.event_for(&viewer(caller), room_id, event_id).await {
+        Ok(look) if look.event.sender() == caller.user_id => Ok(()),
+        Ok(_) | Err(room::Error::NoEvent(_) | room::Error::NoRoom(_)) => Err(ApiError::suspended()),
+        Err(error) => Err(hide_room(error)),
+    }
 }
 
 fn answer(event_id: &EventId) -> Response {

@@ -266,7 +266,7 @@ impl Syncs {
         }
     }
 
-    /// Refuses a client that waited if its device was signed out meanwhile: what happened since is none of its business.
+    /// Refuses a client that waited if its device was signed out meanwhile, or its account locked: what happened since is none of its business.
     /// New tokens for a device that is still there do not end a wait. Reads the store only when something about the
     /// device has changed since it was known to be signed in.
     async fn must_be_signed_in(&self, request: &SyncRequest, signed_in: Position) -> Result<(), Error> {
@@ -275,7 +275,12 @@ impl Syncs {
         if self.0.store.moved(topic, signed_in) == Moved::No {
             return Ok(());
         }
-        match self.0.accounts.device(user, device).await {
+        let standing = async {
+            self.0.accounts.device(user, device).await?;
+            self.0.accounts.moderation(user).await
+        };
+        match standing.await {
+            Ok(moderation) if moderation.locked => Err(account::Error::Locked.into()),
             Ok(_) => Ok(()),
             Err(account::Error::NotFound(_)) => {
                 Err(account::Error::UnknownToken { soft_logout: false }.into())

@@ -17,7 +17,7 @@ use ruma::{
     },
 };
 
-use crate::{ApiError, Face, Kit};
+use crate::{ApiError, Face, Kit, Reach};
 
 /// A longer access token counts as none.
 const LONGEST_TOKEN: usize = 4 << 10;
@@ -31,6 +31,10 @@ pub struct User {
     pub device_id: OwnedDeviceId,
     /// Whether the user may use the administrative interfaces.
     pub is_admin: bool,
+    /// Whether the user reads only: what others would see of him is refused.
+    pub is_suspended: bool,
+    /// Whether the user may sign out and do nothing else.
+    pub is_locked: bool,
 }
 
 impl User {
@@ -90,7 +94,13 @@ pub enum TokenError {
 impl TokenCheck for Accounts {
     async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError> {
         match Accounts::authenticate(self, authority, token).await {
-            Ok(Session { user_id, device_id, admin, .. }) => Ok(User { user_id, device_id, is_admin: admin }),
+            Ok(Session { user_id, device_id, admin, moderation, .. }) => Ok(User {
+                user_id,
+                device_id,
+                is_admin: admin,
+                is_suspended: moderation.suspended,
+                is_locked: moderation.locked,
+            }),
             Err(account::Error::UnknownToken { soft_logout }) => Err(TokenError::Unknown { soft_logout }),
             // The account went, and its tokens with it.
             Err(account::Error::Deactivated(_)) => Err(TokenError::Unknown { soft_logout: false }),
@@ -191,6 +201,14 @@ pub trait Identify: Sized + Send + 'static {
     /// Who that is, as far as it is known without the body.
     fn standing(shown: &Self::Shown) -> Standing;
 
+    /// Refuses whom the endpoint is closed to, as far as the head shows who that is.
+    ///
+    /// # Errors
+    /// 401 `M_USER_LOCKED`, 403 `M_USER_SUSPENDED`.
+    fn may_reach(_shown: &Self::Shown, _reach: Reach) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// Finds out who makes the request, now that its body is here.
     ///
     /// # Errors
@@ -260,6 +278,16 @@ impl Identify for User {
         Standing::User(shown.user_id.clone(), shown.device_id.clone())
     }
 
+    fn may_reach(shown: &User, reach: Reach) -> Result<(), ApiError> {
+        if shown.is_locked && !reach.by_locked {
+            return Err(TokenError::Locked.into());
+        }
+        if shown.is_suspended && !reach.by_suspended {
+            return Err(ApiError::suspended());
+        }
+        Ok(())
+    }
+
     fn prove(shown: User, _: &Bytes) -> Result<User, ApiError> {
         Ok(shown)
     }
@@ -277,6 +305,10 @@ impl Identify for Option<User> {
 
     fn standing(shown: &Option<User>) -> Standing {
         shown.as_ref().map_or(Standing::Stranger, User::standing)
+    }
+
+    fn may_reach(shown: &Option<User>, reach: Reach) -> Result<(), ApiError> {
+        shown.as_ref().map_or(Ok(()), |user| User::may_reach(user, reach))
     }
 
     fn prove(shown: Option<User>, _: &Bytes) -> Result<Option<User>, ApiError> {

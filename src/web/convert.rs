@@ -238,6 +238,7 @@ impl From<account::Error> for ApiError {
             Error::Deactivated(_) => {
                 ApiError::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", "This account is deactivated")
             }
+            Error::Locked => TokenError::Locked.into(),
             Error::UnknownToken { soft_logout } => TokenError::Unknown { soft_logout }.into(),
             Error::Forbidden(why) => ApiError::forbidden(why),
             Error::NotFound(what) => ApiError::not_found(what),

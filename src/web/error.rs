@@ -83,6 +83,11 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)
     }
 
+    /// 403 `M_USER_SUSPENDED`.
+    pub fn suspended() -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, "M_USER_SUSPENDED", "This account is suspended")
+    }
+
     /// 404 `M_NOT_FOUND`.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", message)

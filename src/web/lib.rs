@@ -31,6 +31,7 @@ mod face;
 mod json;
 mod kit;
 mod limits;
+mod reach;
 mod routes;
 mod serve;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use face::{Face, Faces, TlsName};
 pub use json::{MAX_NESTING, json_bytes, json_response, json_stream, parse_json};
 pub use kit::Kit;
 pub use limits::{Class, Limits};
+pub use reach::Reach;
 pub use routes::{DuplicateRoute, Routes, router};
 
 /// What a raw handler answers with.

@@ -20,6 +20,7 @@ use crate::{
     TlsName,
     bodies::{self, Held},
     classes::class_of,
+    reach::Reach,
     routes::{Handler, Route},
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Incoming {
     args: PathArgs,
     body_limit: ByteSize,
     class: Option<Class>,
+    reach: Reach,
     face: Face,
     peer: Option<SocketAddr>,
     address: Option<Address>,
@@ -49,7 +51,7 @@ impl Incoming {
     /// Finds out who calls, as far as the head tells, then reads the body. The second value is to be
     /// kept for as long as anything of the body is.
     pub(crate) async fn identified<C: Identify>(self) -> Result<(RawCall<C>, Held), ApiError> {
-        let Incoming { kit, parts, body, args, body_limit, class, face, peer, address } = self;
+        let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address } = self;
         let limits = &kit.limits;
         if C::SIGNED {
             // Looking costs a request for the server's keys, and anybody can make names up.
@@ -65,6 +67,7 @@ impl Incoming {
             }
         };
 
+        C::may_reach(&shown, reach)?;
         let standing = C::standing(&shown);
         limits.admit(class, &standing, address)?;
         let limit = match standing {
@@ -98,6 +101,7 @@ struct Inner {
     kit: Arc<Kit>,
     route: Route,
     class: Option<Class>,
+    reach: Reach,
     /// Made with the first request, so that unused endpoints cost nothing.
     counts: OnceLock<Counts>,
 }
@@ -112,7 +116,8 @@ impl Endpoint {
     pub(crate) fn new(kit: Arc<Kit>, route: Route) -> Endpoint {
         let newest = route.name.split_once(' ').map_or("", |(_, path)| path);
         let class = class_of(&route.method, newest);
-        Endpoint(Arc::new(Inner { kit, route, class, counts: OnceLock::new() }))
+        let reach = Reach::of(&route.method, newest);
+        Endpoint(Arc::new(Inner { kit, route, class, reach, counts: OnceLock::new() }))
     }
 }
 
@@ -176,6 +181,7 @@ impl Inner {
             args: PathArgs(args),
             body_limit: self.route.body_limit,
             class: self.class,
+            reach: self.reach,
             face,
             peer,
             address,

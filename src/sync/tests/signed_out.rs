@@ -91,6 +91,23 @@ async fn a_wait_ends_with_the_session_and_tells_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_wait_ends_when_the_account_is_locked_and_not_when_it_is_suspended() {
+    let town = with_hanako().await;
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    let (hanako, by) = (user("hanako"), Actor::operator("test"));
+    let waiting = start(&town, &on(&town, "PHONE").await).await;
+    town.accounts.set_suspended(&hanako, true, &by).await.unwrap();
+    town.say("taro", &room, "読める").await;
+    assert_eq!(said(&joined(&waiting.await.unwrap().unwrap(), &room)["timeline"]["events"]), ["読める"]);
+
+    let waiting = start(&town, &on(&town, "PHONE").await).await;
+    town.accounts.set_locked(&hanako, true, &by).await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(Error::Account(account::Error::Locked))), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn new_tokens_for_a_device_end_no_wait() {
     let town = with_hanako().await;
     let room = town.room("hanako").await;

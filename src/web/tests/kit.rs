@@ -42,6 +42,8 @@ impl TokenCheck for Tokens {
                     user_id: format!("@{localpart}:{authority}").try_into().unwrap(),
                     device_id: device.into(),
                     is_admin: false,
+                    is_suspended: false,
+                    is_locked: false,
                 })
             }
             None if token == "unreadable" => Err(TokenError::Failed(unreadable().into())),

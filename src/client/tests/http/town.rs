@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{Accounts, Config, PasswordCost, PresenceConfig, Registration, Settings};
+use account::{Accounts, Actor, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings};
 use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, Elsewhere, NoElsewhere, routes};
 use engine::{Engine, NoRemote};
@@ -23,6 +23,7 @@ const PROXY: &str = "127.0.0.1";
 pub(crate) struct Town {
     router: Router,
     pub(crate) engine: Engine,
+    accounts: Accounts,
     _tasks: Tasks,
 }
 
@@ -119,7 +120,7 @@ impl Town {
         )
         .behind(Proxies { networks: vec![PROXY.parse::<Network>().unwrap()], ..Proxies::default() });
         let api = ClientApi::new(
-            accounts,
+            accounts.clone(),
             engine.clone(),
             authorities,
             clock,
@@ -127,7 +128,7 @@ impl Town {
             client::Config::default(),
         );
         let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();
-        Town { router, engine, _tasks: tasks }
+        Town { router, engine, accounts, _tasks: tasks }
     }
 
     pub(crate) async fn raw(
@@ -178,6 +179,16 @@ impl Town {
         let body = json!({ "auth": { "type": "m.login.dummy" }, "username": name, "password": PASSWORD });
         let body = self.raw(host, "POST", "/_matrix/client/v3/register", None, bytes(&body)).await.ok();
         self.person(host, &body)
+    }
+
+    /// Somebody who administers `hs1`.
+    pub(crate) async fn admin(&self, name: &str) -> Person<'_> {
+        let password = Some(PASSWORD.to_owned());
+        let new = NewUser { localpart: name.to_owned(), password, display_name: None, admin: true };
+        self.accounts.create_user(server_name!("hs1"), new, &Actor::operator("test")).await.unwrap();
+        let login = json!({ "type": "m.login.password", "user": name, "password": PASSWORD });
+        let session = self.ask("POST", "/_matrix/client/v3/login", login).await.ok();
+        self.person("hs1", &session)
     }
 
     pub(crate) fn person(&self, host: &'static str, session: &Value) -> Person<'_> {

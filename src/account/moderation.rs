@@ -1,0 +1,130 @@
+//! Accounts that are locked or suspended.
+//!
+//! Whoever is *locked* does nothing but sign out; sessions stay, and go on where they were once the account is unlocked.
+//! Whoever is *suspended* reads on and speaks no more. What that means for each endpoint is the edge's to know; here is
+//! only that it is so, since when every session knows it: the change touches all devices of the user, so that no
+//! session that was looked up before holds.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#account-moderation>
+
+use audit::{Action, Actor};
+use base::Attempts;
+use ruma::UserId;
+use serde::{Deserialize, Serialize};
+use store::{Batch, Order, Range, Topic};
+
+use crate::{
+    Accounts, Error,
+    tables::{self, UserRow},
+};
+
+/// What an account is kept from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moderation {
+    /// Everything but signing out.
+    pub locked: bool,
+    /// Saying anything, coming in anywhere, and changing how it appears.
+    pub suspended: bool,
+}
+store::row!(Moderation, schema = 1);
+
+/// A change of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Lock(bool),
+    Suspend(bool),
+}
+
+impl Change {
+    fn of(self, before: Moderation) -> Moderation {
+        match self {
+            Self::Lock(locked) => Moderation { locked, ..before },
+            Self::Suspend(suspended) => Moderation { suspended, ..before },
+        }
+    }
+
+    fn action(self) -> Action {
+        match self {
+            Self::Lock(true) => Action::LockAccount,
+            Self::Lock(false) => Action::UnlockAccount,
+            Self::Suspend(true) => Action::SuspendAccount,
+            Self::Suspend(false) => Action::ResumeAccount,
+        }
+    }
+}
+
+impl Accounts {
+    /// What an account is kept from.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such account, or none any more; [`Error::Store`].
+    pub async fn moderation(&self, user: &UserId) -> Result<Moderation, Error> {
+        self.open_account(user).await?;
+        self.kept_from(user).await
+    }
+
+    /// Locks an account, or unlocks it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Forbidden`] for an administrator's account; [`Error::Contended`], [`Error::Store`].
+    pub async fn set_locked(&self, user: &UserId, locked: bool, by: &Actor) -> Result<(), Error> {
+        self.moderate(user, Change::Lock(locked), by).await
+    }
+
+    /// Suspends an account, or lets it speak again.
+    ///
+    /// # Errors
+    /// As [`Accounts::set_locked`].
+    pub async fn set_suspended(&self, user: &UserId, suspended: bool, by: &Actor) -> Result<(), Error> {
+        self.moderate(user, Change::Suspend(suspended), by).await
+    }
+
+    /// What a user is kept from, whether or not there is such an account.
+    pub(crate) async fn kept_from(&self, user: &UserId) -> Result<Moderation, Error> {
+        Ok(self.inner.store.get(&tables::MODERATION, user.as_str()).await?.unwrap_or_default())
+    }
+
+    async fn open_account(&self, user: &UserId) -> Result<UserRow, Error> {
+        let row = self.find_user_row(user).await?.filter(|row| !row.deactivated);
+        row.ok_or(Error::NotFound("no such account"))
+    }
+
+    async fn moderate(&self, user: &UserId, change: Change, by: &Actor) -> Result<(), Error> {
+        let key = user.as_str();
+        let mut attempts = Attempts::default();
+        loop {
+            let account = self.open_account(user).await?;
+            if account.admin {
+                return Err(Error::Forbidden("Administrators are not locked or suspended"));
+            }
+            let stored = self.inner.store.get(&tables::MODERATION, key).await?;
+            let before = stored.unwrap_or_default();
+            let after = change.of(before);
+            if after == before {
+                return Ok(());
+            }
+            // Before the scan: who logs in after this may be missed by it.
+            let log_ins = self.inner.store.get(&tables::LOG_INS, key).await?;
+            let devices =
+                self.inner.store.scan(&tables::DEVICES, Range::prefix(key), Order::Ascending, usize::MAX);
+            let mut batch = Batch::new();
+            // Who waits on one of them looks again whether he may.
+            batch.touch([Topic::devices(key)]);
+            for ((_, device), _) in devices.await? {
+                batch.touch([Topic::device(key, &device)]);
+            }
+            batch.require(&tables::USERS, key, Some(&account));
+            batch.require(&tables::LOG_INS, key, log_ins.as_ref());
+            batch.require(&tables::MODERATION, key, stored.as_ref());
+            match after == Moderation::default() {
+                true => batch.delete(&tables::MODERATION, key),
+                false => batch.put(&tables::MODERATION, key, &after),
+            }
+            self.deed(change.action(), by, user).write(&mut batch, user.server_name());
+            match self.commit(batch).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
+    }
+}

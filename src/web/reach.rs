@@ -1,0 +1,90 @@
+//! Which endpoints accounts reach that are locked or suspended.
+//!
+//! Whoever is suspended reads on, verifies devices, signs in and out, leaves rooms and redacts what he said; what others
+//! would see of him otherwise is refused. Redactions of what others said are refused where the event is known, and not
+//! here. An endpoint that is not named is open to him: most concern nobody but himself.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#account-suspension>,
+//! <https://spec.matrix.org/v1.19/client-server-api/#account-locking>
+
+use http::Method;
+
+/// Who reaches an endpoint, besides all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Those whose account is locked.
+    pub(crate) by_locked: bool,
+    /// Those whose account is suspended.
+    pub(crate) by_suspended: bool,
+}
+
+impl Reach {
+    /// Of an endpoint by its newest path, as the specification writes it.
+    pub(crate) fn of(method: &Method, path: &str) -> Self {
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let (by_locked, by_suspended) = match segments.as_slice() {
+            ["_matrix", "client", _version, rest @ ..] => {
+                (matches!(rest, ["logout"] | ["logout", "all"]), !is_seen_by_others(method, rest))
+            }
+            ["_matrix", "media", ..] => (false, method == Method::GET),
+            _ => (false, true),
+        };
+        Self { by_locked, by_suspended }
+    }
+}
+
+/// Whether others see what somebody does at an endpoint of the client-server API.
+fn is_seen_by_others(method: &Method, segments: &[&str]) -> bool {
+    if method == Method::GET {
+        return false;
+    }
+    match segments {
+        ["createRoom"] | ["join" | "knock", _] | ["profile" | "directory", ..] => true,
+        ["rooms", _, verb, ..] => matches!(
+            *verb,
+            "send" | "state" | "join" | "invite" | "kick" | "ban" | "unban" | "upgrade" | "typing"
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_locked_signs_out_and_does_nothing_else() {
+        for path in ["/_matrix/client/v3/logout", "/_matrix/client/v3/logout/all"] {
+            assert!(Reach::of(&Method::POST, path).by_locked, "{path}");
+        }
+        for path in ["/_matrix/client/v3/sync", "/_matrix/client/v3/login", "/_matrix/media/v3/logout"] {
+            assert!(!Reach::of(&Method::GET, path).by_locked, "{path}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_suspended_reads_and_does_not_speak() {
+        let (get, put, post) = (Method::GET, Method::PUT, Method::POST);
+        for (method, path, is_open) in [
+            (&put, "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", false),
+            (&put, "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", false),
+            (&get, "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", true),
+            (&put, "/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", true),
+            (&post, "/_matrix/client/v3/rooms/{room_id}/leave", true),
+            (&post, "/_matrix/client/v3/rooms/{room_id}/join", false),
+            (&post, "/_matrix/client/v3/rooms/{room_id}/invite", false),
+            (&post, "/_matrix/client/v3/join/{room_id_or_alias}", false),
+            (&post, "/_matrix/client/v3/createRoom", false),
+            (&put, "/_matrix/client/v3/profile/{user_id}/{key_name}", false),
+            (&get, "/_matrix/client/v3/profile/{user_id}", true),
+            (&post, "/_matrix/client/v3/rooms/{room_id}/receipt/{receipt_type}/{event_id}", true),
+            (&put, "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}", true),
+            (&post, "/_matrix/client/v3/keys/signatures/upload", true),
+            (&post, "/_matrix/media/v3/upload", false),
+            (&get, "/_matrix/client/v3/sync", true),
+            (&post, "/_matrix/client/v3/logout", true),
+        ] {
+            assert_eq!(Reach::of(method, path).by_suspended, is_open, "{method} {path}");
+        }
+    }
+}
