@@ -10,25 +10,14 @@
 use audit::{Action, Actor};
 use base::Attempts;
 use ruma::UserId;
-use serde::{Deserialize, Serialize};
 use store::{Batch, Order, Range, Topic};
 
 use crate::{
     Accounts, Error,
-    tables::{self, UserRow},
+    tables::{self, Moderation, UserRow},
 };
 
-/// What an account is kept from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moderation {
-    /// Everything but signing out.
-    pub locked: bool,
-    /// Saying anything, coming in anywhere, and changing how it appears.
-    pub suspended: bool,
-}
-store::row!(Moderation, schema = 1);
-
-/// A change of it.
+/// A change of what an account is kept from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Lock(bool),

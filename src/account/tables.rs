@@ -9,8 +9,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 
-use crate::Moderation;
-
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
 
@@ -81,6 +79,16 @@ pub(crate) struct UserRow {
     pub(crate) deactivated: bool,
 }
 row!(UserRow, schema = 1);
+
+/// What an account is kept from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moderation {
+    /// Everything but signing out.
+    pub locked: bool,
+    /// Saying anything, coming in anywhere, and changing how it appears.
+    pub suspended: bool,
+}
+row!(Moderation, schema = 1);
 
 /// A device of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::{Order, Range};
 
 use super::{
-    rows::{DUE, PEOPLE, PersonRow},
+    rows::{DUE, PEOPLE, PersonRow, WALKS},
     words::{Begin, ELSEWHERE, NAME_LETTERS, OURS, WORDS, beginning_with, end_of, piece},
 };
 use crate::{
@@ -41,6 +41,8 @@ const NAMESAKES_OF_ONE: usize = 256;
 /// that he came into or left just now. Of rooms that are open more are asked whether one of ours is there.
 const MOST_SIGHTS: usize = 4;
 const MOST_DUE: usize = 16;
+/// So many rooms, all members of which are due, are thought of.
+const MOST_WALKS: usize = 32;
 const MOST_OPEN: usize = 32;
 
 /// Somebody who was found.
@@ -93,15 +95,27 @@ struct Seen {
 }
 
 impl Rooms {
-    /// The rooms in which users are, as their rows have it, in the order of `users`: a moment behind what the rooms say.
+    /// The rooms in which users may be, in the order of `users`: those that their rows have, which are a moment behind, and
+    /// those for which they are due, or all members of which are. Of some they are no members.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn rooms_of_people(&self, users: &[&UserId]) -> Result<Vec<Vec<RoomSerial>>, Error> {
         let users: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
-        let rows = self.store().get_many(&PEOPLE, &users).await?;
-        let rooms = |row: PersonRow| row.names.into_iter().flat_map(|name| name.rooms).collect();
-        Ok(rows.into_iter().map(|row| row.map(rooms).unwrap_or_default()).collect())
+        // Before the rows: who is not due any more has his row written.
+        let ranges = users.iter().map(|user| Range::prefix(*user)).collect();
+        let due = self.store().scan_many(&DUE, ranges, Order::Ascending, MOST_DUE).await?;
+        let walks = self.store().scan(&WALKS, Range::all(), Order::Ascending, MOST_WALKS).await?;
+        let walked: Vec<RoomSerial> = walks.into_iter().map(|(room, _)| room).collect();
+        let people = self.store().get_many(&PEOPLE, &users).await?;
+        let of = |(person, due): (Option<PersonRow>, Vec<((String, RoomSerial), ())>)| {
+            let names = person.into_iter().flat_map(|row| row.names);
+            let mut rooms: Vec<RoomSerial> = names.flat_map(|name| name.rooms).collect();
+            rooms.extend(due.into_iter().map(|((_, room), ())| room));
+            rooms.extend(&walked);
+            rooms
+        };
+        Ok(people.into_iter().zip(due).map(of).collect())
     }
 
     /// The people whom a user of ours may find by a term: it stands in their ids, or in what they are called, and they
