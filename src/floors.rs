@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("room", 3),
     ("engine", 4),
     ("account", 5),
+    ("to_device", 6),
     ("web", 7),
     ("client", 8),
     ("federation", 8),
@@ -127,7 +128,7 @@ fn a_library_is_named_by_its_owner_only() {
 #[test]
 fn the_engine_knows_no_http() {
     let mut wrong = Vec::new();
-    for name in ["base", "pdu", "store", "audit", "room", "engine", "account"] {
+    for name in ["base", "pdu", "store", "audit", "room", "engine", "account", "to_device"] {
         let below = dependencies(&crates()[name], "dependencies");
         wrong.extend(
             ["http", "hyper", "axum", "web"].iter().filter(|l| below.contains(**l)).map(|l| (name, *l)),

@@ -5,13 +5,14 @@ use std::sync::{Arc, atomic::AtomicU32};
 use audit::{Action, Actor, Deed};
 use base::{Attempts, Clock, Metrics, Random, Tasks};
 use engine::Engine;
+use parking_lot::RwLock;
 use room::Rooms;
 use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, Error, Presence, Settings, chores::Working, failures::Failures, guesses::Guesses, nonces::Nonces,
-    password::Passwords, seen::SeenNotes, sessions::SessionCache,
+    Config, DeviceEnds, Error, Presence, Settings, chores::Working, failures::Failures, guesses::Guesses,
+    nonces::Nonces, password::Passwords, seen::SeenNotes, sessions::SessionCache,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
     pub(crate) presence: Presence,
+    /// Who else keeps something that goes with devices.
+    pub(crate) device_ends: RwLock<Vec<Arc<dyn DeviceEnds>>>,
     /// Sessions of user-interactive authentication that were begun.
     pub(crate) interactive_begun: AtomicU32,
 }
@@ -81,6 +84,7 @@ impl Accounts {
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),
                 presence,
+                device_ends: RwLock::default(),
                 interactive_begun: AtomicU32::new(0),
             }),
         };

@@ -1,6 +1,6 @@
 //! Devices: where a user is logged in.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use audit::{Action, Actor};
 use base::{Attempts, Timestamp};
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use store::{Batch, Range, Topic};
 
 use crate::{
-    Accounts, Asked, Error,
+    Accounts, Asked, DeviceEnds, Error, Standing,
     interactive::Settled,
     log::{Change, log_change},
     password::DEAR_ATTEMPTS,
@@ -68,6 +68,35 @@ impl Accounts {
             last_seen: noted.max(written).map(Timestamp),
             last_seen_ip: seen.and_then(|seen| seen.ip),
         }
+    }
+
+    /// Those of these devices that are there, each in its place.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn standing(&self, devices: &[(&UserId, &DeviceId)]) -> Result<Vec<Option<Standing>>, Error> {
+        let keys: Vec<(&str, &str)> =
+            devices.iter().map(|(user, device)| (user.as_str(), device.as_str())).collect();
+        let rows = self.inner.store.get_many(&tables::DEVICES, &keys).await?;
+        let standing = |((user, device), row): (&(&UserId, &DeviceId), Option<DeviceRow>)| {
+            Some(Standing::new((*user).to_owned(), (*device).to_owned(), row?))
+        };
+        Ok(devices.iter().zip(rows).map(standing).collect())
+    }
+
+    /// All devices of these users, at most `limit` of each.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn standing_of(&self, users: &[&UserId], limit: usize) -> Result<Vec<Standing>, Error> {
+        let ranges = users.iter().map(|user| Range::prefix(user.as_str())).collect();
+        let found = self.inner.store.scan_many(&tables::DEVICES, ranges, store::Order::Ascending, limit);
+        let of_users = users.iter().zip(found.await?);
+        let standing = of_users.flat_map(|(user, rows)| {
+            rows.into_iter()
+                .map(|((_, device), row)| Standing::new((*user).to_owned(), OwnedDeviceId::from(device), row))
+        });
+        Ok(standing.collect())
     }
 
     /// Renames a device.
@@ -164,6 +193,29 @@ impl Accounts {
                 done => return done,
             }
         }
+    }
+
+    /// From now on somebody else's part goes with devices.
+    pub fn add_device_ends(&self, ends: Arc<dyn DeviceEnds>) {
+        self.inner.device_ends.write().push(ends);
+    }
+
+    /// Adds to a batch what goes with devices that end in it.
+    pub(crate) async fn put_device_ends(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ended: &[String],
+    ) -> Result<(), Error> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let devices: Vec<OwnedDeviceId> = ended.iter().map(|device| device.as_str().into()).collect();
+        let all = self.inner.device_ends.read().clone();
+        for ends in all {
+            ends.put_ends(batch, user, &devices).await?;
+        }
+        Ok(())
     }
 
     /// Adds a device to a batch, keeping the name of one that exists. The batch fails when that changes:

@@ -310,6 +310,7 @@ impl Accounts {
             log_change(batch, &change, [Topic::devices(user_key), Topic::device(user_key, &device)]);
             ended.push(device);
         }
+        self.put_device_ends(batch, user, &ended).await?;
         Ok(Ended { devices: ended, tokens: self.end_tokens(batch, user, ends).await? })
     }
 

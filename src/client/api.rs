@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use ::to_device::ToDevice;
 use account::{Accounts, Actor};
 use base::{Address, Clock};
 use engine::{Engine, Profile};
@@ -45,6 +46,7 @@ pub struct ClientApi {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
+    pub(crate) to_device: ToDevice,
     pub(crate) config: Config,
     /// Parts of large answers are made few at a time.
     pub(crate) making: Making,
@@ -60,6 +62,7 @@ impl ClientApi {
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
+        to_device: ToDevice,
         config: Config,
     ) -> Self {
         Self {
@@ -69,6 +72,7 @@ impl ClientApi {
             authorities,
             clock,
             elsewhere,
+            to_device,
             config,
             making: Making::default(),
             walks: Walks::default(),

@@ -38,6 +38,7 @@ mod shared_secret;
 mod state;
 mod summary;
 mod tags;
+mod to_device;
 mod upgrade;
 mod user_directory;
 

@@ -8,6 +8,7 @@ use engine::{Engine, KeySource, Remote};
 use pdu::Authorities;
 use room::{Policy, Rooms};
 use store::Store;
+use to_device::ToDevice;
 use web::{Routes, SignatureCheck};
 
 use crate::{
@@ -137,11 +138,22 @@ impl Federation {
         self.0.client.may_contact(server)
     }
 
+    /// Whether this server ever answered or called, as far as is remembered.
+    pub fn is_known(&self, server: &ruma::ServerName) -> bool {
+        self.0.contacts.is_known(server)
+    }
+
     /// The server interface: what other servers ask us.
-    pub fn routes(&self, engine: &Engine, accounts: &Accounts) -> Routes<FederationApi> {
+    pub fn routes(
+        &self,
+        engine: &Engine,
+        accounts: &Accounts,
+        to_device: &ToDevice,
+    ) -> Routes<FederationApi> {
         http::routes(Arc::new(FederationApi::new(
             engine.clone(),
             accounts.clone(),
+            to_device.clone(),
             self.0.keys.clone(),
             self.0.client.authorities().clone(),
             self.0.clock.clone(),
@@ -153,12 +165,18 @@ impl Federation {
     ///
     /// # Errors
     /// When what is owed to peers cannot be read.
-    pub async fn start_sender(&self, rooms: &Rooms, presence: &Presence) -> Result<Sender, store::Error> {
+    pub async fn start_sender(
+        &self,
+        rooms: &Rooms,
+        presence: &Presence,
+        to_device: &ToDevice,
+    ) -> Result<Sender, store::Error> {
         Sender::start(crate::sender::Parts {
             config: self.0.config.sender.clone(),
             store: self.0.store.clone(),
             rooms: rooms.clone(),
             presence: presence.clone(),
+            to_device: to_device.clone(),
             client: self.0.client.clone(),
             contacts: self.0.contacts.clone(),
             clock: self.0.clock.clone(),

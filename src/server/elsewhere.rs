@@ -17,6 +17,16 @@ use serde_json::{Map, Value, json, value::to_raw_value};
 /// The way from the client interface to other servers.
 pub(crate) struct Elsewhere(pub(crate) Federation);
 
+impl to_device::Contacts for Elsewhere {
+    fn may_contact(&self, server: &ServerName) -> bool {
+        self.0.may_contact(server)
+    }
+
+    fn is_known(&self, server: &ServerName) -> bool {
+        self.0.is_known(server)
+    }
+}
+
 /// A page of a directory, of which a room that cannot be read costs that room alone.
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -15,6 +15,7 @@ use pdu::Authorities;
 use room::{AllowAll, Policy};
 use store::{Backend, Store};
 use sync::Syncs;
+use to_device::ToDevice;
 use tracing::{error, info, warn};
 use web::{Kit, Limits, Router, Routes};
 
@@ -97,6 +98,8 @@ pub struct House {
     pub federation: Federation,
     /// What sends our events to other servers.
     pub sender: Sender,
+    /// Messages to devices.
+    pub to_device: ToDevice,
     /// `/sync`.
     pub syncs: Arc<Syncs>,
     /// Metrics of the process.
@@ -198,10 +201,22 @@ impl House {
         .await?;
         audit::follow(&store, &authorities, &clock, &random, &edges);
         memory::start(metrics.caches(), &clock, &edges);
-        let sender = federation.start_sender(engine.rooms(), accounts.presence()).await?;
+        let to_device = ToDevice::open(to_device::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            authorities: authorities.clone(),
+            contacts: Arc::new(Elsewhere(federation.clone())),
+            memory: config.to_device_memory(),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
+        let sender = federation.start_sender(engine.rooms(), accounts.presence(), &to_device).await?;
         let syncs = Syncs::new(
             engine.rooms().clone(),
             accounts.clone(),
+            to_device.clone(),
             store.clone(),
             clock.clone(),
             config.sync_memory(),
@@ -214,6 +229,7 @@ impl House {
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
+            to_device.clone(),
             config.client_config(),
         );
         let limits = Limits::new(|class| config.rate(class), &clock, &metrics);
@@ -248,6 +264,7 @@ impl House {
             accounts,
             federation,
             sender,
+            to_device,
             syncs: Arc::new(syncs),
             metrics,
             edges,
@@ -277,7 +294,7 @@ impl House {
                 .merge(sync::http::routes(self.syncs.clone()));
         }
         if serves.contains(&Serves::Federation) {
-            routes = routes.merge(self.federation.routes(&self.engine, &self.accounts));
+            routes = routes.merge(self.federation.routes(&self.engine, &self.accounts, &self.to_device));
         }
         if serves.contains(&Serves::Client) || serves.contains(&Serves::Federation) {
             routes = routes.merge(self.desk.well_known_routes());

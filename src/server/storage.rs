@@ -330,9 +330,15 @@ pub(crate) struct Findings {
 
 /// Reads all stored data: every row must be readable, and no entry of the log may be missing.
 pub(crate) async fn verify(store: &Store) -> Result<Findings, store::Error> {
-    let checks =
-        [audit::checks(), room::checks(), account::checks(), federation::tables::checks(), names::checks()]
-            .concat();
+    let checks = [
+        audit::checks(),
+        room::checks(),
+        account::checks(),
+        to_device::checks(),
+        federation::tables::checks(),
+        names::checks(),
+    ]
+    .concat();
     let report = store.verify(&checks).await?;
     Ok(Findings {
         rows: report.rows,

@@ -116,7 +116,7 @@ impl Batch {
     /// Adds an entry to the log of changes, which gets a position of its own.
     ///
     /// `kind` says what the payload is and must not be 0; kinds 1–49 are room's, 50–99 account's,
-    /// 100–149 federation's. All readers waiting for one of the topics are woken.
+    /// 100–149 federation's, 150–159 to_device's. All readers waiting for one of the topics are woken.
     pub fn log(&mut self, kind: u8, payload: Bytes, topics: impl IntoIterator<Item = Topic>) -> Slot {
         debug_assert!(kind != EPHEMERAL, "kind 0 means: not stored");
         self.push_slot(kind, payload, topics.into_iter().collect())

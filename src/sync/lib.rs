@@ -25,6 +25,7 @@ mod shape;
 mod syncs;
 #[cfg(test)]
 mod tests;
+mod to_device;
 mod typing;
 mod watches;
 mod whole;

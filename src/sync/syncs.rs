@@ -15,6 +15,7 @@ use room::{
 };
 use ruma::{OwnedDeviceId, OwnedUserId};
 use store::{Moved, Position, Store, Topic};
+use to_device::ToDevice;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -91,6 +92,7 @@ type FilterName = (OwnedUserId, String);
 struct Inner {
     rooms: Rooms,
     accounts: Accounts,
+    to_device: ToDevice,
     store: Store,
     clock: Clock,
     stop: CancellationToken,
@@ -105,9 +107,11 @@ struct Inner {
 
 impl Syncs {
     /// Answers from these rooms and accounts, with this much memory for caches: most of it for the watches of those who wait.
+    #[expect(clippy::too_many_arguments, reason = "all that an answer is made of")]
     pub fn new(
         rooms: Rooms,
         accounts: Accounts,
+        to_device: ToDevice,
         store: Store,
         clock: Clock,
         memory: ByteSize,
@@ -123,6 +127,7 @@ impl Syncs {
             watches: Watches::new(caches, part(80)),
             rooms,
             accounts,
+            to_device,
             store,
             clock,
             stop: tasks.shutdown_token(),
@@ -141,6 +146,10 @@ impl Syncs {
 
     pub(crate) fn accounts(&self) -> &Accounts {
         &self.0.accounts
+    }
+
+    pub(crate) fn to_device(&self) -> &ToDevice {
+        &self.0.to_device
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -208,7 +217,7 @@ impl Syncs {
         if request.full_state {
             return Box::pin(self.whole(request)).await;
         }
-        let Rest { mut present, mut gathering, .. } = request.rest;
+        let Rest { mut present, mut device, mut gathering, .. } = request.rest;
 
         let deadline = self.0.clock.instant() + request.timeout.min(LONGEST_WAIT);
         let mut has_waited = false;
@@ -228,7 +237,7 @@ impl Syncs {
             let left = deadline.since(self.0.clock.instant());
             let is_due = gathering.is_some_and(|it| gathering::left(&it, self.0.clock.now()).is_zero());
             let may_gather = !is_due && !left.is_zero() && !self.0.stop.is_cancelled();
-            let known = Known { since, present, gathering };
+            let known = Known { since, present, device, gathering };
             let news = self.news(&request, known, head, &rooms, may_gather).await?;
             if has_waited {
                 // After the read: what was read while the session was good may be told.
@@ -248,7 +257,7 @@ impl Syncs {
                 }
                 News::Nothing { but } => {
                     // There is nothing else up to here, so there is no need to look again.
-                    (since, present, gathering) = (head, None, but);
+                    (since, present, device, gathering) = (head, None, None, but);
                     if gathering.is_some() {
                         continue;
                     }
@@ -307,7 +316,9 @@ impl Syncs {
         rooms: &UserRooms,
         may_gather: bool,
     ) -> Result<News, Error> {
-        let Known { since, present, gathering } = known;
+        let Known { since, present, device, gathering } = known;
+        let told =
+            self.to_device_news(request, device.map_or(since, |device| device.min(since)), head).await?;
         let data = self.new_data(&request.user, Some(since)).await?;
         let ignored = self.ignored(&request.user).await?;
         let mut scene = Scene {
@@ -325,7 +336,8 @@ impl Syncs {
             let begun = gathering::begun(&self.0.store, &request.user, rooms, since, self.0.clock.now());
             begun.map(|begun| gathering.unwrap_or(begun))
         });
-        if let Some(gathering) = later.filter(|_| global.is_empty() && plan.has_nothing_else()) {
+        let has_nothing_else = told.messages.is_empty() && global.is_empty() && plan.has_nothing_else();
+        if let Some(gathering) = later.filter(|_| has_nothing_else) {
             return Ok(News::Gathering(gathering));
         }
         scene.keeps_receipts = later.is_some();
@@ -336,15 +348,16 @@ impl Syncs {
         self.add_missed_typing(&scene, rooms, &mut joined);
         let (present, rest) = self.presence_news(&scene, rooms, &joined).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
-        if no_rooms && global.is_empty() && present.is_empty() {
+        if no_rooms && told.messages.is_empty() && global.is_empty() && present.is_empty() {
             return Ok(News::Nothing { but: later });
         }
 
         let now = self.0.clock.now();
         let mut out = Out::with_capacity(2_048);
-        let rest = Rest { present: rest, gathering: later, ..Rest::default() };
+        let rest = Rest { present: rest, device: told.rest, gathering: later, ..Rest::default() };
         let rest = rest.typing(self.still_typing(&scene, rooms, &joined));
         out.head(&Token::after(head).with_rest(&rest), &global);
+        out.device_messages(&told.messages);
         out.presence(&present);
         if !no_rooms {
             out.open("rooms");
@@ -420,6 +433,8 @@ struct Known {
     since: Position,
     /// Up to where who came and went, if that is less.
     present: Option<Position>,
+    /// Up to where what was sent to its device, if that is less.
+    device: Option<Position>,
     /// Which receipts it was not told yet.
     gathering: Option<Gathering>,
 }

@@ -8,6 +8,7 @@ use base::{Cache, Caches};
 use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
 use ruma::{OwnedUserId, UserId};
 use store::{Store, Topic, Watch};
+use to_device::ToDevice;
 
 /// Watches of users' rooms. One that nobody has asked for in a while is let go with what else the cache lets go:
 /// every commit to its rooms would go on waking it.
@@ -63,8 +64,10 @@ impl Watches {
 /// The topics that a waiting client watches urgently, and patiently.
 fn topics(user: &UserId, rooms: &UserRooms) -> (Vec<Topic>, Vec<Topic>) {
     let joined = || rooms.with(Membership::Join).map(|room| room.room_id.as_str());
+    let to_devices = ToDevice::topic(user);
     let user = user.as_str();
     let own = [
+        to_devices,
         Topic::memberships(user),
         Topic::account_data(user),
         Topic::own_receipts(user),

@@ -12,6 +12,7 @@ use room::{
         token::{Rest, Token},
     },
 };
+use store::Position;
 use tracing::warn;
 
 use crate::{
@@ -33,6 +34,8 @@ impl Syncs {
     pub(crate) async fn whole(&self, request: Arc<SyncRequest>) -> Result<Answer, Error> {
         let (head, rooms) = self.rooms_at_head(&request.user).await?;
         let since = request.since.map(|since| since.min(head));
+        let device = request.rest.device.filter(|_| since.is_some()).or(since).unwrap_or(Position::START);
+        let told = self.to_device_news(&request, device.min(since.unwrap_or(device)), head).await?;
         let data = self.new_data(&request.user, since).await?;
         let ignored = self.ignored(&request.user).await?;
         let scene = Scene {
@@ -52,8 +55,10 @@ impl Syncs {
         let now = self.clock().now();
         let mut out = Out::with_capacity(64 * 1024);
         // Of the rooms it is not known yet what they tell; one that is told of later is noted then.
-        let rest = Rest { present: rest, ..Rest::default() }.typing(self.rooms().typing_among(&rooms));
+        let rest = Rest { present: rest, device: told.rest, ..Rest::default() };
+        let rest = rest.typing(self.rooms().typing_among(&rooms));
         out.head(&Token::after(head).with_rest(&rest), &global);
+        out.device_messages(&told.messages);
         out.presence(&present);
         out.open("rooms");
         out.stripped("invite", "invite_state", &invited);

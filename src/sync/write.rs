@@ -15,6 +15,7 @@ use room::read::{
     view::{Look, write_number, write_str},
 };
 use ruma::{OwnedUserId, UserId};
+use to_device::Message;
 
 use crate::{
     data::Items,
@@ -95,6 +96,27 @@ impl Out {
                 self.string(status);
             }
             self.raw("}}");
+        }
+        self.raw("]}");
+    }
+
+    /// What was sent to the device; nothing if nothing was.
+    pub(crate) fn device_messages(&mut self, messages: &[Message]) {
+        if messages.is_empty() {
+            return;
+        }
+        self.key("to_device");
+        self.raw("{\"events\":[");
+        for Message { sender, kind, content } in messages {
+            self.comma();
+            self.raw("{");
+            self.key("type");
+            self.string(kind);
+            self.key("sender");
+            self.string(sender);
+            self.key("content");
+            self.bytes(content);
+            self.raw("}");
         }
         self.raw("]}");
     }

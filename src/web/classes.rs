@@ -28,6 +28,7 @@ fn of_client(method: &Method, segments: &[&str]) -> Class {
         ["sync"] => Class::Sync,
         ["rooms", _, "send" | "redact", ..] => Class::Send,
         ["rooms", _, "state", ..] if method == Method::PUT => Class::Send,
+        ["sendToDevice", ..] => Class::ToDevice,
         ["createRoom"] | ["join" | "knock", _] => Class::Membership,
         ["rooms", _, "join" | "leave" | "forget" | "invite" | "kick" | "ban" | "unban" | "upgrade"] => {
             Class::Membership
@@ -67,6 +68,7 @@ mod tests {
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Send),
             ("GET", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Read),
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", Class::Send),
+            ("PUT", "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}", Class::ToDevice),
             ("POST", "/_matrix/client/v3/createRoom", Class::Membership),
             ("POST", "/_matrix/client/v3/join/{room_id_or_alias}", Class::Membership),
             ("POST", "/_matrix/client/v3/rooms/{room_id}/invite", Class::Membership),

@@ -261,6 +261,21 @@ impl From<account::Error> for ApiError {
     }
 }
 
+impl From<to_device::Error> for ApiError {
+    fn from(error: to_device::Error) -> ApiError {
+        use to_device::Error;
+        match error {
+            Error::BadMessage(why) => ApiError::bad_json(why),
+            Error::InvalidParam(why) => ApiError::invalid_param(why),
+            Error::TooLarge(what) => ApiError::too_large(what),
+            Error::Contended => ApiError::unavailable(error),
+            Error::Account(cause) => cause.into(),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
 /// What is wrong with a request that ruma could not read.
 pub(crate) fn bad_request(error: FromHttpRequestError, body: &[u8]) -> ApiError {
     match error {

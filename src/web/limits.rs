@@ -34,6 +34,8 @@ pub enum Class {
     Open,
     /// Messages, state and redactions, by user.
     Send,
+    /// Messages to devices, by user: who brings a key to many devices takes nothing from his messages.
+    ToDevice,
     /// Making, joining and leaving rooms, inviting and putting out, by user.
     Membership,
     /// Searching people and rooms, by user.
@@ -62,11 +64,12 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Class; 16] = [
+    pub const ALL: [Class; 17] = [
         Class::Login,
         Class::Registration,
         Class::Open,
         Class::Send,
+        Class::ToDevice,
         Class::Membership,
         Class::Search,
         Class::Directory,
@@ -88,6 +91,7 @@ impl Class {
             Class::Registration => "registration",
             Class::Open => "open",
             Class::Send => "send",
+            Class::ToDevice => "to_device",
             Class::Membership => "membership",
             Class::Search => "search",
             Class::Directory => "directory",
@@ -111,6 +115,8 @@ impl Class {
             Class::Registration => (1.0, 100),
             Class::Open => (50.0, 1_500),
             Class::Send => (20.0, 300),
+            // Clients name twenty devices in each: a key for 10,000 of them at once.
+            Class::ToDevice => (20.0, 500),
             Class::Membership => (5.0, 200),
             Class::Search => (10.0, 100),
             // Five a minute.

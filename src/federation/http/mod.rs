@@ -39,6 +39,7 @@ use ruma::{
         transactions::send_transaction_message,
     },
 };
+use to_device::ToDevice;
 use web::{ApiError, Open, Origin, Routes};
 
 use self::transactions::Served;
@@ -52,6 +53,7 @@ pub struct FederationApi {
     engine: Engine,
     rooms: Rooms,
     accounts: Accounts,
+    to_device: ToDevice,
     keys: Keys,
     authorities: Arc<Authorities>,
     clock: Clock,
@@ -63,6 +65,7 @@ impl FederationApi {
     pub(crate) fn new(
         engine: Engine,
         accounts: Accounts,
+        to_device: ToDevice,
         keys: Keys,
         authorities: Arc<Authorities>,
         clock: Clock,
@@ -73,7 +76,17 @@ impl FederationApi {
             "PDUs and EDUs of other servers' transactions, by what became of them",
         );
         let rooms = engine.rooms().clone();
-        Self { engine, rooms, accounts, keys, authorities, clock, served: Served::default(), received }
+        Self {
+            engine,
+            rooms,
+            accounts,
+            to_device,
+            keys,
+            authorities,
+            clock,
+            served: Served::default(),
+            received,
+        }
     }
 
     /// Refuses a server that a room's server ACL keeps out.

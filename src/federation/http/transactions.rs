@@ -21,6 +21,7 @@ use room::read::receipts::{NewReceipt, ReceiptKind};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use to_device::{Incoming, Outcome};
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::debug;
 use web::{ApiError, Origin, RawCall, Response};
@@ -195,7 +196,7 @@ async fn work(api: &FederationApi, call: &RawCall<Origin>) -> Result<Bytes, ApiE
     let origin = &call.caller.server;
     // First what may be refused as a whole: the sender repeats all of it then.
     let received = api.engine.receive_transaction(origin, &pdus).await?;
-    api.receive_edus(origin, &edus).await?;
+    api.receive_edus(origin, &call.caller.destination, &edus).await?;
     let dropped = pdus.len().saturating_sub(received.len());
     api.count("pdu", "dropped", dropped);
 
@@ -238,6 +239,30 @@ struct Typing {
     room_id: OwnedRoomId,
     user_id: OwnedUserId,
     typing: bool,
+}
+
+/// Messages to devices. One that makes no sense costs no other.
+#[derive(Deserialize)]
+struct DirectToDevice {
+    sender: OwnedUserId,
+    #[serde(rename = "type")]
+    kind: String,
+    message_id: String,
+    #[serde(default, deserialize_with = "lenient::map")]
+    messages: BTreeMap<OwnedUserId, ToDevices>,
+}
+
+/// By device.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct ToDevices(#[serde(deserialize_with = "lenient::map")] BTreeMap<String, Box<RawValue>>);
+
+impl From<DirectToDevice> for Incoming {
+    fn from(unit: DirectToDevice) -> Self {
+        let DirectToDevice { sender, kind, message_id, messages } = unit;
+        let messages = messages.into_iter().map(|(user, ToDevices(devices))| (user, devices)).collect();
+        Self { sender, kind, message_id, messages }
+    }
 }
 
 /// Who came or went.
@@ -301,19 +326,36 @@ impl FederationApi {
     }
 
     /// Takes the units that make sense; fails only where this server cannot keep any at the moment.
-    async fn receive_edus(&self, origin: &ServerName, edus: &[Box<RawValue>]) -> Result<(), room::Error> {
+    async fn receive_edus(
+        &self,
+        origin: &ServerName,
+        destination: &ServerName,
+        edus: &[Box<RawValue>],
+    ) -> Result<(), ApiError> {
         let mut left =
             Allowance { rooms: MOST_RECEIPT_ROOMS, receipts: MOST_RECEIPTS, present: MOST_PRESENT };
+        let mut to_devices = Vec::new();
         for raw in edus {
-            let outcome = match self.receive_edu(origin, raw, &mut left).await {
+            let outcome = match self.receive_edu(origin, raw, &mut left, &mut to_devices).await {
                 Ok(outcome) => outcome,
-                Err(NotTaken::Refused(error)) if error.is_passing() => return Err(error),
+                Err(NotTaken::Refused(error)) if error.is_passing() => return Err(error.into()),
                 Err(error) => {
                     debug!(%origin, %error, "an EDU was not taken");
                     "refused"
                 }
             };
             self.count("edu", outcome, 1);
+        }
+        if !to_devices.is_empty() {
+            let outcomes = self.to_device.receive(origin, destination, &to_devices).await?;
+            for outcome in outcomes {
+                let outcome = match outcome {
+                    Outcome::Taken => "taken",
+                    Outcome::Duplicate => "duplicate",
+                    Outcome::Refused => "refused",
+                };
+                self.count("to_device", outcome, 1);
+            }
         }
         Ok(())
     }
@@ -323,6 +365,7 @@ impl FederationApi {
         origin: &ServerName,
         raw: &RawValue,
         left: &mut Allowance,
+        to_devices: &mut Vec<Incoming>,
     ) -> Result<&'static str, NotTaken> {
         if raw.get().len() > LARGEST_EDU {
             return Err(NotTaken::TooLarge);
@@ -348,7 +391,11 @@ impl FederationApi {
                 let present: Present = serde_json::from_str(edu.content.get())?;
                 self.receive_presence(origin, present, left);
             }
-            // Device lists, to-device messages: nothing here takes them yet.
+            // They are taken together, when all are known.
+            "m.direct_to_device" => {
+                to_devices.push(serde_json::from_str::<DirectToDevice>(edu.content.get())?.into());
+            }
+            // Device lists: nothing here takes them yet.
             _ => return Ok("ignored"),
         }
         Ok("taken")

@@ -64,7 +64,7 @@ impl Inner {
         while !rest.is_empty() {
             let count = fitting(rest, limit);
             let part: Vec<&Item> = rest.iter().take(count).collect();
-            let content = Content { origin: from, room: Some(&room), pdus: &part, edus: &[] };
+            let content = Content { origin: from, room: Some(&room), pdus: &part, edus: &[], units: &[] };
             let transaction = self.press.print(&content, self.now());
             let outcome = self.attempt(destination, from, &transaction).await;
             self.note(destination, &outcome);
@@ -119,7 +119,7 @@ impl Inner {
             .collect();
         while !receipts.is_empty() {
             let edus = take_receipts(&mut receipts, MOST_EDUS);
-            let content = Content { origin: from, room: Some(room_id), pdus: &[], edus: &edus };
+            let content = Content { origin: from, room: Some(room_id), pdus: &[], edus: &edus, units: &[] };
             let transaction = self.press.print(&content, self.now());
             let outcome = self.attempt(destination, from, &transaction).await;
             self.note(destination, &outcome);

@@ -23,7 +23,7 @@ use store::{Change, Moved, Position, Topic};
 use tracing::{error, warn};
 
 use super::{
-    Inner,
+    Inner, State,
     lane::Lane,
     presence::{Presence, Rosters},
     transaction::Item,
@@ -124,6 +124,11 @@ impl FanOut {
     }
 
     async fn fan_out(&mut self, changes: &[Change]) -> Result<(), Error> {
+        for change in changes.iter().filter(|change| change.kind == to_device::OUTGOING) {
+            for (from, to) in to_device::destinations_of(&change.payload) {
+                self.sender.put_in_outbox(&from, &to);
+            }
+        }
         let entries: Vec<(Position, Entry)> = entries(changes).collect();
         let mut rows: HashMap<RoomSerial, usize> = HashMap::new();
         for (_, entry) in &entries {
@@ -417,21 +422,28 @@ fn push_item(sender: &Arc<Inner>, from: &ServerName, to: &ServerName, item: &Ite
         return;
     }
     let limit = sender.config.queue;
-    let now = sender.clock.instant();
-    let mut is_due = false;
-    let destination = sender.with_destination(to, |state| {
-        state.lanes.entry(from.to_owned()).or_default().push(item.clone(), limit);
-        // Whoever would only be told, at some time soon, that we are here again: now there is more to tell.
-        let is_first = state.last_attempt.is_none() && state.failing_since.is_none();
-        if is_first && !state.lanes.values().any(Lane::is_behind) && state.not_before > now {
-            state.not_before = now;
-            is_due = true;
+    sender.push_to(to, |state| state.lanes.entry(from.to_owned()).or_default().push(item.clone(), limit));
+}
+
+impl Inner {
+    /// Gives a peer something to be sent, and has it served.
+    pub(super) fn push_to(self: &Arc<Self>, to: &ServerName, push: impl Fn(&mut State)) {
+        let now = self.clock.instant();
+        let mut is_due = false;
+        let destination = self.with_destination(to, |state| {
+            push(state);
+            // Whoever would only be told, at some time soon, that we are here again: now there is more to tell.
+            let is_first = state.last_attempt.is_none() && state.failing_since.is_none();
+            if is_first && !state.lanes.values().any(Lane::is_behind) && state.not_before > now {
+                state.not_before = now;
+                is_due = true;
+            }
+        });
+        if is_due {
+            destination.wake.notify_one();
         }
-    });
-    if is_due {
-        destination.wake.notify_one();
+        self.serve(&destination);
     }
-    sender.serve(&destination);
 }
 
 async fn send_receipt(

@@ -11,13 +11,15 @@ use std::{
 use base::Timestamp;
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
 use store::Position;
+use to_device::Unit;
 
 use crate::tables::LastSentRow;
 
 use super::{
+    outbox::Outbox,
     press::Press,
     transaction::{
-        Content, Item, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting,
+        Content, Item, MOST_BYTES, MOST_EDUS, MOST_PDUS, OutgoingReceipt, ReceiptKey, Transaction, fitting,
         take_presence, take_receipts, typing_edu,
     },
 };
@@ -25,6 +27,9 @@ use super::{
 /// So many receipts wait for one peer; with more of them it is behind. So many typing notifications and users whose
 /// presence has changed; more are forgotten.
 const MOST_EPHEMERAL: usize = 500;
+
+/// Of a transaction's ephemeral units so many are left to receipts, whatever waits of messages to devices.
+const LEFT_TO_RECEIPTS: usize = 10;
 
 /// What a peer lacks of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,22 @@ pub(crate) struct Lane {
     is_changed: bool,
     /// Events per transaction at most; fewer after one was refused as a whole.
     limit: Option<usize>,
+    /// Messages to devices.
+    pub(crate) outbox: Outbox,
+}
+
+/// Whether messages to devices go with events, in one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Together {
+    Yes,
+    /// What is noted of events that are under way has nothing of them.
+    No,
+}
+
+/// What a peer will never get, since it refuses it for good.
+pub(crate) enum Refused {
+    Event(Item),
+    Unit(Unit),
 }
 
 /// What the store says of the transaction that was sent last.
@@ -202,6 +223,7 @@ impl Lane {
         }
         self.typing.clear();
         self.presence.clear();
+        self.outbox.put_back();
     }
 
     /// The peer lacks something of a room that was never pushed, besides what it lacks as it is: from here on it is behind.
@@ -227,7 +249,9 @@ impl Lane {
             _ => Noted::Settled { through: Position::START },
         };
         let stored = std::mem::take(&mut self.stored);
-        *self = Self { stored, noted, pushed: self.pushed, is_changed: true, ..Self::default() };
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.forget();
+        *self = Self { stored, noted, pushed: self.pushed, is_changed: true, outbox, ..Self::default() };
     }
 
     pub(crate) fn is_behind(&self) -> bool {
@@ -241,16 +265,22 @@ impl Lane {
             && self.presence.is_empty()
             && self.pending.is_none()
             && self.owed.is_none()
+            && self.outbox.is_empty()
     }
 
     /// Whether there is nothing to send and nothing to write.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_idle() && self.stored.is_empty() && self.noted == Noted::Nothing
+        self.is_idle() && self.stored.is_empty() && self.noted == Noted::Nothing && self.outbox.is_settled()
     }
 
     /// Whether nothing is lost with it when the log has been read up to here: what it was given is not read again.
     pub(crate) fn is_over(&self, fanned: Position) -> bool {
         self.is_settled() && self.pushed <= fanned
+    }
+
+    /// Whether something has to be read before it is known what is to be sent.
+    pub(crate) fn wants_to_read(&self) -> bool {
+        self.outbox.wanted().is_some()
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -262,9 +292,25 @@ impl Lane {
     }
 
     /// What to do next. A transaction stays the pending one until it is settled.
-    pub(crate) fn next(&mut self, origin: &ServerName, press: &Press, now: Timestamp) -> Work {
+    pub(crate) fn next(
+        &mut self,
+        origin: &ServerName,
+        press: &Press,
+        together: Together,
+        now: Timestamp,
+    ) -> Work {
         if let Some(pending) = &self.pending {
             return Work::Send(pending.clone());
+        }
+        let is_apart = together == Together::No || self.outbox.goes_apart() || self.owed.is_some();
+        if is_apart {
+            let units = self.outbox.fitting(MOST_EDUS, MOST_BYTES);
+            if !units.is_empty() {
+                let content = Content { origin, room: None, pdus: &[], edus: &[], units: &units };
+                let transaction = press.print(&content, now);
+                self.pending = Some(transaction.clone());
+                return Work::Send(transaction);
+            }
         }
         if let Some(owed) = &mut self.owed {
             for (room, missed) in std::mem::take(&mut self.missed) {
@@ -288,6 +334,12 @@ impl Lane {
         {
             edus.push((at, typing_edu(&room, &user, typing)));
         }
+        let bytes: usize = pdus.iter().map(|item| item.event.pdu().json().len()).sum();
+        let most = MOST_EDUS - edus.len() - LEFT_TO_RECEIPTS;
+        let units = match is_apart {
+            true => Vec::new(),
+            false => self.outbox.fitting(most, MOST_BYTES.saturating_sub(bytes)),
+        };
         self.receipts_on_way.clear();
         for ((room, ..), receipt) in &self.receipts {
             match self.receipts_on_way.get_mut(room) {
@@ -295,16 +347,16 @@ impl Lane {
                 None => drop(self.receipts_on_way.insert(room.clone(), receipt.position)),
             }
         }
-        edus.append(&mut take_receipts(&mut self.receipts, MOST_EDUS - edus.len()));
+        edus.append(&mut take_receipts(&mut self.receipts, MOST_EDUS - edus.len() - units.len()));
         // By itself: peers of whom each hears of others get the same events in the same transaction, and what the
         // store notes of events on their way has nothing of it.
-        if pdus.is_empty() && edus.is_empty() {
+        if pdus.is_empty() && edus.is_empty() && units.is_empty() {
             edus.extend(take_presence(&mut self.presence));
             if edus.is_empty() {
                 return Work::Rest;
             }
         }
-        let content = Content { origin, room: None, pdus: &pdus, edus: &edus };
+        let content = Content { origin, room: None, pdus: &pdus, edus: &edus, units: &units };
         let transaction = press.print(&content, now);
         self.pending = Some(transaction.clone());
         Work::Send(transaction)
@@ -321,7 +373,10 @@ impl Lane {
             None => {
                 self.queue.drain(..done.pdus.min(self.queue.len()));
                 self.receipts_on_way.clear();
-                self.limit = None;
+                if done.pdus > 0 {
+                    self.limit = None;
+                }
+                self.outbox.delivered(done.units, done.pdus > 0);
             }
         }
     }
@@ -405,15 +460,19 @@ impl Lane {
 
     /// The peer refuses the pending transaction itself, not us. Fewer events are tried next; a single
     /// one that is refused has to go, or all later ones would wait for ever. Returns that one.
-    pub(crate) fn refused(&mut self, id: &str) -> Option<Item> {
+    pub(crate) fn refused(&mut self, id: &str) -> Option<Refused> {
         self.not_sent(id);
         let pending = self.pending.take_if(|pending| pending.id == id)?;
+        if pending.units > 0 {
+            let beside_others = pending.pdus > 0 || pending.edus > 0;
+            return self.outbox.refused(pending.units, beside_others).map(Refused::Unit);
+        }
         // Of what it lacks of a room, less is tried next.
         if pending.edus > 0 || pending.room.is_some() {
             return None;
         }
         self.limit = Some((pending.pdus / 2).max(1));
-        if pending.pdus == 1 { self.queue.pop_front() } else { None }
+        if pending.pdus == 1 { self.queue.pop_front().map(Refused::Event) } else { None }
     }
 
     /// The peer has got everything of a room up to `through`.

@@ -19,7 +19,7 @@ fn lane(rooms: &[(u64, u64)]) -> Lane {
 }
 
 fn next(lane: &mut Lane) -> Work {
-    lane.next(server_name!("a.test"), &Press::default(), Timestamp(1))
+    lane.next(server_name!("a.test"), &Press::default(), Together::Yes, Timestamp(1))
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn the_store_is_told_what_changed_and_nothing_twice() {
 #[test]
 fn who_cannot_prove_that_he_still_sends_forgets_nothing_that_may_have_arrived() {
     let mut lane = Lane::default();
-    let content = Content { origin: server_name!("a.test"), room: None, pdus: &[], edus: &[] };
+    let content = Content { origin: server_name!("a.test"), room: None, pdus: &[], edus: &[], units: &[] };
     let sent = Press::default().print(&content, Timestamp(1));
     lane.resume(Position(7), Some((sent.clone(), Vec::new())));
     lane.sending_failed(&sent.id, None);
@@ -106,10 +106,11 @@ fn what_two_peers_are_told_alike_is_made_once() {
         lane
     };
     let mut lanes = [lane(), lane()];
-    let mut next = |index: usize| match lanes[index].next(server_name!("a.test"), &press, Timestamp(1)) {
-        Work::Send(transaction) => transaction,
-        _ => panic!("nothing to send"),
-    };
+    let mut next =
+        |index: usize| match lanes[index].next(server_name!("a.test"), &press, Together::Yes, Timestamp(1)) {
+            Work::Send(transaction) => transaction,
+            _ => panic!("nothing to send"),
+        };
     assert!(Arc::ptr_eq(&next(0), &next(1)));
 }
 
@@ -229,7 +230,8 @@ fn a_peer_for_which_very_many_receipts_wait_is_behind_and_none_is_forgotten() {
 fn who_was_told_how_far_users_have_read_still_lacks_what_they_said() {
     let mut lane = lane(&[(1, 50)]);
     let edus = [(Position(90), "{}".to_owned())];
-    let content = Content { origin: server_name!("a.test"), room: Some(&room(1)), pdus: &[], edus: &edus };
+    let content =
+        Content { origin: server_name!("a.test"), room: Some(&room(1)), pdus: &[], edus: &edus, units: &[] };
     let receipts = Press::default().print(&content, Timestamp(1));
     lane.try_again(receipts.clone());
     assert!(matches!(next(&mut lane), Work::Send(_)));
@@ -255,4 +257,63 @@ fn presence_goes_by_itself_and_is_dropped_when_it_is_not_taken() {
     assert!(presence.is_presence() && presence.edus == 1);
     lane.failed();
     assert!(lane.is_idle());
+}
+
+/// A lane in whose outbox so many units wait.
+fn with_units(mut lane: Lane, count: u64) -> Lane {
+    let unit = |number| Unit { position: Position(number), json: bytes::Bytes::from_static(b"{}") };
+    lane.outbox.put_in();
+    assert!(lane.wants_to_read());
+    lane.outbox.begin();
+    lane.outbox.take(Position::START, (1..=count).map(unit).collect());
+    lane
+}
+
+#[test]
+fn messages_to_devices_go_beside_others_and_apart_once_that_was_refused() {
+    let mut lane = with_units(Lane::default(), 99);
+    for number in 0..120 {
+        lane.push_typing(room(number), user_id(1), true, Position(1_000 + number));
+    }
+    let Work::Send(first) = next(&mut lane) else { panic!("nothing to send") };
+    assert_eq!((first.edus, first.units), (50, 40), "some places are left to receipts");
+    assert!(!first.is_presence());
+    let low_water = lane.low_water();
+    assert!(
+        low_water >= Some(Position(999)),
+        "where units are in the log is nothing to the cursor: {low_water:?}"
+    );
+    assert!(lane.refused(&first.id).is_none());
+
+    let Work::Send(second) = next(&mut lane) else { panic!("nothing to send") };
+    assert_eq!((second.edus, second.units), (0, 99), "it is not known which of them it was");
+    lane.delivered(&second.id);
+    let Work::Send(third) = next(&mut lane) else { panic!("nothing to send") };
+    assert_eq!((third.edus, third.units), (50, 0));
+    assert_ne!(first.id, third.id);
+    lane.delivered(&third.id);
+    let Work::Send(last) = next(&mut lane) else { panic!("nothing to send") };
+    lane.delivered(&last.id);
+    assert!(lane.is_idle() && !lane.is_settled(), "the store does not know that they are gone");
+}
+
+#[test]
+fn messages_to_devices_wait_for_nothing_that_is_owed_and_go_by_themselves_where_that_is_asked() {
+    let mut behind = with_units(lane(&[(1, 50)]), 2);
+    let Work::Send(units) = next(&mut behind) else { panic!("nothing to send") };
+    assert_eq!((units.pdus, units.units), (0, 2));
+    behind.delivered(&units.id);
+    assert!(matches!(next(&mut behind), Work::CatchUp(..)));
+
+    let mut lane = with_units(Lane::default(), 2);
+    lane.push_typing(room(1), user_id(1), true, Position(8));
+    let mut apart = || lane.next(server_name!("a.test"), &Press::default(), Together::No, Timestamp(1));
+    let Work::Send(units) = apart() else { panic!("nothing to send") };
+    assert_eq!((units.edus, units.units), (0, 2));
+
+    // Who falls behind while they are under way is sent them again, as they are still there.
+    lane.fall_behind();
+    assert!(!lane.is_idle() && lane.wants_to_read());
+    lane.forget();
+    assert!(lane.is_idle() && !lane.is_settled());
 }

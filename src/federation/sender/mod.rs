@@ -20,13 +20,15 @@
 //! Should it not be the same any more, because something in it was redacted since, it goes out as another one. A
 //! process that has its data for itself notes nothing: what it sent in its last moment comes again.
 //!
+//! Messages to devices of a peer wait in the store until it has them (`outbox`), whether it is behind or not.
+//!
 //! The log does not wait for ever: what went from it before it was read here is owed to all (`missed`).
 //!
 //! Of several processes over the same data one sends, for a [`Term`]; the others stand by. Nothing is sent before the
 //! store has said that the term still is this process's.
 //!
-//! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `press`, `presence`, `fan_out`, `worker`,
-//! `catch_up`, `persist`, `restore`, `missed`.
+//! Reading order: [`lane`] (queue and what is owed, as plain values), [`transaction`], `press`, `presence`, `outbox`,
+//! `fan_out`, `outboxes`, `worker`, `catch_up`, `persist`, `restore`, `missed`.
 //!
 //! [`OWED`]: crate::tables::OWED
 //! [`LAST_SENT`]: crate::tables::LAST_SENT
@@ -36,6 +38,8 @@ mod debts;
 mod fan_out;
 mod lane;
 mod missed;
+mod outbox;
+mod outboxes;
 mod persist;
 mod presence;
 mod press;
@@ -60,6 +64,7 @@ use parking_lot::{Mutex, RwLock};
 use room::Rooms;
 use ruma::{OwnedServerName, ServerName};
 use store::{Batch, Consumer, Moved, Order, Position, Range, Store, Term, Topic};
+use to_device::ToDevice;
 use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, warn};
 
@@ -87,6 +92,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
     pub(crate) presence: Presence,
+    pub(crate) to_device: ToDevice,
     pub(crate) client: Client,
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) clock: Clock,
@@ -121,6 +127,7 @@ pub(crate) struct Inner {
     store: Store,
     rooms: Rooms,
     presence: Presence,
+    to_device: ToDevice,
     client: Client,
     contacts: Arc<Contacts>,
     clock: Clock,
@@ -359,8 +366,9 @@ pub struct PeerStatus {
 impl Office {
     /// Sends for a term.
     async fn work(self: Arc<Self>, term: Term) -> Result<(), store::Error> {
-        let Parts { config, store, rooms, presence, client, contacts, clock, random, tasks, .. } =
-            &self.parts;
+        let Parts {
+            config, store, rooms, presence, to_device, client, contacts, clock, random, tasks, ..
+        } = &self.parts;
         let inner = Arc::new(Inner {
             healthy: Semaphore::new(config.healthy.max(1)),
             suspect: Semaphore::new(config.suspect.max(1)),
@@ -372,6 +380,7 @@ impl Office {
             store: store.clone(),
             rooms: rooms.clone(),
             presence: presence.clone(),
+            to_device: to_device.clone(),
             client: client.clone(),
             contacts: contacts.clone(),
             clock: clock.clone(),

@@ -89,6 +89,7 @@ impl Inner {
                 Err(error) if error.stops_writes() || self.term.is_lost() => {}
                 Err(error) => warn!(reader = "federation", %error, "the cursor could not be written"),
             }
+            self.settle_outboxes().await;
             if is_last {
                 return;
             }

@@ -32,6 +32,10 @@ impl Inner {
             let lane = peers.entry(to.clone()).or_default().entry(from.clone()).or_default();
             self.resume(lane, &from, &to, row).await?;
         }
+        for (from, to) in self.to_device.due().await? {
+            let lanes = peers.entry(to.to_string()).or_default();
+            lanes.entry(from.to_string()).or_default().outbox.put_in();
+        }
         for (to, lanes) in peers {
             let Some(to) = ServerName::parse(to).ok().filter(|to| self.client.may_contact(to)) else {
                 continue;
@@ -46,7 +50,7 @@ impl Inner {
             if lanes.is_empty() {
                 continue;
             }
-            let is_behind = lanes.iter().any(|(_, lane)| lane.is_behind());
+            let is_behind = lanes.iter().any(|(_, lane)| lane.is_behind() || !lane.outbox.is_empty());
             let destination = self.with_destination(&to, |state| state.lanes.extend(lanes));
             // Who was served when the last term ended is served at once.
             if is_behind { self.serve_later(&destination) } else { self.serve(&destination) }
@@ -125,7 +129,8 @@ impl Inner {
             return Ok(None);
         }
         let pdus: Vec<&Item> = items.iter().collect();
-        let content = Content { origin: &from, room: room.as_ref(), pdus: &pdus, edus: &sent.edus };
+        let content =
+            Content { origin: &from, room: room.as_ref(), pdus: &pdus, edus: &sent.edus, units: &[] };
         Ok(Some((Arc::new(build(&content, Timestamp(sent.ts))), items)))
     }
 }

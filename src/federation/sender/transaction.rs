@@ -19,6 +19,7 @@ use pdu::json::{write_integer, write_string};
 use room::read::event::StoredEvent;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use store::Position;
+use to_device::Unit;
 
 use crate::tables::SentRow;
 
@@ -27,7 +28,7 @@ pub(crate) const MOST_PDUS: usize = 50;
 pub(crate) const MOST_EDUS: usize = 100;
 
 /// Events of more bytes in all are spread over several transactions.
-const MOST_BYTES: usize = 1 << 20;
+pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 /// Users in one unit of presence, and its bytes about.
 const MOST_PRESENT: usize = 100;
@@ -67,6 +68,8 @@ pub(crate) struct Content<'a> {
     pub(crate) pdus: &'a [&'a Item],
     /// In canonical JSON, each with its position.
     pub(crate) edus: &'a [(Position, String)],
+    /// Messages to devices, of which the positions say nothing of the log.
+    pub(crate) units: &'a [Unit],
 }
 
 /// A transaction ready to be sent, to one server or to many, and sent again as it is.
@@ -78,7 +81,9 @@ pub(crate) struct Transaction {
     pub(crate) pdus: usize,
     /// How many ephemeral units are in it.
     pub(crate) edus: usize,
-    /// Of the first and last thing in it.
+    /// How many units of messages to devices are in it besides.
+    pub(crate) units: usize,
+    /// Of the first and last thing in it, messages to devices apart.
     pub(crate) first: Position,
     pub(crate) last: Position,
     /// If it is part of what the peer lacked of one room.
@@ -97,14 +102,17 @@ impl Transaction {
 
     /// Whether it is what one of this content would be, but for the time.
     pub(crate) fn is_of(&self, content: &Content<'_>) -> bool {
-        let Content { origin, room, pdus, edus } = content;
+        let Content { origin, room, pdus, edus, units } = content;
         let mut events = self.events.iter().zip(&self.parts.pdus).zip(pdus.iter());
         // An event that was redacted since is another value.
         let same =
             |((event, (.., position)), item): ((&Arc<StoredEvent>, &(_, _, Position)), &&Item)| -> bool {
                 Arc::ptr_eq(event, &item.event) && *position == item.position
             };
-        self.origin == *origin
+        // Nobody else gets the same messages to devices.
+        self.units == 0
+            && units.is_empty()
+            && self.origin == *origin
             && self.room.as_ref() == *room
             && self.parts.edus == *edus
             && self.events.len() == pdus.len()
@@ -114,7 +122,7 @@ impl Transaction {
     /// Whether it says nothing but who came and went.
     pub(crate) fn is_presence(&self) -> bool {
         let mut edus = self.parts.edus.iter();
-        self.pdus == 0 && self.edus > 0 && edus.all(|(_, edu)| edu.ends_with(PRESENCE_END))
+        self.pdus == 0 && self.units == 0 && self.edus > 0 && edus.all(|(_, edu)| edu.ends_with(PRESENCE_END))
     }
 
     /// The place before its first event.
@@ -145,23 +153,25 @@ pub(crate) fn fitting<'a>(items: impl IntoIterator<Item = &'a Item>, limit: usiz
 
 /// Writes a transaction.
 pub(crate) fn build(content: &Content<'_>, now: Timestamp) -> Transaction {
-    let Content { origin, room, pdus, edus } = *content;
+    let Content { origin, room, pdus, edus, units } = *content;
     let mut size = 128;
     for pdu in pdus {
         size += pdu.event.pdu().json().len() + 1;
     }
-    let mut body = String::with_capacity(size + edus.iter().map(|(_, edu)| edu.len() + 1).sum::<usize>());
+    size += edus.iter().map(|(_, edu)| edu.len() + 1).sum::<usize>();
+    size += units.iter().map(|unit| unit.json.len() + 1).sum::<usize>();
+    let mut body = String::with_capacity(size);
     let mut hash = blake3::Hasher::new();
     body.push('{');
-    if !edus.is_empty() {
-        body.push_str("\"edus\":[");
-        for (index, (_, edu)) in edus.iter().enumerate() {
-            if index > 0 {
-                body.push(',');
-            }
-            body.push_str(edu);
-            hash.update(edu.as_bytes());
-        }
+    // Units are written by ourselves, so they are text.
+    let of_devices = units.iter().map(|unit| std::str::from_utf8(&unit.json).unwrap_or_default());
+    let all = edus.iter().map(|(_, edu)| &**edu).chain(of_devices);
+    for (index, edu) in all.enumerate() {
+        body.push_str(if index == 0 { "\"edus\":[" } else { "," });
+        body.push_str(edu);
+        hash.update(edu.as_bytes());
+    }
+    if !(edus.is_empty() && units.is_empty()) {
         body.push_str("],");
     }
     body.push_str("\"origin\":");
@@ -183,7 +193,12 @@ pub(crate) fn build(content: &Content<'_>, now: Timestamp) -> Transaction {
     let first = positions.clone().min().unwrap_or(Position(now.millis()));
     let last = positions.max().unwrap_or(first);
     let hash = hash.finalize().to_hex();
-    let id = format!("{first}-{last}-{}", &hash[..12]);
+    let id = match (units.first(), units.last()) {
+        (Some(one), Some(other)) => {
+            format!("{first}-{last}-{}-{}-{}", one.position, other.position, &hash[..12])
+        }
+        _ => format!("{first}-{last}-{}", &hash[..12]),
+    };
     let parts = SentRow {
         ts: now.millis(),
         room: room.map(ToString::to_string),
@@ -195,6 +210,7 @@ pub(crate) fn build(content: &Content<'_>, now: Timestamp) -> Transaction {
         body: Bytes::from(body),
         pdus: pdus.len(),
         edus: edus.len(),
+        units: units.len(),
         first,
         last,
         room: room.cloned(),
@@ -374,7 +390,8 @@ mod tests {
     fn a_transaction_is_canonical_and_its_id_follows_from_its_content() {
         let typing = typing_edu(&owned_room_id!("!r:a.test"), &owned_user_id!("@a:a.test"), true);
         let edus = [(Position(9), typing)];
-        let content = |edus| Content { origin: server_name!("a.test"), room: None, pdus: &[], edus };
+        let content =
+            |edus| Content { origin: server_name!("a.test"), room: None, pdus: &[], edus, units: &[] };
         let first = build(&content(&edus), Timestamp(5));
         assert_eq!(
             first.body,

@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     BEHIND_AFTER, Destination, Failing, Inner,
-    lane::{Lane, Work},
+    lane::{Lane, Refused, Together, Work},
     transaction::{Content, Transaction},
 };
 use crate::{
@@ -80,6 +80,9 @@ impl Inner {
     async fn work(&self, destination: &Destination) {
         loop {
             self.wait_for_turn(destination).await;
+            if !self.read_outboxes(destination).await {
+                continue;
+            }
             let Some((from, work)) = self.next_work(destination) else { return };
             match work {
                 Work::Send(transaction) => {
@@ -110,6 +113,8 @@ impl Inner {
     fn next_work(&self, destination: &Destination) -> Option<(OwnedServerName, Work)> {
         let mut state = destination.state.lock();
         let now = self.clock.now();
+        // Where another process may go on, it sends what is noted of events as it was.
+        let together = if self.store.is_shared() { Together::No } else { Together::Yes };
         let turns: Vec<OwnedServerName> = state.lanes.keys().cloned().collect();
         // Whom it was the turn of last is not remembered: who has waited longest is served first.
         let waiting = turns.iter().filter(|from| state.lanes.get(*from).is_some_and(|lane| !lane.is_idle()));
@@ -117,7 +122,7 @@ impl Inner {
         let order = longest.into_iter().chain(turns);
         for from in order {
             let Some(lane) = state.lanes.get_mut(&from) else { continue };
-            match lane.next(&from, &self.press, now) {
+            match lane.next(&from, &self.press, together, now) {
                 Work::Rest => {}
                 work => {
                     state.greet.remove(&from);
@@ -126,9 +131,15 @@ impl Inner {
             }
         }
         if let Some(from) = state.greet.pop_first() {
-            let content = Content { origin: &from, room: None, pdus: &[], edus: &[] };
+            let content = Content { origin: &from, room: None, pdus: &[], edus: &[], units: &[] };
             let greeting = self.press.print(&content, now);
             return Some((from, Work::Send(greeting)));
+        }
+        if let Some(from) =
+            state.lanes.iter().find_map(|(from, lane)| lane.wants_to_read().then(|| from.clone()))
+        {
+            // Something was put in since it was looked.
+            return Some((from, Work::Rest));
         }
         state.is_served = false;
         None
@@ -266,15 +277,24 @@ impl Inner {
         let mut state = destination.state.lock();
         let Some(lane) = state.lanes.get_mut(from) else { return };
         match outcome {
-            Outcome::Delivered => lane.delivered(&transaction.id),
-            Outcome::Refused => {
-                if let Some(item) = lane.refused(&transaction.id) {
+            Outcome::Delivered => {
+                lane.delivered(&transaction.id);
+                self.to_device.count_sent("sent", transaction.units);
+            }
+            Outcome::Refused => match lane.refused(&transaction.id) {
+                Some(Refused::Event(item)) => warn!(
+                    destination = %destination.name, event_id = %item.event.event_id(),
+                    "the peer refuses an event for good, it is not sent again"
+                ),
+                Some(Refused::Unit(unit)) => {
+                    self.to_device.count_sent("peer refused", 1);
                     warn!(
-                        destination = %destination.name, event_id = %item.event.event_id(),
-                        "the peer refuses an event for good, it is not sent again"
+                        destination = %destination.name, size_bytes = unit.json.len(),
+                        "the peer refuses messages to devices for good, they are not sent again"
                     );
                 }
-            }
+                None => {}
+            },
             Outcome::Failed { .. } => lane.failed(),
         }
     }

@@ -5,7 +5,7 @@
 //! backfilled ones are negative (`s1_-3`). So a `next_batch` of `/sync` is at once a place in every
 //! room's timeline, and tokens outlive restarts: nothing about them is kept anywhere.
 //!
-//! Behind it there may be what concerns `/sync` alone ([`Rest`]), as `s1_4711~300*4700*1800000000000!5`; for a place in
+//! Behind it there may be what concerns `/sync` alone ([`Rest`]), as `s1_4711~300.4650*4700*1800000000000!5`; for a place in
 //! a timeline it means nothing.
 
 use std::{fmt, str::FromStr};
@@ -20,6 +20,7 @@ const PREFIX: &str = "s1_";
 
 /// What concerns `/sync` alone follows these.
 const PRESENT: char = '~';
+const DEVICE: char = '.';
 const GATHERING: char = '*';
 const TYPING: char = '!';
 
@@ -31,6 +32,8 @@ const MOST_TYPING: usize = 8;
 pub struct Rest {
     /// Up to where it was told who came and went, if that is less.
     pub present: Option<Position>,
+    /// Up to where it was told what was sent to its device, if that is less.
+    pub device: Option<Position>,
     /// Which receipts it was not told yet, if there are any.
     pub gathering: Option<Gathering>,
     /// Rooms of which it was told last that somebody types, some of them.
@@ -51,12 +54,18 @@ impl Rest {
     pub fn of(token: &str) -> Self {
         let (text, typing) = token.split_once(TYPING).unwrap_or((token, ""));
         let (text, gathering) = text.split_once(GATHERING).unwrap_or((text, ""));
+        let (text, device) = text.split_once(DEVICE).unwrap_or((text, ""));
         let present = text.split_once(PRESENT).and_then(|(_, digits)| digits.parse().ok());
         let gathering = gathering.split_once(GATHERING).and_then(|(after, until)| {
             Some(Gathering { after: Position(after.parse().ok()?), until: Timestamp(until.parse().ok()?) })
         });
         let typing = typing.split(TYPING).filter_map(|digits| digits.parse().ok()).map(RoomSerial);
-        Self { present: present.map(Position), gathering, typing: typing.take(MOST_TYPING).collect() }
+        Self {
+            present: present.map(Position),
+            device: device.parse().ok().map(Position),
+            gathering,
+            typing: typing.take(MOST_TYPING).collect(),
+        }
     }
 
     /// With these rooms, as far as there is room for them.
@@ -95,6 +104,10 @@ impl Token {
         if let Some(Position(present)) = rest.present {
             text.push(PRESENT);
             text.push_str(&present.to_string());
+        }
+        if let Some(Position(device)) = rest.device {
+            text.push(DEVICE);
+            text.push_str(&device.to_string());
         }
         if let Some(Gathering { after, until }) = rest.gathering {
             text.push_str(&format!("{GATHERING}{after}{GATHERING}{until}"));
@@ -150,13 +163,18 @@ impl FromStr for Token {
         };
         let (digits, typing) = digits.split_once(TYPING).unwrap_or((digits, "0"));
         let (digits, gathering) = digits.split_once(GATHERING).unwrap_or((digits, "0*0"));
+        let (digits, device) = digits.split_once(DEVICE).unwrap_or((digits, "0"));
         let (digits, present) = digits.split_once(PRESENT).unwrap_or((digits, "0"));
         let is_number =
             |text: &str| text.parse::<u64>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit());
         let is_gathering = |text: &str| {
             text.split_once(GATHERING).is_some_and(|(after, until)| is_number(after) && is_number(until))
         };
-        if !is_number(present) || !is_gathering(gathering) || !typing.split(TYPING).all(is_number) {
+        if !is_number(present)
+            || !is_number(device)
+            || !is_gathering(gathering)
+            || !typing.split(TYPING).all(is_number)
+        {
             return Err(BadToken);
         }
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -194,7 +212,11 @@ mod tests {
             (Rest { present, ..Rest::default() }, "s1_4711~300"),
             (Rest::default().typing([RoomSerial(5), RoomSerial(9)]), "s1_4711!5!9"),
             (Rest { gathering, ..Rest::default() }, "s1_4711*4700*1800000000000"),
-            (Rest { present, gathering, typing: vec![RoomSerial(5)] }, "s1_4711~300*4700*1800000000000!5"),
+            (Rest { device: Some(Position(4650)), ..Rest::default() }, "s1_4711.4650"),
+            (
+                Rest { present, device: Some(Position(4650)), gathering, typing: vec![RoomSerial(5)] },
+                "s1_4711~300.4650*4700*1800000000000!5",
+            ),
         ] {
             assert_eq!(place.with_rest(&rest), wanted);
             assert_eq!(wanted.parse(), Ok(place));
@@ -210,6 +232,10 @@ mod tests {
             "s1_4~x",
             "s1_4~+5",
             "s1_4~5~6",
+            "s1_4.",
+            "s1_4.5.6",
+            "s1_4.5~6",
+            "s1_4.x",
             "s1_~5",
             "s1_4!",
             "s1_4!5!",

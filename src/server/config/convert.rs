@@ -16,8 +16,9 @@ use crate::{causes, places::Bounds, texts::tr};
 /// sessions, who is to be sent what. Each divides its part among its caches. The store's is small: its blocks are in the
 /// system's memory for files as well, while an event that has to be made of them anew costs some microseconds.
 const STORE: u64 = 20;
-const ROOMS: u64 = 64;
+const ROOMS: u64 = 63;
 const SYNC: u64 = 9;
+const TO_DEVICE: u64 = 1;
 const ACCOUNTS: u64 = 4;
 const FEDERATION: u64 = 3;
 
@@ -89,6 +90,11 @@ impl Config {
     /// Memory of the caches of `/sync`.
     pub fn sync_memory(&self) -> ByteSize {
         self.memory(SYNC)
+    }
+
+    /// Memory of what is known of devices' inboxes.
+    pub fn to_device_memory(&self) -> ByteSize {
+        self.memory(TO_DEVICE)
     }
 
     fn memory(&self, hundredths: u64) -> ByteSize {

@@ -36,6 +36,7 @@ readers! {
     registration: Registration,
     open: Open,
     send: Send,
+    to_device: ToDevice,
     membership: Membership,
     search: Search,
     directory: Directory,

@@ -346,6 +346,9 @@ pub struct LimitsConfig {
     /// Messages, state and redactions, by user.
     #[serde(deserialize_with = "rates::send")]
     pub send: RateSetting,
+    /// Messages to devices, by user.
+    #[serde(deserialize_with = "rates::to_device")]
+    pub to_device: RateSetting,
     /// Making, joining and leaving rooms, inviting and putting out, by user.
     #[serde(deserialize_with = "rates::membership")]
     pub membership: RateSetting,
@@ -395,6 +398,7 @@ impl Default for LimitsConfig {
             registration: rate(Class::Registration),
             open: rate(Class::Open),
             send: rate(Class::Send),
+            to_device: rate(Class::ToDevice),
             membership: rate(Class::Membership),
             search: rate(Class::Search),
             directory: rate(Class::Directory),
@@ -424,6 +428,7 @@ impl LimitsConfig {
             Class::Registration => self.registration,
             Class::Open => self.open,
             Class::Send => self.send,
+            Class::ToDevice => self.to_device,
             Class::Membership => self.membership,
             Class::Search => self.search,
             Class::Directory => self.directory,

@@ -18,6 +18,7 @@ use room::AllowAll;
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::TimelineEventType};
 use store::{MemoryBackend, MemoryDisk, Options, Store};
 use sync::{StateAfter, SyncFilter, SyncRequest, Syncs};
+use to_device::{NoContacts, ToDevice};
 
 const ROOMS: usize = 200;
 const MESSAGES: usize = 50;
@@ -34,10 +35,11 @@ async fn server(disk: &MemoryDisk) -> Server {
     let store =
         Store::open(Arc::new(MemoryBackend::open(disk)), Options::default(), &tasks, &metrics).await.unwrap();
     let authority = Authority::new("a.test".try_into().unwrap(), "1", &[7; 32]).unwrap();
+    let authorities = Arc::new(Authorities::new([authority]));
     let engine = Engine::open(engine::Parts {
         store: store.clone(),
         config: engine::Config::default(),
-        authorities: Arc::new(Authorities::new([authority])),
+        authorities: authorities.clone(),
         clock: clock.clone(),
         random: random.clone(),
         policy: Arc::new(AllowAll),
@@ -50,13 +52,32 @@ async fn server(disk: &MemoryDisk) -> Server {
     .await
     .unwrap();
     let config = account::Config { password: PasswordCost::cheapest(), ..account::Config::default() };
-    let accounts =
-        Accounts::open(store.clone(), engine.clone(), config, clock.clone(), random, &tasks, &metrics)
-            .await
-            .unwrap();
+    let accounts = Accounts::open(
+        store.clone(),
+        engine.clone(),
+        config,
+        clock.clone(),
+        random.clone(),
+        &tasks,
+        &metrics,
+    )
+    .await
+    .unwrap();
+    let to_device = ToDevice::open(to_device::Parts {
+        store: store.clone(),
+        accounts: accounts.clone(),
+        authorities,
+        contacts: Arc::new(NoContacts),
+        memory: base::ByteSize::mib(1),
+        clock: clock.clone(),
+        random,
+        tasks: &tasks,
+        metrics: &metrics,
+    });
     let syncs = Syncs::new(
         engine.rooms().clone(),
         accounts,
+        to_device,
         store.clone(),
         clock,
         base::ByteSize::mib(32),

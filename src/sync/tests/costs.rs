@@ -16,7 +16,10 @@ use ruma::OwnedRoomId;
 use serde_json::{Value, json, value::RawValue};
 use store::{Backend, Error, Interposed, MemoryBackend, MemoryDisk, Order, RawRange, RawRow, RowKey};
 
-use super::town::{Client, Town, client, joined, members, said, town_on, town_over, town_with, user};
+use super::{
+    to_device,
+    town::{Client, Town, client, joined, members, said, town_on, town_over, town_with, user},
+};
 
 /// A store in memory that counts how often it is asked and the rows that are asked for and found, and finds none for
 /// a while.
@@ -149,6 +152,23 @@ async fn a_sync_reads_as_many_rows_with_many_rooms_as_with_few() {
     let (mut few, mut many) = (in_rooms(3).await, in_rooms(150).await);
     assert_eq!(few.costs().await, many.costs().await);
     assert_eq!(many.sync().await.1, 0, "nothing is read for nothing");
+}
+
+#[tokio::test]
+async fn of_messages_to_devices_a_sync_reads_what_came_for_its_own_and_nothing_else() {
+    let mut busy = in_rooms(3).await;
+    to_device::signed_in(&busy.town, "hanako", &["PHONE", "TABLET"]).await;
+    busy.sync().await;
+    assert_eq!(busy.sync().await.1, 0, "nothing is read for nothing");
+    to_device::send(&busy.town, "hanako", "TABLET", "一").await;
+    assert_eq!(busy.sync().await.1, 0, "nor for what came for another device");
+    to_device::send(&busy.town, "hanako", "PHONE", "二").await;
+    let (answer, cost) = busy.sync().await;
+    // What it has already, what it has not, and the message.
+    assert_eq!((to_device::told(&answer), cost), (vec!["二"], 3));
+    // The message that it has now, and what it has not.
+    assert_eq!(busy.sync().await.1, 3);
+    assert_eq!(busy.sync().await.1, 0);
 }
 
 #[tokio::test]
@@ -293,7 +313,7 @@ async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
     let mut busy = in_rooms(3).await;
     let watched = |busy: &Busy| busy.town.store.watched();
     // The last is of the engine, which waits for rooms that lack members.
-    let topics = 2 * 3 + 4 + 1;
+    let topics = 2 * 3 + 5 + 1;
     assert_eq!(watched(&busy), topics);
     let sleepers = busy.town.clock.sleepers();
     let waiting: Vec<_> = ["DESKTOP", "TABLET"]
@@ -320,5 +340,5 @@ async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
         busy.town.metrics.caches().age();
         taro.sync(&busy.town).await;
     }
-    assert_eq!(watched(&busy), 4 + 1, "only the one who still asks, and the engine");
+    assert_eq!(watched(&busy), 5 + 1, "only the one who still asks, and the engine");
 }

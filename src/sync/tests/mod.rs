@@ -13,6 +13,7 @@ mod presence;
 mod signed_out;
 mod state;
 mod timeline;
+mod to_device;
 mod town;
 mod waiting;
 

@@ -17,6 +17,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use store::{Backend, MemoryBackend, MemoryDisk, Options, Store};
+use to_device::{NoContacts, ToDevice};
 
 use crate::{StateAfter, SyncFilter, SyncRequest, Syncs};
 
@@ -25,6 +26,7 @@ pub(super) struct Town {
     pub(super) rooms: Rooms,
     pub(super) accounts: Accounts,
     pub(super) store: Store,
+    pub(super) to_device: ToDevice,
     pub(super) syncs: Syncs,
     pub(super) clock: ManualClock,
     pub(super) tasks: Tasks,
@@ -133,20 +135,40 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
     .unwrap();
     let config =
         account::Config { password: PasswordCost::cheapest(), presence, ..account::Config::default() };
-    let accounts =
-        Accounts::open(store.clone(), engine.clone(), config, clock.clone(), random, &tasks, &metrics)
-            .await
-            .unwrap();
+    let accounts = Accounts::open(
+        store.clone(),
+        engine.clone(),
+        config,
+        clock.clone(),
+        random.clone(),
+        &tasks,
+        &metrics,
+    )
+    .await
+    .unwrap();
+    let to_device = ToDevice::open(to_device::Parts {
+        store: store.clone(),
+        accounts: accounts.clone(),
+        authorities,
+        contacts: Arc::new(NoContacts),
+        memory: base::ByteSize::mib(1),
+        clock: clock.clone(),
+        random,
+        tasks: &tasks,
+        metrics: &metrics,
+    });
     let syncs = Syncs::new(
         engine.rooms().clone(),
         accounts.clone(),
+        to_device.clone(),
         store.clone(),
         clock,
         base::ByteSize::mib(32),
         &tasks,
         &metrics,
     );
-    Town { rooms: engine.rooms().clone(), engine, accounts, store, syncs, clock: manual, tasks, metrics }
+    let rooms = engine.rooms().clone();
+    Town { rooms, engine, accounts, store, to_device, syncs, clock: manual, tasks, metrics }
 }
 
 impl Town {

@@ -12,6 +12,7 @@ use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
+use to_device::{NoContacts, ToDevice};
 use tower::ServiceExt;
 use web::{Body, Faces, Kit, Network, NoSignatures, Peer, Proxies, Router, router};
 
@@ -104,10 +105,28 @@ impl Town {
         };
         let presence = Some(PresenceConfig { largest_room: 100 });
         let config = Config { password: PasswordCost::cheapest(), settings, presence, ..Config::default() };
-        let accounts =
-            Accounts::open(store, engine.clone(), config, clock.clone(), random.clone(), &tasks, &metrics)
-                .await
-                .unwrap();
+        let accounts = Accounts::open(
+            store.clone(),
+            engine.clone(),
+            config,
+            clock.clone(),
+            random.clone(),
+            &tasks,
+            &metrics,
+        )
+        .await
+        .unwrap();
+        let to_device = ToDevice::open(to_device::Parts {
+            store,
+            accounts: accounts.clone(),
+            authorities: authorities.clone(),
+            contacts: Arc::new(NoContacts),
+            memory: base::ByteSize::mib(1),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &tasks,
+            metrics: &metrics,
+        });
         let [first, second] = names;
         let faces = Faces::new((first, Vec::new()), [(second, Vec::new())]);
         let kit = Kit::new(
@@ -125,6 +144,7 @@ impl Town {
             authorities,
             clock,
             elsewhere,
+            to_device,
             client::Config::default(),
         );
         let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();

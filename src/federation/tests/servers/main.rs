@@ -12,4 +12,5 @@ mod rooms;
 mod strange_names;
 mod strangers;
 mod tls;
+mod to_device;
 mod walk;

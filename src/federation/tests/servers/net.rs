@@ -38,6 +38,7 @@ use store::{
     Backend, CommitError, Interposed, MemoryBackend, MemoryDisk, Options, Order, RawBatch, RawCommitted,
     RawRange, RawRow, RowKey, Store, Topic,
 };
+use to_device::{Contacts, ToDevice};
 use tower::ServiceExt;
 use web::{Body, Faces, Kit, Router, TokenCheck};
 
@@ -224,6 +225,7 @@ pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) rooms: Rooms,
     pub(crate) accounts: Accounts,
+    pub(crate) to_device: ToDevice,
     pub(crate) sender: Sender,
     /// What it asks other servers with.
     pub(crate) peering: Peering,
@@ -261,6 +263,19 @@ pub(crate) fn seed(server: &str) -> [u8; 32] {
         seed[at % 32] ^= byte;
     }
     seed
+}
+
+/// Nobody is kept out.
+struct Everybody;
+
+impl Contacts for Everybody {
+    fn may_contact(&self, _: &ServerName) -> bool {
+        true
+    }
+
+    fn is_known(&self, _: &ServerName) -> bool {
+        true
+    }
 }
 
 impl Node {
@@ -327,7 +342,7 @@ impl Node {
         let engine = Engine::open(engine::Parts {
             store: store.clone(),
             config: engine::Config { inbox_limits: inbox, ..engine::Config::default() },
-            authorities,
+            authorities: authorities.clone(),
             clock: clock.clone(),
             random: random.clone(),
             policy: Arc::new(AllowAll),
@@ -356,7 +371,18 @@ impl Node {
         let mut faces = names.iter().map(|name| (name.clone(), Vec::new()));
         let faces = Faces::new(faces.next().unwrap(), faces);
         let kit = Kit::new(tokens, federation.signature_check(), faces, clock.clone(), &random, &metrics);
-        let routes = federation.routes(&engine, &accounts);
+        let to_device = ToDevice::open(to_device::Parts {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            authorities: authorities.clone(),
+            contacts: Arc::new(Everybody),
+            memory: base::ByteSize::mib(1),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &tasks,
+            metrics: &metrics,
+        });
+        let routes = federation.routes(&engine, &accounts, &to_device);
         let endpoints = routes.endpoints();
         let router = web::router(routes, Arc::new(kit)).unwrap();
         {
@@ -365,13 +391,14 @@ impl Node {
                 wires.routers.insert(name.clone(), router.clone());
             }
         }
-        let sender = federation.start_sender(engine.rooms(), accounts.presence()).await.unwrap();
+        let sender = federation.start_sender(engine.rooms(), accounts.presence(), &to_device).await.unwrap();
         Self {
             names,
             store,
             rooms: engine.rooms().clone(),
             engine,
             accounts,
+            to_device,
             sender,
             peering: federation.peering().clone(),
             metrics,

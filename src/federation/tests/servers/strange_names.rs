@@ -30,7 +30,7 @@ fn transactions(net: &Net, server: &str) -> usize {
 }
 
 /// Lets time pass in small steps until something is so, but no more time than this.
-async fn within(hand: &ManualClock, most: Duration, step: Duration, what: impl AsyncFn() -> bool) {
+pub(crate) async fn within(hand: &ManualClock, most: Duration, step: Duration, what: impl AsyncFn() -> bool) {
     let mut passed = Duration::ZERO;
     while !what().await {
         assert!(passed < most, "not within {most:?}");

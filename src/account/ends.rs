@@ -1,0 +1,22 @@
+//! What others keep of devices, and what goes with these.
+
+use async_trait::async_trait;
+use ruma::{OwnedDeviceId, UserId};
+use store::Batch;
+
+use crate::Error;
+
+/// Who keeps something of devices that goes with them.
+#[async_trait]
+pub trait DeviceEnds: Send + Sync {
+    /// Adds to a batch what goes with these devices of a user of ours, which end in it.
+    ///
+    /// # Errors
+    /// Whatever reading it may meet. A batch that is refused is made anew.
+    async fn put_ends(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        devices: &[OwnedDeviceId],
+    ) -> Result<(), Error>;
+}
