@@ -31,6 +31,7 @@ const KNOWN: &[(&str, usize)] = &[
     ("client", 6),
     ("engine", 84),
     ("hostile", 6),
+    ("media", 6),
     ("pdu", 27),
     ("room", 14),
     ("server", 6),

@@ -23,6 +23,7 @@ mod history;
 mod interactive;
 mod large;
 mod login;
+mod media;
 mod membership;
 mod misc;
 mod moderation;
@@ -44,4 +45,5 @@ mod user_directory;
 
 pub use api::{ClientApi, Config};
 pub use elsewhere::{Elsewhere, NoElsewhere};
+pub use media::{MediaApi, MediaConfig, media_routes};
 pub use routes::routes;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::ByteSize;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 use pdu::{Authorities, lenient};
 use room::RemoteError;
 use ruma::ServerName;
@@ -14,7 +14,7 @@ use crate::{
     contacts::Contacts,
     path::Path,
     reach::Reach,
-    transport::{Budget, Cause, Transport, TransportError},
+    transport::{AnswerBody, Budget, Cause, Transport, TransportError},
     xmatrix::{Target, canonical_body},
 };
 
@@ -113,6 +113,36 @@ impl Client {
         Ok(answer)
     }
 
+    /// The same, with the answer as it comes.
+    pub(crate) async fn open(&self, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody>, RemoteError> {
+        let to = outgoing.to;
+        if !self.may_contact(to) {
+            return Err(unreachable(to, "we do not federate with this server"));
+        }
+        let request = self.sign(&outgoing).map_err(|cause| unreachable(to, cause))?;
+        self.transport.open(to, request).await.map_err(|error| failure(to, &error))
+    }
+
+    /// The same without a signature.
+    pub(crate) async fn open_unsigned(
+        &self,
+        to: &ServerName,
+        path: &Path,
+        budget: Budget,
+        cause: Cause,
+    ) -> Result<Response<AnswerBody>, TransportError> {
+        self.transport.open(to, self.unsigned(to, path, budget, cause)?).await
+    }
+
+    /// What an ordinary web server has.
+    pub(crate) async fn visit(
+        &self,
+        uri: &Uri,
+        budget: Budget,
+    ) -> Result<Response<AnswerBody>, TransportError> {
+        self.transport.visit(uri, budget).await
+    }
+
     /// The same, with a successful answer read as JSON.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, outgoing: Outgoing<'_>) -> Result<T, RemoteError> {
         let to = outgoing.to;
@@ -128,6 +158,16 @@ impl Client {
         budget: Budget,
         cause: Cause,
     ) -> Result<Response<Bytes>, TransportError> {
+        self.transport.send(to, self.unsigned(to, path, budget, cause)?).await
+    }
+
+    fn unsigned(
+        &self,
+        to: &ServerName,
+        path: &Path,
+        budget: Budget,
+        cause: Cause,
+    ) -> Result<Request<Bytes>, TransportError> {
         if !self.may_contact(to) {
             return Err(TransportError::Request("we do not federate with this server".to_owned()));
         }
@@ -136,7 +176,7 @@ impl Client {
             .map_err(|error| TransportError::Request(error.to_string()))?;
         request.extensions_mut().insert(budget);
         request.extensions_mut().insert(cause);
-        self.transport.send(to, request).await
+        Ok(request)
     }
 
     fn sign(&self, outgoing: &Outgoing<'_>) -> Result<Request<Bytes>, String> {

@@ -73,6 +73,10 @@ pub struct NetworkConfig {
     pub profiles: usize,
     /// Requests at a time for keys of servers that somebody names without proof; more fail.
     pub unproven_keys: usize,
+    /// Files of other servers that are fetched at a time, and from one of them; more wait.
+    pub files: usize,
+    /// The latter.
+    pub files_per_peer: usize,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
     /// Largest answer that is read, unless the request says otherwise.
@@ -93,6 +97,8 @@ impl Default for NetworkConfig {
             requests: 2_048,
             profiles: 64,
             unproven_keys: 256,
+            files: 64,
+            files_per_peer: 8,
             idle_timeout: Duration::from_secs(90),
             largest_response: ByteSize::mib(32),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use account::{Accounts, Presence};
 use base::{Clock, Metrics, Random, Tasks};
 use engine::{Engine, KeySource, Remote};
+use media::Media;
 use pdu::Authorities;
 use room::{Policy, Rooms};
 use store::Store;
@@ -15,7 +16,8 @@ use crate::{
     client::Client,
     config::Config,
     contacts::Contacts,
-    http::{self, FederationApi},
+    files::FileSource,
+    http::{self, FederationApi, FederationMedia},
     keys::Keys,
     reach::Reach,
     remote::Peering,
@@ -159,6 +161,16 @@ impl Federation {
             self.0.clock.clone(),
             &self.0.metrics,
         )))
+    }
+
+    /// The way to files of other servers.
+    pub fn files(&self) -> Arc<dyn media::Elsewhere> {
+        Arc::new(FileSource(self.0.client.clone()))
+    }
+
+    /// What other servers ask us of files.
+    pub fn media_routes(&self, media: &Media) -> Routes<FederationMedia> {
+        http::media::routes(Arc::new(FederationMedia { media: media.clone(), random: self.0.random.clone() }))
     }
 
     /// Starts to send what happens here to the servers that have to hear of it.

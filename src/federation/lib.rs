@@ -20,8 +20,10 @@ mod client;
 mod config;
 mod contacts;
 mod federation;
+mod files;
 mod http;
 mod keys;
+mod multipart;
 mod network;
 mod path;
 mod profile;
@@ -38,7 +40,7 @@ pub use self::{
     addresses::{AddressPolicy, Network as AddressRange, NetworkError as AddressRangeError},
     config::{Config, FixedAddress, KeyConfig, NetworkConfig, Peers, SenderConfig, Trust},
     federation::{Federation, Parts},
-    http::FederationApi,
+    http::{FederationApi, FederationMedia},
     keys::Keys,
     network::{Network, OpenError},
     remote::{Peering, PublicRoomsQuestion},
@@ -47,5 +49,5 @@ pub use self::{
         WellKnownError,
     },
     sender::{PeerStatus, Sender},
-    transport::{Budget, Cause, Transport, TransportError},
+    transport::{AnswerBody, Budget, Cause, Transport, TransportError, whole_body},
 };

@@ -14,6 +14,11 @@ impl Path {
         Self("/_matrix/key/v2".to_owned())
     }
 
+    /// `/_matrix/media/<version>`
+    pub(crate) fn media(version: &str) -> Self {
+        Self(format!("/_matrix/media/{version}"))
+    }
+
     /// Adds a segment.
     pub(crate) fn segment(mut self, segment: impl AsRef<str>) -> Self {
         self.0.push('/');

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::ByteSize;
 use bytes::Bytes;
-use http::{Request, Response};
+use futures_util::{StreamExt, stream::BoxStream};
+use http::{Request, Response, Uri};
 use ruma::ServerName;
 
 use crate::resolver::ResolveError;
@@ -30,6 +31,36 @@ pub trait Transport: Send + Sync + 'static {
         destination: &ServerName,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, TransportError>;
+
+    /// Sends `request` to `destination` and gives the answer as it comes, for what is too large to be held. The deadline of
+    /// its [`Budget`] is for all of it, with the body; the body ends well only where the answer does.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    async fn open(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<AnswerBody>, TransportError> {
+        Ok(self.send(destination, request).await?.map(whole_body))
+    }
+
+    /// Gets what an ordinary web server has at this address, as it comes, for nobody in particular: nothing of ours is
+    /// sent along. Redirects are answers. Only addresses are connected to that the settings let peers be at.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    async fn visit(&self, _uri: &Uri, _budget: Budget) -> Result<Response<AnswerBody>, TransportError> {
+        Err(TransportError::Connect("there is no way to web servers".to_owned()))
+    }
+}
+
+/// The body of an answer, part by part.
+pub type AnswerBody = BoxStream<'static, Result<Bytes, TransportError>>;
+
+/// A body that is here.
+pub fn whole_body(body: Bytes) -> AnswerBody {
+    futures_util::stream::iter([Ok(body)]).boxed()
 }
 
 /// What one request may cost; goes into the request's extensions.
@@ -52,6 +83,8 @@ pub enum Cause {
     Profile,
     /// Somebody names a server whose keys we lack, and nothing proves that he may.
     UnprovenName,
+    /// A user of ours wants a file, which takes as long as it is large.
+    File,
 }
 
 /// Why there is no answer.

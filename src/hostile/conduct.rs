@@ -32,6 +32,19 @@ pub enum Conduct {
     Flood(u64),
     /// 200 with the beginning of this JSON, as many bytes as said; then the connection breaks.
     Break(Value, usize),
+    /// These headers and bytes, which need be no JSON.
+    Raw(Raw),
+}
+
+/// An answer as it is to be sent.
+#[derive(Clone, Debug, Default)]
+pub struct Raw {
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// Whether the body is followed by white space without an end.
+    pub is_endless: bool,
 }
 
 impl Conduct {
@@ -79,6 +92,7 @@ impl fmt::Debug for Conduct {
             Self::List(..) => "List",
             Self::Flood(_) => "Flood",
             Self::Break(..) => "Break",
+            Self::Raw(_) => "Raw",
         })
     }
 }

@@ -44,7 +44,7 @@ mod serve;
 mod tests;
 
 pub use self::{
-    conduct::Conduct,
+    conduct::{Conduct, Raw},
     forge::Event,
     hosted::Hosted,
     hostile::{Answer, Asked, Hostile, encoded},

@@ -23,7 +23,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{conduct::Conduct, hostile::Hostile};
+use crate::{
+    conduct::{Conduct, Raw},
+    hostile::Hostile,
+};
 
 /// The body of an answer, made while it is sent.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -76,6 +79,17 @@ impl Hostile {
                 const SPACES: &[u8] = &[b' '; 64 * 1024];
                 let pieces = bytes.div_ceil(SPACES.len() as u64);
                 streamed(stream::iter((0..pieces).map(|_| Ok(Bytes::from_static(SPACES)))))
+            }
+            Conduct::Raw(Raw { headers, body, is_endless }) => {
+                const SPACES: &[u8] = &[b' '; 64 * 1024];
+                let endless = stream::repeat_with(|| Ok(Bytes::from_static(SPACES)));
+                let rest = endless.take(if is_endless { usize::MAX } else { 0 });
+                let mut answer = streamed(stream::iter([Ok(body)]).chain(rest));
+                answer.headers_mut().clear();
+                for (name, value) in headers {
+                    answer.headers_mut().insert(name, value.parse().expect("a header"));
+                }
+                answer
             }
             Conduct::Break(json, after) => {
                 let mut text = json.to_string().into_bytes();

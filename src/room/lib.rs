@@ -36,7 +36,7 @@ pub use self::{
     error::{Error, RemoteError},
     ids::{EventSerial, InboxSerial, Order, RoomSerial, Root, StateKeySerial},
     people::{Begin, Found, PeopleFound, Profile, note_account},
-    policy::{AllowAll, Denial, Policy},
+    policy::{AllowAll, Denial, FileFacts, FileReader, Policy},
     read::{recency::note_recency, times::index_times},
     rooms::{Parts, Rooms},
 };

@@ -18,6 +18,30 @@ pub struct Denial {
     pub private: String,
 }
 
+/// What is known of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct FileFacts<'a> {
+    /// Its media type, as it was said; nothing proves it.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+    /// The hash of what it holds.
+    pub sha256: Option<&'a [u8; 32]>,
+}
+
+/// Who reads a file.
+#[derive(Clone, Copy, Debug)]
+pub enum FileReader<'a> {
+    /// A user of ours.
+    User(&'a UserId),
+    /// Another server, for a user of its own.
+    Server(&'a ServerName),
+    /// Nobody knows: it is asked for where no proof is needed.
+    Anybody,
+}
+
 /// The points at which a deployment may say no. Everything is allowed by default.
 ///
 /// Each answers at once, from data that the policy holds: some are asked under a room's lock.
@@ -72,6 +96,20 @@ pub trait Policy: Send + Sync {
     }
     /// May this event of another server be shown? A refusal soft-fails it.
     fn accept_from(&self, _origin: &ServerName, _room: &RoomId, _event: &Pdu) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this user keep this file with us? Asked before it comes, with what the client says of it, and when it is here,
+    /// with size and hash.
+    fn upload(&self, _user: &UserId, _file: &FileFacts<'_>) -> Result<(), Denial> {
+        Ok(())
+    }
+    /// May this file of that server, which may be ours, be read?
+    fn download(
+        &self,
+        _reader: FileReader<'_>,
+        _server: &ServerName,
+        _file: &FileFacts<'_>,
+    ) -> Result<(), Denial> {
         Ok(())
     }
     /// May requests be exchanged with this server at all, in either direction?

@@ -12,6 +12,7 @@ use base::{Clock, Instant, Random, Tasks};
 use engine::{Engine, PurgeStatus};
 use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
+use media::Media;
 use pdu::Authorities;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ pub(crate) struct AdminApi {
     started: Instant,
     token: String,
     back_up: Option<BackUp>,
+    media: Media,
 }
 
 /// An account to make.
@@ -124,6 +126,7 @@ impl AdminApi {
         clock: Clock,
         random: &Random,
         back_up: Option<BackUp>,
+        media: Media,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -138,6 +141,7 @@ impl AdminApi {
             started,
             token: random.token(43),
             back_up,
+            media,
         }
     }
 
@@ -296,7 +300,7 @@ async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Ap
 
 async fn verify(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     api.admit(&call)?;
-    let report = storage::verify(&api.store).await?;
+    let report = storage::verify(&api.store, Some(api.media.files())).await?;
     Ok(json_response(StatusCode::OK, &report))
 }
 

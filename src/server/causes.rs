@@ -49,6 +49,18 @@ pub(crate) fn of_account(error: &account::Error) -> String {
     }
 }
 
+/// Why files of media cannot be used.
+pub(crate) fn of_media(error: &media::Error) -> String {
+    match error {
+        media::Error::Store(cause) => of_store(cause),
+        error => {
+            let source = std::error::Error::source(error);
+            let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+            io.map_or_else(|| error.to_string(), of_io)
+        }
+    }
+}
+
 /// Why the running server refused; `sentence` is what it says itself.
 pub(crate) fn of_errcode(errcode: &str, sentence: &str) -> String {
     match errcode {

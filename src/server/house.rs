@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 use account::Accounts;
 use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
-use client::ClientApi;
+use client::{ClientApi, MediaApi, MediaConfig};
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
+use media::Media;
 use pdu::Authorities;
 use room::{AllowAll, Policy};
 use store::{Backend, Store};
@@ -25,6 +26,7 @@ use crate::{
     config::{Config, Serves},
     elsewhere::Elsewhere,
     health::Desk,
+    media::{self as files, Scratch},
     memory, names,
     storage::{self, BackUp, Data, Storage},
     texts::tr,
@@ -102,6 +104,8 @@ pub struct House {
     pub to_device: ToDevice,
     /// `/sync`.
     pub syncs: Arc<Syncs>,
+    /// Files of users.
+    pub media: Media,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -112,7 +116,9 @@ pub struct House {
     kit: Arc<Kit>,
     desk: Arc<Desk>,
     client: Arc<ClientApi>,
+    client_media: Arc<MediaApi>,
     admin: Arc<AdminApi>,
+    _scratch: Option<Scratch>,
 }
 
 impl House {
@@ -175,6 +181,7 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
+        let for_media = policy.clone();
         let engine = Engine::open(engine::Parts {
             store: store.clone(),
             config: config.room_config(),
@@ -232,6 +239,20 @@ impl House {
             to_device.clone(),
             config.client_config(),
         );
+        let files::Opened { files, scratch } = files::open(config, &random)?;
+        let media = Media::open(media::Parts {
+            store: store.clone(),
+            files,
+            config: config.media_config(),
+            authorities: authorities.clone(),
+            elsewhere: federation.files(),
+            policy: for_media,
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
+        let shown = MediaConfig { open_downloads: config.media.unauthenticated };
         let limits = Limits::new(|class| config.rate(class), &clock, &metrics);
         let kit = Kit::new(
             Arc::new(accounts.clone()),
@@ -257,6 +278,7 @@ impl House {
             clock.clone(),
             &random,
             back_up,
+            media.clone(),
         );
         Ok(House {
             store,
@@ -273,7 +295,10 @@ impl House {
             kit: Arc::new(kit),
             desk,
             client: Arc::new(client),
+            client_media: Arc::new(MediaApi::new(media.clone(), shown)),
+            media,
             admin: Arc::new(admin),
+            _scratch: scratch,
         })
     }
 
@@ -291,10 +316,13 @@ impl House {
         if serves.contains(&Serves::Client) {
             routes = routes
                 .merge(client::routes(self.client.clone()))
+                .merge(client::media_routes(self.client_media.clone()))
                 .merge(sync::http::routes(self.syncs.clone()));
         }
         if serves.contains(&Serves::Federation) {
-            routes = routes.merge(self.federation.routes(&self.engine, &self.accounts, &self.to_device));
+            routes = routes
+                .merge(self.federation.routes(&self.engine, &self.accounts, &self.to_device))
+                .merge(self.federation.media_routes(&self.media));
         }
         if serves.contains(&Serves::Client) || serves.contains(&Serves::Federation) {
             routes = routes.merge(self.desk.well_known_routes());
@@ -310,12 +338,13 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, and takes away what is left over of rooms' states. Only who
-    /// serves does: a command that looks at the data changes nothing else.
+    /// Carries out purges of rooms, lists the people in rooms, and takes away what is left over of rooms' states and of
+    /// uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
         self.engine.start_listing_people(&self.metrics);
         self.engine.start_reclaiming(&self.metrics);
+        self.media.start_sweeping();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -18,6 +18,7 @@ mod hosts;
 pub mod house;
 mod idle;
 pub mod listen;
+mod media;
 mod memory;
 mod names;
 mod patience;

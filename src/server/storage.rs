@@ -9,6 +9,7 @@ use std::{
 use anyhow::anyhow;
 use audit::{Action, Actor, Deed};
 use base::{Clock, Metrics, Tasks, cache::Holder};
+use media::Files;
 use ruma::ServerName;
 use serde::{Deserialize, Serialize};
 use store::{Backend, Batch, CommitError, MemoryBackend, Migration, Store};
@@ -328,24 +329,34 @@ pub(crate) struct Findings {
     pub(crate) problems: Vec<String>,
 }
 
-/// Reads all stored data: every row must be readable, and no entry of the log may be missing.
-pub(crate) async fn verify(store: &Store) -> Result<Findings, store::Error> {
+/// Reads all stored data: every row must be readable, no entry of the log may be missing, and each file of media must be
+/// there with its size, where those are at hand.
+pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findings, media::Error> {
     let checks = [
         audit::checks(),
         room::checks(),
         account::checks(),
         to_device::checks(),
+        media::checks(),
         federation::tables::checks(),
         names::checks(),
     ]
     .concat();
     let report = store.verify(&checks).await?;
-    Ok(Findings {
+    let mut findings = Findings {
         rows: report.rows,
         bytes: report.bytes,
         entries: report.entries,
         unchecked: report.unchecked,
         problem_count: report.problem_count,
         problems: report.problems,
-    })
+    };
+    if let Some(files) = files {
+        let missing = media::missing_files(store, files).await?;
+        findings.problem_count += missing.count;
+        findings
+            .problems
+            .extend(missing.places.iter().map(|place| format!("media: the file {place} is missing")));
+    }
+    Ok(findings)
 }

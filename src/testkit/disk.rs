@@ -1,7 +1,7 @@
 //! Disks in memory that survive crashes, and the switch that makes a crash.
 
 use std::sync::{
-    Arc, Weak,
+    Arc, OnceLock, Weak,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
@@ -12,6 +12,7 @@ use store::{
     Backend, Change, CommitError, EPHEMERAL, Error, MemoryBackend, MemoryDisk, Order, Position, RawBatch,
     RawCommitted, RawRange, RawRow, RawSlot, Report, RowKey, Touched,
 };
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 /// What a server's data lie on. Several processes may have it open if it is shared.
@@ -21,11 +22,17 @@ pub(crate) struct Disk {
     shared: bool,
     full: Arc<AtomicBool>,
     open: Mutex<Weak<Shared>>,
+    files: OnceLock<Arc<TempDir>>,
 }
 
 impl Disk {
     pub(crate) fn shared() -> Self {
         Self { shared: true, ..Self::default() }
+    }
+
+    /// The directory of files on it.
+    pub(crate) fn files(&self) -> Arc<TempDir> {
+        self.files.get_or_init(|| Arc::new(tempfile::tempdir().expect("a directory"))).clone()
     }
 
     /// Opens it for one process.

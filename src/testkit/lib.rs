@@ -43,7 +43,7 @@ mod transport;
 mod user;
 
 pub use engine::Preset;
-pub use hostile::{Conduct, Hosted, Hostile};
+pub use hostile::{Conduct, Hosted, Hostile, Raw};
 
 pub use self::{
     certificates::CertificateAuthority,

@@ -18,14 +18,15 @@ use serde_json::Value;
 use server::{
     Bounds,
     config::{
-        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, PeersSetting, Registration,
-        RegistrationMode, Serves, StoreConfig,
+        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, MediaSettings, PeersSetting,
+        Registration, RegistrationMode, Serves, StoreConfig,
     },
     house::{Foundation, House},
     listen::{self, Service},
     storage::Data,
     tls::Certificates,
 };
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::{
@@ -43,6 +44,8 @@ pub(crate) struct Machine {
     pub(crate) number: usize,
     pub(crate) names: Vec<OwnedServerName>,
     pub(crate) network: Mutex<Option<(u64, Arc<Network>)>>,
+    /// The files of media: on the disk that all processes over one back end share.
+    files: Arc<TempDir>,
     authorities: Arc<Authorities>,
     disk: Arc<Disk>,
     running: Mutex<Option<Running>>,
@@ -204,6 +207,11 @@ impl Server {
             limits: LimitsConfig::off(),
             federation: FederationConfig { peers: PeersSetting::Everybody, ..FederationConfig::default() },
             presence: self.net.0.presence.clone(),
+            media: MediaSettings {
+                path: Some(self.machine.files.path().to_owned()),
+                reserve: ByteSize::mib(1),
+                ..MediaSettings::default()
+            },
             ..Config::default()
         }
     }
@@ -250,6 +258,7 @@ impl Machine {
             authorities: Arc::new(Authorities::new(authorities.collect::<Vec<_>>())),
             names,
             network: Mutex::default(),
+            files: disk.files(),
             disk,
             running: Mutex::default(),
             up: watch::Sender::new(false),

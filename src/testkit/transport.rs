@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 use base::ByteSize;
 use bytes::Bytes;
-use federation::{Budget, Transport, TransportError};
-use http::{HeaderValue, Request, Response, header::HOST};
+use federation::{AnswerBody, Budget, Transport, TransportError, whole_body};
+use http::{HeaderValue, Request, Response, Uri, header::HOST};
 use http_body_util::BodyExt;
 use ruma::ServerName;
 use tower::ServiceExt;
@@ -48,6 +48,31 @@ impl Transport for Road {
         let Some(machine) = net.find(destination) else { return Err(refused("nobody has this name")) };
         let travel = self.travel(&net, &machine, destination, request);
         clock.timeout(budget.deadline, travel).await.map_err(late)?
+    }
+
+    async fn open(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<AnswerBody>, TransportError> {
+        let Some(net) = self.net.upgrade() else { return Err(refused("the net is gone")) };
+        // What does not go over a wire is held as a whole anyway.
+        let Some(network) = net.network(self.from)? else {
+            return Ok(self.send(destination, request).await?.map(whole_body));
+        };
+        let is_cut = |machine: &Machine| matches!(net.links.fault(self.from, machine.number), Fault::Cut);
+        if net.find(destination).is_some_and(|machine| is_cut(&machine)) {
+            return Err(refused("the link is cut"));
+        }
+        network.open(destination, request).await
+    }
+
+    async fn visit(&self, uri: &Uri, budget: Budget) -> Result<Response<AnswerBody>, TransportError> {
+        let Some(net) = self.net.upgrade() else { return Err(refused("the net is gone")) };
+        match net.network(self.from)? {
+            Some(network) => network.visit(uri, budget).await,
+            None => Err(refused("there is no way to web servers")),
+        }
     }
 }
 

@@ -153,6 +153,23 @@ impl User {
         self.ask_text(method, path, body.as_deref()).await
     }
 
+    /// The same with any body and further headers, and the answer in bytes.
+    pub async fn ask_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Response<Bytes> {
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header("authorization", format!("Bearer {}", self.0.token));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body).expect("a request");
+        ask(&self.0.server, self.0.user_id.server_name(), request).await.expect("an answer")
+    }
+
     /// The same with a body that need not be JSON.
     pub async fn ask_text(&self, method: Method, path: &str, body: Option<&str>) -> (StatusCode, String) {
         let request = Request::builder()

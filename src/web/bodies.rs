@@ -4,10 +4,13 @@
 //! charged until its request is answered. Who would go over a bound is refused before more is taken.
 //! Those who have not proved who they are share a part of the whole, so that strangers cannot keep
 //! users out; a server's signature covers its body, so a server is a stranger until its body is here.
+//!
+//! A file that a user uploads is never in memory: its handler takes it part by part ([`BodyStream`]), and it is charged to
+//! nobody.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use base::{ByteSize, Gauge, Metrics};
+use base::{ByteSize, Clock, Gauge, Instant, Metrics};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -18,6 +21,9 @@ use crate::{Address, ApiError, Body, Kit};
 
 /// A body that takes longer to arrive is given up.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A streamed one has besides the time that its largest size takes at so many bytes a second.
+const SLOWEST_STREAM: u64 = 32 << 10;
 
 /// So is one of which nothing has come for so long.
 pub(crate) const BODY_PAUSE: Duration = Duration::from_secs(15);
@@ -193,13 +199,71 @@ impl Drop for Held {
     }
 }
 
+/// A body that is read part by part and not kept, so that it is charged to nobody.
+///
+/// Its parts are to be waited for one after the other: what was read and not asked for is in the connection's buffers
+/// alone. One that comes too slowly is given up.
+pub struct BodyStream {
+    body: Limited<Body>,
+    clock: Clock,
+    pause: Duration,
+    /// When it must be whole.
+    end: Instant,
+    limit: ByteSize,
+}
+
+impl BodyStream {
+    pub(crate) fn new(kit: &Kit, body: Body, limit: ByteSize) -> BodyStream {
+        let transfer = Duration::from_secs(limit.as_u64() / SLOWEST_STREAM);
+        BodyStream {
+            body: Limited::new(body, limit.as_usize()),
+            clock: kit.clock.clone(),
+            pause: kit.body_pause,
+            end: kit.clock.instant() + kit.body_timeout + transfer,
+            limit,
+        }
+    }
+
+    /// The next part; none at the end.
+    ///
+    /// # Errors
+    /// 413, 408, 400. Then it is over.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            let left = self.end.since(self.clock.instant()).min(self.pause);
+            if left.is_zero() {
+                return Err(too_slow());
+            }
+            let frame = self.clock.timeout(left, self.body.frame()).await.map_err(|_| too_slow())?;
+            match frame {
+                None => return Ok(None),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    // Nothing, or trailers.
+                    Ok(_) | Err(_) => {}
+                },
+                Some(Err(error)) => return Err(broken(&error, self.limit)),
+            }
+        }
+    }
+}
+
+fn too_slow() -> ApiError {
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body took too long to arrive")
+}
+
+fn broken(error: &axum::BoxError, limit: ByteSize) -> ApiError {
+    if error.is::<LengthLimitError>() {
+        return ApiError::too_large(format!("The body is larger than {limit}"));
+    }
+    ApiError::bad_request("The body could not be read")
+}
+
 /// Reads a body of at most `limit`, charging what arrives.
 ///
 /// # Errors
 /// 413, 408, 400, and 429 or 503 where a bound is reached.
 pub(crate) async fn read(kit: &Kit, body: Body, limit: ByteSize, held: &mut Held) -> Result<Bytes, ApiError> {
-    let too_slow =
-        || ApiError::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body took too long to arrive");
     let whole = read_frames(kit, Limited::new(body, limit.as_usize()), limit, held);
     match kit.clock.timeout(kit.body_timeout, whole).await {
         Ok(Ok(Some(body))) => Ok(body),
@@ -223,10 +287,7 @@ async fn read_frames(
             None if more.is_empty() => return Ok(Some(first)),
             None => return Ok(Some(more.freeze())),
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(ApiError::too_large(format!("The body is larger than {limit}")));
-            }
-            Some(Err(_)) => return Err(ApiError::bad_request("The body could not be read")),
+            Some(Err(error)) => return Err(broken(&error, limit)),
         };
         if data.is_empty() {
             continue;

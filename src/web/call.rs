@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{header::USER_AGENT, request::Parts};
 use serde::de::DeserializeOwned;
 
-use crate::{Address, ApiError, Face, json::parse_json};
+use crate::{Address, ApiError, Face, bodies::BodyStream, json::parse_json};
 
 /// So many bytes of a client's name for itself are looked at.
 const LONGEST_AGENT: usize = 256;
@@ -48,6 +48,14 @@ pub struct RawCall<C> {
     pub peer: Option<SocketAddr>,
     /// Where the client is, as far as that can be believed; see [`Proxies`](crate::Proxies).
     pub address: Option<Address>,
+}
+
+/// A request whose body the handler takes part by part: for files.
+pub struct StreamCall<C> {
+    /// What is known of it besides; its body is empty.
+    pub call: RawCall<C>,
+    /// The body, within the route's limit.
+    pub body: BodyStream,
 }
 
 impl<C> RawCall<C> {

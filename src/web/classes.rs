@@ -12,6 +12,8 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match segments.as_slice() {
         ["_matrix", "client", _version, rest @ ..] => Some(of_client(method, rest)),
+        // Whoever shows a token there counts as a user, whoever shows none as a stranger.
+        ["_matrix", "media", _version, rest @ ..] => Some(of_client(method, rest)),
         ["_matrix", "federation", _version, rest @ ..] => Some(of_peer(rest)),
         ["_matrix", "key", _version, "query", ..] => Some(Class::PeerKeys),
         ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
@@ -59,6 +61,8 @@ mod tests {
     fn every_endpoint_of_the_two_interfaces_is_in_a_class_and_each_class_has_its_own() {
         for (method, path, class) in [
             ("POST", "/_matrix/client/v3/login", Class::Login),
+            ("POST", "/_matrix/media/v3/upload", Class::Write),
+            ("GET", "/_matrix/media/v3/download/{server_name}/{media_id}", Class::Read),
             ("GET", "/_matrix/client/v3/login", Class::Read),
             ("POST", "/_matrix/client/v3/register", Class::Registration),
             ("GET", "/_matrix/client/v1/register/m.login.registration_token/validity", Class::Registration),

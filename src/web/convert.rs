@@ -276,6 +276,55 @@ impl From<to_device::Error> for ApiError {
     }
 }
 
+impl From<media::Error> for ApiError {
+    fn from(error: media::Error) -> ApiError {
+        use media::Error;
+        match error {
+            Error::NotFound => ApiError::not_found("There is no such media here"),
+            Error::NotYetUploaded => ApiError::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "M_NOT_YET_UPLOADED",
+                "The media has not been uploaded yet",
+            ),
+            Error::AlreadyUploaded => ApiError::new(
+                StatusCode::CONFLICT,
+                "M_CANNOT_OVERWRITE_MEDIA",
+                "This media has been uploaded already",
+            ),
+            Error::NotTheirs => ApiError::forbidden("This media id is not yours"),
+            Error::Denied(denial) => {
+                let room::Denial { public, private } = denial;
+                ApiError::forbidden(public).because(private)
+            }
+            Error::TooLarge(limit) => ApiError::too_large(format!("The file is larger than {limit}")),
+            Error::TooLargeElsewhere(limit) => ApiError::new(
+                StatusCode::BAD_GATEWAY,
+                "M_TOO_LARGE",
+                format!("The media is larger than the {limit} that this server fetches"),
+            ),
+            Error::Elsewhere(cause) => {
+                ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", "The media's server did not give it")
+                    .because(cause)
+                    .known()
+            }
+            Error::NoThumbnail(why) => ApiError::bad_request(why),
+            Error::Quota { of: media::QuotaOf::User, bound } => {
+                ApiError::forbidden(format!("Your files would be more than the {bound} that you may keep"))
+            }
+            Error::Quota { of: media::QuotaOf::Authority, bound } => ApiError::forbidden(format!(
+                "The files of all users would be more than the {bound} that may be kept here"
+            )),
+            Error::Limited { limit, retry_after } => ApiError::over(limit, retry_after),
+            Error::Invalid(why) => ApiError::invalid_param(why),
+            Error::NoRoom(_) => ApiError::no_room(error),
+            Error::FileGone(_) | Error::Files { .. } => ApiError::internal(error),
+            Error::Contended => ApiError::unavailable(error),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
 /// What is wrong with a request that ruma could not read.
 pub(crate) fn bad_request(error: FromHttpRequestError, body: &[u8]) -> ApiError {
     match error {

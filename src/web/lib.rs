@@ -39,11 +39,11 @@ mod tests;
 
 pub use axum::{Router, body::Body};
 pub use base::{Address, Rate};
-pub use http::{HeaderMap, Method, StatusCode};
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use address::{Network, NotANetwork, Proxies, ProxyHeader};
-pub use bodies::{BodyBounds, Holder};
-pub use call::{Call, PathArgs, Peer, RawCall};
+pub use bodies::{BodyBounds, BodyStream, Holder};
+pub use call::{Call, PathArgs, Peer, RawCall, StreamCall};
 pub use caller::{
     Caller, Claimed, Identify, NoSignatures, Open, Origin, SignatureCheck, SignatureError, SignedHead,
     Standing, TokenCheck, TokenError, User,

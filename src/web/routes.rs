@@ -17,7 +17,7 @@ use ruma::api::{
 };
 
 use crate::{
-    ApiError, Body, Call, Caller, Identify, Kit, RawCall, Response, Router,
+    ApiError, Body, Call, Caller, Identify, Kit, RawCall, Response, Router, StreamCall,
     convert::bad_request,
     json::{check_body, check_numbers},
     serve::{Endpoint, Incoming, Unrecognized},
@@ -107,6 +107,26 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Future<Output = Result<Response, ApiError>> + Send + 'static,
     {
         let erased = self.erased_raw(handler);
+        self.on_all_paths::<R>(&erased)
+    }
+
+    /// Registers a handler that takes the body part by part on all paths of an endpoint. Only what a head can prove may
+    /// be asked of its caller.
+    #[must_use]
+    pub fn streamed_ruma<R, C, H, F>(self, handler: H) -> Self
+    where
+        R: Metadata,
+        C: Caller<R::Authentication>,
+        H: Fn(Arc<S>, StreamCall<C>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Response, ApiError>> + Send + 'static,
+    {
+        let state = self.state.clone();
+        let handler = Arc::new(handler);
+        let erased: Handler = Arc::new(move |incoming| {
+            let state = state.clone();
+            let handler = handler.clone();
+            Box::pin(async move { handler(state, incoming.streamed::<C>().await?).await })
+        });
         self.on_all_paths::<R>(&erased)
     }
 

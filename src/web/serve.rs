@@ -11,14 +11,15 @@ use std::{
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use base::{ByteSize, Counter, Gauge, Histogram};
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use tracing::{Instrument, debug, error_span};
 
 use crate::{
     Address, ApiError, Body, Class, Face, Holder, Identify, Kit, PathArgs, Peer, RawCall, Response, Standing,
-    TlsName,
-    bodies::{self, Held},
+    StreamCall, TlsName,
+    bodies::{self, BodyStream, Held},
     classes::class_of,
     reach::Reach,
     routes::{Handler, Route},
@@ -90,6 +91,35 @@ impl Incoming {
             held.belongs_to(Holder::Peer(server))?;
         }
         Ok((RawCall { parts, args, body, caller, face, peer, address }, held))
+    }
+}
+
+impl Incoming {
+    /// Finds out who calls and leaves the body to be read. Only for those whose proof is in the head.
+    pub(crate) async fn streamed<C: Identify>(self) -> Result<StreamCall<C>, ApiError> {
+        const { assert!(!C::SIGNED, "a signature covers the body, which must be read first") };
+        let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address } = self;
+        let shown = match C::look(&kit, &parts, &face).await {
+            Ok(shown) => shown,
+            Err(error) if error.status().is_server_error() => return Err(error),
+            Err(error) => {
+                kit.limits.count_stranger(Class::Open, address)?;
+                return Err(error);
+            }
+        };
+        C::may_reach(&shown, reach)?;
+        let standing = C::standing(&shown);
+        kit.limits.admit(class, &standing, address)?;
+        let limit = match standing {
+            Standing::Stranger | Standing::Claims(_) => body_limit.min(STRANGERS_LIMIT),
+            Standing::User(..) => body_limit,
+        };
+        let body = BodyStream::new(&kit, body, limit);
+        let caller = C::prove(shown, &Bytes::new())?;
+        Ok(StreamCall {
+            call: RawCall { parts, args, body: Bytes::new(), caller, face, peer, address },
+            body,
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 mod events;
 mod json;
 mod keys;
+pub(crate) mod media;
 mod membership;
 mod queries;
 mod transactions;
@@ -42,6 +43,7 @@ use ruma::{
 use to_device::ToDevice;
 use web::{ApiError, Open, Origin, Routes};
 
+pub use self::media::FederationMedia;
 use self::transactions::Served;
 use crate::keys::Keys;
 

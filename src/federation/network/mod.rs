@@ -11,8 +11,9 @@ mod web;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use base::{Clock, CounterFamily, GaugeFamily, HistogramFamily, Metrics, Random};
+use base::{Clock, CounterFamily, GaugeFamily, HistogramFamily, Instant, Metrics, Random};
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::{
@@ -23,13 +24,13 @@ use ruma::ServerName;
 
 use self::{
     connect::{Connector, Dialer},
-    places::Places,
-    web::HttpsWellKnown,
+    places::{Place, Places},
+    web::{Driven, HttpsWellKnown},
 };
 use crate::{
     config::NetworkConfig,
     resolver::{Dns, DnsError, NoDns, ResolveError, Resolver, SystemDns, WellKnown},
-    transport::{Budget, Cause, Transport, TransportError},
+    transport::{AnswerBody, Budget, Cause, Transport, TransportError},
 };
 
 /// The network could not be made ready; the configuration is wrong.
@@ -64,6 +65,7 @@ struct Inner {
     resolver: Arc<Resolver>,
     client: Client<Connector, Full<Bytes>>,
     connector: Connector,
+    web: Arc<HttpsWellKnown>,
     places: Places,
     config: NetworkConfig,
     clock: Clock,
@@ -108,7 +110,8 @@ impl Network {
             config.dns,
             clock.clone(),
         );
-        let well_known: Arc<dyn WellKnown> = Arc::new(web);
+        let web = Arc::new(web);
+        let well_known: Arc<dyn WellKnown> = web.clone();
         let resolver = Resolver::new(
             &config.fixed,
             config.addresses.clone(),
@@ -131,6 +134,7 @@ impl Network {
             resolver,
             client,
             connector,
+            web,
             places: Places::new(config),
             config: config.clone(),
             clock: clock.clone(),
@@ -155,6 +159,9 @@ impl Network {
     }
 }
 
+/// Files come in parts with no longer a pause than this between them.
+const PAUSE: Duration = Duration::from_secs(30);
+
 #[async_trait]
 impl Transport for Network {
     async fn send(
@@ -163,10 +170,7 @@ impl Transport for Network {
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, TransportError> {
         let inner = &self.inner;
-        let budget = request.extensions().get::<Budget>().copied().unwrap_or(Budget {
-            deadline: inner.config.request_timeout,
-            response: inner.config.largest_response,
-        });
+        let budget = inner.budget(&request);
         let under_way = inner.under_way.with(&[("state", "any")]);
         under_way.inc();
         let started = inner.clock.instant();
@@ -181,6 +185,67 @@ impl Transport for Network {
         let elapsed = inner.clock.instant().since(started);
         inner.seconds.with(&[("outcome", outcome)]).observe(elapsed.as_secs_f64());
         answer
+    }
+
+    async fn open(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<AnswerBody>, TransportError> {
+        let inner = &self.inner;
+        let budget = inner.budget(&request);
+        let end = inner.clock.instant() + budget.deadline;
+        let answer = inner.clock.timeout(budget.deadline, inner.begin(destination, request)).await;
+        let late = |_| Err(TransportError::Deadline(budget.deadline));
+        let (response, place) = answer.unwrap_or_else(late)?;
+        Ok(response
+            .map(|body| streamed(body, inner.clock.clone(), end, budget, Driven::by_others(), Some(place))))
+    }
+
+    async fn visit(&self, uri: &Uri, budget: Budget) -> Result<Response<AnswerBody>, TransportError> {
+        let inner = &self.inner;
+        let end = inner.clock.instant() + budget.deadline;
+        let answer = inner.clock.timeout(budget.deadline.min(PAUSE), inner.web.visit(uri)).await;
+        let (response, connection) = answer.unwrap_or_else(|_| Err(TransportError::Deadline(PAUSE)))?;
+        Ok(response.map(|body| streamed(body, inner.clock.clone(), end, budget, connection, None)))
+    }
+}
+
+/// A body as it comes, within its budget. The place is free again when it ends.
+fn streamed(
+    body: hyper::body::Incoming,
+    clock: Clock,
+    end: Instant,
+    budget: Budget,
+    connection: Driven,
+    place: Option<Place>,
+) -> AnswerBody {
+    let body = Limited::new(body, budget.response.as_usize());
+    let parts = stream::try_unfold((body, clock, connection, place), move |state| async move {
+        let (mut body, clock, mut connection, place) = state;
+        loop {
+            let left = end.since(clock.instant()).min(PAUSE);
+            let frame = clock.timeout(left, connection.while_waiting_for(body.frame())).await;
+            match frame.map_err(|_| TransportError::Deadline(budget.deadline))? {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(unread(error.as_ref(), budget)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        return Ok(Some((data, (body, clock, connection, place))));
+                    }
+                }
+            }
+        }
+    });
+    parts.boxed()
+}
+
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), budget: Budget) -> TransportError {
+    match error.is::<LengthLimitError>() {
+        true => TransportError::TooLarge(budget.response),
+        false => TransportError::Broken(error.to_string()),
     }
 }
 
@@ -206,8 +271,18 @@ impl Inner {
         request: Request<Bytes>,
         budget: Budget,
     ) -> Result<Response<Bytes>, TransportError> {
+        let (response, _place) = self.begin(destination, request).await?;
+        read(response, budget).await
+    }
+
+    /// Sends a request and waits for the head of its answer. Its place is to be kept until all of it is read.
+    async fn begin(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<(Response<hyper::body::Incoming>, Place), TransportError> {
         let cause = request.extensions().get::<Cause>().copied().unwrap_or_default();
-        let _place = self.places.take(destination, cause).await?;
+        let place = self.places.take(destination, cause).await?;
 
         let route = self.resolver.route(destination).await?;
         let request = self.addressed(&route.host, request)?;
@@ -223,8 +298,14 @@ impl Inner {
         {
             answer = self.client.request(request.map(Full::new)).await;
         }
-        let response = answer.map_err(|error| failure(&error))?;
-        read(response, budget).await
+        Ok((answer.map_err(|error| failure(&error))?, place))
+    }
+
+    fn budget(&self, request: &Request<Bytes>) -> Budget {
+        request.extensions().get::<Budget>().copied().unwrap_or(Budget {
+            deadline: self.config.request_timeout,
+            response: self.config.largest_response,
+        })
     }
 
     /// The request with a full URI, for the pool, and the `Host` header of its route.
@@ -287,13 +368,8 @@ async fn read(
     budget: Budget,
 ) -> Result<Response<Bytes>, TransportError> {
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, budget.response.as_usize()).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            TransportError::TooLarge(budget.response)
-        } else {
-            TransportError::Broken(error.to_string())
-        }
-    })?;
+    let body = Limited::new(body, budget.response.as_usize()).collect().await;
+    let body = body.map_err(|error| unread(error.as_ref(), budget))?;
     Ok(Response::from_parts(parts, body.to_bytes()))
 }
 

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     config::NetworkConfig,
@@ -24,16 +24,17 @@ pub(super) struct Places {
     ours: Pool,
     profiles: Pool,
     keys: Pool,
+    files: Pool,
 }
 
 /// A place; free again when it is dropped.
-pub(super) struct Place<'a> {
+pub(super) struct Place {
     _of_the_peer: OwnedSemaphorePermit,
-    _of_all: SemaphorePermit<'a>,
+    _of_all: OwnedSemaphorePermit,
 }
 
 struct Pool {
-    all: Semaphore,
+    all: Arc<Semaphore>,
     by_peer: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
     per_peer: usize,
 }
@@ -45,6 +46,7 @@ impl Places {
             ours: Pool::new(config.requests, ours),
             profiles: Pool::new(config.profiles, strangers),
             keys: Pool::new(config.unproven_keys, strangers),
+            files: Pool::new(config.files, config.files_per_peer),
         }
     }
 
@@ -52,14 +54,11 @@ impl Places {
     ///
     /// # Errors
     /// [`TransportError::NoPlace`] where strangers have as many requests under way as they may.
-    pub(super) async fn take(
-        &self,
-        destination: &ServerName,
-        cause: Cause,
-    ) -> Result<Place<'_>, TransportError> {
+    pub(super) async fn take(&self, destination: &ServerName, cause: Cause) -> Result<Place, TransportError> {
         match cause {
             Cause::Ours => self.ours.wait(destination).await,
             Cause::Profile => self.profiles.take_now(destination),
+            Cause::File => self.files.wait(destination).await,
             Cause::UnprovenName => self.keys.take_now(destination),
         }
     }
@@ -67,20 +66,24 @@ impl Places {
 
 impl Pool {
     fn new(all: usize, per_peer: usize) -> Self {
-        Self { all: Semaphore::new(all.max(1)), by_peer: Mutex::default(), per_peer: per_peer.max(1) }
+        Self {
+            all: Arc::new(Semaphore::new(all.max(1))),
+            by_peer: Mutex::default(),
+            per_peer: per_peer.max(1),
+        }
     }
 
-    async fn wait(&self, destination: &ServerName) -> Result<Place<'_>, TransportError> {
+    async fn wait(&self, destination: &ServerName) -> Result<Place, TransportError> {
         let closed = |_| TransportError::Broken("shutting down".to_owned());
         // The peer's first: a slow peer fills only its own places.
         let of_the_peer = self.of(destination).acquire_owned().await.map_err(closed)?;
-        let of_all = self.all.acquire().await.map_err(closed)?;
+        let of_all = self.all.clone().acquire_owned().await.map_err(closed)?;
         Ok(Place { _of_the_peer: of_the_peer, _of_all: of_all })
     }
 
-    fn take_now(&self, destination: &ServerName) -> Result<Place<'_>, TransportError> {
+    fn take_now(&self, destination: &ServerName) -> Result<Place, TransportError> {
         let full = |_| TransportError::NoPlace;
-        let of_all = self.all.try_acquire().map_err(full)?;
+        let of_all = self.all.clone().try_acquire_owned().map_err(full)?;
         let of_the_peer = self.of(destination).try_acquire_owned().map_err(full)?;
         Ok(Place { _of_the_peer: of_the_peer, _of_all: of_all })
     }

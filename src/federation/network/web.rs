@@ -3,19 +3,28 @@
 //! These are strangers' machines, reached by names that strangers chose: every hop is HTTPS, its
 //! address is checked like a peer's, and what is read has a bound.
 
-use std::sync::Arc;
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 
 use async_trait::async_trait;
 use base::{Clock, Random};
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{Request, Response, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::connect::Dialer;
 use crate::{
     addresses::AddressPolicy,
     resolver::{Dns, Endpoint, FetchedWellKnown, Resolver, WellKnown, WellKnownError, certificate_name},
+    transport::TransportError,
 };
 
 const MOST_REDIRECTS: usize = 5;
@@ -52,7 +61,9 @@ impl HttpsWellKnown {
         Self { lookup: lookup.filter(|_| allowed), dialer }
     }
 
-    async fn get(&self, uri: &Uri) -> Result<Hop, WellKnownError> {
+    /// A connection to the server of an address, and the request for what it names. The connection must be driven while
+    /// the answer is waited for and read.
+    async fn connect(&self, uri: &Uri) -> Result<Connected, WellKnownError> {
         let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
         let lookup = self.lookup.as_ref().ok_or_else(|| wrong(&"look-ups are switched off"))?;
         if uri.scheme_str() != Some("https") {
@@ -65,7 +76,7 @@ impl HttpsWellKnown {
         let addresses = lookup.addresses_of(&endpoint, false).await.map_err(|error| wrong(&error))?;
         let stream = self.dialer.dial(&addresses, &certificate).await.map_err(|error| wrong(&error))?;
 
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| wrong(&error))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -74,6 +85,22 @@ impl HttpsWellKnown {
             .header(header::USER_AGENT, concat!("Yakuba/", env!("CARGO_PKG_VERSION")))
             .body(Empty::<Bytes>::new())
             .map_err(|error| wrong(&error))?;
+        Ok(Connected { sender, connection, request })
+    }
+
+    /// Asks for what an address names; see [`crate::Transport::visit`]. The second value
+    /// is the connection, to be driven while the body is read.
+    pub(super) async fn visit(&self, uri: &Uri) -> Result<(Response<Incoming>, Driven), TransportError> {
+        let Connected { mut sender, connection, request } =
+            self.connect(uri).await.map_err(|error| TransportError::Connect(error.to_string()))?;
+        let mut connection = Driven(Some(connection));
+        let answer = connection.while_waiting_for(sender.send_request(request)).await;
+        Ok((answer.map_err(|error| TransportError::Broken(error.to_string()))?, connection))
+    }
+
+    async fn get(&self, uri: &Uri) -> Result<Hop, WellKnownError> {
+        let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
+        let Connected { mut sender, connection, request } = self.connect(uri).await?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| wrong(&error))?;
             let (parts, body) = response.into_parts();
@@ -98,6 +125,43 @@ impl HttpsWellKnown {
                 Err(error) => wrong(&error),
             }),
         }
+    }
+}
+
+type HttpConnection = hyper::client::conn::http1::Connection<TokioIo<TlsStream<TcpStream>>, Empty<Bytes>>;
+
+/// A connection over which nothing was sent yet.
+struct Connected {
+    sender: SendRequest<Empty<Bytes>>,
+    connection: HttpConnection,
+    request: Request<Empty<Bytes>>,
+}
+
+/// A connection that does its work while something is waited for that it brings; none once it has ended.
+pub(super) struct Driven(Option<HttpConnection>);
+
+impl Driven {
+    /// Waits for what needs no such connection.
+    pub(super) fn by_others() -> Driven {
+        Driven(None)
+    }
+
+    /// Waits for something that the connection brings.
+    pub(super) async fn while_waiting_for<F: Future>(&mut self, awaited: F) -> F::Output {
+        let mut awaited = pin!(awaited);
+        poll_fn(|context| {
+            if let Poll::Ready(output) = awaited.as_mut().poll(context) {
+                return Poll::Ready(output);
+            }
+            let ended =
+                self.0.as_mut().is_some_and(|connection| Pin::new(connection).poll(context).is_ready());
+            if ended {
+                self.0 = None;
+            }
+            // It may have brought it just now.
+            awaited.as_mut().poll(context)
+        })
+        .await
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use audit::{Action, Actor, Deed, Follower};
-use base::{Clock, Metrics, Tasks};
+use base::{Clock, Metrics, Random, Tasks};
 use http::Method;
 use ruma::ServerName;
 use store::Store;
@@ -22,7 +22,7 @@ use crate::{
     cli::{BackupArgs, ConfigArg, RestoreArgs},
     commands::{Running, complain, say},
     config::{Backend, Config},
-    names,
+    media, names,
     storage::{self, BackedUp, Data, Findings},
     texts::tr,
 };
@@ -207,7 +207,11 @@ fn can_be_restored(from: &Path, to: &Path) -> anyhow::Result<()> {
         bail!(tr!("{from} に控えがありません", "there is no backup in {from}", from = from.display()));
     }
     // One that cannot be read is met again, with its cause, when it is to be written.
-    if std::fs::read_dir(to).is_ok_and(|mut there| there.next().is_some()) {
+    // The files of media may lie there: they are kept, and put back, by themselves.
+    let is_in_the_way = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name() != media::WITHIN_DATA)
+    };
+    if std::fs::read_dir(to).is_ok_and(|mut there| there.any(is_in_the_way)) {
         bail!(tr!("{to} は空ではありません。空でなければ戻せません", "{to} is not empty", to = to.display()));
     }
     Ok(())
@@ -218,6 +222,7 @@ fn keep_apart(config: &Config, config_file: &Path) -> Vec<PathBuf> {
     let mut files = vec![config_file.to_owned()];
     files.extend(config.secret_files());
     files.extend(config.federation.ca_files.iter().map(|file| config.path(file)));
+    files.extend(config.media_directory());
     files
 }
 
@@ -236,8 +241,12 @@ pub(crate) async fn verify(args: &ConfigArg) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
+    // Nothing is made where it is missing: then all its files are, too.
+    let there = config.media_directory().is_some_and(|directory| directory.is_dir());
     over_store(config, async |store| {
-        storage::verify(store).await.map_err(|error| anyhow!(causes::of_store(&error)))
+        let opened = if there { Some(media::open(config, &Random::os())?) } else { None };
+        let files = opened.as_ref().map(|opened| &opened.files);
+        storage::verify(store, files).await.map_err(|error| anyhow!(causes::of_media(&error)))
     })
     .await
 }

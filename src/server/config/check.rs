@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use base::config::Problem;
 
-use super::{Backend, Config, Serves, StoreConfig};
+use super::{Backend, Config, MediaSettings, Serves, StoreConfig};
 use crate::texts::tr;
 
 /// Nobody follows a log for longer than this.
@@ -224,6 +224,23 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     if config.passwords.pause_seconds == 0 {
         found.wrong("passwords.pause_seconds".into(), tr!("少なくとも 1 です", "at least 1"));
+    }
+    let MediaSettings { largest_upload, kept_by_user, .. } = &config.media;
+    if largest_upload.as_u64() == 0 {
+        found.wrong(
+            "media.largest_upload".into(),
+            tr!("0 では何も受け取れません", "with 0 nothing could be uploaded"),
+        );
+    }
+    if kept_by_user.as_u64() > 0 && kept_by_user < largest_upload {
+        found.contradiction(
+            "media.kept_by_user".into(),
+            vec!["media.largest_upload".into()],
+            tr!(
+                "一つのファイルの上限 ({largest_upload}) より小さくはできません",
+                "not less than the largest file ({largest_upload})"
+            ),
+        );
     }
     if config.presence.largest_room < 2 {
         found.wrong(

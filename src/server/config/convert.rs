@@ -165,6 +165,20 @@ impl Config {
         }
     }
 
+    /// Settings of media.
+    pub fn media_config(&self) -> media::Config {
+        let bound = |bound: ByteSize| (bound.as_u64() > 0).then_some(bound);
+        media::Config {
+            largest_upload: self.media.largest_upload,
+            largest_remote: self.media.largest_remote,
+            remote_kept: (self.media.remote_days > 0)
+                .then(|| Duration::from_secs(u64::from(self.media.remote_days) * 24 * 60 * 60)),
+            of_user: bound(self.media.kept_by_user),
+            of_authority: bound(self.media.kept_by_authority),
+            ..media::Config::default()
+        }
+    }
+
     /// Settings of federation.
     ///
     /// # Errors

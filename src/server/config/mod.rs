@@ -17,7 +17,7 @@ use crate::{causes, hosts, texts::tr};
 
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
-    Listener, Log, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
+    Listener, Log, MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
     ProxyHeaderSetting, RateSetting, Registration, RegistrationMode, Rooms, Secret, Serves, StoreConfig,
     StoreTls, TlsFiles, TrustSetting,
 };

@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Settings of rooms.
     pub rooms: Rooms,
+    /// Files that users upload, and those of other servers.
+    pub media: MediaSettings,
     /// Whether it is shown who is there.
     pub presence: PresenceSettings,
     /// How it talks with other servers.
@@ -473,6 +475,44 @@ pub struct Rooms {
 impl Default for Rooms {
     fn default() -> Rooms {
         Rooms { default_version: "12".to_owned() }
+    }
+}
+
+/// Files that users upload, and those of other servers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MediaSettings {
+    /// The directory of files; else one within the directory of the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Largest file that is taken.
+    pub largest_upload: ByteSize,
+    /// Largest file of another server that is fetched.
+    pub largest_remote: ByteSize,
+    /// For so many days a copy of another server's file is kept that nobody asks for; 0 is for ever.
+    pub remote_days: u32,
+    /// What one user may keep in all; 0 is without a limit.
+    pub kept_by_user: ByteSize,
+    /// What the users of one authority may keep in all; 0 is without a limit.
+    pub kept_by_authority: ByteSize,
+    /// What stays free on the disk of the directory.
+    pub reserve: ByteSize,
+    /// Whether files are given to whoever knows their ids, without an access token.
+    pub unauthenticated: bool,
+}
+
+impl Default for MediaSettings {
+    fn default() -> MediaSettings {
+        MediaSettings {
+            path: None,
+            largest_upload: ByteSize::mib(100),
+            largest_remote: ByteSize::mib(100),
+            remote_days: 90,
+            kept_by_user: ByteSize::mib(10 << 10),
+            kept_by_authority: ByteSize::bytes(0),
+            reserve: ByteSize::mib(256),
+            unauthenticated: false,
+        }
     }
 }
 

@@ -30,9 +30,18 @@ fn the_reference_is_a_good_configuration_with_the_defaults() {
 
     let shown: toml::Table = toml::from_str(&all_keys_set()).unwrap();
     let defaults = toml::Table::try_from(Config::default()).unwrap();
-    for table in
-        ["store", "passwords", "proxies", "limits", "rooms", "presence", "federation", "log", "admin"]
-    {
+    for table in [
+        "store",
+        "passwords",
+        "proxies",
+        "limits",
+        "rooms",
+        "media",
+        "presence",
+        "federation",
+        "log",
+        "admin",
+    ] {
         for (key, default) in defaults[table].as_table().unwrap() {
             let shown =
                 &shown[table].get(key).unwrap_or_else(|| panic!("{table}.{key} is not in the reference"));

@@ -292,6 +292,8 @@ fn invent(random: &Random, endpoint: &str, place: &Place, caller: &User) -> (Ask
             "state_key" if kind == "m.room.member" => other.clone(),
             "state_key" => String::new(),
             "receipt_type" => ["m.read", "m.read.private", "m.fully_read"][pick(3)].to_owned(),
+            // Another one is not there to be asked.
+            "server_name" => caller.id().server_name().to_string(),
             "rel_type" => "m.thread".to_owned(),
             "scope" => "global".to_owned(),
             "kind" => "override".to_owned(),

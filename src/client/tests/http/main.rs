@@ -9,6 +9,7 @@ mod creation;
 mod finding;
 mod hidden;
 mod ignoring;
+mod media;
 mod moderation;
 mod others;
 mod policy;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use account::{Accounts, Actor, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings};
-use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, Elsewhere, NoElsewhere, routes};
+use base::{ByteSize, Clock, Metrics, Random, Tasks};
+use client::{ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, media_routes, routes};
 use engine::{Engine, NoRemote};
 use http_body_util::BodyExt;
+use media::{Files, FilesConfig, Media};
 use pdu::{Authorities, Authority};
 use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
+use tempfile::TempDir;
 use to_device::{NoContacts, ToDevice};
 use tower::ServiceExt;
 use web::{Body, Faces, Kit, Network, NoSignatures, Peer, Proxies, Router, router};
@@ -25,6 +27,8 @@ pub(crate) struct Town {
     router: Router,
     pub(crate) engine: Engine,
     accounts: Accounts,
+    pub(crate) media: Media,
+    pub(crate) directory: TempDir,
     _tasks: Tasks,
 }
 
@@ -72,7 +76,29 @@ impl Town {
         Town::with(Arc::new(NoElsewhere), Clock::system(), policy).await
     }
 
+    /// A process with other bounds on media.
+    pub(crate) async fn keeping(media: media::Config, open_downloads: bool) -> Town {
+        Town::with_media(
+            Arc::new(NoElsewhere),
+            Clock::system(),
+            Arc::new(AllowAll),
+            media,
+            MediaConfig { open_downloads },
+        )
+        .await
+    }
+
     async fn with(elsewhere: Arc<dyn Elsewhere>, clock: Clock, policy: Arc<dyn Policy>) -> Town {
+        Town::with_media(elsewhere, clock, policy, media::Config::default(), MediaConfig::default()).await
+    }
+
+    async fn with_media(
+        elsewhere: Arc<dyn Elsewhere>,
+        clock: Clock,
+        policy: Arc<dyn Policy>,
+        media_config: media::Config,
+        media_shown: MediaConfig,
+    ) -> Town {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let random = Random::seeded(11);
@@ -82,6 +108,21 @@ impl Town {
         let authority =
             |name: OwnedServerName| Authority::generate(name, "1", &mut |seed| random.fill(seed)).unwrap();
         let authorities = Arc::new(Authorities::new(names.clone().map(authority)));
+        let directory = tempfile::tempdir().unwrap();
+        let files =
+            FilesConfig { directory: directory.path().to_owned(), reserve: ByteSize::mib(1), synced: false };
+        let media = Media::open(media::Parts {
+            store: store.clone(),
+            files: Files::open(files, &random).unwrap(),
+            config: media_config,
+            authorities: authorities.clone(),
+            elsewhere: Arc::new(media::NoElsewhere),
+            policy: policy.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &tasks,
+            metrics: &metrics,
+        });
         let nobody = Arc::new(NoRemote);
         let engine = Engine::open(engine::Parts {
             store: store.clone(),
@@ -147,8 +188,9 @@ impl Town {
             to_device,
             client::Config::default(),
         );
-        let router = router(routes(Arc::new(api)), Arc::new(kit)).unwrap();
-        Town { router, engine, accounts, _tasks: tasks }
+        let of_media = media_routes(Arc::new(MediaApi::new(media.clone(), media_shown)));
+        let router = router(routes(Arc::new(api)).erase().merge(of_media), Arc::new(kit)).unwrap();
+        Town { router, engine, accounts, media, directory, _tasks: tasks }
     }
 
     pub(crate) async fn raw(
@@ -166,8 +208,13 @@ impl Town {
         self.answer(request.body(Body::from(body)).unwrap()).await
     }
 
+    /// The answer to a request as it comes.
+    pub(crate) async fn respond(&self, request: http::Request<Body>) -> http::Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     async fn answer(&self, request: http::Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.respond(request).await;
         let status = response.status().as_u16();
         let (mut body, mut bytes, mut parts) = (response.into_body(), Vec::new(), 0);
         while let Some(frame) = body.frame().await {
@@ -234,7 +281,7 @@ fn bytes(body: &Value) -> Vec<u8> {
 /// A user with a session.
 pub(crate) struct Person<'a> {
     town: &'a Town,
-    host: &'static str,
+    pub(crate) host: &'static str,
     pub(crate) id: String,
     pub(crate) token: String,
     pub(crate) device: String,

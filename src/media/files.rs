@@ -1,0 +1,328 @@
+//! [`Files`]: the bytes of media, in a directory.
+//!
+//! A file comes in under a name of its own in `incoming`, where it is counted and hashed, and gets its place by a rename when
+//! it is whole. When [`Files::keep`] returns, content and names are on the
+//! disk, so the row that leads to them may be written. What a crash leaves in `incoming`, or at a place of which no row
+//! knows, is swept (`sweep`).
+//!
+//! A place is named by what the file holds and by chance: no name is ever used again, so whoever removes a file that
+//! nothing led to cannot take away one that came later.
+
+use std::{
+    fs::{self, File},
+    io::{self, Seek, SeekFrom},
+    ops::Range,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use base::{ByteSize, Random, Timestamp};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use object_store::{
+    GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, local::LocalFileSystem,
+    path::Path as Place,
+};
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::spawn_blocking,
+};
+
+use crate::{Error, tables, tables::hex};
+
+/// Bytes that are read or written at a time.
+const PIECE: usize = 64 << 10;
+/// How much is written between two looks at the room that is left.
+const LOOK_EACH: u64 = 16 << 20;
+
+/// The bytes of a file, part by part.
+pub type Body = BoxStream<'static, io::Result<Bytes>>;
+
+/// The bytes of media. Cheap to clone.
+#[derive(Clone)]
+pub struct Files(Arc<Inner>);
+
+struct Inner {
+    incoming: PathBuf,
+    /// What must stay free on its disk, in bytes.
+    reserve: u64,
+    /// Whether what is acknowledged outlives a power cut.
+    synced: bool,
+    storage: Arc<dyn ObjectStore>,
+    /// Where the storage lies.
+    directory: PathBuf,
+    random: Random,
+}
+
+/// Settings of [`Files`].
+#[derive(Clone, Debug)]
+pub struct FilesConfig {
+    /// The directory of files, and of those that come in.
+    pub directory: PathBuf,
+    /// What must stay free on its disk; with less, nothing more is taken.
+    pub reserve: ByteSize,
+    /// Whether files are on stable storage before they are acknowledged.
+    pub synced: bool,
+}
+
+impl Files {
+    /// Keeps files in a directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn open(config: FilesConfig, random: &Random) -> Result<Self, Error> {
+        let files = config.directory.join("files");
+        make_shelves(&files, config.synced).map_err(|error| Error::file("kept", error))?;
+        let storage =
+            LocalFileSystem::new_with_prefix(&files).map_err(|error| Error::object("kept", error))?;
+        let FilesConfig { directory: root, reserve, synced } = config;
+        let incoming = root.join("incoming");
+        make_directory(&incoming).map_err(|error| Error::file("kept", error))?;
+        Ok(Self(Arc::new(Inner {
+            incoming,
+            reserve: reserve.as_u64(),
+            synced,
+            storage: Arc::new(storage),
+            directory: files,
+            random: random.clone(),
+        })))
+    }
+
+    /// Begins a file of at most `limit` bytes.
+    pub(crate) async fn receive(&self, limit: ByteSize) -> Result<Incoming, Error> {
+        self.has_room(0).await?;
+        let path = self.0.incoming.join(format!("{}.part", self.0.random.token(24)));
+        let file = tokio::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .await
+            .map_err(|error| Error::file("written", error))?;
+        Ok(Incoming {
+            files: self.clone(),
+            part: Part(path),
+            file,
+            hash: Sha256::new(),
+            size: 0,
+            looked_at: 0,
+            limit,
+        })
+    }
+
+    /// Refuses when the disk would have less than its reserve after so many bytes more.
+    pub(crate) async fn has_room(&self, more: u64) -> Result<(), Error> {
+        let incoming = self.0.incoming.clone();
+        let found = spawn_blocking(move || rustix::fs::statvfs(&incoming)).await;
+        let found = found.map_err(io::Error::other).map_err(|error| Error::file("written", error))?;
+        let found = found.map_err(|error| Error::file("written", error.into()))?;
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free.saturating_sub(more) < self.0.reserve {
+            return Err(Error::NoRoom(format!("{free} bytes are free, {} are kept so", self.0.reserve)));
+        }
+        Ok(())
+    }
+
+    /// Gives a whole file its place; it is on stable storage when this returns.
+    pub(crate) async fn keep(&self, whole: &Whole) -> Result<String, Error> {
+        let name = hex(&whole.sha256);
+        let place = format!("{}/{}-{}", &name[..2], &name[2..], self.0.random.token(8).to_ascii_lowercase());
+        self.keep_at(whole, &place).await?;
+        Ok(place)
+    }
+
+    /// The same at this place, which must be one that was never used.
+    pub(crate) async fn keep_at(&self, whole: &Whole, place: &str) -> Result<(), Error> {
+        let (from, to, synced) = (whole.part.0.clone(), self.0.directory.join(place), self.0.synced);
+        let moved = spawn_blocking(move || put_in_place(&from, &to, synced)).await;
+        moved
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| Error::file("written", error))
+    }
+
+    /// Reads a file, or a part of it that is not empty and lies within it.
+    ///
+    /// # Errors
+    /// [`Error::FileGone`] and [`Error::Files`]. What fails later ends the body with an error.
+    pub(crate) async fn read(&self, place: &str, part: Option<Range<u64>>) -> Result<Body, Error> {
+        let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
+        let place = Place::from(place);
+        let found =
+            self.0.storage.get_opts(&place, options).await.map_err(|error| Error::object("read", error))?;
+        let range = found.range.clone();
+        Ok(match found.payload {
+            GetResultPayload::File(mut file, _) => {
+                file.seek(SeekFrom::Start(range.start)).map_err(|error| Error::file("read", error))?;
+                pieces(file, range)
+            }
+            GetResultPayload::Stream(stream) => stream.map_err(io::Error::other).boxed(),
+        })
+    }
+
+    /// Whether a file is at its place, with this size.
+    pub(crate) async fn is_there(&self, place: &str, size: u64) -> Result<bool, Error> {
+        match self.0.storage.head(&Place::from(place)).await {
+            Ok(found) => Ok(found.size == size),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(Error::object("read", error)),
+        }
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) async fn remove(&self, place: &str) -> Result<(), Error> {
+        match self.0.storage.delete(&Place::from(place)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::object("removed", error)),
+        }
+    }
+
+    /// The places of all files and since when they are there.
+    pub(crate) fn list(&self) -> BoxStream<'static, Result<(String, Timestamp), Error>> {
+        let listed = self.0.storage.list(None);
+        let found = listed.map(|found| {
+            let found = found.map_err(|error| Error::object("read", error))?;
+            let since = u64::try_from(found.last_modified.timestamp_millis()).unwrap_or_default();
+            Ok((found.location.to_string(), Timestamp(since)))
+        });
+        found.boxed()
+    }
+
+    /// Removes what came in and got no place, for so long; says how many those were.
+    pub(crate) async fn sweep_incoming(&self, older_than: Duration) -> Result<usize, Error> {
+        let incoming = self.0.incoming.clone();
+        let swept = spawn_blocking(move || -> io::Result<usize> {
+            let mut count = 0;
+            for entry in fs::read_dir(incoming)? {
+                let entry = entry?;
+                // One that got its place meanwhile is gone, and was none of those.
+                let age = entry.metadata().and_then(|found| found.modified()).map(|since| since.elapsed());
+                if age.is_ok_and(|age| age.is_ok_and(|age| age >= older_than)) {
+                    count += usize::from(fs::remove_file(entry.path()).is_ok());
+                }
+            }
+            Ok(count)
+        });
+        swept
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| Error::file("removed", error))
+    }
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("incoming", &self.0.incoming).finish_non_exhaustive()
+    }
+}
+
+/// The name of a file that comes in; the file goes with it.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // It has its place, or is swept later.
+        fs::remove_file(&self.0).ok();
+    }
+}
+
+/// A file that comes in. Dropped half-way, nothing of it stays.
+pub(crate) struct Incoming {
+    files: Files,
+    part: Part,
+    file: tokio::fs::File,
+    hash: Sha256,
+    size: u64,
+    looked_at: u64,
+    limit: ByteSize,
+}
+
+impl Incoming {
+    /// Adds bytes.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.size = self.size.saturating_add(more);
+        if self.size > self.limit.as_u64() {
+            return Err(Error::TooLarge(self.limit));
+        }
+        if self.size - self.looked_at > LOOK_EACH {
+            self.looked_at = self.size;
+            self.files.has_room(0).await?;
+        }
+        // A large frame holds up the thread for no longer than a piece.
+        for piece in bytes.chunks(PIECE) {
+            self.hash.update(piece);
+            self.file.write_all(piece).await.map_err(|error| Error::file("written", error))?;
+        }
+        Ok(())
+    }
+
+    /// The file is whole.
+    pub(crate) async fn finish(mut self) -> Result<Whole, Error> {
+        self.file.flush().await.map_err(|error| Error::file("written", error))?;
+        Ok(Whole { part: self.part, sha256: self.hash.finalize().into(), size: self.size })
+    }
+}
+
+/// A whole file that has no place yet.
+pub(crate) struct Whole {
+    part: Part,
+    pub(crate) sha256: tables::Sha256,
+    pub(crate) size: u64,
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes all directories of files at once, so that no file waits for the name of its own to be on the disk.
+fn make_shelves(files: &Path, synced: bool) -> io::Result<()> {
+    make_directory(files)?;
+    for shelf in 0..=u8::MAX {
+        make_directory(&files.join(hex(&[shelf])))?;
+    }
+    if synced {
+        let above = files.parent().unwrap_or(files);
+        for directory in [files, above] {
+            File::open(directory)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves a file to its place, both on stable storage afterwards.
+fn put_in_place(from: &Path, to: &Path, synced: bool) -> io::Result<()> {
+    let directory = to.parent().unwrap_or(Path::new("/"));
+    if synced {
+        // Before the rename: a name that leads to an empty file would outlive a power cut.
+        File::open(from)?.sync_all()?;
+    }
+    fs::rename(from, to)?;
+    if synced {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// A file that stands at the beginning of the range, piece by piece.
+fn pieces(file: File, range: Range<u64>) -> Body {
+    let left = range.end.saturating_sub(range.start);
+    let begun = (tokio::fs::File::from_std(file), left);
+    futures_util::stream::try_unfold(begun, async |(mut file, left)| {
+        if left == 0 {
+            return Ok(None);
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+        let mut piece = vec![0; most];
+        let read = file.read(&mut piece).await?;
+        if read == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        piece.truncate(read);
+        let read = u64::try_from(read).unwrap_or(u64::MAX);
+        Ok(Some((Bytes::from(piece), (file, left.saturating_sub(read)))))
+    })
+    .boxed()
+}

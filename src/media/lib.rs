@@ -1,0 +1,35 @@
+//! The content repository: files that users upload, and those of other servers.
+//!
+//! A file is streamed into the storage ([`Files`]) and never held in memory. What it holds is kept once, under the hash of
+//! it; each id that leads to it is a row beside the authority's other data. Nothing here knows HTTP: the handlers of the
+//! client and federation interfaces call the verbs of [`Media`] and answer, and what is needed of other servers is a port.
+//!
+//! Reading order: [`Files`], [`Media`], `upload`, `download`, `thumbnails`, `remote`, `sweep`.
+
+mod config;
+mod download;
+mod elsewhere;
+mod error;
+mod files;
+pub mod kinds;
+mod media;
+mod remote;
+mod remove;
+mod sweep;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod thumbnails;
+mod upload;
+mod verify;
+
+pub use config::Config;
+pub use download::{Asked, Opened};
+pub use elsewhere::{Elsewhere, FetchBounds, FetchError, Fetched, NoElsewhere};
+pub use error::{Error, QuotaOf};
+pub use files::{Body, Files, FilesConfig};
+pub use media::{Media, Parts};
+pub use tables::{Sha256, checks};
+pub use thumbnails::{Method, Wanted};
+pub use upload::{About, Reserved, Upload};
+pub use verify::{Missing, missing_files};

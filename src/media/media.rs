@@ -1,0 +1,106 @@
+//! [`Media`]: what the verbs of this crate hang on.
+
+use std::{collections::HashMap, sync::Arc};
+
+use base::{Clock, Counter, Metrics, Random, Tasks};
+use parking_lot::Mutex;
+use pdu::Authorities;
+use room::Policy;
+use ruma::{OwnedUserId, ServerName};
+use store::{Store, Topic};
+use tokio::sync::Semaphore;
+
+use crate::{Config, Elsewhere, Files, remote::Fetching, thumbnails::Making};
+
+/// What the content repository is made of.
+pub struct Parts<'a> {
+    /// Where its rows are.
+    pub store: Store,
+    /// Where its files are.
+    pub files: Files,
+    /// Settings.
+    pub config: Config,
+    /// Our server names.
+    pub authorities: Arc<Authorities>,
+    /// The way to other servers.
+    pub elsewhere: Arc<dyn Elsewhere>,
+    /// Who may do what.
+    pub policy: Arc<dyn Policy>,
+    /// The clock.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// Who runs our tasks.
+    pub tasks: &'a Tasks,
+    /// Where we count.
+    pub metrics: &'a Metrics,
+}
+
+/// The content repository of one process, for all its authorities. Cheap to clone.
+#[derive(Clone)]
+pub struct Media {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) files: Files,
+    pub(crate) config: Config,
+    pub(crate) authorities: Arc<Authorities>,
+    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) tasks: Tasks,
+    /// Uploads that may begin.
+    pub(crate) uploads: Arc<Semaphore>,
+    /// How many each user has under way; whoever has none is not in it.
+    pub(crate) uploading: Arc<Mutex<HashMap<OwnedUserId, usize>>>,
+    pub(crate) uploaded_bytes: Counter,
+    pub(crate) making: Making,
+    pub(crate) fetching: Fetching,
+}
+
+impl Media {
+    /// Puts the parts together. Nothing is read yet.
+    pub fn open(parts: Parts<'_>) -> Self {
+        let Parts { store, files, config, authorities, elsewhere, policy, clock, random, tasks, metrics } =
+            parts;
+        let inner = Inner {
+            uploads: Arc::new(Semaphore::new(config.uploads)),
+            uploading: Arc::default(),
+            making: Making::default(),
+            fetching: Fetching::new(elsewhere),
+            uploaded_bytes: metrics
+                .counter("yakuba_media_uploaded_bytes", "Bytes of files that were uploaded"),
+            store,
+            files,
+            config,
+            authorities,
+            policy,
+            clock,
+            random,
+            tasks: tasks.clone(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Where its files are.
+    pub fn files(&self) -> &Files {
+        &self.inner.files
+    }
+
+    /// Whether this is one of our server names.
+    pub fn is_ours(&self, server: &ServerName) -> bool {
+        self.inner.authorities.is_ours(server)
+    }
+}
+
+/// That the file of an id is there now.
+pub(crate) fn topic(server: &str, id: &str) -> Topic {
+    Topic::new(48, &format!("{server}/{id}"))
+}

@@ -1,0 +1,244 @@
+//! Files of other servers: fetched when somebody asks for one, by one request for all who ask at that time, and kept as a
+//! copy until nobody has asked for long.
+//!
+//! When a copy was asked for last is known to the day, and written once a day at most.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use base::Timestamp;
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use ruma::{OwnedServerName, ServerName};
+use store::{Batch, CommitError, Order, Range};
+use tokio::sync::{Semaphore, watch};
+use tracing::debug;
+
+use crate::{
+    Elsewhere, Error, FetchBounds, FetchError, Media, kinds,
+    tables::{self, MediaRow},
+};
+
+/// Files that are fetched at a time, and that are to be; more are refused.
+const AT_ONCE: usize = 32;
+const MOST: usize = 512;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+type Outcome = Option<Result<(), FetchError>>;
+type Fetches = HashMap<(OwnedServerName, String), watch::Receiver<Outcome>>;
+
+/// What is being fetched.
+pub(crate) struct Fetching {
+    elsewhere: Arc<dyn Elsewhere>,
+    under_way: Arc<Mutex<Fetches>>,
+    places: Arc<Semaphore>,
+}
+
+impl Fetching {
+    pub(crate) fn new(elsewhere: Arc<dyn Elsewhere>) -> Self {
+        Self { elsewhere, under_way: Arc::default(), places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+/// Takes a fetch off the list, however it ends.
+struct Entry {
+    key: (OwnedServerName, String),
+    under_way: Arc<Mutex<Fetches>>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.under_way.lock().remove(&self.key);
+    }
+}
+
+/// The day that a moment is in.
+pub(crate) fn day(at: Timestamp) -> u32 {
+    u32::try_from(at.millis() / DAY_MS).unwrap_or(u32::MAX)
+}
+
+impl Media {
+    /// The row of another server's file, which is fetched in the name of `from` if it is not here.
+    pub(crate) async fn remote(
+        &self,
+        from: &ServerName,
+        server: &ServerName,
+        id: &str,
+    ) -> Result<MediaRow, Error> {
+        if let Some(row) = self.find_copy(server, id).await? {
+            return Ok(row);
+        }
+        let mut outcome = self.fetch(from, server, id)?;
+        // The task outlives whoever asked first.
+        let ended = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone().unwrap_or(Ok(())));
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(Error::Elsewhere("the fetch was given up".to_owned())),
+        }
+        self.inner.store.get(&tables::MEDIA, &(server.as_str(), id)).await?.ok_or(Error::NotFound)
+    }
+
+    /// Whether there is a copy of another server's file.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn has_copy(&self, server: &str, id: &str) -> Result<bool, Error> {
+        Ok(self.inner.store.get(&tables::MEDIA, &(server, id)).await?.is_some())
+    }
+
+    /// A copy that is here with its file. One that has lost it is forgotten.
+    async fn find_copy(&self, server: &ServerName, id: &str) -> Result<Option<MediaRow>, Error> {
+        let inner = &self.inner;
+        let Some(row) = inner.store.get(&tables::MEDIA, &(server.as_str(), id)).await? else {
+            return Ok(None);
+        };
+        let blob = inner.store.get(&tables::BLOBS, &row.sha256).await?;
+        let is_there = match &blob {
+            Some(blob) => blob.withheld || inner.files.is_there(&blob.place, blob.size).await?,
+            None => false,
+        };
+        if !is_there {
+            self.remove(server, id).await?;
+            return Ok(None);
+        }
+        let today = day(inner.clock.now());
+        if row.seen_day < today {
+            let seen = MediaRow { seen_day: today, ..row.clone() };
+            let mut batch = Batch::new();
+            batch.replace(&tables::MEDIA, &(server.as_str(), id), &row, &seen);
+            batch.delete(&tables::COPIES, &(row.seen_day, server.as_str(), id));
+            batch.put(&tables::COPIES, &(today, server.as_str(), id), &());
+            match inner.store.commit(batch).await {
+                // Somebody else has noted it, or taken it away.
+                Ok(_) | Err(CommitError::Conflict { .. }) => {}
+                // It is shown even so: the disk may be full.
+                Err(error) => debug!(%error, "the use of a copy could not be noted"),
+            }
+        }
+        Ok(Some(row))
+    }
+
+    /// The fetch of a file, begun if none is under way.
+    fn fetch(
+        &self,
+        from: &ServerName,
+        server: &ServerName,
+        id: &str,
+    ) -> Result<watch::Receiver<Outcome>, Error> {
+        let fetching = &self.inner.fetching;
+        let key = (server.to_owned(), id.to_owned());
+        let mut under_way = fetching.under_way.lock();
+        if let Some(outcome) = under_way.get(&key) {
+            return Ok(outcome.clone());
+        }
+        if under_way.len() >= MOST {
+            return Err(Error::Limited { limit: "remote_media", retry_after: Duration::from_secs(5) });
+        }
+        let (told, outcome) = watch::channel(None);
+        under_way.insert(key.clone(), outcome.clone());
+        drop(under_way);
+
+        let (media, from) = (self.clone(), from.to_owned());
+        let entry = Entry { key, under_way: fetching.under_way.clone() };
+        self.inner.tasks.spawn("media fetch", async move {
+            let (server, id) = &entry.key;
+            let fetched = media.inner.clock.timeout(media.inner.config.remote_time, async {
+                // Nobody closes it.
+                let _place = media.inner.fetching.places.acquire().await.ok();
+                media.fetch_now(&from, server, id).await
+            });
+            let late = |_| Err(FetchError::Failed("it took too long".to_owned()));
+            let outcome = fetched.await.unwrap_or_else(late);
+            if let Err(error) = &outcome {
+                debug!(%server, %error, "another server's media was not fetched");
+            }
+            told.send_replace(Some(outcome));
+        });
+        Ok(outcome)
+    }
+
+    async fn fetch_now(&self, from: &ServerName, server: &ServerName, id: &str) -> Result<(), FetchError> {
+        let inner = &self.inner;
+        let limit = inner.config.largest_remote;
+        let bounds = FetchBounds { deadline: inner.config.remote_time, size: limit };
+        let mut fetched = inner.fetching.elsewhere.fetch(from, server, id, bounds).await?;
+        let mut incoming = inner.files.receive(limit).await.map_err(failed)?;
+        while let Some(part) = fetched.body.next().await {
+            let part = part.map_err(|error| FetchError::Failed(error.to_string()))?;
+            incoming.write(&part).await.map_err(failed)?;
+        }
+        let whole = incoming.finish().await.map_err(failed)?;
+        let now = inner.clock.now();
+        let today = day(now);
+        let row = MediaRow {
+            sha256: whole.sha256,
+            size: whole.size,
+            kind: kinds::kind(fetched.kind.as_deref()),
+            name: fetched.disposition.as_deref().and_then(kinds::name_in),
+            by: None,
+            created_ms: now.millis(),
+            seen_day: today,
+        };
+        let with = |batch: &mut Batch| batch.put(&tables::COPIES, &(today, server.as_str(), id), &());
+        match self.store_file(server, id, &whole, &row, with).await {
+            // Another process was faster.
+            Ok(()) | Err(Error::AlreadyUploaded) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Removes copies that nobody has asked for since so long; says how many those were.
+    pub(crate) async fn sweep_copies(&self, kept: Duration) -> Result<usize, Error> {
+        let inner = &self.inner;
+        let mut count = 0;
+        loop {
+            let began = inner.clock.instant();
+            let oldest = day(inner.clock.now().before(kept));
+            let range = Range::all().before(&(oldest, String::new(), String::new()));
+            let old = inner.store.scan(&tables::COPIES, range, Order::Ascending, 256).await?;
+            for ((seen_day, server, id), ()) in &old {
+                let mut is_gone = false;
+                if let Ok(name) = <&ServerName>::try_from(server.as_str()) {
+                    is_gone = self.remove_copy(name, id, *seen_day).await?;
+                }
+                if !is_gone {
+                    // It leads nowhere, or was asked for meanwhile.
+                    let mut batch = Batch::new();
+                    batch.delete(&tables::COPIES, &(*seen_day, server.as_str(), id.as_str()));
+                    inner.store.commit(batch).await?;
+                }
+                count += usize::from(is_gone);
+            }
+            if old.len() < 256 {
+                return Ok(count);
+            }
+            inner.clock.rest_since(began, 4).await;
+        }
+    }
+
+    async fn remove_copy(&self, server: &ServerName, id: &str, seen_day: u32) -> Result<bool, Error> {
+        match self.inner.store.get(&tables::MEDIA, &(server.as_str(), id)).await? {
+            Some(row) if row.by.is_none() && row.seen_day == seen_day => self.remove(server, id).await,
+            _ => Ok(false),
+        }
+    }
+}
+
+fn failed(error: Error) -> FetchError {
+    match error {
+        Error::TooLarge(limit) => FetchError::TooLarge(limit),
+        error => FetchError::Failed(error.to_string()),
+    }
+}
+
+impl From<FetchError> for Error {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::NotFound => Self::NotFound,
+            FetchError::NotYetUploaded => Self::NotYetUploaded,
+            FetchError::TooLarge(limit) => Self::TooLargeElsewhere(limit),
+            FetchError::Failed(why) => Self::Elsewhere(why),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! From a picture to a smaller one.
+
+use std::io::Cursor;
+
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
+    codecs::{jpeg::JpegEncoder, png::PngDecoder, webp::WebPDecoder},
+    imageops::FilterType,
+    metadata::Orientation,
+};
+
+use super::{MOST_PIXELS, Method, Variant};
+use crate::{Error, kinds};
+
+/// How well JPEG keeps what it is given, of 100.
+const QUALITY: u8 = 82;
+/// What a decoder may take besides the picture that it gives, in bytes.
+const BESIDES: u64 = 32 << 20;
+
+/// A picture that was made.
+pub(crate) struct Made {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) kind: &'static str,
+}
+
+/// What the head of a picture says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Picture {
+    format: ImageFormat,
+    /// Bytes of it when it is decoded.
+    decoded: u64,
+}
+
+/// Whether a file that says to be this may be a moving picture.
+pub(crate) fn may_be_animated(kind: &str) -> bool {
+    let essence = kinds::essence(kind).to_ascii_lowercase();
+    matches!(essence.as_str(), "image/gif" | "image/webp" | "image/apng" | "image/png")
+}
+
+/// Whether it is one, as far as its head tells.
+pub(crate) fn is_animated(file: &[u8]) -> bool {
+    match image::guess_format(file) {
+        Ok(ImageFormat::Gif) => has_second_frame(file),
+        Ok(ImageFormat::WebP) => {
+            WebPDecoder::new(Cursor::new(file)).is_ok_and(|decoder| decoder.has_animation())
+        }
+        Ok(ImageFormat::Png) => {
+            PngDecoder::new(Cursor::new(file)).is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
+        }
+        _ => false,
+    }
+}
+
+/// A GIF of several pictures has an extension that says how often they are shown.
+fn has_second_frame(file: &[u8]) -> bool {
+    file.windows(11).take(4_096).any(|part| part == b"NETSCAPE2.0")
+}
+
+impl Picture {
+    /// Reads the head: nothing is decoded yet.
+    pub(crate) fn look(file: &[u8]) -> Result<Self, Error> {
+        let unreadable = |_| Error::NoThumbnail("This is no picture that can be read");
+        let format = image::guess_format(file).map_err(unreadable)?;
+        if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Gif | ImageFormat::WebP) {
+            return Err(Error::NoThumbnail("There are no thumbnails of this kind of picture"));
+        }
+        let decoder = decoder(file, format).map_err(unreadable)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MOST_PIXELS {
+            return Err(Error::NoThumbnail("The picture has too many points"));
+        }
+        Ok(Self { format, decoded: decoder.total_bytes() })
+    }
+
+    /// What making a smaller one takes at most, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.decoded.saturating_add(BESIDES)
+    }
+
+    /// Makes a smaller one, upright and still. It is never larger than the picture.
+    pub(crate) fn shrink(self, file: &[u8], variant: Variant) -> Result<Made, Error> {
+        let unreadable = |_| Error::NoThumbnail("The picture cannot be decoded");
+        let mut decoder = decoder(file, self.format).map_err(unreadable)?;
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(self.memory());
+        decoder.set_limits(limits).map_err(unreadable)?;
+        // What is broken around the picture does not break the picture.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+        let mut small = smaller(picture, variant, is_turned(orientation));
+        small.apply_orientation(orientation);
+        encode(&small).map_err(unreadable)
+    }
+}
+
+fn decoder(file: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDecoder> {
+    ImageReader::with_format(Cursor::new(file), format).into_decoder()
+}
+
+fn is_turned(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}
+
+/// The picture as it lies in the file, so small that it fits when it is turned upright.
+fn smaller(picture: DynamicImage, variant: Variant, is_turned: bool) -> DynamicImage {
+    let (mut width, mut height) = (variant.width, variant.height);
+    if is_turned {
+        std::mem::swap(&mut width, &mut height);
+    }
+    let (has_width, has_height) = (picture.width(), picture.height());
+    match variant.method {
+        Method::Scale if has_width <= width && has_height <= height => picture,
+        Method::Scale => picture.thumbnail(width, height),
+        // What is smaller on one side is cut on the other.
+        Method::Crop => {
+            let (width, height) = (width.min(has_width), height.min(has_height));
+            if (width, height) == (has_width, has_height) {
+                return picture;
+            }
+            // Quick and rough down to twice the size, smooth from there on.
+            let twice = |side: u32| side.saturating_mul(2);
+            let rough = match has_width > twice(twice(width)) && has_height > twice(twice(height)) {
+                true => fill_thumbnail(&picture, twice(width), twice(height)),
+                false => picture,
+            };
+            rough.resize_to_fill(width, height, FilterType::Triangle)
+        }
+    }
+}
+
+/// As small as fills this size, quickly.
+fn fill_thumbnail(picture: &DynamicImage, width: u32, height: u32) -> DynamicImage {
+    let (has_width, has_height) = (u64::from(picture.width()), u64::from(picture.height()));
+    let (width, height) = (u64::from(width), u64::from(height));
+    // By the side that is relatively shorter.
+    let (width, height) = if has_width * height < has_height * width {
+        (width, (has_height * width).div_ceil(has_width))
+    } else {
+        ((has_width * height).div_ceil(has_height), height)
+    };
+    let side = |side: u64| u32::try_from(side).unwrap_or(u32::MAX);
+    picture.thumbnail_exact(side(width), side(height))
+}
+
+fn encode(picture: &DynamicImage) -> image::ImageResult<Made> {
+    let mut bytes = Vec::new();
+    if picture.color().has_alpha() {
+        let picture = picture.to_rgba8();
+        let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+        encoder.write_image(&picture, picture.width(), picture.height(), ExtendedColorType::Rgba8)?;
+        return Ok(Made { bytes, kind: "image/png" });
+    }
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&picture.to_rgb8())?;
+    Ok(Made { bytes, kind: "image/jpeg" })
+}

@@ -1,0 +1,70 @@
+//! Where the files of media are, as the configuration says.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use base::Random;
+use media::{Files, FilesConfig};
+
+use crate::{
+    causes,
+    config::{Backend, Config, Durability},
+    texts::tr,
+};
+
+/// The directory of files within that of the data.
+pub(crate) const WITHIN_DATA: &str = "media";
+
+/// Files, and their directory if it goes with the process.
+pub(crate) struct Opened {
+    pub(crate) files: Files,
+    pub(crate) scratch: Option<Scratch>,
+}
+
+/// A directory that is removed at the end: of a process that keeps its data in memory.
+pub(crate) struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays there is in the system's directory for what may go.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+impl Config {
+    /// The directory of files; none for a process that keeps its data in memory and names no other place.
+    pub fn media_directory(&self) -> Option<PathBuf> {
+        match (&self.media.path, self.store.backend) {
+            (Some(path), _) => Some(self.path(path)),
+            (None, Backend::Memory) => None,
+            (None, Backend::Rocksdb | Backend::Postgres) => {
+                Some(self.path(&self.store.path).join(WITHIN_DATA))
+            }
+        }
+    }
+}
+
+/// Opens the files that the configuration names.
+///
+/// # Errors
+/// When their directory cannot be used.
+pub(crate) fn open(config: &Config, random: &Random) -> anyhow::Result<Opened> {
+    let (directory, scratch) = match config.media_directory() {
+        Some(directory) => (directory, None),
+        None => {
+            let directory = std::env::temp_dir().join(format!("yakuba-media-{}", random.token(16)));
+            (directory.clone(), Some(Scratch(directory)))
+        }
+    };
+    let synced = config.store.durability == Durability::Fsync;
+    let files = FilesConfig { directory: directory.clone(), reserve: config.media.reserve, synced };
+    let files = Files::open(files, random).map_err(|error| {
+        anyhow!(tr!(
+            "メディアのディレクトリ {path} を使えません: {cause}",
+            "the directory {path} of media cannot be used: {cause}",
+            path = directory.display(),
+            cause = causes::of_media(&error)
+        ))
+    })?;
+    Ok(Opened { files, scratch })
+}
