@@ -17,6 +17,7 @@ use store::{Batch, CommitError, Key, Position, Range, Reads, Slot, Stamped, Stor
 use crate::{
     Accounts, Error,
     log::{Change, log_change},
+    push_rules::told,
     tables::{self, DataLogRow},
     users::refuse_closed,
 };
@@ -27,6 +28,9 @@ pub const FULLY_READ: &str = "m.fully_read";
 pub const PUSH_RULES: &str = "m.push_rules";
 /// Type of the list of ignored users in the global account data.
 const IGNORED_USERS: &str = "m.ignored_user_list";
+/// Types that end with the id of the device that they are about.
+const OF_DEVICES: [&str; 2] =
+    ["m.local_notification_settings.", "org.matrix.msc3890.local_notification_settings."];
 /// Longest type, and largest content of one type, in bytes.
 const MAX_TYPE_BYTES: usize = 255;
 const MAX_CONTENT_BYTES: usize = 512 * 1024;
@@ -64,13 +68,49 @@ impl Accounts {
         self.change_data(user, None, kind, |_| Ok(content.clone())).await
     }
 
+    /// Takes global account data away. The user's other clients are told that it is an empty object, as what is set to
+    /// that is no more there either.
+    ///
+    /// # Errors
+    /// As [`Accounts::set_account_data`]; nothing for what is not there.
+    ///
+    /// Source: <https://github.com/matrix-org/matrix-spec-proposals/pull/3391>
+    pub async fn remove_account_data(&self, user: &UserId, kind: &str) -> Result<(), Error> {
+        check_settable(kind, NOTHING)?;
+        match self.account_data(user, kind).await {
+            Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => self.change_data(user, None, kind, |_| Ok(Bytes::from_static(NOTHING))).await,
+        }
+    }
+
+    /// Takes account data of a room away, as [`Accounts::remove_account_data`].
+    ///
+    /// # Errors
+    /// As [`Accounts::remove_account_data`].
+    pub async fn remove_room_account_data(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        kind: &str,
+    ) -> Result<(), Error> {
+        check_settable(kind, NOTHING)?;
+        match self.room_account_data(user, room, kind).await {
+            Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => self.change_data(user, Some(room), kind, |_| Ok(Bytes::from_static(NOTHING))).await,
+        }
+    }
+
     /// Global account data of a type.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn account_data(&self, user: &UserId, kind: &str) -> Result<Bytes, Error> {
         let row = self.inner.store.get(&tables::DATA, &(user.as_str(), kind)).await?;
-        row.map(|row| row.value).ok_or(Error::NotFound("no account data of this type"))
+        let content = row.map(|row| row.value).filter(|content| !is_nothing(content));
+        let content = content.ok_or(Error::NotFound("no account data of this type"))?;
+        Ok(as_told(user, kind, content))
     }
 
     /// Sets account data of a room.
@@ -95,7 +135,8 @@ impl Accounts {
     pub async fn room_account_data(&self, user: &UserId, room: &RoomId, kind: &str) -> Result<Bytes, Error> {
         let key = (user.as_str(), room.as_str(), kind);
         let row = self.inner.store.get(&tables::ROOM_DATA, &key).await?;
-        row.map(|row| row.value).ok_or(Error::NotFound("no account data of this type"))
+        let content = row.map(|row| row.value).filter(|content| !is_nothing(content));
+        content.ok_or(Error::NotFound("no account data of this type"))
     }
 
     /// All account data of a user that was set after a position, global and of rooms, in no order.
@@ -114,9 +155,15 @@ impl Accounts {
         let (global, of_rooms) = tokio::try_join!(global, of_rooms)?;
         let mut changes = Vec::new();
         for ((_, kind), Stamped { position, value }) in global {
-            changes.push(DataChange { room_id: None, kind, content: value, position });
+            if !is_nothing(&value) {
+                let content = as_told(user, &kind, value);
+                changes.push(DataChange { room_id: None, kind, content, position });
+            }
         }
         for ((_, room, kind), Stamped { position, value }) in of_rooms {
+            if is_nothing(&value) {
+                continue;
+            }
             if let Ok(room_id) = OwnedRoomId::try_from(room) {
                 changes.push(DataChange { room_id: Some(room_id), kind, content: value, position });
             }
@@ -143,7 +190,8 @@ impl Accounts {
         let mut changes = Vec::with_capacity(rows.len() + room_rows.len());
         for ((_, kind), row) in global.into_iter().zip(rows) {
             if let Some(Stamped { position, value }) = row {
-                changes.push(DataChange { room_id: None, kind, content: value, position });
+                let content = as_told(user, &kind, value);
+                changes.push(DataChange { room_id: None, kind, content, position });
             }
         }
         for ((room, kind), row) in of_rooms.into_iter().zip(room_rows) {
@@ -271,6 +319,29 @@ impl Accounts {
         }
     }
 
+    /// Adds to a batch that the settings go which a user's clients have kept for devices of his that end.
+    ///
+    /// Source: <https://github.com/matrix-org/matrix-spec-proposals/pull/3890>
+    pub(crate) async fn remove_settings_of(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        devices: &[String],
+    ) -> Result<(), Error> {
+        let kinds: Vec<String> =
+            devices.iter().flat_map(|device| OF_DEVICES.map(|prefix| format!("{prefix}{device}"))).collect();
+        let keys: Vec<_> = kinds.iter().map(|kind| (user.as_str(), kind.as_str())).collect();
+        let rows = self.inner.store.get_many(&tables::DATA, &keys).await?;
+        for (key, row) in keys.iter().zip(rows) {
+            let Some(old) = row.filter(|row| !is_nothing(&row.value)) else { continue };
+            batch.require(&tables::DATA, key, Some(&old));
+            put_global(batch, user, key.1, Bytes::from_static(NOTHING), Some(&old));
+            let less = i64::try_from(old.value.len().saturating_sub(NOTHING.len())).unwrap_or(0);
+            batch.add(&tables::DATA_USE, &(user.as_str(), BYTES), -less);
+        }
+        Ok(())
+    }
+
     /// Whom a user ignores. Clients may write anything into the list: what is no user id ignores nobody, and takes
     /// nothing from the rest.
     ///
@@ -289,6 +360,23 @@ impl Accounts {
         let content = row.and_then(|row| serde_json::from_slice::<Content>(&row.value).ok());
         // Who names himself would see nothing of what he says.
         Ok(content.unwrap_or_default().ignored_users.into_keys().filter(|ignored| ignored != user).collect())
+    }
+}
+
+/// What stands for account data that was taken away.
+const NOTHING: &[u8] = b"{}";
+
+/// Whether it was taken away, by whatever spelling of an empty object.
+fn is_nothing(content: &[u8]) -> bool {
+    let inside = content.trim_ascii().strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+    inside.is_some_and(|inside| inside.trim_ascii().is_empty())
+}
+
+/// Account data as clients are told it. Of the push rules those that are predefined are not as they were stored.
+fn as_told(user: &UserId, kind: &str, content: Bytes) -> Bytes {
+    match kind {
+        PUSH_RULES => told(&content, user),
+        _ => content,
     }
 }
 

@@ -210,6 +210,7 @@ impl Accounts {
         if ended.is_empty() {
             return Ok(());
         }
+        self.remove_settings_of(batch, user, ended).await?;
         let devices: Vec<OwnedDeviceId> = ended.iter().map(|device| device.as_str().into()).collect();
         let all = self.inner.device_ends.read().clone();
         for ends in all {

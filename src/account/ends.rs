@@ -6,7 +6,7 @@ use store::Batch;
 
 use crate::Error;
 
-/// Who keeps something of devices that goes with them.
+/// Who keeps something of devices or accounts that goes with them.
 #[async_trait]
 pub trait DeviceEnds: Send + Sync {
     /// Adds to a batch what goes with these devices of a user of ours, which end in it.
@@ -19,4 +19,12 @@ pub trait DeviceEnds: Send + Sync {
         user: &UserId,
         devices: &[OwnedDeviceId],
     ) -> Result<(), Error>;
+
+    /// Adds to a batch what goes with an account of ours besides, which is closed in it.
+    ///
+    /// # Errors
+    /// As [`DeviceEnds::put_ends`].
+    async fn put_close(&self, _batch: &mut Batch, _user: &UserId) -> Result<(), Error> {
+        Ok(())
+    }
 }

@@ -14,11 +14,12 @@ use ruma::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
-use store::{Batch, Reads};
+use store::{Batch, Position, Reads};
 
 use crate::{
     Accounts, Error,
     data::{PUSH_RULES, put_global},
+    push_defaults::default_push_rules,
     tables,
     users::refuse_closed,
 };
@@ -32,11 +33,23 @@ impl Accounts {
     /// # Errors
     /// [`Error::Store`].
     pub async fn push_rules(&self, user: &UserId) -> Result<Ruleset, Error> {
-        match self.account_data(user, PUSH_RULES).await {
-            Ok(content) => Ok(parse(&content, user)),
-            Err(Error::NotFound(_)) => Ok(Ruleset::server_default(user)),
-            Err(error) => Err(error),
-        }
+        let rules = self.push_rules_but(user, None).await?;
+        Ok(rules.map_or_else(|| default_push_rules(user), |(rules, _)| rules))
+    }
+
+    /// The same, and when they were changed last; nothing if that is what somebody knows.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn push_rules_but(
+        &self,
+        user: &UserId,
+        known: Option<Position>,
+    ) -> Result<Option<(Ruleset, Position)>, Error> {
+        let row = self.inner.store.get(&tables::DATA, &(user.as_str(), PUSH_RULES)).await?;
+        let position = row.as_ref().map_or(Position::START, |row| row.position);
+        let rules = || row.as_ref().map_or_else(|| default_push_rules(user), |row| parse(&row.value, user));
+        Ok((known != Some(position)).then(|| (rules(), position)))
     }
 
     /// Changes a user's push rules. `change` may run several times, each time on fresh rules.
@@ -58,7 +71,7 @@ impl Accounts {
             refuse_closed(user, row.as_ref())?;
             let mut rules = match &old {
                 Some(row) => parse(&row.value, user),
-                None => Ruleset::server_default(user),
+                None => default_push_rules(user),
             };
             change(&mut rules)?;
             let content = write(rules, old.as_ref().map(|old| &old.value))
@@ -131,9 +144,21 @@ fn is_read(kind: &str, rule: &RawValue) -> bool {
     }
 }
 
+/// The content as clients are told it.
+pub(crate) fn told(content: &[u8], user: &UserId) -> Bytes {
+    Bytes::from(serde_json::json!({ "global": parse(content, user) }).to_string())
+}
+
+/// The rules of stored ones: the user's own, and the predefined ones of today as far as he has changed them.
+fn parse(content: &[u8], user: &UserId) -> Ruleset {
+    let mut rules = read(content).unwrap_or_default();
+    rules.update_with_server_default(default_push_rules(user));
+    rules
+}
+
 /// Reads stored rules, rule by rule: one that a later version of us wrote, or an earlier one, and that cannot be
 /// read now, must not cost the others.
-fn parse(content: &[u8], user: &UserId) -> Ruleset {
+fn read(content: &[u8]) -> Option<Ruleset> {
     #[derive(Deserialize)]
     struct Content {
         #[serde(deserialize_with = "pdu::lenient::field")]
@@ -154,16 +179,14 @@ fn parse(content: &[u8], user: &UserId) -> Ruleset {
         underride: Vec<ConditionalPushRule>,
     }
     let read = serde_json::from_slice::<Content>(content).ok().and_then(|content| content.global);
-    let Some(Rules { override_, content, room, sender, underride }) = read else {
-        return Ruleset::server_default(user);
-    };
+    let Rules { override_, content, room, sender, underride } = read?;
     let mut rules = Ruleset::new();
     rules.override_.extend(override_);
     rules.content.extend(content);
     rules.room.extend(room);
     rules.sender.extend(sender);
     rules.underride.extend(underride);
-    rules
+    Some(rules)
 }
 
 #[cfg(test)]
@@ -173,6 +196,7 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
+    use crate::put_push_rule;
 
     #[test]
     fn a_rule_that_cannot_be_read_outlives_a_change_of_the_others() {
@@ -181,7 +205,7 @@ mod tests {
             "conditions":[],"actions":["notify"]},{"rule_id":"b"}],"sender":null,"room":[{"rule_id":"!c:d"}]}}"#,
         );
         let user = user_id!("@a:b");
-        let mut rules = parse(&content, user);
+        let mut rules = read(&content).unwrap();
         rules.override_.clear();
         let rule = ruma::push::NewSimplePushRule::new(ruma::owned_room_id!("!c:d"), Vec::new());
         rules.insert(ruma::push::NewPushRule::Room(rule), None, None).unwrap();
@@ -192,9 +216,9 @@ mod tests {
         assert_eq!((&json["later"], &json["global"]["newer"]), (&1.into(), &serde_json::json!([2])));
         assert_eq!(json["global"]["override"], serde_json::json!([5, { "rule_id": "b" }]));
         assert_eq!(json["global"]["room"].as_array().map(Vec::len), Some(1));
-        assert_eq!(parse(&written, user).room.len(), 1);
-        assert_eq!(write(parse(&written, user), Some(&written.clone().into())).unwrap(), written);
-        assert!(write(Ruleset::server_default(user), Some(&Bytes::from_static(b"[]"))).is_ok());
+        assert_eq!(read(&written).unwrap().room.len(), 1);
+        assert_eq!(write(read(&written).unwrap(), Some(&written.clone().into())).unwrap(), written);
+        assert!(write(default_push_rules(user), Some(&Bytes::from_static(b"[]"))).is_ok());
     }
 
     #[test]
@@ -203,8 +227,96 @@ mod tests {
             br#"{"global":{"override":[5,{"rule_id":"a","default":false,"enabled":true,"conditions":[],
             "actions":["notify"]},{"rule_id":7}],"room":[{"rule_id":"no room","actions":[]},{"rule_id":"!a:b",
             "default":false,"enabled":true,"actions":[]}],"sender":null}}"#;
-        let rules = parse(content, user_id!("@a:b"));
+        let rules = read(content).unwrap();
         assert_eq!((rules.override_.len(), rules.room.len(), rules.sender.len()), (1, 1, 0));
         assert!(!parse(b"[]", user_id!("@a:b")).override_.is_empty());
+    }
+
+    #[test]
+    fn predefined_rules_are_those_of_today_as_the_user_has_set_them() {
+        let user = user_id!("@hanako:a.test");
+        let content = br#"{"global":{"override":[{"rule_id":".m.rule.gone","default":true,"enabled":true,"conditions":[],
+            "actions":[]},{"rule_id":"mine","default":false,"enabled":true,"conditions":[],"actions":[]},
+            {"rule_id":".m.rule.reaction","default":true,"enabled":false,"conditions":[],"actions":["notify"]}]}}"#;
+        let rules = parse(content, user);
+        let ids: Vec<_> = rules.override_.iter().map(|rule| &*rule.rule_id).collect();
+        assert_eq!(
+            ids,
+            [
+                ".m.rule.master",
+                "mine",
+                ".m.rule.suppress_notices",
+                ".m.rule.invite_for_me",
+                ".m.rule.member_event",
+                ".m.rule.is_user_mention",
+                ".m.rule.contains_display_name",
+                ".m.rule.is_room_mention",
+                ".m.rule.roomnotif",
+                ".m.rule.tombstone",
+                ".m.rule.reaction",
+                ".m.rule.room.server_acl",
+                ".m.rule.suppress_edits",
+                ".org.matrix.msc3930.rule.poll_response",
+            ]
+        );
+        let reaction = rules.override_.iter().find(|rule| rule.rule_id == ".m.rule.reaction").unwrap();
+        assert!(!reaction.enabled && reaction.actions.len() == 1 && reaction.conditions.len() == 1);
+        let ids: Vec<_> = rules.underride.iter().map(|rule| &*rule.rule_id).collect();
+        assert_eq!(
+            ids,
+            [
+                ".m.rule.call",
+                ".m.rule.encrypted_room_one_to_one",
+                ".m.rule.room_one_to_one",
+                ".m.rule.message",
+                ".m.rule.encrypted",
+                ".org.matrix.msc3930.rule.poll_start_one_to_one",
+                ".org.matrix.msc3930.rule.poll_start",
+                ".org.matrix.msc3930.rule.poll_end_one_to_one",
+                ".org.matrix.msc3930.rule.poll_end",
+            ]
+        );
+        let json = serde_json::to_value(&rules).unwrap();
+        assert_eq!(
+            json["override"][5]["conditions"],
+            serde_json::json!([{ "kind": "event_property_contains", "key": r"content.m\.mentions.user_ids",
+                "value": "@hanako:a.test" }])
+        );
+        assert_eq!(json["content"][0]["pattern"], "hanako");
+        let poll = serde_json::json!([{ "kind": "event_match", "key": "type", "pattern": "org.matrix.msc3381.poll.end" }]);
+        assert_eq!(json["underride"][8]["conditions"], poll);
+    }
+
+    #[test]
+    fn a_rule_stands_where_it_is_put_wherever_it_was() {
+        let user = user_id!("@a:b");
+        let mut rules = default_push_rules(user);
+        let mut put = |id: &str, before: Option<&str>, after: Option<&str>| {
+            let rule = ruma::push::NewPatternedPushRule::new(id.to_owned(), id.to_owned(), Vec::new());
+            let done = put_push_rule(&mut rules, ruma::push::NewPushRule::Content(rule), before, after);
+            let mine = rules.content.iter().filter(|rule| !rule.default);
+            done.map(|()| mine.map(|rule| rule.rule_id.clone()).collect::<String>())
+        };
+        assert_eq!(put("a", None, None).unwrap(), "a");
+        assert_eq!(put("b", None, None).unwrap(), "ba");
+        assert_eq!(put("c", None, Some("b")).unwrap(), "bca");
+        assert_eq!(put("d", Some("a"), Some("b")).unwrap(), "bcda");
+        assert_eq!(put("b", None, Some("a")).unwrap(), "cdab", "it moves to the end");
+        assert_eq!(put("a", Some("c"), None).unwrap(), "acdb");
+        assert_eq!(put("d", None, None).unwrap(), "acdb", "it stays");
+        for (before, after) in [(Some("x"), None), (None, Some("x")), (Some("a"), Some("x"))] {
+            assert!(matches!(put("d", before, after), Err(Error::NotFound(_))));
+        }
+        for neighbour in ["d", ".m.rule.contains_user_name"] {
+            assert!(matches!(put("d", None, Some(neighbour)), Err(Error::InvalidParam(_))));
+        }
+        for id in ["", ".a", "a/b", r"a\b"] {
+            assert!(matches!(put(id, None, None), Err(Error::InvalidParam(_))));
+        }
+        assert!(matches!(put(&"x".repeat(513), None, None), Err(Error::TooLarge(_))));
+        for number in 4..500 {
+            put(&format!("n{number}"), None, None).unwrap();
+        }
+        assert!(matches!(put("z", None, None), Err(Error::TooLarge(_))));
     }
 }

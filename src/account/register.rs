@@ -5,9 +5,7 @@ use std::time::Duration;
 use audit::{Action, Actor, Role};
 use base::{Attempts, Timestamp};
 use bytes::Bytes;
-use ruma::{
-    OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType, push::Ruleset,
-};
+use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId, events::GlobalAccountDataEventType};
 use serde::Deserialize;
 use store::{Batch, CommitError};
 
@@ -18,6 +16,7 @@ use crate::{
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
     profile::{DISPLAY_NAME, shown_as},
+    push_defaults::default_push_rules,
     sessions::parse_user,
     tables::{self, RegisteredRow, UserRow, millis},
     uia::Admission,
@@ -310,7 +309,7 @@ impl Accounts {
             room::note_account(batch, user, None, Some(&shown_as(Some(&name))));
         }
         // Kept from the start, so that clients find them in their first sync.
-        let rules = serde_json::json!({ "global": Ruleset::server_default(user) });
+        let rules = serde_json::json!({ "global": default_push_rules(user) });
         let kind = GlobalAccountDataEventType::PushRules;
         put_global(batch, user, &kind.to_string(), Bytes::from(rules.to_string()), None);
         (taken, row)

@@ -5,7 +5,7 @@ use ruma::{
     push::{NewPushRule, NewSimplePushRule, Ruleset},
 };
 
-use crate::{Accounts, Error};
+use crate::{Accounts, Error, put_push_rule};
 
 impl Accounts {
     /// Gives a user's settings for a room to the room that takes its place: push rule and tags.
@@ -19,8 +19,7 @@ impl Accounts {
         if let Some(rule) = rules.room.iter().find(|rule| rule.rule_id == old_room) {
             let change = |rules: &mut Ruleset| {
                 let copy = NewSimplePushRule::new(new_room.to_owned(), rule.actions.clone());
-                let copied = rules.insert(NewPushRule::Room(copy), None, None);
-                copied.map_err(|error| Error::InvalidParam(error.to_string()))
+                put_push_rule(rules, NewPushRule::Room(copy), None, None)
             };
             self.change_push_rules(user, change).await?;
         }

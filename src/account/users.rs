@@ -199,7 +199,9 @@ impl Accounts {
         batch.delete_prefix(&tables::PROFILES, user.as_str());
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         batch.delete(&tables::MODERATION, user.as_str());
+        let ended = self.end_devices(&mut batch, user, |_| true).await?;
         if remains == Remains::Nothing {
+            // After what ends with the devices, which writes some of it.
             batch.delete_prefix(&tables::DATA, user.as_str());
             batch.delete_prefix(&tables::ROOM_DATA, user.as_str());
             batch.delete_prefix(&tables::DATA_LOG, user.as_str());
@@ -207,7 +209,6 @@ impl Accounts {
             batch.delete_prefix(&tables::DATA_USE, user.as_str());
             self.inner.rooms.put_erasure(&mut batch, user);
         }
-        let ended = self.end_devices(&mut batch, user, |_| true).await?;
         batch.delete(&tables::LOG_INS, user.as_str());
         self.put_chore(&mut batch, user, Chore::LeaveRooms);
         let data = if remains == Remains::Nothing { "erased" } else { "kept" };

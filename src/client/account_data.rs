@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ruma::{
+    OwnedRoomId, OwnedUserId,
     api::client::config::{
         get_global_account_data, get_room_account_data, set_global_account_data, set_room_account_data,
     },
     serde::Raw,
 };
-use serde_json::value::RawValue;
-use web::{ApiError, Call, User};
+use serde_json::{json, value::RawValue};
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
 use crate::ClientApi;
 
@@ -67,6 +68,29 @@ pub(crate) async fn get_of_room(
     call.caller.must_be(&user_id)?;
     let content = api.accounts.room_account_data(&user_id, &room_id, &event_type.to_string()).await?;
     Ok(get_room_account_data::v3::Response::new(raw(&content)?))
+}
+
+/// `DELETE /_matrix/client/unstable/org.matrix.msc3391/user/{userId}/account_data/{type}`: takes the caller's account
+/// data away.
+///
+/// Source: <https://github.com/matrix-org/matrix-spec-proposals/pull/3391>
+pub(crate) async fn remove(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let (user, kind): (OwnedUserId, String) = (call.args.get(0)?, call.args.get(1)?);
+    call.caller.must_be(&user)?;
+    api.accounts.remove_account_data(&user, &kind).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+/// `DELETE /_matrix/client/unstable/org.matrix.msc3391/user/{userId}/rooms/{roomId}/account_data/{type}`: takes the
+/// caller's account data of a room away.
+///
+/// Source: <https://github.com/matrix-org/matrix-spec-proposals/pull/3391>
+pub(crate) async fn remove_of_room(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let user: OwnedUserId = call.args.get(0)?;
+    call.caller.must_be(&user)?;
+    let (room, kind): (OwnedRoomId, String) = (call.args.get(1)?, call.args.get(2)?);
+    api.accounts.remove_room_account_data(&user, &room, &kind).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 fn bytes_of<T>(data: Raw<T>) -> Bytes {

@@ -17,13 +17,17 @@ const VERSIONS: [&str; 19] = [
 ];
 
 /// Unstable names of what this crate serves; clients that know the versions need none of them.
-const UNSTABLE_FEATURES: [&str; 5] = [
+const UNSTABLE_FEATURES: [&str; 7] = [
     // Private read receipts.
     "org.matrix.msc2285.stable",
     // Types of rooms in the directory.
     "org.matrix.msc3827.stable",
+    // Taking account data away.
+    "org.matrix.msc3391",
     // Filtering /messages by relations.
     "org.matrix.msc3874",
+    // Settings for a device that go with it.
+    "org.matrix.msc3890",
     // Profile fields.
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",

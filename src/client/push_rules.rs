@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use account::Error;
+use account::{Error, put_push_rule};
 use ruma::{
     api::client::push::{
         PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
         get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
         set_pushrule_enabled,
     },
-    push::{AnyPushRuleRef, InsertPushRuleError, RemovePushRuleError, RuleKind, Ruleset},
+    push::{AnyPushRuleRef, RemovePushRuleError, RuleKind, Ruleset},
 };
 use web::{ApiError, Call, User};
 
@@ -63,12 +63,8 @@ pub(crate) async fn put(
     call: Call<set_pushrule::v3::Request, User>,
 ) -> Result<set_pushrule::v3::Response, ApiError> {
     let set_pushrule::v3::Request { rule, before, after, .. } = call.request;
-    let change = |rules: &mut Ruleset| {
-        rules.insert(rule.clone(), after.as_deref(), before.as_deref()).map_err(|error| match error {
-            InsertPushRuleError::UnknownRuleId => Error::NotFound("there is no rule to put it beside"),
-            error => Error::InvalidParam(error.to_string()),
-        })
-    };
+    let change =
+        |rules: &mut Ruleset| put_push_rule(rules, rule.clone(), before.as_deref(), after.as_deref());
     api.accounts.change_push_rules(&call.caller.user_id, change).await?;
     Ok(set_pushrule::v3::Response::new())
 }

@@ -13,6 +13,9 @@ use crate::{
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
 const OLD_SUMMARY: &str = "/_matrix/client/unstable/im.nheko.summary/summary/{room}";
+const DATA: &str = "/_matrix/client/unstable/org.matrix.msc3391/user/{user}/account_data/{type}";
+const ROOM_DATA: &str =
+    "/_matrix/client/unstable/org.matrix.msc3391/user/{user}/rooms/{room}/account_data/{type}";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// All routes of the client interface but those of `/sync`.
@@ -61,6 +64,8 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(account_data::get)
         .ruma(account_data::set_of_room)
         .ruma(account_data::get_of_room)
+        .raw(Method::DELETE, DATA, account_data::remove)
+        .raw(Method::DELETE, ROOM_DATA, account_data::remove_of_room)
         .raw_ruma::<c::tag::create_tag::v3::Request, _, _, _>(tags::create_tag)
         .raw_ruma::<c::tag::delete_tag::v3::Request, _, _, _>(tags::delete_tag)
         .raw_ruma::<c::tag::get_tags::v3::Request, _, _, _>(tags::get_tags)

@@ -82,7 +82,13 @@ async fn data_of_before_there_was_a_list_by_position_are_listed_by_the_migration
     let before = town.store.head();
     let mut batch = store::Batch::new();
     for number in 0..1_100 {
-        crate::data::put_global(&mut batch, &user, &format!("g{number}"), Bytes::from_static(b"{}"), None);
+        crate::data::put_global(
+            &mut batch,
+            &user,
+            &format!("g{number}"),
+            Bytes::from_static(br#"{"a":1}"#),
+            None,
+        );
     }
     batch.delete_prefix(&tables::DATA_LOG, user.as_str());
     town.store.commit(batch).await.unwrap();
@@ -401,4 +407,64 @@ async fn push_rules_start_with_the_defaults_and_can_be_changed() {
 
     let after = town.accounts.push_rules(&user).await.unwrap();
     assert!(after.override_.iter().any(|rule| rule.rule_id == ".m.rule.master" && rule.enabled));
+}
+
+#[tokio::test]
+async fn account_data_that_was_taken_away_is_told_as_nothing_and_then_not_at_all() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let room = room_id!("!room:kanazawa.test");
+    let accounts = &town.accounts;
+    let content = || Bytes::from_static(br#"{"a":1}"#);
+    for (by_delete, nothing) in [(true, "{}"), (false, " { } ")] {
+        accounts.set_account_data(&user, "org.example", content()).await.unwrap();
+        accounts.set_room_account_data(&user, room, "org.example", content()).await.unwrap();
+        let before = town.store.head();
+        if by_delete {
+            accounts.remove_account_data(&user, "org.example").await.unwrap();
+            accounts.remove_room_account_data(&user, room, "org.example").await.unwrap();
+        } else {
+            accounts.set_account_data(&user, "org.example", Bytes::from(nothing)).await.unwrap();
+            accounts.set_room_account_data(&user, room, "org.example", Bytes::from(nothing)).await.unwrap();
+        }
+        let told = accounts.account_data_since(&user, before).await.unwrap();
+        assert!(told.len() == 2 && told.iter().all(|change| change.content == nothing));
+        assert!(matches!(accounts.account_data(&user, "org.example").await, Err(Error::NotFound(_))));
+        let of_room = accounts.room_account_data(&user, room, "org.example").await;
+        assert!(matches!(of_room, Err(Error::NotFound(_))));
+        let all = accounts.account_data_since(&user, Position::START).await.unwrap();
+        assert!(all.iter().all(|change| change.kind != "org.example"));
+    }
+    let head = town.store.head();
+    accounts.remove_account_data(&user, "org.example").await.unwrap();
+    accounts.remove_room_account_data(&user, room, "org.example").await.unwrap();
+    assert_eq!(town.store.head(), head, "what is not there is not taken away");
+    for kind in ["m.push_rules", "m.fully_read"] {
+        assert!(matches!(accounts.remove_account_data(&user, kind).await, Err(Error::Managed(_))));
+    }
+}
+
+#[tokio::test]
+async fn settings_for_a_device_go_with_it() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let phone = town.accounts.devices(&user).await.unwrap().remove(0).device_id;
+    let kinds = ["m.local_notification_settings", "org.matrix.msc3890.local_notification_settings"];
+    let content = Bytes::from_static(br#"{"is_silenced":true}"#);
+    for device in [phone.as_str(), "OTHER"] {
+        for kind in kinds {
+            let kind = format!("{kind}.{device}");
+            town.accounts.set_account_data(&user, &kind, content.clone()).await.unwrap();
+        }
+    }
+    let before = town.store.head();
+    town.accounts.log_out(&user, &phone, &Actor::user(&user, false, None)).await.unwrap();
+    for kind in kinds {
+        let gone = town.accounts.account_data(&user, &format!("{kind}.{phone}")).await;
+        assert!(matches!(gone, Err(Error::NotFound(_))));
+        let other = town.accounts.account_data(&user, &format!("{kind}.OTHER")).await.unwrap();
+        assert_eq!(other, content);
+    }
+    let told = town.accounts.account_data_since(&user, before).await.unwrap();
+    assert!(told.len() == 2 && told.iter().all(|change| change.content == "{}"));
 }

@@ -266,9 +266,12 @@ async fn erasing_takes_what_clients_kept_and_closing_leaves_it() {
         let (user, tokens) = town.register(name, false).await;
         let own = town.session(&tokens).await.unwrap().device_id;
         let accounts = &town.accounts;
-        accounts.set_account_data(&user, "test.note", Bytes::from_static(b"{}")).await.unwrap();
+        accounts.set_account_data(&user, "test.note", Bytes::from_static(br#"{"a":1}"#)).await.unwrap();
         let in_room = room_id!("!a:kanazawa.test");
-        accounts.set_room_account_data(&user, in_room, "test.note", Bytes::from_static(b"{}")).await.unwrap();
+        accounts
+            .set_room_account_data(&user, in_room, "test.note", Bytes::from_static(br#"{"a":1}"#))
+            .await
+            .unwrap();
 
         // Said when it was begun, and not repeated.
         let begun = accounts.deactivate(&user, &own, asked(json!({ "erase": erase }), None)).await;
