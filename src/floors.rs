@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("account", 5),
     ("to_device", 6),
     ("media", 6),
+    ("push", 6),
     ("web", 7),
     ("client", 8),
     ("federation", 8),

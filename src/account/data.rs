@@ -17,7 +17,7 @@ use store::{Batch, CommitError, Key, Position, Range, Reads, Slot, Stamped, Stor
 use crate::{
     Accounts, Error,
     log::{Change, log_change},
-    push_rules::told,
+    push_defaults::told,
     tables::{self, DataLogRow},
     users::refuse_closed,
 };

@@ -219,6 +219,23 @@ impl Accounts {
         Ok(())
     }
 
+    /// Demands in a batch that a device is there still, as it is now.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`] when it is not, [`Error::Store`].
+    pub async fn require_device(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        device: &DeviceId,
+    ) -> Result<(), Error> {
+        let key = (user.as_str(), device.as_str());
+        let row = self.inner.store.get(&tables::DEVICES, &key).await?;
+        let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;
+        batch.require(&tables::DEVICES, &key, Some(&row));
+        Ok(())
+    }
+
     /// Adds a device to a batch, keeping the name of one that exists. The batch fails when that changes:
     /// tokens for a device that was removed meanwhile would be dead.
     pub(crate) async fn put_device(

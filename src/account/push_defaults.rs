@@ -1,4 +1,5 @@
-//! The push rules that everybody begins with, and where a rule of a user's own stands among the others.
+//! The push rules that everybody begins with, how they stand among those that were stored, and where a rule of a user's own
+//! stands among the others.
 //!
 //! Beside the rules of v1.19 these are the three that it has removed, which look for names in the text of events that
 //! do not say whom they mention (bots, bridges and other servers send such), and those for polls, by the names that
@@ -6,8 +7,9 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#predefined-rules>
 
+use bytes::Bytes;
 use ruma::{
-    UserId,
+    OwnedRoomId, OwnedUserId, UserId,
     power_levels::NotificationPowerLevelsKey,
     push::{
         Action, ConditionalPushRule, ConditionalPushRuleInit, EventMatchConditionData, HighlightTweakValue,
@@ -16,6 +18,7 @@ use ruma::{
         SoundTweakValue, Tweak,
     },
 };
+use serde::Deserialize;
 
 use crate::Error;
 
@@ -237,4 +240,49 @@ fn check(rule: &NewPushRule) -> Result<(), Error> {
         true => Err(Error::TooLarge("a push rule has at most 32 conditions and 32 actions")),
         false => Ok(()),
     }
+}
+
+/// The content as clients are told it.
+pub(crate) fn told(content: &[u8], user: &UserId) -> Bytes {
+    Bytes::from(serde_json::json!({ "global": parse(content, user) }).to_string())
+}
+
+/// The rules of stored ones: the user's own, and the predefined ones of today as far as he has changed them.
+pub(crate) fn parse(content: &[u8], user: &UserId) -> Ruleset {
+    let mut rules = read(content).unwrap_or_default();
+    rules.update_with_server_default(default_push_rules(user));
+    rules
+}
+
+/// Reads stored rules, rule by rule: one that a later version of us wrote, or an earlier one, and that cannot be
+/// read now, must not cost the others.
+pub(crate) fn read(content: &[u8]) -> Option<Ruleset> {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(deserialize_with = "pdu::lenient::field")]
+        global: Option<Rules>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Rules {
+        #[serde(rename = "override", deserialize_with = "pdu::lenient::list")]
+        override_: Vec<ConditionalPushRule>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        content: Vec<PatternedPushRule>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        room: Vec<SimplePushRule<OwnedRoomId>>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        sender: Vec<SimplePushRule<OwnedUserId>>,
+        #[serde(deserialize_with = "pdu::lenient::list")]
+        underride: Vec<ConditionalPushRule>,
+    }
+    let read = serde_json::from_slice::<Content>(content).ok().and_then(|content| content.global);
+    let Rules { override_, content, room, sender, underride } = read?;
+    let mut rules = Ruleset::new();
+    rules.override_.extend(override_);
+    rules.content.extend(content);
+    rules.room.extend(room);
+    rules.sender.extend(sender);
+    rules.underride.extend(underride);
+    Some(rules)
 }

@@ -19,7 +19,7 @@ use store::{Batch, Position, Reads};
 use crate::{
     Accounts, Error,
     data::{PUSH_RULES, put_global},
-    push_defaults::default_push_rules,
+    push_defaults::{default_push_rules, parse},
     tables,
     users::refuse_closed,
 };
@@ -144,51 +144,6 @@ fn is_read(kind: &str, rule: &RawValue) -> bool {
     }
 }
 
-/// The content as clients are told it.
-pub(crate) fn told(content: &[u8], user: &UserId) -> Bytes {
-    Bytes::from(serde_json::json!({ "global": parse(content, user) }).to_string())
-}
-
-/// The rules of stored ones: the user's own, and the predefined ones of today as far as he has changed them.
-fn parse(content: &[u8], user: &UserId) -> Ruleset {
-    let mut rules = read(content).unwrap_or_default();
-    rules.update_with_server_default(default_push_rules(user));
-    rules
-}
-
-/// Reads stored rules, rule by rule: one that a later version of us wrote, or an earlier one, and that cannot be
-/// read now, must not cost the others.
-fn read(content: &[u8]) -> Option<Ruleset> {
-    #[derive(Deserialize)]
-    struct Content {
-        #[serde(deserialize_with = "pdu::lenient::field")]
-        global: Option<Rules>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Rules {
-        #[serde(rename = "override", deserialize_with = "pdu::lenient::list")]
-        override_: Vec<ConditionalPushRule>,
-        #[serde(deserialize_with = "pdu::lenient::list")]
-        content: Vec<PatternedPushRule>,
-        #[serde(deserialize_with = "pdu::lenient::list")]
-        room: Vec<SimplePushRule<OwnedRoomId>>,
-        #[serde(deserialize_with = "pdu::lenient::list")]
-        sender: Vec<SimplePushRule<OwnedUserId>>,
-        #[serde(deserialize_with = "pdu::lenient::list")]
-        underride: Vec<ConditionalPushRule>,
-    }
-    let read = serde_json::from_slice::<Content>(content).ok().and_then(|content| content.global);
-    let Rules { override_, content, room, sender, underride } = read?;
-    let mut rules = Ruleset::new();
-    rules.override_.extend(override_);
-    rules.content.extend(content);
-    rules.room.extend(room);
-    rules.sender.extend(sender);
-    rules.underride.extend(underride);
-    Some(rules)
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -196,7 +151,7 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
-    use crate::put_push_rule;
+    use crate::{push_defaults::read, put_push_rule};
 
     #[test]
     fn a_rule_that_cannot_be_read_outlives_a_change_of_the_others() {

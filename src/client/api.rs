@@ -10,6 +10,7 @@ use account::{Accounts, Actor};
 use base::{Address, Clock};
 use engine::{Engine, Profile};
 use pdu::{Authorities, RoomVersion};
+use push::Push;
 use room::{Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use web::{ApiError, TokenError, User};
@@ -42,6 +43,7 @@ impl Default for Config {
 pub struct ClientApi {
     pub(crate) accounts: Accounts,
     pub(crate) engine: Engine,
+    pub(crate) push: Push,
     pub(crate) rooms: Rooms,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
@@ -59,6 +61,7 @@ impl ClientApi {
     pub fn new(
         accounts: Accounts,
         engine: Engine,
+        push: Push,
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
@@ -69,6 +72,7 @@ impl ClientApi {
             accounts,
             rooms: engine.rooms().clone(),
             engine,
+            push,
             authorities,
             clock,
             elsewhere,
@@ -125,6 +129,10 @@ pub(crate) struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
+    pub(crate) fn ignored(&self) -> &HashSet<OwnedUserId> {
+        &self.ignored
+    }
+
     pub(crate) fn viewer(&self) -> Viewer<'_> {
         Viewer { ignored: Some(&self.ignored), ..viewer(self.caller) }
     }

@@ -27,6 +27,7 @@ mod media;
 mod membership;
 mod misc;
 mod moderation;
+mod notifications;
 mod presence;
 mod profile;
 mod push_rules;

@@ -7,8 +7,9 @@ use web::{Method, Routes};
 
 use crate::{
     ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters,
-    hierarchy, history, login, membership, misc, moderation, presence, profile, push_rules, receipts,
-    register, relations, send, shared_secret, state, summary, tags, to_device, upgrade, user_directory,
+    hierarchy, history, login, membership, misc, moderation, notifications, presence, profile, push_rules,
+    receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
+    user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -85,6 +86,9 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(push_rules::get_actions)
         .ruma(push_rules::set_actions)
         .raw_ruma::<c::to_device::send_event_to_device::v3::Request, _, _, _>(to_device::send)
+        .ruma(notifications::notifications)
+        .ruma(notifications::pushers)
+        .ruma(notifications::set_pusher)
         .ruma(presence::get)
         .ruma(presence::set)
         .ruma(user_directory::search)

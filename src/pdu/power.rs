@@ -210,6 +210,11 @@ impl RoomPower {
         self.user(user) >= self.levels().map_or(Int::from(50), PowerLevels::redact)
     }
 
+    /// Whether the user has the power to notify everybody of a kind (`room`).
+    pub fn may_notify(&self, user: &UserId, kind: &str) -> bool {
+        self.user(user) >= self.levels().map_or(Int::from(50), |levels| levels.notification(kind))
+    }
+
     /// Whether the user has the power to invite.
     pub fn may_invite(&self, user: &UserId) -> bool {
         self.user(user) >= self.levels().map_or(Int::from(0), PowerLevels::invite)

@@ -40,7 +40,7 @@ impl Root {
 /// Live events have 2^63 + their position; events of the time before we came, fetched later, lie
 /// below 2^63 and count down. So `/messages` tokens are one number, and the place of a live event
 /// and its position in the log are the same thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Order(pub u64);
 
 impl Order {

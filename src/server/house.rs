@@ -13,6 +13,7 @@ use engine::Engine;
 use federation::{Federation, Sender, Transport};
 use media::Media;
 use pdu::Authorities;
+use push::Push;
 use room::{AllowAll, Policy};
 use store::{Backend, Store};
 use sync::Syncs;
@@ -220,10 +221,19 @@ impl House {
             metrics: &metrics,
         });
         let sender = federation.start_sender(engine.rooms(), accounts.presence(), &to_device).await?;
+        let push = Push::new(
+            engine.rooms().clone(),
+            accounts.clone(),
+            store.clone(),
+            config.push_memory(),
+            &metrics,
+        );
+        accounts.add_device_ends(push.device_ends());
         let syncs = Syncs::new(
             engine.rooms().clone(),
             accounts.clone(),
             to_device.clone(),
+            push.clone(),
             store.clone(),
             clock.clone(),
             config.sync_memory(),
@@ -233,6 +243,7 @@ impl House {
         let client = ClientApi::new(
             accounts.clone(),
             engine.clone(),
+            push,
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),

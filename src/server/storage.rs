@@ -338,6 +338,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         account::checks(),
         to_device::checks(),
         media::checks(),
+        push::checks(),
         federation::tables::checks(),
         names::checks(),
     ]

@@ -15,6 +15,9 @@ pub enum Error {
     /// Account data could not be read.
     #[error(transparent)]
     Account(#[from] account::Error),
+    /// What is unread could not be counted.
+    #[error(transparent)]
+    Push(#[from] push::Error),
     /// The store could not be read.
     #[error("the store could not be read: {0}")]
     Store(#[from] store::Error),
@@ -25,7 +28,15 @@ impl Error {
     /// as if there were nothing misses it for ever.
     pub(crate) fn is_of_the_store(&self) -> bool {
         let error = match self {
+            Self::Push(push::Error::Room(
+                room::Error::Interrupted | room::Error::Contended | room::Error::Busy,
+            )) => return true,
             Self::Store(error)
+            | Self::Push(
+                push::Error::Store(error)
+                | push::Error::Room(room::Error::Store(error))
+                | push::Error::Account(account::Error::Store(error)),
+            )
             | Self::Room(room::Error::Store(error))
             | Self::Account(account::Error::Store(error)) => error,
             Self::Room(room::Error::Interrupted | room::Error::Contended | room::Error::Busy) => return true,

@@ -33,6 +33,8 @@ pub struct SyncFilter {
     pub(crate) presence: EventFilter,
     /// Whether rooms that were left before the first sync are told of.
     pub(crate) include_leave: bool,
+    /// Whether what is unread in threads is told for each of them.
+    pub(crate) threads: bool,
     /// The form of events.
     pub(crate) shape: Shape,
     rooms: Option<HashSet<OwnedRoomId>>,
@@ -51,6 +53,7 @@ impl SyncFilter {
             data: EventFilter::new(&of_types(&filter.account_data)),
             presence: EventFilter::new(&of_people(&filter.presence)),
             include_leave: filter.room.include_leave,
+            threads: filter.room.timeline.unread_thread_notifications,
             shape: Shape::new(filter),
             rooms: filter.room.rooms.as_ref().map(|rooms| rooms.iter().cloned().collect()),
             not_rooms: filter.room.not_rooms.iter().cloned().collect(),

@@ -83,6 +83,7 @@ impl From<Error> for ApiError {
             Error::BadFilter(why) => Self::invalid_param(format!("`filter` cannot be used: {why}")),
             Error::Room(cause) => cause.into(),
             Error::Account(cause) => cause.into(),
+            Error::Push(cause) => cause.into(),
             Error::Store(cause) => cause.into(),
         }
     }

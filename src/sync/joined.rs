@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use push::Counts;
 use room::{
     EventSerial, RoomSerial, Root,
     read::{
@@ -47,6 +48,7 @@ pub(crate) struct RoomPart {
     pub(crate) receipts: Vec<Arc<Receipt>>,
     pub(crate) typing: Option<Vec<OwnedUserId>>,
     pub(crate) data: Items,
+    pub(crate) unread: Option<Counts>,
 }
 
 impl RoomPart {
@@ -63,6 +65,7 @@ impl RoomPart {
             receipts: Vec::new(),
             typing: None,
             data: Items::new(),
+            unread: None,
         }
     }
 
@@ -79,6 +82,7 @@ impl RoomPart {
             && self.receipts.is_empty()
             && self.typing.is_none()
             && self.data.is_empty()
+            && !self.has_been_read(scene)
     }
 }
 
@@ -140,8 +144,11 @@ impl Syncs {
         };
         let has_missed_typing = scene.since.is_some_and(|since| self.rooms().may_have_missed_typing(since));
         // The one waits for the store while the other works.
-        let ((receipts, typing), (mut chosen, states, namings)) =
-            tokio::try_join!(self.ephemeral(scene, &with_ephemeral), events)?;
+        let (unread, (receipts, typing), (mut chosen, states, namings)) =
+            tokio::try_join!(self.unread(scene, plans), self.ephemeral(scene, &with_ephemeral), events)?;
+        for (index, unread) in unread {
+            parts[index].unread = Some(unread);
+        }
         let mut timelines = self.dress(scene, &mut chosen).await?.into_iter();
 
         for ((index, receipts), typing) in heard.into_iter().zip(receipts).zip(typing) {

@@ -27,6 +27,7 @@ mod syncs;
 mod tests;
 mod to_device;
 mod typing;
+mod unread;
 mod watches;
 mod whole;
 mod write;

@@ -6,6 +6,7 @@ use account::{Accounts, State};
 use base::{ByteSize, Cache, Clock, Metrics, Tasks};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
+use push::Push;
 use room::{
     Rooms,
     read::{
@@ -93,6 +94,7 @@ struct Inner {
     rooms: Rooms,
     accounts: Accounts,
     to_device: ToDevice,
+    push: Push,
     store: Store,
     clock: Clock,
     stop: CancellationToken,
@@ -112,6 +114,7 @@ impl Syncs {
         rooms: Rooms,
         accounts: Accounts,
         to_device: ToDevice,
+        push: Push,
         store: Store,
         clock: Clock,
         memory: ByteSize,
@@ -127,6 +130,7 @@ impl Syncs {
             watches: Watches::new(caches, part(80)),
             rooms,
             accounts,
+            push,
             to_device,
             store,
             clock,
@@ -150,6 +154,10 @@ impl Syncs {
 
     pub(crate) fn to_device(&self) -> &ToDevice {
         &self.0.to_device
+    }
+
+    pub(crate) fn push(&self) -> &Push {
+        &self.0.push
     }
 
     pub(crate) fn store(&self) -> &Store {

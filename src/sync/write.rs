@@ -181,6 +181,9 @@ impl Out {
         if let Some(naming) = &part.naming {
             self.summary(scene.user(), naming);
         }
+        if let Some(unread) = &part.unread {
+            self.unread(unread, scene.request.filter.threads);
+        }
         if part.extent != Extent::DataOnly {
             self.state(scene, &part.state, now);
             self.timeline(scene, part, now);
@@ -299,6 +302,12 @@ impl Out {
             }
             self.raw("}}");
         }
+    }
+
+    /// A number under a key.
+    pub(crate) fn number(&mut self, key: &str, number: u32) {
+        self.key(key);
+        write_number(&mut self.0, u64::from(number));
     }
 
     /// Opens an object under a key.

@@ -73,6 +73,19 @@ impl From<CommitError> for ApiError {
     }
 }
 
+impl From<push::Error> for ApiError {
+    fn from(error: push::Error) -> ApiError {
+        match error {
+            push::Error::BadToken => ApiError::invalid_param("`from` is not a token of this list"),
+            push::Error::Invalid(message) => ApiError::invalid_param(message),
+            push::Error::TooLarge(message) => ApiError::too_large(message),
+            push::Error::Room(cause) => cause.into(),
+            push::Error::Account(cause) => cause.into(),
+            push::Error::Store(cause) => cause.into(),
+        }
+    }
+}
+
 impl From<room::Error> for ApiError {
     fn from(error: room::Error) -> ApiError {
         use room::Error;

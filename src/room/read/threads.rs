@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#querying-threads-in-a-room>
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use ruma::{OwnedEventId, RoomId};
 use store::Range;
@@ -10,12 +10,14 @@ use store::Range;
 use crate::{
     Error, Order, RoomSerial, Rooms,
     read::{
-        event::THREAD,
+        event::{StoredEvent, THREAD},
         messages::{MAX_PAGE, Page},
+        receipts::RELATIONS_FOLLOWED,
+        timeline::{Entry, Stretch},
         token::Token,
         view::{Look, Viewer},
     },
-    tables::{Membership, RELATIONS, THREADS},
+    tables::{Membership, RELATIONS, THREADS, TIMELINE, TimelineRow},
 };
 
 /// Rows that are looked at together.
@@ -39,6 +41,69 @@ pub struct ThreadQuery {
 }
 
 impl Rooms {
+    /// The newest rows in stretches of timelines that are in threads, oldest first, at most `limit` of each.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn newest_in_threads(
+        &self,
+        stretches: &[Stretch],
+        limit: usize,
+    ) -> Result<Vec<Vec<Entry>>, Error> {
+        if stretches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let range = |stretch: &Stretch| {
+            let Stretch { room, after, through } = *stretch;
+            Range::prefix(&room).after(&(room, after.0)).through(&(room, through.0))
+        };
+        let ranges = stretches.iter().map(range).collect();
+        let found = self.store().scan_many(&THREADS, ranges, store::Order::Descending, limit).await?;
+        let keys: Vec<_> = found.iter().flat_map(|rows| rows.iter().rev().map(|(key, _)| *key)).collect();
+        let mut places = keys.iter().zip(self.store().get_many(&TIMELINE, &keys).await?);
+        let entry = |((_, order), row): (&(RoomSerial, Order), Option<TimelineRow>)| {
+            let row = row?;
+            Some(Entry { order: *order, event: row.event, current: row.current, gap: row.gap })
+        };
+        Ok(found.iter().map(|rows| places.by_ref().take(rows.len()).filter_map(entry).collect()).collect())
+    }
+
+    /// In which threads events are, by their own relations or by those of what they refer to, as far as these are
+    /// followed; nothing for what is in none. What a thread begins with is in none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn threads_of(&self, events: &[Arc<StoredEvent>]) -> Result<Vec<Option<OwnedEventId>>, Error> {
+        let mut threads = vec![None; events.len()];
+        let mut open: Vec<(usize, Arc<StoredEvent>)> = events.iter().cloned().enumerate().collect();
+        for _ in 0..RELATIONS_FOLLOWED {
+            let related: Vec<_> = open
+                .into_iter()
+                .filter_map(|(index, event)| Some((index, event.room(), event.relation()?)))
+                .collect();
+            let mut next = Vec::new();
+            for (index, room, relation) in related {
+                match relation.is_thread() {
+                    true => threads[index] = Some(relation.event_id),
+                    false => next.push((index, room, relation.event_id)),
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            let ids: Vec<_> = next.iter().map(|(_, _, id)| id).collect();
+            let parents = self.events_by_id(&ids).await?;
+            open = next
+                .iter()
+                .zip(parents)
+                .filter_map(|((index, room, _), parent)| {
+                    Some((*index, parent.filter(|parent| parent.room() == *room)?))
+                })
+                .collect();
+        }
+        Ok(threads)
+    }
+
     /// The roots of a room's threads, the thread with the newest event first, with their aggregations.
     ///
     /// # Errors

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{causes, places::Bounds, texts::tr};
 
-/// How `[store] memory` is divided, in hundredths: the store's blocks and write buffers, the room engine, `/sync`,
-/// sessions, who is to be sent what. Each divides its part among its caches. The store's is small: its blocks are in the
+/// How `[store] memory` is divided, in hundredths: the store's blocks and write buffers, the room engine, what is
+/// unread, `/sync`, sessions, who is to be sent what. Each divides its part among its caches. The store's is small: its blocks are in the
 /// system's memory for files as well, while an event that has to be made of them anew costs some microseconds.
 const STORE: u64 = 20;
-const ROOMS: u64 = 63;
+const ROOMS: u64 = 61;
+const PUSH: u64 = 2;
 const SYNC: u64 = 9;
 const TO_DEVICE: u64 = 1;
 const ACCOUNTS: u64 = 4;
@@ -95,6 +96,11 @@ impl Config {
     /// Memory of what is known of devices' inboxes.
     pub fn to_device_memory(&self) -> ByteSize {
         self.memory(TO_DEVICE)
+    }
+
+    /// Memory of the caches of what is unread.
+    pub fn push_memory(&self) -> ByteSize {
+        self.memory(PUSH)
     }
 
     fn memory(&self, hundredths: u64) -> ByteSize {

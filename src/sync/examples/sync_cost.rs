@@ -14,6 +14,7 @@ use account::{Accounts, PasswordCost};
 use base::{Clock, Metrics, Random, Tasks};
 use engine::{CreateRoom, Engine, Joining, NoRemote, Preset};
 use pdu::{Authorities, Authority, Draft};
+use push::Push;
 use room::AllowAll;
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::TimelineEventType};
 use store::{MemoryBackend, MemoryDisk, Options, Store};
@@ -74,10 +75,13 @@ async fn server(disk: &MemoryDisk) -> Server {
         tasks: &tasks,
         metrics: &metrics,
     });
+    let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
+    let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
     let syncs = Syncs::new(
         engine.rooms().clone(),
         accounts,
         to_device,
+        push,
         store.clone(),
         clock,
         base::ByteSize::mib(32),

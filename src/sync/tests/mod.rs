@@ -15,6 +15,7 @@ mod state;
 mod timeline;
 mod to_device;
 mod town;
+mod unread;
 mod waiting;
 
 #[global_allocator]

@@ -6,6 +6,7 @@ use account::{Accounts, PasswordCost, PresenceConfig, State};
 use base::{Clock, ManualClock, Metrics, Random, Tasks};
 use engine::{CreateRoom, Engine, Joining, NoRemote, Preset, Profile, Txn};
 use pdu::{Authorities, Authority, Draft};
+use push::Push;
 use room::{
     AllowAll, Rooms,
     read::token::{Rest, Token},
@@ -157,10 +158,13 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
         tasks: &tasks,
         metrics: &metrics,
     });
+    let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
+    let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
     let syncs = Syncs::new(
         engine.rooms().clone(),
         accounts.clone(),
         to_device.clone(),
+        push,
         store.clone(),
         clock,
         base::ByteSize::mib(32),

@@ -13,6 +13,7 @@ mod media;
 mod moderation;
 mod others;
 mod policy;
+mod push;
 mod relations;
 mod rooms;
 mod spaces;

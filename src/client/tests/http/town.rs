@@ -9,6 +9,7 @@ use engine::{Engine, NoRemote};
 use http_body_util::BodyExt;
 use media::{Files, FilesConfig, Media};
 use pdu::{Authorities, Authority};
+use push::Push;
 use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
 use serde_json::{Value, json};
@@ -158,7 +159,7 @@ impl Town {
         .await
         .unwrap();
         let to_device = ToDevice::open(to_device::Parts {
-            store,
+            store: store.clone(),
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(NoContacts),
@@ -168,6 +169,9 @@ impl Town {
             tasks: &tasks,
             metrics: &metrics,
         });
+        let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
+        let push = Push::new(rooms, accounts.clone(), store, memory, &metrics);
+        accounts.add_device_ends(push.device_ends());
         let [first, second] = names;
         let faces = Faces::new((first, Vec::new()), [(second, Vec::new())]);
         let kit = Kit::new(
@@ -182,6 +186,7 @@ impl Town {
         let api = ClientApi::new(
             accounts.clone(),
             engine.clone(),
+            push,
             authorities,
             clock,
             elsewhere,

@@ -7,6 +7,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#receipts>
 
+mod read_up_to;
 mod since;
 mod tail;
 
@@ -82,7 +83,7 @@ const LONGEST_ID: usize = 255;
 const MAIN: &str = "main";
 
 /// Through so many relations an event belongs to a thread: an edit of an answer in it, a reaction to that.
-const RELATIONS_FOLLOWED: usize = 3;
+pub(crate) const RELATIONS_FOLLOWED: usize = 3;
 
 /// Who is told of a receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,6 +159,7 @@ impl Receipt {
     }
 }
 
+pub use read_up_to::ReadUpTo;
 pub use since::ReceiptQuery;
 pub(crate) use tail::TailCache;
 

@@ -1,0 +1,31 @@
+//! Push: which events users are notified of, and how many of these they have not read.
+//!
+//! Nothing is written when an event comes. Whether it notifies somebody follows from the event, his rules and his
+//! receipts, so it is found out when he is told of it: what the rules look at in an event is made once for all who are
+//! told, and what was counted for a user in a room is kept, and goes on with each new event.
+//!
+//! Push rules as users keep them are account data, with their verbs in `account`.
+//!
+//! Reading order: [`Push::unread`], then `rules` (what a user's rules say of an event), `facts` (what they look at) and
+//! `glob`.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#push-notifications>
+
+mod counted;
+mod error;
+mod facts;
+mod glob;
+mod notifications;
+mod push;
+mod pushers;
+mod rules;
+mod unread;
+
+pub use self::{
+    counted::{Count, Counts},
+    error::Error,
+    notifications::{NotificationQuery, NotificationToken, Notifications, Notified},
+    push::Push,
+    pushers::checks,
+    unread::Asked,
+};

@@ -1,0 +1,223 @@
+//! Pushers: where a user's devices want to be told of notifications. They are kept for the devices that set them, and go
+//! with these. Nothing is sent to them yet.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
+
+use std::sync::Arc;
+
+use account::DeviceEnds;
+use async_trait::async_trait;
+use ruma::{
+    DeviceId, OwnedDeviceId, UserId,
+    api::client::push::{Pusher, PusherIds, PusherKind},
+};
+use serde::{Deserialize, Serialize};
+use store::{Batch, CommitError, Order, Range, Store, Table, TableCheck, Tuning};
+
+use crate::{Error, Push};
+
+/// Pushers; key: user id, device id, app id, push key.
+static PUSHERS: Table<Key, PusherRow> = Table::new(170, "push.pushers", Tuning::Small);
+
+/// The same by what tells them apart elsewhere; key: app id, push key, user id, device id.
+static PUSH_KEYS: Table<Key, ()> = Table::new(171, "push.push_keys", Tuning::Small);
+
+type Key = (String, String, String, String);
+
+/// A pusher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PusherRow {
+    /// As clients are told it, as JSON.
+    json: String,
+}
+store::row!(PusherRow, schema = 1);
+
+/// Most pushers of a user.
+const MOST: usize = 50;
+
+/// Most users of an authority who have a pusher in common, as far as they are looked at.
+const MOST_IN_COMMON: usize = 100;
+
+/// Longest push key, app id and address of a gateway in bytes; largest pusher in all.
+const MAX_KEY_BYTES: usize = 512;
+const MAX_APP_BYTES: usize = 64;
+const MAX_URL_BYTES: usize = 2_048;
+const MAX_BYTES: usize = 16 * 1024;
+
+/// The one path of a push gateway.
+const GATEWAY_PATH: &str = "/_matrix/push/v1/notify";
+
+/// So often a change is made anew that others raced with.
+const ATTEMPTS: usize = 8;
+
+/// The checks of all tables of this crate, for `verify`.
+pub fn checks() -> Vec<TableCheck> {
+    vec![PUSHERS.check(), PUSH_KEYS.check()]
+}
+
+impl Push {
+    /// A user's pushers.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn pushers(&self, user: &UserId) -> Result<Vec<Pusher>, Error> {
+        let rows = rows_of(self.store(), user).await?;
+        // One that another version of us wrote and that cannot be read costs itself alone.
+        Ok(rows.into_iter().filter_map(|(_, row)| serde_json::from_str(&row.json).ok()).collect())
+    }
+
+    /// Sets a pusher for a device, in the place of the user's own with the same ids. Others of his authority lose theirs
+    /// with these, unless it is to be added to them: a phone that changes hands tells its new owner only.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::TooLarge`], [`account::Error::UnknownToken`] when the device has ended,
+    /// [`account::Error::Contended`], [`Error::Store`].
+    pub async fn set_pusher(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        pusher: &Pusher,
+        append: bool,
+    ) -> Result<(), Error> {
+        check(pusher)?;
+        let json = serde_json::to_string(pusher).map_err(|_| Error::Invalid("the pusher cannot be kept"))?;
+        if json.len() > MAX_BYTES {
+            return Err(Error::TooLarge("a pusher has at most 16 KiB"));
+        }
+        let (app, push_key) = (&pusher.ids.app_id, &pusher.ids.pushkey);
+        let key: Key = (user.to_string(), device.to_string(), app.clone(), push_key.clone());
+        for _ in 0..ATTEMPTS {
+            let mut batch = Batch::new();
+            self.accounts().require_device(&mut batch, user, device).await?;
+            let own = rows_of(self.store(), user).await?;
+            let old = own.iter().find(|(known, _)| *known == key).map(|(_, row)| row);
+            if old.is_none() && own.len() >= MOST {
+                return Err(Error::TooLarge("a user has at most 50 pushers"));
+            }
+            let with_ids = Range::prefix(&(app.as_str(), push_key.as_str()));
+            let named = self.store().scan(&PUSH_KEYS, with_ids, Order::Ascending, MOST_IN_COMMON).await?;
+            for ((_, _, other, of_device), ()) in named {
+                let is_same_authority =
+                    UserId::parse(&*other).is_ok_and(|other| other.server_name() == user.server_name());
+                let goes =
+                    if other == user.as_str() { of_device != key.1 } else { !append && is_same_authority };
+                if goes {
+                    delete(&mut batch, &(other, of_device, app.clone(), push_key.clone()));
+                }
+            }
+            batch.require(&PUSHERS, &key, old);
+            batch.put(&PUSHERS, &key, &PusherRow { json: json.clone() });
+            batch.put(&PUSH_KEYS, &(app.clone(), push_key.clone(), key.0.clone(), key.1.clone()), &());
+            match self.store().commit(batch).await {
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(Error::Account(error.into())),
+                Ok(_) => return Ok(()),
+            }
+        }
+        Err(Error::Account(account::Error::Contended))
+    }
+
+    /// Removes the pushers of a user that have these ids.
+    ///
+    /// # Errors
+    /// [`account::Error::Commit`], [`Error::Store`].
+    pub async fn remove_pusher(&self, user: &UserId, ids: &PusherIds) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        for (key, _) in rows_of(self.store(), user).await? {
+            if key.2 == ids.app_id && key.3 == ids.pushkey {
+                delete(&mut batch, &key);
+            }
+        }
+        if !batch.is_empty() {
+            self.store().commit(batch).await.map_err(account::Error::from)?;
+        }
+        Ok(())
+    }
+
+    /// What takes pushers away with their devices, for [`account::Accounts::add_device_ends`].
+    pub fn device_ends(&self) -> Arc<dyn DeviceEnds> {
+        Arc::new(PusherEnds { store: self.store().clone() })
+    }
+}
+
+async fn rows_of(store: &Store, user: &UserId) -> Result<Vec<(Key, PusherRow)>, store::Error> {
+    // So many that none of them is missed who may have set some more at once.
+    store.scan(&PUSHERS, Range::prefix(user.as_str()), Order::Ascending, 2 * MOST).await
+}
+
+fn delete(batch: &mut Batch, key: &Key) {
+    let (user, device, app, push_key) = key.clone();
+    batch.delete(&PUSHERS, key);
+    batch.delete(&PUSH_KEYS, &(app, push_key, user, device));
+}
+
+struct PusherEnds {
+    store: Store,
+}
+
+#[async_trait]
+impl DeviceEnds for PusherEnds {
+    async fn put_ends(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        devices: &[OwnedDeviceId],
+    ) -> Result<(), account::Error> {
+        for (key, _) in rows_of(&self.store, user).await? {
+            if devices.iter().any(|device| device.as_str() == key.1) {
+                delete(batch, &key);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(pusher: &Pusher) -> Result<(), Error> {
+    let PusherIds { app_id, pushkey, .. } = &pusher.ids;
+    if app_id.is_empty() || pushkey.is_empty() {
+        return Err(Error::Invalid("a pusher has an `app_id` and a `pushkey`"));
+    }
+    if app_id.len() > MAX_APP_BYTES || pushkey.len() > MAX_KEY_BYTES {
+        return Err(Error::TooLarge("an `app_id` has at most 64 bytes, a `pushkey` 512"));
+    }
+    match &pusher.kind {
+        PusherKind::Http(data) if is_gateway(&data.url) => Ok(()),
+        PusherKind::Http(_) => {
+            Err(Error::Invalid("`url` is an HTTP address with the path /_matrix/push/v1/notify"))
+        }
+        PusherKind::Email(_) => Ok(()),
+        _ => Err(Error::Invalid("`kind` is `http`, `email` or null")),
+    }
+}
+
+fn is_gateway(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let server = rest.and_then(|rest| rest.strip_suffix(GATEWAY_PATH));
+    let is_server = |server: &str| !server.is_empty() && !server.contains(['/', '?', '#', '@', '\\']);
+    url.len() <= MAX_URL_BYTES && server.is_some_and(is_server) && url.is_ascii() && !url.contains(' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_has_one_path() {
+        for url in
+            ["https://push.example.org/_matrix/push/v1/notify", "http://[::1]:8080/_matrix/push/v1/notify"]
+        {
+            assert!(is_gateway(url), "{url}");
+        }
+        for url in [
+            "https:///_matrix/push/v1/notify",
+            "ftp://a/_matrix/push/v1/notify",
+            "https://a/b/_matrix/push/v1/notify",
+            "https://a/?/_matrix/push/v1/notify",
+            "https://a@b/_matrix/push/v1/notify",
+            "https://a/_matrix/push/v1/notify?x",
+            "/_matrix/push/v1/notify",
+        ] {
+            assert!(!is_gateway(url), "{url}");
+        }
+    }
+}
