@@ -60,6 +60,9 @@ const NOT_BY_ROOM: &[&str] = &[
     "WORDS",
     "PEOPLE",
     "DUE",
+    "DELAYS",
+    "DELAYS_DUE",
+    "USER_DELAYS",
 ];
 
 fn top() -> &'static Path {

@@ -12,7 +12,7 @@ use store::Store;
 
 use crate::{
     Config, DeviceEnds, Error, Presence, Settings, chores::Working, failures::Failures, guesses::Guesses,
-    nonces::Nonces, password::Passwords, seen::SeenNotes, sessions::SessionCache,
+    invite_rules::AsTheySay, nonces::Nonces, password::Passwords, seen::SeenNotes, sessions::SessionCache,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -67,6 +67,7 @@ impl Accounts {
             Some(config) => Presence::open(config, &store, engine.rooms(), &clock, &random, tasks),
             None => Presence::off(),
         };
+        engine.ask_before_invites(Arc::new(AsTheySay(store.clone())));
         let accounts = Self {
             inner: Arc::new(Inner {
                 store,

@@ -24,7 +24,7 @@ const AGAIN_LATER: Duration = Duration::from_secs(5 * 60);
 pub(crate) enum Chore {
     /// Bring the member events up to date with name and picture: noted by former versions.
     SpreadProfile,
-    /// Leave all rooms, as the account is closed.
+    /// Take back what was to be said later and leave all rooms, as the account is closed.
     LeaveRooms,
     /// Bring the member events up to date with the display name.
     SpreadName,
@@ -136,7 +136,11 @@ impl Accounts {
             Chore::SpreadProfile => self.spread_profile(user, &[Field::Name, Field::Picture]).await?,
             Chore::SpreadName => self.spread_profile(user, &[Field::Name]).await?,
             Chore::SpreadPicture => self.spread_profile(user, &[Field::Picture]).await?,
-            Chore::LeaveRooms => self.leave_rooms(user).await?,
+            Chore::LeaveRooms => {
+                // Before he leaves: whoever has gone says nothing more.
+                self.inner.engine.cancel_all_delayed(user).await?;
+                self.leave_rooms(user).await?;
+            }
         }
         let mut batch = Batch::new();
         batch.require(&tables::CHORES, &key, Some(&note));

@@ -15,7 +15,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use store::{Batch, CommitError, Key, Position, Range, Reads, Slot, Stamped, Store, Table, Topic};
 
 use crate::{
-    Accounts, Error,
+    Accounts, Error, InviteRules,
     log::{Change, log_change},
     push_defaults::told,
     tables::{self, DataLogRow},
@@ -360,6 +360,14 @@ impl Accounts {
         let content = row.and_then(|row| serde_json::from_slice::<Content>(&row.value).ok());
         // Who names himself would see nothing of what he says.
         Ok(content.unwrap_or_default().ignored_users.into_keys().filter(|ignored| ignored != user).collect())
+    }
+
+    /// Whose invites a user takes.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn invite_rules(&self, user: &UserId) -> Result<InviteRules, Error> {
+        Ok(InviteRules::read(&self.inner.store, user).await?)
     }
 }
 

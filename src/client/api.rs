@@ -25,6 +25,8 @@ pub struct Config {
     /// The address at which clients reach an authority, for `/.well-known/matrix/client`. An
     /// authority that is not named does not answer there.
     pub base_urls: BTreeMap<OwnedServerName, String>,
+    /// Where clients of an authority get their tokens for LiveKit, which carries their calls.
+    pub livekit_urls: BTreeMap<OwnedServerName, String>,
     /// Unstable features that other crates of the process add to those of this one.
     pub unstable_features: Vec<String>,
 }
@@ -34,6 +36,7 @@ impl Default for Config {
         Self {
             default_room_version: RoomVersion::DEFAULT,
             base_urls: BTreeMap::new(),
+            livekit_urls: BTreeMap::new(),
             unstable_features: Vec::new(),
         }
     }

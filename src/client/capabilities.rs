@@ -32,6 +32,8 @@ pub(crate) async fn get_capabilities(api: Arc<ClientApi>, call: RawCall<User>) -
         "m.3pid_changes": no,
         "m.get_login_token": no,
         "m.account_moderation": { "lock": moderates, "suspend": moderates },
+        "org.matrix.msc4140.delayed_events": yes,
+        "org.matrix.msc4155.invite_permission_config_enforced": yes,
     });
     Ok(json_response(StatusCode::OK, &json!({ "capabilities": capabilities })))
 }

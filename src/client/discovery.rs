@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use ruma::api::client::discovery::{
-    discover_homeserver::{self, HomeserverInfo},
-    get_supported_versions,
-};
-use web::{ApiError, Call, Open, User};
+use ruma::{ServerName, api::client::discovery::get_supported_versions};
+use serde_json::{Value, json};
+use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_response};
 
 use crate::ClientApi;
 
@@ -17,7 +15,7 @@ const VERSIONS: [&str; 19] = [
 ];
 
 /// Unstable names of what this crate serves; clients that know the versions need none of them.
-const UNSTABLE_FEATURES: [&str; 7] = [
+const UNSTABLE_FEATURES: [&str; 11] = [
     // Private read receipts.
     "org.matrix.msc2285.stable",
     // Types of rooms in the directory.
@@ -28,6 +26,13 @@ const UNSTABLE_FEATURES: [&str; 7] = [
     "org.matrix.msc3874",
     // Settings for a device that go with it.
     "org.matrix.msc3890",
+    // Delayed events.
+    "org.matrix.msc4140",
+    // What carries calls.
+    "org.matrix.msc4143",
+    // Whose invites users take.
+    "org.matrix.msc4155",
+    "org.matrix.msc4380.stable",
     // Profile fields.
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",
@@ -47,14 +52,31 @@ pub(crate) async fn versions(
     Ok(response)
 }
 
-/// `GET /.well-known/matrix/client`: where clients reach this authority.
+/// `GET /.well-known/matrix/client`: where clients reach this authority, and what carries its calls.
 ///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixclient>
-pub(crate) async fn well_known(
-    api: Arc<ClientApi>,
-    call: Call<discover_homeserver::Request, Open>,
-) -> Result<discover_homeserver::Response, ApiError> {
-    let base_url = api.config.base_urls.get(call.face.server_name());
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixclient>; calls:
+/// <https://github.com/matrix-org/matrix-spec-proposals/pull/4143>
+pub(crate) async fn well_known(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let authority = call.face.server_name();
+    let base_url = api.config.base_urls.get(authority);
     let base_url = base_url.ok_or_else(|| ApiError::not_found("There is no discovery information here"))?;
-    Ok(discover_homeserver::Response::new(HomeserverInfo::new(base_url.clone())))
+    let mut told = json!({ "m.homeserver": { "base_url": base_url } });
+    let transports = transports_of(&api, authority);
+    if !transports.is_empty() {
+        told["org.matrix.msc4143.rtc_foci"] = Value::Array(transports);
+    }
+    Ok(json_response(StatusCode::OK, &told))
+}
+
+/// `GET /_matrix/client/unstable/org.matrix.msc4143/rtc/transports`: what carries the calls of this authority.
+///
+/// Proposal: <https://github.com/matrix-org/matrix-spec-proposals/pull/4143>
+pub(crate) async fn rtc_transports(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let transports = transports_of(&api, call.face.server_name());
+    Ok(json_response(StatusCode::OK, &json!({ "rtc_transports": transports })))
+}
+
+fn transports_of(api: &ClientApi, authority: &ServerName) -> Vec<Value> {
+    let urls = api.config.livekit_urls.get(authority).into_iter();
+    urls.map(|url| json!({ "type": "livekit", "livekit_service_url": url })).collect()
 }

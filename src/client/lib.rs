@@ -13,6 +13,7 @@ mod accounts;
 mod api;
 mod capabilities;
 mod create;
+mod delayed;
 mod devices;
 mod directory;
 mod discovery;

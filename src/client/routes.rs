@@ -6,7 +6,7 @@ use ruma::api::client as c;
 use web::{Method, Routes};
 
 use crate::{
-    ClientApi, account_data, accounts, capabilities, create, devices, directory, discovery, filters,
+    ClientApi, account_data, accounts, capabilities, create, delayed, devices, directory, discovery, filters,
     hierarchy, history, login, membership, misc, moderation, notifications, presence, profile, push_rules,
     receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
     user_directory,
@@ -17,6 +17,12 @@ const OLD_SUMMARY: &str = "/_matrix/client/unstable/im.nheko.summary/summary/{ro
 const DATA: &str = "/_matrix/client/unstable/org.matrix.msc3391/user/{user}/account_data/{type}";
 const ROOM_DATA: &str =
     "/_matrix/client/unstable/org.matrix.msc3391/user/{user}/rooms/{room}/account_data/{type}";
+const RTC_TRANSPORTS: &str = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports";
+const DELAYED: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
+const DELAYED_ONE: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}";
+const DELAYED_CANCEL: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/cancel";
+const DELAYED_RESTART: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/restart";
+const DELAYED_SEND: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/send";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// All routes of the client interface but those of `/sync`.
@@ -28,7 +34,8 @@ pub fn routes(api: Arc<ClientApi>) -> Routes<ClientApi> {
 fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
     routes
         .ruma(discovery::versions)
-        .ruma(discovery::well_known)
+        .raw_ruma::<c::discovery::discover_homeserver::Request, _, _, _>(discovery::well_known)
+        .raw(Method::GET, RTC_TRANSPORTS, discovery::rtc_transports)
         .raw_ruma::<c::discovery::get_capabilities::v3::Request, _, _, _>(capabilities::get_capabilities)
         .ruma(login::login_types)
         .raw_ruma::<c::session::login::v3::Request, _, _, _>(login::log_in)
@@ -131,9 +138,15 @@ fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
 
 fn in_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
     routes
-        .raw_ruma::<c::message::send_message_event::v3::Request, _, _, _>(send::message)
-        .raw_ruma::<c::state::send_state_event::v3::Request, _, _, _>(send::state)
+        .raw_ruma::<c::message::send_message_event::v3::Request, _, _, _>(delayed::message)
+        .raw_ruma::<c::state::send_state_event::v3::Request, _, _, _>(delayed::state)
         .ruma(send::redact)
+        .raw(Method::GET, DELAYED, delayed::all)
+        .raw(Method::GET, DELAYED_ONE, delayed::one)
+        .raw(Method::POST, DELAYED_ONE, delayed::update)
+        .raw(Method::POST, DELAYED_CANCEL, delayed::cancel)
+        .raw(Method::POST, DELAYED_RESTART, delayed::restart)
+        .raw(Method::POST, DELAYED_SEND, delayed::send_now)
         .raw_ruma::<c::state::get_state_events::v3::Request, _, _, _>(state::all)
         .raw_ruma::<c::state::get_state_event_for_key::v3::Request, _, _, _>(state::one)
         .raw_ruma::<c::membership::get_member_events::v3::Request, _, _, _>(state::members)

@@ -37,7 +37,7 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
 }
 
 /// What a redaction that is sent as a plain event redacts.
-fn redacted_by(content: &RawValue) -> Result<Option<OwnedEventId>, ApiError> {
+pub(crate) fn redacted_by(content: &RawValue) -> Result<Option<OwnedEventId>, ApiError> {
     #[derive(Deserialize)]
     struct Content {
         redacts: Option<OwnedEventId>,

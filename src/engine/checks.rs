@@ -3,6 +3,7 @@
 use store::TableCheck;
 
 use crate::{
+    delays::tables::{DELAY_TXNS, DELAYED, DELAYED_STATE, DELAYS, DELAYS_DUE, USER_DELAYS},
     entering::tables::{BROUGHT, ENTERINGS},
     graph::AUTH,
     tables::{AWAITED, FAREWELLS, HALF_WAY, HELPERS, INBOX, SWEEPS, TXNS, WAITING, WITHDRAWALS},
@@ -25,5 +26,11 @@ pub fn checks() -> Vec<TableCheck> {
         SWEEPS.check(),
         ENTERINGS.check(),
         BROUGHT.check(),
+        DELAYS.check(),
+        DELAYED.check(),
+        DELAYED_STATE.check(),
+        DELAYS_DUE.check(),
+        USER_DELAYS.check(),
+        DELAY_TXNS.check(),
     ]
 }

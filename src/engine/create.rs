@@ -151,6 +151,9 @@ impl Engine {
         if let Some(levels) = &wishes.settled_levels {
             self.may_say(None, &settled(creator, levels))?;
         }
+        for invitee in &wishes.invite {
+            self.must_take_invite(&invitee.user_id, creator).await?;
+        }
         let mut attempts = Attempts::default();
         let room = loop {
             if let Some(room) =

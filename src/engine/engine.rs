@@ -17,11 +17,13 @@ use store::{Sequence, Store};
 
 use crate::{
     KeySource, Projection, Remote,
+    delays::{DelayLimits, DelayedRooms},
     graph::Kept,
     head::Lives,
     history::Backfills,
     inbound::{InboxLimits, peers::Peers, seats::Seats, workers::Workers},
     outside::Outside,
+    ports::Invitees,
     state::Resolver,
     under_way::UnderWay,
     upgrade::UPGRADES_AT_ONCE,
@@ -42,6 +44,8 @@ pub struct Config {
     pub fetch_limit: usize,
     /// How many servers are tried for a join.
     pub join_attempts: usize,
+    /// How long events may be delayed, and how many.
+    pub delays: DelayLimits,
 }
 
 impl Default for Config {
@@ -53,6 +57,7 @@ impl Default for Config {
             inbox_limits: InboxLimits::default(),
             fetch_limit: 200,
             join_attempts: 8,
+            delays: DelayLimits::default(),
         }
     }
 }
@@ -120,6 +125,10 @@ pub(crate) struct Inner {
     pub(crate) overfull: Cache<OwnedEventId, ()>,
     pub(crate) outside: Outside,
     pub(crate) backfills: Backfills,
+    /// Who knows whose invites our users take.
+    pub(crate) invitees: std::sync::OnceLock<Arc<dyn Invitees>>,
+    /// Which rooms may have delayed state.
+    pub(crate) delayed_rooms: DelayedRooms,
     pub(crate) serials: Serials,
     pub(crate) metrics: RoomMetrics,
 }
@@ -193,6 +202,8 @@ impl Engine {
             overfull: Cache::new(MOST_OVERFULL),
             outside: Outside::default(),
             backfills: Backfills::default(),
+            invitees: std::sync::OnceLock::new(),
+            delayed_rooms: DelayedRooms::default(),
             metrics: RoomMetrics {
                 sent: metrics.counter("yakuba_room_events_sent", "Events made here"),
                 received: metrics.counter_family("yakuba_room_events_received", "PDUs received, by verdict"),

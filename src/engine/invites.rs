@@ -6,6 +6,8 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>
 
+use std::sync::Arc;
+
 use pdu::{Draft, Pdu, RoomVersion};
 use room::{
     Error,
@@ -23,6 +25,7 @@ use crate::{
     inbound::receive::{Arrival, Received},
     outside::OutsideChange,
     pipeline::{Stage, name},
+    ports::Invitees,
     profile::{Profile, member_content},
     told::Told,
 };
@@ -64,7 +67,7 @@ impl Engine {
     /// Invites somebody, of ours or of another server.
     ///
     /// # Errors
-    /// [`Error::Forbidden`], [`Error::Denied`]; [`Error::Remote`] when the user's server refuses or
+    /// [`Error::Forbidden`], [`Error::Denied`], [`Error::InviteBlocked`]; [`Error::Remote`] when the user's server refuses or
     /// cannot be reached: then the room knows nothing of it.
     pub async fn invite(
         &self,
@@ -78,6 +81,22 @@ impl Engine {
         self.invite_with(sender, room_id, target, Value::Object(content)).await
     }
 
+    /// Has somebody asked before a user of ours is invited, by whomever; he belongs to the floor of accounts, which is
+    /// opened later. Who was given first stays.
+    pub fn ask_before_invites(&self, invitees: Arc<dyn Invitees>) {
+        self.0.invitees.get_or_init(|| invitees);
+    }
+
+    /// Refuses where the user is one of ours and takes no invites of that one.
+    pub(crate) async fn must_take_invite(&self, target: &UserId, inviter: &UserId) -> Result<(), Error> {
+        match self.0.invitees.get() {
+            Some(invitees) if self.is_local(target) && !invitees.takes_invites(target, inviter).await? => {
+                Err(Error::InviteBlocked(target.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Invites somebody with this content of the member event.
     pub(crate) async fn invite_with(
         &self,
@@ -87,6 +106,7 @@ impl Engine {
         content: Value,
     ) -> Result<(), Error> {
         self.0.policy.invite(sender, target, room_id)?;
+        self.must_take_invite(target, sender).await?;
         let draft = draft(sender, StateEventType::RoomMember, target.as_str(), &content);
         self.may_say(Some(room_id), &draft)?;
         if self.is_local(target) {
@@ -137,7 +157,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::UnsupportedVersion`]; [`Error::TooLarge`]; [`Error::Invalid`] and [`Error::Format`] for what is no such
-    /// invite; [`Error::Unverified`]; [`Error::Denied`].
+    /// invite; [`Error::Unverified`]; [`Error::Denied`], [`Error::InviteBlocked`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv2inviteroomideventid>
     pub async fn receive_invite(
@@ -160,6 +180,7 @@ impl Engine {
         let event =
             event.ok_or_else(|| Error::NotAllowed("the invite's signature is not right".to_owned()))?;
         self.0.policy.invite(event.pdu().sender(), &target, &invite.room_id)?;
+        self.must_take_invite(&target, event.pdu().sender()).await?;
         let signed = pdu::countersign(&event, &authority)?;
 
         if let Some(room) = self.rooms().room(&invite.room_id).await?

@@ -19,6 +19,8 @@ mod canonical_alias;
 mod change;
 mod checks;
 mod create;
+mod delayed;
+pub mod delays;
 mod draft;
 mod engine;
 mod entering;
@@ -74,6 +76,8 @@ pub use self::{
     create::{
         Ban, CreateRoom, InitialState, Invitee, MAX_BANS, MAX_INITIAL_STATE, MAX_INVITES, Preset, alias_of,
     },
+    delayed::DelayedEvent,
+    delays::DelayLimits,
     engine::{Config, Engine, Parts},
     graph::index_auth,
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},

@@ -461,6 +461,10 @@ impl Stage<'_> {
         let room = self.room.serial;
         let changes = self.take_changes(event).await?;
         let current = self.resolved_state();
+        if !self.forget_state {
+            let (engine, batch) = (self.engine, &mut self.batch);
+            engine.0.delayed_rooms.end_overtaken(engine.store(), room, &changes, batch).await?;
+        }
         match (event.meta().place, slot) {
             (_, Some(slot)) => {
                 let row = TimelineRow { event: event.serial(), current, gap };

@@ -11,6 +11,14 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
+/// Whose invites our users take. It is asked without a room's lock.
+#[async_trait]
+pub trait Invitees: Send + Sync {
+    /// Whether this user of ours takes invites of that one. Whom an invite is not shown to, without that anybody hears of
+    /// it, takes it.
+    async fn takes_invites(&self, target: &UserId, inviter: &UserId) -> Result<bool, room::Error>;
+}
+
 /// A join or leave event to complete and sign, from a server in the room.
 #[derive(Debug)]
 pub struct Template {

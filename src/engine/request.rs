@@ -2,7 +2,7 @@
 
 use pdu::Draft;
 use room::ids::RoomSerial;
-use ruma::{OwnedDeviceId, OwnedTransactionId};
+use ruma::{OwnedDeviceId, OwnedTransactionId, UserId, events::TimelineEventType};
 
 /// A client's name for a request: whoever repeats it gets the same answer, and no second event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,8 +15,11 @@ pub struct Txn {
 
 impl Txn {
     pub(crate) fn key(&self, room: RoomSerial, draft: &Draft) -> TxnKey {
-        let sender = draft.sender.to_string();
-        (room, sender, self.device.to_string(), draft.kind.to_string(), self.id.to_string())
+        self.key_of(room, &draft.sender, &draft.kind)
+    }
+
+    pub(crate) fn key_of(&self, room: RoomSerial, sender: &UserId, kind: &TimelineEventType) -> TxnKey {
+        (room, sender.to_string(), self.device.to_string(), kind.to_string(), self.id.to_string())
     }
 }
 

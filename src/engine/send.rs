@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// What can be said of a draft without the room's lock.
-    async fn check_draft(&self, room_id: &RoomId, draft: &mut Draft) -> Result<(), Error> {
+    pub(crate) async fn check_draft(&self, room_id: &RoomId, draft: &mut Draft) -> Result<(), Error> {
         self.may_say(Some(room_id), draft)?;
         if draft.kind == TimelineEventType::RoomCreate {
             return Err(Error::Invalid("a room has one create event, and it is there".to_owned()));
@@ -68,7 +68,7 @@ impl Engine {
             let mut content = member_object(draft)?;
             content.remove(GRANTING);
             draft.content = crate::draft::raw(&serde_json::Value::Object(content));
-            self.check_member_draft(room_id, draft)?;
+            self.check_member_draft(room_id, draft).await?;
         }
         if canonical_alias::names_room(draft) {
             self.check_canonical_alias(room_id, draft).await?;
@@ -223,13 +223,16 @@ impl Engine {
     }
 
     /// Member events sent as plain state must not go around the verbs that they stand for.
-    fn check_member_draft(&self, room_id: &RoomId, draft: &Draft) -> Result<(), Error> {
+    async fn check_member_draft(&self, room_id: &RoomId, draft: &Draft) -> Result<(), Error> {
         let target = draft.state_key.as_deref().map(<&ruma::UserId>::try_from);
         let Some(Ok(target)) = target else {
             return Err(Error::Invalid("a member event needs a user id as its state key".to_owned()));
         };
         match room::read::event::membership_in(&draft.content) {
-            Some(Membership::Invite) => Ok(self.0.policy.invite(&draft.sender, target, room_id)?),
+            Some(Membership::Invite) => {
+                self.0.policy.invite(&draft.sender, target, room_id)?;
+                self.must_take_invite(target, &draft.sender).await
+            }
             Some(Membership::Join) => Ok(self.0.policy.join(target, room_id)?),
             Some(_) => Ok(()),
             None => Err(Error::Invalid("`membership` is missing or unknown".to_owned())),
@@ -237,7 +240,7 @@ impl Engine {
     }
 
     /// The user of another server whom this draft invites.
-    fn foreign_invitee(&self, draft: &Draft) -> Option<ruma::OwnedUserId> {
+    pub(crate) fn foreign_invitee(&self, draft: &Draft) -> Option<ruma::OwnedUserId> {
         if draft.kind != TimelineEventType::RoomMember {
             return None;
         }

@@ -7,7 +7,7 @@ use room::Error;
 use store::{Batch, Order, Range};
 use tracing::warn;
 
-use crate::{Engine, tables::TXNS};
+use crate::{Engine, delays::tables::DELAY_TXNS, tables::TXNS};
 
 /// How long a repeated request gets the first answer, at least.
 const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
@@ -35,7 +35,8 @@ impl Engine {
                     return;
                 }
                 let limit = limit(&engine.0.clock, date, began);
-                if let Err(error) = engine.forget_served(limit).await {
+                let served = engine.forget_served(limit).await;
+                if let Err(error) = served.and(engine.forget_delayed(limit).await) {
                     warn!(%error, "old transactions could not be removed");
                 }
             }
@@ -54,6 +55,25 @@ impl Engine {
             for (key, row) in rows.iter().filter(|(_, row)| row.at < limit.millis()) {
                 batch.require(&TXNS, key, Some(row));
                 batch.delete(&TXNS, key);
+                removed += 1;
+            }
+            if !batch.is_empty() {
+                self.store().commit(batch).await.map_err(Error::Commit)?;
+            }
+        }
+    }
+
+    /// The same for requests that were served by delaying an event.
+    pub(crate) async fn forget_delayed(&self, limit: Timestamp) -> Result<usize, Error> {
+        let mut range = Range::all();
+        let mut removed = 0;
+        loop {
+            let rows = self.store().scan(&DELAY_TXNS, range, Order::Ascending, PAGE).await?;
+            let Some((last, _)) = rows.last() else { return Ok(removed) };
+            range = Range::all().after(last);
+            let mut batch = Batch::new();
+            for (key, _) in rows.iter().filter(|(_, row)| row.at < limit.millis()) {
+                batch.delete(&DELAY_TXNS, key);
                 removed += 1;
             }
             if !batch.is_empty() {

@@ -88,6 +88,15 @@ pub enum Error {
     /// Not all members of the room are known yet, and without them it cannot be told.
     #[error("not all members of {0} are known here yet")]
     MembersLacking(OwnedRoomId),
+    /// The user takes no invites, or none of the one who invites.
+    #[error("{0} does not take this invite")]
+    InviteBlocked(OwnedUserId),
+    /// An event was to be delayed for longer than this.
+    #[error("events wait for {} s at most", .0.as_secs())]
+    DelayTooLong(std::time::Duration),
+    /// The user has as many delayed events as he may.
+    #[error("too many delayed events of this user")]
+    TooManyDelays,
     /// Too much is under way in this room.
     #[error("too busy")]
     Busy,

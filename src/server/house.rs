@@ -349,13 +349,14 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, and takes away what is left over of rooms' states and of
-    /// uploads. Only who serves does: a command that looks at the data changes nothing else.
+    /// Carries out purges of rooms, lists the people in rooms, sends delayed events, and takes away what is left over of
+    /// rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
         self.engine.start_listing_people(&self.metrics);
         self.engine.start_reclaiming(&self.metrics);
         self.media.start_sweeping();
+        self.engine.start_delaying(&self.metrics);
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use account::InviteVerdict;
 use room::{
     RoomSerial,
     read::{
@@ -247,6 +248,11 @@ impl Syncs {
             } else if scene.since.is_none_or(|since| row.position > since) {
                 plan.add_outside(scene, row, &mut data);
             }
+        }
+        if !plan.invited.is_empty() {
+            // What is blocked may have come before it was, or without that we were asked.
+            let rules = self.accounts().invite_rules(scene.user()).await?;
+            plan.invited.retain(|row| rules.verdict(&row.sender) == InviteVerdict::Take);
         }
         let changed: Vec<&mut RoomPlan> = plan
             .joined

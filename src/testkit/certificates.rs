@@ -69,6 +69,7 @@ impl CertificateAuthority {
                 old_keys: Vec::new(),
                 hosts: Vec::new(),
                 client_url: None,
+                livekit_url: None,
                 federation_address: None,
                 tls: Some(self.issue(name)),
                 registration: Registration::default(),

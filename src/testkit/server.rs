@@ -192,6 +192,7 @@ impl Server {
             old_keys: Vec::new(),
             hosts: Vec::new(),
             client_url: None,
+            livekit_url: None,
             federation_address: None,
             tls: self.net.0.authority.as_ref().map(|authority| authority.issue(name)),
             registration: Registration { mode: RegistrationMode::Open, ..Registration::default() },

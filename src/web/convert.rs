@@ -133,6 +133,21 @@ impl From<room::Error> for ApiError {
                 bad("M_UNABLE_TO_GRANT_JOIN", "Nobody of this server may grant the join".to_owned())
             }
             Error::Remote(failure) => failure.into(),
+            Error::InviteBlocked(user) => ApiError::new(
+                StatusCode::FORBIDDEN,
+                "M_INVITE_BLOCKED",
+                format!("{user} does not take this invite"),
+            ),
+            Error::DelayTooLong(longest) => {
+                let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+                bad("M_UNKNOWN", "The delay is longer than this server allows".to_owned())
+                    .with("org.matrix.msc4140.errcode", "M_MAX_DELAY_EXCEEDED")
+                    .with("org.matrix.msc4140.max_delay", longest_ms)
+            }
+            Error::TooManyDelays => {
+                bad("M_UNKNOWN", "You have as many delayed events as this server allows".to_owned())
+                    .with("org.matrix.msc4140.errcode", "M_MAX_DELAYED_EVENTS_EXCEEDED")
+            }
             Error::Busy => ApiError::limited(Duration::from_secs(1)).because(error),
             Error::BeingPurged(_) => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,

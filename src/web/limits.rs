@@ -34,6 +34,8 @@ pub enum Class {
     Open,
     /// Messages, state and redactions, by user.
     Send,
+    /// Sending, restarting and cancelling delayed events, by address: their ids are all the proof that is asked for.
+    Delays,
     /// Messages to devices, by user: who brings a key to many devices takes nothing from his messages.
     ToDevice,
     /// Making, joining and leaving rooms, inviting and putting out, by user.
@@ -64,11 +66,12 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Class; 17] = [
+    pub const ALL: [Class; 18] = [
         Class::Login,
         Class::Registration,
         Class::Open,
         Class::Send,
+        Class::Delays,
         Class::ToDevice,
         Class::Membership,
         Class::Search,
@@ -91,6 +94,7 @@ impl Class {
             Class::Registration => "registration",
             Class::Open => "open",
             Class::Send => "send",
+            Class::Delays => "delays",
             Class::ToDevice => "to_device",
             Class::Membership => "membership",
             Class::Search => "search",
@@ -115,6 +119,8 @@ impl Class {
             Class::Registration => (1.0, 100),
             Class::Open => (50.0, 1_500),
             Class::Send => (20.0, 300),
+            // Whoever is in a call restarts one every few seconds.
+            Class::Delays => (200.0, 2_000),
             // Clients name twenty devices in each: a key for 10,000 of them at once.
             Class::ToDevice => (20.0, 500),
             Class::Membership => (5.0, 200),
@@ -201,7 +207,7 @@ impl Limits {
     ) -> Result<(), ApiError> {
         let Some(class) = class else { return Ok(()) };
         match (standing, class) {
-            (Standing::Stranger, Class::Login | Class::Registration | Class::PeerKeys) => {
+            (Standing::Stranger, Class::Login | Class::Registration | Class::Delays | Class::PeerKeys) => {
                 self.count_stranger(class, address)
             }
             (Standing::Stranger, _) => self.count_stranger(Class::Open, address),

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     Engine,
+    delays::tables::{DELAY_TXNS, DELAYED, DELAYED_STATE},
     graph::AUTH,
     people::Gone,
     tables::{AWAITED, FAREWELLS, HALF_WAY, HELPERS, INBOX, TXNS, WAITING, WITHDRAWALS},
@@ -89,6 +90,9 @@ pub(crate) fn swaths(room: RoomSerial) -> Vec<Swath> {
         UPGRADES.swath(&room),
         TOLD_SERVERS.swath(&room),
         UNSETTLED.swath(&room),
+        DELAYED.swath(&room),
+        DELAYED_STATE.swath(&room),
+        DELAY_TXNS.swath(&room),
     ]
 }
 
@@ -404,7 +408,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 22] = [
+    pub(crate) const DEALT_WITH: [&str; 25] = [
         // When it is closed.
         "room.rooms",
         "room.heads",
@@ -427,6 +431,10 @@ pub(crate) mod tests {
         "room.people",
         "room.people_due",
         "room.people_words",
+        // A day later at most, when they would be due.
+        "room.delays",
+        "room.delays_due",
+        "room.user_delays",
         // Of users, and of purges themselves.
         "room.erased",
         "room.purges",

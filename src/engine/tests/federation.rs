@@ -474,3 +474,25 @@ async fn a_large_room_is_joined() {
     let serial = b.rooms.room(&room).await.unwrap().unwrap().serial;
     assert_eq!(b.rooms.member_counts(&[serial]).await.unwrap()[0].joined, 602);
 }
+
+struct TakesNone;
+
+#[async_trait::async_trait]
+impl crate::ports::Invitees for TakesNone {
+    async fn takes_invites(&self, _: &ruma::UserId, _: &ruma::UserId) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+#[tokio::test]
+async fn an_invite_from_outside_is_refused_for_who_takes_none() {
+    let net = Net::default();
+    let (a, b) = pair(&net).await;
+    let (hanako, taro) = (user("@hanako:a.test"), user("@taro:b.test"));
+    let room = a.public_room(&hanako).await;
+    b.engine.ask_before_invites(std::sync::Arc::new(TakesNone));
+    let refused = a.invite(&hanako, &room, &taro).await;
+    assert!(matches!(refused, Err(Error::Remote(_))), "{refused:?}");
+    assert_eq!(a.membership(&taro, &room).await, None);
+    assert!(b.rooms.room(&room).await.unwrap().is_none(), "nothing is kept of it");
+}

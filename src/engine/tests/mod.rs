@@ -4,6 +4,7 @@
 mod chains;
 mod convergence;
 mod counting;
+mod delayed;
 mod entering;
 mod entering_liars;
 mod entering_together;

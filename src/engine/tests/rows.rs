@@ -18,6 +18,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use store::{Position, Stamped, Value, decode_key, encode_key};
 
 use crate::{
+    delays::tables::{DelayRow, DelayTxnRow, DelayedRow},
     graph::AuthRow,
     tables::{
         Awaited, FarewellRow, HalfWayRow, HelperRow, InboxRow, Sent, SweepRow, TxnRow, WaitingRow, Why,
@@ -54,6 +55,23 @@ fn room_id() -> OwnedRoomId {
 
 fn user_id() -> OwnedUserId {
     OwnedUserId::try_from("@u:a").unwrap()
+}
+
+#[test]
+fn rows_of_delayed_events_are_stored_as_ever() {
+    let row = DelayRow {
+        room: RoomSerial(1),
+        kind: "k".to_owned(),
+        state_key: Some("s".to_owned()),
+        user: "@u:a".to_owned(),
+        delay_ms: 300,
+        since: 5,
+        number: 1,
+    };
+    pinned(&row, "0101016b0101730440753a61ac020501");
+    let row = DelayedRow { content: "{}".to_owned(), redacts: None, was: Some(event_id()) };
+    pinned(&row, "01027b7d0001022465");
+    pinned(&DelayTxnRow { delay_id: "d".to_owned(), at: 5 }, "01016405");
 }
 
 #[test]

@@ -108,14 +108,15 @@ impl Rooms {
         let walks = self.store().scan(&WALKS, Range::all(), Order::Ascending, MOST_WALKS).await?;
         let walked: Vec<RoomSerial> = walks.into_iter().map(|(room, _)| room).collect();
         let people = self.store().get_many(&PEOPLE, &users).await?;
-        let of = |(person, due): (Option<PersonRow>, Vec<((String, RoomSerial), ())>)| {
+        let mut rooms = Vec::with_capacity(users.len());
+        for (person, due) in people.into_iter().zip(due) {
             let names = person.into_iter().flat_map(|row| row.names);
-            let mut rooms: Vec<RoomSerial> = names.flat_map(|name| name.rooms).collect();
-            rooms.extend(due.into_iter().map(|((_, room), ())| room));
-            rooms.extend(&walked);
-            rooms
-        };
-        Ok(people.into_iter().zip(due).map(of).collect())
+            let mut of_one: Vec<RoomSerial> = names.flat_map(|name| name.rooms).collect();
+            of_one.extend(due.into_iter().map(|((_, room), ())| room));
+            of_one.extend(&walked);
+            rooms.push(of_one);
+        }
+        Ok(rooms)
     }
 
     /// The people whom a user of ours may find by a term: it stands in their ids, or in what they are called, and they

@@ -55,13 +55,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 tr!("{name} が二度あります", "{name} is there twice", name = authority.name),
             );
         }
-        if let Some(url) = &authority.client_url
-            && !(url.starts_with("https://") || url.starts_with("http://"))
+        for (setting, url) in [("client_url", &authority.client_url), ("livekit_url", &authority.livekit_url)]
         {
-            found.wrong(
-                format!("authorities.{index}.client_url"),
-                tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
-            );
+            if let Some(url) = url
+                && !(url.starts_with("https://") || url.starts_with("http://"))
+            {
+                found.wrong(
+                    format!("authorities.{index}.{setting}"),
+                    tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
+                );
+            }
         }
     }
     let mut hosts = HashMap::new();

@@ -160,13 +160,17 @@ impl Config {
 
     /// Settings of the client interface.
     pub fn client_config(&self) -> client::Config {
-        let urls = self.authorities.iter().filter_map(|authority| {
-            let url = authority.client_url.as_ref()?;
-            Some((authority.name.clone(), url.trim_end_matches('/').to_owned()))
-        });
+        let url = |authority: &AuthorityConfig, url: Option<&String>| {
+            Some((authority.name.clone(), url?.trim_end_matches('/').to_owned()))
+        };
+        let of_authorities = self.authorities.iter();
+        let urls =
+            of_authorities.clone().filter_map(|authority| url(authority, authority.client_url.as_ref()));
+        let livekit = of_authorities.filter_map(|authority| url(authority, authority.livekit_url.as_ref()));
         client::Config {
             default_room_version: self.room_version(),
             base_urls: urls.collect(),
+            livekit_urls: livekit.collect(),
             ..client::Config::default()
         }
     }

@@ -36,6 +36,7 @@ readers! {
     registration: Registration,
     open: Open,
     send: Send,
+    delays: Delays,
     to_device: ToDevice,
     membership: Membership,
     search: Search,

@@ -65,6 +65,9 @@ pub struct AuthorityConfig {
     /// Where its clients reach it; published in `.well-known/matrix/client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_url: Option<String>,
+    /// Where clients get their tokens for LiveKit, which carries calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub livekit_url: Option<String>,
     /// Where other servers reach it, host and port; published in `.well-known/matrix/server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub federation_address: Option<String>,
@@ -348,6 +351,9 @@ pub struct LimitsConfig {
     /// Messages, state and redactions, by user.
     #[serde(deserialize_with = "rates::send")]
     pub send: RateSetting,
+    /// Sending, restarting and cancelling delayed events, by address.
+    #[serde(deserialize_with = "rates::delays")]
+    pub delays: RateSetting,
     /// Messages to devices, by user.
     #[serde(deserialize_with = "rates::to_device")]
     pub to_device: RateSetting,
@@ -400,6 +406,7 @@ impl Default for LimitsConfig {
             registration: rate(Class::Registration),
             open: rate(Class::Open),
             send: rate(Class::Send),
+            delays: rate(Class::Delays),
             to_device: rate(Class::ToDevice),
             membership: rate(Class::Membership),
             search: rate(Class::Search),
@@ -430,6 +437,7 @@ impl LimitsConfig {
             Class::Registration => self.registration,
             Class::Open => self.open,
             Class::Send => self.send,
+            Class::Delays => self.delays,
             Class::ToDevice => self.to_device,
             Class::Membership => self.membership,
             Class::Search => self.search,

@@ -80,6 +80,7 @@ name = "a.test"
 key_file = "a.key"
 hosts = ["x.test"]
 client_url = "a.test"
+livekit_url = "a.test"
 
 [[authorities]]
 name = "a.test"
@@ -120,6 +121,7 @@ allow_ranges = ["10.0.0.0/99"]
         "authorities.1.name",
         "authorities.1.hosts",
         "authorities.0.client_url",
+        "authorities.0.livekit_url",
         "listeners.0.tls",
         "listeners.1.address",
         "listeners.1.serves",

@@ -20,6 +20,7 @@ const CONFIG: &str = r#"
 name = "kanazawa.test"
 key_file = "kanazawa.key"
 client_url = "https://matrix.kanazawa.test/"
+livekit_url = "https://livekit.kanazawa.test/"
 registration = { mode = "open" }
 
 [[authorities]]
@@ -61,6 +62,8 @@ async fn one_process_answers_for_two_authorities_each_with_its_own_face() {
 
     let (_, known) = ask(&router, get("kanazawa.test", "/.well-known/matrix/client")).await;
     assert_eq!(known["m.homeserver"]["base_url"], "https://matrix.kanazawa.test");
+    let livekit = json!([{ "type": "livekit", "livekit_service_url": "https://livekit.kanazawa.test" }]);
+    assert_eq!(known["org.matrix.msc4143.rtc_foci"], livekit);
     let (_, known) = ask(&router, get("matrix.wajima.test", "/.well-known/matrix/server")).await;
     assert_eq!(known["m.server"], "matrix.wajima.test:8448");
     assert_eq!(ask(&router, get("wajima.test", "/.well-known/matrix/client")).await.0, 404);
@@ -75,6 +78,13 @@ async fn one_process_answers_for_two_authorities_each_with_its_own_face() {
         assert_eq!(status.is_success(), allowed, "{answer}");
         if allowed {
             assert_eq!(answer["user_id"], format!("@hanako:{host}"));
+            let token = answer["access_token"].as_str().unwrap();
+            let request = Request::get("/_matrix/client/unstable/org.matrix.msc4143/rtc/transports")
+                .header("host", host)
+                .header("authorization", format!("Bearer {token}"))
+                .body(Body::empty())
+                .unwrap();
+            assert_eq!(ask(&router, request).await.1["rtc_transports"], livekit);
         }
     }
     for host in ["kanazawa.test", "wajima.test"] {

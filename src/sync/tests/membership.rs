@@ -4,7 +4,7 @@ use room::{
     read::{messages::PageQuery, timeline::Direction, token::Token, view::Viewer},
     tables::Membership,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::town::{client, joined, members, said, town, user};
 
@@ -300,4 +300,29 @@ async fn who_was_away_while_a_room_was_purged_hears_that_he_is_out_and_nothing_e
         let fresh = self::client(name).sync(&town).await;
         assert!(fresh.get("rooms").is_none_or(|rooms| rooms.get("leave").is_none()), "{fresh}");
     }
+}
+
+#[tokio::test]
+async fn invites_that_are_ignored_or_blocked_are_not_shown() {
+    let town = town().await;
+    let set = async |kind: &str, content: Value| {
+        town.accounts
+            .set_account_data(&user("taro"), kind, content.to_string().into_bytes().into())
+            .await
+            .unwrap();
+    };
+    let filter = "org.matrix.msc4155.invite_permission_config";
+    set(filter, json!({ "ignored_users": [user("hanako")] })).await;
+    let room = town.room("hanako").await;
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    town.invite("hanako", &room, "taro").await;
+    let shows = |answer: &Value| answer["rooms"]["invite"].get(room.as_str()).is_some();
+    assert!(!shows(&taro.sync(&town).await));
+    assert!(!shows(&client("taro").sync(&town).await));
+    set(filter, json!({})).await;
+    assert!(shows(&client("taro").sync(&town).await));
+    // What came before it was blocked.
+    set("m.invite_permission_config", json!({ "default_action": "block" })).await;
+    assert!(!shows(&client("taro").sync(&town).await));
 }

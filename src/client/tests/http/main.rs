@@ -6,9 +6,11 @@
 mod accounts;
 mod bad_input;
 mod creation;
+mod delayed;
 mod finding;
 mod hidden;
 mod ignoring;
+mod inviting;
 mod media;
 mod moderation;
 mod others;
