@@ -29,6 +29,7 @@ const KNOWN: &[(&str, usize)] = &[
     ("base", 2),
     ("bench", 7),
     ("client", 6),
+    ("encryption", 18),
     ("engine", 84),
     ("hostile", 6),
     ("media", 6),

@@ -1,6 +1,6 @@
 //! Devices: where a user is logged in.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use audit::{Action, Actor};
 use base::{Attempts, Timestamp};
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use store::{Batch, Range, Topic};
 
 use crate::{
-    Accounts, Asked, DeviceEnds, Error, Standing,
+    Accounts, Asked, Error, Standing,
     interactive::Settled,
     log::{Change, log_change},
     password::DEAR_ATTEMPTS,
@@ -193,47 +193,6 @@ impl Accounts {
                 done => return done,
             }
         }
-    }
-
-    /// From now on somebody else's part goes with devices.
-    pub fn add_device_ends(&self, ends: Arc<dyn DeviceEnds>) {
-        self.inner.device_ends.write().push(ends);
-    }
-
-    /// Adds to a batch what goes with devices that end in it.
-    pub(crate) async fn put_device_ends(
-        &self,
-        batch: &mut Batch,
-        user: &UserId,
-        ended: &[String],
-    ) -> Result<(), Error> {
-        if ended.is_empty() {
-            return Ok(());
-        }
-        self.remove_settings_of(batch, user, ended).await?;
-        let devices: Vec<OwnedDeviceId> = ended.iter().map(|device| device.as_str().into()).collect();
-        let all = self.inner.device_ends.read().clone();
-        for ends in all {
-            ends.put_ends(batch, user, &devices).await?;
-        }
-        Ok(())
-    }
-
-    /// Demands in a batch that a device is there still, as it is now.
-    ///
-    /// # Errors
-    /// [`Error::UnknownToken`] when it is not, [`Error::Store`].
-    pub async fn require_device(
-        &self,
-        batch: &mut Batch,
-        user: &UserId,
-        device: &DeviceId,
-    ) -> Result<(), Error> {
-        let key = (user.as_str(), device.as_str());
-        let row = self.inner.store.get(&tables::DEVICES, &key).await?;
-        let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;
-        batch.require(&tables::DEVICES, &key, Some(&row));
-        Ok(())
     }
 
     /// Adds a device to a batch, keeping the name of one that exists. The batch fails when that changes:

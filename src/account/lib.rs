@@ -12,6 +12,7 @@
 mod accounts;
 mod chores;
 mod config;
+mod confirmed;
 mod data;
 mod devices;
 mod ends;
@@ -50,6 +51,7 @@ mod users;
 pub use accounts::Accounts;
 pub use audit::Actor;
 pub use config::{Config, GuessLimit, PasswordCost, Registration, Settings};
+pub use confirmed::Confirmed;
 pub use data::{DataChange, FULLY_READ, PUSH_RULES, list_data_by_position};
 pub use devices::DeviceInfo;
 pub use ends::DeviceEnds;

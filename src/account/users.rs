@@ -210,6 +210,9 @@ impl Accounts {
             self.inner.rooms.put_erasure(&mut batch, user);
         }
         batch.delete(&tables::LOG_INS, user.as_str());
+        for ends in self.device_ends() {
+            ends.put_close(&mut batch, user).await?;
+        }
         self.put_chore(&mut batch, user, Chore::LeaveRooms);
         let data = if remains == Remains::Nothing { "erased" } else { "kept" };
         let deed = self.deed(Action::CloseAccount, by, user).before("devices", ended.names());

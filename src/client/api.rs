@@ -8,6 +8,7 @@ use std::{
 use ::to_device::ToDevice;
 use account::{Accounts, Actor};
 use base::{Address, Clock};
+use encryption::Encryption;
 use engine::{Engine, Profile};
 use pdu::{Authorities, RoomVersion};
 use push::Push;
@@ -45,6 +46,7 @@ impl Default for Config {
 /// The state of the handlers.
 pub struct ClientApi {
     pub(crate) accounts: Accounts,
+    pub(crate) encryption: Encryption,
     pub(crate) engine: Engine,
     pub(crate) push: Push,
     pub(crate) rooms: Rooms,
@@ -61,8 +63,10 @@ pub struct ClientApi {
 
 impl ClientApi {
     /// The state of the handlers, from the parts of the process.
+    #[expect(clippy::too_many_arguments, reason = "all that clients ask for")]
     pub fn new(
         accounts: Accounts,
+        encryption: Encryption,
         engine: Engine,
         push: Push,
         authorities: Arc<Authorities>,
@@ -73,6 +77,7 @@ impl ClientApi {
     ) -> Self {
         Self {
             accounts,
+            encryption,
             rooms: engine.rooms().clone(),
             engine,
             push,

@@ -11,6 +11,7 @@
 mod account_data;
 mod accounts;
 mod api;
+mod backups;
 mod capabilities;
 mod create;
 mod delayed;
@@ -22,6 +23,7 @@ mod filters;
 mod hierarchy;
 mod history;
 mod interactive;
+mod keys;
 mod large;
 mod login;
 mod media;

@@ -6,9 +6,9 @@ use ruma::api::client as c;
 use web::{Method, Routes};
 
 use crate::{
-    ClientApi, account_data, accounts, capabilities, create, delayed, devices, directory, discovery, filters,
-    hierarchy, history, login, membership, misc, moderation, notifications, presence, profile, push_rules,
-    receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
+    ClientApi, account_data, accounts, backups, capabilities, create, delayed, devices, directory, discovery,
+    filters, hierarchy, history, keys, login, membership, misc, moderation, notifications, presence, profile,
+    push_rules, receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
     user_directory,
 };
 
@@ -28,7 +28,7 @@ const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 /// All routes of the client interface but those of `/sync`.
 pub fn routes(api: Arc<ClientApi>) -> Routes<ClientApi> {
     let routes = Routes::new(api);
-    in_rooms(about_rooms(about_users(about_server(routes))))
+    in_rooms(about_rooms(about_keys(about_users(about_server(routes)))))
 }
 
 fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
@@ -100,6 +100,30 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(presence::set)
         .ruma(user_directory::search)
         .ruma(misc::report_user)
+}
+
+fn about_keys(routes: Routes<ClientApi>) -> Routes<ClientApi> {
+    routes
+        .raw_ruma::<c::keys::upload_keys::v3::Request, _, _, _>(keys::upload)
+        .raw_ruma::<c::keys::get_keys::v3::Request, _, _, _>(keys::query)
+        .raw_ruma::<c::keys::claim_keys::v3::Request, _, _, _>(keys::claim)
+        .raw_ruma::<c::keys::get_key_changes::v3::Request, _, _, _>(keys::changes)
+        .raw_ruma::<c::keys::upload_signing_keys::v3::Request, _, _, _>(keys::upload_signing)
+        .raw_ruma::<c::keys::upload_signatures::v3::Request, _, _, _>(keys::upload_signatures)
+        .raw_ruma::<c::backup::create_backup_version::v3::Request, _, _, _>(backups::create)
+        .raw_ruma::<c::backup::get_latest_backup_info::v3::Request, _, _, _>(backups::latest)
+        .raw_ruma::<c::backup::get_backup_info::v3::Request, _, _, _>(backups::get)
+        .raw_ruma::<c::backup::update_backup_version::v3::Request, _, _, _>(backups::update)
+        .raw_ruma::<c::backup::delete_backup_version::v3::Request, _, _, _>(backups::delete)
+        .raw_ruma::<c::backup::add_backup_keys::v3::Request, _, _, _>(backups::put_all)
+        .raw_ruma::<c::backup::add_backup_keys_for_room::v3::Request, _, _, _>(backups::put_of_room)
+        .raw_ruma::<c::backup::add_backup_keys_for_session::v3::Request, _, _, _>(backups::put_one)
+        .raw_ruma::<c::backup::get_backup_keys::v3::Request, _, _, _>(backups::get_all)
+        .raw_ruma::<c::backup::get_backup_keys_for_room::v3::Request, _, _, _>(backups::get_of_room)
+        .raw_ruma::<c::backup::get_backup_keys_for_session::v3::Request, _, _, _>(backups::get_one)
+        .raw_ruma::<c::backup::delete_backup_keys::v3::Request, _, _, _>(backups::delete_all)
+        .raw_ruma::<c::backup::delete_backup_keys_for_room::v3::Request, _, _, _>(backups::delete_of_room)
+        .raw_ruma::<c::backup::delete_backup_keys_for_session::v3::Request, _, _, _>(backups::delete_one)
 }
 
 fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {

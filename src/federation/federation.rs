@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use account::{Accounts, Presence};
 use base::{Clock, Metrics, Random, Tasks};
+use encryption::Encryption;
 use engine::{Engine, KeySource, Remote};
 use media::Media;
 use pdu::Authorities;
@@ -19,6 +20,7 @@ use crate::{
     files::FileSource,
     http::{self, FederationApi, FederationMedia},
     keys::Keys,
+    lists,
     reach::Reach,
     remote::Peering,
     sender::Sender,
@@ -151,11 +153,13 @@ impl Federation {
         engine: &Engine,
         accounts: &Accounts,
         to_device: &ToDevice,
+        encryption: &Encryption,
     ) -> Routes<FederationApi> {
         http::routes(Arc::new(FederationApi::new(
             engine.clone(),
             accounts.clone(),
             to_device.clone(),
+            encryption.clone(),
             self.0.keys.clone(),
             self.0.client.authorities().clone(),
             self.0.clock.clone(),
@@ -171,6 +175,20 @@ impl Federation {
     /// What other servers ask us of files.
     pub fn media_routes(&self, media: &Media) -> Routes<FederationMedia> {
         http::media::routes(Arc::new(FederationMedia { media: media.clone(), random: self.0.random.clone() }))
+    }
+
+    /// Starts to tell other servers whose devices and keys changed.
+    pub fn start_telling_lists(&self, rooms: &Rooms, encryption: &Encryption) {
+        lists::start(lists::Parts {
+            store: self.0.store.clone(),
+            rooms: rooms.clone(),
+            encryption: encryption.clone(),
+            client: self.0.client.clone(),
+            clock: self.0.clock.clone(),
+            random: self.0.random.clone(),
+            tasks: self.0.tasks.clone(),
+            metrics: self.0.metrics.clone(),
+        });
     }
 
     /// Starts to send what happens here to the servers that have to hear of it.

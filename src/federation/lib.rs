@@ -23,6 +23,7 @@ mod federation;
 mod files;
 mod http;
 mod keys;
+mod lists;
 mod multipart;
 mod network;
 mod path;

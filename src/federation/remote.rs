@@ -133,6 +133,43 @@ impl Peering {
         };
         self.client.ask(outgoing).await
     }
+
+    /// `POST /user/keys/query`: keys of users of another server, as JSON.
+    ///
+    /// # Errors
+    /// [`RemoteError`] as the other server, or the way to it, has it.
+    pub async fn query_keys(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        question: &Value,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        self.post(from, to, v1("user").segment("keys").segment("query"), question).await
+    }
+
+    /// `POST /user/keys/claim`: one-time keys of devices of another server, as JSON.
+    ///
+    /// # Errors
+    /// [`RemoteError`] as the other server, or the way to it, has it.
+    pub async fn claim_keys(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        question: &Value,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        self.post(from, to, v1("user").segment("keys").segment("claim"), question).await
+    }
+
+    async fn post(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        path: Path,
+        question: &Value,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        let (body, budget, cause) = (Body::Json(to_body(to, question)?), SMALL, Cause::Ours);
+        self.client.ask(Outgoing { from, to, method: Method::POST, path, body, budget, cause }).await
+    }
 }
 
 /// What is asked of another server's room directory.

@@ -26,6 +26,12 @@ pub static PEERS: Table<String, u64> = Table::new(153, "federation.peers", Tunin
 pub static LAST_SENT: Table<(String, String), LastSentRow> =
     Table::new(154, "federation.last_sent", Tuning::Queue);
 
+/// Up to where other servers were told whose devices changed, but for those of [`LISTS_OWED`].
+pub static LISTS_TOLD: Table<(), Position> = Table::new(160, "federation.lists_told", Tuning::Small);
+
+/// Peers that have not taken changes of devices; key: peer. They were told all up to this.
+pub static LISTS_OWED: Table<String, Position> = Table::new(161, "federation.lists_owed", Tuning::Queue);
+
 /// Row of [`LAST_SENT`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastSentRow {
@@ -76,7 +82,15 @@ store::row!(KeyDocumentRow, schema = 1);
 
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
-    vec![KEYS.check(), KEY_DOCUMENTS.check(), OWED.check(), PEERS.check(), LAST_SENT.check()]
+    vec![
+        KEYS.check(),
+        KEY_DOCUMENTS.check(),
+        OWED.check(),
+        PEERS.check(),
+        LAST_SENT.check(),
+        LISTS_TOLD.check(),
+        LISTS_OWED.check(),
+    ]
 }
 
 #[cfg(test)]

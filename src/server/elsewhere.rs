@@ -12,7 +12,10 @@ use room::{
 };
 use ruma::{RoomId, ServerName, UserId, directory::PublicRoomsChunk};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, json, value::to_raw_value};
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 /// The way from the client interface to other servers.
 pub(crate) struct Elsewhere(pub(crate) Federation);
@@ -106,6 +109,27 @@ impl client::Elsewhere for Elsewhere {
         suggested_only: bool,
     ) -> Result<SpaceAnswer, RemoteError> {
         self.0.peering().space(from, server, room_id, suggested_only).await
+    }
+}
+
+#[async_trait]
+impl encryption::Peers for Elsewhere {
+    async fn query_keys(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        wanted: &encryption::Wanted,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        self.0.peering().query_keys(from, to, &json!({ "device_keys": wanted })).await
+    }
+
+    async fn claim_keys(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        wanted: &encryption::Claims,
+    ) -> Result<Box<RawValue>, RemoteError> {
+        self.0.peering().claim_keys(from, to, &json!({ "one_time_keys": wanted })).await
     }
 }
 

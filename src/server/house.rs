@@ -9,6 +9,7 @@ use account::Accounts;
 use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, MediaApi, MediaConfig};
+use encryption::Encryption;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
 use media::Media;
@@ -97,6 +98,8 @@ pub struct House {
     pub engine: Engine,
     /// The accounts.
     pub accounts: Accounts,
+    /// What is kept for end-to-end encryption.
+    pub encryption: Encryption,
     /// The way to other servers and from them.
     pub federation: Federation,
     /// What sends our events to other servers.
@@ -207,6 +210,16 @@ impl House {
             &metrics,
         )
         .await?;
+        let encryption = Encryption::open(encryption::Parts {
+            store: store.clone(),
+            rooms: engine.rooms().clone(),
+            accounts: accounts.clone(),
+            peers: Arc::new(Elsewhere(federation.clone())),
+            clock: clock.clone(),
+            random: random.clone(),
+            memory: config.encryption_memory(),
+            metrics: &metrics,
+        });
         audit::follow(&store, &authorities, &clock, &random, &edges);
         memory::start(metrics.caches(), &clock, &edges);
         let to_device = ToDevice::open(to_device::Parts {
@@ -220,6 +233,7 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
+        federation.start_telling_lists(engine.rooms(), &encryption);
         let sender = federation.start_sender(engine.rooms(), accounts.presence(), &to_device).await?;
         let push = Push::new(
             engine.rooms().clone(),
@@ -234,6 +248,7 @@ impl House {
             accounts.clone(),
             to_device.clone(),
             push.clone(),
+            encryption.clone(),
             store.clone(),
             clock.clone(),
             config.sync_memory(),
@@ -242,6 +257,7 @@ impl House {
         );
         let client = ClientApi::new(
             accounts.clone(),
+            encryption.clone(),
             engine.clone(),
             push,
             authorities.clone(),
@@ -295,6 +311,7 @@ impl House {
             store,
             engine,
             accounts,
+            encryption,
             federation,
             sender,
             to_device,
@@ -332,7 +349,12 @@ impl House {
         }
         if serves.contains(&Serves::Federation) {
             routes = routes
-                .merge(self.federation.routes(&self.engine, &self.accounts, &self.to_device))
+                .merge(self.federation.routes(
+                    &self.engine,
+                    &self.accounts,
+                    &self.to_device,
+                    &self.encryption,
+                ))
                 .merge(self.federation.media_routes(&self.media));
         }
         if serves.contains(&Serves::Client) || serves.contains(&Serves::Federation) {

@@ -339,6 +339,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         to_device::checks(),
         media::checks(),
         push::checks(),
+        encryption::checks(),
         federation::tables::checks(),
         names::checks(),
     ]

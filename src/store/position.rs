@@ -88,6 +88,18 @@ impl Topic {
         Self { kind: 11, id: finish(room) }
     }
 
+    /// Whose devices or keys changed of those in a room.
+    #[must_use]
+    pub fn device_lists(room_id: &str) -> Self {
+        Self::new(12, room_id)
+    }
+
+    /// The one-time and fallback keys of a device.
+    #[must_use]
+    pub fn device_keys(user_id: &str, device_id: &str) -> Self {
+        Self { kind: 13, ..Self::device(user_id, device_id) }
+    }
+
     /// Everything that concerns one device.
     #[must_use]
     pub fn device(user_id: &str, device_id: &str) -> Self {

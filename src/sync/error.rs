@@ -18,6 +18,9 @@ pub enum Error {
     /// What is unread could not be counted.
     #[error(transparent)]
     Push(#[from] push::Error),
+    /// Keys could not be read.
+    #[error(transparent)]
+    Encryption(#[from] encryption::Error),
     /// The store could not be read.
     #[error("the store could not be read: {0}")]
     Store(#[from] store::Error),
@@ -38,7 +41,8 @@ impl Error {
                 | push::Error::Account(account::Error::Store(error)),
             )
             | Self::Room(room::Error::Store(error))
-            | Self::Account(account::Error::Store(error)) => error,
+            | Self::Account(account::Error::Store(error))
+            | Self::Encryption(encryption::Error::Store(error)) => error,
             Self::Room(room::Error::Interrupted | room::Error::Contended | room::Error::Busy) => return true,
             _ => return false,
         };

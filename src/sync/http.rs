@@ -84,6 +84,7 @@ impl From<Error> for ApiError {
             Error::Room(cause) => cause.into(),
             Error::Account(cause) => cause.into(),
             Error::Push(cause) => cause.into(),
+            Error::Encryption(cause) => cause.into(),
             Error::Store(cause) => cause.into(),
         }
     }

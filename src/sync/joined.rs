@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use encryption::Between;
 use push::Counts;
 use room::{
     EventSerial, RoomSerial, Root,
@@ -49,6 +50,8 @@ pub(crate) struct RoomPart {
     pub(crate) typing: Option<Vec<OwnedUserId>>,
     pub(crate) data: Items,
     pub(crate) unread: Option<Counts>,
+    /// The states between which members came or went, of a room that the client knew.
+    pub(crate) between: Option<Between>,
 }
 
 impl RoomPart {
@@ -66,6 +69,7 @@ impl RoomPart {
             typing: None,
             data: Items::new(),
             unread: None,
+            between: None,
         }
     }
 
@@ -159,6 +163,7 @@ impl Syncs {
             let part = &mut parts[*index];
             part.timeline = timelines.next().unwrap_or_default();
             part.limited = chosen.limited;
+            part.between = members_between(&plans[*index], &chosen);
             part.prev_batch = chosen.prev_batch;
             part.state = state;
             part.naming = naming;
@@ -542,6 +547,12 @@ impl Syncs {
         let mut looks = self.rooms().looks(&scene.viewer(), events, &memberships).await?.into_iter();
         Ok(lengths.into_iter().map(|length| looks.by_ref().take(length).collect()).collect())
     }
+}
+
+/// The states between which members came or went, if they did.
+fn members_between(plan: &RoomPlan, chosen: &Chosen) -> Option<Between> {
+    let before = chosen.base.filter(|_| chosen.members_changed && plan.extent == Extent::News)?;
+    Some(Between { room: plan.row.room, before, after: chosen.end })
 }
 
 /// What the client knows of a room.

@@ -11,6 +11,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 
 mod data;
+mod encryption;
 mod error;
 mod filter;
 mod gathering;

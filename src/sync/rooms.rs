@@ -99,6 +99,8 @@ pub(crate) struct Plan {
     pub(crate) left: Vec<RoomPlan>,
     /// Rooms of which there is nothing to tell but that the user is out.
     pub(crate) declined: Vec<UserRoom>,
+    /// Whether devices of members of his rooms may have changed.
+    pub(crate) device_lists: bool,
 }
 
 impl Plan {
@@ -190,6 +192,7 @@ impl Syncs {
                     ephemeral: true,
                     own_receipts: true,
                     own_public: true,
+                    device_lists: true,
                 })
                 .collect();
         };
@@ -213,6 +216,7 @@ impl Syncs {
                 kept.ephemeral |= other.ephemeral;
                 kept.own_receipts |= other.own_receipts;
                 kept.own_public |= other.own_public;
+                kept.device_lists |= other.device_lists;
             }
             is_same
         });
@@ -230,6 +234,7 @@ impl Syncs {
         let lacking = self.rooms().lacking().await?;
         let is_lazy = scene.request.filter.state.lazy != LazyMembers::Off;
         for moved in self.places(scene, rooms, &data) {
+            plan.device_lists |= moved.device_lists;
             let Some(row) = usize::try_from(moved.place).ok().and_then(|place| rooms.rooms.get(place)) else {
                 continue;
             };

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use account::{Accounts, State};
 use base::{ByteSize, Cache, Clock, Metrics, Tasks};
 use bytes::Bytes;
+use encryption::Encryption;
 use futures_util::{StreamExt, stream::BoxStream};
 use push::Push;
 use room::{
@@ -95,6 +96,7 @@ struct Inner {
     accounts: Accounts,
     to_device: ToDevice,
     push: Push,
+    encryption: Encryption,
     store: Store,
     clock: Clock,
     stop: CancellationToken,
@@ -115,6 +117,7 @@ impl Syncs {
         accounts: Accounts,
         to_device: ToDevice,
         push: Push,
+        encryption: Encryption,
         store: Store,
         clock: Clock,
         memory: ByteSize,
@@ -130,6 +133,7 @@ impl Syncs {
             watches: Watches::new(caches, part(80)),
             rooms,
             accounts,
+            encryption,
             push,
             to_device,
             store,
@@ -158,6 +162,10 @@ impl Syncs {
 
     pub(crate) fn push(&self) -> &Push {
         &self.0.push
+    }
+
+    pub(crate) fn encryption(&self) -> &Encryption {
+        &self.0.encryption
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -273,12 +281,12 @@ impl Syncs {
             }
             let left = deadline.since(self.0.clock.instant());
             if left.is_zero() || self.0.stop.is_cancelled() {
-                return Ok(Answer::Whole(self.nothing(&request, head, &rooms)));
+                return Ok(Answer::Whole(self.nothing(&request, head, &rooms).await?));
             }
             let _waiting = Waiting::new(&self.0.waiting);
             let woken = self.0.clock.timeout(left, watch.changed());
             if !matches!(self.0.stop.run_until_cancelled(woken).await, Some(Ok(()))) {
-                return Ok(Answer::Whole(self.nothing(&request, head, &rooms)));
+                return Ok(Answer::Whole(self.nothing(&request, head, &rooms).await?));
             }
         }
     }
@@ -307,12 +315,18 @@ impl Syncs {
     }
 
     /// The answer when nothing happened.
-    fn nothing(&self, request: &SyncRequest, head: Position, rooms: &UserRooms) -> Bytes {
+    async fn nothing(
+        &self,
+        request: &SyncRequest,
+        head: Position,
+        rooms: &UserRooms,
+    ) -> Result<Bytes, Error> {
         let rest = Rest::default().typing(self.typed_still(request, rooms));
-        let mut out = Out::with_capacity(64);
+        let mut out = Out::with_capacity(256);
         out.head(&Token::after(head).with_rest(&rest), &Items::new());
+        out.key_counts(&*self.key_counts(request).await?);
         out.raw("}");
-        out.into_bytes()
+        Ok(out.into_bytes())
     }
 
     /// What is new between two positions.
@@ -339,6 +353,7 @@ impl Syncs {
             ignored,
         };
         let plan = self.plan(&scene, rooms, data.rooms).await?;
+        let (lists_moved, got_out_of) = (plan.device_lists, plan.got_out_of());
         let global = wanted(request, data.global);
         let later = plan.of_the_moment().filter(|_| may_gather).and_then(|rooms| {
             let begun = gathering::begun(&self.0.store, &request.user, rooms, since, self.0.clock.now());
@@ -351,12 +366,15 @@ impl Syncs {
         scene.keeps_receipts = later.is_some();
 
         let mut joined = self.joined_or_less(&scene, &plan.joined).await?;
+        let moved = Self::moved_in(rooms, &joined);
         joined.retain(|part| !part.is_empty(&scene));
         let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
         self.add_missed_typing(&scene, rooms, &mut joined);
         let (present, rest) = self.presence_news(&scene, rooms, &joined).await?;
+        let lists = self.list_changes(&scene, rooms, lists_moved, &got_out_of, &moved).await?;
         let no_rooms = joined.is_empty() && invited.is_empty() && knocked.is_empty() && left.is_empty();
-        if no_rooms && told.messages.is_empty() && global.is_empty() && present.is_empty() {
+        let nobody_told = global.is_empty() && present.is_empty() && lists.is_empty();
+        if no_rooms && nobody_told && told.messages.is_empty() {
             return Ok(News::Nothing { but: later });
         }
 
@@ -367,6 +385,8 @@ impl Syncs {
         out.head(&Token::after(head).with_rest(&rest), &global);
         out.device_messages(&told.messages);
         out.presence(&present);
+        out.device_lists(&lists);
+        out.key_counts(&*self.key_counts(request).await?);
         if !no_rooms {
             out.open("rooms");
             out.stripped("invite", "invite_state", &invited);

@@ -60,6 +60,10 @@ impl Syncs {
         out.head(&Token::after(head).with_rest(&rest), &global);
         out.device_messages(&told.messages);
         out.presence(&present);
+        if let Some(since) = since {
+            out.device_lists(&self.encryption().list_changes_between(&request.user, since, head).await?);
+        }
+        out.key_counts(&*self.key_counts(&request).await?);
         out.open("rooms");
         out.stripped("invite", "invite_state", &invited);
         out.stripped("knock", "knock_state", &knocked);

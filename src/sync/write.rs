@@ -8,6 +8,7 @@ use std::sync::Arc;
 use account::Seen;
 use base::Timestamp;
 use bytes::Bytes;
+use encryption::{KeyCounts, ListChanges};
 use room::read::{
     event::StoredEvent,
     receipts::{Receipt, ReceiptKind},
@@ -119,6 +120,41 @@ impl Out {
             self.raw("}");
         }
         self.raw("]}");
+    }
+
+    /// Whose devices changed, and who is shared no room with any more; nothing if nobody is.
+    pub(crate) fn device_lists(&mut self, lists: &ListChanges) {
+        if lists.is_empty() {
+            return;
+        }
+        self.open("device_lists");
+        for (name, users) in [("changed", &lists.changed), ("left", &lists.left)] {
+            self.key(name);
+            self.raw("[");
+            for user in users {
+                self.comma();
+                self.string(user.as_str());
+            }
+            self.raw("]");
+        }
+        self.raw("}");
+    }
+
+    /// How many keys the device has left: always, for by their absence clients would know that we keep none.
+    pub(crate) fn key_counts(&mut self, counts: &KeyCounts) {
+        self.open("device_one_time_keys_count");
+        for (algorithm, count) in &counts.one_time {
+            self.key(algorithm);
+            write_number(&mut self.0, *count);
+        }
+        self.raw("}");
+        self.key("device_unused_fallback_key_types");
+        self.raw("[");
+        for algorithm in &counts.unused_fallback {
+            self.comma();
+            self.string(algorithm);
+        }
+        self.raw("]");
     }
 
     fn account_data(&mut self, data: &Items) {

@@ -353,6 +353,33 @@ impl From<media::Error> for ApiError {
     }
 }
 
+impl From<encryption::Error> for ApiError {
+    fn from(error: encryption::Error) -> ApiError {
+        use encryption::Error;
+        let bad = |errcode, message: String| ApiError::new(StatusCode::BAD_REQUEST, errcode, message);
+        match error {
+            Error::KeyExists(message) => bad("M_UNKNOWN", message),
+            Error::Invalid(message) => ApiError::invalid_param(message),
+            Error::BadJson(message) => ApiError::bad_json(message),
+            Error::BadSignature(message) => bad("M_INVALID_SIGNATURE", message),
+            Error::Missing(what) => ApiError::missing_param(what),
+            Error::TooLarge(what) => ApiError::too_large(what),
+            Error::NotFound(what) => ApiError::not_found(what),
+            Error::WrongVersion { current } => ApiError::new(
+                StatusCode::FORBIDDEN,
+                "M_WRONG_ROOM_KEYS_VERSION",
+                "Keys are backed up in another version by now",
+            )
+            .with("current_version", current),
+            Error::Contended => ApiError::unavailable(error),
+            Error::Account(cause) => cause.into(),
+            Error::Room(cause) => cause.into(),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
 /// What is wrong with a request that ruma could not read.
 pub(crate) fn bad_request(error: FromHttpRequestError, body: &[u8]) -> ApiError {
     match error {

@@ -12,11 +12,13 @@ pub(crate) mod media;
 mod membership;
 mod queries;
 mod transactions;
+mod user_keys;
 
 use std::sync::Arc;
 
 use account::Accounts;
 use base::{ByteSize, Clock, CounterFamily, Metrics};
+use encryption::Encryption;
 use engine::Engine;
 use http::Method;
 use pdu::Authorities;
@@ -30,6 +32,7 @@ use ruma::{
         directory::{get_public_rooms, get_public_rooms_filtered},
         discovery::{get_remote_server_keys, get_remote_server_keys_batch, get_server_version},
         event::{get_event, get_event_by_timestamp, get_missing_events, get_room_state, get_room_state_ids},
+        keys::{claim_keys, get_keys},
         membership::{
             create_invite, create_join_event, create_knock_event, create_leave_event, prepare_join_event,
             prepare_knock_event, prepare_leave_event,
@@ -56,6 +59,7 @@ pub struct FederationApi {
     rooms: Rooms,
     accounts: Accounts,
     to_device: ToDevice,
+    encryption: Encryption,
     keys: Keys,
     authorities: Arc<Authorities>,
     clock: Clock,
@@ -64,10 +68,12 @@ pub struct FederationApi {
 }
 
 impl FederationApi {
+    #[expect(clippy::too_many_arguments, reason = "all that other servers ask for")]
     pub(crate) fn new(
         engine: Engine,
         accounts: Accounts,
         to_device: ToDevice,
+        encryption: Encryption,
         keys: Keys,
         authorities: Arc<Authorities>,
         clock: Clock,
@@ -83,6 +89,7 @@ impl FederationApi {
             rooms,
             accounts,
             to_device,
+            encryption,
             keys,
             authorities,
             clock,
@@ -121,7 +128,9 @@ pub(crate) fn routes(api: Arc<FederationApi>) -> Routes<FederationApi> {
         .raw_ruma::<get_public_rooms::v1::Request, Origin, _, _>(queries::public_rooms)
         .raw_ruma::<get_public_rooms_filtered::v1::Request, Origin, _, _>(queries::public_rooms_filtered)
         .raw_ruma::<get_hierarchy::v1::Request, Origin, _, _>(queries::hierarchy)
-        .raw_ruma::<get_devices::v1::Request, Origin, _, _>(queries::devices)
+        .raw_ruma::<get_devices::v1::Request, Origin, _, _>(user_keys::devices)
+        .raw_ruma::<get_keys::v1::Request, Origin, _, _>(user_keys::query)
+        .raw_ruma::<claim_keys::v1::Request, Origin, _, _>(user_keys::claim)
         .raw_ruma::<prepare_join_event::v1::Request, Origin, _, _>(membership::make_join)
         .raw_ruma::<create_join_event::v2::Request, Origin, _, _>(membership::send_join)
         .raw::<Origin, _, _>(

@@ -14,7 +14,7 @@ use web::{ApiError, Open, Origin, RawCall, Response, StatusCode, json_response};
 
 use super::{
     FederationApi,
-    json::{Object, json_answer, object_body},
+    json::{Object, object_body},
 };
 
 /// Rooms of a space that are named in one answer, and how many of them are described too. The asking server asks
@@ -199,23 +199,7 @@ pub(super) async fn openid_userinfo(
     Ok(Object::new().string("sub", user.as_str()).answer())
 }
 
-/// `GET /user/devices/{userId}`: the devices of a user of ours that take part in encryption.
-///
-/// Devices without keys are of no use to others and are not named.
-///
-/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1userdevicesuserid>
-pub(super) async fn devices(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
-    let user_id: OwnedUserId = call.args.get(0)?;
-    must_be_of(&call.caller, &user_id)?;
-    if api.accounts.find_user(&user_id).await?.is_none() {
-        return Err(ApiError::not_found("There is no such user here"));
-    }
-    // No device of ours can upload keys yet, so there is none to name.
-    let answer = Object::new().list("devices", []).number("stream_id", 0).string("user_id", user_id.as_str());
-    Ok(json_answer(answer.finish()))
-}
-
-fn must_be_of(caller: &Origin, user: &UserId) -> Result<(), ApiError> {
+pub(super) fn must_be_of(caller: &Origin, user: &UserId) -> Result<(), ApiError> {
     if user.server_name() == caller.destination {
         return Ok(());
     }

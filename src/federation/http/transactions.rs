@@ -7,7 +7,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#transactions>
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -171,6 +171,8 @@ struct Allowance {
     rooms: usize,
     receipts: usize,
     present: usize,
+    /// Users whose devices or keys changed.
+    lists: BTreeSet<OwnedUserId>,
 }
 
 /// `PUT /send/{txnId}`
@@ -265,6 +267,12 @@ impl From<DirectToDevice> for Incoming {
     }
 }
 
+/// Whose devices or keys changed; what they are now is asked for by whoever wants to know.
+#[derive(Deserialize)]
+struct ListChange {
+    user_id: OwnedUserId,
+}
+
 /// Who came or went.
 #[derive(Deserialize)]
 struct Present {
@@ -332,8 +340,12 @@ impl FederationApi {
         destination: &ServerName,
         edus: &[Box<RawValue>],
     ) -> Result<(), ApiError> {
-        let mut left =
-            Allowance { rooms: MOST_RECEIPT_ROOMS, receipts: MOST_RECEIPTS, present: MOST_PRESENT };
+        let mut left = Allowance {
+            rooms: MOST_RECEIPT_ROOMS,
+            receipts: MOST_RECEIPTS,
+            present: MOST_PRESENT,
+            lists: BTreeSet::new(),
+        };
         let mut to_devices = Vec::new();
         for raw in edus {
             let outcome = match self.receive_edu(origin, raw, &mut left, &mut to_devices).await {
@@ -357,6 +369,18 @@ impl FederationApi {
                 self.count("to_device", outcome, 1);
             }
         }
+        // Together: a server that was away tells of many.
+        let error = match self.encryption.receive_updates(left.lists).await {
+            Ok(()) => return Ok(()),
+            Err(encryption::Error::Room(error)) => error,
+            Err(encryption::Error::Store(error)) => error.into(),
+            Err(encryption::Error::Commit(error)) => room::Error::Commit(error),
+            Err(_) => room::Error::Contended,
+        };
+        if error.is_passing() {
+            return Err(error.into());
+        }
+        debug!(%origin, %error, "nobody is told whose devices changed");
         Ok(())
     }
 
@@ -395,7 +419,13 @@ impl FederationApi {
             "m.direct_to_device" => {
                 to_devices.push(serde_json::from_str::<DirectToDevice>(edu.content.get())?.into());
             }
-            // Device lists: nothing here takes them yet.
+            "m.device_list_update" | "m.signing_key_update" | "org.matrix.signing_key_update" => {
+                let ListChange { user_id } = serde_json::from_str(edu.content.get())?;
+                if user_id.server_name() != origin {
+                    return Ok("refused");
+                }
+                left.lists.insert(user_id);
+            }
             _ => return Ok("ignored"),
         }
         Ok("taken")

@@ -119,6 +119,22 @@ impl Rooms {
         Ok(rooms)
     }
 
+    /// Rooms in which a user may be, ours or not: no room that he is in is missing, and some may be there that he is not in.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn possible_rooms_of(&self, user: &UserId) -> Result<Vec<RoomSerial>, Error> {
+        // In this order: what is due, and rooms that are walked, go when the row has it.
+        let due = self.store().scan(&DUE, Range::prefix(user.as_str()), Order::Ascending, usize::MAX).await?;
+        let walked = self.store().scan(&WALKS, Range::all(), Order::Ascending, usize::MAX).await?;
+        let mut rooms = self.rooms_of_people(&[user]).await?.pop().unwrap_or_default();
+        rooms.extend(due.into_iter().map(|((_, room), ())| room));
+        rooms.extend(walked.into_iter().map(|(room, _)| room));
+        rooms.sort_unstable();
+        rooms.dedup();
+        Ok(rooms)
+    }
+
     /// The people whom a user of ours may find by a term: it stands in their ids, or in what they are called, and they
     /// are in a room with him, or in one that is open to everybody. `wanted` is how many are enough; about as many are given,
     /// those of his own authority first.

@@ -321,6 +321,21 @@ impl Rooms {
         Ok(rows.into_iter().map(|row| row.is_some_and(|row| row.membership == Membership::Join)).collect())
     }
 
+    /// The events by which users are joined to rooms now, in the order of the pairs: as long as one is the same, its user has
+    /// not been out.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn joined_by(
+        &self,
+        pairs: &[(RoomSerial, &UserId)],
+    ) -> Result<Vec<Option<EventSerial>>, Error> {
+        let keys: Vec<_> = pairs.iter().map(|(room, user)| (*room, user.as_str())).collect();
+        let rows = self.store().get_many(&MEMBERS, &keys).await?;
+        let joined = |row: MemberRow| (row.membership == Membership::Join).then_some(row.event);
+        Ok(rows.into_iter().map(|row| row.and_then(joined)).collect())
+    }
+
     /// The ids of the joined members of rooms, in the order of `rooms`: for rooms with few. Those of rooms that lack
     /// members are not among them.
     ///

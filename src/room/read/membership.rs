@@ -94,6 +94,7 @@ type OfName<'a> = &'a dyn Fn(&str) -> Topic;
 enum Sort {
     Events,
     Ephemeral,
+    DeviceLists,
     OwnReceipts(ReceiptKind),
 }
 
@@ -169,6 +170,8 @@ pub struct MovedRoom {
     pub own_receipts: bool,
     /// Among those of anybody there may be his own.
     pub own_public: bool,
+    /// Devices of members may have changed.
+    pub device_lists: bool,
 }
 
 impl UserRooms {
@@ -238,7 +241,11 @@ impl UserRooms {
             let private = |room_id: &str| own_receipts_in(Private, &self.user, room_id);
             let public = |room_id: &str| own_receipts_in(Public, &self.user, room_id);
             [
-                of(&[(&Topic::room, Sort::Events), (&Topic::ephemeral, Sort::Ephemeral)]),
+                of(&[
+                    (&Topic::room, Sort::Events),
+                    (&Topic::ephemeral, Sort::Ephemeral),
+                    (&Topic::device_lists, Sort::DeviceLists),
+                ]),
                 of(&[(&private, Sort::OwnReceipts(Private)), (&public, Sort::OwnReceipts(Public))]),
             ]
         })
@@ -374,6 +381,7 @@ impl Rooms {
                 match sort {
                     Sort::Events => last.events = true,
                     Sort::Ephemeral => last.ephemeral = true,
+                    Sort::DeviceLists => last.device_lists = true,
                     Sort::OwnReceipts(ReceiptKind::Private) => last.own_receipts = true,
                     Sort::OwnReceipts(ReceiptKind::Public) => last.own_public = true,
                 }

@@ -16,10 +16,11 @@ use crate::{causes, places::Bounds, texts::tr};
 /// unread, `/sync`, sessions, who is to be sent what. Each divides its part among its caches. The store's is small: its blocks are in the
 /// system's memory for files as well, while an event that has to be made of them anew costs some microseconds.
 const STORE: u64 = 20;
-const ROOMS: u64 = 61;
+const ROOMS: u64 = 60;
 const PUSH: u64 = 2;
 const SYNC: u64 = 9;
 const TO_DEVICE: u64 = 1;
+const ENCRYPTION: u64 = 1;
 const ACCOUNTS: u64 = 4;
 const FEDERATION: u64 = 3;
 
@@ -101,6 +102,11 @@ impl Config {
     /// Memory of the caches of what is unread.
     pub fn push_memory(&self) -> ByteSize {
         self.memory(PUSH)
+    }
+
+    /// Memory of the counts of devices' keys.
+    pub fn encryption_memory(&self) -> ByteSize {
+        self.memory(ENCRYPTION)
     }
 
     fn memory(&self, hundredths: u64) -> ByteSize {

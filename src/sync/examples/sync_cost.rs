@@ -77,11 +77,22 @@ async fn server(disk: &MemoryDisk) -> Server {
     });
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
     let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
+    let encryption = encryption::Encryption::open(encryption::Parts {
+        store: store.clone(),
+        rooms: engine.rooms().clone(),
+        accounts: accounts.clone(),
+        peers: Arc::new(encryption::NoPeers),
+        clock: clock.clone(),
+        random: Random::seeded(8),
+        memory: base::ByteSize::mib(1),
+        metrics: &metrics,
+    });
     let syncs = Syncs::new(
         engine.rooms().clone(),
         accounts,
         to_device,
         push,
+        encryption,
         store.clone(),
         clock,
         base::ByteSize::mib(32),

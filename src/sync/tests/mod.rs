@@ -4,6 +4,7 @@
 mod aging;
 mod costs;
 mod data;
+mod encryption;
 mod gathering;
 mod lacking;
 mod limits;

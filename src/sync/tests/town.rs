@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use account::{Accounts, PasswordCost, PresenceConfig, State};
 use base::{Clock, ManualClock, Metrics, Random, Tasks};
+use encryption::{Encryption, NoPeers};
 use engine::{CreateRoom, Engine, Joining, NoRemote, Preset, Profile, Txn};
 use pdu::{Authorities, Authority, Draft};
 use push::Push;
@@ -26,6 +27,7 @@ pub(super) struct Town {
     pub(super) engine: Engine,
     pub(super) rooms: Rooms,
     pub(super) accounts: Accounts,
+    pub(super) encryption: Encryption,
     pub(super) store: Store,
     pub(super) to_device: ToDevice,
     pub(super) syncs: Syncs,
@@ -160,11 +162,22 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
     });
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
     let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
+    let encryption = Encryption::open(encryption::Parts {
+        store: store.clone(),
+        rooms: engine.rooms().clone(),
+        accounts: accounts.clone(),
+        peers: Arc::new(NoPeers),
+        clock: clock.clone(),
+        random: Random::seeded(8),
+        memory: base::ByteSize::mib(1),
+        metrics: &metrics,
+    });
     let syncs = Syncs::new(
         engine.rooms().clone(),
         accounts.clone(),
         to_device.clone(),
         push,
+        encryption.clone(),
         store.clone(),
         clock,
         base::ByteSize::mib(32),
@@ -172,7 +185,7 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
         &metrics,
     );
     let rooms = engine.rooms().clone();
-    Town { rooms, engine, accounts, store, to_device, syncs, clock: manual, tasks, metrics }
+    Town { rooms, engine, accounts, encryption, store, to_device, syncs, clock: manual, tasks, metrics }
 }
 
 impl Town {

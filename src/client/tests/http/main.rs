@@ -11,6 +11,7 @@ mod finding;
 mod hidden;
 mod ignoring;
 mod inviting;
+mod keys;
 mod media;
 mod moderation;
 mod others;

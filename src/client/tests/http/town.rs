@@ -5,6 +5,7 @@ use std::sync::Arc;
 use account::{Accounts, Actor, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings};
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use client::{ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, media_routes, routes};
+use encryption::{Encryption, NoPeers};
 use engine::{Engine, NoRemote};
 use http_body_util::BodyExt;
 use media::{Files, FilesConfig, Media};
@@ -170,8 +171,18 @@ impl Town {
             metrics: &metrics,
         });
         let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
-        let push = Push::new(rooms, accounts.clone(), store, memory, &metrics);
+        let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
         accounts.add_device_ends(push.device_ends());
+        let encryption = Encryption::open(encryption::Parts {
+            store,
+            rooms: engine.rooms().clone(),
+            accounts: accounts.clone(),
+            peers: Arc::new(NoPeers),
+            clock: clock.clone(),
+            random: random.clone(),
+            memory: base::ByteSize::mib(1),
+            metrics: &metrics,
+        });
         let [first, second] = names;
         let faces = Faces::new((first, Vec::new()), [(second, Vec::new())]);
         let kit = Kit::new(
@@ -185,6 +196,7 @@ impl Town {
         .behind(Proxies { networks: vec![PROXY.parse::<Network>().unwrap()], ..Proxies::default() });
         let api = ClientApi::new(
             accounts.clone(),
+            encryption,
             engine.clone(),
             push,
             authorities,

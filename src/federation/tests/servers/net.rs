@@ -14,6 +14,7 @@ use account::{Accounts, NewUser};
 use async_trait::async_trait;
 use base::{Clock, Metrics, Random, Tasks};
 use bytes::Bytes;
+use encryption::{Encryption, NoPeers};
 use engine::{CreateRoom, Engine, InboxLimits, Joining, Preset, Profile};
 use federation::{
     Config, Federation, Parts, Peering, Peers, Sender, SenderConfig, Transport, TransportError,
@@ -382,7 +383,17 @@ impl Node {
             tasks: &tasks,
             metrics: &metrics,
         });
-        let routes = federation.routes(&engine, &accounts, &to_device);
+        let encryption = Encryption::open(encryption::Parts {
+            store: store.clone(),
+            rooms: engine.rooms().clone(),
+            accounts: accounts.clone(),
+            peers: Arc::new(NoPeers),
+            clock: clock.clone(),
+            random: random.clone(),
+            memory: base::ByteSize::mib(1),
+            metrics: &metrics,
+        });
+        let routes = federation.routes(&engine, &accounts, &to_device, &encryption);
         let endpoints = routes.endpoints();
         let router = web::router(routes, Arc::new(kit)).unwrap();
         {

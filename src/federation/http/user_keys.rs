@@ -1,0 +1,95 @@
+//! Keys of users of ours, as other servers may have them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use encryption::{Claims, UserKeys, Wanted};
+use ruma::{CanonicalJsonObject, OwnedDeviceId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use web::{ApiError, Origin, RawCall, Response, StatusCode, json_response};
+
+use super::{FederationApi, json::object_body, queries::must_be_of};
+
+/// `GET /user/devices/{userId}`: the devices of a user of ours that take part in encryption, and the keys that vouch for
+/// them.
+///
+/// Devices without keys are of no use to others and are not named.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1userdevicesuserid>
+pub(super) async fn devices(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct Device {
+        device_id: OwnedDeviceId,
+        keys: CanonicalJsonObject,
+    }
+    #[derive(Serialize)]
+    struct Answer {
+        user_id: OwnedUserId,
+        stream_id: u64,
+        devices: Vec<Device>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        master_key: Option<CanonicalJsonObject>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        self_signing_key: Option<CanonicalJsonObject>,
+    }
+
+    let user_id: OwnedUserId = call.args.get(0)?;
+    must_be_of(&call.caller, &user_id)?;
+    if api.accounts.find_user(&user_id).await?.is_none() {
+        return Err(ApiError::not_found("There is no such user here"));
+    }
+    // Before the keys: what changes between the two is told once more, and not passed over.
+    let stream_id = api.encryption.list_number(&user_id).await?;
+    let wanted = Wanted::from([(user_id.clone(), Vec::new())]);
+    let UserKeys { devices, master, self_signing, .. } =
+        api.encryption.own_keys(None, &wanted).await?.remove(&user_id).unwrap_or_default();
+    let device = |(device_id, keys)| Device { device_id, keys };
+    let answer = Answer {
+        user_id,
+        stream_id,
+        devices: devices.into_iter().map(device).collect(),
+        master_key: master,
+        self_signing_key: self_signing,
+    };
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// `POST /user/keys/query`: keys of users of ours. Of others nothing is answered.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#post_matrixfederationv1userkeysquery>
+pub(super) async fn query(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Body {
+        device_keys: Wanted,
+    }
+
+    let Body { device_keys: mut wanted } = object_body(&call)?;
+    wanted.retain(|user, _| user.server_name() == call.caller.destination);
+    let mut answer = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (user, keys) in api.encryption.own_keys(None, &wanted).await? {
+        let UserKeys { devices, master, self_signing, .. } = keys;
+        answer.1.extend(master.map(|key| (user.clone(), key)));
+        answer.2.extend(self_signing.map(|key| (user.clone(), key)));
+        answer.0.insert(user, devices);
+    }
+    let (device_keys, master_keys, self_signing_keys) = answer;
+    let answer = json!({
+        "device_keys": device_keys, "master_keys": master_keys, "self_signing_keys": self_signing_keys,
+    });
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// `POST /user/keys/claim`: one-time keys of devices of users of ours. Of others nothing is answered.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#post_matrixfederationv1userkeysclaim>
+pub(super) async fn claim(api: Arc<FederationApi>, call: RawCall<Origin>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Body {
+        one_time_keys: Claims,
+    }
+
+    let Body { one_time_keys: mut wanted } = object_body(&call)?;
+    wanted.retain(|user, _| user.server_name() == call.caller.destination);
+    let given = api.encryption.claim_own(wanted).await?;
+    Ok(json_response(StatusCode::OK, &json!({ "one_time_keys": given })))
+}
