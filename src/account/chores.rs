@@ -30,6 +30,8 @@ pub(crate) enum Chore {
     SpreadName,
     /// Bring the member events up to date with the picture.
     SpreadPicture,
+    /// Take back what was to be said later, as the account is locked or suspended.
+    Silence,
 }
 
 /// A part of the profile that rooms show.
@@ -46,6 +48,7 @@ impl Chore {
             Self::LeaveRooms => 2,
             Self::SpreadName => 3,
             Self::SpreadPicture => 4,
+            Self::Silence => 5,
         }
     }
 
@@ -55,6 +58,7 @@ impl Chore {
             2 => Some(Self::LeaveRooms),
             3 => Some(Self::SpreadName),
             4 => Some(Self::SpreadPicture),
+            5 => Some(Self::Silence),
             _ => None,
         }
     }
@@ -136,6 +140,7 @@ impl Accounts {
             Chore::SpreadProfile => self.spread_profile(user, &[Field::Name, Field::Picture]).await?,
             Chore::SpreadName => self.spread_profile(user, &[Field::Name]).await?,
             Chore::SpreadPicture => self.spread_profile(user, &[Field::Picture]).await?,
+            Chore::Silence => self.inner.engine.silence_delayed(user).await?,
             Chore::LeaveRooms => {
                 // Before he leaves: whoever has gone says nothing more.
                 self.inner.engine.cancel_all_delayed(user).await?;

@@ -14,6 +14,7 @@ use store::{Batch, Order, Range, Topic};
 
 use crate::{
     Accounts, Error,
+    chores::Chore,
     tables::{self, Moderation, UserRow},
 };
 
@@ -30,6 +31,10 @@ impl Change {
             Self::Lock(locked) => Moderation { locked, ..before },
             Self::Suspend(suspended) => Moderation { suspended, ..before },
         }
+    }
+
+    fn silences(self) -> bool {
+        matches!(self, Self::Lock(true) | Self::Suspend(true))
     }
 
     fn action(self) -> Action {
@@ -109,9 +114,17 @@ impl Accounts {
                 true => batch.delete(&tables::MODERATION, key),
                 false => batch.put(&tables::MODERATION, key, &after),
             }
+            let is_silenced = change.silences();
+            if is_silenced {
+                self.put_chore(&mut batch, user, Chore::Silence);
+            }
             self.deed(change.action(), by, user).write(&mut batch, user.server_name());
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
+                Ok(()) if is_silenced => {
+                    self.start_chore(user, Chore::Silence);
+                    return Ok(());
+                }
                 done => return done,
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pdu::{Draft, MAX_PDU_BYTES};
-use room::{Error, attempts::Attempts, read::room::RoomInfo, tables::Membership};
+use room::{Error, attempts::Attempts, ids::RoomSerial, read::room::RoomInfo, tables::Membership};
 use ruma::{RoomId, UserId, events::TimelineEventType};
 use serde_json::value::RawValue;
 use store::{Batch, CommitError, Order, Range};
@@ -236,21 +236,49 @@ impl Engine {
     /// # Errors
     /// [`Error::Store`], [`Error::Commit`].
     pub async fn cancel_all_delayed(&self, user: &UserId) -> Result<(), Error> {
+        self.cancel_where(user, |_, _| true).await
+    }
+
+    /// Takes those delayed events of a user away by which he would say something, as his account is locked or suspended.
+    /// State without content stays: by it clients say that he is in a call no more.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Commit`].
+    pub async fn silence_delayed(&self, user: &UserId) -> Result<(), Error> {
+        let takes_back = |row: &DelayRow, said: &DelayedRow| {
+            row.state_key.is_some()
+                && said.content.bytes().filter(|byte| !byte.is_ascii_whitespace()).eq(*b"{}")
+        };
+        self.cancel_where(user, |row, said| said.is_none_or(|said| !takes_back(row, said))).await
+    }
+
+    async fn cancel_where(
+        &self,
+        user: &UserId,
+        goes: impl Fn(&DelayRow, Option<&DelayedRow>) -> bool,
+    ) -> Result<(), Error> {
+        let mut range = Range::prefix(user.as_str());
         loop {
-            let range = Range::prefix(user.as_str());
-            let rows = self.store().scan(&USER_DELAYS, range, Order::Ascending, AT_ONCE).await?;
+            let rows = self.store().scan(&USER_DELAYS, range.clone(), Order::Ascending, AT_ONCE).await?;
+            let Some((last, ())) = rows.last() else { return Ok(()) };
+            range = range.after(last);
             let ids: Vec<String> = rows.into_iter().map(|((_, id), ())| id).collect();
-            if ids.is_empty() {
-                return Ok(());
-            }
+            let rows = self.store().get_many(&DELAYS, &ids).await?;
+            let room_of = |row: &Option<DelayRow>| row.as_ref().map_or(RoomSerial(0), |row| row.room);
+            let keys: Vec<_> = rows.iter().zip(&ids).map(|(row, id)| (room_of(row), id.as_str())).collect();
+            let said = self.store().get_many(&DELAYED, &keys).await?;
             let mut batch = Batch::new();
-            for (id, row) in ids.iter().zip(self.store().get_many(&DELAYS, &ids).await?) {
-                batch.delete(&USER_DELAYS, &(user.as_str(), id.as_str()));
-                if let Some(row) = row {
-                    row.end(&mut batch, id);
+            for ((id, row), said) in ids.iter().zip(rows).zip(said) {
+                match row {
+                    Some(row) if !goes(&row, said.as_ref()) => continue,
+                    Some(row) => row.end(&mut batch, id),
+                    None => {}
                 }
+                batch.delete(&USER_DELAYS, &(user.as_str(), id.as_str()));
             }
-            self.store().commit(batch).await.map_err(Error::Commit)?;
+            if !batch.is_empty() {
+                self.store().commit(batch).await.map_err(Error::Commit)?;
+            }
         }
     }
 

@@ -267,6 +267,30 @@ async fn a_request_is_served_once_and_what_is_too_long_too_much_or_not_ones_room
 }
 
 #[tokio::test]
+async fn who_is_silenced_says_nothing_any_more_but_goes_out_of_a_call() {
+    let (_net, hand, server) = town().await;
+    let (hanako, taro) = people();
+    let room = server.public_room(&hanako).await;
+    server.join(&taro, &room, "a.test").await.unwrap();
+    server.later(&room, message(&hanako, "まだ")).await;
+    server.later(&room, message(&taro, "他")).await;
+    let call = |content| state(&hanako, "org.matrix.msc3401.call.member", "_call", &content);
+    server.engine.send(&room, call(json!({ "application": "m.call" })), None).await.unwrap();
+    server.later(&room, call(json!({}))).await;
+    server.later(&room, state(&hanako, "m.room.topic", "", &json!({ "topic": "後" }))).await;
+    server.engine.silence_delayed(&hanako).await.unwrap();
+    settle().await;
+    hand.advance(TEN);
+    until(async || server.is_rid_of_delays().await).await;
+    assert_eq!(server.bodies(&room).await, ["他"]);
+    let now = server.state(&room).await;
+    assert!(now.iter().all(|(kind, ..)| kind != "m.room.topic"));
+    let calls = server.timeline(&room).await;
+    let calls = calls.iter().filter(|event| event.kind() == "org.matrix.msc3401.call.member").count();
+    assert_eq!(calls, 2, "she is in the call, and then she is not");
+}
+
+#[tokio::test]
 async fn who_has_left_says_nothing_any_more() {
     let (_net, hand, server) = town().await;
     let (hanako, taro) = people();

@@ -91,6 +91,26 @@ async fn a_suspended_account_reads_and_speaks_no_more() {
 }
 
 #[tokio::test]
+async fn what_a_suspended_account_wanted_to_say_later_is_not_said() {
+    let town = Town::new().await;
+    let (somu, hanako) = (town.admin("somu").await, town.user("hanako").await);
+    let room = hanako.create_room(json!({})).await;
+    let later = format!("/rooms/{room}/send/m.room.message/1?org.matrix.msc4140.delay=600000");
+    hanako.put(&later, json!({ "msgtype": "m.text", "body": "後で" })).await.ok();
+    let waiting = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
+    let count = async || hanako.get(waiting).await.ok()["delayed_events"].as_array().unwrap().len();
+    assert_eq!(count().await, 1);
+    somu.put(&path("suspend", &hanako), json!({ "suspended": true })).await.ok();
+    let gone = async {
+        while count().await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("it would be said");
+    hanako.put(&later.replace("/1?", "/2?"), json!({})).await.fails(403, "M_USER_SUSPENDED");
+}
+
+#[tokio::test]
 async fn only_administrators_of_the_authority_moderate_and_no_administrator_is_moderated() {
     let town = Town::new().await;
     let (somu, buka) = (town.admin("somu").await, town.admin("buka").await);
