@@ -61,8 +61,9 @@ impl Accounts {
             self.commit(batch).await?;
             return Err(unknown());
         }
-        // Given out before the account was closed, it proves nothing any more.
-        let is_closed = self.find_user_row(&user).await?.is_some_and(|row| row.deactivated);
+        // Given out before the account was closed or locked, it proves nothing any more.
+        let is_closed = self.find_user_row(&user).await?.is_some_and(|row| row.deactivated)
+            || self.kept_from(&user).await?.locked;
         if !is_closed && user.server_name() == authority { Ok(user) } else { Err(unknown()) }
     }
 

@@ -142,7 +142,12 @@ impl Lists {
             false => last.value.list,
         });
         let own = [Topic::devices(user.as_str()), lists_moved()];
-        let topics = rooms.iter().map(|(_, id)| Topic::device_lists(id.as_str())).chain(own);
+        // Those who wait are woken as by what is of the moment: a topic more for each of somebody's rooms would be half as much
+        // again of what watches take.
+        let topics = rooms
+            .iter()
+            .flat_map(|(_, id)| [Topic::device_lists(id.as_str()), Topic::ephemeral(id.as_str())]);
+        let topics = topics.chain(own);
         let slot = batch.mark(topics);
         let is_of_devices = !changed.devices.is_empty();
         let row = ChangeRow {

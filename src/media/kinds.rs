@@ -49,7 +49,10 @@ pub fn kind(given: Option<&str>) -> String {
     let given = given.map(str::trim).filter(|given| given.len() <= LONGEST_KIND);
     let is_one = |given: &&str| {
         let is_printable = given.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        // Outside of quotes a comma makes two of it, of which browsers take the last.
+        let is_single = given.split('"').step_by(2).all(|unquoted| !unquoted.contains(','));
         is_printable
+            && is_single
             && essence(given).split_once('/').is_some_and(|(main, sub)| is_token(main) && is_token(sub))
     };
     given.filter(is_one).unwrap_or(UNKNOWN).to_owned()
@@ -179,6 +182,11 @@ mod tests {
     fn a_type_is_one_or_unknown() {
         assert_eq!(kind(Some("Text/Plain; charset=utf-8")), "Text/Plain; charset=utf-8");
         assert_eq!(kind(Some("img/png")), "img/png");
+        let quoted = r#"video/mp4; codecs="avc1.42E01E, mp4a.40.2""#;
+        assert_eq!(kind(Some(quoted)), quoted);
+        for two in ["image/png;a, text/html", "image/png ;,text/html", r#"image/png;a="b", text/html"#] {
+            assert_eq!(kind(Some(two)), UNKNOWN, "{two}");
+        }
         let longest = format!("a/{}", "b".repeat(300));
         for bad in ["", "png", "/", "a/", "a b/c", "a/b\r\nX: y", "文/字", "a/b; x=字", longest.as_str()] {
             assert_eq!(kind(Some(bad)), UNKNOWN, "{bad}");

@@ -3,7 +3,11 @@
 //!
 //! When a copy was asked for last is known to the day, and written once a day at most.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use base::Timestamp;
 use futures_util::StreamExt;
@@ -22,6 +26,9 @@ use crate::{
 const AT_ONCE: usize = 32;
 const MOST: usize = 512;
 
+/// Of one server so many at a time: one that never comes to an end keeps no other's files away.
+const OF_ONE_AT_ONCE: usize = 4;
+
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 type Outcome = Option<Result<(), FetchError>>;
@@ -32,11 +39,26 @@ pub(crate) struct Fetching {
     elsewhere: Arc<dyn Elsewhere>,
     under_way: Arc<Mutex<Fetches>>,
     places: Arc<Semaphore>,
+    of_servers: Mutex<HashMap<OwnedServerName, Weak<Semaphore>>>,
 }
 
 impl Fetching {
     pub(crate) fn new(elsewhere: Arc<dyn Elsewhere>) -> Self {
-        Self { elsewhere, under_way: Arc::default(), places: Arc::new(Semaphore::new(AT_ONCE)) }
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self { elsewhere, under_way: Arc::default(), places, of_servers: Mutex::default() }
+    }
+
+    /// The places of one server, which are shared as long as somebody has or wants one.
+    fn places_of(&self, server: &ServerName) -> Arc<Semaphore> {
+        let mut of_servers = self.of_servers.lock();
+        if let Some(places) = of_servers.get(server).and_then(Weak::upgrade) {
+            return places;
+        }
+        // There are no more than fetches under way.
+        of_servers.retain(|_, places| places.strong_count() > 0);
+        let places = Arc::new(Semaphore::new(OF_ONE_AT_ONCE));
+        of_servers.insert(server.to_owned(), Arc::downgrade(&places));
+        places
     }
 }
 
@@ -144,7 +166,9 @@ impl Media {
         self.inner.tasks.spawn("media fetch", async move {
             let (server, id) = &entry.key;
             let fetched = media.inner.clock.timeout(media.inner.config.remote_time, async {
-                // Nobody closes it.
+                // Nobody closes them.
+                let of_server = media.inner.fetching.places_of(server);
+                let _place_of_server = of_server.acquire().await.ok();
                 let _place = media.inner.fetching.places.acquire().await.ok();
                 media.fetch_now(&from, server, id).await
             });

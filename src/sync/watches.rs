@@ -74,8 +74,7 @@ fn topics(user: &UserId, rooms: &UserRooms) -> (Vec<Topic>, Vec<Topic>) {
         // Who is signed out waits no longer.
         Topic::devices(user),
     ];
-    let patient = joined().map(Topic::ephemeral).chain(joined().map(Topic::device_lists));
-    (joined().map(Topic::room).chain(own).collect(), patient.collect())
+    (joined().map(Topic::room).chain(own).collect(), joined().map(Topic::ephemeral).collect())
 }
 
 /// Whether the same rooms are joined in both.

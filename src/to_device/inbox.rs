@@ -22,6 +22,10 @@ use crate::{
 pub(crate) const MOST_WAITING: i64 = 100_000;
 pub(crate) const MOST_WAITING_BYTES: i64 = 128 << 20;
 
+/// Of that, messages from other servers take one part in so many: whoever has a key of a server could fill it all, and what
+/// colleagues send would not be kept.
+const PART_OF_OTHERS: i64 = 4;
+
 /// So many messages, and about so many bytes of them, are told in one answer.
 pub(crate) const PAGE: usize = 100;
 const PAGE_BYTES: usize = 1 << 20;
@@ -54,9 +58,13 @@ pub(crate) struct Room(BTreeMap<(OwnedUserId, OwnedDeviceId), (i64, i64)>);
 
 impl Room {
     /// Whether there is room for a message, which it has then.
-    fn take(&mut self, device: &Standing, bytes: i64) -> bool {
+    fn take(&mut self, device: &Standing, sender: &str, bytes: i64) -> bool {
         let waiting = self.0.entry((device.user().to_owned(), device.device().to_owned())).or_default();
-        let has_room = waiting.0 < MOST_WAITING && waiting.1.saturating_add(bytes) <= MOST_WAITING_BYTES;
+        let is_of_ours =
+            UserId::parse(sender).is_ok_and(|sender| sender.server_name() == device.user().server_name());
+        let part = if is_of_ours { 1 } else { PART_OF_OTHERS };
+        let has_room =
+            waiting.0 < MOST_WAITING / part && waiting.1.saturating_add(bytes) <= MOST_WAITING_BYTES / part;
         if has_room {
             *waiting = (waiting.0 + 1, waiting.1 + bytes);
         }
@@ -166,7 +174,7 @@ impl ToDevice {
         row: &MessageRow,
     ) -> bool {
         let bytes = counted(row.size());
-        if !room.take(device, bytes) {
+        if !room.take(device, &row.sender, bytes) {
             return false;
         }
         let (user, name) = (device.user(), device.device());

@@ -269,9 +269,14 @@ pub(crate) fn check_content(content: &RawValue) -> Result<(), Error> {
     if json.len() > LARGEST_CONTENT {
         return Err(Error::TooLarge("the content of a message has at most 64 KiB"));
     }
-    match depth(json) > DEEPEST_CONTENT {
-        true => Err(Error::BadMessage("the content of a message is nested too deeply".to_owned())),
-        false => Ok(()),
+    if depth(json) > DEEPEST_CONTENT {
+        return Err(Error::BadMessage("the content of a message is nested too deeply".to_owned()));
+    }
+    // Numbers that are none for most readers would have a client fail at each of its syncs, since it never says that it has
+    // read one.
+    match serde_json::from_str::<serde_json::Value>(json) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Error::BadMessage(format!("the content of a message cannot be read: {why}"))),
     }
 }
 
@@ -304,7 +309,17 @@ fn name_of(sending: &Sending<'_>) -> NameHash {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
+
+    #[test]
+    fn numbers_that_readers_cannot_hold_are_no_content() {
+        let is_fine = |json: String| check_content(&RawValue::from_string(json).unwrap()).is_ok();
+        assert!(is_fine(r#"{"a":1.5,"b":-9007199254740991,"c":"1e999"}"#.to_owned()));
+        assert!(!is_fine(r#"{"a":1e999}"#.to_owned()));
+        assert!(!is_fine(format!("{{\"a\":[-1{}]}}", "0".repeat(5_000))));
+    }
 
     #[test]
     fn levels_are_counted_outside_of_strings() {

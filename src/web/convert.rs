@@ -313,7 +313,8 @@ impl From<media::Error> for ApiError {
                 StatusCode::GATEWAY_TIMEOUT,
                 "M_NOT_YET_UPLOADED",
                 "The media has not been uploaded yet",
-            ),
+            )
+            .known(),
             Error::AlreadyUploaded => ApiError::new(
                 StatusCode::CONFLICT,
                 "M_CANNOT_OVERWRITE_MEDIA",

@@ -39,7 +39,7 @@ fn is_seen_by_others(method: &Method, segments: &[&str]) -> bool {
         return false;
     }
     match segments {
-        ["createRoom"] | ["join" | "knock", _] | ["profile" | "directory", ..] => true,
+        ["createRoom"] | ["join" | "knock", _] | ["profile" | "directory" | "presence", ..] => true,
         ["rooms", _, verb, ..] => matches!(
             *verb,
             "send" | "state" | "join" | "invite" | "kick" | "ban" | "unban" | "upgrade" | "typing"
@@ -77,6 +77,7 @@ mod tests {
             (&post, "/_matrix/client/v3/createRoom", false),
             (&put, "/_matrix/client/v3/profile/{user_id}/{key_name}", false),
             (&get, "/_matrix/client/v3/profile/{user_id}", true),
+            (&put, "/_matrix/client/v3/presence/{user_id}/status", false),
             (&post, "/_matrix/client/v3/rooms/{room_id}/receipt/{receipt_type}/{event_id}", true),
             (&put, "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}", true),
             (&post, "/_matrix/client/v3/keys/signatures/upload", true),

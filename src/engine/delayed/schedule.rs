@@ -21,6 +21,10 @@ use crate::{
 /// Letters and digits of an id: whoever knows one needs no other proof, so nobody guesses it.
 const ID_LENGTH: usize = 32;
 
+/// State by which somebody says that he is in a call.
+const CALL_MEMBERS: [&str; 4] =
+    ["m.call.member", "org.matrix.msc3401.call.member", "m.rtc.member", "org.matrix.msc4143.rtc.member"];
+
 /// How many of a user are taken away in one commit.
 const AT_ONCE: usize = 100;
 
@@ -240,13 +244,14 @@ impl Engine {
     }
 
     /// Takes those delayed events of a user away by which he would say something, as his account is locked or suspended.
-    /// State without content stays: by it clients say that he is in a call no more.
+    /// The end of his part in a call stays, which is state without content.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Commit`].
     pub async fn silence_delayed(&self, user: &UserId) -> Result<(), Error> {
         let takes_back = |row: &DelayRow, said: &DelayedRow| {
             row.state_key.is_some()
+                && CALL_MEMBERS.contains(&&*row.kind)
                 && said.content.bytes().filter(|byte| !byte.is_ascii_whitespace()).eq(*b"{}")
         };
         self.cancel_where(user, |row, said| said.is_none_or(|said| !takes_back(row, said))).await

@@ -278,13 +278,14 @@ async fn who_is_silenced_says_nothing_any_more_but_goes_out_of_a_call() {
     server.engine.send(&room, call(json!({ "application": "m.call" })), None).await.unwrap();
     server.later(&room, call(json!({}))).await;
     server.later(&room, state(&hanako, "m.room.topic", "", &json!({ "topic": "後" }))).await;
+    server.later(&room, state(&hanako, "m.room.avatar", "", &json!({}))).await;
     server.engine.silence_delayed(&hanako).await.unwrap();
     settle().await;
     hand.advance(TEN);
     until(async || server.is_rid_of_delays().await).await;
     assert_eq!(server.bodies(&room).await, ["他"]);
     let now = server.state(&room).await;
-    assert!(now.iter().all(|(kind, ..)| kind != "m.room.topic"));
+    assert!(now.iter().all(|(kind, ..)| kind != "m.room.topic" && kind != "m.room.avatar"));
     let calls = server.timeline(&room).await;
     let calls = calls.iter().filter(|event| event.kind() == "org.matrix.msc3401.call.member").count();
     assert_eq!(calls, 2, "she is in the call, and then she is not");
