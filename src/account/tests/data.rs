@@ -357,6 +357,19 @@ async fn openid_tokens_are_gone_when_their_time_is_over() {
 }
 
 #[tokio::test]
+async fn openid_tokens_of_a_locked_account_prove_nothing_while_it_is_locked() {
+    let town = open_town().await;
+    let (user, _) = town.register("hanako", false).await;
+    let token = town.accounts.request_openid_token(&user).await.unwrap().token;
+    let by = crate::Actor::operator("test");
+    town.accounts.set_locked(&user, true, &by).await.unwrap();
+    let refused = town.accounts.openid_user(user.server_name(), &token).await;
+    assert!(matches!(refused, Err(crate::Error::UnknownToken { .. })), "{refused:?}");
+    town.accounts.set_locked(&user, false, &by).await.unwrap();
+    assert_eq!(town.accounts.openid_user(user.server_name(), &token).await.unwrap(), user);
+}
+
+#[tokio::test]
 async fn openid_tokens_whose_time_is_over_are_removed_without_anybody_asking() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;
