@@ -101,11 +101,32 @@ impl Rooms {
     /// # Errors
     /// [`Error::Store`].
     pub async fn rooms_of_people(&self, users: &[&UserId]) -> Result<Vec<Vec<RoomSerial>>, Error> {
+        self.rooms_with_due(users, MOST_DUE, MOST_WALKS).await
+    }
+
+    /// Rooms in which a user may be, ours or not: no room that he is in is missing, and some may be there that he is not in.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn possible_rooms_of(&self, user: &UserId) -> Result<Vec<RoomSerial>, Error> {
+        let mut rooms = self.rooms_with_due(&[user], usize::MAX, usize::MAX).await?.pop().unwrap_or_default();
+        rooms.sort_unstable();
+        rooms.dedup();
+        Ok(rooms)
+    }
+
+    /// The rooms of users' rows, with at most so many for which each is due and so many all members of which are.
+    async fn rooms_with_due(
+        &self,
+        users: &[&UserId],
+        most_due: usize,
+        most_walks: usize,
+    ) -> Result<Vec<Vec<RoomSerial>>, Error> {
         let users: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
-        // Before the rows: who is not due any more has his row written.
+        // Before the rows: what is due, and rooms that are walked, go when the row has it.
         let ranges = users.iter().map(|user| Range::prefix(*user)).collect();
-        let due = self.store().scan_many(&DUE, ranges, Order::Ascending, MOST_DUE).await?;
-        let walks = self.store().scan(&WALKS, Range::all(), Order::Ascending, MOST_WALKS).await?;
+        let due = self.store().scan_many(&DUE, ranges, Order::Ascending, most_due).await?;
+        let walks = self.store().scan(&WALKS, Range::all(), Order::Ascending, most_walks).await?;
         let walked: Vec<RoomSerial> = walks.into_iter().map(|(room, _)| room).collect();
         let people = self.store().get_many(&PEOPLE, &users).await?;
         let mut rooms = Vec::with_capacity(users.len());
@@ -116,22 +137,6 @@ impl Rooms {
             of_one.extend(&walked);
             rooms.push(of_one);
         }
-        Ok(rooms)
-    }
-
-    /// Rooms in which a user may be, ours or not: no room that he is in is missing, and some may be there that he is not in.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn possible_rooms_of(&self, user: &UserId) -> Result<Vec<RoomSerial>, Error> {
-        // In this order: what is due, and rooms that are walked, go when the row has it.
-        let due = self.store().scan(&DUE, Range::prefix(user.as_str()), Order::Ascending, usize::MAX).await?;
-        let walked = self.store().scan(&WALKS, Range::all(), Order::Ascending, usize::MAX).await?;
-        let mut rooms = self.rooms_of_people(&[user]).await?.pop().unwrap_or_default();
-        rooms.extend(due.into_iter().map(|((_, room), ())| room));
-        rooms.extend(walked.into_iter().map(|(room, _)| room));
-        rooms.sort_unstable();
-        rooms.dedup();
         Ok(rooms)
     }
 
