@@ -9,12 +9,13 @@
 //! nothing led to cannot take away one that came later.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Seek, SeekFrom},
     ops::Range,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -55,6 +56,7 @@ struct Inner {
     /// Where the storage lies.
     directory: PathBuf,
     random: Random,
+    shelves: Shelves,
 }
 
 /// Settings of [`Files`].
@@ -75,7 +77,7 @@ impl Files {
     /// When it cannot be used.
     pub fn open(config: FilesConfig, random: &Random) -> Result<Self, Error> {
         let files = config.directory.join("files");
-        make_shelves(&files, config.synced).map_err(|error| Error::file("kept", error))?;
+        make_directory(&files).map_err(|error| Error::file("kept", error))?;
         let storage =
             LocalFileSystem::new_with_prefix(&files).map_err(|error| Error::object("kept", error))?;
         let FilesConfig { directory: root, reserve, synced } = config;
@@ -88,6 +90,7 @@ impl Files {
             storage: Arc::new(storage),
             directory: files,
             random: random.clone(),
+            shelves: Shelves::default(),
         })))
     }
 
@@ -137,7 +140,12 @@ impl Files {
     /// The same at this place, which must be one that was never used.
     pub(crate) async fn keep_at(&self, whole: &Whole, place: &str) -> Result<(), Error> {
         let (from, to, synced) = (whole.part.0.clone(), self.0.directory.join(place), self.0.synced);
-        let moved = spawn_blocking(move || put_in_place(&from, &to, synced)).await;
+        let this = self.clone();
+        let moved = spawn_blocking(move || {
+            this.0.shelves.have(&to, synced)?;
+            put_in_place(&from, &to, synced)
+        })
+        .await;
         moved
             .unwrap_or_else(|error| Err(io::Error::other(error)))
             .map_err(|error| Error::file("written", error))
@@ -277,19 +285,28 @@ fn make_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes all directories of files at once, so that no file waits for the name of its own to be on the disk.
-fn make_shelves(files: &Path, synced: bool) -> io::Result<()> {
-    make_directory(files)?;
-    for shelf in 0..=u8::MAX {
-        make_directory(&files.join(hex(&[shelf])))?;
-    }
-    if synced {
-        let above = files.parent().unwrap_or(files);
-        for directory in [files, above] {
-            File::open(directory)?.sync_all()?;
+/// The directories of files (at most 256, by the first byte of the hash) that this process knows to be on the disk.
+#[derive(Default)]
+struct Shelves(Mutex<BTreeSet<PathBuf>>);
+
+impl Shelves {
+    /// Has the directory of a file; it and its name are on stable storage afterwards, whoever made it.
+    fn have(&self, file: &Path, synced: bool) -> io::Result<()> {
+        let Some(shelf) = file.parent() else { return Ok(()) };
+        // Held while it is made: a second file must not be acknowledged before its directory's name is on the disk.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(shelf) {
+            return Ok(());
         }
+        make_directory(shelf)?;
+        if synced {
+            for above in shelf.ancestors().skip(1).take(3) {
+                File::open(above)?.sync_all()?;
+            }
+        }
+        known.insert(shelf.to_owned());
+        Ok(())
     }
-    Ok(())
 }
 
 /// Moves a file to its place, both on stable storage afterwards.
