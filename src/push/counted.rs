@@ -7,7 +7,7 @@ use room::{EventSerial, Order, RoomSerial, read::receipts::ReadUpTo};
 use ruma::OwnedUserId;
 use store::{Position, UpTo};
 
-use crate::rules::Rules;
+use crate::{rules::Rules, unreads::Unreads};
 
 /// How many events notify somebody who has not read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(crate) struct Counted {
     pub(crate) entered: Position,
     /// What he is called there, once that was asked for.
     pub(crate) name: Option<Name>,
-    pub(crate) unread: Vec<Unread>,
+    pub(crate) unread: Unreads,
 }
 
 /// What was counted lately.
@@ -96,15 +96,13 @@ impl CountsCache {
         let owned = |(user, _): &Place, counted: &Arc<Counted>| {
             let threads = &counted.receipts.read.threads;
             let threads = threads.iter().map(|(thread, _)| thread.len() + size_of::<(String, Order)>());
-            let named = counted.unread.iter().filter_map(|unread| unread.thread.as_ref());
             user.as_str().len()
                 + size_of::<Counted>()
                 + size_of::<Receipts>()
                 + 32
                 + counted.name.iter().flatten().map(|name| name.len() + 16).sum::<usize>()
                 + threads.sum::<usize>()
-                + counted.unread.capacity() * size_of::<Unread>()
-                + named.map(|thread| thread.len() + 16).sum::<usize>()
+                + counted.unread.owned()
         };
         Self(Cache::new(caches, "push_counts", bytes, owned).borrowing())
     }
@@ -122,7 +120,7 @@ impl Counted {
     /// What it tells.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts { read_at: self.receipts.read.newest, ..Counts::default() };
-        for unread in &self.unread {
+        for unread in self.unread.iter() {
             let count = match &unread.thread {
                 None => &mut counts.main,
                 Some(thread) => {

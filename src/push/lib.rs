@@ -20,6 +20,7 @@ mod push;
 mod pushers;
 mod rules;
 mod unread;
+mod unreads;
 
 pub use self::{
     counted::{Count, Counts},

@@ -37,6 +37,7 @@ use crate::{
     facts::Facts,
     glob::fold,
     rules::{Rules, Surroundings},
+    unreads::Unreads,
 };
 
 /// So many of the newest events are looked at.
@@ -223,8 +224,8 @@ impl Push {
                 found.push(index);
             } else if let Some(id) = event.pdu().redacts().filter(|_| event.kind() == REDACTION) {
                 // By what was emptied something may have been in a thread.
-                let unread = rooms[index].known.iter().flat_map(|known| &known.unread);
-                if unread.into_iter().any(|unread| unread.beside && unread.thread.is_some()) {
+                let mut unread = rooms[index].known.iter().flat_map(|known| known.unread.iter());
+                if unread.any(|unread| unread.beside && unread.thread.is_some()) {
                     found.push(index);
                 }
                 redacting.push(index);
@@ -389,17 +390,21 @@ impl Push {
         ignored: &Arc<HashSet<OwnedUserId>>,
         mut room: Room<'_>,
     ) -> Result<Counts, Error> {
+        let has_same_receipts = match (&room.known, &room.receipts) {
+            (Some(known), Some(receipts)) => Arc::ptr_eq(receipts, &known.receipts),
+            _ => false,
+        };
         let is_as_known = room.steps.is_empty()
-            && room.known.as_ref().is_some_and(|known| {
-                let same = room.receipts.as_ref().is_some_and(|read| Arc::ptr_eq(read, &known.receipts));
-                same && known.through >= room.asked.through
-            });
+            && has_same_receipts
+            && room.known.as_ref().is_some_and(|known| known.through >= room.asked.through);
         if is_as_known && let Some(known) = &room.known {
             return Ok(known.counts());
         }
         let read = room.read();
         let mut unread = room.known.as_ref().map(|known| known.unread.clone()).unwrap_or_default();
-        unread.retain(|unread| !unread.is_read(&read));
+        if !has_same_receipts {
+            unread.retain(|unread| !unread.is_read(&read));
+        }
         if room.steps.iter().any(|(_, step)| matches!(step, Step::Redaction)) && !unread.is_empty() {
             self.drop_redacted(room.asked.row.room, &mut unread).await?;
         }
@@ -418,9 +423,7 @@ impl Push {
                 }
             }
         }
-        let too_many = unread.len().saturating_sub(MOST);
-        unread.drain(..too_many);
-        unread.shrink_to_fit();
+        unread.keep_newest(MOST);
         let through = room.known.as_ref().map_or(Position::START, |known| known.through);
         let counted = Counted {
             through: through.max(room.asked.through),
@@ -438,7 +441,7 @@ impl Push {
         Ok(counts)
     }
 
-    async fn drop_redacted(&self, room: RoomSerial, unread: &mut Vec<Unread>) -> Result<(), Error> {
+    async fn drop_redacted(&self, room: RoomSerial, unread: &mut Unreads) -> Result<(), Error> {
         let wanted: Vec<_> = unread.iter().map(|unread| (room, unread.event)).collect();
         let mut events = self.rooms().find_events(&wanted, Keep::Known).await?.into_iter();
         unread.retain(|_| events.next().flatten().is_some_and(|event| event.meta().redacted_by.is_none()));
