@@ -227,6 +227,7 @@ impl House {
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(Elsewhere(federation.clone())),
+            kept: config.device_messages_kept(),
             memory: config.to_device_memory(),
             clock: clock.clone(),
             random: random.clone(),

@@ -72,6 +72,13 @@ pub(crate) struct TakenRow {
 }
 row!(TakenRow, schema = 1);
 
+/// How much of what waits for a device came from whom; key: user, device, origin as `shares` names it, what is counted.
+pub(crate) static INBOX_SHARES: Table<(String, String, String, u8), Counter> =
+    Table::new(248, "to_device.inbox_shares", Tuning::Small);
+
+/// Where the head was at an hour that servers over these data have run; key: which hour.
+pub(crate) static HOURS: Table<u64, Position> = Table::new(249, "to_device.hours", Tuning::Small);
+
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     vec![
@@ -83,6 +90,8 @@ pub fn checks() -> Vec<TableCheck> {
         TAKEN.check(),
         TAKEN_ORDER.check(),
         TAKEN_USE.check(),
+        INBOX_SHARES.check(),
+        HOURS.check(),
     ]
 }
 

@@ -69,6 +69,7 @@ async fn server(disk: &MemoryDisk) -> Server {
         accounts: accounts.clone(),
         authorities,
         contacts: Arc::new(NoContacts),
+        kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
         memory: base::ByteSize::mib(1),
         clock: clock.clone(),
         random,

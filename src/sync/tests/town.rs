@@ -154,6 +154,7 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
         accounts: accounts.clone(),
         authorities,
         contacts: Arc::new(NoContacts),
+        kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
         memory: base::ByteSize::mib(1),
         clock: clock.clone(),
         random,

@@ -164,6 +164,7 @@ impl Town {
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(NoContacts),
+            kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
             memory: base::ByteSize::mib(1),
             clock: clock.clone(),
             random: random.clone(),

@@ -377,6 +377,7 @@ impl Node {
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(Everybody),
+            kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
             memory: base::ByteSize::mib(1),
             clock: clock.clone(),
             random: random.clone(),
