@@ -123,6 +123,11 @@ impl Accounts {
             let mut batch = Batch::new();
             batch.replace(&tables::DEVICES, &key, &row, &renamed);
             log_device(&mut batch, user, device);
+            if renamed.display_name != row.display_name {
+                for ends in self.device_ends() {
+                    ends.put_renamed(&mut batch, user, device).await?;
+                }
+            }
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,

@@ -9,6 +9,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
 
 mod backup;
+mod came;
 mod changes;
 mod cross_signing;
 mod device_keys;
@@ -28,6 +29,7 @@ mod tests;
 mod updates;
 
 pub use backup::{BackupKey, BackupKeys, BackupPage, BackupState, BackupVersion, Removed};
+pub use came::{Arrival, arrivals};
 pub use changes::{Between, ListChanges, ListQuery, lists_moved};
 pub use device_keys::KeyUpload;
 pub use encryption::{Encryption, Parts};

@@ -193,7 +193,7 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: Vec::new(),
+            projections: vec![encryption::arrivals(authorities.clone())],
             remote: federation.remote(),
             keys: federation.key_source(),
             tasks: &edges,
@@ -217,6 +217,7 @@ impl House {
             peers: Arc::new(Elsewhere(federation.clone())),
             clock: clock.clone(),
             random: random.clone(),
+            tells_names: config.federation.device_names,
             memory: config.encryption_memory(),
             metrics: &metrics,
         });

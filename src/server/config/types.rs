@@ -547,6 +547,8 @@ pub struct FederationConfig {
     pub dns: bool,
     /// Servers that are asked for the keys of servers that do not answer.
     pub trusted_notaries: Vec<OwnedServerName>,
+    /// Whether other servers are told what users call their devices.
+    pub device_names: bool,
     /// Fixed addresses by server name.
     pub fixed: BTreeMap<OwnedServerName, FixedAddress>,
 }
@@ -562,6 +564,7 @@ impl Default for FederationConfig {
             trust: TrustSetting::System,
             dns: true,
             trusted_notaries: Vec::new(),
+            device_names: false,
             fixed: BTreeMap::new(),
         }
     }

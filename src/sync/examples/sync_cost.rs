@@ -79,6 +79,7 @@ async fn server(disk: &MemoryDisk) -> Server {
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
     let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
     let encryption = encryption::Encryption::open(encryption::Parts {
+        tells_names: false,
         store: store.clone(),
         rooms: engine.rooms().clone(),
         accounts: accounts.clone(),

@@ -175,6 +175,7 @@ impl Town {
         let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
         accounts.add_device_ends(push.device_ends());
         let encryption = Encryption::open(encryption::Parts {
+            tells_names: false,
             store,
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),

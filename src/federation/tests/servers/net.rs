@@ -385,6 +385,7 @@ impl Node {
             metrics: &metrics,
         });
         let encryption = Encryption::open(encryption::Parts {
+            tells_names: false,
             store: store.clone(),
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),
