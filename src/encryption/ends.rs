@@ -11,7 +11,7 @@ use crate::{
     changes::{Changed, Lists},
     one_time::topic_of_keys,
     tables::{
-        BACKUP_KEYS, BACKUPS, CLAIMED, CROSS_SIGNING, DEVICE_KEYS, FALLBACK_KEYS,
+        BACKUP_KEYS, BACKUPS, CLAIMED, CROSS_SIGNING, DEHYDRATED, DEVICE_KEYS, FALLBACK_KEYS,
         ONE_TIME_COUNTS, ONE_TIME_KEYS, ONE_TIME_ORDER, SIGNATURES, SIGNED, UPLOADS,
     },
 };
@@ -49,6 +49,7 @@ impl DeviceEnds for KeyEnds {
             batch.delete_prefix(&CLAIMED, key);
             batch.delete_prefix(&FALLBACK_KEYS, key);
             batch.delete(&UPLOADS, key);
+            batch.delete(&DEHYDRATED, key);
             batch.touch([topic_of_keys(user, device)]);
             if known.is_some() {
                 batch.delete(&DEVICE_KEYS, key);

@@ -66,6 +66,10 @@ pub(crate) static OTHERS: Table<String, OtherRow> = Table::new(263, "encryption.
 /// of the event by which they did.
 pub(crate) static CAME: Table<Position, CameRow> = Table::new(265, "encryption.came", Tuning::Queue);
 
+/// What a dehydrated device has to remember, in JSON that only its owner can read; key: user id, device id.
+pub(crate) static DEHYDRATED: Table<(String, String), Bytes> =
+    Table::new(266, "encryption.dehydrated", Tuning::Small);
+
 /// Versions of key backups; key: user id, number of the version.
 pub(crate) static BACKUPS: Table<(String, u64), BackupRow> =
     Table::new(260, "encryption.backups", Tuning::Small);
@@ -209,6 +213,7 @@ pub fn checks() -> Vec<TableCheck> {
         SIGNED.check(),
         OTHERS.check(),
         CAME.check(),
+        DEHYDRATED.check(),
         BACKUPS.check(),
         BACKUP_KEYS.check(),
     ]
