@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::Attempts;
 use bytes::Bytes;
-use pdu::VerifyKey;
 use ruma::{CanonicalJsonObject, DeviceId, UserId};
 use serde_json::{Map, Value};
 use store::Batch;
@@ -363,7 +362,7 @@ fn checked(user: &UserId, device: &DeviceId, keys: Value) -> Result<Bytes, Error
     if !keys.get("keys").is_some_and(texts) {
         return Err(bad("keys"));
     }
-    if has_weak_key(&keys, device.as_str()) {
+    if signed::has_weak_key(&keys, device.as_str()) {
         return Err(Error::Invalid("the Ed25519 key of the device is none that can be used".to_owned()));
     }
     let signatures = keys.get("signatures").and_then(|it| it.as_object()).ok_or_else(|| bad("signatures"))?;
@@ -371,18 +370,6 @@ fn checked(user: &UserId, device: &DeviceId, keys: Value) -> Result<Bytes, Error
         return Err(bad("signatures"));
     }
     Ok(Bytes::from(signed::written(&keys)))
-}
-
-/// The Ed25519 key of a device, in base64.
-pub(crate) fn ed25519_of<'a>(keys: &'a CanonicalJsonObject, device: &str) -> Option<&'a str> {
-    let key = keys.get("keys")?.as_object()?.get(&format!("ed25519:{device}"))?.as_str()?;
-    signed::sound(key).map(|_| key)
-}
-
-/// Whether anybody could sign in the name of a device with these keys.
-pub(crate) fn has_weak_key(keys: &CanonicalJsonObject, device: &str) -> bool {
-    let key = keys.get("keys").and_then(|keys| keys.as_object()?.get(&format!("ed25519:{device}"))?.as_str());
-    key.and_then(|key| VerifyKey::decode(key).ok()).is_some_and(|bytes| VerifyKey::is_weak(&bytes))
 }
 
 /// Keys with their ids taken apart, in the order of these.

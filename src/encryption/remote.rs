@@ -20,7 +20,6 @@ use tracing::debug;
 
 use crate::{
     Claimed, Claims, Encryption, Error, Queried, UserKeys, Wanted,
-    device_keys::has_weak_key,
     others::{Known, of_wanted, whole},
     query::{Left, MOST_DEVICES, MOST_USER_BYTES, MOST_USERS},
     signed,
@@ -298,7 +297,7 @@ pub(crate) fn told_device(
     if !is_so("user_id", user.as_str())
         || !is_so("device_id", device.as_str())
         || object.get("keys").is_none_or(|keys| keys.as_object().is_none())
-        || has_weak_key(&object, device.as_str())
+        || signed::has_weak_key(&object, device.as_str())
         || device.as_str().len() > 255
     {
         return None;

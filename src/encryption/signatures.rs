@@ -10,7 +10,6 @@ use store::{Batch, Topic};
 use crate::{
     Encryption, Error, UserKeys,
     changes::Changed,
-    device_keys::ed25519_of,
     query::Wanted,
     signed,
     tables::{DEVICE_KEYS, SIGNATURES, SIGNED},
@@ -192,7 +191,8 @@ fn own_signature(
                 let key_id = format!("ed25519:{device}");
                 let signature = signed::signature(object, user, &key_id)?;
                 let keys = signed::read(keys.get().as_bytes()).ok()?;
-                let is_right = signed::is_signed(object, ed25519_of(&keys, device.as_str())?, signature);
+                let is_right =
+                    signed::is_signed(object, signed::ed25519_of(&keys, device.as_str())?, signature);
                 is_right.then(|| (key_id, signature.to_owned()))
             })
             .collect();

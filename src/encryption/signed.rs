@@ -76,6 +76,18 @@ pub(crate) fn sound(public_key: &str) -> Option<[u8; 32]> {
     VerifyKey::decode(public_key).ok().filter(|bytes| !VerifyKey::is_weak(bytes))
 }
 
+/// The Ed25519 key of a device, in base64.
+pub(crate) fn ed25519_of<'a>(keys: &'a CanonicalJsonObject, device: &str) -> Option<&'a str> {
+    let key = keys.get("keys")?.as_object()?.get(&format!("ed25519:{device}"))?.as_str()?;
+    sound(key).map(|_| key)
+}
+
+/// Whether anybody could sign in the name of a device with these keys.
+pub(crate) fn has_weak_key(keys: &CanonicalJsonObject, device: &str) -> bool {
+    let key = keys.get("keys").and_then(|keys| keys.as_object()?.get(&format!("ed25519:{device}"))?.as_str());
+    key.and_then(|key| VerifyKey::decode(key).ok()).is_some_and(|bytes| VerifyKey::is_weak(&bytes))
+}
+
 /// The public part of a cross-signing key, whose id is that with the algorithm before it; none where it has not exactly one
 /// Ed25519 key that is named so.
 pub(crate) fn public_part(object: &CanonicalJsonObject) -> Option<&str> {

@@ -12,13 +12,9 @@ use tracing::warn;
 use crate::{
     Error, ToDevice,
     shares::{self, Fit, Room},
-    tables::{BYTES, COUNT, INBOX, INBOX_USE, MessageRow},
+    tables::{BYTES, COUNT, INBOX, INBOX_USE, MessageRow, counted},
     to_device::inbox_topic,
 };
-
-/// So much waits for one device; what comes then is not kept.
-pub(crate) const MOST_WAITING: i64 = 100_000;
-pub(crate) const MOST_WAITING_BYTES: i64 = 128 << 20;
 
 /// So many messages, and about so many bytes of them, are told in one answer.
 pub(crate) const PAGE: usize = 100;
@@ -228,9 +224,4 @@ fn page(rows: Vec<((String, String, Position), MessageRow)>) -> Page {
     }
     page.rest = (page.messages.len() < count).then_some(last);
     page
-}
-
-/// A number as counters have it.
-pub(crate) fn counted(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

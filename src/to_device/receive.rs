@@ -14,10 +14,10 @@ use tracing::{debug, warn};
 
 use crate::{
     Error, Messages, ToDevice,
-    inbox::{counted, wake},
+    inbox::wake,
     send::{LONGEST_NAME, MOST_NAMED, Reached, Wanted, are_few, check_content},
     shares::Fit,
-    tables::{MessageRow, NameHash, TAKEN, TAKEN_ORDER, TAKEN_USE, TakenRow},
+    tables::{MessageRow, NameHash, TAKEN, TAKEN_ORDER, TAKEN_USE, TakenRow, counted},
 };
 
 /// So many names of one server's units are remembered; the oldest go first, and at most so many with one batch.

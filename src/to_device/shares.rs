@@ -16,9 +16,12 @@ use store::{Batch, CommitError, Order, Range, Reads, Store};
 
 use crate::{
     Error, ToDevice,
-    inbox::{MOST_WAITING, MOST_WAITING_BYTES, counted},
-    tables::{BYTES, COUNT, INBOX, INBOX_SHARES, INBOX_USE, MessageRow},
+    tables::{BYTES, COUNT, INBOX, INBOX_SHARES, INBOX_USE, MessageRow, counted},
 };
+
+/// So much waits for one device; what comes then is not kept.
+pub(crate) const MOST_WAITING: i64 = 100_000;
+pub(crate) const MOST_WAITING_BYTES: i64 = 128 << 20;
 
 /// The part of an inbox that one user, or one other server, may fill.
 pub(crate) const PART_OF_ONE: i64 = 8;

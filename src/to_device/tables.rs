@@ -13,6 +13,11 @@ pub(crate) type NameHash = [u8; 32];
 pub(crate) const COUNT: u8 = 0;
 pub(crate) const BYTES: u8 = 1;
 
+/// A number as counters have it.
+pub(crate) fn counted(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// Messages that wait for a device; key: user, device, position.
 pub(crate) static INBOX: Table<(String, String, Position), MessageRow> =
     Table::new(240, "to_device.inbox", Tuning::Queue);

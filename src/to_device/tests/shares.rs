@@ -6,8 +6,7 @@ use store::{Batch, Order, Position, Range};
 use super::{Town, to, town, user};
 use crate::{
     Error, Incoming, Outcome, count_shares,
-    inbox::{MOST_WAITING, MOST_WAITING_BYTES},
-    shares::{OTHERS, PART_OF_ONE, PART_OF_OTHERS},
+    shares::{MOST_WAITING, MOST_WAITING_BYTES, OTHERS, PART_OF_ONE, PART_OF_OTHERS},
     tables::{BYTES, COUNT, INBOX_SHARES, INBOX_USE},
 };
 
