@@ -17,6 +17,7 @@ mod device_keys;
 mod encryption;
 mod ends;
 mod error;
+mod fallbacks;
 mod one_time;
 mod others;
 mod peers;

@@ -161,7 +161,8 @@ impl Encryption {
         Ok(queried)
     }
 
-    /// Claims keys of devices of users, ours and others. Servers that do not answer in time are named.
+    /// Claims keys of devices of users, ours and others. Of devices whose server does not answer in time, those whose fallback
+    /// key is known get that; a server is named if there is one whose is not.
     ///
     /// # Errors
     /// As [`Encryption::claim_own`].
@@ -179,18 +180,29 @@ impl Encryption {
             return Err(Error::TooLarge("keys of too many devices are claimed at once"));
         }
         let own = self.claim_own(ours);
-        let asked = self.ask_all(others, timeout, |server, wanted| async move {
+        let asked = self.ask_all(others.clone(), timeout, |server, wanted| async move {
             let given = self.inner.peers.claim_keys(reader.server_name(), &server, &wanted).await?;
             given_keys(&server, &wanted, &given)
         });
         let (own, asked) = tokio::join!(own, asked);
         let (mut claimed, mut failures) = (own?, BTreeMap::new());
+        let (mut told, mut kept) = (Claimed::new(), Claimed::new());
         for (server, answer) in asked {
             match answer {
-                Ok(given) => claimed.extend(given),
-                Err(reason) => drop(failures.insert(server, reason)),
+                Ok(given) => told.extend(given),
+                Err(reason) => {
+                    let Some(wanted) = others.get(&server) else { continue };
+                    let known = self.kept_fallbacks(wanted).await?;
+                    if known.values().map(BTreeMap::len).sum::<usize>() < devices(wanted) {
+                        failures.insert(server, reason);
+                    }
+                    kept.extend(known);
+                }
             }
         }
+        self.keep_fallbacks(&told).await;
+        claimed.extend(told);
+        claimed.extend(kept);
         Ok((claimed, failures))
     }
 

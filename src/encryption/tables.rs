@@ -66,6 +66,10 @@ pub(crate) static OTHERS: Table<String, OtherRow> = Table::new(263, "encryption.
 /// of the event by which they did.
 pub(crate) static CAME: Table<Position, CameRow> = Table::new(265, "encryption.came", Tuning::Queue);
 
+/// Fallback keys of devices of users of other servers, for when these do not answer; key: user id.
+pub(crate) static FALLBACKS: Table<String, FallbacksRow> =
+    Table::new(267, "encryption.fallbacks", Tuning::Small);
+
 /// What a dehydrated device has to remember, in JSON that only its owner can read; key: user id, device id.
 pub(crate) static DEHYDRATED: Table<(String, String), Bytes> =
     Table::new(266, "encryption.dehydrated", Tuning::Small);
@@ -143,6 +147,16 @@ pub(crate) struct OtherRow {
 }
 row!(OtherRow, schema = 1);
 
+/// Fallback keys of a user of another server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FallbacksRow {
+    /// When the oldest of them was told, in milliseconds since 1970.
+    pub(crate) told_ms: u64,
+    /// By device and `algorithm:id`, as JSON.
+    pub(crate) keys: String,
+}
+row!(FallbacksRow, schema = 1);
+
 /// Who came into which room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CameRow {
@@ -214,6 +228,7 @@ pub fn checks() -> Vec<TableCheck> {
         OTHERS.check(),
         CAME.check(),
         DEHYDRATED.check(),
+        FALLBACKS.check(),
         BACKUPS.check(),
         BACKUP_KEYS.check(),
     ]
@@ -256,6 +271,8 @@ mod tests {
             self_signing: None,
         };
         assert_eq!(&other.encode()[..], b"\x01\x01\x01\x02\x04@c:d\x03\x05\x02{}\x01\x011\x00");
+        let fallbacks = FallbacksRow { told_ms: 300, keys: "{}".to_owned() };
+        assert_eq!(&fallbacks.encode()[..], b"\x01\xac\x02\x02{}");
         let came = CameRow { user: user_id!("@a:b").to_owned(), room: RoomSerial(300) };
         assert_eq!(&came.encode()[..], b"\x01\x04@a:b\xac\x02");
         let last = LastRow { list: Some(Position(7)), is_of_devices: false };

@@ -165,3 +165,51 @@ async fn a_server_that_fails_is_asked_once_and_then_named_from_its_pause() {
     }
     assert_eq!(mallory.asked("/user/keys/query").len(), 1);
 }
+
+#[tokio::test]
+async fn whose_server_is_off_is_sent_keys_by_his_fallback_key_as_it_was_last_given() {
+    let net = Net::new();
+    let (kanazawa, wajima) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+    let hanako = kanazawa.user("hanako").await;
+    let taro = Person::new(wajima.user("taro").await, 20);
+    let room = hanako.create_room(Preset::PublicChat).await;
+    taro.user.join(&room, "kanazawa.test").await;
+    post(&taro.user, "/keys/upload", json!({ "device_keys": taro.identity() })).await;
+    let upload = async |kind: &str, id: &str| {
+        let key = json!({ "key": id, "fallback": kind == "fallback_keys" });
+        let key = taro.device.sign(key, &taro.user, taro.user.device_id());
+        let body = json!({ kind: { format!("signed_curve25519:{id}"): key } });
+        post(&taro.user, "/keys/upload", body).await;
+    };
+    upload("one_time_keys", "once").await;
+    upload("fallback_keys", "again").await;
+    let claim = async || {
+        let wanted = json!({ taro.user.id(): { taro.user.device_id(): "signed_curve25519" } });
+        let answer = post(&hanako, "/keys/claim", json!({ "one_time_keys": wanted })).await;
+        let given = &answer["one_time_keys"][taro.user.id().as_str()][taro.user.device_id()];
+        let given = given.as_object().and_then(|keys| keys.values().next());
+        (given.map(|key| key["key"].clone()), answer["failures"]["wajima.test"].is_object())
+    };
+    assert_eq!(claim().await, (Some(json!("once")), false));
+    assert_eq!(claim().await, (Some(json!("again")), false));
+    // His devices are known here once the room is known to be shared.
+    let way = net.way(&kanazawa, &wajima);
+    let query = json!({ "device_keys": { taro.user.id(): [] } });
+    let kept = async {
+        loop {
+            post(&hanako, "/keys/query", query.clone()).await;
+            way.cut();
+            if post(&hanako, "/keys/query", query.clone()).await["failures"] == json!({}) {
+                return;
+            }
+            way.heal();
+            net.advance(Duration::from_secs(30));
+        }
+    };
+    tokio::time::timeout(PATIENCE, kept).await.expect("they are kept");
+    for _ in 0..2 {
+        assert_eq!(claim().await, (Some(json!("again")), false), "while the server sleeps");
+    }
+    net.advance(Duration::from_secs(8 * 24 * 60 * 60));
+    assert_eq!(claim().await, (None, true), "not for ever");
+}
