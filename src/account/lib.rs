@@ -14,6 +14,7 @@ mod chores;
 mod config;
 mod confirmed;
 mod data;
+mod dehydrated;
 mod devices;
 mod ends;
 mod error;

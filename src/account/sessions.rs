@@ -278,13 +278,30 @@ impl Accounts {
 
     /// Adds the end of some devices to a batch: their tokens, their rows, a log entry for each.
     /// Answers with what ends, for [`Accounts::commit_end`]. The batch fails with [`Error::Contended`] when
-    /// somebody logs in before it is committed; then it is to be made anew.
+    /// somebody logs in before it is committed; then it is to be made anew. The dehydrated device stays.
     pub(crate) async fn end_devices(
         &self,
         batch: &mut Batch,
         user: &UserId,
         ends: impl Fn(&str) -> bool,
     ) -> Result<Ended, Error> {
+        let dehydrated = self.dehydrated_device(user).await?;
+        let stays = |device: &str| dehydrated.as_ref().is_some_and(|it| it.as_str() == device);
+        self.end_every(batch, user, |device| ends(device) && !stays(device)).await
+    }
+
+    /// The same with the dehydrated device among them.
+    pub(crate) async fn end_every(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ends: impl Fn(&str) -> bool,
+    ) -> Result<Ended, Error> {
+        let dehydrated = self.inner.store.get(&tables::DEHYDRATED, user.as_str()).await?;
+        batch.require(&tables::DEHYDRATED, user.as_str(), dehydrated.as_ref());
+        if dehydrated.as_ref().is_some_and(|device| ends(device)) {
+            batch.delete(&tables::DEHYDRATED, user.as_str());
+        }
         let user_key = user.as_str();
         // Before the scans: who logs in after this may be missed by them.
         let log_ins = self.inner.store.get(&tables::LOG_INS, user_key).await?;

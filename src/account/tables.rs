@@ -61,6 +61,8 @@ pub(crate) static INTERACTIVE: Table<(String, TokenHash), InteractiveRow> =
 /// How often somebody has logged in to an account, so that who ends its sessions notices one that began
 /// meanwhile; key: user id.
 pub(crate) static LOG_INS: Table<String, Counter> = Table::new(115, "account.log_ins", Tuning::Small);
+/// The device of a user with which nobody is signed in, which keeps keys for his next one; key: user id; value: its id.
+pub(crate) static DEHYDRATED: Table<String, String> = Table::new(138, "account.dehydrated", Tuning::Small);
 
 /// What accounts are kept from, where that is anything; key: user id.
 pub(crate) static MODERATION: Table<String, Moderation> =
@@ -238,6 +240,7 @@ pub fn checks() -> Vec<TableCheck> {
         DATA_USE.check(),
         INTERACTIVE.check(),
         LOG_INS.check(),
+        DEHYDRATED.check(),
     ]
 }
 

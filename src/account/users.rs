@@ -199,7 +199,7 @@ impl Accounts {
         batch.delete_prefix(&tables::PROFILES, user.as_str());
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         batch.delete(&tables::MODERATION, user.as_str());
-        let ended = self.end_devices(&mut batch, user, |_| true).await?;
+        let ended = self.end_every(&mut batch, user, |_| true).await?;
         if remains == Remains::Nothing {
             // After what ends with the devices, which writes some of it.
             batch.delete_prefix(&tables::DATA, user.as_str());
@@ -243,7 +243,7 @@ impl Accounts {
             refuse_closed(user, Some(&row))?;
             let mut batch = Batch::new();
             replace_password(&mut batch, user, &row, Some(hash.clone()));
-            let ended = self.end_devices(&mut batch, user, |_| true).await?;
+            let ended = self.end_every(&mut batch, user, |_| true).await?;
             let deed = self.deed(Action::SetPassword, by, user).before("devices", ended.names());
             deed.write(&mut batch, user.server_name());
             match self.commit_end(batch, &ended).await {

@@ -15,13 +15,15 @@ const VERSIONS: [&str; 19] = [
 ];
 
 /// Unstable names of what this crate serves; clients that know the versions need none of them.
-const UNSTABLE_FEATURES: [&str; 11] = [
+const UNSTABLE_FEATURES: [&str; 12] = [
     // Private read receipts.
     "org.matrix.msc2285.stable",
     // Types of rooms in the directory.
     "org.matrix.msc3827.stable",
     // Taking account data away.
     "org.matrix.msc3391",
+    // Dehydrated devices.
+    "org.matrix.msc3814",
     // Filtering /messages by relations.
     "org.matrix.msc3874",
     // Settings for a device that go with it.

@@ -14,6 +14,7 @@ mod api;
 mod backups;
 mod capabilities;
 mod create;
+mod dehydrated;
 mod delayed;
 mod devices;
 mod directory;

@@ -6,10 +6,10 @@ use ruma::api::client as c;
 use web::{Method, Routes};
 
 use crate::{
-    ClientApi, account_data, accounts, backups, capabilities, create, delayed, devices, directory, discovery,
-    filters, hierarchy, history, keys, login, membership, misc, moderation, notifications, presence, profile,
-    push_rules, receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
-    user_directory,
+    ClientApi, account_data, accounts, backups, capabilities, create, dehydrated, delayed, devices,
+    directory, discovery, filters, hierarchy, history, keys, login, membership, misc, moderation,
+    notifications, presence, profile, push_rules, receipts, register, relations, send, shared_secret, state,
+    summary, tags, to_device, upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -23,6 +23,9 @@ const DELAYED_ONE: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_e
 const DELAYED_CANCEL: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/cancel";
 const DELAYED_RESTART: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/restart";
 const DELAYED_SEND: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/send";
+const DEHYDRATED: &str = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device";
+const DEHYDRATED_EVENTS: &str =
+    "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// All routes of the client interface but those of `/sync`.
@@ -124,6 +127,11 @@ fn about_keys(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::backup::delete_backup_keys::v3::Request, _, _, _>(backups::delete_all)
         .raw_ruma::<c::backup::delete_backup_keys_for_room::v3::Request, _, _, _>(backups::delete_of_room)
         .raw_ruma::<c::backup::delete_backup_keys_for_session::v3::Request, _, _, _>(backups::delete_one)
+        .raw(Method::PUT, DEHYDRATED, dehydrated::put)
+        .raw(Method::GET, DEHYDRATED, dehydrated::get)
+        .raw(Method::DELETE, DEHYDRATED, dehydrated::remove)
+        .raw(Method::GET, DEHYDRATED_EVENTS, dehydrated::events)
+        .raw(Method::POST, DEHYDRATED_EVENTS, dehydrated::events_by_post)
 }
 
 fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {

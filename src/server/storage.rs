@@ -239,6 +239,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     // former for damage, and name states that it was told without looking whether they are there still.
     |_| Box::pin(async { Ok(()) }),
     |store| Box::pin(room::index_times(store)),
+    |store| Box::pin(to_device::count_shares(store)),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

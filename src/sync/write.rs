@@ -228,7 +228,7 @@ impl Out {
         if !part.receipts.is_empty() || part.typing.is_some() || part.extent == Extent::Whole {
             self.ephemeral(&part.receipts, part.typing.as_deref());
         }
-        if !part.data.is_empty() {
+        if !part.data.is_empty() || part.extent == Extent::Whole {
             self.account_data(&part.data);
         }
         self.raw("}");

@@ -289,6 +289,9 @@ impl From<account::Error> for ApiError {
     }
 }
 
+/// When a device may have fetched what fills its inbox.
+const FULL_INBOX: Duration = Duration::from_secs(60);
+
 impl From<to_device::Error> for ApiError {
     fn from(error: to_device::Error) -> ApiError {
         use to_device::Error;
@@ -296,6 +299,7 @@ impl From<to_device::Error> for ApiError {
             Error::BadMessage(why) => ApiError::bad_json(why),
             Error::InvalidParam(why) => ApiError::invalid_param(why),
             Error::TooLarge(what) => ApiError::too_large(what),
+            Error::ShareFull => ApiError::over("to_device_inbox", FULL_INBOX),
             Error::Contended => ApiError::unavailable(error),
             Error::Account(cause) => cause.into(),
             Error::Store(cause) => cause.into(),

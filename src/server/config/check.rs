@@ -155,8 +155,12 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if config.store.memory < base::ByteSize::mib(16) {
         found.wrong("store.memory".into(), tr!("少なくとも 16 MiB 必要です", "at least 16 MiB are needed"));
     }
-    let StoreConfig { log_days, log_days_at_most, .. } = &config.store;
-    for (key, days) in [("store.log_days", *log_days), ("store.log_days_at_most", *log_days_at_most)] {
+    let StoreConfig { log_days, log_days_at_most, device_message_days, .. } = &config.store;
+    for (key, days) in [
+        ("store.log_days", *log_days),
+        ("store.log_days_at_most", *log_days_at_most),
+        ("store.device_message_days", *device_message_days),
+    ] {
         if !(1..=MOST_LOG_DAYS).contains(&days) {
             found.wrong(
                 key.into(),

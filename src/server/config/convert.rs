@@ -85,8 +85,12 @@ impl Config {
 
     /// How long the log of changes is kept.
     pub fn log_kept(&self) -> store::Keep {
-        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
         store::Keep { log: days(self.store.log_days), at_most: days(self.store.log_days_at_most) }
+    }
+
+    /// How long messages wait for a device that never asks for them.
+    pub fn device_messages_kept(&self) -> Duration {
+        days(self.store.device_message_days)
     }
 
     /// Memory of the caches of `/sync`.
@@ -312,4 +316,8 @@ fn face_hosts(authority: &AuthorityConfig) -> Vec<String> {
     let published =
         published.into_iter().flatten().map(|host| crate::hosts::host_without_port(host).to_owned());
     authority.hosts.iter().cloned().chain(published).collect()
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 24 * 60 * 60)
 }

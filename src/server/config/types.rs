@@ -210,6 +210,8 @@ pub struct StoreConfig {
     pub log_days: u32,
     /// After so many it is not kept either for who has not.
     pub log_days_at_most: u32,
+    /// For so many days of running a message waits for a device that never asks for it.
+    pub device_message_days: u32,
     /// Authorities that the data have users of and that are served no more.
     pub retired_authorities: Vec<OwnedServerName>,
 }
@@ -228,6 +230,7 @@ impl Default for StoreConfig {
             reserve: ByteSize::mib(64),
             log_days: 7,
             log_days_at_most: 30,
+            device_message_days: 90,
             retired_authorities: Vec::new(),
         }
     }
@@ -544,6 +547,8 @@ pub struct FederationConfig {
     pub dns: bool,
     /// Servers that are asked for the keys of servers that do not answer.
     pub trusted_notaries: Vec<OwnedServerName>,
+    /// Whether other servers are told what users call their devices.
+    pub device_names: bool,
     /// Fixed addresses by server name.
     pub fixed: BTreeMap<OwnedServerName, FixedAddress>,
 }
@@ -559,6 +564,7 @@ impl Default for FederationConfig {
             trust: TrustSetting::System,
             dns: true,
             trusted_notaries: Vec::new(),
+            device_names: false,
             fixed: BTreeMap::new(),
         }
     }

@@ -69,6 +69,7 @@ async fn server(disk: &MemoryDisk) -> Server {
         accounts: accounts.clone(),
         authorities,
         contacts: Arc::new(NoContacts),
+        kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
         memory: base::ByteSize::mib(1),
         clock: clock.clone(),
         random,
@@ -78,6 +79,7 @@ async fn server(disk: &MemoryDisk) -> Server {
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
     let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
     let encryption = encryption::Encryption::open(encryption::Parts {
+        tells_names: false,
         store: store.clone(),
         rooms: engine.rooms().clone(),
         accounts: accounts.clone(),

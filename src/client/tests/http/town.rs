@@ -164,6 +164,7 @@ impl Town {
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(NoContacts),
+            kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
             memory: base::ByteSize::mib(1),
             clock: clock.clone(),
             random: random.clone(),
@@ -174,6 +175,7 @@ impl Town {
         let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
         accounts.add_device_ends(push.device_ends());
         let encryption = Encryption::open(encryption::Parts {
+            tells_names: false,
             store,
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),
