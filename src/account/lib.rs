@@ -62,7 +62,7 @@ pub use login::{Credentials, LogIn};
 pub use openid::OpenIdToken;
 pub use presence::{Presence, PresenceConfig, PresenceUpdate, Seen, Silent, State, Syncing};
 pub use profile::{Profile, list_names};
-pub use push_defaults::{default_push_rules, put_push_rule};
+pub use push_defaults::{default_push_rules, put_push_rule, rules_as_told};
 pub use register::{NewUser, Registered};
 pub use registration_tokens::RegistrationToken;
 pub use sessions::{Session, SessionTokens};

@@ -7,9 +7,9 @@ use web::{Method, Routes};
 
 use crate::{
     ClientApi, account_data, accounts, backups, capabilities, create, delayed, devices, directory, discovery,
-    filters, hierarchy, history, keys, login, membership, misc, moderation, notifications, presence, profile,
-    push_rules, receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
-    user_directory,
+    filters, hierarchy, history, keys, login, membership, misc, moderation, notices, notifications, presence,
+    profile, push_rules, receipts, register, relations, send, shared_secret, state, summary, tags, to_device,
+    upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -51,6 +51,11 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(misc::protocols)
 }
 
+        .raw_ruma::<c::thirdparty::get_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_location_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_location_for_room_alias::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_user_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_user_for_user_id::v3::Request, _, _, _>(misc::no_third_party)
 fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
     routes
         .ruma(accounts::whoami)
@@ -83,8 +88,8 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::profile::get_profile_field::v3::Request, _, _, _>(profile::get_field)
         .raw_ruma::<c::profile::set_profile_field::v3::Request, _, _, _>(profile::set_field)
         .raw_ruma::<c::profile::delete_profile_field::v3::Request, _, _, _>(profile::delete_field)
-        .ruma(push_rules::all)
-        .ruma(push_rules::global)
+        .raw_ruma::<c::push::get_pushrules_all::v3::Request, _, _, _>(push_rules::all)
+        .raw_ruma::<c::push::get_pushrules_global_scope::v3::Request, _, _, _>(push_rules::global)
         .ruma(push_rules::get)
         .ruma(push_rules::put)
         .ruma(push_rules::delete)

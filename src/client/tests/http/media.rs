@@ -518,8 +518,8 @@ async fn a_thumbnail_is_made_kept_made_again_and_goes_with_its_file() {
     ] {
         let shown = get(&town, &anna, &thumbnail(&id, query), &[]).await;
         assert_eq!((shown.status, size(&shown)), (200, expected), "{query}");
-        assert_eq!(shown.header("content-type"), "image/jpeg");
-        assert_eq!(shown.header("content-disposition"), r#"inline; filename="thumbnail.jpg""#);
+        assert_eq!(shown.header("content-type"), "image/png");
+        assert_eq!(shown.header("content-disposition"), r#"inline; filename="thumbnail.png""#);
         assert_eq!(files_in(directory.clone()).len(), files, "{query}");
     }
     for lost in files_in(directory.clone()) {
