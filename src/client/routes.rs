@@ -23,6 +23,8 @@ const DELAYED_ONE: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_e
 const DELAYED_CANCEL: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/cancel";
 const DELAYED_RESTART: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/restart";
 const DELAYED_SEND: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/send";
+const NOTICE: &str = "/_synapse/admin/v1/send_server_notice";
+const NOTICE_ONCE: &str = "/_synapse/admin/v1/send_server_notice/{txn_id}";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// All routes of the client interface but those of `/sync`.
@@ -49,13 +51,13 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw(Method::POST, SHARED_SECRET, shared_secret::register)
         .raw_ruma::<c::voip::get_turn_server_info::v3::Request, _, _, _>(misc::turn_server)
         .ruma(misc::protocols)
-}
-
         .raw_ruma::<c::thirdparty::get_protocol::v3::Request, _, _, _>(misc::no_third_party)
         .raw_ruma::<c::thirdparty::get_location_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
         .raw_ruma::<c::thirdparty::get_location_for_room_alias::v3::Request, _, _, _>(misc::no_third_party)
         .raw_ruma::<c::thirdparty::get_user_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
         .raw_ruma::<c::thirdparty::get_user_for_user_id::v3::Request, _, _, _>(misc::no_third_party)
+}
+
 fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
     routes
         .ruma(accounts::whoami)
@@ -68,6 +70,8 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(moderation::lock)
         .ruma(moderation::is_suspended)
         .ruma(moderation::suspend)
+        .raw(Method::POST, NOTICE, notices::send)
+        .raw(Method::PUT, NOTICE_ONCE, notices::send_once)
         .ruma(devices::devices)
         .ruma(devices::device)
         .ruma(devices::rename)

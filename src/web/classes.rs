@@ -17,6 +17,7 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
         ["_matrix", "federation", _version, rest @ ..] => Some(of_peer(rest)),
         ["_matrix", "key", _version, "query", ..] => Some(Class::PeerKeys),
         ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
+        ["_synapse", "admin", ..] => Some(Class::Write),
         ["_matrix" | "_synapse" | ".well-known", ..] => Some(Class::Open),
         _ => None,
     }
@@ -102,6 +103,7 @@ mod tests {
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert_eq!(class_of(&method, path), Some(class), "{method} {path}");
+            ("PUT", "/_synapse/admin/v1/send_server_notice/{txn_id}", Class::Write),
         }
         assert_eq!(class_of(&Method::GET, "/health"), None);
     }

@@ -138,6 +138,11 @@ impl From<room::Error> for ApiError {
                 "M_INVITE_BLOCKED",
                 format!("{user} does not take this invite"),
             ),
+            Error::ServerNotices => ApiError::new(
+                StatusCode::FORBIDDEN,
+                "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
+                "In this room your server tells you what you have to know; the invite cannot be refused",
+            ),
             Error::DelayTooLong(longest) => {
                 let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
                 bad("M_UNKNOWN", "The delay is longer than this server allows".to_owned())
