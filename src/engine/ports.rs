@@ -169,6 +169,17 @@ pub trait Remote: Send + Sync {
         invite_room_state: &[Box<RawValue>],
     ) -> Result<Box<RawValue>, RemoteError>;
 
+    /// `PUT /exchange_third_party_invite`: has the inviter's server make an invite of a proof.
+    async fn exchange_third_party_invite(
+        &self,
+        _from: &ServerName,
+        _to: &ServerName,
+        _room_id: &RoomId,
+        _event: &RawValue,
+    ) -> Result<(), RemoteError> {
+        Err(RemoteError::Off)
+    }
+
     /// `POST /get_missing_events`.
     async fn get_missing_events(
         &self,

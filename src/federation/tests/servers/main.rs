@@ -13,4 +13,5 @@ mod strange_names;
 mod strangers;
 mod tls;
 mod to_device;
+mod third_party;
 mod walk;
