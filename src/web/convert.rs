@@ -341,6 +341,7 @@ impl From<media::Error> for ApiError {
                     .because(cause)
                     .known()
             }
+            Error::NoPreviews => ApiError::not_found("Previews of links are switched off on this server"),
             Error::NoThumbnail(why) => ApiError::bad_request(why),
             Error::Quota { of: media::QuotaOf::User, bound } => {
                 ApiError::forbidden(format!("Your files would be more than the {bound} that you may keep"))
