@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
     pub(crate) presence: Presence,
+    /// Rooms of server notices are made one after the other.
+    pub(crate) making_notices: tokio::sync::Mutex<()>,
     /// Who else keeps something that goes with devices.
     pub(crate) device_ends: RwLock<Vec<Arc<dyn DeviceEnds>>>,
     /// Sessions of user-interactive authentication that were begun.
@@ -85,6 +87,7 @@ impl Accounts {
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),
                 presence,
+                making_notices: tokio::sync::Mutex::default(),
                 device_ends: RwLock::default(),
                 interactive_begun: AtomicU32::new(0),
             }),

@@ -15,10 +15,11 @@ use crate::{
     devices::check_device_id,
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
+    notices,
     profile::{DISPLAY_NAME, shown_as},
     push_defaults::default_push_rules,
     sessions::parse_user,
-    tables::{self, RegisteredRow, UserRow, millis},
+    tables::{self, NoticesRow, RegisteredRow, UserRow, millis},
     uia::Admission,
 };
 
@@ -267,6 +268,24 @@ impl Accounts {
         Ok(user_id)
     }
 
+    /// Makes the account that writes server notices: nobody logs in to it.
+    ///
+    /// # Errors
+    /// [`Error::UserInUse`], [`Error::Store`].
+    pub(crate) async fn create_notices_writer(
+        &self,
+        user: &UserId,
+        new: &NewUser,
+        by: &Actor,
+    ) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let (taken, _) = self.put_user(&mut batch, user, new, None);
+        batch.put(&tables::NOTICES, user.as_str(), &NoticesRow { room: None });
+        let deed = self.deed(Action::CreateAccount, by, user).after("role", Role::User.word());
+        deed.write(&mut batch, user.server_name());
+        self.commit_new_user(batch, taken).await
+    }
+
     /// Whether a user name can be registered, and the user id that it gives.
     ///
     /// # Errors
@@ -336,6 +355,9 @@ fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, 
         |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'=' | b'-' | b'/' | b'+');
     if !localpart.bytes().all(allowed) {
         return Err(Error::InvalidUsername("user names are made of a-z, 0-9 and . _ = - / +"));
+    }
+    if localpart == notices::LOCALPART {
+        return Err(Error::InvalidUsername("this user name is kept for server notices"));
     }
     if localpart.len() + authority.as_str().len() + 2 > MAX_USER_ID_BYTES {
         return Err(Error::InvalidUsername("the user name is too long"));

@@ -68,6 +68,9 @@ pub(crate) static DEHYDRATED: Table<String, String> = Table::new(138, "account.d
 pub(crate) static MODERATION: Table<String, Moderation> =
     Table::new(117, "account.moderation", Tuning::Small);
 
+/// Who writes server notices, and in which room each user is told them; key: user id.
+pub(crate) static NOTICES: Table<String, NoticesRow> = Table::new(140, "account.notices", Tuning::Point);
+
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRow {
@@ -91,6 +94,14 @@ pub struct Moderation {
     pub suspended: bool,
 }
 row!(Moderation, schema = 1);
+
+/// Where somebody is told what his authority has to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NoticesRow {
+    /// The room; none is the account that writes.
+    pub(crate) room: Option<String>,
+}
+row!(NoticesRow, schema = 1);
 
 /// A device of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,6 +235,7 @@ pub fn checks() -> Vec<TableCheck> {
     vec![
         USERS.check(),
         MODERATION.check(),
+        NOTICES.check(),
         DEVICES.check(),
         SEEN.check(),
         ACCESS.check(),
@@ -260,6 +272,8 @@ mod tests {
     fn rows_have_the_bytes_that_are_on_disk() {
         let user = UserRow { password: Some("$x".into()), created_ms: 300, admin: true, deactivated: false };
         assert_eq!(&user.encode()[..], b"\x01\x01\x02$x\xac\x02\x01\x00");
+        let notices = NoticesRow { room: Some("!a:b".into()) };
+        assert_eq!(&notices.encode()[..], b"\x01\x01\x04!a:b");
         let device = DeviceRow { display_name: None, created_ms: 1 };
         assert_eq!(&device.encode()[..], b"\x01\x00\x01");
         let seen = SeenRow { at_ms: 2, ip: Some("::1".into()) };

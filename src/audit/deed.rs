@@ -157,11 +157,19 @@ pub enum Action {
     PurgeRoom,
     /// A room was not purged after all.
     VoidPurge,
+    /// A user was told something in the name of his authority.
+    SendNotice,
+    /// A file was taken away.
+    RemoveMedia,
+    /// What a file holds is shown to nobody.
+    WithholdMedia,
+    /// What a file holds is shown again.
+    ReleaseMedia,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -190,6 +198,10 @@ impl Action {
         Self::OrderPurge,
         Self::PurgeRoom,
         Self::VoidPurge,
+        Self::SendNotice,
+        Self::RemoveMedia,
+        Self::WithholdMedia,
+        Self::ReleaseMedia,
     ];
 
     /// Its word in rows, which never changes.
@@ -224,6 +236,10 @@ impl Action {
             Self::OrderPurge => "room.order_purge",
             Self::PurgeRoom => "room.purge",
             Self::VoidPurge => "room.void_purge",
+            Self::SendNotice => "notice.send",
+            Self::RemoveMedia => "media.remove",
+            Self::WithholdMedia => "media.withhold",
+            Self::ReleaseMedia => "media.release",
         }
     }
 

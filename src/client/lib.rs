@@ -31,6 +31,7 @@ mod media;
 mod membership;
 mod misc;
 mod moderation;
+mod notices;
 mod notifications;
 mod presence;
 mod profile;

@@ -7,7 +7,7 @@ use web::{Method, Routes};
 
 use crate::{
     ClientApi, account_data, accounts, backups, capabilities, create, dehydrated, delayed, devices,
-    directory, discovery, filters, hierarchy, history, keys, login, membership, misc, moderation,
+    directory, discovery, filters, hierarchy, history, keys, login, membership, misc, moderation, notices,
     notifications, presence, profile, push_rules, receipts, register, relations, send, shared_secret, state,
     summary, tags, to_device, upgrade, user_directory,
 };
@@ -26,6 +26,8 @@ const DELAYED_SEND: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_
 const DEHYDRATED: &str = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device";
 const DEHYDRATED_EVENTS: &str =
     "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events";
+const NOTICE: &str = "/_synapse/admin/v1/send_server_notice";
+const NOTICE_ONCE: &str = "/_synapse/admin/v1/send_server_notice/{txn_id}";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// All routes of the client interface but those of `/sync`.
@@ -52,6 +54,11 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw(Method::POST, SHARED_SECRET, shared_secret::register)
         .raw_ruma::<c::voip::get_turn_server_info::v3::Request, _, _, _>(misc::turn_server)
         .ruma(misc::protocols)
+        .raw_ruma::<c::thirdparty::get_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_location_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_location_for_room_alias::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_user_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_user_for_user_id::v3::Request, _, _, _>(misc::no_third_party)
 }
 
 fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
@@ -66,6 +73,8 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(moderation::lock)
         .ruma(moderation::is_suspended)
         .ruma(moderation::suspend)
+        .raw(Method::POST, NOTICE, notices::send)
+        .raw(Method::PUT, NOTICE_ONCE, notices::send_once)
         .ruma(devices::devices)
         .ruma(devices::device)
         .ruma(devices::rename)
@@ -86,8 +95,8 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::profile::get_profile_field::v3::Request, _, _, _>(profile::get_field)
         .raw_ruma::<c::profile::set_profile_field::v3::Request, _, _, _>(profile::set_field)
         .raw_ruma::<c::profile::delete_profile_field::v3::Request, _, _, _>(profile::delete_field)
-        .ruma(push_rules::all)
-        .ruma(push_rules::global)
+        .raw_ruma::<c::push::get_pushrules_all::v3::Request, _, _, _>(push_rules::all)
+        .raw_ruma::<c::push::get_pushrules_global_scope::v3::Request, _, _, _>(push_rules::global)
         .ruma(push_rules::get)
         .ruma(push_rules::put)
         .ruma(push_rules::delete)

@@ -54,6 +54,7 @@ mod state_answers;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+mod third_party;
 mod told;
 mod txns;
 mod under_way;
@@ -91,5 +92,6 @@ pub use self::{
     request::Txn,
     resident::{AcceptedJoin, MemberTemplate},
     state_answers::StateBefore,
+    third_party::ThirdPartyInvite,
     upgrade::{Upgrade, Upgraded},
 };

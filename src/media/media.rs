@@ -10,7 +10,7 @@ use ruma::{OwnedUserId, ServerName};
 use store::{Store, Topic};
 use tokio::sync::Semaphore;
 
-use crate::{Config, Elsewhere, Files, remote::Fetching, thumbnails::Making};
+use crate::{Browse, Config, Elsewhere, Files, previews::Looking, remote::Fetching, thumbnails::Making};
 
 /// What the content repository is made of.
 pub struct Parts<'a> {
@@ -24,6 +24,8 @@ pub struct Parts<'a> {
     pub authorities: Arc<Authorities>,
     /// The way to other servers.
     pub elsewhere: Arc<dyn Elsewhere>,
+    /// The way to pages that users link to.
+    pub browse: Arc<dyn Browse>,
     /// Who may do what.
     pub policy: Arc<dyn Policy>,
     /// The clock.
@@ -58,18 +60,31 @@ pub(crate) struct Inner {
     pub(crate) uploaded_bytes: Counter,
     pub(crate) making: Making,
     pub(crate) fetching: Fetching,
+    pub(crate) looking: Looking,
 }
 
 impl Media {
     /// Puts the parts together. Nothing is read yet.
     pub fn open(parts: Parts<'_>) -> Self {
-        let Parts { store, files, config, authorities, elsewhere, policy, clock, random, tasks, metrics } =
-            parts;
+        let Parts {
+            store,
+            files,
+            config,
+            authorities,
+            elsewhere,
+            browse,
+            policy,
+            clock,
+            random,
+            tasks,
+            metrics,
+        } = parts;
         let inner = Inner {
             uploads: Arc::new(Semaphore::new(config.uploads)),
             uploading: Arc::default(),
             making: Making::default(),
             fetching: Fetching::new(elsewhere),
+            looking: Looking::new(browse),
             uploaded_bytes: metrics
                 .counter("yakuba_media_uploaded_bytes", "Bytes of files that were uploaded"),
             store,

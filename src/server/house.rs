@@ -275,6 +275,7 @@ impl House {
             config: config.media_config(),
             authorities: authorities.clone(),
             elsewhere: federation.files(),
+            browse: federation.pages(),
             policy: for_media,
             clock: clock.clone(),
             random: random.clone(),

@@ -17,6 +17,7 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
         ["_matrix", "federation", _version, rest @ ..] => Some(of_peer(rest)),
         ["_matrix", "key", _version, "query", ..] => Some(Class::PeerKeys),
         ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
+        ["_synapse", "admin", ..] => Some(Class::Write),
         ["_matrix" | "_synapse" | ".well-known", ..] => Some(Class::Open),
         _ => None,
     }
@@ -37,6 +38,7 @@ fn of_client(method: &Method, segments: &[&str]) -> Class {
             Class::Membership
         }
         ["directory", ..] if method != Method::GET => Class::Directory,
+        ["media", "preview_url"] | ["preview_url"] => Class::Search,
         ["publicRooms" | "search"] | ["user_directory" | "directory" | "room_summary", ..] => Class::Search,
         ["rooms", _, "hierarchy" | "summary" | "timestamp_to_event"] | [.., "mutual_rooms"] => Class::Search,
         _ if method == Method::GET => Class::Read,
@@ -83,6 +85,8 @@ mod tests {
             ("DELETE", "/_matrix/client/v3/directory/room/{room_alias}", Class::Directory),
             ("PUT", "/_matrix/client/v3/directory/list/room/{room_id}", Class::Directory),
             ("GET", "/_matrix/client/v3/publicRooms", Class::Search),
+            ("GET", "/_matrix/client/v1/media/preview_url", Class::Search),
+            ("GET", "/_matrix/media/v3/preview_url", Class::Search),
             ("GET", "/_matrix/client/v1/rooms/{room_id}/hierarchy", Class::Search),
             ("GET", "/_matrix/client/v3/rooms/{room_id}/messages", Class::Read),
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/typing/{user_id}", Class::Write),
@@ -99,6 +103,7 @@ mod tests {
             ("GET", "/_matrix/key/v2/server", Class::Open),
             ("GET", "/.well-known/matrix/client", Class::Open),
             ("POST", "/_synapse/admin/v1/register", Class::Registration),
+            ("PUT", "/_synapse/admin/v1/send_server_notice/{txn_id}", Class::Write),
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert_eq!(class_of(&method, path), Some(class), "{method} {path}");

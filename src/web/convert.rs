@@ -138,6 +138,11 @@ impl From<room::Error> for ApiError {
                 "M_INVITE_BLOCKED",
                 format!("{user} does not take this invite"),
             ),
+            Error::ServerNotices => ApiError::new(
+                StatusCode::FORBIDDEN,
+                "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
+                "In this room your server tells you what you have to know; the invite cannot be refused",
+            ),
             Error::DelayTooLong(longest) => {
                 let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
                 bad("M_UNKNOWN", "The delay is longer than this server allows".to_owned())
@@ -340,6 +345,7 @@ impl From<media::Error> for ApiError {
                     .because(cause)
                     .known()
             }
+            Error::NoPreviews => ApiError::not_found("Previews of links are switched off on this server"),
             Error::NoThumbnail(why) => ApiError::bad_request(why),
             Error::Quota { of: media::QuotaOf::User, bound } => {
                 ApiError::forbidden(format!("Your files would be more than the {bound} that you may keep"))

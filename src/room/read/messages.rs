@@ -128,6 +128,9 @@ impl Rooms {
         let end = match (found.last, found.exhausted) {
             (_, true) if query.direction == Direction::Backward && query.to.is_none() => {
                 match found.last.map(|last| Token::before(last.order)) {
+                    // Where a filter chose, the place that was reached is told with what it let through, as other
+                    // servers do; the next page is empty and has no end.
+                    Some(reached) if !query.filter.passes_all() && !found.events.is_empty() => Some(reached),
                     Some(reached) => self.has_more_history(&room).await?.then_some(reached),
                     None => self.has_more_history(&room).await?.then(|| other_token(start, floor)),
                 }

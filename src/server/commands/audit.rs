@@ -321,6 +321,10 @@ fn action_in_words(word: &str) -> String {
     match action {
         Action::OrderPurge => tr!("ルームの完全削除を指示", "ordered the purge of a room"),
         Action::PurgeRoom => tr!("ルームの完全削除", "purged a room"),
+        Action::SendNotice => tr!("利用者へのお知らせ", "told a user something"),
+        Action::RemoveMedia => tr!("メディアの削除", "removed a file"),
+        Action::WithholdMedia => tr!("メディアの非公開化", "withheld a file"),
+        Action::ReleaseMedia => tr!("メディアの再公開", "showed a file again"),
         Action::VoidPurge => tr!("ルームの完全削除を中止", "did not purge a room after all"),
         Action::SignIn => tr!("サインイン", "signed in"),
         Action::SignInFailed => tr!("サインイン失敗", "could not sign in"),

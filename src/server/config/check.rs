@@ -265,12 +265,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             tr!("部屋のバージョン `{version}` は使えません", "{error}"),
         );
     }
-    for (key, ranges) in
-        [("allow_ranges", &config.federation.allow_ranges), ("deny_ranges", &config.federation.deny_ranges)]
-    {
+    let (peers, previews) = (&config.federation, &config.media.previews);
+    for (key, ranges) in [
+        ("federation.allow_ranges", &peers.allow_ranges),
+        ("federation.deny_ranges", &peers.deny_ranges),
+        ("media.previews.allow_ranges", &previews.allow_ranges),
+        ("media.previews.deny_ranges", &previews.deny_ranges),
+    ] {
         for range in ranges {
             if let Err(error) = range.parse::<federation::AddressRange>() {
-                found.wrong(format!("federation.{key}"), no_range(range, &error));
+                found.wrong(key.into(), no_range(range, &error));
             }
         }
     }

@@ -193,6 +193,7 @@ impl Config {
             largest_remote: self.media.largest_remote,
             remote_kept: (self.media.remote_days > 0)
                 .then(|| Duration::from_secs(u64::from(self.media.remote_days) * 24 * 60 * 60)),
+            previews: self.media.previews.enabled,
             of_user: bound(self.media.kept_by_user),
             of_authority: bound(self.media.kept_by_authority),
             ..media::Config::default()
@@ -204,7 +205,7 @@ impl Config {
     /// # Errors
     /// An address range that is none.
     pub fn federation_config(&self) -> anyhow::Result<federation::Config> {
-        let config = &self.federation;
+        let (config, previews) = (&self.federation, &self.media.previews);
         let ranges = |texts: &[String]| {
             texts.iter().map(|text| text.parse()).collect::<Result<Vec<federation::AddressRange>, _>>()
         };
@@ -215,14 +216,18 @@ impl Config {
             };
             (name.clone(), fixed)
         });
+        let policy = |private, allow: &[String], deny: &[String]| {
+            let private = private == PrivateAddresses::Allow;
+            anyhow::Ok(federation::AddressPolicy { private, allow: ranges(allow)?, deny: ranges(deny)? })
+        };
+        let pages = previews
+            .enabled
+            .then(|| policy(previews.private_addresses, &previews.allow_ranges, &previews.deny_ranges));
         Ok(federation::Config {
             network: federation::NetworkConfig {
                 fixed: fixed.collect(),
-                addresses: federation::AddressPolicy {
-                    private: config.private_addresses == PrivateAddresses::Allow,
-                    allow: ranges(&config.allow_ranges)?,
-                    deny: ranges(&config.deny_ranges)?,
-                },
+                addresses: policy(config.private_addresses, &config.allow_ranges, &config.deny_ranges)?,
+                pages: pages.transpose()?,
                 ca_files: config.ca_files.iter().map(|file| self.path(file)).collect(),
                 trust: match config.trust {
                     TrustSetting::System => federation::Trust::System,

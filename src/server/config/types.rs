@@ -510,6 +510,8 @@ pub struct MediaSettings {
     pub reserve: ByteSize,
     /// Whether files are given to whoever knows their ids, without an access token.
     pub unauthenticated: bool,
+    /// Pages that users link to.
+    pub previews: Previews,
 }
 
 impl Default for MediaSettings {
@@ -523,8 +525,23 @@ impl Default for MediaSettings {
             kept_by_authority: ByteSize::bytes(0),
             reserve: ByteSize::mib(256),
             unauthenticated: false,
+            previews: Previews::default(),
         }
     }
+}
+
+/// Whether the server looks at pages that users link to, and at which addresses.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Previews {
+    /// Whether it does.
+    pub enabled: bool,
+    /// Whether names may lead to addresses that are not of the public internet.
+    pub private_addresses: PrivateAddresses,
+    /// Address ranges that are allowed besides.
+    pub allow_ranges: Vec<String>,
+    /// Address ranges that are refused besides.
+    pub deny_ranges: Vec<String>,
 }
 
 /// How the process talks with other servers.

@@ -272,6 +272,10 @@ async fn push_rules_are_kept() {
     let hanako = town.user("hanako").await;
     let all = hanako.get("/pushrules/").await.ok();
     assert_eq!(all["global"]["override"][0]["rule_id"], ".m.rule.master");
+    for kind in ["room", "sender"] {
+        assert_eq!(all["global"][kind], json!([]), "kinds without rules are there");
+    }
+    assert_eq!(hanako.get("/pushrules/global/").await.ok(), all["global"]);
     let room = "/pushrules/global/room/!room:hs1";
     hanako.put(room, json!({ "actions": ["dont_notify"] })).await.ok();
     assert_eq!(hanako.get(room).await.ok()["rule_id"], "!room:hs1");

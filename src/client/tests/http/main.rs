@@ -14,6 +14,7 @@ mod inviting;
 mod keys;
 mod media;
 mod moderation;
+mod notices;
 mod others;
 mod policy;
 mod push;

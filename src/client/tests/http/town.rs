@@ -119,6 +119,7 @@ impl Town {
             config: media_config,
             authorities: authorities.clone(),
             elsewhere: Arc::new(media::NoElsewhere),
+            browse: Arc::new(media::NoBrowse),
             policy: policy.clone(),
             clock: clock.clone(),
             random: random.clone(),
