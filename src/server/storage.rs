@@ -239,6 +239,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     // former for damage, and name states that it was told without looking whether they are there still.
     |_| Box::pin(async { Ok(()) }),
     |store| Box::pin(room::index_times(store)),
+    // From here on sessions may be granted by OAuth 2.0, whose rows an older program cannot read.
+    |_| Box::pin(async { Ok(()) }),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.
@@ -340,6 +342,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         media::checks(),
         push::checks(),
         encryption::checks(),
+        oauth::checks(),
         federation::tables::checks(),
         names::checks(),
     ]
