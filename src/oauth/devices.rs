@@ -85,6 +85,7 @@ impl OAuth {
             return Err(Error::refused(Code::UnauthorizedClient, text));
         }
         let scope = Scope::parse(scope)?;
+        self.count_maker(Passing::DeviceCode, from)?;
         let mut attempts = Attempts::default();
         loop {
             let device_code = format!("yod_{}", self.inner.random.token(CODE_CHARS));

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::rendezvous;
+
 /// Why something was not granted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -38,8 +40,6 @@ pub enum Error {
     #[error("it changed under every attempt")]
     Contended,
 }
-
-use crate::rendezvous;
 
 /// The errors of OAuth 2.0 and its relatives that we answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

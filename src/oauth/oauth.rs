@@ -3,15 +3,19 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use account::Accounts;
-use base::{Attempts, Buckets, Clock, Random, Rate};
+use base::{Address, Attempts, Buckets, Clock, Random, Rate};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use store::{Batch, Store};
 
-use crate::{Error, devices::Poll, tables::Hash};
+use crate::{Error, devices::Poll, passing::Passing, tables::Hash};
 
 /// Codes that a signed-in user may type wrong at once, and how many more a second.
 const GUESSES: Rate = Rate { per_second: 0.1, burst: 10 };
+
+/// Requests of devices, and letterboxes, that one address may make at once, and how many more a second: an office is behind
+/// one, and a stranger must not fill up what there may be of them.
+const MAKING: Rate = Rate { per_second: 0.05, burst: 30 };
 
 /// Device codes of which it is remembered when they were last asked for.
 const POLLS: usize = 4_096;
@@ -29,6 +33,8 @@ pub(crate) struct Inner {
     pub(crate) random: Random,
     /// When devices asked last: in each process, which is enough to slow them down.
     pub(crate) polls: Cache<Hash, Arc<Mutex<Poll>>>,
+    /// What addresses made that waits.
+    makers: Buckets,
     /// Codes that users typed wrong.
     pub(crate) guesses: Buckets,
 }
@@ -43,8 +49,8 @@ impl OAuth {
     /// Over a store and its accounts.
     pub fn new(store: Store, accounts: Accounts, clock: Clock, random: Random) -> OAuth {
         let guesses = Buckets::new(GUESSES);
-        let polls = Cache::new(POLLS);
-        OAuth { inner: Arc::new(Inner { store, accounts, clock, random, polls, guesses }) }
+        let (polls, makers) = (Cache::new(POLLS), Buckets::new(MAKING));
+        OAuth { inner: Arc::new(Inner { store, accounts, clock, random, polls, makers, guesses }) }
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -54,6 +60,15 @@ impl OAuth {
     /// Whether something that was made then is over: in either direction, as a calendar may be set back.
     pub(crate) fn is_over(&self, made_ms: u64, lifetime: Duration) -> bool {
         u128::from(self.now_ms().abs_diff(made_ms)) >= lifetime.as_millis()
+    }
+
+    /// Counts what somebody makes who has not shown who he is. Who has no address is counted with all others only.
+    pub(crate) fn count_maker(&self, kind: Passing, from: Option<Address>) -> Result<(), Error> {
+        let Some(from) = from else { return Ok(()) };
+        let now = self.inner.clock.instant();
+        let counted = self.inner.makers.take(&(kind, from), now);
+        let limit = "waiting_sign_ins";
+        Ok(counted.map_err(|retry_after| account::Error::Limited { limit, retry_after })?)
     }
 
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use crate::{
 const AT_ONCE: usize = 8;
 
 /// What is there for minutes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Passing {
     /// A code that a client trades for tokens.
     Code,
@@ -93,7 +93,6 @@ impl OAuth {
             return Err(Error::Full);
         }
         batch.put(&PASSING, &(kind.number(), made_ms, hash), &());
-        // Rows that two took away at once are counted twice: the count is then a little too small.
         batch.add(&COUNTS, &("", kind.number()), 1 - gone);
         Ok(())
     }

@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://github.com/matrix-org/matrix-spec-proposals/pull/4108>
 
-use base::{Attempts, Timestamp};
+use base::{Address, Attempts, Timestamp};
 use bytes::Bytes;
 use ruma::ServerName;
 use store::Batch;
@@ -52,14 +52,16 @@ impl OAuth {
     /// Puts up a letterbox with a first letter in it; its id.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::Full`], [`Error::Store`].
+    /// [`Error::TooLarge`], [`Error::Full`], [`account::Error::Limited`] where this address has made many, [`Error::Store`].
     pub async fn put_up_rendezvous(
         &self,
         authority: &ServerName,
         content: Bytes,
         content_type: &str,
+        from: Option<Address>,
     ) -> Result<(String, Letter), Error> {
         check(&content, content_type)?;
+        self.count_maker(Passing::Rendezvous, from)?;
         let mut attempts = Attempts::default();
         loop {
             let id = self.inner.random.token(ID_CHARS);

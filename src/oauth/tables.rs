@@ -11,24 +11,24 @@ pub(crate) type Hash = [u8; 32];
 
 /// Clients; key: authority, client id.
 pub(crate) static CLIENTS: Table<(String, String), ClientRow> =
-    Table::new(230, "oauth.clients", Tuning::Small);
+    Table::new(270, "oauth.clients", Tuning::Small);
 /// Clients by when they last registered, so that the oldest go; key: authority, ms since 1970, client id.
 pub(crate) static CLIENTS_BY_AGE: Table<(String, u64, String), ()> =
-    Table::new(231, "oauth.clients_by_age", Tuning::Small);
+    Table::new(271, "oauth.clients_by_age", Tuning::Small);
 /// How many of a kind there are; key: the authority or nothing, the kind.
-pub(crate) static COUNTS: Table<(String, u8), Counter> = Table::new(232, "oauth.counts", Tuning::Small);
+pub(crate) static COUNTS: Table<(String, u8), Counter> = Table::new(272, "oauth.counts", Tuning::Small);
 /// Codes that clients trade for tokens; key: hash of the code.
-pub(crate) static CODES: Table<Hash, CodeRow> = Table::new(233, "oauth.codes", Tuning::Point);
+pub(crate) static CODES: Table<Hash, CodeRow> = Table::new(273, "oauth.codes", Tuning::Point);
 /// Requests of devices for somebody's consent; key: hash of the device code.
 pub(crate) static DEVICE_CODES: Table<Hash, DeviceCodeRow> =
-    Table::new(234, "oauth.device_codes", Tuning::Point);
+    Table::new(274, "oauth.device_codes", Tuning::Point);
 /// The same by what users type; key: authority, user code.
 pub(crate) static USER_CODES: Table<(String, String), Bytes> =
-    Table::new(235, "oauth.user_codes", Tuning::Small);
+    Table::new(275, "oauth.user_codes", Tuning::Small);
 /// Letterboxes; key: hash of the id.
-pub(crate) static RENDEZVOUS: Table<Hash, RendezvousRow> = Table::new(236, "oauth.rendezvous", Tuning::Point);
+pub(crate) static RENDEZVOUS: Table<Hash, RendezvousRow> = Table::new(276, "oauth.rendezvous", Tuning::Point);
 /// What is there for minutes, by when it was made; key: its kind, ms since 1970, its key.
-pub(crate) static PASSING: Table<(u8, u64, Hash), ()> = Table::new(237, "oauth.passing", Tuning::Small);
+pub(crate) static PASSING: Table<(u8, u64, Hash), ()> = Table::new(277, "oauth.passing", Tuning::Small);
 
 /// A client that has registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ pub(crate) async fn put_up(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
     let base = api.base_url(authority)?;
     let kind = content_type(&call)?;
     check_size(&call)?;
-    let (id, letter) = api.oauth.put_up_rendezvous(authority, call.body.clone(), &kind).await?;
+    let (id, letter) = api.oauth.put_up_rendezvous(authority, call.body.clone(), &kind, call.address).await?;
     let answer = json_response(StatusCode::CREATED, &json!({ "url": format!("{base}{PATH}/{id}") }));
     Ok(headed(answer, &letter))
 }

@@ -132,3 +132,20 @@ async fn letterboxes_run_out_are_small_text_and_few() {
     assert_eq!(ask(&town, "DELETE", &last, &[], "").await.status, 204);
     put_up(&town, "x").await;
 }
+
+#[tokio::test]
+async fn one_address_does_not_use_up_what_all_have() {
+    let town = Town::new().await;
+    let put_up = async |address: &str| {
+        let request = http::Request::builder().method("POST").uri(PATH).header("host", "hs1");
+        let request = request.header("content-type", "text/plain").header("x-forwarded-for", address);
+        let mut request = request.body(Body::from("x")).unwrap();
+        request.extensions_mut().insert(web::Peer("127.0.0.1:1".parse().unwrap()));
+        town.respond(request).await.status().as_u16()
+    };
+    for _ in 0..30 {
+        assert_eq!(put_up("192.0.2.1").await, 201);
+    }
+    assert_eq!(put_up("192.0.2.1").await, 429);
+    assert_eq!(put_up("192.0.2.2").await, 201);
+}
