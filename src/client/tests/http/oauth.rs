@@ -350,7 +350,7 @@ async fn a_user_signs_in_agrees_and_the_client_gets_a_session_of_its_device() {
     let access = text(&answer, "access_token");
     let path = "/_matrix/client/v3/account/whoami";
     let me = town.raw("hs1", "GET", path, Some(access), Vec::new()).await.ok();
-    assert_eq!(me, json!({ "user_id": "@hanako:hs1", "device_id": "AAABBBCCCDDD", "is_guest": false }));
+    assert_eq!((text(&me, "user_id"), text(&me, "device_id")), ("@hanako:hs1", "AAABBBCCCDDD"));
     // It is renewed by OAuth 2.0 alone.
     let body = json!({ "refresh_token": text(&answer, "refresh_token") });
     town.ask("POST", "/_matrix/client/v3/refresh", body).await.fails(401, "M_UNKNOWN_TOKEN");
