@@ -55,6 +55,8 @@ pub struct Settings {
     pub shared_secret: Option<String>,
     /// Shortest password that is taken for a new account or a change, in characters.
     pub min_password_chars: usize,
+    /// The page where users see to their accounts: who has signed in by OAuth 2.0 is sent there to confirm what is grave.
+    pub account_page: Option<String>,
     /// How long an access token lives when the client can refresh it.
     pub access_token_lifetime: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
             registration_tokens: Vec::new(),
             shared_secret: None,
             min_password_chars: 8,
+            account_page: None,
             access_token_lifetime: Duration::from_secs(60 * 60),
         }
     }

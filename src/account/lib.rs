@@ -10,6 +10,7 @@
 //! Reading order: [`Accounts`], `sessions` (the hot path of every request), `register`, `login`.
 
 mod accounts;
+mod browsers;
 mod chores;
 mod config;
 mod confirmed;
@@ -20,6 +21,7 @@ mod ends;
 mod error;
 mod failures;
 mod filters;
+mod grants;
 mod guesses;
 mod interactive;
 mod invite_rules;
@@ -29,6 +31,7 @@ mod moderation;
 mod nonces;
 mod notices;
 mod openid;
+mod own;
 mod password;
 mod presence;
 mod profile;
@@ -52,12 +55,14 @@ mod users;
 
 pub use accounts::Accounts;
 pub use audit::Actor;
+pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
 pub use config::{Config, GuessLimit, PasswordCost, Registration, Settings};
-pub use confirmed::Confirmed;
+pub use confirmed::{CROSS_SIGNING, Confirmed};
 pub use data::{DataChange, FULLY_READ, PUSH_RULES, list_data_by_position};
 pub use devices::DeviceInfo;
 pub use ends::DeviceEnds;
 pub use error::Error;
+pub use grants::{Grant, GrantId, NewGrant, PutGrant};
 pub use interactive::Asked;
 pub use invite_rules::{InviteRules, InviteVerdict};
 pub use login::{Credentials, LogIn};

@@ -12,6 +12,7 @@ use crate::{
     guesses::Guesser,
     password::DEAR_ATTEMPTS,
     tables::{self, DeviceRow, UserRow},
+    tokens::RefreshKind,
     uia::parse_login_name,
 };
 
@@ -80,7 +81,8 @@ impl Accounts {
             let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device.as_str()).await?;
             let known = self.put_device(&mut batch, &user_id, &device, request.device_name.clone()).await?;
             let (user, device_key) = (user_id.as_str(), device.as_str());
-            let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
+            let refresh = request.refresh.then_some(RefreshKind::Login);
+            let issued = self.put_tokens(&mut batch, authority, user, device_key, refresh, None);
             batch.touch([store::Topic::device(user, device_key)]);
             let by = Actor::user(&user_id, row.admin, request.from);
             let deed = self.deed(Action::SignIn, &by, &user_id);
@@ -122,7 +124,7 @@ impl Accounts {
         checked
     }
 
-    async fn check_credentials(
+    pub(crate) async fn check_credentials(
         &self,
         authority: &ServerName,
         credentials: &Credentials,

@@ -20,6 +20,7 @@ use crate::{
     push_defaults::default_push_rules,
     sessions::parse_user,
     tables::{self, NoticesRow, RegisteredRow, UserRow, millis},
+    tokens::RefreshKind,
     uia::Admission,
 };
 
@@ -170,7 +171,8 @@ impl Accounts {
             deed = signed_in(deed, &device, &known, settled.agent.as_deref());
             device_row = Some(known);
             let (user, device_key) = (user_id.as_str(), device.as_str());
-            let issued = self.put_tokens(&mut batch, authority, user, device_key, wish.refresh_token, None);
+            let refresh = wish.refresh_token.then_some(RefreshKind::Login);
+            let issued = self.put_tokens(&mut batch, authority, user, device_key, refresh, None);
             Some((device, issued.tokens))
         };
         settled.note_registered(
@@ -225,8 +227,8 @@ impl Accounts {
         batch.require(&tables::DEVICES, &(user_id.as_str(), device.as_str()), Some(&device_row));
         let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device).await?;
         let device_id: OwnedDeviceId = device.as_str().into();
-        let issued =
-            self.put_tokens(&mut batch, authority, user_id.as_str(), device, wish.refresh_token, None);
+        let refresh = wish.refresh_token.then_some(RefreshKind::Login);
+        let issued = self.put_tokens(&mut batch, authority, user_id.as_str(), device, refresh, None);
         batch.touch([store::Topic::device(user_id.as_str(), device)]);
         let by = Actor::stranger(settled.from);
         let deed = self.deed(Action::SignIn, &by, &user_id);

@@ -17,7 +17,7 @@ use crate::{
     log::{Change, log_change},
     seen::Seen,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow, millis},
-    tokens,
+    tokens::{self, RefreshKind},
 };
 
 /// Who is asking: the user and device that an access token stands for.
@@ -180,6 +180,10 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
     pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
+        // What was granted to a client is renewed by that client alone.
+        if tokens::grant_of(token).is_some() {
+            return Err(Error::UnknownToken { soft_logout: false });
+        }
         let hash = tokens::hash(token);
         let mut attempts = Attempts::default();
         loop {
@@ -192,7 +196,7 @@ impl Accounts {
             if self.kept_from(&user).await?.locked {
                 return Err(Error::Locked);
             }
-            match self.trade(authority, hash, &row).await {
+            match self.trade(authority, hash, &row, RefreshKind::Login).await {
                 // Somebody else traded or ended it: look again.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -200,11 +204,12 @@ impl Accounts {
         }
     }
 
-    async fn trade(
+    pub(crate) async fn trade(
         &self,
         authority: &ServerName,
         hash: TokenHash,
         row: &RefreshRow,
+        kind: RefreshKind<'_>,
     ) -> Result<SessionTokens, Error> {
         let mut batch = Batch::new();
         let mut ended = Vec::new();
@@ -218,7 +223,8 @@ impl Accounts {
             ended.push(access);
         }
         let replaces = Replaced { access: row.access, refresh: hash };
-        let issued = self.put_tokens(&mut batch, authority, &row.user, &row.device, true, Some(replaces));
+        let issued =
+            self.put_tokens(&mut batch, authority, &row.user, &row.device, Some(kind), Some(replaces));
         let traded = RefreshRow { replaces: None, traded_for: Some(issued.hashes), ..row.clone() };
         batch.replace(&tables::REFRESH, &hash, row, &traded);
         batch.touch([Topic::device(&row.user, &row.device)]);
@@ -258,6 +264,9 @@ impl Accounts {
         loop {
             let mut batch = Batch::new();
             let ended = self.end_devices(&mut batch, user, &ends).await?;
+            if what == Action::SignOutEverywhere {
+                self.put_browsers_end(&mut batch, user).await?;
+            }
             if !ended.devices.is_empty() {
                 let deed = self.deed(what, by, user).before("devices", ended.names());
                 deed.write(&mut batch, user.server_name());
@@ -349,6 +358,7 @@ impl Accounts {
             match kind {
                 TokenKindRow::Access => batch.delete(&tables::ACCESS, &key.2),
                 TokenKindRow::Refresh => batch.delete(&tables::REFRESH, &key.2),
+                TokenKindRow::Grant => batch.delete(&tables::GRANTS, &key.2),
             }
             batch.delete(&tables::TOKENS_OF, &key);
             ended.push(key.2);
@@ -370,13 +380,13 @@ impl Accounts {
         authority: &ServerName,
         user: &str,
         device: &str,
-        refreshable: bool,
+        refresh: Option<RefreshKind<'_>>,
         replaces: Option<Replaced>,
     ) -> Issued {
         let access = tokens::new_token(&self.inner.random, "yat");
         let access_hash = tokens::hash(&access);
         let lifetime = self.settings(authority).access_token_lifetime;
-        let expires_in = refreshable.then_some(lifetime);
+        let expires_in = refresh.map(|_| lifetime);
         let expires_ms = expires_in.map(|lifetime| self.now_ms().saturating_add(millis(lifetime)));
 
         let row = AccessRow { user: user.to_owned(), device: device.to_owned(), expires_ms, replaces };
@@ -384,8 +394,8 @@ impl Accounts {
         batch.put(&tables::TOKENS_OF, &(user, device, access_hash), &TokenKindRow::Access);
 
         let mut hashes = (access_hash, [0; 32]);
-        let refresh = refreshable.then(|| {
-            let refresh = tokens::new_token(&self.inner.random, "yrt");
+        let refresh = refresh.map(|kind| {
+            let refresh = kind.new_token(&self.inner.random);
             hashes.1 = tokens::hash(&refresh);
             let row = RefreshRow {
                 user: user.to_owned(),

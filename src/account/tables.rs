@@ -70,6 +70,18 @@ pub(crate) static MODERATION: Table<String, Moderation> =
 
 /// Who writes server notices, and in which room each user is told them; key: user id.
 pub(crate) static NOTICES: Table<String, NoticesRow> = Table::new(140, "account.notices", Tuning::Point);
+/// Sessions of browsers at our own pages; key: hash of the cookie's secret.
+pub(crate) static BROWSERS: Table<TokenHash, BrowserRow> = Table::new(118, "account.browsers", Tuning::Point);
+/// The browser sessions of a user; key: user id, hash of the secret; value: when it ends, in milliseconds since 1970.
+pub(crate) static BROWSERS_OF: Table<(String, TokenHash), u64> =
+    Table::new(119, "account.browsers_of", Tuning::Small);
+
+/// Sessions that users gave to clients by OAuth 2.0; key: hash of the grant's name.
+pub(crate) static GRANTS: Table<TokenHash, GrantRow> = Table::new(136, "account.grants", Tuning::Point);
+
+/// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
+/// milliseconds since 1970.
+pub(crate) static RESETS: Table<String, u64> = Table::new(137, "account.resets", Tuning::Small);
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,8 +181,40 @@ pub(crate) enum TokenKindRow {
     Access,
     /// It is in [`REFRESH`].
     Refresh,
+    /// It is none, but the name of a grant, in [`GRANTS`].
+    Grant,
 }
 row!(TokenKindRow, schema = 1);
+
+/// A session of a browser.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BrowserRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// When the user proved who it is, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+    /// When it ends, in milliseconds since 1970.
+    pub(crate) ends_ms: u64,
+    /// SHA-256 of the user's row: the session is worth nothing once that has changed.
+    pub(crate) stamp: [u8; 32],
+}
+row!(BrowserRow, schema = 1);
+
+/// A session that a user gave to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GrantRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// The device that it is of.
+    pub(crate) device: String,
+    /// The client's id.
+    pub(crate) client: String,
+    /// What the client called itself.
+    pub(crate) client_name: Option<String>,
+    /// The page that tells of the client.
+    pub(crate) client_uri: String,
+}
+row!(GrantRow, schema = 1);
 
 /// A registration token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,6 +297,10 @@ pub fn checks() -> Vec<TableCheck> {
         INTERACTIVE.check(),
         LOG_INS.check(),
         DEHYDRATED.check(),
+        GRANTS.check(),
+        RESETS.check(),
+        BROWSERS.check(),
+        BROWSERS_OF.check(),
     ]
 }
 
@@ -309,6 +357,18 @@ mod tests {
         };
         let bytes = session.encode();
         assert_eq!((&bytes[..13], bytes.len()), (&b"\x01\x01r\x01\x09\x05\x01\x04@a:b\x00"[..], 45));
+        assert_eq!(&TokenKindRow::Grant.encode()[..], b"\x01\x02");
+        let grant = GrantRow {
+            user: "@a:b".into(),
+            device: "D".into(),
+            client: "c".into(),
+            client_name: None,
+            client_uri: "u".into(),
+        };
+        assert_eq!(&grant.encode()[..], b"\x01\x04@a:b\x01D\x01c\x00\x01u");
+        let browser = BrowserRow { user: "@a:b".into(), began_ms: 1, ends_ms: 2, stamp: [6; 32] };
+        let bytes = browser.encode();
+        assert_eq!((&bytes[..9], bytes.len()), (&b"\x01\x04@a:b\x01\x02\x06"[..], 40));
         assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
         assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
     }

@@ -52,7 +52,7 @@ pub async fn names_with_accounts(store: &Store) -> Result<BTreeSet<OwnedServerNa
 
 /// What a closed account leaves behind besides its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Remains {
+pub(crate) enum Remains {
     /// What the user's clients kept here.
     Data,
     /// Nothing.
@@ -181,7 +181,7 @@ impl Accounts {
     }
 
     /// Closes the account of this row; one that is another by now stays as it is.
-    async fn try_to_close(
+    pub(crate) async fn try_to_close(
         &self,
         user: &UserId,
         row: &UserRow,
@@ -199,7 +199,9 @@ impl Accounts {
         batch.delete_prefix(&tables::PROFILES, user.as_str());
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         batch.delete(&tables::MODERATION, user.as_str());
+        batch.delete(&tables::RESETS, user.as_str());
         let ended = self.end_every(&mut batch, user, |_| true).await?;
+        self.put_browsers_end(&mut batch, user).await?;
         if remains == Remains::Nothing {
             // After what ends with the devices, which writes some of it.
             batch.delete_prefix(&tables::DATA, user.as_str());

@@ -131,6 +131,8 @@ pub enum Action {
     ChangePassword,
     /// A user got another password.
     SetPassword,
+    /// A user agreed that a client replaces its cross-signing keys.
+    AgreeToReset,
     /// Devices of a user were removed.
     RemoveDevices,
     /// A registration token was made or replaced.
@@ -169,7 +171,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -185,6 +187,7 @@ impl Action {
         Self::ResumeAccount,
         Self::ChangePassword,
         Self::SetPassword,
+        Self::AgreeToReset,
         Self::RemoveDevices,
         Self::PutRegistrationToken,
         Self::RemoveRegistrationToken,
@@ -223,6 +226,7 @@ impl Action {
             Self::ResumeAccount => "account.resume",
             Self::ChangePassword => "password.change",
             Self::SetPassword => "password.set",
+            Self::AgreeToReset => "cross_signing.agree_to_reset",
             Self::RemoveDevices => "device.remove",
             Self::PutRegistrationToken => "registration_token.put",
             Self::RemoveRegistrationToken => "registration_token.remove",

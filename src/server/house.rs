@@ -8,11 +8,13 @@ use std::{sync::Arc, time::Duration};
 use account::Accounts;
 use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, MediaApi, MediaConfig};
+use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use encryption::Encryption;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
 use media::Media;
+use oauth::OAuth;
+use pages::Pages;
 use pdu::Authorities;
 use push::Push;
 use room::{AllowAll, Policy};
@@ -121,6 +123,7 @@ pub struct House {
     desk: Arc<Desk>,
     client: Arc<ClientApi>,
     client_media: Arc<MediaApi>,
+    client_oauth: Arc<OAuthApi>,
     admin: Arc<AdminApi>,
     _scratch: Option<Scratch>,
 }
@@ -268,6 +271,10 @@ impl House {
             to_device.clone(),
             config.client_config(),
         );
+        let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
+        let pages = Pages::new(accounts.clone(), random.clone(), config.client_config().base_urls);
+        let client_oauth =
+            OAuthApi::new(accounts.clone(), oauth, Arc::new(pages), config.oauth_authorities());
         let files::Opened { files, scratch } = files::open(config, &random)?;
         let media = Media::open(media::Parts {
             store: store.clone(),
@@ -326,6 +333,7 @@ impl House {
             kit: Arc::new(kit),
             desk,
             client: Arc::new(client),
+            client_oauth: Arc::new(client_oauth),
             client_media: Arc::new(MediaApi::new(media.clone(), shown)),
             media,
             admin: Arc::new(admin),
@@ -348,6 +356,7 @@ impl House {
             routes = routes
                 .merge(client::routes(self.client.clone()))
                 .merge(client::media_routes(self.client_media.clone()))
+                .merge(client::oauth_routes(self.client_oauth.clone()))
                 .merge(sync::http::routes(self.syncs.clone()));
         }
         if serves.contains(&Serves::Federation) {

@@ -240,6 +240,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     |_| Box::pin(async { Ok(()) }),
     |store| Box::pin(room::index_times(store)),
     |store| Box::pin(to_device::count_shares(store)),
+    // From here on sessions may be granted by OAuth 2.0, whose rows an older program cannot read.
+    |_| Box::pin(async { Ok(()) }),
 ];
 
 /// Opens the store over its storage, which is closed when that fails.
@@ -341,6 +343,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         media::checks(),
         push::checks(),
         encryption::checks(),
+        oauth::checks(),
         federation::tables::checks(),
         names::checks(),
     ]

@@ -70,6 +70,7 @@ impl CertificateAuthority {
                 hosts: Vec::new(),
                 client_url: None,
                 livekit_url: None,
+                oauth: true,
                 federation_address: None,
                 tls: Some(self.issue(name)),
                 registration: Registration::default(),

@@ -193,6 +193,7 @@ impl Server {
             hosts: Vec::new(),
             client_url: None,
             livekit_url: None,
+            oauth: true,
             federation_address: None,
             tls: self.net.0.authority.as_ref().map(|authority| authority.issue(name)),
             registration: Registration { mode: RegistrationMode::Open, ..Registration::default() },

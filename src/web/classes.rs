@@ -18,7 +18,11 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
         ["_matrix", "key", _version, "query", ..] => Some(Class::PeerKeys),
         ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
         ["_synapse", "admin", ..] => Some(Class::Write),
-        ["_matrix" | "_synapse" | ".well-known", ..] => Some(Class::Open),
+        ["_yakuba", .., "sign-in"] if method == Method::POST => Some(Class::Login),
+        ["_yakuba", .., "sign-up"] if method == Method::POST => Some(Class::Registration),
+        // Whoever signs in by a client registers it, and may have it wait.
+        ["_yakuba", "oauth2", "register" | "device"] => Some(Class::Registration),
+        ["_matrix" | "_synapse" | "_yakuba" | ".well-known", ..] => Some(Class::Open),
         _ => None,
     }
 }
@@ -104,6 +108,11 @@ mod tests {
             ("GET", "/.well-known/matrix/client", Class::Open),
             ("POST", "/_synapse/admin/v1/register", Class::Registration),
             ("PUT", "/_synapse/admin/v1/send_server_notice/{txn_id}", Class::Write),
+            ("POST", "/_yakuba/sign-in", Class::Login),
+            ("POST", "/_yakuba/sign-up", Class::Registration),
+            ("GET", "/_yakuba/sign-in", Class::Open),
+            ("POST", "/_yakuba/oauth2/register", Class::Registration),
+            ("POST", "/_yakuba/oauth2/token", Class::Open),
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert_eq!(class_of(&method, path), Some(class), "{method} {path}");

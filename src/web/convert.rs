@@ -297,6 +297,29 @@ impl From<account::Error> for ApiError {
 /// When a device may have fetched what fills its inbox.
 const FULL_INBOX: Duration = Duration::from_secs(60);
 
+impl From<oauth::Error> for ApiError {
+    fn from(error: oauth::Error) -> ApiError {
+        use oauth::Error;
+        match error {
+            // To clients this is told as OAuth 2.0 has it; here whoever opened a page reads it.
+            Error::Refused { code, text } => ApiError::bad_request(format!("{}: {text}", code.word())),
+            Error::NoRendezvous => ApiError::not_found("There is no such rendezvous, or it has run out"),
+            Error::Overtaken(_) => ApiError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "M_UNKNOWN",
+                "Somebody else has written meanwhile",
+            )
+            .with("org.matrix.msc4108.errcode", "M_CONCURRENT_WRITE"),
+            Error::TooLarge(what) => ApiError::too_large(what),
+            Error::Full => ApiError::over("waiting_sign_ins", Duration::from_secs(60)),
+            Error::Account(cause) => cause.into(),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+            Error::Contended => ApiError::unavailable(error),
+        }
+    }
+}
+
 impl From<to_device::Error> for ApiError {
     fn from(error: to_device::Error) -> ApiError {
         use to_device::Error;

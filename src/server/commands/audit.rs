@@ -341,6 +341,7 @@ fn action_in_words(word: &str) -> String {
         Action::ResumeAccount => tr!("アカウントの利用再開", "let a suspended account speak again"),
         Action::ChangePassword => tr!("パスワード変更", "changed the password"),
         Action::SetPassword => tr!("パスワード設定", "set a password"),
+        Action::AgreeToReset => tr!("署名鍵の交換の承認", "agreed to new cross-signing keys"),
         Action::RemoveDevices => tr!("端末削除", "removed devices"),
         Action::PutRegistrationToken => tr!("登録トークン設定", "made a registration token"),
         Action::RemoveRegistrationToken => tr!("登録トークン削除", "removed a registration token"),

@@ -1,13 +1,18 @@
 //! The configuration in the words of the crates that it is for.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{anyhow, bail};
 use base::ByteSize;
 use pdu::{Authorities, Authority, RoomVersion};
+use ruma::OwnedServerName;
 
 use super::{
-    AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, Registration,
+    AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting,
     RegistrationMode, TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
@@ -138,7 +143,7 @@ impl Config {
     pub fn account_config(&self) -> anyhow::Result<account::Config> {
         let mut authorities = BTreeMap::new();
         for authority in &self.authorities {
-            authorities.insert(authority.name.clone(), self.account_settings(&authority.registration)?);
+            authorities.insert(authority.name.clone(), self.account_settings(authority)?);
         }
         let guesses = self.limits.enabled.then(|| account::GuessLimit {
             wrong_allowed: self.passwords.wrong_allowed,
@@ -152,7 +157,8 @@ impl Config {
         Ok(account::Config { authorities, guesses, memory, presence, ..account::Config::default() })
     }
 
-    fn account_settings(&self, registration: &Registration) -> anyhow::Result<account::Settings> {
+    fn account_settings(&self, authority: &AuthorityConfig) -> anyhow::Result<account::Settings> {
+        let registration = &authority.registration;
         let shared_secret =
             registration.shared_secret_file.as_deref().map(|file| self.secret(file)).transpose()?;
         Ok(account::Settings {
@@ -164,8 +170,18 @@ impl Config {
             registration_tokens: registration.tokens.iter().map(|token| token.0.clone()).collect(),
             shared_secret,
             min_password_chars: registration.min_password_length,
+            account_page: authority.account_page(),
             ..account::Settings::default()
         })
+    }
+
+    /// Authorities at which clients sign in by OAuth 2.0.
+    pub fn oauth_authorities(&self) -> BTreeSet<OwnedServerName> {
+        self.authorities
+            .iter()
+            .filter(|config| config.account_page().is_some())
+            .map(|config| config.name.clone())
+            .collect()
     }
 
     /// Settings of the client interface.
@@ -181,6 +197,12 @@ impl Config {
             default_room_version: self.room_version(),
             base_urls: urls.collect(),
             livekit_urls: livekit.collect(),
+            unstable_features: if self.oauth_authorities().is_empty() {
+                Vec::new()
+            } else {
+                // Signing in by a QR code, which is by OAuth 2.0 alone.
+                vec!["org.matrix.msc4108".to_owned()]
+            },
             ..client::Config::default()
         }
     }

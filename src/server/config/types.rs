@@ -65,6 +65,9 @@ pub struct AuthorityConfig {
     /// Where its clients reach it; published in `.well-known/matrix/client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_url: Option<String>,
+    /// Whether clients may sign in by OAuth 2.0, besides passwords; for that `client_url` has to begin with `https`.
+    #[serde(default = "yes")]
+    pub oauth: bool,
     /// Where clients get their tokens for LiveKit, which carries calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub livekit_url: Option<String>,
@@ -77,6 +80,18 @@ pub struct AuthorityConfig {
     /// Who may register.
     #[serde(default)]
     pub registration: Registration,
+}
+
+impl AuthorityConfig {
+    /// The page where its users see to their accounts, if it offers OAuth 2.0.
+    pub fn account_page(&self) -> Option<String> {
+        let url = self.client_url.as_deref().filter(|url| self.oauth && url.starts_with("https://"))?;
+        Some(format!("{}/_yakuba/account", url.trim_end_matches('/')))
+    }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// A key that an authority signed with before.

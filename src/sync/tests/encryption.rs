@@ -173,7 +173,7 @@ async fn whoever_was_invited_is_new_again_when_he_comes() {
     let (mut hanako, mut taro) = (person(&town, "hanako").await, person(&town, "taro").await);
     let room = town.room("hanako").await;
     hanako.sync(&town).await;
-    town.invite("hanako", "taro", &room).await;
+    town.invite("hanako", &room, "taro").await;
     assert_eq!(lists(&hanako.sync(&town).await), changed(&["taro"]), "he may be given keys already");
     taro.sync(&town).await;
     town.join("taro", &room).await;

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use account::{Accounts, Actor, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings};
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
-use client::{ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, media_routes, routes};
+use client::{
+    ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, OAuthApi, media_routes, oauth_routes, routes,
+};
 use encryption::{Encryption, NoPeers};
 use engine::{Engine, NoRemote};
 use http_body_util::BodyExt;
 use media::{Files, FilesConfig, Media};
+use oauth::OAuth;
+use pages::Pages;
 use pdu::{Authorities, Authority};
 use push::Push;
 use room::{AllowAll, Policy};
@@ -145,6 +149,7 @@ impl Town {
         let settings = Settings {
             registration: Registration::Open,
             shared_secret: Some("complement".to_owned()),
+            account_page: Some("https://hs1/_yakuba/account".to_owned()),
             ..Settings::default()
         };
         let presence = Some(PresenceConfig { largest_room: 100 });
@@ -175,6 +180,14 @@ impl Town {
         let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
         let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
         accounts.add_device_ends(push.device_ends());
+        // The second authority offers passwords only.
+        let base_urls = names.iter().map(|name| (name.clone(), format!("https://{name}"))).collect();
+        let of_oauth = oauth_routes(Arc::new(OAuthApi::new(
+            accounts.clone(),
+            OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone()),
+            Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls)),
+            [names[0].clone()].into(),
+        )));
         let encryption = Encryption::open(encryption::Parts {
             tells_names: false,
             store,
@@ -209,7 +222,8 @@ impl Town {
             client::Config::default(),
         );
         let of_media = media_routes(Arc::new(MediaApi::new(media.clone(), media_shown)));
-        let router = router(routes(Arc::new(api)).erase().merge(of_media), Arc::new(kit)).unwrap();
+        let all = routes(Arc::new(api)).erase().merge(of_media).merge(of_oauth);
+        let router = router(all, Arc::new(kit)).unwrap();
         Town { router, engine, accounts, media, directory, _tasks: tasks }
     }
 
@@ -233,7 +247,7 @@ impl Town {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    async fn answer(&self, request: http::Request<Body>) -> Answer {
+    pub(crate) async fn answer(&self, request: http::Request<Body>) -> Answer {
         let response = self.respond(request).await;
         let status = response.status().as_u16();
         let (mut body, mut bytes, mut parts) = (response.into_body(), Vec::new(), 0);
