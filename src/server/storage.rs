@@ -239,6 +239,14 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     // former for damage, and name states that it was told without looking whether they are there still.
     |_| Box::pin(async { Ok(()) }),
     |store| Box::pin(room::index_times(store)),
+    // Names are folded in another way: more variants of kanji are one.
+    |store| {
+        Box::pin(async {
+            engine::unlist_people(store).await?;
+            account::list_names(store).await?;
+            engine::list_people(store).await
+        })
+    },
 ];
 
 /// Opens the store over its storage, which is closed when that fails.
