@@ -8,8 +8,8 @@ use web::{Method, Routes};
 use crate::{
     ClientApi, account_data, accounts, backups, capabilities, create, delayed, devices, directory, discovery,
     filters, hierarchy, history, keys, login, membership, misc, moderation, notifications, presence, profile,
-    push_rules, receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
-    user_directory,
+    push_rules, receipts, register, relations, search, send, shared_secret, state, summary, tags, to_device,
+    upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -49,6 +49,7 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw(Method::POST, SHARED_SECRET, shared_secret::register)
         .raw_ruma::<c::voip::get_turn_server_info::v3::Request, _, _, _>(misc::turn_server)
         .ruma(misc::protocols)
+        .raw_ruma::<c::search::search_events::v3::Request, _, _, _>(search::search)
 }
 
 fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {

@@ -15,6 +15,7 @@ use http::{Method, StatusCode, header::AUTHORIZATION};
 use media::Media;
 use pdu::Authorities;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use search::Search;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Condition, Position, Store};
@@ -43,6 +44,7 @@ pub(crate) struct AdminApi {
     token: String,
     back_up: Option<BackUp>,
     media: Media,
+    search: Search,
 }
 
 /// An account to make.
@@ -127,6 +129,7 @@ impl AdminApi {
         random: &Random,
         back_up: Option<BackUp>,
         media: Media,
+        search: Search,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -142,6 +145,7 @@ impl AdminApi {
             token: random.token(43),
             back_up,
             media,
+            search,
         }
     }
 
@@ -158,6 +162,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
+            .raw(Method::POST, "/_yakuba/v1/search/rebuild", rebuild_index)
             .raw(Method::POST, "/_yakuba/v1/backup", back_up)
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
@@ -233,6 +238,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
             })
         })
         .collect();
+    let search = api.search.progress().await?;
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
@@ -243,6 +249,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         "log": { "trimmed_through": log.trimmed.0, "readers": readers },
         "peers": peers,
         "purges": purges,
+        "search": { "build": search.build, "whole": search.done, "behind": search.behind },
         "received": { "waiting": totals.waiting, "parked": totals.parked, "parked_events": parked },
     });
     Ok(json_response(StatusCode::OK, &answer))
@@ -281,6 +288,12 @@ async fn list_purges(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response
     api.admit(&call)?;
     let purges: Vec<PurgeTold> = api.engine.purges().await?.into_iter().map(PurgeTold::from).collect();
     Ok(json_response(StatusCode::OK, &json!({ "purges": purges })))
+}
+
+async fn rebuild_index(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    api.search.rebuild().await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

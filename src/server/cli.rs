@@ -38,6 +38,9 @@ enum Command {
     /// ルーム / rooms
     #[command(subcommand)]
     Room(RoomCommand),
+    /// 検索 / the search in what was said
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// 監査ログ / the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -134,6 +137,12 @@ enum RoomCommand {
     Purge(RoomPurgeArgs),
     /// 削除の進み具合 / tells how far the purges under way are
     Purges(ConfigArg),
+}
+
+#[derive(Debug, Subcommand)]
+enum SearchCommand {
+    /// 検索の索引を作り直す / builds the index anew, in the background
+    Rebuild(ConfigArg),
 }
 
 #[derive(Debug, Args)]
@@ -257,6 +266,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
         Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
         Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,
+        Command::Search(SearchCommand::Rebuild(args)) => run_async(commands::search::rebuild(&args))?,
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,

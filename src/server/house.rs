@@ -16,6 +16,7 @@ use media::Media;
 use pdu::Authorities;
 use push::Push;
 use room::{AllowAll, Policy};
+use search::{Emptying, Search};
 use store::{Backend, Store};
 use sync::Syncs;
 use to_device::ToDevice;
@@ -108,6 +109,8 @@ pub struct House {
     pub to_device: ToDevice,
     /// `/sync`.
     pub syncs: Arc<Syncs>,
+    /// The search in what was said.
+    pub search: Search,
     /// Files of users.
     pub media: Media,
     /// Metrics of the process.
@@ -193,7 +196,7 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: Vec::new(),
+            projections: vec![Arc::new(Emptying)],
             remote: federation.remote(),
             keys: federation.key_source(),
             tasks: &edges,
@@ -255,11 +258,13 @@ impl House {
             &edges,
             &metrics,
         );
+        let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &edges, &metrics);
         let client = ClientApi::new(
             accounts.clone(),
             encryption.clone(),
             engine.clone(),
             push,
+            search.clone(),
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
@@ -306,6 +311,7 @@ impl House {
             &random,
             back_up,
             media.clone(),
+            search.clone(),
         );
         Ok(House {
             store,
@@ -316,6 +322,7 @@ impl House {
             sender,
             to_device,
             syncs: Arc::new(syncs),
+            search,
             metrics,
             edges,
             core,
@@ -371,11 +378,12 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, sends delayed events, and takes away what is left over of
+    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, and takes away what is left over of
     /// rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
         self.engine.start_listing_people(&self.metrics);
+        self.search.start_indexing();
         self.engine.start_reclaiming(&self.metrics);
         self.media.start_sweeping();
         self.engine.start_delaying(&self.metrics);

@@ -347,6 +347,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         to_device::checks(),
         media::checks(),
         push::checks(),
+        search::checks(),
         encryption::checks(),
         federation::tables::checks(),
         names::checks(),

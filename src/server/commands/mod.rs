@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod init;
 pub(crate) mod room;
+pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod user;
 

@@ -19,6 +19,7 @@ mod policy;
 mod push;
 mod relations;
 mod rooms;
+mod searching;
 mod spaces;
 mod town;
 mod upgrades;

@@ -13,6 +13,7 @@ use pdu::{Authorities, Authority};
 use push::Push;
 use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
+use search::{Emptying, Search};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
 use tempfile::TempDir;
@@ -30,6 +31,7 @@ pub(crate) struct Town {
     pub(crate) engine: Engine,
     accounts: Accounts,
     pub(crate) media: Media,
+    pub(crate) search: Search,
     pub(crate) directory: TempDir,
     _tasks: Tasks,
 }
@@ -133,7 +135,7 @@ impl Town {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: Vec::new(),
+            projections: vec![Arc::new(Emptying)],
             remote: nobody.clone(),
             keys: nobody,
             tasks: &tasks,
@@ -173,6 +175,7 @@ impl Town {
         let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
         let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
         accounts.add_device_ends(push.device_ends());
+        let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &tasks, &metrics);
         let encryption = Encryption::open(encryption::Parts {
             store,
             rooms: engine.rooms().clone(),
@@ -199,6 +202,7 @@ impl Town {
             encryption,
             engine.clone(),
             push,
+            search.clone(),
             authorities,
             clock,
             elsewhere,
@@ -207,7 +211,7 @@ impl Town {
         );
         let of_media = media_routes(Arc::new(MediaApi::new(media.clone(), media_shown)));
         let router = router(routes(Arc::new(api)).erase().merge(of_media), Arc::new(kit)).unwrap();
-        Town { router, engine, accounts, media, directory, _tasks: tasks }
+        Town { router, engine, accounts, media, search, directory, _tasks: tasks }
     }
 
     pub(crate) async fn raw(
