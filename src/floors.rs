@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("to_device", 6),
     ("media", 6),
     ("push", 6),
+    ("search", 6),
     ("encryption", 6),
     ("oauth", 6),
     ("web", 7),

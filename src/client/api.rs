@@ -14,6 +14,7 @@ use pdu::{Authorities, RoomVersion};
 use push::Push;
 use room::{Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
+use search::Search;
 use web::{ApiError, TokenError, User};
 
 use crate::{Elsewhere, hierarchy::Walks, large::Making};
@@ -50,6 +51,7 @@ pub struct ClientApi {
     pub(crate) engine: Engine,
     pub(crate) push: Push,
     pub(crate) rooms: Rooms,
+    pub(crate) search: Search,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
@@ -69,6 +71,7 @@ impl ClientApi {
         encryption: Encryption,
         engine: Engine,
         push: Push,
+        search: Search,
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
@@ -81,6 +84,7 @@ impl ClientApi {
             rooms: engine.rooms().clone(),
             engine,
             push,
+            search,
             authorities,
             clock,
             elsewhere,

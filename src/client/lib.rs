@@ -41,6 +41,7 @@ mod receipts;
 mod register;
 mod relations;
 mod routes;
+mod search;
 mod send;
 mod shared_secret;
 mod state;

@@ -8,8 +8,8 @@ use web::{Method, Routes};
 use crate::{
     ClientApi, account_data, accounts, backups, capabilities, create, dehydrated, delayed, devices,
     directory, discovery, filters, hierarchy, history, keys, login, membership, misc, moderation, notices,
-    notifications, presence, profile, push_rules, receipts, register, relations, send, shared_secret, state,
-    summary, tags, to_device, upgrade, user_directory,
+    notifications, presence, profile, push_rules, receipts, register, relations, search, send, shared_secret,
+    state, summary, tags, to_device, upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -59,6 +59,7 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::thirdparty::get_location_for_room_alias::v3::Request, _, _, _>(misc::no_third_party)
         .raw_ruma::<c::thirdparty::get_user_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
         .raw_ruma::<c::thirdparty::get_user_for_user_id::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::search::search_events::v3::Request, _, _, _>(search::search)
 }
 
 fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {

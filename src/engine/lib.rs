@@ -84,7 +84,7 @@ pub use self::{
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
     membership::Joining,
-    people::list_people,
+    people::{list_people, unlist_people},
     ports::{KeySource, NoRemote, Remote},
     profile::{Profile, ProfileChange},
     projections::{Brought, Emptied, Projection, Rows, Shown, list_local_members},

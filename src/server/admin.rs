@@ -15,6 +15,7 @@ use http::{Method, StatusCode, header::AUTHORIZATION};
 use media::Media;
 use pdu::Authorities;
 use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId};
+use search::Search;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Condition, Position, Store};
@@ -43,6 +44,7 @@ pub(crate) struct AdminApi {
     token: String,
     back_up: Option<BackUp>,
     media: Media,
+    search: Search,
 }
 
 /// An account to make.
@@ -161,6 +163,7 @@ impl AdminApi {
         random: &Random,
         back_up: Option<BackUp>,
         media: Media,
+        search: Search,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -176,6 +179,7 @@ impl AdminApi {
             token: random.token(43),
             back_up,
             media,
+            search,
         }
     }
 
@@ -193,6 +197,7 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
             .raw(Method::POST, "/_yakuba/v1/media", change_media)
+            .raw(Method::POST, "/_yakuba/v1/search/rebuild", rebuild_index)
             .raw(Method::POST, "/_yakuba/v1/backup", back_up)
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
@@ -268,6 +273,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
             })
         })
         .collect();
+    let search = api.search.progress().await?;
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
@@ -278,6 +284,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         "log": { "trimmed_through": log.trimmed.0, "readers": readers },
         "peers": peers,
         "purges": purges,
+        "search": { "build": search.build, "whole": search.done, "behind": search.behind },
         "received": { "waiting": totals.waiting, "parked": totals.parked, "parked_events": parked },
     });
     Ok(json_response(StatusCode::OK, &answer))
@@ -325,6 +332,12 @@ async fn change_media(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
         true => Ok(json_response(StatusCode::OK, &json!({}))),
         false => Err(ApiError::not_found("There is no such file here")),
     }
+}
+
+async fn rebuild_index(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    api.search.rebuild().await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

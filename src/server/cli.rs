@@ -42,6 +42,9 @@ enum Command {
     /// メディア / media
     #[command(subcommand)]
     Media(MediaCommand),
+    /// 検索 / the search in what was said
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// 監査ログ / the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -138,6 +141,12 @@ enum RoomCommand {
     Purge(RoomPurgeArgs),
     /// 削除の進み具合 / tells how far the purges under way are
     Purges(ConfigArg),
+}
+
+#[derive(Debug, Subcommand)]
+enum SearchCommand {
+    /// 検索の索引を作り直す / builds the index anew, in the background
+    Rebuild(ConfigArg),
 }
 
 #[derive(Debug, Args)]
@@ -288,6 +297,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Media(MediaCommand::Release(args)) => {
             run_async(commands::media::order(&args, MediaDeed::Release))?
         }
+        Command::Search(SearchCommand::Rebuild(args)) => run_async(commands::search::rebuild(&args))?,
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,

@@ -18,6 +18,7 @@ use pages::Pages;
 use pdu::Authorities;
 use push::Push;
 use room::{AllowAll, Policy};
+use search::{Emptying, Search};
 use store::{Backend, Store};
 use sync::Syncs;
 use to_device::ToDevice;
@@ -110,6 +111,8 @@ pub struct House {
     pub to_device: ToDevice,
     /// `/sync`.
     pub syncs: Arc<Syncs>,
+    /// The search in what was said.
+    pub search: Search,
     /// Files of users.
     pub media: Media,
     /// Metrics of the process.
@@ -196,7 +199,7 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: vec![encryption::arrivals(authorities.clone())],
+            projections: vec![encryption::arrivals(authorities.clone()), Arc::new(Emptying)],
             remote: federation.remote(),
             keys: federation.key_source(),
             tasks: &edges,
@@ -260,11 +263,13 @@ impl House {
             &edges,
             &metrics,
         );
+        let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &edges, &metrics);
         let client = ClientApi::new(
             accounts.clone(),
             encryption.clone(),
             engine.clone(),
             push,
+            search.clone(),
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
@@ -316,6 +321,7 @@ impl House {
             &random,
             back_up,
             media.clone(),
+            search.clone(),
         );
         Ok(House {
             store,
@@ -326,6 +332,7 @@ impl House {
             sender,
             to_device,
             syncs: Arc::new(syncs),
+            search,
             metrics,
             edges,
             core,
@@ -383,11 +390,12 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, sends delayed events, and takes away what is left over of
+    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, and takes away what is left over of
     /// rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
         self.engine.start_listing_people(&self.metrics);
+        self.search.start_indexing();
         self.engine.start_reclaiming(&self.metrics);
         self.media.start_sweeping();
         self.engine.start_delaying(&self.metrics);

@@ -242,6 +242,14 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     |store| Box::pin(to_device::count_shares(store)),
     // From here on sessions may be granted by OAuth 2.0, whose rows an older program cannot read.
     |_| Box::pin(async { Ok(()) }),
+    // Names are folded in another way: more variants of kanji are one.
+    |store| {
+        Box::pin(async {
+            engine::unlist_people(store).await?;
+            account::list_names(store).await?;
+            engine::list_people(store).await
+        })
+    },
 ];
 
 /// Opens the store over its storage, which is closed when that fails.
@@ -342,6 +350,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         to_device::checks(),
         media::checks(),
         push::checks(),
+        search::checks(),
         encryption::checks(),
         oauth::checks(),
         federation::tables::checks(),

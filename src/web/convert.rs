@@ -86,6 +86,18 @@ impl From<push::Error> for ApiError {
     }
 }
 
+impl From<search::Error> for ApiError {
+    fn from(error: search::Error) -> ApiError {
+        match error {
+            search::Error::BadToken => ApiError::invalid_param("`next_batch` is not a token of a search"),
+            error @ search::Error::Busy => ApiError::unavailable(error),
+            search::Error::Room(cause) => cause.into(),
+            search::Error::Store(cause) => cause.into(),
+            search::Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
 impl From<room::Error> for ApiError {
     fn from(error: room::Error) -> ApiError {
         use room::Error;

@@ -6,6 +6,7 @@ pub(crate) mod data;
 pub(crate) mod init;
 pub(crate) mod media;
 pub(crate) mod room;
+pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod user;
 

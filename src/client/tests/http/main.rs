@@ -25,6 +25,7 @@ mod push;
 mod relations;
 mod rendezvous;
 mod rooms;
+mod searching;
 mod spaces;
 mod town;
 mod upgrades;

@@ -17,6 +17,7 @@ use pdu::{Authorities, Authority};
 use push::Push;
 use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
+use search::{Emptying, Search};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
 use tempfile::TempDir;
@@ -34,6 +35,7 @@ pub(crate) struct Town {
     pub(crate) engine: Engine,
     accounts: Accounts,
     pub(crate) media: Media,
+    pub(crate) search: Search,
     pub(crate) directory: TempDir,
     _tasks: Tasks,
 }
@@ -138,7 +140,7 @@ impl Town {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: Vec::new(),
+            projections: vec![Arc::new(Emptying)],
             remote: nobody.clone(),
             keys: nobody,
             tasks: &tasks,
@@ -188,6 +190,7 @@ impl Town {
             Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls)),
             [names[0].clone()].into(),
         )));
+        let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &tasks, &metrics);
         let encryption = Encryption::open(encryption::Parts {
             tells_names: false,
             store,
@@ -215,6 +218,7 @@ impl Town {
             encryption,
             engine.clone(),
             push,
+            search.clone(),
             authorities,
             clock,
             elsewhere,
@@ -224,7 +228,7 @@ impl Town {
         let of_media = media_routes(Arc::new(MediaApi::new(media.clone(), media_shown)));
         let all = routes(Arc::new(api)).erase().merge(of_media).merge(of_oauth);
         let router = router(all, Arc::new(kit)).unwrap();
-        Town { router, engine, accounts, media, directory, _tasks: tasks }
+        Town { router, engine, accounts, media, search, directory, _tasks: tasks }
     }
 
     pub(crate) async fn raw(
