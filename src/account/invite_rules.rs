@@ -13,7 +13,7 @@ use ruma::{RoomId, UserId};
 use serde::Deserialize;
 use store::{Reads, Store};
 
-use crate::{notices, tables};
+use crate::{reserved, tables};
 
 const PERMISSION: &str = "m.invite_permission_config";
 const FILTER: &str = "org.matrix.msc4155.invite_permission_config";
@@ -151,7 +151,7 @@ pub(crate) struct AsTheySay(pub(crate) Store);
 #[async_trait]
 impl Invitees for AsTheySay {
     async fn takes_invites(&self, target: &UserId, inviter: &UserId) -> Result<bool, room::Error> {
-        if notices::writer_of(target.server_name()).is_some_and(|writer| writer == inviter) {
+        if reserved::writer_of(target.server_name()).is_some_and(|writer| writer == inviter) {
             // What his authority has to tell him he is told.
             return Ok(true);
         }

@@ -39,6 +39,7 @@ mod push_defaults;
 mod push_rules;
 mod register;
 mod registration_tokens;
+mod reserved;
 mod seen;
 mod sessions;
 mod shared_secret;

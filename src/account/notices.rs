@@ -19,11 +19,9 @@ use store::{Batch, CommitError};
 use crate::{
     Accounts, Error,
     register::NewUser,
+    reserved,
     tables::{self, NoticesRow},
 };
-
-/// The localpart of who writes notices; nobody else gets it.
-pub(crate) const LOCALPART: &str = "_server";
 
 /// The name of who writes them, of the rooms, and of the tag that clients know these by.
 const WRITER: &str = "サーバー管理者 / Server administration";
@@ -42,11 +40,6 @@ pub struct Notice {
     pub content: Box<RawValue>,
     /// The sender's name for the request: whoever repeats it gets the same answer, and nothing is told twice.
     pub txn: Option<OwnedTransactionId>,
-}
-
-/// Who writes the notices of an authority.
-pub(crate) fn writer_of(authority: &ServerName) -> Option<OwnedUserId> {
-    UserId::parse_with_server_name(LOCALPART, authority).ok()
 }
 
 impl Accounts {
@@ -81,13 +74,13 @@ impl Accounts {
 
     /// Who writes the notices of an authority: an account without a password that is made with the first of them.
     async fn notices_writer(&self, authority: &ServerName, by: &Actor) -> Result<OwnedUserId, Error> {
-        let writer = writer_of(authority)
+        let writer = reserved::writer_of(authority)
             .ok_or_else(|| Error::InvalidParam("the server name is too long for user ids".to_owned()))?;
         if self.inner.store.get(&tables::NOTICES, writer.as_str()).await?.is_some() {
             return Ok(writer);
         }
         let new = NewUser {
-            localpart: LOCALPART.to_owned(),
+            localpart: reserved::NOTICES.to_owned(),
             password: None,
             display_name: Some(WRITER.to_owned()),
             admin: false,

@@ -15,9 +15,9 @@ use crate::{
     devices::check_device_id,
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
-    notices,
     profile::{DISPLAY_NAME, shown_as},
     push_defaults::default_push_rules,
+    reserved,
     sessions::parse_user,
     tables::{self, NoticesRow, RegisteredRow, UserRow, millis},
     tokens::RefreshKind,
@@ -358,7 +358,7 @@ fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, 
     if !localpart.bytes().all(allowed) {
         return Err(Error::InvalidUsername("user names are made of a-z, 0-9 and . _ = - / +"));
     }
-    if localpart == notices::LOCALPART {
+    if localpart == reserved::NOTICES {
         return Err(Error::InvalidUsername("this user name is kept for server notices"));
     }
     if localpart.len() + authority.as_str().len() + 2 > MAX_USER_ID_BYTES {

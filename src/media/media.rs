@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use base::{Clock, Counter, Metrics, Random, Tasks};
+use base::{Clock, Counter, Metrics, Random, Tasks, Timestamp};
 use parking_lot::Mutex;
 use pdu::Authorities;
 use room::Policy;
@@ -11,6 +11,8 @@ use store::{Store, Topic};
 use tokio::sync::Semaphore;
 
 use crate::{Browse, Config, Elsewhere, Files, previews::Looking, remote::Fetching, thumbnails::Making};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What the content repository is made of.
 pub struct Parts<'a> {
@@ -118,4 +120,9 @@ impl Media {
 /// That the file of an id is there now.
 pub(crate) fn topic(server: &str, id: &str) -> Topic {
     Topic::new(48, &format!("{server}/{id}"))
+}
+
+/// The day that a moment is in, since 1970.
+pub(crate) fn day(at: Timestamp) -> u32 {
+    u32::try_from(at.millis() / DAY_MS).unwrap_or(u32::MAX)
 }

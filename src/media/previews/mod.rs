@@ -27,7 +27,7 @@ use url::Url;
 
 use crate::{
     Browse, Error, FetchBounds, FetchError, Media, Page, kinds,
-    remote::day,
+    media::day,
     tables::{self, MediaRow, PreviewRow, Sha256},
 };
 

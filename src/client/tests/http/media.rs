@@ -545,7 +545,7 @@ async fn what_is_no_picture_is_kept_and_has_no_thumbnail() {
         assert_eq!(&get(&town, &anna, &download(&id), &[]).await.body[..], body.as_bytes());
     }
     let id = upload(&town, &anna, "", "image/png", &picture(9, 9)).await;
-    for query in ["width=-1&height=5", "width=a&height=5", "width=5&height=5&method=x"] {
+    for query in ["width=-1&height=5", "width=a&height=5", "width=0&height=0", "width=5&height=5&method=x"] {
         get(&town, &anna, &thumbnail(&id, query), &[]).await.fails(400, "M_INVALID_PARAM");
     }
     get(&town, &anna, &thumbnail(&id, "width=5"), &[]).await.fails(400, "M_MISSING_PARAM");
