@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::oauth::{Code, Error, Exchange, Granted};
-use pages::Form;
+use pages::{BadForm, Form};
 use serde_json::{Map, Value, json};
 use web::{ApiError, HeaderValue, Open, RawCall, Response, StatusCode, header, json_response, parse_json};
 
@@ -42,7 +42,7 @@ pub(crate) async fn token(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Res
     api.base_url(authority)?;
     let form = match form_of(&call) {
         Ok(form) => form,
-        Err(answer) => return Ok(answer),
+        Err(bad) => return Ok(unreadable(bad)),
     };
     let agent = call.user_agent();
     let (client, from, agent) = (form.get("client_id"), call.address, agent.as_deref());
@@ -109,7 +109,7 @@ pub(crate) async fn revoke(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
     api.base_url(authority)?;
     let form = match form_of(&call) {
         Ok(form) => form,
-        Err(answer) => return Ok(answer),
+        Err(bad) => return Ok(unreadable(bad)),
     };
     let Some(token) = form.find("token") else { return Ok(missing("token")) };
     match api.oauth.revoke(authority, token, call.address).await {
@@ -126,7 +126,7 @@ pub(crate) async fn begin_device(api: Arc<OAuthApi>, call: RawCall<Open>) -> Res
     let base = api.base_url(authority)?;
     let form = match form_of(&call) {
         Ok(form) => form,
-        Err(answer) => return Ok(answer),
+        Err(bad) => return Ok(unreadable(bad)),
     };
     let Some(client) = form.find("client_id") else { return Ok(missing("client_id")) };
     match api.oauth.begin_device(authority, client, form.get("scope"), call.address).await {
@@ -146,9 +146,12 @@ pub(crate) async fn begin_device(api: Arc<OAuthApi>, call: RawCall<Open>) -> Res
     }
 }
 
-fn form_of(call: &RawCall<Open>) -> Result<Form, Response> {
+fn form_of(call: &RawCall<Open>) -> Result<Form, BadForm> {
     Form::of_body(&call.parts.headers, &call.body)
-        .map_err(|bad| refusal(StatusCode::BAD_REQUEST, Code::InvalidRequest, bad.0))
+}
+
+fn unreadable(bad: BadForm) -> Response {
+    refusal(StatusCode::BAD_REQUEST, Code::InvalidRequest, bad.0)
 }
 
 fn missing(field: &str) -> Response {

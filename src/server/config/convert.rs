@@ -203,7 +203,6 @@ impl Config {
                 // Signing in by a QR code, which is by OAuth 2.0 alone.
                 vec!["org.matrix.msc4108".to_owned()]
             },
-            ..client::Config::default()
         }
     }
 
