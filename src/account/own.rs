@@ -153,7 +153,7 @@ impl Accounts {
         if let Some(agreed) = agreed.filter(is_fresh) {
             return Ok((row, agreed));
         }
-        let session = self.keep_interactive(settled).await?;
+        let session = self.keep_interactive(settled, &[]).await?;
         let mut info = UiaaInfo::new(STAGES.map(|stage| AuthFlow::new(vec![AuthType::from(stage)])).to_vec());
         let to = json!({ "url": format!("{page}?action=org.matrix.cross_signing_reset") });
         let params = json!({ STAGES[0]: to, STAGES[1]: to });

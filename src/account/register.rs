@@ -13,6 +13,7 @@ use crate::{
     Accounts, Asked, Error, SessionTokens,
     data::put_global,
     devices::check_device_id,
+    error::ContactError,
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
     profile::{DISPLAY_NAME, shown_as},
@@ -127,6 +128,11 @@ impl Accounts {
                 check_device_id(device)?;
             }
             let admission = self.admit(authority, &settled).await?;
+            if let Some(proved) = &admission.email
+                && self.find_email_owner(authority, proved.email()).await?.is_some()
+            {
+                return Err(ContactError::InUse.into());
+            }
             if let (None, Some(password)) = (&hash, &wish.password) {
                 let hashed = match &asked.from {
                     Some(address) => self.inner.passwords.hash(password, address).await,
@@ -154,12 +160,15 @@ impl Accounts {
         password_hash: Option<String>,
     ) -> Result<Registered, Error> {
         let mut batch = Batch::new();
-        if let Admission::Token(token) = admission {
+        if let Some(token) = &admission.token {
             token.count(&mut batch);
+        }
+        if let Some(proved) = &admission.email {
+            self.put_email(&mut batch, user_id, proved);
         }
         let (taken, row) = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
         let by = Actor::stranger(settled.from);
-        let mut deed = self.deed(Action::Register, &by, user_id).after("proof", admission.word());
+        let mut deed = self.deed(Action::Register, &by, user_id).after("proof", admission.words());
         let mut device_row = None;
         let session = if wish.inhibit_login {
             None

@@ -33,6 +33,8 @@ pub struct Session {
     pub moderation: Moderation,
     /// When the token runs out.
     pub expires: Option<Timestamp>,
+    /// Whether it has: then the session may be ended and used for nothing else.
+    pub is_expired: bool,
 }
 
 /// New tokens for a device.
@@ -85,6 +87,17 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
     pub async fn authenticate(&self, authority: &ServerName, token: &str) -> Result<Session, Error> {
+        match self.find_session(authority, token).await? {
+            Session { is_expired: true, .. } => Err(Error::UnknownToken { soft_logout: true }),
+            session => Ok(session),
+        }
+    }
+
+    /// As [`Accounts::authenticate`], also where the token has run out ([`Session::is_expired`]): whoever asks has to look.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`] when it is not a token of this authority, [`Error::Store`].
+    pub async fn find_session(&self, authority: &ServerName, token: &str) -> Result<Session, Error> {
         let hash = tokens::hash(token);
         let entry = match self.find_cached(&hash) {
             Some(entry) => entry,
@@ -96,7 +109,7 @@ impl Accounts {
         }
         let clock = &self.inner.clock;
         if entry.ends.is_some_and(|ends| ends <= clock.instant()) {
-            return Err(Error::UnknownToken { soft_logout: true });
+            return Ok(Session { is_expired: true, ..entry.session.clone() });
         }
         self.note_seen(&entry.session, &entry.seen, clock.now());
         Ok(entry.session.clone())
@@ -141,6 +154,7 @@ impl Accounts {
             admin: user.admin,
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: row.expires_ms.map(Timestamp),
+            is_expired: false,
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
@@ -489,6 +503,7 @@ mod tests {
                     admin: false,
                     moderation: Moderation::default(),
                     expires: None,
+                    is_expired: false,
                 };
                 let entry = Entry {
                     session,

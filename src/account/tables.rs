@@ -82,6 +82,19 @@ pub(crate) static GRANTS: Table<TokenHash, GrantRow> = Table::new(136, "account.
 /// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
 /// milliseconds since 1970.
 pub(crate) static RESETS: Table<String, u64> = Table::new(137, "account.resets", Tuning::Small);
+/// Tokens that let somebody in once; key: hash of the token.
+pub(crate) static LOGIN_TOKENS: Table<TokenHash, LoginTokenRow> =
+    Table::new(130, "account.login_tokens", Tuning::Small);
+
+/// E-mail addresses of users; key: user id, address.
+pub(crate) static EMAILS: Table<(String, String), EmailRow> =
+    Table::new(131, "account.emails", Tuning::Small);
+/// Whose an e-mail address is; key: authority, address; value: user id.
+pub(crate) static EMAIL_OWNERS: Table<(String, String), String> =
+    Table::new(132, "account.email_owners", Tuning::Point);
+/// Sessions in which somebody proves that the mails of an address are read; key: authority, the session's id.
+pub(crate) static VALIDATIONS: Table<(String, String), ValidationRow> =
+    Table::new(133, "account.validations", Tuning::Small);
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,6 +261,18 @@ pub(crate) struct OpenIdRow {
 }
 row!(OpenIdRow, schema = 1);
 
+/// A token that lets somebody in once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LoginTokenRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// When it runs out, in milliseconds since 1970.
+    pub(crate) expires_ms: u64,
+    /// SHA-256 of the user's row: the token is worth nothing once that has changed.
+    pub(crate) stamp: [u8; 32],
+}
+row!(LoginTokenRow, schema = 1);
+
 /// A session of user-interactive authentication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InteractiveRow {
@@ -259,8 +284,94 @@ pub(crate) struct InteractiveRow {
     pub(crate) began_ms: u64,
     /// The account that it has made.
     pub(crate) registered: Option<RegisteredRow>,
+    /// What was shown in it so far.
+    pub(crate) done: Vec<DoneRow>,
 }
-row!(InteractiveRow, schema = 1);
+row!(InteractiveRow, schema = 2, older = { 1 => InteractiveRowV1 });
+
+/// A session of user-interactive authentication, of which no steps were kept.
+#[derive(Deserialize)]
+pub(crate) struct InteractiveRowV1 {
+    operation: String,
+    request: Vec<u8>,
+    began_ms: u64,
+    registered: Option<RegisteredRow>,
+}
+
+impl From<InteractiveRowV1> for InteractiveRow {
+    fn from(old: InteractiveRowV1) -> Self {
+        let InteractiveRowV1 { operation, request, began_ms, registered } = old;
+        Self { operation, request, began_ms, registered, done: Vec::new() }
+    }
+}
+
+/// What was shown in a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum DoneRow {
+    /// Nothing, which was what was asked for.
+    Dummy,
+    /// The password, on a page, for the account of this stamp.
+    Password {
+        /// SHA-256 of the user's row.
+        stamp: [u8; 32],
+    },
+    /// A registration token.
+    RegistrationToken {
+        /// The token.
+        token: String,
+    },
+    /// That the terms are accepted.
+    Terms,
+    /// That an address's mails are read.
+    Email {
+        /// The session in which that was proved.
+        sid: String,
+    },
+}
+
+impl DoneRow {
+    /// The stamp of the account whose password was shown.
+    pub(crate) fn stamp(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Password { stamp } => Some(*stamp),
+            _ => None,
+        }
+    }
+}
+
+/// An e-mail address of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EmailRow {
+    /// When it was proved, in milliseconds since 1970.
+    pub(crate) validated_ms: u64,
+    /// Since when it is the user's.
+    pub(crate) added_ms: u64,
+}
+row!(EmailRow, schema = 1);
+
+/// A session in which somebody proves that the mails of an address are read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ValidationRow {
+    /// What for; see `EmailPurpose`.
+    pub(crate) purpose: u8,
+    /// The address.
+    pub(crate) email: String,
+    /// SHA-256 of the client's secret.
+    pub(crate) secret: [u8; 32],
+    /// SHA-256 of the word that the mail tells; zeros where none does.
+    pub(crate) word: [u8; 32],
+    /// The client's number of the attempt that sent the mail.
+    pub(crate) attempt: u64,
+    /// When that was, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+    /// When the word was brought.
+    pub(crate) validated_ms: Option<u64>,
+    /// How many wrong ones were.
+    pub(crate) wrong: u8,
+    /// Where a browser is to go in the end.
+    pub(crate) next_link: Option<String>,
+}
+row!(ValidationRow, schema = 1);
 
 /// An account that a session has made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -301,6 +412,10 @@ pub fn checks() -> Vec<TableCheck> {
         RESETS.check(),
         BROWSERS.check(),
         BROWSERS_OF.check(),
+        LOGIN_TOKENS.check(),
+        EMAILS.check(),
+        EMAIL_OWNERS.check(),
+        VALIDATIONS.check(),
     ]
 }
 
@@ -353,10 +468,33 @@ mod tests {
             operation: "r".into(),
             request: vec![9],
             began_ms: 5,
-            registered: Some(registered),
+            registered: Some(registered.clone()),
+            done: vec![DoneRow::Dummy, DoneRow::Email { sid: "s".into() }],
         };
         let bytes = session.encode();
-        assert_eq!((&bytes[..13], bytes.len()), (&b"\x01\x01r\x01\x09\x05\x01\x04@a:b\x00"[..], 45));
+        assert_eq!((&bytes[..13], bytes.len()), (&b"\x02\x01r\x01\x09\x05\x01\x04@a:b\x00"[..], 50));
+        assert_eq!(&bytes[45..], b"\x02\x00\x04\x01s");
+        let old = [&b"\x01"[..], &bytes[1..45]].concat();
+        let old = InteractiveRow::decode(&Bytes::from(old)).ok();
+        assert_eq!(old.map(|old| (old.registered, old.done)), Some((Some(registered), Vec::new())));
+        let email = EmailRow { validated_ms: 1, added_ms: 2 };
+        assert_eq!(&email.encode()[..], b"\x01\x01\x02");
+        let validation = ValidationRow {
+            purpose: 1,
+            email: "a@b".into(),
+            secret: [2; 32],
+            word: [3; 32],
+            attempt: 4,
+            began_ms: 5,
+            validated_ms: None,
+            wrong: 6,
+            next_link: None,
+        };
+        let bytes = validation.encode();
+        assert_eq!((&bytes[..7], &bytes[70..]), (&b"\x01\x01\x03a@b\x02"[..], &b"\x04\x05\x00\x06\x00"[..]));
+        let login = LoginTokenRow { user: "@a:b".into(), expires_ms: 3, stamp: [5; 32] };
+        let bytes = login.encode();
+        assert_eq!((&bytes[..8], bytes.len()), (&b"\x01\x04@a:b\x03\x05"[..], 39));
         assert_eq!(&TokenKindRow::Grant.encode()[..], b"\x01\x02");
         let grant = GrantRow {
             user: "@a:b".into(),

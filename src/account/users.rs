@@ -200,6 +200,7 @@ impl Accounts {
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         batch.delete(&tables::MODERATION, user.as_str());
         batch.delete(&tables::RESETS, user.as_str());
+        self.put_no_emails(&mut batch, user).await?;
         let ended = self.end_every(&mut batch, user, |_| true).await?;
         self.put_browsers_end(&mut batch, user).await?;
         if remains == Remains::Nothing {
@@ -289,7 +290,7 @@ pub(crate) fn refuse_closed(user: &UserId, row: Option<&UserRow>) -> Result<(), 
 }
 
 /// Adds another password to a batch, for an account that must still be as `row` says.
-fn replace_password(batch: &mut Batch, user: &UserId, row: &UserRow, hash: Option<String>) {
+pub(crate) fn replace_password(batch: &mut Batch, user: &UserId, row: &UserRow, hash: Option<String>) {
     let changed = UserRow { password: hash, ..row.clone() };
     batch.replace(&tables::USERS, user.as_str(), row, &changed);
 }

@@ -133,6 +133,14 @@ pub enum Action {
     SetPassword,
     /// A user agreed that a client replaces its cross-signing keys.
     AgreeToReset,
+    /// A user who had forgotten its password got another one by a mail to its address.
+    ResetPassword,
+    /// A session got a token with which another client of its user signs in.
+    GiveLoginToken,
+    /// A user got an address at which mails reach it.
+    AddAddress,
+    /// An address of a user was taken away.
+    RemoveAddress,
     /// Devices of a user were removed.
     RemoveDevices,
     /// A registration token was made or replaced.
@@ -171,7 +179,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -188,6 +196,10 @@ impl Action {
         Self::ChangePassword,
         Self::SetPassword,
         Self::AgreeToReset,
+        Self::ResetPassword,
+        Self::GiveLoginToken,
+        Self::AddAddress,
+        Self::RemoveAddress,
         Self::RemoveDevices,
         Self::PutRegistrationToken,
         Self::RemoveRegistrationToken,
@@ -227,6 +239,10 @@ impl Action {
             Self::ChangePassword => "password.change",
             Self::SetPassword => "password.set",
             Self::AgreeToReset => "cross_signing.agree_to_reset",
+            Self::ResetPassword => "password.reset",
+            Self::GiveLoginToken => "session.give_login_token",
+            Self::AddAddress => "address.add",
+            Self::RemoveAddress => "address.remove",
             Self::RemoveDevices => "device.remove",
             Self::PutRegistrationToken => "registration_token.put",
             Self::RemoveRegistrationToken => "registration_token.remove",

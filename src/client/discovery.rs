@@ -70,6 +70,16 @@ pub(crate) async fn well_known(api: Arc<ClientApi>, call: RawCall<Open>) -> Resu
     Ok(json_response(StatusCode::OK, &told))
 }
 
+/// `GET /.well-known/matrix/support`: whom to turn to.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixsupport>
+pub(crate) async fn support(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let support = api.config.support.get(call.face.server_name());
+    let support =
+        support.ok_or_else(|| ApiError::not_found("Nothing is published here of whom to turn to"))?;
+    Ok(json_response(StatusCode::OK, support))
+}
+
 /// `GET /_matrix/client/unstable/org.matrix.msc4143/rtc/transports`: what carries the calls of this authority.
 ///
 /// Proposal: <https://github.com/matrix-org/matrix-spec-proposals/pull/4143>

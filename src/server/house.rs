@@ -12,6 +12,7 @@ use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use encryption::Encryption;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
+use mail::Mails;
 use media::Media;
 use oauth::OAuth;
 use pages::Pages;
@@ -115,6 +116,8 @@ pub struct House {
     pub search: Search,
     /// Files of users.
     pub media: Media,
+    /// Mails to people.
+    pub mails: Mails,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -216,6 +219,15 @@ impl House {
             &metrics,
         )
         .await?;
+        let mails = Mails::open(mail::Parts {
+            store: store.clone(),
+            carrier: Arc::new(config.smtp()?),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
+        accounts.send_mails_by(mails.clone());
         let encryption = Encryption::open(encryption::Parts {
             store: store.clone(),
             rooms: engine.rooms().clone(),
@@ -343,6 +355,7 @@ impl House {
             client_oauth: Arc::new(client_oauth),
             client_media: Arc::new(MediaApi::new(media.clone(), shown)),
             media,
+            mails,
             admin: Arc::new(admin),
             _scratch: scratch,
         })
@@ -390,8 +403,8 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, and takes away what is left over of
-    /// rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
+    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events and mails, and takes
+    /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
         self.engine.start_listing_people(&self.metrics);
@@ -399,6 +412,7 @@ impl House {
         self.engine.start_reclaiming(&self.metrics);
         self.media.start_sweeping();
         self.engine.start_delaying(&self.metrics);
+        self.mails.start_sending();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -345,6 +345,7 @@ pub(crate) struct Findings {
 pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findings, media::Error> {
     let checks = [
         audit::checks(),
+        mail::checks(),
         room::checks(),
         account::checks(),
         to_device::checks(),

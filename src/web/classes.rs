@@ -14,6 +14,7 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
         ["_matrix", "client", _version, rest @ ..] => Some(of_client(method, rest)),
         // Whoever shows a token there counts as a user, whoever shows none as a stranger.
         ["_matrix", "media", _version, rest @ ..] => Some(of_client(method, rest)),
+        ["_matrix", "static", rest @ ..] => Some(of_client(method, rest)),
         ["_matrix", "federation", _version, rest @ ..] => Some(of_peer(rest)),
         ["_matrix", "key", _version, "query", ..] => Some(Class::PeerKeys),
         ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
@@ -30,7 +31,7 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
 fn of_client(method: &Method, segments: &[&str]) -> Class {
     let post = method == Method::POST;
     match segments {
-        ["login"] if post => Class::Login,
+        ["login"] | ["login", "sso", ..] | ["client", "login", ..] if post => Class::Login,
         ["register"] | ["register", "m.login.registration_token", ..] => Class::Registration,
         ["sync"] => Class::Sync,
         [_, "delayed_events", _, ..] if post => Class::Delays,
@@ -71,6 +72,10 @@ mod tests {
             ("POST", "/_matrix/media/v3/upload", Class::Write),
             ("GET", "/_matrix/media/v3/download/{server_name}/{media_id}", Class::Read),
             ("GET", "/_matrix/client/v3/login", Class::Read),
+            ("POST", "/_matrix/client/v1/login/get_token", Class::Write),
+            ("POST", "/_matrix/client/v3/login/sso/redirect", Class::Login),
+            ("POST", "/_matrix/static/client/login/", Class::Login),
+            ("GET", "/_yakuba/client/email", Class::Open),
             ("POST", "/_matrix/client/v3/register", Class::Registration),
             ("GET", "/_matrix/client/v1/register/m.login.registration_token/validity", Class::Registration),
             ("GET", "/_matrix/client/v3/register/available", Class::Read),

@@ -298,6 +298,7 @@ impl From<account::Error> for ApiError {
                 format!("{kind} cannot be set through account data"),
             ),
             Error::Limited { limit, retry_after } => ApiError::over(limit, retry_after),
+            Error::Contact(cause) => cause.into(),
             Error::Room(cause) => cause.into(),
             Error::Contended => ApiError::unavailable(error),
             Error::Store(cause) => cause.into(),
@@ -446,4 +447,26 @@ pub(crate) fn bad_parameter(error: &ruma::exports::serde_html_form::de::Error) -
         return ApiError::missing_param(message);
     }
     ApiError::invalid_param(message)
+}
+
+impl From<account::ContactError> for ApiError {
+    fn from(error: account::ContactError) -> ApiError {
+        use account::ContactError;
+        let bad = |errcode, message| ApiError::new(StatusCode::BAD_REQUEST, errcode, message);
+        let forbidden = |errcode, message| ApiError::new(StatusCode::FORBIDDEN, errcode, message);
+        match error {
+            ContactError::InUse => bad("M_THREEPID_IN_USE", "This address belongs to an account already"),
+            ContactError::NotFound => bad("M_THREEPID_NOT_FOUND", "No account has this address"),
+            ContactError::Denied => forbidden("M_THREEPID_DENIED", "This server does not take this address"),
+            ContactError::NotSupported => {
+                bad("M_THREEPID_MEDIUM_NOT_SUPPORTED", "This server takes no such addresses")
+            }
+            ContactError::NotProved => {
+                bad("M_THREEPID_AUTH_FAILED", "The address is not confirmed, or not any more")
+            }
+            ContactError::NotTrusted => {
+                forbidden("M_SERVER_NOT_TRUSTED", "This server asks no identity servers")
+            }
+        }
+    }
 }

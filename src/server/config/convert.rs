@@ -12,8 +12,8 @@ use pdu::{Authorities, Authority, RoomVersion};
 use ruma::OwnedServerName;
 
 use super::{
-    AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting,
-    RegistrationMode, TrustSetting,
+    AuthorityConfig, Config, EmailSetting, MailConfig, MailSecurity, PeersSetting, PrivateAddresses,
+    ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig, TermsTextConfig, TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
 
@@ -171,6 +171,8 @@ impl Config {
             shared_secret,
             min_password_chars: registration.min_password_length,
             account_page: authority.account_page(),
+            mail: authority.mail.as_ref().map(|mail| mail_settings(authority, mail)),
+            terms: authority.terms.iter().map(terms).collect(),
             ..account::Settings::default()
         })
     }
@@ -203,7 +205,72 @@ impl Config {
                 // Signing in by a QR code, which is by OAuth 2.0 alone.
                 vec!["org.matrix.msc4108".to_owned()]
             },
+            support: self.support(),
+            sign_in_pages: self
+                .authorities
+                .iter()
+                .filter(|authority| authority.sign_in_page)
+                .map(|authority| authority.name.clone())
+                .collect(),
         }
+    }
+
+    fn support(&self) -> BTreeMap<OwnedServerName, client::Support> {
+        let told = |authority: &AuthorityConfig| {
+            let support = authority.support.as_ref()?;
+            let contacts = support.contacts.iter().map(|contact| client::Contact {
+                role: contact.role.clone(),
+                matrix_id: contact.matrix_id.clone(),
+                email_address: contact.email.clone(),
+            });
+            let told = client::Support { contacts: contacts.collect(), support_page: support.page.clone() };
+            Some((authority.name.clone(), told))
+        };
+        self.authorities.iter().filter_map(told).collect()
+    }
+
+    /// The servers that take the mails of our authorities.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a name or a certificate that cannot be used.
+    pub fn smtp(&self) -> anyhow::Result<mail::Smtp> {
+        let mut servers = Vec::new();
+        for authority in &self.authorities {
+            let Some(mail) = &authority.mail else { continue };
+            let password = mail.password_file.as_deref().map(|file| self.secret(file)).transpose()?;
+            let from = mail.from.parse().map_err(|error: mail::BadAddress| {
+                anyhow!(tr!("{from} はメールアドレスではありません", "{from}: {error}", from = mail.from))
+            })?;
+            let server = mail::SmtpServer {
+                host: mail.host.clone(),
+                port: mail.port.unwrap_or(match mail.security {
+                    MailSecurity::Tls => 465,
+                    MailSecurity::StartTls => 587,
+                    MailSecurity::None => 25,
+                }),
+                security: match mail.security {
+                    MailSecurity::Tls => mail::Security::Tls,
+                    MailSecurity::StartTls => mail::Security::StartTls,
+                    MailSecurity::None => mail::Security::None,
+                },
+                user: mail.user.clone().zip(password),
+                ca: mail
+                    .ca_file
+                    .as_deref()
+                    .map(|file| self.secret(file))
+                    .transpose()?
+                    .map(String::into_bytes),
+                from,
+                from_name: mail.from_name.clone(),
+            };
+            servers.push((authority.name.to_string(), server));
+        }
+        mail::Smtp::new(servers).map_err(|error| {
+            anyhow!(tr!(
+                "メールサーバーの設定を使えません: {error}",
+                "the mail server cannot be used: {error}"
+            ))
+        })
     }
 
     /// Settings of media.
@@ -330,6 +397,35 @@ impl Config {
             ))
         })?;
         Ok(text.trim().to_owned())
+    }
+}
+
+/// How the users of an authority have addresses.
+fn mail_settings(authority: &AuthorityConfig, mail: &MailConfig) -> account::MailSettings {
+    let base_url = authority.client_url.clone().unwrap_or_else(|| format!("https://{}", authority.name));
+    account::MailSettings {
+        base_url: base_url.trim_end_matches('/').to_owned(),
+        at_registration: match mail.at_registration {
+            EmailSetting::Off => account::EmailAtRegistration::Off,
+            EmailSetting::Optional => account::EmailAtRegistration::Optional,
+            EmailSetting::Required => account::EmailAtRegistration::Required,
+        },
+        domains: mail.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        hides_who_is_known: !mail.tell_known,
+        next_hosts: mail.next_hosts.clone(),
+    }
+}
+
+fn terms(terms: &TermsConfig) -> account::Terms {
+    let text = |(language, text): (&String, &TermsTextConfig)| account::TermsText {
+        language: language.clone(),
+        name: text.name.clone(),
+        url: text.url.clone(),
+    };
+    account::Terms {
+        id: terms.id.clone(),
+        version: terms.version.clone(),
+        texts: terms.texts.iter().map(text).collect(),
     }
 }
 

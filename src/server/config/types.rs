@@ -7,7 +7,7 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
-use super::rates;
+use super::{MailConfig, SupportConfig, TermsConfig, rates};
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -74,6 +74,18 @@ pub struct AuthorityConfig {
     /// Where other servers reach it, host and port; published in `.well-known/matrix/server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub federation_address: Option<String>,
+    /// Whom to turn to; published in `.well-known/matrix/support`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<SupportConfig>,
+    /// Whether clients are offered a page of ours to sign in on.
+    #[serde(default)]
+    pub sign_in_page: bool,
+    /// How it sends mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailConfig>,
+    /// What whoever registers has to accept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<TermsConfig>,
     /// Its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
@@ -83,6 +95,26 @@ pub struct AuthorityConfig {
 }
 
 impl AuthorityConfig {
+    /// An authority of this name, with the file of its key and nothing else set.
+    pub fn new(name: OwnedServerName, key_file: PathBuf) -> AuthorityConfig {
+        AuthorityConfig {
+            name,
+            key_file,
+            old_keys: Vec::new(),
+            hosts: Vec::new(),
+            client_url: None,
+            livekit_url: None,
+            oauth: true,
+            federation_address: None,
+            support: None,
+            sign_in_page: false,
+            mail: None,
+            terms: Vec::new(),
+            tls: None,
+            registration: Registration::default(),
+        }
+    }
+
     /// The page where its users see to their accounts, if it offers OAuth 2.0.
     pub fn account_page(&self) -> Option<String> {
         let url = self.client_url.as_deref().filter(|url| self.oauth && url.starts_with("https://"))?;
