@@ -14,8 +14,8 @@ const VERSIONS: [&str; 19] = [
     "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
 ];
 
-/// Unstable names of what this crate serves; clients that know the versions need none of them.
-const UNSTABLE_FEATURES: [&str; 12] = [
+/// Unstable names of what this server serves; clients that know the versions need none of them.
+const UNSTABLE_FEATURES: [&str; 13] = [
     // Private read receipts.
     "org.matrix.msc2285.stable",
     // Types of rooms in the directory.
@@ -35,6 +35,8 @@ const UNSTABLE_FEATURES: [&str; 12] = [
     // Whose invites users take.
     "org.matrix.msc4155",
     "org.matrix.msc4380.stable",
+    // Sliding sync, in its simplified form.
+    "org.matrix.simplified_msc3575",
     // Profile fields.
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",

@@ -33,7 +33,7 @@ fn of_client(method: &Method, segments: &[&str]) -> Class {
     match segments {
         ["login"] | ["login", "sso", ..] | ["client", "login", ..] if post => Class::Login,
         ["register"] | ["register", "m.login.registration_token", ..] => Class::Registration,
-        ["sync"] => Class::Sync,
+        ["sync" | "events"] | ["org.matrix.simplified_msc3575", "sync"] => Class::Sync,
         [_, "delayed_events", _, ..] if post => Class::Delays,
         ["rooms", _, "send" | "redact", ..] => Class::Send,
         ["rooms", _, "state", ..] if method == Method::PUT => Class::Send,
@@ -80,6 +80,8 @@ mod tests {
             ("GET", "/_matrix/client/v1/register/m.login.registration_token/validity", Class::Registration),
             ("GET", "/_matrix/client/v3/register/available", Class::Read),
             ("GET", "/_matrix/client/v3/sync", Class::Sync),
+            ("POST", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync", Class::Sync),
+            ("GET", "/_matrix/client/v3/events", Class::Sync),
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", Class::Send),
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Send),
             ("GET", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Read),
