@@ -24,11 +24,8 @@ use tracing::{info, warn};
 use crate::{
     Error, Progress, Search,
     index::Documents,
-    tables::{BUILD, BUILD_KEY, BuildRow, EMPTIED_EVENTS},
+    tables::{BUILD, BUILD_KEY, BuildRow, EMPTIED_EVENTS, NAME},
 };
-
-/// The name under which one of several processes does this, and of its cursor.
-pub(crate) const NAME: &str = "search";
 
 /// The form of what is stored: of pages, of grams, of folding. Whoever changes any of these counts this up, and the
 /// index is built anew.

@@ -10,6 +10,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#server-side-search>
 
+mod asked;
 mod candidates;
 mod emptied;
 mod error;
@@ -27,9 +28,10 @@ mod token;
 mod truth;
 
 pub use self::{
+    asked::{Asked, Order},
     emptied::Emptying,
     error::Error,
-    find::{Asked, Found, Hit, Order},
+    find::{Found, Hit},
     grams::MOST_LETTERS,
     query::Query,
     search::{Progress, Search, Size},

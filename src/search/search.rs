@@ -9,8 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     Error,
-    follow::NAME,
-    tables::{DOCUMENTS, PAGES},
+    tables::{DOCUMENTS, NAME, PAGES},
 };
 
 /// Searches under way in a process. Each holds some megabytes, and works for some tens of milliseconds.

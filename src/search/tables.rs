@@ -5,6 +5,9 @@ use room::ids::{EventSerial, Order, RoomSerial};
 use serde::{Deserialize, Serialize};
 use store::{Position, Table, TableCheck, Tuning};
 
+/// The name under which one of several processes keeps the index up, and of its cursor.
+pub(crate) const NAME: &str = "search";
+
 /// The segments of a room; key: room, and nothing behind it, so that the row lies with others of a purged room.
 pub(crate) static ROOM_INDEX: Table<(RoomSerial, ()), RoomIndex> =
     Table::new(180, "search.rooms", Tuning::Point);

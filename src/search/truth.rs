@@ -17,8 +17,8 @@ use ruma::OwnedEventId;
 
 use crate::{
     Error, Search,
+    asked::Asked,
     candidates::Candidate,
-    find::Asked,
     text::{Said, said},
     token::Key,
 };
