@@ -19,8 +19,6 @@ pub(crate) struct Desk {
     /// Where other servers reach each authority, if it publishes that.
     published: HashMap<OwnedServerName, String>,
     remote_admin: bool,
-    /// Whom people turn to, if the configuration names somebody.
-    contact: Option<String>,
 }
 
 impl Desk {
@@ -40,7 +38,6 @@ impl Desk {
             shutdown,
             published: published.collect(),
             remote_admin: config.admin.remote,
-            contact: config.admin.contact.clone(),
         })
     }
 
@@ -54,13 +51,9 @@ impl Desk {
         Routes::new(self.clone()).any_host().raw(Method::GET, "/metrics", metrics)
     }
 
-    /// `.well-known/matrix/server`: where other servers look first; and `support`: whom people turn to.
+    /// `.well-known/matrix/server`: where other servers look first.
     pub(crate) fn well_known_routes(self: &Arc<Self>) -> Routes<Desk> {
-        Routes::new(self.clone()).raw(Method::GET, "/.well-known/matrix/server", well_known_server).raw(
-            Method::GET,
-            "/.well-known/matrix/support",
-            well_known_support,
-        )
+        Routes::new(self.clone()).raw(Method::GET, "/.well-known/matrix/server", well_known_server)
     }
 
     /// Refuses others than this machine, unless the configuration lets them.
@@ -73,23 +66,6 @@ impl Desk {
             return Ok(());
         }
         Err(ApiError::forbidden("The administrator's interface answers this machine only"))
-    }
-}
-
-/// `GET /.well-known/matrix/support`: as the configuration says, else the postmaster that every domain has.
-///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixsupport>
-async fn well_known_support(desk: Arc<Desk>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let postmaster = || format!("mailto:postmaster@{}", call.face.server_name().host());
-    let contact = desk.contact.clone().unwrap_or_else(postmaster);
-    Ok(json_response(StatusCode::OK, &support(&contact)))
-}
-
-/// Whom people turn to, as clients are told.
-fn support(contact: &str) -> serde_json::Value {
-    match contact.strip_prefix("mailto:") {
-        Some(address) => json!({ "contacts": [{ "role": "m.role.admin", "email_address": address }] }),
-        None => json!({ "support_page": contact }),
     }
 }
 
