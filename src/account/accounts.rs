@@ -12,9 +12,9 @@ use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, DeviceEnds, Error, Presence, Settings, chores::Working, email_tokens::MailRates,
-    failures::Failures, guesses::Guesses, invite_rules::AsTheySay, nonces::Nonces, password::Passwords,
-    seen::SeenNotes, sessions::SessionCache,
+    Config, DeviceEnds, Error, Presence, Settings, chores::Working, failures::Failures, guesses::Guesses,
+    invite_rules::AsTheySay, mail_rates::MailRates, nonces::Nonces, password::Passwords, seen::SeenNotes,
+    sessions::SessionCache,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the

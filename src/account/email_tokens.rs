@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use base::{Address, Attempts, Buckets, Clock, Rate};
+use base::{Address, Attempts};
 use mail::{EmailAddress, Mails};
 use ruma::ServerName;
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ use store::{Batch, Order, Range};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    Accounts, Error,
+    Accounts, EmailPurpose, Error,
     error::ContactError,
     mail_texts,
     tables::{self, ValidationRow, millis},
@@ -45,43 +45,8 @@ const LETTERS: &[u8; 31] = b"ABCDEFGHJKLMNPQRSTUVWXYZ2345678";
 const LONGEST_SECRET: usize = 255;
 const LONGEST_LINK: usize = 2_048;
 
-/// Mails to one address, whoever asks for them.
-const TO_ADDRESS: Rate = Rate { per_second: 1.0 / 300.0, burst: 5 };
-/// Mails that one network address may ask for: an office of 500 registers on one morning.
-const OF_CLIENT: Rate = Rate { per_second: 0.5, burst: 600 };
-/// Mails of one authority, whoever asks for them.
-const OF_AUTHORITY: Rate = Rate { per_second: 1.0, burst: 2_000 };
-
 /// Rows that are looked at, and removed, at a time.
 const PAGE: usize = 500;
-
-/// What somebody wants to prove an address for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EmailPurpose {
-    /// To make an account.
-    Register,
-    /// To get another password.
-    ResetPassword,
-    /// To have it with an account.
-    Add,
-}
-
-impl EmailPurpose {
-    /// Its number in rows, which never changes.
-    const fn number(self) -> u8 {
-        match self {
-            Self::Register => 1,
-            Self::ResetPassword => 2,
-            Self::Add => 3,
-        }
-    }
-
-    fn of_number(number: u8) -> Option<Self> {
-        [Self::Register, Self::ResetPassword, Self::Add]
-            .into_iter()
-            .find(|purpose| purpose.number() == number)
-    }
-}
 
 /// A request for a mail with a word.
 #[derive(Clone)]
@@ -149,39 +114,6 @@ impl Proved {
     pub(crate) fn put_use(&self, batch: &mut Batch) {
         batch.require(&tables::VALIDATIONS, &self.key, Some(&self.row));
         batch.delete(&tables::VALIDATIONS, &self.key);
-    }
-}
-
-/// How many mails were asked for.
-pub(crate) struct MailRates {
-    clock: Clock,
-    to_address: Buckets,
-    of_client: Buckets,
-    of_authority: Buckets,
-}
-
-impl MailRates {
-    pub(crate) fn new(clock: &Clock) -> Self {
-        Self {
-            clock: clock.clone(),
-            to_address: Buckets::new(TO_ADDRESS),
-            of_client: Buckets::new(OF_CLIENT),
-            of_authority: Buckets::new(OF_AUTHORITY),
-        }
-    }
-
-    /// Counts a mail that may be sent, whether or not one will be: nobody learns from it who is known.
-    fn take(&self, authority: &ServerName, to: &EmailAddress, from: Option<Address>) -> Result<(), Error> {
-        let now = self.clock.instant();
-        let limited = |limit| move |retry_after| Error::Limited { limit, retry_after };
-        // Those whose address is not known are counted together.
-        self.of_client.take(&from, now).map_err(limited("mails_of_client"))?;
-        let taken = self.to_address.take(&(authority, to), now).map_err(limited("mails_to_address"));
-        taken.inspect_err(|_| self.of_client.put_back(&from, now))?;
-        self.of_authority.take(&authority, now).map_err(limited("mails_of_authority")).inspect_err(|_| {
-            self.of_client.put_back(&from, now);
-            self.to_address.put_back(&(authority, to), now);
-        })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     interactive::stamp_of,
     password::DEAR_ATTEMPTS,
     sessions::parse_user,
+    spending::Spending,
     tables::{self, LoginTokenRow, TokenHash, UserRow, millis},
     tokens,
 };
@@ -48,20 +49,6 @@ impl std::fmt::Debug for LoginToken {
     /// Tokens do not belong in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoginToken").field("expires_in", &self.expires_in).finish_non_exhaustive()
-    }
-}
-
-/// A login token that is about to be spent.
-pub(crate) struct Spending {
-    hash: TokenHash,
-    row: LoginTokenRow,
-}
-
-impl Spending {
-    /// Adds to a batch that the token is spent; the batch fails if somebody else was faster.
-    pub(crate) fn put(&self, batch: &mut Batch) {
-        batch.require(&tables::LOGIN_TOKENS, &self.hash, Some(&self.row));
-        batch.delete(&tables::LOGIN_TOKENS, &self.hash);
     }
 }
 

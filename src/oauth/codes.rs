@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     Authorization, Code, Error, OAuth, Scope,
-    passing::Passing,
+    kinds::Passing,
     tables::{CODES, CodeRow, Hash},
 };
 

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Address, Attempts, Instant};
+use base::{Address, Attempts};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use ruma::{ServerName, UserId};
@@ -13,8 +13,9 @@ use store::Batch;
 use crate::{
     Code, Error, Granted, OAuth, Registered, Scope,
     codes::hash,
+    kinds::Passing,
     metadata::DEVICE_CODE,
-    passing::Passing,
+    polls::Poll,
     tables::{DEVICE_CODES, Decision, DeviceCodeRow, Hash, USER_CODES},
 };
 
@@ -31,13 +32,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const TOLERANCE: Duration = Duration::from_millis(500);
 /// The longest interval.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
-
-/// When a device asked last.
-#[derive(Debug)]
-pub(crate) struct Poll {
-    last: Instant,
-    interval: Duration,
-}
 
 /// What a device gets to wait with.
 #[derive(Clone, Debug)]

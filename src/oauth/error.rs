@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::rendezvous;
+use crate::letter::Letter;
 
 /// Why something was not granted.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum Error {
     NoRendezvous,
     /// Somebody else has written into the letterbox meanwhile; the value is its tag now.
     #[error("the rendezvous was written to meanwhile")]
-    Overtaken(rendezvous::Letter),
+    Overtaken(Letter),
     /// What was sent is larger than is kept; the text is public.
     #[error("too large: {0}")]
     TooLarge(&'static str),

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use store::{Batch, Store};
 
-use crate::{Error, devices::Poll, passing::Passing, tables::Hash};
+use crate::{Error, kinds::Passing, polls::Poll, tables::Hash};
 
 /// Codes that a signed-in user may type wrong at once, and how many more a second.
 const GUESSES: Rate = Rate { per_second: 0.1, burst: 10 };

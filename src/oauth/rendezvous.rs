@@ -10,10 +10,11 @@ use bytes::Bytes;
 use ruma::ServerName;
 use store::Batch;
 
+pub use crate::letter::Letter;
 use crate::{
     Error, OAuth,
     codes::hash,
-    passing::Passing,
+    kinds::Passing,
     tables::{Hash, RENDEZVOUS, RendezvousRow},
 };
 
@@ -24,21 +25,6 @@ const LONGEST_TYPE: usize = 255;
 /// Letters of an id, and of a tag.
 const ID_CHARS: usize = 32;
 const TAG_CHARS: usize = 16;
-
-/// What is in a letterbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// What was written; encrypted, if the devices are honest.
-    pub content: Bytes,
-    /// Of which type.
-    pub content_type: String,
-    /// Tells this letter from those before and after it.
-    pub tag: String,
-    /// When it was written.
-    pub written: Timestamp,
-    /// When the letterbox goes, whatever is in it.
-    pub expires: Timestamp,
-}
 
 /// The tag that a header means: proxies mark one as weak, or add how they compressed the answer.
 pub fn tag_of(header: &str) -> &str {

@@ -78,7 +78,7 @@ impl Query {
     /// What is looked up: a text in which the query is has a gram of each.
     pub(crate) fn probes(&self) -> Vec<Probe> {
         let mut probes: Vec<Probe> = self.words.iter().flat_map(|word| probes_of(word)).collect();
-        probes.sort_by(|one, other| other.weight.cmp(&one.weight));
+        probes.sort_by_key(|probe| std::cmp::Reverse(probe.weight));
         let mut kept: Vec<Probe> = Vec::new();
         for probe in probes {
             if kept.len() < MOST_PROBES && !kept.contains(&probe) {

@@ -104,17 +104,3 @@ async fn well_known_server(desk: Arc<Desk>, call: RawCall<Open>) -> Result<Respo
     let address = address.ok_or_else(|| ApiError::not_found("Nothing is published here"))?;
     Ok(json_response(StatusCode::OK, &json!({ "m.server": address })))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn people_are_told_an_address_or_a_page() {
-        assert_eq!(
-            support("mailto:it@city.test"),
-            json!({ "contacts": [{ "role": "m.role.admin", "email_address": "it@city.test" }] })
-        );
-        assert_eq!(support("https://city.test/help"), json!({ "support_page": "https://city.test/help" }));
-    }
-}

@@ -1,14 +1,12 @@
-//! What the handlers share, and which of them answers what.
+//! What the handlers share.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use account::{Accounts, Registration};
 use oauth::OAuth;
 use pages::{Form, PageError, Pages, Visit};
-use ruma::{OwnedServerName, ServerName, api::client::discovery::get_authorization_server_metadata};
-use web::{ApiError, Method, Routes};
-
-use super::{account as own, consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up};
+use ruma::{OwnedServerName, ServerName};
+use web::ApiError;
 
 /// Paths of ours: they are named in metadata, and need not be guessed.
 pub(crate) const AUTHORIZE: &str = "/_yakuba/oauth2/authorize";
@@ -20,10 +18,6 @@ pub(crate) const LINK: &str = "/_yakuba/link";
 pub(crate) const ACCOUNT: &str = "/_yakuba/account";
 pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
 pub(crate) const SIGN_UP: &str = "/_yakuba/sign-up";
-
-const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
-const RENDEZVOUS: &str = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous";
-const RENDEZVOUS_ONE: &str = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous/{id}";
 
 /// The state of the handlers.
 pub struct OAuthApi {
@@ -83,32 +77,4 @@ pub(crate) fn told(error: oauth::Error) -> PageError {
         oauth::Error::Account(cause) => cause.into(),
         other => ApiError::from(other).into(),
     }
-}
-
-/// The routes of signing in by OAuth 2.0, of its pages, and of the letterboxes by which devices meet.
-pub fn oauth_routes(api: Arc<OAuthApi>) -> Routes<()> {
-    let pages = pages::routes(api.pages.clone());
-    Routes::new(api)
-        .raw_ruma::<get_authorization_server_metadata::v1::Request, _, _, _>(metadata::metadata)
-        .raw(Method::GET, WELL_KNOWN, metadata::metadata)
-        .raw(Method::POST, REGISTER, endpoints::register)
-        .raw(Method::POST, TOKEN, endpoints::token)
-        .raw(Method::POST, REVOKE, endpoints::revoke)
-        .raw(Method::POST, DEVICE, endpoints::begin_device)
-        .raw(Method::GET, AUTHORIZE, consent::ask)
-        .raw(Method::POST, AUTHORIZE, consent::decide)
-        .raw(Method::GET, LINK, devices::ask)
-        .raw(Method::POST, LINK, devices::decide)
-        .raw(Method::GET, SIGN_IN, sign_in::ask)
-        .raw(Method::POST, SIGN_IN, sign_in::sign_in)
-        .raw(Method::GET, SIGN_UP, sign_up::ask)
-        .raw(Method::POST, SIGN_UP, sign_up::sign_up)
-        .raw(Method::GET, ACCOUNT, own::show)
-        .raw(Method::POST, ACCOUNT, own::change)
-        .raw(Method::POST, RENDEZVOUS, rendezvous::put_up)
-        .raw(Method::GET, RENDEZVOUS_ONE, rendezvous::read)
-        .raw(Method::PUT, RENDEZVOUS_ONE, rendezvous::write)
-        .raw(Method::DELETE, RENDEZVOUS_ONE, rendezvous::take_down)
-        .erase()
-        .merge(pages)
 }

@@ -14,7 +14,9 @@ mod devices;
 mod endpoints;
 mod metadata;
 mod rendezvous;
+mod routes;
 mod sign_in;
 mod sign_up;
 
-pub use api::{OAuthApi, oauth_routes};
+pub use api::OAuthApi;
+pub use routes::oauth_routes;
