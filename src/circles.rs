@@ -32,7 +32,7 @@ const KNOWN: &[(&str, usize)] = &[
     ("encryption", 18),
     ("engine", 84),
     ("hostile", 6),
-    ("media", 6),
+    ("media", 8),
     ("pdu", 27),
     ("room", 14),
     ("server", 6),

@@ -1,18 +1,20 @@
 //! The crate's one handle and what its verbs share.
 
-use std::sync::{Arc, atomic::AtomicU32};
+use std::sync::{Arc, OnceLock, atomic::AtomicU32};
 
 use audit::{Action, Actor, Deed};
 use base::{Attempts, Clock, Metrics, Random, Tasks};
 use engine::Engine;
+use mail::Mails;
 use parking_lot::RwLock;
 use room::Rooms;
 use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, DeviceEnds, Error, Presence, Settings, chores::Working, failures::Failures, guesses::Guesses,
-    invite_rules::AsTheySay, nonces::Nonces, password::Passwords, seen::SeenNotes, sessions::SessionCache,
+    Config, DeviceEnds, Error, Presence, Settings, chores::Working, email_tokens::MailRates,
+    failures::Failures, guesses::Guesses, invite_rules::AsTheySay, nonces::Nonces, password::Passwords,
+    seen::SeenNotes, sessions::SessionCache,
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -38,10 +40,15 @@ pub(crate) struct Inner {
     pub(crate) seen_notes: SeenNotes,
     pub(crate) working: Working,
     pub(crate) presence: Presence,
+    /// Rooms of server notices are made one after the other.
+    pub(crate) making_notices: tokio::sync::Mutex<()>,
     /// Who else keeps something that goes with devices.
     pub(crate) device_ends: RwLock<Vec<Arc<dyn DeviceEnds>>>,
     /// Sessions of user-interactive authentication that were begun.
     pub(crate) interactive_begun: AtomicU32,
+    /// What sends mails, once that is known.
+    pub(crate) mails: OnceLock<Mails>,
+    pub(crate) mail_rates: MailRates,
 }
 
 impl Accounts {
@@ -62,6 +69,7 @@ impl Accounts {
         let passwords = Passwords::new(config.password, &random, tasks)?;
         let guesses = Guesses::new(config.guesses, &clock);
         let failures = Failures::new(&clock);
+        let mail_rates = MailRates::new(&clock);
         let sessions = SessionCache::new(config.memory, metrics);
         let presence = match config.presence {
             Some(config) => Presence::open(config, &store, engine.rooms(), &clock, &random, tasks),
@@ -85,12 +93,15 @@ impl Accounts {
                 seen_notes: SeenNotes::default(),
                 working: Working::default(),
                 presence,
+                making_notices: tokio::sync::Mutex::default(),
                 device_ends: RwLock::default(),
                 interactive_begun: AtomicU32::new(0),
+                mails: OnceLock::new(),
+                mail_rates,
             }),
         };
         accounts.start_writing_notes();
-        accounts.start_sweeping_openid();
+        accounts.start_sweeping_tokens();
         accounts.resume_chores().await?;
         Ok(accounts)
     }

@@ -55,8 +55,63 @@ pub struct Settings {
     pub shared_secret: Option<String>,
     /// Shortest password that is taken for a new account or a change, in characters.
     pub min_password_chars: usize,
+    /// The page where users see to their accounts: who has signed in by OAuth 2.0 is sent there to confirm what is grave.
+    pub account_page: Option<String>,
     /// How long an access token lives when the client can refresh it.
     pub access_token_lifetime: Duration,
+    /// How its users have e-mail addresses; `None` is not. Mails also need somebody who sends them.
+    pub mail: Option<MailSettings>,
+    /// What whoever registers has to accept.
+    pub terms: Vec<Terms>,
+}
+
+/// How the users of an authority have e-mail addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailSettings {
+    /// Where the links in mails lead: a URL without a slash at its end.
+    pub base_url: String,
+    /// Whether an address is asked for at registration.
+    pub at_registration: EmailAtRegistration,
+    /// The domains whose addresses are taken; with none, all are.
+    pub domains: Vec<String>,
+    /// Whether it is hidden from who asks for a mail whether an address is known.
+    pub hides_who_is_known: bool,
+    /// Hosts to which a browser may be sent when an address is confirmed.
+    pub next_hosts: Vec<String>,
+}
+
+/// Whether an e-mail address is asked for at registration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmailAtRegistration {
+    /// It cannot be given.
+    Off,
+    /// It can be given.
+    #[default]
+    Optional,
+    /// Nobody registers without one.
+    Required,
+}
+
+/// A document that whoever registers has to accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Its name for programs, such as `privacy_policy`.
+    pub id: String,
+    /// Which version of it.
+    pub version: String,
+    /// It in one or more languages.
+    pub texts: Vec<TermsText>,
+}
+
+/// A document in one language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TermsText {
+    /// The language, such as `ja`.
+    pub language: String,
+    /// What it is called.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
 }
 
 impl Default for Settings {
@@ -66,7 +121,10 @@ impl Default for Settings {
             registration_tokens: Vec::new(),
             shared_secret: None,
             min_password_chars: 8,
+            account_page: None,
             access_token_lifetime: Duration::from_secs(60 * 60),
+            mail: None,
+            terms: Vec::new(),
         }
     }
 }

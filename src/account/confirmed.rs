@@ -13,10 +13,15 @@ use crate::{
     tables::{self, UserRow},
 };
 
-/// That a user has confirmed with his password what another crate is to do.
+/// The one operation that may be confirmed on our pages: that cross-signing keys are replaced.
+pub const CROSS_SIGNING: &str = "cross-signing keys";
+
+/// That a user has confirmed with his password, or on our pages, what another crate is to do.
 pub struct Confirmed {
     row: UserRow,
     settled: Settled,
+    /// When the user agreed on our pages, where that is how it was confirmed.
+    reset: Option<u64>,
 }
 
 impl std::fmt::Debug for Confirmed {
@@ -36,6 +41,11 @@ impl Confirmed {
     pub fn put(&self, batch: &mut Batch) {
         batch.require(&tables::USERS, self.settled.owner.as_str(), Some(&self.row));
         self.settled.end(batch);
+        if let Some(agreed) = &self.reset {
+            // For once.
+            batch.require(&tables::RESETS, self.settled.owner.as_str(), Some(agreed));
+            batch.delete(&tables::RESETS, self.settled.owner.as_str());
+        }
     }
 }
 
@@ -82,8 +92,16 @@ impl Accounts {
         asked: Asked,
     ) -> Result<Confirmed, Error> {
         let settled = self.settle(user.as_str(), operation, known, asked).await?;
+        let page = self.settings(user.server_name()).account_page.as_deref();
+        if let Some(page) = page
+            && operation == CROSS_SIGNING
+            && self.find_grant(user, device).await?.is_some()
+        {
+            let (row, agreed) = self.confirm_on_page(user, &settled, page).await?;
+            return Ok(Confirmed { row, settled, reset: Some(agreed) });
+        }
         let row = self.confirm_with_password(user, device, &settled).await?;
-        Ok(Confirmed { row, settled })
+        Ok(Confirmed { row, settled, reset: None })
     }
 
     /// Demands in a batch that a device is there still, as it is now.

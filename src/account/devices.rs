@@ -33,25 +33,30 @@ pub struct DeviceInfo {
 }
 
 impl Accounts {
-    /// The devices of a user.
+    /// The devices of a user, but for the one that is dehydrated.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn devices(&self, user: &UserId) -> Result<Vec<DeviceInfo>, Error> {
+        let dehydrated = self.dehydrated_device(user).await?;
         let user = user.as_str();
         let store = &self.inner.store;
-        let rows =
+        let mut rows =
             store.scan(&tables::DEVICES, Range::prefix(user), store::Order::Ascending, usize::MAX).await?;
+        rows.retain(|((_, device), _)| dehydrated.as_ref().is_none_or(|it| it.as_str() != device));
         let keys: Vec<_> = rows.iter().map(|(key, _)| key.clone()).collect();
         let seen = store.get_many(&tables::SEEN, &keys).await?;
         Ok(rows.into_iter().zip(seen).map(|((key, row), seen)| self.device_info(key, row, seen)).collect())
     }
 
-    /// One device of a user.
+    /// One device of a user, if it is not the dehydrated one.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn device(&self, user: &UserId, device: &DeviceId) -> Result<DeviceInfo, Error> {
+        if self.dehydrated_device(user).await?.as_deref() == Some(device) {
+            return Err(Error::NotFound("no such device"));
+        }
         let key = (user.as_str(), device.as_str());
         let row = self.inner.store.get(&tables::DEVICES, &key).await?;
         let row = row.ok_or(Error::NotFound("no such device"))?;
@@ -123,6 +128,11 @@ impl Accounts {
             let mut batch = Batch::new();
             batch.replace(&tables::DEVICES, &key, &row, &renamed);
             log_device(&mut batch, user, device);
+            if renamed.display_name != row.display_name {
+                for ends in self.device_ends() {
+                    ends.put_renamed(&mut batch, user, device).await?;
+                }
+            }
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -205,6 +215,7 @@ impl Accounts {
         name: Option<String>,
     ) -> Result<DeviceRow, Error> {
         let key = (user.as_str(), device.as_str());
+        self.check_not_dehydrated(batch, user, device).await?;
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
         if let Some(old) = old {
             batch.require(&tables::DEVICES, &key, Some(&old));
@@ -219,7 +230,7 @@ impl Accounts {
     }
 }
 
-fn log_device(batch: &mut Batch, user: &UserId, device: &DeviceId) {
+pub(crate) fn log_device(batch: &mut Batch, user: &UserId, device: &DeviceId) {
     let change = Change::Devices { user_id: user.to_owned(), device_id: device.to_owned(), removed: false };
     let (user, device) = (user.as_str(), device.as_str());
     log_change(batch, &change, [Topic::devices(user), Topic::device(user, device)]);

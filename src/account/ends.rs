@@ -1,7 +1,7 @@
 //! What others keep of devices, and what goes with these.
 
 use async_trait::async_trait;
-use ruma::{OwnedDeviceId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
 use store::Batch;
 
 use crate::Error;
@@ -19,6 +19,14 @@ pub trait DeviceEnds: Send + Sync {
         user: &UserId,
         devices: &[OwnedDeviceId],
     ) -> Result<(), Error>;
+
+    /// Adds to a batch what follows from another name of a device of a user of ours, which it gets in it.
+    ///
+    /// # Errors
+    /// As [`DeviceEnds::put_ends`].
+    async fn put_renamed(&self, _batch: &mut Batch, _user: &UserId, _device: &DeviceId) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Adds to a batch what goes with an account of ours besides, which is closed in it.
     ///

@@ -69,6 +69,9 @@ pub enum Error {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// An e-mail address cannot be used so.
+    #[error("the address: {0}")]
+    Contact(#[from] ContactError),
     /// The rooms did not do their part.
     #[error("the rooms could not be used")]
     Room(#[from] room::Error),
@@ -81,6 +84,29 @@ pub enum Error {
     /// The store could not be written.
     #[error("the store could not be written: {0}")]
     Commit(store::CommitError),
+}
+
+/// Why an e-mail address, or another way to reach somebody, cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContactError {
+    /// It is an account's already.
+    #[error("it is in use")]
+    InUse,
+    /// It is no account's.
+    #[error("nobody has it")]
+    NotFound,
+    /// This authority does not take it.
+    #[error("it is not taken here")]
+    Denied,
+    /// This authority takes none of its kind.
+    #[error("its kind is not taken here")]
+    NotSupported,
+    /// It was not proved, or not for this.
+    #[error("it was not proved")]
+    NotProved,
+    /// Others are not asked about it.
+    #[error("identity servers are not asked")]
+    NotTrusted,
 }
 
 impl Error {

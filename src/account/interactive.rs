@@ -15,7 +15,7 @@
 
 use std::{fmt, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use base::Address;
+use base::{Address, Attempts};
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::Aead};
 use ruma::api::client::uiaa::AuthData;
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ use store::{Batch, Order, Range};
 
 use crate::{
     Accounts, Error,
-    tables::{self, InteractiveRow, RegisteredRow, TokenHash, millis},
+    tables::{self, DoneRow, InteractiveRow, RegisteredRow, TokenHash, millis},
     tokens,
 };
 
@@ -105,6 +105,11 @@ impl Session {
 }
 
 impl Settled {
+    /// What its session has shown so far.
+    pub(crate) fn done(&self) -> &[DoneRow] {
+        self.session.as_ref().map_or(&[], |session| &session.row.done)
+    }
+
     /// What is asked, as this type.
     ///
     /// # Errors
@@ -203,7 +208,11 @@ impl Accounts {
         Ok(settled)
     }
 
-    async fn find_interactive(&self, owner: &str, id: &str) -> Result<Option<InteractiveRow>, Error> {
+    pub(crate) async fn find_interactive(
+        &self,
+        owner: &str,
+        id: &str,
+    ) -> Result<Option<InteractiveRow>, Error> {
         if id.is_empty() || id.len() > LONGEST_ID {
             return Ok(None);
         }
@@ -211,36 +220,76 @@ impl Accounts {
         Ok(row.filter(|row| !self.is_over(row)))
     }
 
-    /// The id of the request's session, which is kept now if it was not, with what is asked.
+    /// The id of the request's session, which is kept now if it was not, with what is asked and what was shown.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::Store`].
-    pub(crate) async fn keep_interactive(&self, settled: &Settled) -> Result<String, Error> {
-        if let Some(Session { id, row }) = &settled.session {
-            if row.request.is_empty() && !settled.request.is_empty() {
-                let mut batch = Batch::new();
-                let bound = InteractiveRow { request: settled.seal(id, self)?, ..row.clone() };
-                batch.replace(&tables::INTERACTIVE, &(settled.owner.as_str(), tokens::hash(id)), row, &bound);
-                match self.commit(batch).await {
-                    // Another request of the session was faster; the next one hears which.
-                    Ok(()) | Err(Error::Contended) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            return Ok(id.clone());
-        }
-        let id = self.inner.random.token(24);
-        let row = InteractiveRow {
-            operation: settled.operation.clone(),
-            request: settled.seal(&id, self)?,
-            began_ms: self.now_ms(),
-            registered: None,
+    /// [`Error::TooLarge`], [`Error::Contended`], [`Error::Store`].
+    pub(crate) async fn keep_interactive(
+        &self,
+        settled: &Settled,
+        done: &[DoneRow],
+    ) -> Result<String, Error> {
+        let Some(Session { id, row }) = &settled.session else {
+            let id = self.inner.random.token(24);
+            let row = InteractiveRow {
+                operation: settled.operation.clone(),
+                request: settled.seal(&id, self)?,
+                began_ms: self.now_ms(),
+                registered: None,
+                done: done.to_vec(),
+            };
+            let mut batch = Batch::new();
+            self.make_room_for(&mut batch, &settled.owner).await?;
+            batch.put(&tables::INTERACTIVE, &(settled.owner.as_str(), tokens::hash(&id)), &row);
+            self.commit(batch).await?;
+            return Ok(id);
         };
-        let mut batch = Batch::new();
-        self.make_room_for(&mut batch, &settled.owner).await?;
-        batch.put(&tables::INTERACTIVE, &(settled.owner.as_str(), tokens::hash(&id)), &row);
-        self.commit(batch).await?;
-        Ok(id)
+        let mut row = row.clone();
+        let mut attempts = Attempts::default();
+        loop {
+            let mut kept = row.clone();
+            if kept.request.is_empty() && !settled.request.is_empty() {
+                kept.request = settled.seal(id, self)?;
+            }
+            add_done(&mut kept, done);
+            if kept == row {
+                return Ok(id.clone());
+            }
+            let mut batch = Batch::new();
+            let key = (settled.owner.as_str(), tokens::hash(id));
+            batch.replace(&tables::INTERACTIVE, &key, &row, &kept);
+            match self.commit(batch).await {
+                // Another request of the session was faster; what it asked holds, and what both have shown.
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done.map(|()| id.clone()),
+            }
+            match self.find_interactive(&settled.owner, id).await? {
+                Some(newer) => row = newer,
+                None => return Ok(id.clone()),
+            }
+        }
+    }
+
+    /// Adds to a session of this owner what was shown on a page of ours; whether there is such a session.
+    ///
+    /// # Errors
+    /// [`Error::Contended`], [`Error::Store`].
+    pub(crate) async fn note_done(&self, owner: &str, id: &str, done: DoneRow) -> Result<bool, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let Some(row) = self.find_interactive(owner, id).await? else { return Ok(false) };
+            let mut kept = row.clone();
+            add_done(&mut kept, std::slice::from_ref(&done));
+            if kept == row {
+                return Ok(true);
+            }
+            let mut batch = Batch::new();
+            batch.replace(&tables::INTERACTIVE, &(owner, tokens::hash(id)), &row, &kept);
+            match self.commit(batch).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done.map(|()| true),
+            }
+        }
     }
 
     fn is_over(&self, row: &InteractiveRow) -> bool {
@@ -281,6 +330,14 @@ impl Accounts {
         }
         remove_oldest(batch, of_strangers, MOST_OF_STRANGERS);
         Ok(())
+    }
+}
+
+/// Adds what was shown to a session: of each kind the newest.
+fn add_done(row: &mut InteractiveRow, done: &[DoneRow]) {
+    for new in done {
+        row.done.retain(|old| std::mem::discriminant(old) != std::mem::discriminant(new));
+        row.done.push(new.clone());
     }
 }
 

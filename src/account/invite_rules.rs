@@ -9,11 +9,11 @@
 
 use async_trait::async_trait;
 use engine::ports::Invitees;
-use ruma::UserId;
+use ruma::{RoomId, UserId};
 use serde::Deserialize;
 use store::{Reads, Store};
 
-use crate::tables;
+use crate::{reserved, tables};
 
 const PERMISSION: &str = "m.invite_permission_config";
 const FILTER: &str = "org.matrix.msc4155.invite_permission_config";
@@ -151,8 +151,23 @@ pub(crate) struct AsTheySay(pub(crate) Store);
 #[async_trait]
 impl Invitees for AsTheySay {
     async fn takes_invites(&self, target: &UserId, inviter: &UserId) -> Result<bool, room::Error> {
+        if reserved::writer_of(target.server_name()).is_some_and(|writer| writer == inviter) {
+            // What his authority has to tell him he is told.
+            return Ok(true);
+        }
         let rules = InviteRules::read(&self.0, target).await.map_err(room::Error::Store)?;
         Ok(rules.verdict(inviter) != InviteVerdict::Block)
+    }
+
+    async fn may_refuse(&self, user: &UserId, room_id: &RoomId) -> Result<bool, room::Error> {
+        let mut reads = Reads::new();
+        let notices = reads.get(&tables::NOTICES, user.as_str());
+        let account = reads.get(&tables::USERS, user.as_str());
+        let mut found = self.0.read(reads).await.map_err(room::Error::Store)?;
+        let row = found.take(notices).map_err(room::Error::Store)?;
+        let account = found.take(account).map_err(room::Error::Store)?;
+        let is_open = account.is_some_and(|account| !account.deactivated);
+        Ok(!is_open || row.and_then(|row| row.room).is_none_or(|room| room != room_id.as_str()))
     }
 }
 

@@ -10,9 +10,11 @@ use crate::{
     devices::check_device_id,
     failures::Attempt,
     guesses::Guesser,
+    login_tokens::Spending,
     password::DEAR_ATTEMPTS,
     tables::{self, DeviceRow, UserRow},
-    uia::parse_login_name,
+    tokens::RefreshKind,
+    uia::{nobody_of, parse_login_name},
 };
 
 /// What somebody shows to log in.
@@ -51,6 +53,21 @@ pub struct LogIn {
     pub agent: Option<String>,
 }
 
+/// A session that somebody wishes who shows a token.
+#[derive(Debug, Default)]
+pub struct NewSession {
+    /// The device to log in to; a new one is made up without it.
+    pub device_id: Option<OwnedDeviceId>,
+    /// Name of the device if it is new.
+    pub device_name: Option<String>,
+    /// Whether the client can refresh tokens.
+    pub refresh: bool,
+    /// Where the client is, if that is known.
+    pub from: Option<Address>,
+    /// What the client calls itself.
+    pub agent: Option<String>,
+}
+
 impl Accounts {
     /// Logs in. Sessions that the device had so far end; a device of that id keeps its name.
     ///
@@ -67,35 +84,102 @@ impl Accounts {
         authority: &ServerName,
         request: LogIn,
     ) -> Result<(OwnedUserId, OwnedDeviceId, SessionTokens), Error> {
-        let device = request.device_id.unwrap_or_else(|| self.new_device_id());
-        check_device_id(&device)?;
+        let LogIn { credentials, device_id, device_name, refresh, from, agent } = request;
+        let session = self.with_device(NewSession { device_id, device_name, refresh, from, agent })?;
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
-            let (user_id, row) =
-                self.check_credentials(authority, &request.credentials, request.from).await?;
-            let mut batch = Batch::new();
-            // A password that is changed or an account that is closed meanwhile must not let this in.
-            batch.require(&tables::USERS, user_id.as_str(), Some(&row));
-            batch.add(&tables::LOG_INS, user_id.as_str(), 1);
-            let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device.as_str()).await?;
-            let known = self.put_device(&mut batch, &user_id, &device, request.device_name.clone()).await?;
-            let (user, device_key) = (user_id.as_str(), device.as_str());
-            let issued = self.put_tokens(&mut batch, authority, user, device_key, request.refresh, None);
-            batch.touch([store::Topic::device(user, device_key)]);
-            let by = Actor::user(&user_id, row.admin, request.from);
-            let deed = self.deed(Action::SignIn, &by, &user_id);
-            signed_in(deed, &device, &known, request.agent.as_deref()).write(&mut batch, authority);
-            match self.commit(batch).await {
-                Err(Error::Contended) => {
-                    self.again(&mut attempts).await?;
-                    continue;
-                }
+            let (user_id, row) = self.check_credentials(authority, &credentials, session.from).await?;
+            match self.try_to_begin(&user_id, &row, &session, None).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(error) => return Err(error),
-                Ok(()) => {}
+                Ok((device, tokens)) => return Ok((user_id, device, tokens)),
             }
-            self.forget_tokens(&ended);
-            return Ok((user_id, device, issued.tokens));
         }
+    }
+
+    /// Logs in with a login token, as [`Accounts::log_in`] does with a password. The token is spent by it.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a token that is not good, or not any more; [`Error::Deactivated`], [`Error::Locked`], a
+    /// refusal of the policy, [`Error::Contended`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#token-based-user-login>
+    pub async fn log_in_with_token(
+        &self,
+        authority: &ServerName,
+        token: &str,
+        session: NewSession,
+    ) -> Result<(OwnedUserId, OwnedDeviceId, SessionTokens), Error> {
+        let session = self.with_device(session)?;
+        let by = Actor::stranger(session.from);
+        let mut attempts = Attempts::default();
+        loop {
+            let (user_id, row, spending) = self.check_login_token(authority, token, &by).await?;
+            self.may_sign_in(&user_id, session.from).await?;
+            match self.try_to_begin(&user_id, &row, &session, Some(&spending)).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                Err(error) => return Err(error),
+                Ok((device, tokens)) => return Ok((user_id, device, tokens)),
+            }
+        }
+    }
+
+    /// The session with a device: a new one where none is wished.
+    fn with_device(&self, mut session: NewSession) -> Result<NewSession, Error> {
+        let device = session.device_id.get_or_insert_with(|| self.new_device_id());
+        check_device_id(device)?;
+        Ok(session)
+    }
+
+    /// Whether a user who has proved who he is may sign in.
+    async fn may_sign_in(&self, user: &UserId, from: Option<Address>) -> Result<(), Error> {
+        let failed = |reason| {
+            let (authority, by) = (user.server_name().to_owned(), Actor::stranger(from));
+            let whom = Some(user.to_owned());
+            self.note_failure(Attempt { authority, what: Action::SignInFailed, by, whom, reason });
+        };
+        if self.kept_from(user).await?.locked {
+            failed("account_locked");
+            return Err(Error::Locked);
+        }
+        self.inner.rooms.policy().sign_in(user, from).map_err(|denial| {
+            failed("policy");
+            room::Error::from(denial).into()
+        })
+    }
+
+    /// Begins a session of the account of this row; one that is another by now gets none.
+    async fn try_to_begin(
+        &self,
+        user_id: &UserId,
+        row: &UserRow,
+        session: &NewSession,
+        spending: Option<&Spending>,
+    ) -> Result<(OwnedDeviceId, SessionTokens), Error> {
+        let authority = user_id.server_name();
+        let device = session.device_id.clone().unwrap_or_else(|| self.new_device_id());
+        let mut batch = Batch::new();
+        // A password that is changed or an account that is closed meanwhile must not let this in.
+        batch.require(&tables::USERS, user_id.as_str(), Some(row));
+        if let Some(spending) = spending {
+            spending.put(&mut batch);
+        }
+        batch.add(&tables::LOG_INS, user_id.as_str(), 1);
+        let ended = self.end_tokens(&mut batch, user_id, |ended| ended == device.as_str()).await?;
+        let known = self.put_device(&mut batch, user_id, &device, session.device_name.clone()).await?;
+        let (user, device_key) = (user_id.as_str(), device.as_str());
+        let refresh = session.refresh.then_some(RefreshKind::Login);
+        let issued = self.put_tokens(&mut batch, authority, user, device_key, refresh, None);
+        batch.touch([store::Topic::device(user, device_key)]);
+        let by = Actor::user(user_id, row.admin, session.from);
+        let mut deed = self.deed(Action::SignIn, &by, user_id);
+        if spending.is_some() {
+            deed = deed.after("proof", "login_token");
+        }
+        signed_in(deed, &device, &known, session.agent.as_deref()).write(&mut batch, authority);
+        self.commit(batch).await?;
+        self.forget_tokens(&ended);
+        Ok((device, issued.tokens))
     }
 
     /// Whether this is the user's password; only so many wrong ones may be tried.
@@ -122,7 +206,7 @@ impl Accounts {
         checked
     }
 
-    async fn check_credentials(
+    pub(crate) async fn check_credentials(
         &self,
         authority: &ServerName,
         credentials: &Credentials,
@@ -130,7 +214,12 @@ impl Accounts {
     ) -> Result<(OwnedUserId, UserRow), Error> {
         let (user_id, password) = match credentials {
             Credentials::Password { identifier, password } => {
-                (self.identify(authority, identifier)?, password)
+                let user = match (self.identify(authority, identifier).await?, identifier) {
+                    (Some(user), _) => user,
+                    (None, UserIdentifier::Email(id)) => nobody_of(authority, &id.address)?,
+                    (None, _) => nobody_of(authority, "")?,
+                };
+                (user, password)
             }
             Credentials::NameAndPassword { name, password } => (parse_login_name(name, authority)?, password),
         };
@@ -154,17 +243,10 @@ impl Accounts {
                 failed("account_closed");
                 Err(Error::Deactivated(user_id))
             }
-            (true, Some(_)) if self.kept_from(&user_id).await?.locked => {
-                failed("account_locked");
-                Err(Error::Locked)
+            (true, Some(row)) => {
+                self.may_sign_in(&user_id, from).await?;
+                Ok((user_id, row.clone()))
             }
-            (true, Some(row)) => match self.inner.rooms.policy().sign_in(&user_id, from) {
-                Ok(()) => Ok((user_id, row.clone())),
-                Err(denial) => {
-                    failed("policy");
-                    Err(room::Error::from(denial).into())
-                }
-            },
             (_, known) => {
                 failed(if known.is_some() { "wrong_password" } else { "no_such_user" });
                 Err(Error::WrongCredentials)

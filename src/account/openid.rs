@@ -67,14 +67,20 @@ impl Accounts {
         if !is_closed && user.server_name() == authority { Ok(user) } else { Err(unknown()) }
     }
 
-    /// Starts the task that removes tokens whose time is over.
-    pub(crate) fn start_sweeping_openid(&self) {
+    /// Starts the task that removes tokens whose time is over, these and those that let somebody in.
+    pub(crate) fn start_sweeping_tokens(&self) {
         let accounts = self.clone();
         let stopping = self.inner.tasks.shutdown_token();
-        self.inner.tasks.spawn("account.openid", async move {
+        self.inner.tasks.spawn("account.tokens", async move {
             loop {
                 if let Err(error) = accounts.sweep_openid().await {
                     tracing::warn!(error = %error, "could not remove old OpenID tokens");
+                }
+                if let Err(error) = accounts.sweep_login_tokens().await {
+                    tracing::warn!(error = %error, "could not remove old login tokens");
+                }
+                if let Err(error) = accounts.sweep_validations().await {
+                    tracing::warn!(error = %error, "could not remove old sessions of addresses");
                 }
                 tokio::select! {
                     () = accounts.inner.clock.sleep(SWEPT_EVERY) => {}

@@ -27,6 +27,9 @@ const MAX_RULES: usize = 500;
 const MAX_PARTS: usize = 32;
 const MAX_TEXT_BYTES: usize = 512;
 
+/// The kinds of rules, as they are called in the content.
+pub(crate) const KINDS: [&str; 5] = ["override", "content", "room", "sender", "underride"];
+
 const MASTER: &str = ".m.rule.master";
 
 /// The rules of a user who has changed none, those for his mentions with his own id.
@@ -244,7 +247,21 @@ fn check(rule: &NewPushRule) -> Result<(), Error> {
 
 /// The content as clients are told it.
 pub(crate) fn told(content: &[u8], user: &UserId) -> Bytes {
-    Bytes::from(serde_json::json!({ "global": parse(content, user) }).to_string())
+    Bytes::from(serde_json::json!({ "global": rules_as_told(&parse(content, user)) }).to_string())
+}
+
+/// Rules as clients are told them: all five kinds are there, also those of which there is no rule. There are
+/// clients that read each kind without asking whether it is there.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobal>
+pub fn rules_as_told(rules: &Ruleset) -> serde_json::Value {
+    let mut told = serde_json::json!(rules);
+    if let Some(kinds) = told.as_object_mut() {
+        for kind in KINDS {
+            kinds.entry(kind).or_insert_with(|| serde_json::Value::Array(Vec::new()));
+        }
+    }
+    told
 }
 
 /// The rules of stored ones: the user's own, and the predefined ones of today as far as he has changed them.

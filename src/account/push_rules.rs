@@ -19,7 +19,7 @@ use store::{Batch, Position, Reads};
 use crate::{
     Accounts, Error,
     data::{PUSH_RULES, put_global},
-    push_defaults::{default_push_rules, parse},
+    push_defaults::{KINDS, default_push_rules, parse},
     tables,
     users::refuse_closed,
 };
@@ -95,9 +95,6 @@ impl Accounts {
 
 type Object = BTreeMap<String, Box<RawValue>>;
 type List = Vec<Box<RawValue>>;
-
-/// The kinds of rules, as they are called in the content.
-const KINDS: [&str; 5] = ["override", "content", "room", "sender", "underride"];
 
 /// The content that these rules make of the old one. What was not read there stays: rules come behind the others
 /// of their kind, unless one of them has their id now.

@@ -13,12 +13,15 @@ use crate::{
     Accounts, Asked, Error, SessionTokens,
     data::put_global,
     devices::check_device_id,
+    error::ContactError,
     interactive::{Session, Settled, stamp_of},
     login::signed_in,
     profile::{DISPLAY_NAME, shown_as},
     push_defaults::default_push_rules,
+    reserved,
     sessions::parse_user,
-    tables::{self, RegisteredRow, UserRow, millis},
+    tables::{self, NoticesRow, RegisteredRow, UserRow, millis},
+    tokens::RefreshKind,
     uia::Admission,
 };
 
@@ -125,6 +128,11 @@ impl Accounts {
                 check_device_id(device)?;
             }
             let admission = self.admit(authority, &settled).await?;
+            if let Some(proved) = &admission.email
+                && self.find_email_owner(authority, proved.email()).await?.is_some()
+            {
+                return Err(ContactError::InUse.into());
+            }
             if let (None, Some(password)) = (&hash, &wish.password) {
                 let hashed = match &asked.from {
                     Some(address) => self.inner.passwords.hash(password, address).await,
@@ -152,12 +160,15 @@ impl Accounts {
         password_hash: Option<String>,
     ) -> Result<Registered, Error> {
         let mut batch = Batch::new();
-        if let Admission::Token(token) = admission {
+        if let Some(token) = &admission.token {
             token.count(&mut batch);
+        }
+        if let Some(proved) = &admission.email {
+            self.put_email(&mut batch, user_id, proved);
         }
         let (taken, row) = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
         let by = Actor::stranger(settled.from);
-        let mut deed = self.deed(Action::Register, &by, user_id).after("proof", admission.word());
+        let mut deed = self.deed(Action::Register, &by, user_id).after("proof", admission.words());
         let mut device_row = None;
         let session = if wish.inhibit_login {
             None
@@ -169,7 +180,8 @@ impl Accounts {
             deed = signed_in(deed, &device, &known, settled.agent.as_deref());
             device_row = Some(known);
             let (user, device_key) = (user_id.as_str(), device.as_str());
-            let issued = self.put_tokens(&mut batch, authority, user, device_key, wish.refresh_token, None);
+            let refresh = wish.refresh_token.then_some(RefreshKind::Login);
+            let issued = self.put_tokens(&mut batch, authority, user, device_key, refresh, None);
             Some((device, issued.tokens))
         };
         settled.note_registered(
@@ -224,8 +236,8 @@ impl Accounts {
         batch.require(&tables::DEVICES, &(user_id.as_str(), device.as_str()), Some(&device_row));
         let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device).await?;
         let device_id: OwnedDeviceId = device.as_str().into();
-        let issued =
-            self.put_tokens(&mut batch, authority, user_id.as_str(), device, wish.refresh_token, None);
+        let refresh = wish.refresh_token.then_some(RefreshKind::Login);
+        let issued = self.put_tokens(&mut batch, authority, user_id.as_str(), device, refresh, None);
         batch.touch([store::Topic::device(user_id.as_str(), device)]);
         let by = Actor::stranger(settled.from);
         let deed = self.deed(Action::SignIn, &by, &user_id);
@@ -265,6 +277,24 @@ impl Accounts {
         self.commit_new_user(batch, taken).await?;
         tracing::info!(user_id = %user_id, admin = new.admin, "made an account");
         Ok(user_id)
+    }
+
+    /// Makes the account that writes server notices: nobody logs in to it.
+    ///
+    /// # Errors
+    /// [`Error::UserInUse`], [`Error::Store`].
+    pub(crate) async fn create_notices_writer(
+        &self,
+        user: &UserId,
+        new: &NewUser,
+        by: &Actor,
+    ) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let (taken, _) = self.put_user(&mut batch, user, new, None);
+        batch.put(&tables::NOTICES, user.as_str(), &NoticesRow { room: None });
+        let deed = self.deed(Action::CreateAccount, by, user).after("role", Role::User.word());
+        deed.write(&mut batch, user.server_name());
+        self.commit_new_user(batch, taken).await
     }
 
     /// Whether a user name can be registered, and the user id that it gives.
@@ -336,6 +366,9 @@ fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, 
         |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'=' | b'-' | b'/' | b'+');
     if !localpart.bytes().all(allowed) {
         return Err(Error::InvalidUsername("user names are made of a-z, 0-9 and . _ = - / +"));
+    }
+    if localpart == reserved::NOTICES {
+        return Err(Error::InvalidUsername("this user name is kept for server notices"));
     }
     if localpart.len() + authority.as_str().len() + 2 > MAX_USER_ID_BYTES {
         return Err(Error::InvalidUsername("the user name is too long"));

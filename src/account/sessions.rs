@@ -17,7 +17,7 @@ use crate::{
     log::{Change, log_change},
     seen::Seen,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow, millis},
-    tokens,
+    tokens::{self, RefreshKind},
 };
 
 /// Who is asking: the user and device that an access token stands for.
@@ -33,6 +33,8 @@ pub struct Session {
     pub moderation: Moderation,
     /// When the token runs out.
     pub expires: Option<Timestamp>,
+    /// Whether it has: then the session may be ended and used for nothing else.
+    pub is_expired: bool,
 }
 
 /// New tokens for a device.
@@ -85,6 +87,17 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
     pub async fn authenticate(&self, authority: &ServerName, token: &str) -> Result<Session, Error> {
+        match self.find_session(authority, token).await? {
+            Session { is_expired: true, .. } => Err(Error::UnknownToken { soft_logout: true }),
+            session => Ok(session),
+        }
+    }
+
+    /// As [`Accounts::authenticate`], also where the token has run out ([`Session::is_expired`]): whoever asks has to look.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`] when it is not a token of this authority, [`Error::Store`].
+    pub async fn find_session(&self, authority: &ServerName, token: &str) -> Result<Session, Error> {
         let hash = tokens::hash(token);
         let entry = match self.find_cached(&hash) {
             Some(entry) => entry,
@@ -96,7 +109,7 @@ impl Accounts {
         }
         let clock = &self.inner.clock;
         if entry.ends.is_some_and(|ends| ends <= clock.instant()) {
-            return Err(Error::UnknownToken { soft_logout: true });
+            return Ok(Session { is_expired: true, ..entry.session.clone() });
         }
         self.note_seen(&entry.session, &entry.seen, clock.now());
         Ok(entry.session.clone())
@@ -141,6 +154,7 @@ impl Accounts {
             admin: user.admin,
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: row.expires_ms.map(Timestamp),
+            is_expired: false,
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
@@ -180,6 +194,10 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
     pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
+        // What was granted to a client is renewed by that client alone.
+        if tokens::grant_of(token).is_some() {
+            return Err(Error::UnknownToken { soft_logout: false });
+        }
         let hash = tokens::hash(token);
         let mut attempts = Attempts::default();
         loop {
@@ -192,7 +210,7 @@ impl Accounts {
             if self.kept_from(&user).await?.locked {
                 return Err(Error::Locked);
             }
-            match self.trade(authority, hash, &row).await {
+            match self.trade(authority, hash, &row, RefreshKind::Login).await {
                 // Somebody else traded or ended it: look again.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -200,11 +218,12 @@ impl Accounts {
         }
     }
 
-    async fn trade(
+    pub(crate) async fn trade(
         &self,
         authority: &ServerName,
         hash: TokenHash,
         row: &RefreshRow,
+        kind: RefreshKind<'_>,
     ) -> Result<SessionTokens, Error> {
         let mut batch = Batch::new();
         let mut ended = Vec::new();
@@ -218,7 +237,8 @@ impl Accounts {
             ended.push(access);
         }
         let replaces = Replaced { access: row.access, refresh: hash };
-        let issued = self.put_tokens(&mut batch, authority, &row.user, &row.device, true, Some(replaces));
+        let issued =
+            self.put_tokens(&mut batch, authority, &row.user, &row.device, Some(kind), Some(replaces));
         let traded = RefreshRow { replaces: None, traded_for: Some(issued.hashes), ..row.clone() };
         batch.replace(&tables::REFRESH, &hash, row, &traded);
         batch.touch([Topic::device(&row.user, &row.device)]);
@@ -258,6 +278,9 @@ impl Accounts {
         loop {
             let mut batch = Batch::new();
             let ended = self.end_devices(&mut batch, user, &ends).await?;
+            if what == Action::SignOutEverywhere {
+                self.put_browsers_end(&mut batch, user).await?;
+            }
             if !ended.devices.is_empty() {
                 let deed = self.deed(what, by, user).before("devices", ended.names());
                 deed.write(&mut batch, user.server_name());
@@ -278,13 +301,30 @@ impl Accounts {
 
     /// Adds the end of some devices to a batch: their tokens, their rows, a log entry for each.
     /// Answers with what ends, for [`Accounts::commit_end`]. The batch fails with [`Error::Contended`] when
-    /// somebody logs in before it is committed; then it is to be made anew.
+    /// somebody logs in before it is committed; then it is to be made anew. The dehydrated device stays.
     pub(crate) async fn end_devices(
         &self,
         batch: &mut Batch,
         user: &UserId,
         ends: impl Fn(&str) -> bool,
     ) -> Result<Ended, Error> {
+        let dehydrated = self.dehydrated_device(user).await?;
+        let stays = |device: &str| dehydrated.as_ref().is_some_and(|it| it.as_str() == device);
+        self.end_every(batch, user, |device| ends(device) && !stays(device)).await
+    }
+
+    /// The same with the dehydrated device among them.
+    pub(crate) async fn end_every(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        ends: impl Fn(&str) -> bool,
+    ) -> Result<Ended, Error> {
+        let dehydrated = self.inner.store.get(&tables::DEHYDRATED, user.as_str()).await?;
+        batch.require(&tables::DEHYDRATED, user.as_str(), dehydrated.as_ref());
+        if dehydrated.as_ref().is_some_and(|device| ends(device)) {
+            batch.delete(&tables::DEHYDRATED, user.as_str());
+        }
         let user_key = user.as_str();
         // Before the scans: who logs in after this may be missed by them.
         let log_ins = self.inner.store.get(&tables::LOG_INS, user_key).await?;
@@ -332,6 +372,7 @@ impl Accounts {
             match kind {
                 TokenKindRow::Access => batch.delete(&tables::ACCESS, &key.2),
                 TokenKindRow::Refresh => batch.delete(&tables::REFRESH, &key.2),
+                TokenKindRow::Grant => batch.delete(&tables::GRANTS, &key.2),
             }
             batch.delete(&tables::TOKENS_OF, &key);
             ended.push(key.2);
@@ -353,13 +394,13 @@ impl Accounts {
         authority: &ServerName,
         user: &str,
         device: &str,
-        refreshable: bool,
+        refresh: Option<RefreshKind<'_>>,
         replaces: Option<Replaced>,
     ) -> Issued {
         let access = tokens::new_token(&self.inner.random, "yat");
         let access_hash = tokens::hash(&access);
         let lifetime = self.settings(authority).access_token_lifetime;
-        let expires_in = refreshable.then_some(lifetime);
+        let expires_in = refresh.map(|_| lifetime);
         let expires_ms = expires_in.map(|lifetime| self.now_ms().saturating_add(millis(lifetime)));
 
         let row = AccessRow { user: user.to_owned(), device: device.to_owned(), expires_ms, replaces };
@@ -367,8 +408,8 @@ impl Accounts {
         batch.put(&tables::TOKENS_OF, &(user, device, access_hash), &TokenKindRow::Access);
 
         let mut hashes = (access_hash, [0; 32]);
-        let refresh = refreshable.then(|| {
-            let refresh = tokens::new_token(&self.inner.random, "yrt");
+        let refresh = refresh.map(|kind| {
+            let refresh = kind.new_token(&self.inner.random);
             hashes.1 = tokens::hash(&refresh);
             let row = RefreshRow {
                 user: user.to_owned(),
@@ -462,6 +503,7 @@ mod tests {
                     admin: false,
                     moderation: Moderation::default(),
                     expires: None,
+                    is_expired: false,
                 };
                 let entry = Entry {
                     session,

@@ -61,10 +61,40 @@ pub(crate) static INTERACTIVE: Table<(String, TokenHash), InteractiveRow> =
 /// How often somebody has logged in to an account, so that who ends its sessions notices one that began
 /// meanwhile; key: user id.
 pub(crate) static LOG_INS: Table<String, Counter> = Table::new(115, "account.log_ins", Tuning::Small);
+/// The device of a user with which nobody is signed in, which keeps keys for his next one; key: user id; value: its id.
+pub(crate) static DEHYDRATED: Table<String, String> = Table::new(138, "account.dehydrated", Tuning::Small);
 
 /// What accounts are kept from, where that is anything; key: user id.
 pub(crate) static MODERATION: Table<String, Moderation> =
     Table::new(117, "account.moderation", Tuning::Small);
+
+/// Who writes server notices, and in which room each user is told them; key: user id.
+pub(crate) static NOTICES: Table<String, NoticesRow> = Table::new(140, "account.notices", Tuning::Point);
+/// Sessions of browsers at our own pages; key: hash of the cookie's secret.
+pub(crate) static BROWSERS: Table<TokenHash, BrowserRow> = Table::new(118, "account.browsers", Tuning::Point);
+/// The browser sessions of a user; key: user id, hash of the secret; value: when it ends, in milliseconds since 1970.
+pub(crate) static BROWSERS_OF: Table<(String, TokenHash), u64> =
+    Table::new(119, "account.browsers_of", Tuning::Small);
+
+/// Sessions that users gave to clients by OAuth 2.0; key: hash of the grant's name.
+pub(crate) static GRANTS: Table<TokenHash, GrantRow> = Table::new(136, "account.grants", Tuning::Point);
+
+/// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
+/// milliseconds since 1970.
+pub(crate) static RESETS: Table<String, u64> = Table::new(137, "account.resets", Tuning::Small);
+/// Tokens that let somebody in once; key: hash of the token.
+pub(crate) static LOGIN_TOKENS: Table<TokenHash, LoginTokenRow> =
+    Table::new(130, "account.login_tokens", Tuning::Small);
+
+/// E-mail addresses of users; key: user id, address.
+pub(crate) static EMAILS: Table<(String, String), EmailRow> =
+    Table::new(131, "account.emails", Tuning::Small);
+/// Whose an e-mail address is; key: authority, address; value: user id.
+pub(crate) static EMAIL_OWNERS: Table<(String, String), String> =
+    Table::new(132, "account.email_owners", Tuning::Point);
+/// Sessions in which somebody proves that the mails of an address are read; key: authority, the session's id.
+pub(crate) static VALIDATIONS: Table<(String, String), ValidationRow> =
+    Table::new(133, "account.validations", Tuning::Small);
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +119,14 @@ pub struct Moderation {
     pub suspended: bool,
 }
 row!(Moderation, schema = 1);
+
+/// Where somebody is told what his authority has to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NoticesRow {
+    /// The room; none is the account that writes.
+    pub(crate) room: Option<String>,
+}
+row!(NoticesRow, schema = 1);
 
 /// A device of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,8 +194,40 @@ pub(crate) enum TokenKindRow {
     Access,
     /// It is in [`REFRESH`].
     Refresh,
+    /// It is none, but the name of a grant, in [`GRANTS`].
+    Grant,
 }
 row!(TokenKindRow, schema = 1);
+
+/// A session of a browser.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BrowserRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// When the user proved who it is, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+    /// When it ends, in milliseconds since 1970.
+    pub(crate) ends_ms: u64,
+    /// SHA-256 of the user's row: the session is worth nothing once that has changed.
+    pub(crate) stamp: [u8; 32],
+}
+row!(BrowserRow, schema = 1);
+
+/// A session that a user gave to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GrantRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// The device that it is of.
+    pub(crate) device: String,
+    /// The client's id.
+    pub(crate) client: String,
+    /// What the client called itself.
+    pub(crate) client_name: Option<String>,
+    /// The page that tells of the client.
+    pub(crate) client_uri: String,
+}
+row!(GrantRow, schema = 1);
 
 /// A registration token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +261,18 @@ pub(crate) struct OpenIdRow {
 }
 row!(OpenIdRow, schema = 1);
 
+/// A token that lets somebody in once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LoginTokenRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// When it runs out, in milliseconds since 1970.
+    pub(crate) expires_ms: u64,
+    /// SHA-256 of the user's row: the token is worth nothing once that has changed.
+    pub(crate) stamp: [u8; 32],
+}
+row!(LoginTokenRow, schema = 1);
+
 /// A session of user-interactive authentication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InteractiveRow {
@@ -202,8 +284,94 @@ pub(crate) struct InteractiveRow {
     pub(crate) began_ms: u64,
     /// The account that it has made.
     pub(crate) registered: Option<RegisteredRow>,
+    /// What was shown in it so far.
+    pub(crate) done: Vec<DoneRow>,
 }
-row!(InteractiveRow, schema = 1);
+row!(InteractiveRow, schema = 2, older = { 1 => InteractiveRowV1 });
+
+/// A session of user-interactive authentication, of which no steps were kept.
+#[derive(Deserialize)]
+pub(crate) struct InteractiveRowV1 {
+    operation: String,
+    request: Vec<u8>,
+    began_ms: u64,
+    registered: Option<RegisteredRow>,
+}
+
+impl From<InteractiveRowV1> for InteractiveRow {
+    fn from(old: InteractiveRowV1) -> Self {
+        let InteractiveRowV1 { operation, request, began_ms, registered } = old;
+        Self { operation, request, began_ms, registered, done: Vec::new() }
+    }
+}
+
+/// What was shown in a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum DoneRow {
+    /// Nothing, which was what was asked for.
+    Dummy,
+    /// The password, on a page, for the account of this stamp.
+    Password {
+        /// SHA-256 of the user's row.
+        stamp: [u8; 32],
+    },
+    /// A registration token.
+    RegistrationToken {
+        /// The token.
+        token: String,
+    },
+    /// That the terms are accepted.
+    Terms,
+    /// That an address's mails are read.
+    Email {
+        /// The session in which that was proved.
+        sid: String,
+    },
+}
+
+impl DoneRow {
+    /// The stamp of the account whose password was shown.
+    pub(crate) fn stamp(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Password { stamp } => Some(*stamp),
+            _ => None,
+        }
+    }
+}
+
+/// An e-mail address of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EmailRow {
+    /// When it was proved, in milliseconds since 1970.
+    pub(crate) validated_ms: u64,
+    /// Since when it is the user's.
+    pub(crate) added_ms: u64,
+}
+row!(EmailRow, schema = 1);
+
+/// A session in which somebody proves that the mails of an address are read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ValidationRow {
+    /// What for; see `EmailPurpose`.
+    pub(crate) purpose: u8,
+    /// The address.
+    pub(crate) email: String,
+    /// SHA-256 of the client's secret.
+    pub(crate) secret: [u8; 32],
+    /// SHA-256 of the word that the mail tells; zeros where none does.
+    pub(crate) word: [u8; 32],
+    /// The client's number of the attempt that sent the mail.
+    pub(crate) attempt: u64,
+    /// When that was, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+    /// When the word was brought.
+    pub(crate) validated_ms: Option<u64>,
+    /// How many wrong ones were.
+    pub(crate) wrong: u8,
+    /// Where a browser is to go in the end.
+    pub(crate) next_link: Option<String>,
+}
+row!(ValidationRow, schema = 1);
 
 /// An account that a session has made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,6 +390,7 @@ pub fn checks() -> Vec<TableCheck> {
     vec![
         USERS.check(),
         MODERATION.check(),
+        NOTICES.check(),
         DEVICES.check(),
         SEEN.check(),
         ACCESS.check(),
@@ -238,6 +407,15 @@ pub fn checks() -> Vec<TableCheck> {
         DATA_USE.check(),
         INTERACTIVE.check(),
         LOG_INS.check(),
+        DEHYDRATED.check(),
+        GRANTS.check(),
+        RESETS.check(),
+        BROWSERS.check(),
+        BROWSERS_OF.check(),
+        LOGIN_TOKENS.check(),
+        EMAILS.check(),
+        EMAIL_OWNERS.check(),
+        VALIDATIONS.check(),
     ]
 }
 
@@ -257,6 +435,8 @@ mod tests {
     fn rows_have_the_bytes_that_are_on_disk() {
         let user = UserRow { password: Some("$x".into()), created_ms: 300, admin: true, deactivated: false };
         assert_eq!(&user.encode()[..], b"\x01\x01\x02$x\xac\x02\x01\x00");
+        let notices = NoticesRow { room: Some("!a:b".into()) };
+        assert_eq!(&notices.encode()[..], b"\x01\x01\x04!a:b");
         let device = DeviceRow { display_name: None, created_ms: 1 };
         assert_eq!(&device.encode()[..], b"\x01\x00\x01");
         let seen = SeenRow { at_ms: 2, ip: Some("::1".into()) };
@@ -288,10 +468,45 @@ mod tests {
             operation: "r".into(),
             request: vec![9],
             began_ms: 5,
-            registered: Some(registered),
+            registered: Some(registered.clone()),
+            done: vec![DoneRow::Dummy, DoneRow::Email { sid: "s".into() }],
         };
         let bytes = session.encode();
-        assert_eq!((&bytes[..13], bytes.len()), (&b"\x01\x01r\x01\x09\x05\x01\x04@a:b\x00"[..], 45));
+        assert_eq!((&bytes[..13], bytes.len()), (&b"\x02\x01r\x01\x09\x05\x01\x04@a:b\x00"[..], 50));
+        assert_eq!(&bytes[45..], b"\x02\x00\x04\x01s");
+        let old = [&b"\x01"[..], &bytes[1..45]].concat();
+        let old = InteractiveRow::decode(&Bytes::from(old)).ok();
+        assert_eq!(old.map(|old| (old.registered, old.done)), Some((Some(registered), Vec::new())));
+        let email = EmailRow { validated_ms: 1, added_ms: 2 };
+        assert_eq!(&email.encode()[..], b"\x01\x01\x02");
+        let validation = ValidationRow {
+            purpose: 1,
+            email: "a@b".into(),
+            secret: [2; 32],
+            word: [3; 32],
+            attempt: 4,
+            began_ms: 5,
+            validated_ms: None,
+            wrong: 6,
+            next_link: None,
+        };
+        let bytes = validation.encode();
+        assert_eq!((&bytes[..7], &bytes[70..]), (&b"\x01\x01\x03a@b\x02"[..], &b"\x04\x05\x00\x06\x00"[..]));
+        let login = LoginTokenRow { user: "@a:b".into(), expires_ms: 3, stamp: [5; 32] };
+        let bytes = login.encode();
+        assert_eq!((&bytes[..8], bytes.len()), (&b"\x01\x04@a:b\x03\x05"[..], 39));
+        assert_eq!(&TokenKindRow::Grant.encode()[..], b"\x01\x02");
+        let grant = GrantRow {
+            user: "@a:b".into(),
+            device: "D".into(),
+            client: "c".into(),
+            client_name: None,
+            client_uri: "u".into(),
+        };
+        assert_eq!(&grant.encode()[..], b"\x01\x04@a:b\x01D\x01c\x00\x01u");
+        let browser = BrowserRow { user: "@a:b".into(), began_ms: 1, ends_ms: 2, stamp: [6; 32] };
+        let bytes = browser.encode();
+        assert_eq!((&bytes[..9], bytes.len()), (&b"\x01\x04@a:b\x01\x02\x06"[..], 40));
         assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
         assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
     }

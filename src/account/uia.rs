@@ -1,39 +1,145 @@
 //! User-interactive authentication: asking for proof before something grave.
 //!
-//! Every flow that we offer has one stage, and a request that carries the stage's proof is complete, with
-//! or without a session. What a session ties together is `interactive`'s matter.
+//! What is asked for is a list of flows, each of them a few [`AuthStage`]s. A request may show the proof of one stage; what a
+//! session's requests, and our own pages, have shown so far is kept with it. A flow of one stage is complete with a
+//! request that carries its proof, with or without a session. What was shown is looked at once more when the flow is
+//! complete: a registration token may have been used up since, an address proved to somebody else.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
 use audit::{Action, Actor};
+use base::Address;
 use ruma::{
-    DeviceId, ServerName, UserId,
+    DeviceId, OwnedUserId, ServerName, UserId,
     api::{
         client::uiaa::{AuthData, AuthFlow, AuthType, UiaaInfo, UserIdentifier},
         error::{ErrorKind, StandardErrorBody},
     },
 };
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, json, value::to_raw_value};
+use sha2::{Digest, Sha256};
 
 use crate::{
-    Accounts, Error, Registration, failures::Attempt, guesses::Guesser, interactive::Settled,
-    registration_tokens::TokenUse, tables::UserRow, users::refuse_closed,
+    Accounts, EmailPurpose, Error, Registration,
+    config::EmailAtRegistration,
+    email_tokens::Proved,
+    emails::typed,
+    failures::Attempt,
+    guesses::Guesser,
+    interactive::{Settled, stamp_of},
+    registration_tokens::TokenUse,
+    tables::{DoneRow, UserRow},
+    users::refuse_closed,
 };
 
-/// What somebody who registers has proved.
-pub(crate) enum Admission {
+/// A step of user-interactive authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthStage {
     /// Nothing is asked for.
-    Open,
+    Dummy,
+    /// The user's password.
+    Password,
+    /// A registration token.
+    RegistrationToken,
+    /// That the authority's terms are accepted.
+    Terms,
+    /// That the mails of an address are read.
+    Email,
+}
+
+impl AuthStage {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Dummy, Self::Password, Self::RegistrationToken, Self::Terms, Self::Email];
+
+    /// Its name in the specification.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dummy => "m.login.dummy",
+            Self::Password => "m.login.password",
+            Self::RegistrationToken => "m.login.registration_token",
+            Self::Terms => "m.login.terms",
+            Self::Email => "m.login.email.identity",
+        }
+    }
+
+    /// The stage of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.name() == name)
+    }
+}
+
+impl DoneRow {
+    fn stage(&self) -> AuthStage {
+        match self {
+            Self::Dummy => AuthStage::Dummy,
+            Self::Password { .. } => AuthStage::Password,
+            Self::RegistrationToken { .. } => AuthStage::RegistrationToken,
+            Self::Terms => AuthStage::Terms,
+            Self::Email { .. } => AuthStage::Email,
+        }
+    }
+}
+
+/// What is asked for in a session: any of these flows, in the order in which clients are to prefer them.
+pub(crate) type Flows = Vec<Vec<AuthStage>>;
+
+/// What somebody has shown so far, as far as it still holds.
+#[derive(Default)]
+pub(crate) struct Progress {
+    pub(crate) done: Vec<DoneRow>,
+    token: Option<TokenUse>,
+    email: Option<Proved>,
+}
+
+impl Progress {
+    fn has(&self, stage: AuthStage) -> bool {
+        self.done.iter().any(|done| done.stage() == stage)
+    }
+
+    fn completes(&self, flows: &Flows) -> bool {
+        flows.iter().any(|flow| flow.iter().all(|stage| self.has(*stage)))
+    }
+}
+
+/// What somebody who registers has proved.
+pub(crate) struct Admission {
     /// A registration token, whose use is to be counted in the batch that makes the account.
-    Token(TokenUse),
+    pub(crate) token: Option<TokenUse>,
+    /// An address, which is to be the account's.
+    pub(crate) email: Option<Proved>,
+    accepts_terms: bool,
 }
 
 impl Admission {
-    /// Its word in the audit log.
-    pub(crate) const fn word(&self) -> &'static str {
+    /// Its words in the audit log.
+    pub(crate) fn words(&self) -> String {
+        let words = [
+            self.token.is_some().then_some("registration_token"),
+            self.email.is_some().then_some("email"),
+            self.accepts_terms.then_some("terms"),
+        ];
+        let words: Vec<&str> = words.into_iter().flatten().collect();
+        if words.is_empty() { "none".to_owned() } else { words.join(" ") }
+    }
+}
+
+/// What is said of a proof that does not do.
+#[derive(Clone, Copy)]
+pub(crate) enum Complaint {
+    /// It is wrong.
+    Wrong(&'static str),
+    /// It is not there yet: clients ask again and again and say nothing of it.
+    NotYet(&'static str),
+}
+
+impl Complaint {
+    fn body(self) -> StandardErrorBody {
         match self {
-            Self::Open => "none",
-            Self::Token(_) => "registration_token",
+            Self::Wrong(text) => StandardErrorBody::new(ErrorKind::Forbidden, text.to_owned()),
+            Self::NotYet(text) => StandardErrorBody::new(ErrorKind::Unauthorized, text.to_owned()),
         }
     }
 }
@@ -52,12 +158,24 @@ impl Accounts {
         device: &DeviceId,
         settled: &Settled,
     ) -> Result<UserRow, Error> {
-        let stage = AuthType::Password;
-        let given = match &settled.auth {
-            Some(AuthData::Password(given)) if settled.lost.is_none() => given,
-            auth => return Err(self.challenge(stage, settled, auth.as_ref().and_then(unknown_stage)).await),
+        let flows = vec![vec![AuthStage::Password]];
+        let given = match shown(settled) {
+            Some(AuthData::Password(given)) => given,
+            other => {
+                // Given on a page of ours, for the account as it was then.
+                let stamp = settled.done().iter().find_map(DoneRow::stamp);
+                if let (None, Some(stamp)) = (other, stamp) {
+                    let row = self.get_user_row(user).await?;
+                    refuse_closed(user, Some(&row))?;
+                    if stamp_of(&row, None, false) == stamp {
+                        return Ok(row);
+                    }
+                }
+                let complaint = other.map(|_| NOT_OFFERED);
+                return Err(self.challenge(user.server_name(), &flows, settled, &[], complaint).await);
+            }
         };
-        if self.identify(user.server_name(), &given.identifier)? != user {
+        if self.identify(user.server_name(), &given.identifier).await?.as_deref() != Some(user) {
             tracing::info!(user_id = %user, operation = settled.operation, "tried to confirm as somebody else");
             self.note_unconfirmed(user, false, settled, "somebody_else");
             return Err(Error::Forbidden("this has to be confirmed by the user who asks for it"));
@@ -75,7 +193,8 @@ impl Accounts {
             Err(_) => {}
         }
         checked?;
-        Err(self.challenge(stage, settled, Some("the password is wrong")).await)
+        let wrong = Some(Complaint::Wrong("the password is wrong"));
+        Err(self.challenge(user.server_name(), &flows, settled, &[], wrong).await)
     }
 
     /// Notes for the audit log that somebody who is logged in could not confirm what he asked for.
@@ -87,74 +206,249 @@ impl Accounts {
 
     /// Asks for what an authority wants from those who register.
     pub(crate) async fn admit(&self, authority: &ServerName, settled: &Settled) -> Result<Admission, Error> {
-        let auth = settled.auth.as_ref().filter(|_| settled.lost.is_none());
-        match (self.settings(authority).registration, auth) {
-            (Registration::Closed, _) => Err(Error::RegistrationClosed),
-            (Registration::Open, Some(AuthData::Dummy(_))) => Ok(Admission::Open),
-            (Registration::Open, other) => {
-                Err(self.challenge(AuthType::Dummy, settled, other.and_then(unknown_stage)).await)
+        let flows = self.registration_flows(authority)?;
+        let progress = self.pursue(authority, &flows, EmailPurpose::Register, settled).await?;
+        let accepts_terms = progress.has(AuthStage::Terms);
+        Ok(Admission { token: progress.token, email: progress.email, accepts_terms })
+    }
+
+    /// Asks for the proof that an address's mails are read, by who has forgotten his password.
+    ///
+    /// # Errors
+    /// [`Error::Interactive`], [`Error::Store`].
+    pub(crate) async fn prove_email(
+        &self,
+        authority: &ServerName,
+        settled: &Settled,
+    ) -> Result<Proved, Error> {
+        let flows = vec![vec![AuthStage::Email]];
+        let progress = self.pursue(authority, &flows, EmailPurpose::ResetPassword, settled).await?;
+        progress.email.ok_or(Error::Contended)
+    }
+
+    /// The flows that an authority offers to those who register.
+    ///
+    /// # Errors
+    /// [`Error::RegistrationClosed`].
+    pub(crate) fn registration_flows(&self, authority: &ServerName) -> Result<Flows, Error> {
+        let settings = self.settings(authority);
+        let mut always = match settings.registration {
+            Registration::Closed => return Err(Error::RegistrationClosed),
+            Registration::Token => vec![AuthStage::RegistrationToken],
+            Registration::Open => Vec::new(),
+        };
+        let email = match self.takes_emails(authority) {
+            true => settings.mail.as_ref().map_or(EmailAtRegistration::Off, |mail| mail.at_registration),
+            false => EmailAtRegistration::Off,
+        };
+        if !settings.terms.is_empty() {
+            always.push(AuthStage::Terms);
+        }
+        let with_email = [vec![AuthStage::Email], always.clone()].concat();
+        if always.is_empty() {
+            always.push(AuthStage::Dummy);
+        }
+        Ok(match email {
+            EmailAtRegistration::Off => vec![always],
+            EmailAtRegistration::Optional => vec![always, with_email],
+            EmailAtRegistration::Required => vec![with_email],
+        })
+    }
+
+    /// Looks at what a stranger shows, beside what his session has shown already, until one of the flows is complete.
+    async fn pursue(
+        &self,
+        authority: &ServerName,
+        flows: &Flows,
+        purpose: EmailPurpose,
+        settled: &Settled,
+    ) -> Result<Progress, Error> {
+        let kept = if settled.lost.is_some() { &[] } else { settled.done() };
+        let mut progress = self.still_good(authority, purpose, kept).await?;
+        let mut complaint = None;
+        if let Some(auth) = shown(settled) {
+            match self.look_at(authority, flows, purpose, auth, settled.from).await? {
+                Ok(done) => {
+                    let more = self.still_good(authority, purpose, &[done]).await?;
+                    progress.token = more.token.or(progress.token);
+                    progress.email = more.email.or(progress.email);
+                    progress.done.retain(|old| more.done.iter().all(|new| new.stage() != old.stage()));
+                    progress.done.extend(more.done);
+                }
+                Err(wrong) => complaint = Some(wrong),
             }
-            (Registration::Token, Some(AuthData::RegistrationToken(given))) => {
-                match self.find_usable_registration_token(authority, &given.token).await? {
-                    Some(token) => Ok(Admission::Token(token)),
-                    None => {
-                        let (authority, by) = (authority.to_owned(), Actor::stranger(settled.from));
-                        let (what, reason) = (Action::RegisterFailed, "registration_token");
-                        self.note_failure(Attempt { authority, what, by, whom: None, reason });
-                        let error = Some("the registration token is not valid");
-                        Err(self.challenge(AuthType::RegistrationToken, settled, error).await)
+        }
+        if progress.completes(flows) && complaint.is_none() {
+            return Ok(progress);
+        }
+        Err(self.challenge(authority, flows, settled, &progress.done, complaint).await)
+    }
+
+    /// Those of these that still hold, with what they lead to.
+    async fn still_good(
+        &self,
+        authority: &ServerName,
+        purpose: EmailPurpose,
+        done: &[DoneRow],
+    ) -> Result<Progress, Error> {
+        let mut progress = Progress::default();
+        for row in done {
+            match row {
+                DoneRow::Dummy | DoneRow::Terms => {}
+                DoneRow::Password { .. } => continue,
+                DoneRow::RegistrationToken { token } => {
+                    match self.find_usable_registration_token(authority, token).await? {
+                        Some(token) => progress.token = Some(token),
+                        None => continue,
                     }
                 }
+                DoneRow::Email { sid } => match self.find_proved_again(authority, purpose, sid).await? {
+                    Some(proved) => progress.email = Some(proved),
+                    None => continue,
+                },
             }
-            (Registration::Token, other) => {
-                Err(self.challenge(AuthType::RegistrationToken, settled, other.and_then(unknown_stage)).await)
+            progress.done.push(row.clone());
+        }
+        Ok(progress)
+    }
+
+    /// Looks at the proof of one stage.
+    async fn look_at(
+        &self,
+        authority: &ServerName,
+        flows: &Flows,
+        purpose: EmailPurpose,
+        auth: &AuthData,
+        from: Option<Address>,
+    ) -> Result<Result<DoneRow, Complaint>, Error> {
+        let (stage, done) = match auth {
+            AuthData::Dummy(_) => (AuthStage::Dummy, DoneRow::Dummy),
+            AuthData::Terms(_) => (AuthStage::Terms, DoneRow::Terms),
+            AuthData::RegistrationToken(given) => {
+                (AuthStage::RegistrationToken, DoneRow::RegistrationToken { token: given.token.clone() })
             }
+            AuthData::EmailIdentity(given) => {
+                (AuthStage::Email, DoneRow::Email { sid: given.thirdparty_id_creds.sid.to_string() })
+            }
+            _ => return Ok(Err(NOT_OFFERED)),
+        };
+        if !flows.iter().any(|flow| flow.contains(&stage)) {
+            return Ok(Err(NOT_OFFERED));
+        }
+        match auth {
+            AuthData::RegistrationToken(given) => self
+                .check_registration_token(authority, &given.token, from)
+                .await
+                .map(|good| good.map(|()| done)),
+            AuthData::EmailIdentity(given) => {
+                let shown = &given.thirdparty_id_creds;
+                let (sid, secret) = (shown.sid.as_str(), shown.client_secret.as_str());
+                let proved = self.find_proved(authority, purpose, sid, secret).await?;
+                Ok(proved
+                    .map(|_| done)
+                    .ok_or(Complaint::NotYet("the address is not confirmed, or not any more")))
+            }
+            _ => Ok(Ok(done)),
         }
     }
 
+    /// Whether a registration token could be used now; one that cannot is noted.
+    pub(crate) async fn check_registration_token(
+        &self,
+        authority: &ServerName,
+        token: &str,
+        from: Option<Address>,
+    ) -> Result<Result<(), Complaint>, Error> {
+        if self.find_usable_registration_token(authority, token).await?.is_some() {
+            return Ok(Ok(()));
+        }
+        let (authority, by) = (authority.to_owned(), Actor::stranger(from));
+        let (what, reason) = (Action::RegisterFailed, "registration_token");
+        self.note_failure(Attempt { authority, what, by, whom: None, reason });
+        Ok(Err(Complaint::Wrong("the registration token is not valid")))
+    }
+
     /// Which user of this authority an identifier means. Somebody else's user is a user as well:
-    /// whether it exists, and here, is for the caller to find out.
-    pub(crate) fn identify(
+    /// whether it exists, and here, is for the caller to find out. Nothing for an address that nobody has.
+    pub(crate) async fn identify(
         &self,
         authority: &ServerName,
         identifier: &UserIdentifier,
-    ) -> Result<ruma::OwnedUserId, Error> {
+    ) -> Result<Option<OwnedUserId>, Error> {
         match identifier {
-            UserIdentifier::Matrix(id) => parse_login_name(&id.user, authority),
+            UserIdentifier::Matrix(id) => parse_login_name(&id.user, authority).map(Some),
+            UserIdentifier::Email(id) => match typed(&id.address) {
+                Some(email) => self.find_email_owner(authority, email.as_str()).await,
+                None => Ok(None),
+            },
             _ => Err(Error::InvalidParam("this kind of user identifier is not supported".to_owned())),
         }
     }
 
-    /// The answer that asks for a stage, with the error of the attempt before. It names the request's
-    /// session, which is kept from now on.
-    async fn challenge(&self, stage: AuthType, settled: &Settled, error: Option<&str>) -> Error {
-        let session = match self.keep_interactive(settled).await {
+    /// The answer that asks for a flow, with the error of the attempt before. It names the request's
+    /// session, which is kept from now on with what was shown.
+    async fn challenge(
+        &self,
+        authority: &ServerName,
+        flows: &Flows,
+        settled: &Settled,
+        done: &[DoneRow],
+        complaint: Option<Complaint>,
+    ) -> Error {
+        let session = match self.keep_interactive(settled, done).await {
             Ok(session) => session,
             Err(error) => return error,
         };
-        let mut info = UiaaInfo::new(vec![AuthFlow::new(vec![stage])]);
+        let type_of = |stage: &AuthStage| AuthType::from(stage.name());
+        let flow = |stages: &Vec<AuthStage>| AuthFlow::new(stages.iter().map(type_of).collect());
+        let mut info = UiaaInfo::new(flows.iter().map(flow).collect());
+        info.completed = done.iter().map(|done| type_of(&done.stage())).collect();
         // Clients read `params` even when it is empty.
-        info.params = RawValue::from_string("{}".to_owned()).ok();
+        info.params = to_raw_value(&self.parameters(authority, flows)).ok();
         info.session = Some(session);
-        let error = settled.lost.or(error);
-        info.auth_error =
-            error.map(|error| Box::new(StandardErrorBody::new(ErrorKind::Forbidden, error.to_owned())));
+        let complaint = settled.lost.map(Complaint::Wrong).or(complaint);
+        info.auth_error = complaint.map(|complaint| Box::new(complaint.body()));
         Error::Interactive(Box::new(info))
+    }
+
+    /// What clients need to know for the stages of these flows.
+    fn parameters(&self, authority: &ServerName, flows: &Flows) -> Value {
+        let mut parameters = Map::new();
+        if flows.iter().any(|flow| flow.contains(&AuthStage::Terms)) {
+            let mut policies = Map::new();
+            for terms in &self.settings(authority).terms {
+                let mut policy = Map::from_iter([("version".to_owned(), json!(terms.version))]);
+                let texts = terms.texts.iter();
+                policy.extend(
+                    texts.map(|text| (text.language.clone(), json!({ "name": text.name, "url": text.url }))),
+                );
+                policies.insert(terms.id.clone(), Value::Object(policy));
+            }
+            parameters.insert(AuthStage::Terms.name().to_owned(), json!({ "policies": policies }));
+        }
+        Value::Object(parameters)
     }
 }
 
-/// What to say to an attempt that is not one of ours; nothing to a bare session id, which asks for
-/// the state of things.
-fn unknown_stage(attempt: &AuthData) -> Option<&'static str> {
-    match attempt {
-        AuthData::FallbackAcknowledgement(_) => None,
-        _ => Some("this kind of authentication is not offered here"),
-    }
+const NOT_OFFERED: Complaint = Complaint::Wrong("this kind of authentication is not offered here");
+
+/// What a request shows, if that counts; a bare session id asks for the state of things.
+fn shown(settled: &Settled) -> Option<&AuthData> {
+    let auth = settled.auth.as_ref().filter(|_| settled.lost.is_none());
+    auth.filter(|auth| !matches!(auth, AuthData::FallbackAcknowledgement(_)))
 }
 
 /// A user name as people type it when they log in: a localpart or a full id, in any case.
-pub(crate) fn parse_login_name(name: &str, authority: &ServerName) -> Result<ruma::OwnedUserId, Error> {
+pub(crate) fn parse_login_name(name: &str, authority: &ServerName) -> Result<OwnedUserId, Error> {
     let name = name.trim().to_lowercase();
     UserId::parse_with_server_name(name.as_str(), authority)
         .map_err(|_invalid| Error::InvalidParam("this is not a user name".to_owned()))
+}
+
+/// Whom guesses at the account of an address count against that nobody has: nobody can have this name.
+pub(crate) fn nobody_of(authority: &ServerName, address: &str) -> Result<OwnedUserId, Error> {
+    let hash = Sha256::digest(address.trim().to_lowercase().as_bytes());
+    let name: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    UserId::parse_with_server_name(format!("address~{name}"), authority)
+        .map_err(|_invalid| Error::WrongCredentials)
 }

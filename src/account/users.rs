@@ -52,7 +52,7 @@ pub async fn names_with_accounts(store: &Store) -> Result<BTreeSet<OwnedServerNa
 
 /// What a closed account leaves behind besides its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Remains {
+pub(crate) enum Remains {
     /// What the user's clients kept here.
     Data,
     /// Nothing.
@@ -181,7 +181,7 @@ impl Accounts {
     }
 
     /// Closes the account of this row; one that is another by now stays as it is.
-    async fn try_to_close(
+    pub(crate) async fn try_to_close(
         &self,
         user: &UserId,
         row: &UserRow,
@@ -199,7 +199,10 @@ impl Accounts {
         batch.delete_prefix(&tables::PROFILES, user.as_str());
         batch.delete_prefix(&tables::INTERACTIVE, user.as_str());
         batch.delete(&tables::MODERATION, user.as_str());
-        let ended = self.end_devices(&mut batch, user, |_| true).await?;
+        batch.delete(&tables::RESETS, user.as_str());
+        self.put_no_emails(&mut batch, user).await?;
+        let ended = self.end_every(&mut batch, user, |_| true).await?;
+        self.put_browsers_end(&mut batch, user).await?;
         if remains == Remains::Nothing {
             // After what ends with the devices, which writes some of it.
             batch.delete_prefix(&tables::DATA, user.as_str());
@@ -243,7 +246,7 @@ impl Accounts {
             refuse_closed(user, Some(&row))?;
             let mut batch = Batch::new();
             replace_password(&mut batch, user, &row, Some(hash.clone()));
-            let ended = self.end_devices(&mut batch, user, |_| true).await?;
+            let ended = self.end_every(&mut batch, user, |_| true).await?;
             let deed = self.deed(Action::SetPassword, by, user).before("devices", ended.names());
             deed.write(&mut batch, user.server_name());
             match self.commit_end(batch, &ended).await {
@@ -287,7 +290,7 @@ pub(crate) fn refuse_closed(user: &UserId, row: Option<&UserRow>) -> Result<(), 
 }
 
 /// Adds another password to a batch, for an account that must still be as `row` says.
-fn replace_password(batch: &mut Batch, user: &UserId, row: &UserRow, hash: Option<String>) {
+pub(crate) fn replace_password(batch: &mut Batch, user: &UserId, row: &UserRow, hash: Option<String>) {
     let changed = UserRow { password: hash, ..row.clone() };
     batch.replace(&tables::USERS, user.as_str(), row, &changed);
 }

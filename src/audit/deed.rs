@@ -131,6 +131,16 @@ pub enum Action {
     ChangePassword,
     /// A user got another password.
     SetPassword,
+    /// A user agreed that a client replaces its cross-signing keys.
+    AgreeToReset,
+    /// A user who had forgotten its password got another one by a mail to its address.
+    ResetPassword,
+    /// A session got a token with which another client of its user signs in.
+    GiveLoginToken,
+    /// A user got an address at which mails reach it.
+    AddAddress,
+    /// An address of a user was taken away.
+    RemoveAddress,
     /// Devices of a user were removed.
     RemoveDevices,
     /// A registration token was made or replaced.
@@ -157,11 +167,19 @@ pub enum Action {
     PurgeRoom,
     /// A room was not purged after all.
     VoidPurge,
+    /// A user was told something in the name of his authority.
+    SendNotice,
+    /// A file was taken away.
+    RemoveMedia,
+    /// What a file holds is shown to nobody.
+    WithholdMedia,
+    /// What a file holds is shown again.
+    ReleaseMedia,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 37] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -177,6 +195,11 @@ impl Action {
         Self::ResumeAccount,
         Self::ChangePassword,
         Self::SetPassword,
+        Self::AgreeToReset,
+        Self::ResetPassword,
+        Self::GiveLoginToken,
+        Self::AddAddress,
+        Self::RemoveAddress,
         Self::RemoveDevices,
         Self::PutRegistrationToken,
         Self::RemoveRegistrationToken,
@@ -190,6 +213,10 @@ impl Action {
         Self::OrderPurge,
         Self::PurgeRoom,
         Self::VoidPurge,
+        Self::SendNotice,
+        Self::RemoveMedia,
+        Self::WithholdMedia,
+        Self::ReleaseMedia,
     ];
 
     /// Its word in rows, which never changes.
@@ -211,6 +238,11 @@ impl Action {
             Self::ResumeAccount => "account.resume",
             Self::ChangePassword => "password.change",
             Self::SetPassword => "password.set",
+            Self::AgreeToReset => "cross_signing.agree_to_reset",
+            Self::ResetPassword => "password.reset",
+            Self::GiveLoginToken => "session.give_login_token",
+            Self::AddAddress => "address.add",
+            Self::RemoveAddress => "address.remove",
             Self::RemoveDevices => "device.remove",
             Self::PutRegistrationToken => "registration_token.put",
             Self::RemoveRegistrationToken => "registration_token.remove",
@@ -224,6 +256,10 @@ impl Action {
             Self::OrderPurge => "room.order_purge",
             Self::PurgeRoom => "room.purge",
             Self::VoidPurge => "room.void_purge",
+            Self::SendNotice => "notice.send",
+            Self::RemoveMedia => "media.remove",
+            Self::WithholdMedia => "media.withhold",
+            Self::ReleaseMedia => "media.release",
         }
     }
 

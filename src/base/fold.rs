@@ -7,6 +7,8 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::variants::usual;
+
 /// Most letters of a text that are folded, and most that come of it.
 const MAX_LETTERS: usize = 1_024;
 
@@ -48,11 +50,29 @@ fn beginning(text: &str, letters: usize) -> &str {
     end.map_or(text, |(end, _)| &text[..end])
 }
 
+/// A text of any length as searches compare it, with its words apart: as [`Term`]s are folded, but each space and line end
+/// is a space. At most so many letters come of it.
+pub fn legible(text: &str, letters: usize) -> String {
+    let text = beginning(text, letters);
+    if text.is_ascii() {
+        return text.bytes().map(|byte| apart(char::from(byte.to_ascii_lowercase()))).collect();
+    }
+    let visible = text.chars().filter_map(visible);
+    let lower: String = visible.nfkc().flat_map(char::to_lowercase).take(letters).collect();
+    let folded: String = lower.nfkc().map(apart).nfc().collect();
+    beginning(&folded, letters).to_owned()
+}
+
+/// [`simplest`], with a space for what is none of the letters.
+fn apart(letter: char) -> char {
+    simplest(letter).unwrap_or(' ')
+}
+
 /// A text as searches compare it.
 ///
 /// The same become: upper and lower case; full and half width, composed and decomposed (NFKC); katakana and
 /// hiragana, and small kana and large (龍ヶ崎, 龍ケ崎; 四ッ谷, 四ツ谷); the long-vowel mark, hyphens, dashes and
-/// wave dashes; common variants of kanji in names (髙橋, 高橋). Variation selectors, invisible characters and spaces
+/// wave dashes; variants of kanji (髙橋, 高橋; `variants`). Variation selectors, invisible characters and spaces
 /// are left out (山田　太郎, 山田太郎).
 fn fold(text: &str) -> String {
     let text = beginning(text, MAX_LETTERS);
@@ -110,47 +130,11 @@ fn simplest(letter: char) -> Option<char> {
     })
 }
 
-/// The usual form of a kanji that names and places write in several ways, where Unicode keeps them apart.
-fn usual(kanji: char) -> char {
-    match kanji {
-        '髙' => '高',
-        '﨑' | '嵜' | '㟢' => '崎',
-        '邊' | '邉' => '辺',
-        '齋' => '斎',
-        '齊' => '斉',
-        '濱' | '濵' => '浜',
-        '澤' => '沢',
-        '櫻' => '桜',
-        '嶋' | '嶌' => '島',
-        '廣' => '広',
-        '德' => '徳',
-        '惠' => '恵',
-        '國' => '国',
-        '冨' => '富',
-        '眞' => '真',
-        '瀨' => '瀬',
-        '龍' => '竜',
-        '栁' => '柳',
-        '𠮷' => '吉',
-
-        '薗' => '園',
-        '縣' => '県',
-        '區' => '区',
-        '學' => '学',
-        '條' => '条',
-        '藏' => '蔵',
-        '鐵' => '鉄',
-        '榮' => '栄',
-        '萬' => '万',
-        kanji => kanji,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{MAX_LETTERS, MAX_SOUGHT, Term, fold};
+    use super::{MAX_LETTERS, MAX_SOUGHT, Term, fold, legible};
 
     #[test]
     fn what_people_take_for_the_same_is_the_same() {
@@ -172,6 +156,8 @@ mod tests {
             ("髙橋", "高橋"),
             ("渡邊", "渡邉"),
             ("葛城", "葛\u{e0101}城"),
+            ("縣廳の學校", "県庁の学校"),
+            ("﨑濵さん", "崎浜さん"),
             ("山田　太郎", "山田太郎"),
             ("Straße", "STRAßE"),
             ("İzmir", "i\u{307}zmir"),
@@ -213,7 +199,25 @@ mod tests {
         assert!(Term::new("別").is_in(&format!("{}別", "防".repeat(MAX_SOUGHT))));
     }
 
+    #[test]
+    fn a_legible_text_is_the_folded_one_with_its_spaces() {
+        for text in ["ﾊﾞｯﾀと鈴虫", "山田　太郎\n防災課", "Hello,\tWORLD", "髙﨑 ｻｰﾊﾞｰ", "か\u{309b}　x"]
+        {
+            let spaced = legible(text, 1_000);
+            let joined: String = spaced.chars().filter(|letter| *letter != ' ').collect();
+            assert_eq!(joined, fold(text), "{text}");
+            assert_eq!(spaced.contains(' '), text.contains(char::is_whitespace), "{text}");
+        }
+        assert_eq!(legible(&"\u{fdfa}".repeat(100_000), 500).chars().count(), 500);
+    }
+
     proptest! {
+        #[test]
+        fn a_legible_text_stays_what_it_is(text in "\\PC{0,40}|[ぁ-ヿｦ-ﾟA-Za-zＡ-ｚー〜 　゛゜\u{3099}\u{309a}\n]{0,40}") {
+            let once = legible(&text, 1_000);
+            prop_assert_eq!(legible(&once, 1_000), once);
+        }
+
         #[test]
         fn folding_twice_is_folding_once(text in "\\PC{0,40}|[ぁ-ヿｦ-ﾟA-Za-zＡ-ｚー〜 　゛゜\u{3099}\u{309a}]{0,40}") {
             let once = fold(&text);

@@ -20,6 +20,7 @@ mod random;
 mod size;
 mod tasks;
 pub mod telemetry;
+mod variants;
 
 pub use address::Address;
 pub use attempts::Attempts;
@@ -27,7 +28,7 @@ pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};
 pub use cache::{Cache, Caches};
 pub use clock::{Clock, Elapsed, Instant, LONGEST_REST, ManualClock, SHORTEST_REST, Timestamp};
-pub use fold::{Term, folded};
+pub use fold::{Term, folded, legible};
 pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Metrics};
 pub use random::Random;
 pub use size::{ByteSize, SizeError};

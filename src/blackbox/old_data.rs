@@ -81,6 +81,23 @@ async fn data_of_the_first_schema_are_whole_and_what_moved_in_them_is_told() {
         server.call(Method::POST, "/_matrix/client/v3/user_directory/search", token, sought).await.unwrap();
     assert_eq!(found["results"][0]["user_id"], "@hanako:kanazawa.test", "{found}");
 
+    // What was said before there was an index is found, once it is built.
+    let sought = json!({ "search_term": "同期の", "filter": { "rooms": [room(1)] } });
+    let sought = json!({ "search_categories": { "room_events": sought } });
+    let found = async {
+        loop {
+            let asked = server.call(Method::POST, "/_matrix/client/v3/search", token, Some(sought.clone()));
+            let (_, answer) = asked.await.unwrap();
+            let results = answer["search_categories"]["room_events"].clone();
+            if results["count"] != 0 {
+                return results;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(60), found).await.unwrap();
+    assert_eq!(found["results"][0]["result"]["content"]["body"], "同期の後", "{found}");
+
     // It goes on from there.
     let next = all["next_batch"].as_str().unwrap();
     let tag = format!("/_matrix/client/v3/user/@taro:kanazawa.test/rooms/{}/tags/u.new", room(1));

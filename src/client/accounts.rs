@@ -23,7 +23,7 @@ pub(crate) async fn whoami(
     Ok(response)
 }
 
-/// `POST /_matrix/client/v3/account/password`: changes the caller's password.
+/// `POST /_matrix/client/v3/account/password`: changes the caller's password, or that of whose address was proved.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
 pub(crate) async fn change_password(
@@ -31,9 +31,17 @@ pub(crate) async fn change_password(
     call: RawCall<Option<User>>,
 ) -> Result<Response, ApiError> {
     let asked = asked(&call)?;
-    let User { user_id, device_id, .. } = known(call.caller)?;
-
-    api.accounts.change_password(&user_id, &device_id, asked).await?;
+    let authority = call.face.server_name();
+    match call.caller {
+        Some(User { user_id, device_id, .. }) => {
+            api.accounts.change_password(&user_id, &device_id, asked).await?;
+        }
+        // Who has forgotten it is logged in nowhere; an address is the proof.
+        None if api.accounts.takes_emails(authority) => {
+            api.accounts.reset_password(authority, asked).await?;
+        }
+        None => return Err(web::TokenError::Missing.into()),
+    }
 
     Ok(json_response(StatusCode::OK, &json!({})))
 }
@@ -53,20 +61,9 @@ pub(crate) async fn deactivate(
     Ok(json_response(StatusCode::OK, &json!({ "id_server_unbind_result": "no-support" })))
 }
 
-/// Without e-mail addresses there is no other proof than being logged in.
+/// An account is closed by who is logged in to it.
 fn known(caller: Option<User>) -> Result<User, ApiError> {
     caller.ok_or_else(|| web::TokenError::Missing.into())
-}
-
-/// `GET /_matrix/client/v3/account/3pid`: e-mail addresses and telephone numbers; we keep none.
-///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3account3pid>
-pub(crate) async fn third_party_ids(
-    _api: Arc<ClientApi>,
-    _call: RawCall<User>,
-) -> Result<Response, ApiError> {
-    // Clients read the empty list too, which ruma's type leaves out.
-    Ok(json_response(StatusCode::OK, &json!({ "threepids": [] })))
 }
 
 /// `POST /_matrix/client/v3/user/{userId}/openid/request_token`: a token that proves to a third

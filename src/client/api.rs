@@ -1,7 +1,7 @@
 //! What the handlers share.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -14,6 +14,8 @@ use pdu::{Authorities, RoomVersion};
 use push::Push;
 use room::{Rooms, read::view::Viewer};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
+use search::Search;
+use serde::Serialize;
 use web::{ApiError, TokenError, User};
 
 use crate::{Elsewhere, hierarchy::Walks, large::Making};
@@ -28,6 +30,10 @@ pub struct Config {
     pub base_urls: BTreeMap<OwnedServerName, String>,
     /// Where clients of an authority get their tokens for LiveKit, which carries their calls.
     pub livekit_urls: BTreeMap<OwnedServerName, String>,
+    /// Whom to turn to, for `/.well-known/matrix/support`; an authority that is not named does not answer there.
+    pub support: BTreeMap<OwnedServerName, Support>,
+    /// Authorities whose clients are offered a page to sign in on (`m.login.sso`).
+    pub sign_in_pages: BTreeSet<OwnedServerName>,
     /// Unstable features that other crates of the process add to those of this one.
     pub unstable_features: Vec<String>,
 }
@@ -38,9 +44,35 @@ impl Default for Config {
             default_room_version: RoomVersion::DEFAULT,
             base_urls: BTreeMap::new(),
             livekit_urls: BTreeMap::new(),
+            support: BTreeMap::new(),
+            sign_in_pages: BTreeSet::new(),
             unstable_features: Vec::new(),
         }
     }
+}
+
+/// Whom users and other servers turn to about an authority, as it is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Support {
+    /// People, each with an address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<Contact>,
+    /// A page for users who need help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub support_page: Option<String>,
+}
+
+/// Somebody to turn to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Contact {
+    /// For what: `m.role.admin`, `m.role.security`, or a name of the authority's own.
+    pub role: String,
+    /// By Matrix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix_id: Option<OwnedUserId>,
+    /// By e-mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_address: Option<String>,
 }
 
 /// The state of the handlers.
@@ -50,6 +82,7 @@ pub struct ClientApi {
     pub(crate) engine: Engine,
     pub(crate) push: Push,
     pub(crate) rooms: Rooms,
+    pub(crate) search: Search,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
@@ -69,6 +102,7 @@ impl ClientApi {
         encryption: Encryption,
         engine: Engine,
         push: Push,
+        search: Search,
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
@@ -81,6 +115,7 @@ impl ClientApi {
             rooms: engine.rooms().clone(),
             engine,
             push,
+            search,
             authorities,
             clock,
             elsewhere,

@@ -17,7 +17,6 @@ pub(crate) async fn get_capabilities(api: Arc<ClientApi>, call: RawCall<User>) -
     let versions: BTreeMap<&str, &str> =
         RoomVersion::SUPPORTED.iter().map(|version| (version.as_str(), "stable")).collect();
     let yes = json!({ "enabled": true });
-    let no = json!({ "enabled": false });
     let moderates = call.caller.is_admin;
     let capabilities = json!({
         "m.change_password": yes,
@@ -29,8 +28,8 @@ pub(crate) async fn get_capabilities(api: Arc<ClientApi>, call: RawCall<User>) -
         "m.set_avatar_url": yes,
         "m.profile_fields": yes,
         "uk.tcpip.msc4133.profile_fields": yes,
-        "m.3pid_changes": no,
-        "m.get_login_token": no,
+        "m.3pid_changes": { "enabled": api.accounts.takes_emails(call.face.server_name()) },
+        "m.get_login_token": yes,
         "m.account_moderation": { "lock": moderates, "suspend": moderates },
         "org.matrix.msc4140.delayed_events": yes,
         "org.matrix.msc4155.invite_permission_config_enforced": yes,

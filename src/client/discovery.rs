@@ -14,14 +14,16 @@ const VERSIONS: [&str; 19] = [
     "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
 ];
 
-/// Unstable names of what this crate serves; clients that know the versions need none of them.
-const UNSTABLE_FEATURES: [&str; 11] = [
+/// Unstable names of what this server serves; clients that know the versions need none of them.
+const UNSTABLE_FEATURES: [&str; 13] = [
     // Private read receipts.
     "org.matrix.msc2285.stable",
     // Types of rooms in the directory.
     "org.matrix.msc3827.stable",
     // Taking account data away.
     "org.matrix.msc3391",
+    // Dehydrated devices.
+    "org.matrix.msc3814",
     // Filtering /messages by relations.
     "org.matrix.msc3874",
     // Settings for a device that go with it.
@@ -33,6 +35,8 @@ const UNSTABLE_FEATURES: [&str; 11] = [
     // Whose invites users take.
     "org.matrix.msc4155",
     "org.matrix.msc4380.stable",
+    // Sliding sync, in its simplified form.
+    "org.matrix.simplified_msc3575",
     // Profile fields.
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",
@@ -66,6 +70,16 @@ pub(crate) async fn well_known(api: Arc<ClientApi>, call: RawCall<Open>) -> Resu
         told["org.matrix.msc4143.rtc_foci"] = Value::Array(transports);
     }
     Ok(json_response(StatusCode::OK, &told))
+}
+
+/// `GET /.well-known/matrix/support`: whom to turn to.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixsupport>
+pub(crate) async fn support(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let support = api.config.support.get(call.face.server_name());
+    let support =
+        support.ok_or_else(|| ApiError::not_found("Nothing is published here of whom to turn to"))?;
+    Ok(json_response(StatusCode::OK, support))
 }
 
 /// `GET /_matrix/client/unstable/org.matrix.msc4143/rtc/transports`: what carries the calls of this authority.

@@ -6,7 +6,7 @@ use encryption::{Claims, KeyCounts, KeyUpload, SignatureFailure, Signed, UserKey
 use room::read::token::Token;
 use ruma::{CanonicalJsonObject, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 use web::{ApiError, RawCall, Response, StatusCode, User, json_response, parse_json};
 
 use crate::{ClientApi, interactive::asked};
@@ -48,7 +48,7 @@ pub(crate) async fn query(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     }
     #[derive(Default, Serialize)]
     struct Answer {
-        device_keys: BTreeMap<OwnedUserId, BTreeMap<ruma::OwnedDeviceId, CanonicalJsonObject>>,
+        device_keys: BTreeMap<OwnedUserId, BTreeMap<ruma::OwnedDeviceId, Box<RawValue>>>,
         master_keys: BTreeMap<OwnedUserId, CanonicalJsonObject>,
         self_signing_keys: BTreeMap<OwnedUserId, CanonicalJsonObject>,
         user_signing_keys: BTreeMap<OwnedUserId, CanonicalJsonObject>,

@@ -2,30 +2,40 @@
 
 use std::sync::Arc;
 
-use account::{Credentials, LogIn, SessionTokens};
+use account::{Credentials, LogIn, NewSession, SessionTokens};
 use ruma::{
     DeviceId, OwnedDeviceId, UserId,
     api::client::{
         session::{
-            get_login_types::{self, v3::LoginType},
+            get_login_types::{
+                self,
+                v3::{LoginType, TokenLoginType},
+            },
             logout, logout_all, refresh_token,
         },
         uiaa::UserIdentifier,
     },
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_response};
 
-use crate::{ClientApi, api::actor};
+use crate::{ClientApi, api::actor, interactive::asked};
 
 /// `GET /_matrix/client/v3/login`: the ways to log in.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3login>
 pub(crate) async fn login_types(
-    _api: Arc<ClientApi>,
-    _call: Call<get_login_types::v3::Request, Open>,
+    api: Arc<ClientApi>,
+    call: Call<get_login_types::v3::Request, Open>,
 ) -> Result<get_login_types::v3::Response, ApiError> {
-    Ok(get_login_types::v3::Response::new(vec![LoginType::Password(Default::default())]))
+    let mut by_token = TokenLoginType::default();
+    by_token.get_login_token = true;
+    let mut flows = vec![LoginType::Password(Default::default()), LoginType::Token(by_token)];
+    if api.config.sign_in_pages.contains(call.face.server_name()) {
+        flows.push(LoginType::Sso(Default::default()));
+    }
+    Ok(get_login_types::v3::Response::new(flows))
 }
 
 /// The body of a log-in. Read here and not by ruma, whose type panics without a `type`.
@@ -36,6 +46,7 @@ struct LoginBody {
     identifier: Option<UserIdentifier>,
     user: Option<String>,
     password: Option<String>,
+    token: Option<String>,
     device_id: Option<OwnedDeviceId>,
     initial_device_display_name: Option<String>,
     #[serde(default)]
@@ -69,32 +80,59 @@ impl<'a> SessionAnswer<'a> {
     }
 }
 
-/// `POST /_matrix/client/v3/login`: logs in with a password.
+/// `POST /_matrix/client/v3/login`: logs in with a password or a login token.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
 pub(crate) async fn log_in(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let body: LoginBody = call.json()?;
-    if body.kind != "m.login.password" {
-        return Err(ApiError::bad_request("This way to log in is not offered here"));
-    }
+    let authority = call.face.server_name();
+    let (user_id, device_id, tokens) = match body.kind.as_str() {
+        "m.login.password" => api.accounts.log_in(authority, with_password(body, &call)?).await?,
+        "m.login.token" => {
+            let token = body.token.ok_or_else(|| ApiError::missing_param("The token is missing"))?;
+            let session = NewSession {
+                device_id: body.device_id,
+                device_name: body.initial_device_display_name,
+                refresh: body.refresh_token,
+                from: call.address,
+                agent: call.user_agent(),
+            };
+            api.accounts.log_in_with_token(authority, &token, session).await?
+        }
+        _ => return Err(ApiError::bad_request("This way to log in is not offered here")),
+    };
+    Ok(json_response(StatusCode::OK, &SessionAnswer::new(&user_id, &device_id, &tokens)))
+}
+
+fn with_password(body: LoginBody, call: &RawCall<Open>) -> Result<LogIn, ApiError> {
     let password = body.password.ok_or_else(|| ApiError::missing_param("The password is missing"))?;
     let credentials = match (body.identifier, body.user) {
         (Some(identifier), _) => Credentials::Password { identifier, password },
         (None, Some(name)) => Credentials::NameAndPassword { name, password },
         (None, None) => return Err(ApiError::missing_param("The identifier is missing")),
     };
-    let request = LogIn {
+    Ok(LogIn {
         credentials,
         device_id: body.device_id,
         device_name: body.initial_device_display_name,
         refresh: body.refresh_token,
         from: call.address,
         agent: call.user_agent(),
-    };
+    })
+}
 
-    let (user_id, device_id, tokens) = api.accounts.log_in(call.face.server_name(), request).await?;
+/// `POST /_matrix/client/v1/login/get_token`: a token with which another client of the caller logs in.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>
+pub(crate) async fn get_token(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let asked = asked(&call)?;
+    let User { user_id, device_id, .. } = &call.caller;
 
-    Ok(json_response(StatusCode::OK, &SessionAnswer::new(&user_id, &device_id, &tokens)))
+    let given = api.accounts.request_login_token(user_id, device_id, asked).await?;
+
+    let expires_in_ms = u64::try_from(given.expires_in.as_millis()).unwrap_or(u64::MAX);
+    let answer = json!({ "login_token": given.token, "expires_in_ms": expires_in_ms });
+    Ok(json_response(StatusCode::OK, &answer))
 }
 
 /// `POST /_matrix/client/v3/refresh`: trades a refresh token for new tokens.

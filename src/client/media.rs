@@ -12,7 +12,7 @@ use ruma::{
     OwnedServerName,
     api::client::{
         authenticated_media::{
-            get_content, get_content_as_filename, get_content_thumbnail, get_media_config,
+            get_content, get_content_as_filename, get_content_thumbnail, get_media_config, get_media_preview,
         },
         media as old,
     },
@@ -69,6 +69,8 @@ pub fn media_routes(api: Arc<MediaApi>) -> Routes<MediaApi> {
         .raw_ruma::<get_content_as_filename::v1::Request, User, _, _>(download)
         .raw_ruma::<old::get_content::v3::Request, Open, _, _>(download_openly)
         .raw_ruma::<old::get_content_as_filename::v3::Request, Open, _, _>(download_openly)
+        .raw_ruma::<get_media_preview::v1::Request, User, _, _>(preview)
+        .raw_ruma::<old::get_media_preview::v3::Request, User, _, _>(preview)
         .raw_ruma::<get_content_thumbnail::v1::Request, User, _, _>(thumbnail)
         .raw_ruma::<old::get_content_thumbnail::v3::Request, Open, _, _>(thumbnail_openly)
         .body_limit(largest)
@@ -184,6 +186,22 @@ async fn give<C>(
         opened.name = kinds::name(Some(&name));
     }
     answer(&opened, &call.parts.headers).await
+}
+
+/// `GET /_matrix/client/v1/media/preview_url`: what a page says of itself. The time for which one asks is not looked at:
+/// it is said as it is now, or was a moment ago.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapreview_url>
+async fn preview(api: Arc<MediaApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        url: String,
+    }
+    let Query { url } = call.query()?;
+    let said = api.media.preview(&call.caller.user_id, &url).await?;
+    let mut response = Response::new(Body::from(said.to_string()));
+    insert(response.headers_mut(), header::CONTENT_TYPE, "application/json")?;
+    Ok(response)
 }
 
 /// `GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}`

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use engine::Joining;
+use engine::{Joining, ThirdPartyInvite};
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt, UserId,
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId, UInt, UserId,
     api::client::membership::{
         ban_user, forget_room, get_mutual_rooms,
         invite_user::{self, v3::InvitationRecipient},
@@ -13,7 +13,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, costless, json_response};
 
 use crate::{ClientApi, send::hide_room};
 
@@ -78,13 +78,47 @@ async fn join(
     let user = &call.caller.user_id;
     let mut content: Map<String, Value> = if call.body.is_empty() { Map::new() } else { call.json()? };
     let reason = content.get("reason").and_then(Value::as_str).map(str::to_owned);
+    if let Some(signed) = content.remove("third_party_signed").filter(|signed| !signed.is_null()) {
+        take_up_invite(api, user, &room_id, signed).await?;
+    }
     content.retain(|key, _| !NOT_CONTENT.contains(&key.as_str()));
     let joining = Joining { profile: api.member_profile(user).await?, reason, content };
+
+    // Clients ask again and again, to be sure. For the alias of another server that was asked.
+    let named: OwnedRoomOrAliasId = call.args.get(0)?;
+    let is_found_here =
+        named.server_name().is_none_or(|server| named.is_room_id() || api.authorities.is_ours(server));
+    let costs_nothing = is_found_here && api.rooms.is_joined(user, &room_id).await?;
 
     api.engine.join(user, &room_id, &via, joining).await?;
     api.accounts.carry_over_from_predecessor(user, &room_id).await;
 
-    Ok(json_response(StatusCode::OK, &json!({ "room_id": room_id })))
+    let answer = json_response(StatusCode::OK, &json!({ "room_id": room_id }));
+    Ok(if costs_nothing { costless(answer) } else { answer })
+}
+
+/// Takes up an invite that was sent to a third-party id of the caller's, with the proof that it is his.
+async fn take_up_invite(
+    api: &ClientApi,
+    user: &UserId,
+    room_id: &RoomId,
+    signed: Value,
+) -> Result<(), ApiError> {
+    #[derive(Deserialize)]
+    struct Signed {
+        sender: OwnedUserId,
+        mxid: OwnedUserId,
+        token: String,
+        signatures: Value,
+    }
+    let Signed { sender, mxid, token, signatures } =
+        serde_json::from_value(signed).map_err(|error| ApiError::bad_json(error.to_string()))?;
+    let signed = json!({ "mxid": mxid, "token": token, "signatures": signatures });
+    let signed = serde_json::value::to_raw_value(&signed).map_err(ApiError::internal)?;
+    let (room_id, target) = (room_id.to_owned(), user.to_owned());
+    let invite = ThirdPartyInvite { room_id, sender, target, display_name: None, signed };
+    let profile = api.member_profile(user).await?;
+    api.engine.accept_third_party_invite(&invite, &profile).await.map_err(hide_room)
 }
 
 /// `POST /_matrix/client/v3/knock/{roomIdOrAlias}`: asks to be let into a room.

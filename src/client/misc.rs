@@ -29,6 +29,13 @@ pub(crate) async fn protocols(
     Ok(get_protocols::v3::Response::new(BTreeMap::new()))
 }
 
+/// `GET /_matrix/client/v3/thirdparty/…` for a protocol, or for what is at a third party: we know of none.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#third-party-networks>
+pub(crate) async fn no_third_party(_api: Arc<ClientApi>, _call: RawCall<User>) -> Result<Response, ApiError> {
+    Err(ApiError::not_found("Nothing is known here of third-party networks"))
+}
+
 /// `POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}`: tells the administrators of an event.
 ///
 /// Whoever may not see the event is answered as if there were none.

@@ -91,11 +91,17 @@ pub(crate) async fn suspend(
     Ok(suspend::Response::new(suspended))
 }
 
-/// Refuses unless the caller administers the authority of that user.
-fn may_moderate(caller: &User, user: &UserId) -> Result<(), ApiError> {
-    if !caller.is_admin {
-        return Err(ApiError::forbidden("Only administrators can do this"));
+/// Refuses unless the caller is an administrator.
+pub(crate) fn must_administer(caller: &User) -> Result<(), ApiError> {
+    match caller.is_admin {
+        true => Ok(()),
+        false => Err(ApiError::forbidden("Only administrators can do this")),
     }
+}
+
+/// Refuses unless the caller administers the authority of that user.
+pub(crate) fn may_moderate(caller: &User, user: &UserId) -> Result<(), ApiError> {
+    must_administer(caller)?;
     if caller.user_id.server_name() != user.server_name() {
         return Err(ApiError::invalid_param("This is not a user of this server"));
     }

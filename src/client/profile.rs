@@ -8,8 +8,8 @@ use web::{ApiError, Open, RawCall, Response, StatusCode, User, json_response};
 
 use crate::ClientApi;
 
-/// Fields that every profile has, though they may be empty; clients expect no error for them.
-const ALWAYS_THERE: [&str; 2] = ["displayname", "avatar_url"];
+/// Fields that the empty string takes away.
+const TAKEN_BY_NOTHING: [&str; 2] = ["displayname", "avatar_url"];
 
 /// `GET /_matrix/client/v3/profile/{userId}`: all fields of a profile. Open to strangers, also for users
 /// of other servers, as the specification has it; the limit by address holds them.
@@ -23,6 +23,9 @@ pub(crate) async fn get(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Resp
         return Ok(json_response(StatusCode::OK, &profile));
     }
     let profile = api.accounts.profile(&user).await?;
+    if profile.0.is_empty() {
+        return Err(ApiError::not_found("The profile has no fields"));
+    }
     Ok(json_response(StatusCode::OK, &profile.0))
 }
 
@@ -37,13 +40,13 @@ pub(crate) async fn get_field(api: Arc<ClientApi>, call: RawCall<Open>) -> Resul
         let found = ask_elsewhere(&api, call.face.server_name(), &user, Some(&field)).await?;
         return match found.get(&field) {
             Some(value) => Ok(json_response(StatusCode::OK, &json!({ field: value }))),
-            None => absent(&field),
+            None => Err(absent()),
         };
     }
     let profile = api.accounts.profile(&user).await?;
     match profile.0.get(&field) {
         Some(value) => Ok(json_response(StatusCode::OK, &BTreeMap::from([(field, value)]))),
-        None => absent(&field),
+        None => Err(absent()),
     }
 }
 
@@ -52,11 +55,8 @@ fn may_look_up(api: &ClientApi, user: &UserId) -> Result<(), ApiError> {
     Ok(api.rooms.policy().look_up(None, user.server_name()).map_err(room::Error::from)?)
 }
 
-fn absent(field: &str) -> Result<Response, ApiError> {
-    if ALWAYS_THERE.contains(&field) {
-        return Ok(json_response(StatusCode::OK, &json!({})));
-    }
-    Err(ApiError::not_found("The profile has no such field"))
+fn absent() -> ApiError {
+    ApiError::not_found("The profile has no such field")
 }
 
 async fn ask_elsewhere(
@@ -82,7 +82,7 @@ pub(crate) async fn set_field(api: Arc<ClientApi>, call: RawCall<User>) -> Resul
     match value {
         // Long before fields could be deleted, null and the empty string took them away.
         Value::Null => api.accounts.remove_profile_field(&user, &field).await?,
-        Value::String(text) if text.is_empty() && ALWAYS_THERE.contains(&field.as_str()) => {
+        Value::String(text) if text.is_empty() && TAKEN_BY_NOTHING.contains(&field.as_str()) => {
             api.accounts.remove_profile_field(&user, &field).await?;
         }
         value => {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use account::{Error, put_push_rule};
+use account::{Error, put_push_rule, rules_as_told};
 use ruma::{
     api::client::push::{
-        PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
-        get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
-        set_pushrule_enabled,
+        PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, set_pushrule,
+        set_pushrule_actions, set_pushrule_enabled,
     },
     push::{AnyPushRuleRef, RemovePushRuleError, RuleKind, Ruleset},
 };
-use web::{ApiError, Call, User};
+use serde_json::json;
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
 use crate::ClientApi;
 
@@ -20,23 +20,17 @@ const NO_RULE: &str = "there is no such push rule";
 /// `GET /_matrix/client/v3/pushrules/`: all rules.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrules>
-pub(crate) async fn all(
-    api: Arc<ClientApi>,
-    call: Call<get_pushrules_all::v3::Request, User>,
-) -> Result<get_pushrules_all::v3::Response, ApiError> {
+pub(crate) async fn all(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let rules = api.accounts.push_rules(&call.caller.user_id).await?;
-    Ok(get_pushrules_all::v3::Response::new(rules))
+    Ok(json_response(StatusCode::OK, &json!({ "global": rules_as_told(&rules) })))
 }
 
 /// `GET /_matrix/client/v3/pushrules/global/`: all rules, without the scope.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobal>
-pub(crate) async fn global(
-    api: Arc<ClientApi>,
-    call: Call<get_pushrules_global_scope::v3::Request, User>,
-) -> Result<get_pushrules_global_scope::v3::Response, ApiError> {
+pub(crate) async fn global(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let rules = api.accounts.push_rules(&call.caller.user_id).await?;
-    Ok(get_pushrules_global_scope::v3::Response::new(rules))
+    Ok(json_response(StatusCode::OK, &rules_as_told(&rules)))
 }
 
 /// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: one rule.

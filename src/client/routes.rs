@@ -6,14 +6,20 @@ use ruma::api::client as c;
 use web::{Method, Routes};
 
 use crate::{
-    ClientApi, account_data, accounts, backups, capabilities, create, delayed, devices, directory, discovery,
-    filters, hierarchy, history, keys, login, membership, misc, moderation, notifications, presence, profile,
-    push_rules, receipts, register, relations, send, shared_secret, state, summary, tags, to_device, upgrade,
-    user_directory,
+    ClientApi, account_data, accounts, backups, capabilities, contacts, create, dehydrated, delayed, devices,
+    directory, discovery, email_page, fallback, filters, hierarchy, history, keys, login, membership, misc,
+    moderation, notices, notifications, presence, profile, push_rules, receipts, register, relations, search,
+    send, shared_secret, sign_in_pages, state, summary, tags, to_device, upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
 const OLD_SUMMARY: &str = "/_matrix/client/unstable/im.nheko.summary/summary/{room}";
+const SUBMIT_WORD: &str = "/_yakuba/client/email/submit_token";
+const EMAIL_PAGE: &str = "/_yakuba/client/email";
+const FALLBACK: &str = "/_matrix/client/v3/auth/{auth_type}/fallback/web";
+const SSO: &str = "/_matrix/client/v3/login/sso/redirect";
+const LOGIN_PAGE: &str = "/_matrix/static/client/login/";
+const THREE_PIDS: &str = "/_matrix/client/v3/account/3pid";
 const DATA: &str = "/_matrix/client/unstable/org.matrix.msc3391/user/{user}/account_data/{type}";
 const ROOM_DATA: &str =
     "/_matrix/client/unstable/org.matrix.msc3391/user/{user}/rooms/{room}/account_data/{type}";
@@ -23,6 +29,11 @@ const DELAYED_ONE: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_e
 const DELAYED_CANCEL: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/cancel";
 const DELAYED_RESTART: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/restart";
 const DELAYED_SEND: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/send";
+const DEHYDRATED: &str = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device";
+const DEHYDRATED_EVENTS: &str =
+    "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events";
+const NOTICE: &str = "/_synapse/admin/v1/send_server_notice";
+const NOTICE_ONCE: &str = "/_synapse/admin/v1/send_server_notice/{txn_id}";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
 /// All routes of the client interface but those of `/sync`.
@@ -35,10 +46,21 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
     routes
         .ruma(discovery::versions)
         .raw_ruma::<c::discovery::discover_homeserver::Request, _, _, _>(discovery::well_known)
+        .raw_ruma::<c::discovery::discover_support::Request, _, _, _>(discovery::support)
         .raw(Method::GET, RTC_TRANSPORTS, discovery::rtc_transports)
         .raw_ruma::<c::discovery::get_capabilities::v3::Request, _, _, _>(capabilities::get_capabilities)
         .ruma(login::login_types)
         .raw_ruma::<c::session::login::v3::Request, _, _, _>(login::log_in)
+        .raw_ruma::<c::session::get_login_token::v1::Request, _, _, _>(login::get_token)
+        .raw_ruma::<c::session::sso_login::v3::Request, _, _, _>(sign_in_pages::show_sso)
+        .raw_ruma::<c::session::sso_login_with_provider::v3::Request, _, _, _>(sign_in_pages::show_sso_of)
+        .raw(Method::POST, SSO, sign_in_pages::sign_in_for_app)
+        .raw_ruma::<c::session::login_fallback::Request, _, _, _>(sign_in_pages::show_login)
+        .raw(Method::POST, LOGIN_PAGE, sign_in_pages::log_in)
+        .raw_ruma::<c::uiaa::get_uiaa_fallback_page::v3::Request, _, _, _>(fallback::show)
+        .raw(Method::POST, FALLBACK, fallback::submit)
+        .raw(Method::GET, EMAIL_PAGE, email_page::show)
+        .raw(Method::POST, EMAIL_PAGE, email_page::confirm)
         .ruma(login::refresh)
         .ruma(login::log_out)
         .ruma(login::log_out_everywhere)
@@ -49,6 +71,12 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw(Method::POST, SHARED_SECRET, shared_secret::register)
         .raw_ruma::<c::voip::get_turn_server_info::v3::Request, _, _, _>(misc::turn_server)
         .ruma(misc::protocols)
+        .raw_ruma::<c::thirdparty::get_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_location_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_location_for_room_alias::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_user_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_user_for_user_id::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::search::search_events::v3::Request, _, _, _>(search::search)
 }
 
 fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
@@ -56,13 +84,39 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(accounts::whoami)
         .raw_ruma::<c::account::change_password::v3::Request, _, _, _>(accounts::change_password)
         .raw_ruma::<c::account::deactivate::v3::Request, _, _, _>(accounts::deactivate)
-        .raw_ruma::<c::account::get_3pids::v3::Request, _, _, _>(accounts::third_party_ids)
+        .raw_ruma::<c::account::get_3pids::v3::Request, _, _, _>(contacts::list)
+        .raw(Method::POST, THREE_PIDS, contacts::add_as_before)
+        .raw_ruma::<c::account::add_3pid::v3::Request, _, _, _>(contacts::add)
+        .raw_ruma::<c::account::bind_3pid::v3::Request, _, _, _>(contacts::bind)
+        .raw_ruma::<c::account::unbind_3pid::v3::Request, _, _, _>(contacts::unbind)
+        .raw_ruma::<c::account::delete_3pid::v3::Request, _, _, _>(contacts::delete)
+        .raw_ruma::<c::account::request_registration_token_via_email::v3::Request, _, _, _>(
+            contacts::token_to_register,
+        )
+        .raw_ruma::<c::account::request_password_change_token_via_email::v3::Request, _, _, _>(
+            contacts::token_to_reset,
+        )
+        .raw_ruma::<c::account::request_3pid_management_token_via_email::v3::Request, _, _, _>(
+            contacts::token_to_add,
+        )
+        .raw(Method::POST, SUBMIT_WORD, contacts::submit_token)
+        .raw_ruma::<c::account::request_registration_token_via_msisdn::v3::Request, _, _, _>(
+            contacts::no_telephones,
+        )
+        .raw_ruma::<c::account::request_password_change_token_via_msisdn::v3::Request, _, _, _>(
+            contacts::no_telephones,
+        )
+        .raw_ruma::<c::account::request_3pid_management_token_via_msisdn::v3::Request, _, _, _>(
+            contacts::no_telephones,
+        )
         .ruma(accounts::request_openid_token)
         .ruma(moderation::whois)
         .ruma(moderation::is_locked)
         .ruma(moderation::lock)
         .ruma(moderation::is_suspended)
         .ruma(moderation::suspend)
+        .raw(Method::POST, NOTICE, notices::send)
+        .raw(Method::PUT, NOTICE_ONCE, notices::send_once)
         .ruma(devices::devices)
         .ruma(devices::device)
         .ruma(devices::rename)
@@ -83,8 +137,8 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::profile::get_profile_field::v3::Request, _, _, _>(profile::get_field)
         .raw_ruma::<c::profile::set_profile_field::v3::Request, _, _, _>(profile::set_field)
         .raw_ruma::<c::profile::delete_profile_field::v3::Request, _, _, _>(profile::delete_field)
-        .ruma(push_rules::all)
-        .ruma(push_rules::global)
+        .raw_ruma::<c::push::get_pushrules_all::v3::Request, _, _, _>(push_rules::all)
+        .raw_ruma::<c::push::get_pushrules_global_scope::v3::Request, _, _, _>(push_rules::global)
         .ruma(push_rules::get)
         .ruma(push_rules::put)
         .ruma(push_rules::delete)
@@ -124,6 +178,11 @@ fn about_keys(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::backup::delete_backup_keys::v3::Request, _, _, _>(backups::delete_all)
         .raw_ruma::<c::backup::delete_backup_keys_for_room::v3::Request, _, _, _>(backups::delete_of_room)
         .raw_ruma::<c::backup::delete_backup_keys_for_session::v3::Request, _, _, _>(backups::delete_one)
+        .raw(Method::PUT, DEHYDRATED, dehydrated::put)
+        .raw(Method::GET, DEHYDRATED, dehydrated::get)
+        .raw(Method::DELETE, DEHYDRATED, dehydrated::remove)
+        .raw(Method::GET, DEHYDRATED_EVENTS, dehydrated::events)
+        .raw(Method::POST, DEHYDRATED_EVENTS, dehydrated::events_by_post)
 }
 
 fn about_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {

@@ -299,9 +299,14 @@ impl Lists {
         for ((_, user, event), before) in moved.into_iter().zip(before) {
             let Some(membership) = event.membership() else { continue };
             let before = before.filter(|event| event.membership().is_some_and(is_there));
+            let joins = |before: &StoredEvent| {
+                membership == Membership::Join && before.membership() != Some(Membership::Join)
+            };
             match (before, is_there(membership)) {
                 (None, true) => drop(came.insert(user)),
                 (Some(_), false) => drop(gone.insert(user)),
+                // Of who is invited only those hear who share a room with him besides.
+                (Some(before), true) if joins(&before) => drop(came.insert(user)),
                 // What he did while he was away nobody was told.
                 (Some(before), true) if self.was_away(&before, event).await? => drop(came.insert(user)),
                 (Some(_), true) | (None, false) => {}
@@ -312,8 +317,12 @@ impl Lists {
         };
         came.extend(self.rooms.joined_users_of(&told_of(query.entered)).await?.into_iter().flatten());
         gone.extend(self.rooms.joined_users_of(&told_of(query.left)).await?.into_iter().flatten());
-        for user in [&mut came, &mut gone] {
-            user.remove(query.reader);
+        for users in [&mut came, &mut gone] {
+            users.remove(query.reader);
+        }
+        if !query.entered.is_empty() && !came.is_empty() {
+            // His other devices meet those who are there as well.
+            came.insert(query.reader.to_owned());
         }
         Ok((came, gone))
     }

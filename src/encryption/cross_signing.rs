@@ -54,7 +54,7 @@ impl Encryption {
         }
         let known: Vec<&str> = USAGES.iter().map(|(_, name)| *name).collect();
         let confirmed =
-            self.inner.accounts.confirm(user, device, "cross-signing keys", &known, asked).await?;
+            self.inner.accounts.confirm(user, device, account::CROSS_SIGNING, &known, asked).await?;
         let new = self.checked(user, confirmed.request(), &old).await?;
         if new.iter().all(Option::is_none) {
             return Err(Error::Missing("there is no key in the request"));

@@ -33,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) counted: Counted,
     pub(crate) pending: Pending,
     pub(crate) silent: Silent,
+    pub(crate) tells_names: bool,
 }
 
 /// What it is made of.
@@ -49,6 +50,8 @@ pub struct Parts<'a> {
     pub clock: Clock,
     /// Randomness.
     pub random: Random,
+    /// Whether other servers are told what devices are called.
+    pub tells_names: bool,
     /// Memory for caches.
     pub memory: ByteSize,
     /// Where it is counted.
@@ -58,13 +61,26 @@ pub struct Parts<'a> {
 impl Encryption {
     /// Puts the parts together. What ends with a device goes with it from now on.
     pub fn open(parts: Parts<'_>) -> Self {
-        let Parts { store, rooms, accounts, peers, clock, random, memory, metrics } = parts;
+        let Parts { store, rooms, accounts, peers, clock, random, tells_names, memory, metrics } = parts;
         accounts.add_device_ends(Arc::new(KeyEnds::new(store.clone(), rooms.clone())));
         let lists = Lists::new(store.clone(), rooms.clone());
         let counted = Counted::new(memory, metrics);
         let (pending, silent) = (Pending::default(), Silent::default());
-        let parts = Inner { store, rooms, accounts, peers, clock, random, lists, counted, pending, silent };
-        Self { inner: Arc::new(parts) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                rooms,
+                accounts,
+                peers,
+                clock,
+                random,
+                lists,
+                counted,
+                pending,
+                silent,
+                tells_names,
+            }),
+        }
     }
 
     /// Counts another try of a change that others raced with.

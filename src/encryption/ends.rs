@@ -3,7 +3,7 @@
 use account::DeviceEnds;
 use async_trait::async_trait;
 use room::Rooms;
-use ruma::{OwnedDeviceId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
 use store::{Batch, Order, Range, Store};
 
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     changes::{Changed, Lists},
     one_time::topic_of_keys,
     tables::{
-        BACKUP_KEYS, BACKUPS, CROSS_SIGNING, DEVICE_KEYS, FALLBACK_KEYS, ONE_TIME_COUNTS, ONE_TIME_KEYS,
-        ONE_TIME_ORDER, SIGNATURES, SIGNED, UPLOADS,
+        BACKUP_KEYS, BACKUPS, CLAIMED, CROSS_SIGNING, DEHYDRATED, DEVICE_KEYS, FALLBACK_KEYS,
+        ONE_TIME_COUNTS, ONE_TIME_KEYS, ONE_TIME_ORDER, SIGNATURES, SIGNED, UPLOADS,
     },
 };
 
@@ -46,8 +46,10 @@ impl DeviceEnds for KeyEnds {
             batch.delete_prefix(&ONE_TIME_KEYS, key);
             batch.delete_prefix(&ONE_TIME_ORDER, key);
             batch.delete_prefix(&ONE_TIME_COUNTS, key);
+            batch.delete_prefix(&CLAIMED, key);
             batch.delete_prefix(&FALLBACK_KEYS, key);
             batch.delete(&UPLOADS, key);
+            batch.delete(&DEHYDRATED, key);
             batch.touch([topic_of_keys(user, device)]);
             if known.is_some() {
                 batch.delete(&DEVICE_KEYS, key);
@@ -63,6 +65,19 @@ impl DeviceEnds for KeyEnds {
             return Ok(());
         }
         let changed = Changed { devices: listed, cross_signing: false };
+        self.lists.put_change(batch, user, changed).await.map_err(of_account)
+    }
+
+    async fn put_renamed(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        device: &DeviceId,
+    ) -> Result<(), account::Error> {
+        if self.store.get(&DEVICE_KEYS, &(user.as_str(), device.as_str())).await?.is_none() {
+            return Ok(());
+        }
+        let changed = Changed { devices: vec![device.to_owned()], cross_signing: false };
         self.lists.put_change(batch, user, changed).await.map_err(of_account)
     }
 

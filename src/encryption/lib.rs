@@ -9,12 +9,15 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#end-to-end-encryption>
 
 mod backup;
+mod came;
 mod changes;
 mod cross_signing;
+mod dehydrated;
 mod device_keys;
 mod encryption;
 mod ends;
 mod error;
+mod fallbacks;
 mod one_time;
 mod others;
 mod peers;
@@ -28,7 +31,9 @@ mod tests;
 mod updates;
 
 pub use backup::{BackupKey, BackupKeys, BackupPage, BackupState, BackupVersion, Removed};
+pub use came::{Arrival, arrivals};
 pub use changes::{Between, ListChanges, ListQuery, lists_moved};
+pub use dehydrated::Dehydrating;
 pub use device_keys::KeyUpload;
 pub use encryption::{Encryption, Parts};
 pub use error::Error;

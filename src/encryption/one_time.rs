@@ -5,6 +5,7 @@
 //! that is on disk: many of them share one write.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher, RandomState},
     sync::Arc,
@@ -14,12 +15,13 @@ use base::{Attempts, ByteSize, Cache, Metrics};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::{Batch, Order, Range, Topic, UpTo};
 
 use crate::{
     Encryption, Error,
-    tables::{FALLBACK_KEYS, FallbackRow, ONE_TIME_COUNTS, ONE_TIME_KEYS, ONE_TIME_ORDER},
+    tables::{CLAIMED, FALLBACK_KEYS, FallbackRow, ONE_TIME_COUNTS, ONE_TIME_KEYS, ONE_TIME_ORDER},
 };
 
 /// Devices of which keys are claimed in one request.
@@ -117,6 +119,18 @@ impl Pending {
         self.taken.lock().entry(place.clone()).or_default().insert(number);
         Taken { pending: self, place, number }
     }
+}
+
+/// What a one-time key is known by, whoever signed it: the key itself is never made twice.
+pub(crate) fn known_by(json: &str) -> u64 {
+    #[derive(Deserialize)]
+    struct Signed<'a> {
+        #[serde(borrow)]
+        key: Cow<'a, str>,
+    }
+    let key = serde_json::from_str::<Signed<'_>>(json).map(|signed| signed.key.into_owned());
+    let hash = blake3::hash(key.as_deref().unwrap_or(json).as_bytes());
+    hash.as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 /// What is touched when keys of a device are uploaded or given out.
@@ -232,6 +246,7 @@ impl Encryption {
         batch.require(&ONE_TIME_KEYS, &key, Some(&row));
         batch.delete(&ONE_TIME_KEYS, &key);
         batch.delete(&ONE_TIME_ORDER, &order);
+        batch.put(&CLAIMED, &order, &known_by(&row.json));
         batch.add(&ONE_TIME_COUNTS, &(user.as_str(), device.as_str(), place.2.as_str()), -1);
         batch.touch([topic_of_keys(user, device)]);
         let receipt = store.submit(batch);

@@ -13,11 +13,13 @@ use std::{
 
 use room::{RoomSerial, tables::Membership};
 use ruma::{CanonicalJsonObject, OwnedDeviceId, OwnedUserId, UserId};
+use serde_json::value::RawValue;
 use store::{Batch, CommitError, Stamped};
 use tracing::debug;
 
 use crate::{
     Encryption, Error, UserKeys, Wanted,
+    query::Left,
     tables::{AnchorRow, LAST_CHANGE, LastRow, OTHERS, OtherRow},
 };
 
@@ -30,6 +32,9 @@ const AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest keys of one user that are kept, and of all that are written together, in bytes.
 const LARGEST: usize = 256 << 10;
 const LARGEST_BATCH: usize = 4 << 20;
+
+/// Users of whom it is read together what is kept.
+const AT_ONCE: usize = 50;
 
 /// What is known of users of other servers before these are asked.
 #[derive(Default)]
@@ -45,9 +50,16 @@ pub(crate) struct Known {
 pub(crate) struct Keeping(HashMap<OwnedUserId, (Vec<AnchorRow>, Option<Stamped<LastRow>>)>);
 
 impl Encryption {
-    /// What is kept of these users.
-    pub(crate) async fn kept(&self, users: &[OwnedUserId]) -> Result<Known, Error> {
+    /// What is kept of these users, within what is left of an answer.
+    pub(crate) async fn kept(&self, users: &[OwnedUserId], left: &Left) -> Result<Known, Error> {
         let mut known = Known::default();
+        for some in users.chunks(AT_ONCE) {
+            self.add_kept(&mut known, some, left).await?;
+        }
+        Ok(known)
+    }
+
+    async fn add_kept(&self, known: &mut Known, users: &[OwnedUserId], left: &Left) -> Result<(), Error> {
         let names: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
         let rows = self.inner.store.get_many(&OTHERS, &names).await?;
         let rows: Vec<(&OwnedUserId, OtherRow)> =
@@ -69,10 +81,11 @@ impl Encryption {
             let Some(keys) = Some(row).filter(|_| holds).and_then(read) else { continue };
             // In either direction: a calendar that was set back must not keep it for years.
             let is_old = now.abs_diff(row.told_ms) > u64::try_from(AGE.as_millis()).unwrap_or(u64::MAX);
+            left.demand(keys.size())?;
             let place = if is_old { &mut known.old } else { &mut known.fresh };
             place.insert((*user).clone(), keys);
         }
-        Ok(known)
+        Ok(())
     }
 
     /// By what the keys of these users may be kept, found before their servers are asked: what changes after that is told
@@ -161,7 +174,7 @@ fn read(row: &OtherRow) -> Option<UserKeys> {
     let key = |json: &Option<String>| -> Option<CanonicalJsonObject> {
         json.as_deref().and_then(|json| serde_json::from_str(json).ok())
     };
-    let devices: BTreeMap<OwnedDeviceId, CanonicalJsonObject> = serde_json::from_str(&row.devices).ok()?;
+    let devices: BTreeMap<OwnedDeviceId, Box<RawValue>> = serde_json::from_str(&row.devices).ok()?;
     Some(UserKeys {
         devices,
         master: key(&row.master),

@@ -21,7 +21,7 @@ use tracing::debug;
 use crate::{
     Claimed, Claims, Encryption, Error, Queried, UserKeys, Wanted,
     others::{Known, of_wanted, whole},
-    query::{MOST_DEVICES, MOST_USERS},
+    query::{Left, MOST_DEVICES, MOST_USER_BYTES, MOST_USERS},
     signed,
 };
 
@@ -93,7 +93,7 @@ impl Encryption {
     /// their users nothing is told.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for more than 1,000 users; [`Error::Store`], [`Error::Account`].
+    /// [`Error::TooLarge`] for more than 1,000 users or 16 MiB of keys; [`Error::Store`], [`Error::Account`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysquery>
     pub async fn query_keys(
@@ -107,7 +107,8 @@ impl Encryption {
         }
         let (ours, mut others) = self.by_server(wanted);
         let users: Vec<OwnedUserId> = others.values().flatten().map(|(user, _)| user.clone()).collect();
-        let Known { fresh, mut old } = self.kept(&users).await?;
+        let left = Left::default();
+        let Known { fresh, mut old } = self.kept(&users, &left).await?;
         let mut queried = Queried::default();
         for wanted in others.values_mut() {
             wanted.retain(|user, only| match fresh.get(user) {
@@ -123,17 +124,24 @@ impl Encryption {
         let keeping = self.keeping(reader, &users).await?;
         let asking: BTreeMap<OwnedServerName, Wanted> =
             others.iter().map(|(server, wanted)| (server.clone(), whole(wanted))).collect();
-        let own = self.own_keys(Some(reader), &ours);
+        let own = self.own_keys_within(Some(reader), &ours, &left);
+        let of_answer = &left;
         let asked = self.ask_all(asking, timeout, |server, wanted| async move {
             let told = self.inner.peers.query_keys(reader.server_name(), &server, &wanted).await?;
-            told_keys(&server, &wanted, &told)
+            let told = told_keys(&server, &wanted, &told)?;
+            // What does not fit goes at once, however many servers answer.
+            Ok(of_answer.take(told.values().map(UserKeys::size).sum()).then_some(told))
         });
         let (own, asked) = tokio::join!(own, asked);
         queried.users.extend(own?);
         let (mut told, mut as_before) = (BTreeMap::new(), BTreeMap::new());
         for (server, answer) in asked {
             match answer {
-                Ok(users) => told.extend(users),
+                Ok(Some(users)) => told.extend(users),
+                Ok(None) => {
+                    let reason = "the keys of all come to more than one answer has room for".to_owned();
+                    queried.failures.insert(server, reason);
+                }
                 Err(reason) => {
                     let of_server = others.get(&server).into_iter().flatten();
                     as_before.extend(of_server.filter_map(|(user, _)| old.remove_entry(user)));
@@ -153,7 +161,8 @@ impl Encryption {
         Ok(queried)
     }
 
-    /// Claims keys of devices of users, ours and others. Servers that do not answer in time are named.
+    /// Claims keys of devices of users, ours and others. Of devices whose server does not answer in time, those whose fallback
+    /// key is known get that; a server is named if there is one whose is not.
     ///
     /// # Errors
     /// As [`Encryption::claim_own`].
@@ -171,18 +180,29 @@ impl Encryption {
             return Err(Error::TooLarge("keys of too many devices are claimed at once"));
         }
         let own = self.claim_own(ours);
-        let asked = self.ask_all(others, timeout, |server, wanted| async move {
+        let asked = self.ask_all(others.clone(), timeout, |server, wanted| async move {
             let given = self.inner.peers.claim_keys(reader.server_name(), &server, &wanted).await?;
             given_keys(&server, &wanted, &given)
         });
         let (own, asked) = tokio::join!(own, asked);
         let (mut claimed, mut failures) = (own?, BTreeMap::new());
+        let (mut told, mut kept) = (Claimed::new(), Claimed::new());
         for (server, answer) in asked {
             match answer {
-                Ok(given) => claimed.extend(given),
-                Err(reason) => drop(failures.insert(server, reason)),
+                Ok(given) => told.extend(given),
+                Err(reason) => {
+                    let Some(wanted) = others.get(&server) else { continue };
+                    let known = self.kept_fallbacks(wanted).await?;
+                    if known.values().map(BTreeMap::len).sum::<usize>() < devices(wanted) {
+                        failures.insert(server, reason);
+                    }
+                    kept.extend(known);
+                }
             }
         }
+        self.keep_fallbacks(&told).await;
+        claimed.extend(told);
+        claimed.extend(kept);
         Ok((claimed, failures))
     }
 
@@ -245,7 +265,7 @@ impl Encryption {
 }
 
 /// Keys that another server told of users of its own who were asked about.
-fn told_keys(
+pub(crate) fn told_keys(
     server: &ServerName,
     wanted: &Wanted,
     told: &RawValue,
@@ -257,13 +277,15 @@ fn told_keys(
     let mut told: Told = serde_json::from_str(told.get()).map_err(bad)?;
     let mut users = BTreeMap::new();
     for (user, only) in wanted {
-        let mut keys = UserKeys::default();
+        let (mut keys, mut bytes) = (UserKeys::default(), 0);
         for (device, json) in told.device_keys.remove(user).unwrap_or_default() {
             if keys.devices.len() < MOST_DEVICES
+                && bytes + json.get().len() <= MOST_USER_BYTES
                 && (only.is_empty() || only.contains(&device))
-                && let Some(object) = told_device(user, &device, &json)
+                && let Some(told) = told_device(user, &device, &json).as_ref().and_then(signed::raw)
             {
-                keys.devices.insert(device, object);
+                bytes += told.get().len();
+                keys.devices.insert(device, told);
             }
         }
         keys.master = told.master_keys.get(user).and_then(|json| told_key(user, json));
@@ -287,6 +309,7 @@ pub(crate) fn told_device(
     if !is_so("user_id", user.as_str())
         || !is_so("device_id", device.as_str())
         || object.get("keys").is_none_or(|keys| keys.as_object().is_none())
+        || signed::has_weak_key(&object, device.as_str())
         || device.as_str().len() > 255
     {
         return None;

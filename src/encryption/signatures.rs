@@ -10,10 +10,9 @@ use store::{Batch, Topic};
 use crate::{
     Encryption, Error, UserKeys,
     changes::Changed,
-    device_keys::ed25519_of,
     query::Wanted,
     signed,
-    tables::{SIGNATURES, SIGNED},
+    tables::{DEVICE_KEYS, SIGNATURES, SIGNED},
 };
 
 /// Signed objects in one request.
@@ -109,6 +108,7 @@ impl Encryption {
             let mut batch = Batch::new();
             // Signatures go with the keys that made them: none comes behind those.
             self.require_signing_keys(&mut batch, user, own).await?;
+            self.require_devices(&mut batch, user, own, good).await?;
             let mut changed = Changed::default();
             let mut others = Vec::new();
             for it in good {
@@ -145,6 +145,33 @@ impl Encryption {
     }
 }
 
+impl Encryption {
+    /// Demands in a batch that the user's own devices that were signed have the same keys still.
+    async fn require_devices(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        own: &UserKeys,
+        good: &[Good],
+    ) -> Result<(), Error> {
+        let names =
+            good.iter().filter(|good| good.owner == user).map(|good| OwnedDeviceId::from(good.key.as_str()));
+        let signed: Vec<_> = names.filter_map(|name| own.devices.get_key_value(&name)).collect();
+        let keys: Vec<(&str, &str)> =
+            signed.iter().map(|(device, _)| (user.as_str(), device.as_str())).collect();
+        let rows = self.inner.store.get_many(&DEVICE_KEYS, &keys).await?;
+        for ((key, (_, known)), row) in keys.iter().zip(&signed).zip(rows) {
+            let now = row.as_ref().map(|row| signed::read(row)).transpose()?;
+            let known = signed::read(known.get().as_bytes())?;
+            if now.is_none_or(|now| signed::message(&now) != signed::message(&known)) {
+                return Err(Error::Contended);
+            }
+            batch.require(&DEVICE_KEYS, key, row.as_ref());
+        }
+        Ok(())
+    }
+}
+
 /// The signatures of a user's own device or master key.
 fn own_signature(
     user: &UserId,
@@ -163,14 +190,17 @@ fn own_signature(
             .filter_map(|(device, keys)| {
                 let key_id = format!("ed25519:{device}");
                 let signature = signed::signature(object, user, &key_id)?;
-                let is_right = signed::is_signed(object, ed25519_of(keys, device.as_str())?, signature);
+                let keys = signed::read(keys.get().as_bytes()).ok()?;
+                let is_right =
+                    signed::is_signed(object, signed::ed25519_of(&keys, device.as_str())?, signature);
                 is_right.then(|| (key_id, signature.to_owned()))
             })
             .collect();
         return if by_devices.is_empty() { Err(SignatureFailure::Wrong) } else { Ok(by_devices) };
     }
     let keys = own.devices.get(&OwnedDeviceId::from(key)).ok_or(SignatureFailure::NotFound)?;
-    if signed::message(keys) != signed::message(object) {
+    let keys = signed::read(keys.get().as_bytes()).map_err(|_| SignatureFailure::NotFound)?;
+    if signed::message(&keys) != signed::message(object) {
         return Err(SignatureFailure::NotFound);
     }
     by_key(user, own.self_signing.as_ref(), object)

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use pdu::VerifyKey;
+use pdu::{InvalidKey, VerifyKey};
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, UserId};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::Error;
 
@@ -41,6 +41,11 @@ pub(crate) fn written(object: &CanonicalJsonObject) -> Vec<u8> {
     serde_json::to_vec(object).unwrap_or_default()
 }
 
+/// The object as it stands in answers.
+pub(crate) fn raw(object: &CanonicalJsonObject) -> Option<Box<RawValue>> {
+    serde_json::value::to_raw_value(object).ok()
+}
+
 /// What signatures of the object cover.
 pub(crate) fn message(object: &CanonicalJsonObject) -> Vec<u8> {
     let covered: BTreeMap<_, _> =
@@ -62,8 +67,25 @@ pub(crate) fn signature<'a>(object: &'a CanonicalJsonObject, user: &UserId, key_
 /// Whether a public key signed the object, as this signature says.
 pub(crate) fn is_signed(object: &CanonicalJsonObject, public_key: &str, signature: &str) -> bool {
     // The times of keys matter to servers alone.
-    let key = VerifyKey::decode(public_key).and_then(|bytes| VerifyKey::old(&bytes, 0));
+    let key = sound(public_key).ok_or(InvalidKey).and_then(|bytes| VerifyKey::old(&bytes, 0));
     key.is_ok_and(|key| key.has_signed_base64(&message(object), signature))
+}
+
+/// The bytes of a public key in base64, if somebody can have made it.
+pub(crate) fn sound(public_key: &str) -> Option<[u8; 32]> {
+    VerifyKey::decode(public_key).ok().filter(|bytes| !VerifyKey::is_weak(bytes))
+}
+
+/// The Ed25519 key of a device, in base64.
+pub(crate) fn ed25519_of<'a>(keys: &'a CanonicalJsonObject, device: &str) -> Option<&'a str> {
+    let key = keys.get("keys")?.as_object()?.get(&format!("ed25519:{device}"))?.as_str()?;
+    sound(key).map(|_| key)
+}
+
+/// Whether anybody could sign in the name of a device with these keys.
+pub(crate) fn has_weak_key(keys: &CanonicalJsonObject, device: &str) -> bool {
+    let key = keys.get("keys").and_then(|keys| keys.as_object()?.get(&format!("ed25519:{device}"))?.as_str());
+    key.and_then(|key| VerifyKey::decode(key).ok()).is_some_and(|bytes| VerifyKey::is_weak(&bytes))
 }
 
 /// The public part of a cross-signing key, whose id is that with the algorithm before it; none where it has not exactly one
@@ -73,7 +95,7 @@ pub(crate) fn public_part(object: &CanonicalJsonObject) -> Option<&str> {
     let (id, key) = keys.iter().next().filter(|_| keys.len() == 1)?;
     let key = key.as_str()?;
     let is_named = id.strip_prefix("ed25519:").is_some_and(|named| named == key);
-    (is_named && VerifyKey::decode(key).is_ok()).then_some(key)
+    (is_named && sound(key).is_some()).then_some(key)
 }
 
 /// Adds a signature that came apart from the object.

@@ -30,6 +30,11 @@ pub(crate) static ONE_TIME_COUNTS: Table<(String, String, String), Counter> =
 pub(crate) static UPLOADS: Table<(String, String), u64> =
     Table::new(254, "encryption.uploads", Tuning::Small);
 
+/// One-time keys that were given out last: a device that has missed the answer to an upload repeats it, and they must not
+/// be taken for new ones; key: as in [`ONE_TIME_ORDER`]; value: what the key is known by.
+pub(crate) static CLAIMED: Table<(String, String, String, u64), u64> =
+    Table::new(264, "encryption.claimed", Tuning::Queue);
+
 /// Fallback keys; key: user id, device id, algorithm.
 pub(crate) static FALLBACK_KEYS: Table<(String, String, String), FallbackRow> =
     Table::new(255, "encryption.fallback_keys", Tuning::Small);
@@ -56,6 +61,18 @@ pub(crate) static SIGNED: Table<(String, String), Stamped<()>> =
 
 /// Keys of users of other servers, as these told them, until they say that something changed; key: user id.
 pub(crate) static OTHERS: Table<String, OtherRow> = Table::new(263, "encryption.others", Tuning::Large);
+
+/// Users of ours who came into rooms, until it is found out which servers have to hear of their devices; key: the position
+/// of the event by which they did.
+pub(crate) static CAME: Table<Position, CameRow> = Table::new(265, "encryption.came", Tuning::Queue);
+
+/// Fallback keys of devices of users of other servers, for when these do not answer; key: user id.
+pub(crate) static FALLBACKS: Table<String, FallbacksRow> =
+    Table::new(267, "encryption.fallbacks", Tuning::Small);
+
+/// What a dehydrated device has to remember, in JSON that only its owner can read; key: user id, device id.
+pub(crate) static DEHYDRATED: Table<(String, String), Bytes> =
+    Table::new(266, "encryption.dehydrated", Tuning::Small);
 
 /// Versions of key backups; key: user id, number of the version.
 pub(crate) static BACKUPS: Table<(String, u64), BackupRow> =
@@ -130,6 +147,26 @@ pub(crate) struct OtherRow {
 }
 row!(OtherRow, schema = 1);
 
+/// Fallback keys of a user of another server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FallbacksRow {
+    /// When the oldest of them was told, in milliseconds since 1970.
+    pub(crate) told_ms: u64,
+    /// By device and `algorithm:id`, as JSON.
+    pub(crate) keys: String,
+}
+row!(FallbacksRow, schema = 1);
+
+/// Who came into which room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CameRow {
+    /// The user.
+    pub(crate) user: OwnedUserId,
+    /// The room.
+    pub(crate) room: RoomSerial,
+}
+row!(CameRow, schema = 1);
+
 /// That two users are in a room together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AnchorRow {
@@ -181,6 +218,7 @@ pub fn checks() -> Vec<TableCheck> {
         ONE_TIME_ORDER.check(),
         ONE_TIME_COUNTS.check(),
         UPLOADS.check(),
+        CLAIMED.check(),
         FALLBACK_KEYS.check(),
         CROSS_SIGNING.check(),
         SIGNATURES.check(),
@@ -188,6 +226,9 @@ pub fn checks() -> Vec<TableCheck> {
         LAST_CHANGE.check(),
         SIGNED.check(),
         OTHERS.check(),
+        CAME.check(),
+        DEHYDRATED.check(),
+        FALLBACKS.check(),
         BACKUPS.check(),
         BACKUP_KEYS.check(),
     ]
@@ -230,6 +271,10 @@ mod tests {
             self_signing: None,
         };
         assert_eq!(&other.encode()[..], b"\x01\x01\x01\x02\x04@c:d\x03\x05\x02{}\x01\x011\x00");
+        let fallbacks = FallbacksRow { told_ms: 300, keys: "{}".to_owned() };
+        assert_eq!(&fallbacks.encode()[..], b"\x01\xac\x02\x02{}");
+        let came = CameRow { user: user_id!("@a:b").to_owned(), room: RoomSerial(300) };
+        assert_eq!(&came.encode()[..], b"\x01\x04@a:b\xac\x02");
         let last = LastRow { list: Some(Position(7)), is_of_devices: false };
         assert_eq!(&last.encode()[..], b"\x01\x01\x07\x00");
         let backup = BackupRow {

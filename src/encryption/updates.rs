@@ -81,7 +81,8 @@ impl Encryption {
         let wanted: Wanted = updates.iter().map(|update| (update.user.clone(), Vec::new())).collect();
         let mut known = BTreeMap::new();
         let wanted: Vec<_> = wanted.into_iter().collect();
-        for some in wanted.chunks(500) {
+        // Each has room in an answer of its own.
+        for some in wanted.chunks(4) {
             known.extend(self.own_keys(None, &some.iter().cloned().collect()).await?);
         }
         let mut units = Vec::new();
@@ -96,7 +97,12 @@ impl Encryption {
                     "prev_id": previous.iter().map(|previous| previous.0).collect::<Vec<_>>(),
                 });
                 match keys.devices.get(device) {
-                    Some(keys) => content["keys"] = json!(keys),
+                    Some(keys) => {
+                        content["keys"] = json!(keys);
+                        if let Some(name) = content["keys"]["unsigned"].get("device_display_name").cloned() {
+                            content["device_display_name"] = name;
+                        }
+                    }
                     None => content["deleted"] = json!(true),
                 }
                 units.push((user.clone(), ("m.device_list_update", content)));

@@ -97,6 +97,16 @@ impl Engine {
         }
     }
 
+    /// Refuses where a user of ours has an invite that may not be refused.
+    pub(crate) async fn must_not_refuse(&self, user: &UserId, room_id: &RoomId) -> Result<(), Error> {
+        let Some(invitees) = self.0.invitees.get() else { return Ok(()) };
+        let membership = self.rooms().membership(user, room_id).await?.map(|row| row.membership);
+        if membership != Some(Membership::Invite) || invitees.may_refuse(user, room_id).await? {
+            return Ok(());
+        }
+        Err(Error::ServerNotices)
+    }
+
     /// Invites somebody with this content of the member event.
     pub(crate) async fn invite_with(
         &self,

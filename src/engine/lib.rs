@@ -54,6 +54,7 @@ mod state_answers;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+mod third_party;
 mod told;
 mod txns;
 mod under_way;
@@ -83,7 +84,7 @@ pub use self::{
     inbound::{InboxLimits, InboxTotals, Parked, PduAnswer},
     invites::ReceivedInvite,
     membership::Joining,
-    people::list_people,
+    people::{list_people, unlist_people},
     ports::{KeySource, NoRemote, Remote},
     profile::{Profile, ProfileChange},
     projections::{Brought, Emptied, Projection, Rows, Shown, list_local_members},
@@ -91,5 +92,6 @@ pub use self::{
     request::Txn,
     resident::{AcceptedJoin, MemberTemplate},
     state_answers::StateBefore,
+    third_party::ThirdPartyInvite,
     upgrade::{Upgrade, Upgraded},
 };

@@ -256,11 +256,12 @@ impl Engine {
     /// told, the user is rid of it all the same.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when banned; [`Error::NotJoined`] when there is nothing to leave.
+    /// [`Error::Forbidden`] when banned; [`Error::NotJoined`] when there is nothing to leave; [`Error::ServerNotices`].
     pub async fn leave(&self, user: &UserId, room_id: &RoomId, reason: Option<&str>) -> Result<(), Error> {
         self.authority_of(user)?;
         let content = member_content(Membership::Leave, &Profile::default(), reason);
         self.may_say_of_member(room_id, user, user, &content)?;
+        self.must_not_refuse(user, room_id).await?;
         let room = self.rooms().get_room(room_id).await?;
         if self.store().get(&INVITES, &(room.serial, user.as_str())).await?.is_some() {
             return self.leave_from_outside(user, &room, reason).await;
@@ -289,6 +290,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let content = member_content(Membership::Leave, &Profile::default(), reason);
         self.may_say_of_member(room_id, sender, target, &content)?;
+        if sender == target {
+            self.must_not_refuse(target, room_id).await?;
+        }
         let room = self.rooms().get_room(room_id).await?;
         let change = MemberChange {
             sender,

@@ -17,6 +17,12 @@ pub trait Invitees: Send + Sync {
     /// Whether this user of ours takes invites of that one. Whom an invite is not shown to, without that anybody hears of
     /// it, takes it.
     async fn takes_invites(&self, target: &UserId, inviter: &UserId) -> Result<bool, room::Error>;
+
+    /// Whether this user of ours may refuse the invite that he has to a room: not those by which his authority tells him
+    /// something.
+    async fn may_refuse(&self, _user: &UserId, _room_id: &RoomId) -> Result<bool, room::Error> {
+        Ok(true)
+    }
 }
 
 /// A join or leave event to complete and sign, from a server in the room.
@@ -162,6 +168,17 @@ pub trait Remote: Send + Sync {
         event: &RawValue,
         invite_room_state: &[Box<RawValue>],
     ) -> Result<Box<RawValue>, RemoteError>;
+
+    /// `PUT /exchange_third_party_invite`: has the inviter's server make an invite of a proof.
+    async fn exchange_third_party_invite(
+        &self,
+        _from: &ServerName,
+        _to: &ServerName,
+        _room_id: &RoomId,
+        _event: &RawValue,
+    ) -> Result<(), RemoteError> {
+        Err(RemoteError::Off)
+    }
 
     /// `POST /get_missing_events`.
     async fn get_missing_events(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use audit::Deed;
 use pdu::Draft;
 use room::{
     Error,
@@ -10,7 +11,7 @@ use room::{
     tables::{EVENT_IDS, Membership},
 };
 use ruma::{
-    OwnedEventId, RoomId,
+    OwnedEventId, RoomId, ServerName,
     events::{StateEventType, TimelineEventType},
 };
 use store::CommitError;
@@ -54,6 +55,24 @@ impl Engine {
             Some(target) => self.invite_foreign(room_id, draft, &target).await,
             None => self.send_unchecked(room_id, &draft, txn, None).await,
         }
+    }
+
+    /// As [`Engine::send`], with a row in the audit log of an authority: for what somebody has said by another user.
+    /// It is no event about a member.
+    ///
+    /// # Errors
+    /// As [`Engine::send`].
+    pub async fn send_noted(
+        &self,
+        room_id: &RoomId,
+        mut draft: Draft,
+        txn: Option<&Txn>,
+        deed: (&Deed, &ServerName),
+    ) -> Result<OwnedEventId, Error> {
+        if let Err(error) = self.check_draft(room_id, &mut draft).await {
+            return self.answer_again(room_id, &draft, txn).await?.ok_or(error);
+        }
+        self.send_unchecked(room_id, &draft, txn, Some(deed)).await
     }
 
     /// What can be said of a draft without the room's lock.
@@ -104,13 +123,13 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::send`], after policy was asked, with another authority's signature where one is needed.
+    /// As [`Engine::send`], after policy was asked; with a deed's row in the log of an authority.
     pub(crate) async fn send_unchecked(
         &self,
         room_id: &RoomId,
         draft: &Draft,
         txn: Option<&Txn>,
-        cosigner: Option<&Arc<pdu::Authority>>,
+        deed: Option<(&Deed, &ServerName)>,
     ) -> Result<OwnedEventId, Error> {
         let room = self.rooms().get_room(room_id).await?;
         let key = txn.map(|txn| txn.key(room.serial, draft));
@@ -148,7 +167,7 @@ impl Engine {
                 guard.look_for_others(self).await?;
             }
             let mut stage = Stage::new(self, &room, guard.live()?);
-            let sending = Sending { txn, cosigner: cosigner.cloned(), ..Sending::default() };
+            let sending = Sending { txn, ..Sending::default() };
             let outcome = stage_draft(&mut stage, draft, sending).await;
             let Ok(Outcome::Placed(event_id)) = outcome else {
                 if !guard.is_current(self).await? {
@@ -159,6 +178,9 @@ impl Engine {
             };
             if let Some(key) = &key {
                 stage.serve(key, &event_id);
+            }
+            if let Some((deed, authority)) = deed {
+                deed.write(stage.batch(), authority);
             }
             let staged = stage.finish();
             let landing = guard.submit(self, staged, key.clone());
@@ -234,6 +256,7 @@ impl Engine {
                 self.must_take_invite(target, &draft.sender).await
             }
             Some(Membership::Join) => Ok(self.0.policy.join(target, room_id)?),
+            Some(Membership::Leave) if target == draft.sender => self.must_not_refuse(target, room_id).await,
             Some(_) => Ok(()),
             None => Err(Error::Invalid("`membership` is missing or unknown".to_owned())),
         }

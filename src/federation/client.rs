@@ -143,6 +143,15 @@ impl Client {
         self.transport.visit(uri, budget).await
     }
 
+    /// What is at the address of a page.
+    pub(crate) async fn browse(
+        &self,
+        uri: &Uri,
+        budget: Budget,
+    ) -> Result<Response<AnswerBody>, TransportError> {
+        self.transport.browse(uri, budget).await
+    }
+
     /// The same, with a successful answer read as JSON.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, outgoing: Outgoing<'_>) -> Result<T, RemoteError> {
         let to = outgoing.to;

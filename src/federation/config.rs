@@ -55,6 +55,8 @@ pub struct NetworkConfig {
     pub fixed: BTreeMap<OwnedServerName, FixedAddress>,
     /// Which addresses names may lead to.
     pub addresses: AddressPolicy,
+    /// Which addresses the names of pages may lead to that users link to; none: no page is looked at.
+    pub pages: Option<AddressPolicy>,
     /// PEM files with certificates of authorities to trust besides [`NetworkConfig::trust`].
     pub ca_files: Vec<PathBuf>,
     /// Which certificate authorities are trusted without being named.
@@ -88,6 +90,7 @@ impl Default for NetworkConfig {
         Self {
             fixed: BTreeMap::new(),
             addresses: AddressPolicy::default(),
+            pages: None,
             ca_files: Vec::new(),
             trust: Trust::System,
             dns: true,

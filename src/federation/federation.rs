@@ -21,6 +21,7 @@ use crate::{
     http::{self, FederationApi, FederationMedia},
     keys::Keys,
     lists,
+    pages::PageSource,
     reach::Reach,
     remote::Peering,
     sender::Sender,
@@ -170,6 +171,11 @@ impl Federation {
     /// The way to files of other servers.
     pub fn files(&self) -> Arc<dyn media::Elsewhere> {
         Arc::new(FileSource(self.0.client.clone()))
+    }
+
+    /// The way to pages that users link to.
+    pub fn pages(&self) -> Arc<dyn media::Browse> {
+        Arc::new(PageSource(self.0.client.clone()))
     }
 
     /// What other servers ask us of files.

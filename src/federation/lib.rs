@@ -26,6 +26,7 @@ mod keys;
 mod lists;
 mod multipart;
 mod network;
+mod pages;
 mod path;
 mod profile;
 mod reach;

@@ -5,6 +5,10 @@
 //! so that the cursor goes on without it; then it is told what changed since, if it still shares a room with whose it is. Only the
 //! last change of each user is there to be told, so what waits for a peer that is away does not grow.
 //!
+//! Besides, the servers in a room that somebody of ours comes into are told of his devices: those that shared no room with him
+//! were told nothing until now. That has a moment's time, so that somebody who comes into many rooms is told of once; and a peer
+//! that is away is not told later, for it learns of his coming only then, and asks for his devices.
+//!
 //! One process at a time does this. What was told in the moment before it died may be told once more: it says the same.
 
 use std::{
@@ -15,7 +19,7 @@ use std::{
 
 use base::{Backoff, Clock, Instant, Metrics, Random, Tasks};
 use bytes::Bytes;
-use encryption::{Encryption, ListUpdate, lists_moved};
+use encryption::{Encryption, lists_moved};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::Method;
 use room::{RoomSerial, Rooms};
@@ -47,6 +51,9 @@ const FAILING_AT_ONCE: usize = 8;
 /// Back-off of a peer that does not take it.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(10 * 60);
+
+/// So long it is waited whether somebody comes into more rooms.
+const GATHERING: Duration = Duration::from_secs(3);
 
 /// It is looked this often what is due, and written how far it has come: while somebody is owed something, and else.
 const WHILE_OWED: Duration = Duration::from_secs(1);
@@ -163,7 +170,7 @@ async fn tell(parts: &Parts, term: &Term) -> Result<(), Error> {
         // Before the read: what changes meanwhile must wake us.
         let mut watch = store.watch(vec![lists_moved()]);
         read = fan_out(parts, &mut peers, read).await?;
-        written = note(term, &mut peers, read, written).await?;
+        written = note(parts, term, &mut peers, read, written).await?;
         let now = clock.instant();
         let mut served = Served::default();
         for peer in peers.values().filter(|peer| peer.is_served) {
@@ -218,37 +225,60 @@ async fn fan_out(
         return Ok(read);
     }
     loop {
-        let (updates, through) = parts.encryption.list_updates(read, PAGE).await?;
-        let servers = servers_of(parts, &updates).await?;
+        let head = parts.store.head();
+        let (updates, updated) = parts.encryption.list_updates(read, PAGE).await?;
+        let (arrivals, arrived) = parts.encryption.arrivals(read, PAGE).await?;
+        let through = updated.min(arrived);
+        let rooms = updates.iter().flat_map(|update| &update.rooms);
+        let servers = servers_of(parts, rooms.chain(arrivals.iter().map(|arrival| &arrival.room))).await?;
         let now = parts.clock.instant();
+        let in_rooms = |rooms: &[RoomSerial]| -> HashSet<&OwnedServerName> {
+            rooms.iter().filter_map(|room| servers.get(room)).flatten().collect()
+        };
         for update in &updates {
-            let told: HashSet<&OwnedServerName> =
-                update.rooms.iter().filter_map(|room| servers.get(room)).flatten().collect();
-            for server in told {
-                let before = Position(update.position.0.saturating_sub(1));
-                let peer =
-                    peers.entry(server.clone()).or_insert_with(|| Peer::new(before, update.position, now));
-                if !peer.is_owed() && !peer.is_served {
-                    // It was told all before this.
-                    peer.after = peer.after.max(before);
-                }
-                peer.until = peer.until.max(update.position);
+            for server in in_rooms(&update.rooms) {
+                owe(peers, server, update.position, now, now);
             }
         }
-        let is_all = through >= parts.store.head() || updates.is_empty();
+        for arrival in &arrivals {
+            for server in in_rooms(&[arrival.room]) {
+                owe(peers, server, arrival.position, now, now + GATHERING);
+            }
+        }
         read = through;
-        if is_all {
+        if read >= head {
             return Ok(read);
         }
     }
 }
 
+/// Notes that a peer has to be told what is at a position, not before a moment if it has to be told nothing else.
+fn owe(
+    peers: &mut BTreeMap<OwnedServerName, Peer>,
+    server: &OwnedServerName,
+    position: Position,
+    now: Instant,
+    not_before: Instant,
+) {
+    let before = Position(position.0.saturating_sub(1));
+    let peer = peers.entry(server.clone()).or_insert_with(|| Peer::new(before, before, now));
+    if !peer.is_owed() && !peer.is_served {
+        // It was told all before this.
+        peer.after = peer.after.max(before);
+    }
+    // Whoever does not answer has a pause of its own.
+    if peer.backoff.failures() == 0 {
+        peer.not_before = if peer.is_owed() { peer.not_before.min(not_before) } else { not_before };
+    }
+    peer.until = peer.until.max(position);
+}
+
 /// The other servers in the rooms in which changes are told, with whom we talk.
 async fn servers_of(
     parts: &Parts,
-    updates: &[ListUpdate],
+    rooms: impl Iterator<Item = &RoomSerial>,
 ) -> Result<HashMap<RoomSerial, Vec<OwnedServerName>>, Error> {
-    let rooms: HashSet<RoomSerial> = updates.iter().flat_map(|update| update.rooms.iter().copied()).collect();
+    let rooms: HashSet<RoomSerial> = rooms.copied().collect();
     let rooms: Vec<RoomSerial> = rooms.into_iter().collect();
     let mut found = HashMap::with_capacity(rooms.len());
     for some in rooms.chunks(PAGE) {
@@ -271,6 +301,7 @@ async fn servers_of(
 
 /// Writes what has changed of who is owed what, and up to where nobody is owed anything besides.
 async fn note(
+    parts: &Parts,
     term: &Term,
     peers: &mut BTreeMap<OwnedServerName, Peer>,
     read: Position,
@@ -300,6 +331,7 @@ async fn note(
     }
     if low_water != written {
         batch.put(&LISTS_TOLD, &(), &low_water);
+        parts.encryption.put_arrivals_told(&mut batch, low_water).await?;
     }
     if !batch.is_empty() {
         term.commit(batch).await?;
@@ -309,14 +341,20 @@ async fn note(
 
 /// Tells a peer what changed after a position, and says up to where; nothing if it does not take it.
 async fn tell_one(parts: &Parts, to: &ServerName, after: Position) -> Result<Option<Position>, Error> {
-    let (mut updates, through) = parts.encryption.list_updates(after, PAGE).await?;
-    let servers = servers_of(parts, &updates).await?;
+    let (mut updates, updated) = parts.encryption.list_updates(after, PAGE).await?;
+    let (mut arrivals, arrived) = parts.encryption.arrivals(after, PAGE).await?;
+    let through = updated.min(arrived);
+    let rooms = updates.iter().flat_map(|update| &update.rooms);
+    let servers = servers_of(parts, rooms.chain(arrivals.iter().map(|arrival| &arrival.room))).await?;
     let is_there = |room: &RoomSerial| {
         servers.get(room).is_some_and(|servers| servers.iter().any(|server| server == to))
     };
-    updates.retain(|update| update.rooms.iter().any(is_there));
+    updates.retain(|update| update.position <= through && update.rooms.iter().any(is_there));
+    arrivals.retain(|arrival| arrival.position <= through && is_there(&arrival.room));
     let mut by_authority: BTreeMap<OwnedServerName, Vec<Value>> = BTreeMap::new();
-    for (user, (kind, content)) in parts.encryption.units_of(&updates).await? {
+    let mut told = parts.encryption.units_of_arrivals(&arrivals).await?;
+    told.extend(parts.encryption.units_of(&updates).await?);
+    for (user, (kind, content)) in told {
         let units = by_authority.entry(user.server_name().to_owned()).or_default();
         units.push(json!({ "edu_type": kind, "content": content }));
     }

@@ -391,6 +391,20 @@ impl Remote for Peering {
         Ok(answer.event)
     }
 
+    async fn exchange_third_party_invite(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event: &RawValue,
+    ) -> Result<(), RemoteError> {
+        let path = v1("exchange_third_party_invite").segment(room_id);
+        // Nothing proves that whoever named this server may: an identity server shows no key that we know.
+        let (body, cause) = (Body::Json(body_of(event)), Cause::UnprovenName);
+        let outgoing = Outgoing { from, to, method: Method::PUT, path, body, budget: ONE_EVENT, cause };
+        self.client.ask::<Ignored>(outgoing).await.map(|_| ())
+    }
+
     async fn get_missing_events(
         &self,
         from: &ServerName,

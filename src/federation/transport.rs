@@ -53,6 +53,14 @@ pub trait Transport: Send + Sync + 'static {
     async fn visit(&self, _uri: &Uri, _budget: Budget) -> Result<Response<AnswerBody>, TransportError> {
         Err(TransportError::Connect("there is no way to web servers".to_owned()))
     }
+
+    /// The same for pages that users link to: also without TLS, and with another bound on addresses.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    async fn browse(&self, _uri: &Uri, _budget: Budget) -> Result<Response<AnswerBody>, TransportError> {
+        Err(TransportError::Connect("pages are not looked at".to_owned()))
+    }
 }
 
 /// The body of an answer, part by part.

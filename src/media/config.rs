@@ -15,6 +15,8 @@ pub struct Config {
     pub remote_time: Duration,
     /// A copy of another server's file goes when nobody has asked for it for so long; none is for ever.
     pub remote_kept: Option<Duration>,
+    /// Whether pages are looked at to which users link.
+    pub previews: bool,
     /// What one user of ours may keep in all; none is without a limit.
     pub of_user: Option<ByteSize>,
     /// What the users of one authority may keep in all; none is without a limit.
@@ -36,6 +38,7 @@ impl Default for Config {
             largest_remote: ByteSize::mib(100),
             remote_time: Duration::from_secs(5 * 60),
             remote_kept: Some(Duration::from_secs(90 * 24 * 60 * 60)),
+            previews: false,
             of_user: Some(ByteSize::mib(10 << 10)),
             of_authority: None,
             reserved_for: Duration::from_secs(24 * 60 * 60),

@@ -32,6 +32,9 @@ pub enum Error {
     /// Another server could not be asked for its file, or its answer made no sense; the text is for the log.
     #[error("another server gave no file: {0}")]
     Elsewhere(String),
+    /// Previews of links are switched off.
+    #[error("previews are switched off")]
+    NoPreviews,
     /// No thumbnail can be made of the file; the text is public.
     #[error("no thumbnail: {0}")]
     NoThumbnail(&'static str),

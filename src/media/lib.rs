@@ -4,8 +4,9 @@
 //! it; each id that leads to it is a row beside the authority's other data. Nothing here knows HTTP: the handlers of the
 //! client and federation interfaces call the verbs of [`Media`] and answer, and what is needed of other servers is a port.
 //!
-//! Reading order: [`Files`], [`Media`], `upload`, `download`, `thumbnails`, `remote`, `sweep`.
+//! Reading order: [`Files`], [`Media`], `upload`, `download`, `thumbnails`, `remote`, `previews`, `sweep`.
 
+mod browse;
 mod config;
 mod download;
 mod elsewhere;
@@ -13,6 +14,7 @@ mod error;
 mod files;
 pub mod kinds;
 mod media;
+mod previews;
 mod remote;
 mod remove;
 mod sweep;
@@ -23,6 +25,7 @@ mod thumbnails;
 mod upload;
 mod verify;
 
+pub use browse::{Browse, NoBrowse, Page};
 pub use config::Config;
 pub use download::{Asked, Opened};
 pub use elsewhere::{Elsewhere, FetchBounds, FetchError, Fetched, NoElsewhere};

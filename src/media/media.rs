@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use base::{Clock, Counter, Metrics, Random, Tasks};
+use base::{Clock, Counter, Metrics, Random, Tasks, Timestamp};
 use parking_lot::Mutex;
 use pdu::Authorities;
 use room::Policy;
@@ -10,7 +10,9 @@ use ruma::{OwnedUserId, ServerName};
 use store::{Store, Topic};
 use tokio::sync::Semaphore;
 
-use crate::{Config, Elsewhere, Files, remote::Fetching, thumbnails::Making};
+use crate::{Browse, Config, Elsewhere, Files, previews::Looking, remote::Fetching, thumbnails::Making};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What the content repository is made of.
 pub struct Parts<'a> {
@@ -24,6 +26,8 @@ pub struct Parts<'a> {
     pub authorities: Arc<Authorities>,
     /// The way to other servers.
     pub elsewhere: Arc<dyn Elsewhere>,
+    /// The way to pages that users link to.
+    pub browse: Arc<dyn Browse>,
     /// Who may do what.
     pub policy: Arc<dyn Policy>,
     /// The clock.
@@ -58,18 +62,31 @@ pub(crate) struct Inner {
     pub(crate) uploaded_bytes: Counter,
     pub(crate) making: Making,
     pub(crate) fetching: Fetching,
+    pub(crate) looking: Looking,
 }
 
 impl Media {
     /// Puts the parts together. Nothing is read yet.
     pub fn open(parts: Parts<'_>) -> Self {
-        let Parts { store, files, config, authorities, elsewhere, policy, clock, random, tasks, metrics } =
-            parts;
+        let Parts {
+            store,
+            files,
+            config,
+            authorities,
+            elsewhere,
+            browse,
+            policy,
+            clock,
+            random,
+            tasks,
+            metrics,
+        } = parts;
         let inner = Inner {
             uploads: Arc::new(Semaphore::new(config.uploads)),
             uploading: Arc::default(),
             making: Making::default(),
             fetching: Fetching::new(elsewhere),
+            looking: Looking::new(browse),
             uploaded_bytes: metrics
                 .counter("yakuba_media_uploaded_bytes", "Bytes of files that were uploaded"),
             store,
@@ -103,4 +120,9 @@ impl Media {
 /// That the file of an id is there now.
 pub(crate) fn topic(server: &str, id: &str) -> Topic {
     Topic::new(48, &format!("{server}/{id}"))
+}
+
+/// The day that a moment is in, since 1970.
+pub(crate) fn day(at: Timestamp) -> u32 {
+    u32::try_from(at.millis() / DAY_MS).unwrap_or(u32::MAX)
 }

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use base::Timestamp;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
@@ -19,6 +18,7 @@ use tracing::debug;
 
 use crate::{
     Elsewhere, Error, FetchBounds, FetchError, Media, kinds,
+    media::day,
     tables::{self, MediaRow},
 };
 
@@ -28,8 +28,6 @@ const MOST: usize = 512;
 
 /// Of one server so many at a time: one that never comes to an end keeps no other's files away.
 const OF_ONE_AT_ONCE: usize = 4;
-
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 type Outcome = Option<Result<(), FetchError>>;
 type Fetches = HashMap<(OwnedServerName, String), watch::Receiver<Outcome>>;
@@ -72,11 +70,6 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.under_way.lock().remove(&self.key);
     }
-}
-
-/// The day that a moment is in.
-pub(crate) fn day(at: Timestamp) -> u32 {
-    u32::try_from(at.millis() / DAY_MS).unwrap_or(u32::MAX)
 }
 
 impl Media {

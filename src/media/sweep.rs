@@ -52,6 +52,7 @@ impl Media {
         let parts = self.inner.files.sweep_incoming(OLD).await?;
         self.sweep_doomed().await?;
         self.sweep_reserved().await?;
+        self.sweep_previews().await?;
         if let Some(kept) = self.inner.config.remote_kept {
             let count = self.sweep_copies(kept).await?;
             if count > 0 {

@@ -29,6 +29,13 @@ pub(crate) static THUMBS: Table<(Sha256, u8), ThumbRow> = Table::new(216, "media
 /// Copies of other servers' files; key: the day on which it was asked for last, server name, media id.
 pub(crate) static COPIES: Table<(u32, String, String), ()> = Table::new(217, "media.copies", Tuning::Small);
 
+/// What pages say of themselves to which users of an authority link; key: server name, SHA-256 of the address.
+pub(crate) static PREVIEWS: Table<(String, Sha256), PreviewRow> =
+    Table::new(218, "media.previews", Tuning::Small);
+/// Pictures of such pages; key: the last day on which one is kept, server name, media id.
+pub(crate) static PREVIEW_PICTURES: Table<(u32, String, String), ()> =
+    Table::new(219, "media.preview_pictures", Tuning::Small);
+
 /// A file under one id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MediaRow {
@@ -87,6 +94,16 @@ pub(crate) struct ThumbRow {
 }
 row!(ThumbRow, schema = 1);
 
+/// What a page says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PreviewRow {
+    /// The JSON that clients are told; none if the page could not be had.
+    pub(crate) said: Option<String>,
+    /// Until when it is kept, in milliseconds since 1970.
+    pub(crate) expires_ms: u64,
+}
+row!(PreviewRow, schema = 1);
+
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     vec![
@@ -98,6 +115,8 @@ pub fn checks() -> Vec<TableCheck> {
         DOOMED.check(),
         THUMBS.check(),
         COPIES.check(),
+        PREVIEWS.check(),
+        PREVIEW_PICTURES.check(),
     ]
 }
 
@@ -136,6 +155,8 @@ mod tests {
         assert_eq!(&blob.encode()[..], b"\x01\x0407/x\x01\x02\x01");
         let reserved = ReservedRow { by: "@a:b".into(), expires_ms: 3 };
         assert_eq!(&reserved.encode()[..], b"\x01\x04@a:b\x03");
+        let preview = PreviewRow { said: Some("{}".into()), expires_ms: 3 };
+        assert_eq!(&preview.encode()[..], b"\x01\x01\x02{}\x03");
         let thumb = ThumbRow { place: "07/x".into(), size: 1, sha256: [9; 32], kind: "a/b".into() };
         let bytes = thumb.encode();
         assert_eq!((&bytes[..8], &bytes[39..]), (&b"\x01\x0407/x\x01\x09"[..], &b"\x03a/b"[..]));

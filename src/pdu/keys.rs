@@ -53,6 +53,14 @@ impl VerifyKey {
         hash::from_base64(base64).and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidKey)
     }
 
+    /// Whether these bytes are no key that somebody could have made: a point of small order, for which anybody can make
+    /// signatures that fit whatever was signed, or one that is written otherwise than its own bytes are. Bytes that are no
+    /// point at all are none of these: nothing is signed by them.
+    pub fn is_weak(public_key: &[u8; 32]) -> bool {
+        VerifyingKey::from_bytes(public_key)
+            .is_ok_and(|key| key.is_weak() || key.to_edwards().compress().as_bytes() != public_key)
+    }
+
     /// The public key.
     pub fn public_key(&self) -> [u8; 32] {
         self.key.to_bytes()

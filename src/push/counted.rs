@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use base::{Cache, Caches};
-use room::{EventSerial, Order, RoomSerial, read::receipts::ReadUpTo};
+use room::{Order, RoomSerial, read::receipts::ReadUpTo};
 use ruma::OwnedUserId;
 use store::{Position, UpTo};
 
@@ -36,25 +36,6 @@ impl Counts {
             notifications: all.notifications + count.notifications,
             highlights: all.highlights + count.highlights,
         })
-    }
-}
-
-/// An event that notifies.
-#[derive(Clone, Debug)]
-pub(crate) struct Unread {
-    pub(crate) order: Order,
-    pub(crate) event: EventSerial,
-    pub(crate) thread: Option<Arc<str>>,
-    /// In its thread only by what it refers to: it is found on the way through the main timeline.
-    pub(crate) beside: bool,
-    pub(crate) highlights: bool,
-}
-
-impl Unread {
-    /// Whether the receipts have read it.
-    pub(crate) fn is_read(&self, read: &ReadUpTo) -> bool {
-        let up_to = read.of(self.thread.as_deref());
-        self.order <= up_to || (self.beside && self.order <= read.main)
     }
 }
 

@@ -33,11 +33,11 @@ use store::{Moved, Position, Topic, UpTo};
 
 use crate::{
     Counts, Error, Push,
-    counted::{Counted, Name, Receipts, Unread},
+    counted::{Counted, Name, Receipts},
     facts::Facts,
     glob::fold,
     rules::{Rules, Surroundings},
-    unreads::Unreads,
+    unreads::{Unread, Unreads},
 };
 
 /// So many of the newest events are looked at.

@@ -2,10 +2,29 @@
 
 use std::sync::Arc;
 
-use crate::counted::Unread;
+use room::{EventSerial, Order, read::receipts::ReadUpTo};
 
 /// So many are copied for the next one, at most.
 const NEWER: usize = 32;
+
+/// An event that notifies.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    pub(crate) order: Order,
+    pub(crate) event: EventSerial,
+    pub(crate) thread: Option<Arc<str>>,
+    /// In its thread only by what it refers to: it is found on the way through the main timeline.
+    pub(crate) beside: bool,
+    pub(crate) highlights: bool,
+}
+
+impl Unread {
+    /// Whether the receipts have read it.
+    pub(crate) fn is_read(&self, read: &ReadUpTo) -> bool {
+        let up_to = read.of(self.thread.as_deref());
+        self.order <= up_to || (self.beside && self.order <= read.main)
+    }
+}
 
 /// Events that notify somebody, oldest first. Whoever reads nothing has hundreds of them, so a list with one more shares
 /// what is older with the list it was made of.
@@ -70,7 +89,6 @@ impl Unreads {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use room::{EventSerial, Order};
 
     use super::*;
 

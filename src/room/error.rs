@@ -91,6 +91,9 @@ pub enum Error {
     /// The user takes no invites, or none of the one who invites.
     #[error("{0} does not take this invite")]
     InviteBlocked(OwnedUserId),
+    /// An invite was to be refused by which the user's authority tells him something.
+    #[error("this invite cannot be refused")]
+    ServerNotices,
     /// An event was to be delayed for longer than this.
     #[error("events wait for {} s at most", .0.as_secs())]
     DelayTooLong(std::time::Duration),

@@ -14,7 +14,8 @@ use federation::Sender;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use media::Media;
 use pdu::Authorities;
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use ruma::{OwnedMxcUri, OwnedRoomId, OwnedServerName, OwnedUserId};
+use search::Search;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Condition, Position, Store};
@@ -43,6 +44,7 @@ pub(crate) struct AdminApi {
     token: String,
     back_up: Option<BackUp>,
     media: Media,
+    search: Search,
 }
 
 /// An account to make.
@@ -74,6 +76,40 @@ pub(crate) struct PurgeOrder {
     pub(crate) room_id: OwnedRoomId,
     #[serde(default)]
     pub(crate) force: bool,
+}
+
+/// What is to be done to a file.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MediaDeed {
+    /// It goes.
+    Remove,
+    /// What it holds is shown to nobody.
+    Withhold,
+    /// It is shown again.
+    Release,
+}
+
+/// A file to which something is to be done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MediaOrder {
+    pub(crate) uri: OwnedMxcUri,
+    pub(crate) what: MediaDeed,
+}
+
+impl MediaOrder {
+    /// Does it; whether there is such a file.
+    ///
+    /// # Errors
+    /// As [`Media::take_away`]; what is no address of a file is none that is here.
+    pub(crate) async fn carry_out(&self, media: &Media, by: &Actor) -> Result<bool, media::Error> {
+        let Ok((server, id)) = self.uri.parts() else { return Ok(false) };
+        match self.what {
+            MediaDeed::Remove => media.take_away(server, id, by).await,
+            MediaDeed::Withhold => media.withhold(server, id, true, by).await,
+            MediaDeed::Release => media.withhold(server, id, false, by).await,
+        }
+    }
 }
 
 /// How far a purge is, as it is told.
@@ -127,6 +163,7 @@ impl AdminApi {
         random: &Random,
         back_up: Option<BackUp>,
         media: Media,
+        search: Search,
     ) -> AdminApi {
         let started = clock.instant();
         AdminApi {
@@ -142,6 +179,7 @@ impl AdminApi {
             token: random.token(43),
             back_up,
             media,
+            search,
         }
     }
 
@@ -158,6 +196,8 @@ impl AdminApi {
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
+            .raw(Method::POST, "/_yakuba/v1/media", change_media)
+            .raw(Method::POST, "/_yakuba/v1/search/rebuild", rebuild_index)
             .raw(Method::POST, "/_yakuba/v1/backup", back_up)
             .raw(Method::POST, "/_yakuba/v1/verify", verify)
             .raw(Method::POST, "/_yakuba/v1/audit/list", list_audit)
@@ -233,6 +273,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
             })
         })
         .collect();
+    let search = api.search.progress().await?;
     let answer = json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
@@ -243,6 +284,7 @@ async fn status(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, Api
         "log": { "trimmed_through": log.trimmed.0, "readers": readers },
         "peers": peers,
         "purges": purges,
+        "search": { "build": search.build, "whole": search.done, "behind": search.behind },
         "received": { "waiting": totals.waiting, "parked": totals.parked, "parked_events": parked },
     });
     Ok(json_response(StatusCode::OK, &answer))
@@ -281,6 +323,21 @@ async fn list_purges(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response
     api.admit(&call)?;
     let purges: Vec<PurgeTold> = api.engine.purges().await?.into_iter().map(PurgeTold::from).collect();
     Ok(json_response(StatusCode::OK, &json!({ "purges": purges })))
+}
+
+async fn change_media(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let order: MediaOrder = call.json()?;
+    match order.carry_out(&api.media, &operator(&call)).await? {
+        true => Ok(json_response(StatusCode::OK, &json!({}))),
+        false => Err(ApiError::not_found("There is no such file here")),
+    }
+}
+
+async fn rebuild_index(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    api.search.rebuild().await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
 }
 
 async fn back_up(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {

@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruma::{OwnedRoomId, OwnedServerName};
 
 use crate::{
+    admin::MediaDeed,
     commands, config,
     demo::{self, DemoArgs},
     names, serve, storage,
@@ -38,6 +39,12 @@ enum Command {
     /// ルーム / rooms
     #[command(subcommand)]
     Room(RoomCommand),
+    /// メディア / media
+    #[command(subcommand)]
+    Media(MediaCommand),
+    /// 検索 / the search in what was said
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// 監査ログ / the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -136,6 +143,12 @@ enum RoomCommand {
     Purges(ConfigArg),
 }
 
+#[derive(Debug, Subcommand)]
+enum SearchCommand {
+    /// 検索の索引を作り直す / builds the index anew, in the background
+    Rebuild(ConfigArg),
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RoomPurgeArgs {
     /// ルームの ID / The room's id
@@ -143,6 +156,24 @@ pub(crate) struct RoomPurgeArgs {
     /// 残っている利用者を先に退出させる / Make users of this server who are in it leave it first
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Debug, Subcommand)]
+enum MediaCommand {
+    /// ファイルを削除する。元に戻せない / removes a file; it cannot be put back
+    Remove(MediaArgs),
+    /// 同じ内容のファイルを、どの ID でも誰にも見せない / shows what a file holds to nobody, under whatever id, also when it comes again
+    Withhold(MediaArgs),
+    /// また見せる / shows it again
+    Release(MediaArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MediaArgs {
+    /// ファイルのアドレス (`mxc://…`) / The file's address
+    pub(crate) uri: String,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
 }
@@ -257,6 +288,16 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
         Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
         Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,
+        Command::Media(MediaCommand::Remove(args)) => {
+            run_async(commands::media::order(&args, MediaDeed::Remove))?
+        }
+        Command::Media(MediaCommand::Withhold(args)) => {
+            run_async(commands::media::order(&args, MediaDeed::Withhold))?
+        }
+        Command::Media(MediaCommand::Release(args)) => {
+            run_async(commands::media::order(&args, MediaDeed::Release))?
+        }
+        Command::Search(SearchCommand::Rebuild(args)) => run_async(commands::search::rebuild(&args))?,
         Command::Audit(AuditCommand::Verify(args)) => return run_async(commands::audit::verify(&args)),
         Command::Audit(AuditCommand::List(args)) => run_async(commands::audit::list(&args))?,
         Command::Backup(args) => run_async(commands::data::backup(&args))?,

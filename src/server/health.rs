@@ -19,6 +19,8 @@ pub(crate) struct Desk {
     /// Where other servers reach each authority, if it publishes that.
     published: HashMap<OwnedServerName, String>,
     remote_admin: bool,
+    /// Whom people turn to, if the configuration names somebody.
+    contact: Option<String>,
 }
 
 impl Desk {
@@ -38,6 +40,7 @@ impl Desk {
             shutdown,
             published: published.collect(),
             remote_admin: config.admin.remote,
+            contact: config.admin.contact.clone(),
         })
     }
 
@@ -51,9 +54,13 @@ impl Desk {
         Routes::new(self.clone()).any_host().raw(Method::GET, "/metrics", metrics)
     }
 
-    /// `.well-known/matrix/server`: where other servers look first.
+    /// `.well-known/matrix/server`: where other servers look first; and `support`: whom people turn to.
     pub(crate) fn well_known_routes(self: &Arc<Self>) -> Routes<Desk> {
-        Routes::new(self.clone()).raw(Method::GET, "/.well-known/matrix/server", well_known_server)
+        Routes::new(self.clone()).raw(Method::GET, "/.well-known/matrix/server", well_known_server).raw(
+            Method::GET,
+            "/.well-known/matrix/support",
+            well_known_support,
+        )
     }
 
     /// Refuses others than this machine, unless the configuration lets them.
@@ -66,6 +73,23 @@ impl Desk {
             return Ok(());
         }
         Err(ApiError::forbidden("The administrator's interface answers this machine only"))
+    }
+}
+
+/// `GET /.well-known/matrix/support`: as the configuration says, else the postmaster that every domain has.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixsupport>
+async fn well_known_support(desk: Arc<Desk>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let postmaster = || format!("mailto:postmaster@{}", call.face.server_name().host());
+    let contact = desk.contact.clone().unwrap_or_else(postmaster);
+    Ok(json_response(StatusCode::OK, &support(&contact)))
+}
+
+/// Whom people turn to, as clients are told.
+fn support(contact: &str) -> serde_json::Value {
+    match contact.strip_prefix("mailto:") {
+        Some(address) => json!({ "contacts": [{ "role": "m.role.admin", "email_address": address }] }),
+        None => json!({ "support_page": contact }),
     }
 }
 
@@ -103,4 +127,18 @@ async fn well_known_server(desk: Arc<Desk>, call: RawCall<Open>) -> Result<Respo
     let address = desk.published.get(call.face.server_name());
     let address = address.ok_or_else(|| ApiError::not_found("Nothing is published here"))?;
     Ok(json_response(StatusCode::OK, &json!({ "m.server": address })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_told_an_address_or_a_page() {
+        assert_eq!(
+            support("mailto:it@city.test"),
+            json!({ "contacts": [{ "role": "m.role.admin", "email_address": "it@city.test" }] })
+        );
+        assert_eq!(support("https://city.test/help"), json!({ "support_page": "https://city.test/help" }));
+    }
 }

@@ -8,14 +8,18 @@ use std::{sync::Arc, time::Duration};
 use account::Accounts;
 use anyhow::{Context, anyhow};
 use base::{Clock, Metrics, Random, Tasks};
-use client::{ClientApi, MediaApi, MediaConfig};
+use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use encryption::Encryption;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
+use mail::Mails;
 use media::Media;
+use oauth::OAuth;
+use pages::Pages;
 use pdu::Authorities;
 use push::Push;
 use room::{AllowAll, Policy};
+use search::{Emptying, Search};
 use store::{Backend, Store};
 use sync::Syncs;
 use to_device::ToDevice;
@@ -108,8 +112,12 @@ pub struct House {
     pub to_device: ToDevice,
     /// `/sync`.
     pub syncs: Arc<Syncs>,
+    /// The search in what was said.
+    pub search: Search,
     /// Files of users.
     pub media: Media,
+    /// Mails to people.
+    pub mails: Mails,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The tasks of everything above the store.
@@ -121,6 +129,7 @@ pub struct House {
     desk: Arc<Desk>,
     client: Arc<ClientApi>,
     client_media: Arc<MediaApi>,
+    client_oauth: Arc<OAuthApi>,
     admin: Arc<AdminApi>,
     _scratch: Option<Scratch>,
 }
@@ -193,7 +202,7 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: Vec::new(),
+            projections: vec![encryption::arrivals(authorities.clone()), Arc::new(Emptying)],
             remote: federation.remote(),
             keys: federation.key_source(),
             tasks: &edges,
@@ -210,6 +219,15 @@ impl House {
             &metrics,
         )
         .await?;
+        let mails = Mails::open(mail::Parts {
+            store: store.clone(),
+            carrier: Arc::new(config.smtp()?),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
+        accounts.send_mails_by(mails.clone());
         let encryption = Encryption::open(encryption::Parts {
             store: store.clone(),
             rooms: engine.rooms().clone(),
@@ -217,6 +235,7 @@ impl House {
             peers: Arc::new(Elsewhere(federation.clone())),
             clock: clock.clone(),
             random: random.clone(),
+            tells_names: config.federation.device_names,
             memory: config.encryption_memory(),
             metrics: &metrics,
         });
@@ -227,6 +246,7 @@ impl House {
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(Elsewhere(federation.clone())),
+            kept: config.device_messages_kept(),
             memory: config.to_device_memory(),
             clock: clock.clone(),
             random: random.clone(),
@@ -255,17 +275,23 @@ impl House {
             &edges,
             &metrics,
         );
+        let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &edges, &metrics);
         let client = ClientApi::new(
             accounts.clone(),
             encryption.clone(),
             engine.clone(),
             push,
+            search.clone(),
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
             to_device.clone(),
             config.client_config(),
         );
+        let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
+        let pages = Pages::new(accounts.clone(), random.clone(), config.client_config().base_urls);
+        let client_oauth =
+            OAuthApi::new(accounts.clone(), oauth, Arc::new(pages), config.oauth_authorities());
         let files::Opened { files, scratch } = files::open(config, &random)?;
         let media = Media::open(media::Parts {
             store: store.clone(),
@@ -273,6 +299,7 @@ impl House {
             config: config.media_config(),
             authorities: authorities.clone(),
             elsewhere: federation.files(),
+            browse: federation.pages(),
             policy: for_media,
             clock: clock.clone(),
             random: random.clone(),
@@ -306,6 +333,7 @@ impl House {
             &random,
             back_up,
             media.clone(),
+            search.clone(),
         );
         Ok(House {
             store,
@@ -316,6 +344,7 @@ impl House {
             sender,
             to_device,
             syncs: Arc::new(syncs),
+            search,
             metrics,
             edges,
             core,
@@ -323,8 +352,10 @@ impl House {
             kit: Arc::new(kit),
             desk,
             client: Arc::new(client),
+            client_oauth: Arc::new(client_oauth),
             client_media: Arc::new(MediaApi::new(media.clone(), shown)),
             media,
+            mails,
             admin: Arc::new(admin),
             _scratch: scratch,
         })
@@ -345,6 +376,7 @@ impl House {
             routes = routes
                 .merge(client::routes(self.client.clone()))
                 .merge(client::media_routes(self.client_media.clone()))
+                .merge(client::oauth_routes(self.client_oauth.clone()))
                 .merge(sync::http::routes(self.syncs.clone()));
         }
         if serves.contains(&Serves::Federation) {
@@ -371,14 +403,16 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, sends delayed events, and takes away what is left over of
-    /// rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
+    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events and mails, and takes
+    /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
         self.engine.start_listing_people(&self.metrics);
+        self.search.start_indexing();
         self.engine.start_reclaiming(&self.metrics);
         self.media.start_sweeping();
         self.engine.start_delaying(&self.metrics);
+        self.mails.start_sending();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -1,4 +1,4 @@
-//! Account data: what a user keeps with us, and whom he ignores.
+//! Account data: what a user keeps with us, whom he ignores, and which rooms he has said to be direct.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -9,11 +9,13 @@ use account::DataChange;
 use base::{Cache, Caches};
 use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use serde::Deserialize;
 use store::{Moved, Position, Topic, UpTo};
 
 use crate::{Error, Syncs};
 
 const PUSH_RULES: &str = "m.push_rules";
+const DIRECT: &str = "m.direct";
 
 /// Account data to be sent: type and content.
 pub(crate) type Items = Vec<(String, Bytes)>;
@@ -54,6 +56,38 @@ impl IgnoredCache {
     }
 }
 
+/// Direct rooms of users.
+#[derive(Debug)]
+pub(crate) struct DirectsCache(Cache<OwnedUserId, Arc<Directs>>);
+
+#[derive(Debug)]
+struct Directs {
+    up_to: UpTo,
+    rooms: Arc<HashSet<OwnedRoomId>>,
+}
+
+impl DirectsCache {
+    /// A cache of about this many bytes.
+    pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
+        let owned = |user: &OwnedUserId, directs: &Arc<Directs>| {
+            let table = directs.rooms.capacity() * 8 / 7 * (size_of::<OwnedRoomId>() + 1);
+            let names = directs.rooms.iter().map(|room| room.as_str().len()).sum::<usize>();
+            let set = size_of::<HashSet<OwnedRoomId>>() + 32;
+            user.as_str().len() + size_of::<Directs>() + set + table + names
+        };
+        Self(Cache::new(caches, "sync_directs", bytes, owned))
+    }
+}
+
+/// One user's rooms: what is no list of them is none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+struct Rooms(#[serde(deserialize_with = "pdu::lenient::list")] Vec<OwnedRoomId>);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+struct Content(#[serde(deserialize_with = "pdu::lenient::map")] BTreeMap<String, Rooms>);
+
 impl Syncs {
     /// Account data set after a position; all of it for a first sync, push rules of the beginning included.
     pub(crate) async fn new_data(&self, user: &UserId, since: Option<Position>) -> Result<NewData, Error> {
@@ -72,7 +106,7 @@ impl Syncs {
         }
         if since.is_none() && !new.global.iter().any(|(kind, _)| kind == PUSH_RULES) {
             let rules = self.accounts().push_rules(user).await?;
-            let content = serde_json::json!({ "global": rules });
+            let content = serde_json::json!({ "global": account::rules_as_told(&rules) });
             new.global.push((PUSH_RULES.to_owned(), Bytes::from(content.to_string())));
         }
         Ok(new)
@@ -92,5 +126,46 @@ impl Syncs {
         let ignored = Ignored { up_to, users: users.clone() };
         self.ignored_cache().0.insert(user.to_owned(), Arc::new(ignored));
         Ok(users)
+    }
+
+    /// The rooms that a user has said to be direct.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#direct-messaging>
+    pub(crate) async fn directs(&self, user: &UserId) -> Result<Arc<HashSet<OwnedRoomId>>, Error> {
+        if let Some(known) = self.directs_cache().0.get(user)
+            && known.up_to.holds(self.store(), [Topic::account_data(user.as_str())])
+        {
+            return Ok(known.rooms.clone());
+        }
+        let up_to = UpTo::new(self.store().head());
+        let content = match self.accounts().account_data(user, DIRECT).await {
+            Ok(content) => serde_json::from_slice::<Content>(&content).unwrap_or_default(),
+            Err(account::Error::NotFound(_)) => Content::default(),
+            Err(error) => return Err(error.into()),
+        };
+        let rooms: HashSet<OwnedRoomId> = content.0.into_values().flat_map(|rooms| rooms.0).collect();
+        let rooms = Arc::new(rooms);
+        let directs = Directs { up_to, rooms: rooms.clone() };
+        self.directs_cache().0.insert(user.to_owned(), Arc::new(directs));
+        Ok(rooms)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_broken_in_the_list_costs_nothing_else() {
+        let text = r#"{"@a:x":["!a:x",5,"nonsense"],"@b:x":7,"c":["!b:x"]}"#;
+        let content: Content = serde_json::from_str(text).unwrap();
+        let rooms: Vec<String> =
+            content.0.into_values().flat_map(|rooms| rooms.0).map(|room| room.to_string()).collect();
+        assert!(rooms.contains(&"!a:x".to_owned()) && rooms.contains(&"!b:x".to_owned()), "{rooms:?}");
+        for broken in ["5", "[]", "\"x\"", "null"] {
+            let content: Content = serde_json::from_str(broken).unwrap_or_default();
+            assert!(content.0.is_empty());
+        }
     }
 }

@@ -9,6 +9,12 @@ pub enum Error {
     /// The filter cannot be read, or there is none with this id.
     #[error("the filter cannot be used: {0}")]
     BadFilter(String),
+    /// What is asked is more than is taken, or makes no sense.
+    #[error("the request cannot be answered: {0}")]
+    BadRequest(String),
+    /// A connection of sliding sync is not known any more, or not at this place.
+    #[error("the connection is not known, or not at this place")]
+    UnknownPos,
     /// Rooms could not be read.
     #[error(transparent)]
     Room(#[from] room::Error),

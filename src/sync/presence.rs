@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use account::{Seen, State, Syncing};
 use room::{RoomSerial, read::membership::UserRooms, tables::Membership};
-use ruma::{OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedUserId, UserId};
 use store::Position;
 
 use crate::{
-    Error, SyncRequest, Syncs,
+    Error, Syncs,
     joined::RoomPart,
     rooms::{Extent, Scene},
 };
@@ -38,13 +38,18 @@ fn keep_earliest(seen: &mut Vec<(Position, Seen)>, limit: usize) -> Option<Posit
 
 impl Syncs {
     /// Notes that a device asks for news, as long as what this gives lives. Nothing where presence is off.
-    pub(crate) async fn note_presence(&self, request: &SyncRequest) -> Result<Option<Syncing>, Error> {
+    pub(crate) async fn note_presence(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        asked: Option<State>,
+    ) -> Result<Option<Syncing>, Error> {
         let presence = self.accounts().presence();
         if !presence.is_on() {
             return Ok(None);
         }
-        let rooms = self.rooms().memberships(&request.user).await?;
-        Ok(presence.syncing(&request.user, &request.device, request.presence, &rooms))
+        let rooms = self.rooms().memberships(user).await?;
+        Ok(presence.syncing(user, device, asked, &rooms))
     }
 
     /// Who came and went, as far as the client has to be told; and from which position on the next answer tells of others,

@@ -15,7 +15,7 @@ use room::{
         token::{Gathering, Rest, Token},
     },
 };
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use store::{Moved, Position, Store, Topic};
 use to_device::ToDevice;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,8 @@ use tracing::warn;
 
 use crate::{
     Error, SyncFilter,
-    data::{IgnoredCache, Items},
+    connections::Connections,
+    data::{DirectsCache, IgnoredCache, Items},
     gathering,
     groups::Groups,
     joined::RoomPart,
@@ -35,7 +36,7 @@ use crate::{
 };
 
 /// The longest wait that is granted.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Everything that is answered to one request.
 pub enum Answer {
@@ -103,6 +104,8 @@ struct Inner {
     lazy: LazyMemory,
     watches: Watches,
     ignored: IgnoredCache,
+    directs: DirectsCache,
+    connections: Arc<Connections>,
     filters: Cache<FilterName, Arc<SyncFilter>>,
     groups: Groups,
     waiting: base::Gauge,
@@ -130,7 +133,9 @@ impl Syncs {
             user.as_str().len() + id.len() + filter.memory_bytes()
         };
         Self(Arc::new(Inner {
-            watches: Watches::new(caches, part(80)),
+            watches: Watches::new(caches, part(70)),
+            connections: Connections::new(caches, part(10), &clock),
+            directs: DirectsCache::new(caches, part(2)),
             rooms,
             accounts,
             encryption,
@@ -139,7 +144,7 @@ impl Syncs {
             store,
             clock,
             stop: tasks.shutdown_token(),
-            lazy: LazyMemory::new(caches, part(12)),
+            lazy: LazyMemory::new(caches, part(10)),
             ignored: IgnoredCache::new(caches, part(4)),
             filters: Cache::new(caches, "sync_filters", part(4), of_filter),
             groups: Groups::new(tasks.clone()),
@@ -188,6 +193,32 @@ impl Syncs {
         &self.0.ignored
     }
 
+    pub(crate) fn directs_cache(&self) -> &DirectsCache {
+        &self.0.directs
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.0.watches
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    /// Counts one who waits, as long as he does.
+    pub(crate) fn waiting(&self) -> Waiting<'_> {
+        Waiting::new(&self.0.waiting)
+    }
+
+    /// Counts an answer.
+    pub(crate) fn count_answer(&self) {
+        self.0.answers.inc();
+    }
+
     /// A filter that a client stored; filters never change.
     ///
     /// # Errors
@@ -217,12 +248,12 @@ impl Syncs {
     /// # Errors
     /// See [`Error`]; [`account::Error::UnknownToken`] when the device was signed out during the wait.
     pub async fn sync(&self, request: SyncRequest) -> Result<Answer, Error> {
-        self.0.answers.inc();
+        self.count_answer();
         // The session was looked at before that, and before the token was given. One that is made up says of no position
         // that she was signed in there, and another process may have given that position already.
         let signed_in = request.since.unwrap_or(Position::START).min(self.0.store.head());
         let request = Arc::new(request);
-        let _is_there = self.note_presence(&request).await?;
+        let _is_there = self.note_presence(&request.user, &request.device, request.presence).await?;
         let Some(mut since) = request.since else { return Box::pin(self.whole(request)).await };
         // Another process may have given the token. One that is still ahead then is from a time that was taken back: the
         // store was put back to an older state. What has happened from that on is not known by it.
@@ -257,7 +288,7 @@ impl Syncs {
             let news = self.news(&request, known, head, &rooms, may_gather).await?;
             if has_waited {
                 // After the read: what was read while the session was good may be told.
-                self.must_be_signed_in(&request, signed_in).await?;
+                self.must_be_signed_in(&request.user, &request.device, signed_in).await?;
             }
             has_waited = true;
             match news {
@@ -294,8 +325,12 @@ impl Syncs {
     /// Refuses a client that waited if its device was signed out meanwhile, or its account locked: what happened since is none of its business.
     /// New tokens for a device that is still there do not end a wait. Reads the store only when something about the
     /// device has changed since it was known to be signed in.
-    async fn must_be_signed_in(&self, request: &SyncRequest, signed_in: Position) -> Result<(), Error> {
-        let SyncRequest { user, device, .. } = request;
+    pub(crate) async fn must_be_signed_in(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        signed_in: Position,
+    ) -> Result<(), Error> {
         let topic = Topic::device(user.as_str(), device.as_str());
         if self.0.store.moved(topic, signed_in) == Moved::No {
             return Ok(());
@@ -486,7 +521,7 @@ pub(crate) fn wanted(request: &SyncRequest, mut data: Items) -> Items {
 }
 
 /// Counts one who waits, as long as he does.
-struct Waiting<'a>(&'a base::Gauge);
+pub(crate) struct Waiting<'a>(&'a base::Gauge);
 
 impl<'a> Waiting<'a> {
     fn new(gauge: &'a base::Gauge) -> Self {

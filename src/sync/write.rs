@@ -3,7 +3,7 @@
 //! Events are spliced in as they were made once for everybody; only what frames them, and each
 //! reader's `unsigned`, is written here.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use account::Seen;
 use base::Timestamp;
@@ -13,7 +13,7 @@ use room::read::{
     event::StoredEvent,
     receipts::{Receipt, ReceiptKind},
     summary::RoomNaming,
-    view::{Look, write_number, write_str},
+    view::{Form, Look, write_number, write_str},
 };
 use ruma::{OwnedUserId, UserId};
 use to_device::Message;
@@ -38,22 +38,22 @@ impl Out {
         self.0.extend_from_slice(json.as_bytes());
     }
 
-    fn bytes(&mut self, json: &[u8]) {
+    pub(crate) fn bytes(&mut self, json: &[u8]) {
         self.0.extend_from_slice(json);
     }
 
-    fn string(&mut self, text: &str) {
+    pub(crate) fn string(&mut self, text: &str) {
         write_str(&mut self.0, text);
     }
 
     /// A comma, unless an object or list was just opened.
-    fn comma(&mut self) {
+    pub(crate) fn comma(&mut self) {
         if !matches!(self.0.last(), None | Some(b'{' | b'[' | b',')) {
             self.0.push(b',');
         }
     }
 
-    fn key(&mut self, key: &str) {
+    pub(crate) fn key(&mut self, key: &str) {
         self.comma();
         self.string(key);
         self.0.push(b':');
@@ -106,8 +106,15 @@ impl Out {
         if messages.is_empty() {
             return;
         }
-        self.key("to_device");
-        self.raw("{\"events\":[");
+        self.open("to_device");
+        self.key("events");
+        self.messages(messages);
+        self.raw("}");
+    }
+
+    /// A list of messages to a device.
+    pub(crate) fn messages(&mut self, messages: &[Message]) {
+        self.raw("[");
         for Message { sender, kind, content } in messages {
             self.comma();
             self.raw("{");
@@ -119,7 +126,7 @@ impl Out {
             self.bytes(content);
             self.raw("}");
         }
-        self.raw("]}");
+        self.raw("]");
     }
 
     /// Whose devices changed, and who is shared no room with any more; nothing if nobody is.
@@ -158,8 +165,15 @@ impl Out {
     }
 
     fn account_data(&mut self, data: &Items) {
-        self.key("account_data");
-        self.raw("{\"events\":[");
+        self.open("account_data");
+        self.key("events");
+        self.items(data);
+        self.raw("}");
+    }
+
+    /// A list of account data.
+    pub(crate) fn items(&mut self, data: &Items) {
+        self.raw("[");
         for (kind, content) in data {
             self.comma();
             self.raw("{");
@@ -169,7 +183,7 @@ impl Out {
             self.bytes(content);
             self.raw("}");
         }
-        self.raw("]}");
+        self.raw("]");
     }
 
     /// Rooms that the user is invited to (`invite`, `invite_state`) or knocks at (`knock`, `knock_state`).
@@ -228,7 +242,7 @@ impl Out {
         if !part.receipts.is_empty() || part.typing.is_some() || part.extent == Extent::Whole {
             self.ephemeral(&part.receipts, part.typing.as_deref());
         }
-        if !part.data.is_empty() {
+        if !part.data.is_empty() || part.extent == Extent::Whole {
             self.account_data(&part.data);
         }
         self.raw("}");
@@ -306,14 +320,19 @@ impl Out {
         }
         if let Some(users) = typing {
             self.comma();
-            self.raw("{\"type\":\"m.typing\",\"content\":{\"user_ids\":[");
-            for user in users {
-                self.comma();
-                self.string(user.as_str());
-            }
-            self.raw("]}}");
+            self.typing_event(users);
         }
         self.raw("]}");
+    }
+
+    /// Who types.
+    pub(crate) fn typing_event(&mut self, users: &[OwnedUserId]) {
+        self.raw("{\"type\":\"m.typing\",\"content\":{\"user_ids\":[");
+        for user in users {
+            self.comma();
+            self.string(user.as_str());
+        }
+        self.raw("]}}");
     }
 
     fn receipts(&mut self, receipts: &[Arc<Receipt>]) {
@@ -323,21 +342,53 @@ impl Out {
         sorted.sort_by(|left, right| place_of(left).cmp(&place_of(right)));
         for of_thread in sorted.chunk_by(|left, right| left.thread == right.thread) {
             self.comma();
-            self.raw("{\"type\":\"m.receipt\",\"content\":{");
-            for of_event in of_thread.chunk_by(|left, right| left.event_id == right.event_id) {
-                self.open(of_event[0].event_id.as_str());
-                for of_kind in of_event.chunk_by(|left, right| left.kind == right.kind) {
-                    self.open(of_kind[0].kind.as_str());
-                    for receipt in of_kind {
-                        self.comma();
-                        self.raw(receipt.json());
-                    }
-                    self.raw("}");
+            self.receipts_in_order(of_thread);
+        }
+    }
+
+    /// An event of all these receipts. JSON holds one of a user on an event: that in no thread, which says most, or else
+    /// the newest.
+    pub(crate) fn receipt_event(&mut self, receipts: &[Arc<Receipt>]) {
+        let mut sorted: Vec<&Receipt> = receipts.iter().map(|receipt| &**receipt).collect();
+        sorted.sort_by_key(|receipt| {
+            let place = (&receipt.event_id, receipt.kind, &receipt.user_id);
+            (place, receipt.thread.is_some(), Reverse(receipt.position))
+        });
+        sorted.dedup_by_key(|receipt| (&receipt.event_id, receipt.kind, &receipt.user_id));
+        self.receipts_in_order(&sorted);
+    }
+
+    /// An event of receipts, which are in the order of their events and kinds.
+    fn receipts_in_order(&mut self, receipts: &[&Receipt]) {
+        self.raw("{\"type\":\"m.receipt\",\"content\":{");
+        for of_event in receipts.chunk_by(|left, right| left.event_id == right.event_id) {
+            self.open(of_event[0].event_id.as_str());
+            for of_kind in of_event.chunk_by(|left, right| left.kind == right.kind) {
+                self.open(of_kind[0].kind.as_str());
+                for receipt in of_kind {
+                    self.comma();
+                    self.raw(receipt.json());
                 }
                 self.raw("}");
             }
-            self.raw("}}");
+            self.raw("}");
         }
+        self.raw("}}");
+    }
+
+    /// An event.
+    pub(crate) fn look(&mut self, look: &Look, form: Form, now: Timestamp) {
+        look.write(&mut self.0, form, now);
+    }
+
+    /// A number.
+    pub(crate) fn long(&mut self, number: u64) {
+        write_number(&mut self.0, number);
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// A number under a key.

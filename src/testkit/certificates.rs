@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use ruma::ServerName;
 use server::{
-    config::{AuthorityConfig, Config, Registration, TlsFiles},
+    config::{AuthorityConfig, Config, TlsFiles},
     tls::Certificates,
 };
 use tempfile::TempDir;
@@ -64,15 +64,8 @@ impl CertificateAuthority {
     pub fn acceptor(&self, name: &ServerName) -> TlsAcceptor {
         let config = Config {
             authorities: vec![AuthorityConfig {
-                name: name.to_owned(),
-                key_file: "unused".into(),
-                old_keys: Vec::new(),
-                hosts: Vec::new(),
-                client_url: None,
-                livekit_url: None,
-                federation_address: None,
                 tls: Some(self.issue(name)),
-                registration: Registration::default(),
+                ..AuthorityConfig::new(name.to_owned(), "unused".into())
             }],
             ..Config::default()
         };

@@ -187,15 +187,9 @@ impl Server {
 
     fn config(&self) -> Config {
         let authorities = self.machine.names.iter().map(|name| AuthorityConfig {
-            name: name.clone(),
-            key_file: "unused: the key is given".into(),
-            old_keys: Vec::new(),
-            hosts: Vec::new(),
-            client_url: None,
-            livekit_url: None,
-            federation_address: None,
             tls: self.net.0.authority.as_ref().map(|authority| authority.issue(name)),
             registration: Registration { mode: RegistrationMode::Open, ..Registration::default() },
+            ..AuthorityConfig::new(name.clone(), "unused: the key is given".into())
         });
         Config {
             authorities: authorities.collect(),

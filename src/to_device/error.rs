@@ -12,6 +12,9 @@ pub enum Error {
     /// The messages are larger or more than go at once; the text is public.
     #[error("too large: {0}")]
     TooLarge(&'static str),
+    /// So much of what the sender has sent waits for one of the devices that nothing more of his is kept for it.
+    #[error("the share that the sender has of an inbox is full")]
+    ShareFull,
     /// Devices changed under every attempt.
     #[error("the devices changed under every attempt")]
     Contended,

@@ -1,30 +1,20 @@
 //! What waits for a device, until it has it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use account::Standing;
 use base::Attempts;
 use bytes::Bytes;
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
-use store::{Batch, CommitError, Order, Position, Range, Reads, Slot, UpTo};
+use ruma::{DeviceId, UserId};
+use store::{Batch, CommitError, Order, Position, Range, Slot, UpTo};
 use tracing::warn;
 
 use crate::{
     Error, ToDevice,
-    tables::{BYTES, COUNT, INBOX, INBOX_USE, MessageRow},
+    shares::{self, Fit, Room},
+    tables::{BYTES, COUNT, INBOX, INBOX_USE, MessageRow, counted},
     to_device::inbox_topic,
 };
-
-/// So much waits for one device; what comes then is not kept.
-pub(crate) const MOST_WAITING: i64 = 100_000;
-pub(crate) const MOST_WAITING_BYTES: i64 = 128 << 20;
-
-/// Of that, messages from other servers take one part in so many: whoever has a key of a server could fill it all, and what
-/// colleagues send would not be kept.
-const PART_OF_OTHERS: i64 = 4;
 
 /// So many messages, and about so many bytes of them, are told in one answer.
 pub(crate) const PAGE: usize = 100;
@@ -53,23 +43,24 @@ pub struct Page {
     pub rest: Option<Position>,
 }
 
-/// How much waits for devices of ours while a batch is made.
-pub(crate) struct Room(BTreeMap<(OwnedUserId, OwnedDeviceId), (i64, i64)>);
+/// What waits for a device, as far as it goes into one answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// From there on the next answer goes on.
+    pub next: String,
+    /// Whether there is more.
+    pub has_more: bool,
+}
 
-impl Room {
-    /// Whether there is room for a message, which it has then.
-    fn take(&mut self, device: &Standing, sender: &str, bytes: i64) -> bool {
-        let waiting = self.0.entry((device.user().to_owned(), device.device().to_owned())).or_default();
-        let is_of_ours =
-            UserId::parse(sender).is_ok_and(|sender| sender.server_name() == device.user().server_name());
-        let part = if is_of_ours { 1 } else { PART_OF_OTHERS };
-        let has_room =
-            waiting.0 < MOST_WAITING / part && waiting.1.saturating_add(bytes) <= MOST_WAITING_BYTES / part;
-        if has_room {
-            *waiting = (waiting.0 + 1, waiting.1 + bytes);
-        }
-        has_room
-    }
+/// What was taken away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Away {
+    /// Whether it was all that there was.
+    pub(crate) is_all: bool,
+    /// How many messages it were.
+    pub(crate) count: u64,
 }
 
 impl ToDevice {
@@ -93,7 +84,7 @@ impl ToDevice {
         if self.inner.quiet.get(&key).is_some_and(|known| known.holds(store, [inbox_topic(user, device)])) {
             return Ok(Page::default());
         }
-        let all_gone = self.take_away(user, device, after).await?;
+        let all_gone = self.take_away(user, device, after).await?.is_all;
         let names = (user.as_str(), device.as_str());
         let range =
             Range::prefix(&names).after(&(names.0, names.1, after)).through(&(names.0, names.1, head));
@@ -105,15 +96,49 @@ impl ToDevice {
         Ok(page(rows))
     }
 
-    /// Takes away what a device has; whether that is all that it was sent up to there.
-    async fn take_away(
+    /// What waits for a device, from where an answer before says to go on; it stays where it is. `limit` is a wish.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParam`] for what no answer said, [`Error::Store`].
+    pub async fn waiting(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        from: Option<&str>,
+        limit: usize,
+    ) -> Result<Waiting, Error> {
+        let position = |from: &str| from.strip_prefix('d').and_then(|position| position.parse().ok());
+        let after = match from.map(position) {
+            None => Position::START,
+            Some(Some(position)) => Position(position),
+            Some(None) => return Err(Error::InvalidParam("this is not a token of this server")),
+        };
+        // Before the read: what comes after it is told next time.
+        let head = self.inner.store.head();
+        let limit = limit.clamp(1, PAGE);
+        let names = (user.as_str(), device.as_str());
+        let range =
+            Range::prefix(&names).after(&(names.0, names.1, after)).through(&(names.0, names.1, head));
+        let mut rows = self.inner.store.scan(&INBOX, range, Order::Ascending, limit + 1).await?;
+        let last = rows.get(limit.saturating_sub(1)).map(|((.., position), _)| *position);
+        let is_limited = rows.len() > limit;
+        rows.truncate(limit);
+        let Page { messages, rest } = page(rows);
+        let through = rest.or(last.filter(|_| is_limited));
+        let next = format!("d{}", through.unwrap_or(head.max(after)).0);
+        Ok(Waiting { messages, next, has_more: through.is_some() })
+    }
+
+    /// Takes away what a device has, or what waited too long for it.
+    pub(crate) async fn take_away(
         &self,
         user: &UserId,
         device: &DeviceId,
         through: Position,
-    ) -> Result<bool, store::Error> {
+    ) -> Result<Away, store::Error> {
+        let mut away = Away { is_all: true, count: 0 };
         if through == Position::START {
-            return Ok(true);
+            return Ok(away);
         }
         let names = (user.as_str(), device.as_str());
         let store = &self.inner.store;
@@ -121,7 +146,7 @@ impl ToDevice {
         loop {
             let range = Range::prefix(&names).through(&(names.0, names.1, through));
             let rows = store.scan(&INBOX, range, Order::Ascending, AWAY_AT_ONCE).await?;
-            let Some((first, row)) = rows.first() else { return Ok(true) };
+            let Some((first, row)) = rows.first() else { return Ok(away) };
             let mut batch = Batch::new();
             // Of two requests that take the same away, one does: it is counted once.
             batch.require(&INBOX, first, Some(row));
@@ -132,39 +157,28 @@ impl ToDevice {
             }
             batch.add(&INBOX_USE, &(names.0, names.1, COUNT), -counted(rows.len() as u64));
             batch.add(&INBOX_USE, &(names.0, names.1, BYTES), -bytes);
+            shares::put(&mut batch, user, device, rows.iter().map(|(_, row)| row), -1);
             match store.commit(batch).await {
-                Ok(_) if rows.len() < AWAY_AT_ONCE => return Ok(true),
-                Ok(_) => {}
+                Ok(_) => {
+                    away.count += rows.len() as u64;
+                    if rows.len() < AWAY_AT_ONCE {
+                        return Ok(away);
+                    }
+                }
                 Err(CommitError::Conflict { .. }) if attempts.again(&self.inner.random).await => {}
                 Err(error) => {
                     if !error.stops_writes() {
                         warn!(user_id = %user, device_id = %device, %error, "what a device has could not be taken away");
                     }
-                    return Ok(false);
+                    away.is_all = false;
+                    return Ok(away);
                 }
             }
         }
     }
 
-    /// How much waits for these devices.
-    pub(crate) async fn room_of(&self, devices: impl Iterator<Item = &Standing>) -> Result<Room, Error> {
-        let devices: BTreeSet<(&UserId, &DeviceId)> =
-            devices.map(|standing| (standing.user(), standing.device())).collect();
-        let mut reads = Reads::new();
-        let of = |what: u8| -> Vec<(&str, &str, u8)> {
-            devices.iter().map(|(user, device)| (user.as_str(), device.as_str(), what)).collect()
-        };
-        let counts = reads.get_many(&INBOX_USE, &of(COUNT));
-        let bytes = reads.get_many(&INBOX_USE, &of(BYTES));
-        let mut found = self.inner.store.read(reads).await?;
-        let used = found.take_many(counts)?.into_iter().zip(found.take_many(bytes)?);
-        let used = used.map(|(count, bytes)| (count.unwrap_or_default().0, bytes.unwrap_or_default().0));
-        let names = devices.iter().map(|(user, device)| ((*user).to_owned(), (*device).to_owned()));
-        Ok(Room(names.zip(used).collect()))
-    }
-
     /// Adds a message for a device to a batch, at the position of a slot of which no other message for that device
-    /// is. Whether there was room for it.
+    /// is, if there is room for it.
     pub(crate) fn put_message(
         &self,
         batch: &mut Batch,
@@ -172,17 +186,18 @@ impl ToDevice {
         room: &mut Room,
         device: &Standing,
         row: &MessageRow,
-    ) -> bool {
+    ) -> Fit {
         let bytes = counted(row.size());
-        if !room.take(device, &row.sender, bytes) {
-            return false;
+        let fit = room.take(device, bytes);
+        if fit == Fit::Fits {
+            let (user, name) = (device.user(), device.device());
+            batch.append(&INBOX, &(user.as_str(), name.as_str()), slot, row);
+            batch.add(&INBOX_USE, &(user.as_str(), name.as_str(), COUNT), 1);
+            batch.add(&INBOX_USE, &(user.as_str(), name.as_str(), BYTES), bytes);
+            shares::put(batch, user, name, [row], 1);
+            batch.touch_with(slot, inbox_topic(user, name));
         }
-        let (user, name) = (device.user(), device.device());
-        batch.append(&INBOX, &(user.as_str(), name.as_str()), slot, row);
-        batch.add(&INBOX_USE, &(user.as_str(), name.as_str(), COUNT), 1);
-        batch.add(&INBOX_USE, &(user.as_str(), name.as_str(), BYTES), bytes);
-        batch.touch_with(slot, inbox_topic(user, name));
-        true
+        fit
     }
 }
 
@@ -209,9 +224,4 @@ fn page(rows: Vec<((String, String, Position), MessageRow)>) -> Page {
     }
     page.rest = (page.messages.len() < count).then_some(last);
     page
-}
-
-/// A number as counters have it.
-pub(crate) fn counted(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -9,20 +9,23 @@
 //! batch that acknowledges the client, and goes when that server has taken it. It is sent again as it was, under its
 //! `message_id`, by which the other server knows it.
 //!
-//! Everything has a bound. What is beyond that of an inbox or outbox is *not kept*, the newest first: whoever
-//! floods a device puts nothing out that waits there. It is counted (`yakuba_to_device_messages`); the sender is not
-//! told, for a request goes to many devices, and one that is never used any more must not keep it from the others.
+//! Everything has a bound. Of an inbox each sender, and each other server, has a share (`shares`): a user of ours whose own is
+//! full is told so, and what another server sends beyond its share is not kept. Nor is, the newest first, what is beyond the
+//! bound of an inbox or outbox: whoever floods a device puts nothing out that waits there. All of that is counted
+//! (`yakuba_to_device_messages`). What nobody fetches goes with time (`ages`).
 //!
-//! Nothing here knows HTTP. Reading order: [`ToDevice`], `send`, `inbox`, `outbox`, `receive`, `forget`.
+//! Nothing here knows HTTP. Reading order: [`ToDevice`], `send`, `inbox`, `shares`, `outbox`, `receive`, `forget`, `ages`.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging>
 
+mod ages;
 mod error;
 mod forget;
 mod inbox;
 mod outbox;
 mod receive;
 mod send;
+mod shares;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -30,10 +33,11 @@ mod to_device;
 
 pub use self::{
     error::Error,
-    inbox::{Message, Page},
+    inbox::{Message, Page, Waiting},
     outbox::{Due, OUTGOING, Unit, destinations_of},
     receive::{Incoming, Outcome},
     send::{Messages, Sending},
+    shares::count_shares,
     tables::checks,
     to_device::{Contacts, NoContacts, Parts, ToDevice},
 };

@@ -11,8 +11,7 @@ use tracing::warn;
 
 use crate::{
     Error, ToDevice,
-    inbox::counted,
-    tables::{BYTES, COUNT, OUTBOX, OUTBOX_USE},
+    tables::{BYTES, COUNT, OUTBOX, OUTBOX_USE, counted},
     to_device::Counts,
 };
 

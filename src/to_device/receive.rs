@@ -10,13 +10,14 @@ use base::Attempts;
 use bytes::Bytes;
 use ruma::{OwnedUserId, ServerName};
 use store::{Batch, CommitError, Order, Range, Reads};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     Error, Messages, ToDevice,
-    inbox::{counted, wake},
+    inbox::wake,
     send::{LONGEST_NAME, MOST_NAMED, Reached, Wanted, are_few, check_content},
-    tables::{MessageRow, NameHash, TAKEN, TAKEN_ORDER, TAKEN_USE, TakenRow},
+    shares::Fit,
+    tables::{MessageRow, NameHash, TAKEN, TAKEN_ORDER, TAKEN_USE, TakenRow, counted},
 };
 
 /// So many names of one server's units are remembered; the oldest go first, and at most so many with one batch.
@@ -151,8 +152,12 @@ impl ToDevice {
         reached: &[Reached<'_>],
         remembered: i64,
     ) -> Result<(), Error> {
-        let mut room = self.room_of(reached.iter().map(|reached| &reached.standing)).await?;
-        let (mut batch, mut stored, mut full, mut new) = (Batch::new(), 0, 0, 0);
+        // All of them are of that server, whoever it is.
+        let Some(sender) = units.iter().zip(names).find_map(|(unit, name)| name.map(|_| &unit.sender)) else {
+            return Ok(());
+        };
+        let mut room = self.room_of(sender, reached.iter().map(|reached| &reached.standing)).await?;
+        let (mut batch, mut stored, mut full, mut refused, mut new) = (Batch::new(), 0, 0, 0, 0);
         let mut required = BTreeSet::new();
         for of_unit in reached.chunk_by(|one, other| one.unit == other.unit) {
             let Some((incoming, name)) = of_unit
@@ -170,11 +175,13 @@ impl ToDevice {
                 let content = Bytes::copy_from_slice(content.get().as_bytes());
                 let (sender, kind) = (incoming.sender.to_string(), incoming.kind.clone());
                 let row = MessageRow { sender, kind, content };
-                if self.put_message(&mut batch, slot, &mut room, standing, &row) {
-                    stored += 1;
-                    woken.insert(standing.user());
-                } else {
-                    full += 1;
+                match self.put_message(&mut batch, slot, &mut room, standing, &row) {
+                    Fit::Fits => {
+                        stored += 1;
+                        woken.insert(standing.user());
+                    }
+                    Fit::ShareFull => refused += 1,
+                    Fit::Full => full += 1,
                 }
             }
             if !woken.is_empty() {
@@ -185,6 +192,7 @@ impl ToDevice {
                 new += 1;
             }
         }
+        self.tell_overflow(origin, refused);
         if stored == 0 {
             self.inner.counts.add("full", full);
             return Ok(());
@@ -199,6 +207,14 @@ impl ToDevice {
         self.inner.counts.add("stored", stored);
         self.inner.counts.add("full", full);
         Ok(())
+    }
+
+    /// Notes what another server sent beyond its share. It is told so by nothing: it could only send it again.
+    fn tell_overflow(&self, origin: &ServerName, refused: u64) {
+        self.inner.counts.add("share full", refused);
+        if refused > 0 && self.inner.overflows.take(&origin.as_str(), self.inner.clock.instant()).is_ok() {
+            warn!(%origin, count = refused, "a server's share of inboxes is full, and what else it sends for them is not kept");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     Error, ToDevice,
     inbox::wake,
     outbox::{self, Outgoing},
+    shares::Fit,
     tables::{MessageRow, NameHash, SERVED},
 };
 
@@ -93,10 +94,10 @@ impl ToDevice {
     /// after a restart or with another token of the device.
     ///
     /// Devices of ours that are not there get nothing, nor do servers with which we exchange nothing or of which the user has
-    /// named too many that nobody knows; who has no room left neither. All of that is counted and no error.
+    /// named too many that nobody knows; whom too many others have sent too much neither. All of that is counted and no error.
     ///
     /// # Errors
-    /// [`Error::BadMessage`], [`Error::InvalidParam`], [`Error::TooLarge`]; [`Error::Contended`],
+    /// [`Error::BadMessage`], [`Error::InvalidParam`], [`Error::TooLarge`]; [`Error::ShareFull`], [`Error::Contended`],
     /// [`Error::Account`], [`Error::Store`], [`Error::Commit`], after which it may be tried again.
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3sendtodeviceeventtypetxnid>
@@ -183,7 +184,7 @@ impl ToDevice {
         if !are_few(&reached) {
             return Err(Error::TooLarge("one request reaches 10,000 devices and comes to 16 MiB at most"));
         }
-        let mut room = self.room_of(reached.iter().map(|reached| &reached.standing)).await?;
+        let mut room = self.room_of(user, reached.iter().map(|reached| &reached.standing)).await?;
         let from = user.server_name();
         let (mut batch, mut stored, mut full) = (Batch::new(), 0, 0);
         batch.insert(&SERVED, &(user.as_str(), device.as_str(), checked.name), &self.now_ms());
@@ -194,11 +195,16 @@ impl ToDevice {
                 standing.require(&mut batch);
                 let content = Bytes::copy_from_slice(content.get().as_bytes());
                 let row = MessageRow { sender: user.to_string(), kind: kind.to_owned(), content };
-                if self.put_message(&mut batch, slot, &mut room, standing, &row) {
-                    stored += 1;
-                    woken.insert(standing.user());
-                } else {
-                    full += 1;
+                match self.put_message(&mut batch, slot, &mut room, standing, &row) {
+                    Fit::Fits => {
+                        stored += 1;
+                        woken.insert(standing.user());
+                    }
+                    Fit::ShareFull => {
+                        self.inner.counts.add("refused", 1);
+                        return Err(Error::ShareFull);
+                    }
+                    Fit::Full => full += 1,
                 }
             }
             wake(&mut batch, slot, &woken);

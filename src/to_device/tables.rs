@@ -13,6 +13,11 @@ pub(crate) type NameHash = [u8; 32];
 pub(crate) const COUNT: u8 = 0;
 pub(crate) const BYTES: u8 = 1;
 
+/// A number as counters have it.
+pub(crate) fn counted(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// Messages that wait for a device; key: user, device, position.
 pub(crate) static INBOX: Table<(String, String, Position), MessageRow> =
     Table::new(240, "to_device.inbox", Tuning::Queue);
@@ -72,6 +77,13 @@ pub(crate) struct TakenRow {
 }
 row!(TakenRow, schema = 1);
 
+/// How much of what waits for a device came from whom; key: user, device, origin as `shares` names it, what is counted.
+pub(crate) static INBOX_SHARES: Table<(String, String, String, u8), Counter> =
+    Table::new(248, "to_device.inbox_shares", Tuning::Small);
+
+/// Where the head was at an hour that servers over these data have run; key: which hour.
+pub(crate) static HOURS: Table<u64, Position> = Table::new(249, "to_device.hours", Tuning::Small);
+
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     vec![
@@ -83,6 +95,8 @@ pub fn checks() -> Vec<TableCheck> {
         TAKEN.check(),
         TAKEN_ORDER.check(),
         TAKEN_USE.check(),
+        INBOX_SHARES.check(),
+        HOURS.check(),
     ]
 }
 

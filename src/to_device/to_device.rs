@@ -1,6 +1,6 @@
 //! The crate's one handle and what its verbs share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use account::{Accounts, DeviceEnds};
 use async_trait::async_trait;
@@ -9,11 +9,14 @@ use pdu::Authorities;
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Store, Topic, UpTo};
 
-use crate::tables::{INBOX, INBOX_USE, SERVED};
+use crate::tables::{INBOX, INBOX_SHARES, INBOX_USE, SERVED};
 
 /// So many servers that never answered or called one user has us try: those of a room that is as large as a country at once.
 /// Names may be invented, and each costs rows and attempts.
 const STRANGERS: Rate = Rate { per_second: 1.0, burst: 2_000 };
+
+/// How often it is told of one other server that it sends more than is kept.
+const OVERFLOWS: Rate = Rate { per_second: 1.0 / 600.0, burst: 1 };
 
 /// With whom messages may be exchanged: a port, since what knows it stands above.
 pub trait Contacts: Send + Sync {
@@ -48,6 +51,8 @@ pub struct Parts<'a> {
     pub authorities: Arc<Authorities>,
     /// With whom they may be exchanged.
     pub contacts: Arc<dyn Contacts>,
+    /// How long messages wait for a device that never asks for them, in time that servers run.
+    pub kept: Duration,
     /// Memory for the devices of which it is known that nothing waits for them: each takes some 200 bytes.
     pub memory: ByteSize,
     /// The clock.
@@ -74,6 +79,9 @@ pub(crate) struct Inner {
     pub(crate) contacts: Arc<dyn Contacts>,
     /// By user, for each server that he has us try which nobody knows.
     pub(crate) strangers: Buckets,
+    /// By server, for telling that its share is full.
+    pub(crate) overflows: Buckets,
+    pub(crate) kept: Duration,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) quiet: Quiet,
@@ -95,9 +103,11 @@ impl Counts {
 }
 
 impl ToDevice {
-    /// Opens the messages in a store, has them go with their devices, and starts the task that forgets what was served.
+    /// Opens the messages in a store, has them go with their devices, and starts the tasks that forget what was served and what
+    /// nobody fetched.
     pub fn open(parts: Parts<'_>) -> Self {
-        let Parts { store, accounts, authorities, contacts, memory, clock, random, tasks, metrics } = parts;
+        let Parts { store, accounts, authorities, contacts, kept, memory, clock, random, tasks, metrics } =
+            parts;
         let to_device = Self {
             inner: Arc::new(Inner {
                 store,
@@ -105,6 +115,8 @@ impl ToDevice {
                 authorities,
                 contacts,
                 strangers: Buckets::new(STRANGERS),
+                overflows: Buckets::new(OVERFLOWS),
+                kept,
                 quiet: quiet(metrics, memory),
                 clock,
                 random,
@@ -116,6 +128,7 @@ impl ToDevice {
         };
         accounts.add_device_ends(Arc::new(OfDevices));
         to_device.start_forgetting(tasks);
+        to_device.start_ageing(tasks, metrics);
         to_device
     }
 }
@@ -142,6 +155,7 @@ impl DeviceEnds for OfDevices {
             let prefix = (user.as_str(), device.as_str());
             batch.delete_prefix(&INBOX, &prefix);
             batch.delete_prefix(&INBOX_USE, &prefix);
+            batch.delete_prefix(&INBOX_SHARES, &prefix);
             batch.delete_prefix(&SERVED, &prefix);
             // What is known of its inbox is known no more.
             batch.touch([inbox_topic(user, device)]);

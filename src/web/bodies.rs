@@ -22,7 +22,8 @@ use crate::{Address, ApiError, Body, Kit};
 /// A body that takes longer to arrive is given up.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A streamed one has besides the time that its largest size takes at so many bytes a second.
+/// A streamed one has besides the time that what has come of it takes at so many bytes a second. So whoever sends next to
+/// nothing keeps no place of those who upload, however large he says his file to be.
 const SLOWEST_STREAM: u64 = 32 << 10;
 
 /// So is one of which nothing has come for so long.
@@ -207,19 +208,20 @@ pub struct BodyStream {
     body: Limited<Body>,
     clock: Clock,
     pause: Duration,
-    /// When it must be whole.
+    /// When it would have to be whole if nothing had come of it.
     end: Instant,
+    received: u64,
     limit: ByteSize,
 }
 
 impl BodyStream {
     pub(crate) fn new(kit: &Kit, body: Body, limit: ByteSize) -> BodyStream {
-        let transfer = Duration::from_secs(limit.as_u64() / SLOWEST_STREAM);
         BodyStream {
             body: Limited::new(body, limit.as_usize()),
             clock: kit.clock.clone(),
             pause: kit.body_pause,
-            end: kit.clock.instant() + kit.body_timeout + transfer,
+            end: kit.clock.instant() + kit.body_timeout,
+            received: 0,
             limit,
         }
     }
@@ -230,7 +232,8 @@ impl BodyStream {
     /// 413, 408, 400. Then it is over.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         loop {
-            let left = self.end.since(self.clock.instant()).min(self.pause);
+            let end = self.end + Duration::from_secs(self.received / SLOWEST_STREAM);
+            let left = end.since(self.clock.instant()).min(self.pause);
             if left.is_zero() {
                 return Err(too_slow());
             }
@@ -238,7 +241,11 @@ impl BodyStream {
             match frame {
                 None => return Ok(None),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    Ok(data) if !data.is_empty() => {
+                        let more = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                        self.received = self.received.saturating_add(more);
+                        return Ok(Some(data));
+                    }
                     // Nothing, or trailers.
                     Ok(_) | Err(_) => {}
                 },

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{header::USER_AGENT, request::Parts};
 use serde::de::DeserializeOwned;
 
-use crate::{Address, ApiError, Face, bodies::BodyStream, json::parse_json};
+use crate::{Address, ApiError, Face, Response, bodies::BodyStream, json::parse_json};
 
 /// So many bytes of a client's name for itself are looked at.
 const LONGEST_AGENT: usize = 256;
@@ -82,6 +82,20 @@ impl<C> RawCall<C> {
             .map_err(|error| crate::convert::bad_parameter(&error))
     }
 }
+
+/// Says of an answer that its request changed nothing, so that it counts as one that reads. For endpoints of
+/// [`Class::Membership`].
+///
+/// [`Class::Membership`]: crate::Class::Membership
+#[must_use]
+pub fn costless(mut response: Response) -> Response {
+    response.extensions_mut().insert(Costless);
+    response
+}
+
+/// See [`costless`].
+#[derive(Clone, Copy)]
+pub(crate) struct Costless;
 
 /// The variables of a path, percent-decoded, in the order in which they stand there.
 #[derive(Clone, Debug, Default)]

@@ -35,6 +35,8 @@ pub struct User {
     pub is_suspended: bool,
     /// Whether the user may sign out and do nothing else.
     pub is_locked: bool,
+    /// Whether the token has run out, so that it signs out and does nothing else.
+    pub is_expired: bool,
 }
 
 impl User {
@@ -66,7 +68,7 @@ pub struct Origin {
 /// Who an access token stands for.
 #[async_trait]
 pub trait TokenCheck: Send + Sync {
-    /// The user and device that hold this access token at this authority.
+    /// The user and device that hold this access token at this authority, also where it has run out.
     async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError>;
 }
 
@@ -93,13 +95,14 @@ pub enum TokenError {
 #[async_trait]
 impl TokenCheck for Accounts {
     async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError> {
-        match Accounts::authenticate(self, authority, token).await {
-            Ok(Session { user_id, device_id, admin, moderation, .. }) => Ok(User {
+        match self.find_session(authority, token).await {
+            Ok(Session { user_id, device_id, admin, moderation, is_expired, .. }) => Ok(User {
                 user_id,
                 device_id,
                 is_admin: admin,
                 is_suspended: moderation.suspended,
                 is_locked: moderation.locked,
+                is_expired,
             }),
             Err(account::Error::UnknownToken { soft_logout }) => Err(TokenError::Unknown { soft_logout }),
             // The account went, and its tokens with it.
@@ -204,7 +207,7 @@ pub trait Identify: Sized + Send + 'static {
     /// Refuses whom the endpoint is closed to, as far as the head shows who that is.
     ///
     /// # Errors
-    /// 401 `M_USER_LOCKED`, 403 `M_USER_SUSPENDED`.
+    /// 401 `M_UNKNOWN_TOKEN` with `soft_logout`, 401 `M_USER_LOCKED`, 403 `M_USER_SUSPENDED`.
     fn may_reach(_shown: &Self::Shown, _reach: Reach) -> Result<(), ApiError> {
         Ok(())
     }
@@ -279,6 +282,9 @@ impl Identify for User {
     }
 
     fn may_reach(shown: &User, reach: Reach) -> Result<(), ApiError> {
+        if shown.is_expired && !reach.by_expired {
+            return Err(TokenError::Unknown { soft_logout: true }.into());
+        }
         if shown.is_locked && !reach.by_locked {
             return Err(TokenError::Locked.into());
         }

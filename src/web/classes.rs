@@ -14,10 +14,16 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
         ["_matrix", "client", _version, rest @ ..] => Some(of_client(method, rest)),
         // Whoever shows a token there counts as a user, whoever shows none as a stranger.
         ["_matrix", "media", _version, rest @ ..] => Some(of_client(method, rest)),
+        ["_matrix", "static", rest @ ..] => Some(of_client(method, rest)),
         ["_matrix", "federation", _version, rest @ ..] => Some(of_peer(rest)),
         ["_matrix", "key", _version, "query", ..] => Some(Class::PeerKeys),
         ["_synapse", "admin", _version, "register"] => Some(Class::Registration),
-        ["_matrix" | "_synapse" | ".well-known", ..] => Some(Class::Open),
+        ["_synapse", "admin", ..] => Some(Class::Write),
+        ["_yakuba", .., "sign-in"] if method == Method::POST => Some(Class::Login),
+        ["_yakuba", .., "sign-up"] if method == Method::POST => Some(Class::Registration),
+        // Whoever signs in by a client registers it, and may have it wait.
+        ["_yakuba", "oauth2", "register" | "device"] => Some(Class::Registration),
+        ["_matrix" | "_synapse" | "_yakuba" | ".well-known", ..] => Some(Class::Open),
         _ => None,
     }
 }
@@ -25,9 +31,9 @@ pub(crate) fn class_of(method: &Method, path: &str) -> Option<Class> {
 fn of_client(method: &Method, segments: &[&str]) -> Class {
     let post = method == Method::POST;
     match segments {
-        ["login"] if post => Class::Login,
+        ["login"] | ["login", "sso", ..] | ["client", "login", ..] if post => Class::Login,
         ["register"] | ["register", "m.login.registration_token", ..] => Class::Registration,
-        ["sync"] => Class::Sync,
+        ["sync" | "events"] | ["org.matrix.simplified_msc3575", "sync"] => Class::Sync,
         [_, "delayed_events", _, ..] if post => Class::Delays,
         ["rooms", _, "send" | "redact", ..] => Class::Send,
         ["rooms", _, "state", ..] if method == Method::PUT => Class::Send,
@@ -37,6 +43,7 @@ fn of_client(method: &Method, segments: &[&str]) -> Class {
             Class::Membership
         }
         ["directory", ..] if method != Method::GET => Class::Directory,
+        ["media", "preview_url"] | ["preview_url"] => Class::Search,
         ["publicRooms" | "search"] | ["user_directory" | "directory" | "room_summary", ..] => Class::Search,
         ["rooms", _, "hierarchy" | "summary" | "timestamp_to_event"] | [.., "mutual_rooms"] => Class::Search,
         _ if method == Method::GET => Class::Read,
@@ -65,10 +72,16 @@ mod tests {
             ("POST", "/_matrix/media/v3/upload", Class::Write),
             ("GET", "/_matrix/media/v3/download/{server_name}/{media_id}", Class::Read),
             ("GET", "/_matrix/client/v3/login", Class::Read),
+            ("POST", "/_matrix/client/v1/login/get_token", Class::Write),
+            ("POST", "/_matrix/client/v3/login/sso/redirect", Class::Login),
+            ("POST", "/_matrix/static/client/login/", Class::Login),
+            ("GET", "/_yakuba/client/email", Class::Open),
             ("POST", "/_matrix/client/v3/register", Class::Registration),
             ("GET", "/_matrix/client/v1/register/m.login.registration_token/validity", Class::Registration),
             ("GET", "/_matrix/client/v3/register/available", Class::Read),
             ("GET", "/_matrix/client/v3/sync", Class::Sync),
+            ("POST", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync", Class::Sync),
+            ("GET", "/_matrix/client/v3/events", Class::Sync),
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", Class::Send),
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Send),
             ("GET", "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Class::Read),
@@ -83,6 +96,8 @@ mod tests {
             ("DELETE", "/_matrix/client/v3/directory/room/{room_alias}", Class::Directory),
             ("PUT", "/_matrix/client/v3/directory/list/room/{room_id}", Class::Directory),
             ("GET", "/_matrix/client/v3/publicRooms", Class::Search),
+            ("GET", "/_matrix/client/v1/media/preview_url", Class::Search),
+            ("GET", "/_matrix/media/v3/preview_url", Class::Search),
             ("GET", "/_matrix/client/v1/rooms/{room_id}/hierarchy", Class::Search),
             ("GET", "/_matrix/client/v3/rooms/{room_id}/messages", Class::Read),
             ("PUT", "/_matrix/client/v3/rooms/{room_id}/typing/{user_id}", Class::Write),
@@ -99,6 +114,12 @@ mod tests {
             ("GET", "/_matrix/key/v2/server", Class::Open),
             ("GET", "/.well-known/matrix/client", Class::Open),
             ("POST", "/_synapse/admin/v1/register", Class::Registration),
+            ("PUT", "/_synapse/admin/v1/send_server_notice/{txn_id}", Class::Write),
+            ("POST", "/_yakuba/sign-in", Class::Login),
+            ("POST", "/_yakuba/sign-up", Class::Registration),
+            ("GET", "/_yakuba/sign-in", Class::Open),
+            ("POST", "/_yakuba/oauth2/register", Class::Registration),
+            ("POST", "/_yakuba/oauth2/token", Class::Open),
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert_eq!(class_of(&method, path), Some(class), "{method} {path}");

@@ -86,6 +86,18 @@ impl From<push::Error> for ApiError {
     }
 }
 
+impl From<search::Error> for ApiError {
+    fn from(error: search::Error) -> ApiError {
+        match error {
+            search::Error::BadToken => ApiError::invalid_param("`next_batch` is not a token of a search"),
+            error @ search::Error::Busy => ApiError::unavailable(error),
+            search::Error::Room(cause) => cause.into(),
+            search::Error::Store(cause) => cause.into(),
+            search::Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
 impl From<room::Error> for ApiError {
     fn from(error: room::Error) -> ApiError {
         use room::Error;
@@ -137,6 +149,11 @@ impl From<room::Error> for ApiError {
                 StatusCode::FORBIDDEN,
                 "M_INVITE_BLOCKED",
                 format!("{user} does not take this invite"),
+            ),
+            Error::ServerNotices => ApiError::new(
+                StatusCode::FORBIDDEN,
+                "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
+                "In this room your server tells you what you have to know; the invite cannot be refused",
             ),
             Error::DelayTooLong(longest) => {
                 let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
@@ -281,10 +298,37 @@ impl From<account::Error> for ApiError {
                 format!("{kind} cannot be set through account data"),
             ),
             Error::Limited { limit, retry_after } => ApiError::over(limit, retry_after),
+            Error::Contact(cause) => cause.into(),
             Error::Room(cause) => cause.into(),
             Error::Contended => ApiError::unavailable(error),
             Error::Store(cause) => cause.into(),
             Error::Commit(cause) => cause.into(),
+        }
+    }
+}
+
+/// When a device may have fetched what fills its inbox.
+const FULL_INBOX: Duration = Duration::from_secs(60);
+
+impl From<oauth::Error> for ApiError {
+    fn from(error: oauth::Error) -> ApiError {
+        use oauth::Error;
+        match error {
+            // To clients this is told as OAuth 2.0 has it; here whoever opened a page reads it.
+            Error::Refused { code, text } => ApiError::bad_request(format!("{}: {text}", code.word())),
+            Error::NoRendezvous => ApiError::not_found("There is no such rendezvous, or it has run out"),
+            Error::Overtaken(_) => ApiError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "M_UNKNOWN",
+                "Somebody else has written meanwhile",
+            )
+            .with("org.matrix.msc4108.errcode", "M_CONCURRENT_WRITE"),
+            Error::TooLarge(what) => ApiError::too_large(what),
+            Error::Full => ApiError::over("waiting_sign_ins", Duration::from_secs(60)),
+            Error::Account(cause) => cause.into(),
+            Error::Store(cause) => cause.into(),
+            Error::Commit(cause) => cause.into(),
+            Error::Contended => ApiError::unavailable(error),
         }
     }
 }
@@ -296,6 +340,7 @@ impl From<to_device::Error> for ApiError {
             Error::BadMessage(why) => ApiError::bad_json(why),
             Error::InvalidParam(why) => ApiError::invalid_param(why),
             Error::TooLarge(what) => ApiError::too_large(what),
+            Error::ShareFull => ApiError::over("to_device_inbox", FULL_INBOX),
             Error::Contended => ApiError::unavailable(error),
             Error::Account(cause) => cause.into(),
             Error::Store(cause) => cause.into(),
@@ -336,6 +381,7 @@ impl From<media::Error> for ApiError {
                     .because(cause)
                     .known()
             }
+            Error::NoPreviews => ApiError::not_found("Previews of links are switched off on this server"),
             Error::NoThumbnail(why) => ApiError::bad_request(why),
             Error::Quota { of: media::QuotaOf::User, bound } => {
                 ApiError::forbidden(format!("Your files would be more than the {bound} that you may keep"))
@@ -401,4 +447,26 @@ pub(crate) fn bad_parameter(error: &ruma::exports::serde_html_form::de::Error) -
         return ApiError::missing_param(message);
     }
     ApiError::invalid_param(message)
+}
+
+impl From<account::ContactError> for ApiError {
+    fn from(error: account::ContactError) -> ApiError {
+        use account::ContactError;
+        let bad = |errcode, message| ApiError::new(StatusCode::BAD_REQUEST, errcode, message);
+        let forbidden = |errcode, message| ApiError::new(StatusCode::FORBIDDEN, errcode, message);
+        match error {
+            ContactError::InUse => bad("M_THREEPID_IN_USE", "This address belongs to an account already"),
+            ContactError::NotFound => bad("M_THREEPID_NOT_FOUND", "No account has this address"),
+            ContactError::Denied => forbidden("M_THREEPID_DENIED", "This server does not take this address"),
+            ContactError::NotSupported => {
+                bad("M_THREEPID_MEDIUM_NOT_SUPPORTED", "This server takes no such addresses")
+            }
+            ContactError::NotProved => {
+                bad("M_THREEPID_AUTH_FAILED", "The address is not confirmed, or not any more")
+            }
+            ContactError::NotTrusted => {
+                forbidden("M_SERVER_NOT_TRUSTED", "This server asks no identity servers")
+            }
+        }
+    }
 }

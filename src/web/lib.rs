@@ -43,7 +43,7 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use address::{Network, NotANetwork, Proxies, ProxyHeader};
 pub use bodies::{BodyBounds, BodyStream, Holder};
-pub use call::{Call, PathArgs, Peer, RawCall, StreamCall};
+pub use call::{Call, PathArgs, Peer, RawCall, StreamCall, costless};
 pub use caller::{
     Caller, Claimed, Identify, NoSignatures, Open, Origin, SignatureCheck, SignatureError, SignedHead,
     Standing, TokenCheck, TokenError, User,

@@ -257,6 +257,15 @@ impl Limits {
         }
     }
 
+    /// Counts a request of a user that changed nothing as one that reads, in the place of its own class, as long as he has
+    /// something of that left.
+    pub(crate) fn count_as_read(&self, class: Class, user: &str) {
+        let (who, now) = (Who::User(user), self.clock.instant());
+        if self.of(Class::Read).buckets.take(&who, now).is_ok() {
+            self.of(class).buckets.put_back(&who, now);
+        }
+    }
+
     fn of(&self, class: Class) -> &OfClass {
         // One for each class, in their order.
         &self.classes[class.index()]

@@ -1,17 +1,20 @@
-//! Which endpoints accounts reach that are locked or suspended.
+//! Which endpoints accounts reach that are locked or suspended, and tokens that have run out.
 //!
 //! Whoever is suspended reads on, verifies devices, signs in and out, leaves rooms and redacts what he said; what others
 //! would see of him otherwise is refused. Redactions of what others said are refused where the event is known, and not
 //! here. An endpoint that is not named is open to him: most concern nobody but himself.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#account-suspension>,
-//! <https://spec.matrix.org/v1.19/client-server-api/#account-locking>
+//! <https://spec.matrix.org/v1.19/client-server-api/#account-locking>,
+//! <https://spec.matrix.org/v1.19/client-server-api/#soft-logout>
 
 use http::Method;
 
 /// Who reaches an endpoint, besides all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
+    /// Those whose token has run out: what they no longer use they may still end.
+    pub(crate) by_expired: bool,
     /// Those whose account is locked.
     pub(crate) by_locked: bool,
     /// Those whose account is suspended.
@@ -22,14 +25,18 @@ impl Reach {
     /// Of an endpoint by its newest path, as the specification writes it.
     pub(crate) fn of(method: &Method, path: &str) -> Self {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let (by_locked, by_suspended) = match segments.as_slice() {
-            ["_matrix", "client", _version, rest @ ..] => {
-                (matches!(rest, ["logout"] | ["logout", "all"]), !is_seen_by_others(method, rest))
-            }
-            ["_matrix", "media", ..] => (false, method == Method::GET),
-            _ => (false, true),
+        let signs_out = matches!(
+            segments.as_slice(),
+            ["_matrix", "client", _, "logout"] | ["_matrix", "client", _, "logout", "all"]
+        );
+        let by_suspended = match segments.as_slice() {
+            ["_matrix", "client", _version, rest @ ..] => !is_seen_by_others(method, rest),
+            ["_matrix", "media", ..] => method == Method::GET,
+            _ => true,
         };
-        Self { by_locked, by_suspended }
+        // Signing out everywhere is more than ending what has run out.
+        let by_expired = signs_out && segments.last() == Some(&"logout");
+        Self { by_expired, by_locked: signs_out, by_suspended }
     }
 }
 
@@ -59,6 +66,16 @@ mod tests {
         }
         for path in ["/_matrix/client/v3/sync", "/_matrix/client/v3/login", "/_matrix/media/v3/logout"] {
             assert!(!Reach::of(&Method::GET, path).by_locked, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_has_run_out_ends_its_own_session_and_nothing_else() {
+        assert!(Reach::of(&Method::POST, "/_matrix/client/v3/logout").by_expired);
+        for path in
+            ["/_matrix/client/v3/logout/all", "/_matrix/client/v3/devices", "/_matrix/media/v3/logout"]
+        {
+            assert!(!Reach::of(&Method::POST, path).by_expired, "{path}");
         }
     }
 

@@ -89,7 +89,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             let state = state.clone();
             let handler = handler.clone();
             Box::pin(async move {
-                let (call, _held) = incoming.identified::<C>().await?;
+                let (call, _held, _counted) = incoming.identified::<C>().await?;
                 let response = handler(state, typed(call)?).await?;
                 answer(response)
             })
@@ -156,8 +156,10 @@ impl<S: Send + Sync + 'static> Routes<S> {
             let state = state.clone();
             let handler = handler.clone();
             Box::pin(async move {
-                let (call, _held) = incoming.identified::<C>().await?;
-                handler(state, call).await
+                let (call, _held, counted) = incoming.identified::<C>().await?;
+                let response = handler(state, call).await?;
+                counted.look_at(&response);
+                Ok(response)
             })
         })
     }

@@ -14,12 +14,14 @@ use base::{ByteSize, Counter, Gauge, Histogram};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use ruma::OwnedUserId;
 use tracing::{Instrument, debug, error_span};
 
 use crate::{
     Address, ApiError, Body, Class, Face, Holder, Identify, Kit, PathArgs, Peer, RawCall, Response, Standing,
     StreamCall, TlsName,
     bodies::{self, BodyStream, Held},
+    call::Costless,
     classes::class_of,
     reach::Reach,
     routes::{Handler, Route},
@@ -51,7 +53,7 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// Finds out who calls, as far as the head tells, then reads the body. The second value is to be
     /// kept for as long as anything of the body is.
-    pub(crate) async fn identified<C: Identify>(self) -> Result<(RawCall<C>, Held), ApiError> {
+    pub(crate) async fn identified<C: Identify>(self) -> Result<(RawCall<C>, Held, Counted), ApiError> {
         let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address } = self;
         let limits = &kit.limits;
         if C::SIGNED {
@@ -81,6 +83,12 @@ impl Incoming {
                 std::iter::once(Holder::Strangers).chain(address.map(Holder::Address)).collect()
             }
         };
+        let counted = match (&standing, class) {
+            (Standing::User(user, _), Some(Class::Membership)) => {
+                Counted(Some((kit.clone(), Class::Membership, user.clone())))
+            }
+            _ => Counted(None),
+        };
         let mut held = Held::nothing(&kit.bodies, holders);
         let body = bodies::read(&kit, body, limit, &mut held).await?;
 
@@ -90,7 +98,21 @@ impl Incoming {
             limits.count_server(class, server.as_str())?;
             held.belongs_to(Holder::Peer(server))?;
         }
-        Ok((RawCall { parts, args, body, caller, face, peer, address }, held))
+        Ok((RawCall { parts, args, body, caller, face, peer, address }, held, counted))
+    }
+}
+
+/// A request that was counted and may turn out to cost nothing, see [`costless`](crate::costless).
+pub(crate) struct Counted(Option<(Arc<Kit>, Class, OwnedUserId)>);
+
+impl Counted {
+    /// Looks whether the answer says so.
+    pub(crate) fn look_at(&self, response: &Response) {
+        if let Self(Some((kit, class, user))) = self
+            && response.extensions().get::<Costless>().is_some()
+        {
+            kit.limits.count_as_read(*class, user.as_str());
+        }
     }
 }
 
@@ -318,10 +340,14 @@ fn finish(mut response: Response, request_id: &str) -> Response {
     );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("X-Requested-With, Content-Type, Authorization, Date"),
+        HeaderValue::from_static(
+            "X-Requested-With, Content-Type, Authorization, Date, If-Match, If-None-Match",
+        ),
     );
-    headers
-        .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("X-Request-Id, Retry-After"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("X-Request-Id, Retry-After, ETag"),
+    );
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }

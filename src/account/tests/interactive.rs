@@ -286,3 +286,61 @@ async fn erasing_takes_what_clients_kept_and_closing_leaves_it() {
         assert_eq!(kept.is_empty(), erase);
     }
 }
+
+/// C63.
+#[tokio::test]
+async fn a_session_goes_on_after_a_restart_between_two_steps() {
+    let terms = crate::Terms { id: "terms".to_owned(), version: "1".to_owned(), texts: Vec::new() };
+    let settings = Settings {
+        registration: Registration::Token,
+        registration_tokens: vec!["sakura".to_owned()],
+        terms: vec![terms],
+        ..Settings::default()
+    };
+    let town = town(settings.clone()).await;
+    let session = begin_to_register(&town, json!({ "username": "hanako", "password": PASSWORD })).await;
+    let token = ruma::api::client::uiaa::RegistrationToken::new("sakura".to_owned());
+    let first = Asked { auth: Some(AuthData::RegistrationToken(token)), ..asked_in(&session, json!({})) };
+    let Err(Error::Interactive(told)) = town.accounts.register(kanazawa(), first).await else { panic!() };
+    assert_eq!(
+        (told.completed.as_slice(), told.auth_error.is_none()),
+        (&[AuthType::RegistrationToken][..], true)
+    );
+
+    let restarted = town.restarted(settings).await;
+
+    let accept = AuthData::Terms(ruma::api::client::uiaa::Terms::new());
+    let last = Asked { auth: Some(accept), ..asked_in(&session, json!({})) };
+    let registered = restarted.register(kanazawa(), last).await.unwrap();
+    assert_eq!(registered.user_id, "@hanako:kanazawa.test");
+}
+
+#[tokio::test]
+async fn what_a_session_has_shown_counts_as_long_as_it_holds() {
+    let terms = crate::Terms { id: "terms".to_owned(), version: "1".to_owned(), texts: Vec::new() };
+    let settings = Settings { registration: Registration::Token, terms: vec![terms], ..Settings::default() };
+    let town = town(settings).await;
+    let once =
+        RegistrationToken { token: "sakura".to_owned(), uses_allowed: Some(1), used: 0, expires: None };
+    town.accounts.put_registration_token(kanazawa(), once, &operator()).await.unwrap();
+    let token =
+        || AuthData::RegistrationToken(ruma::api::client::uiaa::RegistrationToken::new("sakura".to_owned()));
+    let accept = || AuthData::Terms(ruma::api::client::uiaa::Terms::new());
+    let mut sessions = Vec::new();
+    for name in ["hanako", "taro"] {
+        let session = begin_to_register(&town, json!({ "username": name })).await;
+        let first = Asked { auth: Some(token()), ..asked_in(&session, json!({})) };
+        session_of(town.accounts.register(kanazawa(), first).await);
+        sessions.push(session);
+    }
+    let finish = |session: &str| {
+        let last = Asked { auth: Some(accept()), ..asked_in(session, json!({})) };
+        let accounts = town.accounts.clone();
+        async move { accounts.register(kanazawa(), last).await }
+    };
+    let (one, two) = tokio::join!(finish(&sessions[0]), finish(&sessions[1]));
+    // The token makes one account, whoever of the two is faster.
+    assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1, "{one:?} {two:?}");
+    let Err(Error::Interactive(told)) = (if one.is_ok() { two } else { one }) else { panic!() };
+    assert_eq!(told.completed, [AuthType::Terms]);
+}

@@ -111,6 +111,15 @@ fn session_of(answer: Result<impl std::fmt::Debug, Error>) -> String {
 }
 
 impl Town {
+    /// The accounts of another process, or of this one after a restart.
+    async fn restarted(&self, settings: Settings) -> Accounts {
+        let (metrics, clock) = (Metrics::new(), self.accounts.inner.clock.clone());
+        let tasks = Tasks::new(&metrics);
+        let config = Config { password: PasswordCost::cheapest(), settings, ..Config::default() };
+        let (store, engine) = (self.store.clone(), self.engine.clone());
+        Accounts::open(store, engine, config, clock, Random::seeded(8), &tasks, &metrics).await.unwrap()
+    }
+
     async fn register(&self, name: &str, refresh: bool) -> (OwnedUserId, SessionTokens) {
         let request = json!({ "username": name, "password": PASSWORD, "refresh_token": refresh });
         let registered = self.accounts.register(kanazawa(), asked(request, Some(dummy()))).await.unwrap();

@@ -71,6 +71,7 @@ impl Town {
         );
         let accounts = accounts.await.unwrap();
         let encryption = Encryption::open(Parts {
+            tells_names: false,
             store: store.clone(),
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),
@@ -89,6 +90,7 @@ impl Town {
         let (peers, random, memory) = (Arc::new(NoPeers), Random::seeded(9), ByteSize::mib(1));
         let (store, accounts) = (self.store.clone(), self.accounts.clone());
         Encryption::open(Parts {
+            tells_names: false,
             store,
             rooms,
             accounts,
@@ -150,7 +152,7 @@ impl Person {
 
 /// A cross-signing key.
 pub(super) struct CrossKey {
-    key: SigningKey,
+    pub(super) key: SigningKey,
     pub(super) public: String,
 }
 

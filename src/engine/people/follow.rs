@@ -15,7 +15,7 @@ use std::{
 use room::{
     Error,
     ids::RoomSerial,
-    people::{DUE, NAME_LETTERS, PEOPLE, WALKS, WalkRow, people_due, stage_person},
+    people::{DUE, NAME_LETTERS, PEOPLE, WALKS, WORDS, WalkRow, people_due, stage_person},
     read::open::appearance,
     tables::{EVENTS, HEADS, LOCAL_MEMBERS, MEMBERS, Membership},
 };
@@ -292,6 +292,17 @@ fn is_taken(outcome: Result<store::Committed, CommitError>) -> Result<bool, Erro
         Err(CommitError::Conflict { .. } | CommitError::Unknown) => Ok(false),
         Err(error) => Err(Error::Commit(error)),
     }
+}
+
+/// Forgets by what people are found, for whoever lists them anew: texts are folded in another way than they were.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn unlist_people(store: &Store) -> Result<(), store::Error> {
+    let mut batch = Batch::new();
+    batch.delete_all(&WORDS);
+    batch.delete_all(&PEOPLE);
+    store.commit(batch).await.map(drop).map_err(CommitError::into_error)
 }
 
 /// Lists people in data that were written before that was done: a step of the data's schema. All are due, and are

@@ -6,5 +6,5 @@ mod follow;
 mod note;
 
 pub(crate) use follow::Gone;
-pub use follow::list_people;
+pub use follow::{list_people, unlist_people};
 pub(crate) use note::{note_emptied, note_member, note_room, wake};

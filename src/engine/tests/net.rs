@@ -28,8 +28,10 @@ use ruma::{
 use serde_json::{Value, json, value::RawValue};
 use store::{MemoryBackend, MemoryDisk, Options, Position, Store};
 
+pub(super) use super::passing::within;
 use crate::{
     Config, CreateRoom, Engine, InboxLimits, Joining, KeySource, Profile, Projection, ReceivedInvite, Remote,
+    ThirdPartyInvite,
     ports::{AliasAnswer, Joined, MissingEvents, StateEvents, StateIds, Template},
     tables::{INBOX, WAITING, WaitingRow},
 };
@@ -494,6 +496,27 @@ impl Remote for Net {
         signed.map(|event| self.forged(event)).map_err(|error| refused(to, &error))
     }
 
+    async fn exchange_third_party_invite(
+        &self,
+        from: &ServerName,
+        to: &ServerName,
+        room_id: &RoomId,
+        event: &RawValue,
+    ) -> Result<(), RemoteError> {
+        let event: Value = serde_json::from_str(event.get()).unwrap();
+        let invite = &event["content"]["third_party_invite"];
+        let text = |key: &str| event[key].as_str().unwrap();
+        let invite = ThirdPartyInvite {
+            room_id: room_id.to_owned(),
+            sender: text("sender").try_into().unwrap(),
+            target: text("state_key").try_into().unwrap(),
+            display_name: None,
+            signed: serde_json::value::to_raw_value(&invite["signed"]).unwrap(),
+        };
+        let exchanged = self.peer(to).await?.exchange_third_party_invite(from, &invite).await;
+        exchanged.map_err(|error| refused(to, &error))
+    }
+
     async fn get_missing_events(
         &self,
         from: &ServerName,
@@ -619,33 +642,6 @@ impl KeySource for Net {
     async fn held_keys(&self, _: &[(OwnedServerName, OwnedServerSigningKeyId)], at: Timestamp) -> KeyRing {
         self.give_keys(at)
     }
-}
-
-/// Does some work while time passes on a steered clock, but at most so many seconds of it, and only while
-/// somebody waits who did not when `idle` was counted.
-pub(super) async fn within<T>(
-    hand: &ManualClock,
-    idle: usize,
-    seconds: u32,
-    work: impl Future<Output = T>,
-) -> T {
-    let passing = async {
-        for _ in 0..seconds {
-            while hand.sleepers() <= idle {
-                tokio::task::yield_now().await;
-            }
-            hand.advance(Duration::from_secs(1));
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-        }
-        std::future::pending::<()>().await;
-    };
-    let work = async {
-        tokio::select! { done = work => done, () = passing => unreachable!() }
-    };
-    // Real time, for a test that fails.
-    tokio::time::timeout(Duration::from_secs(120), work).await.expect("it takes too long")
 }
 
 pub(super) fn user(id: &str) -> OwnedUserId {

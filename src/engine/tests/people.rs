@@ -17,7 +17,7 @@ use super::{
     counting::{Cost, Count, Counting},
     net::{Net, Server, state, user},
 };
-use crate::{NoDebts, Profile, list_people};
+use crate::{NoDebts, Profile, list_people, unlist_people};
 
 pub(super) const HANAKO: &str = "@hanako:a.test";
 pub(super) const JIRO: &str = "@jiro:a.test";
@@ -505,6 +505,29 @@ async fn people_in_data_of_before_they_were_listed_are_found_also_when_that_is_b
     assert_eq!(people_as_listed(&a).await, listed_once);
     assert_eq!(find(&a, HANAKO, "太郎").await, [format!("{TARO} 山田太郎")]);
     assert_eq!(find(&a, HANAKO, "山田1号").await, ["@m001:b.test 山田1号"]);
+}
+
+#[tokio::test]
+async fn people_listed_as_texts_were_folded_once_are_found_as_they_are_folded_now() {
+    let (_net, a, b) = town().await;
+    with_taro(&a, &b, HANAKO, "縣廳の鷗外").await;
+    listed(&a).await;
+    let old = |range| a.store.scan(&WORDS, range, Order::Ascending, 1_000);
+    let mut batch = Batch::new();
+    for ((scope, piece, user), row) in old(Range::all()).await.unwrap() {
+        batch.delete(&WORDS, &(scope.as_str(), piece.as_str(), user.as_str()));
+        let before = piece.replace('県', "縣").replace('庁', "廳").replace('鴎', "鷗");
+        batch.put(&WORDS, &(scope.as_str(), before.as_str(), user.as_str()), &row);
+    }
+    a.store.commit(batch).await.unwrap();
+    assert!(find(&a, HANAKO, "鴎外").await.is_empty());
+
+    unlist_people(&a.store).await.unwrap();
+    list_people(&a.store).await.unwrap();
+    all_listed(&a.store).await;
+    assert_eq!(find(&a, HANAKO, "鴎外").await, [format!("{TARO} 縣廳の鷗外")]);
+    let left = old(Range::all()).await.unwrap();
+    assert!(left.iter().all(|((_, piece, _), _)| !piece.contains('鷗')), "{left:?}");
 }
 
 /// Rows of people and of members, whatever they say.

@@ -159,14 +159,24 @@ pub(super) async fn invite(api: Arc<FederationApi>, call: RawCall<Origin>) -> Re
     let signed =
         api.engine.receive_invite(&call.caller.server, invite).await.map_err(|error| match error {
             // To a client this would be M_UNSUPPORTED_ROOM_VERSION.
-            Error::UnsupportedVersion(version) => {
-                let message = format!("This server does not know room version {version}");
-                ApiError::new(StatusCode::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION", message)
-                    .with("room_version", version)
-            }
+            Error::UnsupportedVersion(version) => incompatible(&version),
             error => error.into(),
         })?;
     Ok(Object::new().json("event", signed.get()).answer())
+}
+
+/// `PUT /v1/invite/{roomId}/{eventId}`: rooms of the versions 1 and 2 alone have such invites, as the request says nothing
+/// of a version; and we take part in none.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1inviteroomideventid>
+pub(super) async fn invite_v1(_: Arc<FederationApi>, _: RawCall<Origin>) -> Result<Response, ApiError> {
+    Err(incompatible(RoomVersionId::V1.as_str()))
+}
+
+fn incompatible(version: &str) -> ApiError {
+    let message = format!("This server does not know room version {version}");
+    ApiError::new(StatusCode::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION", message)
+        .with("room_version", version)
 }
 
 /// Nothing is kept of invites of people who are not there, whoever sends them.

@@ -11,6 +11,7 @@ mod keys;
 pub(crate) mod media;
 mod membership;
 mod queries;
+mod third_party;
 mod transactions;
 mod user_keys;
 
@@ -40,10 +41,12 @@ use ruma::{
         openid::get_openid_userinfo,
         query::{get_profile_information, get_room_information},
         space::get_hierarchy,
+        thirdparty::{bind_callback, exchange_invite},
         transactions::send_transaction_message,
     },
 };
 use to_device::ToDevice;
+use tokio::sync::Semaphore;
 use web::{ApiError, Open, Origin, Routes};
 
 pub use self::media::FederationMedia;
@@ -52,6 +55,9 @@ use crate::keys::Keys;
 
 /// Largest transaction: fifty events of 64 KiB, and ephemeral units.
 const LARGEST_TRANSACTION: ByteSize = ByteSize::mib(16);
+
+/// Reports of identity servers that are worked on at a time; more are refused.
+const BINDING: usize = 4;
 
 /// What the handlers share.
 pub struct FederationApi {
@@ -65,6 +71,8 @@ pub struct FederationApi {
     clock: Clock,
     served: Served,
     received: CounterFamily,
+    /// How many reports of identity servers may be worked on.
+    binding: Semaphore,
 }
 
 impl FederationApi {
@@ -95,6 +103,7 @@ impl FederationApi {
             clock,
             served: Served::default(),
             received,
+            binding: Semaphore::new(BINDING),
         }
     }
 
@@ -148,6 +157,10 @@ pub(crate) fn routes(api: Arc<FederationApi>) -> Routes<FederationApi> {
         .raw_ruma::<prepare_knock_event::v1::Request, Origin, _, _>(membership::make_knock)
         .raw_ruma::<create_knock_event::v1::Request, Origin, _, _>(membership::send_knock)
         .raw_ruma::<create_invite::v2::Request, Origin, _, _>(membership::invite)
+        .raw_ruma::<create_invite::v1::Request, Origin, _, _>(membership::invite_v1)
+        .raw_ruma::<exchange_invite::v1::Request, Origin, _, _>(third_party::exchange)
+        .raw_ruma::<bind_callback::v1::Request, Open, _, _>(third_party::on_bind)
+        .raw::<Origin, _, _>(Method::GET, "/_matrix/federation/v1/query/{query_type}", queries::unknown)
         .raw_ruma::<get_event::v1::Request, Origin, _, _>(events::event)
         .raw_ruma::<get_event_by_timestamp::v1::Request, Origin, _, _>(events::event_at_time)
         .raw_ruma::<get_event_authorization::v1::Request, Origin, _, _>(events::event_auth)

@@ -69,6 +69,13 @@ pub(super) async fn directory(api: Arc<FederationApi>, call: RawCall<Origin>) ->
         .answer())
 }
 
+/// `GET /query/{queryType}` of no type that the specification has.
+///
+/// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryquerytype>
+pub(super) async fn unknown(_: Arc<FederationApi>, _: RawCall<Origin>) -> Result<Response, ApiError> {
+    Err(ApiError::not_found("There are no queries of this type"))
+}
+
 /// `GET /publicRooms`
 ///
 /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1publicrooms>

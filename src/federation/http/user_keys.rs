@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use encryption::{Claims, UserKeys, Wanted};
 use ruma::{CanonicalJsonObject, OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 use web::{ApiError, Origin, RawCall, Response, StatusCode, json_response};
 
 use super::{FederationApi, json::object_body, queries::must_be_of};
@@ -20,7 +20,7 @@ pub(super) async fn devices(api: Arc<FederationApi>, call: RawCall<Origin>) -> R
     #[derive(Serialize)]
     struct Device {
         device_id: OwnedDeviceId,
-        keys: CanonicalJsonObject,
+        keys: Box<RawValue>,
     }
     #[derive(Serialize)]
     struct Answer {
@@ -62,20 +62,22 @@ pub(super) async fn query(api: Arc<FederationApi>, call: RawCall<Origin>) -> Res
     struct Body {
         device_keys: Wanted,
     }
+    #[derive(Default, Serialize)]
+    struct Answer {
+        device_keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, Box<RawValue>>>,
+        master_keys: BTreeMap<OwnedUserId, CanonicalJsonObject>,
+        self_signing_keys: BTreeMap<OwnedUserId, CanonicalJsonObject>,
+    }
 
     let Body { device_keys: mut wanted } = object_body(&call)?;
     wanted.retain(|user, _| user.server_name() == call.caller.destination);
-    let mut answer = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut answer = Answer::default();
     for (user, keys) in api.encryption.own_keys(None, &wanted).await? {
         let UserKeys { devices, master, self_signing, .. } = keys;
-        answer.1.extend(master.map(|key| (user.clone(), key)));
-        answer.2.extend(self_signing.map(|key| (user.clone(), key)));
-        answer.0.insert(user, devices);
+        answer.master_keys.extend(master.map(|key| (user.clone(), key)));
+        answer.self_signing_keys.extend(self_signing.map(|key| (user.clone(), key)));
+        answer.device_keys.insert(user, devices);
     }
-    let (device_keys, master_keys, self_signing_keys) = answer;
-    let answer = json!({
-        "device_keys": device_keys, "master_keys": master_keys, "self_signing_keys": self_signing_keys,
-    });
     Ok(json_response(StatusCode::OK, &answer))
 }
 

@@ -61,6 +61,20 @@ impl Dialer {
         Err(error)
     }
 
+    /// Connects to the first address that answers, without TLS: nothing is proved then.
+    pub(super) async fn dial_plain(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let each = share(self.timeout, addresses.len());
+        let mut error = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
+        for address in addresses {
+            match self.clock.timeout(each, TcpStream::connect(*address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(cause)) => error = cause,
+                Err(_) => error = io::Error::new(io::ErrorKind::TimedOut, "no connection in time"),
+            }
+        }
+        Err(error)
+    }
+
     async fn dial_one(
         &self,
         address: SocketAddr,

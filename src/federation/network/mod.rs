@@ -66,6 +66,8 @@ struct Inner {
     client: Client<Connector, Full<Bytes>>,
     connector: Connector,
     web: Arc<HttpsWellKnown>,
+    /// The way to pages, if they may be looked at.
+    pages: Option<HttpsWellKnown>,
     places: Places,
     config: NetworkConfig,
     clock: Clock,
@@ -103,6 +105,11 @@ impl Network {
     ) -> Result<Self, OpenError> {
         let tls = tls::client_config(config.trust, &config.ca_files)?;
         let dialer = Dialer::new(tls, config.connect_timeout, clock.clone());
+        let pages = config.pages.as_ref().map(|policy| {
+            let to_pages =
+                HttpsWellKnown::new(dns.clone(), policy.clone(), dialer.clone(), true, clock.clone());
+            to_pages.for_pages(HeaderValue::from_static(LANGUAGES))
+        });
         let web = HttpsWellKnown::new(
             dns.clone(),
             config.addresses.clone(),
@@ -135,6 +142,7 @@ impl Network {
             client,
             connector,
             web,
+            pages,
             places: Places::new(config),
             config: config.clone(),
             clock: clock.clone(),
@@ -209,7 +217,21 @@ impl Transport for Network {
         let (response, connection) = answer.unwrap_or_else(|_| Err(TransportError::Deadline(PAUSE)))?;
         Ok(response.map(|body| streamed(body, inner.clock.clone(), end, budget, connection, None)))
     }
+
+    async fn browse(&self, uri: &Uri, budget: Budget) -> Result<Response<AnswerBody>, TransportError> {
+        let inner = &self.inner;
+        let off = || TransportError::Connect("pages are not looked at".to_owned());
+        let pages = inner.pages.as_ref().ok_or_else(off)?;
+        let end = inner.clock.instant() + budget.deadline;
+        let answer = inner.clock.timeout(budget.deadline, pages.visit(uri)).await;
+        let late = |_| Err(TransportError::Deadline(budget.deadline));
+        let (response, connection) = answer.unwrap_or_else(late)?;
+        Ok(response.map(|body| streamed(body, inner.clock.clone(), end, budget, connection, None)))
+    }
 }
+
+/// The languages in which pages are wished that users link to.
+const LANGUAGES: &str = "ja, en;q=0.7, *;q=0.5";
 
 /// A body as it comes, within its budget. The place is free again when it ends.
 fn streamed(

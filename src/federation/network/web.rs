@@ -1,7 +1,8 @@
-//! Fetching `/.well-known/matrix/server` from ordinary web servers.
+//! Asking ordinary web servers: for `/.well-known/matrix/server`, for files that servers keep elsewhere, and for pages
+//! that users link to.
 //!
-//! These are strangers' machines, reached by names that strangers chose: every hop is HTTPS, its
-//! address is checked like a peer's, and what is read has a bound.
+//! These are strangers' machines, reached by names that strangers chose: at every hop the address is checked that is
+//! connected to, and what is read has a bound. Every hop is HTTPS, but for pages.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,12 +14,11 @@ use std::{
 use async_trait::async_trait;
 use base::{Clock, Random};
 use bytes::Bytes;
-use http::{Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connect::Dialer;
 use crate::{
@@ -36,6 +36,8 @@ pub(super) struct HttpsWellKnown {
     /// Only its look-up of addresses is used, which has the deadline and the address policy.
     lookup: Option<Resolver>,
     dialer: Dialer,
+    /// What is sent along besides, where it asks for pages, which may be had without TLS.
+    page: Option<HeaderValue>,
 }
 
 /// Stands where a resolver needs one that is never asked.
@@ -58,7 +60,12 @@ impl HttpsWellKnown {
     ) -> Self {
         let fixed = Default::default();
         let lookup = Resolver::new(&fixed, policy, dns, Arc::new(Nowhere), clock, Random::os()).ok();
-        Self { lookup: lookup.filter(|_| allowed), dialer }
+        Self { lookup: lookup.filter(|_| allowed), dialer, page: None }
+    }
+
+    /// The same for pages, in the languages that are wished.
+    pub(super) fn for_pages(self, languages: HeaderValue) -> Self {
+        Self { page: Some(languages), ..self }
     }
 
     /// A connection to the server of an address, and the request for what it names. The connection must be driven while
@@ -66,25 +73,43 @@ impl HttpsWellKnown {
     async fn connect(&self, uri: &Uri) -> Result<Connected, WellKnownError> {
         let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
         let lookup = self.lookup.as_ref().ok_or_else(|| wrong(&"look-ups are switched off"))?;
-        if uri.scheme_str() != Some("https") {
-            return Err(wrong(&"redirected away from https"));
-        }
+        let is_tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") if self.page.is_some() => false,
+            _ => return Err(wrong(&"redirected away from https")),
+        };
         let authority = uri.authority().ok_or_else(|| wrong(&"redirected to no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong(&"redirected to an address with a password"));
+        }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        if self.page.is_some() && port < 1024 && !matches!(port, 80 | 443) {
+            // What listens there speaks something else, and takes a request for whatever it may be.
+            return Err(wrong(&"no web server has this port"));
+        }
         let certificate = certificate_name(&host).map_err(|error| wrong(&error))?;
-        let endpoint = Endpoint { host, port: authority.port_u16().unwrap_or(443) };
+        let endpoint = Endpoint { host, port };
         let addresses = lookup.addresses_of(&endpoint, false).await.map_err(|error| wrong(&error))?;
-        let stream = self.dialer.dial(&addresses, &certificate).await.map_err(|error| wrong(&error))?;
+        let stream: Box<dyn Wire> = match is_tls {
+            true => {
+                Box::new(self.dialer.dial(&addresses, &certificate).await.map_err(|error| wrong(&error))?)
+            }
+            false => Box::new(self.dialer.dial_plain(&addresses).await.map_err(|error| wrong(&error))?),
+        };
 
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| wrong(&error))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path)
+        let mut request = Request::get(path)
             .header(header::HOST, authority.as_str())
-            .header(header::USER_AGENT, concat!("Yakuba/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| wrong(&error))?;
+            .header(header::USER_AGENT, concat!("Yakuba/", env!("CARGO_PKG_VERSION")));
+        if let Some(languages) = &self.page {
+            request = request.header(header::ACCEPT_LANGUAGE, languages.clone());
+            request = request.header(header::ACCEPT, "text/html, image/*;q=0.9, */*;q=0.5");
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| wrong(&error))?;
         Ok(Connected { sender, connection, request })
     }
 
@@ -128,7 +153,12 @@ impl HttpsWellKnown {
     }
 }
 
-type HttpConnection = hyper::client::conn::http1::Connection<TokioIo<TlsStream<TcpStream>>, Empty<Bytes>>;
+/// A connection, with or without TLS.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+type HttpConnection = hyper::client::conn::http1::Connection<TokioIo<Box<dyn Wire>>, Empty<Bytes>>;
 
 /// A connection over which nothing was sent yet.
 struct Connected {

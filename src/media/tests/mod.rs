@@ -1,6 +1,8 @@
 //! The content repository over a store in memory and a directory.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod elsewhere;
+
 use std::{
     fs,
     path::PathBuf,
@@ -17,7 +19,8 @@ use store::{Batch, MemoryBackend, Order, Range, Store};
 use tempfile::TempDir;
 
 use crate::{
-    About, Asked, Config, Error, Files, FilesConfig, Media, Method, NoElsewhere, Parts, Wanted, tables,
+    About, Asked, Config, Elsewhere, Error, Files, FilesConfig, Media, Method, NoBrowse, NoElsewhere, Parts,
+    Wanted, tables,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,6 +41,11 @@ impl Place {
     }
 
     async fn with(files: FilesConfig) -> Result<Place, Error> {
+        Place::beside(Arc::new(NoElsewhere), files).await
+    }
+
+    /// With these for other servers.
+    async fn beside(elsewhere: Arc<dyn Elsewhere>, files: FilesConfig) -> Result<Place, Error> {
         let directory = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
         let (tasks, random) = (Tasks::new(&metrics), Random::seeded(3));
@@ -52,7 +60,8 @@ impl Place {
             files: Files::open(files, &random)?,
             config: Config { most_reserved: 3, ..Config::default() },
             authorities: Arc::new(Authorities::new([authority])),
-            elsewhere: Arc::new(NoElsewhere),
+            elsewhere,
+            browse: Arc::new(NoBrowse),
             policy: Arc::new(AllowAll),
             clock,
             random,

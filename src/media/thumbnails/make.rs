@@ -14,6 +14,9 @@ use crate::{Error, kinds};
 
 /// How well JPEG keeps what it is given, of 100.
 const QUALITY: u8 = 82;
+/// A PNG in which nothing is seen through is made of PNGs only, and as a JPEG where it would be larger than this: it is
+/// a photograph then.
+const LARGEST_OPAQUE_PNG: usize = 256 << 10;
 /// What a decoder may take besides the picture that it gives, in bytes.
 const BESIDES: u64 = 32 << 20;
 
@@ -89,7 +92,7 @@ impl Picture {
         let picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
         let mut small = smaller(picture, variant, is_turned(orientation));
         small.apply_orientation(orientation);
-        encode(&small).map_err(unreadable)
+        encode(&small, self.format).map_err(unreadable)
     }
 }
 
@@ -148,14 +151,26 @@ fn fill_thumbnail(picture: &DynamicImage, width: u32, height: u32) -> DynamicIma
     picture.thumbnail_exact(side(width), side(height))
 }
 
-fn encode(picture: &DynamicImage) -> image::ImageResult<Made> {
-    let mut bytes = Vec::new();
+/// What is drawn, as in PNG, stays sharp, as long as it is small; JPEG is for photographs, and cannot be seen through.
+fn encode(picture: &DynamicImage, source: ImageFormat) -> image::ImageResult<Made> {
     if picture.color().has_alpha() {
         let picture = picture.to_rgba8();
-        let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-        encoder.write_image(&picture, picture.width(), picture.height(), ExtendedColorType::Rgba8)?;
-        return Ok(Made { bytes, kind: "image/png" });
+        return png(&picture, picture.dimensions(), ExtendedColorType::Rgba8);
     }
-    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&picture.to_rgb8())?;
+    let picture = picture.to_rgb8();
+    if source == ImageFormat::Png {
+        let made = png(&picture, picture.dimensions(), ExtendedColorType::Rgb8)?;
+        if made.bytes.len() <= LARGEST_OPAQUE_PNG {
+            return Ok(made);
+        }
+    }
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&picture)?;
     Ok(Made { bytes, kind: "image/jpeg" })
+}
+
+fn png(points: &[u8], (width, height): (u32, u32), colour: ExtendedColorType) -> image::ImageResult<Made> {
+    let mut bytes = Vec::new();
+    image::codecs::png::PngEncoder::new(&mut bytes).write_image(points, width, height, colour)?;
+    Ok(Made { bytes, kind: "image/png" })
 }

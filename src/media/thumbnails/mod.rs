@@ -80,6 +80,9 @@ impl Media {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#thumbnails>
     pub async fn thumbnail(&self, asked: Asked<'_>, wanted: Wanted) -> Result<Opened, Error> {
+        if wanted.width == 0 || wanted.height == 0 {
+            return Err(Error::Invalid("a thumbnail is at least one point wide and high"));
+        }
         let source = self.open_file(asked).await?;
         let variant = wanted.variant();
         if wanted.animated && source.size <= LARGEST_ANIMATED && make::may_be_animated(&source.kind) {

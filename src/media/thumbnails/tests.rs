@@ -54,6 +54,26 @@ fn a_thumbnail_has_its_size_and_is_never_larger_than_the_picture() {
 }
 
 #[test]
+fn what_was_drawn_stays_a_png_and_a_photograph_becomes_a_jpeg() {
+    let made = |picture: &DynamicImage, format, side| {
+        let variant = Wanted { width: side, height: side, method: Method::Scale, animated: false }.variant();
+        let file = written(picture, format);
+        Picture::look(&file).unwrap().shrink(&file, variant).unwrap().kind
+    };
+    assert_eq!(made(&halves(900, 900), ImageFormat::Png, 32), "image/png");
+    assert_eq!(made(&halves(900, 900), ImageFormat::Jpeg, 32), "image/jpeg");
+    // Noise, which PNG keeps as it is.
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24).to_le_bytes()[0]
+    };
+    let noise: DynamicImage = RgbImage::from_fn(800, 600, |_, _| Rgb([next(), next(), next()])).into();
+    assert_eq!(made(&noise, ImageFormat::Png, 800), "image/jpeg");
+    assert_eq!(made(&noise.thumbnail(100, 100), ImageFormat::Png, 32), "image/png");
+}
+
+#[test]
 fn what_is_seen_through_stays_so() {
     let clear: DynamicImage = RgbaImage::from_pixel(400, 400, Rgba([1, 2, 3, 0])).into();
     let made = made(&written(&clear, ImageFormat::Png), 32, 32, Method::Crop).unwrap();

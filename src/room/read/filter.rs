@@ -24,6 +24,7 @@ pub struct EventFilter {
     contains_url: Option<bool>,
     rel_types: Option<Vec<String>>,
     not_rel_types: Vec<String>,
+    not_redacted: bool,
     /// How many events are wanted at most.
     pub limit: Option<usize>,
     /// Whether and how members are loaded lazily.
@@ -72,6 +73,7 @@ impl EventFilter {
             limit: filter.limit.map(|limit| usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)),
             rel_types: None,
             not_rel_types: Vec::new(),
+            not_redacted: false,
             lazy: match filter.lazy_load_options {
                 LazyLoadOptions::Disabled => LazyMembers::Off,
                 LazyLoadOptions::Enabled { include_redundant_members: false } => LazyMembers::On,
@@ -91,6 +93,13 @@ impl EventFilter {
         self
     }
 
+    /// Lets through only events that were not redacted.
+    #[must_use]
+    pub fn without_redacted(mut self) -> Self {
+        self.not_redacted = true;
+        self
+    }
+
     /// Whether every event passes, so that none needs to be looked at.
     pub fn passes_all(&self) -> bool {
         self.types.is_none()
@@ -100,6 +109,7 @@ impl EventFilter {
             && self.contains_url.is_none()
             && self.rel_types.is_none()
             && self.not_rel_types.is_empty()
+            && !self.not_redacted
     }
 
     /// Whether no event can pass.
@@ -134,7 +144,8 @@ impl EventFilter {
     /// Whether the event passes; the room is not asked about again.
     pub fn passes(&self, event: &StoredEvent) -> bool {
         self.passes_all()
-            || (self.passes_type(event.kind())
+            || (!(self.not_redacted && event.meta().redacted_by.is_some())
+                && self.passes_type(event.kind())
                 && self.passes_sender(event.sender())
                 && self.contains_url.is_none_or(|wanted| wanted == event.has_url())
                 && self.passes_relation(event))

@@ -105,7 +105,10 @@ impl Rooms {
     }
 
     /// These pieces of state, in the order of `queries`.
-    pub(crate) async fn state_events(
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn state_events(
         &self,
         queries: &[StateQuery<'_>],
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {

@@ -74,6 +74,19 @@ pub struct Context {
     pub state: Vec<Look>,
 }
 
+/// What is around an event.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Where to go on backward.
+    pub start: Token,
+    /// Where to go on forward.
+    pub end: Token,
+    /// What was before it, newest first.
+    pub before: Vec<Look>,
+    /// What came after it, oldest first.
+    pub after: Vec<Look>,
+}
+
 /// What a walk over a timeline found.
 #[derive(Default)]
 struct Found {
@@ -128,6 +141,9 @@ impl Rooms {
         let end = match (found.last, found.exhausted) {
             (_, true) if query.direction == Direction::Backward && query.to.is_none() => {
                 match found.last.map(|last| Token::before(last.order)) {
+                    // Where a filter chose, the place that was reached is told with what it let through, as other
+                    // servers do; the next page is empty and has no end.
+                    Some(reached) if !query.filter.passes_all() && !found.events.is_empty() => Some(reached),
                     Some(reached) => self.has_more_history(&room).await?.then_some(reached),
                     None => self.has_more_history(&room).await?.then(|| other_token(start, floor)),
                 }
@@ -199,6 +215,36 @@ impl Rooms {
             self.aggregate(viewer, part).await?;
         }
         Ok(Context { start, end, before, after, state: self.looks(viewer, state, &[]).await?, event })
+    }
+
+    /// What was said around an event that the viewer may see, as far as he may see that, without what was redacted.
+    ///
+    /// # Errors
+    /// As [`Rooms::standpoint`]; [`Error::NoEvent`] when the event has no place.
+    pub async fn surroundings(
+        &self,
+        viewer: &Viewer<'_>,
+        event: &StoredEvent,
+        before: usize,
+        after: usize,
+    ) -> Result<Surroundings, Error> {
+        let room = self.get_room(event.room_id()).await?;
+        let standpoint = self.standpoint(viewer.user, &room).await?;
+        let order = event.order().ok_or_else(|| Error::NoEvent(event.event_id().to_owned()))?;
+        let filter = EventFilter::default().without_redacted();
+        let here = Token(order);
+        let backward = Stretch { room: room.serial, after: Token::START, through: Token::before(order) };
+        let forward = Stretch { room: room.serial, after: here, through: Token(standpoint.until) };
+        let before = self.walk(viewer, backward, Direction::Backward, before.min(MAX_PAGE), &filter).await?;
+        let after = self.walk(viewer, forward, Direction::Forward, after.min(MAX_PAGE), &filter).await?;
+        let start = before.last.map_or(Token::before(order), |last| Token::before(last.order));
+        let end = after.last.map_or(here, |last| Token(last.order));
+        let mut before = self.dress(viewer, before.events).await?;
+        let mut after = self.dress(viewer, after.events).await?;
+        for part in [&mut before[..], &mut after[..]] {
+            self.aggregate(viewer, part).await?;
+        }
+        Ok(Surroundings { start, end, before, after })
     }
 
     /// Collects events of a stretch that the viewer may see and the filter lets through.

@@ -4,7 +4,9 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod init;
+pub(crate) mod media;
 pub(crate) mod room;
+pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod user;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use base::config::Problem;
 
-use super::{Backend, Config, MediaSettings, Serves, StoreConfig};
+use super::{Backend, Config, MailSecurity, MediaSettings, Serves, StoreConfig};
 use crate::texts::tr;
 
 /// Nobody follows a log for longer than this.
@@ -65,6 +65,70 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                     tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
                 );
             }
+        }
+    }
+    for (index, authority) in config.authorities.iter().enumerate() {
+        let Some(support) = &authority.support else { continue };
+        let key = |part: &str| format!("authorities.{index}.support.{part}");
+        if support.page.as_ref().is_some_and(|page| !page.starts_with("https://")) {
+            found
+                .wrong(key("page"), tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"));
+        }
+        if support.page.is_none() && support.contacts.is_empty() {
+            found.wrong(
+                key("contacts"),
+                tr!("`page` か `contacts` が必要です", "`page` or `contacts` is needed"),
+            );
+        }
+        if support.contacts.iter().any(|contact| contact.matrix_id.is_none() && contact.email.is_none()) {
+            found.wrong(
+                key("contacts"),
+                tr!(
+                    "`matrix_id` か `email` のない連絡先があります",
+                    "a contact has neither `matrix_id` nor `email`"
+                ),
+            );
+        }
+    }
+    for (index, authority) in config.authorities.iter().enumerate() {
+        for (number, terms) in authority.terms.iter().enumerate() {
+            let key = |part: &str| format!("authorities.{index}.terms.{number}.{part}");
+            if terms.texts.is_empty() || terms.texts.values().any(|text| !text.url.starts_with("https://")) {
+                found.wrong(
+                    key("texts"),
+                    tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
+                );
+            }
+        }
+        let Some(mail) = &authority.mail else { continue };
+        let key = |part: &str| format!("authorities.{index}.mail.{part}");
+        if mail.from.parse::<mail::EmailAddress>().is_err() {
+            found.wrong(
+                key("from"),
+                tr!("{from} はメールアドレスではありません", "{from} is no e-mail address", from = mail.from),
+            );
+        }
+        if mail.user.is_some() != mail.password_file.is_some() {
+            found.contradiction(
+                key("user"),
+                vec![key("password_file")],
+                tr!(
+                    "`user` と `password_file` は両方必要です",
+                    "`user` needs `password_file`, and the other way round"
+                ),
+            );
+        }
+        let is_here =
+            mail.host == "localhost" || mail.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        if mail.security == MailSecurity::None && mail.user.is_some() && !is_here {
+            found.contradiction(
+                key("security"),
+                vec![key("host"), key("user")],
+                tr!(
+                    "パスワードを平文でネットワークに流すことはできません",
+                    "a password does not go over a network in the clear"
+                ),
+            );
         }
     }
     let mut hosts = HashMap::new();
@@ -155,8 +219,12 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if config.store.memory < base::ByteSize::mib(16) {
         found.wrong("store.memory".into(), tr!("少なくとも 16 MiB 必要です", "at least 16 MiB are needed"));
     }
-    let StoreConfig { log_days, log_days_at_most, .. } = &config.store;
-    for (key, days) in [("store.log_days", *log_days), ("store.log_days_at_most", *log_days_at_most)] {
+    let StoreConfig { log_days, log_days_at_most, device_message_days, .. } = &config.store;
+    for (key, days) in [
+        ("store.log_days", *log_days),
+        ("store.log_days_at_most", *log_days_at_most),
+        ("store.device_message_days", *device_message_days),
+    ] {
         if !(1..=MOST_LOG_DAYS).contains(&days) {
             found.wrong(
                 key.into(),
@@ -261,12 +329,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             tr!("部屋のバージョン `{version}` は使えません", "{error}"),
         );
     }
-    for (key, ranges) in
-        [("allow_ranges", &config.federation.allow_ranges), ("deny_ranges", &config.federation.deny_ranges)]
-    {
+    let (peers, previews) = (&config.federation, &config.media.previews);
+    for (key, ranges) in [
+        ("federation.allow_ranges", &peers.allow_ranges),
+        ("federation.deny_ranges", &peers.deny_ranges),
+        ("media.previews.allow_ranges", &previews.allow_ranges),
+        ("media.previews.deny_ranges", &previews.deny_ranges),
+    ] {
         for range in ranges {
             if let Err(error) = range.parse::<federation::AddressRange>() {
-                found.wrong(format!("federation.{key}"), no_range(range, &error));
+                found.wrong(key.into(), no_range(range, &error));
             }
         }
     }

@@ -1,14 +1,19 @@
 //! The configuration in the words of the crates that it is for.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{anyhow, bail};
 use base::ByteSize;
 use pdu::{Authorities, Authority, RoomVersion};
+use ruma::OwnedServerName;
 
 use super::{
-    AuthorityConfig, Config, PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, Registration,
-    RegistrationMode, TrustSetting,
+    AuthorityConfig, Config, EmailSetting, MailConfig, MailSecurity, PeersSetting, PrivateAddresses,
+    ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig, TermsTextConfig, TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
 
@@ -85,8 +90,12 @@ impl Config {
 
     /// How long the log of changes is kept.
     pub fn log_kept(&self) -> store::Keep {
-        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
         store::Keep { log: days(self.store.log_days), at_most: days(self.store.log_days_at_most) }
+    }
+
+    /// How long messages wait for a device that never asks for them.
+    pub fn device_messages_kept(&self) -> Duration {
+        days(self.store.device_message_days)
     }
 
     /// Memory of the caches of `/sync`.
@@ -134,7 +143,7 @@ impl Config {
     pub fn account_config(&self) -> anyhow::Result<account::Config> {
         let mut authorities = BTreeMap::new();
         for authority in &self.authorities {
-            authorities.insert(authority.name.clone(), self.account_settings(&authority.registration)?);
+            authorities.insert(authority.name.clone(), self.account_settings(authority)?);
         }
         let guesses = self.limits.enabled.then(|| account::GuessLimit {
             wrong_allowed: self.passwords.wrong_allowed,
@@ -148,7 +157,8 @@ impl Config {
         Ok(account::Config { authorities, guesses, memory, presence, ..account::Config::default() })
     }
 
-    fn account_settings(&self, registration: &Registration) -> anyhow::Result<account::Settings> {
+    fn account_settings(&self, authority: &AuthorityConfig) -> anyhow::Result<account::Settings> {
+        let registration = &authority.registration;
         let shared_secret =
             registration.shared_secret_file.as_deref().map(|file| self.secret(file)).transpose()?;
         Ok(account::Settings {
@@ -160,8 +170,20 @@ impl Config {
             registration_tokens: registration.tokens.iter().map(|token| token.0.clone()).collect(),
             shared_secret,
             min_password_chars: registration.min_password_length,
+            account_page: authority.account_page(),
+            mail: authority.mail.as_ref().map(|mail| mail_settings(authority, mail)),
+            terms: authority.terms.iter().map(terms).collect(),
             ..account::Settings::default()
         })
+    }
+
+    /// Authorities at which clients sign in by OAuth 2.0.
+    pub fn oauth_authorities(&self) -> BTreeSet<OwnedServerName> {
+        self.authorities
+            .iter()
+            .filter(|config| config.account_page().is_some())
+            .map(|config| config.name.clone())
+            .collect()
     }
 
     /// Settings of the client interface.
@@ -177,8 +199,78 @@ impl Config {
             default_room_version: self.room_version(),
             base_urls: urls.collect(),
             livekit_urls: livekit.collect(),
-            ..client::Config::default()
+            unstable_features: if self.oauth_authorities().is_empty() {
+                Vec::new()
+            } else {
+                // Signing in by a QR code, which is by OAuth 2.0 alone.
+                vec!["org.matrix.msc4108".to_owned()]
+            },
+            support: self.support(),
+            sign_in_pages: self
+                .authorities
+                .iter()
+                .filter(|authority| authority.sign_in_page)
+                .map(|authority| authority.name.clone())
+                .collect(),
         }
+    }
+
+    fn support(&self) -> BTreeMap<OwnedServerName, client::Support> {
+        let told = |authority: &AuthorityConfig| {
+            let support = authority.support.as_ref()?;
+            let contacts = support.contacts.iter().map(|contact| client::Contact {
+                role: contact.role.clone(),
+                matrix_id: contact.matrix_id.clone(),
+                email_address: contact.email.clone(),
+            });
+            let told = client::Support { contacts: contacts.collect(), support_page: support.page.clone() };
+            Some((authority.name.clone(), told))
+        };
+        self.authorities.iter().filter_map(told).collect()
+    }
+
+    /// The servers that take the mails of our authorities.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a name or a certificate that cannot be used.
+    pub fn smtp(&self) -> anyhow::Result<mail::Smtp> {
+        let mut servers = Vec::new();
+        for authority in &self.authorities {
+            let Some(mail) = &authority.mail else { continue };
+            let password = mail.password_file.as_deref().map(|file| self.secret(file)).transpose()?;
+            let from = mail.from.parse().map_err(|error: mail::BadAddress| {
+                anyhow!(tr!("{from} はメールアドレスではありません", "{from}: {error}", from = mail.from))
+            })?;
+            let server = mail::SmtpServer {
+                host: mail.host.clone(),
+                port: mail.port.unwrap_or(match mail.security {
+                    MailSecurity::Tls => 465,
+                    MailSecurity::StartTls => 587,
+                    MailSecurity::None => 25,
+                }),
+                security: match mail.security {
+                    MailSecurity::Tls => mail::Security::Tls,
+                    MailSecurity::StartTls => mail::Security::StartTls,
+                    MailSecurity::None => mail::Security::None,
+                },
+                user: mail.user.clone().zip(password),
+                ca: mail
+                    .ca_file
+                    .as_deref()
+                    .map(|file| self.secret(file))
+                    .transpose()?
+                    .map(String::into_bytes),
+                from,
+                from_name: mail.from_name.clone(),
+            };
+            servers.push((authority.name.to_string(), server));
+        }
+        mail::Smtp::new(servers).map_err(|error| {
+            anyhow!(tr!(
+                "メールサーバーの設定を使えません: {error}",
+                "the mail server cannot be used: {error}"
+            ))
+        })
     }
 
     /// Settings of media.
@@ -189,6 +281,7 @@ impl Config {
             largest_remote: self.media.largest_remote,
             remote_kept: (self.media.remote_days > 0)
                 .then(|| Duration::from_secs(u64::from(self.media.remote_days) * 24 * 60 * 60)),
+            previews: self.media.previews.enabled,
             of_user: bound(self.media.kept_by_user),
             of_authority: bound(self.media.kept_by_authority),
             ..media::Config::default()
@@ -200,7 +293,7 @@ impl Config {
     /// # Errors
     /// An address range that is none.
     pub fn federation_config(&self) -> anyhow::Result<federation::Config> {
-        let config = &self.federation;
+        let (config, previews) = (&self.federation, &self.media.previews);
         let ranges = |texts: &[String]| {
             texts.iter().map(|text| text.parse()).collect::<Result<Vec<federation::AddressRange>, _>>()
         };
@@ -211,14 +304,18 @@ impl Config {
             };
             (name.clone(), fixed)
         });
+        let policy = |private, allow: &[String], deny: &[String]| {
+            let private = private == PrivateAddresses::Allow;
+            anyhow::Ok(federation::AddressPolicy { private, allow: ranges(allow)?, deny: ranges(deny)? })
+        };
+        let pages = previews
+            .enabled
+            .then(|| policy(previews.private_addresses, &previews.allow_ranges, &previews.deny_ranges));
         Ok(federation::Config {
             network: federation::NetworkConfig {
                 fixed: fixed.collect(),
-                addresses: federation::AddressPolicy {
-                    private: config.private_addresses == PrivateAddresses::Allow,
-                    allow: ranges(&config.allow_ranges)?,
-                    deny: ranges(&config.deny_ranges)?,
-                },
+                addresses: policy(config.private_addresses, &config.allow_ranges, &config.deny_ranges)?,
+                pages: pages.transpose()?,
                 ca_files: config.ca_files.iter().map(|file| self.path(file)).collect(),
                 trust: match config.trust {
                     TrustSetting::System => federation::Trust::System,
@@ -303,6 +400,35 @@ impl Config {
     }
 }
 
+/// How the users of an authority have addresses.
+fn mail_settings(authority: &AuthorityConfig, mail: &MailConfig) -> account::MailSettings {
+    let base_url = authority.client_url.clone().unwrap_or_else(|| format!("https://{}", authority.name));
+    account::MailSettings {
+        base_url: base_url.trim_end_matches('/').to_owned(),
+        at_registration: match mail.at_registration {
+            EmailSetting::Off => account::EmailAtRegistration::Off,
+            EmailSetting::Optional => account::EmailAtRegistration::Optional,
+            EmailSetting::Required => account::EmailAtRegistration::Required,
+        },
+        domains: mail.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        hides_who_is_known: !mail.tell_known,
+        next_hosts: mail.next_hosts.clone(),
+    }
+}
+
+fn terms(terms: &TermsConfig) -> account::Terms {
+    let text = |(language, text): (&String, &TermsTextConfig)| account::TermsText {
+        language: language.clone(),
+        name: text.name.clone(),
+        url: text.url.clone(),
+    };
+    account::Terms {
+        id: terms.id.clone(),
+        version: terms.version.clone(),
+        texts: terms.texts.iter().map(text).collect(),
+    }
+}
+
 /// Further hosts that stand for an authority: those that it names and those that it publishes.
 fn face_hosts(authority: &AuthorityConfig) -> Vec<String> {
     let published = [
@@ -312,4 +438,8 @@ fn face_hosts(authority: &AuthorityConfig) -> Vec<String> {
     let published =
         published.into_iter().flatten().map(|host| crate::hosts::host_without_port(host).to_owned());
     authority.hosts.iter().cloned().chain(published).collect()
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 24 * 60 * 60)
 }

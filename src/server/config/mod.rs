@@ -4,6 +4,7 @@
 //! two together. Paths are taken from the directory of the file.
 
 mod check;
+mod contacts;
 mod convert;
 mod files;
 mod rates;
@@ -15,6 +16,9 @@ use base::config::Problem;
 
 use crate::{causes, hosts, texts::tr};
 
+pub use self::contacts::{
+    ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
+};
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
     Listener, Log, MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,

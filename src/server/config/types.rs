@@ -7,7 +7,7 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
-use super::rates;
+use super::{MailConfig, SupportConfig, TermsConfig, rates};
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -65,18 +65,65 @@ pub struct AuthorityConfig {
     /// Where its clients reach it; published in `.well-known/matrix/client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_url: Option<String>,
+    /// Whether clients may sign in by OAuth 2.0, besides passwords; for that `client_url` has to begin with `https`.
+    #[serde(default = "yes")]
+    pub oauth: bool,
     /// Where clients get their tokens for LiveKit, which carries calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub livekit_url: Option<String>,
     /// Where other servers reach it, host and port; published in `.well-known/matrix/server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub federation_address: Option<String>,
+    /// Whom to turn to; published in `.well-known/matrix/support`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<SupportConfig>,
+    /// Whether clients are offered a page of ours to sign in on.
+    #[serde(default)]
+    pub sign_in_page: bool,
+    /// How it sends mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailConfig>,
+    /// What whoever registers has to accept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<TermsConfig>,
     /// Its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
     /// Who may register.
     #[serde(default)]
     pub registration: Registration,
+}
+
+impl AuthorityConfig {
+    /// An authority of this name, with the file of its key and nothing else set.
+    pub fn new(name: OwnedServerName, key_file: PathBuf) -> AuthorityConfig {
+        AuthorityConfig {
+            name,
+            key_file,
+            old_keys: Vec::new(),
+            hosts: Vec::new(),
+            client_url: None,
+            livekit_url: None,
+            oauth: true,
+            federation_address: None,
+            support: None,
+            sign_in_page: false,
+            mail: None,
+            terms: Vec::new(),
+            tls: None,
+            registration: Registration::default(),
+        }
+    }
+
+    /// The page where its users see to their accounts, if it offers OAuth 2.0.
+    pub fn account_page(&self) -> Option<String> {
+        let url = self.client_url.as_deref().filter(|url| self.oauth && url.starts_with("https://"))?;
+        Some(format!("{}/_yakuba/account", url.trim_end_matches('/')))
+    }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// A key that an authority signed with before.
@@ -210,6 +257,8 @@ pub struct StoreConfig {
     pub log_days: u32,
     /// After so many it is not kept either for who has not.
     pub log_days_at_most: u32,
+    /// For so many days of running a message waits for a device that never asks for it.
+    pub device_message_days: u32,
     /// Authorities that the data have users of and that are served no more.
     pub retired_authorities: Vec<OwnedServerName>,
 }
@@ -228,6 +277,7 @@ impl Default for StoreConfig {
             reserve: ByteSize::mib(64),
             log_days: 7,
             log_days_at_most: 30,
+            device_message_days: 90,
             retired_authorities: Vec::new(),
         }
     }
@@ -507,6 +557,8 @@ pub struct MediaSettings {
     pub reserve: ByteSize,
     /// Whether files are given to whoever knows their ids, without an access token.
     pub unauthenticated: bool,
+    /// Pages that users link to.
+    pub previews: Previews,
 }
 
 impl Default for MediaSettings {
@@ -520,8 +572,23 @@ impl Default for MediaSettings {
             kept_by_authority: ByteSize::bytes(0),
             reserve: ByteSize::mib(256),
             unauthenticated: false,
+            previews: Previews::default(),
         }
     }
+}
+
+/// Whether the server looks at pages that users link to, and at which addresses.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Previews {
+    /// Whether it does.
+    pub enabled: bool,
+    /// Whether names may lead to addresses that are not of the public internet.
+    pub private_addresses: PrivateAddresses,
+    /// Address ranges that are allowed besides.
+    pub allow_ranges: Vec<String>,
+    /// Address ranges that are refused besides.
+    pub deny_ranges: Vec<String>,
 }
 
 /// How the process talks with other servers.
@@ -544,6 +611,8 @@ pub struct FederationConfig {
     pub dns: bool,
     /// Servers that are asked for the keys of servers that do not answer.
     pub trusted_notaries: Vec<OwnedServerName>,
+    /// Whether other servers are told what users call their devices.
+    pub device_names: bool,
     /// Fixed addresses by server name.
     pub fixed: BTreeMap<OwnedServerName, FixedAddress>,
 }
@@ -559,6 +628,7 @@ impl Default for FederationConfig {
             trust: TrustSetting::System,
             dns: true,
             trusted_notaries: Vec::new(),
+            device_names: false,
             fixed: BTreeMap::new(),
         }
     }

@@ -12,6 +12,7 @@ mod files;
 mod house;
 mod leftovers;
 mod listen;
+mod mail;
 mod names;
 mod patience;
 mod places;

@@ -2,6 +2,9 @@
 //!
 //! `cargo run --release -p sync --example sync_cost`
 //!
+//! `MANY_ROOMS=1500` measures sliding sync and `/sync` for somebody in so many rooms instead: the first window, all rooms, and
+//! calls that find nothing new or one message.
+//!
 //! `ROOMS_EACH` gives each reader so many rooms of his own, `READERS` and `ROUNDS` say how many readers are woken how
 //! often; with any of them nothing but wake-ups is measured. What grows with the rooms of a reader shows on a machine
 //! that is not quiet as well, in the misses of a simulated cache: the difference between few rounds and many of
@@ -18,7 +21,7 @@ use push::Push;
 use room::AllowAll;
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::TimelineEventType};
 use store::{MemoryBackend, MemoryDisk, Options, Store};
-use sync::{StateAfter, SyncFilter, SyncRequest, Syncs};
+use sync::{SlidingRequest, StateAfter, SyncFilter, SyncRequest, Syncs};
 use to_device::{NoContacts, ToDevice};
 
 const ROOMS: usize = 200;
@@ -69,6 +72,7 @@ async fn server(disk: &MemoryDisk) -> Server {
         accounts: accounts.clone(),
         authorities,
         contacts: Arc::new(NoContacts),
+        kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
         memory: base::ByteSize::mib(1),
         clock: clock.clone(),
         random,
@@ -78,6 +82,7 @@ async fn server(disk: &MemoryDisk) -> Server {
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
     let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
     let encryption = encryption::Encryption::open(encryption::Parts {
+        tells_names: false,
         store: store.clone(),
         rooms: engine.rooms().clone(),
         accounts: accounts.clone(),
@@ -150,6 +155,9 @@ async fn main() {
     let disk = MemoryDisk::default();
     let server = Arc::new(server(&disk).await);
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    if let Some(rooms) = number("MANY_ROOMS") {
+        return many_rooms(&server, rooms).await;
+    }
     let chosen = [number("READERS"), number("ROUNDS"), number("ROOMS_EACH")];
     if std::env::var_os("COLD").is_none() {
         let [readers, rounds, rooms] = chosen;
@@ -221,6 +229,110 @@ async fn wake_ups(server: &Arc<Server>, count: usize, rounds: usize, rooms_each:
         delays[delays.len() * 99 / 100].as_secs_f64() * 1_000.0,
         sending * 1_000.0 / rounds as f64,
     );
+}
+
+/// A request of a client that shows a list of rooms as Element X does, from the most recent one to this.
+fn sliding(user: &UserId, last: usize) -> SlidingRequest {
+    let required = serde_json::json!([
+        ["m.room.member", "$LAZY"],
+        ["m.room.member", "$ME"],
+        ["m.room.name", ""],
+        ["m.room.encryption", ""],
+        ["m.room.avatar", ""],
+        ["m.room.topic", ""],
+        ["m.room.canonical_alias", ""],
+        ["m.room.power_levels", ""],
+    ]);
+    let body = serde_json::json!({
+        "conn_id": "room-list",
+        "lists": { "all_rooms": { "ranges": [[0, last]], "timeline_limit": 1, "required_state": required } },
+        "extensions": {
+            "account_data": { "enabled": true }, "receipts": { "enabled": true }, "typing": { "enabled": true },
+        },
+    });
+    SlidingRequest {
+        user: user.to_owned(),
+        device: "PHONE".into(),
+        pos: None,
+        timeout: Duration::ZERO,
+        presence: None,
+        body: serde_json::from_value(body).unwrap(),
+    }
+}
+
+/// Asks and goes on from there; how many bytes were told.
+async fn slide(server: &Server, request: &mut SlidingRequest) -> usize {
+    let answer = server.syncs.slide(request).await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    request.pos = Some(told["pos"].as_str().unwrap().to_owned());
+    answer.len()
+}
+
+async fn many_rooms(server: &Arc<Server>, count: usize) {
+    let jiro = user("jiro");
+    let mut rooms = Vec::new();
+    for _ in 0..count {
+        // Two rooms that one user makes in one moment are the same room.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let room = room(server, &jiro).await;
+        say(server, &jiro, &room, 0).await;
+        rooms.push(room);
+    }
+    let mut client = sliding(&jiro, 19);
+    let (start, before) = (Instant::now(), cpu());
+    let bytes = slide(server, &mut client).await;
+    println!(
+        "sliding sync, {count} rooms: the first 20 in {:.1} ms, {:.0} ms CPU, {} KiB",
+        start.elapsed().as_secs_f64() * 1_000.0,
+        (cpu() - before) * 1_000.0,
+        bytes / 1024
+    );
+    const CALLS: usize = 2_000;
+    for (name, last) in [("20 rooms", 19), ("all rooms", 100_000)] {
+        client.body = sliding(&jiro, last).body;
+        let (start, before) = (Instant::now(), cpu());
+        while slide(server, &mut client).await > 4 * 1024 {}
+        let elapsed = start.elapsed().as_secs_f64() * 1_000.0;
+        println!("  a window of {name}: {elapsed:.1} ms, {:.0} ms CPU", (cpu() - before) * 1_000.0);
+        let before = cpu();
+        for _ in 0..CALLS {
+            slide(server, &mut client).await;
+        }
+        let each = (cpu() - before) * 1_000_000.0 / CALLS as f64;
+        println!("  nothing new in a window of {name}: {each:.1} µs CPU a call");
+        let (mut sending, mut telling) = (0.0, 0.0);
+        for number in 0..CALLS {
+            let before = cpu();
+            say(server, &jiro, &rooms[number % rooms.len().min(20)], number).await;
+            let between = cpu();
+            slide(server, &mut client).await;
+            sending += between - before;
+            telling += cpu() - between;
+        }
+        let per_call = |seconds: f64| seconds * 1_000_000.0 / CALLS as f64;
+        println!(
+            "  one message in a window of {name}: {:.0} µs CPU a call (sending it {:.0} µs)",
+            per_call(telling),
+            per_call(sending)
+        );
+    }
+    let filter = Arc::new(SyncFilter::parse(b"{}").unwrap());
+    let mut request = SyncRequest { timeout: Duration::ZERO, ..request(&jiro, &filter) };
+    let (start, before) = (Instant::now(), cpu());
+    let answer = server.syncs.sync(request.clone()).await.unwrap().gather().await;
+    println!(
+        "/sync, {count} rooms: all in {:.1} ms, {:.0} ms CPU, {} KiB",
+        start.elapsed().as_secs_f64() * 1_000.0,
+        (cpu() - before) * 1_000.0,
+        answer.len() / 1024
+    );
+    request.since = Some(token(&answer));
+    let before = cpu();
+    for _ in 0..CALLS {
+        let answer = server.syncs.sync(request.clone()).await.unwrap().gather().await;
+        request.since = Some(token(&answer));
+    }
+    println!("  nothing new: {:.1} µs CPU a call", (cpu() - before) * 1_000_000.0 / CALLS as f64);
 }
 
 async fn first_answers(disk: &MemoryDisk, server: Arc<Server>) {

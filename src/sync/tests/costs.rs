@@ -66,15 +66,15 @@ impl Interposed for Counting {
 }
 
 /// 花子, who is in many rooms and has synced, and what her syncs read.
-struct Busy {
-    town: Town,
+pub(super) struct Busy {
+    pub(super) town: Town,
     rows: Arc<AtomicUsize>,
     is_away: Arc<AtomicBool>,
-    rooms: Vec<OwnedRoomId>,
+    pub(super) rooms: Vec<OwnedRoomId>,
     hanako: Client,
 }
 
-async fn in_rooms(count: usize) -> Busy {
+pub(super) async fn in_rooms(count: usize) -> Busy {
     in_rooms_of(count, None).await
 }
 
@@ -101,6 +101,11 @@ async fn set_tag(town: &Town, room: &OwnedRoomId, tag: &str) {
 }
 
 impl Busy {
+    /// So many rows were read so far.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
+    }
+
     /// The answer to the next sync, and how many rows it read.
     async fn sync(&mut self) -> (Value, usize) {
         let before = self.rows.load(Ordering::Relaxed);

@@ -133,7 +133,11 @@ async fn whoever_comes_is_new_and_whoever_shares_no_room_any_more_is_gone() {
         let before = hanako.since.clone().unwrap();
 
         town.join("hanako", &other).await;
-        assert_eq!(lists(&hanako.sync(&town).await), changed(&["jiro", "taro"]), "not who left long ago");
+        assert_eq!(
+            lists(&hanako.sync(&town).await),
+            changed(&["hanako", "jiro", "taro"]),
+            "not who left long ago"
+        );
         town.leave("taro", &one).await;
         assert_eq!(lists(&hanako.sync(&town).await), changed(&[]), "they share another room");
         town.leave("taro", &other).await;
@@ -161,6 +165,42 @@ async fn whoever_comes_is_new_and_whoever_shares_no_room_any_more_is_gone() {
         assert_eq!(changes.left.into_iter().collect::<Vec<_>>(), [user("jiro")]);
         assert!(between(&now, &now).await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn whoever_was_invited_is_new_again_when_he_comes() {
+    let town = town().await;
+    let (mut hanako, mut taro) = (person(&town, "hanako").await, person(&town, "taro").await);
+    let room = town.room("hanako").await;
+    hanako.sync(&town).await;
+    town.invite("hanako", &room, "taro").await;
+    assert_eq!(lists(&hanako.sync(&town).await), changed(&["taro"]), "he may be given keys already");
+    taro.sync(&town).await;
+    town.join("taro", &room).await;
+    assert_eq!(lists(&hanako.sync(&town).await), changed(&["taro"]));
+    assert_eq!(lists(&taro.sync(&town).await), changed(&["hanako", "taro"]));
+    assert_eq!(lists(&hanako.sync(&town).await), changed(&[]));
+}
+
+#[tokio::test]
+async fn another_name_of_a_device_is_told_to_those_who_know_its_keys() {
+    let town = town().await;
+    let (mut hanako, taro) = (person(&town, "hanako").await, person(&town, "taro").await);
+    let room = town.room("hanako").await;
+    town.join("taro", &room).await;
+    hanako.sync(&town).await;
+    let rename = async |name: &str| {
+        let name = Some(name.to_owned());
+        town.accounts.rename_device(&taro.user, &taro.device, name).await.unwrap();
+    };
+    rename("電話").await;
+    assert_eq!(lists(&hanako.sync(&town).await), changed(&[]), "it has no keys");
+    upload(&town, "taro", "PHONE", "one").await;
+    assert_eq!(lists(&hanako.sync(&town).await), changed(&["taro"]));
+    rename("太郎の電話").await;
+    assert_eq!(lists(&hanako.sync(&town).await), changed(&["taro"]));
+    rename("太郎の電話").await;
+    assert_eq!(lists(&hanako.sync(&town).await), changed(&[]), "nothing has changed");
 }
 
 #[tokio::test]

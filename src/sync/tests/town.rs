@@ -154,6 +154,7 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
         accounts: accounts.clone(),
         authorities,
         contacts: Arc::new(NoContacts),
+        kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
         memory: base::ByteSize::mib(1),
         clock: clock.clone(),
         random,
@@ -163,6 +164,7 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
     let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
     let encryption = Encryption::open(encryption::Parts {
+        tells_names: false,
         store: store.clone(),
         rooms: engine.rooms().clone(),
         accounts: accounts.clone(),

@@ -146,3 +146,105 @@ async fn what_a_user_vouches_for_is_told_to_other_servers() {
     assert_eq!(answer["master_keys"][taro.id().as_str()], master, "{answer}");
     assert_eq!(answer["user_signing_keys"], json!({}));
 }
+
+/// The units of a kind that a server was sent, about a user.
+fn told_units(server: &testkit::Hostile, kind: &str, user: &User) -> Vec<Value> {
+    let units = server.asked("/send/").into_iter().flat_map(|asked| asked.body["edus"].as_array().cloned());
+    let is_his = |unit: &Value| unit["edu_type"] == kind && unit["content"]["user_id"] == user.id().as_str();
+    units.flatten().filter(is_his).map(|unit| unit["content"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_server_is_told_of_the_devices_of_whoever_comes_into_a_room_with_it_and_not_of_other_names() {
+    let net = Net::new();
+    let kanazawa = net.server("kanazawa.test").await;
+    let hanako = kanazawa.user("hanako").await;
+    let mallory = net.hostile("mallory.test").await;
+    let room = mallory.found("eve", "10");
+    mallory.host(&room);
+    hanako.join(&room.id, "mallory.test").await;
+    let told = async |count: usize| {
+        let wait = async {
+            while told_units(&mallory, "m.device_list_update", &hanako).len() < count {
+                net.advance(Duration::from_secs(1));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            told_units(&mallory, "m.device_list_update", &hanako)
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("it is told")
+    };
+    // She has uploaded no keys: that is what it finds if it asks.
+    assert_eq!(told(1).await[0]["device_id"], hanako.device_id());
+    let named = json!({ "membership": "join", "displayname": "花子" });
+    hanako.set_state(&room.id, "m.room.member", hanako.id().as_str(), &named).await;
+    upload(&hanako, "first").await;
+    let units = told(2).await;
+    assert_eq!(units.len(), 2, "another name is no news");
+    assert!(units[1]["keys"]["keys"].is_object(), "{units:?}");
+    assert!(units[1]["stream_id"].as_u64() > units[0]["stream_id"].as_u64());
+}
+
+/// What Complement asks, with both servers on their feet, with one that was cut off, and with both begun anew.
+#[tokio::test]
+async fn lists_of_devices_are_told_to_another_server_whatever_happens_to_the_two() {
+    enum Fault {
+        None,
+        Away,
+        BothAnew,
+    }
+    for fault in [Fault::None, Fault::Away, Fault::BothAnew] {
+        let net = Net::new();
+        let (one, two) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+        let (hanako, taro) = (one.user("hanako").await, two.user("taro").await);
+        let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+        let wishes = json!({
+            "preset": "private_chat", "invite": [taro.id()],
+            "initial_state": [{ "type": "m.room.encryption", "state_key": "", "content": encryption }],
+        });
+        let room = hanako.create_room_with(&wishes).await;
+        let of_hanako = token(&hanako).await;
+        let of_taro = taro.sync_until(|seen| seen.is_invited(&room)).await;
+        drop(of_taro);
+        let of_taro = token(&taro).await;
+        taro.join(&room, "kanazawa.test").await;
+        let (of_hanako, changed) = first_told(&net, &hanako, &of_hanako).await;
+        assert_eq!(changed, [taro.id().as_str()]);
+        let (of_taro, changed) = first_told(&net, &taro, &of_taro).await;
+        assert_eq!(changed, [hanako.id().as_str(), taro.id().as_str()], "himself as well");
+
+        if !matches!(fault, Fault::None) {
+            two.stop().await;
+        }
+        let desktop = hanako.another_device().await;
+        upload(&desktop, "new").await;
+        if matches!(fault, Fault::BothAnew) {
+            one.crash_and_restart().await;
+        }
+        if !matches!(fault, Fault::None) {
+            two.start().await;
+        }
+        told(&net, &hanako, &of_hanako, &hanako).await;
+        told(&net, &taro, &of_taro, &hanako).await;
+        let answer = query(&taro, &hanako).await;
+        let devices = &answer["device_keys"][hanako.id().as_str()];
+        assert!(devices[desktop.device_id()].is_object(), "{answer}");
+    }
+}
+
+/// Syncs until somebody's devices changed; the token then, and whose.
+async fn first_told(net: &Net, user: &User, since: &str) -> (String, Vec<String>) {
+    let wait = async {
+        let mut since = since.to_owned();
+        loop {
+            let answer = sync(user, Some(&since)).await;
+            since = answer["next_batch"].as_str().unwrap().to_owned();
+            let changed = answer["device_lists"]["changed"].as_array().cloned().unwrap_or_default();
+            if !changed.is_empty() {
+                let names = changed.iter().map(|name| name.as_str().unwrap().to_owned());
+                return (since, names.collect());
+            }
+            net.advance(Duration::from_millis(100));
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("somebody's devices change")
+}

@@ -6,7 +6,8 @@ use store::{Batch, MemoryDisk, Order, Position, Range};
 use super::{to, town, town_on, user};
 use crate::{
     Error, Messages,
-    inbox::{MOST_WAITING, MOST_WAITING_BYTES, PAGE},
+    inbox::PAGE,
+    shares::{MOST_WAITING, MOST_WAITING_BYTES},
     tables::{BYTES, COUNT, INBOX, INBOX_USE, SERVED},
 };
 

@@ -1,11 +1,13 @@
 //! Tests of messages to devices over the store in memory.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod ages;
 mod elsewhere;
 mod messages;
 mod model;
+mod shares;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use account::{Accounts, Actor, Config, Credentials, LogIn, NewUser, PasswordCost};
 use base::{ByteSize, Clock, ManualClock, Metrics, Random, Tasks};
@@ -48,6 +50,10 @@ async fn town() -> Town {
 }
 
 async fn town_on(disk: &MemoryDisk) -> Town {
+    town_keeping(disk, Duration::from_secs(90 * 24 * 60 * 60)).await
+}
+
+async fn town_keeping(disk: &MemoryDisk, kept: Duration) -> Town {
     let (metrics, random) = (Metrics::new(), Random::seeded(7));
     let tasks = Tasks::new(&metrics);
     let (clock, manual) = Clock::manual(1_800_000_000_000);
@@ -79,6 +85,7 @@ async fn town_on(disk: &MemoryDisk) -> Town {
         accounts: accounts.clone(),
         authorities,
         contacts: Arc::new(AllBut("hostile.test")),
+        kept,
         memory: ByteSize::mib(1),
         clock,
         random,
@@ -140,7 +147,11 @@ impl Town {
     }
 
     async fn send(&self, txn: &str, messages: &Messages) -> Result<(), Error> {
-        let (user, device) = (user("hanako"), <&DeviceId>::from("PHONE"));
+        self.send_as("hanako", txn, messages).await
+    }
+
+    async fn send_as(&self, sender: &str, txn: &str, messages: &Messages) -> Result<(), Error> {
+        let (user, device) = (user(sender), <&DeviceId>::from("PHONE"));
         self.to_device.send(Sending { user: &user, device, kind: "test", txn, messages }).await
     }
 

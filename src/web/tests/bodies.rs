@@ -18,7 +18,7 @@ use ruma::server_name;
 use super::kit::{Server, kit, request, server, server_of};
 use crate::{
     Address, Body, BodyBounds, Faces, Peer,
-    bodies::{Bodies, Held, Holder},
+    bodies::{Bodies, BodyStream, Held, Holder},
 };
 
 const SEND: &str = "/_matrix/client/v3/rooms/!a:b.test/send/m.room.message/1";
@@ -100,6 +100,35 @@ async fn a_body_that_stops_coming_is_given_up() {
     };
     let (answer, ()) = futures_util::future::join(asked, time).await;
     assert_eq!(answer.status.as_u16(), 408);
+}
+
+/// How many of so many pieces of a streamed body come in, when each takes ten seconds.
+async fn come_in(pieces: usize, size: usize) -> usize {
+    let metrics = Metrics::new();
+    let (clock, hand) = Clock::manual(1_000);
+    let kit = kit(Faces::single(server_name!("wajima.test").to_owned()), clock, &metrics);
+    let body = stream::iter(0..pieces).map(move |_| {
+        hand.advance(Duration::from_secs(10));
+        Ok::<_, Infallible>(Bytes::from(vec![b' '; size]))
+    });
+    let mut body = BodyStream::new(&kit, Body::from_stream(body), ByteSize::mib(1_000));
+    for count in 0.. {
+        match body.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return count,
+            Err(error) => {
+                assert_eq!(error.status().as_u16(), 408);
+                return count;
+            }
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn a_streamed_body_has_as_much_time_as_what_has_come_of_it_is_worth() {
+    assert_eq!(come_in(100, 1).await, 6, "a byte now and then keeps no place");
+    assert_eq!(come_in(100, 512 << 10).await, 100, "a slow line is not cut");
 }
 
 fn bounds() -> BodyBounds {

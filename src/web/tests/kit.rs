@@ -44,6 +44,7 @@ impl TokenCheck for Tokens {
                     is_admin: false,
                     is_suspended: false,
                     is_locked: false,
+                    is_expired: false,
                 })
             }
             None if token == "unreadable" => Err(TokenError::Failed(unreadable().into())),

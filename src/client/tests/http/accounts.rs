@@ -259,7 +259,7 @@ async fn profiles_are_public_and_set_by_their_owner() {
 
     let profile = town.ask("GET", &path, Value::Null).await.ok();
     assert_eq!(profile, json!({ "displayname": "花子", "m.tz": "Asia/Tokyo" }));
-    assert_eq!(town.ask("GET", &format!("{path}/avatar_url"), Value::Null).await.ok(), json!({}));
+    town.ask("GET", &format!("{path}/avatar_url"), Value::Null).await.fails(404, "M_NOT_FOUND");
     town.ask("GET", &format!("{path}/none"), Value::Null).await.fails(404, "M_NOT_FOUND");
     town.ask("GET", "/_matrix/client/v3/profile/@nobody:hs1", Value::Null).await.fails(404, "M_NOT_FOUND");
     hanako.ask("DELETE", &field, Value::Null).await.ok();
@@ -272,6 +272,10 @@ async fn push_rules_are_kept() {
     let hanako = town.user("hanako").await;
     let all = hanako.get("/pushrules/").await.ok();
     assert_eq!(all["global"]["override"][0]["rule_id"], ".m.rule.master");
+    for kind in ["room", "sender"] {
+        assert_eq!(all["global"][kind], json!([]), "kinds without rules are there");
+    }
+    assert_eq!(hanako.get("/pushrules/global/").await.ok(), all["global"]);
     let room = "/pushrules/global/room/!room:hs1";
     hanako.put(room, json!({ "actions": ["dont_notify"] })).await.ok();
     assert_eq!(hanako.get(room).await.ok()["rule_id"], "!room:hs1");

@@ -91,6 +91,8 @@ async fn every_endpoint_answers_nonsense_without_a_fault() {
         "/presence/@hanako:hs1/status",
         "/publicRooms?since=nonsense",
         "/user_directory/search",
+        "/search",
+        "/search?next_batch=nonsense",
         "/rooms/!r:hs1/redact/$x/1",
         "/rooms/!r:hs1/report/$x",
         "/rooms/!r:hs1/forget",

@@ -55,6 +55,25 @@ async fn lists_of_a_large_room_come_in_parts_that_are_one_answer() {
 }
 
 #[tokio::test]
+async fn a_page_that_a_filter_chose_has_an_end_and_the_one_after_it_has_none() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({})).await;
+    hanako.say(&room, "1", "地図を送ります").await;
+    let file = json!({ "msgtype": "m.file", "body": "地図.png", "url": "mxc://hs1/map" });
+    hanako.put(&format!("/rooms/{room}/send/m.room.message/2"), file).await.ok();
+
+    let with_url = "%7B%22contains_url%22%3Atrue%7D";
+    let page = hanako.get(&format!("/rooms/{room}/messages?dir=b&filter={with_url}")).await.ok();
+    assert_eq!(page["chunk"].as_array().map(Vec::len), Some(1));
+    let end = page["end"].as_str().unwrap();
+    let next = hanako.get(&format!("/rooms/{room}/messages?dir=b&from={end}&filter={with_url}")).await.ok();
+    assert_eq!((&next["chunk"], &next["end"]), (&json!([]), &Value::Null));
+    let whole = hanako.get(&format!("/rooms/{room}/messages?dir=b&limit=100")).await.ok();
+    assert_eq!(whole["end"], Value::Null, "the room's beginning is the end of what there is");
+}
+
+#[tokio::test]
 async fn a_room_is_made_as_wished() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;

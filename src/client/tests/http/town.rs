@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use account::{Accounts, Actor, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings};
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
-use client::{ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, media_routes, routes};
+use client::{
+    ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, OAuthApi, media_routes, oauth_routes, routes,
+};
 use encryption::{Encryption, NoPeers};
 use engine::{Engine, NoRemote};
 use http_body_util::BodyExt;
+use mail::{Carrier, Letter, Mails, Refusal};
 use media::{Files, FilesConfig, Media};
+use oauth::OAuth;
+use pages::Pages;
+use parking_lot::Mutex;
 use pdu::{Authorities, Authority};
 use push::Push;
 use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
+use search::{Emptying, Search};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Store};
 use tempfile::TempDir;
 use to_device::{NoContacts, ToDevice};
+use tokio::sync::mpsc;
 use tower::ServiceExt;
-use web::{Body, Faces, Kit, Network, NoSignatures, Peer, Proxies, Router, router};
+use web::{Body, Class, Faces, Kit, Limits, Network, NoSignatures, Peer, Proxies, Router, router};
 
 pub(crate) const PASSWORD: &str = "correct horse";
 /// Whom a town believes for whom he asks.
@@ -30,8 +38,63 @@ pub(crate) struct Town {
     pub(crate) engine: Engine,
     accounts: Accounts,
     pub(crate) media: Media,
+    pub(crate) search: Search,
     pub(crate) directory: TempDir,
+    letters: Mutex<mpsc::UnboundedReceiver<Letter>>,
     _tasks: Tasks,
+}
+
+/// Takes all mails, of `hs1` alone.
+struct Letterbox(mpsc::UnboundedSender<Letter>);
+
+#[async_trait::async_trait]
+impl Carrier for Letterbox {
+    fn authorities(&self) -> Vec<String> {
+        vec!["hs1".to_owned()]
+    }
+
+    fn serves(&self, authority: &str) -> bool {
+        authority == "hs1"
+    }
+
+    async fn carry(&self, letter: &Letter) -> Result<(), Refusal> {
+        self.0.send(letter.clone()).map_err(|_| Refusal::ForNow("nobody reads".to_owned()))
+    }
+}
+
+/// What a process is to be.
+struct Wishes {
+    elsewhere: Arc<dyn Elsewhere>,
+    clock: Clock,
+    policy: Arc<dyn Policy>,
+    media: media::Config,
+    shown: MediaConfig,
+    limits: bool,
+    settings: Settings,
+}
+
+impl Default for Wishes {
+    fn default() -> Wishes {
+        Wishes {
+            elsewhere: Arc::new(NoElsewhere),
+            clock: Clock::system(),
+            policy: Arc::new(AllowAll),
+            media: media::Config::default(),
+            shown: MediaConfig::default(),
+            limits: false,
+            settings: open_registration(),
+        }
+    }
+}
+
+/// Everybody may register.
+pub(crate) fn open_registration() -> Settings {
+    Settings {
+        registration: Registration::Open,
+        shared_secret: Some("complement".to_owned()),
+        account_page: Some("https://hs1/_yakuba/account".to_owned()),
+        ..Settings::default()
+    }
 }
 
 /// An answer: its status, its JSON, and that as it was written.
@@ -101,6 +164,23 @@ impl Town {
         media_config: media::Config,
         media_shown: MediaConfig,
     ) -> Town {
+        let (media, shown) = (media_config, media_shown);
+        Town::of(Wishes { elsewhere, clock, policy, media, shown, ..Wishes::default() }).await
+    }
+
+    /// A process with the limits that a process has when none are set.
+    pub(crate) async fn limited(clock: Clock) -> Town {
+        Town::of(Wishes { clock, limits: true, ..Wishes::default() }).await
+    }
+
+    /// A process whose accounts have these settings, and which sends mails to its [`Town::letters`].
+    pub(crate) async fn posting(clock: Clock, settings: Settings) -> Town {
+        Town::of(Wishes { clock, settings, ..Wishes::default() }).await
+    }
+
+    async fn of(wishes: Wishes) -> Town {
+        let Wishes { elsewhere, clock, policy, media: media_config, shown: media_shown, limits, settings } =
+            wishes;
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let random = Random::seeded(11);
@@ -119,6 +199,7 @@ impl Town {
             config: media_config,
             authorities: authorities.clone(),
             elsewhere: Arc::new(media::NoElsewhere),
+            browse: Arc::new(media::NoBrowse),
             policy: policy.clone(),
             clock: clock.clone(),
             random: random.clone(),
@@ -133,7 +214,7 @@ impl Town {
             clock: clock.clone(),
             random: random.clone(),
             policy,
-            projections: Vec::new(),
+            projections: vec![Arc::new(Emptying)],
             remote: nobody.clone(),
             keys: nobody,
             tasks: &tasks,
@@ -141,11 +222,6 @@ impl Town {
         })
         .await
         .unwrap();
-        let settings = Settings {
-            registration: Registration::Open,
-            shared_secret: Some("complement".to_owned()),
-            ..Settings::default()
-        };
         let presence = Some(PresenceConfig { largest_room: 100 });
         let config = Config { password: PasswordCost::cheapest(), settings, presence, ..Config::default() };
         let accounts = Accounts::open(
@@ -159,11 +235,23 @@ impl Town {
         )
         .await
         .unwrap();
+        let (send, letters) = mpsc::unbounded_channel();
+        let mails = Mails::open(mail::Parts {
+            store: store.clone(),
+            carrier: Arc::new(Letterbox(send)),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &tasks,
+            metrics: &metrics,
+        });
+        mails.start_sending();
+        accounts.send_mails_by(mails);
         let to_device = ToDevice::open(to_device::Parts {
             store: store.clone(),
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(NoContacts),
+            kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
             memory: base::ByteSize::mib(1),
             clock: clock.clone(),
             random: random.clone(),
@@ -173,7 +261,17 @@ impl Town {
         let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
         let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
         accounts.add_device_ends(push.device_ends());
+        // The second authority offers passwords only.
+        let base_urls = names.iter().map(|name| (name.clone(), format!("https://{name}"))).collect();
+        let of_oauth = oauth_routes(Arc::new(OAuthApi::new(
+            accounts.clone(),
+            OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone()),
+            Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls)),
+            [names[0].clone()].into(),
+        )));
+        let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &tasks, &metrics);
         let encryption = Encryption::open(encryption::Parts {
+            tells_names: false,
             store,
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),
@@ -194,20 +292,31 @@ impl Town {
             &metrics,
         )
         .behind(Proxies { networks: vec![PROXY.parse::<Network>().unwrap()], ..Proxies::default() });
+        let kit = match limits {
+            true => kit.with_limits(Limits::new(Class::default_rate, &clock, &metrics)),
+            false => kit,
+        };
         let api = ClientApi::new(
             accounts.clone(),
             encryption,
             engine.clone(),
             push,
+            search.clone(),
             authorities,
             clock,
             elsewhere,
             to_device,
-            client::Config::default(),
+            client::Config {
+                support: [(server_name!("hs1").to_owned(), support())].into(),
+                sign_in_pages: [server_name!("hs2").to_owned()].into(),
+                ..client::Config::default()
+            },
         );
         let of_media = media_routes(Arc::new(MediaApi::new(media.clone(), media_shown)));
-        let router = router(routes(Arc::new(api)).erase().merge(of_media), Arc::new(kit)).unwrap();
-        Town { router, engine, accounts, media, directory, _tasks: tasks }
+        let all = routes(Arc::new(api)).erase().merge(of_media).merge(of_oauth);
+        let router = router(all, Arc::new(kit)).unwrap();
+        let letters = Mutex::new(letters);
+        Town { router, engine, accounts, media, search, directory, letters, _tasks: tasks }
     }
 
     pub(crate) async fn raw(
@@ -230,7 +339,7 @@ impl Town {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    async fn answer(&self, request: http::Request<Body>) -> Answer {
+    pub(crate) async fn answer(&self, request: http::Request<Body>) -> Answer {
         let response = self.respond(request).await;
         let status = response.status().as_u16();
         let (mut body, mut bytes, mut parts) = (response.into_body(), Vec::new(), 0);
@@ -240,6 +349,17 @@ impl Town {
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text, parts }
+    }
+
+    /// The next mail that is sent.
+    #[expect(clippy::await_holding_lock, reason = "each town has one reader")]
+    pub(crate) async fn letter(&self) -> Letter {
+        self.letters.lock().recv().await.unwrap()
+    }
+
+    /// Whether no mail was sent that nobody has read.
+    pub(crate) fn has_no_letter(&self) -> bool {
+        self.letters.lock().try_recv().is_err()
     }
 
     /// A request without a token, to `hs1`.
@@ -265,6 +385,16 @@ impl Town {
         self.person(host, &body)
     }
 
+    /// A user of `hs1` whom an administrator has made, which counts for no limit but that of logging in.
+    pub(crate) async fn account(&self, name: &str) -> Person<'_> {
+        let password = Some(PASSWORD.to_owned());
+        let new = NewUser { localpart: name.to_owned(), password, display_name: None, admin: false };
+        self.accounts.create_user(server_name!("hs1"), new, &Actor::operator("test")).await.unwrap();
+        let login = json!({ "type": "m.login.password", "user": name, "password": PASSWORD });
+        let session = self.ask("POST", "/_matrix/client/v3/login", login).await.ok();
+        self.person("hs1", &session)
+    }
+
     /// Somebody who administers `hs1`.
     pub(crate) async fn admin(&self, name: &str) -> Person<'_> {
         let password = Some(PASSWORD.to_owned());
@@ -285,6 +415,15 @@ impl Town {
             device: text("device_id"),
         }
     }
+}
+
+fn support() -> client::Support {
+    let contact = client::Contact {
+        role: "m.role.admin".to_owned(),
+        matrix_id: Some("@helpdesk:hs1".try_into().unwrap()),
+        email_address: Some("helpdesk@hs1.example".to_owned()),
+    };
+    client::Support { contacts: vec![contact], support_page: Some("https://hs1.example/help".to_owned()) }
 }
 
 fn web_request(host: &str, method: &str, path: &str) -> http::request::Builder {

@@ -377,6 +377,7 @@ impl Node {
             accounts: accounts.clone(),
             authorities: authorities.clone(),
             contacts: Arc::new(Everybody),
+            kept: std::time::Duration::from_secs(90 * 24 * 60 * 60),
             memory: base::ByteSize::mib(1),
             clock: clock.clone(),
             random: random.clone(),
@@ -384,6 +385,7 @@ impl Node {
             metrics: &metrics,
         });
         let encryption = Encryption::open(encryption::Parts {
+            tells_names: false,
             store: store.clone(),
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),

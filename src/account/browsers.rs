@@ -1,0 +1,211 @@
+//! Sessions of browsers at our own pages, so that who has signed in need not for each page.
+//!
+//! A browser shows a secret, of which a hash is kept, as of an access token. It opens pages and no
+//! endpoint of the client interface, and it is of no device. It ends by itself, with another
+//! password, when the account is closed or locked, and when its user signs out everywhere.
+
+use std::time::Duration;
+
+use audit::{Action, Actor};
+use base::{Address, Attempts, Timestamp};
+use ruma::{OwnedUserId, ServerName, UserId};
+use sha2::{Digest, Sha256};
+use store::{Batch, Order, Range, Reads, Value};
+
+use crate::{
+    Accounts, Credentials, Error,
+    password::DEAR_ATTEMPTS,
+    sessions::parse_user,
+    tables::{self, BrowserRow, TokenHash, UserRow, millis},
+    tokens,
+};
+
+/// How long a browser stays signed in, whether or not it is used: a working day.
+const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Browsers in which a user is signed in at once; another one takes the place of the oldest.
+pub const MOST_BROWSERS: usize = 20;
+
+/// A browser in which a user is signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Browser {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// Whether the user administers the server.
+    pub admin: bool,
+    /// Whether the user reads only: what others would see of it is refused.
+    pub suspended: bool,
+    /// When the user proved who it is.
+    pub began: Timestamp,
+}
+
+/// What a browser shows from now on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrowserSecret(pub String);
+
+impl std::fmt::Debug for BrowserSecret {
+    /// Secrets do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BrowserSecret")
+    }
+}
+
+impl Accounts {
+    /// Signs a user in to our pages with a password. It is counted, refused and noted as
+    /// [`Accounts::log_in`] is; the session is on disk when this returns.
+    ///
+    /// # Errors
+    /// As [`Accounts::log_in`].
+    pub async fn sign_in_browser(
+        &self,
+        authority: &ServerName,
+        credentials: &Credentials,
+        from: Option<Address>,
+        agent: Option<&str>,
+    ) -> Result<(OwnedUserId, BrowserSecret), Error> {
+        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        loop {
+            let (user_id, row) = self.check_credentials(authority, credentials, from).await?;
+            match self.put_browser(&user_id, &row, "password", from, agent).await {
+                // A password that is changed or an account that is closed meanwhile must not let this in.
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return Ok((user_id, done?)),
+            }
+        }
+    }
+
+    /// Signs a user in to our pages who has proved elsewhere who it is; `proof` is a word for the audit log.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deactivated`], [`Error::Locked`], a refusal of the policy, [`Error::Contended`],
+    /// [`Error::Store`].
+    pub async fn begin_browser(
+        &self,
+        user: &UserId,
+        proof: &'static str,
+        from: Option<Address>,
+        agent: Option<&str>,
+    ) -> Result<BrowserSecret, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let row = self.get_user_row(user).await?;
+            crate::users::refuse_closed(user, Some(&row))?;
+            if self.kept_from(user).await?.locked {
+                return Err(Error::Locked);
+            }
+            self.inner.rooms.policy().sign_in(user, from).map_err(room::Error::from)?;
+            match self.put_browser(user, &row, proof, from, agent).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn put_browser(
+        &self,
+        user: &UserId,
+        row: &UserRow,
+        proof: &'static str,
+        from: Option<Address>,
+        agent: Option<&str>,
+    ) -> Result<BrowserSecret, Error> {
+        let (now, user_key) = (self.now_ms(), user.as_str());
+        let mut batch = Batch::new();
+        batch.require(&tables::USERS, user_key, Some(row));
+        // So that who ends all sessions meanwhile notices this one.
+        batch.add(&tables::LOG_INS, user_key, 1);
+        let mut others = self.browsers_of(user).await?;
+        others.sort_by_key(|(_, ends_ms)| *ends_ms);
+        let too_many = (others.len() + 1).saturating_sub(MOST_BROWSERS);
+        for (place, (hash, ends_ms)) in others.iter().enumerate() {
+            if place < too_many || *ends_ms <= now {
+                delete_browser(&mut batch, user_key, *hash);
+            }
+        }
+        let secret = tokens::new_token(&self.inner.random, "ybs");
+        let hash = tokens::hash(&secret);
+        let ends_ms = now.saturating_add(millis(LIFETIME));
+        let kept = BrowserRow { user: user.to_string(), began_ms: now, ends_ms, stamp: stamp_of(row) };
+        batch.put(&tables::BROWSERS, &hash, &kept);
+        batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
+        let by = Actor::user(user, row.admin, from);
+        let mut deed = self.deed(Action::SignIn, &by, user).after("session", "browser").after("proof", proof);
+        if let Some(agent) = agent {
+            deed = deed.after("user_agent", agent);
+        }
+        deed.write(&mut batch, user.server_name());
+        self.commit(batch).await?;
+        Ok(BrowserSecret(secret))
+    }
+
+    /// Who is signed in in the browser that shows this secret at this authority.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find_browser(&self, authority: &ServerName, secret: &str) -> Result<Option<Browser>, Error> {
+        let store = &self.inner.store;
+        let Some(row) = store.get(&tables::BROWSERS, &tokens::hash(secret)).await? else { return Ok(None) };
+        let user_id = parse_user(&row.user)?;
+        // In either direction: a calendar that was set back must not keep a session for years.
+        let age = self.now_ms().abs_diff(row.began_ms);
+        if user_id.server_name() != authority || age >= millis(LIFETIME) {
+            return Ok(None);
+        }
+        let mut reads = Reads::new();
+        let user = reads.get(&tables::USERS, row.user.as_str());
+        let moderation = reads.get(&tables::MODERATION, row.user.as_str());
+        let mut found = store.read(reads).await?;
+        let Some(user) = found.take(user)? else { return Ok(None) };
+        let kept_from = found.take(moderation)?.unwrap_or_default();
+        if user.deactivated || kept_from.locked || stamp_of(&user) != row.stamp {
+            return Ok(None);
+        }
+        Ok(Some(Browser {
+            user_id,
+            admin: user.admin,
+            suspended: kept_from.suspended,
+            began: Timestamp(row.began_ms),
+        }))
+    }
+
+    /// Ends the session of the browser that shows this secret, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn end_browser(&self, secret: &str, from: Option<Address>) -> Result<(), Error> {
+        let hash = tokens::hash(secret);
+        let Some(row) = self.inner.store.get(&tables::BROWSERS, &hash).await? else { return Ok(()) };
+        let user = parse_user(&row.user)?;
+        let mut batch = Batch::new();
+        delete_browser(&mut batch, &row.user, hash);
+        let by = Actor::user(&user, false, from);
+        let deed = self.deed(Action::SignOut, &by, &user).before("session", "browser");
+        deed.write(&mut batch, user.server_name());
+        self.commit(batch).await
+    }
+
+    /// Adds to a batch that a user is signed in in no browser any more.
+    pub(crate) async fn put_browsers_end(&self, batch: &mut Batch, user: &UserId) -> Result<(), Error> {
+        for (hash, _) in self.browsers_of(user).await? {
+            delete_browser(batch, user.as_str(), hash);
+        }
+        Ok(())
+    }
+
+    async fn browsers_of(&self, user: &UserId) -> Result<Vec<(TokenHash, u64)>, Error> {
+        let range = Range::prefix(user.as_str());
+        // A few more than may be, since two may begin at once.
+        let most = 4 * MOST_BROWSERS;
+        let rows = self.inner.store.scan(&tables::BROWSERS_OF, range, Order::Ascending, most).await?;
+        Ok(rows.into_iter().map(|((_, hash), ends_ms)| (hash, ends_ms)).collect())
+    }
+}
+
+fn delete_browser(batch: &mut Batch, user: &str, hash: TokenHash) {
+    batch.delete(&tables::BROWSERS, &hash);
+    batch.delete(&tables::BROWSERS_OF, &(user, hash));
+}
+
+fn stamp_of(row: &UserRow) -> [u8; 32] {
+    Sha256::digest(row.encode()).into()
+}

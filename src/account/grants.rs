@@ -1,0 +1,261 @@
+//! Grants: sessions that a user gave to a client by OAuth 2.0, without showing it a password.
+//!
+//! A granted session is one of a device like any other, with an access and a refresh token. Besides, there is a row
+//! that says which client it was given to. A refresh token of a grant carries the grant's name, so that
+//! one that was replaced long ago is still known to be of it: who shows such a one is a thief, or the
+//! one who was robbed, and the session ends. The name is as secret as the token, and kept as a hash.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-api>
+
+use audit::{Action, Actor};
+use base::{Address, Attempts};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
+use store::{Batch, Order, Range, Topic};
+
+use crate::{
+    Accounts, Error, SessionTokens,
+    devices::check_device_id,
+    login::signed_in,
+    sessions::parse_user,
+    tables::{self, GrantRow, TokenHash, TokenKindRow},
+    tokens::{self, RefreshKind},
+    users::refuse_closed,
+};
+
+/// What a user grants, and to whom.
+#[derive(Clone, Debug)]
+pub struct NewGrant<'a> {
+    /// Who grants it.
+    pub user: &'a UserId,
+    /// The device that the session is of; what it had of sessions ends.
+    pub device: &'a DeviceId,
+    /// The client's id.
+    pub client: &'a str,
+    /// What the client calls itself: the device's name if it is new.
+    pub client_name: Option<&'a str>,
+    /// The page that tells of the client.
+    pub client_uri: &'a str,
+    /// Where the client is that asks for the tokens.
+    pub from: Option<Address>,
+    /// How its program calls itself.
+    pub agent: Option<&'a str>,
+}
+
+/// A grant in a batch, worth something once that is committed.
+#[must_use = "tokens that ended are forgotten with `Accounts::granted`"]
+pub struct PutGrant {
+    /// Its tokens.
+    pub tokens: SessionTokens,
+    /// By which it is found again, to be ended.
+    pub grant: GrantId,
+    ended: Vec<TokenHash>,
+}
+
+impl std::fmt::Debug for PutGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PutGrant").finish_non_exhaustive()
+    }
+}
+
+/// Names a grant; it proves nothing.
+pub type GrantId = [u8; 32];
+
+/// A grant that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The device.
+    pub device_id: OwnedDeviceId,
+    /// The client's id.
+    pub client: String,
+    /// What the client called itself.
+    pub client_name: Option<String>,
+    /// The page that tells of the client.
+    pub client_uri: String,
+}
+
+impl Accounts {
+    /// Adds to a batch a session that a user grants to a client, with its row of the audit log. The batch fails
+    /// when the account or the device changes meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deactivated`], [`Error::Locked`], a refusal of the policy,
+    /// [`Error::InvalidParam`], [`Error::Store`].
+    pub async fn put_grant(&self, batch: &mut Batch, new: &NewGrant<'_>) -> Result<PutGrant, Error> {
+        let (user, device) = (new.user, new.device);
+        check_device_id(device)?;
+        let row = self.get_user_row(user).await?;
+        refuse_closed(user, Some(&row))?;
+        if self.kept_from(user).await?.locked {
+            return Err(Error::Locked);
+        }
+        self.inner.rooms.policy().sign_in(user, new.from).map_err(room::Error::from)?;
+        let (user_key, device_key) = (user.as_str(), device.as_str());
+        batch.require(&tables::USERS, user_key, Some(&row));
+        batch.add(&tables::LOG_INS, user_key, 1);
+        let ended = self.end_tokens(batch, user, |other| other == device_key).await?;
+        let name = new.client_name.map(str::to_owned);
+        let known = self.put_device(batch, user, device, name).await?;
+        let grant = tokens::new_grant(&self.inner.random);
+        let kind = RefreshKind::Grant(&grant);
+        let issued = self.put_tokens(batch, user.server_name(), user_key, device_key, Some(kind), None);
+        let hash = tokens::hash(&grant);
+        let kept = GrantRow {
+            user: user_key.to_owned(),
+            device: device_key.to_owned(),
+            client: new.client.to_owned(),
+            client_name: new.client_name.map(str::to_owned),
+            client_uri: new.client_uri.to_owned(),
+        };
+        batch.put(&tables::GRANTS, &hash, &kept);
+        batch.put(&tables::TOKENS_OF, &(user_key, device_key, hash), &TokenKindRow::Grant);
+        batch.touch([Topic::device(user_key, device_key)]);
+        let by = Actor::user(user, row.admin, new.from);
+        let deed = self.deed(Action::SignIn, &by, user);
+        signed_in(deed, device, &known, new.agent)
+            .after("session", "oauth")
+            .after("client", new.client_uri)
+            .write(batch, user.server_name());
+        Ok(PutGrant { tokens: issued.tokens, grant: hash, ended })
+    }
+
+    /// A batch with a grant is committed.
+    pub fn granted(&self, put: PutGrant) -> SessionTokens {
+        self.forget_tokens(&put.ended);
+        put.tokens
+    }
+
+    /// Trades a client's refresh token for a new pair, as [`Accounts::refresh`] does. A token of its that was
+    /// replaced, and whose successor was used, ends the session.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`] for one that is none of this client's, [`Error::Locked`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#refresh-token-grant>
+    pub async fn refresh_grant(
+        &self,
+        authority: &ServerName,
+        client: &str,
+        token: &str,
+        from: Option<Address>,
+    ) -> Result<SessionTokens, Error> {
+        let unknown = Error::UnknownToken { soft_logout: false };
+        let Some(name) = tokens::grant_of(token) else { return Err(unknown) };
+        let mut attempts = Attempts::default();
+        loop {
+            let Some(grant) = self.inner.store.get(&tables::GRANTS, &tokens::hash(name)).await? else {
+                return Err(unknown);
+            };
+            let user = parse_user(&grant.user)?;
+            if user.server_name() != authority || grant.client != client {
+                return Err(unknown);
+            }
+            if self.kept_from(&user).await?.locked {
+                return Err(Error::Locked);
+            }
+            let hash = tokens::hash(token);
+            let Some(row) = self.inner.store.get(&tables::REFRESH, &hash).await? else {
+                self.end_grant_of(&user, grant.device.as_str().into(), "refresh_token_reused", from).await?;
+                return Err(unknown);
+            };
+            match self.trade(authority, hash, &row, RefreshKind::Grant(name)).await {
+                // Somebody else traded or ended it: look again.
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Ends the session of an access or refresh token, whoever shows it. Whether there was such a session.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#token-revocation>
+    pub async fn revoke_token(
+        &self,
+        authority: &ServerName,
+        token: &str,
+        from: Option<Address>,
+    ) -> Result<bool, Error> {
+        let Some((user, device)) = self.device_of_token(token).await? else { return Ok(false) };
+        if user.server_name() != authority {
+            return Ok(false);
+        }
+        let administers = self.find_user_row(&user).await?.is_some_and(|row| row.admin);
+        self.log_out(&user, &device, &Actor::user(&user, administers, from)).await?;
+        Ok(true)
+    }
+
+    async fn device_of_token(&self, token: &str) -> Result<Option<(OwnedUserId, OwnedDeviceId)>, Error> {
+        let hash = tokens::hash(token);
+        let store = &self.inner.store;
+        let (user, device) = if let Some(row) = store.get(&tables::ACCESS, &hash).await? {
+            (row.user, row.device)
+        } else if let Some(row) = store.get(&tables::REFRESH, &hash).await? {
+            (row.user, row.device)
+        } else {
+            // One that was replaced names its grant still.
+            let Some(name) = tokens::grant_of(token) else { return Ok(None) };
+            let Some(row) = store.get(&tables::GRANTS, &tokens::hash(name)).await? else { return Ok(None) };
+            (row.user, row.device)
+        };
+        Ok(Some((parse_user(&user)?, device.into())))
+    }
+
+    /// Ends a grant, since what proved it was shown by a second one.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn end_grant(
+        &self,
+        grant: &GrantId,
+        reason: &'static str,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
+        let Some(row) = self.inner.store.get(&tables::GRANTS, grant).await? else { return Ok(()) };
+        self.end_grant_of(&parse_user(&row.user)?, row.device.as_str().into(), reason, from).await
+    }
+
+    async fn end_grant_of(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        reason: &'static str,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
+        tracing::warn!(user_id = %user, device_id = %device, reason, "a granted session is ended");
+        self.log_out(user, device, &Actor::stranger(from)).await
+    }
+
+    /// What a user has granted, by device.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn grants(&self, user: &UserId) -> Result<Vec<Grant>, Error> {
+        self.grants_in(Range::prefix(user.as_str())).await
+    }
+
+    /// The grant that a device's session comes from, if it comes from one.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find_grant(&self, user: &UserId, device: &DeviceId) -> Result<Option<Grant>, Error> {
+        let found = self.grants_in(Range::prefix(&(user.as_str(), device.as_str()))).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn grants_in(&self, range: Range<(String, String, TokenHash)>) -> Result<Vec<Grant>, Error> {
+        let store = &self.inner.store;
+        let rows = store.scan(&tables::TOKENS_OF, range, Order::Ascending, usize::MAX).await?;
+        let of_grants = rows.into_iter().filter(|(_, kind)| *kind == TokenKindRow::Grant);
+        let hashes: Vec<TokenHash> = of_grants.map(|((_, _, hash), _)| hash).collect();
+        let rows = store.get_many(&tables::GRANTS, &hashes).await?;
+        let grants = rows.into_iter().flatten().map(|row| Grant {
+            device_id: row.device.into(),
+            client: row.client,
+            client_name: row.client_name,
+            client_uri: row.client_uri,
+        });
+        Ok(grants.collect())
+    }
+}

@@ -1,0 +1,335 @@
+//! The pages where users see to their own accounts.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-account-management>
+
+use std::{collections::HashMap, sync::Arc};
+
+use ::account::{Actor, Browser, DeviceInfo, Grant};
+use pages::{Markup, Page, PageError, Visit, html};
+use ruma::OwnedDeviceId;
+use serde_json::value::to_raw_value;
+use web::{ApiError, Open, RawCall, Response};
+
+use super::api::{ACCOUNT, OAuthApi, sign_in_first};
+
+/// What can be done here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Profile,
+    Devices,
+    Device,
+    SignOut,
+    Close,
+    Reset,
+}
+
+/// What clients may ask for by name; the last ones are what some were called before.
+pub(crate) const ACTIONS: [(&str, Part); 9] = [
+    ("org.matrix.profile", Part::Profile),
+    ("org.matrix.devices_list", Part::Devices),
+    ("org.matrix.device_view", Part::Device),
+    ("org.matrix.device_delete", Part::SignOut),
+    ("org.matrix.account_deactivate", Part::Close),
+    ("org.matrix.cross_signing_reset", Part::Reset),
+    ("org.matrix.sessions_list", Part::Devices),
+    ("org.matrix.session_view", Part::Device),
+    ("org.matrix.session_end", Part::SignOut),
+];
+
+/// Shows the part that is asked for, once somebody is signed in.
+pub(crate) async fn show(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |visit: Visit| {
+        let query = visit.query()?;
+        let Some(browser) = visit.browser() else { return Ok(sign_in_first(&visit, visit.here(), None)) };
+        let asked = query.find("action");
+        let part = ACTIONS.iter().find(|(name, _)| Some(*name) == asked).map(|(_, part)| *part);
+        let device = query.find("device_id").map(OwnedDeviceId::from);
+        let page = match (part.unwrap_or(Part::Profile), device) {
+            (Part::Profile, _) => profile(&api, &visit, browser, false).await?,
+            (Part::Device | Part::SignOut, Some(device)) => {
+                one_device(&api, &visit, browser, &device).await?
+            }
+            (Part::Devices | Part::Device | Part::SignOut, _) => devices(&api, &visit, browser).await?,
+            (Part::Close, _) => close(&api, &visit, browser, None).await?,
+            (Part::Reset, _) => reset(&api, &visit, browser, None).await?,
+        };
+        Ok(visit.page(page))
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// Does what a form asks for.
+pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |mut visit: Visit| {
+        let form = visit.form()?;
+        let browser = visit.signed_in()?.clone();
+        let from = visit.address();
+        match form.get("do") {
+            "rename" => {
+                if browser.suspended {
+                    return Err(ApiError::suspended().into());
+                }
+                let name = to_raw_value(form.get("name").trim()).map_err(ApiError::internal)?;
+                api.accounts.set_profile_field(&browser.user_id, "displayname", &name).await?;
+                let page = profile(&api, &visit, &browser, true).await?;
+                Ok(visit.page(page))
+            }
+            "sign_out" => {
+                let device = OwnedDeviceId::from(form.get("device_id"));
+                let by = Actor::user(&browser.user_id, browser.admin, from);
+                api.accounts.log_out(&browser.user_id, &device, &by).await?;
+                Ok(visit.redirect(&format!("{ACCOUNT}?action=org.matrix.devices_list")))
+            }
+            "close" => {
+                let erase = form.get("erase") == "yes";
+                match api.accounts.close_own(&browser, form.get("password"), erase, from).await {
+                    Ok(()) => {
+                        visit.end(&api.pages).await?;
+                        let text = visit.say("アカウントを閉鎖しました。", "Your account is closed.");
+                        let title = visit.say("閉鎖しました", "Closed");
+                        Ok(visit.page(Page::new(title, html! { p { (text) } })))
+                    }
+                    Err(error) => {
+                        let error = worth_another_try(error)?;
+                        let page = close(&api, &visit, &browser, Some(&error)).await?;
+                        Ok(visit.page(page))
+                    }
+                }
+            }
+            "reset" => match api.accounts.agree_to_reset(&browser, form.get("password"), from).await {
+                Ok(()) => {
+                    let text = visit.say(
+                        "アプリに戻り、10 分以内に操作を続けてください。",
+                        "Please go back to your app and continue within ten minutes.",
+                    );
+                    Ok(visit.page(Page::new(visit.say("承認しました", "Approved"), html! { p { (text) } })))
+                }
+                Err(error) => {
+                    let error = worth_another_try(error)?;
+                    let page = reset(&api, &visit, &browser, Some(&error)).await?;
+                    Ok(visit.page(page))
+                }
+            },
+            _ => Err(PageError::not_found()),
+        }
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// What a form is shown with once more; our own errors are not.
+fn worth_another_try(error: ::account::Error) -> Result<PageError, PageError> {
+    let error = match error {
+        ::account::Error::WrongCredentials => {
+            PageError::forbidden("パスワードが違います。", "The password is wrong.")
+        }
+        ::account::Error::Forbidden(_) => PageError::forbidden(
+            "サインインし直して、5 分以内にもう一度お試しください。",
+            "Please sign in again, and confirm this within five minutes.",
+        ),
+        other => other.into(),
+    };
+    if error.status().is_server_error() { Err(error) } else { Ok(error) }
+}
+
+fn problem(visit: &Visit, error: Option<&PageError>) -> Markup {
+    html! {
+        @if let Some(error) = error {
+            p.problem role="alert" { (error.text(visit.language())) }
+        }
+    }
+}
+
+/// Where the other parts are.
+fn others(visit: &Visit) -> Markup {
+    let say = |japanese, english| visit.say(japanese, english);
+    html! {
+        ul.plain {
+            li { a href=(ACCOUNT) { (say("プロフィール", "Profile")) } }
+            li { a href=(format!("{ACCOUNT}?action=org.matrix.devices_list")) { (say("端末", "Devices")) } }
+            li { a href=(format!("{ACCOUNT}?action=org.matrix.account_deactivate")) {
+                (say("アカウントの閉鎖", "Close the account"))
+            } }
+        }
+    }
+}
+
+async fn profile(api: &OAuthApi, visit: &Visit, browser: &Browser, is_kept: bool) -> Result<Page, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let name = api.accounts.profile(&browser.user_id).await?.display_name().unwrap_or_default();
+    let body = html! {
+        @if is_kept { p.card role="status" { (say("保存しました。", "Saved.")) } }
+        div.card { dl { dt { (say("アカウント", "Account")) } dd.id { (browser.user_id) } } }
+        form.card method="post" action=(ACCOUNT) {
+            (visit.proof())
+            label for="name" { (say("表示名", "Display name")) }
+            input id="name" name="name" value=(name) maxlength="255" autocomplete="name";
+            div.actions { button name="do" value="rename" { (say("保存", "Save")) } }
+        }
+        (others(visit))
+    };
+    Ok(Page::new(say("アカウント", "Your account"), body))
+}
+
+async fn devices(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Page, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let all = api.accounts.devices(&browser.user_id).await?;
+    let grants = api.accounts.grants(&browser.user_id).await?;
+    let grants: HashMap<_, _> = grants.iter().map(|grant| (&grant.device_id, grant)).collect();
+    let body = html! {
+        table {
+            thead { tr {
+                th scope="col" { (say("端末", "Device")) }
+                th scope="col" { (say("アプリ", "App")) }
+                th scope="col" { (say("最後の利用", "Last used")) }
+                th scope="col" { (say("操作", "Action")) }
+            } }
+            tbody {
+                @for device in all.iter().take(MOST_SHOWN) {
+                    tr {
+                        td { (device.display_name.as_deref().unwrap_or_default()) " " small.id { (device.device_id) } }
+                        td { (app(grants.get(&device.device_id).copied())) }
+                        td { (last_used(visit, device)) }
+                        td { (sign_out(visit, device)) }
+                    }
+                }
+            }
+        }
+        @if all.len() > MOST_SHOWN {
+            p.note { (say("ほかにもあります。", "There are more.")) }
+        }
+        (others(visit))
+    };
+    Ok(Page::new(say("端末", "Your devices"), body).wide())
+}
+
+/// Rows of the list of devices.
+const MOST_SHOWN: usize = 500;
+
+async fn one_device(
+    api: &OAuthApi,
+    visit: &Visit,
+    browser: &Browser,
+    id: &OwnedDeviceId,
+) -> Result<Page, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let device = match api.accounts.device(&browser.user_id, id).await {
+        Ok(device) => device,
+        Err(::account::Error::NotFound(_)) => {
+            let text = say("この端末はサインインしていません。", "This device is not signed in.");
+            let body = html! { p { (text) } (others(visit)) };
+            return Ok(Page::new(say("端末", "Device"), body));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let grant = api.accounts.find_grant(&browser.user_id, id).await?;
+    let body = html! {
+        div.card { dl {
+            dt { (say("名前", "Name")) } dd { (device.display_name.as_deref().unwrap_or_default()) }
+            dt { (say("端末 ID", "Device ID")) } dd.id { (device.device_id) }
+            dt { (say("アプリ", "App")) } dd { (app(grant.as_ref())) }
+            dt { (say("最後の利用", "Last used")) } dd { (last_used(visit, &device)) }
+        } }
+        (sign_out(visit, &device))
+        (others(visit))
+    };
+    Ok(Page::new(say("端末", "Device"), body))
+}
+
+fn app(grant: Option<&Grant>) -> Markup {
+    html! {
+        @if let Some(grant) = grant {
+            (grant.client_name.as_deref().unwrap_or(&grant.client_uri))
+        }
+    }
+}
+
+fn last_used(visit: &Visit, device: &DeviceInfo) -> Markup {
+    html! {
+        @match device.last_seen {
+            Some(at) => (audit::written(at).get(..16).unwrap_or_default().replace('T', " ")),
+            None => (visit.say("なし", "never")),
+        }
+        @if let Some(ip) = &device.last_seen_ip { " " small { (ip) } }
+    }
+}
+
+fn sign_out(visit: &Visit, device: &DeviceInfo) -> Markup {
+    html! {
+        form method="post" action=(ACCOUNT) {
+            (visit.proof())
+            input type="hidden" name="device_id" value=(device.device_id);
+            button.second name="do" value="sign_out" { (visit.say("サインアウトさせる", "Sign out")) }
+        }
+    }
+}
+
+/// The password again, for those who have one.
+async fn password_field(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Markup, PageError> {
+    if !api.accounts.has_password(&browser.user_id).await? {
+        return Ok(html! {});
+    }
+    Ok(html! {
+        label for="password" { (visit.say("パスワード", "Password")) }
+        input id="password" name="password" type="password" autocomplete="current-password" required
+            maxlength="1024";
+    })
+}
+
+async fn close(
+    api: &OAuthApi,
+    visit: &Visit,
+    browser: &Browser,
+    error: Option<&PageError>,
+) -> Result<Page, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let body = html! {
+        (problem(visit, error))
+        p { (say(
+            "アカウントを閉鎖すると、すべての端末がサインアウトされ、すべてのルームから退出します。元に戻せません。ユーザー名は二度と使えません。",
+            "Closing the account signs out all devices and leaves all rooms. It cannot be undone, and nobody can have the user name again.",
+        )) }
+        form.card method="post" action=(ACCOUNT) {
+            (visit.proof())
+            dl { dt { (say("アカウント", "Account")) } dd.id { (browser.user_id) } }
+            label.check { input type="checkbox" name="erase" value="yes";
+                span { (say("サーバーにある自分のデータも消す", "Also take away my data on the server")) } }
+            (password_field(api, visit, browser).await?)
+            div.actions { button.danger name="do" value="close" { (say("閉鎖する", "Close the account")) } }
+        }
+        (others(visit))
+    };
+    Ok(with_status(Page::new(say("アカウントの閉鎖", "Close the account"), body), error))
+}
+
+async fn reset(
+    api: &OAuthApi,
+    visit: &Visit,
+    browser: &Browser,
+    error: Option<&PageError>,
+) -> Result<Page, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let body = html! {
+        (problem(visit, error))
+        p { (say(
+            "暗号化に使う本人確認の鍵を作り直します。ほかの端末や回復キーをすべて失った場合だけ行ってください。連絡相手は、あなたをもう一度確認する必要があります。",
+            "This replaces the keys by which others know you in encrypted rooms. Do it only if you have lost all other devices and your recovery key. Those you talk with have to verify you again.",
+        )) }
+        form.card method="post" action=(ACCOUNT) {
+            (visit.proof())
+            dl { dt { (say("アカウント", "Account")) } dd.id { (browser.user_id) } }
+            (password_field(api, visit, browser).await?)
+            div.actions { button.danger name="do" value="reset" { (say("作り直しを承認する", "Approve")) } }
+        }
+    };
+    Ok(with_status(
+        Page::new(say("暗号化の本人確認のリセット", "Reset your encryption identity"), body),
+        error,
+    ))
+}
+
+fn with_status(page: Page, error: Option<&PageError>) -> Page {
+    match error {
+        Some(error) => page.status(error.status()),
+        None => page,
+    }
+}

@@ -1,0 +1,114 @@
+//! What the handlers share, and which of them answers what.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use account::{Accounts, Registration};
+use oauth::OAuth;
+use pages::{Form, PageError, Pages, Visit};
+use ruma::{OwnedServerName, ServerName, api::client::discovery::get_authorization_server_metadata};
+use web::{ApiError, Method, Routes};
+
+use super::{account as own, consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up};
+
+/// Paths of ours: they are named in metadata, and need not be guessed.
+pub(crate) const AUTHORIZE: &str = "/_yakuba/oauth2/authorize";
+pub(crate) const TOKEN: &str = "/_yakuba/oauth2/token";
+pub(crate) const REVOKE: &str = "/_yakuba/oauth2/revoke";
+pub(crate) const REGISTER: &str = "/_yakuba/oauth2/register";
+pub(crate) const DEVICE: &str = "/_yakuba/oauth2/device";
+pub(crate) const LINK: &str = "/_yakuba/link";
+pub(crate) const ACCOUNT: &str = "/_yakuba/account";
+pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
+pub(crate) const SIGN_UP: &str = "/_yakuba/sign-up";
+
+const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+const RENDEZVOUS: &str = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous";
+const RENDEZVOUS_ONE: &str = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous/{id}";
+
+/// The state of the handlers.
+pub struct OAuthApi {
+    pub(crate) accounts: Accounts,
+    pub(crate) oauth: OAuth,
+    pub(crate) pages: Arc<Pages>,
+    offered_at: BTreeSet<OwnedServerName>,
+}
+
+impl fmt::Debug for OAuthApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuthApi").finish_non_exhaustive()
+    }
+}
+
+impl OAuthApi {
+    /// The state of the handlers, from the parts of the process, and the authorities that offer it.
+    pub fn new(
+        accounts: Accounts,
+        oauth: OAuth,
+        pages: Arc<Pages>,
+        offered_at: BTreeSet<OwnedServerName>,
+    ) -> OAuthApi {
+        OAuthApi { accounts, oauth, pages, offered_at }
+    }
+
+    /// The address of an authority, where it offers OAuth 2.0.
+    ///
+    /// # Errors
+    /// 404 `M_UNRECOGNIZED`, by which clients know that it does not.
+    pub(crate) fn base_url(&self, authority: &ServerName) -> Result<&str, ApiError> {
+        let url = self.pages.base_url(authority);
+        let url = url.filter(|url| self.offered_at.contains(authority) && url.starts_with("https://"));
+        url.ok_or_else(ApiError::unrecognized)
+    }
+
+    /// Whether people may make accounts at an authority.
+    pub(crate) fn lets_register(&self, authority: &ServerName) -> bool {
+        self.accounts.settings(authority).registration != Registration::Closed
+    }
+
+    /// Who answers, as answers name it.
+    pub(crate) fn issuer(&self, authority: &ServerName) -> Result<String, ApiError> {
+        Ok(format!("{}/", self.base_url(authority)?))
+    }
+}
+
+/// Where somebody signs in who is to come back to this path.
+pub(crate) fn sign_in_first(visit: &Visit, back: &str, hint: Option<&str>) -> web::Response {
+    let hint = hint.map(|hint| format!("&hint={}", Form::escape(hint))).unwrap_or_default();
+    visit.redirect(&format!("{SIGN_IN}?back={}{hint}", Form::escape(back)))
+}
+
+/// What a page says of an error of the authorization server's.
+pub(crate) fn told(error: oauth::Error) -> PageError {
+    match error {
+        oauth::Error::Account(cause) => cause.into(),
+        other => ApiError::from(other).into(),
+    }
+}
+
+/// The routes of signing in by OAuth 2.0, of its pages, and of the letterboxes by which devices meet.
+pub fn oauth_routes(api: Arc<OAuthApi>) -> Routes<()> {
+    let pages = pages::routes(api.pages.clone());
+    Routes::new(api)
+        .raw_ruma::<get_authorization_server_metadata::v1::Request, _, _, _>(metadata::metadata)
+        .raw(Method::GET, WELL_KNOWN, metadata::metadata)
+        .raw(Method::POST, REGISTER, endpoints::register)
+        .raw(Method::POST, TOKEN, endpoints::token)
+        .raw(Method::POST, REVOKE, endpoints::revoke)
+        .raw(Method::POST, DEVICE, endpoints::begin_device)
+        .raw(Method::GET, AUTHORIZE, consent::ask)
+        .raw(Method::POST, AUTHORIZE, consent::decide)
+        .raw(Method::GET, LINK, devices::ask)
+        .raw(Method::POST, LINK, devices::decide)
+        .raw(Method::GET, SIGN_IN, sign_in::ask)
+        .raw(Method::POST, SIGN_IN, sign_in::sign_in)
+        .raw(Method::GET, SIGN_UP, sign_up::ask)
+        .raw(Method::POST, SIGN_UP, sign_up::sign_up)
+        .raw(Method::GET, ACCOUNT, own::show)
+        .raw(Method::POST, ACCOUNT, own::change)
+        .raw(Method::POST, RENDEZVOUS, rendezvous::put_up)
+        .raw(Method::GET, RENDEZVOUS_ONE, rendezvous::read)
+        .raw(Method::PUT, RENDEZVOUS_ONE, rendezvous::write)
+        .raw(Method::DELETE, RENDEZVOUS_ONE, rendezvous::take_down)
+        .erase()
+        .merge(pages)
+}

@@ -1,0 +1,143 @@
+//! The page where a user agrees that a client gets a session.
+//!
+//! Nothing is kept between the question and the answer: the form is sent to the same path and query, which are read and
+//! checked anew. That the user saw them is shown by the form's proof.
+
+use std::sync::Arc;
+
+use ::oauth::{Authorization, Code, Prompt, Refusal, Registered};
+use pages::{Form, Markup, Page, PageError, Visit, html};
+use web::{ApiError, Open, RawCall, Response};
+
+use super::api::{AUTHORIZE, OAuthApi, SIGN_UP, sign_in_first, told};
+
+/// Asks the user, once somebody is signed in.
+pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |visit: Visit| {
+        let query = visit.query()?;
+        let request = match read(&api, &visit, &query).await? {
+            Ok(request) => request,
+            Err(uri) => return Ok(visit.redirect(&uri)),
+        };
+        // So that whoever comes back from there is not sent there again.
+        let without_prompt = || format!("{AUTHORIZE}?{}", query.query_without("prompt"));
+        let hint = request.login_hint.as_deref();
+        match (request.prompt, visit.browser()) {
+            (Prompt::Nothing, browser) => {
+                let (code, text) = match browser {
+                    None => (Code::LoginRequired, "nobody is signed in"),
+                    Some(_) => (Code::ConsentRequired, "the user has to be asked"),
+                };
+                Ok(visit.redirect(&request.answer.with_error(code, text)))
+            }
+            (Prompt::Create, _) if api.lets_register(visit.authority()) => {
+                Ok(visit.redirect(&format!("{SIGN_UP}?back={}", Form::escape(&without_prompt()))))
+            }
+            (Prompt::Login | Prompt::Create, _) => Ok(sign_in_first(&visit, &without_prompt(), hint)),
+            (Prompt::Any, None) => Ok(sign_in_first(&visit, visit.here(), hint)),
+            (Prompt::Any, Some(_)) => consent(&visit, &request),
+        }
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// Takes the user's answer to the client.
+pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |visit: Visit| {
+        let form = visit.form()?;
+        let browser = visit.signed_in()?;
+        let query = visit.query()?;
+        let request = match read(&api, &visit, &query).await? {
+            Ok(request) => request,
+            Err(uri) => return Ok(visit.redirect(&uri)),
+        };
+        if form.get("decision") != "agree" {
+            let uri = request.answer.with_error(Code::AccessDenied, "the user does not agree");
+            return Ok(visit.redirect(&uri));
+        }
+        let code = api.oauth.agree(&request, &browser.user_id).await.map_err(told)?;
+        Ok(visit.redirect(&request.answer.with_code(&code)))
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// The client's request; where it is one that the client is to be told about, the URI that does so.
+async fn read(
+    api: &OAuthApi,
+    visit: &Visit,
+    query: &Form,
+) -> Result<Result<Authorization, String>, PageError> {
+    let issuer = api.issuer(visit.authority()).map_err(PageError::from)?;
+    match api.oauth.authorization(visit.authority(), &issuer, |name| query.find(name)).await {
+        Ok(request) => Ok(Ok(request)),
+        Err(Refusal::AtClient(uri)) => Ok(Err(uri)),
+        Err(Refusal::Here(error)) => Err(told(error)),
+    }
+}
+
+fn consent(visit: &Visit, request: &Authorization) -> Result<Response, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let device = request.scope.device_id.as_str();
+    let body = html! {
+        (who_asks(visit, &request.client)?)
+        form method="post" action=(visit.here()) {
+            (visit.proof())
+            p.note { (say("端末 ID：", "Device ID: ")) span.id { (device) } }
+            div.actions {
+                button name="decision" value="agree" { (say("許可する", "Allow")) }
+                button.second name="decision" value="refuse" { (say("許可しない", "Do not allow")) }
+            }
+        }
+        (somebody_else(visit))
+    };
+    let title = say("サインインの確認", "Allow this app to sign in?");
+    Ok(visit.page(Page::new(title, body).form_ends_at(request.answer.redirect_uri())))
+}
+
+/// Which client asks whom for what.
+pub(crate) fn who_asks(visit: &Visit, client: &Registered) -> Result<Markup, PageError> {
+    let say = |japanese, english| visit.say(japanese, english);
+    let said = &client.client;
+    let user = &visit.signed_in()?.user_id;
+    let host = said.host();
+    let japanese = said.client_name_ja.as_deref().or(said.client_name.as_deref());
+    let name = visit.say(japanese, said.client_name.as_deref()).unwrap_or(&host);
+    Ok(html! {
+        div.card {
+            dl {
+                dt { (say("アプリ", "App")) } dd { strong { (name) } }
+                dt { (say("提供元", "From")) } dd { (host) }
+                dt { (say("アカウント", "Account")) } dd.id { (user) }
+            }
+        }
+        p { (say(
+            "許可すると、このアプリはあなたのアカウントでサインインし、メッセージを読み、送り、設定を変えられるようになります。",
+            "If you allow it, this app signs in as you: it can read and send messages and change settings.",
+        )) }
+        p.note { (say(
+            "アプリの名前はアプリ自身が名乗ったものです。心当たりがなければ許可しないでください。",
+            "The app chose its name itself. If you did not expect this question, do not allow it.",
+        )) }
+        @if said.tos_uri.is_some() || said.policy_uri.is_some() {
+            p.note {
+                @if let Some(uri) = &said.tos_uri {
+                    a href=(uri) rel="noopener noreferrer" target="_blank" { (say("アプリの利用規約", "The app's terms")) } " "
+                }
+                @if let Some(uri) = &said.policy_uri {
+                    a href=(uri) rel="noopener noreferrer" target="_blank" { (say("アプリのプライバシーポリシー", "The app's privacy policy")) }
+                }
+            }
+        }
+    })
+}
+
+/// Signs out, to come back to this page as somebody else.
+pub(crate) fn somebody_else(visit: &Visit) -> Markup {
+    html! {
+        form method="post" action="/_yakuba/sign-out" {
+            (visit.proof())
+            input type="hidden" name="back" value=(visit.here());
+            button.link { (visit.say("別のアカウントを使う", "Use another account")) }
+        }
+    }
+}

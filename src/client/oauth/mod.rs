@@ -1,0 +1,20 @@
+//! Signing in by OAuth 2.0: endpoints for clients, pages for their users.
+//!
+//! What is kept and decided is `oauth`'s, the look of pages is that of `pages`. An authority offers all this where its
+//! address for clients begins with `https`; elsewhere clients find no metadata and use passwords.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/client-server-api/#oauth-20-api>
+//!
+//! Reading order: `metadata`, `endpoints`, `sign_in`, `consent`, `devices`, `account`, `rendezvous`.
+
+mod account;
+mod api;
+mod consent;
+mod devices;
+mod endpoints;
+mod metadata;
+mod rendezvous;
+mod sign_in;
+mod sign_up;
+
+pub use api::{OAuthApi, oauth_routes};

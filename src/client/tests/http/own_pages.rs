@@ -1,0 +1,129 @@
+//! What users do to their accounts on our pages.
+
+use serde_json::{Value, json};
+
+use crate::{
+    oauth::{Browser, TOKEN, app, scope},
+    town::{PASSWORD, Person, Town},
+};
+
+const ACCOUNT: &str = "/_yakuba/account";
+
+/// Hanako's browser at a part of the account pages.
+async fn at<'a>(town: &'a Town, action: &str) -> Browser<'a> {
+    let mut browser = Browser::new(town);
+    browser.open(&format!("{ACCOUNT}?action={action}")).await;
+    browser.sign_in("hanako", PASSWORD).await;
+    assert_eq!(browser.status, 200, "{}", browser.page);
+    browser
+}
+
+/// A device of Hanako's that came by the consent that its user gave in a browser.
+async fn granted<'a>(town: &'a Town) -> Person<'a> {
+    let client = town.client(app()).await;
+    let wished = scope("GRANTEDDEV");
+    let fields = [("client_id", client.as_str()), ("scope", &wished)];
+    let begun = town.send_form("/_yakuba/oauth2/device", &fields).await.ok();
+    let mut browser = Browser::new(town);
+    browser.open(begun["verification_uri_complete"].as_str().unwrap()).await;
+    browser.sign_in("hanako", PASSWORD).await;
+    browser.send("/_yakuba/link", &[("decision", "agree")]).await;
+    let fields = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+        ("client_id", &client),
+        ("device_code", begun["device_code"].as_str().unwrap()),
+    ];
+    let tokens = town.send_form(TOKEN, &fields).await.ok();
+    let session = json!({
+        "user_id": "@hanako:hs1", "access_token": tokens["access_token"], "device_id": "GRANTEDDEV",
+    });
+    town.person("hs1", &session)
+}
+
+#[tokio::test]
+async fn a_name_is_changed() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let mut browser = at(&town, "org.matrix.profile").await;
+    browser.send(ACCOUNT, &[("name", "金沢 花子"), ("do", "rename")]).await;
+    assert!(browser.page.contains("Saved.") && browser.page.contains("金沢 花子"), "{}", browser.page);
+    let profile = hanako.get(&format!("/profile/{}", hanako.id)).await.ok();
+    assert_eq!(profile["displayname"], "金沢 花子");
+}
+
+#[tokio::test]
+async fn devices_are_listed_and_signed_out_by_either_name_of_the_action() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let device = granted(&town).await;
+    device.get("/account/whoami").await.ok();
+    let mut browser = at(&town, "org.matrix.sessions_list").await;
+    assert!(browser.page.contains("GRANTEDDEV") && browser.page.contains("My App"), "{}", browser.page);
+    assert!(browser.page.contains(&hanako.device));
+    browser.open(&format!("{ACCOUNT}?action=org.matrix.device_delete&device_id=GRANTEDDEV")).await;
+    assert!(browser.page.contains("GRANTEDDEV") && !browser.page.contains(&hanako.device));
+    browser.send(ACCOUNT, &[("do", "sign_out")]).await;
+    assert!(!browser.page.contains("GRANTEDDEV"), "{}", browser.page);
+    device.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+    hanako.get("/account/whoami").await.ok();
+    browser.open(&format!("{ACCOUNT}?action=org.matrix.session_view&device_id=GRANTEDDEV")).await;
+    assert!(browser.page.contains("not signed in"), "{}", browser.page);
+}
+
+#[tokio::test]
+async fn an_account_is_closed_by_its_password_alone() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let mut browser = at(&town, "org.matrix.account_deactivate").await;
+    browser.send(ACCOUNT, &[("do", "close"), ("password", "wrong")]).await;
+    assert!(browser.status == 403 && browser.page.contains("password is wrong"), "{}", browser.page);
+    hanako.get("/account/whoami").await.ok();
+    browser.send(ACCOUNT, &[("do", "close"), ("password", PASSWORD), ("erase", "yes")]).await;
+    assert!(browser.page.contains("Your account is closed"), "{} {}", browser.status, browser.page);
+    hanako.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+    browser.open(ACCOUNT).await;
+    browser.sign_in("hanako", PASSWORD).await;
+    assert!(browser.status == 403 && browser.page.contains("closed"), "{}", browser.page);
+}
+
+fn cross_signing(user: &str, seed: &str) -> Value {
+    let key = format!("{seed}AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    json!({
+        "master_key": {
+            "user_id": user, "usage": ["master"], "keys": { format!("ed25519:{key}"): key },
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_client_without_a_password_replaces_cross_signing_keys_once_its_user_agreed_on_our_page() {
+    let town = Town::new().await;
+    town.user("hanako").await;
+    let device = granted(&town).await;
+    let upload = async |seed: &str, auth: Option<Value>| {
+        let mut body = cross_signing("@hanako:hs1", seed);
+        if let Some(auth) = auth {
+            body["auth"] = auth;
+        }
+        device.post("/keys/device_signing/upload", body).await
+    };
+    upload("B", None).await.ok();
+    let refused = upload("C", None).await;
+    assert_eq!(refused.status, 401, "{}", refused.text);
+    assert_eq!(refused.body["flows"][0]["stages"], json!(["m.oauth"]));
+    let url = refused.body["params"]["m.oauth"]["url"].as_str().unwrap();
+    assert_eq!(url, "https://hs1/_yakuba/account?action=org.matrix.cross_signing_reset");
+    let auth = json!({ "session": refused.body["session"] });
+    assert_eq!(upload("C", Some(auth.clone())).await.status, 401);
+
+    let mut browser = at(&town, "org.matrix.cross_signing_reset").await;
+    browser.send(ACCOUNT, &[("do", "reset"), ("password", "wrong")]).await;
+    assert_eq!(browser.status, 403);
+    assert_eq!(upload("C", Some(auth.clone())).await.status, 401);
+    browser.send(ACCOUNT, &[("do", "reset"), ("password", PASSWORD)]).await;
+    assert!(browser.page.contains("Approved"), "{}", browser.page);
+
+    upload("C", Some(auth)).await.ok();
+    // For once.
+    assert_eq!(upload("D", None).await.status, 401);
+}

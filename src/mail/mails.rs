@@ -1,0 +1,145 @@
+//! The crate's one handle: what waits to be sent.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Clock, Counter, CounterFamily, Metrics, Random, Tasks};
+use store::{Batch, Store, Topic};
+
+use crate::{
+    Carrier, EmailAddress,
+    tables::{self, MailRow},
+};
+
+/// Mails of one authority that may wait. They are some kilobytes each, and a server that is away for a day must not fill
+/// the disk.
+const MOST_WAITING: i64 = 2_000;
+
+/// Largest mail, in bytes: ours are shorter.
+const LARGEST: usize = 16 << 10;
+
+/// A mail to somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom.
+    pub to: EmailAddress,
+    /// What it is about: one line.
+    pub subject: String,
+    /// What it says.
+    pub text: String,
+    /// How long it is worth sending.
+    pub good_for: Duration,
+}
+
+/// Why a mail was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// So many wait that no more are taken at the moment.
+    #[error("too many mails wait to be sent")]
+    Full,
+    /// It is too large.
+    #[error("the mail is too large")]
+    TooLarge,
+    /// The store could not be read.
+    #[error("the store could not be read: {0}")]
+    Store(#[from] store::Error),
+}
+
+/// What mails are made of.
+pub struct Parts<'a> {
+    /// Where they wait.
+    pub store: Store,
+    /// Who takes them out.
+    pub carrier: Arc<dyn Carrier>,
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub random: Random,
+    /// Who runs the task that sends them.
+    pub tasks: &'a Tasks,
+    /// Where they are counted.
+    pub metrics: &'a Metrics,
+}
+
+/// Mails that wait to be sent. Cheap to clone.
+#[derive(Clone)]
+pub struct Mails {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) carrier: Arc<dyn Carrier>,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) tasks: Tasks,
+    pub(crate) outcomes: Outcomes,
+}
+
+/// Mails by what became of them.
+pub(crate) struct Outcomes {
+    pub(crate) sent: Counter,
+    pub(crate) put_off: Counter,
+    pub(crate) given_up: Counter,
+}
+
+impl Outcomes {
+    fn of(family: &CounterFamily) -> Self {
+        let of = |outcome| family.with(&[("outcome", outcome)]);
+        Self { sent: of("sent"), put_off: of("put_off"), given_up: of("given_up") }
+    }
+}
+
+impl std::fmt::Debug for Mails {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mails").finish_non_exhaustive()
+    }
+}
+
+impl Mails {
+    /// The mails in a store. None is sent before [`Mails::start_sending`].
+    pub fn open(parts: Parts<'_>) -> Self {
+        let Parts { store, carrier, clock, random, tasks, metrics } = parts;
+        let family = metrics.counter_family("yakuba_mail_attempts", "Mails that were tried to be sent");
+        let (tasks, outcomes) = (tasks.clone(), Outcomes::of(&family));
+        Self { inner: Arc::new(Inner { store, carrier, clock, random, tasks, outcomes }) }
+    }
+
+    /// Whether mails of this authority can be sent.
+    pub fn serves(&self, authority: &str) -> bool {
+        self.inner.carrier.serves(authority)
+    }
+
+    /// Adds a mail of an authority to a batch: it is sent once that is on disk.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::TooLarge`], [`Error::Store`].
+    pub async fn put(&self, batch: &mut Batch, authority: &str, mail: &Mail) -> Result<(), Error> {
+        if mail.subject.len() + mail.text.len() > LARGEST {
+            return Err(Error::TooLarge);
+        }
+        // Not demanded of the batch: a few more do no harm, and who asks at the same time is not held up.
+        let waiting = self.inner.store.get(&tables::COUNTS, authority).await?.unwrap_or_default();
+        if waiting.0 >= MOST_WAITING {
+            return Err(Error::Full);
+        }
+        let now = self.inner.clock.now().millis();
+        let good_for = u64::try_from(mail.good_for.as_millis()).unwrap_or(u64::MAX);
+        let row = MailRow {
+            to: mail.to.to_string(),
+            subject: mail.subject.clone(),
+            text: mail.text.clone(),
+            put_ms: now,
+            until_ms: now.saturating_add(good_for),
+            tries: 0,
+        };
+        batch.put(&tables::WAITING, &(authority, now, self.inner.random.u64()), &row);
+        batch.add(&tables::COUNTS, authority, 1);
+        batch.touch([waiting_topic(authority)]);
+        Ok(())
+    }
+}
+
+/// What wakes who sends the mails of an authority.
+pub(crate) fn waiting_topic(authority: &str) -> Topic {
+    Topic::new(56, authority)
+}

@@ -1,0 +1,286 @@
+//! Mails over real SMTP, on this machine.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod server;
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Clock, ManualClock, Metrics, Random, Tasks};
+use store::{Batch, MemoryBackend, Store};
+
+use self::server::{Answers, SmtpSink};
+use crate::{Carrier, Error, Letter, Mail, Mails, Parts, Refusal, Security, Smtp, SmtpServer, tables};
+
+const AUTHORITY: &str = "kanazawa.test";
+
+/// A store with mails that goes on after each of its processes.
+struct Post {
+    store: Store,
+    clock: Clock,
+    hand: ManualClock,
+    tasks: Tasks,
+}
+
+impl Post {
+    async fn new() -> Post {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let backend = Arc::new(MemoryBackend::default());
+        let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
+        let (clock, hand) = Clock::manual(1_795_000_000_000);
+        Post { store, clock, hand, tasks }
+    }
+
+    /// A process with these mails.
+    fn mails(&self, carrier: Arc<dyn Carrier>) -> Mails {
+        Mails::open(Parts {
+            store: self.store.clone(),
+            carrier,
+            clock: self.clock.clone(),
+            random: Random::os(),
+            tasks: &self.tasks,
+            metrics: &Metrics::new(),
+        })
+    }
+
+    async fn put(&self, mails: &Mails, to: &str) {
+        let mut batch = Batch::new();
+        mails.put(&mut batch, AUTHORITY, &mail(to)).await.unwrap();
+        self.store.commit(batch).await.unwrap();
+    }
+
+    async fn waiting(&self) -> usize {
+        let all = store::Range::all();
+        self.store.scan(&tables::WAITING, all, store::Order::Ascending, 9_999).await.unwrap().len()
+    }
+}
+
+fn mail(to: &str) -> Mail {
+    Mail {
+        to: to.parse().unwrap(),
+        subject: "【金沢市】メールアドレスの確認 / Confirm".to_owned(),
+        text: "確認コード: ABCD\n.\nThis line follows a lone dot.\n".to_owned(),
+        good_for: Duration::from_secs(24 * 60 * 60),
+    }
+}
+
+fn smtp(sink: &SmtpSink, security: Security, user: Option<(&str, &str)>) -> Arc<Smtp> {
+    let server = SmtpServer {
+        host: "localhost".to_owned(),
+        port: sink.port(),
+        security,
+        user: user.map(|(name, word)| (name.to_owned(), word.to_owned())),
+        ca: sink.ca().map(<[u8]>::to_vec),
+        from: "noreply@kanazawa.example.jp".parse().unwrap(),
+        from_name: Some("金沢市".to_owned()),
+    };
+    Arc::new(Smtp::new([(AUTHORITY.to_owned(), server)]).unwrap())
+}
+
+#[tokio::test]
+async fn a_mail_that_is_put_comes_out_over_smtp_as_it_was_written() {
+    let (post, sink) = (Post::new().await, SmtpSink::plain(Answers::default()).await);
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    assert!(mails.serves(AUTHORITY) && !mails.serves("wajima.test"));
+    mails.start_sending();
+
+    post.put(&mails, "Hanako@example.jp").await;
+
+    let got = sink.next().await;
+    assert_eq!((got.from.as_str(), got.to.as_str()), ("noreply@kanazawa.example.jp", "hanako@example.jp"));
+    assert_eq!(got.header("To"), "hanako@example.jp");
+    assert!(got.header("From").contains("<noreply@kanazawa.example.jp>"), "{}", got.header("From"));
+    assert_eq!(got.header("Auto-Submitted"), "auto-generated");
+    assert!(got.header("Message-ID").ends_with("@kanazawa.example.jp>"));
+    assert!(got.header("Subject").is_ascii() && got.header("Subject").contains("=?utf-8?"));
+    assert_eq!(got.header("Date"), "Wed, 18 Nov 2026 11:06:40 +0000");
+    assert_eq!(got.text().trim_end(), mail("a@example.jp").text.trim_end());
+    sink.settled(&post).await;
+}
+
+#[tokio::test]
+async fn over_tls_the_certificate_is_looked_at_and_the_password_is_said() {
+    for security in [Security::Tls, Security::StartTls] {
+        let post = Post::new().await;
+        let sink = SmtpSink::tls(Answers::default(), security == Security::StartTls).await;
+        let mails = post.mails(smtp(&sink, security, Some(("yakuba", "a secret"))));
+        post.put(&mails, "hanako@example.jp").await;
+        mails.send_due(AUTHORITY).await.unwrap();
+        let got = sink.next().await;
+        assert_eq!(got.login.as_deref(), Some("\0yakuba\0a secret"));
+        assert!(got.encrypted);
+        assert_eq!(post.waiting().await, 0);
+
+        // Somebody in between has another certificate.
+        let liar = SmtpSink::tls(Answers::default(), security == Security::StartTls).await;
+        let mut server = smtp_to(&liar, security);
+        server.ca = sink.ca().map(<[u8]>::to_vec);
+        let fooled = Smtp::new([(AUTHORITY.to_owned(), server)]).unwrap();
+        assert!(matches!(fooled.carry(&letter()).await, Err(Refusal::ForNow(_))));
+        assert_eq!(liar.taken(), 0);
+    }
+    // Who does not offer TLS hears nothing.
+    let plain = SmtpSink::plain(Answers::default()).await;
+    let carrier = Smtp::new([(AUTHORITY.to_owned(), smtp_to(&plain, Security::StartTls))]).unwrap();
+    assert!(matches!(carrier.carry(&letter()).await, Err(Refusal::ForNow(_))));
+    assert_eq!(plain.taken(), 0);
+}
+
+fn smtp_to(sink: &SmtpSink, security: Security) -> SmtpServer {
+    SmtpServer {
+        host: "localhost".to_owned(),
+        port: sink.port(),
+        security,
+        user: Some(("yakuba".to_owned(), "a secret".to_owned())),
+        ca: sink.ca().map(<[u8]>::to_vec),
+        from: "noreply@kanazawa.example.jp".parse().unwrap(),
+        from_name: None,
+    }
+}
+
+fn letter() -> Letter {
+    Letter {
+        authority: AUTHORITY.to_owned(),
+        to: "hanako@example.jp".to_owned(),
+        subject: "a".to_owned(),
+        text: "b".to_owned(),
+        written: base::Timestamp(1_795_000_000_000),
+        id: "c".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_taken_now_is_tried_again_later_and_what_is_refused_for_good_is_not() {
+    let answers =
+        Answers { recipient: vec!["451 4.7.1 greylisted", "550 5.1.1 no such user"], ..Answers::default() };
+    let (post, sink) = (Post::new().await, SmtpSink::plain(answers).await);
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    post.put(&mails, "hanako@example.jp").await;
+
+    let next = mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!((post.waiting().await, sink.taken(), next), (1, 0, Duration::from_secs(15)));
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!(sink.asked(), 1, "not before its time");
+    post.hand.advance(Duration::from_secs(15));
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!((post.waiting().await, sink.taken(), sink.asked()), (0, 0, 2));
+
+    // A server that is away, and one that knows us no more: nothing is given up.
+    let gone = smtp(&sink, Security::None, None);
+    sink.go_away().await;
+    let mails = post.mails(gone);
+    post.put(&mails, "hanako@example.jp").await;
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!(post.waiting().await, 1);
+    let refusing = SmtpSink::tls(Answers { login: Some("535 5.7.8 no"), ..Answers::default() }, false).await;
+    let mails = post.mails(smtp(&refusing, Security::Tls, Some(("yakuba", "old"))));
+    post.hand.advance(Duration::from_secs(15));
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!((post.waiting().await, refusing.taken()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_mail_survives_the_process_that_took_it_and_the_one_that_was_about_to_send_it() {
+    /// Ends in the middle of its work.
+    struct Dies;
+    #[async_trait::async_trait]
+    impl Carrier for Dies {
+        fn authorities(&self) -> Vec<String> {
+            vec![AUTHORITY.to_owned()]
+        }
+        fn serves(&self, _: &str) -> bool {
+            true
+        }
+        async fn carry(&self, _: &Letter) -> Result<(), Refusal> {
+            std::future::pending().await
+        }
+    }
+    let (post, sink) = (Post::new().await, SmtpSink::plain(Answers::default()).await);
+    let dying = post.mails(Arc::new(Dies));
+    post.put(&dying, "hanako@example.jp").await;
+    // It is claimed, and its process is no more.
+    tokio::time::timeout(Duration::from_millis(50), dying.send_due(AUTHORITY)).await.unwrap_err();
+
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!(sink.taken(), 0, "another one may be at it");
+    post.hand.advance(Duration::from_secs(5 * 60));
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!((sink.taken(), post.waiting().await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_holds_up_no_other_authoritys_mails() {
+    /// Brings the mails of one authority, and never ends with those of another.
+    struct Half(tokio::sync::mpsc::UnboundedSender<Letter>);
+    #[async_trait::async_trait]
+    impl Carrier for Half {
+        fn authorities(&self) -> Vec<String> {
+            vec!["hanging.test".to_owned(), AUTHORITY.to_owned()]
+        }
+        fn serves(&self, _: &str) -> bool {
+            true
+        }
+        async fn carry(&self, letter: &Letter) -> Result<(), Refusal> {
+            if letter.authority != AUTHORITY {
+                std::future::pending::<()>().await;
+            }
+            self.0.send(letter.clone()).map_err(|_| Refusal::ForNow("nobody reads".to_owned()))
+        }
+    }
+    let post = Post::new().await;
+    let (send, mut got) = tokio::sync::mpsc::unbounded_channel();
+    let mails = post.mails(Arc::new(Half(send)));
+    for number in 0..100 {
+        let mut batch = Batch::new();
+        mails.put(&mut batch, "hanging.test", &mail(&format!("a{number}@example.jp"))).await.unwrap();
+        post.store.commit(batch).await.unwrap();
+    }
+    mails.start_sending();
+    post.put(&mails, "hanako@example.jp").await;
+    assert_eq!(got.recv().await.unwrap().to, "hanako@example.jp");
+}
+
+#[tokio::test]
+async fn two_processes_send_a_mail_once() {
+    let (post, sink) = (Post::new().await, SmtpSink::plain(Answers::default()).await);
+    let [one, two] = [(); 2].map(|()| post.mails(smtp(&sink, Security::None, None)));
+    for number in 0..20 {
+        post.put(&one, &format!("a{number}@example.jp")).await;
+    }
+    let (first, second) = tokio::join!(one.send_due(AUTHORITY), two.send_due(AUTHORITY));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!((sink.taken(), post.waiting().await), (20, 0));
+}
+
+#[tokio::test]
+async fn what_is_worth_nothing_any_more_is_not_sent_and_a_calendar_that_was_set_back_holds_nothing_up() {
+    let (post, sink) = (Post::new().await, SmtpSink::plain(Answers::default()).await);
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    post.put(&mails, "hanako@example.jp").await;
+    post.hand.set_back(Duration::from_secs(7 * 24 * 60 * 60));
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!((sink.taken(), post.waiting().await), (1, 0));
+    post.put(&mails, "hanako@example.jp").await;
+    post.hand.advance(Duration::from_secs(25 * 60 * 60));
+    mails.send_due(AUTHORITY).await.unwrap();
+    assert_eq!((sink.taken(), post.waiting().await), (1, 0));
+}
+
+#[tokio::test]
+async fn only_so_many_wait_and_places_come_back() {
+    let (post, sink) = (Post::new().await, SmtpSink::plain(Answers::default()).await);
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    let mut batch = Batch::new();
+    batch.add(&tables::COUNTS, AUTHORITY, 1_999);
+    post.store.commit(batch).await.unwrap();
+    post.put(&mails, "hanako@example.jp").await;
+    let full = mails.put(&mut Batch::new(), AUTHORITY, &mail("taro@example.jp")).await;
+    assert!(matches!(full, Err(Error::Full)));
+    mails.send_due(AUTHORITY).await.unwrap();
+    mails.put(&mut Batch::new(), AUTHORITY, &mail("taro@example.jp")).await.unwrap();
+    let large = Mail { text: "x".repeat(20_000), ..mail("taro@example.jp") };
+    assert!(matches!(mails.put(&mut Batch::new(), AUTHORITY, &large).await, Err(Error::TooLarge)));
+}

@@ -1,0 +1,199 @@
+//! Codes: what a user has agreed to, until the client trades it for tokens.
+
+use account::{NewGrant, SessionTokens};
+use base::{Address, Attempts};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use ruma::{ServerName, UserId};
+use sha2::{Digest, Sha256};
+use store::Batch;
+use subtle::ConstantTimeEq;
+
+use crate::{
+    Authorization, Code, Error, OAuth, Scope,
+    passing::Passing,
+    tables::{CODES, CodeRow, Hash},
+};
+
+/// Letters of a code.
+const CODE_CHARS: usize = 40;
+
+/// What a client shows to get tokens for a code.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// Its id.
+    pub client: &'a str,
+    /// The code.
+    pub code: &'a str,
+    /// Where the code was sent.
+    pub redirect_uri: &'a str,
+    /// The secret whose hash came with the request.
+    pub verifier: &'a str,
+    /// Where it asks from.
+    pub from: Option<Address>,
+    /// How its program calls itself.
+    pub agent: Option<&'a str>,
+}
+
+/// What a client gets.
+#[derive(Debug)]
+pub struct Granted {
+    /// Its tokens.
+    pub tokens: SessionTokens,
+    /// For what they are good; nothing where it is what it was.
+    pub scope: Option<String>,
+}
+
+pub(crate) fn hash(secret: &str) -> Hash {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+impl OAuth {
+    /// A user agrees to what a client asked for. The code that is to be brought to the client.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Store`].
+    pub async fn agree(&self, request: &Authorization, user: &UserId) -> Result<String, Error> {
+        let mut attempts = Attempts::default();
+        loop {
+            let code = format!("yoc_{}", self.inner.random.token(CODE_CHARS));
+            let (hash, made_ms) = (hash(&code), self.now_ms());
+            let row = CodeRow {
+                authority: user.server_name().to_string(),
+                client: request.client.id.clone(),
+                redirect_uri: request.answer.redirect_uri.clone(),
+                scope: request.scope.granted.clone(),
+                challenge: request.challenge.clone(),
+                user: user.to_string(),
+                made_ms,
+                spent: None,
+            };
+            let mut batch = Batch::new();
+            self.put_passing(&mut batch, Passing::Code, made_ms, hash).await?;
+            batch.insert(&CODES, &hash, &row);
+            match self.commit(batch).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done.map(|()| code),
+            }
+        }
+    }
+
+    /// Trades a code for tokens. It is worth something once: who shows it again ends the session that it gave.
+    ///
+    /// # Errors
+    /// [`Code::InvalidGrant`], [`Code::InvalidRequest`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#authorisation-code-flow>
+    pub async fn redeem(&self, authority: &ServerName, shown: Exchange<'_>) -> Result<Granted, Error> {
+        let invalid = || Error::refused(Code::InvalidGrant, "the code is not, or no more, good for anything");
+        let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if !(43..=128).contains(&shown.verifier.len()) || !shown.verifier.bytes().all(may_stand) {
+            let text = "code_verifier has to be 43 to 128 of A-Z a-z 0-9 - . _ ~";
+            return Err(Error::refused(Code::InvalidRequest, text));
+        }
+        let key = hash(shown.code);
+        let mut attempts = Attempts::default();
+        loop {
+            let row = self.inner.store.get(&CODES, &key).await?.ok_or_else(invalid)?;
+            if row.authority != authority.as_str() || row.client != shown.client {
+                return Err(invalid());
+            }
+            if let Some(grant) = &row.spent {
+                self.inner.accounts.end_grant(grant, "code_reused", shown.from).await?;
+                return Err(invalid());
+            }
+            if self.is_over(row.made_ms, Passing::Code.lifetime()) {
+                return Err(invalid());
+            }
+            if row.redirect_uri != shown.redirect_uri {
+                let text = "redirect_uri is not the one that the code was sent to";
+                return Err(Error::refused(Code::InvalidGrant, text));
+            }
+            let hashed = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(shown.verifier.as_bytes()));
+            if !bool::from(hashed.as_bytes().ct_eq(row.challenge.as_bytes())) {
+                return Err(Error::refused(Code::InvalidGrant, "code_verifier is not that of the request"));
+            }
+            let mut batch = Batch::new();
+            let whose = (row.user.as_str(), row.client.as_str(), row.scope.as_str());
+            let put = self.put_grant(&mut batch, authority, whose, shown.from, shown.agent).await?;
+            batch.replace(&CODES, &key, &row, &CodeRow { spent: Some(put.grant), ..row.clone() });
+            match self.commit(batch).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let tokens = self.inner.accounts.granted(put);
+                    return Ok(Granted { tokens, scope: Some(row.scope) });
+                }
+            }
+        }
+    }
+
+    /// Adds to a batch the session that a user gives to a client: user, client and scope.
+    pub(crate) async fn put_grant(
+        &self,
+        batch: &mut Batch,
+        authority: &ServerName,
+        (user, client, scope): (&str, &str, &str),
+        from: Option<Address>,
+        agent: Option<&str>,
+    ) -> Result<account::PutGrant, Error> {
+        let invalid = |text| Error::refused(Code::InvalidGrant, text);
+        let user = <&UserId>::try_from(user).map_err(|_| invalid("there is no such user"))?;
+        let scope = Scope::parse(scope)?;
+        let client = self.client(authority, client).await?;
+        let new = NewGrant {
+            user,
+            device: &scope.device_id,
+            client: &client.id,
+            client_name: client.client.client_name.as_deref(),
+            client_uri: &client.client.client_uri,
+            from,
+            agent,
+        };
+        match self.inner.accounts.put_grant(batch, &new).await {
+            Err(account::Error::Deactivated(_) | account::Error::Locked | account::Error::NotFound(_)) => {
+                Err(invalid("the account is closed or locked"))
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Trades a refresh token for new tokens.
+    ///
+    /// # Errors
+    /// [`Code::InvalidGrant`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#token-refresh-flow>
+    pub async fn refresh(
+        &self,
+        authority: &ServerName,
+        client: &str,
+        token: &str,
+        from: Option<Address>,
+    ) -> Result<Granted, Error> {
+        match self.inner.accounts.refresh_grant(authority, client, token, from).await {
+            Ok(tokens) => Ok(Granted { tokens, scope: None }),
+            Err(account::Error::UnknownToken { .. }) => {
+                let text = "the refresh token is not, or no more, good for anything";
+                Err(Error::refused(Code::InvalidGrant, text))
+            }
+            Err(account::Error::Locked) => Err(Error::refused(Code::InvalidGrant, "the account is locked")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the session of an access or refresh token, whoever shows it. An unknown one is as good as ended.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#token-revocation>
+    pub async fn revoke(
+        &self,
+        authority: &ServerName,
+        token: &str,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
+        self.inner.accounts.revoke_token(authority, token, from).await?;
+        Ok(())
+    }
+}

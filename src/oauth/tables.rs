@@ -1,0 +1,111 @@
+//! Tables of this crate and the rows in them. What opens something is kept as a hash.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use store::{Counter, Table, TableCheck, Tuning, row};
+
+use crate::metadata::Client;
+
+/// SHA-256 of a secret.
+pub(crate) type Hash = [u8; 32];
+
+/// Clients; key: authority, client id.
+pub(crate) static CLIENTS: Table<(String, String), ClientRow> =
+    Table::new(270, "oauth.clients", Tuning::Small);
+/// Clients by when they last registered, so that the oldest go; key: authority, ms since 1970, client id.
+pub(crate) static CLIENTS_BY_AGE: Table<(String, u64, String), ()> =
+    Table::new(271, "oauth.clients_by_age", Tuning::Small);
+/// How many of a kind there are; key: the authority or nothing, the kind.
+pub(crate) static COUNTS: Table<(String, u8), Counter> = Table::new(272, "oauth.counts", Tuning::Small);
+/// Codes that clients trade for tokens; key: hash of the code.
+pub(crate) static CODES: Table<Hash, CodeRow> = Table::new(273, "oauth.codes", Tuning::Point);
+/// Requests of devices for somebody's consent; key: hash of the device code.
+pub(crate) static DEVICE_CODES: Table<Hash, DeviceCodeRow> =
+    Table::new(274, "oauth.device_codes", Tuning::Point);
+/// The same by what users type; key: authority, user code.
+pub(crate) static USER_CODES: Table<(String, String), Bytes> =
+    Table::new(275, "oauth.user_codes", Tuning::Small);
+/// Letterboxes; key: hash of the id.
+pub(crate) static RENDEZVOUS: Table<Hash, RendezvousRow> = Table::new(276, "oauth.rendezvous", Tuning::Point);
+/// What is there for minutes, by when it was made; key: its kind, ms since 1970, its key.
+pub(crate) static PASSING: Table<(u8, u64, Hash), ()> = Table::new(277, "oauth.passing", Tuning::Small);
+
+/// A client that has registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClientRow {
+    /// What it says of itself.
+    pub(crate) client: Client,
+    /// When it last registered, in milliseconds since 1970; exact to a day.
+    pub(crate) seen_ms: u64,
+}
+row!(ClientRow, schema = 1);
+
+/// What a user has agreed to, until the client fetches it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CodeRow {
+    pub(crate) authority: String,
+    pub(crate) client: String,
+    pub(crate) redirect_uri: String,
+    pub(crate) scope: String,
+    /// What the client's secret hashes to.
+    pub(crate) challenge: String,
+    pub(crate) user: String,
+    pub(crate) made_ms: u64,
+    /// The grant that it was traded for.
+    pub(crate) spent: Option<Hash>,
+}
+row!(CodeRow, schema = 1);
+
+/// What a user decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Decision {
+    /// Nothing yet.
+    Pending,
+    /// This user agreed.
+    Approved(String),
+    /// Somebody refused.
+    Denied,
+    /// It was traded for this grant.
+    Spent(Hash),
+}
+
+/// A request of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceCodeRow {
+    pub(crate) authority: String,
+    pub(crate) client: String,
+    pub(crate) user_code: String,
+    pub(crate) scope: String,
+    /// Where the device asked from, for people.
+    pub(crate) from: Option<String>,
+    pub(crate) made_ms: u64,
+    pub(crate) decision: Decision,
+}
+row!(DeviceCodeRow, schema = 1);
+
+/// A letterbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RendezvousRow {
+    pub(crate) authority: String,
+    pub(crate) letter: Bytes,
+    pub(crate) content_type: String,
+    /// Another one for each letter.
+    pub(crate) tag: String,
+    pub(crate) made_ms: u64,
+    pub(crate) written_ms: u64,
+}
+row!(RendezvousRow, schema = 1);
+
+/// The checks of all tables of this crate, for `verify`.
+pub fn checks() -> Vec<TableCheck> {
+    vec![
+        CLIENTS.check(),
+        CLIENTS_BY_AGE.check(),
+        COUNTS.check(),
+        CODES.check(),
+        DEVICE_CODES.check(),
+        USER_CODES.check(),
+        RENDEZVOUS.check(),
+        PASSING.check(),
+    ]
+}

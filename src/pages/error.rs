@@ -1,0 +1,119 @@
+//! What goes wrong with a page, as whoever opened it is told.
+
+use maud::html;
+use web::{ApiError, StatusCode};
+
+use crate::{BadForm, Language, Page};
+
+/// Why there is no page: a status and a sentence in both languages.
+#[derive(Debug)]
+pub struct PageError {
+    status: StatusCode,
+    japanese: String,
+    english: String,
+    /// For the log: it is our fault.
+    cause: Option<ApiError>,
+}
+
+impl PageError {
+    /// An error of this status, told in both languages.
+    pub fn new(status: StatusCode, japanese: impl Into<String>, english: impl Into<String>) -> PageError {
+        PageError { status, japanese: japanese.into(), english: english.into(), cause: None }
+    }
+
+    /// 400: what was sent makes no sense.
+    pub fn bad_request(japanese: impl Into<String>, english: impl Into<String>) -> PageError {
+        PageError::new(StatusCode::BAD_REQUEST, japanese, english)
+    }
+
+    /// 403.
+    pub fn forbidden(japanese: impl Into<String>, english: impl Into<String>) -> PageError {
+        PageError::new(StatusCode::FORBIDDEN, japanese, english)
+    }
+
+    /// 404.
+    pub fn not_found() -> PageError {
+        PageError::new(StatusCode::NOT_FOUND, "ページが見つかりません。", "There is no such page.")
+    }
+
+    /// 403: the form was not made for this browser, or for whom it shows now.
+    pub(crate) fn stale() -> PageError {
+        PageError::forbidden(
+            "この画面は古くなりました。前の画面に戻り、読み込み直してから、もう一度お試しください。",
+            "This page is out of date. Please go back, reload it and try again.",
+        )
+    }
+
+    /// 401: nobody is signed in.
+    pub(crate) fn signed_out() -> PageError {
+        PageError::new(StatusCode::UNAUTHORIZED, "サインインしていません。", "You are not signed in.")
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is told, for a page that shows it beside a form.
+    pub fn text(&self, language: Language) -> &str {
+        language.pick(&self.japanese, &self.english)
+    }
+
+    /// The page that tells it. An error of ours is logged here, once.
+    pub(crate) fn into_page(self, language: Language) -> Page {
+        if let Some(cause) = self.cause.filter(|_| self.status.is_server_error()) {
+            tracing::error!(status = self.status.as_u16(), error = ?cause, "page failed");
+        }
+        let title = language.pick("エラー", "Something went wrong");
+        let text = language.pick(self.japanese, self.english);
+        Page::new(title, html! { p.problem role="alert" { (text) } }).status(self.status)
+    }
+}
+
+impl From<BadForm> for PageError {
+    fn from(bad: BadForm) -> PageError {
+        PageError::bad_request("送信された内容を読み取れませんでした。", format!("Bad request: {bad}."))
+    }
+}
+
+impl From<ApiError> for PageError {
+    fn from(error: ApiError) -> PageError {
+        let status = error.status();
+        let (japanese, english) = match status {
+            StatusCode::TOO_MANY_REQUESTS => (
+                "回数が多すぎます。しばらく待ってから、もう一度お試しください。".to_owned(),
+                "Too many attempts. Please wait a while and try again.".to_owned(),
+            ),
+            StatusCode::SERVICE_UNAVAILABLE => (
+                "ただいま処理できません。しばらく待ってから、もう一度お試しください。".to_owned(),
+                "The server cannot do this at the moment. Please try again in a while.".to_owned(),
+            ),
+            status if status.is_server_error() => {
+                ("サーバーでエラーが起きました。".to_owned(), "An error occurred on the server.".to_owned())
+            }
+            _ => (
+                format!("お受けできませんでした（{}）。", error.message()),
+                format!("This was refused ({}).", error.message()),
+            ),
+        };
+        PageError { status, japanese, english, cause: Some(error) }
+    }
+}
+
+impl From<account::Error> for PageError {
+    fn from(error: account::Error) -> PageError {
+        match error {
+            account::Error::WrongCredentials => PageError::forbidden(
+                "ユーザー名またはパスワードが違います。",
+                "The user name or the password is wrong.",
+            ),
+            account::Error::Deactivated(_) => {
+                PageError::forbidden("このアカウントは閉鎖されています。", "This account is closed.")
+            }
+            account::Error::Locked => {
+                PageError::forbidden("このアカウントはロックされています。", "This account is locked.")
+            }
+            other => ApiError::from(other).into(),
+        }
+    }
+}

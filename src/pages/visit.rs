@@ -1,0 +1,295 @@
+//! Who visits a page, and the answers to him.
+
+use std::{collections::BTreeMap, fmt, future::Future};
+
+use account::{Accounts, Browser, BrowserSecret};
+use base::{Address, Random};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use maud::{Markup, html};
+use ruma::{OwnedServerName, ServerName};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use web::{ApiError, Body, HeaderValue, Open, RawCall, Response, StatusCode, header};
+
+use crate::{Form, Language, Page, PageError, cookies, page::Frame};
+
+/// The field of a form with the proof that it was given to this browser.
+const PROOF: &str = "proof";
+
+/// Letters of the secret of a browser in which nobody is signed in.
+const SECRET_CHARS: usize = 40;
+
+/// Longest path and query that a page remembers to come back to, in bytes.
+const LONGEST_BACK: usize = 8 << 10;
+
+/// What all pages of a process share.
+pub struct Pages {
+    pub(crate) accounts: Accounts,
+    random: Random,
+    base_urls: BTreeMap<OwnedServerName, String>,
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").field("base_urls", &self.base_urls).finish_non_exhaustive()
+    }
+}
+
+impl Pages {
+    /// Pages of these authorities, at these addresses. Where one begins with `https`, cookies go over TLS only.
+    pub fn new(accounts: Accounts, random: Random, base_urls: BTreeMap<OwnedServerName, String>) -> Pages {
+        let trimmed = |url: String| url.trim_end_matches('/').to_owned();
+        let base_urls = base_urls.into_iter().map(|(name, url)| (name, trimmed(url))).collect();
+        Pages { accounts, random, base_urls }
+    }
+
+    /// The address at which browsers reach an authority, without a slash at its end.
+    pub fn base_url(&self, authority: &ServerName) -> Option<&str> {
+        self.base_urls.get(authority).map(String::as_str)
+    }
+
+    /// Has a handler answer a visit; what goes wrong becomes a page as well.
+    ///
+    /// # Errors
+    /// Never so far; the type is that of handlers.
+    pub async fn answer<F>(
+        &self,
+        call: RawCall<Open>,
+        handler: impl FnOnce(Visit) -> F,
+    ) -> Result<Response, ApiError>
+    where
+        F: Future<Output = Result<Response, PageError>>,
+    {
+        let visit = match self.visit(call).await {
+            Ok(visit) => visit,
+            Err((stranger, error)) => return Ok(stranger.page(error.into_page(stranger.language))),
+        };
+        let face = visit.face.clone();
+        Ok(match handler(visit).await {
+            Ok(response) => response,
+            Err(error) => face.page(error.into_page(face.language)),
+        })
+    }
+
+    /// Who visits. Where that cannot be found out, a stranger hears of it.
+    async fn visit(&self, call: RawCall<Open>) -> Result<Visit, (Visitor, PageError)> {
+        let headers = &call.parts.headers;
+        let authority = call.face.server_name();
+        let is_secure = self.base_url(authority).is_some_and(|url| url.starts_with("https://"));
+        let shown = cookies::find(headers, cookies::secret_name(is_secure));
+        let chosen = cookies::find(headers, cookies::LANGUAGE).and_then(Language::of_code);
+        let language = chosen.unwrap_or_else(|| Language::accepted(headers));
+        let path = call.parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let can_return = call.parts.method == web::Method::GET && is_local(path);
+        let mut face = Visitor {
+            place: authority.to_string(),
+            language,
+            back: if can_return { path.to_owned() } else { "/_yakuba/account".to_owned() },
+            secret: shown.map_or_else(|| self.random.token(SECRET_CHARS), str::to_owned),
+            is_new: shown.is_none(),
+            is_secure,
+            user: None,
+        };
+        let browser = match shown {
+            Some(secret) => self.accounts.find_browser(authority, secret).await,
+            None => Ok(None),
+        };
+        match browser {
+            Ok(browser) => {
+                face.user = browser.as_ref().map(|browser| browser.user_id.to_string());
+                Ok(Visit { face, browser, call })
+            }
+            Err(error) => Err((face, error.into())),
+        }
+    }
+}
+
+/// What an answer needs of its visitor.
+#[derive(Clone)]
+struct Visitor {
+    place: String,
+    language: Language,
+    /// Where to come back to.
+    back: String,
+    secret: String,
+    /// Whether the browser has still to be given the secret.
+    is_new: bool,
+    is_secure: bool,
+    user: Option<String>,
+}
+
+impl Visitor {
+    fn page(&self, page: Page) -> Response {
+        let other = self.language.pick(Language::English, Language::Japanese);
+        let back = Form::escape(&self.back);
+        let proof = self.proof_field();
+        let frame = Frame {
+            language: self.language,
+            place: &self.place,
+            other_language: &format!("/_yakuba/language/{}?back={back}", other.code()),
+            signed_in: self.user.as_deref().map(|user| (user, &proof)),
+        };
+        self.finish(page.into_response(&frame))
+    }
+
+    fn redirect(&self, to: &str) -> Response {
+        let mut response = Response::new(Body::empty());
+        let Ok(to) = HeaderValue::from_str(to) else {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return response;
+        };
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, to);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        self.finish(response)
+    }
+
+    fn finish(&self, mut response: Response) -> Response {
+        let cookie = self.is_new.then(|| cookies::set_secret(&self.secret, self.is_secure)).flatten();
+        if let Some(cookie) = cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+
+    /// What only this browser knows, of its secret: whoever reads it in a page learns no secret.
+    fn proof(&self) -> String {
+        let mut mac = match Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()) {
+            Ok(mac) => mac,
+            Err(_) => unreachable!("HMAC takes keys of any length"),
+        };
+        mac.update(b"yakuba form");
+        BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    }
+
+    fn proof_field(&self) -> Markup {
+        html! { input type="hidden" name=(PROOF) value=(self.proof()); }
+    }
+}
+
+/// One request of a browser for a page.
+pub struct Visit {
+    face: Visitor,
+    browser: Option<Browser>,
+    /// The request.
+    pub call: RawCall<Open>,
+}
+
+impl fmt::Debug for Visit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Visit").field("browser", &self.browser).finish_non_exhaustive()
+    }
+}
+
+impl Visit {
+    /// Which authority's page is visited.
+    pub fn authority(&self) -> &ServerName {
+        self.call.face.server_name()
+    }
+
+    /// The language of the answer.
+    pub fn language(&self) -> Language {
+        self.face.language
+    }
+
+    /// The one of two texts that is in the visitor's language.
+    pub fn say<T>(&self, japanese: T, english: T) -> T {
+        self.face.language.pick(japanese, english)
+    }
+
+    /// Who is signed in in this browser, if anybody is.
+    pub fn browser(&self) -> Option<&Browser> {
+        self.browser.as_ref()
+    }
+
+    /// Who is signed in in this browser.
+    ///
+    /// # Errors
+    /// 401 when nobody is.
+    pub fn signed_in(&self) -> Result<&Browser, PageError> {
+        self.browser.as_ref().ok_or_else(PageError::signed_out)
+    }
+
+    /// Where the visitor is, as far as that can be believed.
+    pub fn address(&self) -> Option<Address> {
+        self.call.address
+    }
+
+    /// The path and query of this page, to come back to; that of the account pages where it cannot be opened again.
+    pub fn here(&self) -> &str {
+        &self.face.back
+    }
+
+    /// The fields of the query string.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn query(&self) -> Result<Form, PageError> {
+        Ok(Form::of_query(self.call.parts.uri.query())?)
+    }
+
+    /// The fields of a form that was sent, which must carry what [`Visit::proof`] gave to this browser.
+    ///
+    /// # Errors
+    /// 400, and 403 for a form that another site sends, or that was made before somebody else signed in.
+    pub fn form(&self) -> Result<Form, PageError> {
+        let headers = &self.call.parts.headers;
+        let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+        if matches!(site, Some("cross-site" | "same-site")) || self.face.is_new {
+            return Err(PageError::stale());
+        }
+        let form = Form::of_body(headers, &self.call.body)?;
+        let is_ours: bool = form.get(PROOF).as_bytes().ct_eq(self.face.proof().as_bytes()).into();
+        if is_ours { Ok(form) } else { Err(PageError::stale()) }
+    }
+
+    /// The hidden field that each form of a page needs.
+    pub fn proof(&self) -> Markup {
+        self.face.proof_field()
+    }
+
+    /// Gives this browser the secret of somebody who has signed in; the one before is worth nothing.
+    pub fn begin(&mut self, secret: BrowserSecret) {
+        self.face.secret = secret.0;
+        self.face.is_new = true;
+    }
+
+    /// Whoever is signed in in this browser is so no more; what it was shown before is worth nothing.
+    ///
+    /// # Errors
+    /// 500 and 503.
+    pub async fn end(&mut self, pages: &Pages) -> Result<(), PageError> {
+        pages.accounts.end_browser(&self.face.secret, self.call.address).await?;
+        self.face.secret = pages.random.token(SECRET_CHARS);
+        self.face.is_new = true;
+        self.face.user = None;
+        self.browser = None;
+        Ok(())
+    }
+
+    /// The answer that shows a page.
+    pub fn page(&self, page: Page) -> Response {
+        self.face.page(page)
+    }
+
+    /// The answer that leads elsewhere: a path of ours, or a URI that somebody has checked. It is gone to by GET.
+    pub fn redirect(&self, to: &str) -> Response {
+        self.face.redirect(to)
+    }
+
+    /// A path of ours that a visitor brings along to be led back to; the account pages where it is none.
+    pub fn way_back<'a>(&self, path: Option<&'a str>) -> &'a str {
+        path.filter(|path| is_local(path)).unwrap_or("/_yakuba/account")
+    }
+}
+
+/// Whether this is a path of our pages, and can be nothing else to any browser.
+fn is_local(path: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    path.len() <= LONGEST_BACK
+        && (path.starts_with("/_yakuba/") || path.starts_with("/_matrix/"))
+        && path.bytes().all(is_plain)
+}

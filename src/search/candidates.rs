@@ -1,0 +1,222 @@
+//! Candidates: where the index says that what is looked for may be.
+//!
+//! The segments of all rooms are read from the one that reaches furthest towards now; of what was found, that is ready which is newer
+//! than anything in the segments that are left. So who wants the newest reads little, however much there is.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+
+use room::ids::{EventSerial, RoomSerial};
+
+use crate::{
+    Error, Search,
+    grams::Gram,
+    page::find,
+    query::Probe,
+    segment::{page_of, read_documents},
+    tables::{DOCUMENTS, PAGES, ROOM_INDEX, RoomIndex, Segment},
+    token::Key,
+};
+
+/// Segments that are read together, at first and at most, and about as many postings as they may have.
+const FIRST_WAVE: usize = 16;
+const MOST_IN_WAVE: usize = 512;
+const MOST_POSTINGS: u64 = 4_000_000;
+
+/// Pages that are read for one search; what is in others is found by going on from where it ended.
+const MOST_PAGES: usize = 30_000;
+
+/// Where a document is: its place among all, and its room.
+pub(crate) type Candidate = (Key, RoomSerial);
+
+/// Candidates, newest first.
+pub(crate) struct Candidates<'a> {
+    search: &'a Search,
+    probes: &'a [Probe],
+    before: Option<Key>,
+    /// Those that are not read, the one that reaches furthest last.
+    segments: Vec<(RoomSerial, Segment)>,
+    found: BinaryHeap<Candidate>,
+    /// The last that was given.
+    given: Option<Key>,
+    wave: usize,
+    pages: usize,
+}
+
+impl<'a> Candidates<'a> {
+    /// Of these rooms, before a place.
+    pub(crate) async fn of(
+        search: &'a Search,
+        rooms: &[RoomSerial],
+        probes: &'a [Probe],
+        before: Option<Key>,
+    ) -> Result<Self, Error> {
+        let keys: Vec<(RoomSerial, ())> = rooms.iter().map(|room| (*room, ())).collect();
+        let indexes = search.store().get_many(&ROOM_INDEX, &keys).await?;
+        let mut candidates = Self {
+            search,
+            probes,
+            before,
+            segments: Vec::new(),
+            found: BinaryHeap::new(),
+            given: None,
+            wave: FIRST_WAVE,
+            pages: 0,
+        };
+        candidates.list(rooms.iter().copied().zip(indexes.into_iter().map(Option::unwrap_or_default)));
+        Ok(candidates)
+    }
+
+    /// Adds the segments of rooms to those that are to be read.
+    fn list(&mut self, indexes: impl Iterator<Item = (RoomSerial, RoomIndex)>) {
+        let before = self.before;
+        let reaches = |segment: &Segment| before.is_none_or(|(order, _)| segment.first <= order);
+        for (room, index) in indexes {
+            self.segments.extend(index.segments.into_iter().filter(reaches).map(|segment| (room, segment)));
+        }
+        self.segments.sort_unstable_by_key(|(room, segment)| (segment.last, *room, segment.number));
+    }
+
+    /// Adds what was found elsewhere.
+    pub(crate) fn add(&mut self, candidates: impl IntoIterator<Item = Candidate>) {
+        let before = self.before;
+        self.found
+            .extend(candidates.into_iter().filter(|(key, _)| before.is_none_or(|before| *key < before)));
+    }
+
+    /// The next ones, each once; none when there are no more. [`Candidates::is_cut`] tells whether there are none at all.
+    pub(crate) async fn next(&mut self, most: usize) -> Result<Vec<Candidate>, Error> {
+        let mut next: Vec<Candidate> = Vec::new();
+        loop {
+            let horizon = self.segments.last().map(|(_, segment)| segment.last);
+            while next.len() < most {
+                let is_ready = |(key, _): &Candidate| horizon.is_none_or(|horizon| key.0 > horizon);
+                let Some(candidate) = self.found.peek().copied().filter(is_ready) else { break };
+                self.found.pop();
+                // What is in two segments comes twice.
+                if self.given.is_none_or(|given| candidate.0 < given) {
+                    self.given = Some(candidate.0);
+                    next.push(candidate);
+                }
+            }
+            if next.len() >= most || horizon.is_none() || self.is_cut() {
+                return Ok(next);
+            }
+            self.read_wave().await?;
+        }
+    }
+
+    /// Whether reading ended at its bound.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.pages >= MOST_PAGES && !self.segments.is_empty()
+    }
+
+    /// What is not read reaches up to here.
+    pub(crate) fn horizon(&self) -> Option<Key> {
+        self.segments.last().map(|(_, segment)| (segment.last, EventSerial(u64::MAX)))
+    }
+
+    /// Reads some more segments.
+    async fn read_wave(&mut self) -> Result<(), Error> {
+        let mut wave = Vec::new();
+        let mut postings = 0;
+        while wave.len() < self.wave && postings < MOST_POSTINGS {
+            let Some(segment) = self.segments.pop() else { break };
+            postings += u64::from(segment.1.postings);
+            wave.push(segment);
+        }
+        self.wave = (self.wave * 2).min(MOST_IN_WAVE);
+
+        // Each page once, whatever is looked up on it.
+        let mut keys: BTreeMap<(RoomSerial, u32, u32), usize> = BTreeMap::new();
+        for (room, segment) in &wave {
+            for gram in self.probes.iter().flat_map(|probe| probe.ranges.iter().map(|(first, _)| *first)) {
+                keys.insert((*room, segment.number, page_of(gram, segment.pages)), 0);
+            }
+        }
+        let list: Vec<_> = keys.keys().copied().collect();
+        for (number, place) in keys.values_mut().enumerate() {
+            *place = number;
+        }
+        self.pages += list.len();
+        let pages = self.search.store().get_many(&PAGES, &list).await?;
+        let page = |room: RoomSerial, segment: &Segment, gram: Gram| {
+            let place = keys.get(&(room, segment.number, page_of(gram, segment.pages)))?;
+            pages.get(*place)?.as_ref()
+        };
+
+        let mut hits: HashMap<(RoomSerial, u32), Vec<u32>> = HashMap::new();
+        for (room, segment) in &wave {
+            let mut common: Option<Vec<u32>> = None;
+            for probe in self.probes {
+                let mut found = Vec::new();
+                for range in &probe.ranges {
+                    if let Some(page) = page(*room, segment, range.0) {
+                        find(page, *range, &mut found);
+                    }
+                }
+                found.sort_unstable();
+                found.dedup();
+                common = Some(match common {
+                    None => found,
+                    Some(before) => both(&before, &found),
+                });
+                if common.as_ref().is_some_and(Vec::is_empty) {
+                    break;
+                }
+            }
+            if let Some(common) = common.filter(|common| !common.is_empty()) {
+                hits.insert((*room, segment.number), common);
+            }
+        }
+
+        let keys: Vec<(RoomSerial, u32)> = hits.keys().copied().collect();
+        let documents = self.search.store().get_many(&DOCUMENTS, &keys).await?;
+        for (key, documents) in keys.iter().zip(documents) {
+            let documents = read_documents(&documents.unwrap_or_default());
+            let numbers = hits.remove(key).unwrap_or_default();
+            let found = numbers.into_iter().filter_map(|number| documents.get(usize::try_from(number).ok()?));
+            self.add(found.map(|document| (*document, key.0)).collect::<Vec<_>>());
+        }
+        self.renew(&wave).await?;
+        // Others have their turn.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Looks whether what was just read was there until then. Segments that were joined meanwhile went with their pages:
+    /// those of such rooms are read anew.
+    async fn renew(&mut self, wave: &[(RoomSerial, Segment)]) -> Result<(), Error> {
+        let rooms: Vec<RoomSerial> =
+            wave.iter().map(|(room, _)| *room).collect::<BTreeSet<_>>().into_iter().collect();
+        let keys: Vec<(RoomSerial, ())> = rooms.iter().map(|room| (*room, ())).collect();
+        let indexes = self.search.store().get_many(&ROOM_INDEX, &keys).await?;
+        let indexes: BTreeMap<RoomSerial, RoomIndex> =
+            rooms.into_iter().zip(indexes.into_iter().map(Option::unwrap_or_default)).collect();
+        let is_there = |room: &RoomSerial, number: u32| {
+            indexes.get(room).is_some_and(|index| index.segments.iter().any(|it| it.number == number))
+        };
+        let gone: BTreeSet<RoomSerial> = wave
+            .iter()
+            .filter(|(room, segment)| !is_there(room, segment.number))
+            .map(|(room, _)| *room)
+            .collect();
+        if !gone.is_empty() {
+            self.segments.retain(|(room, _)| !gone.contains(room));
+            self.list(indexes.into_iter().filter(|(room, _)| gone.contains(room)));
+        }
+        Ok(())
+    }
+}
+
+/// What is in both of two lists in order.
+fn both(one: &[u32], other: &[u32]) -> Vec<u32> {
+    let (mut rest, mut common) = (other, Vec::new());
+    for number in one {
+        let skip = rest.partition_point(|it| it < number);
+        rest = rest.get(skip..).unwrap_or_default();
+        if rest.first() == Some(number) {
+            common.push(*number);
+        }
+    }
+    common
+}
