@@ -1,6 +1,7 @@
 //! The engine of Element X (matrix-sdk and matrix-sdk-ui: sliding sync with its two connections, end-to-end encryption)
 //! on two authorities that federate, each in a process of its own.
 
+#![recursion_limit = "256"]
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, dead_code, reason = "each test uses a part of the shared module")]
 
