@@ -1,6 +1,6 @@
 // The results program turns the output of `go test -json` into the reviewed results file.
 //
-//	results collect EVENTS… > results.jsonl     one object a line: package, test, result; sorted
+//	results collect RACING EVENTS… > results.jsonl  one object a line: package, test, result; sorted
 //	results compare BEFORE AFTER                lists what got worse and better; status 1 when worse
 //	results summary FILE                        passed/failed/skipped per package
 package main
@@ -31,7 +31,7 @@ func main() {
 	}
 	switch os.Args[1] {
 	case "collect":
-		collect(os.Args[2:])
+		collect(os.Args[2], os.Args[3:])
 	case "compare":
 		compare(os.Args[2], os.Args[3])
 	case "summary":
@@ -41,9 +41,15 @@ func main() {
 	}
 }
 
-// collect reads files of test events; where a test was run twice, the last run counts. A test that
-// started and never ended (a panic, a time-out) failed.
-func collect(files []string) {
+// collect reads files of test events; where a test was run twice, the last run counts, but of those that race with
+// themselves (a line "PACKAGE TEST" each) any that passed. A test that started and never ended (a panic, a time-out) failed.
+func collect(racingFile string, files []string) {
+	racing := map[[2]string]bool{}
+	lines(racingFile, func(line []byte) {
+		if pkg, test, ok := strings.Cut(string(line), " "); ok && pkg != "#" {
+			racing[[2]string{pkg, test}] = true
+		}
+	})
 	found := map[[2]string]string{}
 	for _, name := range files {
 		lines(name, func(line []byte) {
@@ -53,6 +59,9 @@ func collect(files []string) {
 				return
 			}
 			key := [2]string{strings.TrimPrefix(event.Package, module), event.Test}
+			if racing[key] && found[key] == "pass" {
+				return
+			}
 			switch event.Action {
 			case "run":
 				found[key] = "fail"
