@@ -106,6 +106,11 @@ impl Proved {
         &self.row.email
     }
 
+    /// When the mail was asked for.
+    pub(crate) fn began_ms(&self) -> u64 {
+        self.row.began_ms
+    }
+
     pub(crate) fn validated_ms(&self) -> u64 {
         self.row.validated_ms.unwrap_or_default()
     }

@@ -185,6 +185,12 @@ impl Accounts {
             let proved = self.prove_email(authority, &settled).await?;
             let user = self.find_email_owner(authority, proved.email()).await?;
             let user = user.ok_or(ContactError::NotFound)?;
+            // What was proved before the address was his says nothing of him.
+            let key = (user.as_str(), proved.email());
+            let address = self.inner.store.get(&tables::EMAILS, &key).await?;
+            if address.is_none_or(|address| address.added_ms > proved.began_ms()) {
+                return Err(ContactError::NotFound.into());
+            }
             let row = self.get_user_row(&user).await?;
             refuse_closed(&user, Some(&row))?;
             if hash.is_none() {

@@ -371,6 +371,16 @@ fn cipher(id: &str) -> ChaCha20Poly1305 {
     ChaCha20Poly1305::new(&key.into())
 }
 
+impl Accounts {
+    /// What tells a user's account from what it is after a change of the password or its end.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`].
+    pub async fn stamp(&self, user: &ruma::UserId) -> Result<[u8; 32], Error> {
+        Ok(stamp_of(&self.get_user_row(user).await?, None, false))
+    }
+}
+
 /// What tells an account from what it is after a change of the password or its end, or after the device was signed
 /// out; and whether the request that made it said what was asked, as its repetition has to.
 pub(crate) fn stamp_of(user: &tables::UserRow, device: Option<&tables::DeviceRow>, said: bool) -> [u8; 32] {

@@ -15,9 +15,7 @@ use matrix_sdk::{
     encryption::{BackupDownloadStrategy, EncryptionSettings},
     ruma::{
         OwnedRoomId, OwnedUserId, RoomId,
-        api::client::{
-            room::create_room::v3::{Request as CreateRoom, RoomPreset},
-        },
+        api::client::room::create_room::v3::{Request as CreateRoom, RoomPreset},
         events::{
             InitialStateEvent, room::encryption::RoomEncryptionEventContent,
             room::message::RoomMessageEventContent,
@@ -144,7 +142,8 @@ async fn encrypted_over_sliding_sync_and_restored_on_a_new_device() {
     hanako
         .until("the other in the room", || async {
             let member = hanako.client.get_room(&id)?.get_member_no_sync(&taro.id()).await.ok()??;
-            (member.membership() == &matrix_sdk::ruma::events::room::member::MembershipState::Join).then_some(())
+            (member.membership() == &matrix_sdk::ruma::events::room::member::MembershipState::Join)
+                .then_some(())
         })
         .await;
     say(&at_hanako, "毛布を百枚送ります").await;

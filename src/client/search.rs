@@ -30,6 +30,9 @@ const LIMIT: usize = 10;
 const CONTEXT: usize = 5;
 const MOST_CONTEXT: usize = 20;
 
+/// Bytes of what was said around results: with so many no further result has any around it.
+const MOST_CONTEXT_BYTES: usize = 4 << 20;
+
 /// Rooms that are named in one request, and senders.
 const MOST_NAMED: usize = 2_000;
 
@@ -124,6 +127,13 @@ struct ShownContext {
     profile_info: Option<BTreeMap<OwnedUserId, ShownProfile>>,
 }
 
+impl ShownContext {
+    fn bytes(&self) -> usize {
+        let events = self.events_before.iter().chain(&self.events_after);
+        events.map(|event| event.json().get().len()).sum()
+    }
+}
+
 #[derive(Serialize)]
 struct ShownProfile {
     displayname: Option<String>,
@@ -208,11 +218,17 @@ async fn show(
     let now = api.clock.now();
     let mut shown = Vec::with_capacity(found.hits.len());
     let mut senders: BTreeMap<OwnedRoomId, HashSet<OwnedUserId>> = BTreeMap::new();
+    let mut left = MOST_CONTEXT_BYTES;
     for Hit { look, score } in &found.hits {
         let mut said_by = HashSet::from([look.event.sender().to_owned()]);
         let context = match &criteria.event_context {
-            None => None,
-            Some(wanted) => Some(context(api, viewer, wanted, look, &mut said_by).await?),
+            // What does not fit is left out; whoever wants it asks for the context of that event.
+            Some(wanted) if left > 0 => {
+                let around = context(api, viewer, wanted, look, &mut said_by).await?;
+                left = left.saturating_sub(around.bytes());
+                Some(around)
+            }
+            _ => None,
         };
         senders.entry(look.event.room_id().to_owned()).or_default().extend(said_by);
         shown.push(ShownHit { rank: *score, result: look.to_raw(now), context });

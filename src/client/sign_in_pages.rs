@@ -99,7 +99,8 @@ impl Target {
 /// `GET /_matrix/client/v3/login/sso/redirect`: the page on which somebody signs in for an app.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3loginssoredirect>
-pub(crate) async fn show_sso(_api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+pub(crate) async fn show_sso(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    must_be_offered(&api, &call)?;
     let target = Target::of(Fields::of_query(&call)?.get("redirectUrl"))?;
     Ok(sso_page(&call, &target, None))
 }
@@ -114,8 +115,17 @@ pub(crate) async fn show_sso_of(api: Arc<ClientApi>, call: RawCall<Open>) -> Res
     show_sso(api, call).await
 }
 
+/// An authority that does not offer the page has none: it gives a session to whatever the URI names.
+fn must_be_offered(api: &ClientApi, call: &RawCall<Open>) -> Result<(), ApiError> {
+    match api.config.sign_in_pages.contains(call.face.server_name()) {
+        true => Ok(()),
+        false => Err(ApiError::not_found("Nobody signs in by a page here")),
+    }
+}
+
 /// `POST /_matrix/client/v3/login/sso/redirect`: somebody signs in; the app gets a login token.
 pub(crate) async fn sign_in_for_app(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    must_be_offered(&api, &call)?;
     let fields = Fields::of_form(&call)?;
     let target = Target::of(fields.get("redirectUrl"))?;
     let (shown, authority) = (credentials(&fields), call.face.server_name());

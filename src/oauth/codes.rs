@@ -51,8 +51,10 @@ impl OAuth {
     /// A user agrees to what a client asked for. The code that is to be brought to the client.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Store`].
+    /// [`account::Error::Limited`] for many of one user, [`Error::Full`], [`Error::Store`].
     pub async fn agree(&self, request: &Authorization, user: &UserId) -> Result<String, Error> {
+        self.count_agreement(user)?;
+        let stamp = self.inner.accounts.stamp(user).await?;
         let mut attempts = Attempts::default();
         loop {
             let code = format!("yoc_{}", self.inner.random.token(CODE_CHARS));
@@ -64,6 +66,7 @@ impl OAuth {
                 scope: request.scope.granted.clone(),
                 challenge: request.challenge.clone(),
                 user: user.to_string(),
+                stamp,
                 made_ms,
                 spent: None,
             };
@@ -113,7 +116,7 @@ impl OAuth {
                 return Err(Error::refused(Code::InvalidGrant, "code_verifier is not that of the request"));
             }
             let mut batch = Batch::new();
-            let whose = (row.user.as_str(), row.client.as_str(), row.scope.as_str());
+            let whose = (row.user.as_str(), row.client.as_str(), row.scope.as_str(), &row.stamp);
             let put = self.put_grant(&mut batch, authority, whose, shown.from, shown.agent).await?;
             batch.replace(&CODES, &key, &row, &CodeRow { spent: Some(put.grant), ..row.clone() });
             match self.commit(batch).await {
@@ -132,12 +135,19 @@ impl OAuth {
         &self,
         batch: &mut Batch,
         authority: &ServerName,
-        (user, client, scope): (&str, &str, &str),
+        (user, client, scope, stamp): (&str, &str, &str, &[u8; 32]),
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<account::PutGrant, Error> {
         let invalid = |text| Error::refused(Code::InvalidGrant, text);
         let user = <&UserId>::try_from(user).map_err(|_| invalid("there is no such user"))?;
+        match self.inner.accounts.stamp(user).await {
+            Ok(now) if now == *stamp => {}
+            Ok(_) | Err(account::Error::NotFound(_)) => {
+                return Err(invalid("the account has changed since its user agreed"));
+            }
+            Err(error) => return Err(error.into()),
+        }
         let scope = Scope::parse(scope)?;
         let client = self.client(authority, client).await?;
         let new = NewGrant {

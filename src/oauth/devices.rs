@@ -155,7 +155,10 @@ impl OAuth {
     /// # Errors
     /// [`Error::Contended`] when it was decided already, [`Error::Store`].
     pub async fn decide(&self, request: &DeviceRequest, user: &UserId, agrees: bool) -> Result<(), Error> {
-        let decision = if agrees { Decision::Approved(user.to_string()) } else { Decision::Denied };
+        let decision = match agrees {
+            true => Decision::Approved(user.to_string(), self.inner.accounts.stamp(user).await?),
+            false => Decision::Denied,
+        };
         let decided = DeviceCodeRow { decision, ..request.row.clone() };
         let mut batch = Batch::new();
         batch.replace(&DEVICE_CODES, &request.key, &request.row, &decided);
@@ -204,10 +207,11 @@ impl OAuth {
                     self.inner.accounts.end_grant(grant, "device_code_reused", from).await?;
                     return Err(invalid());
                 }
-                Decision::Approved(user) => user,
+                Decision::Approved(user, stamp) => (user, stamp),
             };
             let mut batch = Batch::new();
-            let whose = (user.as_str(), row.client.as_str(), row.scope.as_str());
+            let (user, stamp) = user;
+            let whose = (user.as_str(), row.client.as_str(), row.scope.as_str(), stamp);
             let put = self.put_grant(&mut batch, authority, whose, from, agent).await?;
             let spent = DeviceCodeRow { decision: Decision::Spent(put.grant), ..row.clone() };
             batch.replace(&DEVICE_CODES, &key, &row, &spent);

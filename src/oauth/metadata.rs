@@ -260,6 +260,10 @@ fn check_redirect(uri: &str, home: &Url, kind: ApplicationType) -> Result<(), &'
                 Ok(())
             }
         }
+        // RFC 8252, 7.1: else it could be one that browsers or systems have a meaning for.
+        (scheme, ApplicationType::Native) if !scheme.contains('.') => {
+            Err("a scheme of its own is a host's name in reverse order, with a dot")
+        }
         (scheme, ApplicationType::Native) => {
             let after = uri.get(scheme.len() + 1..).unwrap_or_default();
             if after.starts_with("//") {

@@ -6,6 +6,7 @@ use account::Accounts;
 use base::{Address, Attempts, Buckets, Clock, Random, Rate};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use ruma::UserId;
 use store::{Batch, Store};
 
 use crate::{Error, kinds::Passing, polls::Poll, tables::Hash};
@@ -16,6 +17,9 @@ const GUESSES: Rate = Rate { per_second: 0.1, burst: 10 };
 /// Requests of devices, and letterboxes, that one address may make at once, and how many more a second: an office is behind
 /// one, and a stranger must not fill up what there may be of them.
 const MAKING: Rate = Rate { per_second: 0.05, burst: 30 };
+
+/// What one user may agree to at once, and how much more a second: nobody fills up what there may be of codes.
+const AGREEING: Rate = Rate { per_second: 0.05, burst: 30 };
 
 /// Device codes of which it is remembered when they were last asked for.
 const POLLS: usize = 4_096;
@@ -37,6 +41,8 @@ pub(crate) struct Inner {
     makers: Buckets,
     /// Codes that users typed wrong.
     pub(crate) guesses: Buckets,
+    /// What users agreed to.
+    agreements: Buckets,
 }
 
 impl fmt::Debug for OAuth {
@@ -50,7 +56,10 @@ impl OAuth {
     pub fn new(store: Store, accounts: Accounts, clock: Clock, random: Random) -> OAuth {
         let guesses = Buckets::new(GUESSES);
         let (polls, makers) = (Cache::new(POLLS), Buckets::new(MAKING));
-        OAuth { inner: Arc::new(Inner { store, accounts, clock, random, polls, makers, guesses }) }
+        let agreements = Buckets::new(AGREEING);
+        OAuth {
+            inner: Arc::new(Inner { store, accounts, clock, random, polls, makers, guesses, agreements }),
+        }
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -68,6 +77,13 @@ impl OAuth {
         let now = self.inner.clock.instant();
         let counted = self.inner.makers.take(&(kind, from), now);
         let limit = "waiting_sign_ins";
+        Ok(counted.map_err(|retry_after| account::Error::Limited { limit, retry_after })?)
+    }
+
+    /// Counts what a user agrees to.
+    pub(crate) fn count_agreement(&self, user: &UserId) -> Result<(), Error> {
+        let counted = self.inner.agreements.take(&user, self.inner.clock.instant());
+        let limit = "sign_ins_of_user";
         Ok(counted.map_err(|retry_after| account::Error::Limited { limit, retry_after })?)
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct CodeRow {
     /// What the client's secret hashes to.
     pub(crate) challenge: String,
     pub(crate) user: String,
+    /// The account as it was when its user agreed.
+    pub(crate) stamp: [u8; 32],
     pub(crate) made_ms: u64,
     /// The grant that it was traded for.
     pub(crate) spent: Option<Hash>,
@@ -61,8 +63,8 @@ row!(CodeRow, schema = 1);
 pub(crate) enum Decision {
     /// Nothing yet.
     Pending,
-    /// This user agreed.
-    Approved(String),
+    /// This user agreed, whose account was so.
+    Approved(String, [u8; 32]),
     /// Somebody refused.
     Denied,
     /// It was traded for this grant.

@@ -31,6 +31,7 @@ use room::{EventSerial, RoomSerial};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use store::{Position, Topic};
 
+use self::request::MOST_WISHES;
 pub use self::request::{Body as SlidingBody, SlidingRequest};
 pub(crate) use self::{
     recency::Recency,
@@ -47,9 +48,6 @@ const MOST_ANSWERS: usize = 4;
 
 /// So many member events are remembered of a connection; then they are told once more.
 const MOST_MEMBERS: usize = 2_048;
-
-/// So many different wishes for state are remembered of a connection.
-const MOST_WISHES: usize = 64;
 
 /// What a client knows the user as in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,7 +326,8 @@ impl Memory {
         self.used.remove(&device.used);
         self.bytes = self.bytes.saturating_sub(device.bytes);
         let answer = look(&mut device.connections);
-        while bytes_of(&device.connections) > most_of_one && device.connections.len() > 1 {
+        // One that is larger than its part alone is not remembered either: others would go for it.
+        while bytes_of(&device.connections) > most_of_one && !device.connections.is_empty() {
             device.connections.remove(0);
         }
         if device.connections.is_empty() {

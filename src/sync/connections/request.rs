@@ -4,7 +4,7 @@
 //! proposal has changed since, its newer spelling is taken beside it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -15,6 +15,9 @@ use serde::Deserialize;
 
 use super::required::Required;
 use crate::Error;
+
+/// So many different wishes for state are remembered of a connection.
+pub(crate) const MOST_WISHES: usize = 64;
 
 /// So many lists are taken.
 const MOST_LISTS: usize = 100;
@@ -244,6 +247,10 @@ impl SlidingRequest {
         }
         if lists.values().map(|list| list.details.required_state.len()).sum::<usize>() > MOST_PAIRS {
             return refused("there is too much in `required_state`");
+        }
+        let kinds = lists.values().map(|list| &list.details).chain(room_subscriptions.values());
+        if kinds.map(|details| &details.required_state).collect::<BTreeSet<_>>().len() > MOST_WISHES {
+            return refused("there are too many different `required_state`");
         }
         if lists.values().filter_map(|list| list.filters.as_ref()).any(Filters::are_long) {
             return refused("there is too much in `filters`");

@@ -147,3 +147,16 @@ fn wishes_are_few_and_rooms_keep_theirs() {
         assert_eq!(state.wish(&told), Some(&wish(n)));
     }
 }
+
+#[test]
+fn one_that_is_too_large_to_be_remembered_puts_nobody_elses_out() {
+    let all = connections(64 << 10);
+    let of = |user: &str| SlidingRequest {
+        user: UserId::parse(format!("@{user}:kanazawa.test")).unwrap(),
+        ..request("PHONE", "rooms", None)
+    };
+    let pos = all.finish(&of("taro"), &Begun::default(), ended(10, [1]));
+    let large: Vec<u64> = (0..5_000).collect();
+    all.finish(&of("hanako"), &Begun::default(), ended(10, large));
+    assert!(all.begin(&SlidingRequest { pos: Some(pos), ..of("taro") }).is_ok());
+}

@@ -100,7 +100,11 @@ impl Syncs {
             if !told.events.is_empty() || left.is_zero() || self.stop().is_cancelled() {
                 return Ok(self.write_events(start, &told));
             }
-            since = told.end;
+            let before = std::mem::replace(&mut since, told.end);
+            if before < since && since < head {
+                // Nothing of it was for him, and there is more.
+                continue;
+            }
             let _waiting = self.waiting();
             let woken = self.clock().timeout(left, watch.changed_urgently());
             // Whatever ends it, it is looked what there is to tell now.

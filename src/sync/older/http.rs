@@ -9,7 +9,7 @@ use serde::Deserialize;
 use web::{ApiError, RawCall, Response, Routes, User, json_bytes, json_stream};
 
 use super::EventsRequest;
-use crate::Syncs;
+use crate::{Error, Syncs};
 
 /// So many events of a room are told when the client does not say, and at most.
 const MESSAGES: u32 = 10;
@@ -50,7 +50,7 @@ async fn events(syncs: Arc<Syncs>, call: RawCall<User>) -> Result<Response, ApiE
         room_id: query.room_id,
         timeout: Duration::from_millis(query.timeout.unwrap_or(0)),
     };
-    Ok(json_bytes(syncs.events(&request).await?))
+    Ok(json_bytes(syncs.events(&request).await.map_err(hidden)?))
 }
 
 /// `GET /_matrix/client/v3/events/{eventId}`: one event, whatever room it is in.
@@ -95,5 +95,14 @@ async fn room_initial_sync(syncs: Arc<Syncs>, call: RawCall<User>) -> Result<Res
     let limit = usize::try_from(query.limit()).unwrap_or(0);
     let authority = call.face.server_name().to_owned();
     let caller = (call.caller.user_id, call.caller.device_id);
-    Ok(json_stream(syncs.room_as_it_is(caller, &authority, &room_id, limit).await?))
+    let room = syncs.room_as_it_is(caller, &authority, &room_id, limit).await;
+    Ok(json_stream(room.map_err(hidden)?))
+}
+
+/// Whether there is a room is told to nobody who may not look into it.
+fn hidden(error: Error) -> ApiError {
+    match error {
+        Error::Room(room::Error::NoRoom(_)) => ApiError::forbidden("You are not in this room"),
+        other => other.into(),
+    }
 }

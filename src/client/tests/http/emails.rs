@@ -171,6 +171,26 @@ async fn who_has_forgotten_the_password_gets_another_one_by_mail() {
     submit(&town, &told, &word).await.fails(400, "M_INVALID_PARAM");
 }
 
+#[tokio::test]
+async fn what_was_proved_of_an_address_is_worth_nothing_once_it_is_somebody_elses() {
+    let (town, hand) = town().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    add(&hanako, &proved(&town, TO_ADD, "bousai@example.jp", "first").await).await.ok();
+    hand.advance(Duration::from_secs(600));
+    let mine = proved(&town, TO_RESET, "bousai@example.jp", "kept").await;
+    let gone = json!({ "medium": "email", "address": "bousai@example.jp" });
+    hanako.post("/account/3pid/delete", gone).await.ok();
+    hand.advance(Duration::from_secs(600));
+    add(&taro, &proved(&town, TO_ADD, "bousai@example.jp", "second").await).await.ok();
+    let reset = json!({
+        "new_password": "of hanako's", "auth": { "type": "m.login.email.identity", "threepid_creds": mine },
+    });
+    town.ask("POST", PASSWORD_PATH, reset).await.fails(404, "M_THREEPID_NOT_FOUND");
+    taro.get("/account/whoami").await.ok();
+    let login = json!({ "type": "m.login.password", "user": "taro", "password": PASSWORD });
+    town.ask("POST", LOGIN, login).await.ok();
+}
+
 /// C85.
 #[tokio::test]
 async fn who_is_known_is_told_to_the_owner_of_the_address_alone_unless_it_is_set_otherwise() {

@@ -292,6 +292,13 @@ async fn redirect_uris_follow_the_rules_and_an_error_names_the_one_that_is_broke
         (native("http://localhost.evil.com/callback"), "has to be localhost"),
         (native("http://a@localhost/callback"), "user or a password"),
         (native("javascript:alert(1)"), "reverse order"),
+        (
+            json!({
+                "client_uri": "https://javascript/", "redirect_uris": ["javascript:alert(1)//"],
+                "application_type": "native",
+            }),
+            "with a dot",
+        ),
         (web("https://example.com/callback#fragment"), "fragment"),
         (web("http://example.com/callback"), "https scheme"),
         (web("http://localhost/"), "https scheme"),
@@ -439,7 +446,7 @@ async fn consent_is_given_by_the_form_that_was_shown_and_by_nobody_who_is_not_si
 async fn a_code_is_for_its_client_its_verifier_and_one_time() {
     let (clock, hand) = Clock::manual(1_700_000_000_000);
     let town = Town::at(clock).await;
-    town.user("hanako").await;
+    let hanako = town.user("hanako").await;
     let client = town.client(app()).await;
     let mut other = app();
     other["client_name"] = json!("Another");
@@ -471,6 +478,14 @@ async fn a_code_is_for_its_client_its_verifier_and_one_time() {
     // Somebody else has it as well: what it gave ends.
     redeem(&town, &client, &code).await.refuses(400, "invalid_grant");
     assert_eq!(whoami(&town, text(&answer, "access_token")).await, 401);
+
+    // Who has changed the password meanwhile has shut out whoever got him to agree.
+    let before = agreed(&town, &client).await;
+    let change = json!({ "auth": hanako.proof(PASSWORD), "new_password": "another word" });
+    hanako.post("/account/password", change).await.ok();
+    redeem(&town, &client, &before).await.refuses(400, "invalid_grant");
+    let back = json!({ "auth": hanako.proof("another word"), "new_password": PASSWORD });
+    hanako.post("/account/password", back).await.ok();
 
     let late = agreed(&town, &client).await;
     hand.advance(Duration::from_secs(120));

@@ -260,9 +260,15 @@ async fn an_app_gets_a_login_token_by_way_of_a_page_that_names_it() {
     let (clock, hand) = Clock::manual(1_700_000_000_000);
     let town = Town::at(clock).await;
     town.user("hanako").await;
-    let offered = town.raw("hs2", "GET", LOGIN, None, Vec::new()).await.ok();
-    assert_eq!(offered["flows"][2], json!({ "type": "m.login.sso" }));
-    assert!(town.open(LOGIN).await.ok()["flows"].get(2).is_none());
+    assert_eq!(town.open(LOGIN).await.ok()["flows"][2], json!({ "type": "m.login.sso" }));
+    // An authority that does not offer it has no such page either.
+    let elsewhere = town.raw("hs2", "GET", LOGIN, None, Vec::new()).await.ok();
+    assert!(elsewhere["flows"].get(2).is_none());
+    for (method, path) in
+        [("GET", format!("{SSO}?redirectUrl=https://app.example/")), ("POST", SSO.to_owned())]
+    {
+        town.raw("hs2", method, &path, None, Vec::new()).await.fails(404, "M_NOT_FOUND");
+    }
     town.open(SSO).await.fails(400, "M_MISSING_PARAM");
     town.open(&format!("{SSO}?redirectUrl=javascript:alert(1)")).await.fails(400, "M_INVALID_PARAM");
     town.open(&format!("{SSO}/oidc?redirectUrl=https://app.example/")).await.fails(404, "M_NOT_FOUND");

@@ -308,7 +308,7 @@ impl Town {
             to_device,
             client::Config {
                 support: [(server_name!("hs1").to_owned(), support())].into(),
-                sign_in_pages: [server_name!("hs2").to_owned()].into(),
+                sign_in_pages: [server_name!("hs1").to_owned()].into(),
                 ..client::Config::default()
             },
         );
