@@ -148,9 +148,17 @@ impl World {
         }
         let answer = request.send().await.unwrap_or_else(|error| panic!("{what}: no answer: {error:?}"));
         let status = answer.status();
+        let is_page = answer
+            .headers()
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
         let text = answer.text().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
         self.asked.fetch_add(1, Ordering::Relaxed);
         assert!(!status.is_server_error(), "{what}: {status} {text}");
+        if is_page {
+            // What a browser shows is checked where pages are made.
+            return;
+        }
         let json: Result<Value, _> = serde_json::from_str(&text);
         let json = json.unwrap_or_else(|error| panic!("{what}: {status}, {error}: {text}"));
         let is_refusal = json["errcode"].as_str().is_some_and(|code| code.starts_with("M_"));

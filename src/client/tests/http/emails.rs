@@ -185,7 +185,7 @@ async fn what_was_proved_of_an_address_is_worth_nothing_once_it_is_somebody_else
     let reset = json!({
         "new_password": "of hanako's", "auth": { "type": "m.login.email.identity", "threepid_creds": mine },
     });
-    town.ask("POST", PASSWORD_PATH, reset).await.fails(404, "M_THREEPID_NOT_FOUND");
+    town.ask("POST", PASSWORD_PATH, reset).await.fails(400, "M_THREEPID_NOT_FOUND");
     taro.get("/account/whoami").await.ok();
     let login = json!({ "type": "m.login.password", "user": "taro", "password": PASSWORD });
     town.ask("POST", LOGIN, login).await.ok();
