@@ -14,6 +14,7 @@ use crate::{
     Accounts, Asked, EmailPurpose, Error,
     email_tokens::{Proved, parse_email},
     error::ContactError,
+    new_password::NewPassword,
     password::DEAR_ATTEMPTS,
     sessions::{Ended, parse_user},
     tables::{self, EmailRow},
@@ -162,22 +163,12 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
     pub async fn reset_password(&self, authority: &ServerName, asked: Asked) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        struct Wish {
-            new_password: String,
-            #[serde(default = "yes")]
-            logout_devices: bool,
-        }
-        fn yes() -> bool {
-            true
-        }
         self.mails(authority).ok_or(ContactError::NotSupported)?;
-        let known = ["new_password", "logout_devices"];
-        let settled = self.settle(authority.as_str(), "reset_password", &known, asked).await?;
+        let settled = self.settle(authority.as_str(), "reset_password", NewPassword::KEYS, asked).await?;
         if settled.only_looks() {
             return self.prove_email(authority, &settled).await.map(drop);
         }
-        let wish: Wish = settled.parse()?;
+        let wish: NewPassword = settled.parse()?;
         self.check_password_rules(authority, &wish.new_password)?;
         let mut hash = None;
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);

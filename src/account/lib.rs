@@ -34,6 +34,7 @@ mod login_tokens;
 mod mail_rates;
 mod mail_texts;
 mod moderation;
+mod new_password;
 mod nonces;
 mod notices;
 mod openid;

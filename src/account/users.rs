@@ -11,6 +11,7 @@ use store::{Batch, Order, Range, Store};
 use crate::{
     Accounts, Asked, Error,
     chores::Chore,
+    new_password::NewPassword,
     password::DEAR_ATTEMPTS,
     password::LONGEST_PASSWORD,
     profile::{DISPLAY_NAME, shown_as},
@@ -94,21 +95,11 @@ impl Accounts {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
     pub async fn change_password(&self, user: &UserId, device: &DeviceId, asked: Asked) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        struct Wish {
-            new_password: String,
-            #[serde(default = "yes")]
-            logout_devices: bool,
-        }
-        fn yes() -> bool {
-            true
-        }
-        let settled =
-            self.settle(user.as_str(), "password", &["new_password", "logout_devices"], asked).await?;
+        let settled = self.settle(user.as_str(), "password", NewPassword::KEYS, asked).await?;
         if settled.only_looks() {
             return self.confirm_with_password(user, device, &settled).await.map(drop);
         }
-        let wish: Wish = settled.parse()?;
+        let wish: NewPassword = settled.parse()?;
         self.check_password_rules(user.server_name(), &wish.new_password)?;
         let mut hash = None;
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
