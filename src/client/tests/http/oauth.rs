@@ -493,6 +493,30 @@ async fn a_code_is_for_its_client_its_verifier_and_one_time() {
 }
 
 #[tokio::test]
+async fn one_user_agrees_to_so_much_at_a_time_and_others_are_not_kept_from_it() {
+    let (clock, _hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::at(clock).await;
+    town.user("hanako").await;
+    let client = town.client(app()).await;
+    let mut browser = Browser::new(&town);
+    browser.open(&request(&client, &[])).await;
+    browser.sign_in("hanako", PASSWORD).await;
+    let mut statuses = Vec::new();
+    for _ in 0..31 {
+        browser.open(&request(&client, &[])).await;
+        browser.send("/_yakuba/oauth2/authorize", &[("decision", "agree")]).await;
+        statuses.push(browser.status);
+    }
+    assert_eq!((statuses[29], statuses[30]), (303, 429));
+    town.user("taro").await;
+    let mut other = Browser::new(&town);
+    other.open(&request(&client, &[])).await;
+    other.sign_in("taro", PASSWORD).await;
+    other.send("/_yakuba/oauth2/authorize", &[("decision", "agree")]).await;
+    assert_eq!(other.status, 303);
+}
+
+#[tokio::test]
 async fn a_refresh_whose_answer_was_lost_is_answered_again_and_a_stolen_token_ends_the_session() {
     let town = Town::new().await;
     town.user("hanako").await;
