@@ -27,7 +27,7 @@ use room::{
         room::RoomInfo,
     },
     snapshot::Hold,
-    tables::{Extremity, HEADS, Head, SUMMARIES, StateKeyName, Summary},
+    tables::{Extremity, HEADS, Head, SUMMARIES, StateKeyName, Summary, TimelineRow},
 };
 use ruma::OwnedEventId;
 use store::{Batch, CommitError, Committed, Slot};
@@ -83,6 +83,8 @@ pub(crate) struct Staged {
     pub(crate) fresh: Fresh,
     /// The events of the batch, with their log entries.
     pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
+    /// What the batch appends to the timeline.
+    pub(crate) shown: Vec<(Slot, TimelineRow)>,
     /// Events stored before whose rows the batch changes.
     pub(crate) changed: Vec<EventSerial>,
     pub(crate) given: Given,
@@ -397,25 +399,22 @@ impl Guard {
 
     /// Hands a finished batch to the store; from here on the room is what the batch makes of it.
     pub(crate) fn submit(&mut self, engine: &Engine, staged: Staged, txn: Option<TxnKey>) -> Landing {
-        let Staged { mut batch, head, summary, state, forget_state, fresh, placed, changed, hold, given: _ } =
-            staged;
+        let Staged { mut batch, head, summary, state, forget_state, fresh, placed, .. } = staged;
+        let Staged { shown, changed, hold, .. } = staged;
         // Before the commit: whoever reads the old form from now on must not cache it. Again after it.
         engine.rooms().forget_cached(changed.iter().copied());
         touch_changed(engine.store(), &mut batch, &changed);
         engine.rooms().end_typing(&self.room, &mut batch, placed.iter().map(|(event, _)| &**event));
-        let receipt = engine.store().submit(batch);
-        drop(hold);
-        let events = engine.clone();
-        let landed = engine.0.tasks.spawn("room landing", async move {
-            let committed = receipt.await;
-            if let Ok(committed) = &committed {
-                events.rooms().remember_committed(&placed, committed);
-                events.rooms().forget_cached(changed);
-            }
-            committed
+        // What the batch brings is in memory before anybody is woken by it: the first of many readers does not read it
+        // back for all.
+        let (rooms, room) = (engine.rooms().clone(), self.room.clone());
+        let receipt = engine.store().submit_with(batch, move |committed| {
+            rooms.remember_committed(&placed, committed);
+            rooms.forget_cached(changed);
+            rooms.extend_tail(&room, &shown, committed);
         });
-        // A landing that was stopped at shutdown: the batch may be written or not.
-        let landing = landed.map(|done| done.unwrap_or(Err(CommitError::Unknown))).boxed().shared();
+        drop(hold);
+        let landing = receipt.boxed().shared();
         if let Some(live) = self.live.as_mut() {
             live.head = Some(head);
             live.summary = summary;

@@ -16,7 +16,7 @@ use room::{
     snapshot::Hold,
     tables::{
         EventTxn, HEADS, Head, Members, Membership, STATE_KEY_NAMES, STATE_KEYS, SUMMARIES, StateKeyName,
-        Summary,
+        Summary, TimelineRow,
     },
 };
 use ruma::{
@@ -58,6 +58,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) forget_state: bool,
     pub(crate) fresh: Fresh,
     pub(crate) placed: Vec<(Arc<StoredEvent>, Option<Slot>)>,
+    pub(crate) shown: Vec<(Slot, TimelineRow)>,
     pub(crate) changed: Vec<EventSerial>,
     /// Nobody of ours may tie the room's extremities together.
     pub(crate) mute: bool,
@@ -115,6 +116,7 @@ impl<'a> Stage<'a> {
             forget_state: false,
             fresh: Fresh::default(),
             placed: Vec::new(),
+            shown: Vec::new(),
             changed: Vec::new(),
             mute: false,
             tip_chain: None,
@@ -406,6 +408,7 @@ impl<'a> Stage<'a> {
             forget_state,
             fresh,
             placed,
+            shown,
             changed,
             given,
             mut batch,
@@ -421,7 +424,7 @@ impl<'a> Stage<'a> {
             batch.put(&SUMMARIES, &room.serial, &summary);
             open::note(&mut batch, room, live.head.as_ref().map(|_| &live.summary), &summary);
         }
-        Staged { batch, head, summary, state, forget_state, fresh, placed, changed, given, hold }
+        Staged { batch, head, summary, state, forget_state, fresh, placed, shown, changed, given, hold }
     }
 }
 

@@ -469,6 +469,7 @@ impl Stage<'_> {
             (_, Some(slot)) => {
                 let row = TimelineRow { event: event.serial(), current, gap };
                 self.batch.append(&TIMELINE, &room, slot, &row);
+                self.shown.push((slot, row));
                 times::note(&mut self.batch, room, event.pdu(), slot);
             }
             (Place::History(place), None) => {

@@ -94,9 +94,19 @@ impl Future for Receipt {
     }
 }
 
+/// What is done with a batch once it is written, before anybody is woken by it.
+pub(crate) type Landed = Box<dyn FnOnce(&Committed) + Send>;
+
 struct Waiting {
     batch: RawBatch,
     size_bytes: usize,
+    landed: Option<Landed>,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// What is left to do about a batch that was handed to the back end.
+struct Open {
+    landed: Option<Landed>,
     answer: oneshot::Sender<Outcome>,
 }
 
@@ -130,7 +140,7 @@ impl Queue {
     }
 
     /// Takes its place behind the batches pushed before.
-    pub(crate) fn push(&self, batch: RawBatch) -> Receipt {
+    pub(crate) fn push(&self, batch: RawBatch, landed: Option<Landed>) -> Receipt {
         let size_bytes = batch.size_bytes();
         let (answer, receipt) = oneshot::channel();
         {
@@ -144,7 +154,7 @@ impl Queue {
                 return Receipt::refused(CommitError::Busy);
             }
             state.size_bytes += size_bytes;
-            state.waiting.push_back(Waiting { batch, size_bytes, answer });
+            state.waiting.push_back(Waiting { batch, size_bytes, landed, answer });
             self.metrics.waiting.set(i64::try_from(state.waiting.len()).unwrap_or(i64::MAX));
         }
         self.arrived.notify_one();
@@ -254,8 +264,10 @@ pub(crate) async fn run(queue: Arc<Queue>, backend: Arc<dyn Backend>, hub: Arc<H
 
 /// Writes a group and answers; gives the reason if nothing more can be written.
 async fn write(queue: &Queue, backend: &dyn Backend, hub: &Hub, group: Vec<Waiting>) -> Option<Error> {
-    let (batches, answers): (Vec<_>, Vec<_>) =
-        group.into_iter().map(|waiting| (waiting.batch, waiting.answer)).unzip();
+    let (batches, mut open): (Vec<_>, Vec<_>) = group
+        .into_iter()
+        .map(|Waiting { batch, landed, answer, .. }| (batch, Open { landed, answer }))
+        .unzip();
     let batches = Arc::new(batches);
 
     let started = Instant::now();
@@ -275,6 +287,8 @@ async fn write(queue: &Queue, backend: &dyn Backend, hub: &Hub, group: Vec<Waiti
 
     let mut touched = Vec::new();
     if !backend.is_shared() {
+        // Nobody else writes: what these batches bring is all that comes next.
+        land(&mut open, &results, last_given(&results).unwrap_or_else(|| hub.head()));
         touched = reveal(hub, &batches, &results);
     } else if let Err(error) = show(backend, hub, &results).await {
         warn!(error = ?error, "a group was written, but the log cannot be read up to it");
@@ -282,7 +296,8 @@ async fn write(queue: &Queue, backend: &dyn Backend, hub: &Hub, group: Vec<Waiti
         written.for_each(|result| *result = Err(CommitError::Unknown));
     }
     let head = hub.head();
-    for (answer, result) in answers.into_iter().zip(results) {
+    land(&mut open, &results, head);
+    for (Open { answer, .. }, result) in open.into_iter().zip(results) {
         let outcome = result.map(|RawCommitted { first, count }| Committed { first, count, head });
         // Whoever submitted may have lost interest.
         answer.send(outcome).ok();
@@ -292,6 +307,15 @@ async fn write(queue: &Queue, backend: &dyn Backend, hub: &Hub, group: Vec<Waiti
         hub.wake_all(touched.into_iter());
     }
     trouble
+}
+
+/// Does what is to be done once with each batch that was written, in their order.
+fn land(open: &mut [Open], results: &[Result<RawCommitted, CommitError>], head: Position) {
+    for (open, result) in open.iter_mut().zip(results) {
+        if let (Ok(RawCommitted { first, count }), Some(landed)) = (result, open.landed.take()) {
+            landed(&Committed { first: *first, count: *count, head });
+        }
+    }
 }
 
 /// Asks the back end whether it takes writes, and shows what it found written on the way.
@@ -451,9 +475,12 @@ mod tests {
 
     use async_trait::async_trait;
     use base::{Metrics, Tasks};
+    use bytes::Bytes;
 
     use super::*;
-    use crate::{Batch, MemoryBackend, Store, interposed::Interposed};
+    use crate::{Batch, MemoryBackend, Moved, Store, Table, Tuning, interposed::Interposed};
+
+    static NUMBERS: Table<u64, Bytes> = Table::new(189, "committer.numbers", Tuning::Small);
 
     /// Shared data to which others write one more entry each time that the log is read.
     struct Lively {
@@ -530,5 +557,34 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(*woken.lock(), ["writer", "reader"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_done_with_a_batch_is_done_before_anybody_sees_it_and_not_when_it_is_refused() {
+        let metrics = Metrics::new();
+        let tasks = Tasks::new(&metrics);
+        let store =
+            Store::open(Arc::new(MemoryBackend::new()), Options::default(), &tasks, &metrics).await.unwrap();
+        let (landed, before) = (Arc::new(Mutex::new(Vec::new())), store.head());
+        let submit = |number: u64| {
+            let mut batch = Batch::new();
+            batch.insert(&NUMBERS, &number, &Bytes::new());
+            batch.touch([Topic::room("!a")]);
+            let (landed, seen) = (landed.clone(), store.clone());
+            store.submit_with(batch, move |committed| {
+                let moved = seen.moved(Topic::room("!a"), before);
+                landed.lock().push((number, committed.last(), seen.head() < committed.last(), moved));
+            })
+        };
+        // All in one group.
+        let receipts = [submit(1), submit(2), submit(1), submit(3)];
+        let mut outcomes = Vec::new();
+        for receipt in receipts {
+            outcomes.push(receipt.await.ok().map(|committed| committed.last()));
+        }
+        assert!(outcomes[2].is_none());
+        let expected = [(1, outcomes[0]), (2, outcomes[1]), (3, outcomes[3])];
+        let expected = expected.map(|(number, position)| (number, position.unwrap(), true, Moved::No));
+        assert_eq!(*landed.lock(), expected);
     }
 }

@@ -260,7 +260,20 @@ impl Store {
     /// With too many batches waiting the receipt says [`CommitError::Busy`] at once; who can wait
     /// calls [`Store::ready`] first, as [`Store::commit`] does.
     pub fn submit(&self, batch: Batch) -> Receipt {
-        self.inner.queue.push(batch.into_raw())
+        self.inner.queue.push(batch.into_raw(), None)
+    }
+
+    /// As [`Store::submit`]; `landed` is called once the batch is durable, before anybody is woken by it or told of it,
+    /// so that those who are find in memory what it brought. It is not called for a batch that is refused, and of one
+    /// of which it is not known whether it was written.
+    ///
+    /// Where nobody else writes to the data, the calls come in the order of positions, and the head (and what
+    /// [`Store::moved`] knows) is still that before the group of batches: what has not moved until then has not moved
+    /// up to this batch but by those that `landed` was called for. Over shared data it lies behind the batch already.
+    ///
+    /// Everybody's commits wait for it: it must be quick, and may not panic.
+    pub fn submit_with(&self, batch: Batch, landed: impl FnOnce(&Committed) + Send + 'static) -> Receipt {
+        self.inner.queue.push(batch.into_raw(), Some(Box::new(landed)))
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {

@@ -37,6 +37,7 @@ mod redactions;
 mod restricted;
 mod rows;
 pub(crate) mod stored;
+mod tails;
 mod third_party;
 mod times;
 mod troubles;

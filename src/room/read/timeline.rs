@@ -13,12 +13,12 @@ use std::{
 use base::{Cache, Caches};
 use parking_lot::Mutex;
 use ruma::RoomId;
-use store::{Moved, Position, Range, Store, Topic};
+use store::{Committed, Moved, Position, Range, Slot, Store, Topic};
 
 use crate::{
     Error, EventSerial, Order, RoomSerial, Rooms, Root,
     purge::known::AsOf,
-    read::{event::StoredEvent, lacking::lacking_moved, token::Token},
+    read::{event::StoredEvent, lacking::lacking_moved, room::RoomInfo, token::Token},
     tables::{TIMELINE, TimelineRow},
 };
 
@@ -171,7 +171,7 @@ impl Tail {
     }
 
     /// Puts the rows that follow (oldest first) at the end.
-    fn extend(&mut self, rows: Vec<Entry>, through: Position) {
+    fn extend(&mut self, rows: impl IntoIterator<Item = Entry>, through: Position) {
         let known = self.rows.back().map(|row| row.order);
         self.rows.extend(rows.into_iter().filter(|row| known.is_none_or(|known| row.order > known)));
         while self.rows.len() > TAIL_ROWS {
@@ -228,6 +228,28 @@ impl Rooms {
             }
         }
         Ok(answers.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    /// Puts what a batch has appended to a room's timeline at the end of its tail, if there is one and it reaches up to
+    /// there. To be called as [`Store::submit_with`] calls, for every batch that appends to a timeline.
+    pub fn extend_tail(&self, room: &RoomInfo, shown: &[(Slot, TimelineRow)], committed: &Committed) {
+        // Over shared data others may have written in between.
+        if shown.is_empty() || self.store().is_shared() {
+            return;
+        }
+        let tails = &self.reader().tails;
+        let Some(kept) = tails.rooms.get(&room.serial) else { return };
+        if let Some(tail) = &mut *kept.cell.tail.lock() {
+            if self.store().moved(Topic::room(room.room_id.as_str()), tail.through) != Moved::No {
+                return;
+            }
+            let rows = shown.iter().map(|(slot, row)| {
+                let order = Order::live(committed.position(*slot));
+                Entry { order, event: row.event, current: row.current, gap: row.gap }
+            });
+            tail.extend(rows, committed.last());
+        }
+        tails.charge(room.serial, &kept.cell);
     }
 
     /// Brings the tails of these rooms up to the head.
@@ -473,7 +495,7 @@ mod tests {
     #[test]
     fn a_tail_takes_no_row_twice_and_stays_bounded() {
         let mut tail = Tail { through: Position(3), rows: (1..=3).map(row).collect(), from_start: true };
-        tail.extend((2..=400).map(row).collect(), Position(400));
+        tail.extend((2..=400).map(row), Position(400));
         assert_eq!(tail.rows.len(), TAIL_ROWS);
         assert_eq!(tail.rows.back().unwrap().event.0, 400);
         assert!(!tail.from_start);
