@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    config::{Config, Serves},
+    config::{Config, ListenerTls, Serves},
     files::write_private,
     house::{Foundation, House},
     listen::{self, Service},
@@ -66,10 +66,14 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
         for (listener, socket) in bound {
             let service = Service {
                 router: house.router(&listener.serves)?,
-                tls: listener.tls.then(|| certificates.acceptor()).transpose()?,
+                tls: (listener.tls == ListenerTls::Ourselves).then(|| certificates.acceptor()).transpose()?,
                 default_name: listener.authority.as_ref().map(|name| Arc::from(name.as_str())),
             };
-            listen::announce(socket.local_addr()?, &names(&listener.serves), listener.tls);
+            listen::announce(
+                socket.local_addr()?,
+                &names(&listener.serves),
+                listener.tls == ListenerTls::Ourselves,
+            );
             listen::start(socket, service, bounds.clone(), &house.edges, &house.metrics);
         }
         Ok(())

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::{
     ask::{Asker, operator},
     causes,
-    config::{Config, Serves},
+    config::{Config, ListenerTls, Serves},
     serve::ADMIN_TOKEN_FILE,
     texts::tr,
 };
@@ -75,10 +75,9 @@ impl Running {
     /// The server of this configuration, if one runs on this machine and lets us in.
     pub(crate) async fn find(config: &Config) -> Option<Running> {
         let token = std::fs::read_to_string(config.path(Path::new(ADMIN_TOKEN_FILE))).ok()?;
-        let listener = config
-            .listeners
-            .iter()
-            .find(|listener| listener.serves.contains(&Serves::Admin) && !listener.tls)?;
+        let listener = config.listeners.iter().find(|listener| {
+            listener.serves.contains(&Serves::Admin) && listener.tls != ListenerTls::Ourselves
+        })?;
         let mut address = listener.address;
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());

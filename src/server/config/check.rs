@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use base::config::Problem;
 
-use super::{Backend, Config, MailSecurity, MediaSettings, Serves, StoreConfig};
+use super::{Backend, Config, ListenerTls, MailSecurity, MediaSettings, Serves, StoreConfig};
 use crate::texts::tr;
 
 /// Nobody follows a log for longer than this.
@@ -167,19 +167,34 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             );
         }
         if listener.serves.contains(&Serves::Federation)
-            && !listener.tls
+            && listener.tls == ListenerTls::Nobody
             && !listener.address.ip().is_loopback()
         {
             found.contradiction(
                 format!("listeners.{index}.tls"),
                 vec![format!("listeners.{index}.address"), format!("listeners.{index}.serves")],
                 tr!(
-                    "連合には TLS が必要です。なければ、TLS を話すプロキシの後ろでループバックだけで待ち受けてください",
-                    "federation needs TLS; without it, listen on loopback only, behind a proxy that speaks it"
+                    "連合には TLS が必要です。プロキシが TLS を話すなら、ループバックで待ち受けるか、tls = \"proxy\" としてください",
+                    "federation needs TLS; where a proxy speaks it, listen on loopback or say tls = \"proxy\""
                 ),
             );
         }
-        if listener.tls && !config.authorities.iter().any(|authority| authority.tls.is_some()) {
+        if listener.tls == ListenerTls::Proxy
+            && !listener.address.ip().is_loopback()
+            && !trusts_others_than_this_machine(config)
+        {
+            found.contradiction(
+                format!("listeners.{index}.tls"),
+                vec!["proxies.trusted".into()],
+                tr!(
+                    "TLS を話すプロキシのアドレスを [proxies] trusted に書いてください",
+                    "name the address of the proxy that speaks TLS in `trusted` of [proxies]"
+                ),
+            );
+        }
+        if listener.tls == ListenerTls::Ourselves
+            && !config.authorities.iter().any(|authority| authority.tls.is_some())
+        {
             found.wrong(
                 format!("listeners.{index}.tls"),
                 tr!(
@@ -352,6 +367,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         );
     }
     found.0
+}
+
+/// Whether a proxy is believed that is not on this machine.
+fn trusts_others_than_this_machine(config: &Config) -> bool {
+    let loopback = |network: &str| {
+        let address = network.split('/').next().unwrap_or_default();
+        address.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    };
+    config.proxies.trusted.iter().any(|network| !loopback(network))
 }
 
 fn no_range(given: &str, error: &dyn std::error::Error) -> String {

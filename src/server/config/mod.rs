@@ -7,6 +7,7 @@ mod check;
 mod contacts;
 mod convert;
 mod files;
+mod listeners;
 mod rates;
 mod types;
 
@@ -19,11 +20,12 @@ use crate::{causes, hosts, texts::tr};
 pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };
+pub use self::listeners::{Listener, ListenerTls, Serves};
 pub use self::types::{
-    Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig,
-    Listener, Log, MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
-    ProxyHeaderSetting, RateSetting, Registration, RegistrationMode, Rooms, Secret, Serves, StoreConfig,
-    StoreTls, TlsFiles, TrustSetting,
+    Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig, Log,
+    MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
+    ProxyHeaderSetting, RateSetting, Registration, RegistrationMode, Rooms, Secret, StoreConfig, StoreTls,
+    TlsFiles, TrustSetting,
 };
 
 /// The commented reference, as `yakuba init` writes it.

@@ -1,13 +1,13 @@
 //! The keys of the configuration and their defaults.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use base::{ByteSize, telemetry::LogFormat};
 use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
-use super::{MailConfig, SupportConfig, TermsConfig, rates};
+use super::{Listener, MailConfig, SupportConfig, TermsConfig, rates};
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -196,34 +196,6 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
     }
-}
-
-/// An address that is listened on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Listener {
-    /// IP address and port.
-    pub address: SocketAddr,
-    /// What is answered there.
-    pub serves: Vec<Serves>,
-    /// Whether it speaks TLS, with the certificates of the authorities.
-    #[serde(default)]
-    pub tls: bool,
-    /// The authority that a request meets whose host names none of ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authority: Option<OwnedServerName>,
-}
-
-/// What a listener answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Serves {
-    /// The client-server API and `.well-known`.
-    Client,
-    /// The server-server API and `.well-known`.
-    Federation,
-    /// Metrics and the administrator's commands.
-    Admin,
 }
 
 /// Where the data are.

@@ -147,6 +147,27 @@ allow_ranges = ["10.0.0.0/99"]
 }
 
 #[test]
+fn federation_is_heard_in_the_clear_only_from_this_machine_or_from_a_proxy_that_is_named() {
+    let problems = |address: &str, tls: &str, trusted: &str| {
+        let listener =
+            format!("[[listeners]]\naddress = \"{address}\"\nserves = [\"federation\"]\ntls = {tls}\n");
+        let proxies = format!("[proxies]\ntrusted = [{trusted}]\n");
+        let text = REFERENCE.replace("[proxies]\n", &format!("{listener}{proxies}"));
+        parse(&text).err().unwrap_or_default()
+    };
+    let (everywhere, here) = ("0.0.0.0:8448", "127.0.0.1:8448");
+    let (loopback, container) = ("\"127.0.0.0/8\", \"::1/128\"", "\"127.0.0.0/8\", \"172.18.0.0/16\"");
+    assert!(problems(everywhere, "\"proxy\"", container).is_empty());
+    assert!(problems(here, "false", loopback).is_empty());
+    assert!(problems(here, "\"proxy\"", loopback).is_empty());
+    for (tls, trusted) in [("false", container), ("\"proxy\"", loopback), ("\"proxies\"", container)] {
+        let problems = problems(everywhere, tls, trusted);
+        assert_eq!(problems.len(), 1, "{tls} {problems:?}");
+        assert!(problems[0].contains("listeners.2.tls: "), "{problems:?}");
+    }
+}
+
+#[test]
 fn a_misspelt_key_is_named_with_its_line() {
     let problems = parse("[store]\ndurabilty = \"fsync\"\n").unwrap_err();
     assert_eq!(problems, ["line 2: store.durabilty: there is no such key; did you mean `durability`?"]);
