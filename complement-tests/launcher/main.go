@@ -19,6 +19,8 @@ import (
 	"log"
 	"math/big"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -39,11 +41,27 @@ func main() {
 	must(writeCertificate(name))
 	template, err := os.ReadFile(home + "/template.toml")
 	must(err)
-	must(os.WriteFile(home+"/yakuba.toml", []byte(strings.ReplaceAll(string(template), "@SERVER_NAME@", name)), 0o600))
+	services, err := registrations()
+	must(err)
+	filled := strings.NewReplacer("@SERVER_NAME@", name, "@REGISTRATIONS@", services).Replace(string(template))
+	must(os.WriteFile(home+"/yakuba.toml", []byte(filled), 0o600))
 	must(os.WriteFile(home+"/secret", []byte("complement"), 0o600))
 	must(writeSigningKey())
 	must(os.Chdir(home))
 	must(syscall.Exec("/bin/yakuba", []string{"yakuba", "serve", "--begin", "--config", home + "/yakuba.toml"}, os.Environ()))
+}
+
+// registrations lists the files of the application services that Complement has put there.
+func registrations() (string, error) {
+	files, err := filepath.Glob("/complement/appservice/*.yaml")
+	if err != nil {
+		return "", err
+	}
+	var quoted []string
+	for _, file := range files {
+		quoted = append(quoted, strconv.Quote(file))
+	}
+	return strings.Join(quoted, ", "), nil
 }
 
 // writeSigningKey makes the server's Matrix signing key, once. A blueprint's copy keeps it.

@@ -1,11 +1,11 @@
 //! What can be set about accounts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base::ByteSize;
 use ruma::{OwnedServerName, ServerName};
 
-use crate::PresenceConfig;
+use crate::{AppService, PresenceConfig};
 
 /// Settings of the accounts of all authorities of this process.
 #[derive(Clone, Debug)]
@@ -63,6 +63,8 @@ pub struct Settings {
     pub mail: Option<MailSettings>,
     /// What whoever registers has to accept.
     pub terms: Vec<Terms>,
+    /// Its application services.
+    pub services: Vec<Arc<AppService>>,
 }
 
 /// How the users of an authority have e-mail addresses.
@@ -125,6 +127,7 @@ impl Default for Settings {
             access_token_lifetime: Duration::from_secs(60 * 60),
             mail: None,
             terms: Vec::new(),
+            services: Vec::new(),
         }
     }
 }

@@ -10,6 +10,12 @@ pub enum Error {
     /// Somebody has, or had, this user name.
     #[error("the user name is taken")]
     UserInUse,
+    /// An application service keeps the name for itself; or a service asks for one that it does not keep.
+    #[error("the name belongs to an application service")]
+    Exclusive,
+    /// The user has no such device, on which an application service wants to act.
+    #[error("the device is not known")]
+    UnknownDevice,
     /// The localpart breaks the rules for user names; the text says which.
     #[error("the user name is not valid: {0}")]
     InvalidUsername(&'static str),

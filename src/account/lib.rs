@@ -48,6 +48,7 @@ mod register;
 mod registration_tokens;
 mod reserved;
 mod seen;
+mod services;
 mod sessions;
 mod shared_secret;
 mod spending;
@@ -59,7 +60,6 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod turns;
 mod uia;
 mod users;
 
@@ -90,6 +90,7 @@ pub use profile::{Profile, list_names};
 pub use push_defaults::{default_push_rules, put_push_rule, rules_as_told};
 pub use register::{NewUser, Registered};
 pub use registration_tokens::RegistrationToken;
+pub use services::{AppService, Namespace, NewAppService};
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
 pub use stages::{StageOutcome, StageProof};

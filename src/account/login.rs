@@ -11,6 +11,7 @@ use crate::{
     failures::Attempt,
     guesses::Guesser,
     password::DEAR_ATTEMPTS,
+    services,
     spending::Spending,
     tables::{self, DeviceRow, UserRow},
     tokens::RefreshKind,
@@ -68,6 +69,17 @@ pub struct NewSession {
     pub agent: Option<String>,
 }
 
+/// By what a session is begun.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// The user's password.
+    Password,
+    /// A login token, which is spent by it.
+    Token(&'a Spending),
+    /// The application service that has this user for itself.
+    Service(&'a UserId),
+}
+
 impl Accounts {
     /// Logs in. Sessions that the device had so far end; a device of that id keeps its name.
     ///
@@ -89,7 +101,7 @@ impl Accounts {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
             let (user_id, row) = self.check_credentials(authority, &credentials, session.from).await?;
-            match self.try_to_begin(&user_id, &row, &session, None).await {
+            match self.try_to_begin(&user_id, &row, &session, By::Password).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(error) => return Err(error),
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
@@ -116,7 +128,7 @@ impl Accounts {
         loop {
             let (user_id, row, spending) = self.check_login_token(authority, token, &by).await?;
             self.may_sign_in(&user_id, session.from).await?;
-            match self.try_to_begin(&user_id, &row, &session, Some(&spending)).await {
+            match self.try_to_begin(&user_id, &row, &session, By::Token(&spending)).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(error) => return Err(error),
                 Ok((device, tokens)) => return Ok((user_id, device, tokens)),
@@ -125,14 +137,14 @@ impl Accounts {
     }
 
     /// The session with a device: a new one where none is wished.
-    fn with_device(&self, mut session: NewSession) -> Result<NewSession, Error> {
+    pub(crate) fn with_device(&self, mut session: NewSession) -> Result<NewSession, Error> {
         let device = session.device_id.get_or_insert_with(|| self.new_device_id());
         check_device_id(device)?;
         Ok(session)
     }
 
     /// Whether a user who has proved who he is may sign in.
-    async fn may_sign_in(&self, user: &UserId, from: Option<Address>) -> Result<(), Error> {
+    pub(crate) async fn may_sign_in(&self, user: &UserId, from: Option<Address>) -> Result<(), Error> {
         let failed = |reason| {
             let (authority, by) = (user.server_name().to_owned(), Actor::stranger(from));
             let whom = Some(user.to_owned());
@@ -149,19 +161,19 @@ impl Accounts {
     }
 
     /// Begins a session of the account of this row; one that is another by now gets none.
-    async fn try_to_begin(
+    pub(crate) async fn try_to_begin(
         &self,
         user_id: &UserId,
         row: &UserRow,
         session: &NewSession,
-        spending: Option<&Spending>,
+        by: By<'_>,
     ) -> Result<(OwnedDeviceId, SessionTokens), Error> {
         let authority = user_id.server_name();
         let device = session.device_id.clone().unwrap_or_else(|| self.new_device_id());
         let mut batch = Batch::new();
         // A password that is changed or an account that is closed meanwhile must not let this in.
         batch.require(&tables::USERS, user_id.as_str(), Some(row));
-        if let Some(spending) = spending {
+        if let By::Token(spending) = by {
             spending.put(&mut batch);
         }
         batch.add(&tables::LOG_INS, user_id.as_str(), 1);
@@ -171,10 +183,14 @@ impl Accounts {
         let refresh = session.refresh.then_some(RefreshKind::Login);
         let issued = self.put_tokens(&mut batch, authority, user, device_key, refresh, None);
         batch.touch([store::Topic::device(user, device_key)]);
-        let by = Actor::user(user_id, row.admin, session.from);
-        let mut deed = self.deed(Action::SignIn, &by, user_id);
-        if spending.is_some() {
-            deed = deed.after("proof", "login_token");
+        let (actor, proof) = match by {
+            By::Password => (Actor::user(user_id, row.admin, session.from), None),
+            By::Token(_) => (Actor::user(user_id, row.admin, session.from), Some("login_token")),
+            By::Service(sender) => (Actor::user(sender, false, session.from), Some(services::PROOF)),
+        };
+        let mut deed = self.deed(Action::SignIn, &actor, user_id);
+        if let Some(proof) = proof {
+            deed = deed.after("proof", proof);
         }
         signed_in(deed, &device, &known, session.agent.as_deref()).write(&mut batch, authority);
         self.commit(batch).await?;

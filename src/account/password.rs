@@ -16,12 +16,9 @@ use argon2::{
         phc::{Output, ParamsString, Salt},
     },
 };
-use base::{Random, Tasks};
+use base::{Crowded, Random, Tasks, Turns};
 
-use crate::{
-    Error, PasswordCost,
-    turns::{Crowded, Turns},
-};
+use crate::{Error, PasswordCost};
 
 /// How often a change is tried that hashes a password each time.
 pub(crate) const DEAR_ATTEMPTS: u32 = 8;

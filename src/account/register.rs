@@ -43,17 +43,17 @@ const PARAMETERS: &[&str] =
 #[serde(default)]
 pub(crate) struct Wish {
     /// The localpart; without one the server makes one up.
-    username: Option<String>,
+    pub(crate) username: Option<String>,
     /// The password; without one the account can only be used in this first session.
     password: Option<String>,
     /// The device id.
-    device_id: Option<OwnedDeviceId>,
+    pub(crate) device_id: Option<OwnedDeviceId>,
     /// The device's name.
-    initial_device_display_name: Option<String>,
+    pub(crate) initial_device_display_name: Option<String>,
     /// Whether to register without logging in.
-    inhibit_login: bool,
+    pub(crate) inhibit_login: bool,
     /// Whether the client can refresh tokens.
-    refresh_token: bool,
+    pub(crate) refresh_token: bool,
 }
 
 /// A new account.
@@ -88,7 +88,7 @@ impl Accounts {
     /// signed the device out or changed the account: a session is no key to an account that is in use.
     ///
     /// # Errors
-    /// [`Error::RegistrationClosed`], [`Error::InvalidUsername`], [`Error::UserInUse`],
+    /// [`Error::RegistrationClosed`], [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Exclusive`],
     /// [`Error::WeakPassword`], [`Error::Interactive`], [`Error::BadRequest`], [`Error::Forbidden`],
     /// [`Error::Store`].
     ///
@@ -297,14 +297,15 @@ impl Accounts {
         self.commit_new_user(batch, taken).await
     }
 
-    /// Whether a user name can be registered, and the user id that it gives.
+    /// Whether a user name can be registered by who is no application service, and the user id that it gives.
     ///
     /// # Errors
-    /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Store`].
+    /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::Exclusive`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3registeravailable>
     pub async fn check_available(&self, authority: &ServerName, name: &str) -> Result<OwnedUserId, Error> {
         let user_id = parse_new_user_id(name, authority)?;
+        self.check_user_namespaces(None, &user_id)?;
         match self.find_user_row(&user_id).await? {
             Some(_) => Err(Error::UserInUse),
             None => Ok(user_id),
@@ -316,12 +317,14 @@ impl Accounts {
     }
 
     fn make_up_user_id(&self, authority: &ServerName) -> Result<OwnedUserId, Error> {
-        parse_new_user_id(&self.inner.random.token(16).to_lowercase(), authority)
+        let user_id = parse_new_user_id(&self.inner.random.token(16).to_lowercase(), authority)?;
+        self.check_user_namespaces(None, &user_id)?;
+        Ok(user_id)
     }
 
     /// Adds a user with the default profile and push rules to a batch. Of `new` only the name to show
     /// and the role are read.
-    fn put_user(
+    pub(crate) fn put_user(
         &self,
         batch: &mut Batch,
         user: &UserId,
@@ -345,7 +348,11 @@ impl Accounts {
         (taken, row)
     }
 
-    async fn commit_new_user(&self, batch: Batch, taken: store::Precondition) -> Result<(), Error> {
+    pub(crate) async fn commit_new_user(
+        &self,
+        batch: Batch,
+        taken: store::Precondition,
+    ) -> Result<(), Error> {
         match self.inner.store.commit(batch).await {
             Ok(_) => Ok(()),
             Err(CommitError::Conflict { which, .. }) if which == taken => Err(Error::UserInUse),
@@ -357,7 +364,7 @@ impl Accounts {
 /// The user id that a wished name gives: capitals become small, the rest must fit the grammar.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/appendices/#user-identifiers>
-fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, Error> {
+pub(crate) fn parse_new_user_id(name: &str, authority: &ServerName) -> Result<OwnedUserId, Error> {
     let localpart = name.to_ascii_lowercase();
     if localpart.is_empty() {
         return Err(Error::InvalidUsername("the user name is empty"));

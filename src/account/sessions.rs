@@ -13,7 +13,7 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use store::{Batch, Range, Reads, Topic, UpTo};
 
 use crate::{
-    Accounts, Error, Moderation,
+    Accounts, AppService, Error, Moderation,
     log::{Change, log_change},
     seen::Seen,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow, millis},
@@ -35,6 +35,8 @@ pub struct Session {
     pub expires: Option<Timestamp>,
     /// Whether it has: then the session may be ended and used for nothing else.
     pub is_expired: bool,
+    /// The application service that acts as the user; where it does so on none of his devices, `device_id` is empty.
+    pub service: Option<Arc<AppService>>,
 }
 
 /// New tokens for a device.
@@ -54,12 +56,19 @@ pub(crate) struct SessionCache {
     misses: Counter,
 }
 
-struct Entry {
-    session: Session,
+pub(crate) struct Entry {
+    pub(crate) session: Session,
     /// [`Session::expires`] by the stopwatch.
     ends: Option<Instant>,
     seen: Seen,
     up_to: UpTo,
+}
+
+impl Entry {
+    /// Of a session that has no end of its own.
+    pub(crate) fn lasting(session: Session, up_to: UpTo) -> Self {
+        Self { session, ends: None, seen: Seen::default(), up_to }
+    }
 }
 
 impl SessionCache {
@@ -121,9 +130,13 @@ impl Accounts {
         self.inner.sessions.misses.get()
     }
 
-    fn find_cached(&self, hash: &TokenHash) -> Option<Arc<Entry>> {
+    pub(crate) fn find_cached(&self, hash: &TokenHash) -> Option<Arc<Entry>> {
         let entry = self.inner.sessions.entries.get(hash)?;
         entry.up_to.holds(&self.inner.store, [device_topic(&entry.session)]).then_some(entry)
+    }
+
+    pub(crate) fn keep_session(&self, hash: TokenHash, entry: Entry) {
+        self.inner.sessions.entries.insert(hash, Arc::new(entry));
     }
 
     async fn read_session(&self, hash: TokenHash) -> Result<Arc<Entry>, Error> {
@@ -155,6 +168,7 @@ impl Accounts {
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: row.expires_ms.map(Timestamp),
             is_expired: false,
+            service: None,
         };
         let lifetime = self.settings(session.user_id.server_name()).access_token_lifetime;
         let ends = session.expires.map(|expires| self.inner.clock.instant_of(expires, lifetime));
@@ -504,6 +518,7 @@ mod tests {
                     moderation: Moderation::default(),
                     expires: None,
                     is_expired: false,
+                    service: None,
                 };
                 let entry = Entry {
                     session,

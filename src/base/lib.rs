@@ -1,5 +1,5 @@
 //! What every part of Yakuba needs and nothing that knows Matrix or storage: the clock, chance,
-//! tasks with names, retries, sizes, metrics, logs, the folding of texts and the reading of configuration.
+//! tasks with names, turns, retries, sizes, metrics, logs, the folding of texts and the reading of configuration.
 //!
 //! All of it but the logs and the language at the command line, which are the process's own, is passed
 //! in, never global, so that a test runs ten servers in one process with a
@@ -20,6 +20,7 @@ mod random;
 mod size;
 mod tasks;
 pub mod telemetry;
+mod turns;
 mod variants;
 
 pub use address::Address;
@@ -34,6 +35,7 @@ pub use random::Random;
 pub use size::{ByteSize, SizeError};
 pub use tasks::{Task, TaskFailed, Tasks};
 pub use tokio_util::sync::CancellationToken;
+pub use turns::{Crowded, Lane, Turn, Turns};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,8 @@ pub(crate) async fn whoami(
     call: Call<whoami::v3::Request, User>,
 ) -> Result<whoami::v3::Response, ApiError> {
     let mut response = whoami::v3::Response::new(call.caller.user_id, false);
-    response.device_id = Some(call.caller.device_id);
+    // An application service need not act on a device.
+    response.device_id = Some(call.caller.device_id).filter(|device| !device.as_str().is_empty());
     Ok(response)
 }
 

@@ -27,6 +27,9 @@ pub(crate) async fn create_room(
     call: Call<create_room::v3::Request, User>,
 ) -> Result<create_room::v3::Response, ApiError> {
     let by = Some(actor(&call.caller, call.address));
+    if let Some(localpart) = &call.request.room_alias_name {
+        api.accounts.check_alias(call.caller.service(), &alias_of(&call.caller.user_id, localpart)?)?;
+    }
     let creator = call.caller.user_id;
     let wishes = CreateRoom { by, ..wishes(&api, &creator, call.request).await? };
     let takes_a_place = wishes.creation_content.contains_key("predecessor");

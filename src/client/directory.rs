@@ -30,6 +30,7 @@ pub(crate) async fn create_alias(
     call: Call<create_alias::v3::Request, User>,
 ) -> Result<create_alias::v3::Response, ApiError> {
     let create_alias::v3::Request { room_alias, room_id, .. } = call.request;
+    api.accounts.check_alias(call.caller.service(), &room_alias)?;
     let by = actor(&call.caller, call.address);
     match api.engine.create_alias(&call.caller.user_id, &room_alias, &room_id, &by).await {
         Ok(()) => Ok(create_alias::v3::Response::new()),
@@ -60,6 +61,7 @@ pub(crate) async fn delete_alias(
     call: Call<delete_alias::v3::Request, User>,
 ) -> Result<delete_alias::v3::Response, ApiError> {
     let (user, alias) = (&call.caller.user_id, &call.request.room_alias);
+    api.accounts.check_alias(call.caller.service(), alias)?;
     api.engine.delete_alias(user, alias, &actor(&call.caller, call.address)).await?;
     Ok(delete_alias::v3::Response::new())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{Credentials, LogIn, NewSession, SessionTokens};
+use account::{AppService, Credentials, LogIn, NewSession, SessionTokens};
 use ruma::{
     DeviceId, OwnedDeviceId, UserId,
     api::client::{
@@ -18,7 +18,7 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_response};
+use web::{ApiError, Call, Open, RawCall, Response, Service, StatusCode, TokenError, User, json_response};
 
 use crate::{ClientApi, api::actor, interactive::asked};
 
@@ -34,6 +34,9 @@ pub(crate) async fn login_types(
     let mut flows = vec![LoginType::Password(Default::default()), LoginType::Token(by_token)];
     if api.config.sign_in_pages.contains(call.face.server_name()) {
         flows.push(LoginType::Sso(Default::default()));
+    }
+    if !api.accounts.settings(call.face.server_name()).services.is_empty() {
+        flows.push(LoginType::ApplicationService(Default::default()));
     }
     Ok(get_login_types::v3::Response::new(flows))
 }
@@ -80,31 +83,61 @@ impl<'a> SessionAnswer<'a> {
     }
 }
 
-/// `POST /_matrix/client/v3/login`: logs in with a password or a login token.
+/// `POST /_matrix/client/v3/login`: logs in with a password, a login token or as an application service.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
-pub(crate) async fn log_in(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+pub(crate) async fn log_in(
+    api: Arc<ClientApi>,
+    call: RawCall<Option<Service>>,
+) -> Result<Response, ApiError> {
     let body: LoginBody = call.json()?;
     let authority = call.face.server_name();
     let (user_id, device_id, tokens) = match body.kind.as_str() {
         "m.login.password" => api.accounts.log_in(authority, with_password(body, &call)?).await?,
         "m.login.token" => {
-            let token = body.token.ok_or_else(|| ApiError::missing_param("The token is missing"))?;
-            let session = NewSession {
-                device_id: body.device_id,
-                device_name: body.initial_device_display_name,
-                refresh: body.refresh_token,
-                from: call.address,
-                agent: call.user_agent(),
+            let token = body.token.clone().ok_or_else(|| ApiError::missing_param("The token is missing"))?;
+            api.accounts.log_in_with_token(authority, &token, new_session(&body, &call)).await?
+        }
+        "m.login.application_service" => {
+            let service = by_service(&call)?;
+            let session = new_session(&body, &call);
+            let name = match (body.identifier, body.user) {
+                (Some(UserIdentifier::Matrix(id)), _) => id.user,
+                (None, Some(name)) => name,
+                _ => return Err(ApiError::missing_param("The identifier of a user is missing")),
             };
-            api.accounts.log_in_with_token(authority, &token, session).await?
+            api.accounts.log_in_for_service(service, &name, session).await?
         }
         _ => return Err(ApiError::bad_request("This way to log in is not offered here")),
     };
     Ok(json_response(StatusCode::OK, &SessionAnswer::new(&user_id, &device_id, &tokens)))
 }
 
-fn with_password(body: LoginBody, call: &RawCall<Open>) -> Result<LogIn, ApiError> {
+fn new_session<C>(body: &LoginBody, call: &RawCall<C>) -> NewSession {
+    NewSession {
+        device_id: body.device_id.clone(),
+        device_name: body.initial_device_display_name.clone(),
+        refresh: body.refresh_token,
+        from: call.address,
+        agent: call.user_agent(),
+    }
+}
+
+/// The application service that calls.
+///
+/// # Errors
+/// 401 `M_MISSING_TOKEN` or `M_UNKNOWN_TOKEN`.
+pub(crate) fn by_service(call: &RawCall<Option<Service>>) -> Result<&AppService, ApiError> {
+    let Some(Service(service)) = &call.caller else {
+        return Err(match call.shows_token() {
+            true => TokenError::Unknown { soft_logout: false }.into(),
+            false => TokenError::Missing.into(),
+        });
+    };
+    Ok(service)
+}
+
+fn with_password<C>(body: LoginBody, call: &RawCall<C>) -> Result<LogIn, ApiError> {
     let password = body.password.ok_or_else(|| ApiError::missing_param("The password is missing"))?;
     let credentials = match (body.identifier, body.user) {
         (Some(identifier), _) => Credentials::Password { identifier, password },

@@ -7,9 +7,13 @@ use ruma::api::client::account::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use web::{ApiError, Call, Open, RawCall, Response, StatusCode, json_response};
+use web::{ApiError, Call, Open, RawCall, Response, Service, StatusCode, json_response};
 
-use crate::{ClientApi, interactive::asked, login::SessionAnswer};
+use crate::{
+    ClientApi,
+    interactive::asked,
+    login::{SessionAnswer, by_service},
+};
 
 #[derive(Deserialize)]
 struct Query {
@@ -17,10 +21,13 @@ struct Query {
     kind: RegistrationKind,
 }
 
-/// `POST /_matrix/client/v3/register`: registers a user.
+/// `POST /_matrix/client/v3/register`: registers a user, or one of an application service.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
-pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+pub(crate) async fn register(
+    api: Arc<ClientApi>,
+    call: RawCall<Option<Service>>,
+) -> Result<Response, ApiError> {
     let Query { kind } = call.query()?;
     match kind {
         RegistrationKind::User => {}
@@ -28,11 +35,14 @@ pub(crate) async fn register(api: Arc<ClientApi>, call: RawCall<Open>) -> Result
         _ => return Err(ApiError::invalid_param("There is no such kind of account")),
     }
     let mut asked = asked(&call)?;
-    if asked.request.remove("type").is_some_and(|kind| kind == "m.login.application_service") {
-        return Err(ApiError::forbidden("No application service is registered here"));
-    }
+    let is_for_service =
+        asked.request.remove("type").is_some_and(|kind| kind == "m.login.application_service");
 
-    let registered = api.accounts.register(call.face.server_name(), asked).await?;
+    let registered = if is_for_service {
+        api.accounts.register_for_service(by_service(&call)?, asked).await?
+    } else {
+        api.accounts.register(call.face.server_name(), asked).await?
+    };
 
     let Some((device_id, tokens)) = registered.session else {
         return Ok(json_response(StatusCode::OK, &json!({ "user_id": registered.user_id })));

@@ -24,6 +24,7 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
     let room_id: OwnedRoomId = call.args.get(0)?;
     let kind: String = call.args.get(1)?;
     let txn: String = call.args.get(2)?;
+    let at = claimed_time(&call)?;
     let content: Box<RawValue> = call.json()?;
     let User { user_id, device_id, .. } = call.caller;
 
@@ -31,9 +32,30 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
     let redacts = if kind == "m.room.redaction" { redacted_by(&content)? } else { None };
     let draft = Draft { kind: kind.into(), state_key: None, content, sender: user_id, redacts };
 
-    let event_id = api.engine.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
+    let event_id = api.engine.send_at(&room_id, draft, Some(&txn), at).await.map_err(hide_room)?;
 
     Ok(answer(&event_id))
+}
+
+/// Largest time that an event can claim: larger integers are none in all events.
+const LATEST_TIME: u64 = (1 << 53) - 1;
+
+/// The time that the event is to claim, which an application service may say; what others say of it counts for nothing.
+///
+/// Spec: <https://spec.matrix.org/v1.19/application-service-api/#timestamp-massaging>
+fn claimed_time(call: &RawCall<User>) -> Result<Option<u64>, ApiError> {
+    #[derive(Deserialize)]
+    struct Query {
+        ts: Option<u64>,
+    }
+    if call.caller.service().is_none() {
+        return Ok(None);
+    }
+    let Query { ts } = call.query()?;
+    match ts {
+        Some(ts) if ts > LATEST_TIME => Err(ApiError::invalid_param("`ts` is later than an event can be")),
+        ts => Ok(ts),
+    }
 }
 
 /// What a redaction that is sent as a plain event redacts.
@@ -54,11 +76,12 @@ pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let room_id: OwnedRoomId = call.args.get(0)?;
     let kind: String = call.args.get(1)?;
     let state_key: String = call.args.get(2)?;
+    let at = claimed_time(&call)?;
     let content: Box<RawValue> = call.json()?;
     let sender = call.caller.user_id;
     let draft = Draft { kind: kind.into(), state_key: Some(state_key), content, sender, redacts: None };
 
-    let event_id = api.engine.send(&room_id, draft, None).await.map_err(hide_room)?;
+    let event_id = api.engine.send_at(&room_id, draft, None, at).await.map_err(hide_room)?;
 
     Ok(answer(&event_id))
 }

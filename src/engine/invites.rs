@@ -122,7 +122,7 @@ impl Engine {
         if self.is_local(target) {
             self.send_unchecked(room_id, &draft, None, None).await?;
         } else {
-            self.invite_foreign(room_id, draft, target).await?;
+            self.invite_foreign(room_id, draft, target, None).await?;
         }
         Ok(())
     }
@@ -133,13 +133,14 @@ impl Engine {
         room_id: &RoomId,
         draft: Draft,
         target: &UserId,
+        at: Option<u64>,
     ) -> Result<OwnedEventId, Error> {
         let room = self.rooms().get_room(room_id).await?;
         let (event, state) = {
             let guard = self.lock_current(&room).await?;
             guard.head()?;
             let mut stage = Stage::new(self, &room, guard.live()?);
-            let event = stage.author(&draft, None, None).await?.event;
+            let event = stage.author(&draft, at, None).await?.event;
             (event, stage.invite_state(&draft.sender).await?)
         };
         let pdu = event.pdu();

@@ -41,8 +41,25 @@ impl Engine {
     pub async fn send(
         &self,
         room_id: &RoomId,
+        draft: Draft,
+        txn: Option<&Txn>,
+    ) -> Result<OwnedEventId, Error> {
+        self.send_at(room_id, draft, txn, None).await
+    }
+
+    /// As [`Engine::send`], with the time that the event is to claim, in milliseconds since 1970: for who may say what was
+    /// said elsewhere, at another time. Its place in the room is the newest all the same.
+    ///
+    /// # Errors
+    /// As [`Engine::send`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#timestamp-massaging>
+    pub async fn send_at(
+        &self,
+        room_id: &RoomId,
         mut draft: Draft,
         txn: Option<&Txn>,
+        at: Option<u64>,
     ) -> Result<OwnedEventId, Error> {
         if draft.kind == TimelineEventType::RoomRedaction && draft.redacts.is_none() {
             draft.redacts = redacts_in(&draft);
@@ -52,8 +69,8 @@ impl Engine {
             return self.answer_again(room_id, &draft, txn).await?.ok_or(error);
         }
         match self.foreign_invitee(&draft) {
-            Some(target) => self.invite_foreign(room_id, draft, &target).await,
-            None => self.send_unchecked(room_id, &draft, txn, None).await,
+            Some(target) => self.invite_foreign(room_id, draft, &target, at).await,
+            None => self.send_placed(room_id, &draft, txn, None, at).await,
         }
     }
 
@@ -131,6 +148,17 @@ impl Engine {
         txn: Option<&Txn>,
         deed: Option<(&Deed, &ServerName)>,
     ) -> Result<OwnedEventId, Error> {
+        self.send_placed(room_id, draft, txn, deed, None).await
+    }
+
+    async fn send_placed(
+        &self,
+        room_id: &RoomId,
+        draft: &Draft,
+        txn: Option<&Txn>,
+        deed: Option<(&Deed, &ServerName)>,
+        at: Option<u64>,
+    ) -> Result<OwnedEventId, Error> {
         let room = self.rooms().get_room(room_id).await?;
         let key = txn.map(|txn| txn.key(room.serial, draft));
         let mut attempts = Attempts::default();
@@ -167,7 +195,7 @@ impl Engine {
                 guard.look_for_others(self).await?;
             }
             let mut stage = Stage::new(self, &room, guard.live()?);
-            let sending = Sending { txn, ..Sending::default() };
+            let sending = Sending { txn, at, ..Sending::default() };
             let outcome = stage_draft(&mut stage, draft, sending).await;
             let Ok(Outcome::Placed(event_id)) = outcome else {
                 if !guard.is_current(self).await? {

@@ -81,7 +81,7 @@ impl Search {
         if asked.query.is_empty() || asked.fields.is_empty() || asked.filter.is_off() {
             return Ok(Found { count: count.unwrap_or(0), ..Found::default() });
         }
-        let _place = self.place().await?;
+        let _turn = self.turn(asked.viewer.user).await?;
         let rooms = self.rooms_of(asked).await?;
         let serials: Vec<RoomSerial> = rooms.keys().copied().collect();
         // Before the index: what comes into that meanwhile is in both.

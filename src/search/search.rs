@@ -1,11 +1,15 @@
 //! The crate's one handle.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
-use base::{Clock, Gauge, Metrics, Tasks};
+use base::{Clock, Counter, Gauge, Metrics, Tasks, Turn, Turns};
 use room::Rooms;
+use ruma::UserId;
 use store::{Consumer, Order, Range, Store};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     Error,
@@ -14,6 +18,9 @@ use crate::{
 
 /// Searches under way in a process. Each holds some megabytes, and works for some tens of milliseconds.
 const AT_ONCE: usize = 4;
+
+/// How many may wait, each user behind himself: their lanes take turns.
+const WAITING: usize = 256;
 
 /// How long one waits for a place among them.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +35,9 @@ struct Inner {
     clock: Clock,
     tasks: Tasks,
     consumer: Consumer,
-    places: Semaphore,
+    turns: Turns<()>,
+    lanes: RandomState,
+    refused: Counter,
     left: Gauge,
 }
 
@@ -62,8 +71,21 @@ impl Search {
             "yakuba_search_building",
             "Whether the index of what was said is being built, by this process",
         );
-        let places = Semaphore::new(AT_ONCE);
-        Self(Arc::new(Inner { rooms, store, clock, tasks: tasks.clone(), consumer, places, left }))
+        let refused = metrics.counter(
+            "yakuba_search_refused",
+            "Searches for which there was no place in time among those of others",
+        );
+        Self(Arc::new(Inner {
+            rooms,
+            store,
+            clock,
+            tasks: tasks.clone(),
+            consumer,
+            turns: Turns::new(AT_ONCE, WAITING),
+            lanes: RandomState::new(),
+            refused,
+            left,
+        }))
     }
 
     pub(crate) fn rooms(&self) -> &Rooms {
@@ -116,10 +138,20 @@ impl Search {
         }
     }
 
-    /// A place among those who search.
-    pub(crate) async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let place = self.0.clock.timeout(PATIENCE, self.0.places.acquire()).await;
-        place.ok().and_then(Result::ok).ok_or(Error::Busy)
+    /// A user's turn among those who search.
+    pub(crate) async fn turn(&self, user: &UserId) -> Result<Turn<()>, Error> {
+        let turn = self.0.turns.wait(self.0.lanes.hash_one(user));
+        let turn = self.0.clock.timeout(PATIENCE, turn).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| {
+            self.0.refused.inc();
+            Error::Busy
+        })
+    }
+
+    /// How many wait for their turn.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.turns.waiting()
     }
 
     /// Does work that takes long beside the async threads.

@@ -228,6 +228,7 @@ impl House {
             metrics: &metrics,
         });
         accounts.send_mails_by(mails.clone());
+        accounts.make_service_users().await?;
         let encryption = Encryption::open(encryption::Parts {
             store: store.clone(),
             rooms: engine.rooms().clone(),

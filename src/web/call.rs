@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{header::USER_AGENT, request::Parts};
 use serde::de::DeserializeOwned;
 
-use crate::{Address, ApiError, Face, Response, bodies::BodyStream, json::parse_json};
+use crate::{Address, ApiError, Face, Response, bodies::BodyStream, caller::find_token, json::parse_json};
 
 /// So many bytes of a client's name for itself are looked at.
 const LONGEST_AGENT: usize = 256;
@@ -71,6 +71,11 @@ impl<C> RawCall<C> {
     pub fn user_agent(&self) -> Option<String> {
         let named = self.parts.headers.get(USER_AGENT)?.as_bytes();
         Some(String::from_utf8_lossy(&named[..named.len().min(LONGEST_AGENT)]).into_owned())
+    }
+
+    /// Whether the client shows an access token, whatever that is good for.
+    pub fn shows_token(&self) -> bool {
+        find_token(&self.parts).is_some()
     }
 
     /// The query string, read as this type; see serde's attributes for absent keys.

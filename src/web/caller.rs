@@ -2,12 +2,12 @@
 
 use std::{future::Future, sync::Arc};
 
-use account::{Accounts, Session};
+use account::{Accounts, AppService, Session};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, header::AUTHORIZATION, request::Parts};
 use ruma::{
-    OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName, UserId,
+    DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName, UserId,
     api::{
         auth_scheme::{
             AccessToken, AccessTokenOptional, AppserviceToken, AppserviceTokenOptional, AuthScheme,
@@ -37,6 +37,9 @@ pub struct User {
     pub is_locked: bool,
     /// Whether the token has run out, so that it signs out and does nothing else.
     pub is_expired: bool,
+    /// The application service that acts as the user. Where it does so on none of his devices, `device_id` is empty, and
+    /// endpoints that are about a device are closed to it.
+    pub service: Option<Arc<AppService>>,
 }
 
 impl User {
@@ -51,6 +54,17 @@ impl User {
         Err(ApiError::forbidden("You can only do this for your own account"))
     }
 }
+
+impl User {
+    /// The service that acts as the user.
+    pub fn service(&self) -> Option<&AppService> {
+        self.service.as_deref()
+    }
+}
+
+/// An application service as such, at endpoints by which it gets users and sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service(pub Arc<AppService>);
 
 /// Anybody: the endpoint asks for no proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +84,21 @@ pub struct Origin {
 pub trait TokenCheck: Send + Sync {
     /// The user and device that hold this access token at this authority, also where it has run out.
     async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError>;
+
+    /// The application service whose token this is at this authority.
+    fn find_service(&self, _token: &str, _authority: &ServerName) -> Option<Arc<AppService>> {
+        None
+    }
+
+    /// A service as one of its users, and on one of his devices.
+    async fn act_as(
+        &self,
+        _service: &Arc<AppService>,
+        _user: Option<&UserId>,
+        _device: Option<&DeviceId>,
+    ) -> Result<User, TokenError> {
+        Err(TokenError::Unknown { soft_logout: false })
+    }
 }
 
 /// Why an access token was not taken.
@@ -96,18 +125,40 @@ pub enum TokenError {
 impl TokenCheck for Accounts {
     async fn authenticate(&self, token: &str, authority: &ServerName) -> Result<User, TokenError> {
         match self.find_session(authority, token).await {
-            Ok(Session { user_id, device_id, admin, moderation, is_expired, .. }) => Ok(User {
-                user_id,
-                device_id,
-                is_admin: admin,
-                is_suspended: moderation.suspended,
-                is_locked: moderation.locked,
-                is_expired,
-            }),
+            Ok(session) => Ok(session.into()),
             Err(account::Error::UnknownToken { soft_logout }) => Err(TokenError::Unknown { soft_logout }),
             // The account went, and its tokens with it.
             Err(account::Error::Deactivated(_)) => Err(TokenError::Unknown { soft_logout: false }),
             Err(error) => Err(TokenError::Failed(error)),
+        }
+    }
+
+    fn find_service(&self, token: &str, authority: &ServerName) -> Option<Arc<AppService>> {
+        Accounts::find_service(self, authority, token)
+    }
+
+    async fn act_as(
+        &self,
+        service: &Arc<AppService>,
+        user: Option<&UserId>,
+        device: Option<&DeviceId>,
+    ) -> Result<User, TokenError> {
+        let session = Accounts::act_as(self, service, user, device).await.map_err(TokenError::Failed)?;
+        Ok(session.into())
+    }
+}
+
+impl From<Session> for User {
+    fn from(session: Session) -> User {
+        let Session { user_id, device_id, admin, moderation, is_expired, service, .. } = session;
+        User {
+            user_id,
+            device_id,
+            is_admin: admin,
+            is_suspended: moderation.suspended,
+            is_locked: moderation.locked,
+            is_expired,
+            service,
         }
     }
 }
@@ -226,6 +277,8 @@ pub enum Standing {
     Stranger,
     /// A user of ours, on a device.
     User(OwnedUserId, OwnedDeviceId),
+    /// An application service that is not limited, as this user.
+    Unlimited(OwnedUserId),
     /// Somebody who says to be this server, and whose signature covers the body.
     Claims(OwnedServerName),
 }
@@ -246,6 +299,7 @@ pub trait Caller<A: AuthScheme>: Identify {}
 impl Caller<AccessToken> for User {}
 impl Caller<AccessTokenOptional> for Option<User> {}
 impl Caller<AppserviceTokenOptional> for Open {}
+impl Caller<AppserviceTokenOptional> for Option<Service> {}
 impl Caller<NoAccessToken> for Open {}
 impl Caller<NoAccessToken> for Option<User> {}
 impl Caller<NoAuthentication> for Open {}
@@ -278,7 +332,12 @@ impl Identify for User {
     }
 
     fn standing(shown: &User) -> Standing {
-        Standing::User(shown.user_id.clone(), shown.device_id.clone())
+        match shown.service() {
+            Some(service) if !service.is_limited(&shown.user_id) => {
+                Standing::Unlimited(shown.user_id.clone())
+            }
+            _ => Standing::User(shown.user_id.clone(), shown.device_id.clone()),
+        }
     }
 
     fn may_reach(shown: &User, reach: Reach) -> Result<(), ApiError> {
@@ -290,6 +349,9 @@ impl Identify for User {
         }
         if shown.is_suspended && !reach.by_suspended {
             return Err(ApiError::suspended());
+        }
+        if reach.needs_device && shown.device_id.as_str().is_empty() {
+            return Err(ApiError::missing_param("An application service has to name a `device_id` for this"));
         }
         Ok(())
     }
@@ -304,7 +366,14 @@ impl Identify for Option<User> {
 
     async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Option<User>, ApiError> {
         match find_token(parts) {
-            Some(token) => Ok(Some(kit.tokens.authenticate(&token, face.server_name()).await?)),
+            Some(token) => {
+                let (tokens, authority) = (&kit.tokens, face.server_name());
+                let Some(service) = tokens.find_service(&token, authority) else {
+                    return Ok(Some(tokens.authenticate(&token, authority).await?));
+                };
+                let Asserted { user_id, device_id } = Asserted::in_query(parts)?;
+                Ok(Some(tokens.act_as(&service, user_id.as_deref(), device_id.as_deref()).await?))
+            }
             None => Ok(None),
         }
     }
@@ -318,6 +387,53 @@ impl Identify for Option<User> {
     }
 
     fn prove(shown: Option<User>, _: &Bytes) -> Result<Option<User>, ApiError> {
+        Ok(shown)
+    }
+}
+
+/// As whom an application service says to act.
+///
+/// Spec: <https://spec.matrix.org/v1.19/application-service-api/#identity-assertion>
+#[derive(Default, serde::Deserialize)]
+struct Asserted {
+    user_id: Option<OwnedUserId>,
+    // Bridges of before 1.17 write the name of MSC3202.
+    #[serde(alias = "org.matrix.msc3202.device_id")]
+    device_id: Option<OwnedDeviceId>,
+}
+
+impl Asserted {
+    /// Refuses what cannot be read: it must not pass for somebody else.
+    fn in_query(parts: &Parts) -> Result<Self, ApiError> {
+        let asserted: Self = match parts.uri.query() {
+            Some(query) => ruma::exports::serde_html_form::from_str(query)
+                .map_err(|_| ApiError::invalid_param("`user_id` or `device_id` cannot be read"))?,
+            None => Self::default(),
+        };
+        if asserted.device_id.as_ref().is_some_and(|device| device.as_str().is_empty()) {
+            return Err(ApiError::invalid_param("`device_id` is empty"));
+        }
+        Ok(asserted)
+    }
+}
+
+impl Identify for Option<Service> {
+    type Shown = Option<Service>;
+
+    /// Whatever token is shown that is no service's says nothing here.
+    async fn look(kit: &Arc<Kit>, parts: &Parts, face: &Face) -> Result<Option<Service>, ApiError> {
+        let token = find_token(parts);
+        Ok(token.and_then(|token| kit.tokens.find_service(&token, face.server_name())).map(Service))
+    }
+
+    fn standing(shown: &Option<Service>) -> Standing {
+        match shown {
+            Some(Service(service)) => Standing::Unlimited(service.sender().to_owned()),
+            None => Standing::Stranger,
+        }
+    }
+
+    fn prove(shown: Option<Service>, _: &Bytes) -> Result<Option<Service>, ApiError> {
         Ok(shown)
     }
 }
@@ -350,7 +466,7 @@ impl Identify for Origin {
 /// The access token of a request: from its header, else from its query.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens>
-fn find_token(parts: &Parts) -> Option<String> {
+pub(crate) fn find_token(parts: &Parts) -> Option<String> {
     let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = header.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;

@@ -90,7 +90,8 @@ impl From<search::Error> for ApiError {
     fn from(error: search::Error) -> ApiError {
         match error {
             search::Error::BadToken => ApiError::invalid_param("`next_batch` is not a token of a search"),
-            error @ search::Error::Busy => ApiError::unavailable(error),
+            // Nothing is wrong with the server, and its metrics count it.
+            error @ search::Error::Busy => ApiError::unavailable(error).known(),
             search::Error::Room(cause) => cause.into(),
             search::Error::Store(cause) => cause.into(),
             search::Error::Commit(cause) => cause.into(),
@@ -275,6 +276,11 @@ impl From<account::Error> for ApiError {
         let bad = |errcode, message: String| ApiError::new(StatusCode::BAD_REQUEST, errcode, message);
         match error {
             Error::UserInUse => bad("M_USER_IN_USE", "The user name is taken".to_owned()),
+            Error::Exclusive => bad(
+                "M_EXCLUSIVE",
+                "The name is kept for an application service, or not for this one".to_owned(),
+            ),
+            Error::UnknownDevice => bad("M_UNKNOWN_DEVICE", "The user has no such device".to_owned()),
             Error::InvalidUsername(why) => bad("M_INVALID_USERNAME", why.to_owned()),
             Error::WeakPassword(why) => bad("M_WEAK_PASSWORD", why.to_owned()),
             Error::RegistrationClosed => ApiError::forbidden("Registration is closed on this server"),

@@ -1,4 +1,5 @@
-//! Which endpoints accounts reach that are locked or suspended, and tokens that have run out.
+//! Which endpoints accounts reach that are locked or suspended, tokens that have run out, and application services that
+//! act on no device.
 //!
 //! Whoever is suspended reads on, verifies devices, signs in and out, leaves rooms and redacts what he said; what others
 //! would see of him otherwise is refused. Redactions of what others said are refused where the event is known, and not
@@ -19,6 +20,8 @@ pub struct Reach {
     pub(crate) by_locked: bool,
     /// Those whose account is suspended.
     pub(crate) by_suspended: bool,
+    /// Whether it is about the caller's own device.
+    pub(crate) needs_device: bool,
 }
 
 impl Reach {
@@ -36,7 +39,13 @@ impl Reach {
         };
         // Signing out everywhere is more than ending what has run out.
         let by_expired = signs_out && segments.last() == Some(&"logout");
-        Self { by_expired, by_locked: signs_out, by_suspended }
+        let needs_device = matches!(
+            segments.as_slice(),
+            ["_matrix", "client", _, "keys", "upload", ..]
+                | ["_matrix", "client", _, "logout"]
+                | ["_matrix", "client", _, "login", "get_token"]
+        );
+        Self { by_expired, by_locked: signs_out, by_suspended, needs_device }
     }
 }
 
@@ -76,6 +85,16 @@ mod tests {
             ["/_matrix/client/v3/logout/all", "/_matrix/client/v3/devices", "/_matrix/media/v3/logout"]
         {
             assert!(!Reach::of(&Method::POST, path).by_expired, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_a_device_needs_one() {
+        for path in ["keys/upload", "logout"] {
+            assert!(Reach::of(&Method::POST, &format!("/_matrix/client/v3/{path}")).needs_device, "{path}");
+        }
+        for path in ["keys/query", "logout/all", "createRoom"] {
+            assert!(!Reach::of(&Method::POST, &format!("/_matrix/client/v3/{path}")).needs_device, "{path}");
         }
     }
 

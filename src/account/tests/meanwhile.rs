@@ -1,9 +1,10 @@
 //! What others do between the look at an account and the commit that follows from it.
 
+use base::Turn;
 use store::{Order, Range};
 
 use super::*;
-use crate::{password::Memory, tables, turns::Turn};
+use crate::{password::Memory, tables};
 
 /// The word that the owner changes to, and the one that somebody else would like.
 const OWNERS: &str = "another word";

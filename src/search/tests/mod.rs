@@ -190,3 +190,40 @@ async fn data_without_an_index_get_one_and_one_that_is_built_anew_is_found_meanw
     );
     assert_eq!(town.find("後の記録").await, [later]);
 }
+
+#[tokio::test]
+async fn who_searches_much_delays_others_by_no_more_than_one_turn() {
+    let town = Town::new().await;
+    let (hanako, jiro) = (town::hanako(), ruma::user_id!("@jiro:kanazawa.test"));
+    let mut under_way = Vec::new();
+    for _ in 0..4 {
+        under_way.push(town.search.turn(hanako).await.unwrap());
+    }
+    let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+    let wait = |user: &'static ruma::UserId| {
+        let (search, done) = (town.search.clone(), done.clone());
+        tokio::spawn(async move {
+            let turn = search.turn(user).await;
+            done.send((user, turn.is_ok())).unwrap();
+        })
+    };
+    let until_waiting = async |count: usize| {
+        while town.search.waiting() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    for count in 1..=256 {
+        wait(hanako);
+        until_waiting(count).await;
+    }
+    // The queue is full: his own next one has no place in it, and one of his goes for somebody else.
+    assert!(matches!(town.search.turn(hanako).await, Err(crate::Error::Busy)));
+    wait(jiro);
+    assert_eq!(order.recv().await.unwrap(), (hanako, false));
+    drop(under_way);
+    let mut before = 0;
+    while order.recv().await.unwrap().0 == hanako {
+        before += 1;
+    }
+    assert!(before <= 4, "{before} of hers came before his");
+}

@@ -139,11 +139,17 @@ impl Config {
     /// Settings of accounts, with the secrets read from their files.
     ///
     /// # Errors
-    /// A secret's file that cannot be read.
+    /// A secret's file that cannot be read; registrations of application services that cannot be used.
     pub fn account_config(&self) -> anyhow::Result<account::Config> {
         let mut authorities = BTreeMap::new();
+        let mut services = self.services();
+        if !services.problems.is_empty() {
+            return Err(anyhow!(services.problems.join("\n")));
+        }
         for authority in &self.authorities {
-            authorities.insert(authority.name.clone(), self.account_settings(authority)?);
+            let services = services.of.remove(&authority.name).unwrap_or_default();
+            let settings = account::Settings { services, ..self.account_settings(authority)? };
+            authorities.insert(authority.name.clone(), settings);
         }
         let guesses = self.limits.enabled.then(|| account::GuessLimit {
             wrong_allowed: self.passwords.wrong_allowed,

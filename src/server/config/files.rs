@@ -6,13 +6,15 @@ use super::Config;
 use crate::{causes, texts::tr};
 
 impl Config {
-    /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers.
+    /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
+    /// registrations of application services.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for authority in &self.authorities {
             files.push(self.path(&authority.key_file));
             files.extend(authority.tls.iter().map(|tls| self.path(&tls.key)));
             files.extend(authority.registration.shared_secret_file.iter().map(|file| self.path(file)));
+            files.extend(authority.application_services.iter().map(|file| self.path(file)));
             let password = authority.mail.as_ref().and_then(|mail| mail.password_file.as_ref());
             files.extend(password.map(|file| self.path(file)));
         }

@@ -9,6 +9,7 @@ mod convert;
 mod files;
 mod listeners;
 mod rates;
+mod services;
 mod types;
 
 use std::path::{Path, PathBuf};

@@ -86,6 +86,9 @@ pub struct AuthorityConfig {
     /// What whoever registers has to accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermsConfig>,
+    /// The registration files of its application services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub application_services: Vec<PathBuf>,
     /// Its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
@@ -110,6 +113,7 @@ impl AuthorityConfig {
             sign_in_page: false,
             mail: None,
             terms: Vec::new(),
+            application_services: Vec::new(),
             tls: None,
             registration: Registration::default(),
         }

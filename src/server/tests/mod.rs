@@ -17,4 +17,5 @@ mod names;
 mod patience;
 mod places;
 mod postgres;
+mod services;
 mod tls;

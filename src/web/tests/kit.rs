@@ -45,6 +45,7 @@ impl TokenCheck for Tokens {
                     is_suspended: false,
                     is_locked: false,
                     is_expired: false,
+                    service: None,
                 })
             }
             None if token == "unreadable" => Err(TokenError::Failed(unreadable().into())),

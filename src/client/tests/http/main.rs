@@ -29,6 +29,7 @@ mod relations;
 mod rendezvous;
 mod rooms;
 mod searching;
+mod services;
 mod sessions;
 mod spaces;
 mod town;

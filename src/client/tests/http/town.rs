@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use account::{Accounts, Actor, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings};
+use account::{
+    Accounts, Actor, AppService, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings,
+};
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use client::{
     ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, OAuthApi, media_routes, oauth_routes, routes,
@@ -173,6 +175,12 @@ impl Town {
         Town::of(Wishes { clock, limits: true, ..Wishes::default() }).await
     }
 
+    /// A process with application services of `hs1`, limited as a process is when nothing is set.
+    pub(crate) async fn serving(services: Vec<Arc<AppService>>) -> Town {
+        let settings = Settings { services, ..open_registration() };
+        Town::of(Wishes { settings, limits: true, ..Wishes::default() }).await
+    }
+
     /// A process whose accounts have these settings, and which sends mails to its [`Town::letters`].
     pub(crate) async fn posting(clock: Clock, settings: Settings) -> Town {
         Town::of(Wishes { clock, settings, ..Wishes::default() }).await
@@ -223,7 +231,15 @@ impl Town {
         .await
         .unwrap();
         let presence = Some(PresenceConfig { largest_room: 100 });
-        let config = Config { password: PasswordCost::cheapest(), settings, presence, ..Config::default() };
+        let of_first = [(names[0].clone(), settings.clone())].into();
+        let others = Settings { services: Vec::new(), ..settings };
+        let config = Config {
+            password: PasswordCost::cheapest(),
+            settings: others,
+            authorities: of_first,
+            presence,
+            ..Config::default()
+        };
         let accounts = Accounts::open(
             store.clone(),
             engine.clone(),
@@ -235,6 +251,7 @@ impl Town {
         )
         .await
         .unwrap();
+        accounts.make_service_users().await.unwrap();
         let (send, letters) = mpsc::unbounded_channel();
         let mails = Mails::open(mail::Parts {
             store: store.clone(),
@@ -403,6 +420,11 @@ impl Town {
         let login = json!({ "type": "m.login.password", "user": name, "password": PASSWORD });
         let session = self.ask("POST", "/_matrix/client/v3/login", login).await.ok();
         self.person("hs1", &session)
+    }
+
+    /// Closes an account, as its owner or an administrator does.
+    pub(crate) async fn close(&self, user: &ruma::UserId) {
+        self.accounts.close_account(user, &Actor::operator("test")).await.unwrap();
     }
 
     pub(crate) fn person(&self, host: &'static str, session: &Value) -> Person<'_> {

@@ -1,8 +1,7 @@
 //! Turns: who may use the processor next, when many want it.
 //!
-//! So many work at a time; the others wait in lanes, one for each address (or account, where addresses
-//! are not known), and the lanes are served in rotation. So a flood from one place delays those who come
-//! from elsewhere by no more than one turn. When the queue is full, the longest lane loses its last.
+//! So many work at a time; the others wait in lanes, one for each address or user, and the lanes are served in
+//! rotation. So a flood from one place delays those who come from elsewhere by no more than one turn. When the queue is full, the longest lane loses its last.
 //!
 //! A turn leaves what it worked with to the next, and nobody keeps it when nobody waits.
 
@@ -15,10 +14,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// Where somebody waits.
-pub(crate) type Lane = u64;
+pub type Lane = u64;
 
 /// Gives out turns, each with a `T`. Cheap to clone.
-pub(crate) struct Turns<T: Default>(Arc<Inner<T>>);
+pub struct Turns<T: Default>(Arc<Inner<T>>);
 
 struct Inner<T: Default> {
     most_waiting: usize,
@@ -34,15 +33,15 @@ struct State<T: Default> {
 }
 
 /// The right to work, until it is dropped.
-pub(crate) struct Turn<T: Default> {
+pub struct Turn<T: Default> {
     /// What the turn before this one has left, or an empty one.
-    pub(crate) inherited: T,
+    pub inherited: T,
     inner: Option<Arc<Inner<T>>>,
 }
 
 /// Too many are waiting; this is how many.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Crowded(pub(crate) usize);
+pub struct Crowded(pub usize);
 
 impl<T: Default> Clone for Turns<T> {
     fn clone(&self) -> Self {
@@ -51,7 +50,8 @@ impl<T: Default> Clone for Turns<T> {
 }
 
 impl<T: Default> Turns<T> {
-    pub(crate) fn new(at_once: usize, most_waiting: usize) -> Self {
+    /// So many work at a time, and so many may wait.
+    pub fn new(at_once: usize, most_waiting: usize) -> Self {
         let state = State { free: at_once.max(1), waiting: 0, order: VecDeque::new(), lanes: HashMap::new() };
         Self(Arc::new(Inner { most_waiting, state: Mutex::new(state) }))
     }
@@ -60,7 +60,7 @@ impl<T: Default> Turns<T> {
     ///
     /// # Errors
     /// [`Crowded`] when too many wait already, or it became so while this one waited.
-    pub(crate) async fn wait(&self, lane: Lane) -> Result<Turn<T>, Crowded> {
+    pub async fn wait(&self, lane: Lane) -> Result<Turn<T>, Crowded> {
         let receiver = {
             let mut state = self.0.state.lock();
             if state.free > 0 {
@@ -81,8 +81,7 @@ impl<T: Default> Turns<T> {
     }
 
     /// How many wait now.
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.0.state.lock().waiting
     }
 }

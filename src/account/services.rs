@@ -1,0 +1,379 @@
+//! Application services: programs that act for the users of an authority in their namespaces.
+//!
+//! A service is what its registration says: it is kept nowhere, and what a process was started with holds until it
+//! stops. It has a user of its own, which is made at the start ([`Accounts::make_service_users`]), and acts as any
+//! user of its namespaces that has an account. To rooms and devices it is that user and no more: it sees what he
+//! sees. It is never an administrator, whatever its users are.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/application-service-api/>
+
+use std::{fmt, sync::Arc};
+
+use audit::{Action, Actor};
+use regex::{Regex, RegexBuilder};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, RoomAliasId, ServerName, UserId};
+use serde::Deserialize;
+use store::{Batch, Reads, Topic, UpTo};
+
+use crate::{
+    Accounts, Asked, Error, NewSession, NewUser, Registered, Session, SessionTokens,
+    devices::check_device_id,
+    login::By,
+    register::{Wish, parse_new_user_id},
+    sessions::Entry,
+    tables::{self, TokenHash},
+    tokens,
+    uia::parse_login_name,
+};
+
+/// Memory of a compiled expression; what would need more is refused with the configuration.
+const LARGEST_EXPRESSION: usize = 1 << 20;
+
+/// The device of a service that names none: no device of anybody has this id.
+pub(crate) const NO_DEVICE: &str = "";
+
+/// An application service of an authority.
+pub struct AppService {
+    id: String,
+    sender: OwnedUserId,
+    token: TokenHash,
+    users: Vec<Namespace>,
+    aliases: Vec<Namespace>,
+    limits_users: bool,
+}
+
+/// Ids that a service is concerned with: those that begin with what the expression matches.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    exclusive: bool,
+    expression: Regex,
+}
+
+impl Namespace {
+    /// The ids that begin with what `expression` matches; of an exclusive one nobody else makes any.
+    ///
+    /// # Errors
+    /// An expression that is none, or would take more than a MiB.
+    pub fn new(expression: &str, exclusive: bool) -> Result<Self, regex::Error> {
+        let anchored = format!("^(?:{expression})");
+        let expression = RegexBuilder::new(&anchored).size_limit(LARGEST_EXPRESSION).build()?;
+        Ok(Self { exclusive, expression })
+    }
+
+    fn covers(&self, id: &str) -> bool {
+        self.expression.is_match(id)
+    }
+}
+
+/// What a registration says of a service, as far as accounts are concerned.
+pub struct NewAppService {
+    /// Its name for the administrator.
+    pub id: String,
+    /// The user that it has for itself, one of the authority that it is of.
+    pub sender: OwnedUserId,
+    /// By which it is known.
+    pub as_token: String,
+    /// The users that it acts as, besides its own.
+    pub users: Vec<Namespace>,
+    /// The aliases that it makes.
+    pub aliases: Vec<Namespace>,
+    /// Whether its users are limited as others are; its own user never is.
+    pub limits_users: bool,
+}
+
+impl AppService {
+    /// A service; its token is kept as a hash.
+    pub fn new(new: NewAppService) -> Self {
+        let NewAppService { id, sender, as_token, users, aliases, limits_users } = new;
+        Self { id, sender, token: tokens::hash(&as_token), users, aliases, limits_users }
+    }
+
+    /// Its name for the administrator.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The user that it has for itself.
+    pub fn sender(&self) -> &UserId {
+        &self.sender
+    }
+
+    /// Whether it is limited as others are where it acts as this user.
+    pub fn is_limited(&self, user: &UserId) -> bool {
+        self.limits_users && self.sender != user
+    }
+
+    /// Whether it may act as this user: its own, or one of its authority in its namespaces.
+    pub fn covers_user(&self, user: &UserId) -> bool {
+        user.server_name() == self.sender.server_name()
+            && (self.sender == user || self.users.iter().any(|names| names.covers(user.as_str())))
+    }
+
+    /// Whether it may make this alias: one of its authority in its namespaces.
+    pub fn covers_alias(&self, alias: &RoomAliasId) -> bool {
+        alias.server_name() == self.sender.server_name()
+            && self.aliases.iter().any(|names| names.covers(alias.as_str()))
+    }
+
+    fn keeps_user(&self, user: &UserId) -> bool {
+        let kept = self.users.iter().filter(|names| names.exclusive).any(|names| names.covers(user.as_str()));
+        self.sender == user || kept
+    }
+
+    fn keeps_alias(&self, alias: &RoomAliasId) -> bool {
+        self.aliases.iter().filter(|names| names.exclusive).any(|names| names.covers(alias.as_str()))
+    }
+}
+
+impl PartialEq for AppService {
+    fn eq(&self, other: &Self) -> bool {
+        self.token == other.token
+    }
+}
+
+impl Eq for AppService {}
+
+impl fmt::Debug for AppService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppService")
+            .field("id", &self.id)
+            .field("sender", &self.sender)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Accounts {
+    /// The service of an authority that this is the token of.
+    pub fn find_service(&self, authority: &ServerName, token: &str) -> Option<Arc<AppService>> {
+        let services = &self.settings(authority).services;
+        if services.is_empty() {
+            return None;
+        }
+        let hash = tokens::hash(token);
+        let is_it =
+            |service: &&Arc<AppService>| service.token == hash && service.sender.server_name() == authority;
+        services.iter().find(is_it).cloned()
+    }
+
+    /// A service as one of its users, its own where none is named, and on one of his devices if one is named.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a user who is not one of its, or has no account; [`Error::UnknownDevice`] for a device that
+    /// he has not; [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#identity-assertion>
+    pub async fn act_as(
+        &self,
+        service: &Arc<AppService>,
+        user: Option<&UserId>,
+        device: Option<&DeviceId>,
+    ) -> Result<Session, Error> {
+        let user = user.unwrap_or(&service.sender);
+        if !service.covers_user(user) {
+            return Err(Error::Forbidden(
+                "This user is in none of the namespaces of the application service",
+            ));
+        }
+        let device_key = device.map_or(NO_DEVICE, DeviceId::as_str);
+        let hash = acting_hash(service, user, device_key);
+        if let Some(entry) = self.find_cached(&hash) {
+            return Ok(entry.session.clone());
+        }
+        // Before the reads: a change after this position makes the entry stale.
+        let up_to = UpTo::new(self.inner.store.head());
+        let mut reads = Reads::new();
+        let row = reads.get(&tables::USERS, user.as_str());
+        let moderation = reads.get(&tables::MODERATION, user.as_str());
+        let known = reads.get(&tables::DEVICES, &(user.as_str(), device_key));
+        let mut found = self.inner.store.read(reads).await?;
+        if found.take(row)?.is_none_or(|row| row.deactivated) {
+            return Err(Error::Forbidden("The application service has not registered this user"));
+        }
+        if found.take(known)?.is_none() && device.is_some() {
+            return Err(Error::UnknownDevice);
+        }
+        let session = Session {
+            user_id: user.to_owned(),
+            device_id: device_key.into(),
+            admin: false,
+            moderation: found.take(moderation)?.unwrap_or_default(),
+            expires: None,
+            is_expired: false,
+            service: Some(service.clone()),
+        };
+        self.keep_session(hash, Entry::lasting(session.clone(), up_to));
+        Ok(session)
+    }
+
+    /// Refuses a user name or id that a service keeps for itself to everybody else; `by` is the service that asks.
+    ///
+    /// # Errors
+    /// [`Error::Exclusive`].
+    pub(crate) fn check_user_namespaces(&self, by: Option<&AppService>, user: &UserId) -> Result<(), Error> {
+        let services = &self.settings(user.server_name()).services;
+        let others = services.iter().filter(|service| by.is_none_or(|by| ***service != *by));
+        if by.is_some_and(|by| !by.covers_user(user)) || others.into_iter().any(|it| it.keeps_user(user)) {
+            return Err(Error::Exclusive);
+        }
+        Ok(())
+    }
+
+    /// Refuses an alias of ours that a service keeps for itself to everybody else, and one outside its namespaces to a
+    /// service; `by` is the service that asks.
+    ///
+    /// # Errors
+    /// [`Error::Exclusive`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#server-admin-style-permissions>
+    pub fn check_alias(&self, by: Option<&AppService>, alias: &RoomAliasId) -> Result<(), Error> {
+        let services = &self.settings(alias.server_name()).services;
+        let others = services.iter().filter(|service| by.is_none_or(|by| ***service != *by));
+        if by.is_some_and(|by| !by.covers_alias(alias)) || others.into_iter().any(|it| it.keeps_alias(alias))
+        {
+            return Err(Error::Exclusive);
+        }
+        Ok(())
+    }
+
+    /// Makes the accounts of the services' own users that are not there yet. Whoever has the name already goes on having
+    /// the account, and shares it with the service.
+    ///
+    /// # Errors
+    /// [`Error::Room`] where the policy does not allow it; [`Error::Store`].
+    pub async fn make_service_users(&self) -> Result<(), Error> {
+        for settings in self.inner.config.authorities.values() {
+            for service in &settings.services {
+                let user = service.sender();
+                if self.find_user_row(user).await?.is_some() {
+                    continue;
+                }
+                match self.make_service_user(user, &Actor::operator(&service.id), None).await {
+                    // Another process was faster.
+                    Ok(()) | Err(Error::UserInUse) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_service_user(
+        &self,
+        user: &UserId,
+        by: &Actor,
+        proof: Option<&'static str>,
+    ) -> Result<(), Error> {
+        self.inner.rooms.policy().register(user, by.from()).map_err(room::Error::from)?;
+        let mut batch = Batch::new();
+        let (taken, _) = self.put_user(&mut batch, user, &NewUser::default(), None);
+        let mut deed = self.deed(Action::CreateAccount, by, user);
+        if let Some(proof) = proof {
+            deed = deed.after("proof", proof);
+        }
+        deed.write(&mut batch, user.server_name());
+        self.commit_new_user(batch, taken).await
+    }
+
+    /// Registers a user for a service: one of its namespaces, without a password.
+    ///
+    /// # Errors
+    /// [`Error::Exclusive`] for a name outside its namespaces, or in those of another; [`Error::MissingParam`],
+    /// [`Error::InvalidUsername`], [`Error::UserInUse`], [`Error::BadRequest`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#server-admin-style-permissions>
+    pub async fn register_for_service(
+        &self,
+        service: &AppService,
+        asked: Asked,
+    ) -> Result<Registered, Error> {
+        let wish = Wish::deserialize(serde_json::Value::Object(asked.request))
+            .map_err(|error| Error::BadRequest(error.to_string()))?;
+        let name = wish.username.as_deref().ok_or(Error::MissingParam("`username` is missing"))?;
+        let user = parse_new_user_id(name, service.sender.server_name())?;
+        self.check_user_namespaces(Some(service), &user)?;
+        if self.find_user_row(&user).await?.is_some() {
+            return Err(Error::UserInUse);
+        }
+        if let Some(device) = &wish.device_id {
+            check_device_id(device)?;
+        }
+        let by = Actor::user(&service.sender, false, asked.from);
+        self.make_service_user(&user, &by, Some(PROOF)).await?;
+        tracing::info!(user_id = %user, service = service.id, "registered for an application service");
+        if wish.inhibit_login {
+            return Ok(Registered { user_id: user, session: None });
+        }
+        // Should the process die here, the account is there and the service logs in to it.
+        let session = NewSession {
+            device_id: wish.device_id,
+            device_name: wish.initial_device_display_name,
+            refresh: wish.refresh_token,
+            from: asked.from,
+            agent: asked.agent,
+        };
+        let (device, tokens) = self.begin_for_service(service, &user, session).await?;
+        Ok(Registered { user_id: user, session: Some((device, tokens)) })
+    }
+
+    /// Logs a service in as one of its users, whom `name` names as at a log-in.
+    ///
+    /// # Errors
+    /// [`Error::Exclusive`] for a user outside its namespaces; [`Error::Forbidden`] where there is no such account;
+    /// [`Error::Deactivated`], [`Error::Locked`], [`Error::Store`].
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#appservice-login>
+    pub async fn log_in_for_service(
+        &self,
+        service: &AppService,
+        name: &str,
+        session: NewSession,
+    ) -> Result<(OwnedUserId, OwnedDeviceId, SessionTokens), Error> {
+        let user = parse_login_name(name, service.sender.server_name())?;
+        if !service.covers_user(&user) {
+            return Err(Error::Exclusive);
+        }
+        let (device, tokens) = self.begin_for_service(service, &user, session).await?;
+        Ok((user, device, tokens))
+    }
+
+    async fn begin_for_service(
+        &self,
+        service: &AppService,
+        user: &UserId,
+        session: NewSession,
+    ) -> Result<(OwnedDeviceId, SessionTokens), Error> {
+        let session = self.with_device(session)?;
+        let mut attempts = base::Attempts::default();
+        loop {
+            let row = self.find_user_row(user).await?;
+            let row = row.ok_or(Error::Forbidden("The application service has not registered this user"))?;
+            if row.deactivated {
+                return Err(Error::Deactivated(user.to_owned()));
+            }
+            self.may_sign_in(user, session.from).await?;
+            match self.try_to_begin(user, &row, &session, By::Service(&service.sender)).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
+    }
+}
+
+/// How the audit log names the proof of a service.
+pub(crate) const PROOF: &str = "application_service";
+
+/// What a service acting as somebody is kept under among the sessions.
+fn acting_hash(service: &AppService, user: &UserId, device: &str) -> TokenHash {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    hasher.update(service.token);
+    hasher.update(user.as_str());
+    hasher.update([0]);
+    hasher.update(device);
+    hasher.finalize().into()
+}
+
+/// What is kept of services that act as this user without a device looks at its account anew.
+pub(crate) fn touch_acting(batch: &mut Batch, user: &UserId) {
+    batch.touch([Topic::device(user.as_str(), NO_DEVICE)]);
+}

@@ -1,0 +1,288 @@
+//! Application services: as whom they act, and what they keep for themselves.
+
+use std::sync::Arc;
+
+use account::{AppService, Namespace, NewAppService};
+use serde_json::{Value, json};
+
+use super::town::{Answer, PASSWORD, Person, Town};
+
+const IRC: &str = "token-of-the-irc-bridge";
+const SMS: &str = "token-of-the-sms-bridge";
+
+const REGISTER: &str = "/_matrix/client/v3/register";
+const LOGIN: &str = "/_matrix/client/v3/login";
+
+/// A bridge that has for itself what begins with its name, and looks after staff as well.
+fn bridge(name: &str, token: &str, limits_users: bool) -> Arc<AppService> {
+    let names = |expression: &str, exclusive| Namespace::new(expression, exclusive).unwrap();
+    Arc::new(AppService::new(NewAppService {
+        id: name.to_owned(),
+        sender: format!("@_{name}:hs1").try_into().unwrap(),
+        as_token: token.to_owned(),
+        users: vec![names(&format!("@_{name}_.*"), true), names("@staff_", false)],
+        aliases: vec![names(&format!("#_{name}_.*:hs1"), true)],
+        limits_users,
+    }))
+}
+
+async fn town() -> Town {
+    Town::serving(vec![bridge("irc", IRC, false), bridge("sms", SMS, true)]).await
+}
+
+/// A request of a service, as whom its path says.
+async fn by(town: &Town, token: &str, method: &str, path: &str, body: Value) -> Answer {
+    town.raw("hs1", method, path, Some(token), body.to_string().into_bytes()).await
+}
+
+fn v3(path: &str, user: &str) -> String {
+    let sign = if path.contains('?') { '&' } else { '?' };
+    format!("/_matrix/client/v3{path}{sign}user_id={user}")
+}
+
+async fn register(town: &Town, token: &str, name: &str) -> Answer {
+    let body = json!({ "type": "m.login.application_service", "username": name, "inhibit_login": true });
+    by(town, token, "POST", REGISTER, body).await
+}
+
+async fn room_of(town: &Town, user: &str) -> String {
+    let made = by(town, IRC, "POST", &v3("/createRoom", user), json!({})).await.ok();
+    made["room_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_service_acts_as_itself_and_as_the_users_of_its_namespaces_that_have_accounts() {
+    let town = town().await;
+    let whoami = "/_matrix/client/v3/account/whoami";
+    let own = by(&town, IRC, "GET", whoami, json!({})).await.ok();
+    assert_eq!(own, json!({ "user_id": "@_irc:hs1" }), "it acts on no device");
+
+    by(&town, IRC, "GET", &v3("/account/whoami", "@_irc_taro:hs1"), json!({}))
+        .await
+        .fails(403, "M_FORBIDDEN");
+    register(&town, IRC, "_irc_taro").await.ok();
+    let taro = by(&town, IRC, "GET", &v3("/account/whoami", "@_irc_taro:hs1"), json!({})).await.ok();
+    assert_eq!(taro["user_id"], "@_irc_taro:hs1");
+    // The token does as well in the query, where bridges of old put it.
+    let path = format!("{}&access_token={IRC}", v3("/account/whoami", "@_irc_taro:hs1"));
+    assert_eq!(town.ask("GET", &path, json!({})).await.ok(), taro);
+
+    town.user("hanako").await;
+    register(&town, SMS, "_sms_jiro").await.ok();
+    for other in ["@hanako:hs1", "@_sms_jiro:hs1", "@_sms:hs1", "@_irc_taro:hs2", "@_irc_taro:elsewhere.test"]
+    {
+        by(&town, IRC, "GET", &v3("/account/whoami", other), json!({})).await.fails(403, "M_FORBIDDEN");
+    }
+    by(&town, IRC, "GET", &v3("/account/whoami", "taro"), json!({})).await.fails(400, "M_INVALID_PARAM");
+    let twice = format!("{}&user_id=@_irc:hs1", v3("/account/whoami", "@_irc_taro:hs1"));
+    by(&town, IRC, "GET", &twice, json!({})).await.fails(400, "M_INVALID_PARAM");
+    // At another authority there is no such token.
+    let elsewhere = town.raw("hs2", "GET", whoami, Some(IRC), Vec::new()).await;
+    elsewhere.fails(401, "M_UNKNOWN_TOKEN");
+    // Nobody else acts as another.
+    let hanako = town.person("hs1", &login(&town, "hanako").await);
+    let told = hanako.get("/account/whoami?user_id=@_irc_taro:hs1").await.ok();
+    assert_eq!(told["user_id"], "@hanako:hs1");
+}
+
+async fn login(town: &Town, name: &str) -> Value {
+    let body = json!({ "type": "m.login.password", "user": name, "password": PASSWORD });
+    town.ask("POST", LOGIN, body).await.ok()
+}
+
+#[tokio::test]
+async fn a_service_sees_what_its_users_may_see_and_no_more() {
+    let town = town().await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    register(&town, IRC, "_irc_jiro").await.ok();
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({ "preset": "private_chat", "invite": ["@_irc_taro:hs1"] })).await;
+
+    let messages = format!("/rooms/{room}/messages?dir=b");
+    for outside in ["@_irc:hs1", "@_irc_jiro:hs1"] {
+        for path in [messages.as_str(), &format!("/rooms/{room}/state"), &format!("/rooms/{room}/members")] {
+            by(&town, IRC, "GET", &v3(path, outside), json!({})).await.fails(403, "M_FORBIDDEN");
+        }
+        let send = format!("/rooms/{room}/send/m.room.message/1");
+        let said = json!({ "msgtype": "m.text", "body": "x" });
+        by(&town, IRC, "PUT", &v3(&send, outside), said).await.fails(403, "M_FORBIDDEN");
+    }
+    let join = format!("/rooms/{room}/join");
+    by(&town, IRC, "POST", &v3(&join, "@_irc_taro:hs1"), json!({})).await.ok();
+    by(&town, IRC, "GET", &v3(&messages, "@_irc_taro:hs1"), json!({})).await.ok();
+    by(&town, IRC, "GET", &v3(&messages, "@_irc:hs1"), json!({})).await.fails(403, "M_FORBIDDEN");
+    by(&town, SMS, "GET", &v3(&messages, "@_irc_taro:hs1"), json!({})).await.fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_service_has_not_the_power_of_administrators_among_its_users() {
+    let town = town().await;
+    let somu = town.admin("staff_somu").await;
+    let lock = "/_matrix/client/v1/admin/lock/@staff_somu:hs1";
+    somu.get(lock).await.ok();
+    let path = format!("{lock}?user_id=@staff_somu:hs1");
+    by(&town, IRC, "GET", &path, json!({})).await.fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn what_a_service_keeps_for_itself_nobody_else_gets() {
+    let town = town().await;
+    let people =
+        |name: &str| json!({ "auth": { "type": "m.login.dummy" }, "username": name, "password": PASSWORD });
+    for name in ["_irc", "_IRC_taro", "_irc_taro", "_sms_x"] {
+        town.ask("POST", REGISTER, people(name)).await.fails(400, "M_EXCLUSIVE");
+        let available = format!("/_matrix/client/v3/register/available?username={name}");
+        town.ask("GET", &available, json!({})).await.fails(400, "M_EXCLUSIVE");
+    }
+    town.ask("POST", REGISTER, people("staff_hanako")).await.ok();
+    for name in ["_sms_x", "_sms", "hanako"] {
+        register(&town, IRC, name).await.fails(400, "M_EXCLUSIVE");
+    }
+    register(&town, IRC, "staff_taro").await.ok();
+    register(&town, IRC, "staff_taro").await.fails(400, "M_USER_IN_USE");
+
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    let alias = |name: &str| format!("/_matrix/client/v3/directory/room/%23{name}:hs1");
+    let body = json!({ "room_id": room });
+    hanako.put(&alias("_irc_x"), body.clone()).await.fails(400, "M_EXCLUSIVE");
+    let named = json!({ "room_alias_name": "_irc_x" });
+    hanako.post("/createRoom", named.clone()).await.fails(400, "M_EXCLUSIVE");
+    by(&town, SMS, "POST", "/_matrix/client/v3/createRoom", named.clone()).await.fails(400, "M_EXCLUSIVE");
+    let outside = json!({ "room_alias_name": "x" });
+    by(&town, IRC, "POST", "/_matrix/client/v3/createRoom", outside).await.fails(400, "M_EXCLUSIVE");
+    by(&town, IRC, "POST", "/_matrix/client/v3/createRoom", named).await.ok();
+    hanako.ask("DELETE", &alias("_irc_x"), json!({})).await.fails(400, "M_EXCLUSIVE");
+    by(&town, IRC, "DELETE", &alias("_irc_x"), json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn only_a_service_registers_and_signs_in_as_one() {
+    let town = town().await;
+    let body = json!({ "type": "m.login.application_service", "username": "_irc_taro" });
+    town.ask("POST", REGISTER, body.clone()).await.fails(401, "M_MISSING_TOKEN");
+    by(&town, "no-token-of-anybody", "POST", REGISTER, body.clone()).await.fails(401, "M_UNKNOWN_TOKEN");
+    let hanako = town.user("hanako").await;
+    by(&town, &hanako.token, "POST", REGISTER, body.clone()).await.fails(401, "M_UNKNOWN_TOKEN");
+    let guest = format!("{REGISTER}?kind=guest");
+    by(&town, IRC, "POST", &guest, body.clone()).await.fails(403, "M_GUEST_ACCESS_FORBIDDEN");
+    let made = by(&town, IRC, "POST", REGISTER, body).await.ok();
+    let taro = town.person("hs1", &made);
+    assert_eq!(taro.get("/account/whoami").await.ok()["device_id"], taro.device.as_str());
+
+    let login = |user: &str| {
+        let identifier = json!({ "type": "m.id.user", "user": user });
+        json!({ "type": "m.login.application_service", "identifier": identifier })
+    };
+    town.ask("POST", LOGIN, login("_irc_taro")).await.fails(401, "M_MISSING_TOKEN");
+    by(&town, &hanako.token, "POST", LOGIN, login("_irc_taro")).await.fails(401, "M_UNKNOWN_TOKEN");
+    by(&town, IRC, "POST", LOGIN, login("hanako")).await.fails(400, "M_EXCLUSIVE");
+    by(&town, IRC, "POST", LOGIN, login("_irc_nobody")).await.fails(403, "M_FORBIDDEN");
+    let session = by(&town, IRC, "POST", LOGIN, login("@_irc_taro:hs1")).await.ok();
+    town.person("hs1", &session).get("/account/whoami").await.ok();
+    let flows = town.ask("GET", LOGIN, json!({})).await.ok();
+    let flows: Vec<&str> =
+        flows["flows"].as_array().unwrap().iter().filter_map(|it| it["type"].as_str()).collect();
+    assert!(flows.contains(&"m.login.application_service"), "{flows:?}");
+}
+
+/// A device of `_irc_taro`.
+async fn device_of_taro(town: &Town) -> Person<'_> {
+    let body =
+        json!({ "type": "m.login.application_service", "username": "_irc_taro", "device_id": "PHONE" });
+    let made = by(town, IRC, "POST", REGISTER, body).await.ok();
+    town.person("hs1", &made)
+}
+
+#[tokio::test]
+async fn what_is_about_a_device_is_done_on_one_that_the_user_has() {
+    let town = town().await;
+    let taro = device_of_taro(&town).await;
+    let user = "@_irc_taro:hs1";
+    let on = |path: &str, device: &str| format!("{}&device_id={device}", v3(path, user));
+    let told = by(&town, IRC, "GET", &on("/account/whoami", "PHONE"), json!({})).await.ok();
+    assert_eq!(told["device_id"], "PHONE");
+    let of_old = format!("{}&org.matrix.msc3202.device_id=PHONE", v3("/account/whoami", user));
+    assert_eq!(by(&town, IRC, "GET", &of_old, json!({})).await.ok()["device_id"], "PHONE");
+    for unknown in ["TABLET", "phone"] {
+        let path = on("/account/whoami", unknown);
+        by(&town, IRC, "GET", &path, json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
+    }
+    by(&town, IRC, "GET", &on("/account/whoami", ""), json!({})).await.fails(400, "M_INVALID_PARAM");
+
+    by(&town, IRC, "POST", &v3("/keys/upload", user), json!({})).await.fails(400, "M_MISSING_PARAM");
+    by(&town, IRC, "POST", &on("/keys/upload", "PHONE"), json!({})).await.ok();
+    by(&town, IRC, "POST", &v3("/logout", user), json!({})).await.fails(400, "M_MISSING_PARAM");
+    taro.post("/logout", json!({})).await.ok();
+    let gone = on("/account/whoami", "PHONE");
+    by(&town, IRC, "GET", &gone, json!({})).await.fails(400, "M_UNKNOWN_DEVICE");
+}
+
+#[tokio::test]
+async fn a_user_who_is_locked_or_gone_is_so_for_his_service_at_once() {
+    let town = town().await;
+    let somu = town.admin("somu").await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    let whoami = v3("/account/whoami", "@_irc_taro:hs1");
+    by(&town, IRC, "GET", &whoami, json!({})).await.ok();
+    let lock = "/_matrix/client/v1/admin/lock/@_irc_taro:hs1";
+    somu.put(lock, json!({ "locked": true })).await.ok();
+    by(&town, IRC, "GET", &whoami, json!({})).await.fails(401, "M_USER_LOCKED");
+    somu.put(lock, json!({ "locked": false })).await.ok();
+    by(&town, IRC, "GET", &whoami, json!({})).await.ok();
+    let taro: ruma::OwnedUserId = "@_irc_taro:hs1".try_into().unwrap();
+    town.close(&taro).await;
+    by(&town, IRC, "GET", &whoami, json!({})).await.fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_service_alone_says_when_something_was_said() {
+    let town = town().await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    let hanako = town.user("hanako").await;
+    let taro = "@_irc_taro:hs1";
+    let room = room_of(&town, taro).await;
+    let send = |txn: &str, ts: &str| format!("/rooms/{room}/send/m.room.message/{txn}?ts={ts}");
+    let said = json!({ "msgtype": "m.text", "body": "x" });
+    let time_of = async |event: &Value| {
+        let path = format!("/rooms/{room}/event/{}", event["event_id"].as_str().unwrap());
+        by(&town, IRC, "GET", &v3(&path, taro), json!({})).await.ok()["origin_server_ts"].as_u64().unwrap()
+    };
+    let event = by(&town, IRC, "PUT", &v3(&send("1", "1641168000000"), taro), said.clone()).await.ok();
+    assert_eq!(time_of(&event).await, 1_641_168_000_000);
+    let again = by(&town, IRC, "PUT", &v3(&send("1", "1641168000001"), taro), said.clone()).await.ok();
+    assert_eq!(again, event);
+    let state = format!("/rooms/{room}/state/m.room.topic/?ts=5");
+    let event = by(&town, IRC, "PUT", &v3(&state, taro), json!({ "topic": "x" })).await.ok();
+    assert_eq!(time_of(&event).await, 5);
+    for wrong in ["-1", "soon", "9007199254740992", "1.5"] {
+        let path = v3(&send(&format!("w{wrong}"), wrong), taro);
+        by(&town, IRC, "PUT", &path, said.clone()).await.fails(400, "M_INVALID_PARAM");
+    }
+
+    let own = hanako.create_room(json!({})).await;
+    let path = format!("/rooms/{own}/send/m.room.message/1?ts=5");
+    let event = hanako.put(&path, said).await.ok();
+    let path = format!("/rooms/{own}/event/{}", event["event_id"].as_str().unwrap());
+    let told = hanako.get(&path).await.ok()["origin_server_ts"].as_u64().unwrap();
+    assert!(told > 1_641_168_000_000, "what a user says of the time counts for nothing");
+}
+
+#[tokio::test]
+async fn only_users_of_a_service_that_is_limited_are() {
+    let town = town().await;
+    register(&town, IRC, "_irc_taro").await.ok();
+    register(&town, SMS, "_sms_taro").await.ok();
+    // More than may be asked at once, and so far faster than in the long run.
+    let many = web::Class::Read.default_rate().burst + 100;
+    let statuses = async |token: &str, user: &str| {
+        let mut last = 200;
+        for _ in 0..many {
+            last = last.max(by(&town, token, "GET", &v3("/account/whoami", user), json!({})).await.status);
+        }
+        last
+    };
+    assert_eq!(statuses(IRC, "@_irc_taro:hs1").await, 200);
+    assert_eq!(statuses(SMS, "@_sms:hs1").await, 200, "its own user is not limited");
+    assert_eq!(statuses(SMS, "@_sms_taro:hs1").await, 429);
+}

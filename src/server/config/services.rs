@@ -1,0 +1,268 @@
+//! Registrations of application services: YAML files that the configuration names.
+//!
+//! What is wrong in one is told with the file and the key. Keys that we do not know are left alone: each bridge
+//! writes some of its own.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/application-service-api/#registration>
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use account::{AppService, Namespace, NewAppService};
+use ruma::{OwnedUserId, ServerName, UserId};
+use serde_json::{Map, Value};
+
+use super::Config;
+use crate::{causes, texts::tr};
+
+/// Largest registration that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Shorter tokens can be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+/// The services of all authorities, and all that is wrong with their registrations.
+#[derive(Default)]
+pub(crate) struct Services {
+    pub(crate) of: HashMap<ruma::OwnedServerName, Vec<Arc<AppService>>>,
+    pub(crate) problems: Vec<String>,
+}
+
+impl Config {
+    /// Reads the registrations of all application services.
+    pub(crate) fn services(&self) -> Services {
+        let mut services = Services::default();
+        // By what must be one's alone: which file has it.
+        let mut taken = HashMap::new();
+        for authority in &self.authorities {
+            for file in &authority.application_services {
+                let path = self.path(file);
+                let mut reading = Reading { path: &path, problems: Vec::new() };
+                let registration = reading.registration(&authority.name);
+                for (key, value) in registration.iter().flat_map(|it| it.alone()) {
+                    match taken.get(&(key, value.clone())) {
+                        Some(other) => reading
+                            .wrong(key, &tr!("{other} にも同じものがあります", "{other} has the same one")),
+                        None => {
+                            taken.insert((key, value), path.display().to_string());
+                        }
+                    }
+                }
+                services.problems.append(&mut reading.problems);
+                if let Some(registration) = registration {
+                    let of = services.of.entry(authority.name.clone()).or_default();
+                    of.push(Arc::new(AppService::new(registration.service)));
+                }
+            }
+        }
+        services
+    }
+}
+
+/// A registration that can be used.
+struct Registration {
+    service: NewAppService,
+    hs_token: String,
+}
+
+impl Registration {
+    /// What no other service may have.
+    fn alone(&self) -> [(&'static str, String); 4] {
+        let NewAppService { id, sender, as_token, .. } = &self.service;
+        [
+            ("id", id.clone()),
+            ("as_token", as_token.clone()),
+            ("hs_token", self.hs_token.clone()),
+            ("sender_localpart", sender.to_string()),
+        ]
+    }
+}
+
+/// A file that is being read, and what was found wrong with it.
+struct Reading<'a> {
+    path: &'a Path,
+    problems: Vec<String>,
+}
+
+impl Reading<'_> {
+    fn wrong(&mut self, key: &str, message: &str) {
+        self.problems.push(format!("{}: {key}: {message}", self.path.display()));
+    }
+
+    fn registration(&mut self, authority: &ServerName) -> Option<Registration> {
+        let all = self.table()?;
+        let id = self.text(&all, "id");
+        let as_token = self.token(&all, "as_token");
+        let hs_token = self.token(&all, "hs_token");
+        self.check_url(&all);
+        let sender = self.sender(&all, authority);
+        let limits_users = self.flag(&all, "rate_limited", true);
+        let (users, aliases) = self.namespaces(&all);
+        if !self.problems.is_empty() {
+            return None;
+        }
+        let (id, sender, as_token) = (id?, sender?, as_token?);
+        let service = NewAppService { id, sender, as_token, users, aliases, limits_users };
+        Some(Registration { service, hs_token: hs_token? })
+    }
+
+    fn table(&mut self) -> Option<Map<String, Value>> {
+        let text = match std::fs::metadata(self.path) {
+            Ok(metadata) if metadata.len() > LARGEST => {
+                let message = tr!("1 MiB より大きいファイルです", "the file is larger than 1 MiB");
+                self.problems.push(format!("{}: {message}", self.path.display()));
+                return None;
+            }
+            _ => std::fs::read_to_string(self.path),
+        };
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => {
+                self.problems.push(tr!(
+                    "{path} を読めません: {cause}",
+                    "{path} cannot be read: {cause}",
+                    path = self.path.display(),
+                    cause = causes::of_io(&error)
+                ));
+                return None;
+            }
+        };
+        match serde_saphyr::from_str::<Value>(&text) {
+            Ok(Value::Object(all)) => Some(all),
+            Ok(_) => {
+                let message = tr!("キーと値の YAML が必要です", "YAML with keys and values is needed");
+                self.problems.push(format!("{}: {message}", self.path.display()));
+                None
+            }
+            Err(error) => {
+                let location = error.location().map_or(0, |at| at.line());
+                let message =
+                    tr!("YAML として読めません ({location} 行目)", "this is no YAML (line {location})");
+                self.problems.push(format!("{}: {message}", self.path.display()));
+                None
+            }
+        }
+    }
+
+    /// A text that must be there. Bare numbers in YAML are meant as texts.
+    fn text(&mut self, all: &Map<String, Value>, key: &str) -> Option<String> {
+        match all.get(key) {
+            Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            None => {
+                self.wrong(key, &tr!("キーがありません", "the key is missing"));
+                None
+            }
+            Some(_) => {
+                self.wrong(key, &tr!("空でない文字列が必要です", "a text is needed that is not empty"));
+                None
+            }
+        }
+    }
+
+    fn token(&mut self, all: &Map<String, Value>, key: &str) -> Option<String> {
+        let token = self.text(all, key)?;
+        if token.chars().count() < SHORTEST_TOKEN || token.contains(char::is_whitespace) {
+            self.wrong(
+                key,
+                &tr!(
+                    "{SHORTEST_TOKEN} 文字以上の、空白のない無作為な文字列が必要です",
+                    "a random text without spaces, of {SHORTEST_TOKEN} letters or more, is needed"
+                ),
+            );
+        }
+        Some(token)
+    }
+
+    fn check_url(&mut self, all: &Map<String, Value>) {
+        match all.get("url") {
+            Some(Value::Null) => {}
+            Some(Value::String(url)) if url.starts_with("http://") || url.starts_with("https://") => {}
+            None => self.wrong("url", &tr!("キーがありません", "the key is missing")),
+            Some(_) => self.wrong("url", &tr!("URL か null が必要です", "a URL or null is needed")),
+        }
+    }
+
+    fn sender(&mut self, all: &Map<String, Value>, authority: &ServerName) -> Option<OwnedUserId> {
+        let key = "sender_localpart";
+        let localpart = self.text(all, key)?;
+        let allowed = |letter: char| {
+            letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._=-/+".contains(letter)
+        };
+        let user = UserId::parse_with_server_name(localpart.as_str(), authority).ok();
+        let user = user.filter(|_| localpart.chars().all(allowed));
+        if user.is_none() {
+            self.wrong(
+                key,
+                &tr!(
+                    "利用者名は a-z, 0-9 と . _ = - / + で書きます",
+                    "a user name is made of a-z, 0-9 and . _ = - / +"
+                ),
+            );
+        }
+        user
+    }
+
+    fn flag(&mut self, all: &Map<String, Value>, key: &str, default: bool) -> bool {
+        match all.get(key) {
+            None | Some(Value::Null) => default,
+            Some(Value::Bool(flag)) => *flag,
+            Some(_) => {
+                self.wrong(key, &tr!("true か false が必要です", "true or false is needed"));
+                default
+            }
+        }
+    }
+
+    /// The namespaces of users and aliases. Those of rooms say of which events a service is told, and are looked at only.
+    fn namespaces(&mut self, all: &Map<String, Value>) -> (Vec<Namespace>, Vec<Namespace>) {
+        let namespaces = match all.get("namespaces") {
+            Some(Value::Object(namespaces)) => namespaces.clone(),
+            None => {
+                self.wrong("namespaces", &tr!("キーがありません", "the key is missing"));
+                return Default::default();
+            }
+            Some(_) => {
+                self.wrong("namespaces", &tr!("表が必要です", "a table is needed"));
+                return Default::default();
+            }
+        };
+        let users = self.namespace(&namespaces, "users");
+        let aliases = self.namespace(&namespaces, "aliases");
+        self.namespace(&namespaces, "rooms");
+        (users, aliases)
+    }
+
+    fn namespace(&mut self, namespaces: &Map<String, Value>, kind: &str) -> Vec<Namespace> {
+        let list = match namespaces.get(kind) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(list)) => list,
+            Some(_) => {
+                self.wrong(&format!("namespaces.{kind}"), &tr!("リストが必要です", "a list is needed"));
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for (index, entry) in list.iter().enumerate() {
+            let key = |part: &str| format!("namespaces.{kind}.{index}.{part}");
+            let Some(expression) = entry.get("regex").and_then(Value::as_str) else {
+                self.wrong(&key("regex"), &tr!("正規表現が必要です", "a regular expression is needed"));
+                continue;
+            };
+            let Some(exclusive) = entry.get("exclusive").and_then(Value::as_bool) else {
+                self.wrong(&key("exclusive"), &tr!("true か false が必要です", "true or false is needed"));
+                continue;
+            };
+            match Namespace::new(expression, exclusive) {
+                Ok(namespace) => found.push(namespace),
+                Err(_) => self.wrong(
+                    &key("regex"),
+                    &tr!(
+                        "使えない正規表現です: {expression}",
+                        "{expression} cannot be used as a regular expression"
+                    ),
+                ),
+            }
+        }
+        found
+    }
+}
