@@ -11,7 +11,7 @@ use crate::{
     failures::Attempt,
     guesses::Guesser,
     password::DEAR_ATTEMPTS,
-    services,
+    service,
     spending::Spending,
     tables::{self, DeviceRow, UserRow},
     tokens::RefreshKind,
@@ -186,7 +186,7 @@ impl Accounts {
         let (actor, proof) = match by {
             By::Password => (Actor::user(user_id, row.admin, session.from), None),
             By::Token(_) => (Actor::user(user_id, row.admin, session.from), Some("login_token")),
-            By::Service(sender) => (Actor::user(sender, false, session.from), Some(services::PROOF)),
+            By::Service(sender) => (Actor::user(sender, false, session.from), Some(service::PROOF)),
         };
         let mut deed = self.deed(Action::SignIn, &actor, user_id);
         if let Some(proof) = proof {

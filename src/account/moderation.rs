@@ -15,7 +15,7 @@ use store::{Batch, Order, Range, Topic};
 use crate::{
     Accounts, Error,
     chores::Chore,
-    services,
+    service,
     tables::{self, Moderation, UserRow},
 };
 
@@ -108,7 +108,7 @@ impl Accounts {
             for ((_, device), _) in devices.await? {
                 batch.touch([Topic::device(key, &device)]);
             }
-            services::touch_acting(&mut batch, user);
+            service::touch_acting(&mut batch, user);
             batch.require(&tables::USERS, key, Some(&account));
             batch.require(&tables::LOG_INS, key, log_ins.as_ref());
             batch.require(&tables::MODERATION, key, stored.as_ref());

@@ -15,7 +15,7 @@ use crate::{
     password::DEAR_ATTEMPTS,
     password::LONGEST_PASSWORD,
     profile::{DISPLAY_NAME, shown_as},
-    services,
+    service,
     sessions::Ended,
     tables::{self, UserRow},
 };
@@ -184,7 +184,7 @@ impl Accounts {
 
         let mut batch = Batch::new();
         batch.replace(&tables::USERS, user.as_str(), row, &closed);
-        services::touch_acting(&mut batch, user);
+        service::touch_acting(&mut batch, user);
         let key = (user.as_str(), DISPLAY_NAME);
         let name = self.inner.store.get(&tables::PROFILES, &key).await?;
         batch.require(&tables::PROFILES, &key, name.as_ref());

@@ -1,0 +1,146 @@
+//! What an application service is: its users, its aliases, and the token that it is known by.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/application-service-api/>
+
+use std::fmt;
+
+use regex::{Regex, RegexBuilder};
+use ruma::{OwnedUserId, RoomAliasId, UserId};
+use store::{Batch, Topic};
+
+use crate::{tables::TokenHash, tokens};
+
+/// Memory of a compiled expression; what would need more is refused with the configuration.
+const LARGEST_EXPRESSION: usize = 1 << 20;
+
+/// The device of a service that names none: no device of anybody has this id.
+pub(crate) const NO_DEVICE: &str = "";
+
+/// An application service of an authority.
+pub struct AppService {
+    pub(crate) id: String,
+    pub(crate) sender: OwnedUserId,
+    pub(crate) token: TokenHash,
+    users: Vec<Namespace>,
+    aliases: Vec<Namespace>,
+    limits_users: bool,
+}
+
+/// Ids that a service is concerned with: those that begin with what the expression matches.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    exclusive: bool,
+    expression: Regex,
+}
+
+impl Namespace {
+    /// The ids that begin with what `expression` matches; of an exclusive one nobody else makes any.
+    ///
+    /// # Errors
+    /// An expression that is none, or would take more than a MiB.
+    pub fn new(expression: &str, exclusive: bool) -> Result<Self, regex::Error> {
+        let anchored = format!("^(?:{expression})");
+        let expression = RegexBuilder::new(&anchored).size_limit(LARGEST_EXPRESSION).build()?;
+        Ok(Self { exclusive, expression })
+    }
+
+    fn covers(&self, id: &str) -> bool {
+        self.expression.is_match(id)
+    }
+}
+
+/// What a registration says of a service, as far as accounts are concerned.
+pub struct NewAppService {
+    /// Its name for the administrator.
+    pub id: String,
+    /// The user that it has for itself, one of the authority that it is of.
+    pub sender: OwnedUserId,
+    /// By which it is known.
+    pub as_token: String,
+    /// The users that it acts as, besides its own.
+    pub users: Vec<Namespace>,
+    /// The aliases that it makes.
+    pub aliases: Vec<Namespace>,
+    /// Whether its users are limited as others are; its own user never is.
+    pub limits_users: bool,
+}
+
+impl AppService {
+    /// A service; its token is kept as a hash.
+    pub fn new(new: NewAppService) -> Self {
+        let NewAppService { id, sender, as_token, users, aliases, limits_users } = new;
+        Self { id, sender, token: tokens::hash(&as_token), users, aliases, limits_users }
+    }
+
+    /// Its name for the administrator.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The user that it has for itself.
+    pub fn sender(&self) -> &UserId {
+        &self.sender
+    }
+
+    /// Whether it is limited as others are where it acts as this user.
+    pub fn is_limited(&self, user: &UserId) -> bool {
+        self.limits_users && self.sender != user
+    }
+
+    /// Whether it may act as this user: its own, or one of its authority in its namespaces.
+    pub fn covers_user(&self, user: &UserId) -> bool {
+        user.server_name() == self.sender.server_name()
+            && (self.sender == user || self.users.iter().any(|names| names.covers(user.as_str())))
+    }
+
+    /// Whether it may make this alias: one of its authority in its namespaces.
+    pub fn covers_alias(&self, alias: &RoomAliasId) -> bool {
+        alias.server_name() == self.sender.server_name()
+            && self.aliases.iter().any(|names| names.covers(alias.as_str()))
+    }
+
+    pub(crate) fn keeps_user(&self, user: &UserId) -> bool {
+        let kept = self.users.iter().filter(|names| names.exclusive).any(|names| names.covers(user.as_str()));
+        self.sender == user || kept
+    }
+
+    pub(crate) fn keeps_alias(&self, alias: &RoomAliasId) -> bool {
+        self.aliases.iter().filter(|names| names.exclusive).any(|names| names.covers(alias.as_str()))
+    }
+}
+
+impl PartialEq for AppService {
+    fn eq(&self, other: &Self) -> bool {
+        self.token == other.token
+    }
+}
+
+impl Eq for AppService {}
+
+impl fmt::Debug for AppService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppService")
+            .field("id", &self.id)
+            .field("sender", &self.sender)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the audit log names the proof of a service.
+pub(crate) const PROOF: &str = "application_service";
+
+/// What a service acting as somebody is kept under among the sessions.
+pub(crate) fn acting_hash(service: &AppService, user: &UserId, device: &str) -> TokenHash {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    hasher.update(service.token);
+    hasher.update(user.as_str());
+    hasher.update([0]);
+    hasher.update(device);
+    hasher.finalize().into()
+}
+
+/// What is kept of services that act as this user without a device looks at its account anew.
+pub(crate) fn touch_acting(batch: &mut Batch, user: &UserId) {
+    batch.touch([Topic::device(user.as_str(), NO_DEVICE)]);
+}
