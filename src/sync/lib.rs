@@ -32,6 +32,7 @@ mod sliding;
 mod syncs;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod to_device;
 mod typing;
 mod unread;

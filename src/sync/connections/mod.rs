@@ -199,6 +199,13 @@ pub(crate) struct Place {
 
 const PREFIX: &str = "p1_";
 
+impl Place {
+    /// Up to where whoever has it was told.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{PREFIX}{}_{}_{}_{:x}", self.position.0, self.number, self.step, self.mark)
