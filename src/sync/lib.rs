@@ -33,6 +33,7 @@ mod syncs;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod timelines;
 mod to_device;
 mod typing;
 mod unread;
