@@ -17,7 +17,7 @@ use store::{Batch, CommitError, Key, Position, Range, Reads, Slot, Stamped, Stor
 use crate::{
     Accounts, Error, InviteRules,
     log::{Change, log_change},
-    push_defaults::told,
+    push_ruleset::PushRules,
     tables::{self, DataLogRow},
     users::refuse_closed,
 };
@@ -43,6 +43,7 @@ const MAX_BYTES: i64 = 32 << 20;
 /// What the rows of [`tables::DATA_USE`] count.
 pub(crate) const ROWS: u8 = 1;
 const BYTES: u8 = 2;
+pub(crate) const THREADS: u8 = 3;
 
 /// Account data as `/sync` gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -383,7 +384,7 @@ fn is_nothing(content: &[u8]) -> bool {
 /// Account data as clients are told it. Of the push rules those that are predefined are not as they were stored.
 fn as_told(user: &UserId, kind: &str, content: Bytes) -> Bytes {
     match kind {
-        PUSH_RULES => told(&content, user),
+        PUSH_RULES => PushRules::read(&content, user).content(),
         _ => content,
     }
 }

@@ -29,7 +29,8 @@ impl Accounts {
     /// closed his account.
     ///
     /// # Errors
-    /// [`Error::InvalidParam`] for the id of another device of his, [`Error::Store`].
+    /// [`Error::InvalidParam`] for the id of another device of his, [`Error::Contended`] when it is dehydrated by now,
+    /// [`Error::Store`].
     pub async fn put_dehydrated_device(
         &self,
         batch: &mut Batch,
@@ -40,7 +41,12 @@ impl Accounts {
         check_device_id(device)?;
         let key = (user.as_str(), device.as_str());
         if self.inner.store.get(&tables::DEVICES, &key).await?.is_some() {
-            return Err(Error::InvalidParam("the user has another device of this id".to_owned()));
+            // After it: who is dehydrated is so in the batch in which it comes to be. Another process may have been faster with
+            // this very device.
+            return Err(match self.dehydrated_device(user).await?.as_deref() == Some(device) {
+                true => Error::Contended,
+                false => Error::InvalidParam("the user has another device of this id".to_owned()),
+            });
         }
         // Who ends all devices looks at them again.
         batch.add(&tables::LOG_INS, user.as_str(), 1);

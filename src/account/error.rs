@@ -58,6 +58,9 @@ pub enum Error {
     /// The request has not the shape that it must have; the text is public.
     #[error("bad request: {0}")]
     BadRequest(String),
+    /// A client would subscribe its user to a thread by itself, which he has left since.
+    #[error("the user has left the thread since")]
+    UnsubscribedSince,
     /// A value is larger than is kept; the text is public.
     #[error("too large: {0}")]
     TooLarge(&'static str),

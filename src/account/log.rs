@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Slot, Topic};
 
@@ -15,6 +15,8 @@ pub const KINDS: RangeInclusive<u8> = 50..=99;
 
 /// Account data of a user changed, global or of a room. Topic: the user's account data.
 pub const ACCOUNT_DATA: u8 = 50;
+/// What a thread is to a user changed. Topics: the user's account data, and his threads in the room.
+pub const THREAD: u8 = 53;
 /// A user's profile changed. Topic: that profile.
 pub const PROFILE: u8 = 51;
 /// A user's list of devices changed. Topics: the list and the device.
@@ -31,6 +33,15 @@ pub enum Change {
         room_id: Option<OwnedRoomId>,
         /// The type of the data.
         kind: String,
+    },
+    /// A user subscribed to a thread, or does so no more ([`THREAD`]).
+    Thread {
+        /// Who.
+        user_id: OwnedUserId,
+        /// In which room.
+        room_id: OwnedRoomId,
+        /// What the thread begins with.
+        thread: OwnedEventId,
     },
     /// A profile field was set or removed ([`PROFILE`]).
     Profile {
@@ -55,6 +66,7 @@ impl Change {
     pub fn kind(&self) -> u8 {
         match self {
             Self::AccountData { .. } => ACCOUNT_DATA,
+            Self::Thread { .. } => THREAD,
             Self::Profile { .. } => PROFILE,
             Self::Devices { .. } => DEVICES,
         }
@@ -82,19 +94,24 @@ pub(crate) fn log_change(
 
 #[cfg(test)]
 mod tests {
-    use ruma::{room_id, user_id};
+    use ruma::{owned_event_id, room_id, user_id};
 
     use super::*;
 
     #[test]
     fn changes_have_the_payload_that_is_in_logs() {
         let user_id = user_id!("@a:b").to_owned();
-        let room_id = Some(room_id!("!r:b").to_owned());
+        let room = room_id!("!r:b").to_owned();
+        let room_id = Some(room.clone());
         let device_id = "D".into();
         let table = [
             (
                 Change::AccountData { user_id: user_id.clone(), room_id, kind: "m.tag".to_owned() },
                 r#"{"AccountData":{"user_id":"@a:b","room_id":"!r:b","kind":"m.tag"}}"#,
+            ),
+            (
+                Change::Thread { user_id: user_id.clone(), room_id: room, thread: owned_event_id!("$t") },
+                r#"{"Thread":{"user_id":"@a:b","room_id":"!r:b","thread":"$t"}}"#,
             ),
             (
                 Change::Profile { user_id: user_id.clone(), field: "m.tz".to_owned() },

@@ -7,7 +7,6 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#predefined-rules>
 
-use bytes::Bytes;
 use ruma::{
     OwnedRoomId, OwnedUserId, UserId,
     power_levels::NotificationPowerLevelsKey,
@@ -243,25 +242,6 @@ fn check(rule: &NewPushRule) -> Result<(), Error> {
         true => Err(Error::TooLarge("a push rule has at most 32 conditions and 32 actions")),
         false => Ok(()),
     }
-}
-
-/// The content as clients are told it.
-pub(crate) fn told(content: &[u8], user: &UserId) -> Bytes {
-    Bytes::from(serde_json::json!({ "global": rules_as_told(&parse(content, user)) }).to_string())
-}
-
-/// Rules as clients are told them: all five kinds are there, also those of which there is no rule. There are
-/// clients that read each kind without asking whether it is there.
-///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobal>
-pub fn rules_as_told(rules: &Ruleset) -> serde_json::Value {
-    let mut told = serde_json::json!(rules);
-    if let Some(kinds) = told.as_object_mut() {
-        for kind in KINDS {
-            kinds.entry(kind).or_insert_with(|| serde_json::Value::Array(Vec::new()));
-        }
-    }
-    told
 }
 
 /// The rules of stored ones: the user's own, and the predefined ones of today as far as he has changed them.

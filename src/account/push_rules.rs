@@ -20,7 +20,8 @@ use crate::{
     Accounts, Error,
     data::{PUSH_RULES, put_global},
     push_defaults::{KINDS, default_push_rules, parse},
-    tables,
+    push_ruleset::PushRules,
+    tables, thread_rules,
     users::refuse_closed,
 };
 
@@ -32,9 +33,9 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn push_rules(&self, user: &UserId) -> Result<Ruleset, Error> {
+    pub async fn push_rules(&self, user: &UserId) -> Result<PushRules, Error> {
         let rules = self.push_rules_but(user, None).await?;
-        Ok(rules.map_or_else(|| default_push_rules(user), |(rules, _)| rules))
+        Ok(rules.map_or_else(|| PushRules::predefined(user), |(rules, _)| rules))
     }
 
     /// The same, and when they were changed last; nothing if that is what somebody knows.
@@ -45,14 +46,18 @@ impl Accounts {
         &self,
         user: &UserId,
         known: Option<Position>,
-    ) -> Result<Option<(Ruleset, Position)>, Error> {
+    ) -> Result<Option<(PushRules, Position)>, Error> {
         let row = self.inner.store.get(&tables::DATA, &(user.as_str(), PUSH_RULES)).await?;
         let position = row.as_ref().map_or(Position::START, |row| row.position);
-        let rules = || row.as_ref().map_or_else(|| default_push_rules(user), |row| parse(&row.value, user));
+        let rules = || match &row {
+            Some(row) => PushRules::read(&row.value, user),
+            None => PushRules::predefined(user),
+        };
         Ok((known != Some(position)).then(|| (rules(), position)))
     }
 
-    /// Changes a user's push rules. `change` may run several times, each time on fresh rules.
+    /// Changes a user's push rules of the kinds that the specification has. `change` may run several times, each time on fresh
+    /// rules.
     ///
     /// # Errors
     /// What `change` says, [`Error::Deactivated`], [`Error::Contended`], [`Error::Store`].
@@ -60,6 +65,45 @@ impl Accounts {
         &self,
         user: &UserId,
         change: impl Fn(&mut Ruleset) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let changed = |old: Option<&Bytes>| {
+            let mut rules = match old {
+                Some(old) => parse(old, user),
+                None => default_push_rules(user),
+            };
+            change(&mut rules)?;
+            let content = write(rules, old).map_err(|cause| Error::InvalidParam(cause.to_string()))?;
+            Ok(Bytes::from(content))
+        };
+        self.change_rules_content(user, changed).await
+    }
+
+    /// Changes one of a user's push rules about threads, as [`Accounts::change_push_rules`].
+    ///
+    /// # Errors
+    /// As there; [`Error::NotFound`] when it is not there.
+    pub async fn change_rule_about_threads(
+        &self,
+        user: &UserId,
+        id: &str,
+        change: impl Fn(&mut ConditionalPushRule),
+    ) -> Result<(), Error> {
+        let changed = |old: Option<&Bytes>| {
+            let old = old.map_or(&[][..], |old| old);
+            let mut rules = thread_rules::read(old);
+            let Some(rule) = rules.iter_mut().find(|rule| rule.rule_id == id) else {
+                return Err(Error::NotFound("there is no such push rule"));
+            };
+            change(rule);
+            thread_rules::put(old, &rules)
+        };
+        self.change_rules_content(user, changed).await
+    }
+
+    async fn change_rules_content(
+        &self,
+        user: &UserId,
+        change: impl Fn(Option<&Bytes>) -> Result<Bytes, Error>,
     ) -> Result<(), Error> {
         let key = (user.as_str(), PUSH_RULES);
         let mut attempts = Attempts::default();
@@ -69,13 +113,7 @@ impl Accounts {
             let mut found = self.inner.store.read(reads).await?;
             let (row, old) = (found.take(row)?, found.take(old)?);
             refuse_closed(user, row.as_ref())?;
-            let mut rules = match &old {
-                Some(row) => parse(&row.value, user),
-                None => default_push_rules(user),
-            };
-            change(&mut rules)?;
-            let content = write(rules, old.as_ref().map(|old| &old.value))
-                .map_err(|cause| Error::InvalidParam(cause.to_string()))?;
+            let content = change(old.as_ref().map(|old| &old.value))?;
             let had = old.as_ref().map_or(0, |old| old.value.len());
             if content.len() > MAX_BYTES.max(had) {
                 return Err(Error::TooLarge("push rules have at most 256 KiB in all"));
@@ -84,7 +122,7 @@ impl Accounts {
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), row.as_ref());
             batch.require(&tables::DATA, &key, old.as_ref());
-            put_global(&mut batch, user, PUSH_RULES, Bytes::from(content), old.as_ref());
+            put_global(&mut batch, user, PUSH_RULES, content, old.as_ref());
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -98,7 +136,7 @@ type List = Vec<Box<RawValue>>;
 
 /// The content that these rules make of the old one. What was not read there stays: rules come behind the others
 /// of their kind, unless one of them has their id now.
-fn write(rules: Ruleset, old: Option<&Bytes>) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn write(rules: Ruleset, old: Option<&Bytes>) -> Result<Vec<u8>, serde_json::Error> {
     let written = to_raw_value(&PushRulesEventContent::new(rules))?;
     let mut content: Object = old.and_then(|old| serde_json::from_slice(old).ok()).unwrap_or_default();
     let mut global: Object = read_field(&content, "global");

@@ -16,7 +16,7 @@ impl Accounts {
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#room-upgrades>
     pub async fn carry_over(&self, user: &UserId, old_room: &RoomId, new_room: &RoomId) -> Result<(), Error> {
         let rules = self.push_rules(user).await?;
-        if let Some(rule) = rules.room.iter().find(|rule| rule.rule_id == old_room) {
+        if let Some(rule) = rules.rules.room.iter().find(|rule| rule.rule_id == old_room) {
             let change = |rules: &mut Ruleset| {
                 let copy = NewSimplePushRule::new(new_room.to_owned(), rule.actions.clone());
                 put_push_rule(rules, NewPushRule::Room(copy), None, None)

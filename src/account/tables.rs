@@ -38,6 +38,13 @@ pub(crate) static ROOM_DATA: Table<(String, String, String), Stamped<Bytes>> =
 /// All account data of a user, global and of rooms, by when it was set: what `/sync` reads; key: user id, position.
 pub(crate) static DATA_LOG: Table<(String, Position), DataLogRow> =
     Table::new(116, "account.data_log", Tuning::Append);
+/// Threads to which a user subscribed, and those that he has left since; key: user id, room id, what the thread begins
+/// with; value: what it is to him, and since when.
+pub(crate) static THREAD_SUBSCRIPTIONS: Table<(String, String, String), Stamped<ThreadRow>> =
+    Table::new(145, "account.thread_subscriptions", Tuning::Small);
+/// The same by when it changed last: what clients are told; key: user id, position.
+pub(crate) static THREAD_LOG: Table<(String, Position), ThreadLogRow> =
+    Table::new(146, "account.thread_log", Tuning::Append);
 /// Filters; key: user id, filter id (a hash of the filter, so equal filters are one); value: its JSON.
 pub(crate) static FILTERS: Table<(String, String), Bytes> = Table::new(109, "account.filters", Tuning::Small);
 /// Registration tokens; key: authority, token.
@@ -251,6 +258,28 @@ pub(crate) struct DataLogRow {
 }
 row!(DataLogRow, schema = 1);
 
+/// What a thread is to a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ThreadRow {
+    /// He has left it.
+    Left,
+    /// He chose to hear of it.
+    Manual,
+    /// A client of his chose so.
+    Automatic,
+}
+row!(ThreadRow, schema = 1);
+
+/// Which thread's row changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ThreadLogRow {
+    /// The room.
+    pub(crate) room: String,
+    /// What the thread begins with.
+    pub(crate) thread: String,
+}
+row!(ThreadLogRow, schema = 1);
+
 /// A token that proves a user's identity to a third party.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OpenIdRow {
@@ -400,6 +429,8 @@ pub fn checks() -> Vec<TableCheck> {
         DATA.check(),
         ROOM_DATA.check(),
         DATA_LOG.check(),
+        THREAD_SUBSCRIPTIONS.check(),
+        THREAD_LOG.check(),
         FILTERS.check(),
         REGISTRATION_TOKENS.check(),
         OPENID.check(),
@@ -463,6 +494,11 @@ mod tests {
         assert_eq!(&token.encode()[..], b"\x01\x01\x01\x00\x00");
         let openid = OpenIdRow { user: "@a:b".into(), expires_ms: 4 };
         assert_eq!(&openid.encode()[..], b"\x01\x04@a:b\x04");
+        assert_eq!(&ThreadRow::Left.encode()[..], b"\x01\x00");
+        assert_eq!(&ThreadRow::Manual.encode()[..], b"\x01\x01");
+        assert_eq!(&ThreadRow::Automatic.encode()[..], b"\x01\x02");
+        let listed = ThreadLogRow { room: "!a:b".into(), thread: "$c".into() };
+        assert_eq!(&listed.encode()[..], b"\x01\x04!a:b\x02$c");
         let registered = RegisteredRow { user: "@a:b".into(), device: None, stamp: [7; 32] };
         let session = InteractiveRow {
             operation: "r".into(),

@@ -201,6 +201,8 @@ impl Accounts {
             batch.delete_prefix(&tables::DATA, user.as_str());
             batch.delete_prefix(&tables::ROOM_DATA, user.as_str());
             batch.delete_prefix(&tables::DATA_LOG, user.as_str());
+            batch.delete_prefix(&tables::THREAD_SUBSCRIPTIONS, user.as_str());
+            batch.delete_prefix(&tables::THREAD_LOG, user.as_str());
             batch.delete_prefix(&tables::FILTERS, user.as_str());
             batch.delete_prefix(&tables::DATA_USE, user.as_str());
             self.inner.rooms.put_erasure(&mut batch, user);

@@ -15,7 +15,7 @@ const VERSIONS: [&str; 19] = [
 ];
 
 /// Unstable names of what this server serves; clients that know the versions need none of them.
-const UNSTABLE_FEATURES: [&str; 13] = [
+const UNSTABLE_FEATURES: [&str; 15] = [
     // Private read receipts.
     "org.matrix.msc2285.stable",
     // Types of rooms in the directory.
@@ -35,6 +35,9 @@ const UNSTABLE_FEATURES: [&str; 13] = [
     // Whose invites users take.
     "org.matrix.msc4155",
     "org.matrix.msc4380.stable",
+    // Subscriptions to threads, and what sliding sync tells of them.
+    "org.matrix.msc4306",
+    "org.matrix.msc4308",
     // Sliding sync, in its simplified form.
     "org.matrix.simplified_msc3575",
     // Profile fields.

@@ -52,6 +52,7 @@ mod sign_in_pages;
 mod state;
 mod summary;
 mod tags;
+mod threads;
 mod to_device;
 mod upgrade;
 mod user_directory;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use account::{Error, put_push_rule, rules_as_told};
+use account::{Error, POSTCONTENT, PushRules, put_push_rule};
 use ruma::{
     api::client::push::{
         PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, set_pushrule,
         set_pushrule_actions, set_pushrule_enabled,
     },
-    push::{AnyPushRuleRef, RemovePushRuleError, RuleKind, Ruleset},
+    push::{AnyPushRuleRef, ConditionalPushRule, RemovePushRuleError, RuleKind, Ruleset},
 };
 use serde_json::json;
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
@@ -22,7 +22,7 @@ const NO_RULE: &str = "there is no such push rule";
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrules>
 pub(crate) async fn all(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let rules = api.accounts.push_rules(&call.caller.user_id).await?;
-    Ok(json_response(StatusCode::OK, &json!({ "global": rules_as_told(&rules) })))
+    Ok(json_response(StatusCode::OK, &json!({ "global": rules.told() })))
 }
 
 /// `GET /_matrix/client/v3/pushrules/global/`: all rules, without the scope.
@@ -30,7 +30,7 @@ pub(crate) async fn all(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Resp
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobal>
 pub(crate) async fn global(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let rules = api.accounts.push_rules(&call.caller.user_id).await?;
-    Ok(json_response(StatusCode::OK, &rules_as_told(&rules)))
+    Ok(json_response(StatusCode::OK, &rules.told()))
 }
 
 /// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: one rule.
@@ -41,12 +41,21 @@ pub(crate) async fn get(
     call: Call<get_pushrule::v3::Request, User>,
 ) -> Result<get_pushrule::v3::Response, ApiError> {
     let rules = api.accounts.push_rules(&call.caller.user_id).await?;
-    let rule = find(&rules, call.request.kind, &call.request.rule_id)?;
+    let rule = find(&rules, &call.request.kind, &call.request.rule_id)?;
     Ok(get_pushrule::v3::Response::new(PushRule::from(rule.to_owned())))
 }
 
-fn find<'a>(rules: &'a Ruleset, kind: RuleKind, id: &str) -> Result<AnyPushRuleRef<'a>, ApiError> {
-    rules.get(kind, id).ok_or_else(|| Error::NotFound(NO_RULE).into())
+fn find<'a>(rules: &'a PushRules, kind: &RuleKind, id: &str) -> Result<AnyPushRuleRef<'a>, ApiError> {
+    let rule = match is_about_threads(kind) {
+        // They are made as those of the first kind.
+        true => rules.postcontent.iter().find(|rule| rule.rule_id == id).map(AnyPushRuleRef::Override),
+        false => rules.rules.get(kind.clone(), id),
+    };
+    rule.ok_or_else(|| Error::NotFound(NO_RULE).into())
+}
+
+fn is_about_threads(kind: &RuleKind) -> bool {
+    kind.as_str() == POSTCONTENT
 }
 
 /// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: adds or changes a rule.
@@ -89,7 +98,7 @@ pub(crate) async fn get_enabled(
     call: Call<get_pushrule_enabled::v3::Request, User>,
 ) -> Result<get_pushrule_enabled::v3::Response, ApiError> {
     let rules = api.accounts.push_rules(&call.caller.user_id).await?;
-    let rule = find(&rules, call.request.kind, &call.request.rule_id)?;
+    let rule = find(&rules, &call.request.kind, &call.request.rule_id)?;
     Ok(get_pushrule_enabled::v3::Response::new(rule.enabled()))
 }
 
@@ -101,6 +110,11 @@ pub(crate) async fn set_enabled(
     call: Call<set_pushrule_enabled::v3::Request, User>,
 ) -> Result<set_pushrule_enabled::v3::Response, ApiError> {
     let set_pushrule_enabled::v3::Request { kind, rule_id, enabled, .. } = call.request;
+    if is_about_threads(&kind) {
+        let change = |rule: &mut ConditionalPushRule| rule.enabled = enabled;
+        api.accounts.change_rule_about_threads(&call.caller.user_id, &rule_id, change).await?;
+        return Ok(set_pushrule_enabled::v3::Response::new());
+    }
     let change = |rules: &mut Ruleset| {
         rules.set_enabled(kind.clone(), &rule_id, enabled).map_err(|_| Error::NotFound(NO_RULE))
     };
@@ -116,7 +130,7 @@ pub(crate) async fn get_actions(
     call: Call<get_pushrule_actions::v3::Request, User>,
 ) -> Result<get_pushrule_actions::v3::Response, ApiError> {
     let rules = api.accounts.push_rules(&call.caller.user_id).await?;
-    let rule = find(&rules, call.request.kind, &call.request.rule_id)?;
+    let rule = find(&rules, &call.request.kind, &call.request.rule_id)?;
     Ok(get_pushrule_actions::v3::Response::new(rule.actions().to_owned()))
 }
 
@@ -128,6 +142,11 @@ pub(crate) async fn set_actions(
     call: Call<set_pushrule_actions::v3::Request, User>,
 ) -> Result<set_pushrule_actions::v3::Response, ApiError> {
     let set_pushrule_actions::v3::Request { kind, rule_id, actions, .. } = call.request;
+    if is_about_threads(&kind) {
+        let change = |rule: &mut ConditionalPushRule| rule.actions = actions.clone();
+        api.accounts.change_rule_about_threads(&call.caller.user_id, &rule_id, change).await?;
+        return Ok(set_pushrule_actions::v3::Response::new());
+    }
     let change = |rules: &mut Ruleset| {
         rules.set_actions(kind.clone(), &rule_id, actions.clone()).map_err(|_| Error::NotFound(NO_RULE))
     };

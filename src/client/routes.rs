@@ -9,7 +9,7 @@ use crate::{
     ClientApi, account_data, accounts, backups, capabilities, contacts, create, dehydrated, delayed, devices,
     directory, discovery, email_page, fallback, filters, hierarchy, history, keys, login, membership, misc,
     moderation, notices, notifications, presence, profile, push_rules, receipts, register, relations, search,
-    send, shared_secret, sign_in_pages, state, summary, tags, to_device, upgrade, user_directory,
+    send, shared_secret, sign_in_pages, state, summary, tags, threads, to_device, upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -32,6 +32,8 @@ const DELAYED_SEND: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_
 const DEHYDRATED: &str = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device";
 const DEHYDRATED_EVENTS: &str =
     "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{device_id}/events";
+const THREAD_SUBSCRIPTION: &str =
+    "/_matrix/client/unstable/io.element.msc4306/rooms/{room}/thread/{event}/subscription";
 const NOTICE: &str = "/_synapse/admin/v1/send_server_notice";
 const NOTICE_ONCE: &str = "/_synapse/admin/v1/send_server_notice/{txn_id}";
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
@@ -242,6 +244,9 @@ fn in_rooms(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .ruma(relations::related_so)
         .ruma(relations::related_so_of_type)
         .ruma(relations::threads)
+        .raw(Method::GET, THREAD_SUBSCRIPTION, threads::subscription)
+        .raw(Method::PUT, THREAD_SUBSCRIPTION, threads::subscribe)
+        .raw(Method::DELETE, THREAD_SUBSCRIPTION, threads::unsubscribe)
         .ruma(receipts::receipt)
         .ruma(receipts::read_markers)
         .raw_ruma::<c::typing::create_typing_event::v3::Request, _, _, _>(receipts::typing)

@@ -62,7 +62,14 @@ impl Encryption {
             let mut batch = Batch::new();
             let accounts = &self.inner.accounts;
             accounts.require_device(&mut batch, user, own).await?;
-            accounts.put_dehydrated_device(&mut batch, user, &device, name.as_deref()).await?;
+            match accounts.put_dehydrated_device(&mut batch, user, &device, name.as_deref()).await {
+                Err(account::Error::Contended) => {
+                    self.again(&mut attempts).await?;
+                    accounts.end_dehydrated_device(user).await?;
+                    continue;
+                }
+                put => put?,
+            }
             batch.put(&DEHYDRATED, &(user.as_str(), device.as_str()), &data);
             self.put_identity(&mut batch, user, &device, &identity).await?;
             self.put_one_time(&mut batch, user, &device, &one_time, false).await?;

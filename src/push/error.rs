@@ -6,6 +6,9 @@ pub enum Error {
     /// `from` is no token of a list of notifications.
     #[error("`from` is not a token of this list")]
     BadToken,
+    /// The event for which a client would subscribe its user to a thread is not in it.
+    #[error("the event is not in the thread")]
+    NotInThread,
     /// A pusher cannot be kept; the text is public.
     #[error("invalid: {0}")]
     Invalid(&'static str),

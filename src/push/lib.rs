@@ -6,6 +6,8 @@
 //!
 //! Push rules as users keep them are account data, with their verbs in `account`.
 //!
+//! Threads ring as their subscriptions say (`threads`), for those who have any.
+//!
 //! Reading order: [`Push::unread`], then `rules` (what a user's rules say of an event), `facts` (what they look at) and
 //! `glob`.
 //!
@@ -19,6 +21,7 @@ mod notifications;
 mod push;
 mod pushers;
 mod rules;
+mod threads;
 mod unread;
 mod unreads;
 

@@ -6,7 +6,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#listing-notifications>
 
 use std::{
-    collections::{BinaryHeap, HashSet, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     str::FromStr,
     sync::Arc,
 };
@@ -206,6 +206,10 @@ impl Push {
 
         let rows: Vec<_> = entries.iter().map(|entry| (room, *entry)).collect();
         let events = self.rooms().events_of(&rows).await?;
+        let subscribed = match rules.needs_threads {
+            true => self.subscribed(user, &events).await?,
+            false => HashMap::new(),
+        };
         let mut found: Vec<(Entry, Arc<StoredEvent>, Vec<Action>)> = Vec::new();
         for (entry, event) in entries.iter().zip(events) {
             let is_nothing = event.meta().redacted_by.is_some() || ignored.contains(event.sender());
@@ -217,7 +221,13 @@ impl Push {
                 true => self.power((room, entry.current)).await?,
                 false => None,
             };
-            let around = Surroundings { user, name: name.as_deref(), members, power: power.as_ref() };
+            let around = Surroundings {
+                user,
+                name: name.as_deref(),
+                members,
+                power: power.as_ref(),
+                subscribed: subscribed.get(&event.serial()).copied(),
+            };
             if let Some(rule) = rules.find(&facts, &around).filter(|rule| rule.notifies) {
                 found.push((*entry, event, rule.actions.clone()));
             }

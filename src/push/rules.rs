@@ -7,7 +7,7 @@
 
 use std::{ops::RangeBounds, sync::Arc};
 
-use account::Accounts;
+use account::{Accounts, PushRules, THREAD_SUBSCRIPTION};
 use base::{Cache, Caches};
 use pdu::RoomPower;
 use ruma::{
@@ -35,6 +35,8 @@ pub(crate) struct Rules {
     pub(crate) needs_members: bool,
     /// Whether one asks for the power of the sender that the predefined ones would not.
     pub(crate) needs_power: bool,
+    /// Whether it matters which threads the user is subscribed to.
+    pub(crate) needs_threads: bool,
 }
 
 /// A rule.
@@ -63,6 +65,8 @@ enum Condition {
     Permission(String),
     Room(OwnedRoomId),
     Sender(OwnedUserId),
+    /// The event is in a thread that the user is, or is not, subscribed to.
+    Subscribed(bool),
     Never,
 }
 
@@ -77,13 +81,16 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) members: Option<u64>,
     /// Who has which power there.
     pub(crate) power: Option<&'a RoomPower>,
+    /// Whether he is subscribed to the thread that it is in, if it is in one.
+    pub(crate) subscribed: Option<bool>,
 }
 
 impl Rules {
     /// Makes the rules of a user ready.
-    pub(crate) fn new(ruleset: &Ruleset, user: &UserId) -> Self {
+    pub(crate) fn new(all: &PushRules, user: &UserId) -> Self {
+        let ruleset = &all.rules;
         let mut rules: Vec<Rule> = Vec::new();
-        for rule in ruleset.iter().filter(|rule| rule.enabled()) {
+        for rule in in_order(all).filter(|rule| rule.enabled()) {
             let conditions = conditions_of(rule, user);
             if conditions.iter().any(|condition| matches!(condition, Condition::Never)) {
                 continue;
@@ -100,11 +107,12 @@ impl Rules {
         }
         let has = |is_it: fn(&Condition) -> bool| rules.iter().any(|rule| rule.conditions.iter().any(is_it));
         let needs_members = has(|condition| matches!(condition, Condition::Members(_)));
+        let needs_threads = has(|condition| matches!(condition, Condition::Subscribed(_)));
         let own = ruleset.iter().filter(|rule| !rule.is_server_default() && rule.enabled());
         let needs_power = own
             .flat_map(|rule| conditions_of(rule, user))
             .any(|condition| matches!(condition, Condition::Permission(_)));
-        Self { rules, needs_members, needs_power }
+        Self { rules, needs_members, needs_power, needs_threads }
     }
 
     /// The rule that decides what happens to an event of somebody else; none: nothing does.
@@ -138,6 +146,15 @@ impl Rules {
     }
 }
 
+/// A user's rules, the most important first.
+fn in_order(all: &PushRules) -> impl Iterator<Item = AnyPushRuleRef<'_>> {
+    let is_before =
+        |rule: &AnyPushRuleRef<'_>| matches!(rule, AnyPushRuleRef::Override(_) | AnyPushRuleRef::Content(_));
+    let before = all.rules.iter().filter(is_before);
+    let after = all.rules.iter().filter(move |rule| !is_before(rule));
+    before.chain(all.postcontent.iter().map(AnyPushRuleRef::Override)).chain(after)
+}
+
 fn conditions_of(rule: AnyPushRuleRef<'_>, user: &UserId) -> Vec<Condition> {
     match rule {
         AnyPushRuleRef::Override(rule) | AnyPushRuleRef::Underride(rule) => {
@@ -168,6 +185,10 @@ impl Condition {
             PushCondition::ContainsDisplayName => Self::MyName,
             PushCondition::RoomMemberCount(of) => Self::Members(of.is),
             PushCondition::SenderNotificationPermission(of) => Self::Permission(of.key.to_string()),
+            other if other.kind() == THREAD_SUBSCRIPTION => {
+                let data = other.data();
+                data.get("subscribed").and_then(Value::as_bool).map_or(Self::Never, Self::Subscribed)
+            }
             _ => Self::Never,
         }
     }
@@ -207,6 +228,7 @@ impl Condition {
             }
             Self::Room(room) => facts.event.room_id() == room,
             Self::Sender(sender) => facts.event.sender() == sender,
+            Self::Subscribed(wanted) => around.subscribed == Some(*wanted),
             Self::Never => false,
         }
     }
@@ -245,7 +267,7 @@ impl RulesCache {
         };
         // Whose they are is put in when they are asked, and makes no difference here.
         let anybody = ruma::user_id!("@user:example.org");
-        let rules = Rules::new(&account::default_push_rules(anybody), anybody);
+        let rules = Rules::new(&PushRules::predefined(anybody), anybody);
         // Of messages in rooms of two they make more noise, not more notifications.
         let predefined = Arc::new(Rules { needs_members: false, ..rules });
         Self { users: Cache::new(caches, "push_rules", bytes, owned), predefined }
@@ -290,7 +312,7 @@ impl RulesCache {
 }
 
 /// Whether a user has changed nothing.
-fn is_predefined(ruleset: &Ruleset, user: &UserId) -> bool {
+fn is_predefined(rules: &PushRules, user: &UserId) -> bool {
     let json = |ruleset: &Ruleset| serde_json::to_string(ruleset).ok();
-    json(ruleset) == json(&account::default_push_rules(user))
+    rules.postcontent.is_empty() && json(&rules.rules) == json(&account::default_push_rules(user))
 }

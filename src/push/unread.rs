@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use account::thread_subscriptions_in;
 use pdu::RoomPower;
 use room::{
     EventSerial, Order, RoomSerial, Root,
@@ -127,7 +128,7 @@ impl Push {
             })
             .collect();
         self.read_receipts(user, &mut rooms).await?;
-        for index in self.read_on(user, &mut rooms).await? {
+        for index in self.read_on(user, &rules, &mut rooms).await? {
             let room = &mut rooms[index];
             (room.known, room.name) = (None, None);
         }
@@ -152,7 +153,10 @@ impl Push {
         let holds = known.entered == row.position
             && Arc::ptr_eq(&known.rules, rules)
             && (Arc::ptr_eq(&known.ignored, ignored) || known.ignored == *ignored)
-            && self.store().moved(lacking_moved(), known.through) == Moved::No;
+            && self.store().moved(lacking_moved(), known.through) == Moved::No
+            && (!rules.needs_threads
+                || self.store().moved(thread_subscriptions_in(user, &row.room_id), known.through)
+                    == Moved::No);
         holds.then_some(known)
     }
 
@@ -183,7 +187,12 @@ impl Push {
     /// Reads what came since it was counted. Answers with the rooms that have to be counted anew: too much has come, the
     /// user is called otherwise now, or something was emptied that he had said, and by which he had read what was before
     /// it, or by which something may have been in a thread.
-    async fn read_on(&self, user: &UserId, rooms: &mut [Room<'_>]) -> Result<Vec<usize>, Error> {
+    async fn read_on(
+        &self,
+        user: &UserId,
+        rules: &Rules,
+        rooms: &mut [Room<'_>],
+    ) -> Result<Vec<usize>, Error> {
         let mut moved = Vec::new();
         for (index, room) in rooms.iter().enumerate() {
             let Some(known) = &room.known else { continue };
@@ -207,11 +216,16 @@ impl Push {
                 false => rooms[index].entries = recent.entries,
             }
         }
-        behind.extend(self.with_news_of_himself(user, rooms).await?);
+        behind.extend(self.with_news_of_himself(user, rules, rooms).await?);
         Ok(behind)
     }
 
-    async fn with_news_of_himself(&self, user: &UserId, rooms: &[Room<'_>]) -> Result<Vec<usize>, Error> {
+    async fn with_news_of_himself(
+        &self,
+        user: &UserId,
+        rules: &Rules,
+        rooms: &[Room<'_>],
+    ) -> Result<Vec<usize>, Error> {
         let entries = rooms.iter().enumerate().flat_map(|(index, room)| {
             room.entries.iter().map(move |entry| (index, (room.asked.row.room, entry.event)))
         });
@@ -225,7 +239,7 @@ impl Push {
             } else if let Some(id) = event.pdu().redacts().filter(|_| event.kind() == REDACTION) {
                 // By what was emptied something may have been in a thread.
                 let mut unread = rooms[index].known.iter().flat_map(|known| known.unread.iter());
-                if unread.any(|unread| unread.beside && unread.thread.is_some()) {
+                if rules.needs_threads || unread.any(|unread| unread.beside && unread.thread.is_some()) {
                     found.push(index);
                 }
                 redacting.push(index);
@@ -316,6 +330,14 @@ impl Push {
             judged.push(of_room);
         }
         self.find_names(user, rooms, &judged).await?;
+        let subscribed = match rules.needs_threads {
+            true => {
+                let judged = judged.iter().flatten().filter(|(.., facts)| facts.is_some());
+                let events: Vec<_> = judged.map(|(_, event, _)| event.clone()).collect();
+                self.subscribed(user, &events).await?
+            }
+            false => HashMap::new(),
+        };
         let mut powers = HashMap::new();
         for ((room, members), judged) in rooms.iter_mut().zip(members).zip(judged) {
             if judged.len() > MOST_AT_ONCE {
@@ -330,7 +352,8 @@ impl Push {
                         powers.insert(at, self.power(at).await?);
                     }
                     let power = powers.get(&at).and_then(Option::as_ref);
-                    let around = Surroundings { user, name: name.as_deref(), members, power };
+                    let subscribed = subscribed.get(&event.serial()).copied();
+                    let around = Surroundings { user, name: name.as_deref(), members, power, subscribed };
                     let rule = rules.find(&facts, &around).filter(|rule| rule.notifies);
                     rule.map(|rule| Step::Notifies { event, highlights: rule.highlights })
                 } else if event.kind() == REDACTION {

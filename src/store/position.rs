@@ -121,7 +121,8 @@ impl Topic {
     /// What every commit with positions wakes. It is in no log and nobody is told whether it has moved.
     pub(crate) const ANY: Self = Self { kind: 0, id: 0 };
 
-    /// Another sort of thing. Kinds: below 16 this crate, `room` 16–31, `audit` 32–35, `to_device` 40–41, `media` 48–51, `mail` 56.
+    /// Another sort of thing. Kinds: below 16 this crate, `room` 16–31, `audit` 32–35, `to_device` 40–41, `media` 48–51, `mail` 56,
+    /// `account` 60.
     #[must_use]
     pub fn new(kind: u8, name: &str) -> Self {
         Self { kind, id: finish(fnv(FNV_START, name.as_bytes())) }

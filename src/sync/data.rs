@@ -106,8 +106,7 @@ impl Syncs {
         }
         if since.is_none() && !new.global.iter().any(|(kind, _)| kind == PUSH_RULES) {
             let rules = self.accounts().push_rules(user).await?;
-            let content = serde_json::json!({ "global": account::rules_as_told(&rules) });
-            new.global.push((PUSH_RULES.to_owned(), Bytes::from(content.to_string())));
+            new.global.push((PUSH_RULES.to_owned(), rules.content()));
         }
         Ok(new)
     }

@@ -11,18 +11,19 @@ use serde::Deserialize;
 use store::Position;
 use web::{ApiError, Body, RawCall, Response, Routes, User, json_bytes};
 
-use crate::{Answer, Error, SlidingBody, SlidingRequest, StateAfter, SyncFilter, SyncRequest, Syncs, older};
+use crate::{
+    Answer, Error, SlidingBody, SlidingRequest, StateAfter, SyncFilter, SyncRequest, Syncs, older, threads,
+};
 
 /// Where clients ask for sliding sync.
 const SLIDING: &str = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
 
 /// `/sync`, sliding sync and what came before them, over these.
 pub fn routes(syncs: Arc<Syncs>) -> Routes<Syncs> {
-    let routes = Routes::new(syncs).raw_ruma::<sync_events::v3::Request, _, _, _>(sync).raw(
-        Method::POST,
-        SLIDING,
-        sliding_sync,
-    );
+    let routes = Routes::new(syncs)
+        .raw_ruma::<sync_events::v3::Request, _, _, _>(sync)
+        .raw(Method::POST, SLIDING, sliding_sync)
+        .raw(Method::GET, threads::REST, threads::rest);
     older::routes(routes)
 }
 

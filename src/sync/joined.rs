@@ -9,19 +9,16 @@ use std::{collections::HashSet, sync::Arc};
 use encryption::Between;
 use push::Counts;
 use room::{
-    EventSerial, RoomSerial, Root,
+    EventSerial, Root,
     read::{
         event::StoredEvent,
         filter::LazyMembers,
         receipts::{Receipt, ReceiptQuery},
-        room::RoomInfo,
         summary::RoomNaming,
         timeline::{Recent, RecentQuery},
         token::Token,
         view::Look,
-        visibility::Sight,
     },
-    tables::Membership,
 };
 use ruma::{OwnedRoomId, OwnedUserId};
 use store::Position;
@@ -31,10 +28,8 @@ use crate::{
     data::Items,
     lazy::Known,
     rooms::{Extent, RoomPlan, Scene},
+    timelines::{self, Kept, MAX_ROWS, Sighted, end_of},
 };
-
-/// The most rows that are looked at for a room's timeline when not every event passes.
-const MAX_ROWS: usize = 120;
 
 /// What a room tells.
 #[derive(Debug)]
@@ -93,7 +88,7 @@ impl RoomPart {
 /// The timeline of one room, chosen from its newest rows.
 struct Chosen {
     /// Oldest first.
-    events: Vec<(Arc<StoredEvent>, Sight)>,
+    events: Vec<Sighted>,
     limited: bool,
     prev_batch: Token,
     /// The state before the first of the events.
@@ -144,7 +139,7 @@ impl Syncs {
             if scene.request.filter.state.lazy != LazyMembers::Off {
                 self.add_lazy_members(scene, &rooms, &chosen, &namings, &mut states).await?;
             }
-            Ok((chosen, self.shown(scene, states).await?, namings))
+            Ok((chosen, timelines::shown(self.rooms(), scene.user(), states).await?, namings))
         };
         let has_missed_typing = scene.since.is_some_and(|since| self.rooms().may_have_missed_typing(since));
         // The one waits for the store while the other works.
@@ -153,7 +148,8 @@ impl Syncs {
         for (index, unread) in unread {
             parts[index].unread = Some(unread);
         }
-        let mut timelines = self.dress(scene, &mut chosen).await?.into_iter();
+        let events = chosen.iter_mut().map(|chosen| std::mem::take(&mut chosen.events)).collect();
+        let mut dressed = timelines::dressed(self.rooms(), &scene.viewer(), events).await?.into_iter();
 
         for ((index, receipts), typing) in heard.into_iter().zip(receipts).zip(typing) {
             parts[index].receipts = receipts;
@@ -161,7 +157,7 @@ impl Syncs {
         }
         for (((index, chosen), state), naming) in moved.iter().zip(chosen).zip(states).zip(namings) {
             let part = &mut parts[*index];
-            part.timeline = timelines.next().unwrap_or_default();
+            part.timeline = dressed.next().unwrap_or_default();
             part.limited = chosen.limited;
             part.between = members_between(&plans[*index], &chosen);
             part.prev_batch = chosen.prev_batch;
@@ -172,34 +168,9 @@ impl Syncs {
                 part.typing = self.typing(scene, &plans[*index], None);
             }
         }
-        self.aggregate(scene, &mut parts).await?;
+        let limited = parts.iter_mut().filter(|part| part.limited).map(|part| &mut part.timeline);
+        timelines::aggregate_timelines(self.rooms(), &scene.viewer(), limited.collect()).await?;
         Ok(parts)
-    }
-
-    /// Adds what is told of the events' relations, where a timeline leaves events out: there the
-    /// client cannot know of them by itself.
-    async fn aggregate(&self, scene: &Scene<'_>, parts: &mut [RoomPart]) -> Result<(), Error> {
-        let limited: Vec<usize> = (0..parts.len())
-            .filter(|index| parts[*index].limited && !parts[*index].timeline.is_empty())
-            .collect();
-        let rooms: Vec<_> = limited.iter().map(|index| parts[*index].timeline[0].event.room()).collect();
-        let have = self.rooms().have_relations(&rooms).await?;
-        let wanted: Vec<usize> =
-            limited.into_iter().zip(have).filter(|(_, have)| *have).map(|(index, _)| index).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let lengths: Vec<usize> = wanted.iter().map(|index| parts[*index].timeline.len()).collect();
-        let mut all = Vec::with_capacity(lengths.iter().sum());
-        for index in &wanted {
-            all.append(&mut parts[*index].timeline);
-        }
-        self.rooms().aggregate(&scene.viewer(), &mut all).await?;
-        let mut all = all.into_iter();
-        for (index, length) in wanted.into_iter().zip(lengths) {
-            parts[index].timeline = all.by_ref().take(length).collect();
-        }
-        Ok(())
     }
 
     fn wanted_data(&self, scene: &Scene<'_>, plan: &RoomPlan) -> Items {
@@ -230,21 +201,9 @@ impl Syncs {
                 limit: fetch(plan),
             })
             .collect();
-        let recents = self.rooms().recent(&queries).await?;
-        let rows: Vec<_> = rooms
-            .iter()
-            .zip(&recents)
-            .flat_map(|(plan, recent)| recent.entries.iter().map(|entry| (plan.row.room, *entry)))
-            .collect();
-        let events = self.rooms().events_of(&rows).await?;
-        let sights = self.rooms().sights(scene.user(), &events).await?;
-
-        let mut seen = events.into_iter().zip(sights);
-        let chosen = rooms.iter().zip(&recents).map(|(plan, recent)| {
-            let events: Vec<_> = seen.by_ref().take(recent.entries.len()).collect();
-            choose(scene, plan, recent, events)
-        });
-        Ok(chosen.collect())
+        let recents = timelines::newest_rows(self.rooms(), scene.user(), &queries).await?;
+        let chosen = rooms.iter().zip(recents);
+        Ok(chosen.map(|(plan, (recent, events))| choose(scene, plan, &recent, events)).collect())
     }
 
     /// Finds the states that the client has where the rows read so far do not tell.
@@ -360,18 +319,9 @@ impl Syncs {
             return Ok(namings);
         }
         let serials: Vec<_> = wanted.iter().map(|index| rooms[*index].row.room).collect();
-        let infos = self.rooms().room_infos(&serials).await?;
-        let infos: Option<Vec<Arc<RoomInfo>>> = infos.into_iter().collect();
-        let infos = infos.ok_or(room::Error::Inconsistent("a membership names a room that is not there"))?;
-        let known = self.rooms().all_members_of(&serials).await?;
-        let (wanted, infos): (Vec<usize>, Vec<_>) = wanted
-            .into_iter()
-            .zip(infos)
-            .zip(known)
-            .filter_map(|((index, info), all)| Some((index, (info, all?))))
-            .unzip();
-        for (index, naming) in wanted.into_iter().zip(self.rooms().namings(&infos).await?) {
-            namings[index] = Some(naming);
+        for (index, naming) in wanted.into_iter().zip(timelines::whole_namings(self.rooms(), &serials).await?)
+        {
+            namings[index] = naming;
         }
         Ok(namings)
     }
@@ -404,8 +354,9 @@ impl Syncs {
                 owners.push(index);
             }
         }
-        let mut members = self.rooms().members_at(&places).await?;
-        self.add_lacking(chosen, &owners, &places, &mut members).await?;
+        let members =
+            timelines::members_or_as_named(self.rooms(), &places, &owners, |owner| &chosen[owner].events)
+                .await?;
 
         let known: Vec<Known> = rooms
             .iter()
@@ -429,30 +380,6 @@ impl Syncs {
             let unknown: Vec<_> =
                 members.map(|event| event.serial()).filter(|member| !known.has(*member)).collect();
             known.note(unknown, scene.head);
-        }
-        Ok(())
-    }
-
-    /// Senders who are lacking in a room's state are shown as the events have them that what they say stands on.
-    async fn add_lacking(
-        &self,
-        chosen: &[Chosen],
-        owners: &[usize],
-        places: &[(RoomSerial, Root, &ruma::UserId)],
-        members: &mut [Option<Arc<StoredEvent>>],
-    ) -> Result<(), Error> {
-        let mut open = Vec::new();
-        let mut said = Vec::new();
-        for (place, owner) in owners.iter().enumerate().filter(|(place, _)| members[*place].is_none()) {
-            let (_, _, user) = places[place];
-            let of_user = |event: &&Arc<StoredEvent>| event.meta().partial && event.sender() == user;
-            if let Some(event) = chosen[*owner].events.iter().map(|(event, _)| event).find(of_user) {
-                open.push(place);
-                said.push(event);
-            }
-        }
-        for (place, member) in open.into_iter().zip(self.rooms().senders_as_named(&said).await?) {
-            members[place] = member;
         }
         Ok(())
     }
@@ -521,32 +448,6 @@ impl Syncs {
         let own = self.rooms().own_receipts(scene.user(), &asked).await?;
         Ok(own.into_iter().map(|receipts| receipts.into_iter().map(Arc::new).collect()).collect())
     }
-
-    /// The states as the reader may be shown them.
-    async fn shown(
-        &self,
-        scene: &Scene<'_>,
-        states: Vec<Vec<Arc<StoredEvent>>>,
-    ) -> Result<Vec<Vec<Arc<StoredEvent>>>, Error> {
-        if !self.rooms().is_anybody_erased(scene.user()).await? {
-            return Ok(states);
-        }
-        let lengths: Vec<usize> = states.iter().map(Vec::len).collect();
-        let events = states.into_iter().flatten().collect();
-        let mut shown = self.rooms().shown_to(scene.user(), events).await?.into_iter();
-        Ok(lengths.into_iter().map(|length| shown.by_ref().take(length).collect()).collect())
-    }
-
-    /// The timelines with what this reader's copies of the events need.
-    async fn dress(&self, scene: &Scene<'_>, chosen: &mut [Chosen]) -> Result<Vec<Vec<Look>>, Error> {
-        let lengths: Vec<usize> = chosen.iter().map(|chosen| chosen.events.len()).collect();
-        let (events, sights): (Vec<_>, Vec<_>) =
-            chosen.iter().flat_map(|chosen| chosen.events.iter().cloned()).unzip();
-        let memberships: Vec<_> =
-            sights.into_iter().map(|sight| Some(sight.membership.unwrap_or(Membership::Leave))).collect();
-        let mut looks = self.rooms().looks(&scene.viewer(), events, &memberships).await?.into_iter();
-        Ok(lengths.into_iter().map(|length| looks.by_ref().take(length).collect()).collect())
-    }
 }
 
 /// The states between which members came or went, if they did.
@@ -580,44 +481,26 @@ fn known_members(scene: &Scene<'_>, plan: &RoomPlan, chosen: &Chosen) -> Option<
 }
 
 /// Chooses from the newest rows of a room what is sent, and finds the states around it.
-fn choose(
-    scene: &Scene<'_>,
-    plan: &RoomPlan,
-    recent: &Recent,
-    events: Vec<(Arc<StoredEvent>, Sight)>,
-) -> Chosen {
+fn choose(scene: &Scene<'_>, plan: &RoomPlan, recent: &Recent, events: Vec<Sighted>) -> Chosen {
     let filter = &scene.request.filter.timeline;
     let is_off = filter.is_off() || !filter.passes_room(&plan.row.room_id);
     let limit = if is_off { 0 } else { scene.request.filter.timeline_limit() };
-    let passes = |(event, sight): &(Arc<StoredEvent>, Sight)| {
+    let kept = Kept::newest(recent, &events, limit, |(event, sight)| {
         sight.visible && filter.passes(event) && !scene.viewer().is_spared(event)
-    };
-    // What is before a gap does not lead up to what is after it, so it is not sent with it.
-    let gap = recent.entries.iter().rposition(|entry| entry.gap);
-    let passing: Vec<usize> = (0..events.len()).filter(|index| passes(&events[*index])).collect();
-    let after_gap = passing.partition_point(|index| gap.is_some_and(|gap| *index < gap));
-    let kept = &passing[passing.len().saturating_sub(limit).max(after_gap)..];
-    let begins_here = recent.before.is_none()
-        && !recent.more
-        && events.first().is_none_or(|(event, _)| event.kind() == "m.room.create");
+    });
     // A client that goes on from earlier may have a timeline from before the user left, and must not
     // append the whole room to that.
     let is_joined_anew = plan.extent == Extent::Whole && scene.since.is_some();
-    let leaves_out = recent.more
-        || gap.is_some()
-        || kept.len() < passing.len()
-        || is_joined_anew
-        || (plan.extent == Extent::Whole && !begins_here);
+    let leaves_out = kept.leaves_out || is_joined_anew || (plan.extent == Extent::Whole && !kept.begins_here);
     // Who wants no timeline misses none of it. But one that asks for none of a room's events at first
     // may go on from the token that comes with it.
     let wants_timeline = !is_off && (limit > 0 || plan.extent == Extent::Whole);
     let limited = wants_timeline && leaves_out;
 
     // Where the timeline begins: before its first event, or at its end when there is none.
-    let first = kept.first().copied().unwrap_or(events.len());
+    let first = kept.first(&events);
     let before_rows = recent.before.map(|entry| entry.current);
     let first_before = || events.first().map(|(event, _)| event.meta().before);
-    let end = recent.entries.last().map(|entry| entry.current).or(before_rows).unwrap_or_default();
     let start = match first.checked_sub(1) {
         Some(previous) => recent.entries[previous].current,
         None => before_rows.or_else(first_before).unwrap_or_default(),
@@ -632,19 +515,14 @@ fn choose(
         Extent::FullState | Extent::News | Extent::DataOnly => before_rows.or(Some(Root::EMPTY)),
     };
     let members_changed = events.iter().any(|(event, _)| event.membership().is_some());
-    let mut sent: Vec<_> = kept.iter().map(|index| events[*index].0.serial()).collect();
+    let mut sent: Vec<_> = kept.places.iter().map(|index| events[*index].0.serial()).collect();
     sent.sort_unstable();
-    let mut next = kept.iter().peekable();
-    let events = events.into_iter().enumerate();
     Chosen {
-        events: events
-            .filter(|(index, _)| next.next_if_eq(&index).is_some())
-            .map(|(_, event)| event)
-            .collect(),
+        events: kept.of(events),
         limited,
         prev_batch,
         start,
-        end,
+        end: end_of(recent),
         base,
         sent,
         members_changed,

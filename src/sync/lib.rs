@@ -32,6 +32,8 @@ mod sliding;
 mod syncs;
 #[cfg(test)]
 mod tests;
+mod threads;
+mod timelines;
 mod to_device;
 mod typing;
 mod unread;

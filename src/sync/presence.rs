@@ -95,6 +95,14 @@ impl Syncs {
         let limit = filter.limit.unwrap_or(MOST_PRESENT).clamp(1, MOST_PRESENT);
         let rest = keep_earliest(&mut seen, limit).filter(|rest| *rest < scene.head);
         let mut told: Vec<Seen> = seen.into_iter().map(|(_, seen)| seen).collect();
+        let is_told = told.iter().position(|seen| seen.user == *scene.user());
+        if scene.since.is_none() || is_told.is_some() {
+            // What he says of himself with this request he is shown as, though the others are told a moment later.
+            let is_there = |own: &Seen| scene.since.is_some() || own.state != State::Offline;
+            let own = presence.look_up(scene.user()).filter(is_there).filter(|own| is_wanted(&&own.user));
+            is_told.map(|place| told.remove(place));
+            told.extend(own);
+        }
         // Of these it is told once; they are members of few rooms with few members.
         told.extend(silent.into_iter().filter(|seen| is_wanted(&&seen.user)));
         Ok((told, rest))

@@ -36,7 +36,12 @@ pub(crate) struct Scene<'a> {
     pub(crate) ignored: Arc<HashSet<OwnedUserId>>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// One for a client that has nothing.
+    pub(crate) fn anew(request: &'a SyncRequest, head: Position, ignored: Arc<HashSet<OwnedUserId>>) -> Self {
+        Self { request, since: None, present: None, receipts: None, keeps_receipts: false, head, ignored }
+    }
+
     pub(crate) fn viewer(&self) -> Viewer<'_> {
         Viewer { user: &self.request.user, device: Some(&self.request.device), ignored: Some(&self.ignored) }
     }

@@ -133,8 +133,8 @@ impl Syncs {
             user.as_str().len() + id.len() + filter.memory_bytes()
         };
         Self(Arc::new(Inner {
-            watches: Watches::new(caches, part(70)),
-            connections: Connections::new(caches, part(10), &clock),
+            watches: Watches::new(caches, part(55)),
+            connections: Connections::new(metrics, part(25), &clock),
             directs: DirectsCache::new(caches, part(2)),
             rooms,
             accounts,

@@ -77,6 +77,11 @@ impl From<push::Error> for ApiError {
     fn from(error: push::Error) -> ApiError {
         match error {
             push::Error::BadToken => ApiError::invalid_param("`from` is not a token of this list"),
+            push::Error::NotInThread => ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD",
+                "The event is not in the thread",
+            ),
             push::Error::Invalid(message) => ApiError::invalid_param(message),
             push::Error::TooLarge(message) => ApiError::too_large(message),
             push::Error::Room(cause) => cause.into(),
@@ -296,6 +301,11 @@ impl From<account::Error> for ApiError {
             Error::MissingParam(what) => ApiError::missing_param(what),
             Error::InvalidParam(why) => ApiError::invalid_param(why),
             Error::BadRequest(why) => ApiError::bad_json(format!("The body has an unexpected shape: {why}")),
+            Error::UnsubscribedSince => ApiError::new(
+                StatusCode::CONFLICT,
+                "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION",
+                "The thread was left after that event",
+            ),
             Error::TooLarge(what) => ApiError::too_large(what),
             Error::ProfileTooLarge => bad("M_PROFILE_TOO_LARGE", "The profile would be too large".to_owned()),
             Error::Managed(kind) => ApiError::new(

@@ -407,7 +407,7 @@ async fn equal_filters_are_one_and_belong_to_their_user() {
 async fn push_rules_start_with_the_defaults_and_can_be_changed() {
     let town = open_town().await;
     let (user, _) = town.register("hanako", false).await;
-    let before = town.accounts.push_rules(&user).await.unwrap();
+    let before = town.accounts.push_rules(&user).await.unwrap().rules;
     assert!(before.override_.iter().any(|rule| rule.rule_id == ".m.rule.master"));
 
     town.accounts
@@ -418,7 +418,7 @@ async fn push_rules_start_with_the_defaults_and_can_be_changed() {
         .await
         .unwrap();
 
-    let after = town.accounts.push_rules(&user).await.unwrap();
+    let after = town.accounts.push_rules(&user).await.unwrap().rules;
     assert!(after.override_.iter().any(|rule| rule.rule_id == ".m.rule.master" && rule.enabled));
 }
 

@@ -2,20 +2,27 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync> (`RoomSummary`)
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use base::{Cache, Caches};
 use ruma::{OwnedUserId, UserId};
+use serde::Deserialize;
 use store::{Moved, Position, Topic};
 
 use crate::{
     Error, EventSerial, RoomSerial, Rooms,
-    read::{lacking::AllMembers, members::MemberCounts, room::RoomInfo},
-    tables::{Membership, SUMMARIES, Summary},
+    read::{lacking::AllMembers, lookup::StateQuery, members::MemberCounts, room::RoomInfo},
+    tables::{HEADS, MemberRow, Membership, SUMMARIES, Summary},
 };
 
 /// So many heroes a client is told of.
 const HEROES: usize = 5;
+
+/// State that names the members who serve the room and are no people: bots, bridges. The name of MSC4171, and that of before.
+const SERVICE_MEMBERS: [&str; 2] = ["m.member_hints", "io.element.functional_members"];
 
 /// Members and name of a room, the same for all who ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,20 +111,31 @@ impl Rooms {
         Ok(rows.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// The first members of each room, oldest member event first: joined or invited ones, or when there
-    /// are no others, those that left.
+    /// The first members of each room, oldest member event first: joined or invited ones, or when there are no others, first
+    /// those that serve the room, then those that left.
     async fn first_members(
         &self,
         rooms: &[AllMembers],
     ) -> Result<Vec<Vec<(OwnedUserId, EventSerial)>>, Error> {
         let mut answers = Vec::with_capacity(rooms.len());
-        for rows in self.member_rows_of(rooms).await? {
-            let pick = |present: bool| {
+        let all = self.member_rows_of(rooms).await?;
+        let is_present = |row: &MemberRow| matches!(row.membership, Membership::Join | Membership::Invite);
+        // Of two one is the other's hero, whatever he is.
+        let crowd = |rows: &&Vec<(OwnedUserId, MemberRow)>| {
+            rows.iter().filter(|(_, row)| is_present(row)).take(3).count() > 2
+        };
+        let asked: Vec<RoomSerial> =
+            rooms.iter().zip(&all).filter(|(_, rows)| crowd(rows)).map(|(room, _)| room.room()).collect();
+        let mut serving = self.service_members(&asked).await?;
+        for (room, rows) in rooms.iter().zip(all) {
+            let serving = serving.remove(&room.room()).unwrap_or_default();
+            let pick = |present: bool, serves: bool| {
                 let mut rows: Vec<_> = rows
                     .iter()
-                    .filter(|(_, row)| {
-                        matches!(row.membership, Membership::Join | Membership::Invite) == present
+                    .filter(|(user, row)| {
+                        is_present(row) == present
                             && row.membership != Membership::Knock
+                            && (!present || serving.contains(user) == serves)
                     })
                     .map(|(user, row)| (user.clone(), row.event))
                     .collect();
@@ -127,10 +145,48 @@ impl Rooms {
                 rows.shrink_to_fit();
                 rows
             };
-            let present = pick(true);
-            answers.push(if present.len() > 1 { present } else { [present, pick(false)].concat() });
+            let mut first = pick(true, false);
+            for others in [(true, true), (false, false)] {
+                // Nobody is his own.
+                if first.len() < 2 {
+                    first.extend(pick(others.0, others.1));
+                }
+            }
+            first.truncate(HEROES + 1);
+            first.shrink_to_fit();
+            answers.push(first);
         }
         Ok(answers)
+    }
+
+    /// Who serves rooms, of those of them where somebody does.
+    ///
+    /// Proposal: <https://github.com/matrix-org/matrix-spec-proposals/pull/4171>
+    async fn service_members(
+        &self,
+        rooms: &[RoomSerial],
+    ) -> Result<HashMap<RoomSerial, HashSet<OwnedUserId>>, Error> {
+        #[derive(Deserialize)]
+        struct Content {
+            #[serde(default, deserialize_with = "pdu::lenient::list")]
+            service_members: Vec<OwnedUserId>,
+        }
+        if rooms.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let heads = self.store().get_many(&HEADS, rooms).await?;
+        let roots = rooms.iter().zip(heads).filter_map(|(room, head)| Some((*room, head?.current)));
+        let queries: Vec<StateQuery<'_>> = roots
+            .flat_map(|(room, root)| SERVICE_MEMBERS.map(|kind| StateQuery { room, root, kind, key: "" }))
+            .collect();
+        let mut serving: HashMap<RoomSerial, HashSet<OwnedUserId>> = HashMap::new();
+        for (query, event) in queries.iter().zip(self.state_events(&queries).await?) {
+            let content = event.and_then(|event| event.pdu().content_as::<Content>().ok());
+            let Some(Content { service_members }) = content else { continue };
+            // The first of the names that is there has the word.
+            serving.entry(query.room).or_insert_with(|| service_members.into_iter().collect());
+        }
+        Ok(serving)
     }
 }
 

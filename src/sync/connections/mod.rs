@@ -9,6 +9,7 @@
 //! the client begins anew. A connection by which no rooms are asked for needs none of it: its place says all. So the connection
 //! that a client has for keys and messages to its device outlives everything.
 
+mod memory;
 mod recency;
 mod request;
 mod required;
@@ -16,29 +17,40 @@ mod required;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
     fmt,
     str::FromStr,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use base::{Caches, Clock, cache::Held, cache::Holder};
+use base::{Clock, Counter, Instant, Metrics, cache::Held, cache::Holder};
 use parking_lot::Mutex;
 use room::{EventSerial, RoomSerial};
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, UserId};
 use store::{Position, Topic};
+use tracing::warn;
 
-use self::request::MOST_WISHES;
 pub use self::request::{Body as SlidingBody, SlidingRequest};
+use self::{
+    memory::{Memory, Owner},
+    request::MOST_WISHES,
+};
 pub(crate) use self::{
     recency::Recency,
     request::{Filters, Scoped},
     required::Required,
 };
 use crate::Error;
+
+/// The devices of one user have this part of the memory at most. Whoever is in thousands of rooms needs a tenth of a megabyte
+/// for each of his, in the smallest memory there is.
+const PART_OF_ONE: usize = 2;
+
+/// How often it is said that there is not enough memory.
+const SAID_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// So many connections of a device are remembered, those that were used last.
 const MOST_CONNECTIONS: usize = 8;
@@ -199,6 +211,13 @@ pub(crate) struct Place {
 
 const PREFIX: &str = "p1_";
 
+impl Place {
+    /// Up to where whoever has it was told.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{PREFIX}{}_{}_{}_{:x}", self.position.0, self.number, self.step, self.mark)
@@ -279,94 +298,30 @@ impl Connection {
     }
 }
 
-type Owner = (OwnedUserId, OwnedDeviceId);
-
-#[derive(Debug, Default)]
-struct Device {
-    /// Those used last at the end.
-    connections: Vec<Connection>,
-    bytes: usize,
-    used: u64,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    devices: HashMap<Arc<Owner>, Device>,
-    /// Devices in the order in which they were used.
-    used: BTreeMap<u64, Arc<Owner>>,
-    uses: u64,
-    bytes: usize,
-}
-
-fn bytes_of(connections: &[Connection]) -> usize {
-    connections.iter().map(Connection::memory_bytes).sum()
-}
-
-/// The connections of one device have this part of the memory at most.
-const PART_OF_ONE: usize = 8;
-
-/// What a device takes in the tables beside its connections.
-const DEVICE_BYTES: usize = size_of::<Device>() + size_of::<Owner>() + 160;
-
-impl Memory {
-    /// Looks at a device, and charges it as it is then.
-    fn with<T>(
-        &mut self,
-        owner: Owner,
-        most_of_one: usize,
-        look: impl FnOnce(&mut Vec<Connection>) -> T,
-    ) -> T {
-        self.uses += 1;
-        let names = owner.0.as_str().len() + owner.1.as_str().len();
-        let owner = match self.devices.get_key_value(&owner) {
-            Some((known, _)) => known.clone(),
-            None => Arc::new(owner),
-        };
-        let device = self.devices.entry(owner.clone()).or_default();
-        self.used.remove(&device.used);
-        self.bytes = self.bytes.saturating_sub(device.bytes);
-        let answer = look(&mut device.connections);
-        // One that is larger than its part alone is not remembered either: others would go for it.
-        while bytes_of(&device.connections) > most_of_one && !device.connections.is_empty() {
-            device.connections.remove(0);
-        }
-        if device.connections.is_empty() {
-            self.devices.remove(&owner);
-            return answer;
-        }
-        device.bytes = DEVICE_BYTES + names + bytes_of(&device.connections);
-        device.used = self.uses;
-        self.bytes += device.bytes;
-        self.used.insert(self.uses, owner);
-        answer
-    }
-
-    /// Lets those go that were not used for longest, until there are so many bytes.
-    fn shrink_to(&mut self, most: usize) {
-        while self.bytes > most
-            && let Some((_, owner)) = self.used.pop_first()
-        {
-            if let Some(device) = self.devices.remove(&owner) {
-                self.bytes = self.bytes.saturating_sub(device.bytes);
-            }
-        }
-    }
-}
-
 /// The connections of all devices.
 ///
-/// Not a [`base::Cache`]: what nobody asked for in a minute would go, and a telephone sleeps for longer.
+/// Whoever has much does not put out who has less: see [`Memory::shrink_to`]. Not a [`base::Cache`]: what nobody asked for in a minute would go, and a telephone sleeps for longer.
 #[derive(Debug)]
 pub(crate) struct Connections {
     memory: Mutex<Memory>,
     most: usize,
     last_number: AtomicU64,
+    clock: Clock,
+    put_out: Counter,
+    said: Mutex<Said>,
+}
+
+/// When it was said last that there is not enough memory, and how many were put out since.
+#[derive(Debug, Default)]
+struct Said {
+    at: Option<Instant>,
+    since: u64,
 }
 
 impl Holder for Connections {
     fn held(&self) -> Held {
         let memory = self.memory.lock();
-        Held { bytes: memory.bytes as u64, entries: memory.devices.len() as u64, most: self.most as u64 }
+        Held { bytes: memory.bytes() as u64, entries: memory.devices() as u64, most: self.most as u64 }
     }
 
     fn age(&self) -> u64 {
@@ -376,13 +331,19 @@ impl Holder for Connections {
 
 impl Connections {
     /// A memory of about this many bytes.
-    pub(crate) fn new(caches: &Caches, bytes: u64, clock: &Clock) -> Arc<Self> {
+    pub(crate) fn new(metrics: &Metrics, bytes: u64, clock: &Clock) -> Arc<Self> {
         let most = usize::try_from(bytes).unwrap_or(usize::MAX);
         // A place from before this process began is none of this one's connections.
         let last_number = AtomicU64::new(clock.now().0 << 20);
-        let connections = Arc::new(Self { memory: Mutex::default(), most, last_number });
+        let put_out = metrics.counter(
+            "yakuba_sync_connections_put_out",
+            "Devices whose connections of sliding sync were forgotten for want of memory",
+        );
+        let (clock, said) = (clock.clone(), Mutex::default());
+        let connections =
+            Arc::new(Self { memory: Mutex::default(), most, last_number, clock, put_out, said });
         let held: Weak<dyn Holder> = Arc::downgrade(&connections) as _;
-        caches.add("sync_connections", held);
+        metrics.caches().add("sync_connections", held);
         connections
     }
 
@@ -401,32 +362,28 @@ impl Connections {
         if place.number == 0 {
             return Ok(Begun { since: Some(place.position), ..Begun::default() });
         }
-        let begun = self.memory.lock().with(
-            owner(&request.user, &request.device),
-            self.most / PART_OF_ONE,
-            |connections| {
-                let index = connections.iter().position(|connection| {
-                    connection.name == request.connection() && connection.number == place.number
-                })?;
-                let mut connection = connections.remove(index);
-                let is_it =
-                    |answered: &Answered| answered.step == place.step && answered.position == place.position;
-                let begun =
-                    connection.answers.iter().find(|answered| is_it(answered)).map(|answered| Begun {
-                        since: Some(answered.position),
-                        state: answered.state.clone(),
-                        recency: answered.recency.clone(),
-                        number: place.number,
-                        step: place.step,
-                    });
-                if begun.is_some() && connection.known != place.step {
-                    connection.known = place.step;
-                    connection.answers.retain(is_it);
-                }
-                connections.push(connection);
-                begun
-            },
-        );
+        let now = self.clock.instant();
+        let begun = self.memory.lock().with(owner(&request.user, &request.device), now, |connections| {
+            let index = connections.iter().position(|connection| {
+                connection.name == request.connection() && connection.number == place.number
+            })?;
+            let mut connection = connections.remove(index);
+            let is_it =
+                |answered: &Answered| answered.step == place.step && answered.position == place.position;
+            let begun = connection.answers.iter().find(|answered| is_it(answered)).map(|answered| Begun {
+                since: Some(answered.position),
+                state: answered.state.clone(),
+                recency: answered.recency.clone(),
+                number: place.number,
+                step: place.step,
+            });
+            if begun.is_some() && connection.known != place.step {
+                connection.known = place.step;
+                connection.answers.retain(is_it);
+            }
+            connections.push(connection);
+            begun
+        });
         begun.ok_or(Error::UnknownPos)
     }
 
@@ -435,48 +392,67 @@ impl Connections {
         let Ended { position, state, recency } = ended;
         let needs_none = begun.number == 0 && state.rooms.is_empty() && !request.has_rooms();
         let place = |number, step| Place { position, number, step, mark: mark(request) }.to_string();
+        let now = self.clock.instant();
         let mut memory = self.memory.lock();
-        let (number, step) =
-            memory.with(owner(&request.user, &request.device), self.most / PART_OF_ONE, |connections| {
-                let is_it = |connection: &Connection| connection.name == request.connection();
-                if begun.number == 0 {
-                    // It begins, and nothing goes on from an older one.
-                    connections.retain(|connection| !is_it(connection));
-                    if needs_none {
-                        return (0, 0);
-                    }
-                    if connections.len() >= MOST_CONNECTIONS {
-                        connections.remove(0);
-                    }
-                    let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-                    let answers = vec![Answered { step: 1, position, state, recency }];
-                    connections.push(Connection {
-                        name: request.connection().to_owned(),
-                        number,
-                        known: 0,
-                        last: 1,
-                        answers,
-                    });
-                    return (number, 1);
+        let (number, step) = memory.with(owner(&request.user, &request.device), now, |connections| {
+            let is_it = |connection: &Connection| connection.name == request.connection();
+            if begun.number == 0 {
+                // It begins, and nothing goes on from an older one.
+                connections.retain(|connection| !is_it(connection));
+                if needs_none {
+                    return (0, 0);
                 }
-                let goes_on = |connection: &&mut Connection| {
-                    is_it(connection) && connection.number == begun.number && connection.known == begun.step
-                };
-                let Some(connection) = connections.iter_mut().find(goes_on) else {
-                    // The client has gone on without this answer.
-                    return (begun.number, 0);
-                };
-                connection.last = connection.last.saturating_add(1);
-                if connection.answers.len() > MOST_ANSWERS {
-                    let oldest =
-                        connection.answers.iter().position(|answered| answered.step != connection.known);
-                    oldest.map(|index| connection.answers.remove(index));
+                if connections.len() >= MOST_CONNECTIONS {
+                    connections.remove(0);
                 }
-                connection.answers.push(Answered { step: connection.last, position, state, recency });
-                (begun.number, connection.last)
-            });
-        memory.shrink_to(self.most);
+                let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+                let answers = vec![Answered { step: 1, position, state, recency }];
+                connections.push(Connection {
+                    name: request.connection().to_owned(),
+                    number,
+                    known: 0,
+                    last: 1,
+                    answers,
+                });
+                return (number, 1);
+            }
+            let goes_on = |connection: &&mut Connection| {
+                is_it(connection) && connection.number == begun.number && connection.known == begun.step
+            };
+            let Some(connection) = connections.iter_mut().find(goes_on) else {
+                // The client has gone on without this answer.
+                return (begun.number, 0);
+            };
+            connection.last = connection.last.saturating_add(1);
+            if connection.answers.len() > MOST_ANSWERS {
+                let oldest = connection.answers.iter().position(|answered| answered.step != connection.known);
+                oldest.map(|index| connection.answers.remove(index));
+            }
+            connection.answers.push(Answered { step: connection.last, position, state, recency });
+            (begun.number, connection.last)
+        });
+        let put_out = memory.shrink_user(&request.user, self.most / PART_OF_ONE)
+            + memory.shrink_to(self.most, &request.user, now);
+        drop(memory);
+        if put_out > 0 {
+            self.note_put_out(put_out, now);
+        }
         place(number, step)
+    }
+
+    /// Counts devices that were put out, and says so now and then.
+    fn note_put_out(&self, count: u64, now: Instant) {
+        self.put_out.inc_by(count);
+        let mut said = self.said.lock();
+        said.since += count;
+        if said.at.is_none_or(|at| now.since(at) >= SAID_EVERY) {
+            warn!(
+                count = said.since,
+                size_bytes = self.most,
+                "clients of sliding sync begin anew, as there is not enough memory for what they were told"
+            );
+            *said = Said { at: Some(now), since: 0 };
+        }
     }
 }
 

@@ -119,6 +119,17 @@ pub(crate) struct Extensions {
     pub(crate) account_data: Scoped,
     pub(crate) receipts: Scoped,
     pub(crate) typing: Scoped,
+    #[serde(rename = "io.element.msc4308.thread_subscriptions", alias = "thread_subscriptions")]
+    pub(crate) threads: Threads,
+}
+
+/// Subscriptions to threads.
+#[derive(Clone, Debug, Default, Deserialize, Hash)]
+#[serde(default)]
+pub(crate) struct Threads {
+    enabled: Option<bool>,
+    /// How many of the newest changes are told.
+    pub(crate) limit: Option<u64>,
 }
 
 /// Messages to the device.
@@ -155,6 +166,12 @@ impl Filters {
 }
 
 impl Switch {
+    pub(crate) fn is_on(&self) -> bool {
+        self.enabled == Some(true)
+    }
+}
+
+impl Threads {
     pub(crate) fn is_on(&self) -> bool {
         self.enabled == Some(true)
     }

@@ -52,15 +52,7 @@ impl Syncs {
         let (head, rooms) = self.rooms_at_head(&request.user).await?;
         let data = self.new_data(&request.user, None).await?;
         let ignored = self.ignored(&request.user).await?;
-        let scene = Scene {
-            request: &request,
-            since: None,
-            present: None,
-            receipts: None,
-            keeps_receipts: false,
-            head,
-            ignored: ignored.clone(),
-        };
+        let scene = Scene::anew(&request, head, ignored.clone());
         let plan = self.plan(&scene, &rooms, data.rooms).await?;
         let (invited, knocked, left) = self.outside_parts(&scene, &plan).await?;
         let serials: Vec<_> = plan.joined.iter().map(|plan| plan.row.room).collect();
@@ -92,15 +84,7 @@ impl Syncs {
             tasks.spawn("rooms of an initial sync", async move {
                 // Nobody ever closes it.
                 let _turn = syncs.groups().turns.acquire().await.ok();
-                let scene = Scene {
-                    request: &request,
-                    since: None,
-                    present: None,
-                    receipts: None,
-                    keeps_receipts: false,
-                    head,
-                    ignored,
-                };
+                let scene = Scene::anew(&request, head, ignored);
                 let parts: Vec<RoomPart> = syncs.joined_or_less(&scene, &group).await?;
                 let mut out = Out::with_capacity(64 * 1024);
                 for part in &parts {

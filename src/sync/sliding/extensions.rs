@@ -1,4 +1,5 @@
-//! What an answer tells beside rooms: messages to the device, keys, account data, receipts, typing.
+//! What an answer tells beside rooms: messages to the device, keys, subscriptions to threads, account data,
+//! receipts, typing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -22,6 +23,7 @@ use crate::{
     Error, Syncs,
     connections::{As, Heard, SlidingRequest, State, Told},
     data::{Items, NewData},
+    threads::ThreadChanges,
 };
 
 /// What is told beside rooms.
@@ -30,6 +32,7 @@ pub(super) struct Extras {
     /// The device's messages, and the token with which it says that it has them.
     pub(super) messages: Option<(Page, Position)>,
     pub(super) keys: Option<(ListChanges, Arc<KeyCounts>)>,
+    pub(super) threads: ThreadChanges,
     pub(super) global: Items,
     pub(super) data: Vec<(OwnedRoomId, Items)>,
     pub(super) receipts: Vec<(OwnedRoomId, Vec<Arc<Receipt>>)>,
@@ -45,6 +48,7 @@ impl Extras {
     fn has_nothing_lasting(&self) -> bool {
         self.messages.as_ref().is_none_or(|(page, _)| page.messages.is_empty())
             && self.keys.as_ref().is_none_or(|(lists, _)| lists.is_empty())
+            && self.threads.is_empty()
             && self.global.is_empty()
             && self.data.is_empty()
     }

@@ -15,14 +15,11 @@ use room::{
         event::StoredEvent,
         lookup::StateQuery,
         membership::UserRoom,
-        room::RoomInfo,
         summary::RoomNaming,
         timeline::{Recent, RecentQuery},
         token::Token,
-        view::{Look, Viewer},
-        visibility::Sight,
+        view::Viewer,
     },
-    tables::Membership,
 };
 use ruma::{OwnedUserId, UserId};
 use store::Position;
@@ -34,10 +31,8 @@ use super::{
 use crate::{
     Error, Syncs,
     connections::{As, SlidingRequest, State},
+    timelines::{self, Kept, MAX_ROWS, Sighted, end_of},
 };
-
-/// The most rows that are looked at for a room's timeline when not every event passes.
-const MAX_ROWS: usize = 120;
 
 /// What all rooms of one answer share.
 pub(super) struct Stage<'a> {
@@ -62,7 +57,7 @@ impl Stage<'_> {
 
 /// The timeline of one room, chosen from its newest rows.
 struct Chosen {
-    events: Vec<(Arc<StoredEvent>, Sight)>,
+    events: Vec<Sighted>,
     limited: bool,
     prev_batch: Token,
     live: usize,
@@ -127,12 +122,12 @@ impl Syncs {
         let namings = self.namings_of(stage, &rooms, &changes).await?;
         let mut members = self.members_who_matter(stage, &rooms, &chosen).await?;
 
-        let lengths: Vec<usize> = chosen.iter().map(|chosen| chosen.events.len()).collect();
-        let mut looks = self.dress_events(stage, &mut chosen).await?.into_iter();
+        let events = chosen.iter_mut().map(|chosen| std::mem::take(&mut chosen.events)).collect();
+        let mut dressed = timelines::dressed(self.rooms(), &stage.viewer(), events).await?.into_iter();
         let all = rooms.iter().zip(chosen).zip(changes).zip(full).zip(namings).enumerate();
         for (place, ((((telling, chosen), changes), full), (naming, heroes))) in all {
             let part = &mut parts[seen[place]];
-            part.timeline = looks.by_ref().take(lengths[place]).collect();
+            part.timeline = dressed.next().unwrap_or_default();
             part.limited = chosen.limited;
             part.expanded = telling.expands;
             part.prev_batch = (telling.wanted.limit > 0).then_some(chosen.prev_batch);
@@ -167,8 +162,18 @@ impl Syncs {
             let told = part.state.iter().filter(|event| event.membership().is_some());
             part.members = told.map(|event| event.serial()).filter(|_| required.is_lazy()).collect();
         }
-        self.show(stage, parts, seen).await?;
-        self.aggregate_parts(stage, parts, seen).await
+        let states = seen.iter().map(|index| std::mem::take(&mut parts[*index].state)).collect();
+        for (index, state) in seen.iter().zip(timelines::shown(self.rooms(), stage.user(), states).await?) {
+            parts[*index].state = state;
+        }
+        // Of the others nothing is told yet.
+        let limited = parts.iter_mut().filter(|part| part.limited || part.expanded);
+        timelines::aggregate_timelines(
+            self.rooms(),
+            &stage.viewer(),
+            limited.map(|part| &mut part.timeline).collect(),
+        )
+        .await
     }
 
     /// Reads the newest rows of rooms and chooses what the client is sent of them.
@@ -187,20 +192,9 @@ impl Syncs {
                 limit: fetch(usize::from(telling.wanted.limit)),
             })
             .collect();
-        let recents = self.rooms().recent(&queries).await?;
-        let rows: Vec<_> = rooms
-            .iter()
-            .zip(&recents)
-            .flat_map(|(telling, recent)| recent.entries.iter().map(|entry| (telling.row.room, *entry)))
-            .collect();
-        let events = self.rooms().events_of(&rows).await?;
-        let sights = self.rooms().sights(stage.user(), &events).await?;
-        let mut seen = events.into_iter().zip(sights);
-        let chosen = rooms.iter().zip(&recents).map(|(telling, recent)| {
-            let events: Vec<_> = seen.by_ref().take(recent.entries.len()).collect();
-            choose(stage, telling, recent, events)
-        });
-        Ok(chosen.collect())
+        let recents = timelines::newest_rows(self.rooms(), stage.user(), &queries).await?;
+        let chosen = rooms.iter().zip(recents);
+        Ok(chosen.map(|(telling, (recent, events))| choose(stage, telling, &recent, events)).collect())
     }
 
     /// Finds the states that the client has where the rows read so far do not tell.
@@ -331,20 +325,11 @@ impl Syncs {
             return Ok(namings);
         }
         let serials: Vec<RoomSerial> = wanted.iter().map(|index| rooms[*index].row.room).collect();
-        let infos = self.rooms().room_infos(&serials).await?;
-        let infos: Option<Vec<Arc<RoomInfo>>> = infos.into_iter().collect();
-        let infos = infos.ok_or(room::Error::Inconsistent("a membership names a room that is not there"))?;
-        let known = self.rooms().all_members_of(&serials).await?;
-        let (wanted, infos): (Vec<usize>, Vec<_>) = wanted
-            .into_iter()
-            .zip(infos)
-            .zip(known)
-            .filter_map(|((index, info), all)| Some((index, (info, all?))))
-            .unzip();
-        let found = self.rooms().namings(&infos).await?;
+        let found = timelines::whole_namings(self.rooms(), &serials).await?;
         let heroes: Vec<(usize, RoomSerial, OwnedUserId, EventSerial)> = wanted
             .iter()
             .zip(&found)
+            .filter_map(|(index, naming)| Some((index, naming.as_ref()?)))
             .flat_map(|(index, naming)| {
                 let room = rooms[*index].row.room;
                 naming.heroes(stage.user()).map(move |(user, event)| (*index, room, user.clone(), *event))
@@ -356,7 +341,7 @@ impl Syncs {
             namings[index].1.push(hero(user, event.as_deref()));
         }
         for (index, naming) in wanted.into_iter().zip(found) {
-            namings[index].0 = Some(naming);
+            namings[index].0 = naming;
         }
         Ok(namings)
     }
@@ -389,20 +374,9 @@ impl Syncs {
         if places.is_empty() {
             return Ok(told);
         }
-        let mut members = self.rooms().members_at(&places).await?;
-        // Who is lacking in the room's state is shown as the events have him that what he says stands on.
-        let (mut open, mut said) = (Vec::new(), Vec::new());
-        for place in (0..places.len()).filter(|place| members[*place].is_none()) {
-            let of_user =
-                |event: &&Arc<StoredEvent>| event.meta().partial && event.sender() == places[place].2;
-            if let Some(event) = chosen[owners[place]].events.iter().map(|(event, _)| event).find(of_user) {
-                open.push(place);
-                said.push(event);
-            }
-        }
-        for (place, member) in open.into_iter().zip(self.rooms().senders_as_named(&said).await?) {
-            members[place] = member;
-        }
+        let members =
+            timelines::members_or_as_named(self.rooms(), &places, &owners, |owner| &chosen[owner].events)
+                .await?;
         for (owner, member) in owners.into_iter().zip(members) {
             let Some(member) = member else { continue };
             let is_known = rooms[owner].since.is_some() && stage.state.has_member(member.serial());
@@ -411,62 +385,6 @@ impl Syncs {
             }
         }
         Ok(told)
-    }
-
-    /// The timelines with what this reader's copies of the events need.
-    async fn dress_events(&self, stage: &Stage<'_>, chosen: &mut [Chosen]) -> Result<Vec<Look>, Error> {
-        let (events, sights): (Vec<_>, Vec<_>) =
-            chosen.iter_mut().flat_map(|chosen| std::mem::take(&mut chosen.events)).unzip();
-        let memberships: Vec<_> =
-            sights.into_iter().map(|sight| Some(sight.membership.unwrap_or(Membership::Leave))).collect();
-        Ok(self.rooms().looks(&stage.viewer(), events, &memberships).await?)
-    }
-
-    /// The states as the reader may be shown them.
-    async fn show(&self, stage: &Stage<'_>, parts: &mut [Part], seen: &[usize]) -> Result<(), Error> {
-        if !self.rooms().is_anybody_erased(stage.user()).await? {
-            return Ok(());
-        }
-        for index in seen {
-            let state = std::mem::take(&mut parts[*index].state);
-            parts[*index].state = self.rooms().shown_to(stage.user(), state).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds what is told of the events' relations, where a timeline leaves events out.
-    async fn aggregate_parts(
-        &self,
-        stage: &Stage<'_>,
-        parts: &mut [Part],
-        seen: &[usize],
-    ) -> Result<(), Error> {
-        let needs = |index: &&usize| {
-            let part = &parts[**index];
-            (part.limited || part.expanded) && !part.timeline.is_empty()
-        };
-        let limited: Vec<usize> = seen.iter().filter(needs).copied().collect();
-        let rooms: Vec<_> = limited.iter().map(|index| parts[*index].timeline[0].event.room()).collect();
-        if rooms.is_empty() {
-            return Ok(());
-        }
-        let have = self.rooms().have_relations(&rooms).await?;
-        let wanted: Vec<usize> =
-            limited.into_iter().zip(have).filter(|(_, have)| *have).map(|(index, _)| index).collect();
-        let lengths: Vec<usize> = wanted.iter().map(|index| parts[*index].timeline.len()).collect();
-        let mut all: Vec<Look> = Vec::with_capacity(lengths.iter().sum());
-        for index in &wanted {
-            all.append(&mut parts[*index].timeline);
-        }
-        if all.is_empty() {
-            return Ok(());
-        }
-        self.rooms().aggregate(&stage.viewer(), &mut all).await?;
-        let mut all = all.into_iter();
-        for (index, length) in wanted.into_iter().zip(lengths) {
-            parts[index].timeline = all.by_ref().take(length).collect();
-        }
-        Ok(())
     }
 
     /// Adds the event that says that the user is out of rooms: clients take those for joined whose state does not.
@@ -503,31 +421,16 @@ impl Syncs {
 }
 
 /// Chooses from the newest rows of a room what is sent.
-fn choose(
-    stage: &Stage<'_>,
-    telling: &Telling<'_>,
-    recent: &Recent,
-    events: Vec<(Arc<StoredEvent>, Sight)>,
-) -> Chosen {
+fn choose(stage: &Stage<'_>, telling: &Telling<'_>, recent: &Recent, events: Vec<Sighted>) -> Chosen {
     let limit = usize::from(telling.wanted.limit);
-    let passes =
-        |(event, sight): &(Arc<StoredEvent>, Sight)| sight.visible && !stage.viewer().is_spared(event);
-    // What is before a gap does not lead up to what is after it, so it is not sent with it.
-    let gap = recent.entries.iter().rposition(|entry| entry.gap);
-    let passing: Vec<usize> = (0..events.len()).filter(|index| passes(&events[*index])).collect();
-    let after_gap = passing.partition_point(|index| gap.is_some_and(|gap| *index < gap));
-    let kept = &passing[passing.len().saturating_sub(limit).max(after_gap)..];
-    let begins_here = recent.before.is_none()
-        && !recent.more
-        && events.first().is_none_or(|(event, _)| event.kind() == "m.room.create");
+    let kept = Kept::newest(recent, &events, limit, |(event, sight)| {
+        sight.visible && !stage.viewer().is_spared(event)
+    });
     let reaches_back = telling.since.is_none() || telling.expands;
-    let leaves_out =
-        recent.more || gap.is_some() || kept.len() < passing.len() || (reaches_back && !begins_here);
+    let leaves_out = kept.leaves_out || (reaches_back && !kept.begins_here);
 
     let before = recent.before.map(|entry| entry.current);
-    let end = recent.entries.last().map(|entry| entry.current).or(before).unwrap_or_default();
-    let first = kept.first().copied().unwrap_or(events.len());
-    let prev_batch = match recent.entries.get(first) {
+    let prev_batch = match recent.entries.get(kept.first(&events)) {
         Some(entry) => Token::before(entry.order),
         None => Token::after(telling.through(stage.head)),
     };
@@ -542,19 +445,14 @@ fn choose(
     });
     let is_live =
         |index: &&usize| stage.since.is_some_and(|since| recent.entries[**index].order > Order::live(since));
-    let live = kept.iter().filter(is_live).count();
-    let mut next = kept.iter().peekable();
-    let events = events.into_iter().enumerate();
+    let live = kept.places.iter().filter(is_live).count();
     Chosen {
-        events: events
-            .filter(|(index, _)| next.next_if_eq(&index).is_some())
-            .map(|(_, event)| event)
-            .collect(),
+        events: kept.of(events),
         limited: limit > 0 && leaves_out,
         prev_batch,
         live,
         is_whole: reaches_back && limit > 0 && !leaves_out,
         base,
-        end,
+        end: end_of(recent),
     }
 }

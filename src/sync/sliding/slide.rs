@@ -149,6 +149,7 @@ impl Syncs {
         let mut extras = Extras {
             messages: self.messages_for(request, head).await?,
             keys: self.keys_for(request, since, head, rooms, &moved).await?,
+            threads: self.threads_for(request, since, head).await?,
             ..Extras::default()
         };
         let mut out = Out::with_capacity(2_048);

@@ -156,6 +156,10 @@ impl Out {
             self.key_counts(counts);
             self.raw("}");
         }
+        if !extras.threads.is_empty() {
+            self.key("io.element.msc4308.thread_subscriptions");
+            self.raw(&extras.threads.told("prev_batch").to_string());
+        }
         if has_data && !(extras.global.is_empty() && extras.data.is_empty()) {
             self.open("account_data");
             self.key("global");

@@ -99,6 +99,24 @@ async fn who_waits_is_woken_and_a_client_that_syncs_shows_its_user() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_request_that_says_what_its_user_is_shows_him_so() {
+    let town = small_town().await;
+    two(&town).await;
+    let with = |state: State| Client { presence: Some(state), ..client("hanako") };
+    for (state, name) in [(State::Online, "online"), (State::Unavailable, "unavailable")] {
+        assert_eq!(told(&with(state).sync(&town).await), [is("hanako", name)]);
+    }
+    assert_eq!(told(&with(State::Offline).sync(&town).await), []);
+    // What all were told last is not what he is now.
+    until(&town, "hanako", State::Offline).await;
+    let mut phone = with(State::Online);
+    phone.sync(&town).await;
+    until(&town, "hanako", State::Online).await;
+    phone.presence = Some(State::Unavailable);
+    assert_eq!(told(&phone.sync(&town).await), [is("hanako", "unavailable")]);
+}
+
+#[tokio::test]
 async fn in_a_room_with_many_members_nobody_is_told() {
     let town = small_town().await;
     let (room, mut hanako) = two(&town).await;

@@ -1,8 +1,9 @@
 //! State before and after timelines, lazy members, summaries.
 
+use ruma::RoomId;
 use serde_json::{Value, json};
 
-use super::town::{Client, client, joined, members, said, town, user};
+use super::town::{Client, Town, client, joined, members, said, town, user};
 use crate::StateAfter;
 
 fn lazy(mut filter: Value) -> Value {
@@ -169,6 +170,46 @@ async fn a_nameless_room_has_heroes() {
     assert_eq!(summary["m.heroes"], json!(["@taro:kanazawa.test", "@jiro:kanazawa.test"]));
     assert_eq!(summary["m.joined_member_count"], 2);
     assert_eq!(summary["m.invited_member_count"], 1);
+}
+
+/// Members that serve a room are no heroes (MSC4171), unless there is nobody else, and members all the same.
+#[tokio::test]
+async fn a_nameless_room_is_not_called_after_its_bots() {
+    let heroes = async |town: &Town, name: &str, room: &RoomId| {
+        let answer = client(name).sync(town).await;
+        let body = json!({ "lists": { "all": { "timeline_limit": 1 } } });
+        let told = super::sliding::glass(name, body).look(town).await;
+        let of_sliding: Vec<Value> = told["rooms"][room.as_str()]["heroes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|hero| hero["user_id"].clone())
+            .collect();
+        let summary = &joined(&answer, room)["summary"];
+        assert_eq!(summary["m.heroes"], json!(of_sliding));
+        assert_eq!(told["rooms"][room.as_str()]["joined_count"], summary["m.joined_member_count"]);
+        (of_sliding, summary["m.joined_member_count"].as_u64().unwrap())
+    };
+    for kind in ["m.member_hints", "io.element.functional_members"] {
+        let town = town().await;
+        let wishes = engine::CreateRoom { preset: engine::Preset::PublicChat, ..Default::default() };
+        let room = town.engine.create(&user("hanako"), wishes).await.unwrap();
+        town.join("bot", &room).await;
+        town.join("bridge", &room).await;
+        let (bot, bridge) = (json!(user("bot")), json!(user("bridge")));
+        assert_eq!(heroes(&town, "hanako", &room).await, (vec![bot.clone(), bridge.clone()], 3));
+        let content = json!({ "service_members": [bot, 5, bridge, "@nobody:kanazawa.test"] });
+        town.set("hanako", &room, kind, content).await;
+        assert_eq!(heroes(&town, "hanako", &room).await.0, [bot, bridge], "there is nobody else");
+        town.join("taro", &room).await;
+        assert_eq!(heroes(&town, "hanako", &room).await, (vec![json!(user("taro"))], 4));
+        assert_eq!(heroes(&town, "bot", &room).await.0, [json!(user("hanako")), json!(user("taro"))]);
+        town.leave("taro", &room).await;
+        assert_eq!(heroes(&town, "hanako", &room).await.0.len(), 2);
+        town.join("taro", &room).await;
+        town.set("hanako", &room, kind, json!({ "service_members": "nonsense" })).await;
+        assert_eq!(heroes(&town, "hanako", &room).await.0.len(), 3);
+    }
 }
 
 #[tokio::test]

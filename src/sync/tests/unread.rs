@@ -336,13 +336,24 @@ fn thread_of(events: &[Known], of: usize) -> Option<usize> {
     None
 }
 
-/// Counted by looking at everything, for one person; places count from one.
-fn recount(
-    events: &[Known],
-    read: &Read,
-    who: usize,
+/// What the test itself has of whom and what somebody wants to hear.
+#[derive(Default)]
+struct Ears {
     mutes: Option<usize>,
-) -> HashMap<Option<usize>, (u64, u64)> {
+    /// To which threads he is subscribed, once he has subscribed to any.
+    threads: Option<HashSet<usize>>,
+}
+
+impl Ears {
+    fn hear(&self, event: &Known, thread: Option<usize>) -> bool {
+        let rings = self.mutes != Some(event.sender);
+        let subscribed = self.threads.as_ref().zip(thread).map(|(threads, thread)| threads.contains(&thread));
+        event.notifies && subscribed.unwrap_or(rings)
+    }
+}
+
+/// Counted by looking at everything, for one person; places count from one.
+fn recount(events: &[Known], read: &Read, who: usize, ears: &Ears) -> HashMap<Option<usize>, (u64, u64)> {
     let mut said: HashMap<Option<usize>, usize> = HashMap::new();
     for (place, event) in events.iter().enumerate() {
         if event.sender == who && event.says && !event.redacted {
@@ -352,11 +363,11 @@ fn recount(
     let mut counts = HashMap::from([(None, (0, 0))]);
     for (place, event) in events.iter().enumerate() {
         let mentioned = event.mentions == Some(who);
-        let is_silent = !mentioned && (!event.notifies || mutes == Some(event.sender));
+        let thread = thread_of(events, place);
+        let is_silent = !mentioned && !ears.hear(event, thread);
         if event.redacted || event.sender == who || is_silent {
             continue;
         }
-        let thread = thread_of(events, place);
         let own = thread.map_or(read.main, |thread| read.threads.get(&thread).copied().unwrap_or(0));
         let is_beside = matches!(event.relation, Some((_, false)));
         let beside = if is_beside { read.main } else { 0 };
@@ -395,8 +406,8 @@ async fn walk(seed: u64) {
     }
     let mut events: Vec<Known> = Vec::new();
     let mut read: [Read; 3] = std::array::from_fn(|_| Read::default());
-    let mut mutes: [Option<usize>; 3] = [None; 3];
-    for step in 0..50 {
+    let mut ears: [Ears; 3] = std::array::from_fn(|_| Ears::default());
+    for step in 0..60 {
         let who = random(3);
         let place = if events.is_empty() { 0 } else { random(events.len()) };
         let mentions = Some(random(3)).filter(|other| *other != who && random(3) == 0);
@@ -415,7 +426,7 @@ async fn walk(seed: u64) {
             content["m.relates_to"] = json!({ "rel_type": how, "event_id": to.id });
             event.relation = Some((place, how == "m.thread"));
         };
-        match random(10) {
+        match random(11) {
             0..3 => {}
             3 | 4 if !events.is_empty() => {
                 let root = thread_of(&events, place).unwrap_or(place);
@@ -439,7 +450,7 @@ async fn walk(seed: u64) {
                 // The redaction itself notifies nobody.
                 event = Known { id, sender: 0, notifies: false, mentions: None, says: false, ..event };
                 events.push(event);
-                check(&town, &room, &mut clients, &events, &read, &mutes, seed, step).await;
+                check(&town, &room, &mut clients, &events, &read, &ears, seed, step).await;
                 continue;
             }
             8 if !events.is_empty() => {
@@ -461,7 +472,7 @@ async fn walk(seed: u64) {
                     (_, Some(root)) => read[who].threads.entry(root).or_default(),
                 };
                 *of = (*of).max(place + 1);
-                check(&town, &room, &mut clients, &events, &read, &mutes, seed, step).await;
+                check(&town, &room, &mut clients, &events, &read, &ears, seed, step).await;
                 continue;
             }
             9 => {
@@ -472,15 +483,30 @@ async fn walk(seed: u64) {
                     account::put_push_rule(rules, rule, None, None)
                 };
                 town.accounts.change_push_rules(&user(PEOPLE[who]), change).await.unwrap();
-                mutes[who] = Some(whom);
-                check(&town, &room, &mut clients, &events, &read, &mutes, seed, step).await;
+                ears[who].mutes = Some(whom);
+                check(&town, &room, &mut clients, &events, &read, &ears, seed, step).await;
+                continue;
+            }
+            10 if !events.is_empty() => {
+                let root = thread_of(&events, place).unwrap_or(place);
+                let (subscriber, id) = (user(PEOPLE[who]), &events[root].id);
+                let accounts = &town.accounts;
+                if random(3) == 0 {
+                    accounts.unsubscribe_from_thread(&subscriber, &room, id).await.unwrap();
+                    ears[who].threads.as_mut().map(|threads| threads.remove(&root));
+                } else {
+                    let cause = account::ThreadCause::Choice;
+                    accounts.subscribe_to_thread(&subscriber, &room, id, cause).await.unwrap();
+                    ears[who].threads.get_or_insert_default().insert(root);
+                }
+                check(&town, &room, &mut clients, &events, &read, &ears, seed, step).await;
                 continue;
             }
             _ => {}
         }
         event.id = town.send(PEOPLE[who], &room, "m.room.message", content).await;
         events.push(event);
-        check(&town, &room, &mut clients, &events, &read, &mutes, seed, step).await;
+        check(&town, &room, &mut clients, &events, &read, &ears, seed, step).await;
     }
 }
 
@@ -491,7 +517,7 @@ async fn check(
     clients: &mut [Client],
     events: &[Known],
     read: &[Read; 3],
-    mutes: &[Option<usize>; 3],
+    ears: &[Ears; 3],
     seed: u64,
     step: usize,
 ) {
@@ -499,7 +525,7 @@ async fn check(
     let anew =
         Push::new(town.rooms.clone(), town.accounts.clone(), town.store.clone(), ByteSize::mib(1), &metrics);
     for (who, client) in clients.iter_mut().enumerate() {
-        let expected = recount(events, &read[who], who, mutes[who]);
+        let expected = recount(events, &read[who], who, &ears[who]);
         let rows = town.rooms.memberships(&user(PEOPLE[who])).await.unwrap();
         let row = rows.rooms.iter().find(|row| row.room_id == room).unwrap();
         let asked = [Asked { row, through: town.store.head() }];

@@ -203,3 +203,37 @@ async fn it_is_no_session_and_outlives_those() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(keys(&taro, &hanako).await, json!({}));
 }
+
+#[tokio::test]
+async fn two_processes_that_dehydrate_one_device_at_once_leave_one_of_the_two() {
+    let net = Net::new();
+    let replicas = net.replicas("kanazawa.test", 2).await;
+    let desk = replicas[0].user("hanako").await;
+    let phone = desk.device_at(&replicas[1]).await;
+    for round in 0..12 {
+        let data = |who: &str| format!("{who} {round}");
+        let uploads = ["desk", "phone"].map(|who| {
+            let mut body = upload(&desk, "DRY");
+            body["device_data"]["account"] = json!(data(who));
+            body["one_time_keys"] = json!({ "signed_curve25519:A": { "key": data(who) } });
+            body
+        });
+        let [of_desk, of_phone] = uploads;
+        let (one, other) = tokio::join!(
+            ask(&desk, Method::PUT, "", Some(of_desk)),
+            ask(&phone, Method::PUT, "", Some(of_phone))
+        );
+        assert_eq!((one.0, other.0), (StatusCode::OK, StatusCode::OK), "{one:?} {other:?}");
+        for (user, server) in [(&desk, &replicas[1]), (&phone, &replicas[0])] {
+            let head = server.look(|house| house.store.head());
+            let own = if std::ptr::eq(server, &replicas[0]) { &replicas[1] } else { &replicas[0] };
+            own.look(|house| house.store.clone()).reach(head).await.unwrap();
+            let (_, told) = ask(user, Method::GET, "", None).await;
+            let account = told["device_data"]["account"].as_str().unwrap().to_owned();
+            assert!([data("desk"), data("phone")].contains(&account), "{told}");
+        }
+        // What is kept of it is of one of them.
+        let (_, told) = ask(&desk, Method::GET, "", None).await;
+        assert_eq!(claim(&desk, &desk, "DRY").await, told["device_data"]["account"]);
+    }
+}

@@ -32,5 +32,6 @@ mod searching;
 mod services;
 mod sessions;
 mod spaces;
+mod threads;
 mod town;
 mod upgrades;

@@ -12,6 +12,7 @@ mod extensions;
 mod lists;
 mod members;
 mod rooms;
+mod threads;
 mod waiting;
 
 /// A connection of a client, and what it shows.
