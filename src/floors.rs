@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("search", 6),
     ("encryption", 6),
     ("oauth", 6),
+    ("upstream", 6),
     ("web", 7),
     ("pages", 8),
     ("client", 9),
@@ -47,6 +48,7 @@ const OWNED: &[(&str, &str)] = &[
     ("object_store", "src/media"),
     ("image", "src/media"),
     ("lettre", "src/mail"),
+    ("ring", "src/upstream"),
 ];
 
 /// Tables with something of rooms whose keys do not begin with the room, as it is found by another name. Rule 9 says for

@@ -66,7 +66,7 @@ impl Accounts {
         let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
         loop {
             let (user_id, row) = self.check_credentials(authority, credentials, from).await?;
-            match self.put_browser(&user_id, &row, "password", from, agent).await {
+            match self.put_browser(&user_id, &row, &[("proof", "password")], from, agent).await {
                 // A password that is changed or an account that is closed meanwhile must not let this in.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return Ok((user_id, done?)),
@@ -83,6 +83,17 @@ impl Accounts {
         &self,
         user: &UserId,
         proof: &'static str,
+        from: Option<Address>,
+        agent: Option<&str>,
+    ) -> Result<BrowserSecret, Error> {
+        self.begin_proved_browser(user, &[("proof", proof)], from, agent).await
+    }
+
+    /// The same with more than one word for the audit log; empty ones are left out.
+    pub(crate) async fn begin_proved_browser(
+        &self,
+        user: &UserId,
+        proof: &[(&'static str, &str)],
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<BrowserSecret, Error> {
@@ -105,7 +116,7 @@ impl Accounts {
         &self,
         user: &UserId,
         row: &UserRow,
-        proof: &'static str,
+        proof: &[(&'static str, &str)],
         from: Option<Address>,
         agent: Option<&str>,
     ) -> Result<BrowserSecret, Error> {
@@ -129,7 +140,10 @@ impl Accounts {
         batch.put(&tables::BROWSERS, &hash, &kept);
         batch.put(&tables::BROWSERS_OF, &(user_key, hash), &ends_ms);
         let by = Actor::user(user, row.admin, from);
-        let mut deed = self.deed(Action::SignIn, &by, user).after("session", "browser").after("proof", proof);
+        let mut deed = self.deed(Action::SignIn, &by, user).after("session", "browser");
+        for (name, word) in proof.iter().filter(|(_, word)| !word.is_empty()) {
+            deed = deed.after(name, *word);
+        }
         if let Some(agent) = agent {
             deed = deed.after("user_agent", agent);
         }
@@ -189,6 +203,8 @@ impl Accounts {
         for (hash, _) in self.browsers_of(user).await? {
             delete_browser(batch, user.as_str(), hash);
         }
+        // Nor holds what was agreed to in one.
+        batch.delete(&tables::RESETS, user.as_str());
         Ok(())
     }
 

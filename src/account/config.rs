@@ -65,6 +65,17 @@ pub struct Settings {
     pub terms: Vec<Terms>,
     /// Its application services.
     pub services: Vec<Arc<AppService>>,
+    /// What becomes of those who sign in at its identity provider; `None` where it has none.
+    pub upstream: Option<Upstream>,
+    /// Whether anybody signs in with a password.
+    pub passwords: bool,
+}
+
+/// What becomes of those who sign in at the identity provider of an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Whether whoever is not known gets an account; otherwise only those come in who have linked theirs.
+    pub makes_accounts: bool,
 }
 
 /// How the users of an authority have e-mail addresses.
@@ -128,6 +139,8 @@ impl Default for Settings {
             mail: None,
             terms: Vec::new(),
             services: Vec::new(),
+            upstream: None,
+            passwords: true,
         }
     }
 }

@@ -167,6 +167,8 @@ impl Accounts {
                 return Ok(sid);
             }
             if !is_counted {
+                // Before it is looked up who has the address: whoever gets no mail must not get another answer either.
+                mails.check_room(authority.as_str()).await?;
                 self.inner.mail_rates.take(authority, &email, request.from)?;
                 is_counted = true;
             }

@@ -123,6 +123,14 @@ impl Accounts {
         batch.insert(&tables::EMAIL_OWNERS, &key, &user.to_string())
     }
 
+    /// Adds to a batch that an address belongs to a new user, which an identity provider has verified. The batch fails if it is
+    /// somebody's already.
+    pub(crate) fn put_verified_email(&self, batch: &mut Batch, user: &UserId, email: &str) {
+        let now = self.now_ms();
+        batch.put(&tables::EMAILS, &(user.as_str(), email), &EmailRow { validated_ms: now, added_ms: now });
+        batch.insert(&tables::EMAIL_OWNERS, &(user.server_name().as_str(), email), &user.to_string());
+    }
+
     /// Takes an address away from a user, as `by` wishes; one that is not there is as good as taken away.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 use audit::{Action, Actor};
 use base::{Address, Attempts};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, ServerName, UserId};
-use store::{Batch, Order, Range, Topic};
+use store::{Batch, Order, Range, Store, Topic};
 
 use crate::{
     Accounts, Error, SessionTokens,
@@ -18,7 +18,7 @@ use crate::{
     login::signed_in,
     sessions::parse_user,
     tables::{self, GrantRow, TokenHash, TokenKindRow},
-    tokens::{self, RefreshKind},
+    tokens::{self, NewPair, RefreshKind},
     users::refuse_closed,
 };
 
@@ -89,6 +89,9 @@ impl Accounts {
             return Err(Error::Locked);
         }
         self.inner.rooms.policy().sign_in(user, new.from).map_err(room::Error::from)?;
+        if !self.may_be_granted(user, device).await? {
+            return Err(Error::Forbidden("the device is signed in in another way"));
+        }
         let (user_key, device_key) = (user.as_str(), device.as_str());
         batch.require(&tables::USERS, user_key, Some(&row));
         batch.add(&tables::LOG_INS, user_key, 1);
@@ -97,7 +100,14 @@ impl Accounts {
         let known = self.put_device(batch, user, device, name).await?;
         let grant = tokens::new_grant(&self.inner.random);
         let kind = RefreshKind::Grant(&grant);
-        let issued = self.put_tokens(batch, user.server_name(), user_key, device_key, Some(kind), None);
+        let issued = self.put_tokens(
+            batch,
+            user.server_name(),
+            user_key,
+            device_key,
+            NewPair::new(&self.inner.random, Some(kind)),
+            None,
+        );
         let hash = tokens::hash(&grant);
         let kept = GrantRow {
             user: user_key.to_owned(),
@@ -107,6 +117,7 @@ impl Accounts {
             client_uri: new.client_uri.to_owned(),
         };
         batch.put(&tables::GRANTS, &hash, &kept);
+        batch.put(&tables::GRANTS_OF, &(user.server_name().as_str(), new.client, hash), &());
         batch.put(&tables::TOKENS_OF, &(user_key, device_key, hash), &TokenKindRow::Grant);
         batch.touch([Topic::device(user_key, device_key)]);
         let by = Actor::user(user, row.admin, new.from);
@@ -115,7 +126,44 @@ impl Accounts {
             .after("session", "oauth")
             .after("client", new.client_uri)
             .write(batch, user.server_name());
-        Ok(PutGrant { tokens: issued.tokens, grant: hash, ended })
+        Ok(PutGrant { tokens: issued, grant: hash, ended })
+    }
+
+    /// Whether a session on this device may be granted: one that is new, or whose session was granted as well. What somebody
+    /// has signed in to with a password, or keeps keys with (a dehydrated device), is not for a client to name.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn may_be_granted(&self, user: &UserId, device: &DeviceId) -> Result<bool, Error> {
+        let known = self.inner.store.get(&tables::DEVICES, &(user.as_str(), device.as_str())).await?;
+        Ok(known.is_none() || self.find_grant(user, device).await?.is_some())
+    }
+
+    /// Adds to a batch that grants of a user are no more.
+    pub(crate) async fn put_grants_end(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        grants: &[GrantId],
+    ) -> Result<(), Error> {
+        let rows = self.inner.store.get_many(&tables::GRANTS, grants).await?;
+        for (hash, row) in grants.iter().zip(rows) {
+            batch.delete(&tables::GRANTS, hash);
+            if let Some(row) = row {
+                let of = (user.server_name().as_str(), row.client.as_str(), *hash);
+                batch.delete(&tables::GRANTS_OF, &of);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody is signed in with a client.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_client_used(&self, authority: &str, client: &str) -> Result<bool, Error> {
+        let range = Range::prefix(&(authority, client));
+        Ok(!self.inner.store.scan(&tables::GRANTS_OF, range, Order::Ascending, 1).await?.is_empty())
     }
 
     /// A batch with a grant is committed.
@@ -141,6 +189,7 @@ impl Accounts {
         let unknown = Error::UnknownToken { soft_logout: false };
         let Some(name) = tokens::grant_of(token) else { return Err(unknown) };
         let mut attempts = Attempts::default();
+        let mut was_there = false;
         loop {
             let Some(grant) = self.inner.store.get(&tables::GRANTS, &tokens::hash(name)).await? else {
                 return Err(unknown);
@@ -154,10 +203,15 @@ impl Accounts {
             }
             let hash = tokens::hash(token);
             let Some(row) = self.inner.store.get(&tables::REFRESH, &hash).await? else {
+                if was_there {
+                    // Another request with it was answered, and its tokens used, while this one was under way.
+                    return Err(unknown);
+                }
                 self.end_grant_of(&user, grant.device.as_str().into(), "refresh_token_reused", from).await?;
                 return Err(unknown);
             };
-            match self.trade(authority, hash, &row, RefreshKind::Grant(name)).await {
+            was_there = true;
+            match self.trade(authority, token, &row, RefreshKind::Grant(name)).await {
                 // Somebody else traded or ended it: look again.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
@@ -257,5 +311,32 @@ impl Accounts {
             client_uri: row.client_uri,
         });
         Ok(grants.collect())
+    }
+}
+
+/// Grants that a step of the schema reads at once.
+const PAGE: usize = 500;
+
+/// A step of the schema: grants are found by their clients.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn list_grants(store: &Store) -> Result<(), store::Error> {
+    let mut rest = Range::all();
+    loop {
+        let page = store.scan(&tables::GRANTS, rest, Order::Ascending, PAGE).await?;
+        let next = page.get(PAGE - 1).map(|(last, _)| Range::all().after(last));
+        let mut batch = Batch::new();
+        for (hash, row) in &page {
+            let Ok(user) = <&UserId>::try_from(row.user.as_str()) else { continue };
+            batch.put(&tables::GRANTS_OF, &(user.server_name().as_str(), row.client.as_str(), *hash), &());
+        }
+        if !batch.is_empty() {
+            store.commit(batch).await.map_err(store::CommitError::into_error)?;
+        }
+        match next {
+            Some(next) => rest = next,
+            None => return Ok(()),
+        }
     }
 }

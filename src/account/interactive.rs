@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use store::{Batch, Order, Range};
 
 use crate::{
-    Accounts, Error,
+    Accounts, Confirms, Error,
     tables::{self, DoneRow, InteractiveRow, RegisteredRow, TokenHash, millis},
     tokens,
 };
@@ -230,7 +230,7 @@ impl Accounts {
         done: &[DoneRow],
     ) -> Result<String, Error> {
         let Some(Session { id, row }) = &settled.session else {
-            let id = self.inner.random.token(24);
+            let id = new_id(&self.inner.random, &settled.owner, &settled.operation);
             let row = InteractiveRow {
                 operation: settled.operation.clone(),
                 request: settled.seal(&id, self)?,
@@ -338,6 +338,16 @@ fn add_done(row: &mut InteractiveRow, done: &[DoneRow]) {
     for new in done {
         row.done.retain(|old| std::mem::discriminant(old) != std::mem::discriminant(new));
         row.done.push(new.clone());
+    }
+}
+
+/// A new id. That of a user's session begins with what it is for: a page that knows the id alone says so before it takes a
+/// password. Nobody changes that part and has a session still.
+fn new_id(random: &base::Random, owner: &str, operation: &str) -> String {
+    let word = random.token(24);
+    match Confirms::of_operation(operation).filter(|_| is_user(owner)) {
+        Some(what) => format!("{}.{word}", what.word()),
+        None => word,
     }
 }
 

@@ -14,6 +14,7 @@ mod browsers;
 mod chores;
 mod config;
 mod confirmed;
+mod confirms;
 mod data;
 mod dehydrated;
 mod devices;
@@ -26,6 +27,7 @@ mod failures;
 mod filters;
 mod grants;
 mod guesses;
+mod identities;
 mod interactive;
 mod invite_rules;
 pub mod log;
@@ -45,6 +47,7 @@ mod profile;
 mod push_defaults;
 mod push_rules;
 mod push_ruleset;
+mod refreshing;
 mod register;
 mod registration_tokens;
 mod reserved;
@@ -72,9 +75,10 @@ pub use audit::Actor;
 pub use browsers::{Browser, BrowserSecret, MOST_BROWSERS};
 pub use config::{
     Config, EmailAtRegistration, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
-    TermsText,
+    TermsText, Upstream,
 };
 pub use confirmed::{CROSS_SIGNING, Confirmed};
+pub use confirms::Confirms;
 pub use data::{DataChange, FULLY_READ, PUSH_RULES, list_data_by_position};
 pub use devices::DeviceInfo;
 pub use email_purpose::EmailPurpose;
@@ -82,7 +86,8 @@ pub use email_tokens::{EmailRequest, EmailSession, NotConfirmed};
 pub use emails::Email;
 pub use ends::DeviceEnds;
 pub use error::{ContactError, Error};
-pub use grants::{Grant, GrantId, NewGrant, PutGrant};
+pub use grants::{Grant, GrantId, NewGrant, PutGrant, list_grants};
+pub use identities::{Identity, Stranger};
 pub use interactive::Asked;
 pub use invite_rules::{InviteRules, InviteVerdict};
 pub use login::{Credentials, LogIn, NewSession};

@@ -14,7 +14,7 @@ use crate::{
     service,
     spending::Spending,
     tables::{self, DeviceRow, UserRow},
-    tokens::RefreshKind,
+    tokens::{NewPair, RefreshKind},
     uia::{nobody_of, parse_login_name},
 };
 
@@ -181,7 +181,14 @@ impl Accounts {
         let known = self.put_device(&mut batch, user_id, &device, session.device_name.clone()).await?;
         let (user, device_key) = (user_id.as_str(), device.as_str());
         let refresh = session.refresh.then_some(RefreshKind::Login);
-        let issued = self.put_tokens(&mut batch, authority, user, device_key, refresh, None);
+        let issued = self.put_tokens(
+            &mut batch,
+            authority,
+            user,
+            device_key,
+            NewPair::new(&self.inner.random, refresh),
+            None,
+        );
         batch.touch([store::Topic::device(user, device_key)]);
         let (actor, proof) = match by {
             By::Password => (Actor::user(user_id, row.admin, session.from), None),
@@ -195,7 +202,7 @@ impl Accounts {
         signed_in(deed, &device, &known, session.agent.as_deref()).write(&mut batch, authority);
         self.commit(batch).await?;
         self.forget_tokens(&ended);
-        Ok((device, issued.tokens))
+        Ok((device, issued))
     }
 
     /// Whether this is the user's password; only so many wrong ones may be tried.
@@ -228,6 +235,9 @@ impl Accounts {
         credentials: &Credentials,
         from: Option<Address>,
     ) -> Result<(OwnedUserId, UserRow), Error> {
+        if !self.settings(authority).passwords {
+            return Err(Error::Forbidden("nobody signs in with a password here"));
+        }
         let (user_id, password) = match credentials {
             Credentials::Password { identifier, password } => {
                 let user = match (self.identify(authority, identifier).await?, identifier) {

@@ -14,7 +14,7 @@ use ruma::{DeviceId, OwnedUserId, ServerName, UserId};
 use store::Batch;
 
 use crate::{
-    Accounts, Asked, Credentials, Error,
+    Accounts, Asked, Browser, Credentials, Error,
     failures::Attempt,
     interactive::stamp_of,
     password::DEAR_ATTEMPTS,
@@ -22,6 +22,7 @@ use crate::{
     spending::Spending,
     tables::{self, LoginTokenRow, TokenHash, UserRow, millis},
     tokens,
+    users::refuse_closed,
 };
 
 /// How long a login token is good that goes from device to device.
@@ -103,6 +104,40 @@ impl Accounts {
                 deed = deed.after("user_agent", agent);
             }
             deed.write(&mut batch, authority);
+            match self.commit(batch).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done.map(|()| token),
+            }
+        }
+    }
+
+    /// Gives whoever is signed in in a browser a token with which an app of his logs in.
+    ///
+    /// # Errors
+    /// [`Error::Deactivated`], [`Error::Locked`], [`Error::Contended`], [`Error::Store`].
+    pub async fn token_for_browser(
+        &self,
+        browser: &Browser,
+        from: Option<Address>,
+        agent: Option<&str>,
+    ) -> Result<LoginToken, Error> {
+        let user = &browser.user_id;
+        let mut attempts = Attempts::default();
+        loop {
+            let row = self.get_user_row(user).await?;
+            refuse_closed(user, Some(&row))?;
+            if self.kept_from(user).await?.locked {
+                return Err(Error::Locked);
+            }
+            let mut batch = Batch::new();
+            batch.require(&tables::USERS, user.as_str(), Some(&row));
+            let token = self.put_login_token(&mut batch, user, &row, LIFETIME_OF_REDIRECT);
+            let by = Actor::user(user, row.admin, from);
+            let mut deed = self.deed(Action::GiveLoginToken, &by, user).after("proof", "browser");
+            if let Some(agent) = agent {
+                deed = deed.after("user_agent", agent);
+            }
+            deed.write(&mut batch, user.server_name());
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done.map(|()| token),

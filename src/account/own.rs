@@ -96,6 +96,19 @@ impl Accounts {
         }
     }
 
+    /// Whether whoever is signed in in a browser may do something grave: the password again, or having signed in a moment ago.
+    ///
+    /// # Errors
+    /// As [`Accounts::close_own`].
+    pub async fn confirm_own(
+        &self,
+        browser: &Browser,
+        password: &str,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
+        self.confirm_in_browser(browser, password, from).await.map(drop)
+    }
+
     async fn confirm_in_browser(
         &self,
         browser: &Browser,

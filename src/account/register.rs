@@ -21,7 +21,7 @@ use crate::{
     reserved,
     sessions::parse_user,
     tables::{self, NoticesRow, RegisteredRow, UserRow, millis},
-    tokens::RefreshKind,
+    tokens::{NewPair, RefreshKind},
     uia::Admission,
 };
 
@@ -181,8 +181,15 @@ impl Accounts {
             device_row = Some(known);
             let (user, device_key) = (user_id.as_str(), device.as_str());
             let refresh = wish.refresh_token.then_some(RefreshKind::Login);
-            let issued = self.put_tokens(&mut batch, authority, user, device_key, refresh, None);
-            Some((device, issued.tokens))
+            let issued = self.put_tokens(
+                &mut batch,
+                authority,
+                user,
+                device_key,
+                NewPair::new(&self.inner.random, refresh),
+                None,
+            );
+            Some((device, issued))
         };
         settled.note_registered(
             &mut batch,
@@ -237,7 +244,14 @@ impl Accounts {
         let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device).await?;
         let device_id: OwnedDeviceId = device.as_str().into();
         let refresh = wish.refresh_token.then_some(RefreshKind::Login);
-        let issued = self.put_tokens(&mut batch, authority, user_id.as_str(), device, refresh, None);
+        let issued = self.put_tokens(
+            &mut batch,
+            authority,
+            user_id.as_str(),
+            device,
+            NewPair::new(&self.inner.random, refresh),
+            None,
+        );
         batch.touch([store::Topic::device(user_id.as_str(), device)]);
         let by = Actor::stranger(settled.from);
         let deed = self.deed(Action::SignIn, &by, &user_id);
@@ -246,7 +260,7 @@ impl Accounts {
             .write(&mut batch, authority);
         self.commit(batch).await?;
         self.forget_tokens(&ended);
-        Ok(Registered { user_id, session: Some((device_id, issued.tokens)) })
+        Ok(Registered { user_id, session: Some((device_id, issued)) })
     }
 
     /// Makes an account without asking: for the command line, administrators and tests, as `by` is one.

@@ -17,7 +17,7 @@ use crate::{
     log::{Change, log_change},
     seen::Seen,
     tables::{self, AccessRow, RefreshRow, Replaced, TokenHash, TokenKindRow, millis},
-    tokens::{self, RefreshKind},
+    tokens::{self, NewPair},
 };
 
 /// Who is asking: the user and device that an access token stands for.
@@ -200,67 +200,6 @@ impl Accounts {
         true
     }
 
-    /// Trades a refresh token for a new pair. The old pair works until the new one is used, so a
-    /// client that lost the answer can ask again; then the pair that was never used ends.
-    ///
-    /// # Errors
-    /// [`Error::UnknownToken`], [`Error::Store`].
-    ///
-    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
-    pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
-        // What was granted to a client is renewed by that client alone.
-        if tokens::grant_of(token).is_some() {
-            return Err(Error::UnknownToken { soft_logout: false });
-        }
-        let hash = tokens::hash(token);
-        let mut attempts = Attempts::default();
-        loop {
-            let row = self.inner.store.get(&tables::REFRESH, &hash).await?;
-            let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;
-            let user = parse_user(&row.user)?;
-            if user.server_name() != authority {
-                return Err(Error::UnknownToken { soft_logout: false });
-            }
-            if self.kept_from(&user).await?.locked {
-                return Err(Error::Locked);
-            }
-            match self.trade(authority, hash, &row, RefreshKind::Login).await {
-                // Somebody else traded or ended it: look again.
-                Err(Error::Contended) => self.again(&mut attempts).await?,
-                done => return done,
-            }
-        }
-    }
-
-    pub(crate) async fn trade(
-        &self,
-        authority: &ServerName,
-        hash: TokenHash,
-        row: &RefreshRow,
-        kind: RefreshKind<'_>,
-    ) -> Result<SessionTokens, Error> {
-        let mut batch = Batch::new();
-        let mut ended = Vec::new();
-        if let Some(older) = row.replaces {
-            // This pair is in use now: the one before it ends.
-            delete_pair(&mut batch, &row.user, &row.device, older);
-            ended.push(older.access);
-        }
-        if let Some((access, refresh)) = row.traded_for {
-            delete_pair(&mut batch, &row.user, &row.device, Replaced { access, refresh });
-            ended.push(access);
-        }
-        let replaces = Replaced { access: row.access, refresh: hash };
-        let issued =
-            self.put_tokens(&mut batch, authority, &row.user, &row.device, Some(kind), Some(replaces));
-        let traded = RefreshRow { replaces: None, traded_for: Some(issued.hashes), ..row.clone() };
-        batch.replace(&tables::REFRESH, &hash, row, &traded);
-        batch.touch([Topic::device(&row.user, &row.device)]);
-        self.commit(batch).await?;
-        self.forget_tokens(&ended);
-        Ok(issued.tokens)
-    }
-
     /// Ends the session of a device and removes the device, as `by` wishes.
     ///
     /// # Errors
@@ -378,7 +317,7 @@ impl Accounts {
         let range = Range::prefix(user.as_str());
         let rows =
             self.inner.store.scan(&tables::TOKENS_OF, range, store::Order::Ascending, usize::MAX).await?;
-        let mut ended = Vec::new();
+        let (mut ended, mut grants) = (Vec::new(), Vec::new());
         for (key, kind) in rows {
             if !ends(&key.1) {
                 continue;
@@ -386,11 +325,12 @@ impl Accounts {
             match kind {
                 TokenKindRow::Access => batch.delete(&tables::ACCESS, &key.2),
                 TokenKindRow::Refresh => batch.delete(&tables::REFRESH, &key.2),
-                TokenKindRow::Grant => batch.delete(&tables::GRANTS, &key.2),
+                TokenKindRow::Grant => grants.push(key.2),
             }
             batch.delete(&tables::TOKENS_OF, &key);
             ended.push(key.2);
         }
+        self.put_grants_end(batch, user, &grants).await?;
         Ok(ended)
     }
 
@@ -408,35 +348,38 @@ impl Accounts {
         authority: &ServerName,
         user: &str,
         device: &str,
-        refresh: Option<RefreshKind<'_>>,
+        pair: NewPair,
         replaces: Option<Replaced>,
-    ) -> Issued {
-        let access = tokens::new_token(&self.inner.random, "yat");
-        let access_hash = tokens::hash(&access);
-        let lifetime = self.settings(authority).access_token_lifetime;
-        let expires_in = refresh.map(|_| lifetime);
+    ) -> SessionTokens {
+        let NewPair { access, refresh } = pair;
+        let expires_in = refresh.is_some().then(|| self.settings(authority).access_token_lifetime);
+        let hash = self.put_access(batch, (user, device), &access, expires_in, replaces);
+        if let Some(refresh) = &refresh {
+            let refresh = tokens::hash(refresh);
+            let (user_name, device_name) = (user.to_owned(), device.to_owned());
+            let row =
+                RefreshRow { user: user_name, device: device_name, access: hash, replaces, traded_for: None };
+            batch.put(&tables::REFRESH, &refresh, &row);
+            batch.put(&tables::TOKENS_OF, &(user, device, refresh), &TokenKindRow::Refresh);
+        }
+        SessionTokens { access, refresh, expires_in }
+    }
+
+    /// Adds a new access token for a device to a batch; its hash.
+    pub(crate) fn put_access(
+        &self,
+        batch: &mut Batch,
+        (user, device): (&str, &str),
+        access: &str,
+        expires_in: Option<Duration>,
+        replaces: Option<Replaced>,
+    ) -> TokenHash {
+        let hash = tokens::hash(access);
         let expires_ms = expires_in.map(|lifetime| self.now_ms().saturating_add(millis(lifetime)));
-
         let row = AccessRow { user: user.to_owned(), device: device.to_owned(), expires_ms, replaces };
-        batch.put(&tables::ACCESS, &access_hash, &row);
-        batch.put(&tables::TOKENS_OF, &(user, device, access_hash), &TokenKindRow::Access);
-
-        let mut hashes = (access_hash, [0; 32]);
-        let refresh = refresh.map(|kind| {
-            let refresh = kind.new_token(&self.inner.random);
-            hashes.1 = tokens::hash(&refresh);
-            let row = RefreshRow {
-                user: user.to_owned(),
-                device: device.to_owned(),
-                access: access_hash,
-                replaces,
-                traded_for: None,
-            };
-            batch.put(&tables::REFRESH, &hashes.1, &row);
-            batch.put(&tables::TOKENS_OF, &(user, device, hashes.1), &TokenKindRow::Refresh);
-            refresh
-        });
-        Issued { tokens: SessionTokens { access, refresh, expires_in }, hashes }
+        batch.put(&tables::ACCESS, &hash, &row);
+        batch.put(&tables::TOKENS_OF, &(user, device, hash), &TokenKindRow::Access);
+        hash
     }
 }
 
@@ -469,14 +412,8 @@ impl Ended {
     }
 }
 
-/// Tokens that a batch will make valid.
-pub(crate) struct Issued {
-    pub(crate) tokens: SessionTokens,
-    /// Of the access and the refresh token.
-    hashes: (TokenHash, TokenHash),
-}
-
-fn delete_pair(batch: &mut Batch, user: &str, device: &str, pair: Replaced) {
+/// Adds to a batch that a pair of tokens ends.
+pub(crate) fn delete_pair(batch: &mut Batch, user: &str, device: &str, pair: Replaced) {
     batch.delete(&tables::ACCESS, &pair.access);
     batch.delete(&tables::REFRESH, &pair.refresh);
     batch.delete(&tables::TOKENS_OF, &(user, device, pair.access));

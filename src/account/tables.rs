@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 
+use crate::tokens::Seed;
+
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
 
@@ -86,9 +88,19 @@ pub(crate) static BROWSERS_OF: Table<(String, TokenHash), u64> =
 /// Sessions that users gave to clients by OAuth 2.0; key: hash of the grant's name.
 pub(crate) static GRANTS: Table<TokenHash, GrantRow> = Table::new(136, "account.grants", Tuning::Point);
 
+/// The same by client; key: authority, the client's id, hash of the grant's name.
+pub(crate) static GRANTS_OF: Table<(String, String, TokenHash), ()> =
+    Table::new(141, "account.grants_of", Tuning::Small);
+
 /// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
 /// milliseconds since 1970.
 pub(crate) static RESETS: Table<String, u64> = Table::new(137, "account.resets", Tuning::Small);
+/// Whose account somebody has who is known at an identity provider; key: authority, issuer, what that calls him.
+pub(crate) static IDENTITIES: Table<(String, String, String), IdentityRow> =
+    Table::new(142, "account.identities", Tuning::Point);
+/// The same by user; key: user id, issuer, what that calls him.
+pub(crate) static IDENTITIES_OF: Table<(String, String, String), ()> =
+    Table::new(143, "account.identities_of", Tuning::Small);
 /// Tokens that let somebody in once; key: hash of the token.
 pub(crate) static LOGIN_TOKENS: Table<TokenHash, LoginTokenRow> =
     Table::new(130, "account.login_tokens", Tuning::Small);
@@ -180,10 +192,42 @@ pub(crate) struct RefreshRow {
     pub(crate) access: TokenHash,
     /// The pair that ends when this token is first used.
     pub(crate) replaces: Option<Replaced>,
-    /// The pair that this token was traded for, as long as that one is unused: access, then refresh.
-    pub(crate) traded_for: Option<(TokenHash, TokenHash)>,
+    /// The pair that this token was traded for, as long as that one is unused.
+    pub(crate) traded_for: Option<TradedRow>,
 }
-row!(RefreshRow, schema = 1);
+row!(RefreshRow, schema = 2, older = { 1 => RefreshRowV1 });
+
+/// What a refresh token was traded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TradedRow {
+    /// The access token.
+    pub(crate) access: TokenHash,
+    /// The refresh token.
+    pub(crate) refresh: TokenHash,
+    /// From which both follow, together with the old token; nothing of trades before there was this.
+    pub(crate) seed: Option<Seed>,
+    /// How often another access token was given out since.
+    pub(crate) round: u32,
+}
+
+/// A refresh token whose successors were kept as hashes alone.
+#[derive(Deserialize)]
+pub(crate) struct RefreshRowV1 {
+    user: String,
+    device: String,
+    access: TokenHash,
+    replaces: Option<Replaced>,
+    traded_for: Option<(TokenHash, TokenHash)>,
+}
+
+impl From<RefreshRowV1> for RefreshRow {
+    fn from(old: RefreshRowV1) -> Self {
+        let RefreshRowV1 { user, device, access, replaces, traded_for } = old;
+        let traded_for =
+            traded_for.map(|(access, refresh)| TradedRow { access, refresh, seed: None, round: 0 });
+        Self { user, device, access, replaces, traded_for }
+    }
+}
 
 /// The tokens that a new pair replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +279,16 @@ pub(crate) struct GrantRow {
     pub(crate) client_uri: String,
 }
 row!(GrantRow, schema = 1);
+
+/// Whose an identity is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdentityRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// Since when, in milliseconds since 1970.
+    pub(crate) linked_ms: u64,
+}
+row!(IdentityRow, schema = 1);
 
 /// A registration token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -440,6 +494,9 @@ pub fn checks() -> Vec<TableCheck> {
         LOG_INS.check(),
         DEHYDRATED.check(),
         GRANTS.check(),
+        GRANTS_OF.check(),
+        IDENTITIES.check(),
+        IDENTITIES_OF.check(),
         RESETS.check(),
         BROWSERS.check(),
         BROWSERS_OF.check(),
@@ -488,7 +545,16 @@ mod tests {
             replaces: None,
             traded_for: None,
         };
-        assert_eq!(refresh.encode().len(), 42);
+        assert_eq!((refresh.encode().len(), refresh.encode()[0]), (42, 2));
+        let traded = TradedRow { access: [1; 32], refresh: [2; 32], seed: Some([3; 32]), round: 4 };
+        let after = RefreshRow { traded_for: Some(traded), ..refresh.clone() };
+        let bytes = after.encode();
+        assert_eq!((bytes.len(), bytes[41], bytes[106], bytes[139]), (140, 1, 1, 4));
+        // As it was kept before.
+        let before = [&b"\x01\x04@a:b\x01D"[..], &[9; 32], b"\x00\x01", &[1; 32], &[2; 32]].concat();
+        let traded = TradedRow { seed: None, round: 0, ..traded };
+        let known = RefreshRow { traded_for: Some(traded), ..refresh.clone() };
+        assert_eq!(RefreshRow::decode(&before.into()).ok(), Some(known));
         assert_eq!(&TokenKindRow::Refresh.encode()[..], b"\x01\x01");
         let token = RegistrationTokenRow { uses_allowed: Some(1), used: 0, expires_ms: None };
         assert_eq!(&token.encode()[..], b"\x01\x01\x01\x00\x00");
@@ -540,6 +606,8 @@ mod tests {
             client_uri: "u".into(),
         };
         assert_eq!(&grant.encode()[..], b"\x01\x04@a:b\x01D\x01c\x00\x01u");
+        let identity = IdentityRow { user: "@a:b".into(), linked_ms: 1 };
+        assert_eq!(&identity.encode()[..], b"\x01\x04@a:b\x01");
         let browser = BrowserRow { user: "@a:b".into(), began_ms: 1, ends_ms: 2, stamp: [6; 32] };
         let bytes = browser.encode();
         assert_eq!((&bytes[..9], bytes.len()), (&b"\x01\x04@a:b\x01\x02\x06"[..], 40));

@@ -1,6 +1,7 @@
 //! Tokens: how they look and how they are kept.
 
 use base::Random;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use crate::tables::TokenHash;
@@ -26,14 +27,73 @@ pub(crate) enum RefreshKind<'a> {
 const GRANT_PREFIX: &str = "ygr";
 
 impl RefreshKind<'_> {
-    /// A new one.
-    pub(crate) fn new_token(self, random: &Random) -> String {
+    /// The one with these letters of chance.
+    fn token(self, word: &str) -> String {
         match self {
-            Self::Login => new_token(random, "yrt"),
-            Self::Grant(name) => format!("{GRANT_PREFIX}_{name}_{}", random.token(TOKEN_CHARS)),
+            Self::Login => format!("yrt_{word}"),
+            Self::Grant(name) => format!("{GRANT_PREFIX}_{name}_{word}"),
         }
     }
 }
+
+/// Tokens that a batch is to make valid.
+pub(crate) struct NewPair {
+    pub(crate) access: String,
+    pub(crate) refresh: Option<String>,
+}
+
+impl NewPair {
+    /// A new pair; without a kind there is no refresh token.
+    pub(crate) fn new(random: &Random, kind: Option<RefreshKind<'_>>) -> NewPair {
+        NewPair {
+            access: new_token(random, ACCESS_PREFIX),
+            refresh: kind.map(|kind| kind.token(&random.token(TOKEN_CHARS))),
+        }
+    }
+
+    /// The pair that `old` is traded for: the same whenever it is shown, as long as the number of chance that is kept of
+    /// the trade is the same. With another `round` only the access token is another.
+    ///
+    /// It takes both the old token, which is not kept, and the number, which nobody is told: who has an old token and not
+    /// the store finds out nothing, nor does who has the store and no token.
+    pub(crate) fn traded(old: &str, seed: &Seed, round: u32, kind: RefreshKind<'_>) -> NewPair {
+        let access = derived(old, seed, &[&b"access"[..], &round.to_be_bytes()].concat());
+        NewPair {
+            access: format!("{ACCESS_PREFIX}_{access}"),
+            refresh: Some(kind.token(&derived(old, seed, b"refresh"))),
+        }
+    }
+}
+
+/// Begins access tokens.
+const ACCESS_PREFIX: &str = "yat";
+
+/// A number of chance, kept of a trade.
+pub(crate) type Seed = [u8; 32];
+
+/// As many letters and digits as a token has, which follow from a secret and a seed (HMAC-SHA-256 with a counter).
+fn derived(secret: &str, seed: &Seed, what: &[u8]) -> String {
+    let mut word = String::with_capacity(TOKEN_CHARS);
+    let mut counter: u32 = 0;
+    while word.len() < TOKEN_CHARS {
+        let mut mac = match Hmac::<Sha256>::new_from_slice(secret.as_bytes()) {
+            Ok(mac) => mac,
+            Err(_) => unreachable!("HMAC takes keys of any length"),
+        };
+        mac.update(seed);
+        mac.update(what);
+        mac.update(&counter.to_be_bytes());
+        let block = mac.finalize().into_bytes();
+        // 248 = 4 × 62: larger bytes are left out, so that no letter is likelier than another.
+        let fair = block.iter().filter(|byte| **byte < 248).map(|byte| usize::from(byte % 62));
+        let missing = TOKEN_CHARS - word.len();
+        word.extend(fair.filter_map(|at| ALPHANUMERIC.get(at)).take(missing).map(|byte| char::from(*byte)));
+        counter += 1;
+    }
+    word
+}
+
+const ALPHANUMERIC: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// The name of a new grant.
 pub(crate) fn new_grant(random: &Random) -> String {
@@ -49,4 +109,26 @@ pub(crate) fn grant_of(token: &str) -> Option<&str> {
 /// What is kept of a token. Tokens are long and random, so a plain fast hash is enough.
 pub(crate) fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traded_pair_follows_from_the_old_token_and_the_kept_number_and_from_nothing_less() {
+        let pair = |old: &str, seed: u8, round| NewPair::traded(old, &[seed; 32], round, RefreshKind::Login);
+        let first = pair("yrt_a", 1, 0);
+        assert_eq!((first.access.len(), &first.access[..4]), (4 + TOKEN_CHARS, "yat_"));
+        assert_eq!(first.refresh.as_deref().map(str::len), Some(4 + TOKEN_CHARS));
+        let again = pair("yrt_a", 1, 0);
+        assert_eq!((again.access, again.refresh), (first.access.clone(), first.refresh.clone()));
+        let later = pair("yrt_a", 1, 1);
+        assert_ne!(later.access, first.access);
+        assert_eq!(later.refresh, first.refresh);
+        for other in [pair("yrt_b", 1, 0), pair("yrt_a", 2, 0)] {
+            assert!(other.access != first.access && other.refresh != first.refresh);
+        }
+        assert_ne!(first.access.get(4..), first.refresh.as_deref().and_then(|token| token.get(4..)));
+    }
 }

@@ -288,4 +288,6 @@ pub(crate) fn refuse_closed(user: &UserId, row: Option<&UserRow>) -> Result<(), 
 pub(crate) fn replace_password(batch: &mut Batch, user: &UserId, row: &UserRow, hash: Option<String>) {
     let changed = UserRow { password: hash, ..row.clone() };
     batch.replace(&tables::USERS, user.as_str(), row, &changed);
+    // What was agreed to with the password before, perhaps by whoever had stolen it.
+    batch.delete(&tables::RESETS, user.as_str());
 }

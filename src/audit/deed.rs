@@ -141,6 +141,8 @@ pub enum Action {
     AddAddress,
     /// An address of a user was taken away.
     RemoveAddress,
+    /// What an identity provider knows somebody by belongs to an account.
+    LinkIdentity,
     /// Devices of a user were removed.
     RemoveDevices,
     /// A registration token was made or replaced.
@@ -179,7 +181,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::SignIn,
         Self::SignInFailed,
         Self::SignOut,
@@ -200,6 +202,7 @@ impl Action {
         Self::GiveLoginToken,
         Self::AddAddress,
         Self::RemoveAddress,
+        Self::LinkIdentity,
         Self::RemoveDevices,
         Self::PutRegistrationToken,
         Self::RemoveRegistrationToken,
@@ -243,6 +246,7 @@ impl Action {
             Self::GiveLoginToken => "session.give_login_token",
             Self::AddAddress => "address.add",
             Self::RemoveAddress => "address.remove",
+            Self::LinkIdentity => "identity.link",
             Self::RemoveDevices => "device.remove",
             Self::PutRegistrationToken => "registration_token.put",
             Self::RemoveRegistrationToken => "registration_token.remove",

@@ -34,6 +34,8 @@ pub struct Config {
     pub support: BTreeMap<OwnedServerName, Support>,
     /// Authorities whose clients are offered a page to sign in on (`m.login.sso`).
     pub sign_in_pages: BTreeSet<OwnedServerName>,
+    /// Authorities whose users sign in at an identity provider, to which a page leads.
+    pub providers: BTreeSet<OwnedServerName>,
     /// Unstable features that other crates of the process add to those of this one.
     pub unstable_features: Vec<String>,
 }
@@ -46,6 +48,7 @@ impl Default for Config {
             livekit_urls: BTreeMap::new(),
             support: BTreeMap::new(),
             sign_in_pages: BTreeSet::new(),
+            providers: BTreeSet::new(),
             unstable_features: Vec::new(),
         }
     }

@@ -31,8 +31,12 @@ pub(crate) async fn login_types(
 ) -> Result<get_login_types::v3::Response, ApiError> {
     let mut by_token = TokenLoginType::default();
     by_token.get_login_token = true;
-    let mut flows = vec![LoginType::Password(Default::default()), LoginType::Token(by_token)];
-    if api.config.sign_in_pages.contains(call.face.server_name()) {
+    let authority = call.face.server_name();
+    let mut flows = vec![LoginType::Token(by_token)];
+    if api.accounts.settings(authority).passwords {
+        flows.insert(0, LoginType::Password(Default::default()));
+    }
+    if api.config.sign_in_pages.contains(authority) || api.config.providers.contains(authority) {
         flows.push(LoginType::Sso(Default::default()));
     }
     if !api.accounts.settings(call.face.server_name()).services.is_empty() {

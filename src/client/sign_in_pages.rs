@@ -16,6 +16,7 @@ use crate::{
     ClientApi,
     html::{Fields, Page, both, problem, redirect, say},
     login::SessionAnswer,
+    oauth::for_app,
 };
 
 const TITLE: (&str, &str) = ("サインイン", "Sign in");
@@ -39,17 +40,17 @@ const HAND_OVER: &str = "var session = JSON.parse(document.getElementById(\"sess
                          else if (window.onLogin) { window.onLogin(session); }";
 
 /// A URI of an app, to which a login token is brought.
-struct Target {
-    uri: String,
+pub(crate) struct Target {
+    pub(crate) uri: String,
     /// How the page names it: the host, or the scheme of an app on this machine.
-    shown: String,
+    pub(crate) shown: String,
     /// How a content security policy names it.
     source: String,
 }
 
 impl Target {
     /// A URI that a client has given.
-    fn of(uri: &str) -> Result<Target, ApiError> {
+    pub(crate) fn of(uri: &str) -> Result<Target, ApiError> {
         let bad = || ApiError::invalid_param("`redirectUrl` is no URL that an app can be reached by");
         if uri.is_empty() {
             return Err(ApiError::missing_param("`redirectUrl` is missing"));
@@ -81,7 +82,7 @@ impl Target {
     }
 
     /// The URI with a login token, and with no other.
-    fn with_token(&self, token: &str) -> String {
+    pub(crate) fn with_token(&self, token: &str) -> String {
         let (before, fragment) = match self.uri.split_once('#') {
             Some((before, fragment)) => (before, format!("#{fragment}")),
             None => (self.uri.as_str(), String::new()),
@@ -102,6 +103,10 @@ impl Target {
 pub(crate) async fn show_sso(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     must_be_offered(&api, &call)?;
     let target = Target::of(Fields::of_query(&call)?.get("redirectUrl"))?;
+    if api.config.providers.contains(call.face.server_name()) {
+        // There people sign in to our pages first, at the provider or with a password.
+        return redirect(&for_app(&target.uri));
+    }
     Ok(sso_page(&call, &target, None))
 }
 
@@ -117,7 +122,8 @@ pub(crate) async fn show_sso_of(api: Arc<ClientApi>, call: RawCall<Open>) -> Res
 
 /// An authority that does not offer the page has none: it gives a session to whatever the URI names.
 fn must_be_offered(api: &ClientApi, call: &RawCall<Open>) -> Result<(), ApiError> {
-    match api.config.sign_in_pages.contains(call.face.server_name()) {
+    let authority = call.face.server_name();
+    match api.config.sign_in_pages.contains(authority) || api.config.providers.contains(authority) {
         true => Ok(()),
         false => Err(ApiError::not_found("Nobody signs in by a page here")),
     }
@@ -126,6 +132,9 @@ fn must_be_offered(api: &ClientApi, call: &RawCall<Open>) -> Result<(), ApiError
 /// `POST /_matrix/client/v3/login/sso/redirect`: somebody signs in; the app gets a login token.
 pub(crate) async fn sign_in_for_app(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     must_be_offered(&api, &call)?;
+    if api.config.providers.contains(call.face.server_name()) {
+        return Err(ApiError::not_found("Nobody signs in by this page here"));
+    }
     let fields = Fields::of_form(&call)?;
     let target = Target::of(fields.get("redirectUrl"))?;
     let (shown, authority) = (credentials(&fields), call.face.server_name());

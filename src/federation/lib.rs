@@ -44,7 +44,7 @@ pub use self::{
     federation::{Federation, Parts},
     http::{FederationApi, FederationMedia},
     keys::Keys,
-    network::{Network, OpenError},
+    network::{Network, OpenError, tls_client},
     remote::{Peering, PublicRoomsQuestion},
     resolver::{
         Dns, DnsError, Endpoint, FetchedWellKnown, ResolveError, Resolver, Route, Service, WellKnown,

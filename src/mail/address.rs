@@ -23,6 +23,13 @@ impl EmailAddress {
         &self.0
     }
 
+    /// The address without what stands behind a `+`, which most servers put into the same box: for counting what goes there.
+    pub fn without_detail(&self) -> String {
+        let (local, domain) = self.0.rsplit_once('@').unwrap_or((self.0.as_str(), ""));
+        let name = local.split_once('+').map_or(local, |(name, _)| name);
+        format!("{name}@{domain}")
+    }
+
     /// What stands behind the `@`.
     pub fn domain(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(_, domain)| domain)

@@ -109,6 +109,17 @@ impl Mails {
         self.inner.carrier.serves(authority)
     }
 
+    /// Whether another mail of this authority may wait: also for who will put none, so that nobody learns from a full queue
+    /// whether there is somebody to write to.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Store`].
+    pub async fn check_room(&self, authority: &str) -> Result<(), Error> {
+        // Not demanded of a batch: a few more do no harm, and who asks at the same time is not held up.
+        let waiting = self.inner.store.get(&tables::COUNTS, authority).await?.unwrap_or_default();
+        if waiting.0 >= MOST_WAITING { Err(Error::Full) } else { Ok(()) }
+    }
+
     /// Adds a mail of an authority to a batch: it is sent once that is on disk.
     ///
     /// # Errors
@@ -117,11 +128,7 @@ impl Mails {
         if mail.subject.len() + mail.text.len() > LARGEST {
             return Err(Error::TooLarge);
         }
-        // Not demanded of the batch: a few more do no harm, and who asks at the same time is not held up.
-        let waiting = self.inner.store.get(&tables::COUNTS, authority).await?.unwrap_or_default();
-        if waiting.0 >= MOST_WAITING {
-            return Err(Error::Full);
-        }
+        self.check_room(authority).await?;
         let now = self.inner.clock.now().millis();
         let good_for = u64::try_from(mail.good_for.as_millis()).unwrap_or(u64::MAX);
         let row = MailRow {

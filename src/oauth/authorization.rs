@@ -8,7 +8,7 @@
 use ruma::ServerName;
 use url::form_urlencoded;
 
-use crate::{Code, Error, OAuth, Registered, Scope, metadata::AUTHORIZATION_CODE};
+use crate::{Code, Destination, Error, OAuth, Registered, Scope, metadata::AUTHORIZATION_CODE};
 
 /// Longest state, in bytes: it comes back as it was sent.
 const LONGEST_STATE: usize = 2_048;
@@ -68,14 +68,25 @@ pub struct AnswerTo {
 pub enum Refusal {
     /// It is not known where an answer may go: the user is told.
     Here(Error),
-    /// The client is told, at this URI.
-    AtClient(String),
+    /// The client is told, at this URI. Anybody registers a client and sends people to us, so a browser is not led there
+    /// before somebody is signed in in it.
+    AtClient {
+        /// The URI.
+        uri: String,
+        /// Where that is.
+        to: Destination,
+    },
 }
 
 impl AnswerTo {
     /// The redirect URI.
     pub fn redirect_uri(&self) -> &str {
         &self.redirect_uri
+    }
+
+    /// Where that leads.
+    pub fn destination(&self) -> Destination {
+        Destination::of(&self.redirect_uri)
     }
 
     /// The URI that brings a code to the client.
@@ -137,7 +148,10 @@ impl OAuth {
             state: state.map(str::to_owned),
             issuer: issuer.to_owned(),
         };
-        let no = |code, text: &str| Refusal::AtClient(answer.with_error(code, text));
+        let no = |code, text: &str| Refusal::AtClient {
+            uri: answer.with_error(code, text),
+            to: answer.destination(),
+        };
         if field("state").is_some() && state.is_none() {
             return Err(no(Code::InvalidRequest, "state is too long"));
         }

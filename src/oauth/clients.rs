@@ -2,9 +2,10 @@
 //!
 //! Each client registers anew whenever a user signs in with it, so a client's id is a hash of what it says of itself:
 //! the same program has one row. An authority keeps only so many; the one that has not registered for longest goes
-//! then. Sessions do not need it: a grant knows its client by itself.
+//! then, unless somebody is signed in with it: strangers who register whatever they make up take no client from those who use
+//! one.
 
-use base::Attempts;
+use base::{Address, Attempts};
 use ruma::ServerName;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -15,8 +16,12 @@ use crate::{
     tables::{CLIENTS, CLIENTS_BY_AGE, COUNTS, ClientRow},
 };
 
-/// Clients of one authority.
+/// Clients of one authority, of which some may go.
 const MOST: i64 = 5_000;
+/// Clients of one authority if all of them are used.
+const MOST_USED: i64 = 20_000;
+/// So many of the oldest are looked at for one that may go.
+const LOOKED_AT: usize = 8;
 /// Their kind among counts.
 const KIND: u8 = 0;
 /// When a client registered last is noted as often as this.
@@ -66,16 +71,21 @@ impl OAuth {
     /// Registers a client by what it says of itself. One that says the same as before is the same client.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the rule that is broken; [`Error::Store`].
+    /// [`Error::Refused`] with the rule that is broken; [`account::Error::Limited`] where this address has made up many,
+    /// [`Error::Full`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#client-registration>
     pub async fn register(
         &self,
         authority: &ServerName,
         said: &Map<String, Value>,
+        from: Option<Address>,
     ) -> Result<Registered, Error> {
         let client = Client::parse(said)?;
         let id = id_of(authority, &client);
+        if self.inner.store.get(&CLIENTS, &(authority.as_str(), id.as_str())).await?.is_none() {
+            self.count_maker(authority, KIND, from)?;
+        }
         let mut attempts = Attempts::default();
         loop {
             match self.note_client(authority, &id, &client).await {
@@ -105,19 +115,41 @@ impl OAuth {
         self.commit(batch).await
     }
 
-    /// Adds to a batch that there is one client more, and that the oldest goes where there are too many.
+    /// Adds to a batch that there is one client more, and that the oldest goes where there are too many. One with which
+    /// somebody is signed in is as good as newly registered.
     async fn make_room(&self, batch: &mut Batch, authority: &str) -> Result<(), Error> {
         let store = &self.inner.store;
         let count = store.get(&COUNTS, &(authority, KIND)).await?.map_or(0, |count| count.0);
         let mut more = 1;
         if count >= MOST {
             let range = Range::prefix(authority);
-            // Two: what several made at once is made up for.
-            for (key, ()) in store.scan(&CLIENTS_BY_AGE, range, Order::Ascending, 2).await? {
+            let oldest = store.scan(&CLIENTS_BY_AGE, range, Order::Ascending, LOOKED_AT).await?;
+            let now = self.now_ms();
+            for (key, ()) in oldest {
+                // Two: what several made at once is made up for.
+                if more <= -1 {
+                    break;
+                }
+                let (_, _, id) = &key;
                 batch.require(&CLIENTS_BY_AGE, &key, Some(&()));
                 batch.delete(&CLIENTS_BY_AGE, &key);
-                batch.delete(&CLIENTS, &(key.0, key.2));
+                if self.inner.accounts.is_client_used(authority, id).await? {
+                    if let Some(row) = store.get(&CLIENTS, &(authority, id.as_str())).await? {
+                        batch.replace(
+                            &CLIENTS,
+                            &(authority, id.as_str()),
+                            &row,
+                            &ClientRow { seen_ms: now, ..row.clone() },
+                        );
+                        batch.put(&CLIENTS_BY_AGE, &(authority, now, id.as_str()), &());
+                    }
+                    continue;
+                }
+                batch.delete(&CLIENTS, &(authority, id.as_str()));
                 more -= 1;
+            }
+            if more == 1 && count >= MOST_USED {
+                return Err(Error::Full);
             }
         }
         batch.add(&COUNTS, &(authority, KIND), more);

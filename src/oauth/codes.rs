@@ -54,6 +54,7 @@ impl OAuth {
     /// [`account::Error::Limited`] for many of one user, [`Error::Full`], [`Error::Store`].
     pub async fn agree(&self, request: &Authorization, user: &UserId) -> Result<String, Error> {
         self.count_agreement(user)?;
+        self.check_device(user, &request.scope).await?;
         let stamp = self.inner.accounts.stamp(user).await?;
         let mut attempts = Attempts::default();
         loop {
@@ -71,7 +72,7 @@ impl OAuth {
                 spent: None,
             };
             let mut batch = Batch::new();
-            self.put_passing(&mut batch, Passing::Code, made_ms, hash).await?;
+            self.put_passing(&mut batch, user.server_name().as_str(), Passing::Code, made_ms, hash).await?;
             batch.insert(&CODES, &hash, &row);
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
@@ -119,6 +120,7 @@ impl OAuth {
             let whose = (row.user.as_str(), row.client.as_str(), row.scope.as_str(), &row.stamp);
             let put = self.put_grant(&mut batch, authority, whose, shown.from, shown.agent).await?;
             batch.replace(&CODES, &key, &row, &CodeRow { spent: Some(put.grant), ..row.clone() });
+            self.put_spent(&mut batch, &row.authority, row.made_ms, key).await?;
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 Err(error) => return Err(error),
@@ -126,6 +128,21 @@ impl OAuth {
                     let tokens = self.inner.accounts.granted(put);
                     return Ok(Granted { tokens, scope: Some(row.scope) });
                 }
+            }
+        }
+    }
+
+    /// Whether a session may be given on the device of a scope. A device with which its user has signed in by another way is
+    /// not taken over: its keys, and what it was sent, are not the client's.
+    ///
+    /// # Errors
+    /// [`Code::InvalidScope`], [`Error::Store`].
+    pub(crate) async fn check_device(&self, user: &UserId, scope: &Scope) -> Result<(), Error> {
+        match self.inner.accounts.may_be_granted(user, &scope.device_id).await? {
+            true => Ok(()),
+            false => {
+                let text = "the device of the scope is signed in in another way; ask for one with another id";
+                Err(Error::refused(Code::InvalidScope, text))
             }
         }
     }
@@ -163,6 +180,7 @@ impl OAuth {
             Err(account::Error::Deactivated(_) | account::Error::Locked | account::Error::NotFound(_)) => {
                 Err(invalid("the account is closed or locked"))
             }
+            Err(account::Error::Forbidden(text)) => Err(invalid(text)),
             done => Ok(done?),
         }
     }
@@ -186,7 +204,7 @@ impl OAuth {
                 let text = "the refresh token is not, or no more, good for anything";
                 Err(Error::refused(Code::InvalidGrant, text))
             }
-            Err(account::Error::Locked) => Err(Error::refused(Code::InvalidGrant, "the account is locked")),
+            // Also that the account is locked: its client keeps the session, which goes on once it is no more.
             Err(error) => Err(error.into()),
         }
     }

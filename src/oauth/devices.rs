@@ -79,7 +79,7 @@ impl OAuth {
             return Err(Error::refused(Code::UnauthorizedClient, text));
         }
         let scope = Scope::parse(scope)?;
-        self.count_maker(Passing::DeviceCode, from)?;
+        self.count_maker(authority, Passing::DeviceCode.number(), from)?;
         let mut attempts = Attempts::default();
         loop {
             let device_code = format!("yod_{}", self.inner.random.token(CODE_CHARS));
@@ -97,7 +97,7 @@ impl OAuth {
                 decision: Decision::Pending,
             };
             let mut batch = Batch::new();
-            self.put_passing(&mut batch, Passing::DeviceCode, made_ms, key).await?;
+            self.put_passing(&mut batch, authority.as_str(), Passing::DeviceCode, made_ms, key).await?;
             batch.insert(&DEVICE_CODES, &key, &row);
             // Another device may have it: then the batch is refused, and another code is made up.
             let by_user = Bytes::copy_from_slice(&key);
@@ -153,8 +153,11 @@ impl OAuth {
     /// A user decides on a request.
     ///
     /// # Errors
-    /// [`Error::Contended`] when it was decided already, [`Error::Store`].
+    /// [`Error::Contended`] when it was decided already, [`Code::InvalidScope`], [`Error::Store`].
     pub async fn decide(&self, request: &DeviceRequest, user: &UserId, agrees: bool) -> Result<(), Error> {
+        if agrees {
+            self.check_device(user, &request.scope).await?;
+        }
         let decision = match agrees {
             true => Decision::Approved(user.to_string(), self.inner.accounts.stamp(user).await?),
             false => Decision::Denied,

@@ -141,6 +141,7 @@ impl Client {
         if self.application_type != ApplicationType::Native
             || !is_loopback(&asked)
             || has_user(&asked)
+            || !is_plain(uri, &asked)
             || asked.fragment().is_some()
             || asked.set_port(None).is_err()
         {
@@ -150,10 +151,35 @@ impl Client {
         known.any(|known| known == asked)
     }
 
-    /// The host that it is known by.
+    /// The host of the page that it names as its own. It may be anybody's: see [`Destination`].
     pub fn host(&self) -> String {
         let url = Url::parse(&self.client_uri).ok();
         url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+/// Where an answer goes, as far as that is certain: what a client says of itself is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the web site at this host.
+    Site(String),
+    /// To a program on the user's own machine.
+    Loopback,
+    /// To whatever app on the user's device has this scheme.
+    App(String),
+}
+
+impl Destination {
+    /// That of a redirect URI.
+    pub fn of(redirect_uri: &str) -> Destination {
+        match Url::parse(redirect_uri) {
+            Ok(url) if is_loopback(&url) => Destination::Loopback,
+            Ok(url) if matches!(url.scheme(), "https" | "http") => {
+                Destination::Site(url.host_str().unwrap_or_default().to_owned())
+            }
+            Ok(url) => Destination::App(url.scheme().to_owned()),
+            Err(_) => Destination::App(String::new()),
+        }
     }
 }
 
@@ -199,6 +225,11 @@ fn words(said: &Map<String, Value>, field: &str) -> Result<Option<Vec<String>>, 
 /// A page that a client names: over HTTPS, without a user in it.
 fn https(field: &str, uri: &str) -> Result<Url, Error> {
     let url = Url::parse(uri).map_err(|_| bad(format!("{field} is no URI")))?;
+    if url.scheme() == "https" && !is_plain(uri, &url) {
+        return Err(bad(format!(
+            "{field} does not name its host as it is: https://, small letters, no other spelling"
+        )));
+    }
     if url.scheme() != "https" || url.host_str().is_none() {
         return Err(bad(format!("{field} does not use the https scheme")));
     }
@@ -222,6 +253,18 @@ fn is_below(url: &Url, home: &Url) -> bool {
     }
 }
 
+/// Whether a URI is written as every reader of URIs understands it: `https:host`, `https:///host`, `https://2130706433` and
+/// `https://127.1` are read in one way by us and in another by a browser that is sent there, or by a person.
+fn is_plain(uri: &str, url: &Url) -> bool {
+    let Some(rest) = uri.strip_prefix(url.scheme()).and_then(|rest| rest.strip_prefix("://")) else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let Some(host) = url.host_str() else { return false };
+    let port = authority.strip_prefix(host);
+    port.is_some_and(|port| port.is_empty() || port.starts_with(':'))
+}
+
 /// Whether this is `http` on the loopback interface. A host that only begins so is another.
 fn is_loopback(url: &Url) -> bool {
     let is_here = match url.host() {
@@ -243,6 +286,9 @@ fn check_redirect(uri: &str, home: &Url, kind: ApplicationType) -> Result<(), &'
     }
     if uri.contains('#') {
         return Err("it has a fragment");
+    }
+    if matches!(url.scheme(), "http" | "https") && !has_user(&url) && !is_plain(uri, &url) {
+        return Err("it does not name its host as it is: two slashes, small letters, no other spelling");
     }
     match (url.scheme(), kind) {
         ("https", _) if has_user(&url) => Err("it names a user or a password"),

@@ -6,15 +6,15 @@ use account::Accounts;
 use base::{Address, Attempts, Buckets, Clock, Random, Rate};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use ruma::UserId;
+use ruma::{ServerName, UserId};
 use store::{Batch, Store};
 
-use crate::{Error, kinds::Passing, polls::Poll, tables::Hash};
+use crate::{Error, polls::Poll, tables::Hash};
 
 /// Codes that a signed-in user may type wrong at once, and how many more a second.
 const GUESSES: Rate = Rate { per_second: 0.1, burst: 10 };
 
-/// Requests of devices, and letterboxes, that one address may make at once, and how many more a second: an office is behind
+/// Requests of devices, letterboxes and new clients that one address may make at an authority at once, and how many more a second: an office is behind
 /// one, and a stranger must not fill up what there may be of them.
 const MAKING: Rate = Rate { per_second: 0.05, burst: 30 };
 
@@ -72,10 +72,15 @@ impl OAuth {
     }
 
     /// Counts what somebody makes who has not shown who he is. Who has no address is counted with all others only.
-    pub(crate) fn count_maker(&self, kind: Passing, from: Option<Address>) -> Result<(), Error> {
+    pub(crate) fn count_maker(
+        &self,
+        authority: &ServerName,
+        kind: u8,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
         let Some(from) = from else { return Ok(()) };
         let now = self.inner.clock.instant();
-        let counted = self.inner.makers.take(&(kind, from), now);
+        let counted = self.inner.makers.take(&(authority, kind, from), now);
         let limit = "waiting_sign_ins";
         Ok(counted.map_err(|retry_after| account::Error::Limited { limit, retry_after })?)
     }

@@ -47,7 +47,7 @@ impl OAuth {
         from: Option<Address>,
     ) -> Result<(String, Letter), Error> {
         check(&content, content_type)?;
-        self.count_maker(Passing::Rendezvous, from)?;
+        self.count_maker(authority, Passing::Rendezvous.number(), from)?;
         let mut attempts = Attempts::default();
         loop {
             let id = self.inner.random.token(ID_CHARS);
@@ -61,7 +61,7 @@ impl OAuth {
                 written_ms: now,
             };
             let mut batch = Batch::new();
-            self.put_passing(&mut batch, Passing::Rendezvous, now, key).await?;
+            self.put_passing(&mut batch, authority.as_str(), Passing::Rendezvous, now, key).await?;
             batch.insert(&RENDEZVOUS, &key, &row);
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
@@ -122,7 +122,7 @@ impl OAuth {
         let key = hash(id);
         let row = self.rendezvous(authority, key).await?;
         let mut batch = Batch::new();
-        self.put_gone(&mut batch, Passing::Rendezvous, row.made_ms, key).await?;
+        self.put_gone(&mut batch, authority.as_str(), Passing::Rendezvous, row.made_ms, key).await?;
         match self.commit(batch).await {
             // Somebody else took it down.
             Err(Error::Contended) => Err(Error::NoRendezvous),

@@ -15,7 +15,7 @@ pub(crate) static CLIENTS: Table<(String, String), ClientRow> =
 /// Clients by when they last registered, so that the oldest go; key: authority, ms since 1970, client id.
 pub(crate) static CLIENTS_BY_AGE: Table<(String, u64, String), ()> =
     Table::new(271, "oauth.clients_by_age", Tuning::Small);
-/// How many of a kind there are; key: the authority or nothing, the kind.
+/// How many of a kind there are; key: the authority, the kind.
 pub(crate) static COUNTS: Table<(String, u8), Counter> = Table::new(272, "oauth.counts", Tuning::Small);
 /// Codes that clients trade for tokens; key: hash of the code.
 pub(crate) static CODES: Table<Hash, CodeRow> = Table::new(273, "oauth.codes", Tuning::Point);
@@ -27,8 +27,12 @@ pub(crate) static USER_CODES: Table<(String, String), Bytes> =
     Table::new(275, "oauth.user_codes", Tuning::Small);
 /// Letterboxes; key: hash of the id.
 pub(crate) static RENDEZVOUS: Table<Hash, RendezvousRow> = Table::new(276, "oauth.rendezvous", Tuning::Point);
-/// What is there for minutes, by when it was made; key: its kind, ms since 1970, its key.
-pub(crate) static PASSING: Table<(u8, u64, Hash), ()> = Table::new(277, "oauth.passing", Tuning::Small);
+/// What was there for minutes before each authority had its own; key: its kind, ms since 1970, its key.
+pub(crate) static PASSING_OF_ALL: Table<(u8, u64, Hash), ()> =
+    Table::new(277, "oauth.passing", Tuning::Small);
+/// What is there for minutes, by when it was made; key: authority, its kind, ms since 1970, its key.
+pub(crate) static PASSING: Table<(String, u8, u64, Hash), ()> =
+    Table::new(278, "oauth.passing_of", Tuning::Small);
 
 /// A client that has registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +112,7 @@ pub fn checks() -> Vec<TableCheck> {
         DEVICE_CODES.check(),
         USER_CODES.check(),
         RENDEZVOUS.check(),
+        PASSING_OF_ALL.check(),
         PASSING.check(),
     ]
 }

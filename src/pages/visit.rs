@@ -157,12 +157,17 @@ impl Visitor {
 
     /// What only this browser knows, of its secret: whoever reads it in a page learns no secret.
     fn proof(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.derived("yakuba form"))
+    }
+
+    /// What follows from the secret for one purpose.
+    fn derived(&self, purpose: &str) -> [u8; 32] {
         let mut mac = match Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()) {
             Ok(mac) => mac,
             Err(_) => unreachable!("HMAC takes keys of any length"),
         };
-        mac.update(b"yakuba form");
-        BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
     }
 
     fn proof_field(&self) -> Markup {
@@ -244,6 +249,11 @@ impl Visit {
         let form = Form::of_body(headers, &self.call.body)?;
         let is_ours: bool = form.get(PROOF).as_bytes().ct_eq(self.face.proof().as_bytes()).into();
         if is_ours { Ok(form) } else { Err(PageError::stale()) }
+    }
+
+    /// A key for this purpose that this browser alone has given to it: what is bound to it is worth nothing in another one.
+    pub fn key(&self, purpose: &str) -> [u8; 32] {
+        self.face.derived(purpose)
     }
 
     /// The hidden field that each form of a page needs.

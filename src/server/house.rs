@@ -24,6 +24,7 @@ use store::{Backend, Store};
 use sync::Syncs;
 use to_device::ToDevice;
 use tracing::{error, info, warn};
+use upstream::Upstream;
 use web::{Kit, Limits, Router, Routes};
 
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
     health::Desk,
     media::{self as files, Scratch},
     memory, names,
+    providers::Providers,
     storage::{self, BackUp, Data, Storage},
     texts::tr,
 };
@@ -289,10 +291,13 @@ impl House {
             to_device.clone(),
             config.client_config(),
         );
+        let providers = Providers::open(&config.upstream_ca_files())
+            .map_err(|error| anyhow!(causes::of_network(&error)))?;
+        let upstream = Upstream::new(config.upstream()?, Arc::new(providers), clock.clone(), random.clone());
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
         let pages = Pages::new(accounts.clone(), random.clone(), config.client_config().base_urls);
         let client_oauth =
-            OAuthApi::new(accounts.clone(), oauth, Arc::new(pages), config.oauth_authorities());
+            OAuthApi::new(accounts.clone(), oauth, Arc::new(pages), upstream, config.oauth_authorities());
         let files::Opened { files, scratch } = files::open(config, &random)?;
         let media = Media::open(media::Parts {
             store: store.clone(),

@@ -24,6 +24,7 @@ mod names;
 mod patience;
 mod places;
 mod process;
+mod providers;
 pub mod serve;
 pub mod storage;
 #[cfg(test)]

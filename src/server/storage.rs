@@ -250,6 +250,13 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
             engine::list_people(store).await
         })
     },
+    // What is kept of a traded refresh token is more, which an older program cannot read.
+    |store| {
+        Box::pin(async {
+            account::list_grants(store).await?;
+            oauth::count_by_authority(store).await
+        })
+    },
 ];
 
 /// Opens the store over its storage, which is closed when that fails.

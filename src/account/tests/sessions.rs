@@ -143,7 +143,7 @@ async fn an_old_refresh_token_is_good_until_the_new_pair_is_used() {
     let lost = refresh(&first).await.unwrap();
     town.session(&first).await.unwrap();
     let second = refresh(&first).await.unwrap();
-    assert!(is_unknown(town.session(&lost).await));
+    assert_eq!((&lost.access, &lost.refresh), (&second.access, &second.refresh));
     town.session(&second).await.unwrap();
 
     assert!(is_unknown(refresh(&first).await));
@@ -155,6 +155,43 @@ async fn an_old_refresh_token_is_good_until_the_new_pair_is_used() {
     assert!(is_unknown(refresh(&second).await));
     assert!(is_unknown(town.session(&second).await));
     town.session(&fourth).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_refreshes_at_once_get_one_pair_that_works() {
+    let town = open_town().await;
+    let (_, first) = town.register("hanako", true).await;
+    let token = first.refresh.clone().unwrap();
+    let one = || town.accounts.refresh(kanazawa(), &token);
+    let all = futures_util::future::join_all([one(), one(), one(), one()]).await;
+    for told in all {
+        let told = told.unwrap();
+        town.session(&told).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_late_gets_an_access_token_that_lives_and_takes_nobodys_refresh_token() {
+    let town = open_town().await;
+    let (_, first) = town.register("hanako", true).await;
+    let refresh = async |tokens: &SessionTokens| {
+        town.accounts.refresh(kanazawa(), tokens.refresh.as_ref().unwrap()).await
+    };
+    let lifetime = first.expires_in.unwrap();
+    let early = refresh(&first).await.unwrap();
+    town.clock.advance(lifetime / 4);
+    let again = refresh(&first).await.unwrap();
+    assert_eq!((&again.access, again.expires_in), (&early.access, Some(lifetime * 3 / 4)));
+    town.clock.advance(lifetime);
+    let late = refresh(&first).await.unwrap();
+    assert!(late.access != early.access && late.refresh == early.refresh);
+    assert_eq!(late.expires_in, Some(lifetime));
+    // Whoever was told first and slept until now goes on.
+    assert!(is_unknown(town.session(&early).await));
+    let next = refresh(&early).await.unwrap();
+    town.session(&next).await.unwrap();
+    assert!(is_unknown(refresh(&first).await));
+    assert!(is_unknown(town.session(&late).await));
 }
 
 #[tokio::test]

@@ -5,12 +5,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ::account::{Actor, Browser, DeviceInfo, Grant};
+use ::upstream::Purpose;
 use pages::{Markup, Page, PageError, Visit, html};
 use ruma::OwnedDeviceId;
 use serde_json::value::to_raw_value;
 use web::{ApiError, Open, RawCall, Response};
 
-use super::api::{ACCOUNT, OAuthApi, sign_in_first};
+use super::{
+    api::{ACCOUNT, OAuthApi, sign_in_first},
+    upstream::send,
+};
 
 /// What can be done here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +100,11 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
                     }
                 }
             }
+            // From here on the browser is on its way to the provider, and what comes back is this account's.
+            "link" => match api.accounts.confirm_own(&browser, form.get("password"), from).await {
+                Ok(()) => send(&api, &visit, Purpose::Link, ACCOUNT).await,
+                Err(error) => Err(worth_another_try(error)?),
+            },
             "reset" => match api.accounts.agree_to_reset(&browser, form.get("password"), from).await {
                 Ok(()) => {
                     let text = visit.say(
@@ -165,9 +174,44 @@ async fn profile(api: &OAuthApi, visit: &Visit, browser: &Browser, is_kept: bool
             input id="name" name="name" value=(name) maxlength="255" autocomplete="name";
             div.actions { button name="do" value="rename" { (say("保存", "Save")) } }
         }
+        (link(api, visit, browser).await?)
         (others(visit))
     };
-    Ok(Page::new(say("アカウント", "Your account"), body))
+    let page = Page::new(say("アカウント", "Your account"), body);
+    Ok(match api.upstream.settings(visit.authority()) {
+        Some(settings) => page.form_ends_at(&settings.issuer),
+        None => page,
+    })
+}
+
+/// At which providers the account is known, and the way to link it with that of the authority.
+async fn link(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Markup, PageError> {
+    let Some(settings) = api.upstream.settings(visit.authority()) else { return Ok(html! {}) };
+    let say = |japanese, english| visit.say(japanese, english);
+    let known = api.accounts.identities(&browser.user_id).await?;
+    Ok(html! {
+        @if known.is_empty() {
+            form.card method="post" action=(ACCOUNT) {
+                (visit.proof())
+                p { (say(
+                    "認証基盤と結び付けると、次からは認証基盤でこのアカウントにサインインできます。",
+                    "Link your account with the identity provider to sign in there from now on.",
+                )) }
+                (password_field(api, visit, browser).await?)
+                div.actions { button.second name="do" value="link" {
+                    (say("認証基盤と結び付ける", "Link with the identity provider"))
+                } }
+            }
+        } @else {
+            div.card { dl {
+                dt { (say("認証基盤", "Identity provider")) }
+                @for issuer in &known { dd.id { (issuer) } }
+            } }
+        }
+        @if known.iter().all(|issuer| *issuer != settings.issuer) && !known.is_empty() {
+            p.note { (say("現在の認証基盤とは結び付いていません。", "It is not linked with the provider of today.")) }
+        }
+    })
 }
 
 async fn devices(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Page, PageError> {

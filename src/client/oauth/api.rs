@@ -6,6 +6,7 @@ use account::{Accounts, Registration};
 use oauth::OAuth;
 use pages::{Form, PageError, Pages, Visit};
 use ruma::{OwnedServerName, ServerName};
+use upstream::Upstream;
 use web::ApiError;
 
 /// Paths of ours: they are named in metadata, and need not be guessed.
@@ -18,12 +19,16 @@ pub(crate) const LINK: &str = "/_yakuba/link";
 pub(crate) const ACCOUNT: &str = "/_yakuba/account";
 pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
 pub(crate) const SIGN_UP: &str = "/_yakuba/sign-up";
+pub(crate) const UPSTREAM: &str = "/_yakuba/upstream";
+pub(crate) const UPSTREAM_CALLBACK: &str = "/_yakuba/upstream/callback";
+pub(crate) const FOR_APP: &str = "/_yakuba/sign-in-for-app";
 
 /// The state of the handlers.
 pub struct OAuthApi {
     pub(crate) accounts: Accounts,
     pub(crate) oauth: OAuth,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) upstream: Upstream,
     offered_at: BTreeSet<OwnedServerName>,
 }
 
@@ -39,9 +44,10 @@ impl OAuthApi {
         accounts: Accounts,
         oauth: OAuth,
         pages: Arc<Pages>,
+        upstream: Upstream,
         offered_at: BTreeSet<OwnedServerName>,
     ) -> OAuthApi {
-        OAuthApi { accounts, oauth, pages, offered_at }
+        OAuthApi { accounts, oauth, pages, upstream, offered_at }
     }
 
     /// The address of an authority, where it offers OAuth 2.0.

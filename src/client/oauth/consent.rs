@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use ::oauth::{Authorization, Code, Prompt, Refusal, Registered};
+use ::oauth::{Authorization, Code, Destination, Prompt, Refusal, Registered};
 use pages::{Form, Markup, Page, PageError, Visit, html};
-use web::{ApiError, Open, RawCall, Response};
+use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use super::api::{AUTHORIZE, OAuthApi, SIGN_UP, sign_in_first, told};
 
@@ -17,7 +17,7 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
         let query = visit.query()?;
         let request = match read(&api, &visit, &query).await? {
             Ok(request) => request,
-            Err(uri) => return Ok(visit.redirect(&uri)),
+            Err((uri, to)) => return Ok(refused(&visit, &uri, &to)),
         };
         // So that whoever comes back from there is not sent there again.
         let without_prompt = || format!("{AUTHORIZE}?{}", query.query_without("prompt"));
@@ -28,7 +28,7 @@ pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Respo
                     None => (Code::LoginRequired, "nobody is signed in"),
                     Some(_) => (Code::ConsentRequired, "the user has to be asked"),
                 };
-                Ok(visit.redirect(&request.answer.with_error(code, text)))
+                Ok(refused(&visit, &request.answer.with_error(code, text), &request.answer.destination()))
             }
             (Prompt::Create, _) if api.lets_register(visit.authority()) => {
                 Ok(visit.redirect(&format!("{SIGN_UP}?back={}", Form::escape(&without_prompt()))))
@@ -49,7 +49,7 @@ pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
         let query = visit.query()?;
         let request = match read(&api, &visit, &query).await? {
             Ok(request) => request,
-            Err(uri) => return Ok(visit.redirect(&uri)),
+            Err((uri, to)) => return Ok(refused(&visit, &uri, &to)),
         };
         if form.get("decision") != "agree" {
             let uri = request.answer.with_error(Code::AccessDenied, "the user does not agree");
@@ -61,16 +61,50 @@ pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
     api.pages.answer(call, answer).await
 }
 
+/// Leads a browser to the client, which is told why there is nothing for it. A browser in which nobody is signed in is asked
+/// first: else a link to us would lead wherever somebody has registered a client.
+fn refused(visit: &Visit, uri: &str, to: &Destination) -> Response {
+    if visit.browser().is_some() {
+        return visit.redirect(uri);
+    }
+    let say = |japanese, english| visit.say(japanese, english);
+    let body = html! {
+        p.problem role="alert" { (say(
+            "アプリの要求にお応えできません。アプリでもう一度サインインを始めてください。",
+            "The app asked for something that cannot be done. Please begin to sign in again in the app.",
+        )) }
+        p { a href=(uri) rel="noopener noreferrer" {
+            (say("アプリに戻る：", "Go back to the app: ")) (shown(visit, to))
+        } }
+    };
+    let page = Page::new(say("サインインできません", "This sign-in cannot go on"), body);
+    visit.page(page.status(StatusCode::BAD_REQUEST))
+}
+
+/// Where an answer goes, for people.
+fn shown(visit: &Visit, to: &Destination) -> Markup {
+    let say = |japanese, english| visit.say(japanese, english);
+    html! {
+        @match to {
+            Destination::Site(host) => (host),
+            Destination::Loopback => (say("この端末で動いているプログラム", "a program on this machine")),
+            Destination::App(scheme) => {
+                (say("この端末のアプリ", "an app on this device")) " (" (scheme) ":)"
+            }
+        }
+    }
+}
+
 /// The client's request; where it is one that the client is to be told about, the URI that does so.
 async fn read(
     api: &OAuthApi,
     visit: &Visit,
     query: &Form,
-) -> Result<Result<Authorization, String>, PageError> {
+) -> Result<Result<Authorization, (String, Destination)>, PageError> {
     let issuer = api.issuer(visit.authority()).map_err(PageError::from)?;
     match api.oauth.authorization(visit.authority(), &issuer, |name| query.find(name)).await {
         Ok(request) => Ok(Ok(request)),
-        Err(Refusal::AtClient(uri)) => Ok(Err(uri)),
+        Err(Refusal::AtClient { uri, to }) => Ok(Err((uri, to))),
         Err(Refusal::Here(error)) => Err(told(error)),
     }
 }
@@ -79,7 +113,7 @@ fn consent(visit: &Visit, request: &Authorization) -> Result<Response, PageError
     let say = |japanese, english| visit.say(japanese, english);
     let device = request.scope.device_id.as_str();
     let body = html! {
-        (who_asks(visit, &request.client)?)
+        (who_asks(visit, &request.client, Some(&request.answer.destination()))?)
         form method="post" action=(visit.here()) {
             (visit.proof())
             p.note { (say("端末 ID：", "Device ID: ")) span.id { (device) } }
@@ -94,8 +128,12 @@ fn consent(visit: &Visit, request: &Authorization) -> Result<Response, PageError
     Ok(visit.page(Page::new(title, body).form_ends_at(request.answer.redirect_uri())))
 }
 
-/// Which client asks whom for what.
-pub(crate) fn who_asks(visit: &Visit, client: &Registered) -> Result<Markup, PageError> {
+/// Which client asks whom for what. First what is certain: where the answer goes; then what the client says of itself.
+pub(crate) fn who_asks(
+    visit: &Visit,
+    client: &Registered,
+    to: Option<&Destination>,
+) -> Result<Markup, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let said = &client.client;
     let user = &visit.signed_in()?.user_id;
@@ -105,8 +143,13 @@ pub(crate) fn who_asks(visit: &Visit, client: &Registered) -> Result<Markup, Pag
     Ok(html! {
         div.card {
             dl {
-                dt { (say("アプリ", "App")) } dd { strong { (name) } }
-                dt { (say("提供元", "From")) } dd { (host) }
+                @if let Some(to) = to {
+                    dt { (say("サインインする先", "Signs in at")) } dd.id { strong { (shown(visit, to)) } }
+                }
+                dt { (say("アプリ（自称）", "App, as it calls itself")) } dd { (name) }
+                @if to != Some(&Destination::Site(host.clone())) {
+                    dt { (say("提供元（自称・未確認）", "From, as it says (not verified)")) } dd.id { (host) }
+                }
                 dt { (say("アカウント", "Account")) } dd.id { (user) }
             }
         }
@@ -115,8 +158,8 @@ pub(crate) fn who_asks(visit: &Visit, client: &Registered) -> Result<Markup, Pag
             "If you allow it, this app signs in as you: it can read and send messages and change settings.",
         )) }
         p.note { (say(
-            "アプリの名前はアプリ自身が名乗ったものです。心当たりがなければ許可しないでください。",
-            "The app chose its name itself. If you did not expect this question, do not allow it.",
+            "アプリの名前と提供元はアプリ自身が名乗ったもので、このサーバーは確かめていません。心当たりがなければ許可しないでください。",
+            "The app chose its name and origin itself; this server has not verified them. If you did not expect this question, do not allow it.",
         )) }
         @if said.tos_uri.is_some() || said.policy_uri.is_some() {
             p.note {

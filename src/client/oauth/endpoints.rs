@@ -28,7 +28,7 @@ pub(crate) async fn register(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<
             return Ok(refusal(StatusCode::BAD_REQUEST, Code::InvalidClientMetadata, error.message()));
         }
     };
-    match api.oauth.register(authority, &said).await {
+    match api.oauth.register(authority, &said, call.address).await {
         Ok(client) => Ok(uncached(json_response(StatusCode::CREATED, &client.answer()))),
         Err(error) => refused(error),
     }
@@ -165,6 +165,8 @@ fn refused(error: Error) -> Result<Response, ApiError> {
             Ok(refusal(StatusCode::UNAUTHORIZED, code, &text))
         }
         Error::Refused { code, text } => Ok(refusal(StatusCode::BAD_REQUEST, code, &text)),
+        // As the specification has it for locked accounts everywhere: the session is kept.
+        Error::Account(cause @ account::Error::Locked) => Err(cause.into()),
         other => {
             let error = match other {
                 Error::Account(cause) => ApiError::from(cause),

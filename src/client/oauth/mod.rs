@@ -17,6 +17,8 @@ mod rendezvous;
 mod routes;
 mod sign_in;
 mod sign_up;
+mod upstream;
 
 pub use api::OAuthApi;
 pub use routes::oauth_routes;
+pub(crate) use upstream::for_app;

@@ -7,8 +7,11 @@ use web::{Method, Routes};
 
 use super::{
     account as own,
-    api::{ACCOUNT, AUTHORIZE, DEVICE, LINK, OAuthApi, REGISTER, REVOKE, SIGN_IN, SIGN_UP, TOKEN},
-    consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up,
+    api::{
+        ACCOUNT, AUTHORIZE, DEVICE, FOR_APP, LINK, OAuthApi, REGISTER, REVOKE, SIGN_IN, SIGN_UP, TOKEN,
+        UPSTREAM, UPSTREAM_CALLBACK,
+    },
+    consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up, upstream,
 };
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
@@ -31,6 +34,10 @@ pub fn oauth_routes(api: Arc<OAuthApi>) -> Routes<()> {
         .raw(Method::POST, LINK, devices::decide)
         .raw(Method::GET, SIGN_IN, sign_in::ask)
         .raw(Method::POST, SIGN_IN, sign_in::sign_in)
+        .raw(Method::GET, UPSTREAM, upstream::begin)
+        .raw(Method::GET, UPSTREAM_CALLBACK, upstream::come_back)
+        .raw(Method::GET, FOR_APP, upstream::ask_for_app)
+        .raw(Method::POST, FOR_APP, upstream::sign_in_for_app)
         .raw(Method::GET, SIGN_UP, sign_up::ask)
         .raw(Method::POST, SIGN_UP, sign_up::sign_up)
         .raw(Method::GET, ACCOUNT, own::show)

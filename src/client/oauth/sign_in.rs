@@ -6,7 +6,10 @@ use ::account::Credentials;
 use pages::{Form, Page, PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
-use super::api::{OAuthApi, SIGN_IN, SIGN_UP};
+use super::{
+    api::{OAuthApi, SIGN_IN, SIGN_UP},
+    upstream::by_provider,
+};
 
 /// Asks for name and password.
 pub(crate) async fn ask(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -54,11 +57,15 @@ pub(crate) async fn sign_in(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<R
 fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&PageError>) -> Page {
     let say = |japanese, english| visit.say(japanese, english);
     let is_open = api.lets_register(visit.authority());
+    let by_password = api.accounts.settings(visit.authority()).passwords;
     let body = html! {
         @if let Some(error) = error {
             p.problem role="alert" { (error.text(visit.language())) }
         }
-        form.card method="post" action=(SIGN_IN) {
+        @if let Some(settings) = api.upstream.settings(visit.authority()) {
+            (by_provider(visit, &settings.label, back))
+        }
+        @if by_password { form.card method="post" action=(SIGN_IN) {
             (visit.proof())
             input type="hidden" name="back" value=(back);
             label for="name" { (say("ユーザー名", "User name")) }
@@ -68,7 +75,7 @@ fn form(api: &OAuthApi, visit: &Visit, back: &str, name: &str, error: Option<&Pa
             input id="password" name="password" type="password" autocomplete="current-password" required
                 maxlength="1024";
             div.actions { button { (say("サインイン", "Sign in")) } }
-        }
+        } }
         @if is_open {
             p { a href=(format!("{SIGN_UP}?back={}", Form::escape(back))) {
                 (say("アカウントを作る", "Make an account"))

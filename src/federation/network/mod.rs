@@ -8,7 +8,7 @@ mod places;
 mod tls;
 mod web;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{Clock, CounterFamily, GaugeFamily, HistogramFamily, Instant, Metrics, Random};
@@ -28,7 +28,7 @@ use self::{
     web::{Driven, HttpsWellKnown},
 };
 use crate::{
-    config::NetworkConfig,
+    config::{NetworkConfig, Trust},
     resolver::{Dns, DnsError, NoDns, ResolveError, Resolver, SystemDns, WellKnown},
     transport::{AnswerBody, Budget, Cause, Transport, TransportError},
 };
@@ -53,6 +53,14 @@ pub enum OpenError {
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(String),
+}
+
+/// TLS as a client, for who goes elsewhere than to other servers: 1.2 or later, HTTP/1.1.
+///
+/// # Errors
+/// [`OpenError::Certificates`] for a file that holds none, [`OpenError::Tls`].
+pub fn tls_client(trust: Trust, files: &[PathBuf]) -> Result<Arc<rustls::ClientConfig>, OpenError> {
+    tls::client_config(trust, files)
 }
 
 /// HTTPS to other servers. Cheap to clone; clones share connections, caches and limits.

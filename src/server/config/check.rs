@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use base::config::Problem;
 
-use super::{Backend, Config, ListenerTls, MailSecurity, MediaSettings, Serves, StoreConfig};
+use super::{
+    AuthorityConfig, Backend, Config, ListenerTls, MailSecurity, MediaSettings, Serves, StoreConfig,
+    UpstreamConfig,
+};
 use crate::texts::tr;
 
 /// Nobody follows a log for longer than this.
@@ -22,6 +25,29 @@ impl Found {
     /// A key that would be right but for these others.
     fn contradiction(&mut self, key: String, with: Vec<String>, message: String) {
         self.0.push(Problem { with, ..Problem::of_key(key, message) });
+    }
+}
+
+/// What is wrong with the identity provider of the authority of this number.
+fn check_upstream(authority: &AuthorityConfig, upstream: &UpstreamConfig, index: usize, found: &mut Found) {
+    let key = |part: &str| format!("authorities.{index}.upstream.{part}");
+    if !upstream.is_safe() {
+        found.wrong(key("issuer"), tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"));
+    }
+    for (part, text) in upstream.templates() {
+        if let Err(error) = text.parse::<::upstream::Template>() {
+            found.wrong(key(part), tr!("{text} はひな形ではありません: {error}", "{text}: {error}"));
+        }
+    }
+    if authority.client_url.is_none() {
+        found.contradiction(
+            key("issuer"),
+            vec![format!("authorities.{index}.client_url")],
+            tr!(
+                "認証基盤からは `client_url` に戻るため、`client_url` が必要です",
+                "browsers come back from the provider to `client_url`, which is needed"
+            ),
+        );
     }
 }
 
@@ -99,6 +125,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                     tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
                 );
             }
+        }
+        if let Some(upstream) = &authority.upstream {
+            check_upstream(authority, upstream, index, &mut found);
         }
         let Some(mail) = &authority.mail else { continue };
         let key = |part: &str| format!("authorities.{index}.mail.{part}");

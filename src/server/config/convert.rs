@@ -179,6 +179,11 @@ impl Config {
             account_page: authority.account_page(),
             mail: authority.mail.as_ref().map(|mail| mail_settings(authority, mail)),
             terms: authority.terms.iter().map(terms).collect(),
+            upstream: authority
+                .upstream
+                .as_ref()
+                .map(|upstream| account::Upstream { makes_accounts: upstream.makes_accounts }),
+            passwords: authority.upstream.as_ref().is_none_or(|upstream| upstream.passwords),
             ..account::Settings::default()
         })
     }
@@ -212,6 +217,12 @@ impl Config {
                 vec!["org.matrix.msc4108".to_owned()]
             },
             support: self.support(),
+            providers: self
+                .authorities
+                .iter()
+                .filter(|authority| authority.upstream.is_some())
+                .map(|authority| authority.name.clone())
+                .collect(),
             sign_in_pages: self
                 .authorities
                 .iter()

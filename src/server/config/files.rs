@@ -7,7 +7,7 @@ use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
-    /// registrations of application services.
+    /// registrations of application services, what we show identity providers.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for authority in &self.authorities {
@@ -17,6 +17,9 @@ impl Config {
             files.extend(authority.application_services.iter().map(|file| self.path(file)));
             let password = authority.mail.as_ref().and_then(|mail| mail.password_file.as_ref());
             files.extend(password.map(|file| self.path(file)));
+            let secret =
+                authority.upstream.as_ref().and_then(|upstream| upstream.client_secret_file.as_ref());
+            files.extend(secret.map(|file| self.path(file)));
         }
         files.extend(self.store.url_file.iter().map(|file| self.path(file)));
         files
@@ -46,6 +49,7 @@ impl Config {
             let ca = authority.mail.as_ref().and_then(|mail| mail.ca_file.as_ref());
             files.extend(ca.map(|file| self.path(file)));
         }
+        files.extend(self.upstream_ca_files());
         files.extend(self.federation.ca_files.iter().map(|file| self.path(file)));
         let reason = |file: PathBuf| {
             let error = std::fs::File::open(&file).err()?;

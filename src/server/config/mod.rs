@@ -11,6 +11,7 @@ mod listeners;
 mod rates;
 mod services;
 mod types;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,7 @@ pub use self::types::{
     ProxyHeaderSetting, RateSetting, Registration, RegistrationMode, Rooms, Secret, StoreConfig, StoreTls,
     TlsFiles, TrustSetting,
 };
+pub use self::upstream::UpstreamConfig;
 
 /// The commented reference, as `yakuba init` writes it.
 pub const REFERENCE: &str = include_str!("../../../conf/yakuba.toml");

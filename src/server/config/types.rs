@@ -7,7 +7,7 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
-use super::{Listener, MailConfig, SupportConfig, TermsConfig, rates};
+use super::{Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig, rates};
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -83,6 +83,9 @@ pub struct AuthorityConfig {
     /// How it sends mails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail: Option<MailConfig>,
+    /// The identity provider at which its users sign in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamConfig>,
     /// What whoever registers has to accept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermsConfig>,
@@ -112,6 +115,7 @@ impl AuthorityConfig {
             support: None,
             sign_in_page: false,
             mail: None,
+            upstream: None,
             terms: Vec::new(),
             application_services: Vec::new(),
             tls: None,

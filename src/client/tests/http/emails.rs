@@ -404,3 +404,26 @@ async fn where_no_mails_are_sent_and_for_telephones_it_is_said_so() {
     }
     assert!(town.has_no_letter());
 }
+
+#[tokio::test]
+async fn a_queue_that_is_full_tells_nobody_who_is_known() {
+    let (town, _hand) = town().await;
+    let hanako = town.user("hanako").await;
+    add(&hanako, &proved(&town, TO_ADD, "hanako@example.jp", "s3cret").await).await.ok();
+    town.close_letterbox();
+    let mut batch = store::Batch::new();
+    let mail = mail::Mail {
+        to: "somebody@example.jp".parse().unwrap(),
+        subject: String::new(),
+        text: String::new(),
+        good_for: Duration::from_secs(3_600),
+    };
+    for _ in 0..2_000 {
+        town.mails.put(&mut batch, "hs1", &mail).await.unwrap();
+    }
+    town.store.commit(batch).await.unwrap();
+    for email in ["hanako@example.jp", "nobody@example.jp"] {
+        let refused = town.ask("POST", TO_RESET, request(email, "s3cret", 1)).await;
+        refused.fails(429, "M_LIMIT_EXCEEDED");
+    }
+}

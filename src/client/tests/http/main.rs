@@ -35,3 +35,4 @@ mod spaces;
 mod threads;
 mod town;
 mod upgrades;
+mod upstream;

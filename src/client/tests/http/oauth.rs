@@ -92,6 +92,17 @@ impl<'a> Browser<'a> {
         }
     }
 
+    /// The same for the form that has a field or button of this value, where several have one action.
+    pub(crate) async fn send_with(&mut self, value: &str, fields: &[(&str, &str)]) {
+        let form = self.page.split("<form").find(|form| form.contains(&format!("value=\"{value}\"")));
+        let form = form.unwrap_or_else(|| panic!("no form with {value}: {}", self.page)).to_owned();
+        let (page, action) =
+            (self.page.clone(), form.split("action=\"").nth(1).unwrap().split('"').next().unwrap());
+        self.page = format!("<form{form}");
+        self.send(action, fields).await;
+        drop(page);
+    }
+
     pub(crate) async fn sign_in(&mut self, name: &str, password: &str) {
         self.send("/_yakuba/sign-in", &[("name", name), ("password", password)]).await;
     }
@@ -291,6 +302,11 @@ async fn redirect_uris_follow_the_rules_and_an_error_names_the_one_that_is_broke
         (native("http://localhost:80/callback"), "no port"),
         (native("http://localhost.evil.com/callback"), "has to be localhost"),
         (native("http://a@localhost/callback"), "user or a password"),
+        (native("http://127.1/callback"), "as it is"),
+        (native("http:localhost/callback"), "as it is"),
+        (web("https:example.com/callback"), "as it is"),
+        (web("https:///example.com/callback"), "as it is"),
+        (web("https://EXAMPLE.com/callback"), "as it is"),
         (native("javascript:alert(1)"), "reverse order"),
         (
             json!({
@@ -314,6 +330,8 @@ async fn redirect_uris_follow_the_rules_and_an_error_names_the_one_that_is_broke
         json!({ "redirect_uris": ["https://example.com/"] }),
         json!({ "client_uri": "http://example.com/", "redirect_uris": ["https://example.com/"] }),
         json!({ "client_uri": "https://a@example.com/", "redirect_uris": ["https://example.com/"] }),
+        json!({ "client_uri": "https://2130706433/", "redirect_uris": ["https://127.0.0.1/"] }),
+        json!({ "client_uri": "https:example.com/", "redirect_uris": ["https://example.com/"] }),
         json!({ "client_uri": "https://example.com/", "redirect_uris": "https://example.com/" }),
         json!({
             "client_uri": "https://example.com/", "redirect_uris": ["https://example.com/"],
@@ -380,7 +398,7 @@ async fn an_answer_goes_where_the_client_registered_and_in_the_way_that_it_wishe
         browser.open(&request(&client, &[instead])).await;
         assert_eq!((browser.status, browser.location.as_str()), (400, ""), "{instead:?}");
     }
-    for (instead, error) in [
+    let refusals = [
         (("response_type", "token"), "unsupported_response_type"),
         (("response_type", ""), "invalid_request"),
         (("code_challenge", ""), "invalid_request"),
@@ -392,19 +410,29 @@ async fn an_answer_goes_where_the_client_registered_and_in_the_way_that_it_wishe
         (("scope", "openid"), "invalid_scope"),
         (("request", "x"), "request_not_supported"),
         (("prompt", "none"), "login_required"),
-    ] {
+    ];
+    // Whoever registers a client leads nobody there by a link to us.
+    let link = "href=\"https://app.example.jp/callback?error=";
+    for (instead, error) in refusals {
         browser.open(&request(&client, &[instead])).await;
+        assert_eq!((browser.status, browser.location.as_str()), (400, ""), "{instead:?}");
+        assert!(browser.page.contains(&format!("{link}{error}")), "{instead:?} {}", browser.page);
+        assert!(browser.page.contains("app.example.jp</a>"), "{}", browser.page);
+    }
+    // Without a wish it is the query; whoever refuses is told so as well.
+    browser.open(&request(&client, &[])).await;
+    browser.sign_in("@hanako:hs1", PASSWORD).await;
+    for (instead, error) in &refusals[..refusals.len() - 1] {
+        browser.open(&request(&client, &[*instead])).await;
         assert!(
             browser.location.starts_with("https://app.example.jp/callback?error="),
             "{}",
             browser.location
         );
-        assert_eq!(browser.told()["error"], error, "{instead:?}");
+        assert_eq!(browser.told()["error"], *error, "{instead:?}");
         assert_eq!(browser.told()["state"], "s t&te");
     }
-    // Without a wish it is the query; whoever refuses is told so as well.
     browser.open(&request(&client, &[])).await;
-    browser.sign_in("@hanako:hs1", PASSWORD).await;
     browser.send("/_yakuba/oauth2/authorize", &[("decision", "refuse")]).await;
     assert!(browser.location.starts_with("https://app.example.jp/callback?"), "{}", browser.location);
     assert_eq!(browser.told()["error"], "access_denied");
@@ -493,6 +521,64 @@ async fn a_code_is_for_its_client_its_verifier_and_one_time() {
 }
 
 #[tokio::test]
+async fn a_code_that_was_traded_is_known_for_an_hour_and_one_that_was_not_for_its_time() {
+    let (clock, hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::at(clock).await;
+    town.user("hanako").await;
+    let client = town.client(app()).await;
+    let code = agreed(&town, &client).await;
+    let answer = redeem(&town, &client, &code).await.ok();
+    // Codes of others come and go meanwhile.
+    for _ in 0..12 {
+        hand.advance(Duration::from_secs(240));
+        agreed(&town, &client).await;
+    }
+    let left = town.oauth.waiting(ruma::server_name!("hs1")).await.unwrap();
+    assert_eq!(left, 2, "the last one, and the one that was traded");
+    redeem(&town, &client, &code).await.refuses(400, "invalid_grant");
+    assert_eq!(whoami(&town, text(&answer, "access_token")).await, 401);
+}
+
+#[tokio::test]
+async fn strangers_who_register_clients_take_none_from_those_who_are_signed_in_with_it() {
+    let (clock, hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::at(clock).await;
+    town.user("hanako").await;
+    let used = town.client(app()).await;
+    redeem(&town, &used, &agreed(&town, &used).await).await.ok();
+    hand.advance(Duration::from_secs(1));
+    let hs1 = ruma::server_name!("hs1");
+    let mut first = None;
+    for number in 0..5_010 {
+        let said = json!({ "client_uri": "https://a.example/", "client_name": number.to_string(),
+            "redirect_uris": ["https://a.example/"] });
+        hand.advance(Duration::from_millis(1));
+        let made = town.oauth.register(hs1, said.as_object().unwrap(), None).await.unwrap();
+        first.get_or_insert(made.id);
+    }
+    assert!(town.oauth.client(hs1, &first.unwrap()).await.is_err());
+    town.oauth.client(hs1, &used).await.unwrap();
+    agreed(&town, &used).await;
+}
+
+#[tokio::test]
+async fn one_address_makes_up_few_clients_and_registers_known_ones_as_often_as_it_likes() {
+    let town = Town::new().await;
+    let register = async |name: &str| {
+        let mut said = app();
+        said["client_name"] = json!(name);
+        town.ask_from("192.0.2.1", "POST", REGISTER, said).await.status
+    };
+    for number in 0..30 {
+        assert_eq!(register(&number.to_string()).await, 201);
+    }
+    assert_eq!(register("one more").await, 429);
+    for _ in 0..60 {
+        assert_eq!(register("0").await, 201);
+    }
+}
+
+#[tokio::test]
 async fn one_user_agrees_to_so_much_at_a_time_and_others_are_not_kept_from_it() {
     let (clock, _hand) = Clock::manual(1_700_000_000_000);
     let town = Town::at(clock).await;
@@ -527,7 +613,9 @@ async fn a_refresh_whose_answer_was_lost_is_answered_again_and_a_stolen_token_en
 
     let lost = refresh(&town, &client, &old).await.ok();
     let second = refresh(&town, &client, &old).await.ok();
-    assert_ne!(lost["refresh_token"], second["refresh_token"]);
+    // Whoever was told first and whoever was told last go on together.
+    assert_eq!(lost["refresh_token"], second["refresh_token"]);
+    assert_eq!(lost["access_token"], second["access_token"]);
     // The first pair works until the new one is used.
     assert_eq!(whoami(&town, text(&first, "access_token")).await, 200);
     assert_eq!(whoami(&town, text(&second, "access_token")).await, 200);
@@ -539,6 +627,69 @@ async fn a_refresh_whose_answer_was_lost_is_answered_again_and_a_stolen_token_en
     refresh(&town, &client, &old).await.refuses(400, "invalid_grant");
     assert_eq!(whoami(&town, text(&third, "access_token")).await, 401);
     refresh(&town, &client, text(&third, "refresh_token")).await.refuses(400, "invalid_grant");
+}
+
+#[tokio::test]
+async fn two_refreshes_at_once_end_no_session() {
+    let town = Town::new().await;
+    town.user("hanako").await;
+    let client = town.client(app()).await;
+    let first = redeem(&town, &client, &agreed(&town, &client).await).await.ok();
+    let old = text(&first, "refresh_token");
+    let (one, two) = tokio::join!(refresh(&town, &client, old), refresh(&town, &client, old));
+    for answer in [one.ok(), two.ok()] {
+        assert_eq!(whoami(&town, text(&answer, "access_token")).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_session_of_a_locked_account_is_kept_for_when_it_is_not_locked_any_more() {
+    let town = Town::new().await;
+    let (hanako, admin) = (town.user("hanako").await, town.admin("kanri").await);
+    let client = town.client(app()).await;
+    let first = redeem(&town, &client, &agreed(&town, &client).await).await.ok();
+    let path = format!("/_matrix/client/v1/admin/lock/{}", hanako.id);
+    admin.put(&path, json!({ "locked": true })).await.ok();
+    let refused = refresh(&town, &client, text(&first, "refresh_token")).await;
+    assert_eq!(refused.body["soft_logout"], true, "{}", refused.text);
+    refused.fails(401, "M_USER_LOCKED");
+    admin.put(&path, json!({ "locked": false })).await.ok();
+    refresh(&town, &client, text(&first, "refresh_token")).await.ok();
+}
+
+#[tokio::test]
+async fn a_client_does_not_name_the_device_of_a_session_that_came_by_password() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let client = town.client(app()).await;
+    let wished = scope(&hanako.device);
+    let mut browser = Browser::new(&town);
+    browser.open(&request(&client, &[("scope", &wished)])).await;
+    browser.sign_in("hanako", PASSWORD).await;
+    browser.send("/_yakuba/oauth2/authorize", &[("decision", "agree")]).await;
+    assert_eq!((browser.status, browser.location.as_str()), (400, ""), "{}", browser.page);
+    hanako.get("/account/whoami").await.ok();
+    // Its own it has again.
+    for _ in 0..2 {
+        redeem(&town, &client, &agreed(&town, &client).await).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_first_where_the_answer_goes_and_of_the_rest_that_it_is_not_verified() {
+    let town = Town::new().await;
+    town.user("hanako").await;
+    let said = json!({
+        "client_uri": "https://city.example.jp/", "client_name": "City Hall",
+        "redirect_uris": ["http://127.0.0.1/cb"], "application_type": "native",
+    });
+    let client = town.client(said).await;
+    let mut browser = Browser::new(&town);
+    browser.open(&request(&client, &[("redirect_uri", "http://127.0.0.1:4000/cb")])).await;
+    browser.sign_in("hanako", PASSWORD).await;
+    let at = |text: &str| browser.page.find(text).unwrap_or_else(|| panic!("{text}: {}", browser.page));
+    assert!(at("a program on this machine") < at("City Hall"));
+    assert!(at("not verified") < at("city.example.jp"));
 }
 
 #[tokio::test]

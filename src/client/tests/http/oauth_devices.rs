@@ -151,3 +151,16 @@ async fn a_device_needs_a_client_that_registered_for_this_and_a_scope() {
     desk.hand.advance(Duration::from_secs(900));
     begin(&desk.client, &scope).await.ok();
 }
+
+#[tokio::test]
+async fn what_was_agreed_to_for_a_device_is_worth_nothing_once_the_password_is_another() {
+    let desk = Desk::new().await;
+    let begun = desk.begin().await;
+    desk.linked(&begun).await.send("/_yakuba/link", &[("decision", "agree")]).await;
+    let login = json!({ "type": "m.login.password", "user": "hanako", "password": PASSWORD });
+    let session = desk.town.ask("POST", "/_matrix/client/v3/login", login).await.ok();
+    let hanako = desk.town.person("hs1", &session);
+    let change = json!({ "auth": hanako.proof(PASSWORD), "new_password": "another word" });
+    hanako.post("/account/password", change).await.ok();
+    desk.poll(&begun, 5_000).await.refuses(400, "invalid_grant");
+}

@@ -127,3 +127,21 @@ async fn a_client_without_a_password_replaces_cross_signing_keys_once_its_user_a
     // For once.
     assert_eq!(upload("D", None).await.status, 401);
 }
+
+#[tokio::test]
+async fn what_was_agreed_to_is_worth_nothing_once_the_password_is_another_or_all_are_signed_out() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let device = granted(&town).await;
+    let upload = async |seed: &str| {
+        device.post("/keys/device_signing/upload", cross_signing("@hanako:hs1", seed)).await.status
+    };
+    assert_eq!(upload("B").await, 200);
+    let mut browser = at(&town, "org.matrix.cross_signing_reset").await;
+    browser.send(ACCOUNT, &[("do", "reset"), ("password", PASSWORD)]).await;
+    let change = json!({
+        "auth": hanako.proof(PASSWORD), "new_password": "another word", "logout_devices": false,
+    });
+    hanako.post("/account/password", change).await.ok();
+    assert_eq!(upload("C").await, 401);
+}

@@ -134,6 +134,20 @@ async fn letterboxes_run_out_are_small_text_and_few() {
 }
 
 #[tokio::test]
+async fn what_strangers_put_up_at_one_authority_uses_up_nothing_of_anothers() {
+    let town = Town::new().await;
+    let put_up = async |authority: &str| {
+        let authority = <&ruma::ServerName>::try_from(authority).unwrap();
+        town.oauth.put_up_rendezvous(authority, "x".into(), "text/plain", None).await
+    };
+    for _ in 0..1_000 {
+        put_up("hs1").await.unwrap();
+    }
+    assert!(matches!(put_up("hs1").await, Err(::oauth::Error::Full)));
+    put_up("hs2").await.unwrap();
+}
+
+#[tokio::test]
 async fn one_address_does_not_use_up_what_all_have() {
     let town = Town::new().await;
     let put_up = async |address: &str| {

@@ -1,6 +1,9 @@
 //! A server without sockets, and its users.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use account::{
     Accounts, Actor, AppService, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings,
@@ -28,6 +31,7 @@ use tempfile::TempDir;
 use to_device::{NoContacts, ToDevice};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
+use upstream::{NoWeb, Upstream};
 use web::{Body, Class, Faces, Kit, Limits, Network, NoSignatures, Peer, Proxies, Router, router};
 
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -38,6 +42,9 @@ const PROXY: &str = "127.0.0.1";
 pub(crate) struct Town {
     router: Router,
     pub(crate) engine: Engine,
+    pub(crate) oauth: OAuth,
+    pub(crate) mails: Mails,
+    pub(crate) store: Store,
     accounts: Accounts,
     pub(crate) media: Media,
     pub(crate) search: Search,
@@ -73,6 +80,7 @@ struct Wishes {
     shown: MediaConfig,
     limits: bool,
     settings: Settings,
+    provider: Option<(upstream::Settings, Arc<dyn upstream::Web>)>,
 }
 
 impl Default for Wishes {
@@ -85,6 +93,7 @@ impl Default for Wishes {
             shown: MediaConfig::default(),
             limits: false,
             settings: open_registration(),
+            provider: None,
         }
     }
 }
@@ -186,9 +195,24 @@ impl Town {
         Town::of(Wishes { clock, settings, ..Wishes::default() }).await
     }
 
+    /// A process at whose first authority people sign in at an identity provider.
+    pub(crate) async fn with_provider(
+        clock: Clock,
+        settings: Settings,
+        provider: upstream::Settings,
+        web: Arc<dyn upstream::Web>,
+    ) -> Town {
+        Town::of(Wishes { clock, settings, provider: Some((provider, web)), ..Wishes::default() }).await
+    }
+
     async fn of(wishes: Wishes) -> Town {
-        let Wishes { elsewhere, clock, policy, media: media_config, shown: media_shown, limits, settings } =
-            wishes;
+        let Wishes { elsewhere, clock, policy, limits, settings, provider, .. } = wishes;
+        let (media_config, media_shown) = (wishes.media, wishes.shown);
+        let (providers, web) = match provider {
+            Some((settings, web)) => ([(server_name!("hs1").to_owned(), settings)].into(), web),
+            None => (BTreeMap::new(), Arc::new(NoWeb) as Arc<dyn upstream::Web>),
+        };
+        let with_provider: BTreeSet<OwnedServerName> = BTreeMap::keys(&providers).cloned().collect();
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let random = Random::seeded(11);
@@ -262,7 +286,7 @@ impl Town {
             metrics: &metrics,
         });
         mails.start_sending();
-        accounts.send_mails_by(mails);
+        accounts.send_mails_by(mails.clone());
         let to_device = ToDevice::open(to_device::Parts {
             store: store.clone(),
             accounts: accounts.clone(),
@@ -280,16 +304,19 @@ impl Town {
         accounts.add_device_ends(push.device_ends());
         // The second authority offers passwords only.
         let base_urls = names.iter().map(|name| (name.clone(), format!("https://{name}"))).collect();
+        let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
         let of_oauth = oauth_routes(Arc::new(OAuthApi::new(
             accounts.clone(),
-            OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone()),
+            oauth.clone(),
             Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls)),
+            Upstream::new(providers, web, clock.clone(), random.clone()),
             [names[0].clone()].into(),
         )));
+
         let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &tasks, &metrics);
         let encryption = Encryption::open(encryption::Parts {
             tells_names: false,
-            store,
+            store: store.clone(),
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),
             peers: Arc::new(NoPeers),
@@ -326,6 +353,7 @@ impl Town {
             client::Config {
                 support: [(server_name!("hs1").to_owned(), support())].into(),
                 sign_in_pages: [server_name!("hs1").to_owned()].into(),
+                providers: with_provider,
                 ..client::Config::default()
             },
         );
@@ -333,7 +361,19 @@ impl Town {
         let all = routes(Arc::new(api)).erase().merge(of_media).merge(of_oauth);
         let router = router(all, Arc::new(kit)).unwrap();
         let letters = Mutex::new(letters);
-        Town { router, engine, accounts, media, search, directory, letters, _tasks: tasks }
+        Town {
+            router,
+            engine,
+            oauth,
+            mails,
+            store,
+            accounts,
+            media,
+            search,
+            directory,
+            letters,
+            _tasks: tasks,
+        }
     }
 
     pub(crate) async fn raw(
@@ -372,6 +412,11 @@ impl Town {
     #[expect(clippy::await_holding_lock, reason = "each town has one reader")]
     pub(crate) async fn letter(&self) -> Letter {
         self.letters.lock().recv().await.unwrap()
+    }
+
+    /// From now on no mail is taken, and all wait.
+    pub(crate) fn close_letterbox(&self) {
+        self.letters.lock().close();
     }
 
     /// Whether no mail was sent that nobody has read.

@@ -1,0 +1,191 @@
+// The steps. usage: node ways.mjs YAKUBA [STEP…]
+
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+
+import { Browser } from "./browser.mjs";
+import { HOME, people, startProvider, startYakuba } from "./servers.mjs";
+
+const [program, ...wanted] = process.argv.slice(2);
+const provider = await startProvider();
+const yakuba = await startYakuba(program, provider.issuer);
+const CALLBACK = `${HOME}/_yakuba/upstream/callback`;
+const APP = "https://app.example.jp/callback";
+
+async function ask(method, path, { token, json, form } = {}) {
+    const headers = {};
+    if (token) headers.authorization = `Bearer ${token}`;
+    if (json) headers["content-type"] = "application/json";
+    if (form) headers["content-type"] = "application/x-www-form-urlencoded";
+    const body = json ? JSON.stringify(json) : form && new URLSearchParams(form).toString();
+    const answer = await fetch(yakuba.base + path, { method, headers, body });
+    return { status: answer.status, body: await answer.json() };
+}
+
+/** Signs in at the provider, where the browser has been sent. */
+async function signInAtProvider(browser, name) {
+    assert.ok(browser.url.startsWith(`${provider.issuer}/interaction/`), `${browser.url} ${browser.page}`);
+    await browser.send('name="login"', { login: name, password: "x" });
+    if (browser.url.startsWith(`${provider.issuer}/interaction/`)) await browser.send('value="consent"');
+    return browser;
+}
+
+/** A browser in which somebody has signed in, by the button of this page. */
+async function signedIn(name, path = "/_yakuba/account", onTheWay = (url) => url) {
+    const browser = new Browser(yakuba.base);
+    browser.onTheWay = onTheWay;
+    await browser.go(HOME + path);
+    await browser.follow("provider");
+    return signInAtProvider(browser, name);
+}
+
+/** A session of a client, by OAuth 2.0. */
+async function session(name, device) {
+    const metadata = (await ask("GET", "/_matrix/client/v1/auth_metadata")).body;
+    const local = (url) => new URL(url).pathname;
+    const client = await ask("POST", local(metadata.registration_endpoint), { json: {
+        client_name: "App", client_uri: "https://app.example.jp/", redirect_uris: [APP],
+        token_endpoint_auth_method: "none", grant_types: ["authorization_code", "refresh_token"], response_types: ["code"],
+    } });
+    assert.equal(client.status, 201);
+    const verifier = randomBytes(32).toString("base64url");
+    const query = new URLSearchParams({
+        response_type: "code", client_id: client.body.client_id, redirect_uri: APP, state: "s&te",
+        scope: `urn:matrix:client:api:* urn:matrix:client:device:${device}`, code_challenge_method: "S256",
+        code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    });
+    const browser = await signedIn(name, `${local(metadata.authorization_endpoint)}?${query}`);
+    await browser.send('value="agree"', { decision: "agree" });
+    const told = browser.told();
+    assert.equal(told.state, "s&te");
+    const tokens = await ask("POST", local(metadata.token_endpoint), { form: {
+        grant_type: "authorization_code", client_id: client.body.client_id, code: told.code, redirect_uri: APP,
+        code_verifier: verifier,
+    } });
+    assert.equal(tokens.status, 200, JSON.stringify(tokens.body));
+    return tokens.body.access_token;
+}
+
+const whoami = (token) => ask("GET", "/_matrix/client/v3/account/whoami", { token });
+
+let token;
+const steps = {
+    "the first sign-in makes an account": async () => {
+        token = await session("hanako", "FIRSTPHONE");
+        const me = await whoami(token);
+        assert.deepEqual([me.body.user_id, me.body.device_id], ["@hanako:kanazawa.test", "FIRSTPHONE"]);
+        const profile = await ask("GET", "/_matrix/client/v3/profile/@hanako:kanazawa.test");
+        assert.equal(profile.body.displayname, "山田 花子");
+    },
+    "the second sign-in finds it, whatever its name is by then": async () => {
+        people.hanako.preferred_username = "sato";
+        const me = await whoami(await session("hanako", "SECONDPHONE"));
+        assert.equal(me.body.user_id, "@hanako:kanazawa.test");
+        people.hanako.preferred_username = "hanako";
+    },
+    "an app that knows no OAuth 2.0 gets a login token": async () => {
+        const flows = (await ask("GET", "/_matrix/client/v3/login")).body.flows.map((flow) => flow.type);
+        assert.ok(flows.includes("m.login.sso"), flows);
+        const path = "/_matrix/client/v3/login/sso/redirect?redirectUrl=";
+        const browser = await signedIn("hanako", path + encodeURIComponent("io.element.app:/sso?x=1"));
+        assert.ok(browser.page.includes("io.element.app"), browser.page);
+        await browser.send("redirectUrl");
+        assert.ok(browser.url.startsWith("io.element.app:/sso?x=1&loginToken="), browser.url);
+        const login = { type: "m.login.token", token: browser.url.split("loginToken=")[1] };
+        const session = await ask("POST", "/_matrix/client/v3/login", { json: login });
+        assert.equal(session.body.user_id, "@hanako:kanazawa.test");
+        const again = await ask("POST", "/_matrix/client/v3/login", { json: login });
+        assert.equal(again.status, 403);
+    },
+    "who gives up at the provider is told so": async () => {
+        const browser = new Browser(yakuba.base);
+        await browser.go(`${HOME}/_yakuba/account`);
+        await browser.follow("provider");
+        await browser.follow("[ Cancel ]");
+        assert.equal(browser.status, 403, browser.page);
+        assert.match(browser.page, /cancelled/);
+    },
+    "a person without what a name is made of is told which claim is missing": async () => {
+        const browser = await signedIn("nameless");
+        assert.equal(browser.status, 403);
+        assert.match(browser.page, /preferred_username/);
+    },
+    "another state, nonce, verifier or issuer signs nobody in": async () => {
+        const change = (where, name, value) => (url) => {
+            if (!url.startsWith(where)) return url;
+            const changed = new URL(url);
+            if (changed.searchParams.has(name)) changed.searchParams.set(name, value);
+            return changed.href;
+        };
+        const away = `${provider.issuer}/auth?`;
+        for (const [onTheWay, status] of [
+            [change(CALLBACK, "state", "AAAA.AAAA"), 400],
+            [change(CALLBACK, "iss", "https://evil.example"), 502],
+            [change(away, "nonce", "another"), 502],
+            [change(away, "code_challenge", "A".repeat(43)), 502],
+        ]) {
+            const browser = await signedIn("taro", "/_yakuba/account", onTheWay);
+            assert.equal(browser.status, status, browser.page);
+            assert.match(browser.page, /role="alert"/);
+            browser.onTheWay = (url) => url;
+            await browser.go(`${HOME}/_yakuba/account`);
+            assert.match(browser.page, /id="provider"/);
+        }
+        const nobody = await ask("GET", "/_matrix/client/v3/profile/@taro:kanazawa.test");
+        assert.equal(nobody.status, 404);
+    },
+    "what comes back in another browser signs nobody in": async () => {
+        let stolen;
+        await signedIn("taro", "/_yakuba/account", (url) => {
+            if (!url.startsWith(CALLBACK)) return url;
+            stolen = url;
+            return "https://nowhere.example/";
+        });
+        const other = new Browser(yakuba.base);
+        await other.go(`${HOME}/_yakuba/sign-in`);
+        await other.go(stolen);
+        assert.equal(other.status, 400, other.page);
+    },
+    "a provider that comes back with other keys is believed": async () => {
+        await provider.stop();
+        await provider.start();
+        const me = await whoami(await session("hanako", "THIRDPHONE"));
+        assert.equal(me.body.user_id, "@hanako:kanazawa.test");
+    },
+    "a provider that is away costs nobody his session": async () => {
+        await provider.stop();
+        assert.equal((await whoami(token)).status, 200);
+        const browser = new Browser(yakuba.base);
+        await browser.go(`${HOME}/_yakuba/account`);
+        browser.onTheWay = (url) => {
+            if (!url.startsWith(provider.issuer)) return url;
+            // As if the user had come back a moment before.
+            const { searchParams } = new URL(url);
+            const query = new URLSearchParams({ code: "c", state: searchParams.get("state"), iss: provider.issuer });
+            return `${CALLBACK}?${query}`;
+        };
+        await browser.follow("provider");
+        assert.equal(browser.status, 503, browser.page);
+        assert.match(browser.page, /go on working/);
+        await provider.start();
+    },
+};
+
+let failed = 0;
+try {
+    for (const [name, step] of Object.entries(steps)) {
+        if (wanted.length && !wanted.some((part) => name.includes(part))) continue;
+        try {
+            await step();
+            console.log(`ok      ${name}`);
+        } catch (error) {
+            failed += 1;
+            console.log(`failed  ${name}\n${error.stack}`);
+        }
+    }
+} finally {
+    await yakuba.stop();
+    await provider.stop().catch(() => {});
+}
+if (failed) console.log(yakuba.log());
+process.exit(failed ? 1 : 0);

@@ -1,0 +1,245 @@
+//! Signing in at the identity provider of an authority.
+//!
+//! A browser is sent to the provider and comes back ([`come_back`]); from then on it is signed in to our pages as if a password
+//! had been given, and goes on where it came from. An app that knows no OAuth 2.0 is handed a login token ([`ask_for_app`]):
+//! not before the user has pressed a button, since any page may lead a signed-in browser there.
+
+use std::sync::Arc;
+
+use ::account::{Error as AccountError, Stranger};
+use ::upstream::{Error, Finished, Label, Purpose, Returned, Sent};
+use pages::{Form, Markup, Page, PageError, Visit, html};
+use web::{ApiError, Open, RawCall, Response, StatusCode};
+
+use super::api::{ACCOUNT, FOR_APP, OAuthApi, SIGN_IN, UPSTREAM, UPSTREAM_CALLBACK, sign_in_first};
+use crate::sign_in_pages::Target;
+
+/// What a browser's key to attempts is for.
+const KEY: &str = "attempts to sign in at a provider";
+
+/// The button that leads to the provider.
+pub(crate) fn by_provider(visit: &Visit, label: &Label, back: &str) -> Markup {
+    html! {
+        div.card {
+            a.button id="provider" href=(format!("{UPSTREAM}?back={}", Form::escape(back))) {
+                (visit.say(label.japanese.as_str(), label.english.as_str()))
+            }
+        }
+    }
+}
+
+/// Sends a browser to the provider.
+pub(crate) async fn begin(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |visit: Visit| {
+        let query = visit.query()?;
+        send(&api, &visit, Purpose::SignIn, visit.way_back(query.find("back"))).await
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// Sends a browser to the provider, to come back for this purpose.
+pub(crate) async fn send(
+    api: &OAuthApi,
+    visit: &Visit,
+    purpose: Purpose,
+    back: &str,
+) -> Result<Response, PageError> {
+    let (callback, key) = (callback(api, visit)?, visit.key(KEY));
+    let language = visit.language().code();
+    let sent = Sent { callback: &callback, key: &key, purpose, back, language };
+    match api.upstream.begin(visit.authority(), sent).await {
+        Ok(uri) => Ok(visit.redirect(&uri)),
+        Err(error) => Ok(problem(visit, told(error))),
+    }
+}
+
+fn callback(api: &OAuthApi, visit: &Visit) -> Result<String, PageError> {
+    let base = api.pages.base_url(visit.authority()).ok_or_else(PageError::not_found)?;
+    Ok(format!("{base}{UPSTREAM_CALLBACK}"))
+}
+
+/// Takes a browser that comes back from the provider.
+pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |mut visit: Visit| {
+        let (query, callback, key) = (visit.query()?, callback(&api, &visit)?, visit.key(KEY));
+        let returned = Returned {
+            callback: &callback,
+            key: &key,
+            state: query.get("state"),
+            code: query.find("code"),
+            issuer: query.find("iss"),
+            error: query.find("error"),
+        };
+        let Finished { identity, purpose, back } =
+            match api.upstream.finish(visit.authority(), returned).await {
+                Ok(finished) => finished,
+                Err(error) => return Ok(problem(&visit, told(error))),
+            };
+        let (from, agent) = (visit.address(), visit.call.user_agent());
+        if purpose == Purpose::Link {
+            let browser = visit.signed_in()?.clone();
+            return match api.accounts.link_identity(&browser, &identity, from).await {
+                Ok(()) => Ok(visit.redirect(ACCOUNT)),
+                Err(AccountError::UserInUse) => Ok(problem(
+                    &visit,
+                    PageError::forbidden(
+                        "この認証基盤のアカウントは、すでに別のユーザーに結び付けられています。",
+                        "What the identity provider knows you by belongs to another account already.",
+                    ),
+                )),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let signed_in =
+            api.accounts.sign_in_with_identity(visit.authority(), &identity, from, agent.as_deref()).await?;
+        match signed_in {
+            Ok((_, secret)) => {
+                visit.begin(secret);
+                let back = visit.way_back(Some(&back)).to_owned();
+                Ok(visit.redirect(&back))
+            }
+            Err(stranger) => Ok(problem(&visit, nobody(stranger))),
+        }
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// What is told of an error, with the way to try once more.
+fn problem(visit: &Visit, error: PageError) -> Response {
+    let say = |japanese, english| visit.say(japanese, english);
+    let body = html! {
+        p.problem role="alert" { (error.text(visit.language())) }
+        p { a href=(SIGN_IN) { (say("サインイン画面に戻る", "Back to signing in")) } }
+    };
+    visit.page(Page::new(say("サインインできません", "You are not signed in"), body).status(error.status()))
+}
+
+fn told(error: Error) -> PageError {
+    match error {
+        Error::NotOffered => PageError::not_found(),
+        Error::NotOurs => PageError::bad_request(
+            "このサインインは期限が切れたか、別のブラウザーで始められたものです。もう一度お試しください。",
+            "This sign-in is too old, or was begun in another browser. Please try again.",
+        ),
+        Error::Refused { code } if code == "access_denied" => PageError::forbidden(
+            "認証基盤でのサインインが取り消されたか、許可されませんでした。",
+            "Signing in at the identity provider was cancelled, or is not allowed to you.",
+        ),
+        Error::Refused { code } => PageError::forbidden(
+            format!("認証基盤がサインインを断りました（{code}）。"),
+            format!("The identity provider refused ({code})."),
+        ),
+        Error::Unavailable(cause) => {
+            tracing::warn!(%cause, "somebody could not sign in: the identity provider is away");
+            PageError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "認証基盤に接続できません。しばらく待ってから、もう一度お試しください。サインイン済みの端末はそのまま使えます。",
+                "The identity provider cannot be reached. Please try again in a while. Devices that are signed in go on working.",
+            )
+        }
+        Error::Untrusted(cause) => {
+            tracing::warn!(cause, "what came back from an identity provider is not accepted");
+            PageError::new(
+                StatusCode::BAD_GATEWAY,
+                "認証基盤からの応答を確認できませんでした。もう一度お試しください。続くようであれば管理者にお問い合わせください。",
+                "The identity provider's answer could not be verified. Please try again, and ask your administrator if this goes on.",
+            )
+        }
+        Error::TooWeak => PageError::forbidden(
+            "認証の強度が足りません。認証基盤で二要素認証などを設定してから、もう一度お試しください。",
+            "You were not authenticated strongly enough. Please set up a second factor at the identity provider and try again.",
+        ),
+        Error::MissingClaim { claim } => missing(&claim),
+    }
+}
+
+fn missing(claim: &str) -> PageError {
+    PageError::forbidden(
+        format!("認証基盤から必要な情報が届きませんでした（{claim}）。管理者にお問い合わせください。"),
+        format!(
+            "The identity provider did not tell what is needed ({claim}). Please ask your administrator."
+        ),
+    )
+}
+
+fn nobody(stranger: Stranger) -> PageError {
+    match stranger {
+        Stranger::NotLinked => PageError::forbidden(
+            "この認証基盤のアカウントに結び付けられたユーザーがありません。管理者にお問い合わせください。",
+            "No account here belongs to what the identity provider knows you by. Please ask your administrator.",
+        ),
+        Stranger::NameTaken(name) => PageError::forbidden(
+            format!(
+                "ユーザー名 {name} はすでに使われています。ご自身のものであれば、サインインしてからアカウント画面で認証基盤と結び付けてください。"
+            ),
+            format!(
+                "The user name {name} is taken. If it is yours, sign in to it and link it on your account page."
+            ),
+        ),
+        Stranger::BadName(name) => PageError::forbidden(
+            format!("認証基盤から届いた名前 {name} はユーザー名に使えません。管理者にお問い合わせください。"),
+            format!(
+                "The name {name} that the identity provider tells cannot be a user name. Please ask your administrator."
+            ),
+        ),
+        Stranger::NoName(reason) => PageError::forbidden(
+            format!(
+                "認証基盤から届いた情報ではユーザー名を決められません（{reason}）。管理者にお問い合わせください。"
+            ),
+            format!(
+                "No user name follows from what the identity provider tells ({reason}). Please ask your administrator."
+            ),
+        ),
+    }
+}
+
+/// Asks whoever is signed in whether an app may sign in as him.
+pub(crate) async fn ask_for_app(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |visit: Visit| {
+        must_have_provider(&api, &visit)?;
+        let target = Target::of(visit.query()?.get("redirectUrl"))?;
+        let Some(browser) = visit.browser() else { return Ok(sign_in_first(&visit, visit.here(), None)) };
+        let say = |japanese, english| visit.say(japanese, english);
+        let body = html! {
+            form.card method="post" action=(FOR_APP) {
+                (visit.proof())
+                input type="hidden" name="redirectUrl" value=(target.uri);
+                dl {
+                    dt { (say("サインインする先", "Signs in at")) } dd.id { strong { (target.shown) } }
+                    dt { (say("アカウント", "Account")) } dd.id { (browser.user_id) }
+                }
+                div.actions { button { (say("続ける", "Continue")) } }
+            }
+            p.note { (say(
+                "続けると、このアプリがあなたとして使えるようになります。心当たりがなければ画面を閉じてください。",
+                "If you go on, this app may act as you. If you do not know it, close this page.",
+            )) }
+        };
+        let page = Page::new(say("サインインの確認", "Allow this app to sign in?"), body);
+        Ok(visit.page(page.form_ends_at(&target.uri)))
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// Brings the app a login token.
+pub(crate) async fn sign_in_for_app(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |visit: Visit| {
+        must_have_provider(&api, &visit)?;
+        let form = visit.form()?;
+        let browser = visit.signed_in()?;
+        let target = Target::of(form.get("redirectUrl"))?;
+        let (from, agent) = (visit.address(), visit.call.user_agent());
+        let token = api.accounts.token_for_browser(browser, from, agent.as_deref()).await?;
+        Ok(visit.redirect(&target.with_token(&token.token)))
+    };
+    api.pages.answer(call, answer).await
+}
+
+/// Where somebody is asked whether an app of this URI may sign in as him.
+pub(crate) fn for_app(uri: &str) -> String {
+    format!("{FOR_APP}?redirectUrl={}", Form::escape(uri))
+}
+
+fn must_have_provider(api: &OAuthApi, visit: &Visit) -> Result<(), PageError> {
+    api.upstream.settings(visit.authority()).map(drop).ok_or_else(PageError::not_found)
+}

@@ -1,0 +1,136 @@
+//! Keys about the identity provider of an authority.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::anyhow;
+use ruma::OwnedServerName;
+use serde::{Deserialize, Serialize};
+use upstream::{BadTemplate, Label, Settings, Template};
+
+use super::Config;
+use crate::texts::tr;
+
+/// The identity provider at which the users of an authority sign in, by OpenID Connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// The provider's name for itself: a URL, exactly as it writes it.
+    pub issuer: String,
+    /// Who we are to it.
+    pub client_id: String,
+    /// A file with the secret that goes with that; a public client has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_file: Option<PathBuf>,
+    /// A PEM file with a certificate authority that its certificate may be of, besides those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// What is asked for besides `openid`.
+    #[serde(default = "scopes")]
+    pub scopes: Vec<String>,
+    /// The localpart of a new account.
+    #[serde(default = "localpart")]
+    pub localpart: String,
+    /// The name that a new account shows.
+    #[serde(default = "display_name")]
+    pub display_name: String,
+    /// The e-mail address of a new account.
+    #[serde(default = "email")]
+    pub email: String,
+    /// Whether whoever is not known gets an account; otherwise only those come in who have linked theirs.
+    #[serde(default)]
+    pub makes_accounts: bool,
+    /// Whether passwords remain possible beside it.
+    #[serde(default = "yes")]
+    pub passwords: bool,
+    /// Ways of authentication (`acr`) of which one is demanded.
+    #[serde(default)]
+    pub acr_values: Vec<String>,
+    /// What stands on the button, in Japanese.
+    #[serde(default = "label_ja")]
+    pub label_ja: String,
+    /// And in English.
+    #[serde(default = "label_en")]
+    pub label_en: String,
+}
+
+fn scopes() -> Vec<String> {
+    vec!["profile".to_owned(), "email".to_owned()]
+}
+
+fn localpart() -> String {
+    "{preferred_username}".to_owned()
+}
+
+fn display_name() -> String {
+    "{name}".to_owned()
+}
+
+fn email() -> String {
+    "{email}".to_owned()
+}
+
+fn label_ja() -> String {
+    "職員認証でサインイン".to_owned()
+}
+
+fn label_en() -> String {
+    "Sign in with your organisation".to_owned()
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl UpstreamConfig {
+    /// The templates by key: localpart, name to show, address.
+    pub(crate) fn templates(&self) -> [(&'static str, &str); 3] {
+        [("localpart", &self.localpart), ("display_name", &self.display_name), ("email", &self.email)]
+    }
+
+    /// Whether nobody on the way reads what goes to the provider.
+    pub(crate) fn is_safe(&self) -> bool {
+        let here = ["http://localhost", "http://127.0.0.1", "http://[::1]"];
+        let is_end = |rest: &str| rest.is_empty() || rest.starts_with([':', '/']);
+        self.issuer.starts_with("https://")
+            || here.iter().any(|here| self.issuer.strip_prefix(here).is_some_and(is_end))
+    }
+}
+
+impl Config {
+    /// The identity providers of our authorities.
+    ///
+    /// # Errors
+    /// A secret's file that cannot be read, or a template that is none.
+    pub fn upstream(&self) -> anyhow::Result<BTreeMap<OwnedServerName, Settings>> {
+        let mut all = BTreeMap::new();
+        for authority in &self.authorities {
+            let Some(config) = &authority.upstream else { continue };
+            let secret = config.client_secret_file.as_deref().map(|file| self.secret(file)).transpose()?;
+            let template = |text: &str| -> anyhow::Result<Template> {
+                text.parse().map_err(|error: BadTemplate| {
+                    anyhow!(tr!("{text} はひな形ではありません: {error}", "{text}: {error}"))
+                })
+            };
+            let settings = Settings {
+                issuer: config.issuer.clone(),
+                client_id: config.client_id.clone(),
+                client_secret: secret,
+                scopes: config.scopes.clone(),
+                localpart: template(&config.localpart)?,
+                display_name: Some(template(&config.display_name)?),
+                email: Some(template(&config.email)?),
+                acr_values: config.acr_values.clone(),
+                label: Label { japanese: config.label_ja.clone(), english: config.label_en.clone() },
+            };
+            all.insert(authority.name.clone(), settings);
+        }
+        Ok(all)
+    }
+
+    /// Files with certificate authorities that certificates of providers may be of.
+    pub(crate) fn upstream_ca_files(&self) -> Vec<PathBuf> {
+        let files =
+            self.authorities.iter().filter_map(|authority| authority.upstream.as_ref()?.ca_file.as_ref());
+        files.map(|file| self.path(file)).collect()
+    }
+}

@@ -1,0 +1,109 @@
+//! An attempt to sign in: what is sent along to the provider and comes back.
+//!
+//! Nothing of it is kept here, so strangers fill nothing up. The state, the nonce and the code's verifier all follow
+//! from a number of chance and the secret of the browser that is sent away: what comes back in another browser, or was
+//! sent away by somebody else, does not fit. Each attempt has its own number, so several may be under way in one browser.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use ruma::ServerName;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// How long somebody may be away.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// Longest way back, in bytes: it goes along, and servers take only so long URLs.
+pub(crate) const LONGEST_BACK: usize = 2_048;
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To sign in.
+    SignIn,
+    /// To have what the provider knows somebody by belong to the account that is signed in.
+    Link,
+}
+
+/// An attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) number: [u8; 16],
+    /// When it was begun, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+    pub(crate) purpose: Purpose,
+    /// Where the browser is to go in the end.
+    pub(crate) back: String,
+}
+
+impl Attempt {
+    /// What goes along and comes back; `key` is known to the browser alone.
+    pub(crate) fn state(&self, key: &[u8; 32], authority: &ServerName) -> String {
+        let mut bytes = self.number.to_vec();
+        bytes.extend(self.began_ms.to_be_bytes());
+        bytes.push(match self.purpose {
+            Purpose::SignIn => 0,
+            Purpose::Link => 1,
+        });
+        bytes.extend(self.back.as_bytes());
+        let proof = derived(key, b"state", &[authority.as_bytes(), &[0], &bytes]);
+        format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes), BASE64_URL_SAFE_NO_PAD.encode(proof))
+    }
+
+    /// The attempt of a state that came back, if it was sent away from this browser, not long ago.
+    pub(crate) fn of_state(
+        state: &str,
+        key: &[u8; 32],
+        authority: &ServerName,
+        now_ms: u64,
+    ) -> Option<Attempt> {
+        let (bytes, proof) = state.split_once('.')?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(bytes).ok()?;
+        let proof = BASE64_URL_SAFE_NO_PAD.decode(proof).ok()?;
+        let known = derived(key, b"state", &[authority.as_bytes(), &[0], &bytes]);
+        if !bool::from(known.as_slice().ct_eq(&proof)) {
+            return None;
+        }
+        let (number, rest) = bytes.split_first_chunk::<16>()?;
+        let (began, rest) = rest.split_first_chunk::<8>()?;
+        let (purpose, back) = rest.split_first()?;
+        let began_ms = u64::from_be_bytes(*began);
+        // In either direction: a calendar may be set back.
+        if u128::from(now_ms.abs_diff(began_ms)) >= LIFETIME.as_millis() {
+            return None;
+        }
+        let purpose = if *purpose == 1 { Purpose::Link } else { Purpose::SignIn };
+        let back = String::from_utf8(back.to_vec()).ok()?;
+        Some(Attempt { number: *number, began_ms, purpose, back })
+    }
+
+    /// What the ID token has to repeat.
+    pub(crate) fn nonce(&self, key: &[u8; 32]) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(derived(key, b"nonce", &[&self.number]))
+    }
+
+    /// What the code can be traded with alone (RFC 7636).
+    pub(crate) fn verifier(&self, key: &[u8; 32]) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(derived(key, b"verifier", &[&self.number]))
+    }
+
+    /// Its hash, which goes along.
+    pub(crate) fn challenge(&self, key: &[u8; 32]) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(self.verifier(key)))
+    }
+}
+
+fn derived(key: &[u8; 32], what: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = match Hmac::<Sha256>::new_from_slice(key) {
+        Ok(mac) => mac,
+        Err(_) => unreachable!("HMAC takes keys of any length"),
+    };
+    mac.update(what);
+    mac.update(&[0]);
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}

@@ -1,0 +1,159 @@
+//! What is known of a provider, and asking it.
+//!
+//! Its metadata and keys are fetched when somebody signs in and they are old, once for all who wait, and never for each
+//! request. If that fails, what is there is used on for a day, and the provider is not asked again for a while; so an
+//! outage costs nobody more than a page that says so.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Backoff, Clock, Instant, Random};
+use parking_lot::Mutex;
+
+use crate::{
+    Error, Question, Web,
+    jws::{Keys, Unverified},
+    metadata::{self, Metadata},
+};
+
+/// How old what is known may grow before it is fetched anew, and how old it may be if that fails.
+const FRESH: Duration = Duration::from_secs(60 * 60);
+const USABLE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Keys are fetched for a token that names an unknown one at most so often.
+const ROTATION: Duration = Duration::from_secs(30);
+/// Questions that may be under way at once.
+const MOST_QUESTIONS: usize = 128;
+/// Pauses after failures.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// A provider.
+pub(crate) struct Provider {
+    issuer: String,
+    web: Arc<dyn Web>,
+    clock: Clock,
+    random: Random,
+    known: Mutex<Option<Known>>,
+    /// So many questions may be under way: whoever makes codes up makes us ask.
+    places: tokio::sync::Semaphore,
+    /// Who holds it asks; the others wait for what he finds.
+    asking: tokio::sync::Mutex<Asking>,
+}
+
+/// What a provider has told.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) metadata: Arc<Metadata>,
+    keys: Arc<Keys>,
+    at: Instant,
+}
+
+struct Asking {
+    pauses: Backoff,
+    not_before: Option<Instant>,
+    keys_not_before: Option<Instant>,
+}
+
+impl Provider {
+    pub(crate) fn new(issuer: String, web: Arc<dyn Web>, clock: Clock, random: Random) -> Provider {
+        let pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let asking = Asking { pauses, not_before: None, keys_not_before: None };
+        let (known, asking) = (Mutex::default(), tokio::sync::Mutex::new(asking));
+        let places = tokio::sync::Semaphore::new(MOST_QUESTIONS);
+        Provider { issuer, web, clock, random, known, places, asking }
+    }
+
+    fn known(&self, no_older_than: Duration) -> Option<Known> {
+        let now = self.clock.instant();
+        self.known.lock().clone().filter(|known| now.since(known.at) < no_older_than)
+    }
+
+    /// What the provider says of itself.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Untrusted`].
+    pub(crate) async fn get(&self) -> Result<Known, Error> {
+        if let Some(known) = self.known(FRESH) {
+            return Ok(known);
+        }
+        let mut asking = self.asking.lock().await;
+        if let Some(known) = self.known(FRESH) {
+            return Ok(known);
+        }
+        let now = self.clock.instant();
+        let failed = match asking.not_before.filter(|until| *until > now) {
+            Some(_) => Error::Unavailable("it failed a moment ago and is not asked yet".to_owned()),
+            None => match self.fetch().await {
+                Ok(known) => {
+                    asking.pauses.reset();
+                    asking.not_before = None;
+                    *self.known.lock() = Some(known.clone());
+                    return Ok(known);
+                }
+                Err(error) => {
+                    let pause = asking.pauses.next(&self.random);
+                    asking.not_before = Some(self.clock.instant() + pause);
+                    tracing::warn!(issuer = self.issuer, %error, "the identity provider could not be asked");
+                    error
+                }
+            },
+        };
+        self.known(USABLE).ok_or(failed)
+    }
+
+    /// The keys that may have signed a token: where it names one that is not known they are fetched anew, not too often.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Untrusted`].
+    pub(crate) async fn keys_for(&self, token: &Unverified<'_>) -> Result<Arc<Keys>, Error> {
+        let known = self.get().await?;
+        if token.names_one_of(&known.keys) {
+            return Ok(known.keys);
+        }
+        let mut asking = self.asking.lock().await;
+        let now = self.clock.instant();
+        if let Some(known) = self.known(USABLE)
+            && (token.names_one_of(&known.keys) || asking.keys_not_before.is_some_and(|until| until > now))
+        {
+            return Ok(known.keys);
+        }
+        asking.keys_not_before = Some(now + ROTATION);
+        let keys = Arc::new(self.fetch_keys(&known.metadata).await?);
+        *self.known.lock() = Some(Known { keys: keys.clone(), ..known });
+        tracing::info!(issuer = self.issuer, "the identity provider has other keys");
+        Ok(keys)
+    }
+
+    async fn fetch(&self) -> Result<Known, Error> {
+        let at = self.clock.instant();
+        let said = self.ask(Question::get(metadata::address(&self.issuer))).await?;
+        let metadata = Metadata::parse(&said, &self.issuer)?;
+        let keys = self.fetch_keys(&metadata).await?;
+        Ok(Known { metadata: Arc::new(metadata), keys: Arc::new(keys), at })
+    }
+
+    async fn fetch_keys(&self, metadata: &Metadata) -> Result<Keys, Error> {
+        Keys::parse(&self.ask(Question::get(&metadata.jwks_uri)).await?)
+    }
+
+    /// Asks for something that is there if all is well.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub(crate) async fn ask(&self, question: Question) -> Result<bytes::Bytes, Error> {
+        let answer = self.ask_whatever(question).await?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(Error::Unavailable(format!("the answer is {status}"))),
+        }
+    }
+
+    /// Asks for something that may be refused.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub(crate) async fn ask_whatever(&self, question: Question) -> Result<crate::Answer, Error> {
+        let busy = |_| Error::Unavailable("it is asked too much at the moment".to_owned());
+        let _place = self.places.try_acquire().map_err(busy)?;
+        self.web.ask(question).await.map_err(|error| Error::Unavailable(error.to_string()))
+    }
+}
