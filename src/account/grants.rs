@@ -98,7 +98,7 @@ impl Accounts {
         let ended = self.end_tokens(batch, user, |other| other == device_key).await?;
         let name = new.client_name.map(str::to_owned);
         let known = self.put_device(batch, user, device, name).await?;
-        let grant = tokens::new_grant(&self.inner.random);
+        let grant = tokens::new_name(&self.inner.random);
         let kind = RefreshKind::Grant(&grant);
         let issued = self.put_tokens(
             batch,
@@ -207,7 +207,7 @@ impl Accounts {
                     // Another request with it was answered, and its tokens used, while this one was under way.
                     return Err(unknown);
                 }
-                self.end_grant_of(&user, grant.device.as_str().into(), "refresh_token_reused", from).await?;
+                self.end_stolen(&user, grant.device.as_str().into(), "refresh_token_reused", from).await?;
                 return Err(unknown);
             };
             was_there = true;
@@ -267,17 +267,18 @@ impl Accounts {
         from: Option<Address>,
     ) -> Result<(), Error> {
         let Some(row) = self.inner.store.get(&tables::GRANTS, grant).await? else { return Ok(()) };
-        self.end_grant_of(&parse_user(&row.user)?, row.device.as_str().into(), reason, from).await
+        self.end_stolen(&parse_user(&row.user)?, row.device.as_str().into(), reason, from).await
     }
 
-    async fn end_grant_of(
+    /// Ends a session of which somebody else may have what proves it.
+    pub(crate) async fn end_stolen(
         &self,
         user: &UserId,
         device: &DeviceId,
         reason: &'static str,
         from: Option<Address>,
     ) -> Result<(), Error> {
-        tracing::warn!(user_id = %user, device_id = %device, reason, "a granted session is ended");
+        tracing::warn!(user_id = %user, device_id = %device, reason, "a session is ended");
         self.log_out(user, device, &Actor::stranger(from)).await
     }
 

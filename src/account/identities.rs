@@ -124,6 +124,7 @@ impl Accounts {
                     None => Err(Stranger::NameTaken(localpart.clone())),
                 });
             }
+            Err(Error::Exclusive) => return Ok(Err(Stranger::NameTaken(localpart.clone()))),
             Err(Error::InvalidUsername(_)) => return Ok(Err(Stranger::BadName(localpart.clone()))),
             Err(error) => return Err(error),
         };

@@ -14,7 +14,6 @@ use crate::{
     service,
     spending::Spending,
     tables::{self, DeviceRow, UserRow},
-    tokens::{NewPair, RefreshKind},
     uia::{nobody_of, parse_login_name},
 };
 
@@ -180,15 +179,7 @@ impl Accounts {
         let ended = self.end_tokens(&mut batch, user_id, |ended| ended == device.as_str()).await?;
         let known = self.put_device(&mut batch, user_id, &device, session.device_name.clone()).await?;
         let (user, device_key) = (user_id.as_str(), device.as_str());
-        let refresh = session.refresh.then_some(RefreshKind::Login);
-        let issued = self.put_tokens(
-            &mut batch,
-            authority,
-            user,
-            device_key,
-            NewPair::new(&self.inner.random, refresh),
-            None,
-        );
+        let issued = self.put_log_in(&mut batch, user_id, device_key, session.refresh);
         batch.touch([store::Topic::device(user, device_key)]);
         let (actor, proof) = match by {
             By::Password => (Actor::user(user_id, row.admin, session.from), None),

@@ -6,35 +6,49 @@
 //! are not kept, so a pair follows from the old token and a number that is ([`NewPair::traded`]). Once the new pair is used
 //! the old token is worth nothing.
 
-use base::Attempts;
-use ruma::ServerName;
+use base::{Address, Attempts};
+use ruma::{ServerName, UserId};
 use store::{Batch, Topic};
 
 use crate::{
     Accounts, Error, SessionTokens,
     sessions::{delete_pair, parse_user},
-    tables::{self, RefreshRow, Replaced, TokenHash, TradedRow, millis},
+    tables::{self, LogInNameRow, RefreshRow, Replaced, TokenHash, TokenKindRow, TradedRow, millis},
     tokens::{self, NewPair, RefreshKind},
 };
 
 impl Accounts {
     /// Trades a refresh token for a new pair. The old pair works until the new one is used, so a
-    /// client that lost the answer can ask again; it is told the same pair.
+    /// client that lost the answer can ask again; it is told the same pair. Once the new one was used, who shows the old
+    /// token ends the session: he is a thief, or the one who was robbed.
     ///
     /// # Errors
     /// [`Error::UnknownToken`], [`Error::Locked`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
-    pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
+    pub async fn refresh(
+        &self,
+        authority: &ServerName,
+        token: &str,
+        from: Option<Address>,
+    ) -> Result<SessionTokens, Error> {
         // What was granted to a client is renewed by that client alone.
         if tokens::grant_of(token).is_some() {
             return Err(Error::UnknownToken { soft_logout: false });
         }
-        let hash = tokens::hash(token);
+        let (hash, name) = (tokens::hash(token), tokens::login_of(token));
         let mut attempts = Attempts::default();
+        let mut was_there = false;
         loop {
-            let row = self.inner.store.get(&tables::REFRESH, &hash).await?;
-            let row = row.ok_or(Error::UnknownToken { soft_logout: false })?;
+            let Some(row) = self.inner.store.get(&tables::REFRESH, &hash).await? else {
+                // As with a grant, it is a thief's or was stolen, if its successor is in use; but not where that came to be
+                // while this request was under way.
+                if !was_there {
+                    self.end_log_in(authority, &name, from).await?;
+                }
+                return Err(Error::UnknownToken { soft_logout: false });
+            };
+            was_there = true;
             let user = parse_user(&row.user)?;
             if user.server_name() != authority {
                 return Err(Error::UnknownToken { soft_logout: false });
@@ -42,12 +56,45 @@ impl Accounts {
             if self.kept_from(&user).await?.locked {
                 return Err(Error::Locked);
             }
-            match self.trade(authority, token, &row, RefreshKind::Login).await {
+            match self.trade(authority, token, &row, RefreshKind::Login(&name)).await {
                 // Somebody else traded or ended it: look again.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }
         }
+    }
+
+    /// Adds to a batch the tokens of somebody who logs in; with `refresh` they can be refreshed.
+    pub(crate) fn put_log_in(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        device: &str,
+        refresh: bool,
+    ) -> SessionTokens {
+        let name = refresh.then(|| tokens::new_name(&self.inner.random));
+        if let Some(name) = &name {
+            put_name(batch, user.as_str(), device, name);
+        }
+        let pair = NewPair::new(&self.inner.random, name.as_deref().map(RefreshKind::Login));
+        self.put_tokens(batch, user.server_name(), user.as_str(), device, pair, None)
+    }
+
+    /// Ends the session of a log-in, if there is one of this name at this authority.
+    async fn end_log_in(
+        &self,
+        authority: &ServerName,
+        name: &str,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
+        let Some(row) = self.inner.store.get(&tables::LOG_IN_NAMES, &tokens::hash(name)).await? else {
+            return Ok(());
+        };
+        let user = parse_user(&row.user)?;
+        if user.server_name() != authority {
+            return Ok(());
+        }
+        self.end_stolen(&user, row.device.as_str().into(), "refresh_token_reused", from).await
     }
 
     /// Trades a refresh token of which `row` is kept.
@@ -82,6 +129,10 @@ impl Accounts {
         self.inner.random.fill(&mut seed);
         let pair = NewPair::traded(token, &seed, 0, kind);
         let traded = traded(&pair, seed, 0);
+        if let RefreshKind::Login(name) = kind {
+            // Of before log-ins had names, or as it is.
+            put_name(&mut batch, user, device, name);
+        }
         let replaces = Replaced { access: row.access, refresh: hash };
         let tokens = self.put_tokens(&mut batch, authority, user, device, pair, Some(replaces));
         let kept = RefreshRow { replaces: None, traded_for: Some(traded), ..row.clone() };
@@ -134,6 +185,13 @@ impl Accounts {
         self.forget_tokens(&[access]);
         Ok(Some(SessionTokens { access: pair.access, refresh: pair.refresh, expires_in: Some(lifetime) }))
     }
+}
+
+fn put_name(batch: &mut Batch, user: &str, device: &str, name: &str) {
+    let hash = tokens::hash(name);
+    let row = LogInNameRow { user: user.to_owned(), device: device.to_owned() };
+    batch.put(&tables::LOG_IN_NAMES, &hash, &row);
+    batch.put(&tables::TOKENS_OF, &(user, device, hash), &TokenKindRow::LogIn);
 }
 
 fn traded(pair: &NewPair, seed: tokens::Seed, round: u32) -> TradedRow {

@@ -21,7 +21,6 @@ use crate::{
     reserved,
     sessions::parse_user,
     tables::{self, NoticesRow, RegisteredRow, UserRow, millis},
-    tokens::{NewPair, RefreshKind},
     uia::Admission,
 };
 
@@ -179,16 +178,7 @@ impl Accounts {
             let known = self.put_device(&mut batch, user_id, &device, name).await?;
             deed = signed_in(deed, &device, &known, settled.agent.as_deref());
             device_row = Some(known);
-            let (user, device_key) = (user_id.as_str(), device.as_str());
-            let refresh = wish.refresh_token.then_some(RefreshKind::Login);
-            let issued = self.put_tokens(
-                &mut batch,
-                authority,
-                user,
-                device_key,
-                NewPair::new(&self.inner.random, refresh),
-                None,
-            );
+            let issued = self.put_log_in(&mut batch, user_id, device.as_str(), wish.refresh_token);
             Some((device, issued))
         };
         settled.note_registered(
@@ -243,15 +233,7 @@ impl Accounts {
         batch.require(&tables::DEVICES, &(user_id.as_str(), device.as_str()), Some(&device_row));
         let ended = self.end_tokens(&mut batch, &user_id, |ended| ended == device).await?;
         let device_id: OwnedDeviceId = device.as_str().into();
-        let refresh = wish.refresh_token.then_some(RefreshKind::Login);
-        let issued = self.put_tokens(
-            &mut batch,
-            authority,
-            user_id.as_str(),
-            device,
-            NewPair::new(&self.inner.random, refresh),
-            None,
-        );
+        let issued = self.put_log_in(&mut batch, &user_id, device, wish.refresh_token);
         batch.touch([store::Topic::device(user_id.as_str(), device)]);
         let by = Actor::stranger(settled.from);
         let deed = self.deed(Action::SignIn, &by, &user_id);

@@ -326,6 +326,7 @@ impl Accounts {
                 TokenKindRow::Access => batch.delete(&tables::ACCESS, &key.2),
                 TokenKindRow::Refresh => batch.delete(&tables::REFRESH, &key.2),
                 TokenKindRow::Grant => grants.push(key.2),
+                TokenKindRow::LogIn => batch.delete(&tables::LOG_IN_NAMES, &key.2),
             }
             batch.delete(&tables::TOKENS_OF, &key);
             ended.push(key.2);

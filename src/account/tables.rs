@@ -92,6 +92,10 @@ pub(crate) static GRANTS: Table<TokenHash, GrantRow> = Table::new(136, "account.
 pub(crate) static GRANTS_OF: Table<(String, String, TokenHash), ()> =
     Table::new(141, "account.grants_of", Tuning::Small);
 
+/// Sessions that came by a log-in and are refreshed, by the names that their tokens have in common; key: hash of the name.
+pub(crate) static LOG_IN_NAMES: Table<TokenHash, LogInNameRow> =
+    Table::new(144, "account.log_in_names", Tuning::Point);
+
 /// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
 /// milliseconds since 1970.
 pub(crate) static RESETS: Table<String, u64> = Table::new(137, "account.resets", Tuning::Small);
@@ -247,8 +251,20 @@ pub(crate) enum TokenKindRow {
     Refresh,
     /// It is none, but the name of a grant, in [`GRANTS`].
     Grant,
+    /// Nor is this one: the name of a log-in, in [`LOG_IN_NAMES`].
+    LogIn,
 }
 row!(TokenKindRow, schema = 1);
+
+/// Which session a name is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogInNameRow {
+    /// Whose it is.
+    pub(crate) user: String,
+    /// The device that it is of.
+    pub(crate) device: String,
+}
+row!(LogInNameRow, schema = 1);
 
 /// A session of a browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -495,6 +511,7 @@ pub fn checks() -> Vec<TableCheck> {
         DEHYDRATED.check(),
         GRANTS.check(),
         GRANTS_OF.check(),
+        LOG_IN_NAMES.check(),
         IDENTITIES.check(),
         IDENTITIES_OF.check(),
         RESETS.check(),
@@ -598,6 +615,9 @@ mod tests {
         let bytes = login.encode();
         assert_eq!((&bytes[..8], bytes.len()), (&b"\x01\x04@a:b\x03\x05"[..], 39));
         assert_eq!(&TokenKindRow::Grant.encode()[..], b"\x01\x02");
+        assert_eq!(&TokenKindRow::LogIn.encode()[..], b"\x01\x03");
+        let name = LogInNameRow { user: "@a:b".into(), device: "D".into() };
+        assert_eq!(&name.encode()[..], b"\x01\x04@a:b\x01D");
         let grant = GrantRow {
             user: "@a:b".into(),
             device: "D".into(),

@@ -17,20 +17,21 @@ pub(crate) fn new_token(random: &Random, prefix: &str) -> String {
 /// Whose refresh token it is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RefreshKind<'a> {
-    /// Of somebody who has logged in.
-    Login,
+    /// Of the log-in of this name.
+    Login(&'a str),
     /// Of the grant of this name.
     Grant(&'a str),
 }
 
-/// Begins refresh tokens of grants.
+/// Begins refresh tokens of grants, and of log-ins.
 const GRANT_PREFIX: &str = "ygr";
+const LOGIN_PREFIX: &str = "yrt";
 
 impl RefreshKind<'_> {
     /// The one with these letters of chance.
     fn token(self, word: &str) -> String {
         match self {
-            Self::Login => format!("yrt_{word}"),
+            Self::Login(name) => format!("{LOGIN_PREFIX}_{name}_{word}"),
             Self::Grant(name) => format!("{GRANT_PREFIX}_{name}_{word}"),
         }
     }
@@ -95,14 +96,25 @@ fn derived(secret: &str, seed: &Seed, what: &[u8]) -> String {
 
 const ALPHANUMERIC: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// The name of a new grant.
-pub(crate) fn new_grant(random: &Random) -> String {
+/// The name of a new grant or log-in.
+pub(crate) fn new_name(random: &Random) -> String {
     random.token(TOKEN_CHARS)
 }
 
 /// The name of the grant that a refresh token is, or was, of.
 pub(crate) fn grant_of(token: &str) -> Option<&str> {
-    let (name, _) = token.strip_prefix(GRANT_PREFIX)?.strip_prefix('_')?.split_once('_')?;
+    name_after(GRANT_PREFIX, token)
+}
+
+/// The name of the log-in that a refresh token is, or was, of. A token of before they had names gives its own to what
+/// follows from it.
+pub(crate) fn login_of(token: &str) -> String {
+    let named = name_after(LOGIN_PREFIX, token).map(str::to_owned);
+    named.unwrap_or_else(|| derived(token, &[0; 32], b"name"))
+}
+
+fn name_after<'a>(prefix: &str, token: &'a str) -> Option<&'a str> {
+    let (name, _) = token.strip_prefix(prefix)?.strip_prefix('_')?.split_once('_')?;
     (name.len() == TOKEN_CHARS).then_some(name)
 }
 
@@ -117,10 +129,11 @@ mod tests {
 
     #[test]
     fn a_traded_pair_follows_from_the_old_token_and_the_kept_number_and_from_nothing_less() {
-        let pair = |old: &str, seed: u8, round| NewPair::traded(old, &[seed; 32], round, RefreshKind::Login);
+        let pair =
+            |old: &str, seed: u8, round| NewPair::traded(old, &[seed; 32], round, RefreshKind::Login("n"));
         let first = pair("yrt_a", 1, 0);
         assert_eq!((first.access.len(), &first.access[..4]), (4 + TOKEN_CHARS, "yat_"));
-        assert_eq!(first.refresh.as_deref().map(str::len), Some(4 + TOKEN_CHARS));
+        assert_eq!(first.refresh.as_deref().map(str::len), Some(6 + TOKEN_CHARS));
         let again = pair("yrt_a", 1, 0);
         assert_eq!((again.access, again.refresh), (first.access.clone(), first.refresh.clone()));
         let later = pair("yrt_a", 1, 1);
@@ -129,6 +142,19 @@ mod tests {
         for other in [pair("yrt_b", 1, 0), pair("yrt_a", 2, 0)] {
             assert!(other.access != first.access && other.refresh != first.refresh);
         }
-        assert_ne!(first.access.get(4..), first.refresh.as_deref().and_then(|token| token.get(4..)));
+        assert_ne!(first.access.get(4..), first.refresh.as_deref().and_then(|token| token.get(6..)));
+    }
+
+    #[test]
+    fn all_tokens_of_a_log_in_tell_its_name_and_those_of_before_there_were_names_give_one() {
+        let random = Random::seeded(3);
+        let name = new_name(&random);
+        let first = NewPair::new(&random, Some(RefreshKind::Login(&name))).refresh.unwrap_or_default();
+        assert_eq!(login_of(&first), name);
+        let old = new_token(&random, "yrt");
+        let given = login_of(&old);
+        let next = NewPair::traded(&old, &[1; 32], 0, RefreshKind::Login(&given)).refresh.unwrap_or_default();
+        assert_eq!((login_of(&next), login_of(&old)), (given.clone(), given));
+        assert!(grant_of(&first).is_none() && grant_of(&old).is_none());
     }
 }

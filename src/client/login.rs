@@ -179,7 +179,8 @@ pub(crate) async fn refresh(
     api: Arc<ClientApi>,
     call: Call<refresh_token::v3::Request, Open>,
 ) -> Result<refresh_token::v3::Response, ApiError> {
-    let tokens = api.accounts.refresh(call.face.server_name(), &call.request.refresh_token).await?;
+    let (authority, token) = (call.face.server_name(), &call.request.refresh_token);
+    let tokens = api.accounts.refresh(authority, token, call.address).await?;
 
     let mut response = refresh_token::v3::Response::new(tokens.access);
     response.refresh_token = tokens.refresh;
