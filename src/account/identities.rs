@@ -10,7 +10,7 @@ use ruma::{OwnedUserId, ServerName, UserId};
 use store::{Batch, Order, Range};
 
 use crate::{
-    Accounts, Browser, BrowserSecret, Error, NewUser,
+    Accounts, BrowserSecret, Error, NewUser,
     sessions::parse_user,
     tables::{self, IdentityRow},
     users::refuse_closed,
@@ -105,7 +105,8 @@ impl Accounts {
         identity: &Identity,
         from: Option<Address>,
     ) -> Result<Result<OwnedUserId, Stranger>, Error> {
-        if let Some(user) = self.find_identity(authority, identity).await? {
+        let (issuer, subject) = (identity.issuer.as_str(), identity.subject.as_str());
+        if let Some(user) = self.find_identity(authority, issuer, subject).await? {
             return Ok(Ok(user));
         }
         if !self.settings(authority).upstream.is_some_and(|upstream| upstream.makes_accounts) {
@@ -119,7 +120,7 @@ impl Accounts {
             Ok(user) => user,
             Err(Error::UserInUse) => {
                 // Made by another browser of his a moment ago?
-                return Ok(match self.find_identity(authority, identity).await? {
+                return Ok(match self.find_identity(authority, issuer, subject).await? {
                     Some(user) => Ok(user),
                     None => Err(Stranger::NameTaken(localpart.clone())),
                 });
@@ -132,7 +133,7 @@ impl Accounts {
         let new = NewUser { display_name: identity.display_name.clone(), ..NewUser::default() };
         let mut batch = Batch::new();
         let (taken, _) = self.put_user(&mut batch, &user, &new, None);
-        self.put_identity(&mut batch, &user, identity);
+        self.put_identity(&mut batch, &user, issuer, subject);
         self.put_identity_email(&mut batch, &user, identity).await?;
         self.deed(Action::Register, &Actor::stranger(from), &user)
             .after("proof", "identity_provider")
@@ -146,16 +147,16 @@ impl Accounts {
     async fn find_identity(
         &self,
         authority: &ServerName,
-        identity: &Identity,
+        issuer: &str,
+        subject: &str,
     ) -> Result<Option<OwnedUserId>, Error> {
-        let key = (authority.as_str(), identity.issuer.as_str(), identity.subject.as_str());
+        let key = (authority.as_str(), issuer, subject);
         let row = self.inner.store.get(&tables::IDENTITIES, &key).await?;
         row.map(|row| parse_user(&row.user)).transpose()
     }
 
     /// Adds to a batch that an identity is a user's. The batch fails if it is somebody's by then.
-    fn put_identity(&self, batch: &mut Batch, user: &UserId, identity: &Identity) {
-        let (issuer, subject) = (identity.issuer.as_str(), identity.subject.as_str());
+    fn put_identity(&self, batch: &mut Batch, user: &UserId, issuer: &str, subject: &str) {
         let row = IdentityRow { user: user.to_string(), linked_ms: self.now_ms() };
         batch.insert(&tables::IDENTITIES, &(user.server_name().as_str(), issuer, subject), &row);
         batch.put(&tables::IDENTITIES_OF, &(user.as_str(), issuer, subject), &());
@@ -179,21 +180,21 @@ impl Accounts {
         Ok(())
     }
 
-    /// Has an identity belong to the account of whoever is signed in in a browser. Once more does no harm.
+    /// Has what a provider knows somebody by belong to an account, as `by` wishes: its owner, who is signed in to both, or an
+    /// operator. Once more does no harm.
     ///
     /// # Errors
-    /// [`Error::UserInUse`] when it is another account's, [`Error::TooLarge`] where the account has many,
-    /// [`Error::Deactivated`], [`Error::Contended`], [`Error::Store`].
+    /// [`Error::NotFound`], [`Error::UserInUse`] when it is another account's, [`Error::TooLarge`] where the account has
+    /// many, [`Error::Deactivated`], [`Error::Contended`], [`Error::Store`].
     pub async fn link_identity(
         &self,
-        browser: &Browser,
-        identity: &Identity,
-        from: Option<Address>,
+        user: &UserId,
+        (issuer, subject): (&str, &str),
+        by: &Actor,
     ) -> Result<(), Error> {
-        let user = &browser.user_id;
         let mut attempts = Attempts::default();
         loop {
-            match self.find_identity(user.server_name(), identity).await? {
+            match self.find_identity(user.server_name(), issuer, subject).await? {
                 Some(owner) if owner == *user => return Ok(()),
                 Some(_) => return Err(Error::UserInUse),
                 None => {}
@@ -207,9 +208,9 @@ impl Accounts {
             }
             let mut batch = Batch::new();
             batch.require(&tables::USERS, user.as_str(), Some(&row));
-            self.put_identity(&mut batch, user, identity);
-            self.deed(Action::LinkIdentity, &Actor::user(user, row.admin, from), user)
-                .after("issuer", shortened(&identity.issuer))
+            self.put_identity(&mut batch, user, issuer, subject);
+            self.deed(Action::LinkIdentity, by, user)
+                .after("issuer", shortened(issuer))
                 .write(&mut batch, user.server_name());
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,

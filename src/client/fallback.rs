@@ -10,6 +10,7 @@ use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use crate::{
     ClientApi,
+    confirms::deed,
     html::{Fields, Page, both, problem, say},
 };
 
@@ -111,6 +112,8 @@ impl Visit<'_> {
                 @match self.stage {
                     AuthStage::Dummy => (say("「続ける」を押してください。", "Please press the button.")),
                     AuthStage::Password => {
+                        @let (japanese, english) = deed(self.session);
+                        p { strong id="deed" { (both(japanese, english)) } }
                         label for="name" { (both("ユーザー名", "User name")) }
                         input id="name" name="name" autocomplete="username" required;
                         label for="password" { (both("パスワード", "Password")) }

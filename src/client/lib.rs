@@ -13,6 +13,7 @@ mod accounts;
 mod api;
 mod backups;
 mod capabilities;
+mod confirms;
 mod contacts;
 mod create;
 mod dehydrated;

@@ -64,6 +64,14 @@ pub(crate) struct PasswordOrder {
     pub(crate) password: String,
 }
 
+/// What an identity provider knows somebody by, for his account.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LinkOrder {
+    pub(crate) user_id: OwnedUserId,
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+}
+
 /// An account to close.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CloseOrder {
@@ -193,6 +201,7 @@ impl AdminApi {
             .raw(Method::GET, "/_yakuba/v1/status", status)
             .raw(Method::POST, "/_yakuba/v1/users", create_user)
             .raw(Method::POST, "/_yakuba/v1/users/password", set_password)
+            .raw(Method::POST, "/_yakuba/v1/users/link", link_identity)
             .raw(Method::POST, "/_yakuba/v1/users/close", close_account)
             .raw(Method::POST, "/_yakuba/v1/rooms/purge", purge_room)
             .raw(Method::GET, "/_yakuba/v1/rooms/purges", list_purges)
@@ -302,6 +311,13 @@ async fn set_password(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Respons
     api.admit(&call)?;
     let PasswordOrder { user_id, password } = call.json()?;
     api.accounts.set_password(&user_id, &password, &operator(&call)).await?;
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+async fn link_identity(api: Arc<AdminApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    api.admit(&call)?;
+    let LinkOrder { user_id, issuer, subject } = call.json()?;
+    api.accounts.link_identity(&user_id, (issuer.as_str(), subject.as_str()), &operator(&call)).await?;
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 

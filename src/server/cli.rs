@@ -95,6 +95,8 @@ enum UserCommand {
     Create(UserCreateArgs),
     /// パスワードを替え、ログインしている端末をすべてログアウトさせる / sets a password and logs all devices of the account out
     Password(UserPasswordArgs),
+    /// 認証基盤のアカウントと結び付ける / has what the identity provider knows somebody by belong to an account
+    Link(UserLinkArgs),
     /// アカウントを閉じ、ルームから退出させる。元に戻せない / closes an account, which leaves its rooms; it cannot be opened again
     Close(WhichUser),
 }
@@ -118,6 +120,15 @@ pub(crate) struct UserPasswordArgs {
     /// パスワードのファイル。`-` は標準入力。なければ作って表示する / A file with the password; `-` is standard input. Without one a password is made up and printed
     #[arg(long)]
     pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserLinkArgs {
+    #[command(flatten)]
+    pub(crate) user: WhichUser,
+    /// 認証基盤での識別子 (`sub`) / What the identity provider calls the user (`sub`)
+    #[arg(long)]
+    pub(crate) subject: String,
 }
 
 #[derive(Debug, Args)]
@@ -285,6 +296,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => run_async(demo::demo(&args))?,
         Command::User(UserCommand::Create(args)) => run_async(commands::user::create(&args))?,
         Command::User(UserCommand::Password(args)) => run_async(commands::user::set_password(&args))?,
+        Command::User(UserCommand::Link(args)) => run_async(commands::user::link(&args))?,
         Command::User(UserCommand::Close(args)) => run_async(commands::user::close(&args))?,
         Command::Room(RoomCommand::Purge(args)) => run_async(commands::room::purge(&args))?,
         Command::Room(RoomCommand::Purges(args)) => run_async(commands::room::purges(&args))?,

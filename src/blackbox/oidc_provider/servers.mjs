@@ -93,6 +93,9 @@ label_en = "Staff sign-in"
 [[listeners]]
 address = "127.0.0.1:${port}"
 serves = ["client"]
+[[listeners]]
+address = "127.0.0.1:${await freePort()}"
+serves = ["admin"]
 `, { mode: 0o600 });
     const server = spawn(program, ["serve", "--config", join(place, "yakuba.toml")], { stdio: ["ignore", "ignore", "pipe"] });
     let told = "";
@@ -112,5 +115,10 @@ serves = ["client"]
         await ended;
         rmSync(directory, { recursive: true, force: true });
     };
-    return { base, stop, log: () => told };
+    /** Does what an operator asks for, with the running server. */
+    const command = (...words) => {
+        const done = spawnSync(program, [...words, "--config", join(place, "yakuba.toml")], { encoding: "utf8" });
+        if (done.status !== 0) throw new Error(`${words.join(" ")}: ${done.stderr}`);
+    };
+    return { base, stop, command, log: () => told };
 }

@@ -97,6 +97,18 @@ const steps = {
         const again = await ask("POST", "/_matrix/client/v3/login", { json: login });
         assert.equal(again.status, 403);
     },
+    "an account that was there before is linked by an operator": async () => {
+        const auth = { type: "m.login.dummy" };
+        const made = await ask("POST", "/_matrix/client/v3/register", { json: { auth, username: "jiro", password: "correct horse" } });
+        assert.equal(made.status, 200, JSON.stringify(made.body));
+        people.jiro = { preferred_username: "jiro", name: "次郎", email: "jiro@example.jp", email_verified: true };
+        const refused = await signedIn("jiro");
+        assert.equal(refused.status, 403, refused.page);
+        assert.match(refused.page, /is taken/);
+        yakuba.command("user", "link", "jiro", "--subject", "jiro");
+        const me = await whoami(await session("jiro", "JIROSPHONE"));
+        assert.equal(me.body.user_id, "@jiro:kanazawa.test");
+    },
     "who gives up at the provider is told so": async () => {
         const browser = new Browser(yakuba.base);
         await browser.go(`${HOME}/_yakuba/account`);

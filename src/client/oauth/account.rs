@@ -5,7 +5,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ::account::{Actor, Browser, DeviceInfo, Grant};
-use ::upstream::Purpose;
 use pages::{Markup, Page, PageError, Visit, html};
 use ruma::OwnedDeviceId;
 use serde_json::value::to_raw_value;
@@ -13,7 +12,7 @@ use web::{ApiError, Open, RawCall, Response};
 
 use super::{
     api::{ACCOUNT, OAuthApi, sign_in_first},
-    upstream::send,
+    upstream,
 };
 
 /// What can be done here.
@@ -102,7 +101,7 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
             }
             // From here on the browser is on its way to the provider, and what comes back is this account's.
             "link" => match api.accounts.confirm_own(&browser, form.get("password"), from).await {
-                Ok(()) => send(&api, &visit, Purpose::Link, ACCOUNT).await,
+                Ok(()) => upstream::link(&api, &visit).await,
                 Err(error) => Err(worth_another_try(error)?),
             },
             "reset" => match api.accounts.agree_to_reset(&browser, form.get("password"), from).await {
@@ -177,11 +176,7 @@ async fn profile(api: &OAuthApi, visit: &Visit, browser: &Browser, is_kept: bool
         (link(api, visit, browser).await?)
         (others(visit))
     };
-    let page = Page::new(say("アカウント", "Your account"), body);
-    Ok(match api.upstream.settings(visit.authority()) {
-        Some(settings) => page.form_ends_at(&settings.issuer),
-        None => page,
-    })
+    Ok(Page::new(say("アカウント", "Your account"), body))
 }
 
 /// At which providers the account is known, and the way to link it with that of the authority.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use ::account::{Error as AccountError, Stranger};
+use ::account::{Actor, Error as AccountError, Stranger};
 use ::upstream::{Error, Finished, Label, Purpose, Returned, Sent};
 use pages::{Form, Markup, Page, PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
@@ -32,25 +32,43 @@ pub(crate) fn by_provider(visit: &Visit, label: &Label, back: &str) -> Markup {
 pub(crate) async fn begin(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = async |visit: Visit| {
         let query = visit.query()?;
-        send(&api, &visit, Purpose::SignIn, visit.way_back(query.find("back"))).await
+        match way(&api, &visit, Purpose::SignIn, visit.way_back(query.find("back"))).await? {
+            Ok(uri) => Ok(visit.redirect(&uri)),
+            Err(error) => Ok(problem(&visit, told(error))),
+        }
     };
     api.pages.answer(call, answer).await
 }
 
-/// Sends a browser to the provider, to come back for this purpose.
-pub(crate) async fn send(
+/// The way to the provider, from where a browser comes back for this purpose.
+async fn way(
     api: &OAuthApi,
     visit: &Visit,
     purpose: Purpose,
     back: &str,
-) -> Result<Response, PageError> {
+) -> Result<Result<String, Error>, PageError> {
     let (callback, key) = (callback(api, visit)?, visit.key(KEY));
     let language = visit.language().code();
     let sent = Sent { callback: &callback, key: &key, purpose, back, language };
-    match api.upstream.begin(visit.authority(), sent).await {
-        Ok(uri) => Ok(visit.redirect(&uri)),
-        Err(error) => Ok(problem(visit, told(error))),
-    }
+    Ok(api.upstream.begin(visit.authority(), sent).await)
+}
+
+/// Has whoever has confirmed that go to the provider, to have his account linked. By a link and not at once: how a form ends
+/// is bounded by the page that held it, and a provider may lead on to others.
+pub(crate) async fn link(api: &OAuthApi, visit: &Visit) -> Result<Response, PageError> {
+    let uri = match way(api, visit, Purpose::Link, ACCOUNT).await? {
+        Ok(uri) => uri,
+        Err(error) => return Ok(problem(visit, told(error))),
+    };
+    let say = |japanese, english| visit.say(japanese, english);
+    let body = html! {
+        p { (say(
+            "認証基盤でサインインすると、そのアカウントがあなたのアカウントと結び付けられます。",
+            "Sign in at the identity provider: what it knows you by will belong to your account.",
+        )) }
+        div.actions { a.button id="provider" href=(uri) { (say("認証基盤へ進む", "Go to the provider")) } }
+    };
+    Ok(visit.page(Page::new(say("認証基盤との結び付け", "Link with the identity provider"), body)))
 }
 
 fn callback(api: &OAuthApi, visit: &Visit) -> Result<String, PageError> {
@@ -78,7 +96,9 @@ pub(crate) async fn come_back(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result
         let (from, agent) = (visit.address(), visit.call.user_agent());
         if purpose == Purpose::Link {
             let browser = visit.signed_in()?.clone();
-            return match api.accounts.link_identity(&browser, &identity, from).await {
+            let known_as = (identity.issuer.as_str(), identity.subject.as_str());
+            let by = Actor::user(&browser.user_id, browser.admin, from);
+            return match api.accounts.link_identity(&browser.user_id, known_as, &by).await {
                 Ok(()) => Ok(visit.redirect(ACCOUNT)),
                 Err(AccountError::UserInUse) => Ok(problem(
                     &visit,

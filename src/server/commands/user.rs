@@ -10,10 +10,10 @@ use http::Method;
 use ruma::{OwnedUserId, UserId};
 
 use crate::{
-    admin::{CloseOrder, PasswordOrder, UserOrder},
+    admin::{CloseOrder, LinkOrder, PasswordOrder, UserOrder},
     ask::operator,
     causes,
-    cli::{UserCreateArgs, UserPasswordArgs, WhichUser},
+    cli::{UserCreateArgs, UserLinkArgs, UserPasswordArgs, WhichUser},
     commands::{Running, authority, say},
     config::Config,
     house::{Foundation, House},
@@ -76,6 +76,37 @@ pub(crate) async fn set_password(args: &UserPasswordArgs) -> anyhow::Result<()> 
         "{user_id} has a new password, and all its devices are logged out"
     ))?;
     password.tell()
+}
+
+/// Has what the identity provider knows somebody by belong to an account.
+pub(crate) async fn link(args: &UserLinkArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.user.config.config)?;
+    let user_id = user_id(&args.user, &config)?;
+    let configured = config.authorities.iter().find(|authority| authority.name == user_id.server_name());
+    let configured = configured.and_then(|authority| authority.upstream.as_ref());
+    let Some(upstream) = configured else {
+        bail!(tr!(
+            "{name} には認証基盤 [authorities.upstream] が設定されていません",
+            "{name} has no identity provider ([authorities.upstream])",
+            name = user_id.server_name()
+        ));
+    };
+    let order = LinkOrder { user_id, issuer: upstream.issuer.clone(), subject: args.subject.clone() };
+    match Running::find(&config).await {
+        Some(running) => {
+            let body = serde_json::to_value(&order)?;
+            running.must(Method::POST, "/_yakuba/v1/users/link", Some(&body)).await?;
+        }
+        None => {
+            let LinkOrder { user_id, issuer, subject } = &order;
+            here(&config, async |accounts, by| {
+                accounts.link_identity(user_id, (issuer.as_str(), subject.as_str()), by).await
+            })
+            .await?;
+        }
+    }
+    let (user_id, issuer) = (order.user_id, order.issuer);
+    say(&tr!("{user_id} を {issuer} と結び付けました", "{user_id} signs in at {issuer} from now on"))
 }
 
 /// Closes an account for good.

@@ -137,3 +137,30 @@ async fn whom_to_turn_to_is_told_where_it_is_set() {
     assert_eq!(told, json!({ "contacts": [contact], "support_page": "https://hs1.example/help" }));
     town.raw("hs2", "GET", path, None, Vec::new()).await.fails(404, "M_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn the_page_that_asks_for_a_password_says_what_it_confirms() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let page = async |session: &str| {
+        let path = format!("/_matrix/client/v3/auth/m.login.password/fallback/web?session={session}");
+        town.ask("GET", &path, Value::Null).await.text
+    };
+    for (path, body, deed) in [
+        ("/account/deactivate", json!({}), "closing your account for good"),
+        ("/account/password", json!({ "new_password": "another word" }), "a change of your password"),
+        ("/delete_devices", json!({ "devices": ["A"] }), "removing devices"),
+    ] {
+        let asked = hanako.post(path, body).await;
+        assert_eq!(asked.status, 401, "{}", asked.text);
+        let session = asked.body["session"].as_str().unwrap();
+        assert!(page(session).await.contains(deed), "{path}");
+        // Whoever changes what it says has no session any more.
+        let forged = session.replace(session.split('.').next().unwrap(), "email");
+        let proof = "&name=hanako&password=correct+horse";
+        let sent = format!("session={forged}{proof}");
+        let path = "/_matrix/client/v3/auth/m.login.password/fallback/web";
+        let answer = town.raw("hs1", "POST", path, None, sent.into_bytes()).await;
+        assert!(answer.status != 200, "{}", answer.text);
+    }
+}
