@@ -106,7 +106,7 @@ pub(crate) async fn link(args: &UserLinkArgs) -> anyhow::Result<()> {
         }
     }
     let (user_id, issuer) = (order.user_id, order.issuer);
-    say(&tr!("{user_id} を {issuer} と結び付けました", "{user_id} signs in at {issuer} from now on"))
+    Ok(say(&tr!("{user_id} を {issuer} と結び付けました", "{user_id} signs in at {issuer} from now on"))?)
 }
 
 /// Closes an account for good.
