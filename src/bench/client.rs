@@ -227,6 +227,50 @@ impl User {
     }
 }
 
+/// A first answer to `/sync`, with when it came.
+#[derive(Debug)]
+pub(crate) struct TimedAnswer {
+    /// Until its first byte.
+    pub(crate) first_byte: Duration,
+    /// Until its last one.
+    pub(crate) whole: Duration,
+    /// How large it is.
+    pub(crate) bytes: usize,
+}
+
+impl User {
+    /// A first `/sync`, read as it comes and dropped.
+    pub(crate) async fn sync_timed(&self) -> Result<TimedAnswer> {
+        let begun = Instant::now();
+        let request = Request::builder()
+            .uri(format!("{}/_matrix/client/v3/sync?timeout=0", self.server.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Full::default())?;
+        let answer = self.server.http.request(request).await?;
+        ensure!(answer.status().is_success(), "GET /sync: {}", answer.status());
+        let mut body = answer.into_body();
+        let (mut first_byte, mut bytes) = (None, 0);
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                first_byte.get_or_insert_with(|| begun.elapsed());
+                bytes += data.len();
+            }
+        }
+        let whole = begun.elapsed();
+        Ok(TimedAnswer { first_byte: first_byte.unwrap_or(whole), whole, bytes })
+    }
+
+    /// One request of sliding sync that waits for nothing; returns the raw answer.
+    pub(crate) async fn slide(&self, pos: Option<&str>, body: &Value) -> Result<Bytes> {
+        let mut path = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?timeout=0".to_owned();
+        if let Some(pos) = pos {
+            path.push_str("&pos=");
+            path.push_str(&escape(pos));
+        }
+        self.call(Method::POST, &path, Some(body)).await
+    }
+}
+
 /// The token for the next sync, cut out without parsing the rest.
 pub(crate) fn next_batch(answer: &[u8]) -> Result<String> {
     #[derive(serde::Deserialize)]

@@ -30,6 +30,7 @@ mod readers;
 mod report;
 mod site;
 mod statistics;
+mod syncs;
 mod wire;
 
 use std::path::PathBuf;
@@ -86,7 +87,7 @@ struct Drive {
     /// Seconds per load scenario (at most 60).
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Rooms of the account for the initial sync (at most 1,000).
+    /// Rooms of the account for the initial sync (at most 2,000).
     #[arg(long, default_value_t = 200)]
     rooms: usize,
     /// Messages in each of those rooms (at most 500).
@@ -95,6 +96,9 @@ struct Drive {
     /// Run only the message scenarios.
     #[arg(long)]
     only_send: bool,
+    /// Run only what is about one account in many rooms: initial sync, nothing new, sliding sync.
+    #[arg(long, conflicts_with = "only_send")]
+    only_sync: bool,
 }
 
 #[tokio::main]
@@ -138,9 +142,10 @@ async fn drive(arguments: &Drive, report: &mut report::Report) -> Result<()> {
     }
     let plan = Plan {
         load_seconds: arguments.seconds.min(60),
-        rooms: arguments.rooms.min(1_000),
+        rooms: arguments.rooms.min(2_000),
         messages: arguments.messages.min(500),
         only_send: arguments.only_send,
+        only_sync: arguments.only_sync,
         data: arguments.data.clone(),
     };
     let outcome = plan.run(&server, &processes, report).await;

@@ -18,6 +18,7 @@ use crate::{
     process::{Processes, disk_bytes},
     report::Report,
     statistics::Times,
+    syncs::Reader,
 };
 
 /// Members of the room that messages are sent to.
@@ -38,6 +39,7 @@ pub(crate) struct Plan {
     pub(crate) rooms: usize,
     pub(crate) messages: usize,
     pub(crate) only_send: bool,
+    pub(crate) only_sync: bool,
     pub(crate) data: Vec<PathBuf>,
 }
 
@@ -51,6 +53,9 @@ impl Plan {
     ) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(2)).await;
         report.number("idle_rss_mib", processes.memory_mib());
+        if self.only_sync {
+            return self.initial_sync(server, processes, report).await;
+        }
         let users = self.register(server, processes, report).await?;
         if !self.only_send {
             log_ins(server, &users, processes, report).await?;
@@ -71,7 +76,7 @@ impl Plan {
             for rate in [2, 10] {
                 self.delivery(&users, &room, rate, processes, report).await?;
             }
-            self.initial_sync(server, report).await?;
+            self.initial_sync(server, processes, report).await?;
         }
         report.number("loaded_rss_mib", processes.memory_mib());
         Ok(())
@@ -184,10 +189,10 @@ impl Plan {
         Ok(())
     }
 
-    async fn initial_sync(&self, server: &Server, report: &mut Report) -> Result<()> {
+    async fn initial_sync(&self, server: &Server, processes: &Processes, report: &mut Report) -> Result<()> {
         let tag = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
         let user = Arc::new(server.register(&format!("reader{tag}")).await?);
-        stream::iter(0..self.rooms)
+        let rooms: Vec<String> = stream::iter(0..self.rooms)
             .map(|n| {
                 let user = user.clone();
                 async move {
@@ -195,12 +200,13 @@ impl Plan {
                     for m in 0..self.messages {
                         user.message(&room, &format!("議題{m}について意見を集めます。")).await?;
                     }
-                    anyhow::Ok(())
+                    anyhow::Ok(room)
                 }
             })
             .buffer_unordered(8)
-            .try_collect::<()>()
+            .try_collect()
             .await?;
+        Reader { server, user: &user, rooms: &rooms, processes }.measure(report).await?;
         for (name, filter) in [("initial_sync", None), ("initial_sync_50_each", Some(FIFTY_EACH))] {
             let mut times = Times::default();
             let mut size = 0;
