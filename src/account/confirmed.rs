@@ -9,12 +9,10 @@ use store::Batch;
 
 use crate::{
     Accounts, Asked, DeviceEnds, Error,
+    confirms::CROSS_SIGNING,
     interactive::Settled,
     tables::{self, UserRow},
 };
-
-/// The one operation that may be confirmed on our pages: that cross-signing keys are replaced.
-pub const CROSS_SIGNING: &str = "cross-signing keys";
 
 /// That a user has confirmed with his password, or on our pages, what another crate is to do.
 pub struct Confirmed {

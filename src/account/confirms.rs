@@ -1,6 +1,7 @@
 //! [`Confirms`]: what a password is asked for.
 
-use crate::CROSS_SIGNING;
+/// The one operation that may be confirmed on our pages: that cross-signing keys are replaced.
+pub const CROSS_SIGNING: &str = "cross-signing keys";
 
 /// What a user confirms with a password, as a page tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

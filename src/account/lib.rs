@@ -77,8 +77,8 @@ pub use config::{
     Config, EmailAtRegistration, GuessLimit, MailSettings, PasswordCost, Registration, Settings, Terms,
     TermsText, Upstream,
 };
-pub use confirmed::{CROSS_SIGNING, Confirmed};
-pub use confirms::Confirms;
+pub use confirmed::Confirmed;
+pub use confirms::{CROSS_SIGNING, Confirms};
 pub use data::{DataChange, FULLY_READ, PUSH_RULES, list_data_by_position};
 pub use devices::DeviceInfo;
 pub use email_purpose::EmailPurpose;

@@ -13,7 +13,7 @@ use store::{Batch, Topic};
 use crate::{
     Accounts, Error, SessionTokens,
     sessions::{delete_pair, parse_user},
-    tables::{self, LogInNameRow, RefreshRow, Replaced, TokenHash, TokenKindRow, TradedRow, millis},
+    tables::{self, LogInNameRow, RefreshRow, Replaced, Seed, TokenHash, TokenKindRow, TradedRow, millis},
     tokens::{self, NewPair, RefreshKind},
 };
 
@@ -194,7 +194,7 @@ fn put_name(batch: &mut Batch, user: &str, device: &str, name: &str) {
     batch.put(&tables::TOKENS_OF, &(user, device, hash), &TokenKindRow::LogIn);
 }
 
-fn traded(pair: &NewPair, seed: tokens::Seed, round: u32) -> TradedRow {
+fn traded(pair: &NewPair, seed: Seed, round: u32) -> TradedRow {
     let refresh: TokenHash = pair.refresh.as_deref().map_or([0; 32], tokens::hash);
     TradedRow { access: tokens::hash(&pair.access), refresh, seed: Some(seed), round }
 }

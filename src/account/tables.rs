@@ -9,10 +9,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Counter, Position, Stamped, Table, TableCheck, Tuning, row};
 
-use crate::tokens::Seed;
-
 /// SHA-256 of a token.
 pub(crate) type TokenHash = [u8; 32];
+
+/// A number of chance, kept of a trade.
+pub(crate) type Seed = [u8; 32];
 
 /// Users; key: user id.
 pub(crate) static USERS: Table<String, UserRow> = Table::new(100, "account.users", Tuning::Point);

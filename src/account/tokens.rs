@@ -4,7 +4,7 @@ use base::Random;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::tables::TokenHash;
+use crate::tables::{Seed, TokenHash};
 
 /// Letters and digits of chance in a token: 62^40 is more than 2^238.
 const TOKEN_CHARS: usize = 40;
@@ -68,9 +68,6 @@ impl NewPair {
 
 /// Begins access tokens.
 const ACCESS_PREFIX: &str = "yat";
-
-/// A number of chance, kept of a trade.
-pub(crate) type Seed = [u8; 32];
 
 /// As many letters and digits as a token has, which follow from a secret and a seed (HMAC-SHA-256 with a counter).
 fn derived(secret: &str, seed: &Seed, what: &[u8]) -> String {

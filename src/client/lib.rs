@@ -25,6 +25,7 @@ mod elsewhere;
 mod email_page;
 mod fallback;
 mod filters;
+mod for_app;
 mod hierarchy;
 mod history;
 mod html;

@@ -14,9 +14,9 @@ use web::{ApiError, Open, RawCall, Response, StatusCode};
 
 use crate::{
     ClientApi,
+    for_app::for_app,
     html::{Fields, Page, both, problem, redirect, say},
     login::SessionAnswer,
-    oauth::for_app,
 };
 
 const TITLE: (&str, &str) = ("サインイン", "Sign in");

@@ -21,7 +21,6 @@ pub(crate) const SIGN_IN: &str = "/_yakuba/sign-in";
 pub(crate) const SIGN_UP: &str = "/_yakuba/sign-up";
 pub(crate) const UPSTREAM: &str = "/_yakuba/upstream";
 pub(crate) const UPSTREAM_CALLBACK: &str = "/_yakuba/upstream/callback";
-pub(crate) const FOR_APP: &str = "/_yakuba/sign-in-for-app";
 
 /// The state of the handlers.
 pub struct OAuthApi {

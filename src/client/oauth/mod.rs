@@ -21,4 +21,3 @@ mod upstream;
 
 pub use api::OAuthApi;
 pub use routes::oauth_routes;
-pub(crate) use upstream::for_app;

@@ -8,11 +8,12 @@ use web::{Method, Routes};
 use super::{
     account as own,
     api::{
-        ACCOUNT, AUTHORIZE, DEVICE, FOR_APP, LINK, OAuthApi, REGISTER, REVOKE, SIGN_IN, SIGN_UP, TOKEN,
-        UPSTREAM, UPSTREAM_CALLBACK,
+        ACCOUNT, AUTHORIZE, DEVICE, LINK, OAuthApi, REGISTER, REVOKE, SIGN_IN, SIGN_UP, TOKEN, UPSTREAM,
+        UPSTREAM_CALLBACK,
     },
     consent, devices, endpoints, metadata, rendezvous, sign_in, sign_up, upstream,
 };
+use crate::for_app::FOR_APP;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const RENDEZVOUS: &str = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous";

@@ -11,8 +11,8 @@ use ::upstream::{Error, Finished, Label, Purpose, Returned, Sent};
 use pages::{Form, Markup, Page, PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
-use super::api::{ACCOUNT, FOR_APP, OAuthApi, SIGN_IN, UPSTREAM, UPSTREAM_CALLBACK, sign_in_first};
-use crate::sign_in_pages::Target;
+use super::api::{ACCOUNT, OAuthApi, SIGN_IN, UPSTREAM, UPSTREAM_CALLBACK, sign_in_first};
+use crate::{for_app::FOR_APP, sign_in_pages::Target};
 
 /// What a browser's key to attempts is for.
 const KEY: &str = "attempts to sign in at a provider";
@@ -253,11 +253,6 @@ pub(crate) async fn sign_in_for_app(api: Arc<OAuthApi>, call: RawCall<Open>) -> 
         Ok(visit.redirect(&target.with_token(&token.token)))
     };
     api.pages.answer(call, answer).await
-}
-
-/// Where somebody is asked whether an app of this URI may sign in as him.
-pub(crate) fn for_app(uri: &str) -> String {
-    format!("{FOR_APP}?redirectUrl={}", Form::escape(uri))
 }
 
 fn must_have_provider(api: &OAuthApi, visit: &Visit) -> Result<(), PageError> {

@@ -8,6 +8,7 @@ mod contacts;
 mod convert;
 mod files;
 mod listeners;
+mod providers;
 mod rates;
 mod services;
 mod types;

@@ -1,14 +1,8 @@
 //! Keys about the identity provider of an authority.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::anyhow;
-use ruma::OwnedServerName;
 use serde::{Deserialize, Serialize};
-use upstream::{BadTemplate, Label, Settings, Template};
-
-use super::Config;
-use crate::texts::tr;
 
 /// The identity provider at which the users of an authority sign in, by OpenID Connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,44 +87,5 @@ impl UpstreamConfig {
         let is_end = |rest: &str| rest.is_empty() || rest.starts_with([':', '/']);
         self.issuer.starts_with("https://")
             || here.iter().any(|here| self.issuer.strip_prefix(here).is_some_and(is_end))
-    }
-}
-
-impl Config {
-    /// The identity providers of our authorities.
-    ///
-    /// # Errors
-    /// A secret's file that cannot be read, or a template that is none.
-    pub fn upstream(&self) -> anyhow::Result<BTreeMap<OwnedServerName, Settings>> {
-        let mut all = BTreeMap::new();
-        for authority in &self.authorities {
-            let Some(config) = &authority.upstream else { continue };
-            let secret = config.client_secret_file.as_deref().map(|file| self.secret(file)).transpose()?;
-            let template = |text: &str| -> anyhow::Result<Template> {
-                text.parse().map_err(|error: BadTemplate| {
-                    anyhow!(tr!("{text} はひな形ではありません: {error}", "{text}: {error}"))
-                })
-            };
-            let settings = Settings {
-                issuer: config.issuer.clone(),
-                client_id: config.client_id.clone(),
-                client_secret: secret,
-                scopes: config.scopes.clone(),
-                localpart: template(&config.localpart)?,
-                display_name: Some(template(&config.display_name)?),
-                email: Some(template(&config.email)?),
-                acr_values: config.acr_values.clone(),
-                label: Label { japanese: config.label_ja.clone(), english: config.label_en.clone() },
-            };
-            all.insert(authority.name.clone(), settings);
-        }
-        Ok(all)
-    }
-
-    /// Files with certificate authorities that certificates of providers may be of.
-    pub(crate) fn upstream_ca_files(&self) -> Vec<PathBuf> {
-        let files =
-            self.authorities.iter().filter_map(|authority| authority.upstream.as_ref()?.ca_file.as_ref());
-        files.map(|file| self.path(file)).collect()
     }
 }
