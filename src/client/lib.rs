@@ -26,7 +26,6 @@ mod fallback;
 mod filters;
 mod hierarchy;
 mod history;
-mod html;
 mod interactive;
 mod keys;
 mod large;

@@ -13,6 +13,7 @@ mod consent;
 mod devices;
 mod endpoints;
 mod metadata;
+mod password;
 mod rendezvous;
 mod routes;
 mod sign_in;

@@ -31,6 +31,7 @@ mod rooms;
 mod searching;
 mod services;
 mod sessions;
+mod sign_up;
 mod spaces;
 mod town;
 mod upgrades;

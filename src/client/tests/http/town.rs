@@ -280,10 +280,11 @@ impl Town {
         accounts.add_device_ends(push.device_ends());
         // The second authority offers passwords only.
         let base_urls = names.iter().map(|name| (name.clone(), format!("https://{name}"))).collect();
+        let pages = Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls));
         let of_oauth = oauth_routes(Arc::new(OAuthApi::new(
             accounts.clone(),
             OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone()),
-            Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls)),
+            pages.clone(),
             [names[0].clone()].into(),
         )));
         let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &tasks, &metrics);
@@ -322,6 +323,7 @@ impl Town {
             authorities,
             clock,
             elsewhere,
+            pages,
             to_device,
             client::Config {
                 support: [(server_name!("hs1").to_owned(), support())].into(),
