@@ -13,7 +13,7 @@ use ruma::{RoomId, UserId};
 use serde::Deserialize;
 use store::{Reads, Store};
 
-use crate::{reserved, tables};
+use crate::{guests::guest_key, reserved, tables};
 
 const PERMISSION: &str = "m.invite_permission_config";
 const FILTER: &str = "org.matrix.msc4155.invite_permission_config";
@@ -157,6 +157,11 @@ impl Invitees for AsTheySay {
         }
         let rules = InviteRules::read(&self.0, target).await.map_err(room::Error::Store)?;
         Ok(rules.verdict(inviter) != InviteVerdict::Block)
+    }
+
+    async fn is_guest(&self, user: &UserId) -> Result<bool, room::Error> {
+        let guest = self.0.get(&tables::GUESTS, &guest_key(user)).await;
+        Ok(guest.map_err(room::Error::Store)?.is_some())
     }
 
     async fn may_refuse(&self, user: &UserId, room_id: &RoomId) -> Result<bool, room::Error> {

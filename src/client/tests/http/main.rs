@@ -9,6 +9,7 @@ mod creation;
 mod delayed;
 mod emails;
 mod finding;
+mod guests;
 mod hidden;
 mod ignoring;
 mod inviting;
