@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) presence: Presence,
     /// Rooms of server notices are made one after the other.
     pub(crate) making_notices: tokio::sync::Mutex<()>,
+    /// Held by who makes a guest, from counting the others on.
+    pub(crate) making_guests: tokio::sync::Mutex<()>,
     /// Who else keeps something that goes with devices.
     pub(crate) device_ends: RwLock<Vec<Arc<dyn DeviceEnds>>>,
     /// Sessions of user-interactive authentication that were begun.
@@ -94,6 +96,7 @@ impl Accounts {
                 working: Working::default(),
                 presence,
                 making_notices: tokio::sync::Mutex::default(),
+                making_guests: tokio::sync::Mutex::default(),
                 device_ends: RwLock::default(),
                 interactive_begun: AtomicU32::new(0),
                 mails: OnceLock::new(),
@@ -102,6 +105,7 @@ impl Accounts {
         };
         accounts.start_writing_notes();
         accounts.start_sweeping_tokens();
+        accounts.start_seeing_to_guests();
         accounts.resume_chores().await?;
         Ok(accounts)
     }

@@ -53,6 +53,8 @@ pub struct Settings {
     pub registration_tokens: Vec<String>,
     /// The secret of `/_synapse/admin/v1/register`; without one that route does not exist.
     pub shared_secret: Option<String>,
+    /// Whether guests are served, who have no password and may look into rooms that take guests.
+    pub guests: bool,
     /// Shortest password that is taken for a new account or a change, in characters.
     pub min_password_chars: usize,
     /// The page where users see to their accounts: who has signed in by OAuth 2.0 is sent there to confirm what is grave.
@@ -133,6 +135,7 @@ impl Default for Settings {
             registration: Registration::Closed,
             registration_tokens: Vec::new(),
             shared_secret: None,
+            guests: false,
             min_password_chars: 8,
             account_page: None,
             access_token_lifetime: Duration::from_secs(60 * 60),

@@ -46,6 +46,9 @@ pub enum Error {
     /// The caller may not do this; the text is public.
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
+    /// A guest may not do this, or there are no guests here; the text is public.
+    #[error("no guests: {0}")]
+    NoGuests(&'static str),
     /// No such user, device, filter or entry; the text is public.
     #[error("not found: {0}")]
     NotFound(&'static str),

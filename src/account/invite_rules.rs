@@ -159,6 +159,11 @@ impl Invitees for AsTheySay {
         Ok(rules.verdict(inviter) != InviteVerdict::Block)
     }
 
+    async fn is_guest(&self, user: &UserId) -> Result<bool, room::Error> {
+        let guest = self.0.get(&tables::GUESTS, &tables::guest_key(user)).await;
+        Ok(guest.map_err(room::Error::Store)?.is_some())
+    }
+
     async fn may_refuse(&self, user: &UserId, room_id: &RoomId) -> Result<bool, room::Error> {
         let mut reads = Reads::new();
         let notices = reads.get(&tables::NOTICES, user.as_str());

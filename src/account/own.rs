@@ -23,8 +23,9 @@ use crate::{
     guesses::Guesser,
     interactive::Settled,
     password::DEAR_ATTEMPTS,
+    sessions::Ended,
     tables::{self, UserRow, millis},
-    users::{Remains, refuse_closed},
+    users::{Remains, refuse_closed, replace_password},
 };
 
 /// How long ago somebody without a password may have signed in.
@@ -63,6 +64,47 @@ impl Accounts {
         loop {
             let row = self.confirm_in_browser(browser, password, from).await?;
             match self.try_to_close(&browser.user_id, &row, remains, &by).await {
+                Err(Error::Contended) => self.again(&mut attempts).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Gives whoever is signed in in a browser another password, by the old one. All browsers are signed out, this one too;
+    /// with `sign_out` all devices as well, in the same commit.
+    ///
+    /// # Errors
+    /// [`Error::WeakPassword`], [`Error::Forbidden`] for somebody who has no password, and as [`Accounts::close_own`].
+    pub async fn change_own_password(
+        &self,
+        browser: &Browser,
+        password: &str,
+        new_password: &str,
+        sign_out: bool,
+        from: Option<Address>,
+    ) -> Result<(), Error> {
+        let user = &browser.user_id;
+        self.check_password_rules(user.server_name(), new_password)?;
+        let mut hash = None;
+        let mut attempts = Attempts::at_most(DEAR_ATTEMPTS);
+        loop {
+            let row = self.confirm_in_browser(browser, password, from).await?;
+            if row.password.is_none() {
+                return Err(Error::Forbidden("this account has no password"));
+            }
+            if hash.is_none() {
+                hash = Some(self.inner.passwords.hash(new_password, &user).await?);
+            }
+            let mut batch = Batch::new();
+            replace_password(&mut batch, user, &row, hash.clone());
+            let ended = match sign_out {
+                true => self.end_devices(&mut batch, user, |_| true).await?,
+                false => Ended::default(),
+            };
+            let by = Actor::user(user, row.admin, from);
+            let deed = self.deed(Action::ChangePassword, &by, user).before("devices", ended.names());
+            deed.write(&mut batch, user.server_name());
+            match self.commit_end(batch, &ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
                 done => return done,
             }

@@ -19,8 +19,8 @@ use crate::{
     profile::{DISPLAY_NAME, shown_as},
     push_defaults::default_push_rules,
     reserved,
-    sessions::parse_user,
-    tables::{self, NoticesRow, RegisteredRow, UserRow, millis},
+    sessions::{Ended, parse_user},
+    tables::{self, GuestRow, NoticesRow, RegisteredRow, UserRow, millis},
     uia::Admission,
 };
 
@@ -34,8 +34,15 @@ const REPEATABLE: Duration = Duration::from_secs(5 * 60);
 const MAX_USER_ID_BYTES: usize = 255;
 
 /// The parameters of a registration, one for each field of [`Wish`].
-const PARAMETERS: &[&str] =
-    &["username", "password", "device_id", "initial_device_display_name", "inhibit_login", "refresh_token"];
+const PARAMETERS: &[&str] = &[
+    "username",
+    "password",
+    "device_id",
+    "initial_device_display_name",
+    "inhibit_login",
+    "refresh_token",
+    "guest_access_token",
+];
 
 /// What somebody who registers over the client interface wishes.
 #[derive(Default, Deserialize)]
@@ -53,6 +60,16 @@ pub(crate) struct Wish {
     pub(crate) inhibit_login: bool,
     /// Whether the client can refresh tokens.
     pub(crate) refresh_token: bool,
+    /// The token of a guest that becomes this account.
+    guest_access_token: Option<String>,
+}
+
+/// Who becomes an account.
+#[derive(Clone, Copy)]
+struct New<'a> {
+    user_id: &'a UserId,
+    /// What is kept of it as a guest, if it is one.
+    guest: Option<(&'a UserRow, &'a GuestRow)>,
 }
 
 /// A new account.
@@ -115,9 +132,19 @@ impl Accounts {
                 }
             }
             // Before the proof is asked for: a user who cannot have the name should hear so first.
-            let user_id = match &wish.username {
-                Some(name) => self.check_available(authority, name).await?,
-                None => self.make_up_user_id(authority)?,
+            let guest = match &wish.guest_access_token {
+                Some(token) => {
+                    if wish.password.is_none() {
+                        return Err(Error::MissingParam("a guest is registered with a password"));
+                    }
+                    Some(self.guest_to_register(authority, token, wish.username.as_deref()).await?)
+                }
+                None => None,
+            };
+            let user_id = match (&guest, &wish.username) {
+                (Some((guest, ..)), _) => guest.clone(),
+                (None, Some(name)) => self.check_available(authority, name).await?,
+                (None, None) => self.make_up_user_id(authority)?,
             };
             self.inner.rooms.policy().register(&user_id, asked.from).map_err(room::Error::from)?;
             if let Some(password) = &wish.password {
@@ -139,7 +166,8 @@ impl Accounts {
                 };
                 hash = Some(hashed?);
             }
-            match self.try_to_register(authority, &user_id, &wish, &settled, &admission, hash.clone()).await {
+            let new = New { user_id: &user_id, guest: guest.as_ref().map(|(_, row, guest)| (row, guest)) };
+            match self.try_to_register(authority, new, &wish, &settled, &admission, hash.clone()).await {
                 // Somebody else used the same registration token, or another request of the session was
                 // faster: look again.
                 Err(Error::Contended) => self.again(&mut attempts).await?,
@@ -152,12 +180,13 @@ impl Accounts {
     async fn try_to_register(
         &self,
         authority: &ServerName,
-        user_id: &UserId,
+        new: New<'_>,
         wish: &Wish,
         settled: &Settled,
         admission: &Admission,
         password_hash: Option<String>,
     ) -> Result<Registered, Error> {
+        let user_id = new.user_id;
         let mut batch = Batch::new();
         if let Some(token) = &admission.token {
             token.count(&mut batch);
@@ -165,9 +194,21 @@ impl Accounts {
         if let Some(proved) = &admission.email {
             self.put_email(&mut batch, user_id, proved);
         }
-        let (taken, row) = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
         let by = Actor::stranger(settled.from);
         let mut deed = self.deed(Action::Register, &by, user_id).after("proof", admission.words());
+        let (taken, row, ended) = match new.guest {
+            None => {
+                let (taken, row) = self.put_user(&mut batch, user_id, &NewUser::default(), password_hash);
+                (Some(taken), row, Ended::default())
+            }
+            Some((row, guest)) => {
+                deed = deed.before("role", "guest");
+                let keeps = wish.device_id.as_deref().filter(|_| !wish.inhibit_login);
+                let (row, ended) =
+                    self.put_registered_guest(&mut batch, user_id, row, guest, password_hash, keeps).await?;
+                (None, row, ended)
+            }
+        };
         let mut device_row = None;
         let session = if wish.inhibit_login {
             None
@@ -191,7 +232,10 @@ impl Accounts {
             self,
         )?;
         deed.write(&mut batch, authority);
-        self.commit_new_user(batch, taken).await?;
+        match taken {
+            Some(taken) => self.commit_new_user(batch, taken).await?,
+            None => self.commit_end(batch, &ended).await?,
+        }
         tracing::info!(user_id = %user_id, "registered");
         Ok(Registered { user_id: user_id.to_owned(), session })
     }
@@ -312,7 +356,7 @@ impl Accounts {
         self.inner.random.token(DEVICE_ID_CHARS).to_uppercase().into()
     }
 
-    fn make_up_user_id(&self, authority: &ServerName) -> Result<OwnedUserId, Error> {
+    pub(crate) fn make_up_user_id(&self, authority: &ServerName) -> Result<OwnedUserId, Error> {
         let user_id = parse_new_user_id(&self.inner.random.token(16).to_lowercase(), authority)?;
         self.check_user_namespaces(None, &user_id)?;
         Ok(user_id)

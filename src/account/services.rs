@@ -79,6 +79,7 @@ impl Accounts {
             user_id: user.to_owned(),
             device_id: device_key.into(),
             admin: false,
+            guest: false,
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: None,
             is_expired: false,

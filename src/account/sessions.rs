@@ -29,6 +29,8 @@ pub struct Session {
     pub device_id: OwnedDeviceId,
     /// Whether the user administers the server.
     pub admin: bool,
+    /// Whether the user is a guest, who may what the specification lists and nothing else.
+    pub guest: bool,
     /// What the user is kept from.
     pub moderation: Moderation,
     /// When the token runs out.
@@ -152,6 +154,7 @@ impl Accounts {
         let user = reads.get(&tables::USERS, row.user.as_str());
         let device = reads.get(&tables::DEVICES, &(row.user.as_str(), row.device.as_str()));
         let moderation = reads.get(&tables::MODERATION, row.user.as_str());
+        let guest = reads.get(&tables::GUESTS, &tables::guest_key(&user_id));
         let mut found = store.read(reads).await?;
         let user = found.take(user)?.filter(|user| !user.deactivated).ok_or_else(unknown)?;
         // A refresh that ran while the device logged out may leave tokens without one: they are dead.
@@ -165,6 +168,7 @@ impl Accounts {
             user_id,
             device_id: row.device.as_str().into(),
             admin: user.admin,
+            guest: found.take(guest)?.is_some(),
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: row.expires_ms.map(Timestamp),
             is_expired: false,
@@ -453,6 +457,7 @@ mod tests {
                     user_id,
                     device_id: "ABCDEFGHIJ".into(),
                     admin: false,
+                    guest: false,
                     moderation: Moderation::default(),
                     expires: None,
                     is_expired: false,

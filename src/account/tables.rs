@@ -106,6 +106,14 @@ pub(crate) static IDENTITIES: Table<(String, String, String), IdentityRow> =
 /// The same by user; key: user id, issuer, what that calls him.
 pub(crate) static IDENTITIES_OF: Table<(String, String, String), ()> =
     Table::new(143, "account.identities_of", Tuning::Small);
+/// Guests; key: authority, user id.
+pub(crate) static GUESTS: Table<(String, String), GuestRow> =
+    Table::new(148, "account.guests", Tuning::Small);
+
+/// The key of a guest's row.
+pub(crate) fn guest_key(user: &ruma::UserId) -> (&str, &str) {
+    (user.server_name().as_str(), user.as_str())
+}
 /// Tokens that let somebody in once; key: hash of the token.
 pub(crate) static LOGIN_TOKENS: Table<TokenHash, LoginTokenRow> =
     Table::new(130, "account.login_tokens", Tuning::Small);
@@ -516,6 +524,7 @@ pub fn checks() -> Vec<TableCheck> {
         IDENTITIES.check(),
         IDENTITIES_OF.check(),
         RESETS.check(),
+        GUESTS.check(),
         BROWSERS.check(),
         BROWSERS_OF.check(),
         LOGIN_TOKENS.check(),
@@ -529,6 +538,16 @@ pub fn checks() -> Vec<TableCheck> {
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Row of [`GUESTS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GuestRow {
+    /// From where it was made.
+    pub(crate) address: Option<String>,
+    /// When it ends, in milliseconds since 1970.
+    pub(crate) until_ms: u64,
+}
+row!(GuestRow, schema = 1);
 
 #[cfg(test)]
 mod tests {
@@ -632,6 +651,8 @@ mod tests {
         let browser = BrowserRow { user: "@a:b".into(), began_ms: 1, ends_ms: 2, stamp: [6; 32] };
         let bytes = browser.encode();
         assert_eq!((&bytes[..9], bytes.len()), (&b"\x01\x04@a:b\x01\x02\x06"[..], 40));
+        let guest = GuestRow { address: Some("::1".into()), until_ms: 5 };
+        assert_eq!(&guest.encode()[..], b"\x01\x01\x03::1\x05");
         assert_eq!(AccessRow::decode(&access.encode()).ok(), Some(access));
         assert_eq!(RefreshRow::decode(&refresh.encode()).ok(), Some(refresh));
     }

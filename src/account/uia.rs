@@ -226,6 +226,14 @@ impl Accounts {
         progress.email.ok_or(Error::Contended)
     }
 
+    /// Whether an authority asks those who register for an address.
+    pub fn email_at_registration(&self, authority: &ServerName) -> EmailAtRegistration {
+        match (self.takes_emails(authority), &self.settings(authority).mail) {
+            (true, Some(mail)) => mail.at_registration,
+            _ => EmailAtRegistration::Off,
+        }
+    }
+
     /// The flows that an authority offers to those who register.
     ///
     /// # Errors
@@ -237,10 +245,7 @@ impl Accounts {
             Registration::Token => vec![AuthStage::RegistrationToken],
             Registration::Open => Vec::new(),
         };
-        let email = match self.takes_emails(authority) {
-            true => settings.mail.as_ref().map_or(EmailAtRegistration::Off, |mail| mail.at_registration),
-            false => EmailAtRegistration::Off,
-        };
+        let email = self.email_at_registration(authority);
         if !settings.terms.is_empty() {
             always.push(AuthStage::Terms);
         }

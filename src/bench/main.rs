@@ -21,6 +21,7 @@ mod client;
 mod cost;
 mod crowd;
 mod host;
+mod morning;
 mod nation;
 mod people;
 mod plan;
@@ -60,6 +61,8 @@ enum Command {
     Nation(nation::Arguments),
     /// A large room that is purged while others send.
     Purge(purge::Arguments),
+    /// Everybody signs in when work begins, while others send.
+    Morning(morning::Arguments),
 }
 
 /// Drives any homeserver by its URL.
@@ -120,6 +123,10 @@ async fn main() -> Result<()> {
         (Some(Command::Purge(arguments)), _) => {
             let mut report = report::Report::new("purge");
             (purge::run(&arguments, &mut report).await, report)
+        }
+        (Some(Command::Morning(arguments)), _) => {
+            let mut report = report::Report::new("morning");
+            (morning::run(&arguments, &mut report).await, report)
         }
         (None, Some(arguments)) => {
             let mut report = report::Report::new(&arguments.name);

@@ -30,11 +30,32 @@ impl Person {
     /// Such an account can be used in this session only, and costs no password hash: of 90,000 those alone would
     /// take 25 minutes of a processor. All else is done as for any other account.
     pub(crate) async fn register(wire: &mut Wire, authority: &str, name: &str) -> Result<Self> {
+        Self::register_with(wire, authority, name, None).await
+    }
+
+    /// The same with a password, which is hashed.
+    pub(crate) async fn register_with(
+        wire: &mut Wire,
+        authority: &str,
+        name: &str,
+        password: Option<&str>,
+    ) -> Result<Self> {
+        let body = json!({ "username": name, "password": password, "auth": { "type": "m.login.dummy" } });
+        Self::begin(wire, authority, "/_matrix/client/v3/register", &body).await
+    }
+
+    /// Signs in with a password, on a new device.
+    pub(crate) async fn log_in(wire: &mut Wire, authority: &str, name: &str, password: &str) -> Result<Self> {
+        let who = json!({ "type": "m.id.user", "user": name });
+        let body = json!({ "type": "m.login.password", "identifier": who, "password": password });
+        Self::begin(wire, authority, "/_matrix/client/v3/login", &body).await
+    }
+
+    /// Begins a session.
+    async fn begin(wire: &mut Wire, authority: &str, path: &str, body: &Value) -> Result<Self> {
         let host = HeaderValue::from_str(authority)?;
         let stranger = Caller { host: host.clone(), bearer: None };
-        let body = json!({ "username": name, "auth": { "type": "m.login.dummy" } });
-        let answer =
-            wire.ask(&stranger, Method::POST, "/_matrix/client/v3/register", bytes_of(&body)).await?;
+        let answer = wire.ask(&stranger, Method::POST, path, bytes_of(body)).await?;
         let answer: Value = serde_json::from_slice(&answer)?;
         let text = |key: &str| answer[key].as_str().with_context(|| format!("no {key}"));
         let bearer = HeaderValue::from_str(&format!("Bearer {}", text("access_token")?))?;

@@ -18,7 +18,7 @@ pub(crate) async fn whoami(
     _api: Arc<ClientApi>,
     call: Call<whoami::v3::Request, User>,
 ) -> Result<whoami::v3::Response, ApiError> {
-    let mut response = whoami::v3::Response::new(call.caller.user_id, false);
+    let mut response = whoami::v3::Response::new(call.caller.user_id, call.caller.is_guest);
     // An application service need not act on a device.
     response.device_id = Some(call.caller.device_id).filter(|device| !device.as_str().is_empty());
     Ok(response)

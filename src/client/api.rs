@@ -10,6 +10,7 @@ use account::{Accounts, Actor};
 use base::{Address, Clock};
 use encryption::Encryption;
 use engine::{Engine, Profile};
+use pages::Pages;
 use pdu::{Authorities, RoomVersion};
 use push::Push;
 use room::{Rooms, read::view::Viewer};
@@ -89,6 +90,7 @@ pub struct ClientApi {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
+    pub(crate) pages: Arc<Pages>,
     pub(crate) to_device: ToDevice,
     pub(crate) config: Config,
     /// Parts of large answers are made few at a time.
@@ -109,6 +111,7 @@ impl ClientApi {
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
+        pages: Arc<Pages>,
         to_device: ToDevice,
         config: Config,
     ) -> Self {
@@ -122,6 +125,7 @@ impl ClientApi {
             authorities,
             clock,
             elsewhere,
+            pages,
             to_device,
             config,
             making: Making::default(),

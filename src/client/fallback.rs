@@ -4,25 +4,18 @@
 
 use std::sync::Arc;
 
-use account::{AuthStage, StageOutcome, StageProof};
-use maud::{Markup, html};
+use account::{AuthStage, StageOutcome, StageProof, Terms};
+use pages::{Form, Markup, Page, PageError, Visit, html};
 use web::{ApiError, Open, RawCall, Response, StatusCode};
 
-use crate::{
-    ClientApi,
-    confirms::deed,
-    html::{Fields, Page, both, problem, say},
-};
-
-const TITLE: (&str, &str) = ("本人確認", "Authentication");
+use crate::{ClientApi, confirms::deed};
 
 /// Tells the client that opened the page that it may go on, as the specification writes it.
 const DONE: &str = "if (window.onAuthDone) { window.onAuthDone(); } \
                     else if (window.opener && window.opener.postMessage) { window.opener.postMessage(\"authDone\", \"*\"); }";
 
-/// A visit to the page of a step.
-struct Visit<'a> {
-    place: &'a str,
+/// A step of a session.
+struct Step<'a> {
     stage: AuthStage,
     session: &'a str,
 }
@@ -31,178 +24,179 @@ struct Visit<'a> {
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#fallback>
 pub(crate) async fn show(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let fields = Fields::of_query(&call)?;
-    let visit = match visit(&api, &call, fields.get("session")).await? {
-        Ok(visit) => visit,
-        Err(page) => return Ok(page),
+    let answer = async |visit: Visit| {
+        let query = visit.query()?;
+        let Some(step) = step(&api, &visit, &query).await? else { return Ok(visit.page(over(&visit))) };
+        Ok(visit.page(step.page(&api, &visit, None, None)))
     };
-    Ok(visit.page(visit.form(&api, &call, None), None))
+    api.pages.answer(call, answer).await
 }
 
 /// `POST /_matrix/client/v3/auth/{authType}/fallback/web`: what was shown there.
 pub(crate) async fn submit(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let fields = Fields::of_form(&call)?;
-    let visit = match visit(&api, &call, fields.get("session")).await? {
-        Ok(visit) => visit,
-        Err(page) => return Ok(page),
+    let answer = async |visit: Visit| {
+        let form = visit.open_form()?;
+        let page = match step(&api, &visit, &form).await? {
+            Some(step) => step.take(&api, &visit, &form).await?,
+            None => over(&visit),
+        };
+        Ok(visit.page(page))
     };
-    let authority = call.face.server_name();
-    let proof = match visit.stage {
-        AuthStage::Dummy => StageProof::Dummy,
-        AuthStage::Terms => StageProof::Terms,
-        AuthStage::RegistrationToken => StageProof::RegistrationToken(fields.get("token")),
-        AuthStage::Password => {
-            StageProof::Password { name: fields.get("name"), password: fields.get("password") }
-        }
-        AuthStage::Email if fields.get("sid").is_empty() => {
-            let sent =
-                api.accounts.mail_for_stage(authority, visit.session, fields.get("email"), call.address);
-            return match sent.await {
-                Ok(Some(sid)) => Ok(visit.page(visit.form(&api, &call, Some(&sid)), None)),
-                Ok(None) => Ok(over(visit.place)),
-                Err(error) => {
-                    let refused = visit.refused(error)?;
-                    Ok(visit.page(visit.form(&api, &call, None), Some(refused)))
-                }
-            };
-        }
-        AuthStage::Email => StageProof::Word { sid: fields.get("sid"), word: fields.get("word") },
-    };
-    let sid = Some(fields.get("sid")).filter(|sid| !sid.is_empty());
-    match api.accounts.show_stage(authority, visit.session, proof, call.address).await {
-        Ok(StageOutcome::Done) => Ok(visit.done()),
-        Ok(StageOutcome::Over) => Ok(over(visit.place)),
-        Ok(StageOutcome::Wrong) => {
-            let wrong = problem("違います。もう一度お試しください。", "That is not right. Please try again.");
-            Ok(visit.page(visit.form(&api, &call, sid), Some((StatusCode::FORBIDDEN, wrong))))
-        }
-        Err(error) => {
-            let refused = visit.refused(error)?;
-            Ok(visit.page(visit.form(&api, &call, sid), Some(refused)))
-        }
-    }
+    api.pages.answer(call, answer).await
 }
 
-async fn visit<'a>(
-    api: &ClientApi,
-    call: &'a RawCall<Open>,
-    session: &'a str,
-) -> Result<Result<Visit<'a>, Response>, ApiError> {
-    let place = call.face.server_name().as_str();
-    let named: String = call.args.get(0)?;
-    let Some(stage) = AuthStage::of_name(&named) else {
-        return Err(ApiError::not_found("There is no page for this kind of authentication"));
-    };
-    if session.is_empty() {
-        return Err(ApiError::missing_param("`session` is missing"));
-    }
-    if !api.accounts.may_show_stage(call.face.server_name(), session, stage).await? {
-        return Ok(Err(over(place)));
-    }
-    Ok(Ok(Visit { place, stage, session }))
+/// The step that a visit is about; nothing where its session is over.
+async fn step<'a>(api: &ClientApi, visit: &Visit, fields: &'a Form) -> Result<Option<Step<'a>>, PageError> {
+    let named: String = visit.call.args.get(0)?;
+    let stage = AuthStage::of_name(&named).ok_or_else(PageError::not_found)?;
+    let session = fields.find("session").ok_or_else(|| {
+        PageError::bad_request("セッションの指定がありません。", "The address names no session.")
+    })?;
+    let may = api.accounts.may_show_stage(visit.authority(), session, stage).await?;
+    Ok(may.then_some(Step { stage, session }))
 }
 
-impl Visit<'_> {
-    /// The form of the step; `sid` is there once a mail was sent.
-    fn form(&self, api: &ClientApi, call: &RawCall<Open>, sid: Option<&str>) -> Markup {
-        let authority = call.face.server_name();
-        html! {
-            form method="post" action={ "/_matrix/client/v3/auth/" (self.stage.name()) "/fallback/web" } {
+impl Step<'_> {
+    /// Takes what was shown.
+    async fn take(&self, api: &ClientApi, visit: &Visit, form: &Form) -> Result<Page, PageError> {
+        let (authority, from) = (visit.authority(), visit.address());
+        let sid = form.find("sid");
+        let proof = match (self.stage, sid) {
+            (AuthStage::Dummy, _) => StageProof::Dummy,
+            (AuthStage::Terms, _) => StageProof::Terms,
+            (AuthStage::RegistrationToken, _) => StageProof::RegistrationToken(form.get("token")),
+            (AuthStage::Password, _) => {
+                StageProof::Password { name: form.get("name"), password: form.get("password") }
+            }
+            (AuthStage::Email, None) => {
+                let email = form.get("email");
+                return match api.accounts.mail_for_stage(authority, self.session, email, from).await {
+                    Ok(Some(sid)) => Ok(self.page(api, visit, Some(&sid), None)),
+                    Ok(None) => Ok(over(visit)),
+                    Err(error) => Ok(self.page(api, visit, None, Some(&worth_another_try(error)?))),
+                };
+            }
+            (AuthStage::Email, Some(sid)) => StageProof::Word { sid, word: form.get("word") },
+        };
+        match api.accounts.show_stage(authority, self.session, proof, from).await {
+            Ok(StageOutcome::Done) => Ok(done(visit)),
+            Ok(StageOutcome::Over) => Ok(over(visit)),
+            Ok(StageOutcome::Wrong) => {
+                let wrong = PageError::forbidden(
+                    "違います。もう一度お試しください。",
+                    "That is not right. Please try again.",
+                );
+                Ok(self.page(api, visit, sid, Some(&wrong)))
+            }
+            Err(error) => Ok(self.page(api, visit, sid, Some(&worth_another_try(error)?))),
+        }
+    }
+
+    /// The page of the step; `sid` is there once a mail was sent.
+    fn page(&self, api: &ClientApi, visit: &Visit, sid: Option<&str>, error: Option<&PageError>) -> Page {
+        let here = format!("/_matrix/client/v3/auth/{}/fallback/web", self.stage.name());
+        let begin = format!("{here}?session={}", Form::escape(self.session));
+        let body = html! {
+            (visit.problem(error))
+            form.card method="post" action=(here) {
                 input type="hidden" name="session" value=(self.session);
-                @match self.stage {
-                    AuthStage::Dummy => (say("「続ける」を押してください。", "Please press the button.")),
-                    AuthStage::Password => {
-                        @let (japanese, english) = deed(self.session);
-                        p { strong id="deed" { (both(japanese, english)) } }
-                        label for="name" { (both("ユーザー名", "User name")) }
-                        input id="name" name="name" autocomplete="username" required;
-                        label for="password" { (both("パスワード", "Password")) }
-                        input id="password" name="password" type="password" autocomplete="current-password" required;
-                    }
-                    AuthStage::RegistrationToken => {
-                        label for="token" { (both("登録トークン", "Registration token")) }
-                        input id="token" name="token" autocomplete="off" required;
-                    }
-                    AuthStage::Terms => {
-                        (say("次の文書をお読みください。続けると、同意したことになります。",
-                            "Please read these documents. If you go on, you accept them."))
-                        ul { @for terms in api.accounts.terms(authority) { @for text in &terms.texts {
-                            li { a href=(text.url) lang=(text.language) rel="noreferrer" target="_blank" { (text.name) }
-                                " (" (terms.version) ")" }
-                        } } }
-                    }
-                    AuthStage::Email => { @match sid {
-                        None => {
-                            label for="email" { (both("メールアドレス", "E-mail address")) }
-                            input id="email" name="email" type="email" autocomplete="email" required;
-                        }
-                        Some(sid) => {
-                            (say("メールを送りました。届いたコードを入力してください。",
-                                "A mail was sent. Please enter the code that it tells."))
-                            input type="hidden" name="sid" value=(sid);
-                            label for="word" { (both("メールのコード", "Code of the mail")) }
-                            input id="word" name="word" autocomplete="one-time-code" required;
-                        }
-                    } }
-                }
-                button { (both("続ける", "Go on")) }
+                (self.fields(api, visit, sid))
+                div.actions { button { (visit.say("続ける", "Go on")) } }
             }
             @if sid.is_some() {
-                p { a href={ "/_matrix/client/v3/auth/" (self.stage.name()) "/fallback/web?session=" (escaped(self.session)) } {
-                    (both("別のアドレスを使う、またはもう一度送る", "Use another address, or send it again"))
+                p { a href=(begin) {
+                    (visit.say("別のアドレスを使う、またはもう一度送る", "Use another address, or send it again"))
                 } }
             }
-        }
+        };
+        Page::new(title(visit), body).status_of(error).again_at(begin)
     }
 
-    fn page(&self, form: Markup, wrong: Option<(StatusCode, Markup)>) -> Response {
-        let (status, wrong) = wrong.unzip();
-        let body = html! { @if let Some(wrong) = wrong { (wrong) } (form) };
-        let page = Page::new(TITLE.0, TITLE.1, body).status(status.unwrap_or(StatusCode::OK));
-        page.into_response(self.place)
-    }
-
-    fn done(&self) -> Response {
-        let body = say(
-            "確認しました。この画面を閉じて、アプリに戻ってください。",
-            "Done. Close this page and go back to your app.",
-        );
-        Page::new(TITLE.0, TITLE.1, body).script(DONE).into_response(self.place)
-    }
-
-    /// What the page says of an error that another attempt may not meet.
-    ///
-    /// # Errors
-    /// One of ours.
-    fn refused(&self, error: account::Error) -> Result<(StatusCode, Markup), ApiError> {
-        let error = ApiError::from(error);
-        let status = error.status();
-        match status {
-            StatusCode::TOO_MANY_REQUESTS => Ok((
-                status,
-                problem(
-                    "回数が多すぎます。しばらく待ってから、もう一度お試しください。",
-                    "Too many attempts. Please wait a while and try again.",
-                ),
-            )),
-            status if status.is_server_error() => Err(error),
-            status => {
-                Ok((status, problem("お受けできませんでした。もう一度お試しください。", error.message())))
+    fn fields(&self, api: &ClientApi, visit: &Visit, sid: Option<&str>) -> Markup {
+        let say = |japanese, english| visit.say(japanese, english);
+        html! { @match (self.stage, sid) {
+            (AuthStage::Dummy, _) => {
+                p { (say("「続ける」を押してください。", "Please press the button.")) }
             }
-        }
+            (AuthStage::Password, _) => {
+                @let (japanese, english) = deed(self.session);
+                p { strong id="deed" { (say(japanese, english)) } }
+                (name_and_password(visit))
+            }
+            (AuthStage::RegistrationToken, _) => {
+                label for="token" { (say("登録トークン", "Registration token")) }
+                input id="token" name="token" autocomplete="off" autocapitalize="none" spellcheck="false" required;
+            }
+            (AuthStage::Terms, _) => {
+                p { (say("次の文書をお読みください。続けると、同意したことになります。",
+                    "Please read these documents. If you go on, you accept them.")) }
+                (documents(visit, api.accounts.terms(visit.authority())))
+            }
+            (AuthStage::Email, None) => {
+                label for="email" { (say("メールアドレス", "E-mail address")) }
+                input id="email" name="email" type="email" autocomplete="email" required;
+            }
+            (AuthStage::Email, Some(sid)) => {
+                p { (say("メールを送りました。届いたコードを入力してください。",
+                    "A mail was sent. Please enter the code that it tells.")) }
+                input type="hidden" name="sid" value=(sid);
+                label for="word" { (say("メールのコード", "Code of the mail")) }
+                input.code id="word" name="word" autocomplete="one-time-code" autocapitalize="characters"
+                    spellcheck="false" required;
+            }
+        } }
     }
 }
 
-fn escaped(value: &str) -> String {
-    let pair = ruma::exports::serde_html_form::to_string([("", value)]).unwrap_or_default();
-    pair.trim_start_matches('=').to_owned()
+/// The fields of whoever signs in.
+pub(crate) fn name_and_password(visit: &Visit) -> Markup {
+    html! {
+        label for="name" { (visit.say("ユーザー名", "User name")) }
+        input id="name" name="name" autocomplete="username" autocapitalize="none" spellcheck="false" required
+            maxlength="255";
+        label for="password" { (visit.say("パスワード", "Password")) }
+        input id="password" name="password" type="password" autocomplete="current-password" required
+            maxlength="1024";
+    }
+}
+
+/// Links to an authority's documents: each in the language of the page, or in all that it is in.
+pub(crate) fn documents(visit: &Visit, terms: &[Terms]) -> Markup {
+    let code = visit.language().code();
+    html! {
+        ul { @for document in terms {
+            @let has_own = document.texts.iter().any(|text| text.language == code);
+            @for text in document.texts.iter().filter(|text| !has_own || text.language == code) {
+                li { a href=(text.url) lang=(text.language) rel="noopener noreferrer" target="_blank" { (text.name) }
+                    " (" (document.version) ")" }
+            }
+        } }
+    }
+}
+
+fn title(visit: &Visit) -> &'static str {
+    visit.say("本人確認", "Authentication")
+}
+
+/// What a form is shown with once more; our own errors are not.
+fn worth_another_try(error: account::Error) -> Result<PageError, PageError> {
+    let error = PageError::from(error);
+    if error.status().is_server_error() { Err(error) } else { Ok(error) }
+}
+
+fn done(visit: &Visit) -> Page {
+    let text = visit.say(
+        "確認しました。この画面を閉じて、アプリに戻ってください。",
+        "Done. Close this page and go back to your app.",
+    );
+    Page::new(title(visit), html! { p role="status" { (text) } }).script(DONE)
 }
 
 /// What a page says whose session is over.
-fn over(place: &str) -> Response {
-    let body = problem(
+fn over(visit: &Visit) -> Page {
+    let text = visit.say(
         "この手続きは終わっているか、有効期限が過ぎています。アプリからもう一度始めてください。",
         "This is over already, or too old. Please begin again in your app.",
     );
-    Page::new(TITLE.0, TITLE.1, body).status(StatusCode::NOT_FOUND).into_response(place)
+    Page::new(title(visit), html! { p.problem role="alert" { (text) } }).status(StatusCode::NOT_FOUND)
 }

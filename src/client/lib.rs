@@ -28,7 +28,6 @@ mod filters;
 mod for_app;
 mod hierarchy;
 mod history;
-mod html;
 mod interactive;
 mod keys;
 mod large;

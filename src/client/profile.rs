@@ -75,6 +75,9 @@ pub(crate) async fn set_field(api: Arc<ClientApi>, call: RawCall<User>) -> Resul
     let user: OwnedUserId = call.args.get(0)?;
     let field: String = call.args.get(1)?;
     call.caller.must_be(&user)?;
+    if call.caller.is_guest && field != "displayname" {
+        return Err(ApiError::guest_forbidden("Guests may change their name alone"));
+    }
     let mut body: Map<String, Value> = call.json()?;
     let value = body.remove(&field);
     let value = value.ok_or_else(|| ApiError::missing_param(format!("`{field}` is missing in the body")))?;

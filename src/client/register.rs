@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use account::Registered;
 use ruma::api::client::account::{
     check_registration_token_validity, get_username_availability, register::RegistrationKind,
 };
@@ -31,7 +32,7 @@ pub(crate) async fn register(
     let Query { kind } = call.query()?;
     match kind {
         RegistrationKind::User => {}
-        RegistrationKind::Guest => return Err(guests_are_not_served()),
+        RegistrationKind::Guest => return register_guest(&api, &call).await,
         _ => return Err(ApiError::invalid_param("There is no such kind of account")),
     }
     let mut asked = asked(&call)?;
@@ -44,14 +45,30 @@ pub(crate) async fn register(
         api.accounts.register(call.face.server_name(), asked).await?
     };
 
-    let Some((device_id, tokens)) = registered.session else {
-        return Ok(json_response(StatusCode::OK, &json!({ "user_id": registered.user_id })));
-    };
-    Ok(json_response(StatusCode::OK, &SessionAnswer::new(&registered.user_id, &device_id, &tokens)))
+    Ok(answer(&registered))
 }
 
-fn guests_are_not_served() -> ApiError {
-    ApiError::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", "Guests are not served here")
+/// The same for a guest, who names nothing but his device and proves nothing.
+async fn register_guest(api: &ClientApi, call: &RawCall<Option<Service>>) -> Result<Response, ApiError> {
+    #[derive(Default, Deserialize)]
+    struct Wish {
+        initial_device_display_name: Option<String>,
+    }
+    let wish: Wish = if call.body.trim_ascii().is_empty() { Wish::default() } else { call.json()? };
+    let (authority, agent) = (call.face.server_name(), call.user_agent());
+    let name = wish.initial_device_display_name;
+    let registered = api.accounts.register_guest(authority, name, call.address, agent.as_deref()).await?;
+    Ok(answer(&registered))
+}
+
+fn answer(registered: &Registered) -> Response {
+    let Registered { user_id, session } = registered;
+    match session {
+        Some((device_id, tokens)) => {
+            json_response(StatusCode::OK, &SessionAnswer::new(user_id, device_id, tokens))
+        }
+        None => json_response(StatusCode::OK, &json!({ "user_id": user_id })),
+    }
 }
 
 /// `GET /_matrix/client/v3/register/available`: whether a user name can be had.

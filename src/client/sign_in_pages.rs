@@ -9,17 +9,10 @@
 use std::sync::Arc;
 
 use account::{Credentials, LogIn};
-use maud::{Markup, html};
-use web::{ApiError, Open, RawCall, Response, StatusCode};
+use pages::{Form, Page, PageError, Visit, html};
+use web::{ApiError, Open, RawCall, Response};
 
-use crate::{
-    ClientApi,
-    for_app::for_app,
-    html::{Fields, Page, both, problem, redirect, say},
-    login::SessionAnswer,
-};
-
-const TITLE: (&str, &str) = ("サインイン", "Sign in");
+use crate::{ClientApi, fallback::name_and_password, for_app::for_app, login::SessionAnswer};
 
 /// The one provider of this way: the authority itself, by password.
 const PROVIDER: &str = "password";
@@ -44,8 +37,6 @@ pub(crate) struct Target {
     pub(crate) uri: String,
     /// How the page names it: the host, or the scheme of an app on this machine.
     pub(crate) shown: String,
-    /// How a content security policy names it.
-    source: String,
 }
 
 impl Target {
@@ -67,8 +58,7 @@ impl Target {
             return Err(bad());
         }
         if !matches!(scheme.as_str(), "http" | "https") {
-            let (shown, source) = (format!("{scheme}:"), format!("{scheme}:"));
-            return Ok(Target { uri: uri.to_owned(), shown, source });
+            return Ok(Target { uri: uri.to_owned(), shown: format!("{scheme}:") });
         }
         let authority = rest.strip_prefix("//").and_then(|rest| rest.split(['/', '?', '#']).next());
         let authority = authority.filter(|authority| !authority.is_empty()).ok_or_else(bad)?;
@@ -77,8 +67,7 @@ impl Target {
         if !authority.bytes().all(is_host) {
             return Err(bad());
         }
-        let source = format!("{scheme}://{authority}");
-        Ok(Target { uri: uri.to_owned(), shown: source.clone(), source })
+        Ok(Target { uri: uri.to_owned(), shown: format!("{scheme}://{authority}") })
     }
 
     /// The URI with a login token, and with no other.
@@ -101,151 +90,153 @@ impl Target {
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3loginssoredirect>
 pub(crate) async fn show_sso(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    must_be_offered(&api, &call)?;
-    let target = Target::of(Fields::of_query(&call)?.get("redirectUrl"))?;
-    if api.config.providers.contains(call.face.server_name()) {
-        // There people sign in to our pages first, at the provider or with a password.
-        return redirect(&for_app(&target.uri));
-    }
-    Ok(sso_page(&call, &target, None))
+    let answer = async |visit: Visit| {
+        must_be_offered(&api, &visit)?;
+        let target = Target::of(visit.query()?.get("redirectUrl"))?;
+        if api.config.providers.contains(visit.authority()) {
+            // There people sign in to our pages first, at the provider or with a password.
+            return Ok(visit.redirect(&for_app(&target.uri)));
+        }
+        Ok(visit.page(sso_page(&visit, &target, None)))
+    };
+    api.pages.answer(call, answer).await
 }
 
 /// `GET /_matrix/client/v3/login/sso/redirect/{idpId}`: the same by one provider.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3loginssoredirectidpid>
 pub(crate) async fn show_sso_of(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    if call.args.get::<String>(0)? != PROVIDER {
-        return Err(ApiError::not_found("There is no such identity provider here"));
+    if call.args.get::<String>(0)? == PROVIDER {
+        return show_sso(api, call).await;
     }
-    show_sso(api, call).await
+    api.pages.answer(call, async |_visit| Err(PageError::not_found())).await
 }
 
 /// An authority that does not offer the page has none: it gives a session to whatever the URI names.
-fn must_be_offered(api: &ClientApi, call: &RawCall<Open>) -> Result<(), ApiError> {
-    let authority = call.face.server_name();
+fn must_be_offered(api: &ClientApi, visit: &Visit) -> Result<(), PageError> {
+    let authority = visit.authority();
     match api.config.sign_in_pages.contains(authority) || api.config.providers.contains(authority) {
         true => Ok(()),
-        false => Err(ApiError::not_found("Nobody signs in by a page here")),
+        false => Err(PageError::not_found()),
     }
 }
 
 /// `POST /_matrix/client/v3/login/sso/redirect`: somebody signs in; the app gets a login token.
 pub(crate) async fn sign_in_for_app(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    must_be_offered(&api, &call)?;
-    if api.config.providers.contains(call.face.server_name()) {
-        return Err(ApiError::not_found("Nobody signs in by this page here"));
-    }
-    let fields = Fields::of_form(&call)?;
-    let target = Target::of(fields.get("redirectUrl"))?;
-    let (shown, authority) = (credentials(&fields), call.face.server_name());
-    let given = api.accounts.sign_in_for_token(authority, &shown, call.address, call.user_agent());
-    match given.await {
-        Ok(token) => redirect(&target.with_token(&token.token)),
-        Err(error) => Ok(sso_page(&call, &target, Some(refused(error)?))),
-    }
+    let answer = async |visit: Visit| {
+        must_be_offered(&api, &visit)?;
+        if api.config.providers.contains(visit.authority()) {
+            return Err(PageError::not_found());
+        }
+        let form = visit.open_form()?;
+        let target = Target::of(form.get("redirectUrl"))?;
+        let (shown, from, agent) = (credentials(&form), visit.address(), visit.call.user_agent());
+        match api.accounts.sign_in_for_token(visit.authority(), &shown, from, agent).await {
+            Ok(token) => Ok(visit.redirect(&target.with_token(&token.token))),
+            Err(error) => Ok(visit.page(sso_page(&visit, &target, Some(&refused(error)?)))),
+        }
+    };
+    api.pages.answer(call, answer).await
 }
 
 /// `GET /_matrix/static/client/login/`: the page on which somebody logs in whose app knows no other way.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#login-fallback>
-pub(crate) async fn show_login(_api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let fields = Fields::of_query(&call)?;
-    Ok(login_page(&call, &fields, None))
+pub(crate) async fn show_login(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = async |visit: Visit| Ok(visit.page(login_page(&visit, &visit.query()?, None)));
+    api.pages.answer(call, answer).await
 }
 
 /// `POST /_matrix/static/client/login/`: somebody logs in; the page hands the session to the app.
 pub(crate) async fn log_in(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    let fields = Fields::of_form(&call)?;
-    let named = |name: &str| Some(fields.get(name)).filter(|value| !value.is_empty());
-    let request = LogIn {
-        credentials: credentials(&fields),
-        device_id: named("device_id").map(Into::into),
-        device_name: named("initial_device_display_name").map(str::to_owned),
-        refresh: named("refresh_token") == Some("true"),
-        from: call.address,
-        agent: call.user_agent(),
-    };
-    match api.accounts.log_in(call.face.server_name(), request).await {
-        Ok((user_id, device_id, tokens)) => {
-            let session = serde_json::to_string(&SessionAnswer::new(&user_id, &device_id, &tokens));
-            let session = session.map_err(ApiError::internal)?;
-            let body = html! {
-                (say("サインインしました。この画面を閉じて、アプリに戻ってください。", "You are signed in. Close this page and go back to your app."))
-                div id="session" data-session=(session) {}
-            };
-            Ok(Page::new(TITLE.0, TITLE.1, body)
-                .script(HAND_OVER)
-                .into_response(call.face.server_name().as_str()))
-        }
-        Err(error) => Ok(login_page(&call, &fields, Some(refused(error)?))),
-    }
-}
-
-fn credentials(fields: &Fields) -> Credentials {
-    Credentials::NameAndPassword {
-        name: fields.get("name").to_owned(),
-        password: fields.get("password").to_owned(),
-    }
-}
-
-fn sso_page(call: &RawCall<Open>, target: &Target, wrong: Option<(StatusCode, Markup)>) -> Response {
-    let (status, wrong) = wrong.unzip();
-    let body = html! {
-        @if let Some(wrong) = wrong { (wrong) }
-        (say("サインインすると、次のアプリがあなたとして使えるようになります。", "If you sign in, this app may act as you:"))
-        p { code { (target.shown) } }
-        form method="post" action=(REDIRECT) {
-            input type="hidden" name="redirectUrl" value=(target.uri);
-            (name_and_password())
-        }
-        (say("このアプリに心当たりがなければ、入力せずに画面を閉じてください。", "If you do not know this app, close this page."))
-    };
-    let page = Page::new(TITLE.0, TITLE.1, body).status(status.unwrap_or(StatusCode::OK));
-    page.form_ends_at(target.source.clone()).into_response(call.face.server_name().as_str())
-}
-
-fn login_page(call: &RawCall<Open>, fields: &Fields, wrong: Option<(StatusCode, Markup)>) -> Response {
-    let (status, wrong) = wrong.unzip();
-    let body = html! {
-        @if let Some(wrong) = wrong { (wrong) }
-        form method="post" action=(LOGIN_PAGE) {
-            @for name in ["device_id", "initial_device_display_name", "refresh_token"] {
-                @if !fields.get(name).is_empty() { input type="hidden" name=(name) value=(fields.get(name)); }
+    let answer = async |visit: Visit| {
+        let form = visit.open_form()?;
+        let request = LogIn {
+            credentials: credentials(&form),
+            device_id: form.find("device_id").map(Into::into),
+            device_name: form.find("initial_device_display_name").map(str::to_owned),
+            refresh: form.get("refresh_token") == "true",
+            from: visit.address(),
+            agent: visit.call.user_agent(),
+        };
+        let page = match api.accounts.log_in(visit.authority(), request).await {
+            Ok((user_id, device_id, tokens)) => {
+                let session = serde_json::to_string(&SessionAnswer::new(&user_id, &device_id, &tokens));
+                let session = session.map_err(ApiError::internal)?;
+                let text = visit.say(
+                    "サインインしました。この画面を閉じて、アプリに戻ってください。",
+                    "You are signed in. Close this page and go back to your app.",
+                );
+                let body = html! {
+                    p role="status" { (text) }
+                    div id="session" data-session=(session) {}
+                };
+                Page::new(title(&visit), body).script(HAND_OVER).again_at(LOGIN_PAGE.to_owned())
             }
-            (name_and_password())
-        }
+            Err(error) => login_page(&visit, &form, Some(&refused(error)?)),
+        };
+        Ok(visit.page(page))
     };
-    let page = Page::new(TITLE.0, TITLE.1, body).status(status.unwrap_or(StatusCode::OK));
-    page.into_response(call.face.server_name().as_str())
+    api.pages.answer(call, answer).await
 }
 
-fn name_and_password() -> Markup {
-    html! {
-        label for="name" { (both("ユーザー名", "User name")) }
-        input id="name" name="name" autocomplete="username" required;
-        label for="password" { (both("パスワード", "Password")) }
-        input id="password" name="password" type="password" autocomplete="current-password" required;
-        button { (both("サインイン", "Sign in")) }
+fn credentials(form: &Form) -> Credentials {
+    Credentials::NameAndPassword {
+        name: form.get("name").to_owned(),
+        password: form.get("password").to_owned(),
     }
 }
 
-/// What the page says of an error that another attempt may not meet.
-fn refused(error: account::Error) -> Result<(StatusCode, Markup), ApiError> {
-    let error = ApiError::from(error);
-    let status = error.status();
-    let told = match error.errcode() {
-        _ if status.is_server_error() => return Err(error),
-        "M_LIMIT_EXCEEDED" => problem(
-            "回数が多すぎます。しばらく待ってから、もう一度お試しください。",
-            "Too many attempts. Please wait a while and try again.",
-        ),
-        "M_USER_LOCKED" | "M_USER_DEACTIVATED" => problem(
-            "このアカウントは使えません。管理者にお問い合わせください。",
-            "This account cannot be used. Please ask your administrator.",
-        ),
-        _ => problem("ユーザー名またはパスワードが違います。", "The user name or the password is wrong."),
+fn title(visit: &Visit) -> &'static str {
+    visit.say("サインイン", "Sign in")
+}
+
+fn sso_page(visit: &Visit, target: &Target, error: Option<&PageError>) -> Page {
+    let say = |japanese, english| visit.say(japanese, english);
+    let body = html! {
+        (visit.problem(error))
+        p { (say("サインインすると、次のアプリがあなたとして使えるようになります。", "If you sign in, this app may act as you:")) }
+        p { code { (target.shown) } }
+        form.card method="post" action=(REDIRECT) {
+            input type="hidden" name="redirectUrl" value=(target.uri);
+            (name_and_password(visit))
+            div.actions { button { (title(visit)) } }
+        }
+        p.note { (say("このアプリに心当たりがなければ、入力せずに画面を閉じてください。", "If you do not know this app, close this page.")) }
     };
-    Ok((status, told))
+    let again = format!("{REDIRECT}?redirectUrl={}", Form::escape(&target.uri));
+    Page::new(title(visit), body).status_of(error).form_ends_at(&target.shown).again_at(again)
+}
+
+/// What the app asks of the session, which goes along with the form.
+const WISHES: [&str; 3] = ["device_id", "initial_device_display_name", "refresh_token"];
+
+fn login_page(visit: &Visit, fields: &Form, error: Option<&PageError>) -> Page {
+    let wishes: Vec<(&str, &str)> =
+        WISHES.iter().filter_map(|name| Some((*name, fields.find(name)?))).collect();
+    let body = html! {
+        (visit.problem(error))
+        form.card method="post" action=(LOGIN_PAGE) {
+            @for (name, value) in &wishes { input type="hidden" name=(name) value=(value); }
+            (name_and_password(visit))
+            div.actions { button { (title(visit)) } }
+        }
+    };
+    let query: Vec<String> =
+        wishes.iter().map(|(name, value)| format!("{name}={}", Form::escape(value))).collect();
+    let again = format!("{LOGIN_PAGE}?{}", query.join("&"));
+    Page::new(title(visit), body).status_of(error).again_at(again)
+}
+
+/// What the page says of an error that another attempt may not meet; our own errors are not shown beside a form.
+fn refused(error: account::Error) -> Result<PageError, PageError> {
+    let error = match error {
+        // No user can have this name.
+        account::Error::InvalidParam(_) | account::Error::NotFound(_) => account::Error::WrongCredentials,
+        error => error,
+    };
+    let error = PageError::from(error);
+    if error.status().is_server_error() { Err(error) } else { Ok(error) }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use room::{
     Error, RemoteError,
     attempts::Attempts,
     read::room::RoomInfo,
-    tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership},
+    tables::{DEPARTURES, INVITES, LOCAL_MEMBERS, MEMBERS, MEMBERSHIPS, Membership, Summary},
 };
 use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId, UserId, events::StateEventType};
 use serde_json::{Map, Value};
@@ -87,13 +87,44 @@ impl Engine {
             if !ours.is_empty() || (others.is_empty() && self.has_head(&room).await?) {
                 return match self.join_here(user, &room, &joining).await {
                     Err(Error::UnableToAuthoriseJoin | Error::UnableToGrantJoin) if !others.is_empty() => {
-                        self.join_through(user, room_id, &others, joining).await
+                        self.join_through(user, room_id, &others, joining).await?;
+                        self.leave_as_guest(user, room_id).await
                     }
                     outcome => outcome,
                 };
             }
         }
-        self.join_through(user, room_id, via, joining).await
+        self.join_through(user, room_id, via, joining).await?;
+        self.leave_as_guest(user, room_id).await
+    }
+
+    /// Of a room that another server let us into we know only now whether it takes guests; a guest of ours leaves it at
+    /// once where it does not. (Where a stop comes between, the next start has him leave.)
+    async fn leave_as_guest(&self, user: &UserId, room_id: &RoomId) -> Result<(), Error> {
+        if !self.is_guest(user).await? {
+            return Ok(());
+        }
+        let Some(room) = self.rooms().room(room_id).await? else { return Ok(()) };
+        if self.rooms().summaries(&[room.serial]).await?.iter().all(Summary::takes_guests) {
+            return Ok(());
+        }
+        self.leave(user, room_id, None).await?;
+        Err(Error::NoGuests)
+    }
+
+    async fn is_guest(&self, user: &UserId) -> Result<bool, Error> {
+        match self.0.invitees.get() {
+            Some(accounts) if self.is_local(user) => accounts.is_guest(user).await,
+            _ => Ok(false),
+        }
+    }
+
+    /// Refuses the join of a guest of ours to a room that takes none.
+    pub(crate) async fn must_take_guest(&self, stage: &mut Stage<'_>, user: &UserId) -> Result<(), Error> {
+        match self.is_guest(user).await? && !stage.summary_mut().takes_guests() {
+            true => Err(Error::NoGuests),
+            false => Ok(()),
+        }
     }
 
     /// A join of a room that we take part in.
@@ -130,6 +161,7 @@ impl Engine {
         if stage.membership(user).await? == Some(Membership::Join) {
             return Ok(None);
         }
+        self.must_take_guest(stage, user).await?;
         let mut content = joining.content();
         let cosigner = self.grant_here(stage, user, &mut content).await?.flatten();
         let draft = draft(user, StateEventType::RoomMember, user.as_str(), &Value::Object(content));

@@ -11,12 +11,17 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
-/// Whose invites our users take. It is asked without a room's lock.
+/// Whose invites our users take, and who of them is a guest. Of invites it is asked without a room's lock.
 #[async_trait]
 pub trait Invitees: Send + Sync {
     /// Whether this user of ours takes invites of that one. Whom an invite is not shown to, without that anybody hears of
     /// it, takes it.
     async fn takes_invites(&self, target: &UserId, inviter: &UserId) -> Result<bool, room::Error>;
+
+    /// Whether this user of ours is a guest, who comes into no room that takes none.
+    async fn is_guest(&self, _user: &UserId) -> Result<bool, room::Error> {
+        Ok(false)
+    }
 
     /// Whether this user of ours may refuse the invite that he has to a room: not those by which his authority tells him
     /// something.

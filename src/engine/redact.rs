@@ -259,7 +259,11 @@ impl Stage<'_> {
         }
         self.set_known(name.clone(), emptied.clone());
         let change = StateChange { name, old: Some(target.clone()), new: Some(emptied) };
+        let took_guests = self.summary_mut().takes_guests();
         projections::follow_summary(self.summary_mut(), &change);
+        if took_guests && !self.summary_mut().takes_guests() {
+            self.batch().touch([store::Topic::guest_access()]);
+        }
         Ok(())
     }
 }

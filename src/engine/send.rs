@@ -358,6 +358,7 @@ async fn grant_join(
     if !is_own {
         return Ok(None);
     }
+    stage.engine.must_take_guest(stage, &draft.sender).await?;
     let mut content = member_object(draft)?;
     let engine = stage.engine;
     let Some(cosigner) = engine.grant_here(stage, &draft.sender, &mut content).await? else {

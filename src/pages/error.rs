@@ -70,6 +70,16 @@ impl PageError {
     }
 }
 
+impl Page {
+    /// With the status of what went wrong, if something did.
+    pub fn status_of(self, error: Option<&PageError>) -> Page {
+        match error {
+            Some(error) => self.status(error.status()),
+            None => self,
+        }
+    }
+}
+
 impl From<BadForm> for PageError {
     fn from(bad: BadForm) -> PageError {
         PageError::bad_request("送信された内容を読み取れませんでした。", format!("Bad request: {bad}."))

@@ -5,7 +5,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 use web::{Body, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::{Language, look::CSS_PATH};
+use crate::{
+    Language,
+    look::{CSS_PATH, ICON_PATH},
+};
 
 /// A page in the making: its title and what stands below it.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub struct Page {
     is_wide: bool,
     form_targets: Vec<String>,
     script: Option<&'static str>,
+    pub(crate) again_at: Option<String>,
 }
 
 /// What the frame of a page shows besides.
@@ -39,6 +43,7 @@ impl Page {
             is_wide: false,
             form_targets: Vec::new(),
             script: None,
+            again_at: None,
         }
     }
 
@@ -57,6 +62,13 @@ impl Page {
     /// A form of this page may end at this URI, also by way of redirects; without it, it ends with us.
     pub fn form_ends_at(mut self, uri: &str) -> Page {
         self.form_targets.extend(form_source(uri));
+        self
+    }
+
+    /// This path of ours shows the page again, or where it begins: for the answer to a form, so that whoever chooses the
+    /// other language comes back there.
+    pub fn again_at(mut self, path: String) -> Page {
+        self.again_at = Some(path);
         self
     }
 
@@ -113,6 +125,7 @@ impl Page {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="robots" content="noindex";
                     title { (title) " – " (frame.place) }
+                    link rel="icon" type="image/svg+xml" href=(ICON_PATH);
                     link rel="stylesheet" href=(*CSS_PATH);
                 }
                 body {

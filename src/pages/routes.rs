@@ -6,25 +6,37 @@ use web::{ApiError, Body, HeaderValue, Method, Open, RawCall, Response, Routes, 
 
 use crate::{
     Language, PageError, Pages, cookies,
-    look::{CSS, CSS_PATH},
+    look::{CSS, CSS_PATH, ICON, ICON_PATH},
 };
 
 /// The routes that all pages share.
 pub fn routes(pages: Arc<Pages>) -> Routes<Pages> {
     Routes::new(pages)
         .raw(Method::GET, &CSS_PATH, look)
+        .raw(Method::GET, ICON_PATH, icon)
         .raw(Method::GET, "/_yakuba/language/{language}", choose_language)
         .raw(Method::POST, "/_yakuba/sign-out", sign_out)
 }
 
 /// The style sheet.
 async fn look(_pages: Arc<Pages>, _call: RawCall<Open>) -> Result<Response, ApiError> {
-    let mut response = Response::new(Body::from(CSS));
+    Ok(file(CSS, "text/css; charset=utf-8", "public, max-age=31536000, immutable"))
+}
+
+/// The icon.
+async fn icon(_pages: Arc<Pages>, _call: RawCall<Open>) -> Result<Response, ApiError> {
+    Ok(file(ICON, "image/svg+xml", "public, max-age=86400"))
+}
+
+fn file(text: &'static str, kind: &'static str, kept: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
-    Ok(response)
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
+    // Opened by itself it is a document, and loads and runs nothing.
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    response
 }
 
 /// Remembers the language in the browser and leads back.

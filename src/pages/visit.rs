@@ -122,7 +122,7 @@ struct Visitor {
 impl Visitor {
     fn page(&self, page: Page) -> Response {
         let other = self.language.pick(Language::English, Language::Japanese);
-        let back = Form::escape(&self.back);
+        let back = Form::escape(page.again_at.as_deref().filter(|path| is_local(path)).unwrap_or(&self.back));
         let proof = self.proof_field();
         let frame = Frame {
             language: self.language,
@@ -254,6 +254,23 @@ impl Visit {
     /// A key for this purpose that this browser alone has given to it: what is bound to it is worth nothing in another one.
     pub fn key(&self, purpose: &str) -> [u8; 32] {
         self.face.derived(purpose)
+    }
+
+    /// The fields of a form that was sent and that needs no proof: it carries all that its deed takes, such as a name
+    /// with its password or the word of a mail, and whoever is signed in in this browser has no part in it. So a
+    /// browser without cookies, as some apps have inside, can send it as well.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn open_form(&self) -> Result<Form, PageError> {
+        Ok(Form::of_body(&self.call.parts.headers, &self.call.body)?)
+    }
+
+    /// What stands above a form that is shown once more: why it was not taken.
+    pub fn problem(&self, error: Option<&PageError>) -> Markup {
+        html! {
+            @if let Some(error) = error { p.problem role="alert" { (error.text(self.language())) } }
+        }
     }
 
     /// The hidden field that each form of a page needs.

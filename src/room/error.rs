@@ -94,6 +94,9 @@ pub enum Error {
     /// An invite was to be refused by which the user's authority tells him something.
     #[error("this invite cannot be refused")]
     ServerNotices,
+    /// A guest was to come into a room that takes none.
+    #[error("the room takes no guests")]
+    NoGuests,
     /// An event was to be delayed for longer than this.
     #[error("events wait for {} s at most", .0.as_secs())]
     DelayTooLong(std::time::Duration),

@@ -410,6 +410,12 @@ pub struct Summary {
 store::row!(Summary, schema = 1);
 
 impl Summary {
+    /// Whether guests may be in the room.
+    #[must_use]
+    pub fn takes_guests(&self) -> bool {
+        self.guest_access.as_deref() == Some("can_join")
+    }
+
     /// What it owns beside itself, in bytes.
     pub fn memory_bytes(&self) -> usize {
         let texts = [

@@ -279,6 +279,7 @@ impl House {
             &metrics,
         );
         let search = Search::new(engine.rooms().clone(), store.clone(), clock.clone(), &edges, &metrics);
+        let pages = Arc::new(Pages::new(accounts.clone(), random.clone(), config.client_config().base_urls));
         let client = ClientApi::new(
             accounts.clone(),
             encryption.clone(),
@@ -288,6 +289,7 @@ impl House {
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),
+            pages.clone(),
             to_device.clone(),
             config.client_config(),
         );
@@ -295,9 +297,8 @@ impl House {
             .map_err(|error| anyhow!(causes::of_network(&error)))?;
         let upstream = Upstream::new(config.upstream()?, Arc::new(providers), clock.clone(), random.clone());
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
-        let pages = Pages::new(accounts.clone(), random.clone(), config.client_config().base_urls);
         let client_oauth =
-            OAuthApi::new(accounts.clone(), oauth, Arc::new(pages), upstream, config.oauth_authorities());
+            OAuthApi::new(accounts.clone(), oauth, pages, upstream, config.oauth_authorities());
         let files::Opened { files, scratch } = files::open(config, &random)?;
         let media = Media::open(media::Parts {
             store: store.clone(),

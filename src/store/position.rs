@@ -100,6 +100,12 @@ impl Topic {
         Self { kind: 13, ..Self::device(user_id, device_id) }
     }
 
+    /// That a room takes guests no more.
+    #[must_use]
+    pub fn guest_access() -> Self {
+        Self::new(14, "")
+    }
+
     /// Everything that concerns one device.
     #[must_use]
     pub fn device(user_id: &str, device_id: &str) -> Self {

@@ -79,6 +79,11 @@ impl Server {
         User::register(self, self.name(), localpart).await
     }
 
+    /// Makes a guest of its first authority.
+    pub async fn guest(&self) -> User {
+        User::register_guest(self, self.name()).await
+    }
+
     /// Registers an account at one of its authorities.
     pub async fn user_of(&self, authority: &str, localpart: &str) -> User {
         let authority = self.machine.names.iter().find(|name| *name == authority);
@@ -188,7 +193,11 @@ impl Server {
     fn config(&self) -> Config {
         let authorities = self.machine.names.iter().map(|name| AuthorityConfig {
             tls: self.net.0.authority.as_ref().map(|authority| authority.issue(name)),
-            registration: Registration { mode: RegistrationMode::Open, ..Registration::default() },
+            registration: Registration {
+                mode: RegistrationMode::Open,
+                guests: true,
+                ..Registration::default()
+            },
             ..AuthorityConfig::new(name.clone(), "unused: the key is given".into())
         });
         Config {

@@ -55,6 +55,12 @@ impl User {
         Self::of(server, &answer)
     }
 
+    pub(crate) async fn register_guest(server: &Server, authority: &ServerName) -> Self {
+        let path = "/_matrix/client/v3/register?kind=guest";
+        let answer = call(server, authority, None, Method::POST, path, Some(&json!({}))).await;
+        Self::of(server, &answer.expect("a guest"))
+    }
+
     fn of(server: &Server, answer: &Value) -> Self {
         let text = |key: &str| answer[key].as_str().expect("a session").to_owned();
         Self(Arc::new(Inner {

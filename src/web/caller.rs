@@ -31,6 +31,8 @@ pub struct User {
     pub device_id: OwnedDeviceId,
     /// Whether the user may use the administrative interfaces.
     pub is_admin: bool,
+    /// Whether the user is a guest, who may what the specification lists and nothing else.
+    pub is_guest: bool,
     /// Whether the user reads only: what others would see of him is refused.
     pub is_suspended: bool,
     /// Whether the user may sign out and do nothing else.
@@ -150,11 +152,12 @@ impl TokenCheck for Accounts {
 
 impl From<Session> for User {
     fn from(session: Session) -> User {
-        let Session { user_id, device_id, admin, moderation, is_expired, service, .. } = session;
+        let Session { user_id, device_id, admin, guest, moderation, is_expired, service, .. } = session;
         User {
             user_id,
             device_id,
             is_admin: admin,
+            is_guest: guest,
             is_suspended: moderation.suspended,
             is_locked: moderation.locked,
             is_expired,
@@ -258,7 +261,8 @@ pub trait Identify: Sized + Send + 'static {
     /// Refuses whom the endpoint is closed to, as far as the head shows who that is.
     ///
     /// # Errors
-    /// 401 `M_UNKNOWN_TOKEN` with `soft_logout`, 401 `M_USER_LOCKED`, 403 `M_USER_SUSPENDED`.
+    /// 401 `M_UNKNOWN_TOKEN` with `soft_logout`, 401 `M_USER_LOCKED`, 403 `M_USER_SUSPENDED`, 403
+    /// `M_GUEST_ACCESS_FORBIDDEN`.
     fn may_reach(_shown: &Self::Shown, _reach: Reach) -> Result<(), ApiError> {
         Ok(())
     }
@@ -352,6 +356,9 @@ impl Identify for User {
         }
         if reach.needs_device && shown.device_id.as_str().is_empty() {
             return Err(ApiError::missing_param("An application service has to name a `device_id` for this"));
+        }
+        if shown.is_guest && !reach.by_guest {
+            return Err(ApiError::guest_forbidden("Guests may not do this"));
         }
         Ok(())
     }

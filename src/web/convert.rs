@@ -156,6 +156,7 @@ impl From<room::Error> for ApiError {
                 "M_INVITE_BLOCKED",
                 format!("{user} does not take this invite"),
             ),
+            Error::NoGuests => ApiError::guest_forbidden("This room takes no guests"),
             Error::ServerNotices => ApiError::new(
                 StatusCode::FORBIDDEN,
                 "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
@@ -297,6 +298,7 @@ impl From<account::Error> for ApiError {
             Error::Locked => TokenError::Locked.into(),
             Error::UnknownToken { soft_logout } => TokenError::Unknown { soft_logout }.into(),
             Error::Forbidden(why) => ApiError::forbidden(why),
+            Error::NoGuests(why) => ApiError::guest_forbidden(why),
             Error::NotFound(what) => ApiError::not_found(what),
             Error::MissingParam(what) => ApiError::missing_param(what),
             Error::InvalidParam(why) => ApiError::invalid_param(why),

@@ -83,6 +83,11 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)
     }
 
+    /// 403 `M_GUEST_ACCESS_FORBIDDEN`.
+    pub fn guest_forbidden(message: &'static str) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", message)
+    }
+
     /// 403 `M_USER_SUSPENDED`.
     pub fn suspended() -> ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "M_USER_SUSPENDED", "This account is suspended")

@@ -1,5 +1,5 @@
-//! Which endpoints accounts reach that are locked or suspended, tokens that have run out, and application services that
-//! act on no device.
+//! Which endpoints accounts reach that are locked or suspended, guests, tokens that have run out, and application services
+//! that act on no device.
 //!
 //! Whoever is suspended reads on, verifies devices, signs in and out, leaves rooms and redacts what he said; what others
 //! would see of him otherwise is refused. Redactions of what others said are refused where the event is known, and not
@@ -22,6 +22,8 @@ pub struct Reach {
     pub(crate) by_suspended: bool,
     /// Whether it is about the caller's own device.
     pub(crate) needs_device: bool,
+    /// Guests.
+    pub(crate) by_guest: bool,
 }
 
 impl Reach {
@@ -45,8 +47,32 @@ impl Reach {
                 | ["_matrix", "client", _, "logout"]
                 | ["_matrix", "client", _, "login", "get_token"]
         );
-        Self { by_expired, by_locked: signs_out, by_suspended, needs_device }
+        let by_guest = signs_out || is_for_guests(method, &segments);
+        Self { by_expired, by_locked: signs_out, by_suspended, needs_device, by_guest }
     }
+}
+
+/// Whether guests are served at an endpoint: what the specification lists, another way to join, and what anybody is told
+/// of a server. Of their profile they may change the name alone, where it is known what is changed.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#guest-access>
+fn is_for_guests(method: &Method, segments: &[&str]) -> bool {
+    let rest = match segments {
+        ["_matrix", "client", "versions"] => return method == Method::GET,
+        ["_matrix", "client", "v1" | "v3", rest @ ..] => rest,
+        _ => return false,
+    };
+    matches!(
+        (method.as_str(), rest),
+        ("GET", ["rooms", _, "state" | "messages" | "members" | "initialSync"])
+            | ("GET", ["rooms", _, "context" | "event", _] | ["rooms", _, "state", _, _])
+            | ("GET", ["sync" | "events" | "devices"] | ["devices", _] | ["account", "whoami"])
+            | ("GET", ["media", "download" | "thumbnail", ..])
+            | ("POST", ["rooms", _, "join" | "leave"] | ["join", _])
+            | ("PUT", ["rooms", _, "send" | "state", _, _] | ["sendToDevice", _, _])
+            | ("PUT", ["profile", _, _] | ["devices", _])
+            | ("POST", ["keys", "upload" | "query" | "claim"])
+    )
 }
 
 /// Whether others see what somebody does at an endpoint of the client-server API.
@@ -95,6 +121,37 @@ mod tests {
         }
         for path in ["keys/query", "logout/all", "createRoom"] {
             assert!(!Reach::of(&Method::POST, &format!("/_matrix/client/v3/{path}")).needs_device, "{path}");
+        }
+    }
+
+    #[test]
+    fn guests_are_served_where_the_specification_says_so_and_nowhere_else() {
+        let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+        for (method, path, is_open) in [
+            (&get, "/_matrix/client/versions", true),
+            (&get, "/_matrix/client/v3/rooms/{room_id}/state", true),
+            (&get, "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", true),
+            (&get, "/_matrix/client/v3/rooms/{room_id}/event/{event_id}", true),
+            (&get, "/_matrix/client/v3/rooms/{room_id}/joined_members", false),
+            (&get, "/_matrix/client/v1/rooms/{room_id}/hierarchy", false),
+            (&get, "/_matrix/client/v1/media/download/{server_name}/{media_id}", true),
+            (&get, "/_matrix/client/v1/media/preview_url", false),
+            (&post, "/_matrix/media/v3/upload", false),
+            (&post, "/_matrix/client/v3/rooms/{room_id}/join", true),
+            (&post, "/_matrix/client/v3/rooms/{room_id}/invite", false),
+            (&post, "/_matrix/client/v3/knock/{room_id_or_alias}", false),
+            (&post, "/_matrix/client/v3/createRoom", false),
+            (&put, "/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", false),
+            (&put, "/_matrix/client/v3/devices/{device_id}", true),
+            (&delete, "/_matrix/client/v3/devices/{device_id}", false),
+            (&get, "/_matrix/client/v3/room_keys/version", false),
+            (&post, "/_matrix/client/v3/keys/device_signing/upload", false),
+            (&post, "/_matrix/client/v3/account/password", false),
+            (&post, "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync", false),
+            (&post, "/_synapse/admin/v1/send_server_notice", false),
+            (&post, "/_matrix/client/v3/logout/all", true),
+        ] {
+            assert_eq!(Reach::of(method, path).by_guest, is_open, "{method} {path}");
         }
     }
 

@@ -11,14 +11,16 @@ use serde_json::value::to_raw_value;
 use web::{ApiError, Open, RawCall, Response};
 
 use super::{
+    account_parts::{others, worth_another_try},
     api::{ACCOUNT, OAuthApi, sign_in_first},
-    upstream,
+    password, upstream,
 };
 
 /// What can be done here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Profile,
+    Password,
     Devices,
     Device,
     SignOut,
@@ -39,15 +41,20 @@ pub(crate) const ACTIONS: [(&str, Part); 9] = [
     ("org.matrix.session_end", Part::SignOut),
 ];
 
+/// What our own pages ask for besides.
+const OWN_ACTIONS: [(&str, Part); 1] = [(password::ACTION, Part::Password)];
+
 /// Shows the part that is asked for, once somebody is signed in.
 pub(crate) async fn show(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = async |visit: Visit| {
         let query = visit.query()?;
         let Some(browser) = visit.browser() else { return Ok(sign_in_first(&visit, visit.here(), None)) };
         let asked = query.find("action");
-        let part = ACTIONS.iter().find(|(name, _)| Some(*name) == asked).map(|(_, part)| *part);
+        let part =
+            ACTIONS.iter().chain(&OWN_ACTIONS).find(|(name, _)| Some(*name) == asked).map(|(_, part)| *part);
         let device = query.find("device_id").map(OwnedDeviceId::from);
         let page = match (part.unwrap_or(Part::Profile), device) {
+            (Part::Password, _) => password::page(&api, &visit, browser, None).await?,
             (Part::Profile, _) => profile(&api, &visit, browser, false).await?,
             (Part::Device | Part::SignOut, Some(device)) => {
                 one_device(&api, &visit, browser, &device).await?
@@ -77,6 +84,7 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
                 let page = profile(&api, &visit, &browser, true).await?;
                 Ok(visit.page(page))
             }
+            "password" => password::change(&api, visit, &browser, &form).await,
             "sign_out" => {
                 let device = OwnedDeviceId::from(form.get("device_id"));
                 let by = Actor::user(&browser.user_id, browser.admin, from);
@@ -124,39 +132,10 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
     api.pages.answer(call, answer).await
 }
 
-/// What a form is shown with once more; our own errors are not.
-fn worth_another_try(error: ::account::Error) -> Result<PageError, PageError> {
-    let error = match error {
-        ::account::Error::WrongCredentials => {
-            PageError::forbidden("パスワードが違います。", "The password is wrong.")
-        }
-        ::account::Error::Forbidden(_) => PageError::forbidden(
-            "サインインし直して、5 分以内にもう一度お試しください。",
-            "Please sign in again, and confirm this within five minutes.",
-        ),
-        other => other.into(),
-    };
-    if error.status().is_server_error() { Err(error) } else { Ok(error) }
-}
-
 fn problem(visit: &Visit, error: Option<&PageError>) -> Markup {
     html! {
         @if let Some(error) = error {
             p.problem role="alert" { (error.text(visit.language())) }
-        }
-    }
-}
-
-/// Where the other parts are.
-fn others(visit: &Visit) -> Markup {
-    let say = |japanese, english| visit.say(japanese, english);
-    html! {
-        ul.plain {
-            li { a href=(ACCOUNT) { (say("プロフィール", "Profile")) } }
-            li { a href=(format!("{ACCOUNT}?action=org.matrix.devices_list")) { (say("端末", "Devices")) } }
-            li { a href=(format!("{ACCOUNT}?action=org.matrix.account_deactivate")) {
-                (say("アカウントの閉鎖", "Close the account"))
-            } }
         }
     }
 }
@@ -214,25 +193,28 @@ async fn devices(api: &OAuthApi, visit: &Visit, browser: &Browser) -> Result<Pag
     let all = api.accounts.devices(&browser.user_id).await?;
     let grants = api.accounts.grants(&browser.user_id).await?;
     let grants: HashMap<_, _> = grants.iter().map(|grant| (&grant.device_id, grant)).collect();
+    let heads =
+        [say("端末", "Device"), say("アプリ", "App"), say("最後の利用", "Last used"), say("操作", "Action")];
     let body = html! {
-        table {
-            thead { tr {
-                th scope="col" { (say("端末", "Device")) }
-                th scope="col" { (say("アプリ", "App")) }
-                th scope="col" { (say("最後の利用", "Last used")) }
-                th scope="col" { (say("操作", "Action")) }
+        @if all.is_empty() {
+            p { (say("サインインしている端末はありません。", "No device is signed in.")) }
+        } @else { table role="table" {
+            thead role="rowgroup" { tr role="row" {
+                @for head in heads { th scope="col" role="columnheader" { (head) } }
             } }
-            tbody {
+            tbody role="rowgroup" {
                 @for device in all.iter().take(MOST_SHOWN) {
-                    tr {
-                        td { (device.display_name.as_deref().unwrap_or_default()) " " small.id { (device.device_id) } }
-                        td { (app(grants.get(&device.device_id).copied())) }
-                        td { (last_used(visit, device)) }
-                        td { (sign_out(visit, device)) }
+                    tr role="row" {
+                        td role="cell" data-label=(heads[0]) {
+                            (device.display_name.as_deref().unwrap_or_default()) " " small.id { (device.device_id) }
+                        }
+                        td role="cell" data-label=(heads[1]) { (app(grants.get(&device.device_id).copied())) }
+                        td role="cell" data-label=(heads[2]) { (last_used(visit, device)) }
+                        td role="cell" { (sign_out(visit, device)) }
                     }
                 }
             }
-        }
+        } }
         @if all.len() > MOST_SHOWN {
             p.note { (say("ほかにもあります。", "There are more.")) }
         }

@@ -90,7 +90,7 @@ fn consent(visit: &Visit, request: &DeviceRequest) -> Result<Response, PageError
     let body = html! {
         div.card {
             p { (say("端末に表示されているコード：", "The code that your device shows:")) }
-            p { strong.id { (request.user_code) } }
+            p.shown-code { strong { (request.user_code) } }
             @if let Some(from) = &request.from {
                 p.note { (say("端末の接続元：", "The device is at ")) (from) }
             }

@@ -8,11 +8,13 @@
 //! Reading order: `metadata`, `endpoints`, `sign_in`, `consent`, `devices`, `account`, `rendezvous`.
 
 mod account;
+mod account_parts;
 mod api;
 mod consent;
 mod devices;
 mod endpoints;
 mod metadata;
+mod password;
 mod rendezvous;
 mod routes;
 mod sign_in;

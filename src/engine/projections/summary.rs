@@ -4,16 +4,22 @@ use pdu::lenient;
 use room::tables::{StateKeyName, Summary};
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
+use store::Topic;
 
 use super::Step;
 use crate::change::StateChange;
 
 /// Follows changes of the state events that summaries are made of.
-pub(super) fn project(step: &Step<'_>, summary: &mut Summary) {
+pub(super) fn project(step: &mut Step<'_>, summary: &mut Summary) {
+    let took_guests = summary.takes_guests();
     for change in step.changes {
         if change.name.key.is_empty() {
             follow(summary, change);
         }
+    }
+    // Who sees to guests has ours leave.
+    if took_guests && !summary.takes_guests() {
+        step.batch.touch([Topic::guest_access()]);
     }
 }
 
@@ -43,7 +49,9 @@ pub(super) fn follow(summary: &mut Summary, change: &StateChange) {
             summary.creator = change.new.as_ref().map(|event| OwnedUserId::from(event.sender()));
         }
         "m.room.name" => summary.name = content::<Name>(change).name.filter(|name| !name.is_empty()),
-        "m.room.topic" => summary.topic = content::<Topic>(change).topic.filter(|topic| !topic.is_empty()),
+        "m.room.topic" => {
+            summary.topic = content::<RoomTopic>(change).topic.filter(|topic| !topic.is_empty())
+        }
         "m.room.avatar" => summary.avatar = content::<Avatar>(change).url.filter(|url| !url.is_empty()),
         "m.room.canonical_alias" => summary.canonical_alias = content::<Alias>(change).alias,
         "m.room.join_rules" => {
@@ -86,7 +94,7 @@ struct Name {
 }
 
 #[derive(Default, Deserialize)]
-struct Topic {
+struct RoomTopic {
     topic: Option<String>,
 }
 

@@ -235,7 +235,7 @@ fn describe(room_id: OwnedRoomId, summary: Summary, counts: MemberCounts) -> Pub
         num_joined_members: UInt::new_saturating(counts.joined),
         room_id,
         world_readable: summary.history_visibility.as_deref() == Some("world_readable"),
-        guest_can_join: summary.guest_access.as_deref() == Some("can_join"),
+        guest_can_join: summary.takes_guests(),
     });
     room.canonical_alias = summary.canonical_alias.and_then(|alias| OwnedRoomAliasId::try_from(alias).ok());
     room.name = summary.name;

@@ -175,6 +175,7 @@ impl Config {
             },
             registration_tokens: registration.tokens.iter().map(|token| token.0.clone()).collect(),
             shared_secret,
+            guests: registration.guests,
             min_password_chars: registration.min_password_length,
             account_page: authority.account_page(),
             mail: authority.mail.as_ref().map(|mail| mail_settings(authority, mail)),

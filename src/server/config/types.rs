@@ -167,6 +167,8 @@ pub struct Registration {
     /// A file with the secret of `/_synapse/admin/v1/register`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_secret_file: Option<PathBuf>,
+    /// Whether guests are served, who need no password.
+    pub guests: bool,
     /// The shortest password that is taken, in characters.
     pub min_password_length: usize,
 }
@@ -177,6 +179,7 @@ impl Default for Registration {
             mode: RegistrationMode::Closed,
             tokens: Vec::new(),
             shared_secret_file: None,
+            guests: false,
             min_password_length: 8,
         }
     }

@@ -46,6 +46,7 @@ impl TokenCheck for Tokens {
                     is_locked: false,
                     is_expired: false,
                     service: None,
+                    is_guest: false,
                 })
             }
             None if token == "unreadable" => Err(TokenError::Failed(unreadable().into())),

@@ -145,3 +145,41 @@ async fn what_was_agreed_to_is_worth_nothing_once_the_password_is_another_or_all
     hanako.post("/account/password", change).await.ok();
     assert_eq!(upload("C").await, 401);
 }
+
+#[tokio::test]
+async fn another_password_is_chosen_by_the_old_one_and_ends_every_other_browser() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let (mut browser, mut elsewhere) = (at(&town, "password").await, at(&town, "org.matrix.profile").await);
+    let change = |old: &'static str, new: &'static str, again: &'static str, sign_out: &'static str| {
+        [
+            ("password", old),
+            ("new_password", new),
+            ("again", again),
+            ("sign_out", sign_out),
+            ("do", "password"),
+        ]
+    };
+    for (fields, status) in [
+        (change("wrong", "another word", "another word", "yes"), 403),
+        (change(PASSWORD, "another word", "and another", "yes"), 400),
+        (change(PASSWORD, "short", "short", "yes"), 400),
+    ] {
+        browser.send(ACCOUNT, &fields).await;
+        assert!(browser.status == status && browser.page.contains("new_password"), "{}", browser.page);
+    }
+    hanako.get("/account/whoami").await.ok();
+    browser.send(ACCOUNT, &change(PASSWORD, "another word", "another word", "no")).await;
+    assert!(browser.status == 200 && browser.page.contains("is changed"), "{}", browser.page);
+    hanako.get("/account/whoami").await.ok();
+    browser.open(ACCOUNT).await;
+    assert!(browser.page.contains("Display name"), "who changed it goes on: {}", browser.page);
+    elsewhere.open(ACCOUNT).await;
+    assert!(elsewhere.page.contains("/_yakuba/sign-in"), "{}", elsewhere.page);
+    elsewhere.sign_in("hanako", PASSWORD).await;
+    assert_eq!(elsewhere.status, 403);
+    browser.open(&format!("{ACCOUNT}?action=password")).await;
+    browser.send(ACCOUNT, &change("another word", "a third word", "a third word", "yes")).await;
+    assert_eq!(browser.status, 200);
+    hanako.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+}

@@ -34,7 +34,13 @@ fn form(fields: &[(&str, &str)]) -> Vec<u8> {
 
 impl Town {
     async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        self.raw("hs1", "POST", path, None, form(fields)).await
+        self.send_as("hs1", path, form(fields)).await
+    }
+
+    async fn send_as(&self, host: &str, path: &str, form: Vec<u8>) -> Answer {
+        let request = http::Request::builder().method("POST").uri(path).header("host", host);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        self.answer(request.body(Body::from(form)).unwrap()).await
     }
 
     async fn open(&self, path: &str) -> Answer {
@@ -96,7 +102,7 @@ async fn every_step_of_registration_has_a_page_and_a_client_that_knows_none_of_t
     for stage in &stages {
         let page = town.open(&format!("{}?session={session}", fallback(stage.as_str().unwrap()))).await;
         assert_eq!(page.status, 200);
-        assert!(page.text.contains("本人確認") && page.text.contains("Go on"), "{}", page.text);
+        assert!(page.text.contains("本人確認") && page.text.contains("続ける"), "{}", page.text);
         assert!(
             page.text.contains(&session) && !page.text.contains("<b>") && !page.text.contains("onAuthDone")
         );
@@ -185,10 +191,9 @@ async fn pages_of_steps_that_are_over_or_never_were_say_so() {
     let (town, hand) = town_with(|_| {}).await;
     let asked = town.ask("POST", REGISTER, json!({ "username": "hanako" })).await;
     let session = asked.body["session"].as_str().unwrap().to_owned();
-    town.open(&fallback("m.login.dummy")).await.fails(400, "M_MISSING_PARAM");
-    town.open(&format!("{}?session={session}", fallback("m.login.recaptcha")))
-        .await
-        .fails(404, "M_NOT_FOUND");
+    assert_eq!(town.open(&fallback("m.login.dummy")).await.status, 400);
+    let unknown = town.open(&format!("{}?session={session}", fallback("m.login.recaptcha"))).await;
+    assert!(unknown.status == 404 && unknown.text.contains("ページが見つかりません"));
     for path in [
         format!("{}?session=never-was", fallback("m.login.terms")),
         format!("{}?session={}", fallback("m.login.email.identity"), "x".repeat(2_000)),
@@ -202,9 +207,8 @@ async fn pages_of_steps_that_are_over_or_never_were_say_so() {
         .await;
     assert_eq!(over.status, 404);
     assert!(town.has_no_letter());
-    let twice =
-        town.raw("hs1", "POST", &fallback("m.login.terms"), None, b"session=a&session=b".to_vec()).await;
-    twice.fails(400, "M_INVALID_PARAM");
+    let twice = town.send_as("hs1", &fallback("m.login.terms"), b"session=a&session=b".to_vec()).await;
+    assert_eq!(twice.status, 400);
 }
 
 /// C83.
@@ -248,6 +252,7 @@ async fn the_link_of_a_mail_asks_first_and_explains_itself_when_it_was_used() {
     let (sid, rest) = text.split_once("?sid=").unwrap().1.split_once("&word=").unwrap();
     let body = form(&[("sid", sid), ("word", rest.split_whitespace().next().unwrap())]);
     let request = http::Request::builder().method("POST").uri(EMAIL).header("host", "hs1");
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
     let led = town.respond(request.body(Body::from(body)).unwrap()).await;
     assert_eq!(
         (led.status().as_u16(), &led.headers()["location"]),
@@ -267,11 +272,18 @@ async fn an_app_gets_a_login_token_by_way_of_a_page_that_names_it() {
     for (method, path) in
         [("GET", format!("{SSO}?redirectUrl=https://app.example/")), ("POST", SSO.to_owned())]
     {
-        town.raw("hs2", method, &path, None, Vec::new()).await.fails(404, "M_NOT_FOUND");
+        assert_eq!(town.raw("hs2", method, &path, None, Vec::new()).await.status, 404);
     }
-    town.open(SSO).await.fails(400, "M_MISSING_PARAM");
-    town.open(&format!("{SSO}?redirectUrl=javascript:alert(1)")).await.fails(400, "M_INVALID_PARAM");
-    town.open(&format!("{SSO}/oidc?redirectUrl=https://app.example/")).await.fails(404, "M_NOT_FOUND");
+    for (path, status) in [
+        (SSO.to_owned(), 400),
+        (format!("{SSO}?redirectUrl=javascript:alert(1)"), 400),
+        (format!("{SSO}/oidc?redirectUrl=https://app.example/"), 404),
+    ] {
+        let refused = town.open(&path).await;
+        assert!(
+            refused.status == status && !refused.text.contains("<form method=\"post\" action=\"/_matrix")
+        );
+    }
     let request =
         http::Request::builder().uri(format!("{SSO}/password?redirectUrl=https://app.example/%3Fa%3Db"));
     let page = town.respond(request.header("host", "hs1").body(Body::empty()).unwrap()).await;
@@ -291,6 +303,7 @@ async fn an_app_gets_a_login_token_by_way_of_a_page_that_names_it() {
     let token = || async {
         let fields = [("redirectUrl", target), ("name", "hanako"), ("password", PASSWORD)];
         let request = http::Request::builder().method("POST").uri(SSO).header("host", "hs1");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
         let led = town.respond(request.body(Body::from(form(&fields))).unwrap()).await;
         let to = led.headers()["location"].to_str().unwrap().to_owned();
         assert_eq!(

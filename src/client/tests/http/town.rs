@@ -305,10 +305,11 @@ impl Town {
         // The second authority offers passwords only.
         let base_urls = names.iter().map(|name| (name.clone(), format!("https://{name}"))).collect();
         let oauth = OAuth::new(store.clone(), accounts.clone(), clock.clone(), random.clone());
+        let pages = Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls));
         let of_oauth = oauth_routes(Arc::new(OAuthApi::new(
             accounts.clone(),
             oauth.clone(),
-            Arc::new(Pages::new(accounts.clone(), random.clone(), base_urls)),
+            pages.clone(),
             Upstream::new(providers, web, clock.clone(), random.clone()),
             [names[0].clone()].into(),
         )));
@@ -349,6 +350,7 @@ impl Town {
             authorities,
             clock,
             elsewhere,
+            pages,
             to_device,
             client::Config {
                 support: [(server_name!("hs1").to_owned(), support())].into(),
