@@ -57,7 +57,8 @@ pub(crate) fn open(config: &Config, random: &Random) -> anyhow::Result<Opened> {
         }
     };
     let synced = config.store.durability == Durability::Fsync;
-    let files = FilesConfig { directory: directory.clone(), reserve: config.media.reserve, synced };
+    let (reserve, bucket) = (config.media.reserve, config.bucket()?);
+    let files = FilesConfig { directory: directory.clone(), reserve, synced, bucket };
     let files = Files::open(files, random).map_err(|error| {
         anyhow!(tr!(
             "メディアのディレクトリ {path} を使えません: {cause}",
