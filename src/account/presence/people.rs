@@ -203,7 +203,11 @@ impl People {
 
     /// What this process knows of a user just now: what he is, what he does, and how long ago he did something. What he
     /// does is unknown where nothing was said of it here, and nothing where all have still to be told that it is.
-    pub(super) fn find(&self, user: &UserId, now: Instant) -> Option<(State, Option<Option<String>>, Duration)> {
+    pub(super) fn find(
+        &self,
+        user: &UserId,
+        now: Instant,
+    ) -> Option<(State, Option<Option<String>>, Duration)> {
         let person = self.all.get(user)?;
         let is_known = person.status.is_some() || self.status_changed.contains(user);
         Some((person.state(now), is_known.then(|| person.status.clone()), now.since(person.active)))

@@ -172,7 +172,9 @@ async fn heroes_are_those_of_rooms_without_a_name_and_the_rooms_own_avatar_is_to
     let create = |preset, name: Option<&str>, kind: Option<&str>| engine::CreateRoom {
         preset,
         name: name.map(str::to_owned),
-        creation_content: kind.map(|kind| json!({ "type": kind }).as_object().unwrap().clone()).unwrap_or_default(),
+        creation_content: kind
+            .map(|kind| json!({ "type": kind }).as_object().unwrap().clone())
+            .unwrap_or_default(),
         ..Default::default()
     };
     let wishes = create(engine::Preset::PublicChat, Some("県庁"), Some("m.space"));
