@@ -11,7 +11,7 @@ use std::time::Duration;
 use audit::{Action, Actor};
 use base::{Address, Attempts};
 use ruma::{
-    UserId,
+    ServerName, UserId,
     api::client::uiaa::{AuthFlow, AuthType, UiaaInfo},
 };
 use serde_json::{json, value::RawValue};
@@ -37,7 +37,19 @@ const AGREED_FOR: Duration = Duration::from_secs(10 * 60);
 /// The stage by which a client sends its user to our pages, and its name before it had this one.
 const STAGES: [&str; 2] = ["m.oauth", "org.matrix.cross_signing_reset"];
 
+/// Where on our pages a user agrees to what his client asks.
+fn page_to_agree(account_page: &str) -> String {
+    format!("{account_page}?action=org.matrix.cross_signing_reset")
+}
+
 impl Accounts {
+    /// The page of ours to which a stage of this name sends users; nothing for all other stages, and where the authority
+    /// has no page for accounts.
+    pub fn page_of_stage(&self, authority: &ServerName, stage: &str) -> Option<String> {
+        let page = self.settings(authority).account_page.as_deref()?;
+        STAGES.contains(&stage).then(|| page_to_agree(page))
+    }
+
     /// Whether a user has a password to show.
     ///
     /// # Errors
@@ -210,7 +222,7 @@ impl Accounts {
         }
         let session = self.keep_interactive(settled, &[]).await?;
         let mut info = UiaaInfo::new(STAGES.map(|stage| AuthFlow::new(vec![AuthType::from(stage)])).to_vec());
-        let to = json!({ "url": format!("{page}?action=org.matrix.cross_signing_reset") });
+        let to = json!({ "url": page_to_agree(page) });
         let params = json!({ STAGES[0]: to, STAGES[1]: to });
         info.params = RawValue::from_string(params.to_string()).ok();
         info.session = Some(session);

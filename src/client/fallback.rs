@@ -25,6 +25,9 @@ struct Step<'a> {
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#fallback>
 pub(crate) async fn show(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = async |visit: Visit| {
+        if let Some(page) = leading_on(&api, &visit)? {
+            return Ok(visit.page(page));
+        }
         let query = visit.query()?;
         let Some(step) = step(&api, &visit, &query).await? else { return Ok(visit.page(over(&visit))) };
         Ok(visit.page(step.page(&api, &visit, None, None)))
@@ -35,6 +38,9 @@ pub(crate) async fn show(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Res
 /// `POST /_matrix/client/v3/auth/{authType}/fallback/web`: what was shown there.
 pub(crate) async fn submit(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = async |visit: Visit| {
+        if let Some(page) = leading_on(&api, &visit)? {
+            return Ok(visit.page(page));
+        }
         let form = visit.open_form()?;
         let page = match step(&api, &visit, &form).await? {
             Some(step) => step.take(&api, &visit, &form).await?,
@@ -43,6 +49,21 @@ pub(crate) async fn submit(api: Arc<ClientApi>, call: RawCall<Open>) -> Result<R
         Ok(visit.page(page))
     };
     api.pages.answer(call, answer).await
+}
+
+/// The page of a step that is gone through on the page for one's account, whatever session it belongs to: it leads there.
+fn leading_on(api: &ClientApi, visit: &Visit) -> Result<Option<Page>, PageError> {
+    let named: String = visit.call.args.get(0)?;
+    let Some(to) = api.accounts.page_of_stage(visit.authority(), &named) else { return Ok(None) };
+    let text = visit.say(
+        "この確認は、アカウントのページで行います。許可したあと、アプリに戻って続けてください。",
+        "This is confirmed on the page for your account. Once you have agreed there, go back to your app.",
+    );
+    let body = html! {
+        p { (text) }
+        p { a href=(to) { (visit.say("アカウントのページを開く", "Open the page for your account")) } }
+    };
+    Ok(Some(Page::new(title(visit), body)))
 }
 
 /// The step that a visit is about; nothing where its session is over.

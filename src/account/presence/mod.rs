@@ -266,7 +266,9 @@ impl Presence {
     pub fn set(&self, user: &UserId, device: &DeviceId, state: State, status: Option<String>) {
         let Some(inner) = &self.0 else { return };
         let status = status.map(bounded).filter(|status| !status.is_empty());
-        inner.ear.people.lock().set(user, device, state, status, inner.clock.instant());
+        let now = inner.clock.instant();
+        let shown = inner.ear.everybody.lock().find(user, now).and_then(|seen| seen.status);
+        inner.ear.people.lock().set(user, device, state, status, shown.as_deref(), now);
         inner.work.notify_one();
     }
 
@@ -310,7 +312,7 @@ impl Presence {
         Some(Seen {
             user: user.to_owned(),
             state,
-            status: status.or(other_status),
+            status: status.unwrap_or(other_status),
             active_ago,
             is_active: state == State::Online && active_ago < ACTIVE_WITHIN,
         })

@@ -36,6 +36,8 @@ pub(super) struct Person {
     /// When he did something.
     active: Instant,
     status: Option<String>,
+    /// Whether it was said here: what he said before this process knew of him, or to another one, it does not know.
+    has_said_status: bool,
     /// What all were told last, and when.
     told: State,
     told_at: Instant,
@@ -56,6 +58,7 @@ impl Person {
             devices: BTreeMap::new(),
             active: now,
             status: None,
+            has_said_status: false,
             told: State::Offline,
             told_at: now,
             pinged_at: now,
@@ -141,8 +144,10 @@ impl People {
         person.newest = newest;
         let was = person.state(now);
         let known = person.device(device, now);
-        let is_new =
-            known.waiting == 0 && now.since(known.seen) >= AWAY_AFTER || known.asked == State::Offline;
+        // What its user said through it counts like what it asked for: else each request of who said that he is there
+        // would be a deed of his.
+        let was_away = known.said.unwrap_or(known.asked) == State::Offline;
+        let is_new = was_away || known.waiting == 0 && now.since(known.seen) >= AWAY_AFTER;
         known.seen = now;
         known.waiting += 1;
         if let Some(asked) = asked {
@@ -170,13 +175,14 @@ impl People {
         }
     }
 
-    /// A user says what he is through a device.
+    /// A user says what he is through a device. `shown` is the status that everybody is shown of him just now.
     pub(super) fn set(
         &mut self,
         user: &UserId,
         device: &DeviceId,
         state: State,
         status: Option<String>,
+        shown: Option<&str>,
         now: Instant,
     ) {
         let Some(person) = self.person(user, now) else { return };
@@ -186,17 +192,25 @@ impl People {
         if state == State::Online {
             person.active = now;
         }
-        if person.status != status {
+        let is_same = person.status == status && shown == status.as_deref();
+        if !is_same || !std::mem::replace(&mut person.has_said_status, true) {
             person.status = status;
+            person.has_said_status = true;
             self.status_changed.insert(user.to_owned());
         }
         self.changed.insert(user.to_owned());
     }
 
-    /// What this process knows of a user just now: what he is, what he does, and how long ago he did something.
-    pub(super) fn find(&self, user: &UserId, now: Instant) -> Option<(State, Option<String>, Duration)> {
+    /// What this process knows of a user just now: what he is, what he does, and how long ago he did something. What he
+    /// does is unknown where nothing was said of it here, and nothing where all have still to be told that it is.
+    pub(super) fn find(
+        &self,
+        user: &UserId,
+        now: Instant,
+    ) -> Option<(State, Option<Option<String>>, Duration)> {
         let person = self.all.get(user)?;
-        Some((person.state(now), person.status.clone(), now.since(person.active)))
+        let is_known = person.status.is_some() || self.status_changed.contains(user);
+        Some((person.state(now), is_known.then(|| person.status.clone()), now.since(person.active)))
     }
 
     /// A user did something. True: there may be something to tell.
@@ -354,21 +368,77 @@ mod tests {
         assert_eq!(told(&mut people, now + IDLE_AFTER), [(State::Unavailable, true)]);
         assert!(people.act(user, now + IDLE_AFTER));
         assert_eq!(told(&mut people, now + IDLE_AFTER), [(State::Online, true)]);
+        // The same goes for who has said himself that he is there.
+        let (now, taro, desk) = (now + IDLE_AFTER, user_id!("@taro:a.test"), device_id!("DESK"));
+        people.set(taro, desk, State::Online, None, None, now);
+        let mut later = now;
+        while later < now + IDLE_AFTER {
+            people.begin(taro, desk, None, START, later);
+            people.end(taro, desk, later);
+            later = later + AWAY_AFTER / 2;
+        }
+        assert_eq!(people.find(taro, later).unwrap().0, State::Unavailable);
     }
 
     #[test]
     fn what_he_said_stays_until_his_client_asks_for_something_else() {
         let now = Clock::manual(0).0.instant();
         let (mut people, user, desk) = (People::default(), user_id!("@hanako:a.test"), device_id!("DESK"));
-        people.set(user, desk, State::Unavailable, Some("会議".to_owned()), now);
+        people.set(user, desk, State::Unavailable, Some("会議".to_owned()), None, now);
         assert_eq!(told(&mut people, now), [(State::Unavailable, true)]);
         assert!(!people.begin(user, desk, None, START, now));
         assert!(people.begin(user, desk, Some(State::Online), START, now));
         assert_eq!(told(&mut people, now), [(State::Online, true)]);
-        people.set(user, desk, State::Online, None, now);
+        people.set(user, desk, State::Online, None, Some("会議"), now);
         assert_eq!(told(&mut people, now), [(State::Online, true)], "another status is news as well");
-        people.set(user, desk, State::Online, None, now);
+        people.set(user, desk, State::Online, None, None, now);
         assert_eq!(told(&mut people, now), [(State::Online, false)], "the same is none");
+    }
+
+    // C54
+    #[test]
+    fn a_status_is_taken_away_also_where_it_is_not_known() {
+        let now = Clock::manual(0).0.instant();
+        let (mut people, user, desk) = (People::default(), user_id!("@hanako:a.test"), device_id!("DESK"));
+        people.set(user, desk, State::Online, None, None, now);
+        assert_eq!(told(&mut people, now), [(State::Online, true)]);
+        assert!(people.find(user, now).unwrap().1.is_none());
+        // Another process has told everybody of one since.
+        people.set(user, desk, State::Online, None, Some("会議"), now);
+        assert_eq!(people.find(user, now).unwrap().1, Some(None), "what is still to be told counts");
+        assert_eq!(told(&mut people, now), [(State::Online, true)]);
+        people.set(user, desk, State::Offline, None, None, now);
+        told(&mut people, now);
+        people.sweep(false, now + AWAY_AFTER);
+        assert!(people.all.is_empty());
+        // Nor does who begins anew, or elsewhere, know of what all were told.
+        people.begin(user, desk, None, START, now + AWAY_AFTER);
+        told(&mut people, now + AWAY_AFTER);
+        people.set(user, desk, State::Online, None, None, now + AWAY_AFTER);
+        assert_eq!(told(&mut people, now + AWAY_AFTER), [(State::Online, true)]);
+        people.set(user, desk, State::Online, None, None, now + AWAY_AFTER);
+        assert_eq!(told(&mut people, now + AWAY_AFTER), [(State::Online, false)]);
+    }
+
+    // C55
+    #[test]
+    fn two_devices_that_say_different_things_in_turn_change_nothing() {
+        let mut now = Clock::manual(0).0.instant();
+        let (mut people, user) = (People::default(), user_id!("@hanako:a.test"));
+        let (phone, desk) = (device_id!("PHONE"), device_id!("DESK"));
+        let mut news = 0;
+        for _ in 0..100 {
+            people.begin(user, phone, Some(State::Unavailable), START, now);
+            people.begin(user, desk, Some(State::Online), START, now);
+            news += told(&mut people, now).into_iter().filter(|(_, is_news)| *is_news).count();
+            now = now + Duration::from_secs(15);
+            people.end(user, phone, now);
+            news += told(&mut people, now).into_iter().filter(|(_, is_news)| *is_news).count();
+            people.act(user, now);
+            people.end(user, desk, now);
+            assert_eq!(people.find(user, now).unwrap().0, State::Online);
+        }
+        assert_eq!(news, 1, "when he came");
     }
 
     #[test]
@@ -386,14 +456,14 @@ mod tests {
         let mut told = 0;
         for number in 0..100 {
             let state = if number % 2 == 0 { State::Online } else { State::Unavailable };
-            people.set(user, desk, state, None, now);
+            people.set(user, desk, state, None, None, now);
             told += tell(&mut people, now).len();
         }
         assert!(told < 10, "{told}");
         let taro = user_id!("@taro:a.test");
-        people.set(taro, desk, State::Online, None, now);
+        people.set(taro, desk, State::Online, None, None, now);
         assert_eq!(tell(&mut people, now), [(taro.to_owned(), State::Online)]);
-        people.set(user, desk, State::Offline, None, now);
+        people.set(user, desk, State::Offline, None, None, now);
         assert_eq!(tell(&mut people, now), []);
         assert_eq!(tell(&mut people, now + Duration::from_secs(10)), [(user.to_owned(), State::Offline)]);
     }

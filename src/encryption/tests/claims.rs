@@ -71,7 +71,7 @@ async fn a_key_that_is_uploaded_again_counts_once_and_another_under_its_id_is_re
     let town = Town::new().await;
     let hanako = town.person("hanako").await;
     town.upload(&hanako, keys(0..3)).await;
-    let with = |key, signature| {
+    let with = |key: &str, signature: &str| {
         let key = json!({ "key": key, "signatures": { &hanako.user: { "ed25519:PHONE": signature } } });
         let keys = [("signed_curve25519:000001".to_owned(), key)].into_iter().collect();
         KeyUpload { one_time_keys: keys, ..KeyUpload::default() }
@@ -81,6 +81,13 @@ async fn a_key_that_is_uploaded_again_counts_once_and_another_under_its_id_is_re
     let refused = town.encryption.upload_keys(&hanako.user, &hanako.device, with("other", "x")).await;
     let Err(Error::KeyExists(message)) = refused else { panic!("{refused:?}") };
     assert!(message.contains("signed_curve25519:000001") && message.contains("already exists"), "{message}");
+    // C04: clients that repeat it for ever write nothing by that.
+    let head = town.store.head();
+    for number in 0..100 {
+        let refused = with(&number.to_string(), "x");
+        town.encryption.upload_keys(&hanako.user, &hanako.device, refused).await.unwrap_err();
+    }
+    assert_eq!(town.store.head(), head);
     assert_eq!(town.upload(&hanako, KeyUpload::default()).await.one_time["signed_curve25519"], 3);
 }
 

@@ -45,6 +45,9 @@ impl Browse for Pages {
             door.notified().await;
         }
         let url = self.moved.lock().get(url).cloned().unwrap_or_else(|| url.to_owned());
+        if url.ends_with("forbidden.png") {
+            return Err(FetchError::Failed("403 Forbidden".to_owned()));
+        }
         let (kind, bytes) = self.pages.lock().get(&url).cloned().ok_or(FetchError::NotFound)?;
         let kind = Some(kind).filter(|kind| !kind.is_empty()).map(str::to_owned);
         let parts: Vec<_> = bytes.chunks(1_000).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
@@ -182,8 +185,18 @@ async fn a_picture_that_cannot_be_had_costs_the_picture_alone() {
     place.page("https://page.test/huge.png", "image/png", vec![0; LARGEST_PICTURE.as_usize() + 1]);
     place.page("https://page.test/text.png", "image/png", "no picture");
     place.page("https://page.test/x.svg", "image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg'/>");
-    let addresses =
-        ["gone.png", "huge.png", "text.png", "x.svg", "ftp://page.test/a", "http://u:p@page.test/", "", "//"];
+    // C96
+    let addresses = [
+        "gone.png",
+        "forbidden.png",
+        "huge.png",
+        "text.png",
+        "x.svg",
+        "ftp://page.test/a",
+        "http://u:p@page.test/",
+        "",
+        "//",
+    ];
     for (number, address) in addresses.into_iter().enumerate() {
         let page = format!("<title>t</title><meta property=og:image content='{address}'>");
         let url = format!("https://page.test/{number}");

@@ -3,7 +3,10 @@
 use serde_json::json;
 use store::{Batch, MemoryDisk};
 
-use super::town::{client, joined, said, town, town_on};
+use super::{
+    sliding::{all_rooms, glass, of, told},
+    town::{client, joined, said, town, town_on},
+};
 use crate::{Answer, Error, SyncFilter};
 
 #[tokio::test]
@@ -85,5 +88,51 @@ async fn a_damaged_room_costs_that_room_and_no_other() {
         let answer = client.sync(&after).await;
         assert!(said(&joined(&answer, &good)["timeline"]["events"]).contains(&"無事".to_owned()));
         assert!(answer["rooms"]["join"].get(bad.as_str()).is_none(), "{answer}");
+    }
+}
+
+// C33
+#[tokio::test]
+async fn a_damaged_room_costs_a_list_that_room_and_no_other() {
+    for gone in [false, true] {
+        let disk = MemoryDisk::default();
+        let before = town_on(&disk).await;
+        let (good, bad) = (before.room("hanako").await, before.room("hanako").await);
+        let mut event = before.say("hanako", &bad, "破損").await;
+        if gone {
+            let answer = client("hanako").sync(&before).await;
+            let create = joined(&answer, &bad)["timeline"]["events"][0].clone();
+            assert_eq!(create["type"], "m.room.create", "{answer}");
+            event = create["event_id"].as_str().unwrap().try_into().unwrap();
+        }
+        let stored = before.rooms.event(&bad, &event).await.unwrap().unwrap();
+        let mut batch = Batch::new();
+        let row = (stored.room(), stored.serial());
+        match gone {
+            false => batch.put(&room::tables::EVENTS, &row, &bytes::Bytes::from_static(b"{")),
+            true => batch.delete(&room::tables::EVENTS, &row),
+        }
+        before.store.commit(batch).await.unwrap();
+        before.store.close().await.unwrap();
+
+        let after = town_on(&disk).await;
+        let mut hanako = glass("hanako", all_rooms(1, json!([["*", "*"]])));
+        let answer = hanako.look(&after).await;
+        assert_eq!(of(&answer, &good)["name"], "石川県 災害連絡", "{gone}");
+        assert_eq!(answer["lists"]["all"]["count"], 2);
+        assert!(!told(&answer).contains(&bad.to_string()), "{gone} {answer}");
+        // It is no reason to be answered at once for ever.
+        hanako.timeout = std::time::Duration::from_secs(30);
+        let (syncs, request) = (after.syncs.clone(), hanako.request());
+        let waiting = tokio::spawn(async move { syncs.slide(&request).await });
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished(), "{gone}");
+        while !waiting.is_finished() {
+            after.clock.advance(std::time::Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        waiting.await.unwrap().unwrap();
     }
 }

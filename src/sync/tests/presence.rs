@@ -266,3 +266,82 @@ async fn of_whom_one_answer_has_no_place_the_next_tells_at_once() {
         assert!(!client.since.as_ref().unwrap().contains('~'), "nothing is left to be told");
     }
 }
+
+/// Lets some seconds go by, with whatever is done meanwhile.
+async fn pass(town: &Town, seconds: u64) {
+    for _ in 0..seconds {
+        town.clock.advance(Duration::from_secs(1));
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+// C54
+#[tokio::test]
+async fn a_status_stays_while_its_user_is_idle_and_away_and_goes_when_he_says_so_afterwards() {
+    let town = small_town().await;
+    let (_, mut hanako) = two(&town).await;
+    let presence = town.accounts.presence();
+    let seen = || presence.look_up(&user("taro")).unwrap();
+    set(&town, "taro", State::Online, "会議中");
+    let mut desk = client("taro");
+    for _ in 0..20 {
+        desk.sync(&town).await;
+        pass(&town, 20).await;
+        assert_eq!(seen().status.as_deref(), Some("会議中"));
+    }
+    assert_eq!(seen().state, State::Unavailable, "who does nothing is idle, though his client asks for news");
+    until(&town, "taro", State::Offline).await;
+    // Until nothing is known of his devices any more.
+    pass(&town, 60).await;
+    assert_eq!(seen().status.as_deref(), Some("会議中"));
+    hanako.sync(&town).await;
+
+    desk.sync(&town).await;
+    until(&town, "taro", State::Online).await;
+    let answer = hanako.sync(&town).await;
+    assert_eq!(answer["presence"]["events"][0]["content"]["status_msg"], "会議中");
+    presence.set(&user("taro"), &desk.device, State::Online, None);
+    assert_eq!(seen().status, None, "whoever asks at once");
+    while presence.find(&user("taro")).unwrap().status.is_some() {
+        pass(&town, 1).await;
+    }
+    let answer = hanako.sync(&town).await;
+    assert_eq!(told(&answer), [is("taro", "online")]);
+    assert!(answer["presence"]["events"][0]["content"]["status_msg"].is_null(), "{answer}");
+}
+
+// C55
+#[tokio::test]
+async fn two_devices_that_ask_to_be_shown_differently_wake_nobody() {
+    let town = small_town().await;
+    let (_, hanako) = two(&town).await;
+    let mut phone = Client { presence: Some(State::Unavailable), ..client("taro").on("TABLET") };
+    let mut desk = Client { presence: Some(State::Online), ..client("taro") };
+    let mut watching = hanako;
+    for client in [&mut phone, &mut desk] {
+        client.sync(&town).await;
+    }
+    until(&town, "taro", State::Online).await;
+    pass(&town, 5).await;
+    for client in [&mut phone, &mut desk, &mut watching] {
+        client.sync(&town).await;
+        client.timeout = Duration::from_secs(30);
+    }
+    for _ in 0..3 {
+        let waiting = [&phone, &desk, &watching].map(|client| {
+            let (syncs, request) = (town.syncs.clone(), client.request());
+            tokio::spawn(async move { syncs.sync(request).await.unwrap().gather().await })
+        });
+        pass(&town, 29).await;
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "somebody was woken");
+        town.clock.advance(Duration::from_secs(2));
+        for (waiting, client) in waiting.into_iter().zip([&mut phone, &mut desk, &mut watching]) {
+            let answer: Value = serde_json::from_slice(&waiting.await.unwrap()).unwrap();
+            assert_eq!(told(&answer), [], "{answer}");
+            client.since = Some(answer["next_batch"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(town.accounts.presence().find(&user("taro")).unwrap().state, State::Online);
+    }
+}

@@ -172,6 +172,26 @@ async fn a_nameless_room_has_heroes() {
     assert_eq!(summary["m.invited_member_count"], 1);
 }
 
+// C34
+#[tokio::test]
+async fn the_heroes_of_a_nameless_room_come_with_it_though_they_have_said_nothing() {
+    let town = town().await;
+    let wishes = engine::CreateRoom { preset: engine::Preset::PublicChat, ..Default::default() };
+    let room = town.engine.create(&user("hanako"), wishes).await.unwrap();
+    town.join("taro", &room).await;
+    town.invite("hanako", &room, "jiro").await;
+    for number in 0..20 {
+        town.say("hanako", &room, &number.to_string()).await;
+    }
+    let filter = lazy(json!({ "room": { "timeline": { "limit": 1 } } }));
+    for (asking, key) in [(after(client("hanako")), "state_after"), (client("hanako"), "state")] {
+        let answer = asking.with_filter(filter.clone()).sync(&town).await;
+        let part = joined(&answer, &room);
+        assert_eq!(part["summary"]["m.heroes"], json!(["@taro:kanazawa.test", "@jiro:kanazawa.test"]));
+        assert_eq!(members(&part[key]["events"]), ["hanako", "jiro", "taro"], "{part}");
+    }
+}
+
 /// Members that serve a room are no heroes (MSC4171), unless there is nobody else, and members all the same.
 #[tokio::test]
 async fn a_nameless_room_is_not_called_after_its_bots() {

@@ -139,10 +139,31 @@ async fn another_one_takes_its_place_with_all_that_was_kept_for_it_and_others_ar
     assert_eq!(texts(&ask(&hanako, Method::GET, "/NEW/events", None).await.1), Vec::<String>::new());
     assert_eq!(claim(&jiro, &hanako, "NEW").await, "one of NEW");
     changed(&taro, &mut since).await;
+    // C15: one that is taken away leaves nothing behind either, and other servers are told as well.
+    send(&taro, &hanako, "c", &["for the second"]).await;
+    keys(&jiro, &hanako).await;
+    let mut of_jiro = String::new();
+    changed(&jiro, &mut of_jiro).await;
     assert_eq!(ask(&hanako, Method::DELETE, "", None).await.1, json!({ "device_id": "NEW" }));
     assert_eq!(changed(&taro, &mut since).await, json!([hanako.id()]));
     assert_eq!(keys(&taro, &hanako).await, json!({}));
     assert_eq!(ask(&hanako, Method::GET, "", None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(claim(&taro, &hanako, "NEW").await, Value::Null);
+    assert_eq!(ask(&hanako, Method::GET, "/NEW/events", None).await.1["errcode"], "M_FORBIDDEN");
+    let told = async {
+        while !changed(&jiro, &mut of_jiro).await.to_string().contains(hanako.id().as_str()) {
+            net.advance(std::time::Duration::from_secs(1));
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), told).await.expect("the other server is told");
+    assert_eq!(keys(&jiro, &hanako).await, json!({}));
+    let mut bare = upload(&hanako, "NEW");
+    for kind in ["one_time_keys", "fallback_keys"] {
+        bare.as_object_mut().unwrap().remove(kind);
+    }
+    assert_eq!(ask(&hanako, Method::PUT, "", Some(bare)).await.0, StatusCode::OK);
+    assert_eq!(claim(&taro, &hanako, "NEW").await, Value::Null);
+    assert_eq!(texts(&ask(&hanako, Method::GET, "/NEW/events", None).await.1), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -248,3 +248,51 @@ async fn first_told(net: &Net, user: &User, since: &str) -> (String, Vec<String>
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("somebody's devices change")
 }
+
+// C21
+#[tokio::test]
+async fn the_first_query_of_a_user_of_another_server_has_all_his_devices() {
+    let net = Net::new();
+    let (kanazawa, wajima) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+    let (hanako, phone) = (kanazawa.user("hanako").await, wajima.user("taro").await);
+    let desktop = phone.another_device().await;
+    upload(&phone, "phone").await;
+    upload(&desktop, "desktop").await;
+    let room = hanako.create_room(Preset::PublicChat).await;
+    let since = token(&hanako).await;
+    phone.join(&room, "kanazawa.test").await;
+    let since = told(&net, &hanako, &since, &phone).await;
+    // Of this one she is told, and asks for the first time.
+    let tablet = phone.another_device().await;
+    upload(&tablet, "tablet").await;
+    told(&net, &hanako, &since, &phone).await;
+    let answer = query(&hanako, &phone).await;
+    let devices = answer["device_keys"][phone.id().as_str()].as_object().cloned().unwrap_or_default();
+    for device in [&phone, &desktop, &tablet] {
+        assert!(devices.contains_key(device.device_id()), "{answer}");
+    }
+}
+
+// C17
+#[tokio::test]
+async fn who_leaves_the_last_room_with_a_user_of_another_server_is_told_so_with_lazy_loading_and_without() {
+    let net = Net::new();
+    let (kanazawa, wajima) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+    let (hanako, taro) = (kanazawa.user("hanako").await, wajima.user("taro").await);
+    for is_lazy in [true, false] {
+        let since = token(&hanako).await;
+        // Nobody of her server is left in it.
+        let room = taro.create_room(Preset::PublicChat).await;
+        hanako.join(&room, "wajima.test").await;
+        let since = told(&net, &hanako, &since, &taro).await;
+        let filter = json!({ "room": { "state": { "lazy_load_members": is_lazy } } });
+        let filter = post(&hanako, &format!("/user/{}/filter", hanako.id()), filter).await;
+        let path = format!("/sync?timeout=0&filter={}", filter["filter_id"].as_str().unwrap());
+        let before = hanako.call(Method::GET, &format!("{path}&since={since}"), None).await;
+        assert!(before["device_lists"]["left"].as_array().is_none_or(Vec::is_empty), "{before}");
+        hanako.leave(&room).await;
+        let since = before["next_batch"].as_str().unwrap();
+        let after = hanako.call(Method::GET, &format!("{path}&since={since}"), None).await;
+        assert_eq!(after["device_lists"]["left"], json!([taro.id()]), "lazy: {is_lazy}, {after}");
+    }
+}

@@ -1,6 +1,9 @@
 //! Sliding sync over HTTP: what is no request, whose connection it is, and what is too much.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::time::Duration;
+
+use audit::Actor;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::{Net, Preset, User};
@@ -51,6 +54,11 @@ async fn what_is_no_request_is_refused_as_one_and_costs_no_connection() {
     ] {
         fails(&hanako, "", body, "M_BAD_JSON").await;
     }
+    // C26: a subscription says how much it wants, and who does not is told what is missing.
+    let body = json!({ "room_subscriptions": { "!a:kanazawa.test": { "required_state": [] } } });
+    let (status, answer) = slide(&hanako, "", &body).await;
+    assert_eq!((status, &answer["errcode"]), (StatusCode::BAD_REQUEST, &json!("M_BAD_JSON")));
+    assert!(answer["error"].as_str().unwrap().contains("timeline_limit"), "{answer}");
     for body in [
         r#"{"lists":{"a":{"timeline_limit":1,"ranges":[[1,0]]}}}"#.to_owned(),
         json!({ "conn_id": "x".repeat(129) }).to_string(),
@@ -67,6 +75,40 @@ async fn what_is_no_request_is_refused_as_one_and_costs_no_connection() {
 
     let (status, again) = slide(&hanako, &format!("?pos={pos}"), &window()).await;
     assert_eq!((status, &again["rooms"]), (StatusCode::OK, &json!({})), "it goes on");
+}
+
+// C28
+#[tokio::test]
+async fn a_room_that_was_purged_and_joined_again_has_a_place_that_what_was_said_before_does_not_move() {
+    let net = Net::new();
+    let (kanazawa, wajima) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+    let (hanako, taro) = (kanazawa.user("hanako").await, wajima.user("taro").await);
+    let room = hanako.create_room(Preset::PublicChat).await;
+    for number in 0..30 {
+        hanako.send(&room, &format!("以前 {number}")).await;
+    }
+    taro.join(&room, "kanazawa.test").await;
+    taro.leave(&room).await;
+    hanako.sync_until(|seen| seen.room(&room).membership(taro.id().as_str()) == Some("leave")).await;
+    let engine = wajima.look(|house| house.engine.clone());
+    engine.purge(&room, false, &Actor::operator("test")).await.unwrap();
+    while !engine.purges().await.unwrap().is_empty() {
+        net.advance(Duration::from_millis(100));
+        tokio::task::yield_now().await;
+    }
+    taro.join(&room, "kanazawa.test").await;
+    let stamp = async |query: &str| {
+        let (_, answer) = slide(&taro, query, &window()).await;
+        let stamp = answer["rooms"][room.as_str()]["bump_stamp"].clone();
+        (stamp, format!("?pos={}", answer["pos"].as_str().unwrap()))
+    };
+    let (first, query) = stamp("").await;
+    assert!(first.is_u64(), "{first}");
+    // What was said before comes after it, behind it.
+    assert!(taro.history(&room).await.contains(&"以前 0".to_owned()));
+    let (then, _) = stamp(&query).await;
+    assert!(then.is_null() || then == first, "{first} {then}");
+    assert_eq!(stamp("").await.0, first);
 }
 
 #[tokio::test]

@@ -325,7 +325,10 @@ async fn a_session_goes_on_with_what_it_was_begun_with_on_every_endpoint() {
         assert_eq!((again.status, &again.body["session"]), (401, &session), "{auth}");
         assert!(again.body["flows"].is_array());
     }
-    assert_eq!(town.ask("POST", REGISTER, json!({ "auth": {} })).await.status, 401);
+    // C62: without a session there is another one.
+    let empty = town.ask("POST", REGISTER, json!({ "auth": {} })).await;
+    assert_eq!((empty.status, empty.body["flows"][0]["stages"].is_array()), (401, true), "{}", empty.body);
+    assert!(empty.body["session"].is_string() && empty.body["session"] != session, "{}", empty.body);
     let auth = json!({ "auth": { "session": session, "type": "m.login.dummy" } });
     let kind_user = format!("{REGISTER}?kind=user");
     let registered = town.ask("POST", &kind_user, auth.clone()).await.ok();
@@ -344,4 +347,24 @@ async fn a_session_goes_on_with_what_it_was_begun_with_on_every_endpoint() {
         .fails(403, "M_FORBIDDEN");
     hanako.post("/delete_devices", json!({ "auth": proof })).await.ok();
     hanako.get("/devices").await.fails(401, "M_UNKNOWN_TOKEN");
+}
+
+// C60
+#[tokio::test]
+async fn a_password_is_what_was_asked_for_first_and_nothing_that_is_slipped_in_later() {
+    const OTHER: &str = "battery staple";
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let asked = hanako.post("/account/password", json!({ "new_password": OTHER })).await;
+    assert_eq!(asked.status, 401, "{}", asked.body);
+    let mut proof = hanako.proof(PASSWORD);
+    proof["session"] = asked.body["session"].clone();
+    let slipped = json!({ "auth": proof, "new_password": "another one again" });
+    hanako.post("/account/password", slipped).await.fails(403, "M_FORBIDDEN");
+    hanako.post("/account/password", json!({ "auth": proof })).await.ok();
+    let login = |word: &str| json!({ "type": "m.login.password", "user": "hanako", "password": word });
+    for word in [PASSWORD, "another one again"] {
+        town.ask("POST", LOGIN, login(word)).await.fails(403, "M_FORBIDDEN");
+    }
+    town.ask("POST", LOGIN, login(OTHER)).await.ok();
 }

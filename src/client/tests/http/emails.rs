@@ -5,6 +5,7 @@ use std::time::Duration;
 use account::{EmailAtRegistration, MailSettings, Registration, Settings, Terms, TermsText};
 use base::{Clock, ManualClock};
 use serde_json::{Value, json};
+use store::MemoryDisk;
 
 use crate::town::{Answer, PASSWORD, Person, Town, open_registration};
 
@@ -307,6 +308,30 @@ async fn where_an_address_may_be_given_it_is_another_way_to_register() {
     assert_eq!(made.ok()["user_id"], "@taro:hs1");
 }
 
+// C84
+#[tokio::test]
+async fn who_has_an_address_that_is_not_taken_any_more_still_resets_the_password_by_it() {
+    let disk = MemoryDisk::default();
+    let begin = async |domains: &[&str]| {
+        let (clock, _hand) = Clock::manual(1_700_000_000_000);
+        let domains = domains.iter().map(|&domain| domain.to_owned()).collect();
+        let mail = Some(MailSettings { domains, ..mail_settings() });
+        Town::posting_over(&disk, clock, Settings { mail, ..open_registration() }).await
+    };
+    let town = begin(&[]).await;
+    let shown = proved(&town, TO_ADD, "hanako@example.jp", "s3cret").await;
+    add(&town.user("hanako").await, &shown).await.ok();
+    town.stop().await;
+
+    let town = begin(&["city.example.jp"]).await;
+    town.ask("POST", TO_ADD, request("taro@example.jp", "s", 1)).await.fails(403, "M_THREEPID_DENIED");
+    let shown = proved(&town, TO_RESET, "hanako@example.jp", "s4cret").await;
+    let auth = json!({ "type": "m.login.email.identity", "threepid_creds": shown });
+    let body = json!({ "new_password": "battery staple", "auth": auth });
+    town.ask("POST", PASSWORD_PATH, body).await.ok();
+    town.ask("POST", LOGIN, by_email("hanako@example.jp", "battery staple")).await.ok();
+}
+
 /// C84.
 #[tokio::test]
 async fn which_addresses_are_taken_is_a_matter_of_new_ones() {
@@ -426,4 +451,23 @@ async fn a_queue_that_is_full_tells_nobody_who_is_known() {
         let refused = town.ask("POST", TO_RESET, request(email, "s3cret", 1)).await;
         refused.fails(429, "M_LIMIT_EXCEEDED");
     }
+}
+
+// C60
+#[tokio::test]
+async fn the_address_that_is_added_is_the_one_that_was_asked_for_first() {
+    let (town, _hand) = town().await;
+    let hanako = town.user("hanako").await;
+    let one = proved(&town, TO_ADD, "one@example.jp", "s3cret").await;
+    let mut other = proved(&town, TO_ADD, "other@example.jp", "s4cret").await;
+    let asked = hanako.post("/account/3pid/add", one).await;
+    assert_eq!(asked.status, 401, "{}", asked.body);
+    let mut proof = hanako.proof(PASSWORD);
+    proof["session"] = asked.body["session"].clone();
+    other["auth"] = proof.clone();
+    hanako.post("/account/3pid/add", other).await.fails(403, "M_FORBIDDEN");
+    hanako.post("/account/3pid/add", json!({ "auth": proof })).await.ok();
+    let listed = hanako.get("/account/3pid").await.ok();
+    assert_eq!(listed["threepids"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["threepids"][0]["address"], "one@example.jp");
 }

@@ -79,9 +79,11 @@ async fn cross_signing_keys_are_changed_by_whoever_knows_the_password() {
     assert_eq!(asked.status, 401, "{}", asked.body);
     let mut proof = hanako.proof(PASSWORD);
     proof["session"] = asked.body["session"].clone();
-    let mut body = master(other);
-    body["auth"] = proof;
-    upload(body).await.ok();
+    // C60: what was asked for first counts, and nothing that is slipped in later.
+    let mut slipped = master("/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU");
+    slipped["auth"] = proof.clone();
+    upload(slipped).await.fails(403, "M_FORBIDDEN");
+    upload(json!({ "auth": proof })).await.ok();
     let answer = hanako.post("/keys/query", json!({ "device_keys": { &hanako.id: [] } })).await.ok();
     assert_eq!(answer["master_keys"][&hanako.id]["keys"], master(other)["master_key"]["keys"]);
     let unknown = json!({ &hanako.id: { "NONE": { "user_id": hanako.id } } });

@@ -1,6 +1,6 @@
 //! How often what is answered, with the limits that are set when nothing is.
 
-use base::Clock;
+use base::{Clock, Metrics};
 use serde_json::{Value, json};
 
 use crate::town::{PASSWORD, Town};
@@ -93,4 +93,31 @@ async fn refusing_invites_and_leaving_rooms_is_not_limited_as_sending_is() {
         }
         taro.post(&format!("/rooms/{room}/leave"), json!({})).await.ok();
     }
+}
+
+// C77
+#[tokio::test]
+async fn what_is_delayed_stays_when_it_is_asked_for_too_often_at_once() {
+    const DELAYED: &str = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
+    let (clock, hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::limited(clock).await;
+    town.engine.start_delaying(&Metrics::new());
+    let hanako = town.account("hanako").await;
+    let room = hanako.create_room(json!({})).await;
+    let path = format!("/rooms/{room}/state/com.example.test/?org.matrix.msc4140.delay=100000");
+    let id = hanako.put(&path, json!({ "by": "request" })).await.ok()["delay_id"].clone();
+    let id = id.as_str().unwrap().to_owned();
+    let send = |id: &str| {
+        let (town, path) = (&town, format!("{DELAYED}/{id}/send"));
+        async move { town.ask_from("203.0.113.7", "POST", &path, json!({})).await }
+    };
+    while send("abc").await.status == 404 {}
+    assert_eq!(send(&id).await.fails(429, "M_LIMIT_EXCEEDED")["limit"], "delays");
+    let waiting = hanako.get(DELAYED).await.ok();
+    assert_eq!(waiting["delayed_events"][0]["delay_id"], id.as_str(), "{waiting}");
+    let state = format!("/rooms/{room}/state/com.example.test/");
+    hanako.get(&state).await.fails(404, "M_NOT_FOUND");
+    hand.advance(std::time::Duration::from_secs(1));
+    send(&id).await.ok();
+    assert_eq!(hanako.get(&state).await.ok(), json!({ "by": "request" }));
 }

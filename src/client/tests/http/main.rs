@@ -25,6 +25,7 @@ mod others;
 mod own_pages;
 mod pages;
 mod policy;
+mod previews;
 mod push;
 mod relations;
 mod rendezvous;

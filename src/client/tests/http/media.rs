@@ -378,6 +378,21 @@ async fn an_id_that_was_made_first_gets_its_file_once_from_its_owner() {
     let (waited, put_first) = futures_util::future::join(waits, put(&anna, &id)).await;
     assert_eq!((put_first.status, waited.status, &waited.body[..]), (200, 200, &b"png"[..]));
     put(&anna, &id).await.fails(409, "M_CANNOT_OVERWRITE_MEDIA");
+    // C94: and so is who waits in vain, when his time is over.
+    let path = format!("{}?timeout_ms=10000", download(&make().await));
+    let sleepers = hand.sleepers();
+    let mut waits = std::pin::pin!(get(&town, &bert, &path, &[]));
+    while hand.sleepers() == sleepers {
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    hand.advance(Duration::from_millis(9_900));
+    for _ in 0..100 {
+        assert!(futures_util::poll!(&mut waits).is_pending(), "before its time");
+        tokio::task::yield_now().await;
+    }
+    hand.advance(Duration::from_millis(100));
+    waits.await.fails(504, "M_NOT_YET_UPLOADED");
 
     let late = make().await;
     hand.advance(Duration::from_secs(24 * 60 * 60 + 1));
@@ -539,7 +554,9 @@ async fn a_thumbnail_is_made_kept_made_again_and_goes_with_its_file() {
 async fn what_is_no_picture_is_kept_and_has_no_thumbnail() {
     let town = Town::new().await;
     let anna = town.user("anna").await;
-    for (kind, body) in [("video/mp4", "mp4"), ("application/zip", "PK"), ("image/png", "\u{7f}broken")] {
+    let webm = ("video/webm", "\u{1a}E\u{df}"); // C89
+    for (kind, body) in [webm, ("video/mp4", "mp4"), ("application/zip", "PK"), ("image/png", "\u{7f}broken")]
+    {
         let id = upload(&town, &anna, "", kind, body.as_bytes()).await;
         get(&town, &anna, &thumbnail(&id, "width=32&height=32"), &[]).await.fails(400, "M_UNKNOWN");
         assert_eq!(&get(&town, &anna, &download(&id), &[]).await.body[..], body.as_bytes());

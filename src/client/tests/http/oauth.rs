@@ -209,7 +209,7 @@ async fn redeem(town: &Town, client: &str, code: &str) -> Answer {
     town.send_form(TOKEN, &fields).await
 }
 
-async fn refresh(town: &Town, client: &str, token: &str) -> Answer {
+pub(crate) async fn refresh(town: &Town, client: &str, token: &str) -> Answer {
     let fields = [("grant_type", "refresh_token"), ("client_id", client), ("refresh_token", token)];
     town.send_form(TOKEN, &fields).await
 }

@@ -6,7 +6,7 @@ use base::{Clock, ManualClock};
 use serde_json::{Value, json};
 
 use crate::{
-    oauth::{Browser, TOKEN, app, scope},
+    oauth::{Browser, TOKEN, app, refresh, scope},
     town::{Answer, PASSWORD, Town},
 };
 
@@ -28,8 +28,11 @@ impl Desk {
     }
 
     async fn begin(&self) -> Value {
-        let scope = scope("AAABBBCCCDDD");
-        let fields = [("client_id", self.client.as_str()), ("scope", &scope)];
+        self.begin_with(&scope("AAABBBCCCDDD")).await
+    }
+
+    async fn begin_with(&self, scope: &str) -> Value {
+        let fields = [("client_id", self.client.as_str()), ("scope", scope)];
         self.town.send_form("/_yakuba/oauth2/device", &fields).await.ok()
     }
 
@@ -79,6 +82,23 @@ async fn a_link_with_the_code_asks_for_consent_and_not_for_the_code_again() {
     desk.poll(&begun, 5_000).await.refuses(400, "invalid_grant");
     let ended = desk.town.raw("hs1", "GET", path, Some(access), Vec::new()).await;
     ended.fails(401, "M_UNKNOWN_TOKEN");
+}
+
+// C70
+#[tokio::test]
+async fn a_session_that_came_by_a_device_with_openid_is_refreshed() {
+    let desk = Desk::new().await;
+    let begun = desk.begin_with(&format!("openid {}", scope("AAABBBCCCDDD"))).await;
+    desk.linked(&begun).await.send("/_yakuba/link", &[("decision", "agree")]).await;
+    let mut answer = desk.poll(&begun, 5_000).await.ok();
+    for _ in 0..2 {
+        let token = answer["refresh_token"].as_str().unwrap();
+        answer = refresh(&desk.town, &desk.client, token).await.ok();
+        let access = answer["access_token"].as_str().unwrap();
+        let path = "/_matrix/client/v3/account/whoami";
+        let me = desk.town.raw("hs1", "GET", path, Some(access), Vec::new()).await.ok();
+        assert_eq!(me["device_id"], "AAABBBCCCDDD");
+    }
 }
 
 #[tokio::test]

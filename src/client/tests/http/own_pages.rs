@@ -115,6 +115,19 @@ async fn a_client_without_a_password_replaces_cross_signing_keys_once_its_user_a
     assert_eq!(url, "https://hs1/_yakuba/account?action=org.matrix.cross_signing_reset");
     let auth = json!({ "session": refused.body["session"] });
     assert_eq!(upload("C", Some(auth.clone())).await.status, 401);
+    // C61: who does not know these stages is led there by their pages.
+    let stages = refused.body["flows"].as_array().unwrap().iter();
+    let stages: Vec<&str> = stages.filter_map(|flow| flow["stages"][0].as_str()).collect();
+    assert_eq!(stages, ["m.oauth", "org.matrix.cross_signing_reset"]);
+    for stage in stages {
+        let path = format!("/_matrix/client/v3/auth/{stage}/fallback/web");
+        let session = refused.body["session"].as_str().unwrap();
+        let page = town.ask("GET", &format!("{path}?session={session}"), Value::Null).await;
+        assert!(page.status == 200 && page.text.contains("<!DOCTYPE html>"), "{} {}", page.status, page.text);
+        assert!(page.text.contains(&format!(r#"href="{url}""#)), "{}", page.text);
+    }
+    let unknown = "/_matrix/client/v3/auth/m.login.msisdn/fallback/web";
+    assert_eq!(town.ask("GET", unknown, Value::Null).await.status, 404);
 
     let mut browser = at(&town, "org.matrix.cross_signing_reset").await;
     browser.send(ACCOUNT, &[("do", "reset"), ("password", "wrong")]).await;

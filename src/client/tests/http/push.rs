@@ -1,5 +1,7 @@
 //! Push rules, notifications, pushers, and settings that go with devices.
 
+use pdu::Draft;
+use ruma::{RoomId, UserId, events::TimelineEventType};
 use serde_json::{Value, json};
 
 use super::town::{PASSWORD, Person, Town};
@@ -69,6 +71,10 @@ async fn rules_for_mentions_have_what_clients_need_and_nothing_else() {
             "actions": ["notify", { "set_tweak": "sound", "value": "default" }, { "set_tweak": "highlight" }],
         })
     );
+    // C43: among all rules it is the same.
+    let all = hanako.get("/pushrules/").await.ok();
+    let mut listed = all["global"]["override"].as_array().unwrap().iter();
+    assert_eq!(listed.find(|listed| listed["rule_id"] == rule["rule_id"]), Some(&rule));
     let poll =
         hanako.get("/pushrules/global/underride/.org.matrix.msc3930.rule.poll_start_one_to_one").await.ok();
     assert_eq!(
@@ -103,10 +109,13 @@ async fn notifications_are_listed_newest_first_over_all_rooms_and_page_on_withou
         rooms.push(room);
     }
     let mut expected = Vec::new();
-    let mut last = String::new();
+    let (mut last, mut mention) = (String::new(), String::new());
     for number in 0..130 {
         let text = if number % 40 == 7 { format!("{number} taro") } else { number.to_string() };
         last = hanako.say(&rooms[number % 3], &number.to_string(), &text).await;
+        if number == 127 {
+            mention.clone_from(&last);
+        }
         taro.say(&rooms[(number + 1) % 3], &format!("t{number}"), "mine").await;
         expected.insert(0, (text, false));
     }
@@ -128,6 +137,10 @@ async fn notifications_are_listed_newest_first_over_all_rooms_and_page_on_withou
     let loud = listed(&taro, "only=highlight").await.0;
     let texts: Vec<_> = loud.iter().map(|(text, _)| &**text).collect();
     assert_eq!(texts, ["127 taro", "87 taro", "47 taro", "7 taro"]);
+    // C49: what was read is told of these as well.
+    taro.post(&format!("/rooms/{}/receipt/m.read/{mention}", rooms[127 % 3]), json!({})).await.ok();
+    let loud = listed(&taro, "only=highlight").await.0;
+    assert_eq!(loud.iter().map(|(_, read)| *read).collect::<Vec<_>>(), [true, true, false, true]);
 
     for from in ["abc", "n1_x", "s1_5"] {
         taro.get(&format!("/notifications?from={from}")).await.fails(400, "M_INVALID_PARAM");
@@ -138,6 +151,27 @@ async fn notifications_are_listed_newest_first_over_all_rooms_and_page_on_withou
     let list = json!({ "ignored_users": { &hanako.id: {} } });
     taro.put(&format!("/user/{}/account_data/m.ignored_user_list", taro.id), list).await.ok();
     assert_eq!(listed(&taro, "").await.0, []);
+}
+
+// C49
+#[tokio::test]
+async fn what_was_said_loudly_long_ago_is_found_behind_all_that_was_said_since() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    hanako.say(&room, "loud", "taro").await;
+    let sender: &UserId = hanako.id.as_str().try_into().unwrap();
+    let id: &RoomId = room.as_str().try_into().unwrap();
+    for _ in 0..3_100 {
+        let content = json!({ "msgtype": "m.text", "body": "x" });
+        let draft = Draft::message(sender, TimelineEventType::RoomMessage, &content).unwrap();
+        town.engine.send(id, draft, None).await.unwrap();
+    }
+    let (first, next) = listed(&taro, "only=highlight").await;
+    assert_eq!(first, [], "one page looks at so much and no more");
+    let (second, next) = listed(&taro, &format!("only=highlight&from={}", next.unwrap())).await;
+    assert_eq!((second, next), (vec![("taro".to_owned(), false)], None));
 }
 
 fn pusher(key: &str) -> Value {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use account::{AppService, Namespace, NewAppService};
+use base::Clock;
 use serde_json::{Value, json};
 
 use super::town::{Answer, PASSWORD, Person, Town};
@@ -285,4 +286,37 @@ async fn only_users_of_a_service_that_is_limited_are() {
     assert_eq!(statuses(IRC, "@_irc_taro:hs1").await, 200);
     assert_eq!(statuses(SMS, "@_sms:hs1").await, 200, "its own user is not limited");
     assert_eq!(statuses(SMS, "@_sms_taro:hs1").await, 429);
+}
+
+// C102
+#[tokio::test]
+async fn a_service_that_is_not_limited_joins_invites_and_makes_rooms_as_fast_as_it_likes() {
+    // The clock stands still: all of it is one moment.
+    let (clock, _hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::serving_at(clock, vec![bridge("irc", IRC, false), bridge("sms", SMS, true)]).await;
+    for (token, name) in [(IRC, "irc"), (SMS, "sms")] {
+        for user in ["taro", "jiro"] {
+            register(&town, token, &format!("_{name}_{user}")).await.ok();
+        }
+    }
+    // In each round he makes a room with an invite, invites, and joins: more than may be done at once.
+    let rounds = web::Class::Membership.default_rate().burst / 3 + 40;
+    let worst = async |token: &str, name: &str| {
+        let (taro, jiro) = (format!("@_{name}_taro:hs1"), format!("@_{name}_jiro:hs1"));
+        let mut worst = 200;
+        for number in 0..rounds {
+            let body = json!({ "invite": [jiro], "creation_content": { "number": number } });
+            let made = by(&town, token, "POST", &v3("/createRoom", &taro), body).await;
+            worst = worst.max(made.status);
+            let Some(room) = made.body["room_id"].as_str() else { break };
+            let asked = json!({ "user_id": format!("@_{name}:hs1") });
+            let invite = v3(&format!("/rooms/{room}/invite"), &taro);
+            worst = worst.max(by(&town, token, "POST", &invite, asked).await.status);
+            let join = v3(&format!("/rooms/{room}/join"), &jiro);
+            worst = worst.max(by(&town, token, "POST", &join, json!({})).await.status);
+        }
+        worst
+    };
+    assert_eq!(worst(IRC, "irc").await, 200);
+    assert_eq!(worst(SMS, "sms").await, 429);
 }

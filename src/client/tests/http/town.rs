@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use account::{
@@ -26,7 +27,7 @@ use room::{AllowAll, Policy};
 use ruma::{OwnedServerName, server_name};
 use search::{Emptying, Search};
 use serde_json::{Value, json};
-use store::{MemoryBackend, Store};
+use store::{MemoryBackend, MemoryDisk, Store};
 use tempfile::TempDir;
 use to_device::{NoContacts, ToDevice};
 use tokio::sync::mpsc;
@@ -50,7 +51,7 @@ pub(crate) struct Town {
     pub(crate) search: Search,
     pub(crate) directory: TempDir,
     letters: Mutex<mpsc::UnboundedReceiver<Letter>>,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 /// Takes all mails, of `hs1` alone.
@@ -77,6 +78,8 @@ struct Wishes {
     clock: Clock,
     policy: Arc<dyn Policy>,
     media: media::Config,
+    browse: Arc<dyn media::Browse>,
+    disk: MemoryDisk,
     shown: MediaConfig,
     limits: bool,
     settings: Settings,
@@ -90,6 +93,8 @@ impl Default for Wishes {
             clock: Clock::system(),
             policy: Arc::new(AllowAll),
             media: media::Config::default(),
+            browse: Arc::new(media::NoBrowse),
+            disk: MemoryDisk::default(),
             shown: MediaConfig::default(),
             limits: false,
             settings: open_registration(),
@@ -179,6 +184,12 @@ impl Town {
         Town::of(Wishes { elsewhere, clock, policy, media, shown, ..Wishes::default() }).await
     }
 
+    /// A process that looks at pages to which users link.
+    pub(crate) async fn browsing(browse: Arc<dyn media::Browse>) -> Town {
+        let media = media::Config { previews: true, ..media::Config::default() };
+        Town::of(Wishes { browse, media, ..Wishes::default() }).await
+    }
+
     /// A process with the limits that a process has when none are set.
     pub(crate) async fn limited(clock: Clock) -> Town {
         Town::of(Wishes { clock, limits: true, ..Wishes::default() }).await
@@ -186,8 +197,13 @@ impl Town {
 
     /// A process with application services of `hs1`, limited as a process is when nothing is set.
     pub(crate) async fn serving(services: Vec<Arc<AppService>>) -> Town {
+        Town::serving_at(Clock::system(), services).await
+    }
+
+    /// The same, whose time is steered.
+    pub(crate) async fn serving_at(clock: Clock, services: Vec<Arc<AppService>>) -> Town {
         let settings = Settings { services, ..open_registration() };
-        Town::of(Wishes { settings, limits: true, ..Wishes::default() }).await
+        Town::of(Wishes { clock, settings, limits: true, ..Wishes::default() }).await
     }
 
     /// A process whose accounts have these settings, and which sends mails to its [`Town::letters`].
@@ -205,8 +221,18 @@ impl Town {
         Town::of(Wishes { clock, settings, provider: Some((provider, web)), ..Wishes::default() }).await
     }
 
+    /// The same over what another process has stored.
+    pub(crate) async fn posting_over(disk: &MemoryDisk, clock: Clock, settings: Settings) -> Town {
+        Town::of(Wishes { disk: disk.clone(), clock, settings, ..Wishes::default() }).await
+    }
+
+    /// Ends the process.
+    pub(crate) async fn stop(self) {
+        self.tasks.stop(Duration::ZERO).await;
+    }
+
     async fn of(wishes: Wishes) -> Town {
-        let Wishes { elsewhere, clock, policy, limits, settings, provider, .. } = wishes;
+        let Wishes { elsewhere, clock, policy, browse, disk, limits, settings, provider, .. } = wishes;
         let (media_config, media_shown) = (wishes.media, wishes.shown);
         let (providers, web) = match provider {
             Some((settings, web)) => ([(server_name!("hs1").to_owned(), settings)].into(), web),
@@ -216,7 +242,7 @@ impl Town {
         let metrics = Metrics::new();
         let tasks = Tasks::new(&metrics);
         let random = Random::seeded(11);
-        let backend = Arc::new(MemoryBackend::default());
+        let backend = Arc::new(MemoryBackend::open(&disk));
         let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
         let names: [OwnedServerName; 2] = [server_name!("hs1").to_owned(), server_name!("hs2").to_owned()];
         let authority =
@@ -235,7 +261,7 @@ impl Town {
             config: media_config,
             authorities: authorities.clone(),
             elsewhere: Arc::new(media::NoElsewhere),
-            browse: Arc::new(media::NoBrowse),
+            browse,
             policy: policy.clone(),
             clock: clock.clone(),
             random: random.clone(),
@@ -367,19 +393,7 @@ impl Town {
         let all = routes(Arc::new(api)).erase().merge(of_media).merge(of_oauth);
         let router = router(all, Arc::new(kit)).unwrap();
         let letters = Mutex::new(letters);
-        Town {
-            router,
-            engine,
-            oauth,
-            mails,
-            store,
-            accounts,
-            media,
-            search,
-            directory,
-            letters,
-            _tasks: tasks,
-        }
+        Town { router, engine, oauth, mails, store, accounts, media, search, directory, letters, tasks }
     }
 
     pub(crate) async fn raw(

@@ -167,8 +167,34 @@ async fn heroes_are_those_of_rooms_without_a_name_and_the_rooms_own_avatar_is_to
         town.join(name, &named).await;
         town.join(name, &nameless).await;
     }
+    // C29: nor has a space with a name any, and a room's own picture is not that of a member.
+    town.clock.advance(std::time::Duration::from_millis(1));
+    let create = |preset, name: Option<&str>, kind: Option<&str>| engine::CreateRoom {
+        preset,
+        name: name.map(str::to_owned),
+        creation_content: kind
+            .map(|kind| json!({ "type": kind }).as_object().unwrap().clone())
+            .unwrap_or_default(),
+        ..Default::default()
+    };
+    let wishes = create(engine::Preset::PublicChat, Some("県庁"), Some("m.space"));
+    let space = town.engine.create(&user("hanako"), wishes).await.unwrap();
+    town.clock.advance(std::time::Duration::from_millis(1));
+    let wishes = create(engine::Preset::PublicChat, None, None);
+    let pictured = town.engine.create(&user("hanako"), wishes).await.unwrap();
+    town.set("hanako", &pictured, "m.room.avatar", json!({ "url": "mxc://kanazawa.test/own" })).await;
+    for name in ["taro", "jiro"] {
+        town.join(name, &space).await;
+        town.join(name, &pictured).await;
+        let content = json!({ "membership": "join", "avatar_url": "mxc://kanazawa.test/face" });
+        town.set_of(name, &pictured, "m.room.member", user(name).as_str(), content).await;
+    }
     let mut hanako = glass("hanako", all_rooms(1, json!([])));
     let answer = hanako.look(&town).await;
+    assert_eq!(of(&answer, &space)["name"], "県庁");
+    assert!(of(&answer, &space)["heroes"].is_null(), "{}", of(&answer, &space));
+    assert_eq!(of(&answer, &pictured)["avatar"], "mxc://kanazawa.test/own");
+    assert_eq!(of(&answer, &pictured)["heroes"].as_array().unwrap().len(), 2);
     assert!(of(&answer, &named)["heroes"].is_null());
     assert_eq!(of(&answer, &named)["avatar"], "mxc://kanazawa.test/room");
     assert_eq!(of(&answer, &named)["name"], "石川県 災害連絡");
