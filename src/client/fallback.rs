@@ -141,7 +141,7 @@ impl Step<'_> {
             }
             (AuthStage::Password, _) => {
                 @let (japanese, english) = deed(self.session);
-                p { strong id="deed" { (say(japanese, english)) } }
+                p { (say("確認する操作：", "This confirms: ")) strong id="deed" { (say(japanese, english)) } }
                 (name_and_password(visit))
             }
             (AuthStage::RegistrationToken, _) => {

@@ -147,9 +147,9 @@ async fn the_page_that_asks_for_a_password_says_what_it_confirms() {
         town.ask("GET", &path, Value::Null).await.text
     };
     for (path, body, deed) in [
-        ("/account/deactivate", json!({}), "closing your account for good"),
-        ("/account/password", json!({ "new_password": "another word" }), "a change of your password"),
-        ("/delete_devices", json!({ "devices": ["A"] }), "removing devices"),
+        ("/account/deactivate", json!({}), "アカウントの閉鎖"),
+        ("/account/password", json!({ "new_password": "another word" }), "パスワードの変更"),
+        ("/delete_devices", json!({ "devices": ["A"] }), "複数の端末のサインアウトと削除"),
     ] {
         let asked = hanako.post(path, body).await;
         assert_eq!(asked.status, 401, "{}", asked.text);
