@@ -113,7 +113,7 @@ fn name(n: usize) -> String {
 }
 
 fn password(n: usize) -> String {
-    format!("朝の合言葉 {n}")
+    format!("毎朝の合言葉その{n}")
 }
 
 /// Has everybody sign in at a steady rate, and ask once what is new. Who is due while all doors are taken has waited since
