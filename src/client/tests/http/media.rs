@@ -555,8 +555,7 @@ async fn what_is_no_picture_is_kept_and_has_no_thumbnail() {
     let town = Town::new().await;
     let anna = town.user("anna").await;
     let webm = ("video/webm", "\u{1a}E\u{df}"); // C89
-    for (kind, body) in [webm, ("video/mp4", "mp4"), ("application/zip", "PK"), ("image/png", "\u{7f}broken")]
-    {
+    for (kind, body) in [webm, ("video/mp4", "mp4"), ("application/zip", "PK"), ("image/png", "\u{7f}bad")] {
         let id = upload(&town, &anna, "", kind, body.as_bytes()).await;
         get(&town, &anna, &thumbnail(&id, "width=32&height=32"), &[]).await.fails(400, "M_UNKNOWN");
         assert_eq!(&get(&town, &anna, &download(&id), &[]).await.body[..], body.as_bytes());
