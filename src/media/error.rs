@@ -72,6 +72,15 @@ pub enum Error {
         #[source]
         cause: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The store that keeps files is away, or refuses us; worth another try later.
+    #[error("a file could not be {doing} by the store that keeps files")]
+    Away {
+        /// What was to be done to it.
+        doing: &'static str,
+        /// Why it was not.
+        #[source]
+        cause: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// Others wrote the same rows at the same time, again and again.
     #[error("the rows changed under every attempt")]
     Contended,

@@ -1,8 +1,8 @@
-//! [`Files`]: the bytes of media, in a directory.
+//! [`Files`]: the bytes of media, in a directory or in a bucket of an S3-compatible store.
 //!
-//! A file comes in under a name of its own in `incoming`, where it is counted and hashed, and gets its place by a rename when
-//! it is whole. When [`Files::keep`] returns, content and names are on the
-//! disk, so the row that leads to them may be written. What a crash leaves in `incoming`, or at a place of which no row
+//! A file comes in under a name of its own in `incoming`, a directory in either case, where it is counted and hashed. When it is
+//! whole it gets its place: by a rename, or by being sent to the bucket part by part. When [`Files::keep`] returns, content and names are on the
+//! disk, or the bucket has acknowledged them, so the row that leads to them may be written. What a crash leaves in `incoming`, or at a place of which no row
 //! knows, is swept (`sweep`).
 //!
 //! A place is named by what the file holds and by chance: no name is ever used again, so whoever removes a file that
@@ -20,24 +20,33 @@ use std::{
 };
 
 use base::{ByteSize, Random, Timestamp};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, local::LocalFileSystem,
-    path::Path as Place,
+    GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, buffered::BufWriter,
+    local::LocalFileSystem, path::Path as Place,
 };
 use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::Semaphore,
     task::spawn_blocking,
 };
 
-use crate::{Error, tables, tables::hex};
+use crate::{
+    Error, S3Config, bucket,
+    tables::{self, hex},
+};
 
 /// Bytes that are read or written at a time.
 const PIECE: usize = 64 << 10;
 /// How much is written between two looks at the room that is left.
 const LOOK_EACH: u64 = 16 << 20;
+
+/// Parts in which larger files are sent to a bucket, in bytes (no store takes smaller ones), how many at a time, and how many files.
+const PART: usize = 6 << 20;
+const PARTS_AT_ONCE: usize = 2;
+const SENT_AT_ONCE: usize = 8;
 
 /// The bytes of a file, part by part.
 pub type Body = BoxStream<'static, io::Result<Bytes>>;
@@ -53,10 +62,16 @@ struct Inner {
     /// Whether what is acknowledged outlives a power cut.
     synced: bool,
     storage: Arc<dyn ObjectStore>,
-    /// Where the storage lies.
-    directory: PathBuf,
+    shelf: Shelf,
     random: Random,
-    shelves: Shelves,
+}
+
+/// Where the storage lies.
+enum Shelf {
+    /// In a directory.
+    Directory(PathBuf, Shelves),
+    /// In a bucket, to which so many files are sent at a time.
+    Bucket(Semaphore),
 }
 
 /// Settings of [`Files`].
@@ -68,29 +83,36 @@ pub struct FilesConfig {
     pub reserve: ByteSize,
     /// Whether files are on stable storage before they are acknowledged.
     pub synced: bool,
+    /// The bucket that files are kept in; else that directory. Files that come in lie in the directory in either case.
+    pub bucket: Option<S3Config>,
 }
 
 impl Files {
-    /// Keeps files in a directory, which is made if it is missing.
+    /// Keeps files in a directory, which is made if it is missing, or in a bucket, which is not asked yet.
     ///
     /// # Errors
     /// When it cannot be used.
     pub fn open(config: FilesConfig, random: &Random) -> Result<Self, Error> {
-        let files = config.directory.join("files");
-        make_directory(&files).map_err(|error| Error::file("kept", error))?;
-        let storage =
-            LocalFileSystem::new_with_prefix(&files).map_err(|error| Error::object("kept", error))?;
-        let FilesConfig { directory: root, reserve, synced } = config;
+        let FilesConfig { directory: root, reserve, synced, bucket } = config;
+        let (storage, shelf): (Arc<dyn ObjectStore>, Shelf) = match bucket {
+            Some(bucket) => (bucket::open(&bucket)?, Shelf::Bucket(Semaphore::new(SENT_AT_ONCE))),
+            None => {
+                let files = root.join("files");
+                make_directory(&files).map_err(|error| Error::file("kept", error))?;
+                let storage =
+                    LocalFileSystem::new_with_prefix(&files).map_err(|error| Error::object("kept", error))?;
+                (Arc::new(storage), Shelf::Directory(files, Shelves::default()))
+            }
+        };
         let incoming = root.join("incoming");
         make_directory(&incoming).map_err(|error| Error::file("kept", error))?;
         Ok(Self(Arc::new(Inner {
             incoming,
             reserve: reserve.as_u64(),
             synced,
-            storage: Arc::new(storage),
-            directory: files,
+            storage,
+            shelf,
             random: random.clone(),
-            shelves: Shelves::default(),
         })))
     }
 
@@ -129,6 +151,15 @@ impl Files {
         Ok(())
     }
 
+    /// What could not be done by the storage.
+    fn failed(&self, doing: &'static str, error: object_store::Error) -> Error {
+        match (&self.0.shelf, error) {
+            (_, object_store::Error::NotFound { path, .. }) => Error::FileGone(path),
+            (Shelf::Bucket(_), error) => Error::Away { doing, cause: Arc::new(error) },
+            (Shelf::Directory(..), error) => Error::object(doing, error),
+        }
+    }
+
     /// Gives a whole file its place; it is on stable storage when this returns.
     pub(crate) async fn keep(&self, whole: &Whole) -> Result<String, Error> {
         let name = hex(&whole.sha256);
@@ -139,16 +170,52 @@ impl Files {
 
     /// The same at this place, which must be one that was never used.
     pub(crate) async fn keep_at(&self, whole: &Whole, place: &str) -> Result<(), Error> {
-        let (from, to, synced) = (whole.part.0.clone(), self.0.directory.join(place), self.0.synced);
+        let (from, synced) = (whole.part.0.clone(), self.0.synced);
+        let to = match &self.0.shelf {
+            Shelf::Directory(directory, _) => directory.join(place),
+            Shelf::Bucket(turns) => {
+                // Each has some parts in memory.
+                let _turn = turns.acquire().await;
+                return self.send(&from, place).await;
+            }
+        };
         let this = self.clone();
         let moved = spawn_blocking(move || {
-            this.0.shelves.have(&to, synced)?;
+            if let Shelf::Directory(_, shelves) = &this.0.shelf {
+                shelves.have(&to, synced)?;
+            }
             put_in_place(&from, &to, synced)
         })
         .await;
         moved
             .unwrap_or_else(|error| Err(io::Error::other(error)))
             .map_err(|error| Error::file("written", error))
+    }
+
+    /// Sends a file to the bucket, in one piece where it is small, else part by part.
+    async fn send(&self, from: &Path, place: &str) -> Result<(), Error> {
+        let unread = |error| Error::file("read", error);
+        let mut file = tokio::fs::File::open(from).await.map_err(unread)?;
+        let storage = self.0.storage.clone();
+        let mut writer =
+            BufWriter::with_capacity(storage, Place::from(place), PART).with_max_concurrency(PARTS_AT_ONCE);
+        let written = async {
+            loop {
+                let mut piece = BytesMut::with_capacity(PIECE);
+                if file.read_buf(&mut piece).await.map_err(unread)? == 0 {
+                    return Ok(());
+                }
+                writer.put(piece.freeze()).await.map_err(|error| self.failed("written", error))?;
+            }
+        }
+        .await;
+        if written.is_err() {
+            // Where the store is away, it forgets the parts by its own rules.
+            writer.abort().await.ok();
+            return written;
+        }
+        // What fails here takes the parts back by itself; a writer that was shut down must not be asked to.
+        writer.shutdown().await.map_err(|error| Error::Away { doing: "written", cause: Arc::new(error) })
     }
 
     /// Reads a file, or a part of it that is not empty and lies within it.
@@ -159,7 +226,7 @@ impl Files {
         let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
         let place = Place::from(place);
         let found =
-            self.0.storage.get_opts(&place, options).await.map_err(|error| Error::object("read", error))?;
+            self.0.storage.get_opts(&place, options).await.map_err(|error| self.failed("read", error))?;
         let range = found.range.clone();
         Ok(match found.payload {
             GetResultPayload::File(mut file, _) => {
@@ -175,7 +242,7 @@ impl Files {
         match self.0.storage.head(&Place::from(place)).await {
             Ok(found) => Ok(found.size == size),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(Error::object("read", error)),
+            Err(error) => Err(self.failed("read", error)),
         }
     }
 
@@ -183,15 +250,16 @@ impl Files {
     pub(crate) async fn remove(&self, place: &str) -> Result<(), Error> {
         match self.0.storage.delete(&Place::from(place)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(Error::object("removed", error)),
+            Err(error) => Err(self.failed("removed", error)),
         }
     }
 
     /// The places of all files and since when they are there.
     pub(crate) fn list(&self) -> BoxStream<'static, Result<(String, Timestamp), Error>> {
         let listed = self.0.storage.list(None);
-        let found = listed.map(|found| {
-            let found = found.map_err(|error| Error::object("read", error))?;
+        let this = self.clone();
+        let found = listed.map(move |found| {
+            let found = found.map_err(|error| this.failed("read", error))?;
             let since = u64::try_from(found.last_modified.timestamp_millis()).unwrap_or_default();
             Ok((found.location.to_string(), Timestamp(since)))
         });

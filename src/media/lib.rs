@@ -7,6 +7,7 @@
 //! Reading order: [`Files`], [`Media`], `upload`, `download`, `thumbnails`, `remote`, `previews`, `sweep`.
 
 mod browse;
+mod bucket;
 mod config;
 mod download;
 mod elsewhere;
@@ -26,6 +27,7 @@ mod upload;
 mod verify;
 
 pub use browse::{Browse, NoBrowse, Page};
+pub use bucket::{S3Config, look_at_bucket};
 pub use config::Config;
 pub use download::{Asked, Opened};
 pub use elsewhere::{Elsewhere, FetchBounds, FetchError, Fetched, NoElsewhere};

@@ -410,6 +410,7 @@ impl From<media::Error> for ApiError {
             Error::Limited { limit, retry_after } => ApiError::over(limit, retry_after),
             Error::Invalid(why) => ApiError::invalid_param(why),
             Error::NoRoom(_) => ApiError::no_room(error),
+            Error::Away { .. } => ApiError::unavailable(error),
             Error::FileGone(_) | Error::Files { .. } => ApiError::internal(error),
             Error::Contended => ApiError::unavailable(error),
             Error::Store(cause) => cause.into(),

@@ -86,8 +86,12 @@ impl Place {
         let (clock, hand) = Clock::manual(1_800_000_000_000);
         let backend = Arc::new(MemoryBackend::default());
         let store = Store::open(backend, Default::default(), &tasks, &metrics).await.unwrap();
-        let files =
-            FilesConfig { directory: directory.path().to_owned(), reserve: ByteSize::mib(1), synced: false };
+        let files = FilesConfig {
+            directory: directory.path().to_owned(),
+            reserve: ByteSize::mib(1),
+            synced: false,
+            bucket: None,
+        };
         let authority = |name: &ruma::ServerName| Authority::new(name.to_owned(), "1", &[7; 32]).unwrap();
         let ours = [server_name!("a.test"), server_name!("b.test")].map(authority);
         let pages = Arc::new(Pages::default());

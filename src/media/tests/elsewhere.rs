@@ -36,7 +36,8 @@ impl Elsewhere for Peers {
 #[tokio::test]
 async fn a_server_that_never_answers_has_few_places_and_keeps_no_other_away() {
     let peers = Arc::new(Peers::default());
-    let files = FilesConfig { directory: PathBuf::new(), reserve: ByteSize::mib(1), synced: false };
+    let files =
+        FilesConfig { directory: PathBuf::new(), reserve: ByteSize::mib(1), synced: false, bucket: None };
     let place = Place::beside(peers.clone(), files).await.unwrap();
     let open = |server: &'static str, id: String| {
         let media = place.media.clone();

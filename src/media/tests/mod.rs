@@ -1,6 +1,7 @@
 //! The content repository over a store in memory and a directory.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bucket;
 mod elsewhere;
 
 use std::{
@@ -35,9 +36,14 @@ struct Place {
 
 impl Place {
     async fn new() -> Place {
-        Place::with(FilesConfig { directory: PathBuf::new(), reserve: ByteSize::mib(1), synced: true })
-            .await
-            .unwrap()
+        Place::with(FilesConfig {
+            directory: PathBuf::new(),
+            reserve: ByteSize::mib(1),
+            synced: true,
+            bucket: None,
+        })
+        .await
+        .unwrap()
     }
 
     async fn with(files: FilesConfig) -> Result<Place, Error> {
@@ -205,7 +211,12 @@ async fn ids_that_waited_in_vain_are_forgotten_and_count_no_more() {
 
 #[tokio::test]
 async fn a_disk_with_too_little_room_takes_nothing_and_is_read() {
-    let full = FilesConfig { directory: PathBuf::new(), reserve: ByteSize::bytes(u64::MAX), synced: false };
+    let full = FilesConfig {
+        directory: PathBuf::new(),
+        reserve: ByteSize::bytes(u64::MAX),
+        synced: false,
+        bucket: None,
+    };
     let place = Place::with(full).await.unwrap();
     assert!(matches!(place.media.upload(anna(), About::default()).await, Err(Error::NoRoom(_))));
     assert!(matches!(place.read("nothing").await, Err(Error::NotFound)));

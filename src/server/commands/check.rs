@@ -34,6 +34,9 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
         problems.extend(contents.into_iter().flatten().map(|error| format!("{error:#}")));
     }
     problems.extend(wrong_with_data(&config).await);
+    if problems.is_empty() {
+        problems.extend(wrong_with_bucket(&config).await);
+    }
     if Running::find(&config).await.is_none() {
         problems.extend(ports_in_use(&config));
     }
@@ -68,6 +71,21 @@ fn wrong_with_network(config: &Config) -> anyhow::Result<()> {
     let network = config.federation_config()?.network;
     let opened = Network::open(&network, &Clock::system(), &Random::os(), &Metrics::new());
     opened.map(|_| ()).map_err(|error| anyhow!(causes::of_network(&error)))
+}
+
+/// Whether the bucket of media is there and takes files.
+async fn wrong_with_bucket(config: &Config) -> Option<String> {
+    let bucket = match config.bucket() {
+        Ok(bucket) => bucket?,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    let error = media::look_at_bucket(&bucket).await.err()?;
+    let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    Some(tr!(
+        "メディアのバケット {bucket} を使えません: {cause}",
+        "the bucket {bucket} of media cannot be used: {cause}",
+        bucket = bucket.bucket
+    ))
 }
 
 /// Whether the data are there and can be written; of a database, whether it is there and has been begun.

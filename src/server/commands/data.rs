@@ -242,7 +242,8 @@ pub(crate) async fn verify(args: &ConfigArg) -> anyhow::Result<ExitCode> {
 
 pub(crate) async fn verify_here(config: &Config) -> anyhow::Result<Findings> {
     // Nothing is made where it is missing: then all its files are, too.
-    let there = config.media_directory().is_some_and(|directory| directory.is_dir());
+    let there =
+        config.media.s3.is_some() || config.media_directory().is_some_and(|directory| directory.is_dir());
     over_store(config, async |store| {
         let opened = if there { Some(media::open(config, &Random::os())?) } else { None };
         let files = opened.as_ref().map(|opened| &opened.files);

@@ -357,6 +357,14 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             ),
         );
     }
+    if let Some(bucket) = &config.media.s3
+        && !(bucket.endpoint.starts_with("https://") || bucket.endpoint.starts_with("http://"))
+    {
+        found.wrong(
+            "media.s3.endpoint".into(),
+            tr!("https:// で始まる URL が必要です", "a URL with https:// is needed"),
+        );
+    }
     if config.presence.largest_room < 2 {
         found.wrong(
             "presence.largest_room".into(),

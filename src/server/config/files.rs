@@ -7,7 +7,7 @@ use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
-    /// registrations of application services, what we show identity providers.
+    /// registrations of application services, what we show identity providers, keys of buckets.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for authority in &self.authorities {
@@ -21,6 +21,7 @@ impl Config {
                 authority.upstream.as_ref().and_then(|upstream| upstream.client_secret_file.as_ref());
             files.extend(secret.map(|file| self.path(file)));
         }
+        files.extend(self.media.s3.iter().map(|bucket| self.path(&bucket.secret_file)));
         files.extend(self.store.url_file.iter().map(|file| self.path(file)));
         files
     }
@@ -50,6 +51,8 @@ impl Config {
             files.extend(ca.map(|file| self.path(file)));
         }
         files.extend(self.upstream_ca_files());
+        let ca = self.media.s3.iter().filter_map(|bucket| bucket.ca_file.as_ref());
+        files.extend(ca.map(|file| self.path(file)));
         files.extend(self.federation.ca_files.iter().map(|file| self.path(file)));
         let reason = |file: PathBuf| {
             let error = std::fs::File::open(&file).err()?;

@@ -3,6 +3,7 @@
 //! What each key means to an operator stands in the reference, `conf/yakuba.toml`; a test holds the
 //! two together. Paths are taken from the directory of the file.
 
+mod bucket;
 mod check;
 mod contacts;
 mod convert;
@@ -20,6 +21,7 @@ use base::config::Problem;
 
 use crate::{causes, hosts, texts::tr};
 
+pub use self::bucket::BucketConfig;
 pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };

@@ -7,7 +7,7 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
-use super::{Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig, rates};
+use super::{BucketConfig, Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig, rates};
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -540,6 +540,9 @@ pub struct MediaSettings {
     pub reserve: ByteSize,
     /// Whether files are given to whoever knows their ids, without an access token.
     pub unauthenticated: bool,
+    /// The bucket that files are kept in, in place of the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<BucketConfig>,
     /// Pages that users link to.
     pub previews: Previews,
 }
@@ -555,6 +558,7 @@ impl Default for MediaSettings {
             kept_by_authority: ByteSize::bytes(0),
             reserve: ByteSize::mib(256),
             unauthenticated: false,
+            s3: None,
             previews: Previews::default(),
         }
     }

@@ -223,8 +223,12 @@ impl Town {
             |name: OwnedServerName| Authority::generate(name, "1", &mut |seed| random.fill(seed)).unwrap();
         let authorities = Arc::new(Authorities::new(names.clone().map(authority)));
         let directory = tempfile::tempdir().unwrap();
-        let files =
-            FilesConfig { directory: directory.path().to_owned(), reserve: ByteSize::mib(1), synced: false };
+        let files = FilesConfig {
+            directory: directory.path().to_owned(),
+            reserve: ByteSize::mib(1),
+            synced: false,
+            bucket: None,
+        };
         let media = Media::open(media::Parts {
             store: store.clone(),
             files: Files::open(files, &random).unwrap(),
