@@ -221,7 +221,8 @@ impl Accounts {
             return Ok((row, agreed));
         }
         let session = self.keep_interactive(settled, &[]).await?;
-        let mut info = UiaaInfo::new(STAGES.map(|stage| AuthFlow::new(vec![AuthType::from(stage)])).to_vec());
+        // By its former name it is offered where this is written.
+        let mut info = UiaaInfo::new(vec![AuthFlow::new(vec![AuthType::from(STAGES[0])])]);
         let to = json!({ "url": page_to_agree(page) });
         let params = json!({ STAGES[0]: to, STAGES[1]: to });
         info.params = RawValue::from_string(params.to_string()).ok();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use ruma::api::client::uiaa::UiaaInfo;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tracing::{debug, error};
 
 use crate::{Response, json::json_body};
@@ -129,7 +129,10 @@ impl ApiError {
     pub fn interactive(info: &UiaaInfo) -> ApiError {
         let mut error = ApiError::new(StatusCode::UNAUTHORIZED, "", "");
         match serde_json::to_value(info) {
-            Ok(Value::Object(object)) => error.0.more = object,
+            Ok(Value::Object(mut object)) => {
+                offer_by_former_name(&mut object);
+                error.0.more = object;
+            }
             Ok(_) => return ApiError::internal("user-interactive authentication has no object"),
             Err(cause) => return ApiError::internal(cause),
         }
@@ -299,3 +302,12 @@ impl fmt::Display for ApiError {
 }
 
 impl StdError for ApiError {}
+
+/// Offers the stage `m.oauth` by the name that it had in MSC4312 as well, for clients that know that alone: ruma writes
+/// both names as the later one.
+fn offer_by_former_name(info: &mut Map<String, Value>) {
+    let Some(Value::Array(flows)) = info.get_mut("flows") else { return };
+    if flows.iter().any(|flow| flow["stages"] == json!(["m.oauth"])) {
+        flows.push(json!({ "stages": ["org.matrix.cross_signing_reset"] }));
+    }
+}

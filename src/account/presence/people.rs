@@ -326,6 +326,8 @@ impl People {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use base::Clock;
     use ruma::{device_id, user_id};
 
