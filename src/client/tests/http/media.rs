@@ -378,6 +378,7 @@ async fn an_id_that_was_made_first_gets_its_file_once_from_its_owner() {
     let (waited, put_first) = futures_util::future::join(waits, put(&anna, &id)).await;
     assert_eq!((put_first.status, waited.status, &waited.body[..]), (200, 200, &b"png"[..]));
     put(&anna, &id).await.fails(409, "M_CANNOT_OVERWRITE_MEDIA");
+    let late = make().await;
     // C94: and so is who waits in vain, when his time is over.
     let path = format!("{}?timeout_ms=10000", download(&make().await));
     let sleepers = hand.sleepers();
@@ -394,7 +395,6 @@ async fn an_id_that_was_made_first_gets_its_file_once_from_its_owner() {
     hand.advance(Duration::from_millis(100));
     waits.await.fails(504, "M_NOT_YET_UPLOADED");
 
-    let late = make().await;
     hand.advance(Duration::from_secs(24 * 60 * 60 + 1));
     put(&anna, &late).await.fails(404, "M_NOT_FOUND");
     get(&town, &bert, &format!("{}?timeout_ms=0", download(&late)), &[]).await.fails(404, "M_NOT_FOUND");
