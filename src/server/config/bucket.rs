@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
-
 /// A bucket of an S3-compatible store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,25 +36,4 @@ fn usual_region() -> String {
 
 const fn yes() -> bool {
     true
-}
-
-impl Config {
-    /// The bucket that files are kept in, with its key read from its file.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn bucket(&self) -> anyhow::Result<Option<media::S3Config>> {
-        let Some(bucket) = &self.media.s3 else { return Ok(None) };
-        let ca = bucket.ca_file.as_deref().map(|file| self.secret(file)).transpose()?;
-        Ok(Some(media::S3Config {
-            endpoint: bucket.endpoint.clone(),
-            region: bucket.region.clone(),
-            bucket: bucket.bucket.clone(),
-            prefix: bucket.prefix.clone(),
-            path_style: bucket.path_style,
-            key_id: bucket.key_id.clone(),
-            secret: self.secret(&bucket.secret_file)?,
-            ca: ca.map(String::into_bytes),
-        }))
-    }
 }
