@@ -12,13 +12,14 @@ async fn room(owner: &User, guest_access: &str) -> OwnedRoomId {
 }
 
 async fn join(guest: &User, room: &RoomId) -> (StatusCode, Value) {
-    let (status, text) = guest.ask(Method::POST, &format!("/rooms/{room}/join"), Some(&json!({}))).await;
+    let (status, text) =
+        guest.ask(Method::POST, &format!("/_matrix/client/v3/rooms/{room}/join"), Some(&json!({}))).await;
     (status, serde_json::from_str(&text).unwrap())
 }
 
 /// Waits until the room's own server sees this membership.
 async fn until(owner: &User, room: &RoomId, user: &User, membership: &str) {
-    let path = format!("/rooms/{room}/state/m.room.member/{}", user.id());
+    let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/{}", user.id());
     loop {
         let (_, text) = owner.ask(Method::GET, &path, None).await;
         let content: Value = serde_json::from_str(&text).unwrap();
