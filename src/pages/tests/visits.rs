@@ -54,10 +54,16 @@ async fn what_is_shown_is_escaped_framed_by_nobody_and_loads_nothing_of_others()
     assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
     assert_eq!((shown.header("cache-control"), shown.header("x-frame-options")), ("no-store", "DENY"));
     assert!(!shown.text.contains("http://") && !shown.text.contains("https://"), "{}", shown.text);
-    let path = shown.text.split("href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let look = town.open(&path, &[]).await;
-    assert_eq!((look.status, look.header("content-type")), (200, "text/css; charset=utf-8"));
-    assert!(!look.text.contains("url(") && !look.text.contains("@import"));
+    // The icon and the look.
+    let paths = shown.text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let mut kinds = Vec::new();
+    for path in paths.take(2) {
+        let part = town.open(path, &[]).await;
+        assert_eq!(part.status, 200, "{path}");
+        assert!(!part.text.contains("url(") && !part.text.contains("@import"));
+        kinds.push(part.header("content-type").to_owned());
+    }
+    assert_eq!(kinds, ["image/svg+xml", "text/css; charset=utf-8"]);
 }
 
 #[tokio::test]

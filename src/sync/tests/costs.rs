@@ -321,8 +321,8 @@ async fn what_moved_too_long_ago_to_be_known_in_its_order_is_told_all_the_same()
 async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
     let mut busy = in_rooms(3).await;
     let watched = |busy: &Busy| busy.town.store.watched();
-    // The last is of the engine, which waits for rooms that lack members.
-    let topics = 2 * 3 + 5 + 1;
+    // The last two are of the engine, which waits for rooms that lack members, and of those who see guests out.
+    let topics = 2 * 3 + 5 + 2;
     assert_eq!(watched(&busy), topics);
     let sleepers = busy.town.clock.sleepers();
     let waiting: Vec<_> = ["DESKTOP", "TABLET"]
