@@ -159,6 +159,11 @@ impl Invitees for AsTheySay {
         Ok(rules.verdict(inviter) != InviteVerdict::Block)
     }
 
+    async fn is_closed(&self, user: &UserId) -> Result<bool, room::Error> {
+        let account = self.0.get(&tables::USERS, user.as_str()).await.map_err(room::Error::Store)?;
+        Ok(account.is_some_and(|account| account.deactivated))
+    }
+
     async fn is_guest(&self, user: &UserId) -> Result<bool, room::Error> {
         let guest = self.0.get(&tables::GUESTS, &tables::guest_key(user)).await;
         Ok(guest.map_err(room::Error::Store)?.is_some())

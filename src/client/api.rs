@@ -19,7 +19,7 @@ use search::Search;
 use serde::Serialize;
 use web::{ApiError, TokenError, User};
 
-use crate::{Elsewhere, hierarchy::Walks, large::Making};
+use crate::{Elsewhere, hierarchy::Walks, large::Making, told::Summaries};
 
 /// Settings of the client interface.
 #[derive(Clone, Debug)]
@@ -97,6 +97,8 @@ pub struct ClientApi {
     pub(crate) making: Making,
     /// Walks through spaces that have a next page.
     pub(crate) walks: Walks,
+    /// What others told of rooms a moment ago.
+    pub(crate) summaries: Summaries,
 }
 
 impl ClientApi {
@@ -130,6 +132,7 @@ impl ClientApi {
             config,
             making: Making::default(),
             walks: Walks::default(),
+            summaries: Summaries::default(),
         }
     }
 

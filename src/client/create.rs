@@ -71,6 +71,9 @@ async fn wishes(
         None if request.visibility == Visibility::Public => Preset::PublicChat,
         None => Preset::PrivateChat,
     };
+    if !matches!(request.visibility, Visibility::Public | Visibility::Private) {
+        return Err(ApiError::invalid_param("`visibility` is `public` or `private`"));
+    }
     let alias = match &request.room_alias_name {
         Some(localpart) => Some(alias_of(creator, localpart)?),
         None => None,

@@ -19,7 +19,7 @@ use base::Instant;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use room::read::space::{Looker, RoomSummary, SpaceAnswer, SpaceChild};
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::debug;
@@ -348,7 +348,10 @@ impl Walk {
         }
         page.questions -= wanted.len();
         let (user, suggested_only) = (&*self.start.user, self.start.suggested_only);
-        let answers = join_all(wanted.iter().map(|wanted| describe(api, user, suggested_only, wanted))).await;
+        let answers = join_all(
+            wanted.iter().map(|wanted| describe(api, user, suggested_only, &wanted.room_id, &wanted.via)),
+        )
+        .await;
         for (place, (wanted, answer)) in wanted.into_iter().zip(answers).enumerate() {
             let space = MAX_TOLD_BYTES.saturating_sub(self.bytes());
             let answered = answer.map(|answer| Answered::new(answer, suggested_only, space));
@@ -436,21 +439,23 @@ fn written(mut shown: RoomSummary, children: Vec<SpaceChild>) -> Result<Box<RawV
     serde_json::value::to_raw_value(&shown).map_err(ApiError::internal)
 }
 
-/// What other servers tell of a room, and of its children.
-async fn describe(
+/// What other servers tell of a room, and of its children: a few are asked, one after the other, for a few seconds
+/// each.
+pub(crate) async fn describe(
     api: &ClientApi,
     user: &UserId,
     suggested_only: bool,
-    wanted: &Ahead,
+    room_id: &RoomId,
+    via: &[OwnedServerName],
 ) -> Option<SpaceAnswer> {
-    let (from, room_id) = (user.server_name(), &wanted.room_id);
-    for server in wanted.via.iter().filter(|server| !api.authorities.is_ours(server)).take(MAX_SERVERS) {
+    let from = user.server_name();
+    for server in via.iter().filter(|server| !api.authorities.is_ours(server)).take(MAX_SERVERS) {
         if api.rooms.policy().look_up(Some(user), server).is_err() {
             continue;
         }
         let question = api.elsewhere.space(from, server, room_id, suggested_only);
         match api.clock.timeout(MAX_ANSWERING, question).await {
-            Ok(Ok(answer)) if answer.room.room_id == *room_id => return Some(answer),
+            Ok(Ok(answer)) if answer.room.room_id == room_id => return Some(answer),
             Ok(Ok(_)) => debug!(%room_id, destination = %server, "another room was described"),
             Ok(Err(error)) => debug!(%room_id, destination = %server, %error, "a room was not described"),
             Err(_) => debug!(%room_id, destination = %server, "a room was not described in time"),
@@ -547,7 +552,6 @@ impl Walks {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use base::Clock;
-    use ruma::RoomId;
     use serde_json::json;
 
     use super::*;

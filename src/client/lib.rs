@@ -55,6 +55,7 @@ mod summary;
 mod tags;
 mod threads;
 mod to_device;
+mod told;
 mod upgrade;
 mod user_directory;
 

@@ -24,9 +24,6 @@ use web::{
     StreamCall, User, header, json_response,
 };
 
-/// How long is waited for a file that is still to come, if the client does not say.
-const USUAL_WAIT_MS: u64 = 20_000;
-
 /// A browser keeps a file for so long without asking again, in seconds. What an id leads to never changes, but may be
 /// withheld.
 const CACHED: &str = "private, max-age=86400, immutable";
@@ -179,7 +176,7 @@ async fn give<C>(
     let server: OwnedServerName = call.args.get(0)?;
     let id: String = call.args.get(1)?;
     let name: String = call.args.get(2)?;
-    let wait = Duration::from_millis(call.query::<Query>()?.timeout_ms.unwrap_or(USUAL_WAIT_MS));
+    let wait = call.query::<Query>()?.timeout_ms.map(Duration::from_millis);
     let from = fetches.then(|| call.face.server_name());
     let mut opened = api.media.open_file(Asked { reader, server: &server, id: &id, wait, from }).await?;
     if !name.is_empty() {
@@ -248,7 +245,7 @@ async fn give_thumbnail<C>(
         _ => return Err(ApiError::invalid_param("method is crop or scale")),
     };
     let wanted = Wanted { width, height, method, animated };
-    let wait = Duration::from_millis(timeout_ms.unwrap_or(USUAL_WAIT_MS));
+    let wait = timeout_ms.map(Duration::from_millis);
     let from = fetches.then(|| call.face.server_name());
     let asked = Asked { reader, server: &server, id: &id, wait, from };
     let opened = api.media.thumbnail(asked, wanted).await?;

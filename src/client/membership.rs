@@ -88,10 +88,14 @@ async fn join(
     let named: OwnedRoomOrAliasId = call.args.get(0)?;
     let is_found_here =
         named.server_name().is_none_or(|server| named.is_room_id() || api.authorities.is_ours(server));
-    let costs_nothing = is_found_here && api.rooms.is_joined(user, &room_id).await?;
+    let was_in = api.rooms.is_joined(user, &room_id).await?;
+    let costs_nothing = is_found_here && was_in;
 
     api.engine.join(user, &room_id, &via, joining).await?;
-    api.accounts.carry_over_from_predecessor(user, &room_id).await;
+    if !was_in {
+        // Who asks again may have other settings by now.
+        api.accounts.carry_over_from_predecessor(user, &room_id).await;
+    }
 
     let answer = json_response(StatusCode::OK, &json!({ "room_id": room_id }));
     Ok(if costs_nothing { costless(answer) } else { answer })
@@ -105,15 +109,16 @@ async fn take_up_invite(
     signed: Value,
 ) -> Result<(), ApiError> {
     #[derive(Deserialize)]
+    #[expect(dead_code, reason = "what has to be there")]
     struct Signed {
         sender: OwnedUserId,
         mxid: OwnedUserId,
         token: String,
-        signatures: Value,
+        signatures: Map<String, Value>,
     }
-    let Signed { sender, mxid, token, signatures } =
-        serde_json::from_value(signed).map_err(|error| ApiError::bad_json(error.to_string()))?;
-    let signed = json!({ "mxid": mxid, "token": token, "signatures": signatures });
+    let Signed { sender, .. } =
+        Signed::deserialize(&signed).map_err(|error| ApiError::bad_json(error.to_string()))?;
+    // The identity server signed all of it: what went missing here would make the signature a wrong one.
     let signed = serde_json::value::to_raw_value(&signed).map_err(ApiError::internal)?;
     let (room_id, target) = (room_id.to_owned(), user.to_owned());
     let invite = ThirdPartyInvite { room_id, sender, target, display_name: None, signed };

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use room::read::{event::membership_named, members::MemberFilter, token::Token, view::Look};
+use room::{
+    read::{event::membership_named, members::MemberFilter, token::Token, view::Look},
+    tables::Membership,
+};
 use ruma::{OwnedRoomId, serde::Raw};
 use serde::Deserialize;
 use web::{ApiError, RawCall, Response, StatusCode, User, json_response};
@@ -69,8 +72,8 @@ pub(crate) async fn members(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
     let query: MembersQuery = call.query()?;
     let at = query.at.as_deref().map(parse_token).transpose()?;
     let filter = MemberFilter {
-        membership: query.membership.as_deref().and_then(membership_named),
-        not_membership: query.not_membership.as_deref().and_then(membership_named),
+        membership: query.membership.as_deref().map(parse_membership).transpose()?,
+        not_membership: query.not_membership.as_deref().map(parse_membership).transpose()?,
     };
     let list = api.rooms.member_list(&viewer(&call.caller), &room_id, at, filter).await.map_err(hide_room)?;
     large::answer(api, list, Telling::Chunk).await
@@ -81,6 +84,10 @@ struct MembersQuery {
     at: Option<String>,
     membership: Option<String>,
     not_membership: Option<String>,
+}
+
+fn parse_membership(name: &str) -> Result<Membership, ApiError> {
+    membership_named(name).ok_or_else(|| ApiError::invalid_param(format!("There is no membership `{name}`")))
 }
 
 /// A place in a timeline, as this server writes it.

@@ -32,6 +32,9 @@ pub(crate) async fn upgrade(
     let invitees = to_invite.iter().cloned().zip(profiles);
     let invitees = invitees.map(|(user_id, profile)| Invitee { user_id, profile }).collect();
     api.engine.invite_many(user, &room_id, invitees).await;
-    api.accounts.carry_over(user, &old_room, &room_id).await?;
+    if let Err(error) = api.accounts.carry_over(user, &old_room, &room_id).await {
+        // The room is replaced, whatever becomes of what is only his.
+        tracing::warn!(user_id = %user, %room_id, %error, "settings of the old room were not carried over");
+    }
     Ok(upgrade_room::v3::Response::new(room_id))
 }

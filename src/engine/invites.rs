@@ -87,13 +87,16 @@ impl Engine {
         self.0.invitees.get_or_init(|| invitees);
     }
 
-    /// Refuses where the user is one of ours and takes no invites of that one.
+    /// Refuses where the user is one of ours, and takes no invites of that one or has closed his account.
     pub(crate) async fn must_take_invite(&self, target: &UserId, inviter: &UserId) -> Result<(), Error> {
-        match self.0.invitees.get() {
-            Some(invitees) if self.is_local(target) && !invitees.takes_invites(target, inviter).await? => {
-                Err(Error::InviteBlocked(target.to_owned()))
-            }
-            _ => Ok(()),
+        let Some(invitees) = self.0.invitees.get().filter(|_| self.is_local(target)) else { return Ok(()) };
+        if invitees.is_closed(target).await? {
+            // As other servers hear it of us.
+            return Err(Error::NotAllowed("There is no such user to invite".to_owned()));
+        }
+        match invitees.takes_invites(target, inviter).await? {
+            true => Ok(()),
+            false => Err(Error::InviteBlocked(target.to_owned())),
         }
     }
 

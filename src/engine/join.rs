@@ -98,8 +98,11 @@ impl Engine {
     }
 
     /// Whom to ask for help: those named, and who invited us; where none is named, also the room's creator and
-    /// who was in it.
-    pub(crate) async fn helpers(
+    /// who was in it. None of them is ours, and there are at most 50.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Inconsistent`].
+    pub async fn helpers(
         &self,
         user: &UserId,
         room_id: &RoomId,

@@ -14,6 +14,7 @@
 //! No HTTP here, and no network: other servers are reached through the [`Remote`] port.
 
 mod aliases;
+mod annotations;
 mod as_of;
 mod canonical_alias;
 mod change;

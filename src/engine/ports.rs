@@ -18,6 +18,11 @@ pub trait Invitees: Send + Sync {
     /// it, takes it.
     async fn takes_invites(&self, target: &UserId, inviter: &UserId) -> Result<bool, room::Error>;
 
+    /// Whether this user of ours has closed his account: nobody is there who could take an invite.
+    async fn is_closed(&self, _user: &UserId) -> Result<bool, room::Error> {
+        Ok(false)
+    }
+
     /// Whether this user of ours is a guest, who comes into no room that takes none.
     async fn is_guest(&self, _user: &UserId) -> Result<bool, room::Error> {
         Ok(false)

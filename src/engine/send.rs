@@ -17,7 +17,9 @@ use ruma::{
 use store::CommitError;
 
 use crate::{
-    Engine, canonical_alias,
+    Engine,
+    annotations::Annotation,
+    canonical_alias,
     head::Landing,
     pipeline::{Sending, Stage, name},
     profile::GRANTING,
@@ -34,7 +36,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::Denied`], [`Error::NoRoom`], [`Error::NotOurs`],
-    /// [`Error::Format`]; [`Error::BadAlias`], [`Error::BadThread`]; [`Error::Invalid`] for what no room can accept; [`Error::NoEvent`] for a redaction
+    /// [`Error::Format`]; [`Error::BadAlias`], [`Error::BadThread`],
+    /// [`Error::DuplicateAnnotation`]; [`Error::Invalid`] for what no room can accept; [`Error::NoEvent`] for a redaction
     /// of an event we lack, by one who may redact his own events only.
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
@@ -161,6 +164,15 @@ impl Engine {
     ) -> Result<OwnedEventId, Error> {
         let room = self.rooms().get_room(room_id).await?;
         let key = txn.map(|txn| txn.key(room.serial, draft));
+        let annotation = Annotation::of_draft(draft);
+        let mut looked = None;
+        if let Some(annotation) = &annotation {
+            looked =
+                match annotation.refuse_same((self.rooms(), self.store()), room.serial, draft, None).await {
+                    Ok(looked) => looked,
+                    Err(error) => return self.answer_without_event(key.as_ref(), Err(error)).await,
+                };
+        }
         let mut attempts = Attempts::default();
         loop {
             let mut guard = self.lock(&room).await?;
@@ -189,6 +201,21 @@ impl Engine {
             {
                 attempts.again(self.rooms()).await?;
                 continue;
+            }
+
+            if let Some(annotation) = &annotation {
+                let is_on_its_way = annotation.is_among(draft, guard.live()?.fresh.events());
+                if is_on_its_way && guard.land(self).await.is_err() {
+                    attempts.again(self.rooms()).await?;
+                    continue;
+                }
+                looked = match annotation
+                    .refuse_same((self.rooms(), self.store()), room.serial, draft, looked)
+                    .await
+                {
+                    Ok(looked) => looked,
+                    Err(error) => return self.answer_without_event(key.as_ref(), Err(error)).await,
+                };
             }
 
             if draft.state_key.is_none() {

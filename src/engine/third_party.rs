@@ -32,7 +32,7 @@ pub struct ThirdPartyInvite {
     pub target: OwnedUserId,
     /// What the inviter's client called the invited one; as the room's event has it, if nothing is said.
     pub display_name: Option<String>,
-    /// The proof: `mxid`, `token` and `signatures`.
+    /// The proof, as the identity server signed it: `mxid`, `token`, `sender` of most, and `signatures` over all of it.
     pub signed: Box<RawValue>,
 }
 

@@ -14,6 +14,11 @@ use crate::{
 /// Nobody is made to wait longer for an upload, whatever he asks for.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// How long is waited for a file of ours that is still to come, if nobody says how long.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid>
+pub(crate) const USUAL_WAIT: Duration = Duration::from_secs(20);
+
 /// Longest id of a file.
 const LONGEST_ID: usize = 255;
 
@@ -69,8 +74,9 @@ pub struct Asked<'a> {
     pub server: &'a ServerName,
     /// Its media id.
     pub id: &'a str,
-    /// How long is waited for one that is still to come, a minute at most.
-    pub wait: Duration,
+    /// How long is waited for one that is still to come, a minute at most. Where nothing is said, 20 seconds for
+    /// one of ours, and as long as the other server itself waits for one of another.
+    pub wait: Option<Duration>,
     /// In whose name, of ours, another server is asked for its own; none: it is not.
     pub from: Option<&'a ServerName>,
 }
@@ -87,8 +93,10 @@ impl Media {
             return Err(Error::NotFound);
         }
         let row = match from {
-            _ if self.is_ours(server) => self.wait_for(server, id, wait.min(LONGEST_WAIT)).await?,
-            Some(from) => self.remote(from, server, id).await?,
+            _ if self.is_ours(server) => {
+                self.wait_for(server, id, wait.unwrap_or(USUAL_WAIT).min(LONGEST_WAIT)).await?
+            }
+            Some(from) => self.remote(from, server, id, wait.map(|wait| wait.min(LONGEST_WAIT))).await?,
             None => return Err(Error::NotFound),
         };
         self.opened(reader, server, row).await

@@ -29,8 +29,18 @@ const MOST: usize = 512;
 /// Of one server so many at a time: one that never comes to an end keeps no other's files away.
 const OF_ONE_AT_ONCE: usize = 4;
 
-type Outcome = Option<Result<(), FetchError>>;
-type Fetches = HashMap<(OwnedServerName, String), watch::Receiver<Outcome>>;
+type Fetches = HashMap<(OwnedServerName, String), watch::Receiver<Stage>>;
+
+/// How far a fetch has come.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// Nothing has come yet.
+    Asked,
+    /// The file is coming.
+    Coming,
+    /// It came to an end.
+    Ended(Result<(), FetchError>),
+}
 
 /// What is being fetched.
 pub(crate) struct Fetching {
@@ -73,22 +83,31 @@ impl Drop for Entry {
 }
 
 impl Media {
-    /// The row of another server's file, which is fetched in the name of `from` if it is not here.
+    /// The row of another server's file, which is fetched in the name of `from` if it is not here. Where `wait` is said,
+    /// the file has to begin to come within it.
     pub(crate) async fn remote(
         &self,
         from: &ServerName,
         server: &ServerName,
         id: &str,
+        wait: Option<Duration>,
     ) -> Result<MediaRow, Error> {
         if let Some(row) = self.find_copy(server, id).await? {
             return Ok(row);
         }
-        let mut outcome = self.fetch(from, server, id)?;
-        // The task outlives whoever asked first.
-        let ended = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone().unwrap_or(Ok(())));
+        // The task outlives whoever asked first, and whoever does not wait so long.
+        let mut stage = self.fetch(from, server, id)?;
+        if let Some(wait) = wait {
+            let begun = stage.wait_for(|stage| !matches!(stage, Stage::Asked));
+            if self.inner.clock.timeout(wait, begun).await.is_err() {
+                return Err(Error::NotYetUploaded);
+            }
+        }
+        let ended = stage.wait_for(|stage| matches!(stage, Stage::Ended(_))).await;
+        let ended = ended.map(|stage| stage.clone());
         match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Stage::Ended(Err(error))) => return Err(error.into()),
+            Ok(_) => {}
             Err(_) => return Err(Error::Elsewhere("the fetch was given up".to_owned())),
         }
         self.inner.store.get(&tables::MEDIA, &(server.as_str(), id)).await?.ok_or(Error::NotFound)
@@ -140,18 +159,18 @@ impl Media {
         from: &ServerName,
         server: &ServerName,
         id: &str,
-    ) -> Result<watch::Receiver<Outcome>, Error> {
+    ) -> Result<watch::Receiver<Stage>, Error> {
         let fetching = &self.inner.fetching;
         let key = (server.to_owned(), id.to_owned());
         let mut under_way = fetching.under_way.lock();
-        if let Some(outcome) = under_way.get(&key) {
-            return Ok(outcome.clone());
+        if let Some(stage) = under_way.get(&key) {
+            return Ok(stage.clone());
         }
         if under_way.len() >= MOST {
             return Err(Error::Limited { limit: "remote_media", retry_after: Duration::from_secs(5) });
         }
-        let (told, outcome) = watch::channel(None);
-        under_way.insert(key.clone(), outcome.clone());
+        let (told, stage) = watch::channel(Stage::Asked);
+        under_way.insert(key.clone(), stage.clone());
         drop(under_way);
 
         let (media, from) = (self.clone(), from.to_owned());
@@ -163,23 +182,30 @@ impl Media {
                 let of_server = media.inner.fetching.places_of(server);
                 let _place_of_server = of_server.acquire().await.ok();
                 let _place = media.inner.fetching.places.acquire().await.ok();
-                media.fetch_now(&from, server, id).await
+                media.fetch_now(&from, server, id, &told).await
             });
             let late = |_| Err(FetchError::Failed("it took too long".to_owned()));
             let outcome = fetched.await.unwrap_or_else(late);
             if let Err(error) = &outcome {
                 debug!(%server, %error, "another server's media was not fetched");
             }
-            told.send_replace(Some(outcome));
+            told.send_replace(Stage::Ended(outcome));
         });
-        Ok(outcome)
+        Ok(stage)
     }
 
-    async fn fetch_now(&self, from: &ServerName, server: &ServerName, id: &str) -> Result<(), FetchError> {
+    async fn fetch_now(
+        &self,
+        from: &ServerName,
+        server: &ServerName,
+        id: &str,
+        told: &watch::Sender<Stage>,
+    ) -> Result<(), FetchError> {
         let inner = &self.inner;
         let limit = inner.config.largest_remote;
         let bounds = FetchBounds { deadline: inner.config.remote_time, size: limit };
         let mut fetched = inner.fetching.elsewhere.fetch(from, server, id, bounds).await?;
+        told.send_replace(Stage::Coming);
         let mut incoming = inner.files.receive(limit).await.map_err(failed)?;
         while let Some(part) = fetched.body.next().await {
             let part = part.map_err(|error| FetchError::Failed(error.to_string()))?;

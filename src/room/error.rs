@@ -73,6 +73,9 @@ pub enum Error {
     /// A thread was to begin with an event that relates to another one.
     #[error("a thread cannot begin with an event that relates to another one")]
     BadThread,
+    /// The sender has said the same of the same event before.
+    #[error("the event was annotated so by the same sender before")]
+    DuplicateAnnotation,
     /// A restricted join that we cannot decide: we are not in the rooms that it depends on.
     #[error("this server cannot tell whether the join is allowed")]
     UnableToAuthoriseJoin,

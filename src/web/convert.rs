@@ -143,6 +143,9 @@ impl From<room::Error> for ApiError {
             Error::BadThread => {
                 ApiError::bad_request("A thread cannot begin with an event that relates to another one")
             }
+            Error::DuplicateAnnotation => {
+                bad("M_DUPLICATE_ANNOTATION", "You have said the same of this event before".to_owned())
+            }
             Error::AliasTaken => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", "The alias is taken"),
             Error::UnableToAuthoriseJoin => {
                 bad("M_UNABLE_TO_AUTHORISE_JOIN", "This server cannot tell whether you may join".to_owned())

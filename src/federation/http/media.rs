@@ -13,9 +13,6 @@ use ruma::api::federation::authenticated_media::{get_content, get_content_thumbn
 use serde::Deserialize;
 use web::{ApiError, Body, HeaderName, HeaderValue, Origin, RawCall, Response, Routes, header};
 
-/// How long is waited for a file that is still to come, if the server does not say.
-const USUAL_WAIT_MS: u64 = 20_000;
-
 /// What the handlers of media share.
 pub struct FederationMedia {
     pub(crate) media: Media,
@@ -39,7 +36,7 @@ async fn download(api: Arc<FederationMedia>, call: RawCall<Origin>) -> Result<Re
         timeout_ms: Option<u64>,
     }
     let id: String = call.args.get(0)?;
-    let wait = Duration::from_millis(call.query::<Query>()?.timeout_ms.unwrap_or(USUAL_WAIT_MS));
+    let wait = call.query::<Query>()?.timeout_ms.map(Duration::from_millis);
     let opened = api.media.open_file(asked(&call, &id, wait)).await?;
     answer(&api, &opened).await
 }
@@ -62,12 +59,12 @@ async fn thumbnail(api: Arc<FederationMedia>, call: RawCall<Origin>) -> Result<R
     let Query { width, height, method, animated, timeout_ms } = call.query()?;
     let method = if method == "crop" { Method::Crop } else { Method::Scale };
     let wanted = Wanted { width, height, method, animated };
-    let wait = Duration::from_millis(timeout_ms.unwrap_or(USUAL_WAIT_MS));
+    let wait = timeout_ms.map(Duration::from_millis);
     let opened = api.media.thumbnail(asked(&call, &id, wait), wanted).await?;
     answer(&api, &opened).await
 }
 
-fn asked<'a>(call: &'a RawCall<Origin>, id: &'a str, wait: Duration) -> Asked<'a> {
+fn asked<'a>(call: &'a RawCall<Origin>, id: &'a str, wait: Option<Duration>) -> Asked<'a> {
     let reader = FileReader::Server(&call.caller.server);
     Asked { reader, server: &call.caller.destination, id, wait, from: None }
 }

@@ -136,7 +136,7 @@ impl Place {
     async fn open(&self, uri: &str) -> Result<crate::Opened, Error> {
         let id = uri.strip_prefix("mxc://a.test/").unwrap();
         let reader = FileReader::User(anna());
-        let (server, wait) = (server_name!("a.test"), Duration::ZERO);
+        let (server, wait) = (server_name!("a.test"), Some(Duration::ZERO));
         self.media.open_file(Asked { reader, server, id, wait, from: None }).await
     }
 }

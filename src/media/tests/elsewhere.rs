@@ -6,13 +6,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
+use tokio::sync::Notify;
+
 use super::*;
 use crate::{FetchBounds, FetchError, Fetched};
 
-/// `hang.test` never answers; all others have every file.
+/// `hang.test` never answers, `slow.test` sends what it has when it is told to; all others have every file.
 #[derive(Default)]
 struct Peers {
     hanging: AtomicUsize,
+    slow: AtomicUsize,
+    go: Arc<Notify>,
 }
 
 #[async_trait]
@@ -29,6 +33,15 @@ impl Elsewhere for Peers {
             std::future::pending::<()>().await;
         }
         let bytes = Bytes::copy_from_slice(id.as_bytes());
+        if server == "slow.test" {
+            self.slow.fetch_add(1, Ordering::SeqCst);
+            let go = self.go.clone();
+            let body = stream::once(async move {
+                go.notified().await;
+                Ok(bytes)
+            });
+            return Ok(Fetched { kind: None, disposition: None, body: body.boxed() });
+        }
         Ok(Fetched { kind: None, disposition: None, body: stream::iter([Ok(bytes)]).boxed() })
     }
 }
@@ -44,7 +57,7 @@ async fn a_server_that_never_answers_has_few_places_and_keeps_no_other_away() {
         async move {
             let (reader, from) = (FileReader::User(anna()), Some(server_name!("a.test")));
             let server = <&ServerName>::try_from(server).unwrap();
-            media.open_file(Asked { reader, server, id: &id, wait: Duration::ZERO, from }).await
+            media.open_file(Asked { reader, server, id: &id, wait: None, from }).await
         }
     };
     // More than are fetched at a time from all servers together.
@@ -59,4 +72,41 @@ async fn a_server_that_never_answers_has_few_places_and_keeps_no_other_away() {
     }
     assert_eq!(peers.hanging.load(Ordering::SeqCst), 4);
     waiting.iter().for_each(|waiting| waiting.abort());
+}
+
+#[tokio::test]
+async fn who_says_how_long_he_waits_for_a_file_elsewhere_waits_no_longer_until_it_begins_to_come() {
+    let peers = Arc::new(Peers::default());
+    let files =
+        FilesConfig { directory: PathBuf::new(), reserve: ByteSize::mib(1), synced: false, bucket: None };
+    let place = Place::beside(peers.clone(), files).await.unwrap();
+    let open = |server: &'static str, wait: Duration| {
+        let media = place.media.clone();
+        tokio::spawn(async move {
+            let (reader, from) = (FileReader::User(anna()), Some(server_name!("a.test")));
+            let server = <&ServerName>::try_from(server).unwrap();
+            media.open_file(Asked { reader, server, id: "file", wait: Some(wait), from }).await
+        })
+    };
+    let patient = open("hang.test", Duration::from_secs(30));
+    let hasty = open("hang.test", Duration::from_millis(300));
+    while peers.hanging.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    place.hand.advance(Duration::from_millis(300));
+    assert!(matches!(hasty.await.unwrap(), Err(Error::NotYetUploaded)));
+    assert!(!patient.is_finished());
+    assert!(matches!(open("hang.test", Duration::ZERO).await.unwrap(), Err(Error::NotYetUploaded)));
+    place.hand.advance(Duration::from_secs(30));
+    assert!(matches!(patient.await.unwrap(), Err(Error::NotYetUploaded)));
+    // They shared one fetch, which goes on without them.
+    assert_eq!(peers.hanging.load(Ordering::SeqCst), 1);
+
+    let opened = open("slow.test", Duration::from_millis(300));
+    while peers.slow.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    place.hand.advance(Duration::from_secs(10));
+    peers.go.notify_one();
+    assert_eq!(opened.await.unwrap().unwrap().size, 4);
 }

@@ -117,7 +117,7 @@ fn anna() -> &'static UserId {
 
 fn asked(id: &str) -> Asked<'_> {
     let server: &ServerName = server_name!("a.test");
-    Asked { reader: FileReader::User(anna()), server, id, wait: Duration::ZERO, from: None }
+    Asked { reader: FileReader::User(anna()), server, id, wait: Some(Duration::ZERO), from: None }
 }
 
 fn age(file: &PathBuf, age: Duration) {

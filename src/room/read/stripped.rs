@@ -56,7 +56,7 @@ impl Rooms {
                 let state = self.telling_state(row.room, row.current, &row.sender).await?;
                 array(&self.shown_to(user, state).await?)
             };
-            answers.push(with_own(&others, own.as_deref()));
+            answers.push(with_own(&others, user, own.as_deref()));
         }
         Ok(answers)
     }
@@ -118,15 +118,25 @@ fn strip(event: &[u8]) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(&event).ok()
 }
 
-/// A JSON array with the stripped form of the user's own member event at the end.
-fn with_own(others: &[u8], own: Option<&RawValue>) -> Bytes {
-    let mut out = others.strip_suffix(b"]").unwrap_or(b"[").to_vec();
+/// A JSON array with the stripped form of the user's own member event at the end, and there alone: who knocks is also
+/// the one who brings the room's state along, and other servers send his knock back to him.
+fn with_own(others: &[u8], user: &UserId, own: Option<&RawValue>) -> Bytes {
+    let mut shown: Vec<&RawValue> = serde_json::from_slice(others).unwrap_or_default();
     if let Some(own) = own {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        out.extend_from_slice(own.get().as_bytes());
+        shown.retain(|event| !is_member(event, user));
+        shown.push(own);
     }
-    out.push(b']');
-    Bytes::from(out)
+    Bytes::from(serde_json::to_vec(&shown).unwrap_or_else(|_| b"[]".to_vec()))
+}
+
+/// Whether this is the stripped member event of a user.
+fn is_member(event: &RawValue, user: &UserId) -> bool {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(rename = "type")]
+        kind: String,
+        state_key: String,
+    }
+    serde_json::from_str(event.get())
+        .is_ok_and(|Named { kind, state_key }| kind == "m.room.member" && state_key == user.as_str())
 }

@@ -326,3 +326,17 @@ async fn invites_that_are_ignored_or_blocked_are_not_shown() {
     set("m.invite_permission_config", json!({ "default_action": "block" })).await;
     assert!(!shows(&client("taro").sync(&town).await));
 }
+
+#[tokio::test]
+async fn who_knocks_sees_himself_once_in_what_he_is_told_of_the_room() {
+    let town = town().await;
+    let room = town.room("hanako").await;
+    town.set_of("hanako", &room, "m.room.join_rules", "", json!({ "join_rule": "knock" })).await;
+    let mut taro = client("taro");
+    taro.sync(&town).await;
+    town.engine.knock(&user("taro"), &room, &[], &Default::default(), None).await.unwrap();
+    let answer = taro.sync(&town).await;
+    let knock = &answer["rooms"]["knock"][room.as_str()]["knock_state"]["events"];
+    assert_eq!(members(knock), ["taro"], "{knock}");
+    assert!(said(knock).contains(&"m.room.name".to_owned()), "{knock}");
+}

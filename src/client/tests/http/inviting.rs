@@ -1,5 +1,8 @@
 //! Whose invites users take, as the specification and Complement's tests of MSC4155 take their steps.
 
+use base::Random;
+use pdu::Authority;
+use ruma::{CanonicalJsonObject, server_name};
 use serde_json::{Value, json};
 
 use crate::town::{Person, Town};
@@ -83,4 +86,72 @@ async fn people_and_servers_are_blocked_each_as_the_filter_says() {
     for flag in ["org.matrix.msc4155", "org.matrix.msc4380.stable", "org.matrix.msc4143"] {
         assert_eq!(versions["unstable_features"][flag], true);
     }
+}
+
+/// The whole of what an identity server signs is what its key is asked of; most name the inviter in it.
+#[tokio::test]
+async fn the_link_of_a_third_party_invite_lets_in_whom_it_names_and_nobody_else() {
+    let town = Town::new().await;
+    let (alice, bob, carol) = (town.user("alice").await, town.user("bob").await, town.user("carol").await);
+    let random = Random::os();
+    let authority = |name| Authority::generate(name, "0", &mut |seed| random.fill(seed)).unwrap();
+    let (identity, liar) =
+        (authority(server_name!("id.test").to_owned()), authority(server_name!("liar.test").to_owned()));
+    let room = alice.create_room(json!({ "preset": "private_chat" })).await;
+    let key = identity.public_key_base64();
+    let pending = json!({ "display_name": "b...@y...", "public_key": key, "key_validity_url": "https://id.test/",
+        "public_keys": [{ "public_key": key, "key_validity_url": "https://id.test/" }] });
+    let signed = |by: &Authority, token: &str, whom: &Person<'_>, more: Value| {
+        let mut proof: CanonicalJsonObject =
+            serde_json::from_value(json!({ "mxid": whom.id, "token": token, "sender": alice.id })).unwrap();
+        proof.extend(serde_json::from_value::<CanonicalJsonObject>(more).unwrap());
+        by.sign_json(&mut proof);
+        json!(proof)
+    };
+    for token in ["one", "two"] {
+        alice
+            .put(&format!("/rooms/{room}/state/m.room.third_party_invite/{token}"), pending.clone())
+            .await
+            .ok();
+    }
+    let path = format!("/rooms/{room}/join");
+    let proof = signed(&identity, "one", &bob, json!({}));
+    let changed = |key: &str, value: Value| {
+        let mut proof = proof.clone();
+        proof[key] = value;
+        proof
+    };
+    for (whom, proof) in [
+        (&bob, signed(&liar, "one", &bob, json!({}))),
+        (&carol, proof.clone()),
+        (&carol, changed("mxid", json!(carol.id))),
+        (&bob, changed("more", json!("not signed"))),
+        (&bob, changed("token", json!("two"))),
+    ] {
+        let answer = whom.post(&path, json!({ "third_party_signed": proof })).await;
+        assert!([400, 403].contains(&answer.status), "{answer:?}");
+    }
+    bob.post(&path, json!({ "third_party_signed": { "mxid": bob.id } })).await.fails(400, "M_BAD_JSON");
+
+    bob.post(&path, json!({ "third_party_signed": proof })).await.ok();
+    // Whatever else it signs belongs to it as well.
+    let proof = signed(&identity, "two", &carol, json!({ "medium": "email" }));
+    carol.post(&path, json!({ "third_party_signed": proof })).await.ok();
+    for who in [&bob, &carol] {
+        let member = alice.get(&format!("/rooms/{room}/state/m.room.member/{}", who.id)).await.ok();
+        assert_eq!(member["membership"], "join");
+    }
+}
+
+#[tokio::test]
+async fn who_closed_his_account_is_invited_by_nobody() {
+    let town = Town::new().await;
+    let (alice, bob) = (town.user("alice").await, town.user("bob").await);
+    let room = alice.create_room(json!({})).await;
+    town.close(<&ruma::UserId>::try_from(bob.id.as_str()).unwrap()).await;
+    let invite = json!({ "user_id": bob.id });
+    alice.post(&format!("/rooms/{room}/invite"), invite).await.fails(403, "M_FORBIDDEN");
+    let state = format!("/rooms/{room}/state/m.room.member/{}", bob.id);
+    alice.put(&state, json!({ "membership": "invite" })).await.fails(403, "M_FORBIDDEN");
+    alice.get(&state).await.fails(404, "M_NOT_FOUND");
 }

@@ -169,6 +169,10 @@ async fn people_invite_join_talk_and_leave() {
     taro.post(&format!("/rooms/{room}/forget"), json!({})).await.fails(400, "M_UNKNOWN");
     taro.post(&format!("/rooms/{room}/leave"), json!({})).await.ok();
     taro.get(&format!("/rooms/{room}/joined_members")).await.fails(403, "M_FORBIDDEN");
+    for odd in ["membership=bogus", "not_membership=Leave", "membership="] {
+        hanako.get(&format!("/rooms/{room}/members?{odd}")).await.fails(400, "M_INVALID_PARAM");
+    }
+    hanako.post("/createRoom", json!({ "visibility": "x" })).await.fails(400, "M_INVALID_PARAM");
     let members = hanako.get(&format!("/rooms/{room}/members?not_membership=leave")).await.ok();
     assert_eq!(members["chunk"].as_array().unwrap().len(), 1);
     taro.post(&format!("/rooms/{room}/forget"), json!({})).await.ok();

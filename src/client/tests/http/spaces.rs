@@ -1,6 +1,12 @@
 //! Spaces and summaries over HTTP.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use serde_json::{Value, json};
 
@@ -302,4 +308,53 @@ async fn what_is_nested_deeply_breaks_no_answer() {
     let answer = hanako.get(&tags).await;
     assert_eq!(answer.status, 200);
     assert!(answer.text.contains(&deep));
+}
+
+/// What others answer for rooms: open ones, but for those that are named otherwise.
+fn rooms_elsewhere(asked: Arc<AtomicUsize>) -> Arc<Others> {
+    Others::who_tell(move |server, room_id| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        let (rule, allowed) = match room_id.as_str() {
+            "!knocked:hs3" => ("knock", json!([])),
+            "!closed:hs3" => ("invite", json!([])),
+            "!forothers:hs3" => ("restricted", json!(["!nobody:hs3"])),
+            _ => ("public", json!([])),
+        };
+        let named = if room_id == "!lies:hs3" { "!other:hs3" } else { room_id.as_str() };
+        let room = json!({ "room_id": named, "name": "told", "num_joined_members": 7, "join_rule": rule,
+            "allowed_room_ids": allowed, "children_state": [{}] });
+        (server == "hs3").then(|| json!({ "room": room }).to_string())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_summary_of_a_room_elsewhere_is_told_by_those_who_know_it() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let town = Town::beside(rooms_elsewhere(asked.clone())).await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let path = |room: &str| format!("/_matrix/client/v1/room_summary/{room}");
+    let times = || asked.load(Ordering::SeqCst);
+
+    let shown = hanako.get(&path("!open:hs3?via=hung&via=silent&via=hs3")).await.ok();
+    assert_eq!((&shown["name"], &shown["num_joined_members"]), (&json!("told"), &json!(7)));
+    assert_eq!((&shown["membership"], shown.get("children_state")), (&json!("leave"), None));
+    assert_eq!(times(), 2);
+    // What was told a moment ago is told again, to the same user; where none is named the room's id names a server.
+    hanako.get(&path("!open:hs3")).await.ok();
+    assert_eq!(times(), 2);
+    taro.get(&path("!open:hs3")).await.ok();
+    assert_eq!(times(), 3);
+    let old = "/_matrix/client/unstable/im.nheko.summary/rooms/!knocked:hs3/summary?via=hs3";
+    assert_eq!(hanako.get(old).await.ok()["join_rule"], "knock");
+
+    for room in ["!closed:hs3", "!forothers:hs3", "!lies:hs3"] {
+        hanako.get(&path(&format!("{room}?via=hs3"))).await.fails(404, "M_NOT_FOUND");
+    }
+    hanako.get(&path("!open:hs3?via=no%20name")).await.fails(400, "M_INVALID_PARAM");
+    // Of a closed room of ours nobody else is asked, nor for who has no token.
+    let before = times();
+    let closed = hanako.create_room(json!({})).await;
+    taro.get(&path(&format!("{closed}?via=hs3"))).await.fails(404, "M_NOT_FOUND");
+    town.ask("GET", &path("!new:hs3?via=hs3"), Value::Null).await.fails(404, "M_NOT_FOUND");
+    assert_eq!(times(), before);
 }

@@ -174,3 +174,50 @@ async fn a_room_that_is_made_in_the_place_of_another_has_its_tags() {
         assert_eq!(hanako.get(&tags(&new)).await.ok()["tags"], wanted);
     }
 }
+
+/// As Element mutes a room: by a rule of the kind that stands above all others.
+#[tokio::test]
+async fn who_follows_into_the_new_room_finds_it_as_quiet_and_as_direct_as_the_old_one() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user_at("hs2", "taro").await);
+    let old = hanako.create_room(json!({ "preset": "public_chat", "room_version": "10" })).await;
+    taro.post(&format!("/join/{old}?via=hs1"), json!({})).await.ok();
+    let rules = "/pushrules/global";
+    let about = |room: &str| json!({ "kind": "event_match", "key": "room_id", "pattern": room });
+    let loud = json!({ "kind": "event_match", "key": "content.body", "pattern": "loud" });
+    for (person, other) in [(&hanako, &taro), (&taro, &hanako)] {
+        let mute = json!({ "conditions": [about(&old)], "actions": [] });
+        person.put(&format!("{rules}/override/{old}"), mute).await.ok();
+        let mine = json!({ "conditions": [about(&old), loud], "actions": ["notify"] });
+        person.put(&format!("{rules}/underride/mine"), mine).await.ok();
+        person.put(&format!("{rules}/underride/mine/enabled"), json!({ "enabled": false })).await.ok();
+        let elsewhere = json!({ "conditions": [about("!other:hs1")], "actions": [] });
+        person.put(&format!("{rules}/override/other"), elsewhere).await.ok();
+        let direct = json!({ &other.id: ["!before:hs1", old], "@x:hs3": ["!y:hs3"], "odd": 5 });
+        person.put(&format!("/user/{}/account_data/m.direct", person.id), direct).await.ok();
+    }
+
+    let new = upgrade(&hanako, &old, "11").await;
+    taro.post(&format!("/join/{new}?via=hs1"), json!({})).await.ok();
+
+    for (person, other) in [(&hanako, &taro), (&taro, &hanako)] {
+        let all = person.get("/pushrules/").await.ok();
+        let ids = |kind: &str| -> Vec<String> {
+            let own = all["global"][kind].as_array().unwrap().iter().filter(|rule| rule["default"] == false);
+            own.map(|rule| rule["rule_id"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(ids("override"), ["other".to_owned(), old.clone(), new.clone()]);
+        assert_eq!(ids("underride"), ["mine".to_owned(), format!("mine.{new}")]);
+        let muted = person.get(&format!("{rules}/override/{new}")).await.ok();
+        assert_eq!((&muted["conditions"], &muted["enabled"]), (&json!([about(&new)]), &json!(true)));
+        let mine = person.get(&format!("{rules}/underride/mine.{new}")).await.ok();
+        assert_eq!((&mine["conditions"], &mine["enabled"]), (&json!([about(&new), loud]), &json!(false)));
+        let direct = person.get(&format!("/user/{}/account_data/m.direct", person.id)).await.ok();
+        assert_eq!(direct[&other.id], json!(["!before:hs1", old, new]));
+        assert_eq!((&direct["@x:hs3"], &direct["odd"]), (&json!(["!y:hs3"]), &json!(5)));
+    }
+    // What he changes in the new room stays, also where he asks once more to come in.
+    taro.ask("DELETE", &format!("{rules}/override/{new}"), Value::Null).await.ok();
+    taro.post(&format!("/join/{new}?via=hs1"), json!({})).await.ok();
+    taro.get(&format!("{rules}/override/{new}")).await.fails(404, "M_NOT_FOUND");
+}
