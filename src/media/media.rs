@@ -10,8 +10,7 @@ use store::{Store, Topic};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Browse, Config, Elsewhere, Files, places::Places, previews::Looking, remote::Fetching,
-    thumbnails::Making, upload::WAITING,
+    Browse, Config, Elsewhere, Files, places::Places, previews::Looking, remote::Fetching, thumbnails::Making,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -85,7 +84,7 @@ impl Media {
         } = parts;
         let inner = Inner {
             uploads: Arc::new(Semaphore::new(config.uploads)),
-            uploading: Places::new(config.uploads_of_user, WAITING),
+            uploading: Places::new(config.uploads_of_user),
             making: Making::default(),
             fetching: Fetching::new(elsewhere),
             looking: Looking::new(browse),

@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 use ruma::{OwnedUserId, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// So many of one user wait in turn.
+pub(crate) const WAITING: usize = 24;
+
 /// What is done for users. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Places {
@@ -34,10 +37,10 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// So many are worked on for one user at a time, and so many more may wait.
-    pub(crate) fn new(at_once: usize, waiting: usize) -> Self {
+    /// So many are worked on for one user at a time; [`WAITING`] more may wait.
+    pub(crate) fn new(at_once: usize) -> Self {
         let at_once = at_once.max(1);
-        Self { at_once, most: at_once.saturating_add(waiting), of_users: Arc::default() }
+        Self { at_once, most: at_once.saturating_add(WAITING), of_users: Arc::default() }
     }
 
     /// A place for one more; `None` if the user has as many as he may.
@@ -90,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn some_wait_in_turn_and_what_is_too_much_is_refused() {
-        let places = Places::new(2, 1);
+        let places = Places { most: 3, ..Places::new(2) };
         let (clock, hand) = Clock::manual(0);
         let (anna, ben) = (user_id!("@anna:a.test"), user_id!("@ben:a.test"));
         let mut both = [places.find(anna).unwrap(), places.find(anna).unwrap()];
@@ -109,12 +112,12 @@ mod tests {
         };
         let ((is_its_turn, third), ()) = tokio::join!(waiting, async { drop(both) });
         assert!(is_its_turn);
-        let mut late = [places.find(anna).unwrap(), places.find(anna).unwrap()];
-        assert!(late[0].wait(&clock, Duration::ZERO).await);
-        let late = late[1].wait(&clock, Duration::from_secs(9));
+        let mut full = [places.find(anna).unwrap(), places.find(anna).unwrap()];
+        assert!(full[0].wait(&clock, Duration::ZERO).await);
+        let late = full[1].wait(&clock, Duration::from_secs(9));
         let (is_its_turn, ()) = tokio::join!(late, async { hand.advance(Duration::from_secs(9)) });
         assert!(!is_its_turn);
-        drop(third);
+        drop((third, full));
         assert_eq!(places.of_users.lock().len(), 0, "nothing is left of who is done");
     }
 }

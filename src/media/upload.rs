@@ -24,8 +24,7 @@ use crate::{
 /// Letters of an id: too many to be guessed.
 const ID_LENGTH: usize = 32;
 
-/// So many uploads of one user wait in turn, and for so long.
-pub(crate) const WAITING: usize = 24;
+/// For so long an upload waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client says of a file.

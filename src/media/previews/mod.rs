@@ -41,9 +41,8 @@ const TIME: Duration = Duration::from_secs(15);
 const READING_TIME: Duration = Duration::from_millis(200);
 /// Pages that are fetched at a time.
 const AT_ONCE: usize = 8;
-/// Pages that are fetched for one user at a time, and that wait for it: clients ask for all links that they show at once.
+/// Pages that are fetched for one user at a time. Some more wait: clients ask for all links that they show at once.
 const OF_USER_AT_ONCE: usize = 3;
-const OF_USER_WAITING: usize = 24;
 /// For so long a page waits to be fetched.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Pages that are fetched or wait for it, for all.
@@ -89,7 +88,7 @@ impl Looking {
             browse,
             under_way: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
-            of_users: Places::new(OF_USER_AT_ONCE, OF_USER_WAITING),
+            of_users: Places::new(OF_USER_AT_ONCE),
             rate: Buckets::new(RATE),
         }
     }

@@ -346,7 +346,7 @@ async fn one_user_has_few_pages_looked_at_at_a_time_and_in_the_long_run() {
         let media = place.media.clone();
         async move { media.preview(anna(), &format!("https://page.test/{number}")).await }
     };
-    let most = OF_USER_AT_ONCE + OF_USER_WAITING;
+    let most = OF_USER_AT_ONCE + crate::places::WAITING;
     let first: Vec<_> = (0..most).map(|number| tokio::spawn(ask(number))).collect();
     let under_way = || place.media.inner.looking.under_way.lock().len();
     while place.visits() < OF_USER_AT_ONCE || under_way() < most {
