@@ -105,14 +105,18 @@ async fn whatever_happens_in_a_room_moves_it_up_into_a_window_and_its_bump_stamp
         hanako.rooms.keys().collect::<BTreeSet<_>>(),
         [&rooms[2], &rooms[3]].map(|room| room.to_string()).iter().collect()
     );
-    let bump_of_all = glass("hanako", all_rooms(1, json!([]))).look(&town).await;
-    let bump = of(&bump_of_all, &rooms[0])["bump_stamp"].clone();
+    let beside = |mut body: Value| {
+        body["conn_id"] = json!("beside");
+        glass("hanako", body)
+    };
+    let all = beside(all_rooms(1, json!([]))).look(&town).await;
+    let bump = of(&all, &rooms[0])["bump_stamp"].clone();
 
     town.set("hanako", &rooms[0], "m.room.topic", json!({ "topic": "題" })).await;
     let answer = hanako.look(&town).await;
     assert_eq!(told(&answer), [rooms[0].as_str()]);
     assert_eq!(of(&answer, &rooms[0])["bump_stamp"], bump);
-    assert_eq!(told(&glass("hanako", window(0, 0)).look(&town).await), [rooms[0].as_str()], "and a new list");
+    assert_eq!(told(&beside(window(0, 0)).look(&town).await), [rooms[0].as_str()], "and a new list");
 
     let reaction = Draft::message(&user("hanako"), "m.reaction".into(), &json!({})).unwrap();
     town.engine.send(&rooms[1], reaction, None).await.unwrap();
