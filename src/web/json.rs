@@ -71,14 +71,6 @@ pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
     if std::str::from_utf8(body).is_err() {
         return Err(ApiError::not_json("The body is not UTF-8"));
     }
-    if body.trim_ascii_start().starts_with(b"[") {
-        // Readers of structures would take its elements for fields by their order, and no body is a list.
-        let list: Result<IgnoredAny, _> = serde_json::from_slice(body);
-        return Err(match list {
-            Ok(_) => ApiError::bad_json("The body is to be a JSON object"),
-            Err(error) => bad_body(&error, body),
-        });
-    }
     let mut depth = 0_usize;
     let mut rest = body;
     while let Some((byte, after)) = rest.split_first() {
@@ -92,6 +84,14 @@ pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
         if depth > MAX_NESTING {
             return Err(ApiError::bad_json(format!("The body is nested deeper than {MAX_NESTING} levels")));
         }
+    }
+    if body.trim_ascii_start().starts_with(b"[") {
+        // Readers of structures would take its elements for fields by their order, and no body is a list.
+        let list: Result<IgnoredAny, _> = serde_json::from_slice(body);
+        return Err(match list {
+            Ok(_) => ApiError::bad_json("The body is to be a JSON object"),
+            Err(error) => bad_body(&error, body),
+        });
     }
     Ok(())
 }
