@@ -70,6 +70,7 @@ const NOT_BY_ROOM: &[&str] = &[
     "DUE",
     "DELAYS",
     "DELAYS_DUE",
+    "DELAYS_ENDED",
     "USER_DELAYS",
 ];
 

@@ -70,6 +70,9 @@ pub enum Error {
     /// The profile would be larger than the 64 KiB that one may have.
     #[error("the profile would be too large")]
     ProfileTooLarge,
+    /// The name of a profile's field is longer than 255 bytes.
+    #[error("the name of a profile's field is too long")]
+    KeyTooLarge,
     /// This type of account data is kept by the server and not set through account data (405).
     #[error("{0} is not set through account data")]
     Managed(&'static str),

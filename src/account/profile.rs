@@ -80,7 +80,8 @@ impl Accounts {
     /// Sets a field of a user's profile to a JSON value.
     ///
     /// # Errors
-    /// [`Error::ProfileTooLarge`], [`Error::InvalidParam`] when the value does not fit the field,
+    /// [`Error::ProfileTooLarge`], [`Error::KeyTooLarge`], [`Error::InvalidParam`] when the value does not fit the field, or
+    /// its name the grammar of such names,
     /// [`Error::NotFound`], [`Error::Contended`], [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
@@ -237,8 +238,16 @@ pub async fn list_names(store: &Store) -> Result<(), store::Error> {
 }
 
 fn check_field(field: &str, value: &RawValue) -> Result<(), Error> {
-    if field.is_empty() || field.len() > MAX_FIELD_NAME_BYTES {
-        return Err(Error::InvalidParam("the name of a profile field has 1 to 255 bytes".to_owned()));
+    if field.len() > MAX_FIELD_NAME_BYTES {
+        return Err(Error::KeyTooLarge);
+    }
+    // The Common Namespaced Identifier Grammar. What was set before it was demanded is shown and can be removed.
+    let is_of_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    if !field.starts_with(|first: char| first.is_ascii_lowercase()) || !field.bytes().all(is_of_name) {
+        return Err(Error::InvalidParam(
+            "the name of a profile field begins with one of a to z, and has those, digits, `-`, `_` and `.`"
+                .to_owned(),
+        ));
     }
     if !matches!(field, DISPLAY_NAME | AVATAR_URL) {
         return Ok(());

@@ -34,6 +34,7 @@ fn asked_for(call: &RawCall<User>) -> Result<Option<Duration>, ApiError> {
     match delays.as_slice() {
         [] => Ok(None),
         [delay] => match delay.parse() {
+            Ok(0) => Err(ApiError::invalid_param("The delay is not to be nothing")),
             Ok(delay_ms) => Ok(Some(Duration::from_millis(delay_ms))),
             Err(_) => Err(ApiError::invalid_param("The delay is a number of milliseconds")),
         },

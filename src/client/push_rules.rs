@@ -5,11 +5,15 @@ use std::sync::Arc;
 use account::{Error, POSTCONTENT, PushRules, put_push_rule};
 use ruma::{
     api::client::push::{
-        PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, set_pushrule,
+        PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
         set_pushrule_actions, set_pushrule_enabled,
     },
-    push::{AnyPushRuleRef, ConditionalPushRule, RemovePushRuleError, RuleKind, Ruleset},
+    push::{
+        Action, AnyPushRuleRef, ConditionalPushRule, NewConditionalPushRule, NewPatternedPushRule,
+        NewPushRule, NewSimplePushRule, PushCondition, RemovePushRuleError, RuleKind, Ruleset,
+    },
 };
+use serde::Deserialize;
 use serde_json::json;
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
@@ -61,15 +65,43 @@ fn is_about_threads(kind: &RuleKind) -> bool {
 /// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: adds or changes a rule.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3pushrulesglobalkindruleid>
-pub(crate) async fn put(
-    api: Arc<ClientApi>,
-    call: Call<set_pushrule::v3::Request, User>,
-) -> Result<set_pushrule::v3::Response, ApiError> {
-    let set_pushrule::v3::Request { rule, before, after, .. } = call.request;
+pub(crate) async fn put(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    #[derive(Default, Deserialize)]
+    struct Query {
+        before: Option<String>,
+        after: Option<String>,
+    }
+    let Query { before, after } = call.query()?;
+    let rule = wished(&call)?;
     let change =
         |rules: &mut Ruleset| put_push_rule(rules, rule.clone(), before.as_deref(), after.as_deref());
     api.accounts.change_push_rules(&call.caller.user_id, change).await?;
-    Ok(set_pushrule::v3::Response::new())
+    Ok(json_response(StatusCode::OK, &json!({})))
+}
+
+/// The rule that a request describes.
+fn wished(call: &RawCall<User>) -> Result<NewPushRule, ApiError> {
+    #[derive(Deserialize)]
+    struct Body {
+        actions: Vec<Action>,
+        /// A rule without conditions always matches.
+        #[serde(default)]
+        conditions: Vec<PushCondition>,
+        pattern: Option<String>,
+    }
+    let (kind, id): (String, String) = (call.args.get(0)?, call.args.get(1)?);
+    let Body { actions, conditions, pattern } = call.json_of_client()?;
+    Ok(match kind.as_str() {
+        "override" => NewPushRule::Override(NewConditionalPushRule::new(id, conditions, actions)),
+        "underride" => NewPushRule::Underride(NewConditionalPushRule::new(id, conditions, actions)),
+        "sender" => NewPushRule::Sender(NewSimplePushRule::new(call.args.get(1)?, actions)),
+        "room" => NewPushRule::Room(NewSimplePushRule::new(call.args.get(1)?, actions)),
+        "content" => {
+            let pattern = pattern.ok_or_else(|| ApiError::bad_json("`pattern` is missing"))?;
+            NewPushRule::Content(NewPatternedPushRule::new(id, pattern, actions))
+        }
+        _ => return Err(ApiError::invalid_param("There are no push rules of this kind to be made")),
+    })
 }
 
 /// `DELETE /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`: removes a rule of the caller's own.

@@ -142,7 +142,7 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::push::get_pushrules_all::v3::Request, _, _, _>(push_rules::all)
         .raw_ruma::<c::push::get_pushrules_global_scope::v3::Request, _, _, _>(push_rules::global)
         .ruma(push_rules::get)
-        .ruma(push_rules::put)
+        .raw_ruma::<c::push::set_pushrule::v3::Request, _, _, _>(push_rules::put)
         .ruma(push_rules::delete)
         .ruma(push_rules::get_enabled)
         .ruma(push_rules::set_enabled)

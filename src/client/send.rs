@@ -32,6 +32,8 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
     let redacts = if kind == "m.room.redaction" { redacted_by(&content)? } else { None };
     let draft = Draft { kind: kind.into(), state_key: None, content, sender: user_id, redacts };
 
+    api.accounts.presence().act(&draft.sender);
+
     let event_id = api.engine.send_at(&room_id, draft, Some(&txn), at).await.map_err(hide_room)?;
 
     Ok(answer(&event_id))
@@ -81,6 +83,8 @@ pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let sender = call.caller.user_id;
     let draft = Draft { kind: kind.into(), state_key: Some(state_key), content, sender, redacts: None };
 
+    api.accounts.presence().act(&draft.sender);
+
     let event_id = api.engine.send_at(&room_id, draft, None, at).await.map_err(hide_room)?;
 
     Ok(answer(&event_id))
@@ -110,6 +114,8 @@ pub(crate) async fn redact(
         redacts: Some(event_id),
     };
     let txn = Txn { device: device_id, id: txn_id };
+
+    api.accounts.presence().act(&draft.sender);
 
     let event_id = api.engine.send(&room_id, draft, Some(&txn)).await.map_err(hide_room)?;
 

@@ -92,7 +92,7 @@ fn parse_membership(name: &str) -> Result<Membership, ApiError> {
 
 /// A place in a timeline, as this server writes it.
 pub(crate) fn parse_token(text: &str) -> Result<Token, ApiError> {
-    text.parse().map_err(|_| ApiError::invalid_param("This is not a token of this server"))
+    Token::of_sync(text).map_err(|_| ApiError::invalid_param("This is not a token of this server"))
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/joined_members`: names and pictures of a room's members.

@@ -3,7 +3,7 @@
 use store::TableCheck;
 
 use crate::{
-    delays::tables::{DELAY_TXNS, DELAYED, DELAYED_STATE, DELAYS, DELAYS_DUE, USER_DELAYS},
+    delays::tables::{DELAY_TXNS, DELAYED, DELAYED_STATE, DELAYS, DELAYS_DUE, DELAYS_ENDED, USER_DELAYS},
     entering::tables::{BROUGHT, ENTERINGS},
     graph::AUTH,
     tables::{AWAITED, FAREWELLS, HALF_WAY, HELPERS, INBOX, SWEEPS, TXNS, WAITING, WITHDRAWALS},
@@ -32,5 +32,6 @@ pub fn checks() -> Vec<TableCheck> {
         DELAYS_DUE.check(),
         USER_DELAYS.check(),
         DELAY_TXNS.check(),
+        DELAYS_ENDED.check(),
     ]
 }

@@ -7,7 +7,11 @@ use room::Error;
 use store::{Batch, Order, Range};
 use tracing::warn;
 
-use crate::{Engine, delays::tables::DELAY_TXNS, tables::TXNS};
+use crate::{
+    Engine,
+    delays::tables::{DELAY_TXNS, DELAYS_ENDED},
+    tables::TXNS,
+};
 
 /// How long a repeated request gets the first answer, at least.
 const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
@@ -63,10 +67,24 @@ impl Engine {
         }
     }
 
-    /// The same for requests that were served by delaying an event.
+    /// The same for requests that were served by delaying an event, and for what became of delayed events.
     pub(crate) async fn forget_delayed(&self, limit: Timestamp) -> Result<usize, Error> {
         let mut range = Range::all();
         let mut removed = 0;
+        loop {
+            let rows = self.store().scan(&DELAYS_ENDED, range, Order::Ascending, PAGE).await?;
+            let Some((last, _)) = rows.last() else { break };
+            range = Range::all().after(last.as_str());
+            let mut batch = Batch::new();
+            for (id, _) in rows.iter().filter(|(_, row)| row.due < limit.millis()) {
+                batch.delete(&DELAYS_ENDED, id.as_str());
+                removed += 1;
+            }
+            if !batch.is_empty() {
+                self.store().commit(batch).await.map_err(Error::Commit)?;
+            }
+        }
+        let mut range = Range::all();
         loop {
             let rows = self.store().scan(&DELAY_TXNS, range, Order::Ascending, PAGE).await?;
             let Some((last, _)) = rows.last() else { return Ok(removed) };

@@ -25,9 +25,9 @@ pub struct Config {
     pub reserved_for: Duration,
     /// How many such ids one user may have that wait for their files.
     pub most_reserved: usize,
-    /// Uploads of one user at a time; more are refused.
+    /// Uploads of one user at a time; a few more wait in turn.
     pub uploads_of_user: usize,
-    /// Uploads in all at a time; more are refused.
+    /// Uploads in all at a time, also those that wait; more are refused.
     pub uploads: usize,
 }
 

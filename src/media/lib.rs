@@ -15,6 +15,7 @@ mod error;
 mod files;
 pub mod kinds;
 mod media;
+mod places;
 mod previews;
 mod remote;
 mod remove;

@@ -1,16 +1,17 @@
 //! [`Media`]: what the verbs of this crate hang on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use base::{Clock, Counter, Metrics, Random, Tasks, Timestamp};
-use parking_lot::Mutex;
 use pdu::Authorities;
 use room::Policy;
-use ruma::{OwnedUserId, ServerName};
+use ruma::ServerName;
 use store::{Store, Topic};
 use tokio::sync::Semaphore;
 
-use crate::{Browse, Config, Elsewhere, Files, previews::Looking, remote::Fetching, thumbnails::Making};
+use crate::{
+    Browse, Config, Elsewhere, Files, places::Places, previews::Looking, remote::Fetching, thumbnails::Making,
+};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -58,7 +59,7 @@ pub(crate) struct Inner {
     /// Uploads that may begin.
     pub(crate) uploads: Arc<Semaphore>,
     /// How many each user has under way; whoever has none is not in it.
-    pub(crate) uploading: Arc<Mutex<HashMap<OwnedUserId, usize>>>,
+    pub(crate) uploading: Places,
     pub(crate) uploaded_bytes: Counter,
     pub(crate) making: Making,
     pub(crate) fetching: Fetching,
@@ -83,7 +84,7 @@ impl Media {
         } = parts;
         let inner = Inner {
             uploads: Arc::new(Semaphore::new(config.uploads)),
-            uploading: Arc::default(),
+            uploading: Places::new(config.uploads_of_user),
             making: Making::default(),
             fetching: Fetching::new(elsewhere),
             looking: Looking::new(browse),

@@ -4,10 +4,9 @@
 //! submitted, and the id is told when that is on disk. What breaks off before leaves a file without a row, which is swept,
 //! never a row without a file.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use base::{Attempts, ByteSize, Timestamp};
-use parking_lot::Mutex;
 use room::FileFacts;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use store::{Batch, CommitError, Order, Range};
@@ -18,11 +17,15 @@ use crate::{
     files::{Incoming, Whole},
     kinds,
     media::topic,
+    places::Place,
     tables::{self, BlobRow, MediaRow, ReservedRow},
 };
 
 /// Letters of an id: too many to be guessed.
 const ID_LENGTH: usize = 32;
+
+/// For so long an upload waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client says of a file.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +156,7 @@ impl Media {
         if about.size.is_some_and(|size| size > limit.as_u64()) {
             return Err(Error::TooLarge(limit));
         }
-        let place = self.take_place(user)?;
+        let place = self.take_place(user).await?;
         self.within_quotas(user, about.size.unwrap_or(0)).await?;
         inner.files.has_room(about.size.unwrap_or(0)).await?;
         let incoming = inner.files.receive(limit).await?;
@@ -169,17 +172,16 @@ impl Media {
         })
     }
 
-    fn take_place(&self, user: &UserId) -> Result<UploadPlace, Error> {
+    /// A place among the uploads that are under way, in turn.
+    async fn take_place(&self, user: &UserId) -> Result<UploadPlace, Error> {
         let full = |limit| Error::Limited { limit, retry_after: Duration::from_secs(5) };
         let inner = &self.inner;
         let of_all = inner.uploads.clone().try_acquire_owned().map_err(|_| full("uploads"))?;
-        let mut uploading = inner.uploading.lock();
-        let count = uploading.entry(user.to_owned()).or_default();
-        if *count >= inner.config.uploads_of_user {
+        let mut of_user = inner.uploading.find(user).ok_or_else(|| full("uploads_of_user"))?;
+        if !of_user.wait(&inner.clock, PATIENCE).await {
             return Err(full("uploads_of_user"));
         }
-        *count += 1;
-        Ok(UploadPlace { user: user.to_owned(), uploading: inner.uploading.clone(), _of_all: of_all })
+        Ok(UploadPlace { _of_user: of_user, _of_all: of_all })
     }
 
     /// Refuses when so many bytes more would be too many. Uploads that end at the same moment may pass the bound
@@ -289,21 +291,8 @@ impl Media {
 
 /// One of the uploads that may be under way.
 struct UploadPlace {
-    user: OwnedUserId,
-    uploading: Arc<Mutex<HashMap<OwnedUserId, usize>>>,
+    _of_user: Place,
     _of_all: OwnedSemaphorePermit,
-}
-
-impl Drop for UploadPlace {
-    fn drop(&mut self) {
-        let mut uploading = self.uploading.lock();
-        if let Some(count) = uploading.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                uploading.remove(&self.user);
-            }
-        }
-    }
 }
 
 /// A file that a user uploads. Dropped half-way, nothing of it stays.

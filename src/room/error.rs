@@ -103,9 +103,12 @@ pub enum Error {
     /// An event was to be delayed for longer than this.
     #[error("events wait for {} s at most", .0.as_secs())]
     DelayTooLong(std::time::Duration),
-    /// The user has as many delayed events as he may.
+    /// The user has as many delayed events as he may; the next of them is sent in so long, none where he may have none.
     #[error("too many delayed events of this user")]
-    TooManyDelays,
+    TooManyDelays(Option<std::time::Duration>),
+    /// A delayed event has ended otherwise than somebody wants it to.
+    #[error("the delayed event is none any more")]
+    DelayEnded,
     /// Too much is under way in this room.
     #[error("too busy")]
     Busy,

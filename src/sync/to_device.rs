@@ -1,7 +1,7 @@
 //! What was sent to the device: past all rooms and whatever the filter says.
 
 use store::Position;
-use to_device::Page;
+use to_device::{PAGE, Page};
 
 use crate::{Error, SyncRequest, Syncs};
 
@@ -14,6 +14,6 @@ impl Syncs {
         after: Position,
         head: Position,
     ) -> Result<Page, Error> {
-        Ok(self.to_device().news(&request.user, &request.device, after, head).await?)
+        Ok(self.to_device().news(&request.user, &request.device, after, head, PAGE).await?)
     }
 }

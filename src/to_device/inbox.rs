@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// So many messages, and about so many bytes of them, are told in one answer.
-pub(crate) const PAGE: usize = 100;
+pub const PAGE: usize = 100;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// So many are taken away in one batch.
@@ -64,7 +64,7 @@ pub(crate) struct Away {
 }
 
 impl ToDevice {
-    /// What a device has to be told of what was sent after a position and up to the head. What it was sent up to
+    /// What a device has to be told of what was sent after a position and up to the head, at most so many messages. What it was sent up to
     /// `after` it has, as its client says, and that is taken away.
     ///
     /// Reads nothing for a device for which nothing came since it was last found to have nothing. Where nothing can be
@@ -78,6 +78,7 @@ impl ToDevice {
         device: &DeviceId,
         after: Position,
         head: Position,
+        limit: usize,
     ) -> Result<Page, store::Error> {
         let key = (user.to_owned(), device.to_owned());
         let store = &self.inner.store;
@@ -88,12 +89,13 @@ impl ToDevice {
         let names = (user.as_str(), device.as_str());
         let range =
             Range::prefix(&names).after(&(names.0, names.1, after)).through(&(names.0, names.1, head));
-        let rows = store.scan(&INBOX, range, Order::Ascending, PAGE + 1).await?;
+        let limit = limit.clamp(1, PAGE);
+        let rows = store.scan(&INBOX, range, Order::Ascending, limit + 1).await?;
         if rows.is_empty() && all_gone {
             // The head was taken before the reads.
             self.inner.quiet.insert(key, Arc::new(UpTo::new(head)));
         }
-        Ok(page(rows))
+        Ok(page(rows, limit))
     }
 
     /// What waits for a device, from where an answer before says to go on; it stays where it is. `limit` is a wish.
@@ -119,14 +121,10 @@ impl ToDevice {
         let names = (user.as_str(), device.as_str());
         let range =
             Range::prefix(&names).after(&(names.0, names.1, after)).through(&(names.0, names.1, head));
-        let mut rows = self.inner.store.scan(&INBOX, range, Order::Ascending, limit + 1).await?;
-        let last = rows.get(limit.saturating_sub(1)).map(|((.., position), _)| *position);
-        let is_limited = rows.len() > limit;
-        rows.truncate(limit);
-        let Page { messages, rest } = page(rows);
-        let through = rest.or(last.filter(|_| is_limited));
-        let next = format!("d{}", through.unwrap_or(head.max(after)).0);
-        Ok(Waiting { messages, next, has_more: through.is_some() })
+        let rows = self.inner.store.scan(&INBOX, range, Order::Ascending, limit + 1).await?;
+        let Page { messages, rest } = page(rows, limit);
+        let next = format!("d{}", rest.unwrap_or(head.max(after)).0);
+        Ok(Waiting { messages, next, has_more: rest.is_some() })
     }
 
     /// Takes away what a device has, or what waited too long for it.
@@ -208,15 +206,15 @@ pub(crate) fn wake(batch: &mut Batch, slot: Slot, users: &BTreeSet<&UserId>) {
     }
 }
 
-/// Messages as they are told, as many as go into one answer.
-fn page(rows: Vec<((String, String, Position), MessageRow)>) -> Page {
+/// The first messages as they are told, as many as go into one answer.
+fn page(rows: Vec<((String, String, Position), MessageRow)>, limit: usize) -> Page {
     let count = rows.len();
     let (mut page, mut bytes) = (Page::default(), 0);
     let mut last = Position::START;
     for ((.., position), row) in rows {
         let MessageRow { sender, kind, content } = row;
         bytes += content.len();
-        if page.messages.len() == PAGE || (bytes > PAGE_BYTES && !page.messages.is_empty()) {
+        if page.messages.len() == limit || (bytes > PAGE_BYTES && !page.messages.is_empty()) {
             break;
         }
         page.messages.push(Message { sender, kind, content });

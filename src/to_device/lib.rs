@@ -33,7 +33,7 @@ mod to_device;
 
 pub use self::{
     error::Error,
-    inbox::{Message, Page, Waiting},
+    inbox::{Message, PAGE, Page, Waiting},
     outbox::{Due, OUTGOING, Unit, destinations_of},
     receive::{Incoming, Outcome},
     send::{Messages, Sending},

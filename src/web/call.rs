@@ -6,7 +6,12 @@ use bytes::Bytes;
 use http::{header::USER_AGENT, request::Parts};
 use serde::de::DeserializeOwned;
 
-use crate::{Address, ApiError, Face, Response, bodies::BodyStream, caller::find_token, json::parse_json};
+use crate::{
+    Address, ApiError, Face, Response,
+    bodies::BodyStream,
+    caller::find_token,
+    json::{check_numbers, parse_json},
+};
 
 /// So many bytes of a client's name for itself are looked at.
 const LONGEST_AGENT: usize = 256;
@@ -65,6 +70,15 @@ impl<C> RawCall<C> {
     /// 400 `M_NOT_JSON` or `M_BAD_JSON`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         parse_json(&self.body)
+    }
+
+    /// The same; and what holds numbers that clients cannot hold as they are is refused.
+    ///
+    /// # Errors
+    /// 400 `M_NOT_JSON` or `M_BAD_JSON`.
+    pub fn json_of_client<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        check_numbers(&self.body)?;
+        self.json()
     }
 
     /// What the client calls itself; the beginning where that is long.

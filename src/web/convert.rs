@@ -171,10 +171,16 @@ impl From<room::Error> for ApiError {
                     .with("org.matrix.msc4140.errcode", "M_MAX_DELAY_EXCEEDED")
                     .with("org.matrix.msc4140.max_delay", longest_ms)
             }
-            Error::TooManyDelays => {
-                bad("M_UNKNOWN", "You have as many delayed events as this server allows".to_owned())
+            Error::TooManyDelays(Some(retry_after)) => {
+                ApiError::over("delayed_events", retry_after.max(Duration::from_secs(1)))
                     .with("org.matrix.msc4140.errcode", "M_MAX_DELAYED_EVENTS_EXCEEDED")
             }
+            Error::TooManyDelays(None) => ApiError::forbidden("This server delays no events"),
+            Error::DelayEnded => ApiError::new(
+                StatusCode::CONFLICT,
+                "M_UNKNOWN",
+                "The delayed event has been sent or cancelled already",
+            ),
             Error::Busy => ApiError::limited(Duration::from_secs(1)).because(error),
             Error::BeingPurged(_) => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -312,6 +318,7 @@ impl From<account::Error> for ApiError {
                 "The thread was left after that event",
             ),
             Error::TooLarge(what) => ApiError::too_large(what),
+            Error::KeyTooLarge => bad("M_KEY_TOO_LARGE", "A field's name has at most 255 bytes".to_owned()),
             Error::ProfileTooLarge => bad("M_PROFILE_TOO_LARGE", "The profile would be too large".to_owned()),
             Error::Managed(kind) => ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -61,11 +61,11 @@ pub(crate) fn bad_body(error: &serde_json::Error, body: &[u8]) -> ApiError {
     ApiError::bad_json(format!("The body has an unexpected shape: {error}"))
 }
 
-/// Refuses bodies that are not UTF-8, that hold half a surrogate pair, and those that are nested deeper
+/// Refuses bodies that are not UTF-8, that are lists, that hold half a surrogate pair, and those that are nested deeper
 /// than [`MAX_NESTING`].
 ///
 /// Readers skip what they do not know without looking at its text, and it would be stored and given to
-/// clients that cannot read it; so the first two are seen to here. And nobody behind has to recurse
+/// clients that cannot read it; so texts are seen to here. And nobody behind has to recurse
 /// without a bound. Other bodies that are no JSON pass; their reader refuses them.
 pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
     if std::str::from_utf8(body).is_err() {
@@ -84,6 +84,14 @@ pub(crate) fn check_body(body: &[u8]) -> Result<(), ApiError> {
         if depth > MAX_NESTING {
             return Err(ApiError::bad_json(format!("The body is nested deeper than {MAX_NESTING} levels")));
         }
+    }
+    if body.trim_ascii_start().starts_with(b"[") {
+        // Readers of structures would take its elements for fields by their order, and no body is a list.
+        let list: Result<IgnoredAny, _> = serde_json::from_slice(body);
+        return Err(match list {
+            Ok(_) => ApiError::bad_json("The body is to be a JSON object"),
+            Err(error) => bad_body(&error, body),
+        });
     }
     Ok(())
 }

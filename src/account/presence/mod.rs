@@ -245,8 +245,8 @@ impl Presence {
         self.0.is_some()
     }
 
-    /// A device asks for news, until what this gives is dropped. It is asked to show its user as this, or says
-    /// nothing of it; `rooms` are the user's.
+    /// A device asks for news, until what this gives is dropped. It asks to show its user as this; one that says nothing of
+    /// it, as there; `rooms` are the user's.
     #[must_use]
     pub fn syncing(
         &self,
@@ -272,7 +272,7 @@ impl Presence {
         inner.work.notify_one();
     }
 
-    /// A user did something: typed, read.
+    /// A user did something: said something, typed, read.
     pub fn act(&self, user: &UserId) {
         let Some(inner) = &self.0 else { return };
         if inner.ear.people.lock().act(user, inner.clock.instant()) {

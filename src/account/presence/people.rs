@@ -20,7 +20,7 @@ const MOST_PEOPLE: usize = 200_000;
 /// What one device says.
 #[derive(Debug)]
 struct Device {
-    /// What its user said through it, until it asks for something else.
+    /// What its user said through it, until it asks for news the next time.
     said: Option<State>,
     /// What it asked for with `/sync`.
     asked: State,
@@ -150,12 +150,9 @@ impl People {
         let is_new = was_away || known.waiting == 0 && now.since(known.seen) >= AWAY_AFTER;
         known.seen = now;
         known.waiting += 1;
-        if let Some(asked) = asked {
-            known.said = None;
-            known.asked = asked;
-        } else if known.said.is_none() {
-            known.asked = State::Online;
-        }
+        // Who does not say what to show him as is there.
+        known.said = None;
+        known.asked = asked.unwrap_or(State::Online);
         if is_new && known.said.unwrap_or(known.asked) == State::Online {
             person.active = now;
         }
@@ -383,12 +380,19 @@ mod tests {
     }
 
     #[test]
-    fn what_he_said_stays_until_his_client_asks_for_something_else() {
+    fn what_he_said_stays_until_his_client_asks_for_news() {
         let now = Clock::manual(0).0.instant();
         let (mut people, user, desk) = (People::default(), user_id!("@hanako:a.test"), device_id!("DESK"));
         people.set(user, desk, State::Unavailable, Some("会議".to_owned()), None, now);
         assert_eq!(told(&mut people, now), [(State::Unavailable, true)]);
-        assert!(!people.begin(user, desk, None, START, now));
+        assert!(!people.begin(user, desk, Some(State::Unavailable), START, now));
+        assert!(
+            people.begin(user, desk, None, START, now),
+            "a request that says nothing says that he is there"
+        );
+        assert_eq!(told(&mut people, now), [(State::Online, true)]);
+        people.set(user, desk, State::Unavailable, Some("会議".to_owned()), None, now);
+        assert_eq!(told(&mut people, now), [(State::Unavailable, true)]);
         assert!(people.begin(user, desk, Some(State::Online), START, now));
         assert_eq!(told(&mut people, now), [(State::Online, true)]);
         people.set(user, desk, State::Online, None, Some("会議"), now);

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::send::Why;
 use crate::{
     Engine,
-    delays::tables::{DELAYS, DELAYS_DUE, delays_added},
+    delays::tables::{DELAYS, DELAYS_DUE, Ending, delays_added},
 };
 
 /// The name under which one of several processes does this.
@@ -139,7 +139,7 @@ impl Engine {
         }
         let ended = match self.store().get(&DELAYS, id).await {
             // Restarted meanwhile: it has another chance.
-            Ok(Some(row)) if row.due() <= self.now() => self.drop_delayed(id, &row).await,
+            Ok(Some(row)) if row.due() <= self.now() => self.drop_delayed(id, &row, Ending::Cancelled).await,
             Ok(_) => Ok(()),
             Err(error) => Err(Error::Store(error)),
         };

@@ -12,8 +12,8 @@ use super::DelayedEvent;
 use crate::{
     Engine,
     delays::tables::{
-        DELAY_TXNS, DELAYED, DELAYED_STATE, DELAYS, DELAYS_DUE, DelayRow, DelayTxnRow, DelayedRow,
-        USER_DELAYS, delayed_state_added, delays_added,
+        DELAY_TXNS, DELAYED, DELAYED_STATE, DELAYS, DELAYS_DUE, DELAYS_ENDED, DelayRow, DelayTxnRow,
+        DelayedRow, Ending, USER_DELAYS, delayed_state_added, delays_added,
     },
     request::{Txn, TxnKey},
 };
@@ -76,8 +76,13 @@ impl Engine {
         let user = draft.sender.to_string();
         let most = self.0.config.delays.most_of_user;
         let range = Range::prefix(user.as_str());
-        if self.store().scan(&USER_DELAYS, range, Order::Ascending, most).await?.len() >= most {
-            return Err(Error::TooManyDelays);
+        let waiting = self.store().scan(&USER_DELAYS, range, Order::Ascending, most).await?;
+        if waiting.len() >= most {
+            let ids: Vec<String> = waiting.into_iter().map(|((_, id), ())| id).collect();
+            let rows = self.store().get_many(&DELAYS, &ids).await?;
+            let next = rows.iter().flatten().map(DelayRow::due).min();
+            let retry_after = next.map(|next| Duration::from_millis(next.saturating_sub(self.now())));
+            return Err(Error::TooManyDelays(retry_after));
         }
         let id = self.0.random.token(ID_LENGTH);
         let row = DelayRow {
@@ -198,11 +203,16 @@ impl Engine {
     /// Lets a delayed event wait for its whole delay anew.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none any more.
+    /// [`Error::NotFound`] when there is none, [`Error::DelayEnded`] when it is none any more.
     pub async fn restart_delayed(&self, delay_id: &str) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
-            let row = self.get_delay(delay_id).await?;
+            let Some(row) = self.find_delay_row(delay_id).await? else {
+                return Err(self
+                    .how_ended(delay_id)
+                    .await?
+                    .map_or_else(no_such_delay, |_| Error::DelayEnded));
+            };
             let new = DelayRow { since: self.now(), number: row.number.wrapping_add(1), ..row.clone() };
             let mut batch = Batch::new();
             batch.replace(&DELAYS, delay_id, &row, &new);
@@ -218,17 +228,19 @@ impl Engine {
         }
     }
 
-    /// Takes a delayed event away.
+    /// Takes a delayed event away. One that was cancelled already is as good as cancelled now.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none any more.
+    /// [`Error::NotFound`] when there is none, [`Error::DelayEnded`] when it was sent.
     pub async fn cancel_delayed(&self, delay_id: &str) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
-            let row = self.get_delay(delay_id).await?;
+            let Some(row) = self.find_delay_row(delay_id).await? else {
+                return self.must_have_ended(delay_id, Ending::Cancelled).await;
+            };
             let mut batch = Batch::new();
             batch.require(&DELAYS, delay_id, Some(&row));
-            row.end(&mut batch, delay_id);
+            row.end(&mut batch, delay_id, Ending::Cancelled);
             if attempts.judge(self.rooms(), self.store().commit(batch).await).await?.is_some() {
                 return Ok(());
             }
@@ -276,7 +288,7 @@ impl Engine {
             for ((id, row), said) in ids.iter().zip(rows).zip(said) {
                 match row {
                     Some(row) if !goes(&row, said.as_ref()) => continue,
-                    Some(row) => row.end(&mut batch, id),
+                    Some(row) => row.end(&mut batch, id, Ending::Cancelled),
                     None => {}
                 }
                 batch.delete(&USER_DELAYS, &(user.as_str(), id.as_str()));
@@ -287,14 +299,32 @@ impl Engine {
         }
     }
 
-    pub(super) async fn get_delay(&self, delay_id: &str) -> Result<DelayRow, Error> {
+    pub(super) async fn find_delay_row(&self, delay_id: &str) -> Result<Option<DelayRow>, Error> {
         // No id of ours is longer, and a key of any length is nothing that the store has to see.
         let is_one = delay_id.len() == ID_LENGTH;
-        let row = if is_one { self.store().get(&DELAYS, delay_id).await? } else { None };
-        row.ok_or_else(no_such_delay)
+        Ok(if is_one { self.store().get(&DELAYS, delay_id).await? } else { None })
+    }
+
+    /// How a delayed event ended, as long as that is known.
+    async fn how_ended(&self, delay_id: &str) -> Result<Option<Ending>, Error> {
+        let is_one = delay_id.len() == ID_LENGTH;
+        let row = if is_one { self.store().get(&DELAYS_ENDED, delay_id).await? } else { None };
+        Ok(row.map(|row| if row.was_sent { Ending::Sent } else { Ending::Cancelled }))
+    }
+
+    /// Of a delayed event that is none any more: that it ended as somebody wants.
+    ///
+    /// # Errors
+    /// [`Error::DelayEnded`] when it did otherwise, [`Error::NotFound`] when nobody knows.
+    pub(super) async fn must_have_ended(&self, delay_id: &str, wanted: Ending) -> Result<(), Error> {
+        match self.how_ended(delay_id).await? {
+            Some(ending) if ending == wanted => Ok(()),
+            Some(_) => Err(Error::DelayEnded),
+            None => Err(no_such_delay()),
+        }
     }
 }
 
-pub(super) fn no_such_delay() -> Error {
+fn no_such_delay() -> Error {
     Error::NotFound("There is no such delayed event, or not any more".to_owned())
 }

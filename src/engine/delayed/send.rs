@@ -6,10 +6,9 @@ use ruma::{OwnedUserId, RoomId, events::TimelineEventType};
 use serde_json::value::RawValue;
 use store::Batch;
 
-use super::schedule::no_such_delay;
 use crate::{
     Engine,
-    delays::tables::{DELAYED, DELAYS, DelayRow, DelayedRow},
+    delays::tables::{DELAYED, DELAYS, DelayRow, DelayedRow, Ending},
     pipeline::{Sending, Stage, name},
     send::{Outcome, stage_draft},
 };
@@ -37,16 +36,19 @@ pub(super) enum Why {
 }
 
 impl Engine {
-    /// Sends a delayed event now.
+    /// Sends a delayed event now. One that was sent already is as good as sent now.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none any more; otherwise as [`Engine::send`], and then it stays scheduled.
+    /// [`Error::NotFound`] when there is none, [`Error::DelayEnded`] when it was cancelled; otherwise as [`Engine::send`], and
+    /// then it stays scheduled.
     pub async fn send_delayed(&self, delay_id: &str) -> Result<(), Error> {
-        // An id that cannot be one.
-        self.get_delay(delay_id).await?;
-        match self.try_send_delayed(delay_id, Why::Asked).await? {
+        let sent = match self.find_delay_row(delay_id).await? {
+            Some(_) => self.try_send_delayed(delay_id, Why::Asked).await?,
+            None => Sent::Gone,
+        };
+        match sent {
             Sent::Said | Sent::NotDue => Ok(()),
-            Sent::Overtaken | Sent::Gone => Err(no_such_delay()),
+            Sent::Overtaken | Sent::Gone => self.must_have_ended(delay_id, Ending::Sent).await,
         }
     }
 
@@ -71,7 +73,7 @@ impl Engine {
             let room = self.rooms().room_infos(&[row.room]).await?.pop().flatten();
             let (Some(said), Some(room)) = (said, room) else {
                 // The room was purged.
-                self.drop_delayed(id, &row).await?;
+                self.drop_delayed(id, &row, Ending::Cancelled).await?;
                 return Ok(Sent::Gone);
             };
             match self.send_delayed_once(id, &row, said, &room).await? {
@@ -109,14 +111,14 @@ impl Engine {
                 return Ok(None);
             }
             drop(guard);
-            self.drop_delayed(id, row).await?;
+            self.drop_delayed(id, row, Ending::Cancelled).await?;
             return Ok(Some(Sent::Overtaken));
         }
         match stage_draft(&mut stage, &draft, Sending::default()).await {
             Ok(Outcome::Placed(event_id)) => {
                 let batch = stage.batch();
                 batch.require(&DELAYS, id, Some(row));
-                row.end(batch, id);
+                row.end(batch, id, Ending::Sent);
                 let staged = stage.finish();
                 let landing = guard.submit(self, staged, None);
                 drop(guard);
@@ -134,17 +136,17 @@ impl Engine {
                 drop(guard);
                 outcome?;
                 // The state says so already.
-                self.drop_delayed(id, row).await?;
+                self.drop_delayed(id, row, Ending::Sent).await?;
                 Ok(Some(Sent::Said))
             }
         }
     }
 
     /// Takes a delayed event away, if it is as it was.
-    pub(super) async fn drop_delayed(&self, id: &str, row: &DelayRow) -> Result<(), Error> {
+    pub(super) async fn drop_delayed(&self, id: &str, row: &DelayRow, ending: Ending) -> Result<(), Error> {
         let mut batch = Batch::new();
         batch.require(&DELAYS, id, Some(row));
-        row.end(&mut batch, id);
+        row.end(&mut batch, id, ending);
         match self.store().commit(batch).await {
             Ok(_) | Err(store::CommitError::Conflict { .. }) => Ok(()),
             Err(error) => Err(Error::Commit(error)),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use room::{Error, ids::RoomSerial};
 use store::{Batch, Order, Range, Remembered, Store};
 
-use super::tables::{DELAYED_STATE, DELAYS, delayed_state_added};
+use super::tables::{DELAYED_STATE, DELAYS, Ending, delayed_state_added};
 use crate::change::StateChange;
 
 /// Delayed state of all rooms that is read to know which rooms have any; of more, every room may have some.
@@ -64,7 +64,7 @@ impl DelayedRooms {
             }
             for (id, row) in ids.iter().zip(store.get_many(&DELAYS, &ids).await?) {
                 if let Some(row) = row {
-                    row.end(batch, id);
+                    row.end(batch, id, Ending::Cancelled);
                 }
             }
         }

@@ -27,6 +27,9 @@ pub static USER_DELAYS: Table<(String, String), ()> = Table::new(124, "room.user
 pub static DELAY_TXNS: Table<(RoomSerial, String, String, String, String), DelayTxnRow> =
     Table::new(125, "room.delay_txns", Tuning::Point);
 
+/// What became of delayed events that are none any more, for whoever asks again to send or cancel one; key: delay id.
+pub static DELAYS_ENDED: Table<String, DelayEndedRow> = Table::new(280, "room.delays_ended", Tuning::Point);
+
 /// Row of [`DELAYS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DelayRow {
@@ -69,6 +72,25 @@ pub struct DelayTxnRow {
 }
 store::row!(DelayTxnRow, schema = 1);
 
+/// Row of [`DELAYS_ENDED`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelayEndedRow {
+    /// Whether it was sent; otherwise it was cancelled, by somebody, by what was said meanwhile, or as it could not be sent.
+    pub was_sent: bool,
+    /// When it was due or would have been, in ms since 1970; old rows are removed.
+    pub due: u64,
+}
+store::row!(DelayEndedRow, schema = 1);
+
+/// How a delayed event ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is in the room, or the room's state said so already.
+    Sent,
+    /// It never will be.
+    Cancelled,
+}
+
 impl DelayRow {
     /// When it is due, in ms since 1970.
     pub fn due(&self) -> u64 {
@@ -85,8 +107,10 @@ impl DelayRow {
         Some((self.room, self.kind.clone(), key, self.user.clone(), id.to_owned()))
     }
 
-    /// Notes in a batch that there is no such delayed event any more.
-    pub(crate) fn end(&self, batch: &mut Batch, id: &str) {
+    /// Notes in a batch that there is no such delayed event any more, and what became of it.
+    pub(crate) fn end(&self, batch: &mut Batch, id: &str, ending: Ending) {
+        let ended = DelayEndedRow { was_sent: ending == Ending::Sent, due: self.due() };
+        batch.put(&DELAYS_ENDED, id, &ended);
         batch.delete(&DELAYS, id);
         batch.delete(&DELAYED, &(self.room, id));
         batch.delete(&DELAYS_DUE, &(self.due(), id.to_owned()));

@@ -12,7 +12,13 @@ use room::{
         known::{purge_ordered, purges_moved},
         tables::{Phase, PurgeRow},
     },
-    read::{directory::PUBLISHED, lacking::LACKING, open::OPEN_ROOMS, recency::RECENCY, room::RoomInfo},
+    read::{
+        directory::PUBLISHED,
+        lacking::LACKING,
+        open::OPEN_ROOMS,
+        recency::{ACTIVITY, RECENCY},
+        room::RoomInfo,
+    },
     tables::{HEADS, LOCAL_MEMBERS, ROOM_IDS, ROOMS, RoomIdRow, RoomRow, SERVERS, SUMMARIES},
 };
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
@@ -170,6 +176,7 @@ impl Engine {
         batch.delete(&SUMMARIES, &room.serial);
         batch.delete(&OPEN_ROOMS, &room.serial);
         batch.delete(&RECENCY, &room.serial);
+        batch.delete(&ACTIVITY, &room.serial);
         batch.delete(&WALKS, &room.serial);
         batch.delete(&LACKING, &room.serial);
         batch.delete(&SWEEPS, &room.serial);

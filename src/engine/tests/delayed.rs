@@ -108,6 +108,13 @@ async fn what_is_delayed_is_sent_in_its_time_and_nothing_is_left_of_it() {
     assert!(server.bodies(&room).await.is_empty(), "it is not time yet");
     hand.advance(Duration::from_millis(1));
     until(async || server.is_rid_of_delays().await).await;
+    // That it was sent is known for a while to whoever asks again.
+    server.engine.send_delayed(&first).await.unwrap();
+    assert!(matches!(server.engine.cancel_delayed(&first).await, Err(Error::DelayEnded)));
+    let now = base::Timestamp(server.engine.now());
+    assert_eq!(server.engine.forget_delayed(now).await.unwrap(), 0);
+    assert_eq!(server.engine.forget_delayed(now + Duration::from_millis(1)).await.unwrap(), 3);
+    assert!(matches!(server.engine.cancel_delayed(&first).await, Err(Error::NotFound(_))));
     let mut bodies = server.bodies(&room).await;
     // Due in one and the same millisecond: the order is that of their ids.
     bodies.sort();
@@ -261,7 +268,7 @@ async fn a_request_is_served_once_and_what_is_too_long_too_much_or_not_ones_room
         server.later(&room, message(&hanako, "多")).await;
     }
     let refused = engine.delay(&room, message(&hanako, "多"), TEN, None).await;
-    assert!(matches!(refused, Err(Error::TooManyDelays)));
+    assert!(matches!(refused, Err(Error::TooManyDelays(Some(TEN)))), "{refused:?}");
     engine.cancel_all_delayed(&hanako).await.unwrap();
     assert!(server.is_rid_of_delays().await);
 }

@@ -17,7 +17,7 @@ use base::{Buckets, ByteSize, Clock, Rate};
 use futures_util::StreamExt;
 use image::ImageReader;
 use parking_lot::Mutex;
-use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use ruma::{OwnedServerName, ServerName, UserId};
 use serde_json::{Map, Value};
 use sha2::Digest;
 use store::{Batch, Order, Range};
@@ -28,6 +28,7 @@ use url::Url;
 use crate::{
     Browse, Error, FetchBounds, FetchError, Media, Page, kinds,
     media::day,
+    places::{Place, Places},
     tables::{self, MediaRow, PreviewRow, Sha256},
 };
 
@@ -38,10 +39,14 @@ const LARGEST_PICTURE: ByteSize = ByteSize::mib(5);
 /// Time for a page, and for its picture; and for what is read of a page.
 const TIME: Duration = Duration::from_secs(15);
 const READING_TIME: Duration = Duration::from_millis(200);
-/// Pages that are fetched at a time, for one user, and that may wait for it.
+/// Pages that are fetched at a time.
 const AT_ONCE: usize = 8;
-const OF_USER_AT_ONCE: usize = 2;
-const MOST: usize = 64;
+/// Pages that are fetched for one user at a time. Some more wait: clients ask for all links that they show at once.
+const OF_USER_AT_ONCE: usize = 3;
+/// For so long a page waits to be fetched.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Pages that are fetched or wait for it, for all.
+const MOST: usize = 256;
 /// So often may one user have a page fetched.
 const RATE: Rate = Rate { per_second: 0.5, burst: 30 };
 /// For so long is kept what a page says, and that it could not be had.
@@ -57,15 +62,23 @@ const MOST_PICTURES: ByteSize = ByteSize::mib(2 << 10);
 const LONGEST_URL: usize = 2_048;
 const ID_LENGTH: usize = 24;
 
-type Outcome = Option<Result<Arc<str>, FetchError>>;
-type Flights = HashMap<(OwnedServerName, Sha256), watch::Receiver<Outcome>>;
+/// What came of a look.
+#[derive(Clone, Debug)]
+enum Outcome {
+    Said(Arc<str>),
+    Failed(FetchError),
+    /// Its turn did not come.
+    Late,
+}
+
+type Flights = HashMap<(OwnedServerName, Sha256), watch::Receiver<Option<Outcome>>>;
 
 /// What is being looked at.
 pub(crate) struct Looking {
     browse: Arc<dyn Browse>,
     under_way: Arc<Mutex<Flights>>,
     places: Arc<Semaphore>,
-    of_users: Arc<Mutex<HashMap<OwnedUserId, usize>>>,
+    of_users: Places,
     rate: Buckets,
 }
 
@@ -75,41 +88,23 @@ impl Looking {
             browse,
             under_way: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
-            of_users: Arc::default(),
+            of_users: Places::new(OF_USER_AT_ONCE),
             rate: Buckets::new(RATE),
         }
     }
 
-    /// The right of a user to have one page more looked at.
-    fn turn_of(&self, user: &UserId, clock: &Clock) -> Result<Turn, Error> {
-        let limited = |limit, retry_after| Error::Limited { limit, retry_after };
-        let mut of_users = self.of_users.lock();
-        let count = of_users.get(user).copied().unwrap_or_default();
-        if count >= OF_USER_AT_ONCE {
-            return Err(limited("previews_of_user", Duration::from_secs(1)));
-        }
-        self.rate.take(&user, clock.instant()).map_err(|wait| limited("previews", wait))?;
-        of_users.insert(user.to_owned(), count + 1);
-        Ok(Turn { user: user.to_owned(), of_users: self.of_users.clone() })
+    /// A place for one page more of a user's.
+    fn place_of(&self, user: &UserId, clock: &Clock) -> Result<Place, Error> {
+        let place = self.of_users.find(user).ok_or_else(crowded)?;
+        let limited = |retry_after| Error::Limited { limit: "previews", retry_after };
+        self.rate.take(&user, clock.instant()).map_err(limited)?;
+        Ok(place)
     }
 }
 
-/// One of the pages that are looked at for a user.
-struct Turn {
-    user: OwnedUserId,
-    of_users: Arc<Mutex<HashMap<OwnedUserId, usize>>>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut of_users = self.of_users.lock();
-        if let Some(count) = of_users.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                of_users.remove(&self.user);
-            }
-        }
-    }
+/// A user asks for more than is fetched for him in a while.
+fn crowded() -> Error {
+    Error::Limited { limit: "previews_of_user", retry_after: Duration::from_secs(1) }
 }
 
 /// Takes a look off the list, however it ends.
@@ -149,15 +144,16 @@ impl Media {
         // The task outlives whoever asked first.
         let ended = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
         match ended {
-            Ok(Some(Ok(said))) => Ok(said),
+            Ok(Some(Outcome::Said(said))) => Ok(said),
+            Ok(Some(Outcome::Late)) => Err(crowded()),
             // Whether there is nothing, or it is not gone to, is none of the asker's business: it would tell of our network.
-            Ok(Some(Err(error))) => Err(Error::Elsewhere(error.to_string())),
+            Ok(Some(Outcome::Failed(error))) => Err(Error::Elsewhere(error.to_string())),
             Ok(None) | Err(_) => Err(Error::Elsewhere("the look was given up".to_owned())),
         }
     }
 
     /// The look at a page, begun if none is under way.
-    fn look(&self, user: &UserId, url: Url, hash: Sha256) -> Result<watch::Receiver<Outcome>, Error> {
+    fn look(&self, user: &UserId, url: Url, hash: Sha256) -> Result<watch::Receiver<Option<Outcome>>, Error> {
         let looking = &self.inner.looking;
         let key = (user.server_name().to_owned(), hash);
         let mut under_way = looking.under_way.lock();
@@ -167,7 +163,7 @@ impl Media {
         if under_way.len() >= MOST {
             return Err(Error::Limited { limit: "previews_at_once", retry_after: Duration::from_secs(2) });
         }
-        let turn = looking.turn_of(user, &self.inner.clock)?;
+        let mut place = looking.place_of(user, &self.inner.clock)?;
         let (told, outcome) = watch::channel(None);
         under_way.insert(key.clone(), outcome.clone());
         drop(under_way);
@@ -175,21 +171,30 @@ impl Media {
         let media = self.clone();
         let entry = Entry { key, under_way: looking.under_way.clone() };
         self.inner.tasks.spawn("preview", async move {
-            let _turn = turn;
             let (server, hash) = &entry.key;
             let inner = &media.inner;
-            // Twice, as there may be a picture.
-            let looked = inner.clock.timeout(2 * TIME, async {
+            let ready = async {
+                let is_its_turn = place.wait(&inner.clock, PATIENCE).await;
                 // Nobody closes them.
-                let _place = inner.looking.places.acquire().await.ok();
-                media.look_now(server, &url).await
-            });
+                if is_its_turn { inner.looking.places.acquire().await.ok() } else { None }
+            };
+            let Ok(Some(_turn)) = inner.clock.timeout(PATIENCE, ready).await else {
+                // Of the page it says nothing, so that is not kept.
+                told.send_replace(Some(Outcome::Late));
+                return;
+            };
+            // Twice, as there may be a picture.
+            let looked = inner.clock.timeout(2 * TIME, media.look_now(server, &url)).await;
             let late = |_| Err(FetchError::Failed("it took too long".to_owned()));
-            let outcome = looked.await.unwrap_or_else(late);
-            if let Err(error) = &outcome {
-                debug!(%error, "there is no preview of a page");
-            }
-            media.keep_preview(server, *hash, outcome.as_deref().ok()).await;
+            let outcome = match looked.unwrap_or_else(late) {
+                Ok(said) => Outcome::Said(said),
+                Err(error) => {
+                    debug!(%error, "there is no preview of a page");
+                    Outcome::Failed(error)
+                }
+            };
+            let said = if let Outcome::Said(said) = &outcome { Some(&**said) } else { None };
+            media.keep_preview(server, *hash, said).await;
             told.send_replace(Some(outcome));
         });
         Ok(outcome)
@@ -266,7 +271,7 @@ impl Media {
         }
         let picture = ["og:image:secure_url", "og:image:url", "og:image", "twitter:image"];
         if let Some(address) = said.first(&picture)
-            && let Some(address) = Url::parse(&url).ok().and_then(|base| base.join(address).ok())
+            && let Some(address) = said.base(&url).and_then(|base| base.join(address).ok())
         {
             match self.fetch_picture(server, &address).await {
                 Ok(picture) => {

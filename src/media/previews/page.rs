@@ -13,7 +13,10 @@ use html5ever::{
         states::RawKind,
     },
 };
+use url::Url;
 
+/// An address of a base that is longer counts as none, in bytes.
+const LONGEST_URL: usize = 2_048;
 /// Texts longer than this are cut, in characters.
 const LONGEST_TEXT: usize = 1_000;
 /// So many properties are kept.
@@ -30,6 +33,8 @@ pub(crate) struct Said {
     pub(crate) title: Option<String>,
     /// Its `meta` elements by property or name, in small letters; of several with one name the first.
     pub(crate) properties: BTreeMap<String, String>,
+    /// The address that its own are relative to, as it says.
+    pub(crate) base: Option<String>,
 }
 
 impl Said {
@@ -37,6 +42,13 @@ impl Said {
     pub(crate) fn first(&self, names: &[&str]) -> Option<&str> {
         let mut found = names.iter().filter_map(|name| self.properties.get(*name));
         found.find(|text| !text.is_empty()).map(String::as_str)
+    }
+
+    /// What addresses on the page are relative to, which is at this one.
+    pub(crate) fn base(&self, address: &str) -> Option<Url> {
+        let own = Url::parse(address).ok()?;
+        let said = self.base.as_ref().and_then(|base| own.join(base).ok());
+        Some(said.filter(|said| matches!(said.scheme(), "http" | "https")).unwrap_or(own))
     }
 }
 
@@ -113,16 +125,21 @@ impl Reading {
                 self.meta(tag);
                 TokenSinkResult::Continue
             }
+            "base" => {
+                // The first that says one.
+                let href = value(tag, "href").filter(|href| href.len() <= LONGEST_URL);
+                if self.said.base.is_none() {
+                    self.said.base = href.map(|href| href.trim().to_owned());
+                }
+                TokenSinkResult::Continue
+            }
             _ => TokenSinkResult::Continue,
         }
     }
 
     fn meta(&mut self, tag: &Tag) {
-        let value = |wanted: &str| {
-            tag.attrs.iter().find(|attribute| &*attribute.name.local == wanted).map(|found| &*found.value)
-        };
-        let (Some(name), Some(content)) = (value("property").or_else(|| value("name")), value("content"))
-        else {
+        let name = value(tag, "property").or_else(|| value(tag, "name"));
+        let (Some(name), Some(content)) = (name, value(tag, "content")) else {
             return;
         };
         let name = name.trim().to_ascii_lowercase();
@@ -132,6 +149,11 @@ impl Reading {
             properties.entry(name).or_insert_with(|| tidy(content));
         }
     }
+}
+
+/// What an attribute of a tag says.
+fn value<'a>(tag: &'a Tag, wanted: &str) -> Option<&'a str> {
+    tag.attrs.iter().find(|attribute| &*attribute.name.local == wanted).map(|found| &*found.value)
 }
 
 /// A text in one line, without what cannot be seen at its ends, and not too long.

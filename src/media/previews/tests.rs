@@ -229,6 +229,24 @@ async fn what_is_no_page_and_what_says_nothing_are_told_as_that() {
     place.page("https://page.test/new/", "text/html", "<meta property=og:image content=p.png>");
     place.page("https://page.test/new/p.png", "image/png", picture(5, 5));
     assert_eq!(place.told("https://old.test/").await.unwrap()["og:image:width"], 5);
+    // And where the page says so, to that.
+    for (number, (base, at)) in [
+        ("/sub/", "https://page.test/sub/p.png"),
+        ("https://other.test/x/y", "https://other.test/x/p.png"),
+        ("data:text/html,x", "https://page.test/based/p.png"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let width = 20 + u32::try_from(number).unwrap();
+        place.page(at, "image/png", picture(width, 4));
+        let page = format!(
+            "<base target=_top><base href='{base}'><base href='/no/'><meta property=og:image content=p.png>"
+        );
+        let address = format!("https://page.test/based/{number}");
+        place.page(&address, "text/html", page);
+        assert_eq!(place.told(&address).await.unwrap()["og:image:width"], width, "{base}");
+    }
 }
 
 #[tokio::test]
@@ -280,6 +298,46 @@ async fn a_page_is_fetched_once_for_all_who_ask_at_the_time_and_apart_for_each_a
 }
 
 #[tokio::test]
+async fn a_page_whose_turn_does_not_come_is_asked_for_later_and_does_not_count_as_one_that_could_not_be_had()
+{
+    let place = Place::new().await;
+    let door = Arc::new(Notify::new());
+    *place.pages.door.lock() = Some(door.clone());
+    place.page("https://page.test/late", "text/html", "<title>t</title>");
+    let ask = |page: String| {
+        let media = place.media.clone();
+        tokio::spawn(async move { media.preview(anna(), &format!("https://page.test/{page}")).await })
+    };
+    let mut all = Vec::new();
+    for number in 0..OF_USER_AT_ONCE {
+        all.push(ask(number.to_string()));
+        while place.visits() <= number {
+            tokio::task::yield_now().await;
+        }
+    }
+    let late = ask("late".to_owned());
+    while place.media.inner.looking.under_way.lock().len() <= OF_USER_AT_ONCE {
+        tokio::task::yield_now().await;
+    }
+    let refused = loop {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        if late.is_finished() {
+            break late.await.unwrap();
+        }
+        place.hand.advance(Duration::from_secs(1));
+    };
+    assert!(matches!(refused, Err(Error::Limited { limit: "previews_of_user", .. })), "{refused:?}");
+    *place.pages.door.lock() = None;
+    door.notify_waiters();
+    for asked in all {
+        drop(asked.await.unwrap());
+    }
+    assert!(place.told("https://page.test/late").await.is_ok());
+}
+
+#[tokio::test]
 async fn one_user_has_few_pages_looked_at_at_a_time_and_in_the_long_run() {
     let place = Place::new().await;
     let door = Arc::new(Notify::new());
@@ -288,12 +346,15 @@ async fn one_user_has_few_pages_looked_at_at_a_time_and_in_the_long_run() {
         let media = place.media.clone();
         async move { media.preview(anna(), &format!("https://page.test/{number}")).await }
     };
-    let first: Vec<_> = (0..OF_USER_AT_ONCE).map(|number| tokio::spawn(ask(number))).collect();
-    while place.visits() < OF_USER_AT_ONCE {
+    let most = OF_USER_AT_ONCE + crate::places::WAITING;
+    let first: Vec<_> = (0..most).map(|number| tokio::spawn(ask(number))).collect();
+    let under_way = || place.media.inner.looking.under_way.lock().len();
+    while place.visits() < OF_USER_AT_ONCE || under_way() < most {
         tokio::task::yield_now().await;
     }
-    let refused = ask(OF_USER_AT_ONCE).await;
+    let refused = ask(most).await;
     assert!(matches!(refused, Err(Error::Limited { limit: "previews_of_user", .. })), "{refused:?}");
+    assert_eq!(place.visits(), OF_USER_AT_ONCE, "the others wait");
     // Others are not kept from it.
     *place.pages.door.lock() = None;
     let bob = user_id!("@bob:a.test");
@@ -303,6 +364,7 @@ async fn one_user_has_few_pages_looked_at_at_a_time_and_in_the_long_run() {
     for asked in first {
         assert!(matches!(asked.await.unwrap(), Err(Error::Elsewhere(_))));
     }
+    assert_eq!(place.visits(), most + 1);
 
     let mut number = 100;
     let limited = loop {

@@ -1,9 +1,12 @@
-//! Recency: where the newest event stands that moves a room up in a list of rooms.
+//! Recency: where the newest event of a room stands, and where the newest that clients show a room as recent by.
 //!
-//! One small row a room, written without a read in the batch of each such event, so that who is in many rooms has them put
-//! in order by one plural read. Lists are ordered by what people said, not by who came and went: only some types of
-//! events move a room up, and only those that are news. What comes behind what we have (fetched later, waited for by
-//! others that came before it, from before we came) does not.
+//! Lists that the server keeps are ordered by the first: whatever happens in a room moves it up into the window that a client
+//! looks at. Clients order what they show by the second, the bump stamp: by what people said, not by who came and went. In
+//! both only news count. What comes behind what we have (fetched later, waited for by others that came before it, from
+//! before we came) does not.
+//!
+//! One small row for each event, of one of two tables by its type, written without a read in the event's batch; so that who is
+//! in many rooms has them put in order by two plural reads.
 //!
 //! Types: <https://github.com/matrix-org/matrix-spec-proposals/pull/4186>
 
@@ -21,7 +24,20 @@ use crate::{
 /// there is to it.
 pub static RECENCY: Table<RoomSerial, Stamped<()>> = Table::new(79, "room.recency", Tuning::Small);
 
-/// Whether events of a type move their room up in lists.
+/// The newest event of a room of another type, as its position; key: room. Rooms in which none came since this is noted have
+/// no row.
+pub static ACTIVITY: Table<RoomSerial, Stamped<()>> = Table::new(279, "room.activity", Tuning::Small);
+
+/// Where a room stands among a user's rooms; greater is more recent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latest {
+    /// Its newest event. The server's lists are ordered by it.
+    pub active: Position,
+    /// Its newest event of those that people look for. Clients order rooms by it.
+    pub bump: Position,
+}
+
+/// Whether clients show a room as recent for an event of a type.
 fn moves_up(kind: &str) -> bool {
     matches!(
         kind,
@@ -37,31 +53,33 @@ fn moves_up(kind: &str) -> bool {
     )
 }
 
-/// Notes in the batch of an event that came to the tip whether it moves its room up. `came_in`: by it we come into the
+/// Notes in the batch of an event that came to the tip where its room stands by it. `came_in`: by it we come into the
 /// room, of which nothing that was noted before is news to anybody.
 pub fn note(batch: &mut Batch, event: &StoredEvent, slot: Slot, came_in: bool) {
-    if came_in || moves_up(event.kind()) {
-        batch.put_stamped(&RECENCY, &event.room(), slot, &());
-    }
+    let table = if came_in || moves_up(event.kind()) { &RECENCY } else { &ACTIVITY };
+    batch.put_stamped(table, &event.room(), slot, &());
 }
 
 impl Rooms {
-    /// For each of a user's rooms the position by which lists of his rooms are ordered: greater is higher up. One read
-    /// for all of them.
+    /// Where each of a user's rooms stands among them. Two reads for all of them.
     ///
-    /// In a room that he is in, that of its newest event that moves it up. What goes on where he is not is not his to
+    /// In a room that he is in, that is said by its newest events. What goes on where he is not is not his to
     /// know: for a room that he left, is invited to or knocks at, and for one without such an event, it is the position
     /// at which he became what he is there.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn recency(&self, rooms: &[&UserRoom]) -> Result<Vec<Position>, Error> {
+    pub async fn recency(&self, rooms: &[&UserRoom]) -> Result<Vec<Latest>, Error> {
         let joined = rooms.iter().filter(|room| room.membership == Membership::Join);
         let keys: Vec<RoomSerial> = joined.map(|room| room.room).collect();
-        let mut rows = self.store().get_many(&RECENCY, &keys).await?.into_iter();
-        let mut of = |room: &&UserRoom| match room.membership {
-            Membership::Join => rows.next().flatten().map_or(room.position, |row| row.position),
-            _ => room.position,
+        let bumps = self.store().get_many(&RECENCY, &keys).await?;
+        let others = self.store().get_many(&ACTIVITY, &keys).await?;
+        let mut rows = bumps.into_iter().zip(others);
+        let mut of = |room: &&UserRoom| {
+            let row = if room.membership == Membership::Join { rows.next() } else { None };
+            let (bump, other) = row.unwrap_or_default();
+            let bump = bump.map_or(room.position, |row| row.position);
+            Latest { active: other.map_or(bump, |row| row.position.max(bump)), bump }
         };
         Ok(rooms.iter().map(&mut of).collect())
     }

@@ -18,6 +18,9 @@ use crate::{Error, Order, RoomSerial, Rooms};
 /// The version of the token format written by this server.
 const PREFIX: &str = "s1_";
 
+/// How the `pos` of a sliding sync begins; its position follows, and `_`.
+pub const POS_PREFIX: &str = "p1_";
+
 /// What concerns `/sync` alone follows these.
 const PRESENT: char = '~';
 const DEVICE: char = '.';
@@ -122,6 +125,18 @@ impl Token {
     /// The place before everything.
     pub const START: Self = Self(Order(0));
 
+    /// Reads a token, or the `pos` of a sliding sync: the place up to which that told.
+    ///
+    /// # Errors
+    /// [`BadToken`].
+    pub fn of_sync(text: &str) -> Result<Self, BadToken> {
+        let Some(pos) = text.strip_prefix(POS_PREFIX) else { return text.parse() };
+        let number = pos.split_once('_').map(|(number, _)| number);
+        let number = number.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let position: u64 = number.and_then(|number| number.parse().ok()).ok_or(BadToken)?;
+        LIVE.checked_add(position).map(|order| Self(Order(order))).ok_or(BadToken)
+    }
+
     /// The place after everything that can ever be.
     pub const END: Self = Self(Order(u64::MAX));
 
@@ -200,6 +215,17 @@ mod tests {
         }
         assert_eq!(Token::after(Position(4711)).to_string(), "s1_4711");
         assert_eq!(Token(Order(LIVE - 3)).to_string(), "s1_-3");
+    }
+
+    #[test]
+    fn a_pos_is_read_where_a_token_is_wanted() {
+        let place = Ok(Token::after(Position(4711)));
+        assert_eq!(Token::of_sync("p1_4711_5_1_deadbeef"), place);
+        assert_eq!(Token::of_sync("s1_4711"), place);
+        assert_eq!("p1_4711_5_1_deadbeef".parse::<Token>(), Err(BadToken), "but not for `/sync`");
+        for text in ["p1_", "p1_4", "p1_x_1", "p1_+4_1", "p1__1", "p1_18446744073709551615_1", "p2_4_1"] {
+            assert_eq!(Token::of_sync(text), Err(BadToken), "{text}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::{
 
 use base::{Clock, Counter, Instant, Metrics, cache::Held, cache::Holder};
 use parking_lot::Mutex;
-use room::{EventSerial, RoomSerial};
+use room::{EventSerial, RoomSerial, read::token::POS_PREFIX};
 use ruma::{DeviceId, UserId};
 use store::{Position, Topic};
 use tracing::warn;
@@ -209,8 +209,6 @@ pub(crate) struct Place {
     mark: u32,
 }
 
-const PREFIX: &str = "p1_";
-
 impl Place {
     /// Up to where whoever has it was told.
     pub(crate) fn position(&self) -> Position {
@@ -220,7 +218,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{PREFIX}{}_{}_{}_{:x}", self.position.0, self.number, self.step, self.mark)
+        write!(out, "{POS_PREFIX}{}_{}_{}_{:x}", self.position.0, self.number, self.step, self.mark)
     }
 }
 
@@ -229,7 +227,7 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
-            let mut parts = text.strip_prefix(PREFIX)?.split('_');
+            let mut parts = text.strip_prefix(POS_PREFIX)?.split('_');
             let mut number = || {
                 let part = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
                 part?.parse::<u64>().ok()

@@ -23,7 +23,10 @@ pub(crate) const MOST_WISHES: usize = 64;
 const MOST_LISTS: usize = 100;
 
 /// So many rooms are subscribed to at a time.
-const MOST_SUBSCRIPTIONS: usize = 500;
+const MOST_SUBSCRIPTIONS: usize = 100;
+
+/// So many spaces are named in all lists together: all state of each of them is looked through.
+const MOST_SPACES: usize = 200;
 
 /// So many pairs, ranges and names are taken in one of their lists.
 const MOST_ENTRIES: usize = 200;
@@ -108,6 +111,8 @@ pub(crate) struct Filters {
     pub(crate) not_room_types: Option<Vec<Option<String>>>,
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) not_tags: Option<Vec<String>>,
+    /// Spaces: rooms that one of them names as its own.
+    pub(crate) spaces: Option<Vec<String>>,
 }
 
 /// What is wanted beside rooms.
@@ -138,6 +143,8 @@ pub(crate) struct Threads {
 pub(crate) struct ToDevice {
     pub(crate) enabled: Option<bool>,
     pub(crate) since: Option<String>,
+    /// The most messages in one answer.
+    pub(crate) limit: Option<u64>,
 }
 
 /// On or off.
@@ -272,6 +279,10 @@ impl SlidingRequest {
         if lists.values().filter_map(|list| list.filters.as_ref()).any(Filters::are_long) {
             return refused("there is too much in `filters`");
         }
+        let filters = lists.values().filter_map(|list| list.filters.as_ref());
+        if filters.filter_map(|filters| filters.spaces.as_ref()).map(Vec::len).sum::<usize>() > MOST_SPACES {
+            return refused("there are too many `spaces`");
+        }
         for list in lists.values() {
             if list.windows().is_some_and(|windows| windows.len() > MOST_ENTRIES) {
                 return refused("there are too many `ranges`");
@@ -281,9 +292,8 @@ impl SlidingRequest {
             }
         }
         let scoped = [&extensions.account_data, &extensions.receipts, &extensions.typing];
-        let is_long = |names: &Option<Vec<String>>| {
-            names.as_ref().is_some_and(|names| names.len() > MOST_SUBSCRIPTIONS)
-        };
+        let is_long =
+            |names: &Option<Vec<String>>| names.as_ref().is_some_and(|names| names.len() > MOST_ENTRIES);
         if scoped.iter().any(|scoped| is_long(&scoped.lists) || is_long(&scoped.rooms)) {
             return refused("an extension names too many lists or rooms");
         }

@@ -109,7 +109,8 @@ impl Syncs {
                 Some(Position(number)).filter(|since| *since <= head).unwrap_or(Position::START)
             }
         };
-        let page = self.to_device().news(&request.user, &request.device, after, head).await?;
+        let limit = to_device.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let page = self.to_device().news(&request.user, &request.device, after, head, limit).await?;
         let next = page.rest.unwrap_or(head);
         Ok(Some((page, next)))
     }

@@ -1,6 +1,6 @@
 //! Simplified sliding sync: what clients are told of the rooms that they look at.
 //!
-//! A client names lists, which are windows over its user's rooms in the order of what was last said in them, and single
+//! A client names lists, which are windows over its user's rooms in the order of what last happened in them, and single
 //! rooms; and what it wants of each. An answer tells of those of these rooms of which the client, as far as this connection
 //! goes, does not know all: rooms never told, rooms in which something happened, and rooms of which it wants more than it
 //! has. What happens in rooms that are not shown is noted, and told when they are shown again.

@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use room::{
     RoomSerial,
-    read::membership::{MovedRoom, UserRoom, UserRooms},
+    read::{
+        membership::{MovedRoom, UserRoom, UserRooms},
+        recency::Latest,
+    },
 };
 use ruma::OwnedRoomId;
 use store::{Moved, Position, Topic};
@@ -291,13 +294,13 @@ impl Syncs {
             return Ok((told, false));
         }
         let rows: Vec<&UserRoom> = plan.tellings.iter().map(|telling| telling.row).collect();
-        let bumps = self.rooms().recency(&rows).await?;
-        let mut ordered: Vec<(&Telling<'_>, Position)> = plan.tellings.iter().zip(bumps).collect();
-        ordered.sort_by_key(|(telling, bump)| Reverse((*bump, telling.row.room)));
+        let recent = self.rooms().recency(&rows).await?;
+        let mut ordered: Vec<(&Telling<'_>, Latest)> = plan.tellings.iter().zip(recent).collect();
+        ordered.sort_by_key(|(telling, recent)| Reverse((recent.active, telling.row.room)));
         let members = self.members_to_tell(&plan.tellings).await?;
-        let with_members = ordered.into_iter().map(|telling| {
-            let count = members.get(&telling.0.row.room).copied().unwrap_or(0);
-            (telling, count)
+        let with_members = ordered.into_iter().map(|(telling, recent)| {
+            let count = members.get(&telling.row.room).copied().unwrap_or(0);
+            ((telling, recent.bump), count)
         });
         let is_large = plan.tellings.len() > FEW_ROOMS;
         let now = self.clock().now();

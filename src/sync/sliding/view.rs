@@ -42,7 +42,8 @@ pub(super) struct View<'a> {
     subscriptions: HashMap<u32, (&'a str, Wanted)>,
     /// The order of the rooms, if a list has one.
     pub(super) recency: Option<Arc<Recency>>,
-    /// Whether a window ends before its list, so that one room's moving up moves others out.
+    /// Whether what happens in one room may move others in or out: a window ends before its list, or a list has the rooms of
+    /// spaces.
     pub(super) is_partial: bool,
 }
 
@@ -130,6 +131,8 @@ struct Traits<'a> {
     directs: &'a HashSet<OwnedRoomId>,
     summaries: HashMap<RoomSerial, Summary>,
     tags: HashMap<OwnedRoomId, HashSet<String>>,
+    /// The rooms of each space that a filter names and the user is in.
+    spaces: HashMap<String, HashSet<OwnedRoomId>>,
 }
 
 impl Traits<'_> {
@@ -142,6 +145,11 @@ impl Traits<'_> {
             let own = self.tags.get(&row.room_id);
             tags.iter().any(|tag| own.is_some_and(|own| own.contains(tag)))
         };
+        let is_in_space = |spaces: &Vec<String>| {
+            spaces
+                .iter()
+                .any(|space| self.spaces.get(space).is_some_and(|rooms| rooms.contains(&row.room_id)))
+        };
         is(filters.is_dm, self.directs.contains(&row.room_id))
             && is(filters.is_invite, row.membership == Membership::Invite)
             && is(filters.is_encrypted, is_encrypted)
@@ -149,6 +157,7 @@ impl Traits<'_> {
             && !filters.not_room_types.as_ref().is_some_and(|kinds| kinds.contains(&kind))
             && filters.tags.as_ref().is_none_or(has_tag)
             && !filters.not_tags.as_ref().is_some_and(has_tag)
+            && filters.spaces.as_ref().is_none_or(is_in_space)
     }
 }
 
@@ -186,6 +195,7 @@ impl Syncs {
         for (name, list) in &request.body.lists {
             let passes =
                 |row: &UserRoom| list.filters.as_ref().is_none_or(|filters| traits.pass(filters, row));
+            view.is_partial |= list.filters.as_ref().is_some_and(|filters| filters.spaces.is_some());
             let mut passing: Vec<u32> =
                 own.iter().filter(|(_, row)| passes(row)).map(|(place, _)| *place).collect();
             // Those of which the client hears now that they are gone count no more.
@@ -238,7 +248,12 @@ impl Syncs {
         sources: &Sources<'a>,
         rooms: &[(u32, &UserRoom)],
     ) -> Result<Traits<'a>, Error> {
-        let mut traits = Traits { directs: sources.directs, summaries: HashMap::new(), tags: HashMap::new() };
+        let mut traits = Traits {
+            directs: sources.directs,
+            summaries: HashMap::new(),
+            tags: HashMap::new(),
+            spaces: HashMap::new(),
+        };
         let filters = || sources.request.body.lists.values().filter_map(|list| list.filters.as_ref());
         let by_summary = |filters: &Filters| {
             filters.is_encrypted.is_some() || filters.room_types.is_some() || filters.not_room_types.is_some()
@@ -251,6 +266,15 @@ impl Syncs {
         if filters().any(|filters| filters.tags.is_some() || filters.not_tags.is_some()) {
             let data = self.new_data(&sources.request.user, None).await?;
             traits.tags = data.rooms.into_iter().map(|(room, data)| (room, tags_in(&data))).collect();
+        }
+        let named = filters().filter_map(|filters| filters.spaces.as_ref()).flatten();
+        let named: HashSet<&str> = named.map(String::as_str).collect();
+        if !named.is_empty() {
+            let joined = sources.rooms.with(Membership::Join);
+            let spaces: Vec<_> = joined.filter(|row| named.contains(row.room_id.as_str())).collect();
+            let serials: Vec<RoomSerial> = spaces.iter().map(|row| row.room).collect();
+            let rooms = self.rooms().rooms_in_spaces(&serials).await?;
+            traits.spaces = spaces.iter().map(|row| row.room_id.to_string()).zip(rooms).collect();
         }
         Ok(traits)
     }

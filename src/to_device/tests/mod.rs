@@ -158,7 +158,8 @@ impl Town {
     /// What a device is told that has everything up to a place, and where it is then.
     async fn news(&self, id: &str, device: &str, after: Position) -> (Page, Position) {
         let head = self.store.head();
-        let page = self.to_device.news(&user(id), device.into(), after, head).await.unwrap();
+        let page =
+            self.to_device.news(&user(id), device.into(), after, head, crate::inbox::PAGE).await.unwrap();
         let place = page.rest.unwrap_or(head);
         (page, place)
     }

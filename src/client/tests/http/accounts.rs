@@ -1,5 +1,7 @@
 //! Accounts over HTTP.
 
+use std::time::Duration;
+
 use base::Clock;
 use serde_json::{Value, json};
 
@@ -264,6 +266,19 @@ async fn profiles_are_public_and_set_by_their_owner() {
     town.ask("GET", "/_matrix/client/v3/profile/@nobody:hs1", Value::Null).await.fails(404, "M_NOT_FOUND");
     hanako.ask("DELETE", &field, Value::Null).await.ok();
     town.ask("GET", &field, Value::Null).await.fails(404, "M_NOT_FOUND");
+
+    let put = async |field: &str| hanako.put(&format!("{path}/{field}"), json!({ field: 1 })).await;
+    let at_most = format!("a{}", "b".repeat(254));
+    put(&at_most).await.ok();
+    put(&format!("{at_most}c")).await.fails(400, "M_KEY_TOO_LARGE");
+    put("org.example.a-b_c0").await.ok();
+    for odd in ["Bad", "1a", ".a", "_a", "aB", "a+b"] {
+        put(odd).await.fails(400, "M_INVALID_PARAM");
+    }
+    for odd in ["Bad Name", "日本"] {
+        let encoded: String = odd.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        hanako.put(&format!("{path}/{encoded}"), json!({ odd: 1 })).await.fails(400, "M_INVALID_PARAM");
+    }
 }
 
 #[tokio::test]
@@ -367,4 +382,39 @@ async fn a_password_is_what_was_asked_for_first_and_nothing_that_is_slipped_in_l
         town.ask("POST", LOGIN, login(word)).await.fails(403, "M_FORBIDDEN");
     }
     town.ask("POST", LOGIN, login(OTHER)).await.ok();
+}
+
+#[tokio::test]
+async fn who_says_something_is_there_again() {
+    let (clock, hand) = Clock::manual(1_700_000_000_000);
+    let town = Town::at(clock).await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({})).await;
+    let status = format!("/presence/{}/status", hanako.id);
+    hanako.put(&status, json!({ "presence": "online" })).await.ok();
+    let path = format!("/rooms/{room}/send/m.room.message/t");
+    let message = json!({ "msgtype": "m.text", "body": "はい" });
+    for what in ["message", "state", "redaction"] {
+        hand.advance(Duration::from_secs(10));
+        assert_eq!(hanako.get(&status).await.ok()["last_active_ago"], 10_000);
+        let answer = match what {
+            "message" => hanako.put(&path, message.clone()).await,
+            "state" => {
+                hanako.put(&format!("/rooms/{room}/state/m.room.topic"), json!({ "topic": "題" })).await
+            }
+            _ => {
+                let said = hanako.put(&path, message.clone()).await.ok();
+                hand.advance(Duration::from_secs(1));
+                let event = said["event_id"].as_str().unwrap();
+                hanako.put(&format!("/rooms/{room}/redact/{event}/r"), json!({})).await
+            }
+        };
+        answer.ok();
+        let presence = hanako.get(&status).await.ok();
+        assert_eq!(
+            (&presence["last_active_ago"], &presence["currently_active"]),
+            (&json!(0), &json!(true)),
+            "{what}"
+        );
+    }
 }

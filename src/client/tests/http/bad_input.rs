@@ -117,6 +117,30 @@ async fn every_endpoint_answers_nonsense_without_a_fault() {
 }
 
 #[tokio::test]
+async fn a_list_is_taken_for_no_object_by_the_order_of_its_elements() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({})).await;
+    let event = hanako.get(&format!("/rooms/{room}/messages?dir=b&limit=1")).await.ok();
+    let event = event["chunk"][0]["event_id"].as_str().unwrap();
+    for (method, path, body) in [
+        ("PUT", format!("/rooms/{room}/redact/{event}/1"), json!(["reason"])),
+        ("PUT", "/pushrules/global/override/arr".to_owned(), json!([[], []])),
+        ("PUT", format!("/rooms/{room}/typing/{}", hanako.id), json!([true, 3_000])),
+        ("POST", "/search".to_owned(), json!([{}])),
+        ("POST", format!("/rooms/{room}/invite"), json!(["@taro:hs1"])),
+        ("POST", "/createRoom".to_owned(), json!([])),
+        ("PUT", format!("/rooms/{room}/send/m.room.message/t"), json!([])),
+        ("PUT", format!("/rooms/{room}/state/m.room.topic"), json!([])),
+    ] {
+        hanako.ask(method, &path, body).await.fails(400, "M_BAD_JSON");
+    }
+    let path = format!("/rooms/{room}/typing/{}", hanako.id);
+    let broken = hanako.send("PUT", &path, b" [1,".to_vec()).await;
+    broken.fails(400, "M_NOT_JSON");
+}
+
+#[tokio::test]
 async fn what_is_not_built_is_not_recognized() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;

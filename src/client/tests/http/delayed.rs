@@ -119,6 +119,25 @@ async fn whoever_knows_its_id_sends_restarts_and_cancels_a_delayed_event() {
     until(async || hanako.delayed().await.is_empty()).await;
     assert_eq!(state("restarted").await.ok(), json!({ "by": "time" }));
     state("cancelled").await.fails(404, "M_NOT_FOUND");
+
+    // Whoever asks again, as its answer was lost, is answered as before; what has ended otherwise is told so.
+    for id in [&sent, &restarted] {
+        assert_eq!(act(id, "send").await.ok(), json!({}));
+        act(id, "cancel").await.fails(409, "M_UNKNOWN");
+        act(id, "restart").await.fails(409, "M_UNKNOWN");
+    }
+    assert_eq!(act(&cancelled, "cancel").await.ok(), json!({}));
+    act(&cancelled, "send").await.fails(409, "M_UNKNOWN");
+    act(&cancelled, "restart").await.fails(409, "M_UNKNOWN");
+    state("cancelled").await.fails(404, "M_NOT_FOUND");
+    let overtaken = hanako.delay_state(&room, "contested", "1500", json!({ "by": "hanako" })).await;
+    let taro = town.user("taro").await;
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    let levels = json!({ "users": { taro.id.as_str(): 100 }, "state_default": 0 });
+    hanako.put(&format!("/rooms/{room}/state/m.room.power_levels"), levels).await.ok();
+    let by = json!({ "by": "taro" });
+    taro.put(&format!("/rooms/{room}/state/com.example.test/contested"), by).await.ok();
+    act(&overtaken, "send").await.fails(409, "M_UNKNOWN");
 }
 
 #[tokio::test]
@@ -130,7 +149,7 @@ async fn what_may_not_be_delayed_is_refused_in_the_words_of_the_proposal() {
     let long = hanako.put(&path("86400001"), json!({})).await.fails(400, "M_UNKNOWN");
     assert_eq!(long["org.matrix.msc4140.errcode"], "M_MAX_DELAY_EXCEEDED");
     assert_eq!(long["org.matrix.msc4140.max_delay"], 86_400_000);
-    for wrong in ["-1", "x", "", "1.5"] {
+    for wrong in ["-1", "0", "x", "", "1.5"] {
         assert_eq!(hanako.put(&path(wrong), json!({})).await.status, 400, "{wrong}");
     }
     taro.put(&path("1"), json!({})).await.fails(403, "M_FORBIDDEN");

@@ -13,6 +13,44 @@ fn order_of(rules: &Value, kind: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_rule_without_conditions_always_matches_and_what_makes_no_rule_is_refused() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    for kind in ["override", "underride"] {
+        let path = format!("/pushrules/global/{kind}/mine");
+        hanako.put(&path, json!({ "actions": ["notify"] })).await.ok();
+        let rule = hanako.get(&path).await.ok();
+        assert_eq!((&rule["conditions"], &rule["actions"]), (&json!([]), &json!(["notify"])), "{kind}");
+    }
+    let room = hanako.create_room(json!({ "preset": "public_chat" })).await;
+    taro.post(&format!("/join/{room}"), json!({})).await.ok();
+    let notice = json!({ "msgtype": "m.notice", "body": "報" });
+    taro.put(&format!("/rooms/{room}/send/m.room.message/t"), notice).await.ok();
+    let told = hanako.get("/notifications").await.ok();
+    assert_eq!(
+        told["notifications"][0]["event"]["content"]["body"], "報",
+        "no notice rings otherwise: {told}"
+    );
+
+    let put = async |path: &str, body: Value| hanako.put(&format!("/pushrules/global/{path}"), body).await;
+    let large: Value = serde_json::from_str("9007199254740993").unwrap();
+    let condition = json!({ "kind": "org.example", "value": large });
+    for (path, body) in [
+        ("override/x", json!({})),
+        ("override/x", json!({ "actions": "notify" })),
+        ("override/x", json!({ "actions": [], "conditions": 1 })),
+        ("override/x", json!({ "actions": [], "conditions": [condition] })),
+        ("content/x", json!({ "actions": [] })),
+        ("override/x", json!([[], []])),
+    ] {
+        put(path, body).await.fails(400, "M_BAD_JSON");
+    }
+    for path in ["none/x", "room/x", "sender/x", "override/.x"] {
+        assert_eq!(put(path, json!({ "actions": [] })).await.status, 400, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn rules_that_are_not_there_are_not_changed_and_neighbours_have_to_be_there() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;

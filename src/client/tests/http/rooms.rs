@@ -74,6 +74,30 @@ async fn a_page_that_a_filter_chose_has_an_end_and_the_one_after_it_has_none() {
 }
 
 #[tokio::test]
+async fn the_place_of_a_sliding_sync_begins_a_page_like_that_of_a_sync() {
+    let town = Town::new().await;
+    let hanako = town.user("hanako").await;
+    let room = hanako.create_room(json!({})).await;
+    let message = json!({ "msgtype": "m.text", "body": "一" });
+    let root = hanako.put(&format!("/rooms/{room}/send/m.room.message/1"), message.clone()).await.ok();
+    let root = root["event_id"].as_str().unwrap().to_owned();
+    let relation = json!({ "rel_type": "m.thread", "event_id": root });
+    let reply = json!({ "msgtype": "m.text", "body": "二", "m.relates_to": relation });
+    hanako.put(&format!("/rooms/{room}/send/m.room.message/2"), reply).await.ok();
+    let path = format!("/rooms/{room}/messages?dir=b&limit=1");
+    let start = hanako.get(&path).await.ok()["start"].as_str().unwrap().to_owned();
+    let head = start.strip_prefix("s1_").unwrap();
+    // What is said after it is not in the page.
+    hanako.put(&format!("/rooms/{room}/send/m.room.message/3"), message).await.ok();
+    let pos = format!("p1_{head}_5_1_deadbeef");
+    let page = hanako.get(&format!("{path}&from={pos}")).await.ok();
+    assert_eq!(page["chunk"][0]["content"]["body"], "二");
+    let related = format!("/_matrix/client/v1/rooms/{room}/relations/{root}?dir=b&from={pos}");
+    assert_eq!(hanako.get(&related).await.ok()["chunk"][0]["content"]["body"], "二");
+    hanako.get(&format!("{path}&from=p1_x_5_1_a")).await.fails(400, "M_INVALID_PARAM");
+}
+
+#[tokio::test]
 async fn a_room_is_made_as_wished() {
     let town = Town::new().await;
     let hanako = town.user("hanako").await;

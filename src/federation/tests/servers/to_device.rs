@@ -58,7 +58,7 @@ async fn transaction(net: &Net, id: &str, edus: &[Value]) -> StatusCode {
 
 async fn told(node: &Node) -> Vec<String> {
     let (alice, phone) = (user(ALICE), <&DeviceId>::from("PHONE"));
-    let page = node.to_device.news(&alice, phone, Position::START, node.store.head()).await.unwrap();
+    let page = node.to_device.news(&alice, phone, Position::START, node.store.head(), 100).await.unwrap();
     let text = |content: &[u8]| {
         serde_json::from_slice::<Value>(content).unwrap()["text"].as_str().unwrap().to_owned()
     };

@@ -48,6 +48,36 @@ async fn messages_to_the_device_are_told_until_it_says_that_it_has_them_also_aft
 }
 
 #[tokio::test]
+async fn no_more_messages_come_at_a_time_than_are_asked_for_and_the_others_at_once() {
+    let town = town().await;
+    signed_in(&town, "hanako", &["PHONE"]).await;
+    for text in ["一", "二", "三", "四", "五"] {
+        send(&town, "hanako", "PHONE", text).await;
+    }
+    let body = |since: &Value, limit: u64| {
+        let to_device = json!({ "enabled": true, "since": since, "limit": limit });
+        json!({ "conn_id": "keys", "extensions": { "to_device": to_device } })
+    };
+    let mut hanako = glass("hanako", body(&Value::Null, 2));
+    // It would wait for ever.
+    hanako.timeout = std::time::Duration::from_secs(3_600);
+    let mut all = Vec::new();
+    for count in [2, 2, 1] {
+        let answer = hanako.look(&town).await;
+        assert_eq!(texts(&answer).len(), count);
+        all.extend(texts(&answer));
+        hanako.body = body(&answer["extensions"]["to_device"]["next_batch"], 2);
+    }
+    assert_eq!(all, ["一", "二", "三", "四", "五"]);
+    hanako.pos = None;
+    for limit in [0, u64::MAX] {
+        send(&town, "hanako", "PHONE", "六").await;
+        hanako.body = body(&hanako.body["extensions"]["to_device"]["since"].clone(), limit);
+        assert!(!texts(&hanako.ask(&town).await.unwrap()).is_empty(), "{limit}");
+    }
+}
+
+#[tokio::test]
 async fn whose_devices_changed_is_told_though_no_room_is_shown() {
     let town = town().await;
     signed_in(&town, "hanako", &["PHONE"]).await;

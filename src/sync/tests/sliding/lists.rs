@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use pdu::Draft;
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
 
@@ -91,6 +92,82 @@ async fn a_room_that_moves_up_into_a_window_is_told_and_the_one_that_moves_out_i
 }
 
 #[tokio::test]
+async fn whatever_happens_in_a_room_moves_it_up_into_a_window_and_its_bump_stamp_is_of_what_was_said() {
+    let town = town().await;
+    let rooms = rooms(&town, 4).await;
+    town.say("hanako", &rooms[0], "古").await;
+    for room in &rooms[1..] {
+        town.say("hanako", room, "新").await;
+    }
+    let mut hanako = glass("hanako", window(0, 1));
+    hanako.look(&town).await;
+    assert_eq!(
+        hanako.rooms.keys().collect::<BTreeSet<_>>(),
+        [&rooms[2], &rooms[3]].map(|room| room.to_string()).iter().collect()
+    );
+    let beside = |mut body: Value| {
+        body["conn_id"] = json!("beside");
+        glass("hanako", body)
+    };
+    let all = beside(all_rooms(1, json!([]))).look(&town).await;
+    let bump = of(&all, &rooms[0])["bump_stamp"].clone();
+
+    town.set("hanako", &rooms[0], "m.room.topic", json!({ "topic": "題" })).await;
+    let answer = hanako.look(&town).await;
+    assert_eq!(told(&answer), [rooms[0].as_str()]);
+    assert_eq!(of(&answer, &rooms[0])["bump_stamp"], bump);
+    assert_eq!(told(&beside(window(0, 0)).look(&town).await), [rooms[0].as_str()], "and a new list");
+
+    let reaction = Draft::message(&user("hanako"), "m.reaction".into(), &json!({})).unwrap();
+    town.engine.send(&rooms[1], reaction, None).await.unwrap();
+    assert_eq!(told(&hanako.look(&town).await), [rooms[1].as_str()]);
+    town.join("taro", &rooms[2]).await;
+    assert_eq!(told(&hanako.look(&town).await), [rooms[2].as_str()]);
+    assert!(told(&hanako.look(&town).await).is_empty());
+}
+
+#[tokio::test]
+async fn a_list_of_the_rooms_of_spaces_has_those_that_they_name_and_follows_them() {
+    let town = town().await;
+    let rooms = rooms(&town, 6).await;
+    let [space, other, foreign] = [&rooms[0], &rooms[1], &town.room("taro").await];
+    let via = || json!({ "via": ["kanazawa.test"] });
+    let child = |room: &OwnedRoomId| ("m.space.child", room.to_string());
+    let name = async |who: &str, space: &OwnedRoomId, room: &OwnedRoomId, content: Value| {
+        let (kind, key) = child(room);
+        town.set_of(who, space, kind, &key, content).await;
+    };
+    name("hanako", space, &rooms[2], via()).await;
+    name("hanako", space, &rooms[3], json!({})).await;
+    name("hanako", space, other, via()).await;
+    name("hanako", other, &rooms[4], via()).await;
+    name("taro", foreign, &rooms[5], via()).await;
+    let listed = |spaces: Value| {
+        let list = json!({ "timeline_limit": 1, "required_state": [], "filters": { "spaces": spaces } });
+        json!({ "lists": { "all": list } })
+    };
+    let mut hanako = glass("hanako", listed(json!([space])));
+    let answer = hanako.look(&town).await;
+    let wanted: BTreeSet<String> = [&rooms[2], other].iter().map(|room| room.to_string()).collect();
+    assert_eq!(told(&answer).into_iter().collect::<BTreeSet<_>>(), wanted, "not those of spaces in it");
+    assert_eq!(answer["lists"]["all"]["count"], 2);
+    // A room that the space names now is told, though nothing happened in it; and one of the foreign space is not.
+    name("hanako", space, &rooms[5], via()).await;
+    let answer = hanako.look(&town).await;
+    assert_eq!((told(&answer), &answer["lists"]["all"]["count"]), (vec![rooms[5].to_string()], &json!(3)));
+    name("hanako", space, other, json!({})).await;
+    let answer = hanako.look(&town).await;
+    assert_eq!((told(&answer).len(), &answer["lists"]["all"]["count"]), (0, &json!(2)));
+    town.say("hanako", other, "外").await;
+    assert!(told(&hanako.look(&town).await).is_empty());
+
+    let both = glass("hanako", listed(json!([space, other, "!unknown:x", foreign]))).look(&town).await;
+    assert_eq!(both["lists"]["all"]["count"], 3);
+    assert_eq!(glass("hanako", listed(json!([]))).look(&town).await["lists"]["all"]["count"], 0);
+    assert_eq!(glass("hanako", listed(json!([foreign]))).look(&town).await["lists"]["all"]["count"], 0);
+}
+
+#[tokio::test]
 async fn filters_choose_by_what_rooms_are() {
     let town = town().await;
     let rooms = rooms(&town, 3).await;
@@ -164,12 +241,19 @@ async fn a_request_is_bounded_and_says_what_it_lacks() {
     let list = || json!({ "timeline_limit": 1 });
     let lists: serde_json::Map<String, Value> = (0..101).map(|n| (n.to_string(), list())).collect();
     let pairs: Vec<[&str; 2]> = vec![["a", "b"]; 201];
+    let named = |count: usize| -> serde_json::Map<String, Value> {
+        (0..count).map(|n| (format!("!{n}:b"), list())).collect()
+    };
+    let most = glass("hanako", json!({ "room_subscriptions": named(100) })).ask(&town).await;
+    assert!(most.is_ok());
     for body in [
         json!({ "lists": lists }),
         json!({ "lists": { "a": { "timeline_limit": 1, "required_state": pairs } } }),
         json!({ "lists": { "a": { "timeline_limit": 1, "ranges": [[5, 1]] } } }),
         json!({ "lists": { "a": { "timeline_limit": 1, "required_state": [["x".repeat(256), ""]] } } }),
         json!({ "lists": { "a": { "timeline_limit": 1, "filters": { "tags": vec!["u"; 201] } } } }),
+        json!({ "lists": { "a": { "timeline_limit": 1, "filters": { "spaces": vec!["!a:b"; 201] } } } }),
+        json!({ "room_subscriptions": named(101) }),
         json!({ "conn_id": "x".repeat(500) }),
         json!({ "extensions": { "to_device": { "enabled": true, "since": "x" } } }),
     ] {
