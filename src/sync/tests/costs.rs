@@ -349,5 +349,5 @@ async fn a_user_is_registered_for_his_rooms_once_and_no_longer_than_he_asks() {
         busy.town.metrics.caches().age();
         taro.sync(&busy.town).await;
     }
-    assert_eq!(watched(&busy), 5 + 1, "only the one who still asks, and the engine");
+    assert_eq!(watched(&busy), 5 + 2, "only the one who still asks, and those who always wait");
 }
