@@ -133,11 +133,15 @@ async fn what_is_restarted_waits_anew_and_what_is_cancelled_never_comes_but_the_
     let sent = server.later(&room, message(&hanako, "sent")).await;
     server.engine.cancel_delayed(&cancelled).await.unwrap();
     server.engine.send_delayed(&sent).await.unwrap();
+    // The same again is as good as done, and nothing else is.
+    server.engine.cancel_delayed(&cancelled).await.unwrap();
+    server.engine.send_delayed(&sent).await.unwrap();
+    assert!(matches!(server.engine.send_delayed(&cancelled).await, Err(Error::DelayEnded)));
+    assert!(matches!(server.engine.cancel_delayed(&sent).await, Err(Error::DelayEnded)));
     for done in [&cancelled, &sent] {
-        assert!(matches!(server.engine.cancel_delayed(done).await, Err(Error::NotFound(_))));
-        assert!(matches!(server.engine.send_delayed(done).await, Err(Error::NotFound(_))));
-        assert!(matches!(server.engine.restart_delayed(done).await, Err(Error::NotFound(_))));
+        assert!(matches!(server.engine.restart_delayed(done).await, Err(Error::DelayEnded)));
     }
+    assert!(matches!(server.engine.cancel_delayed(&"x".repeat(32)).await, Err(Error::NotFound(_))));
     settle().await;
     hand.advance(TEN - Duration::from_secs(4));
     server.engine.restart_delayed(&restarted).await.unwrap();
