@@ -67,6 +67,7 @@ impl Accounts {
         let mut reads = Reads::new();
         let row = reads.get(&tables::USERS, user.as_str());
         let moderation = reads.get(&tables::MODERATION, user.as_str());
+        let guest = reads.get(&tables::GUESTS, &tables::guest_key(user));
         let known = reads.get(&tables::DEVICES, &(user.as_str(), device_key));
         let mut found = self.inner.store.read(reads).await?;
         if found.take(row)?.is_none_or(|row| row.deactivated) {
@@ -79,7 +80,7 @@ impl Accounts {
             user_id: user.to_owned(),
             device_id: device_key.into(),
             admin: false,
-            guest: false,
+            guest: found.take(guest)?.is_some(),
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: None,
             is_expired: false,
@@ -233,6 +234,9 @@ impl Accounts {
             let row = row.ok_or(Error::Forbidden("The application service has not registered this user"))?;
             if row.deactivated {
                 return Err(Error::Deactivated(user.to_owned()));
+            }
+            if row.admin {
+                return Err(Error::Forbidden("An application service does not log in as an administrator"));
             }
             self.may_sign_in(user, session.from).await?;
             match self.try_to_begin(user, &row, &session, By::Service(&service.sender)).await {

@@ -306,7 +306,10 @@ impl<'a> Stage<'a> {
         let depth = deepest.saturating_add(1).min(MAX_DEPTH);
         let names_itself = version.has_hashed_room_id() && draft.kind == TimelineEventType::RoomCreate;
         let room_id = (!names_itself).then_some(&*self.room.room_id);
-        let at = timestamp(at.unwrap_or_else(|| self.engine.now()));
+        // Who may set the time, sets one that has been: what is later than our published keys hold for, others can not
+        // verify, nor anything that stands on it.
+        let now = self.engine.now();
+        let at = timestamp(at.map_or(now, |at| at.min(now)));
         let event = pdu::build(version, draft, room_id, &prev, &auth_ids, depth, at)?;
         Ok(Unsigned { event, auth, state, before })
     }

@@ -380,12 +380,14 @@ async fn grant_join(
     draft: &Draft,
 ) -> Result<Option<(Draft, Option<Arc<pdu::Authority>>)>, Error> {
     let is_own = draft.kind == TimelineEventType::RoomMember
-        && draft.state_key.as_deref() == Some(draft.sender.as_str())
-        && room::read::event::membership_in(&draft.content) == Some(Membership::Join);
-    if !is_own {
+        && draft.state_key.as_deref() == Some(draft.sender.as_str());
+    let membership = room::read::event::membership_in(&draft.content).filter(|_| is_own);
+    if matches!(membership, Some(Membership::Join | Membership::Knock)) {
+        stage.engine.must_take_guest(stage, &draft.sender).await?;
+    }
+    if membership != Some(Membership::Join) {
         return Ok(None);
     }
-    stage.engine.must_take_guest(stage, &draft.sender).await?;
     let mut content = member_object(draft)?;
     let engine = stage.engine;
     let Some(cosigner) = engine.grant_here(stage, &draft.sender, &mut content).await? else {

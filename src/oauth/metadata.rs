@@ -201,10 +201,17 @@ fn text(said: &Map<String, Value>, field: &str) -> Result<Option<String>, Error>
     }
 }
 
+/// Whether a character is not seen itself, but changes how others are read.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
 fn name(said: &Map<String, Value>, field: &str) -> Result<Option<String>, Error> {
     let name = text(said, field)?.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     match name {
-        Some(name) if name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) => {
+        Some(name) if name.chars().count() > LONGEST_NAME || name.chars().any(is_unseen) => {
             Err(bad(format!("{field} is too long, or holds control characters")))
         }
         name => Ok(name),
@@ -256,10 +263,13 @@ fn is_below(url: &Url, home: &Url) -> bool {
 /// Whether a URI is written as every reader of URIs understands it: `https:host`, `https:///host`, `https://2130706433` and
 /// `https://127.1` are read in one way by us and in another by a browser that is sent there, or by a person.
 fn is_plain(uri: &str, url: &Url) -> bool {
+    if uri.contains('\\') {
+        return false;
+    }
     let Some(rest) = uri.strip_prefix(url.scheme()).and_then(|rest| rest.strip_prefix("://")) else {
         return false;
     };
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let Some(host) = url.host_str() else { return false };
     let port = authority.strip_prefix(host);
     port.is_some_and(|port| port.is_empty() || port.starts_with(':'))

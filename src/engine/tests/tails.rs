@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use base::{Metrics, Tasks};
+use futures_util::FutureExt;
 use room::{
-    ids::EventSerial,
+    ids::{EventSerial, Root},
     read::{
         room::RoomInfo,
         timeline::{Direction, RecentQuery, Stretch},
         token::Token,
     },
-    tables::TIMELINE,
+    tables::{TIMELINE, TimelineRow},
 };
-use store::{MemoryDisk, Options, Position, Store, Topic};
+use store::{Batch, MemoryDisk, Options, Position, Store, Topic};
 use tokio::sync::Barrier;
 
 use super::{
@@ -91,6 +92,41 @@ async fn what_came_while_a_tail_was_read_is_no_gap_in_it() {
     // The tail that was just read ends before what was said meanwhile.
     a.say(&hanako, &room, "二").await;
     assert_eq!(said_since(&a, &info, start).await.0, ["一", "二"]);
+}
+
+#[tokio::test]
+async fn a_tail_that_is_read_between_two_batches_of_a_group_is_not_gone_on_with_by_the_second() {
+    let net = Net::default();
+    let a = net.server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = a.public_room(&hanako).await;
+    let info = a.engine.rooms().room(&room).await.unwrap().unwrap();
+    let start = a.store.head();
+    fn query(info: &RoomInfo, after: Position, through: Position) -> RecentQuery<'_> {
+        RecentQuery { room: info.serial, room_id: &info.room_id, after, through, limit: 20 }
+    }
+    let submit = |number: u64, first: bool| {
+        let row = TimelineRow { event: EventSerial(number), current: Root::EMPTY, gap: false };
+        let mut batch = Batch::new();
+        let slot = batch.mark([Topic::room(room.as_str())]);
+        batch.append(&TIMELINE, &info.serial, slot, &row);
+        let (rooms, info) = (a.engine.rooms().clone(), info.clone());
+        a.store.submit_with(batch, move |committed| {
+            if !first {
+                // Somebody reads, as far as he can see.
+                let read = rooms.recent(&[query(&info, start, start)]).now_or_never().unwrap().unwrap();
+                assert!(read[0].entries.is_empty());
+            }
+            rooms.extend_tail(&info, &[(slot, row)], committed);
+        })
+    };
+    let receipts = [submit(1_000, true), submit(1_001, false)];
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    let read = a.engine.rooms().recent(&[query(&info, start, a.store.head())]).await.unwrap();
+    let events: Vec<u64> = read[0].entries.iter().map(|entry| entry.event.0).collect();
+    assert_eq!(events, [1_000, 1_001]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

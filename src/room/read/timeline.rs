@@ -117,13 +117,33 @@ const CELL_BYTES: usize = size_of::<TailCell>() + size_of::<tokio::sync::Mutex<(
 pub(crate) struct TailCache {
     rooms: Cache<RoomSerial, KeptTail>,
     as_of: AsOf,
+    landed: Mutex<Landed>,
+}
+
+/// What the group of batches that lands now has appended so far: where nobody else sees yet that a room moved.
+#[derive(Debug, Default)]
+struct Landed {
+    /// Which group: the head after it.
+    group: Position,
+    /// The last position of each room's batches.
+    rooms: HashMap<RoomSerial, Position>,
+}
+
+impl Landed {
+    /// Notes a batch; the last position of the one before it in the same group and room.
+    fn note(&mut self, room: RoomSerial, committed: &Committed) -> Option<Position> {
+        if self.group != committed.head() {
+            *self = Landed { group: committed.head(), rooms: HashMap::new() };
+        }
+        self.rooms.insert(room, committed.last())
+    }
 }
 
 impl TailCache {
     /// A cache of about this many bytes.
     pub(crate) fn new(caches: &Caches, bytes: u64) -> Self {
         let rooms = Cache::new(caches, "room_tails", bytes, |_, kept: &KeptTail| CELL_BYTES + kept.bytes);
-        Self { rooms, as_of: AsOf::default() }
+        Self { rooms, as_of: AsOf::default(), landed: Mutex::default() }
     }
 
     /// The same with no rows that were written anew since, as they are when the members of a room come: that is seldom,
@@ -238,9 +258,13 @@ impl Rooms {
             return;
         }
         let tails = &self.reader().tails;
+        // Also where there is no tail: one that is put there before the next batch of the group lands lacks this one.
+        let before = tails.landed.lock().note(room.serial, committed);
         let Some(kept) = tails.rooms.get(&room.serial) else { return };
         if let Some(tail) = &mut *kept.cell.tail.lock() {
-            if self.store().moved(Topic::room(room.room_id.as_str()), tail.through) != Moved::No {
+            let lacks_what_landed = before.is_some_and(|before| tail.through < before);
+            let topic = Topic::room(room.room_id.as_str());
+            if lacks_what_landed || self.store().moved(topic, tail.through) != Moved::No {
                 return;
             }
             let rows = shown.iter().map(|(slot, row)| {
