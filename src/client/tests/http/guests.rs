@@ -97,6 +97,15 @@ async fn a_guest_may_what_is_listed_and_nothing_else() {
     ] {
         guest.ask(method, &path, json!({})).await.fails(403, "M_GUEST_ACCESS_FORBIDDEN");
     }
+    // Knocking is no more open as plain state.
+    let knocked = owner
+        .create_room(json!({ "preset": "private_chat", "initial_state": [
+        { "type": "m.room.join_rules", "content": { "join_rule": "knock" } },
+        { "type": "m.room.guest_access", "content": { "guest_access": "forbidden" } },
+    ] }))
+        .await;
+    let path = format!("/rooms/{knocked}/state/m.room.member/{}", guest.id);
+    guest.put(&path, json!({ "membership": "knock" })).await.fails(403, "M_GUEST_ACCESS_FORBIDDEN");
     guest.post("/logout", json!({})).await.ok();
     guest.get("/devices").await.fails(401, "M_UNKNOWN_TOKEN");
 }

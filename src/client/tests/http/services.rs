@@ -123,6 +123,10 @@ async fn a_service_has_not_the_power_of_administrators_among_its_users() {
     somu.get(lock).await.ok();
     let path = format!("{lock}?user_id=@staff_somu:hs1");
     by(&town, IRC, "GET", &path, json!({})).await.fails(403, "M_FORBIDDEN");
+    // Nor by a session of theirs.
+    let asked = json!({ "type": "m.login.application_service",
+        "identifier": { "type": "m.id.user", "user": "staff_somu" } });
+    by(&town, IRC, "POST", "/_matrix/client/v3/login", asked).await.fails(403, "M_FORBIDDEN");
 }
 
 #[tokio::test]
@@ -256,6 +260,14 @@ async fn a_service_alone_says_when_something_was_said() {
     let state = format!("/rooms/{room}/state/m.room.topic/?ts=5");
     let event = by(&town, IRC, "PUT", &v3(&state, taro), json!({ "topic": "x" })).await.ok();
     assert_eq!(time_of(&event).await, 5);
+    // A time to come is none: others could not verify the event, nor what stands on it.
+    for (number, ahead) in [1_000, 5 * 24 * 60 * 60 * 1_000, 1 << 52].into_iter().enumerate() {
+        let now = base::Clock::system().now().0;
+        let path = send(&format!("ahead{number}"), &(now + ahead).to_string());
+        let event = by(&town, IRC, "PUT", &v3(&path, taro), said.clone()).await.ok();
+        let told = time_of(&event).await;
+        assert!(told >= now && told <= base::Clock::system().now().0, "{told}");
+    }
     for wrong in ["-1", "soon", "9007199254740992", "1.5"] {
         let path = v3(&send(&format!("w{wrong}"), wrong), taro);
         by(&town, IRC, "PUT", &path, said.clone()).await.fails(400, "M_INVALID_PARAM");
