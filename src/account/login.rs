@@ -238,7 +238,18 @@ impl Accounts {
                 };
                 (user, password)
             }
-            Credentials::NameAndPassword { name, password } => (parse_login_name(name, authority)?, password),
+            Credentials::NameAndPassword { name, password } => {
+                // Who signs in on a page may write his address instead of his name.
+                let email = crate::emails::typed(name).filter(|_| !name.starts_with('@'));
+                let user = match email {
+                    Some(email) => match self.find_email_owner(authority, email.as_str()).await? {
+                        Some(user) => user,
+                        None => nobody_of(authority, email.as_str())?,
+                    },
+                    None => parse_login_name(name, authority)?,
+                };
+                (user, password)
+            }
         };
         // A user of another authority of this process does not exist here.
         let row = match user_id.server_name() == authority {

@@ -206,10 +206,9 @@ impl OAuth {
                 Decision::Denied => {
                     return Err(Error::refused(Code::AccessDenied, "the user does not agree"));
                 }
-                Decision::Spent(grant) => {
-                    self.inner.accounts.end_grant(grant, "device_code_reused", from).await?;
-                    return Err(invalid());
-                }
+                // Unlike a code that went through a browser, this one is known to the device alone: it asks twice when
+                // an answer is lost, and is not signed out for that (RFC 8628 asks no such thing).
+                Decision::Spent(_) => return Err(invalid()),
                 Decision::Approved(user, stamp) => (user, stamp),
             };
             let mut batch = Batch::new();

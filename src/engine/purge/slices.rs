@@ -408,7 +408,7 @@ fn former(row: &MembershipRow, user: &str, room_id: &RoomId) -> MembershipRow {
 #[cfg(test)]
 pub(crate) mod tests {
     /// Tables of which a row goes with others, is changed when the room is closed, or has nothing of a room's own.
-    pub(crate) const DEALT_WITH: [&str; 25] = [
+    pub(crate) const DEALT_WITH: [&str; 27] = [
         // When it is closed.
         "room.rooms",
         "room.heads",
@@ -417,6 +417,7 @@ pub(crate) mod tests {
         "room.open_rooms",
         "room.published",
         "room.recency",
+        "room.activity",
         "room.people_walks",
         "room.lacking",
         "room.sweeps",
@@ -435,6 +436,7 @@ pub(crate) mod tests {
         "room.delays",
         "room.delays_due",
         "room.user_delays",
+        "room.delays_ended",
         // Of users, and of purges themselves.
         "room.erased",
         "room.purges",

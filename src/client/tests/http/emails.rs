@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use account::{EmailAtRegistration, MailSettings, Registration, Settings, Terms, TermsText};
+use account::{Credentials, EmailAtRegistration, MailSettings, Registration, Settings, Terms, TermsText};
 use base::{Clock, ManualClock};
+use ruma::server_name;
 use serde_json::{Value, json};
 use store::MemoryDisk;
 
@@ -96,6 +97,16 @@ async fn an_address_that_was_proved_becomes_its_users_who_signs_in_by_it() {
     assert_eq!(listed, json!({ "threepids": [entry] }));
     let session = town.ask("POST", LOGIN, by_email("HANAKO@example.jp", PASSWORD)).await.ok();
     assert_eq!(session["user_id"], "@hanako:hs1");
+    // So does who signs in on a page.
+    let on_page = async |name: &str| {
+        let credentials =
+            Credentials::NameAndPassword { name: name.to_owned(), password: PASSWORD.to_owned() };
+        let done = town.accounts.sign_in_browser(server_name!("hs1"), &credentials, None, None).await;
+        done.map(|(user, _)| user.to_string())
+    };
+    assert_eq!(on_page("Hanako@EXAMPLE.jp").await.unwrap(), "@hanako:hs1");
+    assert_eq!(on_page("@hanako:hs1").await.unwrap(), "@hanako:hs1");
+    assert!(matches!(on_page("taro@example.jp").await, Err(account::Error::WrongCredentials)));
     // The proof is used.
     add(&hanako, &shown).await.fails(400, "M_THREEPID_AUTH_FAILED");
 

@@ -78,10 +78,9 @@ async fn a_link_with_the_code_asks_for_consent_and_not_for_the_code_again() {
     );
     assert!(answer["refresh_token"].is_string());
 
-    // The code is spent: who shows it again ends what it gave.
+    // The code is spent; what it gave stays, for a device that asks twice has only lost an answer.
     desk.poll(&begun, 5_000).await.refuses(400, "invalid_grant");
-    let ended = desk.town.raw("hs1", "GET", path, Some(access), Vec::new()).await;
-    ended.fails(401, "M_UNKNOWN_TOKEN");
+    desk.town.raw("hs1", "GET", path, Some(access), Vec::new()).await.ok();
 }
 
 // C70

@@ -46,7 +46,7 @@ pub(crate) struct Town {
     pub(crate) oauth: OAuth,
     pub(crate) mails: Mails,
     pub(crate) store: Store,
-    accounts: Accounts,
+    pub(crate) accounts: Accounts,
     pub(crate) media: Media,
     pub(crate) search: Search,
     pub(crate) directory: TempDir,
