@@ -132,14 +132,6 @@ pub(crate) async fn change(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
     api.pages.answer(call, answer).await
 }
 
-fn problem(visit: &Visit, error: Option<&PageError>) -> Markup {
-    html! {
-        @if let Some(error) = error {
-            p.problem role="alert" { (error.text(visit.language())) }
-        }
-    }
-}
-
 async fn profile(api: &OAuthApi, visit: &Visit, browser: &Browser, is_kept: bool) -> Result<Page, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let name = api.accounts.profile(&browser.user_id).await?.display_name().unwrap_or_default();
@@ -304,7 +296,7 @@ async fn close(
 ) -> Result<Page, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let body = html! {
-        (problem(visit, error))
+        (visit.problem(error))
         p { (say(
             "アカウントを閉鎖すると、すべての端末がサインアウトされ、すべてのルームから退出します。元に戻せません。ユーザー名は二度と使えません。",
             "Closing the account signs out all devices and leaves all rooms. It cannot be undone, and nobody can have the user name again.",
@@ -330,7 +322,7 @@ async fn reset(
 ) -> Result<Page, PageError> {
     let say = |japanese, english| visit.say(japanese, english);
     let body = html! {
-        (problem(visit, error))
+        (visit.problem(error))
         p { (say(
             "暗号化に使う本人確認の鍵を作り直します。ほかの端末や回復キーをすべて失った場合だけ行ってください。連絡相手は、あなたをもう一度確認する必要があります。",
             "This replaces the keys by which others know you in encrypted rooms. Do it only if you have lost all other devices and your recovery key. Those you talk with have to verify you again.",

@@ -11,7 +11,9 @@
 //! Types: <https://github.com/matrix-org/matrix-spec-proposals/pull/4186>
 
 use serde::Deserialize;
-use store::{Batch, CommitError, Order as ScanOrder, Position, Range, Slot, Stamped, Store, Table, Tuning};
+use store::{
+    Batch, CommitError, Order as ScanOrder, Position, Range, Reads, Slot, Stamped, Store, Table, Tuning,
+};
 
 use crate::{
     Error, Rooms,
@@ -61,7 +63,7 @@ pub fn note(batch: &mut Batch, event: &StoredEvent, slot: Slot, came_in: bool) {
 }
 
 impl Rooms {
-    /// Where each of a user's rooms stands among them. Two reads for all of them.
+    /// Where each of a user's rooms stands among them. One read for all of them.
     ///
     /// In a room that he is in, that is said by its newest events. What goes on where he is not is not his to
     /// know: for a room that he left, is invited to or knocks at, and for one without such an event, it is the position
@@ -72,9 +74,15 @@ impl Rooms {
     pub async fn recency(&self, rooms: &[&UserRoom]) -> Result<Vec<Latest>, Error> {
         let joined = rooms.iter().filter(|room| room.membership == Membership::Join);
         let keys: Vec<RoomSerial> = joined.map(|room| room.room).collect();
-        let bumps = self.store().get_many(&RECENCY, &keys).await?;
-        let others = self.store().get_many(&ACTIVITY, &keys).await?;
-        let mut rows = bumps.into_iter().zip(others);
+        let mut reads = Reads::new();
+        let wanted: Vec<_> =
+            keys.iter().map(|key| (reads.get(&RECENCY, key), reads.get(&ACTIVITY, key))).collect();
+        let mut found = self.store().read(reads).await?;
+        let mut rows = Vec::with_capacity(wanted.len());
+        for (bump, other) in wanted {
+            rows.push((found.take(bump)?, found.take(other)?));
+        }
+        let mut rows = rows.into_iter();
         let mut of = |room: &&UserRoom| {
             let row = if room.membership == Membership::Join { rows.next() } else { None };
             let (bump, other) = row.unwrap_or_default();

@@ -11,7 +11,7 @@ use store::Position;
 use crate::{Error, Syncs, connections::Recency};
 
 impl Syncs {
-    /// The order of a user's rooms, by what was known before and the rooms that have moved since. Two reads.
+    /// The order of a user's rooms, by what was known before and the rooms that have moved since. One read.
     pub(super) async fn room_order(
         &self,
         rooms: &UserRooms,
