@@ -3,7 +3,7 @@
 //! The segments of all rooms are read from the one that reaches furthest towards now; of what was found, that is ready which is newer
 //! than anything in the segments that are left. So who wants the newest reads little, however much there is.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use room::ids::{EventSerial, RoomSerial};
 
@@ -126,28 +126,61 @@ impl<'a> Candidates<'a> {
         }
         self.wave = (self.wave * 2).min(MOST_IN_WAVE);
 
-        // Each page once, whatever is looked up on it.
-        let mut keys: BTreeMap<(RoomSerial, u32, u32), usize> = BTreeMap::new();
-        for (room, segment) in &wave {
-            for gram in self.probes.iter().flat_map(|probe| probe.ranges.iter().map(|(first, _)| *first)) {
-                keys.insert((*room, segment.number, page_of(gram, segment.pages)), 0);
+        // Where the rarest is not, the others are not looked up.
+        let (rarest, others) = self.probes.split_at(self.probes.len().min(1));
+        let mut hits: Vec<(RoomSerial, Segment, Vec<u32>)> = Vec::new();
+        for ((room, segment), found) in wave.iter().zip(self.look_up(&wave, rarest).await?) {
+            if !found.is_empty() {
+                hits.push((*room, *segment, found));
             }
         }
-        let list: Vec<_> = keys.keys().copied().collect();
-        for (number, place) in keys.values_mut().enumerate() {
-            *place = number;
+        if !others.is_empty() && !hits.is_empty() {
+            let left: Vec<_> = hits.iter().map(|(room, segment, _)| (*room, *segment)).collect();
+            let found = self.look_up(&left, others).await?;
+            hits.iter_mut().zip(found).for_each(|((.., common), found)| *common = both(common, &found));
+            hits.retain(|(.., common)| !common.is_empty());
         }
-        self.pages += list.len();
-        let pages = self.search.store().get_many(&PAGES, &list).await?;
+
+        let keys: Vec<(RoomSerial, u32)> =
+            hits.iter().map(|(room, segment, _)| (*room, segment.number)).collect();
+        let documents = self.search.store().get_many(&DOCUMENTS, &keys).await?;
+        for ((room, _, numbers), documents) in hits.into_iter().zip(documents) {
+            let documents = read_documents(&documents.unwrap_or_default());
+            let found = numbers.into_iter().filter_map(|number| documents.get(usize::try_from(number).ok()?));
+            self.add(found.map(|document| (*document, room)).collect::<Vec<_>>());
+        }
+        self.renew(&wave).await?;
+        // Others have their turn.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// For each of these segments, the numbers of the documents in which all of these are, in order.
+    async fn look_up(
+        &mut self,
+        wave: &[(RoomSerial, Segment)],
+        probes: &[Probe],
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        // Each page once, whatever is looked up on it.
+        let mut keys: Vec<(RoomSerial, u32, u32)> = Vec::new();
+        for (room, segment) in wave {
+            for (gram, _) in probes.iter().flat_map(|probe| &probe.ranges) {
+                keys.push((*room, segment.number, page_of(*gram, segment.pages)));
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        self.pages += keys.len();
+        let pages = self.search.store().get_many(&PAGES, &keys).await?;
         let page = |room: RoomSerial, segment: &Segment, gram: Gram| {
-            let place = keys.get(&(room, segment.number, page_of(gram, segment.pages)))?;
-            pages.get(*place)?.as_ref()
+            let key = (room, segment.number, page_of(gram, segment.pages));
+            pages.get(keys.binary_search(&key).ok()?)?.as_ref()
         };
 
-        let mut hits: HashMap<(RoomSerial, u32), Vec<u32>> = HashMap::new();
-        for (room, segment) in &wave {
+        let mut all = Vec::with_capacity(wave.len());
+        for (room, segment) in wave {
             let mut common: Option<Vec<u32>> = None;
-            for probe in self.probes {
+            for probe in probes {
                 let mut found = Vec::new();
                 for range in &probe.ranges {
                     if let Some(page) = page(*room, segment, range.0) {
@@ -164,23 +197,9 @@ impl<'a> Candidates<'a> {
                     break;
                 }
             }
-            if let Some(common) = common.filter(|common| !common.is_empty()) {
-                hits.insert((*room, segment.number), common);
-            }
+            all.push(common.unwrap_or_default());
         }
-
-        let keys: Vec<(RoomSerial, u32)> = hits.keys().copied().collect();
-        let documents = self.search.store().get_many(&DOCUMENTS, &keys).await?;
-        for (key, documents) in keys.iter().zip(documents) {
-            let documents = read_documents(&documents.unwrap_or_default());
-            let numbers = hits.remove(key).unwrap_or_default();
-            let found = numbers.into_iter().filter_map(|number| documents.get(usize::try_from(number).ok()?));
-            self.add(found.map(|document| (*document, key.0)).collect::<Vec<_>>());
-        }
-        self.renew(&wave).await?;
-        // Others have their turn.
-        tokio::task::yield_now().await;
-        Ok(())
+        Ok(all)
     }
 
     /// Looks whether what was just read was there until then. Segments that were joined meanwhile went with their pages:

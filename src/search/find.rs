@@ -4,12 +4,16 @@
 //! rank, it puts the newest thousand matches in order, then the thousand before them. The count ends there too: who has a thousand
 //! matches refines what he looks for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use room::{
     ids::{EventSerial, RoomSerial},
     log::{Entry, EventEntry},
     read::{
+        event::{Keep, StoredEvent},
         lookup::StateQuery,
         membership::UserRoom,
         view::{Look, Viewer},
@@ -36,7 +40,7 @@ const COUNTED: usize = 1_000;
 /// found by going on.
 const MOST_LOOKED_AT: usize = 5_000;
 const MOST_BYTES: usize = 8 << 20;
-const AT_ONCE: usize = 100;
+const AT_ONCE: usize = 200;
 
 /// Results of a page.
 const MOST_RESULTS: usize = 100;
@@ -124,14 +128,24 @@ impl Search {
         wanted: usize,
     ) -> Result<(Vec<Match>, Option<Key>), Error> {
         let (mut matches, mut looked_at, mut bytes): (Vec<Match>, _, _) = (Vec::new(), 0, 0);
+        let mut some = self.load(candidates).await?;
         loop {
-            let some = candidates.next(AT_ONCE).await?;
-            let Some((last, _)) = some.last().copied() else {
+            let Some(((last, _), _)) = some.last().cloned() else {
                 let cut = candidates.horizon().filter(|_| candidates.is_cut());
                 return Ok((matches, cut));
             };
             looked_at += some.len();
-            matches.extend(self.true_of(asked, &some, &mut bytes).await?);
+            let goes_on = matches.len() + some.len() < wanted && looked_at < MOST_LOOKED_AT;
+            // Where these cannot be enough, the next ones are read while they are looked through.
+            let (found, next) = match goes_on {
+                true => {
+                    let next = self.load(candidates);
+                    let (next, found) = tokio::join!(next, self.true_of(asked, some, &mut bytes));
+                    (found?, Some(next?))
+                }
+                false => (self.true_of(asked, some, &mut bytes).await?, None),
+            };
+            matches.extend(found);
             if matches.len() >= wanted {
                 matches.truncate(wanted);
                 let last = matches.last().map(|it| it.key);
@@ -140,7 +154,23 @@ impl Search {
             if looked_at >= MOST_LOOKED_AT || bytes >= MOST_BYTES {
                 return Ok((matches, Some(last)));
             }
+            some = match next {
+                Some(next) => next,
+                None => self.load(candidates).await?,
+            };
         }
+    }
+
+    /// The next candidates with their events, as far as these are there.
+    async fn load(
+        &self,
+        candidates: &mut Candidates<'_>,
+    ) -> Result<Vec<(Candidate, Option<Arc<StoredEvent>>)>, Error> {
+        let some = candidates.next(AT_ONCE).await?;
+        let wanted: Vec<_> = some.iter().map(|((_, event), room)| (*room, *event)).collect();
+        // Long lists would put everything else out of the cache.
+        let events = self.rooms().find_events(&wanted, Keep::Known).await?;
+        Ok(some.into_iter().zip(events).collect())
     }
 
     /// The rooms in which is searched.

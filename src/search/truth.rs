@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use room::{
     ids::RoomSerial,
     read::{
-        event::{Keep, StoredEvent},
+        event::StoredEvent,
         view::{Look, Viewer},
     },
     tables::Membership,
@@ -54,18 +54,15 @@ impl Search {
     pub(crate) async fn true_of(
         &self,
         asked: &Asked<'_>,
-        candidates: &[Candidate],
+        candidates: Vec<(Candidate, Option<Arc<StoredEvent>>)>,
         bytes: &mut usize,
     ) -> Result<Vec<Match>, Error> {
-        let wanted: Vec<_> = candidates.iter().map(|((_, event), room)| (*room, *event)).collect();
-        // Long lists would put everything else out of the cache.
-        let events = self.rooms().find_events(&wanted, Keep::Known).await?;
         let mut fitting = Vec::new();
         let mut in_one_go = 0;
-        for ((key, _), event) in candidates.iter().zip(events) {
+        for ((key, _), event) in candidates {
             let Some(event) = event else { continue };
             in_one_go += event.pdu().content_str().len();
-            fitting.extend(fits(asked, *key, event));
+            fitting.extend(fits(asked, key, event));
             if in_one_go >= COMPARED_AT_ONCE {
                 // Long texts are not to hold up others.
                 tokio::task::yield_now().await;

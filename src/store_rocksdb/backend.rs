@@ -1,6 +1,7 @@
 //! The port over one RocksDB database.
 
 use std::{
+    num::NonZeroUsize,
     path::Path,
     sync::{Arc, Weak},
 };
@@ -41,6 +42,9 @@ const EPHEMERAL_BLOCK: u64 = 4_096;
 /// Reads of more rows than this leave the async threads.
 const INLINE_ROWS: usize = 256;
 
+/// Most parts in which one long read is done; on smaller machines as many as there are cores.
+const MOST_READERS: usize = 4;
+
 /// A RocksDB database in a directory.
 ///
 /// When a write fails, the database goes on reading and takes no more writes: what is on disk is
@@ -54,6 +58,8 @@ struct Inner {
     writer: Mutex<Writer>,
     head: RwLock<Position>,
     memory: Memory,
+    /// Parts of a long read that go on side by side.
+    readers: usize,
 }
 
 /// What the writer knows between two groups.
@@ -111,6 +117,7 @@ impl RocksBackend {
             writer: Mutex::new(writer),
             head: RwLock::new(head),
             memory,
+            readers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_READERS),
         })))
     }
 
@@ -165,8 +172,13 @@ impl Backend for RocksBackend {
         if keys.len() <= INLINE_ROWS {
             return get_rows(&db, keys);
         }
-        let keys = keys.to_vec();
-        blocking(move || get_rows(&db, &keys)).await
+        // Many are read side by side, as far as there are cores: whoever waits for them waits for the slowest part.
+        let each = keys.len().div_ceil(self.0.readers).max(INLINE_ROWS);
+        let parts = keys.chunks(each).map(|keys| {
+            let (db, keys) = (db.clone(), keys.to_vec());
+            blocking(move || get_rows(&db, &keys))
+        });
+        Ok(futures_util::future::try_join_all(parts).await?.concat())
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {

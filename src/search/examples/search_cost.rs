@@ -1,10 +1,13 @@
-//! What searching costs: `cargo run --release -p search --example search_cost -- [MESSAGES] [ROOMS]` (1,000,000 and 1,000).
+//! What searching costs: `cargo run --release -p search --example search_cost -- [MESSAGES] [ROOMS] [DIRECTORY]` (1,000,000 and
+//! 1,000).
 //!
 //! The messages are written as rows, not sent: what is measured is the index behind them, and who searches it. One user
-//! is in all rooms, of which a few have most of the messages. The store is RocksDB on a disk.
+//! is in all rooms, of which a few have most of the messages. The store is RocksDB on a disk; in a directory that is named it stays,
+//! and is searched as it is the next time.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -73,20 +76,24 @@ impl Words {
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().unwrap());
-    let messages = arguments.next().unwrap_or(1_000_000);
-    let rooms = arguments.next().unwrap_or(1_000);
-    runtime.block_on(measure(messages, rooms));
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |usual| arguments.next().map_or(usual, |text| text.parse::<usize>().unwrap());
+    let (messages, rooms) = (number(1_000_000), number(1_000));
+    let kept = arguments.next();
+    let kept = kept.map(std::path::PathBuf::from);
+    runtime.block_on(measure(messages, rooms, kept.as_deref()));
 }
 
-async fn measure(messages: usize, rooms: usize) {
-    let directory = tempfile::tempdir().unwrap();
+async fn measure(messages: usize, rooms: usize, kept: Option<&Path>) {
+    let passing = tempfile::tempdir().unwrap();
+    let directory = kept.unwrap_or(passing.path());
+    let is_there = directory.join("CURRENT").exists();
     let (metrics, clock) = (Metrics::new(), Clock::system());
     let tasks = Tasks::new(&metrics);
     let settings = store_rocksdb::Settings {
         durability: store_rocksdb::Durability::Os,
         memory: ByteSize::mib(100),
-        ..store_rocksdb::Settings::at(directory.path())
+        ..store_rocksdb::Settings::at(directory)
     };
     let backend = Arc::new(store_rocksdb::RocksBackend::open(&settings).unwrap());
     let store = Store::open(backend, Options::default(), &tasks, &metrics).await.unwrap();
@@ -110,33 +117,9 @@ async fn measure(messages: usize, rooms: usize) {
     let hanako = user_id!("@hanako:bench.test");
     let words = Words::new();
 
-    let mut models: Vec<Arc<StoredEvent>> = Vec::new();
-    for _ in 0..rooms {
-        let room = engine.create(hanako, CreateRoom::default()).await.unwrap();
-        let content = json!({ "msgtype": "m.text", "body": "BODY" });
-        let draft = Draft::message(hanako, TimelineEventType::RoomMessage, &content).unwrap();
-        let id = engine.send(&room, draft, None).await.unwrap();
-        models.push(engine.rooms().event(&room, &id).await.unwrap().unwrap());
+    if !is_there {
+        write_all(&engine, &store, &words, messages, rooms).await;
     }
-
-    let began = Instant::now();
-    let mut text_bytes = 0;
-    for from in (0..messages).step_by(BATCH) {
-        let mut batch = Batch::new();
-        for number in from..(from + BATCH).min(messages) {
-            // A tenth of the rooms has nine tenths of what is said.
-            let few = (rooms / 10).max(1);
-            let room = if number % 10 == 0 { number / 10 % rooms } else { number % few };
-            let text = words.sentence();
-            text_bytes += text.len();
-            write(&mut batch, &models[room], number, &text);
-        }
-        store.commit(batch).await.unwrap();
-    }
-    println!(
-        "{messages} messages in {rooms} rooms, {text_bytes} bytes of text, written in {:?}",
-        began.elapsed()
-    );
 
     let (began, cpu) = (Instant::now(), cpu());
     search.start_indexing();
@@ -192,6 +175,38 @@ async fn measure(messages: usize, rooms: usize) {
     report("nothing", &search, Order::Rank, nothing, None).await;
     let of = (0..SEARCHES).map(|number| words.words[100 + number].trim().to_owned());
     report("of a sender", &search, Order::Recent, of, Some(&[sender])).await;
+}
+
+/// Makes the rooms and all that is said in them.
+async fn write_all(engine: &Engine, store: &Store, words: &Words, messages: usize, rooms: usize) {
+    let hanako = user_id!("@hanako:bench.test");
+    let mut models: Vec<Arc<StoredEvent>> = Vec::new();
+    for _ in 0..rooms {
+        let room = engine.create(hanako, CreateRoom::default()).await.unwrap();
+        let content = json!({ "msgtype": "m.text", "body": "BODY" });
+        let draft = Draft::message(hanako, TimelineEventType::RoomMessage, &content).unwrap();
+        let id = engine.send(&room, draft, None).await.unwrap();
+        models.push(engine.rooms().event(&room, &id).await.unwrap().unwrap());
+    }
+
+    let began = Instant::now();
+    let mut text_bytes = 0;
+    for from in (0..messages).step_by(BATCH) {
+        let mut batch = Batch::new();
+        for number in from..(from + BATCH).min(messages) {
+            // A tenth of the rooms has nine tenths of what is said.
+            let few = (rooms / 10).max(1);
+            let room = if number % 10 == 0 { number / 10 % rooms } else { number % few };
+            let text = words.sentence();
+            text_bytes += text.len();
+            write(&mut batch, &models[room], number, &text);
+        }
+        store.commit(batch).await.unwrap();
+    }
+    println!(
+        "{messages} messages in {rooms} rooms, {text_bytes} bytes of text, written in {:?}",
+        began.elapsed()
+    );
 }
 
 /// Searches, and tells how long that took.
