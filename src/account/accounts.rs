@@ -12,9 +12,17 @@ use ruma::{ServerName, UserId};
 use store::Store;
 
 use crate::{
-    Config, DeviceEnds, Error, Presence, Settings, chores::Working, failures::Failures, guesses::Guesses,
-    invite_rules::AsTheySay, mail_rates::MailRates, nonces::Nonces, password::Passwords, seen::SeenNotes,
+    Config, DeviceEnds, Error, Presence, Settings,
+    chores::Working,
+    failures::Failures,
+    guesses::Guesses,
+    invite_rules::AsTheySay,
+    mail_rates::MailRates,
+    nonces::Nonces,
+    password::Passwords,
+    seen::SeenNotes,
     sessions::SessionCache,
+    tables::{self, Seed},
 };
 
 /// The accounts of all authorities of this process. Cheap to clone; its verbs are spread over the
@@ -44,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) making_notices: tokio::sync::Mutex<()>,
     /// Held by who makes a guest, from counting the others on.
     pub(crate) making_guests: tokio::sync::Mutex<()>,
+    /// What refresh tokens are marked with.
+    pub(crate) token_key: Seed,
     /// Who else keeps something that goes with devices.
     pub(crate) device_ends: RwLock<Vec<Arc<dyn DeviceEnds>>>,
     /// Sessions of user-interactive authentication that were begun.
@@ -77,6 +87,7 @@ impl Accounts {
             Some(config) => Presence::open(config, &store, engine.rooms(), &clock, &random, tasks),
             None => Presence::off(),
         };
+        let token_key = token_key(&store, &random).await?;
         engine.ask_before_invites(Arc::new(AsTheySay(store.clone())));
         let accounts = Self {
             inner: Arc::new(Inner {
@@ -86,6 +97,7 @@ impl Accounts {
                 config,
                 clock,
                 random,
+                token_key,
                 tasks: tasks.clone(),
                 passwords,
                 sessions,
@@ -134,6 +146,27 @@ impl Accounts {
         match attempts.again(&self.inner.random).await {
             true => Ok(()),
             false => Err(Error::Contended),
+        }
+    }
+}
+
+/// What refresh tokens are marked with: the same in every process over a store, and for ever.
+async fn token_key(store: &Store, random: &Random) -> Result<Seed, Error> {
+    loop {
+        if let Some(kept) = store.get(&tables::TOKEN_KEY, "").await? {
+            return kept
+                .as_ref()
+                .try_into()
+                .map_err(|_| Error::InvalidParam("the key of tokens is damaged".to_owned()));
+        }
+        let mut key = Seed::default();
+        random.fill(&mut key);
+        let mut batch = store::Batch::new();
+        batch.insert(&tables::TOKEN_KEY, "", &bytes::Bytes::copy_from_slice(&key));
+        match store.commit(batch).await {
+            // Another process was faster, or it is not known: look.
+            Ok(_) | Err(store::CommitError::Conflict { .. } | store::CommitError::Unknown) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -216,6 +216,8 @@ impl Accounts {
     ) -> Result<DeviceRow, Error> {
         let key = (user.as_str(), device.as_str());
         self.check_not_dehydrated(batch, user, device).await?;
+        // Whose session it is now, who begins it says.
+        batch.delete(&tables::SERVICE_DEVICES, &key);
         let old = self.inner.store.get(&tables::DEVICES, &key).await?;
         if let Some(old) = old {
             batch.require(&tables::DEVICES, &key, Some(&old));

@@ -105,7 +105,7 @@ impl Accounts {
             user.server_name(),
             user_key,
             device_key,
-            NewPair::new(&self.inner.random, Some(kind)),
+            NewPair::new(&self.inner.random, &self.inner.token_key, Some(kind)),
             None,
         );
         let hash = tokens::hash(&grant);
@@ -203,8 +203,9 @@ impl Accounts {
             }
             let hash = tokens::hash(token);
             let Some(row) = self.inner.store.get(&tables::REFRESH, &hash).await? else {
-                if was_there {
-                    // Another request with it was answered, and its tokens used, while this one was under way.
+                if was_there || !tokens::was_given_out(token, &self.inner.token_key) {
+                    // Another request with it was answered, and its tokens used, while this one was under way; or it never
+                    // was one of the grant's.
                     return Err(unknown);
                 }
                 self.end_stolen(&user, grant.device.as_str().into(), "refresh_token_reused", from).await?;
@@ -249,6 +250,9 @@ impl Accounts {
             (row.user, row.device)
         } else {
             // One that was replaced names its grant still.
+            if !tokens::was_given_out(token, &self.inner.token_key) {
+                return Ok(None);
+            }
             let Some(name) = tokens::grant_of(token) else { return Ok(None) };
             let Some(row) = store.get(&tables::GRANTS, &tokens::hash(name)).await? else { return Ok(None) };
             (row.user, row.device)

@@ -2,7 +2,8 @@
 //!
 //! A guest may what the specification lists and nothing else (`web` refuses the rest), comes into rooms that take guests
 //! alone (`engine` asks whether somebody is one), and is one for a week: then the account is closed, unless its user has
-//! registered it with a password. There are only so many, of an authority and of an address.
+//! registered it with a password, or until it has signed out. There are only so many, of an authority, of an address and of
+//! the networks around it.
 //!
 //! A room that takes guests no more is left by those that are in it. What wakes for that is a topic, and what is done is
 //! found by looking at all guests: so nothing is noted, and what a stop left over is done at the next start.
@@ -29,7 +30,8 @@ use crate::{
 /// How long a guest is one.
 pub const GUEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Guests of one authority at a time, and of one address at it: behind an address may be an office.
+/// Guests of one authority at a time, and of one address at it: behind an address may be an office. Networks of IPv6 have as
+/// many times that as is their share.
 const MOST_OF_AUTHORITY: usize = 1_000;
 const MOST_OF_ADDRESS: usize = 50;
 
@@ -79,8 +81,8 @@ impl Accounts {
         let range = Range::prefix(authority.as_str());
         let others =
             self.inner.store.scan(&tables::GUESTS, range, Order::Ascending, MOST_OF_AUTHORITY).await?;
-        let of_address = others.iter().filter(|(_, guest)| guest.address == address).count();
-        if others.len() >= MOST_OF_AUTHORITY || of_address >= MOST_OF_ADDRESS {
+        let addresses = others.iter().map(|(_, guest)| guest.address.as_deref());
+        if others.len() >= MOST_OF_AUTHORITY || has_too_many(from, addresses) {
             return Err(Error::Limited { limit: LIMIT, retry_after: ASK_AGAIN });
         }
         let mut batch = Batch::new();
@@ -89,7 +91,7 @@ impl Accounts {
         batch.put(&tables::GUESTS, &guest_key(&user_id), &GuestRow { address, until_ms });
         let device_id = self.new_device_id();
         let known = self.put_device(&mut batch, &user_id, &device_id, device_name).await?;
-        let pair = NewPair::new(&self.inner.random, None);
+        let pair = NewPair::new(&self.inner.random, &self.inner.token_key, None);
         let tokens = self.put_tokens(&mut batch, authority, user_id.as_str(), device_id.as_str(), pair, None);
         let deed = self.deed(Action::Register, &Actor::stranger(from), &user_id).after("proof", "guest");
         signed_in(deed, &device_id, &known, agent).write(&mut batch, authority);
@@ -192,7 +194,7 @@ impl Accounts {
             let next = page.get(PAGE - 1).map(|(last, _)| Range::all().after(last));
             for ((_, user), guest) in &page {
                 let user = parse_user(user)?;
-                if guest.until_ms <= self.now_ms() {
+                if guest.until_ms <= self.now_ms() || !self.has_device(&user).await? {
                     self.close_guest(&user, guest).await?;
                 } else {
                     self.leave_rooms_without_guests(&user).await?;
@@ -203,6 +205,25 @@ impl Accounts {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Closes the account of a guest that has signed out: nobody comes into it again, and its place is free. If this fails,
+    /// the next look does it.
+    pub(crate) async fn close_left_guest(&self, user: &UserId) {
+        let close = async || -> Result<(), Error> {
+            match self.inner.store.get(&tables::GUESTS, &guest_key(user)).await? {
+                Some(guest) if !self.has_device(user).await? => self.close_guest(user, &guest).await,
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = close().await {
+            tracing::info!(user_id = %user, %error, "a guest that signed out stays for now");
+        }
+    }
+
+    async fn has_device(&self, user: &UserId) -> Result<bool, Error> {
+        let range = Range::prefix(user.as_str());
+        Ok(!self.inner.store.scan(&tables::DEVICES, range, Order::Ascending, 1).await?.is_empty())
     }
 
     /// Closes the account of a guest whose time is over, unless its user registers it meanwhile.
@@ -254,4 +275,14 @@ impl Accounts {
         }
         Ok(())
     }
+}
+
+/// Whether there are too many guests of an address or of a network that it lies in. Those without one are counted together.
+fn has_too_many<'a>(from: Option<Address>, others: impl Iterator<Item = Option<&'a str>>) -> bool {
+    let Some(from) = from else { return others.filter(Option::is_none).count() >= MOST_OF_ADDRESS };
+    let others: Vec<Address> = others.flatten().filter_map(Address::read).collect();
+    from.networks().any(|network| {
+        let in_it = others.iter().filter(|other| other.networks().any(|of_other| of_other == network));
+        in_it.count() >= MOST_OF_ADDRESS.saturating_mul(network.share().try_into().unwrap_or(1))
+    })
 }

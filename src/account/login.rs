@@ -179,6 +179,9 @@ impl Accounts {
         let ended = self.end_tokens(&mut batch, user_id, |ended| ended == device.as_str()).await?;
         let known = self.put_device(&mut batch, user_id, &device, session.device_name.clone()).await?;
         let (user, device_key) = (user_id.as_str(), device.as_str());
+        if let By::Service(_) = by {
+            batch.put(&tables::SERVICE_DEVICES, &(user, device_key), &());
+        }
         let issued = self.put_log_in(&mut batch, user_id, device_key, session.refresh);
         batch.touch([store::Topic::device(user, device_key)]);
         let (actor, proof) = match by {

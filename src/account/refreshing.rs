@@ -20,7 +20,7 @@ use crate::{
 impl Accounts {
     /// Trades a refresh token for a new pair. The old pair works until the new one is used, so a
     /// client that lost the answer can ask again; it is told the same pair. Once the new one was used, who shows the old
-    /// token ends the session: he is a thief, or the one who was robbed.
+    /// token ends the session: he is a thief, or the one who was robbed. What only looks like one of its tokens ends nothing.
     ///
     /// # Errors
     /// [`Error::UnknownToken`], [`Error::Locked`], [`Error::Store`].
@@ -43,7 +43,7 @@ impl Accounts {
             let Some(row) = self.inner.store.get(&tables::REFRESH, &hash).await? else {
                 // As with a grant, it is a thief's or was stolen, if its successor is in use; but not where that came to be
                 // while this request was under way.
-                if !was_there {
+                if !was_there && tokens::was_given_out(token, &self.inner.token_key) {
                     self.end_log_in(authority, &name, from).await?;
                 }
                 return Err(Error::UnknownToken { soft_logout: false });
@@ -76,7 +76,8 @@ impl Accounts {
         if let Some(name) = &name {
             put_name(batch, user.as_str(), device, name);
         }
-        let pair = NewPair::new(&self.inner.random, name.as_deref().map(RefreshKind::Login));
+        let pair =
+            NewPair::new(&self.inner.random, &self.inner.token_key, name.as_deref().map(RefreshKind::Login));
         self.put_tokens(batch, user.server_name(), user.as_str(), device, pair, None)
     }
 
@@ -127,7 +128,7 @@ impl Accounts {
         }
         let mut seed = [0; 32];
         self.inner.random.fill(&mut seed);
-        let pair = NewPair::traded(token, &seed, 0, kind);
+        let pair = NewPair::traded(token, &seed, 0, kind, &self.inner.token_key);
         let traded = traded(&pair, seed, 0);
         if let RefreshKind::Login(name) = kind {
             // Of before log-ins had names, or as it is.
@@ -162,7 +163,8 @@ impl Accounts {
         // No more than the whole life: a calendar may be set back.
         let left = known.map_or(0, |expires| expires.saturating_sub(now)).min(millis(lifetime));
         if left >= millis(lifetime) / 2 {
-            let NewPair { access, refresh } = NewPair::traded(token, &seed, round, kind);
+            let NewPair { access, refresh } =
+                NewPair::traded(token, &seed, round, kind, &self.inner.token_key);
             let expires_in = Some(std::time::Duration::from_millis(left));
             return Ok(Some(SessionTokens { access, refresh, expires_in }));
         }
@@ -170,7 +172,7 @@ impl Accounts {
         let hash = tokens::hash(token);
         let (user, device) = (row.user.as_str(), row.device.as_str());
         let round = round.wrapping_add(1);
-        let pair = NewPair::traded(token, &seed, round, kind);
+        let pair = NewPair::traded(token, &seed, round, kind, &self.inner.token_key);
         let replaces = Replaced { access: row.access, refresh: hash };
         let mut batch = Batch::new();
         batch.delete(&tables::ACCESS, &access);

@@ -3,7 +3,7 @@
 //! A service is what its registration says: it is kept nowhere, and what a process was started with holds until it
 //! stops. It has a user of its own, which is made at the start ([`Accounts::make_service_users`]), and acts as any
 //! user of its namespaces that has an account. To rooms and devices it is that user and no more: it sees what he
-//! sees. Acting as one it is never an administrator, whatever its users are, and it logs in as none.
+//! sees. Acting as one it is never an administrator, whatever its users are or become, and it logs in as none.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/>
 

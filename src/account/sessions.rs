@@ -155,6 +155,7 @@ impl Accounts {
         let device = reads.get(&tables::DEVICES, &(row.user.as_str(), row.device.as_str()));
         let moderation = reads.get(&tables::MODERATION, row.user.as_str());
         let guest = reads.get(&tables::GUESTS, &tables::guest_key(&user_id));
+        let by_service = reads.get(&tables::SERVICE_DEVICES, &(row.user.as_str(), row.device.as_str()));
         let mut found = store.read(reads).await?;
         let user = found.take(user)?.filter(|user| !user.deactivated).ok_or_else(unknown)?;
         // A refresh that ran while the device logged out may leave tokens without one: they are dead.
@@ -167,7 +168,8 @@ impl Accounts {
         let session = Session {
             user_id,
             device_id: row.device.as_str().into(),
-            admin: user.admin,
+            // Whatever became of its user since: a service has not that power.
+            admin: found.take(by_service)?.is_none() && user.admin,
             guest: found.take(guest)?.is_some(),
             moderation: found.take(moderation)?.unwrap_or_default(),
             expires: row.expires_ms.map(Timestamp),
@@ -244,9 +246,12 @@ impl Accounts {
             }
             match self.commit_end(batch, &ended).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,
-                done => return done,
+                Err(error) => return Err(error),
+                Ok(()) => break,
             }
         }
+        self.close_left_guest(user).await;
+        Ok(())
     }
 
     /// Commits a batch that ends these tokens.
@@ -299,6 +304,7 @@ impl Accounts {
             }
             batch.delete(&tables::DEVICES, &(user_key, device.as_str()));
             batch.delete(&tables::SEEN, &(user_key, device.as_str()));
+            batch.delete(&tables::SERVICE_DEVICES, &(user_key, device.as_str()));
             let change = Change::Devices {
                 user_id: user.to_owned(),
                 device_id: device.as_str().into(),

@@ -97,6 +97,12 @@ pub(crate) static GRANTS_OF: Table<(String, String, TokenHash), ()> =
 pub(crate) static LOG_IN_NAMES: Table<TokenHash, LogInNameRow> =
     Table::new(144, "account.log_in_names", Tuning::Point);
 
+/// What refresh tokens are marked with, so that those that were given out are told from others; key: nothing.
+pub(crate) static TOKEN_KEY: Table<String, Bytes> = Table::new(155, "account.token_key", Tuning::Point);
+/// Devices on which an application service signed in, and not their user; key: user id, device id.
+pub(crate) static SERVICE_DEVICES: Table<(String, String), ()> =
+    Table::new(156, "account.service_devices", Tuning::Small);
+
 /// Users who have agreed on our pages that their cross-signing keys are replaced; key: user id; value: when, in
 /// milliseconds since 1970.
 pub(crate) static RESETS: Table<String, u64> = Table::new(137, "account.resets", Tuning::Small);
@@ -521,6 +527,8 @@ pub fn checks() -> Vec<TableCheck> {
         GRANTS.check(),
         GRANTS_OF.check(),
         LOG_IN_NAMES.check(),
+        TOKEN_KEY.check(),
+        SERVICE_DEVICES.check(),
         IDENTITIES.check(),
         IDENTITIES_OF.check(),
         RESETS.check(),

@@ -9,6 +9,9 @@ use crate::tables::{Seed, TokenHash};
 /// Letters and digits of chance in a token: 62^40 is more than 2^238.
 const TOKEN_CHARS: usize = 40;
 
+/// Letters and digits behind those of a refresh token, by which we know that we gave it out: 62^16 is more than 2^95.
+const MARK_CHARS: usize = 16;
+
 /// A new token, `prefix_…`. The prefix tells people and secret scanners what leaked.
 pub(crate) fn new_token(random: &Random, prefix: &str) -> String {
     format!("{prefix}_{}", random.token(TOKEN_CHARS))
@@ -28,12 +31,14 @@ const GRANT_PREFIX: &str = "ygr";
 const LOGIN_PREFIX: &str = "yrt";
 
 impl RefreshKind<'_> {
-    /// The one with these letters of chance.
-    fn token(self, word: &str) -> String {
-        match self {
+    /// The one with these letters of chance, and our mark.
+    fn token(self, word: &str, key: &Seed) -> String {
+        let unmarked = match self {
             Self::Login(name) => format!("{LOGIN_PREFIX}_{name}_{word}"),
             Self::Grant(name) => format!("{GRANT_PREFIX}_{name}_{word}"),
-        }
+        };
+        let mark = mark(&unmarked, key);
+        unmarked + &mark
     }
 }
 
@@ -45,10 +50,10 @@ pub(crate) struct NewPair {
 
 impl NewPair {
     /// A new pair; without a kind there is no refresh token.
-    pub(crate) fn new(random: &Random, kind: Option<RefreshKind<'_>>) -> NewPair {
+    pub(crate) fn new(random: &Random, key: &Seed, kind: Option<RefreshKind<'_>>) -> NewPair {
         NewPair {
             access: new_token(random, ACCESS_PREFIX),
-            refresh: kind.map(|kind| kind.token(&random.token(TOKEN_CHARS))),
+            refresh: kind.map(|kind| kind.token(&random.token(TOKEN_CHARS), key)),
         }
     }
 
@@ -57,11 +62,11 @@ impl NewPair {
     ///
     /// It takes both the old token, which is not kept, and the number, which nobody is told: who has an old token and not
     /// the store finds out nothing, nor does who has the store and no token.
-    pub(crate) fn traded(old: &str, seed: &Seed, round: u32, kind: RefreshKind<'_>) -> NewPair {
+    pub(crate) fn traded(old: &str, seed: &Seed, round: u32, kind: RefreshKind<'_>, key: &Seed) -> NewPair {
         let access = derived(old, seed, &[&b"access"[..], &round.to_be_bytes()].concat());
         NewPair {
             access: format!("{ACCESS_PREFIX}_{access}"),
-            refresh: Some(kind.token(&derived(old, seed, b"refresh"))),
+            refresh: Some(kind.token(&derived(old, seed, b"refresh"), key)),
         }
     }
 }
@@ -110,6 +115,22 @@ pub(crate) fn login_of(token: &str) -> String {
     named.unwrap_or_else(|| derived(token, &[0; 32], b"name"))
 }
 
+/// Whether a refresh token was given out by us at some time, as its mark shows. One without a name tells it by the name that
+/// follows from it: nobody else has one that leads there. Of before there were marks, none shows it.
+pub(crate) fn was_given_out(token: &str, key: &Seed) -> bool {
+    if name_after(GRANT_PREFIX, token).or(name_after(LOGIN_PREFIX, token)).is_none() {
+        return true;
+    }
+    let unmarked = token.len().checked_sub(MARK_CHARS).and_then(|at| token.split_at_checked(at));
+    unmarked.is_some_and(|(unmarked, shown)| hash(shown) == hash(&mark(unmarked, key)))
+}
+
+fn mark(unmarked: &str, key: &Seed) -> String {
+    let mut mark = derived(unmarked, key, b"mark");
+    mark.truncate(MARK_CHARS);
+    mark
+}
+
 fn name_after<'a>(prefix: &str, token: &'a str) -> Option<&'a str> {
     let (name, _) = token.strip_prefix(prefix)?.strip_prefix('_')?.split_once('_')?;
     (name.len() == TOKEN_CHARS).then_some(name)
@@ -126,11 +147,12 @@ mod tests {
 
     #[test]
     fn a_traded_pair_follows_from_the_old_token_and_the_kept_number_and_from_nothing_less() {
-        let pair =
-            |old: &str, seed: u8, round| NewPair::traded(old, &[seed; 32], round, RefreshKind::Login("n"));
+        let pair = |old: &str, seed: u8, round| {
+            NewPair::traded(old, &[seed; 32], round, RefreshKind::Login("n"), &[9; 32])
+        };
         let first = pair("yrt_a", 1, 0);
         assert_eq!((first.access.len(), &first.access[..4]), (4 + TOKEN_CHARS, "yat_"));
-        assert_eq!(first.refresh.as_deref().map(str::len), Some(6 + TOKEN_CHARS));
+        assert_eq!(first.refresh.as_deref().map(str::len), Some(6 + TOKEN_CHARS + MARK_CHARS));
         let again = pair("yrt_a", 1, 0);
         assert_eq!((again.access, again.refresh), (first.access.clone(), first.refresh.clone()));
         let later = pair("yrt_a", 1, 1);
@@ -146,11 +168,14 @@ mod tests {
     fn all_tokens_of_a_log_in_tell_its_name_and_those_of_before_there_were_names_give_one() {
         let random = Random::seeded(3);
         let name = new_name(&random);
-        let first = NewPair::new(&random, Some(RefreshKind::Login(&name))).refresh.unwrap_or_default();
+        let first =
+            NewPair::new(&random, &[9; 32], Some(RefreshKind::Login(&name))).refresh.unwrap_or_default();
         assert_eq!(login_of(&first), name);
         let old = new_token(&random, "yrt");
         let given = login_of(&old);
-        let next = NewPair::traded(&old, &[1; 32], 0, RefreshKind::Login(&given)).refresh.unwrap_or_default();
+        let next = NewPair::traded(&old, &[1; 32], 0, RefreshKind::Login(&given), &[9; 32])
+            .refresh
+            .unwrap_or_default();
         assert_eq!((login_of(&next), login_of(&old)), (given.clone(), given));
         assert!(grant_of(&first).is_none() && grant_of(&old).is_none());
     }

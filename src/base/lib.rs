@@ -23,7 +23,7 @@ pub mod telemetry;
 mod turns;
 mod variants;
 
-pub use address::Address;
+pub use address::{Address, AddressBuckets, Network};
 pub use attempts::Attempts;
 pub use backoff::Backoff;
 pub use buckets::{Buckets, Rate};

@@ -117,6 +117,9 @@ pub const MAX_BANS: usize = 5_000;
 /// So many users of other servers are invited side by side.
 const INVITES_AT_ONCE: usize = 8;
 
+/// So much later than now, in milliseconds, and less is a room made that is not made at the first try.
+const LATER_AT_MOST_MS: u64 = 50;
+
 impl Engine {
     /// Creates a room, with all its first events in one commit.
     ///
@@ -155,12 +158,15 @@ impl Engine {
             self.must_take_invite(&invitee.user_id, creator).await?;
         }
         let mut attempts = Attempts::default();
+        let mut later_ms = 0;
         let room = loop {
             if let Some(room) =
-                self.try_create(creator, &plan, &wishes, claim.as_ref(), &mut attempts).await?
+                self.try_create(creator, &plan, &wishes, claim.as_ref(), later_ms, &mut attempts).await?
             {
                 break room;
             }
+            // Of two that say the same at one moment the second is another room: see `make_create_event`.
+            later_ms += self.0.random.range(1..LATER_AT_MOST_MS);
             if let Some(claim) = &mut claim
                 && let Some(made) = claim.find(self).await?
             {
@@ -178,6 +184,7 @@ impl Engine {
         plan: &Plan,
         wishes: &CreateRoom,
         claim: Option<&Claim<'_>>,
+        later_ms: u64,
         attempts: &mut Attempts,
     ) -> Result<Option<Arc<RoomInfo>>, Error> {
         if let Some(alias) = &wishes.alias
@@ -185,7 +192,7 @@ impl Engine {
         {
             return Err(Error::AliasTaken);
         }
-        let create = self.make_create_event(creator, plan)?;
+        let create = self.make_create_event(creator, plan, later_ms)?;
         let serial = self.new_room_serial().await?;
         let room = Arc::new(RoomInfo { serial, room_id: create.room_id().to_owned(), version: plan.version });
         let mut guard = self.lock(&room).await?;
@@ -226,14 +233,14 @@ impl Engine {
         Ok(self.landed(landing, &create_id, attempts).await?.then_some(room))
     }
 
-    /// The create event, from which version 12 rooms have their id.
-    fn make_create_event(&self, creator: &UserId, plan: &Plan) -> Result<pdu::Pdu, Error> {
+    /// The create event, from which version 12 rooms have their id: what says the same at the same moment is the same room.
+    fn make_create_event(&self, creator: &UserId, plan: &Plan, later_ms: u64) -> Result<pdu::Pdu, Error> {
         let authority = self.authority_of(creator)?;
         let room_id = match plan.version.has_hashed_room_id() {
             true => None,
             false => Some(self.new_room_id(creator)?),
         };
-        let at = timestamp(self.now());
+        let at = timestamp(self.now().saturating_add(later_ms));
         let unsigned = pdu::build(plan.version, &plan.create, room_id.as_deref(), &[], &[], 1, at)?;
         let create = pdu::sign(unsigned, authority)?.into_pdu();
         pdu::check_auth_independent(&create, |_| None).map_err(|why| Error::BadRoomState(why.to_string()))?;

@@ -112,7 +112,7 @@ impl Engine {
         Err(Error::NoGuests)
     }
 
-    async fn is_guest(&self, user: &UserId) -> Result<bool, Error> {
+    pub(crate) async fn is_guest(&self, user: &UserId) -> Result<bool, Error> {
         match self.0.invitees.get() {
             Some(accounts) if self.is_local(user) => accounts.is_guest(user).await,
             _ => Ok(false),

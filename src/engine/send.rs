@@ -101,6 +101,7 @@ impl Engine {
         if draft.kind == TimelineEventType::RoomCreate {
             return Err(Error::Invalid("a room has one create event, and it is there".to_owned()));
         }
+        self.may_say_as_guest(draft).await?;
         if draft.kind == TimelineEventType::RoomMember {
             // Whoever changes his name sends along who granted an earlier join, but that would need that
             // server's signature anew. Where a join has to be granted, the server does that.
@@ -113,6 +114,25 @@ impl Engine {
             self.check_canonical_alias(room_id, draft).await?;
         }
         self.check_thread(room_id, draft).await
+    }
+
+    /// Guests join, leave and change their name by verbs; that state says the same, or invites, is open to none of them. (They
+    /// may take back by it that they are there.)
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#guest-access>
+    async fn may_say_as_guest(&self, draft: &Draft) -> Result<(), Error> {
+        let is_listed = match &draft.kind {
+            TimelineEventType::RoomMember => {
+                draft.state_key.as_deref() == Some(draft.sender.as_str())
+                    && room::read::event::membership_in(&draft.content) == Some(Membership::Leave)
+            }
+            TimelineEventType::RoomThirdPartyInvite => false,
+            _ => true,
+        };
+        match draft.state_key.is_none() || is_listed || !self.is_guest(&draft.sender).await? {
+            true => Ok(()),
+            false => Err(Error::NotForGuests),
+        }
     }
 
     /// A thread cannot begin with an event that relates to another one itself.

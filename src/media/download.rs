@@ -2,6 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
+use base::Counter;
 use room::{FileFacts, FileReader};
 use ruma::ServerName;
 
@@ -34,6 +35,7 @@ pub struct Opened {
     pub name: Option<String>,
     pub(crate) place: String,
     files: Files,
+    damaged: Counter,
 }
 
 impl Opened {
@@ -45,9 +47,14 @@ impl Opened {
     /// A small picture of it.
     pub(crate) fn thumb(&self, row: ThumbRow) -> Self {
         let ThumbRow { place, size, sha256, kind } = row;
-        let end = if kind == "image/png" { "png" } else { "jpg" };
+        let end = match kind.as_str() {
+            "image/png" => "png",
+            "image/webp" => "webp",
+            "image/gif" => "gif",
+            _ => "jpg",
+        };
         let name = Some(format!("thumbnail.{end}"));
-        Self { sha256, size, kind, name, place, files: self.files.clone() }
+        Self { sha256, size, kind, name, place, files: self.files.clone(), damaged: self.damaged.clone() }
     }
 
     /// A place for one of these, which nothing ever had.
@@ -59,9 +66,13 @@ impl Opened {
     /// The bytes of it, or of a part that is not empty and lies within.
     ///
     /// # Errors
-    /// [`Error::FileGone`], [`Error::Files`]. What fails later ends the body with an error.
+    /// [`Error::FileGone`], [`Error::Files`]. What fails later ends the body with an error, as does a whole file from a bucket
+    /// that is not what was put there.
     pub async fn read(&self, part: Option<Range<u64>>) -> Result<Body, Error> {
-        self.files.read(&self.place, part).await
+        match part {
+            Some(part) => self.files.read(&self.place, Some(part)).await,
+            None => self.files.read_whole(&self.place, self.sha256, self.damaged.clone()).await,
+        }
     }
 }
 
@@ -117,7 +128,15 @@ impl Media {
         let MediaRow { sha256, size, kind, name, .. } = row;
         let facts = FileFacts { kind: &kind, name: name.as_deref(), size: Some(size), sha256: Some(&sha256) };
         inner.policy.download(reader, server, &facts).map_err(Error::Denied)?;
-        Ok(Opened { sha256, size, kind, name, place, files: inner.files.clone() })
+        Ok(Opened {
+            sha256,
+            size,
+            kind,
+            name,
+            place,
+            files: inner.files.clone(),
+            damaged: inner.damaged.clone(),
+        })
     }
 
     /// The row of a file of ours, once it is there.

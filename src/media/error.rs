@@ -81,6 +81,11 @@ pub enum Error {
         #[source]
         cause: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The bucket is that of another store.
+    #[error(
+        "the bucket and prefix belong to another server, whose files this one would remove; give each its own prefix"
+    )]
+    Foreign,
     /// Others wrote the same rows at the same time, again and again.
     #[error("the rows changed under every attempt")]
     Contended,

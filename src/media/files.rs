@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use base::{ByteSize, Random, Timestamp};
+use base::{ByteSize, Counter, Random, Timestamp};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
@@ -31,7 +31,9 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Semaphore,
     task::spawn_blocking,
+    time::{error::Elapsed, timeout, timeout_at},
 };
+use tracing::error;
 
 use crate::{
     Error, S3Config, bucket,
@@ -48,6 +50,31 @@ const PART: usize = 6 << 20;
 const PARTS_AT_ONCE: usize = 2;
 const SENT_AT_ONCE: usize = 8;
 
+/// How long a bucket is waited for. Then it is taken for away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For the turn of an upload to be sent there.
+    pub(crate) turn: Duration,
+    /// For sending it, and what its bytes are worth at [`SLOWEST`].
+    pub(crate) sending: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { turn: Duration::from_secs(30), sending: Duration::from_secs(20) }
+    }
+}
+
+/// Bytes of a file in a second, for which its time to be sent to a bucket is made longer.
+const SLOWEST: u64 = 256 << 10;
+/// How long it may take to take back what was sent of a file.
+const TAKING_BACK: Duration = Duration::from_secs(5);
+
+/// The object that says whose a bucket is.
+const MARKER: &str = "yakuba-store";
+/// Longest such object that is read.
+const LONGEST_MARK: u64 = 256;
+
 /// The bytes of a file, part by part.
 pub type Body = BoxStream<'static, io::Result<Bytes>>;
 
@@ -63,6 +90,7 @@ struct Inner {
     synced: bool,
     storage: Arc<dyn ObjectStore>,
     shelf: Shelf,
+    patience: Patience,
     random: Random,
 }
 
@@ -93,6 +121,15 @@ impl Files {
     /// # Errors
     /// When it cannot be used.
     pub fn open(config: FilesConfig, random: &Random) -> Result<Self, Error> {
+        Self::open_patiently(config, random, Patience::default())
+    }
+
+    /// The same, waiting so long for a bucket.
+    pub(crate) fn open_patiently(
+        config: FilesConfig,
+        random: &Random,
+        patience: Patience,
+    ) -> Result<Self, Error> {
         let FilesConfig { directory: root, reserve, synced, bucket } = config;
         let (storage, shelf): (Arc<dyn ObjectStore>, Shelf) = match bucket {
             Some(bucket) => (bucket::open(&bucket)?, Shelf::Bucket(Semaphore::new(SENT_AT_ONCE))),
@@ -112,6 +149,7 @@ impl Files {
             synced,
             storage,
             shelf,
+            patience,
             random: random.clone(),
         })))
     }
@@ -174,9 +212,11 @@ impl Files {
         let to = match &self.0.shelf {
             Shelf::Directory(directory, _) => directory.join(place),
             Shelf::Bucket(turns) => {
+                let late = |late: Elapsed| Error::Away { doing: "written", cause: Arc::new(late) };
                 // Each has some parts in memory.
-                let _turn = turns.acquire().await;
-                return self.send(&from, place).await;
+                let _turn = timeout(self.0.patience.turn, turns.acquire()).await.map_err(late)?;
+                let within = self.0.patience.sending + Duration::from_secs(whole.size / SLOWEST);
+                return self.send(&from, place, within).await;
             }
         };
         let this = self.clone();
@@ -192,14 +232,16 @@ impl Files {
             .map_err(|error| Error::file("written", error))
     }
 
-    /// Sends a file to the bucket, in one piece where it is small, else part by part.
-    async fn send(&self, from: &Path, place: &str) -> Result<(), Error> {
+    /// Sends a file to the bucket in its time, in one piece where it is small, else part by part.
+    async fn send(&self, from: &Path, place: &str, within: Duration) -> Result<(), Error> {
+        let late = |late: Elapsed| Error::Away { doing: "written", cause: Arc::new(late) };
+        let end = tokio::time::Instant::now() + within;
         let unread = |error| Error::file("read", error);
         let mut file = tokio::fs::File::open(from).await.map_err(unread)?;
         let storage = self.0.storage.clone();
         let mut writer =
             BufWriter::with_capacity(storage, Place::from(place), PART).with_max_concurrency(PARTS_AT_ONCE);
-        let written = async {
+        let writing = async {
             loop {
                 let mut piece = BytesMut::with_capacity(PIECE);
                 if file.read_buf(&mut piece).await.map_err(unread)? == 0 {
@@ -207,15 +249,17 @@ impl Files {
                 }
                 writer.put(piece.freeze()).await.map_err(|error| self.failed("written", error))?;
             }
-        }
-        .await;
+        };
+        let written = timeout_at(end, writing).await.map_err(late).flatten();
         if written.is_err() {
             // Where the store is away, it forgets the parts by its own rules.
-            writer.abort().await.ok();
+            timeout(TAKING_BACK, writer.abort()).await.ok();
             return written;
         }
-        // What fails here takes the parts back by itself; a writer that was shut down must not be asked to.
-        writer.shutdown().await.map_err(|error| Error::Away { doing: "written", cause: Arc::new(error) })
+        // What fails here takes the parts back by itself; a writer that was shut down must not be asked to. What came to be
+        // there after all has no row, and is swept.
+        let shut = timeout_at(end, writer.shutdown()).await.map_err(late)?;
+        shut.map_err(|error| Error::Away { doing: "written", cause: Arc::new(error) })
     }
 
     /// Reads a file, or a part of it that is not empty and lies within it.
@@ -235,6 +279,53 @@ impl Files {
             }
             GetResultPayload::Stream(stream) => stream.map_err(io::Error::other).boxed(),
         })
+    }
+
+    /// As [`Files::read`] of a whole file that holds this. From a bucket, which may be others' as well, it is looked at on its
+    /// way: its last bytes come only if all are right, else the body ends with an error.
+    pub(crate) async fn read_whole(
+        &self,
+        place: &str,
+        sha256: tables::Sha256,
+        damaged: Counter,
+    ) -> Result<Body, Error> {
+        let body = self.read(place, None).await?;
+        Ok(match &self.0.shelf {
+            Shelf::Directory(..) => body,
+            Shelf::Bucket(_) => checked(body, place.to_owned(), sha256, damaged),
+        })
+    }
+
+    /// Whether they lie where others may have theirs. A directory is nobody else's.
+    pub(crate) fn are_in_bucket(&self) -> bool {
+        matches!(self.0.shelf, Shelf::Bucket(_))
+    }
+
+    /// Makes a bucket that of the store with this name, or finds that it is.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] where it is another store's: each would remove the other's files; [`Error::Away`].
+    pub(crate) async fn claim(&self, name: &str) -> Result<(), Error> {
+        let place = Place::from(MARKER);
+        for is_written in [false, true] {
+            match self.0.storage.get(&place).await {
+                Ok(found) => {
+                    let is_short = found.meta.size <= LONGEST_MARK;
+                    let mark = match is_short {
+                        true => found.bytes().await.map_err(|error| self.failed("read", error))?,
+                        false => Bytes::new(),
+                    };
+                    return if mark == name.as_bytes() { Ok(()) } else { Err(Error::Foreign) };
+                }
+                Err(object_store::Error::NotFound { .. }) if !is_written => {
+                    // Of two that come first at once, the later one's stays, and is read by both.
+                    let put = self.0.storage.put(&place, name.to_owned().into_bytes().into()).await;
+                    put.map_err(|error| self.failed("written", error))?;
+                }
+                Err(error) => return Err(self.failed("read", error)),
+            }
+        }
+        Ok(())
     }
 
     /// Whether a file is at its place, with this size.
@@ -389,6 +480,28 @@ fn put_in_place(from: &Path, to: &Path, synced: bool) -> io::Result<()> {
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+/// A body of which the last piece comes when all of it was found to be what it is to be.
+fn checked(body: Body, place: String, sha256: tables::Sha256, damaged: Counter) -> Body {
+    let begun = (body, Sha256::new(), None::<Bytes>, Some((place, sha256, damaged)));
+    futures_util::stream::try_unfold(begun, async |(mut body, mut hash, mut held, mut told)| {
+        while let Some(piece) = body.try_next().await? {
+            hash.update(&piece);
+            if let Some(before) = held.replace(piece) {
+                return Ok(Some((before, (body, hash, held, told))));
+            }
+        }
+        if let Some((place, sha256, damaged)) = told.take()
+            && <tables::Sha256>::from(hash.finalize_reset()) != sha256
+        {
+            damaged.inc();
+            error!(place, "a file in the bucket does not hold what was put there");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is damaged"));
+        }
+        Ok(held.take().map(|last| (last, (body, hash, None, None))))
+    })
+    .boxed()
 }
 
 /// A file that stands at the beginning of the range, piece by piece.

@@ -10,7 +10,8 @@ use store::{Store, Topic};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Browse, Config, Elsewhere, Files, places::Places, previews::Looking, remote::Fetching, thumbnails::Making,
+    Browse, Config, Elsewhere, Error, Files, places::Places, previews::Looking, remote::Fetching, tables,
+    thumbnails::Making,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -61,10 +62,15 @@ pub(crate) struct Inner {
     /// How many each user has under way; whoever has none is not in it.
     pub(crate) uploading: Places,
     pub(crate) uploaded_bytes: Counter,
+    /// Files that a bucket gave back as something else.
+    pub(crate) damaged: Counter,
     pub(crate) making: Making,
     pub(crate) fetching: Fetching,
     pub(crate) looking: Looking,
 }
+
+/// Letters of chance in the name of a store.
+const NAME_CHARS: usize = 32;
 
 impl Media {
     /// Puts the parts together. Nothing is read yet.
@@ -90,6 +96,8 @@ impl Media {
             looking: Looking::new(browse),
             uploaded_bytes: metrics
                 .counter("yakuba_media_uploaded_bytes", "Bytes of files that were uploaded"),
+            damaged: metrics
+                .counter("yakuba_media_damaged_files", "Files that a bucket gave back as something else"),
             store,
             files,
             config,
@@ -100,6 +108,31 @@ impl Media {
             tasks: tasks.clone(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Makes the bucket of files that of our store, as its first user does, or finds that it is.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] where another store has it, [`Error::Away`], [`Error::Store`].
+    pub async fn claim_bucket(&self) -> Result<(), Error> {
+        let Inner { store, files, random, .. } = &*self.inner;
+        if !files.are_in_bucket() {
+            return Ok(());
+        }
+        let mut attempts = base::Attempts::default();
+        loop {
+            if let Some(name) = store.get(&tables::STORE_NAME, "").await? {
+                return files.claim(&name).await;
+            }
+            let mut batch = store::Batch::new();
+            batch.insert(&tables::STORE_NAME, "", &random.token(NAME_CHARS));
+            match store.commit(batch).await {
+                Ok(_) => {}
+                // Another process was faster.
+                Err(store::CommitError::Conflict { .. }) if attempts.again(random).await => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Its settings.

@@ -105,6 +105,8 @@ impl Media {
     /// Removes files to which no row leads, and that are there for long enough that none will.
     async fn sweep_strays(&self) -> Result<usize, Error> {
         let inner = &self.inner;
+        // What no row of ours leads to may be another's.
+        self.claim_bucket().await?;
         let before = inner.clock.now().before(OLD);
         let mut listed = inner.files.list().chunks(AT_A_TIME);
         let mut count = 0;

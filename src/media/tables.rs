@@ -26,6 +26,8 @@ pub(crate) static USED: Table<(String, String), Counter> = Table::new(214, "medi
 pub(crate) static DOOMED: Table<String, ()> = Table::new(215, "media.doomed", Tuning::Queue);
 /// Small pictures of what files hold; key: its SHA-256, number of the size.
 pub(crate) static THUMBS: Table<(Sha256, u8), ThumbRow> = Table::new(216, "media.thumbs", Tuning::Point);
+/// The name of this store, which its bucket bears; key: nothing.
+pub(crate) static STORE_NAME: Table<String, String> = Table::new(220, "media.store_name", Tuning::Point);
 /// Copies of other servers' files; key: the day on which it was asked for last, server name, media id.
 pub(crate) static COPIES: Table<(u32, String, String), ()> = Table::new(217, "media.copies", Tuning::Small);
 
@@ -114,6 +116,7 @@ pub fn checks() -> Vec<TableCheck> {
         USED.check(),
         DOOMED.check(),
         THUMBS.check(),
+        STORE_NAME.check(),
         COPIES.check(),
         PREVIEWS.check(),
         PREVIEW_PICTURES.check(),

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use account::Accounts;
-use base::{Address, Attempts, Buckets, Clock, Random, Rate};
+use base::{Address, AddressBuckets, Attempts, Buckets, Clock, Random, Rate};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use ruma::{ServerName, UserId};
@@ -15,7 +15,7 @@ use crate::{Error, polls::Poll, tables::Hash};
 const GUESSES: Rate = Rate { per_second: 0.1, burst: 10 };
 
 /// Requests of devices, letterboxes and new clients that one address may make at an authority at once, and how many more a second: an office is behind
-/// one, and a stranger must not fill up what there may be of them.
+/// one, and a stranger must not fill up what there may be of them. Networks of IPv6 have larger shares.
 const MAKING: Rate = Rate { per_second: 0.05, burst: 30 };
 
 /// What one user may agree to at once, and how much more a second: nobody fills up what there may be of codes.
@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     /// When devices asked last: in each process, which is enough to slow them down.
     pub(crate) polls: Cache<Hash, Arc<Mutex<Poll>>>,
     /// What addresses made that waits.
-    makers: Buckets,
+    makers: AddressBuckets,
     /// Codes that users typed wrong.
     pub(crate) guesses: Buckets,
     /// What users agreed to.
@@ -55,7 +55,7 @@ impl OAuth {
     /// Over a store and its accounts.
     pub fn new(store: Store, accounts: Accounts, clock: Clock, random: Random) -> OAuth {
         let guesses = Buckets::new(GUESSES);
-        let (polls, makers) = (Cache::new(POLLS), Buckets::new(MAKING));
+        let (polls, makers) = (Cache::new(POLLS), AddressBuckets::new(MAKING));
         let agreements = Buckets::new(AGREEING);
         OAuth {
             inner: Arc::new(Inner { store, accounts, clock, random, polls, makers, guesses, agreements }),
@@ -80,7 +80,7 @@ impl OAuth {
     ) -> Result<(), Error> {
         let Some(from) = from else { return Ok(()) };
         let now = self.inner.clock.instant();
-        let counted = self.inner.makers.take(&(authority, kind, from), now);
+        let counted = self.inner.makers.take(&(authority, kind), from, now);
         let limit = "waiting_sign_ins";
         Ok(counted.map_err(|retry_after| account::Error::Limited { limit, retry_after })?)
     }

@@ -100,6 +100,9 @@ pub enum Error {
     /// A guest was to come into a room that takes none.
     #[error("the room takes no guests")]
     NoGuests,
+    /// A guest was to say something of members that guests do not.
+    #[error("guests do not say this of members")]
+    NotForGuests,
     /// An event was to be delayed for longer than this.
     #[error("events wait for {} s at most", .0.as_secs())]
     DelayTooLong(std::time::Duration),

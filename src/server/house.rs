@@ -313,6 +313,7 @@ impl House {
             tasks: &edges,
             metrics: &metrics,
         });
+        files::claim(&media).await?;
         let shown = MediaConfig { open_downloads: config.media.unauthenticated };
         let limits = Limits::new(|class| config.rate(class), &clock, &metrics);
         let kit = Kit::new(

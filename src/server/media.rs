@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use base::Random;
-use media::{Files, FilesConfig};
+use media::{Files, FilesConfig, Media};
+use tracing::warn;
 
 use crate::{
     causes,
@@ -87,4 +88,23 @@ pub(crate) fn open(config: &Config, random: &Random) -> anyhow::Result<Opened> {
         ))
     })?;
     Ok(Opened { files, scratch })
+}
+
+/// Makes the bucket of files ours. One that is away is looked at again before anything in it is removed.
+///
+/// # Errors
+/// Where it is another server's.
+pub(crate) async fn claim(media: &Media) -> anyhow::Result<()> {
+    match media.claim_bucket().await {
+        Ok(()) => Ok(()),
+        Err(media::Error::Away { .. }) => {
+            warn!("the bucket of media cannot be reached now; whose it is is looked at later");
+            Ok(())
+        }
+        Err(media::Error::Foreign) => Err(anyhow!(tr!(
+            "[media.s3] のバケットとプレフィックスは別のサーバーが使っています。互いのファイルを消し合うため起動しません。サーバーごとに別の prefix を指定してください (目印: オブジェクト yakuba-store)",
+            "the bucket and prefix of [media.s3] belong to another server: each would remove the other's files. Give each server a prefix of its own (the mark is the object yakuba-store)"
+        ))),
+        Err(error) => Err(anyhow!(causes::of_media(&error))),
+    }
 }

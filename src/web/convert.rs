@@ -160,6 +160,7 @@ impl From<room::Error> for ApiError {
                 format!("{user} does not take this invite"),
             ),
             Error::NoGuests => ApiError::guest_forbidden("This room takes no guests"),
+            Error::NotForGuests => ApiError::guest_forbidden("Guests may not do this"),
             Error::ServerNotices => ApiError::new(
                 StatusCode::FORBIDDEN,
                 "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
@@ -421,7 +422,7 @@ impl From<media::Error> for ApiError {
             Error::Invalid(why) => ApiError::invalid_param(why),
             Error::NoRoom(_) => ApiError::no_room(error),
             Error::Away { .. } => ApiError::unavailable(error),
-            Error::FileGone(_) | Error::Files { .. } => ApiError::internal(error),
+            Error::FileGone(_) | Error::Files { .. } | Error::Foreign => ApiError::internal(error),
             Error::Contended => ApiError::unavailable(error),
             Error::Store(cause) => cause.into(),
             Error::Commit(cause) => cause.into(),

@@ -164,6 +164,69 @@ async fn an_old_refresh_token_is_good_until_the_new_pair_is_used() {
 }
 
 #[tokio::test]
+async fn what_only_looks_like_a_refresh_token_ends_no_session() {
+    let town = open_town().await;
+    let (_, first) = town.register("hanako", true).await;
+    let refresh = async |token: &str| town.accounts.refresh(kanazawa(), token, None).await;
+    let old = first.refresh.clone().unwrap();
+    let second = refresh(&old).await.unwrap();
+    town.session(&second).await.unwrap();
+    let (name, word) = old.rsplit_once('_').unwrap();
+    let other = |at: usize| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters[at] = if letters[at] == 'a' { 'b' } else { 'a' };
+        format!("{name}_{}", letters.into_iter().collect::<String>())
+    };
+    let wrong = [
+        format!("{name}_anything"),
+        format!("{name}_"),
+        format!("{name}_{}", "x".repeat(56)),
+        word[..40].to_owned(),
+    ];
+    for wrong in
+        wrong.into_iter().chain([format!("{name}_{}", &word[..40]), other(0), other(55), format!("{old}x")])
+    {
+        assert!(is_unknown(refresh(&wrong).await), "{wrong}");
+        town.session(&second).await.unwrap();
+    }
+    // One that was given out once does, and after a restart as well.
+    let restarted = town.restarted(Settings::default()).await;
+    assert!(is_unknown(restarted.refresh(kanazawa(), &old, None).await));
+    assert!(is_unknown(town.session(&second).await));
+}
+
+#[tokio::test]
+async fn a_session_that_a_service_began_has_no_power_that_its_user_gets_later() {
+    let service = crate::AppService::new(crate::NewAppService {
+        id: "staff".to_owned(),
+        sender: "@_staff:kanazawa.test".try_into().unwrap(),
+        as_token: "a token".to_owned(),
+        users: vec![crate::Namespace::new("@hanako", false).unwrap()],
+        aliases: Vec::new(),
+        limits_users: false,
+    });
+    let town = open_town().await;
+    let (user, own) = town.register("hanako", false).await;
+    let begin = async |device: &str| {
+        let session = crate::NewSession { device_id: Some(device.into()), ..Default::default() };
+        town.accounts.log_in_for_service(&service, "hanako", session).await.unwrap().2
+    };
+    let (first, second) = (begin("SERVICE").await, begin("OTHER").await);
+    let row = town.store.get(&crate::tables::USERS, user.as_str()).await.unwrap().unwrap();
+    let mut batch = store::Batch::new();
+    batch.put(&crate::tables::USERS, user.as_str(), &crate::tables::UserRow { admin: true, ..row });
+    town.store.commit(batch).await.unwrap();
+    let is_admin = async |tokens: &SessionTokens| {
+        let accounts = town.restarted(Settings::default()).await;
+        accounts.authenticate(kanazawa(), &tokens.access).await.unwrap().admin
+    };
+    assert!(is_admin(&own).await && !is_admin(&first).await && !is_admin(&second).await);
+    // The user's own session on that device is his.
+    let taken = town.log_in("hanako", PASSWORD, Some("OTHER")).await.unwrap();
+    assert!(is_admin(&taken).await && !is_admin(&first).await);
+}
+
+#[tokio::test]
 async fn two_refreshes_at_once_get_one_pair_that_works() {
     let town = open_town().await;
     let (_, first) = town.register("hanako", true).await;

@@ -10,7 +10,7 @@ use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::*;
-use crate::S3Config;
+use crate::{S3Config, files::Patience};
 
 /// A store with one bucket, whose files outlive its stops.
 struct Shop {
@@ -81,7 +81,9 @@ impl Shop {
     /// All objects of the bucket.
     fn objects(&self) -> Vec<PathBuf> {
         let Ok(shelves) = fs::read_dir(self.directory.path().join("yakuba/media")) else { return Vec::new() };
-        let objects = shelves.flat_map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap());
+        // Beside them is the mark of whose they are.
+        let shelves = shelves.map(|shelf| shelf.unwrap().path()).filter(|shelf| shelf.is_dir());
+        let objects = shelves.flat_map(|shelf| fs::read_dir(shelf).unwrap());
         objects.map(|object| object.unwrap().path()).collect()
     }
 }
@@ -179,4 +181,85 @@ async fn a_bucket_that_cannot_be_used_is_told() {
         assert!(crate::look_at_bucket(&bucket).await.is_err(), "{bucket:?}");
     }
     assert!(!format!("{:?}", shop.bucket()).contains("secret of"));
+}
+
+#[tokio::test]
+async fn a_file_that_the_bucket_changed_is_not_given_whole_and_is_counted() {
+    let shop = Shop::new().await;
+    let place = shop.place().await;
+    let content = bytes(300_000);
+    let id = place.keep(&content).await;
+    let object = shop.objects().remove(0);
+    let mut changed = content.clone();
+    changed[5] ^= 1;
+    fs::write(&object, &changed).unwrap();
+    let opened = place.media.open_file(asked(&id)).await.unwrap();
+    let mut body = opened.read(None).await.unwrap();
+    let mut got = 0;
+    let ended = loop {
+        match body.try_next().await {
+            Ok(Some(piece)) => got += piece.len(),
+            ended => break ended,
+        }
+    };
+    assert!(ended.is_err() && got < content.len(), "{got}");
+    assert_eq!(place.media.inner.damaged.get(), 1);
+    fs::write(&object, &content).unwrap();
+    assert_eq!(place.read(&id).await.unwrap(), content);
+    assert_eq!(place.media.inner.damaged.get(), 1);
+}
+
+#[tokio::test]
+async fn a_bucket_is_one_stores_and_another_takes_nothing_away_there() {
+    let shop = Shop::new().await;
+    let (first, second) = (shop.place().await, shop.place().await);
+    let id = first.keep(b"bytes").await;
+    first.media.claim_bucket().await.unwrap();
+    first.media.claim_bucket().await.unwrap();
+    assert!(matches!(second.media.claim_bucket().await, Err(Error::Foreign)));
+    second.hand.advance(2 * DAY);
+    assert!(matches!(second.media.sweep(true).await, Err(Error::Foreign)));
+    assert_eq!(first.read(&id).await.unwrap(), b"bytes");
+}
+
+#[tokio::test]
+async fn a_bucket_that_hangs_is_not_waited_for_by_the_minute() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _hanging = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            held.push(listener.accept().await.unwrap());
+        }
+    });
+    let bucket = S3Config {
+        endpoint: format!("http://{address}"),
+        region: "us-east-1".to_owned(),
+        bucket: "yakuba".to_owned(),
+        prefix: "media".to_owned(),
+        path_style: true,
+        key_id: "key".to_owned(),
+        secret: "the secret of the key".to_owned(),
+        ca: None,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let files = FilesConfig {
+        directory: directory.path().to_owned(),
+        reserve: ByteSize::mib(1),
+        synced: true,
+        bucket: Some(bucket),
+    };
+    let patience = Patience { turn: Duration::from_millis(200), sending: Duration::from_millis(300) };
+    let files = Files::open_patiently(files, &Random::seeded(5), patience).unwrap();
+    let began = std::time::Instant::now();
+    let keep = async || {
+        let mut incoming = files.receive(ByteSize::mib(1)).await.unwrap();
+        incoming.write(b"bytes").await.unwrap();
+        let kept = files.keep(&incoming.finish().await.unwrap()).await;
+        assert!(matches!(kept, Err(Error::Away { .. })), "{kept:?}");
+    };
+    // More than may be sent at once: the last ones get no turn.
+    futures_util::future::join_all((0..20).map(|_| keep())).await;
+    // A request to the bucket may take a minute.
+    assert!(began.elapsed() < Duration::from_secs(40));
 }

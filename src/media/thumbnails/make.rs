@@ -4,9 +4,7 @@ use std::io::Cursor;
 
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
-    codecs::{jpeg::JpegEncoder, png::PngDecoder, webp::WebPDecoder},
-    imageops::FilterType,
-    metadata::Orientation,
+    codecs::jpeg::JpegEncoder, imageops::FilterType, metadata::Orientation,
 };
 
 use super::{MOST_PIXELS, Method, Variant};
@@ -18,7 +16,7 @@ const QUALITY: u8 = 82;
 /// a photograph then.
 const LARGEST_OPAQUE_PNG: usize = 256 << 10;
 /// What a decoder may take besides the picture that it gives, in bytes.
-const BESIDES: u64 = 32 << 20;
+pub(crate) const BESIDES: u64 = 32 << 20;
 
 /// A picture that was made.
 pub(crate) struct Made {
@@ -38,25 +36,6 @@ pub(crate) struct Picture {
 pub(crate) fn may_be_animated(kind: &str) -> bool {
     let essence = kinds::essence(kind).to_ascii_lowercase();
     matches!(essence.as_str(), "image/gif" | "image/webp" | "image/apng" | "image/png")
-}
-
-/// Whether it is one, as far as its head tells.
-pub(crate) fn is_animated(file: &[u8]) -> bool {
-    match image::guess_format(file) {
-        Ok(ImageFormat::Gif) => has_second_frame(file),
-        Ok(ImageFormat::WebP) => {
-            WebPDecoder::new(Cursor::new(file)).is_ok_and(|decoder| decoder.has_animation())
-        }
-        Ok(ImageFormat::Png) => {
-            PngDecoder::new(Cursor::new(file)).is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
-        }
-        _ => false,
-    }
-}
-
-/// A GIF of several pictures has an extension that says how often they are shown.
-fn has_second_frame(file: &[u8]) -> bool {
-    file.windows(11).take(4_096).any(|part| part == b"NETSCAPE2.0")
 }
 
 impl Picture {
@@ -100,7 +79,7 @@ fn decoder(file: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDec
     ImageReader::with_format(Cursor::new(file), format).into_decoder()
 }
 
-fn is_turned(orientation: Orientation) -> bool {
+pub(crate) fn is_turned(orientation: Orientation) -> bool {
     matches!(
         orientation,
         Orientation::Rotate90
@@ -111,7 +90,7 @@ fn is_turned(orientation: Orientation) -> bool {
 }
 
 /// The picture as it lies in the file, so small that it fits when it is turned upright.
-fn smaller(picture: DynamicImage, variant: Variant, is_turned: bool) -> DynamicImage {
+pub(crate) fn smaller(picture: DynamicImage, variant: Variant, is_turned: bool) -> DynamicImage {
     let (mut width, mut height) = (variant.width, variant.height);
     if is_turned {
         std::mem::swap(&mut width, &mut height);

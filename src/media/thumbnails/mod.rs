@@ -2,14 +2,16 @@
 //!
 //! They belong to what a file holds and not to its ids, so equal files have them once. They are made when somebody asks, in
 //! few fixed sizes, kept like files, and made again when they are lost. A picture was made by a stranger: its sizes are
-//! looked at before anything is decoded, and what is decoded at a time has a bound in memory and in number.
+//! looked at before anything is decoded, and what is decoded at a time has a bound in memory and in number. Of one that
+//! moves a small one is made that moves, where somebody asks for it and no bound is passed.
 
 mod make;
+mod moving;
 mod size;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use base::ByteSize;
 use futures_util::TryStreamExt;
@@ -17,7 +19,11 @@ use store::{Batch, CommitError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::size::{Method, Wanted};
-use self::{make::Picture, size::Variant};
+use self::{
+    make::{Made, Picture},
+    moving::{Bounds, Moving},
+    size::Variant,
+};
 use crate::{
     Asked, Error, Media, Opened,
     tables::{self, ThumbRow},
@@ -27,20 +33,27 @@ use crate::{
 pub(crate) const LARGEST_SOURCE: ByteSize = ByteSize::mib(32);
 /// Most points of a picture that a thumbnail is made of.
 pub(crate) const MOST_PIXELS: u64 = 50_000_000;
-/// An animated picture is given as it is, where that is asked for, up to this size: nothing is decoded for it.
-const LARGEST_ANIMATED: u64 = 4 << 20;
+/// Largest thumbnail that moves.
+const LARGEST_MOVING: u64 = 4 << 20;
+/// How long one may take to be made, and how much of a file is read to see whether it moves.
+const MOVING_TIME: Duration = Duration::from_secs(8);
+const HEAD: u64 = 64 << 10;
 
 /// Thumbnails that are made at a time, and the memory that all of them may take, in MiB.
 const AT_ONCE: usize = 2;
 const MEMORY_MIB: u32 = 384;
 /// How many may wait for their turn.
 const WAITING: usize = 256;
+/// Those that move take long: one is made at a time, so that still ones are made beside it, and few wait for that.
+const MOVING_WAITING: usize = 16;
 
 /// The right to make thumbnails.
 pub(crate) struct Making {
     waiting: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    moving_waiting: Arc<Semaphore>,
+    moving_turn: Arc<Semaphore>,
 }
 
 impl Default for Making {
@@ -49,6 +62,8 @@ impl Default for Making {
             waiting: Arc::new(Semaphore::new(WAITING)),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             memory: Arc::new(Semaphore::new(MEMORY_MIB.try_into().unwrap_or(Semaphore::MAX_PERMITS))),
+            moving_waiting: Arc::new(Semaphore::new(MOVING_WAITING)),
+            moving_turn: Arc::new(Semaphore::new(1)),
         }
     }
 }
@@ -62,6 +77,12 @@ impl Making {
         self.turns.clone().acquire_owned().await.map_err(|_| busy())
     }
 
+    /// Waits for the turn of one that moves; none where too many wait for it.
+    async fn moving_turn(&self) -> Option<OwnedSemaphorePermit> {
+        let _waiting = self.moving_waiting.clone().try_acquire_owned().ok()?;
+        self.moving_turn.clone().acquire_owned().await.ok()
+    }
+
     /// Waits until there is room for so many bytes.
     async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
         let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).saturating_add(1).min(MEMORY_MIB);
@@ -72,7 +93,8 @@ impl Making {
 
 impl Media {
     /// Opens a small picture of a file for somebody; see [`Media::open_file`]. It is no larger than the picture itself, and
-    /// as large as is wanted if there is a size for that.
+    /// as large as is wanted if there is a size for that. Where it may move it does if the file does, unless that would
+    /// take too much.
     ///
     /// # Errors
     /// As [`Media::open_file`]; [`Error::NoThumbnail`] where the file is no picture that can be read,
@@ -85,13 +107,22 @@ impl Media {
         }
         let source = self.open_file(asked).await?;
         let variant = wanted.variant();
-        if wanted.animated && source.size <= LARGEST_ANIMATED && make::may_be_animated(&source.kind) {
-            // Files in memory are bounded by the turns.
-            let _turn = self.inner.making.turn().await?;
-            if make::is_animated(&self.load(&source).await?) {
-                return Ok(source);
+        let mut moving_turn = None;
+        if wanted.animated && make::may_be_animated(&source.kind) {
+            if let Some(thumb) = self.find_thumb(&source, variant.moving()).await? {
+                return Ok(thumb);
+            }
+            match self.moving(&source).await? {
+                // It is small enough as it is.
+                Some(moving) if source.size <= LARGEST_MOVING && moving.is_within(variant) => {
+                    return Ok(source);
+                }
+                // Where too many wait for this, a still one is better than none.
+                Some(_) => moving_turn = self.inner.making.moving_turn().await,
+                None => {}
             }
         }
+        let variant = if moving_turn.is_some() { variant.moving() } else { variant };
         if let Some(thumb) = self.find_thumb(&source, variant).await? {
             return Ok(thumb);
         }
@@ -106,6 +137,15 @@ impl Media {
         self.make_thumb(&source, variant).await
     }
 
+    /// Whether a file moves, as its head says.
+    async fn moving(&self, source: &Opened) -> Result<Option<Moving>, Error> {
+        if source.size == 0 {
+            return Ok(None);
+        }
+        let head = self.load(source, Some(0..source.size.min(HEAD))).await?;
+        Ok(Moving::look(&head))
+    }
+
     async fn find_thumb(&self, source: &Opened, variant: Variant) -> Result<Option<Opened>, Error> {
         let inner = &self.inner;
         let Some(row) = inner.store.get(&tables::THUMBS, &(source.sha256, variant.number())).await? else {
@@ -118,20 +158,15 @@ impl Media {
 
     async fn make_thumb(&self, source: &Opened, variant: Variant) -> Result<Opened, Error> {
         let inner = &self.inner;
-        let file = self.load(source).await?;
-        let unmade = |failed: base::TaskFailed| Error::Files { doing: "made", cause: Arc::new(failed) };
-        let (file, picture) = inner
-            .tasks
-            .spawn_blocking("picture header", move || {
-                let picture = Picture::look(&file);
-                (file, picture)
-            })
-            .await
-            .map_err(unmade)?;
-        let picture = picture?;
-        let _room = inner.making.room(picture.memory()).await?;
-        let work = move || picture.shrink(&file, variant);
-        let made = inner.tasks.spawn_blocking("thumbnail", work).await.map_err(unmade)??;
+        let file = self.load(source, None).await?;
+        let (file, made) = match variant.moves {
+            true => self.make_moving(file, variant).await?,
+            false => (file, None),
+        };
+        let made = match made {
+            Some(made) => made,
+            None => self.make_still(file, variant).await?,
+        };
 
         let mut incoming = inner.files.receive(LARGEST_SOURCE).await?;
         incoming.write(&made.bytes).await?;
@@ -147,6 +182,34 @@ impl Media {
                 Err(error)
             }
         }
+    }
+
+    /// Makes one that moves of a file, which is given back; none where it does not or a bound is passed.
+    async fn make_moving(&self, file: Vec<u8>, variant: Variant) -> Result<(Vec<u8>, Option<Made>), Error> {
+        let inner = &self.inner;
+        let Some(moving) = Moving::look(&file).filter(Moving::is_bounded) else { return Ok((file, None)) };
+        let _room = inner.making.room(moving.memory()).await?;
+        let clock = inner.clock.clone();
+        let work = move || {
+            let began = clock.instant();
+            let is_late = || clock.instant().since(began) > MOVING_TIME;
+            let made = moving.shrink(&file, variant, Bounds::default(), is_late);
+            (file, made)
+        };
+        inner.tasks.spawn_blocking("moving thumbnail", work).await.map_err(unmade)
+    }
+
+    async fn make_still(&self, file: Vec<u8>, variant: Variant) -> Result<Made, Error> {
+        let inner = &self.inner;
+        let look = move || {
+            let picture = Picture::look(&file);
+            (file, picture)
+        };
+        let (file, picture) = inner.tasks.spawn_blocking("picture header", look).await.map_err(unmade)?;
+        let picture = picture?;
+        let _room = inner.making.room(picture.memory()).await?;
+        let work = move || picture.shrink(&file, variant);
+        inner.tasks.spawn_blocking("thumbnail", work).await.map_err(unmade)?
     }
 
     /// Leads from the file to its thumbnail, as long as there is the file.
@@ -174,15 +237,19 @@ impl Media {
         }
     }
 
-    /// A small file in memory.
-    async fn load(&self, source: &Opened) -> Result<Vec<u8>, Error> {
+    /// A small file in memory, or a part of it.
+    async fn load(&self, source: &Opened, part: Option<Range<u64>>) -> Result<Vec<u8>, Error> {
         let failed = |error| Error::file("read", error);
-        let mut body = source.read(None).await?;
-        let mut bytes =
-            Vec::with_capacity(usize::try_from(source.size.min(LARGEST_SOURCE.as_u64())).unwrap_or(0));
+        let size = part.as_ref().map_or(source.size, |part| part.end - part.start);
+        let mut body = source.read(part).await?;
+        let mut bytes = Vec::with_capacity(usize::try_from(size.min(LARGEST_SOURCE.as_u64())).unwrap_or(0));
         while let Some(part) = body.try_next().await.map_err(failed)? {
             bytes.extend_from_slice(&part);
         }
         Ok(bytes)
     }
+}
+
+fn unmade(failed: base::TaskFailed) -> Error {
+    Error::Files { doing: "made", cause: Arc::new(failed) }
 }

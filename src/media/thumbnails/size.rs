@@ -30,24 +30,34 @@ pub(crate) struct Variant {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) method: Method,
+    /// Whether it may move.
+    pub(crate) moves: bool,
 }
+
+/// What the number of a size is more by where it moves.
+const MOVING: u8 = 128;
 
 /// Smallest first. Those that the specification demands, and two larger squares, for pictures of rooms on fine screens.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#thumbnails>
 const VARIANTS: [Variant; 7] = [
-    Variant { number: 1, width: 32, height: 32, method: Method::Crop },
-    Variant { number: 2, width: 96, height: 96, method: Method::Crop },
-    Variant { number: 6, width: 240, height: 240, method: Method::Crop },
-    Variant { number: 7, width: 640, height: 640, method: Method::Crop },
-    Variant { number: 3, width: 320, height: 240, method: Method::Scale },
-    Variant { number: 4, width: 640, height: 480, method: Method::Scale },
-    Variant { number: 5, width: 800, height: 600, method: Method::Scale },
+    Variant { number: 1, width: 32, height: 32, method: Method::Crop, moves: false },
+    Variant { number: 2, width: 96, height: 96, method: Method::Crop, moves: false },
+    Variant { number: 6, width: 240, height: 240, method: Method::Crop, moves: false },
+    Variant { number: 7, width: 640, height: 640, method: Method::Crop, moves: false },
+    Variant { number: 3, width: 320, height: 240, method: Method::Scale, moves: false },
+    Variant { number: 4, width: 640, height: 480, method: Method::Scale, moves: false },
+    Variant { number: 5, width: 800, height: 600, method: Method::Scale, moves: false },
 ];
 
 impl Variant {
     pub(crate) fn number(self) -> u8 {
         self.number
+    }
+
+    /// The same for what moves. Where a picture does not, or too much to be made, a still one is kept under it.
+    pub(crate) fn moving(self) -> Self {
+        Self { number: self.number | MOVING, moves: true, ..self }
     }
 }
 

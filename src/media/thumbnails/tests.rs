@@ -3,11 +3,20 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, GenericImageView, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
+use image::{
+    AnimationDecoder, Delay, DynamicImage, Frame, GenericImageView, ImageFormat, Rgb, RgbImage, Rgba,
+    RgbaImage,
+    codecs::{
+        gif::{GifEncoder, Repeat},
+        webp::WebPDecoder,
+    },
+    metadata::LoopCount,
+};
 
 use super::{
     Method, Wanted,
-    make::{Picture, is_animated},
+    make::{Made, Picture},
+    moving::{Bounds, Moving},
 };
 use crate::Error;
 
@@ -153,22 +162,176 @@ fn no_prefix_of_a_picture_and_no_flipped_byte_does_harm() {
             for file in [&flipped[..], &whole[..at]] {
                 // Whatever comes of it, it ends.
                 made(file, 32, 32, Method::Crop).ok();
-                is_animated(file);
+                moved(file, 32, Method::Crop, Bounds::default());
             }
         }
     }
 }
 
+/// Red, then blue in its left upper quarter, then red for the same time again, and red once more.
+fn steps(width: u32, height: u32) -> Vec<RgbaImage> {
+    let red = Rgba([255, 0, 0, 255]);
+    let whole = RgbaImage::from_pixel(width, height, red);
+    let quarter = RgbaImage::from_fn(width, height, |x, y| match x < width / 2 && y < height / 2 {
+        true => Rgba([0, 0, 255, 255]),
+        false => red,
+    });
+    vec![whole.clone(), quarter, whole.clone(), whole]
+}
+
+fn gif(pictures: &[RgbaImage]) -> Vec<u8> {
+    let mut gif = Vec::new();
+    let mut encoder = GifEncoder::new_with_speed(&mut gif, 30);
+    encoder.set_repeat(Repeat::Infinite).unwrap();
+    let shown = Delay::from_numer_denom_ms(70, 1);
+    let frames = pictures.iter().map(|picture| Frame::from_parts(picture.clone(), 0, 0, shown));
+    encoder.encode_frames(frames).unwrap();
+    drop(encoder);
+    gif
+}
+
+fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let named = [&name[..], body].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&length[..], &named, &crc(&named).to_be_bytes()].concat()
+}
+
+/// The same as an animated PNG, which is shown three times.
+fn apng(pictures: &[RgbaImage]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut number = 0_u32;
+    for picture in pictures {
+        let png = written(&picture.clone().into(), ImageFormat::Png);
+        let (mut at, mut data) = (33, Vec::new());
+        while &png[at + 4..at + 8] != b"IEND" {
+            let length = usize::try_from(u32::from_be_bytes(png[at..at + 4].try_into().unwrap())).unwrap();
+            data.extend_from_slice(&png[at + 8..at + 8 + length]);
+            at += 12 + length;
+        }
+        let is_first = file.is_empty();
+        if is_first {
+            file.extend(&png[..33]);
+            let count = u32::try_from(pictures.len()).unwrap().to_be_bytes();
+            file.extend(chunk(b"acTL", &[count, 3_u32.to_be_bytes()].concat()));
+        }
+        let [width, height] = [picture.width(), picture.height()].map(u32::to_be_bytes);
+        let head = [&number.to_be_bytes()[..], &width, &height, &[0; 8], &[0, 70, 3, 232, 0, 0]].concat();
+        file.extend(chunk(b"fcTL", &head));
+        number += 1;
+        match is_first {
+            true => file.extend(chunk(b"IDAT", &data)),
+            false => {
+                file.extend(chunk(b"fdAT", &[&number.to_be_bytes()[..], &data].concat()));
+                number += 1;
+            }
+        }
+    }
+    file.extend(chunk(b"IEND", b""));
+    file
+}
+
+fn moved(file: &[u8], side: u32, method: Method, bounds: Bounds) -> Option<Made> {
+    let variant = Wanted { width: side, height: side, method, animated: true }.variant();
+    Moving::look(file)?.shrink(file, variant, bounds, || false)
+}
+
+/// The pictures of an animated WebP, how long each is shown, and how often all are; none is for ever.
+fn played(made: &Made) -> (Vec<(RgbaImage, u32)>, Option<u32>) {
+    assert_eq!(made.kind, "image/webp");
+    let decoder = WebPDecoder::new(Cursor::new(&made.bytes)).unwrap();
+    assert!(decoder.has_animation());
+    let times = match decoder.loop_count() {
+        LoopCount::Infinite => None,
+        LoopCount::Finite(times) => Some(times.get()),
+    };
+    let pictures = decoder.into_frames().map(|frame| {
+        let frame = frame.unwrap();
+        let shown_ms = frame.delay().numer_denom_ms().0;
+        (frame.into_buffer(), shown_ms)
+    });
+    (pictures.collect(), times)
+}
+
 #[test]
 fn a_moving_picture_is_told_from_a_still_one() {
-    let frame = |shade| image::Frame::new(RgbaImage::from_pixel(20, 20, Rgba([shade, 0, 0, 255])));
-    let mut gif = Vec::new();
-    let mut encoder = image::codecs::gif::GifEncoder::new(&mut gif);
-    encoder.set_repeat(image::codecs::gif::Repeat::Infinite).unwrap();
-    encoder.encode_frames([frame(0), frame(255)]).unwrap();
-    drop(encoder);
-    assert!(is_animated(&gif));
+    assert!(Moving::look(&gif(&steps(20, 20))).is_some());
+    assert!(Moving::look(&apng(&steps(20, 20))).is_some());
     for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::WebP] {
-        assert!(!is_animated(&written(&halves(20, 20), format)), "{format:?}");
+        assert!(Moving::look(&written(&halves(20, 20), format)).is_none(), "{format:?}");
+    }
+}
+
+#[test]
+fn a_small_picture_of_one_that_moves_moves_as_that_does() {
+    let (gif, apng) = (gif(&steps(800, 400)), apng(&steps(800, 400)));
+    let first = moved(&apng, 240, Method::Scale, Bounds::default()).unwrap();
+    assert_eq!(played(&first).1, Some(3));
+    // Of a WebP as well.
+    for file in [&gif, &apng, &first.bytes] {
+        let made = moved(file, 96, Method::Crop, Bounds::default()).unwrap();
+        let (pictures, _) = played(&made);
+        let shown: Vec<u32> = pictures.iter().map(|(_, shown_ms)| *shown_ms).collect();
+        // What does not change is one picture, shown for longer.
+        assert_eq!(shown, [70, 70, 140]);
+        let is_blue = |at: usize, x, y| {
+            let Rgba([red, _, blue, alpha]) = *pictures[at].0.get_pixel(x, y);
+            assert!(alpha == 255 && (red > 200) != (blue > 200), "{at} {x} {y}: {red} {blue}");
+            blue > 200
+        };
+        for (picture, _) in &pictures {
+            assert_eq!(picture.dimensions(), (96, 96));
+        }
+        assert_eq!([0, 1, 2].map(|at| is_blue(at, 10, 10)), [false, true, false]);
+        assert_eq!([0, 1, 2].map(|at| is_blue(at, 90, 90)), [false; 3]);
+    }
+    let (scaled, times) = played(&moved(&gif, 240, Method::Scale, Bounds::default()).unwrap());
+    assert_eq!((scaled[1].0.dimensions(), times), ((320, 160), None));
+}
+
+#[test]
+fn what_is_seen_through_stays_so_where_it_moves() {
+    let clear = RgbaImage::from_pixel(200, 200, Rgba([1, 2, 3, 0]));
+    let full = RgbaImage::from_pixel(200, 200, Rgba([1, 2, 3, 255]));
+    let made = moved(&apng(&[clear, full]), 32, Method::Crop, Bounds::default()).unwrap();
+    let alphas: Vec<u8> = played(&made).0.iter().map(|(picture, _)| picture.get_pixel(5, 5).0[3]).collect();
+    assert_eq!(alphas, [0, 255]);
+}
+
+#[test]
+fn what_passes_a_bound_or_does_not_move_is_not_made_to_move() {
+    let usual = Bounds::default();
+    let file = gif(&steps(100, 100));
+    let made = |bounds| moved(&file, 32, Method::Crop, bounds).is_some();
+    assert!(made(usual));
+    assert!(made(Bounds { pictures: 4, points: 40_000, ..usual }));
+    assert!(!made(Bounds { pictures: 3, ..usual }));
+    assert!(!made(Bounds { points: 39_999, ..usual }));
+    assert!(!made(Bounds { bytes: 10, ..usual }));
+    let variant = Wanted { width: 32, height: 32, method: Method::Crop, animated: true }.variant();
+    assert!(Moving::look(&file).unwrap().shrink(&file, variant, usual, || true).is_none());
+    // It says to be larger than is begun with.
+    let mut large = file.clone();
+    large[6..10].copy_from_slice(&[0xff; 4]);
+    assert!(!Moving::look(&large).unwrap().is_bounded());
+    assert!(moved(&large, 32, Method::Crop, usual).is_none());
+    let same = steps(100, 100)[0].clone();
+    assert!(moved(&gif(&[same.clone(), same]), 32, Method::Crop, usual).is_none());
+    // What is broken at its end moves up to there.
+    let cut = &file[..file.len() - 40];
+    assert!(played(&moved(cut, 32, Method::Crop, usual).unwrap()).0.len() >= 2);
+}
+
+#[test]
+fn no_flipped_byte_of_a_moving_picture_does_harm() {
+    let webp = moved(&apng(&steps(80, 64)), 32, Method::Crop, Bounds::default()).unwrap().bytes;
+    for whole in [gif(&steps(24, 16)), apng(&steps(24, 16)), webp] {
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0xff;
+            for file in [&flipped[..], &whole[..at]] {
+                // Whatever comes of it, it ends.
+                moved(file, 32, Method::Crop, Bounds { points: 1_000_000, ..Bounds::default() });
+            }
+        }
     }
 }

@@ -1,9 +1,6 @@
 //! Guests: what they may, where they come in, what becomes of them.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use account::{GUEST_LIFETIME, Settings};
 use base::{Clock, ManualClock};
@@ -25,13 +22,10 @@ async fn guest(town: &Town) -> Person<'_> {
     town.person("hs1", &session)
 }
 
-/// A room that anybody may join, and guests if it says so.
+/// A room that anybody may join, and guests if it says so. Many are made at one moment in the same words.
 async fn room(owner: &Person<'_>, guest_access: Value) -> String {
-    // Of two rooms made at one moment in the same words, the ids would be the same.
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let made = json!({ "test.number": NUMBER.fetch_add(1, Ordering::Relaxed) });
     owner
-        .create_room(json!({ "preset": "public_chat", "creation_content": made, "initial_state": [
+        .create_room(json!({ "preset": "public_chat", "initial_state": [
             { "type": "m.room.guest_access", "content": { "guest_access": guest_access } },
             { "type": "m.room.history_visibility", "content": { "history_visibility": "world_readable" } },
         ] }))
@@ -106,6 +100,24 @@ async fn a_guest_may_what_is_listed_and_nothing_else() {
         .await;
     let path = format!("/rooms/{knocked}/state/m.room.member/{}", guest.id);
     guest.put(&path, json!({ "membership": "knock" })).await.fails(403, "M_GUEST_ACCESS_FORBIDDEN");
+    // Nor is inviting, or another name or picture in one room.
+    let member = |user: &str| format!("/rooms/{open}/state/m.room.member/{user}");
+    let picture = json!({ "membership": "join", "displayname": "x", "avatar_url": "mxc://hs1/x" });
+    for (path, content) in [
+        (member(&guest.id), picture.clone()),
+        (format!("{}?org.matrix.msc4140.delay=1000", member(&guest.id)), picture),
+        (member("@taro:hs1"), json!({ "membership": "invite" })),
+        (member("@taro:hs1"), json!({ "membership": "ban" })),
+        (format!("/rooms/{open}/state/m.room.third_party_invite/x"), json!({ "display_name": "x" })),
+    ] {
+        guest.put(&path, content).await.fails(403, "M_GUEST_ACCESS_FORBIDDEN");
+    }
+    // What rooms allow them otherwise they say, and they go.
+    let levels = json!({ "users": {}, "events": { "x.state": 0 }, "state_default": 50 });
+    let said = owner.put(&format!("/rooms/{open}/state/m.room.power_levels/"), levels).await;
+    said.ok();
+    guest.put(&format!("/rooms/{open}/state/x.state/"), json!({ "a": 1 })).await.ok();
+    guest.put(&member(&guest.id), json!({ "membership": "leave" })).await.ok();
     guest.post("/logout", json!({})).await.ok();
     guest.get("/devices").await.fails(401, "M_UNKNOWN_TOKEN");
 }
@@ -235,5 +247,41 @@ async fn there_are_only_so_many_guests_of_an_address_and_their_places_become_fre
         }
         hand.advance(Duration::from_secs(1));
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_a_large_network_has_a_larger_share_of_the_guests_and_not_all() {
+    let (town, _hand) = town().await;
+    let from = async |network: u32| {
+        let address = format!("2001:db8:0:{network:x}::1");
+        town.ask_from(&address, "POST", GUEST, json!({})).await.status
+    };
+    // Ten of each /64 of one /56.
+    for number in 0..100 {
+        assert_eq!(from(number / 10).await, 200, "{number}");
+    }
+    assert_eq!(from(0x20).await, 429);
+    // The rest of the /48 has its own.
+    for number in 0..100 {
+        assert_eq!(from((1 + number) << 8).await, 200, "{number}");
+    }
+    assert_eq!(from(0x9900).await, 429);
+    assert_eq!(town.ask_from("2001:db8:1::1", "POST", GUEST, json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_guest_that_signs_out_is_gone_and_its_place_is_free() {
+    let (town, _hand) = town().await;
+    let ask = async || town.ask_from("192.0.2.7", "POST", GUEST, json!({})).await;
+    let guests = futures_util::future::join_all((0..50).map(|_| ask())).await;
+    ask().await.fails(429, "M_LIMIT_EXCEEDED");
+    let owner = town.user("hanako").await;
+    for (guest, path) in guests.into_iter().zip(["/logout", "/logout/all"]) {
+        let guest = town.person("hs1", &guest.ok());
+        guest.post(path, json!({})).await.ok();
+        owner.get(&format!("/profile/{}", guest.id)).await.fails(404, "M_NOT_FOUND");
+        ask().await.ok();
+        ask().await.fails(429, "M_LIMIT_EXCEEDED");
     }
 }

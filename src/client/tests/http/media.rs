@@ -558,6 +558,53 @@ async fn a_thumbnail_is_made_kept_made_again_and_goes_with_its_file() {
     assert!(files_in(directory).is_empty());
 }
 
+/// As often as it is small, one colour after another.
+fn moving(side: u32, pictures: u8) -> Vec<u8> {
+    let mut gif = Vec::new();
+    let mut encoder = image::codecs::gif::GifEncoder::new_with_speed(&mut gif, 30);
+    encoder.set_repeat(image::codecs::gif::Repeat::Infinite).unwrap();
+    let picture = |shade| image::RgbaImage::from_pixel(side, side, image::Rgba([shade, 0, 0, 255]));
+    encoder.encode_frames((0..pictures).map(|at| image::Frame::new(picture(at * 50)))).unwrap();
+    drop(encoder);
+    gif
+}
+
+#[tokio::test]
+async fn a_thumbnail_moves_where_its_file_does_and_that_is_asked_for() {
+    let town = Town::new().await;
+    let anna = town.user("anna").await;
+    let gif = moving(400, 3);
+    let id = upload(&town, &anna, "", "image/gif", &gif).await;
+    let directory = town.directory.path().join("files");
+    for _ in 0..2 {
+        let shown =
+            get(&town, &anna, &thumbnail(&id, "width=96&height=96&method=crop&animated=true"), &[]).await;
+        assert_eq!((shown.status, shown.header("content-type")), (200, "image/webp"));
+        assert_eq!(shown.header("content-disposition"), r#"inline; filename="thumbnail.webp""#);
+        let decoder = image::codecs::webp::WebPDecoder::new(std::io::Cursor::new(&shown.body)).unwrap();
+        assert!(decoder.has_animation());
+        assert_eq!(size(&shown), (96, 96));
+        assert_eq!(files_in(directory.clone()).len(), 2, "it is kept");
+    }
+    for query in ["", "&animated=false"] {
+        let still =
+            get(&town, &anna, &thumbnail(&id, &format!("width=96&height=96&method=crop{query}")), &[]).await;
+        assert_eq!((still.status, still.header("content-type")), (200, "image/png"));
+    }
+    // What is small enough is given as it is.
+    let small = upload(&town, &anna, "", "image/gif", &moving(90, 2)).await;
+    let shown =
+        get(&town, &anna, &thumbnail(&small, "width=96&height=96&method=crop&animated=true"), &[]).await;
+    assert_eq!((shown.header("content-type"), &shown.body[..]), ("image/gif", &moving(90, 2)[..]));
+    // It says to be larger than is made to move: a still one, which is kept as well.
+    let mut long = moving(200, 2);
+    long[6..10].copy_from_slice(&[0x54, 0x0b, 0x54, 0x0b]);
+    let long = upload(&town, &anna, "", "image/gif", &long).await;
+    let shown =
+        get(&town, &anna, &thumbnail(&long, "width=96&height=96&method=crop&animated=true"), &[]).await;
+    assert_eq!((shown.status, shown.header("content-type"), size(&shown)), (200, "image/png", (96, 96)));
+}
+
 #[tokio::test]
 async fn what_is_no_picture_is_kept_and_has_no_thumbnail() {
     let town = Town::new().await;

@@ -305,6 +305,10 @@ async fn redirect_uris_follow_the_rules_and_an_error_names_the_one_that_is_broke
         (native("http://127.1/callback"), "as it is"),
         (native("http:localhost/callback"), "as it is"),
         (web("https:example.com/callback"), "as it is"),
+        (web("https://example.com\\@evil.test/"), "as it is"),
+        (web("https:\\\\example.com/callback"), "as it is"),
+        (web("https://example.com/a\\b"), "as it is"),
+        (native("http://localhost\\callback"), "as it is"),
         (web("https:///example.com/callback"), "as it is"),
         (web("https://EXAMPLE.com/callback"), "as it is"),
         (native("javascript:alert(1)"), "reverse order"),
@@ -342,8 +346,32 @@ async fn redirect_uris_follow_the_rules_and_an_error_names_the_one_that_is_broke
             "grant_types": ["implicit"],
         }),
         json!({ "client_uri": 5 }),
+        json!({ "client_uri": "https://example.com\\x/", "redirect_uris": ["https://example.com/"] }),
     ] {
         town.ask("POST", REGISTER, said).await.refuses(400, "invalid_client_metadata");
+    }
+    // What is not seen, and turns or splits what is.
+    for unseen in [
+        '\u{0}',
+        '\n',
+        '\u{7f}',
+        '\u{85}',
+        '\u{ad}',
+        '\u{61c}',
+        '\u{200b}',
+        '\u{200e}',
+        '\u{2028}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{feff}',
+        '\u{e0041}',
+    ] {
+        for field in ["client_name", "client_name#ja"] {
+            let mut said = web("https://example.com/callback");
+            said[field] = json!(format!("役場{unseen}app"));
+            town.ask("POST", REGISTER, said).await.refuses(400, "invalid_client_metadata");
+        }
     }
     let broken = town.raw("hs1", "POST", REGISTER, None, b"{".to_vec()).await;
     broken.refuses(400, "invalid_client_metadata");
