@@ -3,6 +3,7 @@
 use crate::{
     archive, cad,
     kind::{Family, Kind, detect},
+    office,
     outcome::{Outcome, Verdict},
     pdf, picture,
     settings::Settings,
@@ -29,7 +30,10 @@ fn refused(kind: Option<Kind>, refusal: Refusal) -> Outcome {
 fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budget, depth: u32) -> Outcome {
     let (kind, made) = match detect(file) {
         Ok(Family::Kind(kind)) => (kind, of_kind(kind, file, settings)),
-        Ok(Family::Zip) => (Kind::Zip, zip(file, settings, budget, depth)),
+        Ok(Family::Zip) => match zip(file, settings, budget, depth) {
+            Ok((kind, parts)) => (kind, Ok(parts)),
+            Err(refusal) => return refused(Some(Kind::Zip), refusal),
+        },
         Ok(Family::Text) => match of_text(file, name, settings) {
             Ok((kind, parts)) => (kind, Ok(parts)),
             Err(refusal) => return refused(None, refusal),
@@ -72,19 +76,22 @@ fn of_text(file: &[u8], name: Option<&str>, settings: &Settings) -> Result<(Kind
     }
 }
 
-fn zip(file: &[u8], settings: &Settings, budget: &Budget, depth: u32) -> Made {
+fn zip(file: &[u8], settings: &Settings, budget: &Budget, depth: u32) -> Result<(Kind, Parts), Refusal> {
     if depth >= settings.limits.depth {
         return Err(Refusal::new(Reason::TooDeep, format!("archives {} deep", depth + 1)));
     }
     let archive = Archive::read(file, budget)?;
     // What an office program opens is no archive for people: taken apart as one it would not open any more.
-    if archive.find("[Content_Types].xml").is_some() || archive.find("mimetype").is_some() {
-        return Err(Refusal::new(
-            Reason::NotAllowed,
-            "an Office or OpenDocument file, which is not taken apart yet",
-        ));
+    if archive.find("[Content_Types].xml").is_some() {
+        return office::sanitise(&archive, budget, settings, |picture| {
+            at_depth(picture, Some("picture.bin"), settings, budget, settings.limits.depth)
+        });
     }
-    archive::sanitise(&archive, budget, &settings.limits, |entry, name| {
+    if archive.find("mimetype").is_some() {
+        return Err(Refusal::new(Reason::NotAllowed, "OpenDocument or EPUB"));
+    }
+    let parts = archive::sanitise(&archive, budget, &settings.limits, |entry, name| {
         at_depth(entry, Some(name), settings, budget, depth + 1)
-    })
+    })?;
+    Ok((Kind::Zip, parts))
 }

@@ -99,3 +99,40 @@ impl Extras {
         (removed, told.and_then(|told| told.photo))
     }
 }
+/// A small grey picture that stands where a drawing stood that cannot be checked, with its format's name.
+pub(crate) fn placeholder(label: &str) -> Vec<u8> {
+    const WIDTH: u32 = 160;
+    const HEIGHT: u32 = 100;
+    const SCALE: u32 = 4;
+    let mut picture = image::GrayImage::from_pixel(WIDTH, HEIGHT, image::Luma([225]));
+    for (x, y, point) in picture.enumerate_pixels_mut() {
+        let is_edge = x < 2 || y < 2 || x >= WIDTH - 2 || y >= HEIGHT - 2;
+        // Letters of 3 × 5 points, four times as large.
+        let (column, row) = (x.saturating_sub(20) / SCALE, y.saturating_sub(40) / SCALE);
+        let letter = usize::try_from(column / 4).ok().and_then(|index| label.as_bytes().get(index));
+        let is_letter = x >= 20
+            && y >= 40
+            && row < 5
+            && column % 4 < 3
+            && letter.is_some_and(|letter| glyph(*letter) >> (14 - (row * 3 + column % 4)) & 1 == 1);
+        if is_edge || is_letter {
+            point.0 = [90];
+        }
+    }
+    let mut bytes = Vec::new();
+    let written = picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png);
+    written.map(|()| bytes).unwrap_or_default()
+}
+
+fn glyph(letter: u8) -> u16 {
+    match letter {
+        b'E' => 0b111_100_110_100_111,
+        b'F' => 0b111_100_110_100_100,
+        b'G' => 0b111_100_101_101_111,
+        b'M' => 0b101_111_111_101_101,
+        b'S' => 0b111_100_111_001_111,
+        b'V' => 0b101_101_101_101_010,
+        b'W' => 0b101_101_111_111_101,
+        _ => 0b000_000_111_000_000,
+    }
+}

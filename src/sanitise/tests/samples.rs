@@ -294,6 +294,9 @@ pub(crate) fn all() -> Vec<Sample> {
     for (name, bytes) in pdf_samples() {
         add(format!("pdf: {name}"), bytes, false);
     }
+    for (name, bytes, refused) in crate::office::all() {
+        add(name, bytes, refused);
+    }
     let (jpeg, png) = (encoded(ImageFormat::Jpeg), encoded(ImageFormat::Png));
     let archive = zip(&[entry("a.txt", HARM)]);
     let plain = pdf(|_, _, _| {});
