@@ -5,6 +5,7 @@
 //! bombs, passwords) refuses it whole.
 
 use crate::{
+    kind::Kind,
     outcome::{Outcome, Verdict},
     settings::Limits,
     verdict::{Made, Part, Parts, Reason, Refusal, Removed, note},
@@ -56,7 +57,8 @@ pub(crate) fn sanitise(
                 }
                 // `a.docm` and `a.docx` may have become one.
                 let name = unused(&mut names, name);
-                writer.add(&name, entry.time, &bytes, false)?;
+                let is_packed = outcome.kind.is_some_and(Kind::is_packed);
+                writer.add(&name, entry.time, &bytes, is_packed)?;
                 for Removed { what, place } in inside {
                     note(&mut removed, what, format!("{name} {place}").trim_end());
                 }

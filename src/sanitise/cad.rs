@@ -167,7 +167,7 @@ fn jww(file: &[u8]) -> Result<(), Refusal> {
 
 /// What can be said of a file whose inside is not known: that nothing that runs lies open in it.
 fn unchecked(file: &[u8]) -> Result<(), Refusal> {
-    // The first bytes have been seen; those of DWG, DocuWorks and 一太郎 are none of these.
+    // The first bytes have been seen; those of DWG and 一太郎 are none of these.
     let inside = file.get(8..).unwrap_or_default();
     let is_program = memchr::memmem::find_iter(inside, b"MZ").any(|at| {
         let from = at + 0x3c;

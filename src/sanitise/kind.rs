@@ -23,13 +23,8 @@ pub enum Kind {
     Docx,
     Xlsx,
     Pptx,
-    Odt,
-    Ods,
-    Odp,
-    Odg,
     Text,
     Csv,
-    Xml,
     Dxf,
     Jww,
     /// SXF in STEP's own form, and any other ISO 10303-21 file.
@@ -37,13 +32,11 @@ pub enum Kind {
     /// SXF with features as comments.
     Sfc,
     Dwg,
-    Xdw,
     Jtd,
 }
 
 use Kind::{
-    Bmp, Csv, Docx, Dwg, Dxf, Gif, Jpeg, Jtd, Jww, Odg, Odp, Ods, Odt, P21, Pdf, Png, Pptx, Sfc, Text, Tiff,
-    WebP, Xdw, Xlsx, Xml, Zip,
+    Bmp, Csv, Docx, Dwg, Dxf, Gif, Jpeg, Jtd, Jww, P21, Pdf, Png, Pptx, Sfc, Text, Tiff, WebP, Xlsx, Zip,
 };
 
 /// Each kind, its type for HTTP, and the ends that its names may have; the first is the one that it is given.
@@ -59,10 +52,6 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
     (Docx, "application/vnd.openxmlformats-officedocument.wordprocessingml.document", &["docx"]),
     (Xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", &["xlsx"]),
     (Pptx, "application/vnd.openxmlformats-officedocument.presentationml.presentation", &["pptx"]),
-    (Odt, "application/vnd.oasis.opendocument.text", &["odt"]),
-    (Ods, "application/vnd.oasis.opendocument.spreadsheet", &["ods"]),
-    (Odp, "application/vnd.oasis.opendocument.presentation", &["odp"]),
-    (Odg, "application/vnd.oasis.opendocument.graphics", &["odg"]),
     // None of these is run or opened by anything but a reader of text.
     (
         Text,
@@ -70,13 +59,11 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
         &["txt", "text", "log", "md", "json", "geojson", "toml", "yaml", "yml", "sim", "ini"],
     ),
     (Csv, "text/csv", &["csv", "tsv"]),
-    (Xml, "application/xml", &["xml", "gml", "gpx"]),
     (Dxf, "image/vnd.dxf", &["dxf"]),
     (Jww, "application/x-jww", &["jww"]),
     (P21, "application/p21", &["p21", "stp", "step", "ifc"]),
     (Sfc, "application/x-sfc", &["sfc"]),
     (Dwg, "image/vnd.dwg", &["dwg"]),
-    (Xdw, "application/vnd.fujifilm.fb.docuworks", &["xdw"]),
     (Jtd, "application/x-js-taro", &["jtd"]),
 ];
 
@@ -103,7 +90,12 @@ impl Kind {
 
     /// Whether its inside cannot be checked, so that only a setting lets it pass.
     pub fn is_unchecked(self) -> bool {
-        matches!(self, Dwg | Xdw | Jtd)
+        matches!(self, Dwg | Jtd)
+    }
+
+    /// Whether its files are packed in themselves, so that packing them again gains nothing.
+    pub(crate) fn is_packed(self) -> bool {
+        matches!(self, Jpeg | Png | Gif | WebP | Zip | Docx | Xlsx | Pptx)
     }
 
     /// A name that ends as the content demands: `案内.docm` becomes `案内.docx`, `photo.exe` becomes `photo.exe.jpg`.

@@ -254,7 +254,13 @@ const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?
 
 fn write(root: &[Relationship], parts: &BTreeMap<String, Kept>) -> Result<Vec<u8>, Refusal> {
     let mut writer = Writer::default();
-    let mut add = |name: &str, bytes: &[u8]| writer.add(name, NO_TIME, bytes, false);
+    let mut add = |name: &str, bytes: &[u8]| {
+        let packed = Kind::all().filter(|kind| kind.is_packed());
+        let is_packed = packed
+            .into_iter()
+            .any(|kind| parts.get(name).is_some_and(|part| part.content_type == kind.content_type()));
+        writer.add(name, NO_TIME, bytes, is_packed)
+    };
     let mut types = format!(
         "{HEAD}<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\"><Default \
          Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\"/><Default \

@@ -15,7 +15,7 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
         std::num::NonZeroU64::new(limits.pixels).ok_or_else(|| malformed("no pixels allowed"))?,
     ));
     options.check_frame_consistency(true);
-    let end = end_of(file)?;
+    let (end, has_comment) = end_of(file)?;
     let mut decoder = options.read_info(&file[..end]).map_err(malformed)?;
     check((u32::from(decoder.width()), u32::from(decoder.height())), 1, limits)?;
     let palette = decoder.global_palette().unwrap_or_default().to_vec();
@@ -41,7 +41,7 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     }
     drop(encoder);
     let mut removed = Vec::new();
-    if decoder.xmp_metadata().is_some() || holds_comment(&file[..end]) {
+    if decoder.xmp_metadata().is_some() || has_comment {
         note(&mut removed, Part::Metadata, "");
     }
     if end < file.len() {
@@ -50,21 +50,20 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     Ok(Parts::rebuilt(bytes, removed))
 }
 
-fn holds_comment(file: &[u8]) -> bool {
-    memchr::memmem::find(file, b"\x21\xfe").is_some()
-}
-
-/// Where the file ends: behind the trailer that its blocks lead to.
-fn end_of(file: &[u8]) -> Result<usize, Refusal> {
+/// Where the file ends, behind the trailer that its blocks lead to; whether one of them is a comment.
+fn end_of(file: &[u8]) -> Result<(usize, bool), Refusal> {
     let cut = || malformed("cut off");
     let byte = |at: usize| file.get(at).copied().ok_or_else(cut);
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
-    let mut at = 13 + table(byte(10)?);
+    let (mut at, mut has_comment) = (13 + table(byte(10)?), false);
     loop {
         let kind = byte(at)?;
         at += match kind {
-            0x3b => return Ok(at + 1),
-            0x21 => 2,
+            0x3b => return Ok((at + 1, has_comment)),
+            0x21 => {
+                has_comment |= byte(at + 1)? == 0xfe;
+                2
+            }
             0x2c => 10 + table(byte(at + 9)?) + 1,
             _ => return Err(malformed("an unknown block")),
         };

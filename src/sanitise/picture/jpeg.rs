@@ -6,10 +6,8 @@
 
 use std::io::Cursor;
 
-use image::{
-    DynamicImage,
-    codecs::jpeg::{JpegEncoder, PixelDensity, PixelDensityUnit},
-};
+use image::DynamicImage;
+use jpeg_encoder::{Encoder, PixelDensity, PixelDensityUnit, SamplingFactor};
 use zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
 
@@ -34,7 +32,7 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     let trailing = extras.trailing;
     let (removed, photo) = extras.apply(&mut picture);
 
-    let bytes = encode(&picture, layout.density)?;
+    let bytes = encode(&picture, &layout)?;
     let new = Layout::read(&bytes)?;
     let is_ours = is_plain && trailing == 0 && layout.scans == 1 && file.starts_with(&bytes[..new.scan]);
     if is_ours {
@@ -77,18 +75,29 @@ fn decode(file: &[u8], layout: &Layout) -> Result<Decoded, Refusal> {
     Ok((picture.ok_or_else(|| malformed("fewer pixels than told"))?, exif, icc))
 }
 
-fn encode(picture: &DynamicImage, density: Option<(u8, u16, u16)>) -> Result<Vec<u8>, Refusal> {
+fn encode(picture: &DynamicImage, layout: &Layout) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
-    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
-    if let Some((unit, across, down)) = density {
+    let mut encoder = Encoder::new(&mut bytes, QUALITY);
+    if let Some((unit, across, down)) = layout.density {
         let unit = match unit {
             1 => PixelDensityUnit::Inches,
             2 => PixelDensityUnit::Centimeters,
             _ => PixelDensityUnit::PixelAspectRatio,
         };
-        encoder.set_pixel_density(PixelDensity { density: (across, down), unit });
+        encoder.set_density(PixelDensity { density: (across, down), unit });
     }
-    encoder.encode_image(picture).map_err(malformed)?;
+    // Finer colours than there were would only make the file larger.
+    encoder.set_sampling_factor(match layout.sampling {
+        0x22 => SamplingFactor::F_2_2,
+        _ => SamplingFactor::F_1_1,
+    });
+    let (width, height) = (u16::try_from(picture.width()), u16::try_from(picture.height()));
+    let colour = match picture {
+        DynamicImage::ImageLuma8(_) => jpeg_encoder::ColorType::Luma,
+        _ => jpeg_encoder::ColorType::Rgb,
+    };
+    let (width, height) = (width.map_err(malformed)?, height.map_err(malformed)?);
+    encoder.encode(picture.as_bytes(), width, height, colour).map_err(malformed)?;
     Ok(bytes)
 }
 
@@ -98,6 +107,8 @@ struct Layout {
     /// Unit and numbers of JFIF's density.
     density: Option<(u8, u16, u16)>,
     is_adobe: bool,
+    /// How many points across and down share a colour, in the two halves.
+    sampling: u8,
     /// Segments of applications other than JFIF, EXIF, ICC and Adobe's, and comments.
     others: bool,
     /// Where the first scan's data begin.
@@ -109,8 +120,16 @@ struct Layout {
 
 impl Layout {
     fn read(file: &[u8]) -> Result<Self, Refusal> {
-        let mut layout =
-            Self { size: (0, 0), density: None, is_adobe: false, others: false, scan: 0, scans: 0, end: 0 };
+        let mut layout = Self {
+            size: (0, 0),
+            density: None,
+            is_adobe: false,
+            sampling: 0,
+            others: false,
+            scan: 0,
+            scans: 0,
+            end: 0,
+        };
         let mut at = 2;
         loop {
             let marker = next_marker(file, &mut at).ok_or_else(|| malformed("no end marker"))?;
@@ -139,7 +158,7 @@ impl Layout {
 
     fn note(&mut self, marker: u8, segment: &[u8]) -> Result<(), Refusal> {
         match (marker, segment) {
-            (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, [_, h1, h0, w1, w0, ..]) => {
+            (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, [_, h1, h0, w1, w0, rest @ ..]) => {
                 let number = |high, low| u32::from(u16::from_be_bytes([high, low]));
                 let size = (number(*w1, *w0), number(*h1, *h0));
                 // Decoders differ in which of two headers they believe.
@@ -147,6 +166,8 @@ impl Layout {
                     return Err(malformed("two frame headers"));
                 }
                 self.size = size;
+                // The number of components, then each one's id, sampling and table.
+                self.sampling = rest.get(2).copied().unwrap_or(0);
             }
             (0xe0, [b'J', b'F', b'I', b'F', 0, _, _, unit, x1, x0, y1, y0, ..]) => {
                 self.density = Some((*unit, u16::from_be_bytes([*x1, *x0]), u16::from_be_bytes([*y1, *y0])));

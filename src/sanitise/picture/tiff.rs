@@ -64,6 +64,12 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     Ok(Parts { photo, ..Parts::rebuilt(bytes, removed) })
 }
 
+/// What is only not supported (a palette, Lab) is not called broken.
+fn unreadable(error: tiff::TiffError) -> Refusal {
+    let is_known = matches!(error, tiff::TiffError::UnsupportedError(_));
+    Refusal::new(if is_known { Reason::NotAllowed } else { Reason::Malformed }, error)
+}
+
 type Dots = (ResolutionUnit, u32);
 
 /// Dots in each unit, across; where they differ downwards, nobody would see it at once, and faxes say so.
@@ -81,10 +87,9 @@ fn resolution(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<Dots> {
 
 /// One page, in eight bits each of grey, RGB or RGBA.
 fn page(decoder: &mut Decoder<Cursor<&[u8]>>, (width, height): (u32, u32)) -> Result<DynamicImage, Refusal> {
-    let colour = decoder.colortype().map_err(malformed)?;
-    let map = decoder.find_tag_unsigned_vec::<u16>(Tag::ColorMap).ok().flatten();
+    let colour = decoder.colortype().map_err(unreadable)?;
     let icc = decoder.get_tag_u8_vec(Tag::IccProfile).ok();
-    let samples = match decoder.read_image().map_err(malformed)? {
+    let samples = match decoder.read_image().map_err(unreadable)? {
         DecodingResult::U8(samples) => samples,
         // The upper of two bytes.
         DecodingResult::U16(samples) => samples.into_iter().map(|sample| sample.to_be_bytes()[0]).collect(),
@@ -100,16 +105,6 @@ fn page(decoder: &mut Decoder<Cursor<&[u8]>>, (width, height): (u32, u32)) -> Re
             let grey = unpack(&samples, across, bits).map(|level| u16::from(level) * 255 / full);
             let grey = grey.map(|level| u8::try_from(level).unwrap_or(255)).collect();
             image::GrayImage::from_raw(width, height, grey).map(DynamicImage::ImageLuma8)
-        }
-        ColorType::Palette(bits @ (1 | 2 | 4 | 8)) => {
-            let map = map.ok_or_else(|| malformed("no colour map"))?;
-            let count = map.len() / 3;
-            let of = |index: u8, plane: usize| {
-                map.get(plane * count + usize::from(index)).map_or(0, |level| level.to_be_bytes()[0])
-            };
-            let colours = unpack(&samples, across, bits);
-            let pixels = colours.flat_map(|index| [of(index, 0), of(index, 1), of(index, 2)]).collect();
-            image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
         }
         // The decoder gives JPEG in TIFF as RGB.
         ColorType::RGB(8 | 16) | ColorType::YCbCr(8) => {

@@ -388,6 +388,5 @@ async fn an_office_document_of_twenty_megabytes_takes_less_than_three_seconds() 
         let taken = begun.elapsed();
         let size = rebuilt(outcome).len();
         assert!(taken < Duration::from_secs(3), "{what}: {} bytes to {size} in {taken:?}", file.len());
-        assert_eq!((what, file.len(), taken), ("", 0, taken));
     }
 }
