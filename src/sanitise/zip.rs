@@ -312,7 +312,10 @@ impl Writer {
         let packed = match is_stored {
             true => None,
             false => {
-                let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(LEVEL));
+                let mut encoder = DeflateEncoder::new(
+                    Vec::new(),
+                    Compression::new(if data.len() > LARGE { 1 } else { LEVEL }),
+                );
                 encoder.write_all(data).map_err(malformed)?;
                 Some(encoder.finish().map_err(malformed)?)
             }
@@ -373,6 +376,9 @@ impl Writer {
         Ok(self.bytes)
     }
 }
+
+/// Above this many bytes time counts more than size.
+const LARGE: usize = 4 << 20;
 
 /// Deflate's effort: most of the gain at a third of the time of 6.
 const LEVEL: u32 = 3;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use quick_xml::{
     Reader, Writer, XmlVersion,
-    events::{BytesDecl, BytesStart, Event},
+    events::{BytesDecl, BytesStart, Event, attributes::Attribute},
 };
 
 use crate::{
@@ -403,7 +403,7 @@ impl Cleaner<'_, '_> {
     }
 
     /// Whether an attribute refers to a relationship that is gone.
-    fn is_gone(&self, one: &quick_xml::events::attributes::Attribute<'_>) -> bool {
+    fn is_gone(&self, one: &Attribute<'_>) -> bool {
         let has_prefix = one.key.prefix().is_some_and(|prefix| self.prefixes.contains(prefix.as_ref()));
         has_prefix
             && one
@@ -414,25 +414,35 @@ impl Cleaner<'_, '_> {
     /// The element with what stays of its attributes; nothing if it goes.
     fn attributes<'e>(
         &mut self,
-        element: &BytesStart<'e>,
+        element: &'e BytesStart<'_>,
         local: &str,
         is_empty: bool,
-    ) -> Result<Option<BytesStart<'static>>, Refusal> {
+    ) -> Result<Option<BytesStart<'e>>, Refusal> {
+        if element.attributes_raw().is_empty() {
+            return Ok(Some(element.borrow()));
+        }
         let keeps_itself = STAY.contains(&local) || local == "hyperlink" && !is_empty;
-        let name = std::str::from_utf8(element.name().as_ref()).map_err(malformed)?.to_owned();
-        let mut new = BytesStart::new(name);
+        let name = element.name();
+        let mut kept = Vec::new();
+        let mut has_changed = false;
         for one in element.attributes() {
             let one = one.map_err(malformed)?;
             if self.is_gone(&one) {
                 if !keeps_itself {
                     return Ok(None);
                 }
+                has_changed = true;
                 continue;
             }
             let key = one.key.local_name();
-            let value = one
-                .normalized_value(XmlVersion::Implicit1_0)
-                .map_err(|error| Refusal::new(Reason::XmlEntity, error))?;
+            let is_watched = matches!(key.as_ref(), b"action" | b"macro" | b"src" | b"href" | b"althref");
+            // A value may name an entity that nothing defines.
+            if !is_watched && !one.value.contains(&b'&') {
+                kept.push(one);
+                continue;
+            }
+            let value = one.normalized_value(XmlVersion::Implicit1_0);
+            let value = value.map_err(|error| Refusal::new(Reason::XmlEntity, error))?;
             match key.as_ref() {
                 b"action" if value.starts_with("ppaction://") && !is_turn(&value) => {
                     note(self.removed, Part::Action, "");
@@ -440,15 +450,21 @@ impl Cleaner<'_, '_> {
                 }
                 b"macro" if !value.is_empty() => {
                     note(self.removed, Part::Macro, "");
-                    new.push_attribute((one.key.as_ref(), &b""[..]));
+                    has_changed = true;
+                    kept.push(Attribute { key: one.key, value: Cow::Borrowed(b"") });
                 }
                 b"src" | b"href" | b"althref" if leads_away(&value) => {
-                    note(self.removed, Part::ExternalData, "")
+                    note(self.removed, Part::ExternalData, "");
+                    has_changed = true;
                 }
-                _ => new.push_attribute(one),
+                _ => kept.push(one),
             }
         }
-        Ok(Some(new))
+        if !has_changed {
+            return Ok(Some(element.borrow()));
+        }
+        let name = std::str::from_utf8(name.as_ref()).map_err(malformed)?.to_owned();
+        Ok(Some(BytesStart::new(name).with_attributes(kept)))
     }
 }
 
