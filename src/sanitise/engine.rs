@@ -1,0 +1,97 @@
+//! From bytes to a verdict.
+
+use crate::{
+    archive, cad,
+    kind::{Family, Kind, detect},
+    office,
+    outcome::{Outcome, Verdict},
+    pdf, picture,
+    settings::Settings,
+    text::{self, Text},
+    verdict::{Made, Parts, Reason, Refusal},
+    zip::{Archive, Budget},
+};
+
+/// Says what may be given on of a file; `name` only tells tables from other text.
+///
+/// The whole file is in memory, and so is what comes of it: this belongs into a process that may fail (a
+/// [`Worker`](crate::Worker)'s), where bounds on memory and time hold whatever the file does.
+pub fn sanitise(file: &[u8], name: Option<&str>, settings: &Settings) -> Outcome {
+    if file.len() as u64 > settings.limits.input_bytes {
+        return refused(None, Refusal::new(Reason::TooLarge, format!("{} bytes", file.len())));
+    }
+    at_depth(file, name, settings, &Budget::new(&settings.limits), 0)
+}
+
+fn refused(kind: Option<Kind>, refusal: Refusal) -> Outcome {
+    Outcome { kind, verdict: Verdict::Refused(refusal), photo: None }
+}
+
+fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budget, depth: u32) -> Outcome {
+    let (kind, made) = match detect(file) {
+        Ok(Family::Kind(kind)) => (kind, of_kind(kind, file, settings)),
+        Ok(Family::Zip) => match zip(file, settings, budget, depth) {
+            Ok((kind, parts)) => (kind, Ok(parts)),
+            Err(refusal) => return refused(Some(Kind::Zip), refusal),
+        },
+        Ok(Family::Text) => match of_text(file, name, settings) {
+            Ok((kind, parts)) => (kind, Ok(parts)),
+            Err(refusal) => return refused(None, refusal),
+        },
+        Err(refusal) => return refused(None, refusal),
+    };
+    match made {
+        Ok(Parts { bytes: None, photo, .. }) => Outcome { kind: Some(kind), verdict: Verdict::Clean, photo },
+        Ok(Parts { bytes: Some(bytes), .. }) if bytes.len() as u64 > settings.limits.unpacked_bytes => {
+            refused(Some(kind), Refusal::new(Reason::Expansion, format!("{} bytes", bytes.len())))
+        }
+        Ok(Parts { bytes: Some(bytes), removed, photo }) => {
+            Outcome { kind: Some(kind), verdict: Verdict::Rebuilt { bytes, removed }, photo }
+        }
+        Err(refusal) => refused(Some(kind), refusal),
+    }
+}
+
+fn of_kind(kind: Kind, file: &[u8], settings: &Settings) -> Made {
+    match kind {
+        Kind::Pdf => pdf::sanitise(file, settings),
+        Kind::Jww => cad::sanitise(kind, file),
+        kind if kind.is_unchecked() => match settings.unchecked.contains(&kind) {
+            true => cad::sanitise(kind, file),
+            false => Err(Refusal::new(Reason::Unchecked, format!("{kind:?}"))),
+        },
+        kind => picture::sanitise(kind, file, &settings.limits),
+    }
+}
+
+fn of_text(file: &[u8], name: Option<&str>, settings: &Settings) -> Result<(Kind, Parts), Refusal> {
+    if let Some(kind) = cad::find_kind(file) {
+        return Ok((kind, cad::sanitise(kind, file)?));
+    }
+    let text = Text::read(file)?;
+    text.check()?;
+    match text::kind(&text, name) {
+        Kind::Csv => Ok((Kind::Csv, text::table(&text, settings.cells)?)),
+        kind => Ok((kind, Parts::as_is())),
+    }
+}
+
+fn zip(file: &[u8], settings: &Settings, budget: &Budget, depth: u32) -> Result<(Kind, Parts), Refusal> {
+    if depth >= settings.limits.depth {
+        return Err(Refusal::new(Reason::TooDeep, format!("archives {} deep", depth + 1)));
+    }
+    let archive = Archive::read(file, budget)?;
+    // What an office program opens is no archive for people: taken apart as one it would not open any more.
+    if archive.find("[Content_Types].xml").is_some() {
+        return office::sanitise(&archive, budget, settings, |picture| {
+            at_depth(picture, Some("picture.bin"), settings, budget, settings.limits.depth)
+        });
+    }
+    if archive.find("mimetype").is_some() {
+        return Err(Refusal::new(Reason::NotAllowed, "OpenDocument or EPUB"));
+    }
+    let parts = archive::sanitise(&archive, budget, &settings.limits, |entry, name| {
+        at_depth(entry, Some(name), settings, budget, depth + 1)
+    })?;
+    Ok((Kind::Zip, parts))
+}

@@ -1,0 +1,302 @@
+//! Office documents (OOXML): rebuilt from the parts that relationships of listed types lead to.
+//!
+//! The walk begins at the package's own relationships. A relationship whose type is not on the list, or that leads out
+//! of the package, is not taken over; what referred to it in the part's XML goes as well, so that the document opens
+//! without a repair question. Content types and relationships are written anew, from what was kept.
+//!
+//! Format: ECMA-376, part 2 (packages) and part 1.
+
+mod part;
+mod types;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use quick_xml::{escape::escape, events::BytesStart};
+
+use self::part::{attribute, elements};
+use crate::{
+    kind::Kind,
+    outcome::{Outcome, Verdict},
+    picture::placeholder,
+    settings::{Limits, Links, Settings},
+    verdict::{Part, Parts, Reason, Refusal, Removed, malformed, note},
+    zip::{Archive, Budget, NO_TIME, Writer},
+};
+
+/// What a part of the new package is.
+struct Kept {
+    content_type: String,
+    bytes: Vec<u8>,
+    relationships: Vec<Relationship>,
+}
+
+struct Relationship {
+    id: String,
+    kind: String,
+    target: String,
+    is_external: bool,
+}
+
+struct Walk<'a, F> {
+    archive: &'a Archive<'a>,
+    budget: &'a Budget,
+    settings: &'a Settings,
+    types: ContentTypes,
+    sanitise: F,
+    removed: Vec<Removed>,
+    /// New parts by their new names.
+    parts: BTreeMap<String, Kept>,
+    /// New names of old parts that have been met; nothing for those that were left out.
+    met: HashMap<String, Option<String>>,
+    waiting: VecDeque<(String, String)>,
+}
+
+/// Writes a document anew; `sanitise` takes a picture's bytes.
+pub(crate) fn sanitise(
+    archive: &Archive<'_>,
+    budget: &Budget,
+    settings: &Settings,
+    sanitise: impl FnMut(&[u8]) -> Outcome,
+) -> Result<(Kind, Parts), Refusal> {
+    let limits = &settings.limits;
+    let types = ContentTypes::read(&file(archive, budget, "[Content_Types].xml")?, limits)?;
+    let mut walk = Walk {
+        archive,
+        budget,
+        settings,
+        types,
+        sanitise,
+        removed: Vec::new(),
+        parts: BTreeMap::new(),
+        met: HashMap::new(),
+        waiting: VecDeque::new(),
+    };
+    let (root, _) = walk.relationships("")?;
+    let main = root.iter().find(|one| one.kind.ends_with("/officeDocument"));
+    let main = main.ok_or_else(|| Refusal::new(Reason::NotAllowed, "no main part of a known kind"))?;
+    let kind = types::main(walk.types.of(&main.target)).map(|(kind, _)| kind);
+    let kind = kind.ok_or_else(|| Refusal::new(Reason::NotAllowed, walk.types.of(&main.target)))?;
+    while let Some((old, new)) = walk.waiting.pop_front() {
+        walk.part(&old, &new, kind)?;
+    }
+    let Walk { parts, removed, .. } = walk;
+    Ok((kind, Parts::rebuilt(write(&root, &parts)?, removed)))
+}
+
+fn file(archive: &Archive<'_>, budget: &Budget, name: &str) -> Result<Vec<u8>, Refusal> {
+    let entry = archive.find(name).ok_or_else(|| malformed(format!("no {name}")))?;
+    archive.unpack(entry, budget)
+}
+
+impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
+    /// The relationships of a part that are kept, and the ids of those that are not.
+    fn relationships(&mut self, part: &str) -> Result<(Vec<Relationship>, HashSet<String>), Refusal> {
+        let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
+        let path = format!("{folder}/_rels/{name}.rels");
+        let (mut kept, mut dropped) = (Vec::new(), HashSet::new());
+        let Some(entry) = self.archive.find(path.trim_start_matches('/')) else { return Ok((kept, dropped)) };
+        let bytes = self.archive.unpack(entry, self.budget)?;
+        let xml = part::letters(&bytes)?;
+        for element in elements(&xml, &self.settings.limits)? {
+            if element.local_name().as_ref() != b"Relationship" {
+                continue;
+            }
+            let value = |name| attribute(&element, name).unwrap_or_default();
+            let (id, kind, target) = (value("Id"), value("Type"), value("Target"));
+            let is_external = value("TargetMode").eq_ignore_ascii_case("external");
+            match self.follow(folder, &kind, &target, is_external)? {
+                Some(target) => kept.push(Relationship { id, kind, target, is_external }),
+                None => {
+                    dropped.insert(id);
+                }
+            }
+        }
+        Ok((kept, dropped))
+    }
+
+    /// Where a relationship leads in the new package, if it is kept.
+    fn follow(
+        &mut self,
+        folder: &str,
+        kind: &str,
+        target: &str,
+        is_external: bool,
+    ) -> Result<Option<String>, Refusal> {
+        let last = kind.rsplit('/').next().unwrap_or(kind);
+        if is_external {
+            let is_link = last == "hyperlink" && self.settings.links == Links::Kept && part::is_open(target);
+            if !is_link {
+                note(&mut self.removed, types::lost(last, true).unwrap_or(Part::ExternalData), last);
+            }
+            return Ok(is_link.then(|| target.to_owned()));
+        }
+        if last == "hyperlink" && target.starts_with('#') {
+            return Ok(Some(target.to_owned()));
+        }
+        let path = resolve(folder, target);
+        if !types::is_listed(last) || path.is_none() {
+            if let Some(what) = types::lost(last, false) {
+                note(&mut self.removed, what, path.as_deref().unwrap_or(target));
+            }
+            return Ok(None);
+        }
+        let Some(entry) = path.and_then(|path| self.archive.find(&path)) else { return Ok(None) };
+        let old = entry.name.clone();
+        if let Some(new) = self.met.get(&old) {
+            return Ok(new.clone());
+        }
+        let content_type = self.types.of(&old).to_owned();
+        let new = if last == "image" {
+            self.picture(&old)?
+        } else if types::is_xml(&content_type) {
+            self.waiting.push_back((old.clone(), old.clone()));
+            Some(old.clone())
+        } else {
+            note(&mut self.removed, Part::UnknownPart, &old);
+            None
+        };
+        self.met.insert(old, new.clone());
+        Ok(new)
+    }
+
+    /// A picture in the new package, or what stands in its place; its new name.
+    fn picture(&mut self, old: &str) -> Result<Option<String>, Refusal> {
+        let bytes = file(self.archive, self.budget, old)?;
+        let Outcome { kind, verdict, .. } = (self.sanitise)(&bytes);
+        let is_picture = kind.is_some_and(|kind| kind.content_type().starts_with("image/"));
+        let (kind, bytes) = match (kind, verdict) {
+            (Some(kind), Verdict::Clean) if is_picture => (kind, bytes),
+            (Some(kind), Verdict::Rebuilt { bytes, removed }) if is_picture => {
+                removed.into_iter().for_each(|one| note(&mut self.removed, one.what, old));
+                (kind, bytes)
+            }
+            // Word has a PNG beside each of these.
+            (_, Verdict::Refused(refusal)) if refusal.reason == Reason::Svg => {
+                note(&mut self.removed, Part::Drawing, old);
+                return Ok(None);
+            }
+            _ => {
+                note(&mut self.removed, Part::Drawing, old);
+                let label = if bytes.starts_with(&[1, 0, 0, 0]) { "EMF" } else { "WMF" };
+                (Kind::Png, placeholder(label))
+            }
+        };
+        let end = old.rsplit_once('.').map_or("", |(_, end)| end);
+        let fits = kind.name_for(&format!("x.{end}")) == format!("x.{end}");
+        let new = if fits { old.to_owned() } else { format!("{old}.{}", kind.extension()) };
+        let content_type = kind.content_type().to_owned();
+        self.parts.insert(new.clone(), Kept { content_type, bytes, relationships: Vec::new() });
+        Ok(Some(new))
+    }
+
+    fn part(&mut self, old: &str, new: &str, kind: Kind) -> Result<(), Refusal> {
+        let (relationships, dropped) = self.relationships(old)?;
+        let bytes = file(self.archive, self.budget, old)?;
+        let content_type = self.types.of(old);
+        let content_type = types::main(content_type).map_or(content_type, |(_, plain)| plain).to_owned();
+        let made = part::clean(&bytes, &dropped, kind, self.settings, &mut self.removed);
+        let bytes = made.map_err(|refusal| refusal.inside(old))?;
+        self.parts.insert(new.to_owned(), Kept { content_type, bytes, relationships });
+        Ok(())
+    }
+}
+
+/// The path that a target leads to, as entries are named; nothing if it leads out of the package.
+fn resolve(folder: &str, target: &str) -> Option<String> {
+    let target = target.split('#').next().unwrap_or(target);
+    let (mut path, rest): (Vec<&str>, &str) = match target.strip_prefix('/') {
+        Some(rest) => (Vec::new(), rest),
+        None => (folder.split('/').filter(|part| !part.is_empty()).collect(), target),
+    };
+    for part in rest.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                path.pop()?;
+            }
+            part => path.push(part),
+        }
+    }
+    Some(path.join("/"))
+}
+
+/// What `[Content_Types].xml` says.
+struct ContentTypes {
+    by_end: HashMap<String, String>,
+    by_name: HashMap<String, String>,
+}
+
+impl ContentTypes {
+    fn read(bytes: &[u8], limits: &Limits) -> Result<Self, Refusal> {
+        let (mut by_end, mut by_name) = (HashMap::new(), HashMap::new());
+        let xml = part::letters(bytes)?;
+        for element in elements(&xml, limits)? {
+            let value = |name| attribute(&element, name).unwrap_or_default();
+            let is = |element: &BytesStart<'_>, name: &[u8]| element.local_name().as_ref() == name;
+            if is(&element, b"Default") {
+                by_end.insert(value("Extension").to_lowercase(), value("ContentType"));
+            } else if is(&element, b"Override") {
+                let name = value("PartName").trim_start_matches('/').to_lowercase();
+                by_name.insert(name, value("ContentType"));
+            }
+        }
+        Ok(Self { by_end, by_name })
+    }
+
+    fn of(&self, name: &str) -> &str {
+        let name = name.to_lowercase();
+        let end = name.rsplit_once('.').map_or("", |(_, end)| end);
+        self.by_name.get(&name).or_else(|| self.by_end.get(end)).map_or("", String::as_str)
+    }
+}
+
+const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\r\n";
+
+fn write(root: &[Relationship], parts: &BTreeMap<String, Kept>) -> Result<Vec<u8>, Refusal> {
+    let mut writer = Writer::default();
+    let mut add = |name: &str, bytes: &[u8]| {
+        let packed = Kind::all().filter(|kind| kind.is_packed());
+        let is_packed = packed
+            .into_iter()
+            .any(|kind| parts.get(name).is_some_and(|part| part.content_type == kind.content_type()));
+        writer.add(name, NO_TIME, bytes, is_packed)
+    };
+    let mut types = format!(
+        "{HEAD}<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\"><Default \
+         Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\"/><Default \
+         Extension=\"xml\" ContentType=\"application/xml\"/>"
+    );
+    for (name, part) in parts {
+        let (name, kind) = (escape(name.as_str()), escape(part.content_type.as_str()));
+        types.push_str(&format!("<Override PartName=\"/{name}\" ContentType=\"{kind}\"/>"));
+    }
+    types.push_str("</Types>");
+    // Office looks for it first.
+    add("[Content_Types].xml", types.as_bytes())?;
+    add("_rels/.rels", relationships(root).as_bytes())?;
+    for (name, part) in parts {
+        add(name, &part.bytes)?;
+        if !part.relationships.is_empty() {
+            let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+            let path = format!("{folder}/_rels/{file}.rels");
+            add(path.trim_start_matches('/'), relationships(&part.relationships).as_bytes())?;
+        }
+    }
+    writer.finish()
+}
+
+fn relationships(list: &[Relationship]) -> String {
+    let mut xml = format!(
+        "{HEAD}<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\">"
+    );
+    for Relationship { id, kind, target, is_external } in list {
+        let is_path = !is_external && !target.starts_with('#');
+        let (slash, mode) =
+            (if is_path { "/" } else { "" }, if *is_external { " TargetMode=\"External\"" } else { "" });
+        let (id, kind, target) = (escape(id.as_str()), escape(kind.as_str()), escape(target.as_str()));
+        xml.push_str(&format!(
+            "<Relationship Id=\"{id}\" Type=\"{kind}\" Target=\"{slash}{target}\"{mode}/>"
+        ));
+    }
+    xml + "</Relationships>"
+}

@@ -1,0 +1,80 @@
+//! EXIF: how the camera was held, when and where.
+
+use exif::{In, Reader, Tag, Value};
+
+use crate::verdict::Photo;
+
+/// What of EXIF data is used.
+#[derive(Default)]
+pub(super) struct Told {
+    /// 1 to 8; 0 where nothing is told.
+    pub(super) orientation: u8,
+    pub(super) photo: Option<Photo>,
+}
+
+/// Reads raw EXIF data (a TIFF structure). What cannot be read tells nothing.
+pub(super) fn read(raw: Vec<u8>) -> Told {
+    let raw = match raw.strip_prefix(b"Exif\0\0") {
+        Some(rest) => rest.to_vec(),
+        None => raw,
+    };
+    let Ok(exif) = Reader::new().read_raw(raw) else { return Told::default() };
+    let field = |tag| exif.get_field(tag, In::PRIMARY);
+    let text = |tag| match &field(tag)?.value {
+        Value::Ascii(lines) => lines.first().and_then(|line| String::from_utf8(line.clone()).ok()),
+        _ => None,
+    };
+    let orientation = field(Tag::Orientation).and_then(|field| field.value.get_uint(0));
+    let degrees = |tag, sign, negative: &str| {
+        let Value::Rational(parts) = &field(tag)?.value else { return None };
+        let [degrees, minutes, seconds, ..] = parts.as_slice() else { return None };
+        let value = degrees.to_f64() + minutes.to_f64() / 60.0 + seconds.to_f64() / 3600.0;
+        let value = if text(sign).is_some_and(|sign| sign.starts_with(negative)) { -value } else { value };
+        (value.is_finite() && value.abs() <= 180.0).then_some(value)
+    };
+    let photo = Photo {
+        taken: text(Tag::DateTimeOriginal)
+            .or_else(|| text(Tag::DateTime))
+            .and_then(|taken| moment(&taken, text(Tag::OffsetTimeOriginal).as_deref())),
+        latitude: degrees(Tag::GPSLatitude, Tag::GPSLatitudeRef, "S"),
+        longitude: degrees(Tag::GPSLongitude, Tag::GPSLongitudeRef, "W"),
+    };
+    Told {
+        orientation: orientation.and_then(|number| u8::try_from(number).ok()).unwrap_or(0),
+        photo: (photo != Photo::default()).then_some(photo),
+    }
+}
+
+/// `2026:11:28 05:49:33` as ISO 8601 writes it.
+fn moment(taken: &str, offset: Option<&str>) -> Option<String> {
+    let shape = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(letter, wanted)| match wanted {
+                b'0' => letter.is_ascii_digit(),
+                b'+' => letter == b'+' || letter == b'-',
+                _ => letter == wanted,
+            })
+    };
+    let taken = taken.trim_end_matches(['\0', ' ']);
+    if !shape(taken, "0000:00:00 00:00:00") {
+        return None;
+    }
+    let (day, hour) = taken.split_once(' ')?;
+    let offset = offset.map(str::trim).filter(|offset| shape(offset, "+00:00")).unwrap_or("");
+    Some(format!("{}T{hour}{offset}", day.replace(':', "-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_moment_is_taken_for_one() {
+        assert_eq!(
+            moment("2026:11:28 05:49:33\0", Some("+09:00")).as_deref(),
+            Some("2026-11-28T05:49:33+09:00")
+        );
+        assert_eq!(moment("2026:11:28 05:49:33", Some("<b>")).as_deref(), Some("2026-11-28T05:49:33"));
+        assert_eq!(moment("<script>", None), None);
+    }
+}

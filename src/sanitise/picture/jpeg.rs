@@ -1,0 +1,198 @@
+//! JPEG.
+//!
+//! Encoding loses a little each time. So what was encoded by this module is known by its layout: where everything up to
+//! the scan, tables included, is byte for byte what the encoder writes for such a picture, and nothing follows the scan,
+//! the file passes as it is.
+
+use std::io::Cursor;
+
+use image::DynamicImage;
+use jpeg_encoder::{Encoder, PixelDensity, PixelDensityUnit, SamplingFactor};
+use zune_core::{colorspace::ColorSpace, options::DecoderOptions};
+use zune_jpeg::JpegDecoder;
+
+use super::{Extras, check, colour};
+use crate::{
+    settings::Limits,
+    verdict::{Made, Parts, Refusal, malformed},
+};
+
+/// 1 to 100; what cameras use, and hardly seen.
+const QUALITY: u8 = 92;
+
+/// Most scans of a progressive picture; encoders write ten.
+const MOST_SCANS: usize = 100;
+
+pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
+    let layout = Layout::read(file)?;
+    check(layout.size, 1, limits)?;
+    let (mut picture, exif, icc) = decode(file, &layout)?;
+    let is_plain = exif.is_none() && icc.is_none() && !layout.others;
+    let extras = Extras { exif, icc, others: layout.others, trailing: file.len() - layout.end };
+    let trailing = extras.trailing;
+    let (removed, photo) = extras.apply(&mut picture);
+
+    let bytes = encode(&picture, &layout)?;
+    let new = Layout::read(&bytes)?;
+    let is_ours = is_plain && trailing == 0 && layout.scans == 1 && file.starts_with(&bytes[..new.scan]);
+    if is_ours {
+        return Ok(Parts::as_is());
+    }
+    Ok(Parts { photo, ..Parts::rebuilt(bytes, removed) })
+}
+
+/// The pixels in grey or RGB, EXIF data, and a profile that is still to be applied.
+type Decoded = (DynamicImage, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn decode(file: &[u8], layout: &Layout) -> Result<Decoded, Refusal> {
+    let options = DecoderOptions::default()
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_max_scans(MOST_SCANS);
+    let mut decoder = JpegDecoder::new_with_options(Cursor::new(&file[..layout.end]), options);
+    decoder.decode_headers().map_err(malformed)?;
+    let input = decoder.input_colorspace().ok_or_else(|| malformed("no colours"))?;
+    let output = match input {
+        ColorSpace::Luma => ColorSpace::Luma,
+        ColorSpace::CMYK => ColorSpace::CMYK,
+        _ => ColorSpace::RGB,
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(output));
+    let mut pixels = decoder.decode().map_err(malformed)?;
+    let (exif, mut icc) = (decoder.exif().cloned(), decoder.icc_profile());
+    if output == ColorSpace::CMYK {
+        // Adobe's programs, which write nearly all of these, store what is left white.
+        if layout.is_adobe {
+            pixels.iter_mut().for_each(|ink| *ink = 255 - *ink);
+        }
+        pixels = colour::inks_into_srgb(&pixels, icc.take().as_deref());
+    }
+    let (width, height) = layout.size;
+    let picture = match output {
+        ColorSpace::Luma => image::GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+        _ => image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
+    };
+    Ok((picture.ok_or_else(|| malformed("fewer pixels than told"))?, exif, icc))
+}
+
+fn encode(picture: &DynamicImage, layout: &Layout) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, QUALITY);
+    if let Some((unit, across, down)) = layout.density {
+        let unit = match unit {
+            1 => PixelDensityUnit::Inches,
+            2 => PixelDensityUnit::Centimeters,
+            _ => PixelDensityUnit::PixelAspectRatio,
+        };
+        encoder.set_density(PixelDensity { density: (across, down), unit });
+    }
+    // Finer colours than there were would only make the file larger.
+    encoder.set_sampling_factor(match layout.sampling {
+        0x22 => SamplingFactor::F_2_2,
+        _ => SamplingFactor::F_1_1,
+    });
+    let (width, height) = (u16::try_from(picture.width()), u16::try_from(picture.height()));
+    let colour = match picture {
+        DynamicImage::ImageLuma8(_) => jpeg_encoder::ColorType::Luma,
+        _ => jpeg_encoder::ColorType::Rgb,
+    };
+    let (width, height) = (width.map_err(malformed)?, height.map_err(malformed)?);
+    encoder.encode(picture.as_bytes(), width, height, colour).map_err(malformed)?;
+    Ok(bytes)
+}
+
+/// Where what lies in a file.
+struct Layout {
+    size: (u32, u32),
+    /// Unit and numbers of JFIF's density.
+    density: Option<(u8, u16, u16)>,
+    is_adobe: bool,
+    /// How many points across and down share a colour, in the two halves.
+    sampling: u8,
+    /// Segments of applications other than JFIF, EXIF, ICC and Adobe's, and comments.
+    others: bool,
+    /// Where the first scan's data begin.
+    scan: usize,
+    scans: usize,
+    /// Behind the end marker.
+    end: usize,
+}
+
+impl Layout {
+    fn read(file: &[u8]) -> Result<Self, Refusal> {
+        let mut layout = Self {
+            size: (0, 0),
+            density: None,
+            is_adobe: false,
+            sampling: 0,
+            others: false,
+            scan: 0,
+            scans: 0,
+            end: 0,
+        };
+        let mut at = 2;
+        loop {
+            let marker = next_marker(file, &mut at).ok_or_else(|| malformed("no end marker"))?;
+            match marker {
+                0xd9 => {
+                    layout.end = at;
+                    return Ok(layout);
+                }
+                0x01 | 0xd0..=0xd8 => continue,
+                _ => {}
+            }
+            let length = file.get(at..at + 2).map(|two| usize::from(u16::from_be_bytes([two[0], two[1]])));
+            let segment =
+                length.filter(|length| *length >= 2).and_then(|length| file.get(at + 2..at + length));
+            let segment = segment.ok_or_else(|| malformed("a segment is cut off"))?;
+            at += 2 + segment.len();
+            layout.note(marker, segment)?;
+            if marker == 0xda {
+                layout.scans += 1;
+                if layout.scan == 0 {
+                    layout.scan = at;
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, marker: u8, segment: &[u8]) -> Result<(), Refusal> {
+        match (marker, segment) {
+            (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, [_, h1, h0, w1, w0, rest @ ..]) => {
+                let number = |high, low| u32::from(u16::from_be_bytes([high, low]));
+                let size = (number(*w1, *w0), number(*h1, *h0));
+                // Decoders differ in which of two headers they believe.
+                if self.size != (0, 0) {
+                    return Err(malformed("two frame headers"));
+                }
+                self.size = size;
+                // The number of components, then each one's id, sampling and table.
+                self.sampling = rest.get(2).copied().unwrap_or(0);
+            }
+            (0xe0, [b'J', b'F', b'I', b'F', 0, _, _, unit, x1, x0, y1, y0, ..]) => {
+                self.density = Some((*unit, u16::from_be_bytes([*x1, *x0]), u16::from_be_bytes([*y1, *y0])));
+            }
+            (0xe1, [b'E', b'x', b'i', b'f', 0, ..]) | (0xe2, [b'I', b'C', b'C', b'_', ..]) => {}
+            (0xee, [b'A', b'd', b'o', b'b', b'e', ..]) => self.is_adobe = true,
+            (0xe0..=0xef | 0xfe, _) => self.others = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The next marker that stands alone or heads a segment, stepping over a scan's data; `at` is behind it.
+fn next_marker(file: &[u8], at: &mut usize) -> Option<u8> {
+    loop {
+        *at += memchr::memchr(0xff, file.get(*at..)?)? + 1;
+        match *file.get(*at)? {
+            // A stuffed byte of a scan, a restart in it, or filling.
+            0x00 | 0xd0..=0xd7 => *at += 1,
+            0xff => {}
+            marker => {
+                *at += 1;
+                return Some(marker);
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Pictures: decoded and encoded again, so that nothing of the old file but its pixels is in the new one.
+//!
+//! Bounds are checked on what the header says, before anything is decoded. Pictures come out upright, in sRGB, with
+//! their resolution and without any metadata; what EXIF told of time and place is returned apart ([`Photo`]).
+//!
+//! Lossless formats keep every pixel. A JPEG is encoded once: one that is laid out as this module writes it passes as
+//! it is ([`jpeg`]), so that a picture that goes through five gateways is not worn down.
+
+mod colour;
+mod exif;
+mod gif;
+mod jpeg;
+mod png;
+mod tiff;
+mod webp;
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder};
+
+use crate::{
+    kind::Kind,
+    settings::Limits,
+    verdict::{Made, Part, Parts, Photo, Reason, Refusal, Removed, malformed, note},
+};
+
+/// Makes a picture anew.
+pub(crate) fn sanitise(kind: Kind, file: &[u8], limits: &Limits) -> Made {
+    let made = match kind {
+        Kind::Jpeg => jpeg::sanitise(file, limits),
+        Kind::Png => png::sanitise(file, limits),
+        Kind::Gif => gif::sanitise(file, limits),
+        Kind::WebP => webp::sanitise(file, limits),
+        Kind::Tiff => tiff::sanitise(file, limits),
+        Kind::Bmp => bmp(file, limits),
+        _ => Err(Refusal::new(Reason::Unknown, "no picture")),
+    };
+    made.map(|made| match made.bytes {
+        // What we would write is what we were given.
+        Some(bytes) if bytes == file => Parts { bytes: None, ..made },
+        bytes => Parts { bytes, ..made },
+    })
+}
+
+fn bmp(file: &[u8], limits: &Limits) -> Made {
+    let decoder = image::codecs::bmp::BmpDecoder::new(Cursor::new(file)).map_err(malformed)?;
+    check(decoder.dimensions(), 1, limits)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(malformed)?;
+    let mut bytes = Vec::new();
+    picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Bmp).map_err(malformed)?;
+    Ok(Parts::rebuilt(bytes, Vec::new()))
+}
+
+/// Refuses what would need more than the bounds allow.
+fn check((width, height): (u32, u32), frames: u64, limits: &Limits) -> Result<(), Refusal> {
+    if width == 0 || height == 0 {
+        return Err(malformed("no pixels"));
+    }
+    let pixels = u64::from(width).saturating_mul(u64::from(height)).saturating_mul(frames);
+    if pixels > limits.pixels {
+        return Err(Refusal::new(
+            Reason::TooManyPixels,
+            format!("{width} × {height} × {frames}, allowed are {}", limits.pixels),
+        ));
+    }
+    Ok(())
+}
+
+/// What a picture carries beside its pixels, as its container tells it.
+#[derive(Default)]
+struct Extras {
+    exif: Option<Vec<u8>>,
+    icc: Option<Vec<u8>>,
+    /// XMP, IPTC, comments, texts.
+    others: bool,
+    /// Bytes after the end.
+    trailing: usize,
+}
+
+impl Extras {
+    /// Turns the picture upright and into sRGB; says what of the extras is gone, and what they told.
+    fn apply(self, picture: &mut DynamicImage) -> (Vec<Removed>, Option<Photo>) {
+        let mut removed = Vec::new();
+        let told = self.exif.map(exif::read);
+        if let Some(told) = &told
+            && let Some(orientation) = image::metadata::Orientation::from_exif(told.orientation)
+        {
+            picture.apply_orientation(orientation);
+        }
+        if self.icc.is_some_and(|icc| colour::into_srgb(picture, &icc)) {
+            note(&mut removed, Part::ColourProfile, "");
+        }
+        if told.is_some() || self.others {
+            note(&mut removed, Part::Metadata, "");
+        }
+        if self.trailing > 0 {
+            note(&mut removed, Part::TrailingData, format!("{} bytes", self.trailing));
+        }
+        (removed, told.and_then(|told| told.photo))
+    }
+}
+/// A small grey picture that stands where a drawing stood that cannot be checked, with its format's name.
+pub(crate) fn placeholder(label: &str) -> Vec<u8> {
+    const WIDTH: u32 = 160;
+    const HEIGHT: u32 = 100;
+    const SCALE: u32 = 4;
+    let mut picture = image::GrayImage::from_pixel(WIDTH, HEIGHT, image::Luma([225]));
+    for (x, y, point) in picture.enumerate_pixels_mut() {
+        let is_edge = x < 2 || y < 2 || x >= WIDTH - 2 || y >= HEIGHT - 2;
+        // Letters of 3 × 5 points, four times as large.
+        let (column, row) = (x.saturating_sub(20) / SCALE, y.saturating_sub(40) / SCALE);
+        let letter = usize::try_from(column / 4).ok().and_then(|index| label.as_bytes().get(index));
+        let is_letter = x >= 20
+            && y >= 40
+            && row < 5
+            && column % 4 < 3
+            && letter.is_some_and(|letter| glyph(*letter) >> (14 - (row * 3 + column % 4)) & 1 == 1);
+        if is_edge || is_letter {
+            point.0 = [90];
+        }
+    }
+    let mut bytes = Vec::new();
+    let written = picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png);
+    written.map(|()| bytes).unwrap_or_default()
+}
+
+fn glyph(letter: u8) -> u16 {
+    match letter {
+        b'E' => 0b111_100_110_100_111,
+        b'F' => 0b111_100_110_100_100,
+        b'G' => 0b111_100_101_101_111,
+        b'M' => 0b101_111_111_101_101,
+        b'S' => 0b111_100_111_001_111,
+        b'V' => 0b101_101_101_101_010,
+        b'W' => 0b101_101_111_111_101,
+        _ => 0b000_000_111_000_000,
+    }
+}

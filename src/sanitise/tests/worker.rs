@@ -1,0 +1,392 @@
+//! The worker's process under hostile files, by its host.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod office;
+mod samples;
+
+use std::{io::Cursor, time::Duration};
+
+use image::{GenericImageView, ImageFormat};
+use lopdf::dictionary;
+use samples::{HARM, RawEntry, encoded, entry, pdf, picture, with_segment, zip};
+use sanitise::{Bounds, Kind, Outcome, Part, Reason, Settings, Verdict, Worker};
+
+fn worker(bounds: Bounds) -> Worker {
+    Worker::new(env!("CARGO_BIN_EXE_sanitise-worker"), Vec::new(), bounds)
+}
+
+async fn sanitise(file: &[u8], name: Option<&str>) -> Outcome {
+    worker(Bounds::default()).sanitise(file, name, &Settings::default()).await.unwrap()
+}
+
+fn reason(outcome: &Outcome) -> Option<Reason> {
+    match &outcome.verdict {
+        Verdict::Refused(refusal) => Some(refusal.reason),
+        _ => None,
+    }
+}
+
+fn rebuilt(outcome: Outcome) -> Vec<u8> {
+    match outcome.verdict {
+        Verdict::Rebuilt { bytes, .. } => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn holds(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
+/// The entries of an archive that was written by the engine; nothing of other files.
+fn unpack(file: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let short = |at: usize| usize::from(u16::from_le_bytes([file[at], file[at + 1]]));
+    let long = |at: usize| short(at) | short(at + 2) << 16;
+    let (mut found, mut at) = (Vec::new(), 0);
+    while file[at..].starts_with(b"PK\x03\x04") {
+        let (packed, name) = (long(at + 18), short(at + 26));
+        let begin = at + 30 + name;
+        let (name, data) = (&file[at + 30..begin], &file[begin..begin + packed]);
+        let mut bytes = Vec::new();
+        match short(at + 8) {
+            0 => bytes.extend(data),
+            _ => drop(
+                std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(data), &mut bytes).unwrap(),
+            ),
+        }
+        found.push((String::from_utf8(name.to_vec()).unwrap(), bytes));
+        at = begin + packed;
+    }
+    found
+}
+
+#[tokio::test]
+async fn no_hostile_file_comes_out_and_none_ends_the_worker() {
+    let samples = samples::all();
+    assert!(samples.len() >= 200, "{}", samples.len());
+    let mut wrong = Vec::new();
+    for sample in &samples {
+        let outcome = sanitise(&sample.bytes, None).await;
+        let bytes = match &outcome.verdict {
+            Verdict::Refused(refusal) if matches!(refusal.reason, Reason::WorkerDied | Reason::TooSlow) => {
+                wrong.push(format!("{}: {refusal:?}", sample.name));
+                continue;
+            }
+            Verdict::Refused(_) => continue,
+            Verdict::Clean => &sample.bytes,
+            Verdict::Rebuilt { bytes, .. } => bytes,
+        };
+        // Text holds its harm as text: whoever runs it has to rename it first.
+        let is_text = matches!(outcome.kind, Some(Kind::Text));
+        let unpacked = unpack(bytes);
+        let bytes = &unpacked.iter().fold(bytes.clone(), |all, (_, part)| [all, part.clone()].concat());
+        if sample.refused || !is_text && holds(bytes, HARM) {
+            wrong.push(format!("{}: {:?} came out", sample.name, outcome.kind));
+        }
+        let names = [
+            "JavaScript",
+            "Launch",
+            "GoToR",
+            "GoToE",
+            "SubmitForm",
+            "ImportData",
+            "Rendition",
+            "EmbeddedFile",
+            "XFA",
+        ];
+        let left = names.iter().find(|name| holds(bytes, format!("/{name}").as_bytes()));
+        if let Some(name) = left.filter(|_| outcome.kind == Some(Kind::Pdf)) {
+            wrong.push(format!("{}: {name} came out", sample.name));
+        }
+        if sample.name.starts_with("csv") && outcome.verdict == Verdict::Clean {
+            wrong.push(format!("{}: not neutralised", sample.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn a_picture_of_a_telephone_comes_out_upright_and_tells_nothing_but_to_the_record() {
+    let exif = [b"Exif\0\0", samples::exif().as_slice()].concat();
+    let outcome = sanitise(&with_segment(&encoded(ImageFormat::Jpeg), 0xe1, &exif), None).await;
+    let photo = outcome.photo.clone().unwrap();
+    assert_eq!(photo.taken.as_deref(), Some("2026-11-28T05:49:33"));
+    assert!((photo.latitude.unwrap() - 36.5611).abs() < 0.001);
+    assert!((photo.longitude.unwrap() - 136.6564).abs() < 0.001);
+    let bytes = rebuilt(outcome);
+    assert!(!holds(&bytes, b"Exif"));
+    let (new, old) = (image::load_from_memory(&bytes).unwrap(), picture().rotate90());
+    assert_eq!(new.dimensions(), old.dimensions());
+    assert!(difference(&new, &old) < 3.0);
+    // What was encoded here is not encoded again.
+    let again = sanitise(&bytes, None).await;
+    assert_eq!(again.verdict, Verdict::Clean);
+}
+
+fn difference(one: &image::DynamicImage, other: &image::DynamicImage) -> f64 {
+    let (one, other) = (one.to_rgb8(), other.to_rgb8());
+    let sum: u64 = one.as_raw().iter().zip(other.as_raw()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / one.as_raw().len() as f64
+}
+
+#[tokio::test]
+async fn pictures_without_loss_keep_every_pixel() {
+    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
+        let outcome = sanitise(&encoded(format), None).await;
+        let bytes = match outcome.verdict {
+            Verdict::Rebuilt { bytes, .. } => bytes,
+            Verdict::Clean => encoded(format),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(image::load_from_memory(&bytes).unwrap().to_rgb8(), picture().to_rgb8(), "{format:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_of_a_windows_machine_has_its_names_in_unicode() {
+    // ソフト.txt in Windows' Japanese: the second byte of ソ looks like a backslash.
+    let name = b"\x90\x7d\x96\xca/\x83\x5c\x83t\x83g.txt";
+    let script = RawEntry { name: b"run.bat", data: b"del *.*", flags: 0, mode: 0 };
+    let file =
+        zip(&[RawEntry { name, data: b"text", flags: 0, mode: 0 }, script, entry("a.exe", b"MZ\x90\0")]);
+    let outcome = sanitise(&file, None).await;
+    assert_eq!(outcome.kind, Some(Kind::Zip));
+    let Verdict::Rebuilt { bytes, removed } = outcome.verdict else { panic!("{outcome:?}") };
+    for name in ["図面/ソフト.txt", "run.bat.txt", "無害化で除いたファイル.txt"] {
+        assert!(holds(&bytes, name.as_bytes()), "{name}");
+    }
+    assert_eq!(removed.iter().map(|one| one.what).collect::<Vec<_>>(), [Part::Entry]);
+    // It is in order itself.
+    assert_eq!(reason(&sanitise(&bytes, None).await), None);
+}
+
+#[tokio::test]
+async fn a_document_without_harm_keeps_its_page_and_its_links() {
+    let address = lopdf::Object::string_literal("https://www.city.kanazawa.lg.jp/");
+    let file = pdf(|document, _, page| {
+        let note = document.add_object(dictionary! {
+            "Type" => "Annot", "Subtype" => "Link", "Rect" => vec![0.into(), 0.into(), 9.into(), 9.into()],
+            "A" => dictionary! { "S" => "URI", "URI" => address },
+        });
+        document.get_dictionary_mut(page).unwrap().set("Annots", vec![note.into()]);
+    });
+    let outcome = sanitise(&file, Some("案内.exe")).await;
+    assert_eq!(outcome.kind.unwrap().name_for("案内.exe"), "案内.exe.pdf");
+    let bytes = rebuilt(outcome);
+    assert!(holds(&bytes, b"kanazawa.lg.jp"));
+    let document = lopdf::Document::load_mem(&bytes).unwrap();
+    assert_eq!(document.extract_text(&[1]).unwrap().trim(), "Kanazawa");
+}
+
+#[tokio::test]
+async fn a_document_with_a_password_is_refused_and_one_with_an_empty_one_is_opened() {
+    use lopdf::{EncryptionState, EncryptionVersion, Permissions};
+    for (password, wanted) in [("", None), ("himitsu", Some(Reason::Encrypted))] {
+        let file = pdf(|document, _, _| {
+            let id = lopdf::Object::string_literal("0123456789abcdef");
+            document.trailer.set("ID", vec![id.clone(), id]);
+            let version = EncryptionVersion::V2 {
+                document,
+                owner_password: "owner",
+                user_password: password,
+                key_length: 128,
+                permissions: Permissions::all(),
+            };
+            let state = EncryptionState::try_from(version).unwrap();
+            document.encrypt(&state).unwrap();
+        });
+        let outcome = sanitise(&file, None).await;
+        assert_eq!(reason(&outcome), wanted, "{password:?}");
+        if wanted.is_none() {
+            let document = lopdf::Document::load_mem(&rebuilt(outcome)).unwrap();
+            assert_eq!(document.extract_text(&[1]).unwrap().trim(), "Kanazawa");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_takes_too_long_or_too_much_costs_that_file_only() {
+    let slow = worker(Bounds { workers: 1, time: Duration::from_millis(300), ..Bounds::default() });
+    // Whoever sends nothing more and does not end.
+    let (endless, mut feed) = tokio::io::duplex(64);
+    tokio::io::AsyncWriteExt::write_all(&mut feed, b"text").await.unwrap();
+    let outcome = slow.sanitise(endless, None, &Settings::default()).await.unwrap();
+    assert_eq!(reason(&outcome), Some(Reason::TooSlow));
+
+    // 80 million pixels do not fit in 60 MiB.
+    let small = worker(Bounds { workers: 1, memory_bytes: 60 << 20, ..Bounds::default() });
+    let mut large = Vec::new();
+    image::GrayImage::new(10_000, 8_000).write_to(&mut Cursor::new(&mut large), ImageFormat::Png).unwrap();
+    let outcome = small.sanitise(large.as_slice(), None, &Settings::default()).await.unwrap();
+    assert_eq!(reason(&outcome), Some(Reason::WorkerDied));
+    let next = small.sanitise(&b"text"[..], None, &Settings::default()).await.unwrap();
+    assert_eq!(next.verdict, Verdict::Clean);
+}
+
+#[tokio::test]
+async fn more_files_than_may_wait_are_told_to_come_again() {
+    let full = worker(Bounds { workers: 1, waiting: 0, ..Bounds::default() });
+    let (endless, feed) = tokio::io::duplex(64);
+    let settings = Settings::default();
+    let first = full.sanitise(endless, None, &settings);
+    let second = async {
+        let outcome = full.sanitise(&b"text"[..], None, &settings).await.unwrap();
+        drop(feed);
+        outcome
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(reason(&second), Some(Reason::Busy));
+    assert_eq!(reason(&first.unwrap()), Some(Reason::Malformed), "an empty file");
+}
+
+#[tokio::test]
+async fn a_large_file_is_refused_before_it_is_read_whole() {
+    let mut settings = Settings::default();
+    settings.limits.input_bytes = 1 << 20;
+    let endless = tokio::io::repeat(b'a');
+    let outcome = worker(Bounds::default()).sanitise(endless, None, &settings).await.unwrap();
+    assert_eq!(reason(&outcome), Some(Reason::TooLarge));
+}
+
+#[tokio::test]
+async fn what_is_no_worker_makes_no_verdict_but_a_refusal() {
+    let liar = Worker::new("/bin/echo", vec!["{}".to_owned()], Bounds::default());
+    let outcome = liar.sanitise(&b"text"[..], None, &Settings::default()).await.unwrap();
+    assert_eq!(reason(&outcome), Some(Reason::WorkerDied));
+    assert!(
+        Worker::new("/nowhere", Vec::new(), Bounds::default())
+            .sanitise(&b""[..], None, &Settings::default())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn removed_parts_are_named() {
+    let file = with_segment(&encoded(ImageFormat::Jpeg), 0xfe, HARM);
+    let Verdict::Rebuilt { removed, .. } = sanitise(&file, None).await.verdict else { panic!() };
+    assert_eq!(removed.iter().map(|one| one.what).collect::<Vec<_>>(), [Part::Metadata]);
+    assert_eq!(
+        sanitise(&samples::eicar(), Some("eicar.com"))
+            .await
+            .kind
+            .map(|kind| kind.name_for("eicar.com"))
+            .as_deref(),
+        Some("eicar.com.txt")
+    );
+}
+
+#[tokio::test]
+async fn an_office_document_keeps_its_text_and_pictures_and_nothing_refers_to_what_is_gone() {
+    let png = encoded(ImageFormat::Png);
+    let body = "<w:p><w:hyperlink r:id=\"rId7\"><w:r><w:t>市役所</w:t></w:r></w:hyperlink><w:drawing r:embed=\"rId6\"/><w:object><v:shape/>\
+        <o:OLEObject r:id=\"rId5\"/></w:object><w:pict><v:imagedata r:id=\"rId8\"/></w:pict></w:p>";
+    let list = [
+        ("rId5", "oleObject", "embeddings/x.bin", false),
+        ("rId6", "image", "media/image1.png", false),
+        ("rId7", "hyperlink", "https://www.city.kanazawa.lg.jp/", true),
+        ("rId8", "image", "media/image2.emf", false),
+    ];
+    let more: [(&str, &str, &[u8]); 3] = [
+        ("word/embeddings/x.bin", "application/x", HARM),
+        ("word/media/image1.png", "image/png", &png),
+        ("word/media/image2.emf", "image/x-emf", b"\x01\0\0\0EMF"),
+    ];
+    let outcome = sanitise(&office::word(body, &list, &more), None).await;
+    assert_eq!(outcome.kind, Some(Kind::Docx));
+    let Verdict::Rebuilt { bytes, removed } = outcome.verdict else { panic!("{outcome:?}") };
+    for what in [Part::Ole, Part::Drawing] {
+        assert!(removed.iter().any(|one| one.what == what), "{what:?}");
+    }
+    let parts = unpack(&bytes);
+    let text = |name: &str| {
+        let part = parts.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("{name}"));
+        String::from_utf8(part.1.clone()).unwrap()
+    };
+    let document = text("word/document.xml");
+    for kept in [
+        "金沢市の案内 &amp; 地図",
+        "市役所",
+        "r:id=\"rId7\"",
+        "r:embed=\"rId6\"",
+        "r:id=\"rId8\"",
+        "<v:shape/>",
+    ] {
+        assert!(document.contains(kept), "{kept}: {document}");
+    }
+    assert!(!document.contains("rId5"));
+    let relations = text("word/_rels/document.xml.rels");
+    assert!(relations.contains("/word/media/image2.emf.png") && !relations.contains("rId5"));
+    assert!(
+        text("[Content_Types].xml")
+            .contains("PartName=\"/word/media/image2.emf.png\" ContentType=\"image/png\"")
+    );
+    let picture = parts.iter().find(|(name, _)| name == "word/media/image1.png").unwrap();
+    assert_eq!(image::load_from_memory(&picture.1).unwrap().to_rgb8(), samples::picture().to_rgb8());
+    // It is in order itself.
+    assert_eq!(reason(&sanitise(&bytes, None).await), None);
+}
+
+#[tokio::test]
+async fn a_formula_that_calls_out_becomes_its_value_and_others_stay() {
+    let rows = "<c r=\"A1\"><f>SUM(B1:B2)</f><v>3</v></c><c r=\"B1\"><f>[1]A!A1</f><v>42</v></c>";
+    let bytes = rebuilt(
+        sanitise(&office::sheet(rows, &[("rId9", "externalLink", "externalLinks/x.xml", false)], &[]), None)
+            .await,
+    );
+    let parts = unpack(&bytes);
+    let text = |end: &str| {
+        parts
+            .iter()
+            .find(|(name, _)| name.ends_with(end))
+            .map(|(_, part)| String::from_utf8_lossy(part).into_owned())
+            .unwrap()
+    };
+    assert!(
+        text("sheet1.xml").contains("<f>SUM(B1:B2)</f>")
+            && text("sheet1.xml").contains("<c r=\"B1\"><v>42</v></c>")
+    );
+    assert!(
+        !text("workbook.xml").contains("externalReference") && !text("workbook.xml").contains("definedName")
+    );
+}
+
+/// Twenty megabytes of photographs, and of cells.
+#[tokio::test]
+#[ignore = "a measurement; run it with --release"]
+async fn an_office_document_of_twenty_megabytes_takes_less_than_three_seconds() {
+    let mut seed = 1_u32;
+    let mut chance = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        seed >> 24
+    };
+    let photo = image::RgbImage::from_fn(4000, 3000, |x, y| {
+        let noise = chance() / 8;
+        let shade = |value: u32| u8::try_from((value / 16 + noise) % 256).unwrap();
+        image::Rgb([shade(x), shade(y), shade(x + y)])
+    });
+    let mut jpeg = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 88).encode_image(&photo).unwrap();
+    let count = (20 << 20) / jpeg.len() + 1;
+    let names: Vec<_> = (0..count).map(|i| (format!("rId{i}"), format!("media/image{i}.jpg"))).collect();
+    let list: Vec<_> =
+        names.iter().map(|(id, target)| (id.as_str(), "image", target.as_str(), false)).collect();
+    let paths: Vec<_> = names.iter().map(|(_, target)| format!("word/{target}")).collect();
+    let more: Vec<(&str, &str, &[u8])> =
+        paths.iter().map(|path| (path.as_str(), "image/jpeg", jpeg.as_slice())).collect();
+    let photos = office::word("", &list, &more);
+
+    let mut rows = String::new();
+    while rows.len() < 90 << 20 {
+        let mut digits = || (0..4).map(|_| chance().to_string()).collect::<String>();
+        rows.push_str(&format!("<c r=\"A1\"><f>SUM(B1:B{})</f><v>{}</v></c>", digits(), digits()));
+    }
+    let cells = office::sheet(&rows, &[], &[]);
+    for (what, file) in [("photographs", photos), ("cells", cells)] {
+        let begun = std::time::Instant::now();
+        let outcome = sanitise(&file, None).await;
+        let taken = begun.elapsed();
+        let size = rebuilt(outcome).len();
+        assert!(taken < Duration::from_secs(3), "{what}: {} bytes to {size} in {taken:?}", file.len());
+    }
+}

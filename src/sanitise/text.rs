@@ -1,0 +1,219 @@
+//! Text and CSV.
+//!
+//! Text passes as it is, in the encoding that it has (UTF-8, UTF-16 with a mark, Windows' Japanese), if it is text to
+//! the last byte. What programs would run or show as a page is no text, by its begin: HTML, SVG, RTF, spreadsheets of
+//! the SYLK form (which Excel opens whatever their name says). Scripts are text, and get a name that nothing runs
+//! ([`Kind::name_for`]).
+
+use encoding_rs::{SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE};
+
+use crate::{
+    kind::Kind,
+    settings::Cells,
+    verdict::{Made, Part, Parts, Reason, Refusal, note},
+};
+
+/// A text in letters, and how it was written.
+pub(crate) struct Text {
+    pub(crate) letters: String,
+    encoding: &'static encoding_rs::Encoding,
+    has_mark: bool,
+}
+
+impl Text {
+    /// Reads bytes that are text to the last.
+    pub(crate) fn read(file: &[u8]) -> Result<Self, Refusal> {
+        let (encoding, mark) = match encoding_rs::Encoding::for_bom(file) {
+            Some((encoding, mark)) => (encoding, mark),
+            None if std::str::from_utf8(file).is_ok() => (UTF_8, 0),
+            None => (SHIFT_JIS, 0),
+        };
+        let letters = encoding.decode_without_bom_handling_and_without_replacement(&file[mark..]);
+        let letters =
+            letters.ok_or_else(|| Refusal::new(Reason::Unknown, "neither a known type nor text"))?;
+        // DOS's programs end a text by 1A.
+        let body = letters.strip_suffix('\u{1a}').unwrap_or(&letters);
+        let is_odd =
+            |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r' | '\u{c}' | '\u{85}');
+        if let Some(odd) = body.chars().find(|letter| is_odd(*letter)) {
+            return Err(Refusal::new(Reason::Unknown, format!("a control character, {odd:?}")));
+        }
+        Ok(Self { letters: letters.into_owned(), encoding, has_mark: mark > 0 })
+    }
+
+    /// Other letters as the text was written.
+    fn write(&self, letters: &str) -> Vec<u8> {
+        let mark = if self.has_mark { "\u{feff}" } else { "" };
+        let marked = || format!("{mark}{letters}").encode_utf16().collect::<Vec<_>>();
+        match self.encoding {
+            encoding if encoding == UTF_16LE => marked().into_iter().flat_map(u16::to_le_bytes).collect(),
+            encoding if encoding == UTF_16BE => marked().into_iter().flat_map(u16::to_be_bytes).collect(),
+            encoding if encoding == SHIFT_JIS => SHIFT_JIS.encode(letters).0.into_owned(),
+            _ => format!("{mark}{letters}").into_bytes(),
+        }
+    }
+
+    /// What of text it is: refused if programs would run it or show it as a page, whatever its name says.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        let head: String = self.letters.trim_start().chars().take(HEAD).collect::<String>().to_lowercase();
+        let page = [
+            "<!doctype html",
+            "<html",
+            "<script",
+            "<body",
+            "<iframe",
+            "<head",
+            "<!doctype svg",
+            "mime-version:",
+        ];
+        if head.contains("<svg") {
+            return Err(Refusal::new(Reason::Svg, "SVG"));
+        }
+        if let Some(found) = page.iter().find(|begin| head.contains(**begin)) {
+            return Err(Refusal::new(Reason::Page, *found));
+        }
+        let others = [
+            "{\\rtf",
+            "id;",
+            "%!ps",
+            "[internetshortcut]",
+            "[{000214a0",
+            "windows registry editor",
+            "regedit4",
+        ];
+        match others.iter().find(|begin| head.starts_with(**begin)) {
+            Some(found) => Err(Refusal::new(Reason::NotAllowed, *found)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How much of a text is looked at for what it begins with, in letters.
+const HEAD: usize = 2048;
+
+/// Whether a text is a table: by its name, or if it has none by its look.
+pub(crate) fn kind(text: &Text, name: Option<&str>) -> Kind {
+    let end = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.to_lowercase());
+    match end.as_deref() {
+        // Excel opens these by a double click.
+        Some("csv" | "tsv" | "xls" | "xlsx" | "xlsm" | "prn") => Kind::Csv,
+        Some(_) => Kind::Text,
+        None => {
+            let columns = |line: &str| line.matches([',', '\t']).count();
+            let mut lines = text.letters.lines().take(20).map(columns);
+            let first = lines.next().unwrap_or(0);
+            if first > 0 && lines.all(|count| count == first) { Kind::Csv } else { Kind::Text }
+        }
+    }
+}
+
+/// A table, in which no cell is computed when it is opened.
+pub(crate) fn table(text: &Text, cells: Cells) -> Made {
+    if cells == Cells::Kept {
+        return Ok(Parts::as_is());
+    }
+    let (letters, changed) = neutralise(&text.letters);
+    if changed == 0 {
+        return Ok(Parts::as_is());
+    }
+    let mut removed = Vec::new();
+    note(&mut removed, Part::FormulaCell, format!("{changed} cells"));
+    Ok(Parts::rebuilt(text.write(&letters), removed))
+}
+
+/// Puts an apostrophe before each cell that would be computed; says how many there were.
+///
+/// A cell begins after comma, semicolon, tab or a new line outside of quotes, whichever of them divides this table:
+/// Excel decides that by the region of whoever opens it.
+fn neutralise(letters: &str) -> (String, usize) {
+    let mut out = String::with_capacity(letters.len() + 16);
+    let (mut changed, mut quoted, mut begins) = (0, false, true);
+    for (at, letter) in letters.char_indices() {
+        if begins && letter == '"' && !quoted {
+            quoted = true;
+            out.push(letter);
+            // A cell in quotes begins after them.
+            continue;
+        }
+        if begins && is_computed(&letters[at..], quoted) {
+            out.push('\'');
+            changed += 1;
+        }
+        begins = false;
+        match letter {
+            '"' => quoted = !quoted,
+            ',' | ';' | '\t' | '\n' | '\r' if !quoted => begins = true,
+            _ => {}
+        }
+        out.push(letter);
+    }
+    (out, changed)
+}
+
+/// Whether a cell that begins here would be computed. Numbers and dashes are not.
+fn is_computed(rest: &str, quoted: bool) -> bool {
+    // Excel's Japanese edition takes full-width letters for these as well.
+    let Some(first) = rest.trim_start_matches([' ', '\u{3000}', '\u{a0}']).chars().next() else {
+        return false;
+    };
+    if quoted && first == '\t' {
+        return true;
+    }
+    if !matches!(first, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠') {
+        return false;
+    }
+    let ends: &[char] = if quoted { &['"'] } else { &[',', ';', '\t', '\n', '\r'] };
+    let cell = rest.split(ends).next().unwrap_or(rest).trim();
+    let number = cell.trim_start_matches(['+', '-', '－', '＋']).trim_end_matches(['%', '％', '円']);
+    let is_number = number.chars().any(|letter| letter.is_ascii_digit())
+        && cell.len() <= number.len() + 6
+        && number.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, ',' | '.'));
+    let is_dash = cell.chars().all(|letter| matches!(letter, '-' | '－'));
+    !is_number && !is_dash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_that_would_be_computed_are_not_and_numbers_stay_numbers() {
+        let cases = [
+            ("=1+1,2", "'=1+1,2"),
+            ("a,=cmd|' /C calc'!A0", "a,'=cmd|' /C calc'!A0"),
+            ("\"=HYPERLINK(\"\"http://x\"\")\",b", "\"'=HYPERLINK(\"\"http://x\"\")\",b"),
+            ("-5,+3.5,-1200円,-5%,-,--", "-5,+3.5,-1200円,-5%,-,--"),
+            ("\"-1,234\"", "\"-1,234\""),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("＝1+1", "'＝1+1"),
+            ("x; =1+1", "x;' =1+1"),
+            ("+81-76-220-2111", "'+81-76-220-2111"),
+            ("\"\t=1\"", "\"'\t=1\""),
+            ("名前,所属\r\n-A1,b\r\n", "名前,所属\r\n'-A1,b\r\n"),
+            ("\"a\n=1\",b", "\"a\n=1\",b"),
+        ];
+        for (given, wanted) in cases {
+            assert_eq!(neutralise(given).0, wanted);
+        }
+    }
+
+    #[test]
+    fn a_table_keeps_its_encoding() {
+        let file = SHIFT_JIS.encode("表,能\r\n=1,ソ\r\n").0.into_owned();
+        let text = Text::read(&file).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        let made = table(&text, Cells::Neutralised).ok().and_then(|parts| parts.bytes);
+        assert_eq!(made, Some(SHIFT_JIS.encode("表,能\r\n'=1,ソ\r\n").0.into_owned()));
+        assert!(matches!(table(&text, Cells::Kept), Ok(Parts { bytes: None, .. })));
+    }
+
+    #[test]
+    fn pages_and_sheets_in_text_are_refused() {
+        let reason = |file: &[u8]| Text::read(file).and_then(|text| text.check()).map_err(|r| r.reason).err();
+        assert_eq!(reason(b"\xef\xbb\xbf <!DOCTYPE html><p>"), Some(Reason::Page));
+        assert_eq!(reason(b"<?xml version='1.0'?><svg onload='x'/>"), Some(Reason::Svg));
+        assert_eq!(reason(b"ID;PWXL;N;E\n"), Some(Reason::NotAllowed));
+        assert_eq!(reason(b"\xff\xfe<\0s\0v\0g\0>\0"), Some(Reason::Svg));
+        assert_eq!(reason(b"a\x1b[2Jb"), Some(Reason::Unknown));
+        assert_eq!(reason("こんにちは\r\n\u{1a}".as_bytes()), None);
+    }
+}
