@@ -59,7 +59,12 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Transport::send`].
-    async fn notify(&self, _uri: &Uri, _body: Bytes, _budget: Budget) -> Result<Response<Bytes>, TransportError> {
+    async fn notify(
+        &self,
+        _uri: &Uri,
+        _body: Bytes,
+        _budget: Budget,
+    ) -> Result<Response<Bytes>, TransportError> {
         Err(TransportError::Connect("there is no way to push gateways".to_owned()))
     }
 

@@ -166,7 +166,11 @@ async fn rows_of(store: &Store, user: &UserId) -> Result<Vec<(Key, PusherRow)>, 
 }
 
 /// A page of all pushers, in the order of their keys.
-pub(crate) async fn page(store: &Store, after: Option<&Key>, limit: usize) -> Result<Vec<Placed>, store::Error> {
+pub(crate) async fn page(
+    store: &Store,
+    after: Option<&Key>,
+    limit: usize,
+) -> Result<Vec<Placed>, store::Error> {
     let range = after.map_or_else(Range::all, |after| Range::all().after(after));
     let rows = store.scan(&PUSHERS, range, Order::Ascending, limit).await?;
     Ok(rows.into_iter().map(|(key, row)| (serde_json::from_str(&row.json).ok(), key)).collect())

@@ -232,7 +232,12 @@ impl Transport for Network {
         Ok(response.map(|body| streamed(body, inner.clock.clone(), end, budget, connection, None)))
     }
 
-    async fn notify(&self, uri: &Uri, body: Bytes, budget: Budget) -> Result<Response<Bytes>, TransportError> {
+    async fn notify(
+        &self,
+        uri: &Uri,
+        body: Bytes,
+        budget: Budget,
+    ) -> Result<Response<Bytes>, TransportError> {
         let inner = &self.inner;
         let limit = usize::try_from(budget.response.as_u64()).unwrap_or(usize::MAX);
         let work = async {

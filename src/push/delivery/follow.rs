@@ -266,7 +266,9 @@ impl Delivery {
         let mut found = Vec::new();
         for (user, item) in due.items {
             let pushers = index.pushers(&user);
-            found.extend(pushers.iter().map(|(key, gateway)| (key.clone(), gateway.clone(), Some(item.clone()))));
+            found.extend(
+                pushers.iter().map(|(key, gateway)| (key.clone(), gateway.clone(), Some(item.clone()))),
+            );
         }
         let shown: Vec<(Key, Arc<str>)> =
             due.counts.iter().flat_map(|user| index.pushers(user).to_vec()).collect();
@@ -275,7 +277,9 @@ impl Delivery {
         // What waits or is on its way may tell another number than the one that was told last.
         let told: HashMap<&Key, u64> =
             keys.iter().zip(told).filter_map(|(key, told)| Some((key, told?))).collect();
-        let counts = shown.iter().filter(|(key, _)| told.get(key).is_some_and(|told| *told > 0) || round.is_waiting(key));
+        let counts = shown
+            .iter()
+            .filter(|(key, _)| told.get(key).is_some_and(|told| *told > 0) || round.is_waiting(key));
         found.extend(counts.map(|(key, gateway)| (key.clone(), gateway.clone(), None)));
         Ok(found)
     }

@@ -118,10 +118,12 @@ impl Index {
 
     /// Somebody's membership in a room changed.
     pub(super) fn note(&mut self, room: RoomSerial, user: &UserId, membership: Membership) {
-        let Some((user, known)) = self.users.get_key_value(user).map(|(user, _)| user.clone()).and_then(|user| {
-            let known = self.users.get_mut(&user)?;
-            Some((user, known))
-        }) else {
+        let Some((user, known)) =
+            self.users.get_key_value(user).map(|(user, _)| user.clone()).and_then(|user| {
+                let known = self.users.get_mut(&user)?;
+                Some((user, known))
+            })
+        else {
             return;
         };
         if membership == Membership::Join {

@@ -7,12 +7,7 @@ use room::{Order, Root, read::event::StoredEvent, read::token::Token};
 use ruma::{UserId, push::Action};
 use tokio::sync::OnceCell;
 
-use crate::{
-    Error, Push,
-    facts::Facts,
-    rules::Surroundings,
-    unread::name_in,
-};
+use crate::{Error, Push, facts::Facts, rules::Surroundings, unread::name_in};
 
 /// An event that is looked at for several users: what is asked of its room is asked once.
 pub(super) struct Scene {
@@ -26,13 +21,7 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn new(push: &Push, event: Arc<StoredEvent>) -> Self {
         let facts = push.facts().of(&event);
-        Self {
-            event,
-            facts,
-            root: OnceCell::new(),
-            power: OnceCell::new(),
-            members: OnceCell::new(),
-        }
+        Self { event, facts, root: OnceCell::new(), power: OnceCell::new(), members: OnceCell::new() }
     }
 
     /// The state of the room with the event.
@@ -48,16 +37,12 @@ impl Scene {
     pub(super) async fn actions_for(&self, push: &Push, user: &UserId) -> Result<Option<Vec<Action>>, Error> {
         let rules = push.rules(user).await?;
         let (room, facts) = (self.event.room(), &self.facts);
-        let members = match rules.needs_members {
-            true => {
-                let read = async || {
-                    let counts = push.rooms().member_counts(&[room]).await?;
-                    Ok::<_, Error>(counts.first().map(|counts| counts.joined))
-                };
-                *self.members.get_or_try_init(read).await?
-            }
-            false => None,
+        // Always: in a room of two the rules of everybody make another sound, which counts do not ask for.
+        let read = async || {
+            let counts = push.rooms().member_counts(&[room]).await?;
+            Ok::<_, Error>(counts.first().map(|counts| counts.joined))
         };
+        let members = *self.members.get_or_try_init(read).await?;
         let power = match rules.needs_power || facts.may_notify_room() {
             true => {
                 let root = self.root(push).await?;
@@ -69,16 +54,14 @@ impl Scene {
             }
             false => None,
         };
-        let name = match (facts.body().is_some() && !facts.has_mentions(), self.root(push)) {
-            (true, root) => match root.await? {
-                Some(root) => {
-                    let member = push.rooms().members_at(&[(room, root, user)]).await?.pop().flatten();
-                    member.and_then(|member| name_in(&member))
-                }
-                None => None,
-            },
-            (false, _) => None,
-        };
+        let mut name = None;
+        if facts.body().is_some()
+            && !facts.has_mentions()
+            && let Some(root) = self.root(push).await?
+        {
+            let member = push.rooms().members_at(&[(room, root, user)]).await?.pop().flatten();
+            name = member.and_then(|member| name_in(&member));
+        }
         let subscribed = match rules.needs_threads {
             true => push.subscribed(user, std::slice::from_ref(&self.event)).await?,
             false => HashMap::new(),

@@ -282,7 +282,10 @@ impl Round {
                                 let wait = at_least.map_or(wait, |least| wait.max(least.min(LONGEST_WAIT)));
                                 under_way.push(clock.sleep(wait).map(|()| Event::Lane).boxed());
                                 let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                                warn!(destination = &**gateway, retry_in_ms, "a push gateway fails, backing off");
+                                warn!(
+                                    destination = &**gateway,
+                                    retry_in_ms, "a push gateway fails, backing off"
+                                );
                             }
                         }
                     }

@@ -110,7 +110,8 @@ impl Delivery {
     /// Counts what became of a request.
     fn count(&self, gateway: &str, outcome: &'static str) {
         let mut named = self.0.named.lock();
-        let is_named = named.contains(gateway) || (named.len() < MOST_NAMED && named.insert(gateway.to_owned()));
+        let is_named =
+            named.contains(gateway) || (named.len() < MOST_NAMED && named.insert(gateway.to_owned()));
         let gateway = if is_named { gateway } else { "other" };
         self.0.outcomes.with(&[("gateway", gateway), ("outcome", outcome)]).inc();
     }

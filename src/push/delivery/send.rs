@@ -164,7 +164,8 @@ impl Round {
         let PusherKind::Http(data) = &pusher.kind else { return Ok(Outcome::Done) };
         let gateway = gateway_of(pusher).unwrap_or_default().to_ascii_lowercase();
         let delivery = &self.delivery;
-        let answer = delivery.0.clock.timeout(DEADLINE, delivery.0.gateways.notify(&data.url, body, DEADLINE));
+        let answer =
+            delivery.0.clock.timeout(DEADLINE, delivery.0.gateways.notify(&data.url, body, DEADLINE));
         let answer = match answer.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
