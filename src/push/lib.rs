@@ -27,6 +27,7 @@ mod rules;
 mod threads;
 mod unread;
 mod unreads;
+mod waiting;
 
 pub use self::{
     counted::{Count, Counts},

@@ -14,7 +14,10 @@ use ruma::{
 use serde::{Deserialize, Serialize};
 use store::{Batch, CommitError, Order, Range, Reads, Store, Table, TableCheck, Topic, Tuning, Value as _};
 
-use crate::{Error, Push, delivery::tables};
+use crate::{
+    Error, Push,
+    waiting::{self, Key},
+};
 
 /// Pushers; key: user id, device id, app id, push key.
 static PUSHERS: Table<Key, PusherRow> = Table::new(170, "push.pushers", Tuning::Small);
@@ -24,9 +27,6 @@ static PUSH_KEYS: Table<Key, ()> = Table::new(171, "push.push_keys", Tuning::Sma
 
 /// When a push key was given, in milliseconds; key: as in [`PUSHERS`].
 static SINCE: Table<Key, u64> = Table::new(172, "push.since", Tuning::Small);
-
-/// User id, device id, app id, push key.
-pub(crate) type Key = (String, String, String, String);
 
 /// A user's pushers changed: an entry of the log, with [`PushersEntry`].
 pub(crate) const PUSHERS_MOVED: u8 = 170;
@@ -68,7 +68,7 @@ const ATTEMPTS: usize = 8;
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
     let mut checks = vec![PUSHERS.check(), PUSH_KEYS.check(), SINCE.check()];
-    checks.extend(tables::checks());
+    checks.extend(waiting::checks());
     checks
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn delete(batch: &mut Batch, key: &Key) {
     note(batch, &user);
     batch.delete(&PUSHERS, key);
     batch.delete(&SINCE, key);
-    tables::delete(batch, key);
+    waiting::delete(batch, key);
     batch.delete(&PUSH_KEYS, &(app, push_key, user, device));
 }
 

@@ -16,16 +16,11 @@ use ruma::{OwnedUserId, UserId};
 use store::{Batch, Change, Position, Term, Value as _};
 use tracing::warn;
 
-use super::{
-    Delivery, NAME,
-    index::Index,
-    judge::Scene,
-    lanes::Round,
-    tables::{BEGUN, Item, TOLD},
-};
+use super::{Delivery, NAME, index::Index, judge::Scene, lanes::Round};
 use crate::{
     Error,
-    pushers::{Key, PUSHERS_MOVED, PushersEntry},
+    pushers::{PUSHERS_MOVED, PushersEntry},
+    waiting::{BEGUN, Item, Key, TOLD},
 };
 
 /// Entries of the log that are read at once.

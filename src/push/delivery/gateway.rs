@@ -31,3 +31,13 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 #[error("no answer of the push gateway: {0}")]
 pub struct Unreached(pub String);
+
+/// What became of what a pusher was to be told.
+pub(super) enum Outcome {
+    /// It was told, or needs not be.
+    Done,
+    /// The gateway does not take it.
+    Refused,
+    /// The gateway, or our own store, fails; with how long it wishes to be left alone.
+    Failed(Option<Duration>),
+}

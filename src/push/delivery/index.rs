@@ -14,7 +14,8 @@ use ruma::{
 
 use crate::{
     Error, Push,
-    pushers::{self, Key, Placed},
+    pushers::{self, Placed},
+    waiting::Key,
 };
 
 /// Pushers that are read at once, and users.

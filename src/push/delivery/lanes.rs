@@ -16,15 +16,10 @@ use store::{Batch, Order, Range, Term};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{
-    Delivery,
-    index::gateway_of,
-    send::Outcome,
-    tables::{Item, WAITING, WaitingRow},
-};
+use super::{Delivery, gateway::Outcome, index::gateway_of};
 use crate::{
-    Error,
-    pushers::{self, Key},
+    Error, pushers,
+    waiting::{self, Item, Key, WAITING, WaitingRow},
 };
 
 /// Requests to one gateway at once.
@@ -191,7 +186,7 @@ impl Round {
             state.waiting.remove(key);
             self.note_size(&state);
             let mut batch = Batch::new();
-            super::tables::delete(&mut batch, key);
+            waiting::delete(&mut batch, key);
             self.term.submit(self.term.fenced(batch))
         };
         submitted.await.map_err(account::Error::from)?;

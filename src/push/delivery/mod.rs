@@ -1,7 +1,7 @@
 //! Delivery: devices that are not there just now are told by push gateways.
 //!
 //! One process reads the log behind those who send, finds who in a room has pushers (`index`) and whom of them the event
-//! notifies (`judge`), and writes down in one batch with its cursor what each pusher has still to be told (`tables`). So
+//! notifies (`judge`), and writes down in one batch with its cursor what each pusher has still to be told (`crate::waiting`). So
 //! nothing is lost, whoever crashes or does not answer, and what waits is bounded: of a room only the newest. What is
 //! told is found out when it is sent (`send`): what was read meanwhile is not told any more, and the number is right.
 //! Each gateway has a lane of its own (`lanes`).
@@ -15,7 +15,6 @@ mod judge;
 mod lanes;
 mod notification;
 mod send;
-pub(crate) mod tables;
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -18,31 +18,21 @@ use store::Batch;
 use tracing::{debug, warn};
 
 use super::{
-    gateway::Answer,
+    gateway::{Answer, Outcome},
     index::gateway_of,
     judge::Scene,
     lanes::Round,
     notification::{self, Told},
-    tables::{Item, TOLD, WaitingRow},
 };
 use crate::{
     Asked, Error,
     counted::Counted,
-    pushers::{self, Key},
+    pushers,
+    waiting::{Item, Key, TOLD, WaitingRow},
 };
 
 /// Time for a gateway to answer.
 const DEADLINE: Duration = Duration::from_secs(15);
-
-/// What became of it.
-pub(super) enum Outcome {
-    /// It was told, or needs not be.
-    Done,
-    /// The gateway does not take it.
-    Refused,
-    /// The gateway, or our own store, fails; with how long it wishes to be left alone.
-    Failed(Option<Duration>),
-}
 
 /// What a user has not read.
 struct Unread {

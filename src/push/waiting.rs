@@ -4,48 +4,49 @@ use room::{EventSerial, RoomSerial};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Table, TableCheck, Tuning};
 
-use crate::pushers::Key;
+/// What tells pushers apart: user id, device id, app id, push key.
+pub(crate) type Key = (String, String, String, String);
 
 /// What a pusher has still to be told; key: user id, device id, app id, push key.
-pub(super) static WAITING: Table<Key, WaitingRow> = Table::new(173, "push.waiting", Tuning::Queue);
+pub(crate) static WAITING: Table<Key, WaitingRow> = Table::new(173, "push.waiting", Tuning::Queue);
 
 /// The number of unread events that a pusher was told last; key: as in [`WAITING`].
-pub(super) static TOLD: Table<Key, u64> = Table::new(174, "push.told", Tuning::Small);
+pub(crate) static TOLD: Table<Key, u64> = Table::new(174, "push.told", Tuning::Small);
 
 /// Behind which position of the log notifications are sent: what was before delivery began is told to nobody; key: 0.
-pub(super) static BEGUN: Table<u8, u64> = Table::new(175, "push.begun", Tuning::Small);
+pub(crate) static BEGUN: Table<u8, u64> = Table::new(175, "push.begun", Tuning::Small);
 
 /// Most notifications that wait for a pusher: the newest of each room, and the newest mention.
-pub(super) const MOST_WAITING: usize = 100;
+pub(crate) const MOST_WAITING: usize = 100;
 
 /// A notification that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Item {
-    pub(super) room: RoomSerial,
-    pub(super) event: EventSerial,
+pub(crate) struct Item {
+    pub(crate) room: RoomSerial,
+    pub(crate) event: EventSerial,
     /// Whether it is to be shown in another way, mostly a mention.
-    pub(super) highlights: bool,
+    pub(crate) highlights: bool,
     /// When it began to wait, in milliseconds.
-    pub(super) since: u64,
+    pub(crate) since: u64,
 }
 
 /// What a pusher has still to be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct WaitingRow {
+pub(crate) struct WaitingRow {
     /// Oldest first.
-    pub(super) items: Vec<Item>,
+    pub(crate) items: Vec<Item>,
     /// The number that the device shows may be wrong.
-    pub(super) counts: bool,
+    pub(crate) counts: bool,
 }
 store::row!(WaitingRow, schema = 1);
 
 impl WaitingRow {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty() && !self.counts
     }
 
     /// Adds one. It stands for what waited of its room, but for a mention, which another message does not make unsaid.
-    pub(super) fn add(&mut self, item: Item) {
+    pub(crate) fn add(&mut self, item: Item) {
         self.items.retain(|known| known.room != item.room || known.highlights != item.highlights);
         self.items.push(item);
         if self.items.len() > MOST_WAITING {
