@@ -527,7 +527,7 @@ async fn check(
         town.accounts.clone(),
         town.store.clone(),
         ByteSize::mib(1),
-        town.clock.clone(),
+        base::Clock::system(),
         &metrics,
     );
     for (who, client) in clients.iter_mut().enumerate() {
