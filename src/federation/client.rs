@@ -143,6 +143,16 @@ impl Client {
         self.transport.visit(uri, budget).await
     }
 
+    /// Tells a push gateway.
+    pub(crate) async fn notify(
+        &self,
+        uri: &Uri,
+        body: Bytes,
+        budget: Budget,
+    ) -> Result<Response<Bytes>, TransportError> {
+        self.transport.notify(uri, body, budget).await
+    }
+
     /// What is at the address of a page.
     pub(crate) async fn browse(
         &self,

@@ -57,6 +57,8 @@ pub struct NetworkConfig {
     pub addresses: AddressPolicy,
     /// Which addresses the names of pages may lead to that users link to; none: no page is looked at.
     pub pages: Option<AddressPolicy>,
+    /// Which addresses the names of push gateways may lead to.
+    pub gateways: AddressPolicy,
     /// PEM files with certificates of authorities to trust besides [`NetworkConfig::trust`].
     pub ca_files: Vec<PathBuf>,
     /// Which certificate authorities are trusted without being named.
@@ -91,6 +93,7 @@ impl Default for NetworkConfig {
             fixed: BTreeMap::new(),
             addresses: AddressPolicy::default(),
             pages: None,
+            gateways: AddressPolicy::default(),
             ca_files: Vec::new(),
             trust: Trust::System,
             dns: true,

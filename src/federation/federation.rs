@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     contacts::Contacts,
     files::FileSource,
+    gateways::PushGateways,
     http::{self, FederationApi, FederationMedia},
     keys::Keys,
     lists,
@@ -176,6 +177,11 @@ impl Federation {
     /// The way to pages that users link to.
     pub fn pages(&self) -> Arc<dyn media::Browse> {
         Arc::new(PageSource(self.0.client.clone()))
+    }
+
+    /// The way to push gateways.
+    pub fn gateways(&self) -> Arc<dyn push::Gateways> {
+        Arc::new(PushGateways(self.0.client.clone()))
     }
 
     /// What other servers ask us of files.

@@ -21,6 +21,7 @@ mod config;
 mod contacts;
 mod federation;
 mod files;
+mod gateways;
 mod http;
 mod keys;
 mod lists;

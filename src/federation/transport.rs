@@ -54,7 +54,21 @@ pub trait Transport: Send + Sync + 'static {
         Err(TransportError::Connect("there is no way to web servers".to_owned()))
     }
 
-    /// The same for pages that users link to: also without TLS, and with another bound on addresses.
+    /// Posts JSON to a push gateway, whose address a user chose, and waits for the whole answer. Redirects are answers. It
+    /// has a bound on addresses of its own.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    async fn notify(
+        &self,
+        _uri: &Uri,
+        _body: Bytes,
+        _budget: Budget,
+    ) -> Result<Response<Bytes>, TransportError> {
+        Err(TransportError::Connect("there is no way to push gateways".to_owned()))
+    }
+
+    /// As [`Transport::visit`] for pages that users link to: also without TLS, and with another bound on addresses.
     ///
     /// # Errors
     /// As [`Transport::send`].

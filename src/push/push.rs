@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use account::Accounts;
-use base::{ByteSize, Metrics};
+use base::{ByteSize, Clock, Metrics};
 use room::Rooms;
 use ruma::UserId;
 use store::Store;
@@ -23,6 +23,7 @@ struct Inner {
     rooms: Rooms,
     accounts: Accounts,
     store: Store,
+    clock: Clock,
     facts: FactsCache,
     rules: RulesCache,
     counts: CountsCache,
@@ -30,13 +31,21 @@ struct Inner {
 
 impl Push {
     /// Over these rooms and accounts, with this much memory for caches: most of it for what was counted.
-    pub fn new(rooms: Rooms, accounts: Accounts, store: Store, memory: ByteSize, metrics: &Metrics) -> Self {
+    pub fn new(
+        rooms: Rooms,
+        accounts: Accounts,
+        store: Store,
+        memory: ByteSize,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Self {
         let caches = metrics.caches();
         let part = |hundredths: u64| memory.as_u64() / 100 * hundredths;
         Self(Arc::new(Inner {
             rooms,
             accounts,
             store,
+            clock,
             facts: FactsCache::new(caches, part(15)),
             rules: RulesCache::new(caches, part(25)),
             counts: CountsCache::new(caches, part(60)),
@@ -53,6 +62,10 @@ impl Push {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     pub(crate) fn facts(&self) -> &FactsCache {

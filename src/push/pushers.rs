@@ -1,5 +1,5 @@
 //! Pushers: where a user's devices want to be told of notifications. They are kept for the devices that set them, and go
-//! with these. Nothing is sent to them yet.
+//! with these. What they are told is `delivery`'s work, which hears by the log of each that comes or goes.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
 
@@ -12,9 +12,12 @@ use ruma::{
     api::client::push::{Pusher, PusherIds, PusherKind},
 };
 use serde::{Deserialize, Serialize};
-use store::{Batch, CommitError, Order, Range, Store, Table, TableCheck, Tuning};
+use store::{Batch, CommitError, Order, Range, Reads, Store, Table, TableCheck, Topic, Tuning, Value as _};
 
-use crate::{Error, Push};
+use crate::{
+    Error, Push,
+    waiting::{self, Key},
+};
 
 /// Pushers; key: user id, device id, app id, push key.
 static PUSHERS: Table<Key, PusherRow> = Table::new(170, "push.pushers", Tuning::Small);
@@ -22,7 +25,19 @@ static PUSHERS: Table<Key, PusherRow> = Table::new(170, "push.pushers", Tuning::
 /// The same by what tells them apart elsewhere; key: app id, push key, user id, device id.
 static PUSH_KEYS: Table<Key, ()> = Table::new(171, "push.push_keys", Tuning::Small);
 
-type Key = (String, String, String, String);
+/// When a push key was given, in milliseconds; key: as in [`PUSHERS`].
+static SINCE: Table<Key, u64> = Table::new(172, "push.since", Tuning::Small);
+
+/// A user's pushers changed: an entry of the log, with [`PushersEntry`].
+pub(crate) const PUSHERS_MOVED: u8 = 170;
+
+/// Payload of [`PUSHERS_MOVED`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PushersEntry {
+    /// Whose pushers.
+    pub(crate) user: String,
+}
+store::row!(PushersEntry, schema = 1);
 
 /// A pusher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +67,9 @@ const ATTEMPTS: usize = 8;
 
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
-    vec![PUSHERS.check(), PUSH_KEYS.check()]
+    let mut checks = vec![PUSHERS.check(), PUSH_KEYS.check(), SINCE.check()];
+    checks.extend(waiting::checks());
+    checks
 }
 
 impl Push {
@@ -79,6 +96,7 @@ impl Push {
         pusher: &Pusher,
         append: bool,
     ) -> Result<(), Error> {
+        let now = self.clock().now();
         check(pusher)?;
         let json = serde_json::to_string(pusher).map_err(|_| Error::Invalid("the pusher cannot be kept"))?;
         if json.len() > MAX_BYTES {
@@ -108,6 +126,8 @@ impl Push {
             batch.require(&PUSHERS, &key, old);
             batch.put(&PUSHERS, &key, &PusherRow { json: json.clone() });
             batch.put(&PUSH_KEYS, &(app.clone(), push_key.clone(), key.0.clone(), key.1.clone()), &());
+            batch.put(&SINCE, &key, &now.millis());
+            note(&mut batch, user.as_str());
             match self.store().commit(batch).await {
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(Error::Account(error.into())),
@@ -145,9 +165,47 @@ async fn rows_of(store: &Store, user: &UserId) -> Result<Vec<(Key, PusherRow)>, 
     store.scan(&PUSHERS, Range::prefix(user.as_str()), Order::Ascending, 2 * MOST).await
 }
 
-fn delete(batch: &mut Batch, key: &Key) {
+/// A page of all pushers, in the order of their keys.
+pub(crate) async fn page(
+    store: &Store,
+    after: Option<&Key>,
+    limit: usize,
+) -> Result<Vec<Placed>, store::Error> {
+    let range = after.map_or_else(Range::all, |after| Range::all().after(after));
+    let rows = store.scan(&PUSHERS, range, Order::Ascending, limit).await?;
+    Ok(rows.into_iter().map(|(key, row)| (serde_json::from_str(&row.json).ok(), key)).collect())
+}
+
+/// A pusher, unless it cannot be read, and its key.
+pub(crate) type Placed = (Option<Pusher>, Key);
+
+/// A user's pushers with their keys.
+pub(crate) async fn of_user(store: &Store, user: &UserId) -> Result<Vec<Placed>, store::Error> {
+    let rows = rows_of(store, user).await?;
+    Ok(rows.into_iter().map(|(key, row)| (serde_json::from_str(&row.json).ok(), key)).collect())
+}
+
+/// A pusher as it is kept, and since when, in milliseconds.
+pub(crate) async fn find(store: &Store, key: &Key) -> Result<Option<(Pusher, Option<u64>)>, store::Error> {
+    let mut reads = Reads::new();
+    let (row, since) = (reads.get(&PUSHERS, key), reads.get(&SINCE, key));
+    let mut found = store.read(reads).await?;
+    let (row, since) = (found.take(row)?, found.take(since)?);
+    Ok(row.and_then(|row| Some((serde_json::from_str(&row.json).ok()?, since))))
+}
+
+/// Notes in the log that a user's pushers changed.
+fn note(batch: &mut Batch, user: &str) {
+    let entry = PushersEntry { user: user.to_owned() };
+    batch.log(PUSHERS_MOVED, entry.encode(), [Topic::new(61, user)]);
+}
+
+pub(crate) fn delete(batch: &mut Batch, key: &Key) {
     let (user, device, app, push_key) = key.clone();
+    note(batch, &user);
     batch.delete(&PUSHERS, key);
+    batch.delete(&SINCE, key);
+    waiting::delete(batch, key);
     batch.delete(&PUSH_KEYS, &(app, push_key, user, device));
 }
 

@@ -115,6 +115,17 @@ impl Push {
         ignored: &Arc<HashSet<OwnedUserId>>,
         asked: &[Asked<'_>],
     ) -> Result<Vec<Counts>, Error> {
+        let counted = self.counted(user, ignored, asked).await?;
+        Ok(counted.iter().map(|counted| counted.counts()).collect())
+    }
+
+    /// The same, event by event.
+    pub(crate) async fn counted(
+        &self,
+        user: &UserId,
+        ignored: &Arc<HashSet<OwnedUserId>>,
+        asked: &[Asked<'_>],
+    ) -> Result<Vec<Arc<Counted>>, Error> {
         if asked.is_empty() {
             return Ok(Vec::new());
         }
@@ -412,7 +423,7 @@ impl Push {
         rules: &Arc<Rules>,
         ignored: &Arc<HashSet<OwnedUserId>>,
         mut room: Room<'_>,
-    ) -> Result<Counts, Error> {
+    ) -> Result<Arc<Counted>, Error> {
         let has_same_receipts = match (&room.known, &room.receipts) {
             (Some(known), Some(receipts)) => Arc::ptr_eq(receipts, &known.receipts),
             _ => false,
@@ -421,7 +432,7 @@ impl Push {
             && has_same_receipts
             && room.known.as_ref().is_some_and(|known| known.through >= room.asked.through);
         if is_as_known && let Some(known) = &room.known {
-            return Ok(known.counts());
+            return Ok(known.clone());
         }
         let read = room.read();
         let mut unread = room.known.as_ref().map(|known| known.unread.clone()).unwrap_or_default();
@@ -459,9 +470,9 @@ impl Push {
                 Arc::new(Receipts { up_to: UpTo::new(Position::START), read: ReadUpTo::default() })
             }),
         };
-        let counts = counted.counts();
-        self.counts().insert((user.to_owned(), room.asked.row.room), Arc::new(counted));
-        Ok(counts)
+        let counted = Arc::new(counted);
+        self.counts().insert((user.to_owned(), room.asked.row.room), counted.clone());
+        Ok(counted)
     }
 
     async fn drop_redacted(&self, room: RoomSerial, unread: &mut Unreads) -> Result<(), Error> {

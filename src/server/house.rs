@@ -17,7 +17,7 @@ use media::Media;
 use oauth::OAuth;
 use pages::Pages;
 use pdu::Authorities;
-use push::Push;
+use push::{Delivery, DeliveryParts, Push};
 use room::{AllowAll, Policy};
 use search::{Emptying, Search};
 use store::{Backend, Store};
@@ -116,6 +116,8 @@ pub struct House {
     pub syncs: Arc<Syncs>,
     /// The search in what was said.
     pub search: Search,
+    /// What tells push gateways.
+    pub delivery: Delivery,
     /// Files of users.
     pub media: Media,
     /// Mails to people.
@@ -263,8 +265,17 @@ impl House {
             accounts.clone(),
             store.clone(),
             config.push_memory(),
+            clock.clone(),
             &metrics,
         );
+        let delivery = Delivery::new(DeliveryParts {
+            push: push.clone(),
+            gateways: federation.gateways(),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
         accounts.add_device_ends(push.device_ends());
         let syncs = Syncs::new(
             engine.rooms().clone(),
@@ -352,6 +363,7 @@ impl House {
             sender,
             to_device,
             syncs: Arc::new(syncs),
+            delivery,
             search,
             metrics,
             edges,
@@ -411,7 +423,7 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events and mails, and takes
+    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -421,6 +433,7 @@ impl House {
         self.media.start_sweeping();
         self.engine.start_delaying(&self.metrics);
         self.mails.start_sending();
+        self.delivery.start();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -28,7 +28,8 @@ pub enum Wire {
     /// By a call in memory.
     #[default]
     Memory,
-    /// Over HTTP and TLS, each server on an address of its own in 127.0.0.0/8. Users speak plain HTTP.
+    /// Over HTTP and TLS, each server on an address of its own in 127.0.0.0/8. Users speak plain HTTP. Push gateways are
+    /// reached at 127.1.0.0/16 alone.
     Tls,
 }
 
@@ -242,6 +243,10 @@ impl Inner {
         let config = NetworkConfig {
             fixed: fixed.collect(),
             addresses: AddressPolicy { private: true, ..AddressPolicy::default() },
+            gateways: AddressPolicy {
+                allow: vec!["127.1.0.0/16".parse().expect("a range")],
+                ..AddressPolicy::default()
+            },
             ca_files: vec![authority.file()],
             trust: Trust::FilesOnly,
             dns: false,

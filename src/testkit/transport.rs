@@ -74,6 +74,19 @@ impl Transport for Road {
             None => Err(refused("there is no way to web servers")),
         }
     }
+
+    async fn notify(
+        &self,
+        uri: &Uri,
+        body: Bytes,
+        budget: Budget,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let Some(net) = self.net.upgrade() else { return Err(refused("the net is gone")) };
+        match net.network(self.from)? {
+            Some(network) => network.notify(uri, body, budget).await,
+            None => Err(refused("there is no way to push gateways")),
+        }
+    }
 }
 
 /// The way from nowhere in particular to every server, in memory and without faults.

@@ -76,6 +76,8 @@ struct Inner {
     web: Arc<HttpsWellKnown>,
     /// The way to pages, if they may be looked at.
     pages: Option<HttpsWellKnown>,
+    /// The way to push gateways.
+    gateways: HttpsWellKnown,
     places: Places,
     config: NetworkConfig,
     clock: Clock,
@@ -118,6 +120,9 @@ impl Network {
                 HttpsWellKnown::new(dns.clone(), policy.clone(), dialer.clone(), true, clock.clone());
             to_pages.for_pages(HeaderValue::from_static(LANGUAGES))
         });
+        let gateways =
+            HttpsWellKnown::new(dns.clone(), config.gateways.clone(), dialer.clone(), true, clock.clone())
+                .for_pages(HeaderValue::from_static(LANGUAGES));
         let web = HttpsWellKnown::new(
             dns.clone(),
             config.addresses.clone(),
@@ -151,6 +156,7 @@ impl Network {
             connector,
             web,
             pages,
+            gateways,
             places: Places::new(config),
             config: config.clone(),
             clock: clock.clone(),
@@ -224,6 +230,25 @@ impl Transport for Network {
         let answer = inner.clock.timeout(budget.deadline.min(PAUSE), inner.web.visit(uri)).await;
         let (response, connection) = answer.unwrap_or_else(|_| Err(TransportError::Deadline(PAUSE)))?;
         Ok(response.map(|body| streamed(body, inner.clock.clone(), end, budget, connection, None)))
+    }
+
+    async fn notify(
+        &self,
+        uri: &Uri,
+        body: Bytes,
+        budget: Budget,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let inner = &self.inner;
+        let limit = usize::try_from(budget.response.as_u64()).unwrap_or(usize::MAX);
+        let work = async {
+            let (response, mut connection) = inner.gateways.post(uri, body).await?;
+            let (parts, body) = response.into_parts();
+            let read = connection.while_waiting_for(Limited::new(body, limit).collect()).await;
+            let read = read.map_err(|error| TransportError::Broken(error.to_string()))?;
+            Ok(Response::from_parts(parts, read.to_bytes()))
+        };
+        let answer = inner.clock.timeout(budget.deadline, work).await;
+        answer.unwrap_or_else(|_| Err(TransportError::Deadline(budget.deadline)))
     }
 
     async fn browse(&self, uri: &Uri, budget: Budget) -> Result<Response<AnswerBody>, TransportError> {

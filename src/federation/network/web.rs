@@ -1,8 +1,8 @@
 //! Asking ordinary web servers: for `/.well-known/matrix/server`, for files that servers keep elsewhere, and for pages
-//! that users link to.
+//! that users link to; telling push gateways.
 //!
 //! These are strangers' machines, reached by names that strangers chose: at every hop the address is checked that is
-//! connected to, and what is read has a bound. Every hop is HTTPS, but for pages.
+//! connected to, and what is read has a bound. Every hop is HTTPS, but for pages and push gateways.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,8 +14,8 @@ use std::{
 use async_trait::async_trait;
 use base::{Clock, Random};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -109,7 +109,7 @@ impl HttpsWellKnown {
             request = request.header(header::ACCEPT_LANGUAGE, languages.clone());
             request = request.header(header::ACCEPT, "text/html, image/*;q=0.9, */*;q=0.5");
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| wrong(&error))?;
+        let request = request.body(Full::<Bytes>::default()).map_err(|error| wrong(&error))?;
         Ok(Connected { sender, connection, request })
     }
 
@@ -118,6 +118,25 @@ impl HttpsWellKnown {
     pub(super) async fn visit(&self, uri: &Uri) -> Result<(Response<Incoming>, Driven), TransportError> {
         let Connected { mut sender, connection, request } =
             self.connect(uri).await.map_err(|error| TransportError::Connect(error.to_string()))?;
+        let mut connection = Driven(Some(connection));
+        let answer = connection.while_waiting_for(sender.send_request(request)).await;
+        Ok((answer.map_err(|error| TransportError::Broken(error.to_string()))?, connection))
+    }
+
+    /// Posts JSON to an address; see [`crate::Transport::notify`]. The second value is as of [`Self::visit`].
+    pub(super) async fn post(
+        &self,
+        uri: &Uri,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Driven), TransportError> {
+        let Connected { mut sender, connection, mut request } =
+            self.connect(uri).await.map_err(|error| TransportError::Connect(error.to_string()))?;
+        *request.method_mut() = Method::POST;
+        let headers = request.headers_mut();
+        headers.remove(header::ACCEPT_LANGUAGE);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Full::new(body);
         let mut connection = Driven(Some(connection));
         let answer = connection.while_waiting_for(sender.send_request(request)).await;
         Ok((answer.map_err(|error| TransportError::Broken(error.to_string()))?, connection))
@@ -158,13 +177,13 @@ trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-type HttpConnection = hyper::client::conn::http1::Connection<TokioIo<Box<dyn Wire>>, Empty<Bytes>>;
+type HttpConnection = hyper::client::conn::http1::Connection<TokioIo<Box<dyn Wire>>, Full<Bytes>>;
 
 /// A connection over which nothing was sent yet.
 struct Connected {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     connection: HttpConnection,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 }
 
 /// A connection that does its work while something is waited for that it brings; none once it has ended.

@@ -387,6 +387,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         ("federation.deny_ranges", &peers.deny_ranges),
         ("media.previews.allow_ranges", &previews.allow_ranges),
         ("media.previews.deny_ranges", &previews.deny_ranges),
+        ("push.allow_ranges", &config.push.allow_ranges),
+        ("push.deny_ranges", &config.push.deny_ranges),
     ] {
         for range in ranges {
             if let Err(error) = range.parse::<federation::AddressRange>() {

@@ -311,7 +311,7 @@ impl Config {
     /// # Errors
     /// An address range that is none.
     pub fn federation_config(&self) -> anyhow::Result<federation::Config> {
-        let (config, previews) = (&self.federation, &self.media.previews);
+        let (config, previews, push) = (&self.federation, &self.media.previews, &self.push);
         let ranges = |texts: &[String]| {
             texts.iter().map(|text| text.parse()).collect::<Result<Vec<federation::AddressRange>, _>>()
         };
@@ -334,6 +334,7 @@ impl Config {
                 fixed: fixed.collect(),
                 addresses: policy(config.private_addresses, &config.allow_ranges, &config.deny_ranges)?,
                 pages: pages.transpose()?,
+                gateways: policy(push.private_addresses, &push.allow_ranges, &push.deny_ranges)?,
                 ca_files: config.ca_files.iter().map(|file| self.path(file)).collect(),
                 trust: match config.trust {
                     TrustSetting::System => federation::Trust::System,

@@ -29,6 +29,8 @@ pub struct Config {
     pub rooms: Rooms,
     /// Files that users upload, and those of other servers.
     pub media: MediaSettings,
+    /// How push gateways are told.
+    pub push: PushSettings,
     /// Whether it is shown who is there.
     pub presence: PresenceSettings,
     /// How it talks with other servers.
@@ -571,6 +573,18 @@ pub struct Previews {
     /// Whether it does.
     pub enabled: bool,
     /// Whether names may lead to addresses that are not of the public internet.
+    pub private_addresses: PrivateAddresses,
+    /// Address ranges that are allowed besides.
+    pub allow_ranges: Vec<String>,
+    /// Address ranges that are refused besides.
+    pub deny_ranges: Vec<String>,
+}
+
+/// At which addresses push gateways are told, which tell the devices of users.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushSettings {
+    /// Whether their names may lead to addresses that are not of the public internet.
     pub private_addresses: PrivateAddresses,
     /// Address ranges that are allowed besides.
     pub allow_ranges: Vec<String>,

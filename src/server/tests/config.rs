@@ -37,6 +37,7 @@ fn the_reference_is_a_good_configuration_with_the_defaults() {
         "limits",
         "rooms",
         "media",
+        "push",
         "presence",
         "federation",
         "log",

@@ -80,7 +80,7 @@ async fn server(disk: &MemoryDisk) -> Server {
         metrics: &metrics,
     });
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
-    let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
+    let push = Push::new(rooms, accounts.clone(), store.clone(), memory, clock.clone(), &metrics);
     let encryption = encryption::Encryption::open(encryption::Parts {
         tells_names: false,
         store: store.clone(),

@@ -162,7 +162,7 @@ pub(super) async fn town_with(backend: Arc<dyn Backend>, presence: Option<Presen
         metrics: &metrics,
     });
     let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
-    let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
+    let push = Push::new(rooms, accounts.clone(), store.clone(), memory, clock.clone(), &metrics);
     let encryption = Encryption::open(encryption::Parts {
         tells_names: false,
         store: store.clone(),

@@ -522,8 +522,14 @@ async fn check(
     step: usize,
 ) {
     let metrics = Metrics::new();
-    let anew =
-        Push::new(town.rooms.clone(), town.accounts.clone(), town.store.clone(), ByteSize::mib(1), &metrics);
+    let anew = Push::new(
+        town.rooms.clone(),
+        town.accounts.clone(),
+        town.store.clone(),
+        ByteSize::mib(1),
+        base::Clock::system(),
+        &metrics,
+    );
     for (who, client) in clients.iter_mut().enumerate() {
         let expected = recount(events, &read[who], who, &ears[who]);
         let rows = town.rooms.memberships(&user(PEOPLE[who])).await.unwrap();

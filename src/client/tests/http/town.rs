@@ -330,7 +330,7 @@ impl Town {
             metrics: &metrics,
         });
         let (rooms, memory) = (engine.rooms().clone(), base::ByteSize::mib(8));
-        let push = Push::new(rooms, accounts.clone(), store.clone(), memory, &metrics);
+        let push = Push::new(rooms, accounts.clone(), store.clone(), memory, clock.clone(), &metrics);
         accounts.add_device_ends(push.device_ends());
         // The second authority offers passwords only.
         let base_urls = names.iter().map(|name| (name.clone(), format!("https://{name}"))).collect();

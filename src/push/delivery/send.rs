@@ -1,0 +1,214 @@
+//! What a pusher is told, found out when it is sent.
+
+use std::{sync::Arc, time::Duration};
+
+use room::{
+    read::{
+        event::{Keep, StoredEvent},
+        membership::UserRoom,
+    },
+    tables::Membership,
+};
+use ruma::{
+    OwnedUserId, UserId,
+    api::client::push::{Pusher, PusherKind},
+};
+use serde::Deserialize;
+use store::Batch;
+use tracing::{debug, warn};
+
+use super::{
+    gateway::{Answer, Outcome},
+    index::gateway_of,
+    judge::Scene,
+    lanes::Round,
+    notification::{self, Told},
+};
+use crate::{
+    Asked, Error,
+    counted::Counted,
+    pushers,
+    waiting::{Item, Key, TOLD, WaitingRow},
+};
+
+/// Time for a gateway to answer.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// What a user has not read.
+struct Unread {
+    /// In all rooms that he is in.
+    count: u64,
+    /// What of that waits to be told, the next first, and what needs not be told any more.
+    next: Option<Item>,
+    gone: Vec<Item>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reply {
+    #[serde(deserialize_with = "pdu::lenient::field")]
+    rejected: Option<Vec<String>>,
+}
+
+impl Round {
+    /// Tells a pusher one thing.
+    pub(super) async fn tell(&self, key: &Key) -> Outcome {
+        match self.try_to_tell(key).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                warn!(user_id = key.0, %error, "a notification could not be made");
+                Outcome::Failed(None)
+            }
+        }
+    }
+
+    async fn try_to_tell(&self, key: &Key) -> Result<Outcome, Error> {
+        let push = &self.delivery.0.push;
+        let Some(row) = self.take(key) else { return Ok(Outcome::Done) };
+        let found = pushers::find(push.store(), key).await?;
+        let (Some((pusher, since)), Ok(user)) = (found, UserId::parse(&key.0)) else {
+            self.forget(key).await?;
+            return Ok(Outcome::Done);
+        };
+        let unread = self.unread(&user, &row).await?;
+        let told = match &unread.next {
+            Some(item) => self.told(&user, item).await?,
+            None => None,
+        };
+        let mut gone = unread.gone;
+        if told.is_none() {
+            gone.extend(unread.next.clone());
+            let last = push.store().get(&TOLD, key).await?.unwrap_or(0);
+            let is_last = row.items.len() == gone.len();
+            if last == unread.count || !is_last {
+                self.settle(key, &gone, is_last, Batch::new()).await?;
+                return Ok(Outcome::Done);
+            }
+        }
+        let body = notification::body(&user, &pusher, since, unread.count, told.as_ref());
+        let outcome = self.post(key, &pusher, body).await?;
+        if matches!(outcome, Outcome::Done) {
+            if let (Some(_), Some(item)) = (&told, &unread.next) {
+                let waited = self.delivery.0.clock.now().millis().saturating_sub(item.since);
+                self.delivery.0.seconds.observe(Duration::from_millis(waited).as_secs_f64());
+                gone.push(item.clone());
+            }
+            let mut batch = Batch::new();
+            batch.put(&TOLD, key, &unread.count);
+            self.settle(key, &gone, true, batch).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// What a user has not read, and what of it a pusher has still to be told.
+    async fn unread(&self, user: &OwnedUserId, row: &WaitingRow) -> Result<Unread, Error> {
+        let push = &self.delivery.0.push;
+        let ignored = Arc::new(push.accounts().ignored_users(user).await?);
+        // Before the read: what was committed until now is counted.
+        let through = push.store().head();
+        let memberships = push.rooms().memberships(user).await?;
+        let joined: Vec<&UserRoom> = memberships.with(Membership::Join).collect();
+        let asked: Vec<_> = joined.iter().map(|row| Asked { row, through }).collect();
+        let counted = push.counted(user, &ignored, &asked).await?;
+        let count = counted.iter().map(|counted| u64::from(counted.counts().all().notifications)).sum();
+        let is_unread = |item: &Item| match memberships.find(item.room) {
+            Some(row) if row.membership == Membership::Invite => row.event == Some(item.event),
+            _ => {
+                let place = joined.iter().position(|row| row.room == item.room);
+                let counted: Option<&Arc<Counted>> = place.and_then(|place| counted.get(place));
+                counted.is_some_and(|counted| counted.unread.iter().any(|it| it.event == item.event))
+            }
+        };
+        let (waiting, gone): (Vec<&Item>, Vec<&Item>) = row.items.iter().partition(|item| is_unread(item));
+        Ok(Unread {
+            count,
+            next: waiting.first().map(|item| (*item).clone()),
+            gone: gone.into_iter().cloned().collect(),
+        })
+    }
+
+    /// An event as it is told; nothing when it does not notify by the rules of now.
+    async fn told(&self, user: &UserId, item: &Item) -> Result<Option<Told>, Error> {
+        let push = &self.delivery.0.push;
+        let event = push.rooms().find_events(&[(item.room, item.event)], Keep::All).await?.pop().flatten();
+        let Some(event) = event else { return Ok(None) };
+        let scene = Scene::new(push, event.clone());
+        let Some(actions) = scene.actions_for(push, user).await? else { return Ok(None) };
+        let (mut sender_name, mut room_name, mut room_alias) = (None, None, None);
+        if let Some(root) = scene.root(push).await? {
+            let names = [
+                ("m.room.member", event.sender().as_str()),
+                ("m.room.name", ""),
+                ("m.room.canonical_alias", ""),
+            ];
+            let mut found = push.rooms().state_in(item.room, root, &names).await?.into_iter();
+            let mut text = |field| found.next().flatten().and_then(|event| text_in(&event, field));
+            sender_name = text("displayname");
+            room_name = text("name");
+            room_alias = text("alias");
+        }
+        Ok(Some(Told { event, actions, sender_name, room_name, room_alias }))
+    }
+
+    async fn post(&self, key: &Key, pusher: &Pusher, body: bytes::Bytes) -> Result<Outcome, Error> {
+        let PusherKind::Http(data) = &pusher.kind else { return Ok(Outcome::Done) };
+        let gateway = gateway_of(pusher).unwrap_or_default().to_ascii_lowercase();
+        let delivery = &self.delivery;
+        let answer =
+            delivery.0.clock.timeout(DEADLINE, delivery.0.gateways.notify(&data.url, body, DEADLINE));
+        let answer = match answer.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                delivery.count(&gateway, "unreached");
+                debug!(destination = gateway, %error, "a push gateway was not reached");
+                return Ok(Outcome::Failed(None));
+            }
+            Err(_elapsed) => {
+                delivery.count(&gateway, "late");
+                return Ok(Outcome::Failed(None));
+            }
+        };
+        match answer.status {
+            200 => {
+                let is_rejected = rejects(&answer, &key.3);
+                delivery.count(&gateway, if is_rejected { "rejected" } else { "taken" });
+                if is_rejected {
+                    self.remove(key).await?;
+                }
+                Ok(Outcome::Done)
+            }
+            status if status == 429 || !(400..500).contains(&status) => {
+                delivery.count(&gateway, "failed");
+                debug!(destination = gateway, status, "a push gateway fails");
+                Ok(Outcome::Failed(answer.retry_after))
+            }
+            status => {
+                delivery.count(&gateway, "refused");
+                warn!(destination = gateway, status, "a push gateway refuses a notification");
+                Ok(Outcome::Refused)
+            }
+        }
+    }
+
+    /// The gateway says that nobody is behind the push key any more.
+    async fn remove(&self, key: &Key) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        pushers::delete(&mut batch, key);
+        self.term().commit(batch).await.map_err(account::Error::from)?;
+        self.forget(key).await
+    }
+}
+
+fn rejects(answer: &Answer, push_key: &str) -> bool {
+    // An answer that cannot be read rejects nobody.
+    let reply: Reply = serde_json::from_slice(&answer.body).unwrap_or_default();
+    reply.rejected.is_some_and(|keys| keys.iter().any(|key| key == push_key))
+}
+
+/// A text in an event's content.
+fn text_in(event: &StoredEvent, field: &str) -> Option<String> {
+    let content: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(event.pdu().content_str()).ok()?;
+    let text = content.get(field)?.as_str()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}

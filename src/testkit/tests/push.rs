@@ -1,0 +1,460 @@
+//! What push gateways are told, over HTTP.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::Method;
+use parking_lot::Mutex;
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::{Value, json};
+use testkit::{Net, Preset, Server, User, Wire};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// In real time: what takes longer will not come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How a gateway answers.
+#[derive(Clone, Debug)]
+enum Conduct {
+    Takes,
+    Rejects(&'static str),
+    Fails(u16),
+    Redirects(String),
+    Hangs,
+}
+
+/// What it was told.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    /// With a 200.
+    taken: Vec<Value>,
+    /// All requests.
+    requests: usize,
+}
+
+/// A push gateway that records what it is told.
+struct Gateway {
+    address: String,
+    conduct: Arc<Mutex<Conduct>>,
+    heard: watch::Receiver<Heard>,
+}
+
+impl Gateway {
+    async fn at(ip: &str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (sender, heard) = watch::channel(Heard::default());
+        let conduct = Arc::new(Mutex::new(Conduct::Takes));
+        let (shown, sender) = (conduct.clone(), Arc::new(sender));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(hear(socket, shown.clone(), sender.clone()));
+            }
+        });
+        Self { address, conduct, heard }
+    }
+
+    async fn new() -> Self {
+        Self::at("127.1.0.1").await
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/_matrix/push/v1/notify", self.address)
+    }
+
+    fn will(&self, conduct: Conduct) {
+        *self.conduct.lock() = conduct;
+    }
+
+    fn heard(&self) -> Heard {
+        self.heard.borrow().clone()
+    }
+
+    async fn until(&self, wanted: impl Fn(&Heard) -> bool) -> Heard {
+        let mut heard = self.heard.clone();
+        let found = tokio::time::timeout(PATIENCE, heard.wait_for(|heard| wanted(heard))).await;
+        found.unwrap_or_else(|_| panic!("only {:#?}", self.heard())).unwrap().clone()
+    }
+
+    /// What it was told in the end, when it was told so often.
+    async fn taken(&self, count: usize) -> Vec<Value> {
+        self.until(|heard| heard.taken.len() >= count).await.taken
+    }
+}
+
+async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<watch::Sender<Heard>>) {
+    let mut bytes = Vec::new();
+    let body = loop {
+        let mut part = [0; 4_096];
+        match socket.read(&mut part).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) => bytes.extend_from_slice(&part[..length]),
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        assert!(head.starts_with("POST /_matrix/push/v1/notify HTTP/1.1\r\n"), "{head}");
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if length.is_some_and(|length: usize| body.len() >= length) {
+            break body.to_owned();
+        }
+    };
+    let conduct = conduct.lock().clone();
+    let is_taken = matches!(conduct, Conduct::Takes | Conduct::Rejects(_));
+    heard.send_modify(|heard| {
+        heard.requests += 1;
+        if is_taken {
+            heard.taken.push(serde_json::from_str::<Value>(&body).unwrap()["notification"].take());
+        }
+    });
+    let (status, more, body) = match conduct {
+        Conduct::Takes => (200, String::new(), "{}".to_owned()),
+        Conduct::Rejects(key) => (200, String::new(), json!({ "rejected": [key] }).to_string()),
+        Conduct::Fails(status) => (status, String::new(), "<html>".to_owned()),
+        Conduct::Redirects(to) => (302, format!("Location: {to}\r\n"), String::new()),
+        Conduct::Hangs => std::future::pending().await,
+    };
+    let length = body.len();
+    let answer =
+        format!("HTTP/1.1 {status} X\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    // Whoever has given up finds it closed.
+    socket.write_all(answer.as_bytes()).await.ok();
+}
+
+async fn net() -> (Net, Server) {
+    let net = Net::with(Wire::Tls, 7);
+    let server = net.server("kanazawa.test").await;
+    (net, server)
+}
+
+fn pusher(key: &str, url: &str) -> Value {
+    json!({ "app_id": "jp.example.app", "pushkey": key, "kind": "http", "app_display_name": "App",
+        "device_display_name": "Phone", "lang": "ja", "data": { "url": url, "brand": "b" } })
+}
+
+async fn set(user: &User, pusher: &Value) {
+    user.call(Method::POST, "/pushers/set", Some(pusher)).await;
+}
+
+async fn keys(user: &User) -> Vec<String> {
+    let answer = user.call(Method::GET, "/pushers", None).await;
+    let pushers = answer["pushers"].as_array().unwrap();
+    pushers.iter().map(|pusher| pusher["pushkey"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn room_of(owner: &User, members: &[&User]) -> OwnedRoomId {
+    let room = owner.create_room(Preset::PrivateChat).await;
+    for member in members {
+        owner.invite(&room, member.id()).await;
+        member.join(&room, "kanazawa.test").await;
+    }
+    room
+}
+
+/// Hanako, who has said what must not be told; Taro with one room and a pusher, who has taken part.
+async fn two(server: &Server) -> (User, User, OwnedRoomId) {
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let room = room_of(&hanako, &[&taro]).await;
+    (hanako, taro, room)
+}
+
+async fn read(user: &User, room: &RoomId, event: &str) {
+    user.call(Method::POST, &format!("/rooms/{room}/receipt/m.read/{event}"), Some(&json!({}))).await;
+}
+
+#[tokio::test]
+async fn a_message_is_told_with_what_the_specification_says_of_it() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    hanako.set_state(&room, "m.room.name", "", &json!({ "name": "防災課" })).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+
+    let event = hanako.send(&room, "届いていますか").await;
+
+    let told = gateway.taken(1).await.pop().unwrap();
+    assert_eq!(told["event_id"], event.as_str());
+    assert_eq!(told["room_id"], room.as_str());
+    assert_eq!(told["type"], "m.room.message");
+    assert_eq!(told["sender"], hanako.id().as_str());
+    assert_eq!(told["room_name"], "防災課");
+    assert_eq!(told["content"]["body"], "届いていますか");
+    assert_eq!(told["counts"], json!({ "unread": 1 }));
+    // A room of two makes a sound.
+    assert_eq!(told["prio"], "high");
+    let since = net.now().millis() / 1_000;
+    let device = &told["devices"][0];
+    assert!(device["pushkey_ts"].as_u64().is_some_and(|ts| ts <= since && ts + 600 > since), "{device}");
+    assert_eq!((device["app_id"].as_str(), device["pushkey"].as_str()), (Some("jp.example.app"), Some("k1")));
+    assert_eq!(device["data"], json!({ "brand": "b" }));
+    assert_eq!(device["tweaks"]["sound"], "default");
+}
+
+#[tokio::test]
+async fn a_rejected_key_goes_and_the_others_of_its_user_stay() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let (gone, other) = (Gateway::new().await, Gateway::new().await);
+    gone.will(Conduct::Rejects("k1"));
+    set(&taro, &pusher("k1", &gone.url())).await;
+    set(&taro, &pusher("k2", &other.url())).await;
+
+    hanako.send(&room, "一").await;
+
+    gone.taken(1).await;
+    other.taken(1).await;
+    hanako.send(&room, "二").await;
+    other.taken(2).await;
+    let mut left = keys(&taro).await;
+    while left.len() > 1 {
+        tokio::task::yield_now().await;
+        left = keys(&taro).await;
+    }
+    assert_eq!(left, ["k2"]);
+    hanako.send(&room, "三").await;
+    other.taken(3).await;
+    assert!(gone.heard().requests <= 2, "{:?}", gone.heard());
+}
+
+#[tokio::test]
+async fn a_gateway_that_fails_for_an_hour_is_told_the_newest_state_once_and_loses_nothing() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(503));
+    set(&taro, &pusher("k1", &gateway.url())).await;
+
+    // Counts end at 300.
+    let mut last = hanako.send(&room, "0").await;
+    for number in 1..250 {
+        last = hanako.send(&room, &number.to_string()).await;
+    }
+    for _ in 0..6 {
+        let before = gateway.heard().requests;
+        net.advance(HOUR / 6);
+        gateway.until(|heard| heard.requests > before).await;
+    }
+    assert!(gateway.heard().requests < 60, "{}", gateway.heard().requests);
+    gateway.will(Conduct::Takes);
+    net.advance(HOUR / 6);
+
+    let told = gateway.taken(1).await.pop().unwrap();
+    assert_eq!((told["event_id"].as_str(), &told["counts"]["unread"]), (Some(last.as_str()), &json!(250)));
+    hanako.send(&room, "後").await;
+    let told = gateway.taken(2).await;
+    assert_eq!((told.len(), &told[1]["counts"]["unread"]), (2, &json!(251)));
+}
+
+#[tokio::test]
+async fn a_gateway_that_hangs_keeps_nobody_else_waiting_and_is_asked_again() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let (hangs, other) = (Gateway::new().await, Gateway::new().await);
+    hangs.will(Conduct::Hangs);
+    set(&taro, &pusher("k1", &hangs.url())).await;
+    set(&taro, &pusher("k2", &other.url())).await;
+
+    hanako.send(&room, "一").await;
+    hangs.until(|heard| heard.requests == 1).await;
+    for number in 2..=3 {
+        hanako.send(&room, "次").await;
+        other.taken(number).await;
+    }
+
+    hangs.will(Conduct::Takes);
+    // Past the deadline, and the wait after it.
+    net.advance(Duration::from_secs(16));
+    while hangs.heard().taken.is_empty() {
+        net.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(hangs.heard().taken[0]["counts"]["unread"], 3);
+}
+
+#[tokio::test]
+async fn what_was_read_before_it_leaves_is_not_told_and_the_number_is_corrected() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let event = hanako.send(&room, "一").await;
+    gateway.taken(1).await;
+
+    read(&taro, &room, event.as_str()).await;
+    let told = gateway.taken(2).await;
+    assert_eq!(told[1]["counts"], json!({ "unread": 0 }));
+    assert!(told[1].get("event_id").is_none() && told[1].get("room_id").is_none(), "{}", told[1]);
+
+    gateway.will(Conduct::Fails(503));
+    let event = hanako.send(&room, "二").await;
+    gateway.until(|heard| heard.requests == 3).await;
+    read(&taro, &room, event.as_str()).await;
+    gateway.will(Conduct::Takes);
+    net.advance(HOUR);
+    let event = hanako.send(&room, "三").await;
+    let told = gateway.taken(3).await;
+    assert_eq!(
+        (told[2]["event_id"].as_str(), &told[2]["counts"]["unread"]),
+        (Some(event.as_str()), &json!(1))
+    );
+    assert_eq!(told.len(), 3);
+}
+
+#[tokio::test]
+async fn a_room_that_was_left_or_closed_to_its_user_counts_no_more() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let second = room_of(&hanako, &[&taro]).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    hanako.send(&room, "一").await;
+    assert_eq!(gateway.taken(1).await[0]["counts"]["unread"], 1);
+    hanako.send(&second, "二").await;
+    assert_eq!(gateway.taken(2).await[1]["counts"]["unread"], 2);
+
+    taro.leave(&room).await;
+    assert_eq!(gateway.taken(3).await[2]["counts"]["unread"], 1);
+    hanako.ban(&second, taro.id()).await;
+    assert_eq!(gateway.taken(4).await[3]["counts"]["unread"], 0);
+}
+
+#[tokio::test]
+async fn ids_alone_are_told_where_no_more_is_wished() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    let mut pusher = pusher("k1", &gateway.url());
+    pusher["data"]["format"] = json!("event_id_only");
+    set(&taro, &pusher).await;
+
+    let event = hanako.send(&room, "ひみつ").await;
+
+    let told = gateway.taken(1).await.pop().unwrap();
+    let names: Vec<&str> = told.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut names = names;
+    names.sort_unstable();
+    assert_eq!(names, ["counts", "devices", "event_id", "prio", "room_id"]);
+    assert_eq!(told["event_id"], event.as_str());
+    assert!(told["devices"][0].get("tweaks").is_none(), "{told}");
+}
+
+#[tokio::test]
+async fn a_gateway_in_our_own_network_is_not_told_unless_its_range_is_allowed() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    // The first is where no gateway may be, by address and by redirect.
+    let (inside, allowed) = (Gateway::at("127.0.9.1").await, Gateway::new().await);
+    let redirecting = Gateway::new().await;
+    redirecting.will(Conduct::Redirects(inside.url()));
+    set(&taro, &pusher("k1", &inside.url())).await;
+    set(&taro, &pusher("k2", &redirecting.url())).await;
+    set(&taro, &pusher("k3", &allowed.url())).await;
+
+    hanako.send(&room, "一").await;
+
+    allowed.taken(1).await;
+    redirecting.until(|heard| heard.requests == 1).await;
+    net.advance(HOUR);
+    redirecting.until(|heard| heard.requests == 2).await;
+    assert_eq!(inside.heard().requests, 0);
+}
+
+#[tokio::test]
+async fn a_phone_that_changes_hands_tells_its_new_owner_only_unless_both_wish_it() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let jiro = server.user("jiro").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    let gateway = Gateway::new().await;
+    let mut shared = pusher("k1", &gateway.url());
+    set(&taro, &shared).await;
+    shared["append"] = json!(true);
+    set(&jiro, &shared).await;
+    assert_eq!((keys(&taro).await.len(), keys(&jiro).await.len()), (1, 1));
+    hanako.send(&room, "一").await;
+    gateway.taken(2).await;
+
+    shared["append"] = json!(false);
+    set(&jiro, &shared).await;
+    assert_eq!((keys(&taro).await.len(), keys(&jiro).await.len()), (0, 1));
+    hanako.send(&room, "二").await;
+    gateway.taken(3).await;
+    hanako.send(&room, "三").await;
+    assert_eq!(gateway.taken(4).await.len(), 4);
+}
+
+#[tokio::test]
+async fn an_encrypted_message_is_told_without_what_it_holds() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgAEnAC", "session_id": "s",
+        "m.mentions": { "user_ids": [taro.id()] } });
+
+    let path = format!("/rooms/{room}/send/m.room.encrypted/e1");
+    hanako.call(Method::PUT, &path, Some(&content)).await;
+
+    let told = gateway.taken(1).await.pop().unwrap();
+    assert_eq!((told["type"].as_str(), told["prio"].as_str()), (Some("m.room.encrypted"), Some("high")));
+    assert!(told.get("content").is_none() && !told.to_string().contains("AwgAEnAC"), "{told}");
+}
+
+#[tokio::test]
+async fn an_invitation_rings() {
+    let (_net, server) = net().await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let room = hanako.create_room(Preset::PrivateChat).await;
+
+    hanako.invite(&room, taro.id()).await;
+
+    let told = gateway.taken(1).await.pop().unwrap();
+    assert_eq!(
+        (told["type"].as_str(), told["user_is_target"].as_bool()),
+        (Some("m.room.member"), Some(true))
+    );
+}
+
+#[tokio::test]
+async fn what_waits_when_a_server_is_killed_is_told_once_after_its_start() {
+    const USERS: usize = 10;
+    const PUSHERS: usize = 20;
+    let (net, server) = net().await;
+    let hanako = server.user("hanako").await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(503));
+    let room = hanako.create_room(Preset::PublicChat).await;
+    for number in 0..USERS {
+        let user = server.user(&format!("user{number}")).await;
+        user.join(&room, "kanazawa.test").await;
+        for key in 0..PUSHERS {
+            set(&user, &pusher(&format!("k{number}-{key}"), &gateway.url())).await;
+        }
+    }
+    let event = hanako.send(&room, "全員へ").await;
+    // All of one event are written down together.
+    gateway.until(|heard| heard.requests > 0).await;
+
+    server.crash_and_restart().await;
+    gateway.will(Conduct::Takes);
+    net.advance(HOUR);
+
+    let told = gateway.taken(USERS * PUSHERS).await;
+    let mut by_key: BTreeMap<&str, usize> = BTreeMap::new();
+    for told in &told {
+        assert_eq!(told["event_id"], event.as_str());
+        *by_key.entry(told["devices"][0]["pushkey"].as_str().unwrap()).or_default() += 1;
+    }
+    assert_eq!(by_key.len(), USERS * PUSHERS);
+    assert!(by_key.values().all(|count| *count == 1), "{by_key:?}");
+}
