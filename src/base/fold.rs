@@ -57,10 +57,25 @@ pub fn legible(text: &str, letters: usize) -> String {
     if text.is_ascii() {
         return text.bytes().map(|byte| apart(char::from(byte.to_ascii_lowercase()))).collect();
     }
+    if text.chars().all(is_plain) {
+        return text.chars().map(|letter| apart(letter.to_ascii_lowercase())).collect();
+    }
+    normalised(text, letters)
+}
+
+/// What [`legible`] is of any text.
+fn normalised(text: &str, letters: usize) -> String {
     let visible = text.chars().filter_map(visible);
     let lower: String = visible.nfkc().flat_map(char::to_lowercase).take(letters).collect();
     let folded: String = lower.nfkc().map(apart).nfc().collect();
     beginning(&folded, letters).to_owned()
+}
+
+/// Whether a letter is of those of which most Japanese texts consist, which normalisation leaves as they are: ASCII, kana,
+/// their marks, and kanji of the first block.
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii()
+        || matches!(letter, '\u{3001}'..='\u{3015}' | 'ぁ'..='ゖ' | 'ァ'..='ヺ' | '・' | 'ー' | '\u{4e00}'..='\u{9fff}')
 }
 
 /// [`simplest`], with a space for what is none of the letters.
@@ -134,7 +149,7 @@ fn simplest(letter: char) -> Option<char> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{MAX_LETTERS, MAX_SOUGHT, Term, fold, legible};
+    use super::{MAX_LETTERS, MAX_SOUGHT, Term, fold, is_plain, legible, normalised};
 
     #[test]
     fn what_people_take_for_the_same_is_the_same() {
@@ -211,7 +226,21 @@ mod tests {
         assert_eq!(legible(&"\u{fdfa}".repeat(100_000), 500).chars().count(), 500);
     }
 
+    #[test]
+    fn each_plain_letter_is_what_it_is_normalised() {
+        for letter in (0..0xffff).filter_map(char::from_u32).filter(|letter| is_plain(*letter)) {
+            let text = format!("あ{letter}い");
+            assert_eq!(legible(&text, 10), normalised(&text, 10), "{letter:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn plain_texts_are_what_they_are_normalised(text in "[ -~、-〕ぁ-ゖァ-ヺ・ー一-龥]{0,40}") {
+            prop_assert!(text.chars().all(is_plain));
+            prop_assert_eq!(legible(&text, 30), normalised(&text, 30));
+        }
+
         #[test]
         fn a_legible_text_stays_what_it_is(text in "\\PC{0,40}|[ぁ-ヿｦ-ﾟA-Za-zＡ-ｚー〜 　゛゜\u{3099}\u{309a}\n]{0,40}") {
             let once = legible(&text, 1_000);

@@ -3,7 +3,7 @@
 //! The segments of all rooms are read from the one that reaches furthest towards now; of what was found, that is ready which is newer
 //! than anything in the segments that are left. So who wants the newest reads little, however much there is.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 
 use room::ids::{EventSerial, RoomSerial};
 
@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Segments that are read together, at first and at most, and about as many postings as they may have.
-const FIRST_WAVE: usize = 16;
-const MOST_IN_WAVE: usize = 512;
-const MOST_POSTINGS: u64 = 4_000_000;
+const FIRST_WAVE: usize = 64;
+const MOST_IN_WAVE: usize = 2_048;
+const MOST_POSTINGS: u64 = 16_000_000;
 
 /// Pages that are read for one search; what is in others is found by going on from where it ended.
 const MOST_PAGES: usize = 30_000;
@@ -40,6 +40,8 @@ pub(crate) struct Candidates<'a> {
     given: Option<Key>,
     wave: usize,
     pages: usize,
+    /// What was read and not yet looked at whether it was there until then.
+    unsure: Vec<(RoomSerial, u32)>,
 }
 
 impl<'a> Candidates<'a> {
@@ -61,6 +63,7 @@ impl<'a> Candidates<'a> {
             given: None,
             wave: FIRST_WAVE,
             pages: 0,
+            unsure: Vec::new(),
         };
         candidates.list(rooms.iter().copied().zip(indexes.into_iter().map(Option::unwrap_or_default)));
         Ok(candidates)
@@ -85,9 +88,21 @@ impl<'a> Candidates<'a> {
 
     /// The next ones, each once; none when there are no more. [`Candidates::is_cut`] tells whether there are none at all.
     pub(crate) async fn next(&mut self, most: usize) -> Result<Vec<Candidate>, Error> {
-        let mut next: Vec<Candidate> = Vec::new();
         loop {
             let horizon = self.segments.last().map(|(_, segment)| segment.last);
+            let is_enough = || {
+                let is_ready = |(key, _): &&Candidate| horizon.is_none_or(|horizon| key.0 > horizon);
+                self.found.iter().filter(is_ready).take(most).count() >= most
+            };
+            if horizon.is_some() && !self.is_cut() && !is_enough() {
+                self.read_wave().await?;
+                continue;
+            }
+            // Before anything is given, for what was overtaken would be older than what is.
+            if self.renew().await? {
+                continue;
+            }
+            let mut next: Vec<Candidate> = Vec::new();
             while next.len() < most {
                 let is_ready = |(key, _): &Candidate| horizon.is_none_or(|horizon| key.0 > horizon);
                 let Some(candidate) = self.found.peek().copied().filter(is_ready) else { break };
@@ -98,10 +113,10 @@ impl<'a> Candidates<'a> {
                     next.push(candidate);
                 }
             }
-            if next.len() >= most || horizon.is_none() || self.is_cut() {
+            // Of those that were enough some may have come twice.
+            if !next.is_empty() || horizon.is_none() || self.is_cut() {
                 return Ok(next);
             }
-            self.read_wave().await?;
         }
     }
 
@@ -149,7 +164,7 @@ impl<'a> Candidates<'a> {
             let found = numbers.into_iter().filter_map(|number| documents.get(usize::try_from(number).ok()?));
             self.add(found.map(|document| (*document, room)).collect::<Vec<_>>());
         }
-        self.renew(&wave).await?;
+        self.unsure.extend(wave.iter().map(|(room, segment)| (*room, segment.number)));
         // Others have their turn.
         tokio::task::yield_now().await;
         Ok(())
@@ -202,28 +217,28 @@ impl<'a> Candidates<'a> {
         Ok(all)
     }
 
-    /// Looks whether what was just read was there until then. Segments that were joined meanwhile went with their pages:
-    /// those of such rooms are read anew.
-    async fn renew(&mut self, wave: &[(RoomSerial, Segment)]) -> Result<(), Error> {
+    /// Looks whether what was read was there until then. Segments that were joined meanwhile went with their pages:
+    /// those of such rooms are read anew. Tells whether there are any.
+    async fn renew(&mut self) -> Result<bool, Error> {
+        let unsure = std::mem::take(&mut self.unsure);
         let rooms: Vec<RoomSerial> =
-            wave.iter().map(|(room, _)| *room).collect::<BTreeSet<_>>().into_iter().collect();
+            unsure.iter().map(|(room, _)| *room).collect::<BTreeSet<_>>().into_iter().collect();
         let keys: Vec<(RoomSerial, ())> = rooms.iter().map(|room| (*room, ())).collect();
         let indexes = self.search.store().get_many(&ROOM_INDEX, &keys).await?;
         let indexes: BTreeMap<RoomSerial, RoomIndex> =
             rooms.into_iter().zip(indexes.into_iter().map(Option::unwrap_or_default)).collect();
-        let is_there = |room: &RoomSerial, number: u32| {
-            indexes.get(room).is_some_and(|index| index.segments.iter().any(|it| it.number == number))
-        };
-        let gone: BTreeSet<RoomSerial> = wave
+        let there: HashSet<(RoomSerial, u32)> = indexes
             .iter()
-            .filter(|(room, segment)| !is_there(room, segment.number))
-            .map(|(room, _)| *room)
+            .flat_map(|(room, index)| index.segments.iter().map(|segment| (*room, segment.number)))
             .collect();
-        if !gone.is_empty() {
-            self.segments.retain(|(room, _)| !gone.contains(room));
-            self.list(indexes.into_iter().filter(|(room, _)| gone.contains(room)));
+        let gone: BTreeSet<RoomSerial> =
+            unsure.iter().filter(|segment| !there.contains(segment)).map(|(room, _)| *room).collect();
+        if gone.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        self.segments.retain(|(room, _)| !gone.contains(room));
+        self.list(indexes.into_iter().filter(|(room, _)| gone.contains(room)));
+        Ok(true)
     }
 }
 

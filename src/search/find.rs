@@ -40,7 +40,7 @@ const COUNTED: usize = 1_000;
 /// found by going on.
 const MOST_LOOKED_AT: usize = 5_000;
 const MOST_BYTES: usize = 8 << 20;
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 250;
 
 /// Results of a page.
 const MOST_RESULTS: usize = 100;

@@ -20,7 +20,7 @@ const MOST_WORDS: usize = 8;
 const MOST_LETTERS: usize = 64;
 
 /// Grams that are looked up for a query, the rarest by their looks; the texts themselves have the last word.
-const MOST_PROBES: usize = 4;
+const MOST_PROBES: usize = 8;
 
 /// Letters of a text in which it is looked how what was found is written there, and ways of writing that are told.
 const LOOKED_THROUGH: usize = 1_000;
