@@ -178,7 +178,7 @@ impl Backend for RocksBackend {
             let (db, keys) = (db.clone(), keys.to_vec());
             blocking(move || get_rows(&db, &keys))
         });
-        Ok(futures_util::future::try_join_all(parts).await?.concat())
+        Ok(futures_util::future::try_join_all(parts).await?.into_iter().flatten().collect())
     }
 
     async fn scan(&self, ranges: &[RawRange], order: Order, limit: usize) -> Result<Vec<Vec<RawRow>>, Error> {
