@@ -42,6 +42,9 @@ const MOST_LOOKED_AT: usize = 5_000;
 const MOST_BYTES: usize = 8 << 20;
 const AT_ONCE: usize = 250;
 
+/// Events of one round that a task reads.
+const IN_PART: usize = 64;
+
 /// Results of a page.
 const MOST_RESULTS: usize = 100;
 
@@ -168,8 +171,21 @@ impl Search {
     ) -> Result<Vec<(Candidate, Option<Arc<StoredEvent>>)>, Error> {
         let some = candidates.next(AT_ONCE).await?;
         let wanted: Vec<_> = some.iter().map(|((_, event), room)| (*room, *event)).collect();
-        // Long lists would put everything else out of the cache.
-        let events = self.rooms().find_events(&wanted, Keep::Known).await?;
+        // Reading them is most of a search's work: all cores do it, and those who compare go on meanwhile.
+        let parts: Vec<_> = wanted
+            .chunks(IN_PART)
+            .map(|part| {
+                let (rooms, part) = (self.rooms().clone(), part.to_vec());
+                // Long lists would put everything else out of the cache.
+                let read = async move { rooms.find_events(&part, Keep::Known).await };
+                self.tasks().spawn("search events", read)
+            })
+            .collect();
+        let mut events = Vec::with_capacity(wanted.len());
+        for part in parts {
+            let part = part.await.map_err(|_failed| Error::Room(room::Error::Interrupted))?;
+            events.extend(part?);
+        }
         Ok(some.into_iter().zip(events).collect())
     }
 

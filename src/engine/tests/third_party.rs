@@ -97,3 +97,30 @@ async fn an_invited_address_of_a_user_of_the_inviters_server_needs_nobody_else()
     a.engine.accept_third_party_invite(&invite, &Profile::default()).await.unwrap();
     assert_eq!(a.membership(&taro, &room).await, Some(Membership::Invite));
 }
+
+#[tokio::test]
+async fn two_users_of_one_server_take_up_their_invites_at_once() {
+    for is_there in [false, true] {
+        let net = Net::default();
+        let (a, b) = (net.server(&["a.test"]).await, net.server(&["b.test"]).await);
+        let (hanako, taro, jiro) = (user("@hanako:a.test"), user("@taro:b.test"), user("@jiro:b.test"));
+        let room = a.public_room(&hanako).await;
+        let identity = authority("id.test");
+        if is_there {
+            b.join(&user("@saburo:b.test"), &room, "a.test").await.unwrap();
+        }
+        invite_address(&a, &hanako, &room, &identity.public_key_base64()).await;
+        let (profile, proof) = (Profile::default(), |owner| signed(&identity, owner, TOKEN));
+        let invites = [&taro, &jiro].map(|owner| bound(&room, &hanako, owner, &proof(owner)));
+        let (one, other) = tokio::join!(
+            b.engine.accept_third_party_invite(&invites[0], &profile),
+            b.engine.accept_third_party_invite(&invites[1], &profile)
+        );
+        one.unwrap();
+        other.unwrap();
+        for owner in [&taro, &jiro] {
+            assert_eq!(a.membership(owner, &room).await, Some(Membership::Invite));
+            b.join(owner, &room, "a.test").await.unwrap();
+        }
+    }
+}

@@ -14,6 +14,7 @@ use crate::{
 
 const ALICE: &str = "@alice:kanazawa.test";
 const CAROL: &str = "@carol:wajima.test";
+const DAVE: &str = "@dave:wajima.test";
 
 fn signed(owner: &str) -> Value {
     let text = |text: &str| CanonicalJsonValue::String(text.to_owned());
@@ -59,6 +60,12 @@ async fn a_reported_owner_of_an_invited_address_is_invited_through_the_inviters_
     let answer = report(&net, "wajima.test", &bound(CAROL, signed(CAROL))).await;
     assert_eq!(answer, (StatusCode::OK, json!({})));
     assert_eq!(a.membership(&room, CAROL).await, Some(Membership::Invite));
+
+    // The next one at once, before the first one's has come back by the room.
+    b.make_account(DAVE).await;
+    let answer = report(&net, "wajima.test", &bound(DAVE, signed(DAVE))).await;
+    assert_eq!(answer, (StatusCode::OK, json!({})));
+    assert_eq!(a.membership(&room, DAVE).await, Some(Membership::Invite));
 }
 
 #[tokio::test]
