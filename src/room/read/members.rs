@@ -20,6 +20,8 @@ use crate::{
     tables::{MEMBER_COUNTS, MEMBERS, MemberRow, Membership, SERVERS},
 };
 
+/// Members of a room that are read at once.
+const MEMBERS_AT_A_TIME: usize = 1_000;
 /// Rows that are read at a time for the servers of all rooms.
 const SERVERS_AT_A_TIME: usize = 5_000;
 
@@ -358,6 +360,29 @@ impl Rooms {
     /// [`Error::Store`].
     pub async fn is_server_in_room(&self, server: &ServerName, room: RoomSerial) -> Result<bool, Error> {
         Ok(self.are_present(&[(room, server.as_str())]).await?.contains(&true))
+    }
+
+    /// Whether a user of a server is invited to a room. No list of those is kept: the members are read until all who are invited
+    /// were met, so it is for questions that are seldom asked.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_server_invited(&self, server: &ServerName, room: RoomSerial) -> Result<bool, Error> {
+        let counts = self.member_counts(&[room]).await?.pop().unwrap_or_default();
+        let (mut left, mut range) = (counts.invited, Range::prefix(&room));
+        while left > 0 {
+            let rows =
+                self.store().scan(&MEMBERS, range, store::Order::Ascending, MEMBERS_AT_A_TIME).await?;
+            for ((_, user), _) in rows.iter().filter(|(_, row)| row.membership == Membership::Invite) {
+                left = left.saturating_sub(1);
+                if UserId::parse(user).is_ok_and(|user| user.server_name() == server) {
+                    return Ok(true);
+                }
+            }
+            let Some((last, _)) = rows.last().filter(|_| rows.len() == MEMBERS_AT_A_TIME) else { break };
+            range = Range::prefix(&room).after(last);
+        }
+        Ok(false)
     }
 }
 

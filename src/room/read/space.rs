@@ -268,7 +268,13 @@ impl Rooms {
         let summary = self.summaries(&[room.serial]).await?.pop().unwrap_or_default();
         let counts = self.member_counts(&[room.serial]).await?.pop().unwrap_or_default();
         let shown = RoomSummary::new(&room, summary, counts.joined);
-        Ok(self.may_see_summary(&shown, looker).await?.then_some((room, shown)))
+        let may_see = self.may_see_summary(&shown, looker).await?
+            || match looker {
+                // Its user, who may join, sees the room by what we tell it.
+                Looker::Server(server) => self.is_server_invited(server, room.serial).await?,
+                Looker::Anybody | Looker::User(_) => false,
+            };
+        Ok(may_see.then_some((room, shown)))
     }
 
     /// What several rooms show, in the order of `room_ids`; each in a few rounds to the store for all.

@@ -1,11 +1,12 @@
 //! One odd field, and what it must not cost; how much of a space other servers are told.
 
-use engine::{CreateRoom, InitialState, Joining, Preset, Remote as _};
+use engine::{CreateRoom, InitialState, Joining, Preset, Profile, Remote as _};
 use hostile::{Conduct, Hostile};
 use http::StatusCode;
 use room::{
     RemoteError,
     read::{receipts::ReceiptKind, space::SpaceAnswer},
+    tables::Membership,
 };
 use ruma::{OwnedRoomId, event_id, events::StateEventType, room_id};
 use serde_json::{Value, json, value::to_raw_value};
@@ -72,6 +73,24 @@ async fn all_children_of_a_space_are_seen_from_another_server() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     let count = |list: &Value| list.as_array().map_or(0, Vec::len);
     assert_eq!((count(&answer["room"]["children_state"]), count(&answer["children"])), (120, 120));
+}
+
+#[tokio::test]
+async fn a_private_room_is_described_to_a_server_whose_user_is_invited() {
+    let net = Net::default();
+    let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
+    let room = room_with(&a, None, vec![first("m.room.join_rules", "", &json!({ "join_rule": "invite" }))]).await;
+    let uri = format!("/_matrix/federation/v1/hierarchy/{}", room.as_str().replace('!', "%21"));
+    let look = async || ask(&net, "GET", &uri, None).await.0;
+
+    assert_eq!(look().await, StatusCode::NOT_FOUND);
+    b.make_account(BOB).await;
+    let invited = a.engine.invite(&user(ALICE), &room, &user(BOB), &Profile::default(), None).await;
+    invited.unwrap();
+    assert_eq!(look().await, StatusCode::OK);
+    b.engine.leave(&user(BOB), &room, None).await.unwrap();
+    a.until(&room, async || a.membership(&room, BOB).await == Some(Membership::Leave)).await;
+    assert_eq!(look().await, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
