@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use account::{AppService, Namespace, NewAppService};
+use account::{AppService, Namespace, NewAppService, Settings};
 use base::Clock;
 use serde_json::{Value, json};
 
-use super::town::{Answer, PASSWORD, Person, Town};
+use super::town::{Answer, PASSWORD, Person, Town, open_registration};
 
 const IRC: &str = "token-of-the-irc-bridge";
 const SMS: &str = "token-of-the-sms-bridge";
@@ -127,6 +127,28 @@ async fn a_service_has_not_the_power_of_administrators_among_its_users() {
     let asked = json!({ "type": "m.login.application_service",
         "identifier": { "type": "m.id.user", "user": "staff_somu" } });
     by(&town, IRC, "POST", "/_matrix/client/v3/login", asked).await.fails(403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_service_is_bound_as_the_guest_is_for_whom_it_acts() {
+    let all = AppService::new(NewAppService {
+        id: "desk".to_owned(),
+        sender: "@desk:hs1".try_into().unwrap(),
+        as_token: IRC.to_owned(),
+        users: vec![Namespace::new("@.*:hs1", false).unwrap()],
+        aliases: Vec::new(),
+        limits_users: false,
+    });
+    let settings = Settings { guests: true, services: vec![Arc::new(all)], ..open_registration() };
+    let town = Town::posting(Clock::system(), settings).await;
+    let guest = town.ask("POST", &format!("{REGISTER}?kind=guest"), json!({})).await.ok();
+    let guest = guest["user_id"].as_str().unwrap();
+    by(&town, IRC, "POST", &v3("/createRoom", "@desk:hs1"), json!({})).await.ok();
+
+    let whoami = by(&town, IRC, "GET", &v3("/account/whoami", guest), json!({})).await.ok();
+    assert_eq!(whoami["is_guest"], true);
+    let refused = by(&town, IRC, "POST", &v3("/createRoom", guest), json!({})).await;
+    refused.fails(403, "M_GUEST_ACCESS_FORBIDDEN");
 }
 
 #[tokio::test]
