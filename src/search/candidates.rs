@@ -3,9 +3,13 @@
 //! The segments of all rooms are read from the one that reaches furthest towards now; of what was found, that is ready which is newer
 //! than anything in the segments that are left. So who wants the newest reads little, however much there is.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet},
+    sync::Arc,
+};
 
 use room::ids::{EventSerial, RoomSerial};
+use store::Store;
 
 use crate::{
     Error, Search,
@@ -22,6 +26,9 @@ const FIRST_WAVE: usize = 64;
 const MOST_IN_WAVE: usize = 2_048;
 const MOST_POSTINGS: u64 = 16_000_000;
 
+/// Segments of a wave that one task reads, as all cores do.
+const IN_PART: usize = 128;
+
 /// Pages that are read for one search; what is in others is found by going on from where it ended.
 const MOST_PAGES: usize = 30_000;
 
@@ -31,7 +38,7 @@ pub(crate) type Candidate = (Key, RoomSerial);
 /// Candidates, newest first.
 pub(crate) struct Candidates<'a> {
     search: &'a Search,
-    probes: &'a [Probe],
+    reader: Reader,
     before: Option<Key>,
     /// Those that are not read, the one that reaches furthest last.
     segments: Vec<(RoomSerial, Segment)>,
@@ -49,14 +56,14 @@ impl<'a> Candidates<'a> {
     pub(crate) async fn of(
         search: &'a Search,
         rooms: &[RoomSerial],
-        probes: &'a [Probe],
+        probes: Vec<Probe>,
         before: Option<Key>,
     ) -> Result<Self, Error> {
         let keys: Vec<(RoomSerial, ())> = rooms.iter().map(|room| (*room, ())).collect();
         let indexes = search.store().get_many(&ROOM_INDEX, &keys).await?;
         let mut candidates = Self {
             search,
-            probes,
+            reader: Reader { store: search.store().clone(), probes: probes.into() },
             before,
             segments: Vec::new(),
             found: BinaryHeap::new(),
@@ -141,40 +148,91 @@ impl<'a> Candidates<'a> {
         }
         self.wave = (self.wave * 2).min(MOST_IN_WAVE);
 
+        let parts: Vec<_> = wave
+            .chunks(IN_PART)
+            .map(|part| {
+                let (reader, part) = (self.reader.clone(), part.to_vec());
+                self.search.tasks().spawn("search index", async move { reader.read(&part).await })
+            })
+            .collect();
+        for part in parts {
+            let (found, pages) = part.await.map_err(|_failed| Error::Room(room::Error::Interrupted))??;
+            self.pages += pages;
+            self.add(found);
+        }
+        self.unsure.extend(wave.iter().map(|(room, segment)| (*room, segment.number)));
+        Ok(())
+    }
+
+    /// Looks whether what was read was there until then. Segments that were joined meanwhile went with their pages:
+    /// those of such rooms are read anew. Tells whether there are any.
+    async fn renew(&mut self) -> Result<bool, Error> {
+        let unsure = std::mem::take(&mut self.unsure);
+        let rooms: Vec<RoomSerial> =
+            unsure.iter().map(|(room, _)| *room).collect::<BTreeSet<_>>().into_iter().collect();
+        let keys: Vec<(RoomSerial, ())> = rooms.iter().map(|room| (*room, ())).collect();
+        let indexes = self.search.store().get_many(&ROOM_INDEX, &keys).await?;
+        let indexes: BTreeMap<RoomSerial, RoomIndex> =
+            rooms.into_iter().zip(indexes.into_iter().map(Option::unwrap_or_default)).collect();
+        let there: HashSet<(RoomSerial, u32)> = indexes
+            .iter()
+            .flat_map(|(room, index)| index.segments.iter().map(|segment| (*room, segment.number)))
+            .collect();
+        let gone: BTreeSet<RoomSerial> =
+            unsure.iter().filter(|segment| !there.contains(segment)).map(|(room, _)| *room).collect();
+        if gone.is_empty() {
+            return Ok(false);
+        }
+        self.segments.retain(|(room, _)| !gone.contains(room));
+        self.list(indexes.into_iter().filter(|(room, _)| gone.contains(room)));
+        Ok(true)
+    }
+}
+
+/// Reads segments, in a task of its own.
+#[derive(Clone)]
+struct Reader {
+    store: Store,
+    probes: Arc<[Probe]>,
+}
+
+impl Reader {
+    /// What is found in these segments, and how many pages were read for it.
+    async fn read(&self, wave: &[(RoomSerial, Segment)]) -> Result<(Vec<Candidate>, usize), Error> {
+        let mut pages = 0;
         // Where the rarest is not, the others are not looked up.
         let (rarest, others) = self.probes.split_at(self.probes.len().min(1));
         let mut hits: Vec<(RoomSerial, Segment, Vec<u32>)> = Vec::new();
-        for ((room, segment), found) in wave.iter().zip(self.look_up(&wave, rarest).await?) {
+        for ((room, segment), found) in wave.iter().zip(self.look_up(wave, rarest, &mut pages).await?) {
             if !found.is_empty() {
                 hits.push((*room, *segment, found));
             }
         }
         if !others.is_empty() && !hits.is_empty() {
             let left: Vec<_> = hits.iter().map(|(room, segment, _)| (*room, *segment)).collect();
-            let found = self.look_up(&left, others).await?;
+            let found = self.look_up(&left, others, &mut pages).await?;
             hits.iter_mut().zip(found).for_each(|((.., common), found)| *common = both(common, &found));
             hits.retain(|(.., common)| !common.is_empty());
         }
 
         let keys: Vec<(RoomSerial, u32)> =
             hits.iter().map(|(room, segment, _)| (*room, segment.number)).collect();
-        let documents = self.search.store().get_many(&DOCUMENTS, &keys).await?;
+        let documents = self.store.get_many(&DOCUMENTS, &keys).await?;
+        let mut candidates = Vec::new();
         for ((room, _, numbers), documents) in hits.into_iter().zip(documents) {
             let documents = read_documents(&documents.unwrap_or_default());
             let found = numbers.into_iter().filter_map(|number| documents.get(usize::try_from(number).ok()?));
-            self.add(found.map(|document| (*document, room)).collect::<Vec<_>>());
+            candidates.extend(found.map(|document| (*document, room)));
         }
-        self.unsure.extend(wave.iter().map(|(room, segment)| (*room, segment.number)));
-        // Others have their turn.
-        tokio::task::yield_now().await;
-        Ok(())
+        Ok((candidates, pages))
     }
 
     /// For each of these segments, the numbers of the documents in which all of these are, in order.
     async fn look_up(
-        &mut self,
+        &self,
         wave: &[(RoomSerial, Segment)],
         probes: &[Probe],
+        read: &mut usize,
     ) -> Result<Vec<Vec<u32>>, Error> {
         // Each page once, whatever is looked up on it.
         let mut keys: Vec<(RoomSerial, u32, u32)> = Vec::new();
@@ -185,8 +243,8 @@ impl<'a> Candidates<'a> {
         }
         keys.sort_unstable();
         keys.dedup();
-        self.pages += keys.len();
-        let pages = self.search.store().get_many(&PAGES, &keys).await?;
+        *read += keys.len();
+        let pages = self.store.get_many(&PAGES, &keys).await?;
         let page = |room: RoomSerial, segment: &Segment, gram: Gram| {
             let key = (room, segment.number, page_of(gram, segment.pages));
             pages.get(keys.binary_search(&key).ok()?)?.as_ref()
@@ -215,30 +273,6 @@ impl<'a> Candidates<'a> {
             all.push(common.unwrap_or_default());
         }
         Ok(all)
-    }
-
-    /// Looks whether what was read was there until then. Segments that were joined meanwhile went with their pages:
-    /// those of such rooms are read anew. Tells whether there are any.
-    async fn renew(&mut self) -> Result<bool, Error> {
-        let unsure = std::mem::take(&mut self.unsure);
-        let rooms: Vec<RoomSerial> =
-            unsure.iter().map(|(room, _)| *room).collect::<BTreeSet<_>>().into_iter().collect();
-        let keys: Vec<(RoomSerial, ())> = rooms.iter().map(|room| (*room, ())).collect();
-        let indexes = self.search.store().get_many(&ROOM_INDEX, &keys).await?;
-        let indexes: BTreeMap<RoomSerial, RoomIndex> =
-            rooms.into_iter().zip(indexes.into_iter().map(Option::unwrap_or_default)).collect();
-        let there: HashSet<(RoomSerial, u32)> = indexes
-            .iter()
-            .flat_map(|(room, index)| index.segments.iter().map(|segment| (*room, segment.number)))
-            .collect();
-        let gone: BTreeSet<RoomSerial> =
-            unsure.iter().filter(|segment| !there.contains(segment)).map(|(room, _)| *room).collect();
-        if gone.is_empty() {
-            return Ok(false);
-        }
-        self.segments.retain(|(room, _)| !gone.contains(room));
-        self.list(indexes.into_iter().filter(|(room, _)| gone.contains(room)));
-        Ok(true)
     }
 }
 

@@ -13,7 +13,7 @@ use room::{
     ids::{EventSerial, RoomSerial},
     log::{Entry, EventEntry},
     read::{
-        event::{Keep, StoredEvent},
+        event::StoredEvent,
         lookup::StateQuery,
         membership::UserRoom,
         view::{Look, Viewer},
@@ -29,6 +29,7 @@ use crate::{
     asked::{Asked, Order},
     candidates::{Candidate, Candidates},
     tables::NAME,
+    text::Sought,
     token::Key,
     truth::Match,
 };
@@ -93,17 +94,17 @@ impl Search {
         let serials: Vec<RoomSerial> = rooms.keys().copied().collect();
         // Before the index: what comes into that meanwhile is in both.
         let fresh = self.fresh(&rooms).await?;
-        let probes = asked.probes();
+        let sought = Arc::new(Sought { query: asked.query.clone(), fields: asked.fields.to_vec() });
         let mut from = asked.from.cloned().unwrap_or_default();
         // What is said between two pages is on none of them.
         let now = (room::Order::live(self.store().head()), EventSerial(u64::MAX));
         from.before.get_or_insert(now);
-        let mut candidates = Candidates::of(self, &serials, &probes, from.before).await?;
+        let mut candidates = Candidates::of(self, &serials, asked.probes(), from.before).await?;
         candidates.add(fresh);
 
         let limit = asked.limit.clamp(1, MOST_RESULTS);
         let wanted = if asked.order == Order::Recent && count.is_some() { limit } else { COUNTED };
-        let (matches, goes_on) = self.matches(asked, &mut candidates, wanted).await?;
+        let (matches, goes_on) = self.matches(asked, &sought, &mut candidates, wanted).await?;
         let count = count.unwrap_or_else(|| u64::try_from(matches.len()).unwrap_or(u64::MAX));
         let page = match asked.order {
             Order::Recent => by_time(matches, limit, goes_on, &from),
@@ -127,11 +128,12 @@ impl Search {
     async fn matches(
         &self,
         asked: &Asked<'_>,
+        sought: &Arc<Sought>,
         candidates: &mut Candidates<'_>,
         wanted: usize,
     ) -> Result<(Vec<Match>, Option<Key>), Error> {
         let (mut matches, mut looked_at, mut bytes): (Vec<Match>, _, _) = (Vec::new(), 0, 0);
-        let mut some = self.load(candidates).await?;
+        let mut some = self.load(sought, candidates).await?;
         loop {
             let Some(((last, _), _)) = some.last().cloned() else {
                 let cut = candidates.horizon().filter(|_| candidates.is_cut());
@@ -142,7 +144,7 @@ impl Search {
             // Where these cannot be enough, the next ones are read while they are looked through.
             let (found, next) = match goes_on {
                 true => {
-                    let next = self.load(candidates);
+                    let next = self.load(sought, candidates);
                     let (next, found) = tokio::join!(next, self.true_of(asked, some, &mut bytes));
                     (found?, Some(next?))
                 }
@@ -159,14 +161,15 @@ impl Search {
             }
             some = match next {
                 Some(next) => next,
-                None => self.load(candidates).await?,
+                None => self.load(sought, candidates).await?,
             };
         }
     }
 
-    /// The next candidates with their events, as far as these are there.
+    /// The next candidates with their events, as far as these are there and may say what is looked for.
     async fn load(
         &self,
+        sought: &Arc<Sought>,
         candidates: &mut Candidates<'_>,
     ) -> Result<Vec<(Candidate, Option<Arc<StoredEvent>>)>, Error> {
         let some = candidates.next(AT_ONCE).await?;
@@ -175,9 +178,8 @@ impl Search {
         let parts: Vec<_> = wanted
             .chunks(IN_PART)
             .map(|part| {
-                let (rooms, part) = (self.rooms().clone(), part.to_vec());
-                // Long lists would put everything else out of the cache.
-                let read = async move { rooms.find_events(&part, Keep::Known).await };
+                let (rooms, part, sought) = (self.rooms().clone(), part.to_vec(), sought.clone());
+                let read = async move { rooms.find_events_where(&part, |json| sought.may_be_in(json)).await };
                 self.tasks().spawn("search events", read)
             })
             .collect();

@@ -371,8 +371,7 @@ impl Rooms {
         let counts = self.member_counts(&[room]).await?.pop().unwrap_or_default();
         let (mut left, mut range) = (counts.invited, Range::prefix(&room));
         while left > 0 {
-            let rows =
-                self.store().scan(&MEMBERS, range, store::Order::Ascending, MEMBERS_AT_A_TIME).await?;
+            let rows = self.store().scan(&MEMBERS, range, store::Order::Ascending, MEMBERS_AT_A_TIME).await?;
             for ((_, user), _) in rows.iter().filter(|(_, row)| row.membership == Membership::Invite) {
                 left = left.saturating_sub(1);
                 if UserId::parse(user).is_ok_and(|user| user.server_name() == server) {

@@ -79,7 +79,8 @@ async fn all_children_of_a_space_are_seen_from_another_server() {
 async fn a_private_room_is_described_to_a_server_whose_user_is_invited() {
     let net = Net::default();
     let (a, b) = (Node::start(&net, &[A]).await, Node::start(&net, &[B]).await);
-    let room = room_with(&a, None, vec![first("m.room.join_rules", "", &json!({ "join_rule": "invite" }))]).await;
+    let room =
+        room_with(&a, None, vec![first("m.room.join_rules", "", &json!({ "join_rule": "invite" }))]).await;
     let uri = format!("/_matrix/federation/v1/hierarchy/{}", room.as_str().replace('!', "%21"));
     let look = async || ask(&net, "GET", &uri, None).await.0;
 
