@@ -109,7 +109,6 @@ fn value_in<'a>(object: &'a str, key: &str) -> Option<&'a RawValue> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 
