@@ -34,10 +34,12 @@ pub struct Unreached(pub String);
 
 /// What became of what a pusher was to be told.
 pub(super) enum Outcome {
-    /// It was told, or needs not be.
+    /// It needs not be told anything; the gateway was not asked.
+    Idle,
+    /// It was told.
     Done,
     /// The gateway does not take it.
     Refused,
-    /// The gateway, or our own store, fails; with how long it wishes to be left alone.
+    /// The gateway, what is behind it for this one, or our own store fails; with how long it wishes to be left alone.
     Failed(Option<Duration>),
 }

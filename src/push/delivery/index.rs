@@ -11,6 +11,7 @@ use ruma::{
     OwnedUserId, UserId,
     api::client::push::{Pusher, PusherKind},
 };
+use url::Url;
 
 use crate::{
     Error, Push,
@@ -36,18 +37,17 @@ struct Known {
     rooms: HashSet<RoomSerial>,
 }
 
-/// The gateway of a pusher: the part of its address before the path.
-pub(super) fn gateway_of(pusher: &Pusher) -> Option<&str> {
+/// The gateway of a pusher: scheme, host and port of its address, however it is spelled. One that is asked in another way may
+/// fail where this one does not.
+pub(super) fn gateway_of(pusher: &Pusher) -> Option<String> {
     let PusherKind::Http(data) = &pusher.kind else { return None };
-    let rest = data.url.split_once("://")?.1;
-    rest.split('/').next()
+    Some(Url::parse(&data.url).ok()?.origin().ascii_serialization())
 }
 
 fn with_gateways(placed: Vec<Placed>) -> Arc<[(Key, Arc<str>)]> {
     let found = placed.into_iter().filter_map(|(pusher, key)| {
         let pusher = pusher?;
-        let gateway = gateway_of(&pusher)?.to_ascii_lowercase();
-        Some((key, gateway.into()))
+        Some((key, gateway_of(&pusher)?.into()))
     });
     found.collect()
 }

@@ -1,7 +1,9 @@
 //! Lanes: each gateway is told by a task of its own, so that one which is slow, gone or refuses keeps no other waiting.
 //!
-//! Of a pusher one request is under way at a time, so it is told in order. Of a gateway some are; one alone after it
-//! has failed, and none until its wait is over.
+//! Of a pusher one request is under way at a time, so it is told in order; of a user few, and of a gateway some. What fails for a
+//! pusher may be what is behind the gateway for it alone, or an address that its user chose so: it waits by itself, and stands
+//! behind those that have not failed. Only where several users' fail one after the other, and nobody's is taken, is it the gateway:
+//! then one at a time is tried, after a growing wait; sooner, if there is one who has not failed yet.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -25,7 +27,14 @@ use crate::{
 /// Requests to one gateway at once.
 const AT_ONCE: usize = 16;
 
-/// Waits after failures of a gateway, and of what it refuses for one pusher.
+/// Requests for one user at once to one gateway, and for pushers that have failed.
+const OF_ONE: usize = 2;
+const DOUBTFUL_AT_ONCE: usize = 4;
+
+/// Users for whom a gateway has to fail, with nobody's being taken in between, to count as gone.
+const GONE: usize = 3;
+
+/// Waits after failures of a gateway, and of what it refuses or fails for one pusher.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 
@@ -53,17 +62,111 @@ struct Waiting {
 
 #[derive(Default)]
 struct Lane {
+    /// Whose last request was taken, or who had none.
     ready: VecDeque<Key>,
-    /// Those that are ready, are being told, or wait for their turn after a refusal.
+    /// Who failed last time and has waited for it.
+    doubtful: VecDeque<Key>,
+    /// Those that are ready, are being told, or wait for their turn after a failure.
     known: HashSet<Key>,
     wake: Arc<Notify>,
 }
 
 /// What a lane waits for.
 enum Event {
-    Told(Key, Outcome),
+    /// What became of a pusher's request; whether it is one that had failed.
+    Told(Key, bool, Outcome),
+    /// A pusher has waited after its failure.
     Rested(Key),
-    Lane,
+    /// The lane has waited as long as it must, and as long as it should; in which of its rests.
+    MayTry(u64),
+    Waited(u64),
+}
+
+/// What keeps a lane from telling.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    None,
+    /// Who has not failed yet may be tried.
+    Few,
+    All,
+}
+
+/// What a lane knows of its gateway and of who is told by it.
+struct Health {
+    /// Of those that failed last time.
+    own: HashMap<Key, Backoff>,
+    /// The users for whom it failed since anybody's was taken: up to [`GONE`].
+    failed: HashSet<String>,
+    lane: Backoff,
+    rest: Rest,
+    rests: u64,
+    /// Requests under way, by user; those for pushers that have failed.
+    of_user: HashMap<String, usize>,
+    doubtful: usize,
+    all: usize,
+}
+
+impl Health {
+    fn new() -> Self {
+        Self {
+            own: HashMap::new(),
+            failed: HashSet::new(),
+            lane: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+            rest: Rest::None,
+            rests: 0,
+            of_user: HashMap::new(),
+            doubtful: 0,
+            all: 0,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.failed.len() >= GONE
+    }
+
+    fn began(&mut self, key: &Key, is_doubtful: bool) {
+        self.all += 1;
+        self.doubtful += usize::from(is_doubtful);
+        *self.of_user.entry(key.0.clone()).or_default() += 1;
+    }
+
+    fn ended(&mut self, key: &Key, is_doubtful: bool) {
+        self.all -= 1;
+        self.doubtful -= usize::from(is_doubtful);
+        if let Some(count) = self.of_user.get_mut(&key.0) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_user.remove(&key.0);
+            }
+        }
+    }
+
+    /// The gateway answered somebody as it should.
+    fn is_there(&mut self) {
+        self.failed.clear();
+        self.lane.reset();
+        self.rest = Rest::None;
+    }
+
+    /// The next that may be told now, and whether it is one that had failed.
+    fn next(&self, lane: &mut Lane) -> Option<(Key, bool)> {
+        let most = if self.is_gone() { 1 } else { AT_ONCE };
+        if self.all >= most || self.rest == Rest::All {
+            return None;
+        }
+        let is_free = |key: &Key| self.of_user.get(&key.0).is_none_or(|count| *count < OF_ONE);
+        let take = |queue: &mut VecDeque<Key>| {
+            let place = queue.iter().position(is_free)?;
+            queue.remove(place)
+        };
+        if let Some(key) = take(&mut lane.ready) {
+            return Some((key, false));
+        }
+        if self.rest == Rest::Few || self.doubtful >= DOUBTFUL_AT_ONCE {
+            return None;
+        }
+        take(&mut lane.doubtful).map(|key| (key, true))
+    }
 }
 
 impl Round {
@@ -88,7 +191,7 @@ impl Round {
             for (key, row) in rows {
                 let Some((pusher, _)) = pushers::find(store, &key).await? else { continue };
                 let Some(gateway) = gateway_of(&pusher) else { continue };
-                let gateway: Arc<str> = gateway.to_ascii_lowercase().into();
+                let gateway: Arc<str> = gateway.into();
                 self.state.lock().waiting.insert(key.clone(), Waiting { row, is_counting: false });
                 self.make_ready(&gateway, key);
             }
@@ -226,23 +329,20 @@ impl Round {
             let Some(lane) = state.lanes.get_mut(gateway) else { return };
             // Also after a panic, which leaves those that were under way.
             lane.ready = lane.known.iter().cloned().collect();
+            lane.doubtful.clear();
             lane.wake.clone()
         };
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let mut refused: HashMap<Key, Backoff> = HashMap::new();
+        let mut health = Health::new();
         let mut under_way: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
-        let (mut count, mut is_resting) = (0, false);
         loop {
-            let most = if backoff.failures() > 0 { 1 } else { AT_ONCE };
-            while count < most && !is_resting {
-                let Some(key) = self.next(gateway) else { break };
+            while let Some((key, is_doubtful)) = self.next(gateway, &health) {
+                health.began(&key, is_doubtful);
                 let round = self.clone();
                 let told = async move {
                     let outcome = round.tell(&key).await;
-                    Event::Told(key, outcome)
+                    Event::Told(key, is_doubtful, outcome)
                 };
                 under_way.push(told.boxed());
-                count += 1;
             }
             if under_way.is_empty() && self.close(gateway) {
                 return;
@@ -252,47 +352,83 @@ impl Round {
                 () = wake.notified() => continue,
             };
             match event {
-                Event::Told(key, outcome) => {
-                    count -= 1;
-                    match outcome {
-                        Outcome::Done => {
-                            backoff.reset();
-                            refused.remove(&key);
+                Event::Told(key, is_doubtful, outcome) => {
+                    health.ended(&key, is_doubtful);
+                    let least = match outcome {
+                        Outcome::Idle => {
+                            health.own.remove(&key);
                             self.leave(gateway, &key);
+                            continue;
                         }
+                        Outcome::Done => {
+                            health.is_there();
+                            health.own.remove(&key);
+                            self.leave(gateway, &key);
+                            continue;
+                        }
+                        // The gateway is there; it is this one that it does not take.
                         Outcome::Refused => {
-                            // The gateway is there; it is this one that it does not take.
-                            backoff.reset();
-                            let wait = refused
-                                .entry(key.clone())
-                                .or_insert_with(|| Backoff::new(FIRST_WAIT, LONGEST_WAIT))
-                                .next(&self.delivery.0.random);
-                            under_way.push(clock.sleep(wait).map(|()| Event::Rested(key)).boxed());
+                            health.is_there();
+                            None
                         }
-                        Outcome::Failed(at_least) => {
-                            self.again(gateway, key);
-                            if !is_resting {
-                                is_resting = true;
-                                let wait = backoff.next(&self.delivery.0.random);
-                                let wait = at_least.map_or(wait, |least| wait.max(least.min(LONGEST_WAIT)));
-                                under_way.push(clock.sleep(wait).map(|()| Event::Lane).boxed());
-                                let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                                warn!(
-                                    destination = &**gateway,
-                                    retry_in_ms, "a push gateway fails, backing off"
-                                );
-                            }
+                        Outcome::Failed(least) => {
+                            let least = least.map(|least| least.min(LONGEST_WAIT));
+                            self.note_failure(gateway, &mut health, &key, least, &mut under_way);
+                            least
                         }
-                    }
+                    };
+                    let own = health.own.entry(key.clone());
+                    let own = own.or_insert_with(|| Backoff::new(FIRST_WAIT, LONGEST_WAIT));
+                    let wait = own.next(&self.delivery.0.random).max(least.unwrap_or_default());
+                    under_way.push(clock.sleep(wait).map(|()| Event::Rested(key)).boxed());
                 }
                 Event::Rested(key) => self.again(gateway, key),
-                Event::Lane => is_resting = false,
+                Event::MayTry(number) if number == health.rests && health.rest == Rest::All => {
+                    health.rest = Rest::Few;
+                }
+                Event::Waited(number) if number == health.rests => health.rest = Rest::None,
+                // Of a rest that ended before.
+                Event::MayTry(_) | Event::Waited(_) => {}
             }
         }
     }
 
-    fn next(&self, gateway: &str) -> Option<Key> {
-        self.state.lock().lanes.get_mut(gateway)?.ready.pop_front()
+    /// Has the lane rest, if it is the gateway that fails.
+    fn note_failure<'a>(
+        &'a self,
+        gateway: &str,
+        health: &mut Health,
+        key: &Key,
+        least: Option<Duration>,
+        under_way: &mut FuturesUnordered<BoxFuture<'a, Event>>,
+    ) {
+        if !health.is_gone() {
+            health.failed.insert(key.0.clone());
+        }
+        // What was begun before the lane rests changes nothing.
+        if !health.is_gone() || health.rest == Rest::All {
+            return;
+        }
+        let clock = &self.delivery.0.clock;
+        let least = least.unwrap_or_default().max(FIRST_WAIT);
+        let is_new = health.rest == Rest::None;
+        health.rest = Rest::All;
+        if is_new {
+            health.rests += 1;
+        }
+        let number = health.rests;
+        under_way.push(clock.sleep(least).map(move |()| Event::MayTry(number)).boxed());
+        if !is_new {
+            return;
+        }
+        let wait = health.lane.next(&self.delivery.0.random).max(least);
+        under_way.push(clock.sleep(wait).map(move |()| Event::Waited(number)).boxed());
+        let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        warn!(destination = gateway, retry_in_ms, "a push gateway fails, backing off");
+    }
+
+    fn next(&self, gateway: &str, health: &Health) -> Option<(Key, bool)> {
+        health.next(self.state.lock().lanes.get_mut(gateway)?)
     }
 
     /// A pusher was told something; what it has still to be told comes behind the others.
@@ -310,14 +446,14 @@ impl Round {
 
     fn again(&self, gateway: &str, key: Key) {
         if let Some(lane) = self.state.lock().lanes.get_mut(gateway) {
-            lane.ready.push_front(key);
+            lane.doubtful.push_back(key);
         }
     }
 
     /// Takes the lane away, if it is empty.
     fn close(&self, gateway: &str) -> bool {
         let mut state = self.state.lock();
-        let is_empty = state.lanes.get(gateway).is_none_or(|lane| lane.ready.is_empty());
+        let is_empty = state.lanes.get(gateway).is_none_or(|lane| lane.ready.is_empty() && lane.doubtful.is_empty());
         if is_empty {
             state.lanes.remove(gateway);
         }

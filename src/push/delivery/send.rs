@@ -64,11 +64,11 @@ impl Round {
 
     async fn try_to_tell(&self, key: &Key) -> Result<Outcome, Error> {
         let push = &self.delivery.0.push;
-        let Some(row) = self.take(key) else { return Ok(Outcome::Done) };
+        let Some(row) = self.take(key) else { return Ok(Outcome::Idle) };
         let found = pushers::find(push.store(), key).await?;
         let (Some((pusher, since)), Ok(user)) = (found, UserId::parse(&key.0)) else {
             self.forget(key).await?;
-            return Ok(Outcome::Done);
+            return Ok(Outcome::Idle);
         };
         let unread = self.unread(&user, &row).await?;
         let told = match &unread.next {
@@ -82,7 +82,7 @@ impl Round {
             let is_last = row.items.len() == gone.len();
             if last == unread.count || !is_last {
                 self.settle(key, &gone, is_last, Batch::new()).await?;
-                return Ok(Outcome::Done);
+                return Ok(Outcome::Idle);
             }
         }
         let body = notification::body(&user, &pusher, since, unread.count, told.as_ref());
@@ -151,8 +151,8 @@ impl Round {
     }
 
     async fn post(&self, key: &Key, pusher: &Pusher, body: bytes::Bytes) -> Result<Outcome, Error> {
-        let PusherKind::Http(data) = &pusher.kind else { return Ok(Outcome::Done) };
-        let gateway = gateway_of(pusher).unwrap_or_default().to_ascii_lowercase();
+        let PusherKind::Http(data) = &pusher.kind else { return Ok(Outcome::Idle) };
+        let gateway = gateway_of(pusher).unwrap_or_default();
         let delivery = &self.delivery;
         let answer =
             delivery.0.clock.timeout(DEADLINE, delivery.0.gateways.notify(&data.url, body, DEADLINE));
