@@ -4,8 +4,9 @@
 //! anything else, and ratios come from one run on one machine. It talks to loopback addresses only,
 //! and every scenario is bounded in time and in count.
 //!
-//! Beside that, `bench host`, `bench crowd` and `bench purge` start a Yakuba of their own ([`site`]) and show what size
-//! does to it: many authorities in one process, many rooms of one user, many readers of one room, a large room that goes.
+//! Beside that, `bench host`, `bench crowd`, `bench purge` and `bench push` start a Yakuba of their own ([`site`]) and show
+//! what size does to it: many authorities in one process, many rooms of one user, many readers of one room, a large room
+//! that goes, devices that are told.
 //!
 //! And `bench nation` plays the servers that a server under test federates with ([`nation`]).
 //!
@@ -27,6 +28,7 @@ mod people;
 mod plan;
 mod process;
 mod purge;
+mod push;
 mod readers;
 mod report;
 mod site;
@@ -61,6 +63,8 @@ enum Command {
     Nation(nation::Arguments),
     /// A large room that is purged while others send.
     Purge(purge::Arguments),
+    /// From a message to the push gateways of those who are not there.
+    Push(push::Arguments),
     /// Everybody signs in when work begins, while others send.
     Morning(morning::Arguments),
 }
@@ -123,6 +127,10 @@ async fn main() -> Result<()> {
         (Some(Command::Purge(arguments)), _) => {
             let mut report = report::Report::new("purge");
             (purge::run(&arguments, &mut report).await, report)
+        }
+        (Some(Command::Push(arguments)), _) => {
+            let mut report = report::Report::new("push");
+            (push::run(&arguments, &mut report).await, report)
         }
         (Some(Command::Morning(arguments)), _) => {
             let mut report = report::Report::new("morning");

@@ -93,6 +93,13 @@ impl Person {
         self.ask(wire, Method::POST, &path, &json!({})).await.map(drop)
     }
 
+    /// Has a push gateway told of what notifies the person.
+    pub(crate) async fn set_pusher(&self, wire: &mut Wire, url: &str) -> Result<()> {
+        let body = json!({ "app_id": "jp.example.bench", "pushkey": self.id, "kind": "http", "lang": "ja",
+            "app_display_name": "bench", "device_display_name": "bench", "data": { "url": url } });
+        self.ask(wire, Method::POST, "/_matrix/client/v3/pushers/set", &body).await.map(drop)
+    }
+
     pub(crate) async fn tag(&self, wire: &mut Wire, room: &str, order: f64) -> Result<()> {
         let (user, room) = (escape(&self.id), escape(room));
         let path = format!("/_matrix/client/v3/user/{user}/rooms/{room}/tags/u.bench");

@@ -213,6 +213,8 @@ fn configuration(
     }
     text.push_str(&format!("[[listeners]]\naddress = \"{address}\"\nserves = [\"client\"]\n"));
     text.push_str(&format!("[[listeners]]\naddress = \"{admin}\"\nserves = [\"admin\"]\n"));
+    // The gateway of `bench push` is on this machine.
+    text.push_str("[push]\nallow_ranges = [\"127.0.0.0/8\"]\n");
     text.push_str("[store]\ndurability = \"fsync\"\n");
     if let Some(budget) = budget {
         text.push_str(&format!("memory = \"{budget}\"\n"));

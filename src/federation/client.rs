@@ -146,11 +146,10 @@ impl Client {
     /// Tells a push gateway.
     pub(crate) async fn notify(
         &self,
-        uri: &Uri,
-        body: Bytes,
+        request: Request<Bytes>,
         budget: Budget,
     ) -> Result<Response<Bytes>, TransportError> {
-        self.transport.notify(uri, body, budget).await
+        self.transport.notify(request, budget).await
     }
 
     /// What is at the address of a page.

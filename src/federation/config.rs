@@ -81,6 +81,9 @@ pub struct NetworkConfig {
     pub files: usize,
     /// The latter.
     pub files_per_peer: usize,
+    /// Connections to push gateways and push services in all, beside as many again to those that did not answer last or
+    /// were not met yet; more wait.
+    pub gateway_sockets: usize,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
     /// Largest answer that is read, unless the request says otherwise.
@@ -105,6 +108,7 @@ impl Default for NetworkConfig {
             unproven_keys: 256,
             files: 64,
             files_per_peer: 8,
+            gateway_sockets: 128,
             idle_timeout: Duration::from_secs(90),
             largest_response: ByteSize::mib(32),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::ByteSize;
 use bytes::Bytes;
-use http::{Uri, header, uri::InvalidUri};
+use http::{HeaderValue, Request, header};
 use push::{Answer, Gateways, Unreached};
 
 use crate::{Budget, client::Client};
@@ -19,9 +19,12 @@ pub(crate) struct PushGateways(pub(crate) Client);
 #[async_trait]
 impl Gateways for PushGateways {
     async fn notify(&self, url: &str, body: Bytes, deadline: Duration) -> Result<Answer, Unreached> {
-        let uri: Uri = url.parse().map_err(|error: InvalidUri| Unreached(error.to_string()))?;
+        let json = HeaderValue::from_static("application/json");
+        let request =
+            Request::post(url).header(header::CONTENT_TYPE, json.clone()).header(header::ACCEPT, json);
+        let request = request.body(body).map_err(|error| Unreached(error.to_string()))?;
         let budget = Budget { deadline, response: LARGEST_ANSWER };
-        let answer = self.0.notify(&uri, body, budget).await.map_err(|error| Unreached(error.to_string()))?;
+        let answer = self.0.notify(request, budget).await.map_err(|error| Unreached(error.to_string()))?;
         let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         // As a date it is not worth a clock that agrees with theirs: then the usual wait.
         let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);

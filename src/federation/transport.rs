@@ -54,15 +54,15 @@ pub trait Transport: Send + Sync + 'static {
         Err(TransportError::Connect("there is no way to web servers".to_owned()))
     }
 
-    /// Posts JSON to a push gateway, whose address a user chose, and waits for the whole answer. Redirects are answers. It
-    /// has a bound on addresses of its own.
+    /// Sends a request with a full URI to a push gateway or a push service, whose address a user chose, and waits for the
+    /// whole answer. Redirects are answers. It has a bound on addresses and one on connections of its own. It may come
+    /// twice, where a connection that was kept breaks.
     ///
     /// # Errors
     /// As [`Transport::send`].
     async fn notify(
         &self,
-        _uri: &Uri,
-        _body: Bytes,
+        _request: Request<Bytes>,
         _budget: Budget,
     ) -> Result<Response<Bytes>, TransportError> {
         Err(TransportError::Connect("there is no way to push gateways".to_owned()))

@@ -77,13 +77,12 @@ impl Transport for Road {
 
     async fn notify(
         &self,
-        uri: &Uri,
-        body: Bytes,
+        request: Request<Bytes>,
         budget: Budget,
     ) -> Result<Response<Bytes>, TransportError> {
         let Some(net) = self.net.upgrade() else { return Err(refused("the net is gone")) };
         match net.network(self.from)? {
-            Some(network) => network.notify(uri, body, budget).await,
+            Some(network) => network.notify(request, budget).await,
             None => Err(refused("there is no way to push gateways")),
         }
     }

@@ -4,6 +4,7 @@
 //! one deadline. So a slow peer fills only its own places, and no wait is without an end.
 
 mod connect;
+mod gateways;
 mod places;
 mod tls;
 mod web;
@@ -24,6 +25,7 @@ use ruma::ServerName;
 
 use self::{
     connect::{Connector, Dialer},
+    gateways::Gateways,
     places::{Place, Places},
     web::{Driven, HttpsWellKnown},
 };
@@ -77,7 +79,7 @@ struct Inner {
     /// The way to pages, if they may be looked at.
     pages: Option<HttpsWellKnown>,
     /// The way to push gateways.
-    gateways: HttpsWellKnown,
+    gateways: Gateways,
     places: Places,
     config: NetworkConfig,
     clock: Clock,
@@ -123,6 +125,7 @@ impl Network {
         let gateways =
             HttpsWellKnown::new(dns.clone(), config.gateways.clone(), dialer.clone(), true, clock.clone())
                 .for_pages(HeaderValue::from_static(LANGUAGES));
+        let gateways = Gateways::new(gateways, config, clock.clone(), metrics);
         let web = HttpsWellKnown::new(
             dns.clone(),
             config.addresses.clone(),
@@ -234,21 +237,10 @@ impl Transport for Network {
 
     async fn notify(
         &self,
-        uri: &Uri,
-        body: Bytes,
+        request: Request<Bytes>,
         budget: Budget,
     ) -> Result<Response<Bytes>, TransportError> {
-        let inner = &self.inner;
-        let limit = usize::try_from(budget.response.as_u64()).unwrap_or(usize::MAX);
-        let work = async {
-            let (response, mut connection) = inner.gateways.post(uri, body).await?;
-            let (parts, body) = response.into_parts();
-            let read = connection.while_waiting_for(Limited::new(body, limit).collect()).await;
-            let read = read.map_err(|error| TransportError::Broken(error.to_string()))?;
-            Ok(Response::from_parts(parts, read.to_bytes()))
-        };
-        let answer = inner.clock.timeout(budget.deadline, work).await;
-        answer.unwrap_or_else(|_| Err(TransportError::Deadline(budget.deadline)))
+        self.inner.gateways.post(request, budget).await
     }
 
     async fn browse(&self, uri: &Uri, budget: Budget) -> Result<Response<AnswerBody>, TransportError> {

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use base::{Clock, Random};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
@@ -30,6 +30,9 @@ use crate::{
 const MOST_REDIRECTS: usize = 5;
 const LARGEST_BODY: usize = 50 * 1024;
 const PATH: &str = "/.well-known/matrix/server";
+
+/// As whom we ask.
+pub(super) const USER_AGENT: &str = concat!("Yakuba/", env!("CARGO_PKG_VERSION"));
 
 /// Asks web servers over HTTPS.
 pub(super) struct HttpsWellKnown {
@@ -68,9 +71,8 @@ impl HttpsWellKnown {
         Self { page: Some(languages), ..self }
     }
 
-    /// A connection to the server of an address, and the request for what it names. The connection must be driven while
-    /// the answer is waited for and read.
-    async fn connect(&self, uri: &Uri) -> Result<Connected, WellKnownError> {
+    /// A connection to the server of an address. It must be driven while the answer is waited for and read.
+    pub(super) async fn open(&self, uri: &Uri) -> Result<Opened, WellKnownError> {
         let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
         let lookup = self.lookup.as_ref().ok_or_else(|| wrong(&"look-ups are switched off"))?;
         let is_tls = match uri.scheme_str() {
@@ -101,50 +103,37 @@ impl HttpsWellKnown {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| wrong(&error))?;
+        Ok(Opened { sender, connection: Driven(Some(connection)) })
+    }
+
+    /// A connection as of [`Self::open`], and the request for what the address names.
+    async fn connect(&self, uri: &Uri) -> Result<(Opened, Request<Full<Bytes>>), WellKnownError> {
+        let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
+        let opened = self.open(uri).await?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::get(path)
-            .header(header::HOST, authority.as_str())
-            .header(header::USER_AGENT, concat!("Yakuba/", env!("CARGO_PKG_VERSION")));
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let mut request =
+            Request::get(path).header(header::HOST, authority).header(header::USER_AGENT, USER_AGENT);
         if let Some(languages) = &self.page {
             request = request.header(header::ACCEPT_LANGUAGE, languages.clone());
             request = request.header(header::ACCEPT, "text/html, image/*;q=0.9, */*;q=0.5");
         }
         let request = request.body(Full::<Bytes>::default()).map_err(|error| wrong(&error))?;
-        Ok(Connected { sender, connection, request })
+        Ok((opened, request))
     }
 
     /// Asks for what an address names; see [`crate::Transport::visit`]. The second value
     /// is the connection, to be driven while the body is read.
     pub(super) async fn visit(&self, uri: &Uri) -> Result<(Response<Incoming>, Driven), TransportError> {
-        let Connected { mut sender, connection, request } =
+        let (Opened { mut sender, mut connection }, request) =
             self.connect(uri).await.map_err(|error| TransportError::Connect(error.to_string()))?;
-        let mut connection = Driven(Some(connection));
-        let answer = connection.while_waiting_for(sender.send_request(request)).await;
-        Ok((answer.map_err(|error| TransportError::Broken(error.to_string()))?, connection))
-    }
-
-    /// Posts JSON to an address; see [`crate::Transport::notify`]. The second value is as of [`Self::visit`].
-    pub(super) async fn post(
-        &self,
-        uri: &Uri,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, Driven), TransportError> {
-        let Connected { mut sender, connection, mut request } =
-            self.connect(uri).await.map_err(|error| TransportError::Connect(error.to_string()))?;
-        *request.method_mut() = Method::POST;
-        let headers = request.headers_mut();
-        headers.remove(header::ACCEPT_LANGUAGE);
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *request.body_mut() = Full::new(body);
-        let mut connection = Driven(Some(connection));
         let answer = connection.while_waiting_for(sender.send_request(request)).await;
         Ok((answer.map_err(|error| TransportError::Broken(error.to_string()))?, connection))
     }
 
     async fn get(&self, uri: &Uri) -> Result<Hop, WellKnownError> {
         let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
-        let Connected { mut sender, connection, request } = self.connect(uri).await?;
+        let (Opened { mut sender, mut connection }, request) = self.connect(uri).await?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| wrong(&error))?;
             let (parts, body) = response.into_parts();
@@ -161,14 +150,8 @@ impl HttpsWellKnown {
                 body: body.to_bytes().to_vec(),
             }))
         };
-        // The connection must be driven while the exchange waits; it ends with it.
-        tokio::select! {
-            answer = exchange => answer,
-            ended = connection => Err(match ended {
-                Ok(()) => wrong(&"the connection was closed"),
-                Err(error) => wrong(&error),
-            }),
-        }
+        // It must be driven while the exchange waits; it ends with it.
+        connection.while_waiting_for(exchange).await
     }
 }
 
@@ -179,11 +162,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 type HttpConnection = hyper::client::conn::http1::Connection<TokioIo<Box<dyn Wire>>, Full<Bytes>>;
 
-/// A connection over which nothing was sent yet.
-struct Connected {
-    sender: SendRequest<Full<Bytes>>,
-    connection: HttpConnection,
-    request: Request<Full<Bytes>>,
+/// A connection.
+pub(super) struct Opened {
+    pub(super) sender: SendRequest<Full<Bytes>>,
+    pub(super) connection: Driven,
 }
 
 /// A connection that does its work while something is waited for that it brings; none once it has ended.
@@ -193,6 +175,16 @@ impl Driven {
     /// Waits for what needs no such connection.
     pub(super) fn by_others() -> Driven {
         Driven(None)
+    }
+
+    /// Whether it has ended, as far as is known now.
+    pub(super) async fn has_ended(&mut self) -> bool {
+        let Some(connection) = &mut self.0 else { return true };
+        let ended = poll_fn(|context| Poll::Ready(Pin::new(&mut *connection).poll(context).is_ready())).await;
+        if ended {
+            self.0 = None;
+        }
+        ended
     }
 
     /// Waits for something that the connection brings.

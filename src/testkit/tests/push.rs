@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::Method;
 use parking_lot::Mutex;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use testkit::{Net, Preset, Server, User, Wire};
 use tokio::{
@@ -40,6 +40,7 @@ struct Heard {
     taken: Vec<Value>,
     /// All requests.
     requests: usize,
+    connections: usize,
 }
 
 /// A push gateway that records what it is told.
@@ -105,43 +106,58 @@ impl Gateway {
     }
 }
 
+/// Serves a connection: as many requests as come over it.
 async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<watch::Sender<Heard>>) {
+    heard.send_modify(|heard| heard.connections += 1);
     let mut bytes = Vec::new();
-    let body = loop {
+    while let Some(body) = request(&mut socket, &mut bytes).await {
+        let conduct = conduct.lock().clone();
+        let is_taken = matches!(conduct, Conduct::Takes | Conduct::Rejects(_));
+        heard.send_modify(|heard| {
+            heard.requests += 1;
+            if is_taken {
+                heard.taken.push(serde_json::from_str::<Value>(&body).unwrap()["notification"].take());
+            }
+        });
+        let (status, more, body) = match conduct {
+            Conduct::Takes => (200, String::new(), "{}".to_owned()),
+            Conduct::Rejects(key) => (200, String::new(), json!({ "rejected": [key] }).to_string()),
+            Conduct::Fails(status) => (status, String::new(), "<html>".to_owned()),
+            Conduct::Redirects(to) => (302, format!("Location: {to}\r\n"), String::new()),
+            Conduct::Hangs => std::future::pending().await,
+        };
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: {length}\r\n\r\n{body}");
+        // Whoever has given up finds it closed.
+        if socket.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The body of the next request.
+async fn request(socket: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<String> {
+    loop {
+        let end = bytes.windows(4).position(|it| it == b"\r\n\r\n");
+        if let Some(end) = end {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            assert!(head.starts_with("POST /_matrix/push/v1/notify HTTP/1.1\r\n"), "{head}");
+            let length = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length: usize = length.unwrap();
+            if bytes.len() >= end + 4 + length {
+                let rest = bytes.split_off(end + 4 + length);
+                let body = String::from_utf8(std::mem::replace(bytes, rest).split_off(end + 4)).unwrap();
+                return Some(body);
+            }
+        }
         let mut part = [0; 4_096];
         match socket.read(&mut part).await {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return None,
             Ok(length) => bytes.extend_from_slice(&part[..length]),
         }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        assert!(head.starts_with("POST /_matrix/push/v1/notify HTTP/1.1\r\n"), "{head}");
-        let length =
-            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        if length.is_some_and(|length: usize| body.len() >= length) {
-            break body.to_owned();
-        }
-    };
-    let conduct = conduct.lock().clone();
-    let is_taken = matches!(conduct, Conduct::Takes | Conduct::Rejects(_));
-    heard.send_modify(|heard| {
-        heard.requests += 1;
-        if is_taken {
-            heard.taken.push(serde_json::from_str::<Value>(&body).unwrap()["notification"].take());
-        }
-    });
-    let (status, more, body) = match conduct {
-        Conduct::Takes => (200, String::new(), "{}".to_owned()),
-        Conduct::Rejects(key) => (200, String::new(), json!({ "rejected": [key] }).to_string()),
-        Conduct::Fails(status) => (status, String::new(), "<html>".to_owned()),
-        Conduct::Redirects(to) => (302, format!("Location: {to}\r\n"), String::new()),
-        Conduct::Hangs => std::future::pending().await,
-    };
-    let length = body.len();
-    let answer =
-        format!("HTTP/1.1 {status} X\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-    // Whoever has given up finds it closed.
-    socket.write_all(answer.as_bytes()).await.ok();
+    }
 }
 
 async fn net() -> (Net, Server) {
@@ -292,6 +308,7 @@ async fn a_gateway_that_hangs_keeps_nobody_else_waiting_and_is_asked_again() {
 async fn what_was_read_before_it_leaves_is_not_told_and_the_number_is_corrected() {
     let (net, server) = net().await;
     let (hanako, taro, room) = two(&server).await;
+    let second = room_of(&hanako, &[&taro]).await;
     let gateway = Gateway::new().await;
     set(&taro, &pusher("k1", &gateway.url())).await;
     let event = hanako.send(&room, "一").await;
@@ -302,18 +319,22 @@ async fn what_was_read_before_it_leaves_is_not_told_and_the_number_is_corrected(
     assert_eq!(told[1]["counts"], json!({ "unread": 0 }));
     assert!(told[1].get("event_id").is_none() && told[1].get("room_id").is_none(), "{}", told[1]);
 
+    // Of another room what comes next is no reason to leave it out: it is that it was read.
     gateway.will(Conduct::Fails(503));
     let event = hanako.send(&room, "二").await;
     gateway.until(|heard| heard.requests == 3).await;
     read(&taro, &room, event.as_str()).await;
+    let other = hanako.send(&second, "三").await;
     gateway.will(Conduct::Takes);
-    let event = hanako.send(&room, "三").await;
     let told = gateway.later(&net, |heard| heard.taken.len() >= 3).await.taken;
     assert_eq!(
         (told[2]["event_id"].as_str(), &told[2]["counts"]["unread"]),
-        (Some(event.as_str()), &json!(1))
+        (Some(other.as_str()), &json!(1))
     );
-    assert_eq!(told.len(), 3);
+    read(&taro, &second, other.as_str()).await;
+    let told = gateway.later(&net, |heard| heard.taken.len() >= 4).await.taken;
+    assert_eq!((told[3].get("event_id"), &told[3]["counts"]["unread"]), (None, &json!(0)));
+    assert_eq!(told.len(), 4);
 }
 
 #[tokio::test]
@@ -431,6 +452,142 @@ async fn an_invitation_rings() {
         (told["type"].as_str(), told["user_is_target"].as_bool()),
         (Some("m.room.member"), Some(true))
     );
+}
+
+#[tokio::test]
+async fn an_invitation_to_a_room_elsewhere_rings() {
+    let (net, server) = net().await;
+    let wajima = net.server("wajima.test").await;
+    let (hanako, taro) = (wajima.user("hanako").await, server.user("taro").await);
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let room = hanako.create_room(Preset::PrivateChat).await;
+
+    hanako.invite(&room, taro.id()).await;
+
+    let told = gateway.taken(1).await.pop().unwrap();
+    assert_eq!(
+        (told["room_id"].as_str(), told["sender"].as_str()),
+        (Some(room.as_str()), Some(hanako.id().as_str()))
+    );
+    assert_eq!(
+        (told["type"].as_str(), told["user_is_target"].as_bool()),
+        (Some("m.room.member"), Some(true))
+    );
+    assert_eq!(told["content"]["membership"], "invite");
+}
+
+/// What the test itself knows of a room.
+struct Known {
+    id: OwnedRoomId,
+    events: Vec<OwnedEventId>,
+    /// So many of them are read, or from before he was there.
+    read: usize,
+    is_in: bool,
+}
+
+#[tokio::test]
+async fn the_number_that_is_told_is_what_is_found_by_looking_at_everything() {
+    const STEPS: usize = 120;
+    let (_net, server) = net().await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let mut rooms = Vec::new();
+    for _ in 0..4 {
+        let id = hanako.create_room(Preset::PublicChat).await;
+        taro.join(&id, "kanazawa.test").await;
+        rooms.push(Known { id, events: Vec::new(), read: 0, is_in: true });
+    }
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(below).unwrap()).unwrap()
+    };
+    let mut last = 0;
+    for step in 0..STEPS {
+        let room = &mut rooms[random(4)];
+        match random(8) {
+            0..4 => {
+                room.events.push(hanako.send(&room.id, &step.to_string()).await);
+            }
+            4..6 if room.is_in && room.read < room.events.len() => {
+                room.read += 1 + random(room.events.len() - room.read);
+                read(&taro, &room.id, room.events[room.read - 1].as_str()).await;
+            }
+            6 if room.is_in => {
+                room.is_in = false;
+                taro.leave(&room.id).await;
+            }
+            7 if room.is_in => {
+                // What he says himself has read what was before.
+                taro.send(&room.id, "はい").await;
+                room.read = room.events.len();
+            }
+            _ if !room.is_in => {
+                room.is_in = true;
+                room.read = room.events.len();
+                taro.join(&room.id, "kanazawa.test").await;
+            }
+            _ => {}
+        }
+        let unread = |room: &Known| if room.is_in { room.events.len() - room.read } else { 0 };
+        let count: usize = rooms.iter().map(unread).sum();
+        if count != last {
+            let is_told = |told: &Value| told["counts"]["unread"] == json!(count);
+            gateway.until(|heard| heard.taken.last().is_some_and(is_told)).await;
+            last = count;
+        }
+    }
+    // A pusher has one request under way at a time.
+    assert_eq!(gateway.heard().connections, 1);
+}
+
+#[tokio::test]
+async fn gateways_that_hang_leave_room_for_those_that_answer() {
+    /// Connections to gateways that have not answered.
+    const MOST: usize = 128;
+    const HANGING: usize = 12;
+    const USERS: usize = 12;
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let good = Gateway::new().await;
+    set(&taro, &pusher("k", &good.url())).await;
+    hanako.send(&room, "零").await;
+    good.taken(1).await;
+    // So many that they would take every connection, were there one lot of them.
+    let mut hanging = Vec::new();
+    for _ in 0..HANGING {
+        let gateway = Gateway::new().await;
+        gateway.will(Conduct::Hangs);
+        hanging.push(gateway);
+    }
+    for number in 0..USERS {
+        let user = server.user(&format!("user{number}")).await;
+        hanako.invite(&room, user.id()).await;
+        user.join(&room, "kanazawa.test").await;
+        for (place, gateway) in hanging.iter().enumerate() {
+            set(&user, &pusher(&format!("k{number}-{place}"), &gateway.url())).await;
+        }
+    }
+
+    hanako.send(&room, "一").await;
+    let open = || hanging.iter().map(|gateway| gateway.heard().connections).sum::<usize>();
+    while open() < MOST {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    good.taken(2).await;
+    for number in 3..=5 {
+        hanako.send(&room, "次").await;
+        good.taken(number).await;
+    }
+
+    // More would be, had one of them been given up.
+    assert_eq!(open(), MOST);
+    // The first one was made before it was known to answer, and may have made room.
+    assert!(good.heard().connections <= 2, "{}", good.heard().connections);
 }
 
 #[tokio::test]
