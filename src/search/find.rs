@@ -28,8 +28,8 @@ use crate::{
     Error, Place, Search,
     asked::{Asked, Order},
     candidates::{Candidate, Candidates},
+    sought::Sought,
     tables::NAME,
-    text::Sought,
     token::Key,
     truth::Match,
 };

@@ -22,6 +22,7 @@ mod page;
 mod query;
 mod search;
 mod segment;
+mod sought;
 mod tables;
 mod text;
 mod token;

@@ -453,7 +453,8 @@ impl Round {
     /// Takes the lane away, if it is empty.
     fn close(&self, gateway: &str) -> bool {
         let mut state = self.state.lock();
-        let is_empty = state.lanes.get(gateway).is_none_or(|lane| lane.ready.is_empty() && lane.doubtful.is_empty());
+        let is_empty =
+            state.lanes.get(gateway).is_none_or(|lane| lane.ready.is_empty() && lane.doubtful.is_empty());
         if is_empty {
             state.lanes.remove(gateway);
         }
