@@ -29,6 +29,8 @@ enum Conduct {
     Takes,
     Rejects(&'static str),
     Fails(u16),
+    /// For this key alone.
+    FailsFor(&'static str),
     Redirects(String),
     Hangs,
 }
@@ -112,7 +114,11 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
     let mut bytes = Vec::new();
     while let Some(body) = request(&mut socket, &mut bytes).await {
         let conduct = conduct.lock().clone();
-        let is_taken = matches!(conduct, Conduct::Takes | Conduct::Rejects(_));
+        let is_taken = match conduct {
+            Conduct::Takes | Conduct::Rejects(_) => true,
+            Conduct::FailsFor(key) => !body.contains(key),
+            Conduct::Fails(_) | Conduct::Redirects(_) | Conduct::Hangs => false,
+        };
         heard.send_modify(|heard| {
             heard.requests += 1;
             if is_taken {
@@ -123,6 +129,8 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
             Conduct::Takes => (200, String::new(), "{}".to_owned()),
             Conduct::Rejects(key) => (200, String::new(), json!({ "rejected": [key] }).to_string()),
             Conduct::Fails(status) => (status, String::new(), "<html>".to_owned()),
+            Conduct::FailsFor(_) if !is_taken => (502, String::new(), String::new()),
+            Conduct::FailsFor(_) => (200, String::new(), "{}".to_owned()),
             Conduct::Redirects(to) => (302, format!("Location: {to}\r\n"), String::new()),
             Conduct::Hangs => std::future::pending().await,
         };
@@ -302,6 +310,63 @@ async fn a_gateway_that_hangs_keeps_nobody_else_waiting_and_is_asked_again() {
     // Past the deadline, and the wait after it.
     let heard = hangs.later(&net, |heard| !heard.taken.is_empty()).await;
     assert_eq!(heard.taken[0]["counts"]["unread"], 3);
+}
+
+#[tokio::test]
+async fn what_fails_for_one_user_keeps_no_other_of_the_gateway_waiting() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let mallory = server.user("mallory").await;
+    room_of(&mallory, &[]).await;
+    hanako.invite(&room, mallory.id()).await;
+    mallory.join(&room, "kanazawa.test").await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::FailsFor("evil"));
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    // Two that the gateway fails for, and one that has it asked as it does not speak.
+    for key in ["evil1", "evil2"] {
+        set(&mallory, &pusher(key, &gateway.url())).await;
+    }
+    set(&mallory, &pusher("k2", &gateway.url().replace("http:", "https:"))).await;
+
+    // No time passes, so whoever waits for his turn after a failure of theirs is told nothing.
+    for number in 1..=20 {
+        hanako.send(&room, &number.to_string()).await;
+        let taken = gateway.taken(number).await;
+        assert_eq!(taken[number - 1]["counts"]["unread"], number);
+    }
+    // Theirs are tried again in their own time.
+    let before = gateway.heard().requests;
+    gateway.will(Conduct::Takes);
+    let heard = gateway.later(&net, |heard| heard.taken.len() >= 22).await;
+    assert!(heard.requests > before);
+}
+
+#[tokio::test]
+async fn of_a_gateway_that_is_gone_one_pusher_at_a_time_is_tried_and_then_all_are_told() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(502));
+    set(&taro, &pusher("k0", &gateway.url())).await;
+    for number in 1..40 {
+        let user = server.user(&format!("user{number}")).await;
+        hanako.invite(&room, user.id()).await;
+        user.join(&room, "kanazawa.test").await;
+        set(&user, &pusher(&format!("k{number}"), &gateway.url())).await;
+    }
+    hanako.send(&room, "一").await;
+    // Those that were begun before three had failed.
+    gateway.until(|heard| heard.requests >= 3).await;
+    for _ in 0..5 {
+        let before = gateway.heard().requests;
+        let after = gateway.later(&net, |heard| heard.requests > before).await.requests;
+        assert!(after - before <= 16, "{before} and {after}");
+    }
+    assert!(gateway.heard().requests < 40, "{}", gateway.heard().requests);
+    gateway.will(Conduct::Takes);
+    let heard = gateway.later(&net, |heard| heard.taken.len() >= 40).await;
+    assert_eq!(heard.taken.len(), 40);
 }
 
 #[tokio::test]
