@@ -58,6 +58,14 @@ impl Accounts {
         self.kept_from(user).await
     }
 
+    /// Whether an account is locked, whether or not there is such an account.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_locked(&self, user: &UserId) -> Result<bool, Error> {
+        Ok(self.kept_from(user).await?.locked)
+    }
+
     /// Locks an account, or unlocks it.
     ///
     /// # Errors

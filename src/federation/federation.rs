@@ -165,6 +165,7 @@ impl Federation {
             self.0.keys.clone(),
             self.0.client.authorities().clone(),
             self.0.clock.clone(),
+            self.0.tasks.clone(),
             &self.0.metrics,
         )))
     }

@@ -6,14 +6,21 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#authorisation-rules>
 
+use std::collections::BTreeMap;
+
 use ruma::{
     EventId, UserId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
     state_res,
 };
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue as RawJsonValue;
 
 use crate::{Draft, Pdu, RoomVersion, power::RoomPower};
+
+/// Public keys of a third-party invite, and signatures of the proof that takes it up.
+const MOST_PUBLIC_KEYS: usize = 20;
+const MOST_PROOFS: usize = 10;
 
 /// Why the rules do not allow an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,7 +126,7 @@ fn check_create(create: &Pdu) -> Result<(), AuthFailure> {
     if create.state_key() != Some("") {
         return Err(AuthFailure::Rule("the create event must have the empty state key".to_owned()));
     }
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Content {
         #[serde(default)]
         room_version: Option<String>,
@@ -151,8 +158,66 @@ pub(crate) fn check_by_all_rules(
     pdu: &Pdu,
     state: &dyn Fn(&StateEventType, &str) -> Option<Pdu>,
 ) -> Result<(), AuthFailure> {
+    check_third_party_bounds(pdu)?;
     let rules = &pdu.version().rules().authorization;
     state_res::check_state_dependent_auth_rules(rules, pdu, state).map_err(AuthFailure::Rule)
+}
+
+/// Bounds what an invite of a third-party id may have us verify. The rules try each signature with each key, and two events of
+/// 64 KiB hold so many that this took a minute; identity servers give two or three keys, and sign with one or two. Also state
+/// resolution, which tries such an invite with other keys than it came with, meets none that passed these bounds.
+fn check_third_party_bounds(pdu: &Pdu) -> Result<(), AuthFailure> {
+    #[derive(Deserialize)]
+    struct Keys {
+        #[serde(default)]
+        public_keys: Option<Box<RawJsonValue>>,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(default)]
+        third_party_invite: Option<Invite>,
+    }
+    #[derive(Deserialize)]
+    struct Invite {
+        #[serde(default)]
+        signed: Option<Signed>,
+    }
+    #[derive(Deserialize)]
+    struct Signed {
+        #[serde(default)]
+        signatures: BTreeMap<String, Box<RawJsonValue>>,
+    }
+    let too_many = |what: &str| Err(AuthFailure::Rule(format!("a third-party invite has too many {what}")));
+    match pdu.kind() {
+        TimelineEventType::RoomThirdPartyInvite => {
+            let keys = pdu.content_as::<Keys>().ok().and_then(|content| content.public_keys);
+            // What is no list is refused where it is used.
+            let count = keys.and_then(|keys| serde_json::from_str::<Vec<IgnoredAny>>(keys.get()).ok());
+            if count.is_some_and(|keys| keys.len() > MOST_PUBLIC_KEYS) {
+                return too_many("public keys");
+            }
+        }
+        TimelineEventType::RoomMember if pdu.membership() == Some(&MembershipState::Invite) => {
+            let malformed = |error: serde_json::Error| AuthFailure::Malformed(error.to_string());
+            let content =
+                pdu.content_as::<Content>().map_err(|error| AuthFailure::Malformed(error.to_string()))?;
+            let signed = content.third_party_invite.and_then(|invite| invite.signed);
+            let mut count = 0;
+            for of_server in signed.iter().flat_map(|signed| signed.signatures.values()) {
+                count += match of_server.get().starts_with('{') {
+                    true => serde_json::from_str::<BTreeMap<String, IgnoredAny>>(of_server.get())
+                        .map_err(malformed)?
+                        .len(),
+                    false => 1,
+                };
+            }
+            if count > MOST_PROOFS {
+                return too_many("signatures");
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The rules for events without rules of their own, on state that is parsed once and kept.

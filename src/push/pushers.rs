@@ -185,13 +185,27 @@ pub(crate) async fn of_user(store: &Store, user: &UserId) -> Result<Vec<Placed>,
     Ok(rows.into_iter().map(|(key, row)| (serde_json::from_str(&row.json).ok(), key)).collect())
 }
 
-/// A pusher as it is kept, and since when, in milliseconds.
-pub(crate) async fn find(store: &Store, key: &Key) -> Result<Option<(Pusher, Option<u64>)>, store::Error> {
+/// A pusher as it is kept.
+pub(crate) struct Found {
+    pub(crate) pusher: Pusher,
+    /// Since when, in milliseconds.
+    pub(crate) since: Option<u64>,
+    row: PusherRow,
+}
+
+/// The pusher of a key, unless it cannot be read.
+pub(crate) async fn find(store: &Store, key: &Key) -> Result<Option<Found>, store::Error> {
     let mut reads = Reads::new();
     let (row, since) = (reads.get(&PUSHERS, key), reads.get(&SINCE, key));
     let mut found = store.read(reads).await?;
     let (row, since) = (found.take(row)?, found.take(since)?);
-    Ok(row.and_then(|row| Some((serde_json::from_str(&row.json).ok()?, since))))
+    Ok(row.and_then(|row| Some(Found { pusher: serde_json::from_str(&row.json).ok()?, since, row })))
+}
+
+/// As [`delete`], if it was not set anew since it was found.
+pub(crate) fn delete_found(batch: &mut Batch, key: &Key, found: &Found) {
+    batch.require(&PUSHERS, key, Some(&found.row));
+    delete(batch, key);
 }
 
 /// Notes in the log that a user's pushers changed.

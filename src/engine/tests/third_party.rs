@@ -53,7 +53,13 @@ async fn whoever_owns_the_invited_address_is_invited_by_the_inviters_server_and_
     };
 
     let proof = signed(&identity, &taro, TOKEN);
+    // Each signature is tried with each key, so there are not many.
+    let mut many = proof.clone();
+    for number in 0..10 {
+        many["signatures"][format!("{number}.test")] = json!({ "ed25519:1": "AAAA" });
+    }
     for (what, invite) in [
+        ("many signatures", bound(&room, &hanako, &taro, &many)),
         ("somebody else's proof", bound(&room, &hanako, &jiro, &proof)),
         ("signed by another", bound(&room, &hanako, &taro, &signed(&other, &taro, TOKEN))),
         ("another token", bound(&room, &hanako, &taro, &signed(&identity, &taro, "xyz"))),
@@ -82,6 +88,22 @@ async fn whoever_owns_the_invited_address_is_invited_by_the_inviters_server_and_
     assert_eq!(a.membership(&taro, &room).await, Some(Membership::Join));
     accept(bound(&room, &hanako, &taro, &proof)).await.unwrap();
     assert_eq!(a.membership(&taro, &room).await, Some(Membership::Join));
+}
+
+#[tokio::test]
+async fn an_invited_address_has_a_bounded_number_of_keys() {
+    let net = Net::default();
+    let a = net.server(&["a.test"]).await;
+    let hanako = user("@hanako:a.test");
+    let room = a.public_room(&hanako).await;
+    for (count, is_allowed) in [(20, true), (21, false)] {
+        let key = authority("id.test").public_key_base64();
+        let content = json!({ "display_name": "t", "public_key": key, "key_validity_url": "https://id.test/",
+            "public_keys": vec![json!({ "public_key": key }); count] });
+        let draft = draft(&hanako, StateEventType::RoomThirdPartyInvite, &count.to_string(), &content);
+        let sent = a.engine.send(&room, draft, None).await;
+        assert_eq!(sent.is_ok(), is_allowed, "{count}: {sent:?}");
+    }
 }
 
 #[tokio::test]

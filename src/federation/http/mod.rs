@@ -15,10 +15,10 @@ mod third_party;
 mod transactions;
 mod user_keys;
 
-use std::sync::Arc;
+use std::{hash::RandomState, sync::Arc};
 
 use account::Accounts;
-use base::{ByteSize, Clock, CounterFamily, Metrics};
+use base::{ByteSize, Clock, CounterFamily, Metrics, Tasks, Turns};
 use encryption::Encryption;
 use engine::Engine;
 use http::Method;
@@ -46,7 +46,6 @@ use ruma::{
     },
 };
 use to_device::ToDevice;
-use tokio::sync::Semaphore;
 use web::{ApiError, Open, Origin, Routes};
 
 pub use self::media::FederationMedia;
@@ -56,8 +55,9 @@ use crate::keys::Keys;
 /// Largest transaction: fifty events of 64 KiB, and ephemeral units.
 const LARGEST_TRANSACTION: ByteSize = ByteSize::mib(16);
 
-/// Reports of identity servers that are worked on at a time; more are refused.
+/// Reports of identity servers that are worked on at a time, and that may wait for it.
 const BINDING: usize = 4;
+const BINDINGS_WAITING: usize = 256;
 
 /// What the handlers share.
 pub struct FederationApi {
@@ -69,10 +69,12 @@ pub struct FederationApi {
     keys: Keys,
     authorities: Arc<Authorities>,
     clock: Clock,
+    tasks: Tasks,
     served: Served,
     received: CounterFamily,
-    /// How many reports of identity servers may be worked on.
-    binding: Semaphore,
+    /// The turns of reports of identity servers, in lanes by address: they may lead to servers that never answer.
+    binding: Turns<()>,
+    lanes: RandomState,
 }
 
 impl FederationApi {
@@ -85,6 +87,7 @@ impl FederationApi {
         keys: Keys,
         authorities: Arc<Authorities>,
         clock: Clock,
+        tasks: Tasks,
         metrics: &Metrics,
     ) -> Self {
         let received = metrics.counter_family(
@@ -101,9 +104,11 @@ impl FederationApi {
             keys,
             authorities,
             clock,
+            tasks,
             served: Served::default(),
             received,
-            binding: Semaphore::new(BINDING),
+            binding: Turns::new(BINDING, BINDINGS_WAITING),
+            lanes: RandomState::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/server-server-api/#third-party-invites>
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc};
 
 use engine::ThirdPartyInvite;
 use futures_util::{StreamExt, stream};
@@ -57,8 +57,8 @@ pub(super) async fn exchange(api: Arc<FederationApi>, call: RawCall<Origin>) -> 
 }
 
 /// `PUT /3pid/onbind`: an identity server says that a third-party id is a user's of ours now, and which invites wait for
-/// that. Anybody may say it, and the rooms judge it; so it is taken up for people who are there, few at a time, and the
-/// answer tells nothing of what became of it.
+/// that. Anybody may say it, and the rooms judge it; so it is taken up for people who are there, few at a time, behind an
+/// answer that tells nothing of what becomes of it.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv13pidonbind>
 pub(super) async fn on_bind(api: Arc<FederationApi>, call: RawCall<Open>) -> Result<Response, ApiError> {
@@ -76,20 +76,44 @@ pub(super) async fn on_bind(api: Arc<FederationApi>, call: RawCall<Open>) -> Res
     }
 
     let Body { mxid, invites } = object_body(&call)?;
-    let Ok(_place) = api.binding.try_acquire() else {
-        return Err(ApiError::over("third_party_binds", std::time::Duration::from_secs(5)));
-    };
-    let is_ours = api.authorities.is_ours(mxid.server_name());
-    if !is_ours || !api.accounts.have_open_accounts(&[&*mxid]).await?.contains(&true) {
-        return Ok(json_answer("{}"));
+    let lane = api.lanes.hash_one(call.address);
+    let tasks = api.tasks.clone();
+    // Behind the answer, which would else tell by its time whether there is such a user, and wait for whomever is named.
+    tasks.spawn("third-party invites", async move {
+        let stop = api.tasks.shutdown_token();
+        let taken_up = async {
+            let Ok(_turn) = api.binding.wait(lane).await else {
+                info!("a report of an identity server found no place");
+                return;
+            };
+            let invites = invites.into_iter().take(MOST_INVITES).map(|Bound { room_id, sender, signed }| {
+                ThirdPartyInvite { room_id, sender, target: mxid.clone(), display_name: None, signed }
+            });
+            if let Err(error) = take_up(&api, &mxid, invites.collect()).await {
+                info!(user_id = %mxid, %error, "third-party invites were not taken up");
+            }
+        };
+        stop.run_until_cancelled(taken_up).await;
+    });
+    Ok(json_answer("{}"))
+}
+
+/// Takes up invites of a user of ours, each as far as it goes.
+async fn take_up(
+    api: &FederationApi,
+    user: &OwnedUserId,
+    invites: Vec<ThirdPartyInvite>,
+) -> Result<(), account::Error> {
+    let is_ours = api.authorities.is_ours(user.server_name());
+    if !is_ours || !api.accounts.have_open_accounts(&[user]).await?.contains(&true) {
+        return Ok(());
     }
-    let profile = api.accounts.member_profiles(&[&*mxid]).await?.pop().unwrap_or_default();
-    let take_up = async |Bound { room_id, sender, signed }: Bound| {
-        let invite = ThirdPartyInvite { room_id, sender, target: mxid.clone(), display_name: None, signed };
+    let profile = api.accounts.member_profiles(&[user]).await?.pop().unwrap_or_default();
+    let take_up = async |invite: ThirdPartyInvite| {
         if let Err(error) = api.engine.accept_third_party_invite(&invite, &profile).await {
-            info!(room_id = %invite.room_id, user_id = %mxid, %error, "a third-party invite was not taken up");
+            info!(room_id = %invite.room_id, user_id = %user, %error, "a third-party invite was not taken up");
         }
     };
-    stream::iter(invites.into_iter().take(MOST_INVITES)).for_each_concurrent(MOST_INVITES, take_up).await;
-    Ok(json_answer("{}"))
+    stream::iter(invites).for_each_concurrent(MOST_INVITES, take_up).await;
+    Ok(())
 }

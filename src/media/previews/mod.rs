@@ -30,6 +30,7 @@ use crate::{
     media::day,
     places::{Place, Places},
     tables::{self, MediaRow, PreviewRow, Sha256},
+    thumbnails::limits_of_head,
 };
 
 /// So much of a page's beginning is read.
@@ -401,7 +402,9 @@ impl Picture {
 fn size_of(file: &[u8]) -> Option<(&'static str, u32, u32)> {
     use image::ImageFormat::{Gif, Jpeg, Png, WebP};
     let format = image::guess_format(file).ok().filter(|format| [Gif, Jpeg, Png, WebP].contains(format))?;
-    let (width, height) = ImageReader::with_format(Cursor::new(file), format).into_dimensions().ok()?;
+    let mut reader = ImageReader::with_format(Cursor::new(file), format);
+    reader.limits(limits_of_head());
+    let (width, height) = reader.into_dimensions().ok()?;
     Some((format.to_mime_type(), width, height))
 }
 

@@ -17,6 +17,8 @@ const QUALITY: u8 = 82;
 const LARGEST_OPAQUE_PNG: usize = 256 << 10;
 /// What a decoder may take besides the picture that it gives, in bytes.
 pub(crate) const BESIDES: u64 = 32 << 20;
+/// What reading the head may take, in bytes: colour profiles are packed, and unpack a thousandfold.
+const LARGEST_HEAD: u64 = 4 << 20;
 
 /// A picture that was made.
 pub(crate) struct Made {
@@ -75,8 +77,18 @@ impl Picture {
     }
 }
 
-fn decoder(file: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDecoder> {
-    ImageReader::with_format(Cursor::new(file), format).into_decoder()
+/// A decoder that has read the head of a picture.
+pub(crate) fn decoder(file: &[u8], format: ImageFormat) -> image::ImageResult<impl ImageDecoder> {
+    let mut reader = ImageReader::with_format(Cursor::new(file), format);
+    reader.limits(limits_of_head());
+    reader.into_decoder()
+}
+
+/// What reading the head of a picture may take, before there is room for more.
+pub(crate) fn limits_of_head() -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(LARGEST_HEAD);
+    limits
 }
 
 pub(crate) fn is_turned(orientation: Orientation) -> bool {

@@ -19,7 +19,7 @@ use image::{
 
 use super::{
     LARGEST_MOVING, Variant,
-    make::{BESIDES, Made, is_turned, smaller},
+    make::{BESIDES, Made, is_turned, limits_of_head, smaller},
 };
 
 /// Most points of one picture of the many.
@@ -61,7 +61,7 @@ impl Moving {
         let (width, height) = match format {
             ImageFormat::Gif if is_repeated(head) => GifDecoder::new(Cursor::new(head)).ok()?.dimensions(),
             ImageFormat::Png => {
-                let decoder = PngDecoder::new(Cursor::new(head)).ok()?;
+                let decoder = PngDecoder::with_limits(Cursor::new(head), limits_of_head()).ok()?;
                 decoder.is_apng().ok()?.then(|| decoder.dimensions())?
             }
             ImageFormat::WebP => webp_canvas(head)?,

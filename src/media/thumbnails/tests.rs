@@ -4,10 +4,11 @@
 use std::io::Cursor;
 
 use image::{
-    AnimationDecoder, Delay, DynamicImage, Frame, GenericImageView, ImageFormat, Rgb, RgbImage, Rgba,
-    RgbaImage,
+    AnimationDecoder, Delay, DynamicImage, ExtendedColorType, Frame, GenericImageView, ImageDecoder as _,
+    ImageEncoder as _, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage,
     codecs::{
         gif::{GifEncoder, Repeat},
+        png::PngEncoder,
         webp::WebPDecoder,
     },
     metadata::LoopCount,
@@ -15,7 +16,7 @@ use image::{
 
 use super::{
     Method, Wanted,
-    make::{Made, Picture},
+    make::{Made, Picture, decoder},
     moving::{Bounds, Moving},
 };
 use crate::Error;
@@ -334,4 +335,23 @@ fn no_flipped_byte_of_a_moving_picture_does_harm() {
             }
         }
     }
+}
+
+/// Profiles are packed: a file of 100 KB would unpack to 100 MB while its head is read.
+#[test]
+fn a_colour_profile_that_unpacks_a_thousandfold_is_not_unpacked() {
+    let with_profile = |bytes: usize| {
+        let mut file = Vec::new();
+        let mut encoder = PngEncoder::new(&mut file);
+        encoder.set_icc_profile(vec![0; bytes]).unwrap();
+        encoder.write_image(&[255; 4 * 16], 4, 4, ExtendedColorType::Rgba8).unwrap();
+        file
+    };
+    let unpacked = |file: &[u8]| decoder(file, ImageFormat::Png).unwrap().icc_profile().unwrap();
+    let usual = with_profile(1 << 20);
+    assert_eq!(unpacked(&usual).map(|profile| profile.len()), Some(1 << 20));
+    let bomb = with_profile(64 << 20);
+    assert!(bomb.len() < 1 << 20);
+    assert_eq!(unpacked(&bomb), None);
+    assert_eq!(made(&bomb, 96, 96, Method::Crop).unwrap().dimensions(), (4, 4));
 }

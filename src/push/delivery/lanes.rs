@@ -189,8 +189,8 @@ impl Round {
             range = Range::all().after(last);
             let is_last = rows.len() < PAGE;
             for (key, row) in rows {
-                let Some((pusher, _)) = pushers::find(store, &key).await? else { continue };
-                let Some(gateway) = gateway_of(&pusher) else { continue };
+                let Some(found) = pushers::find(store, &key).await? else { continue };
+                let Some(gateway) = gateway_of(&found.pusher) else { continue };
                 let gateway: Arc<str> = gateway.into();
                 self.state.lock().waiting.insert(key.clone(), Waiting { row, is_counting: false });
                 self.make_ready(&gateway, key);

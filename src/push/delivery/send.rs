@@ -9,12 +9,9 @@ use room::{
     },
     tables::Membership,
 };
-use ruma::{
-    OwnedUserId, UserId,
-    api::client::push::{Pusher, PusherKind},
-};
+use ruma::{OwnedUserId, UserId, api::client::push::PusherKind};
 use serde::Deserialize;
-use store::Batch;
+use store::{Batch, CommitError};
 use tracing::{debug, warn};
 
 use super::{
@@ -27,7 +24,7 @@ use super::{
 use crate::{
     Asked, Error,
     counted::Counted,
-    pushers,
+    pushers::{self, Found},
     waiting::{Item, Key, TOLD, WaitingRow},
 };
 
@@ -66,10 +63,15 @@ impl Round {
         let push = &self.delivery.0.push;
         let Some(row) = self.take(key) else { return Ok(Outcome::Idle) };
         let found = pushers::find(push.store(), key).await?;
-        let (Some((pusher, since)), Ok(user)) = (found, UserId::parse(&key.0)) else {
+        let (Some(found), Ok(user)) = (found, UserId::parse(&key.0)) else {
             self.forget(key).await?;
             return Ok(Outcome::Idle);
         };
+        // Whoever has a locked account's telephone is not to read on. What is said meanwhile is not told later.
+        if push.accounts().is_locked(&user).await? {
+            self.settle(key, &row.items, true, Batch::new()).await?;
+            return Ok(Outcome::Idle);
+        }
         let unread = self.unread(&user, &row).await?;
         let told = match &unread.next {
             Some(item) => self.told(&user, item).await?,
@@ -85,8 +87,8 @@ impl Round {
                 return Ok(Outcome::Idle);
             }
         }
-        let body = notification::body(&user, &pusher, since, unread.count, told.as_ref());
-        let outcome = self.post(key, &pusher, body).await?;
+        let body = notification::body(&user, &found.pusher, found.since, unread.count, told.as_ref());
+        let outcome = self.post(key, &found, body).await?;
         if matches!(outcome, Outcome::Done) {
             if let (Some(_), Some(item)) = (&told, &unread.next) {
                 let waited = self.delivery.0.clock.now().millis().saturating_sub(item.since);
@@ -150,9 +152,9 @@ impl Round {
         Ok(Some(Told { event, actions, sender_name, room_name, room_alias }))
     }
 
-    async fn post(&self, key: &Key, pusher: &Pusher, body: bytes::Bytes) -> Result<Outcome, Error> {
-        let PusherKind::Http(data) = &pusher.kind else { return Ok(Outcome::Idle) };
-        let gateway = gateway_of(pusher).unwrap_or_default();
+    async fn post(&self, key: &Key, found: &Found, body: bytes::Bytes) -> Result<Outcome, Error> {
+        let PusherKind::Http(data) = &found.pusher.kind else { return Ok(Outcome::Idle) };
+        let gateway = gateway_of(&found.pusher).unwrap_or_default();
         let delivery = &self.delivery;
         let answer =
             delivery.0.clock.timeout(DEADLINE, delivery.0.gateways.notify(&data.url, body, DEADLINE));
@@ -172,10 +174,10 @@ impl Round {
             200 => {
                 let is_rejected = rejects(&answer, &key.3);
                 delivery.count(&gateway, if is_rejected { "rejected" } else { "taken" });
-                if is_rejected {
-                    self.remove(key).await?;
+                match is_rejected {
+                    true => self.remove(key, found).await,
+                    false => Ok(Outcome::Done),
                 }
-                Ok(Outcome::Done)
             }
             status if status == 429 || !(400..500).contains(&status) => {
                 delivery.count(&gateway, "failed");
@@ -190,12 +192,15 @@ impl Round {
         }
     }
 
-    /// The gateway says that nobody is behind the push key any more.
-    async fn remove(&self, key: &Key) -> Result<(), Error> {
+    /// The gateway says that nobody is behind the push key any more. If it was set anew meanwhile, that one has still to be told.
+    async fn remove(&self, key: &Key, found: &Found) -> Result<Outcome, Error> {
         let mut batch = Batch::new();
-        pushers::delete(&mut batch, key);
-        self.term().commit(batch).await.map_err(account::Error::from)?;
-        self.forget(key).await
+        pushers::delete_found(&mut batch, key, found);
+        match self.term().commit(batch).await {
+            Ok(_) => self.forget(key).await.map(|()| Outcome::Done),
+            Err(CommitError::Conflict { .. }) => Ok(Outcome::Idle),
+            Err(error) => Err(account::Error::from(error).into()),
+        }
     }
 }
 

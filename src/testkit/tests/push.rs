@@ -28,6 +28,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 enum Conduct {
     Takes,
     Rejects(&'static str),
+    /// Once it is told to.
+    RejectsAfter(&'static str, watch::Receiver<bool>),
     Fails(u16),
     /// For this key alone.
     FailsFor(&'static str),
@@ -115,7 +117,7 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
     while let Some(body) = request(&mut socket, &mut bytes).await {
         let conduct = conduct.lock().clone();
         let is_taken = match conduct {
-            Conduct::Takes | Conduct::Rejects(_) => true,
+            Conduct::Takes | Conduct::Rejects(_) | Conduct::RejectsAfter(..) => true,
             Conduct::FailsFor(key) => !body.contains(key),
             Conduct::Fails(_) | Conduct::Redirects(_) | Conduct::Hangs => false,
         };
@@ -128,6 +130,10 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
         let (status, more, body) = match conduct {
             Conduct::Takes => (200, String::new(), "{}".to_owned()),
             Conduct::Rejects(key) => (200, String::new(), json!({ "rejected": [key] }).to_string()),
+            Conduct::RejectsAfter(key, mut may) => {
+                let _ended = may.wait_for(|may| *may).await;
+                (200, String::new(), json!({ "rejected": [key] }).to_string())
+            }
             Conduct::Fails(status) => (status, String::new(), "<html>".to_owned()),
             Conduct::FailsFor(_) if !is_taken => (502, String::new(), String::new()),
             Conduct::FailsFor(_) => (200, String::new(), "{}".to_owned()),
@@ -367,6 +373,50 @@ async fn of_a_gateway_that_is_gone_one_pusher_at_a_time_is_tried_and_then_all_ar
     gateway.will(Conduct::Takes);
     let heard = gateway.later(&net, |heard| heard.taken.len() >= 40).await;
     assert_eq!(heard.taken.len(), 40);
+}
+
+#[tokio::test]
+async fn a_locked_account_is_told_nothing() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let jiro = server.user("jiro").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    let (locked, other) = (Gateway::new().await, Gateway::new().await);
+    set(&taro, &pusher("k1", &locked.url())).await;
+    set(&jiro, &pusher("k2", &other.url())).await;
+    hanako.send(&room, "一").await;
+    locked.taken(1).await;
+    other.taken(1).await;
+
+    let accounts = server.look(|house| house.accounts.clone());
+    let by = audit::Actor::operator("test");
+    accounts.set_locked(taro.id(), true, &by).await.unwrap();
+    hanako.send(&room, "二").await;
+    other.taken(2).await;
+    accounts.set_locked(taro.id(), false, &by).await.unwrap();
+    let last = hanako.send(&room, "三").await;
+    let told = locked.taken(2).await;
+    assert_eq!((told.len(), &told[1]["event_id"]), (2, &json!(last)));
+    assert_eq!(told[1]["counts"]["unread"], 3);
+}
+
+#[tokio::test]
+async fn a_pusher_that_was_set_anew_outlives_the_old_gateways_refusal() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let (old, new) = (Gateway::new().await, Gateway::new().await);
+    let (answers, waits) = watch::channel(false);
+    old.will(Conduct::RejectsAfter("k1", waits));
+    set(&taro, &pusher("k1", &old.url())).await;
+    let event = hanako.send(&room, "一").await;
+    old.until(|heard| heard.requests == 1).await;
+
+    set(&taro, &pusher("k1", &new.url())).await;
+    answers.send(true).unwrap();
+
+    assert_eq!(new.taken(1).await[0]["event_id"], event.as_str());
+    assert_eq!(keys(&taro).await, ["k1"]);
 }
 
 #[tokio::test]

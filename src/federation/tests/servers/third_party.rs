@@ -59,13 +59,13 @@ async fn a_reported_owner_of_an_invited_address_is_invited_through_the_inviters_
 
     let answer = report(&net, "wajima.test", &bound(CAROL, signed(CAROL))).await;
     assert_eq!(answer, (StatusCode::OK, json!({})));
-    assert_eq!(a.membership(&room, CAROL).await, Some(Membership::Invite));
+    a.until(&room, async || a.membership(&room, CAROL).await == Some(Membership::Invite)).await;
 
     // The next one at once, before the first one's has come back by the room.
     b.make_account(DAVE).await;
     let answer = report(&net, "wajima.test", &bound(DAVE, signed(DAVE))).await;
     assert_eq!(answer, (StatusCode::OK, json!({})));
-    assert_eq!(a.membership(&room, DAVE).await, Some(Membership::Invite));
+    a.until(&room, async || a.membership(&room, DAVE).await == Some(Membership::Invite)).await;
 }
 
 #[tokio::test]
