@@ -29,6 +29,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("encryption", 6),
     ("oauth", 6),
     ("upstream", 6),
+    ("appservice", 7),
     ("web", 7),
     ("pages", 8),
     ("client", 9),

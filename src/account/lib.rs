@@ -102,7 +102,7 @@ pub use push_defaults::{default_push_rules, put_push_rule};
 pub use push_ruleset::PushRules;
 pub use register::{NewUser, Registered};
 pub use registration_tokens::RegistrationToken;
-pub use service::{AppService, Namespace, NewAppService};
+pub use service::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 pub use sessions::{Session, SessionTokens};
 pub use shared_secret::SharedSecretRegister;
 pub use stages::{StageOutcome, StageProof};

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
-use ruma::{OwnedUserId, RoomAliasId, UserId};
+use ruma::{OwnedUserId, RoomAliasId, RoomId, UserId};
 use store::{Batch, Topic};
 
 use crate::{tables::TokenHash, tokens};
@@ -24,6 +24,37 @@ pub struct AppService {
     users: Vec<Namespace>,
     aliases: Vec<Namespace>,
     limits_users: bool,
+    told: Told,
+}
+
+/// Where a service is, and what it shows itself by to whom it answers.
+#[derive(Clone)]
+pub struct ServiceAddress {
+    /// Before which path it is asked, without a slash at its end.
+    pub url: String,
+    /// What we show to it.
+    pub hs_token: String,
+}
+
+impl fmt::Debug for ServiceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceAddress").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// What a service is told, besides what its users are.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Where it is; one without is told nothing.
+    pub address: Option<ServiceAddress>,
+    /// The rooms of which it is told everything, where its authority is in them.
+    pub rooms: Vec<Namespace>,
+    /// Whether it is told who types, reads and is there.
+    pub ephemeral: bool,
+    /// Whether it is told what its users need for end-to-end encryption (MSC3202).
+    pub devices: bool,
+    /// The networks that it leads to.
+    pub protocols: Vec<String>,
 }
 
 /// Ids that a service is concerned with: those that begin with what the expression matches.
@@ -63,13 +94,15 @@ pub struct NewAppService {
     pub aliases: Vec<Namespace>,
     /// Whether its users are limited as others are; its own user never is.
     pub limits_users: bool,
+    /// What it is told.
+    pub told: Told,
 }
 
 impl AppService {
     /// A service; its token is kept as a hash.
     pub fn new(new: NewAppService) -> Self {
-        let NewAppService { id, sender, as_token, users, aliases, limits_users } = new;
-        Self { id, sender, token: tokens::hash(&as_token), users, aliases, limits_users }
+        let NewAppService { id, sender, as_token, users, aliases, limits_users, told } = new;
+        Self { id, sender, token: tokens::hash(&as_token), users, aliases, limits_users, told }
     }
 
     /// Its name for the administrator.
@@ -97,6 +130,33 @@ impl AppService {
     pub fn covers_alias(&self, alias: &RoomAliasId) -> bool {
         alias.server_name() == self.sender.server_name()
             && self.aliases.iter().any(|names| names.covers(alias.as_str()))
+    }
+
+    /// Where it is; one without an address is told nothing.
+    pub fn address(&self) -> Option<&ServiceAddress> {
+        self.told.address.as_ref()
+    }
+
+    /// What it is told.
+    pub fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// Whether its namespaces name a user, of whatever server: what he does concerns it.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#registration>
+    pub fn names_user(&self, user: &UserId) -> bool {
+        self.sender == user || self.users.iter().any(|names| names.covers(user.as_str()))
+    }
+
+    /// Whether its namespaces name a room.
+    pub fn names_room(&self, room: &RoomId) -> bool {
+        self.told.rooms.iter().any(|names| names.covers(room.as_str()))
+    }
+
+    /// Whether it has any namespace of aliases.
+    pub fn has_aliases(&self) -> bool {
+        !self.aliases.is_empty()
     }
 
     pub(crate) fn keeps_user(&self, user: &UserId) -> bool {

@@ -38,6 +38,11 @@ impl Accounts {
         services.iter().find(is_it).cloned()
     }
 
+    /// The services of all authorities.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<AppService>> {
+        self.inner.config.authorities.values().flat_map(|settings| &settings.services)
+    }
+
     /// A service as one of its users, its own where none is named, and on one of his devices if one is named.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use account::Accounts;
 use anyhow::{Context, anyhow};
+use appservice::AppServices;
 use base::{Clock, Metrics, Random, Tasks};
 use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use encryption::Encryption;
@@ -36,6 +37,7 @@ use crate::{
     media::{self as files, Scratch},
     memory, names,
     providers::Providers,
+    services::Services,
     storage::{self, BackUp, Data, Storage},
     texts::tr,
 };
@@ -118,6 +120,8 @@ pub struct House {
     pub search: Search,
     /// What tells push gateways.
     pub delivery: Delivery,
+    /// What tells application services.
+    pub services: AppServices,
     /// Files of users.
     pub media: Media,
     /// Mails to people.
@@ -277,6 +281,16 @@ impl House {
             metrics: &metrics,
         });
         accounts.add_device_ends(push.device_ends());
+        let services = AppServices::new(appservice::Parts {
+            store: store.clone(),
+            rooms: engine.rooms().clone(),
+            accounts: accounts.clone(),
+            carrier: Arc::new(Services::open().map_err(|error| anyhow!(causes::of_network(&error)))?),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &edges,
+            metrics: &metrics,
+        });
         let syncs = Syncs::new(
             engine.rooms().clone(),
             accounts.clone(),
@@ -364,6 +378,7 @@ impl House {
             to_device,
             syncs: Arc::new(syncs),
             delivery,
+            services,
             search,
             metrics,
             edges,
@@ -423,7 +438,8 @@ impl House {
         self.admin.token()
     }
 
-    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, and takes
+    /// Carries out purges of rooms, lists the people in rooms, indexes what is said, sends delayed events, mails and notifications, tells
+    /// application services, and takes
     /// away what is left over of rooms' states and of uploads. Only who serves does: a command that looks at the data changes nothing else.
     pub fn start_upkeep(&self) {
         self.engine.start_purging(Arc::new(self.sender.clone()), &self.metrics);
@@ -434,6 +450,7 @@ impl House {
         self.engine.start_delaying(&self.metrics);
         self.mails.start_sending();
         self.delivery.start();
+        self.services.start();
     }
 
     /// Trims the log of changes as it grows old. Only who serves does.

@@ -26,12 +26,14 @@ mod places;
 mod process;
 mod providers;
 pub mod serve;
+mod services;
 pub mod storage;
 #[cfg(test)]
 mod tests;
 mod texts;
 pub mod tls;
 mod unread;
+mod wire;
 
 pub use places::Bounds;
 pub use process::{forbid_huge_pages, resident_bytes};

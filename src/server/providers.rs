@@ -11,13 +11,10 @@ use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::TlsConnector;
+use rustls::ClientConfig;
 use upstream::{Answer, Question, Web, WebError};
+
+use crate::wire;
 
 /// How long an answer may take, with everything before it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,9 +26,6 @@ pub(crate) struct Providers {
     tls: Arc<ClientConfig>,
 }
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
 impl Providers {
     /// Whose certificates are of the system's authorities, or of those in these files.
     ///
@@ -41,26 +35,10 @@ impl Providers {
         Ok(Providers { tls: federation::tls_client(federation::Trust::System, ca_files)? })
     }
 
-    async fn wire(&self, uri: &Uri) -> Result<Box<dyn Wire>, WebError> {
-        let failed = |error: &dyn std::fmt::Display| WebError(error.to_string());
-        let host = uri.host().ok_or_else(|| WebError("the address names no host".to_owned()))?;
-        // As a socket wants it: without the brackets of an IPv6 address.
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let stream = TcpStream::connect((bare, port)).await.map_err(|error| failed(&error))?;
-        if !is_tls {
-            return Ok(Box::new(stream));
-        }
-        let name = ServerName::try_from(bare.to_owned()).map_err(|error| failed(&error))?;
-        let connector = TlsConnector::from(self.tls.clone());
-        Ok(Box::new(connector.connect(name, stream).await.map_err(|error| failed(&error))?))
-    }
-
     async fn try_to_ask(&self, question: Question) -> Result<Answer, WebError> {
         let failed = |error: &dyn std::fmt::Display| WebError(error.to_string());
         let uri: Uri = question.url.parse().map_err(|error: http::uri::InvalidUri| failed(&error))?;
-        let wire = self.wire(&uri).await?;
+        let wire = wire::connect(&self.tls, &uri).await.map_err(WebError)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(wire)).await.map_err(|error| failed(&error))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());

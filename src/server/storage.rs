@@ -358,6 +358,7 @@ pub(crate) async fn verify(store: &Store, files: Option<&Files>) -> Result<Findi
         to_device::checks(),
         media::checks(),
         push::checks(),
+        appservice::checks(),
         search::checks(),
         encryption::checks(),
         oauth::checks(),

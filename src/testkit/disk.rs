@@ -1,8 +1,11 @@
 //! Disks in memory that survive crashes, and the switch that makes a crash.
 
-use std::sync::{
-    Arc, OnceLock, Weak,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use async_trait::async_trait;
@@ -28,6 +31,17 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn shared() -> Self {
         Self { shared: true, ..Self::default() }
+    }
+
+    /// Writes registrations of application services onto it; where they are.
+    pub(crate) fn keep_services(&self, registrations: &[String]) -> Vec<PathBuf> {
+        let files = self.files();
+        let path = |number: usize| files.path().join(format!("service-{number}.yaml"));
+        let write = |(number, registration): (usize, &String)| {
+            std::fs::write(path(number), registration).expect("a registration is written");
+            path(number)
+        };
+        registrations.iter().enumerate().map(write).collect()
     }
 
     /// The directory of files on it.

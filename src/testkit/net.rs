@@ -105,7 +105,12 @@ impl Net {
 
     /// Starts a server with several authorities.
     pub async fn process(&self, names: &[&str]) -> Server {
-        self.add(names, Arc::new(Disk::default())).await
+        self.add(names, Arc::new(Disk::default()), &[]).await
+    }
+
+    /// Starts a server with one authority that has application services with these registrations.
+    pub async fn server_with_services(&self, name: &str, registrations: &[String]) -> Server {
+        self.add(&[name], Arc::new(Disk::default()), registrations).await
     }
 
     /// Starts several processes of one server over one back end. Requests of others meet the first
@@ -114,15 +119,15 @@ impl Net {
         let disk = Arc::new(Disk::shared());
         let mut replicas = Vec::with_capacity(count);
         for _ in 0..count {
-            replicas.push(self.add(&[name], disk.clone()).await);
+            replicas.push(self.add(&[name], disk.clone(), &[]).await);
         }
         replicas
     }
 
-    async fn add(&self, names: &[&str], disk: Arc<Disk>) -> Server {
+    async fn add(&self, names: &[&str], disk: Arc<Disk>, services: &[String]) -> Server {
         let machine = {
             let mut machines = self.0.machines.write();
-            let machine = Arc::new(Machine::new(machines.len(), names, disk));
+            let machine = Arc::new(Machine::new(machines.len(), names, disk, services));
             machines.push(machine.clone());
             machine
         };

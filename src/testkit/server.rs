@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -47,6 +48,8 @@ pub(crate) struct Machine {
     /// The files of media: on the disk that all processes over one back end share.
     files: Arc<TempDir>,
     authorities: Arc<Authorities>,
+    /// The registrations of its first authority's application services.
+    services: Vec<PathBuf>,
     disk: Arc<Disk>,
     running: Mutex<Option<Running>>,
     up: watch::Sender<bool>,
@@ -82,6 +85,11 @@ impl Server {
     /// Makes a guest of its first authority.
     pub async fn guest(&self) -> User {
         User::register_guest(self, self.name()).await
+    }
+
+    /// An application service as its own user, by the token of its registration.
+    pub fn service(&self, localpart: &str, token: &str) -> User {
+        User::of_service(self, localpart, token)
     }
 
     /// Registers an account at one of its authorities.
@@ -191,7 +199,12 @@ impl Server {
     }
 
     fn config(&self) -> Config {
+        let services = |name: &OwnedServerName| match name == self.name() {
+            true => self.machine.services.clone(),
+            false => Vec::new(),
+        };
         let authorities = self.machine.names.iter().map(|name| AuthorityConfig {
+            application_services: services(name),
             tls: self.net.0.authority.as_ref().map(|authority| authority.issue(name)),
             registration: Registration {
                 mode: RegistrationMode::Open,
@@ -247,7 +260,7 @@ impl Server {
 }
 
 impl Machine {
-    pub(crate) fn new(number: usize, names: &[&str], disk: Arc<Disk>) -> Self {
+    pub(crate) fn new(number: usize, names: &[&str], disk: Arc<Disk>, services: &[String]) -> Self {
         let names: Vec<OwnedServerName> =
             names.iter().map(|name| OwnedServerName::try_from(*name).expect("a server name")).collect();
         let authorities = names.iter().map(|name| {
@@ -262,6 +275,7 @@ impl Machine {
             authorities: Arc::new(Authorities::new(authorities.collect::<Vec<_>>())),
             names,
             network: Mutex::default(),
+            services: disk.keep_services(services),
             files: disk.files(),
             disk,
             running: Mutex::default(),

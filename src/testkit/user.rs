@@ -61,6 +61,17 @@ impl User {
         Self::of(server, &answer.expect("a guest"))
     }
 
+    pub(crate) fn of_service(server: &Server, localpart: &str, token: &str) -> Self {
+        Self(Arc::new(Inner {
+            server: server.clone(),
+            user_id: UserId::parse(format!("@{localpart}:{}", server.name())).expect("a user id"),
+            device_id: String::new(),
+            token: token.to_owned(),
+            seen: Mutex::default(),
+            txn: Arc::default(),
+        }))
+    }
+
     fn of(server: &Server, answer: &Value) -> Self {
         let text = |key: &str| answer[key].as_str().expect("a session").to_owned();
         Self(Arc::new(Inner {

@@ -204,6 +204,7 @@ async fn a_session_that_a_service_began_has_no_power_that_its_user_gets_later() 
         users: vec![crate::Namespace::new("@hanako", false).unwrap()],
         aliases: Vec::new(),
         limits_users: false,
+        told: Default::default(),
     });
     let town = open_town().await;
     let (user, own) = town.register("hanako", false).await;

@@ -54,6 +54,19 @@ impl Rooms {
         Ok(rows.into_iter().filter_map(|((_, alias), ())| RoomAliasId::parse(alias).ok()).collect())
     }
 
+    /// The aliases of ours that rooms have, in the order of `rooms`, a thousand of each: for use inside the server.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn aliases_of(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<OwnedRoomAliasId>>, Error> {
+        let ranges = rooms.iter().map(Range::prefix).collect();
+        let found = self.store().scan_many(&ROOM_ALIASES, ranges, store::Order::Ascending, 1_000).await?;
+        let aliases = |rows: Vec<((RoomSerial, String), ())>| {
+            rows.into_iter().filter_map(|((_, alias), ())| RoomAliasId::parse(alias).ok()).collect()
+        };
+        Ok(found.into_iter().map(aliases).collect())
+    }
+
     /// Whether a user is joined and has the power to set state of a type.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::{
         token::Token,
         view::{Look, Viewer},
     },
-    tables::{MEMBER_COUNTS, MEMBERS, MemberRow, Membership, SERVERS},
+    tables::{LOCAL_MEMBERS, MEMBER_COUNTS, MEMBERS, MemberRow, Membership, SERVERS},
 };
 
 /// Members of a room that are read at once.
@@ -352,6 +352,20 @@ impl Rooms {
         let whole: Vec<AllMembers> = known.iter().copied().flatten().collect();
         let mut found = self.member_rows_of(&whole).await?.into_iter().map(joined);
         Ok(known.iter().map(|all| all.and_then(|_| found.next()).unwrap_or_default()).collect())
+    }
+
+    /// The joined members of ours of rooms, in the order of `rooms`; also of rooms that lack members.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn local_members_of(&self, rooms: &[RoomSerial]) -> Result<Vec<Vec<OwnedUserId>>, Error> {
+        let ranges = rooms.iter().map(Range::prefix).collect();
+        let found =
+            self.store().scan_many(&LOCAL_MEMBERS, ranges, store::Order::Ascending, usize::MAX).await?;
+        let users = |rows: Vec<((RoomSerial, String), ())>| {
+            rows.into_iter().filter_map(|((_, user), ())| UserId::parse(user).ok()).collect()
+        };
+        Ok(found.into_iter().map(users).collect())
     }
 
     /// Whether a server has a joined member in a room.

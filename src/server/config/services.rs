@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
-use account::{AppService, Namespace, NewAppService};
+use account::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde_json::{Map, Value};
 
@@ -19,6 +19,13 @@ const LARGEST: u64 = 1 << 20;
 
 /// Shorter tokens can be guessed.
 const SHORTEST_TOKEN: usize = 16;
+
+/// Whether a service is told what is of the moment: the name of today, and those of MSC2409, which bridges still write.
+const EPHEMERAL: [&str; 3] =
+    ["receive_ephemeral", "de.sorunome.msc2409.push_ephemeral", "push_ephemeral"];
+
+/// Whether it is told what its users need for encryption.
+const DEVICES: [&str; 1] = ["org.matrix.msc3202"];
 
 /// The services of all authorities, and all that is wrong with their registrations.
 #[derive(Default)]
@@ -93,16 +100,21 @@ impl Reading<'_> {
         let id = self.text(&all, "id");
         let as_token = self.token(&all, "as_token");
         let hs_token = self.token(&all, "hs_token");
-        self.check_url(&all);
+        let url = self.url(&all);
         let sender = self.sender(&all, authority);
         let limits_users = self.flag(&all, "rate_limited", true);
-        let (users, aliases) = self.namespaces(&all);
+        let (users, aliases, rooms) = self.namespaces(&all);
+        let ephemeral = self.any_flag(&all, &EPHEMERAL);
+        let devices = self.any_flag(&all, &DEVICES);
+        let protocols = self.protocols(&all);
         if !self.problems.is_empty() {
             return None;
         }
-        let (id, sender, as_token) = (id?, sender?, as_token?);
-        let service = NewAppService { id, sender, as_token, users, aliases, limits_users };
-        Some(Registration { service, hs_token: hs_token? })
+        let (id, sender, as_token, hs_token) = (id?, sender?, as_token?, hs_token?);
+        let address = url.map(|url| ServiceAddress { url, hs_token: hs_token.clone() });
+        let told = Told { address, rooms, ephemeral, devices, protocols };
+        let service = NewAppService { id, sender, as_token, users, aliases, limits_users, told };
+        Some(Registration { service, hs_token })
     }
 
     fn table(&mut self) -> Option<Map<String, Value>> {
@@ -173,13 +185,48 @@ impl Reading<'_> {
         Some(token)
     }
 
-    fn check_url(&mut self, all: &Map<String, Value>) {
+    /// Where the service is, without a slash at the end; none where it is told nothing.
+    fn url(&mut self, all: &Map<String, Value>) -> Option<String> {
         match all.get("url") {
             Some(Value::Null) => {}
-            Some(Value::String(url)) if url.starts_with("http://") || url.starts_with("https://") => {}
+            // Some programs write so what they mean to be none.
+            Some(Value::String(url)) if url.is_empty() => {}
+            Some(Value::String(url))
+                if (url.starts_with("http://") || url.starts_with("https://"))
+                    && url.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some()) =>
+            {
+                return Some(url.trim_end_matches('/').to_owned());
+            }
             None => self.wrong("url", &tr!("キーがありません", "the key is missing")),
             Some(_) => self.wrong("url", &tr!("URL か null が必要です", "a URL or null is needed")),
         }
+        None
+    }
+
+    /// Whether one of these keys is true: a flag has several names while bridges write the old ones.
+    fn any_flag(&mut self, all: &Map<String, Value>, keys: &[&str]) -> bool {
+        let flags: Vec<bool> = keys.iter().map(|key| self.flag(all, key, false)).collect();
+        flags.contains(&true)
+    }
+
+    fn protocols(&mut self, all: &Map<String, Value>) -> Vec<String> {
+        let key = "protocols";
+        let list = match all.get(key) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(list)) => list,
+            Some(_) => {
+                self.wrong(key, &tr!("リストが必要です", "a list is needed"));
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for protocol in list {
+            match protocol.as_str().filter(|protocol| !protocol.is_empty()) {
+                Some(protocol) => found.push(protocol.to_owned()),
+                None => self.wrong(key, &tr!("空でない文字列が必要です", "a text is needed that is not empty")),
+            }
+        }
+        found
     }
 
     fn sender(&mut self, all: &Map<String, Value>, authority: &ServerName) -> Option<OwnedUserId> {
@@ -213,8 +260,8 @@ impl Reading<'_> {
         }
     }
 
-    /// The namespaces of users and aliases. Those of rooms say of which events a service is told, and are looked at only.
-    fn namespaces(&mut self, all: &Map<String, Value>) -> (Vec<Namespace>, Vec<Namespace>) {
+    /// The namespaces of users, of aliases and of rooms.
+    fn namespaces(&mut self, all: &Map<String, Value>) -> (Vec<Namespace>, Vec<Namespace>, Vec<Namespace>) {
         let namespaces = match all.get("namespaces") {
             Some(Value::Object(namespaces)) => namespaces.clone(),
             None => {
@@ -228,8 +275,8 @@ impl Reading<'_> {
         };
         let users = self.namespace(&namespaces, "users");
         let aliases = self.namespace(&namespaces, "aliases");
-        self.namespace(&namespaces, "rooms");
-        (users, aliases)
+        let rooms = self.namespace(&namespaces, "rooms");
+        (users, aliases, rooms)
     }
 
     fn namespace(&mut self, namespaces: &Map<String, Value>, kind: &str) -> Vec<Namespace> {

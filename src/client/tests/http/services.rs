@@ -24,6 +24,7 @@ fn bridge(name: &str, token: &str, limits_users: bool) -> Arc<AppService> {
         users: vec![names(&format!("@_{name}_.*"), true), names("@staff_", false)],
         aliases: vec![names(&format!("#_{name}_.*:hs1"), true)],
         limits_users,
+        told: Default::default(),
     }))
 }
 
@@ -138,6 +139,7 @@ async fn a_service_is_bound_as_the_guest_is_for_whom_it_acts() {
         users: vec![Namespace::new("@.*:hs1", false).unwrap()],
         aliases: Vec::new(),
         limits_users: false,
+        told: Default::default(),
     });
     let settings = Settings { guests: true, services: vec![Arc::new(all)], ..open_registration() };
     let town = Town::posting(Clock::system(), settings).await;

@@ -1,0 +1,232 @@
+//! Reads the log, and writes down what services have to be told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use account::AppService;
+use room::{
+    EventSerial, RoomSerial,
+    log::Entry,
+    read::event::{Keep, StoredEvent},
+    tables::Membership,
+};
+use ruma::{OwnedRoomId, OwnedUserId};
+use store::{Batch, Position, Term};
+use tracing::warn;
+
+use crate::{
+    AppServices, Error,
+    interest::{Change, Interest, Place},
+    lane::Round,
+    services::NAME,
+    tables::{BEGUN, ItemRow},
+};
+
+/// Entries of the log that are read at once.
+const ENTRIES: usize = 500;
+
+/// Where nobody has to be told anything, the cursor is written after so many positions, or this while.
+const POSITIONS: u64 = 1_000;
+const WHILE: Duration = Duration::from_secs(2);
+
+/// An event, or what came of one, at its place in the log.
+struct Happened {
+    position: Position,
+    room: RoomSerial,
+    room_id: OwnedRoomId,
+    event: Option<EventSerial>,
+    member: Option<(OwnedUserId, Membership)>,
+    /// Whether it took a place in the room's timeline; else it concerns its member alone.
+    is_placed: bool,
+}
+
+/// An event that services have to be told.
+pub(crate) struct Due {
+    pub(crate) place: Place,
+    pub(crate) position: Position,
+    pub(crate) item: ItemRow,
+}
+
+/// How far the log is read, and how far that is written down.
+struct At {
+    read: Position,
+    written: Position,
+}
+
+impl AppServices {
+    fn all(&self) -> Vec<Arc<AppService>> {
+        self.0.told.iter().map(|(service, _)| service.clone()).collect()
+    }
+
+    /// Does the work of one term.
+    pub(crate) async fn keep_up(self, term: Term) -> Result<(), Error> {
+        let stop = term.ended().clone();
+        let begun = self.begin(&term).await?;
+        let first = begun.iter().copied().min().unwrap_or(self.0.head);
+        let mut at = At { read: term.cursor().max(first), written: term.cursor() };
+        let mut interest = Interest::new(self.all());
+        let round = Round::open(&self, &term, begun).await?;
+        if let Some(missed) = term.missed() {
+            self.make_up(&round, missed).await?;
+        }
+        round.start();
+        while !stop.is_cancelled() {
+            // Before the read: what comes meanwhile must wake us.
+            let mut watch = self.0.store.watch_any();
+            if self.take_log(&round, &mut interest, &mut at).await? {
+                continue;
+            }
+            let woken = stop.run_until_cancelled(self.0.clock.timeout(WHILE, watch.changed())).await;
+            if at.written < at.read && matches!(woken, None | Some(Err(_))) {
+                self.write(&round, &mut at, Vec::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From where on each service is told of events: one that was not registered before is not told what was before it.
+    async fn begin(&self, term: &Term) -> Result<Vec<Position>, Error> {
+        let ids: Vec<String> = self.0.told.iter().map(|(service, _)| service.id().to_owned()).collect();
+        let known = self.0.store.get_many(&BEGUN, &ids).await?;
+        let mut batch = Batch::new();
+        for (id, _) in ids.iter().zip(&known).filter(|(_, known)| known.is_none()) {
+            batch.put(&BEGUN, id, &self.0.head.0);
+        }
+        if !batch.is_empty() {
+            term.commit(batch).await?;
+        }
+        Ok(known.into_iter().map(|known| known.map_or(self.0.head, Position)).collect())
+    }
+
+    /// Reads on in the log. Tells whether there was anything.
+    async fn take_log(
+        &self,
+        round: &Arc<Round>,
+        interest: &mut Interest,
+        at: &mut At,
+    ) -> Result<bool, Error> {
+        // Before the read: up to here nothing is left out of what it gives.
+        let head = self.0.store.head();
+        let changes = match round.term().changes(at.read, ENTRIES).await {
+            Err(error @ store::Error::Trimmed { .. }) => {
+                // The next term knows what it missed.
+                round.term().end();
+                warn!(reader = NAME, %error, "the log went before it was read");
+                return Ok(false);
+            }
+            changes => changes?,
+        };
+        if changes.is_empty() && at.read >= head {
+            return Ok(false);
+        }
+        let mut happened = Vec::new();
+        for change in &changes {
+            match Entry::decode(change.kind, &change.payload) {
+                Ok(Some(entry)) => happened.extend(Happened::of(change.position, entry)),
+                Ok(None) => {}
+                // It is lost to the services alone, and stands still for nobody.
+                Err(error) => warn!(position = %change.position, %error, "an entry of the log is damaged"),
+            }
+        }
+        let due = self.judge(interest, happened).await?;
+        let last = changes.last().map_or(at.read, |change| change.position);
+        at.read = if changes.len() < ENTRIES { last.max(head) } else { last };
+        if !due.is_empty() || at.read.0.saturating_sub(at.written.0) >= POSITIONS {
+            self.write(round, at, due).await?;
+        }
+        Ok(true)
+    }
+
+    async fn write(&self, round: &Arc<Round>, at: &mut At, due: Vec<Due>) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        round.term().set_cursor(&mut batch, at.read);
+        round.put(batch, due).await?;
+        at.written = at.read;
+        Ok(())
+    }
+
+    /// Finds whom what happened concerns.
+    async fn judge(&self, interest: &mut Interest, happened: Vec<Happened>) -> Result<Vec<Due>, Error> {
+        if happened.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rooms = &self.0.rooms;
+        let wanted: BTreeMap<RoomSerial, OwnedRoomId> = happened
+            .iter()
+            .filter(|happened| happened.is_placed)
+            .map(|happened| (happened.room, happened.room_id.clone()))
+            .collect();
+        interest.learn(rooms, &wanted, self.0.clock.instant()).await?;
+        let keys: Vec<_> =
+            happened.iter().filter_map(|it| Some((it.room, it.event?))).collect();
+        let mut events = rooms.find_events(&keys, Keep::All).await?.into_iter();
+        let since = self.0.clock.now().millis();
+        let mut due = Vec::new();
+        for happened in happened {
+            let event = match happened.event {
+                Some(_) => events.next().flatten(),
+                None => self.invitation(&happened).await?,
+            };
+            let mut places = match happened.is_placed {
+                true => interest.of_room(happened.room),
+                false => BTreeSet::new(),
+            };
+            if let Some((user, membership)) = &happened.member {
+                let change = Change { room: happened.room, user, membership: *membership };
+                interest.note(rooms, &change).await?;
+                places.extend(interest.of_user(user));
+                if happened.is_placed {
+                    places.extend(interest.of_room(happened.room));
+                }
+            }
+            // What clients are shown, the services are: no event that was refused.
+            let Some(event) = event.filter(|event| event.is_shown() || !happened.is_placed) else { continue };
+            if happened.is_placed {
+                places.extend(interest.of_event(&event));
+            }
+            let item = ItemRow { room: event.room(), event: event.serial(), since };
+            due.extend(places.into_iter().map(|place| Due { place, position: happened.position, item }));
+        }
+        Ok(due)
+    }
+
+    /// An invitation to a room that we are not in, or what ended one, if its event is here.
+    async fn invitation(&self, happened: &Happened) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let Some((user, membership)) = &happened.member else { return Ok(None) };
+        if !self.0.told.iter().any(|(service, _)| service.covers_user(user)) {
+            return Ok(None);
+        }
+        let memberships = self.0.rooms.memberships(user).await?;
+        let row = memberships.find(happened.room).filter(|row| row.membership == *membership);
+        let Some(event) = row.and_then(|row| row.event) else { return Ok(None) };
+        Ok(self.0.rooms.find_events(&[(happened.room, event)], Keep::All).await?.pop().flatten())
+    }
+}
+
+impl Happened {
+    fn of(position: Position, entry: Entry) -> Option<Self> {
+        match entry {
+            Entry::Event(entry) => Some(Self {
+                position,
+                room: entry.room,
+                room_id: entry.room_id,
+                event: Some(entry.event),
+                member: entry.member,
+                is_placed: true,
+            }),
+            Entry::Membership(entry) => Some(Self {
+                position,
+                room: entry.room,
+                room_id: entry.room_id,
+                event: None,
+                member: Some((entry.user_id, entry.membership)),
+                is_placed: false,
+            }),
+            // What was before we came has happened to nobody here; receipts are of the moment.
+            Entry::Receipt(_) | Entry::History(_) => None,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Whom an event concerns, in memory: so one that concerns nobody costs little.
+//!
+//! A service is told of an event if one of its users is in the room or is whom the event is about; and where its authority is in
+//! the room, if its namespaces name the room, an alias of it, or who sent the event. What is known of a room is
+//! read when something happens there, and follows the log from then on.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/application-service-api/#pushing-events>
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use account::AppService;
+use base::Instant;
+use room::{RoomSerial, Rooms, read::event::StoredEvent, tables::Membership};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
+
+use crate::Error;
+
+/// Rooms of which something is known; when there are more, all are read anew as something happens there.
+const MOST_ROOMS: usize = 50_000;
+
+/// How long the aliases of a room are believed: no entry of the log tells of them.
+const ALIASES_KEPT: Duration = Duration::from_secs(60);
+
+/// The place of a service in the list of all.
+pub(crate) type Place = usize;
+
+/// What services are concerned with.
+pub(crate) struct Interest {
+    services: Vec<Arc<AppService>>,
+    rooms: HashMap<RoomSerial, Known>,
+}
+
+/// What is known of a room.
+struct Known {
+    /// The joined users of services.
+    users: BTreeMap<Place, BTreeSet<OwnedUserId>>,
+    /// Services whose authority is in the room.
+    resident: BTreeSet<Place>,
+    /// Services whose namespaces name the room or an alias of it.
+    named: BTreeSet<Place>,
+    read: Instant,
+}
+
+/// A change of who is in a room.
+pub(crate) struct Change<'a> {
+    pub(crate) room: RoomSerial,
+    pub(crate) user: &'a UserId,
+    pub(crate) membership: Membership,
+}
+
+impl Interest {
+    pub(crate) fn new(services: Vec<Arc<AppService>>) -> Self {
+        Self { services, rooms: HashMap::new() }
+    }
+
+    /// Reads what is not known of these rooms.
+    pub(crate) async fn learn(
+        &mut self,
+        rooms: &Rooms,
+        wanted: &BTreeMap<RoomSerial, OwnedRoomId>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if self.rooms.len() > MOST_ROOMS {
+            self.rooms.clear();
+        }
+        let has_aliases = self.services.iter().any(|service| service.has_aliases());
+        let is_known = |known: &Known| !has_aliases || now.since(known.read) < ALIASES_KEPT;
+        let unknown: Vec<RoomSerial> =
+            wanted.keys().copied().filter(|room| !self.rooms.get(room).is_some_and(is_known)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let members = rooms.local_members_of(&unknown).await?;
+        let aliases = match has_aliases {
+            true => rooms.aliases_of(&unknown).await?,
+            false => vec![Vec::new(); unknown.len()],
+        };
+        for ((room, members), aliases) in unknown.into_iter().zip(members).zip(aliases) {
+            let mut known =
+                Known { users: BTreeMap::new(), resident: BTreeSet::new(), named: BTreeSet::new(), read: now };
+            for (place, service) in self.services.iter().enumerate() {
+                let server = service.sender().server_name();
+                let own: BTreeSet<_> =
+                    members.iter().filter(|user| service.covers_user(user)).cloned().collect();
+                if !own.is_empty() {
+                    known.users.insert(place, own);
+                }
+                if members.iter().any(|user| user.server_name() == server) {
+                    known.resident.insert(place);
+                }
+                let is_named = wanted.get(&room).is_some_and(|id| service.names_room(id));
+                if is_named || aliases.iter().any(|alias| service.covers_alias(alias)) {
+                    known.named.insert(place);
+                }
+            }
+            self.rooms.insert(room, known);
+        }
+        Ok(())
+    }
+
+    /// Whom something in a room concerns, whatever it is and whoever does it.
+    pub(crate) fn of_room(&self, room: RoomSerial) -> BTreeSet<Place> {
+        let Some(known) = self.rooms.get(&room) else { return BTreeSet::new() };
+        known.users.keys().copied().chain(known.named.intersection(&known.resident).copied()).collect()
+    }
+
+    /// Whom an event concerns by whom it is about or from.
+    pub(crate) fn of_event(&self, event: &StoredEvent) -> BTreeSet<Place> {
+        let resident = self.rooms.get(&event.room()).map(|known| &known.resident);
+        let target = event.membership().and(event.state_key()).and_then(|key| UserId::parse(key).ok());
+        let concerns = |place: Place, service: &AppService| {
+            let is_there = resident.is_some_and(|resident| resident.contains(&place));
+            let names = |user: &UserId| service.covers_user(user) || is_there && service.names_user(user);
+            names(event.sender()) || target.as_deref().is_some_and(names)
+        };
+        let all = self.services.iter().enumerate();
+        all.filter(|(place, service)| concerns(*place, service)).map(|(place, _)| place).collect()
+    }
+
+    /// Whom it concerns that this user is invited or put out somewhere.
+    pub(crate) fn of_user(&self, user: &UserId) -> BTreeSet<Place> {
+        let all = self.services.iter().enumerate();
+        all.filter(|(_, service)| service.covers_user(user)).map(|(place, _)| place).collect()
+    }
+
+    /// Notes who came or went.
+    pub(crate) async fn note(&mut self, rooms: &Rooms, change: &Change<'_>) -> Result<(), Error> {
+        let Change { room, user, membership } = *change;
+        if !self.services.iter().any(|service| service.sender().server_name() == user.server_name()) {
+            return Ok(());
+        }
+        let is_joined = membership == Membership::Join;
+        let Some(known) = self.rooms.get_mut(&room) else { return Ok(()) };
+        let mut was_resident = false;
+        for (place, service) in self.services.iter().enumerate() {
+            if service.sender().server_name() != user.server_name() {
+                continue;
+            }
+            was_resident |= known.resident.contains(&place);
+            if is_joined {
+                known.resident.insert(place);
+            }
+            if !service.covers_user(user) {
+                continue;
+            }
+            if is_joined {
+                known.users.entry(place).or_default().insert(user.to_owned());
+            } else if let Some(users) = known.users.get_mut(&place) {
+                users.remove(user);
+                if users.is_empty() {
+                    known.users.remove(&place);
+                }
+            }
+        }
+        if !is_joined && was_resident && !rooms.is_server_in_room(user.server_name(), room).await? {
+            let known = self.rooms.entry(room);
+            known.and_modify(|known| {
+                let left = |place: &Place| {
+                    self.services
+                        .get(*place)
+                        .is_some_and(|service| service.sender().server_name() == user.server_name())
+                };
+                known.resident.retain(|place| !left(place));
+            });
+        }
+        Ok(())
+    }
+}

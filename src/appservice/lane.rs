@@ -1,0 +1,370 @@
+//! Lanes: each service is told by a task of its own, one transaction at a time.
+//!
+//! A transaction is written down before it is sent for the first time, by its id and the last event in it; so whoever sends it again, after a
+//! failure or a crash, sends the same. What a service has taken goes in the same commit in which the next is written down.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use account::{AppService, ServiceAddress};
+use base::{Backoff, Instant};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use room::{
+    EventSerial, RoomSerial,
+    read::{
+        event::{Keep, StoredEvent},
+        view::{Form, Look},
+    },
+};
+use store::{Batch, Order, Position, Range, Term};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    AppServices, Error, Question, Verb,
+    follow::Due,
+    services::{Bells, PAGE},
+    tables::{ItemRow, SENDING, SendingRow, WAITING},
+};
+
+/// Events of a transaction.
+const MOST_EVENTS: usize = 100;
+
+/// A transaction of more bytes has no further event.
+const LARGEST: usize = 1 << 20;
+
+/// Events that wait for a service at most: three years of a thousand a day. What comes then is not told to it, and the log says so.
+const MOST_WAITING: u64 = 1_000_000;
+
+/// Time for a service to take a transaction.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits after failures of a service.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// After so many failures in a row somebody has to look.
+const ALARM: u32 = 8;
+
+/// How often it is measured how long events wait.
+const MEASURE: Duration = Duration::from_secs(10);
+
+/// What is told in a term.
+pub(crate) struct Round {
+    services: AppServices,
+    term: Term,
+    lanes: Vec<Lane>,
+}
+
+/// What waits for a service.
+struct Lane {
+    service: Arc<AppService>,
+    bells: Arc<Bells>,
+    begun: Position,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: u64,
+    /// When the oldest began to wait, in milliseconds.
+    oldest: Option<u64>,
+    is_full: bool,
+}
+
+/// A transaction.
+struct Transaction {
+    id: String,
+    /// The rows of its events.
+    keys: Vec<u64>,
+    body: Bytes,
+    is_empty: bool,
+}
+
+impl Round {
+    /// Takes up what other terms left waiting.
+    pub(crate) async fn open(
+        services: &AppServices,
+        term: &Term,
+        begun: Vec<Position>,
+    ) -> Result<Arc<Self>, Error> {
+        let mut lanes = Vec::new();
+        for ((service, bells), begun) in services.0.told.iter().zip(begun) {
+            let state = Mutex::new(count(services, service.id()).await?);
+            lanes.push(Lane { service: service.clone(), bells: bells.clone(), begun, state });
+        }
+        let round = Self { services: services.clone(), term: term.clone(), lanes };
+        round.lanes.iter().for_each(|lane| round.measure(lane));
+        Ok(Arc::new(round))
+    }
+
+    pub(crate) fn term(&self) -> &Term {
+        &self.term
+    }
+
+    /// Begins to tell.
+    pub(crate) fn start(self: &Arc<Self>) {
+        for place in 0..self.lanes.len() {
+            let round = self.clone();
+            self.services.0.tasks.spawn("appservice lane", async move {
+                let stop = round.term.ended().clone();
+                while !stop.is_cancelled() {
+                    let Some(outcome) = stop.run_until_cancelled(round.run(place)).await else { return };
+                    let id = round.lanes.get(place).map(|lane| lane.service.id());
+                    if let Err(error) = outcome {
+                        warn!(service = id, %error, "an application service could not be told, trying again");
+                    }
+                    stop.run_until_cancelled(round.services.0.clock.sleep(FIRST_WAIT)).await;
+                }
+            });
+        }
+    }
+
+    /// Writes down what services have to be told, with what else is in the batch, and has it sent.
+    pub(crate) async fn put(&self, mut batch: Batch, due: Vec<Due>) -> Result<(), Error> {
+        let mut added: HashMap<usize, (u64, u64)> = HashMap::new();
+        for Due { place, position, item } in due {
+            let Some(lane) = self.lanes.get(place).filter(|lane| position > lane.begun) else { continue };
+            let (count, oldest) = added.entry(place).or_insert((0, item.since));
+            if lane.state.lock().waiting + *count >= MOST_WAITING {
+                self.note_full(lane);
+                continue;
+            }
+            *count += 1;
+            *oldest = item.since.min(*oldest);
+            batch.put(&WAITING, &(lane.service.id(), position.0), &item);
+        }
+        self.term.commit(batch).await?;
+        for (place, (count, oldest)) in added {
+            let Some(lane) = self.lanes.get(place) else { continue };
+            {
+                let mut state = lane.state.lock();
+                state.waiting += count;
+                state.oldest.get_or_insert(oldest);
+            }
+            self.measure(lane);
+            lane.bells.more.notify_one();
+        }
+        Ok(())
+    }
+
+    fn note_full(&self, lane: &Lane) {
+        let mut state = lane.state.lock();
+        if !state.is_full {
+            state.is_full = true;
+            error!(
+                service = lane.service.id(),
+                count = MOST_WAITING,
+                "too much waits for an application service; it will not be told what happens now"
+            );
+        }
+    }
+
+    fn measure(&self, lane: &Lane) {
+        let inner = &self.services.0;
+        let id = [("service", lane.service.id())];
+        let state = lane.state.lock();
+        inner.waiting.with(&id).set(i64::try_from(state.waiting).unwrap_or(i64::MAX));
+        let behind = state.oldest.map_or(0, |since| inner.clock.now().millis().saturating_sub(since) / 1_000);
+        inner.lag.with(&id).set(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    /// Tells a service, until something of ours fails.
+    async fn run(&self, place: usize) -> Result<(), Error> {
+        let Some(lane) = self.lanes.get(place) else { return Ok(()) };
+        let Some(address) = lane.service.address() else { return std::future::pending().await };
+        let clock = &self.services.0.clock;
+        let mut taken = Vec::new();
+        loop {
+            // Before the look: what comes meanwhile must wake us.
+            let woken = lane.bells.more.notified();
+            let Some(transaction) = self.next(lane, &mut taken).await? else {
+                if clock.timeout(MEASURE, woken).await.is_err() {
+                    self.measure(lane);
+                }
+                continue;
+            };
+            if !transaction.is_empty {
+                self.send(lane, address, &transaction).await;
+            }
+            taken = transaction.keys;
+        }
+    }
+
+    /// The next transaction, written down together with what of the last one is not needed any more.
+    async fn next(&self, lane: &Lane, taken: &mut Vec<u64>) -> Result<Option<Transaction>, Error> {
+        let inner = &self.services.0;
+        let id = lane.service.id();
+        let after = taken.last().copied();
+        let range = match after {
+            Some(last) => Range::prefix(&id).after(&(id.to_owned(), last)),
+            None => Range::prefix(&id),
+        };
+        let rows = inner.store.scan(&WAITING, range, Order::Ascending, MOST_EVENTS).await?;
+        let sending = match after {
+            // That is the one that was taken.
+            Some(_) => None,
+            None => inner.store.get(&SENDING, id).await?,
+        };
+        let through = sending.as_ref().map_or(u64::MAX, |sending| sending.through);
+        let items: Vec<(u64, ItemRow)> = rows
+            .into_iter()
+            .map(|((_, position), item)| (position, item))
+            .filter(|(position, _)| *position <= through)
+            .collect();
+        if items.is_empty() && sending.is_none() && taken.is_empty() {
+            lane.state.lock().oldest = None;
+            return Ok(None);
+        }
+        // All that was written down, whatever its size is by now.
+        let largest = if sending.is_some() { usize::MAX } else { LARGEST };
+        let (keys, body, is_empty) = self.render(&items, largest).await?;
+        let count = keys.len();
+        let mut batch = Batch::new();
+        for position in taken.iter() {
+            batch.delete(&WAITING, &(id, *position));
+        }
+        let written = match (sending, keys.last()) {
+            (Some(sending), _) => Some(sending),
+            (None, Some(last)) => {
+                let row = SendingRow { id: format!("{:016x}", inner.random.u64()), through: *last };
+                batch.put(&SENDING, id, &row);
+                Some(row)
+            }
+            (None, None) => {
+                batch.delete(&SENDING, id);
+                None
+            }
+        };
+        if !batch.is_empty() {
+            self.term.commit(batch).await?;
+        }
+        {
+            let mut state = lane.state.lock();
+            state.waiting = state.waiting.saturating_sub(taken.len() as u64);
+            state.oldest = items.first().map(|(_, item)| item.since);
+            state.is_full &= state.waiting >= MOST_WAITING;
+        }
+        taken.clear();
+        self.measure(lane);
+        debug!(service = id, count, "a transaction");
+        Ok(written.map(|row| Transaction { id: row.id, keys, body, is_empty }))
+    }
+
+    /// The body of a transaction with as many of these events as it takes: their places, and whether there is nothing in it.
+    async fn render(
+        &self,
+        items: &[(u64, ItemRow)],
+        largest: usize,
+    ) -> Result<(Vec<u64>, Bytes, bool), Error> {
+        let inner = &self.services.0;
+        let wanted: Vec<_> = items.iter().map(|(_, item)| (item.room, item.event)).collect();
+        // What waits for one service alone puts nothing else out of the cache.
+        let events = inner.rooms.find_events(&wanted, Keep::Known).await?;
+        let around: Vec<(RoomSerial, EventSerial)> = events
+            .iter()
+            .flatten()
+            .flat_map(|event| {
+                let meta = event.meta();
+                [meta.replaces, meta.redacted_by].into_iter().flatten().map(|other| (event.room(), other))
+            })
+            .collect();
+        let found = inner.rooms.find_events(&around, Keep::Known).await?;
+        let around: HashMap<_, Arc<StoredEvent>> =
+            around.into_iter().zip(found).filter_map(|(key, event)| Some((key.1, event?))).collect();
+        let now = inner.clock.now();
+        let (mut keys, mut body, mut is_empty) = (Vec::new(), b"{\"events\":[".to_vec(), true);
+        for ((position, _), event) in items.iter().zip(events) {
+            keys.push(*position);
+            // Of a room that is purged meanwhile nothing is told.
+            let Some(event) = event else { continue };
+            let find = |other: Option<EventSerial>| other.and_then(|other| around.get(&other)).cloned();
+            let (replaced, redaction) = (find(event.meta().replaces), find(event.meta().redacted_by));
+            let replaces = replaced.as_ref().map(|replaced| replaced.event_id().to_owned());
+            let look = Look { replaced, redaction, replaces, ..Look::bare(event) };
+            if !is_empty {
+                body.push(b',');
+            }
+            look.write(&mut body, Form::Full, now);
+            is_empty = false;
+            if body.len() >= largest {
+                break;
+            }
+        }
+        body.extend_from_slice(b"]}");
+        Ok((keys, body.into(), is_empty))
+    }
+
+    /// Sends a transaction until it is taken.
+    async fn send(&self, lane: &Lane, address: &ServiceAddress, transaction: &Transaction) {
+        let inner = &self.services.0;
+        let service = lane.service.id();
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let failing = inner.failing.with(&[("service", service)]);
+        let began = inner.clock.instant();
+        loop {
+            let question = Question {
+                verb: Verb::Put(transaction.body.clone()),
+                url: format!("{}/_matrix/app/v1/transactions/{}", address.url, transaction.id),
+                token: address.hs_token.clone(),
+                deadline: DEADLINE,
+            };
+            let answer = inner.clock.timeout(DEADLINE, inner.carrier.ask(question)).await;
+            let (outcome, cause) = match answer {
+                Ok(Ok(answer)) if (200..300).contains(&answer.status) => ("taken", String::new()),
+                Ok(Ok(answer)) => ("refused", format!("status {}", answer.status)),
+                Ok(Err(crate::Unreached::Late)) | Err(_) => ("late", "no answer in time".to_owned()),
+                Ok(Err(error)) => ("unreached", error.to_string()),
+            };
+            inner.outcomes.with(&[("service", service), ("outcome", outcome)]).inc();
+            if outcome == "taken" {
+                if backoff.failures() >= ALARM {
+                    info!(service, txn_id = transaction.id, "the application service takes transactions again");
+                }
+                failing.set(0);
+                return;
+            }
+            let wait = backoff.next(&inner.random);
+            self.complain(service, &transaction.id, &cause, backoff.failures(), began);
+            if backoff.failures() >= ALARM {
+                failing.set(1);
+            }
+            self.measure(lane);
+            // A service that speaks is there: then it is tried at once.
+            if inner.clock.timeout(wait, lane.bells.back.notified()).await.is_ok() {
+                debug!(service, "the application service speaks again");
+            }
+        }
+    }
+
+    fn complain(&self, service: &str, txn_id: &str, cause: &str, failures: u32, began: Instant) {
+        let for_seconds = self.services.0.clock.instant().since(began).as_secs();
+        match failures {
+            1 => warn!(service, txn_id, cause, "an application service does not take a transaction, trying again"),
+            ALARM => error!(
+                service,
+                txn_id,
+                cause,
+                for_seconds,
+                "an application service takes no transactions; what it has to be told waits"
+            ),
+            _ => debug!(service, txn_id, cause, "an application service still does not take a transaction"),
+        }
+    }
+}
+
+/// How much waits for a service.
+async fn count(services: &AppServices, id: &str) -> Result<State, Error> {
+    let mut state = State::default();
+    let mut range = Range::prefix(&id);
+    loop {
+        let rows = services.0.store.scan(&WAITING, range, Order::Ascending, PAGE).await?;
+        state.waiting += rows.len() as u64;
+        if state.oldest.is_none() {
+            state.oldest = rows.first().map(|(_, item)| item.since);
+        }
+        match rows.last() {
+            Some((last, _)) if rows.len() == PAGE => range = Range::prefix(&id).after(last),
+            _ => return Ok(state),
+        }
+    }
+}
