@@ -19,10 +19,10 @@ use tracing::warn;
 
 use crate::{
     AppServices, Error,
-    interest::{Change, Interest, Place},
+    interest::{Change, Interest},
     lane::Round,
     services::NAME,
-    tables::{BEGUN, ItemRow},
+    tables::{BEGUN, Due, ItemRow},
 };
 
 /// Entries of the log that are read at once.
@@ -41,13 +41,6 @@ struct Happened {
     member: Option<(OwnedUserId, Membership)>,
     /// Whether it took a place in the room's timeline; else it concerns its member alone.
     is_placed: bool,
-}
-
-/// An event that services have to be told.
-pub(crate) struct Due {
-    pub(crate) place: Place,
-    pub(crate) position: Position,
-    pub(crate) item: ItemRow,
 }
 
 /// How far the log is read, and how far that is written down.
@@ -160,8 +153,7 @@ impl AppServices {
             .map(|happened| (happened.room, happened.room_id.clone()))
             .collect();
         interest.learn(rooms, &wanted, self.0.clock.instant()).await?;
-        let keys: Vec<_> =
-            happened.iter().filter_map(|it| Some((it.room, it.event?))).collect();
+        let keys: Vec<_> = happened.iter().filter_map(|it| Some((it.room, it.event?))).collect();
         let mut events = rooms.find_events(&keys, Keep::All).await?.into_iter();
         let since = self.0.clock.now().millis();
         let mut due = Vec::new();

@@ -80,8 +80,12 @@ impl Interest {
             false => vec![Vec::new(); unknown.len()],
         };
         for ((room, members), aliases) in unknown.into_iter().zip(members).zip(aliases) {
-            let mut known =
-                Known { users: BTreeMap::new(), resident: BTreeSet::new(), named: BTreeSet::new(), read: now };
+            let mut known = Known {
+                users: BTreeMap::new(),
+                resident: BTreeSet::new(),
+                named: BTreeSet::new(),
+                read: now,
+            };
             for (place, service) in self.services.iter().enumerate() {
                 let server = service.sender().server_name();
                 let own: BTreeSet<_> =

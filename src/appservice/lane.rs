@@ -21,9 +21,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     AppServices, Error, Question, Verb,
-    follow::Due,
     services::{Bells, PAGE},
-    tables::{ItemRow, SENDING, SendingRow, WAITING},
+    tables::{Due, ItemRow, SENDING, SendingRow, WAITING},
 };
 
 /// Events of a transaction.
@@ -318,7 +317,11 @@ impl Round {
             inner.outcomes.with(&[("service", service), ("outcome", outcome)]).inc();
             if outcome == "taken" {
                 if backoff.failures() >= ALARM {
-                    info!(service, txn_id = transaction.id, "the application service takes transactions again");
+                    info!(
+                        service,
+                        txn_id = transaction.id,
+                        "the application service takes transactions again"
+                    );
                 }
                 failing.set(0);
                 return;
@@ -339,7 +342,10 @@ impl Round {
     fn complain(&self, service: &str, txn_id: &str, cause: &str, failures: u32, began: Instant) {
         let for_seconds = self.services.0.clock.instant().since(began).as_secs();
         match failures {
-            1 => warn!(service, txn_id, cause, "an application service does not take a transaction, trying again"),
+            1 => warn!(
+                service,
+                txn_id, cause, "an application service does not take a transaction, trying again"
+            ),
             ALARM => error!(
                 service,
                 txn_id,

@@ -18,11 +18,10 @@ use tracing::warn;
 
 use crate::{
     AppServices, Error,
-    follow::Due,
     interest::Interest,
     lane::Round,
     services::NAME,
-    tables::ItemRow,
+    tables::{Due, ItemRow},
 };
 
 /// Rooms that are looked at together.
@@ -81,9 +80,9 @@ impl AppServices {
         let stretch = Stretch { room, after: place(after), through: place(through) };
         let entries = self.0.rooms.timeline(stretch, Direction::Forward, EVENTS).await?;
         let since = self.0.clock.now().millis();
-        let found = entries.into_iter().filter_map(|entry| {
-            Some((entry.order.position()?, ItemRow { room, event: entry.event, since }))
-        });
+        let found = entries
+            .into_iter()
+            .filter_map(|entry| Some((entry.order.position()?, ItemRow { room, event: entry.event, since })));
         Ok(found.collect())
     }
 }

@@ -2,7 +2,9 @@
 
 use room::{EventSerial, RoomSerial};
 use serde::{Deserialize, Serialize};
-use store::{Table, TableCheck, Tuning};
+use store::{Position, Table, TableCheck, Tuning};
+
+use crate::interest::Place;
 
 /// Events that a service has still to be told; key: the service's id, position of the event in the log.
 pub(crate) static WAITING: Table<(String, u64), ItemRow> =
@@ -24,6 +26,13 @@ pub(crate) struct ItemRow {
     pub(crate) since: u64,
 }
 store::row!(ItemRow, schema = 1);
+
+/// An event that services have to be told.
+pub(crate) struct Due {
+    pub(crate) place: Place,
+    pub(crate) position: Position,
+    pub(crate) item: ItemRow,
+}
 
 /// A transaction under way. It is sent with this id and these events until the service takes it, whoever sends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,8 +21,7 @@ const LARGEST: u64 = 1 << 20;
 const SHORTEST_TOKEN: usize = 16;
 
 /// Whether a service is told what is of the moment: the name of today, and those of MSC2409, which bridges still write.
-const EPHEMERAL: [&str; 3] =
-    ["receive_ephemeral", "de.sorunome.msc2409.push_ephemeral", "push_ephemeral"];
+const EPHEMERAL: [&str; 3] = ["receive_ephemeral", "de.sorunome.msc2409.push_ephemeral", "push_ephemeral"];
 
 /// Whether it is told what its users need for encryption.
 const DEVICES: [&str; 1] = ["org.matrix.msc3202"];
@@ -223,7 +222,9 @@ impl Reading<'_> {
         for protocol in list {
             match protocol.as_str().filter(|protocol| !protocol.is_empty()) {
                 Some(protocol) => found.push(protocol.to_owned()),
-                None => self.wrong(key, &tr!("空でない文字列が必要です", "a text is needed that is not empty")),
+                None => {
+                    self.wrong(key, &tr!("空でない文字列が必要です", "a text is needed that is not empty"))
+                }
             }
         }
         found

@@ -8,6 +8,7 @@ use http::Method;
 use parking_lot::Mutex;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
+use store::{Batch, Table, Tuning};
 use testkit::{Net, Preset, Server, User};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -151,7 +152,8 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, record: Arc<w
         }
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         if bytes.len() - end - 4 >= length.unwrap_or(0_usize) {
             break (head, bytes[end + 4..].to_vec());
         }
@@ -238,7 +240,10 @@ async fn a_service_is_told_what_happens_where_its_users_are_and_nothing_else() {
         .iter()
         .map(|event| {
             let content = &event["content"];
-            (event["type"].as_str().unwrap(), content["membership"].as_str().or(content["body"].as_str()).unwrap())
+            (
+                event["type"].as_str().unwrap(),
+                content["membership"].as_str().or(content["body"].as_str()).unwrap(),
+            )
         })
         .collect();
     let expected = [
@@ -258,7 +263,8 @@ async fn a_service_is_told_what_happens_where_its_users_are_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_service_that_was_away_comes_in_order_once_and_with_the_same_ids_until_it_is_taken() {
+async fn what_waits_for_a_service_that_was_away_comes_in_order_once_and_with_the_same_ids_until_it_is_taken()
+{
     let irc = Service::new("irc").await;
     let (net, server) = town(&[&irc]).await;
     let hanako = server.user("hanako").await;
@@ -285,7 +291,11 @@ async fn what_waits_for_a_service_that_was_away_comes_in_order_once_and_with_the
     for heard in record.transactions() {
         let events = ids(heard);
         assert!(events.len() <= 100);
-        assert_eq!(first.entry(&heard.path).or_insert_with(|| events.clone()), &events, "the same id, the same events");
+        assert_eq!(
+            first.entry(&heard.path).or_insert_with(|| events.clone()),
+            &events,
+            "the same id, the same events"
+        );
     }
     // Nothing new under another id while one was not taken.
     let order: Vec<&str> = record.transactions().map(|heard| heard.path.as_str()).collect();
@@ -310,7 +320,11 @@ async fn a_service_that_answers_too_late_is_told_the_same_again() {
     let record = irc.later(&net, |record| record.texts().len() >= 2).await;
 
     assert_eq!(record.texts(), ["遅い", "次"]);
-    let late: Vec<_> = record.transactions().skip(1).filter(|heard| heard.body["events"][0]["content"]["body"] == "遅い").collect();
+    let late: Vec<_> = record
+        .transactions()
+        .skip(1)
+        .filter(|heard| heard.body["events"][0]["content"]["body"] == "遅い")
+        .collect();
     assert!(late.len() >= 3, "{late:#?}");
     assert!(late.iter().all(|heard| heard.path == late[0].path && heard.body == late[0].body));
     assert!(record.transactions().last().unwrap().path != late[0].path);
@@ -350,7 +364,8 @@ async fn ghosts_that_come_and_go_bring_their_service_and_take_it_away() {
     let (_net, server) = town(&[&irc]).await;
     let hanako = server.user("hanako").await;
     let bot = irc.bot(&server);
-    let ghost = json!({ "type": "m.login.application_service", "username": "_irc_taro", "inhibit_login": true });
+    let ghost =
+        json!({ "type": "m.login.application_service", "username": "_irc_taro", "inhibit_login": true });
     bot.call(Method::POST, "/register", Some(&ghost)).await;
     let room = hanako.create_room(Preset::PublicChat).await;
     let path = |what: &str| format!("/rooms/{room}/{what}?user_id=@_irc_taro:kanazawa.test");
@@ -365,4 +380,45 @@ async fn ghosts_that_come_and_go_bring_their_service_and_take_it_away() {
     let record = irc.until(|record| record.texts().len() >= 2).await;
     assert_eq!(record.texts(), ["いる", "また"]);
     assert_eq!(record.events().len(), 5);
+}
+
+/// What services have still to be told, and what was sent to them last.
+static WAITING: Table<(String, u64), u64> = Table::new(310, "appservice.waiting", Tuning::Queue);
+static SENDING: Table<String, u64> = Table::new(311, "appservice.sending", Tuning::Small);
+
+#[tokio::test]
+async fn what_was_not_read_when_the_log_was_trimmed_is_told_from_the_rooms() {
+    let irc = Service::new("irc").await;
+    let (net, server) = town(&[&irc]).await;
+    let hanako = server.user("hanako").await;
+    let (one, other) = (bridged(&irc, &server, &hanako).await, bridged(&irc, &server, &hanako).await);
+    let private = hanako.create_room(Preset::PrivateChat).await;
+    hanako.send(&one, "前").await;
+    irc.until(|record| record.texts().len() == 1).await;
+    irc.will(Conduct::Fails(500));
+    let store = server.look(|house| house.store.clone());
+    let before = store.head();
+    let texts = numbered(8);
+    for text in &texts {
+        hanako.send(&private, "内緒").await;
+        hanako.send(if text.starts_with(['0', '3', '5']) { &one } else { &other }, text).await;
+    }
+    // As if a reader had stood still meanwhile, for longer than a log waits for it.
+    irc.until(|record| record.requests.iter().any(|heard| !heard.is_taken)).await;
+    let mut batch = Batch::new();
+    batch.delete_all(&WAITING);
+    batch.delete_all(&SENDING);
+    batch.set_cursor("appservice", before);
+    store.commit(batch).await.unwrap();
+    store.trim_log_now(store.head()).await.unwrap();
+    drop(store);
+    server.crash_and_restart().await;
+    irc.will(Conduct::Takes);
+    let record = irc.later(&net, |record| record.texts().len() > texts.len()).await;
+
+    assert_eq!(record.texts()[0], "前");
+    assert_eq!(record.texts()[1..], texts);
+    let store = server.look(|house| house.store.clone());
+    let status = store.log_status().await.unwrap();
+    assert!(status.readers.iter().all(|reader| !reader.is_passed_over), "{status:?}");
 }
