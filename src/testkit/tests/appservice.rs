@@ -179,7 +179,7 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, record: Arc<w
         Conduct::Fails(status) => status,
         Conduct::Hangs => {
             // Until the other side has enough of it.
-            socket.read(&mut [0; 1]).await.ok();
+            socket.read_u8().await.ok();
             record.send_modify(|record| record.under_way -= 1);
             return;
         }
