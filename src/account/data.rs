@@ -402,6 +402,11 @@ impl Growth {
     }
 }
 
+/// Whether global account data of this type decide of what its user is notified.
+pub fn decides_what_notifies(kind: &str) -> bool {
+    matches!(kind, PUSH_RULES | IGNORED_USERS)
+}
+
 /// Adds global account data and its log entry to a batch.
 pub(crate) fn put_global(
     batch: &mut Batch,

@@ -80,7 +80,7 @@ pub use config::{
 };
 pub use confirmed::Confirmed;
 pub use confirms::{CROSS_SIGNING, Confirms};
-pub use data::{DataChange, FULLY_READ, PUSH_RULES, list_data_by_position};
+pub use data::{DataChange, FULLY_READ, PUSH_RULES, decides_what_notifies, list_data_by_position};
 pub use devices::DeviceInfo;
 pub use email_purpose::EmailPurpose;
 pub use email_tokens::{EmailRequest, EmailSession, NotConfirmed};

@@ -105,6 +105,14 @@ struct Start {
     suggested_only: bool,
 }
 
+impl Start {
+    /// What must not change from page to page, as tokens tell it.
+    fn wishes(&self) -> String {
+        let depth = self.max_depth.map_or_else(|| "all".to_owned(), |depth| depth.to_string());
+        format!("{depth}{}", if self.suggested_only { "s" } else { "" })
+    }
+}
+
 /// A room to be looked at.
 #[derive(Clone)]
 struct Ahead {
@@ -522,7 +530,7 @@ impl Walks {
         {
             kept.forget(oldest);
         }
-        let bytes = walk.bytes();
+        let (bytes, wishes) = (walk.bytes(), walk.start.wishes());
         kept.bytes += bytes;
         kept.walks.insert(number, KeptWalk { walk, bytes, since: now });
         kept.order.push_back(number);
@@ -531,15 +539,22 @@ impl Walks {
         {
             kept.forget(oldest);
         }
-        format!("h2_{sent}_{number}")
+        format!("h3_{sent}_{number}_{wishes}")
     }
 
     /// The walk whose next page a token names. A lost one is made again, without what the client has had.
     fn find(&self, start: &Start, via: Vec<OwnedServerName>, token: &str) -> Result<Walk, ApiError> {
-        let parts = token.strip_prefix("h2_").and_then(|rest| rest.split_once('_'));
-        let numbers = parts.and_then(|(sent, number)| Some((sent.parse().ok()?, number.parse().ok()?)));
-        let (sent, number): (usize, u64) =
-            numbers.ok_or_else(|| ApiError::invalid_param("This is not a token of this server"))?;
+        let read = || {
+            let (sent, rest) = token.strip_prefix("h3_")?.split_once('_')?;
+            let (number, wishes) = rest.split_once('_')?;
+            Some((sent.parse().ok()?, number.parse().ok()?, wishes))
+        };
+        let (sent, number, wishes): (usize, u64, &str) =
+            read().ok_or_else(|| ApiError::invalid_param("This is not a token of this server"))?;
+        if wishes != start.wishes() {
+            let changed = "`suggested_only` and `max_depth` stay the same from page to page";
+            return Err(ApiError::invalid_param(changed));
+        }
         let kept = self.0.lock();
         match kept.walks.get(&number) {
             Some(KeptWalk { walk, .. }) if walk.start == *start => Ok(walk.clone()),

@@ -1,6 +1,6 @@
 //! What the caller was notified of, and where his devices want to be told of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use push::{NotificationQuery, NotificationToken};
 use room::tables::Membership;
@@ -8,10 +8,13 @@ use ruma::{
     MilliSecondsSinceUnixEpoch,
     api::client::push::{
         get_notifications::{self, v3::Notification},
-        get_pushers, set_pusher,
+        get_pushers,
+        set_pusher::v3::PusherAction,
     },
 };
-use web::{ApiError, Call, User};
+use serde::de::IgnoredAny;
+use serde_json::json;
+use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
 use crate::ClientApi;
 
@@ -60,20 +63,22 @@ pub(crate) async fn pushers(
     Ok(get_pushers::v3::Response::new(api.push.pushers(&call.caller.user_id).await?))
 }
 
-/// `POST /_matrix/client/v3/pushers/set`: sets or removes a pusher of the caller.
+/// `POST /_matrix/client/v3/pushers/set`: sets or removes a pusher of the caller. Only a `kind` that is `null` removes one:
+/// who has forgotten it means to be told of things.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
-pub(crate) async fn set_pusher(
-    api: Arc<ClientApi>,
-    call: Call<set_pusher::v3::Request, User>,
-) -> Result<set_pusher::v3::Response, ApiError> {
+pub(crate) async fn set_pusher(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
+    let given: BTreeMap<String, IgnoredAny> = call.json()?;
+    if let Some(missing) = ["kind", "app_id", "pushkey"].iter().find(|key| !given.contains_key(**key)) {
+        return Err(ApiError::missing_param(format!("`{missing}` is missing")));
+    }
     let User { user_id, device_id, .. } = &call.caller;
-    match call.request.action {
-        set_pusher::v3::PusherAction::Post(post) => {
+    match call.json()? {
+        PusherAction::Post(post) => {
             api.push.set_pusher(user_id, device_id, &post.pusher, post.append).await?;
         }
-        set_pusher::v3::PusherAction::Delete(ids) => api.push.remove_pusher(user_id, &ids).await?,
+        PusherAction::Delete(ids) => api.push.remove_pusher(user_id, &ids).await?,
         _ => return Err(ApiError::invalid_param("`kind` is `http`, `email` or null")),
     }
-    Ok(set_pusher::v3::Response::new())
+    Ok(json_response(StatusCode::OK, &json!({})))
 }

@@ -151,7 +151,7 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw_ruma::<c::to_device::send_event_to_device::v3::Request, _, _, _>(to_device::send)
         .ruma(notifications::notifications)
         .ruma(notifications::pushers)
-        .ruma(notifications::set_pusher)
+        .raw_ruma::<c::push::set_pusher::v3::Request, _, _, _>(notifications::set_pusher)
         .ruma(presence::get)
         .ruma(presence::set)
         .ruma(user_directory::search)

@@ -165,6 +165,17 @@ impl Delivery {
             }
             return Ok(());
         }
+        if change.kind == account::log::ACCOUNT_DATA {
+            // What does not notify any more is not counted any more either.
+            if let Some(account::log::Change::AccountData { user_id, room_id: None, kind }) =
+                account::log::Change::decode(&change.payload)
+                && account::decides_what_notifies(&kind)
+                && let Some(user) = index.find(&user_id)
+            {
+                due.counts.insert(user.clone());
+            }
+            return Ok(());
+        }
         match Entry::decode(change.kind, &change.payload) {
             Ok(Some(Entry::Event(entry))) => {
                 let mut invited = None;

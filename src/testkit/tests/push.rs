@@ -376,6 +376,31 @@ async fn of_a_gateway_that_is_gone_one_pusher_at_a_time_is_tried_and_then_all_ar
 }
 
 #[tokio::test]
+async fn the_number_is_corrected_when_a_room_is_muted_or_a_sender_ignored() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let ignored = format!("/user/{}/account_data/m.ignored_user_list", taro.id());
+    let mute = format!("/pushrules/global/room/{room}");
+    let ignore = json!({ "ignored_users": { (hanako.id().as_str()): {} } });
+    let mut count = 0;
+    for (path, body) in [(&mute, json!({ "actions": [] })), (&ignored, ignore)] {
+        hanako.send(&room, "一").await;
+        count += 1;
+        assert!(gateway.taken(count).await[count - 1]["counts"]["unread"].as_u64() > Some(0));
+
+        taro.call(Method::PUT, path, Some(&body)).await;
+
+        count += 1;
+        assert_eq!(gateway.taken(count).await[count - 1]["counts"], json!({ "unread": 0 }), "{path}");
+        if *path == mute {
+            taro.call(Method::DELETE, path, None).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_locked_account_is_told_nothing() {
     let (_net, server) = net().await;
     let (hanako, taro, room) = two(&server).await;

@@ -234,6 +234,12 @@ async fn pushers_are_kept_and_go_with_their_device() {
     let set = async |person: &Person<'_>, pusher: Value| person.post("/pushers/set", pusher).await;
     set(&hanako, pusher("one")).await.ok();
     assert_eq!(hanako.get("/pushers").await.ok(), json!({ "pushers": [pusher("one")] }));
+    for missing in ["kind", "app_id", "pushkey"] {
+        let mut less = pusher("one");
+        less.as_object_mut().unwrap().remove(missing);
+        set(&hanako, less).await.fails(400, "M_MISSING_PARAM");
+    }
+    assert_eq!(keys_of(&hanako).await, ["one"]);
 
     let body = json!({ "type": "m.login.password", "password": PASSWORD,
         "identifier": { "type": "m.id.user", "user": "hanako" } });
