@@ -54,6 +54,7 @@ mod registration_tokens;
 mod reserved;
 mod seen;
 mod service;
+mod service_devices;
 mod services;
 mod sessions;
 mod shared_secret;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use audit::{Action, Actor};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, RoomAliasId, ServerName, UserId};
 use serde::Deserialize;
-use store::{Batch, Reads, UpTo};
+use store::{Batch, Range, Reads, UpTo};
 
 use crate::{
     Accounts, Asked, Error, NewSession, NewUser, Registered, Session, SessionTokens,
@@ -41,6 +41,24 @@ impl Accounts {
     /// The services of all authorities.
     pub fn services(&self) -> impl Iterator<Item = &Arc<AppService>> {
         self.inner.config.authorities.values().flat_map(|settings| &settings.services)
+    }
+
+    /// The devices that services made for these users of theirs, or for all.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn devices_of_services(
+        &self,
+        user: Option<&UserId>,
+    ) -> Result<Vec<(OwnedUserId, OwnedDeviceId)>, Error> {
+        let range = match user {
+            Some(user) => Range::prefix(user.as_str()),
+            None => Range::all(),
+        };
+        let store = &self.inner.store;
+        let rows = store.scan(&tables::SERVICE_DEVICES, range, store::Order::Ascending, usize::MAX).await?;
+        let device = |(user, device): (String, String)| Some((UserId::parse(user).ok()?, device.into()));
+        Ok(rows.into_iter().filter_map(|(key, ())| device(key)).collect())
     }
 
     /// A service as one of its users, its own where none is named, and on one of his devices if one is named.

@@ -58,3 +58,14 @@ pub enum Unreached {
     #[error("the application service did not answer in time")]
     Late,
 }
+
+/// The way to no service: for a process that tells none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCarrier;
+
+#[async_trait]
+impl Carrier for NoCarrier {
+    async fn ask(&self, _: Question) -> Result<Answer, Unreached> {
+        Err(Unreached::Failed("there is no way to application services".to_owned()))
+    }
+}

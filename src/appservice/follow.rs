@@ -9,7 +9,7 @@ use std::{
 use account::AppService;
 use room::{
     EventSerial, RoomSerial,
-    log::Entry,
+    log::{Entry, ReceiptEntry},
     read::event::{Keep, StoredEvent},
     tables::Membership,
 };
@@ -19,8 +19,9 @@ use tracing::warn;
 
 use crate::{
     AppServices, Error,
-    interest::{Change, Interest},
+    interest::{Change, Interest, Place},
     lane::Round,
+    moments::Moments,
     services::NAME,
     tables::{BEGUN, Due, ItemRow},
 };
@@ -31,6 +32,9 @@ const ENTRIES: usize = 500;
 /// Where nobody has to be told anything, the cursor is written after so many positions, or this while.
 const POSITIONS: u64 = 1_000;
 const WHILE: Duration = Duration::from_secs(2);
+
+/// The kind of receipts that others see.
+const PUBLIC: &str = "m.read";
 
 /// An event, or what came of one, at its place in the log.
 struct Happened {
@@ -65,6 +69,7 @@ impl AppServices {
         if let Some(missed) = term.missed() {
             self.make_up(&round, missed).await?;
         }
+        round.learn_devices().await?;
         round.start();
         while !stop.is_cancelled() {
             // Before the read: what comes meanwhile must wake us.
@@ -115,9 +120,11 @@ impl AppServices {
         if changes.is_empty() && at.read >= head {
             return Ok(false);
         }
-        let mut happened = Vec::new();
+        let (mut happened, mut receipts, mut has_devices) = (Vec::new(), Vec::new(), false);
         for change in &changes {
+            has_devices |= change.kind == account::log::DEVICES;
             match Entry::decode(change.kind, &change.payload) {
+                Ok(Some(Entry::Receipt(entry))) => receipts.push(entry),
                 Ok(Some(entry)) => happened.extend(Happened::of(change.position, entry)),
                 Ok(None) => {}
                 // It is lost to the services alone, and stands still for nobody.
@@ -125,12 +132,70 @@ impl AppServices {
             }
         }
         let due = self.judge(interest, happened).await?;
+        let since = at.read;
         let last = changes.last().map_or(at.read, |change| change.position);
         at.read = if changes.len() < ENTRIES { last.max(head) } else { last };
         if !due.is_empty() || at.read.0.saturating_sub(at.written.0) >= POSITIONS {
             self.write(round, at, due).await?;
         }
+        if has_devices {
+            round.learn_devices().await?;
+        }
+        if self.0.told.iter().any(|(service, _)| service.told().ephemeral) {
+            self.take_moments(round, interest, since, receipts).await?;
+        }
+        round.call_devices(since);
         Ok(true)
+    }
+
+    /// Takes in what is of the moment and came after a position.
+    async fn take_moments(
+        &self,
+        round: &Arc<Round>,
+        interest: &mut Interest,
+        since: Position,
+        receipts: Vec<ReceiptEntry>,
+    ) -> Result<(), Error> {
+        let (rooms, presence) = (&self.0.rooms, self.0.accounts.presence());
+        let typing = rooms.typing_news(since);
+        let present: Vec<(OwnedUserId, Vec<RoomSerial>)> = presence
+            .changes_since(since)
+            .into_iter()
+            .map(|(_, user)| (user.clone(), presence.rooms_of(&user)))
+            .collect();
+        // What users read of themselves concerns nobody else.
+        let receipts: Vec<_> = receipts.into_iter().filter(|receipt| receipt.kind == PUBLIC).collect();
+        let moved = typing.iter().map(|(room, _)| *room).chain(receipts.iter().map(|receipt| receipt.room));
+        let moved = moved.chain(present.iter().flat_map(|(_, rooms)| rooms.iter().copied()));
+        let unknown = interest.unknown(moved);
+        if !unknown.is_empty() {
+            let ids = rooms.ids_of_rooms(&unknown).await?;
+            let wanted = unknown.into_iter().zip(ids).filter_map(|(room, id)| Some((room, id?))).collect();
+            interest.learn(rooms, &wanted, self.0.clock.instant()).await?;
+        }
+        let mut told: BTreeMap<Place, Moments> = BTreeMap::new();
+        for (room, users) in typing {
+            let Some(id) = interest.id_of(room) else { continue };
+            for place in interest.of_room(room) {
+                told.entry(place).or_default().typing.insert(id.clone(), users.clone());
+            }
+        }
+        for receipt in receipts {
+            for place in interest.of_room(receipt.room) {
+                let key = (receipt.room, receipt.user_id.clone(), receipt.thread.clone());
+                told.entry(place).or_default().receipts.insert(key, receipt.room_id.clone());
+            }
+        }
+        for (user, rooms) in present {
+            let places: BTreeSet<Place> = rooms.iter().flat_map(|room| interest.of_room(*room)).collect();
+            for place in places {
+                told.entry(place).or_default().present.insert(user.clone());
+            }
+        }
+        for (place, moments) in told {
+            round.tell(place, moments);
+        }
+        Ok(())
     }
 
     async fn write(&self, round: &Arc<Round>, at: &mut At, due: Vec<Due>) -> Result<(), Error> {

@@ -36,6 +36,7 @@ pub(crate) struct Interest {
 
 /// What is known of a room.
 struct Known {
+    id: OwnedRoomId,
     /// The joined users of services.
     users: BTreeMap<Place, BTreeSet<OwnedUserId>>,
     /// Services whose authority is in the room.
@@ -80,7 +81,9 @@ impl Interest {
             false => vec![Vec::new(); unknown.len()],
         };
         for ((room, members), aliases) in unknown.into_iter().zip(members).zip(aliases) {
+            let Some(id) = wanted.get(&room).cloned() else { continue };
             let mut known = Known {
+                id: id.clone(),
                 users: BTreeMap::new(),
                 resident: BTreeSet::new(),
                 named: BTreeSet::new(),
@@ -96,8 +99,7 @@ impl Interest {
                 if members.iter().any(|user| user.server_name() == server) {
                     known.resident.insert(place);
                 }
-                let is_named = wanted.get(&room).is_some_and(|id| service.names_room(id));
-                if is_named || aliases.iter().any(|alias| service.covers_alias(alias)) {
+                if service.names_room(&id) || aliases.iter().any(|alias| service.covers_alias(alias)) {
                     known.named.insert(place);
                 }
             }
@@ -110,6 +112,16 @@ impl Interest {
     pub(crate) fn of_room(&self, room: RoomSerial) -> BTreeSet<Place> {
         let Some(known) = self.rooms.get(&room) else { return BTreeSet::new() };
         known.users.keys().copied().chain(known.named.intersection(&known.resident).copied()).collect()
+    }
+
+    /// The id of a room of which something is known.
+    pub(crate) fn id_of(&self, room: RoomSerial) -> Option<&OwnedRoomId> {
+        self.rooms.get(&room).map(|known| &known.id)
+    }
+
+    /// Those of these rooms of which nothing is known.
+    pub(crate) fn unknown(&self, rooms: impl Iterator<Item = RoomSerial>) -> Vec<RoomSerial> {
+        rooms.filter(|room| !self.rooms.contains_key(room)).collect()
     }
 
     /// Whom an event concerns by whom it is about or from.

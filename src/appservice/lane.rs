@@ -3,7 +3,11 @@
 //! A transaction is written down before it is sent for the first time, by its id and the last event in it; so whoever sends it again, after a
 //! failure or a crash, sends the same. What a service has taken goes in the same commit in which the next is written down.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use account::{AppService, ServiceAddress};
 use base::{Backoff, Instant};
@@ -21,8 +25,10 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     AppServices, Error, Question, Verb,
+    extras::{Extras, Wanted},
+    moments::{Devices, Moments},
     services::{Bells, PAGE},
-    tables::{Due, ItemRow, SENDING, SendingRow, WAITING},
+    tables::{Due, ItemRow, LISTS, SENDING, SendingRow, WAITING},
 };
 
 /// Events of a transaction.
@@ -43,6 +49,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// After so many failures in a row somebody has to look.
 const ALARM: u32 = 8;
+
+/// How often it is looked whose devices changed, for services that have devices.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Topics that are looked at for what came to devices; when more were touched, all devices are looked at.
+const MOVES_LOOKED_AT: usize = 4_096;
 
 /// How often it is measured how long events wait.
 const MEASURE: Duration = Duration::from_secs(10);
@@ -68,6 +80,8 @@ struct State {
     /// When the oldest began to wait, in milliseconds.
     oldest: Option<u64>,
     is_full: bool,
+    moments: Moments,
+    devices: Devices,
 }
 
 /// A transaction.
@@ -77,6 +91,21 @@ struct Transaction {
     keys: Vec<u64>,
     body: Bytes,
     is_empty: bool,
+    extras: Extras,
+}
+
+/// What of a transaction that was taken has still to be written.
+#[derive(Default)]
+struct Taken {
+    keys: Vec<u64>,
+    /// Up to where it was told whose devices changed, if that has moved.
+    lists: Option<Position>,
+}
+
+impl Taken {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.lists.is_none()
+    }
 }
 
 impl Round {
@@ -88,7 +117,11 @@ impl Round {
     ) -> Result<Arc<Self>, Error> {
         let mut lanes = Vec::new();
         for ((service, bells), begun) in services.0.told.iter().zip(begun) {
-            let state = Mutex::new(count(services, service.id()).await?);
+            let mut state = count(services, service.id()).await?;
+            let lists = services.0.store.get(&LISTS, service.id()).await?;
+            // Of what was before it had devices that need it nothing is told.
+            state.devices.lists = lists.map_or(services.0.head, Position);
+            let state = Mutex::new(state);
             lanes.push(Lane { service: service.clone(), bells: bells.clone(), begun, state });
         }
         let round = Self { services: services.clone(), term: term.clone(), lanes };
@@ -146,6 +179,45 @@ impl Round {
         Ok(())
     }
 
+    /// Learns which devices the services have made.
+    pub(crate) async fn learn_devices(&self) -> Result<(), Error> {
+        let wants = |lane: &&Lane| lane.service.told().ephemeral || lane.service.told().devices;
+        if !self.lanes.iter().any(|lane| wants(&lane)) {
+            return Ok(());
+        }
+        let all = self.services.0.accounts.devices_of_services(None).await?;
+        for lane in self.lanes.iter().filter(wants) {
+            let own = all.iter().filter(|(user, _)| lane.service.covers_user(user)).cloned().collect();
+            lane.state.lock().devices.set(own);
+            lane.bells.more.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Has devices looked at for which something came after a position.
+    pub(crate) fn call_devices(&self, since: Position) {
+        let with_devices: Vec<&Lane> =
+            self.lanes.iter().filter(|lane| !lane.state.lock().devices.is_empty()).collect();
+        if with_devices.is_empty() {
+            return;
+        }
+        let moved = self.services.0.store.moved_since(since, MOVES_LOOKED_AT);
+        for lane in with_devices {
+            if lane.state.lock().devices.touch(moved.as_deref()) {
+                lane.bells.more.notify_one();
+            }
+        }
+    }
+
+    /// Has a service told what is of the moment.
+    pub(crate) fn tell(&self, place: usize, moments: Moments) {
+        let Some(lane) = self.lanes.get(place).filter(|lane| lane.service.told().ephemeral) else { return };
+        if !moments.is_empty() {
+            lane.state.lock().moments.add(moments);
+            lane.bells.more.notify_one();
+        }
+    }
+
     fn note_full(&self, lane: &Lane) {
         let mut state = lane.state.lock();
         if !state.is_full {
@@ -172,12 +244,16 @@ impl Round {
         let Some(lane) = self.lanes.get(place) else { return Ok(()) };
         let Some(address) = lane.service.address() else { return std::future::pending().await };
         let clock = &self.services.0.clock;
-        let mut taken = Vec::new();
+        let mut taken = Taken::default();
+        // Whatever was on its way to devices when something failed.
+        lane.state.lock().devices.touch(None);
         loop {
             // Before the look: what comes meanwhile must wake us.
             let woken = lane.bells.more.notified();
             let Some(transaction) = self.next(lane, &mut taken).await? else {
-                if clock.timeout(MEASURE, woken).await.is_err() {
+                let has_readers = lane.service.told().devices && !lane.state.lock().devices.is_empty();
+                let pause = if has_readers { LOOK } else { MEASURE };
+                if clock.timeout(pause, woken).await.is_err() {
                     self.measure(lane);
                 }
                 continue;
@@ -185,15 +261,16 @@ impl Round {
             if !transaction.is_empty {
                 self.send(lane, address, &transaction).await;
             }
-            taken = transaction.keys;
+            let Transaction { keys, extras, .. } = transaction;
+            taken = Taken { keys, lists: lane.has_told(extras) };
         }
     }
 
     /// The next transaction, written down together with what of the last one is not needed any more.
-    async fn next(&self, lane: &Lane, taken: &mut Vec<u64>) -> Result<Option<Transaction>, Error> {
+    async fn next(&self, lane: &Lane, taken: &mut Taken) -> Result<Option<Transaction>, Error> {
         let inner = &self.services.0;
         let id = lane.service.id();
-        let after = taken.last().copied();
+        let after = taken.keys.last().copied();
         let range = match after {
             Some(last) => Range::prefix(&id).after(&(id.to_owned(), last)),
             None => Range::prefix(&id),
@@ -210,28 +287,40 @@ impl Round {
             .map(|((_, position), item)| (position, item))
             .filter(|(position, _)| *position <= through)
             .collect();
-        if items.is_empty() && sending.is_none() && taken.is_empty() {
+        let extras = match sending {
+            Some(_) => Extras::none(lane.state.lock().devices.lists),
+            None => self.services.extras(&lane.service, lane.wanted()).await?,
+        };
+        if items.is_empty() && sending.is_none() && taken.is_empty() && extras.is_empty() {
             lane.state.lock().oldest = None;
+            lane.has_told(extras);
             return Ok(None);
         }
         // All that was written down, whatever its size is by now.
         let largest = if sending.is_some() { usize::MAX } else { LARGEST };
-        let (keys, body, is_empty) = self.render(&items, largest).await?;
+        let (keys, body, is_empty) = self.render(&items, largest, &extras).await?;
         let count = keys.len();
         let mut batch = Batch::new();
-        for position in taken.iter() {
+        for position in &taken.keys {
             batch.delete(&WAITING, &(id, *position));
         }
-        let written = match (sending, keys.last()) {
-            (Some(sending), _) => Some(sending),
+        if let Some(lists) = taken.lists {
+            batch.put(&LISTS, id, &lists.0);
+        }
+        let new_id = || format!("{:016x}", inner.random.u64());
+        let transaction_id = match (sending, keys.last()) {
+            (Some(sending), Some(_)) => Some(sending.id),
             (None, Some(last)) => {
-                let row = SendingRow { id: format!("{:016x}", inner.random.u64()), through: *last };
+                let row = SendingRow { id: new_id(), through: *last };
                 batch.put(&SENDING, id, &row);
-                Some(row)
+                Some(row.id)
             }
-            (None, None) => {
-                batch.delete(&SENDING, id);
-                None
+            (sending, None) => {
+                if sending.is_some() || !taken.keys.is_empty() {
+                    batch.delete(&SENDING, id);
+                }
+                // What is of the moment is not written down.
+                (!extras.is_empty()).then(new_id)
             }
         };
         if !batch.is_empty() {
@@ -239,14 +328,18 @@ impl Round {
         }
         {
             let mut state = lane.state.lock();
-            state.waiting = state.waiting.saturating_sub(taken.len() as u64);
+            state.waiting = state.waiting.saturating_sub(taken.keys.len() as u64);
             state.oldest = items.first().map(|(_, item)| item.since);
             state.is_full &= state.waiting >= MOST_WAITING;
         }
-        taken.clear();
+        *taken = Taken::default();
         self.measure(lane);
         debug!(service = id, count, "a transaction");
-        Ok(written.map(|row| Transaction { id: row.id, keys, body, is_empty }))
+        if transaction_id.is_none() {
+            lane.has_told(extras);
+            return Ok(None);
+        }
+        Ok(transaction_id.map(|id| Transaction { id, keys, body, is_empty, extras }))
     }
 
     /// The body of a transaction with as many of these events as it takes: their places, and whether there is nothing in it.
@@ -254,6 +347,7 @@ impl Round {
         &self,
         items: &[(u64, ItemRow)],
         largest: usize,
+        extras: &Extras,
     ) -> Result<(Vec<u64>, Bytes, bool), Error> {
         let inner = &self.services.0;
         let wanted: Vec<_> = items.iter().map(|(_, item)| (item.room, item.event)).collect();
@@ -289,8 +383,10 @@ impl Round {
                 break;
             }
         }
-        body.extend_from_slice(b"]}");
-        Ok((keys, body.into(), is_empty))
+        body.push(b']');
+        extras.write(&mut body);
+        body.push(b'}');
+        Ok((keys, body.into(), is_empty && extras.is_empty()))
     }
 
     /// Sends a transaction until it is taken.
@@ -355,6 +451,33 @@ impl Round {
             ),
             _ => debug!(service, txn_id, cause, "an application service still does not take a transaction"),
         }
+    }
+}
+
+impl Lane {
+    /// What is to be told besides events.
+    fn wanted(&self) -> Wanted {
+        let told = self.service.told();
+        let mut state = self.state.lock();
+        Wanted {
+            moments: std::mem::take(&mut state.moments),
+            devices: state.devices.take_called(),
+            readers: if told.devices { state.devices.users() } else { BTreeSet::new() },
+            lists: state.devices.lists,
+        }
+    }
+
+    /// Notes what was told. Up to where it was told whose devices changed, if that has moved.
+    fn has_told(&self, extras: Extras) -> Option<Position> {
+        let Extras { had, again, counts, lists, .. } = extras;
+        let mut state = self.state.lock();
+        let devices = &mut state.devices;
+        devices.had.extend(had);
+        devices.called.extend(again);
+        devices.counts.extend(counts);
+        let has_moved = lists > devices.lists;
+        devices.lists = devices.lists.max(lists);
+        has_moved.then_some(lists)
     }
 }
 

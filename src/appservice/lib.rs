@@ -12,18 +12,26 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/>
 
+mod asked;
+mod asking;
 mod carrier;
 mod error;
+mod extras;
 mod follow;
 mod interest;
 mod lane;
 mod missed;
+mod moments;
+mod ping;
 mod services;
 mod tables;
+mod third_party;
 
 pub use self::{
-    carrier::{Answer, Carrier, Question, Unreached, Verb},
+    carrier::{Answer, Carrier, NoCarrier, Question, Unreached, Verb},
     error::Error,
+    ping::PingError,
     services::{AppServices, Parts},
     tables::checks,
+    third_party::{Sought, instance_id},
 };

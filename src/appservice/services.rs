@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use account::{Accounts, AppService};
 use base::{Clock, CounterFamily, GaugeFamily, Metrics, Random, Tasks};
+use encryption::Encryption;
 use room::Rooms;
 use store::{Batch, Consumer, Order, Position, Range, Store};
+use to_device::ToDevice;
 use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::{
     Carrier, Error,
-    tables::{BEGUN, SENDING, WAITING},
+    asked::Asked,
+    tables::{BEGUN, LISTS, SENDING, WAITING},
 };
 
 /// The reader's name.
@@ -28,6 +31,10 @@ pub struct Parts<'a> {
     pub rooms: Rooms,
     /// Accounts, whose settings name the services.
     pub accounts: Accounts,
+    /// Messages to devices.
+    pub to_device: ToDevice,
+    /// Keys, and whose devices changed.
+    pub encryption: Encryption,
     /// The way to services.
     pub carrier: Arc<dyn Carrier>,
     /// Time.
@@ -56,7 +63,11 @@ pub(crate) struct Bells {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
+    pub(crate) accounts: Accounts,
+    pub(crate) to_device: ToDevice,
+    pub(crate) encryption: Encryption,
     pub(crate) carrier: Arc<dyn Carrier>,
+    pub(crate) asked: Asked,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) tasks: Tasks,
@@ -74,7 +85,8 @@ pub(crate) struct Inner {
 impl AppServices {
     /// Over these. Nothing is sent before [`AppServices::start`].
     pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { store, rooms, accounts, carrier, clock, random, tasks, metrics } = parts;
+        let Parts { store, rooms, accounts, to_device, encryption, carrier, clock, random, tasks, metrics } =
+            parts;
         let told: Vec<_> = accounts
             .services()
             .filter(|service| service.address().is_some())
@@ -86,6 +98,10 @@ impl AppServices {
         Self(Arc::new(Inner {
             store,
             rooms,
+            accounts,
+            to_device,
+            encryption,
+            asked: Asked::default(),
             carrier,
             clock,
             random,
@@ -138,6 +154,7 @@ impl AppServices {
             batch.delete_prefix(&WAITING, &id.as_str());
             batch.delete(&SENDING, &id);
             batch.delete(&BEGUN, &id);
+            batch.delete(&LISTS, &id);
             store.commit(batch).await?;
         }
         Ok(())

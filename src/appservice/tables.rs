@@ -17,6 +17,9 @@ pub(crate) static SENDING: Table<String, SendingRow> = Table::new(311, "appservi
 /// service's id.
 pub(crate) static BEGUN: Table<String, u64> = Table::new(312, "appservice.begun", Tuning::Small);
 
+/// Up to which position of the log a service was told whose devices changed; key: the service's id.
+pub(crate) static LISTS: Table<String, u64> = Table::new(313, "appservice.lists", Tuning::Small);
+
 /// An event that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ItemRow {
@@ -45,7 +48,7 @@ store::row!(SendingRow, schema = 1);
 
 /// Checks of the tables of this crate, for whoever looks at all stored data.
 pub fn checks() -> Vec<TableCheck> {
-    vec![WAITING.check(), SENDING.check(), BEGUN.check()]
+    vec![WAITING.check(), SENDING.check(), BEGUN.check(), LISTS.check()]
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{
 
 use ::to_device::ToDevice;
 use account::{Accounts, Actor};
+use appservice::AppServices;
 use base::{Address, Clock};
 use encryption::Encryption;
 use engine::{Engine, Profile};
@@ -87,6 +88,7 @@ pub struct ClientApi {
     pub(crate) push: Push,
     pub(crate) rooms: Rooms,
     pub(crate) search: Search,
+    pub(crate) services: AppServices,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) clock: Clock,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
@@ -110,6 +112,7 @@ impl ClientApi {
         engine: Engine,
         push: Push,
         search: Search,
+        services: AppServices,
         authorities: Arc<Authorities>,
         clock: Clock,
         elsewhere: Arc<dyn Elsewhere>,
@@ -124,6 +127,7 @@ impl ClientApi {
             engine,
             push,
             search,
+            services,
             authorities,
             clock,
             elsewhere,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use room::{Error, read::directory::DirectoryQuery};
+use room::{
+    Error,
+    read::directory::{DirectoryQuery, Network},
+};
 use ruma::{
     OwnedServerName, ServerName, UInt, UserId,
     api::client::{
@@ -152,6 +155,9 @@ pub(crate) async fn search_public_rooms(
         since: Option<String>,
         #[serde(default)]
         filter: Filter,
+        #[serde(default)]
+        include_all_networks: bool,
+        third_party_instance_id: Option<String>,
     }
     #[derive(Default, Deserialize)]
     struct Filter {
@@ -160,10 +166,20 @@ pub(crate) async fn search_public_rooms(
         room_types: Vec<RoomTypeFilter>,
     }
     let Query { server } = call.query()?;
-    let Body { limit, since, filter } = if call.body.is_empty() { Body::default() } else { call.json()? };
+    let Body { limit, since, filter, include_all_networks, third_party_instance_id } =
+        if call.body.is_empty() { Body::default() } else { call.json()? };
     let types =
         (!filter.room_types.is_empty()).then(|| filter.room_types.into_iter().map(room_type).collect());
-    let query = DirectoryQuery { limit: limit.map(count), since, search: filter.generic_search_term, types };
+    let network = match third_party_instance_id {
+        Some(_) if include_all_networks => {
+            return Err(ApiError::invalid_param("One network is asked for, and all of them"));
+        }
+        Some(network) => Network::Third(network),
+        None if include_all_networks => Network::All,
+        None => Network::Own,
+    };
+    let search = filter.generic_search_term;
+    let query = DirectoryQuery { limit: limit.map(count), since, search, network, types };
 
     let user = Some(&*call.caller.user_id);
     directory_of(&api, user, call.face.server_name(), server.as_deref(), &query).await

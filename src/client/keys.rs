@@ -114,7 +114,12 @@ pub(crate) async fn changes(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
 pub(crate) async fn upload_signing(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let asked = asked(&call)?;
     let User { user_id, device_id, .. } = &call.caller;
-    api.encryption.upload_signing_keys(user_id, device_id, asked).await?;
+    match call.caller.service() {
+        Some(_) => {
+            api.encryption.upload_signing_keys_for_service(user_id, device_id, &asked.request).await?;
+        }
+        None => api.encryption.upload_signing_keys(user_id, device_id, asked).await?,
+    }
     Ok(json_response(StatusCode::OK, &json!({})))
 }
 

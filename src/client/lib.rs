@@ -48,6 +48,7 @@ mod relations;
 mod routes;
 mod search;
 mod send;
+mod services;
 mod shared_secret;
 mod sign_in_pages;
 mod state;

@@ -1,11 +1,10 @@
 //! Endpoints that have a short true answer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use ruma::api::client::{
     reporting::report_user,
     room::{report_content, report_room},
-    thirdparty::get_protocols,
 };
 use serde_json::json;
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
@@ -17,23 +16,6 @@ use crate::{ClientApi, api::viewer};
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3voipturnserver>
 pub(crate) async fn turn_server(_api: Arc<ClientApi>, _call: RawCall<User>) -> Result<Response, ApiError> {
     Ok(json_response(StatusCode::OK, &json!({})))
-}
-
-/// `GET /_matrix/client/v3/thirdparty/protocols`: the networks that are bridged; there is none.
-///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3thirdpartyprotocols>
-pub(crate) async fn protocols(
-    _api: Arc<ClientApi>,
-    _call: Call<get_protocols::v3::Request, User>,
-) -> Result<get_protocols::v3::Response, ApiError> {
-    Ok(get_protocols::v3::Response::new(BTreeMap::new()))
-}
-
-/// `GET /_matrix/client/v3/thirdparty/…` for a protocol, or for what is at a third party: we know of none.
-///
-/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#third-party-networks>
-pub(crate) async fn no_third_party(_api: Arc<ClientApi>, _call: RawCall<User>) -> Result<Response, ApiError> {
-    Err(ApiError::not_found("Nothing is known here of third-party networks"))
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}`: tells the administrators of an event.

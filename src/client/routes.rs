@@ -9,7 +9,8 @@ use crate::{
     ClientApi, account_data, accounts, backups, capabilities, contacts, create, dehydrated, delayed, devices,
     directory, discovery, email_page, fallback, filters, hierarchy, history, keys, login, membership, misc,
     moderation, notices, notifications, presence, profile, push_rules, receipts, register, relations, search,
-    send, shared_secret, sign_in_pages, state, summary, tags, threads, to_device, upgrade, user_directory,
+    send, services, shared_secret, sign_in_pages, state, summary, tags, threads, to_device, upgrade,
+    user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
@@ -72,12 +73,14 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw(Method::GET, SHARED_SECRET, shared_secret::nonce)
         .raw(Method::POST, SHARED_SECRET, shared_secret::register)
         .raw_ruma::<c::voip::get_turn_server_info::v3::Request, _, _, _>(misc::turn_server)
-        .ruma(misc::protocols)
-        .raw_ruma::<c::thirdparty::get_protocol::v3::Request, _, _, _>(misc::no_third_party)
-        .raw_ruma::<c::thirdparty::get_location_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
-        .raw_ruma::<c::thirdparty::get_location_for_room_alias::v3::Request, _, _, _>(misc::no_third_party)
-        .raw_ruma::<c::thirdparty::get_user_for_protocol::v3::Request, _, _, _>(misc::no_third_party)
-        .raw_ruma::<c::thirdparty::get_user_for_user_id::v3::Request, _, _, _>(misc::no_third_party)
+        .raw_ruma::<c::thirdparty::get_protocols::v3::Request, _, _, _>(services::protocols)
+        .raw_ruma::<c::thirdparty::get_protocol::v3::Request, _, _, _>(services::protocol)
+        .raw_ruma::<c::thirdparty::get_location_for_protocol::v3::Request, _, _, _>(services::locations)
+        .raw_ruma::<c::thirdparty::get_location_for_room_alias::v3::Request, _, _, _>(services::location)
+        .raw_ruma::<c::thirdparty::get_user_for_protocol::v3::Request, _, _, _>(services::users)
+        .raw_ruma::<c::thirdparty::get_user_for_user_id::v3::Request, _, _, _>(services::user)
+        .ruma(services::ping)
+        .ruma(services::set_visibility)
         .raw_ruma::<c::search::search_events::v3::Request, _, _, _>(search::search)
 }
 
@@ -121,7 +124,7 @@ fn about_users(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw(Method::PUT, NOTICE_ONCE, notices::send_once)
         .ruma(devices::devices)
         .ruma(devices::device)
-        .ruma(devices::rename)
+        .raw_ruma::<c::device::update_device::v3::Request, _, _, _>(devices::rename)
         .raw_ruma::<c::device::delete_device::v3::Request, _, _, _>(devices::remove)
         .raw_ruma::<c::device::delete_devices::v3::Request, _, _, _>(devices::remove_many)
         .ruma(account_data::set)

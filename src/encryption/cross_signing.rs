@@ -62,6 +62,26 @@ impl Encryption {
         self.put_signing_keys(user, device, &new, &old, Some(&confirmed)).await
     }
 
+    /// The same for an application service, whose registration is its proof: nothing is asked for where keys are changed.
+    ///
+    /// # Errors
+    /// As [`Encryption::upload_signing_keys`], without the interaction.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#device-management>
+    pub async fn upload_signing_keys_for_service(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        request: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let old = self.signing_keys(user).await?;
+        let new = self.checked(user, request, &old).await?;
+        if new.iter().all(Option::is_none) {
+            return Err(Error::Missing("there is no key in the request"));
+        }
+        self.put_signing_keys(user, device, &new, &old, None).await
+    }
+
     async fn signing_keys(&self, user: &UserId) -> Result<Keys<Bytes>, Error> {
         let keys = USAGES.map(|(usage, _)| (user.as_str(), usage));
         let rows = self.inner.store.get_many(&CROSS_SIGNING, &keys).await?;

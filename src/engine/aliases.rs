@@ -20,12 +20,20 @@ use crate::{Engine, ports::AliasAnswer};
 pub const MAX_SERVERS: usize = 50;
 
 impl Engine {
-    /// The room that an alias of ours stands for, and servers that can help to join it.
+    /// The room that an alias of ours stands for, and servers that can help to join it. One that stands for nothing may be
+    /// made for whoever looks for it.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn local_alias(&self, alias: &RoomAliasId) -> Result<Option<AliasAnswer>, Error> {
-        let Some(row) = self.store().get(&ALIASES, alias.as_str()).await? else { return Ok(None) };
+        let mut row = self.store().get(&ALIASES, alias.as_str()).await?;
+        if row.is_none()
+            && let Some(namesakes) = self.0.namesakes.get()
+            && namesakes.make_alias(alias).await
+        {
+            row = self.store().get(&ALIASES, alias.as_str()).await?;
+        }
+        let Some(row) = row else { return Ok(None) };
         let mut servers = self.rooms().servers_in_room(row.room).await?;
         // We are asked, so we come first.
         servers.retain(|server| server != alias.server_name());

@@ -23,7 +23,7 @@ use crate::{
     history::Backfills,
     inbound::{InboxLimits, peers::Peers, seats::Seats, workers::Workers},
     outside::Outside,
-    ports::Invitees,
+    ports::{Invitees, Namesakes},
     state::Resolver,
     under_way::UnderWay,
     upgrade::UPGRADES_AT_ONCE,
@@ -127,6 +127,8 @@ pub(crate) struct Inner {
     pub(crate) backfills: Backfills,
     /// Who knows whose invites our users take.
     pub(crate) invitees: std::sync::OnceLock<Arc<dyn Invitees>>,
+    /// Who makes users and aliases that somebody looks for.
+    pub(crate) namesakes: std::sync::OnceLock<Arc<dyn Namesakes>>,
     /// Which rooms may have delayed state.
     pub(crate) delayed_rooms: DelayedRooms,
     pub(crate) serials: Serials,
@@ -203,6 +205,7 @@ impl Engine {
             outside: Outside::default(),
             backfills: Backfills::default(),
             invitees: std::sync::OnceLock::new(),
+            namesakes: std::sync::OnceLock::new(),
             delayed_rooms: DelayedRooms::default(),
             metrics: RoomMetrics {
                 sent: metrics.counter("yakuba_room_events_sent", "Events made here"),

@@ -25,7 +25,7 @@ use crate::{
     inbound::receive::{Arrival, Received},
     outside::OutsideChange,
     pipeline::{Stage, name},
-    ports::Invitees,
+    ports::{Invitees, Namesakes},
     profile::{Profile, member_content},
     told::Told,
 };
@@ -87,8 +87,16 @@ impl Engine {
         self.0.invitees.get_or_init(|| invitees);
     }
 
+    /// Has somebody make users and aliases of ours that are looked for. Who was given first stays.
+    pub fn ask_for_names(&self, namesakes: Arc<dyn Namesakes>) {
+        self.0.namesakes.get_or_init(|| namesakes);
+    }
+
     /// Refuses where the user is one of ours, and takes no invites of that one or has closed his account.
     pub(crate) async fn must_take_invite(&self, target: &UserId, inviter: &UserId) -> Result<(), Error> {
+        if let Some(namesakes) = self.0.namesakes.get().filter(|_| self.is_local(target)) {
+            namesakes.make_user(target).await;
+        }
         let Some(invitees) = self.0.invitees.get().filter(|_| self.is_local(target)) else { return Ok(()) };
         if invitees.is_closed(target).await? {
             // As other servers hear it of us.

@@ -35,6 +35,16 @@ pub trait Invitees: Send + Sync {
     }
 }
 
+/// Who makes users and aliases of ours that somebody looks for. It is asked without a room's lock, and answers within a bound.
+#[async_trait]
+pub trait Namesakes: Send + Sync {
+    /// Has an alias made that stands for nothing yet; whether it was.
+    async fn make_alias(&self, alias: &RoomAliasId) -> bool;
+
+    /// Has a user of ours made who is asked into a room, if he is not there yet.
+    async fn make_user(&self, user: &UserId);
+}
+
 /// A join or leave event to complete and sign, from a server in the room.
 #[derive(Debug)]
 pub struct Template {

@@ -7,7 +7,7 @@ use crate::{
     purge::tables::{EMPTIED, PURGES},
     read::{
         aliases::{ALIASES, ROOM_ALIASES},
-        directory::PUBLISHED,
+        directory::{NETWORKS, PUBLISHED},
         erasure::ERASED,
         lacking::{LACKING, TOLD_SERVERS, UNSETTLED},
         open::OPEN_ROOMS,
@@ -55,6 +55,7 @@ pub fn checks() -> Vec<TableCheck> {
         ALIASES.check(),
         ROOM_ALIASES.check(),
         PUBLISHED.check(),
+        NETWORKS.check(),
         OPEN_ROOMS.check(),
         ERASED.check(),
         RECEIPTS.check(),

@@ -285,12 +285,15 @@ impl House {
             store: store.clone(),
             rooms: engine.rooms().clone(),
             accounts: accounts.clone(),
+            to_device: to_device.clone(),
+            encryption: encryption.clone(),
             carrier: Arc::new(Services::open().map_err(|error| anyhow!(causes::of_network(&error)))?),
             clock: clock.clone(),
             random: random.clone(),
             tasks: &edges,
             metrics: &metrics,
         });
+        engine.ask_for_names(services.names());
         let syncs = Syncs::new(
             engine.rooms().clone(),
             accounts.clone(),
@@ -311,6 +314,7 @@ impl House {
             engine.clone(),
             push,
             search.clone(),
+            services.clone(),
             authorities.clone(),
             clock.clone(),
             Arc::new(Elsewhere(federation.clone())),

@@ -378,7 +378,7 @@ impl Identify for Option<User> {
                 let Some(service) = tokens.find_service(&token, authority) else {
                     return Ok(Some(tokens.authenticate(&token, authority).await?));
                 };
-                let Asserted { user_id, device_id } = Asserted::in_query(parts)?;
+                let Asserted { user_id, device_id, .. } = Asserted::in_query(parts)?;
                 Ok(Some(tokens.act_as(&service, user_id.as_deref(), device_id.as_deref()).await?))
             }
             None => Ok(None),
@@ -404,19 +404,26 @@ impl Identify for Option<User> {
 #[derive(Default, serde::Deserialize)]
 struct Asserted {
     user_id: Option<OwnedUserId>,
-    // Bridges of before 1.17 write the name of MSC3202.
-    #[serde(alias = "org.matrix.msc3202.device_id")]
     device_id: Option<OwnedDeviceId>,
+    // Bridges of before 1.17 write the name of MSC3202; some write both.
+    #[serde(rename = "org.matrix.msc3202.device_id")]
+    former_device_id: Option<OwnedDeviceId>,
 }
 
 impl Asserted {
     /// Refuses what cannot be read: it must not pass for somebody else.
     fn in_query(parts: &Parts) -> Result<Self, ApiError> {
-        let asserted: Self = match parts.uri.query() {
+        let mut asserted: Self = match parts.uri.query() {
             Some(query) => ruma::exports::serde_html_form::from_str(query)
                 .map_err(|_| ApiError::invalid_param("`user_id` or `device_id` cannot be read"))?,
             None => Self::default(),
         };
+        if let Some(former) = asserted.former_device_id.take() {
+            if asserted.device_id.as_ref().is_some_and(|device| *device != former) {
+                return Err(ApiError::invalid_param("Two different devices are named"));
+            }
+            asserted.device_id = Some(former);
+        }
         if asserted.device_id.as_ref().is_some_and(|device| device.as_str().is_empty()) {
             return Err(ApiError::invalid_param("`device_id` is empty"));
         }

@@ -13,6 +13,7 @@ use room::{
     },
     read::{
         aliases::{ALIASES, ROOM_ALIASES},
+        directory::NETWORKS,
         lacking::{TOLD_SERVERS, UNSETTLED},
         receipts::{RECEIPT_LOG, RECEIPTS},
         room::RoomInfo,
@@ -86,6 +87,7 @@ pub(crate) fn swaths(room: RoomSerial) -> Vec<Swath> {
         INBOX.swath(&room),
         WAITING.swath(&room),
         ROOM_ALIASES.swath(&room),
+        NETWORKS.swath(&room),
         AUTH.swath(&room),
         UPGRADES.swath(&room),
         TOLD_SERVERS.swath(&room),

@@ -120,6 +120,7 @@ pub(super) async fn public_rooms_filtered(
         since,
         search: filter.generic_search_term,
         types: filter.room_types,
+        ..DirectoryQuery::default()
     };
     page(&api, &call.caller, &query).await
 }

@@ -27,6 +27,13 @@ use crate::{
 /// Rooms in an authority's directory; key: server name, room, value: the room's id.
 pub static PUBLISHED: Table<(String, RoomSerial), String> = Table::new(64, "room.published", Tuning::Small);
 
+/// Rooms in the directories of third-party networks; key: room, server name and network with a space between them, value: the
+/// room's id.
+pub static NETWORKS: Table<(RoomSerial, String), String> = Table::new(85, "room.networks", Tuning::Small);
+
+/// The longest name of a network, with the service that leads to it, in bytes.
+const LONGEST_NETWORK: usize = 512;
+
 /// The most rooms of one page.
 const MAX_PAGE: usize = 500;
 
@@ -42,8 +49,22 @@ pub struct DirectoryQuery {
     pub since: Option<String>,
     /// Only rooms whose name, topic or alias contains this, as searches compare it: [`Term`].
     pub search: Option<String>,
+    /// The directory of this third-party network, or those of all beside the authority's own.
+    pub network: Network,
     /// Only rooms of these types; `None` in the list is a room without a type.
     pub types: Option<Vec<Option<RoomType>>>,
+}
+
+/// Whose directory of an authority is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Its own.
+    #[default]
+    Own,
+    /// That of a third-party network, as a service leads to it.
+    Third(String),
+    /// All of them.
+    All,
 }
 
 /// A page of a directory, largest rooms first.
@@ -138,6 +159,82 @@ impl Rooms {
         }
     }
 
+    /// Shows a room in the directory of a third-party network of the user's authority, or takes it out. Only for rooms in which
+    /// somebody is whom the service leads there (`is_own`); `by` is who asks, for the audit log.
+    ///
+    /// # Errors
+    /// [`Error::NotJoined`]; [`Error::Invalid`] for a network with too long a name; [`Error::Denied`]; [`Error::NoRoom`];
+    /// [`Error::Commit`].
+    pub async fn set_published_at(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        network: &str,
+        published: bool,
+        is_own: &(dyn Fn(&UserId) -> bool + Sync),
+        by: &Actor,
+    ) -> Result<(), Error> {
+        if network.len() > LONGEST_NETWORK {
+            return Err(Error::Invalid("the network has too long a name".to_owned()));
+        }
+        let room = self.get_room(room_id).await?;
+        let members = self.local_members_of(&[room.serial]).await?;
+        if !members.iter().flatten().any(|member| is_own(member)) {
+            return Err(Error::NotJoined { user: user.to_owned(), room: room_id.to_owned() });
+        }
+        if published {
+            self.0.policy.publish(user, room_id)?;
+        }
+        let name = format!("{} {network}", user.server_name());
+        let key = (room.serial, name.as_str());
+        if self.store().get(&NETWORKS, &key).await?.is_some() == published {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        bind(&mut batch, &room);
+        let action = match published {
+            true => {
+                batch.put(&NETWORKS, &key, &room_id.to_string());
+                Action::PublishRoom
+            }
+            false => {
+                batch.delete(&NETWORKS, &key);
+                Action::WithdrawRoom
+            }
+        };
+        let deed = self.deed(action, by, room_id.as_str()).after("network", network);
+        deed.write(&mut batch, user.server_name());
+        self.store().commit(batch).await.map(drop).map_err(Error::Commit)
+    }
+
+    /// The rooms of an authority's directories.
+    async fn listed(
+        &self,
+        authority: &ServerName,
+        network: &Network,
+    ) -> Result<Vec<(RoomSerial, String)>, Error> {
+        let mut shown = Vec::new();
+        if !matches!(network, Network::Third(_)) {
+            let range = Range::prefix(authority.as_str());
+            let rows = self.store().scan(&PUBLISHED, range, store::Order::Ascending, usize::MAX).await?;
+            shown.extend(rows.into_iter().map(|((_, room), id)| (room, id)));
+        }
+        if *network != Network::Own {
+            let rows =
+                self.store().scan(&NETWORKS, Range::all(), store::Order::Ascending, usize::MAX).await?;
+            let is_of = |name: &str| match (name.split_once(' '), network) {
+                (Some((server, name)), Network::Third(network)) => server == authority && name == network,
+                (Some((server, _)), _) => server == authority,
+                (None, _) => false,
+            };
+            let of_networks = rows.into_iter().filter(|((_, name), _)| is_of(name));
+            shown.extend(of_networks.map(|((room, _), id)| (room, id)));
+            shown.sort_unstable();
+            shown.dedup();
+        }
+        Ok(shown)
+    }
+
     /// Whether an authority's directory shows a room; it does not show one that we do not know.
     ///
     /// # Errors
@@ -163,9 +260,8 @@ impl Rooms {
                 number.ok_or_else(|| Error::Invalid("`since` is no token of this server".to_owned()))?
             }
         };
-        let range = Range::prefix(authority.as_str());
-        let rows = self.store().scan(&PUBLISHED, range, store::Order::Ascending, usize::MAX).await?;
-        let serials: Vec<RoomSerial> = rows.iter().map(|((_, room), _)| *room).collect();
+        let rows = self.listed(authority, &query.network).await?;
+        let serials: Vec<RoomSerial> = rows.iter().map(|(room, _)| *room).collect();
         let (summaries, counts) = (self.summaries(&serials).await?, self.member_counts(&serials).await?);
         let wanted = Wanted::by(query);
         let mut rooms: Vec<PublicRoomsChunk> = Vec::new();

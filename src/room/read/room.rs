@@ -153,6 +153,15 @@ impl Rooms {
         Ok(rows.into_iter().map(|(serial, row)| (serial, row.room_id)).collect())
     }
 
+    /// The ids of rooms, in the order of their serials.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn ids_of_rooms(&self, serials: &[RoomSerial]) -> Result<Vec<Option<OwnedRoomId>>, Error> {
+        let rows = self.store().get_many(&ROOM_IDS, serials).await?;
+        Ok(rows.into_iter().map(|row| row.map(|row| row.room_id)).collect())
+    }
+
     /// The room of this id.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::{
 use account::{
     Accounts, Actor, AppService, Config, NewUser, PasswordCost, PresenceConfig, Registration, Settings,
 };
+use appservice::{AppServices, NoCarrier};
 use base::{ByteSize, Clock, Metrics, Random, Tasks};
 use client::{
     ClientApi, Elsewhere, MediaApi, MediaConfig, NoElsewhere, OAuthApi, media_routes, oauth_routes, routes,
@@ -371,12 +372,25 @@ impl Town {
             true => kit.with_limits(Limits::new(Class::default_rate, &clock, &metrics)),
             false => kit,
         };
+        let services = AppServices::new(appservice::Parts {
+            store: store.clone(),
+            rooms: engine.rooms().clone(),
+            accounts: accounts.clone(),
+            to_device: to_device.clone(),
+            encryption: encryption.clone(),
+            carrier: Arc::new(NoCarrier),
+            clock: clock.clone(),
+            random: random.clone(),
+            tasks: &tasks,
+            metrics: &metrics,
+        });
         let api = ClientApi::new(
             accounts.clone(),
             encryption,
             engine.clone(),
             push,
             search.clone(),
+            services,
             authorities,
             clock,
             elsewhere,

@@ -448,6 +448,26 @@ impl Rooms {
         batch.append(&RECEIPT_LOG, &room.serial, slot, &row);
     }
 
+    /// Public receipts by room, user and thread, in their order, for use inside the server.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn public_receipts(
+        &self,
+        wanted: &[(RoomSerial, OwnedUserId, String)],
+    ) -> Result<Vec<Option<Receipt>>, Error> {
+        let kind = ReceiptKind::Public;
+        let key = |(room, user, thread): &(RoomSerial, OwnedUserId, String)| {
+            (*room, user.to_string(), kind.as_str().to_owned(), thread.clone())
+        };
+        let keys: Vec<ReceiptKey> = wanted.iter().map(key).collect();
+        let rows = self.store().get_many(&RECEIPTS, &keys).await?;
+        let found = wanted.iter().zip(rows).map(|((_, user, thread), row)| {
+            row.map(|row| Receipt::new(user.clone(), kind, thread.clone(), row.value, row.position))
+        });
+        Ok(found.collect())
+    }
+
     /// A user's receipt, for use inside the server.
     ///
     /// # Errors

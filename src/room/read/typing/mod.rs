@@ -298,6 +298,14 @@ impl Rooms {
         Some(typing.users.keys().cloned().collect())
     }
 
+    /// The rooms in which that changed after `since`, with who types there; those in which nobody does any more are
+    /// remembered for a while.
+    pub fn typing_news(&self, since: Position) -> Vec<(RoomSerial, Vec<OwnedUserId>)> {
+        let inner = self.reader().typing.inner.lock();
+        let moved = inner.rooms.iter().filter(|(_, typing)| typing.position > since);
+        moved.map(|(room, typing)| (*room, typing.users.keys().cloned().collect())).collect()
+    }
+
     /// Whether who was told up to here may have been told of somebody who types of whom this process has never heard:
     /// nobody will say when he ceases.
     pub fn may_have_missed_typing(&self, since: Position) -> bool {

@@ -1,209 +1,13 @@
-//! What application services are told, over HTTP.
-
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-use std::{sync::Arc, time::Duration};
+//! Events that services are told.
 
 use http::Method;
-use parking_lot::Mutex;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::RoomId;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Batch, Table, Tuning};
-use testkit::{Net, Preset, Server, User};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use store::{Batch, Order, Range, Table, Tuning};
+use testkit::{Preset, User};
 
-/// In real time: what takes longer will not come.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Time for what time had to pass for.
-const MOMENT: Duration = Duration::from_millis(500);
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// How a service answers.
-#[derive(Clone, Debug)]
-enum Conduct {
-    Takes,
-    Fails(u16),
-    Hangs,
-}
-
-/// A request that a service got.
-#[derive(Clone, Debug)]
-struct Heard {
-    method: String,
-    path: String,
-    token: Option<String>,
-    body: Value,
-    is_taken: bool,
-}
-
-/// What a service got.
-#[derive(Clone, Debug, Default)]
-struct Record {
-    requests: Vec<Heard>,
-    under_way: usize,
-    most_under_way: usize,
-}
-
-impl Record {
-    fn transactions(&self) -> impl Iterator<Item = &Heard> {
-        self.requests.iter().filter(|heard| heard.path.starts_with("/_matrix/app/v1/transactions/"))
-    }
-
-    /// The events of what it has taken, each transaction once as a bridge does.
-    fn events(&self) -> Vec<Value> {
-        let mut known = std::collections::BTreeSet::new();
-        let taken = self.transactions().filter(|heard| heard.is_taken && known.insert(&heard.path));
-        taken.flat_map(|heard| heard.body["events"].as_array().cloned().unwrap_or_default()).collect()
-    }
-
-    fn texts(&self) -> Vec<String> {
-        let events = self.events();
-        events.iter().filter_map(|event| Some(event["content"]["body"].as_str()?.to_owned())).collect()
-    }
-}
-
-/// An application service that records what it is told.
-struct Service {
-    name: &'static str,
-    address: String,
-    conduct: Arc<Mutex<Conduct>>,
-    record: watch::Receiver<Record>,
-}
-
-impl Service {
-    async fn new(name: &'static str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (sender, record) = watch::channel(Record::default());
-        let conduct = Arc::new(Mutex::new(Conduct::Takes));
-        let (shown, sender) = (conduct.clone(), Arc::new(sender));
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(hear(socket, shown.clone(), sender.clone()));
-            }
-        });
-        Self { name, address, conduct, record }
-    }
-
-    fn token(&self) -> String {
-        format!("as-token-of-the-service-{}", self.name)
-    }
-
-    fn registration(&self) -> String {
-        self.registration_with("")
-    }
-
-    fn registration_with(&self, more: &str) -> String {
-        let Self { name, address, .. } = self;
-        format!(
-            "id: {name}\nurl: http://{address}\nas_token: {token}\nhs_token: hs-token-of-the-service-{name}\n\
-             sender_localpart: {name}bot\nrate_limited: false\n{more}\nnamespaces:\n  users:\n  - exclusive: true\n    \
-             regex: '@_{name}_.*'\n  aliases:\n  - exclusive: true\n    regex: '#_{name}_.*'\n  rooms: []\n",
-            token = self.token(),
-        )
-    }
-
-    fn will(&self, conduct: Conduct) {
-        *self.conduct.lock() = conduct;
-    }
-
-    fn record(&self) -> Record {
-        self.record.borrow().clone()
-    }
-
-    async fn until(&self, wanted: impl Fn(&Record) -> bool) -> Record {
-        let mut record = self.record.clone();
-        let found = tokio::time::timeout(PATIENCE, record.wait_for(|record| wanted(record))).await;
-        found.unwrap_or_else(|_| panic!("only {:#?}", self.record())).unwrap().clone()
-    }
-
-    /// As [`Service::until`], while time passes: a wait may begin a moment after it is heard what failed.
-    async fn later(&self, net: &Net, wanted: impl Fn(&Record) -> bool) -> Record {
-        let mut record = self.record.clone();
-        for _ in 0..200 {
-            net.advance(MINUTE);
-            let found = tokio::time::timeout(MOMENT, record.wait_for(|record| wanted(record))).await;
-            if let Ok(found) = found {
-                return found.unwrap().clone();
-            }
-        }
-        panic!("only {:#?}", self.record());
-    }
-
-    /// Its own user at a server.
-    fn bot(&self, server: &Server) -> User {
-        server.service(&format!("{}bot", self.name), &self.token())
-    }
-}
-
-async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, record: Arc<watch::Sender<Record>>) {
-    let mut bytes = Vec::new();
-    let (head, body) = loop {
-        let mut part = [0; 65_536];
-        match socket.read(&mut part).await {
-            Ok(0) | Err(_) => return,
-            Ok(length) => bytes.extend_from_slice(&part[..length]),
-        }
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let length =
-            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        if bytes.len() - end - 4 >= length.unwrap_or(0_usize) {
-            break (head, bytes[end + 4..].to_vec());
-        }
-    };
-    let conduct = conduct.lock().clone();
-    let mut line = head.lines().next().unwrap().split(' ').map(str::to_owned);
-    let heard = Heard {
-        method: line.next().unwrap(),
-        path: line.next().unwrap(),
-        token: head
-            .lines()
-            .find_map(|line| line.to_lowercase().strip_prefix("authorization: bearer ").map(str::to_owned)),
-        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-        is_taken: matches!(conduct, Conduct::Takes),
-    };
-    record.send_modify(|record| {
-        record.under_way += 1;
-        record.most_under_way = record.most_under_way.max(record.under_way);
-        record.requests.push(heard);
-    });
-    let status = match conduct {
-        Conduct::Takes => 200,
-        Conduct::Fails(status) => status,
-        Conduct::Hangs => {
-            // Until the other side has enough of it.
-            socket.read_u8().await.ok();
-            record.send_modify(|record| record.under_way -= 1);
-            return;
-        }
-    };
-    record.send_modify(|record| record.under_way -= 1);
-    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}");
-    // Whoever has given up finds it closed.
-    socket.write_all(answer.as_bytes()).await.ok();
-}
-
-async fn town(services: &[&Service]) -> (Net, Server) {
-    let net = Net::new();
-    let registrations: Vec<String> = services.iter().map(|service| service.registration()).collect();
-    let server = net.server_with_services("kanazawa.test", &registrations).await;
-    (net, server)
-}
-
-/// A room of somebody in which the service's own user is.
-async fn bridged(service: &Service, server: &Server, user: &User) -> OwnedRoomId {
-    let room = user.create_room(Preset::PublicChat).await;
-    let bot = service.bot(server);
-    bot.join(&room, "kanazawa.test").await;
-    room
-}
+use super::service::{Conduct, Heard, Record, Service, bridged, town};
 
 fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{number} 番")).collect()
@@ -421,4 +225,59 @@ async fn what_was_not_read_when_the_log_was_trimmed_is_told_from_the_rooms() {
     let store = server.look(|house| house.store.clone());
     let status = store.log_status().await.unwrap();
     assert!(status.readers.iter().all(|reader| !reader.is_passed_over), "{status:?}");
+}
+
+/// An event that waits, as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ItemRow {
+    room: u64,
+    event: u64,
+    since: u64,
+}
+store::row!(ItemRow, schema = 1);
+
+static ITEMS: Table<(String, u64), ItemRow> = Table::new(310, "appservice.waiting", Tuning::Queue);
+
+#[tokio::test]
+async fn what_waits_after_a_day_is_told_within_minutes_and_costs_a_few_reads_a_hundred() {
+    const EVENTS: u64 = 80_000;
+    let irc = Service::new("irc").await;
+    let (net, server) = town(&[&irc]).await;
+    let hanako = server.user("hanako").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    irc.until(|record| record.events().len() == 1).await;
+    irc.will(Conduct::Fails(500));
+    send_all(&hanako, &room, &numbered(50)).await;
+    irc.until(|record| record.requests.iter().any(|heard| !heard.is_taken)).await;
+    let store = server.look(|house| house.store.clone());
+    let waiting = async || store.scan(&ITEMS, Range::all(), Order::Ascending, usize::MAX).await.unwrap();
+    let mut known = waiting().await;
+    while known.len() < 50 {
+        known = waiting().await;
+    }
+    // A day of a busy bridge, without the day: each event stands for many.
+    let begin = known.last().unwrap().0.1 + 1_000_000;
+    for first in (0..EVENTS).step_by(1_000) {
+        let mut batch = Batch::new();
+        for (number, (_, item)) in (first..first + 1_000).zip(known.iter().cycle()) {
+            batch.put(&ITEMS, &("irc", begin + number), item);
+        }
+        store.commit(batch).await.unwrap();
+    }
+    drop(store);
+    server.crash_and_restart().await;
+    irc.will(Conduct::Takes);
+    let began = std::time::Instant::now();
+    // A hundred to a transaction.
+    let least = usize::try_from(EVENTS / 100).unwrap();
+    let taken = |record: &Record| record.transactions().filter(|heard| heard.is_taken).count();
+    irc.later(&net, |record| taken(record) > least).await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(300), "{:?}", began.elapsed());
+    let record = irc.until(|record| record.texts().len() >= usize::try_from(EVENTS).unwrap() + 50).await;
+    assert!(taken(&record) <= least + 50, "{} transactions", taken(&record));
+    assert_eq!(record.most_under_way, 1);
+    let store = server.look(|house| house.store.clone());
+    while !store.scan(&ITEMS, Range::all(), Order::Ascending, 1).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -1,0 +1,168 @@
+//! What a service is told besides events: what is of the moment, and what its users need for encryption.
+//!
+//! What is of the moment is kept in memory alone, the newest of each kind; what was not told when a process ends is told no more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use encryption::KeyCounts;
+use room::RoomSerial;
+use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
+use store::{Position, Topic};
+use to_device::ToDevice;
+
+/// Things of each kind that wait for a service; what comes then is not told.
+const MOST: usize = 1_000;
+
+/// A receipt: room, whose it is, thread.
+pub(crate) type ReceiptKey = (RoomSerial, OwnedUserId, String);
+
+/// A device of a user.
+pub(crate) type DeviceKey = (OwnedUserId, OwnedDeviceId);
+
+/// A device for which something may have come.
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) device: DeviceKey,
+    /// Up to where it was told its messages.
+    pub(crate) had: Position,
+    /// How many keys it was told of last.
+    pub(crate) counts: Option<Arc<KeyCounts>>,
+}
+
+/// What of the moment a service has still to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Moments {
+    /// Who types in rooms.
+    pub(crate) typing: BTreeMap<OwnedRoomId, Vec<OwnedUserId>>,
+    /// Receipts that moved.
+    pub(crate) receipts: BTreeMap<ReceiptKey, OwnedRoomId>,
+    /// Who came or went.
+    pub(crate) present: BTreeSet<OwnedUserId>,
+}
+
+impl Moments {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.typing.is_empty() && self.receipts.is_empty() && self.present.is_empty()
+    }
+
+    /// Adds what came later, as far as there is room.
+    pub(crate) fn add(&mut self, later: Self) {
+        let Self { typing, receipts, present } = later;
+        for (room, users) in typing {
+            if self.typing.len() < MOST || self.typing.contains_key(&room) {
+                self.typing.insert(room, users);
+            }
+        }
+        let free = MOST.saturating_sub(self.receipts.len());
+        self.receipts.extend(receipts.into_iter().take(free));
+        let free = MOST.saturating_sub(self.present.len());
+        self.present.extend(present.into_iter().take(free));
+    }
+}
+
+/// The devices that a service made for its users, and what is known of them.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    /// By what of them is touched.
+    topics: HashMap<Topic, Vec<DeviceKey>>,
+    all: BTreeSet<DeviceKey>,
+    /// Those for which something may have come.
+    pub(crate) called: BTreeSet<DeviceKey>,
+    /// Up to where each was told its messages.
+    pub(crate) had: HashMap<DeviceKey, Position>,
+    /// How many keys of each it was told of last.
+    pub(crate) counts: HashMap<DeviceKey, Arc<KeyCounts>>,
+    /// Up to where it was told whose devices changed.
+    pub(crate) lists: Position,
+}
+
+impl Devices {
+    /// These are all that there are. It is looked what came for each.
+    pub(crate) fn set(&mut self, all: BTreeSet<DeviceKey>) {
+        self.called.extend(all.difference(&self.all).cloned());
+        self.called.retain(|device| all.contains(device));
+        self.had.retain(|device, _| all.contains(device));
+        self.counts.retain(|device, _| all.contains(device));
+        self.topics.clear();
+        for device in &all {
+            let (user, name) = device;
+            for topic in [ToDevice::topic(user), Topic::device_keys(user.as_str(), name.as_str())] {
+                self.topics.entry(topic).or_default().push(device.clone());
+            }
+        }
+        self.all = all;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Those that are called, with what is known of them; they are called no more.
+    pub(crate) fn take_called(&mut self) -> Vec<Called> {
+        let called = std::mem::take(&mut self.called).into_iter().map(|device| Called {
+            had: self.had.get(&device).copied().unwrap_or(Position::START),
+            counts: self.counts.get(&device).cloned(),
+            device,
+        });
+        called.collect()
+    }
+
+    /// The users who have devices.
+    pub(crate) fn users(&self) -> BTreeSet<OwnedUserId> {
+        self.all.iter().map(|(user, _)| user.clone()).collect()
+    }
+
+    /// Notes that these were touched, or that this is not known. Whether that calls any device.
+    pub(crate) fn touch(&mut self, topics: Option<&[Topic]>) -> bool {
+        match topics {
+            Some(topics) => {
+                let touched = topics.iter().filter_map(|topic| self.topics.get(topic)).flatten();
+                self.called.extend(touched.cloned());
+            }
+            None => self.called.extend(self.all.iter().cloned()),
+        }
+        !self.called.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_the_moment_is_bounded_and_the_newest_of_a_room_stays() {
+        let room = |number: usize| OwnedRoomId::try_from(format!("!{number}:a.test")).unwrap();
+        let user = |number: usize| OwnedUserId::try_from(format!("@{number}:a.test")).unwrap();
+        let mut moments = Moments::default();
+        for number in 0..MOST + 10 {
+            let typing = [(room(number), vec![user(1)])].into();
+            let receipts = [((RoomSerial(1), user(number), String::new()), room(1))].into();
+            moments.add(Moments { typing, receipts, present: [user(number)].into() });
+        }
+        moments.add(Moments { typing: [(room(0), Vec::new())].into(), ..Moments::default() });
+        assert_eq!((moments.typing.len(), moments.receipts.len(), moments.present.len()), (MOST, MOST, MOST));
+        assert!(moments.typing.get(&room(0)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_device_is_called_by_what_is_sent_to_its_user_and_by_its_keys() {
+        let device =
+            |user: &str, name: &str| (OwnedUserId::try_from(user).unwrap(), OwnedDeviceId::from(name));
+        let (one, other) = (device("@a:a.test", "A"), device("@b:a.test", "B"));
+        let mut devices = Devices::default();
+        devices.set([one.clone(), other.clone()].into());
+        assert_eq!(std::mem::take(&mut devices.called).len(), 2, "new ones are looked at");
+        assert!(!devices.touch(Some(&[Topic::devices("@a:a.test")])));
+        assert!(devices.touch(Some(&[ToDevice::topic(&one.0)])));
+        assert_eq!(std::mem::take(&mut devices.called), [one.clone()].into());
+        devices.touch(Some(&[Topic::device_keys("@b:a.test", "B")]));
+        assert_eq!(std::mem::take(&mut devices.called), [other.clone()].into());
+        devices.touch(None);
+        devices.set([other.clone()].into());
+        assert_eq!(devices.called, [other].into());
+    }
+}

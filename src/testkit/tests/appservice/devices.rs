@@ -1,0 +1,222 @@
+//! What is of the moment, and what users of services need for encryption.
+
+use std::collections::BTreeSet;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use testkit::{Net, Preset, Server, User};
+
+use super::service::{Record, Service, bridged};
+
+/// A bridge that wants all there is, by names that bridges of today write.
+async fn town(more: &str) -> (Service, Net, Server) {
+    let irc = Service::new("irc").await;
+    let net = Net::with_presence();
+    let server = net.server_with_services("kanazawa.test", &[irc.registration_with(more)]).await;
+    (irc, net, server)
+}
+
+/// What was told under both of the names of a field, once for each transaction that was taken.
+fn told(record: &Record, names: [&str; 2]) -> Vec<Value> {
+    let mut known = BTreeSet::new();
+    let taken = record.transactions().filter(|heard| heard.is_taken && known.insert(heard.path.clone()));
+    let told = taken.filter_map(|heard| {
+        let value = heard.body.get(names[0])?;
+        assert_eq!(Some(value), heard.body.get(names[1]), "both names say the same");
+        Some(value.clone())
+    });
+    told.collect()
+}
+
+const EPHEMERAL: [&str; 2] = ["ephemeral", "de.sorunome.msc2409.ephemeral"];
+
+fn ephemeral(record: &Record, kind: &str) -> Vec<Value> {
+    let all = told(record, EPHEMERAL).into_iter().flat_map(|list| list.as_array().cloned().unwrap());
+    all.filter(|event| event["type"] == kind).collect()
+}
+
+async fn type_in(user: &User, room: &ruma::RoomId) {
+    let path = format!("/rooms/{room}/typing/{}", user.id());
+    user.call(Method::PUT, &path, Some(&json!({ "typing": true, "timeout": 20_000 }))).await;
+}
+
+#[tokio::test]
+async fn who_types_reads_and_is_there_is_told_of_rooms_of_the_service_by_old_and_new_names() {
+    for flag in
+        ["receive_ephemeral: true", "de.sorunome.msc2409.push_ephemeral: true", "push_ephemeral: true"]
+    {
+        let (irc, _net, server) = town(flag).await;
+        let hanako = server.user("hanako").await;
+        let room = bridged(&irc, &server, &hanako).await;
+        let private = hanako.create_room(Preset::PrivateChat).await;
+        let (inside, outside) = (hanako.send(&room, "ここ").await, hanako.send(&private, "そこ").await);
+        type_in(&hanako, &private).await;
+        type_in(&hanako, &room).await;
+        let typing = irc.until(|record| !ephemeral(record, "m.typing").is_empty()).await;
+        let expected =
+            json!({ "type": "m.typing", "room_id": room, "content": { "user_ids": [hanako.id()] } });
+        assert_eq!(ephemeral(&typing, "m.typing")[0], expected);
+
+        let read = async |room: &ruma::RoomId, event: &ruma::EventId, kind: &str| {
+            hanako
+                .call(Method::POST, &format!("/rooms/{room}/receipt/{kind}/{event}"), Some(&json!({})))
+                .await;
+        };
+        read(&private, &outside, "m.read").await;
+        read(&room, &inside, "m.read.private").await;
+        read(&room, &inside, "m.read").await;
+        let receipts = irc.until(|record| !ephemeral(record, "m.receipt").is_empty()).await;
+        for receipt in ephemeral(&receipts, "m.receipt") {
+            assert_eq!(receipt["room_id"], room.as_str());
+            let kinds = receipt["content"][inside.as_str()].as_object().unwrap();
+            assert_eq!(kinds.keys().collect::<Vec<_>>(), ["m.read"], "private ones are nobody's business");
+            assert!(kinds["m.read"][hanako.id().as_str()]["ts"].is_number());
+        }
+
+        let presence = format!("/presence/{}/status", hanako.id());
+        hanako
+            .call(Method::PUT, &presence, Some(&json!({ "presence": "online", "status_msg": "窓口" })))
+            .await;
+        let there = irc.until(|record| !ephemeral(record, "m.presence").is_empty()).await;
+        let shown = ephemeral(&there, "m.presence");
+        assert!(
+            shown
+                .iter()
+                .any(|it| it["sender"] == hanako.id().as_str() && it["content"]["presence"] == "online")
+        );
+        for event in ephemeral(&there, "m.typing") {
+            assert_eq!(event["room_id"], room.as_str());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_ask_for_it_is_told_events_alone() {
+    let (irc, _net, server) = town("").await;
+    let hanako = server.user("hanako").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    type_in(&hanako, &room).await;
+    hanako.send(&room, "一").await;
+    let record = irc.until(|record| record.texts().len() == 1).await;
+    for heard in record.transactions() {
+        assert_eq!(heard.body.as_object().unwrap().keys().collect::<Vec<_>>(), ["events"]);
+    }
+}
+
+fn as_device(path: &str, device: &str) -> String {
+    format!("{path}?device_id={device}")
+}
+
+async fn make_device(bot: &User, device: &str) -> StatusCode {
+    let path = format!("/_matrix/client/v3/devices/{device}");
+    bot.ask(Method::PUT, &path, Some(&json!({ "display_name": "Bridge" }))).await.0
+}
+
+#[tokio::test]
+async fn a_service_makes_names_and_removes_devices_of_its_users_without_being_asked_for_a_password() {
+    let (irc, _net, server) = town("").await;
+    let bot = irc.bot(&server);
+    assert_eq!(make_device(&bot, "BRIDGE").await, StatusCode::CREATED);
+    assert_eq!(make_device(&bot, "BRIDGE").await, StatusCode::OK);
+    let whoami = |query: &str| format!("/_matrix/client/v3/account/whoami{query}");
+    let ask = async |query: &str| {
+        let (status, body) = bot.ask(Method::GET, &whoami(query), None).await;
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    for query in [
+        "?device_id=BRIDGE",
+        "?org.matrix.msc3202.device_id=BRIDGE",
+        "?device_id=BRIDGE&org.matrix.msc3202.device_id=BRIDGE",
+    ] {
+        let (status, answer) = ask(query).await;
+        assert_eq!((status, &answer["device_id"]), (StatusCode::OK, &json!("BRIDGE")), "{query}");
+    }
+    assert_eq!(ask("?device_id=BRIDGE&org.matrix.msc3202.device_id=OTHER").await.0, StatusCode::BAD_REQUEST);
+    let (status, answer) = ask("?device_id=OTHER").await;
+    assert_eq!((status, &answer["errcode"]), (StatusCode::BAD_REQUEST, &json!("M_UNKNOWN_DEVICE")));
+
+    let keys =
+        json!({ "one_time_keys": { "curve25519:AAAAAQ": "bm90IGEga2V5IGJ1dCBsb25nIGVub3VnaCBmb3IgaXQ" } });
+    let upload = as_device("/_matrix/client/v3/keys/upload", "BRIDGE");
+    let (status, answer) = bot.ask(Method::POST, &upload, Some(&keys)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+
+    let gone = bot.ask(Method::DELETE, "/_matrix/client/v3/devices/BRIDGE", Some(&json!({}))).await;
+    assert_eq!(gone.0, StatusCode::OK, "{}", gone.1);
+    assert_eq!(ask("?device_id=BRIDGE").await.0, StatusCode::BAD_REQUEST);
+    make_device(&bot, "A").await;
+    make_device(&bot, "B").await;
+    let both = json!({ "devices": ["A", "B"] });
+    let gone = bot.ask(Method::POST, "/_matrix/client/v3/delete_devices", Some(&both)).await;
+    assert_eq!(gone.0, StatusCode::OK, "{}", gone.1);
+    assert_eq!(bot.call(Method::GET, "/devices", None).await["devices"], json!([]));
+    // A person's device is made by signing in.
+    let hanako = server.user("hanako").await;
+    assert_eq!(make_device(&hanako, "NEW").await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn devices_of_a_service_are_told_messages_counts_of_keys_and_whose_devices_changed() {
+    let (irc, net, server) = town("de.sorunome.msc2409.push_ephemeral: true\norg.matrix.msc3202: true").await;
+    let hanako = server.user("hanako").await;
+    let bot = irc.bot(&server);
+    make_device(&bot, "BRIDGE").await;
+    let room = bridged(&irc, &server, &hanako).await;
+    let keys =
+        json!({ "one_time_keys": { "curve25519:AAAAAQ": "bm90IGEga2V5IGJ1dCBsb25nIGVub3VnaCBmb3IgaXQ" } });
+    let upload = as_device("/_matrix/client/v3/keys/upload", "BRIDGE");
+    assert_eq!(bot.ask(Method::POST, &upload, Some(&keys)).await.0, StatusCode::OK);
+
+    let send = async |number: u32| {
+        let message = json!({ "messages": { bot.id().as_str(): { "BRIDGE": { "number": number } } } });
+        hanako.call(Method::PUT, &format!("/sendToDevice/m.test/{number}"), Some(&message)).await;
+    };
+    const TO_DEVICE: [&str; 2] = ["to_device", "de.sorunome.msc2409.to_device"];
+    let messages = |record: &Record| -> Vec<Value> {
+        told(record, TO_DEVICE).into_iter().flat_map(|list| list.as_array().cloned().unwrap()).collect()
+    };
+    for number in 0..3 {
+        send(number).await;
+    }
+    let record = irc.until(|record| messages(record).len() >= 3).await;
+    let expected = json!({ "type": "m.test", "sender": hanako.id(), "content": { "number": 0 },
+        "to_user_id": bot.id(), "to_device_id": "BRIDGE" });
+    assert_eq!(messages(&record)[0], expected);
+    // While it takes nothing, all waits; each is told once.
+    irc.will(super::service::Conduct::Fails(500));
+    for number in 3..6 {
+        send(number).await;
+    }
+    irc.until(|record| record.transactions().any(|heard| !heard.is_taken)).await;
+    irc.will(super::service::Conduct::Takes);
+    let record = irc.later(&net, |record| messages(record).len() >= 6).await;
+    let numbers: Vec<u64> =
+        messages(&record).iter().map(|it| it["content"]["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+
+    const COUNTS: [&str; 2] = ["device_one_time_keys_count", "org.matrix.msc3202.device_one_time_keys_count"];
+    let count = |record: &Record| -> Option<u64> {
+        told(record, COUNTS).last()?[bot.id().as_str()]["BRIDGE"]["curve25519"].as_u64()
+    };
+    let record = irc.until(|record| count(record) == Some(1)).await;
+    assert!(record.transactions().any(|heard| heard.body.get("device_unused_fallback_key_types").is_some()));
+    let claim = json!({ "one_time_keys": { bot.id().as_str(): { "BRIDGE": "curve25519" } } });
+    hanako.call(Method::POST, "/keys/claim", Some(&claim)).await;
+    irc.until(|record| {
+        count(record) == Some(0)
+            || told(record, COUNTS)
+                .last()
+                .is_some_and(|it| it[bot.id().as_str()]["BRIDGE"].get("curve25519").is_none())
+    })
+    .await;
+
+    // A new member's devices are to be looked up.
+    const LISTS: [&str; 2] = ["device_lists", "org.matrix.msc3202.device_lists"];
+    let taro = server.user("taro").await;
+    taro.join(&room, "kanazawa.test").await;
+    let changed = |record: &Record, user: &User| {
+        let all = told(record, LISTS);
+        all.iter().any(|lists| lists["changed"].as_array().unwrap().contains(&json!(user.id())))
+    };
+    irc.later(&net, |record| changed(record, &taro)).await;
+}
