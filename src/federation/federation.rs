@@ -185,6 +185,11 @@ impl Federation {
         Arc::new(PushGateways(self.0.client.clone()))
     }
 
+    /// The way to push services.
+    pub fn push_services(&self) -> Arc<dyn gateway::Services> {
+        Arc::new(PushGateways(self.0.client.clone()))
+    }
+
     /// What other servers ask us of files.
     pub fn media_routes(&self, media: &Media) -> Routes<FederationMedia> {
         http::media::routes(Arc::new(FederationMedia { media: media.clone(), random: self.0.random.clone() }))

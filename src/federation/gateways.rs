@@ -1,33 +1,61 @@
-//! Telling push gateways: `push` decides what, this carries it.
+//! The way to push gateways and push services: `push` and `gateway` decide what, this carries it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::ByteSize;
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use gateway::{Post, Services};
+use http::{Request, Response, header};
 use push::{Answer, Gateways, Unreached};
+use ruma::api::client::push::{Pusher, PusherKind};
 
-use crate::{Budget, client::Client};
+use crate::{Budget, TransportError, client::Client};
 
 /// Largest answer of a gateway: it names the push keys that it rejects.
 const LARGEST_ANSWER: ByteSize = ByteSize::kib(64);
 
-/// Tells push gateways.
+/// Tells push gateways, and push services.
 pub(crate) struct PushGateways(pub(crate) Client);
 
 #[async_trait]
 impl Gateways for PushGateways {
-    async fn notify(&self, url: &str, body: Bytes, deadline: Duration) -> Result<Answer, Unreached> {
-        let json = HeaderValue::from_static("application/json");
-        let request =
-            Request::post(url).header(header::CONTENT_TYPE, json.clone()).header(header::ACCEPT, json);
-        let request = request.body(body).map_err(|error| Unreached(error.to_string()))?;
-        let budget = Budget { deadline, response: LARGEST_ANSWER };
-        let answer = self.0.notify(request, budget).await.map_err(|error| Unreached(error.to_string()))?;
-        let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        // As a date it is not worth a clock that agrees with theirs: then the usual wait.
-        let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        Ok(Answer { status: answer.status().as_u16(), retry_after, body: answer.into_body() })
+    async fn notify(&self, pusher: &Pusher, body: Bytes, deadline: Duration) -> Result<Answer, Unreached> {
+        let PusherKind::Http(data) = &pusher.kind else {
+            return Err(Unreached("the pusher has no gateway".to_owned()));
+        };
+        let json = || "application/json".to_owned();
+        let headers = vec![("content-type", json()), ("accept", json())];
+        let post = Post { url: data.url.clone(), headers, body };
+        let answer = self.send(post, deadline).await.map_err(|error| Unreached(error.to_string()))?;
+        let (status, retry_after) = (answer.status().as_u16(), retry_after(&answer));
+        Ok(Answer { status, retry_after, body: answer.into_body() })
     }
+}
+
+#[async_trait]
+impl Services for PushGateways {
+    async fn post(&self, post: Post, deadline: Duration) -> Result<gateway::Answer, gateway::Unreached> {
+        let answer = self.send(post, deadline).await;
+        let answer = answer.map_err(|error| gateway::Unreached(error.to_string()))?;
+        Ok(gateway::Answer { status: answer.status().as_u16(), retry_after: retry_after(&answer) })
+    }
+}
+
+impl PushGateways {
+    async fn send(&self, post: Post, deadline: Duration) -> Result<Response<Bytes>, TransportError> {
+        let Post { url, headers, body } = post;
+        let mut request = Request::post(url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(body).map_err(|error| TransportError::Request(error.to_string()))?;
+        self.0.notify(request, Budget { deadline, response: LARGEST_ANSWER }).await
+    }
+}
+
+fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
+    let text = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    // As a date it is not worth a clock that agrees with theirs: then the usual wait.
+    text.trim().parse().ok().map(Duration::from_secs)
 }

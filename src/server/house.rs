@@ -13,6 +13,7 @@ use client::{ClientApi, MediaApi, MediaConfig, OAuthApi};
 use encryption::Encryption;
 use engine::Engine;
 use federation::{Federation, Sender, Transport};
+use gateway::Gateway;
 use mail::Mails;
 use media::Media;
 use oauth::OAuth;
@@ -36,6 +37,7 @@ use crate::{
     health::Desk,
     media::{self as files, Scratch},
     memory, names,
+    own_gateway::{self, OwnFirst},
     providers::Providers,
     services::Services,
     storage::{self, BackUp, Data, Storage},
@@ -122,6 +124,8 @@ pub struct House {
     pub delivery: Delivery,
     /// What tells application services.
     pub services: AppServices,
+    /// The built-in push gateway, if there is one.
+    push_gateway: Option<Arc<Gateway>>,
     /// Files of users.
     pub media: Media,
     /// Mails to people.
@@ -272,9 +276,21 @@ impl House {
             clock.clone(),
             &metrics,
         );
+        let push_gateway = config.push_gateway()?.map(|(settings, key)| {
+            let parts = gateway::Parts {
+                settings,
+                key,
+                services: federation.push_services(),
+                clock: clock.clone(),
+                metrics: &metrics,
+            };
+            Arc::new(Gateway::new(parts))
+        });
+        let gateways =
+            OwnFirst { own: push_gateway.clone(), hosts: config.own_hosts(), others: federation.gateways() };
         let delivery = Delivery::new(DeliveryParts {
             push: push.clone(),
-            gateways: federation.gateways(),
+            gateways: Arc::new(gateways),
             clock: clock.clone(),
             random: random.clone(),
             tasks: &edges,
@@ -383,6 +399,7 @@ impl House {
             syncs: Arc::new(syncs),
             delivery,
             services,
+            push_gateway,
             search,
             metrics,
             edges,
@@ -430,6 +447,9 @@ impl House {
         }
         if serves.contains(&Serves::Client) || serves.contains(&Serves::Federation) {
             routes = routes.merge(self.desk.well_known_routes());
+            if let Some(gateway) = &self.push_gateway {
+                routes = routes.merge(own_gateway::routes(gateway));
+            }
         }
         if serves.contains(&Serves::Admin) {
             routes = routes.merge(self.desk.admin_routes()).merge(self.admin.routes());

@@ -21,6 +21,7 @@ pub mod listen;
 mod media;
 mod memory;
 mod names;
+mod own_gateway;
 mod patience;
 mod places;
 mod process;

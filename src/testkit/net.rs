@@ -12,7 +12,7 @@ use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, Transport,
 use hostile::Hostile;
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
-use server::config::PresenceSettings;
+use server::config::{GatewayAppConfig, PresenceSettings};
 
 use crate::{
     certificates::CertificateAuthority,
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) links: Links,
     /// Whether servers tell who is there.
     pub(crate) presence: PresenceSettings,
+    /// The apps that the push gateways of servers serve; none: they have no gateway.
+    pub(crate) push_apps: Vec<GatewayAppConfig>,
     pub(crate) authority: Option<CertificateAuthority>,
     hand: ManualClock,
     machines: RwLock<Vec<Arc<Machine>>>,
@@ -67,7 +69,7 @@ impl Net {
 
     /// A federation over this wire, whose chance follows from a seed.
     pub fn with(wire: Wire, seed: u64) -> Self {
-        Self::of(wire, seed, PresenceSettings::default())
+        Self::of(wire, seed, PresenceSettings::default(), Vec::new())
     }
 
     /// A federation in memory whose servers tell who is there.
@@ -77,16 +79,22 @@ impl Net {
 
     /// The same, where that is told in rooms of at most so many members.
     pub fn with_presence_among(largest_room: u64) -> Self {
-        Self::of(Wire::Memory, 1, PresenceSettings { enabled: true, largest_room })
+        Self::of(Wire::Memory, 1, PresenceSettings { enabled: true, largest_room }, Vec::new())
     }
 
-    fn of(wire: Wire, seed: u64, presence: PresenceSettings) -> Self {
+    /// A federation over [`Wire::Tls`] whose servers have a push gateway for these apps.
+    pub fn with_push_gateway(apps: Vec<GatewayAppConfig>) -> Self {
+        Self::of(Wire::Tls, 7, PresenceSettings::default(), apps)
+    }
+
+    fn of(wire: Wire, seed: u64, presence: PresenceSettings, push_apps: Vec<GatewayAppConfig>) -> Self {
         let (clock, hand) = Clock::manual(START_MS);
         let inner = Arc::new(Inner {
             clock,
             random: Random::seeded(seed),
             links: Links::default(),
             presence,
+            push_apps,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,
             machines: RwLock::default(),

@@ -19,8 +19,8 @@ use serde_json::Value;
 use server::{
     Bounds,
     config::{
-        AuthorityConfig, Backend, Config, FederationConfig, LimitsConfig, MediaSettings, PeersSetting,
-        Registration, RegistrationMode, Serves, StoreConfig,
+        AuthorityConfig, Backend, Config, FederationConfig, GatewayConfig, LimitsConfig, MediaSettings,
+        PeersSetting, PushSettings, Registration, RegistrationMode, Serves, StoreConfig,
     },
     house::{Foundation, House},
     listen::{self, Service},
@@ -224,6 +224,7 @@ impl Server {
             limits: LimitsConfig::off(),
             federation: FederationConfig { peers: PeersSetting::Everybody, ..FederationConfig::default() },
             presence: self.net.0.presence.clone(),
+            push: PushSettings { gateway: self.push_gateway(), ..PushSettings::default() },
             media: MediaSettings {
                 path: Some(self.machine.files.path().to_owned()),
                 reserve: ByteSize::mib(1),
@@ -231,6 +232,12 @@ impl Server {
             },
             ..Config::default()
         }
+    }
+
+    fn push_gateway(&self) -> Option<GatewayConfig> {
+        let apps = self.net.0.push_apps.clone();
+        let key_file = self.machine.files.path().join("push.pem");
+        (!apps.is_empty()).then_some(GatewayConfig { key_file, subject: None, apps })
     }
 
     /// Listens on the address that it had before, or on one of its own.

@@ -62,7 +62,7 @@ impl Delivery {
         let stop = term.ended().clone();
         let begun = self.begin(&term).await?;
         let mut at = At { read: term.cursor().max(begun), written: term.cursor() };
-        let mut index = Index::read(&self.0.push).await?;
+        let mut index = Index::read(&self).await?;
         let round = Round::new(&self, &term);
         round.take_up().await?;
         if term.missed().is_some() {
@@ -161,7 +161,7 @@ impl Delivery {
             if let Ok(entry) = PushersEntry::decode(&change.payload)
                 && let Ok(user) = UserId::parse(&entry.user)
             {
-                index.reload(&self.0.push, &user).await?;
+                index.reload(self, &user).await?;
             }
             return Ok(());
         }

@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ruma::api::client::push::Pusher;
 
 /// The way to push gateways. Users choose their addresses, so whoever implements this looks at where they lead: to nothing
 /// within our own network but what the settings allow; and follows no redirect.
 #[async_trait]
 pub trait Gateways: Send + Sync + 'static {
-    /// Posts a notification as JSON and waits for the whole answer.
+    /// Posts a notification, as JSON, to the gateway of a pusher and waits for the whole answer.
     ///
     /// # Errors
     /// [`Unreached`] when there is none in this time; whether the gateway has seen the notification is then unknown.
-    async fn notify(&self, url: &str, body: Bytes, deadline: Duration) -> Result<Answer, Unreached>;
+    async fn notify(&self, pusher: &Pusher, body: Bytes, deadline: Duration) -> Result<Answer, Unreached>;
+
+    /// Beside whom a pusher waits, where that is not its gateway: what is behind one may have a pace of its own.
+    fn lane_of(&self, _pusher: &Pusher) -> Option<String> {
+        None
+    }
 }
 
 /// What a gateway answered.

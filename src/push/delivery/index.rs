@@ -13,6 +13,7 @@ use ruma::{
 };
 use url::Url;
 
+use super::Delivery;
 use crate::{
     Error, Push,
     pushers::{self, Placed},
@@ -44,17 +45,15 @@ pub(super) fn gateway_of(pusher: &Pusher) -> Option<String> {
     Some(Url::parse(&data.url).ok()?.origin().ascii_serialization())
 }
 
-fn with_gateways(placed: Vec<Placed>) -> Arc<[(Key, Arc<str>)]> {
-    let found = placed.into_iter().filter_map(|(pusher, key)| {
-        let pusher = pusher?;
-        Some((key, gateway_of(&pusher)?.into()))
-    });
+fn with_lanes(delivery: &Delivery, placed: Vec<Placed>) -> Arc<[(Key, Arc<str>)]> {
+    let found = placed.into_iter().filter_map(|(pusher, key)| Some((key, delivery.lane_of(&pusher?)?)));
     found.collect()
 }
 
 impl Index {
     /// Reads who has pushers, and where they are.
-    pub(super) async fn read(push: &Push) -> Result<Self, Error> {
+    pub(super) async fn read(delivery: &Delivery) -> Result<Self, Error> {
+        let push = &delivery.0.push;
         let mut of_users: BTreeMap<String, Vec<Placed>> = BTreeMap::new();
         let mut last: Option<Key> = None;
         loop {
@@ -71,7 +70,7 @@ impl Index {
         let mut index = Self::default();
         let users = of_users.into_iter().filter_map(|(user, placed)| {
             let user = UserId::parse(user).ok()?;
-            let pushers = with_gateways(placed);
+            let pushers = with_lanes(delivery, placed);
             (!pushers.is_empty()).then_some((user, pushers))
         });
         let read = stream::iter(users)
@@ -84,8 +83,9 @@ impl Index {
     }
 
     /// Reads a user's pushers anew.
-    pub(super) async fn reload(&mut self, push: &Push, user: &UserId) -> Result<(), Error> {
-        let pushers = with_gateways(pushers::of_user(push.store(), user).await?);
+    pub(super) async fn reload(&mut self, delivery: &Delivery, user: &UserId) -> Result<(), Error> {
+        let push = &delivery.0.push;
+        let pushers = with_lanes(delivery, pushers::of_user(push.store(), user).await?);
         self.remove(user);
         if !pushers.is_empty() {
             let rooms = rooms_of(push, user).await?;
@@ -150,7 +150,7 @@ impl Index {
         self.users.keys()
     }
 
-    /// A user's pushers, each with its gateway.
+    /// A user's pushers, each with its lane.
     pub(super) fn pushers(&self, user: &UserId) -> Arc<[(Key, Arc<str>)]> {
         self.users.get(user).map(|known| known.pushers.clone()).unwrap_or_default()
     }

@@ -18,7 +18,7 @@ use store::{Batch, Order, Range, Term};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{Delivery, gateway::Outcome, index::gateway_of};
+use super::{Delivery, gateway::Outcome};
 use crate::{
     Error, pushers,
     waiting::{self, Item, Key, WAITING, WaitingRow},
@@ -190,8 +190,7 @@ impl Round {
             let is_last = rows.len() < PAGE;
             for (key, row) in rows {
                 let Some(found) = pushers::find(store, &key).await? else { continue };
-                let Some(gateway) = gateway_of(&found.pusher) else { continue };
-                let gateway: Arc<str> = gateway.into();
+                let Some(gateway) = self.delivery.lane_of(&found.pusher) else { continue };
                 self.state.lock().waiting.insert(key.clone(), Waiting { row, is_counting: false });
                 self.make_ready(&gateway, key);
             }

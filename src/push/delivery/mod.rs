@@ -20,6 +20,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use base::{Clock, CounterFamily, Gauge, Histogram, Metrics, Random, Tasks};
 use parking_lot::Mutex;
+use ruma::api::client::push::Pusher;
 use store::{Consumer, Position};
 
 pub use self::gateway::{Answer, Gateways, Unreached};
@@ -104,6 +105,13 @@ impl Delivery {
                 delivery.0.consumer.run(stop, |term| delivery.clone().keep_up(term)).await;
             }
         });
+    }
+
+    /// The lane of a pusher: that of its gateway, if the way to gateways knows of no other.
+    fn lane_of(&self, pusher: &Pusher) -> Option<Arc<str>> {
+        let gateway = index::gateway_of(pusher)?;
+        let lane = self.0.gateways.lane_of(pusher).unwrap_or(gateway);
+        Some(lane.into())
     }
 
     /// Counts what became of a request.

@@ -9,14 +9,13 @@ use room::{
     },
     tables::Membership,
 };
-use ruma::{OwnedUserId, UserId, api::client::push::PusherKind};
+use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use store::{Batch, CommitError};
 use tracing::{debug, warn};
 
 use super::{
     gateway::{Answer, Outcome},
-    index::gateway_of,
     judge::Scene,
     lanes::Round,
     notification::{self, Told},
@@ -153,39 +152,39 @@ impl Round {
     }
 
     async fn post(&self, key: &Key, found: &Found, body: bytes::Bytes) -> Result<Outcome, Error> {
-        let PusherKind::Http(data) = &found.pusher.kind else { return Ok(Outcome::Idle) };
-        let gateway = gateway_of(&found.pusher).unwrap_or_default();
         let delivery = &self.delivery;
+        let Some(gateway) = delivery.lane_of(&found.pusher) else { return Ok(Outcome::Idle) };
+        let gateway = &*gateway;
         let answer =
-            delivery.0.clock.timeout(DEADLINE, delivery.0.gateways.notify(&data.url, body, DEADLINE));
+            delivery.0.clock.timeout(DEADLINE, delivery.0.gateways.notify(&found.pusher, body, DEADLINE));
         let answer = match answer.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                delivery.count(&gateway, "unreached");
+                delivery.count(gateway, "unreached");
                 debug!(destination = gateway, %error, "a push gateway was not reached");
                 return Ok(Outcome::Failed(None));
             }
             Err(_elapsed) => {
-                delivery.count(&gateway, "late");
+                delivery.count(gateway, "late");
                 return Ok(Outcome::Failed(None));
             }
         };
         match answer.status {
             200 => {
                 let is_rejected = rejects(&answer, &key.3);
-                delivery.count(&gateway, if is_rejected { "rejected" } else { "taken" });
+                delivery.count(gateway, if is_rejected { "rejected" } else { "taken" });
                 match is_rejected {
                     true => self.remove(key, found).await,
                     false => Ok(Outcome::Done),
                 }
             }
             status if status == 429 || !(400..500).contains(&status) => {
-                delivery.count(&gateway, "failed");
+                delivery.count(gateway, "failed");
                 debug!(destination = gateway, status, "a push gateway fails");
                 Ok(Outcome::Failed(answer.retry_after))
             }
             status => {
-                delivery.count(&gateway, "refused");
+                delivery.count(gateway, "refused");
                 warn!(destination = gateway, status, "a push gateway refuses a notification");
                 Ok(Outcome::Refused)
             }

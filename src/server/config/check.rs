@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use base::config::Problem;
 
 use super::{
-    AuthorityConfig, Backend, Config, ListenerTls, MailSecurity, MediaSettings, Serves, StoreConfig,
-    UpstreamConfig,
+    AuthorityConfig, Backend, Config, GatewayConfig, ListenerTls, MailSecurity, MediaSettings, Serves,
+    StoreConfig, UpstreamConfig, gateway::is_subject,
 };
 use crate::texts::tr;
 
@@ -48,6 +48,35 @@ fn check_upstream(authority: &AuthorityConfig, upstream: &UpstreamConfig, index:
                 "browsers come back from the provider to `client_url`, which is needed"
             ),
         );
+    }
+}
+
+/// What is wrong with the built-in push gateway.
+fn check_gateway(config: &Config, gateway: &GatewayConfig, found: &mut Found) {
+    let no_subject = || {
+        tr!(
+            "プッシュサービスへの連絡先には mailto: または https:// で始まるアドレスが必要です",
+            "push services need an address of whom to write to, with mailto: or https://"
+        )
+    };
+    match &gateway.subject {
+        Some(subject) if !is_subject(subject) => found.wrong("push.gateway.subject".into(), no_subject()),
+        None if !is_subject(&config.contact()) => {
+            found.contradiction("push.gateway".into(), vec!["admin.contact".into()], no_subject());
+        }
+        _ => {}
+    }
+    let mut ids = std::collections::BTreeSet::new();
+    for (index, app) in gateway.apps.iter().enumerate() {
+        if app.id.is_empty() || app.id.len() > 64 || !ids.insert(app.id.as_str()) {
+            found.wrong(
+                format!("push.gateway.apps.{index}.id"),
+                tr!(
+                    "アプリごとに異なる、64 バイト以内の app_id が必要です",
+                    "each app needs an app_id of its own, with at most 64 bytes"
+                ),
+            );
+        }
     }
 }
 
@@ -395,6 +424,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 found.wrong(key.into(), no_range(range, &error));
             }
         }
+    }
+    if let Some(gateway) = &config.push.gateway {
+        check_gateway(config, gateway, &mut found);
     }
     if base::telemetry::check(&config.log.filter).is_err() {
         found.wrong(

@@ -12,8 +12,9 @@ use pdu::{Authorities, Authority, RoomVersion};
 use ruma::OwnedServerName;
 
 use super::{
-    AuthorityConfig, Config, EmailSetting, MailConfig, MailSecurity, PeersSetting, PrivateAddresses,
-    ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig, TermsTextConfig, TrustSetting,
+    AuthorityConfig, Config, EmailSetting, GatewayKind, MailConfig, MailSecurity, PeersSetting,
+    PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig, TermsTextConfig,
+    TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
 
@@ -360,6 +361,42 @@ impl Config {
         })
     }
 
+    /// The built-in push gateway and its key, which is made where it is missing; none where it is not set.
+    ///
+    /// # Errors
+    /// A key that cannot be read or made.
+    pub fn push_gateway(&self) -> anyhow::Result<Option<(gateway::Settings, gateway::VapidKey)>> {
+        let Some(config) = &self.push.gateway else { return Ok(None) };
+        let file = self.path(&config.key_file);
+        let key = gateway::VapidKey::open(&file).map_err(|error| {
+            anyhow!(tr!(
+                "プッシュ通知の鍵 {file} を使えません: {error}",
+                "the key of push notifications {file} cannot be used: {error}",
+                file = file.display()
+            ))
+        })?;
+        let apps = config.apps.iter().map(|app| gateway::App {
+            id: app.id.clone(),
+            kind: match app.kind {
+                GatewayKind::WebPush => gateway::Kind::WebPush,
+                GatewayKind::UnifiedPush => gateway::Kind::UnifiedPush,
+            },
+            hosts: app.hosts.clone(),
+        });
+        let subject = config.subject.clone().unwrap_or_else(|| self.contact());
+        let settings = gateway::Settings { apps: apps.collect(), subject, kept: PUSHES_KEPT };
+        Ok(Some((settings, key)))
+    }
+
+    /// The hosts by which we are known, without ports.
+    pub fn own_hosts(&self) -> Vec<String> {
+        let hosts = self.authorities.iter().flat_map(|authority| {
+            let name = crate::hosts::host_without_port(authority.name.as_str()).to_owned();
+            std::iter::once(name).chain(face_hosts(authority))
+        });
+        hosts.collect()
+    }
+
     /// The proxies that are believed.
     ///
     /// # Errors
@@ -458,6 +495,9 @@ fn face_hosts(authority: &AuthorityConfig) -> Vec<String> {
         published.into_iter().flatten().map(|host| crate::hosts::host_without_port(host).to_owned());
     authority.hosts.iter().cloned().chain(published).collect()
 }
+
+/// How long push services keep what they cannot bring at the moment: what is older, devices learn when they sync.
+const PUSHES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn days(days: u32) -> Duration {
     Duration::from_secs(u64::from(days) * 24 * 60 * 60)

@@ -8,6 +8,7 @@ mod check;
 mod contacts;
 mod convert;
 mod files;
+mod gateway;
 mod listeners;
 mod providers;
 mod rates;
@@ -25,12 +26,13 @@ pub use self::bucket::BucketConfig;
 pub use self::contacts::{
     ContactConfig, EmailSetting, MailConfig, MailSecurity, SupportConfig, TermsConfig, TermsTextConfig,
 };
+pub use self::gateway::{GatewayAppConfig, GatewayConfig, GatewayKind};
 pub use self::listeners::{Listener, ListenerTls, Serves};
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig, Log,
     MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
-    ProxyHeaderSetting, RateSetting, Registration, RegistrationMode, Rooms, Secret, StoreConfig, StoreTls,
-    TlsFiles, TrustSetting,
+    ProxyHeaderSetting, PushSettings, RateSetting, Registration, RegistrationMode, Rooms, Secret,
+    StoreConfig, StoreTls, TlsFiles, TrustSetting,
 };
 pub use self::upstream::UpstreamConfig;
 

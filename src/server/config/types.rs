@@ -7,7 +7,9 @@ use ruma::{OwnedServerName, OwnedServerSigningKeyId};
 use serde::{Deserialize, Serialize};
 use web::Class;
 
-use super::{BucketConfig, Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig, rates};
+use super::{
+    BucketConfig, GatewayConfig, Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig, rates,
+};
 
 /// The whole configuration of a process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -590,6 +592,9 @@ pub struct PushSettings {
     pub allow_ranges: Vec<String>,
     /// Address ranges that are refused besides.
     pub deny_ranges: Vec<String>,
+    /// The built-in push gateway, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayConfig>,
 }
 
 /// How the process talks with other servers.

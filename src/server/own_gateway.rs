@@ -1,0 +1,98 @@
+//! The built-in push gateway's place in the house: its route, and the short way to it for our own pushers.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gateway::{Gateway, Outcome};
+use push::{Answer, Gateways, Unreached};
+use ruma::api::client::push::{Pusher, PusherKind};
+use serde_json::{Value, json};
+use web::{ApiError, Method, Open, RawCall, Response, Routes, StatusCode, json_response};
+
+use crate::hosts::{host_of_url, host_without_port};
+
+const PATH: &str = "/_matrix/push/v1/notify";
+
+/// Largest request: what homeservers tell of one event.
+const LARGEST: base::ByteSize = base::ByteSize::kib(128);
+
+/// The way to push gateways: to our own without a detour over the network, where it may not even lead back to us.
+pub(crate) struct OwnFirst {
+    pub(crate) own: Option<Arc<Gateway>>,
+    /// The hosts by which we are known.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) others: Arc<dyn Gateways>,
+}
+
+impl OwnFirst {
+    fn own_for(&self, pusher: &Pusher) -> Option<&Gateway> {
+        let own = self.own.as_deref().filter(|own| own.serves(&pusher.ids.app_id))?;
+        let PusherKind::Http(data) = &pusher.kind else { return None };
+        let host = host_without_port(host_of_url(&data.url)?);
+        self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)).then_some(own)
+    }
+}
+
+#[async_trait]
+impl Gateways for OwnFirst {
+    async fn notify(&self, pusher: &Pusher, body: Bytes, deadline: Duration) -> Result<Answer, Unreached> {
+        let Some(own) = self.own_for(pusher) else {
+            return self.others.notify(pusher, body, deadline).await;
+        };
+        let (status, retry_after, body) = match own.notify(&body).await {
+            Outcome::Taken { rejected } => {
+                (StatusCode::OK, None, Bytes::from(json!({ "rejected": rejected }).to_string()))
+            }
+            Outcome::Refused(_) => (StatusCode::BAD_REQUEST, None, Bytes::new()),
+            Outcome::NotNow(wait) => (StatusCode::BAD_GATEWAY, wait, Bytes::new()),
+        };
+        Ok(Answer { status: status.as_u16(), retry_after, body })
+    }
+
+    fn lane_of(&self, pusher: &Pusher) -> Option<String> {
+        let own = self.own_for(pusher)?;
+        let PusherKind::Http(data) = &pusher.kind else { return None };
+        let endpoint = data.data.get("endpoint").and_then(Value::as_str);
+        own.service_of(&pusher.ids.app_id, &pusher.ids.pushkey, endpoint)
+    }
+}
+
+/// The routes of the gateway.
+pub(crate) fn routes(gateway: &Arc<Gateway>) -> Routes<Gateway> {
+    Routes::new(gateway.clone()).body_limit(LARGEST).any_host().raw(Method::GET, PATH, tell_of_it).raw(
+        Method::POST,
+        PATH,
+        notify,
+    )
+}
+
+/// `GET /_matrix/push/v1/notify`: that there is a gateway, as UnifiedPush has clients ask, and the key with which browsers
+/// subscribe.
+///
+/// See <https://unifiedpush.org/developers/gateway/>
+async fn tell_of_it(gateway: Arc<Gateway>, _: RawCall<Open>) -> Result<Response, ApiError> {
+    let answer = json!({
+        "unifiedpush": { "gateway": "matrix" },
+        "webpush": { "application_server_key": gateway.public_key() },
+    });
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// `POST /_matrix/push/v1/notify`: what a homeserver tells.
+///
+/// Spec: <https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify>
+async fn notify(gateway: Arc<Gateway>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    match gateway.notify(&call.body).await {
+        Outcome::Taken { rejected } => Ok(json_response(StatusCode::OK, &json!({ "rejected": rejected }))),
+        Outcome::Refused(why) => Err(ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", why)),
+        Outcome::NotNow(wait) => {
+            let error = ApiError::new(
+                StatusCode::BAD_GATEWAY,
+                "M_UNKNOWN",
+                "The push service does not take it at the moment",
+            );
+            Err(error.after(wait.unwrap_or(Duration::from_secs(30))))
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The built-in push gateway, from a message to the push service, over HTTP.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, StatusCode};
+use parking_lot::Mutex;
+use ruma::OwnedRoomId;
+use serde_json::{Value, json};
+use testkit::{GatewayAppConfig, GatewayKind, Net, Preset, Server, User};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// In real time: what takes longer will not come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const WEB: &str = "jp.example.web";
+const PHONE: &str = "jp.example.phone";
+
+/// The keys of a subscription: those of RFC 8291.
+const KEY: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+const SECRET: &str = "BTBZMqHH6r4Tts7J_aSIgg";
+
+/// A request that a push service had.
+#[derive(Clone, Debug)]
+struct Posted {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Posted {
+    fn has(&self, line: &str) -> bool {
+        self.head.lines().any(|known| known.eq_ignore_ascii_case(line))
+    }
+}
+
+/// A push service that answers with a status and a `Retry-After`.
+struct Service {
+    address: String,
+    answer: Arc<Mutex<(u16, Option<u64>)>>,
+    posted: watch::Receiver<Vec<Posted>>,
+}
+
+impl Service {
+    async fn at(ip: &str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (sender, posted) = watch::channel(Vec::new());
+        let answer = Arc::new(Mutex::new((201, None)));
+        let (shown, sender) = (answer.clone(), Arc::new(sender));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, shown.clone(), sender.clone()));
+            }
+        });
+        Self { address, answer, posted }
+    }
+
+    async fn new() -> Self {
+        Self::at("127.1.0.1").await
+    }
+
+    fn will(&self, status: u16, retry_after: Option<u64>) {
+        *self.answer.lock() = (status, retry_after);
+    }
+
+    fn count(&self) -> usize {
+        self.posted.borrow().len()
+    }
+
+    async fn posted(&self, count: usize) -> Vec<Posted> {
+        let mut posted = self.posted.clone();
+        let found = tokio::time::timeout(PATIENCE, posted.wait_for(|posted| posted.len() >= count)).await;
+        found.unwrap_or_else(|_| panic!("only {:#?}", self.posted.borrow())).unwrap().clone()
+    }
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    answer: Arc<Mutex<(u16, Option<u64>)>>,
+    posted: Arc<watch::Sender<Vec<Posted>>>,
+) {
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            let length = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length: usize = length.unwrap();
+            if bytes.len() >= end + 4 + length {
+                let rest = bytes.split_off(end + 4 + length);
+                let body = std::mem::replace(&mut bytes, rest).split_off(end + 4);
+                let (status, retry_after) = *answer.lock();
+                posted.send_modify(|posted| posted.push(Posted { head, body }));
+                let more = retry_after.map(|wait| format!("Retry-After: {wait}\r\n")).unwrap_or_default();
+                let text = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: 0\r\n\r\n");
+                if socket.write_all(text.as_bytes()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        }
+        let mut part = [0; 4_096];
+        match socket.read(&mut part).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) => bytes.extend_from_slice(&part[..length]),
+        }
+    }
+}
+
+async fn net() -> (Net, Server) {
+    let app = |id: &str, kind| GatewayAppConfig { id: id.to_owned(), kind, hosts: Vec::new() };
+    let net =
+        Net::with_push_gateway(vec![app(WEB, GatewayKind::WebPush), app(PHONE, GatewayKind::UnifiedPush)]);
+    let server = net.server("kanazawa.test").await;
+    (net, server)
+}
+
+fn pusher(app: &str, key: &str, data: Value) -> Value {
+    let mut data = data;
+    data["url"] = json!("https://kanazawa.test/_matrix/push/v1/notify");
+    json!({ "app_id": app, "pushkey": key, "kind": "http", "app_display_name": "App",
+        "device_display_name": "Browser", "lang": "ja", "append": true, "data": data })
+}
+
+fn browser(service: &Service) -> Value {
+    let endpoint = format!("http://{}/wpush/v2/a", service.address);
+    pusher(WEB, KEY, json!({ "endpoint": endpoint, "auth": SECRET, "events_only": true }))
+}
+
+async fn set(user: &User, pusher: &Value) {
+    user.call(Method::POST, "/pushers/set", Some(pusher)).await;
+}
+
+async fn count(user: &User) -> usize {
+    user.call(Method::GET, "/pushers", None).await["pushers"].as_array().unwrap().len()
+}
+
+/// Hanako, who says something; Taro, who is told of it.
+async fn two(server: &Server) -> (User, User, OwnedRoomId) {
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let room = hanako.create_room(Preset::PrivateChat).await;
+    hanako.invite(&room, taro.id()).await;
+    taro.join(&room, "kanazawa.test").await;
+    (hanako, taro, room)
+}
+
+#[tokio::test]
+async fn a_browser_is_told_over_its_push_service_until_that_knows_it_no_more() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let service = Service::new().await;
+    set(&taro, &browser(&service)).await;
+
+    hanako.send(&room, "届いていますか").await;
+
+    let posted = service.posted(1).await.pop().unwrap();
+    assert!(posted.head.starts_with("POST /wpush/v2/a HTTP/1.1\r\n"), "{}", posted.head);
+    assert!(posted.has("content-encoding: aes128gcm") && posted.has("ttl: 86400"), "{}", posted.head);
+    assert!(
+        posted.has("urgency: high") && posted.head.contains("authorization: vapid t="),
+        "{}",
+        posted.head
+    );
+    assert_eq!(&posted.body[16..21], [0, 0, 16, 0, 65]);
+
+    service.will(410, None);
+    hanako.send(&room, "二").await;
+    service.posted(2).await;
+    let mut left = count(&taro).await;
+    while left > 0 {
+        tokio::task::yield_now().await;
+        left = count(&taro).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_wishes_to_be_left_alone_is_and_the_others_are_not() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let (busy, other, phone) = (Service::new().await, Service::new().await, Service::new().await);
+    busy.will(429, Some(300));
+    set(&taro, &browser(&busy)).await;
+    let jiro = server.user("jiro").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    set(&jiro, &browser(&other)).await;
+    let tablet = taro.another_device().await;
+    let endpoint = format!("http://{}/upX?up=1", phone.address);
+    set(&tablet, &pusher(PHONE, &endpoint, json!({}))).await;
+
+    hanako.send(&room, "一").await;
+    busy.posted(1).await;
+    let told = phone.posted(1).await.pop().unwrap();
+    assert!(told.head.starts_with("POST /upX?up=1 HTTP/1.1\r\n"), "{}", told.head);
+    let told: Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(told["notification"]["content"]["body"], "一");
+    for number in 2..=3 {
+        hanako.send(&room, "次").await;
+        other.posted(number).await;
+        phone.posted(number).await;
+    }
+    net.advance(Duration::from_secs(250));
+    hanako.send(&room, "三").await;
+    other.posted(4).await;
+    assert_eq!(busy.count(), 1);
+    busy.will(201, None);
+    net.advance(Duration::from_secs(60));
+    busy.posted(2).await;
+    assert_eq!((count(&taro).await, count(&jiro).await), (2, 1));
+}
+
+#[tokio::test]
+async fn other_homeservers_are_served_for_our_apps_alone_and_nothing_of_our_own_network_is_reached() {
+    let (_net, server) = net().await;
+    let taro = server.user("taro").await;
+    let (service, inside) = (Service::new().await, Service::at("127.0.9.1").await);
+    let path = "/_matrix/push/v1/notify";
+    let (status, body) = taro.ask(Method::GET, path, None).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["unifiedpush"]), (StatusCode::OK, &json!({ "gateway": "matrix" })));
+    assert_eq!(body["webpush"]["application_server_key"].as_str().unwrap().len(), 87);
+
+    let tell = async |app: &str, service: &Service| {
+        let mut device = browser(service);
+        device["app_id"] = json!(app);
+        let told =
+            json!({ "notification": { "event_id": "$e", "room_id": "!r:a.test", "devices": [device] } });
+        let (status, body) = taro.ask(Method::POST, path, Some(&told)).await;
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    assert_eq!(tell(WEB, &service).await, (StatusCode::OK, json!({ "rejected": [] })));
+    service.posted(1).await;
+    assert_eq!(tell("com.example", &service).await, (StatusCode::OK, json!({ "rejected": [KEY] })));
+    let (status, body) = tell(WEB, &inside).await;
+    assert_eq!((status, &body["errcode"]), (StatusCode::BAD_GATEWAY, &json!("M_UNKNOWN")));
+    assert!(body["retry_after_ms"].as_u64().is_some());
+    assert_eq!((service.count(), inside.count()), (1, 0));
+}
