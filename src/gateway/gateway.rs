@@ -19,6 +19,9 @@ use crate::{
 /// Time for a push service to answer: less than homeservers wait for us.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Time for all of a request, however many devices it names: less than homeservers wait, as strangers may ask too.
+const WHOLE: Duration = Duration::from_secs(14);
+
 /// Most devices of a request. Homeservers name one.
 const MOST_DEVICES: usize = 50;
 
@@ -106,8 +109,13 @@ impl Gateway {
         Some(address_of(address)?.0)
     }
 
-    /// Brings a notification, as JSON, to those whom it names. All is done when it returns.
+    /// Brings a notification, as JSON, to those whom it names. All is done when it returns, or given up for now.
     pub async fn notify(&self, body: &[u8]) -> Outcome {
+        let bringing = self.clock.timeout(WHOLE, self.bring(body)).await;
+        bringing.unwrap_or(Outcome::NotNow(None))
+    }
+
+    async fn bring(&self, body: &[u8]) -> Outcome {
         let Ok(Request { notification }) = serde_json::from_slice(body) else {
             return Outcome::Refused("the body is not a notification");
         };

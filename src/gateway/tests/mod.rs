@@ -18,6 +18,7 @@ const PHONE: &str = "jp.example.phone";
 /// Push services that answer as they are told, and otherwise take everything.
 #[derive(Default)]
 struct Recorded {
+    hangs: bool,
     posts: Mutex<Vec<Post>>,
     answers: Mutex<VecDeque<Result<Answer, Unreached>>>,
 }
@@ -26,6 +27,9 @@ struct Recorded {
 impl Services for Recorded {
     async fn post(&self, post: Post, _: Duration) -> Result<Answer, Unreached> {
         self.posts.lock().push(post);
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         self.answers.lock().pop_front().unwrap_or(Ok(Answer { status: 201, retry_after: None }))
     }
 }
@@ -39,8 +43,12 @@ struct Town {
 
 impl Town {
     fn new() -> Self {
+        Self::with(Recorded::default())
+    }
+
+    fn with(services: Recorded) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let services = Arc::new(Recorded::default());
+        let services = Arc::new(services);
         let (clock, hand) = Clock::manual(1_800_000_000_000);
         let app = |id: &str, kind, hosts: &[&str]| App {
             id: id.to_owned(),
@@ -257,4 +265,25 @@ async fn what_is_no_notification_is_refused_and_odd_fields_cost_themselves_alone
         "devices": [browser.device(&json!({ "events_only": "x", "default_payload": 1 }))] });
     assert_eq!(town.tell(odd).await, taken(&[]));
     assert_eq!(town.posts().len(), 1);
+}
+
+#[tokio::test]
+async fn services_that_hang_hold_a_request_no_longer_than_a_homeserver_waits() {
+    let (town, browser) = (Town::with(Recorded { hangs: true, ..Recorded::default() }), Browser::new());
+    let mut told = message(browser.device(&json!({})), "一");
+    told["devices"] = (0..50).map(|_| browser.device(&json!({}))).collect();
+    let passing = async {
+        loop {
+            town.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+
+    let outcome = tokio::select! {
+        outcome = town.tell(told) => outcome,
+        () = passing => unreachable!("time passes for ever"),
+    };
+
+    assert_eq!(outcome, Outcome::NotNow(None));
+    assert_eq!(town.posts().len(), 2);
 }

@@ -116,6 +116,15 @@ default_version = "99"
 
 [federation]
 allow_ranges = ["10.0.0.0/99"]
+
+[push.gateway]
+subject = "push@a.test"
+[[push.gateway.apps]]
+id = "test.web"
+kind = "webpush"
+[[push.gateway.apps]]
+id = "test.web"
+kind = "unifiedpush"
 "#;
     let problems = parse(text).unwrap_err();
     for key in [
@@ -137,6 +146,8 @@ allow_ranges = ["10.0.0.0/99"]
         "limits.login",
         "rooms.default_version",
         "federation.allow_ranges",
+        "push.gateway.subject",
+        "push.gateway.apps.1.id",
     ] {
         assert!(
             problems
