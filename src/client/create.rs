@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 use web::{ApiError, Call, StatusCode, User};
 
-use crate::{ClientApi, api::actor};
+use crate::{ClientApi, api::actor, zones};
 
 /// `POST /_matrix/client/v3/createRoom`: creates a room with its first state and invites.
 ///
@@ -30,8 +30,11 @@ pub(crate) async fn create_room(
     if let Some(localpart) = &call.request.room_alias_name {
         api.accounts.check_alias(call.caller.service(), &alias_of(&call.caller.user_id, localpart)?)?;
     }
-    let creator = call.caller.user_id;
+    let (creator, zone) = (call.caller.user_id, call.zone);
     let wishes = CreateRoom { by, ..wishes(&api, &creator, call.request).await? };
+    for state in &wishes.initial_state {
+        zones::may_set(zone.as_ref(), &state.kind.to_string())?;
+    }
     let takes_a_place = wishes.creation_content.contains_key("predecessor");
 
     match api.engine.create(&creator, wishes).await {

@@ -17,6 +17,7 @@ use web::{ApiError, Open, RawCall, Response, StatusCode, User, json_response};
 use crate::{
     ClientApi,
     send::{self, hide_room, redacted_by},
+    zones,
 };
 
 /// For how long the caller wants an event to be delayed, if he wants it.
@@ -67,7 +68,9 @@ pub(crate) async fn message(api: Arc<ClientApi>, call: RawCall<User>) -> Result<
 pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Response, ApiError> {
     let Some(delay) = asked_for(&call)? else { return send::state(api, call).await };
     let room_id: OwnedRoomId = call.args.get(0)?;
-    let kind = TimelineEventType::from(call.args.get::<String>(1)?);
+    let kind: String = call.args.get(1)?;
+    zones::may_set(call.zone.as_ref(), &kind)?;
+    let kind = TimelineEventType::from(kind);
     let state_key: String = call.args.get(2)?;
     let content: Box<RawValue> = call.json()?;
     let sender = call.caller.user_id;

@@ -6,7 +6,7 @@ use ruma::{ServerName, api::client::discovery::get_supported_versions};
 use serde_json::{Value, json};
 use web::{ApiError, Call, Open, RawCall, Response, StatusCode, User, json_response};
 
-use crate::ClientApi;
+use crate::{ClientApi, zones};
 
 /// Clients ask for single versions, so every one is named.
 const VERSIONS: [&str; 19] = [
@@ -59,7 +59,8 @@ pub(crate) async fn versions(
     Ok(response)
 }
 
-/// `GET /.well-known/matrix/client`: where clients reach this authority, and what carries its calls.
+/// `GET /.well-known/matrix/client`: where clients reach this authority, what carries its calls, and whether
+/// they may encrypt.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixclient>; calls:
 /// <https://github.com/matrix-org/matrix-spec-proposals/pull/4143>
@@ -71,6 +72,9 @@ pub(crate) async fn well_known(api: Arc<ClientApi>, call: RawCall<Open>) -> Resu
     let transports = transports_of(&api, authority);
     if !transports.is_empty() {
         told["org.matrix.msc4143.rtc_foci"] = Value::Array(transports);
+    }
+    if let Some(encryption) = zones::told(call.zone.as_ref()) {
+        told["io.element.e2ee"] = encryption;
     }
     Ok(json_response(StatusCode::OK, &told))
 }

@@ -59,6 +59,7 @@ mod to_device;
 mod told;
 mod upgrade;
 mod user_directory;
+mod zones;
 
 pub use api::{ClientApi, Config, Contact, Support};
 pub use elsewhere::{Elsewhere, NoElsewhere};

@@ -6,7 +6,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use ::media::{About, Asked, Media, Method, Opened, Upload, Wanted, kinds};
+use ::media::{About, Asked, Judged, Media, Method, Opened, Upload, Wanted, kinds};
 use room::FileReader;
 use ruma::{
     OwnedServerName,
@@ -27,6 +27,13 @@ use web::{
 /// A browser keeps a file for so long without asking again, in seconds. What an id leads to never changes, but may be
 /// withheld.
 const CACHED: &str = "private, max-age=86400, immutable";
+
+/// And what a zone's rules were applied to it asks each time: another engine may judge it otherwise, and through another
+/// zone the same address leads to something else.
+const REVALIDATED: &str = "private, no-cache";
+
+/// What the rules of a zone made of a file: `clean`, or `rebuilt` and what it lacks since then.
+const SANITISED: HeaderName = HeaderName::from_static("x-yakuba-sanitised");
 
 /// What a file may do that a browser shows: nothing.
 ///
@@ -178,9 +185,11 @@ async fn give<C>(
     let name: String = call.args.get(2)?;
     let wait = call.query::<Query>()?.timeout_ms.map(Duration::from_millis);
     let from = fetches.then(|| call.face.server_name());
-    let mut opened = api.media.open_file(Asked { reader, server: &server, id: &id, wait, from }).await?;
+    let zone = call.zone.as_ref();
+    let mut opened =
+        api.media.open_file(Asked { reader, server: &server, id: &id, wait, zone, from }).await?;
     if !name.is_empty() {
-        opened.name = kinds::name(Some(&name));
+        opened.rename(&name);
     }
     answer(&opened, &call.parts.headers).await
 }
@@ -247,7 +256,8 @@ async fn give_thumbnail<C>(
     let wanted = Wanted { width, height, method, animated };
     let wait = timeout_ms.map(Duration::from_millis);
     let from = fetches.then(|| call.face.server_name());
-    let asked = Asked { reader, server: &server, id: &id, wait, from };
+    let zone = call.zone.as_ref();
+    let asked = Asked { reader, server: &server, id: &id, wait, zone, from };
     let opened = api.media.thumbnail(asked, wanted).await?;
     answer(&opened, &call.parts.headers).await
 }
@@ -266,12 +276,15 @@ async fn answer(opened: &Opened, asked: &HeaderMap) -> Result<Response, ApiError
         (header::CONTENT_SECURITY_POLICY, CSP),
         (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, CACHED),
+        (header::CACHE_CONTROL, if opened.judged.is_some() { REVALIDATED } else { CACHED }),
         (header::ETAG, &tag),
         (header::ACCEPT_RANGES, "bytes"),
     ];
     for (name, value) in shown {
         headers.insert(name, HeaderValue::from_str(value).map_err(ApiError::internal)?);
+    }
+    if let Some(judged) = &opened.judged {
+        insert(headers, SANITISED, &told(judged))?;
     }
     if text_of(asked, &header::IF_NONE_MATCH).is_some_and(|value| same(&value)) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -301,6 +314,12 @@ async fn answer(opened: &Opened, asked: &HeaderMap) -> Result<Response, ApiError
     insert(response.headers_mut(), header::CONTENT_LENGTH, &length.to_string())?;
     *response.body_mut() = Body::from_stream(opened.read(part).await?);
     Ok(response)
+}
+
+fn told(judged: &Judged) -> String {
+    let Judged { is_rebuilt, removed, .. } = judged;
+    let first = if *is_rebuilt { "rebuilt" } else { "clean" };
+    std::iter::once(first).chain(removed.iter().map(String::as_str)).collect::<Vec<_>>().join(", ")
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), ApiError> {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, json_response};
 
-use crate::{ClientApi, api::viewer};
+use crate::{ClientApi, api::viewer, zones};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`: sends a message event.
 ///
@@ -78,6 +78,7 @@ pub(crate) async fn state(api: Arc<ClientApi>, call: RawCall<User>) -> Result<Re
     let room_id: OwnedRoomId = call.args.get(0)?;
     let kind: String = call.args.get(1)?;
     let state_key: String = call.args.get(2)?;
+    zones::may_set(call.zone.as_ref(), &kind)?;
     let at = claimed_time(&call)?;
     let content: Box<RawValue> = call.json()?;
     let sender = call.caller.user_id;

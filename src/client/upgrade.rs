@@ -4,10 +4,16 @@ use std::sync::Arc;
 
 use engine::{Invitee, Upgrade, Upgraded};
 use pdu::RoomVersion;
-use ruma::{UserId, api::client::room::upgrade_room};
+use room::Zone;
+use ruma::{RoomId, UserId, api::client::room::upgrade_room};
 use web::{ApiError, Call, User};
 
-use crate::{ClientApi, api::actor, send::hide_room};
+use crate::{
+    ClientApi,
+    api::{actor, viewer},
+    send::hide_room,
+    zones,
+};
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/upgrade`: replaces a room by one of another version.
 ///
@@ -20,6 +26,7 @@ pub(crate) async fn upgrade(
     let user = &call.caller.user_id;
     let version = RoomVersion::parse(new_version.as_str())
         .map_err(|_| room::Error::UnsupportedVersion(new_version.to_string()))?;
+    may_replace(&api, call.zone.as_ref(), &call.caller, &old_room).await?;
     let profile = api.member_profile(user).await?;
     let by = actor(&call.caller, call.address);
     let wish = Upgrade { version, additional_creators, profile, by };
@@ -37,4 +44,21 @@ pub(crate) async fn upgrade(
         tracing::warn!(user_id = %user, %room_id, %error, "settings of the old room were not carried over");
     }
     Ok(upgrade_room::v3::Response::new(room_id))
+}
+
+/// Refuses to replace an encrypted room from a zone where nobody encrypts: the new one would be made encrypted.
+async fn may_replace(
+    api: &ClientApi,
+    zone: Option<&Zone>,
+    caller: &User,
+    room_id: &RoomId,
+) -> Result<(), ApiError> {
+    if !zones::is_barred(zone) {
+        return Ok(());
+    }
+    // Who sees nothing of the room is told so by what follows.
+    match api.rooms.state_event(&viewer(caller), room_id, zones::ENCRYPTION, "").await {
+        Ok(_) => Err(zones::refusal()),
+        Err(_) => Ok(()),
+    }
 }

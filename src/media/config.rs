@@ -1,8 +1,9 @@
 //! What can be set about media.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use base::ByteSize;
+use sanitise::{Clamd, Icap, Settings};
 
 /// Settings of the content repository, for all authorities of the process.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Config {
     pub uploads_of_user: usize,
     /// Uploads in all at a time, also those that wait; more are refused.
     pub uploads: usize,
+    /// What becomes of files on their way to zones, by their names.
+    pub zones: BTreeMap<String, ZoneFiles>,
 }
 
 impl Default for Config {
@@ -45,6 +48,18 @@ impl Default for Config {
             most_reserved: 100,
             uploads_of_user: 8,
             uploads: 256,
+            zones: BTreeMap::new(),
         }
     }
+}
+
+/// What becomes of files on their way to a zone, where its [`Gives`](room::Gives) says that anything does.
+#[derive(Clone, Debug, Default)]
+pub struct ZoneFiles {
+    /// How they are sanitised.
+    pub settings: Settings,
+    /// The clamd that looks at each.
+    pub clamd: Option<Clamd>,
+    /// The ICAP server that looks at each, after clamd.
+    pub icap: Option<Icap>,
 }

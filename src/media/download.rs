@@ -3,11 +3,12 @@
 use std::{ops::Range, time::Duration};
 
 use base::Counter;
-use room::{FileFacts, FileReader};
+use room::{FileFacts, FileReader, Zone};
 use ruma::ServerName;
+use sanitise::Kind;
 
 use crate::{
-    Body, Error, Files, Media, Sha256,
+    Body, Error, Files, Media, Sha256, kinds,
     media::topic,
     tables::{self, BlobRow, MediaRow, ThumbRow, hex},
 };
@@ -23,7 +24,19 @@ pub(crate) const USUAL_WAIT: Duration = Duration::from_secs(20);
 /// Longest id of a file.
 const LONGEST_ID: usize = 255;
 
-/// A file that may be read.
+/// What a zone's rules made of a file that leaves through it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Whether the file was made anew.
+    pub is_rebuilt: bool,
+    /// What it lacks since then, in the words of [`sanitise::Part::code`].
+    pub removed: Vec<String>,
+    /// What it is by its content; none where only scanners looked at it.
+    pub(crate) kind: Option<Kind>,
+}
+
+/// A file that may be read: in the form in which it leaves to who asked.
+#[derive(Clone)]
 pub struct Opened {
     /// What it holds, by its SHA-256.
     pub sha256: Sha256,
@@ -33,6 +46,8 @@ pub struct Opened {
     pub kind: String,
     /// Its name.
     pub name: Option<String>,
+    /// What a zone's rules made of it; none where none were applied.
+    pub judged: Option<Judged>,
     pub(crate) place: String,
     files: Files,
     damaged: Counter,
@@ -54,7 +69,19 @@ impl Opened {
             _ => "jpg",
         };
         let name = Some(format!("thumbnail.{end}"));
-        Self { sha256, size, kind, name, place, files: self.files.clone(), damaged: self.damaged.clone() }
+        Self { sha256, size, kind, name, place, ..self.clone() }
+    }
+
+    /// The same with other content.
+    pub(crate) fn holding(self, sha256: Sha256, blob: BlobRow) -> Self {
+        Self { sha256, size: blob.size, place: blob.place, ..self }
+    }
+
+    /// Gives it a name that its reader wishes, which ends as its content demands where that was judged.
+    pub fn rename(&mut self, wished: &str) {
+        let kind: Option<Kind> = self.judged.as_ref().and_then(|judged| judged.kind);
+        let name = kinds::name(Some(wished));
+        self.name = name.map(|name| kind.map_or_else(|| name.clone(), |kind| kind.name_for(&name)));
     }
 
     /// A place for one of these, which nothing ever had.
@@ -88,6 +115,8 @@ pub struct Asked<'a> {
     /// How long is waited for one that is still to come, a minute at most. Where nothing is said, 20 seconds for
     /// one of ours, and as long as the other server itself waits for one of another.
     pub wait: Option<Duration>,
+    /// The zone that it leaves to; none where the listener has none.
+    pub zone: Option<&'a Zone>,
     /// In whose name, of ours, another server is asked for its own; none: it is not.
     pub from: Option<&'a ServerName>,
 }
@@ -96,10 +125,10 @@ impl Media {
     /// Opens the file of an id for somebody. Another server's is fetched if there is no copy of it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], also for what is withheld; [`Error::NotYetUploaded`], [`Error::Denied`], [`Error::Store`]; of
-    /// another server's, [`Error::Elsewhere`], [`Error::TooLargeElsewhere`], [`Error::Limited`].
+    /// [`Error::NotFound`], also for what is withheld; [`Error::NotYetUploaded`], [`Error::Denied`], [`Error::Store`]; by
+    /// the rules of a zone, [`Error::Refused`], [`Error::NotScanned`], [`Error::Unjudged`], [`Error::Limited`]; of another server's, [`Error::Elsewhere`], [`Error::TooLargeElsewhere`], [`Error::Limited`].
     pub async fn open_file(&self, asked: Asked<'_>) -> Result<Opened, Error> {
-        let Asked { reader, server, id, wait, from } = asked;
+        let Asked { reader, server, id, wait, zone, from } = asked;
         if !is_id(id) {
             return Err(Error::NotFound);
         }
@@ -110,7 +139,8 @@ impl Media {
             Some(from) => self.remote(from, server, id, wait.map(|wait| wait.min(LONGEST_WAIT))).await?,
             None => return Err(Error::NotFound),
         };
-        self.opened(reader, server, row).await
+        let original = self.opened(reader, server, row).await?;
+        self.for_zone(zone, reader, original).await
     }
 
     async fn opened(
@@ -133,6 +163,7 @@ impl Media {
             size,
             kind,
             name,
+            judged: None,
             place,
             files: inner.files.clone(),
             damaged: inner.damaged.clone(),

@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use base::ByteSize;
 use room::Denial;
+use sanitise::Reason;
 
 /// Why something was not done with a file. Each variant is something that a caller answers differently.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,15 @@ pub enum Error {
     /// The deployment's policy says no.
     #[error("refused by policy: {}", .0.private)]
     Denied(Denial),
+    /// Nothing of the file leaves to the zone that asks.
+    #[error("refused to the zone: {}", .0.code())]
+    Refused(Reason),
+    /// A scanner did not look at the file; worth another try later. The text is for the log.
+    #[error("not scanned: {0}")]
+    NotScanned(String),
+    /// The zone's rules could not be applied to the file; worth another try later. The text is for the log.
+    #[error("not judged: {0}")]
+    Unjudged(String),
     /// The file is larger than is taken.
     #[error("the file is larger than {0}")]
     TooLarge(ByteSize),

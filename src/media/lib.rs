@@ -4,7 +4,8 @@
 //! it; each id that leads to it is a row beside the authority's other data. Nothing here knows HTTP: the handlers of the
 //! client and federation interfaces call the verbs of [`Media`] and answer, and what is needed of other servers is a port.
 //!
-//! Reading order: [`Files`], [`Media`], `upload`, `download`, `thumbnails`, `remote`, `previews`, `sweep`.
+//! Reading order: [`Files`], [`Media`], `upload`, `download`, `variants`, `thumbnails`, `remote`,
+//! `previews`, `sweep`.
 
 mod browse;
 mod bucket;
@@ -13,24 +14,28 @@ mod download;
 mod elsewhere;
 mod error;
 mod files;
+mod heads;
 pub mod kinds;
 mod media;
 mod places;
+mod plan;
 mod previews;
 mod remote;
 mod remove;
+mod sanitising;
 mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod thumbnails;
 mod upload;
+mod variants;
 mod verify;
 
 pub use browse::{Browse, NoBrowse, Page};
 pub use bucket::{S3Config, look_at_bucket};
-pub use config::Config;
-pub use download::{Asked, Opened};
+pub use config::{Config, ZoneFiles};
+pub use download::{Asked, Judged, Opened};
 pub use elsewhere::{Elsewhere, FetchBounds, FetchError, Fetched, NoElsewhere};
 pub use error::{Error, QuotaOf};
 pub use files::{Body, Files, FilesConfig};

@@ -6,12 +6,13 @@ use base::{Clock, Counter, Metrics, Random, Tasks, Timestamp};
 use pdu::Authorities;
 use room::Policy;
 use ruma::ServerName;
+use sanitise::Worker;
 use store::{Store, Topic};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Browse, Config, Elsewhere, Error, Files, places::Places, previews::Looking, remote::Fetching, tables,
-    thumbnails::Making,
+    Browse, Config, Elsewhere, Error, Files, places::Places, previews::Looking, remote::Fetching,
+    sanitising::Sanitising, tables, thumbnails::Making,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -30,6 +31,8 @@ pub struct Parts<'a> {
     pub elsewhere: Arc<dyn Elsewhere>,
     /// The way to pages that users link to.
     pub browse: Arc<dyn Browse>,
+    /// Who takes files apart that leave to zones.
+    pub worker: Worker,
     /// Who may do what.
     pub policy: Arc<dyn Policy>,
     /// The clock.
@@ -67,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) making: Making,
     pub(crate) fetching: Fetching,
     pub(crate) looking: Looking,
+    pub(crate) sanitising: Sanitising,
 }
 
 /// Letters of chance in the name of a store.
@@ -82,6 +86,7 @@ impl Media {
             authorities,
             elsewhere,
             browse,
+            worker,
             policy,
             clock,
             random,
@@ -94,6 +99,7 @@ impl Media {
             making: Making::default(),
             fetching: Fetching::new(elsewhere),
             looking: Looking::new(browse),
+            sanitising: Sanitising::new(&config.zones, worker, metrics),
             uploaded_bytes: metrics
                 .counter("yakuba_media_uploaded_bytes", "Bytes of files that were uploaded"),
             damaged: metrics

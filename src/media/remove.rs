@@ -3,11 +3,11 @@
 use audit::{Action, Actor, Deed};
 use base::Attempts;
 use ruma::{OwnedServerName, ServerName};
-use store::{Batch, CommitError, Order, Range};
+use store::{Batch, CommitError};
 
 use crate::{
     Error, Media,
-    tables::{self, BlobRow, Sha256},
+    tables::{self, BlobRow},
 };
 
 impl Media {
@@ -55,7 +55,6 @@ impl Media {
         let mut attempts = Attempts::default();
         loop {
             let Some(row) = inner.store.get(&tables::MEDIA, &key).await? else { return Ok(false) };
-            let blob = inner.store.get(&tables::BLOBS, &row.sha256).await?;
             let mut batch = Batch::new();
             batch.require(&tables::MEDIA, &key, Some(&row));
             batch.delete(&tables::MEDIA, &key);
@@ -67,19 +66,7 @@ impl Media {
                 batch.add(&tables::USED, &(server.as_str(), by.as_str()), less);
                 batch.add(&tables::USED, &(server.as_str(), ""), less);
             }
-            let mut doomed: Vec<String> =
-                blob.and_then(|blob| unused(&mut batch, row.sha256, blob)).into_iter().collect();
-            if !doomed.is_empty() {
-                // After the file's own row: whoever adds one demands that as it was.
-                let range = Range::prefix(&row.sha256);
-                let thumbs = inner.store.scan(&tables::THUMBS, range, Order::Ascending, usize::MAX).await?;
-                for (key, thumb) in thumbs {
-                    batch.require(&tables::THUMBS, &key, Some(&thumb));
-                    batch.delete(&tables::THUMBS, &key);
-                    batch.put(&tables::DOOMED, thumb.place.as_str(), &());
-                    doomed.push(thumb.place);
-                }
-            }
+            let doomed = self.release(&mut batch, vec![row.sha256]).await?;
             note(&mut batch);
             match inner.store.commit(batch).await {
                 Ok(_) => {
@@ -137,18 +124,4 @@ impl Media {
         self.inner.store.commit(batch).await?;
         Ok(())
     }
-}
-
-/// Takes one use from what a file holds; gives its place if that was the last one. What is withheld stays known, so that
-/// it is withheld when it comes again.
-fn unused(batch: &mut Batch, sha256: Sha256, blob: BlobRow) -> Option<String> {
-    if blob.uses > 1 || blob.withheld {
-        let left = BlobRow { uses: blob.uses.saturating_sub(1), ..blob.clone() };
-        batch.replace(&tables::BLOBS, &sha256, &blob, &left);
-        return None;
-    }
-    batch.require(&tables::BLOBS, &sha256, Some(&blob));
-    batch.delete(&tables::BLOBS, &sha256);
-    batch.put(&tables::DOOMED, blob.place.as_str(), &());
-    Some(blob.place)
 }

@@ -38,6 +38,11 @@ pub(crate) static PREVIEWS: Table<(String, Sha256), PreviewRow> =
 pub(crate) static PREVIEW_PICTURES: Table<(u32, String, String), ()> =
     Table::new(219, "media.preview_pictures", Tuning::Small);
 
+/// What files were judged to be on their way to a zone; key: SHA-256 of what a file holds, number of the recipe by which it
+/// was judged.
+pub(crate) static VERDICTS: Table<(Sha256, u64), VerdictRow> =
+    Table::new(221, "media.verdicts", Tuning::Point);
+
 /// A file under one id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MediaRow {
@@ -65,7 +70,7 @@ pub(crate) struct BlobRow {
     pub(crate) place: String,
     /// Its size in bytes.
     pub(crate) size: u64,
-    /// How many ids lead to it.
+    /// How many ids lead to it, and how many verdicts for which it was made.
     pub(crate) uses: u32,
     /// Whether it is shown to nobody.
     pub(crate) withheld: bool,
@@ -96,6 +101,41 @@ pub(crate) struct ThumbRow {
 }
 row!(ThumbRow, schema = 1);
 
+/// What a file was judged to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VerdictRow {
+    /// The version of the engine that judged it.
+    pub(crate) engine: u32,
+    /// When, in milliseconds since 1970.
+    pub(crate) judged_ms: u64,
+    /// What it is by its content: the end that names of such files get.
+    pub(crate) kind: Option<String>,
+    /// What leaves of it.
+    pub(crate) judgement: Judgement,
+}
+row!(VerdictRow, schema = 1);
+
+/// What leaves of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Judgement {
+    /// The file as it is.
+    Clean,
+    /// Another one in its place.
+    Rebuilt {
+        /// What that holds.
+        sha256: Sha256,
+        /// What it lacks, by its codes.
+        removed: Vec<String>,
+    },
+    /// Nothing.
+    Refused {
+        /// Why, by its code.
+        reason: String,
+        /// When it is judged again, in milliseconds since 1970; never, if it is the file's own fault.
+        again_ms: Option<u64>,
+    },
+}
+
 /// What a page says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PreviewRow {
@@ -120,6 +160,7 @@ pub fn checks() -> Vec<TableCheck> {
         COPIES.check(),
         PREVIEWS.check(),
         PREVIEW_PICTURES.check(),
+        VERDICTS.check(),
     ]
 }
 
@@ -158,6 +199,17 @@ mod tests {
         assert_eq!(&blob.encode()[..], b"\x01\x0407/x\x01\x02\x01");
         let reserved = ReservedRow { by: "@a:b".into(), expires_ms: 3 };
         assert_eq!(&reserved.encode()[..], b"\x01\x04@a:b\x03");
+        let verdict = |judgement| {
+            let row = VerdictRow { engine: 1, judged_ms: 2, kind: Some("pdf".into()), judgement };
+            row.encode()[7..].to_vec()
+        };
+        let clean = VerdictRow { engine: 1, judged_ms: 2, kind: None, judgement: Judgement::Clean };
+        assert_eq!(&clean.encode()[..], b"\x01\x01\x02\x00\x00");
+        assert_eq!(verdict(Judgement::Clean), b"f\x00");
+        let rebuilt = verdict(Judgement::Rebuilt { sha256: [9; 32], removed: vec!["link".into()] });
+        assert_eq!((&rebuilt[..3], &rebuilt[34..]), (&b"f\x01\x09"[..], &b"\x01\x04link"[..]));
+        let refused = Judgement::Refused { reason: "svg".into(), again_ms: Some(3) };
+        assert_eq!(verdict(refused), b"f\x02\x03svg\x01\x03");
         let preview = PreviewRow { said: Some("{}".into()), expires_ms: 3 };
         assert_eq!(&preview.encode()[..], b"\x01\x01\x02{}\x03");
         let thumb = ThumbRow { place: "07/x".into(), size: 1, sha256: [9; 32], kind: "a/b".into() };

@@ -255,7 +255,7 @@ impl Media {
 
     /// The row of what a file holds, with one use more; whether it leads to this file and not to an equal one that was
     /// there.
-    async fn blob_with(
+    pub(crate) async fn blob_with(
         &self,
         whole: &Whole,
         kept: &mut Option<String>,

@@ -24,6 +24,7 @@ pub mod read;
 mod rooms;
 pub mod snapshot;
 pub mod tables;
+mod zone;
 
 /// Puts the future of an `async fn` into a box. The machine code of an unboxed future is made anew in
 /// each crate that awaits it, with that of all that it awaits in turn. So the functions where much comes together are
@@ -39,6 +40,7 @@ pub use self::{
     policy::{AllowAll, Denial, FileFacts, FileReader, Policy},
     read::{recency::note_recency, times::index_times},
     rooms::{Parts, Rooms},
+    zone::{Gives, Zone},
 };
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use crate::{
     zip::{Archive, Budget},
 };
 
+/// The engine's version. It is raised with every change after which some file may be judged otherwise, so that verdicts
+/// of before are not believed any more.
+pub const VERSION: u32 = 1;
+
 /// Says what may be given on of a file; `name` only tells tables from other text.
 ///
 /// The whole file is in memory, and so is what comes of it: this belongs into a process that may fail (a

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy},
     process::{Child, ChildStdout, Command},
     sync::Semaphore,
     time::timeout,
@@ -55,6 +55,9 @@ pub enum Failed {
     /// The file could not be read from where it is kept.
     #[error("the file to sanitise could not be read")]
     Input(#[source] std::io::Error),
+    /// The new file could not be written to where it is to be kept.
+    #[error("the sanitised file could not be written")]
+    Output(#[source] std::io::Error),
 }
 
 /// Longest first line of an answer, in bytes: 500 notes of 200 letters, with room.
@@ -81,6 +84,26 @@ impl Worker {
         name: Option<&str>,
         settings: &Settings,
     ) -> Result<Outcome, Failed> {
+        let mut new = Vec::new();
+        let mut outcome = self.sanitise_into(input, name, settings, &mut new).await?;
+        if let Verdict::Rebuilt { bytes, .. } = &mut outcome.verdict {
+            *bytes = new;
+        }
+        Ok(outcome)
+    }
+
+    /// The same, where a rebuilt file goes into `output` as it comes: it is not held in memory, and the verdict's `bytes`
+    /// are empty. What is in `output` counts only where the verdict says that it was rebuilt.
+    ///
+    /// # Errors
+    /// As [`Worker::sanitise`].
+    pub async fn sanitise_into(
+        &self,
+        input: impl AsyncRead + Unpin,
+        name: Option<&str>,
+        settings: &Settings,
+        output: impl AsyncWrite + Unpin,
+    ) -> Result<Outcome, Failed> {
         let refused = |reason, detail: &str| Ok(refusal(reason, detail));
         let Ok(_admitted) = self.admitted.try_acquire() else {
             return refused(Reason::Busy, "enough files wait");
@@ -103,7 +126,7 @@ impl Worker {
             .kill_on_drop(true)
             .spawn()
             .map_err(Failed::Start)?;
-        let outcome = match timeout(self.bounds.time, exchange(&mut child, input, &task)).await {
+        let outcome = match timeout(self.bounds.time, exchange(&mut child, input, &task, output)).await {
             Ok(outcome) => outcome,
             Err(_) => refused(Reason::TooSlow, "the worker's time ran out"),
         };
@@ -123,6 +146,7 @@ async fn exchange(
     child: &mut Child,
     mut input: impl AsyncRead + Unpin,
     task: &Task,
+    output: impl AsyncWrite + Unpin,
 ) -> Result<Outcome, Failed> {
     let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Failed::Start(std::io::Error::other("no pipes")));
@@ -142,7 +166,7 @@ async fn exchange(
         drop(stdin);
         Ok(())
     };
-    let (fed, answer) = tokio::join!(feed, listen(stdout, task.settings.limits.unpacked_bytes));
+    let (fed, answer) = tokio::join!(feed, listen(stdout, task.settings.limits.unpacked_bytes, output));
     fed?;
     let ended = child.wait().await;
     match answer {
@@ -151,7 +175,8 @@ async fn exchange(
             Ok(refusal(Reason::TooSlow, "the processor's time ran out"))
         }
         Ok(_) => Ok(refusal(Reason::WorkerDied, format!("{ended:?}"))),
-        Err(cause) => Ok(refusal(Reason::WorkerDied, format!("{cause}, {ended:?}"))),
+        Err(Unheard::Output(error)) => Err(Failed::Output(error)),
+        Err(Unheard::Broken(cause)) => Ok(refusal(Reason::WorkerDied, format!("{cause}, {ended:?}"))),
     }
 }
 
@@ -159,28 +184,53 @@ fn is_out_of_time(status: &std::process::ExitStatus) -> bool {
     std::os::unix::process::ExitStatusExt::signal(status) == Some(libc::SIGXCPU)
 }
 
-async fn listen(stdout: ChildStdout, most: u64) -> std::io::Result<Outcome> {
+/// Why an answer is none.
+enum Unheard {
+    /// It makes no sense, or broke off.
+    Broken(std::io::Error),
+    /// It could not be passed on.
+    Output(std::io::Error),
+}
+
+impl From<std::io::Error> for Unheard {
+    fn from(error: std::io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+async fn listen(
+    stdout: ChildStdout,
+    most: u64,
+    mut output: impl AsyncWrite + Unpin,
+) -> Result<Outcome, Unheard> {
+    let nonsense = |what: &str| Unheard::Broken(std::io::Error::other(what.to_owned()));
     let mut stdout = BufReader::new(stdout);
     let mut line = Vec::new();
     (&mut stdout).take(LONGEST_ANSWER).read_until(b'\n', &mut line).await?;
-    let Answer { kind, photo, verdict } = serde_json::from_slice(&line)?;
+    let Answer { kind, photo, verdict } = serde_json::from_slice(&line).map_err(std::io::Error::from)?;
     let (verdict, length) = match verdict {
         Told::Clean => (Verdict::Clean, 0),
         Told::Refused(refusal) => (Verdict::Refused(refusal), 0),
         Told::Rebuilt { length, removed } => (Verdict::Rebuilt { bytes: Vec::new(), removed }, length),
     };
     if length > most {
-        return Err(std::io::Error::other("more than allowed"));
+        return Err(nonsense("more than allowed"));
     }
-    let mut bytes = Vec::new();
-    // One byte more than told, so that a lie is seen.
-    stdout.take(length + 1).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 != length {
-        return Err(std::io::Error::other("another length than told"));
+    let mut left = length;
+    let mut part = vec![0; 64 << 10];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(part.len());
+        let count = stdout.read(&mut part[..wanted]).await?;
+        if count == 0 {
+            return Err(nonsense("less than told"));
+        }
+        output.write_all(&part[..count]).await.map_err(Unheard::Output)?;
+        left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
     }
-    let verdict = match verdict {
-        Verdict::Rebuilt { removed, .. } => Verdict::Rebuilt { bytes, removed },
-        verdict => verdict,
-    };
+    // Something after its end is a lie about its length.
+    if copy(&mut stdout.take(1), &mut tokio::io::sink()).await? > 0 {
+        return Err(nonsense("more than told"));
+    }
+    output.shutdown().await.map_err(Unheard::Output)?;
     Ok(Outcome { kind, verdict, photo })
 }

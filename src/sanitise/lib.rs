@@ -26,7 +26,7 @@ mod text;
 mod verdict;
 mod zip;
 
-pub use engine::sanitise;
+pub use engine::{VERSION, sanitise};
 pub use host::{Bounds, Failed, Worker};
 pub use kind::Kind;
 pub use outcome::{Outcome, Verdict};

@@ -11,6 +11,7 @@ use crate::{
     admin::MediaDeed,
     commands, config,
     demo::{self, DemoArgs},
+    house::SANITISE_WORKER,
     names, serve, storage,
     texts::{self, tr},
 };
@@ -58,6 +59,9 @@ enum Command {
     Status(ConfigArg),
     /// バージョン / prints the version
     Version,
+    /// 無害化 / takes one file apart for the server that starts this; it gives up all rights first
+    #[command(name = SANITISE_WORKER, hide = true)]
+    SanitiseWorker,
 }
 
 /// Where the configuration is.
@@ -316,6 +320,10 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => run_async(commands::data::restore(&args))?,
         Command::Verify(args) => return run_async(commands::data::verify(&args)),
         Command::Status(args) => return run_async(commands::status::status(&args)),
+        // Whoever cannot be confined, or has lost its server, says so by its end alone: the server refuses the file.
+        Command::SanitiseWorker => {
+            return Ok(sanitise::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS));
+        }
         Command::Version => commands::say(&format!("yakuba {}", crate::VERSION))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -21,6 +21,7 @@ use pages::Pages;
 use pdu::Authorities;
 use push::{Delivery, DeliveryParts, Push};
 use room::{AllowAll, Policy};
+use sanitise::Worker;
 use search::{Emptying, Search};
 use store::{Backend, Store};
 use sync::Syncs;
@@ -62,6 +63,8 @@ pub struct Foundation {
     pub authorities: Arc<Authorities>,
     /// The way to other servers.
     pub transport: Arc<dyn Transport>,
+    /// Who takes files apart that leave to zones.
+    pub worker: Worker,
     /// Who may do what.
     pub policy: Arc<dyn Policy>,
     /// Whether the storage may be an empty one.
@@ -94,10 +97,20 @@ impl Foundation {
             back_up,
             authorities: Arc::new(authorities),
             transport: Arc::new(transport),
+            worker: worker(),
             policy: Arc::new(AllowAll),
             data,
         })
     }
+}
+
+/// The command of this program that a server starts for each file that it sanitises.
+pub(crate) const SANITISE_WORKER: &str = "sanitise-worker";
+
+/// This program once more, for each file that is taken apart. By the name that Linux gives a running program, so that an
+/// upgrade of the file on the disk changes nothing.
+fn worker() -> Worker {
+    Worker::new("/proc/self/exe", vec![SANITISE_WORKER.to_owned()], sanitise::Bounds::default())
 }
 
 /// All parts of a running process.
@@ -188,6 +201,7 @@ impl House {
             back_up,
             authorities,
             transport,
+            worker,
             policy,
             data: _,
         } = foundation;
@@ -352,6 +366,7 @@ impl House {
             authorities: authorities.clone(),
             elsewhere: federation.files(),
             browse: federation.pages(),
+            worker,
             policy: for_media,
             clock: clock.clone(),
             random: random.clone(),

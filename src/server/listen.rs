@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
+use room::Zone;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -56,6 +57,8 @@ pub struct Service {
     pub tls: Option<TlsAcceptor>,
     /// The name that stands in for one that the connection does not give.
     pub default_name: Option<Arc<str>>,
+    /// The zone that the requests come through.
+    pub zone: Option<Zone>,
 }
 
 /// Opens a listener.
@@ -197,13 +200,16 @@ impl Connection {
     ) {
         let Connection { peer, service, tasks, shutdown, place, .. } = self;
         let &Bounds { head, idle, hurried, window, .. } = place.bounds();
-        let router = service.router;
+        let (router, zone) = (service.router, service.zone);
         let given_up = CancellationToken::new();
         let (give_up, watchers) = (given_up.clone(), tasks.clone());
         let requests = Requests::default();
         let coming = requests.clone();
         let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
+            if let Some(zone) = &zone {
+                request.extensions_mut().insert(zone.clone());
+            }
             if let Some(name) = &name {
                 request.extensions_mut().insert(TlsName(name.clone()));
             }

@@ -68,6 +68,7 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
                 router: house.router(&listener.serves)?,
                 tls: (listener.tls == ListenerTls::Ourselves).then(|| certificates.acceptor()).transpose()?,
                 default_name: listener.authority.as_ref().map(|name| Arc::from(name.as_str())),
+                zone: config.zone_of(listener),
             };
             listen::announce(
                 socket.local_addr()?,

@@ -49,7 +49,7 @@ pub use hostile::{Conduct, Hosted, Hostile, Raw};
 pub use self::{
     certificates::CertificateAuthority,
     link::{Fault, Link},
-    net::{Net, Wire},
+    net::{Net, Wire, Zones},
     seen::{Room, Seen},
     server::Server,
     user::{Refusal, User},

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use federation::{AddressPolicy, FixedAddress, Network, NetworkConfig, Transport,
 use hostile::Hostile;
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
-use server::config::{GatewayAppConfig, PresenceSettings};
+use server::config::{GatewayAppConfig, PresenceSettings, ZoneConfig};
 
 use crate::{
     certificates::CertificateAuthority,
@@ -33,6 +34,17 @@ pub enum Wire {
     Tls,
 }
 
+/// The zones of all servers, and who takes files apart for them.
+#[derive(Clone, Debug, Default)]
+pub struct Zones {
+    /// What leaves to each, by its name.
+    pub of: BTreeMap<String, ZoneConfig>,
+    /// The worker's program and what it is told.
+    pub worker: PathBuf,
+    /// What the worker is told.
+    pub arguments: Vec<String>,
+}
+
 /// Servers that know of each other, with one clock and one seed of chance.
 ///
 /// The clock runs like the real one, can be put forward, and its calendar can be set. Cheap to clone.
@@ -48,6 +60,7 @@ pub(crate) struct Inner {
     /// The apps that the push gateways of servers serve; none: they have no gateway.
     pub(crate) push_apps: Vec<GatewayAppConfig>,
     pub(crate) authority: Option<CertificateAuthority>,
+    pub(crate) zones: Zones,
     hand: ManualClock,
     machines: RwLock<Vec<Arc<Machine>>>,
     hostile: RwLock<BTreeMap<OwnedServerName, Hostile>>,
@@ -69,7 +82,7 @@ impl Net {
 
     /// A federation over this wire, whose chance follows from a seed.
     pub fn with(wire: Wire, seed: u64) -> Self {
-        Self::of(wire, seed, PresenceSettings::default(), Vec::new())
+        Self::of(wire, seed, PresenceSettings::default(), Zones::default(), Vec::new())
     }
 
     /// A federation in memory whose servers tell who is there.
@@ -79,15 +92,32 @@ impl Net {
 
     /// The same, where that is told in rooms of at most so many members.
     pub fn with_presence_among(largest_room: u64) -> Self {
-        Self::of(Wire::Memory, 1, PresenceSettings { enabled: true, largest_room }, Vec::new())
+        Self::of(
+            Wire::Memory,
+            1,
+            PresenceSettings { enabled: true, largest_room },
+            Zones::default(),
+            Vec::new(),
+        )
+    }
+
+    /// A federation in memory whose servers have zones, and give files by the old paths as well.
+    pub fn with_zones(zones: Zones) -> Self {
+        Self::of(Wire::Memory, 1, PresenceSettings::default(), zones, Vec::new())
     }
 
     /// A federation over [`Wire::Tls`] whose servers have a push gateway for these apps.
     pub fn with_push_gateway(apps: Vec<GatewayAppConfig>) -> Self {
-        Self::of(Wire::Tls, 7, PresenceSettings::default(), apps)
+        Self::of(Wire::Tls, 7, PresenceSettings::default(), Zones::default(), apps)
     }
 
-    fn of(wire: Wire, seed: u64, presence: PresenceSettings, push_apps: Vec<GatewayAppConfig>) -> Self {
+    fn of(
+        wire: Wire,
+        seed: u64,
+        presence: PresenceSettings,
+        zones: Zones,
+        push_apps: Vec<GatewayAppConfig>,
+    ) -> Self {
         let (clock, hand) = Clock::manual(START_MS);
         let inner = Arc::new(Inner {
             clock,
@@ -95,6 +125,7 @@ impl Net {
             links: Links::default(),
             presence,
             push_apps,
+            zones,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,
             machines: RwLock::default(),

@@ -13,8 +13,9 @@ use federation::{Network, TransportError};
 use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use pdu::{Authorities, Authority};
-use room::AllowAll;
+use room::{AllowAll, Zone};
 use ruma::{OwnedServerName, ServerName};
+use sanitise::Worker;
 use serde_json::Value;
 use server::{
     Bounds,
@@ -53,6 +54,8 @@ pub(crate) struct Machine {
     disk: Arc<Disk>,
     running: Mutex<Option<Running>>,
     up: watch::Sender<bool>,
+    /// The zone that other servers' requests come through.
+    pub(crate) zone_for_servers: Mutex<Option<Zone>>,
     /// Where it listens, once it did: for users, and for other servers.
     sockets: Mutex<Option<(SocketAddr, SocketAddr)>>,
 }
@@ -129,6 +132,7 @@ impl Server {
             back_up: None,
             authorities: self.machine.authorities.clone(),
             transport: Arc::new(Road { net: Arc::downgrade(net), from: self.machine.number }),
+            worker: Worker::new(&net.zones.worker, net.zones.arguments.clone(), Default::default()),
             policy: Arc::new(AllowAll),
             data: Data::MayBegin,
         };
@@ -211,6 +215,8 @@ impl Server {
                 guests: true,
                 ..Registration::default()
             },
+            // Where zones are told apart, clients are told where they are.
+            client_url: (!self.net.0.zones.of.is_empty()).then(|| format!("http://{name}")),
             ..AuthorityConfig::new(name.clone(), "unused: the key is given".into())
         });
         Config {
@@ -225,9 +231,11 @@ impl Server {
             federation: FederationConfig { peers: PeersSetting::Everybody, ..FederationConfig::default() },
             presence: self.net.0.presence.clone(),
             push: PushSettings { gateway: self.push_gateway(), ..PushSettings::default() },
+            zones: self.net.0.zones.of.clone(),
             media: MediaSettings {
                 path: Some(self.machine.files.path().to_owned()),
                 reserve: ByteSize::mib(1),
+                unauthenticated: !self.net.0.zones.of.is_empty(),
                 ..MediaSettings::default()
             },
             ..Config::default()
@@ -238,6 +246,36 @@ impl Server {
         let apps = self.net.0.push_apps.clone();
         let key_file = self.machine.files.path().join("push.pem");
         (!apps.is_empty()).then_some(GatewayConfig { key_file, subject: None, apps })
+    }
+
+    /// Listens for users in a zone (none: in no zone), in plain HTTP, as long as this start of it runs.
+    ///
+    /// # Panics
+    /// When it is down, or has no such zone.
+    pub async fn listen_in(&self, zone: Option<&str>) -> SocketAddr {
+        let socket = listen::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("an address");
+        let address = socket.local_addr().expect("bound");
+        let zone = zone.map(|name| self.config().zone(name).expect("a zone"));
+        self.look(|house| {
+            let router = house.router(&[Serves::Client]).expect("routes");
+            let service =
+                Service { router, tls: None, default_name: Some(self.name().as_str().into()), zone };
+            listen::start(socket, service, Bounds::default(), &house.edges, &Metrics::new());
+        });
+        address
+    }
+
+    /// The directory in which it keeps files of media.
+    pub fn files(&self) -> PathBuf {
+        self.machine.files.path().join("files")
+    }
+
+    /// Has requests of other servers of the net in memory come through a listener in this zone.
+    ///
+    /// # Panics
+    /// When it has no such zone.
+    pub fn federate_in(&self, zone: &str) {
+        *self.machine.zone_for_servers.lock() = Some(self.config().zone(zone).expect("a zone"));
     }
 
     /// Listens on the address that it had before, or on one of its own.
@@ -256,6 +294,7 @@ impl Server {
             router: house.router(&[serves]).expect("routes"),
             tls,
             default_name: None,
+            zone: None,
         };
         let acceptor = certificates.acceptor().expect("TLS");
         let start = |socket, service| {
@@ -287,6 +326,7 @@ impl Machine {
             disk,
             running: Mutex::default(),
             up: watch::Sender::new(false),
+            zone_for_servers: Mutex::default(),
             sockets: Mutex::default(),
         }
     }

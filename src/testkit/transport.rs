@@ -128,7 +128,13 @@ impl Road {
         }
         let answer = match net.network(self.from)? {
             Some(network) => network.send(destination, request).await?,
-            None => machine.answer(destination, request).await?,
+            None => {
+                let mut request = request;
+                if let Some(zone) = machine.zone_for_servers.lock().clone() {
+                    request.extensions_mut().insert(zone);
+                }
+                machine.answer(destination, request).await?
+            }
         };
         match fault() {
             Fault::AnswersLost => Err(TransportError::Broken("the answer was lost".to_owned())),

@@ -1,6 +1,6 @@
 //! [`User`]: a person with a device, who speaks the client-server API.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use engine::Preset;
@@ -40,6 +40,8 @@ struct Inner {
     user_id: OwnedUserId,
     device_id: String,
     token: String,
+    /// Where its requests go; none: where its server's users' do.
+    door: Option<SocketAddr>,
     seen: Mutex<Seen>,
     txn: Arc<Mutex<u64>>,
 }
@@ -67,6 +69,7 @@ impl User {
             user_id: UserId::parse(format!("@{localpart}:{}", server.name())).expect("a user id"),
             device_id: String::new(),
             token: token.to_owned(),
+            door: None,
             seen: Mutex::default(),
             txn: Arc::default(),
         }))
@@ -79,6 +82,7 @@ impl User {
             user_id: UserId::parse(text("user_id")).expect("a user id"),
             device_id: text("device_id"),
             token: text("access_token"),
+            door: None,
             seen: Mutex::default(),
             txn: Arc::default(),
         }))
@@ -97,8 +101,23 @@ impl User {
             user_id: user_id.clone(),
             device_id: device_id.clone(),
             token: token.clone(),
+            door: None,
             seen: Mutex::default(),
             // Its requests are named in the order in which they are made, wherever.
+            txn: self.0.txn.clone(),
+        }))
+    }
+
+    /// The same device, through a listener of its server.
+    pub fn through(&self, door: SocketAddr) -> Self {
+        let Inner { server, user_id, device_id, token, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            server: server.clone(),
+            user_id: user_id.clone(),
+            device_id: device_id.clone(),
+            token: token.clone(),
+            door: Some(door),
+            seen: Mutex::default(),
             txn: self.0.txn.clone(),
         }))
     }
@@ -141,6 +160,11 @@ impl User {
         &self.0.user_id
     }
 
+    /// The device's access token.
+    pub fn token(&self) -> &str {
+        &self.0.token
+    }
+
     /// The device's id.
     pub fn device_id(&self) -> &str {
         &self.0.device_id
@@ -153,7 +177,8 @@ impl User {
     pub async fn try_call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Refusal> {
         let path = format!("/_matrix/client/v3{path}");
         let name = self.0.user_id.server_name();
-        call(&self.0.server, name, Some(&self.0.token), method, &path, body).await
+        let Inner { server, token, door, .. } = &*self.0;
+        call_at(server, name, *door, Some(token), method, &path, body).await
     }
 
     /// Makes a request that must be granted.
@@ -184,7 +209,7 @@ impl User {
             request = request.header(*name, *value);
         }
         let request = request.body(body).expect("a request");
-        ask(&self.0.server, self.0.user_id.server_name(), request).await.expect("an answer")
+        ask(&self.0.server, self.0.user_id.server_name(), self.0.door, request).await.expect("an answer")
     }
 
     /// The same with a body that need not be JSON.
@@ -196,7 +221,8 @@ impl User {
             .header("content-type", "application/json")
             .body(Bytes::from(body.unwrap_or_default().to_owned()))
             .expect("a request");
-        let answer = ask(&self.0.server, self.0.user_id.server_name(), request).await.expect("an answer");
+        let answer =
+            ask(&self.0.server, self.0.user_id.server_name(), self.0.door, request).await.expect("an answer");
         (answer.status(), String::from_utf8_lossy(answer.body()).into_owned())
     }
 
@@ -369,6 +395,18 @@ async fn call(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, Refusal> {
+    call_at(server, name, None, token, method, path, body).await
+}
+
+async fn call_at(
+    server: &Server,
+    name: &ServerName,
+    door: Option<SocketAddr>,
+    token: Option<&str>,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Refusal> {
     let repeatable = method != Method::POST;
     let attempts = async {
         loop {
@@ -379,7 +417,7 @@ async fn call(
             }
             let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
             let request = request.header("content-type", "application/json").body(Bytes::from(body));
-            match ask(server, name, request.expect("a request")).await {
+            match ask(server, name, door, request.expect("a request")).await {
                 // A server that is going down while it answers.
                 Ok(answer) if answer.status().is_server_error() && !server.machine.is_up() => {}
                 Ok(answer) => return judge(&answer),
@@ -394,8 +432,13 @@ async fn call(
     }
 }
 
-async fn ask(server: &Server, name: &ServerName, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
-    let Some(address) = server.machine.address_for_users() else {
+async fn ask(
+    server: &Server,
+    name: &ServerName,
+    door: Option<SocketAddr>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, String> {
+    let Some(address) = door.or_else(|| server.machine.address_for_users()) else {
         return server.machine.answer(name, request).await.map_err(|error| error.to_string());
     };
     let (mut head, body) = request.into_parts();

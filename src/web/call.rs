@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{header::USER_AGENT, request::Parts};
+use room::Zone;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -33,6 +34,8 @@ pub struct Call<R, C> {
     pub peer: Option<SocketAddr>,
     /// Where the client is, as far as that can be believed; see [`Proxies`](crate::Proxies).
     pub address: Option<Address>,
+    /// The zone of the listener that it came through, if that has one.
+    pub zone: Option<Zone>,
 }
 
 /// A request whose body the handler reads by itself: for hot paths, and for endpoints that ruma
@@ -53,6 +56,8 @@ pub struct RawCall<C> {
     pub peer: Option<SocketAddr>,
     /// Where the client is, as far as that can be believed; see [`Proxies`](crate::Proxies).
     pub address: Option<Address>,
+    /// The zone of the listener that it came through, if that has one.
+    pub zone: Option<Zone>,
 }
 
 /// A request whose body the handler takes part by part: for files.

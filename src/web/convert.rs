@@ -399,6 +399,19 @@ impl From<media::Error> for ApiError {
                 let room::Denial { public, private } = denial;
                 ApiError::forbidden(public).because(private)
             }
+            // Forbidden and not unknown: it is a rule that says no, and asking again changes nothing.
+            Error::Refused(reason) => ApiError::forbidden(format!("{} {}", reason.ja(), reason.en()))
+                .with("jp.yakuba.reason", reason.code()),
+            Error::NotScanned(why) => not_now(
+                "ウイルス検査がまだできないため、お渡しできません。しばらくしてからお試しください。\
+                 The file could not be scanned for viruses yet. Please try again later.",
+                why,
+            ),
+            Error::Unjudged(why) => not_now(
+                "無害化がまだできないため、お渡しできません。しばらくしてからお試しください。\
+                 The file could not be sanitised yet. Please try again later.",
+                why,
+            ),
             Error::TooLarge(limit) => ApiError::too_large(format!("The file is larger than {limit}")),
             Error::TooLargeElsewhere(limit) => ApiError::new(
                 StatusCode::BAD_GATEWAY,
@@ -428,6 +441,12 @@ impl From<media::Error> for ApiError {
             Error::Commit(cause) => cause.into(),
         }
     }
+}
+
+/// 503 `M_UNKNOWN` with a sentence of its own. The cause was logged where it was noticed.
+fn not_now(message: &'static str, cause: String) -> ApiError {
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", message);
+    error.after(Duration::from_secs(30)).because(cause).known()
 }
 
 impl From<encryption::Error> for ApiError {

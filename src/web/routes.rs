@@ -291,7 +291,7 @@ fn numbered(path: &str) -> String {
 
 /// Reads the request as the endpoint's type.
 fn typed<R: IncomingRequest, C: Identify>(call: RawCall<C>) -> Result<Call<R, C>, ApiError> {
-    let RawCall { parts, args, body, caller, face, peer, address } = call;
+    let RawCall { parts, args, body, caller, face, peer, address, zone } = call;
     check_body(&body)?;
     // Other servers send events of room versions that know larger numbers; each is judged by its room.
     if !C::SIGNED {
@@ -300,7 +300,7 @@ fn typed<R: IncomingRequest, C: Identify>(call: RawCall<C>) -> Result<Call<R, C>
     let request = http::Request::from_parts(parts, &*body);
     let request =
         R::try_from_http_request(request, &args.as_strs()).map_err(|error| bad_request(error, &body))?;
-    Ok(Call { request, caller, face, peer, address })
+    Ok(Call { request, caller, face, peer, address, zone })
 }
 
 fn answer<R: OutgoingResponse>(response: R) -> Result<Response, ApiError> {

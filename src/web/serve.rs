@@ -14,6 +14,7 @@ use base::{ByteSize, Counter, Gauge, Histogram};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use room::Zone;
 use ruma::OwnedUserId;
 use tracing::{Instrument, debug, error_span};
 
@@ -48,13 +49,14 @@ pub(crate) struct Incoming {
     face: Face,
     peer: Option<SocketAddr>,
     address: Option<Address>,
+    zone: Option<Zone>,
 }
 
 impl Incoming {
     /// Finds out who calls, as far as the head tells, then reads the body. The second value is to be
     /// kept for as long as anything of the body is.
     pub(crate) async fn identified<C: Identify>(self) -> Result<(RawCall<C>, Held, Counted), ApiError> {
-        let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address } = self;
+        let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address, zone } = self;
         let limits = &kit.limits;
         if C::SIGNED {
             // Looking costs a request for the server's keys, and anybody can make names up.
@@ -98,7 +100,7 @@ impl Incoming {
             limits.count_server(class, server.as_str())?;
             held.belongs_to(Holder::Peer(server))?;
         }
-        Ok((RawCall { parts, args, body, caller, face, peer, address }, held, counted))
+        Ok((RawCall { parts, args, body, caller, face, peer, address, zone }, held, counted))
     }
 }
 
@@ -120,7 +122,7 @@ impl Incoming {
     /// Finds out who calls and leaves the body to be read. Only for those whose proof is in the head.
     pub(crate) async fn streamed<C: Identify>(self) -> Result<StreamCall<C>, ApiError> {
         const { assert!(!C::SIGNED, "a signature covers the body, which must be read first") };
-        let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address } = self;
+        let Incoming { kit, parts, body, args, body_limit, class, reach, face, peer, address, zone } = self;
         let shown = match C::look(&kit, &parts, &face).await {
             Ok(shown) => shown,
             Err(error) if error.status().is_server_error() => return Err(error),
@@ -139,7 +141,7 @@ impl Incoming {
         let body = BodyStream::new(&kit, body, limit);
         let caller = C::prove(shown, &Bytes::new())?;
         Ok(StreamCall {
-            call: RawCall { parts, args, body: Bytes::new(), caller, face, peer, address },
+            call: RawCall { parts, args, body: Bytes::new(), caller, face, peer, address, zone },
             body,
         })
     }
@@ -222,6 +224,8 @@ impl Inner {
         let mut args = path_args(&mut parts).await?;
         args.extend(std::iter::repeat_n(String::new(), self.route.empty_args));
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        // The listener puts it there: no header can.
+        let zone = parts.extensions.get::<Zone>().cloned();
         let address = self.kit.proxies.client(peer, &parts.headers).map(Address::of);
         if let (None, Some(proxy), Some(_)) = (address, peer, self.class) {
             self.kit.note_nameless(proxy.ip());
@@ -237,6 +241,7 @@ impl Inner {
             face,
             peer,
             address,
+            zone,
         };
         let handler: &Handler = &self.route.handler;
         handler(incoming).await

@@ -66,7 +66,8 @@ async fn thumbnail(api: Arc<FederationMedia>, call: RawCall<Origin>) -> Result<R
 
 fn asked<'a>(call: &'a RawCall<Origin>, id: &'a str, wait: Option<Duration>) -> Asked<'a> {
     let reader = FileReader::Server(&call.caller.server);
-    Asked { reader, server: &call.caller.destination, id, wait, from: None }
+    let zone = call.zone.as_ref();
+    Asked { reader, server: &call.caller.destination, id, wait, zone, from: None }
 }
 
 /// A file as the second of two parts; the first one is metadata, of which there are none.

@@ -26,11 +26,12 @@ use tracing::debug;
 use url::Url;
 
 use crate::{
-    Browse, Error, FetchBounds, FetchError, Media, Page, kinds,
+    Browse, Error, FetchBounds, FetchError, Media, Page,
+    heads::limits_of_head,
+    kinds,
     media::day,
     places::{Place, Places},
     tables::{self, MediaRow, PreviewRow, Sha256},
-    thumbnails::limits_of_head,
 };
 
 /// So much of a page's beginning is read.

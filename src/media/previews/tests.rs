@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use image::{ImageFormat, RgbImage};
 use parking_lot::Mutex;
 use pdu::{Authorities, Authority};
-use room::{AllowAll, FileReader};
+use room::{AllowAll, FileReader, Gives, Zone};
 use ruma::{UserId, server_name, user_id};
 use serde_json::{Value, json};
 use store::{MemoryBackend, Order, Range, Store};
@@ -105,6 +105,7 @@ impl Place {
             authorities: Arc::new(Authorities::new(ours)),
             elsewhere: Arc::new(NoElsewhere),
             browse: pages.clone(),
+            worker: sanitise::Worker::new("unused", Vec::new(), sanitise::Bounds::default()),
             policy: Arc::new(AllowAll),
             clock,
             random,
@@ -134,10 +135,14 @@ impl Place {
     }
 
     async fn open(&self, uri: &str) -> Result<crate::Opened, Error> {
+        self.open_in(None, uri).await
+    }
+
+    async fn open_in(&self, zone: Option<&Zone>, uri: &str) -> Result<crate::Opened, Error> {
         let id = uri.strip_prefix("mxc://a.test/").unwrap();
         let reader = FileReader::User(anna());
         let (server, wait) = (server_name!("a.test"), Some(Duration::ZERO));
-        self.media.open_file(Asked { reader, server, id, wait, from: None }).await
+        self.media.open_file(Asked { reader, server, id, wait, zone, from: None }).await
     }
 }
 
@@ -164,6 +169,9 @@ async fn a_page_is_told_with_its_picture_which_is_a_file_for_some_days() {
     );
     let opened = place.open(&uri).await.unwrap();
     assert_eq!((opened.size, opened.kind.as_str()), (u64::try_from(picture.len()).unwrap(), "image/png"));
+    // In a zone that demands sanitised files it is a file like others; one without settings is given nothing.
+    let zone = Zone::new("lgwan", Gives::Sanitised);
+    assert!(matches!(place.open_in(Some(&zone), &uri).await, Err(Error::Unjudged(_))));
     // Told again, nobody is asked.
     assert_eq!(place.told("http://page.test/a/test.html?x=1").await.unwrap(), told);
     assert_eq!(place.visits(), 2);

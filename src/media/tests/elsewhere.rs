@@ -57,7 +57,7 @@ async fn a_server_that_never_answers_has_few_places_and_keeps_no_other_away() {
         async move {
             let (reader, from) = (FileReader::User(anna()), Some(server_name!("a.test")));
             let server = <&ServerName>::try_from(server).unwrap();
-            media.open_file(Asked { reader, server, id: &id, wait: None, from }).await
+            media.open_file(Asked { reader, server, id: &id, wait: None, zone: None, from }).await
         }
     };
     // More than are fetched at a time from all servers together.
@@ -85,7 +85,7 @@ async fn who_says_how_long_he_waits_for_a_file_elsewhere_waits_no_longer_until_i
         tokio::spawn(async move {
             let (reader, from) = (FileReader::User(anna()), Some(server_name!("a.test")));
             let server = <&ServerName>::try_from(server).unwrap();
-            media.open_file(Asked { reader, server, id: "file", wait: Some(wait), from }).await
+            media.open_file(Asked { reader, server, id: "file", wait: Some(wait), zone: None, from }).await
         })
     };
     let patient = open("hang.test", Duration::from_secs(30));

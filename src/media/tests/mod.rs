@@ -68,6 +68,7 @@ impl Place {
             authorities: Arc::new(Authorities::new([authority])),
             elsewhere,
             browse: Arc::new(NoBrowse),
+            worker: sanitise::Worker::new("unused", Vec::new(), sanitise::Bounds::default()),
             policy: Arc::new(AllowAll),
             clock,
             random,
@@ -117,7 +118,7 @@ fn anna() -> &'static UserId {
 
 fn asked(id: &str) -> Asked<'_> {
     let server: &ServerName = server_name!("a.test");
-    Asked { reader: FileReader::User(anna()), server, id, wait: Some(Duration::ZERO), from: None }
+    Asked { reader: FileReader::User(anna()), server, id, wait: Some(Duration::ZERO), zone: None, from: None }
 }
 
 fn age(file: &PathBuf, age: Duration) {

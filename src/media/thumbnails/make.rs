@@ -8,7 +8,7 @@ use image::{
 };
 
 use super::{MOST_PIXELS, Method, Variant};
-use crate::{Error, kinds};
+use crate::{Error, heads::limits_of_head, kinds};
 
 /// How well JPEG keeps what it is given, of 100.
 const QUALITY: u8 = 82;
@@ -17,8 +17,6 @@ const QUALITY: u8 = 82;
 const LARGEST_OPAQUE_PNG: usize = 256 << 10;
 /// What a decoder may take besides the picture that it gives, in bytes.
 pub(crate) const BESIDES: u64 = 32 << 20;
-/// What reading the head may take, in bytes: colour profiles are packed, and unpack a thousandfold.
-const LARGEST_HEAD: u64 = 4 << 20;
 
 /// A picture that was made.
 pub(crate) struct Made {
@@ -82,13 +80,6 @@ pub(crate) fn decoder(file: &[u8], format: ImageFormat) -> image::ImageResult<im
     let mut reader = ImageReader::with_format(Cursor::new(file), format);
     reader.limits(limits_of_head());
     reader.into_decoder()
-}
-
-/// What reading the head of a picture may take, before there is room for more.
-pub(crate) fn limits_of_head() -> Limits {
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(LARGEST_HEAD);
-    limits
 }
 
 pub(crate) fn is_turned(orientation: Orientation) -> bool {

@@ -18,7 +18,6 @@ use futures_util::TryStreamExt;
 use store::{Batch, CommitError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use self::make::limits_of_head;
 pub use self::size::{Method, Wanted};
 use self::{
     make::{Made, Picture},

@@ -19,8 +19,9 @@ use image::{
 
 use super::{
     LARGEST_MOVING, Variant,
-    make::{BESIDES, Made, is_turned, limits_of_head, smaller},
+    make::{BESIDES, Made, is_turned, smaller},
 };
+use crate::heads::limits_of_head;
 
 /// Most points of one picture of the many.
 const MOST_POINTS: u64 = 8_000_000;

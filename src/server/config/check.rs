@@ -6,7 +6,9 @@ use base::config::Problem;
 
 use super::{
     AuthorityConfig, Backend, Config, GatewayConfig, ListenerTls, MailSecurity, MediaSettings, Serves,
-    StoreConfig, UpstreamConfig, gateway::is_subject,
+    StoreConfig, UpstreamConfig,
+    gateway::is_subject,
+    zones::{FilesSetting, has_port, icap_parts},
 };
 use crate::texts::tr;
 
@@ -74,6 +76,71 @@ fn check_gateway(config: &Config, gateway: &GatewayConfig, found: &mut Found) {
                 tr!(
                     "アプリごとに異なる、64 バイト以内の app_id が必要です",
                     "each app needs an app_id of its own, with at most 64 bytes"
+                ),
+            );
+        }
+    }
+}
+
+/// What is wrong with zones, and with listeners' words for them.
+fn check_zones(config: &Config, found: &mut Found) {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        if let Some(name) = &listener.zone
+            && !config.zones.contains_key(name)
+        {
+            found.wrong(
+                format!("listeners.{index}.zone"),
+                tr!("[zones.{name}] がありません", "there is no [zones.{name}]"),
+            );
+        }
+    }
+    for (name, zone) in &config.zones {
+        let key = |part: &str| format!("zones.{name}.{part}");
+        if zone.clamd.as_deref().is_some_and(|place| !place.starts_with('/') && !has_port(place)) {
+            found.wrong(
+                key("clamd"),
+                tr!(
+                    "ソケットの絶対パスか、ホスト:ポートが必要です",
+                    "the absolute path of a socket is needed, or host:port"
+                ),
+            );
+        }
+        if zone.icap.as_deref().is_some_and(|url| icap_parts(url).is_none()) {
+            found.wrong(
+                key("icap"),
+                tr!("icap://ホスト:ポート/サービス の形が必要です", "icap://host:port/service is needed"),
+            );
+        }
+        let has_scanner = zone.clamd.is_some() || zone.icap.is_some();
+        match zone.files {
+            FilesSetting::Scanned if !has_scanner => found.contradiction(
+                key("files"),
+                vec![key("clamd"), key("icap")],
+                tr!(
+                    "検査するものがありません: `clamd` か `icap` が必要です",
+                    "nobody scans: `clamd` or `icap` is needed"
+                ),
+            ),
+            FilesSetting::Originals if has_scanner => found.contradiction(
+                key("files"),
+                vec![key(if zone.clamd.is_some() { "clamd" } else { "icap" })],
+                tr!(
+                    "`files` が \"originals\" では検査しません。\"scanned\" か \"sanitised\" としてください",
+                    "with `files` = \"originals\" nothing is scanned; say \"scanned\" or \"sanitised\""
+                ),
+            ),
+            FilesSetting::Originals | FilesSetting::Scanned | FilesSetting::Sanitised => {}
+        }
+        if zone.scan_seconds == 0 {
+            found.wrong(key("scan_seconds"), tr!("少なくとも 1 です", "at least 1"));
+        }
+        if let Some(kind) = zone.unchecked.iter().find(|kind| !kind.is_unchecked()) {
+            let kind = kind.extension();
+            found.wrong(
+                key("unchecked"),
+                tr!(
+                    "{kind} は中身を確かめられる形式です。書けるのは \"dwg\" と \"jtd\" です",
+                    "the inside of {kind} is checked; \"dwg\" and \"jtd\" can be named"
                 ),
             );
         }
@@ -270,6 +337,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             );
         }
     }
+
+    check_zones(config, &mut found);
 
     let StoreConfig { backend, url, url_file, .. } = &config.store;
     match (backend, url, url_file) {

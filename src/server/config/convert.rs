@@ -9,10 +9,11 @@ use std::{
 use anyhow::{anyhow, bail};
 use base::ByteSize;
 use pdu::{Authorities, Authority, RoomVersion};
+use room::Zone;
 use ruma::OwnedServerName;
 
 use super::{
-    AuthorityConfig, Config, EmailSetting, GatewayKind, MailConfig, MailSecurity, PeersSetting,
+    AuthorityConfig, Config, EmailSetting, GatewayKind, Listener, MailConfig, MailSecurity, PeersSetting,
     PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig, TermsTextConfig,
     TrustSetting,
 };
@@ -292,6 +293,16 @@ impl Config {
         })
     }
 
+    /// The zone of a listener; none where it names none.
+    pub fn zone_of(&self, listener: &Listener) -> Option<Zone> {
+        self.zone(listener.zone.as_deref()?)
+    }
+
+    /// The zone of this name.
+    pub fn zone(&self, name: &str) -> Option<Zone> {
+        Some(Zone::new(name, self.zones.get(name)?.files.gives()))
+    }
+
     /// Settings of media.
     pub fn media_config(&self) -> media::Config {
         let bound = |bound: ByteSize| (bound.as_u64() > 0).then_some(bound);
@@ -303,6 +314,7 @@ impl Config {
             previews: self.media.previews.enabled,
             of_user: bound(self.media.kept_by_user),
             of_authority: bound(self.media.kept_by_authority),
+            zones: self.zones.iter().map(|(name, zone)| (name.clone(), zone.files())).collect(),
             ..media::Config::default()
         }
     }

@@ -19,6 +19,9 @@ pub struct Listener {
     /// The authority that a request meets whose host names none of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<OwnedServerName>,
+    /// The zone of the network that it stands in: a name of [`Config::zones`](super::Config::zones).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// Who speaks TLS at a listener: `false`, `true` or `"proxy"` in the configuration.

@@ -15,6 +15,7 @@ mod rates;
 mod services;
 mod types;
 mod upstream;
+mod zones;
 
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,7 @@ pub use self::types::{
     StoreConfig, StoreTls, TlsFiles, TrustSetting,
 };
 pub use self::upstream::UpstreamConfig;
+pub use self::zones::{FilesSetting, ZoneConfig};
 
 /// The commented reference, as `yakuba init` writes it.
 pub const REFERENCE: &str = include_str!("../../../conf/yakuba.toml");

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use web::Class;
 
 use super::{
-    BucketConfig, GatewayConfig, Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig, rates,
+    BucketConfig, GatewayConfig, Listener, MailConfig, SupportConfig, TermsConfig, UpstreamConfig,
+    ZoneConfig, rates,
 };
 
 /// The whole configuration of a process.
@@ -19,6 +20,9 @@ pub struct Config {
     pub authorities: Vec<AuthorityConfig>,
     /// Where it listens.
     pub listeners: Vec<Listener>,
+    /// The networks that listeners stand in, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<String, ZoneConfig>,
     /// Where its data are.
     pub store: StoreConfig,
     /// How passwords are guarded.

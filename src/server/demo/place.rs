@@ -32,6 +32,8 @@ pub(super) struct Server {
     pub(super) client_port: u16,
     pub(super) federation_port: u16,
     pub(super) admin_port: u16,
+    /// Where clients of LGWAN's zone reach it, if it stands in both networks.
+    pub(super) lgwan_port: Option<u16>,
 }
 
 /// Accounts and room, as they are remembered from one start to the next.
@@ -58,6 +60,7 @@ impl Server {
             client_port: first,
             federation_port: first + 1,
             admin_port: first + 2,
+            lgwan_port: town.has_zones.then_some(first + 3),
         }
     }
 
@@ -67,6 +70,10 @@ impl Server {
 
     pub(super) fn client_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    pub(super) fn lgwan_url(&self) -> Option<String> {
+        self.lgwan_port.map(|port| format!("http://127.0.0.1:{port}"))
     }
 
     pub(super) fn federation_url(&self) -> String {
@@ -155,6 +162,10 @@ impl Place {
             )
         });
         let fixed = fixed.collect::<Vec<_>>().join("\n");
+        let (zone, zones) = match server.lgwan_port {
+            Some(port) => ("zone = \"internet\"", zones(port)),
+            None => ("", String::new()),
+        };
         format!(
             r#"# {title}: written by `yakuba demo` at every start.
 
@@ -169,6 +180,7 @@ registration = {{ mode = "open" }}
 [[listeners]]
 address = "127.0.0.1:{client_port}"
 serves = ["client"]
+{zone}
 
 [[listeners]]
 address = "127.0.0.1:{federation_port}"
@@ -178,7 +190,7 @@ tls = true
 [[listeners]]
 address = "127.0.0.1:{admin_port}"
 serves = ["admin"]
-
+{zones}
 [store]
 path = "data"
 memory = "64 MiB"
@@ -213,4 +225,22 @@ dns = false
             crate::texts::tr!("{path} を読めません", "{path} cannot be read", path = path.display())
         })?))
     }
+}
+
+/// A second listener for clients, in LGWAN's zone, and what leaves to both zones.
+fn zones(lgwan_port: u16) -> String {
+    format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:{lgwan_port}"
+serves = ["client"]
+zone = "lgwan"
+
+[zones.lgwan]
+files = "sanitised"
+
+[zones.internet]
+files = "originals"
+"#
+    )
 }

@@ -22,6 +22,12 @@ pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: 
     say(&tr!("サーバー", "servers"))?;
     for server in &place.servers {
         say(&format!("  {}  {}  {}", server.title, server.name, server.client_url()))?;
+        if let Some(url) = server.lgwan_url() {
+            say(&tr!(
+                "          LGWAN 側 (ファイルは無害化して渡し、上の URL では原本を渡します)  {url}",
+                "          from LGWAN (files are given sanitised; at the URL above, as they are)  {url}"
+            ))?;
+        }
     }
     say("")?;
     say(&tr!(
@@ -47,6 +53,7 @@ fn to_json(place: &Place, children: &Children, world: &World) -> serde_json::Val
             json!({
                 "name": server.name,
                 "client_url": server.client_url(),
+                "lgwan_url": server.lgwan_url(),
                 "federation_url": server.federation_url(),
                 "admin_url": format!("http://127.0.0.1:{}", server.admin_port),
                 "config": server.config_file(),

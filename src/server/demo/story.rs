@@ -8,6 +8,8 @@ pub(super) struct Town {
     pub(super) title: &'static str,
     /// Its directory.
     pub(super) directory: &'static str,
+    /// Whether its clients reach it from LGWAN and from the internet.
+    pub(super) has_zones: bool,
 }
 
 /// Somebody with an account.
@@ -21,9 +23,9 @@ pub(super) struct Person {
 }
 
 pub(super) const TOWNS: [Town; 3] = [
-    Town { name: "ishikawa.test", title: "石川県", directory: "ishikawa" },
-    Town { name: "kanazawa.test", title: "金沢市", directory: "kanazawa" },
-    Town { name: "wajima.test", title: "輪島市", directory: "wajima" },
+    Town { name: "ishikawa.test", title: "石川県", directory: "ishikawa", has_zones: false },
+    Town { name: "kanazawa.test", title: "金沢市", directory: "kanazawa", has_zones: true },
+    Town { name: "wajima.test", title: "輪島市", directory: "wajima", has_zones: false },
 ];
 
 /// The first one makes the room and invites the others.

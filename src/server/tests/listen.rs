@@ -60,7 +60,8 @@ async fn listening(bounds: Bounds, tls: Option<TlsAcceptor>) -> Listening {
             Ok::<_, Infallible>(http::Response::new(body))
         }
     });
-    let service = Service { router: Router::new().fallback_service(answer), tls, default_name: None };
+    let service =
+        Service { router: Router::new().fallback_service(answer), tls, default_name: None, zone: None };
     listen::start(socket, service, bounds, &tasks, &metrics);
     Listening { address, slow, given_up, _tasks: tasks }
 }

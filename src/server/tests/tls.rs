@@ -50,7 +50,7 @@ async fn listen_with(certificates: &Arc<Certificates>) -> Listening {
     let (metrics, socket) = (Metrics::new(), listen::bind("127.0.0.1:0".parse().unwrap()).await.unwrap());
     let (address, tasks) = (socket.local_addr().unwrap(), Tasks::new(&metrics));
     let tls = Some(certificates.acceptor().unwrap());
-    let service = Service { router: Router::new(), tls, default_name: None };
+    let service = Service { router: Router::new(), tls, default_name: None, zone: None };
     listen::start(socket, service, Bounds::default(), &tasks, &metrics);
     Listening { address, tasks }
 }

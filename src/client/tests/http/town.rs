@@ -263,6 +263,7 @@ impl Town {
             authorities: authorities.clone(),
             elsewhere: Arc::new(media::NoElsewhere),
             browse,
+            worker: sanitise::Worker::new("unused", Vec::new(), sanitise::Bounds::default()),
             policy: policy.clone(),
             clock: clock.clone(),
             random: random.clone(),

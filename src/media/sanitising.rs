@@ -1,0 +1,155 @@
+//! What judges files for zones, and what it is at: so many at a time, and each once for all who ask.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use base::{CounterFamily, Metrics};
+use parking_lot::Mutex;
+use room::FileReader;
+use sanitise::Worker;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{Error, Sha256, ZoneFiles, plan::Plan, tables::VerdictRow};
+
+/// Files that are judged at a time or wait for it, and of those that one reader may have begun.
+const MOST: usize = 64;
+const OF_ONE: usize = 16;
+
+/// Files that scanners are shown at a time.
+const SCANNED_AT_ONCE: usize = 4;
+
+/// What judges files, and what it is at.
+pub(crate) struct Sanitising {
+    pub(crate) worker: Worker,
+    pub(crate) plans: HashMap<String, Plan>,
+    pub(crate) scanning: Semaphore,
+    pub(crate) verdicts: CounterFamily,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+/// A file's content and the recipe by which it is judged.
+pub(crate) type Key = (Sha256, u64);
+pub(crate) type Ended = Option<Result<VerdictRow, Unjudged>>;
+
+#[derive(Default)]
+struct UnderWay {
+    all: HashMap<Key, watch::Receiver<Ended>>,
+    /// How many each reader has begun; whoever has none is not in it.
+    of_readers: HashMap<String, usize>,
+}
+
+/// Takes a judgement off the list, however it ends.
+struct Entry {
+    key: Key,
+    reader: String,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut under_way = self.under_way.lock();
+        under_way.all.remove(&self.key);
+        if let Some(count) = under_way.of_readers.get_mut(&self.reader) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.of_readers.remove(&self.reader);
+            }
+        }
+    }
+}
+
+impl Sanitising {
+    pub(crate) fn new(zones: &BTreeMap<String, ZoneFiles>, worker: Worker, metrics: &Metrics) -> Self {
+        Self {
+            worker,
+            plans: zones.iter().map(|(name, files)| (name.clone(), Plan::of(files))).collect(),
+            scanning: Semaphore::new(SCANNED_AT_ONCE),
+            under_way: Arc::default(),
+            verdicts: metrics
+                .counter_family("yakuba_media_verdicts", "Files that zones' rules were applied to"),
+        }
+    }
+
+    /// The judgement that is under way, or the right to begin one.
+    pub(crate) fn find_or_begin(&self, key: Key, reader: FileReader<'_>) -> Result<Begun, Error> {
+        let reader = match reader {
+            FileReader::User(user) => user.as_str().to_owned(),
+            FileReader::Server(server) => server.as_str().to_owned(),
+            FileReader::Anybody => String::new(),
+        };
+        let mut under_way = self.under_way.lock();
+        if let Some(ended) = under_way.all.get(&key) {
+            return Ok(Begun::UnderWay(ended.clone()));
+        }
+        let of_reader = under_way.of_readers.get(&reader).copied().unwrap_or(0);
+        if under_way.all.len() >= MOST || of_reader >= OF_ONE {
+            return Err(Error::Limited { limit: "sanitising", retry_after: Duration::from_secs(5) });
+        }
+        let (told, ended) = watch::channel(None);
+        under_way.all.insert(key, ended.clone());
+        under_way.of_readers.insert(reader.clone(), of_reader + 1);
+        Ok(Begun::New(
+            Judging { told, entry: Entry { key, reader, under_way: self.under_way.clone() } },
+            ended,
+        ))
+    }
+}
+
+/// A judgement.
+pub(crate) enum Begun {
+    /// Somebody began it.
+    UnderWay(watch::Receiver<Ended>),
+    /// It is to be begun.
+    New(Judging, watch::Receiver<Ended>),
+}
+
+/// The right to judge a file, which nobody else has meanwhile.
+pub(crate) struct Judging {
+    told: watch::Sender<Ended>,
+    entry: Entry,
+}
+
+impl Judging {
+    /// Tells all who wait how it ended.
+    pub(crate) fn end(self, outcome: Result<VerdictRow, Unjudged>) {
+        self.told.send_replace(Some(outcome));
+        // Last: who looks after this finds what is kept.
+        drop(self.entry);
+    }
+}
+
+/// Why there is no verdict. Nothing of it is kept: the next who asks begins anew.
+#[derive(Clone, Debug)]
+pub(crate) enum Unjudged {
+    /// A scanner did not say; the text is for the log.
+    NotScanned(String),
+    /// Enough files wait.
+    Busy,
+    /// The file was removed meanwhile.
+    Gone,
+    /// It could not be read, or what was made of it could not be kept.
+    Failed(String),
+}
+
+impl From<Unjudged> for Error {
+    fn from(unjudged: Unjudged) -> Self {
+        match unjudged {
+            Unjudged::NotScanned(why) => Self::NotScanned(why),
+            Unjudged::Busy => Self::Limited { limit: "sanitising", retry_after: Duration::from_secs(5) },
+            Unjudged::Gone => Self::NotFound,
+            Unjudged::Failed(why) => Self::Unjudged(why),
+        }
+    }
+}
+
+impl From<Error> for Unjudged {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotFound => Self::Gone,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
