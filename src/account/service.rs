@@ -75,7 +75,18 @@ impl Namespace {
         Ok(Self { exclusive, expression })
     }
 
-    fn covers(&self, id: &str) -> bool {
+    /// Whether nobody else makes these ids.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// The expression, with the anchor that it is given.
+    pub fn expression(&self) -> &str {
+        self.expression.as_str()
+    }
+
+    /// Whether this id is among them.
+    pub fn covers(&self, id: &str) -> bool {
         self.expression.is_match(id)
     }
 }

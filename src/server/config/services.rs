@@ -5,7 +5,11 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/#registration>
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use account::{AppService, Namespace, NewAppService, ServiceAddress, Told};
 use ruma::{OwnedUserId, ServerName, UserId};
@@ -39,6 +43,7 @@ impl Config {
         let mut services = Services::default();
         // By what must be one's alone: which file has it.
         let mut taken = HashMap::new();
+        let mut registrations: Vec<(PathBuf, Registration)> = Vec::new();
         for authority in &self.authorities {
             for file in &authority.application_services {
                 let path = self.path(file);
@@ -54,11 +59,25 @@ impl Config {
                     }
                 }
                 services.problems.append(&mut reading.problems);
-                if let Some(registration) = registration {
-                    let of = services.of.entry(authority.name.clone()).or_default();
-                    of.push(Arc::new(AppService::new(registration.service)));
-                }
+                registrations.extend(registration.map(|registration| (path.clone(), registration)));
             }
+        }
+        for (path, registration) in &registrations {
+            let sender = &registration.service.sender;
+            let mut others = registrations.iter().filter(|(_, other)| other.service.sender != *sender);
+            if let Some((other, _)) = others.find(|(_, other)| other.keeps(sender)) {
+                let mut reading = Reading { path, problems: Vec::new() };
+                let other = other.display();
+                reading.wrong(
+                    "sender_localpart",
+                    &tr!("{other} がこの利用者名を独占しています", "{other} keeps this user for itself"),
+                );
+                services.problems.append(&mut reading.problems);
+            }
+        }
+        for (_, Registration { service, .. }) in registrations {
+            let of = services.of.entry(service.sender.server_name().to_owned()).or_default();
+            of.push(Arc::new(AppService::new(service)));
         }
         services
     }
@@ -72,14 +91,31 @@ struct Registration {
 
 impl Registration {
     /// What no other service may have.
-    fn alone(&self) -> [(&'static str, String); 4] {
-        let NewAppService { id, sender, as_token, .. } = &self.service;
-        [
+    fn alone(&self) -> Vec<(&'static str, String)> {
+        let NewAppService { id, sender, as_token, users, aliases, .. } = &self.service;
+        let mut alone = vec![
             ("id", id.clone()),
             ("as_token", as_token.clone()),
             ("hs_token", self.hs_token.clone()),
             ("sender_localpart", sender.to_string()),
-        ]
+        ];
+        // Of its authority: what several services keep for themselves none of them could use.
+        for (key, namespaces) in [("namespaces.users", users), ("namespaces.aliases", aliases)] {
+            let kept: BTreeSet<&str> = namespaces
+                .iter()
+                .filter(|names| names.is_exclusive())
+                .map(|names| names.expression())
+                .collect();
+            alone.extend(kept.into_iter().map(|kept| (key, format!("{} {kept}", sender.server_name()))));
+        }
+        alone
+    }
+
+    /// Whether it keeps the user of another service for itself.
+    fn keeps(&self, sender: &UserId) -> bool {
+        let NewAppService { sender: own, users, .. } = &self.service;
+        own.server_name() == sender.server_name()
+            && users.iter().any(|names| names.is_exclusive() && names.covers(sender.as_str()))
     }
 }
 

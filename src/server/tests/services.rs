@@ -136,7 +136,21 @@ fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
 
     // Equal ids, tokens and users are told, wherever they are; the same user name at another authority is another user.
     write("again.yaml", BRIDGE);
-    assert_eq!(problems(&["irc.yaml", "again.yaml"], &[]).len(), 4);
+    assert_eq!(problems(&["irc.yaml", "again.yaml"], &[]).len(), 5);
     assert_eq!(problems(&["irc.yaml"], &["again.yaml"]).len(), 3);
+    // One's own user may be among those that one keeps, but no other's.
+    let own = BRIDGE.replace("_irc_bot", "_irc_bridge_bot");
+    write("own.yaml", &own);
+    assert!(problems(&["own.yaml"], &[]).is_empty());
+    let other = own
+        .replace("IRC Bridge", "SMS")
+        .replace("30c05ae9", "40c05ae9")
+        .replace("312df522", "412df522")
+        .replace("@_irc_bridge_.*", "@_sms_.*")
+        .replace("_irc_bridge_bot", "_irc_bridge_sms");
+    write("other.yaml", &other);
+    let found = problems(&["own.yaml", "other.yaml"], &[]);
+    assert!(found.len() == 1 && found[0].contains("other.yaml: sender_localpart: "), "{found:?}");
+    assert!(problems(&["own.yaml"], &["other.yaml"]).is_empty());
     assert!(configuration(directory.path(), &["lost.yaml"], &[]).account_config().is_err());
 }
