@@ -137,15 +137,18 @@ impl Round {
     pub(crate) fn start(self: &Arc<Self>) {
         for place in 0..self.lanes.len() {
             let round = self.clone();
-            self.services.0.tasks.spawn("appservice lane", async move {
-                let stop = round.term.ended().clone();
-                while !stop.is_cancelled() {
-                    let Some(outcome) = stop.run_until_cancelled(round.run(place)).await else { return };
-                    let id = round.lanes.get(place).map(|lane| lane.service.id());
-                    if let Err(error) = outcome {
-                        warn!(service = id, %error, "an application service could not be told, trying again");
+            self.services.0.tasks.spawn_restarting("appservice lane", move || {
+                let round = round.clone();
+                async move {
+                    let stop = round.term.ended().clone();
+                    while !stop.is_cancelled() {
+                        let Some(outcome) = stop.run_until_cancelled(round.run(place)).await else { return };
+                        let id = round.lanes.get(place).map(|lane| lane.service.id());
+                        if let Err(error) = outcome {
+                            warn!(service = id, %error, "an application service could not be told, trying again");
+                        }
+                        stop.run_until_cancelled(round.services.0.clock.sleep(FIRST_WAIT)).await;
                     }
-                    stop.run_until_cancelled(round.services.0.clock.sleep(FIRST_WAIT)).await;
                 }
             });
         }
