@@ -5,10 +5,16 @@
 //! would else have the second one's answer end what the first one's told, and its client would look like a thief. Tokens
 //! are not kept, so a pair follows from the old token and a number that is ([`NewPair::traded`]). Once the new pair is used
 //! the old token is worth nothing.
+//!
+//! With OAuth 2.0 an old token that comes back ends what was granted, as the specification asks. A log-in of the older kind is
+//! shared by several programs (an app, and its part that shows notifications), one of which may come late with what another
+//! has used up. Nothing asks for its end then: who comes late is refused with `soft_logout`, keeps the device and its keys,
+//! and the session goes on with those who have the newer pair. The log tells of it.
 
-use base::{Address, Attempts};
+use base::Attempts;
 use ruma::{ServerName, UserId};
 use store::{Batch, Topic};
+use tracing::info;
 
 use crate::{
     Accounts, Error, SessionTokens,
@@ -19,36 +25,27 @@ use crate::{
 
 impl Accounts {
     /// Trades a refresh token for a new pair. The old pair works until the new one is used, so a
-    /// client that lost the answer can ask again; it is told the same pair. Once the new one was used, who shows the old
-    /// token ends the session: he is a thief, or the one who was robbed. What only looks like one of its tokens ends nothing.
+    /// client that lost the answer can ask again; it is told the same pair. Once the new one was used the old token gets
+    /// nothing, and ends nothing.
     ///
     /// # Errors
-    /// [`Error::UnknownToken`], [`Error::Locked`], [`Error::Store`].
+    /// [`Error::UnknownToken`], with `soft_logout` if it was a token of a session that goes on; [`Error::Locked`],
+    /// [`Error::Store`].
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
-    pub async fn refresh(
-        &self,
-        authority: &ServerName,
-        token: &str,
-        from: Option<Address>,
-    ) -> Result<SessionTokens, Error> {
+    pub async fn refresh(&self, authority: &ServerName, token: &str) -> Result<SessionTokens, Error> {
         // What was granted to a client is renewed by that client alone.
         if tokens::grant_of(token).is_some() {
             return Err(Error::UnknownToken { soft_logout: false });
         }
         let (hash, name) = (tokens::hash(token), tokens::login_of(token));
         let mut attempts = Attempts::default();
-        let mut was_there = false;
         loop {
             let Some(row) = self.inner.store.get(&tables::REFRESH, &hash).await? else {
-                // As with a grant, it is a thief's or was stolen, if its successor is in use; but not where that came to be
-                // while this request was under way.
-                if !was_there && tokens::was_given_out(token, &self.inner.token_key) {
-                    self.end_log_in(authority, &name, from).await?;
-                }
-                return Err(Error::UnknownToken { soft_logout: false });
+                let was_ours = tokens::was_given_out(token, &self.inner.token_key);
+                let soft_logout = was_ours && self.goes_on(authority, &name).await?;
+                return Err(Error::UnknownToken { soft_logout });
             };
-            was_there = true;
             let user = parse_user(&row.user)?;
             if user.server_name() != authority {
                 return Err(Error::UnknownToken { soft_logout: false });
@@ -81,21 +78,16 @@ impl Accounts {
         self.put_tokens(batch, user.server_name(), user.as_str(), device, pair, None)
     }
 
-    /// Ends the session of a log-in, if there is one of this name at this authority.
-    async fn end_log_in(
-        &self,
-        authority: &ServerName,
-        name: &str,
-        from: Option<Address>,
-    ) -> Result<(), Error> {
+    /// Whether there is still a session of the log-in of this name at this authority.
+    async fn goes_on(&self, authority: &ServerName, name: &str) -> Result<bool, Error> {
         let Some(row) = self.inner.store.get(&tables::LOG_IN_NAMES, &tokens::hash(name)).await? else {
-            return Ok(());
+            return Ok(false);
         };
-        let user = parse_user(&row.user)?;
-        if user.server_name() != authority {
-            return Ok(());
+        let is_here = parse_user(&row.user)?.server_name() == authority;
+        if is_here {
+            info!(user_id = %row.user, device_id = %row.device, "a refresh token was shown that is used up");
         }
-        self.end_stolen(&user, row.device.as_str().into(), "refresh_token_reused", from).await
+        Ok(is_here)
     }
 
     /// Trades a refresh token of which `row` is kept.

@@ -180,7 +180,7 @@ pub(crate) async fn refresh(
     call: Call<refresh_token::v3::Request, Open>,
 ) -> Result<refresh_token::v3::Response, ApiError> {
     let (authority, token) = (call.face.server_name(), &call.request.refresh_token);
-    let tokens = api.accounts.refresh(authority, token, call.address).await?;
+    let tokens = api.accounts.refresh(authority, token).await?;
 
     let mut response = refresh_token::v3::Response::new(tokens.access);
     response.refresh_token = tokens.refresh;

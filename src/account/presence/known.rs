@@ -18,6 +18,10 @@ const MOST_KNOWN: usize = 100_000;
 /// Users in rooms for which it is kept when they changed; above it that is forgotten, and what was not told yet is missed.
 const MOST_PLACES: usize = 1_000_000;
 
+/// Rooms that somebody came to be shown in, until they are taken; of more, those in them are told of when their servers say
+/// it again.
+const MOST_NEW: usize = 10_000;
+
 /// Changes that are kept for other servers.
 const MOST_CHANGES: usize = 4_096;
 
@@ -88,6 +92,8 @@ pub(super) struct Everybody {
     rooms: HashMap<u64, RoomKnown>,
     /// How many users are in those, each counted in each.
     places: usize,
+    /// Those of them that were added since this was last asked.
+    new_rooms: Vec<u64>,
     newest: Position,
     /// The last position at which something changed here that was none to who told it, so that no topic tells of it.
     untold: Position,
@@ -141,7 +147,7 @@ impl Everybody {
         } else if said.teller != OTHER_SERVERS {
             // Of others there, who comes and goes matters to him.
             for room in said.rooms {
-                self.rooms.entry(room).or_default();
+                known_room(&mut self.rooms, &mut self.new_rooms, room);
             }
         }
         if said.is_outgoing {
@@ -162,7 +168,7 @@ impl Everybody {
             self.places = 0;
         }
         for room in &known.rooms {
-            let known = self.rooms.entry(*room).or_default();
+            let known = known_room(&mut self.rooms, &mut self.new_rooms, *room);
             known.last = known.last.max(position);
             let is_new = known.users.insert(user.to_owned(), position).is_none();
             self.places += usize::from(is_new);
@@ -254,6 +260,16 @@ impl Everybody {
         self.rooms.contains_key(&room)
     }
 
+    /// The rooms in which somebody came to be shown who was not since this was last asked.
+    pub(super) fn take_new_rooms(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.new_rooms)
+    }
+
+    /// Whether there are such rooms.
+    pub(super) fn has_new_rooms(&self) -> bool {
+        !self.new_rooms.is_empty()
+    }
+
     /// Whether a user of another server has not changed too often of late to be told of anew.
     pub(super) fn may_change(&self, user: &UserId, now: Instant) -> bool {
         self.users.get(user).is_none_or(|known| known.flips.may(now))
@@ -301,6 +317,20 @@ impl Everybody {
         let is_recent = known.heard().is_some_and(|at| now.since(at) < OTHER_SERVERS_LAST / 4);
         known.state() != state || known.status != *status || (state != State::Offline && !is_recent)
     }
+}
+
+/// What is known in a room; it is noted that somebody came to be shown in it.
+fn known_room<'a>(
+    rooms: &'a mut HashMap<u64, RoomKnown>,
+    new_rooms: &mut Vec<u64>,
+    room: u64,
+) -> &'a mut RoomKnown {
+    rooms.entry(room).or_insert_with(|| {
+        if new_rooms.len() < MOST_NEW {
+            new_rooms.push(room);
+        }
+        RoomKnown::default()
+    })
 }
 
 /// Whether nobody has been told of him yet.

@@ -19,6 +19,7 @@ mod flips;
 mod known;
 mod people;
 mod settled;
+mod unshown;
 mod work;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -383,7 +384,8 @@ impl Presence {
         for mut update in updates.into_iter().filter(|update| update.user.server_name() == origin) {
             update.status = update.status.map(bounded).filter(|status| !status.is_empty());
             update.active_ago = update.active_ago.min(LONGEST_AGO);
-            if everybody.is_news(&update.user, update.state, &update.status, now) {
+            let is_told_later = received.unshown.renew(&update, now);
+            if !is_told_later && everybody.is_news(&update.user, update.state, &update.status, now) {
                 is_any |= received.push(update);
             }
         }

@@ -16,6 +16,7 @@ use super::{
     EAR, Inner, MOST_ROOMS, PresenceUpdate, State, Telling,
     known::{OTHER_SERVERS, Said, millis},
     people::News,
+    unshown::Unshown,
 };
 
 /// What comes within this time is told together.
@@ -43,6 +44,15 @@ pub(super) struct Received {
     updates: HashMap<OwnedUserId, PresenceUpdate>,
     of_server: HashMap<OwnedServerName, usize>,
     closed: BTreeSet<OwnedUserId>,
+    pub(super) unshown: Unshown,
+}
+
+/// Where a user of another server is.
+struct Placed {
+    /// The rooms in which he is shown.
+    shown: Vec<u64>,
+    /// Those that he shares with ours, oldest first, whether anybody of ours is there or not.
+    shared: Vec<u64>,
 }
 
 impl Received {
@@ -78,6 +88,15 @@ impl Received {
         taken
     }
 
+    /// What was said of those in these rooms is told now, unless they said something since.
+    fn recall(&mut self, rooms: &[u64], now: Instant) {
+        for update in self.unshown.recall(rooms, now) {
+            if !self.updates.contains_key(&update.user) {
+                self.push(update);
+            }
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.updates.is_empty() && self.closed.is_empty()
     }
@@ -92,7 +111,9 @@ impl Inner {
     async fn tell_all(&self) {
         let mut swept = self.clock.instant();
         loop {
-            let is_idle = !self.ear.people.lock().has_changed() && self.received.lock().is_empty();
+            let is_idle = !self.ear.people.lock().has_changed()
+                && self.received.lock().is_empty()
+                && !self.ear.everybody.lock().has_new_rooms();
             if is_idle {
                 // Also when nobody of ours is there: others may have fallen silent.
                 tokio::select! {
@@ -105,6 +126,7 @@ impl Inner {
             if now.since(swept) >= SWEEP {
                 swept = now;
                 self.ear.people.lock().sweep(self.store.is_shared(), now);
+                self.received.lock().unshown.sweep(now);
                 let rooms = &self.rooms;
                 said = self.ear.everybody.lock().expire(|user| rooms.is_local(user), self.teller, now);
             }
@@ -200,7 +222,8 @@ impl Inner {
     async fn received(&self, here: &HashSet<u64>, now: Instant) -> Result<Vec<Said>, room::Error> {
         let (updates, closed) = {
             let mut received = self.received.lock();
-            let everybody = self.ear.everybody.lock();
+            let mut everybody = self.ear.everybody.lock();
+            received.recall(&everybody.take_new_rooms(), now);
             let updates = received.take_updates(|user| everybody.may_change(user, now));
             // Those who are gone stay noted until it is told.
             (updates, received.closed.iter().take(AT_ONCE).cloned().collect::<Vec<_>>())
@@ -219,10 +242,11 @@ impl Inner {
         });
         let mut said: Vec<Said> = gone.collect();
         for updates in updates.chunks(AT_ONCE) {
-            let shown = self.shown_rooms(updates, here).await?;
-            for (update, rooms) in updates.iter().zip(shown) {
-                // Who shares no room with anybody of ours who is there is nobody's business.
+            let placed = self.place_others(updates, here).await?;
+            for (update, Placed { shown: rooms, shared }) in updates.iter().zip(placed) {
+                // Who shares no room with anybody of ours who is there is nobody's business yet.
                 if rooms.is_empty() {
+                    self.received.lock().unshown.keep(update.clone(), shared, now);
                     continue;
                 }
                 said.push(Said {
@@ -245,42 +269,45 @@ impl Inner {
     /// The rooms in which these users of other servers are shown: those in which somebody of ours is shown or was, that
     /// have few members. A read for each user, and one for each room that he shares with ours; nothing grows with the
     /// number of rooms that we have.
-    async fn shown_rooms(
+    async fn place_others(
         &self,
         updates: &[PresenceUpdate],
         here: &HashSet<u64>,
-    ) -> Result<Vec<Vec<u64>>, room::Error> {
+    ) -> Result<Vec<Placed>, room::Error> {
         let users: Vec<&UserId> = updates.iter().map(|update| &*update.user).collect();
         let listed = self.rooms.rooms_of_people(&users).await?;
+        let mut placed: Vec<Placed> = Vec::with_capacity(users.len());
         let mut wanted: Vec<(usize, RoomSerial)> = Vec::new();
         {
             let everybody = self.ear.everybody.lock();
             for (place, (user, listed)) in users.iter().zip(listed).enumerate() {
                 // Whose row is behind is in the rooms where he was last, if he still is.
-                let mut rooms = everybody.rooms_of(user);
-                rooms.extend(listed.into_iter().map(|room| room.0));
-                rooms.retain(|room| here.contains(room) || everybody.is_shown_in(*room));
-                rooms.sort_unstable();
-                rooms.dedup();
+                let mut shared = everybody.rooms_of(user);
+                shared.extend(listed.into_iter().map(|room| room.0));
+                shared.sort_unstable();
+                shared.dedup();
+                let seen =
+                    shared.iter().rev().filter(|room| here.contains(room) || everybody.is_shown_in(**room));
                 // The newest, twice as many as are told of: of some he is no member any more, some are too large.
-                wanted.extend(rooms.iter().rev().take(2 * MOST_ROOMS).map(|room| (place, RoomSerial(*room))));
+                wanted.extend(seen.take(2 * MOST_ROOMS).map(|room| (place, RoomSerial(*room))));
+                placed.push(Placed { shown: Vec::new(), shared });
             }
         }
         let rooms: BTreeSet<RoomSerial> = wanted.iter().map(|(_, room)| *room).collect();
         let small = self.small(&rooms.into_iter().collect::<Vec<_>>()).await?;
         wanted.retain(|(_, room)| small.contains(room));
-        let mut shown = vec![Vec::new(); users.len()];
         for some in wanted.chunks(ROWS) {
             let pairs: Vec<(RoomSerial, &UserId)> =
                 some.iter().filter_map(|(place, room)| Some((*room, *users.get(*place)?))).collect();
             let joined = self.rooms.are_joined(&pairs).await?;
             for ((place, room), _) in some.iter().zip(joined).filter(|(_, joined)| *joined) {
-                if let Some(rooms) = shown.get_mut(*place).filter(|rooms| rooms.len() < MOST_ROOMS) {
-                    rooms.push(room.0);
+                if let Some(placed) = placed.get_mut(*place).filter(|placed| placed.shown.len() < MOST_ROOMS)
+                {
+                    placed.shown.push(room.0);
                 }
             }
         }
-        Ok(shown)
+        Ok(placed)
     }
 
     /// Those of these rooms that have few members.

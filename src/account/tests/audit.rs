@@ -46,7 +46,7 @@ async fn each_deed_leaves_exactly_one_row() {
     assert_eq!(town.new_rows(seen).await, [format!("account.register  stranger {me}")]);
 
     // What is no deed leaves none.
-    accounts.refresh(kanazawa(), tokens.refresh.as_ref().unwrap(), None).await.unwrap();
+    accounts.refresh(kanazawa(), tokens.refresh.as_ref().unwrap()).await.unwrap();
     accounts.request_openid_token(&user).await.unwrap();
     accounts.write_last_seen().await.unwrap();
     assert!(

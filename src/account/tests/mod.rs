@@ -169,6 +169,11 @@ async fn until(is_so: impl Fn() -> bool) {
     }
 }
 
+/// Whether a session is refused that can be had again with its device.
+fn is_passing(result: Result<impl Sized, Error>) -> bool {
+    matches!(result, Err(Error::UnknownToken { soft_logout: true }))
+}
+
 fn is_unknown(result: Result<impl Sized, Error>) -> bool {
     matches!(result, Err(Error::UnknownToken { soft_logout: false }))
 }

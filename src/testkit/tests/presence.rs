@@ -174,6 +174,36 @@ async fn a_room_that_has_grown_large_is_not_told_of_users_of_other_servers_eithe
 }
 
 #[tokio::test]
+async fn what_was_said_while_nobody_here_was_there_is_told_to_who_comes() {
+    let net = Net::with_presence();
+    let kanazawa = net.server("kanazawa.test").await;
+    let mallory = net.hostile("mallory.test").await;
+    let (hanako, taro) = (kanazawa.user("hanako").await, kanazawa.user("taro").await);
+    let (ours, his) =
+        (hanako.create_room(Preset::PublicChat).await, taro.create_room(Preset::PublicChat).await);
+    let _eve = mallory.join(&net.outside(), "kanazawa.test", &ours, "eve").await;
+    let _mark = mallory.join(&net.outside(), "kanazawa.test", &his, "mark").await;
+    let mark = "@mark:mallory.test";
+    taro.sync_until(|seen| seen.room(&his).membership(mark) == Some("join")).await;
+    set(&taro, "online", "").await;
+    // 太郎 is told of the one, so that what was said of the other in the same breath has been looked at too.
+    for state in ["online", "unavailable"] {
+        let is = |id: &str| json!({ "user_id": id, "presence": state, "last_active_ago": 5 });
+        say(&net, &mallory, json!([is(EVE), is(mark)]), &taro, mark, state).await;
+    }
+    let eve = ruma::user_id!("@eve:mallory.test");
+    let known = || kanazawa.look(|house| house.accounts.presence().find(eve));
+    assert_eq!(known(), None);
+    set(&hanako, "online", "").await;
+    let wait = async {
+        while hanako.sync(MOMENT).await.presence(eve) != Some("unavailable") {
+            net.advance(Duration::from_secs(1));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_servers_of_a_room_that_somebody_has_left_hear_nothing_of_him_any_more() {
     let net = Net::with_presence();
     let kanazawa = net.server("kanazawa.test").await;
