@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use account::{Credentials, LogIn};
 use pages::{Form, Page, PageError, Visit, html};
-use web::{ApiError, Open, RawCall, Response};
+use web::{ApiError, HeaderMap, Open, RawCall, Response, header};
 
 use crate::{ClientApi, fallback::name_and_password, for_app::for_app, login::SessionAnswer};
 
@@ -109,7 +109,16 @@ pub(crate) async fn show_sso_of(api: Arc<ClientApi>, call: RawCall<Open>) -> Res
     if call.args.get::<String>(0)? == PROVIDER {
         return show_sso(api, call).await;
     }
+    // A browser is shown a page; what is no browser reads no page.
+    if !is_browser(&call.parts.headers) {
+        return Err(ApiError::not_found("no such identity provider"));
+    }
     api.pages.answer(call, async |_visit| Err(PageError::not_found())).await
+}
+
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 /// An authority that does not offer the page has none: it gives a session to whatever the URI names.

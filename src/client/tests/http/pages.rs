@@ -284,6 +284,14 @@ async fn an_app_gets_a_login_token_by_way_of_a_page_that_names_it() {
             refused.status == status && !refused.text.contains("<form method=\"post\" action=\"/_matrix")
         );
     }
+    // A provider that we do not know: a page for a browser, an error for what is none.
+    let unknown = format!("{SSO}/oidc?redirectUrl=https://app.example/");
+    town.open(&unknown).await.fails(404, "M_NOT_FOUND");
+    let browser = http::Request::builder().uri(&unknown).header("host", "hs1");
+    let browser = browser.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    let page = town.answer(browser.body(Body::empty()).unwrap()).await;
+    assert!(page.status == 404 && page.text.contains("<html"), "{}", page.text);
+
     let request =
         http::Request::builder().uri(format!("{SSO}/password?redirectUrl=https://app.example/%3Fa%3Db"));
     let page = town.respond(request.header("host", "hs1").body(Body::empty()).unwrap()).await;
