@@ -14,7 +14,7 @@ use room::{
     tables::Membership,
 };
 use ruma::{OwnedRoomId, OwnedUserId};
-use store::{Batch, Position, Term};
+use store::{Batch, Entries, Position, Term};
 use tracing::warn;
 
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
     interest::{Change, Interest, Place},
     lane::Round,
     moments::Moments,
-    services::NAME,
     tables::{BEGUN, Due, ItemRow},
 };
 
@@ -106,20 +105,9 @@ impl AppServices {
         interest: &mut Interest,
         at: &mut At,
     ) -> Result<bool, Error> {
-        // Before the read: up to here nothing is left out of what it gives.
-        let head = self.0.store.head();
-        let changes = match round.term().changes(at.read, ENTRIES).await {
-            Err(error @ store::Error::Trimmed { .. }) => {
-                // The next term knows what it missed.
-                round.term().end();
-                warn!(reader = NAME, %error, "the log went before it was read");
-                return Ok(false);
-            }
-            changes => changes?,
-        };
-        if changes.is_empty() && at.read >= head {
+        let Some(Entries { changes, through }) = round.term().read_on(at.read, ENTRIES).await? else {
             return Ok(false);
-        }
+        };
         let (mut happened, mut receipts, mut has_devices) = (Vec::new(), Vec::new(), false);
         for change in &changes {
             has_devices |= change.kind == account::log::DEVICES;
@@ -133,8 +121,7 @@ impl AppServices {
         }
         let due = self.judge(interest, happened).await?;
         let since = at.read;
-        let last = changes.last().map_or(at.read, |change| change.position);
-        at.read = if changes.len() < ENTRIES { last.max(head) } else { last };
+        at.read = through;
         if !due.is_empty() || at.read.0.saturating_sub(at.written.0) >= POSITIONS {
             self.write(round, at, due).await?;
         }

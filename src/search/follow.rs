@@ -18,7 +18,7 @@ use room::{
     },
     tables::ROOM_IDS,
 };
-use store::{Batch, Change, CommitError, Order, Position, Range, Term};
+use store::{Batch, Change, CommitError, Entries, Order, Position, Range, Term};
 use tracing::{info, warn};
 
 use crate::{
@@ -140,35 +140,17 @@ impl Search {
 
     /// Reads on in the log. Tells whether there was anything.
     async fn take_log(&self, term: &Term, at: &mut At) -> Result<bool, Error> {
-        // Before the read: up to here nothing is left out of what it gives.
-        let head = self.store().head();
-        let changes = match term.changes(at.cursor, ENTRIES).await {
-            Err(error @ store::Error::Trimmed { .. }) => {
-                // The next term knows what it missed.
-                term.end();
-                warn!(reader = NAME, %error, "the log went before it was indexed");
-                return Ok(false);
-            }
-            changes => changes?,
-        };
-        if changes.is_empty() && at.cursor >= head {
+        let Some(Entries { changes, mut through }) = term.read_on(at.cursor, ENTRIES).await? else {
             return Ok(false);
-        }
-        let is_all = changes.len() < ENTRIES;
+        };
         let mut taken = Taken::default();
-        let mut through = at.cursor;
-        let mut is_cut = false;
         for change in &changes {
             self.take_change(change, &mut taken).await?;
-            through = change.position;
-            is_cut = taken.documents.written.postings >= POSTINGS;
-            if is_cut {
+            if taken.documents.written.postings >= POSTINGS {
+                // The rest is for the next batch.
+                through = change.position;
                 break;
             }
-        }
-        if is_all && !is_cut {
-            // Positions without entries too: who waits until all have read the log waits for one of these.
-            through = through.max(head);
         }
         self.take_events(&mut taken).await?;
         let Taken { documents, .. } = taken;

@@ -436,10 +436,44 @@ impl Term {
         Ok(changes)
     }
 
+    /// Reads the next entries of the log, at most so many; none where there is nothing new, or where the reader was passed
+    /// over and the term is ended therefore: the next one knows what it [missed](Term::missed).
+    ///
+    /// # Errors
+    /// When the back end fails or an entry cannot be read.
+    pub async fn read_on(&self, after: Position, limit: usize) -> Result<Option<Entries>, Error> {
+        // Before the read: up to here nothing is left out of what it gives.
+        let head = self.store.head();
+        let changes = match self.changes(after, limit).await {
+            Err(error @ Error::Trimmed { .. }) => {
+                self.end();
+                warn!(reader = self.name, %error, "the log went before it was read");
+                return Ok(None);
+            }
+            changes => changes?,
+        };
+        if changes.is_empty() && after >= head {
+            return Ok(None);
+        }
+        let last = changes.last().map_or(after, |change| change.position);
+        // Positions without entries too: who waits until all have read the log waits for one of these.
+        let through = if changes.len() < limit { last.max(head) } else { last };
+        Ok(Some(Entries { changes, through }))
+    }
+
     /// Notes in a batch how far the consumer has come.
     pub fn set_cursor(&self, batch: &mut Batch, position: Position) {
         batch.set_cursor(self.name, position);
     }
+}
+
+/// What a reader finds next in the log.
+#[derive(Debug)]
+pub struct Entries {
+    /// The entries, in order.
+    pub changes: Vec<Change>,
+    /// The position that is read up to with them.
+    pub through: Position,
 }
 
 /// A batch that demands the row of a term.

@@ -44,7 +44,7 @@ pub use backend::{
 pub use batch::{Batch, EPHEMERAL, Slot};
 pub use committer::{Committed, Receipt};
 pub use condition::Condition;
-pub use consumer::{Consumer, Fenced, Missed, Submitted, Term};
+pub use consumer::{Consumer, Entries, Fenced, Missed, Submitted, Term};
 pub use error::{CodecError, CommitError, Error, Precondition};
 pub use interposed::Interposed;
 pub use key::{AppendKey, AsKey, Key, PositionKey, PrefixOf, decode_key, encode_key};

@@ -13,7 +13,7 @@ use room::{
     tables::Membership,
 };
 use ruma::{OwnedUserId, UserId};
-use store::{Batch, Change, Position, Term, Value as _};
+use store::{Batch, Change, Entries, Position, Term, Value as _};
 use tracing::warn;
 
 use super::{Delivery, NAME, index::Index, judge::Scene, lanes::Round};
@@ -108,27 +108,15 @@ impl Delivery {
 
     /// Reads on in the log. Tells whether there was anything.
     async fn take_log(&self, round: &Arc<Round>, index: &mut Index, at: &mut At) -> Result<bool, Error> {
-        // Before the read: up to here nothing is left out of what it gives.
-        let head = self.0.push.store().head();
-        let changes = match round.term().changes(at.read, ENTRIES).await {
-            Err(error @ store::Error::Trimmed { .. }) => {
-                // The next term knows what it missed.
-                round.term().end();
-                warn!(reader = NAME, %error, "the log went before it was read");
-                return Ok(false);
-            }
-            changes => changes?,
-        };
-        if changes.is_empty() && at.read >= head {
+        let Some(Entries { changes, through }) = round.term().read_on(at.read, ENTRIES).await? else {
             return Ok(false);
-        }
+        };
         let (mut due, mut concerned) = (Due::default(), Vec::new());
         for change in &changes {
             self.take_change(change, index, &mut due, &mut concerned).await?;
         }
         self.judge(&concerned, &mut due).await?;
-        let last = changes.last().map_or(at.read, |change| change.position);
-        at.read = if changes.len() < ENTRIES { last.max(head) } else { last };
+        at.read = through;
         let due = self.of_pushers(due, index, round).await?;
         if !due.is_empty() || at.read.0.saturating_sub(at.written.0) >= POSITIONS {
             self.write(round, at, due).await?;

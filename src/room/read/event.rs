@@ -336,10 +336,7 @@ impl Rooms {
         wanted: &[(RoomSerial, EventSerial)],
         keep: Keep,
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
-        self.forget_changed_elsewhere();
-        let cache = &self.reader().events;
-        let mut found: Vec<Option<Arc<StoredEvent>>> =
-            wanted.iter().map(|(_, event)| cache.events.get(event)).collect();
+        let mut found = self.find_cached(wanted);
 
         let mut places: HashMap<EventSerial, Vec<usize>> = HashMap::new();
         let mut missing = Vec::new();
@@ -366,6 +363,13 @@ impl Rooms {
             }
         }
         Ok(found)
+    }
+
+    /// Those of these events that are in the cache.
+    fn find_cached(&self, wanted: &[(RoomSerial, EventSerial)]) -> Vec<Option<Arc<StoredEvent>>> {
+        self.forget_changed_elsewhere();
+        let cache = &self.reader().events.events;
+        wanted.iter().map(|(_, event)| cache.get(event)).collect()
     }
 
     /// Loads events from the store, whatever the cache says, and leaves them in the cache.
@@ -408,10 +412,7 @@ impl Rooms {
         wanted: &[(RoomSerial, EventSerial)],
         passes: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<Option<Arc<StoredEvent>>>, Error> {
-        self.forget_changed_elsewhere();
-        let cache = &self.reader().events.events;
-        let mut found: Vec<Option<Arc<StoredEvent>>> =
-            wanted.iter().map(|(_, event)| cache.get(event)).collect();
+        let mut found = self.find_cached(wanted);
         let (mut places, mut keys) = (Vec::new(), Vec::new());
         for (place, key) in wanted.iter().enumerate().filter(|(place, _)| found[*place].is_none()) {
             places.push(place);
