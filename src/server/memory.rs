@@ -2,12 +2,14 @@
 //!
 //! Caches hold what was used once, up to their part of `[store] memory`, and lend what they do not need to those that
 //! borrow. What nobody has asked for in about a minute is let go, so that a server at night holds what it needs
-//! at night. Where nothing is held, looking costs nothing.
+//! at night. Where nothing is held, looking costs nothing. With the last of it the program's code goes that is not in use.
 
 use std::time::Duration;
 
 use base::{Caches, Clock, Tasks};
 use tracing::debug;
+
+use crate::process;
 
 /// How often caches are looked through. What is not asked for is let go at the third time
 /// ([`base::cache::RESTS`]): a client asks twice a minute, and what it asks for must stay.
@@ -36,6 +38,7 @@ pub(crate) fn start(caches: &Caches, clock: &Clock, tasks: &Tasks) {
             let size_bytes = helpers.spawn_blocking("memory", work).await.unwrap_or_default();
             if size_bytes > 0 {
                 debug!(size_bytes, "caches have let go what nobody asks for");
+                process::release_code();
             }
         }
     });

@@ -86,6 +86,7 @@ pub async fn serve(config: &Config, data: Data, until_stdin_ends: bool) -> anyho
     let elapsed_ms = clock.instant().since(started).as_millis();
     let authorities = config.authorities.len();
     info!(version = crate::VERSION, authorities, elapsed_ms, "ready");
+    process::release_code();
 
     let reason = stop.wait().await;
     info!(reason, "stopping");
