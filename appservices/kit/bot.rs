@@ -49,6 +49,9 @@ pub trait Bot: Send + Sync + Sized + 'static {
     /// [`Failure`]: one that may pass is tried again, for ever; a refusal is logged, and the event is done.
     fn handle(&self, event: &Event) -> impl Future<Output = Result<Batch, Failure>> + Send;
 
+    /// Is told, after each event, that what [`Bot::handle`] gave back is written down: tasks that wait for it look now.
+    fn noted(&self) {}
+
     /// Whether it makes this user of its namespace, whom the homeserver asks for; it has made him when this returns true.
     fn find_user(&self, _user: &UserId) -> impl Future<Output = bool> + Send {
         async { false }

@@ -206,6 +206,7 @@ impl Inbox {
             let (cause, after) = match outcome {
                 Ok(Ok(Ok(batch))) => {
                     self.finish(&key, batch).await;
+                    bot.noted();
                     break;
                 }
                 Ok(Ok(Err(failure))) if failure.may_pass() => {

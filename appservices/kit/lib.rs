@@ -23,12 +23,12 @@ mod program;
 mod registration;
 mod store;
 
-pub use ruma;
+pub use {ruma, url};
 
 pub use self::{
     bot::{Bot, Host, Namespaces},
     config::{AppserviceConfig, Config, HomeserverConfig, ListenerConfig, Span, StoreConfig},
-    event::Event,
+    event::{Event, now_ms},
     homeserver::{Download, Failure, Homeserver, Refusal, TxnId},
     listen::{Bounds, serve},
     program::main,

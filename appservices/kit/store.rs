@@ -187,6 +187,21 @@ impl Store {
         found.await?.into_iter().map(read).collect()
     }
 
+    /// How many rows have keys that begin so.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn count<V>(&self, table: &Table<V>, prefix: &str) -> Result<usize, Error> {
+        let prefix = table.key(prefix);
+        let end = format!("{prefix}{}", char::MAX);
+        self.blocking(move |store| {
+            let transaction = store.0.begin_read().map_err(failed)?;
+            let rows = transaction.open_table(ROWS).map_err(failed)?;
+            Ok(rows.range(&*prefix..&*end).map_err(failed)?.count())
+        })
+        .await
+    }
+
     /// Writes a batch; it is on the disk when this returns.
     ///
     /// # Errors

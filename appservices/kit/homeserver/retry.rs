@@ -59,6 +59,11 @@ impl Refusal {
 }
 
 impl Failure {
+    /// That something is not as it has to be, which no repetition mends.
+    pub fn odd(message: String) -> Self {
+        Self::Refused(Refusal::new(StatusCode::BAD_REQUEST, "YAKUBA_ODD", message))
+    }
+
     /// The refusal, if it is one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
