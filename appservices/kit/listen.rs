@@ -12,9 +12,9 @@ use axum::{
     routing::{get, post, put},
 };
 use http::{HeaderMap, Request, StatusCode, header};
+use hyper::server::conn::http1;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use ruma::{RoomAliasId, UserId};
@@ -64,9 +64,9 @@ impl Default for Bounds {
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(bounds.connections));
     let connections = TaskTracker::new();
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(bounds.head);
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(bounds.head).max_concurrent_streams(32);
+    // HTTP/1.1 alone: who would look which version comes would wait for ever for one who says nothing.
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(bounds.head);
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -265,5 +265,122 @@ async fn health<B: Bot>(State(desk): State<Arc<Desk<B>>>) -> Answer {
             warn!(%error, "the store cannot be written");
             Answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "not writable", "waiting": waiting }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        bot::{Host, Namespaces},
+        config::Config,
+        homeserver::Failure,
+        store::{Batch, Store},
+    };
+
+    /// A bot that does nothing.
+    struct Idle;
+
+    impl Bot for Idle {
+        type Settings = ();
+        const ID: &'static str = "idle";
+        const ABOUT: &'static str = "何もしない / does nothing";
+        const SENDER: &'static str = "idle";
+
+        fn claims(_: &Config<()>) -> Namespaces {
+            Namespaces::default()
+        }
+
+        async fn start(_: Host<()>) -> anyhow::Result<Arc<Self>> {
+            Ok(Arc::new(Self))
+        }
+
+        async fn handle(&self, _: &Event) -> Result<Batch, Failure> {
+            Ok(Batch::new())
+        }
+    }
+
+    async fn desk() -> (TempDir, Arc<Desk<Idle>>) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&directory.path().join("store")).expect("a store");
+        let inbox = Inbox::open(&store).await.expect("an inbox");
+        (directory, Arc::new(Desk { bot: Arc::new(Idle), inbox, hs_token: "secret".to_owned() }))
+    }
+
+    async fn ask(desk: &Arc<Desk<Idle>>, path: &str, bearer: Option<&str>, body: impl Into<Body>) -> u16 {
+        let mut request = Request::put(path);
+        if let Some(token) = bearer {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body.into()).expect("a request");
+        router(desk.clone()).oneshot(request).await.expect("an answer").status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn transactions_are_taken_from_the_homeserver_alone_by_header_or_by_the_old_query() {
+        let (_directory, desk) = desk().await;
+        let event =
+            json!({ "event_id": "$a", "room_id": "!r:a", "sender": "@b:a", "type": "m.room.message" });
+        let body = json!({ "events": [event, { "type": "no event" }, 5] }).to_string();
+        let path = "/_matrix/app/v1/transactions/1";
+        for (path, bearer, status) in [
+            (path, None, 401),
+            (path, Some(""), 403),
+            (path, Some("secret2"), 403),
+            ("/_matrix/app/v1/transactions/1?access_token=wrong", None, 403),
+            // What the header says counts.
+            ("/_matrix/app/v1/transactions/1?access_token=secret", Some("wrong"), 403),
+        ] {
+            assert_eq!(ask(&desk, path, bearer, body.clone()).await, status, "{path} {bearer:?}");
+        }
+        assert_eq!(desk.inbox.waiting(), 0);
+        assert_eq!(ask(&desk, path, Some("secret"), body.clone()).await, 200);
+        assert_eq!(ask(&desk, "/transactions/1?access_token=secret", None, body.clone()).await, 200);
+        assert_eq!(desk.inbox.waiting(), 1);
+        assert_eq!(
+            ask(&desk, "/_matrix/app/v1/transactions/2?x=1&access_token=secret", None, body).await,
+            200
+        );
+        assert_eq!(desk.inbox.waiting(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_transaction_is_refused_and_nothing_of_it_is_kept() {
+        let (_directory, desk) = desk().await;
+        for (body, status) in [
+            (b"{".to_vec(), 400),
+            (b"\xff\xfe".to_vec(), 400),
+            (b"[]".to_vec(), 400),
+            (b"{\"events\":5}".to_vec(), 400),
+            (vec![b' '; LARGEST + 1], 413),
+            (["[".repeat(100_000).into_bytes(), b"]".to_vec()].concat(), 400),
+        ] {
+            assert_eq!(ask(&desk, "/_matrix/app/v1/transactions/1", Some("secret"), body).await, status);
+        }
+        assert_eq!(desk.inbox.waiting(), 0);
+        assert_eq!(ask(&desk, "/_matrix/app/v1/unheard-of", Some("secret"), "").await, 404);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_silent_is_cut_and_an_end_is_waited_for_by_nobody() {
+        let (_directory, desk) = desk().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let address = listener.local_addr().expect("bound");
+        let bounds = Bounds { connections: 1, head: Duration::from_millis(50) };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router(desk), bounds, stop.clone()));
+        let mut silent = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let mut answer = Vec::new();
+        // The only place is free again when this one was cut.
+        tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut answer).await.expect("cut");
+        let mut next = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let request = b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut next, request).await.expect("asked");
+        tokio::io::AsyncReadExt::read_to_end(&mut next, &mut answer).await.expect("answered");
+        assert!(String::from_utf8_lossy(&answer).contains("\"status\":\"ok\""));
+        stop.cancel();
+        serving.await.expect("it ends");
     }
 }

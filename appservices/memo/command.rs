@@ -108,7 +108,16 @@ mod tests {
 
     #[test]
     fn whatever_is_no_command_is_a_memo() {
-        for text in ["", "消すべき書類", "消す 契約書の件", "help me", "一覧 表", "delete 1 x", "list 1 2", "https://example.jp/"] {
+        for text in [
+            "",
+            "消すべき書類",
+            "消す 契約書の件",
+            "help me",
+            "一覧 表",
+            "delete 1 x",
+            "list 1 2",
+            "https://example.jp/",
+        ] {
             assert_eq!(Command::parse(text), None, "{text}");
         }
         assert_eq!(Command::parse(&format!("消す {}", "1 ".repeat(51))), None);

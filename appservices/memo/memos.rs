@@ -94,7 +94,12 @@ pub(crate) fn preview(event: &Event) -> String {
 
 impl Memos {
     /// Adds what a user wrote, unless it is there.
-    pub(crate) async fn add(&self, user: &UserId, event: &Event, batch: &mut Batch) -> Result<(), StoreError> {
+    pub(crate) async fn add(
+        &self,
+        user: &UserId,
+        event: &Event,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
         if self.store.get(&OF_EVENT, event.event_id.as_str()).await?.is_some() {
             return Ok(());
         }
@@ -227,7 +232,11 @@ impl Memos {
     }
 
     /// The oldest memos of all users that were written before this moment, with their users; and when the next one was written.
-    pub(crate) async fn written_before(&self, at_ms: u64, count: usize) -> Result<(Vec<(String, Memo)>, Option<u64>), StoreError> {
+    pub(crate) async fn written_before(
+        &self,
+        at_ms: u64,
+        count: usize,
+    ) -> Result<(Vec<(String, Memo)>, Option<u64>), StoreError> {
         let mut due = Vec::new();
         for (age, key) in self.store.scan(&AGES, "", None, count).await? {
             let at: u64 = age.split('/').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();

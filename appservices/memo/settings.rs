@@ -48,7 +48,9 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
         mistakes.push("bot.room_name: 空にできません / it cannot be empty".to_owned());
     }
     if lgwan_url.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https") || !url.has_host()) {
-        mistakes.push("bot.lgwan_url: http か https の URL が必要です / a URL of http or https is needed".to_owned());
+        mistakes.push(
+            "bot.lgwan_url: http か https の URL が必要です / a URL of http or https is needed".to_owned(),
+        );
     }
     mistakes
 }

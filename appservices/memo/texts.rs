@@ -33,10 +33,9 @@ pub(crate) const EMPTY: &str = "メモはありません。\nThere are no memos.
 /// What the bot says in a new room, and when asked.
 pub(crate) fn help(keep: Option<Duration>, most: usize) -> String {
     let (ja, en) = match keep {
-        Some(keep) => (
-            format!("メモは{}で消えます。", span(keep).0),
-            format!("A memo goes after {}.", span(keep).1),
-        ),
+        Some(keep) => {
+            (format!("メモは{}で消えます。", span(keep).0), format!("A memo goes after {}.", span(keep).1))
+        }
         None => ("メモは消すまで残ります。".to_owned(), "A memo stays until you delete it.".to_owned()),
     };
     format!(
@@ -111,7 +110,8 @@ fn kind(kind: Kind) -> &'static str {
 
 fn span(span: Duration) -> (String, String) {
     let seconds = span.as_secs();
-    let units = [(86_400, "日", "days"), (3_600, "時間", "hours"), (60, "分", "minutes"), (1, "秒", "seconds")];
+    let units =
+        [(86_400, "日", "days"), (3_600, "時間", "hours"), (60, "分", "minutes"), (1, "秒", "seconds")];
     let fits = units.into_iter().find(|(unit, ..)| seconds >= *unit && seconds % unit == 0);
     let (unit, ja, en) = fits.unwrap_or((1, "秒", "seconds"));
     (format!("{}{ja}", seconds / unit), format!("{} {en}", seconds / unit))

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bot_kit::{Batch, Event, Failure, Table, TxnId, now_ms, ruma::{OwnedEventId, OwnedRoomId, UserId}};
+use bot_kit::{
+    Batch, Event, Failure, Table, TxnId, now_ms,
+    ruma::{OwnedEventId, OwnedRoomId, UserId},
+};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -104,7 +107,9 @@ async fn round(bot: &Memo, keep_ms: u64) -> Result<Duration, Failure> {
         for (user, memo) in due {
             let Ok(user) = UserId::parse(user) else { continue };
             let mut batch = Batch::new();
-            bot.memos.delete(&user, &memo.room, std::slice::from_ref(&memo), texts::EXPIRED, &mut batch).await?;
+            bot.memos
+                .delete(&user, &memo.room, std::slice::from_ref(&memo), texts::EXPIRED, &mut batch)
+                .await?;
             bot.host.store.commit(batch).await?;
         }
     }

@@ -35,6 +35,10 @@ use std::{
 
 use tempfile::TempDir;
 use testkit::{Net, Server};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// In real time: what takes longer will not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -142,10 +146,8 @@ impl Stage {
                 .spawn();
             *child = Some(spawned.expect("the bot's program runs"));
         }
-        let client = reqwest::Client::builder().build().expect("a client");
-        let url = format!("http://{}/health", self.address);
         let answers = async {
-            while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            while !is_healthy(self.address).await.unwrap_or(false) {
                 if let Some(status) = self.ended() {
                     panic!("the bot ended at once ({status}): {}", self.log());
                 }
@@ -188,6 +190,16 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.kill_bot();
     }
+}
+
+/// Asks as simply as can be.
+async fn is_healthy(address: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.starts_with("HTTP/1.1 200 "))
 }
 
 fn write_config(directory: &Path, name: &str, door: SocketAddr, address: SocketAddr, settings: &str) {
