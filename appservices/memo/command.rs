@@ -51,7 +51,10 @@ impl Command {
             "ヘルプ" | "使い方" | "help" | "?" => rest.is_empty().then_some(Self::Help),
             "一覧" | "リスト" | "list" => match rest[..] {
                 [] => Some(Self::List(LISTED)),
-                [count] => Some(Self::List(number(count)?.clamp(1, MOST_LISTED as u64) as usize)),
+                [count] => {
+                    let count = usize::try_from(number(count)?).unwrap_or(MOST_LISTED);
+                    Some(Self::List(count.clamp(1, MOST_LISTED)))
+                }
                 _ => None,
             },
             "消す" | "削除" | "delete" => Which::parse(&rest).map(Self::Delete),

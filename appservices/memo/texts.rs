@@ -112,7 +112,7 @@ fn span(span: Duration) -> (String, String) {
     let seconds = span.as_secs();
     let units =
         [(86_400, "日", "days"), (3_600, "時間", "hours"), (60, "分", "minutes"), (1, "秒", "seconds")];
-    let fits = units.into_iter().find(|(unit, ..)| seconds >= *unit && seconds % unit == 0);
+    let fits = units.into_iter().find(|(unit, ..)| seconds >= *unit && seconds.is_multiple_of(*unit));
     let (unit, ja, en) = fits.unwrap_or((1, "秒", "seconds"));
     (format!("{}{ja}", seconds / unit), format!("{} {en}", seconds / unit))
 }
