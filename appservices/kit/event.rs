@@ -1,0 +1,129 @@
+//! [`Event`]: what a service is told of.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// An event as the homeserver gave it. Of its content nothing is known beyond that it is an object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// Its room.
+    pub room_id: OwnedRoomId,
+    /// Whose it is.
+    pub sender: OwnedUserId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its state key, if it is state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_key: Option<String>,
+    /// What it says.
+    #[serde(default)]
+    pub content: Map<String, Value>,
+    /// What a redaction redacts, in room versions before 11.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redacts: Option<String>,
+    /// When it came to the service, in milliseconds: by its own clock, unlike what an event says of itself.
+    #[serde(default)]
+    pub received_ms: u64,
+}
+
+impl Event {
+    /// Takes what a homeserver gave; none if it is no event of a room.
+    pub(crate) fn from_transaction(value: &Value) -> Option<Self> {
+        let text = |key: &str| value.get(key)?.as_str();
+        Some(Self {
+            event_id: text("event_id")?.try_into().ok()?,
+            room_id: text("room_id")?.try_into().ok()?,
+            sender: text("sender")?.try_into().ok()?,
+            kind: text("type")?.to_owned(),
+            state_key: text("state_key").map(str::to_owned),
+            content: value.get("content").and_then(Value::as_object).cloned().unwrap_or_default(),
+            redacts: text("redacts").map(str::to_owned),
+            received_ms: now_ms(),
+        })
+    }
+
+    /// A text of its content.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.content.get(key)?.as_str()
+    }
+
+    /// The membership that it gives, and to whom, if it is one.
+    pub fn membership(&self) -> Option<(&str, OwnedUserId)> {
+        let user = self.state_key.as_deref().filter(|_| self.kind == "m.room.member")?;
+        Some((self.text("membership")?, user.try_into().ok()?))
+    }
+
+    /// The event that it redacts, if it is a redaction.
+    pub fn redacted(&self) -> Option<OwnedEventId> {
+        let id = self.redacts.as_deref().or_else(|| self.text("redacts"));
+        id.filter(|_| self.kind == "m.room.redaction")?.try_into().ok()
+    }
+
+    /// The event that it answers.
+    pub fn replies_to(&self) -> Option<OwnedEventId> {
+        self.content.get("m.relates_to")?.get("m.in_reply_to")?.get("event_id")?.as_str()?.try_into().ok()
+    }
+
+    /// What it relates to in this way (`m.replace`, `m.thread`, …).
+    pub fn relates_to(&self, how: &str) -> Option<OwnedEventId> {
+        let relation = self.content.get("m.relates_to")?;
+        let fits = relation.get("rel_type").and_then(Value::as_str) == Some(how);
+        relation.get("event_id")?.as_str().filter(|_| fits)?.try_into().ok()
+    }
+
+    /// The text of a message without what older clients quote of the one that it answers.
+    pub fn said(&self) -> Option<Cow<'_, str>> {
+        let body = self.text("body")?;
+        if self.replies_to().is_none() || !body.starts_with("> ") {
+            return Some(body.into());
+        }
+        let rest: Vec<&str> =
+            body.lines().skip_while(|line| line.starts_with("> ") || *line == ">").collect();
+        Some(rest.join("\n").trim_start().to_owned().into())
+    }
+}
+
+/// Now, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(content: Value) -> Event {
+        let value = json!({
+            "event_id": "$a", "room_id": "!r:kanazawa.test", "sender": "@hanako:kanazawa.test",
+            "type": "m.room.message", "content": content, "unsigned": { "age": 5 },
+        });
+        Event::from_transaction(&value).expect("an event")
+    }
+
+    #[test]
+    fn the_quotation_of_an_older_client_is_not_said() {
+        let relation = json!({ "m.in_reply_to": { "event_id": "$b" } });
+        let quoting = event(json!({ "body": "> <@a:b> 前の\n> 行\n\n消す", "m.relates_to": relation }));
+        assert_eq!(quoting.said().as_deref(), Some("消す"));
+        assert_eq!(event(json!({ "body": "> 引用" })).said().as_deref(), Some("> 引用"));
+    }
+
+    #[test]
+    fn what_is_odd_in_content_costs_nothing_else() {
+        let odd = event(json!({ "body": 5, "m.relates_to": "x", "membership": [] }));
+        assert_eq!((odd.said(), odd.replies_to(), odd.membership()), (None, None, None));
+        assert!(Event::from_transaction(&json!({ "type": "m.typing", "content": {} })).is_none());
+    }
+}

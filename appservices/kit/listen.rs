@@ -1,0 +1,386 @@
+//! Where a service listens: for the homeserver, and for whatever else a bot serves.
+//!
+//! Spec: <https://spec.matrix.org/v1.19/application-service-api/#homeserver---application-service-api>
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Path, State},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use http::{HeaderMap, Request, StatusCode, header};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use ruma::{RoomAliasId, UserId};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+use tracing::{debug, error, warn};
+
+use crate::{
+    bot::Bot,
+    event::Event,
+    inbox::{Inbox, Untaken},
+};
+
+/// Largest transaction, in bytes: a hundred events of 64 KiB each, written twice as long, and what comes beside them.
+const LARGEST: usize = 16 << 20;
+
+/// Time for a transaction to come.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Time for the connections that are left when a listener ends.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
+
+/// A pause after an accept that failed: open files are few, and others close some.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// What bounds a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections at a time. Others wait to be taken.
+    pub connections: usize,
+    /// Time for the head of a request.
+    pub head: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: 256, head: Duration::from_secs(20) }
+    }
+}
+
+/// Answers on a listener until it is to stop; then requests that are under way are finished. Handlers find where a request came from in
+/// its extension `ConnectInfo<SocketAddr>`.
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let connections = TaskTracker::new();
+    // HTTP/1.1 alone: who would look which version comes would wait for ever for one who says nothing.
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+    loop {
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let Some((place, accepted)) = stop.run_until_cancelled(next).await else { break };
+        let (stream, peer): (_, SocketAddr) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        let router = router.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.map(Body::new)
+        });
+        let (server, stop) = (server.clone(), stop.clone());
+        connections.spawn(async move {
+            let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            tokio::pin!(connection);
+            let outcome = tokio::select! {
+                outcome = &mut connection => outcome,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = outcome {
+                debug!(%error, "a connection broke");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if timeout(LAST_MOMENTS, connections.wait()).await.is_err() {
+        warn!(count = connections.len(), "connections are cut");
+    }
+}
+
+/// What the homeserver meets.
+pub(crate) struct Desk<B> {
+    pub(crate) bot: Arc<B>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) hs_token: String,
+}
+
+/// Routes for the homeserver, and `/health`.
+pub(crate) fn router<B: Bot>(desk: Arc<Desk<B>>) -> Router {
+    Router::new()
+        .route("/_matrix/app/v1/transactions/{txn_id}", put(take::<B>))
+        .route("/transactions/{txn_id}", put(take::<B>))
+        .route("/_matrix/app/v1/users/{user_id}", get(find_user::<B>))
+        .route("/users/{user_id}", get(find_user::<B>))
+        .route("/_matrix/app/v1/rooms/{alias}", get(find_alias::<B>))
+        .route("/rooms/{alias}", get(find_alias::<B>))
+        .route("/_matrix/app/v1/ping", post(ping::<B>))
+        .route("/health", get(health::<B>))
+        .fallback(|| async { Answer::error(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "no such endpoint") })
+        .method_not_allowed_fallback(|| async {
+            Answer::error(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "no such method")
+        })
+        .with_state(desk)
+}
+
+/// A status with JSON.
+struct Answer(StatusCode, Value);
+
+impl Answer {
+    fn done() -> Self {
+        Self(StatusCode::OK, json!({}))
+    }
+
+    fn error(status: StatusCode, errcode: &str, message: &str) -> Self {
+        Self(status, json!({ "errcode": errcode, "error": message }))
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        (self.0, [(header::CONTENT_TYPE, "application/json")], self.1.to_string()).into_response()
+    }
+}
+
+impl<B: Bot> Desk<B> {
+    /// Whether it is the homeserver that asks: by the header, or by what older ones put into the query.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/application-service-api/#authorization>
+    fn check(&self, headers: &HeaderMap, query: Option<&str>) -> Result<(), Answer> {
+        let header = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+        let bearer = header.map(|value| value.strip_prefix("Bearer ").unwrap_or_default().trim().to_owned());
+        let legacy = || {
+            let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+            pairs.into_iter().find(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned())
+        };
+        let Some(token) = bearer.or_else(legacy) else {
+            return Err(Answer::error(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", "the token is missing"));
+        };
+        // Hashes are equally long, so time tells nothing of the length either.
+        let hash = |token: &str| Sha256::digest(token.as_bytes());
+        if bool::from(hash(&token).ct_eq(&hash(&self.hs_token))) {
+            return Ok(());
+        }
+        Err(Answer::error(StatusCode::FORBIDDEN, "M_FORBIDDEN", "the token is not that of the homeserver"))
+    }
+}
+
+/// `PUT /_matrix/app/v1/transactions/{txnId}`: is told of events.
+///
+/// Spec: <https://spec.matrix.org/v1.19/application-service-api/#put_matrixappv1transactionstxnid>
+async fn take<B: Bot>(
+    State(desk): State<Arc<Desk<B>>>,
+    Path(txn_id): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    if let Err(answer) = desk.check(request.headers(), request.uri().query()) {
+        return answer;
+    }
+    let body = match timeout(DEADLINE, axum::body::to_bytes(request.into_body(), LARGEST)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            return Answer::error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "M_TOO_LARGE",
+                "the transaction is too large",
+            );
+        }
+        Err(_) => {
+            return Answer::error(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "the transaction did not come");
+        }
+    };
+    let Ok(transaction) = serde_json::from_slice::<Value>(&body) else {
+        return Answer::error(StatusCode::BAD_REQUEST, "M_NOT_JSON", "the transaction is not JSON");
+    };
+    let Some(told) = transaction.get("events").and_then(Value::as_array) else {
+        return Answer::error(StatusCode::BAD_REQUEST, "M_BAD_JSON", "the transaction has no events");
+    };
+    // One that is none costs itself only: refused, the homeserver would send the transaction for ever.
+    let events: Vec<Event> = told.iter().filter_map(Event::from_transaction).collect();
+    if events.len() < told.len() {
+        warn!(txn_id, count = told.len() - events.len(), "what came is no event");
+    }
+    match desk.inbox.take(&txn_id, events).await {
+        Ok(()) => Answer::done(),
+        Err(Untaken::Full) => {
+            error!(txn_id, "too many events wait; the homeserver has to keep what it has");
+            Answer::error(StatusCode::SERVICE_UNAVAILABLE, "M_LIMIT_EXCEEDED", "too many events wait")
+        }
+        Err(Untaken::Store(error)) => {
+            error!(txn_id, %error, "a transaction could not be written down");
+            Answer::error(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "it could not be written down")
+        }
+    }
+}
+
+async fn find_user<B: Bot>(
+    State(desk): State<Arc<Desk<B>>>,
+    Path(user): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    if let Err(answer) = desk.check(request.headers(), request.uri().query()) {
+        return answer;
+    }
+    match UserId::parse(user) {
+        Ok(user) if desk.bot.find_user(&user).await => Answer::done(),
+        _ => Answer::error(StatusCode::NOT_FOUND, "M_NOT_FOUND", "no such user"),
+    }
+}
+
+async fn find_alias<B: Bot>(
+    State(desk): State<Arc<Desk<B>>>,
+    Path(alias): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    if let Err(answer) = desk.check(request.headers(), request.uri().query()) {
+        return answer;
+    }
+    match RoomAliasId::parse(alias) {
+        Ok(alias) if desk.bot.find_alias(&alias).await => Answer::done(),
+        _ => Answer::error(StatusCode::NOT_FOUND, "M_NOT_FOUND", "no such room"),
+    }
+}
+
+async fn ping<B: Bot>(State(desk): State<Arc<Desk<B>>>, request: Request<Body>) -> Answer {
+    desk.check(request.headers(), request.uri().query()).map_or_else(|answer| answer, |()| Answer::done())
+}
+
+/// `GET /health`: for those who supervise it.
+async fn health<B: Bot>(State(desk): State<Arc<Desk<B>>>) -> Answer {
+    let waiting = desk.inbox.waiting();
+    match desk.inbox.is_writable().await {
+        Ok(()) => Answer(StatusCode::OK, json!({ "status": "ok", "waiting": waiting })),
+        Err(error) => {
+            warn!(%error, "the store cannot be written");
+            Answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "not writable", "waiting": waiting }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        bot::{Host, Namespaces},
+        config::Config,
+        homeserver::Failure,
+        store::{Batch, Store},
+    };
+
+    /// A bot that does nothing.
+    struct Idle;
+
+    impl Bot for Idle {
+        type Settings = ();
+        const ID: &'static str = "idle";
+        const ABOUT: &'static str = "何もしない / does nothing";
+        const SENDER: &'static str = "idle";
+
+        fn claims(_: &Config<()>) -> Namespaces {
+            Namespaces::default()
+        }
+
+        async fn start(_: Host<()>) -> anyhow::Result<Arc<Self>> {
+            Ok(Arc::new(Self))
+        }
+
+        async fn handle(&self, _: &Event) -> Result<Batch, Failure> {
+            Ok(Batch::new())
+        }
+    }
+
+    async fn desk() -> (TempDir, Arc<Desk<Idle>>) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&directory.path().join("store")).expect("a store");
+        let inbox = Inbox::open(&store).await.expect("an inbox");
+        (directory, Arc::new(Desk { bot: Arc::new(Idle), inbox, hs_token: "secret".to_owned() }))
+    }
+
+    async fn ask(desk: &Arc<Desk<Idle>>, path: &str, bearer: Option<&str>, body: impl Into<Body>) -> u16 {
+        let mut request = Request::put(path);
+        if let Some(token) = bearer {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body.into()).expect("a request");
+        router(desk.clone()).oneshot(request).await.expect("an answer").status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn transactions_are_taken_from_the_homeserver_alone_by_header_or_by_the_old_query() {
+        let (_directory, desk) = desk().await;
+        let event =
+            json!({ "event_id": "$a", "room_id": "!r:a", "sender": "@b:a", "type": "m.room.message" });
+        let body = json!({ "events": [event, { "type": "no event" }, 5] }).to_string();
+        let path = "/_matrix/app/v1/transactions/1";
+        for (path, bearer, status) in [
+            (path, None, 401),
+            (path, Some(""), 403),
+            (path, Some("secret2"), 403),
+            ("/_matrix/app/v1/transactions/1?access_token=wrong", None, 403),
+            // What the header says counts.
+            ("/_matrix/app/v1/transactions/1?access_token=secret", Some("wrong"), 403),
+        ] {
+            assert_eq!(ask(&desk, path, bearer, body.clone()).await, status, "{path} {bearer:?}");
+        }
+        assert_eq!(desk.inbox.waiting(), 0);
+        assert_eq!(ask(&desk, path, Some("secret"), body.clone()).await, 200);
+        assert_eq!(ask(&desk, "/transactions/1?access_token=secret", None, body.clone()).await, 200);
+        assert_eq!(desk.inbox.waiting(), 1);
+        assert_eq!(
+            ask(&desk, "/_matrix/app/v1/transactions/2?x=1&access_token=secret", None, body).await,
+            200
+        );
+        assert_eq!(desk.inbox.waiting(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_transaction_is_refused_and_nothing_of_it_is_kept() {
+        let (_directory, desk) = desk().await;
+        for (body, status) in [
+            (b"{".to_vec(), 400),
+            (b"\xff\xfe".to_vec(), 400),
+            (b"[]".to_vec(), 400),
+            (b"{\"events\":5}".to_vec(), 400),
+            (vec![b' '; LARGEST + 1], 413),
+            (["[".repeat(100_000).into_bytes(), b"]".to_vec()].concat(), 400),
+        ] {
+            assert_eq!(ask(&desk, "/_matrix/app/v1/transactions/1", Some("secret"), body).await, status);
+        }
+        assert_eq!(desk.inbox.waiting(), 0);
+        assert_eq!(ask(&desk, "/_matrix/app/v1/unheard-of", Some("secret"), "").await, 404);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_silent_is_cut_and_an_end_is_waited_for_by_nobody() {
+        let (_directory, desk) = desk().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let address = listener.local_addr().expect("bound");
+        let bounds = Bounds { connections: 1, head: Duration::from_millis(50) };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router(desk), bounds, stop.clone()));
+        let mut silent = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let mut answer = Vec::new();
+        // The only place is free again when this one was cut.
+        tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut answer).await.expect("cut");
+        let mut next = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let request = b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut next, request).await.expect("asked");
+        tokio::io::AsyncReadExt::read_to_end(&mut next, &mut answer).await.expect("answered");
+        assert!(String::from_utf8_lossy(&answer).contains("\"status\":\"ok\""));
+        stop.cancel();
+        serving.await.expect("it ends");
+    }
+}
