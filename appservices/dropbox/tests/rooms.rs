@@ -1,0 +1,1 @@
+//! The bot's own process beside a server, and a browser's requests.
