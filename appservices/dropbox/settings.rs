@@ -191,3 +191,38 @@ impl Settings {
         .expect("settings")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commented_reference_is_read_with_every_key_and_without() {
+        let text = include_str!("../../conf/dropbox.toml");
+        // A comment that begins like a setting is one that is left out.
+        let is_setting = |line: &str| {
+            line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+        };
+        let all = text.lines().map(|line| match line.strip_prefix("# ") {
+            Some(rest) if is_setting(rest) => rest,
+            _ => line,
+        });
+        let all = all.collect::<Vec<_>>().join("\n");
+        for text in [text, &all] {
+            let config: bot_kit::Config<Settings> = toml::from_str(text).expect("settings");
+            assert_eq!(config.bot.mistakes(), Vec::<String>::new());
+        }
+        let keys = |text: &str| text.lines().filter(|line| is_setting(line)).count();
+        assert_eq!(keys(&all), 32, "a setting is not shown");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_a_mistake() {
+        let mut settings = Settings::for_tests();
+        settings.public_url = url::Url::parse("http://files.kanazawa.test/?a").expect("a URL");
+        settings.page_address = "0.0.0.0:443".parse().expect("an address");
+        settings.files = 0;
+        settings.most_bytes = ByteSize::bytes(1);
+        assert_eq!(settings.mistakes().len(), 4);
+    }
+}

@@ -9,6 +9,8 @@
 mod form;
 mod page;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::{
