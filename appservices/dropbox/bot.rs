@@ -50,7 +50,8 @@ impl Bot for Dropbox {
     type Settings = Settings;
 
     const ID: &'static str = "yakuba-dropbox";
-    const ABOUT: &'static str = "受取URL：部屋にファイルを届けてもらう / links by which people outside send files into a room";
+    const ABOUT: &'static str =
+        "受取URL：部屋にファイルを届けてもらう / links by which people outside send files into a room";
     const SENDER: &'static str = "dropbox";
 
     fn claims(config: &Config<Settings>) -> Namespaces {
@@ -203,7 +204,8 @@ impl Dropbox {
         if !self.may(event).await? {
             return self.say(event, "may not", &words::may_not(language)).await;
         }
-        let revoked = self.drops.revoke(&event.room_id, number, event.sender.clone()).await.map_err(failure)?;
+        let revoked =
+            self.drops.revoke(&event.room_id, number, event.sender.clone()).await.map_err(failure)?;
         let text = match revoked {
             Some(link) => words::revoked(&link, language),
             None => words::no_such_number(number, language),
@@ -229,10 +231,13 @@ impl Dropbox {
         let path = ["client", "v3", "rooms", room.as_str(), "state"];
         let state = self.server().call(http::Method::GET, &path, &[], None).await?;
         let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
-        let Some(create) = events.iter().find(|event| event["type"] == "m.room.create") else { return Ok(false) };
+        let Some(create) = events.iter().find(|event| event["type"] == "m.room.create") else {
+            return Ok(false);
+        };
         let version = create["content"]["room_version"].as_str().unwrap_or("1");
         let ranks_above = version.parse::<u32>().is_ok_and(|version| version >= 12);
-        let others = create["content"]["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let others =
+            create["content"]["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
         let is_one = create["sender"] == user.as_str() || others.iter().any(|other| other == user.as_str());
         Ok(ranks_above && is_one)
     }

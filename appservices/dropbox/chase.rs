@@ -84,7 +84,9 @@ impl Chaser {
             match self.look_after(hash).await {
                 Ok(()) => {}
                 // One that cannot be told holds up no other.
-                Err(Undone::Homeserver(failure)) => warn!(error = %failure, "a room cannot be told of its link"),
+                Err(Undone::Homeserver(failure)) => {
+                    warn!(error = %failure, "a room cannot be told of its link")
+                }
                 Err(error) => error!(%error, "a link cannot be looked after"),
             }
         }

@@ -120,15 +120,16 @@ impl Parser<'_> {
             ["一覧" | "list"] => return Ok(Command::List),
             ["取消" | "取り消し" | "cancel", number] => {
                 let number = number.trim_start_matches('#').parse().map_err(|_| {
-                    self.say("取消する番号は「!受取 一覧」で見られます。", "`!receive list` shows the numbers.")
+                    self.say(
+                        "取消する番号は「!受取 一覧」で見られます。",
+                        "`!receive list` shows the numbers.",
+                    )
                 })?;
                 return Ok(Command::Revoke(number));
             }
             ["取消" | "取り消し" | "cancel"] => {
-                return Err(self.say(
-                    "番号を書きます。例：!受取 取消 3",
-                    "Name the number, as in `!receive cancel 3`.",
-                ));
+                return Err(self
+                    .say("番号を書きます。例：!受取 取消 3", "Name the number, as in `!receive cancel 3`."));
             }
             _ => {}
         }
@@ -332,7 +333,10 @@ mod tests {
         let settings = Settings::for_tests();
         let wish = wish("!受取 期限表");
         assert_eq!((wish.title.as_str(), wish.lasts), ("期限表", settings.lasts.0));
-        assert_eq!((wish.files, wish.bytes, wish.with_code), (settings.files, settings.bytes.as_u64(), false));
+        assert_eq!(
+            (wish.files, wish.bytes, wish.with_code),
+            (settings.files, settings.bytes.as_u64(), false)
+        );
     }
 
     #[test]

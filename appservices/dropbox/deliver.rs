@@ -146,7 +146,9 @@ impl Carrier {
         id: &str,
         uri: Option<String>,
     ) -> Result<bot_kit::ruma::OwnedEventId, Undelivered> {
-        let UploadState::Whole { kind, .. } = &upload.state else { unreachable!("a file in the outbox is whole") };
+        let UploadState::Whole { kind, .. } = &upload.state else {
+            unreachable!("a file in the outbox is whole")
+        };
         let uri = match uri {
             Some(uri) => uri,
             None => {
@@ -172,7 +174,8 @@ impl Carrier {
             "msgtype": message_type, "body": upload.name, "filename": upload.name, "url": uri, "m.mentions": {},
             "info": { "mimetype": kind.content_type(), "size": upload.length },
         });
-        let event = self.homeserver.send(&link.room, "m.room.message", &TxnId::of(&["file", key]), &content).await?;
+        let event =
+            self.homeserver.send(&link.room, "m.room.message", &TxnId::of(&["file", key]), &content).await?;
         let notice = json!({
             "msgtype": "m.notice", "body": words::came(link, upload), "m.mentions": { "user_ids": [link.maker] },
             "m.relates_to": { "m.in_reply_to": { "event_id": event } },
@@ -183,7 +186,9 @@ impl Carrier {
 
     /// Brings the bytes to the place that was reserved for them.
     async fn fill(&self, uri: &str, hash: &str, id: &str, upload: &Upload) -> Result<(), Undelivered> {
-        let UploadState::Whole { kind, .. } = &upload.state else { unreachable!("a file in the outbox is whole") };
+        let UploadState::Whole { kind, .. } = &upload.state else {
+            unreachable!("a file in the outbox is whole")
+        };
         let file = tokio::fs::File::open(self.files.path(hash, id)).await?;
         let parts = stream::try_unfold(file, |mut file| async move {
             let mut part = vec![0; PART];
@@ -191,7 +196,9 @@ impl Carrier {
             part.truncate(count);
             Ok::<_, std::io::Error>((count > 0).then(|| (Bytes::from(part), file)))
         });
-        self.homeserver.fill_upload(uri, &upload.name, kind.content_type(), upload.length, parts.boxed()).await?;
+        self.homeserver
+            .fill_upload(uri, &upload.name, kind.content_type(), upload.length, parts.boxed())
+            .await?;
         Ok(())
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     language::Language,
     moment, name,
     rows::{
-        Code, DUE, Deed, FileOfDeed, LINKS, Link, LinkState, MADE, OUTBOX, RECORD, ROOM_LINKS, Refused, Sender, TOTALS,
-        Totals, UPLOADS, Upload, UploadState, What, room_key, time_key, upload_key,
+        Code, DUE, Deed, FileOfDeed, LINKS, Link, LinkState, MADE, OUTBOX, RECORD, ROOM_LINKS, Refused,
+        Sender, TOTALS, Totals, UPLOADS, Upload, UploadState, What, room_key, time_key, upload_key,
     },
     secret::{Key, Token, same},
     settings::Settings,
@@ -176,7 +176,11 @@ fn deed_of_file(link: &Link, at: Timestamp, id: &str, upload: &Upload, what: Wha
 impl Sender {
     /// As it is shown in a line: company and name.
     pub(crate) fn shown(&self) -> String {
-        [self.company.as_str(), self.name.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+        [self.company.as_str(), self.name.as_str()]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -316,7 +320,12 @@ impl Drops {
     }
 
     /// Ends a room's link before its time; what was begun is given up. The link as it was, if it was good.
-    pub(crate) async fn revoke(&self, room: &OwnedRoomId, number: u32, by: OwnedUserId) -> Result<Option<Link>, Error> {
+    pub(crate) async fn revoke(
+        &self,
+        room: &OwnedRoomId,
+        number: u32,
+        by: OwnedUserId,
+    ) -> Result<Option<Link>, Error> {
         let (key, now) = (room_key(room.as_str(), number), self.now());
         let revoked = self.change(move |rows, writing, settings| {
             let Some(hash) = rows.get(&ROOM_LINKS, &key)? else { return Ok(None) };
@@ -449,7 +458,13 @@ impl Drops {
     }
 
     /// Takes a whole file of this hash and kind: from now on it is on its way into the room. It may be told twice.
-    pub(crate) async fn finish(&self, hash: &str, id: &str, sha256: String, kind: Kind) -> Result<Upload, Error> {
+    pub(crate) async fn finish(
+        &self,
+        hash: &str,
+        id: &str,
+        sha256: String,
+        kind: Kind,
+    ) -> Result<Upload, Error> {
         let (hash, id, now) = (hash.to_owned(), id.to_owned(), self.now());
         let finished = self.change(move |rows, writing, settings| {
             let key = upload_key(&hash, &id);
@@ -636,7 +651,9 @@ impl Drops {
             writing.batch.delete(&LINKS, &hash).delete(&DUE, &time_key(link.due, &hash));
             writing.batch.delete(&MADE, link.cause.as_str());
             // The room's last number stays, so that none is given twice.
-            if rows.last_key(&ROOM_LINKS, &format!("{} ", link.room))? != Some(room_key(link.room.as_str(), link.number)) {
+            if rows.last_key(&ROOM_LINKS, &format!("{} ", link.room))?
+                != Some(room_key(link.room.as_str(), link.number))
+            {
                 writing.batch.delete(&ROOM_LINKS, &room_key(link.room.as_str(), link.number));
             }
             for (id, _) in uploads {

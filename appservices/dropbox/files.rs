@@ -177,7 +177,9 @@ impl Files {
         match upload.state {
             UploadState::Receiving => {}
             UploadState::Refused { reason } => return Err(Error::Refused(reason)),
-            UploadState::Whole { .. } | UploadState::Sent { .. } => return Ok(Appended::Elsewhere(upload.length)),
+            UploadState::Whole { .. } | UploadState::Sent { .. } => {
+                return Ok(Appended::Elsewhere(upload.length));
+            }
         }
         if offset != upload.offset {
             return Ok(Appended::Elsewhere(upload.offset));
@@ -260,7 +262,8 @@ impl Files {
     pub(crate) async fn tidy(&self) -> Result<(), Error> {
         let directory = self.0.directory.clone();
         let names = blocking(move || {
-            let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
+            let names = fs::read_dir(directory)?
+                .map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
             names.collect::<io::Result<Vec<String>>>()
         });
         let mut count = 0;

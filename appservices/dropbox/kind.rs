@@ -78,7 +78,11 @@ impl Group {
 
     /// All names, for help.
     pub(crate) fn all(language: Language) -> String {
-        GROUPS.iter().map(|(group, _)| group.shown(language)).collect::<Vec<_>>().join(language.pick("、", ", "))
+        GROUPS
+            .iter()
+            .map(|(group, _)| group.shown(language))
+            .collect::<Vec<_>>()
+            .join(language.pick("、", ", "))
     }
 }
 
@@ -116,7 +120,9 @@ impl Kind {
     /// The group that it belongs to.
     pub(crate) fn group(self) -> Option<Group> {
         Some(match self {
-            Self::Jpeg | Self::Png | Self::Gif | Self::Webp | Self::Heic | Self::Tiff | Self::Bmp => Group::Picture,
+            Self::Jpeg | Self::Png | Self::Gif | Self::Webp | Self::Heic | Self::Tiff | Self::Bmp => {
+                Group::Picture
+            }
             Self::Pdf => Group::Pdf,
             Self::Docx | Self::Xlsx | Self::Pptx | Self::Ole => Group::Office,
             Self::Zip => Group::Archive,
@@ -169,13 +175,7 @@ impl Kind {
             Self::Mov => &["mov", "qt"],
             Self::Dwg => &["dwg"],
             Self::Jww => &["jww"],
-            Self::Ole
-            | Self::Zip
-            | Self::Dxf
-            | Self::Sxf
-            | Self::Text
-            | Self::Program
-            | Self::Unknown => &[],
+            Self::Ole | Self::Zip | Self::Dxf | Self::Sxf | Self::Text | Self::Program | Self::Unknown => &[],
         }
     }
 
@@ -200,7 +200,9 @@ impl Kind {
             _ if at(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") => Self::Ole,
             _ if at(0, b"PK\x03\x04") || at(0, b"PK\x05\x06") => Self::Zip,
             _ if at(0, b"JwwData.") => Self::Jww,
-            _ if at(0, b"AC10") && head.get(4..6).is_some_and(|rest| rest.iter().all(u8::is_ascii_digit)) => Self::Dwg,
+            _ if at(0, b"AC10") && head.get(4..6).is_some_and(|rest| rest.iter().all(u8::is_ascii_digit)) => {
+                Self::Dwg
+            }
             _ if at(0, b"ISO-10303-21;") => Self::Sxf,
             _ if is_program(head) => Self::Program,
             _ if is_dxf(head) => Self::Dxf,
@@ -229,8 +231,8 @@ fn by_brand(brand: &[u8]) -> Kind {
     match brand {
         b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1" | b"avif" => Kind::Heic,
         b"qt  " => Kind::Mov,
-        b"isom" | b"iso2" | b"iso4" | b"iso5" | b"iso6" | b"mp41" | b"mp42" | b"avc1" | b"M4V " | b"MSNV" | b"3gp4"
-        | b"3gp5" | b"3gp6" | b"dash" => Kind::Mp4,
+        b"isom" | b"iso2" | b"iso4" | b"iso5" | b"iso6" | b"mp41" | b"mp42" | b"avc1" | b"M4V " | b"MSNV"
+        | b"3gp4" | b"3gp5" | b"3gp6" | b"dash" => Kind::Mp4,
         _ => Kind::Unknown,
     }
 }
@@ -269,7 +271,8 @@ fn is_dxf(head: &[u8]) -> bool {
 fn is_text(head: &[u8]) -> bool {
     let is_markup = head.trim_ascii_start().first() == Some(&b'<');
     let wide = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
-    let is_plain = |byte: &u8| *byte >= b' ' && *byte != 0x7f || matches!(*byte, b'\t' | b'\n' | b'\r' | 0x1b | 0x0c);
+    let is_plain =
+        |byte: &u8| *byte >= b' ' && *byte != 0x7f || matches!(*byte, b'\t' | b'\n' | b'\r' | 0x1b | 0x0c);
     // Pages and SVG run in browsers: they are no plain text.
     !head.is_empty() && !is_markup && (wide || head.iter().all(is_plain))
 }
@@ -281,7 +284,9 @@ fn by_directory(file: &mut File) -> io::Result<Kind> {
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(start))?;
     file.by_ref().take(TAIL).read_to_end(&mut tail)?;
-    let Some(end) = tail.windows(4).rposition(|window| window == b"PK\x05\x06") else { return Ok(Kind::Unknown) };
+    let Some(end) = tail.windows(4).rposition(|window| window == b"PK\x05\x06") else {
+        return Ok(Kind::Unknown);
+    };
     let number = |place: usize| {
         tail.get(end + place..end + place + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)
     };
@@ -306,7 +311,9 @@ fn names(mut directory: &[u8]) -> Vec<&[u8]> {
     const ENTRY: usize = 46;
     let mut names = Vec::new();
     while directory.starts_with(b"PK\x01\x02") {
-        let number = |place: usize| directory.get(place..place + 2).map_or(0, |b| usize::from(b[0]) | usize::from(b[1]) << 8);
+        let number = |place: usize| {
+            directory.get(place..place + 2).map_or(0, |b| usize::from(b[0]) | usize::from(b[1]) << 8)
+        };
         let (name, extra, comment) = (number(28), number(30), number(32));
         let Some(found) = directory.get(ENTRY..ENTRY + name) else { break };
         names.push(found);
@@ -379,7 +386,12 @@ mod tests {
 
     #[test]
     fn groups_are_known_by_the_names_that_people_write() {
-        for (name, group) in [("画像", Group::Picture), ("PDF", Group::Pdf), ("Office", Group::Office), ("ZIP", Group::Archive)] {
+        for (name, group) in [
+            ("画像", Group::Picture),
+            ("PDF", Group::Pdf),
+            ("Office", Group::Office),
+            ("ZIP", Group::Archive),
+        ] {
             assert_eq!(Group::named(name), Some(group));
         }
         assert_eq!(Group::named("何でも"), None);

@@ -33,7 +33,8 @@ impl Language {
             Some("en") => Some(Self::English),
             _ => None,
         };
-        let by_query = query.unwrap_or_default().split('&').find_map(|pair| known(pair.strip_prefix("lang=")?));
+        let by_query =
+            query.unwrap_or_default().split('&').find_map(|pair| known(pair.strip_prefix("lang=")?));
         by_query.or_else(|| accepts?.split(',').find_map(known)).unwrap_or_default()
     }
 }

@@ -48,7 +48,8 @@ pub(crate) fn clipped(text: &str, bytes: usize) -> &str {
 
 /// A line of text that a stranger wrote: one line, of so many letters, without what cannot be seen.
 pub(crate) fn line(text: &str, letters: usize) -> String {
-    let seen = clipped(text, letters * 8).nfc().filter(|letter| !is_unseen(*letter) || letter.is_whitespace());
+    let seen =
+        clipped(text, letters * 8).nfc().filter(|letter| !is_unseen(*letter) || letter.is_whitespace());
     let words: String = seen.map(|letter| if letter.is_whitespace() { ' ' } else { letter }).collect();
     words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(letters).collect()
 }

@@ -58,7 +58,10 @@ fn audit(audit: &Audit) -> anyhow::Result<()> {
     writeln!(
         std::io::stderr(),
         "{} 行、つながりに誤りはありません。最後の行のハッシュ {} / {} lines follow each other; hash of the last one {}",
-        end.next, end.hash, end.next, end.hash
+        end.next,
+        end.hash,
+        end.next,
+        end.hash
     )?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -85,8 +85,7 @@ impl Scribe {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
         }
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         let whole = end_of_last_line(&mut file)?;
         file.set_len(whole)?;
         let end = verify(path)?;
@@ -178,8 +177,9 @@ fn lines(path: &Path, mut each: impl FnMut(&Line, &str) -> anyhow::Result<()>) -
             return Ok(end);
         };
         let shown = end.next + 1;
-        let line: Line = serde_json::from_str(text)
-            .map_err(|error| anyhow::anyhow!("{shown} 行目を読めません / line {shown} cannot be read: {error}"))?;
+        let line: Line = serde_json::from_str(text).map_err(|error| {
+            anyhow::anyhow!("{shown} 行目を読めません / line {shown} cannot be read: {error}")
+        })?;
         anyhow::ensure!(
             line.number == end.next && line.before == end.hash,
             "{shown} 行目は前の行につながりません。変更されたか、行が抜けています / \
@@ -196,9 +196,21 @@ pub(crate) fn verify(path: &Path) -> anyhow::Result<End> {
 }
 
 /// Writes a record out: as it is, or as a table that Excel opens right.
-pub(crate) fn export(path: &PathBuf, as_table: bool, out: &mut impl Write) -> anyhow::Result<End> {
+pub(crate) fn export(path: &Path, as_table: bool, out: &mut impl Write) -> anyhow::Result<End> {
     const HEADINGS: [&str; 13] = [
-        "番号", "日時", "行為", "誰", "接続元", "部屋", "URL番号", "ファイルID", "元の名前", "名前", "バイト数", "SHA-256", "備考",
+        "番号",
+        "日時",
+        "行為",
+        "誰",
+        "接続元",
+        "部屋",
+        "URL番号",
+        "ファイルID",
+        "元の名前",
+        "名前",
+        "バイト数",
+        "SHA-256",
+        "備考",
     ];
     if as_table {
         // By this mark Excel knows UTF-8.

@@ -131,11 +131,24 @@ pub(crate) struct Sender {
 pub(crate) enum UploadState {
     Receiving,
     /// Whole, and in the outbox.
-    Whole { sha256: String, kind: Kind, at: Timestamp, uri: Option<String>, held: Option<String> },
+    Whole {
+        sha256: String,
+        kind: Kind,
+        at: Timestamp,
+        uri: Option<String>,
+        held: Option<String>,
+    },
     /// In the room; the file is gone from the disk.
-    Sent { sha256: String, kind: Kind, at: Timestamp, event: OwnedEventId },
+    Sent {
+        sha256: String,
+        kind: Kind,
+        at: Timestamp,
+        event: OwnedEventId,
+    },
     /// Not taken; the file is gone from the disk.
-    Refused { reason: Refused },
+    Refused {
+        reason: Refused,
+    },
 }
 
 /// Why a file was not taken.
@@ -268,7 +281,10 @@ mod tests {
         let deed = json!({
             "at": 1, "who": "@a:b", "address": "", "what": "link_made", "room": "!r:b", "link": 1, "details": "x",
         });
-        assert_eq!(serde_json::to_value(serde_json::from_value::<Deed>(deed.clone()).unwrap()).unwrap(), deed);
+        assert_eq!(
+            serde_json::to_value(serde_json::from_value::<Deed>(deed.clone()).unwrap()).unwrap(),
+            deed
+        );
     }
 
     #[test]

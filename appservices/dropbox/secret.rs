@@ -70,7 +70,8 @@ impl Token {
 
     /// What is kept of a code that is good together with it.
     pub(crate) fn hash_of_code(&self, code: &str) -> String {
-        let digits: String = code.chars().filter_map(|letter| letter.to_digit(10)).map(|d| d.to_string()).collect();
+        let digits: String =
+            code.chars().filter_map(|letter| letter.to_digit(10)).map(|d| d.to_string()).collect();
         keyed(&self.0, "code", &digits)
     }
 

@@ -201,7 +201,8 @@ mod tests {
         let text = include_str!("../../conf/dropbox.toml");
         // A comment that begins like a setting is one that is left out.
         let is_setting = |line: &str| {
-            line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+            line.split_once(" = ")
+                .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
         };
         let all = text.lines().map(|line| match line.strip_prefix("# ") {
             Some(rest) if is_setting(rest) => rest,

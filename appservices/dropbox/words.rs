@@ -49,7 +49,9 @@ pub(crate) fn for_senders(error: &Error, language: Language) -> String {
             "届いた内容が元のファイルと一致しませんでした。もう一度お送りください。",
             "What arrived is not what was sent. Please send it again.",
         ),
-        Error::Refused(Refused::TakenBack) => ("このファイルの送信は取りやめられました。", "This upload was cancelled."),
+        Error::Refused(Refused::TakenBack) => {
+            ("このファイルの送信は取りやめられました。", "This upload was cancelled.")
+        }
         Error::Refused(Refused::GivenUp) => (
             "このファイルの送信は打ち切られました。もう一度お送りください。",
             "This upload was given up. Please send the file again.",
@@ -67,11 +69,19 @@ fn say(language: Language, ja: &str, en: &str) -> String {
 }
 
 pub(crate) fn no_such_link(language: Language) -> String {
-    say(language, "このURLは使えません。もう一度お確かめください。", "There is no such link. Please check the address.")
+    say(
+        language,
+        "このURLは使えません。もう一度お確かめください。",
+        "There is no such link. Please check the address.",
+    )
 }
 
 pub(crate) fn too_often(language: Language) -> String {
-    say(language, "混み合っています。少し待ってからお試しください。", "Too many requests. Please wait a moment.")
+    say(
+        language,
+        "混み合っています。少し待ってからお試しください。",
+        "Too many requests. Please wait a moment.",
+    )
 }
 
 pub(crate) fn code_wanted(language: Language) -> String {
@@ -96,8 +106,12 @@ pub(crate) fn too_large(most: u64, language: Language) -> String {
 
 pub(crate) fn bad_request(what: &str, language: Language) -> String {
     match language {
-        Language::Japanese => format!("送られた内容を読めません（{what}）。ファイルを選んだか、空でないかお確かめください。"),
-        Language::English => format!("What was sent cannot be read ({what}). Is a file chosen, and is it not empty?"),
+        Language::Japanese => {
+            format!("送られた内容を読めません（{what}）。ファイルを選んだか、空でないかお確かめください。")
+        }
+        Language::English => {
+            format!("What was sent cannot be read ({what}). Is a file chosen, and is it not empty?")
+        }
     }
 }
 
@@ -151,9 +165,13 @@ pub(crate) fn without_script(most: u64, language: Language) -> String {
     let most = moment::size(most);
     match language {
         Language::Japanese => {
-            format!("スクリプトが使えないため、合計 {most} までのファイルを一度に送ります。途中で切れた場合は最初からになります。")
+            format!(
+                "スクリプトが使えないため、合計 {most} までのファイルを一度に送ります。途中で切れた場合は最初からになります。"
+            )
         }
-        Language::English => format!("Without a script, up to {most} are sent at once, and from the beginning if cut."),
+        Language::English => {
+            format!("Without a script, up to {most} are sent at once, and from the beginning if cut.")
+        }
     }
 }
 
@@ -208,8 +226,12 @@ pub(crate) fn made(made: &Made, url: &str) -> String {
     let (files, bytes) = (link.most_files, moment::size(link.most_bytes));
     let code = match (made.code.is_some(), link.language) {
         (false, _) => "",
-        (true, Language::Japanese) => "\n合言葉は、あなたとの1対1の部屋に送りました。URLとは別の手段で伝えてください。",
-        (true, Language::English) => "\nThe code was sent to you in a room of your own; tell it apart from the link.",
+        (true, Language::Japanese) => {
+            "\n合言葉は、あなたとの1対1の部屋に送りました。URLとは別の手段で伝えてください。"
+        }
+        (true, Language::English) => {
+            "\nThe code was sent to you in a room of your own; tell it apart from the link."
+        }
     };
     match link.language {
         Language::Japanese => format!(
@@ -254,8 +276,12 @@ pub(crate) fn list(links: &[Link], language: Language) -> String {
             (false, _) => "",
         };
         text.push_str(&match language {
-            Language::Japanese => format!("\n{number}番「{title}」 {ends} まで／{received}/{most_files}件{code}／{maker}"),
-            Language::English => format!("\nNo. {number} “{title}” until {ends}; {received}/{most_files} files{code}; {maker}"),
+            Language::Japanese => {
+                format!("\n{number}番「{title}」 {ends} まで／{received}/{most_files}件{code}／{maker}")
+            }
+            Language::English => {
+                format!("\nNo. {number} “{title}” until {ends}; {received}/{most_files} files{code}; {maker}")
+            }
         });
     }
     text
@@ -264,14 +290,18 @@ pub(crate) fn list(links: &[Link], language: Language) -> String {
 pub(crate) fn revoked(link: &Link, language: Language) -> String {
     let Link { number, title, received, .. } = link;
     match language {
-        Language::Japanese => format!("受取URL {number}番「{title}」を取り消しました。それまでに {received}件 届いています。"),
+        Language::Japanese => {
+            format!("受取URL {number}番「{title}」を取り消しました。それまでに {received}件 届いています。")
+        }
         Language::English => format!("Link no. {number} “{title}” was ended. {received} files had come."),
     }
 }
 
 pub(crate) fn no_such_number(number: u32, language: Language) -> String {
     match language {
-        Language::Japanese => format!("{number}番の使えるURLはありません。「!受取 一覧」で確かめてください。"),
+        Language::Japanese => {
+            format!("{number}番の使えるURLはありません。「!受取 一覧」で確かめてください。")
+        }
         Language::English => format!("No link of number {number} is good. See !receive list."),
     }
 }
@@ -342,9 +372,13 @@ pub(crate) fn remind(link: &Link) -> String {
     let ends = moment::written(link.ends, link.language);
     match link.language {
         Language::Japanese => {
-            format!("{maker} さん、受取URL {number}番「{title}」にまだ何も届いていません。期限は {ends} です。")
+            format!(
+                "{maker} さん、受取URL {number}番「{title}」にまだ何も届いていません。期限は {ends} です。"
+            )
         }
-        Language::English => format!("{maker}: nothing came over link no. {number} “{title}” yet. It ends {ends}."),
+        Language::English => {
+            format!("{maker}: nothing came over link no. {number} “{title}” yet. It ends {ends}.")
+        }
     }
 }
 
@@ -352,7 +386,11 @@ pub(crate) fn remind(link: &Link) -> String {
 pub(crate) fn expired(link: &Link) -> String {
     let Link { number, title, received, .. } = link;
     match link.language {
-        Language::Japanese => format!("受取URL {number}番「{title}」の期限が過ぎました。届いたファイルは {received}件 です。"),
-        Language::English => format!("The time of link no. {number} “{title}” is over. {received} files came."),
+        Language::Japanese => {
+            format!("受取URL {number}番「{title}」の期限が過ぎました。届いたファイルは {received}件 です。")
+        }
+        Language::English => {
+            format!("The time of link no. {number} “{title}” is over. {received} files came.")
+        }
     }
 }

@@ -131,7 +131,14 @@ impl Homeserver {
         };
         let (client, sending) = (builder().read_timeout(SILENCE).build()?, builder().build()?);
         let token = registration.as_token.clone();
-        Ok(Self(Arc::new(Inner { client, sending, base: config.url.clone(), token, user, masquerades: false })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            sending,
+            base: config.url.clone(),
+            token,
+            user,
+            masquerades: false,
+        })))
     }
 
     /// The same as another user of the service's namespace.

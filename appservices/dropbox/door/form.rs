@@ -50,7 +50,8 @@ pub(super) async fn take(
             let place = ["company", "name", "note"].iter().position(|name| field.name() == Some(name));
             if let Some(place) = place {
                 said[place] = text(&mut field).await?;
-            } else if field.name() == Some("files") && field.file_name().is_some_and(|name| !name.is_empty()) {
+            } else if field.name() == Some("files") && field.file_name().is_some_and(|name| !name.is_empty())
+            {
                 if received.len() == FILES {
                     return Err(Trouble::Bad("files"));
                 }

@@ -93,13 +93,17 @@ impl Door {
             .route("/r/{token}/code", post(enter))
             .route("/r/{token}/form", post(form::take))
             .route("/r/{token}/files", post(upload::create))
-            .route("/r/{token}/files/{id}", patch(upload::append).head(upload::offset).delete(upload::take_back))
+            .route(
+                "/r/{token}/files/{id}",
+                patch(upload::append).head(upload::offset).delete(upload::take_back),
+            )
             .route("/r/{token}/files/{id}/done", post(upload::done))
             .route("/look.css", get(|| async { page::asset("text/css; charset=utf-8", page::LOOK) }))
             .route("/send.js", get(|| async { page::asset("text/javascript; charset=utf-8", page::SCRIPT) }))
             .route("/robots.txt", get(|| async { page::asset("text/plain", "User-agent: *\nDisallow: /\n") }))
             .with_state(self.clone());
-        let nested = if prefix.is_empty() { Router::new() } else { Router::new().nest(&prefix, routes.clone()) };
+        let nested =
+            if prefix.is_empty() { Router::new() } else { Router::new().nest(&prefix, routes.clone()) };
         nested.merge(routes).fallback(move |request: Request<Body>| async move {
             let visit = Visit::of(&self, &request.into_parts().0);
             visit.answer_page(StatusCode::NOT_FOUND, page::nothing(visit.language))
@@ -263,14 +267,18 @@ impl Visit {
 impl Door {
     /// Whose request it is: the last address of `X-Forwarded-For` that is none of our proxies, if one of those asks.
     fn address(&self, parts: &Parts) -> IpAddr {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
         let proxies = &self.drops.settings().proxies;
         let is_proxy = |ip: &IpAddr| proxies.iter().any(|proxy| proxy.to_canonical() == ip.to_canonical());
         if !is_proxy(&peer) {
             return peer;
         }
         let headers = parts.headers.get_all("x-forwarded-for").iter();
-        let forwarded: Vec<&str> = headers.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).collect();
+        let forwarded: Vec<&str> =
+            headers.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).collect();
         let addresses = forwarded.iter().rev().map_while(|ip| ip.trim().parse::<IpAddr>().ok());
         addresses.into_iter().find(|ip| !is_proxy(ip)).unwrap_or(peer)
     }
@@ -343,7 +351,8 @@ async fn enter(State(door): State<Arc<Door>>, Path(token): Path<String>, request
         let (token, link) = visit.link(&token).await?;
         let body = axum::body::to_bytes(body, FORM).await.map_err(|_| Trouble::Bad("form"))?;
         let mut fields = url::form_urlencoded::parse(&body);
-        let code = fields.find(|(name, _)| name == "code").map(|(_, code)| code.into_owned()).unwrap_or_default();
+        let code =
+            fields.find(|(name, _)| name == "code").map(|(_, code)| code.into_owned()).unwrap_or_default();
         match door.drops.enter(&token, &code, visit.ip.to_string()).await {
             Ok(pass) => Ok(visit.let_in(&token, &link, &pass, &parts.uri)),
             Err(Error::WrongCode(left)) if left > 0 => {
@@ -366,7 +375,8 @@ impl Visit {
         let cookie = format!("{COOKIE}={pass}; Path={path}; Max-Age={lasts}; HttpOnly; SameSite=Lax{secure}");
         let query = uri.query().map_or(String::new(), |_| format!("?lang={}", self.language.code()));
         let to = format!("{path}{query}");
-        let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::SET_COOKIE, cookie)]).into_response();
+        let mut response =
+            (StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::SET_COOKIE, cookie)]).into_response();
         decorate(response.headers_mut(), self.language);
         response
     }

@@ -87,7 +87,10 @@ impl Visit {
 pub(super) fn nothing(language: Language) -> Markup {
     let title = language.pick("ページがありません", "No such page");
     let frame = Frame { language, place: "", prefix: "", title, script: false };
-    page(&frame, &html! { p { (language.pick("URLをもう一度お確かめください。", "Please check the address.")) } })
+    page(
+        &frame,
+        &html! { p { (language.pick("URLをもう一度お確かめください。", "Please check the address.")) } },
+    )
 }
 
 /// A sentence.

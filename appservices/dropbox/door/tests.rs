@@ -102,7 +102,13 @@ impl Place {
         self.drops.make(room, maker, event, Language::Japanese, wish).await.unwrap()
     }
 
-    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -120,13 +126,15 @@ impl Place {
     }
 
     async fn create(&self, made: &Made, name: &str, length: usize) -> Answer {
-        let metadata = format!("filename {},name {}", BASE64_STANDARD.encode(name), BASE64_STANDARD.encode("能登 次郎"));
+        let metadata =
+            format!("filename {},name {}", BASE64_STANDARD.encode(name), BASE64_STANDARD.encode("能登 次郎"));
         let headers = [("upload-length", &*length.to_string()), ("upload-metadata", &*metadata)];
         self.ask(Method::POST, &format!("{}/files", path(made)), &headers, Body::empty()).await
     }
 
     async fn patch(&self, at: &str, offset: usize, body: impl Into<Body>) -> Answer {
-        let headers = [("upload-offset", &*offset.to_string()), ("content-type", "application/offset+octet-stream")];
+        let headers =
+            [("upload-offset", &*offset.to_string()), ("content-type", "application/offset+octet-stream")];
         self.ask(Method::PATCH, at, &headers, body).await
     }
 
@@ -273,7 +281,10 @@ async fn a_code_lets_a_browser_in_and_is_guessed_ten_times_at_most() {
     let entered = enter(&code).await;
     assert_eq!(entered.status, StatusCode::SEE_OTHER, "{}", entered.text);
     let cookie = entered.header("set-cookie").to_owned();
-    assert!(cookie.contains("HttpOnly; SameSite=Lax; Secure") && cookie.contains(&format!("Path={}", path(&made))));
+    assert!(
+        cookie.contains("HttpOnly; SameSite=Lax; Secure")
+            && cookie.contains(&format!("Path={}", path(&made)))
+    );
     let cookie = cookie.split(';').next().unwrap();
     let page = place.ask(Method::GET, &path(&made), &[("cookie", cookie)], Body::empty()).await;
     assert!(page.text.contains("工事写真"));
@@ -366,7 +377,11 @@ async fn the_kind_is_told_by_content_early_and_again_at_the_end() {
 
     let any = place.make_by("$other", wish()).await;
     let at = place.create(&any, "a.jpg", 2).await.header("location").to_owned();
-    assert_eq!(place.patch(&at, 0, b"MZ".to_vec()).await.status, StatusCode::UNPROCESSABLE_ENTITY, "a program");
+    assert_eq!(
+        place.patch(&at, 0, b"MZ".to_vec()).await.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "a program"
+    );
 }
 
 #[tokio::test]
@@ -386,7 +401,8 @@ async fn a_form_is_enough_for_small_files_and_another_site_cannot_send_it() {
         form
     };
     let (at, kind) = (format!("{}/form", path(&made)), ("content-type", "multipart/form-data; boundary=b"));
-    let foreign = place.ask(Method::POST, &at, &[kind, ("sec-fetch-site", "cross-site")], form(PICTURE)).await;
+    let foreign =
+        place.ask(Method::POST, &at, &[kind, ("sec-fetch-site", "cross-site")], form(PICTURE)).await;
     assert_eq!(foreign.status, StatusCode::FORBIDDEN);
     let large = place.ask(Method::POST, &at, &[kind], form(&[0xff; 2_000])).await;
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -438,7 +454,9 @@ async fn what_is_not_gone_on_with_is_given_up_and_what_no_row_leads_to_goes() {
     place.files.tidy().await.unwrap();
     assert_eq!((place.on_disk(), place.head(&at).await.status), (1, StatusCode::UNPROCESSABLE_ENTITY));
     let reasons = place.drops.uploads_of(&made.token.hash()).await.unwrap();
-    assert!(reasons.iter().any(|(_, upload)| upload.state == UploadState::Refused { reason: Refused::GivenUp }));
+    assert!(
+        reasons.iter().any(|(_, upload)| upload.state == UploadState::Refused { reason: Refused::GivenUp })
+    );
 }
 
 #[tokio::test]
@@ -459,7 +477,9 @@ async fn the_record_tells_each_deed_once_and_shows_when_it_was_changed() {
     let text = std::fs::read_to_string(&path).unwrap();
     let whats: Vec<String> = text
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["what"].as_str().unwrap().to_owned())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["what"].as_str().unwrap().to_owned()
+        })
         .collect();
     assert_eq!(whats, ["link_made", "code_wrong", "link_cancelled"]);
     assert!(!text.contains(made.token.as_str()) && !text.contains(made.code.as_ref().unwrap()));

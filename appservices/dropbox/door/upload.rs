@@ -105,7 +105,10 @@ pub(super) async fn create(
         let id = new_id();
         door.begin(&token, &id, &text("filename"), length, sender).await?;
         let location = format!("{}/r/{}/files/{id}", door.prefix, token.as_str());
-        Ok::<_, Trouble>(answer(StatusCode::CREATED, &[(header::LOCATION, location), (OFFSET, "0".to_owned())]))
+        Ok::<_, Trouble>(answer(
+            StatusCode::CREATED,
+            &[(header::LOCATION, location), (OFFSET, "0".to_owned())],
+        ))
     };
     created.await.unwrap_or_else(|trouble| visit.trouble(trouble))
 }
@@ -227,7 +230,9 @@ pub(super) async fn done(
 
 fn receipt(upload: &Upload, language: crate::language::Language) -> serde_json::Value {
     let (sha256, at) = match &upload.state {
-        UploadState::Whole { sha256, at, .. } | UploadState::Sent { sha256, at, .. } => (sha256.as_str(), *at),
+        UploadState::Whole { sha256, at, .. } | UploadState::Sent { sha256, at, .. } => {
+            (sha256.as_str(), *at)
+        }
         UploadState::Receiving | UploadState::Refused { .. } => ("", upload.touched),
     };
     json!({
@@ -284,7 +289,11 @@ mod tests {
     #[test]
     fn metadata_is_found_under_its_whole_name() {
         let mut headers = HeaderMap::new();
-        let value = format!("filename {},name {},odd", BASE64_STANDARD.encode("a,b.pdf"), BASE64_STANDARD.encode("花子"));
+        let value = format!(
+            "filename {},name {},odd",
+            BASE64_STANDARD.encode("a,b.pdf"),
+            BASE64_STANDARD.encode("花子")
+        );
         headers.insert(METADATA, HeaderValue::from_str(&value).expect("ASCII"));
         assert_eq!(metadata(&headers, "filename").as_deref(), Some("a,b.pdf"));
         assert_eq!(metadata(&headers, "name").as_deref(), Some("花子"));

@@ -25,7 +25,8 @@ impl Homeserver {
     ///
     /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav1create>
     pub async fn reserve_upload(&self) -> Result<String, Failure> {
-        id::<&str>(&self.post(&["media", "v1", "create"], &json!({})).await?, "content_uri").map(str::to_owned)
+        id::<&str>(&self.post(&["media", "v1", "create"], &json!({})).await?, "content_uri")
+            .map(str::to_owned)
     }
 
     /// Brings a file to the place that was reserved for it, as it comes; it is never whole in memory. It is not tried again.
