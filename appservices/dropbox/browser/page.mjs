@@ -64,7 +64,7 @@ await step("a file that is cut in the middle goes on after a reload, and comes i
     await page.goto(link);
     await look(page, "1-page");
     const wire = await page.context().newCDPSession(page);
-    const slow = { offline: false, latency: 5, downloadThroughput: -1, uploadThroughput: 6_000_000 };
+    const slow = { offline: false, latency: 5, downloadThroughput: -1, uploadThroughput: 1_500_000 };
     await wire.send("Network.enable");
     await wire.send("Network.emulateNetworkConditions", slow);
     await page.fill("#company", "能登建設株式会社");
@@ -73,12 +73,12 @@ await step("a file that is cut in the middle goes on after a reload, and comes i
     await page.click("#go");
     await page.waitForFunction(() => document.querySelector("progress")?.value > 10_000_000);
     await look(page, "2-sending");
-    await wire.send("Network.emulateNetworkConditions", { ...slow, offline: true });
+    // The process at the other end is killed: so the line is cut as well.
+    await town.kill();
     await page.waitForFunction(() => document.querySelector(".state").textContent.includes("続きから"));
     await look(page, "3-cut");
-    // Also the process at the other end.
-    await town.kill();
-    await wire.send("Network.emulateNetworkConditions", slow);
+    await town.again();
+    await wire.send("Network.emulateNetworkConditions", { ...slow, uploadThroughput: -1 });
     page.once("dialog", (dialog) => dialog.accept());
     await page.reload();
     const note = await page.textContent("#resume");

@@ -137,18 +137,22 @@ filter = "warn"
         return Buffer.from(await answer.arrayBuffer());
     }
 
-    /** Kills the bot and starts it again. */
+    /** Kills the bot. */
     async kill() {
         const gone = new Promise((done) => this.running.once("exit", done));
         this.running.kill("SIGKILL");
         await gone;
+    }
+
+    /** Starts it again. */
+    async again() {
         this.running = this.bot();
         await until("the bot again", async () => (await fetch(this.health)).ok);
     }
 
     async stop() {
         for (const child of [this.running, this.server]) {
-            if (!child || child.exitCode !== null) continue;
+            if (!child || child.exitCode !== null || child.signalCode !== null) continue;
             const gone = new Promise((done) => child.once("exit", done));
             child.kill("SIGTERM");
             await gone;
