@@ -7,6 +7,7 @@
 //! Spec: <https://spec.matrix.org/v1.19/application-service-api/#client-server-api-extensions>
 
 mod calls;
+mod late;
 mod retry;
 
 use std::{sync::Arc, time::Duration};
@@ -45,6 +46,8 @@ pub struct Homeserver(Arc<Inner>);
 
 struct Inner {
     client: Client,
+    /// For what takes long to send: an answer may be long in coming.
+    sending: Client,
     base: url::Url,
     token: String,
     user: OwnedUserId,
@@ -116,24 +119,34 @@ impl Homeserver {
         registration: &Registration,
     ) -> anyhow::Result<Self> {
         let user = UserId::parse_with_server_name(&*registration.sender_localpart, &config.server_name)?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls(ca)?)
-            // Where the server is, the configuration says: a token goes nowhere else.
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .user_agent(concat!("YakubaBot/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let tls = tls(ca)?;
+        let builder = || {
+            Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                // Where the server is, the configuration says: a token goes nowhere else.
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .connect_timeout(CONNECT)
+                .user_agent(concat!("YakubaBot/", env!("CARGO_PKG_VERSION")))
+        };
+        let (client, sending) = (builder().read_timeout(SILENCE).build()?, builder().build()?);
         let token = registration.as_token.clone();
-        Ok(Self(Arc::new(Inner { client, base: config.url.clone(), token, user, masquerades: false })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            sending,
+            base: config.url.clone(),
+            token,
+            user,
+            masquerades: false,
+        })))
     }
 
     /// The same as another user of the service's namespace.
     pub fn as_user(&self, user: &UserId) -> Self {
-        let Inner { client, base, token, user: own, masquerades } = &*self.0;
+        let Inner { client, sending, base, token, user: own, masquerades } = &*self.0;
         Self(Arc::new(Inner {
             client: client.clone(),
+            sending: sending.clone(),
             base: base.clone(),
             token: token.clone(),
             masquerades: *masquerades || own != user,
@@ -143,9 +156,10 @@ impl Homeserver {
 
     /// The same through another of its listeners, for instance one in another zone.
     pub fn through(&self, url: &url::Url) -> Self {
-        let Inner { client, token, user, masquerades, .. } = &*self.0;
+        let Inner { client, sending, token, user, masquerades, .. } = &*self.0;
         Self(Arc::new(Inner {
             client: client.clone(),
+            sending: sending.clone(),
             base: url.clone(),
             token: token.clone(),
             user: user.clone(),

@@ -34,7 +34,7 @@ fn odd(what: &str) -> Failure {
     Failure::Passing { cause: format!("the answer has no {what}"), after: None, status: None }
 }
 
-fn id<'a, T: TryFrom<&'a str>>(answer: &'a Value, key: &str) -> Result<T, Failure> {
+pub(super) fn id<'a, T: TryFrom<&'a str>>(answer: &'a Value, key: &str) -> Result<T, Failure> {
     answer.get(key).and_then(Value::as_str).and_then(|id| id.try_into().ok()).ok_or_else(|| odd(key))
 }
 
@@ -62,7 +62,7 @@ impl Homeserver {
         self.call(Method::GET, path, &[], None).await
     }
 
-    async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, &[], Some(body)).await
     }
 

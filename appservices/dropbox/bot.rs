@@ -1,0 +1,301 @@
+//! [`Dropbox`]: what the bot does with events of rooms.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use base::Clock;
+use bot_kit::{
+    Batch, Bot, Bounds, Config, Event, Failure, Homeserver, Host, Namespaces, Registration, TxnId,
+    ruma::{OwnedRoomId, RoomId, UserId},
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::{
+    chase::Chaser,
+    command::{self, Command},
+    deliver::Carrier,
+    door::Door,
+    drops::{Drops, Error},
+    files::Files,
+    language::Language,
+    record::Scribe,
+    rows::{Link, PRIVATE_ROOMS},
+    secret::{Key, hex},
+    settings::Settings,
+    words,
+};
+
+/// What aliases of rooms begin with in which codes are told.
+const PRIVATE_ALIAS: &str = "_dropbox_";
+
+/// Connections of people outside at a time.
+const CONNECTIONS: usize = 1_024;
+
+/// The application service.
+pub struct Dropbox {
+    host: Host<Settings>,
+    drops: Drops,
+}
+
+impl std::fmt::Debug for Dropbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dropbox").finish_non_exhaustive()
+    }
+}
+
+impl Bot for Dropbox {
+    type Settings = Settings;
+
+    const ID: &'static str = "yakuba-dropbox";
+    const ABOUT: &'static str =
+        "受取URL：部屋にファイルを届けてもらう / links by which people outside send files into a room";
+    const SENDER: &'static str = "dropbox";
+
+    fn claims(config: &Config<Settings>) -> Namespaces {
+        let server = config.homeserver.server_name.as_str().replace('.', r"\.");
+        Namespaces { aliases: vec![format!("#{PRIVATE_ALIAS}.*:{server}")], ..Namespaces::default() }
+    }
+
+    fn mistakes(config: &Config<Settings>) -> Vec<String> {
+        config.bot.mistakes()
+    }
+
+    async fn start(host: Host<Settings>) -> anyhow::Result<Arc<Self>> {
+        let config = &host.config;
+        let mut settings = config.bot.clone();
+        if settings.makers.is_empty() {
+            settings.makers.push(config.homeserver.server_name.clone());
+        }
+        // What only the service and its homeserver know is what tokens are made from.
+        let registration = Registration::read(&config.path(&config.appservice.registration))?;
+        let key = Key::of(&registration.as_token);
+        let drops = Drops::new(host.store.clone(), Clock::system(), settings.clone(), key);
+        let shown = settings.files_path.display();
+        let files = Files::open(config.path(&settings.files_path), drops.clone())
+            .with_context(|| format!("bot.files_path {shown} を使えません / {shown} cannot be used"))?;
+        let shown = settings.audit_path.display();
+        let scribe = Scribe::open(&config.path(&settings.audit_path), drops.clone())
+            .with_context(|| format!("bot.audit_path {shown} を使えません / {shown} cannot be used"))?;
+        let address = settings.page_address;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{address} で待ち受けられません / {address} cannot be listened on"))?;
+
+        let homeserver = host.homeserver.clone();
+        let carrier = Carrier { drops: drops.clone(), files: files.clone(), homeserver: homeserver.clone() };
+        let chaser = Chaser { drops: drops.clone(), files: files.clone(), homeserver: homeserver.clone() };
+        let router = Door::new(drops.clone(), files).router();
+        let bounds = Bounds { connections: CONNECTIONS, ..Bounds::default() };
+        host.tasks.spawn(bot_kit::serve(listener, router, bounds, host.stop.clone()));
+        host.tasks.spawn(carrier.work(host.stop.clone()));
+        host.tasks.spawn(chaser.work(host.stop.clone()));
+        host.tasks.spawn(scribe.work(host.stop.clone()));
+        let stop = host.stop.clone();
+        host.tasks.spawn(async move {
+            // Whether it bears its name is of no weight to its work.
+            let named = async {
+                homeserver.register().await?;
+                homeserver.set_display_name("受取URL").await
+            };
+            if let Some(Err(error)) = stop.run_until_cancelled(named).await {
+                warn!(%error, "the bot could not be named");
+            }
+        });
+        info!(%address, "the page is served");
+        Ok(Arc::new(Self { host, drops }))
+    }
+
+    async fn handle(&self, event: &Event) -> Result<Batch, Failure> {
+        if event.sender == *self.host.user() {
+            return Ok(Batch::new());
+        }
+        if let Some((membership, user)) = event.membership() {
+            if membership == "invite" && user == *self.host.user() {
+                self.come(event).await?;
+            }
+            return Ok(Batch::new());
+        }
+        let is_text = event.kind == "m.room.message" && event.text("msgtype") == Some("m.text");
+        if !is_text || event.relates_to("m.replace").is_some() || !self.is_maker(&event.sender) {
+            return Ok(Batch::new());
+        }
+        let Some(said) = event.said() else { return Ok(Batch::new()) };
+        if let Some((language, command)) = command::parse(&said, self.drops.settings()) {
+            self.obey(event, language, command).await?;
+        }
+        Ok(Batch::new())
+    }
+}
+
+impl Dropbox {
+    fn server(&self) -> &Homeserver {
+        &self.host.homeserver
+    }
+
+    /// Whether users of this one's server may make links.
+    fn is_maker(&self, user: &UserId) -> bool {
+        self.drops.settings().makers.iter().any(|server| server == user.server_name())
+    }
+
+    /// Comes into a room, if one of those asks who may make links.
+    async fn come(&self, event: &Event) -> Result<(), Failure> {
+        let room = &event.room_id;
+        if !self.is_maker(&event.sender) {
+            let reason = "この役場の職員だけが招待できます / only members of this authority may invite me";
+            return self.server().leave(room, reason).await;
+        }
+        self.server().join(room).await?;
+        if self.server().state(room, "m.room.encryption", "").await?.is_some() {
+            self.say(event, "encrypted", &words::encrypted()).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers an event.
+    async fn say(&self, event: &Event, what: &str, text: &str) -> Result<(), Failure> {
+        let content = json!({
+            "msgtype": "m.notice", "body": text, "m.mentions": { "user_ids": [event.sender] },
+            "m.relates_to": { "m.in_reply_to": { "event_id": event.event_id } },
+        });
+        let txn = TxnId::after(&event.event_id, what);
+        self.server().send(&event.room_id, "m.room.message", &txn, &content).await.map(drop)
+    }
+
+    async fn obey(
+        &self,
+        event: &Event,
+        language: Language,
+        command: Result<Command, command::Mistake>,
+    ) -> Result<(), Failure> {
+        match command {
+            Err(mistake) => self.say(event, "mistake", &mistake).await,
+            Ok(Command::Help) => self.say(event, "help", &words::help(language)).await,
+            Ok(Command::List) => {
+                let links = self.drops.of_room(&event.room_id).await.map_err(failure)?;
+                self.say(event, "list", &words::list(&links, language)).await
+            }
+            Ok(Command::Revoke(number)) => self.revoke(event, language, number).await,
+            Ok(Command::Receive(wish)) => self.make(event, language, wish).await,
+        }
+    }
+
+    async fn make(&self, event: &Event, language: Language, wish: command::Wish) -> Result<(), Failure> {
+        if !self.may(event).await? {
+            return self.say(event, "may not", &words::may_not(language)).await;
+        }
+        let (room, maker, cause) = (event.room_id.clone(), event.sender.clone(), event.event_id.clone());
+        let made = match self.drops.make(room, maker, cause, language, wish).await {
+            Err(Error::Links) => return self.say(event, "too many", &words::too_many_links(language)).await,
+            made => made.map_err(failure)?,
+        };
+        // First the code: who has the link waits for it.
+        if let Some(code) = &made.code {
+            self.tell_code(event, &made.link, code).await?;
+        }
+        let base = self.drops.settings().public_url.as_str().trim_end_matches('/');
+        let url = format!("{base}/r/{}", made.token.as_str());
+        self.say(event, "made", &words::made(&made, &url)).await
+    }
+
+    async fn revoke(&self, event: &Event, language: Language, number: u32) -> Result<(), Failure> {
+        if !self.may(event).await? {
+            return self.say(event, "may not", &words::may_not(language)).await;
+        }
+        let revoked =
+            self.drops.revoke(&event.room_id, number, event.sender.clone()).await.map_err(failure)?;
+        let text = match revoked {
+            Some(link) => words::revoked(&link, language),
+            None => words::no_such_number(number, language),
+        };
+        // Asked again after a crash, it finds the link ended: the first sentence that was sent stays, by its id.
+        self.say(event, "revoked", &text).await
+    }
+
+    /// Whether the sender of an event has the power to make links in its room.
+    async fn may(&self, event: &Event) -> Result<bool, Failure> {
+        let least = self.drops.settings().least_power;
+        let levels = self.server().state(&event.room_id, "m.room.power_levels", "").await?;
+        let levels = Value::Object(levels.unwrap_or_default());
+        let of_user = levels.get("users").and_then(|users| users.get(event.sender.as_str()));
+        let level = of_user.or_else(|| levels.get("users_default")).and_then(whole).unwrap_or(0);
+        Ok(level >= least || self.is_creator(&event.room_id, &event.sender).await?)
+    }
+
+    /// Whether somebody made the room, in a version where that is more than any power.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/rooms/v12/#changes-to-power-levels>
+    async fn is_creator(&self, room: &RoomId, user: &UserId) -> Result<bool, Failure> {
+        let path = ["client", "v3", "rooms", room.as_str(), "state"];
+        let state = self.server().call(http::Method::GET, &path, &[], None).await?;
+        let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
+        let Some(create) = events.iter().find(|event| event["type"] == "m.room.create") else {
+            return Ok(false);
+        };
+        let version = create["content"]["room_version"].as_str().unwrap_or("1");
+        let ranks_above = version.parse::<u32>().is_ok_and(|version| version >= 12);
+        let others =
+            create["content"]["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_one = create["sender"] == user.as_str() || others.iter().any(|other| other == user.as_str());
+        Ok(ranks_above && is_one)
+    }
+
+    async fn tell_code(&self, event: &Event, link: &Link, code: &str) -> Result<(), Failure> {
+        let room = self.private_room(&event.sender).await?;
+        let content = json!({ "msgtype": "m.text", "body": words::code(link, code), "m.mentions": {} });
+        let txn = TxnId::after(&event.event_id, "code");
+        self.server().send(&room, "m.room.message", &txn, &content).await.map(drop)
+    }
+
+    /// The room in which only the bot and a user are, who is asked in if he is not there.
+    async fn private_room(&self, user: &UserId) -> Result<OwnedRoomId, Failure> {
+        let known = self.host.store.get(&PRIVATE_ROOMS, user.as_str()).await?;
+        let room = match known {
+            Some(room) => room,
+            None => self.make_private_room(user).await?,
+        };
+        let member = self.server().state(&room, "m.room.member", user.as_str()).await?;
+        let membership = member.as_ref().and_then(|member| member.get("membership")?.as_str());
+        if !matches!(membership, Some("join" | "invite")) {
+            self.server().invite(&room, user).await?;
+        }
+        Ok(room)
+    }
+
+    async fn make_private_room(&self, user: &UserId) -> Result<OwnedRoomId, Failure> {
+        // By its alias it is found again, if a crash came before it was written down.
+        let digest = hex(&Sha256::digest(user.as_bytes()));
+        let localpart = format!("{PRIVATE_ALIAS}{}", &digest[..32]);
+        let wishes = json!({
+            "preset": "private_chat", "is_direct": true, "invite": [user], "room_alias_name": localpart,
+            "name": "受取URLの合言葉", "creation_content": { "m.federate": false },
+        });
+        let room = match self.server().create_room(&wishes).await {
+            Err(failure) if failure.is("M_ROOM_IN_USE") => {
+                let alias = self.host.alias(&localpart).map_err(|error| Failure::odd(error.to_string()))?;
+                let found = self.server().find_alias(&alias).await?;
+                found.ok_or_else(|| Failure::odd("an alias that is in use leads nowhere".to_owned()))?
+            }
+            made => made?,
+        };
+        let mut batch = Batch::new();
+        batch.put(&PRIVATE_ROOMS, user.as_str(), &room);
+        self.host.store.commit(batch).await?;
+        Ok(room)
+    }
+}
+
+/// A level, as rooms of any version write it.
+fn whole(level: &Value) -> Option<i64> {
+    level.as_i64().or_else(|| level.as_str()?.trim().parse().ok())
+}
+
+/// What the store does not do now is done later.
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::Store(error) => Failure::Store(error),
+        error => Failure::odd(error.to_string()),
+    }
+}

@@ -1,0 +1,162 @@
+// A server and the bot on loopback, and a member with a room.
+
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const PATIENCE = 60_000;
+const NAME = "kanazawa.test";
+export const BOT = `@dropbox:${NAME}`;
+
+async function freePort() {
+    return await new Promise((done) => {
+        const server = createServer().listen(0, "127.0.0.1", () => {
+            const { port } = server.address();
+            server.close(() => done(port));
+        });
+    });
+}
+
+/** Asks again until there is an answer that is wanted. */
+export async function until(what, attempt) {
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+        const found = await attempt().catch(() => undefined);
+        if (found) return found;
+        if (Date.now() > end) throw new Error(`in vain: ${what}`);
+        await new Promise((again) => setTimeout(again, 50));
+    }
+}
+
+export class Town {
+    static async start(yakuba, dropbox) {
+        const town = new Town();
+        town.directory = mkdtempSync(join(tmpdir(), "dropbox-browser-"));
+        const [port, own, page] = [await freePort(), await freePort(), await freePort()];
+        town.base = `http://127.0.0.1:${port}`;
+        const home = join(town.directory, "home");
+        execFileSync(yakuba, ["init", home, "--server-name", NAME], { stdio: "ignore" });
+        writeFileSync(join(town.directory, "dropbox.toml"), `
+[homeserver]
+url = "${town.base}"
+server_name = "${NAME}"
+[appservice]
+registration = "registration.yaml"
+url = "http://127.0.0.1:${own}"
+[listener]
+address = "127.0.0.1:${own}"
+[store]
+path = "dropbox/store.redb"
+[bot]
+place = "金沢市"
+public_url = "http://127.0.0.1:${page}"
+page_address = "127.0.0.1:${page}"
+files_path = "dropbox/files"
+audit_path = "dropbox/audit.jsonl"
+`);
+        const config = join(town.directory, "dropbox.toml");
+        execFileSync(dropbox, ["registration", "--config", config], { stdio: "ignore" });
+        writeFileSync(join(home, "town.toml"), `
+[[authorities]]
+name = "${NAME}"
+key_file = "keys/${NAME}.key"
+client_url = "${town.base}"
+registration = { mode = "open" }
+application_services = ["../registration.yaml"]
+[[listeners]]
+address = "127.0.0.1:${port}"
+serves = ["client"]
+[log]
+filter = "warn"
+`);
+        const output = { stdio: ["ignore", "inherit", "inherit"] };
+        town.server = spawn(yakuba, ["serve", "--begin", "--config", join(home, "town.toml")], output);
+        await until("the server", async () => (await town.ask("GET", "/_matrix/client/versions")).versions);
+        town.bot = () => spawn(dropbox, ["serve", "--config", config], { ...output, env: { ...process.env, RUST_LOG: "warn" } });
+        town.running = town.bot();
+        await until("the bot", async () => (await fetch(`http://127.0.0.1:${own}/health`)).ok);
+        town.health = `http://127.0.0.1:${own}/health`;
+        await town.settle();
+        return town;
+    }
+
+    async ask(method, path, body) {
+        const headers = this.token ? { authorization: `Bearer ${this.token}` } : {};
+        const answer = await fetch(this.base + path, { method, headers, body: body && JSON.stringify(body) });
+        if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+        return await answer.json();
+    }
+
+    /** A member, and a room with the bot. */
+    async settle() {
+        const account = { username: "hanako", password: "correct horse 42", auth: { type: "m.login.dummy" } };
+        this.token = (await this.ask("POST", "/_matrix/client/v3/register", account)).access_token;
+        const made = await this.ask("POST", "/_matrix/client/v3/createRoom", { preset: "private_chat", invite: [BOT] });
+        this.room = encodeURIComponent(made.room_id);
+        const path = `/_matrix/client/v3/rooms/${this.room}/state/m.room.member/${encodeURIComponent(BOT)}`;
+        await until("the bot comes in", async () => (await this.ask("GET", path)).membership === "join");
+    }
+
+    /** Messages of the room, newest first. */
+    async messages() {
+        return (await this.ask("GET", `/_matrix/client/v3/rooms/${this.room}/messages?dir=b&limit=100`)).chunk
+            .filter((event) => event.type === "m.room.message").map((event) => event.content);
+    }
+
+    async said(words) {
+        return await until(words, async () => (await this.messages()).find((content) => content.body.includes(words)));
+    }
+
+    #number = 0;
+
+    /** A link that a command makes. */
+    async link(command) {
+        this.#number += 1;
+        const path = `/_matrix/client/v3/rooms/${this.room}/send/m.room.message/browser-${this.#number}`;
+        await this.ask("PUT", path, { msgtype: "m.text", body: command });
+        return (await this.said(`受取URL ${this.#number}番「`)).body.split("\n").find((line) => line.startsWith("http"));
+    }
+
+    /** The code that was told in the room of the bot and the member. */
+    async code() {
+        const found = await until("an invite", async () =>
+            Object.keys((await this.ask("GET", "/_matrix/client/v3/sync?timeout=0")).rooms?.invite ?? {})[0]);
+        await this.ask("POST", `/_matrix/client/v3/join/${encodeURIComponent(found)}`, {});
+        const path = `/_matrix/client/v3/rooms/${encodeURIComponent(found)}/messages?dir=b&limit=50`;
+        return await until("a code", async () => {
+            const bodies = (await this.ask("GET", path)).chunk.map((event) => event.content.body ?? "");
+            return bodies.map((body) => /合言葉：(\d{4} \d{4})/.exec(body)?.[1]).find(Boolean);
+        });
+    }
+
+    async download(uri) {
+        const path = `/_matrix/client/v1/media/download/${uri.slice("mxc://".length)}`;
+        const answer = await fetch(this.base + path, { headers: { authorization: `Bearer ${this.token}` } });
+        return Buffer.from(await answer.arrayBuffer());
+    }
+
+    /** Kills the bot. */
+    async kill() {
+        const gone = new Promise((done) => this.running.once("exit", done));
+        this.running.kill("SIGKILL");
+        await gone;
+    }
+
+    /** Starts it again. */
+    async again() {
+        this.running = this.bot();
+        await until("the bot again", async () => (await fetch(this.health)).ok);
+    }
+
+    async stop() {
+        for (const child of [this.running, this.server]) {
+            if (!child || child.exitCode !== null || child.signalCode !== null) continue;
+            const gone = new Promise((done) => child.once("exit", done));
+            child.kill("SIGTERM");
+            await gone;
+        }
+        rmSync(this.directory, { recursive: true, force: true });
+    }
+}

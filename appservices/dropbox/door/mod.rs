@@ -1,0 +1,383 @@
+//! The page for people outside, and what its script speaks: tus 1.0 (core, creation, termination), and one step more.
+//!
+//! An upload ends with `POST …/done`, which carries the hash that the browser computed: by it both sides know that the bytes are the
+//! same. `GET` changes nothing, so whoever looks at links before the recipient does (scanners of mail) uses nothing up; where a
+//! link has a code, it sees a field for the code and nothing else.
+//!
+//! Spec: <https://tus.io/protocols/resumable-upload>
+
+mod form;
+mod page;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Path, State},
+    response::{IntoResponse, Response},
+    routing::{get, patch, post},
+};
+use base::{Address, AddressBuckets, Rate};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, request::Parts};
+use maud::Markup;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tracing::error;
+
+use self::slots::Slots;
+use crate::{
+    drops::{Drops, Error},
+    files::Files,
+    language::Language,
+    rows::{Link, LinkState},
+    secret::Token,
+    words,
+};
+
+/// Requests from one address: so many a second in the long run, so many at once.
+const REQUESTS: Rate = Rate { per_second: 10.0, burst: 300 };
+
+/// Links from one address that are none.
+const STRAYS: Rate = Rate { per_second: 0.1, burst: 30 };
+
+/// Bytes of a form without files.
+const FORM: usize = 4_096;
+
+/// Forms with files that are taken at a time.
+const FORMS: usize = 4;
+
+/// The cookie of a browser that told the code.
+const COOKIE: &str = "dropbox-pass";
+
+/// Nothing runs that is not ours, nothing comes from elsewhere, nobody frames it, a form ends here.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
+
+/// What answers people outside.
+pub(crate) struct Door {
+    drops: Drops,
+    files: Files,
+    requests: AddressBuckets,
+    strays: AddressBuckets,
+    slots: Arc<Slots>,
+    /// Forms that are taken at a time; each is held in memory.
+    forms: Semaphore,
+    /// What paths begin with, as people outside see them.
+    prefix: String,
+}
+
+impl Door {
+    pub(crate) fn new(drops: Drops, files: Files) -> Arc<Self> {
+        let settings = drops.settings();
+        let slots = Slots::new(settings.uploads_per_link, settings.uploads_per_address);
+        let prefix = settings.public_url.path().trim_end_matches('/').to_owned();
+        let (requests, strays) = (AddressBuckets::new(REQUESTS), AddressBuckets::new(STRAYS));
+        let forms = Semaphore::new(FORMS);
+        Arc::new(Self { drops, files, requests, strays, slots, forms, prefix })
+    }
+
+    /// Its routes, whether or not who stands in front of it takes the prefix of the public URL away.
+    pub(crate) fn router(self: Arc<Self>) -> Router {
+        let prefix = self.prefix.clone();
+        let routes = Router::new()
+            .route("/r/{token}", get(show))
+            .route("/r/{token}/code", post(enter))
+            .route("/r/{token}/form", post(form::take))
+            .route("/r/{token}/files", post(upload::create))
+            .route(
+                "/r/{token}/files/{id}",
+                patch(upload::append).head(upload::offset).delete(upload::take_back),
+            )
+            .route("/r/{token}/files/{id}/done", post(upload::done))
+            .route("/look.css", get(|| async { page::asset("text/css; charset=utf-8", page::LOOK) }))
+            .route("/send.js", get(|| async { page::asset("text/javascript; charset=utf-8", page::SCRIPT) }))
+            .route("/robots.txt", get(|| async { page::asset("text/plain", "User-agent: *\nDisallow: /\n") }))
+            .with_state(self.clone());
+        let nested =
+            if prefix.is_empty() { Router::new() } else { Router::new().nest(&prefix, routes.clone()) };
+        nested.merge(routes).fallback(move |request: Request<Body>| async move {
+            let visit = Visit::of(&self, &request.into_parts().0);
+            visit.answer_page(StatusCode::NOT_FOUND, page::nothing(visit.language))
+        })
+    }
+}
+
+/// One request: whose it is, and in which language it is answered.
+struct Visit {
+    door: Arc<Door>,
+    language: Language,
+    ip: IpAddr,
+    pass: Option<String>,
+    wants_json: bool,
+}
+
+/// Why a request is not done as asked.
+enum Trouble {
+    /// As the link or the file is.
+    Drops(Error),
+    /// There is no such link, or the request says what none of ours says.
+    Stray,
+    /// Too often, or too many at once.
+    TooOften(Duration),
+    /// A browser that has not told the code.
+    Code,
+    /// The file has so many bytes.
+    Offset(u64),
+    TooLarge(u64),
+    /// The request makes no sense.
+    Bad(&'static str),
+    /// Another site's page sent it.
+    Foreign,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Drops(error)
+    }
+}
+
+impl From<bot_kit::StoreError> for Trouble {
+    fn from(error: bot_kit::StoreError) -> Self {
+        Self::Drops(error.into())
+    }
+}
+
+impl Visit {
+    fn of(door: &Arc<Door>, parts: &Parts) -> Self {
+        let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let language = Language::asked(parts.uri.query(), text(header::ACCEPT_LANGUAGE));
+        let wants_json = parts.headers.contains_key("tus-resumable");
+        Self { door: door.clone(), language, ip: door.address(parts), pass: pass(&parts.headers), wants_json }
+    }
+
+    /// Counts the request.
+    fn count(&self) -> Result<(), Trouble> {
+        let (address, now) = (Address::of(self.ip), self.door.drops.clock().instant());
+        self.door.requests.take(&"any", address, now).map_err(Trouble::TooOften)
+    }
+
+    /// The link of a path, for whoever may see it.
+    async fn link(&self, token: &str) -> Result<(Token, Link), Trouble> {
+        let (address, now) = (Address::of(self.ip), self.door.drops.clock().instant());
+        let Some(token) = Token::read(token) else { return Err(self.stray(address, now)) };
+        match self.door.drops.find(&token).await {
+            Ok(link) => Ok((token, link)),
+            Err(Error::NoLink) => Err(self.stray(address, now)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stray(&self, address: Address, now: base::Instant) -> Trouble {
+        self.door.strays.take(&"stray", address, now).map_or_else(Trouble::TooOften, |()| Trouble::Stray)
+    }
+
+    /// The link of a path, for a browser that may use it.
+    async fn open_link(&self, token: &str) -> Result<(Token, Link), Trouble> {
+        let (token, link) = self.link(token).await?;
+        if link.state == LinkState::Ended {
+            return Err(Error::Over.into());
+        }
+        if !self.door.drops.may_pass(&token, &link, self.pass.as_deref()) {
+            return Err(Trouble::Code);
+        }
+        Ok((token, link))
+    }
+
+    fn answer_page(&self, status: StatusCode, page: Markup) -> Response {
+        let mut response = (status, page.into_string()).into_response();
+        decorate(response.headers_mut(), self.language);
+        response
+    }
+
+    fn trouble(&self, trouble: Trouble) -> Response {
+        let mut status = StatusCode::BAD_REQUEST;
+        let mut extra: Option<(header::HeaderName, String)> = None;
+        let language = self.language;
+        let message = match trouble {
+            Trouble::Drops(error) => {
+                status = match &error {
+                    Error::NoLink | Error::NoUpload => StatusCode::NOT_FOUND,
+                    Error::Over => StatusCode::GONE,
+                    Error::Locked | Error::WrongCode(_) => StatusCode::FORBIDDEN,
+                    Error::Files => StatusCode::CONFLICT,
+                    Error::Bytes(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                    Error::Full | Error::Links => StatusCode::SERVICE_UNAVAILABLE,
+                    Error::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                    Error::Store(_) | Error::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                };
+                if status == StatusCode::INTERNAL_SERVER_ERROR {
+                    error!(error = %error, cause = ?std::error::Error::source(&error), "a request failed");
+                }
+                words::for_senders(&error, language)
+            }
+            Trouble::Stray => {
+                status = StatusCode::NOT_FOUND;
+                words::no_such_link(language)
+            }
+            Trouble::TooOften(wait) => {
+                status = StatusCode::TOO_MANY_REQUESTS;
+                extra = Some((header::RETRY_AFTER, wait.as_secs().saturating_add(1).to_string()));
+                words::too_often(language)
+            }
+            Trouble::Code => {
+                status = StatusCode::FORBIDDEN;
+                words::code_wanted(language)
+            }
+            Trouble::Offset(offset) => {
+                status = StatusCode::CONFLICT;
+                extra = Some((upload::OFFSET, offset.to_string()));
+                words::another_offset(language)
+            }
+            Trouble::TooLarge(most) => {
+                status = StatusCode::PAYLOAD_TOO_LARGE;
+                words::too_large(most, language)
+            }
+            Trouble::Bad(what) => words::bad_request(what, language),
+            Trouble::Foreign => {
+                status = StatusCode::FORBIDDEN;
+                words::foreign(language)
+            }
+        };
+        let mut response = if self.wants_json {
+            let body = json!({ "message": message }).to_string();
+            let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+            upload::resumable(response.headers_mut());
+            response
+        } else {
+            self.answer_page(status, page::message(&message, self))
+        };
+        if let Some((name, value)) = extra
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl Door {
+    /// Whose request it is: the last address of `X-Forwarded-For` that is none of our proxies, if one of those asks.
+    fn address(&self, parts: &Parts) -> IpAddr {
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
+        let proxies = &self.drops.settings().proxies;
+        let is_proxy = |ip: &IpAddr| proxies.iter().any(|proxy| proxy.to_canonical() == ip.to_canonical());
+        if !is_proxy(&peer) {
+            return peer;
+        }
+        let headers = parts.headers.get_all("x-forwarded-for").iter();
+        let forwarded: Vec<&str> =
+            headers.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).collect();
+        let addresses = forwarded.iter().rev().map_while(|ip| ip.trim().parse::<IpAddr>().ok());
+        addresses.into_iter().find(|ip| !is_proxy(ip)).unwrap_or(peer)
+    }
+}
+
+/// A page of ours sent it, or a program; browsers say so of pages.
+fn is_ours(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none")
+}
+
+/// What our cookie says.
+fn pass(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|list| list.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then(|| value.to_owned())
+    })
+}
+
+fn decorate(headers: &mut HeaderMap, language: Language) {
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_LANGUAGE, language.code()),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // The token stands in the address of the page.
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::VARY, "accept-language, cookie"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("x-robots-tag", HeaderValue::from_static("noindex, nofollow"));
+}
+
+/// `GET /r/{token}`: the page. Nothing changes.
+async fn show(State(door): State<Arc<Door>>, Path(token): Path<String>, request: Request<Body>) -> Response {
+    let (parts, _) = request.into_parts();
+    let visit = Visit::of(&door, &parts);
+    let shown = async {
+        visit.count()?;
+        let (token, link) = visit.link(&token).await?;
+        let now = door.drops.clock().now();
+        if link.state != LinkState::Open || now >= link.ends {
+            // What was begun may come to its end: its page stays as long.
+            let ends = link.state != LinkState::Ended && now < link.ends + door.drops.settings().grace.0;
+            if !ends || !door.drops.may_pass(&token, &link, visit.pass.as_deref()) {
+                return Err(Error::Over.into());
+            }
+        }
+        if !door.drops.may_pass(&token, &link, visit.pass.as_deref()) {
+            let page = if link.is_locked() { page::locked(&visit) } else { page::code(&visit, &token, None) };
+            return Ok(visit.answer_page(StatusCode::OK, page));
+        }
+        Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page::drop_zone(&visit, &token, &link, now)))
+    };
+    shown.await.unwrap_or_else(|trouble| visit.trouble(trouble))
+}
+
+/// `POST /r/{token}/code`: lets a browser in that tells the code.
+async fn enter(State(door): State<Arc<Door>>, Path(token): Path<String>, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let visit = Visit::of(&door, &parts);
+    let entered = async {
+        visit.count()?;
+        if !is_ours(&parts.headers) {
+            return Err(Trouble::Foreign);
+        }
+        let (token, link) = visit.link(&token).await?;
+        let body = axum::body::to_bytes(body, FORM).await.map_err(|_| Trouble::Bad("form"))?;
+        let mut fields = url::form_urlencoded::parse(&body);
+        let code =
+            fields.find(|(name, _)| name == "code").map(|(_, code)| code.into_owned()).unwrap_or_default();
+        match door.drops.enter(&token, &code, visit.ip.to_string()).await {
+            Ok(pass) => Ok(visit.let_in(&token, &link, &pass, &parts.uri)),
+            Err(Error::WrongCode(left)) if left > 0 => {
+                Ok(visit.answer_page(StatusCode::FORBIDDEN, page::code(&visit, &token, Some(left))))
+            }
+            Err(Error::WrongCode(_)) => Err(Error::Locked.into()),
+            Err(error) => Err(error.into()),
+        }
+    };
+    entered.await.unwrap_or_else(|trouble| visit.trouble(trouble))
+}
+
+impl Visit {
+    fn let_in(&self, token: &Token, link: &Link, pass: &str, uri: &Uri) -> Response {
+        let settings = self.door.drops.settings();
+        let path = format!("{}/r/{}", self.door.prefix, token.as_str());
+        let lasts = (link.ends + settings.grace.0).since(self.door.drops.clock().now()).as_secs();
+        let secure = if settings.public_url.scheme() == "https" { "; Secure" } else { "" };
+        // Lax, not strict: who comes from the mail with the link has it, a form of another site has not.
+        let cookie = format!("{COOKIE}={pass}; Path={path}; Max-Age={lasts}; HttpOnly; SameSite=Lax{secure}");
+        let query = uri.query().map_or(String::new(), |_| format!("?lang={}", self.language.code()));
+        let to = format!("{path}{query}");
+        let mut response =
+            (StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::SET_COOKIE, cookie)]).into_response();
+        decorate(response.headers_mut(), self.language);
+        response
+    }
+}

@@ -1,0 +1,364 @@
+// Sends files in chunks, goes on where it was cut, and compares hashes at the end. Without it the form sends small files whole.
+"use strict";
+
+const TEXTS = {
+    ja: {
+        waiting: "順番を待っています", sending: (share, left) => `送信中 ${share}%${left}`,
+        comparing: "確認しています", again: (seconds) => `つながりません。${seconds}秒後に続きから送ります`,
+        done: (receipt) => `受け取りました（${receipt.received}）`, failed: "送れませんでした", cancel: "やめる", retry: "もう一度",
+        cancelled: "やめました", left: (seconds) => `（あと約${span(seconds, "秒", "分", "時間")}）`,
+        all: (count) => `${count}件すべて受け取りました。このページは閉じてかまいません。`,
+        some: (count, failed) => `${count}件を受け取り、${failed}件は送れませんでした。`,
+        resume: (names) => `途中のファイルがあります：${names}。同じファイルをもう一度選ぶと、続きから送ります。`,
+        many: (most) => `送れるのはあと${most}件です。`, large: "ファイルの合計が、送れる残りの大きさを超えています。",
+        empty: (name) => `「${name}」は空のファイルです。`, changed: "ファイルが途中で変わりました。もう一度選んでください。",
+    },
+    en: {
+        waiting: "Waiting for its turn", sending: (share, left) => `Sending ${share}%${left}`,
+        comparing: "Checking", again: (seconds) => `No connection. Going on in ${seconds} s`,
+        done: (receipt) => `Received (${receipt.received})`, failed: "Not sent", cancel: "Cancel", retry: "Try again",
+        cancelled: "Cancelled", left: (seconds) => ` (about ${span(seconds, " s", " min", " h")} left)`,
+        all: (count) => `All ${count} files were received. You may close this page.`,
+        some: (count, failed) => `${count} files were received, ${failed} were not.`,
+        resume: (names) => `Not finished yet: ${names}. Choose the same file again to go on where it stopped.`,
+        many: (most) => `${most} more files can be sent.`, large: "The files are larger together than what can still be sent.",
+        empty: (name) => `"${name}" is an empty file.`, changed: "The file changed meanwhile. Please choose it again.",
+    },
+};
+
+const CHUNK = 8 << 20, SMALLEST = 64 << 10, SLICE = 1 << 20, LONGEST_PAUSE = 30, AT_ONCE = 2;
+
+const form = document.getElementById("send");
+const language = form.dataset.language;
+const text = TEXTS[language];
+const query = `?lang=${language}`;
+const kept = `dropbox ${form.dataset.files}`;
+
+function span(seconds, s, min, h) {
+    if (seconds < 90) return `${Math.max(1, Math.round(seconds))}${s}`;
+    return seconds < 5400 ? `${Math.round(seconds / 60)}${min}` : `${Math.round(seconds / 3600)}${h}`;
+}
+
+/** SHA-256 (FIPS 180-4) of what comes bit by bit: the browser's own wants a file whole in memory. */
+class Sha256 {
+    static K = Uint32Array.from((() => {
+        // The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
+        const found = [];
+        for (let n = 2; found.length < 64; n++) {
+            let prime = true;
+            for (let d = 2; d * d <= n; d++) if (n % d === 0) { prime = false; break; }
+            if (prime) found.push(fraction(n, 3n));
+        }
+        return found;
+    })());
+    #h = Uint32Array.from([2, 3, 5, 7, 11, 13, 17, 19].map((n) => fraction(n, 2n)));
+    #w = new Uint32Array(64);
+    #rest = new Uint8Array(64);
+    #held = 0;
+    #length = 0;
+
+    update(bytes) {
+        this.#length += bytes.length;
+        let at = 0;
+        if (this.#held > 0) {
+            at = Math.min(64 - this.#held, bytes.length);
+            this.#rest.set(bytes.subarray(0, at), this.#held);
+            this.#held += at;
+            if (this.#held < 64) return;
+            this.#block(this.#rest, 0);
+            this.#held = 0;
+        }
+        for (; at + 64 <= bytes.length; at += 64) this.#block(bytes, at);
+        this.#rest.set(bytes.subarray(at));
+        this.#held = bytes.length - at;
+    }
+
+    hex() {
+        const length = this.#length;
+        const end = new Uint8Array(this.#held < 56 ? 64 - this.#held : 128 - this.#held);
+        end[0] = 0x80;
+        const view = new DataView(end.buffer);
+        view.setUint32(end.length - 8, Math.floor(length / 0x20000000));
+        view.setUint32(end.length - 4, (length * 8) >>> 0);
+        this.update(end);
+        return Array.from(this.#h, (word) => word.toString(16).padStart(8, "0")).join("");
+    }
+
+    #block(bytes, at) {
+        const w = this.#w, k = Sha256.K, h = this.#h;
+        for (let i = 0; i < 16; i++, at += 4) {
+            w[i] = (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
+        }
+        for (let i = 16; i < 64; i++) {
+            const x = w[i - 15], y = w[i - 2];
+            const s0 = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
+            const s1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
+            w[i] = (w[i - 16] + s0 + w[i - 7] + s1) | 0;
+        }
+        let a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], l = h[7];
+        for (let i = 0; i < 64; i++) {
+            const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
+            const one = (l + s1 + ((e & f) ^ (~e & g)) + k[i] + w[i]) | 0;
+            const s0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
+            const two = (s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+            l = g; g = f; f = e; e = (d + one) | 0; d = c; c = b; b = a; a = (one + two) | 0;
+        }
+        h[0] += a; h[1] += b; h[2] += c; h[3] += d; h[4] += e; h[5] += f; h[6] += g; h[7] += l;
+    }
+}
+
+/** The first 32 bits of the fraction of a root, in whole numbers: no rounding can be wrong. */
+function fraction(n, root) {
+    const wanted = BigInt(n) << (32n * root);
+    let low = 0n, high = 1n << 40n;
+    while (low + 1n < high) {
+        const middle = (low + high) >> 1n;
+        if (middle ** root <= wanted) low = middle; else high = middle;
+    }
+    return Number(low & 0xffffffffn);
+}
+
+/** What was begun from this browser by this link. */
+const memory = {
+    all() {
+        try { return JSON.parse(localStorage.getItem(kept)) ?? []; } catch { return []; }
+    },
+    write(all) {
+        try {
+            if (all.length > 0) localStorage.setItem(kept, JSON.stringify(all)); else localStorage.removeItem(kept);
+        } catch {
+            // A private window keeps nothing; then nothing goes on after a reload.
+        }
+    },
+    same: (file) => (known) => known.name === file.name && known.size === file.size && known.modified === file.lastModified,
+    find(file) { return this.all().find(this.same(file))?.url; },
+    keep(file, url) {
+        const { name, size, lastModified } = file;
+        this.write([...this.all().filter((known) => !this.same(file)(known)), { url, name, size, modified: lastModified }]);
+    },
+    forget(file) { this.write(this.all().filter((known) => !this.same(file)(known))); },
+};
+
+class Refused extends Error {}
+
+/** One request; its answer, or an error that says whether it is worth another try. */
+function ask(method, url, headers, body, onProgress, signal) {
+    return new Promise((done, fail) => {
+        const request = new XMLHttpRequest();
+        request.open(method, url + query);
+        for (const [name, value] of Object.entries({ "Tus-Resumable": "1.0.0", ...headers })) request.setRequestHeader(name, value);
+        if (onProgress) request.upload.onprogress = (event) => onProgress(event.loaded);
+        signal?.addEventListener("abort", () => request.abort(), { once: true });
+        request.onload = () => done(request);
+        request.onerror = request.onabort = request.ontimeout = () => fail(new Error("no connection"));
+        request.timeout = 300_000;
+        request.send(body ?? null);
+    });
+}
+
+const base64 = (value) => btoa(String.fromCharCode(...new TextEncoder().encode(value)));
+const sentence = (request) => {
+    try { return JSON.parse(request.responseText).message ?? text.failed; } catch { return text.failed; }
+};
+const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+
+class Item {
+    constructor(file) {
+        this.file = file;
+        this.stop = new AbortController();
+        this.row = document.createElement("li");
+        this.name = document.createElement("strong");
+        this.name.textContent = file.name;
+        this.bar = document.createElement("progress");
+        this.bar.max = file.size;
+        this.bar.value = 0;
+        this.bar.setAttribute("aria-label", file.name);
+        this.state = document.createElement("p");
+        this.state.className = "state";
+        this.button = document.createElement("button");
+        this.button.type = "button";
+        this.button.className = "second";
+        this.button.textContent = text.cancel;
+        this.button.onclick = () => this.cancel();
+        this.row.append(this.name, this.bar, this.state, this.button);
+        document.getElementById("list").append(this.row);
+        this.say(text.waiting);
+    }
+
+    say(state) { this.state.textContent = state; }
+
+    shown(bytes) {
+        this.bar.value = bytes;
+        const seconds = (performance.now() - this.began) / 1000, sent = bytes - this.from;
+        const left = seconds > 3 && sent > 0 ? text.left((this.file.size - bytes) / (sent / seconds)) : "";
+        this.say(text.sending(Math.floor((bytes / this.file.size) * 100), left));
+    }
+
+    async cancel() {
+        this.cancelled = true;
+        this.stop.abort();
+        if (this.url) await ask("DELETE", this.url, {}).catch(() => {});
+        memory.forget(this.file);
+        this.end("failed", text.cancelled);
+    }
+
+    end(kind, state) {
+        this.row.className = kind;
+        this.say(state);
+        this.button.remove();
+    }
+
+    async send() {
+        this.began = performance.now();
+        this.from = 0;
+        try {
+            const receipt = await this.#all();
+            memory.forget(this.file);
+            this.bar.value = this.file.size;
+            this.end("done", text.done(receipt));
+            const hash = document.createElement("p");
+            hash.className = "note";
+            hash.append(`${receipt.name} SHA-256 `, Object.assign(document.createElement("code"), { textContent: receipt.sha256 }));
+            this.row.append(hash);
+            return true;
+        } catch (error) {
+            if (this.cancelled) return false;
+            memory.forget(this.file);
+            this.end("failed", error instanceof Refused ? error.message : text.changed);
+            return false;
+        }
+    }
+
+    /** Answers that may be better later are waited for, for ever; what is refused is refused. */
+    async #patiently(attempt) {
+        for (let wait = 1; ; wait = Math.min(wait * 2, LONGEST_PAUSE)) {
+            let answer;
+            try { answer = await attempt(); } catch (error) { if (error instanceof Refused) throw error; }
+            if (this.cancelled) throw new Refused(text.cancelled);
+            if (answer && answer.status < 500 && answer.status !== 429 && answer.status !== 408) return answer;
+            const seconds = Math.max(wait, Number(answer?.getResponseHeader("Retry-After")) || 0);
+            this.say(text.again(seconds));
+            await Promise.race([pause(seconds), new Promise((done) => addEventListener("online", done, { once: true }))]);
+        }
+    }
+
+    async #begin() {
+        const known = memory.find(this.file);
+        if (known) {
+            const answer = await this.#patiently(() => ask("HEAD", known, {}));
+            if (answer.status === 200) {
+                this.url = known;
+                return Number(answer.getResponseHeader("Upload-Offset"));
+            }
+            memory.forget(this.file);
+        }
+        const said = { filename: this.file.name };
+        for (const name of ["company", "name", "note"]) said[name] = document.getElementById(name).value;
+        const metadata = Object.entries(said).filter(([, value]) => value).map(([name, value]) => `${name} ${base64(value)}`);
+        const answer = await this.#patiently(() => ask("POST", form.dataset.files, {
+            "Upload-Length": String(this.file.size), "Upload-Metadata": metadata.join(","),
+        }));
+        if (answer.status !== 201) throw new Refused(sentence(answer));
+        this.url = answer.getResponseHeader("Location");
+        memory.keep(this.file, this.url);
+        return 0;
+    }
+
+    async #all() {
+        const { file } = this, hash = new Sha256();
+        let offset = await this.#begin(), hashed = 0, chunk = CHUNK;
+        this.from = offset;
+        const read = async (from, to) => new Uint8Array(await file.slice(from, to).arrayBuffer());
+        // Also over what an earlier visit sent: so it shows whether it is the same file.
+        const hashUpTo = async (end) => {
+            while (hashed < end) {
+                const part = await read(hashed, Math.min(hashed + SLICE, end));
+                hash.update(part);
+                hashed += part.length;
+            }
+        };
+        while (offset < file.size) {
+            const from = offset, end = Math.min(from + chunk, file.size), part = await read(from, end);
+            this.shown(from);
+            const answer = await this.#patiently(async () => {
+                const headers = { "Upload-Offset": String(from), "Content-Type": "application/offset+octet-stream" };
+                try {
+                    return await ask("PATCH", this.url, headers, part, (sent) => this.shown(from + sent), this.stop.signal);
+                } catch {
+                    if (this.cancelled) throw new Refused(text.cancelled);
+                    // What arrived of it is kept: ask how far it came, and go on from there.
+                    return await ask("HEAD", this.url, {});
+                }
+            });
+            const now = Number(answer.getResponseHeader("Upload-Offset"));
+            if (answer.status === 413 && chunk > SMALLEST) chunk = Math.max(SMALLEST, chunk >> 1);
+            else if ([200, 204, 409].includes(answer.status) && answer.getResponseHeader("Upload-Offset") !== null) offset = now;
+            else throw new Refused(sentence(answer));
+            await hashUpTo(Math.min(offset, file.size));
+        }
+        this.say(text.comparing);
+        await hashUpTo(file.size);
+        const sha256 = hash.hex();
+        const answer = await this.#patiently(() => ask("POST", `${this.url}/done`, { "Content-Type": "application/json" },
+            JSON.stringify({ sha256 })));
+        if (answer.status !== 200) throw new Refused(sentence(answer));
+        return JSON.parse(answer.responseText);
+    }
+}
+
+const status = document.getElementById("status"), chooser = document.getElementById("files");
+const go = document.getElementById("go"), resume = document.getElementById("resume");
+let sending = false;
+
+function showResume() {
+    const names = memory.all().map((known) => `「${known.name}」`);
+    resume.hidden = names.length === 0;
+    resume.textContent = names.length > 0 ? text.resume(names.join(language === "ja" ? "、" : ", ")) : "";
+    // What was begun may be gone on with, though nothing new is taken.
+    if (names.length > 0) go.disabled = false;
+}
+
+/** Why these files cannot be sent, said before any byte is. */
+function objection(files) {
+    const fresh = files.filter((file) => !memory.find(file));
+    const empty = files.find((file) => file.size === 0);
+    if (empty) return text.empty(empty.name);
+    if (fresh.length > Number(form.dataset.left)) return text.many(form.dataset.left);
+    if (fresh.reduce((sum, file) => sum + file.size, 0) > Number(form.dataset.bytes)) return text.large;
+    return null;
+}
+
+form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (sending) return;
+    const files = [...chooser.files];
+    status.textContent = objection(files) ?? "";
+    if (status.textContent) return;
+    sending = true;
+    go.disabled = true;
+    let lock = null;
+    // A phone that goes dark stops sending.
+    try { lock = await navigator.wakeLock?.request("screen"); } catch { /* it may say no */ }
+    const items = files.map((file) => new Item(file)), waiting = [...items];
+    let received = 0;
+    const lane = async () => {
+        for (let item; (item = waiting.shift());) {
+            if (item.cancelled) continue;
+            if (await item.send()) {
+                received += 1;
+                form.dataset.left = String(Math.max(0, Number(form.dataset.left) - 1));
+                form.dataset.bytes = String(Math.max(0, Number(form.dataset.bytes) - item.file.size));
+            }
+        }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+    await lock?.release?.();
+    sending = false;
+    go.disabled = false;
+    chooser.value = "";
+    status.textContent = received === items.length ? text.all(received) : text.some(received, items.length - received);
+    showResume();
+});
+
+addEventListener("beforeunload", (event) => { if (sending) event.preventDefault(); });
+showResume();

@@ -1,0 +1,296 @@
+//! What is kept: tables and their rows.
+//!
+//! Rows are JSON; keys that grow with time are numbers of fixed length, so that they lie in order.
+
+use std::collections::BTreeSet;
+
+use base::Timestamp;
+use bot_kit::{
+    Table,
+    ruma::{OwnedEventId, OwnedRoomId, OwnedUserId},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    kind::{Group, Kind},
+    language::Language,
+};
+
+/// Links to upload by; key: hash of the token, value: the link.
+pub(crate) const LINKS: Table<Link> = Table::new("links");
+/// A room's links; key: room and number, value: hash of the token.
+pub(crate) const ROOM_LINKS: Table<String> = Table::new("room links");
+/// What commands made; key: id of the command's event, value: hash of the token.
+pub(crate) const MADE: Table<String> = Table::new("made");
+/// Who has to look at a link next; key: when, and hash of the token, value: nothing.
+pub(crate) const DUE: Table<()> = Table::new("due");
+/// Files; key: hash of the link's token and id of the upload, value: the upload.
+pub(crate) const UPLOADS: Table<Upload> = Table::new("uploads");
+/// What is on its way into a room; key: when it was whole, and its key in [`UPLOADS`], value: that key.
+pub(crate) const OUTBOX: Table<String> = Table::new("outbox");
+/// Counts over everything; key: empty.
+pub(crate) const TOTALS: Table<Totals> = Table::new("totals");
+/// Rows of the record that are not in its file yet; key: number, value: the row.
+pub(crate) const RECORD: Table<Deed> = Table::new("record");
+/// Rooms in which codes are told; key: user, value: room.
+pub(crate) const PRIVATE_ROOMS: Table<OwnedRoomId> = Table::new("private rooms");
+
+/// A link to upload by.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Link {
+    pub(crate) room: OwnedRoomId,
+    /// By which the room calls it.
+    pub(crate) number: u32,
+    pub(crate) maker: OwnedUserId,
+    /// The command.
+    pub(crate) cause: OwnedEventId,
+    pub(crate) language: Language,
+    pub(crate) title: String,
+    pub(crate) made: Timestamp,
+    pub(crate) ends: Timestamp,
+    /// When the maker is told that nothing came, if nothing has and he was not.
+    pub(crate) remind: Option<Timestamp>,
+    /// Files that may come, and bytes of all of them.
+    pub(crate) most_files: u32,
+    pub(crate) most_bytes: u64,
+    /// Any, if it is empty.
+    pub(crate) groups: BTreeSet<Group>,
+    pub(crate) code: Option<Code>,
+    pub(crate) state: LinkState,
+    /// Files that were begun and not given up or refused, with the bytes that they have or will have.
+    pub(crate) files: u32,
+    pub(crate) bytes: u64,
+    /// Files that came whole.
+    pub(crate) received: u32,
+    /// Where it stands in [`DUE`].
+    pub(crate) due: Timestamp,
+}
+
+/// The code of a link.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Code {
+    pub(crate) hash: String,
+    /// Wrong ones that may still be tried.
+    pub(crate) guesses_left: u8,
+    /// Browsers that were let in.
+    pub(crate) passes: u8,
+}
+
+/// How far a link has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LinkState {
+    /// It is good until its time is over.
+    Open,
+    /// Its time is over; what was begun may come to its end.
+    Ending,
+    /// Nothing comes any more: its time is over, or somebody ended it.
+    Ended,
+}
+
+impl Link {
+    /// Whether something new may be begun.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        self.state == LinkState::Open && now < self.ends
+    }
+
+    /// Whether a code was tried too often.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.guesses_left == 0)
+    }
+}
+
+/// A file on its way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Upload {
+    /// As the sender's machine calls it.
+    pub(crate) original_name: String,
+    pub(crate) name: String,
+    /// Its length when it is whole.
+    pub(crate) length: u64,
+    /// Bytes that are on the disk and were acknowledged.
+    pub(crate) offset: u64,
+    pub(crate) sender: Sender,
+    pub(crate) begun: Timestamp,
+    pub(crate) touched: Timestamp,
+    pub(crate) state: UploadState,
+}
+
+/// Who sends, as they say themselves, and from where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sender {
+    pub(crate) company: String,
+    pub(crate) name: String,
+    pub(crate) note: String,
+    pub(crate) address: String,
+}
+
+/// How far a file has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UploadState {
+    Receiving,
+    /// Whole, and in the outbox.
+    Whole {
+        sha256: String,
+        kind: Kind,
+        at: Timestamp,
+        uri: Option<String>,
+        held: Option<String>,
+    },
+    /// In the room; the file is gone from the disk.
+    Sent {
+        sha256: String,
+        kind: Kind,
+        at: Timestamp,
+        event: OwnedEventId,
+    },
+    /// Not taken; the file is gone from the disk.
+    Refused {
+        reason: Refused,
+    },
+}
+
+/// Why a file was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Refused {
+    /// It is of a kind that the link is not for.
+    Kind,
+    /// Its hash is not the one that the sender's browser computed.
+    Hash,
+    /// The sender took it back.
+    TakenBack,
+    /// It was not gone on with, or its time was over.
+    GivenUp,
+}
+
+/// Counts over everything.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    /// Bytes that lie on the disk or will.
+    pub(crate) bytes: u64,
+    /// Links that are good.
+    pub(crate) links: u32,
+    /// The number of the record's next row.
+    pub(crate) next_deed: u64,
+}
+
+/// A row of the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deed {
+    pub(crate) at: Timestamp,
+    /// A user, or what a sender says of himself; empty where the service did it.
+    pub(crate) who: String,
+    /// From where, if it came over the page.
+    pub(crate) address: String,
+    pub(crate) what: What,
+    pub(crate) room: String,
+    /// The number of the link in its room.
+    pub(crate) link: u32,
+    /// Of the file, or of the link: what else is to be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<FileOfDeed>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) details: String,
+}
+
+/// A file in the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileOfDeed {
+    pub(crate) id: String,
+    pub(crate) original_name: String,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) sha256: String,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum What {
+    LinkMade,
+    LinkCancelled,
+    LinkExpired,
+    LinkReminded,
+    CodeRight,
+    CodeWrong,
+    UploadBegun,
+    UploadWhole,
+    UploadRefused,
+    UploadGivenUp,
+    UploadDelivered,
+}
+
+/// The key of a room's link.
+pub(crate) fn room_key(room: &str, number: u32) -> String {
+    format!("{room} {number:010}")
+}
+
+/// The key of something that comes at a time.
+pub(crate) fn time_key(at: Timestamp, what: &str) -> String {
+    format!("{:016} {what}", at.millis())
+}
+
+/// The moment in a key of [`time_key`].
+pub(crate) fn time_of(key: &str) -> Timestamp {
+    Timestamp(key.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default())
+}
+
+/// The key of an upload.
+pub(crate) fn upload_key(link: &str, id: &str) -> String {
+    format!("{link} {id}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is on disks already is read for ever.
+    #[test]
+    fn rows_are_written_as_they_were() {
+        let upload = Upload {
+            original_name: "a/b".to_owned(),
+            name: "a_b".to_owned(),
+            length: 5,
+            offset: 5,
+            sender: Sender::default(),
+            begun: Timestamp(1),
+            touched: Timestamp(2),
+            state: UploadState::Whole {
+                sha256: "00".to_owned(),
+                kind: Kind::Jpeg,
+                at: Timestamp(3),
+                uri: None,
+                held: None,
+            },
+        };
+        assert_eq!(
+            serde_json::to_value(&upload).unwrap(),
+            json!({
+                "original_name": "a/b", "name": "a_b", "length": 5, "offset": 5, "begun": 1, "touched": 2,
+                "sender": { "company": "", "name": "", "note": "", "address": "" },
+                "state": { "whole": { "sha256": "00", "kind": "jpeg", "at": 3, "uri": null, "held": null } },
+            })
+        );
+        let deed = json!({
+            "at": 1, "who": "@a:b", "address": "", "what": "link_made", "room": "!r:b", "link": 1, "details": "x",
+        });
+        assert_eq!(
+            serde_json::to_value(serde_json::from_value::<Deed>(deed.clone()).unwrap()).unwrap(),
+            deed
+        );
+    }
+
+    #[test]
+    fn keys_lie_in_the_order_of_time_and_number() {
+        assert!(time_key(Timestamp(9), "b") < time_key(Timestamp(10), "a"));
+        assert!(room_key("!r:b", 9) < room_key("!r:b", 10));
+        assert_eq!(time_of(&time_key(Timestamp(1_796_443_209_000), "a b")), Timestamp(1_796_443_209_000));
+    }
+}

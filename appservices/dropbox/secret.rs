@@ -1,0 +1,135 @@
+//! Tokens of links and their codes.
+//!
+//! A token follows from the event that asked for the link and from a key that only the service has, so that a link that is told
+//! again after a crash is the same one, though nothing but its hash is kept. The hash of a code takes the token in: who reads
+//! the store cannot try a hundred million codes against it.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bot_kit::ruma::EventId;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Bytes of a token.
+const TOKEN: usize = 16;
+
+/// What makes tokens.
+#[derive(Clone)]
+pub(crate) struct Key(Vec<u8>);
+
+impl Key {
+    /// From what only this service and its homeserver know.
+    pub(crate) fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).to_vec())
+    }
+
+    fn derive(&self, what: &str, cause: &EventId) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length");
+        mac.update(what.as_bytes());
+        mac.update(b"\0");
+        mac.update(cause.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The token of the link that this event asked for.
+    pub(crate) fn token(&self, cause: &EventId) -> Token {
+        let all = self.derive("token", cause);
+        Token(URL_SAFE_NO_PAD.encode(&all[..TOKEN]))
+    }
+
+    /// The code of that link: eight digits.
+    pub(crate) fn code(&self, cause: &EventId) -> String {
+        let all = self.derive("code", cause);
+        let number = u64::from_be_bytes([0, 0, all[0], all[1], all[2], all[3], all[4], all[5]]);
+        // Of 2^48 numbers none of a hundred million is likelier by more than one in two million.
+        let code = number % 100_000_000;
+        format!("{:04} {:04}", code / 10_000, code % 10_000)
+    }
+}
+
+/// What stands in a link.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// A text that may be one.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        (bytes.len() == TOKEN).then(|| Self(text.to_owned()))
+    }
+
+    /// As it stands in a path.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is kept of it.
+    pub(crate) fn hash(&self) -> String {
+        hex(&Sha256::digest(self.0.as_bytes()))
+    }
+
+    /// What is kept of a code that is good together with it.
+    pub(crate) fn hash_of_code(&self, code: &str) -> String {
+        let digits: String =
+            code.chars().filter_map(|letter| letter.to_digit(10)).map(|d| d.to_string()).collect();
+        keyed(&self.0, "code", &digits)
+    }
+
+    /// What a browser is given once it told the code, so many times so far.
+    pub(crate) fn pass(&self, key: &Key, number: u8) -> String {
+        keyed(&hex(&key.0), &self.0, &number.to_string())
+    }
+}
+
+// It opens the link: it belongs into no log.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+fn keyed(key: &str, what: &str, value: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key of any length");
+    mac.update(what.as_bytes());
+    mac.update(b"\0");
+    mac.update(value.as_bytes());
+    hex(&mac.finalize().into_bytes())
+}
+
+/// Whether two texts are the same, in a time that does not tell where they differ.
+pub(crate) fn same(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
+}
+
+/// Bytes as text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_same_again_and_another_for_another_event() {
+        let (key, event) = (Key::of("as-token"), <&EventId>::try_from("$a").unwrap());
+        let token = key.token(event);
+        assert_eq!(token.as_str(), key.token(event).as_str());
+        assert_eq!(Token::read(token.as_str()), Some(token.clone()));
+        assert_ne!(token.as_str(), key.token(<&EventId>::try_from("$b").unwrap()).as_str());
+        assert_ne!(token.as_str(), Key::of("another").token(event).as_str());
+        assert!(Token::read("short").is_none() && Token::read("../../../../../../etc").is_none());
+    }
+
+    #[test]
+    fn a_code_is_good_with_its_token_alone_however_it_is_written() {
+        let (key, event) = (Key::of("as-token"), <&EventId>::try_from("$a").unwrap());
+        let (token, code) = (key.token(event), key.code(event));
+        assert_eq!(code.len(), 9);
+        assert_eq!(token.hash_of_code(&code), token.hash_of_code(&code.replace(' ', "-")));
+        let other = key.token(<&EventId>::try_from("$b").unwrap());
+        assert_ne!(token.hash_of_code(&code), other.hash_of_code(&code));
+    }
+}

@@ -1,0 +1,281 @@
+//! The bot's own process beside a server, and what a browser sends.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{collections::BTreeMap, net::TcpListener, process::Command, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bot_kit::ruma::{OwnedRoomId, RoomId, UserId};
+use bot_testing::Stage;
+use http::{Method, StatusCode};
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use testkit::{Net, Preset, User};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_yakuba-dropbox");
+
+/// A town with the bot, whose page is here.
+struct Town {
+    stage: Stage,
+    page: String,
+    client: Client,
+}
+
+async fn town(settings: &str) -> Town {
+    // Whatever test is the first: clients over TLS want one, though here all is plain.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let page = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = format!(
+        "place = \"金沢市\"\npublic_url = \"http://{page}\"\npage_address = \"{page}\"\nfiles_path = \"data/files\"\n\
+         audit_path = \"data/audit.jsonl\"\n{settings}"
+    );
+    let stage = Stage::new(&Net::new(), "kanazawa.test", PROGRAM, &settings).await;
+    Town { stage, page: format!("http://{page}"), client: Client::builder().build().unwrap() }
+}
+
+fn bot() -> &'static UserId {
+    "@dropbox:kanazawa.test".try_into().unwrap()
+}
+
+impl Town {
+    /// Somebody with a room into which the bot came.
+    async fn member(&self, name: &str) -> (User, OwnedRoomId) {
+        let user = self.stage.server.user(name).await;
+        let room = user.create_room(Preset::PrivateChat).await;
+        user.invite(&room, bot()).await;
+        user.sync_until(|seen| seen.room(&room).membership(bot().as_str()) == Some("join")).await;
+        (user, room)
+    }
+
+    /// The link in what the bot said.
+    fn link_in(&self, text: &str) -> String {
+        text.lines()
+            .find(|line| line.starts_with(&self.page))
+            .unwrap_or_else(|| panic!("no link in {text}"))
+            .to_owned()
+    }
+
+    async fn create(&self, link: &str, name: &str, length: usize) -> String {
+        let encoded = |text: &str| BASE64_STANDARD.encode(text);
+        let metadata =
+            format!("filename {},company {},name {}", encoded(name), encoded("能登建設"), encoded("次郎"));
+        let request = self.client.post(format!("{link}/files")).header("upload-length", length);
+        let answer = request.header("upload-metadata", metadata).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        format!("{}{}", self.page, answer.headers()["location"].to_str().unwrap())
+    }
+
+    async fn patch(&self, at: &str, offset: usize, bytes: &[u8]) -> Response {
+        let request = self.client.patch(at).header("upload-offset", offset).body(bytes.to_vec());
+        request.header("content-type", "application/offset+octet-stream").send().await.unwrap()
+    }
+
+    async fn offset(&self, at: &str) -> usize {
+        let answer = self.client.head(at).send().await.unwrap();
+        answer.headers()["upload-offset"].to_str().unwrap().parse().unwrap()
+    }
+
+    async fn done(&self, at: &str, bytes: &[u8]) -> Response {
+        let body = json!({ "sha256": sha256(bytes) }).to_string();
+        self.client.post(format!("{at}/done")).body(body).send().await.unwrap()
+    }
+
+    /// What the record holds, by the command that writes it out while the bot runs.
+    fn record(&self) -> Vec<Value> {
+        let written = Command::new(PROGRAM)
+            .args(["audit", "--format", "json", "--config"])
+            .arg(self.stage.directory.path().join("bot.toml"))
+            .output()
+            .unwrap();
+        assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+        let text = String::from_utf8(written.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn picture(length: usize) -> Vec<u8> {
+    let mut bytes = b"\xff\xd8\xff\xe0".to_vec();
+    bytes.extend((0_u32..).flat_map(u32::to_le_bytes).take(length - 4));
+    bytes
+}
+
+/// Waits until the bot said something with these words; what it said.
+async fn said(user: &User, room: &RoomId, words: &str) -> String {
+    let find = |messages: Vec<String>| messages.into_iter().rev().find(|text| text.contains(words));
+    let seen = user.sync_until(|seen| find(seen.room(room).messages()).is_some()).await;
+    find(seen.room(room).messages()).unwrap()
+}
+
+/// All messages of a room, oldest first.
+async fn messages(user: &User, room: &RoomId) -> Vec<Value> {
+    let path = format!("/rooms/{room}/messages?dir=b&limit=200").replace('!', "%21");
+    let mut events = user.call(Method::GET, &path, None).await["chunk"].as_array().unwrap().clone();
+    events.retain(|event| event["type"] == "m.room.message");
+    events.reverse();
+    events
+}
+
+/// Waits for something of which nobody is told.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it comes about");
+}
+
+/// How often each text was said.
+async fn count(user: &User, room: &RoomId) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for event in messages(user, room).await {
+        *counts.entry(event["content"]["body"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_by_kills_comes_into_the_room_once_and_whole() {
+    let town = town("").await;
+    let (hanako, room) = town.member("hanako").await;
+    hanako.send(&room, "!受取 工事写真 期限 7日 件数 10 上限 2GB 種類 画像,PDF").await;
+    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+
+    let bytes = picture(20_000_000);
+    let at = town.create(&link, "1工区/写真.jpg", bytes.len()).await;
+    assert_eq!(town.patch(&at, 0, &bytes[..9_000_000]).await.status(), StatusCode::NO_CONTENT);
+    town.stage.kill_bot();
+    town.stage.start_bot().await;
+    // What was acknowledged is there; a request that is killed in its middle may have brought some more.
+    assert_eq!(town.offset(&at).await, 9_000_000);
+    let rest = town.patch(&at, 9_000_000, &bytes[9_000_000..]);
+    let (rest, ()) = tokio::join!(rest, async {});
+    assert_eq!(rest.status(), StatusCode::NO_CONTENT);
+    assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK);
+    // Wherever it is on its way by now.
+    town.stage.kill_bot();
+    town.stage.start_bot().await;
+
+    said(&hanako, &room, "に届きました").await;
+    town.stage.kill_bot();
+    town.stage.start_bot().await;
+    assert_eq!(town.done(&at, &bytes).await.status(), StatusCode::OK, "told again");
+    let all = messages(&hanako, &room).await;
+    let files: Vec<&Value> = all.iter().filter(|event| event["content"]["msgtype"] == "m.image").collect();
+    assert_eq!(files.len(), 1, "{all:#?}");
+    let content = &files[0]["content"];
+    assert_eq!(content["body"], "1工区_写真.jpg");
+    assert_eq!(content["info"], json!({ "mimetype": "image/jpeg", "size": bytes.len() }));
+    let notice =
+        all.iter().find(|event| event["content"]["body"].as_str().unwrap().contains("に届きました")).unwrap();
+    let body = notice["content"]["body"].as_str().unwrap();
+    for words in ["1工区_写真.jpg（20 MB）", "能登建設 次郎", &sha256(&bytes)] {
+        assert!(body.contains(words), "{body}");
+    }
+    assert_eq!(notice["content"]["m.mentions"]["user_ids"][0], hanako.id().as_str());
+    assert!(count(&hanako, &room).await.values().all(|count| *count == 1), "nothing is said twice");
+
+    let uri = content["url"].as_str().unwrap().strip_prefix("mxc://").unwrap();
+    let path = format!("/_matrix/client/v1/media/download/{uri}");
+    let got = hanako.ask_bytes(Method::GET, &path, &[], Default::default()).await;
+    assert_eq!(sha256(got.body()), sha256(&bytes));
+    // Killed between the notice and the note of it, it does both once more, which shows in no room.
+    let files = town.stage.directory.path().join("data/files");
+    eventually(async || {
+        let is_noted = town.record().last().is_some_and(|line| line["what"] == "upload_delivered");
+        is_noted && std::fs::read_dir(&files).unwrap().count() == 0
+    })
+    .await;
+    assert!(count(&hanako, &room).await.values().all(|count| *count == 1), "nothing is said twice");
+    let record = town.record();
+    let whats: Vec<&str> = record.iter().map(|line| line["what"].as_str().unwrap()).collect();
+    assert_eq!(whats, ["link_made", "upload_begun", "upload_whole", "upload_delivered"]);
+    assert_eq!(record[2]["file"]["original_name"], "1工区/写真.jpg");
+    assert_eq!(record[2]["file"]["sha256"], sha256(&bytes));
+}
+
+#[tokio::test]
+async fn a_code_is_told_to_the_maker_alone_and_opens_the_link() {
+    let town = town("").await;
+    let (hanako, room) = town.member("hanako").await;
+    hanako.send(&room, "!受取 図面 合言葉").await;
+    let invited =
+        hanako.sync_until(|seen| seen.room(&room).messages().iter().any(|text| text.contains("受取URL 1番")));
+    let seen = invited.await;
+    let link =
+        town.link_in(seen.room(&room).messages().iter().find(|text| text.contains("受取URL")).unwrap());
+    let path = "/sync?timeout=0";
+    let sync = hanako.call(Method::GET, path, None).await;
+    let private: OwnedRoomId =
+        sync["rooms"]["invite"].as_object().unwrap().keys().next().unwrap().as_str().try_into().unwrap();
+    hanako.join(&private, "kanazawa.test").await;
+    let text = said(&hanako, &private, "合言葉：").await;
+    let code: String = text.split("合言葉：").nth(1).unwrap().lines().next().unwrap().to_owned();
+
+    let page = town.client.get(&link).send().await.unwrap().text().await.unwrap();
+    assert!(!page.contains("図面") && page.contains("合言葉"), "{page}");
+    let entered = town.client.post(format!("{link}/code")).body(format!("code={}", code.replace(' ', "")));
+    let entered = entered.send().await.unwrap();
+    // Redirected to the page with the cookie, which this client does not keep.
+    assert!(entered.status().is_success() || entered.status().is_redirection());
+    assert!(!said(&hanako, &room, "受取URL 1番").await.contains(&code));
+    hanako.send(&room, "!受取 別の図面 合言葉").await;
+    said(&hanako, &private, "2番").await;
+}
+
+#[tokio::test]
+async fn links_are_listed_and_ended_by_those_who_may_make_them() {
+    let town = town("least_power = 50").await;
+    let (hanako, room) = town.member("hanako").await;
+    let jiro = town.stage.server.user("jiro").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    jiro.send(&room, "!受取 だめ").await;
+    said(&jiro, &room, "権限がありません").await;
+    hanako.send(&room, "!receive plans expires 2d files 3").await;
+    let link = town.link_in(&said(&hanako, &room, "Link no. 1").await);
+    hanako.send(&room, "!受取 一覧").await;
+    assert!(said(&hanako, &room, "いま使える受取URL\n").await.contains("1番「plans」"));
+    jiro.send(&room, "!受取 取消 1").await;
+    hanako.send(&room, "!受取 取消 1").await;
+    said(&hanako, &room, "取り消しました").await;
+    let answer = town.client.get(&link).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::GONE);
+    hanako.send(&room, "!受取 取消 1").await;
+    said(&hanako, &room, "1番の使えるURLはありません").await;
+    hanako.send(&room, "!受取 x 期限 1分").await;
+    said(&hanako, &room, "期限は 10分 から").await;
+}
+
+#[tokio::test]
+async fn the_maker_is_reminded_and_the_room_is_told_of_the_end() {
+    let town = town("lasts = \"6s\"\ngrace = \"1s\"\nkeep = \"1s\"").await;
+    let (hanako, room) = town.member("hanako").await;
+    hanako.send(&room, "!受取 見積書").await;
+    let link = town.link_in(&said(&hanako, &room, "受取URL 1番").await);
+    said(&hanako, &room, "まだ何も届いていません").await;
+    let all = messages(&hanako, &room).await;
+    let reminder =
+        all.iter().find(|event| event["content"]["body"].as_str().unwrap().contains("まだ何も")).unwrap();
+    assert_eq!(reminder["content"]["m.mentions"]["user_ids"], json!([hanako.id()]));
+    town.stage.kill_bot();
+    town.stage.start_bot().await;
+    said(&hanako, &room, "期限が過ぎました").await;
+    assert!(count(&hanako, &room).await.values().all(|count| *count == 1));
+    eventually(async || town.client.get(&link).send().await.unwrap().status().is_client_error()).await;
+}
+
+#[tokio::test]
+async fn members_of_other_servers_make_no_links_and_do_not_bring_the_bot_in() {
+    let town = town("makers = [\"elsewhere.test\"]").await;
+    let hanako = town.stage.server.user("hanako").await;
+    let room = hanako.create_room(Preset::PrivateChat).await;
+    hanako.invite(&room, bot()).await;
+    let left = |state: Option<&str>| state == Some("leave");
+    hanako.sync_until(|seen| left(seen.room(&room).membership(bot().as_str()))).await;
+}

@@ -1,0 +1,396 @@
+//! What is said to people: in rooms, and on the page.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    drops::{Error, Made, PASSES},
+    kind::Group,
+    language::Language,
+    moment,
+    rows::{Link, Refused, Upload, UploadState},
+};
+
+// On the page.
+
+/// Why a sender's request is not done.
+pub(crate) fn for_senders(error: &Error, language: Language) -> String {
+    let (ja, en) = match error {
+        Error::NoLink => return no_such_link(language),
+        Error::Over => (
+            "このURLの期限は過ぎました。依頼した担当者にご連絡ください。",
+            "This link is not good any more. Please ask whoever gave it to you.",
+        ),
+        Error::Locked => (
+            "合言葉を間違えた回数、または使った端末の数が上限に達したため、このURLは使えません。依頼した担当者にご連絡ください。",
+            "The code was entered wrongly, or from other devices, too often. Please ask whoever gave you the link.",
+        ),
+        Error::WrongCode(left) => return wrong_code(*left, language),
+        Error::Files => (
+            "送れる件数に達しました。これ以上は送れません。",
+            "The number of files is reached; no more can be sent.",
+        ),
+        Error::Bytes(left) => {
+            let left = moment::size(*left);
+            return match language {
+                Language::Japanese => format!("大きすぎます。送れるのは残り {left} までです。"),
+                Language::English => format!("It is too large; {left} can still be sent."),
+            };
+        }
+        Error::Full | Error::Links => (
+            "いま受け取れません。しばらくしてからもう一度お送りください。",
+            "It cannot be taken now. Please try again later.",
+        ),
+        Error::NoUpload => ("このファイルの送信は見つかりません。", "There is no such upload."),
+        Error::Refused(Refused::Kind) => (
+            "この種類のファイルは受け取れません。中身で判断しています。",
+            "Files of this type are not taken. The content decides.",
+        ),
+        Error::Refused(Refused::Hash) => (
+            "届いた内容が元のファイルと一致しませんでした。もう一度お送りください。",
+            "What arrived is not what was sent. Please send it again.",
+        ),
+        Error::Refused(Refused::TakenBack) => {
+            ("このファイルの送信は取りやめられました。", "This upload was cancelled.")
+        }
+        Error::Refused(Refused::GivenUp) => (
+            "このファイルの送信は打ち切られました。もう一度お送りください。",
+            "This upload was given up. Please send the file again.",
+        ),
+        Error::Store(_) | Error::Disk(_) => (
+            "受け取り側の不具合です。しばらくしてからもう一度お送りください。",
+            "Something is wrong on our side. Please try again later.",
+        ),
+    };
+    language.pick(ja, en).to_owned()
+}
+
+fn say(language: Language, ja: &str, en: &str) -> String {
+    language.pick(ja, en).to_owned()
+}
+
+pub(crate) fn no_such_link(language: Language) -> String {
+    say(
+        language,
+        "このURLは使えません。もう一度お確かめください。",
+        "There is no such link. Please check the address.",
+    )
+}
+
+pub(crate) fn too_often(language: Language) -> String {
+    say(
+        language,
+        "混み合っています。少し待ってからお試しください。",
+        "Too many requests. Please wait a moment.",
+    )
+}
+
+pub(crate) fn code_wanted(language: Language) -> String {
+    say(
+        language,
+        "合言葉の入力が必要です。ページを開き直してください。",
+        "The code is needed. Please open the page again.",
+    )
+}
+
+pub(crate) fn another_offset(language: Language) -> String {
+    say(language, "続きの位置が合いません。", "The upload is at another place.")
+}
+
+pub(crate) fn too_large(most: u64, language: Language) -> String {
+    let most = moment::size(most);
+    match language {
+        Language::Japanese => format!("スクリプトなしで送れるのは {most} までです。"),
+        Language::English => format!("Without a script, {most} can be sent at most."),
+    }
+}
+
+pub(crate) fn bad_request(what: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => {
+            format!("送られた内容を読めません（{what}）。ファイルを選んだか、空でないかお確かめください。")
+        }
+        Language::English => {
+            format!("What was sent cannot be read ({what}). Is a file chosen, and is it not empty?")
+        }
+    }
+}
+
+pub(crate) fn foreign(language: Language) -> String {
+    say(language, "ほかのサイトから送ることはできません。", "This cannot be sent from another site.")
+}
+
+pub(crate) fn wrong_code(left: u8, language: Language) -> String {
+    match language {
+        Language::Japanese => format!("合言葉が違います。あと{left}回試せます。"),
+        Language::English => format!("The code is wrong. {left} more tries."),
+    }
+}
+
+pub(crate) fn what_this_is(place: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => format!("{place}へファイルを送るページです。アカウントはいりません。"),
+        Language::English => format!("Here you send files to {place}. No account is needed."),
+    }
+}
+
+pub(crate) fn left(files: u32, bytes: u64, language: Language) -> String {
+    let bytes = moment::size(bytes);
+    match language {
+        Language::Japanese => format!("{files}件、合計 {bytes}"),
+        Language::English => format!("{files} files, {bytes} together"),
+    }
+}
+
+/// Kinds in a list; any, if there are none.
+pub(crate) fn groups(groups: &BTreeSet<Group>, language: Language) -> String {
+    if groups.is_empty() {
+        return say(language, "プログラム以外", "all but programs");
+    }
+    let names: Vec<&str> = groups.iter().map(|group| group.shown(language)).collect();
+    names.join(language.pick("、", ", "))
+}
+
+pub(crate) fn nothing_more(is_good: bool, language: Language) -> String {
+    if is_good {
+        return for_senders(&Error::Files, language);
+    }
+    say(
+        language,
+        "期限が過ぎたため、新しいファイルは送れません。途中のファイルは続けられます。",
+        "The time is over: nothing new is taken. What was begun may be finished.",
+    )
+}
+
+pub(crate) fn without_script(most: u64, language: Language) -> String {
+    let most = moment::size(most);
+    match language {
+        Language::Japanese => {
+            format!(
+                "スクリプトが使えないため、合計 {most} までのファイルを一度に送ります。途中で切れた場合は最初からになります。"
+            )
+        }
+        Language::English => {
+            format!("Without a script, up to {most} are sent at once, and from the beginning if cut.")
+        }
+    }
+}
+
+pub(crate) fn what_is_kept(language: Language) -> String {
+    say(
+        language,
+        "会社名・お名前・送信元のアドレス・ファイル名と内容の照合値（SHA-256）・日時を記録します。",
+        "Company, name, your address, names and checksums (SHA-256) of files, and times are recorded.",
+    )
+}
+
+// In rooms.
+
+/// How commands are written.
+pub(crate) fn help(language: Language) -> String {
+    match language {
+        Language::Japanese => format!(
+            "社外の人からファイルを受け取るURLを作ります。相手にアカウントはいりません。\n\n\
+             !受取 工事写真 期限 7日 件数 10 上限 2GB 種類 画像,PDF 合言葉\n\n\
+             ・最初に題名を書きます。相手のページに表示されます（部屋の名前は表示されません）。\n\
+             ・期限：7日、12時間、2週間 など。上限：全部の合計で 500MB、2GB など。\n\
+             ・種類：{}。中身で判断します。書かなければプログラム以外すべてです。\n\
+             ・合言葉：8桁の数字を、あなたとの1対1の部屋に送ります。URLとは別の手段で相手に伝えてください。\n\
+             ・催促：期限のこれだけ前までに何も届かなければ、ここでお知らせします（例：催促 1日）。\n\
+             書かなかったものは決められた値になります。\n\n\
+             !受取 一覧 … いま使えるURL\n\
+             !受取 取消 3 … 3番を使えなくする\n\
+             English: !receive help",
+            Group::all(language)
+        ),
+        Language::English => format!(
+            "Makes a link by which somebody outside sends files here, without an account.\n\n\
+             !receive site photos expires 7d files 10 max 2GB types pictures,pdf code\n\n\
+             - First its title, which the page shows (the room's name is not shown).\n\
+             - expires: 7d, 12h, 2w. max: of all files together, such as 500MB or 2GB.\n\
+             - types: {}; the content decides. Without it: all but programs.\n\
+             - code: eight digits are sent to you in a room of your own; tell them apart from the link.\n\
+             - remind: you are told here if nothing came so long before the end (remind 1d).\n\
+             What you leave out is as it was set up.\n\n\
+             !receive list - the links that are good now\n\
+             !receive cancel 3 - ends number 3\n\
+             日本語: !受取 ヘルプ",
+            Group::all(language)
+        ),
+    }
+}
+
+/// Tells a link to its room.
+pub(crate) fn made(made: &Made, url: &str) -> String {
+    let link = &made.link;
+    let (ends, groups) = (moment::written(link.ends, link.language), groups(&link.groups, link.language));
+    let (files, bytes) = (link.most_files, moment::size(link.most_bytes));
+    let code = match (made.code.is_some(), link.language) {
+        (false, _) => "",
+        (true, Language::Japanese) => {
+            "\n合言葉は、あなたとの1対1の部屋に送りました。URLとは別の手段で伝えてください。"
+        }
+        (true, Language::English) => {
+            "\nThe code was sent to you in a room of your own; tell it apart from the link."
+        }
+    };
+    match link.language {
+        Language::Japanese => format!(
+            "受取URL {}番「{}」\n{url}\n期限 {ends}／{files}件・合計 {bytes} まで／{groups}{code}\n\
+             届いたファイルはこの部屋に入ります。取消は「!受取 取消 {}」。",
+            link.number, link.title, link.number
+        ),
+        Language::English => format!(
+            "Link no. {} “{}”\n{url}\nUntil {ends}; {files} files, {bytes} together; {groups}{code}\n\
+             What comes goes into this room. To end it: !receive cancel {}",
+            link.number, link.title, link.number
+        ),
+    }
+}
+
+/// Tells a code to the maker of its link, in a room of their own.
+pub(crate) fn code(link: &Link, code: &str) -> String {
+    match link.language {
+        Language::Japanese => format!(
+            "受取URL {}番「{}」の合言葉：{code}\nURLとは別の手段（電話など）で相手に伝えてください。{PASSES}台の端末まで使えます。",
+            link.number, link.title
+        ),
+        Language::English => format!(
+            "Code of link no. {} “{}”: {code}\nTell it apart from the link, by telephone for instance. It is good for {PASSES} devices.",
+            link.number, link.title
+        ),
+    }
+}
+
+/// The links of a room.
+pub(crate) fn list(links: &[Link], language: Language) -> String {
+    if links.is_empty() {
+        return say(language, "いま使える受取URLはありません。", "No link is good now.");
+    }
+    let mut text = say(language, "いま使える受取URL", "Links that are good now");
+    for link in links {
+        let Link { number, title, received, most_files, maker, .. } = link;
+        let ends = moment::written(link.ends, language);
+        let code = match (link.code.is_some(), link.is_locked()) {
+            (_, true) => language.pick("／合言葉の間違いで停止中", "; locked after wrong codes"),
+            (true, _) => language.pick("／合言葉あり", "; with a code"),
+            (false, _) => "",
+        };
+        text.push_str(&match language {
+            Language::Japanese => {
+                format!("\n{number}番「{title}」 {ends} まで／{received}/{most_files}件{code}／{maker}")
+            }
+            Language::English => {
+                format!("\nNo. {number} “{title}” until {ends}; {received}/{most_files} files{code}; {maker}")
+            }
+        });
+    }
+    text
+}
+
+pub(crate) fn revoked(link: &Link, language: Language) -> String {
+    let Link { number, title, received, .. } = link;
+    match language {
+        Language::Japanese => {
+            format!("受取URL {number}番「{title}」を取り消しました。それまでに {received}件 届いています。")
+        }
+        Language::English => format!("Link no. {number} “{title}” was ended. {received} files had come."),
+    }
+}
+
+pub(crate) fn no_such_number(number: u32, language: Language) -> String {
+    match language {
+        Language::Japanese => {
+            format!("{number}番の使えるURLはありません。「!受取 一覧」で確かめてください。")
+        }
+        Language::English => format!("No link of number {number} is good. See !receive list."),
+    }
+}
+
+pub(crate) fn may_not(language: Language) -> String {
+    say(
+        language,
+        "この部屋でURLを作る・取り消す権限がありません。部屋の管理者にご相談ください。",
+        "You may not make or end links in this room. Please ask its moderators.",
+    )
+}
+
+pub(crate) fn too_many_links(language: Language) -> String {
+    say(
+        language,
+        "受取URLの数が上限に達しています。使わないものを取り消してください。",
+        "There are too many links. Please end those that are not needed.",
+    )
+}
+
+pub(crate) fn encrypted() -> String {
+    "この部屋は暗号化されているため、受取URLの命令を読めません。暗号化されていない部屋に招待してください。\n\
+     This room is encrypted: commands cannot be read here. Please invite me into one that is not."
+        .to_owned()
+}
+
+/// Tells a room of a file that came.
+pub(crate) fn came(link: &Link, upload: &Upload) -> String {
+    let sha256 = match &upload.state {
+        UploadState::Whole { sha256, .. } | UploadState::Sent { sha256, .. } => sha256.as_str(),
+        UploadState::Receiving | UploadState::Refused { .. } => "",
+    };
+    let (sender, size) = (upload.sender.shown(), moment::size(upload.length));
+    let (number, title, name) = (link.number, &link.title, &upload.name);
+    let note = match (upload.sender.note.as_str(), link.language) {
+        ("", _) => String::new(),
+        (note, Language::Japanese) => format!("\nひとこと：{note}"),
+        (note, Language::English) => format!("\nNote: {note}"),
+    };
+    match link.language {
+        Language::Japanese => format!(
+            "受取URL {number}番「{title}」に届きました：{name}（{size}）\n送った人（本人の申告）：{sender}{note}\nSHA-256 {sha256}"
+        ),
+        Language::English => format!(
+            "Came over link no. {number} “{title}”: {name} ({size})\nFrom (as they say themselves): {sender}{note}\nSHA-256 {sha256}"
+        ),
+    }
+}
+
+/// Tells a room that a file cannot be put into it.
+pub(crate) fn held(link: &Link, upload: &Upload, why: &str) -> String {
+    let (number, title, name, size) = (link.number, &link.title, &upload.name, moment::size(upload.length));
+    match link.language {
+        Language::Japanese => format!(
+            "受取URL {number}番「{title}」に {name}（{size}）が届きましたが、サーバーが受け付けません（{why}）。\
+             ファイルは保管していて、1時間ごとに試します。管理者にご連絡ください。"
+        ),
+        Language::English => format!(
+            "{name} ({size}) came over link no. {number} “{title}”, but the server does not take it ({why}). \
+             It is kept and tried every hour. Please tell the administrators."
+        ),
+    }
+}
+
+/// Reminds the maker of a link.
+pub(crate) fn remind(link: &Link) -> String {
+    let Link { number, title, maker, .. } = link;
+    let ends = moment::written(link.ends, link.language);
+    match link.language {
+        Language::Japanese => {
+            format!(
+                "{maker} さん、受取URL {number}番「{title}」にまだ何も届いていません。期限は {ends} です。"
+            )
+        }
+        Language::English => {
+            format!("{maker}: nothing came over link no. {number} “{title}” yet. It ends {ends}.")
+        }
+    }
+}
+
+/// Tells a room that a link's time is over.
+pub(crate) fn expired(link: &Link) -> String {
+    let Link { number, title, received, .. } = link;
+    match link.language {
+        Language::Japanese => {
+            format!("受取URL {number}番「{title}」の期限が過ぎました。届いたファイルは {received}件 です。")
+        }
+        Language::English => {
+            format!("The time of link no. {number} “{title}” is over. {received} files came.")
+        }
+    }
+}
