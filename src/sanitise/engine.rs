@@ -14,7 +14,7 @@ use crate::{
 
 /// The engine's version. It is raised with every change after which some file may be judged otherwise, so that verdicts
 /// of before are not believed any more.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Says what may be given on of a file; `name` only tells tables from other text.
 ///
@@ -76,7 +76,7 @@ fn of_text(file: &[u8], name: Option<&str>, settings: &Settings) -> Result<(Kind
     text.check()?;
     match text::kind(&text, name) {
         Kind::Csv => Ok((Kind::Csv, text::table(&text, settings.cells)?)),
-        kind => Ok((kind, Parts::as_is())),
+        kind => Ok((kind, text::plain(&text, settings.cells)?)),
     }
 }
 

@@ -109,10 +109,21 @@ pub(crate) fn kind(text: &Text, name: Option<&str>) -> Kind {
 
 /// A table, in which no cell is computed when it is opened.
 pub(crate) fn table(text: &Text, cells: Cells) -> Made {
+    without(text, cells, is_computed)
+}
+
+/// Text by its name. Whoever saves it may do so under another one: the name that a message gives is not the one that was
+/// uploaded with the file. So nothing may be in it that a spreadsheet would take for a formula which does something; what
+/// prose, lists and source code begin lines with stays.
+pub(crate) fn plain(text: &Text, cells: Cells) -> Made {
+    without(text, cells, is_call)
+}
+
+fn without(text: &Text, cells: Cells, is_harmful: fn(&str, bool) -> bool) -> Made {
     if cells == Cells::Kept {
         return Ok(Parts::as_is());
     }
-    let (letters, changed) = neutralise(&text.letters);
+    let (letters, changed) = neutralise(&text.letters, is_harmful);
     if changed == 0 {
         return Ok(Parts::as_is());
     }
@@ -121,11 +132,11 @@ pub(crate) fn table(text: &Text, cells: Cells) -> Made {
     Ok(Parts::rebuilt(text.write(&letters), removed))
 }
 
-/// Puts an apostrophe before each cell that would be computed; says how many there were.
+/// Puts an apostrophe before each cell that is harmful as it begins here, in quotes or not; says how many there were.
 ///
 /// A cell begins after comma, semicolon, tab or a new line outside of quotes, whichever of them divides this table:
 /// Excel decides that by the region of whoever opens it.
-fn neutralise(letters: &str) -> (String, usize) {
+fn neutralise(letters: &str, is_harmful: fn(&str, bool) -> bool) -> (String, usize) {
     let mut out = String::with_capacity(letters.len() + 16);
     let (mut changed, mut quoted, mut begins) = (0, false, true);
     for (at, letter) in letters.char_indices() {
@@ -135,7 +146,7 @@ fn neutralise(letters: &str) -> (String, usize) {
             // A cell in quotes begins after them.
             continue;
         }
-        if begins && is_computed(&letters[at..], quoted) {
+        if begins && is_harmful(&letters[at..], quoted) {
             out.push('\'');
             changed += 1;
         }
@@ -148,6 +159,25 @@ fn neutralise(letters: &str) -> (String, usize) {
         out.push(letter);
     }
     (out, changed)
+}
+
+/// Whether a cell that begins here would be computed and reach for something: a function, a program, another file. A sum of
+/// numbers does not, nor a heading's line of signs, a list's dash before a word, or somebody's name after an `@`.
+fn is_call(rest: &str, quoted: bool) -> bool {
+    if !is_computed(rest, quoted) {
+        return false;
+    }
+    let ends: &[char] = if quoted { &['"'] } else { &['\n', '\r'] };
+    let line = rest.split(ends).next().unwrap_or(rest).trim_start();
+    let is_one_of = |of: &'static str| move |letter: char| of.contains(letter);
+    if line.starts_with(['=', '＝']) {
+        return line.contains(is_one_of("(|!（｜！"));
+    }
+    let formula = line.trim_start_matches(is_one_of("+-@＋－＠"));
+    let runs_program = formula.contains(is_one_of("|｜")) && formula.contains(is_one_of("!！"));
+    let calls =
+        || formula.split(is_one_of("(（")).rev().skip(1).any(|name| name.ends_with(char::is_alphanumeric));
+    !formula.starts_with(char::is_whitespace) && (runs_program || calls())
 }
 
 /// Whether a cell that begins here would be computed. Numbers and dashes are not.
@@ -193,7 +223,38 @@ mod tests {
             ("\"a\n=1\",b", "\"a\n=1\",b"),
         ];
         for (given, wanted) in cases {
-            assert_eq!(neutralise(given).0, wanted);
+            assert_eq!(neutralise(given, is_computed).0, wanted);
+        }
+    }
+
+    #[test]
+    fn text_that_is_saved_as_a_table_reaches_for_nothing_and_prose_stays_as_it_is() {
+        let harmful = [
+            "=cmd|' /C calc'!A0",
+            "名前\n=HYPERLINK(\"http://x\",1)",
+            "a,@SUM(1)",
+            "a\t+cmd|' /C calc'!A0",
+            "-2+3+cmd|' /C calc'!A0",
+            "＝ＷＥＢＳＥＲＶＩＣＥ（1）",
+            "='http://x/[a.xls]b'!A1",
+            "+(1)+SUM(1)",
+            "\"=IMPORTXML(\"\"http://x\"\")\"",
+        ];
+        for text in harmful {
+            assert_eq!(neutralise(text, is_call).1, 1, "{text}");
+        }
+        let prose = [
+            "- 橋の点検 (国道)\n- 完了!",
+            "=====\n見出し\n=====",
+            "-1200円 (税込)",
+            "@hanako よろしく (至急)",
+            "+81-76-220-2111",
+            "a = f(x)\n  if (a) {}",
+            "=1+1",
+            "-v, --verbose",
+        ];
+        for text in prose {
+            assert_eq!(neutralise(text, is_call).1, 0, "{text}");
         }
     }
 
