@@ -15,6 +15,9 @@ use crate::{Budget, TransportError, client::Client};
 /// Largest answer of a gateway: it names the push keys that it rejects.
 const LARGEST_ANSWER: ByteSize = ByteSize::kib(64);
 
+/// No push service is left alone for longer, whatever it asks for.
+const LONGEST_REST: Duration = Duration::from_secs(3_600);
+
 /// Tells push gateways, and push services.
 pub(crate) struct PushGateways(pub(crate) Client);
 
@@ -57,5 +60,5 @@ impl PushGateways {
 fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
     let text = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     // As a date it is not worth a clock that agrees with theirs: then the usual wait.
-    text.trim().parse().ok().map(Duration::from_secs)
+    text.trim().parse().ok().map(|seconds| Duration::from_secs(seconds).min(LONGEST_REST))
 }

@@ -38,7 +38,7 @@ use crate::{
     health::Desk,
     media::{self as files, Scratch},
     memory, names,
-    own_gateway::{self, OwnFirst},
+    own_gateway::{self, Counter, OwnFirst},
     providers::Providers,
     services::Services,
     storage::{self, BackUp, Data, Storage},
@@ -138,7 +138,7 @@ pub struct House {
     /// What tells application services.
     pub services: AppServices,
     /// The built-in push gateway, if there is one.
-    push_gateway: Option<Arc<Gateway>>,
+    push_gateway: Option<Arc<Counter>>,
     /// Files of users.
     pub media: Media,
     /// Mails to people.
@@ -414,7 +414,7 @@ impl House {
             syncs: Arc::new(syncs),
             delivery,
             services,
-            push_gateway,
+            push_gateway: push_gateway.map(|gateway| Arc::new(Counter::new(gateway))),
             search,
             metrics,
             edges,

@@ -1,8 +1,13 @@
 //! The built-in push gateway's place in the house: its route, and the short way to it for our own pushers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use base::Turns;
 use bytes::Bytes;
 use gateway::{Gateway, Outcome};
 use push::{Answer, Gateways, Unreached};
@@ -16,6 +21,26 @@ const PATH: &str = "/_matrix/push/v1/notify";
 
 /// Largest request: what homeservers tell of one event.
 const LARGEST: base::ByteSize = base::ByteSize::kib(128);
+
+/// Requests from outside that are brought at a time; the others wait in turns, by address. Each has a connection at most, so
+/// this is what strangers take of the 128 on which our own notifications go to services that have not answered lately.
+const MOST_AT_ONCE: usize = 32;
+
+/// Requests from outside that wait.
+const MOST_WAITING: usize = 512;
+
+/// The gateway as it is open to whoever asks: homeservers say nothing of who they are.
+pub(crate) struct Counter {
+    gateway: Arc<Gateway>,
+    turns: Turns<()>,
+    lanes: RandomState,
+}
+
+impl Counter {
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Counter {
+        Counter { gateway, turns: Turns::new(MOST_AT_ONCE, MOST_WAITING), lanes: RandomState::new() }
+    }
+}
 
 /// The way to push gateways: to our own without a detour over the network, where it may not even lead back to us.
 pub(crate) struct OwnFirst {
@@ -59,8 +84,8 @@ impl Gateways for OwnFirst {
 }
 
 /// The routes of the gateway.
-pub(crate) fn routes(gateway: &Arc<Gateway>) -> Routes<Gateway> {
-    Routes::new(gateway.clone()).body_limit(LARGEST).any_host().raw(Method::GET, PATH, tell_of_it).raw(
+pub(crate) fn routes(counter: &Arc<Counter>) -> Routes<Counter> {
+    Routes::new(counter.clone()).body_limit(LARGEST).any_host().raw(Method::GET, PATH, tell_of_it).raw(
         Method::POST,
         PATH,
         notify,
@@ -71,10 +96,10 @@ pub(crate) fn routes(gateway: &Arc<Gateway>) -> Routes<Gateway> {
 /// subscribe.
 ///
 /// See <https://unifiedpush.org/developers/gateway/>
-async fn tell_of_it(gateway: Arc<Gateway>, _: RawCall<Open>) -> Result<Response, ApiError> {
+async fn tell_of_it(counter: Arc<Counter>, _: RawCall<Open>) -> Result<Response, ApiError> {
     let answer = json!({
         "unifiedpush": { "gateway": "matrix" },
-        "webpush": { "application_server_key": gateway.public_key() },
+        "webpush": { "application_server_key": counter.gateway.public_key() },
     });
     Ok(json_response(StatusCode::OK, &answer))
 }
@@ -82,8 +107,12 @@ async fn tell_of_it(gateway: Arc<Gateway>, _: RawCall<Open>) -> Result<Response,
 /// `POST /_matrix/push/v1/notify`: what a homeserver tells.
 ///
 /// Spec: <https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify>
-async fn notify(gateway: Arc<Gateway>, call: RawCall<Open>) -> Result<Response, ApiError> {
-    match gateway.notify(&call.body).await {
+async fn notify(counter: Arc<Counter>, call: RawCall<Open>) -> Result<Response, ApiError> {
+    let lane = counter.lanes.hash_one(call.address);
+    let Ok(_turn) = counter.turns.wait(lane).await else {
+        return Err(ApiError::over("push_gateway", Duration::from_secs(5)));
+    };
+    match counter.gateway.notify(&call.body).await {
         Outcome::Taken { rejected } => Ok(json_response(StatusCode::OK, &json!({ "rejected": rejected }))),
         Outcome::Refused(why) => Err(ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", why)),
         Outcome::NotNow(wait) => {
