@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ruma::{
-    RoomId, UserId,
+    OwnedRoomId, RoomId, UserId,
     push::{
         ConditionalPushRule, EventMatchConditionData, NewConditionalPushRule, NewPushRule, NewSimplePushRule,
         PushCondition, RuleKind, Ruleset,
@@ -83,12 +83,29 @@ impl Accounts {
         .await
     }
 
-    /// As [`Accounts::carry_over`], if the room took the place of one that the user was in. The user is in the new room
-    /// whether this works or not, so a failure is no more than a line of the log.
+    /// As [`Accounts::carry_over`], for somebody who came into a room, if it took the place of one that he was in, and that
+    /// one says so too: a stranger's room takes nobody's place by naming his. He is in the new room whether this works or
+    /// not, so a failure is no more than a line of the log.
     pub async fn carry_over_from_predecessor(&self, user: &UserId, room_id: &RoomId) {
-        let engine = &self.inner.engine;
+        let old_room = self.inner.engine.succeeded(room_id).await;
+        self.carry_over_if_known(user, old_room, room_id).await;
+    }
+
+    /// The same for somebody who made a room in the place of one that he is in: that it takes its place is what he says
+    /// himself.
+    pub async fn carry_over_into_own(&self, user: &UserId, room_id: &RoomId) {
+        let old_room = self.inner.engine.predecessor(room_id).await;
+        self.carry_over_if_known(user, old_room, room_id).await;
+    }
+
+    async fn carry_over_if_known(
+        &self,
+        user: &UserId,
+        old_room: Result<Option<OwnedRoomId>, room::Error>,
+        room_id: &RoomId,
+    ) {
         let carried = async {
-            let Some(old_room) = engine.predecessor(room_id).await? else { return Ok(()) };
+            let Some(old_room) = old_room? else { return Ok(()) };
             if self.inner.rooms.membership(user, &old_room).await?.is_none() {
                 return Ok(());
             }

@@ -40,7 +40,7 @@ pub(crate) async fn create_room(
     match api.engine.create(&creator, wishes).await {
         Ok(room_id) => {
             if takes_a_place {
-                api.accounts.carry_over_from_predecessor(&creator, &room_id).await;
+                api.accounts.carry_over_into_own(&creator, &room_id).await;
             }
             Ok(create_room::v3::Response::new(room_id))
         }

@@ -62,6 +62,8 @@ pub fn kind(given: Option<&str>) -> String {
 pub fn name(given: Option<&str>) -> Option<String> {
     let misleads = |letter: char| {
         letter.is_control()
+            // A name is of a file and leads to no other place.
+            || matches!(letter, '/' | '\\')
             // Letters that turn others round: `…gpj.exe` would be read as `…exe.jpg`.
             || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
@@ -208,7 +210,7 @@ mod tests {
             ("ascii", r#"inline; filename="ascii""#),
             ("name with spaces", r#"inline; filename="name with spaces""#),
             ("name;with;semicolons", r#"inline; filename="name;with;semicolons""#),
-            (r#"a"b\c"#, r#"inline; filename="a\"b\\c""#),
+            (r#"a"b"#, r#"inline; filename="a\"b""#),
             (
                 "申請書 第1号.png",
                 "inline; filename*=utf-8''%E7%94%B3%E8%AB%8B%E6%9B%B8%20%E7%AC%AC1%E5%8F%B7.png",
@@ -218,6 +220,15 @@ mod tests {
             assert_eq!(name_in(header).as_deref(), Some(name));
         }
         assert_eq!(disposition("text/html", None), "attachment");
+        // A name leads nowhere.
+        for (given, kept) in [("../../etc/passwd", ".._.._etc_passwd"), (r"C:\Users\a.txt", "C:_Users_a.txt")]
+        {
+            assert_eq!(name(Some(given)).as_deref(), Some(kept));
+            assert_eq!(
+                name_in(&format!("inline; filename=\"{}\"", given.replace('\\', r"\\"))).as_deref(),
+                Some(kept)
+            );
+        }
     }
 
     #[test]

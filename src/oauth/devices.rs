@@ -131,7 +131,8 @@ impl OAuth {
 
     async fn find_device_request(&self, authority: &ServerName, typed: &str) -> Result<DeviceRequest, Error> {
         let none = || Error::refused(Code::InvalidGrant, "no device waits with this code");
-        let letters = typed.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_uppercase());
+        let letters = typed.chars().map(half_width).filter(char::is_ascii_alphabetic);
+        let letters = letters.map(|letter| letter.to_ascii_uppercase());
         let code: String = letters.take(LETTERS_OF_CODE + 1).collect();
         let store = &self.inner.store;
         let key = store.get(&USER_CODES, &(authority.as_str(), code.as_str())).await?.ok_or_else(none)?;
@@ -245,6 +246,13 @@ impl OAuth {
         poll.interval = (poll.interval + INTERVAL).min(LONGEST_INTERVAL);
         Err(Error::refused(Code::SlowDown, "too early; wait five seconds longer from now on"))
     }
+}
+
+/// A letter as it is without a Japanese keyboard, which gives full-width ones.
+fn half_width(letter: char) -> char {
+    let code = u32::from(letter);
+    let half = (0xff01..=0xff5e).contains(&code).then(|| char::from_u32(code - 0xfee0)).flatten();
+    half.unwrap_or(letter)
 }
 
 /// A user code as people read it.

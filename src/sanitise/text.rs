@@ -135,30 +135,47 @@ fn without(text: &Text, cells: Cells, is_harmful: fn(&str, bool) -> bool) -> Mad
 /// Puts an apostrophe before each cell that is harmful as it begins here, in quotes or not; says how many there were.
 ///
 /// A cell begins after comma, semicolon, tab or a new line outside of quotes, whichever of them divides this table:
-/// Excel decides that by the region of whoever opens it.
+/// Excel decides that by the region of whoever opens it, or by what a first line `sep=` names. Whether something is in quotes
+/// is read in both ways that there are: a quote inside a cell that has not begun with one is a letter for some programs,
+/// and begins something quoted for others.
 fn neutralise(letters: &str, is_harmful: fn(&str, bool) -> bool) -> (String, usize) {
+    let named = divider_of(letters);
+    let divides = |letter: char| matches!(letter, ',' | ';' | '\t' | '\n' | '\r') || Some(letter) == named;
     let mut out = String::with_capacity(letters.len() + 16);
-    let (mut changed, mut quoted, mut begins) = (0, false, true);
-    for (at, letter) in letters.char_indices() {
-        if begins && letter == '"' && !quoted {
-            quoted = true;
+    // As those read it for whom only a cell's first letter opens quotes, and as those for whom each quote does.
+    let (mut strict, mut loose) = (false, false);
+    let (mut changed, mut begins) = (0, true);
+    let mut all = letters.char_indices().peekable();
+    while let Some((at, letter)) = all.next() {
+        if letter == '"' {
             out.push(letter);
-            // A cell in quotes begins after them.
+            loose = !loose;
+            if !strict {
+                strict = begins;
+            } else if all.next_if(|(_, next)| *next == '"').is_some() {
+                out.push('"');
+                loose = !loose;
+            } else {
+                strict = false;
+            }
+            // What a cell is begins after its quotes.
             continue;
         }
-        if begins && is_harmful(&letters[at..], quoted) {
+        if begins && is_harmful(&letters[at..], strict) {
             out.push('\'');
             changed += 1;
         }
-        begins = false;
-        match letter {
-            '"' => quoted = !quoted,
-            ',' | ';' | '\t' | '\n' | '\r' if !quoted => begins = true,
-            _ => {}
-        }
+        begins = divides(letter) && !(strict && loose);
         out.push(letter);
     }
     (out, changed)
+}
+
+/// The letter that a first line names as what divides the cells, for Excel.
+fn divider_of(letters: &str) -> Option<char> {
+    let line = letters.trim_start_matches('\u{feff}').lines().next()?;
+    let named = line.get(..4).filter(|begin| begin.eq_ignore_ascii_case("sep="))?;
+    line[named.len()..].chars().next()
 }
 
 /// Whether a cell that begins here would be computed and reach for something: a function, a program, another file. A sum of
@@ -221,6 +238,12 @@ mod tests {
             ("\"\t=1\"", "\"'\t=1\""),
             ("名前,所属\r\n-A1,b\r\n", "名前,所属\r\n'-A1,b\r\n"),
             ("\"a\n=1\",b", "\"a\n=1\",b"),
+            ("5\" nail,1\n=1+1,2", "5\" nail,1\n'=1+1,2"),
+            ("a\"\n=1+1,2", "a\"\n'=1+1,2"),
+            ("5\" nail,=1+1", "5\" nail,'=1+1"),
+            ("\"a\"\"\n\",\n=1", "\"a\"\"\n\",\n'=1"),
+            ("sep=^\na^=1+1", "sep=^\na^'=1+1"),
+            ("SEP=|\nx|=1+1", "SEP=|\nx|'=1+1"),
         ];
         for (given, wanted) in cases {
             assert_eq!(neutralise(given, is_computed).0, wanted);

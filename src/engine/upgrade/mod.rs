@@ -237,6 +237,18 @@ impl Engine {
         Ok(found.value.membership == Membership::Join)
     }
 
+    /// The room whose place a room took, as both say it: anybody may make a room that names another one as its predecessor,
+    /// and only those who have the power in that one can say what took its place.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn succeeded(&self, room_id: &RoomId) -> Result<Option<OwnedRoomId>, Error> {
+        let Some(old_room) = self.predecessor(room_id).await? else { return Ok(None) };
+        let Some(old) = self.rooms().room(&old_room).await? else { return Ok(None) };
+        let replacement = self.replacement(&old).await?;
+        Ok(replacement.is_some_and(|replacement| replacement == room_id).then_some(old_room))
+    }
+
     /// The room that a room says took its place.
     async fn replacement(&self, room: &RoomInfo) -> Result<Option<OwnedRoomId>, Error> {
         #[derive(Deserialize)]

@@ -17,6 +17,7 @@ use base::{Buckets, ByteSize, Clock, Rate};
 use futures_util::StreamExt;
 use image::ImageReader;
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use ruma::{OwnedServerName, ServerName, UserId};
 use serde_json::{Map, Value};
 use sha2::Digest;
@@ -223,7 +224,8 @@ impl Media {
             Some(kind) if kind.starts_with("image/") => {
                 let mut told = Map::new();
                 let name = url.path_segments().and_then(|mut segments| segments.next_back());
-                if let Some(name) = name.filter(|name| !name.is_empty()) {
+                let name = name.map(|name| percent_decode_str(name).decode_utf8_lossy());
+                if let Some(name) = name.and_then(|name| kinds::name(Some(&name))) {
                     told.insert("og:title".to_owned(), name.into());
                 }
                 let picture = self.keep_picture(server, page).await?;

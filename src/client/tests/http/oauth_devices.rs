@@ -141,6 +141,13 @@ async fn a_code_is_read_however_it_is_typed_and_few_are_guessed() {
         browser.open(&format!("/_yakuba/link?user_code={typed}")).await;
         assert_eq!(browser.status, 200, "{}", browser.page);
     }
+    // With a Japanese keyboard: ＡＢＣＤ－ＥＦＧＨ, each letter three bytes of UTF-8.
+    let wide = |letter: char| format!("%EF%BC%{:02X}", 0xa1 + u32::from(letter) - u32::from('A'));
+    let letters = begun["user_code"].as_str().unwrap().chars();
+    let typed_wide: String =
+        letters.map(|letter| if letter == '-' { "%EF%BC%8D".to_owned() } else { wide(letter) }).collect();
+    browser.open(&format!("/_yakuba/link?user_code={typed_wide}")).await;
+    assert_eq!(browser.status, 200, "{}", browser.page);
     for _ in 0..10 {
         browser.open("/_yakuba/link?user_code=AAAAAAAA").await;
         assert_eq!(browser.status, 400);

@@ -175,6 +175,31 @@ async fn a_room_that_is_made_in_the_place_of_another_has_its_tags() {
     }
 }
 
+#[tokio::test]
+async fn a_room_that_names_anothers_as_its_predecessor_takes_nothing_of_it() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
+    let mallory = town.user_at("hs2", "mallory").await;
+    let old = hanako.create_room(json!({ "invite": [taro.id], "is_direct": true })).await;
+    taro.post(&format!("/join/{old}"), json!({})).await.ok();
+    let direct_of = format!("/user/{}/account_data/m.direct", taro.id);
+    let direct = json!({ &hanako.id: [old] });
+    taro.put(&direct_of, direct.clone()).await.ok();
+    taro.put(&format!("/user/{}/rooms/{old}/tags/m.favourite", taro.id), json!({})).await.ok();
+    let place = json!({ "creation_content": { "predecessor": { "room_id": old } }, "invite": [taro.id] });
+    let new = mallory.create_room(place).await;
+    taro.post(&format!("/join/{new}?via=hs2"), json!({})).await.ok();
+    assert_eq!(taro.get(&direct_of).await.ok(), direct);
+    assert_eq!(taro.get(&format!("/user/{}/rooms/{new}/tags", taro.id)).await.ok()["tags"], json!({}));
+    // Once the old room says so too, who comes in then is taken to be at home there.
+    let tombstone = json!({ "body": "moved", "replacement_room": new });
+    hanako.put(&format!("/rooms/{old}/state/m.room.tombstone"), tombstone).await.ok();
+    taro.post(&format!("/rooms/{new}/leave"), json!({})).await.ok();
+    mallory.post(&format!("/rooms/{new}/invite"), json!({ "user_id": taro.id })).await.ok();
+    taro.post(&format!("/join/{new}?via=hs2"), json!({})).await.ok();
+    assert_eq!(taro.get(&direct_of).await.ok(), json!({ &hanako.id: [old, new] }));
+}
+
 /// As Element mutes a room: by a rule of the kind that stands above all others.
 #[tokio::test]
 async fn who_follows_into_the_new_room_finds_it_as_quiet_and_as_direct_as_the_old_one() {
