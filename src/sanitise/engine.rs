@@ -93,7 +93,8 @@ fn zip(file: &[u8], settings: &Settings, budget: &Budget, depth: u32) -> Result<
     }
     if let Some(entry) = archive.find("mimetype") {
         let kind = office::odf::find_kind(&archive.unpack(entry, budget)?);
-        let kind = kind.ok_or_else(|| Refusal::new(Reason::NotAllowed, "OpenDocument of another kind, or EPUB"))?;
+        let kind =
+            kind.ok_or_else(|| Refusal::new(Reason::NotAllowed, "OpenDocument of another kind, or EPUB"))?;
         let parts = office::odf::sanitise(kind, &archive, budget, settings, |picture| {
             at_depth(picture, Some("picture.bin"), settings, budget, settings.limits.depth)
         })?;

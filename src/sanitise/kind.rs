@@ -76,7 +76,8 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
 
 /// Ends of names of Office files with macros and of templates: what is made of these is a plain document.
 const TEMPLATES: &[&str] = &[
-    "docm", "dotx", "dotm", "xlsm", "xltx", "xltm", "pptm", "potx", "potm", "ppsx", "ppsm", "ott", "ots", "otp",
+    "docm", "dotx", "dotm", "xlsm", "xltx", "xltm", "pptm", "potx", "potm", "ppsx", "ppsm", "ott", "ots",
+    "otp",
 ];
 
 impl Kind {

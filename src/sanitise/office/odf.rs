@@ -170,7 +170,9 @@ fn manifest(bytes: &[u8], settings: &Settings) -> Result<(HashMap<String, String
     let (mut types, mut version) = (HashMap::new(), String::new());
     for element in elements(&xml, &settings.limits)? {
         match element.local_name().as_ref() {
-            b"encryption-data" => return Err(Refusal::new(Reason::Encrypted, "OpenDocument with a password")),
+            b"encryption-data" => {
+                return Err(Refusal::new(Reason::Encrypted, "OpenDocument with a password"));
+            }
             b"file-entry" => {
                 let value = |name| attribute(&element, name).unwrap_or_default();
                 let path = value("full-path");
@@ -469,13 +471,13 @@ fn relative(folder: &str, name: &str) -> String {
     }
 }
 
-/// Settings that say something of the machine or its printer, and not of the document.
+/// Settings that say something of the machine or its printer, and not of the document. Others with a printer's name say how
+/// lines are set.
 fn is_of_machine(item: &BytesStart<'_>) -> bool {
     let name = attribute(item, "name").unwrap_or_default();
     attribute(item, "type").as_deref() == Some("base64Binary")
-        || name.starts_with("Printer")
-        || name.starts_with("CurrentDatabase")
-        || name == "LinkUpdateMode"
+        || ["PrinterName", "LinkUpdateMode", "CurrentDatabaseDataSource", "CurrentDatabaseCommand"]
+            .contains(&name.as_str())
 }
 
 /// Whether a formula asks another file, program or machine.

@@ -33,7 +33,8 @@ pub(crate) fn package(mimetype: &str, parts: &[(&str, &str, &[u8])], more: &str)
     );
     let mut entries: Vec<RawEntry<'_>> = vec![entry("mimetype", mimetype.as_bytes())];
     // Folders have a type and no bytes.
-    entries.extend(parts.iter().filter(|part| !part.0.ends_with('/')).map(|(name, _, data)| entry(name, data)));
+    entries
+        .extend(parts.iter().filter(|part| !part.0.ends_with('/')).map(|(name, _, data)| entry(name, data)));
     entries.push(entry("META-INF/manifest.xml", manifest.as_bytes()));
     zip(&entries)
 }
@@ -59,8 +60,10 @@ pub(crate) fn sheet(formula: &str) -> Vec<u8> {
 /// A text document with a chart in it.
 pub(crate) fn with_chart() -> Vec<u8> {
     let body = "<text:p><draw:frame><draw:object xlink:href=\"./Object 1\"/><draw:image xlink:href=\"./ObjectReplacements/Object 1\"/></draw:frame></text:p>";
-    let chart =
-        content("chart", "<chart:chart xlink:href=\"..\" chart:class=\"chart:bar\"><chart:plot-area/></chart:chart>");
+    let chart = content(
+        "chart",
+        "<chart:chart xlink:href=\"..\" chart:class=\"chart:bar\"><chart:plot-area/></chart:chart>",
+    );
     text(
         body,
         &[
@@ -134,17 +137,24 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>, bool)> {
     ] {
         add(&formula, sheet(&formula), false);
     }
-    let encrypted = "<manifest:file-entry manifest:full-path=\"x\"><manifest:encryption-data/></manifest:file-entry>";
+    let encrypted =
+        "<manifest:file-entry manifest:full-path=\"x\"><manifest:encryption-data/></manifest:file-entry>";
     let body = content("text", harm);
     add("a password", package(TEXT, &[("content.xml", "text/xml", &body)], encrypted), true);
-    add("a database", package("application/vnd.oasis.opendocument.base", &[("content.xml", "", &body)], ""), true);
+    add(
+        "a database",
+        package("application/vnd.oasis.opendocument.base", &[("content.xml", "", &body)], ""),
+        true,
+    );
     add("no content", package(TEXT, &[("Basic/x.xml", "text/xml", HARM)], ""), true);
     let dtd = b"<!DOCTYPE x [<!ENTITY b SYSTEM \"file:///etc/passwd\">]><x>&b;</x>";
     add("a DTD", package(TEXT, &[("content.xml", "text/xml", dtd)], ""), true);
     add("a DTD in styles", text("", &[("styles.xml", "text/xml", dtd)]), true);
     let deep = "<x>".repeat(100_000);
     add("deep XML", package(TEXT, &[("content.xml", "text/xml", deep.as_bytes())], ""), true);
-    let flat = format!("<?xml version=\"1.0\"?><office:document {SPACES} office:mimetype=\"{TEXT}\"><office:scripts>{harm}</office:scripts></office:document>");
+    let flat = format!(
+        "<?xml version=\"1.0\"?><office:document {SPACES} office:mimetype=\"{TEXT}\"><office:scripts>{harm}</office:scripts></office:document>"
+    );
     add("in one XML file", flat.into_bytes(), true);
     samples
 }
