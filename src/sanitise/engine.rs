@@ -14,7 +14,7 @@ use crate::{
 
 /// The engine's version. It is raised with every change after which some file may be judged otherwise, so that verdicts
 /// of before are not believed any more.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Says what may be given on of a file; `name` only tells tables from other text.
 ///
@@ -91,8 +91,14 @@ fn zip(file: &[u8], settings: &Settings, budget: &Budget, depth: u32) -> Result<
             at_depth(picture, Some("picture.bin"), settings, budget, settings.limits.depth)
         });
     }
-    if archive.find("mimetype").is_some() {
-        return Err(Refusal::new(Reason::NotAllowed, "OpenDocument or EPUB"));
+    if let Some(entry) = archive.find("mimetype") {
+        let kind = office::odf::find_kind(&archive.unpack(entry, budget)?);
+        let kind =
+            kind.ok_or_else(|| Refusal::new(Reason::NotAllowed, "OpenDocument of another kind, or EPUB"))?;
+        let parts = office::odf::sanitise(kind, &archive, budget, settings, |picture| {
+            at_depth(picture, Some("picture.bin"), settings, budget, settings.limits.depth)
+        })?;
+        return Ok((kind, parts));
     }
     let parts = archive::sanitise(&archive, budget, &settings.limits, |entry, name| {
         at_depth(entry, Some(name), settings, budget, depth + 1)

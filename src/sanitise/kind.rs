@@ -23,6 +23,9 @@ pub enum Kind {
     Docx,
     Xlsx,
     Pptx,
+    Odt,
+    Ods,
+    Odp,
     Text,
     Csv,
     Dxf,
@@ -36,7 +39,8 @@ pub enum Kind {
 }
 
 use Kind::{
-    Bmp, Csv, Docx, Dwg, Dxf, Gif, Jpeg, Jtd, Jww, P21, Pdf, Png, Pptx, Sfc, Text, Tiff, WebP, Xlsx, Zip,
+    Bmp, Csv, Docx, Dwg, Dxf, Gif, Jpeg, Jtd, Jww, Odp, Ods, Odt, P21, Pdf, Png, Pptx, Sfc, Text, Tiff, WebP,
+    Xlsx, Zip,
 };
 
 /// Each kind, its type for HTTP, and the ends that its names may have; the first is the one that it is given.
@@ -52,6 +56,9 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
     (Docx, "application/vnd.openxmlformats-officedocument.wordprocessingml.document", &["docx"]),
     (Xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", &["xlsx"]),
     (Pptx, "application/vnd.openxmlformats-officedocument.presentationml.presentation", &["pptx"]),
+    (Odt, "application/vnd.oasis.opendocument.text", &["odt"]),
+    (Ods, "application/vnd.oasis.opendocument.spreadsheet", &["ods"]),
+    (Odp, "application/vnd.oasis.opendocument.presentation", &["odp"]),
     // None of these is run or opened by anything but a reader of text.
     (
         Text,
@@ -65,6 +72,12 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
     (Sfc, "application/x-sfc", &["sfc"]),
     (Dwg, "image/vnd.dwg", &["dwg"]),
     (Jtd, "application/x-js-taro", &["jtd"]),
+];
+
+/// Ends of names of Office files with macros and of templates: what is made of these is a plain document.
+const TEMPLATES: &[&str] = &[
+    "docm", "dotx", "dotm", "xlsm", "xltx", "xltm", "pptm", "potx", "potm", "ppsx", "ppsm", "ott", "ots",
+    "otp",
 ];
 
 impl Kind {
@@ -95,7 +108,7 @@ impl Kind {
 
     /// Whether its files are packed in themselves, so that packing them again gains nothing.
     pub(crate) fn is_packed(self) -> bool {
-        matches!(self, Jpeg | Png | Gif | WebP | Zip | Docx | Xlsx | Pptx)
+        matches!(self, Jpeg | Png | Gif | WebP | Zip | Docx | Xlsx | Pptx | Odt | Ods | Odp)
     }
 
     /// A name that ends as the content demands: `案内.docm` becomes `案内.docx`, `photo.exe` becomes `photo.exe.jpg`.
@@ -111,8 +124,7 @@ impl Kind {
             return name.to_owned();
         }
         let of_another = KINDS.iter().any(|(_, _, ends)| ends.contains(&end.as_str()))
-            || ["docm", "dotx", "dotm", "xlsm", "xltx", "xltm", "pptm", "potx", "potm", "ppsx", "ppsm"]
-                .contains(&end.as_str());
+            || TEMPLATES.contains(&end.as_str());
         let stem = if of_another && !stem.is_empty() { stem } else { name };
         format!("{stem}.{}", self.extension())
     }

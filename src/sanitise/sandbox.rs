@@ -148,3 +148,64 @@ fn confine(task: &Task) -> io::Result<()> {
     let filter: seccompiler::BpfProgram = filter.try_into().map_err(io::Error::other)?;
     seccompiler::apply_filter_all_threads(&filter).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, and what a confined process found")]
+
+    use std::{
+        fs::File, net::TcpStream, net::UdpSocket, os::unix::process::CommandExt, process::Command, thread,
+    };
+
+    use super::*;
+
+    /// In the process that gives up its rights: set by the test that starts it.
+    const CONFINED: &str = "SANITISE_TEST_CONFINED";
+
+    /// Something that a file could try if it took the process over.
+    type Try = fn() -> io::Result<()>;
+
+    const TRIES: &[(&str, Try)] = &[
+        ("open a file", || File::open("/etc/passwd").map(drop)),
+        ("make a file", || File::create("/tmp/sanitise-confined").map(drop)),
+        ("remove a file", || std::fs::remove_file("/tmp/sanitise-confined")),
+        ("connect", || TcpStream::connect("127.0.0.1:9").map(drop)),
+        ("make a socket", || UdpSocket::bind("127.0.0.1:0").map(drop)),
+        ("start a thread", || thread::Builder::new().spawn(|| ()).map(drop)),
+        ("start a process", || Command::new("/bin/true").spawn().map(drop)),
+        ("become another program", || Err(Command::new("/bin/true").exec())),
+    ];
+
+    /// Every try must fail by the filter: the limits alone would answer otherwise, that there are too many files or
+    /// processes, and would let root start them.
+    #[test]
+    fn a_confined_process_can_open_connect_and_start_nothing() {
+        let name = "sandbox::tests::what_a_confined_process_can_do";
+        let shown = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
+            .env(CONFINED, "1")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&shown.stdout);
+        let lines: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("TRIED ")).collect();
+        let wanted: Vec<_> =
+            TRIES.iter().map(|(what, _)| format!("{what}: {:?}", Some(libc::EPERM))).collect();
+        assert_eq!(lines, wanted, "{told} {}", String::from_utf8_lossy(&shown.stderr));
+        assert!(shown.status.success());
+    }
+
+    #[test]
+    #[ignore = "gives up the rights of the process that it runs in: started by the test above"]
+    fn what_a_confined_process_can_do() {
+        if std::env::var_os(CONFINED).is_none() {
+            return;
+        }
+        let task = Task { name: None, settings: Settings::default(), memory_bytes: 2 << 30, cpu_seconds: 60 };
+        confine(&task).unwrap();
+        println!();
+        for (what, tried) in TRIES {
+            println!("TRIED {what}: {:?}", tried().err().and_then(|error| error.raw_os_error()));
+        }
+        std::process::exit(0);
+    }
+}

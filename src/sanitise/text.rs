@@ -72,6 +72,12 @@ impl Text {
         if let Some(found) = page.iter().find(|begin| head.contains(**begin)) {
             return Err(Refusal::new(Reason::Page, *found));
         }
+        // Documents that an office program opens with all that runs in them, written as one file of XML.
+        let documents = ["oasis:names:tc:opendocument", "mso-application", "schemas.microsoft.com/office/"];
+        let mark = documents.iter().find(|mark| head.contains(**mark));
+        if let Some(found) = mark.filter(|_| head.starts_with('<')) {
+            return Err(Refusal::new(Reason::NotAllowed, *found));
+        }
         let others = [
             "{\\rtf",
             "id;",
@@ -297,6 +303,8 @@ mod tests {
         assert_eq!(reason(b"<?xml version='1.0'?><svg onload='x'/>"), Some(Reason::Svg));
         assert_eq!(reason(b"ID;PWXL;N;E\n"), Some(Reason::NotAllowed));
         assert_eq!(reason(b"\xff\xfe<\0s\0v\0g\0>\0"), Some(Reason::Svg));
+        let word = b"<?xml version=\"1.0\"?><?mso-application progid=\"Word.Document\"?><w:wordDocument/>";
+        assert_eq!(reason(word), Some(Reason::NotAllowed));
         assert_eq!(reason(b"a\x1b[2Jb"), Some(Reason::Unknown));
         assert_eq!(reason("こんにちは\r\n\u{1a}".as_bytes()), None);
     }

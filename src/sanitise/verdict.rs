@@ -196,7 +196,7 @@ sentences! {
         /// SVG.
         Svg: "svg", "SVG は受け取れません。PNG か PDF にしてお送りください。", "SVG is not accepted. Please send PNG or PDF.";
         /// HEIC and AVIF.
-        Heic: "heic", "HEIC・AVIF の写真は受け取れません。JPEG で送るよう端末を設定してください。", "HEIC and AVIF photographs are not accepted. Please set the device to send JPEG.";
+        Heic: "heic", "HEIC・AVIF の写真は受け取れません。iPhone では「設定」→「カメラ」→「フォーマット」を「互換性優先」にして撮るか、JPEG に変換してお送りください。", "HEIC and AVIF photographs are not accepted. On an iPhone choose Settings, Camera, Formats, Most Compatible, or send JPEG.";
         /// Sound and film.
         Film: "film", "音声・動画は無害化できません。", "Sound and film cannot be sanitised.";
         /// Legacy Office with macros.

@@ -1,4 +1,4 @@
-//! Office documents (OOXML): rebuilt from the parts that relationships of listed types lead to.
+//! Office documents (OOXML; OpenDocument is [`odf`]'s): rebuilt from the parts that relationships of listed types lead to.
 //!
 //! The walk begins at the package's own relationships. A relationship whose type is not on the list, or that leads out
 //! of the package, is not taken over; what referred to it in the part's XML goes as well, so that the document opens
@@ -6,6 +6,7 @@
 //!
 //! Format: ECMA-376, part 2 (packages) and part 1.
 
+pub(crate) mod odf;
 mod part;
 mod types;
 

@@ -100,7 +100,7 @@ pub(super) fn letters(bytes: &[u8]) -> Result<Cow<'_, str>, Refusal> {
 }
 
 /// All events of a text of XML that has no definitions and is not nested too deep.
-fn events<'x>(xml: &'x str, limits: &Limits) -> Result<Vec<Event<'x>>, Refusal> {
+pub(super) fn events<'x>(xml: &'x str, limits: &Limits) -> Result<Vec<Event<'x>>, Refusal> {
     let mut reader = Reader::from_str(xml);
     let (mut events, mut depth) = (Vec::new(), 0_u32);
     loop {
@@ -184,7 +184,8 @@ pub(super) fn clean(
     Ok(cleaner.out.into_inner())
 }
 
-fn ends(events: &[Event<'_>]) -> Vec<usize> {
+/// For each event that begins an element, the place behind its end; for others the next place.
+pub(super) fn ends(events: &[Event<'_>]) -> Vec<usize> {
     let mut ends: Vec<usize> = (1..=events.len()).collect();
     let mut open = Vec::new();
     for (at, event) in events.iter().enumerate() {
@@ -563,7 +564,7 @@ fn is_good_field(code: &str) -> bool {
 }
 
 /// Whether a formula asks another file, program or machine.
-fn calls_out(formula: &str) -> bool {
+pub(super) fn calls_out(formula: &str) -> bool {
     // Outside of quoted texts.
     let bare: String = formula.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
     let upper = bare.to_ascii_uppercase();

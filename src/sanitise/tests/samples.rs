@@ -294,7 +294,7 @@ pub(crate) fn all() -> Vec<Sample> {
     for (name, bytes) in pdf_samples() {
         add(format!("pdf: {name}"), bytes, false);
     }
-    for (name, bytes, refused) in crate::office::all() {
+    for (name, bytes, refused) in crate::office::all().into_iter().chain(crate::odf::all()) {
         add(name, bytes, refused);
     }
     let (jpeg, png) = (encoded(ImageFormat::Jpeg), encoded(ImageFormat::Png));
@@ -391,6 +391,19 @@ pub(crate) fn all() -> Vec<Sample> {
         nested = zip(&[entry("inner.zip", &nested)]);
     }
     add("zip: 20 deep".into(), nested, true);
+    // Its numbers stand where only readers of ZIP64 look, who are not all.
+    for field in [8, 10, 12, 16] {
+        let mut large = archive.clone();
+        let end = large.len() - 22 + field;
+        large[end..end + if field < 12 { 2 } else { 4 }].fill(0xff);
+        add(format!("zip: ZIP64 by its end at {field}"), large, true);
+    }
+    for field in [20, 24, 42] {
+        let mut large = archive.clone();
+        let row = large.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap() + field;
+        large[row..row + 4].fill(0xff);
+        add(format!("zip: ZIP64 by its entry at {field}"), large, true);
+    }
     let mut overlapping = zip(&[entry("a.txt", b"aaaaaaaa"), entry("b.txt", b"aaaaaaaa")]);
     let second = overlapping.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
     let name = second + 46;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod odf;
 mod office;
 mod samples;
 
@@ -63,7 +64,7 @@ fn unpack(file: &[u8]) -> Vec<(String, Vec<u8>)> {
 #[tokio::test]
 async fn no_hostile_file_comes_out_and_none_ends_the_worker() {
     let samples = samples::all();
-    assert!(samples.len() >= 200, "{}", samples.len());
+    assert!(samples.len() >= 300, "{}", samples.len());
     let mut wrong = Vec::new();
     for sample in &samples {
         let outcome = sanitise(&sample.bytes, None).await;
@@ -349,6 +350,92 @@ async fn a_formula_that_calls_out_becomes_its_value_and_others_stay() {
     assert!(
         !text("workbook.xml").contains("externalReference") && !text("workbook.xml").contains("definedName")
     );
+}
+
+#[tokio::test]
+async fn an_opendocument_text_keeps_its_text_pictures_and_charts_and_its_manifest_is_true() {
+    let png = encoded(ImageFormat::Png);
+    let body = "<text:p><text:ruby><text:ruby-base>金沢</text:ruby-base><text:ruby-text>かなざわ</text:ruby-text></text:ruby>\
+        <text:a xlink:href=\"https://www.city.kanazawa.lg.jp/\">市役所</text:a><text:a xlink:href=\"file:///c:/x\">共有</text:a>\
+        <draw:frame><draw:image xlink:href=\"Pictures/1.png\"/></draw:frame><draw:frame><draw:image xlink:href=\"./Pictures/2.emf\"/></draw:frame></text:p>";
+    let more: [(&str, &str, &[u8]); 4] = [
+        ("Pictures/1.png", "image/png", &png),
+        ("Pictures/2.emf", "image/x-emf", b"\x01\0\0\0EMF"),
+        ("Basic/Standard/x.xml", "text/xml", HARM),
+        (
+            "meta.xml",
+            "text/xml",
+            b"<office:document-meta xmlns:office=\"urn:oasis:names:tc:opendocument:xmlns:office:1.0\"/>",
+        ),
+    ];
+    let outcome = sanitise(&odf::text(body, &more), None).await;
+    assert_eq!(outcome.kind, Some(Kind::Odt));
+    assert_eq!(Kind::Odt.name_for("案内.ott"), "案内.odt");
+    let Verdict::Rebuilt { bytes, removed } = outcome.verdict else { panic!("{outcome:?}") };
+    let mut what: Vec<_> = removed.iter().map(|one| one.what.code()).collect();
+    what.sort_unstable();
+    assert_eq!(what, ["drawing", "link", "macro"]);
+    assert_eq!(&bytes[30..38], b"mimetype");
+    assert_eq!(&bytes[38..38 + odf::TEXT.len()], odf::TEXT.as_bytes());
+    let parts = unpack(&bytes);
+    let text = |name: &str| {
+        let part = parts.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("{name}"));
+        String::from_utf8_lossy(&part.1).into_owned()
+    };
+    let content = text("content.xml");
+    for kept in [
+        "金沢市の案内 &amp; 地図",
+        "<text:ruby-text>かなざわ</text:ruby-text>",
+        "<text:a xlink:href=\"https://www.city.kanazawa.lg.jp/\">市役所</text:a>共有<",
+        "xlink:href=\"Pictures/1.png\"",
+        "xlink:href=\"Pictures/2.emf.png\"",
+    ] {
+        assert!(content.contains(kept), "{kept}: {content}");
+    }
+    let manifest = text("META-INF/manifest.xml");
+    for (name, _) in parts.iter().filter(|(name, _)| name != "mimetype" && name != "META-INF/manifest.xml") {
+        assert!(manifest.contains(&format!("full-path=\"{name}\"")), "{name}");
+    }
+    assert_eq!(manifest.matches("<manifest:file-entry").count(), parts.len() - 1, "{manifest}");
+    // It is in order itself.
+    assert_eq!(reason(&sanitise(&bytes, None).await), None);
+
+    let parts = unpack(&rebuilt(sanitise(&odf::with_chart(), None).await));
+    let names: Vec<_> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["mimetype", "Object 1/content.xml", "content.xml", "META-INF/manifest.xml"]);
+    let text = |at: usize| String::from_utf8_lossy(&parts[at].1).into_owned();
+    assert!(text(1).contains("<chart:chart xlink:href=\"..\""));
+    assert!(text(2).contains("xlink:href=\"./Object 1\"") && !text(2).contains("ObjectReplacements"));
+    assert!(text(3).contains(
+        "full-path=\"Object 1/\" manifest:media-type=\"application/vnd.oasis.opendocument.chart\""
+    ));
+}
+
+#[tokio::test]
+async fn a_cell_of_opendocument_that_calls_out_becomes_its_value() {
+    for (formula, stays) in [("of:=SUM([.B1:.B2])", true), ("of:=['file:///x.ods'#$a.A1]", false)] {
+        let outcome = sanitise(&odf::sheet(formula), None).await;
+        assert_eq!(outcome.kind, Some(Kind::Ods));
+        let parts = unpack(&rebuilt(outcome));
+        let content = String::from_utf8_lossy(&parts[1].1).into_owned();
+        assert!(content.contains("office:value=\"42\""), "{content}");
+        assert_eq!(content.contains("table:formula"), stays, "{content}");
+    }
+}
+
+#[tokio::test]
+async fn pictures_that_cannot_be_made_anew_are_refused_with_what_to_do() {
+    let svg = b"<?xml version=\"1.0\"?><svg xmlns=\"http://www.w3.org/2000/svg\"><rect width=\"9\"/></svg>";
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\x08meta";
+    for (name, file, wanted, told) in [
+        ("図.svg", &svg[..], Reason::Svg, "PNG か PDF"),
+        ("図.png", &svg[..], Reason::Svg, "PNG か PDF"),
+        ("写真.heic", &heic[..], Reason::Heic, "互換性優先"),
+        ("写真.jpg", &heic[..], Reason::Heic, "互換性優先"),
+    ] {
+        assert_eq!(reason(&sanitise(file, Some(name)).await), Some(wanted), "{name}");
+        assert!(wanted.ja().contains(told) && wanted.en().contains("not accepted"), "{name}");
+    }
 }
 
 /// Twenty megabytes of photographs, and of cells.
