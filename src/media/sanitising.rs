@@ -10,11 +10,13 @@ use base::{CounterFamily, Metrics};
 use parking_lot::Mutex;
 use room::FileReader;
 use sanitise::Worker;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Error, Sha256, ZoneFiles, plan::Plan, tables::VerdictRow};
 
-/// Files that are judged at a time or wait for it, and of those that one reader may have begun.
+/// Files that are judged at a time or wait for it, and of those that one reader may have begun. They are judged one after the
+/// other for each reader: of several processes some are left for those who want one file, whatever somebody else has
+/// heaped up.
 const MOST: usize = 64;
 const OF_ONE: usize = 16;
 
@@ -37,8 +39,13 @@ pub(crate) type Ended = Option<Result<VerdictRow, Unjudged>>;
 #[derive(Default)]
 struct UnderWay {
     all: HashMap<Key, watch::Receiver<Ended>>,
-    /// How many each reader has begun; whoever has none is not in it.
-    of_readers: HashMap<String, usize>,
+    /// What each reader has begun; whoever has nothing is not in it.
+    of_readers: HashMap<String, OfReader>,
+}
+
+struct OfReader {
+    count: usize,
+    turn: Arc<Semaphore>,
 }
 
 /// Takes a judgement off the list, however it ends.
@@ -52,9 +59,9 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut under_way = self.under_way.lock();
         under_way.all.remove(&self.key);
-        if let Some(count) = under_way.of_readers.get_mut(&self.reader) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(of_reader) = under_way.of_readers.get_mut(&self.reader) {
+            of_reader.count -= 1;
+            if of_reader.count == 0 {
                 under_way.of_readers.remove(&self.reader);
             }
         }
@@ -84,17 +91,18 @@ impl Sanitising {
         if let Some(ended) = under_way.all.get(&key) {
             return Ok(Begun::UnderWay(ended.clone()));
         }
-        let of_reader = under_way.of_readers.get(&reader).copied().unwrap_or(0);
-        if under_way.all.len() >= MOST || of_reader >= OF_ONE {
+        let begun = under_way.of_readers.get(&reader).map_or(0, |of_reader| of_reader.count);
+        if under_way.all.len() >= MOST || begun >= OF_ONE {
             return Err(Error::Limited { limit: "sanitising", retry_after: Duration::from_secs(5) });
         }
         let (told, ended) = watch::channel(None);
         under_way.all.insert(key, ended.clone());
-        under_way.of_readers.insert(reader.clone(), of_reader + 1);
-        Ok(Begun::New(
-            Judging { told, entry: Entry { key, reader, under_way: self.under_way.clone() } },
-            ended,
-        ))
+        let new = || OfReader { count: 0, turn: Arc::new(Semaphore::new(1)) };
+        let of_reader = under_way.of_readers.entry(reader.clone()).or_insert_with(new);
+        of_reader.count += 1;
+        let turn = of_reader.turn.clone();
+        let entry = Entry { key, reader, under_way: self.under_way.clone() };
+        Ok(Begun::New(Judging { told, turn, entry }, ended))
     }
 }
 
@@ -109,10 +117,17 @@ pub(crate) enum Begun {
 /// The right to judge a file, which nobody else has meanwhile.
 pub(crate) struct Judging {
     told: watch::Sender<Ended>,
+    turn: Arc<Semaphore>,
     entry: Entry,
 }
 
 impl Judging {
+    /// Waits until nothing else is judged for whoever asked first.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.turn.clone().acquire_owned().await.ok()
+    }
+
     /// Tells all who wait how it ended.
     pub(crate) fn end(self, outcome: Result<VerdictRow, Unjudged>) {
         self.told.send_replace(Some(outcome));
@@ -151,5 +166,36 @@ impl From<Error> for Unjudged {
             Error::NotFound => Self::Gone,
             error => Self::Failed(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use futures_util::FutureExt;
+    use ruma::user_id;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_one_reader_wants_is_judged_one_after_the_other_and_nobody_elses_waits_for_it() {
+        let worker = Worker::new("unused", Vec::new(), sanitise::Bounds::default());
+        let sanitising = Sanitising::new(&BTreeMap::new(), worker, &Metrics::new());
+        let begin =
+            |file: u8, reader| match sanitising.find_or_begin(([file; 32], 1), FileReader::User(reader)) {
+                Ok(Begun::New(judging, _)) => judging,
+                _ => panic!("{file} is not begun"),
+            };
+        let (mallory, taro) = (user_id!("@mallory:a.test"), user_id!("@taro:a.test"));
+        let heap: Vec<Judging> = (0..16).map(|file| begin(file, mallory)).collect();
+        let first = heap[0].turn().now_or_never().unwrap();
+        assert!(heap[1].turn().now_or_never().is_none());
+        assert!(begin(100, taro).turn().now_or_never().is_some());
+        drop(first);
+        assert!(heap[1].turn().now_or_never().is_some());
+        assert!(sanitising.find_or_begin(([50; 32], 1), FileReader::User(mallory)).is_err());
+        drop(heap);
+        assert!(sanitising.under_way.lock().of_readers.is_empty());
     }
 }

@@ -101,6 +101,7 @@ impl Media {
             Begun::New(judging, ended) => {
                 let (media, plan, original) = (self.clone(), plan.clone(), original.clone());
                 self.inner.tasks.spawn("sanitising", async move {
+                    let _turn = judging.turn().await;
                     judging.end(media.judge_and_keep(key, &original, gives, hint, &plan).await);
                 });
                 ended
