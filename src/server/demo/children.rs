@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use super::{
     STOP_DEADLINE,
+    bot::Bot,
     place::{Place, Server},
 };
 use crate::{ask::Asker, commands::complain, texts::tr};
@@ -25,42 +26,51 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
 /// A killed server is started again after this.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// The running servers. When this is dropped they stop: each ends with its standard input.
+/// What runs: the servers, then their bots. When this is dropped they stop: each ends with its standard input.
 pub(super) struct Children {
-    servers: Vec<Server>,
+    programs: Vec<Program>,
     running: Vec<Running>,
 }
 
-/// A running server. Its standard input is kept apart: waiting for a child closes the child's own.
+/// What runs in a process of its own.
+enum Program {
+    Server(Server),
+    Bot(Bot),
+}
+
+/// A running program. Its standard input is kept apart: waiting for a child closes the child's own.
 struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
 impl Children {
-    /// Starts all servers.
+    /// Starts all.
     pub(super) fn start(place: &Place) -> anyhow::Result<Children> {
-        for server in &place.servers {
-            must_be_free(server)?;
+        let servers = place.servers.iter().cloned().map(Program::Server);
+        let bots = place.servers.iter().filter_map(|server| server.bot.clone()).map(Program::Bot);
+        let programs: Vec<Program> = servers.chain(bots).collect();
+        for program in &programs {
+            program.must_be_free()?;
         }
-        let running = place.servers.iter().map(spawn).collect::<anyhow::Result<_>>()?;
-        Ok(Children { servers: place.servers.clone(), running })
+        let running = programs.iter().map(spawn).collect::<anyhow::Result<_>>()?;
+        Ok(Children { programs, running })
     }
 
-    /// The process id of each server, in the order of the place; `None` if it is not running.
+    /// The process id of each server, in the order of the place, and then of each bot; `None` if it is not running.
     pub(super) fn pids(&self) -> Vec<Option<u32>> {
         self.running.iter().map(|running| running.child.id()).collect()
     }
 
-    /// Waits until all servers answer.
+    /// Waits until all answer.
     pub(super) async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
-        for (server, running) in self.servers.iter().zip(&mut self.running) {
-            wait_until_healthy(server, &mut running.child).await?;
+        for (program, running) in self.programs.iter().zip(&mut self.running) {
+            wait_until_healthy(program, &mut running.child).await?;
         }
         Ok(())
     }
 
-    /// Runs until the future is dropped. A server that ends is started again, if wanted.
+    /// Runs until the future is dropped. What ends is started again, if wanted.
     pub(super) async fn keep_running(&mut self, restart: bool) -> anyhow::Result<()> {
         loop {
             let waits = self.running.iter_mut().enumerate().map(|(index, Running { child, .. })| {
@@ -74,25 +84,79 @@ impl Children {
                 })
             });
             let ((index, status), _, _) = select_all(waits.collect::<Vec<_>>()).await;
-            let server = &self.servers[index];
+            let program = &self.programs[index];
             let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
             complain(&tr!(
-                "{title} ({name}) が終わりました: {status}",
-                "{title} ({name}) ended: {status}",
-                title = server.title,
-                name = server.name
+                "{title} が終わりました: {status}",
+                "{title} ended: {status}",
+                title = program.title()
             ));
             if restart {
                 tokio::time::sleep(RESTART_AFTER).await;
-                self.running[index] = spawn(server)?;
+                self.running[index] = spawn(program)?;
                 complain(&tr!(
-                    "{title} ({name}) を起動し直しました",
-                    "{title} ({name}) started again",
-                    title = server.title,
-                    name = server.name
+                    "{title} を起動し直しました",
+                    "{title} started again",
+                    title = program.title()
                 ));
             }
         }
+    }
+}
+
+impl Program {
+    /// Its name for people.
+    fn title(&self) -> String {
+        match self {
+            Program::Server(server) => format!("{} ({})", server.title, server.name),
+            Program::Bot(bot) => tr!("メモ帳ボット ({id})", "the memo bot ({id})", id = bot.user_id),
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        match self {
+            Program::Server(server) => server.directory.join("server.log"),
+            Program::Bot(bot) => bot.log(),
+        }
+    }
+
+    /// Where it says whether it is well.
+    fn url(&self) -> String {
+        match self {
+            Program::Server(server) => server.client_url(),
+            Program::Bot(bot) => bot.url(),
+        }
+    }
+
+    fn command(&self) -> anyhow::Result<Command> {
+        match self {
+            Program::Server(server) => {
+                let own = std::env::current_exe()
+                    .with_context(|| tr!("このプログラムが見つかりません", "this program cannot be found"))?;
+                let mut command = Command::new(own);
+                command.args(["serve", "--begin", "--until-stdin-ends", "--config"]).arg(server.config_file());
+                Ok(command)
+            }
+            Program::Bot(bot) => Ok(bot.command()),
+        }
+    }
+
+    /// Says which port is in use before a program fails over it.
+    fn must_be_free(&self) -> anyhow::Result<()> {
+        let ports = match self {
+            Program::Server(server) => vec![server.client_port, server.federation_port, server.admin_port],
+            Program::Bot(bot) => vec![bot.port],
+        };
+        for port in ports {
+            std::net::TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+                tr!(
+                    "{title} のポート {port} を使えません。--base-port で他のものを選んでください",
+                    "port {port} for {title} cannot be used; choose others with --base-port",
+                    title = self.title()
+                )
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -116,43 +180,24 @@ impl Drop for Children {
     }
 }
 
-fn spawn(server: &Server) -> anyhow::Result<Running> {
-    let log = server.directory.join("server.log");
+fn spawn(program: &Program) -> anyhow::Result<Running> {
+    let log = program.log();
     let log = File::options()
         .create(true)
         .append(true)
         .open(&log)
         .with_context(|| tr!("{path} に書けません", "{path} cannot be written", path = log.display()))?;
-    let program = std::env::current_exe()
-        .with_context(|| tr!("このプログラムが見つかりません", "this program cannot be found"))?;
-    let mut child = Command::new(program)
-        .args(["serve", "--begin"])
-        .arg("--config")
-        .arg(server.config_file())
-        .arg("--until-stdin-ends")
+    let mut child = program
+        .command()?
         .stdin(Stdio::piped())
         .stdout(Stdio::from(OwnedFd::from(log.try_clone()?)))
         .stderr(Stdio::from(OwnedFd::from(log)))
         // A signal to the terminal's group must reach us only; we stop them in order.
         .process_group(0)
         .spawn()
-        .with_context(|| tr!("{name} を起動できません", "{name} cannot be started", name = server.name))?;
+        .with_context(|| tr!("{title} を起動できません", "{title} cannot be started", title = program.title()))?;
     let stdin = child.stdin.take();
     Ok(Running { child, stdin })
-}
-
-/// Says which port is in use before a server fails over it.
-fn must_be_free(server: &Server) -> anyhow::Result<()> {
-    for port in [server.client_port, server.federation_port, server.admin_port] {
-        std::net::TcpListener::bind(("127.0.0.1", port)).with_context(|| {
-            tr!(
-                "{name} のポート {port} を使えません。--base-port で他のものを選んでください",
-                "port {port} for {name} cannot be used; choose others with --base-port",
-                name = server.name
-            )
-        })?;
-    }
-    Ok(())
 }
 
 /// The end of a log, for somebody who should not have to look for the file first.
@@ -163,16 +208,16 @@ fn last_lines(log: &Path) -> String {
     lines.iter().rev().map(|line| format!("\n  {line}")).collect()
 }
 
-async fn wait_until_healthy(server: &Server, child: &mut Child) -> anyhow::Result<()> {
-    let asker = Asker::new(server.client_url());
+async fn wait_until_healthy(program: &Program, child: &mut Child) -> anyhow::Result<()> {
+    let asker = Asker::new(program.url());
     let deadline = Instant::now() + HEALTHY_WITHIN;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
-            let log = server.directory.join("server.log");
+            let log = program.log();
             bail!(tr!(
-                "{name} がすぐに終わりました ({status})。{log} をご覧ください{end}",
-                "{name} ended at once ({status}); see {log}{end}",
-                name = server.name,
+                "{title} がすぐに終わりました ({status})。{log} をご覧ください{end}",
+                "{title} ended at once ({status}); see {log}{end}",
+                title = program.title(),
                 log = log.display(),
                 end = last_lines(&log)
             ));
@@ -183,9 +228,9 @@ async fn wait_until_healthy(server: &Server, child: &mut Child) -> anyhow::Resul
         }
     }
     bail!(tr!(
-        "{name} は {seconds} 秒以内に応答しませんでした",
-        "{name} is not healthy within {seconds} s",
-        name = server.name,
+        "{title} は {seconds} 秒以内に応答しませんでした",
+        "{title} is not healthy within {seconds} s",
+        title = program.title(),
         seconds = HEALTHY_WITHIN.as_secs()
     ))
 }

@@ -4,9 +4,12 @@
 //! killed while the others run; with `--restart` a killed one is started again after a second. Accounts and the room are made through the servers' ordinary client interface.
 //! Only the first start of a directory makes them; a later one finds them there.
 //!
-//! Reading order: [`demo`], `place` (what lies in the directory), `children` (the processes),
+//! Beside 金沢市 its memo bot runs, where its program lies beside this one.
+//!
+//! Reading order: [`demo`], `place` (what lies in the directory), `children` (the processes), `bot`,
 //! `people` (accounts and room), `story` (who they are and what they say), `report`.
 
+mod bot;
 mod children;
 mod people;
 mod place;

@@ -11,7 +11,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use ruma::ServerName;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::story::{TOWNS, Town};
+use super::{
+    bot::Bot,
+    story::{TOWNS, Town},
+};
 use crate::{commands::init::write_key, files::write_private};
 
 /// Ports of one server begin so far behind those of the one before.
@@ -34,6 +37,8 @@ pub(super) struct Server {
     pub(super) admin_port: u16,
     /// Where clients of LGWAN's zone reach it, if it stands in both networks.
     pub(super) lgwan_port: Option<u16>,
+    /// Its memo bot, if it stands in both networks and the bot's program is there.
+    pub(super) bot: Option<Bot>,
 }
 
 /// Accounts and room, as they are remembered from one start to the next.
@@ -51,17 +56,20 @@ pub(super) struct Account {
 }
 
 impl Server {
-    fn new(root: &Path, index: u16, town: &Town, BasePort(base_port): BasePort) -> Server {
+    fn new(root: &Path, index: u16, town: &Town, BasePort(base_port): BasePort) -> anyhow::Result<Server> {
         let first = base_port + index * PORTS_EACH;
-        Server {
+        let directory = root.join(town.directory);
+        let bot = if town.has_zones { Bot::find(town.name, &directory, first + 4)? } else { None };
+        Ok(Server {
             name: town.name,
             title: town.title,
-            directory: root.join(town.directory),
+            directory,
             client_port: first,
             federation_port: first + 1,
             admin_port: first + 2,
             lgwan_port: town.has_zones.then_some(first + 3),
-        }
+            bot,
+        })
     }
 
     pub(super) fn config_file(&self) -> PathBuf {
@@ -105,7 +113,7 @@ impl Place {
     /// be others than last time; keys, certificates and data stay.
     pub(super) fn prepare(directory: PathBuf, base_port: BasePort) -> anyhow::Result<Place> {
         let servers = (0..).zip(&TOWNS).map(|(index, town)| Server::new(&directory, index, town, base_port));
-        let servers = servers.collect();
+        let servers = servers.collect::<anyhow::Result<_>>()?;
         std::fs::create_dir_all(&directory).with_context(|| {
             crate::texts::tr!("{path} を作れません", "{path} cannot be made", path = directory.display())
         })?;
@@ -122,6 +130,9 @@ impl Place {
         }
         for server in &place.servers {
             std::fs::write(server.config_file(), place.config_of(server))?;
+            if let (Some(bot), Some(lgwan_url)) = (&server.bot, server.lgwan_url()) {
+                bot.prepare(server.name, &server.client_url(), &lgwan_url)?;
+            }
         }
         Ok(place)
     }
@@ -166,6 +177,10 @@ impl Place {
             Some(port) => ("zone = \"internet\"", zones(port)),
             None => ("", String::new()),
         };
+        let bot = server.bot.as_ref().map_or_else(String::new, |bot| {
+            // A path between quotation marks of TOML, whatever is in it.
+            format!("application_services = [{}]", serde_json::json!(bot.registration()))
+        });
         format!(
             r#"# {title}: written by `yakuba demo` at every start.
 
@@ -176,6 +191,7 @@ client_url = "{client_url}"
 federation_address = "127.0.0.1:{federation_port}"
 tls = {{ certificate = "certificate.pem", key = "certificate.key" }}
 registration = {{ mode = "open" }}
+{bot}
 
 [[listeners]]
 address = "127.0.0.1:{client_port}"

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{
+    bot::BUILD,
     children::Children,
     place::{Place, Server, World},
     story::ROOM_NAME,
@@ -28,6 +29,21 @@ pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: 
                 "          from LGWAN (files are given sanitised; at the URL above, as they are)  {url}"
             ))?;
         }
+    }
+    for server in place.servers.iter().filter(|server| server.lgwan_port.is_some()) {
+        say(&match &server.bot {
+            Some(bot) => tr!(
+                "  {title}のメモ帳ボット  {id} に直接メッセージを始めると、両方から使える自分だけの部屋に招待されます",
+                "  memo bot of {title}  begin a direct message with {id}: it asks you into a room of your own, from both networks",
+                title = server.title,
+                id = bot.user_id
+            ),
+            None => tr!(
+                "  {title}のメモ帳ボットはこのプログラムの隣にありません (作るには: {BUILD})",
+                "  the memo bot of {title} does not lie beside this program (to make it: {BUILD})",
+                title = server.title
+            ),
+        })?;
     }
     say("")?;
     say(&tr!(
@@ -58,6 +74,7 @@ fn to_json(place: &Place, children: &Children, world: &World) -> serde_json::Val
                 "admin_url": format!("http://127.0.0.1:{}", server.admin_port),
                 "config": server.config_file(),
                 "pid": pid,
+                "memo_bot": server.bot.as_ref().map(|bot| &bot.user_id),
             })
         })
         .collect();
