@@ -102,6 +102,19 @@ impl<S: DeserializeOwned> Config<S> {
     }
 }
 
+impl<S> Config<S> {
+    /// How other servers' certificates are judged: by the system's authorities, and by that of `homeserver.ca_file`.
+    ///
+    /// # Errors
+    /// When that file cannot be read.
+    pub fn tls(&self) -> anyhow::Result<rustls::ClientConfig> {
+        let ca =
+            self.homeserver.ca_file.as_ref().map(|path| std::fs::read(self.directory.join(path))).transpose();
+        let ca = ca.context("homeserver.ca_file を読めません / homeserver.ca_file cannot be read")?;
+        crate::homeserver::tls(ca.as_deref())
+    }
+}
+
 /// A length of time, written as a number with its unit: `90d`, `12h`, `30m`, `10s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);

@@ -112,14 +112,13 @@ impl Homeserver {
     /// The homeserver of a configuration, as the user of a registration.
     ///
     /// # Errors
-    /// When certificates cannot be read.
+    /// When the registration names no user.
     pub(crate) fn open(
         config: &HomeserverConfig,
-        ca: Option<&[u8]>,
+        tls: rustls::ClientConfig,
         registration: &Registration,
     ) -> anyhow::Result<Self> {
         let user = UserId::parse_with_server_name(&*registration.sender_localpart, &config.server_name)?;
-        let tls = tls(ca)?;
         let builder = || {
             Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -228,7 +227,7 @@ async fn bounded(mut answer: reqwest::Response, most: usize) -> Result<Bytes, Fa
 }
 
 /// Certificates of the system's authorities, and of one that the configuration names.
-fn tls(ca: Option<&[u8]>) -> anyhow::Result<rustls::ClientConfig> {
+pub(crate) fn tls(ca: Option<&[u8]>) -> anyhow::Result<rustls::ClientConfig> {
     use rustls_pki_types::{CertificateDer, pem::PemObject};
     let mut roots = rustls::RootCertStore::empty();
     // A system without any is right where the server speaks plain HTTP beside us.

@@ -23,6 +23,7 @@ mod program;
 mod registration;
 mod store;
 
+pub use rustls::ClientConfig as TlsConfig;
 pub use {ruma, url};
 
 pub use self::{

@@ -1,7 +1,7 @@
 //! [`main`]: the program of a service, with its commands.
 
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -77,6 +77,7 @@ fn run<B: Bot>(command: Command) -> anyhow::Result<()> {
             tracing_subscriber::fmt()
                 .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
                 .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal())
                 .init();
             let config = read::<B>(&config.config)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -129,9 +130,7 @@ async fn serve<B: Bot>(config: Config<B::Settings>, until_stdin_ends: bool) -> a
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let registration = Registration::read(&config.path(&config.appservice.registration))?;
-    let ca = config.homeserver.ca_file.as_ref().map(|path| std::fs::read(config.path(path))).transpose();
-    let ca = ca.context("homeserver.ca_file を読めません / homeserver.ca_file cannot be read")?;
-    let homeserver = Homeserver::open(&config.homeserver, ca.as_deref(), &registration)?;
+    let homeserver = Homeserver::open(&config.homeserver, config.tls()?, &registration)?;
     let store = Store::open(&config.path(&config.store.path))?;
     let inbox = Inbox::open(&store).await?;
     let address = config.listener.address;

@@ -134,7 +134,9 @@ impl Program {
                 let own = std::env::current_exe()
                     .with_context(|| tr!("このプログラムが見つかりません", "this program cannot be found"))?;
                 let mut command = Command::new(own);
-                command.args(["serve", "--begin", "--until-stdin-ends", "--config"]).arg(server.config_file());
+                command
+                    .args(["serve", "--begin", "--until-stdin-ends", "--config"])
+                    .arg(server.config_file());
                 Ok(command)
             }
             Program::Bot(bot) => Ok(bot.command()),
@@ -195,7 +197,9 @@ fn spawn(program: &Program) -> anyhow::Result<Running> {
         // A signal to the terminal's group must reach us only; we stop them in order.
         .process_group(0)
         .spawn()
-        .with_context(|| tr!("{title} を起動できません", "{title} cannot be started", title = program.title()))?;
+        .with_context(|| {
+            tr!("{title} を起動できません", "{title} cannot be started", title = program.title())
+        })?;
     let stdin = child.stdin.take();
     Ok(Running { child, stdin })
 }

@@ -1,0 +1,184 @@
+//! Where others' programs come to: `POST /hook/TOKEN`.
+//!
+//! Nothing is read of a body before the address and the time are right; what is answered 200 is on the disk.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use bot_kit::{Batch, Rows, StoreError, Table, now_ms};
+use http::{Request, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::{sync::Semaphore, time::timeout};
+use tracing::{info, warn};
+
+use crate::{
+    bot::Hook,
+    settings::{Form, Incoming},
+    signature::{Doubt, Signed},
+};
+
+/// What has to come into a room; key: webhook, a slash, milliseconds in twenty digits, a slash, hash of the id.
+pub(crate) const JOBS: Table<Job> = Table::new("jobs");
+/// What came; key: webhook, a slash, hash of the id; value: when, in milliseconds.
+const TAKEN: Table<u64> = Table::new("taken");
+/// The same by age; key: milliseconds in twenty digits, a slash, the key there; value: that key.
+const TAKEN_AGES: Table<String> = Table::new("taken by age");
+
+/// An id is known for so long: a sender that was away may come again with a new time and the same id.
+const KNOWN_MS: u64 = 7 * 86_400_000;
+
+/// Old ids that go with each new one.
+const SWEPT: usize = 8;
+
+/// Jobs of a webhook that wait at most.
+const MOST_JOBS: usize = 1_000;
+
+/// Largest bodies, in bytes: a report has photos in it.
+const LARGEST_REPORT: usize = 32 << 20;
+const LARGEST_MESSAGE: usize = 1 << 20;
+
+/// Bodies that are read at a time.
+const READERS: usize = 4;
+
+/// Time for a body.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What came, and is not in its room yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) id: String,
+    pub(crate) body: Value,
+    pub(crate) at_ms: u64,
+}
+
+struct Door {
+    hook: Arc<Hook>,
+    readers: Semaphore,
+}
+
+/// The routes.
+pub(crate) fn router(hook: Arc<Hook>) -> Router {
+    let door = Door { hook, readers: Semaphore::new(READERS) };
+    Router::new()
+        .route("/hook/{token}", post(take))
+        .fallback(|| async { Answer(StatusCode::NOT_FOUND, "no such address") })
+        .with_state(Arc::new(door))
+}
+
+/// A status with a sentence.
+struct Answer(StatusCode, &'static str);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let key = if self.0.is_success() { "status" } else { "error" };
+        (self.0, [(header::CONTENT_TYPE, "application/json")], json!({ key: self.1 }).to_string())
+            .into_response()
+    }
+}
+
+impl From<Doubt> for Answer {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Headers => Self(
+                StatusCode::BAD_REQUEST,
+                "webhook-id, webhook-timestamp and webhook-signature are needed",
+            ),
+            Doubt::Time => Self(StatusCode::UNAUTHORIZED, "the timestamp is too old or from the future"),
+            Doubt::Signature => Self(StatusCode::UNAUTHORIZED, "the signature does not fit"),
+        }
+    }
+}
+
+async fn take(
+    State(door): State<Arc<Door>>,
+    Path(token): Path<String>,
+    request: Request<Body>,
+) -> Result<Answer, Answer> {
+    let hook = &door.hook;
+    let incoming = find(&hook.host.config.bot.incoming, &token);
+    let incoming = incoming.ok_or(Answer(StatusCode::NOT_FOUND, "no such address"))?;
+    let signed = Signed::read(request.headers(), now_ms())?;
+    let busy = Answer(StatusCode::SERVICE_UNAVAILABLE, "too much comes at a time; please come again");
+    let _reader = door.readers.try_acquire().map_err(|_| busy)?;
+    let largest = if incoming.form == Form::Report { LARGEST_REPORT } else { LARGEST_MESSAGE };
+    let body = timeout(DEADLINE, axum::body::to_bytes(request.into_body(), largest)).await;
+    let body = body.map_err(|_| Answer(StatusCode::REQUEST_TIMEOUT, "the body did not come"))?;
+    let body = body.map_err(|_| Answer(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))?;
+    signed.check(&incoming.secret, &body).inspect_err(|_| {
+        warn!(hook = incoming.name, "a webhook whose signature does not fit");
+    })?;
+    let body =
+        serde_json::from_slice(&body).map_err(|_| Answer(StatusCode::BAD_REQUEST, "the body is not JSON"))?;
+
+    match hook.note(&incoming.name, Job { id: signed.id, body, at_ms: now_ms() }).await {
+        Ok(Noted::New) => {
+            info!(hook = incoming.name, "a webhook");
+            hook.more_jobs.notify_waiters();
+            Ok(Answer(StatusCode::OK, "taken"))
+        }
+        Ok(Noted::Before) => Ok(Answer(StatusCode::OK, "taken before")),
+        Ok(Noted::Full) => Err(Answer(StatusCode::SERVICE_UNAVAILABLE, "too much waits; please come again")),
+        Err(error) => {
+            warn!(hook = incoming.name, %error, "a webhook could not be written down");
+            Err(Answer(StatusCode::SERVICE_UNAVAILABLE, "it could not be written down; please come again"))
+        }
+    }
+}
+
+/// The webhook of a token. All are looked at, each in the same time.
+fn find<'a>(incoming: &'a [Incoming], token: &str) -> Option<&'a Incoming> {
+    let hash = |token: &str| Sha256::digest(token.as_bytes());
+    let wanted = hash(token);
+    let fits = |hook: &&Incoming| bool::from(hash(&hook.token).ct_eq(&wanted));
+    incoming.iter().filter(fits).last()
+}
+
+/// What became of a job.
+enum Noted {
+    New,
+    Before,
+    Full,
+}
+
+impl Hook {
+    /// Writes down what came, once for each id.
+    async fn note(&self, name: &str, job: Job) -> Result<Noted, StoreError> {
+        let hash: String =
+            Sha256::digest(job.id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let known = format!("{name}/{hash}");
+        let name = name.to_owned();
+        let old = self.host.store.scan(&TAKEN_AGES, "", None, SWEPT).await?;
+        let change = move |rows: &Rows<'_>| {
+            let mut batch = Batch::new();
+            if rows.get(&TAKEN, &known)?.is_some() {
+                return Ok((batch, Noted::Before));
+            }
+            if rows.count(&JOBS, &format!("{name}/"), MOST_JOBS)? >= MOST_JOBS {
+                return Ok((batch, Noted::Full));
+            }
+            for (age, key) in old {
+                let at: u64 = age.split('/').next().and_then(|at| at.parse().ok()).unwrap_or_default();
+                if job.at_ms.saturating_sub(at) > KNOWN_MS {
+                    batch.delete(&TAKEN_AGES, &age).delete(&TAKEN, &key);
+                }
+            }
+            batch.put(&TAKEN, &known, &job.at_ms).put(
+                &TAKEN_AGES,
+                &format!("{:020}/{known}", job.at_ms),
+                &known,
+            );
+            batch.put(&JOBS, &format!("{name}/{:020}/{hash}", job.at_ms), &job);
+            Ok((batch, Noted::New))
+        };
+        self.host.store.change(change).await
+    }
+}

@@ -1,0 +1,187 @@
+//! What came by a webhook goes into its room.
+
+use std::{sync::Arc, time::Duration};
+
+use bot_kit::{
+    Batch, Failure, Table, TxnId, now_ms,
+    ruma::{OwnedEventId, OwnedRoomId},
+};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tracing::{error, warn};
+
+use crate::{
+    bot::Hook,
+    incoming::{JOBS, Job},
+    render::{Photo, Report},
+    settings::{Form, Incoming},
+};
+
+/// The first message of a thread; key: webhook, a slash, the name of the thread; value: room and event.
+const THREADS: Table<(OwnedRoomId, OwnedEventId)> = Table::new("threads");
+/// Photos that were uploaded and are not sent yet; key: webhook, a slash, the id, a slash, its number; value: `mxc:` URI.
+const UPLOADED: Table<String> = Table::new("uploaded");
+
+/// Jobs that are read at a time: each may hold photos.
+const PAGE: usize = 1;
+
+/// Pauses after failures.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What could not be told for so long is given up: the bot was never asked into the room, or the room is gone.
+const PATIENCE_MS: u64 = 3 * 86_400_000;
+
+/// Has the jobs of one webhook done in their order, for ever.
+pub(crate) async fn run(hook: Arc<Hook>, incoming: Incoming) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let more = hook.more_jobs.notified();
+        tokio::pin!(more);
+        // Before the look: what comes meanwhile must wake us.
+        more.as_mut().enable();
+        match hook.next_job(&incoming).await {
+            Ok(true) => pause = FIRST_PAUSE,
+            Ok(false) => {
+                more.await;
+            }
+            Err(failure) => {
+                warn!(hook = incoming.name, error = %failure, "a webhook could not be told, trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+impl Hook {
+    /// Does the oldest job; whether there was one.
+    async fn next_job(&self, incoming: &Incoming) -> Result<bool, Failure> {
+        let jobs = self.host.store.scan(&JOBS, &format!("{}/", incoming.name), None, PAGE).await?;
+        let Some((key, job)) = jobs.into_iter().next() else { return Ok(false) };
+        let mut batch = Batch::new();
+        match self.tell(incoming, &job, &mut batch).await {
+            Ok(()) => {}
+            Err(failure) if now_ms().saturating_sub(job.at_ms) > PATIENCE_MS => {
+                error!(hook = incoming.name, error = %failure, "a webhook is given up");
+            }
+            Err(failure) => return Err(failure),
+        }
+        batch.delete(&JOBS, &key);
+        self.host.store.commit(batch).await?;
+        Ok(true)
+    }
+
+    async fn tell(&self, incoming: &Incoming, job: &Job, batch: &mut Batch) -> Result<(), Failure> {
+        let room = self.find_room(&incoming.room).await?;
+        let room = room.ok_or_else(|| Failure::odd(format!("{} is no room", incoming.room)))?;
+        self.host.homeserver.join(&room).await?;
+        match incoming.form {
+            Form::Message => {
+                // A template that breaks over what came is mended by whoever wrote it; the message is not lost by that.
+                let text = self.templates.text(incoming, &job.body).unwrap_or_else(|error| {
+                    warn!(hook = incoming.name, error, "a template does not fit what came");
+                    format!("{}: {}", incoming.name, short(&job.body))
+                });
+                self.say_first(incoming, job, &room, &text, batch).await.map(drop)
+            }
+            Form::Report => self.report(incoming, job, &room, batch).await,
+        }
+    }
+
+    /// The message itself, in its thread if there is one.
+    async fn say_first(
+        &self,
+        incoming: &Incoming,
+        job: &Job,
+        room: &OwnedRoomId,
+        text: &str,
+        batch: &mut Batch,
+    ) -> Result<OwnedEventId, Failure> {
+        let thread = self.templates.thread(incoming, &job.body).unwrap_or_else(|error| {
+            warn!(hook = incoming.name, error, "a template does not fit what came");
+            None
+        });
+        let key = thread.map(|thread| TxnId::of(&[&incoming.name, &thread]));
+        let key = key.map(|key| format!("{}/{}", incoming.name, key.as_str()));
+        let root = match &key {
+            Some(key) => self.host.store.get(&THREADS, key).await?.filter(|(its_room, _)| its_room == room),
+            None => None,
+        };
+        let mut content = json!({ "msgtype": "m.text", "body": text, "m.mentions": {} });
+        if let Some((_, root)) = &root {
+            content["m.relates_to"] = in_thread(root);
+        }
+        let txn = TxnId::of(&[&incoming.name, &job.id, "message"]);
+        let sent = self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
+        if let (Some(key), None) = (&key, &root) {
+            batch.put(&THREADS, key, &(room.clone(), sent.clone()));
+        }
+        Ok(root.map_or(sent, |(_, root)| root))
+    }
+
+    /// A report: what it says, and below it in a thread where that is and how it looks.
+    async fn report(
+        &self,
+        incoming: &Incoming,
+        job: &Job,
+        room: &OwnedRoomId,
+        batch: &mut Batch,
+    ) -> Result<(), Failure> {
+        let report = Report::read(&job.body);
+        let root = self.say_first(incoming, job, room, &report.text, batch).await?;
+        if let Some(place) = report.place {
+            let geo = format!("geo:{:.6},{:.6}", place.latitude, place.longitude);
+            let content = json!({
+                "msgtype": "m.location", "body": place.description, "geo_uri": geo, "m.mentions": {},
+                "m.relates_to": in_thread(&root),
+            });
+            let txn = TxnId::of(&[&incoming.name, &job.id, "place"]);
+            self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
+        }
+        for (number, photo) in report.photos.into_iter().enumerate() {
+            let key = format!("{}/{}/{number}", incoming.name, job.id);
+            let (size, name, kind) = (photo.bytes.len(), photo.name.clone(), photo.kind);
+            let uri = self.upload_once(&key, photo).await?;
+            let content = json!({
+                "msgtype": if kind.is_some() { "m.image" } else { "m.file" },
+                "body": name, "filename": name, "url": uri, "m.mentions": {},
+                "info": { "size": size, "mimetype": kind.unwrap_or("application/octet-stream") },
+                "m.relates_to": in_thread(&root),
+            });
+            let txn = TxnId::of(&[&incoming.name, &job.id, "photo", &number.to_string()]);
+            self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
+            batch.delete(&UPLOADED, &key);
+        }
+        Ok(())
+    }
+
+    /// Uploads a photo, unless that was done before a crash.
+    async fn upload_once(&self, key: &str, photo: Photo) -> Result<String, Failure> {
+        if let Some(uri) = self.host.store.get(&UPLOADED, key).await? {
+            return Ok(uri);
+        }
+        let Photo { name, kind, bytes } = photo;
+        let length = u64::try_from(bytes.len()).ok();
+        let parts = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(bytes))]);
+        let kind = kind.unwrap_or("application/octet-stream");
+        let uri = self.host.homeserver.upload(&name, kind, length, parts).await?;
+        let mut batch = Batch::new();
+        batch.put(&UPLOADED, key, &uri);
+        self.host.store.commit(batch).await?;
+        Ok(uri)
+    }
+}
+
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#threading>
+fn in_thread(root: &OwnedEventId) -> Value {
+    json!({
+        "rel_type": "m.thread", "event_id": root, "is_falling_back": true,
+        "m.in_reply_to": { "event_id": root },
+    })
+}
+
+/// The beginning of what came, for a room whose template does not fit.
+fn short(body: &Value) -> String {
+    body.to_string().chars().take(500).collect()
+}

@@ -1,0 +1,163 @@
+//! [`Settings`]: what stands under `[bot]`.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use bot_kit::{Config, url::Url};
+use serde::Deserialize;
+
+use crate::{render::Templates, target::Range};
+
+/// Shorter tokens and secrets can be guessed.
+const SHORTEST: usize = 24;
+
+/// The settings; `conf/hook.toml` explains each.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// The bot's name.
+    #[serde(default = "display_name")]
+    pub(crate) display_name: String,
+    /// Where others' programs reach it.
+    pub(crate) address: Option<SocketAddr>,
+    #[serde(default)]
+    pub(crate) incoming: Vec<Incoming>,
+    #[serde(default)]
+    pub(crate) outgoing: Vec<Outgoing>,
+}
+
+fn display_name() -> String {
+    "通知ボット".to_owned()
+}
+
+/// What comes into a room.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Incoming {
+    /// Its name in logs, and in what is kept.
+    pub(crate) name: String,
+    /// The end of its address.
+    pub(crate) token: String,
+    /// What it is signed with.
+    pub(crate) secret: String,
+    /// Room id or alias.
+    pub(crate) room: String,
+    pub(crate) form: Form,
+    /// A message's text, as a template of Jinja over the JSON that came.
+    #[serde(default)]
+    pub(crate) template: Option<String>,
+    /// What is equal in this goes into one thread; a template as well.
+    #[serde(default)]
+    pub(crate) thread: Option<String>,
+}
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Form {
+    /// A report of a form: title, text, place and photos.
+    Report,
+    /// JSON of any kind, shown by a template.
+    Message,
+}
+
+/// What goes out of rooms.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outgoing {
+    /// Its name in logs, and in what is kept.
+    pub(crate) name: String,
+    pub(crate) url: Url,
+    /// What it is signed with.
+    pub(crate) secret: String,
+    /// Rooms, by id or alias.
+    pub(crate) rooms: Vec<String>,
+    /// Types of events.
+    #[serde(default = "messages")]
+    pub(crate) events: Vec<String>,
+    /// Ranges of our own network in which the target may be.
+    #[serde(default)]
+    pub(crate) allow: Vec<Range>,
+}
+
+fn messages() -> Vec<String> {
+    vec!["m.room.message".to_owned()]
+}
+
+// Tokens and secrets belong into no log.
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with the settings.
+pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
+    let Settings { address, incoming, outgoing, .. } = &config.bot;
+    let mut mistakes = Vec::new();
+    if !incoming.is_empty() && address.is_none() {
+        mistakes.push("bot.address: 受け取る場所が必要です / where they come to is needed".to_owned());
+    }
+    let mut alone = BTreeSet::new();
+    for (number, Incoming { name, token, secret, room, form, template, .. }) in incoming.iter().enumerate() {
+        let mut wrong =
+            |key: &str, what: &str| mistakes.push(format!("bot.incoming[{number}].{key}: {what}"));
+        for (key, value) in [("token", token), ("secret", secret)] {
+            if value.len() < SHORTEST {
+                wrong(key, &format!("{SHORTEST} 文字以上が必要です / {SHORTEST} letters or more are needed"));
+            }
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            wrong("token", "英数字と - _ で書きます / it is made of letters, digits, - and _");
+        }
+        for (key, value) in [("name", name), ("token", token)] {
+            if !alone.insert((key, value.clone())) {
+                wrong(key, "ほかと同じです / another has the same");
+            }
+        }
+        check_name(name, &mut wrong);
+        if !room.starts_with(['!', '#']) {
+            wrong("room", "部屋の ID か別名が必要です / a room's id or alias is needed");
+        }
+        if *form == Form::Message && template.is_none() {
+            wrong("template", "form = \"message\" には必要です / form = \"message\" needs it");
+        }
+    }
+    if let Err(mistake) = Templates::of(incoming) {
+        mistakes.push(mistake);
+    }
+    let mut alone = BTreeSet::new();
+    for (number, Outgoing { name, url, secret, rooms, .. }) in outgoing.iter().enumerate() {
+        let mut wrong =
+            |key: &str, what: &str| mistakes.push(format!("bot.outgoing[{number}].{key}: {what}"));
+        if secret.len() < SHORTEST {
+            wrong(
+                "secret",
+                &format!("{SHORTEST} 文字以上が必要です / {SHORTEST} letters or more are needed"),
+            );
+        }
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            wrong("url", "http か https の URL が必要です / a URL of http or https is needed");
+        }
+        if !alone.insert(name) {
+            wrong("name", "ほかと同じです / another has the same");
+        }
+        check_name(name, &mut wrong);
+        if rooms.is_empty() || !rooms.iter().all(|room| room.starts_with(['!', '#'])) {
+            wrong("rooms", "部屋の ID か別名が必要です / rooms' ids or aliases are needed");
+        }
+    }
+    mistakes
+}
+
+/// Names stand in front of what is kept.
+fn check_name(name: &str, wrong: &mut impl FnMut(&str, &str)) {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        wrong("name", "英数字と - _ で書きます / it is made of letters, digits, - and _");
+    }
+}

@@ -1,0 +1,194 @@
+//! The program itself, beside a server, a sender and a target.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bot_testing::Stage;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use testkit::{Net, Preset, User};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+const BOT: &str = "@hook:kanazawa.test";
+const SECRET: &str = "a secret of twenty-four letters";
+const TOKEN: &str = "token-of-twenty-four-letters";
+
+/// A server whose bot has these settings; where the bot takes webhooks, and a room into which it was asked.
+async fn stage(more: impl FnOnce(&str) -> String) -> (Stage, SocketAddr, User, ruma::OwnedRoomId) {
+    let stage = Stage::without_bot(&Net::new(), "kanazawa.test", env!("CARGO_BIN_EXE_yakuba-hook"), "").await;
+    let hanako = stage.server.user("hanako").await;
+    let room = hanako.create_room(Preset::PrivateChat).await;
+    let address = SocketAddr::new(stage.address().ip(), 8470);
+    stage.set(&format!("address = \"{address}\"\n{}", more(room.as_str())));
+    stage.start_bot().await;
+    hanako.invite(&room, BOT.try_into().unwrap()).await;
+    (stage, address, hanako, room)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn sign(id: &str, at: u64, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{id}.{at}.{body}").as_bytes());
+    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+/// Posts with these headers; the status.
+async fn post(address: SocketAddr, token: &str, id: &str, at: u64, signature: &str, body: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /hook/{token} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\nwebhook-id: {id}\r\n\
+         webhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+async fn post_well(address: SocketAddr, id: &str, body: &Value) -> u16 {
+    let (at, body) = (now(), body.to_string());
+    post(address, TOKEN, id, at, &sign(id, at, &body), &body).await
+}
+
+fn incoming(room: &str, form: &str) -> String {
+    format!(
+        "[[bot.incoming]]\nname = \"road\"\ntoken = \"{TOKEN}\"\nsecret = \"{SECRET}\"\nroom = \"{room}\"\n{form}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_report_is_a_thread_with_place_and_photo_once_whoever_repeats_it_or_dies() {
+    let (stage, address, hanako, room) = stage(|room| incoming(room, "form = \"report\"")).await;
+    let report = json!({
+        "id": "R-12", "title": "道路の陥没", "text": "直径30cmほど",
+        "place": { "latitude": 36.5611, "longitude": 136.6564, "address": "片町1丁目" },
+        "photos": [{ "name": "現場.png", "data": STANDARD.encode(b"\x89PNG\r\n\x1a\n and so on") }],
+    });
+    assert_eq!(post_well(address, "msg_1", &report).await, 200);
+    stage.kill_bot();
+    stage.start_bot().await;
+    assert_eq!(post_well(address, "msg_1", &report).await, 200);
+    assert_eq!(post_well(address, "msg_2", &json!({ "title": "倒木" })).await, 200);
+
+    let seen = hanako.sync_until(|seen| seen.has_message(&room, "【通報】倒木")).await;
+    let timeline = seen.room(&room).timeline;
+    let own: Vec<&Value> =
+        timeline.iter().filter(|event| event["sender"] == BOT && event["type"] == "m.room.message").collect();
+    let kinds: Vec<_> = own.iter().map(|event| event["content"]["msgtype"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["m.text", "m.location", "m.image", "m.text"], "{own:#?}");
+    assert!(own[0]["content"]["body"].as_str().unwrap().contains("maps.gsi.go.jp/#17/36.561100/136.656400/"));
+    assert_eq!(own[1]["content"]["geo_uri"], "geo:36.561100,136.656400");
+    assert!(own[2]["content"]["url"].as_str().unwrap().starts_with("mxc://kanazawa.test/"));
+    for event in &own[1..3] {
+        assert_eq!(event["content"]["m.relates_to"]["event_id"], own[0]["event_id"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_old_changed_or_signed_by_another_is_refused_and_alerts_are_threads() {
+    let form = "form = \"message\"\ntemplate = \"{{ status }} {{ host }}\"\nthread = \"{{ host }}\"";
+    let (_stage, address, hanako, room) = stage(|room| incoming(room, form)).await;
+    let (at, body) = (now(), r#"{"status":"firing","host":"sv1"}"#);
+    let signature = sign("a", at, body);
+    let old = at - 600;
+    for (token, id, at, signature, body, status) in [
+        (TOKEN, "a", old, sign("a", old, body), body, 401),
+        (TOKEN, "a", at, signature.clone(), r#"{"status":"firing","host":"sv2"}"#, 401),
+        (TOKEN, "b", at, signature.clone(), body, 401),
+        (TOKEN, "a", at, "v1,AAAA".to_owned(), body, 401),
+        ("another-token-of-that-length", "a", at, signature.clone(), body, 404),
+        (TOKEN, "", at, signature.clone(), body, 400),
+        (TOKEN, "a", at, sign("a", at, "{"), "{", 400),
+        (TOKEN, "a", at, signature.clone(), body, 200),
+        (TOKEN, "a", at, signature.clone(), body, 200),
+    ] {
+        assert_eq!(post(address, token, id, at, &signature, body).await, status, "{token} {id} {at} {body}");
+    }
+    assert_eq!(post_well(address, "c", &json!({ "status": "resolved", "host": "sv1" })).await, 200);
+    let seen = hanako.sync_until(|seen| seen.has_message(&room, "resolved sv1")).await;
+    let timeline = seen.room(&room).timeline;
+    let own: Vec<&Value> =
+        timeline.iter().filter(|event| event["sender"] == BOT && event["type"] == "m.room.message").collect();
+    assert_eq!(own.len(), 2, "{own:#?}");
+    assert_eq!(own[0]["content"]["body"], "firing sv1");
+    assert_eq!(own[1]["content"]["m.relates_to"]["rel_type"], "m.thread");
+    assert_eq!(own[1]["content"]["m.relates_to"]["event_id"], own[0]["event_id"]);
+}
+
+/// Takes one request and gives this answer; what came.
+async fn target(listener: &TcpListener, answer: &str) -> String {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut came = Vec::new();
+    loop {
+        let mut part = [0; 4_096];
+        let count = stream.read(&mut part).await.unwrap();
+        came.extend_from_slice(&part[..count]);
+        let text = String::from_utf8_lossy(&came).into_owned();
+        let length =
+            text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        if let (Some(length), Some(head)) = (length, text.find("\r\n\r\n"))
+            && came.len() >= head + 4 + length
+        {
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            return text;
+        }
+        assert!(count > 0, "the request ended early");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_reaches_a_target_that_is_allowed_and_no_redirect_is_followed() {
+    let home = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let allowed = TcpListener::bind("127.0.0.2:0").await.unwrap();
+    let (at_home, at_allowed) = (home.local_addr().unwrap(), allowed.local_addr().unwrap());
+    let outgoing = |name: &str, url: SocketAddr, room: &str| {
+        format!(
+            "[[bot.outgoing]]\nname = \"{name}\"\nurl = \"http://{url}/\"\nsecret = \"{SECRET}\"\nrooms = [\"{room}\"]\n\
+             allow = [\"127.0.0.2\"]\n"
+        )
+    };
+    let settings =
+        |room: &str| [outgoing("home", at_home, room), outgoing("allowed", at_allowed, room)].concat();
+    let (_stage, _, hanako, room) = stage(settings).await;
+    hanako.sync_until(|seen| seen.room(&room).membership(BOT) == Some("join")).await;
+    let event = hanako.send(&room, "給水車が着きました").await;
+
+    let redirect = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{at_home}/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    let first = target(&allowed, &redirect).await;
+    // Not taken, so it comes again, and with the same id.
+    let second = target(&allowed, "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+    for came in [&first, &second] {
+        let header = |name: &str| came.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        assert_eq!(header("webhook-id: "), event.as_str());
+        let body = came.split_once("\r\n\r\n").unwrap().1;
+        let at = header("webhook-timestamp: ").parse().unwrap();
+        assert_eq!(header("webhook-signature: "), sign(event.as_str(), at, body));
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["data"]["content"]["body"], "給水車が着きました");
+    }
+    // The next one is told after the first was taken; nothing came to where it must not go.
+    hanako.send(&room, "了解").await;
+    assert!(
+        target(&allowed, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .await
+            .contains("了解")
+    );
+    let nobody =
+        std::future::poll_fn(|context| std::task::Poll::Ready(home.poll_accept(context).is_pending()));
+    assert!(nobody.await, "a target at home was gone to");
+}
