@@ -139,7 +139,7 @@ fn find<'a>(incoming: &'a [Incoming], token: &str) -> Option<&'a Incoming> {
     let hash = |token: &str| Sha256::digest(token.as_bytes());
     let wanted = hash(token);
     let fits = |hook: &&Incoming| bool::from(hash(&hook.token).ct_eq(&wanted));
-    incoming.iter().filter(fits).last()
+    incoming.iter().filter(fits).fold(None, |_, hook| Some(hook))
 }
 
 /// What became of a job.

@@ -62,7 +62,8 @@ impl Hook {
         let mut batch = Batch::new();
         match self.tell(incoming, &job, &mut batch).await {
             Ok(()) => {}
-            Err(failure) if now_ms().saturating_sub(job.at_ms) > PATIENCE_MS => {
+            // What is too large or no event will be so tomorrow as well, and others wait behind it.
+            Err(failure) if is_of_no_use(&failure) || now_ms().saturating_sub(job.at_ms) > PATIENCE_MS => {
                 error!(hook = incoming.name, error = %failure, "a webhook is given up");
             }
             Err(failure) => return Err(failure),
@@ -74,7 +75,10 @@ impl Hook {
 
     async fn tell(&self, incoming: &Incoming, job: &Job, batch: &mut Batch) -> Result<(), Failure> {
         let room = self.find_room(&incoming.room).await?;
-        let room = room.ok_or_else(|| Failure::odd(format!("{} is no room", incoming.room)))?;
+        // Somebody may give it a room yet.
+        let missing =
+            || Failure::Passing { cause: format!("{} is no room", incoming.room), after: None, status: None };
+        let room = room.ok_or_else(missing)?;
         self.host.homeserver.join(&room).await?;
         match incoming.form {
             Form::Message => {
@@ -142,14 +146,28 @@ impl Hook {
         for (number, photo) in report.photos.into_iter().enumerate() {
             let key = format!("{}/{}/{number}", incoming.name, job.id);
             let (size, name, kind) = (photo.bytes.len(), photo.name.clone(), photo.kind);
-            let uri = self.upload_once(&key, photo).await?;
+            let txn = TxnId::of(&[&incoming.name, &job.id, "photo", &number.to_string()]);
+            let uri = match self.upload_once(&key, photo).await {
+                Ok(uri) => uri,
+                Err(Failure::Refused(refusal)) => {
+                    let text = format!(
+                        "「{name}」は受け取れませんでした / 「{name}」 could not be taken\n{}",
+                        refusal.message
+                    );
+                    let content = json!({
+                        "msgtype": "m.notice", "body": text, "m.mentions": {}, "m.relates_to": in_thread(&root),
+                    });
+                    self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
             let content = json!({
                 "msgtype": if kind.is_some() { "m.image" } else { "m.file" },
                 "body": name, "filename": name, "url": uri, "m.mentions": {},
                 "info": { "size": size, "mimetype": kind.unwrap_or("application/octet-stream") },
                 "m.relates_to": in_thread(&root),
             });
-            let txn = TxnId::of(&[&incoming.name, &job.id, "photo", &number.to_string()]);
             self.host.homeserver.send(room, "m.room.message", &txn, &content).await?;
             batch.delete(&UPLOADED, &key);
         }
@@ -171,6 +189,12 @@ impl Hook {
         self.host.store.commit(batch).await?;
         Ok(uri)
     }
+}
+
+fn is_of_no_use(failure: &Failure) -> bool {
+    failure.refusal().is_some_and(|refusal| {
+        [http::StatusCode::BAD_REQUEST, http::StatusCode::PAYLOAD_TOO_LARGE].contains(&refusal.status)
+    })
 }
 
 /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#threading>
