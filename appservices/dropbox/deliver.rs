@@ -3,13 +3,14 @@
 //! Each step is written down before the next one: the place that the homeserver reserved for the bytes, then the event. A step that
 //! was taken and not written down is taken again and does nothing: the place is full already, the event has the same transaction id.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
+use base::Instant;
 use bot_kit::{Failure, Homeserver, StoreError, TxnId};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
-use tokio::{io::AsyncReadExt, sync::Semaphore, task::JoinSet};
+use tokio::{io::AsyncReadExt, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -23,13 +24,13 @@ use crate::{
 /// Files that are on their way at a time.
 const AT_ONCE: usize = 3;
 
-/// Files that are looked at in a round.
+/// Files that are looked at in one read.
 const ROUND: usize = 200;
 
 /// What could not be done is tried again after this, at the latest.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What the homeserver refuses is tried again after so many rounds.
+/// What the homeserver refuses is tried again after this.
 const REFUSED: Duration = Duration::from_secs(3_600);
 
 /// Bytes that are read at a time.
@@ -56,64 +57,100 @@ enum Undelivered {
     Disk(#[from] std::io::Error),
 }
 
+impl Undelivered {
+    /// For how long it is left alone.
+    fn rest(&self) -> Duration {
+        match self {
+            Self::Homeserver(Failure::Refused(_)) => REFUSED,
+            Self::Homeserver(_) | Self::Drops(_) | Self::Store(_) | Self::Disk(_) => AGAIN,
+        }
+    }
+}
+
+/// What is under way or left alone for a while, by its place in the outbox; of that there are as many as files are held.
+#[derive(Default)]
+struct Rests(HashMap<String, Option<Instant>>);
+
+impl Rests {
+    /// Whether a file may be carried now; then it is under way.
+    fn begin(&mut self, place: &str, now: Instant) -> bool {
+        let may = self.0.get(place).is_none_or(|until| until.is_some_and(|until| until <= now));
+        if may {
+            self.0.insert(place.to_owned(), None);
+        }
+        may
+    }
+
+    /// It is under way no more, and left alone until then if it is not done.
+    fn end(&mut self, place: String, until: Option<Instant>) {
+        match until {
+            Some(until) => self.0.insert(place, Some(until)),
+            None => self.0.remove(&place),
+        };
+    }
+}
+
 impl Carrier {
     /// Carries what is in the outbox, until the program is to end.
     pub(crate) async fn work(self, stop: CancellationToken) {
-        let mut refused_at = self.drops.clock().instant();
+        let (clock, mut rests) = (self.drops.clock().clone(), Rests::default());
+        let mut under_way = JoinSet::new();
         loop {
             // Before the look: what comes meanwhile must wake us.
             let more = self.drops.outbox().notified();
-            let now = self.drops.clock().instant();
-            let tries_refused = now.since(refused_at) >= REFUSED;
-            if tries_refused {
-                refused_at = now;
-            }
-            let round = stop.run_until_cancelled(self.round(tries_refused)).await;
-            match round {
-                None => return,
-                Some(Err(error)) => error!(%error, "the outbox cannot be read"),
-                Some(Ok(())) => {}
+            if let Err(error) = self.fill_up(&mut under_way, &mut rests).await {
+                error!(%error, "the outbox cannot be read");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = more => {}
-                () = self.drops.clock().sleep(AGAIN) => {}
+                () = clock.sleep(AGAIN) => {}
+                Some(done) = under_way.join_next() => match done {
+                    Ok((place, rest)) => rests.end(place, rest.map(|rest| clock.instant() + rest)),
+                    Err(error) => error!(%error, "a file was left in the middle; it is carried after a restart"),
+                },
             }
         }
     }
 
-    /// Looks at everything in the outbox once.
-    async fn round(&self, tries_refused: bool) -> Result<(), StoreError> {
-        let places = std::sync::Arc::new(Semaphore::new(AT_ONCE));
+    /// Begins to carry what waits, as far as there are hands.
+    async fn fill_up(
+        &self,
+        under_way: &mut JoinSet<(String, Option<Duration>)>,
+        rests: &mut Rests,
+    ) -> Result<(), StoreError> {
+        let now = self.drops.clock().instant();
         let mut after: Option<String> = None;
-        loop {
+        while under_way.len() < AT_ONCE {
             let some = self.drops.store().scan(&OUTBOX, "", after.as_deref(), ROUND).await?;
             let Some((last, _)) = some.last() else { return Ok(()) };
             after = Some(last.clone());
-            let mut under_way = JoinSet::new();
             for (place, key) in some {
-                let (carrier, places) = (self.clone(), places.clone());
-                under_way.spawn(async move {
-                    let _permit = places.acquire_owned().await;
-                    if let Err(error) = carrier.carry(&place, &key, tries_refused).await {
-                        warn!(error = %error, "a file is not in its room yet");
-                    }
-                });
+                if under_way.len() < AT_ONCE && rests.begin(&place, now) {
+                    let carrier = self.clone();
+                    under_way.spawn(async move {
+                        let rest = match carrier.carry(&place, &key).await {
+                            Ok(()) => None,
+                            Err(error) => {
+                                warn!(error = %error, "a file is not in its room yet");
+                                Some(error.rest())
+                            }
+                        };
+                        (place, rest)
+                    });
+                }
             }
-            while under_way.join_next().await.is_some() {}
         }
+        Ok(())
     }
 
-    async fn carry(&self, place: &str, key: &str, tries_refused: bool) -> Result<(), Undelivered> {
+    async fn carry(&self, place: &str, key: &str) -> Result<(), Undelivered> {
         let store = self.drops.store();
         let (hash, id) = key.split_once(' ').unwrap_or_default();
         let (link, upload): (Option<Link>, Option<Upload>) =
             (store.get(&LINKS, hash).await?, store.get(&UPLOADS, key).await?);
         let (Some(link), Some(upload)) = (link, upload) else { return Ok(()) };
         let UploadState::Whole { kind, uri, held, .. } = &upload.state else { return Ok(()) };
-        if held.is_some() && !tries_refused {
-            return Ok(());
-        }
         let outcome = self.send(&link, &upload, key, id, uri.clone()).await;
         match outcome {
             Ok(event) => {

@@ -45,7 +45,7 @@ fn open(directory: TempDir, clock: Clock, hand: ManualClock, settings: Settings)
     let store = Store::open(&directory.path().join("store")).unwrap();
     let drops = Drops::new(store, clock, settings, Key::of("as-token"));
     let files = Files::open(directory.path().join("files"), drops.clone()).unwrap();
-    let router = Door::new(drops.clone(), files.clone()).router();
+    let router = Door::new(drops.clone(), files.clone(), None).router();
     Place { directory, drops, files, router, hand }
 }
 
