@@ -184,7 +184,7 @@ async fn an_upload_that_was_cut_goes_on_from_the_last_byte_also_after_a_restart(
     let id = at.rsplit('/').next().unwrap();
     let file = place.files.path(&made.token.hash(), id);
     let mut more = std::fs::read(&file).unwrap();
-    more.extend_from_slice(b"rubbish");
+    more.extend_from_slice(&[b'?'; 500_000]);
     std::fs::write(&file, more).unwrap();
 
     let place = place.restart();
