@@ -398,7 +398,7 @@ impl Dropbox {
         let localpart = format!("{PRIVATE_ALIAS}{}", &digest[..32]);
         let wishes = json!({
             "preset": "private_chat", "is_direct": true, "invite": [user], "room_alias_name": localpart,
-            "name": "受取URLの合言葉", "creation_content": { "m.federate": false },
+            "name": "受取URLの合言葉", "creation_content": { "m.federate": user.server_name() != self.host.user().server_name() },
         });
         let room = match self.server().create_room(&wishes).await {
             Err(failure) if failure.is("M_ROOM_IN_USE") => {

@@ -315,9 +315,9 @@ pub(crate) fn revoked(link: &Link, language: Language) -> String {
 pub(crate) fn no_such_number(number: u32, language: Language) -> String {
     match language {
         Language::Japanese => {
-            format!("{number}番の使えるURLはありません。「!受取 一覧」で確かめてください。")
+            format!("{number}番の使えるURLはありません。「一覧」で確かめてください。")
         }
-        Language::English => format!("No link of number {number} is good. See !receive list."),
+        Language::English => format!("No link of number {number} is good; `list` shows those that are."),
     }
 }
 

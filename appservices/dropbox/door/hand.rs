@@ -15,7 +15,7 @@ use maud::html;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::warn;
 
-use super::{Door, FORM, Trouble, Visit, code_in, is_ours, page};
+use super::{Door, Trouble, Visit, code_in, is_ours, page, small};
 use crate::{
     drops::Error,
     moment,
@@ -93,7 +93,7 @@ pub(super) async fn enter(
         }
         let (token, hand) = visit.hand(&token).await?;
         let at = format!("{}/h/{}", door.prefix, token.as_str());
-        let body = axum::body::to_bytes(body, FORM).await.map_err(|_| Trouble::Bad("form"))?;
+        let body = small(body).await?;
         match door.drops.enter_hand(&token, &code_in(&body), visit.ip.to_string()).await {
             Ok(pass) => {
                 let HandState::Good { ends, .. } = hand.state else { return Err(Error::Over.into()) };

@@ -29,10 +29,11 @@ use axum::{
 };
 use base::{Address, AddressBuckets, Rate, Timestamp};
 use bot_kit::Homeserver;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, request::Parts};
 use maud::Markup;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::error;
 
 use self::slots::Slots;
@@ -51,8 +52,11 @@ const REQUESTS: Rate = Rate { per_second: 10.0, burst: 300 };
 /// Links from one address that are none.
 const STRAYS: Rate = Rate { per_second: 0.1, burst: 30 };
 
-/// Bytes of a form without files.
-const FORM: usize = 4_096;
+/// Bytes of a body that is no file.
+const SMALL: usize = 4_096;
+
+/// Time for such a body.
+const SMALL_TIME: Duration = Duration::from_secs(20);
 
 /// Forms with files that are taken at a time.
 const FORMS: usize = 4;
@@ -362,7 +366,7 @@ async fn enter(State(door): State<Arc<Door>>, Path(token): Path<String>, request
                 return Err(Trouble::Foreign);
             }
             let (token, link) = visit.link(&token).await?;
-            let body = axum::body::to_bytes(body, FORM).await.map_err(|_| Trouble::Bad("form"))?;
+            let body = small(body).await?;
             match door.drops.enter(&token, &code_in(&body), visit.ip.to_string()).await {
                 Ok(pass) => Ok(visit.let_in(
                     &at(&door, &token),
@@ -382,6 +386,12 @@ async fn enter(State(door): State<Arc<Door>>, Path(token): Path<String>, request
 /// The path of a link to upload by.
 fn at(door: &Door, token: &Token) -> String {
     format!("{}/r/{}", door.prefix, token.as_str())
+}
+
+/// A body that is no file.
+async fn small(body: Body) -> Result<Bytes, Trouble> {
+    let read = timeout(SMALL_TIME, axum::body::to_bytes(body, SMALL)).await;
+    read.ok().and_then(Result::ok).ok_or(Trouble::Bad("body"))
 }
 
 /// The code of a form.

@@ -1,8 +1,14 @@
 //! The bot's own process beside a server, and what a browser sends.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-use std::{collections::BTreeMap, net::TcpListener, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    process::Command,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bot_kit::ruma::{OwnedRoomId, RoomId, UserId};
@@ -25,13 +31,29 @@ struct Town {
 async fn town(settings: &str) -> Town {
     // Whatever test is the first: clients over TLS want one, though here all is plain.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let page = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let page = own_address();
     let settings = format!(
         "place = \"金沢市\"\npublic_url = \"http://{page}\"\npage_address = \"{page}\"\nfiles_path = \"data/files\"\n\
          audit_path = \"data/audit.jsonl\"\n{settings}"
     );
     let stage = Stage::new(&Net::new(), "kanazawa.test", PROGRAM, &settings).await;
     Town { stage, page: format!("http://{page}"), client: Client::builder().build().unwrap() }
+}
+
+impl Drop for Town {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.stage.log());
+        }
+    }
+}
+
+/// An address that no other test of this machine has, of this process and this number; bots themselves have lower ones.
+fn own_address() -> SocketAddr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    SocketAddr::from(([127, 128 | (high & 0x3f), low, number], 8_471))
 }
 
 fn bot() -> &'static UserId {
