@@ -27,8 +27,9 @@ const AT_ONCE: usize = 3;
 /// Files that are looked at in one read.
 const ROUND: usize = 200;
 
-/// What could not be done is tried again after this, at the latest.
-const AGAIN: Duration = Duration::from_secs(30);
+/// What could not be done is tried again after this, and after twice as long each further time, up to the longest.
+const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What the homeserver refuses is tried again after this.
 const REFUSED: Duration = Duration::from_secs(3_600);
@@ -58,35 +59,49 @@ enum Undelivered {
 }
 
 impl Undelivered {
-    /// For how long it is left alone.
-    fn rest(&self) -> Duration {
+    /// For how long it is left alone that failed so often before.
+    fn rest(&self, times: u32) -> Duration {
         match self {
             Self::Homeserver(Failure::Refused(_)) => REFUSED,
-            Self::Homeserver(_) | Self::Drops(_) | Self::Store(_) | Self::Disk(_) => AGAIN,
+            Self::Homeserver(_) | Self::Drops(_) | Self::Store(_) | Self::Disk(_) => {
+                AGAIN.saturating_mul(1 << times.min(10)).min(LONGEST)
+            }
         }
     }
 }
 
 /// What is under way or left alone for a while, by its place in the outbox; of that there are as many as files are held.
 #[derive(Default)]
-struct Rests(HashMap<String, Option<Instant>>);
+struct Rests(HashMap<String, Rest>);
+
+#[derive(Default)]
+struct Rest {
+    /// None while it is under way.
+    until: Option<Instant>,
+    /// How often it failed.
+    times: u32,
+}
 
 impl Rests {
-    /// Whether a file may be carried now; then it is under way.
-    fn begin(&mut self, place: &str, now: Instant) -> bool {
-        let may = self.0.get(place).is_none_or(|until| until.is_some_and(|until| until <= now));
-        if may {
-            self.0.insert(place.to_owned(), None);
+    /// How often a file failed, if it may be carried now; then it is under way.
+    fn begin(&mut self, place: &str, now: Instant) -> Option<u32> {
+        if self.0.get(place).is_some_and(|rest| rest.until.is_none_or(|until| until > now)) {
+            return None;
         }
-        may
+        let rest = self.0.entry(place.to_owned()).or_default();
+        rest.until = None;
+        Some(rest.times)
     }
 
     /// It is under way no more, and left alone until then if it is not done.
-    fn end(&mut self, place: String, until: Option<Instant>) {
-        match until {
-            Some(until) => self.0.insert(place, Some(until)),
-            None => self.0.remove(&place),
-        };
+    fn end(&mut self, place: &str, until: Option<Instant>) {
+        match (until, self.0.get_mut(place)) {
+            (Some(until), Some(rest)) => {
+                rest.until = Some(until);
+                rest.times += 1;
+            }
+            _ => drop(self.0.remove(place)),
+        }
     }
 }
 
@@ -106,7 +121,7 @@ impl Carrier {
                 () = more => {}
                 () = clock.sleep(AGAIN) => {}
                 Some(done) = under_way.join_next() => match done {
-                    Ok((place, rest)) => rests.end(place, rest.map(|rest| clock.instant() + rest)),
+                    Ok((place, rest)) => rests.end(&place, rest.map(|rest| clock.instant() + rest)),
                     Err(error) => error!(%error, "a file was left in the middle; it is carried after a restart"),
                 },
             }
@@ -126,14 +141,16 @@ impl Carrier {
             let Some((last, _)) = some.last() else { return Ok(()) };
             after = Some(last.clone());
             for (place, key) in some {
-                if under_way.len() < AT_ONCE && rests.begin(&place, now) {
+                if under_way.len() < AT_ONCE
+                    && let Some(times) = rests.begin(&place, now)
+                {
                     let carrier = self.clone();
                     under_way.spawn(async move {
                         let rest = match carrier.carry(&place, &key).await {
                             Ok(()) => None,
                             Err(error) => {
                                 warn!(error = %error, "a file is not in its room yet");
-                                Some(error.rest())
+                                Some(error.rest(times))
                             }
                         };
                         (place, rest)
@@ -186,17 +203,24 @@ impl Carrier {
         let UploadState::Whole { kind, .. } = &upload.state else {
             unreachable!("a file in the outbox is whole")
         };
-        let uri = match uri {
-            Some(uri) => uri,
+        // A place that was reserved before a crash or a broken line may be full already.
+        let (uri, is_new) = match uri {
+            Some(uri) => (uri, false),
             None => {
                 let uri = self.homeserver.reserve_upload().await?;
                 self.drops.note_delivery(key, Some(uri.clone()), None).await?;
-                uri
+                (uri, true)
             }
         };
         let (hash, _) = key.split_once(' ').unwrap_or_default();
-        match self.fill(&uri, hash, id, upload).await {
-            // It was full: by us, before a crash.
+        let filled = async {
+            if !is_new && self.homeserver.is_filled(&uri).await? {
+                return Ok(());
+            }
+            self.fill(&uri, hash, id, upload).await
+        };
+        match filled.await {
+            // It became full meanwhile: by what we sent before a crash.
             Err(Undelivered::Homeserver(failure)) if failure.is("M_CANNOT_OVERWRITE_MEDIA") => {}
             // It was given up meanwhile; the next round begins anew.
             Err(Undelivered::Homeserver(failure)) if failure.is("M_NOT_FOUND") => {
