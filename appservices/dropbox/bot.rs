@@ -6,7 +6,7 @@ use anyhow::Context;
 use base::Clock;
 use bot_kit::{
     Batch, Bot, Bounds, Config, Event, Failure, Homeserver, Host, Namespaces, Registration, TxnId,
-    ruma::{OwnedRoomId, RoomId, UserId},
+    ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -15,15 +15,19 @@ use tracing::{info, warn};
 
 use crate::{
     chase::Chaser,
-    command::{self, Command},
+    command::{self, Command, Handing},
     deliver::Carrier,
     door::Door,
-    drops::{Drops, Error},
+    drops::{
+        Drops, Error,
+        handover::{Agreement, Handed},
+    },
     files::Files,
     language::Language,
+    name,
     record::Scribe,
-    rows::{Link, PRIVATE_ROOMS},
-    secret::{Key, hex},
+    rows::PRIVATE_ROOMS,
+    secret::{Key, Token, hex},
     settings::Settings,
     words,
 };
@@ -87,7 +91,9 @@ impl Bot for Dropbox {
         let homeserver = host.homeserver.clone();
         let carrier = Carrier { drops: drops.clone(), files: files.clone(), homeserver: homeserver.clone() };
         let chaser = Chaser { drops: drops.clone(), files: files.clone(), homeserver: homeserver.clone() };
-        let router = Door::new(drops.clone(), files).router();
+        let through = settings.hand_over_through.as_ref();
+        let outward = through.map_or_else(|| homeserver.clone(), |url| homeserver.through(url));
+        let router = Door::new(drops.clone(), files, Some(outward)).router();
         let bounds = Bounds { connections: CONNECTIONS, ..Bounds::default() };
         host.tasks.spawn(bot_kit::serve(listener, router, bounds, host.stop.clone()));
         host.tasks.spawn(carrier.work(host.stop.clone()));
@@ -116,6 +122,19 @@ impl Bot for Dropbox {
             if membership == "invite" && user == *self.host.user() {
                 self.come(event).await?;
             }
+            return Ok(Batch::new());
+        }
+        if event.kind == "m.reaction" && self.is_maker(&event.sender) {
+            let key = event.content.get("m.relates_to").and_then(|relation| relation.get("key")?.as_str());
+            // With and without the mark that makes a picture of it.
+            if let Some(question) = event.relates_to("m.annotation").filter(|_| key.is_some_and(is_agreement))
+            {
+                self.agree(event, &question).await?;
+            }
+            return Ok(Batch::new());
+        }
+        if let Some(redacted) = event.redacted() {
+            self.withdraw(event, &redacted).await?;
             return Ok(Batch::new());
         }
         let is_text = event.kind == "m.room.message" && event.text("msgtype") == Some("m.text");
@@ -179,6 +198,13 @@ impl Dropbox {
             }
             Ok(Command::Revoke(number)) => self.revoke(event, language, number).await,
             Ok(Command::Receive(wish)) => self.make(event, language, wish).await,
+            Ok(Command::HelpHands) => self.say(event, "help", &words::help_hands(language)).await,
+            Ok(Command::ListHands) => {
+                let hands = self.drops.hands_of_room(&event.room_id).await.map_err(failure)?;
+                self.say(event, "list", &words::list_hands(&hands, language)).await
+            }
+            Ok(Command::EndHand(number)) => self.end_hand(event, language, number).await,
+            Ok(Command::HandOver(handing)) => self.ask_to_hand_over(event, language, handing).await,
         }
     }
 
@@ -193,11 +219,113 @@ impl Dropbox {
         };
         // First the code: who has the link waits for it.
         if let Some(code) = &made.code {
-            self.tell_code(event, &made.link, code).await?;
+            self.tell_code(&made.link.maker, &event.event_id, &words::code(&made.link, code)).await?;
         }
-        let base = self.drops.settings().public_url.as_str().trim_end_matches('/');
-        let url = format!("{base}/r/{}", made.token.as_str());
+        let url = self.url("r", &made.token);
         self.say(event, "made", &words::made(&made, &url)).await
+    }
+
+    /// A link as it is told.
+    fn url(&self, kind: &str, token: &Token) -> String {
+        let base = self.drops.settings().public_url.as_str().trim_end_matches('/');
+        format!("{base}/{kind}/{}", token.as_str())
+    }
+
+    /// Asks other members whether the file that a command answers may be handed over.
+    async fn ask_to_hand_over(
+        &self,
+        event: &Event,
+        language: Language,
+        handing: Handing,
+    ) -> Result<(), Failure> {
+        if !self.may(event).await? {
+            return self.say(event, "may not", &words::may_not(language)).await;
+        }
+        let file = match event.replies_to() {
+            Some(file) => self.file(&event.room_id, file).await?,
+            None => None,
+        };
+        let Some(file) = file else { return self.say(event, "no file", &words::no_file(language)).await };
+        let (room, asker, cause) = (event.room_id.clone(), event.sender.clone(), event.event_id.clone());
+        let asked = self.drops.ask_to_hand_over(room, asker, cause, language, handing, file).await;
+        let hand = match asked {
+            Err(Error::Links) => return self.say(event, "too many", &words::too_many_links(language)).await,
+            asked => asked.map_err(failure)?,
+        };
+        let content = json!({
+            "msgtype": "m.text", "body": words::question(&hand), "m.mentions": {},
+            "m.relates_to": { "m.in_reply_to": { "event_id": hand.event } },
+        });
+        let txn = TxnId::after(&event.event_id, "question");
+        let question = self.server().send(&event.room_id, "m.room.message", &txn, &content).await?;
+        self.drops.note_question(&hand, &question).await.map_err(failure)
+    }
+
+    /// The file of an event of the room, if it is one.
+    async fn file(&self, room: &RoomId, event: OwnedEventId) -> Result<Option<Handed>, Failure> {
+        let path = ["client", "v3", "rooms", room.as_str(), "event", event.as_str()];
+        let found = match self.server().call(http::Method::GET, &path, &[], None).await {
+            // It is not there, or was before the bot came.
+            Err(Failure::Refused(_)) => return Ok(None),
+            found => found?,
+        };
+        let content = &found["content"];
+        let text = |key: &str| content[key].as_str().filter(|text| !text.is_empty());
+        let is_file = matches!(text("msgtype"), Some("m.file" | "m.image" | "m.video" | "m.audio"));
+        let Some(uri) = text("url").filter(|uri| is_file && uri.starts_with("mxc://")) else {
+            return Ok(None);
+        };
+        let name = name::harmless(text("filename").or_else(|| text("body")).unwrap_or_default());
+        Ok(Some(Handed { uri: uri.to_owned(), name, bytes: content["info"]["size"].as_u64(), event }))
+    }
+
+    /// A member agreed, perhaps, that a file is handed over.
+    async fn agree(&self, event: &Event, question: &OwnedEventId) -> Result<(), Failure> {
+        let Some(hand) = self.drops.find_question(question).await.map_err(failure)? else { return Ok(()) };
+        // The question stands in its room alone; who has no power there agrees to nothing.
+        if hand.room != event.room_id || !self.may(event).await? {
+            return Ok(());
+        }
+        match self.drops.agree(question, event.sender.clone()).await.map_err(failure)? {
+            Agreement::Nothing => Ok(()),
+            Agreement::Own(hand) => self.say(event, "own", &words::own_agreement(hand.language)).await,
+            Agreement::Good(hand, token, code) => {
+                if let Some(code) = code {
+                    self.tell_code(&hand.asker, &hand.cause, &words::code_of_hand(&hand, &code)).await?;
+                }
+                let text = words::handed(&hand, &self.url("h", &token));
+                let content = json!({
+                    "msgtype": "m.notice", "body": text, "m.mentions": { "user_ids": [hand.asker] },
+                    "m.relates_to": { "m.in_reply_to": { "event_id": hand.cause } },
+                });
+                let txn = TxnId::after(&hand.cause, "handed");
+                self.server().send(&event.room_id, "m.room.message", &txn, &content).await.map(drop)
+            }
+        }
+    }
+
+    /// A file that is deleted in the room goes out no more.
+    async fn withdraw(&self, event: &Event, redacted: &OwnedEventId) -> Result<(), Failure> {
+        for hand in self.drops.hands_of_room(&event.room_id).await.map_err(failure)? {
+            if hand.event == *redacted {
+                let by = event.sender.clone();
+                self.drops.end_hand(&event.room_id, hand.number, by).await.map_err(failure)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_hand(&self, event: &Event, language: Language, number: u32) -> Result<(), Failure> {
+        if !self.may(event).await? {
+            return self.say(event, "may not", &words::may_not(language)).await;
+        }
+        let ended =
+            self.drops.end_hand(&event.room_id, number, event.sender.clone()).await.map_err(failure)?;
+        let text = match ended {
+            Some(hand) => words::ended_hand(&hand, language),
+            None => words::no_such_number(number, language),
+        };
+        self.say(event, "revoked", &text).await
     }
 
     async fn revoke(&self, event: &Event, language: Language, number: u32) -> Result<(), Failure> {
@@ -242,10 +370,10 @@ impl Dropbox {
         Ok(ranks_above && is_one)
     }
 
-    async fn tell_code(&self, event: &Event, link: &Link, code: &str) -> Result<(), Failure> {
-        let room = self.private_room(&event.sender).await?;
-        let content = json!({ "msgtype": "m.text", "body": words::code(link, code), "m.mentions": {} });
-        let txn = TxnId::after(&event.event_id, "code");
+    async fn tell_code(&self, user: &UserId, cause: &EventId, text: &str) -> Result<(), Failure> {
+        let room = self.private_room(user).await?;
+        let content = json!({ "msgtype": "m.text", "body": text, "m.mentions": {} });
+        let txn = TxnId::after(cause, "code");
         self.server().send(&room, "m.room.message", &txn, &content).await.map(drop)
     }
 
@@ -270,7 +398,7 @@ impl Dropbox {
         let localpart = format!("{PRIVATE_ALIAS}{}", &digest[..32]);
         let wishes = json!({
             "preset": "private_chat", "is_direct": true, "invite": [user], "room_alias_name": localpart,
-            "name": "受取URLの合言葉", "creation_content": { "m.federate": false },
+            "name": "受取URLの合言葉", "creation_content": { "m.federate": user.server_name() != self.host.user().server_name() },
         });
         let room = match self.server().create_room(&wishes).await {
             Err(failure) if failure.is("M_ROOM_IN_USE") => {
@@ -285,6 +413,11 @@ impl Dropbox {
         self.host.store.commit(batch).await?;
         Ok(room)
     }
+}
+
+/// Whether a reaction says yes.
+fn is_agreement(key: &str) -> bool {
+    matches!(key.trim_end_matches('\u{fe0f}'), "✅" | "✔" | "☑")
 }
 
 /// A level, as rooms of any version write it.

@@ -56,6 +56,9 @@ impl Chaser {
                 if let Err(error) = self.files.tidy().await {
                     error!(%error, "files that are not needed cannot be found");
                 }
+                if let Err(error) = self.drops.forget_hands().await {
+                    error!(%error, "links to download by cannot be looked through");
+                }
             }
             if failed_at.is_none_or(|failed| now.since(failed) >= AGAIN) {
                 failed_at = None;
@@ -63,7 +66,7 @@ impl Chaser {
                     None => return,
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
-                        error!(%error, "links cannot be looked after");
+                        error!(error = %error, "links are looked after again in a while");
                         failed_at = Some(now);
                     }
                 }
@@ -74,23 +77,22 @@ impl Chaser {
         }
     }
 
-    async fn round(&self) -> Result<(), StoreError> {
+    /// Does what is due; an error, if something has to be done again.
+    async fn round(&self) -> Result<(), Undone> {
+        let mut outcome = Ok(());
         let now = self.drops.clock().now();
         for (key, ()) in self.drops.store().scan(&DUE, "", None, ROUND).await? {
             if time_of(&key) > now {
                 break;
             }
             let hash = key.rsplit(' ').next().unwrap_or_default();
-            match self.look_after(hash).await {
-                Ok(()) => {}
-                // One that cannot be told holds up no other.
-                Err(Undone::Homeserver(failure)) => {
-                    warn!(error = %failure, "a room cannot be told of its link")
-                }
-                Err(error) => error!(%error, "a link cannot be looked after"),
+            // One that cannot be told holds up no other.
+            if let Err(error) = self.look_after(hash).await {
+                warn!(error = %error, "a link cannot be looked after");
+                outcome = Err(error);
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Does what is due for a link.

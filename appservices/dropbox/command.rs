@@ -29,6 +29,14 @@ pub(crate) enum Command {
     Revoke(u32),
     /// A link to upload by.
     Receive(Wish),
+    /// A link to download by, for the file that the command answers.
+    HandOver(Handing),
+    /// The room's links to download by.
+    ListHands,
+    /// Ends the link to download by of this number.
+    EndHand(u32),
+    /// How links to download by are written.
+    HelpHands,
 }
 
 /// What a link to upload by is to be.
@@ -47,6 +55,14 @@ pub(crate) struct Wish {
     pub(crate) remind: Duration,
 }
 
+/// What a link to download by is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Handing {
+    pub(crate) lasts: Duration,
+    pub(crate) times: u32,
+    pub(crate) with_code: bool,
+}
+
 /// A sentence that says what is wrong, in the language of the command.
 pub(crate) type Mistake = String;
 
@@ -61,13 +77,16 @@ pub(crate) fn parse(text: &str, settings: &Settings) -> Option<Parsed> {
     }
     let plain: String = text.chars().take(LONGEST).collect::<String>().nfkc().collect();
     let mut words = plain.split_whitespace();
-    let language = match words.next()?.to_lowercase().as_str() {
-        "!受取" | "!受け取り" | "!受取url" => Language::Japanese,
-        "!receive" => Language::English,
+    let (language, hands_over) = match words.next()?.to_lowercase().as_str() {
+        "!受取" | "!受け取り" | "!受取url" => (Language::Japanese, false),
+        "!receive" => (Language::English, false),
+        "!渡し" | "!渡す" | "!渡しurl" => (Language::Japanese, true),
+        "!handover" => (Language::English, true),
         _ => return None,
     };
     let words: Vec<&str> = words.collect();
-    Some((language, Parser { language, settings }.receive(&words)))
+    let parser = Parser { language, settings };
+    Some((language, if hands_over { parser.hand_over(&words) } else { parser.receive(&words) }))
 }
 
 /// A keyword that something is said by.
@@ -79,6 +98,7 @@ enum Key {
     Groups,
     Code,
     Remind,
+    Times,
 }
 
 const KEYS: &[(&str, Key)] = &[
@@ -88,12 +108,14 @@ const KEYS: &[(&str, Key)] = &[
     ("種類", Key::Groups),
     ("合言葉", Key::Code),
     ("催促", Key::Remind),
+    ("回数", Key::Times),
     ("expires", Key::Lasts),
     ("files", Key::Files),
     ("max", Key::Bytes),
     ("types", Key::Groups),
     ("code", Key::Code),
     ("remind", Key::Remind),
+    ("times", Key::Times),
 ];
 
 /// A word as a keyword, with what is written right behind it: `期限`, `期限7日`, `期限:7日`.
@@ -118,18 +140,8 @@ impl Parser<'_> {
         match words {
             [] | ["ヘルプ" | "help" | "?"] => return Ok(Command::Help),
             ["一覧" | "list"] => return Ok(Command::List),
-            ["取消" | "取り消し" | "cancel", number] => {
-                let number = number.trim_start_matches('#').parse().map_err(|_| {
-                    self.say(
-                        "取消する番号は「!受取 一覧」で見られます。",
-                        "`!receive list` shows the numbers.",
-                    )
-                })?;
-                return Ok(Command::Revoke(number));
-            }
-            ["取消" | "取り消し" | "cancel"] => {
-                return Err(self
-                    .say("番号を書きます。例：!受取 取消 3", "Name the number, as in `!receive cancel 3`."));
+            ["取消" | "取り消し" | "cancel", rest @ ..] => {
+                return Ok(Command::Revoke(self.which(rest)?));
             }
             _ => {}
         }
@@ -153,9 +165,55 @@ impl Parser<'_> {
                 Key::Groups => wish.groups = self.groups(&value)?,
                 Key::Code => wish.with_code = true,
                 Key::Remind => wish.remind = span(&value).ok_or_else(|| self.bad_span(&value))?,
+                Key::Times => return Err(self.unknown("回数", "times")),
             }
         }
         Ok(Command::Receive(wish))
+    }
+
+    fn hand_over(&self, words: &[&str]) -> Result<Command, Mistake> {
+        match words {
+            ["ヘルプ" | "help" | "?"] => return Ok(Command::HelpHands),
+            ["一覧" | "list"] => return Ok(Command::ListHands),
+            ["取消" | "取り消し" | "cancel", rest @ ..] => {
+                return Ok(Command::EndHand(self.which(rest)?));
+            }
+            _ => {}
+        }
+        let settings = self.settings;
+        let mut wish = Handing {
+            lasts: settings.hand_over_lasts.0,
+            times: settings.hand_over_times,
+            with_code: settings.always_code,
+        };
+        for (key, value) in self.pairs(words)? {
+            match key {
+                Key::Lasts => wish.lasts = self.lasts(&value)?,
+                Key::Times => wish.times = self.number(&value, settings.most_files)?,
+                Key::Code => wish.with_code = true,
+                Key::Files | Key::Bytes | Key::Groups | Key::Remind => {
+                    return Err(self.say(
+                        "「!渡し」には 期限・回数・合言葉 を書けます。",
+                        "`!handover` knows expires, times and code.",
+                    ));
+                }
+            }
+        }
+        Ok(Command::HandOver(wish))
+    }
+
+    /// The number of a link that is to be ended.
+    fn which(&self, words: &[&str]) -> Result<u32, Mistake> {
+        let number = match words {
+            [number] => number.trim_start_matches('#').trim_end_matches('番').parse().ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| {
+            self.say(
+                "取消する番号をひとつ書きます（例：取消 3）。番号は「一覧」で見られます。",
+                "Name one number, as in `cancel 3`; `list` shows the numbers.",
+            )
+        })
     }
 
     /// Keywords, each with the words up to the next one.
@@ -344,6 +402,9 @@ mod tests {
         assert_eq!(parsed("!受取"), Ok(Command::Help));
         assert_eq!(parsed("!receive list"), Ok(Command::List));
         assert_eq!(parsed("!受取 取消 #3"), Ok(Command::Revoke(3)));
+        let handing = Handing { lasts: Duration::from_secs(86_400), times: 5, with_code: true };
+        assert_eq!(parsed("!渡し 期限 1日 回数 5回 合言葉"), Ok(Command::HandOver(handing)));
+        assert_eq!(parsed("!handover cancel 2"), Ok(Command::EndHand(2)));
         for text in ["受取お願いします", "!受取人", "* !受取 x", "", "!"] {
             assert!(parse(text, &Settings::for_tests()).is_none(), "{text}");
         }
@@ -362,6 +423,8 @@ mod tests {
             ("!受取 x 期限 7日 期限 8日", "2回"),
             ("!受取 x 合言葉 ひみつ", "ひみつ"),
             ("!受取 取消", "番号"),
+            ("!受取 取消 1 2", "ひとつ"),
+            ("!渡し 件数 3", "回数"),
         ] {
             let mistake = parsed(text).unwrap_err();
             assert!(mistake.contains(says), "{text}: {mistake}");

@@ -3,13 +3,14 @@
 //! Each step is written down before the next one: the place that the homeserver reserved for the bytes, then the event. A step that
 //! was taken and not written down is taken again and does nothing: the place is full already, the event has the same transaction id.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
+use base::Instant;
 use bot_kit::{Failure, Homeserver, StoreError, TxnId};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
-use tokio::{io::AsyncReadExt, sync::Semaphore, task::JoinSet};
+use tokio::{io::AsyncReadExt, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -23,13 +24,14 @@ use crate::{
 /// Files that are on their way at a time.
 const AT_ONCE: usize = 3;
 
-/// Files that are looked at in a round.
+/// Files that are looked at in one read.
 const ROUND: usize = 200;
 
-/// What could not be done is tried again after this, at the latest.
-const AGAIN: Duration = Duration::from_secs(30);
+/// What could not be done is tried again after this, and after twice as long each further time, up to the longest.
+const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
 
-/// What the homeserver refuses is tried again after so many rounds.
+/// What the homeserver refuses is tried again after this.
 const REFUSED: Duration = Duration::from_secs(3_600);
 
 /// Bytes that are read at a time.
@@ -56,64 +58,116 @@ enum Undelivered {
     Disk(#[from] std::io::Error),
 }
 
+impl Undelivered {
+    /// For how long it is left alone that failed so often before.
+    fn rest(&self, times: u32) -> Duration {
+        match self {
+            Self::Homeserver(Failure::Refused(_)) => REFUSED,
+            Self::Homeserver(_) | Self::Drops(_) | Self::Store(_) | Self::Disk(_) => {
+                AGAIN.saturating_mul(1 << times.min(10)).min(LONGEST)
+            }
+        }
+    }
+}
+
+/// What is under way or left alone for a while, by its place in the outbox; of that there are as many as files are held.
+#[derive(Default)]
+struct Rests(HashMap<String, Rest>);
+
+#[derive(Default)]
+struct Rest {
+    /// None while it is under way.
+    until: Option<Instant>,
+    /// How often it failed.
+    times: u32,
+}
+
+impl Rests {
+    /// How often a file failed, if it may be carried now; then it is under way.
+    fn begin(&mut self, place: &str, now: Instant) -> Option<u32> {
+        if self.0.get(place).is_some_and(|rest| rest.until.is_none_or(|until| until > now)) {
+            return None;
+        }
+        let rest = self.0.entry(place.to_owned()).or_default();
+        rest.until = None;
+        Some(rest.times)
+    }
+
+    /// It is under way no more, and left alone until then if it is not done.
+    fn end(&mut self, place: &str, until: Option<Instant>) {
+        match (until, self.0.get_mut(place)) {
+            (Some(until), Some(rest)) => {
+                rest.until = Some(until);
+                rest.times += 1;
+            }
+            _ => drop(self.0.remove(place)),
+        }
+    }
+}
+
 impl Carrier {
     /// Carries what is in the outbox, until the program is to end.
     pub(crate) async fn work(self, stop: CancellationToken) {
-        let mut refused_at = self.drops.clock().instant();
+        let (clock, mut rests) = (self.drops.clock().clone(), Rests::default());
+        let mut under_way = JoinSet::new();
         loop {
             // Before the look: what comes meanwhile must wake us.
             let more = self.drops.outbox().notified();
-            let now = self.drops.clock().instant();
-            let tries_refused = now.since(refused_at) >= REFUSED;
-            if tries_refused {
-                refused_at = now;
-            }
-            let round = stop.run_until_cancelled(self.round(tries_refused)).await;
-            match round {
-                None => return,
-                Some(Err(error)) => error!(%error, "the outbox cannot be read"),
-                Some(Ok(())) => {}
+            if let Err(error) = self.fill_up(&mut under_way, &mut rests).await {
+                error!(%error, "the outbox cannot be read");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = more => {}
-                () = self.drops.clock().sleep(AGAIN) => {}
+                () = clock.sleep(AGAIN) => {}
+                Some(done) = under_way.join_next() => match done {
+                    Ok((place, rest)) => rests.end(&place, rest.map(|rest| clock.instant() + rest)),
+                    Err(error) => error!(%error, "a file was left in the middle; it is carried after a restart"),
+                },
             }
         }
     }
 
-    /// Looks at everything in the outbox once.
-    async fn round(&self, tries_refused: bool) -> Result<(), StoreError> {
-        let places = std::sync::Arc::new(Semaphore::new(AT_ONCE));
+    /// Begins to carry what waits, as far as there are hands.
+    async fn fill_up(
+        &self,
+        under_way: &mut JoinSet<(String, Option<Duration>)>,
+        rests: &mut Rests,
+    ) -> Result<(), StoreError> {
+        let now = self.drops.clock().instant();
         let mut after: Option<String> = None;
-        loop {
+        while under_way.len() < AT_ONCE {
             let some = self.drops.store().scan(&OUTBOX, "", after.as_deref(), ROUND).await?;
             let Some((last, _)) = some.last() else { return Ok(()) };
             after = Some(last.clone());
-            let mut under_way = JoinSet::new();
             for (place, key) in some {
-                let (carrier, places) = (self.clone(), places.clone());
-                under_way.spawn(async move {
-                    let _permit = places.acquire_owned().await;
-                    if let Err(error) = carrier.carry(&place, &key, tries_refused).await {
-                        warn!(error = %error, "a file is not in its room yet");
-                    }
-                });
+                if under_way.len() < AT_ONCE
+                    && let Some(times) = rests.begin(&place, now)
+                {
+                    let carrier = self.clone();
+                    under_way.spawn(async move {
+                        let rest = match carrier.carry(&place, &key).await {
+                            Ok(()) => None,
+                            Err(error) => {
+                                warn!(error = %error, "a file is not in its room yet");
+                                Some(error.rest(times))
+                            }
+                        };
+                        (place, rest)
+                    });
+                }
             }
-            while under_way.join_next().await.is_some() {}
         }
+        Ok(())
     }
 
-    async fn carry(&self, place: &str, key: &str, tries_refused: bool) -> Result<(), Undelivered> {
+    async fn carry(&self, place: &str, key: &str) -> Result<(), Undelivered> {
         let store = self.drops.store();
         let (hash, id) = key.split_once(' ').unwrap_or_default();
         let (link, upload): (Option<Link>, Option<Upload>) =
             (store.get(&LINKS, hash).await?, store.get(&UPLOADS, key).await?);
         let (Some(link), Some(upload)) = (link, upload) else { return Ok(()) };
         let UploadState::Whole { kind, uri, held, .. } = &upload.state else { return Ok(()) };
-        if held.is_some() && !tries_refused {
-            return Ok(());
-        }
         let outcome = self.send(&link, &upload, key, id, uri.clone()).await;
         match outcome {
             Ok(event) => {
@@ -149,17 +203,24 @@ impl Carrier {
         let UploadState::Whole { kind, .. } = &upload.state else {
             unreachable!("a file in the outbox is whole")
         };
-        let uri = match uri {
-            Some(uri) => uri,
+        // A place that was reserved before a crash or a broken line may be full already.
+        let (uri, is_new) = match uri {
+            Some(uri) => (uri, false),
             None => {
                 let uri = self.homeserver.reserve_upload().await?;
                 self.drops.note_delivery(key, Some(uri.clone()), None).await?;
-                uri
+                (uri, true)
             }
         };
         let (hash, _) = key.split_once(' ').unwrap_or_default();
-        match self.fill(&uri, hash, id, upload).await {
-            // It was full: by us, before a crash.
+        let filled = async {
+            if !is_new && self.homeserver.is_filled(&uri).await? {
+                return Ok(());
+            }
+            self.fill(&uri, hash, id, upload).await
+        };
+        match filled.await {
+            // It became full meanwhile: by what we sent before a crash.
             Err(Undelivered::Homeserver(failure)) if failure.is("M_CANNOT_OVERWRITE_MEDIA") => {}
             // It was given up meanwhile; the next round begins anew.
             Err(Undelivered::Homeserver(failure)) if failure.is("M_NOT_FOUND") => {

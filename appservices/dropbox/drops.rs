@@ -3,6 +3,8 @@
 //! Each verb is one change of the store with the rows of the record that tell of it; whatever it says is on the disk.
 //! Limits are looked at in the change that takes from them, so two requests at once share no place.
 
+pub(crate) mod handover;
+
 use std::sync::Arc;
 
 use base::{Clock, Timestamp};
@@ -18,8 +20,8 @@ use crate::{
     language::Language,
     moment, name,
     rows::{
-        Code, DUE, Deed, FileOfDeed, LINKS, Link, LinkState, MADE, OUTBOX, RECORD, ROOM_LINKS, Refused,
-        Sender, TOTALS, Totals, UPLOADS, Upload, UploadState, What, room_key, time_key, upload_key,
+        Code, DUE, Deed, FileOfDeed, LINKS, Link, LinkState, OUTBOX, RECORD, ROOM_LINKS, Refused, Sender,
+        TOTALS, Totals, UPLOADS, Upload, UploadState, What, room_key, time_key, upload_key,
     },
     secret::{Key, Token, same},
     settings::Settings,
@@ -261,7 +263,7 @@ impl Drops {
                 room: room.clone(),
                 number: last.saturating_add(1),
                 maker,
-                cause: cause.clone(),
+                cause,
                 language,
                 title: wish.title,
                 made: now,
@@ -279,7 +281,6 @@ impl Drops {
             };
             writing.put(&hash, &mut link, settings);
             writing.batch.put(&ROOM_LINKS, &room_key(room.as_str(), link.number), &hash);
-            writing.batch.put(&MADE, cause.as_str(), &hash);
             writing.totals.links += 1;
             writing.note(&Deed {
                 details: format!(
@@ -356,18 +357,8 @@ impl Drops {
                 return Err(Error::Over);
             }
             let Some(code) = link.code.as_mut() else { return Err(Error::NoLink) };
-            if code.guesses_left == 0 || code.passes >= PASSES {
-                return Err(Error::Locked);
-            }
-            let is_right = same(&code.hash, &tried);
-            let outcome = if is_right {
-                code.passes += 1;
-                Ok(code.passes)
-            } else {
-                code.guesses_left -= 1;
-                Err(code.guesses_left)
-            };
-            let what = if is_right { What::CodeRight } else { What::CodeWrong };
+            let outcome = code.try_one(same(&code.hash, &tried))?;
+            let what = if outcome.is_ok() { What::CodeRight } else { What::CodeWrong };
             writing.note(&Deed { address, ..deed(&link, now, "", what) });
             writing.put(&hash, &mut link, settings);
             // A wrong one is written down as well: this is no error of the change.
@@ -381,7 +372,11 @@ impl Drops {
 
     /// Whether a browser has told the code, or need not.
     pub(crate) fn may_pass(&self, token: &Token, link: &Link, pass: Option<&str>) -> bool {
-        let Some(code) = &link.code else { return true };
+        self.has_passed(token, link.code.as_ref(), pass)
+    }
+
+    fn has_passed(&self, token: &Token, code: Option<&Code>, pass: Option<&str>) -> bool {
+        let Some(code) = code else { return true };
         pass.is_some_and(|pass| (1..=code.passes).any(|number| same(pass, &token.pass(&self.0.key, number))))
     }
 
@@ -649,7 +644,6 @@ impl Drops {
                 return Ok(());
             }
             writing.batch.delete(&LINKS, &hash).delete(&DUE, &time_key(link.due, &hash));
-            writing.batch.delete(&MADE, link.cause.as_str());
             // The room's last number stays, so that none is given twice.
             if rows.last_key(&ROOM_LINKS, &format!("{} ", link.room))?
                 != Some(room_key(link.room.as_str(), link.number))

@@ -2,7 +2,7 @@
 //!
 //! Rows are JSON; keys that grow with time are numbers of fixed length, so that they lie in order.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use base::Timestamp;
 use bot_kit::{
@@ -12,6 +12,7 @@ use bot_kit::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    drops::handover::TIME_TO_AGREE,
     kind::{Group, Kind},
     language::Language,
 };
@@ -20,8 +21,6 @@ use crate::{
 pub(crate) const LINKS: Table<Link> = Table::new("links");
 /// A room's links; key: room and number, value: hash of the token.
 pub(crate) const ROOM_LINKS: Table<String> = Table::new("room links");
-/// What commands made; key: id of the command's event, value: hash of the token.
-pub(crate) const MADE: Table<String> = Table::new("made");
 /// Who has to look at a link next; key: when, and hash of the token, value: nothing.
 pub(crate) const DUE: Table<()> = Table::new("due");
 /// Files; key: hash of the link's token and id of the upload, value: the upload.
@@ -34,6 +33,13 @@ pub(crate) const TOTALS: Table<Totals> = Table::new("totals");
 pub(crate) const RECORD: Table<Deed> = Table::new("record");
 /// Rooms in which codes are told; key: user, value: room.
 pub(crate) const PRIVATE_ROOMS: Table<OwnedRoomId> = Table::new("private rooms");
+
+/// Links to download by; key: hash of the token, value: the link.
+pub(crate) const HANDS: Table<Hand> = Table::new("hands");
+/// A room's links to download by; key: room and number, value: hash of the token.
+pub(crate) const ROOM_HANDS: Table<String> = Table::new("room hands");
+/// Messages under which members agree to a link; key: id of the event, value: hash of the token.
+pub(crate) const QUESTIONS: Table<String> = Table::new("questions");
 
 /// A link to upload by.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -165,6 +171,55 @@ pub(crate) enum Refused {
     GivenUp,
 }
 
+/// A link to download by, for one file of a room.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hand {
+    pub(crate) room: OwnedRoomId,
+    /// By which the room calls it.
+    pub(crate) number: u32,
+    pub(crate) asker: OwnedUserId,
+    /// The command.
+    pub(crate) cause: OwnedEventId,
+    pub(crate) language: Language,
+    pub(crate) asked: Timestamp,
+    /// For how long it is good, from the agreement on.
+    pub(crate) lasts: Duration,
+    /// How often the file may be fetched.
+    pub(crate) times: u32,
+    pub(crate) with_code: bool,
+    pub(crate) code: Option<Code>,
+    /// The file's event, and what that says of it.
+    pub(crate) event: OwnedEventId,
+    pub(crate) uri: String,
+    pub(crate) name: String,
+    pub(crate) size: Option<u64>,
+    pub(crate) state: HandState,
+}
+
+/// How far a link to download by has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HandState {
+    /// Somebody else has to agree.
+    Asked,
+    /// Somebody else agreed.
+    Good { by: OwnedUserId, ends: Timestamp, left: u32 },
+    /// Somebody ended it.
+    Ended,
+}
+
+impl Hand {
+    /// Whether the file may be fetched.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        matches!(self.state, HandState::Good { ends, left, .. } if now < ends && left > 0)
+    }
+
+    /// Whether it waits for an agreement.
+    pub(crate) fn waits(&self, now: Timestamp) -> bool {
+        self.state == HandState::Asked && now.since(self.asked) < TIME_TO_AGREE
+    }
+}
+
 /// Counts over everything.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
@@ -221,6 +276,11 @@ pub(crate) enum What {
     UploadRefused,
     UploadGivenUp,
     UploadDelivered,
+    HandoverAsked,
+    HandoverAgreed,
+    HandoverEnded,
+    HandoverDownloaded,
+    HandoverFailed,
 }
 
 /// The key of a room's link.

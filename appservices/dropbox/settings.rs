@@ -38,6 +38,15 @@ pub struct Settings {
     /// The longest.
     #[serde(default = "defaults::longest")]
     pub longest: Span,
+    /// For how long a link to download by is good where nothing is said.
+    #[serde(default = "defaults::hand_over_lasts")]
+    pub hand_over_lasts: Span,
+    /// How often its file may be fetched where nothing is said.
+    #[serde(default = "defaults::hand_over_times")]
+    pub hand_over_times: u32,
+    /// The homeserver's listener through which those files are fetched: its zone says in which form. Without it, that of the bot.
+    #[serde(default)]
+    pub hand_over_through: Option<url::Url>,
     /// So long before the end the maker is told that nothing came.
     #[serde(default = "defaults::remind_before")]
     pub remind_before: Span,
@@ -92,6 +101,14 @@ mod defaults {
 
     pub(super) fn longest() -> Span {
         Span::days(30)
+    }
+
+    pub(super) fn hand_over_lasts() -> Span {
+        Span::days(3)
+    }
+
+    pub(super) fn hand_over_times() -> u32 {
+        3
     }
 
     pub(super) fn remind_before() -> Span {
@@ -164,12 +181,16 @@ impl Settings {
         );
         wrong(self.place.trim().is_empty(), "bot.place: 空です / is empty");
         wrong(
-            self.lasts.0 > self.longest.0,
-            "bot.lasts: bot.longest を超えています / longer than bot.longest",
+            self.lasts.0 > self.longest.0 || self.hand_over_lasts.0 > self.longest.0,
+            "bot.lasts, bot.hand_over_lasts: bot.longest を超えています / longer than bot.longest",
         );
         wrong(
             self.files == 0 || self.files > self.most_files || self.most_files > 1_000,
             "bot.files, bot.most_files: 1 から 1000 まで / from 1 to 1000",
+        );
+        wrong(
+            self.hand_over_times == 0 || self.hand_over_times > self.most_files,
+            "bot.hand_over_times: 1 から bot.most_files まで / from 1 to bot.most_files",
         );
         wrong(
             self.bytes > self.most_bytes || self.most_bytes > self.disk_budget,
@@ -214,7 +235,7 @@ mod tests {
             assert_eq!(config.bot.mistakes(), Vec::<String>::new());
         }
         let keys = |text: &str| text.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(keys(&all), 32, "a setting is not shown");
+        assert_eq!(keys(&all), 35, "a setting is not shown");
     }
 
     #[test]

@@ -163,6 +163,20 @@ await step("in English, and in the dark", async () => {
     await page.context().close();
 });
 
+await step("a file of the room is fetched by its button, once, and looking at it uses nothing up", async () => {
+    const bytes = Buffer.from("%PDF-1.7\n%%EOF\n");
+    const link = await town.handOver("回答書.pdf", bytes);
+    const page = await visitor();
+    await page.goto(link);
+    await page.reload();
+    await look(page, "11-handed-over");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("button")]);
+    assert.equal(download.suggestedFilename(), "回答書.pdf");
+    assert.equal(sha256(readFileSync(await download.path())), sha256(bytes));
+    assert.equal((await page.goto(link)).status(), 410);
+    await page.context().close();
+});
+
 await browser.close();
 await town.stop();
 process.exitCode = failed ? 1 : 0;

@@ -110,13 +110,13 @@ filter = "warn"
     }
 
     #number = 0;
+    #links = 0;
 
     /** A link that a command makes. */
     async link(command) {
-        this.#number += 1;
-        const path = `/_matrix/client/v3/rooms/${this.room}/send/m.room.message/browser-${this.#number}`;
-        await this.ask("PUT", path, { msgtype: "m.text", body: command });
-        return (await this.said(`受取URL ${this.#number}番「`)).body.split("\n").find((line) => line.startsWith("http"));
+        this.#links += 1;
+        await this.send(this.token, "m.room.message", { msgtype: "m.text", body: command });
+        return (await this.said(`受取URL ${this.#links}番「`)).body.split("\n").find((line) => line.startsWith("http"));
     }
 
     /** The code that was told in the room of the bot and the member. */
@@ -129,6 +129,38 @@ filter = "warn"
             const bodies = (await this.ask("GET", path)).chunk.map((event) => event.content.body ?? "");
             return bodies.map((body) => /合言葉：(\d{4} \d{4})/.exec(body)?.[1]).find(Boolean);
         });
+    }
+
+    async send(token, kind, content) {
+        this.#number += 1;
+        const path = `/_matrix/client/v3/rooms/${this.room}/send/${kind}/browser-${this.#number}`;
+        const headers = { authorization: `Bearer ${token}` };
+        const answer = await fetch(this.base + path, { method: "PUT", headers, body: JSON.stringify(content) });
+        return (await answer.json()).event_id;
+    }
+
+    /** A link by which a file of the room is fetched, to which a second member agreed. */
+    async handOver(name, bytes) {
+        const headers = { authorization: `Bearer ${this.token}`, "content-type": "application/pdf" };
+        const uploaded = await fetch(`${this.base}/_matrix/media/v3/upload`, { method: "POST", headers, body: bytes });
+        const url = (await uploaded.json()).content_uri;
+        const account = { username: "jiro", password: "correct horse 42", auth: { type: "m.login.dummy" } };
+        const jiro = (await this.ask("POST", "/_matrix/client/v3/register", account)).access_token;
+        await this.ask("POST", `/_matrix/client/v3/rooms/${this.room}/invite`, { user_id: `@jiro:${NAME}` });
+        await fetch(`${this.base}/_matrix/client/v3/join/${this.room}`, {
+            method: "POST", headers: { authorization: `Bearer ${jiro}` }, body: "{}",
+        });
+        const file = await this.send(this.token, "m.room.message", { msgtype: "m.file", body: name, url, info: { size: bytes.length } });
+        await this.send(this.token, "m.room.message", {
+            msgtype: "m.text", body: "!渡し 回数 1", "m.relates_to": { "m.in_reply_to": { event_id: file } },
+        });
+        await this.said("渡そうとしています");
+        const path = `/_matrix/client/v3/rooms/${this.room}/messages?dir=b&limit=100`;
+        const question = (await this.ask("GET", path)).chunk.find((event) => event.content.body?.includes("渡そうとしています"));
+        await this.send(jiro, "m.reaction", {
+            "m.relates_to": { rel_type: "m.annotation", event_id: question.event_id, key: "✅" },
+        });
+        return (await this.said("承認 @jiro")).body.split("\n").find((line) => line.startsWith("http"));
     }
 
     async download(uri) {

@@ -10,6 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, StatusCode};
+use tokio::time::timeout;
 
 use super::{Door, Trouble, Visit, is_ours, page, upload};
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
 
 /// Bytes of a field that is no file.
 const FIELD: usize = 4_096;
+
+/// Time for a form: few are taken at once, and none is to hold its place for ever.
+const TIME: Duration = Duration::from_secs(600);
 
 /// Files of one form.
 const FILES: usize = 20;
@@ -64,7 +68,8 @@ pub(super) async fn take(
         }
         Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page::received(&visit, &token, &received)))
     };
-    taken.await.unwrap_or_else(|trouble| visit.trouble(trouble))
+    let taken = timeout(TIME, taken).await.unwrap_or(Err(Trouble::Bad("form")));
+    taken.unwrap_or_else(|trouble| visit.trouble(trouble))
 }
 
 async fn text(field: &mut Field<'_>) -> Result<String, Trouble> {

@@ -7,6 +7,7 @@
 //! Spec: <https://tus.io/protocols/resumable-upload>
 
 mod form;
+mod hand;
 mod page;
 mod slots;
 #[cfg(test)]
@@ -26,11 +27,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, patch, post},
 };
-use base::{Address, AddressBuckets, Rate};
+use base::{Address, AddressBuckets, Rate, Timestamp};
+use bot_kit::Homeserver;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, request::Parts};
 use maud::Markup;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::error;
 
 use self::slots::Slots;
@@ -49,8 +52,11 @@ const REQUESTS: Rate = Rate { per_second: 10.0, burst: 300 };
 /// Links from one address that are none.
 const STRAYS: Rate = Rate { per_second: 0.1, burst: 30 };
 
-/// Bytes of a form without files.
-const FORM: usize = 4_096;
+/// Bytes of a body that is no file.
+const SMALL: usize = 4_096;
+
+/// Time for such a body.
+const SMALL_TIME: Duration = Duration::from_secs(20);
 
 /// Forms with files that are taken at a time.
 const FORMS: usize = 4;
@@ -73,16 +79,18 @@ pub(crate) struct Door {
     forms: Semaphore,
     /// What paths begin with, as people outside see them.
     prefix: String,
+    /// Where files are fetched that go out.
+    homeserver: Option<Homeserver>,
 }
 
 impl Door {
-    pub(crate) fn new(drops: Drops, files: Files) -> Arc<Self> {
+    pub(crate) fn new(drops: Drops, files: Files, homeserver: Option<Homeserver>) -> Arc<Self> {
         let settings = drops.settings();
         let slots = Slots::new(settings.uploads_per_link, settings.uploads_per_address);
         let prefix = settings.public_url.path().trim_end_matches('/').to_owned();
         let (requests, strays) = (AddressBuckets::new(REQUESTS), AddressBuckets::new(STRAYS));
         let forms = Semaphore::new(FORMS);
-        Arc::new(Self { drops, files, requests, strays, slots, forms, prefix })
+        Arc::new(Self { drops, files, requests, strays, slots, forms, prefix, homeserver })
     }
 
     /// Its routes, whether or not who stands in front of it takes the prefix of the public URL away.
@@ -98,6 +106,9 @@ impl Door {
                 patch(upload::append).head(upload::offset).delete(upload::take_back),
             )
             .route("/r/{token}/files/{id}/done", post(upload::done))
+            .route("/h/{token}", get(hand::show))
+            .route("/h/{token}/code", post(hand::enter))
+            .route("/h/{token}/file", post(hand::fetch))
             .route("/look.css", get(|| async { page::asset("text/css; charset=utf-8", page::LOOK) }))
             .route("/send.js", get(|| async { page::asset("text/javascript; charset=utf-8", page::SCRIPT) }))
             .route("/robots.txt", get(|| async { page::asset("text/plain", "User-agent: *\nDisallow: /\n") }))
@@ -183,7 +194,8 @@ impl Visit {
     /// The link of a path, for a browser that may use it.
     async fn open_link(&self, token: &str) -> Result<(Token, Link), Trouble> {
         let (token, link) = self.link(token).await?;
-        if link.state == LinkState::Ended {
+        let grace = self.door.drops.settings().grace.0;
+        if link.state == LinkState::Ended || self.door.drops.clock().now() >= link.ends + grace {
             return Err(Error::Over.into());
         }
         if !self.door.drops.may_pass(&token, &link, self.pass.as_deref()) {
@@ -331,7 +343,11 @@ async fn show(State(door): State<Arc<Door>>, Path(token): Path<String>, request:
             }
         }
         if !door.drops.may_pass(&token, &link, visit.pass.as_deref()) {
-            let page = if link.is_locked() { page::locked(&visit) } else { page::code(&visit, &token, None) };
+            let page = if link.is_locked() {
+                page::locked(&visit)
+            } else {
+                page::code(&visit, &at(&door, &token), None)
+            };
             return Ok(visit.answer_page(StatusCode::OK, page));
         }
         Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page::drop_zone(&visit, &token, &link, now)))
@@ -343,33 +359,52 @@ async fn show(State(door): State<Arc<Door>>, Path(token): Path<String>, request:
 async fn enter(State(door): State<Arc<Door>>, Path(token): Path<String>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts);
-    let entered = async {
-        visit.count()?;
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
-        let (token, link) = visit.link(&token).await?;
-        let body = axum::body::to_bytes(body, FORM).await.map_err(|_| Trouble::Bad("form"))?;
-        let mut fields = url::form_urlencoded::parse(&body);
-        let code =
-            fields.find(|(name, _)| name == "code").map(|(_, code)| code.into_owned()).unwrap_or_default();
-        match door.drops.enter(&token, &code, visit.ip.to_string()).await {
-            Ok(pass) => Ok(visit.let_in(&token, &link, &pass, &parts.uri)),
-            Err(Error::WrongCode(left)) if left > 0 => {
-                Ok(visit.answer_page(StatusCode::FORBIDDEN, page::code(&visit, &token, Some(left))))
+    let entered =
+        async {
+            visit.count()?;
+            if !is_ours(&parts.headers) {
+                return Err(Trouble::Foreign);
             }
-            Err(Error::WrongCode(_)) => Err(Error::Locked.into()),
-            Err(error) => Err(error.into()),
-        }
-    };
+            let (token, link) = visit.link(&token).await?;
+            let body = small(body).await?;
+            match door.drops.enter(&token, &code_in(&body), visit.ip.to_string()).await {
+                Ok(pass) => Ok(visit.let_in(
+                    &at(&door, &token),
+                    link.ends + door.drops.settings().grace.0,
+                    &pass,
+                    &parts.uri,
+                )),
+                Err(Error::WrongCode(left)) if left > 0 => Ok(visit
+                    .answer_page(StatusCode::FORBIDDEN, page::code(&visit, &at(&door, &token), Some(left)))),
+                Err(Error::WrongCode(_)) => Err(Error::Locked.into()),
+                Err(error) => Err(error.into()),
+            }
+        };
     entered.await.unwrap_or_else(|trouble| visit.trouble(trouble))
 }
 
+/// The path of a link to upload by.
+fn at(door: &Door, token: &Token) -> String {
+    format!("{}/r/{}", door.prefix, token.as_str())
+}
+
+/// A body that is no file.
+async fn small(body: Body) -> Result<Bytes, Trouble> {
+    let read = timeout(SMALL_TIME, axum::body::to_bytes(body, SMALL)).await;
+    read.ok().and_then(Result::ok).ok_or(Trouble::Bad("body"))
+}
+
+/// The code of a form.
+fn code_in(body: &[u8]) -> String {
+    let mut fields = url::form_urlencoded::parse(body);
+    fields.find(|(name, _)| name == "code").map(|(_, code)| code.into_owned()).unwrap_or_default()
+}
+
 impl Visit {
-    fn let_in(&self, token: &Token, link: &Link, pass: &str, uri: &Uri) -> Response {
+    /// Gives a browser a cookie for the pages at a path, until then.
+    fn let_in(&self, path: &str, until: Timestamp, pass: &str, uri: &Uri) -> Response {
         let settings = self.door.drops.settings();
-        let path = format!("{}/r/{}", self.door.prefix, token.as_str());
-        let lasts = (link.ends + settings.grace.0).since(self.door.drops.clock().now()).as_secs();
+        let lasts = until.since(self.door.drops.clock().now()).as_secs();
         let secure = if settings.public_url.scheme() == "https" { "; Secure" } else { "" };
         // Lax, not strict: who comes from the mail with the link has it, a form of another site has not.
         let cookie = format!("{COOKIE}={pass}; Path={path}; Max-Age={lasts}; HttpOnly; SameSite=Lax{secure}");

@@ -93,6 +93,11 @@ pub(super) fn nothing(language: Language) -> Markup {
     )
 }
 
+/// Any page without a script.
+pub(super) fn plain(visit: &Visit, title: &str, body: &Markup) -> Markup {
+    page(&visit.frame(title), body)
+}
+
 /// A sentence.
 pub(super) fn message(text: &str, visit: &Visit) -> Markup {
     let title = visit.language.pick("お知らせ", "Notice");
@@ -105,9 +110,9 @@ pub(super) fn locked(visit: &Visit) -> Markup {
 }
 
 /// A field for the code, and nothing of what the link is for.
-pub(super) fn code(visit: &Visit, token: &Token, left: Option<u8>) -> Markup {
+pub(super) fn code(visit: &Visit, at: &str, left: Option<u8>) -> Markup {
     let language = visit.language;
-    let action = format!("{}/r/{}/code?lang={}", visit.door.prefix, token.as_str(), language.code());
+    let action = format!("{at}/code?lang={}", language.code());
     let title = language.pick("合言葉を入力してください", "Please enter the code");
     let body = html! {
         @if let Some(left) = left {

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Door, Trouble, Visit, is_ours};
+use super::{Door, Trouble, Visit, is_ours, small};
 use crate::{
     drops::Error,
     files::Appended,
@@ -41,9 +41,6 @@ pub(super) const LETTERS: usize = 60;
 
 /// Letters of what he says of the files.
 pub(super) const LETTERS_OF_NOTE: usize = 500;
-
-/// Bytes of the answer that ends an upload.
-const DONE: usize = 1_024;
 
 /// Says the version of the protocol.
 pub(super) fn resumable(headers: &mut HeaderMap) {
@@ -213,7 +210,7 @@ pub(super) async fn done(
         if !is_id(&id) {
             return Err(Error::NoUpload.into());
         }
-        let body = axum::body::to_bytes(body, DONE).await.map_err(|_| Trouble::Bad("body"))?;
+        let body = small(body).await?;
         let Done { sha256 } = serde_json::from_slice(&body).map_err(|_| Trouble::Bad("sha256"))?;
         let upload = door.files.finish((&link, &token.hash()), &id, Some(&sha256)).await?;
         let mut response = (

@@ -1,8 +1,14 @@
 //! The bot's own process beside a server, and what a browser sends.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-use std::{collections::BTreeMap, net::TcpListener, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    process::Command,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bot_kit::ruma::{OwnedRoomId, RoomId, UserId};
@@ -25,13 +31,29 @@ struct Town {
 async fn town(settings: &str) -> Town {
     // Whatever test is the first: clients over TLS want one, though here all is plain.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let page = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let page = own_address();
     let settings = format!(
         "place = \"金沢市\"\npublic_url = \"http://{page}\"\npage_address = \"{page}\"\nfiles_path = \"data/files\"\n\
          audit_path = \"data/audit.jsonl\"\n{settings}"
     );
     let stage = Stage::new(&Net::new(), "kanazawa.test", PROGRAM, &settings).await;
     Town { stage, page: format!("http://{page}"), client: Client::builder().build().unwrap() }
+}
+
+impl Drop for Town {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.stage.log());
+        }
+    }
+}
+
+/// An address that no other test of this machine has, of this process and this number; bots themselves have lower ones.
+fn own_address() -> SocketAddr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    SocketAddr::from(([127, 128 | (high & 0x3f), low, number], 8_471))
 }
 
 fn bot() -> &'static UserId {
@@ -209,13 +231,7 @@ async fn a_code_is_told_to_the_maker_alone_and_opens_the_link() {
     let seen = invited.await;
     let link =
         town.link_in(seen.room(&room).messages().iter().find(|text| text.contains("受取URL")).unwrap());
-    let path = "/sync?timeout=0";
-    let sync = hanako.call(Method::GET, path, None).await;
-    let private: OwnedRoomId =
-        sync["rooms"]["invite"].as_object().unwrap().keys().next().unwrap().as_str().try_into().unwrap();
-    hanako.join(&private, "kanazawa.test").await;
-    let text = said(&hanako, &private, "合言葉：").await;
-    let code: String = text.split("合言葉：").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let code = code_of(&hanako).await;
 
     let page = town.client.get(&link).send().await.unwrap().text().await.unwrap();
     assert!(!page.contains("図面") && page.contains("合言葉"), "{page}");
@@ -225,7 +241,10 @@ async fn a_code_is_told_to_the_maker_alone_and_opens_the_link() {
     assert!(entered.status().is_success() || entered.status().is_redirection());
     assert!(!said(&hanako, &room, "受取URL 1番").await.contains(&code));
     hanako.send(&room, "!受取 別の図面 合言葉").await;
-    said(&hanako, &private, "2番").await;
+    said(&hanako, &room, "受取URL 2番").await;
+    let seen = hanako.sync(Duration::ZERO).await;
+    let mut told = seen.rooms.values().flat_map(|room| room.messages());
+    assert!(told.any(|text| text.contains("2番「別の図面」の合言葉")), "in the same private room");
 }
 
 #[tokio::test]
@@ -278,4 +297,121 @@ async fn members_of_other_servers_make_no_links_and_do_not_bring_the_bot_in() {
     hanako.invite(&room, bot()).await;
     let left = |state: Option<&str>| state == Some("leave");
     hanako.sync_until(|seen| left(seen.room(&room).membership(bot().as_str()))).await;
+}
+
+/// Sends an event; its id.
+async fn say(user: &User, room: &RoomId, kind: &str, txn: &str, content: &Value) -> String {
+    let path = format!("/rooms/{room}/send/{kind}/{txn}").replace('!', "%21");
+    user.call(Method::PUT, &path, Some(content)).await["event_id"].as_str().unwrap().to_owned()
+}
+
+fn reaction(event: &str) -> Value {
+    json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": event, "key": "✅" } })
+}
+
+/// The code that the bot told a user who was not in a room with it before.
+async fn code_of(user: &User) -> String {
+    let sync = user.call(Method::GET, "/sync?timeout=0", None).await;
+    let invites = sync["rooms"]["invite"].as_object().unwrap();
+    let private: OwnedRoomId = invites.keys().next().unwrap().as_str().try_into().unwrap();
+    user.join(&private, "kanazawa.test").await;
+    let text = said(user, &private, "合言葉：").await;
+    text.split("合言葉：").nth(1).unwrap().lines().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_file_is_handed_over_once_another_member_agrees_and_so_often_as_was_said() {
+    let town = town("").await;
+    let (hanako, room) = town.member("hanako").await;
+    let jiro = town.stage.server.user("jiro").await;
+    hanako.invite(&room, jiro.id()).await;
+    jiro.join(&room, "kanazawa.test").await;
+    let bytes = picture(3_000_000);
+    let path = "/_matrix/media/v3/upload?filename=plan.jpg";
+    let uploaded =
+        hanako.ask_bytes(Method::POST, path, &[("content-type", "image/jpeg")], bytes.clone().into()).await;
+    let uri = serde_json::from_slice::<Value>(uploaded.body()).unwrap()["content_uri"].clone();
+    let content =
+        json!({ "msgtype": "m.image", "body": "計画/図.jpg", "url": uri, "info": { "size": bytes.len() } });
+    let file = say(&hanako, &room, "m.room.message", "file", &content).await;
+    hanako.send(&room, "!渡し").await;
+    said(&hanako, &room, "返信する形で").await;
+
+    let command = json!({
+        "msgtype": "m.text", "body": "!渡し 期限 1日 回数 2 合言葉", "m.relates_to": { "m.in_reply_to": { "event_id": file } },
+    });
+    say(&hanako, &room, "m.room.message", "command", &command).await;
+    said(&hanako, &room, "渡そうとしています").await;
+    let asked = messages(&hanako, &room).await;
+    let question =
+        asked.iter().find(|event| event["content"]["body"].as_str().unwrap().contains("渡そうと")).unwrap();
+    let question = question["event_id"].as_str().unwrap();
+    say(&hanako, &room, "m.reaction", "own", &reaction(question)).await;
+    said(&hanako, &room, "頼んだ本人は承認できません").await;
+    town.stage.kill_bot();
+    say(&jiro, &room, "m.reaction", "yes", &reaction(question)).await;
+    town.stage.start_bot().await;
+    let link = town.link_in(&said(&hanako, &room, "承認 @jiro:kanazawa.test").await);
+    let code = code_of(&hanako).await;
+
+    let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    for _ in 0..3 {
+        let page = client.get(&link).send().await.unwrap().text().await.unwrap();
+        assert!(!page.contains("図.jpg") && page.contains("合言葉"), "{page}");
+    }
+    let fetch = async |cookie: &str| {
+        client.post(format!("{link}/file")).header("cookie", cookie).send().await.unwrap()
+    };
+    assert_eq!(fetch("").await.status(), StatusCode::FORBIDDEN);
+    let entered = client.post(format!("{link}/code")).body(format!("code={}", code.replace(' ', "+")));
+    let entered = entered.send().await.unwrap();
+    assert_eq!(entered.status(), StatusCode::SEE_OTHER);
+    let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let page = client.get(&link).header("cookie", &cookie).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("計画_図.jpg") && page.contains("3 MB"), "{page}");
+    assert!(!page.contains("hanako") && !page.contains("jiro"), "{page}");
+
+    for _ in 0..2 {
+        let got = fetch(&cookie).await;
+        assert_eq!(got.headers()["content-type"], "application/octet-stream");
+        let named = got.headers()["content-disposition"].to_str().unwrap();
+        assert_eq!(named, "attachment; filename*=UTF-8''%E8%A8%88%E7%94%BB%5F%E5%9B%B3%2Ejpg");
+        assert_eq!(sha256(&got.bytes().await.unwrap()), sha256(&bytes));
+    }
+    assert_eq!(fetch(&cookie).await.status(), StatusCode::GONE, "a third time");
+    hanako.send(&room, "!渡し 一覧").await;
+    said(&hanako, &room, "いま使える渡しURLはありません").await;
+    assert!(count(&hanako, &room).await.values().all(|count| *count == 1), "nothing is said twice");
+    eventually(async || town.record().len() == 5).await;
+    let whats: Vec<Value> = town.record().iter().map(|line| line["what"].clone()).collect();
+    let wanted =
+        ["handover_asked", "handover_agreed", "code_right", "handover_downloaded", "handover_downloaded"];
+    assert_eq!(whats, wanted);
+}
+
+#[tokio::test]
+async fn a_file_that_another_room_holds_is_not_handed_over_and_a_link_is_ended() {
+    let town = town("").await;
+    let (hanako, room) = town.member("hanako").await;
+    let elsewhere = hanako.create_room(Preset::PrivateChat).await;
+    let content = json!({ "msgtype": "m.file", "body": "a", "url": "mxc://kanazawa.test/a" });
+    let foreign = say(&hanako, &elsewhere, "m.room.message", "file", &content).await;
+    let own = say(&hanako, &room, "m.room.message", "file", &content).await;
+    let reply = |event: &str| json!({ "msgtype": "m.text", "body": "!handover", "m.relates_to": { "m.in_reply_to": { "event_id": event } } });
+    say(&hanako, &room, "m.room.message", "foreign", &reply(&foreign)).await;
+    said(&hanako, &room, "Write it as a reply").await;
+    say(&hanako, &room, "m.room.message", "own", &reply(&own)).await;
+    said(&hanako, &room, "wants to hand “a”").await;
+    hanako.send(&room, "!渡し 一覧").await;
+    assert!(said(&hanako, &room, "渡しURL\n").await.contains("1番「a」承認待ち"));
+    hanako.send(&room, "!渡し 取消 1").await;
+    said(&hanako, &room, "取り消しました").await;
+
+    // What is deleted in the room goes out no more.
+    say(&hanako, &room, "m.room.message", "again", &reply(&own)).await;
+    said(&hanako, &room, "download by no. 2").await;
+    let path = format!("/rooms/{room}/redact/{own}/gone").replace('!', "%21").replace('$', "%24");
+    hanako.call(Method::PUT, &path, Some(&json!({}))).await;
+    eventually(async || town.record().len() == 4).await;
+    assert_eq!(town.record()[3]["what"], "handover_ended");
 }

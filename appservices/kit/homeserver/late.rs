@@ -29,6 +29,29 @@ impl Homeserver {
             .map(str::to_owned)
     }
 
+    /// Whether the bytes of a reserved place came, by a request that may have been cut. Who brings them again to a full place
+    /// may be cut off before he hears that it is.
+    ///
+    /// # Errors
+    /// [`Failure`]; `M_NOT_FOUND` when the place was given up.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid>
+    pub async fn is_filled(&self, uri: &str) -> Result<bool, Failure> {
+        let (server, id) = place(uri)?;
+        let url = self.url(&["client", "v1", "media", "download", server, id], &[("timeout_ms", "0")]);
+        // Its head tells; the body is not read.
+        let answer = self.0.client.get(url).bearer_auth(&self.0.token).send().await?;
+        if answer.status().is_success() {
+            return Ok(true);
+        }
+        match self.judge(answer).await {
+            Err(Failure::Passing { cause, .. }) if cause.contains("M_NOT_YET_UPLOADED") => Ok(false),
+            Err(failure) if failure.may_pass() || failure.is("M_NOT_FOUND") => Err(failure),
+            // It is there, though not for us.
+            _ => Ok(true),
+        }
+    }
+
     /// Brings a file to the place that was reserved for it, as it comes; it is never whole in memory. It is not tried again.
     ///
     /// # Errors
@@ -46,8 +69,7 @@ impl Homeserver {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        let place = uri.strip_prefix("mxc://").and_then(|rest| rest.split_once('/'));
-        let Some((server, id)) = place else { return Err(Failure::odd("no mxc: URI".to_owned())) };
+        let (server, id) = place(uri)?;
         let url = self.url(&["media", "v3", "upload", server, id], &[("filename", name)]);
         let request = self
             .0
@@ -60,4 +82,10 @@ impl Homeserver {
             .body(Body::wrap_stream(parts));
         self.judge(request.send().await?).await.map(drop)
     }
+}
+
+/// Server and id of an `mxc:` URI.
+fn place(uri: &str) -> Result<(&str, &str), Failure> {
+    let place = uri.strip_prefix("mxc://").and_then(|rest| rest.split_once('/'));
+    place.ok_or_else(|| Failure::odd("no mxc: URI".to_owned()))
 }

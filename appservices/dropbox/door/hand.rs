@@ -1,0 +1,164 @@
+//! 渡しURL: a file of a room, for somebody outside. A page tells what it is; only its button fetches it.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use base::Address;
+use bot_kit::Failure;
+use futures_util::stream;
+use http::{HeaderValue, Request, StatusCode, header};
+use maud::html;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::warn;
+
+use super::{Door, Trouble, Visit, code_in, is_ours, page, small};
+use crate::{
+    drops::Error,
+    moment,
+    name::harmless,
+    rows::{Hand, HandState},
+    secret::Token,
+    words,
+};
+
+impl Visit {
+    /// The link of a path, if it is good.
+    async fn hand(&self, token: &str) -> Result<(Token, Hand), Trouble> {
+        let (address, now) = (Address::of(self.ip), self.door.drops.clock().instant());
+        let Some(token) = Token::read(token) else { return Err(self.stray(address, now)) };
+        match self.door.drops.find_hand(&token).await {
+            Ok(hand) => Ok((token, hand)),
+            Err(Error::NoLink) => Err(self.stray(address, now)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// `GET /h/{token}`: what the file is. Nothing changes.
+pub(super) async fn show(
+    State(door): State<Arc<Door>>,
+    Path(token): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let visit = Visit::of(&door, &parts);
+    let shown = async {
+        visit.count()?;
+        let (token, hand) = visit.hand(&token).await?;
+        let at = format!("{}/h/{}", door.prefix, token.as_str());
+        if !door.drops.may_fetch(&token, &hand, visit.pass.as_deref()) {
+            let is_locked = hand.code.as_ref().is_some_and(|code| code.guesses_left == 0);
+            let page = if is_locked { page::locked(&visit) } else { page::code(&visit, &at, None) };
+            return Ok(visit.answer_page(StatusCode::OK, page));
+        }
+        let HandState::Good { ends, left, .. } = hand.state else { return Err(Error::Over.into()) };
+        let language = visit.language;
+        let body = html! {
+            p { (words::what_is_handed(&door.drops.settings().place, language)) }
+            dl.card {
+                dt { (language.pick("ファイル", "File")) } dd { (harmless(&hand.name)) }
+                @if let Some(size) = hand.size {
+                    dt { (language.pick("大きさ", "Size")) } dd { (moment::size(size)) }
+                }
+                dt { (language.pick("期限", "Until")) } dd { (moment::written(ends, language)) }
+                dt { (language.pick("残り回数", "Downloads left")) } dd { (left) }
+            }
+            form.card method="post" action={ (at) "/file?lang=" (language.code()) } {
+                div.actions { button type="submit" { (language.pick("ダウンロード", "Download")) } }
+            }
+            p.note { (words::what_is_kept_of_downloads(language)) }
+        };
+        let page = page::plain(&visit, language.pick("ファイルの受け渡し", "A file for you"), &body);
+        Ok::<_, Trouble>(visit.answer_page(StatusCode::OK, page))
+    };
+    shown.await.unwrap_or_else(|trouble| visit.trouble(trouble))
+}
+
+/// `POST /h/{token}/code`: lets a browser in that tells the code.
+pub(super) async fn enter(
+    State(door): State<Arc<Door>>,
+    Path(token): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let visit = Visit::of(&door, &parts);
+    let entered = async {
+        visit.count()?;
+        if !is_ours(&parts.headers) {
+            return Err(Trouble::Foreign);
+        }
+        let (token, hand) = visit.hand(&token).await?;
+        let at = format!("{}/h/{}", door.prefix, token.as_str());
+        let body = small(body).await?;
+        match door.drops.enter_hand(&token, &code_in(&body), visit.ip.to_string()).await {
+            Ok(pass) => {
+                let HandState::Good { ends, .. } = hand.state else { return Err(Error::Over.into()) };
+                Ok(visit.let_in(&at, ends, &pass, &parts.uri))
+            }
+            Err(Error::WrongCode(left)) if left > 0 => {
+                Ok(visit.answer_page(StatusCode::FORBIDDEN, page::code(&visit, &at, Some(left))))
+            }
+            Err(Error::WrongCode(_)) => Err(Error::Locked.into()),
+            Err(error) => Err(error.into()),
+        }
+    };
+    entered.await.unwrap_or_else(|trouble| visit.trouble(trouble))
+}
+
+/// `POST /h/{token}/file`: the file, as it comes from the homeserver.
+pub(super) async fn fetch(
+    State(door): State<Arc<Door>>,
+    Path(token): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let visit = Visit::of(&door, &parts);
+    let fetched = async {
+        visit.count()?;
+        if !is_ours(&parts.headers) {
+            return Err(Trouble::Foreign);
+        }
+        let (token, hand) = visit.hand(&token).await?;
+        if !door.drops.may_fetch(&token, &hand, visit.pass.as_deref()) {
+            return Err(Trouble::Code);
+        }
+        let slot = visit.slot(&token.hash())?;
+        let Some(homeserver) = &door.homeserver else { return Err(Error::Full.into()) };
+        let hand = door.drops.take_download(&token, visit.ip.to_string()).await?;
+        let download = match homeserver.download(&hand.uri).await {
+            Ok(download) => download,
+            Err(failure) => {
+                door.drops.give_download_back(&token).await?;
+                warn!(error = %failure, "a file cannot be handed over");
+                return Err(Error::Full.into());
+            }
+        };
+        let length = download.length.map(|length| length.to_string());
+        // The slot is held until the last byte went out.
+        let parts = stream::try_unfold((download, slot), |(mut download, slot)| async move {
+            let part = download.chunk().await?;
+            Ok::<_, Failure>(part.map(|part| (part, (download, slot))))
+        });
+        let mut response = Body::from_stream(parts).into_response();
+        let name = harmless(&hand.name);
+        let name = utf8_percent_encode(&name, NON_ALPHANUMERIC);
+        for (header, value) in [
+            (header::CONTENT_TYPE, Some("application/octet-stream".to_owned())),
+            (header::CONTENT_LENGTH, length),
+            (header::CONTENT_DISPOSITION, Some(format!("attachment; filename*=UTF-8''{name}"))),
+            (header::CACHE_CONTROL, Some("no-store".to_owned())),
+            (header::X_CONTENT_TYPE_OPTIONS, Some("nosniff".to_owned())),
+            (header::CONTENT_SECURITY_POLICY, Some("sandbox; default-src 'none'".to_owned())),
+        ] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                response.headers_mut().insert(header, value);
+            }
+        }
+        Ok::<_, Trouble>(response)
+    };
+    fetched.await.unwrap_or_else(|trouble| visit.trouble(trouble))
+}
