@@ -189,7 +189,7 @@ impl Round {
             range = Range::all().after(last);
             let is_last = rows.len() < PAGE;
             for (key, row) in rows {
-                let Some(found) = pushers::find(store, &key).await? else { continue };
+                let Some(found) = pushers::find(&self.delivery.0.push, &key).await? else { continue };
                 let Some(gateway) = self.delivery.lane_of(&found.pusher) else { continue };
                 self.state.lock().waiting.insert(key.clone(), Waiting { row, is_counting: false });
                 self.make_ready(&gateway, key);

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Asked, Error,
     counted::Counted,
-    pushers::{self, Found},
+    pushers::{self, Found, Refused},
     waiting::{Item, Key, TOLD, WaitingRow},
 };
 
@@ -61,13 +61,13 @@ impl Round {
     async fn try_to_tell(&self, key: &Key) -> Result<Outcome, Error> {
         let push = &self.delivery.0.push;
         let Some(row) = self.take(key) else { return Ok(Outcome::Idle) };
-        let found = pushers::find(push.store(), key).await?;
+        let found = pushers::find(push, key).await?;
         let (Some(found), Ok(user)) = (found, UserId::parse(&key.0)) else {
             self.forget(key).await?;
             return Ok(Outcome::Idle);
         };
         // Whoever has a locked account's telephone is not to read on. What is said meanwhile is not told later.
-        if push.accounts().is_locked(&user).await? {
+        if found.is_locked {
             self.settle(key, &row.items, true, Batch::new()).await?;
             return Ok(Outcome::Idle);
         }
@@ -79,9 +79,8 @@ impl Round {
         let mut gone = unread.gone;
         if told.is_none() {
             gone.extend(unread.next.clone());
-            let last = push.store().get(&TOLD, key).await?.unwrap_or(0);
             let is_last = row.items.len() == gone.len();
-            if last == unread.count || !is_last {
+            if found.told == unread.count || !is_last {
                 self.settle(key, &gone, is_last, Batch::new()).await?;
                 return Ok(Outcome::Idle);
             }
@@ -96,6 +95,7 @@ impl Round {
             }
             let mut batch = Batch::new();
             batch.put(&TOLD, key, &unread.count);
+            found.put_taken(&mut batch, key);
             self.settle(key, &gone, true, batch).await?;
         }
         Ok(outcome)
@@ -178,15 +178,33 @@ impl Round {
                     false => Ok(Outcome::Done),
                 }
             }
-            status if status == 429 || !(400..500).contains(&status) => {
+            status if matches!(status, 408 | 429) || !(400..500).contains(&status) => {
                 delivery.count(gateway, "failed");
                 debug!(destination = gateway, status, "a push gateway fails");
                 Ok(Outcome::Failed(answer.retry_after))
             }
             status => {
-                delivery.count(gateway, "refused");
-                warn!(destination = gateway, status, "a push gateway refuses a notification");
-                Ok(Outcome::Refused)
+                let mut batch = Batch::new();
+                let now = delivery.0.clock.now().millis();
+                let refused = found.put_refused(&mut batch, key, now);
+                let is_given_up = refused == Refused::GivenUp;
+                delivery.count(gateway, if is_given_up { "given_up" } else { "refused" });
+                match is_given_up {
+                    true => warn!(
+                        destination = gateway,
+                        status,
+                        user_id = key.0,
+                        "a push gateway has refused a pusher for a week, it is given up"
+                    ),
+                    false => warn!(destination = gateway, status, "a push gateway refuses a notification"),
+                }
+                match self.term().commit(batch).await {
+                    Ok(_) if is_given_up => self.forget(key).await.map(|()| Outcome::Done),
+                    Ok(_) => Ok(Outcome::Refused),
+                    // It was set anew: that one has still to be told.
+                    Err(CommitError::Conflict { .. }) => Ok(Outcome::Idle),
+                    Err(error) => Err(account::Error::from(error).into()),
+                }
             }
         }
     }
