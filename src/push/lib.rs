@@ -8,7 +8,7 @@
 //!
 //! Threads ring as their subscriptions say (`threads`), for those who have any.
 //!
-//! What devices are told that are not there just now goes out behind the log ([`Delivery`]).
+//! What devices are told that are not there just now goes out behind the log ([`Delivery`]), and what users are mailed.
 //!
 //! Reading order: [`Push::unread`], then `rules` (what a user's rules say of an event), `facts` (what they look at) and
 //! `glob`.
@@ -27,11 +27,12 @@ mod rules;
 mod threads;
 mod unread;
 mod unreads;
+mod unsubscribe;
 mod waiting;
 
 pub use self::{
     counted::{Count, Counts},
-    delivery::{Answer, Delivery, DeliveryParts, Gateways, Unreached},
+    delivery::{Answer, Delivery, DeliveryParts, Gateways, MailFace, MailPace, MailParts, Unreached},
     error::Error,
     notifications::{NotificationQuery, NotificationToken, Notifications, Notified},
     push::Push,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, CommitError, Order, Range, Reads, Store, Table, TableCheck, Topic, Tuning, Value as _};
 
 use crate::{
-    Error, Push,
+    Error, Push, unsubscribe,
     waiting::{self, Key, TOLD},
 };
 
@@ -94,6 +94,7 @@ const ATTEMPTS: usize = 8;
 pub fn checks() -> Vec<TableCheck> {
     let mut checks = vec![PUSHERS.check(), PUSH_KEYS.check(), SINCE.check(), REFUSED.check()];
     checks.extend(waiting::checks());
+    checks.extend(unsubscribe::checks());
     checks
 }
 
@@ -198,6 +199,11 @@ impl Push {
     pub fn device_ends(&self) -> Arc<dyn DeviceEnds> {
         Arc::new(PusherEnds { store: self.store().clone() })
     }
+}
+
+/// Whether a pusher sends mails, to the address that its push key is.
+pub(crate) fn is_of_mails(key: &Key) -> bool {
+    key.2 == MAIL_APP
 }
 
 async fn rows_of(store: &Store, user: &UserId) -> Result<Vec<(Key, PusherRow)>, store::Error> {
@@ -335,7 +341,7 @@ impl DeviceEnds for PusherEnds {
         email: &EmailAddress,
     ) -> Result<(), account::Error> {
         for (key, _) in rows_of(&self.store, user).await? {
-            if key.2 == MAIL_APP && key.3 == email.as_str() {
+            if is_of_mails(&key) && key.3 == email.as_str() {
                 delete(batch, &key);
             }
         }

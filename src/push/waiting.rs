@@ -1,8 +1,10 @@
-//! What is still to be told to pushers. Both tables are small: a row for a pusher, however much has happened.
+//! What is still to be told to pushers. All tables are small: a row for a pusher, however much has happened.
 
 use room::{EventSerial, RoomSerial};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Table, TableCheck, Tuning};
+
+use crate::delivery::MAILED;
 
 /// What tells pushers apart: user id, device id, app id, push key.
 pub(crate) type Key = (String, String, String, String);
@@ -57,14 +59,15 @@ impl WaitingRow {
     }
 }
 
-pub(crate) fn checks() -> [TableCheck; 3] {
-    [WAITING.check(), TOLD.check(), BEGUN.check()]
+pub(crate) fn checks() -> [TableCheck; 4] {
+    [WAITING.check(), TOLD.check(), BEGUN.check(), MAILED.check()]
 }
 
 /// A pusher is gone, and what was kept for it goes.
 pub(crate) fn delete(batch: &mut Batch, key: &Key) {
     batch.delete(&WAITING, key);
     batch.delete(&TOLD, key);
+    batch.delete(&MAILED, key);
 }
 
 #[cfg(test)]

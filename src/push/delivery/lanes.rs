@@ -77,6 +77,8 @@ enum Event {
     Told(Key, bool, Outcome),
     /// A pusher has waited after its failure.
     Rested(Key),
+    /// It is time for what was not to be told yet.
+    Due(Key),
     /// The lane has waited as long as it must, and as long as it should; in which of its rests.
     MayTry(u64),
     Waited(u64),
@@ -365,6 +367,11 @@ impl Round {
                             self.leave(gateway, &key);
                             continue;
                         }
+                        Outcome::Later(wait) => {
+                            health.own.remove(&key);
+                            under_way.push(clock.sleep(wait).map(|()| Event::Due(key)).boxed());
+                            continue;
+                        }
                         // The gateway is there; it is this one that it does not take.
                         Outcome::Refused => {
                             health.is_there();
@@ -382,6 +389,7 @@ impl Round {
                     under_way.push(clock.sleep(wait).map(|()| Event::Rested(key)).boxed());
                 }
                 Event::Rested(key) => self.again(gateway, key),
+                Event::Due(key) => self.leave(gateway, &key),
                 Event::MayTry(number) if number == health.rests && health.rest == Rest::All => {
                     health.rest = Rest::Few;
                 }

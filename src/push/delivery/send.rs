@@ -1,15 +1,20 @@
 //! What a pusher is told, found out when it is sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use room::{
+    EventSerial, RoomSerial,
     read::{
         event::{Keep, StoredEvent},
         membership::UserRoom,
     },
     tables::Membership,
 };
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, UserId, api::client::push::PusherKind};
 use serde::Deserialize;
 use store::{Batch, CommitError};
 use tracing::{debug, warn};
@@ -31,12 +36,23 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// What a user has not read.
-struct Unread {
+pub(super) struct Unread {
     /// In all rooms that he is in.
-    count: u64,
+    pub(super) count: u64,
     /// What of that waits to be told, the next first, and what needs not be told any more.
-    next: Option<Item>,
-    gone: Vec<Item>,
+    pub(super) waiting: Vec<Item>,
+    pub(super) gone: Vec<Item>,
+    /// Whom he ignores.
+    pub(super) ignored: Arc<HashSet<OwnedUserId>>,
+    counted: HashMap<RoomSerial, Arc<Counted>>,
+}
+
+impl Unread {
+    /// What is unread in a room that he is in, oldest first.
+    pub(super) fn events(&self, room: RoomSerial) -> impl Iterator<Item = EventSerial> {
+        let counted = self.counted.get(&room).into_iter();
+        counted.flat_map(|counted| counted.unread.iter().map(|unread| unread.event))
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -71,14 +87,18 @@ impl Round {
             self.settle(key, &row.items, true, Batch::new()).await?;
             return Ok(Outcome::Idle);
         }
+        if let PusherKind::Email(_) = &found.pusher.kind {
+            return self.mail(key, &user, &found, &row).await;
+        }
         let unread = self.unread(&user, &row).await?;
-        let told = match &unread.next {
+        let next = unread.waiting.first().cloned();
+        let told = match &next {
             Some(item) => self.told(&user, item).await?,
             None => None,
         };
         let mut gone = unread.gone;
         if told.is_none() {
-            gone.extend(unread.next.clone());
+            gone.extend(next.clone());
             let is_last = row.items.len() == gone.len();
             if found.told == unread.count || !is_last {
                 self.settle(key, &gone, is_last, Batch::new()).await?;
@@ -88,7 +108,7 @@ impl Round {
         let body = notification::body(&user, &found.pusher, found.since, unread.count, told.as_ref());
         let outcome = self.post(key, &found, body).await?;
         if matches!(outcome, Outcome::Done) {
-            if let (Some(_), Some(item)) = (&told, &unread.next) {
+            if let (Some(_), Some(item)) = (&told, &next) {
                 let waited = self.delivery.0.clock.now().millis().saturating_sub(item.since);
                 self.delivery.0.seconds.observe(Duration::from_millis(waited).as_secs_f64());
                 gone.push(item.clone());
@@ -102,7 +122,7 @@ impl Round {
     }
 
     /// What a user has not read, and what of it a pusher has still to be told.
-    async fn unread(&self, user: &OwnedUserId, row: &WaitingRow) -> Result<Unread, Error> {
+    pub(super) async fn unread(&self, user: &OwnedUserId, row: &WaitingRow) -> Result<Unread, Error> {
         let push = &self.delivery.0.push;
         let ignored = Arc::new(push.accounts().ignored_users(user).await?);
         // Before the read: what was committed until now is counted.
@@ -112,20 +132,15 @@ impl Round {
         let asked: Vec<_> = joined.iter().map(|row| Asked { row, through }).collect();
         let counted = push.counted(user, &ignored, &asked).await?;
         let count = counted.iter().map(|counted| u64::from(counted.counts().all().notifications)).sum();
+        let counted: HashMap<_, _> = joined.iter().map(|row| row.room).zip(counted).collect();
         let is_unread = |item: &Item| match memberships.find(item.room) {
             Some(row) if row.membership == Membership::Invite => row.event == Some(item.event),
-            _ => {
-                let place = joined.iter().position(|row| row.room == item.room);
-                let counted: Option<&Arc<Counted>> = place.and_then(|place| counted.get(place));
-                counted.is_some_and(|counted| counted.unread.iter().any(|it| it.event == item.event))
-            }
+            _ => counted
+                .get(&item.room)
+                .is_some_and(|counted| counted.unread.iter().any(|it| it.event == item.event)),
         };
-        let (waiting, gone): (Vec<&Item>, Vec<&Item>) = row.items.iter().partition(|item| is_unread(item));
-        Ok(Unread {
-            count,
-            next: waiting.first().map(|item| (*item).clone()),
-            gone: gone.into_iter().cloned().collect(),
-        })
+        let (waiting, gone): (Vec<Item>, Vec<Item>) = row.items.iter().cloned().partition(is_unread);
+        Ok(Unread { count, waiting, gone, ignored, counted })
     }
 
     /// An event as it is told; nothing when it does not notify by the rules of now.
@@ -174,7 +189,7 @@ impl Round {
                 let is_rejected = rejects(&answer, &key.3);
                 delivery.count(gateway, if is_rejected { "rejected" } else { "taken" });
                 match is_rejected {
-                    true => self.remove(key, found).await,
+                    true => self.remove(key, found, Batch::new()).await,
                     false => Ok(Outcome::Done),
                 }
             }
@@ -209,9 +224,9 @@ impl Round {
         }
     }
 
-    /// The gateway says that nobody is behind the push key any more. If it was set anew meanwhile, that one has still to be told.
-    async fn remove(&self, key: &Key, found: &Found) -> Result<Outcome, Error> {
-        let mut batch = Batch::new();
+    /// Nobody is behind the push key any more, as its gateway says or we know. If it was set anew meanwhile, that one has still to
+    /// be told.
+    pub(super) async fn remove(&self, key: &Key, found: &Found, mut batch: Batch) -> Result<Outcome, Error> {
         pushers::delete_found(&mut batch, key, found);
         match self.term().commit(batch).await {
             Ok(_) => self.forget(key).await.map(|()| Outcome::Done),
@@ -228,7 +243,7 @@ fn rejects(answer: &Answer, push_key: &str) -> bool {
 }
 
 /// A text in an event's content.
-fn text_in(event: &StoredEvent, field: &str) -> Option<String> {
+pub(super) fn text_in(event: &StoredEvent, field: &str) -> Option<String> {
     let content: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(event.pdu().content_str()).ok()?;
     let text = content.get(field)?.as_str()?.trim();

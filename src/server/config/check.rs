@@ -233,6 +233,14 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 tr!("{from} はメールアドレスではありません", "{from} is no e-mail address", from = mail.from),
             );
         }
+        if let Some(web_client) = &mail.web_client
+            && !web_client.starts_with("https://")
+        {
+            found.wrong(
+                key("web_client"),
+                tr!("https:// で始まるアドレスが必要です", "an address with https:// is needed"),
+            );
+        }
         if mail.user.is_some() != mail.password_file.is_some() {
             found.contradiction(
                 key("user"),
@@ -493,6 +501,14 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 found.wrong(key.into(), no_range(range, &error));
             }
         }
+    }
+    let mails = &config.push.mails;
+    if mails.first_pause_seconds > mails.longest_pause_seconds {
+        found.contradiction(
+            "push.mails.first_pause_seconds".into(),
+            vec!["push.mails.longest_pause_seconds".into()],
+            tr!("最初の間隔は最長の間隔を超えられません", "the first pause is longer than the longest one"),
+        );
     }
     if let Some(gateway) = &config.push.gateway {
         check_gateway(config, gateway, &mut found);

@@ -1,7 +1,7 @@
 //! The configuration in the words of the crates that it is for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     time::Duration,
 };
@@ -373,6 +373,27 @@ impl Config {
         })
     }
 
+    /// What leads back from the mails of authorities that send some.
+    pub fn mail_faces(&self) -> HashMap<OwnedServerName, push::MailFace> {
+        let with_mail =
+            self.authorities.iter().filter_map(|authority| Some((authority, authority.mail.as_ref()?)));
+        let faces = with_mail.map(|(authority, mail)| {
+            let web_client = mail.web_client.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+            (authority.name.clone(), push::MailFace { base_url: base_url(authority), web_client })
+        });
+        faces.collect()
+    }
+
+    /// How often users are mailed what they have not read.
+    pub fn mail_pace(&self) -> push::MailPace {
+        let mails = &self.push.mails;
+        push::MailPace {
+            quiet: Duration::from_secs(mails.quiet_seconds),
+            first_pause: Duration::from_secs(mails.first_pause_seconds),
+            longest_pause: Duration::from_secs(mails.longest_pause_seconds),
+        }
+    }
+
     /// The built-in push gateway and its key, which is made where it is missing; none where it is not set.
     ///
     /// # Errors
@@ -468,11 +489,16 @@ impl Config {
     }
 }
 
+/// Where the links in mails of an authority lead.
+fn base_url(authority: &AuthorityConfig) -> String {
+    let base_url = authority.client_url.clone().unwrap_or_else(|| format!("https://{}", authority.name));
+    base_url.trim_end_matches('/').to_owned()
+}
+
 /// How the users of an authority have addresses.
 fn mail_settings(authority: &AuthorityConfig, mail: &MailConfig) -> account::MailSettings {
-    let base_url = authority.client_url.clone().unwrap_or_else(|| format!("https://{}", authority.name));
     account::MailSettings {
-        base_url: base_url.trim_end_matches('/').to_owned(),
+        base_url: base_url(authority),
         at_registration: match mail.at_registration {
             EmailSetting::Off => account::EmailAtRegistration::Off,
             EmailSetting::Optional => account::EmailAtRegistration::Optional,

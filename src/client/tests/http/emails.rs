@@ -452,6 +452,8 @@ async fn a_queue_that_is_full_tells_nobody_who_is_known() {
         to: "somebody@example.jp".parse().unwrap(),
         subject: String::new(),
         text: String::new(),
+        html: None,
+        unsubscribe: None,
         good_for: Duration::from_secs(3_600),
     };
     for _ in 0..2_000 {
