@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use base::config::Problem;
 
 use super::{
-    AuthorityConfig, Backend, Config, GatewayConfig, ListenerTls, MailSecurity, MediaSettings, Serves,
-    StoreConfig, UpstreamConfig,
+    AuthorityConfig, Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings,
+    Serves, StoreConfig, UpstreamConfig,
     gateway::is_subject,
     zones::{FilesSetting, has_port, icap_parts},
 };
@@ -76,6 +76,16 @@ fn check_gateway(config: &Config, gateway: &GatewayConfig, found: &mut Found) {
                 tr!(
                     "アプリごとに異なる、64 バイト以内の app_id が必要です",
                     "each app needs an app_id of its own, with at most 64 bytes"
+                ),
+            );
+        }
+        if (app.kind == GatewayKind::Fcm) != app.account_file.is_some() {
+            found.contradiction(
+                format!("push.gateway.apps.{index}.kind"),
+                vec![format!("push.gateway.apps.{index}.account_file")],
+                tr!(
+                    "`kind` = \"fcm\" と `account_file` は両方必要です",
+                    "`kind` = \"fcm\" needs `account_file`, and the other way round"
                 ),
             );
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,9 +14,9 @@ use room::Zone;
 use ruma::OwnedServerName;
 
 use super::{
-    AuthorityConfig, Config, EmailSetting, GatewayKind, Listener, MailConfig, MailSecurity, PeersSetting,
-    PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig, TermsTextConfig,
-    TrustSetting,
+    AuthorityConfig, Config, EmailSetting, GatewayAppConfig, GatewayKind, Listener, MailConfig, MailSecurity,
+    PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig,
+    TermsTextConfig, TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
 
@@ -408,17 +409,38 @@ impl Config {
                 file = file.display()
             ))
         })?;
-        let apps = config.apps.iter().map(|app| gateway::App {
-            id: app.id.clone(),
-            kind: match app.kind {
+        let subject = config.subject.clone().unwrap_or_else(|| self.contact());
+        let settings = gateway::Settings { apps: self.push_apps()?, subject, kept: PUSHES_KEPT };
+        Ok(Some((settings, key)))
+    }
+
+    /// The apps that the built-in push gateway serves.
+    ///
+    /// # Errors
+    /// An account that cannot be read, or is none.
+    pub fn push_apps(&self) -> anyhow::Result<Vec<gateway::App>> {
+        let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);
+        let apps = apps.map(|app| {
+            let kind = match app.kind {
                 GatewayKind::WebPush => gateway::Kind::WebPush,
                 GatewayKind::UnifiedPush => gateway::Kind::UnifiedPush,
-            },
-            hosts: app.hosts.clone(),
+                GatewayKind::Fcm => gateway::Kind::Fcm(Arc::new(self.fcm_account(app)?)),
+            };
+            Ok(gateway::App { id: app.id.clone(), kind, hosts: app.hosts.clone() })
         });
-        let subject = config.subject.clone().unwrap_or_else(|| self.contact());
-        let settings = gateway::Settings { apps: apps.collect(), subject, kept: PUSHES_KEPT };
-        Ok(Some((settings, key)))
+        apps.collect()
+    }
+
+    fn fcm_account(&self, app: &GatewayAppConfig) -> anyhow::Result<gateway::FcmAccount> {
+        let file = app.account_file.clone().unwrap_or_default();
+        let text = self.secret(&file)?;
+        gateway::FcmAccount::parse(text.as_bytes()).ok_or_else(|| {
+            anyhow!(tr!(
+                "{file} は Google のサービスアカウントの鍵 (JSON) ではありません",
+                "{file} is no key of a service account at Google (JSON)",
+                file = file.display()
+            ))
+        })
     }
 
     /// The hosts by which we are known, without ports.
