@@ -20,10 +20,12 @@ mod delivery;
 mod error;
 mod facts;
 mod glob;
+mod mailed;
 mod notifications;
 mod push;
 mod pushers;
 mod rules;
+mod seal;
 mod threads;
 mod unread;
 mod unreads;
@@ -32,8 +34,9 @@ mod waiting;
 
 pub use self::{
     counted::{Count, Counts},
-    delivery::{Answer, Delivery, DeliveryParts, Gateways, MailFace, MailPace, MailParts, Unreached},
+    delivery::{Answer, Delivery, DeliveryParts, Gateways, MailFace, MailParts, Unreached},
     error::Error,
+    mailed::MailPace,
     notifications::{NotificationQuery, NotificationToken, Notifications, Notified},
     push::Push,
     pushers::checks,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, CommitError, Order, Range, Reads, Store, Table, TableCheck, Topic, Tuning, Value as _};
 
 use crate::{
-    Error, Push, unsubscribe,
+    Error, Push, mailed, seal,
     waiting::{self, Key, TOLD},
 };
 
@@ -94,7 +94,8 @@ const ATTEMPTS: usize = 8;
 pub fn checks() -> Vec<TableCheck> {
     let mut checks = vec![PUSHERS.check(), PUSH_KEYS.check(), SINCE.check(), REFUSED.check()];
     checks.extend(waiting::checks());
-    checks.extend(unsubscribe::checks());
+    checks.extend(mailed::checks());
+    checks.extend(seal::checks());
     checks
 }
 
@@ -310,6 +311,7 @@ pub(crate) fn delete(batch: &mut Batch, key: &Key) {
     batch.delete(&PUSHERS, key);
     batch.delete(&SINCE, key);
     batch.delete(&REFUSED, key);
+    batch.delete(&mailed::MAILED, key);
     waiting::delete(batch, key);
     batch.delete(&PUSH_KEYS, &(app, push_key, user, device));
 }

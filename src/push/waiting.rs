@@ -4,8 +4,6 @@ use room::{EventSerial, RoomSerial};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Table, TableCheck, Tuning};
 
-use crate::delivery::MAILED;
-
 /// What tells pushers apart: user id, device id, app id, push key.
 pub(crate) type Key = (String, String, String, String);
 
@@ -59,15 +57,14 @@ impl WaitingRow {
     }
 }
 
-pub(crate) fn checks() -> [TableCheck; 4] {
-    [WAITING.check(), TOLD.check(), BEGUN.check(), MAILED.check()]
+pub(crate) fn checks() -> [TableCheck; 3] {
+    [WAITING.check(), TOLD.check(), BEGUN.check()]
 }
 
 /// A pusher is gone, and what was kept for it goes.
 pub(crate) fn delete(batch: &mut Batch, key: &Key) {
     batch.delete(&WAITING, key);
     batch.delete(&TOLD, key);
-    batch.delete(&MAILED, key);
 }
 
 #[cfg(test)]

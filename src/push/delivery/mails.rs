@@ -3,9 +3,7 @@
 //! A mail is put into the batch that notes it as told, and waits from then on in `mail`, which sends it however often that has to be
 //! tried. So none is lost, and none comes twice but where a mail server took it in the moment of a crash.
 //!
-//! A room is told of once nothing was said in it for a while ([`MailPace::quiet`]), or has been unread for three times as long however
-//! much is said; all that is unread then goes with it. From then on that room gives no reason for a mail for a time, which
-//! grows each time until the user reads what he was told of.
+//! When a mail comes is `crate::mailed`'s to say; all that is unread then goes with it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,8 +13,7 @@ use room::{
     read::event::{Keep, StoredEvent},
 };
 use ruma::{OwnedServerName, OwnedUserId, UserId, api::client::push::PusherKind};
-use serde::{Deserialize, Serialize};
-use store::{Batch, Reads, Table, Tuning};
+use store::{Batch, Reads};
 use tracing::{info, warn};
 
 use super::{
@@ -28,12 +25,10 @@ use super::{
 };
 use crate::{
     Error,
+    mailed::{MAILED, MailPace, due_at, next_pause},
     pushers::Found,
-    waiting::{Item, Key, MOST_WAITING, WaitingRow},
+    waiting::{Key, WaitingRow},
 };
-
-/// What users were mailed last of rooms; key: as in `waiting::WAITING`.
-pub(crate) static MAILED: Table<Key, MailedRow> = Table::new(178, "push.mailed", Tuning::Small);
 
 /// The lane of all mails, and what they are called in metrics.
 pub(super) const LANE: &str = "mail";
@@ -41,12 +36,6 @@ pub(super) const LANE: &str = "mail";
 /// Rooms that a mail names, and what was said last that it shows of each.
 const MOST_ROOMS: usize = 10;
 const MOST_OF_ROOM: usize = 3;
-
-/// A room is told of after so many times the quiet that is waited for, however much is said in it.
-const MOST_PUT_OFF: u64 = 3;
-
-/// So much longer a room gives no reason for another mail each time.
-const GROWTH: u32 = 6;
 
 /// So many mails in a row that an address refuses end its pusher.
 const MOST_REFUSALS: u32 = 5;
@@ -74,84 +63,6 @@ pub struct MailFace {
     pub base_url: String,
     /// Where its users read on in a browser, without a slash at the end.
     pub web_client: Option<String>,
-}
-
-/// How often mails come.
-#[derive(Clone, Copy, Debug)]
-pub struct MailPace {
-    /// So long nothing is said in a room before it is told of.
-    pub quiet: Duration,
-    /// So long a room gives no reason for a second mail; then longer and longer.
-    pub first_pause: Duration,
-    /// The longest that becomes.
-    pub longest_pause: Duration,
-}
-
-impl Default for MailPace {
-    /// What people know of other servers: after ten minutes, and of one room once a day in the end.
-    fn default() -> Self {
-        Self {
-            quiet: Duration::from_secs(10 * 60),
-            first_pause: Duration::from_secs(10 * 60),
-            longest_pause: Duration::from_secs(24 * 60 * 60),
-        }
-    }
-}
-
-/// What a user was mailed of rooms, the latest last.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MailedRow {
-    rooms: Vec<MailedRoom>,
-}
-store::row!(MailedRow, schema = 1);
-
-/// What a user was mailed of a room.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct MailedRoom {
-    room: RoomSerial,
-    /// The newest event that he was told of.
-    event: EventSerial,
-    /// When, in milliseconds.
-    at: u64,
-    /// How long the room gives no reason for another one, in milliseconds.
-    pause: u64,
-}
-
-impl MailedRow {
-    /// What still holds of a room: nothing once what was told is read.
-    fn find(&self, room: RoomSerial, unread: &Unread) -> Option<&MailedRoom> {
-        let known = self.rooms.iter().find(|known| known.room == room)?;
-        unread.events(room).any(|event| event == known.event).then_some(known)
-    }
-
-    /// Notes that a room was told of.
-    fn note(&mut self, item: &Item, pause: Duration, now: u64) {
-        self.rooms.retain(|known| known.room != item.room);
-        self.rooms.push(MailedRoom { room: item.room, event: item.event, at: now, pause: millis(pause) });
-        if self.rooms.len() > MOST_WAITING {
-            self.rooms.remove(0);
-        }
-    }
-}
-
-/// When a room is told of. `oldest` is since when something in it is unread that was not told.
-fn due_at(since: u64, oldest: Option<u64>, told: Option<&MailedRoom>, pace: &MailPace, now: u64) -> u64 {
-    let quiet = millis(pace.quiet);
-    let quiet_at = since.min(now).saturating_add(quiet);
-    let put_off = oldest.map(|oldest| oldest.saturating_add(quiet.saturating_mul(MOST_PUT_OFF)));
-    // A calendar that was set back holds nothing up.
-    let paused = told.map_or(0, |told| told.at.min(now).saturating_add(told.pause));
-    quiet_at.min(put_off.unwrap_or(u64::MAX)).max(paused)
-}
-
-/// How long a room gives no reason for another mail.
-fn next_pause(told: Option<&MailedRoom>, pace: &MailPace) -> Duration {
-    let pause = told.map(|told| Duration::from_millis(told.pause).saturating_mul(GROWTH));
-    pause.unwrap_or(pace.first_pause).min(pace.longest_pause)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Round {
@@ -191,8 +102,20 @@ impl Round {
             return Ok(Outcome::Idle);
         }
         let now = self.delivery.0.clock.now().millis();
-        let due = self.due(&unread, &mailed, now).await?;
+        let (mut due, mut waits_anew) = (u64::MAX, false);
+        for item in &unread.waiting {
+            let is_unread = |event| unread.may_have(item.room, event);
+            let (first, is_new) = mailed.wait(item, is_unread);
+            waits_anew |= is_new;
+            due = due.min(due_at(item.since, first, mailed.find(item.room, is_unread), pace, now));
+        }
         if due > now {
+            if waits_anew {
+                // So that talk without an end puts it off for no longer where the process ends as well.
+                let mut batch = Batch::new();
+                batch.put(&MAILED, key, &mailed);
+                self.term().commit(batch).await.map_err(account::Error::from)?;
+            }
             return Ok(Outcome::Later(Duration::from_millis(due - now)));
         }
         let secret = push.secret(&self.delivery.0.random).await?;
@@ -216,39 +139,18 @@ impl Round {
             Err(mail::Error::Store(error)) => return Err(error.into()),
             Err(mail::Error::TooLarge) => warn!(user_id = %user, "a mail of what is unread is too large"),
         }
+        // A room with a mention waits twice, and is told of once.
+        let told_before = mailed.clone();
         for item in &unread.waiting {
-            let pause = next_pause(mailed.find(item.room, &unread), pace);
-            mailed.note(item, pause, now);
+            let told = told_before.find(item.room, |event| unread.may_have(item.room, event));
+            mailed.note(item, next_pause(told, pace), now);
         }
+        mailed.end_waits();
         batch.put(&MAILED, key, &mailed);
         let gone = [unread.gone, unread.waiting].concat();
         self.settle(key, &gone, true, batch).await?;
         self.delivery.count(LANE, "taken");
         Ok(Outcome::Done)
-    }
-
-    /// When the first of the rooms that wait is to be told of.
-    async fn due(&self, unread: &Unread, mailed: &MailedRow, now: u64) -> Result<u64, Error> {
-        // Since when each is unread, by the clocks of who said it: who sets his back has a mail sent a little sooner.
-        let oldest: Vec<_> = unread
-            .waiting
-            .iter()
-            .map(|item| {
-                let told = mailed.find(item.room, unread).map(|told| told.event);
-                let mut events = unread.events(item.room);
-                let first = match told {
-                    Some(told) => events.skip_while(|event| *event != told).nth(1),
-                    None => events.next(),
-                };
-                (item.room, first.unwrap_or(item.event))
-            })
-            .collect();
-        let events = self.delivery.0.push.rooms().find_events(&oldest, Keep::All).await?;
-        let due = unread.waiting.iter().zip(events).map(|(item, event)| {
-            let oldest = event.map(|event| u64::from(event.pdu().origin_server_ts().get()));
-            due_at(item.since, oldest, mailed.find(item.room, unread), &self.delivery.0.mails.pace, now)
-        });
-        Ok(due.min().unwrap_or(now))
     }
 
     /// What a mail tells.
@@ -308,50 +210,5 @@ impl Round {
             of_rooms.push(of_room);
         }
         Ok(News { count: unread.count.max(1), rooms: of_rooms, more, web_client: face.web_client.clone() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use store::Value as _;
-
-    use super::*;
-
-    const MINUTE: u64 = 60_000;
-
-    fn told(at: u64, pause: u64) -> MailedRoom {
-        MailedRoom { room: RoomSerial(1), event: EventSerial(300), at, pause }
-    }
-
-    #[test]
-    fn a_mail_waits_for_quiet_but_not_for_ever_and_for_the_pause_of_the_room() {
-        let (pace, now) = (MailPace::default(), 1_000 * MINUTE);
-        let due = |since, oldest, told: Option<&MailedRoom>| due_at(since, oldest, told, &pace, now);
-        assert_eq!(due(995 * MINUTE, Some(990 * MINUTE), None), 1_005 * MINUTE);
-        assert_eq!(due(1_000 * MINUTE, Some(975 * MINUTE), None), 1_005 * MINUTE, "talk without an end");
-        assert_eq!(due(995 * MINUTE, None, Some(&told(990 * MINUTE, 60 * MINUTE))), 1_050 * MINUTE);
-        // The calendar was set back by years.
-        let later = now * 9;
-        assert_eq!(due(later, None, Some(&told(later, MINUTE))), 1_010 * MINUTE);
-    }
-
-    #[test]
-    fn pauses_grow_to_a_day() {
-        let pace = MailPace::default();
-        let mut last = None;
-        let mut pauses = Vec::new();
-        for _ in 0..6 {
-            let pause = next_pause(last.as_ref(), &pace);
-            pauses.push(pause.as_secs() / 60);
-            last = Some(told(0, millis(pause)));
-        }
-        assert_eq!(pauses, [10, 60, 360, 1_440, 1_440, 1_440]);
-    }
-
-    #[test]
-    fn a_row_is_read_as_it_was_written() {
-        let row = MailedRow { rooms: vec![told(1, 2)] };
-        assert_eq!(&row.encode()[..], [1, 1, 1, 172, 2, 1, 2]);
-        assert_eq!(MailedRow::decode(&row.encode()).ok(), Some(row));
     }
 }

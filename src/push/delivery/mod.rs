@@ -25,10 +25,9 @@ use parking_lot::Mutex;
 use ruma::api::client::push::{Pusher, PusherKind};
 use store::{Consumer, Position};
 
-pub(crate) use self::mails::MAILED;
 pub use self::{
     gateway::{Answer, Gateways, Unreached},
-    mails::{MailFace, MailPace, MailParts},
+    mails::{MailFace, MailParts},
 };
 use crate::Push;
 

@@ -29,6 +29,7 @@ use crate::{
     Asked, Error,
     counted::Counted,
     pushers::{self, Found, Refused},
+    unread::MOST_UNREAD,
     waiting::{Item, Key, TOLD, WaitingRow},
 };
 
@@ -52,6 +53,13 @@ impl Unread {
     pub(super) fn events(&self, room: RoomSerial) -> impl Iterator<Item = EventSerial> {
         let counted = self.counted.get(&room).into_iter();
         counted.flat_map(|counted| counted.unread.iter().map(|unread| unread.event))
+    }
+
+    /// Whether an event that was unread may still be: it is, or so many newer ones are that it is not listed with them.
+    pub(super) fn may_have(&self, room: RoomSerial, event: EventSerial) -> bool {
+        self.counted.get(&room).is_some_and(|counted| {
+            counted.unread.len() >= MOST_UNREAD || counted.unread.iter().any(|unread| unread.event == event)
+        })
     }
 }
 
