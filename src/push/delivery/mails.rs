@@ -43,6 +43,9 @@ const MOST_REFUSALS: u32 = 5;
 /// How long a mail is worth sending: the next one tells of all that is unread then.
 const GOOD_FOR: Duration = Duration::from_secs(12 * 60 * 60);
 
+/// While something waits it is looked again as often as the quiet that is waited for, but no more often than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// When there is no room for more mails.
 const FULL: Duration = Duration::from_secs(60);
 
@@ -116,7 +119,9 @@ impl Round {
                 batch.put(&MAILED, key, &mailed);
                 self.term().commit(batch).await.map_err(account::Error::from)?;
             }
-            return Ok(Outcome::Later(Duration::from_millis(due - now)));
+            // Sooner than it is time for one: what he reads meanwhile ends the pause of a room.
+            let wait = Duration::from_millis(due - now).min(pace.quiet.max(LOOK_AGAIN));
+            return Ok(Outcome::Later(wait));
         }
         let secret = push.secret(&self.delivery.0.random).await?;
         let (base, word) = (&face.base_url, secret.word_of(user, &address));
