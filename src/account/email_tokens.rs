@@ -210,7 +210,8 @@ impl Accounts {
                 }
             };
             if let Some((subject, text)) = mail {
-                let mail = mail::Mail { to: email.clone(), subject, text, good_for: LIFETIME };
+                let (to, html, unsubscribe) = (email.clone(), None, None);
+                let mail = mail::Mail { to, subject, text, html, unsubscribe, good_for: LIFETIME };
                 mails.put(&mut batch, authority.as_str(), &mail).await?;
             }
             match self.commit(batch).await {

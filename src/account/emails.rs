@@ -8,7 +8,7 @@ use base::{Attempts, Timestamp};
 use mail::EmailAddress;
 use ruma::{DeviceId, OwnedUserId, ServerName, UserId};
 use serde::Deserialize;
-use store::{Batch, Order, Precondition, Range};
+use store::{Batch, Order, Precondition, Range, Reads, Ticket, Value};
 
 use crate::{
     Accounts, Asked, EmailPurpose, Error,
@@ -56,6 +56,28 @@ impl Accounts {
             added: Timestamp(row.added_ms),
         };
         Ok(rows.into_iter().map(shown).collect())
+    }
+
+    /// Demands of a batch that an address is a user's own, to which mails can be sent.
+    ///
+    /// # Errors
+    /// [`Error::Contact`] where it is not his, or his authority sends no mails; [`Error::Store`].
+    pub async fn require_email(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        email: &EmailAddress,
+    ) -> Result<(), Error> {
+        self.mails(user.server_name()).ok_or(ContactError::NotSupported)?;
+        let key = (user.as_str(), email.as_str());
+        let row = self.inner.store.get(&tables::EMAILS, &key).await?.ok_or(ContactError::NotFound)?;
+        batch.require(&tables::EMAILS, &key, Some(&row));
+        Ok(())
+    }
+
+    /// Asks with others whether an address is a user's: something is there if it is.
+    pub fn read_email(&self, reads: &mut Reads, user: &UserId, email: &str) -> Ticket<impl Value + use<>> {
+        reads.get(&tables::EMAILS, &(user.as_str(), email))
     }
 
     /// Whose address this is at an authority, if it is the address of an account there that is open.
@@ -146,6 +168,9 @@ impl Accounts {
             let mut batch = Batch::new();
             batch.require(&tables::EMAILS, &key, Some(&row));
             put_no_email(&mut batch, user, email.as_str());
+            for ends in self.device_ends() {
+                ends.put_address_ends(&mut batch, user, &email).await?;
+            }
             self.deed(Action::RemoveAddress, by, user).write(&mut batch, user.server_name());
             match self.commit(batch).await {
                 Err(Error::Contended) => self.again(&mut attempts).await?,

@@ -1,6 +1,7 @@
 //! What others keep of devices, and what goes with these.
 
 use async_trait::async_trait;
+use mail::EmailAddress;
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use store::Batch;
 
@@ -25,6 +26,20 @@ pub trait DeviceEnds: Send + Sync {
     /// # Errors
     /// As [`DeviceEnds::put_ends`].
     async fn put_renamed(&self, _batch: &mut Batch, _user: &UserId, _device: &DeviceId) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Adds to a batch what goes with an e-mail address that a user of ours loses in it; with a closed account its devices
+    /// end as well, so that this is not asked for then.
+    ///
+    /// # Errors
+    /// As [`DeviceEnds::put_ends`].
+    async fn put_address_ends(
+        &self,
+        _batch: &mut Batch,
+        _user: &UserId,
+        _email: &EmailAddress,
+    ) -> Result<(), Error> {
         Ok(())
     }
 

@@ -10,7 +10,7 @@
 use audit::{Action, Actor};
 use base::Attempts;
 use ruma::UserId;
-use store::{Batch, Order, Range, Topic};
+use store::{Batch, Order, Range, Reads, Ticket, Topic};
 
 use crate::{
     Accounts, Error,
@@ -58,12 +58,9 @@ impl Accounts {
         self.kept_from(user).await
     }
 
-    /// Whether an account is locked, whether or not there is such an account.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn is_locked(&self, user: &UserId) -> Result<bool, Error> {
-        Ok(self.kept_from(user).await?.locked)
+    /// Asks with others what an account is kept from, whether or not there is such an account: nothing, if nothing is found.
+    pub fn read_moderation(&self, reads: &mut Reads, user: &str) -> Ticket<Moderation> {
+        reads.get(&tables::MODERATION, user)
     }
 
     /// Locks an account, or unlocks it.

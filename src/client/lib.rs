@@ -57,6 +57,7 @@ mod tags;
 mod threads;
 mod to_device;
 mod told;
+mod unsubscribe_page;
 mod upgrade;
 mod user_directory;
 mod zones;

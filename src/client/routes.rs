@@ -9,14 +9,15 @@ use crate::{
     ClientApi, account_data, accounts, backups, capabilities, contacts, create, dehydrated, delayed, devices,
     directory, discovery, email_page, fallback, filters, hierarchy, history, keys, login, membership, misc,
     moderation, notices, notifications, presence, profile, push_rules, receipts, register, relations, search,
-    send, services, shared_secret, sign_in_pages, state, summary, tags, threads, to_device, upgrade,
-    user_directory,
+    send, services, shared_secret, sign_in_pages, state, summary, tags, threads, to_device, unsubscribe_page,
+    upgrade, user_directory,
 };
 
 /// The path of a room's summary that matrix-js-sdk asks, beside the one that ruma knows.
 const OLD_SUMMARY: &str = "/_matrix/client/unstable/im.nheko.summary/summary/{room}";
 const SUBMIT_WORD: &str = "/_yakuba/client/email/submit_token";
 const EMAIL_PAGE: &str = "/_yakuba/client/email";
+const UNSUBSCRIBE: &str = "/_yakuba/client/unsubscribe";
 const FALLBACK: &str = "/_matrix/client/v3/auth/{auth_type}/fallback/web";
 const SSO: &str = "/_matrix/client/v3/login/sso/redirect";
 const LOGIN_PAGE: &str = "/_matrix/static/client/login/";
@@ -64,6 +65,8 @@ fn about_server(routes: Routes<ClientApi>) -> Routes<ClientApi> {
         .raw(Method::POST, FALLBACK, fallback::submit)
         .raw(Method::GET, EMAIL_PAGE, email_page::show)
         .raw(Method::POST, EMAIL_PAGE, email_page::confirm)
+        .raw(Method::GET, UNSUBSCRIBE, unsubscribe_page::show)
+        .raw(Method::POST, UNSUBSCRIBE, unsubscribe_page::end)
         .ruma(login::refresh)
         .ruma(login::log_out)
         .ruma(login::log_out_everywhere)

@@ -41,7 +41,8 @@ impl Services for PushGateways {
     async fn post(&self, post: Post, deadline: Duration) -> Result<gateway::Answer, gateway::Unreached> {
         let answer = self.send(post, deadline).await;
         let answer = answer.map_err(|error| gateway::Unreached(error.to_string()))?;
-        Ok(gateway::Answer { status: answer.status().as_u16(), retry_after: retry_after(&answer) })
+        let (status, retry_after) = (answer.status().as_u16(), retry_after(&answer));
+        Ok(gateway::Answer { status, retry_after, body: answer.into_body() })
     }
 }
 

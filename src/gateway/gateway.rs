@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use url::{Origin, Url};
 
 use crate::{
-    Kind, Post, Services, Settings, VapidKey,
+    Answer, FcmAccount, Kind, Post, Services, Settings, VapidKey, fcm,
     notification::{Device, Notification, Request},
     webpush::{Receiver, SealError},
 };
@@ -102,9 +102,10 @@ impl Gateway {
     /// Where the push service of a pusher is, of an app that is served: each has its own pace.
     pub fn service_of(&self, app: &str, push_key: &str, endpoint: Option<&str>) -> Option<String> {
         let app = self.settings.apps.iter().find(|known| known.id == app)?;
-        let address = match app.kind {
+        let address = match &app.kind {
             Kind::WebPush => endpoint?,
             Kind::UnifiedPush => push_key,
+            Kind::Fcm(_) => fcm::SERVICE,
         };
         Some(address_of(address)?.0)
     }
@@ -144,17 +145,19 @@ impl Gateway {
             self.count("none", "unknown_app");
             return Told::Gone;
         };
-        let (kind, address) = match app.kind {
+        let (kind, address) = match &app.kind {
             Kind::WebPush => ("webpush", device.data.endpoint.as_deref().unwrap_or_default()),
             Kind::UnifiedPush => ("unifiedpush", &*device.pushkey),
+            Kind::Fcm(_) => ("fcm", fcm::SERVICE),
         };
         let Some((service, host)) = address_of(address).filter(|(_, host)| app.may_be_at(host)) else {
             self.count(kind, "bad_address");
             return Told::Gone;
         };
-        let told = match app.kind {
+        let told = match &app.kind {
             Kind::WebPush => self.tell_browser(notification, device, (address, &service)).await,
             Kind::UnifiedPush => self.tell_phone(notification, device, body).await,
+            Kind::Fcm(account) => self.tell_by_google(notification, device, account).await,
         };
         let outcome = match &told {
             Told::Yes => "taken",
@@ -241,19 +244,78 @@ impl Gateway {
         Told::Refused
     }
 
+    /// A phone whose app is reached by Google's push service alone.
+    async fn tell_by_google(
+        &self,
+        notification: &Notification,
+        device: &Device,
+        account: &FcmAccount,
+    ) -> Told {
+        let token = match account.kept_token(self.clock.now()) {
+            Some(token) => token,
+            None => match self.log_in_at_google(account).await {
+                Ok(token) => token,
+                Err(told) => return told,
+            },
+        };
+        let data = notification.data_for(device, fcm::MOST_DATA);
+        let post = account.message(&token, &device.pushkey, data, notification.is_low(), self.settings.kept);
+        let answer = match self.exchange(post).await {
+            Ok(answer) => answer,
+            Err(told) => return told,
+        };
+        match answer.status {
+            200..300 => Told::Yes,
+            401 => {
+                // It ended before its time; the next one is another.
+                account.forget_token(&token);
+                Told::NotNow(answer.retry_after)
+            }
+            400.. if fcm::is_gone(&answer.body) => Told::Gone,
+            // Who we say we are is so for all, and may be mended.
+            403 | 429 | 500.. => {
+                debug!(status = answer.status, "a push service does not take a message now");
+                Told::NotNow(answer.retry_after)
+            }
+            status => {
+                warn!(status, "a push service refuses a message");
+                Told::Refused
+            }
+        }
+    }
+
+    async fn log_in_at_google(&self, account: &FcmAccount) -> Result<String, Told> {
+        let post = account.log_in(self.clock.now()).ok_or(Told::NotNow(None))?;
+        let answer = self.exchange(post).await?;
+        let token =
+            (answer.status == 200).then(|| account.keep_token(&answer.body, self.clock.now())).flatten();
+        token.ok_or_else(|| {
+            warn!(status = answer.status, "a push service does not let us in with the account that is set");
+            Told::NotNow(answer.retry_after)
+        })
+    }
+
+    /// Posts something and waits for the answer, within bounds.
+    async fn exchange(&self, post: Post) -> Result<Answer, Told> {
+        match self.clock.timeout(DEADLINE, self.services.post(post, DEADLINE)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                debug!(%error, "a push service was not reached");
+                Err(Told::NotNow(None))
+            }
+            Err(_elapsed) => Err(Told::NotNow(None)),
+        }
+    }
+
     fn headers(&self, notification: &Notification) -> Vec<(&'static str, String)> {
         let urgency = if notification.is_low() { "low" } else { "high" };
         vec![("ttl", self.settings.kept.as_secs().to_string()), ("urgency", urgency.to_owned())]
     }
 
     async fn post(&self, post: Post) -> Result<Told, TooLarge> {
-        let answer = match self.clock.timeout(DEADLINE, self.services.post(post, DEADLINE)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                debug!(%error, "a push service was not reached");
-                return Ok(Told::NotNow(None));
-            }
-            Err(_elapsed) => return Ok(Told::NotNow(None)),
+        let answer = match self.exchange(post).await {
+            Ok(answer) => answer,
+            Err(told) => return Ok(told),
         };
         match answer.status {
             200..300 => Ok(Told::Yes),

@@ -13,6 +13,7 @@
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
+mod fcm;
 mod gateway;
 mod notification;
 mod services;
@@ -23,6 +24,7 @@ mod vapid;
 mod webpush;
 
 pub use self::{
+    fcm::FcmAccount,
     gateway::{Gateway, Outcome, Parts},
     services::{Answer, Post, Services, Unreached},
     settings::{App, Kind, Settings},

@@ -111,6 +111,51 @@ impl Notification {
         if text.len() <= MOST_TEXT { text } else { self.text(None, &[]) }
     }
 
+    /// What an app on a phone is told: names with texts alone, as Google's push service brings nothing else. What is in the content
+    /// is told by names of its own, and what has no text is left out.
+    pub(crate) fn data_for(&self, device: &Device, most: usize) -> Map<String, Value> {
+        let mut data = self.data(device.data.default_payload.as_ref(), &FIELDS);
+        if let Some(Value::Object(content)) = self.rest.get("content") {
+            for (name, value) in content {
+                if let Value::String(value) = value {
+                    data.insert(format!("content_{name}"), json!(value));
+                }
+            }
+        }
+        if size_of(&data) > most {
+            data = self.data(device.data.default_payload.as_ref(), &IDS);
+        }
+        if size_of(&data) > most { self.data(None, &IDS) } else { data }
+    }
+
+    fn data(&self, begun: Option<&Map<String, Value>>, fields: &[&str]) -> Map<String, Value> {
+        let mut data = Map::new();
+        let given = begun.into_iter().flatten().filter(|(name, _)| !is_reserved(name));
+        let told = fields.iter().filter_map(|name| Some(((*name).to_owned(), self.rest.get(*name)?)));
+        for (name, value) in given.map(|(name, value)| (name.clone(), value)).chain(told) {
+            match value {
+                Value::String(text) if !text.is_empty() => {
+                    data.insert(name, json!(text));
+                }
+                Value::Bool(_) | Value::Number(_) => {
+                    data.insert(name, json!(value.to_string()));
+                }
+                _ => {}
+            }
+        }
+        let counts = self
+            .counts
+            .iter()
+            .flat_map(|counts| [("unread", counts.unread), ("missed_calls", counts.missed_calls)]);
+        for (name, count) in counts {
+            if let Some(count) = count {
+                data.insert(name.to_owned(), json!(count.to_string()));
+            }
+        }
+        data.insert("prio".to_owned(), json!(if self.is_low() { "low" } else { "high" }));
+        data
+    }
+
     fn text(&self, begun: Option<&Map<String, Value>>, fields: &[&str]) -> Vec<u8> {
         let mut text = begun.cloned().unwrap_or_default();
         for name in fields {
@@ -129,6 +174,18 @@ impl Notification {
         }
         Value::Object(text).to_string().into_bytes()
     }
+}
+
+/// The size of what an app is told, as Google's push service counts it.
+fn size_of(data: &Map<String, Value>) -> usize {
+    data.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum()
+}
+
+/// Names that Google's push service keeps for itself: with one of them it takes no message.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "from" | "message_type" | "collapse_key")
+        || name.starts_with("google")
+        || name.starts_with("gcm")
 }
 
 fn is_something(value: &Value) -> bool {

@@ -34,6 +34,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After` in seconds.
     pub retry_after: Option<Duration>,
+    /// The body, bounded by whoever carries it.
+    pub body: Bytes,
 }
 
 /// There is no answer.

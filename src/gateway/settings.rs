@@ -1,6 +1,8 @@
 //! What can be set.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use crate::FcmAccount;
 
 /// Settings of the gateway.
 #[derive(Clone, Debug)]
@@ -26,12 +28,14 @@ pub struct App {
 }
 
 /// How devices are reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Kind {
     /// Browsers, by RFC 8030 with what is sent encrypted for them.
     WebPush,
     /// Phones, by an address that a distributor on them has given the app.
     UnifiedPush,
+    /// Phones by Google's push service, which knows the app by this account.
+    Fcm(Arc<FcmAccount>),
 }
 
 impl App {

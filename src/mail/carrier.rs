@@ -14,6 +14,10 @@ pub struct Letter {
     pub subject: String,
     /// What it says.
     pub text: String,
+    /// The same in HTML.
+    pub html: Option<String>,
+    /// Where more such mails are refused, if they were subscribed to.
+    pub unsubscribe: Option<String>,
     /// When it was written.
     pub written: Timestamp,
     /// What tells it from all others, however often it is sent: letters and digits.

@@ -14,8 +14,12 @@ use crate::{
 /// the disk.
 const MOST_WAITING: i64 = 2_000;
 
-/// Largest mail, in bytes: ours are shorter.
-const LARGEST: usize = 16 << 10;
+/// Of these, so many may be news that somebody subscribed to: a flood of them must not keep out who waits for the word that
+/// lets him in.
+const MOST_NEWS: i64 = MOST_WAITING / 2;
+
+/// Largest mail, in bytes, with its HTML: ours are shorter.
+const LARGEST: usize = 64 << 10;
 
 /// A mail to somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,13 @@ pub struct Mail {
     pub subject: String,
     /// What it says.
     pub text: String,
+    /// The same for programs that show HTML.
+    pub html: Option<String>,
+    /// Where its reader ends that more such mails come, if it is one of many that were subscribed to: an address that a POST
+    /// suffices at.
+    ///
+    /// See RFC 8058.
+    pub unsubscribe: Option<String>,
     /// How long it is worth sending.
     pub good_for: Duration,
 }
@@ -115,9 +126,27 @@ impl Mails {
     /// # Errors
     /// [`Error::Full`], [`Error::Store`].
     pub async fn check_room(&self, authority: &str) -> Result<(), Error> {
+        self.check_waiting(authority, MOST_WAITING).await
+    }
+
+    async fn check_waiting(&self, authority: &str, most: i64) -> Result<(), Error> {
         // Not demanded of a batch: a few more do no harm, and who asks at the same time is not held up.
         let waiting = self.inner.store.get(&tables::COUNTS, authority).await?.unwrap_or_default();
-        if waiting.0 >= MOST_WAITING { Err(Error::Full) } else { Ok(()) }
+        if waiting.0 >= most { Err(Error::Full) } else { Ok(()) }
+    }
+
+    /// How many mails in a row that an authority's users subscribed to were refused for good at an address.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn refusals(&self, authority: &str, to: &EmailAddress) -> Result<u32, store::Error> {
+        let row = self.inner.store.get(&tables::REFUSED, &(authority, to.as_str())).await?;
+        Ok(row.map_or(0, |row| row.count))
+    }
+
+    /// Adds to a batch that nothing is known of refusals at an address any more.
+    pub fn forget_refusals(&self, batch: &mut Batch, authority: &str, to: &EmailAddress) {
+        batch.delete(&tables::REFUSED, &(authority, to.as_str()));
     }
 
     /// Adds a mail of an authority to a batch: it is sent once that is on disk.
@@ -125,16 +154,20 @@ impl Mails {
     /// # Errors
     /// [`Error::Full`], [`Error::TooLarge`], [`Error::Store`].
     pub async fn put(&self, batch: &mut Batch, authority: &str, mail: &Mail) -> Result<(), Error> {
-        if mail.subject.len() + mail.text.len() > LARGEST {
+        let html = mail.html.as_ref().map_or(0, String::len);
+        if mail.subject.len() + mail.text.len() + html > LARGEST {
             return Err(Error::TooLarge);
         }
-        self.check_room(authority).await?;
+        let is_news = mail.unsubscribe.is_some();
+        self.check_waiting(authority, if is_news { MOST_NEWS } else { MOST_WAITING }).await?;
         let now = self.inner.clock.now().millis();
         let good_for = u64::try_from(mail.good_for.as_millis()).unwrap_or(u64::MAX);
         let row = MailRow {
             to: mail.to.to_string(),
             subject: mail.subject.clone(),
             text: mail.text.clone(),
+            html: mail.html.clone(),
+            unsubscribe: mail.unsubscribe.clone(),
             put_ms: now,
             until_ms: now.saturating_add(good_for),
             tries: 0,

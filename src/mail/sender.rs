@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::{
     Letter, Mails, Refusal,
     mails::waiting_topic,
-    tables::{self, MailRow},
+    tables::{self, MailRow, RefusedRow},
 };
 
 /// Mails of one authority that are handed over at a time.
@@ -101,25 +101,35 @@ impl Mails {
         if row.until_ms <= self.inner.clock.now().millis() {
             outcomes.given_up.inc();
             warn!(authority, tries = row.tries, "a mail could not be sent in time and is given up");
-            return self.remove(authority, &claimed).await;
+            return self.remove(authority, &claimed, Batch::new()).await;
         }
         let letter = Letter {
             authority: authority.to_owned(),
             to: row.to.clone(),
             subject: row.subject.clone(),
             text: row.text.clone(),
+            html: row.html.clone(),
+            unsubscribe: row.unsubscribe.clone(),
             written: base::Timestamp(row.put_ms),
             id: format!("{:x}.{number:x}", row.put_ms),
         };
         match self.inner.carrier.carry(&letter).await {
             Ok(()) => {
                 outcomes.sent.inc();
-                self.remove(authority, &claimed).await
+                let mut batch = Batch::new();
+                if row.unsubscribe.is_some() {
+                    batch.delete(&tables::REFUSED, &(authority, row.to.as_str()));
+                }
+                self.remove(authority, &claimed, batch).await
             }
             Err(Refusal::ForGood(reason)) => {
                 outcomes.given_up.inc();
                 info!(authority, reason, "a mail was refused for good");
-                self.remove(authority, &claimed).await
+                let mut batch = Batch::new();
+                if row.unsubscribe.is_some() {
+                    self.put_refusal(&mut batch, authority, &row.to).await?;
+                }
+                self.remove(authority, &claimed, batch).await
             }
             Err(Refusal::ForNow(reason)) => {
                 outcomes.put_off.inc();
@@ -174,12 +184,20 @@ impl Mails {
         }
     }
 
+    /// Adds to a batch that an address refused a mail for good. Of two at once one may count for both.
+    async fn put_refusal(&self, batch: &mut Batch, authority: &str, to: &str) -> Result<(), store::Error> {
+        let key = (authority, to);
+        let known = self.inner.store.get(&tables::REFUSED, &key).await?.map_or(0, |row| row.count);
+        batch.put(&tables::REFUSED, &key, &RefusedRow { count: known.saturating_add(1) });
+        Ok(())
+    }
+
     async fn remove(
         &self,
         authority: &str,
         Claimed((due, number), row): &Claimed,
+        mut batch: Batch,
     ) -> Result<(), CommitError> {
-        let mut batch = Batch::new();
         let key = (authority, *due, *number);
         batch.require(&tables::WAITING, &key, Some(row));
         batch.delete(&tables::WAITING, &key);

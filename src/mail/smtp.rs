@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{
-        Mailbox,
+        Mailbox, MultiPart,
         header::{ContentType, HeaderName, HeaderValue},
     },
     transport::smtp::{
@@ -161,18 +161,29 @@ fn written(letter: &Letter, from: &Mailbox) -> Result<Message, Refusal> {
     let to: Address = letter.to.parse().map_err(|error: lettre::address::AddressError| unusable(&error))?;
     let at = std::time::UNIX_EPOCH + Duration::from_millis(letter.written.millis());
     let domain = from.email.domain();
-    let mut message = Message::builder()
+    let begun = Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))
         .subject(letter.subject.clone())
         .date(at)
-        .message_id(Some(format!("<{}@{domain}>", letter.id)))
-        .header(ContentType::TEXT_PLAIN)
-        .body(letter.text.clone())
-        .map_err(|error| unusable(&error))?;
+        .message_id(Some(format!("<{}@{domain}>", letter.id)));
+    let text = letter.text.clone();
+    let message = match &letter.html {
+        Some(html) => begun.multipart(MultiPart::alternative_plain_html(text, html.clone())),
+        None => begun.header(ContentType::TEXT_PLAIN).body(text),
+    };
+    let mut message = message.map_err(|error| unusable(&error))?;
+    let mut say = |name, value| {
+        let name = HeaderName::new_from_ascii_str(name);
+        message.headers_mut().insert_raw(HeaderValue::new(name, value));
+    };
     // So that nobody's absence is answered to us.
-    let name = HeaderName::new_from_ascii_str("Auto-Submitted");
-    message.headers_mut().insert_raw(HeaderValue::new(name, "auto-generated".to_owned()));
+    say("Auto-Submitted", "auto-generated".to_owned());
+    if let Some(address) = &letter.unsubscribe {
+        // RFC 2369, and that a program may do it for its user (RFC 8058).
+        say("List-Unsubscribe", format!("<{address}>"));
+        say("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
+    }
     Ok(message)
 }
 

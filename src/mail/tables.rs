@@ -18,6 +18,10 @@ pub(crate) struct MailRow {
     pub(crate) subject: String,
     /// What it says.
     pub(crate) text: String,
+    /// The same in HTML.
+    pub(crate) html: Option<String>,
+    /// Where more such mails are refused, if they were subscribed to.
+    pub(crate) unsubscribe: Option<String>,
     /// When it was put here, in milliseconds since 1970.
     pub(crate) put_ms: u64,
     /// Until when it is worth sending.
@@ -25,11 +29,41 @@ pub(crate) struct MailRow {
     /// How often it was tried.
     pub(crate) tries: u32,
 }
-row!(MailRow, schema = 1);
+row!(MailRow, schema = 2, older = { 1 => MailRowV1 });
+
+/// A mail as it waited before there was any in HTML.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct MailRowV1 {
+    to: String,
+    subject: String,
+    text: String,
+    put_ms: u64,
+    until_ms: u64,
+    tries: u32,
+}
+
+impl From<MailRowV1> for MailRow {
+    fn from(row: MailRowV1) -> Self {
+        let MailRowV1 { to, subject, text, put_ms, until_ms, tries } = row;
+        Self { to, subject, text, html: None, unsubscribe: None, put_ms, until_ms, tries }
+    }
+}
+
+/// How often mails that were subscribed to were refused for good at an address, one after the other; key: authority, address.
+pub(crate) static REFUSED: Table<(String, String), RefusedRow> =
+    Table::new(232, "mail.refused", Tuning::Small);
+
+/// What an address refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusedRow {
+    /// How many mails in a row.
+    pub(crate) count: u32,
+}
+row!(RefusedRow, schema = 1);
 
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
-    vec![WAITING.check(), COUNTS.check()]
+    vec![WAITING.check(), COUNTS.check(), REFUSED.check()]
 }
 
 #[cfg(test)]
@@ -45,10 +79,16 @@ mod tests {
             to: "b".into(),
             subject: "c".into(),
             text: "d".into(),
+            html: Some("e".into()),
+            unsubscribe: None,
             put_ms: 1,
             until_ms: 2,
             tries: 3,
         };
-        assert_eq!(&row.encode()[..], b"\x01\x01b\x01c\x01d\x01\x02\x03");
+        assert_eq!(&row.encode()[..], b"\x02\x01b\x01c\x01d\x01\x01e\x00\x01\x02\x03");
+        let older = store::reexport::Bytes::from_static(b"\x01\x01b\x01c\x01d\x01\x02\x03");
+        let row = MailRow { html: None, ..row };
+        assert_eq!(MailRow::decode(&older).ok(), Some(row));
+        assert_eq!(&RefusedRow { count: 300 }.encode()[..], [1, 172, 2]);
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Threads ring as their subscriptions say (`threads`), for those who have any.
 //!
-//! What devices are told that are not there just now goes out behind the log ([`Delivery`]).
+//! What devices are told that are not there just now goes out behind the log ([`Delivery`]), and what users are mailed.
 //!
 //! Reading order: [`Push::unread`], then `rules` (what a user's rules say of an event), `facts` (what they look at) and
 //! `glob`.
@@ -20,19 +20,23 @@ mod delivery;
 mod error;
 mod facts;
 mod glob;
+mod mailed;
 mod notifications;
 mod push;
 mod pushers;
 mod rules;
+mod seal;
 mod threads;
 mod unread;
 mod unreads;
+mod unsubscribe;
 mod waiting;
 
 pub use self::{
     counted::{Count, Counts},
-    delivery::{Answer, Delivery, DeliveryParts, Gateways, Unreached},
+    delivery::{Answer, Delivery, DeliveryParts, Gateways, MailFace, MailParts, Unreached},
     error::Error,
+    mailed::MailPace,
     notifications::{NotificationQuery, NotificationToken, Notifications, Notified},
     push::Push,
     pushers::checks,

@@ -3,10 +3,11 @@
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use account::DeviceEnds;
 use async_trait::async_trait;
+use mail::EmailAddress;
 use ruma::{
     DeviceId, OwnedDeviceId, UserId,
     api::client::push::{Pusher, PusherIds, PusherKind},
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, CommitError, Order, Range, Reads, Store, Table, TableCheck, Topic, Tuning, Value as _};
 
 use crate::{
-    Error, Push,
-    waiting::{self, Key},
+    Error, Push, mailed, seal,
+    waiting::{self, Key, TOLD},
 };
 
 /// Pushers; key: user id, device id, app id, push key.
@@ -27,6 +28,9 @@ static PUSH_KEYS: Table<Key, ()> = Table::new(171, "push.push_keys", Tuning::Sma
 
 /// When a push key was given, in milliseconds; key: as in [`PUSHERS`].
 static SINCE: Table<Key, u64> = Table::new(172, "push.since", Tuning::Small);
+
+/// How long a gateway has refused all that a pusher was to be told; key: as in [`PUSHERS`].
+static REFUSED: Table<Key, RefusedRow> = Table::new(176, "push.refused", Tuning::Small);
 
 /// A user's pushers changed: an entry of the log, with [`PushersEntry`].
 pub(crate) const PUSHERS_MOVED: u8 = 170;
@@ -46,6 +50,27 @@ struct PusherRow {
     json: String,
 }
 store::row!(PusherRow, schema = 1);
+
+/// What a gateway refused of a pusher's since it took something, or since the pusher was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RefusedRow {
+    /// When it did so first, in milliseconds.
+    first: u64,
+    /// How often.
+    count: u32,
+}
+store::row!(RefusedRow, schema = 1);
+
+/// A pusher whose gateway has refused so often, and for so long, everything that it was to be told is given up: its app is
+/// gone, or was never there. Not sooner, as whoever runs the gateway may have to come back from a long weekend to mend it; and
+/// not after less, as one may have nothing to be told in between.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const GIVEN_UP_AFTER_COUNT: u32 = 20;
+
+/// The app of all pushers that send mails, and of no other.
+///
+/// Spec: <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3pushersset>
+const MAIL_APP: &str = "m.email";
 
 /// Most pushers of a user.
 const MOST: usize = 50;
@@ -67,8 +92,10 @@ const ATTEMPTS: usize = 8;
 
 /// The checks of all tables of this crate, for `verify`.
 pub fn checks() -> Vec<TableCheck> {
-    let mut checks = vec![PUSHERS.check(), PUSH_KEYS.check(), SINCE.check()];
+    let mut checks = vec![PUSHERS.check(), PUSH_KEYS.check(), SINCE.check(), REFUSED.check()];
     checks.extend(waiting::checks());
+    checks.extend(mailed::checks());
+    checks.extend(seal::checks());
     checks
 }
 
@@ -86,8 +113,12 @@ impl Push {
     /// Sets a pusher for a device, in the place of the user's own with the same ids. Others of his authority lose theirs
     /// with these, unless it is to be added to them: a phone that changes hands tells its new owner only.
     ///
+    /// Mails go to an address that is the user's own alone, as he has proved; so nobody takes another's pusher away by
+    /// naming his address.
+    ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::TooLarge`], [`account::Error::UnknownToken`] when the device has ended,
+    /// [`account::Error::Contact`] for an address that is not the user's or where no mails are sent,
     /// [`account::Error::Contended`], [`Error::Store`].
     pub async fn set_pusher(
         &self,
@@ -97,7 +128,12 @@ impl Push {
         append: bool,
     ) -> Result<(), Error> {
         let now = self.clock().now();
-        check(pusher)?;
+        let mut pusher = pusher.clone();
+        let address = check(&pusher)?;
+        if let Some(address) = &address {
+            pusher.ids.pushkey = address.to_string();
+        }
+        let pusher = &pusher;
         let json = serde_json::to_string(pusher).map_err(|_| Error::Invalid("the pusher cannot be kept"))?;
         if json.len() > MAX_BYTES {
             return Err(Error::TooLarge("a pusher has at most 16 KiB"));
@@ -107,6 +143,9 @@ impl Push {
         for _ in 0..ATTEMPTS {
             let mut batch = Batch::new();
             self.accounts().require_device(&mut batch, user, device).await?;
+            if let Some(address) = &address {
+                self.accounts().require_email(&mut batch, user, address).await?;
+            }
             let own = rows_of(self.store(), user).await?;
             let old = own.iter().find(|(known, _)| *known == key).map(|(_, row)| row);
             if old.is_none() && own.len() >= MOST {
@@ -127,6 +166,7 @@ impl Push {
             batch.put(&PUSHERS, &key, &PusherRow { json: json.clone() });
             batch.put(&PUSH_KEYS, &(app.clone(), push_key.clone(), key.0.clone(), key.1.clone()), &());
             batch.put(&SINCE, &key, &now.millis());
+            batch.delete(&REFUSED, &key);
             note(&mut batch, user.as_str());
             match self.store().commit(batch).await {
                 Err(CommitError::Conflict { .. }) => {}
@@ -143,8 +183,10 @@ impl Push {
     /// [`account::Error::Commit`], [`Error::Store`].
     pub async fn remove_pusher(&self, user: &UserId, ids: &PusherIds) -> Result<(), Error> {
         let mut batch = Batch::new();
+        let address = (ids.app_id == MAIL_APP).then(|| ids.pushkey.parse::<EmailAddress>().ok()).flatten();
+        let push_key = address.as_ref().map_or(&*ids.pushkey, EmailAddress::as_str);
         for (key, _) in rows_of(self.store(), user).await? {
-            if key.2 == ids.app_id && key.3 == ids.pushkey {
+            if key.2 == ids.app_id && key.3 == push_key {
                 delete(&mut batch, &key);
             }
         }
@@ -158,6 +200,11 @@ impl Push {
     pub fn device_ends(&self) -> Arc<dyn DeviceEnds> {
         Arc::new(PusherEnds { store: self.store().clone() })
     }
+}
+
+/// Whether a pusher sends mails, to the address that its push key is.
+pub(crate) fn is_of_mails(key: &Key) -> bool {
+    key.2 == MAIL_APP
 }
 
 async fn rows_of(store: &Store, user: &UserId) -> Result<Vec<(Key, PusherRow)>, store::Error> {
@@ -185,21 +232,65 @@ pub(crate) async fn of_user(store: &Store, user: &UserId) -> Result<Vec<Placed>,
     Ok(rows.into_iter().map(|(key, row)| (serde_json::from_str(&row.json).ok(), key)).collect())
 }
 
-/// A pusher as it is kept.
+/// A pusher as it is kept, and what decides whether it is told something.
 pub(crate) struct Found {
     pub(crate) pusher: Pusher,
     /// Since when, in milliseconds.
     pub(crate) since: Option<u64>,
+    /// The number that it was told last.
+    pub(crate) told: u64,
+    /// Whether its user's account is locked.
+    pub(crate) is_locked: bool,
+    refused: Option<RefusedRow>,
     row: PusherRow,
 }
 
-/// The pusher of a key, unless it cannot be read.
-pub(crate) async fn find(store: &Store, key: &Key) -> Result<Option<Found>, store::Error> {
+/// The pusher of a key, unless it cannot be read: all of it at once.
+pub(crate) async fn find(push: &Push, key: &Key) -> Result<Option<Found>, store::Error> {
     let mut reads = Reads::new();
     let (row, since) = (reads.get(&PUSHERS, key), reads.get(&SINCE, key));
-    let mut found = store.read(reads).await?;
+    let (told, refused) = (reads.get(&TOLD, key), reads.get(&REFUSED, key));
+    let moderation = push.accounts().read_moderation(&mut reads, &key.0);
+    let mut found = push.store().read(reads).await?;
     let (row, since) = (found.take(row)?, found.take(since)?);
-    Ok(row.and_then(|row| Some(Found { pusher: serde_json::from_str(&row.json).ok()?, since, row })))
+    let (told, refused) = (found.take(told)?.unwrap_or_default(), found.take(refused)?);
+    let is_locked = found.take(moderation)?.unwrap_or_default().locked;
+    let Some(row) = row else { return Ok(None) };
+    let Ok(pusher) = serde_json::from_str(&row.json) else { return Ok(None) };
+    Ok(Some(Found { pusher, since, told, is_locked, refused, row }))
+}
+
+impl Found {
+    /// Adds to a batch that its gateway refused something now; or, if that has gone on for too long, that the pusher goes.
+    /// Tells which. The batch fails if it was set anew since it was found.
+    pub(crate) fn put_refused(&self, batch: &mut Batch, key: &Key, now: u64) -> Refused {
+        let RefusedRow { first, count } = self.refused.unwrap_or(RefusedRow { first: now, count: 0 });
+        let row = RefusedRow { first, count: count.saturating_add(1) };
+        let lasted = Duration::from_millis(now.saturating_sub(first));
+        if lasted >= GIVEN_UP_AFTER && row.count >= GIVEN_UP_AFTER_COUNT {
+            delete_found(batch, key, self);
+            return Refused::GivenUp;
+        }
+        batch.require(&PUSHERS, key, Some(&self.row));
+        batch.put(&REFUSED, key, &row);
+        Refused::Once
+    }
+
+    /// Adds to a batch that its gateway took something.
+    pub(crate) fn put_taken(&self, batch: &mut Batch, key: &Key) {
+        if self.refused.is_some() {
+            batch.delete(&REFUSED, key);
+        }
+    }
+}
+
+/// What comes of a gateway's refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The pusher stays.
+    Once,
+    /// The pusher goes.
+    GivenUp,
 }
 
 /// As [`delete`], if it was not set anew since it was found.
@@ -219,6 +310,8 @@ pub(crate) fn delete(batch: &mut Batch, key: &Key) {
     note(batch, &user);
     batch.delete(&PUSHERS, key);
     batch.delete(&SINCE, key);
+    batch.delete(&REFUSED, key);
+    batch.delete(&mailed::MAILED, key);
     waiting::delete(batch, key);
     batch.delete(&PUSH_KEYS, &(app, push_key, user, device));
 }
@@ -242,9 +335,24 @@ impl DeviceEnds for PusherEnds {
         }
         Ok(())
     }
+
+    async fn put_address_ends(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        email: &EmailAddress,
+    ) -> Result<(), account::Error> {
+        for (key, _) in rows_of(&self.store, user).await? {
+            if is_of_mails(&key) && key.3 == email.as_str() {
+                delete(batch, &key);
+            }
+        }
+        Ok(())
+    }
 }
 
-fn check(pusher: &Pusher) -> Result<(), Error> {
+/// The address of a pusher that sends mails; nothing for another.
+fn check(pusher: &Pusher) -> Result<Option<EmailAddress>, Error> {
     let PusherIds { app_id, pushkey, .. } = &pusher.ids;
     if app_id.is_empty() || pushkey.is_empty() {
         return Err(Error::Invalid("a pusher has an `app_id` and a `pushkey`"));
@@ -253,11 +361,19 @@ fn check(pusher: &Pusher) -> Result<(), Error> {
         return Err(Error::TooLarge("an `app_id` has at most 64 bytes, a `pushkey` 512"));
     }
     match &pusher.kind {
-        PusherKind::Http(data) if is_gateway(&data.url) => Ok(()),
+        PusherKind::Email(_) if app_id == MAIL_APP => {
+            let address = pushkey.parse().map_err(|_| Error::Invalid("`pushkey` is no e-mail address"))?;
+            Ok(Some(address))
+        }
+        PusherKind::Email(_) => Err(Error::Invalid("the `app_id` of an `email` pusher is `m.email`")),
+        // It would stand where pushers of others are by their addresses.
+        PusherKind::Http(_) if app_id == MAIL_APP => {
+            Err(Error::Invalid("`m.email` is the `app_id` of `email` pushers alone"))
+        }
+        PusherKind::Http(data) if is_gateway(&data.url) => Ok(None),
         PusherKind::Http(_) => {
             Err(Error::Invalid("`url` is an HTTP address with the path /_matrix/push/v1/notify"))
         }
-        PusherKind::Email(_) => Ok(()),
         _ => Err(Error::Invalid("`kind` is `http`, `email` or null")),
     }
 }
@@ -271,7 +387,17 @@ fn is_gateway(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use store::Value as _;
+
     use super::*;
+
+    /// What is on disk must stay readable: a change here needs a new schema number.
+    #[test]
+    fn refusals_are_read_as_they_were_written() {
+        let row = RefusedRow { first: 300, count: 2 };
+        assert_eq!(&row.encode()[..], [1, 172, 2, 2]);
+        assert_eq!(RefusedRow::decode(&row.encode()).ok(), Some(row));
+    }
 
     #[test]
     fn a_gateway_has_one_path() {

@@ -6,7 +6,7 @@
 //! indexed, repaired or purged.
 //!
 //! Of a room the newest [`ROWS`] events after what was read are looked at, and the newest [`ROWS`] in threads; of those
-//! that notify the newest [`MOST`] count. Whoever has more unread than that need not be told how many.
+//! that notify the newest [`MOST_UNREAD`] count. Whoever has more unread than that need not be told how many.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications>
 
@@ -45,7 +45,7 @@ use crate::{
 const ROWS: usize = 300;
 
 /// So many of those that notify count.
-const MOST: usize = 300;
+pub(crate) const MOST_UNREAD: usize = 300;
 
 /// More events than these are a task of their own.
 const MOST_AT_ONCE: usize = 20;
@@ -457,7 +457,7 @@ impl Push {
                 }
             }
         }
-        unread.keep_newest(MOST);
+        unread.keep_newest(MOST_UNREAD);
         let through = room.known.as_ref().map_or(Position::START, |known| known.through);
         let counted = Counted {
             through: through.max(room.asked.through),

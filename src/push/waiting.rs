@@ -1,4 +1,4 @@
-//! What is still to be told to pushers. Both tables are small: a row for a pusher, however much has happened.
+//! What is still to be told to pushers. All tables are small: a row for a pusher, however much has happened.
 
 use room::{EventSerial, RoomSerial};
 use serde::{Deserialize, Serialize};

@@ -19,7 +19,7 @@ use media::Media;
 use oauth::OAuth;
 use pages::Pages;
 use pdu::Authorities;
-use push::{Delivery, DeliveryParts, Push};
+use push::{Delivery, DeliveryParts, MailParts, Push};
 use room::{AllowAll, Policy};
 use sanitise::Worker;
 use search::{Emptying, Search};
@@ -305,6 +305,7 @@ impl House {
         let delivery = Delivery::new(DeliveryParts {
             push: push.clone(),
             gateways: Arc::new(gateways),
+            mails: MailParts { mails: mails.clone(), faces: config.mail_faces(), pace: config.mail_pace() },
             clock: clock.clone(),
             random: random.clone(),
             tasks: &edges,

@@ -52,5 +52,5 @@ pub use self::{
     net::{Net, Wire, Zones},
     seen::{Room, Seen},
     server::Server,
-    user::{Refusal, User},
+    user::{PASSWORD, Refusal, User},
 };

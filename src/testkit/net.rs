@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) presence: PresenceSettings,
     /// The apps that the push gateways of servers serve; none: they have no gateway.
     pub(crate) push_apps: Vec<GatewayAppConfig>,
+    /// The port of this machine where mails are taken; none: no mails are sent.
+    pub(crate) mail_port: Option<u16>,
     pub(crate) authority: Option<CertificateAuthority>,
     pub(crate) zones: Zones,
     hand: ManualClock,
@@ -82,7 +84,7 @@ impl Net {
 
     /// A federation over this wire, whose chance follows from a seed.
     pub fn with(wire: Wire, seed: u64) -> Self {
-        Self::of(wire, seed, PresenceSettings::default(), Zones::default(), Vec::new())
+        Self::of(wire, seed, PresenceSettings::default(), Zones::default(), Vec::new(), None)
     }
 
     /// A federation in memory whose servers tell who is there.
@@ -98,17 +100,23 @@ impl Net {
             PresenceSettings { enabled: true, largest_room },
             Zones::default(),
             Vec::new(),
+            None,
         )
     }
 
     /// A federation in memory whose servers have zones, and give files by the old paths as well.
     pub fn with_zones(zones: Zones) -> Self {
-        Self::of(Wire::Memory, 1, PresenceSettings::default(), zones, Vec::new())
+        Self::of(Wire::Memory, 1, PresenceSettings::default(), zones, Vec::new(), None)
     }
 
     /// A federation over [`Wire::Tls`] whose servers have a push gateway for these apps.
     pub fn with_push_gateway(apps: Vec<GatewayAppConfig>) -> Self {
-        Self::of(Wire::Tls, 7, PresenceSettings::default(), Zones::default(), apps)
+        Self::of(Wire::Tls, 7, PresenceSettings::default(), Zones::default(), apps, None)
+    }
+
+    /// A federation in memory whose servers send mails, by a mail server at this port of this machine.
+    pub fn with_mail(port: u16) -> Self {
+        Self::of(Wire::Memory, 1, PresenceSettings::default(), Zones::default(), Vec::new(), Some(port))
     }
 
     fn of(
@@ -117,6 +125,7 @@ impl Net {
         presence: PresenceSettings,
         zones: Zones,
         push_apps: Vec<GatewayAppConfig>,
+        mail_port: Option<u16>,
     ) -> Self {
         let (clock, hand) = Clock::manual(START_MS);
         let inner = Arc::new(Inner {
@@ -125,6 +134,7 @@ impl Net {
             links: Links::default(),
             presence,
             push_apps,
+            mail_port,
             zones,
             authority: (wire == Wire::Tls).then(CertificateAuthority::new),
             hand,

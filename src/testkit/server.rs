@@ -20,8 +20,9 @@ use serde_json::Value;
 use server::{
     Bounds,
     config::{
-        AuthorityConfig, Backend, Config, FederationConfig, GatewayConfig, LimitsConfig, MediaSettings,
-        PeersSetting, PushSettings, Registration, RegistrationMode, Serves, StoreConfig,
+        AuthorityConfig, Backend, Config, EmailSetting, FederationConfig, GatewayConfig, LimitsConfig,
+        MailConfig, MailSecurity, MediaSettings, PeersSetting, PushSettings, Registration, RegistrationMode,
+        Serves, StoreConfig,
     },
     house::{Foundation, House},
     listen::{self, Service},
@@ -72,6 +73,25 @@ struct Running {
 pub struct Server {
     pub(crate) net: Net,
     pub(crate) machine: Arc<Machine>,
+}
+
+/// How an authority sends mails by a server at this port of this machine.
+fn mail_by(name: &ServerName, port: u16) -> MailConfig {
+    MailConfig {
+        host: "127.0.0.1".to_owned(),
+        port: Some(port),
+        security: MailSecurity::None,
+        user: None,
+        password_file: None,
+        ca_file: None,
+        from: format!("noreply@{name}"),
+        from_name: None,
+        at_registration: EmailSetting::Optional,
+        domains: Vec::new(),
+        web_client: Some("https://chat.example/".to_owned()),
+        tell_known: false,
+        next_hosts: Vec::new(),
+    }
 }
 
 impl Server {
@@ -215,6 +235,7 @@ impl Server {
                 guests: true,
                 ..Registration::default()
             },
+            mail: self.net.0.mail_port.map(|port| mail_by(name, port)),
             // Where zones are told apart, clients are told where they are.
             client_url: (!self.net.0.zones.of.is_empty()).then(|| format!("http://{name}")),
             ..AuthorityConfig::new(name.clone(), "unused: the key is given".into())

@@ -16,7 +16,7 @@ use crate::{seen::Seen, server::Server};
 /// In real time: what takes longer will not come.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What everybody's password is.
-const PASSWORD: &str = "秘密の合言葉123";
+pub const PASSWORD: &str = "秘密の合言葉123";
 
 /// A request that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,14 +6,23 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{Clock, ManualClock, Metrics};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
+use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
 use self::browser::Browser;
-use crate::{Answer, App, Gateway, Kind, Outcome, Parts, Post, Services, Settings, Unreached, VapidKey};
+use crate::{
+    Answer, App, FcmAccount, Gateway, Kind, Outcome, Parts, Post, Services, Settings, Unreached, VapidKey,
+};
 
 const APP: &str = "jp.example.web";
 const PHONE: &str = "jp.example.phone";
+const GOOGLE: &str = "jp.example.android";
+
+/// A service account as Google's console gives it, with a key that was made for these tests.
+const ACCOUNT: &[u8] = include_bytes!("account.json");
 
 /// Push services that answer as they are told, and otherwise take everything.
 #[derive(Default)]
@@ -30,7 +39,7 @@ impl Services for Recorded {
         if self.hangs {
             std::future::pending::<()>().await;
         }
-        self.answers.lock().pop_front().unwrap_or(Ok(Answer { status: 201, retry_after: None }))
+        self.answers.lock().pop_front().unwrap_or(Ok(answer(201, None, "")))
     }
 }
 
@@ -57,7 +66,11 @@ impl Town {
         };
         let gateway = Gateway::new(Parts {
             settings: Settings {
-                apps: vec![app(APP, Kind::WebPush, &["push.example"]), app(PHONE, Kind::UnifiedPush, &[])],
+                apps: vec![
+                    app(APP, Kind::WebPush, &["push.example"]),
+                    app(PHONE, Kind::UnifiedPush, &[]),
+                    app(GOOGLE, Kind::Fcm(Arc::new(FcmAccount::parse(ACCOUNT).unwrap())), &[]),
+                ],
                 subject: "mailto:push@kanazawa.test".to_owned(),
                 kept: Duration::from_secs(86_400),
             },
@@ -74,13 +87,20 @@ impl Town {
     }
 
     fn will_answer(&self, status: u16, retry_after: Option<u64>) {
-        let answer = Answer { status, retry_after: retry_after.map(Duration::from_secs) };
-        self.services.answers.lock().push_back(Ok(answer));
+        self.will_say(status, retry_after, "");
+    }
+
+    fn will_say(&self, status: u16, retry_after: Option<u64>, body: &'static str) {
+        self.services.answers.lock().push_back(Ok(answer(status, retry_after, body)));
     }
 
     fn posts(&self) -> Vec<Post> {
         std::mem::take(&mut *self.services.posts.lock())
     }
+}
+
+fn answer(status: u16, retry_after: Option<u64>, body: &'static str) -> Answer {
+    Answer { status, retry_after: retry_after.map(Duration::from_secs), body: body.into() }
 }
 
 fn taken(rejected: &[&str]) -> Outcome {
@@ -286,4 +306,137 @@ async fn services_that_hang_hold_a_request_no_longer_than_a_homeserver_waits() {
 
     assert_eq!(outcome, Outcome::NotNow(None));
     assert_eq!(town.posts().len(), 2);
+}
+
+const LOGGED_IN: &str = r#"{"access_token":"ya29.first","expires_in":3599,"token_type":"Bearer"}"#;
+
+fn android() -> Value {
+    json!({ "app_id": GOOGLE, "pushkey": "fcm-token-1", "data": { "default_payload": { "from": "x", "own": "y" } } })
+}
+
+/// The claims of what was posted to log in, if its signature is that of the account.
+fn asserted(post: &Post) -> Value {
+    assert_eq!(post.url, "https://oauth2.googleapis.com/token");
+    assert_eq!(header(post, "content-type"), "application/x-www-form-urlencoded");
+    let body = std::str::from_utf8(&post.body).unwrap();
+    let jwt = body
+        .strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=")
+        .unwrap();
+    let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+    let (signed, signature) = jwt.rsplit_once('.').unwrap();
+    let account: Value = serde_json::from_slice(ACCOUNT).unwrap();
+    let pem = account["private_key"].as_str().unwrap();
+    let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public().as_ref())
+        .verify(signed.as_bytes(), &bytes(signature))
+        .unwrap();
+    let (head, claims) = signed.split_once('.').unwrap();
+    let head: Value = serde_json::from_slice(&bytes(head)).unwrap();
+    assert_eq!(head, json!({ "typ": "JWT", "alg": "RS256" }));
+    serde_json::from_slice(&bytes(claims)).unwrap()
+}
+
+#[tokio::test]
+async fn an_android_app_is_told_by_an_account_that_logs_in_seldom() {
+    let town = Town::new();
+    town.will_say(200, None, LOGGED_IN);
+
+    assert_eq!(town.tell(message(android(), "届いていますか")).await, taken(&[]));
+
+    let posts = town.posts();
+    let claims = asserted(&posts[0]);
+    assert_eq!(
+        claims,
+        json!({ "iss": "push@kanazawa-push.iam.gserviceaccount.com", "aud": "https://oauth2.googleapis.com/token",
+            "scope": "https://www.googleapis.com/auth/firebase.messaging", "iat": 1_800_000_000, "exp": 1_800_003_600 })
+    );
+    assert_eq!(posts[1].url, "https://fcm.googleapis.com/v1/projects/kanazawa-push/messages:send");
+    assert_eq!(header(&posts[1], "authorization"), "Bearer ya29.first");
+    let told: Value = serde_json::from_slice(&posts[1].body).unwrap();
+    assert_eq!(
+        told["message"],
+        json!({ "token": "fcm-token-1", "android": { "priority": "high", "ttl": "86400s" },
+            "data": { "own": "y", "event_id": "$e", "room_id": "!r:kanazawa.test", "type": "m.room.message",
+                "sender": "@hanako:kanazawa.test", "sender_display_name": "花子", "room_name": "防災課",
+                "content_msgtype": "m.text", "content_body": "届いていますか", "unread": "2", "prio": "high" } })
+    );
+    // Until five minutes before it ends.
+    town.clock.advance(Duration::from_secs(3_200));
+    assert_eq!(town.tell(message(android(), "二")).await, taken(&[]));
+    assert_eq!(town.posts().len(), 1);
+    town.clock.advance(Duration::from_secs(150));
+    town.will_say(200, None, r#"{"access_token":"ya29.second","expires_in":3599}"#);
+    assert_eq!(town.tell(message(android(), "三")).await, taken(&[]));
+    assert_eq!(header(&town.posts()[1], "authorization"), "Bearer ya29.second");
+    // One that is taken no more is not shown again.
+    town.will_answer(401, None);
+    assert_eq!(town.tell(message(android(), "四")).await, Outcome::NotNow(None));
+    town.posts();
+    town.will_say(200, None, r#"{"access_token":"ya29.third","expires_in":3599}"#);
+    assert_eq!(town.tell(message(android(), "四")).await, taken(&[]));
+    assert_eq!(header(&town.posts()[1], "authorization"), "Bearer ya29.third");
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_google_is_told_by_ids_and_only_what_is_gone_is_rejected() {
+    let town = Town::new();
+    town.will_say(200, None, LOGGED_IN);
+    assert_eq!(town.tell(message(android(), &"あ".repeat(2_000))).await, taken(&[]));
+    let told: Value = serde_json::from_slice(&town.posts()[1].body).unwrap();
+    assert_eq!(
+        told["message"]["data"],
+        json!({ "own": "y", "event_id": "$e", "room_id": "!r:kanazawa.test", "unread": "2", "prio": "high" })
+    );
+    let failure = |code: &str| {
+        let text = json!({ "error": { "code": 400, "status": "X", "details": [
+            { "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [] },
+            { "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": code } ] } });
+        &*Box::leak(text.to_string().into_boxed_str())
+    };
+    for (status, code) in [(404, "UNREGISTERED"), (403, "SENDER_ID_MISMATCH")] {
+        town.will_say(status, None, failure(code));
+        assert_eq!(town.tell(message(android(), "一")).await, taken(&["fcm-token-1"]), "{code}");
+    }
+    town.will_say(400, None, failure("INVALID_ARGUMENT"));
+    assert!(matches!(town.tell(message(android(), "一")).await, Outcome::Refused(_)));
+    for (status, code, wait) in [
+        (429, "QUOTA_EXCEEDED", Some(60)),
+        (503, "UNAVAILABLE", Some(120)),
+        (500, "INTERNAL", None),
+        (403, "THIRD_PARTY_AUTH_ERROR", None),
+    ] {
+        town.will_say(status, wait, failure(code));
+        let told = town.tell(message(android(), "一")).await;
+        assert_eq!(told, Outcome::NotNow(wait.map(Duration::from_secs)), "{code}");
+    }
+    for odd in ["", "[]", "<html>", r#"{"error":{"details":[7]}}"#] {
+        town.will_say(404, None, odd);
+        assert!(matches!(town.tell(message(android(), "一")).await, Outcome::Refused(_)), "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn where_google_lets_nobody_in_nothing_is_lost_and_no_key_is_rejected() {
+    for (status, body) in [(401, "{}"), (200, "{}"), (200, r#"{"access_token":"a\nb"}"#), (503, "")] {
+        let town = Town::new();
+        town.will_say(status, None, body);
+        assert_eq!(town.tell(message(android(), "一")).await, Outcome::NotNow(None), "{body}");
+        assert_eq!(town.posts().len(), 1);
+    }
+    let account: Value = serde_json::from_slice(ACCOUNT).unwrap();
+    for (key, value) in [
+        ("private_key", "x"),
+        ("project_id", "a/b"),
+        ("project_id", ""),
+        ("token_uri", "http://oauth2.example"),
+    ] {
+        let mut other = account.clone();
+        other[key] = json!(value);
+        assert!(FcmAccount::parse(other.to_string().as_bytes()).is_none(), "{key}");
+    }
+    assert_eq!(
+        Town::new().gateway.service_of(GOOGLE, "k", None).as_deref(),
+        Some("https://fcm.googleapis.com")
+    );
 }

@@ -61,6 +61,8 @@ fn mail(to: &str) -> Mail {
         to: to.parse().unwrap(),
         subject: "【金沢市】メールアドレスの確認 / Confirm".to_owned(),
         text: "確認コード: ABCD\n.\nThis line follows a lone dot.\n".to_owned(),
+        html: None,
+        unsubscribe: None,
         good_for: Duration::from_secs(24 * 60 * 60),
     }
 }
@@ -145,6 +147,8 @@ fn letter() -> Letter {
         to: "hanako@example.jp".to_owned(),
         subject: "a".to_owned(),
         text: "b".to_owned(),
+        html: None,
+        unsubscribe: None,
         written: base::Timestamp(1_795_000_000_000),
         id: "c".to_owned(),
     }
@@ -281,6 +285,63 @@ async fn only_so_many_wait_and_places_come_back() {
     assert!(matches!(full, Err(Error::Full)));
     mails.send_due(AUTHORITY).await.unwrap();
     mails.put(&mut Batch::new(), AUTHORITY, &mail("taro@example.jp")).await.unwrap();
-    let large = Mail { text: "x".repeat(20_000), ..mail("taro@example.jp") };
+    let large = Mail { text: "x".repeat(70_000), ..mail("taro@example.jp") };
     assert!(matches!(mails.put(&mut Batch::new(), AUTHORITY, &large).await, Err(Error::TooLarge)));
+}
+
+fn news(to: &str) -> Mail {
+    Mail {
+        html: Some("<p>お知らせ &amp; more</p>".to_owned()),
+        unsubscribe: Some("https://kanazawa.example.jp/unsubscribe?token=abc.def".to_owned()),
+        ..mail(to)
+    }
+}
+
+#[tokio::test]
+async fn news_come_in_both_forms_and_say_where_they_are_ended() {
+    let (post, sink) = (Post::new().await, SmtpSink::plain(Answers::default()).await);
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    let mut batch = Batch::new();
+    mails.put(&mut batch, AUTHORITY, &news("hanako@example.jp")).await.unwrap();
+    post.store.commit(batch).await.unwrap();
+
+    mails.send_due(AUTHORITY).await.unwrap();
+
+    let got = sink.next().await;
+    assert_eq!(got.header("List-Unsubscribe"), "<https://kanazawa.example.jp/unsubscribe?token=abc.def>");
+    assert_eq!(got.header("List-Unsubscribe-Post"), "List-Unsubscribe=One-Click");
+    assert!(
+        got.header("Content-Type").starts_with("multipart/alternative"),
+        "{}",
+        got.header("Content-Type")
+    );
+    let raw = got.text();
+    let (plain, html) = (raw.find("text/plain").unwrap(), raw.find("text/html").unwrap());
+    assert!(plain < html, "the best form is the last one");
+}
+
+#[tokio::test]
+async fn news_that_an_address_refuses_are_counted_until_it_takes_one_and_keep_a_half_free() {
+    let refused = "550 5.1.1 no such user";
+    let answers = Answers { recipient: vec![refused, "451 later", refused, "250 ok"], ..Answers::default() };
+    let (post, sink) = (Post::new().await, SmtpSink::plain(answers).await);
+    let mails = post.mails(smtp(&sink, Security::None, None));
+    let to = "hanako@example.jp".parse().unwrap();
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let mut batch = Batch::new();
+        mails.put(&mut batch, AUTHORITY, &news("hanako@example.jp")).await.unwrap();
+        post.store.commit(batch).await.unwrap();
+        mails.send_due(AUTHORITY).await.unwrap();
+        told.push(mails.refusals(AUTHORITY, &to).await.unwrap());
+        post.hand.advance(Duration::from_secs(1));
+    }
+    // The second one is put off, and says nothing of the address; the last one is taken.
+    assert_eq!(told, [1, 1, 2, 0]);
+    let mut batch = Batch::new();
+    batch.add(&tables::COUNTS, AUTHORITY, 999);
+    post.store.commit(batch).await.unwrap();
+    let full = mails.put(&mut Batch::new(), AUTHORITY, &news("taro@example.jp")).await;
+    assert!(matches!(full, Err(Error::Full)));
+    mails.put(&mut Batch::new(), AUTHORITY, &mail("taro@example.jp")).await.unwrap();
 }

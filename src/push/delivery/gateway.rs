@@ -42,6 +42,8 @@ pub struct Unreached(pub String);
 pub(super) enum Outcome {
     /// It needs not be told anything; the gateway was not asked.
     Idle,
+    /// It is not to be told yet, but after this while.
+    Later(Duration),
     /// It was told.
     Done,
     /// The gateway does not take it.

@@ -20,7 +20,9 @@ use tracing::warn;
 
 use super::{Delivery, gateway::Outcome};
 use crate::{
-    Error, pushers,
+    Error,
+    mailed::MAILED,
+    pushers,
     waiting::{self, Item, Key, WAITING, WaitingRow},
 };
 
@@ -77,6 +79,8 @@ enum Event {
     Told(Key, bool, Outcome),
     /// A pusher has waited after its failure.
     Rested(Key),
+    /// It is time for what was not to be told yet.
+    Due(Key),
     /// The lane has waited as long as it must, and as long as it should; in which of its rests.
     MayTry(u64),
     Waited(u64),
@@ -141,6 +145,13 @@ impl Health {
         }
     }
 
+    /// The gateway failed for a pusher of this user.
+    fn failed_for(&mut self, user: &str) {
+        if !self.is_gone() {
+            self.failed.insert(user.to_owned());
+        }
+    }
+
     /// The gateway answered somebody as it should.
     fn is_there(&mut self) {
         self.failed.clear();
@@ -189,7 +200,7 @@ impl Round {
             range = Range::all().after(last);
             let is_last = rows.len() < PAGE;
             for (key, row) in rows {
-                let Some(found) = pushers::find(store, &key).await? else { continue };
+                let Some(found) = pushers::find(&self.delivery.0.push, &key).await? else { continue };
                 let Some(gateway) = self.delivery.lane_of(&found.pusher) else { continue };
                 self.state.lock().waiting.insert(key.clone(), Waiting { row, is_counting: false });
                 self.make_ready(&gateway, key);
@@ -288,6 +299,7 @@ impl Round {
             state.waiting.remove(key);
             self.note_size(&state);
             let mut batch = Batch::new();
+            batch.delete(&MAILED, key);
             waiting::delete(&mut batch, key);
             self.term.submit(self.term.fenced(batch))
         };
@@ -365,6 +377,11 @@ impl Round {
                             self.leave(gateway, &key);
                             continue;
                         }
+                        Outcome::Later(wait) => {
+                            health.own.remove(&key);
+                            under_way.push(clock.sleep(wait).map(|()| Event::Due(key)).boxed());
+                            continue;
+                        }
                         // The gateway is there; it is this one that it does not take.
                         Outcome::Refused => {
                             health.is_there();
@@ -382,6 +399,7 @@ impl Round {
                     under_way.push(clock.sleep(wait).map(|()| Event::Rested(key)).boxed());
                 }
                 Event::Rested(key) => self.again(gateway, key),
+                Event::Due(key) => self.leave(gateway, &key),
                 Event::MayTry(number) if number == health.rests && health.rest == Rest::All => {
                     health.rest = Rest::Few;
                 }
@@ -401,9 +419,7 @@ impl Round {
         least: Option<Duration>,
         under_way: &mut FuturesUnordered<BoxFuture<'a, Event>>,
     ) {
-        if !health.is_gone() {
-            health.failed.insert(key.0.clone());
-        }
+        health.failed_for(&key.0);
         // What was begun before the lane rests changes nothing.
         if !health.is_gone() || health.rest == Rest::All {
             return;
@@ -458,5 +474,85 @@ impl Round {
             state.lanes.remove(gateway);
         }
         is_empty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(user: &str, number: usize) -> Key {
+        (user.to_owned(), "device".to_owned(), "app".to_owned(), number.to_string())
+    }
+
+    /// A lane in which these are ready, and these have failed before.
+    fn lane(ready: &[Key], doubtful: &[Key]) -> Lane {
+        Lane {
+            ready: ready.iter().cloned().collect(),
+            doubtful: doubtful.iter().cloned().collect(),
+            ..Lane::default()
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_gone_when_it_fails_for_three_users_and_nobodys_is_taken_in_between() {
+        let mut health = Health::new();
+        // As many as one or two users like, as each of them may mean it to be.
+        for _ in 0..50 {
+            health.failed_for("mallory");
+            health.failed_for("eve");
+        }
+        assert!(!health.is_gone());
+        health.is_there();
+        health.failed_for("taro");
+        health.failed_for("jiro");
+        assert!(!health.is_gone(), "what failed before somebody's was taken says nothing any more");
+        health.failed_for("hanako");
+        assert!(health.is_gone());
+        health.is_there();
+        assert!(!health.is_gone());
+    }
+
+    #[test]
+    fn of_a_gateway_that_is_gone_one_at_a_time_is_tried_and_while_it_rests_nobody_who_has_failed() {
+        let keys: Vec<Key> = (0..40).map(|number| key(&format!("user{number}"), 0)).collect();
+        let begun = |health: &mut Health, lane: &mut Lane| {
+            let mut count = 0;
+            while let Some((key, is_doubtful)) = health.next(lane) {
+                health.began(&key, is_doubtful);
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(begun(&mut Health::new(), &mut lane(&keys, &[])), AT_ONCE);
+        assert_eq!(begun(&mut Health::new(), &mut lane(&[], &keys)), DOUBTFUL_AT_ONCE);
+        let gone = || {
+            let mut health = Health::new();
+            for user in ["a", "b", "c"] {
+                health.failed_for(user);
+            }
+            health
+        };
+        assert_eq!(begun(&mut gone(), &mut lane(&keys, &[])), 1);
+        for (rest, of_ready, of_doubtful) in [(Rest::None, 1, 1), (Rest::Few, 1, 0), (Rest::All, 0, 0)] {
+            let resting = || Health { rest, ..gone() };
+            assert_eq!(begun(&mut resting(), &mut lane(&keys, &[])), of_ready);
+            assert_eq!(begun(&mut resting(), &mut lane(&[], &keys)), of_doubtful);
+        }
+    }
+
+    #[test]
+    fn of_one_user_two_are_told_at_once_and_the_next_users_turn_does_not_wait_for_his() {
+        let mut keys: Vec<Key> = (0..10).map(|number| key("mallory", number)).collect();
+        keys.push(key("taro", 0));
+        let (mut health, mut lane) = (Health::new(), lane(&keys, &[]));
+        let mut begun = Vec::new();
+        while let Some((key, is_doubtful)) = health.next(&mut lane) {
+            health.began(&key, is_doubtful);
+            begun.push(key);
+        }
+        assert_eq!(begun, [key("mallory", 0), key("mallory", 1), key("taro", 0)]);
+        health.ended(&begun[0], false);
+        assert_eq!(health.next(&mut lane), Some((key("mallory", 2), false)));
     }
 }

@@ -4,7 +4,7 @@
 //! notifies (`judge`), and writes down in one batch with its cursor what each pusher has still to be told (`crate::waiting`). So
 //! nothing is lost, whoever crashes or does not answer, and what waits is bounded: of a room only the newest. What is
 //! told is found out when it is sent (`send`): what was read meanwhile is not told any more, and the number is right.
-//! Each gateway has a lane of its own (`lanes`).
+//! Each gateway has a lane of its own (`lanes`), and so have mails (`mails`), which wait until it is time for one.
 //!
 //! Spec: <https://spec.matrix.org/v1.19/push-gateway-api/>
 
@@ -13,6 +13,8 @@ mod gateway;
 mod index;
 mod judge;
 mod lanes;
+mod mail_texts;
+mod mails;
 mod notification;
 mod send;
 
@@ -20,10 +22,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use base::{Clock, CounterFamily, Gauge, Histogram, Metrics, Random, Tasks};
 use parking_lot::Mutex;
-use ruma::api::client::push::Pusher;
+use ruma::api::client::push::{Pusher, PusherKind};
 use store::{Consumer, Position};
 
-pub use self::gateway::{Answer, Gateways, Unreached};
+pub use self::{
+    gateway::{Answer, Gateways, Unreached},
+    mails::{MailFace, MailParts},
+};
 use crate::Push;
 
 /// The reader's name.
@@ -38,6 +43,8 @@ pub struct DeliveryParts<'a> {
     pub push: Push,
     /// The way to gateways.
     pub gateways: Arc<dyn Gateways>,
+    /// What users are mailed by.
+    pub mails: MailParts,
     /// Time.
     pub clock: Clock,
     /// Chance.
@@ -55,6 +62,7 @@ pub struct Delivery(Arc<Inner>);
 struct Inner {
     push: Push,
     gateways: Arc<dyn Gateways>,
+    mails: MailParts,
     clock: Clock,
     random: Random,
     tasks: Tasks,
@@ -70,12 +78,13 @@ struct Inner {
 impl Delivery {
     /// Over these. Nothing is sent before [`Delivery::start`].
     pub fn new(parts: DeliveryParts<'_>) -> Self {
-        let DeliveryParts { push, gateways, clock, random, tasks, metrics } = parts;
+        let DeliveryParts { push, gateways, mails, clock, random, tasks, metrics } = parts;
         let consumer = Consumer::new(push.store(), NAME, &clock, metrics);
         let head = push.store().head();
         Self(Arc::new(Inner {
             push,
             gateways,
+            mails,
             clock,
             random,
             tasks: tasks.clone(),
@@ -107,8 +116,11 @@ impl Delivery {
         });
     }
 
-    /// The lane of a pusher: that of its gateway, if the way to gateways knows of no other.
+    /// The lane of a pusher: that of its gateway, if the way to gateways knows of no other, or that of all mails.
     fn lane_of(&self, pusher: &Pusher) -> Option<Arc<str>> {
+        if let PusherKind::Email(_) = &pusher.kind {
+            return Some(mails::LANE.into());
+        }
         let gateway = index::gateway_of(pusher)?;
         let lane = self.0.gateways.lane_of(pusher).unwrap_or(gateway);
         Some(lane.into())

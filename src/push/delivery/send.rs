@@ -1,15 +1,20 @@
 //! What a pusher is told, found out when it is sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use room::{
+    EventSerial, RoomSerial,
     read::{
         event::{Keep, StoredEvent},
         membership::UserRoom,
     },
     tables::Membership,
 };
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, UserId, api::client::push::PusherKind};
 use serde::Deserialize;
 use store::{Batch, CommitError};
 use tracing::{debug, warn};
@@ -23,7 +28,8 @@ use super::{
 use crate::{
     Asked, Error,
     counted::Counted,
-    pushers::{self, Found},
+    pushers::{self, Found, Refused},
+    unread::MOST_UNREAD,
     waiting::{Item, Key, TOLD, WaitingRow},
 };
 
@@ -31,12 +37,30 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// What a user has not read.
-struct Unread {
+pub(super) struct Unread {
     /// In all rooms that he is in.
-    count: u64,
+    pub(super) count: u64,
     /// What of that waits to be told, the next first, and what needs not be told any more.
-    next: Option<Item>,
-    gone: Vec<Item>,
+    pub(super) waiting: Vec<Item>,
+    pub(super) gone: Vec<Item>,
+    /// Whom he ignores.
+    pub(super) ignored: Arc<HashSet<OwnedUserId>>,
+    counted: HashMap<RoomSerial, Arc<Counted>>,
+}
+
+impl Unread {
+    /// What is unread in a room that he is in, oldest first.
+    pub(super) fn events(&self, room: RoomSerial) -> impl Iterator<Item = EventSerial> {
+        let counted = self.counted.get(&room).into_iter();
+        counted.flat_map(|counted| counted.unread.iter().map(|unread| unread.event))
+    }
+
+    /// Whether an event that was unread may still be: it is, or so many newer ones are that it is not listed with them.
+    pub(super) fn may_have(&self, room: RoomSerial, event: EventSerial) -> bool {
+        self.counted.get(&room).is_some_and(|counted| {
+            counted.unread.len() >= MOST_UNREAD || counted.unread.iter().any(|unread| unread.event == event)
+        })
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -61,27 +85,30 @@ impl Round {
     async fn try_to_tell(&self, key: &Key) -> Result<Outcome, Error> {
         let push = &self.delivery.0.push;
         let Some(row) = self.take(key) else { return Ok(Outcome::Idle) };
-        let found = pushers::find(push.store(), key).await?;
+        let found = pushers::find(push, key).await?;
         let (Some(found), Ok(user)) = (found, UserId::parse(&key.0)) else {
             self.forget(key).await?;
             return Ok(Outcome::Idle);
         };
         // Whoever has a locked account's telephone is not to read on. What is said meanwhile is not told later.
-        if push.accounts().is_locked(&user).await? {
+        if found.is_locked {
             self.settle(key, &row.items, true, Batch::new()).await?;
             return Ok(Outcome::Idle);
         }
+        if let PusherKind::Email(_) = &found.pusher.kind {
+            return self.mail(key, &user, &found, &row).await;
+        }
         let unread = self.unread(&user, &row).await?;
-        let told = match &unread.next {
+        let next = unread.waiting.first().cloned();
+        let told = match &next {
             Some(item) => self.told(&user, item).await?,
             None => None,
         };
         let mut gone = unread.gone;
         if told.is_none() {
-            gone.extend(unread.next.clone());
-            let last = push.store().get(&TOLD, key).await?.unwrap_or(0);
+            gone.extend(next.clone());
             let is_last = row.items.len() == gone.len();
-            if last == unread.count || !is_last {
+            if found.told == unread.count || !is_last {
                 self.settle(key, &gone, is_last, Batch::new()).await?;
                 return Ok(Outcome::Idle);
             }
@@ -89,20 +116,21 @@ impl Round {
         let body = notification::body(&user, &found.pusher, found.since, unread.count, told.as_ref());
         let outcome = self.post(key, &found, body).await?;
         if matches!(outcome, Outcome::Done) {
-            if let (Some(_), Some(item)) = (&told, &unread.next) {
+            if let (Some(_), Some(item)) = (&told, &next) {
                 let waited = self.delivery.0.clock.now().millis().saturating_sub(item.since);
                 self.delivery.0.seconds.observe(Duration::from_millis(waited).as_secs_f64());
                 gone.push(item.clone());
             }
             let mut batch = Batch::new();
             batch.put(&TOLD, key, &unread.count);
+            found.put_taken(&mut batch, key);
             self.settle(key, &gone, true, batch).await?;
         }
         Ok(outcome)
     }
 
     /// What a user has not read, and what of it a pusher has still to be told.
-    async fn unread(&self, user: &OwnedUserId, row: &WaitingRow) -> Result<Unread, Error> {
+    pub(super) async fn unread(&self, user: &OwnedUserId, row: &WaitingRow) -> Result<Unread, Error> {
         let push = &self.delivery.0.push;
         let ignored = Arc::new(push.accounts().ignored_users(user).await?);
         // Before the read: what was committed until now is counted.
@@ -112,20 +140,15 @@ impl Round {
         let asked: Vec<_> = joined.iter().map(|row| Asked { row, through }).collect();
         let counted = push.counted(user, &ignored, &asked).await?;
         let count = counted.iter().map(|counted| u64::from(counted.counts().all().notifications)).sum();
+        let counted: HashMap<_, _> = joined.iter().map(|row| row.room).zip(counted).collect();
         let is_unread = |item: &Item| match memberships.find(item.room) {
             Some(row) if row.membership == Membership::Invite => row.event == Some(item.event),
-            _ => {
-                let place = joined.iter().position(|row| row.room == item.room);
-                let counted: Option<&Arc<Counted>> = place.and_then(|place| counted.get(place));
-                counted.is_some_and(|counted| counted.unread.iter().any(|it| it.event == item.event))
-            }
+            _ => counted
+                .get(&item.room)
+                .is_some_and(|counted| counted.unread.iter().any(|it| it.event == item.event)),
         };
-        let (waiting, gone): (Vec<&Item>, Vec<&Item>) = row.items.iter().partition(|item| is_unread(item));
-        Ok(Unread {
-            count,
-            next: waiting.first().map(|item| (*item).clone()),
-            gone: gone.into_iter().cloned().collect(),
-        })
+        let (waiting, gone): (Vec<Item>, Vec<Item>) = row.items.iter().cloned().partition(is_unread);
+        Ok(Unread { count, waiting, gone, ignored, counted })
     }
 
     /// An event as it is told; nothing when it does not notify by the rules of now.
@@ -174,26 +197,44 @@ impl Round {
                 let is_rejected = rejects(&answer, &key.3);
                 delivery.count(gateway, if is_rejected { "rejected" } else { "taken" });
                 match is_rejected {
-                    true => self.remove(key, found).await,
+                    true => self.remove(key, found, Batch::new()).await,
                     false => Ok(Outcome::Done),
                 }
             }
-            status if status == 429 || !(400..500).contains(&status) => {
+            status if matches!(status, 408 | 429) || !(400..500).contains(&status) => {
                 delivery.count(gateway, "failed");
                 debug!(destination = gateway, status, "a push gateway fails");
                 Ok(Outcome::Failed(answer.retry_after))
             }
             status => {
-                delivery.count(gateway, "refused");
-                warn!(destination = gateway, status, "a push gateway refuses a notification");
-                Ok(Outcome::Refused)
+                let mut batch = Batch::new();
+                let now = delivery.0.clock.now().millis();
+                let refused = found.put_refused(&mut batch, key, now);
+                let is_given_up = refused == Refused::GivenUp;
+                delivery.count(gateway, if is_given_up { "given_up" } else { "refused" });
+                match is_given_up {
+                    true => warn!(
+                        destination = gateway,
+                        status,
+                        user_id = key.0,
+                        "a push gateway has refused a pusher for a week, it is given up"
+                    ),
+                    false => warn!(destination = gateway, status, "a push gateway refuses a notification"),
+                }
+                match self.term().commit(batch).await {
+                    Ok(_) if is_given_up => self.forget(key).await.map(|()| Outcome::Done),
+                    Ok(_) => Ok(Outcome::Refused),
+                    // It was set anew: that one has still to be told.
+                    Err(CommitError::Conflict { .. }) => Ok(Outcome::Idle),
+                    Err(error) => Err(account::Error::from(error).into()),
+                }
             }
         }
     }
 
-    /// The gateway says that nobody is behind the push key any more. If it was set anew meanwhile, that one has still to be told.
-    async fn remove(&self, key: &Key, found: &Found) -> Result<Outcome, Error> {
-        let mut batch = Batch::new();
+    /// Nobody is behind the push key any more, as its gateway says or we know. If it was set anew meanwhile, that one has still to
+    /// be told.
+    pub(super) async fn remove(&self, key: &Key, found: &Found, mut batch: Batch) -> Result<Outcome, Error> {
         pushers::delete_found(&mut batch, key, found);
         match self.term().commit(batch).await {
             Ok(_) => self.forget(key).await.map(|()| Outcome::Done),
@@ -210,7 +251,7 @@ fn rejects(answer: &Answer, push_key: &str) -> bool {
 }
 
 /// A text in an event's content.
-fn text_in(event: &StoredEvent, field: &str) -> Option<String> {
+pub(super) fn text_in(event: &StoredEvent, field: &str) -> Option<String> {
     let content: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(event.pdu().content_str()).ok()?;
     let text = content.get(field)?.as_str()?.trim();

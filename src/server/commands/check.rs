@@ -28,6 +28,7 @@ pub(crate) async fn check(args: &ConfigArg) -> anyhow::Result<ExitCode> {
             config.load_authorities().err(),
             config.account_config().err(),
             config.smtp().err(),
+            config.push_apps().err(),
             wrong_with_network(&config).err(),
             Certificates::open(&config).err().map(|error| anyhow!(tls::told(&error))),
         ];

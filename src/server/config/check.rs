@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use base::config::Problem;
 
 use super::{
-    AuthorityConfig, Backend, Config, GatewayConfig, ListenerTls, MailSecurity, MediaSettings, Serves,
-    StoreConfig, UpstreamConfig,
+    AuthorityConfig, Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings,
+    Serves, StoreConfig, UpstreamConfig,
     gateway::is_subject,
     zones::{FilesSetting, has_port, icap_parts},
 };
@@ -76,6 +76,16 @@ fn check_gateway(config: &Config, gateway: &GatewayConfig, found: &mut Found) {
                 tr!(
                     "アプリごとに異なる、64 バイト以内の app_id が必要です",
                     "each app needs an app_id of its own, with at most 64 bytes"
+                ),
+            );
+        }
+        if (app.kind == GatewayKind::Fcm) != app.account_file.is_some() {
+            found.contradiction(
+                format!("push.gateway.apps.{index}.kind"),
+                vec![format!("push.gateway.apps.{index}.account_file")],
+                tr!(
+                    "`kind` = \"fcm\" と `account_file` は両方必要です",
+                    "`kind` = \"fcm\" needs `account_file`, and the other way round"
                 ),
             );
         }
@@ -231,6 +241,14 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             found.wrong(
                 key("from"),
                 tr!("{from} はメールアドレスではありません", "{from} is no e-mail address", from = mail.from),
+            );
+        }
+        if let Some(web_client) = &mail.web_client
+            && !web_client.starts_with("https://")
+        {
+            found.wrong(
+                key("web_client"),
+                tr!("https:// で始まるアドレスが必要です", "an address with https:// is needed"),
             );
         }
         if mail.user.is_some() != mail.password_file.is_some() {
@@ -493,6 +511,14 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 found.wrong(key.into(), no_range(range, &error));
             }
         }
+    }
+    let mails = &config.push.mails;
+    if mails.first_pause_seconds > mails.longest_pause_seconds {
+        found.contradiction(
+            "push.mails.first_pause_seconds".into(),
+            vec!["push.mails.longest_pause_seconds".into()],
+            tr!("最初の間隔は最長の間隔を超えられません", "the first pause is longer than the longest one"),
+        );
     }
     if let Some(gateway) = &config.push.gateway {
         check_gateway(config, gateway, &mut found);

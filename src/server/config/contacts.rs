@@ -62,6 +62,9 @@ pub struct MailConfig {
     /// The domains whose addresses are taken; with none, all are.
     #[serde(default)]
     pub domains: Vec<String>,
+    /// Where its users read in a browser what mails tell them of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_client: Option<String>,
     /// Whether whoever asks is told that an address is known, or is not.
     #[serde(default)]
     pub tell_known: bool,

@@ -1,8 +1,9 @@
 //! The configuration in the words of the crates that it is for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,9 +14,9 @@ use room::Zone;
 use ruma::OwnedServerName;
 
 use super::{
-    AuthorityConfig, Config, EmailSetting, GatewayKind, Listener, MailConfig, MailSecurity, PeersSetting,
-    PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig, TermsTextConfig,
-    TrustSetting,
+    AuthorityConfig, Config, EmailSetting, GatewayAppConfig, GatewayKind, Listener, MailConfig, MailSecurity,
+    PeersSetting, PrivateAddresses, ProxyHeaderSetting, RateSetting, RegistrationMode, TermsConfig,
+    TermsTextConfig, TrustSetting,
 };
 use crate::{causes, places::Bounds, texts::tr};
 
@@ -373,6 +374,27 @@ impl Config {
         })
     }
 
+    /// What leads back from the mails of authorities that send some.
+    pub fn mail_faces(&self) -> HashMap<OwnedServerName, push::MailFace> {
+        let with_mail =
+            self.authorities.iter().filter_map(|authority| Some((authority, authority.mail.as_ref()?)));
+        let faces = with_mail.map(|(authority, mail)| {
+            let web_client = mail.web_client.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+            (authority.name.clone(), push::MailFace { base_url: base_url(authority), web_client })
+        });
+        faces.collect()
+    }
+
+    /// How often users are mailed what they have not read.
+    pub fn mail_pace(&self) -> push::MailPace {
+        let mails = &self.push.mails;
+        push::MailPace {
+            quiet: Duration::from_secs(mails.quiet_seconds),
+            first_pause: Duration::from_secs(mails.first_pause_seconds),
+            longest_pause: Duration::from_secs(mails.longest_pause_seconds),
+        }
+    }
+
     /// The built-in push gateway and its key, which is made where it is missing; none where it is not set.
     ///
     /// # Errors
@@ -387,17 +409,38 @@ impl Config {
                 file = file.display()
             ))
         })?;
-        let apps = config.apps.iter().map(|app| gateway::App {
-            id: app.id.clone(),
-            kind: match app.kind {
+        let subject = config.subject.clone().unwrap_or_else(|| self.contact());
+        let settings = gateway::Settings { apps: self.push_apps()?, subject, kept: PUSHES_KEPT };
+        Ok(Some((settings, key)))
+    }
+
+    /// The apps that the built-in push gateway serves.
+    ///
+    /// # Errors
+    /// An account that cannot be read, or is none.
+    pub fn push_apps(&self) -> anyhow::Result<Vec<gateway::App>> {
+        let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);
+        let apps = apps.map(|app| {
+            let kind = match app.kind {
                 GatewayKind::WebPush => gateway::Kind::WebPush,
                 GatewayKind::UnifiedPush => gateway::Kind::UnifiedPush,
-            },
-            hosts: app.hosts.clone(),
+                GatewayKind::Fcm => gateway::Kind::Fcm(Arc::new(self.fcm_account(app)?)),
+            };
+            Ok(gateway::App { id: app.id.clone(), kind, hosts: app.hosts.clone() })
         });
-        let subject = config.subject.clone().unwrap_or_else(|| self.contact());
-        let settings = gateway::Settings { apps: apps.collect(), subject, kept: PUSHES_KEPT };
-        Ok(Some((settings, key)))
+        apps.collect()
+    }
+
+    fn fcm_account(&self, app: &GatewayAppConfig) -> anyhow::Result<gateway::FcmAccount> {
+        let file = app.account_file.clone().unwrap_or_default();
+        let text = self.secret(&file)?;
+        gateway::FcmAccount::parse(text.as_bytes()).ok_or_else(|| {
+            anyhow!(tr!(
+                "{file} は Google のサービスアカウントの鍵 (JSON) ではありません",
+                "{file} is no key of a service account at Google (JSON)",
+                file = file.display()
+            ))
+        })
     }
 
     /// The hosts by which we are known, without ports.
@@ -468,11 +511,16 @@ impl Config {
     }
 }
 
+/// Where the links in mails of an authority lead.
+fn base_url(authority: &AuthorityConfig) -> String {
+    let base_url = authority.client_url.clone().unwrap_or_else(|| format!("https://{}", authority.name));
+    base_url.trim_end_matches('/').to_owned()
+}
+
 /// How the users of an authority have addresses.
 fn mail_settings(authority: &AuthorityConfig, mail: &MailConfig) -> account::MailSettings {
-    let base_url = authority.client_url.clone().unwrap_or_else(|| format!("https://{}", authority.name));
     account::MailSettings {
-        base_url: base_url.trim_end_matches('/').to_owned(),
+        base_url: base_url(authority),
         at_registration: match mail.at_registration {
             EmailSetting::Off => account::EmailAtRegistration::Off,
             EmailSetting::Optional => account::EmailAtRegistration::Optional,

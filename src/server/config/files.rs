@@ -7,7 +7,7 @@ use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
-    /// registrations of application services, what we show identity providers, keys of buckets.
+    /// registrations of application services, what we show identity providers, keys of buckets, accounts at push services.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for authority in &self.authorities {
@@ -22,6 +22,8 @@ impl Config {
             files.extend(secret.map(|file| self.path(file)));
         }
         files.extend(self.media.s3.iter().map(|bucket| self.path(&bucket.secret_file)));
+        let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);
+        files.extend(apps.filter_map(|app| app.account_file.as_ref()).map(|file| self.path(file)));
         files.extend(self.store.url_file.iter().map(|file| self.path(file)));
         files
     }

@@ -29,6 +29,9 @@ pub struct GatewayAppConfig {
     /// At which hosts its push services may be; empty: at all that `[push]` lets through.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// The file of the service account of its maker, with `fcm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_file: Option<PathBuf>,
 }
 
 /// How the devices of an app are reached.
@@ -39,6 +42,8 @@ pub enum GatewayKind {
     WebPush,
     /// Phones with a distributor.
     UnifiedPush,
+    /// Phones by Google's push service.
+    Fcm,
 }
 
 fn usual_key_file() -> PathBuf {

@@ -32,7 +32,7 @@ pub use self::listeners::{Listener, ListenerTls, Serves};
 pub use self::types::{
     Admin, AuthorityConfig, Backend, Config, Durability, FederationConfig, FixedAddress, LimitsConfig, Log,
     MediaSettings, OldKey, PeersSetting, PresenceSettings, PrivateAddresses, ProxiesConfig,
-    ProxyHeaderSetting, PushSettings, RateSetting, Registration, RegistrationMode, Rooms, Secret,
+    ProxyHeaderSetting, PushMails, PushSettings, RateSetting, Registration, RegistrationMode, Rooms, Secret,
     StoreConfig, StoreTls, TlsFiles, TrustSetting,
 };
 pub use self::upstream::UpstreamConfig;

@@ -596,9 +596,34 @@ pub struct PushSettings {
     pub allow_ranges: Vec<String>,
     /// Address ranges that are refused besides.
     pub deny_ranges: Vec<String>,
+    /// How often users are mailed what they have not read.
+    pub mails: PushMails,
     /// The built-in push gateway, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayConfig>,
+}
+
+/// How often users are mailed what they have not read, where they wish it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushMails {
+    /// So many seconds nothing is said in a room before a mail tells of it.
+    pub quiet_seconds: u64,
+    /// So many seconds a room gives no reason for a second mail; then longer each time.
+    pub first_pause_seconds: u64,
+    /// So many seconds at most.
+    pub longest_pause_seconds: u64,
+}
+
+impl Default for PushMails {
+    fn default() -> Self {
+        let push::MailPace { quiet, first_pause, longest_pause } = push::MailPace::default();
+        Self {
+            quiet_seconds: quiet.as_secs(),
+            first_pause_seconds: first_pause.as_secs(),
+            longest_pause_seconds: longest_pause.as_secs(),
+        }
+    }
 }
 
 /// How the process talks with other servers.

@@ -125,6 +125,13 @@ kind = "webpush"
 [[push.gateway.apps]]
 id = "test.web"
 kind = "unifiedpush"
+[[push.gateway.apps]]
+id = "test.android"
+kind = "fcm"
+
+[push.mails]
+first_pause_seconds = 90
+longest_pause_seconds = 60
 "#;
     let problems = parse(text).unwrap_err();
     for key in [
@@ -148,6 +155,8 @@ kind = "unifiedpush"
         "federation.allow_ranges",
         "push.gateway.subject",
         "push.gateway.apps.1.id",
+        "push.gateway.apps.2.kind",
+        "push.mails.first_pause_seconds",
     ] {
         assert!(
             problems

@@ -270,6 +270,41 @@ async fn a_rejected_key_goes_and_the_others_of_its_user_stay() {
 }
 
 #[tokio::test]
+async fn a_pusher_that_is_refused_for_a_week_goes_and_no_sooner() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let refused_for = async |days: u32, often: u32| {
+        for number in 1..=often {
+            let before = gateway.heard().requests;
+            net.advance(24 * HOUR * days / often);
+            gateway.later(&net, |heard| heard.requests > before).await;
+            assert_eq!(keys(&taro).await, ["k1"], "after {number} of {often} in {days} days");
+        }
+    };
+    gateway.will(Conduct::Fails(410));
+    hanako.send(&room, "一").await;
+    // Often, but not for long; then for long, but not often.
+    refused_for(1, 25).await;
+    gateway.will(Conduct::Takes);
+    gateway.later(&net, |heard| heard.taken.len() == 1).await;
+    gateway.will(Conduct::Fails(410));
+    hanako.send(&room, "二").await;
+    refused_for(12, 12).await;
+    for status in [408, 429, 503] {
+        gateway.will(Conduct::Fails(status));
+        refused_for(4, 4).await;
+    }
+    gateway.will(Conduct::Fails(410));
+
+    while !keys(&taro).await.is_empty() {
+        net.advance(HOUR);
+        tokio::time::sleep(MOMENT).await;
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_fails_for_an_hour_is_told_the_newest_state_once_and_loses_nothing() {
     let (net, server) = net().await;
     let (hanako, taro, room) = two(&server).await;

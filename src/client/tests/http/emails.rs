@@ -452,6 +452,8 @@ async fn a_queue_that_is_full_tells_nobody_who_is_known() {
         to: "somebody@example.jp".parse().unwrap(),
         subject: String::new(),
         text: String::new(),
+        html: None,
+        unsubscribe: None,
         good_for: Duration::from_secs(3_600),
     };
     for _ in 0..2_000 {
@@ -481,4 +483,60 @@ async fn the_address_that_is_added_is_the_one_that_was_asked_for_first() {
     let listed = hanako.get("/account/3pid").await.ok();
     assert_eq!(listed["threepids"].as_array().unwrap().len(), 1);
     assert_eq!(listed["threepids"][0]["address"], "one@example.jp");
+}
+
+fn mail_pusher(address: &str) -> Value {
+    json!({ "kind": "email", "app_id": "m.email", "pushkey": address, "app_display_name": "Mails",
+        "device_display_name": "hanako", "lang": "ja", "data": { "brand": "金沢" } })
+}
+
+async fn mailed(person: &Person<'_>) -> Vec<String> {
+    let told = person.get("/pushers").await.ok();
+    let pushers = told["pushers"].as_array().unwrap().iter();
+    pushers.map(|pusher| pusher["pushkey"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn messages_are_mailed_to_whose_address_it_is_alone() {
+    let (town, _hand) = town().await;
+    let (hanako, mallory) = (town.user("hanako").await, town.user("mallory").await);
+    let shown = proved(&town, TO_ADD, "hanako@example.jp", "s3cret").await;
+    hanako.post("/pushers/set", mail_pusher("hanako@example.jp")).await.fails(400, "M_THREEPID_NOT_FOUND");
+    add(&hanako, &shown).await.ok();
+
+    hanako.post("/pushers/set", mail_pusher("Hanako@Example.jp")).await.ok();
+
+    assert_eq!(hanako.get("/pushers").await.ok()["pushers"], json!([mail_pusher("hanako@example.jp")]));
+    // Whoever knows the address takes nothing away by it.
+    for append in [false, true] {
+        let mut theirs = mail_pusher("hanako@example.jp");
+        theirs["append"] = json!(append);
+        mallory.post("/pushers/set", theirs.clone()).await.fails(400, "M_THREEPID_NOT_FOUND");
+        theirs["kind"] = json!("http");
+        theirs["data"] = json!({ "url": "https://push.example.org/_matrix/push/v1/notify" });
+        mallory.post("/pushers/set", theirs).await.fails(400, "M_INVALID_PARAM");
+    }
+    let gone = json!({ "kind": null, "app_id": "m.email", "pushkey": "hanako@example.jp" });
+    mallory.post("/pushers/set", gone.clone()).await.ok();
+    assert_eq!(mailed(&hanako).await, ["hanako@example.jp"]);
+    for (key, value) in [("app_id", "jp.example.app"), ("pushkey", "hanako"), ("pushkey", "")] {
+        let mut odd = mail_pusher("hanako@example.jp");
+        odd[key] = json!(value);
+        hanako.post("/pushers/set", odd).await.fails(400, "M_INVALID_PARAM");
+    }
+    // Where no mails are sent from.
+    let far = town.user_at("hs2", "jiro").await;
+    far.post("/pushers/set", mail_pusher("jiro@example.jp"))
+        .await
+        .fails(400, "M_THREEPID_MEDIUM_NOT_SUPPORTED");
+
+    hanako
+        .post("/pushers/set", json!({ "kind": null, "app_id": "m.email", "pushkey": "HANAKO@example.jp" }))
+        .await
+        .ok();
+    assert_eq!(mailed(&hanako).await, [""; 0]);
+    hanako.post("/pushers/set", mail_pusher("hanako@example.jp")).await.ok();
+    let lost = json!({ "medium": "email", "address": "hanako@example.jp" });
+    hanako.post("/account/3pid/delete", lost).await.ok();
+    assert_eq!(mailed(&hanako).await, [""; 0], "it goes with the address");
 }
