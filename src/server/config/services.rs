@@ -269,17 +269,16 @@ impl Reading<'_> {
     fn sender(&mut self, all: &Map<String, Value>, authority: &ServerName) -> Option<OwnedUserId> {
         let key = "sender_localpart";
         let localpart = self.text(all, key)?;
-        let allowed = |letter: char| {
-            letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._=-/+".contains(letter)
-        };
+        // Capitals too, which new users may not have: bridges on mautrix write a random text here.
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._=-/+".contains(letter);
         let user = UserId::parse_with_server_name(localpart.as_str(), authority).ok();
         let user = user.filter(|_| localpart.chars().all(allowed));
         if user.is_none() {
             self.wrong(
                 key,
                 &tr!(
-                    "利用者名は a-z, 0-9 と . _ = - / + で書きます",
-                    "a user name is made of a-z, 0-9 and . _ = - / +"
+                    "利用者名は A-Z, a-z, 0-9 と . _ = - / + で書きます",
+                    "a user name is made of A-Z, a-z, 0-9 and . _ = - / +"
                 ),
             );
         }

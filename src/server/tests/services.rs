@@ -104,6 +104,9 @@ fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
         |first: &[&str], second: &[&str]| configuration(directory.path(), first, second).services().problems;
     write("irc.yaml", BRIDGE);
     assert!(problems(&["irc.yaml"], &[]).is_empty());
+    // As bridges on mautrix write it.
+    write("capitals.yaml", &BRIDGE.replacen("_irc_bot", "-Q1k_rZ0tWcVbXyTn", 1));
+    assert!(problems(&["capitals.yaml"], &[]).is_empty());
     for (from, to, key) in [
         ("id: \"IRC Bridge\"\n", "", "id"),
         ("url: \"http://127.0.0.1:1234\"\n", "", "url"),
