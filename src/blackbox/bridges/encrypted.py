@@ -187,10 +187,13 @@ async def way(program, directory, programs, *, msc4190=False):
         keys = told["one_time_keys"][BOT][device]
         return next(iter(keys))
 
+    uploads = bot.counts("Shared keys and saved account")
     devices = (await phone.client.query_keys([BOT])).device_keys[BOT]
     device = next(iter(devices))
     claimed = [await one_time_keys() for _ in range(80)]
     assert len(set(claimed)) == 80, "no key is given out twice"
+    # The last wait for what it saved: killed before that, it would have lost keys that the server gives out.
+    await until("the bot uploads more", lambda: bot.counts("Shared keys and saved account") > uploads)
     steps.done("80 keys are claimed, and the bot, told how few are left, uploads more")
 
     await bot.kill()

@@ -44,18 +44,24 @@ class Program:
     def __init__(self, directory, name, *command):
         self.log = pathlib.Path(directory) / f"{name}.log"
         self.command, self.cwd, self.process = command, directory, None
+        self.environment = {}
 
     async def start(self):
         with open(self.log, "ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *map(str, self.command), cwd=self.cwd, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *map(str, self.command), cwd=self.cwd, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **self.environment},
             )
 
     def says(self, text):
         """Whether it has said this; an error when it ended meanwhile."""
+        return self.counts(text) > 0
+
+    def counts(self, text):
+        """How often it has said this; an error when it ended meanwhile."""
         if self.process.returncode is not None:
             raise AssertionError(f"{self.command[0]} has ended: {self.log.read_text(errors='replace')[-2000:]}")
-        return text in self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace").count(text)
 
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)

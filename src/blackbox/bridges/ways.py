@@ -6,10 +6,17 @@ import sys
 import tempfile
 import traceback
 
+import encrypted
 import over_irc
+import over_lines
 from stage import fail
 
-WAYS = {"heisenbridge": over_irc.way}
+WAYS = {
+    "heisenbridge": over_irc.way,
+    "mautrix": encrypted.way,
+    "mautrix-msc4190": encrypted.with_devices,
+    "matrix-appservice-bridge": over_lines.way,
+}
 
 
 async def go(name, program):
