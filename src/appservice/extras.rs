@@ -26,7 +26,7 @@ use crate::{
 const MOST_MESSAGES: usize = 100;
 
 /// Devices of which something is told in a transaction.
-const MOST_DEVICES: usize = 100;
+pub(crate) const MOST_DEVICES: usize = 100;
 
 /// Users of a service for whom it is looked whose devices changed, in a transaction.
 const MOST_READERS: usize = 50;

@@ -25,7 +25,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     AppServices, Error, Question, Verb,
-    extras::{Extras, Wanted},
+    extras::{Extras, MOST_DEVICES, Wanted},
     moments::{Devices, Moments},
     services::{Bells, PAGE},
     tables::{Due, ItemRow, LISTS, SENDING, SendingRow, WAITING},
@@ -292,7 +292,7 @@ impl Round {
             .collect();
         let extras = match sending {
             Some(_) => Extras::none(lane.state.lock().devices.lists),
-            None => self.services.extras(&lane.service, lane.wanted()).await?,
+            None => self.services.extras(&lane.service, lane.wanted(!items.is_empty())).await?,
         };
         if items.is_empty() && sending.is_none() && taken.is_empty() && extras.is_empty() {
             lane.state.lock().oldest = None;
@@ -458,13 +458,19 @@ impl Round {
 }
 
 impl Lane {
-    /// What is to be told besides events.
-    fn wanted(&self) -> Wanted {
+    /// What is to be told besides events, and with events or without.
+    fn wanted(&self, with_events: bool) -> Wanted {
         let told = self.service.told();
         let mut state = self.state.lock();
+        let mut devices = state.devices.take_called();
+        if told.devices && with_events {
+            // A bridge may hear that its new device has no keys before it can make any, and answer that it took that:
+            // mautrix does. Without keys nobody can write to it, so it is told until it has some.
+            state.devices.add_bare(&mut devices, MOST_DEVICES);
+        }
         Wanted {
             moments: std::mem::take(&mut state.moments),
-            devices: state.devices.take_called(),
+            devices,
             readers: if told.devices { state.devices.users() } else { BTreeSet::new() },
             lists: state.devices.lists,
         }

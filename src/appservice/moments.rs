@@ -110,6 +110,18 @@ impl Devices {
         called.collect()
     }
 
+    /// Adds devices that were told of no keys, up to so many in all: of these the counts are told anew.
+    pub(crate) fn add_bare(&self, called: &mut Vec<Called>, most: usize) {
+        let known: BTreeSet<DeviceKey> = called.iter().map(|called| called.device.clone()).collect();
+        let bare = self.counts.iter().filter(|(device, counts)| has_none(counts) && !known.contains(*device));
+        let bare = bare.map(|(device, _)| Called {
+            had: self.had.get(device).copied().unwrap_or(Position::START),
+            counts: None,
+            device: device.clone(),
+        });
+        called.extend(bare.take(most.saturating_sub(known.len())));
+    }
+
     /// The users who have devices.
     pub(crate) fn users(&self) -> BTreeSet<OwnedUserId> {
         self.all.iter().map(|(user, _)| user.clone()).collect()
@@ -126,6 +138,11 @@ impl Devices {
         }
         !self.called.is_empty()
     }
+}
+
+/// Whether a device has no key that could be given out.
+fn has_none(counts: &KeyCounts) -> bool {
+    counts.unused_fallback.is_empty() && counts.one_time.values().all(|count| *count == 0)
 }
 
 #[cfg(test)]
@@ -164,5 +181,25 @@ mod tests {
         devices.touch(None);
         devices.set([other.clone()].into());
         assert_eq!(devices.called, [other].into());
+    }
+
+    #[test]
+    fn of_devices_without_keys_it_is_told_anew_as_far_as_there_is_room() {
+        let device = |number: usize| (OwnedUserId::try_from("@a:a.test").unwrap(), format!("D{number}").into());
+        let mut devices = Devices::default();
+        devices.set((0..4).map(device).collect());
+        let called = devices.take_called();
+        let with =
+            |count| Arc::new(KeyCounts { one_time: [("x".to_owned(), count)].into(), ..Default::default() });
+        devices.counts = called.iter().zip([0, 7, 0, 0]).map(|(it, count)| (it.device.clone(), with(count))).collect();
+        devices.called.insert(device(0));
+        let mut called = devices.take_called();
+        assert_eq!(called[0].counts, Some(with(0)));
+        devices.add_bare(&mut called, 1);
+        assert_eq!(called.len(), 1);
+        devices.add_bare(&mut called, 9);
+        let mut names: Vec<_> = called.iter().skip(1).map(|it| (it.device.1.as_str(), &it.counts)).collect();
+        names.sort_by_key(|(name, _)| *name);
+        assert_eq!(names, [("D2", &None), ("D3", &None)]);
     }
 }

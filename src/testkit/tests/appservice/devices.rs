@@ -220,3 +220,30 @@ async fn devices_of_a_service_are_told_messages_counts_of_keys_and_whose_devices
     };
     irc.later(&net, |record| changed(record, &taro)).await;
 }
+
+#[tokio::test]
+async fn a_device_without_keys_is_told_so_with_events_until_it_has_some() {
+    let (irc, _net, server) = town("org.matrix.msc3202: true").await;
+    let hanako = server.user("hanako").await;
+    let bot = irc.bot(&server);
+    let room = bridged(&irc, &server, &hanako).await;
+    make_device(&bot, "BRIDGE").await;
+    const COUNTS: &str = "device_one_time_keys_count";
+    let of_bridge = |heard: &super::service::Heard| heard.body[COUNTS][bot.id().as_str()]["BRIDGE"].clone();
+    irc.until(|record| record.transactions().any(|heard| of_bridge(heard)["signed_curve25519"] == 0)).await;
+
+    let told_with = async |text: &str| {
+        hanako.send(&room, text).await;
+        let record = irc.until(|record| record.texts().contains(&text.to_owned())).await;
+        let has_it = |heard: &&super::service::Heard| heard.is_taken && heard.body.to_string().contains(text);
+        of_bridge(record.transactions().find(has_it).unwrap())
+    };
+    assert_eq!(told_with("鍵がない").await["signed_curve25519"], 0);
+    assert_eq!(told_with("まだない").await["signed_curve25519"], 0);
+    let keys =
+        json!({ "one_time_keys": { "curve25519:AAAAAQ": "bm90IGEga2V5IGJ1dCBsb25nIGVub3VnaCBmb3IgaXQ" } });
+    let upload = as_device("/_matrix/client/v3/keys/upload", "BRIDGE");
+    assert_eq!(bot.ask(Method::POST, &upload, Some(&keys)).await.0, StatusCode::OK);
+    irc.until(|record| record.transactions().any(|heard| of_bridge(heard)["curve25519"] == 1)).await;
+    assert_eq!(told_with("鍵がある").await, Value::Null, "what it knows it is not told again");
+}
