@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import secrets
 import sys
 
@@ -126,6 +127,16 @@ async def person(server, name):
             return told["user_id"], password
 
 
+async def keys_left(server, token, device):
+    """How many one-time keys the bot's device has at the server."""
+    url, query = f"{server.url}/_matrix/client/v3/keys/upload", {"user_id": BOT, "device_id": device}
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+        async with session.post(url, params=query, json={}) as answer:
+            told = await answer.json()
+            assert answer.status == 200, told
+            return told["one_time_key_counts"].get("signed_curve25519", 0)
+
+
 async def way(program, directory, programs, *, msc4190=False):
     steps = Steps("mautrix with MSC4190" if msc4190 else "mautrix")
     port, server = free_port(), Server(program, directory)
@@ -188,8 +199,16 @@ async def way(program, directory, programs, *, msc4190=False):
     device = next(iter(devices))
     claimed = [await one_time_keys() for _ in range(80)]
     assert len(set(claimed)) == 80, "no key is given out twice"
-    # The last wait for what it saved: killed before that, it would have lost keys that the server gives out.
-    await until("the bot uploads more", lambda: bot.counts("Shared keys and saved account") > uploads)
+    token = re.search("^as_token: (.+)$", registration.read_text(), re.MULTILINE)[1]
+
+    async def settled():
+        # It was told of the last claim, has uploaded what that asked for, and has saved it: killed before that, it
+        # would have lost keys that the server gives out.
+        left = await keys_left(server, token, device)
+        saved = bot.counts("Shared keys and saved account")
+        return left >= 50 and saved > uploads and bot.counts(" one-time keys\n") == saved
+
+    await until("the bot uploads more", settled)
     steps.done("80 keys are claimed, and the bot, told how few are left, uploads more")
 
     # Killed and started again it keeps its device and its keys. Nothing encrypted waits for it then: it takes what comes
