@@ -185,13 +185,15 @@ mod tests {
 
     #[test]
     fn of_devices_without_keys_it_is_told_anew_as_far_as_there_is_room() {
-        let device = |number: usize| (OwnedUserId::try_from("@a:a.test").unwrap(), format!("D{number}").into());
+        let device =
+            |number: usize| (OwnedUserId::try_from("@a:a.test").unwrap(), format!("D{number}").into());
         let mut devices = Devices::default();
         devices.set((0..4).map(device).collect());
         let called = devices.take_called();
         let with =
             |count| Arc::new(KeyCounts { one_time: [("x".to_owned(), count)].into(), ..Default::default() });
-        devices.counts = called.iter().zip([0, 7, 0, 0]).map(|(it, count)| (it.device.clone(), with(count))).collect();
+        devices.counts =
+            called.iter().zip([0, 7, 0, 0]).map(|(it, count)| (it.device.clone(), with(count))).collect();
         devices.called.insert(device(0));
         let mut called = devices.take_called();
         assert_eq!(called[0].counts, Some(with(0)));
