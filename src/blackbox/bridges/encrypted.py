@@ -1,6 +1,7 @@
 """A bridge on mautrix answers in an encrypted room: keys, counts of keys and device lists come to it in transactions."""
 
 import json
+import logging
 import pathlib
 import re
 import secrets
@@ -26,6 +27,10 @@ ENCRYPTION = {
     "allow_key_sharing": False,
     "rotation": {"disable_device_change_key_rotation": False},
 }
+
+
+# Its warnings that nobody is cross-signed here.
+logging.getLogger("mau").setLevel(logging.CRITICAL)
 
 
 class Rooms(MemoryStateStore, StateStore):

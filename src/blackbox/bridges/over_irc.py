@@ -78,4 +78,15 @@ async def way(program, directory, programs):
     heard = [text for text in taro.texts() if text.startswith(("休止中", "停電"))]
     assert heard == paused + killed, f"each once and in order, not {heard}"
     steps.done("20 messages and a SIGKILL of the server: each once, in order, and back again")
+
+    # What waits for it then it takes before it is on IRC again, and tells that it was not said: nothing waits here.
+    await bridge.kill()
+    came = taro.came.count("hanako")
+    await bridge.start()
+    await until("the bridge brings hanako back", lambda: taro.came.count("hanako") > came)
+    await hanako.send(room, "橋を架け直しました")
+    await until("taro hears it", lambda: "橋を架け直しました" in taro.texts())
+    taro.say(CHANNEL, "渡れます")
+    await hanako.heard(room, "渡れます")
+    steps.done("the bridge is killed and started again: it is back on IRC, and a message each way")
     return server

@@ -211,10 +211,10 @@ class Person:
 
 
 class Irc:
-    """Somebody on IRC, who keeps what others said."""
+    """Somebody on IRC, who keeps what others said, and who came."""
 
     def __init__(self, port, nick):
-        self.port, self.nick, self.said, self.here = port, nick, [], set()
+        self.port, self.nick, self.said, self.here, self.came = port, nick, [], set(), []
 
     async def open(self, channel):
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -238,6 +238,8 @@ class Irc:
                 self.write(f"PONG {words[1]}")
             elif len(words) > 1 and words[1] in ("001", "366"):
                 self.here.add(words[1])
+            elif len(words) > 2 and words[1] == "JOIN":
+                self.came.append(words[0][1:].split("!")[0])
             elif len(words) > 3 and words[1] == "PRIVMSG":
                 self.said.append((words[0][1:].split("!")[0], words[3][1:]))
 
