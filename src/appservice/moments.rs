@@ -182,26 +182,4 @@ mod tests {
         devices.set([other.clone()].into());
         assert_eq!(devices.called, [other].into());
     }
-
-    #[test]
-    fn of_devices_without_keys_it_is_told_anew_as_far_as_there_is_room() {
-        let device =
-            |number: usize| (OwnedUserId::try_from("@a:a.test").unwrap(), format!("D{number}").into());
-        let mut devices = Devices::default();
-        devices.set((0..4).map(device).collect());
-        let called = devices.take_called();
-        let with =
-            |count| Arc::new(KeyCounts { one_time: [("x".to_owned(), count)].into(), ..Default::default() });
-        devices.counts =
-            called.iter().zip([0, 7, 0, 0]).map(|(it, count)| (it.device.clone(), with(count))).collect();
-        devices.called.insert(device(0));
-        let mut called = devices.take_called();
-        assert_eq!(called[0].counts, Some(with(0)));
-        devices.add_bare(&mut called, 1);
-        assert_eq!(called.len(), 1);
-        devices.add_bare(&mut called, 9);
-        let mut names: Vec<_> = called.iter().skip(1).map(|it| (it.device.1.as_str(), &it.counts)).collect();
-        names.sort_by_key(|(name, _)| *name);
-        assert_eq!(names, [("D2", &None), ("D3", &None)]);
-    }
 }
