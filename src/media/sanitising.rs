@@ -20,7 +20,8 @@ use crate::{Error, Sha256, ZoneFiles, plan::Plan, tables::VerdictRow};
 const MOST: usize = 64;
 const OF_ONE: usize = 16;
 
-/// Files that scanners are shown at a time.
+/// Files that scanners are shown at a time, and those that an ICAP server gave in another's place and that are held in
+/// memory until they are judged: of `server`'s 64 MiB each.
 const SCANNED_AT_ONCE: usize = 4;
 
 /// What judges files, and what it is at.

@@ -79,6 +79,12 @@ impl Media {
         hint: Hint,
         plan: &Plan,
     ) -> Result<Found, Unjudged> {
+        // One turn for all scanners of a file. Where one gave another file, it is kept until that is judged: such files are
+        // held in memory, and there are as many of them as there are turns. Nobody closes the semaphore.
+        let turn = match plan.scanners().next() {
+            Some(_) => self.inner.sanitising.scanning.acquire().await.ok(),
+            None => None,
+        };
         let mut replaced: Option<Bytes> = None;
         for scanner in plan.scanners() {
             match self.scan(scanner, original, replaced.as_ref()).await? {
@@ -91,6 +97,7 @@ impl Media {
                 Scan::NotScanned(why) => return Err(Unjudged::NotScanned(why)),
             }
         }
+        let _turn = turn.filter(|_| replaced.is_some());
         if gives == Gives::Scanned {
             return match replaced {
                 Some(bytes) => Ok(Found::Rebuilt(None, self.keep_bytes(&bytes).await?, Vec::new())),
@@ -125,8 +132,6 @@ impl Media {
         original: &Opened,
         replaced: Option<&Bytes>,
     ) -> Result<Scan, Unjudged> {
-        // Nobody closes it.
-        let _turn = self.inner.sanitising.scanning.acquire().await.ok();
         let mut input = self.input(original, replaced).await?;
         Ok(scanner.scan(&mut input).await)
     }

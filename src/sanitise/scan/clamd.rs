@@ -211,4 +211,38 @@ mod tests {
         drop(listener);
         assert!(matches!(clamd.scan(&mut &b"file"[..]).await, Scan::NotScanned(_)), "down");
     }
+
+    /// With one signature of ours, which is EICAR's, so that no database is fetched.
+    #[tokio::test]
+    #[ignore = "needs Debian's clamav-daemon"]
+    async fn a_real_clamd_finds_the_test_file_and_nothing_in_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let eicar =
+            [&b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-"[..], b"ANTIVIRUS-TEST-FILE!$H+H*"].concat();
+        let digits: String = eicar.iter().map(|byte| format!("{byte:02x}")).collect();
+        std::fs::create_dir(path("signatures")).unwrap();
+        std::fs::write(path("signatures/local.ndb"), format!("Local.Eicar:0:*:{digits}\n")).unwrap();
+        let settings = format!(
+            "LocalSocket {}\nDatabaseDirectory {}\nForeground yes\nStreamMaxLength 100K\n",
+            path("socket").display(),
+            path("signatures").display()
+        );
+        std::fs::write(path("settings"), settings).unwrap();
+        let _clamd = tokio::process::Command::new("/usr/sbin/clamd")
+            .arg("--config-file")
+            .arg(path("settings"))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let minute = Duration::from_secs(60);
+        let clamd = Clamd { address: Address::Unix(path("socket")), time: minute, patience: minute };
+        assert!(
+            matches!(clamd.scan(&mut eicar.as_slice()).await, Scan::Infected(name) if name.contains("Local.Eicar"))
+        );
+        assert_eq!(clamd.scan(&mut &b"a harmless file"[..]).await, Scan::Clean);
+        // More than it takes is not said to be clean.
+        let large = clamd.scan(&mut tokio::io::repeat(b'a').take(1 << 20)).await;
+        assert!(matches!(large, Scan::NotScanned(_)), "{large:?}");
+    }
 }
