@@ -216,6 +216,43 @@ async fn a_service_that_wishes_to_be_left_alone_is_and_the_others_are_not() {
     assert_eq!((count(&taro).await, count(&jiro).await), (2, 1));
 }
 
+/// A push service that takes connections and never answers; how many it has.
+async fn silent() -> (String, watch::Receiver<Vec<TcpStream>>) {
+    let listener = TcpListener::bind(("127.1.0.9", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, held) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            sender.send_modify(|held| held.push(socket));
+        }
+    });
+    (address, held)
+}
+
+#[tokio::test]
+async fn strangers_whose_services_are_silent_wait_in_turns_and_keep_nobodys_message() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let (service, (address, held)) = (Service::new().await, silent().await);
+    set(&taro, &browser(&service)).await;
+    let device = json!({ "app_id": PHONE, "pushkey": format!("http://{address}/up") });
+    let told = json!({ "notification": { "devices": [device] } });
+    let path = "/_matrix/push/v1/notify";
+    let asks = (0..200).map(|_| hanako.ask(Method::POST, path, Some(&told)));
+    let mut flood = std::pin::pin!(futures_util::future::join_all(asks));
+    let honest = async {
+        let mut filled = held.clone();
+        filled.wait_for(|held| held.len() >= 32).await.unwrap();
+        hanako.send(&room, "届いていますか").await;
+        service.posted(1).await;
+    };
+    tokio::select! {
+        _ = &mut flood => panic!("what the silent one was asked has ended"),
+        done = tokio::time::timeout(PATIENCE, honest) => done.unwrap(),
+    }
+    assert_eq!(held.borrow().len(), 32);
+}
+
 #[tokio::test]
 async fn other_homeservers_are_served_for_our_apps_alone_and_nothing_of_our_own_network_is_reached() {
     let (_net, server) = net().await;
