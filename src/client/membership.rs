@@ -13,9 +13,10 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tracing::warn;
 use web::{ApiError, Call, RawCall, Response, StatusCode, User, costless, json_response};
 
-use crate::{ClientApi, send::hide_room};
+use crate::{ClientApi, api::actor, send::hide_room};
 
 /// Keys of a join's body that are no content of the member event.
 const NOT_CONTENT: [&str; 4] =
@@ -95,6 +96,11 @@ async fn join(
     if !was_in {
         // Who asks again may have other settings by now.
         api.accounts.carry_over_from_predecessor(user, &room_id).await;
+        let by = actor(&call.caller, call.address);
+        if let Err(error) = api.engine.take_over_aliases(user, &room_id, &by).await {
+            // He has joined all the same.
+            warn!(room_id = %room_id, %error, "aliases still lead to the room that was replaced");
+        }
     }
 
     let answer = json_response(StatusCode::OK, &json!({ "room_id": room_id }));

@@ -9,6 +9,7 @@ use room::{
     read::{
         aliases::{ALIASES, AliasRow, ROOM_ALIASES},
         room::{RoomInfo, bind},
+        view::Viewer,
     },
 };
 use ruma::{RoomAliasId, RoomId, UserId};
@@ -143,13 +144,52 @@ impl Engine {
         to: &RoomId,
         by: &Actor,
     ) -> Result<(), Error> {
+        if !self.rooms().is_joined(user, to).await? {
+            return Err(Error::NotJoined { user: user.to_owned(), room: to.to_owned() });
+        }
+        self.move_alias_from(user, alias, None, to, by).await
+    }
+
+    /// Lets the aliases of a user's server that lead to a room lead to the one that took its place, whoever made them: the old
+    /// room says that it is over, and an alias is there to be followed. What has been given to another room meanwhile stays.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Commit`].
+    pub(crate) async fn move_aliases(
+        &self,
+        user: &UserId,
+        from: &RoomId,
+        to: &RoomId,
+        by: &Actor,
+    ) -> Result<(), Error> {
+        for alias in self.rooms().room_aliases(&Viewer::user(user), from).await? {
+            if alias.server_name() != user.server_name() {
+                continue;
+            }
+            self.move_alias_from(user, &alias, Some(from), to, by).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves an alias that the user may take away; or whosever it is, as long as it leads to the room `from`.
+    async fn move_alias_from(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        from: Option<&RoomId>,
+        to: &RoomId,
+        by: &Actor,
+    ) -> Result<(), Error> {
         let mut attempts = Attempts::default();
         loop {
-            let row = self.alias_at_disposal(user, alias).await?;
+            let row = match from {
+                None => self.alias_at_disposal(user, alias).await?,
+                Some(from) => match self.store().get(&ALIASES, alias.as_str()).await? {
+                    Some(row) if row.room_id == *from => row,
+                    _ => return Ok(()),
+                },
+            };
             let room = self.rooms().get_room(to).await?;
-            if !self.rooms().is_joined(user, to).await? {
-                return Err(Error::NotJoined { user: user.to_owned(), room: to.to_owned() });
-            }
             let moved = AliasRow { room_id: to.to_owned(), room: room.serial, creator: row.creator.clone() };
             let mut batch = Batch::new();
             bind(&mut batch, &room);

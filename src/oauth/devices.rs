@@ -154,21 +154,25 @@ impl OAuth {
     /// A user decides on a request.
     ///
     /// # Errors
-    /// [`Error::Contended`] when it was decided already, [`Code::InvalidScope`], [`Error::Store`].
+    /// [`Error::Contended`] when it was decided already; [`Code::InvalidScope`] when the device that it asks for cannot be given:
+    /// then it is told that it was refused, as nothing will come of its waiting; [`Error::Store`].
     pub async fn decide(&self, request: &DeviceRequest, user: &UserId, agrees: bool) -> Result<(), Error> {
-        if agrees {
-            self.check_device(user, &request.scope).await?;
-        }
-        let decision = match agrees {
-            true => Decision::Approved(user.to_string(), self.inner.accounts.stamp(user).await?),
-            false => Decision::Denied,
+        let allowed = match agrees {
+            true => self.check_device(user, &request.scope).await,
+            false => Ok(()),
+        };
+        let decision = match &allowed {
+            Ok(()) if agrees => Decision::Approved(user.to_string(), self.inner.accounts.stamp(user).await?),
+            Ok(()) | Err(Error::Refused { .. }) => Decision::Denied,
+            Err(_) => return allowed,
         };
         let decided = DeviceCodeRow { decision, ..request.row.clone() };
         let mut batch = Batch::new();
         batch.replace(&DEVICE_CODES, &request.key, &request.row, &decided);
         // The code is of no use any more, also to whoever looked over the user's shoulder.
         batch.delete(&USER_CODES, &(request.row.authority.as_str(), request.row.user_code.as_str()));
-        self.commit(batch).await
+        self.commit(batch).await?;
+        allowed
     }
 
     /// A device asks whether the user has decided.

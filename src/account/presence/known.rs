@@ -245,6 +245,14 @@ impl Everybody {
         known.users.iter().filter(|(_, at)| is_new(at)).map(|(user, _)| user.clone()).collect()
     }
 
+    /// Those who are there and are shown in a room, each with the position of his last change.
+    pub(super) fn present_in(&self, room: u64) -> Vec<(OwnedUserId, Position)> {
+        let Some(room) = self.rooms.get(&room) else { return Vec::new() };
+        let is_there =
+            |user: &OwnedUserId| self.users.get(user).is_some_and(|known| known.state() != State::Offline);
+        room.users.iter().filter(|(user, _)| is_there(user)).map(|(user, at)| (user.clone(), *at)).collect()
+    }
+
     /// The position of the last change of anybody.
     pub(super) fn newest(&self) -> Position {
         self.newest

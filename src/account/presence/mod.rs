@@ -402,6 +402,12 @@ impl Presence {
         inner.ear.everybody.lock().changes_since(since)
     }
 
+    /// Those who are there and are told of in a room, each with the position of his last change.
+    pub fn present_in(&self, room: RoomSerial) -> Vec<(OwnedUserId, Position)> {
+        let Some(inner) = &self.0 else { return Vec::new() };
+        inner.ear.everybody.lock().present_in(room.0)
+    }
+
     /// The rooms in which somebody is told of.
     pub fn rooms_of(&self, user: &UserId) -> Vec<RoomSerial> {
         let Some(inner) = &self.0 else { return Vec::new() };

@@ -57,6 +57,10 @@ pub(crate) async fn decide(api: Arc<OAuthApi>, call: RawCall<Open>) -> Result<Re
 
 fn unknown(error: ::oauth::Error) -> PageError {
     match error {
+        ::oauth::Error::Refused { code: ::oauth::Code::InvalidScope, .. } => PageError::bad_request(
+            "この端末は、別の方法ですでにサインインしています。端末でサインアウトしてから、もう一度つないでください。",
+            "This device is signed in already, in another way. Please sign out on it and connect it again.",
+        ),
         ::oauth::Error::Refused { .. } | ::oauth::Error::Contended => PageError::bad_request(
             "このコードを待っている端末はありません。コードを確かめて、もう一度入力してください。",
             "No device waits with this code. Please check it and type it again.",

@@ -249,6 +249,18 @@ impl Engine {
         Ok(replacement.is_some_and(|replacement| replacement == room_id).then_some(old_room))
     }
 
+    /// Where somebody came into a room that took the place of another one, lets his server's aliases of that one lead to it:
+    /// the server on which the room was upgraded moves its own alone.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Commit`].
+    pub async fn take_over_aliases(&self, user: &UserId, new_room: &RoomId, by: &Actor) -> Result<(), Error> {
+        match self.succeeded(new_room).await? {
+            Some(old_room) => self.move_aliases(user, &old_room, new_room, by).await,
+            None => Ok(()),
+        }
+    }
+
     /// The room that a room says took its place.
     async fn replacement(&self, room: &RoomInfo) -> Result<Option<OwnedRoomId>, Error> {
         #[derive(Deserialize)]

@@ -24,6 +24,7 @@ use tracing::{error, warn};
 
 use super::{
     Inner, State,
+    arrivals::Arrivals,
     lane::Lane,
     presence::{Presence, Rosters},
     transaction::Item,
@@ -65,13 +66,21 @@ pub(super) struct FanOut {
     /// The changes of that position that were dealt with.
     typing_done: Vec<TypingChange>,
     presence_seen: Position,
+    arrivals: Arrivals,
 }
 
 impl FanOut {
     pub(super) fn new(sender: Arc<Inner>) -> Self {
         let typing_seen = sender.store.head();
         let rosters = Rosters::new(sender.rooms.clone(), &sender.caches, sender.config.memory);
-        Self { sender, rosters, typing_seen, typing_done: Vec::new(), presence_seen: typing_seen }
+        Self {
+            sender,
+            rosters,
+            typing_seen,
+            typing_done: Vec::new(),
+            presence_seen: typing_seen,
+            arrivals: Arrivals::default(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -102,6 +111,7 @@ impl FanOut {
     async fn read_on(&mut self) -> Result<(), Error> {
         self.typing().await?;
         self.presence().await?;
+        self.introduce().await?;
         // However much there is to read: the term may end before it is read.
         while !self.sender.term.ended().is_cancelled() {
             let after = Position(self.sender.fanned.load(Ordering::Acquire));
@@ -134,6 +144,7 @@ impl FanOut {
         for (_, entry) in &entries {
             if let Entry::Event(entry) = entry {
                 *rows.entry(entry.room).or_default() += 1;
+                self.note_arrival(entry);
             }
         }
         let mut outgoing: Vec<(Position, Outgoing)> = entries.into_iter().filter_map(outgoing).collect();
@@ -284,6 +295,41 @@ impl FanOut {
                 rooms.iter().filter_map(|room| servers.get(room)).flat_map(RoomServers::iter).collect();
             for server in servers.into_iter().filter(|server| self.sender.client.may_contact(server)) {
                 self.push_presence(server, &user, &unit, position);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes it where somebody of another server joins a room.
+    fn note_arrival(&mut self, entry: &EventEntry) {
+        let Some((user, Membership::Join)) = &entry.member else { return };
+        if self.sender.presence.is_on() && !self.sender.client.authorities().is_ours(user.server_name()) {
+            self.arrivals.note(entry.room, user.server_name(), self.sender.clock.instant());
+        }
+    }
+
+    /// Has servers that came into rooms hear who of ours is there.
+    async fn introduce(&mut self) -> Result<(), Error> {
+        for (room, server) in self.arrivals.take_due(self.sender.clock.instant()) {
+            let users = self.sender.presence.present_in(room).into_iter();
+            let ours = users.filter(|(user, _)| self.sender.client.authorities().is_ours(user.server_name()));
+            let mut present: Vec<_> = ours.map(|(user, position)| (vec![room], user, position)).collect();
+            if present.is_empty() || !self.sender.client.may_contact(&server) {
+                continue;
+            }
+            self.keep_joined(&mut present).await?;
+            let servers = match self.sender.rooms.servers_now(&[room]).await {
+                Ok(mut found) => found.remove(&room).unwrap_or_default(),
+                Err(room::Error::Inconsistent(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if !servers.includes(&server) {
+                continue;
+            }
+            for (_, user, position) in present.into_iter().filter(|(rooms, ..)| !rooms.is_empty()) {
+                if let Some(seen) = self.sender.presence.find(&user) {
+                    self.push_presence(&server, &user, &presence_unit(&seen), position);
+                }
             }
         }
         Ok(())

@@ -33,6 +33,7 @@
 //! [`OWED`]: crate::tables::OWED
 //! [`LAST_SENT`]: crate::tables::LAST_SENT
 
+mod arrivals;
 mod catch_up;
 mod debts;
 mod fan_out;

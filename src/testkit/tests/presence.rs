@@ -54,6 +54,20 @@ async fn who_comes_and_goes_is_told_to_another_server_and_to_those_alone_who_sha
 }
 
 #[tokio::test]
+async fn who_comes_from_another_server_is_told_who_is_there_already() {
+    let net = Net::with_presence();
+    let (kanazawa, wajima) = (net.server("kanazawa.test").await, net.server("wajima.test").await);
+    let (hanako, taro) = (kanazawa.user("hanako").await, wajima.user("taro").await);
+    let jiro = kanazawa.user("jiro").await;
+    let room = hanako.create_room(Preset::PublicChat).await;
+    jiro.join(&room, "kanazawa.test").await;
+    set(&hanako, "unavailable", "現場").await;
+    told(&net, &jiro, &hanako, "unavailable").await;
+    taro.join(&room, "kanazawa.test").await;
+    told(&net, &taro, &hanako, "unavailable").await;
+}
+
+#[tokio::test]
 async fn who_is_there_at_one_replica_is_told_at_the_other_until_he_goes_or_the_process_does() {
     let net = Net::with_presence();
     let replicas = net.replicas("nanao.test", 2).await;

@@ -83,6 +83,20 @@ async fn a_link_with_the_code_asks_for_consent_and_not_for_the_code_again() {
     desk.town.raw("hs1", "GET", path, Some(access), Vec::new()).await.ok();
 }
 
+#[tokio::test]
+async fn a_device_that_its_user_has_signed_in_to_by_password_is_told_that_nothing_comes_of_it() {
+    let desk = Desk::new().await;
+    let begun = desk.begin().await;
+    let identifier = json!({ "type": "m.id.user", "user": "hanako" });
+    let log_in = json!({ "type": "m.login.password", "identifier": identifier, "password": PASSWORD,
+        "device_id": "AAABBBCCCDDD" });
+    desk.town.ask("POST", "/_matrix/client/v3/login", log_in).await.ok();
+    let mut browser = desk.linked(&begun).await;
+    browser.send("/_yakuba/link", &[("decision", "agree")]).await;
+    assert!(browser.status == 400 && browser.page.contains("in another way"), "{}", browser.page);
+    desk.poll(&begun, 5_000).await.refuses(400, "access_denied");
+}
+
 // C70
 #[tokio::test]
 async fn a_session_that_came_by_a_device_with_openid_is_refreshed() {

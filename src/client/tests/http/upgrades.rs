@@ -176,6 +176,25 @@ async fn a_room_that_is_made_in_the_place_of_another_has_its_tags() {
 }
 
 #[tokio::test]
+async fn aliases_of_another_server_lead_to_the_new_room_once_somebody_of_it_is_there() {
+    let town = Town::new().await;
+    let (hanako, taro) = (town.user("hanako").await, town.user_at("hs2", "taro").await);
+    let saburo = town.user_at("hs2", "saburo").await;
+    let old = hanako.create_room(json!({ "preset": "public_chat", "room_version": "10" })).await;
+    for person in [&taro, &saburo] {
+        person.post(&format!("/join/{old}?via=hs1"), json!({})).await.ok();
+    }
+    let alias = "/directory/room/%23works:hs2";
+    taro.put(alias, json!({ "room_id": old })).await.ok();
+    let new = upgrade(&hanako, &old, "11").await;
+    assert_eq!(saburo.get(alias).await.ok()["room_id"], json!(old));
+    saburo.post(&format!("/join/{new}?via=hs1"), json!({})).await.ok();
+    assert_eq!(saburo.get(alias).await.ok()["room_id"], json!(new));
+    // Whose it is has not changed.
+    taro.ask("DELETE", alias, Value::Null).await.ok();
+}
+
+#[tokio::test]
 async fn a_room_that_names_anothers_as_its_predecessor_takes_nothing_of_it() {
     let town = Town::new().await;
     let (hanako, taro) = (town.user("hanako").await, town.user("taro").await);
