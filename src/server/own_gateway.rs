@@ -22,8 +22,8 @@ const PATH: &str = "/_matrix/push/v1/notify";
 /// Largest request: what homeservers tell of one event.
 const LARGEST: base::ByteSize = base::ByteSize::kib(128);
 
-/// Requests from outside that are brought at a time; the others wait in turns, by address. Each has a connection at most, so
-/// this is what strangers take of the 128 on which our own notifications go to services that have not answered lately.
+/// Requests from outside that are brought at a time; the others wait in turns, by address. Each has one connection at a time,
+/// so this is what strangers take at most of those on which our own notifications go.
 const MOST_AT_ONCE: usize = 32;
 
 /// Requests from outside that wait.
