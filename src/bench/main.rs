@@ -106,6 +106,9 @@ struct Drive {
     /// Run only what is about one account in many rooms: initial sync, nothing new, sliding sync.
     #[arg(long, conflicts_with = "only_send")]
     only_sync: bool,
+    /// Run only how long a message takes to 49 others who wait for it.
+    #[arg(long, conflicts_with_all = ["only_send", "only_sync"])]
+    only_delivery: bool,
 }
 
 #[tokio::main]
@@ -161,6 +164,7 @@ async fn drive(arguments: &Drive, report: &mut report::Report) -> Result<()> {
         messages: arguments.messages.min(500),
         only_send: arguments.only_send,
         only_sync: arguments.only_sync,
+        only_delivery: arguments.only_delivery,
         data: arguments.data.clone(),
     };
     let outcome = plan.run(&server, &processes, report).await;

@@ -376,6 +376,11 @@ impl Syncs {
         let Known { since, present, device, gathering } = known;
         let told =
             self.to_device_news(request, device.map_or(since, |device| device.min(since)), head).await?;
+        let knows_all = since == head && present.is_none() && device.is_none() && gathering.is_none();
+        if knows_all && told.messages.is_empty() && !self.rooms().may_have_missed_typing(since) {
+            // Who asks again right after an answer mostly finds nothing, and others' answers wait for the processor.
+            return Ok(News::Nothing { but: None });
+        }
         let data = self.new_data(&request.user, Some(since)).await?;
         let ignored = self.ignored(&request.user).await?;
         let mut scene = Scene {

@@ -78,6 +78,8 @@ impl Delivery {
             if at.written < at.read && matches!(woken, None | Some(Err(_))) {
                 self.write(&round, &mut at, Vec::new()).await?;
             }
+            // Clients that wait for the same commit are answered first.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
