@@ -164,7 +164,8 @@ async fn say(writes: &mut (impl AsyncWrite + Unpin), line: &str) -> io::Result<(
 async fn command(reads: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
-    let read = reads.take(longest).read_until(b'\n', &mut line);
+    let mut bounded = reads.take(longest);
+    let read = bounded.read_until(b'\n', &mut line);
     timeout(SILENCE, read).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
