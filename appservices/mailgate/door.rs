@@ -16,13 +16,11 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{
-    gate::{Answer, Gate},
-    settings::Protocol,
-};
+use crate::{gate::Gate, intake::Answer, settings::Protocol};
 
-/// Connections at a time; more wait.
+/// Connections at a time; more wait. And mails that are held in memory at a time, whose connections wait for each other.
 const CONNECTIONS: usize = 16;
+const MAILS: usize = 4;
 
 /// Longest command, in bytes (RFC 5321 §4.5.3.1.4 wants 512, extensions more).
 const LONGEST_LINE: usize = 2_048;
@@ -36,12 +34,15 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// A mail comes for so long at most.
 const WHOLE: Duration = Duration::from_secs(600);
 
+/// A connection lasts for so long at most.
+const LONGEST: Duration = Duration::from_secs(1_800);
+
 /// A pause after the listener failed, for want of file descriptors most likely.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Takes connections until the program ends.
 pub(crate) async fn run(gate: Arc<Gate>, listener: TcpListener) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let (room, memory) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(MAILS)));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -52,10 +53,11 @@ pub(crate) async fn run(gate: Arc<Gate>, listener: TcpListener) {
                 continue;
             }
         };
-        let own = gate.clone();
+        let (own, memory) = (gate.clone(), memory.clone());
         gate.spawn(async move {
             let (reads, writes) = stream.into_split();
-            if let Err(error) = talk(&own, BufReader::new(reads), writes).await {
+            let talk = timeout(LONGEST, talk(&own, &memory, BufReader::new(reads), writes));
+            if let Ok(Err(error)) = talk.await {
                 debug!(%error, "a connection of the mail server ended");
             }
             drop(permit);
@@ -66,6 +68,7 @@ pub(crate) async fn run(gate: Arc<Gate>, listener: TcpListener) {
 /// One connection.
 async fn talk(
     gate: &Gate,
+    memory: &Semaphore,
     mut reads: impl AsyncBufRead + Unpin,
     mut writes: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
@@ -113,17 +116,19 @@ async fn talk(
             }
             "RCPT" if sender.is_some() => {
                 let answer = match path(rest, "TO:") {
-                    _ if recipient.is_some() => Answer::Later("4.5.3 one recipient at a time"),
+                    // RFC 5321 §4.5.3.1.10: the others come in further transactions.
+                    _ if recipient.is_some() => "452 4.5.3 one recipient at a time".to_owned(),
                     Some((to, _)) => {
                         let answer = gate.knows(to).await;
                         recipient = (answer == Answer::Taken).then(|| to.to_ascii_lowercase());
-                        answer
+                        answer.line()
                     }
-                    None => Answer::Never("5.1.3 RCPT TO:<address>"),
+                    None => "501 5.1.3 RCPT TO:<address>".to_owned(),
                 };
-                say(&mut writes, &answer.line()).await?;
+                say(&mut writes, &answer).await?;
             }
             "DATA" if recipient.is_some() => {
+                let Ok(_held) = memory.acquire().await else { return Ok(()) };
                 say(&mut writes, "354 end with a dot").await?;
                 let read = timeout(WHOLE, mail(&mut reads, settings.largest_bytes()));
                 let raw = match read.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {

@@ -1,6 +1,6 @@
 //! [`Settings`]: what stands under `[bot]`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use bot_kit::Config;
 use serde::Deserialize;
@@ -30,6 +30,15 @@ pub(crate) struct Settings {
     /// Mails to one address in an hour.
     #[serde(default = "hourly")]
     pub(crate) hourly: usize,
+    /// Mails of one sender in an hour, to all addresses.
+    #[serde(default = "hourly_of_sender")]
+    pub(crate) hourly_of_sender: usize,
+    /// Domains of the authority's own people: who is proved to write from one is shown as from inside.
+    #[serde(default)]
+    pub(crate) own_domains: Vec<String>,
+    /// Where mails are laid that no room took.
+    #[serde(default = "held_path")]
+    pub(crate) held_path: PathBuf,
     /// Who has less power in the room opens no address.
     #[serde(default = "least_power")]
     pub(crate) least_power: i64,
@@ -58,6 +67,14 @@ fn hourly() -> usize {
     60
 }
 
+fn hourly_of_sender() -> usize {
+    20
+}
+
+fn held_path() -> PathBuf {
+    "held".into()
+}
+
 fn least_power() -> i64 {
     50
 }
@@ -71,7 +88,7 @@ impl Settings {
 
 /// What is wrong with the settings.
 pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
-    let Settings { domain, largest_mib, hourly, .. } = &config.bot;
+    let Settings { domain, largest_mib, hourly, hourly_of_sender, .. } = &config.bot;
     let mut mistakes = Vec::new();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
     if domain.is_empty() || !domain.bytes().all(is_name) {
@@ -80,8 +97,8 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
     if !(1..=LARGEST).contains(largest_mib) {
         mistakes.push(format!("bot.largest_mib: 1 から {LARGEST} までです / from 1 to {LARGEST}"));
     }
-    if *hourly == 0 {
-        mistakes.push("bot.hourly: 1 以上が必要です / 1 or more is needed".to_owned());
+    if *hourly == 0 || *hourly_of_sender == 0 {
+        mistakes.push("bot.hourly, bot.hourly_of_sender: 1 以上が必要です / 1 or more is needed".to_owned());
     }
     mistakes
 }
