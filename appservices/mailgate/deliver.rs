@@ -6,10 +6,7 @@
 use std::{collections::BTreeSet, io::Write, path::Path, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bot_kit::{
-    Batch, Failure, Rows, StoreError, TxnId, now_ms,
-    ruma::OwnedEventId,
-};
+use bot_kit::{Batch, Failure, Rows, StoreError, TxnId, now_ms, ruma::OwnedEventId};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{error, warn};
@@ -291,9 +288,10 @@ fn sender(letter: &Letter, settings: &Settings) -> String {
     let (place, proof) = match (letter.is_proved(settings.authserv_id.as_deref()), is_own) {
         (true, true) => ("庁内から / From inside", "確認済み / verified"),
         (true, false) => ("外部から / From outside", "確認済み / verified"),
-        (false, true) => {
-            ("外部から / From outside", "庁内を名乗っていますが確認できません / claims to be from inside, unverified")
-        }
+        (false, true) => (
+            "外部から / From outside",
+            "庁内を名乗っていますが確認できません / claims to be from inside, unverified",
+        ),
         (false, false) => ("外部から / From outside", "未確認 / unverified"),
     };
     format!("{place}: {} <{}> ({proof})", letter.name, letter.from)

@@ -66,7 +66,9 @@ impl Bot for Gate {
                 self.invited(event).await?;
                 return Ok(Batch::new());
             }
-            Some((membership, user)) if user == *self.host.user() => return Ok(Self::moved(event, membership)),
+            Some((membership, user)) if user == *self.host.user() => {
+                return Ok(Self::moved(event, membership));
+            }
             _ => {}
         }
         if event.sender == *self.host.user() {

@@ -153,7 +153,8 @@ pub(crate) fn parameter(raw: &[u8], wanted: &str) -> Option<String> {
             && let Some((charset, rest)) = split(value, b"'")
             && let Some((_language, rest)) = split(rest, b"'")
         {
-            label = std::str::from_utf8(charset).ok().filter(|charset| !charset.is_empty()).map(str::to_owned);
+            label =
+                std::str::from_utf8(charset).ok().filter(|charset| !charset.is_empty()).map(str::to_owned);
             value = rest;
         }
         all.extend(percent_decoded(value));

@@ -92,7 +92,12 @@ impl Gate {
         self.judge_and_keep(envelope, address, raw).await.unwrap_or_else(|error| unwell(&error))
     }
 
-    async fn judge_and_keep(&self, envelope: &str, address: &str, raw: Vec<u8>) -> Result<Answer, StoreError> {
+    async fn judge_and_keep(
+        &self,
+        envelope: &str,
+        address: &str,
+        raw: Vec<u8>,
+    ) -> Result<Answer, StoreError> {
         let Some(Found { local, entrance, is_gone: false }) = self.find_entrance(address).await? else {
             return Ok(self.knows(address).await);
         };

@@ -118,7 +118,8 @@ impl Letter {
         let (mut files, mut left_out, mut has_sealed) = (Vec::new(), 0, false);
         for (number, part) in message.attachments().enumerate() {
             let file = file(number, part, looked);
-            let is_winmail = file.kind == "application/ms-tnef" || file.name.eq_ignore_ascii_case("winmail.dat");
+            let is_winmail =
+                file.kind == "application/ms-tnef" || file.name.eq_ignore_ascii_case("winmail.dat");
             let inside = is_winmail.then(|| tnef::files(&file.bytes)).flatten();
             has_sealed |= is_winmail && inside.is_none();
             match inside {
@@ -206,7 +207,8 @@ fn digest(id: Option<&str>, from: Option<&str>, date: Option<&str>, raw: &[u8]) 
 /// An address in lower case; empty if it is none that can be shown and written to.
 fn address(given: Option<&str>) -> String {
     let address = given.unwrap_or_default().trim().to_lowercase();
-    let is_fit = address.len() <= LONGEST_ADDRESS && address.chars().all(|mark| is_shown(mark) && mark != ' ');
+    let is_fit =
+        address.len() <= LONGEST_ADDRESS && address.chars().all(|mark| is_shown(mark) && mark != ' ');
     if is_fit { address } else { String::new() }
 }
 
@@ -302,7 +304,8 @@ fn file(number: usize, part: &MessagePart<'_>, raw: &[u8]) -> File {
     let name = |header, parameter| {
         raw_header(part, &header, raw).and_then(|header| header::parameter(header, parameter))
     };
-    let name = name(HeaderName::ContentDisposition, "filename").or_else(|| name(HeaderName::ContentType, "name"));
+    let name =
+        name(HeaderName::ContentDisposition, "filename").or_else(|| name(HeaderName::ContentType, "name"));
     let name = file_name(&name.unwrap_or_default());
     let name = match (name.is_empty(), is_mail) {
         (true, true) => format!("添付{}.eml", number + 1),
@@ -356,17 +359,19 @@ fn is_shown(mark: char) -> bool {
 fn fold(text: &str) -> (String, String) {
     let lines: Vec<&str> = text.trim().lines().collect();
     let is_quoted = |line: &str| line.starts_with(['>', '＞']) || line.trim().is_empty();
-    let begin = (0..lines.len()).find(|at| divides(lines.get(*at..).unwrap_or_default())).unwrap_or_else(|| {
-        let below = lines.iter().rev().take_while(|line| is_quoted(line)).count();
-        let begin = lines.len() - below;
-        // The line that names whom it quotes, which may be broken in two.
-        let names = |line: &str| {
-            let line = line.trim_end();
-            line.ends_with([':', '：']) || line.ends_with("wrote")
-        };
-        let is_naming = begin.checked_sub(1).and_then(|last| lines.get(last)).is_some_and(|line| names(line));
-        begin - usize::from(below > 0 && is_naming)
-    });
+    let begin =
+        (0..lines.len()).find(|at| divides(lines.get(*at..).unwrap_or_default())).unwrap_or_else(|| {
+            let below = lines.iter().rev().take_while(|line| is_quoted(line)).count();
+            let begin = lines.len() - below;
+            // The line that names whom it quotes, which may be broken in two.
+            let names = |line: &str| {
+                let line = line.trim_end();
+                line.ends_with([':', '：']) || line.ends_with("wrote")
+            };
+            let is_naming =
+                begin.checked_sub(1).and_then(|last| lines.get(last)).is_some_and(|line| names(line));
+            begin - usize::from(below > 0 && is_naming)
+        });
     let (written, quoted) = lines.split_at(begin);
     let (written, quoted) = (written.join("\n"), quoted.join("\n"));
     if written.trim().is_empty() {
@@ -451,7 +456,9 @@ mod tests {
     /// MA13.
     #[test]
     fn a_mail_within_is_a_file_and_no_part_beside_it_is_lost() {
-        for (encoding, body) in [("7bit", "From: c@d.jp\r\n\r\nwithin"), ("base64", "RnJvbTogY0BkLmpwDQoNCndpdGhpbg==")] {
+        for (encoding, body) in
+            [("7bit", "From: c@d.jp\r\n\r\nwithin"), ("base64", "RnJvbTogY0BkLmpwDQoNCndpdGhpbg==")]
+        {
             let raw = format!(
                 "From: a@b.jp\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n--x\r\n\
                  Content-Type: message/rfc822\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n\
@@ -543,7 +550,11 @@ mod tests {
         let of = |head: &str, body: &str| letter(format!("{head}\r\n\r\n{body}").as_bytes()).digest;
         let head = "From: a@b.jp\r\nMessage-ID: <1@b.jp>\r\nDate: Sat, 28 Nov 2026 10:00:00 +0900";
         assert_eq!(of(head, "x"), of(&format!("Received: from y by z\r\n{head}"), "x"));
-        assert_ne!(of(head, "x"), of(&head.replace("10:00", "10:01"), "x"), "a program that gives one id to all");
+        assert_ne!(
+            of(head, "x"),
+            of(&head.replace("10:00", "10:01"), "x"),
+            "a program that gives one id to all"
+        );
         assert_ne!(of("From: a@b.jp", "x"), of("From: a@b.jp", "y"));
         assert_eq!(of("From: a@b.jp", "x"), of("From: a@b.jp", "x"));
     }
@@ -551,10 +562,28 @@ mod tests {
     #[test]
     fn nothing_that_a_stranger_writes_breaks_the_reader() {
         let parts = [
-            "Content-Type: multipart/mixed; boundary=x\r\n", "Content-Type: message/rfc822\r\n", "--x\r\n", "--x--\r\n", "\r\n",
-            "Content-Type: multipart/digest; boundary=x\r\n", "=?utf-8?B?5bel", "?= ", "; filename*0*='", "<a&amp", "\u{1b}(I6",
-            "Content-Transfer-Encoding: base64\r\n", "Content-Type: text/html\r\n", "From: (a", "<b>@\"c", "Date: x\r\n",
-            "Content-Disposition: attachment", "References: <a> b\r\n", "\n", ":", " ", "工",
+            "Content-Type: multipart/mixed; boundary=x\r\n",
+            "Content-Type: message/rfc822\r\n",
+            "--x\r\n",
+            "--x--\r\n",
+            "\r\n",
+            "Content-Type: multipart/digest; boundary=x\r\n",
+            "=?utf-8?B?5bel",
+            "?= ",
+            "; filename*0*='",
+            "<a&amp",
+            "\u{1b}(I6",
+            "Content-Transfer-Encoding: base64\r\n",
+            "Content-Type: text/html\r\n",
+            "From: (a",
+            "<b>@\"c",
+            "Date: x\r\n",
+            "Content-Disposition: attachment",
+            "References: <a> b\r\n",
+            "\n",
+            ":",
+            " ",
+            "工",
         ];
         // A generator of its own, so that each run looks at the same mails.
         let mut state = 1_u64;
@@ -564,7 +593,13 @@ mod tests {
         };
         for _ in 0..3_000 {
             let mail: String = (0..next() % 30).map(|_| parts[next() % parts.len()]).collect();
-            assert!(catch_unwind(|| scan::look(mail.as_bytes()).map(|looked| Letter::of(&looked, mail.as_bytes()))).is_ok(), "{mail:?}");
+            assert!(
+                catch_unwind(
+                    || scan::look(mail.as_bytes()).map(|looked| Letter::of(&looked, mail.as_bytes()))
+                )
+                .is_ok(),
+                "{mail:?}"
+            );
         }
     }
 }

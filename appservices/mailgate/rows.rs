@@ -145,13 +145,13 @@ pub(crate) fn remember(
         if let Some(known) = known.filter(|known| rows.get(&KNOWN, known).is_ok_and(|at| at == Some(old))) {
             batch.delete(&KNOWN, &known);
         }
-        for thread in thread {
+        if let Some(thread) = thread {
             batch.delete(&THREADS, &thread);
         }
-        for letter in letter {
+        if let Some(letter) = letter {
             batch.delete(&LETTERS, &letter);
         }
-        for sent in sent {
+        if let Some(sent) = sent {
             batch.delete(&SENT, &sent);
         }
         batch.delete(&REMEMBERED, &place(old));
@@ -161,7 +161,12 @@ pub(crate) fn remember(
 }
 
 /// Adds to what is remembered of a mail, if it is not forgotten yet.
-pub(crate) fn add(rows: &Rows<'_>, batch: &mut Batch, number: &str, more: Remembered) -> Result<(), StoreError> {
+pub(crate) fn add(
+    rows: &Rows<'_>,
+    batch: &mut Batch,
+    number: &str,
+    more: Remembered,
+) -> Result<(), StoreError> {
     if let Some(old) = rows.get(&REMEMBERED, number)? {
         let Remembered { known, thread, letter, sent } = more;
         let all = Remembered {

@@ -180,7 +180,10 @@ mod tests {
         let long = format!("Subject: x\r\n{}", " y\r\n".repeat(LONGEST_HEADER / 4));
         assert_eq!(look(long.as_bytes()), Err(Refused::Headers));
         let names: String = (0..8_192).map(|number| format!(" filename*{number}=a;\r\n")).collect();
-        assert_eq!(look(format!("Content-Disposition: attachment;\r\n{names}").as_bytes()), Err(Refused::Headers));
+        assert_eq!(
+            look(format!("Content-Disposition: attachment;\r\n{names}").as_bytes()),
+            Err(Refused::Headers)
+        );
         let hops = "Received: from a by b\r\n".repeat(MOST_HOPS + 1);
         assert_eq!(look(hops.as_bytes()), Err(Refused::Hops));
         let quoted = format!("A: b\r\n\r\n{}", hops.replace("Received", "> Received"));
