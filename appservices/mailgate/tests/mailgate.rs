@@ -88,7 +88,7 @@ async fn an_address_is_opened_once_however_often_that_is_asked() {
     let other = town.open(&hanako, &room, "工事").await;
     assert!(other.starts_with("room-"), "{other}");
     hanako.send(&room, "!メール 一覧").await;
-    let list = hears(&hanako, &room, &other).await;
+    let list = hears(&hanako, &room, &format!("{other} … ")).await;
     assert_eq!(body(&list).lines().count(), 2, "{list}");
     hanako.send(&room, &format!("!メール 閉鎖 {address}")).await;
     hears(&hanako, &room, "閉鎖しました").await;
