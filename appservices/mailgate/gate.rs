@@ -1,0 +1,211 @@
+//! [`Gate`]: the bot between the mail server and rooms.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::Context;
+use bot_kit::{
+    Batch, Bot, Config, Event, Failure, Host, Namespaces, TxnId,
+    ruma::{RoomId, UserId},
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::Notify};
+use tracing::{info, warn};
+
+use crate::{
+    command::Command,
+    deliver, door,
+    intake::Counts,
+    rows::GONE,
+    settings::{self, Settings},
+};
+
+/// A pause before the bot tries to introduce itself again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The bot.
+pub(crate) struct Gate {
+    pub(crate) host: Host<Settings>,
+    /// Rung when a mail was taken.
+    pub(crate) more_in: Notify,
+    pub(crate) counts: Mutex<Counts>,
+}
+
+impl Bot for Gate {
+    type Settings = Settings;
+
+    const ID: &'static str = "yakuba-mailgate";
+    const ABOUT: &'static str = "メール窓口 / e-mail into rooms by an address for each, and out of them";
+    const SENDER: &'static str = "mailgate";
+
+    fn claims(_: &Config<Settings>) -> Namespaces {
+        Namespaces::default()
+    }
+
+    fn mistakes(config: &Config<Settings>) -> Vec<String> {
+        settings::mistakes(config)
+    }
+
+    async fn start(host: Host<Settings>) -> anyhow::Result<Arc<Self>> {
+        let address = host.config.bot.address;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{address} で待ち受けられません / {address} cannot be listened on"))?;
+        let gate = Arc::new(Self { host, more_in: Notify::new(), counts: Mutex::default() });
+        gate.spawn(introduce(gate.clone()));
+        gate.spawn(door::run(gate.clone(), listener));
+        gate.spawn(deliver::run(gate.clone()));
+        Ok(gate)
+    }
+
+    async fn handle(&self, event: &Event) -> Result<Batch, Failure> {
+        match event.membership() {
+            Some(("invite", user)) if user == *self.host.user() => {
+                self.invited(event).await?;
+                return Ok(Batch::new());
+            }
+            Some((membership, user)) if user == *self.host.user() => {
+                return Ok(Self::moved(event, membership));
+            }
+            _ => {}
+        }
+        if event.sender == *self.host.user() {
+            return Ok(Batch::new());
+        }
+        if event.kind == "m.room.encryption" && event.state_key.is_some() {
+            return self.encrypted(event).await;
+        }
+        let is_text = event.kind == "m.room.message" && event.text("msgtype") == Some("m.text");
+        if !is_text || event.relates_to("m.replace").is_some() {
+            return Ok(Batch::new());
+        }
+        match event.said().and_then(|said| Command::parse(&said)) {
+            Some(command) => self.obey(event, command).await,
+            None => Ok(Batch::new()),
+        }
+    }
+}
+
+/// Makes sure of the bot's user and its name.
+async fn introduce(gate: Arc<Gate>) {
+    let attempt = async || {
+        gate.host.homeserver.register().await?;
+        gate.host.homeserver.set_display_name(&gate.settings().display_name).await
+    };
+    while let Err(error) = attempt().await {
+        warn!(%error, "the bot cannot introduce itself");
+        if !error.may_pass() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Gate {
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.host.config.bot
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.host.stop.clone();
+        self.host.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
+    /// It goes into rooms of its own authority's users.
+    async fn invited(&self, event: &Event) -> Result<(), Failure> {
+        let homeserver = &self.host.homeserver;
+        let outcome = if event.sender.server_name() == self.host.user().server_name() {
+            homeserver.join(&event.room_id).await
+        } else {
+            homeserver
+                .leave(&event.room_id, "この窓口は自庁の利用者だけのものです / for our own users only")
+                .await
+        };
+        match outcome {
+            Err(failure) if failure.may_pass() => Err(failure),
+            Err(failure) => {
+                info!(room_id = %event.room_id, error = %failure, "an invite is left alone");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// What comes by mail would lie in the open beside what is encrypted: such a room gets no mail any more.
+    async fn encrypted(&self, event: &Event) -> Result<Batch, Failure> {
+        let mut batch = Batch::new();
+        if self.of_room(&event.room_id).await?.is_empty() {
+            return Ok(batch);
+        }
+        let text = "この部屋は暗号化されたため、メールを受け取れなくなりました。 / This room is encrypted now and gets no mail any more.";
+        self.say(event, "encrypted", text).await?;
+        batch.put(&GONE, event.room_id.as_str(), &());
+        Ok(batch)
+    }
+
+    async fn obey(&self, event: &Event, command: Command) -> Result<Batch, Failure> {
+        let room = &event.room_id;
+        let answer = match command {
+            Command::Help => HELP.to_owned(),
+            _ if !self.may(room, &event.sender, self.settings().least_power).await? => {
+                "この操作には部屋の管理権限が必要です。 / You need more power in this room for that."
+                    .to_owned()
+            }
+            Command::Open(label) => self.open(event, &label).await?,
+            Command::List => self.list(room).await?,
+            Command::Close(address) => self.close(room, &address).await?,
+            Command::Allow(writers) => self.allow(room, writers).await?,
+        };
+        self.say(event, "answer", &answer).await?;
+        Ok(Batch::new())
+    }
+
+    /// Says something because of an event; a room that refuses it goes without.
+    pub(crate) async fn say(&self, cause: &Event, what: &str, text: &str) -> Result<(), Failure> {
+        let txn = TxnId::after(&cause.event_id, what);
+        match self.host.homeserver.notice(&cause.room_id, &txn, text).await {
+            Err(failure) if failure.may_pass() => Err(failure),
+            Err(failure) => {
+                info!(room_id = %cause.room_id, error = %failure, "an answer is left out");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Whether a user has this power in a room.
+    ///
+    /// Spec: <https://spec.matrix.org/v1.19/rooms/v12/#changes-to-power-levels> for the makers of a room.
+    pub(crate) async fn may(&self, room: &RoomId, user: &UserId, least: i64) -> Result<bool, Failure> {
+        let homeserver = &self.host.homeserver;
+        let levels = homeserver.state(room, "m.room.power_levels", "").await?;
+        let levels = Value::Object(levels.unwrap_or_default());
+        let of_user = levels.get("users").and_then(|users| users.get(user.as_str()));
+        let level = of_user.or_else(|| levels.get("users_default")).and_then(Value::as_i64).unwrap_or(0);
+        if level >= least {
+            return Ok(true);
+        }
+        let path = ["client", "v3", "rooms", room.as_str(), "state"];
+        let state = homeserver.call(http::Method::GET, &path, &[], None).await?;
+        let events = state.as_array().map(Vec::as_slice).unwrap_or_default();
+        let Some(create) = events.iter().find(|event| event["type"] == "m.room.create") else {
+            return Ok(false);
+        };
+        let version = create["content"]["room_version"].as_str().unwrap_or("1");
+        let ranks_above = version.parse::<u32>().is_ok_and(|version| version >= 12);
+        let others =
+            create["content"]["additional_creators"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_one = create["sender"] == user.as_str() || others.iter().any(|other| other == user.as_str());
+        Ok(ranks_above && is_one)
+    }
+}
+
+const HELP: &str = "メール窓口の使い方\n\
+    !メール 開設 工事 … この部屋のアドレスを作る\n!メール 一覧 … アドレスと送れる人\n\
+    !メール 許可 example.co.jp（または 名前@example.co.jp、全員、なし）… 送れる人を決める\n\
+    !メール 閉鎖 アドレス … アドレスをやめる\n\n\
+    !mail open LABEL, !mail list, !mail allow DOMAIN|ADDRESS|all|none, !mail close ADDRESS";

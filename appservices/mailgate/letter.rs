@@ -1,0 +1,605 @@
+//! [`Letter`]: what a mail says, as text that a room can show.
+//!
+//! Nothing here trusts what a mail says of itself: the address of the sender is always shown, without marks that turn text
+//! around, and it counts as proved only by what the MTA of the configuration noted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mail_parser::{
+    Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType,
+    decoders::{html::html_to_text, quoted_printable::quoted_printable_decode},
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    charset, header,
+    scan::{self, Refused},
+    tnef,
+};
+
+/// Shown of a subject, a name, a file's name, in characters.
+const LONGEST_SUBJECT: usize = 300;
+const LONGEST_NAME: usize = 100;
+
+/// An address, and the id of a mail, in bytes; longer ones are none.
+const LONGEST_ADDRESS: usize = 254;
+pub(crate) const LONGEST_ID: usize = 500;
+
+/// Files that are taken out of one mail.
+pub(crate) const MOST_FILES: usize = 30;
+
+/// Mails that a mail names as those before it, the nearest ones.
+const MOST_BEFORE: usize = 20;
+
+/// A mail.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) subject: String,
+    /// The sender's name as he gives it, and his address in lower case.
+    pub(crate) name: String,
+    pub(crate) from: String,
+    /// Whom he wants answers to go to, where that is another.
+    pub(crate) reply_to: Option<String>,
+    /// What he writes, and what he quotes below it.
+    pub(crate) text: String,
+    pub(crate) quoted: String,
+    pub(crate) files: Vec<File>,
+    /// Files beyond those.
+    pub(crate) left_out: usize,
+    /// Whether a `winmail.dat` is among the files that could not be opened.
+    pub(crate) has_sealed: bool,
+    pub(crate) id: Option<String>,
+    /// The mails before it, nearest first.
+    pub(crate) before: Vec<String>,
+    /// Whether a program wrote it (RFC 3834), a bounce, or a mailing list sent it.
+    pub(crate) is_automatic: bool,
+    /// What a mail server reports of a mail, if it is that.
+    pub(crate) report: Option<Report>,
+    /// By which it is known again: what a sender's program gave it, or all of it.
+    pub(crate) digest: String,
+    /// The newest `Authentication-Results`, and whether there is one sender only, of whom it could speak.
+    results: Option<String>,
+    has_one_sender: bool,
+}
+
+/// A file.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What became of a mail (RFC 3464).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The id of that mail.
+    pub(crate) of: Option<String>,
+    /// `failed`, `delayed`, `delivered`, …
+    pub(crate) action: String,
+    /// What the server said of it.
+    pub(crate) why: String,
+}
+
+/// Reads a mail into its headers and parts. What is encoded stays so: it is decoded here, part by part.
+fn parser() -> MessageParser {
+    MessageParser::new()
+        .with_mime_headers()
+        .with_address_headers()
+        .with_message_ids()
+        .header_raw(HeaderName::Subject)
+        .ignore_header(HeaderName::ContentTransferEncoding)
+}
+
+impl Letter {
+    /// Reads a mail; none if it has no header at all.
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub(crate) fn read(raw: &[u8]) -> Result<Option<Self>, Refused> {
+        let looked = scan::look(raw)?;
+        // A fault in taking apart what strangers write is no reason to end.
+        let read = catch_unwind(AssertUnwindSafe(|| Self::of(&looked, raw)));
+        Ok(read.unwrap_or_default())
+    }
+
+    fn of(looked: &[u8], raw: &[u8]) -> Option<Self> {
+        let message = parser().parse(looked)?;
+        let header = |name: &'static str| message.header_raw(name).map(str::trim);
+        let newest_results =
+            message.headers_raw().find(|(name, _)| name.eq_ignore_ascii_case("Authentication-Results"));
+        let sender = message.from().and_then(Address::first);
+        let senders = message.headers().iter().filter(|header| header.name == HeaderName::From).count();
+        let addresses = message.from().map_or(0, |from| from.iter().take(2).count());
+        let from = address(sender.and_then(|sender| sender.address()));
+        let reply_to = address(message.reply_to().and_then(Address::first).and_then(|to| to.address()));
+        let whole: Vec<String> = message.text_bodies().map(|part| text(part, looked)).collect();
+        let (text, quoted) = fold(&plain(&whole.join("\n\n")));
+        let (mut files, mut left_out, mut has_sealed) = (Vec::new(), 0, false);
+        for (number, part) in message.attachments().enumerate() {
+            let file = file(number, part, looked);
+            let is_winmail =
+                file.kind == "application/ms-tnef" || file.name.eq_ignore_ascii_case("winmail.dat");
+            let inside = is_winmail.then(|| tnef::files(&file.bytes)).flatten();
+            has_sealed |= is_winmail && inside.is_none();
+            match inside {
+                Some(found) => files.extend(found.into_iter().map(File::from)),
+                None => files.push(file),
+            }
+            left_out += files.len().saturating_sub(MOST_FILES);
+            files.truncate(MOST_FILES);
+        }
+        let is_report = message.is_content_type("multipart", "report");
+        let is_automatic = header("Auto-Submitted").is_some_and(|value| !value.eq_ignore_ascii_case("no"))
+            || header("Precedence").is_some_and(|value| {
+                ["bulk", "junk", "list", "auto_reply"].iter().any(|word| value.eq_ignore_ascii_case(word))
+            })
+            || header("X-Autoreply").is_some()
+            || header("List-Id").is_some()
+            || is_report;
+        let id = message.message_id().filter(|id| id.len() <= LONGEST_ID).map(str::to_owned);
+        Some(Self {
+            subject: line(&subject(&message, looked), LONGEST_SUBJECT),
+            name: line(sender.and_then(|sender| sender.name()).unwrap_or_default(), LONGEST_NAME),
+            reply_to: Some(reply_to).filter(|to| !to.is_empty() && *to != from),
+            from,
+            text,
+            quoted,
+            files,
+            left_out,
+            has_sealed,
+            before: before(&message),
+            is_automatic,
+            report: is_report.then(|| report(&message, looked)),
+            digest: digest(id.as_deref(), header("From"), header("Date"), raw),
+            id,
+            results: newest_results.map(|(_, value)| value.trim().to_owned()),
+            has_one_sender: senders == 1 && addresses == 1,
+        })
+    }
+
+    /// Whether this MTA found that the domain of the sender stands for the mail (DMARC).
+    ///
+    /// SPF and DKIM alone say nothing of the address that is shown. Only the uppermost result counts, and only with the
+    /// MTA's own name: those below may come from outside. What stands in quotes or comments, a sender may have written.
+    ///
+    /// Spec: <https://www.rfc-editor.org/rfc/rfc8601#section-2.2>
+    pub(crate) fn is_proved(&self, authserv_id: Option<&str>) -> bool {
+        let (Some(wanted), Some(results)) = (authserv_id, &self.results) else { return false };
+        let parts = header::parts(results.as_bytes(), b';');
+        let parts: Vec<String> =
+            parts.iter().map(|part| String::from_utf8_lossy(part).trim().to_ascii_lowercase()).collect();
+        let Some((id, found)) = parts.split_first() else { return false };
+        let dmarc: Vec<&String> = found.iter().filter(|part| part.starts_with("dmarc")).collect();
+        let [dmarc] = dmarc[..] else { return false };
+        let mut words = dmarc.split_whitespace();
+        let domain = self.from.rsplit_once('@').map(|(_, domain)| format!("header.from={domain}"));
+        self.has_one_sender
+            && id.split_whitespace().next().is_some_and(|id| id.eq_ignore_ascii_case(wanted))
+            && words.next() == Some("dmarc=pass")
+            && domain.is_some_and(|domain| words.any(|word| word == domain))
+    }
+}
+
+impl From<tnef::Found> for File {
+    fn from(found: tnef::Found) -> Self {
+        let name = file_name(&found.name);
+        let name = if name.is_empty() { "添付".to_owned() } else { name };
+        Self { name, kind: "application/octet-stream".to_owned(), bytes: found.bytes }
+    }
+}
+
+/// What tells a mail from all others: not its id alone, since programs give one id to many mails.
+fn digest(id: Option<&str>, from: Option<&str>, date: Option<&str>, raw: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    match id {
+        Some(id) => {
+            for part in [id, from.unwrap_or_default(), date.unwrap_or_default()] {
+                hash.update(part.len().to_be_bytes());
+                hash.update(part);
+            }
+        }
+        None => hash.update(raw),
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An address in lower case; empty if it is none that can be shown and written to.
+fn address(given: Option<&str>) -> String {
+    let address = given.unwrap_or_default().trim().to_lowercase();
+    let is_fit =
+        address.len() <= LONGEST_ADDRESS && address.chars().all(|mark| is_shown(mark) && mark != ' ');
+    if is_fit { address } else { String::new() }
+}
+
+/// The bytes of a part as it was sent.
+fn encoded<'a>(part: &MessagePart<'_>, raw: &'a [u8]) -> &'a [u8] {
+    let at = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
+    raw.get(at(part.raw_body_offset())..at(part.raw_end_offset())).unwrap_or_default()
+}
+
+/// A header of a part as it stands there.
+fn raw_header<'a>(part: &MessagePart<'_>, name: &HeaderName<'_>, raw: &'a [u8]) -> Option<&'a [u8]> {
+    let header = part.headers().iter().find(|header| header.name == *name)?;
+    let at = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
+    raw.get(at(header.offset_start())..at(header.offset_end()))
+}
+
+/// The bytes of a part as they are meant.
+fn content(part: &MessagePart<'_>, raw: &[u8]) -> Vec<u8> {
+    let bytes = encoded(part, raw);
+    let encoding = raw_header(part, &HeaderName::ContentTransferEncoding, raw).unwrap_or_default();
+    let encoding = String::from_utf8_lossy(encoding).trim().to_ascii_lowercase();
+    match &*encoding {
+        "base64" => header::from_base64(bytes),
+        "quoted-printable" => quoted_printable_decode(bytes).unwrap_or_else(|| bytes.to_vec()),
+        _ => bytes.to_vec(),
+    }
+}
+
+/// The text of a part.
+fn text(part: &MessagePart<'_>, raw: &[u8]) -> String {
+    let kind = raw_header(part, &HeaderName::ContentType, raw);
+    let label = kind.and_then(|kind| header::parameter(kind, "charset"));
+    let text = charset::decode(label.as_deref(), &content(part, raw));
+    match part.body {
+        PartType::Html(_) => html_to_text(&text),
+        _ => text,
+    }
+}
+
+/// The subject, also where it stands there as bytes of no declared charset.
+fn subject(message: &Message<'_>, raw: &[u8]) -> String {
+    let found = raw_header(message.root_part(), &HeaderName::Subject, raw);
+    header::words(&found.unwrap_or_default().replace_breaks())
+}
+
+/// Folded lines as one.
+trait Unfolded {
+    fn replace_breaks(&self) -> Vec<u8>;
+}
+
+impl Unfolded for [u8] {
+    fn replace_breaks(&self) -> Vec<u8> {
+        self.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect()
+    }
+}
+
+/// What a mail server reports, from its part for programs and from the mail that it gives back.
+fn report(message: &Message<'_>, raw: &[u8]) -> Report {
+    let mut report = Report { of: None, action: String::new(), why: String::new() };
+    for part in &message.parts {
+        let Some(kind) = part.content_type() else { continue };
+        match (kind.ctype(), kind.subtype().unwrap_or_default()) {
+            ("message", "delivery-status" | "global-delivery-status") => {
+                let text = charset::decode(None, &content(part, raw));
+                let field = |name: &str| {
+                    text.lines().find_map(|line| {
+                        let (found, value) = line.split_once(':')?;
+                        found.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+                    })
+                };
+                report.action = field("Action").unwrap_or_default().to_ascii_lowercase();
+                let why = [field("Status"), field("Diagnostic-Code")].into_iter().flatten();
+                report.why = line(&why.collect::<Vec<_>>().join(" "), LONGEST_SUBJECT);
+            }
+            ("text", "rfc822-headers") | ("message", "rfc822" | "x-mail" | "global" | "global-headers") => {
+                let inside = content(part, raw);
+                report.of = parser().parse_headers(&inside).and_then(|inside| {
+                    inside.message_id().filter(|id| id.len() <= LONGEST_ID).map(str::to_owned)
+                });
+            }
+            _ => {}
+        }
+    }
+    report
+}
+
+fn file(number: usize, part: &MessagePart<'_>, raw: &[u8]) -> File {
+    let kind = part.content_type().map_or_else(
+        || "application/octet-stream".to_owned(),
+        |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")).to_lowercase(),
+    );
+    let is_mail = part.is_message() || kind == "message/x-mail";
+    let name = |header, parameter| {
+        raw_header(part, &header, raw).and_then(|header| header::parameter(header, parameter))
+    };
+    let name =
+        name(HeaderName::ContentDisposition, "filename").or_else(|| name(HeaderName::ContentType, "name"));
+    let name = file_name(&name.unwrap_or_default());
+    let name = match (name.is_empty(), is_mail) {
+        (true, true) => format!("添付{}.eml", number + 1),
+        (true, false) => format!("添付{}", number + 1),
+        (false, _) => name,
+    };
+    let kind = if is_mail { "message/rfc822".to_owned() } else { kind };
+    let is_type = kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-_".contains(&byte));
+    let kind = if is_type { kind } else { "application/octet-stream".to_owned() };
+    File { name, kind, bytes: content(part, raw) }
+}
+
+/// A name that leads out of no directory.
+fn file_name(name: &str) -> String {
+    line(name, LONGEST_NAME).replace(['/', '\\'], "_")
+}
+
+/// Those that it answers.
+fn before(message: &Message<'_>) -> Vec<String> {
+    let ids = |value: &HeaderValue<'_>| -> Vec<String> {
+        let one = value.as_text().map(str::to_owned).into_iter();
+        match value.as_text_list() {
+            Some(list) => list.iter().map(|id| id.to_string()).collect(),
+            None => one.collect(),
+        }
+    };
+    let mut all = ids(message.in_reply_to());
+    all.extend(ids(message.references()).into_iter().rev());
+    all.truncate(MOST_BEFORE);
+    all
+}
+
+/// Text without marks that move what is around them, and with one kind of line's end.
+fn plain(text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    text.chars().filter(|&mark| mark == '\n' || mark == '\t' || is_shown(mark)).collect()
+}
+
+/// The same as one line of at most so many characters.
+fn line(text: &str, longest: usize) -> String {
+    let text: String = text.chars().map(|mark| if mark.is_whitespace() { ' ' } else { mark }).collect();
+    text.trim().chars().filter(|&mark| is_shown(mark)).take(longest).collect()
+}
+
+fn is_shown(mark: char) -> bool {
+    !mark.is_control()
+        && !matches!(mark, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// What is written, and what is quoted below it. Answers between quoted lines stay where they are.
+fn fold(text: &str) -> (String, String) {
+    let lines: Vec<&str> = text.trim().lines().collect();
+    let is_quoted = |line: &str| line.starts_with(['>', '＞']) || line.trim().is_empty();
+    let begin =
+        (0..lines.len()).find(|at| divides(lines.get(*at..).unwrap_or_default())).unwrap_or_else(|| {
+            let below = lines.iter().rev().take_while(|line| is_quoted(line)).count();
+            let begin = lines.len() - below;
+            // The line that names whom it quotes, which may be broken in two.
+            let names = |line: &str| {
+                let line = line.trim_end();
+                line.ends_with([':', '：']) || line.ends_with("wrote")
+            };
+            let is_naming =
+                begin.checked_sub(1).and_then(|last| lines.get(last)).is_some_and(|line| names(line));
+            begin - usize::from(below > 0 && is_naming)
+        });
+    let (written, quoted) = lines.split_at(begin);
+    let (written, quoted) = (written.join("\n"), quoted.join("\n"));
+    if written.trim().is_empty() {
+        return (quoted, String::new());
+    }
+    (written.trim_end().to_owned(), quoted.trim().to_owned())
+}
+
+/// Whether an older mail begins here, with a line that says so or with its headers, as Outlook puts them.
+fn divides(lines: &[&str]) -> bool {
+    let Some(first) = lines.first() else { return false };
+    let says = ["Original Message", "元のメッセージ", "Forwarded message", "転送メッセージ"];
+    if first.starts_with("--") && says.iter().any(|words| first.contains(words)) {
+        return true;
+    }
+    let begins = |line: &str, words: [&str; 3]| words.iter().any(|word| line.trim_start().starts_with(word));
+    begins(first, ["From:", "差出人:", "差出人："])
+        && lines.iter().skip(1).take(3).any(|line| {
+            begins(line, ["Sent:", "送信日時:", "送信日時："]) || begins(line, ["Date:", "日時:", "日付:"])
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tnef::tests::winmail;
+
+    fn letter(raw: &[u8]) -> Letter {
+        Letter::read(raw).expect("within bounds").expect("a mail")
+    }
+
+    #[test]
+    fn japanese_mail_of_every_age_is_readable() {
+        let kana = b"From: a@b.jp\r\nSubject: =?ISO-2022-JP?B?GyhJNjY3GyhC?=\r\n\
+            Content-Type: text/plain; charset=ISO-2022-JP\r\n\r\n\x1b(I667\x1b(B\r\n";
+        let kana = letter(kana);
+        assert_eq!((&*kana.subject, &*kana.text), ("ｶｶｷ", "ｶｶｷ"));
+        // CP932 with no word about it, in the subject as well.
+        let cp932 = letter(b"From: a@b.jp\r\nSubject: \x8d\x48\x8e\x96\r\n\r\n\x8d\x48\x8e\x96\x87\x40\r\n");
+        assert_eq!((&*cp932.subject, &*cp932.text), ("工事", "工事①"));
+        let html = letter(
+            "From: a@b.jp\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>工事<b>中</b></p>\r\n"
+                .as_bytes(),
+        );
+        assert_eq!(html.text, "工事中");
+        let encoded = letter(
+            b"From: a@b.jp\r\nContent-Type: text/plain; charset=\"Shift_JIS\"\r\n\
+            Content-Transfer-Encoding: base64\r\n\r\njUiO\r\nlg==\r\n",
+        );
+        assert_eq!(encoded.text, "工事");
+    }
+
+    #[test]
+    fn files_have_their_names_and_no_way_out_of_a_directory() {
+        let raw = b"From: a@b.jp\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n--x\r\n\
+            Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\
+            Content-Disposition: attachment; filename*0*=UTF-8''%E5%B7%A5; filename*1*=%E4%BA%8B.pdf\r\n\r\nJVBE\r\nRg==\r\n\
+            --x\r\nContent-Type: application/octet-stream\r\n\
+            Content-Disposition: attachment; filename=\"../a\\\\b.txt\"\r\n\r\nT\r\n--x--\r\n";
+        let read = letter(raw);
+        let files: Vec<(&str, &[u8])> = read.files.iter().map(|file| (&*file.name, &*file.bytes)).collect();
+        assert_eq!(files, [("工事.pdf", &b"%PDF"[..]), (".._a_b.txt", b"T")]);
+        assert_eq!(read.text, "text");
+    }
+
+    /// MA12.
+    #[test]
+    fn a_winmail_gives_its_files_and_a_broken_one_is_said_to_be_so() {
+        let mail = |bytes: &[u8]| {
+            let head = b"From: a@b.jp\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n--x\r\n\
+                Content-Type: application/ms-tnef; name=winmail.dat\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+            let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, bytes);
+            letter(&[head, body.as_bytes(), b"\r\n--x--\r\n"].concat())
+        };
+        let opened = mail(&winmail(&[(b"\x8d\x48\x8e\x96.pdf", b"%PDF-1.7"), (b"../a.txt", b"text")]));
+        let names: Vec<&str> = opened.files.iter().map(|file| &*file.name).collect();
+        assert_eq!((names, opened.has_sealed), (vec!["工事.pdf", ".._a.txt"], false));
+        let sealed = mail(b"no such thing");
+        assert_eq!((&*sealed.files[0].name, sealed.has_sealed), ("winmail.dat", true));
+    }
+
+    /// MA13.
+    #[test]
+    fn a_mail_within_is_a_file_and_no_part_beside_it_is_lost() {
+        for (encoding, body) in
+            [("7bit", "From: c@d.jp\r\n\r\nwithin"), ("base64", "RnJvbTogY0BkLmpwDQoNCndpdGhpbg==")]
+        {
+            let raw = format!(
+                "From: a@b.jp\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n--x\r\n\
+                 Content-Type: message/rfc822\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n\
+                 --x\r\nContent-Type: application/pdf; name=a.pdf\r\n\r\n%PDF\r\n--x--\r\n"
+            );
+            let read = letter(raw.as_bytes());
+            let files: Vec<(&str, &str)> = read.files.iter().map(|file| (&*file.name, &*file.kind)).collect();
+            assert_eq!(files, [("添付1.eml", "message/rfc822"), ("a.pdf", "application/pdf")], "{encoding}");
+            assert_eq!(read.files[0].bytes, b"From: c@d.jp\r\n\r\nwithin", "{encoding}");
+            assert_eq!(read.text, "text", "{encoding}");
+        }
+    }
+
+    /// D10.
+    #[test]
+    fn what_is_quoted_below_is_folded_and_answers_in_between_are_not() {
+        let parts = |text: &str| fold(text);
+        assert_eq!(
+            parts("了解です\n\n花子 wrote:\n> 明日は?\n> 晴れ\n"),
+            ("了解です".into(), "花子 wrote:\n> 明日は?\n> 晴れ".into())
+        );
+        assert_eq!(parts("> 明日は?\n晴れです"), ("> 明日は?\n晴れです".into(), String::new()));
+        assert_eq!(parts("はい\n-----Original Message-----\nFrom: x").0, "はい");
+        let outlook = "承知しました。\n\n差出人: 花子 <a@b.jp>\n送信日時: 2026年11月28日\n件名: 橋\n\n本文";
+        assert_eq!(parts(outlook).0, "承知しました。");
+        assert_eq!(parts("差出人: は誰でしょう").1, "");
+        assert_eq!(parts("> だけ"), ("> だけ".into(), String::new()));
+    }
+
+    /// D9.
+    #[test]
+    fn an_address_is_proved_by_our_own_mta_only() {
+        let read = |results: &str, from: &str| {
+            let raw = format!("Authentication-Results: {results}\r\n{from}\r\n\r\nx\r\n");
+            letter(raw.as_bytes()).is_proved(Some("mx.kanazawa.test"))
+        };
+        let with = |results: &str| read(results, "From: a@b.jp");
+        assert!(with("mx.kanazawa.test; spf=pass smtp.mailfrom=b.jp; dmarc=pass header.from=b.jp"));
+        assert!(with("mx.kanazawa.test 1; dmarc=pass (p=none dis=none) header.from=B.JP"));
+        for results in [
+            "mx.kanazawa.test; spf=pass smtp.mailfrom=evil.test; dmarc=fail header.from=b.jp",
+            "mx.kanazawa.test; dmarc=pass header.from=evil.test",
+            "mx.kanazawa.test; dmarc=pass",
+            "mx.evil.test; dmarc=pass header.from=b.jp",
+            // The sender chose what stands in quotes and comments.
+            "mx.kanazawa.test; spf=pass smtp.mailfrom=\"x; dmarc=pass header.from=b.jp\"@evil.test",
+            "mx.kanazawa.test; spf=pass (x; dmarc=pass header.from=b.jp)",
+            "mx.kanazawa.test; dmarc=fail header.from=b.jp; dmarc=pass header.from=b.jp",
+            "mx.evil.test; dmarc=none\r\nAuthentication-Results: mx.kanazawa.test; dmarc=pass header.from=b.jp",
+        ] {
+            assert!(!with(results), "{results}");
+        }
+        let passed = "mx.kanazawa.test; dmarc=pass header.from=b.jp";
+        assert!(!read(passed, "From: a@b.jp\r\nFrom: boss@b.jp"), "of whom does it speak?");
+        assert!(!read(passed, "From: a@b.jp, boss@b.jp"));
+        assert!(!letter(b"From: a@b.jp\r\n\r\nx").is_proved(Some("mx.kanazawa.test")));
+        let raw = format!("Authentication-Results: {passed}\r\nFrom: a@b.jp\r\n\r\nx");
+        assert!(!letter(raw.as_bytes()).is_proved(None));
+    }
+
+    /// D8.
+    #[test]
+    fn programs_and_lists_are_known_as_such() {
+        let is = |header: &str| letter(format!("{header}\r\nFrom: a@b.jp\r\n\r\nx").as_bytes()).is_automatic;
+        assert!(is("Auto-Submitted: auto-replied") && is("Precedence: bulk") && is("List-Id: <a.b>"));
+        assert!(is("Precedence: Junk") && is("Content-Type: multipart/report; boundary=x"));
+        assert!(!is("Auto-Submitted: no") && !is("X-A: b"));
+    }
+
+    /// MA2.
+    #[test]
+    fn a_bounce_says_of_which_mail_it_is_and_why() {
+        let raw = b"From: mailer-daemon@mx.test\r\nAuto-Submitted: auto-replied\r\n\
+            Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n--x\r\n\r\nsorry\r\n--x\r\n\
+            Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.test\r\n\r\n\
+            Final-Recipient: rfc822; taro@example.co.jp\r\nAction: failed\r\nStatus: 5.1.1\r\n\
+            Diagnostic-Code: smtp; 550 no such user\r\n\r\n--x\r\nContent-Type: text/rfc822-headers\r\n\r\n\
+            From: room@in.test\r\nMessage-ID: <ours@in.test>\r\n\r\n--x--\r\n";
+        let report = letter(raw).report.expect("a report");
+        assert_eq!((report.of.as_deref(), &*report.action), (Some("ours@in.test"), "failed"));
+        assert_eq!(report.why, "5.1.1 smtp; 550 no such user");
+        let whole = String::from_utf8_lossy(raw).replace("text/rfc822-headers", "message/rfc822");
+        let report = letter(whole.as_bytes()).report.expect("a report");
+        assert_eq!(report.of.as_deref(), Some("ours@in.test"));
+    }
+
+    #[test]
+    fn a_mail_is_known_again_by_what_its_sender_gave_it_or_by_all_of_it() {
+        let of = |head: &str, body: &str| letter(format!("{head}\r\n\r\n{body}").as_bytes()).digest;
+        let head = "From: a@b.jp\r\nMessage-ID: <1@b.jp>\r\nDate: Sat, 28 Nov 2026 10:00:00 +0900";
+        assert_eq!(of(head, "x"), of(&format!("Received: from y by z\r\n{head}"), "x"));
+        assert_ne!(
+            of(head, "x"),
+            of(&head.replace("10:00", "10:01"), "x"),
+            "a program that gives one id to all"
+        );
+        assert_ne!(of("From: a@b.jp", "x"), of("From: a@b.jp", "y"));
+        assert_eq!(of("From: a@b.jp", "x"), of("From: a@b.jp", "x"));
+    }
+
+    #[test]
+    fn nothing_that_a_stranger_writes_breaks_the_reader() {
+        let parts = [
+            "Content-Type: multipart/mixed; boundary=x\r\n",
+            "Content-Type: message/rfc822\r\n",
+            "--x\r\n",
+            "--x--\r\n",
+            "\r\n",
+            "Content-Type: multipart/digest; boundary=x\r\n",
+            "=?utf-8?B?5bel",
+            "?= ",
+            "; filename*0*='",
+            "<a&amp",
+            "\u{1b}(I6",
+            "Content-Transfer-Encoding: base64\r\n",
+            "Content-Type: text/html\r\n",
+            "From: (a",
+            "<b>@\"c",
+            "Date: x\r\n",
+            "Content-Disposition: attachment",
+            "References: <a> b\r\n",
+            "\n",
+            ":",
+            " ",
+            "工",
+        ];
+        // A generator of its own, so that each run looks at the same mails.
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap_or(0)
+        };
+        for _ in 0..3_000 {
+            let mail: String = (0..next() % 30).map(|_| parts[next() % parts.len()]).collect();
+            assert!(
+                catch_unwind(
+                    || scan::look(mail.as_bytes()).map(|looked| Letter::of(&looked, mail.as_bytes()))
+                )
+                .is_ok(),
+                "{mail:?}"
+            );
+        }
+    }
+}
