@@ -1,6 +1,6 @@
 //! [`Command`]: what a member asks of the bot.
 
-/// Longest command, in bytes.
+/// Longest command's line, in bytes. What is to be sent may be longer.
 const LONGEST: usize = 500;
 
 /// A member's wish.
@@ -14,6 +14,16 @@ pub(crate) enum Command {
     Close(String),
     /// Who may write to the room.
     Allow(Writers),
+    /// A mail is to go out.
+    Send(Wish),
+}
+
+/// A mail that a member asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To whoever wrote the mail to which the command is a reply.
+    Answer { text: String },
+    New { to: String, subject: String, text: String },
 }
 
 /// Who may write.
@@ -29,6 +39,9 @@ impl Command {
     /// Reads a message; none: it is not for the bot.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
+        if let Some(wish) = Wish::parse(text) {
+            return Some(Self::Send(wish));
+        }
         if text.len() > LONGEST {
             return None;
         }
@@ -51,9 +64,46 @@ impl Command {
     }
 }
 
+impl Wish {
+    /// `!返信` and a text; `!メール 送信`, an address, a subject, and the text in further lines.
+    fn parse(text: &str) -> Option<Self> {
+        let (first, text) = text.split_once('\n').unwrap_or((text, ""));
+        let mut words = first.splitn(2, char::is_whitespace);
+        let (mark, rest) = (words.next()?, words.next().unwrap_or_default().trim());
+        if matches!(mark, "!返信" | "！返信" | "!reply") {
+            let text = if rest.is_empty() { text.trim_end().to_owned() } else { format!("{rest}\n{text}") };
+            return Some(Self::Answer { text: text.trim_end().to_owned() });
+        }
+        if !matches!(mark, "!メール" | "！メール" | "!mail") || first.len() > LONGEST {
+            return None;
+        }
+        let mut words = rest.splitn(2, char::is_whitespace);
+        if !matches!(words.next(), Some("送信" | "send")) {
+            return None;
+        }
+        let (to, subject) = words.next()?.trim().split_once(char::is_whitespace)?;
+        let text = text.trim_end().to_owned();
+        Some(Self::New { to: to.to_owned(), subject: subject.trim().to_owned(), text })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_sent_is_read_with_its_lines() {
+        let answer = |text: &str| Some(Command::Send(Wish::Answer { text: text.to_owned() }));
+        assert_eq!(Command::parse("!返信 はい\n\n 以上"), answer("はい\n\n 以上"));
+        assert_eq!(Command::parse("！返信\n  字下げ\n"), answer("  字下げ"));
+        assert_eq!(Command::parse("!reply"), answer(""));
+        assert_eq!(Command::parse("!返信します"), None);
+        let long = "長い文".repeat(2_000);
+        assert_eq!(Command::parse(&format!("!返信 {long}")), answer(&long));
+        let new = Wish::New { to: "a@b.jp".into(), subject: "橋 の件".into(), text: "本文\n続き".into() };
+        assert_eq!(Command::parse("!メール 送信 a@b.jp 橋 の件\n本文\n続き"), Some(Command::Send(new)));
+        assert_eq!(Command::parse("!mail send a@b.jp"), Some(Command::Help));
+    }
 
     #[test]
     fn commands_are_read_in_both_languages_and_nothing_else_is_one() {

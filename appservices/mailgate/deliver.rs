@@ -268,7 +268,7 @@ async fn send_files(
     Ok(())
 }
 
-fn notice(text: &str) -> Value {
+pub(crate) fn notice(text: &str) -> Value {
     json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} })
 }
 

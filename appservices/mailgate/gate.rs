@@ -18,8 +18,10 @@ use crate::{
     command::Command,
     deliver, door,
     intake::Counts,
+    outgoing,
     rows::GONE,
     settings::{self, Settings},
+    smtp::Smtp,
 };
 
 /// A pause before the bot tries to introduce itself again.
@@ -30,6 +32,10 @@ pub(crate) struct Gate {
     pub(crate) host: Host<Settings>,
     /// Rung when a mail was taken.
     pub(crate) more_in: Notify,
+    /// Rung when a mail is to go out, or is not.
+    pub(crate) more_out: Notify,
+    /// Who takes mails out, if anybody does.
+    pub(crate) smtp: Option<Smtp>,
     pub(crate) counts: Mutex<Counts>,
 }
 
@@ -53,10 +59,13 @@ impl Bot for Gate {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("{address} で待ち受けられません / {address} cannot be listened on"))?;
-        let gate = Arc::new(Self { host, more_in: Notify::new(), counts: Mutex::default() });
+        let smtp = Smtp::new(&host.config)?;
+        let (more_in, more_out) = (Notify::new(), Notify::new());
+        let gate = Arc::new(Self { host, more_in, more_out, smtp, counts: Mutex::default() });
         gate.spawn(introduce(gate.clone()));
         gate.spawn(door::run(gate.clone(), listener));
         gate.spawn(deliver::run(gate.clone()));
+        gate.spawn(outgoing::run(gate.clone()));
         Ok(gate)
     }
 
@@ -74,6 +83,9 @@ impl Bot for Gate {
         if event.sender == *self.host.user() {
             return Ok(Batch::new());
         }
+        if let Some(what) = event.redacted() {
+            return self.redacted(event, &what).await;
+        }
         if event.kind == "m.room.encryption" && event.state_key.is_some() {
             return self.encrypted(event).await;
         }
@@ -85,6 +97,10 @@ impl Bot for Gate {
             Some(command) => self.obey(event, command).await,
             None => Ok(Batch::new()),
         }
+    }
+
+    fn noted(&self) {
+        self.more_out.notify_one();
     }
 }
 
@@ -151,6 +167,7 @@ impl Gate {
         let room = &event.room_id;
         let answer = match command {
             Command::Help => HELP.to_owned(),
+            Command::Send(wish) => return self.send_out(event, wish).await,
             _ if !self.may(room, &event.sender, self.settings().least_power).await? => {
                 "この操作には部屋の管理権限が必要です。 / You need more power in this room for that."
                     .to_owned()
@@ -205,7 +222,10 @@ impl Gate {
 }
 
 const HELP: &str = "メール窓口の使い方\n\
-    !メール 開設 工事 … この部屋のアドレスを作る\n!メール 一覧 … アドレスと送れる人\n\
+    !メール 開設 kouji … この部屋のアドレスを作る\n!メール 一覧 … アドレスと送れる人\n\
     !メール 許可 example.co.jp（または 名前@example.co.jp、全員、なし）… 送れる人を決める\n\
-    !メール 閉鎖 アドレス … アドレスをやめる\n\n\
-    !mail open LABEL, !mail list, !mail allow DOMAIN|ADDRESS|all|none, !mail close ADDRESS";
+    !メール 閉鎖 アドレス … アドレスをやめる\n\
+    !返信 本文 … メールの発言に返信して書くと、その差出人へ送る\n\
+    !メール 送信 アドレス 件名（改行して本文）… 新しいメールを送る\n\n\
+    !mail open LABEL, !mail list, !mail allow DOMAIN|ADDRESS|all|none, !mail close ADDRESS, \
+    !reply TEXT (as a reply to a mail), !mail send ADDRESS SUBJECT (and the text in further lines)";

@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    sync::{MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bot_kit::{Batch, StoreError, now_ms};
+use bot_kit::{Batch, StoreError, now_ms, ruma::RoomId};
 use tracing::{debug, warn};
 
 use crate::{
@@ -53,7 +54,7 @@ pub(crate) struct Counts(HashMap<String, (Option<Instant>, usize)>);
 
 impl Counts {
     /// Counts one more of each, if all are within their bounds.
-    fn take(&mut self, bounds: [(String, usize); 2], now: Instant) -> bool {
+    pub(crate) fn take<const N: usize>(&mut self, bounds: [(String, usize); N], now: Instant) -> bool {
         if self.0.len() >= MOST_COUNTED {
             let mut times: Vec<Option<Instant>> = self.0.values().map(|(since, _)| *since).collect();
             times.sort_unstable();
@@ -170,7 +171,16 @@ impl Gate {
             (format!("to {local}"), self.settings().hourly),
             (format!("from {from}"), self.settings().hourly_of_sender),
         ];
-        self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(bounds, Instant::now())
+        self.counts().take(bounds, Instant::now())
+    }
+
+    /// Whether one more may go out of a room in this hour.
+    pub(crate) fn is_within_rate_out(&self, room: &RoomId) -> bool {
+        self.counts().take([(format!("out {room}"), self.settings().hourly_out)], Instant::now())
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,10 @@
-//! メール窓口: e-mail into rooms, by an address for each room.
+//! メール窓口: e-mail into rooms, by an address for each room, and out of them.
 //!
 //! The authority's own mail server (MTA) hands mail over by SMTP or LMTP; what was taken is in the store before the
 //! answer to it, and reaches its room once. Nothing that comes in is ever answered by mail of the bot's own accord, so no loop begins here.
 //!
-//! Reading order: [`gate::Gate`], `door` (the listener), `intake` (what it takes), `letter` (what a mail says), `deliver`.
+//! Reading order: [`gate::Gate`], `door` (the listener), `intake` (what it takes), `letter` (what a mail says), `deliver`;
+//! then `outgoing` and `smtp`.
 
 mod charset;
 mod command;
@@ -14,9 +15,11 @@ mod gate;
 mod header;
 mod intake;
 mod letter;
+mod outgoing;
 mod rows;
 mod scan;
 mod settings;
+mod smtp;
 mod tnef;
 
 use std::process::ExitCode;

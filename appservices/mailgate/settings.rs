@@ -1,8 +1,8 @@
 //! [`Settings`]: what stands under `[bot]`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use bot_kit::Config;
+use bot_kit::{Config, Span};
 use serde::Deserialize;
 
 /// Mails of this size at most can be set, in MiB.
@@ -39,6 +39,19 @@ pub(crate) struct Settings {
     /// Where mails are laid that no room took.
     #[serde(default = "held_path")]
     pub(crate) held_path: PathBuf,
+    /// The server that takes mails out; none: nothing goes out.
+    pub(crate) smtp: Option<SmtpSettings>,
+    /// Who has less power in the room sends nothing out.
+    #[serde(default = "least_power")]
+    pub(crate) send_power: i64,
+    /// A mail waits for so long before it goes out.
+    #[serde(default = "delay")]
+    pub(crate) delay: Span,
+    /// Mails out of a room in an hour.
+    #[serde(default = "hourly_out")]
+    pub(crate) hourly_out: usize,
+    /// What stands beside a room's address for people.
+    pub(crate) from_name: Option<String>,
     /// Who has less power in the room opens no address.
     #[serde(default = "least_power")]
     pub(crate) least_power: i64,
@@ -55,6 +68,47 @@ pub(crate) enum Protocol {
     Smtp,
 }
 
+/// A server that takes mails.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SmtpSettings {
+    /// Its host, which its certificate must be for.
+    pub(crate) host: String,
+    port: Option<u16>,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub(crate) security: Security,
+    /// Who we are to it.
+    pub(crate) user: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    /// A certificate authority (PEM) besides those of the operating system.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl SmtpSettings {
+    /// Its port, or the usual one.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.security {
+            Security::Tls => 465,
+            Security::StartTls => 587,
+            Security::None => 25,
+        })
+    }
+}
+
+/// How a connection to a server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Security {
+    /// TLS from the first byte on.
+    #[default]
+    Tls,
+    /// TLS after a word in the clear, without which nothing is said.
+    StartTls,
+    /// Not at all: for a server on this machine.
+    None,
+}
+
 fn display_name() -> String {
     "メール窓口".to_owned()
 }
@@ -65,6 +119,14 @@ fn largest_mib() -> usize {
 
 fn hourly() -> usize {
     60
+}
+
+fn delay() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+fn hourly_out() -> usize {
+    30
 }
 
 fn hourly_of_sender() -> usize {
@@ -99,6 +161,13 @@ pub(crate) fn mistakes(config: &Config<Settings>) -> Vec<String> {
     }
     if *hourly == 0 || *hourly_of_sender == 0 {
         mistakes.push("bot.hourly, bot.hourly_of_sender: 1 以上が必要です / 1 or more is needed".to_owned());
+    }
+    let smtp = config.bot.smtp.as_ref();
+    if smtp.is_some_and(|smtp| smtp.user.is_some() != smtp.password_file.is_some()) {
+        mistakes.push(
+            "bot.smtp: `user` と `password_file` は両方必要です / `user` needs `password_file`, and the other way round"
+                .to_owned(),
+        );
     }
     mistakes
 }
