@@ -22,8 +22,14 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// To whoever wrote the mail to which the command is a reply.
-    Answer { text: String },
-    New { to: String, subject: String, text: String },
+    Answer {
+        text: String,
+    },
+    New {
+        to: String,
+        subject: String,
+        text: String,
+    },
 }
 
 /// Who may write.
@@ -100,7 +106,8 @@ mod tests {
         assert_eq!(Command::parse("!返信します"), None);
         let long = "長い文".repeat(2_000);
         assert_eq!(Command::parse(&format!("!返信 {long}")), answer(&long));
-        let new = Wish::New { to: "a@b.jp".into(), subject: "橋 の件".into(), text: "本文\n続き".into() };
+        let new =
+            Wish::New { to: "a@b.jp".into(), subject: "橋 の件".into(), text: "本文\n続き".into() };
         assert_eq!(Command::parse("!メール 送信 a@b.jp 橋 の件\n本文\n続き"), Some(Command::Send(new)));
         assert_eq!(Command::parse("!mail send a@b.jp"), Some(Command::Help));
     }

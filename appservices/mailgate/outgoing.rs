@@ -109,7 +109,9 @@ impl Gate {
         let refused = |why: &str| Ok(Err(why.to_owned()));
         let (room, settings) = (&event.room_id, self.settings());
         if self.smtp.is_none() {
-            return refused("この窓口からは送れません（設定 [bot.smtp]）。 / Sending is not set up ([bot.smtp]).");
+            return refused(
+                "この窓口からは送れません（設定 [bot.smtp]）。 / Sending is not set up ([bot.smtp]).",
+            );
         }
         let is_own = event.sender.server_name() == self.host.user().server_name();
         if !is_own || !self.may(room, &event.sender, settings.send_power).await? {
@@ -117,21 +119,37 @@ impl Gate {
         }
         let addresses = self.of_room(room).await?;
         let Some((first, _)) = addresses.first() else {
-            return refused("この部屋にアドレスがありません。「!メール 開設」が先です。 / This room has no address yet.");
+            return refused(
+                "この部屋にアドレスがありません。「!メール 開設」が先です。 / This room has no address yet.",
+            );
         };
         let thread = event.relates_to("m.thread");
         let (to, subject, text, local, before, root) = match wish {
-            Wish::New { to, subject, text } => {
-                (to, subject, text, first.clone(), Vec::new(), thread.unwrap_or_else(|| event.event_id.clone()))
-            }
+            Wish::New { to, subject, text } => (
+                to,
+                subject,
+                text,
+                first.clone(),
+                Vec::new(),
+                thread.unwrap_or_else(|| event.event_id.clone()),
+            ),
             Wish::Answer { text } => {
                 let Some(letter) = self.answered(event).await? else {
-                    return refused("返信するメールの発言に返信して書いてください。 / Write it as a reply to a mail.");
+                    return refused(
+                        "返信するメールの発言に返信して書いてください。 / Write it as a reply to a mail.",
+                    );
                 };
                 let Correspondence { local, with, subject, id, before, root, .. } = letter;
                 let is_open = addresses.iter().any(|(own, _)| *own == local);
                 let before = id.into_iter().chain(before).take(MOST_REFERENCES).collect();
-                (with, answered_subject(&subject), text, if is_open { local } else { first.clone() }, before, root)
+                (
+                    with,
+                    answered_subject(&subject),
+                    text,
+                    if is_open { local } else { first.clone() },
+                    before,
+                    root,
+                )
             }
         };
         let Some(to) = crate::smtp::recipient(&to).filter(|to| !self.is_ours(to)) else {
@@ -180,7 +198,9 @@ impl Gate {
         }
         let Some(root) = thread else { return Ok(None) };
         let of_root = store.get(&LETTERS, &of_event(room, &root)).await?;
-        let Some(newest) = of_root.as_ref().and_then(|letter| letter.newest.clone()) else { return Ok(of_root) };
+        let Some(newest) = of_root.as_ref().and_then(|letter| letter.newest.clone()) else {
+            return Ok(of_root);
+        };
         Ok(store.get(&LETTERS, &of_event(room, &newest)).await?.or(of_root))
     }
 
@@ -413,7 +433,12 @@ async fn sent(gate: &Gate, place: &str, out: &Out) -> Result<State, StoreError> 
             sent: Some(out.id.clone()),
         };
         rows::remember(rows, &mut batch, &mut ledger, &remembered)?;
-        let row = Sent { room: out.room.clone(), local: out.local.clone(), root: out.root.clone(), to: out.to.clone() };
+        let row = Sent {
+            room: out.room.clone(),
+            local: out.local.clone(),
+            root: out.root.clone(),
+            to: out.to.clone(),
+        };
         batch.put(&LEDGER, "", &ledger).put(&SENT, &out.id, &row).put(&THREADS, &thread, &out.root);
         let correspondence = Correspondence {
             local: out.local.clone(),

@@ -116,10 +116,7 @@ impl Smtp {
         }
     }
 
-    async fn greet(
-        &self,
-        message: &Message,
-    ) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
+    async fn greet(&self, message: &Message) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
         let mut connection = AsyncSmtpConnection::connect_tokio1(
             (&*self.host, self.port),
             Some(EACH),
@@ -241,14 +238,27 @@ mod tests {
         let written = written(&mail("Re: 橋\r\nBcc: evil@x", &before)).expect("written");
         let text = String::from_utf8(written.formatted()).expect("text");
         assert!(text.contains("Message-ID: <1@in.test>\r\n"), "{text}");
-        assert!(text.contains("In-Reply-To: <b@x>\r\n") && text.contains("References: <a@x> <b@x>\r\n"), "{text}");
+        assert!(
+            text.contains("In-Reply-To: <b@x>\r\n") && text.contains("References: <a@x> <b@x>\r\n"),
+            "{text}"
+        );
         assert!(!text.to_lowercase().contains("\nbcc:"), "{text}");
     }
 
     #[test]
     fn only_a_plain_address_is_written_to() {
         assert_eq!(recipient(" Taro@Example.co.jp").as_deref(), Some("taro@example.co.jp"));
-        for text in ["", "taro", "taro@", "@x.jp", "a b@x.jp", "a@x.jp>\r\nRCPT TO:<b@x.jp", "a,b@x.jp", "<a@x.jp>", "\"a\"@x.jp"] {
+        for text in [
+            "",
+            "taro",
+            "taro@",
+            "@x.jp",
+            "a b@x.jp",
+            "a@x.jp>\r\nRCPT TO:<b@x.jp",
+            "a,b@x.jp",
+            "<a@x.jp>",
+            "\"a\"@x.jp",
+        ] {
             assert_eq!(recipient(text), None, "{text}");
         }
     }

@@ -64,7 +64,9 @@ async fn an_answer_goes_out_once_and_what_is_answered_to_it_comes_back_into_the_
 
     // He answers from another address, which nobody allowed but the mail that he answers.
     let answer = |of: &str| {
-        lines(&format!("From: taro@home.test\nSubject: Re: 橋\nMessage-ID: <3@x>\nIn-Reply-To: <{of}>\n\nsecond text"))
+        lines(&format!(
+            "From: taro@home.test\nSubject: Re: 橋\nMessage-ID: <3@x>\nIn-Reply-To: <{of}>\n\nsecond text"
+        ))
     };
     assert!(town.hand_over(&address, &answer("guessed@in.kanazawa.test")).await.starts_with("550"));
     assert!(town.hand_over(&address, &answer(&got.id())).await.starts_with("250"));
@@ -74,7 +76,8 @@ async fn an_answer_goes_out_once_and_what_is_answered_to_it_comes_back_into_the_
         "rel_type": "m.thread", "event_id": mail["event_id"], "is_falling_back": true,
         "m.in_reply_to": { "event_id": mail["event_id"] },
     });
-    send(&hanako, &room, "t", &json!({ "msgtype": "m.text", "body": "!reply ok", "m.relates_to": relation })).await;
+    send(&hanako, &room, "t", &json!({ "msgtype": "m.text", "body": "!reply ok", "m.relates_to": relation }))
+        .await;
     let got = sink.next().await;
     assert_eq!((&*got.to, &*got.header("In-Reply-To")), ("taro@home.test", "<3@x>"));
     hears(&hanako, &room, "送りました / Sent: taro@home.test").await;

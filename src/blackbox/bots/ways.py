@@ -2,12 +2,16 @@
 
 import asyncio
 import base64
+import email
+import email.message
+import email.policy
 import hashlib
 import hmac
 import json
 import pathlib
 import re
 import secrets
+import smtplib
 import sys
 import tempfile
 import time
@@ -15,6 +19,7 @@ import traceback
 
 import aiohttp
 from aiohttp import web
+from aiosmtpd.smtp import SMTP
 from yarl import URL
 
 from stage import Person, Steps, fail, free_port, until
@@ -232,7 +237,73 @@ audit_path = "audit.jsonl"
     steps.done("with a second member's consent it can be downloaded, once")
 
 
-WAYS = {"memo": memo, "hook": hook, "dropbox": dropbox}
+class Post:
+    """The authority's mail server, as the bot meets it when mail goes out."""
+
+    def __init__(self):
+        self.got, self.port = [], free_port()
+
+    async def handle_DATA(self, server, session, envelope):
+        self.got.append((envelope.rcpt_tos, email.message_from_bytes(envelope.content, policy=email.policy.default)))
+        return "250 ok"
+
+
+async def mailgate(programs, directory, started):
+    steps = Steps("mailgate")
+    door, post = free_port(), Post()
+    taking = await asyncio.get_running_loop().create_server(lambda: SMTP(post), "127.0.0.1", post.port)
+    server, bot = await beside(directory, programs, started, "mailgate", f"""
+domain = "in.example.test"
+address = "127.0.0.1:{door}"
+protocol = "smtp"
+delay = "0s"
+[bot.smtp]
+host = "127.0.0.1"
+port = {post.port}
+security = "none"
+""")
+    hanako = await Member(server, "hanako").register()
+    room = await hanako.room(bot)
+    await hanako.is_here(room, bot.id)
+    await hanako.send(room, "!メール 開設 kouji")
+    address = re.search(r"kouji-\S+@in\.example\.test", await hanako.heard(room, "開設しました"))[0]
+    await hanako.send(room, "!メール 許可 example.co.jp")
+    await hanako.heard(room, "example.co.jp")
+    steps.done("a room gets its address")
+
+    def hand_over():
+        mail = email.message.EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = "Taro <taro@example.co.jp>", address, "現場の写真"
+        mail["Message-ID"] = "<1@example.co.jp>"
+        mail.set_content("写真です")
+        mail.add_attachment(PICTURE, "image", "png", filename="現場.png")
+        with smtplib.SMTP("127.0.0.1", door) as client:
+            client.send_message(mail)
+
+    await asyncio.to_thread(hand_over)
+    await bot.restart()
+    await asyncio.to_thread(hand_over)
+    text = await hanako.of_kind(room, "m.text", lambda content: "写真です" in content["body"])
+    image = await hanako.of_kind(room, "m.file")
+    assert image["m.relates_to"]["event_id"] == text["event_id"] and image["body"] == "現場.png"
+    assert await hanako.load(image["url"]) == PICTURE
+    steps.done("a mail that came twice, with a SIGKILL of the bot between, is in the room once, with its file")
+
+    await hanako.emit(room, "m.room.message", {
+        "msgtype": "m.text", "body": "!返信 直します。",
+        "m.relates_to": {"m.in_reply_to": {"event_id": text["event_id"]}},
+    })
+    await hanako.heard(room, "送りました")
+    [(to, mail)] = post.got
+    assert to == ["taro@example.co.jp"] and mail["In-Reply-To"] == "<1@example.co.jp>" and address in mail["From"]
+    assert mail["Subject"] == "Re: 現場の写真" and mail.get_content().strip() == "直します。"
+    shown = [content for content in said(hanako, room, "m.text") if "写真です" in content["body"]]
+    assert len(shown) == 1 and len(said(hanako, room, "m.file")) == 1
+    steps.done("an answer goes out once, in the thread of its mail")
+    taking.close()
+
+
+WAYS = {"memo": memo, "hook": hook, "dropbox": dropbox, "mailgate": mailgate}
 
 
 async def go(name, programs):
