@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use account::{AppService, Namespace, NewAppService, ServiceAddress, Told};
+use account::{AppService, Namespace, NewAppService, Reach, ServiceAddress, Told};
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde_json::{Map, Value};
 
@@ -75,12 +75,49 @@ impl Config {
                 services.problems.append(&mut reading.problems);
             }
         }
+        services.problems.append(&mut overlaps(&registrations));
         for (_, Registration { service, .. }) in registrations {
             let of = services.of.entry(service.sender.server_name().to_owned()).or_default();
             of.push(Arc::new(AppService::new(service)));
         }
         services
     }
+}
+
+/// What several services of an authority keep for themselves, by expressions that are written otherwise; each with an id that
+/// none of them could use.
+fn overlaps(registrations: &[(PathBuf, Registration)]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (key, sigil) in [("namespaces.users", '@'), ("namespaces.aliases", '#')] {
+        let kept = registrations.iter().flat_map(|(path, Registration { service, .. })| {
+            let namespaces = if sigil == '@' { &service.users } else { &service.aliases };
+            let kept = namespaces.iter().filter(|names| names.is_exclusive());
+            kept.filter_map(move |names| Some((path, service, names, Reach::of(names)?)))
+        });
+        let kept: Vec<_> = kept.collect();
+        for (index, (path, service, names, reach)) in kept.iter().enumerate() {
+            let authority = service.sender.server_name();
+            let before = kept.iter().take(index).filter(|(other_path, other, other_names, _)| {
+                other_path != path
+                    && other.sender.server_name() == authority
+                    && other_names.expression() != names.expression()
+            });
+            for (other_path, _, _, other) in before {
+                let Some(both) = reach.meets(other, sigil, authority) else { continue };
+                let mut reading = Reading { path, problems: Vec::new() };
+                let other = other_path.display();
+                reading.wrong(
+                    key,
+                    &tr!(
+                        "{other} と重なっています（例: {both}）",
+                        "{other} keeps some of the same, for instance {both}"
+                    ),
+                );
+                problems.append(&mut reading.problems);
+            }
+        }
+    }
+    problems
 }
 
 /// A registration that can be used.

@@ -155,5 +155,22 @@ fn what_is_wrong_with_a_registration_is_told_with_the_file_and_the_key() {
     let found = problems(&["own.yaml", "other.yaml"], &[]);
     assert!(found.len() == 1 && found[0].contains("other.yaml: sender_localpart: "), "{found:?}");
     assert!(problems(&["own.yaml"], &["other.yaml"]).is_empty());
+
+    // What is written otherwise may be the same ids nevertheless; all of it is told at once.
+    let [own, other] = [own, other].map(|it| it.replace("exclusive: false", "exclusive: true"));
+    write("own.yaml", &own);
+    let sms = other.replace("_irc_bridge_sms", "sms").replace("_irc_bridge_", "_sms_");
+    write("sms.yaml", &sms);
+    assert!(problems(&["own.yaml", "sms.yaml"], &[]).is_empty());
+    write("part.yaml", &sms.replace("@_sms_.*", "@_irc_bridge_x[0-9]+").replace("#_sms_.*", "#_irc_b.*"));
+    let found = problems(&["own.yaml", "part.yaml"], &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (found, key, id) in [
+        (&found[0], "users", "@_irc_bridge_x0:kanazawa.test"),
+        (&found[1], "aliases", "#_irc_bridge_:kanazawa.test"),
+    ] {
+        assert!(found.contains(&format!("part.yaml: namespaces.{key}: ")) && found.contains(id), "{found}");
+    }
+    assert!(problems(&["own.yaml"], &["part.yaml"]).is_empty());
     assert!(configuration(directory.path(), &["lost.yaml"], &[]).account_config().is_err());
 }
