@@ -53,7 +53,8 @@ impl Person {
             "identifier": { "type": "m.id.user", "user": account.user_id },
         });
         let answer = client.post(format!("{url}/_matrix/client/v3/login")).body(order.to_string());
-        let answer: Value = serde_json::from_slice(&answer.send().await.unwrap().bytes().await.unwrap()).unwrap();
+        let answer: Value =
+            serde_json::from_slice(&answer.send().await.unwrap().bytes().await.unwrap()).unwrap();
         let token = answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
         Self { client, url: url.to_owned(), token }
     }
@@ -68,8 +69,7 @@ impl Person {
         let path = format!("/v3/rooms/{}/messages?dir=b&limit=50", room.replace('!', "%21"));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let seen: Value =
-                serde_json::from_slice(&self.get(&path).await.bytes().await.unwrap()).unwrap();
+            let seen: Value = serde_json::from_slice(&self.get(&path).await.bytes().await.unwrap()).unwrap();
             let events = seen["chunk"].as_array().unwrap_or_else(|| panic!("{seen}"));
             if let Some(event) = events.iter().find(|event| is_it(&event["content"])) {
                 return event["content"].clone();
@@ -129,7 +129,11 @@ fn post(demo: &Demo) {
     let command = demo.bot("hook").webhook_command.clone().unwrap();
     let said = Command::new("sh").arg("-c").arg(&command).stdin(Stdio::null()).output().unwrap();
     let answer = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.status.success() && answer.contains("taken"), "{answer} {}", String::from_utf8_lossy(&said.stderr));
+    assert!(
+        said.status.success() && answer.contains("taken"),
+        "{answer} {}",
+        String::from_utf8_lossy(&said.stderr)
+    );
 }
 
 #[tokio::test]
@@ -155,7 +159,8 @@ async fn what_the_demo_prints_to_try_works_from_both_networks_and_outlives_it() 
     assert_eq!(image::load_from_memory(&on_lgwan).unwrap().width(), 60);
 
     post(&demo);
-    let is_report = |content: &Value| content["body"].as_str().is_some_and(|text| text.starts_with("【通報】道路の陥没"));
+    let is_report =
+        |content: &Value| content["body"].as_str().is_some_and(|text| text.starts_with("【通報】道路の陥没"));
     for person in [&internet, &lgwan] {
         person.finds(&room, is_report).await;
     }

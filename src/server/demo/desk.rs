@@ -2,10 +2,7 @@
 //!
 //! Room and link are made as a clerk makes them: he asks the bots in and writes the command; the bot answers with the link.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use base::Random;
@@ -39,32 +36,31 @@ pub(super) async fn find_or_make(place: &Place, world: &mut World) -> anyhow::Re
         if guests.is_empty() {
             continue;
         }
-        let mut clerks = Vec::new();
-        for clerk in CLERKS {
-            let user_id = format!("@{}:{}", PEOPLE[clerk].localpart, server.name);
-            let account = world.accounts.iter().find(|account| account.user_id == user_id);
-            let account =
-                account.with_context(|| tr!("{user_id} のアカウントがありません", "no account of {user_id}"))?;
-            clerks.push(Member::log_in(Asker::new(server.client_url()), account).await?);
+        let [first, second] = CLERKS.map(|clerk| log_in(server, world, clerk));
+        let (first, second) = (first.await?, second.await?);
+        if world.desk.is_none() {
+            world.desk = Some(find_or_make_room(&first, &second, server).await?);
         }
-        let [first, second] = &clerks[..] else { bail!("two clerks") };
-        let mut desk = match world.desk.take() {
-            Some(desk) => desk,
-            None => make_room(first, second).await?,
-        };
+        let Some(desk) = &mut world.desk else { continue };
         for bot in &guests {
-            bring_in(first, &desk.room_id, bot).await?;
+            bring_in(&first, &desk.room_id, bot).await?;
         }
         if let Some(bot) = guests.iter().find(|bot| bot.kind == Kind::Dropbox) {
-            desk.drop_path = Some(find_or_make_link(first, &desk, bot).await?);
-        }
-        world.desk = Some(desk);
-        for clerk in &clerks {
-            clerk.log_out().await?;
+            desk.drop_path = Some(find_or_make_link(&first, desk, bot).await?);
         }
         place.remember(world)?;
+        first.log_out().await?;
+        second.log_out().await?;
     }
     Ok(())
+}
+
+async fn log_in(server: &Server, world: &World, clerk: usize) -> anyhow::Result<Member> {
+    let user_id = format!("@{}:{}", PEOPLE[clerk].localpart, server.name);
+    let account = world.accounts.iter().find(|account| account.user_id == user_id);
+    let account =
+        account.with_context(|| tr!("{user_id} のアカウントがありません", "no account of {user_id}"))?;
+    Member::log_in(Asker::new(server.client_url()), account).await
 }
 
 /// The link of an earlier start, wherever it is now.
@@ -73,15 +69,23 @@ pub(super) fn drop_link(server: &Server, desk: &Desk) -> Option<String> {
     Some(format!("{}{}", bot.outer_url()?, desk.drop_path.as_ref()?))
 }
 
-async fn make_room(first: &Member, second: &Member) -> anyhow::Result<Desk> {
-    let order = json!({
-        "preset": "private_chat",
-        "name": DESK_NAME,
-        "topic": DESK_TOPIC,
-        "room_alias_name": DESK_ALIAS,
-        "invite": [second.user_id],
-    });
-    let room = first.ask(Method::POST, "/_matrix/client/v3/createRoom", &order).await?;
+async fn find_or_make_room(first: &Member, second: &Member, server: &Server) -> anyhow::Result<Desk> {
+    let alias = escaped(&format!("#{DESK_ALIAS}:{}", server.name));
+    // One that was made, and not remembered before the demo was killed.
+    let room = match first.get(&format!("/_matrix/client/v3/directory/room/{alias}")).await {
+        Ok(found) => found,
+        // Most likely there is none; whatever else it is, making one will tell.
+        Err(_) => {
+            let order = json!({
+                "preset": "private_chat",
+                "name": DESK_NAME,
+                "topic": DESK_TOPIC,
+                "room_alias_name": DESK_ALIAS,
+                "invite": [second.user_id],
+            });
+            first.ask(Method::POST, "/_matrix/client/v3/createRoom", &order).await?
+        }
+    };
     let room_id = room["room_id"]
         .as_str()
         .with_context(|| tr!("答えに room_id がありません", "no room_id in the answer"))?
@@ -118,10 +122,8 @@ async fn find_or_make_link(clerk: &Member, desk: &Desk, bot: &Bot) -> anyhow::Re
         return Ok(path.clone());
     }
     let command = clerk.say(&desk.room_id, &Random::os().token(TXN_LENGTH), DROP_COMMAND).await?;
-    let path = format!(
-        "/_matrix/client/v3/rooms/{}/messages?dir=b&limit={LOOKED_THROUGH}",
-        escaped(&desk.room_id)
-    );
+    let path =
+        format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit={LOOKED_THROUGH}", escaped(&desk.room_id));
     wait(bot, async || {
         let newest_first = clerk.get(&path).await?;
         let newest_first = newest_first["chunk"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -146,7 +148,7 @@ async fn wait<T>(bot: &Bot, mut look: impl AsyncFnMut() -> anyhow::Result<Option
         }
         tokio::time::sleep(BETWEEN).await;
     }
-    let log: &Path = &bot.log();
+    let log = bot.log();
     bail!(tr!(
         "{title}が {seconds} 秒以内に答えません。{log} をご覧ください",
         "the {title} does not answer within {seconds} s; see {log}",

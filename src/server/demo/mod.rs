@@ -92,13 +92,18 @@ async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
     // From here on the children stop with this future, however it ends.
     children.wait_until_healthy().await?;
     let made = async {
-        let mut world = people::find_or_make(&place).await?;
-        desk::find_or_make(&place, &mut world).await?;
+        let world = people::find_or_make(&place).await;
+        let mut world =
+            world.with_context(|| tr!("アカウントと部屋を作れません", "accounts and room cannot be made"))?;
+        // Without its desk the demo is a smaller one. Somebody may have changed the clerk's password, for instance.
+        if let Err(error) = desk::find_or_make(&place, &mut world).await {
+            complain(&tr!("窓口を用意できません: {error:#}", "the desk cannot be made ready: {error:#}"));
+        }
         anyhow::Ok(world)
     };
     // What ends meanwhile is told, for it may be what is waited for.
     let world = tokio::select! {
-        world = made => world.with_context(|| tr!("アカウントと部屋を作れません", "accounts and rooms cannot be made"))?,
+        world = made => world?,
         ended = children.keep_running(args.restart) => return ended,
     };
     report::print(&place, &children, &world, args.json)?;

@@ -74,8 +74,7 @@ impl Server {
         let first = base_port + index * PORTS_EACH;
         let directory = root.join(town.directory);
         let kinds = Kind::ALL.iter().filter(|_| town.has_zones);
-        let bots =
-            kinds.map(|kind| Bot::find(*kind, town.name, &directory, base_port + SERVERS_PORTS));
+        let bots = kinds.map(|kind| Bot::find(*kind, town.name, &directory, base_port + SERVERS_PORTS));
         let bots = bots.filter_map(Result::transpose).collect::<anyhow::Result<_>>()?;
         Ok(Server {
             name: town.name,

@@ -61,24 +61,26 @@ pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: 
 
 /// What a bot does, and how to try it.
 fn say_of_bot(server: &Server, kind: Kind, world: &World) -> anyhow::Result<()> {
-    let Server { title, .. } = server;
     let Some(bot) = server.bots.iter().find(|bot| bot.kind == kind) else {
-        return Ok(say(&tr!(
+        say(&tr!(
             "{title}の{bot}はこのプログラムの隣にありません",
             "the {bot} of {title} does not lie beside this program",
+            title = server.title,
             bot = kind.title()
-        ))?);
+        ))?;
+        return Ok(());
     };
-    let id = &bot.user_id;
-    let link = world.desk.as_ref().and_then(|desk| drop_link(server, desk)).unwrap_or_default();
+    let link = world.desk.as_ref().and_then(|desk| drop_link(server, desk));
     say(&match kind {
         Kind::Memo => tr!(
             "メモ帳: {id} に直接メッセージを始めると、両方から使える自分だけの部屋に招待されます",
-            "memos: begin a direct message with {id}: it asks you into a room of your own, from both networks"
+            "memos: begin a direct message with {id}: it asks you into a room of your own, from both networks",
+            id = bot.user_id
         ),
         Kind::Dropbox => tr!(
             "受取URL: ブラウザーで開いてファイルを送ると「{DESK_NAME}」に届き、LGWAN 側では無害化されます\n  {link}",
-            "drop link: open it in a browser and send a file: it comes into 「{DESK_NAME}」, sanitised from LGWAN\n  {link}"
+            "drop link: open it in a browser and send a file: it comes into 「{DESK_NAME}」, sanitised from LGWAN\n  {link}",
+            link = link.unwrap_or_else(|| tr!("（ありません）", "(there is none)"))
         ),
         Kind::Hook => tr!(
             "Webhook: 署名つきの通報を送ると「{DESK_NAME}」に出ます\n  {command}",

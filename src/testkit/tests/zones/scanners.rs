@@ -120,8 +120,7 @@ async fn aging() -> (Scanner, World, [User; 3]) {
         ("alone", zone(FilesSetting::Sanitised)),
     ];
     let world = World::with(zones).await;
-    let users =
-        [world.in_zone("lgwan").await, world.in_zone("scanned").await, world.in_zone("alone").await];
+    let users = [world.in_zone("lgwan").await, world.in_zone("scanned").await, world.in_zone("alone").await];
     (scanner, world, users)
 }
 
