@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use bot_kit::{Failure, Homeserver, StoreError, TxnId, ruma::OwnedUserId};
+use bot_kit::{Failure, Homeserver, TxnId, ruma::OwnedUserId};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::{
-    drops::{Drops, Error},
+    drops::Drops,
     files::Files,
     rows::{DUE, LINKS, Link, LinkState, time_of},
+    undone::Undone,
     words,
 };
 
@@ -31,16 +32,6 @@ pub(crate) struct Chaser {
     pub(crate) drops: Drops,
     pub(crate) files: Files,
     pub(crate) homeserver: Homeserver,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Undone {
-    #[error(transparent)]
-    Homeserver(#[from] Failure),
-    #[error(transparent)]
-    Drops(#[from] Error),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl Chaser {

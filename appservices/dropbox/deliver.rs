@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    drops::{Drops, Error},
+    drops::Drops,
     files::Files,
     rows::{LINKS, Link, OUTBOX, UPLOADS, Upload, UploadState},
+    undone::Undone,
     words,
 };
 
@@ -45,28 +46,11 @@ pub(crate) struct Carrier {
     pub(crate) homeserver: Homeserver,
 }
 
-/// Why a file is not in its room yet.
-#[derive(Debug, thiserror::Error)]
-enum Undelivered {
-    #[error(transparent)]
-    Homeserver(#[from] Failure),
-    #[error(transparent)]
-    Drops(#[from] Error),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the file cannot be read")]
-    Disk(#[from] std::io::Error),
-}
-
-impl Undelivered {
-    /// For how long it is left alone that failed so often before.
-    fn rest(&self, times: u32) -> Duration {
-        match self {
-            Self::Homeserver(Failure::Refused(_)) => REFUSED,
-            Self::Homeserver(_) | Self::Drops(_) | Self::Store(_) | Self::Disk(_) => {
-                AGAIN.saturating_mul(1 << times.min(10)).min(LONGEST)
-            }
-        }
+/// For how long a file is left alone that failed for this, and so often before.
+fn rest(cause: &Undone, times: u32) -> Duration {
+    match cause {
+        Undone::Homeserver(Failure::Refused(_)) => REFUSED,
+        Undone::Homeserver(_) | Undone::Drops(_) => AGAIN.saturating_mul(1 << times.min(10)).min(LONGEST),
     }
 }
 
@@ -150,7 +134,7 @@ impl Carrier {
                             Ok(()) => None,
                             Err(error) => {
                                 warn!(error = %error, "a file is not in its room yet");
-                                Some(error.rest(times))
+                                Some(rest(&error, times))
                             }
                         };
                         (place, rest)
@@ -161,7 +145,7 @@ impl Carrier {
         Ok(())
     }
 
-    async fn carry(&self, place: &str, key: &str) -> Result<(), Undelivered> {
+    async fn carry(&self, place: &str, key: &str) -> Result<(), Undone> {
         let store = self.drops.store();
         let (hash, id) = key.split_once(' ').unwrap_or_default();
         let (link, upload): (Option<Link>, Option<Upload>) =
@@ -176,7 +160,7 @@ impl Carrier {
                 info!(size_bytes = upload.length, kind = ?kind, "a file is in its room");
                 Ok(())
             }
-            Err(Undelivered::Homeserver(Failure::Refused(refusal))) => {
+            Err(Undone::Homeserver(Failure::Refused(refusal))) => {
                 let why = format!("{} {}", refusal.errcode, refusal.message);
                 let is_new = held.is_none();
                 // A place that was reserved may be why: the next try begins without it.
@@ -185,7 +169,7 @@ impl Carrier {
                     let text = words::held(&link, &upload, refusal.errcode.as_str());
                     self.homeserver.notice(&link.room, &TxnId::of(&["held", key]), &text).await?;
                 }
-                Err(Undelivered::Homeserver(Failure::Refused(refusal)))
+                Err(Undone::Homeserver(Failure::Refused(refusal)))
             }
             Err(error) => Err(error),
         }
@@ -199,7 +183,7 @@ impl Carrier {
         key: &str,
         id: &str,
         uri: Option<String>,
-    ) -> Result<bot_kit::ruma::OwnedEventId, Undelivered> {
+    ) -> Result<bot_kit::ruma::OwnedEventId, Undone> {
         let UploadState::Whole { kind, .. } = &upload.state else {
             unreachable!("a file in the outbox is whole")
         };
@@ -221,9 +205,9 @@ impl Carrier {
         };
         match filled.await {
             // It became full meanwhile: by what we sent before a crash.
-            Err(Undelivered::Homeserver(failure)) if failure.is("M_CANNOT_OVERWRITE_MEDIA") => {}
+            Err(Undone::Homeserver(failure)) if failure.is("M_CANNOT_OVERWRITE_MEDIA") => {}
             // It was given up meanwhile; the next round begins anew.
-            Err(Undelivered::Homeserver(failure)) if failure.is("M_NOT_FOUND") => {
+            Err(Undone::Homeserver(failure)) if failure.is("M_NOT_FOUND") => {
                 self.drops.note_delivery(key, None, None).await?;
                 let cause = "the reserved place is gone".to_owned();
                 return Err(Failure::Passing { cause, after: None, status: None }.into());
@@ -246,7 +230,7 @@ impl Carrier {
     }
 
     /// Brings the bytes to the place that was reserved for them.
-    async fn fill(&self, uri: &str, hash: &str, id: &str, upload: &Upload) -> Result<(), Undelivered> {
+    async fn fill(&self, uri: &str, hash: &str, id: &str, upload: &Upload) -> Result<(), Undone> {
         let UploadState::Whole { kind, .. } = &upload.state else {
             unreachable!("a file in the outbox is whole")
         };

@@ -26,6 +26,7 @@ mod record;
 mod rows;
 mod secret;
 mod settings;
+mod undone;
 mod words;
 
 pub use self::{bot::Dropbox, program::main, settings::Settings};

@@ -4,8 +4,8 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead as _, BufReader},
     net::TcpListener,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, Stdio},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -19,14 +19,26 @@ pub struct Ready {
     pub servers: Vec<DemoServer>,
     pub accounts: Vec<Account>,
     pub room_id: String,
+    pub desk_room_id: Option<String>,
+    pub bots: Vec<DemoBot>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct DemoServer {
     pub name: String,
     pub client_url: String,
+    pub lgwan_url: Option<String>,
+    pub drop_link: Option<String>,
     pub pid: u32,
     pub config: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct DemoBot {
+    pub name: String,
+    pub user_id: String,
+    pub pid: u32,
+    pub webhook_command: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,7 +54,8 @@ pub struct Demo {
     pub ready: Ready,
     process: Child,
     restarted: Vec<Child>,
-    _directory: TempDir,
+    /// Removed with this value.
+    directory: Option<TempDir>,
 }
 
 /// The binary under test, built by the same command that built this test.
@@ -84,23 +97,50 @@ impl Demo {
     /// Starts the demo in a directory of its own and waits until it says that all is ready.
     pub fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut demo = Self::start_in(directory.path(), Stdio::inherit());
+        demo.directory = Some(directory);
+        demo
+    }
+
+    /// The same in a directory of somebody else's.
+    pub fn start_in(directory: &Path, errors: Stdio) -> Self {
         let mut process = yakuba()
             .args(["demo", "--json", "--base-port", &base_port().to_string(), "--dir"])
-            .arg(directory.path())
+            .arg(directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(errors)
             .spawn()
             .expect("the demo starts");
         let mut line = String::new();
         let stdout = process.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the demo prints a line");
         let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        Self { ready, process, restarted: Vec::new(), _directory: directory }
+        Self { ready, process, restarted: Vec::new(), directory: None }
     }
 
     pub fn account(&self, server_name: &str) -> &Account {
         let ends = format!(":{server_name}");
         self.ready.accounts.iter().find(|a| a.user_id.ends_with(&ends)).expect("each server has an account")
+    }
+
+    pub fn server(&self, name: &str) -> &DemoServer {
+        self.ready.servers.iter().find(|server| server.name == name).expect("a server of the demo")
+    }
+
+    pub fn bot(&self, name: &str) -> &DemoBot {
+        self.ready.bots.iter().find(|bot| bot.name == name).expect("a bot of the demo")
+    }
+
+    /// The processes of all servers and bots.
+    pub fn pids(&self) -> Vec<u32> {
+        let servers = self.ready.servers.iter().map(|server| server.pid);
+        servers.chain(self.ready.bots.iter().map(|bot| bot.pid)).collect()
+    }
+
+    /// What it complains of, where that was asked for.
+    pub fn errors(&mut self) -> ChildStderr {
+        self.process.stderr.take().expect("it is piped")
     }
 
     /// Kills the process of one server with SIGKILL and waits until it is gone.
@@ -149,7 +189,7 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// Whether a process runs; one that ended and was not waited for by its parent does not.
-fn is_running(pid: u32) -> bool {
+pub fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }

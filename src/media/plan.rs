@@ -75,12 +75,23 @@ impl Plan {
         hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
+    /// Whether a verdict of that time holds now: one of the engine alone does for ever, one of scanners for a day, after which
+    /// they have other signatures. A clock that was set back or forth makes none hold longer.
+    pub(crate) fn believes(&self, judged_ms: u64, now_ms: u64) -> bool {
+        let day = u64::try_from(SIGNATURES.as_millis()).unwrap_or(u64::MAX);
+        self.scanners().next().is_none() || judged_ms.abs_diff(now_ms) < day
+    }
+
     /// Whoever looks at a file, in turn.
     pub(crate) fn scanners(&self) -> impl Iterator<Item = &dyn Scanner> {
         let clamd = self.files.clamd.iter().map(|clamd| -> &dyn Scanner { clamd });
         clamd.chain(self.files.icap.iter().map(|icap| -> &dyn Scanner { icap }))
     }
 }
+
+/// So long the signatures of scanners are taken for the newest. What a scanner has loaded is told by no protocol that all of
+/// them speak; most fetch new ones several times a day.
+const SIGNATURES: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// For so long no new judgement is made of a file over which the worker died or that took it too long: it would cost as
 /// much again.

@@ -12,7 +12,7 @@ use futures_util::stream;
 use http::{Request, StatusCode};
 use tokio::time::timeout;
 
-use super::{Door, Trouble, Visit, is_ours, page, upload};
+use super::{Door, Trouble, Visit, page, upload};
 use crate::{
     files::Appended,
     rows::{Refused, Upload},
@@ -40,10 +40,7 @@ pub(super) async fn take(
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts);
     let taken = async {
-        visit.count()?;
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
+        visit.admit(&parts.headers)?;
         let (token, link) = visit.open_link(&token).await?;
         let _slot = visit.slot(&token.hash())?;
         let _form = door.forms.try_acquire().map_err(|_| Trouble::TooOften(Duration::from_secs(5)))?;

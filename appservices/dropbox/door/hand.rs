@@ -7,7 +7,6 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use base::Address;
 use bot_kit::Failure;
 use futures_util::stream;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -15,7 +14,7 @@ use maud::html;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::warn;
 
-use super::{Door, Trouble, Visit, code_in, is_ours, page, small};
+use super::{Door, Trouble, Visit, code_in, page, small};
 use crate::{
     drops::Error,
     moment,
@@ -28,13 +27,9 @@ use crate::{
 impl Visit {
     /// The link of a path, if it is good.
     async fn hand(&self, token: &str) -> Result<(Token, Hand), Trouble> {
-        let (address, now) = (Address::of(self.ip), self.door.drops.clock().instant());
-        let Some(token) = Token::read(token) else { return Err(self.stray(address, now)) };
-        match self.door.drops.find_hand(&token).await {
-            Ok(hand) => Ok((token, hand)),
-            Err(Error::NoLink) => Err(self.stray(address, now)),
-            Err(error) => Err(error.into()),
-        }
+        let token = self.token(token)?;
+        let hand = self.found(self.door.drops.find_hand(&token).await)?;
+        Ok((token, hand))
     }
 }
 
@@ -87,10 +82,7 @@ pub(super) async fn enter(
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts);
     let entered = async {
-        visit.count()?;
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
+        visit.admit(&parts.headers)?;
         let (token, hand) = visit.hand(&token).await?;
         let at = format!("{}/h/{}", door.prefix, token.as_str());
         let body = small(body).await?;
@@ -118,10 +110,7 @@ pub(super) async fn fetch(
     let (parts, _) = request.into_parts();
     let visit = Visit::of(&door, &parts);
     let fetched = async {
-        visit.count()?;
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
+        visit.admit(&parts.headers)?;
         let (token, hand) = visit.hand(&token).await?;
         if !door.drops.may_fetch(&token, &hand, visit.pass.as_deref()) {
             return Err(Trouble::Code);

@@ -176,18 +176,34 @@ impl Visit {
         self.door.requests.take(&"any", address, now).map_err(Trouble::TooOften)
     }
 
-    /// The link of a path, for whoever may see it.
-    async fn link(&self, token: &str) -> Result<(Token, Link), Trouble> {
-        let (address, now) = (Address::of(self.ip), self.door.drops.clock().instant());
-        let Some(token) = Token::read(token) else { return Err(self.stray(address, now)) };
-        match self.door.drops.find(&token).await {
-            Ok(link) => Ok((token, link)),
-            Err(Error::NoLink) => Err(self.stray(address, now)),
-            Err(error) => Err(error.into()),
-        }
+    /// Counts a request that changes something, and sees that a page of ours sent it, or a program.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Trouble> {
+        self.count()?;
+        is_ours(headers)
     }
 
-    fn stray(&self, address: Address, now: base::Instant) -> Trouble {
+    /// The link of a path, for whoever may see it.
+    async fn link(&self, token: &str) -> Result<(Token, Link), Trouble> {
+        let token = self.token(token)?;
+        let link = self.found(self.door.drops.find(&token).await)?;
+        Ok((token, link))
+    }
+
+    /// The token of a path.
+    fn token(&self, text: &str) -> Result<Token, Trouble> {
+        Token::read(text).ok_or_else(|| self.stray())
+    }
+
+    /// What a token leads to; who asks for links that are none is counted.
+    fn found<T>(&self, found: Result<T, Error>) -> Result<T, Trouble> {
+        found.map_err(|error| match error {
+            Error::NoLink => self.stray(),
+            error => error.into(),
+        })
+    }
+
+    fn stray(&self) -> Trouble {
+        let (address, now) = (Address::of(self.ip), self.door.drops.clock().instant());
         self.door.strays.take(&"stray", address, now).map_or_else(Trouble::TooOften, |()| Trouble::Stray)
     }
 
@@ -296,9 +312,10 @@ impl Door {
     }
 }
 
-/// A page of ours sent it, or a program; browsers say so of pages.
-fn is_ours(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none")
+/// Whether a page of ours sent it, or a program; browsers say so of pages.
+fn is_ours(headers: &HeaderMap) -> Result<(), Trouble> {
+    let is_ours = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
+    if is_ours { Ok(()) } else { Err(Trouble::Foreign) }
 }
 
 /// What our cookie says.
@@ -361,10 +378,7 @@ async fn enter(State(door): State<Arc<Door>>, Path(token): Path<String>, request
     let visit = Visit::of(&door, &parts);
     let entered =
         async {
-            visit.count()?;
-            if !is_ours(&parts.headers) {
-                return Err(Trouble::Foreign);
-            }
+            visit.admit(&parts.headers)?;
             let (token, link) = visit.link(&token).await?;
             let body = small(body).await?;
             match door.drops.enter(&token, &code_in(&body), visit.ip.to_string()).await {

@@ -20,8 +20,8 @@ use crate::{
     drops::Error,
     files::Appended,
     moment, name,
-    rows::{Sender, Upload, UploadState},
-    secret::hex,
+    rows::{Link, Sender, Upload, UploadState},
+    secret::{Token, hex},
 };
 
 /// Where bytes are appended.
@@ -91,10 +91,7 @@ pub(super) async fn create(
     let (parts, _) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let created = async {
-        visit.count()?;
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
+        visit.admit(&parts.headers)?;
         let (token, _) = visit.open_link(&token).await?;
         let length = number(&parts.headers, &LENGTH).ok_or(Trouble::Bad("Upload-Length"))?;
         let text = |name: &str| metadata(&parts.headers, name).unwrap_or_default();
@@ -120,10 +117,7 @@ pub(super) async fn offset(
     let visit = Visit::of(&door, &parts).for_script();
     let told = async {
         visit.count()?;
-        let (token, _) = visit.open_link(&token).await?;
-        if !is_id(&id) {
-            return Err(Error::NoUpload.into());
-        }
+        let (token, _) = visit.open_upload(&token, &id).await?;
         let upload = door.files.offset(&token.hash(), &id).await?.ok_or(Error::Full)?;
         if let UploadState::Refused { reason } = upload.state {
             return Err(Error::Refused(reason).into());
@@ -143,13 +137,8 @@ pub(super) async fn append(
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let appended = async {
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
-        let (token, link) = visit.open_link(&token).await?;
-        if !is_id(&id) {
-            return Err(Error::NoUpload.into());
-        }
+        is_ours(&parts.headers)?;
+        let (token, link) = visit.open_upload(&token, &id).await?;
         if parts.headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != BYTES) {
             return Err(Trouble::Bad("Content-Type"));
         }
@@ -175,14 +164,8 @@ pub(super) async fn take_back(
     let (parts, _) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let taken = async {
-        visit.count()?;
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
-        let (token, _) = visit.open_link(&token).await?;
-        if !is_id(&id) {
-            return Err(Error::NoUpload.into());
-        }
+        visit.admit(&parts.headers)?;
+        let (token, _) = visit.open_upload(&token, &id).await?;
         door.files.take_back(&token.hash(), &id).await?;
         Ok::<_, Trouble>(answer(StatusCode::NO_CONTENT, &[]))
     };
@@ -202,14 +185,8 @@ pub(super) async fn done(
     let (parts, body) = request.into_parts();
     let visit = Visit::of(&door, &parts).for_script();
     let ended = async {
-        visit.count()?;
-        if !is_ours(&parts.headers) {
-            return Err(Trouble::Foreign);
-        }
-        let (token, link) = visit.open_link(&token).await?;
-        if !is_id(&id) {
-            return Err(Error::NoUpload.into());
-        }
+        visit.admit(&parts.headers)?;
+        let (token, link) = visit.open_upload(&token, &id).await?;
         let body = small(body).await?;
         let Done { sha256 } = serde_json::from_slice(&body).map_err(|_| Trouble::Bad("sha256"))?;
         let upload = door.files.finish((&link, &token.hash()), &id, Some(&sha256)).await?;
@@ -242,6 +219,12 @@ impl Visit {
         Self { wants_json: true, ..self }
     }
 
+    /// The link of an upload's path, for a browser that may use it.
+    async fn open_upload(&self, token: &str, id: &str) -> Result<(Token, Link), Trouble> {
+        let found = self.open_link(token).await?;
+        if is_id(id) { Ok(found) } else { Err(Error::NoUpload.into()) }
+    }
+
     pub(super) fn slot(&self, link: &str) -> Result<super::slots::Slot, Trouble> {
         let slot = self.door.slots.take(link, Address::of(self.ip));
         slot.ok_or(Trouble::TooOften(std::time::Duration::from_secs(2)))
@@ -261,7 +244,7 @@ impl Door {
     /// Begins a file, in its row and on the disk.
     pub(super) async fn begin(
         &self,
-        token: &crate::secret::Token,
+        token: &Token,
         id: &str,
         file_name: &str,
         length: u64,

@@ -278,16 +278,7 @@ impl FanOut {
         self.keep_joined(&mut changed).await?;
         let rooms: BTreeSet<RoomSerial> =
             changed.iter().flat_map(|(rooms, ..)| rooms.iter().copied()).collect();
-        let rooms: Vec<RoomSerial> = rooms.into_iter().collect();
-        let mut servers = HashMap::new();
-        for some in rooms.chunks(ROOMS_AT_ONCE) {
-            match self.sender.rooms.servers_now(some).await {
-                Ok(found) => servers.extend(found),
-                // Of a room that is being purged: it must not stop the log.
-                Err(room::Error::Inconsistent(cause)) => warn!(cause, "who is there is not told to others"),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let servers = self.servers_of(&rooms).await?;
         for (rooms, user, position) in changed {
             let Some(seen) = self.sender.presence.find(&user) else { continue };
             let unit = presence_unit(&seen);
@@ -310,29 +301,50 @@ impl FanOut {
 
     /// Has servers that came into rooms hear who of ours is there.
     async fn introduce(&mut self) -> Result<(), Error> {
-        for (room, server) in self.arrivals.take_due(self.sender.clock.instant()) {
-            let users = self.sender.presence.present_in(room).into_iter();
-            let ours = users.filter(|(user, _)| self.sender.client.authorities().is_ours(user.server_name()));
-            let mut present: Vec<_> = ours.map(|(user, position)| (vec![room], user, position)).collect();
-            if present.is_empty() || !self.sender.client.may_contact(&server) {
-                continue;
+        let due = self.arrivals.take_due(self.sender.clock.instant());
+        for some in due.chunks(ROOMS_AT_ONCE) {
+            let mut came: BTreeMap<RoomSerial, Vec<&OwnedServerName>> = BTreeMap::new();
+            for (room, server) in some.iter().filter(|(_, server)| self.sender.client.may_contact(server)) {
+                came.entry(*room).or_default().push(server);
+            }
+            let is_ours = |user: &UserId| self.sender.client.authorities().is_ours(user.server_name());
+            let mut present = Vec::new();
+            for room in came.keys() {
+                let users = self.sender.presence.present_in(*room).into_iter();
+                let ours = users.filter(|(user, _)| is_ours(user));
+                present.extend(ours.map(|(user, position)| (vec![*room], user, position)));
             }
             self.keep_joined(&mut present).await?;
-            let servers = match self.sender.rooms.servers_now(&[room]).await {
-                Ok(mut found) => found.remove(&room).unwrap_or_default(),
-                Err(room::Error::Inconsistent(_)) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            if !servers.includes(&server) {
-                continue;
-            }
-            for (_, user, position) in present.into_iter().filter(|(rooms, ..)| !rooms.is_empty()) {
-                if let Some(seen) = self.sender.presence.find(&user) {
-                    self.push_presence(&server, &user, &presence_unit(&seen), position);
+            let rooms: BTreeSet<RoomSerial> = present.iter().flat_map(|(rooms, ..)| rooms).copied().collect();
+            let servers = self.servers_of(&rooms).await?;
+            for (rooms, user, position) in present {
+                let Some(seen) = self.sender.presence.find(&user) else { continue };
+                let unit = presence_unit(&seen);
+                for room in rooms {
+                    let Some(there) = servers.get(&room) else { continue };
+                    let told = came.get(&room).into_iter().flatten().filter(|server| there.includes(server));
+                    told.for_each(|server| self.push_presence(server, &user, &unit, position));
                 }
             }
         }
         Ok(())
+    }
+
+    /// The servers of rooms, but for one that is being purged: that must not stop the log.
+    async fn servers_of(
+        &self,
+        rooms: &BTreeSet<RoomSerial>,
+    ) -> Result<HashMap<RoomSerial, RoomServers>, Error> {
+        let rooms: Vec<RoomSerial> = rooms.iter().copied().collect();
+        let mut servers = HashMap::with_capacity(rooms.len());
+        for some in rooms.chunks(ROOMS_AT_ONCE) {
+            match self.sender.rooms.servers_now(some).await {
+                Ok(found) => servers.extend(found),
+                Err(room::Error::Inconsistent(cause)) => warn!(cause, "who is there is not told to others"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(servers)
     }
 
     /// Leaves of the rooms in which users are shown those that they are still in: these were looked up a while ago, and

@@ -1,6 +1,7 @@
 //! Judging: the scanners look at a file, the worker's process takes it apart, and the verdict is kept.
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -86,14 +87,24 @@ impl Media {
             None => None,
         };
         let mut replaced: Option<Bytes> = None;
-        for scanner in plan.scanners() {
+        // What leaves was seen by each: who saw the file before another was put in its place sees that one as well.
+        let mut to_ask: VecDeque<&dyn Scanner> = plan.scanners().collect();
+        let mut saw: Vec<&dyn Scanner> = Vec::new();
+        while let Some(scanner) = to_ask.pop_front() {
             match self.scan(scanner, original, replaced.as_ref()).await? {
-                Scan::Clean => {}
+                Scan::Clean => saw.push(scanner),
                 Scan::Infected(what) => {
                     warn!(file = hex(&original.sha256[..8]), what, "a scanner found something in a file");
                     return Ok(Found::Refused(None, Reason::Infected));
                 }
-                Scan::Replaced(bytes) => replaced = Some(bytes.into()),
+                // Two that change each other's files would do so for ever.
+                Scan::Replaced(_) if replaced.is_some() => {
+                    return Err(Unjudged::NotScanned("a scanner changes what another changed".to_owned()));
+                }
+                Scan::Replaced(bytes) => {
+                    replaced = Some(bytes.into());
+                    to_ask.extend(saw.drain(..));
+                }
                 Scan::NotScanned(why) => return Err(Unjudged::NotScanned(why)),
             }
         }

@@ -7,7 +7,7 @@
 //! time. The verdict is kept under the hash of what the file holds and under the recipe by which it was judged: the
 //! engine's version, the settings of the zone, its scanners. So equal files are judged once, and a new engine judges anew.
 //! Nothing is half believed: a verdict is one row, written when what it leads to is on the disk. What broke off is judged
-//! again by the next who asks.
+//! again by the next who asks. A verdict that scanners had a part in is believed for a day: they know more by then.
 //!
 //! What a rebuilt file holds is kept like what any file holds, with its verdicts as its uses: it has thumbnails of its own,
 //! equal ones lie there once, it can be withheld, and it goes when the last verdict does.
@@ -50,7 +50,14 @@ impl Media {
         let hint = Hint::of(&original.kind, original.name.as_deref());
         let key = (original.sha256, plan.recipe(zone.gives(), hint));
         for _ in 0..ATTEMPTS {
-            let row = match self.find_verdict(key).await? {
+            let mut found = self.find_verdict(key).await?;
+            if let Some(old) = &found
+                && !plan.believes(old.judged_ms, self.inner.clock.now().millis())
+            {
+                self.forget_verdict(key, old).await?;
+                found = None;
+            }
+            let row = match found {
                 Some(row) => row,
                 None => self.verdict(key, reader, &original, zone.gives(), hint, plan).await?,
             };

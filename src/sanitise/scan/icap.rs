@@ -331,4 +331,66 @@ mod tests {
             assert!(matches!(ask(LONG, GO_ON, answer).await.1, Scan::NotScanned(_)), "{answer}");
         }
     }
+
+    /// One that reads nothing and says these: `part` again and again until nobody takes it, which is when this ends.
+    async fn talker(listener: TcpListener, first: &str, part: &[u8]) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"ICAP/1.0 200 OK\r\nMethods: RESPMOD\r\n\r\n").await.unwrap();
+        stream.write_all(first.as_bytes()).await.unwrap();
+        while stream.write_all(part).await.is_ok() {
+            // One that says nothing more stays until the other goes.
+            if part.is_empty() {
+                stream.read_to_end(&mut Vec::new()).await.ok();
+                return;
+            }
+        }
+    }
+
+    async fn ask_talker(time: Duration, first: &str, part: &[u8]) -> Scan {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let icap = Icap { address, service: "avscan".to_owned(), time, most_bytes: 1000 };
+        let scanned = async {
+            let mut input = LONG;
+            icap.scan(&mut input).await
+        };
+        tokio::join!(talker(listener, first, part), scanned).1
+    }
+
+    const REPLACED: &str =
+        "ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0, res-body=19\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_given_up_at_its_bound_and_not_when_time_is_over() {
+        // What would take too long says so instead.
+        let long = Duration::from_secs(20);
+        let hundred = [b"64\r\n", &[b'a'; 100][..], b"\r\n"].concat();
+        for (first, part, why) in [
+            (REPLACED, hundred.as_slice(), "the new file is too large"),
+            // In one chunk that is longer than may be, and in one whose length is no length.
+            (&format!("{REPLACED}3e9\r\n"), b"a".as_slice(), "the new file is too large"),
+            (&format!("{REPLACED}ffffffffffffffff\r\n"), b"a", "the new file is too large"),
+            (&format!("{REPLACED}1ffffffffffffffff\r\n"), b"a", "number too large"),
+            // What stands around it.
+            (&format!("{REPLACED}5;"), b"extension", "unexpected end of file"),
+            ("ICAP/1.0 200 OK\r\n", b"X-More: a\r\n", "a head too long"),
+            ("ICAP/1.0 200", b" OK", "unexpected end of file"),
+        ] {
+            match ask_talker(long, first, part).await {
+                Scan::NotScanned(said) => assert!(said.contains(why), "{first}: {said}"),
+                other => panic!("{first}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_file_that_does_not_come_to_its_end_in_time_is_none() {
+        let short = Duration::from_millis(50);
+        for first in [REPLACED, &format!("{REPLACED}3\r\nnew\r\n"), "ICAP/1.0 200 OK\r\n", ""] {
+            match ask_talker(short, first, b"").await {
+                Scan::NotScanned(said) => assert!(said.contains("took too long"), "{first}: {said}"),
+                other => panic!("{first}: {other:?}"),
+            }
+        }
+    }
 }

@@ -48,7 +48,7 @@ impl Children {
     /// Starts all.
     pub(super) fn start(place: &Place) -> anyhow::Result<Children> {
         let servers = place.servers.iter().cloned().map(Program::Server);
-        let bots = place.servers.iter().filter_map(|server| server.bot.clone()).map(Program::Bot);
+        let bots = place.servers.iter().flat_map(|server| &server.bots).cloned().map(Program::Bot);
         let programs: Vec<Program> = servers.chain(bots).collect();
         for program in &programs {
             program.must_be_free()?;
@@ -57,9 +57,19 @@ impl Children {
         Ok(Children { programs, running })
     }
 
-    /// The process id of each server, in the order of the place, and then of each bot; `None` if it is not running.
-    pub(super) fn pids(&self) -> Vec<Option<u32>> {
-        self.running.iter().map(|running| running.child.id()).collect()
+    /// The process id of each server, in the order of the place; `None` if it is not running.
+    pub(super) fn pids_of_servers(&self) -> Vec<Option<u32>> {
+        self.pids(|program| matches!(program, Program::Server(_)))
+    }
+
+    /// The same of each bot.
+    pub(super) fn pids_of_bots(&self) -> Vec<Option<u32>> {
+        self.pids(|program| matches!(program, Program::Bot(_)))
+    }
+
+    fn pids(&self, wanted: impl Fn(&Program) -> bool) -> Vec<Option<u32>> {
+        let all = self.programs.iter().zip(&self.running);
+        all.filter(|(program, _)| wanted(program)).map(|(_, running)| running.child.id()).collect()
     }
 
     /// Waits until all answer.
@@ -109,7 +119,9 @@ impl Program {
     fn title(&self) -> String {
         match self {
             Program::Server(server) => format!("{} ({})", server.title, server.name),
-            Program::Bot(bot) => tr!("メモ帳ボット ({id})", "the memo bot ({id})", id = bot.user_id),
+            Program::Bot(bot) => {
+                tr!("{title} ({id})", "the {title} ({id})", title = bot.kind.title(), id = bot.user_id)
+            }
         }
     }
 
@@ -146,8 +158,11 @@ impl Program {
     /// Says which port is in use before a program fails over it.
     fn must_be_free(&self) -> anyhow::Result<()> {
         let ports = match self {
-            Program::Server(server) => vec![server.client_port, server.federation_port, server.admin_port],
-            Program::Bot(bot) => vec![bot.port],
+            Program::Server(server) => {
+                let own = [server.client_port, server.federation_port, server.admin_port];
+                own.into_iter().chain(server.lgwan_port).collect()
+            }
+            Program::Bot(bot) => bot.ports(),
         };
         for port in ports {
             std::net::TcpListener::bind(("127.0.0.1", port)).with_context(|| {

@@ -4,13 +4,14 @@
 //! killed while the others run; with `--restart` a killed one is started again after a second. Accounts and the room are made through the servers' ordinary client interface.
 //! Only the first start of a directory makes them; a later one finds them there.
 //!
-//! Beside 金沢市 its memo bot runs, where its program lies beside this one.
+//! Beside 金沢市 its bots run, those whose programs lie beside this one: メモ帳, 受取URL and webhooks.
 //!
 //! Reading order: [`demo`], `place` (what lies in the directory), `children` (the processes), `bot`,
-//! `people` (accounts and room), `story` (who they are and what they say), `report`.
+//! `people` (accounts and room), `desk` (the room of the bots), `story` (who they are and what they say), `report`.
 
 mod bot;
 mod children;
+mod desk;
 mod people;
 mod place;
 mod report;
@@ -40,7 +41,7 @@ pub(crate) struct DemoArgs {
     /// 置き場所。終わっても残る。なければ終わりに消える / Where it lives; kept at the end. Without one, a directory that is removed at the end
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// 最初のポート番号。各サーバーは五つのうち三つを使う / The first of the ports: each server takes three of five (client, federation, admin)
+    /// 最初のポート番号。ここから 20 個（サーバーごとに 5 個、ボットに 5 個）のうちを使う / The first of twenty ports: five for each server, five for the bots
     #[arg(long, default_value = "8400")]
     base_port: BasePort,
     /// 強制終了されたサーバーを一秒後に起動し直す / Start a server that was killed again, after a second
@@ -90,9 +91,21 @@ async fn run(args: &DemoArgs, directory: PathBuf) -> anyhow::Result<()> {
     let mut children = Children::start(&place)?;
     // From here on the children stop with this future, however it ends.
     children.wait_until_healthy().await?;
-    let world = people::find_or_make(&place)
-        .await
-        .with_context(|| tr!("アカウントと部屋を作れません", "accounts and room cannot be made"))?;
+    let made = async {
+        let world = people::find_or_make(&place).await;
+        let mut world =
+            world.with_context(|| tr!("アカウントと部屋を作れません", "accounts and room cannot be made"))?;
+        // Without its desk the demo is a smaller one. Somebody may have changed the clerk's password, for instance.
+        if let Err(error) = desk::find_or_make(&place, &mut world).await {
+            complain(&tr!("窓口を用意できません: {error:#}", "the desk cannot be made ready: {error:#}"));
+        }
+        anyhow::Ok(world)
+    };
+    // What ends meanwhile is told, for it may be what is waited for.
+    let world = tokio::select! {
+        world = made => world?,
+        ended = children.keep_running(args.restart) => return ended,
+    };
     report::print(&place, &children, &world, args.json)?;
     children.keep_running(args.restart).await
 }

@@ -14,12 +14,17 @@ use crate::{ask::Asker, texts::tr};
 /// Letters of a password: 71 bits.
 const PASSWORD_LENGTH: usize = 12;
 
+/// The transaction of what somebody says first.
+const FIRST: &str = "first";
+
+/// The device by which the demonstration itself logs in: the same each time, so that it stays one.
+const DEVICE: &str = "DEMO";
+
 /// Somebody who is logged in.
-struct Member {
+pub(super) struct Member {
     asker: Asker,
     token: String,
-    user_id: String,
-    words: &'static str,
+    pub(super) user_id: String,
 }
 
 /// The accounts and the room of an earlier start, or new ones.
@@ -38,13 +43,14 @@ pub(super) async fn find_or_make(place: &Place) -> anyhow::Result<World> {
         members.push(member);
     }
     let room_id = make_room(&members).await?;
-    let world = World { accounts, room_id };
+    let world = World { accounts, room_id, desk: None };
     place.remember(&world)?;
     Ok(world)
 }
 
 async fn make_room(members: &[Member]) -> anyhow::Result<String> {
     let (first, others) = members.split_first().with_context(|| tr!("だれもいません", "nobody is there"))?;
+    let (opening, answers) = (PEOPLE[0].words, PEOPLE[1..].iter().map(|person| person.words));
     let invited: Vec<&str> = others.iter().map(|member| member.user_id.as_str()).collect();
     let order = json!({
         "preset": "private_chat",
@@ -57,11 +63,10 @@ async fn make_room(members: &[Member]) -> anyhow::Result<String> {
         .as_str()
         .with_context(|| tr!("答えに room_id がありません", "no room_id in the answer"))?
         .to_owned();
-    first.say(&room_id).await?;
-    for member in others {
-        let path = format!("/_matrix/client/v3/join/{}", escaped(&room_id));
-        member.ask(Method::POST, &path, &json!({})).await?;
-        member.say(&room_id).await?;
+    first.say(&room_id, FIRST, opening).await?;
+    for (member, words) in others.iter().zip(answers) {
+        member.join(&room_id).await?;
+        member.say(&room_id, FIRST, words).await?;
     }
     Ok(room_id)
 }
@@ -75,29 +80,61 @@ impl Member {
             "initial_device_display_name": "yakuba demo",
         });
         let answer = asker.must(Method::POST, "/_matrix/client/v3/register", None, Some(&order)).await?;
-        let text = |key: &str| {
-            let text = answer[key].as_str().map(str::to_owned);
-            text.with_context(|| tr!("答えに {key} がありません", "no {key} in the answer"))
-        };
-        let member =
-            Member { asker, token: text("access_token")?, user_id: text("user_id")?, words: person.words };
+        let member = Member::of(asker, &answer)?;
         let path = format!("/_matrix/client/v3/profile/{}/displayname", escaped(&member.user_id));
         member.ask(Method::PUT, &path, &json!({ "displayname": person.display_name })).await?;
         Ok(member)
     }
 
-    async fn say(&self, room_id: &str) -> anyhow::Result<()> {
-        let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/first", escaped(room_id));
-        self.ask(Method::PUT, &path, &json!({ "msgtype": "m.text", "body": self.words })).await?;
+    /// Somebody who has an account.
+    pub(super) async fn log_in(asker: Asker, account: &Account) -> anyhow::Result<Member> {
+        let order = json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": account.user_id },
+            "password": account.password,
+            "device_id": DEVICE,
+            "initial_device_display_name": "yakuba demo",
+        });
+        let answer = asker.must(Method::POST, "/_matrix/client/v3/login", None, Some(&order)).await?;
+        Member::of(asker, &answer)
+    }
+
+    fn of(asker: Asker, answer: &Value) -> anyhow::Result<Member> {
+        Ok(Member { asker, token: text(answer, "access_token")?, user_id: text(answer, "user_id")? })
+    }
+
+    pub(super) async fn log_out(&self) -> anyhow::Result<()> {
+        self.ask(Method::POST, "/_matrix/client/v3/logout", &json!({})).await?;
         Ok(())
     }
 
-    async fn ask(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) async fn join(&self, room_id: &str) -> anyhow::Result<()> {
+        let path = format!("/_matrix/client/v3/join/{}", escaped(room_id));
+        self.ask(Method::POST, &path, &json!({})).await?;
+        Ok(())
+    }
+
+    /// Says something; the event's id.
+    pub(super) async fn say(&self, room_id: &str, txn: &str, words: &str) -> anyhow::Result<String> {
+        let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/{txn}", escaped(room_id));
+        text(&self.ask(Method::PUT, &path, &json!({ "msgtype": "m.text", "body": words })).await?, "event_id")
+    }
+
+    pub(super) async fn ask(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.asker.must(method, path, Some(&self.token), Some(body)).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.asker.must(Method::GET, path, Some(&self.token), None).await
     }
 }
 
+fn text(answer: &Value, key: &str) -> anyhow::Result<String> {
+    let text = answer[key].as_str().map(str::to_owned);
+    text.with_context(|| tr!("答えに {key} がありません", "no {key} in the answer"))
+}
+
 /// A path segment: ids have nothing to escape but these.
-fn escaped(id: &str) -> String {
+pub(super) fn escaped(id: &str) -> String {
     id.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23")
 }

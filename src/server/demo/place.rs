@@ -12,13 +12,16 @@ use ruma::ServerName;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    bot::Bot,
+    bot::{self, Bot, Kind, Surroundings},
     story::{TOWNS, Town},
 };
 use crate::{commands::init::write_key, files::write_private};
 
 /// Ports of one server begin so far behind those of the one before.
 const PORTS_EACH: u16 = 5;
+
+/// The bots' ports follow those of the servers.
+const SERVERS_PORTS: u16 = PORTS_EACH * TOWNS.len() as u16;
 
 /// The demonstration's directory and ports.
 pub(super) struct Place {
@@ -37,8 +40,8 @@ pub(super) struct Server {
     pub(super) admin_port: u16,
     /// Where clients of LGWAN's zone reach it, if it stands in both networks.
     pub(super) lgwan_port: Option<u16>,
-    /// Its memo bot, if it stands in both networks and the bot's program is there.
-    pub(super) bot: Option<Bot>,
+    /// Its bots, if it stands in both networks: those whose programs are there.
+    pub(super) bots: Vec<Bot>,
 }
 
 /// Accounts and room, as they are remembered from one start to the next.
@@ -46,6 +49,17 @@ pub(super) struct Server {
 pub(super) struct World {
     pub(super) accounts: Vec<Account>,
     pub(super) room_id: String,
+    /// Made once there are bots for it.
+    #[serde(default)]
+    pub(super) desk: Option<Desk>,
+}
+
+/// The room of a town into which things come from outside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Desk {
+    pub(super) room_id: String,
+    /// The drop link behind host and port, which may be others next time.
+    pub(super) drop_path: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +73,9 @@ impl Server {
     fn new(root: &Path, index: u16, town: &Town, BasePort(base_port): BasePort) -> anyhow::Result<Server> {
         let first = base_port + index * PORTS_EACH;
         let directory = root.join(town.directory);
-        let bot = if town.has_zones { Bot::find(town.name, &directory, first + 4)? } else { None };
+        let kinds = Kind::ALL.iter().filter(|_| town.has_zones);
+        let bots = kinds.map(|kind| Bot::find(*kind, town.name, &directory, base_port + SERVERS_PORTS));
+        let bots = bots.filter_map(Result::transpose).collect::<anyhow::Result<_>>()?;
         Ok(Server {
             name: town.name,
             title: town.title,
@@ -68,7 +84,7 @@ impl Server {
             federation_port: first + 1,
             admin_port: first + 2,
             lgwan_port: town.has_zones.then_some(first + 3),
-            bot,
+            bots,
         })
     }
 
@@ -97,7 +113,7 @@ impl FromStr for BasePort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<BasePort, String> {
-        const HIGHEST: u16 = u16::MAX - PORTS_EACH * TOWNS.len() as u16 + 1;
+        const HIGHEST: u16 = u16::MAX - SERVERS_PORTS - bot::PORTS + 1;
         let port = text.parse().ok().filter(|port| (1..=HIGHEST).contains(port));
         port.map(BasePort).ok_or_else(|| {
             crate::texts::tr!(
@@ -130,8 +146,15 @@ impl Place {
         }
         for server in &place.servers {
             std::fs::write(server.config_file(), place.config_of(server))?;
-            if let (Some(bot), Some(lgwan_url)) = (&server.bot, server.lgwan_url()) {
-                bot.prepare(server.name, &server.client_url(), &lgwan_url)?;
+            let Some(lgwan_url) = server.lgwan_url() else { continue };
+            let around = Surroundings {
+                server_name: server.name,
+                title: server.title,
+                client_url: &server.client_url(),
+                lgwan_url: &lgwan_url,
+            };
+            for bot in &server.bots {
+                bot.prepare(&around)?;
             }
         }
         Ok(place)
@@ -177,10 +200,9 @@ impl Place {
             Some(port) => ("zone = \"internet\"", zones(port)),
             None => ("", String::new()),
         };
-        let bot = server.bot.as_ref().map_or_else(String::new, |bot| {
-            // A path between quotation marks of TOML, whatever is in it.
-            format!("application_services = [{}]", serde_json::json!(bot.registration()))
-        });
+        let bots: Vec<PathBuf> = server.bots.iter().map(Bot::registration).collect();
+        // Paths between quotation marks of TOML, whatever is in them.
+        let bots = serde_json::json!(bots);
         format!(
             r#"# {title}: written by `yakuba demo` at every start.
 
@@ -191,7 +213,7 @@ client_url = "{client_url}"
 federation_address = "127.0.0.1:{federation_port}"
 tls = {{ certificate = "certificate.pem", key = "certificate.key" }}
 registration = {{ mode = "open" }}
-{bot}
+application_services = {bots}
 
 [[listeners]]
 address = "127.0.0.1:{client_port}"

@@ -3,17 +3,18 @@
 use serde_json::json;
 
 use super::{
-    bot::BUILD,
+    bot::{BUILD, Bot, Kind},
     children::Children,
+    desk::drop_link,
     place::{Place, Server, World},
-    story::ROOM_NAME,
+    story::{DESK_NAME, ROOM_NAME},
 };
 use crate::{commands::say, texts::tr};
 
 /// Prints addresses, accounts and passwords, for people or as one line of JSON.
 pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        return Ok(say(&to_json(place, children, world).to_string())?);
+        return Ok(say(&to_json(place, children, world)?.to_string())?);
     }
     say(&tr!(
         "役場のデモを開始しました。終了するには Ctrl-C を押してください。",
@@ -30,21 +31,6 @@ pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: 
             ))?;
         }
     }
-    for server in place.servers.iter().filter(|server| server.lgwan_port.is_some()) {
-        say(&match &server.bot {
-            Some(bot) => tr!(
-                "  {title}のメモ帳ボット  {id} に直接メッセージを始めると、両方から使える自分だけの部屋に招待されます",
-                "  memo bot of {title}  begin a direct message with {id}: it asks you into a room of your own, from both networks",
-                title = server.title,
-                id = bot.user_id
-            ),
-            None => tr!(
-                "  {title}のメモ帳ボットはこのプログラムの隣にありません (作るには: {BUILD})",
-                "  the memo bot of {title} does not lie beside this program (to make it: {BUILD})",
-                title = server.title
-            ),
-        })?;
-    }
     say("")?;
     say(&tr!(
         "アカウント (Matrix クライアントで「ホームサーバー」に上の URL を指定してログイン)",
@@ -56,15 +42,60 @@ pub(super) fn print(place: &Place, children: &Children, world: &World, as_json: 
     }
     say("")?;
     say(&tr!("部屋: 「{ROOM_NAME}」 {id}", "room: 「{ROOM_NAME}」 {id}", id = world.room_id))?;
+    if let Some(desk) = &world.desk {
+        say(&tr!("部屋: 「{DESK_NAME}」 {id}", "room: 「{DESK_NAME}」 {id}", id = desk.room_id))?;
+    }
+    for server in place.servers.iter().filter(|server| server.lgwan_port.is_some()) {
+        say("")?;
+        for kind in Kind::ALL {
+            say_of_bot(server, kind, world)?;
+        }
+        if server.bots.len() < Kind::ALL.len() {
+            say(&tr!("  ない物を作るには: {BUILD}", "  to make what is missing: {BUILD}"))?;
+        }
+    }
+    say("")?;
     say(&tr!("保存場所: {path}", "directory: {path}", path = place.directory.display()))?;
     Ok(())
 }
 
-fn to_json(place: &Place, children: &Children, world: &World) -> serde_json::Value {
+/// What a bot does, and how to try it.
+fn say_of_bot(server: &Server, kind: Kind, world: &World) -> anyhow::Result<()> {
+    let Some(bot) = server.bots.iter().find(|bot| bot.kind == kind) else {
+        say(&tr!(
+            "{title}の{bot}はこのプログラムの隣にありません",
+            "the {bot} of {title} does not lie beside this program",
+            title = server.title,
+            bot = kind.title()
+        ))?;
+        return Ok(());
+    };
+    let link = world.desk.as_ref().and_then(|desk| drop_link(server, desk));
+    say(&match kind {
+        Kind::Memo => tr!(
+            "メモ帳: {id} に直接メッセージを始めると、両方から使える自分だけの部屋に招待されます",
+            "memos: begin a direct message with {id}: it asks you into a room of your own, from both networks",
+            id = bot.user_id
+        ),
+        Kind::Dropbox => tr!(
+            "受取URL: ブラウザーで開いてファイルを送ると「{DESK_NAME}」に届き、LGWAN 側では無害化されます\n  {link}",
+            "drop link: open it in a browser and send a file: it comes into 「{DESK_NAME}」, sanitised from LGWAN\n  {link}",
+            link = link.unwrap_or_else(|| tr!("（ありません）", "(there is none)"))
+        ),
+        Kind::Hook => tr!(
+            "Webhook: 署名つきの通報を送ると「{DESK_NAME}」に出ます\n  {command}",
+            "webhook: posts a signed report, which is told in 「{DESK_NAME}」\n  {command}",
+            command = bot.webhook_command()
+        ),
+    })?;
+    Ok(())
+}
+
+fn to_json(place: &Place, children: &Children, world: &World) -> anyhow::Result<serde_json::Value> {
     let servers: Vec<_> = place
         .servers
         .iter()
-        .zip(children.pids())
+        .zip(children.pids_of_servers())
         .map(|(server, pid)| {
             json!({
                 "name": server.name,
@@ -74,10 +105,12 @@ fn to_json(place: &Place, children: &Children, world: &World) -> serde_json::Val
                 "admin_url": format!("http://127.0.0.1:{}", server.admin_port),
                 "config": server.config_file(),
                 "pid": pid,
-                "memo_bot": server.bot.as_ref().map(|bot| &bot.user_id),
+                "drop_link": world.desk.as_ref().and_then(|desk| drop_link(server, desk)),
             })
         })
         .collect();
+    let bots = place.servers.iter().flat_map(|server| &server.bots).zip(children.pids_of_bots());
+    let bots = bots.map(|(bot, pid)| bot_to_json(bot, pid)).collect::<anyhow::Result<Vec<_>>>()?;
     let accounts: Vec<_> = world
         .accounts
         .iter()
@@ -89,7 +122,25 @@ fn to_json(place: &Place, children: &Children, world: &World) -> serde_json::Val
             })
         })
         .collect();
-    json!({ "servers": servers, "accounts": accounts, "room_id": world.room_id, "dir": place.directory })
+    Ok(json!({
+        "servers": servers,
+        "bots": bots,
+        "accounts": accounts,
+        "room_id": world.room_id,
+        "desk_room_id": world.desk.as_ref().map(|desk| &desk.room_id),
+        "dir": place.directory,
+    }))
+}
+
+fn bot_to_json(bot: &Bot, pid: Option<u32>) -> anyhow::Result<serde_json::Value> {
+    Ok(json!({
+        "name": bot.kind.localpart(),
+        "user_id": bot.user_id,
+        "pid": pid,
+        "log": bot.log(),
+        "webhook_url": bot.webhook_url()?,
+        "webhook_command": (bot.kind == Kind::Hook).then(|| bot.webhook_command()),
+    }))
 }
 
 fn server_of<'a>(place: &'a Place, name: &str) -> Option<&'a Server> {

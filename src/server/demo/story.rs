@@ -70,3 +70,22 @@ pub(super) const PEOPLE: [Person; 6] = [
 
 pub(super) const ROOM_NAME: &str = "石川県 災害連絡";
 pub(super) const ROOM_TOPIC: &str = "県と市町の災害時連絡（デモ）";
+
+/// Of [`PEOPLE`], who sits at the desk of the town that stands in both networks; the first one makes its room.
+pub(super) const CLERKS: [usize; 2] = [2, 3];
+
+pub(super) const DESK_ALIAS: &str = "madoguchi";
+pub(super) const DESK_NAME: &str = "金沢市 窓口";
+pub(super) const DESK_TOPIC: &str = "市民や業者から届くファイルと通報（デモ）";
+
+/// What makes the drop link, as a clerk writes it.
+pub(super) const DROP_COMMAND: &str = "!受取 工事写真 期限 7日";
+
+/// What a form reports.
+pub(super) const REPORT: &str = r#"{
+  "id": "R-1",
+  "title": "道路の陥没",
+  "text": "直径30cmほどの穴があります。車が避けて通っています。",
+  "place": { "latitude": 36.5611, "longitude": 136.6564, "address": "金沢市片町1丁目" }
+}
+"#;

@@ -8,6 +8,8 @@
 mod icap;
 #[path = "zones/samples.rs"]
 mod samples;
+#[path = "zones/scanners.rs"]
+mod scanners;
 
 use std::{
     collections::BTreeMap,
@@ -29,62 +31,18 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use parking_lot::Mutex;
-use samples::{Fate, HARM, Sample, eicar};
+use samples::{Fate, HARM, Sample};
+use scanners::Scanner;
 use serde_json::{Value, json};
 use server::config::{FilesSetting, Serves, ZoneConfig};
 use tempfile::TempDir;
 use testkit::{Net, Preset, Server, User, Zones};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
 
 /// In real time: what takes longer will not come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn zone(files: FilesSetting) -> ZoneConfig {
     ZoneConfig { files, ..ZoneConfig::default() }
-}
-
-/// A clamd that knows one signature, and may be told to say something else.
-#[derive(Clone)]
-struct Scanner {
-    address: SocketAddr,
-    says: Arc<Mutex<Option<&'static str>>>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Scanner {
-    async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let scanner = Self { address, says: Arc::default(), asked: Arc::default() };
-        let shown = scanner.clone();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let shown = shown.clone();
-                tokio::spawn(async move {
-                    shown.asked.fetch_add(1, Ordering::Relaxed);
-                    let mut command = [0; 10];
-                    stream.read_exact(&mut command).await?;
-                    let mut file = Vec::new();
-                    loop {
-                        let mut part = vec![0; usize::try_from(stream.read_u32().await?).unwrap()];
-                        stream.read_exact(&mut part).await?;
-                        if part.is_empty() {
-                            break;
-                        }
-                        file.extend(part);
-                    }
-                    let found = holds(&file, &eicar());
-                    let usual = if found { "stream: Eicar-Signature FOUND\0" } else { "stream: OK\0" };
-                    let says = shown.says.lock().unwrap_or(usual);
-                    stream.write_all(says.as_bytes()).await
-                });
-            }
-        });
-        scanner
-    }
 }
 
 struct World {
@@ -374,73 +332,6 @@ fn files_of(world: &World) -> usize {
         entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
     }
     count(&world.kanazawa.files())
-}
-
-#[tokio::test]
-async fn a_scanner_that_finds_something_or_does_not_say_lets_nothing_pass() {
-    let scanner = Scanner::new().await;
-    let clamd = Some(scanner.address.to_string());
-    let with = |files, wait| ZoneConfig { clamd: clamd.clone(), scanner_wait_seconds: wait, ..zone(files) };
-    let down = ZoneConfig { clamd: Some("127.0.0.1:1".to_owned()), ..with(FilesSetting::Scanned, 0) };
-    let world = World::with([
-        ("lgwan", with(FilesSetting::Sanitised, 0)),
-        ("scanned", with(FilesSetting::Scanned, 0)),
-        ("down", down),
-    ])
-    .await;
-    let (lgwan, scanned) = (world.in_zone("lgwan").await, world.in_zone("scanned").await);
-    let infected = Sample { name: "a.txt", kind: "text/plain", bytes: eicar(), fate: Fate::Refused };
-    let infected = world.upload(&infected).await;
-    is_refused(&download(&lgwan, &infected).await, "infected");
-    is_refused(&download(&scanned, &infected).await, "infected");
-    is_refused(&get(&lgwan, &format!("/_matrix/media/v3/download/{infected}")).await, "infected");
-    // Not sanitised, but looked at.
-    let harmful = samples::all(11).swap_remove(2);
-    let id = world.upload(&harmful).await;
-    assert_eq!(download(&scanned, &id).await.body(), &harmful.bytes);
-
-    *scanner.says.lock() = Some("INSTREAM size limit exceeded. ERROR\0");
-    let unknown = world.upload(&samples::all(12).swap_remove(2)).await;
-    for user in [&lgwan, &scanned, &world.in_zone("down").await] {
-        let shown = download(user, &unknown).await;
-        assert_eq!((shown.status().as_u16(), said(&shown)["errcode"].as_str()), (503, Some("M_UNKNOWN")));
-        assert!(said(&shown)["error"].as_str().unwrap().starts_with("ウイルス検査がまだできない"));
-    }
-    // Nothing of that is kept.
-    *scanner.says.lock() = None;
-    assert_eq!(download(&lgwan, &unknown).await.status(), 200);
-}
-
-#[tokio::test]
-async fn what_an_icap_server_says_of_a_file_is_what_becomes_of_it() {
-    let (address, seen) = icap::serve().await;
-    let with = |files| ZoneConfig { icap: Some(format!("icap://{address}/avscan")), ..zone(files) };
-    let zones = [("lgwan", with(FilesSetting::Sanitised)), ("scanned", with(FilesSetting::Scanned))];
-    let world = World::with(zones).await;
-    for zone in ["lgwan", "scanned"] {
-        let user = world.in_zone(zone).await;
-        let ask = async |word: &str| {
-            let bytes = format!("a text that is {word} by the ICAP server").into_bytes();
-            let id =
-                world.upload(&Sample { name: "a.txt", kind: "text/plain", bytes, fate: Fate::Clean }).await;
-            download(&user, &id).await
-        };
-        let clean = ask("clean").await;
-        assert_eq!(clean.status(), 200, "{zone}: {:?}", said(&clean));
-        assert!(clean.body().starts_with(b"a text that is clean"), "{zone}");
-        assert_eq!(ask("changed").await.body(), "new text", "{zone}");
-        is_refused(&ask("refused").await, "infected");
-        let before = seen.load(Ordering::Relaxed);
-        for times in 1..3 {
-            let broken = ask("broken off").await;
-            assert_eq!(
-                (broken.status().as_u16(), said(&broken)["errcode"].as_str()),
-                (503, Some("M_UNKNOWN"))
-            );
-            // Nothing of it is kept: the next asks again.
-            assert_eq!(seen.load(Ordering::Relaxed), before + times, "{zone}");
-        }
-    }
 }
 
 /// Twenty megabytes of photographs in a document with a macro, from the request to the last byte.
