@@ -68,7 +68,7 @@ impl AppServices {
         if let Some(missed) = term.missed() {
             self.make_up(&round, missed).await?;
         }
-        round.learn_devices().await?;
+        round.learn_devices(None).await?;
         round.start();
         while !stop.is_cancelled() {
             // Before the read: what comes meanwhile must wake us.
@@ -108,9 +108,14 @@ impl AppServices {
         let Some(Entries { changes, through }) = round.term().read_on(at.read, ENTRIES).await? else {
             return Ok(false);
         };
-        let (mut happened, mut receipts, mut has_devices) = (Vec::new(), Vec::new(), false);
+        let (mut happened, mut receipts, mut with_devices) = (Vec::new(), Vec::new(), BTreeSet::new());
         for change in &changes {
-            has_devices |= change.kind == account::log::DEVICES;
+            if change.kind == account::log::DEVICES
+                && let Some(account::log::Change::Devices { user_id, .. }) =
+                    account::log::Change::decode(&change.payload)
+            {
+                with_devices.insert(user_id);
+            }
             match Entry::decode(change.kind, &change.payload) {
                 Ok(Some(Entry::Receipt(entry))) => receipts.push(entry),
                 Ok(Some(entry)) => happened.extend(Happened::of(change.position, entry)),
@@ -125,8 +130,8 @@ impl AppServices {
         if !due.is_empty() || at.read.0.saturating_sub(at.written.0) >= POSITIONS {
             self.write(round, at, due).await?;
         }
-        if has_devices {
-            round.learn_devices().await?;
+        for user in &with_devices {
+            round.learn_devices(Some(user)).await?;
         }
         if self.0.told.iter().any(|(service, _)| service.told().ephemeral) {
             self.take_moments(round, interest, since, receipts).await?;

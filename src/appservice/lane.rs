@@ -20,6 +20,7 @@ use room::{
         view::{Form, Look},
     },
 };
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use store::{Batch, Order, Position, Range, Term};
 use tracing::{debug, error, info, warn};
 
@@ -182,16 +183,22 @@ impl Round {
         Ok(())
     }
 
-    /// Learns which devices the services have made.
-    pub(crate) async fn learn_devices(&self) -> Result<(), Error> {
-        let wants = |lane: &&Lane| lane.service.told().ephemeral || lane.service.told().devices;
+    /// Learns which devices the services have made for a user, or for all.
+    pub(crate) async fn learn_devices(&self, user: Option<&UserId>) -> Result<(), Error> {
+        let wants = |lane: &&Lane| {
+            let told = lane.service.told();
+            (told.ephemeral || told.devices) && user.is_none_or(|user| lane.service.covers_user(user))
+        };
         if !self.lanes.iter().any(|lane| wants(&lane)) {
             return Ok(());
         }
-        let all = self.services.0.accounts.devices_of_services(None).await?;
+        let all = self.services.0.accounts.devices_of_services(user).await?;
         for lane in self.lanes.iter().filter(wants) {
-            let own = all.iter().filter(|(user, _)| lane.service.covers_user(user)).cloned().collect();
-            lane.state.lock().devices.set(own);
+            let is_own = |(owner, _): &&(OwnedUserId, OwnedDeviceId)| {
+                user.is_none_or(|user| user == owner) && lane.service.covers_user(owner)
+            };
+            let own = all.iter().filter(is_own).cloned().collect();
+            lane.state.lock().devices.set(user, own);
             lane.bells.more.notify_one();
         }
         Ok(())

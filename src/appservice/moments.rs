@@ -3,13 +3,13 @@
 //! What is of the moment is kept in memory alone, the newest of each kind; what was not told when a process ends is told no more.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
 use encryption::KeyCounts;
 use room::RoomSerial;
-use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId};
 use store::{Position, Topic};
 use to_device::ToDevice;
 
@@ -44,6 +44,77 @@ pub(crate) struct Moments {
 }
 
 impl Moments {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.typing.is_empty() && self.receipts.is_empty() && self.present.is_empty()
+    }
+
+    /// Adds what came later, as far as there is room.
+    pub(crate) fn add(&mut self, later: Self) {
+        let Self { typing, receipts, present } = later;
+        for (room, users) in typing {
+            if self.typing.len() < MOST || self.typing.contains_key(&room) {
+                self.typing.insert(room, users);
+            }
+        }
+        let free = MOST.saturating_sub(self.receipts.len());
+        self.receipts.extend(receipts.into_iter().take(free));
+        let free = MOST.saturating_sub(self.present.len());
+        self.present.extend(present.into_iter().take(free));
+    }
+}
+
+/// The devices that a service made for its users, and what is known of them.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    /// By what of them is touched.
+    topics: HashMap<Topic, Vec<DeviceKey>>,
+    all: BTreeSet<DeviceKey>,
+    /// Those for which something may have come.
+    pub(crate) called: BTreeSet<DeviceKey>,
+    /// Up to where each was told its messages.
+    pub(crate) had: HashMap<DeviceKey, Position>,
+    /// How many keys of each it was told of last.
+    pub(crate) counts: HashMap<DeviceKey, Arc<KeyCounts>>,
+    /// Up to where it was told whose devices changed.
+    pub(crate) lists: Position,
+}
+
+impl Devices {
+    /// These are all that there are, or all of one user. It is looked what came for each that is new.
+    pub(crate) fn set(&mut self, of: Option<&UserId>, all: BTreeSet<DeviceKey>) {
+        let is_meant = |(user, _): &&DeviceKey| of.is_none_or(|of| of == user);
+        let known: BTreeSet<DeviceKey> = match of {
+            // They lie together, by user.
+            Some(of) => self.all.range((of.to_owned(), "".into())..).take_while(is_meant).cloned().collect(),
+            None => self.all.clone(),
+        };
+        for device in known.difference(&all) {
+            self.forget(device);
+        }
+        for device in all.difference(&known) {
+            for topic in topics(device) {
+                self.topics.entry(topic).or_default().push(device.clone());
+            }
+            self.called.insert(device.clone());
+            self.all.insert(device.clone());
+        }
+    }
+
+    fn forget(&mut self, device: &DeviceKey) {
+        for topic in topics(device) {
+            if let Entry::Occupied(mut entry) = self.topics.entry(topic) {
+                entry.get_mut().retain(|other| other != device);
+                if entry.get().is_empty() {
+                    entry.remove();
+                }
+            }
+        }
+        self.all.remove(device);
+        self.called.remove(device);
+        self.had.remove(device);
+        self.counts.remove(device);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.typing.is_empty() && self.receipts.is_empty() && self.present.is_empty()
     }
@@ -140,6 +211,11 @@ impl Devices {
     }
 }
 
+/// What is touched when something comes for a device.
+fn topics((user, device): &DeviceKey) -> [Topic; 2] {
+    [ToDevice::topic(user), Topic::device_keys(user.as_str(), device.as_str())]
+}
+
 /// Whether a device has no key that could be given out.
 fn has_none(counts: &KeyCounts) -> bool {
     counts.unused_fallback.is_empty() && counts.one_time.values().all(|count| *count == 0)
@@ -171,7 +247,7 @@ mod tests {
             |user: &str, name: &str| (OwnedUserId::try_from(user).unwrap(), OwnedDeviceId::from(name));
         let (one, other) = (device("@a:a.test", "A"), device("@b:a.test", "B"));
         let mut devices = Devices::default();
-        devices.set([one.clone(), other.clone()].into());
+        devices.set(None, [one.clone(), other.clone()].into());
         assert_eq!(std::mem::take(&mut devices.called).len(), 2, "new ones are looked at");
         assert!(!devices.touch(Some(&[Topic::devices("@a:a.test")])));
         assert!(devices.touch(Some(&[ToDevice::topic(&one.0)])));
@@ -179,7 +255,19 @@ mod tests {
         devices.touch(Some(&[Topic::device_keys("@b:a.test", "B")]));
         assert_eq!(std::mem::take(&mut devices.called), [other.clone()].into());
         devices.touch(None);
-        devices.set([other.clone()].into());
-        assert_eq!(devices.called, [other].into());
+        devices.set(None, [other.clone()].into());
+        assert_eq!(devices.called, [other.clone()].into());
+
+        // Of one user: nobody else's change, and who has none any more is called by nothing.
+        let second = device("@b:a.test", "C");
+        devices.set(Some(&other.0), [other.clone(), second.clone()].into());
+        devices.set(Some(&one.0), [one.clone()].into());
+        assert_eq!(std::mem::take(&mut devices.called), [one.clone(), other, second.clone()].into());
+        devices.set(Some(&second.0), [second.clone()].into());
+        assert!(devices.called.is_empty() && devices.users().len() == 2);
+        assert!(!devices.touch(Some(&[Topic::device_keys("@b:a.test", "B")])));
+        devices.set(Some(&second.0), BTreeSet::new());
+        assert!(!devices.touch(Some(&[ToDevice::topic(&second.0)])));
+        assert!(devices.touch(None) && devices.called == [one].into());
     }
 }
