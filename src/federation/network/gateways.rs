@@ -142,10 +142,8 @@ impl Gateways {
             "yakuba_push_connections_opened",
             "Connections to push gateways and push services that were made",
         );
-        let open = metrics.gauge(
-            "yakuba_push_connections",
-            "Connections to push gateways and push services that are open",
-        );
+        let open = metrics
+            .gauge("yakuba_push_connections", "Connections to push gateways and push services that are open");
         Self {
             web,
             shared: Shared::new(shared, dialer, opened.clone(), open.clone()),
@@ -168,7 +166,8 @@ impl Gateways {
         let origin = origin_of(&uri).ok_or_else(|| TransportError::Request("no full address".to_owned()))?;
         let late = |_| Err(TransportError::Deadline(budget.deadline));
         if request.version() == Version::HTTP_2 {
-            let answer = self.clock.timeout(budget.deadline, self.shared.post(&origin, request, budget)).await;
+            let answer =
+                self.clock.timeout(budget.deadline, self.shared.post(&origin, request, budget)).await;
             return answer.unwrap_or_else(late);
         }
         let answer = self.clock.timeout(budget.deadline, self.exchange(&origin, &uri, request, budget)).await;

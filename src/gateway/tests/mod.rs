@@ -1,5 +1,6 @@
 //! What push services are posted, and what becomes of their answers.
 
+mod apple;
 mod browser;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -14,12 +15,15 @@ use serde_json::{Value, json};
 
 use self::browser::Browser;
 use crate::{
-    Answer, App, FcmAccount, Gateway, Kind, Outcome, Parts, Post, Services, Settings, Unreached, VapidKey,
+    Answer, ApnsApp, ApnsKey, App, FcmAccount, Gateway, Kind, Outcome, PRODUCTION, Parts, Post, Protocol,
+    Services, Settings, Unreached, VapidKey,
 };
 
 const APP: &str = "jp.example.web";
 const PHONE: &str = "jp.example.phone";
 const GOOGLE: &str = "jp.example.android";
+const IPHONE: &str = "jp.example.ios.prod";
+const IPAD: &str = "jp.example.ipad.prod";
 
 /// A service account as Google's console gives it, with a key that was made for these tests.
 const ACCOUNT: &[u8] = include_bytes!("account.json");
@@ -64,13 +68,15 @@ impl Town {
             kind,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         };
+        let mut apps = vec![
+            app(APP, Kind::WebPush, &["push.example"]),
+            app(PHONE, Kind::UnifiedPush, &[]),
+            app(GOOGLE, Kind::Fcm(Arc::new(FcmAccount::parse(ACCOUNT).unwrap())), &[]),
+        ];
+        apps.extend(apple::apps().map(|(id, kind)| app(id, kind, &[])));
         let gateway = Gateway::new(Parts {
             settings: Settings {
-                apps: vec![
-                    app(APP, Kind::WebPush, &["push.example"]),
-                    app(PHONE, Kind::UnifiedPush, &[]),
-                    app(GOOGLE, Kind::Fcm(Arc::new(FcmAccount::parse(ACCOUNT).unwrap())), &[]),
-                ],
+                apps,
                 subject: "mailto:push@kanazawa.test".to_owned(),
                 kept: Duration::from_secs(86_400),
             },

@@ -114,10 +114,10 @@ async fn serve(
 }
 
 async fn net() -> (Net, Server) {
-    let app =
-        |id: &str, kind| GatewayAppConfig { id: id.to_owned(), kind, hosts: Vec::new(), account_file: None };
-    let net =
-        Net::with_push_gateway(vec![app(WEB, GatewayKind::WebPush), app(PHONE, GatewayKind::UnifiedPush)]);
+    let net = Net::with_push_gateway(vec![
+        GatewayAppConfig::new(WEB, GatewayKind::WebPush),
+        GatewayAppConfig::new(PHONE, GatewayKind::UnifiedPush),
+    ]);
     let server = net.server("kanazawa.test").await;
     (net, server)
 }
