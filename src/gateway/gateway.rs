@@ -310,7 +310,6 @@ impl Gateway {
         // What is told twice, as an answer was lost, is shown once.
         let collapse = one_of.or(notification.event_id()).map(|id| topic_of(&device.pushkey, id));
         let mut payloads = notification.payloads_for(device);
-        let mut may_renew = true;
         if payloads.is_empty() {
             return Told::Yes;
         }
@@ -329,7 +328,8 @@ impl Gateway {
                 Verdict::Taken => return Told::Yes,
                 Verdict::Gone => return Told::Gone,
                 Verdict::TooLarge => drop(payloads.pop()),
-                Verdict::Expired if may_renew && app.key.renew(&shown, self.clock.now()) => may_renew = false,
+                // Once, as it was made just now then.
+                Verdict::Expired if app.key.renew(&shown, self.clock.now()) => {}
                 Verdict::Expired | Verdict::Misconfigured => {
                     warn!(status, reason, "a push service does not take who we say we are");
                     return Told::NotNow(wait);

@@ -114,7 +114,7 @@ async fn what_shows_nothing_is_silent_and_a_number_alone_is_shown() {
     let aps = json!({ "content-available": 1, "mutable-content": 1 });
     assert_eq!(tell(ids(silent)).await, (how("background", "5"), aps));
     // Nothing that is odd in what a pusher wishes costs more than itself.
-    for odd in [json!(7), json!({ "aps": 7 }), json!({ "aps": { "alert": null } })] {
+    for odd in [json!(7), json!({}), json!({ "aps": 7 }), json!({ "aps": { "alert": null } })] {
         let mut device = element();
         device["data"]["default_payload"] = odd;
         let (how_it_went, aps) = tell(ids(device)).await;
@@ -145,6 +145,11 @@ async fn an_app_that_shows_texts_is_told_their_names_and_what_stands_in_them() {
             "alert": { "loc-key": "MSG_FROM_USER_IN_ROOM_WITH_CONTENT",
                 "loc-args": ["花子", "防災課", "届いていますか"] } } })
     );
+    let mut long = message(device.clone(), "一");
+    long["sender_display_name"] = json!("花".repeat(1_000));
+    town.tell(long).await;
+    let arguments = told(&town.posts().pop().unwrap())["aps"]["alert"]["loc-args"].take();
+    assert_eq!(arguments[0].as_str().unwrap().chars().count(), 256);
     device["tweaks"] = json!({});
     let alert = async |changes: Value| {
         let mut notification = message(device.clone(), "一");
@@ -375,8 +380,8 @@ async fn only_a_key_behind_which_nobody_is_is_rejected() {
     }
     // What is no key of a device is not asked about.
     town.posts();
-    let long = "A".repeat(1_000);
-    for key in ["", "x", "日本", "../../x", &long] {
+    let (long, longer) = ("A".repeat(400), "ab".repeat(300));
+    for key in ["", "x", "日本", "../../x", &long, &longer] {
         let mut device = element();
         device["pushkey"] = json!(key);
         assert_eq!(town.tell(ids(device)).await, taken(&[key]));
@@ -389,6 +394,35 @@ fn a_device_token_is_read_in_base64_and_in_hexadecimal() {
     for key in [KEY, KEY.trim_end_matches('='), TOKEN, &TOKEN.to_uppercase()] {
         assert_eq!(crate::apns::device_token(key).as_deref(), Some(TOKEN), "{key}");
     }
+    assert_eq!(crate::apns::device_token("abcd").as_deref(), Some("69b71d"));
+}
+
+#[test]
+fn of_what_apple_says_only_letters_are_written_down() {
+    let reason = |text: &str| crate::apns::verdict(400, text.as_bytes(), None).1;
+    assert_eq!(reason(r#"{"reason":"Bad\n<b>Topic\u0007"}"#), "BadbTopic");
+    assert_eq!(reason(&json!({ "reason": "x".repeat(1_000) }).to_string()).len(), 64);
+    assert_eq!(reason("<html>"), "");
+}
+
+#[test]
+fn a_token_that_is_refused_takes_no_newer_one_with_it() {
+    let key = ApnsKey::parse(APNS_KEY, "K", "T").unwrap();
+    let app = |key: ApnsKey| ApnsApp { key: Arc::new(key), topic: String::new(), service: String::new() };
+    let app = app(key);
+    let shown = |seconds: u64| {
+        let payload = crate::payload::Payload { text: Vec::new(), is_shown: true, is_urgent: true };
+        let now = base::Timestamp(seconds * 1_000);
+        app.message("", &payload, None, Duration::ZERO, now).unwrap().1
+    };
+    let renew = |text: &str, seconds: u64| app.key.renew(text, base::Timestamp(seconds * 1_000));
+    let old = shown(1_800_000_000);
+    assert!(renew(&old, 1_800_001_200));
+    let new = shown(1_800_001_200);
+    assert_ne!(old, new);
+    // Somebody renewed it already: there is another one to show, which stays.
+    assert!(renew(&old, 1_800_002_400));
+    assert_eq!(shown(1_800_002_401), new);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod outages;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::Method;
@@ -22,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(500);
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What a proxy in front of a gateway that fails says.
+const PAGE: &str = "<html><title>Forbidden by the proxy</title></html>";
 
 /// How a gateway answers.
 #[derive(Clone, Debug)]
@@ -134,7 +139,7 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
                 let _ended = may.wait_for(|may| *may).await;
                 (200, String::new(), json!({ "rejected": [key] }).to_string())
             }
-            Conduct::Fails(status) => (status, String::new(), "<html>".to_owned()),
+            Conduct::Fails(status) => (status, String::new(), PAGE.to_owned()),
             Conduct::FailsFor(_) if !is_taken => (502, String::new(), String::new()),
             Conduct::FailsFor(_) => (200, String::new(), "{}".to_owned()),
             Conduct::Redirects(to) => (302, format!("Location: {to}\r\n"), String::new()),
@@ -767,7 +772,7 @@ async fn gateways_that_hang_leave_room_for_those_that_answer() {
 
 #[tokio::test]
 async fn what_waits_when_a_server_is_killed_is_told_once_after_its_start() {
-    const USERS: usize = 10;
+    const USERS: usize = 50;
     const PUSHERS: usize = 20;
     let (net, server) = net().await;
     let hanako = server.user("hanako").await;
