@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use base::Clock;
+use base::{Clock, Gauge};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
@@ -129,28 +129,44 @@ impl tower::Service<Uri> for Connector {
             let route = route.ok_or_else(|| io::Error::other("the route was forgotten"))?;
             let addresses = resolver.addresses(&route).await.map_err(io::Error::other)?;
             let stream = dialer.dial(&addresses, &route.certificate).await?;
-            Ok(Stream { io: TokioIo::new(stream), place: None })
+            Ok(Stream { io: TokioIo::new(stream), shared: None })
         })
+    }
+}
+
+/// An open connection, as it is counted.
+pub(super) struct Open(Gauge);
+
+impl Open {
+    pub(super) fn new(open: &Gauge) -> Self {
+        open.inc();
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
 /// A connection in a pool.
 pub(super) struct Stream {
     io: TokioIo<TlsStream<TcpStream>>,
-    /// What is kept as long as it is.
-    place: Option<Box<dyn Send>>,
+    /// Where many requests go over it at once: how it is counted.
+    shared: Option<Open>,
 }
 
 impl Stream {
-    /// One over which many requests go at once (HTTP/2), with what is kept as long as it is.
-    pub(super) fn shared(stream: TlsStream<TcpStream>, place: impl Send + 'static) -> Self {
-        Self { io: TokioIo::new(stream), place: Some(Box::new(place)) }
+    /// One over which many requests go at once (HTTP/2), and which is counted.
+    pub(super) fn shared(stream: TlsStream<TcpStream>, open: Open) -> Self {
+        Self { io: TokioIo::new(stream), shared: Some(open) }
     }
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self.place {
+        match self.shared {
             Some(_) => Connected::new().negotiated_h2(),
             None => Connected::new(),
         }

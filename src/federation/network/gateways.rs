@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    connect::Dialer,
+    connect::{Dialer, Open},
     shared::Shared,
     web::{HttpsWellKnown, Opened, USER_AGENT},
 };
@@ -74,22 +74,6 @@ struct Kept {
 struct Place {
     _permit: OwnedSemaphorePermit,
     _open: Open,
-}
-
-/// An open connection, as it is counted.
-pub(super) struct Open(Gauge);
-
-impl Open {
-    pub(super) fn new(open: &Gauge) -> Self {
-        open.inc();
-        Self(open.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl Lot {

@@ -25,9 +25,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{
-    connect::{Dialer, Stream},
+    connect::{Dialer, Open, Stream},
     failure,
-    gateways::Open,
     tls::HTTP_2,
     web::{HttpsWellKnown, Located, USER_AGENT},
 };

@@ -32,13 +32,16 @@ pub struct GatewayAppConfig {
     /// The file of the service account of its maker, with `fcm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_file: Option<PathBuf>,
-    /// The file of its maker's key at Apple, the ids of the key and of the maker's team, and Apple's name of the app, with `apns`.
+    /// The file of its maker's key at Apple, with `apns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// The id of that key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// The id of the maker's team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team_id: Option<String>,
+    /// Apple's name of the app: its bundle id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Whether it is told over Apple's service for apps that are being developed.

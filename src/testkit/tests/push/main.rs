@@ -4,7 +4,7 @@
 
 mod outages;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use parking_lot::Mutex;
@@ -768,38 +768,4 @@ async fn gateways_that_hang_leave_room_for_those_that_answer() {
     assert_eq!(open(), MOST);
     // The first one was made before it was known to answer, and may have made room.
     assert!(good.heard().connections <= 2, "{}", good.heard().connections);
-}
-
-#[tokio::test]
-async fn what_waits_when_a_server_is_killed_is_told_once_after_its_start() {
-    const USERS: usize = 50;
-    const PUSHERS: usize = 20;
-    let (net, server) = net().await;
-    let hanako = server.user("hanako").await;
-    let gateway = Gateway::new().await;
-    gateway.will(Conduct::Fails(503));
-    let room = hanako.create_room(Preset::PublicChat).await;
-    for number in 0..USERS {
-        let user = server.user(&format!("user{number}")).await;
-        user.join(&room, "kanazawa.test").await;
-        for key in 0..PUSHERS {
-            set(&user, &pusher(&format!("k{number}-{key}"), &gateway.url())).await;
-        }
-    }
-    let event = hanako.send(&room, "全員へ").await;
-    // All of one event are written down together.
-    gateway.until(|heard| heard.requests > 0).await;
-
-    server.crash_and_restart().await;
-    gateway.will(Conduct::Takes);
-    net.advance(HOUR);
-
-    let told = gateway.taken(USERS * PUSHERS).await;
-    let mut by_key: BTreeMap<&str, usize> = BTreeMap::new();
-    for told in &told {
-        assert_eq!(told["event_id"], event.as_str());
-        *by_key.entry(told["devices"][0]["pushkey"].as_str().unwrap()).or_default() += 1;
-    }
-    assert_eq!(by_key.len(), USERS * PUSHERS);
-    assert!(by_key.values().all(|count| *count == 1), "{by_key:?}");
 }

@@ -1,6 +1,6 @@
 //! Gateways that fail in the ways that were met elsewhere: for hours, at peaks, for one host, with a proxy's page.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use tracing::{Dispatch, dispatcher, level_filters::LevelFilter};
 
@@ -108,6 +108,40 @@ async fn a_room_that_rings_for_nobody_is_read_without_a_word_to_the_phone() {
     hanako.send(&room, "二").await;
     let told = gateway.taken(2).await;
     assert_eq!((&told[1]["counts"]["unread"], gateway.heard().requests), (&json!(2), 2));
+}
+
+#[tokio::test]
+async fn what_waits_when_a_server_is_killed_is_told_once_after_its_start() {
+    const USERS: usize = 50;
+    const PUSHERS: usize = 20;
+    let (net, server) = net().await;
+    let hanako = server.user("hanako").await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(503));
+    let room = hanako.create_room(Preset::PublicChat).await;
+    for number in 0..USERS {
+        let user = server.user(&format!("user{number}")).await;
+        user.join(&room, "kanazawa.test").await;
+        for key in 0..PUSHERS {
+            set(&user, &pusher(&format!("k{number}-{key}"), &gateway.url())).await;
+        }
+    }
+    let event = hanako.send(&room, "全員へ").await;
+    // All of one event are written down together.
+    gateway.until(|heard| heard.requests > 0).await;
+
+    server.crash_and_restart().await;
+    gateway.will(Conduct::Takes);
+    net.advance(HOUR);
+
+    let told = gateway.taken(USERS * PUSHERS).await;
+    let mut by_key: BTreeMap<&str, usize> = BTreeMap::new();
+    for told in &told {
+        assert_eq!(told["event_id"], event.as_str());
+        *by_key.entry(told["devices"][0]["pushkey"].as_str().unwrap()).or_default() += 1;
+    }
+    assert_eq!(by_key.len(), USERS * PUSHERS);
+    assert!(by_key.values().all(|count| *count == 1), "{by_key:?}");
 }
 
 /// What is logged on this thread.

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use ruma::{OwnedRoomId, OwnedServerName};
 use serde_json::{Value, json};
@@ -128,15 +128,12 @@ impl Place {
                     });
                     let builder = auto::Builder::new(TokioExecutor::new());
                     let serving = builder.serve_connection(TokioIo::new(stream), service);
-                    let graceful = GracefulShutdown::new();
-                    let mut serving = std::pin::pin!(graceful.watch(serving.into_owned()));
+                    let mut serving = std::pin::pin!(serving);
                     tokio::select! {
                         _ended = &mut serving => {}
                         () = ending.notified() => {
-                            tokio::select! {
-                                () = graceful.shutdown() => {}
-                                _ended = &mut serving => {}
-                            }
+                            serving.as_mut().graceful_shutdown();
+                            let _ended = serving.await;
                         }
                     }
                 });
