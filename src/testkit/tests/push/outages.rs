@@ -55,9 +55,24 @@ async fn what_a_gateway_does_not_take_at_its_peak_is_told_later_in_its_order_and
     let told = gateway.later(&net, |heard| heard.taken.len() >= sent.len()).await.taken;
     let told: Vec<&str> = told.iter().filter_map(|told| told["event_id"].as_str()).collect();
     assert_eq!(told, sent.iter().map(|event| event.as_str()).collect::<Vec<_>>());
-    let refused = u64::try_from(gateway.heard().requests - gateway.heard().taken.len()).unwrap();
-    assert_eq!(outcomes(&server, &gateway, "failed"), refused);
-    assert_eq!(outcomes(&server, &gateway, "taken"), u64::try_from(gateway.heard().taken.len()).unwrap());
+    // An answer is counted a moment after it was given; time may have passed for one that was on its way.
+    let counted = async {
+        let count = |outcomes_of: &[&str]| -> u64 {
+            outcomes_of.iter().map(|outcome| outcomes(&server, &gateway, outcome)).sum()
+        };
+        loop {
+            let heard = gateway.heard();
+            let refused = u64::try_from(heard.requests - heard.taken.len()).unwrap();
+            if count(&["failed"]) > 0
+                && count(&["failed", "late"]) == refused
+                && count(&["taken"]) == u64::try_from(heard.taken.len()).unwrap()
+            {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.unwrap();
 }
 
 #[tokio::test]
@@ -183,7 +198,8 @@ async fn a_proxys_page_costs_the_log_one_short_line_without_the_page_and_the_key
 
     let text = String::from_utf8(log.0.lock().clone()).unwrap();
     let refused: Vec<&str> = text.lines().filter(|line| line.contains("refuses a notification")).collect();
-    assert_eq!(refused.len(), gateway.heard().requests - 1);
+    // One for each request, but for those for which time passed before their answer.
+    assert!((1..gateway.heard().requests).contains(&refused.len()), "{refused:#?}");
     assert!(refused.iter().all(|line| line.contains("status=403") && line.len() < 300), "{refused:#?}");
     for secret in ["Forbidden by the proxy", "confidential-key"] {
         let told: Vec<&str> = text.lines().filter(|line| line.contains(secret)).collect();

@@ -216,6 +216,24 @@ async fn until_none_is_left(user: &User) {
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
 }
 
+/// Waits until so many requests are counted as taken: the next moment may be far away then.
+async fn until_counted(server: &Server, count: u64) {
+    let counted = async {
+        loop {
+            let shown = server.look(|house| house.metrics.render());
+            let taken = shown.lines().filter(|line| {
+                line.starts_with("yakuba_push_notifications") && line.contains("outcome=\"taken\"")
+            });
+            let taken: u64 = taken.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum();
+            if taken >= count {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.unwrap();
+}
+
 /// Hanako, who says something; Taro, who is told of it.
 async fn two(server: &Server) -> (User, User, OwnedRoomId) {
     let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
