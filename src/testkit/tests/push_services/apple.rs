@@ -255,7 +255,7 @@ async fn the_token_is_renewed_in_time_and_no_more_often_than_apple_bears() {
     set(&taro, &element(7)).await;
     for number in 1..=26 {
         hanako.send(&room, "一").await;
-        until_counted(&server, number).await;
+        until_counted(&server, "taken", number).await;
         net.advance(Duration::from_secs(7 * 60));
     }
     assert_eq!(apple.taken().len(), 26);
@@ -269,7 +269,7 @@ async fn one_that_apple_holds_for_too_old_is_renewed_at_once() {
     let (hanako, taro, room) = two(&server).await;
     set(&taro, &element(7)).await;
     hanako.send(&room, "一").await;
-    until_counted(&server, 1).await;
+    until_counted(&server, "taken", 1).await;
     // Their clock is ahead of ours: what we hold for good has ended there.
     net.advance(Duration::from_secs(25 * 60));
     let first = apple.state.lock().tokens[0].0;

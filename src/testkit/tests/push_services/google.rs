@@ -246,15 +246,14 @@ async fn the_account_logs_in_anew_before_its_token_ends_and_after_one_is_taken_n
     set(&taro, &android("fcm-1")).await;
     for number in 1..=20 {
         hanako.send(&room, "一").await;
-        until_counted(&server, number).await;
+        until_counted(&server, "taken", number).await;
         net.advance(Duration::from_secs(7 * 60));
     }
     assert_eq!((google.taken().len(), google.logins()), (20, 3));
 
     google.will(401, "UNAUTHENTICATED");
-    let before = google.service.asked().len();
     hanako.send(&room, "二").await;
-    google.service.until(|asked| asked.len() > before).await;
+    until_counted(&server, "failed", 1).await;
     google.will_take();
     let state = google.state.clone();
     google.service.later(&net, |_| state.lock().taken.len() == 21).await;

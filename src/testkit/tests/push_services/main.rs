@@ -216,14 +216,15 @@ async fn until_none_is_left(user: &User) {
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
 }
 
-/// Waits until so many requests are counted as taken: the next moment may be far away then.
-async fn until_counted(server: &Server, count: u64) {
+/// Waits until so many requests are counted with this outcome: the next moment may be far away then.
+async fn until_counted(server: &Server, outcome: &str, count: u64) {
+    let outcome = format!("outcome=\"{outcome}\"");
     let counted = async {
         loop {
             let shown = server.look(|house| house.metrics.render());
-            let taken = shown.lines().filter(|line| {
-                line.starts_with("yakuba_push_notifications") && line.contains("outcome=\"taken\"")
-            });
+            let taken = shown
+                .lines()
+                .filter(|line| line.starts_with("yakuba_push_notifications") && line.contains(&outcome));
             let taken: u64 = taken.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum();
             if taken >= count {
                 return;
