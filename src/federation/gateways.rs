@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::ByteSize;
 use bytes::Bytes;
-use gateway::{Post, Services};
-use http::{Request, Response, header};
+use gateway::{Post, Protocol, Services};
+use http::{Request, Response, Version, header};
 use push::{Answer, Gateways, Unreached};
 use ruma::api::client::push::{Pusher, PusherKind};
 
@@ -29,7 +29,7 @@ impl Gateways for PushGateways {
         };
         let json = || "application/json".to_owned();
         let headers = vec![("content-type", json()), ("accept", json())];
-        let post = Post { url: data.url.clone(), headers, body };
+        let post = Post { url: data.url.clone(), headers, body, protocol: Protocol::Usual };
         let answer = self.send(post, deadline).await.map_err(|error| Unreached(error.to_string()))?;
         let (status, retry_after) = (answer.status().as_u16(), retry_after(&answer));
         Ok(Answer { status, retry_after, body: answer.into_body() })
@@ -48,10 +48,13 @@ impl Services for PushGateways {
 
 impl PushGateways {
     async fn send(&self, post: Post, deadline: Duration) -> Result<Response<Bytes>, TransportError> {
-        let Post { url, headers, body } = post;
+        let Post { url, headers, body, protocol } = post;
         let mut request = Request::post(url);
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Protocol::Shared = protocol {
+            request = request.version(Version::HTTP_2);
         }
         let request = request.body(body).map_err(|error| TransportError::Request(error.to_string()))?;
         self.0.notify(request, Budget { deadline, response: LARGEST_ANSWER }).await

@@ -56,7 +56,8 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Sends a request with a full URI to a push gateway or a push service, whose address a user chose, and waits for the
     /// whole answer. Redirects are answers. It has a bound on addresses and one on connections of its own. It may come
-    /// twice, where a connection that was kept breaks.
+    /// twice, where a connection that was kept breaks. One whose version is HTTP/2 goes over a connection that all such share:
+    /// for services that our settings name.
     ///
     /// # Errors
     /// As [`Transport::send`].

@@ -17,10 +17,10 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::Post;
+use crate::{Post, Protocol};
 
 /// Where it is.
-pub(crate) const SERVICE: &str = "https://fcm.googleapis.com";
+const SERVICE: &str = "https://fcm.googleapis.com";
 
 /// Most that an app is told, in bytes of names and texts.
 pub(crate) const MOST_DATA: usize = 4_096;
@@ -40,6 +40,7 @@ pub struct FcmAccount {
     project: String,
     email: String,
     token_uri: String,
+    service: String,
     key: RsaKeyPair,
     token: Mutex<Option<Token>>,
 }
@@ -109,7 +110,19 @@ impl FcmAccount {
         let der = PrivatePkcs8KeyDer::from_pem_slice(file.private_key.as_bytes()).ok()?;
         let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok()?;
         let File { project_id: project, client_email: email, token_uri, .. } = file;
-        Some(Self { project, email, token_uri, key, token: Mutex::default() })
+        let service = SERVICE.to_owned();
+        Some(Self { project, email, token_uri, service, key, token: Mutex::default() })
+    }
+
+    /// The same, told over a service elsewhere (scheme, host and port): what stands in for Google's.
+    #[must_use]
+    pub fn at(self, service: String) -> Self {
+        Self { service, ..self }
+    }
+
+    /// Where its messages are posted.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
     }
 
     /// The token of the last log-in, unless it ends soon.
@@ -145,7 +158,8 @@ impl FcmAccount {
         let body =
             format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
         let headers = vec![("content-type", "application/x-www-form-urlencoded".to_owned())];
-        Some(Post { url: self.token_uri.clone(), headers, body: Bytes::from(body) })
+        let body = Bytes::from(body);
+        Some(Post { url: self.token_uri.clone(), headers, body, protocol: Protocol::Usual })
     }
 
     /// Keeps the token of an answer, if there is one.
@@ -173,12 +187,13 @@ impl FcmAccount {
         let android = json!({ "priority": priority, "ttl": format!("{}s", kept.as_secs()) });
         let message = json!({ "message": { "token": push_key, "data": data, "android": android } });
         Post {
-            url: format!("{SERVICE}/v1/projects/{}/messages:send", self.project),
+            url: format!("{}/v1/projects/{}/messages:send", self.service, self.project),
             headers: vec![
                 ("authorization", format!("Bearer {token}")),
                 ("content-type", "application/json".to_owned()),
             ],
             body: Bytes::from(message.to_string()),
+            protocol: Protocol::Usual,
         }
     }
 }

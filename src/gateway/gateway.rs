@@ -11,7 +11,9 @@ use tracing::{debug, warn};
 use url::{Origin, Url};
 
 use crate::{
-    Answer, FcmAccount, Kind, Post, Services, Settings, VapidKey, fcm,
+    Answer, ApnsApp, FcmAccount, Kind, Post, Protocol, Services, Settings, VapidKey,
+    apns::{self, Verdict},
+    fcm,
     notification::{Device, Notification, Request},
     webpush::{Receiver, SealError},
 };
@@ -105,7 +107,8 @@ impl Gateway {
         let address = match &app.kind {
             Kind::WebPush => endpoint?,
             Kind::UnifiedPush => push_key,
-            Kind::Fcm(_) => fcm::SERVICE,
+            Kind::Fcm(account) => account.service(),
+            Kind::Apns(app) => &app.service,
         };
         Some(address_of(address)?.0)
     }
@@ -148,7 +151,8 @@ impl Gateway {
         let (kind, address) = match &app.kind {
             Kind::WebPush => ("webpush", device.data.endpoint.as_deref().unwrap_or_default()),
             Kind::UnifiedPush => ("unifiedpush", &*device.pushkey),
-            Kind::Fcm(_) => ("fcm", fcm::SERVICE),
+            Kind::Fcm(account) => ("fcm", account.service()),
+            Kind::Apns(app) => ("apns", &*app.service),
         };
         let Some((service, host)) = address_of(address).filter(|(_, host)| app.may_be_at(host)) else {
             self.count(kind, "bad_address");
@@ -158,6 +162,7 @@ impl Gateway {
             Kind::WebPush => self.tell_browser(notification, device, (address, &service)).await,
             Kind::UnifiedPush => self.tell_phone(notification, device, body).await,
             Kind::Fcm(account) => self.tell_by_google(notification, device, account).await,
+            Kind::Apns(app) => self.tell_by_apple(notification, device, app).await,
         };
         let outcome = match &told {
             Told::Yes => "taken",
@@ -208,7 +213,8 @@ impl Gateway {
                 Err(SealError::TooLong) => return Told::Refused,
                 Err(SealError::NoChance) => return Told::NotNow(None),
             };
-            let post = Post { url: address.to_owned(), headers: headers.clone(), body: sealed.into() };
+            let (url, headers) = (address.to_owned(), headers.clone());
+            let post = Post { url, headers, body: sealed.into(), protocol: Protocol::Usual };
             match self.post(post).await {
                 Err(TooLarge) => {}
                 Ok(told) => return told,
@@ -235,7 +241,8 @@ impl Gateway {
             texts.push(Bytes::copy_from_slice(body));
         }
         while let Some(body) = texts.pop() {
-            let post = Post { url: device.pushkey.clone(), headers: headers.clone(), body };
+            let (url, headers) = (device.pushkey.clone(), headers.clone());
+            let post = Post { url, headers, body, protocol: Protocol::Usual };
             match self.post(post).await {
                 Err(TooLarge) => {}
                 Ok(told) => return told,
@@ -293,6 +300,51 @@ impl Gateway {
             warn!(status = answer.status, "a push service does not let us in with the account that is set");
             Told::NotNow(answer.retry_after)
         })
+    }
+
+    /// A phone of Apple's.
+    async fn tell_by_apple(&self, notification: &Notification, device: &Device, app: &ApnsApp) -> Told {
+        let Some(token) = apns::device_token(&device.pushkey) else { return Told::Gone };
+        let is_one_per_room = device.data.only_last_per_room == Some(true);
+        let one_of = if is_one_per_room { notification.room_id() } else { None };
+        // What is told twice, as an answer was lost, is shown once.
+        let collapse = one_of.or(notification.event_id()).map(|id| topic_of(&device.pushkey, id));
+        let mut payloads = notification.payloads_for(device);
+        if payloads.is_empty() {
+            return Told::Yes;
+        }
+        while let Some(payload) = payloads.last() {
+            let (kept, now) = (self.settings.kept, self.clock.now());
+            let Some((post, shown)) = app.message(&token, payload, collapse.as_deref(), kept, now) else {
+                return Told::NotNow(None);
+            };
+            let answer = match self.exchange(post).await {
+                Ok(answer) => answer,
+                Err(told) => return told,
+            };
+            let (status, wait) = (answer.status, answer.retry_after);
+            let (verdict, reason) = apns::verdict(status, &answer.body, device.pushkey_ts);
+            match verdict {
+                Verdict::Taken => return Told::Yes,
+                Verdict::Gone => return Told::Gone,
+                Verdict::TooLarge => drop(payloads.pop()),
+                // Once, as it was made just now then.
+                Verdict::Expired if app.key.renew(&shown, self.clock.now()) => {}
+                Verdict::Expired | Verdict::Misconfigured => {
+                    warn!(status, reason, "a push service does not take who we say we are");
+                    return Told::NotNow(wait);
+                }
+                Verdict::Busy => {
+                    debug!(status, reason, "a push service does not take a message now");
+                    return Told::NotNow(wait);
+                }
+                Verdict::Refused => {
+                    warn!(status, reason, "a push service refuses a message");
+                    return Told::Refused;
+                }
+            }
+        }
+        Told::Refused
     }
 
     /// Posts something and waits for the answer, within bounds.

@@ -23,19 +23,19 @@ pub(crate) struct Notification {
     /// For whom.
     pub(crate) devices: Vec<Device>,
     #[serde(default, deserialize_with = "field")]
-    counts: Option<Counts>,
+    pub(crate) counts: Option<Counts>,
     #[serde(default, deserialize_with = "field")]
     prio: Option<String>,
     #[serde(flatten)]
-    rest: Map<String, Value>,
+    pub(crate) rest: Map<String, Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Counts {
+pub(crate) struct Counts {
     #[serde(default, deserialize_with = "field")]
-    unread: Option<u64>,
+    pub(crate) unread: Option<u64>,
     #[serde(default, deserialize_with = "field")]
-    missed_calls: Option<u64>,
+    pub(crate) missed_calls: Option<u64>,
 }
 
 /// A device, as its pusher has it.
@@ -45,6 +45,18 @@ pub(crate) struct Device {
     pub(crate) pushkey: String,
     #[serde(default, deserialize_with = "field")]
     pub(crate) data: Data,
+    /// When the key was set, in seconds since 1970.
+    #[serde(default, deserialize_with = "field")]
+    pub(crate) pushkey_ts: Option<u64>,
+    #[serde(default, deserialize_with = "field")]
+    pub(crate) tweaks: Tweaks,
+}
+
+/// How an event is to be shown.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Tweaks {
+    #[serde(default, deserialize_with = "field")]
+    pub(crate) sound: Option<String>,
 }
 
 /// What an app has put into its pusher.
@@ -87,11 +99,16 @@ const IDS: [&str; 2] = ["room_id", "event_id"];
 impl Notification {
     /// The event, unless it is the number alone that is told.
     pub(crate) fn event_id(&self) -> Option<&str> {
-        self.rest.get("event_id")?.as_str().filter(|id| !id.is_empty())
+        self.said("event_id")
+    }
+
+    /// A text among what is told.
+    pub(crate) fn said(&self, name: &str) -> Option<&str> {
+        self.rest.get(name)?.as_str().filter(|text| !text.is_empty())
     }
 
     pub(crate) fn room_id(&self) -> Option<&str> {
-        self.rest.get("room_id")?.as_str().filter(|id| !id.is_empty())
+        self.said("room_id")
     }
 
     pub(crate) fn is_low(&self) -> bool {

@@ -25,6 +25,17 @@ pub struct Post {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+}
+
+/// How a push service is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, or what else it understands.
+    Usual,
+    /// HTTP/2 with TLS, over one connection for all that is posted there. For services that the settings name.
+    Shared,
 }
 
 /// What a push service answered.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::FcmAccount;
+use crate::{ApnsApp, FcmAccount};
 
 /// Settings of the gateway.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub enum Kind {
     UnifiedPush,
     /// Phones by Google's push service, which knows the app by this account.
     Fcm(Arc<FcmAccount>),
+    /// Phones by Apple's push service, which knows the app by this.
+    Apns(Arc<ApnsApp>),
 }
 
 impl App {

@@ -14,6 +14,7 @@ use hostile::Hostile;
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
 use server::config::{GatewayAppConfig, PresenceSettings, ZoneConfig};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     certificates::CertificateAuthority,
@@ -200,6 +201,14 @@ impl Net {
             self.0.publish(std::slice::from_ref(&name), address);
         }
         hostile
+    }
+
+    /// What a service that is none of ours needs to listen with TLS under this name or address.
+    ///
+    /// # Panics
+    /// When requests do not go over [`Wire::Tls`].
+    pub fn acceptor(&self, name: &ServerName) -> TlsAcceptor {
+        self.0.authority.as_ref().expect("a net over TLS").acceptor(name)
     }
 
     /// The way from outside to the servers of this net, past all links: for what a hostile server asks.

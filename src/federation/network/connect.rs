@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use base::Clock;
+use base::{Clock, Gauge};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
@@ -129,17 +129,47 @@ impl tower::Service<Uri> for Connector {
             let route = route.ok_or_else(|| io::Error::other("the route was forgotten"))?;
             let addresses = resolver.addresses(&route).await.map_err(io::Error::other)?;
             let stream = dialer.dial(&addresses, &route.certificate).await?;
-            Ok(Stream(TokioIo::new(stream)))
+            Ok(Stream { io: TokioIo::new(stream), shared: None })
         })
     }
 }
 
-/// A connection in the pool.
-pub(super) struct Stream(TokioIo<TlsStream<TcpStream>>);
+/// An open connection, as it is counted.
+pub(super) struct Open(Gauge);
+
+impl Open {
+    pub(super) fn new(open: &Gauge) -> Self {
+        open.inc();
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A connection in a pool.
+pub(super) struct Stream {
+    io: TokioIo<TlsStream<TcpStream>>,
+    /// Where many requests go over it at once: how it is counted.
+    shared: Option<Open>,
+}
+
+impl Stream {
+    /// One over which many requests go at once (HTTP/2), and which is counted.
+    pub(super) fn shared(stream: TlsStream<TcpStream>, open: Open) -> Self {
+        Self { io: TokioIo::new(stream), shared: Some(open) }
+    }
+}
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        match self.shared {
+            Some(_) => Connected::new().negotiated_h2(),
+            None => Connected::new(),
+        }
     }
 }
 
@@ -149,25 +179,25 @@ impl Read for Stream {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -175,6 +205,6 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 }

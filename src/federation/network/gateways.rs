@@ -3,6 +3,8 @@
 //! Users choose these addresses, and each of them may name many. So there are two lots of connections: those to
 //! gateways that answered last, and those to all others. Whoever names a thousand gateways that take a connection and
 //! never answer fills the second lot alone, and the gateways that everybody uses go on being told.
+//!
+//! Those that are spoken to in HTTP/2 are named by our settings alone, and have one connection each (`shared`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,12 +14,16 @@ use std::{
 
 use base::{Clock, Counter, Gauge, Instant, Metrics};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, Version, header};
 use http_body_util::{BodyExt, Full, Limited};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::web::{HttpsWellKnown, Opened, USER_AGENT};
+use super::{
+    connect::{Dialer, Open},
+    shared::Shared,
+    web::{HttpsWellKnown, Opened, USER_AGENT},
+};
 use crate::{
     config::NetworkConfig,
     resolver::make_room,
@@ -36,6 +42,7 @@ const MOST_KNOWN: usize = 10_000;
 /// The way to push gateways.
 pub(super) struct Gateways {
     web: HttpsWellKnown,
+    shared: Shared,
     clock: Clock,
     /// Connections to those that answered last, and to the others.
     known: Lot,
@@ -66,13 +73,7 @@ struct Kept {
 
 struct Place {
     _permit: OwnedSemaphorePermit,
-    open: Gauge,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
+    _open: Open,
 }
 
 impl Lot {
@@ -113,21 +114,29 @@ impl Lot {
 }
 
 impl Gateways {
-    pub(super) fn new(web: HttpsWellKnown, config: &NetworkConfig, clock: Clock, metrics: &Metrics) -> Self {
+    /// Over ways to gateways: by connections for one request at a time, and by one for many, with its dialer.
+    pub(super) fn new(
+        web: HttpsWellKnown,
+        (shared, dialer): (HttpsWellKnown, Dialer),
+        config: &NetworkConfig,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Self {
+        let opened = metrics.counter(
+            "yakuba_push_connections_opened",
+            "Connections to push gateways and push services that were made",
+        );
+        let open = metrics
+            .gauge("yakuba_push_connections", "Connections to push gateways and push services that are open");
         Self {
             web,
+            shared: Shared::new(shared, dialer, opened.clone(), open.clone()),
             clock,
             known: Lot::new(config.gateway_sockets),
             others: Lot::new(config.gateway_sockets),
             answered: Mutex::default(),
-            opened: metrics.counter(
-                "yakuba_push_connections_opened",
-                "Connections to push gateways and push services that were made",
-            ),
-            open: metrics.gauge(
-                "yakuba_push_connections",
-                "Connections to push gateways and push services that are open",
-            ),
+            opened,
+            open,
         }
     }
 
@@ -139,8 +148,14 @@ impl Gateways {
     ) -> Result<Response<Bytes>, TransportError> {
         let uri = request.uri().clone();
         let origin = origin_of(&uri).ok_or_else(|| TransportError::Request("no full address".to_owned()))?;
+        let late = |_| Err(TransportError::Deadline(budget.deadline));
+        if request.version() == Version::HTTP_2 {
+            let answer =
+                self.clock.timeout(budget.deadline, self.shared.post(&origin, request, budget)).await;
+            return answer.unwrap_or_else(late);
+        }
         let answer = self.clock.timeout(budget.deadline, self.exchange(&origin, &uri, request, budget)).await;
-        let answer = answer.unwrap_or_else(|_| Err(TransportError::Deadline(budget.deadline)));
+        let answer = answer.unwrap_or_else(late);
         let mut answered = self.answered.lock();
         match &answer {
             Ok(_) if !answered.contains_key(&origin) => {
@@ -193,8 +208,7 @@ impl Gateways {
 
     async fn open(&self, lot: &Lot, uri: &Uri) -> Result<Kept, TransportError> {
         let permit = lot.place().await?;
-        self.open.inc();
-        let place = Place { _permit: permit, open: self.open.clone() };
+        let place = Place { _permit: permit, _open: Open::new(&self.open) };
         let opened = self.web.open(uri).await.map_err(|error| TransportError::Connect(error.to_string()))?;
         self.opened.inc();
         Ok(Kept { opened, _place: place })

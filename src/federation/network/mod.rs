@@ -6,6 +6,7 @@
 mod connect;
 mod gateways;
 mod places;
+mod shared;
 mod tls;
 mod web;
 
@@ -116,16 +117,19 @@ impl Network {
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let tls = tls::client_config(config.trust, &config.ca_files)?;
+        let shared_dialer = Dialer::new(tls::shared(&tls), config.connect_timeout, clock.clone());
         let dialer = Dialer::new(tls, config.connect_timeout, clock.clone());
         let pages = config.pages.as_ref().map(|policy| {
             let to_pages =
                 HttpsWellKnown::new(dns.clone(), policy.clone(), dialer.clone(), true, clock.clone());
             to_pages.for_pages(HeaderValue::from_static(LANGUAGES))
         });
-        let gateways =
+        let to_gateways = |dialer: &Dialer| {
             HttpsWellKnown::new(dns.clone(), config.gateways.clone(), dialer.clone(), true, clock.clone())
-                .for_pages(HeaderValue::from_static(LANGUAGES));
-        let gateways = Gateways::new(gateways, config, clock.clone(), metrics);
+                .for_pages(HeaderValue::from_static(LANGUAGES))
+        };
+        let shared = (to_gateways(&shared_dialer), shared_dialer.clone());
+        let gateways = Gateways::new(to_gateways(&dialer), shared, config, clock.clone(), metrics);
         let web = HttpsWellKnown::new(
             dns.clone(),
             config.addresses.clone(),

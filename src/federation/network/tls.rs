@@ -9,6 +9,9 @@ use tracing::warn;
 use super::OpenError;
 use crate::config::Trust;
 
+/// The name of HTTP/2 (RFC 9113, section 3.2).
+pub(super) const HTTP_2: &[u8] = b"h2";
+
 /// TLS as a client: TLS 1.2 or later, HTTP/1.1, certificates checked against the trusted authorities.
 pub(super) fn client_config(trust: Trust, files: &[PathBuf]) -> Result<Arc<ClientConfig>, OpenError> {
     let mut roots = RootCertStore::empty();
@@ -27,6 +30,13 @@ pub(super) fn client_config(trust: Trust, files: &[PathBuf]) -> Result<Arc<Clien
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The same for connections over which many requests go at once: HTTP/2 alone.
+pub(super) fn shared(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![HTTP_2.to_vec()];
+    Arc::new(config)
 }
 
 fn add_mozilla(roots: &mut RootCertStore) {

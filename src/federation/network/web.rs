@@ -6,6 +6,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -18,6 +19,7 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName as CertificateName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connect::Dialer;
@@ -41,6 +43,13 @@ pub(super) struct HttpsWellKnown {
     dialer: Dialer,
     /// What is sent along besides, where it asks for pages, which may be had without TLS.
     page: Option<HeaderValue>,
+}
+
+/// Where a server is.
+pub(super) struct Located {
+    pub(super) addresses: Vec<SocketAddr>,
+    /// What it has to prove to be; nothing where it is spoken to without TLS.
+    pub(super) certificate: Option<CertificateName<'static>>,
 }
 
 /// Stands where a resolver needs one that is never asked.
@@ -71,8 +80,8 @@ impl HttpsWellKnown {
         Self { page: Some(languages), ..self }
     }
 
-    /// A connection to the server of an address. It must be driven while the answer is waited for and read.
-    pub(super) async fn open(&self, uri: &Uri) -> Result<Opened, WellKnownError> {
+    /// Where the server of an address is, as far as it may be asked at all.
+    pub(super) async fn locate(&self, uri: &Uri) -> Result<Located, WellKnownError> {
         let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
         let lookup = self.lookup.as_ref().ok_or_else(|| wrong(&"look-ups are switched off"))?;
         let is_tls = match uri.scheme_str() {
@@ -93,11 +102,18 @@ impl HttpsWellKnown {
         let certificate = certificate_name(&host).map_err(|error| wrong(&error))?;
         let endpoint = Endpoint { host, port };
         let addresses = lookup.addresses_of(&endpoint, false).await.map_err(|error| wrong(&error))?;
-        let stream: Box<dyn Wire> = match is_tls {
-            true => {
+        Ok(Located { addresses, certificate: is_tls.then_some(certificate) })
+    }
+
+    /// A connection to the server of an address. It must be driven while the answer is waited for and read.
+    pub(super) async fn open(&self, uri: &Uri) -> Result<Opened, WellKnownError> {
+        let wrong = |error: &dyn std::fmt::Display| WellKnownError(error.to_string());
+        let Located { addresses, certificate } = self.locate(uri).await?;
+        let stream: Box<dyn Wire> = match certificate {
+            Some(certificate) => {
                 Box::new(self.dialer.dial(&addresses, &certificate).await.map_err(|error| wrong(&error))?)
             }
-            false => Box::new(self.dialer.dial_plain(&addresses).await.map_err(|error| wrong(&error))?),
+            None => Box::new(self.dialer.dial_plain(&addresses).await.map_err(|error| wrong(&error))?),
         };
 
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))

@@ -1,5 +1,6 @@
 //! What push services are posted, and what becomes of their answers.
 
+mod apple;
 mod browser;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -14,12 +15,15 @@ use serde_json::{Value, json};
 
 use self::browser::Browser;
 use crate::{
-    Answer, App, FcmAccount, Gateway, Kind, Outcome, Parts, Post, Services, Settings, Unreached, VapidKey,
+    Answer, ApnsApp, ApnsKey, App, FcmAccount, Gateway, Kind, Outcome, PRODUCTION, Parts, Post, Protocol,
+    Services, Settings, Unreached, VapidKey,
 };
 
 const APP: &str = "jp.example.web";
 const PHONE: &str = "jp.example.phone";
 const GOOGLE: &str = "jp.example.android";
+const IPHONE: &str = "jp.example.ios.prod";
+const IPAD: &str = "jp.example.ipad.prod";
 
 /// A service account as Google's console gives it, with a key that was made for these tests.
 const ACCOUNT: &[u8] = include_bytes!("account.json");
@@ -64,13 +68,15 @@ impl Town {
             kind,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         };
+        let mut apps = vec![
+            app(APP, Kind::WebPush, &["push.example"]),
+            app(PHONE, Kind::UnifiedPush, &[]),
+            app(GOOGLE, Kind::Fcm(Arc::new(FcmAccount::parse(ACCOUNT).unwrap())), &[]),
+        ];
+        apps.extend(apple::apps().map(|(id, kind)| app(id, kind, &[])));
         let gateway = Gateway::new(Parts {
             settings: Settings {
-                apps: vec![
-                    app(APP, Kind::WebPush, &["push.example"]),
-                    app(PHONE, Kind::UnifiedPush, &[]),
-                    app(GOOGLE, Kind::Fcm(Arc::new(FcmAccount::parse(ACCOUNT).unwrap())), &[]),
-                ],
+                apps,
                 subject: "mailto:push@kanazawa.test".to_owned(),
                 kept: Duration::from_secs(86_400),
             },
@@ -311,7 +317,8 @@ async fn services_that_hang_hold_a_request_no_longer_than_a_homeserver_waits() {
 const LOGGED_IN: &str = r#"{"access_token":"ya29.first","expires_in":3599,"token_type":"Bearer"}"#;
 
 fn android() -> Value {
-    json!({ "app_id": GOOGLE, "pushkey": "fcm-token-1", "data": { "default_payload": { "from": "x", "own": "y" } } })
+    json!({ "app_id": GOOGLE, "pushkey": "fcm-token-1", "data": { "default_payload": {
+        "from": "x", "message_type": "x", "collapse_key": "x", "google.x": "x", "gcm.x": "x", "own": "y" } } })
 }
 
 /// The claims of what was posted to log in, if its signature is that of the account.
@@ -388,6 +395,17 @@ async fn what_is_too_long_for_google_is_told_by_ids_and_only_what_is_gone_is_rej
         told["message"]["data"],
         json!({ "own": "y", "event_id": "$e", "room_id": "!r:kanazawa.test", "unread": "2", "prio": "high" })
     );
+    let mut large = android();
+    large["data"]["default_payload"]["own"] = json!("x".repeat(5_000));
+    town.tell(message(large, "一")).await;
+    let told: Value = serde_json::from_slice(&town.posts()[0].body).unwrap();
+    let ids = json!({ "event_id": "$e", "room_id": "!r:kanazawa.test", "unread": "2", "prio": "high" });
+    assert_eq!(told["message"]["data"], ids);
+    let mut low = message(android(), "一");
+    low["prio"] = json!("low");
+    town.tell(low).await;
+    let told: Value = serde_json::from_slice(&town.posts()[0].body).unwrap();
+    assert_eq!(told["message"]["android"]["priority"], "normal");
     let failure = |code: &str| {
         let text = json!({ "error": { "code": 400, "status": "X", "details": [
             { "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [] },
@@ -418,7 +436,14 @@ async fn what_is_too_long_for_google_is_told_by_ids_and_only_what_is_gone_is_rej
 
 #[tokio::test]
 async fn where_google_lets_nobody_in_nothing_is_lost_and_no_key_is_rejected() {
-    for (status, body) in [(401, "{}"), (200, "{}"), (200, r#"{"access_token":"a\nb"}"#), (503, "")] {
+    for (status, body) in [
+        (401, "{}"),
+        (401, LOGGED_IN),
+        (200, "{}"),
+        (200, r#"{"access_token":""}"#),
+        (200, r#"{"access_token":"a\nb"}"#),
+        (503, ""),
+    ] {
         let town = Town::new();
         town.will_say(status, None, body);
         assert_eq!(town.tell(message(android(), "一")).await, Outcome::NotNow(None), "{body}");
@@ -439,4 +464,82 @@ async fn where_google_lets_nobody_in_nothing_is_lost_and_no_key_is_rejected() {
         Town::new().gateway.service_of(GOOGLE, "k", None).as_deref(),
         Some("https://fcm.googleapis.com")
     );
+}
+
+#[tokio::test]
+async fn a_token_of_googles_is_believed_for_an_hour_at_most_and_for_one_if_it_says_nothing() {
+    for ends in [r#","expires_in":864000"#, r#","expires_in":"x""#, ""] {
+        let town = Town::new();
+        let answer = &*Box::leak(format!(r#"{{"access_token":"ya29.a"{ends}}}"#).into_boxed_str());
+        town.will_say(200, None, answer);
+        for (minute, posts) in [(0, 2), (50, 1), (4, 1), (2, 2)] {
+            town.clock.advance(Duration::from_secs(minute * 60));
+            if (minute, posts) == (2, 2) {
+                town.will_say(200, None, answer);
+            }
+            assert_eq!(town.tell(message(android(), "一")).await, taken(&[]));
+            assert_eq!(town.posts().len(), posts, "{ends} {minute}");
+        }
+        // The calendar was a day too far.
+        town.clock.set_back(Duration::from_secs(86_400));
+        town.will_say(200, None, answer);
+        town.tell(message(android(), "一")).await;
+        assert_eq!(town.posts().len(), 2, "{ends}");
+    }
+}
+
+#[test]
+fn a_token_of_googles_that_is_refused_takes_no_newer_one_with_it() {
+    let account = FcmAccount::parse(ACCOUNT).unwrap();
+    let now = base::Timestamp(1_800_000_000_000);
+    account.keep_token(br#"{"access_token":"new"}"#, now).unwrap();
+    account.forget_token("old");
+    assert_eq!(account.kept_token(now).as_deref(), Some("new"));
+    account.forget_token("new");
+    assert_eq!(account.kept_token(now), None);
+}
+
+#[tokio::test]
+async fn of_many_devices_none_is_rejected_that_is_to_be_told_again_and_the_longest_wait_is_kept() {
+    let (town, browser) = (Town::new(), Browser::new());
+    let device = || browser.device(&json!({}));
+    let tell = async |devices: usize| {
+        let mut told = message(device(), "一");
+        told["devices"] = (0..devices).map(|_| device()).collect();
+        town.tell(told).await
+    };
+    // Whoever asks again is told of the one that is gone then.
+    town.will_answer(410, None);
+    town.will_answer(503, Some(60));
+    town.will_answer(503, Some(7));
+    assert_eq!(tell(3).await, Outcome::NotNow(Some(Duration::from_secs(60))));
+    town.will_answer(410, None);
+    town.will_answer(400, None);
+    assert_eq!(tell(2).await, taken(&[&browser.key()]));
+    town.posts();
+    assert!(matches!(tell(51).await, Outcome::Refused(_)));
+    assert!(town.posts().is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_the_address_of_a_push_service_is_rejected_unasked() {
+    let town = Town::new();
+    let long = format!("https://ntfy.example/{}", "x".repeat(2_048));
+    for address in ["https://:secret@ntfy.example/up", "data:text/plain,x", &long] {
+        let device = json!({ "app_id": PHONE, "pushkey": address });
+        assert_eq!(town.tell(message(device, "一")).await, taken(&[address]), "{address}");
+    }
+    assert!(town.posts().is_empty());
+    // As much as a phone is told without its being encrypted for it.
+    let device = json!({ "app_id": PHONE, "pushkey": "https://ntfy.example/up" });
+    let bare = json!({ "notification": message(device.clone(), "") }).to_string().len();
+    for (more, is_whole) in [(0, true), (1, false)] {
+        town.tell(message(device.clone(), &"a".repeat(4_096 - bare + more))).await;
+        let told: Value = serde_json::from_slice(&town.posts().pop().unwrap().body).unwrap();
+        assert_eq!(told["notification"]["content"].is_object(), is_whole, "{more}");
+    }
+    let service = |app: &str, key: &str, endpoint| town.gateway.service_of(app, key, endpoint);
+    assert_eq!(service(PHONE, "https://ntfy.example:8443/up", None).unwrap(), "https://ntfy.example:8443");
+    assert_eq!(service(APP, "k", Some("https://push.example/x")).unwrap(), "https://push.example");
+    assert_eq!((service(APP, "k", None), service("x", "https://a.test/", None)), (None, None));
 }

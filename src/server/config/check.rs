@@ -7,7 +7,7 @@ use base::config::Problem;
 use super::{
     AuthorityConfig, Backend, Config, GatewayConfig, GatewayKind, ListenerTls, MailSecurity, MediaSettings,
     Serves, StoreConfig, UpstreamConfig,
-    gateway::is_subject,
+    gateway::{is_name, is_service, is_subject},
     zones::{FilesSetting, has_port, icap_parts},
 };
 use crate::texts::tr;
@@ -79,13 +79,56 @@ fn check_gateway(config: &Config, gateway: &GatewayConfig, found: &mut Found) {
                 ),
             );
         }
+        let key = |part: &str| format!("push.gateway.apps.{index}.{part}");
         if (app.kind == GatewayKind::Fcm) != app.account_file.is_some() {
             found.contradiction(
-                format!("push.gateway.apps.{index}.kind"),
-                vec![format!("push.gateway.apps.{index}.account_file")],
+                key("kind"),
+                vec![key("account_file")],
                 tr!(
                     "`kind` = \"fcm\" と `account_file` は両方必要です",
                     "`kind` = \"fcm\" needs `account_file`, and the other way round"
+                ),
+            );
+        }
+        for (part, value) in app.apple() {
+            if (app.kind == GatewayKind::Apns) != value.is_some() {
+                found.contradiction(
+                    key("kind"),
+                    vec![key(part)],
+                    tr!(
+                        "`kind` = \"apns\" と `{part}` は両方必要です",
+                        "`kind` = \"apns\" needs `{part}`, and the other way round"
+                    ),
+                );
+            }
+        }
+        for (part, value) in [("key_id", &app.key_id), ("team_id", &app.team_id), ("topic", &app.topic)] {
+            if value.as_ref().is_some_and(|value| !is_name(value)) {
+                found.wrong(
+                    key(part),
+                    tr!("英数字と - . _ だけが使えます", "only letters, digits and - . _ can stand here"),
+                );
+            }
+        }
+        if app.sandbox && (app.kind != GatewayKind::Apns || app.service.is_some()) {
+            found.contradiction(
+                key("sandbox"),
+                vec![key("kind"), key("service")],
+                tr!(
+                    "`sandbox` は `kind` = \"apns\" で、`service` がないときだけ使えます",
+                    "`sandbox` goes with `kind` = \"apns\" alone, and not with `service`"
+                ),
+            );
+        }
+        if let Some(service) = &app.service
+            && !(is_service(service) && matches!(app.kind, GatewayKind::Fcm | GatewayKind::Apns))
+        {
+            found.contradiction(
+                key("service"),
+                vec![key("kind")],
+                tr!(
+                    "`service` は https:// とホスト名、必要ならポート番号だけで書き、`kind` が \"fcm\" か \"apns\" のときに使えます",
+                    "`service` is https:// with a host and perhaps a port, for the kinds \"fcm\" and \"apns\""
                 ),
             );
         }

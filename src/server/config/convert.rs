@@ -417,14 +417,17 @@ impl Config {
     /// The apps that the built-in push gateway serves.
     ///
     /// # Errors
-    /// An account that cannot be read, or is none.
+    /// An account or a key that cannot be read, or is none.
     pub fn push_apps(&self) -> anyhow::Result<Vec<gateway::App>> {
         let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);
+        // Apps of one key show its tokens together: Apple bears few.
+        let mut keys = HashMap::new();
         let apps = apps.map(|app| {
             let kind = match app.kind {
                 GatewayKind::WebPush => gateway::Kind::WebPush,
                 GatewayKind::UnifiedPush => gateway::Kind::UnifiedPush,
                 GatewayKind::Fcm => gateway::Kind::Fcm(Arc::new(self.fcm_account(app)?)),
+                GatewayKind::Apns => gateway::Kind::Apns(Arc::new(self.apns_app(app, &mut keys)?)),
             };
             Ok(gateway::App { id: app.id.clone(), kind, hosts: app.hosts.clone() })
         });
@@ -434,13 +437,43 @@ impl Config {
     fn fcm_account(&self, app: &GatewayAppConfig) -> anyhow::Result<gateway::FcmAccount> {
         let file = app.account_file.clone().unwrap_or_default();
         let text = self.secret(&file)?;
-        gateway::FcmAccount::parse(text.as_bytes()).ok_or_else(|| {
+        let account = gateway::FcmAccount::parse(text.as_bytes()).ok_or_else(|| {
             anyhow!(tr!(
                 "{file} は Google のサービスアカウントの鍵 (JSON) ではありません",
                 "{file} is no key of a service account at Google (JSON)",
                 file = file.display()
             ))
+        })?;
+        Ok(match &app.service {
+            Some(service) => account.at(service.clone()),
+            None => account,
         })
+    }
+
+    fn apns_app(
+        &self,
+        app: &GatewayAppConfig,
+        keys: &mut HashMap<[String; 3], Arc<gateway::ApnsKey>>,
+    ) -> anyhow::Result<gateway::ApnsApp> {
+        let [file, key_id, team_id, topic] =
+            app.apple().map(|(_, value)| value.unwrap_or_default().to_owned());
+        let name = [file.clone(), key_id.clone(), team_id.clone()];
+        let key = match keys.get(&name) {
+            Some(key) => key.clone(),
+            None => {
+                let text = self.secret(file.as_ref())?;
+                let key = gateway::ApnsKey::parse(text.as_bytes(), &key_id, &team_id).ok_or_else(|| {
+                    anyhow!(tr!(
+                        "{file} は Apple のプッシュ通知の鍵 (.p8) ではありません",
+                        "{file} is no key for push notifications of Apple's (.p8)"
+                    ))
+                })?;
+                keys.entry(name).or_insert(Arc::new(key)).clone()
+            }
+        };
+        let usual = if app.sandbox { gateway::SANDBOX } else { gateway::PRODUCTION };
+        let service = app.service.clone().unwrap_or_else(|| usual.to_owned());
+        Ok(gateway::ApnsApp { key, topic, service })
     }
 
     /// The hosts by which we are known, without ports.

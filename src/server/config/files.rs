@@ -7,7 +7,8 @@ use crate::{causes, texts::tr};
 
 impl Config {
     /// Every file with a secret: signing keys, private keys of certificates, shared secrets, passwords of mail servers,
-    /// registrations of application services, what we show identity providers, keys of buckets, accounts at push services.
+    /// registrations of application services, what we show identity providers, keys of buckets, accounts and keys at push
+    /// services.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for authority in &self.authorities {
@@ -23,7 +24,8 @@ impl Config {
         }
         files.extend(self.media.s3.iter().map(|bucket| self.path(&bucket.secret_file)));
         let apps = self.push.gateway.iter().flat_map(|gateway| &gateway.apps);
-        files.extend(apps.filter_map(|app| app.account_file.as_ref()).map(|file| self.path(file)));
+        let of_apps = apps.flat_map(|app| app.account_file.iter().chain(&app.key_file));
+        files.extend(of_apps.map(|file| self.path(file)));
         files.extend(self.store.url_file.iter().map(|file| self.path(file)));
         files
     }

@@ -1,6 +1,6 @@
 //! The configuration and its reference.
 
-use std::{os::unix::fs::PermissionsExt, path::Path};
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use crate::{
     commands::init::reference_for,
@@ -128,6 +128,20 @@ kind = "unifiedpush"
 [[push.gateway.apps]]
 id = "test.android"
 kind = "fcm"
+[[push.gateway.apps]]
+id = "test.ios"
+kind = "apns"
+key_file = "k.p8"
+key_id = "A\nB"
+team_id = "T"
+sandbox = true
+service = "https://a.test"
+[[push.gateway.apps]]
+id = "test.other"
+kind = "fcm"
+account_file = "a.json"
+service = "http://a.test/x"
+topic = "t"
 
 [push.mails]
 first_pause_seconds = 90
@@ -156,6 +170,11 @@ longest_pause_seconds = 60
         "push.gateway.subject",
         "push.gateway.apps.1.id",
         "push.gateway.apps.2.kind",
+        "push.gateway.apps.3.kind",
+        "push.gateway.apps.3.key_id",
+        "push.gateway.apps.3.sandbox",
+        "push.gateway.apps.4.kind",
+        "push.gateway.apps.4.service",
         "push.mails.first_pause_seconds",
     ] {
         assert!(
@@ -303,4 +322,37 @@ fn wrong_values_from_the_environment_are_told_as_they_were_written() {
     assert!(address.contains("an address with a port such as") && !address.contains("syntax"), "{address}");
     let burst = told("YAKUBA_LIMITS__LOGIN__BURST", "1.5");
     assert!(burst.contains("not the number 1.5"), "{burst}");
+}
+
+#[test]
+fn apps_of_one_key_at_apple_show_its_tokens_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/../gateway/tests/apns.p8");
+    std::fs::copy(key, directory.path().join("k.p8")).unwrap();
+    let app = |id: &str, key_id: &str, more: &str| {
+        format!(
+            "[[push.gateway.apps]]\nid = \"{id}\"\nkind = \"apns\"\nkey_file = \"k.p8\"\nkey_id = \"{key_id}\"\n\
+             team_id = \"T\"\ntopic = \"jp.example.{id}\"\n{more}\n"
+        )
+    };
+    let apps = [
+        app("one", "K", ""),
+        app("two", "K", "sandbox = true"),
+        app("three", "L", "service = \"https://push.test:8443\""),
+    ];
+    let text = format!("{REFERENCE}\n[push.gateway]\nsubject = \"mailto:a@a.test\"\n{}", apps.concat());
+    let config = Config::parse(&text, [], directory.path()).unwrap();
+    assert!(config.secret_files().contains(&directory.path().join("k.p8")));
+    let apps = config.push_apps().unwrap().into_iter().map(|app| match app.kind {
+        gateway::Kind::Apns(app) => app,
+        other => panic!("{other:?}"),
+    });
+    let [one, two, three] = <[_; 3]>::try_from(apps.collect::<Vec<_>>()).unwrap();
+    assert!(Arc::ptr_eq(&one.key, &two.key) && !Arc::ptr_eq(&one.key, &three.key));
+    assert_eq!(
+        [&*one.service, &*two.service, &*three.service],
+        ["https://api.push.apple.com", "https://api.sandbox.push.apple.com", "https://push.test:8443"]
+    );
+    std::fs::write(directory.path().join("k.p8"), "no key").unwrap();
+    assert!(config.push_apps().is_err());
 }

@@ -114,10 +114,10 @@ async fn serve(
 }
 
 async fn net() -> (Net, Server) {
-    let app =
-        |id: &str, kind| GatewayAppConfig { id: id.to_owned(), kind, hosts: Vec::new(), account_file: None };
-    let net =
-        Net::with_push_gateway(vec![app(WEB, GatewayKind::WebPush), app(PHONE, GatewayKind::UnifiedPush)]);
+    let net = Net::with_push_gateway(vec![
+        GatewayAppConfig::new(WEB, GatewayKind::WebPush),
+        GatewayAppConfig::new(PHONE, GatewayKind::UnifiedPush),
+    ]);
     let server = net.server("kanazawa.test").await;
     (net, server)
 }
@@ -251,6 +251,98 @@ async fn strangers_whose_services_are_silent_wait_in_turns_and_keep_nobodys_mess
         done = tokio::time::timeout(PATIENCE, honest) => done.unwrap(),
     }
     assert_eq!(held.borrow().len(), 32);
+}
+
+/// A notification of a device whose push service is at this address.
+fn told_at(address: &str) -> Value {
+    let device = json!({ "app_id": PHONE, "pushkey": format!("http://{address}/up") });
+    json!({ "notification": { "devices": [device] } })
+}
+
+/// What a homeserver at this address is answered.
+async fn from(user: &User, ip: &str, told: &Value) -> StatusCode {
+    let headers = [("x-forwarded-for", ip), ("content-type", "application/json")];
+    let body = told.to_string().into();
+    user.ask_bytes(Method::POST, "/_matrix/push/v1/notify", &headers, body).await.status()
+}
+
+/// Requests that are being answered.
+fn in_flight(server: &Server) -> usize {
+    let shown = server.look(|house| house.metrics.render());
+    let line = shown.lines().find_map(|line| line.strip_prefix("yakuba_web_requests_in_flight "));
+    line.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn who_asks_from_elsewhere_waits_for_one_turn_however_many_wait_from_one_place() {
+    let (net, server) = net().await;
+    let taro = server.user("taro").await;
+    let (service, (address, held)) = (Service::new().await, silent().await);
+    let (silent, answers) = (told_at(&address), told_at(&service.address));
+    let asks = (0..200).map(|_| from(&taro, "203.0.113.1", &silent));
+    let flood = futures_util::future::join_all(asks);
+    let other = async {
+        let mut filled = held.clone();
+        filled.wait_for(|held| held.len() >= 32).await.unwrap();
+        let asking = from(&taro, "203.0.113.2", &answers);
+        let passing = async {
+            // Until it is there with them; then those that are silent are given up, twice at most.
+            while in_flight(&server) < 201 {
+                tokio::task::yield_now().await;
+            }
+            for round in 2..=3 {
+                net.advance(Duration::from_secs(11));
+                filled.wait_for(|held| held.len() >= round * 32).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            status = asking => status,
+            () = passing => unreachable!("time passes for ever"),
+        }
+    };
+    tokio::select! {
+        _ = flood => panic!("all that wait have had their turn"),
+        status = tokio::time::timeout(PATIENCE, other) => assert_eq!(status.unwrap(), StatusCode::OK),
+    }
+    assert_eq!(service.count(), 1);
+    assert!(held.borrow().len() <= 3 * 32, "{}", held.borrow().len());
+}
+
+#[tokio::test]
+async fn when_too_many_wait_the_next_is_told_to_come_again_and_what_is_too_large_is_not_read() {
+    let (_net, server) = net().await;
+    let taro = server.user("taro").await;
+    let (address, held) = silent().await;
+    let silent = told_at(&address);
+    let mut asks: futures_util::stream::FuturesUnordered<_> =
+        (0..600).map(|_| from(&taro, "203.0.113.1", &silent)).collect();
+    let mut refused = 0;
+    while refused < 600 - 32 - 512 {
+        let next = tokio::time::timeout(PATIENCE, futures_util::StreamExt::next(&mut asks)).await;
+        assert_eq!(next.unwrap(), Some(StatusCode::TOO_MANY_REQUESTS));
+        refused += 1;
+    }
+    assert_eq!(held.borrow().len(), 32);
+    let mut large = told_at(&address);
+    large["notification"]["content"] = json!({ "body": "x".repeat(128 * 1024) });
+    assert_eq!(from(&taro, "203.0.113.9", &large).await, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_gateway_elsewhere_is_told_itself_though_we_serve_its_app_too() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let (elsewhere, service) = (Service::new().await, Service::new().await);
+    let mut set_elsewhere = browser(&service);
+    set_elsewhere["data"]["url"] = json!(format!("http://{}/_matrix/push/v1/notify", elsewhere.address));
+    set(&taro, &set_elsewhere).await;
+
+    hanako.send(&room, "一").await;
+
+    let posted = elsewhere.posted(1).await.pop().unwrap();
+    assert!(posted.head.starts_with("POST /_matrix/push/v1/notify HTTP/1.1"), "{}", posted.head);
+    assert_eq!(service.count(), 0);
 }
 
 #[tokio::test]

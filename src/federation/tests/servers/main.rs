@@ -11,6 +11,7 @@ mod net;
 mod outages;
 mod pages;
 mod rooms;
+mod shared;
 mod strange_names;
 mod strangers;
 mod third_party;

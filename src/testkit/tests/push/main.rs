@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod outages;
+
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use parking_lot::Mutex;
@@ -22,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(500);
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What a proxy in front of a gateway that fails says.
+const PAGE: &str = "<html><title>Forbidden by the proxy</title></html>";
 
 /// How a gateway answers.
 #[derive(Clone, Debug)]
@@ -134,7 +139,7 @@ async fn hear(mut socket: TcpStream, conduct: Arc<Mutex<Conduct>>, heard: Arc<wa
                 let _ended = may.wait_for(|may| *may).await;
                 (200, String::new(), json!({ "rejected": [key] }).to_string())
             }
-            Conduct::Fails(status) => (status, String::new(), "<html>".to_owned()),
+            Conduct::Fails(status) => (status, String::new(), PAGE.to_owned()),
             Conduct::FailsFor(_) if !is_taken => (502, String::new(), String::new()),
             Conduct::FailsFor(_) => (200, String::new(), "{}".to_owned()),
             Conduct::Redirects(to) => (302, format!("Location: {to}\r\n"), String::new()),
@@ -763,38 +768,4 @@ async fn gateways_that_hang_leave_room_for_those_that_answer() {
     assert_eq!(open(), MOST);
     // The first one was made before it was known to answer, and may have made room.
     assert!(good.heard().connections <= 2, "{}", good.heard().connections);
-}
-
-#[tokio::test]
-async fn what_waits_when_a_server_is_killed_is_told_once_after_its_start() {
-    const USERS: usize = 10;
-    const PUSHERS: usize = 20;
-    let (net, server) = net().await;
-    let hanako = server.user("hanako").await;
-    let gateway = Gateway::new().await;
-    gateway.will(Conduct::Fails(503));
-    let room = hanako.create_room(Preset::PublicChat).await;
-    for number in 0..USERS {
-        let user = server.user(&format!("user{number}")).await;
-        user.join(&room, "kanazawa.test").await;
-        for key in 0..PUSHERS {
-            set(&user, &pusher(&format!("k{number}-{key}"), &gateway.url())).await;
-        }
-    }
-    let event = hanako.send(&room, "全員へ").await;
-    // All of one event are written down together.
-    gateway.until(|heard| heard.requests > 0).await;
-
-    server.crash_and_restart().await;
-    gateway.will(Conduct::Takes);
-    net.advance(HOUR);
-
-    let told = gateway.taken(USERS * PUSHERS).await;
-    let mut by_key: BTreeMap<&str, usize> = BTreeMap::new();
-    for told in &told {
-        assert_eq!(told["event_id"], event.as_str());
-        *by_key.entry(told["devices"][0]["pushkey"].as_str().unwrap()).or_default() += 1;
-    }
-    assert_eq!(by_key.len(), USERS * PUSHERS);
-    assert!(by_key.values().all(|count| *count == 1), "{by_key:?}");
 }

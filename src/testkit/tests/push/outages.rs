@@ -1,0 +1,208 @@
+//! Gateways that fail in the ways that were met elsewhere: for hours, at peaks, for one host, with a proxy's page.
+
+use std::{collections::BTreeMap, io};
+
+use tracing::{Dispatch, dispatcher, level_filters::LevelFilter};
+
+use super::*;
+
+/// How often a gateway had this outcome, as operators see it.
+fn outcomes(server: &Server, gateway: &Gateway, outcome: &str) -> u64 {
+    let shown = server.look(|house| house.metrics.render());
+    let line = format!("gateway=\"http://{}\",outcome=\"{outcome}\"", gateway.address);
+    let found =
+        shown.lines().find(|shown| shown.starts_with("yakuba_push_notifications") && shown.contains(&line));
+    found.map_or(0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_subscriber_is_asked_for_hours_and_its_rejection_counts_at_once() {
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(507));
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    hanako.send(&room, "一").await;
+    for _ in 0..30 {
+        let before = gateway.heard().requests;
+        gateway.later(&net, |heard| heard.requests > before).await;
+        assert_eq!(keys(&taro).await, ["k1"]);
+    }
+    gateway.will(Conduct::Rejects("k1"));
+    gateway.later(&net, |heard| heard.taken.len() == 1).await;
+    let gone = async {
+        while !keys(&taro).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_take_at_its_peak_is_told_later_in_its_order_and_counted() {
+    let (net, server) = net().await;
+    let (hanako, taro) = (server.user("hanako").await, server.user("taro").await);
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(429));
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        let room = room_of(&hanako, &[&taro]).await;
+        sent.push(hanako.send(&room, "朝").await);
+    }
+    gateway.later(&net, |heard| heard.requests >= 3).await;
+    gateway.will(Conduct::Takes);
+    let told = gateway.later(&net, |heard| heard.taken.len() >= sent.len()).await.taken;
+    let told: Vec<&str> = told.iter().filter_map(|told| told["event_id"].as_str()).collect();
+    assert_eq!(told, sent.iter().map(|event| event.as_str()).collect::<Vec<_>>());
+    // An answer is counted a moment after it was given; time may have passed for one that was on its way.
+    let counted = async {
+        let count = |outcomes_of: &[&str]| -> u64 {
+            outcomes_of.iter().map(|outcome| outcomes(&server, &gateway, outcome)).sum()
+        };
+        loop {
+            let heard = gateway.heard();
+            let refused = u64::try_from(heard.requests - heard.taken.len()).unwrap();
+            if count(&["failed"]) > 0
+                && count(&["failed", "late"]) == refused
+                && count(&["taken"]) == u64::try_from(heard.taken.len()).unwrap()
+            {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_lets_nobody_in_delays_no_other_and_is_named_to_the_operator() {
+    const USERS: usize = 6;
+    let (net, server) = net().await;
+    let hanako = server.user("hanako").await;
+    let (closed, open) = (Gateway::new().await, Gateway::new().await);
+    closed.will(Conduct::Hangs);
+    let room = hanako.create_room(Preset::PublicChat).await;
+    for number in 0..USERS {
+        let user = server.user(&format!("user{number}")).await;
+        user.join(&room, "kanazawa.test").await;
+        let gateway = if number % 2 == 0 { &closed } else { &open };
+        set(&user, &pusher(&format!("k{number}"), &gateway.url())).await;
+    }
+    for number in 1..=3 {
+        hanako.send(&room, "一").await;
+        open.taken(number * USERS / 2).await;
+    }
+    while outcomes(&server, &closed, "late") + outcomes(&server, &closed, "unreached") < 3 {
+        net.advance(Duration::from_secs(16));
+        tokio::time::sleep(MOMENT / 10).await;
+    }
+    let others = ["late", "unreached", "failed"].map(|outcome| outcomes(&server, &open, outcome));
+    assert_eq!((others, outcomes(&server, &open, "taken")), ([0, 0, 0], 9));
+}
+
+#[tokio::test]
+async fn a_room_that_rings_for_nobody_is_read_without_a_word_to_the_phone() {
+    let (_net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let quiet = room_of(&hanako, &[&taro]).await;
+    let gateway = Gateway::new().await;
+    set(&taro, &pusher("k1", &gateway.url())).await;
+    let rule = json!({ "actions": [], "conditions": [
+        { "kind": "event_match", "key": "room_id", "pattern": quiet } ] });
+    taro.call(Method::PUT, &format!("/pushrules/global/override/{quiet}"), Some(&rule)).await;
+    for _ in 0..3 {
+        let event = hanako.send(&quiet, "静かに").await;
+        read(&taro, &quiet, event.as_str()).await;
+    }
+    let event = hanako.send(&room, "一").await;
+    // What comes later in the log is told later.
+    let told = gateway.taken(1).await;
+    assert_eq!((told[0]["event_id"].as_str(), gateway.heard().requests), (Some(event.as_str()), 1));
+    read(&taro, &quiet, hanako.send(&quiet, "静かに").await.as_str()).await;
+    hanako.send(&room, "二").await;
+    let told = gateway.taken(2).await;
+    assert_eq!((&told[1]["counts"]["unread"], gateway.heard().requests), (&json!(2), 2));
+}
+
+#[tokio::test]
+async fn what_waits_when_a_server_is_killed_is_told_once_after_its_start() {
+    const USERS: usize = 50;
+    const PUSHERS: usize = 20;
+    let (net, server) = net().await;
+    let hanako = server.user("hanako").await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(503));
+    let room = hanako.create_room(Preset::PublicChat).await;
+    for number in 0..USERS {
+        let user = server.user(&format!("user{number}")).await;
+        user.join(&room, "kanazawa.test").await;
+        for key in 0..PUSHERS {
+            set(&user, &pusher(&format!("k{number}-{key}"), &gateway.url())).await;
+        }
+    }
+    let event = hanako.send(&room, "全員へ").await;
+    // All of one event are written down together.
+    gateway.until(|heard| heard.requests > 0).await;
+
+    server.crash_and_restart().await;
+    gateway.will(Conduct::Takes);
+    net.advance(HOUR);
+
+    let told = gateway.taken(USERS * PUSHERS).await;
+    let mut by_key: BTreeMap<&str, usize> = BTreeMap::new();
+    for told in &told {
+        assert_eq!(told["event_id"], event.as_str());
+        *by_key.entry(told["devices"][0]["pushkey"].as_str().unwrap()).or_default() += 1;
+    }
+    assert_eq!(by_key.len(), USERS * PUSHERS);
+    assert!(by_key.values().all(|count| *count == 1), "{by_key:?}");
+}
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_page_costs_the_log_one_short_line_without_the_page_and_the_key() {
+    // With a single log in the process, a line that a thread without one passes first is off for all.
+    let deaf = Dispatch::new(tracing_subscriber::fmt().with_max_level(LevelFilter::OFF).finish());
+    let log = Log::default();
+    let to = log.clone();
+    let lines = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(LevelFilter::DEBUG)
+        .with_writer(move || to.clone());
+    let _open = (dispatcher::set_default(&Dispatch::new(lines.finish())), deaf);
+    let (net, server) = net().await;
+    let (hanako, taro, room) = two(&server).await;
+    let gateway = Gateway::new().await;
+    gateway.will(Conduct::Fails(403));
+    set(&taro, &pusher("confidential-key", &gateway.url())).await;
+    let event = hanako.send(&room, "一").await;
+    gateway.later(&net, |heard| heard.requests >= 3).await;
+    gateway.will(Conduct::Takes);
+    let told = gateway.later(&net, |heard| heard.taken.len() == 1).await.taken;
+    assert_eq!(told[0]["event_id"], event.as_str());
+
+    let text = String::from_utf8(log.0.lock().clone()).unwrap();
+    let refused: Vec<&str> = text.lines().filter(|line| line.contains("refuses a notification")).collect();
+    // One for each request, but for those for which time passed before their answer.
+    assert!((1..gateway.heard().requests).contains(&refused.len()), "{refused:#?}");
+    assert!(refused.iter().all(|line| line.contains("status=403") && line.len() < 300), "{refused:#?}");
+    for secret in ["Forbidden by the proxy", "confidential-key"] {
+        let told: Vec<&str> = text.lines().filter(|line| line.contains(secret)).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+}
