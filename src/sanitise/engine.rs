@@ -14,7 +14,7 @@ use crate::{
 
 /// The engine's version. It is raised with every change after which some file may be judged otherwise, so that verdicts
 /// of before are not believed any more.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Says what may be given on of a file; `name` only tells tables from other text.
 ///
@@ -34,6 +34,7 @@ fn refused(kind: Option<Kind>, refusal: Refusal) -> Outcome {
 fn at_depth(file: &[u8], name: Option<&str>, settings: &Settings, budget: &Budget, depth: u32) -> Outcome {
     let (kind, made) = match detect(file) {
         Ok(Family::Kind(kind)) => (kind, of_kind(kind, file, settings)),
+        Ok(Family::Heic) => (Kind::Jpeg, picture::heic(file, &settings.limits)),
         Ok(Family::Zip) => match zip(file, settings, budget, depth) {
             Ok((kind, parts)) => (kind, Ok(parts)),
             Err(refusal) => return refused(Some(Kind::Zip), refusal),

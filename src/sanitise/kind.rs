@@ -74,10 +74,10 @@ const KINDS: &[(Kind, &str, &[&str])] = &[
     (Jtd, "application/x-js-taro", &["jtd"]),
 ];
 
-/// Ends of names of Office files with macros and of templates: what is made of these is a plain document.
-const TEMPLATES: &[&str] = &[
+/// Ends of names of files of which one of another kind is made: Office files with macros, templates, HEIC.
+const REMADE: &[&str] = &[
     "docm", "dotx", "dotm", "xlsm", "xltx", "xltm", "pptm", "potx", "potm", "ppsx", "ppsm", "ott", "ots",
-    "otp",
+    "otp", "heic", "heif", "hif",
 ];
 
 impl Kind {
@@ -113,7 +113,7 @@ impl Kind {
 
     /// A name that ends as the content demands: `案内.docm` becomes `案内.docx`, `photo.exe` becomes `photo.exe.jpg`.
     ///
-    /// An end that belongs to another kind or to an Office file with macros is replaced; any other stays, with the
+    /// An end that belongs to another kind, or to one that is made anew as another, is replaced; any other stays, with the
     /// right one after it, so that nobody's `run.bat` is run.
     pub fn name_for(self, name: &str) -> String {
         // What Windows drops at the end would hide the real one.
@@ -123,8 +123,8 @@ impl Kind {
         if self.row().1.contains(&end.as_str()) && !stem.is_empty() {
             return name.to_owned();
         }
-        let of_another = KINDS.iter().any(|(_, _, ends)| ends.contains(&end.as_str()))
-            || TEMPLATES.contains(&end.as_str());
+        let of_another =
+            KINDS.iter().any(|(_, _, ends)| ends.contains(&end.as_str())) || REMADE.contains(&end.as_str());
         let stem = if of_another && !stem.is_empty() { stem } else { name };
         format!("{stem}.{}", self.extension())
     }
@@ -135,6 +135,8 @@ impl Kind {
 pub(crate) enum Family {
     /// A kind that the first bytes settle.
     Kind(Kind),
+    /// What telephones write, of which a JPEG is made.
+    Heic,
     /// ZIP, which may be Office or OpenDocument.
     Zip,
     /// Text of some kind.
@@ -202,7 +204,7 @@ fn by_magic(file: &[u8]) -> Result<Option<Family>, Refusal> {
         [b'B', b'M', ..] if is_bmp(file) => return kind(Bmp),
         [b'R', b'I', b'F', b'F', _, _, _, _, rest @ ..] if rest.starts_with(b"WEBP") => return kind(WebP),
         [b'R', b'I', b'F', b'F', ..] => return Err(Refusal::new(Reason::Film, "RIFF")),
-        [_, _, _, _, b'f', b't', b'y', b'p', rest @ ..] => return Err(iso_media(rest)),
+        [_, _, _, _, b'f', b't', b'y', b'p', rest @ ..] => return iso_media(rest).map(Some),
         _ => {}
     }
     if starts(b"\x89PNG\r\n\x1a\n") {
@@ -248,13 +250,14 @@ fn is_bmp(file: &[u8]) -> bool {
     matches!(size, Some(12..=124))
 }
 
-fn iso_media(brands: &[u8]) -> Refusal {
-    let still = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"];
+fn iso_media(brands: &[u8]) -> Result<Family, Refusal> {
+    let heic = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
     let brand = brands.get(..4).unwrap_or_default();
-    match still.iter().any(|still| *still == brand) {
-        true => Refusal::new(Reason::Heic, String::from_utf8_lossy(brand)),
-        false => Refusal::new(Reason::Film, String::from_utf8_lossy(brand)),
+    if heic.iter().any(|heic| *heic == brand) {
+        return Ok(Family::Heic);
     }
+    let is_avif = [b"avif", b"avis"].iter().any(|avif| *avif == brand);
+    Err(Refusal::new(if is_avif { Reason::Heic } else { Reason::Film }, String::from_utf8_lossy(brand)))
 }
 
 /// OLE's compound file: legacy Office, Office with a password, 一太郎.
@@ -302,6 +305,7 @@ mod tests {
             (Xlsx, "表.docx", "表.xlsx"),
             (Jpeg, "写真.JPG", "写真.JPG"),
             (Jpeg, "photo.exe", "photo.exe.jpg"),
+            (Jpeg, "IMG_0001.HEIC", "IMG_0001.jpg"),
             (Text, "run.bat", "run.bat.txt"),
             (Text, "読んで.txt. ", "読んで.txt"),
             (Text, ".txt", ".txt.txt"),

@@ -195,8 +195,8 @@ sentences! {
         Page: "page", "HTML などのページは受け取れません。PDF にしてお送りください。", "Pages such as HTML are not accepted. Please send a PDF.";
         /// SVG.
         Svg: "svg", "SVG は受け取れません。PNG か PDF にしてお送りください。", "SVG is not accepted. Please send PNG or PDF.";
-        /// HEIC and AVIF.
-        Heic: "heic", "HEIC・AVIF の写真は受け取れません。iPhone では「設定」→「カメラ」→「フォーマット」を「互換性優先」にして撮るか、JPEG に変換してお送りください。", "HEIC and AVIF photographs are not accepted. On an iPhone choose Settings, Camera, Formats, Most Compatible, or send JPEG.";
+        /// AVIF, and HEIC of which no JPEG can be made.
+        Heic: "heic", "この HEIC・AVIF の写真は変換できません。iPhone では「設定」→「カメラ」→「フォーマット」を「互換性優先」にして撮るか、JPEG に変換してお送りください。", "This HEIC or AVIF photograph cannot be converted. On an iPhone choose Settings, Camera, Formats, Most Compatible, or send JPEG.";
         /// Sound and film.
         Film: "film", "音声・動画は無害化できません。", "Sound and film cannot be sanitised.";
         /// Legacy Office with macros.

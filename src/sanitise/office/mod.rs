@@ -8,19 +8,22 @@
 
 pub(crate) mod odf;
 mod part;
+mod source;
 mod types;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use quick_xml::{escape::escape, events::BytesStart};
 
-use self::part::{attribute, elements};
+use self::{
+    part::{attribute, elements},
+    source::{Picture, Source},
+};
 use crate::{
     kind::Kind,
-    outcome::{Outcome, Verdict},
-    picture::placeholder,
+    outcome::Outcome,
     settings::{Limits, Links, Settings},
-    verdict::{Part, Parts, Reason, Refusal, Removed, malformed, note},
+    verdict::{Part, Parts, Reason, Refusal},
     zip::{Archive, Budget, NO_TIME, Writer},
 };
 
@@ -39,12 +42,8 @@ struct Relationship {
 }
 
 struct Walk<'a, F> {
-    archive: &'a Archive<'a>,
-    budget: &'a Budget,
-    settings: &'a Settings,
+    source: Source<'a, F>,
     types: ContentTypes,
-    sanitise: F,
-    removed: Vec<Removed>,
     /// New parts by their new names.
     parts: BTreeMap<String, Kept>,
     /// New names of old parts that have been met; nothing for those that were left out.
@@ -59,19 +58,10 @@ pub(crate) fn sanitise(
     settings: &Settings,
     sanitise: impl FnMut(&[u8]) -> Outcome,
 ) -> Result<(Kind, Parts), Refusal> {
-    let limits = &settings.limits;
-    let types = ContentTypes::read(&file(archive, budget, "[Content_Types].xml")?, limits)?;
-    let mut walk = Walk {
-        archive,
-        budget,
-        settings,
-        types,
-        sanitise,
-        removed: Vec::new(),
-        parts: BTreeMap::new(),
-        met: HashMap::new(),
-        waiting: VecDeque::new(),
-    };
+    let source = Source::new(archive, budget, settings, sanitise);
+    let types = ContentTypes::read(&source.file("[Content_Types].xml")?, &settings.limits)?;
+    let mut walk =
+        Walk { source, types, parts: BTreeMap::new(), met: HashMap::new(), waiting: VecDeque::new() };
     let (root, _) = walk.relationships("")?;
     let main = root.iter().find(|one| one.kind.ends_with("/officeDocument"));
     let main = main.ok_or_else(|| Refusal::new(Reason::NotAllowed, "no main part of a known kind"))?;
@@ -80,13 +70,8 @@ pub(crate) fn sanitise(
     while let Some((old, new)) = walk.waiting.pop_front() {
         walk.part(&old, &new, kind)?;
     }
-    let Walk { parts, removed, .. } = walk;
-    Ok((kind, Parts::rebuilt(write(&root, &parts)?, removed)))
-}
-
-fn file(archive: &Archive<'_>, budget: &Budget, name: &str) -> Result<Vec<u8>, Refusal> {
-    let entry = archive.find(name).ok_or_else(|| malformed(format!("no {name}")))?;
-    archive.unpack(entry, budget)
+    let Walk { parts, source, .. } = walk;
+    Ok((kind, Parts::rebuilt(write(&root, &parts)?, source.removed)))
 }
 
 impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
@@ -95,10 +80,12 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
         let path = format!("{folder}/_rels/{name}.rels");
         let (mut kept, mut dropped) = (Vec::new(), HashSet::new());
-        let Some(entry) = self.archive.find(path.trim_start_matches('/')) else { return Ok((kept, dropped)) };
-        let bytes = self.archive.unpack(entry, self.budget)?;
+        let Some(entry) = self.source.archive.find(path.trim_start_matches('/')) else {
+            return Ok((kept, dropped));
+        };
+        let bytes = self.source.archive.unpack(entry, self.source.budget)?;
         let xml = part::letters(&bytes)?;
-        for element in elements(&xml, &self.settings.limits)? {
+        for element in elements(&xml, &self.source.settings.limits)? {
             if element.local_name().as_ref() != b"Relationship" {
                 continue;
             }
@@ -125,9 +112,10 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
     ) -> Result<Option<String>, Refusal> {
         let last = kind.rsplit('/').next().unwrap_or(kind);
         if is_external {
-            let is_link = last == "hyperlink" && self.settings.links == Links::Kept && part::is_open(target);
+            let is_link =
+                last == "hyperlink" && self.source.settings.links == Links::Kept && part::is_open(target);
             if !is_link {
-                note(&mut self.removed, types::lost(last, true).unwrap_or(Part::ExternalData), last);
+                self.source.note(types::lost(last, true).unwrap_or(Part::ExternalData), last);
             }
             return Ok(is_link.then(|| target.to_owned()));
         }
@@ -137,11 +125,11 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         let path = resolve(folder, target);
         if !types::is_listed(last) || path.is_none() {
             if let Some(what) = types::lost(last, false) {
-                note(&mut self.removed, what, path.as_deref().unwrap_or(target));
+                self.source.note(what, path.as_deref().unwrap_or(target));
             }
             return Ok(None);
         }
-        let Some(entry) = path.and_then(|path| self.archive.find(&path)) else { return Ok(None) };
+        let Some(entry) = path.and_then(|path| self.source.archive.find(&path)) else { return Ok(None) };
         let old = entry.name.clone();
         if let Some(new) = self.met.get(&old) {
             return Ok(new.clone());
@@ -153,7 +141,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
             self.waiting.push_back((old.clone(), old.clone()));
             Some(old.clone())
         } else {
-            note(&mut self.removed, Part::UnknownPart, &old);
+            self.source.note(Part::UnknownPart, &old);
             None
         };
         self.met.insert(old, new.clone());
@@ -162,40 +150,19 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
 
     /// A picture in the new package, or what stands in its place; its new name.
     fn picture(&mut self, old: &str) -> Result<Option<String>, Refusal> {
-        let bytes = file(self.archive, self.budget, old)?;
-        let Outcome { kind, verdict, .. } = (self.sanitise)(&bytes);
-        let is_picture = kind.is_some_and(|kind| kind.content_type().starts_with("image/"));
-        let (kind, bytes) = match (kind, verdict) {
-            (Some(kind), Verdict::Clean) if is_picture => (kind, bytes),
-            (Some(kind), Verdict::Rebuilt { bytes, removed }) if is_picture => {
-                removed.into_iter().for_each(|one| note(&mut self.removed, one.what, old));
-                (kind, bytes)
-            }
-            // Word has a PNG beside each of these.
-            (_, Verdict::Refused(refusal)) if refusal.reason == Reason::Svg => {
-                note(&mut self.removed, Part::Drawing, old);
-                return Ok(None);
-            }
-            _ => {
-                note(&mut self.removed, Part::Drawing, old);
-                let label = if bytes.starts_with(&[1, 0, 0, 0]) { "EMF" } else { "WMF" };
-                (Kind::Png, placeholder(label))
-            }
-        };
-        let end = old.rsplit_once('.').map_or("", |(_, end)| end);
-        let fits = kind.name_for(&format!("x.{end}")) == format!("x.{end}");
-        let new = if fits { old.to_owned() } else { format!("{old}.{}", kind.extension()) };
+        let label = |bytes: &[u8]| Some(if bytes.starts_with(&[1, 0, 0, 0]) { "EMF" } else { "WMF" });
+        let Some(Picture { name, kind, bytes }) = self.source.picture(old, label)? else { return Ok(None) };
         let content_type = kind.content_type().to_owned();
-        self.parts.insert(new.clone(), Kept { content_type, bytes, relationships: Vec::new() });
-        Ok(Some(new))
+        self.parts.insert(name.clone(), Kept { content_type, bytes, relationships: Vec::new() });
+        Ok(Some(name))
     }
 
     fn part(&mut self, old: &str, new: &str, kind: Kind) -> Result<(), Refusal> {
         let (relationships, dropped) = self.relationships(old)?;
-        let bytes = file(self.archive, self.budget, old)?;
+        let bytes = self.source.file(old)?;
         let content_type = self.types.of(old);
         let content_type = types::main(content_type).map_or(content_type, |(_, plain)| plain).to_owned();
-        let made = part::clean(&bytes, &dropped, kind, self.settings, &mut self.removed);
+        let made = part::clean(&bytes, &dropped, kind, self.source.settings, &mut self.source.removed);
         let bytes = made.map_err(|refusal| refusal.inside(old))?;
         self.parts.insert(new.to_owned(), Kept { content_type, bytes, relationships });
         Ok(())

@@ -15,16 +15,15 @@ use quick_xml::{
 };
 
 use super::{
-    file,
     part::{self, attribute, elements},
     resolve,
+    source::{Picture, Source},
 };
 use crate::{
     kind::Kind,
-    outcome::{Outcome, Verdict},
-    picture::placeholder,
+    outcome::Outcome,
     settings::{Links, Settings},
-    verdict::{Part, Parts, Reason, Refusal, Removed, malformed, note},
+    verdict::{Part, Parts, Reason, Refusal, malformed},
     zip::{Archive, Budget, NO_TIME, Writer},
 };
 
@@ -108,13 +107,9 @@ enum Fate<'e> {
 }
 
 struct Walk<'a, F> {
-    archive: &'a Archive<'a>,
-    budget: &'a Budget,
-    settings: &'a Settings,
+    source: Source<'a, F>,
     /// What the old manifest says of documents inside the document, by their folders.
     types: HashMap<String, String>,
-    sanitise: F,
-    removed: Vec<Removed>,
     /// New parts and folders by their names: types, bytes (none of folders).
     parts: BTreeMap<String, (String, Option<Vec<u8>>)>,
     /// New names of pictures that have been met; nothing for those that go.
@@ -137,14 +132,11 @@ pub(crate) fn sanitise(
     settings: &Settings,
     sanitise: impl FnMut(&[u8]) -> Outcome,
 ) -> Result<Parts, Refusal> {
-    let (types, version) = manifest(&file(archive, budget, "META-INF/manifest.xml")?, settings)?;
+    let source = Source::new(archive, budget, settings, sanitise);
+    let (types, version) = manifest(&source.file("META-INF/manifest.xml")?, settings)?;
     let mut walk = Walk {
-        archive,
-        budget,
-        settings,
+        source,
         types,
-        sanitise,
-        removed: Vec::new(),
         parts: BTreeMap::new(),
         pictures: HashMap::new(),
         met: HashSet::new(),
@@ -155,13 +147,13 @@ pub(crate) fn sanitise(
     }
     while let Some(name) = walk.waiting.pop_front() {
         let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        let bytes = file(archive, budget, &name)?;
+        let bytes = walk.source.file(&name)?;
         let bytes = walk.clean(&folder, &bytes).map_err(|refusal| refusal.inside(&name))?;
         walk.parts.insert(name, ("text/xml".to_owned(), Some(bytes)));
     }
     walk.note_left_behind();
-    let Walk { parts, removed, .. } = walk;
-    Ok(Parts::rebuilt(write(kind, &version, &parts)?, removed))
+    let Walk { parts, source, .. } = walk;
+    Ok(Parts::rebuilt(write(kind, &version, &parts)?, source.removed))
 }
 
 /// The types of folders, and the version of the format.
@@ -206,7 +198,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
 
     /// An entry by its name, as programs for OpenDocument find it: letters of either case are two.
     fn find(&self, name: &str) -> Option<&str> {
-        let entries = self.archive.entries.iter();
+        let entries = self.source.archive.entries.iter();
         entries.filter(|entry| !entry.is_folder).map(|entry| entry.name.as_str()).find(|found| *found == name)
     }
 
@@ -218,7 +210,8 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
 
     /// Tells of what nothing here led to.
     fn note_left_behind(&mut self) {
-        for entry in &self.archive.entries {
+        let archive = self.source.archive;
+        for entry in &archive.entries {
             let name = &entry.name;
             let (first, _) = name.split_once('/').unwrap_or((name, ""));
             let is_known = name.starts_with("META-INF/manifest.xml") || self.met.contains(name);
@@ -235,13 +228,13 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
                 "Media" => Part::Media,
                 _ => Part::UnknownPart,
             };
-            note(&mut self.removed, what, name);
+            self.source.note(what, name);
         }
     }
 
     fn clean(&mut self, folder: &str, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         let xml = part::letters(bytes)?;
-        let events = part::events(&xml, &self.settings.limits)?;
+        let events = part::events(&xml, &self.source.settings.limits)?;
         let ends = part::ends(&events);
         let mut unwrapped = HashSet::new();
         let mut out = XmlWriter::new(Vec::with_capacity(xml.len()));
@@ -290,12 +283,12 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         if let Some((_, what)) = GONE.iter().find(|(gone, _)| *gone == local) {
             // Every document has an empty list of scripts and of forms.
             if !is_empty || !matches!(local, "scripts" | "forms") {
-                note(&mut self.removed, *what, "");
+                self.source.note(*what, "");
             }
             return Ok(Fate::Gone);
         }
         if let Some((_, what)) = UNWRAPPED.iter().find(|(unwrapped, _)| *unwrapped == local) {
-            note(&mut self.removed, *what, "");
+            self.source.note(*what, "");
             return Ok(Fate::Unwrapped);
         }
         if local == "config-item" && is_of_machine(element) {
@@ -329,7 +322,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
             let value = one.normalized_value(XmlVersion::Implicit1_0);
             let value = value.map_err(|error| Refusal::new(Reason::XmlEntity, error))?.into_owned();
             if is_formula && calls_out(&value) {
-                note(&mut self.removed, Part::Formula, "");
+                self.source.note(Part::Formula, "");
                 // A cell has its value beside the formula; a rule or a name is nothing without.
                 if key != "formula" {
                     return Ok(Fate::Gone);
@@ -368,10 +361,10 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
             return Ok(Address::Kept);
         }
         if local == "a" || is_area {
-            if self.settings.links == Links::Kept && part::is_open(address) {
+            if self.source.settings.links == Links::Kept && part::is_open(address) {
                 return Ok(Address::Kept);
             }
-            note(&mut self.removed, Part::Link, "");
+            self.source.note(Part::Link, "");
             return Ok(if is_area { Address::Dropped } else { Address::Unwrapped });
         }
         // A chart takes its numbers from the document around it.
@@ -380,7 +373,7 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         }
         let path = resolve(folder, address).filter(|_| !address.contains(':') && !address.starts_with('/'));
         let Some(path) = path else {
-            note(&mut self.removed, Part::ExternalData, "");
+            self.source.note(Part::ExternalData, "");
             return Ok(Address::Gone);
         };
         if PICTURES.contains(&local) {
@@ -394,10 +387,10 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
                 self.parts.insert(format!("{path}/"), (kind.to_owned(), None));
                 return Ok(Address::Kept);
             }
-            note(&mut self.removed, Part::Ole, &path);
+            self.source.note(Part::Ole, &path);
             return Ok(Address::Gone);
         }
-        note(&mut self.removed, Part::ExternalData, local);
+        self.source.note(Part::ExternalData, local);
         Ok(Address::Gone)
     }
 
@@ -415,39 +408,17 @@ impl<F: FnMut(&[u8]) -> Outcome> Walk<'_, F> {
         if self.find(old).is_none() {
             return Ok(None);
         }
-        let bytes = file(self.archive, self.budget, old)?;
-        let Outcome { kind, verdict, .. } = (self.sanitise)(&bytes);
-        let is_picture = kind.is_some_and(|kind| kind.content_type().starts_with("image/"));
-        let (kind, bytes) = match (kind, verdict) {
-            (Some(kind), Verdict::Clean) if is_picture => (kind, bytes),
-            (Some(kind), Verdict::Rebuilt { bytes, removed }) if is_picture => {
-                removed.into_iter().for_each(|one| note(&mut self.removed, one.what, old));
-                (kind, bytes)
-            }
-            // The last look of what is drawn anew in any case.
-            _ if old.strip_prefix("ObjectReplacements/").is_some_and(|of| self.drawn(of).is_some()) => {
-                return Ok(None);
-            }
-            // A PNG is beside each of these.
-            (_, Verdict::Refused(refusal)) if refusal.reason == Reason::Svg => {
-                note(&mut self.removed, Part::Drawing, old);
-                return Ok(None);
-            }
-            _ => {
-                note(&mut self.removed, Part::Drawing, old);
-                let label = match bytes.as_slice() {
-                    [1, 0, 0, 0, ..] => "EMF",
-                    [b'V', b'C', b'L', b'M', b'T', b'F', ..] => "SVM",
-                    _ => "WMF",
-                };
-                (Kind::Png, placeholder(label))
-            }
+        // The last look of what is drawn anew in any case.
+        let is_look = old.strip_prefix("ObjectReplacements/").is_some_and(|of| self.drawn(of).is_some());
+        let label = |bytes: &[u8]| match bytes {
+            _ if is_look => None,
+            [1, 0, 0, 0, ..] => Some("EMF"),
+            [b'V', b'C', b'L', b'M', b'T', b'F', ..] => Some("SVM"),
+            _ => Some("WMF"),
         };
-        let end = old.rsplit_once('.').map_or("", |(_, end)| end);
-        let fits = kind.name_for(&format!("x.{end}")) == format!("x.{end}");
-        let new = if fits { old.to_owned() } else { format!("{old}.{}", kind.extension()) };
-        self.parts.insert(new.clone(), (kind.content_type().to_owned(), Some(bytes)));
-        Ok(Some(new))
+        let Some(Picture { name, kind, bytes }) = self.source.picture(old, label)? else { return Ok(None) };
+        self.parts.insert(name.clone(), (kind.content_type().to_owned(), Some(bytes)));
+        Ok(Some(name))
     }
 }
 

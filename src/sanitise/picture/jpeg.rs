@@ -32,7 +32,7 @@ pub(super) fn sanitise(file: &[u8], limits: &Limits) -> Made {
     let trailing = extras.trailing;
     let (removed, photo) = extras.apply(&mut picture);
 
-    let bytes = encode(&picture, &layout)?;
+    let bytes = encode(&picture, layout.density, layout.sampling)?;
     let new = Layout::read(&bytes)?;
     let is_ours = is_plain && trailing == 0 && layout.scans == 1 && file.starts_with(&bytes[..new.scan]);
     if is_ours {
@@ -75,10 +75,15 @@ fn decode(file: &[u8], layout: &Layout) -> Result<Decoded, Refusal> {
     Ok((picture.ok_or_else(|| malformed("fewer pixels than told"))?, exif, icc))
 }
 
-fn encode(picture: &DynamicImage, layout: &Layout) -> Result<Vec<u8>, Refusal> {
+/// Encodes a picture in grey or RGB.
+pub(super) fn encode(
+    picture: &DynamicImage,
+    density: Option<Density>,
+    sampling: u8,
+) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, QUALITY);
-    if let Some((unit, across, down)) = layout.density {
+    if let Some((unit, across, down)) = density {
         let unit = match unit {
             1 => PixelDensityUnit::Inches,
             2 => PixelDensityUnit::Centimeters,
@@ -87,8 +92,8 @@ fn encode(picture: &DynamicImage, layout: &Layout) -> Result<Vec<u8>, Refusal> {
         encoder.set_density(PixelDensity { density: (across, down), unit });
     }
     // Finer colours than there were would only make the file larger.
-    encoder.set_sampling_factor(match layout.sampling {
-        0x22 => SamplingFactor::F_2_2,
+    encoder.set_sampling_factor(match sampling {
+        SHARED_BY_FOUR => SamplingFactor::F_2_2,
         _ => SamplingFactor::F_1_1,
     });
     let (width, height) = (u16::try_from(picture.width()), u16::try_from(picture.height()));
@@ -101,11 +106,16 @@ fn encode(picture: &DynamicImage, layout: &Layout) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
+/// Unit and numbers of JFIF's density.
+type Density = (u8, u16, u16);
+
+/// Two points across and two down share a colour.
+pub(super) const SHARED_BY_FOUR: u8 = 0x22;
+
 /// Where what lies in a file.
 struct Layout {
     size: (u32, u32),
-    /// Unit and numbers of JFIF's density.
-    density: Option<(u8, u16, u16)>,
+    density: Option<Density>,
     is_adobe: bool,
     /// How many points across and down share a colour, in the two halves.
     sampling: u8,

@@ -9,6 +9,7 @@
 mod colour;
 mod exif;
 mod gif;
+mod heic;
 mod jpeg;
 mod png;
 mod tiff;
@@ -40,6 +41,11 @@ pub(crate) fn sanitise(kind: Kind, file: &[u8], limits: &Limits) -> Made {
         Some(bytes) if bytes == file => Parts { bytes: None, ..made },
         bytes => Parts { bytes, ..made },
     })
+}
+
+/// Makes a JPEG of what telephones write.
+pub(crate) fn heic(file: &[u8], limits: &Limits) -> Made {
+    heic::sanitise(file, limits)
 }
 
 fn bmp(file: &[u8], limits: &Limits) -> Made {

@@ -297,6 +297,9 @@ pub(crate) fn all() -> Vec<Sample> {
     for (name, bytes, refused) in crate::office::all().into_iter().chain(crate::odf::all()) {
         add(name, bytes, refused);
     }
+    for Sample { name, bytes, refused } in crate::heic::all() {
+        add(name, bytes, refused);
+    }
     let (jpeg, png) = (encoded(ImageFormat::Jpeg), encoded(ImageFormat::Png));
     let archive = zip(&[entry("a.txt", HARM)]);
     let plain = pdf(|_, _, _| {});
