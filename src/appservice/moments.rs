@@ -116,58 +116,6 @@ impl Devices {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.typing.is_empty() && self.receipts.is_empty() && self.present.is_empty()
-    }
-
-    /// Adds what came later, as far as there is room.
-    pub(crate) fn add(&mut self, later: Self) {
-        let Self { typing, receipts, present } = later;
-        for (room, users) in typing {
-            if self.typing.len() < MOST || self.typing.contains_key(&room) {
-                self.typing.insert(room, users);
-            }
-        }
-        let free = MOST.saturating_sub(self.receipts.len());
-        self.receipts.extend(receipts.into_iter().take(free));
-        let free = MOST.saturating_sub(self.present.len());
-        self.present.extend(present.into_iter().take(free));
-    }
-}
-
-/// The devices that a service made for its users, and what is known of them.
-#[derive(Debug, Default)]
-pub(crate) struct Devices {
-    /// By what of them is touched.
-    topics: HashMap<Topic, Vec<DeviceKey>>,
-    all: BTreeSet<DeviceKey>,
-    /// Those for which something may have come.
-    pub(crate) called: BTreeSet<DeviceKey>,
-    /// Up to where each was told its messages.
-    pub(crate) had: HashMap<DeviceKey, Position>,
-    /// How many keys of each it was told of last.
-    pub(crate) counts: HashMap<DeviceKey, Arc<KeyCounts>>,
-    /// Up to where it was told whose devices changed.
-    pub(crate) lists: Position,
-}
-
-impl Devices {
-    /// These are all that there are. It is looked what came for each.
-    pub(crate) fn set(&mut self, all: BTreeSet<DeviceKey>) {
-        self.called.extend(all.difference(&self.all).cloned());
-        self.called.retain(|device| all.contains(device));
-        self.had.retain(|device, _| all.contains(device));
-        self.counts.retain(|device, _| all.contains(device));
-        self.topics.clear();
-        for device in &all {
-            let (user, name) = device;
-            for topic in [ToDevice::topic(user), Topic::device_keys(user.as_str(), name.as_str())] {
-                self.topics.entry(topic).or_default().push(device.clone());
-            }
-        }
-        self.all = all;
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
