@@ -181,6 +181,9 @@ async fn d8_what_programs_send_is_marked_and_starts_nothing() {
     let town = Town::new("hourly_of_sender = 3").await;
     let hanako = town.stage.server.user("hanako").await;
     let (room, address) = town.room(&hanako, "example.co.jp").await;
+    // Even where they may write by the list.
+    hanako.send(&room, "!メール 許可 in.kanazawa.test").await;
+    hears(&hanako, &room, "example.co.jp, in.kanazawa.test").await;
     let automatic =
         lines("From: taro@example.co.jp\nSubject: away\nAuto-Submitted: auto-replied\n\nI am away");
     assert!(town.hand_over(&address, &automatic).await.starts_with("250"));
